@@ -1,0 +1,280 @@
+"""Every knob, as frozen dataclasses that check themselves when built. Standard library only; the CLI is made from these.
+
+A field's docstring (the string below it) is its help text. Cross-field errors name the field to change.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from distgnn.errors import RequestError
+
+C = TypeVar("C")
+
+
+def _check(good: bool, message: str) -> None:
+    if not good:
+        raise RequestError(message)
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The graph encoder (psi) and its pooling (omega)."""
+
+    kind: Literal["gin"] = "gin"
+    """Message passing layer."""
+    layers: int = 5
+    """How many message passing layers."""
+    width: int = 300
+    """Size of node and graph embeddings."""
+    dropout: float = 0.0
+    """Probability of dropping an activation after each layer while training."""
+    norm: Literal["ghost", "batch", "graph", "layer"] = "ghost"
+    """Normalisation: ghost = batch statistics within one stream (same numbers on any world size), batch = within one
+    rank's whole share, graph = within each graph, layer = within each node."""
+    pooling: Literal["mean", "sum"] = "mean"
+    """How node embeddings become a graph embedding, before the matrix omega."""
+
+    def __post_init__(self) -> None:
+        _check(self.layers >= 1, f"encoder.layers must be at least 1, found {self.layers}")
+        _check(self.width >= 2, f"encoder.width must be at least 2, found {self.width}")
+        _check(0 <= self.dropout < 1, f"encoder.dropout must lie in [0, 1), found {self.dropout}")
+
+
+@dataclass(frozen=True)
+class L2PConfig:
+    """L2P-GNN's meta-learning (Lu et al., AAAI 2021, Eq. 6-13)."""
+
+    node_steps: int = 1
+    """s: inner gradient steps on psi (0..3)."""
+    graph_steps: int = 1
+    """t: inner gradient steps on omega (0..3)."""
+    order: Literal[1, 2] = 2
+    """2 differentiates through the adaptation, 1 treats the adapted weights' update as constant."""
+    children: int = 1
+    """k: child tasks per graph."""
+    support: int = 10
+    """Support edges per child task; small graphs give what they have."""
+    query: int = 5
+    """Query edges per child task."""
+    node_lr: float = 1e-3
+    """alpha: inner learning rate of psi."""
+    graph_lr: float = 1e-3
+    """beta: inner learning rate of omega."""
+    negatives: Literal["shift", "other"] = "shift"
+    """Negative graph embedding: shift = some dimensions of the graph's own moved (paper), other = the next graph of the stream."""
+
+    def __post_init__(self) -> None:
+        for name in ("node_steps", "graph_steps"):
+            value = getattr(self, name)
+            _check(0 <= value <= 3, f"l2p.{name} must be 0, 1, 2 or 3, found {value}")
+        for name in ("children", "support", "query"):
+            value = getattr(self, name)
+            _check(value >= 1, f"l2p.{name} must be at least 1, found {value}")
+        for name in ("node_lr", "graph_lr"):
+            value = getattr(self, name)
+            _check(value >= 0, f"l2p.{name} must not be negative, found {value}")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The outer optimisation and the order of data."""
+
+    epochs: int = 10
+    """Passes over the corpus (held-out graphs excluded)."""
+    max_steps: int = 0
+    """Stop after this many steps; 0 = after all epochs."""
+    seed: int = 0
+    """Key of all randomness: initial weights, order, tasks."""
+    streams: int = 4
+    """V: virtual readers; the most ranks that can take part, and the groups of ghost normalisation."""
+    graphs_per_stream: int = 16
+    """Graphs each stream adds to a step; streams x graphs_per_stream is the global batch."""
+    lr: float = 1e-3
+    """gamma: learning rate of Adam."""
+    weight_decay: float = 0.0
+    """L2 penalty of Adam."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises from 0."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Learning rate after warm-up."""
+    clip_norm: float = 1.0
+    """Largest norm of the outer gradient; 0 = no clipping."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 = mixed precision by autocast (GPU)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU when there is one."""
+    validation_fraction: float = 0.02
+    """Share of the corpus (in whole units, at least one when > 0 and the corpus has two) held out for validation."""
+    validate_every: int = 500
+    """Steps between validations; 0 = only at the end."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints; 0 = by time only."""
+    checkpoint_minutes: float = 10.0
+    """Minutes between checkpoints; 0 = only at the end."""
+    keep: int = 2
+    """How many of the newest checkpoints to keep."""
+    log_seconds: float = 5.0
+    """Seconds between progress lines and updates of progress.json."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "streams", "graphs_per_stream", "keep"):
+            value = getattr(self, name)
+            _check(value >= 1, f"train.{name} must be at least 1, found {value}")
+        for name in ("max_steps", "lr", "weight_decay", "warmup_steps", "clip_norm", "validate_every", "checkpoint_every"):
+            value = getattr(self, name)
+            _check(value >= 0, f"train.{name} must not be negative, found {value}")
+        for name in ("checkpoint_minutes", "log_seconds"):
+            value = getattr(self, name)
+            _check(value >= 0, f"train.{name} must not be negative, found {value}")
+        _check(0 <= self.validation_fraction < 1, f"train.validation_fraction must lie in [0, 1), found {self.validation_fraction}")
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Pre-train an encoder on a corpus.
+
+    Example: distgnn pretrain --corpus data/molecules --workers 2 --train.epochs 5
+    """
+
+    corpus: str
+    """URI of the corpus."""
+    out: str = "runs"
+    """URI of the folder that holds runs."""
+    name: str = ""
+    """Run id; made unique when empty. An id that exists is refused: use --resume."""
+    objective: Literal["l2p", "none"] = "l2p"
+    """Pre-training loss; none writes the untrained encoder (the control)."""
+    workers: int = 1
+    """Training processes. 1 trains in this process without Ray; more use Ray Train."""
+    cpus_per_worker: float = 1.0
+    """CPUs Ray reserves for each training process."""
+    max_failures: int = 3
+    """How often Ray restarts the workers from the last checkpoint."""
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    l2p: L2PConfig = field(default_factory=L2PConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        _check(self.workers >= 1, f"workers must be at least 1, found {self.workers}")
+        _check(self.max_failures >= 0, f"max_failures must not be negative, found {self.max_failures}")
+        _check(self.cpus_per_worker > 0, f"cpus_per_worker must be positive, found {self.cpus_per_worker}")
+        ok = self.workers <= self.train.streams
+        _check(ok, f"workers={self.workers} exceeds train.streams={self.train.streams}; raise train.streams (one rank needs a stream)")
+        _check("/" not in self.name, f"name must not contain '/', found {self.name!r}")
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """How labelled graphs become train, val, test and (out of distribution) ood."""
+
+    method: Literal["column", "random", "scaffold", "group"] = "scaffold"
+    """column = the corpus's own split; scaffold = whole groups, largest to train (Hu et al.); random = by graph;
+    group = random within the groups that are not in ood_groups, which become 'ood'."""
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    """Shares of train, val and test."""
+    ood_groups: tuple[str, ...] = ()
+    """Groups (species, years, ...) never trained on and tested apart; needs method=group."""
+    seed: int = 0
+    """Key of random splits; the split is the same for every training seed."""
+
+    def __post_init__(self) -> None:
+        good = all(f > 0 for f in self.fractions) and abs(sum(self.fractions) - 1) < 1e-6
+        _check(good, f"split.fractions must be positive and add up to 1, found {self.fractions}")
+        _check(not self.ood_groups or self.method == "group", "split.ood_groups needs split.method=group")
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Fine-tune checkpoints on a labelled corpus, always beside the same encoder without pre-training.
+
+    Example: distgnn finetune --corpus data/bbbp --checkpoint runs/molecules --seeds 5
+    """
+
+    corpus: str
+    """URI of the labelled corpus."""
+    checkpoint: tuple[str, ...] = ()
+    """Checkpoints (or run folders) to compare; the control 'none' is always added."""
+    out: str = "runs/finetune"
+    """URI of the folder for table, results and predictions."""
+    task: Literal["auto", "classification", "multiclass", "regression"] = "auto"
+    """auto: labels that are all 0/1 are multi-label classification, other whole numbers multi-class, the rest regression."""
+    labels: tuple[str, ...] = ()
+    """Label columns to use; empty = all."""
+    max_labels: int = 0
+    """Keep only this many label columns, those with most positives in the training part; 0 = all."""
+    split: SplitConfig = field(default_factory=SplitConfig)
+    seeds: int = 5
+    """Training seeds 0..seeds-1."""
+    epochs: int = 50
+    """Passes over the training part."""
+    batch: int = 32
+    """Graphs per step."""
+    lr: float = 1e-3
+    """Learning rate of Adam."""
+    weight_decay: float = 0.0
+    """L2 penalty of Adam."""
+    dropout: float = 0.5
+    """Dropout in the encoder while fine-tuning."""
+    frozen: bool = False
+    """Train the head only (linear probe) on the frozen encoder."""
+    use_center: Literal["auto", "yes", "no"] = "auto"
+    """Feed the centre node's embedding to the head beside the graph's; auto = where the corpus has centres."""
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    """Encoder of the control when no checkpoint is given; otherwise the checkpoint's own."""
+    workers: int = 1
+    """Seeds trained side by side; more than 1 uses Ray."""
+    save_predictions: bool = False
+    """Write predictions.parquet beside the table."""
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "epochs", "batch", "workers"):
+            value = getattr(self, name)
+            _check(value >= 1, f"{name} must be at least 1, found {value}")
+        for name in ("lr", "weight_decay", "max_labels"):
+            value = getattr(self, name)
+            _check(value >= 0, f"{name} must not be negative, found {value}")
+        _check(0 <= self.dropout < 1, f"dropout must lie in [0, 1), found {self.dropout}")
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A config as plain JSON values; the inverse of :func:`from_json`."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_json(kind: type[C], data: dict[str, Any], where: str = "config") -> C:
+    """Build a config from a dictionary, naming unknown or missing fields; raises RequestError."""
+    if not isinstance(data, dict):
+        raise RequestError(f"{where}: expected an object with the fields of {kind.__name__}, found {type(data).__name__}")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(data) - {item.name for item in dataclasses.fields(kind)})  # pyright: ignore[reportArgumentType]
+    if unknown:
+        raise RequestError(f"{where}.{unknown[0]}: unknown field of {kind.__name__}")
+    values = {name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise RequestError(f"{where}: {error}") from error
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return from_json(typing.cast(type, hint), value, where)
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise RequestError(f"{where}: expected a list, found {value!r}")
+        item = typing.get_args(hint)[0]
+        return tuple(_convert(item, entry, f"{where}[{i}]") for i, entry in enumerate(value))
+    if typing.get_origin(hint) is Literal:
+        if value not in typing.get_args(hint):
+            raise RequestError(f"{where}: must be one of {', '.join(map(str, typing.get_args(hint)))}, found {value!r}")
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
+        raise RequestError(f"{where}: expected {hint.__name__}, found {value!r}")
+    return value

@@ -1,0 +1,103 @@
+"""Reading a corpus without Ray: units by number, columns whole, every unit checked before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distgnn.corpus.manifest import Manifest, read_manifest
+from distgnn.corpus.shard import arrow_schema, check_values, unpack
+from distgnn.corpus.storage import Folder, open_folder, storage_errors
+from distgnn.errors import RequestError
+from distgnn.graph.batch import GraphBatch, concat_graphs
+
+_ROW_COLUMNS = ("group", "split")
+_OPEN_SHARDS = 8
+
+
+class CorpusReader:
+    """Units of a corpus. Opens each shard once, refuses what differs from the manifest, and can be sent to workers."""
+
+    def __init__(self, uri: str, labels: bool = False) -> None:
+        """labels: whether units come with y (pre-training does not need it)."""
+        self.uri = uri
+        self.folder: Folder = open_folder(uri)
+        self.manifest: Manifest = read_manifest(self.folder)
+        self._columns = [
+            name
+            for name in arrow_schema(self.manifest.schema).names
+            if name not in _ROW_COLUMNS and (labels or name != "y")
+        ]
+        self._shards: dict[int, pq.ParquetFile] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_shards": {}}
+
+    def _shard(self, number: int) -> pq.ParquetFile:
+        if number not in self._shards:
+            if len(self._shards) >= _OPEN_SHARDS:
+                self._shards.pop(next(iter(self._shards))).close()
+            self._shards[number] = self._open(number)
+        return self._shards[number]
+
+    def _open(self, number: int) -> pq.ParquetFile:
+        entry, manifest = self.manifest.shards[number], self.manifest
+        where, size = f"{self.folder.uri}/{entry.name}", self.folder.size(entry.name)
+        if size is None:
+            raise RequestError(f"{where}: missing shard; restore it or rebuild the corpus")
+        if size != entry.bytes:
+            raise RequestError(f"{where}: truncated or changed: {size} bytes where corpus.json says {entry.bytes}; restore it")
+        try:
+            file = pq.ParquetFile(self.folder.open(entry.name), page_checksum_verification=True)
+        except pa.ArrowException as error:
+            raise RequestError(f"{where}: not readable as Parquet ({error}); restore the shard") from error
+        found, expected = file.schema_arrow.remove_metadata(), arrow_schema(manifest.schema)
+        if not found.equals(expected):
+            odd = sorted(set(map(str, expected)) ^ set(map(str, found)))
+            raise RequestError(f"{where}: schema differs from corpus.json ({'; '.join(odd)[:200]}); restore the shard")
+        if file.metadata.num_rows != entry.graphs or file.num_row_groups != -(-entry.graphs // manifest.unit_rows):
+            raise RequestError(f"{where}: {file.metadata.num_rows} rows where corpus.json says {entry.graphs}; restore it")
+        return file
+
+    def table(self, unit: int, columns: list[str] | None = None) -> pa.Table:
+        """Raw rows of a unit."""
+        shard, group = self.manifest.locate(unit)
+        where = self.where(unit)
+        try:
+            with storage_errors("read", where):
+                return self._shard(shard).read_row_group(group, columns=columns, use_threads=False)
+        except Exception as error:
+            if "crc" in str(error).lower() or "checksum" in str(error).lower():
+                raise RequestError(f"{where}: wrong checksum, the bytes are damaged; restore the shard") from error
+            raise
+
+    def where(self, unit: int) -> str:
+        """Shard and unit in words, for messages."""
+        shard, group = self.manifest.locate(unit)
+        return f"{self.folder.uri}/{self.manifest.shards[shard].name}, unit {group}"
+
+    def unit(self, unit: int) -> GraphBatch:
+        """All graphs of a unit, checked; raises RequestError naming shard, unit and row for damaged ones."""
+        where = self.where(unit)
+        graphs = unpack(self.manifest.schema, self.table(unit, self._columns), where)
+        check_values(self.manifest.schema, graphs, where)
+        return graphs
+
+    def units(self) -> Iterator[GraphBatch]:
+        """Every unit in order."""
+        return (self.unit(number) for number in range(self.manifest.units))
+
+    def load(self) -> GraphBatch:
+        """The whole corpus as one batch (fine-tuning sets; memory grows with the corpus)."""
+        return concat_graphs(list(self.units()))
+
+    def column(self, name: str) -> npt.NDArray[np.object_]:
+        """A per-graph column ('group' or 'split') of the whole corpus, as an object array with None for unknown."""
+        if name not in arrow_schema(self.manifest.schema).names:
+            raise RequestError(f"{self.uri}: the corpus has no {name!r} column; choose another split or rebuild it with one")
+        parts = [self.table(unit, [name]).column(name) for unit in range(self.manifest.units)]
+        return pa.concat_tables([pa.table({name: part}) for part in parts]).column(name).to_numpy(zero_copy_only=False)

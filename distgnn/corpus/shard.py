@@ -1,0 +1,206 @@
+"""Between Arrow tables and GraphBatch: a list column's chunk already is a packed batch, so nothing here touches one graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from distgnn.errors import RequestError
+from distgnn.graph.batch import GraphBatch
+from distgnn.graph.schema import Feature, Schema
+
+Array = npt.NDArray[np.generic]
+T = TypeVar("T")
+
+
+def _id_type(count: int) -> pa.DataType:
+    return pa.uint8() if count <= 1 << 8 else pa.uint16() if count <= 1 << 16 else pa.uint32()
+
+
+def _value_type(feature: Feature) -> pa.DataType:
+    return _id_type(feature.size) if feature.kind == "categorical" else pa.float32()
+
+
+def arrow_schema(schema: Schema) -> pa.Schema:
+    """The one explicit Arrow schema of every shard of a corpus."""
+    node_id = _id_type(schema.max_nodes)
+    columns = [
+        pa.field("graph_id", pa.uint64(), nullable=False),
+        pa.field("num_nodes", pa.uint32(), nullable=False),
+        pa.field("src", pa.list_(node_id), nullable=False),
+        pa.field("dst", pa.list_(node_id), nullable=False),
+    ]
+    for prefix, features in (("node", schema.node), ("edge", schema.edge)):
+        columns += [pa.field(f"{prefix}.{f.name}", pa.list_(_value_type(f)), nullable=False) for f in features]
+    if schema.center:
+        columns.append(pa.field("center", pa.uint32()))
+    if schema.labels:
+        columns.append(pa.field("y", pa.list_(pa.float32())))
+    if schema.group:
+        columns.append(pa.field("group", pa.string()))
+    if schema.split:
+        columns.append(pa.field("split", pa.uint8()))
+    return pa.schema(columns)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Graphs on their way into a corpus: packed graphs, with the group and split of each where the schema has them.
+
+    group: one string (or None) per graph. split: uint8-able integers (0 train, 1 val, 2 test) or None per graph.
+    """
+
+    graphs: GraphBatch
+    group: Sequence[str | None] | None = None
+    split: Sequence[int | None] | None = None
+
+
+def _lists(ptr: Array, values: Array, kind: pa.DataType) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array(ptr, pa.int32()), pa.array(values).cast(kind))
+
+
+def _columns_of(features: tuple[Feature, ...], cat: Array, dense: Array, ptr: Array) -> list[pa.ListArray]:
+    columns, next_cat, next_dense = [], 0, 0
+    for feature in features:
+        if feature.kind == "categorical":
+            columns.append(_lists(ptr, np.ascontiguousarray(cat[:, next_cat]), _value_type(feature)))
+            next_cat += 1
+        else:
+            values = np.ascontiguousarray(dense[:, next_dense : next_dense + feature.size]).reshape(-1)
+            columns.append(_lists(ptr * feature.size, values, _value_type(feature)))
+            next_dense += feature.size
+    return columns
+
+
+def pack(schema: Schema, piece: Piece) -> pa.Table:
+    """An Arrow table, one row a graph, of a Piece that has passed the two checks below."""
+    graphs = piece.graphs
+    node_ptr, edge_ptr = graphs.node_ptr.numpy(), graphs.edge_ptr.numpy()
+    starts = np.repeat(node_ptr[:-1], np.diff(edge_ptr))
+    node_id = _id_type(schema.max_nodes)
+    columns: list[pa.Array | pa.ListArray] = [
+        pa.array(graphs.graph_id.numpy().view(np.uint64)),
+        pa.array(np.diff(node_ptr).astype(np.uint32)),
+        *(_lists(edge_ptr, row.numpy() - starts, node_id) for row in graphs.edges),
+        *_columns_of(schema.node, graphs.node_cat.numpy(), graphs.node_dense.numpy(), node_ptr),
+        *_columns_of(schema.edge, graphs.edge_cat.numpy(), graphs.edge_dense.numpy(), edge_ptr),
+    ]
+    if schema.center:
+        columns.append(pa.array((_required(graphs.center, "center").numpy() - node_ptr[:-1]).astype(np.uint32)))
+    if schema.labels:
+        y = _required(graphs.y, "y").numpy()
+        ptr = np.arange(len(y) + 1) * len(schema.labels)
+        columns.append(_lists(ptr, np.ascontiguousarray(y, np.float32).reshape(-1), pa.float32()))
+    if schema.group:
+        columns.append(pa.array(_required(piece.group, "group"), pa.string()))
+    if schema.split:
+        columns.append(pa.array(_required(piece.split, "split"), pa.uint8()))
+    return pa.Table.from_arrays(columns, schema=arrow_schema(schema))
+
+
+def _required(value: T | None, name: str) -> T:
+    if value is None:
+        raise RequestError(f"the schema promises {name!r} but the graphs come without it")
+    return value
+
+
+def check_values(schema: Schema, graphs: GraphBatch, where: str) -> None:
+    """Raise RequestError naming the first row whose ids, categories or numbers are out of range. Cheap: readers call it too."""
+    node_ptr = graphs.node_ptr.numpy()
+    edges, owner = graphs.edges.numpy(), np.repeat(np.arange(graphs.num_graphs), graphs.edge_ptr.diff().numpy())
+    outside = ((edges < node_ptr[owner]) | (edges >= node_ptr[owner + 1])).any(axis=0)
+    _refuse(where, graphs, owner, outside, "an edge names a node outside the graph")
+    for kind, features, cat, dense, ptr in (
+        ("node", schema.node, graphs.node_cat, graphs.node_dense, graphs.node_ptr),
+        ("edge", schema.edge, graphs.edge_cat, graphs.edge_dense, graphs.edge_ptr),
+    ):
+        rows = np.repeat(np.arange(graphs.num_graphs), ptr.diff().numpy())
+        limits = torch.tensor([f.size for f in features if f.kind == "categorical"], dtype=torch.int32)
+        bad = ((cat < 0) | (cat >= limits)).any(dim=1).numpy()
+        _refuse(where, graphs, rows, bad, f"a {kind} category is outside its range {limits.tolist()}")
+        _refuse(where, graphs, rows, ~torch.isfinite(dense).all(dim=1).numpy(), f"a {kind} feature is NaN or infinite")
+    if graphs.center is not None:
+        center = graphs.center.numpy()
+        outside = (center < node_ptr[:-1]) | (center >= node_ptr[1:])
+        _refuse(where, graphs, np.arange(graphs.num_graphs), outside, "the centre node is outside the graph")
+
+
+def check_structure(schema: Schema, graphs: GraphBatch, where: str) -> None:
+    """Raise RequestError naming the first graph that is too large or, in undirected corpora, has loops or repeated edges."""
+    too_large = graphs.node_ptr.diff().numpy() > schema.max_nodes
+    _refuse(where, graphs, np.arange(graphs.num_graphs), too_large, f"more than max_nodes={schema.max_nodes} nodes")
+    if schema.directed:
+        return
+    edges, owner = graphs.edges.numpy(), np.repeat(np.arange(graphs.num_graphs), graphs.edge_ptr.diff().numpy())
+    _refuse(where, graphs, owner, edges[0] == edges[1], "an edge joins a node to itself; drop self-loops")
+    keys = edges.min(axis=0) * max(graphs.num_nodes, 1) + edges.max(axis=0)
+    order = np.argsort(keys, kind="stable")
+    same = np.diff(keys[order]) == 0
+    _refuse(where, graphs, owner[order[1:]], same, "an undirected edge is stored twice; store each once")
+
+
+def _refuse(where: str, graphs: GraphBatch, owner: Array, bad: Array, what: str) -> None:
+    if bad.any():
+        row = int(owner[int(np.argmax(bad))])
+        raise RequestError(f"{where}, row {row} (graph {int(graphs.graph_id[row])}): {what}")
+
+
+def _flat(column: pa.ListArray, counts: Array, where: str, name: str) -> Array:
+    """Values of a list column whose row lengths must be ``counts``."""
+    found = pc.list_value_length(column).to_numpy(zero_copy_only=False)
+    if column.null_count or not np.array_equal(found, counts):
+        row = int(np.argmax(found != counts)) if not column.null_count else int(np.argmax(column.is_null()))
+        raise RequestError(f"{where}, row {row}, field {name}: {found[row]} values where {counts[row]} belong")
+    return column.flatten().to_numpy(zero_copy_only=False)
+
+
+def _features(table: pa.Table, prefix: str, features: tuple[Feature, ...], counts: Array, where: str) -> list[torch.Tensor]:
+    total = int(counts.sum())
+    cat, dense = [np.zeros((total, 0), np.int32)], [np.zeros((total, 0), np.float32)]
+    for feature in features:
+        name = f"{prefix}.{feature.name}"
+        width = 1 if feature.kind == "categorical" else feature.size
+        values = _flat(table.column(name).combine_chunks(), counts * width, where, name).reshape(total, width)
+        (cat if feature.kind == "categorical" else dense).append(values)
+    return [
+        torch.from_numpy(np.concatenate(cat, axis=1).astype(np.int32)),
+        torch.from_numpy(np.concatenate(dense, axis=1).astype(np.float32)),
+    ]
+
+
+def unpack(schema: Schema, table: pa.Table, where: str) -> GraphBatch:
+    """The GraphBatch of an Arrow table; raises RequestError naming ``where``, row and field for rows that break the format."""
+    nodes = table.column("num_nodes").to_numpy().astype(np.int64)
+    node_ptr = np.concatenate([[0], np.cumsum(nodes)])
+    lengths = pc.list_value_length(table.column("src")).to_numpy().astype(np.int64)
+    edge_ptr = np.concatenate([[0], np.cumsum(lengths)])
+    ends = [_flat(table.column(name).combine_chunks(), lengths, where, name).astype(np.int64) for name in ("src", "dst")]
+    starts = np.repeat(node_ptr[:-1], lengths)
+    node_cat, node_dense = _features(table, "node", schema.node, nodes, where)
+    edge_cat, edge_dense = _features(table, "edge", schema.edge, lengths, where)
+    labels, center, y = len(schema.labels), None, None
+    if schema.center:
+        center = torch.from_numpy(table.column("center").to_numpy().astype(np.int64) + node_ptr[:-1])
+    if labels and "y" in table.column_names:
+        counts = np.full(len(nodes), labels)
+        y = torch.from_numpy(_flat(table.column("y").combine_chunks(), counts, where, "y").reshape(-1, labels).copy())
+    return GraphBatch(
+        graph_id=torch.from_numpy(table.column("graph_id").to_numpy().view(np.int64).copy()),
+        node_ptr=torch.from_numpy(node_ptr),
+        edge_ptr=torch.from_numpy(edge_ptr),
+        edges=torch.from_numpy(np.stack(ends) + starts),
+        node_cat=node_cat,
+        node_dense=node_dense,
+        edge_cat=edge_cat,
+        edge_dense=edge_dense,
+        center=center,
+        y=y,
+        directed=schema.directed,
+    )

@@ -1,0 +1,128 @@
+"""Folders by URI: plain paths, file:// and s3:// through pyarrow.fs, with names that cannot leave their folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+from pyarrow import fs as pafs
+
+from distgnn.errors import RequestError, WorkError
+
+_UNUSABLE = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
+
+
+@contextmanager
+def storage_errors(action: str, uri: str) -> Iterator[None]:
+    """Turn file system exceptions into one line: RequestError for what the user named wrongly, WorkError for failing storage."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise RequestError(f"cannot {action} {uri}: it does not exist") from error
+    except _UNUSABLE as error:
+        raise RequestError(f"cannot {action} {uri}: {error.strerror or 'not permitted'}; choose another place") from error
+    except (OSError, pa.ArrowException) as error:
+        if getattr(error, "errno", None) in (errno.EROFS, errno.EACCES):
+            raise RequestError(f"cannot {action} {uri}: {os.strerror(error.errno or 0)}; choose another place") from error
+        raise WorkError(f"cannot {action} {uri}: {' '.join(str(error).split())}") from error
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder on some file system. Names given to its methods are relative, '/'-separated, and stay inside it."""
+
+    filesystem: pafs.FileSystem
+    path: str
+    uri: str
+
+    def locate(self, name: str) -> str:
+        """The file system's path of ``name``; raises RequestError for names that are absolute or climb out."""
+        pure = PurePosixPath(name)
+        if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name:
+            raise RequestError(f"{self.uri}: the name {name!r} does not stay inside its folder; refusing it")
+        return f"{self.path}/{pure}"
+
+    def sub(self, name: str) -> Folder:
+        """The folder ``name`` below this one (it need not exist)."""
+        return Folder(self.filesystem, self.locate(name), f"{self.uri}/{name}")
+
+    def size(self, name: str) -> int | None:
+        """Bytes of the file ``name``, or None where there is no such file."""
+        with storage_errors("look at", f"{self.uri}/{name}"):
+            info = self.filesystem.get_file_info(self.locate(name))
+        return info.size if info.type == pafs.FileType.File else None
+
+    def names(self) -> list[str]:
+        """Sorted names of the files and folders directly inside; empty where the folder does not exist."""
+        with storage_errors("list", self.uri):
+            entries = self.filesystem.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
+        return sorted(entry.base_name for entry in entries)
+
+    def files(self) -> list[str]:
+        """Sorted relative names of all files below."""
+        selector = pafs.FileSelector(self.path, allow_not_found=True, recursive=True)
+        with storage_errors("list", self.uri):
+            entries = self.filesystem.get_file_info(selector)
+        start = len(self.path.rstrip("/")) + 1
+        return sorted(entry.path[start:] for entry in entries if entry.type == pafs.FileType.File)
+
+    def read(self, name: str) -> bytes:
+        """The whole file ``name``."""
+        with storage_errors("read", f"{self.uri}/{name}"), self.filesystem.open_input_stream(self.locate(name)) as stream:
+            return stream.read()
+
+    def open(self, name: str) -> pa.NativeFile:
+        """A seekable reader of the file ``name``."""
+        with storage_errors("read", f"{self.uri}/{name}"):
+            return self.filesystem.open_input_file(self.locate(name))
+
+    def write(self, name: str, data: bytes | pa.Buffer) -> None:
+        """Write the file ``name`` so that it is either whole or absent: renamed into place, or one object put."""
+        path = self.locate(name)
+        with storage_errors("write", f"{self.uri}/{name}"):
+            if not isinstance(self.filesystem, pafs.LocalFileSystem):
+                with self.filesystem.open_output_stream(path) as stream:
+                    stream.write(data)
+                return
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            temporary = f"{path}.tmp-{uuid.uuid4().hex[:8]}"
+            try:
+                with open(temporary, "xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)
+            except OSError:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+
+    def delete(self, name: str) -> None:
+        """Remove the file ``name``."""
+        with storage_errors("delete", f"{self.uri}/{name}"):
+            self.filesystem.delete_file(self.locate(name))
+
+    def delete_folder(self, name: str) -> None:
+        """Remove the folder ``name`` and all below it."""
+        with storage_errors("delete", f"{self.uri}/{name}"):
+            self.filesystem.delete_dir(self.locate(name))
+
+
+def open_folder(uri: str) -> Folder:
+    """The folder at ``uri``: a path, file:///..., or s3://bucket/prefix (credentials and endpoint from the usual AWS chain)."""
+    if not uri:
+        raise RequestError("an empty path was given where a folder is needed")
+    if "://" not in uri:
+        path = os.path.abspath(os.path.expanduser(uri))
+        return Folder(pafs.LocalFileSystem(), path, path)
+    try:
+        with storage_errors("open", uri):
+            filesystem, path = pafs.FileSystem.from_uri(uri)
+    except pa.ArrowInvalid as error:
+        raise RequestError(f"{uri}: not a path, file:// or s3:// URI ({error})") from error
+    return Folder(filesystem, path.rstrip("/"), uri.rstrip("/"))

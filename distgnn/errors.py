@@ -1,0 +1,9 @@
+"""The two ways a command fails, each with one line that says what, where and what to do."""
+
+
+class RequestError(Exception):
+    """The request was wrong: bad option, bad input file, incompatible checkpoint. Exit code 2."""
+
+
+class WorkError(Exception):
+    """The request was right but the work failed: disk full, storage gone, training diverged. Exit code 1."""
