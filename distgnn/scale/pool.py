@@ -1,0 +1,105 @@
+"""An ordered map: in this process for one worker, on Ray for more. The same results in the same order either way."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import ray
+import torch
+from ray.exceptions import RayError, RayTaskError
+
+from distgnn.corpus.writer import Mapper
+from distgnn.errors import RequestError, WorkError
+
+_AHEAD = 2
+
+
+def ordered_map(workers: int) -> Mapper:
+    """A map whose results come in the order of its inputs, as they are ready.
+
+    workers: 1 maps in this process and leaves Ray alone; more run that many Ray tasks side by side, each with one torch
+    thread. Inputs are drawn as room comes free, so an endless generator is never drained: at most ``2 * workers``
+    results are waiting or under way. The function goes to the object store once. RequestError and WorkError of the
+    function are raised as themselves; a worker that cannot be kept alive is a WorkError.
+    """
+    if workers < 1:
+        raise RequestError(f"workers must be at least 1, found {workers}")
+    return map if workers == 1 else _RayMap(workers)
+
+
+def start_ray(cpus: int) -> None:
+    """Join the running Ray (this process's own, or RAY_ADDRESS's), or start a quiet local one with ``cpus`` CPUs."""
+    if ray.is_initialized():
+        return
+    os.environ.setdefault(
+        "RAY_IGNORE_UNHANDLED_ERRORS", "1"
+    )  # only the first error is raised; Ray would print the others
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address:
+        _check_address(address)
+        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+        return
+    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def _check_address(address: str) -> None:
+    """Raise RequestError where nobody listens at host:port; Ray itself would keep trying for minutes."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise RequestError(f"RAY_ADDRESS={address}: no Ray answers there; start it or unset RAY_ADDRESS") from error
+
+
+class _RayMap:
+    """The mapper for more than one worker; starts Ray when first used."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def __call__(self, function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
+        start_ray(self.workers)
+        held: deque[Any] = deque()
+        try:
+            yield from self._results(ray.put(function), jobs, held)
+        finally:
+            for result in held:
+                ray.cancel(result)
+
+    def _results(self, function: Any, jobs: Iterable[Any], held: deque[Any]) -> Iterator[Any]:
+        running: list[Any] = []
+        for job in jobs:
+            if len(running) == self.workers:
+                running = ray.wait(running, num_returns=1, fetch_local=False)[1]
+            held.append(_call.remote(function, job))
+            running.append(held[-1])
+            if len(held) == _AHEAD * self.workers:
+                yield _take(held.popleft())
+        while held:
+            yield _take(held.popleft())
+
+
+@ray.remote(num_cpus=1)
+def _call(function: Callable[[Any], Any], job: Any) -> Any:
+    torch.set_num_threads(1)
+    return function(job)
+
+
+def _take(result: Any) -> Any:
+    try:
+        return ray.get(result)
+    except RayTaskError as error:
+        if isinstance(error.cause, RequestError | WorkError):
+            raise type(error.cause)(str(error.cause)) from error
+        raise
+    except RayError as error:
+        raise WorkError(
+            f"a Ray worker was lost ({' '.join(str(error).split())[:300]}); use fewer workers or more memory"
+        ) from error
