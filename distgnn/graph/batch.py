@@ -152,7 +152,9 @@ def _join_ptr(pointers: list[Tensor]) -> Tensor:
 
 
 def _join_optional(values: list[Tensor | None], shifts: list[int]) -> Tensor | None:
-    present = [value + shift if shift else value for value, shift in zip(values, shifts, strict=True) if value is not None]
+    present = [
+        value + shift if shift else value for value, shift in zip(values, shifts, strict=True) if value is not None
+    ]
     return torch.cat(present) if len(present) == len(values) else None
 
 
@@ -207,7 +209,7 @@ def _feature_columns(data: Data, name: str, schema_features: tuple, rows: int, w
     return cat.to(torch.int32), dense.to(torch.float32)
 
 
-def from_pyg(data: Data | Batch, schema: Schema) -> GraphBatch:
+def from_pyg(data: Data, schema: Schema) -> GraphBatch:
     """A GraphBatch from PyG Data or Batch, raising RequestError where it does not fit ``schema``.
 
     ``data.x`` holds categories (``data.x_dense`` numbers beside them) or, where the schema has no categories, numbers;
@@ -222,9 +224,10 @@ def from_pyg(data: Data | Batch, schema: Schema) -> GraphBatch:
         raise RequestError(f"data.edge_index: a node id lies outside 0..{n - 1}")
     node_cat, node_dense = _feature_columns(data, "x", schema.node, n, "data")
     edge_cat, edge_dense = _feature_columns(data, "edge_attr", schema.edge, edges.shape[1], "data")
-    ptr = data.ptr if isinstance(data, Batch) else torch.tensor([0, n])
+    batch_ptr = data.get("ptr")  # a Batch has one
+    ptr = torch.tensor([0, n]) if batch_ptr is None else batch_ptr
     ptr = ptr.to(edges.device, torch.int64)
-    if isinstance(data, Batch) and edges.numel():
+    if batch_ptr is not None and edges.numel():
         owner = torch.bucketize(edges[0], ptr[1:], right=True)
         order = torch.argsort(owner, stable=True)
         edges, edge_cat, edge_dense = edges[:, order], edge_cat[order], edge_dense[order]

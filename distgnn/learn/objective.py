@@ -1,0 +1,39 @@
+"""The small interface every pre-training objective has. A new objective is a new file and a line in objectives.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from distgnn.corpus.stream import Prepare
+from distgnn.graph.batch import GraphBatch
+from distgnn.models.encoder import Encoder
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What one batch gives. Everything is a sum, so that ranks can be added before anything is divided.
+
+    total: scalar, differentiable, summed over contributing graphs. count: scalar float, how many graphs contributed.
+    sums: per metric name (sum, weight), both detached scalars; the metric is sum / weight.
+    """
+
+    total: Tensor
+    count: Tensor
+    sums: dict[str, tuple[Tensor, Tensor]]
+
+
+class Objective(nn.Module):
+    """A pre-training loss. May own parameters, which are trained beside the encoder's.
+
+    prepare: a small picklable function of (graphs, seed, epoch) that readers call on whole units; it makes the extras the
+    loss needs (tasks, masks) from keyed randomness alone. metric_names: keys of ``Losses.sums``, in a fixed order.
+    """
+
+    prepare: Prepare
+    metric_names: tuple[str, ...] = ()
+
+    def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:
+        """Losses of a batch whose extras came from ``prepare`` with the same seed and epoch."""
+        raise NotImplementedError

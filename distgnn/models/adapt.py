@@ -1,0 +1,125 @@
+"""Per-graph adaptation without per-graph weights: gradient steps on a layer's parameters, applied as terms of its output.
+
+A linear layer y = W x + b acts on rows that belong to graphs. One gradient step of rate a on graph g's loss turns W into
+W_g = W - a * sum_j delta_j x_j^T over g's rows j, with delta_j = dL/dy_j. So the adapted output is
+
+    y'_i = W x'_i + b - a * sum_{j in g(i)} (x_j . x'_i + 1) delta_j,
+
+a product of short matrices within each graph, associated whichever way is cheaper for its size. Only gradients with respect
+to layer outputs are taken; steps append terms. An elementwise gain and bias take explicit per-graph differences.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distgnn.models.context import Bucket, Rows
+
+
+class _Update(Protocol):
+    def apply(self, rows: Rows, x: Tensor) -> Tensor:
+        """The change of the layer's output at input ``x``, without the learning rate."""
+        ...
+
+
+class _LinearUpdate:
+    """One step's change of a weight matrix (and bias): padded inputs and output gradients of each bucket."""
+
+    def __init__(self, rows: Rows, x: Tensor, delta: Tensor, bias: bool) -> None:
+        self.bias = bias
+        self.memory = [(_pad(bucket, x), _pad(bucket, delta) * bucket.mask.to(delta.dtype)) for bucket in rows.buckets]
+
+    def apply(self, rows: Rows, x: Tensor) -> Tensor:
+        parts = []
+        for bucket, (keys, deltas) in zip(rows.buckets, self.memory, strict=True):
+            parts.append(_within_graph(_pad(bucket, x), keys, deltas, self.bias).flatten(0, 1))
+        return torch.cat(parts).index_select(0, rows.inverse)
+
+
+def _pad(bucket: Bucket, x: Tensor) -> Tensor:
+    return x.index_select(0, bucket.index).view(*bucket.shape, x.shape[1])
+
+
+def _within_graph(x: Tensor, keys: Tensor, deltas: Tensor, bias: bool) -> Tensor:
+    """sum_j (keys_j . x_i + bias) deltas_j for x [B, L, in], keys [B, J, in], deltas [B, J, out]: [B, L, out]."""
+    rows, width_in, width_out = keys.shape[1], keys.shape[2], deltas.shape[2]
+    if rows * (width_in + width_out) <= 2 * width_in * width_out:
+        scores = torch.bmm(x, keys.transpose(1, 2))
+        return torch.bmm(scores + 1 if bias else scores, deltas)
+    change = torch.bmm(x, torch.bmm(keys.transpose(1, 2), deltas))
+    return change + deltas.sum(1, keepdim=True) if bias else change
+
+
+class _ScaleUpdate:
+    """One step's change of an elementwise gain and bias, per graph."""
+
+    def __init__(self, rows: Rows, x: Tensor, delta: Tensor) -> None:
+        stacked = torch.cat([x * delta, delta], dim=1)
+        zeros = stacked.new_zeros(rows.ptr.numel() - 1, stacked.shape[1])
+        self.gain, self.shift = zeros.index_add(0, rows.owner, stacked).chunk(2, dim=1)
+
+    def apply(self, rows: Rows, x: Tensor) -> Tensor:
+        return torch.addcmul(self.shift.index_select(0, rows.owner), x, self.gain.index_select(0, rows.owner))
+
+
+class FastWeights:
+    """The adapted parameters theta' of every graph of a batch, as updates to the shared ones.
+
+    rows: which rows belong to which graph in every layer that is adapted. lr: inner learning rate. order: 2 keeps the
+    updates differentiable, 1 treats them as constants.
+    """
+
+    def __init__(self, rows: Rows, lr: float, order: int) -> None:
+        self.rows, self.lr, self.order = rows, lr, order
+        self._updates: dict[nn.Module, list[_Update]] = defaultdict(list)
+        self._tape: list[tuple[nn.Module, Tensor, Tensor]] = []
+
+    def adapted(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        """Output of ``layer`` at ``x`` with the updates so far, given its unadapted output ``y``; noted for the next step."""
+        for update in self._updates[layer]:
+            y = y - self.lr * update.apply(self.rows, x)
+        self._tape.append((layer, x, y))
+        return y
+
+    def step(self, loss: Tensor) -> None:
+        """One inner gradient step on ``loss`` (a sum over graphs), through the outputs noted since the last step."""
+        outputs = [y for _, _, y in self._tape]
+        second = self.order == 2
+        deltas = torch.autograd.grad(loss, outputs, create_graph=second, retain_graph=True, materialize_grads=True)
+        for (layer, x, _), delta in zip(self._tape, deltas, strict=True):
+            source = x if second else x.detach()
+            self._updates[layer].append(self._update(layer, source, delta.to(x.dtype)))
+        self._tape = []
+
+    def _update(self, layer: nn.Module, x: Tensor, delta: Tensor) -> _Update:
+        if isinstance(layer, AdaptiveLinear):
+            return _LinearUpdate(self.rows, x, delta, layer.bias is not None)
+        return _ScaleUpdate(self.rows, x, delta)
+
+
+class AdaptiveLinear(nn.Linear):
+    """torch.nn.Linear whose weight and bias can adapt per graph."""
+
+    def forward(self, input: Tensor, fast: FastWeights | None = None) -> Tensor:  # noqa: A002
+        """[rows, in] -> [rows, out]; with ``fast``, each graph's rows see that graph's adapted weights."""
+        y = F.linear(input, self.weight, self.bias)
+        return y if fast is None else fast.adapted(self, input, y)
+
+
+class AdaptiveScale(nn.Module):
+    """Elementwise gain and bias (the affine part of a norm) that can adapt per graph."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor, fast: FastWeights | None = None) -> Tensor:
+        """[rows, width] -> same; see :class:`AdaptiveLinear`."""
+        y = torch.addcmul(self.bias, x, self.weight)
+        return y if fast is None else fast.adapted(self, x, y)

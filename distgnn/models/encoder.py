@@ -1,0 +1,90 @@
+"""The encoder: input embedding, message passing layers (psi) and pooling (omega)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distgnn.config import EncoderConfig
+from distgnn.graph.batch import GraphBatch
+from distgnn.graph.schema import Schema, sizes
+from distgnn.models.adapt import AdaptiveLinear, FastWeights
+from distgnn.models.context import Context
+from distgnn.models.gin import GINLayer
+
+LAYERS = {"gin": GINLayer}
+
+
+class InputEmbedding(nn.Module):
+    """Node features to [N, width]: one embedding per category plus a linear map of numbers, or a learned constant."""
+
+    def __init__(self, schema: Schema, width: int) -> None:
+        super().__init__()
+        self.tables = nn.ModuleList(nn.Embedding(size, width) for size in sizes(schema.node, "categorical"))
+        for table in self.tables:
+            nn.init.xavier_uniform_(table.weight)  # pyright: ignore[reportArgumentType]
+        dense = sum(sizes(schema.node, "dense"))
+        self.dense = nn.Linear(dense, width, bias=False) if dense else None
+        self.constant = None if schema.node else nn.Parameter(torch.ones(width))
+
+    def forward(self, batch: GraphBatch) -> Tensor:
+        """[N, width]."""
+        if self.constant is not None:
+            return self.constant.expand(batch.num_nodes, -1)
+        parts = [table(column) for column, table in zip(batch.node_cat.t(), self.tables, strict=True)]
+        if self.dense is not None:
+            parts.append(self.dense(batch.node_dense.to(self.dense.weight.dtype)))
+        return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+
+
+class Encoder(nn.Module):
+    """Node and graph embeddings of a GraphBatch. psi = the layers, omega = the pooling matrix; the input embedding never adapts."""
+
+    def __init__(self, schema: Schema, config: EncoderConfig) -> None:
+        super().__init__()
+        self.schema, self.config, self.width, self.dropout = schema, config, config.width, 0.0
+        edge_width = sum(f.size for f in schema.edge) + 1 if schema.edge else 0
+        self.embed = InputEmbedding(schema, config.width)
+        layer = LAYERS[config.kind]
+        self.layers = nn.ModuleList(layer(config.width, edge_width, config.norm) for _ in range(config.layers))
+        self.omega = AdaptiveLinear(config.width, config.width, bias=False)
+
+    def set_dropout(self, probability: float) -> None:
+        """Probability of dropping an activation after each layer in training mode (0 until set)."""
+        self.dropout = probability
+
+    def context(self, batch: GraphBatch) -> Context:
+        """What several forward passes over ``batch`` share."""
+        return Context(batch, self.schema, self.omega.weight.dtype)
+
+    def forward(self, batch: GraphBatch | Context, fast: FastWeights | None = None) -> Tensor:
+        """Node embeddings [N, width]; with ``fast``, each graph's nodes see that graph's adapted layers."""
+        context = batch if isinstance(batch, Context) else self.context(batch)
+        x = self.embed(context.batch)
+        for number, layer in enumerate(self.layers, start=1):
+            x = layer(x, context, fast)
+            if number < len(self.layers):
+                x = F.relu(x)
+            x = F.dropout(x, self.dropout, self.training)
+        return x
+
+    def readout(self, nodes: Tensor, owner: Tensor, groups: int) -> Tensor:
+        """[groups, width]: mean or sum of node rows by ``owner`` int64 [rows], before omega (groups without rows give 0)."""
+        total = nodes.new_zeros(groups, nodes.shape[1]).index_add(0, owner, nodes)
+        if self.config.pooling == "sum":
+            return total
+        counts = torch.bincount(owner, minlength=groups).clamp(min=1)
+        return total / counts.to(nodes.dtype).unsqueeze(1)
+
+    def pool(self, nodes: Tensor, batch: GraphBatch) -> Tensor:
+        """Graph embeddings [G, width] from node embeddings [N, width] (L2P-GNN Eq. 2: Omega(omega; H))."""
+        owner = torch.repeat_interleave(batch.node_ptr.diff())
+        return self.omega(self.readout(nodes, owner, batch.num_graphs))
+
+
+def build_encoder(schema: Schema, config: EncoderConfig, seed: int) -> Encoder:
+    """An encoder whose initial weights are a function of (schema, config, seed) alone; global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Encoder(schema, config)

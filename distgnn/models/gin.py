@@ -1,0 +1,33 @@
+"""GIN (Xu et al., "How powerful are graph neural networks?", ICLR 2019) with edge attributes as in Hu et al. (ICLR 2020)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distgnn.models.adapt import AdaptiveLinear, FastWeights
+from distgnn.models.context import Context
+from distgnn.models.norm import Norm
+
+
+class GINLayer(nn.Module):
+    """h_i = MLP(x_i + sum over neighbours j of (x_j + W_e a_ij + b_e)); MLP = linear, norm, ReLU, linear.
+
+    edge_width: columns of ``context.edge_sums`` (attributes and the message count, which carries b_e), or 0 to leave edge
+    attributes out.
+    """
+
+    def __init__(self, width: int, edge_width: int, norm: str) -> None:
+        super().__init__()
+        self.edge = AdaptiveLinear(edge_width, width, bias=False) if edge_width else None
+        self.lift = AdaptiveLinear(width, 2 * width)
+        self.norm = Norm(2 * width, norm)
+        self.project = AdaptiveLinear(2 * width, width)
+
+    def forward(self, x: Tensor, context: Context, fast: FastWeights | None = None) -> Tensor:
+        """[N, width] -> [N, width]."""
+        total = x + context.adjacency.sum(x)
+        if self.edge is not None:
+            total = total + self.edge(context.edge_sums, fast)
+        hidden = self.norm(self.lift(total, fast), context, fast)
+        return self.project(F.relu(hidden), fast)

@@ -1,0 +1,108 @@
+"""Normalisation of node rows. The default takes batch statistics within each stream ("ghost" batch norm, Hoffer et al. 2017).
+
+Running statistics are not updated by the forward pass: a training step reads the sums of its first forward with
+:func:`statistics`, may add those of other ranks, and applies them with :func:`apply_statistics`. So the buffers are the same
+for every number of ranks, and inner passes of a meta-step leave them alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distgnn.models.adapt import AdaptiveScale, FastWeights
+from distgnn.models.context import Context, Rows
+
+_FEW_GROUPS = 32
+
+
+def group_mean(x: Tensor, rows: Rows) -> Tensor:
+    """[groups, d]: mean of x [rows, d] within each group of contiguous rows (groups without rows give 0)."""
+    counts = rows.ptr.diff().clamp(min=1).to(x.dtype).unsqueeze(1)
+    groups = counts.shape[0]
+    if groups <= _FEW_GROUPS:  # a product with a short fat matrix; additions into few rows would collide
+        member = rows.owner == torch.arange(groups, device=x.device).unsqueeze(1)
+        return (member.to(x.dtype) / counts) @ x
+    return x.new_zeros(groups, x.shape[1]).index_add(0, rows.owner, x) / counts
+
+
+class Norm(nn.Module):
+    """kind: ghost | batch | graph | layer (see EncoderConfig.norm). The affine part can adapt per graph.
+
+    Training: statistics of the rows at hand. Evaluation: ghost and batch use running statistics, the others the rows at hand.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, width: int, kind: str, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.kind, self.momentum, self.eps = kind, momentum, eps
+        self.scale = AdaptiveScale(width)
+        self.tracks = kind in ("ghost", "batch")
+        self.pending: Tensor | None = None
+        if self.tracks:
+            self.register_buffer("running_mean", torch.zeros(width))
+            self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: Tensor, context: Context, fast: FastWeights | None = None) -> Tensor:
+        """[N, width] -> [N, width]."""
+        return self.scale(self._standardise(x, context), fast)
+
+    def _standardise(self, x: Tensor, context: Context) -> Tensor:
+        if self.kind == "layer":
+            return F.layer_norm(x, x.shape[1:], eps=self.eps)
+        if self.tracks and not self.training:
+            return (x - self.running_mean) * torch.rsqrt(self.running_var + self.eps)
+        rows = {"graph": context.nodes, "ghost": context.stream_rows}.get(self.kind) or Rows(
+            context.batch.node_ptr[[0, -1]]
+        )
+        mean = group_mean(x, rows)
+        centred = x - mean.index_select(0, rows.owner)
+        var = group_mean(centred * centred, rows)
+        if self.tracks and self.pending is None:
+            self.pending = self._sums(mean, var, rows)
+        return centred * torch.rsqrt(var + self.eps).index_select(0, rows.owner)
+
+    @torch.no_grad()
+    def _sums(self, mean: Tensor, var: Tensor, rows: Rows) -> Tensor:
+        counts = rows.ptr.diff().to(var.dtype).unsqueeze(1)
+        unbiased = var * counts / (counts - 1).clamp(min=1)
+        groups = mean.new_full((1,), float(mean.shape[0]))
+        return torch.cat([mean.sum(0), unbiased.sum(0), groups]).float()
+
+    @torch.no_grad()
+    def update(self, sums: Tensor) -> None:
+        """Move the running statistics towards the mean over groups; sums: [2 * width + 1] as made by the forward pass."""
+        if float(sums[-1]) > 0:
+            mean, var = (sums[:-1] / sums[-1]).chunk(2)
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            self.running_var.lerp_(var.to(self.running_var.dtype), self.momentum)
+
+
+def _tracking(module: nn.Module) -> Iterator[Norm]:
+    return (part for part in module.modules() if isinstance(part, Norm) and part.tracks)
+
+
+def statistics(module: nn.Module) -> Tensor:
+    """Flat float32: per tracking norm the sums over streams of its first forward since the last call; zeros where none was.
+
+    Clears what it reads. Sums of several ranks may be added. Length 0 where nothing tracks.
+    """
+    parts = [torch.zeros(0)]
+    for norm in _tracking(module):
+        empty = torch.zeros(2 * norm.running_mean.numel() + 1, device=norm.running_mean.device)
+        parts.append(empty if norm.pending is None else norm.pending)
+        norm.pending = None
+    return torch.cat([part.to(parts[-1].device) for part in parts])
+
+
+def apply_statistics(module: nn.Module, total: Tensor) -> None:
+    """Update running statistics from what :func:`statistics` gave (summed over ranks)."""
+    norms = list(_tracking(module))
+    lengths = [2 * norm.running_mean.numel() + 1 for norm in norms]
+    for norm, sums in zip(norms, total.split(lengths), strict=True):
+        norm.update(sums)

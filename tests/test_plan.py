@@ -1,0 +1,83 @@
+"""The plan's promises, as properties: every graph once per epoch, the same global batches for every world, resumable."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import chain
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distgnn.corpus.plan import Plan
+from distgnn.errors import RequestError
+
+PLANS = st.builds(
+    Plan,
+    graphs=st.integers(1, 400),
+    unit_rows=st.sampled_from([1, 4, 16, 64]),
+    streams=st.integers(1, 6),
+    per_stream=st.sampled_from([1, 3, 8, 40]),
+    seed=st.integers(0, 5),
+    validation_fraction=st.sampled_from([0.0, 0.1, 0.5]),
+)
+
+
+def step_graphs(plan: Plan, step: int, rank: int = 0, world: int = 1) -> list[int]:
+    """Global graph indices of a rank's share of a step, in order."""
+    found = []
+    for stream in range(rank, plan.streams, world):
+        for take in plan.takes(step, stream):
+            rows = plan.row_order(take.read)[take.low : take.high]
+            found += (take.read.unit * plan.unit_rows + rows).tolist()
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(PLANS, st.integers(0, 3))
+def test_every_training_graph_exactly_once_per_epoch(plan: Plan, epoch: int) -> None:
+    steps = range(epoch * plan.steps_per_epoch, (epoch + 1) * plan.steps_per_epoch)
+    met = Counter(graph for step in steps for graph in step_graphs(plan, step))
+    train, held = plan.split_units()
+    expected = {unit * plan.unit_rows + row for unit in train.tolist() for row in range(plan.rows_of(unit))}
+    assert set(met) == expected
+    assert set(met.values()) == {1}
+    assert len(expected) == plan.graphs_per_epoch
+    assert not set(train.tolist()) & set(held.tolist())
+    assert len(train) + len(held) == plan.units
+
+
+@settings(max_examples=60, deadline=None)
+@given(PLANS, st.integers(0, 40), st.sampled_from([1, 2, 3, 4]))
+def test_global_batches_are_the_same_for_every_world(plan: Plan, step: int, world: int) -> None:
+    shares = [step_graphs(plan, step, rank, world) for rank in range(world)]
+    assert sorted(chain.from_iterable(shares)) == sorted(step_graphs(plan, step))
+    assert len(step_graphs(plan, step)) <= plan.streams * plan.per_stream
+
+
+@settings(max_examples=40, deadline=None)
+@given(PLANS, st.integers(0, 20), st.integers(1, 20), st.sampled_from([1, 2, 3]))
+def test_reads_are_what_the_takes_need_in_order(plan: Plan, start: int, count: int, world: int) -> None:
+    for rank in range(min(world, plan.streams)):
+        needed, last = [], {}
+        for step in range(start, start + count):
+            for stream in range(rank, plan.streams, world):
+                for take in plan.takes(step, stream):
+                    if last.get(stream) != take.read:
+                        needed.append(take.read)
+                        last[stream] = take.read
+        assert list(plan.reads(start, start + count, rank, world)) == needed
+
+
+def test_epochs_and_seeds_have_their_own_orders() -> None:
+    plan = Plan(graphs=64 * 16, unit_rows=16, streams=2, per_stream=8)
+    assert not np.array_equal(plan.epoch_order(0), plan.epoch_order(1))
+    other = Plan(graphs=64 * 16, unit_rows=16, streams=2, per_stream=8, seed=1)
+    assert not np.array_equal(plan.epoch_order(0), other.epoch_order(0))
+    assert step_graphs(plan, 0) != step_graphs(plan, plan.steps_per_epoch)
+
+
+def test_an_empty_corpus_is_refused() -> None:
+    with pytest.raises(RequestError, match="no graphs"):
+        Plan(graphs=0, unit_rows=4, streams=1, per_stream=1)
