@@ -1,0 +1,93 @@
+"""Input files of builders: paths or URIs, unpacked while they are read, with every way they can be damaged told in one line."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from distgnn.corpus.storage import Folder, open_folder, storage_errors
+from distgnn.errors import RequestError
+
+Array = npt.NDArray[Any]
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, UnicodeDecodeError)
+
+
+def _locate(uri: str) -> tuple[Folder, str]:
+    head, _, name = uri.rpartition("/")
+    return open_folder(head or ("/" if uri.startswith("/") else ".")), name
+
+
+def base_name(uri: str) -> str:
+    """The file's name without its folder."""
+    return uri.rstrip("/").rpartition("/")[2]
+
+
+def described(uris: Sequence[str]) -> list[dict[str, Any]]:
+    """Name and bytes of each file, for provenance; raises RequestError for one that does not exist."""
+    result = []
+    for uri in uris:
+        folder, name = _locate(uri)
+        size = folder.size(name)
+        if size is None:
+            raise RequestError(f"{uri}: no such input file; check the path")
+        result.append({"name": name, "bytes": size})
+    return result
+
+
+@contextmanager
+def input_errors(uri: str) -> Iterator[None]:
+    """Turn what a damaged or missing input raises into a RequestError that names it."""
+    try:
+        with storage_errors("read", uri):
+            yield
+    except _DAMAGED as error:
+        raise RequestError(f"{uri}: damaged or not what its name says ({error}); fetch it again") from error
+
+
+def open_binary(uri: str) -> IO[bytes]:
+    """A binary stream of the unpacked file; use it within :func:`input_errors`."""
+    folder, name = _locate(uri)
+    raw = cast(IO[bytes], folder.open(name))
+    if uri.endswith(".gz"):
+        return cast(IO[bytes], gzip.open(raw))
+    if uri.endswith(".xz"):
+        return cast(IO[bytes], lzma.open(raw))
+    return raw
+
+
+def open_text(uri: str) -> io.TextIOWrapper:
+    """A UTF-8 text stream of the unpacked file that leaves line ends alone, as the csv module wants."""
+    return io.TextIOWrapper(cast(Any, open_binary(uri)), encoding="utf-8-sig", newline="")
+
+
+def load_npz(uri: str, wanted: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Array]:
+    """Arrays of an .npz file by name; raises RequestError where a wanted one is absent or the file is no plain .npz."""
+    with input_errors(uri):
+        try:
+            with open_binary(uri) as file, np.load(file, allow_pickle=False) as data:
+                if not isinstance(data, np.lib.npyio.NpzFile):
+                    raise ValueError("a single array, not an .npz")
+                missing = [name for name in wanted if name not in data.files]
+                if missing:
+                    raise RequestError(f"{uri}: the array {missing[0]!r} is missing; found {', '.join(data.files) or 'none'}")
+                return {name: data[name] for name in (*wanted, *optional) if name in data.files}
+        except (ValueError, pa.ArrowException) as error:
+            raise RequestError(f"{uri}: not a readable .npz of plain arrays ({error})") from error
+
+
+def suffix_free(uri: str) -> str:
+    """The lower-case extension before any .gz or .xz, such as '.csv'."""
+    name = base_name(uri)
+    stem, extension = os.path.splitext(name)
+    return (os.path.splitext(stem)[1] if extension in (".gz", ".xz") else extension).lower()

@@ -1,0 +1,103 @@
+"""Label tables of proteins (GO terms): which protein of which group has which term."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.sparse import csr_array
+
+from distgnn.corpus.sources.files import input_errors, load_npz, open_binary
+from distgnn.corpus.sources.packing import Ints
+from distgnn.errors import RequestError
+
+Names = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """For each labelled group: sorted node names and a 0/1 matrix nodes x terms."""
+
+    uri: str
+    terms: Names
+    groups: dict[str, tuple[Names, csr_array]]
+
+    def rows(self, group: str, names: Names) -> Ints:
+        """int64: the row of each node of ``names`` in its group's matrix, -1 where the table does not know it."""
+        known = self.groups[group][0] if group in self.groups else np.array([], dtype=str)
+        if not len(known):
+            return np.full(len(names), -1)
+        found = np.minimum(np.searchsorted(known, names), len(known) - 1)
+        return np.where(known[found] == names, found, -1)
+
+    def table(self, group: str, names: Names, terms: tuple[str, ...]) -> npt.NDArray[np.float32]:
+        """float32 [len(names), len(terms)]: 1 has the term, 0 has not, NaN = the table does not know the node."""
+        rows = self.rows(group, names)
+        y = np.full((len(names), len(terms)), np.nan, np.float32)
+        if (rows >= 0).any():
+            columns = np.searchsorted(self.terms, np.array(terms))
+            y[rows >= 0] = self.groups[group][1][rows[rows >= 0]][:, columns].toarray()
+        return y
+
+    def chosen(self, names: Mapping[str, Names], minimum: int) -> tuple[str, ...]:
+        """Terms with at least ``minimum`` positives among the nodes of each labelled group; raises RequestError where none has."""
+        unknown = set(self.groups) - set(names)
+        if unknown:
+            raise RequestError(f"{self.uri}: labels the group {min(unknown)!r}, but the networks are {', '.join(names)}")
+        good = np.ones(len(self.terms), bool)
+        for group, (_, matrix) in self.groups.items():
+            rows = self.rows(group, names[group])
+            good &= np.asarray(matrix[rows[rows >= 0]].sum(axis=0)).reshape(-1) >= minimum
+        if not good.any():
+            raise RequestError(f"{self.uri}: no term has min_positives={minimum} positives in every group; lower it")
+        return tuple(map(str, self.terms[good]))
+
+
+@lru_cache(maxsize=1)
+def read_labels(uri: str, prefixes: tuple[str, ...]) -> Labels:
+    """The label table at ``uri``: .npz (with ``prefixes`` such as HSapiens=human) or tab-separated group, node, term."""
+    if uri.endswith(".npz"):
+        if not prefixes:
+            raise RequestError(f"{uri}: label_groups must say which prefix labels which species, as HSapiens=human")
+        return _from_npz(uri, dict(item.split("=", 1) for item in prefixes))
+    if prefixes:
+        raise RequestError(f"label_groups: {uri} names its groups itself; label_groups is for .npz tables")
+    return _from_text(uri)
+
+
+def _from_npz(uri: str, prefixes: Mapping[str, str]) -> Labels:
+    fields = ("entrez", "indptr", "indices")
+    data = load_npz(uri, ["terms", *(f"{prefix}_{field}" for prefix in prefixes.values() for field in fields)])
+    order = np.argsort(data["terms"].astype(str))
+    groups = {}
+    for group, prefix in prefixes.items():
+        names, indptr, indices = (data[f"{prefix}_{field}"] for field in fields)
+        good = len(indptr) == len(names) + 1 and indptr[-1] == len(indices)
+        if not good or (len(indices) and not 0 <= indices.min() <= indices.max() < len(order)):
+            raise RequestError(f"{uri}: {prefix}_indptr and _indices do not fit {prefix}_entrez and terms")
+        ones = np.ones(len(indices), np.float32)
+        matrix = csr_array((ones, indices.astype(np.int64), indptr.astype(np.int64)), shape=(len(names), len(order)))
+        rows = np.argsort(names.astype(str))
+        groups[group] = names.astype(str)[rows], matrix[rows][:, order]
+    return Labels(uri, data["terms"].astype(str)[order], groups)
+
+
+def _from_text(uri: str) -> Labels:
+    with input_errors(uri), open_binary(uri) as file:
+        try:
+            table = pd.read_csv(file, sep="\t", dtype=str, usecols=["group", "node", "term"]).dropna()
+        except ValueError as error:  # pandas' own parser errors are ValueErrors
+            raise RequestError(f"{uri}: needs the tab-separated columns group, node, term ({error})") from error
+    terms, column = np.unique(table["term"].to_numpy(object).astype(str), return_inverse=True)
+    groups = {}
+    for group in sorted(table["group"].unique()):
+        mine = (table["group"] == group).to_numpy()
+        names, row = np.unique(table["node"].to_numpy(object)[mine].astype(str), return_inverse=True)
+        matrix = csr_array((np.ones(len(row), np.float32), (row, column[mine])), shape=(len(names), len(terms)))
+        groups[group] = names, matrix.minimum(1)
+    return Labels(uri, terms, groups)

@@ -1,0 +1,169 @@
+"""Protein interaction networks of one or many species -> ego networks of every protein."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from distgnn.config import PpiConfig
+from distgnn.corpus.shard import Piece
+from distgnn.corpus.sources.base import Rejected
+from distgnn.corpus.sources.ego import Csr, Hop, ego_networks, undirected, upward
+from distgnn.corpus.sources.files import base_name, described, input_errors, open_binary
+from distgnn.corpus.sources.golabels import Labels, read_labels
+from distgnn.corpus.sources.packing import Ints, packed
+from distgnn.errors import RequestError
+from distgnn.graph.keyed import key
+from distgnn.graph.schema import Feature, Schema
+
+_CENTERS = 2048
+
+
+class PpiPart(NamedTuple):
+    """Centres low:high (of the usable ones) of species number ``species``."""
+
+    species: int
+    low: int
+    high: int
+
+
+class Network(NamedTuple):
+    """One species: protein names in sorted order, links, and 0/1 action types of each edge, uint8 [E, A]."""
+
+    names: npt.NDArray[Any]
+    links: Csr
+    up: Csr
+    actions: npt.NDArray[np.uint8]
+
+
+def _table(uri: str, actions: bool) -> pd.DataFrame:
+    """Columns a, b (text) and, for STRING tables, mode."""
+    with input_errors(uri):
+        with open_binary(uri) as file:
+            head = file.readline().decode()
+        string = head.startswith("item_id_a\t")
+        if actions and not string:
+            raise RequestError(f"{uri}: actions need a STRING action table (first column item_id_a); drop actions or the file")
+        with open_binary(uri) as file:
+            try:
+                if string:
+                    columns = ["item_id_a", "item_id_b", "mode"]
+                    return pd.read_csv(file, sep="\t", usecols=columns, dtype=str).set_axis(["a", "b", "mode"], axis=1)
+                return pd.read_csv(file, sep=r"\s+", header=None, usecols=[0, 1], names=["a", "b"], dtype=str, comment="#")
+            except ValueError as error:  # pandas' own parser errors are ValueErrors
+                raise RequestError(f"{uri}: not an edge list of two ids a line ({' '.join(str(error).split())})") from error
+
+
+@lru_cache(maxsize=2)
+def load_network(uri: str, actions: tuple[str, ...]) -> Network:
+    """A network; self-loops are dropped and repeated edges merged (their action types are joined)."""
+    table = _table(uri, bool(actions))
+    holes = table[["a", "b"]].isna().any(axis=1).to_numpy()
+    if holes.any():
+        raise RequestError(f"{uri}, edge {int(np.argmax(holes)) + 1}: a line without two ids; mend or remove it")
+    unknown = set(actions) - set(table["mode"].unique() if actions else ())
+    if unknown:
+        known = ", ".join(sorted(table["mode"].dropna().unique()))
+        raise RequestError(f"{uri}: no action type {min(unknown)!r}; the table has {known}")
+    ends = np.concatenate([table["a"].to_numpy(object), table["b"].to_numpy(object)])
+    names, ids = np.unique(ends.astype(str), return_inverse=True)
+    ids = ids.reshape(2, -1).astype(np.int64)
+    low, high = ids.min(axis=0), ids.max(axis=0)
+    keys, edge = np.unique(low * len(names) + high, return_inverse=True)
+    marks = np.zeros((len(keys), len(actions)), np.uint8)
+    for column, action in enumerate(actions):
+        marks[edge[(table["mode"] == action).to_numpy()], column] = 1
+    keep = keys // len(names) != keys % len(names)
+    src, dst = keys[keep] // len(names), keys[keep] % len(names)
+    nodes = len(names)
+    return Network(names, undirected(src, dst, nodes), upward(src, dst, nodes), marks[keep])
+
+
+class PpiSource:
+    """Ego networks: nodes reached within ``hops`` of a protein along at most ``fan_out`` links of each, and all edges among
+    them. Nodes have no features (a constant input). The group is the species; graph_id = running number of the protein
+    (sorted by name within its species) over all networks, labelled or not. A protein absent from the label table has
+    unknown labels; one in it is negative for the terms it does not have.
+    """
+
+    def __init__(self, config: PpiConfig) -> None:
+        self.config = config
+        named = [item.partition("=")[::2] for item in config.species]
+        self._networks = [*((base_name(uri).split(".")[0].split("-")[0], uri) for uri in config.input), *named]
+        species = [name for name, _ in self._networks]
+        twice = {name for name in species if species.count(name) > 1}
+        if twice:
+            raise RequestError(f"species: two networks are called {min(twice)!r}; name them apart with species=name=path")
+        uris = [uri for _, uri in self._networks]
+        self._files = described([*uris, *([config.labels] if config.labels else [])])
+        names = {name: self._network(number).names for number, name in enumerate(species)}
+        self._first = np.cumsum([0, *(len(found) for found in names.values())])
+        self._terms = self._labels().chosen(names, config.min_positives) if config.labels else ()
+        largest = max(len(found) for found in names.values())
+        reach = sum(config.fan_out**hop for hop in range(config.hops + 1))
+        self._schema = Schema(
+            edge=(Feature("action", "dense", len(config.actions), ", ".join(config.actions)),) if config.actions else (),
+            labels=self._terms,
+            center=True,
+            group="species",
+            max_nodes=min(reach, largest),
+            meta={"domain": "protein"},
+        )
+
+    def _network(self, number: int) -> Network:
+        return load_network(self._networks[number][1], self.config.actions)
+
+    def _labels(self) -> Labels:
+        return read_labels(self.config.labels, self.config.label_groups)
+
+    @property
+    def schema(self) -> Schema:
+        """No node features, action types of edges where asked for, centre, species and the chosen terms."""
+        return self._schema
+
+    def _centers(self, number: int) -> Ints:
+        names = self._network(number).names
+        if not self.config.labelled_only:
+            return np.arange(len(names))
+        return np.flatnonzero(self._labels().rows(self._networks[number][0], names) >= 0)
+
+    def parts(self) -> Iterator[PpiPart]:
+        """Slices of the centres, species by species."""
+        for number in range(len(self._networks)):
+            count = len(self._centers(number))
+            for low in range(0, count, _CENTERS):
+                yield PpiPart(number, low, min(low + _CENTERS, count))
+
+    def total_parts(self) -> int:
+        """Known: the networks are in memory."""
+        return sum(-(-len(self._centers(number)) // _CENTERS) for number in range(len(self._networks)))
+
+    def read(self, part: PpiPart) -> tuple[Piece, list[Rejected]]:
+        """Ego networks of a slice of centres."""
+        config, network, species = self.config, self._network(part.species), self._networks[part.species][0]
+        centers = self._centers(part.species)[part.low : part.high]
+        hops = [Hop(network.links, config.fan_out)] * config.hops
+        egos = ego_networks(centers, hops, network.up, key(config.seed, part.species))
+        y = self._labels().table(species, network.names[centers], self._terms) if self._terms else None
+        graphs = packed(
+            self._first[part.species] + centers,
+            egos.node_ptr,
+            egos.edge_ptr,
+            np.stack([egos.src, egos.dst]),
+            edge_dense=network.actions[egos.edge] if config.actions else None,
+            center=egos.center,
+            y=y,
+        )
+        return Piece(graphs, group=[species] * len(centers)), []
+
+    def provenance(self) -> dict[str, Any]:
+        """Files, species and options."""
+        config = self.config
+        names = ("hops", "fan_out", "seed", "actions", "label_groups", "min_positives", "labelled_only")
+        options = {name: value if not isinstance(value := getattr(config, name), tuple) else list(value) for name in names}
+        return {"source": "ppi", "files": self._files, "species": [name for name, _ in self._networks], "options": options}
