@@ -1,0 +1,101 @@
+"""The command line: words to a command, a command to an exit code. 0 done, 1 the work failed, 2 the request was wrong."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from distgnn.commands.output import INTERRUPTED, Output, load_function
+from distgnn.config import FinetuneConfig, PretrainConfig
+from distgnn.errors import RequestError, WorkError
+from distgnn.options import CatOptions, CorpusUri, PullOptions, PushOptions, StatusOptions, parse, split_globals
+
+
+class Command(NamedTuple):
+    """options: dataclass of its flags. home: 'module:function' taking (options, Output), loaded when called."""
+
+    options: type[Any]
+    home: str
+    summary: str
+
+
+COMMANDS: dict[tuple[str, ...], Command] = {
+    ("corpus", "verify"): Command(CorpusUri, "distgnn.commands.corpus:verify", "check every byte of a corpus"),
+    ("corpus", "stat"): Command(CorpusUri, "distgnn.commands.corpus:stat", "what a corpus holds"),
+    ("corpus", "cat"): Command(CatOptions, "distgnn.commands.corpus:cat", "graphs as JSON"),
+    ("pretrain",): Command(PretrainConfig, "distgnn.commands.pretrain:pretrain", "pre-train an encoder on a corpus"),
+    ("finetune",): Command(FinetuneConfig, "distgnn.commands.finetune:finetune", "compare checkpoints on a labelled corpus"),
+    ("push",): Command(PushOptions, "distgnn.commands.checkpoints:push", "copy a checkpoint to a path or URI"),
+    ("pull",): Command(PullOptions, "distgnn.commands.checkpoints:pull", "take a checkpoint home"),
+    ("status",): Command(StatusOptions, "distgnn.commands.checkpoints:status", "what a run is doing"),
+}
+_BUILD = ("corpus", "build")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. Failures are one line on stderr."""
+    try:
+        return _dispatch(list(sys.argv[1:] if words is None else words))
+    except RequestError as error:
+        return _complain(error, 2)
+    except WorkError as error:
+        return _complain(error, 1)
+    except KeyboardInterrupt:
+        return _complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        sys.stderr.close()
+        return 1
+
+
+def _complain(what: object, code: int) -> int:
+    sys.stderr.write(f"distgnn: error: {' '.join(str(what).split())}\n")
+    return code
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(_overview())
+        return 0 if words else 2
+    if tuple(words[:2]) == _BUILD:
+        return _build(words[2:])
+    for depth in (1, 2):
+        path = tuple(words[:depth])
+        if path in COMMANDS:
+            return _run(path, COMMANDS[path], words[depth:])
+    known = ", ".join(" ".join(path) for path in (_BUILD, *COMMANDS))
+    raise RequestError(f"unknown command {' '.join(words[:2])!r}; the commands are: {known}")
+
+
+def _run(path: tuple[str, ...], command: Command, words: list[str]) -> int:
+    options, rest = split_globals(words)
+    if options.resume:
+        if path != ("pretrain",):
+            raise RequestError(f"--resume belongs to pretrain, not to {' '.join(path)}")
+        return load_function("distgnn.commands.pretrain:resume")(options, rest, Output(options.json))
+    parsed = parse(command.options, f"distgnn {' '.join(path)}", rest, options)
+    return load_function(command.home)(parsed, Output(options.json))
+
+
+def _build(words: list[str]) -> int:
+    sources = importlib.import_module("distgnn.corpus.sources").SOURCES
+    if not words or words[0] not in sources:
+        found = f"unknown kind {words[0]!r}" if words and words[0] not in ("-h", "--help") else "which kind?"
+        raise RequestError(f"corpus build: {found}; the kinds are: {', '.join(sources)} (each has --help)")
+    kind, source = sources[words[0]]
+    options, rest = split_globals(words[1:])
+    config = parse(kind, f"distgnn corpus build {words[0]}", rest, options)
+    return load_function("distgnn.commands.corpus:build")(config, source, Output(options.json))
+
+
+def _overview() -> str:
+    rows = [("corpus build KIND", "make a corpus from raw graphs")]
+    rows += [(" ".join(path), command.summary) for path, command in COMMANDS.items()]
+    lines = "\n".join(f"  distgnn {name:<18} {summary}" for name, summary in rows)
+    example = "  distgnn corpus build arrays --input pretrain_*.npz --out data/molecules\n  distgnn pretrain --corpus data/molecules"
+    return f"Pre-training of graph neural networks on Ray.\n\n{lines}\n\nEach has --help. For example:\n{example}\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

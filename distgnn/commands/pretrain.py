@@ -1,0 +1,39 @@
+"""distgnn pretrain: a new run, or --resume of one, in this process or on Ray."""
+
+from __future__ import annotations
+
+from distgnn.commands.output import INTERRUPTED, Output, load_function
+from distgnn.config import PretrainConfig
+from distgnn.engine.checkpoint import resolve
+from distgnn.engine.pretrain import pretrain_here
+from distgnn.engine.run import Run, new_run, resumed_run, run_config
+from distgnn.errors import RequestError
+from distgnn.options import Globals, parse
+
+
+def pretrain(config: PretrainConfig, output: Output) -> int:
+    """Start a new run."""
+    return _train(new_run(config), output)
+
+
+def resume(options: Globals, words: list[str], output: Output) -> int:
+    """Continue the run of ``options.resume`` with the flags in ``words`` on top of its saved config."""
+    if options.config:
+        raise RequestError("--resume uses the run's own config; leave --config out")
+    config = parse(PretrainConfig, "distgnn pretrain", words, options, default=run_config(options.resume))
+    return _train(resumed_run(options.resume, config), output)
+
+
+def _train(run: Run, output: Output) -> int:
+    status = _start(run)
+    checkpoint = resolve(run.folder.uri).uri
+    hint = f"; continue with: distgnn pretrain --resume {run.folder.uri}" if status == "stopped" else ""
+    value = {"run": run.name, "folder": run.folder.uri, "status": status, "checkpoint": checkpoint}
+    output.emit(value, f"{status}: run {run.folder.uri}\ncheckpoint {checkpoint}{hint}")
+    return INTERRUPTED if status == "stopped" else 0
+
+
+def _start(run: Run) -> str:
+    if run.config.workers == 1:
+        return pretrain_here(run)
+    return load_function("distgnn.scale.pretrain:pretrain_on_ray")(run)

@@ -1,0 +1,80 @@
+"""What a checkpoint says about itself to people, and the bytes of all its files."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import safetensors.torch
+
+from distgnn.config import PretrainConfig, to_json
+from distgnn.corpus.manifest import Manifest
+from distgnn.engine.state import TrainState
+from distgnn.graph.schema import Feature
+
+
+def checkpoint_files(
+    state: TrainState, config: PretrainConfig, manifest: Manifest, epoch: int, metrics: dict[str, Any]
+) -> dict[str, bytes]:
+    """Every file of a checkpoint but its checksums. metrics: {"train": {...}, "validation": {...}} as last measured."""
+    schema = state.encoder.schema
+    described = {
+        "step": state.step,
+        "epoch": epoch,
+        "seed": config.train.seed,
+        "skipped": state.skipped,
+        "metrics": metrics,
+        "corpus": manifest.digest(),
+    }
+    configured = {"encoder": to_json(config.encoder), "schema": schema.to_json(), "run": to_json(config)}
+    return {
+        "model.safetensors": safetensors.torch.save(state.model_tensors()),
+        "state.safetensors": safetensors.torch.save(state.optimiser_tensors()),
+        "config.json": _json(configured),
+        "state.json": _json(described),
+        "corpus.json": manifest.to_bytes(),
+        "card.md": _card(state, config, manifest, epoch, metrics).encode(),
+    }
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _features(features: tuple[Feature, ...]) -> str:
+    return ", ".join(f"{f.name} ({f.kind}, {f.size})" for f in features) or "none"
+
+
+def _card(state: TrainState, config: PretrainConfig, manifest: Manifest, epoch: int, metrics: dict[str, Any]) -> str:
+    rows = [
+        f"| {part} | {name} | {value:.4g} |"
+        for part, values in sorted(metrics.items())
+        for name, value in sorted(values.items())
+        if isinstance(value, int | float)
+    ]
+    weights = sum(parameter.numel() for parameter in state.encoder.parameters())
+    encoder, schema = config.encoder, state.encoder.schema
+    return "\n".join(
+        [
+            f"# Graph encoder, {config.objective} pre-training, step {state.step}",
+            "",
+            f"- encoder: {encoder.kind}, {encoder.layers} layers of width {encoder.width}, {encoder.norm} normalisation,"
+            f" {encoder.pooling} pooling, {weights:,} weights",
+            f"- trained for {state.step} steps (epoch {epoch}) with seed {config.train.seed}",
+            f"- corpus: {manifest.graphs:,} graphs, digest {manifest.digest()[:16]}",
+            f"- node features: {_features(schema.node)}",
+            f"- edge features: {_features(schema.edge)}",
+            "",
+            "| part | metric | value |",
+            "|---|---|---|",
+            *rows,
+            "",
+            "Use it from Python, on PyG `Data` or `Batch` with these features:",
+            "",
+            '    encoder = distgnn.load_encoder("PATH OF THIS FOLDER")',
+            "    nodes, graphs = encoder(batch)",
+            "",
+            "or fine-tune it: `distgnn finetune --checkpoint PATH --corpus LABELLED_CORPUS`",
+            "",
+        ]
+    )

@@ -1,0 +1,126 @@
+"""The training loop of one rank: the same whether it runs in the user's process or under Ray Train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from distgnn.corpus.plan import Plan
+from distgnn.corpus.reader import CorpusReader
+from distgnn.corpus.stream import assemble, read_unit
+from distgnn.engine.prefetch import Prefetch
+from distgnn.engine.progress import Recorder, Snapshot
+from distgnn.engine.run import Run, Units, make_plan, planned_steps
+from distgnn.engine.saver import Saver, restore_newest
+from distgnn.engine.state import TrainState, make_state
+from distgnn.engine.step import StepResult, check_agreement, learning_rate, outer_step
+from distgnn.engine.validate import validate
+from distgnn.engine.world import World
+from distgnn.graph.batch import GraphBatch
+from distgnn.learn.objective import Objective
+
+Status = Literal["finished", "stopped"]
+_AGREEMENT_STEPS = 500
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """How the loop meets its surroundings.
+
+    units: reads the plan's units ahead of the loop, here or through Ray Data. should_stop: asked before each step.
+    show: called by the leading rank with every snapshot.
+    """
+
+    units: Units
+    should_stop: Callable[[], bool]
+    show: Callable[[Snapshot], None]
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """What only the leading rank has: the recorder and the saver."""
+
+    recorder: Recorder
+    saver: Saver
+
+    def save(self, state: TrainState) -> None:
+        self.saver.save(state, self.recorder)
+
+
+def train(run: Run, reader: CorpusReader, world: World, hooks: Hooks) -> Status:
+    """Train from the run's newest checkpoint (or from the start) to the end, or until some rank is told to stop.
+
+    Every rank calls it with the same run. The leading rank writes checkpoints, progress and history.
+    """
+    plan = make_plan(run.config, reader)
+    total = planned_steps(run.config, plan)
+    state = make_state(run.config, reader.manifest.schema, world.device)
+    metrics = restore_newest(run.folder, state)
+    desk = None
+    if world.leads:
+        recorder = Recorder(run.folder, run.name, total, state.step, run.config.train.log_seconds, hooks.show)
+        recorder.metrics, recorder.validation = metrics.get("train", {}), metrics.get("validation", {})
+        desk = _Desk(recorder, Saver(run, reader.manifest, plan.steps_per_epoch))
+    world.barrier()  # nobody may write or delete checkpoints before all have read the same one
+    status: Status = "finished"
+    if state.objective is not None and state.step < total:
+        status = _Loop(run, reader, world, hooks, plan, total, state, state.objective, desk).steps()
+    if desk:
+        desk.save(state)
+        desk.recorder.finish(state.step, status)
+    return status
+
+
+@dataclass(frozen=True)
+class _Loop:
+    run: Run
+    reader: CorpusReader
+    world: World
+    hooks: Hooks
+    plan: Plan
+    total: int
+    state: TrainState
+    objective: Objective
+    desk: _Desk | None
+
+    def steps(self) -> Status:
+        state, first = self.state, self.state.step
+        state.encoder.train()
+        with Prefetch(self._batches(first)) as batches:
+            for step, batch in batches:
+                if (step - first) % _AGREEMENT_STEPS == 0:
+                    check_agreement(state, self.world)
+                result = self._step(step, batch, batches.waited)
+                if result.stop:
+                    return "stopped"
+                self._validate_if_due()
+                if self.desk and self.desk.saver.due(state.step):
+                    self.desk.save(state)
+        return "finished"
+
+    def _batches(self, first: int) -> Iterator[tuple[int, GraphBatch | None]]:
+        rank, size = self.world.rank, self.world.size
+        reads = self.plan.reads(first, self.total, rank, size)
+        units = self.hooks.units(self.reader, self.plan, self.objective.prepare, reads)
+        for step, batch in assemble(self.plan, first, self.total, rank, size, units):
+            yield step, batch if batch is None else batch.to(self.world.device)
+
+    def _step(self, step: int, batch: GraphBatch | None, waited: float) -> StepResult:
+        config = self.run.config.train
+        epoch, lr = step // self.plan.steps_per_epoch, learning_rate(config, step, self.total)
+        stop = self.hooks.should_stop()
+        result = outer_step(self.state, batch, config, self.world, epoch=epoch, lr=lr, stop=stop)
+        if self.desk:
+            self.desk.recorder.add(self.state.step, result, lr, waited)
+        return result
+
+    def _validate_if_due(self) -> None:
+        step, every = self.state.step, self.run.config.train.validate_every
+        if step != self.total and not (every and step % every == 0):
+            return
+        read = partial(read_unit, self.reader, self.plan, self.objective.prepare)
+        means = validate(self.state, self.objective, self.plan, self.run.config.train, self.world, read)
+        if self.desk:
+            self.desk.recorder.add_validation(step, means)

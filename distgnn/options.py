@@ -1,0 +1,202 @@
+"""From command line words to a config: flags by tyro, --config and --set of our own, and errors as one line."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+from distgnn.config import load_config
+from distgnn.errors import RequestError
+
+C = TypeVar("C")
+_FOOTER = """
+Also: --config FILE (JSON, as a run saves it), --set dotted.key=value (repeatable), --json (results as JSON on stdout)."""
+_RESUME = """
+To continue a run: --resume RUN_FOLDER (its saved config is used; workers and other fields that do not move the curve may change)."""
+_BOX = " │╭╮╰╯─"
+_HINTS = ("Argument helptext", "For full helptext", "Arguments similar")
+
+
+@dataclass(frozen=True)
+class CorpusUri:
+    """A corpus that is there.
+
+    Example: distgnn corpus verify data/molecules
+    """
+
+    uri: tyro.conf.Positional[str]
+    """Path or URI of the corpus."""
+
+
+@dataclass(frozen=True)
+class CatOptions:
+    """Graphs of a corpus as JSON, one a line.
+
+    Example: distgnn corpus cat data/molecules --start 100 --count 3
+    """
+
+    uri: tyro.conf.Positional[str]
+    """Path or URI of the corpus."""
+    start: int = 0
+    """First graph."""
+    count: int = 10
+    """How many graphs."""
+
+
+@dataclass(frozen=True)
+class PushOptions:
+    """Copy a checkpoint (or the newest one of a run) to a path or URI, verified on both sides.
+
+    Example: distgnn push runs/molecules s3://models/molecules
+    """
+
+    source: tyro.conf.Positional[str]
+    """Checkpoint or run folder."""
+    target: tyro.conf.Positional[str]
+    """Where the copy goes; must be empty or hold the same checkpoint."""
+
+
+@dataclass(frozen=True)
+class PullOptions:
+    """Take a checkpoint home, verified; prints the local folder.
+
+    Example: distgnn pull s3://models/molecules
+    """
+
+    source: tyro.conf.Positional[str]
+    """Checkpoint or run folder."""
+    target: tyro.conf.Positional[str] = ""
+    """Local folder; empty = a cache keyed by content (DISTGNN_CACHE, default ~/.cache/distgnn)."""
+
+
+@dataclass(frozen=True)
+class StatusOptions:
+    """What a run says about itself.
+
+    Example: distgnn status runs/molecules
+    """
+
+    run: tyro.conf.Positional[str]
+    """Run folder."""
+
+
+@dataclass(frozen=True)
+class Globals:
+    """What every command takes beside its own flags."""
+
+    config: str
+    settings: tuple[str, ...]
+    json: bool
+    resume: str
+
+
+def split_globals(words: list[str]) -> tuple[Globals, list[str]]:
+    """Take --config, --set, --json and --resume out of ``words``; returns them and the rest."""
+    values: dict[str, list[str]] = {"--config": [], "--set": [], "--resume": []}
+    rest: list[str] = []
+    as_json = False
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        name, equals, value = word.partition("=")
+        if word == "--json":
+            as_json = True
+        elif name in values and (equals or queue):
+            values[name].append(value if equals else queue.pop(0))
+        elif name in values:
+            raise RequestError(f"{name}: a value is missing; see --help")
+        else:
+            rest.append(word)
+    for name in ("--config", "--resume"):
+        if len(values[name]) > 1:
+            raise RequestError(f"{name}: given twice; give it once")
+    single = {name: (found or [""])[0] for name, found in values.items()}
+    return Globals(single["--config"], tuple(values["--set"]), as_json, single["--resume"]), rest
+
+
+def set_flags(kind: type[Any], settings: tuple[str, ...]) -> list[str]:
+    """``a.b=value`` settings as flags of ``kind``; raises RequestError naming an unknown field. Lists are comma-separated."""
+    flags: list[str] = []
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise RequestError(f"--set {setting}: must have the form dotted.key=value")
+        hint = _field_type(kind, name)
+        if hint is bool:
+            flags.append(f"--{name}" if _truth(setting, value) else f"--no-{name}")
+        elif typing.get_origin(hint) is tuple:
+            flags += [f"--{name}", *(value.split(",") if value else [])]
+        else:
+            flags += [f"--{name}={value}"]
+    return flags
+
+
+def _truth(setting: str, value: str) -> bool:
+    if value.lower() not in ("true", "false"):
+        raise RequestError(f"--set {setting}: must be true or false")
+    return value.lower() == "true"
+
+
+def _field_type(kind: type[Any], dotted: str) -> Any:
+    hint: Any = kind
+    for part in dotted.split("."):
+        fields = typing.get_type_hints(hint) if dataclasses.is_dataclass(hint) else {}
+        if part not in fields:
+            known = f"; {typing.cast(type, hint).__name__} has {', '.join(fields)}" if fields else ""
+            raise RequestError(f"--set {dotted}: there is no field {part!r}{known}")
+        hint = fields[part]
+    if dataclasses.is_dataclass(hint):
+        raise RequestError(f"--set {dotted}: is a group of fields; name one, such as {dotted}.{next(iter(typing.get_type_hints(hint)))}")
+    return hint
+
+
+def parse(kind: type[C], program: str, words: list[str], options: Globals, default: C | None = None) -> C:
+    """A ``kind`` from --config (or ``default``), then flags, then --set. Raises RequestError in one line; --help exits 0."""
+    if options.config:
+        path = Path(options.config)
+        try:
+            default = load_config(kind, path.read_bytes(), options.config)
+        except OSError as error:
+            raise RequestError(f"--config {path}: cannot be read ({error.strerror}); give a JSON file") from error
+    words = [*words, *set_flags(kind, options.settings)]
+    footer = _FOOTER + (_RESUME if program.endswith("pretrain") else "")
+    complaints = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaints):
+            text = f"{_description(kind)}\n{footer}"
+            if default is None:
+                return tyro.cli(kind, prog=program, description=text, args=words)
+            return tyro.cli(kind, prog=program, description=text, args=words, default=default)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise RequestError(f"{flatten(complaints.getvalue())}; see {program} --help") from None
+
+
+def _description(kind: type[Any]) -> str:
+    lines = [line.strip() for line in (kind.__doc__ or "").strip().splitlines()]
+    return "\n".join(lines)
+
+
+def flatten(boxed: str) -> str:
+    """tyro's boxed complaint as one line, without borders, help texts and hints."""
+    blocks: list[list[str]] = [[]]
+    for line in boxed.splitlines():
+        text = line.strip(_BOX)
+        title = line.lstrip().startswith("╭")
+        if title or not text.strip("-"):
+            blocks.append([])
+        if text.strip("-"):
+            blocks[-1].append(text)
+        if title:
+            blocks.append([])
+    texts = [" ".join(block) for block in blocks if block]
+    texts = [text for text in texts if not text.startswith(_HINTS)]
+    return ": ".join(texts[1:] if len(texts) > 1 and texts[1].startswith(texts[0]) else texts)
