@@ -1,0 +1,146 @@
+"""Layers against PyG and torch; the sparse operator's derivatives; batches against single graphs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch_geometric.nn import GINConv
+
+from distgnn.config import EncoderConfig
+from distgnn.graph.batch import from_pyg, message_edges, slice_graphs, to_pyg
+from distgnn.graph.schema import Schema
+from distgnn.models.context import Context, Rows
+from distgnn.models.encoder import Encoder, build_encoder
+from distgnn.models.gin import GINLayer
+from distgnn.models.norm import Norm, apply_statistics, group_mean, statistics
+from distgnn.models.sparse import Adjacency
+from tests.graphs import BARE, MOLECULE, permute_nodes, random_graphs
+
+SIZES = [3, 1, 8, 20, 5]
+
+
+def small(schema: Schema = MOLECULE, **changes: object) -> Encoder:
+    config = replace(EncoderConfig(layers=3, width=8), **changes)  # pyright: ignore[reportArgumentType]
+    return build_encoder(schema, config, 0).double()
+
+
+def trained(encoder: Encoder) -> Encoder:
+    """With running statistics that are not the initial ones, in evaluation mode."""
+    for seed in range(3):
+        encoder.train()
+        encoder(random_graphs(SIZES, encoder.schema, seed))
+        apply_statistics(encoder, statistics(encoder))
+    return encoder.eval()
+
+
+def test_gin_layer_equals_pyg() -> None:
+    graphs = random_graphs(SIZES, BARE)
+    layer = GINLayer(8, edge_width=0, norm="layer").double()
+    mlp = nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16), nn.ReLU(), nn.Linear(16, 8))
+    theirs = GINConv(mlp).double()  # draws new weights for mlp
+    state = layer.state_dict()
+    names = {"0": "lift", "1": "norm.scale", "3": "project"}
+    mlp.load_state_dict({key: state[f"{names[key[0]]}.{key[2:]}"] for key in mlp.state_dict()})
+    x = torch.randn(graphs.num_nodes, 8, dtype=torch.float64)
+    torch.testing.assert_close(layer(x, Context(graphs, BARE, torch.float64)), theirs(x, message_edges(graphs)[0]))
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_sparse_operator_has_exact_derivatives_of_second_order(symmetric: bool) -> None:
+    one_way = torch.tensor([[0, 1, 2, 0], [1, 2, 3, 3]])
+    index = torch.cat([one_way, one_way.flip(0)], 1) if symmetric else one_way
+    adjacency = Adjacency.from_edges(index, 5, torch.float64, symmetric)
+    x = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    dense = torch.zeros(5, 5, dtype=torch.float64).index_put_(
+        (index[1], index[0]), torch.ones(()).double(), accumulate=True
+    )
+    torch.testing.assert_close(adjacency.sum(x), dense @ x)
+    assert torch.autograd.gradcheck(lambda v: adjacency.sum(v).sin(), x)
+    assert torch.autograd.gradgradcheck(lambda v: adjacency.sum(v).sin(), x)
+
+
+def test_buckets_hold_every_row_once() -> None:
+    rows = Rows(torch.tensor([0, 3, 3, 4, 24, 30, 130]))
+    x = torch.randn(130, 2)
+    slots = [x.index_select(0, b.index).view(*b.shape, 2) * b.mask for b in rows.buckets]
+    torch.testing.assert_close(torch.cat([s.flatten(0, 1) for s in slots])[rows.inverse], x)
+    assert sum(int(b.mask.sum()) for b in rows.buckets) == 130
+    assert len(rows.buckets) > 1
+
+
+@pytest.mark.parametrize("groups", [4, 40])
+def test_group_mean_on_both_paths(groups: int) -> None:
+    rows = Rows(torch.arange(0, 3 * groups + 1, 3))
+    x = torch.randn(3 * groups, 2)
+    torch.testing.assert_close(group_mean(x, rows), x.view(groups, 3, 2).mean(1))
+
+
+def test_ghost_norm_is_batch_norm_within_streams_and_averages_running_statistics() -> None:
+    graphs = replace(random_graphs(SIZES), stream_ptr=torch.tensor([0, 2, 5]))
+    norm, x = Norm(4, "ghost"), torch.randn(graphs.num_nodes, 4)
+    cut = int(graphs.node_ptr[2])
+    references = [nn.BatchNorm1d(4), nn.BatchNorm1d(4)]
+    expected = torch.cat([reference(part) for reference, part in zip(references, (x[:cut], x[cut:]), strict=True)])
+    torch.testing.assert_close(norm(x, Context(graphs, MOLECULE, x.dtype)), expected)
+    apply_statistics(norm, statistics(norm))
+    for name in ("running_mean", "running_var"):
+        mean = torch.stack([getattr(reference, name) for reference in references]).mean(0)
+        torch.testing.assert_close(getattr(norm, name), mean)
+    norm.eval()
+    evaluated = nn.functional.batch_norm(x, norm.running_mean, norm.running_var)
+    torch.testing.assert_close(norm(x, Context(graphs, MOLECULE, x.dtype)), evaluated)
+
+
+@pytest.mark.parametrize("norm", ["ghost", "batch", "graph", "layer"])
+def test_norms_differ_where_they_should(norm: str) -> None:
+    graphs = replace(random_graphs(SIZES), stream_ptr=torch.tensor([0, 2, 5]))
+    outputs = {kind: small(norm=kind)(graphs) for kind in ("ghost", "batch", "graph", "layer")}
+    assert all(not torch.allclose(outputs[norm], other) for kind, other in outputs.items() if kind != norm)
+
+
+@pytest.mark.parametrize("schema", [MOLECULE, BARE])
+@pytest.mark.parametrize("pooling", ["mean", "sum"])
+def test_a_graph_alone_equals_the_graph_in_a_batch(schema: Schema, pooling: str) -> None:
+    encoder, graphs = trained(small(schema, pooling=pooling)), random_graphs(SIZES, schema)
+    nodes = encoder(graphs)
+    pooled = encoder.pool(nodes, graphs)
+    for g in range(graphs.num_graphs):
+        alone = slice_graphs(graphs, g, g + 1)
+        mine = encoder(alone)
+        torch.testing.assert_close(mine, nodes[int(graphs.node_ptr[g]) : int(graphs.node_ptr[g + 1])])
+        torch.testing.assert_close(encoder.pool(mine, alone)[0], pooled[g])
+
+
+def test_permuted_nodes_give_permuted_embeddings() -> None:
+    encoder, graphs = trained(small()), random_graphs(SIZES)
+    moved, new = permute_nodes(graphs)
+    torch.testing.assert_close(encoder(moved)[new], encoder(graphs))
+
+
+def test_pyg_batches_give_the_same_embeddings() -> None:
+    encoder, graphs = trained(small()), random_graphs(SIZES)
+    torch.testing.assert_close(encoder(from_pyg(to_pyg(graphs), MOLECULE)), encoder(graphs))
+
+
+def test_initial_weights_depend_on_the_seed_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    first = build_encoder(MOLECULE, EncoderConfig(layers=1, width=4), 7).state_dict()
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.manual_seed(6)
+    again = build_encoder(MOLECULE, EncoderConfig(layers=1, width=4), 7).state_dict()
+    other = build_encoder(MOLECULE, EncoderConfig(layers=1, width=4), 8).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_dropout_acts_in_training_only() -> None:
+    encoder, graphs = trained(small(norm="layer")), random_graphs(SIZES)
+    plain = encoder(graphs)
+    encoder.set_dropout(0.5)
+    torch.testing.assert_close(encoder(graphs), plain)
+    encoder.train()
+    assert not torch.allclose(encoder(graphs), plain)
