@@ -122,13 +122,24 @@ class TrainConfig:
         for name in ("epochs", "streams", "graphs_per_stream", "keep"):
             value = getattr(self, name)
             _check(value >= 1, f"train.{name} must be at least 1, found {value}")
-        for name in ("max_steps", "lr", "weight_decay", "warmup_steps", "clip_norm", "validate_every", "checkpoint_every"):
+        for name in (
+            "max_steps",
+            "lr",
+            "weight_decay",
+            "warmup_steps",
+            "clip_norm",
+            "validate_every",
+            "checkpoint_every",
+        ):
             value = getattr(self, name)
             _check(value >= 0, f"train.{name} must not be negative, found {value}")
         for name in ("checkpoint_minutes", "log_seconds"):
             value = getattr(self, name)
             _check(value >= 0, f"train.{name} must not be negative, found {value}")
-        _check(0 <= self.validation_fraction < 1, f"train.validation_fraction must lie in [0, 1), found {self.validation_fraction}")
+        _check(
+            0 <= self.validation_fraction < 1,
+            f"train.validation_fraction must lie in [0, 1), found {self.validation_fraction}",
+        )
 
 
 @dataclass(frozen=True)
@@ -161,7 +172,10 @@ class PretrainConfig:
         _check(self.max_failures >= 0, f"max_failures must not be negative, found {self.max_failures}")
         _check(self.cpus_per_worker > 0, f"cpus_per_worker must be positive, found {self.cpus_per_worker}")
         ok = self.workers <= self.train.streams
-        _check(ok, f"workers={self.workers} exceeds train.streams={self.train.streams}; raise train.streams (one rank needs a stream)")
+        _check(
+            ok,
+            f"workers={self.workers} exceeds train.streams={self.train.streams}; raise train.streams (one rank needs a stream)",
+        )
         _check("/" not in self.name, f"name must not contain '/', found {self.name!r}")
 
 
@@ -419,7 +433,9 @@ def to_json(config: Any) -> dict[str, Any]:
 def from_json(kind: type[C], data: dict[str, Any], where: str = "config") -> C:
     """Build a config from a dictionary, naming unknown or missing fields; raises RequestError."""
     if not isinstance(data, dict):
-        raise RequestError(f"{where}: expected an object with the fields of {kind.__name__}, found {type(data).__name__}")
+        raise RequestError(
+            f"{where}: expected an object with the fields of {kind.__name__}, found {type(data).__name__}"
+        )
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(data) - {item.name for item in dataclasses.fields(kind)})  # pyright: ignore[reportArgumentType]
     if unknown:
@@ -429,6 +445,15 @@ def from_json(kind: type[C], data: dict[str, Any], where: str = "config") -> C:
         return kind(**values)
     except TypeError as error:
         raise RequestError(f"{where}: {error}") from error
+
+
+def load_config(kind: type[C], raw: bytes, where: str) -> C:
+    """A config from JSON text; raises RequestError naming ``where``."""
+    try:
+        data = json.loads(raw)
+    except ValueError as error:
+        raise RequestError(f"{where}: not JSON ({error})") from error
+    return from_json(kind, data, where)
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

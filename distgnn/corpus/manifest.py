@@ -74,7 +74,9 @@ class Manifest:
             data = json.loads(raw)
             version = data["version"]
             if version != VERSION:
-                raise RequestError(f"{where}: format version {version} is unknown; this distgnn reads version {VERSION}")
+                raise RequestError(
+                    f"{where}: format version {version} is unknown; this distgnn reads version {VERSION}"
+                )
             shards = tuple(Shard(**item) for item in data.pop("shards"))
             manifest = cls(schema=Schema.from_json(data.pop("schema")), shards=shards, **data)
             manifest._check(where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 from distgnn.corpus.manifest import Manifest, read_manifest
 from distgnn.corpus.shard import arrow_schema, check_values, unpack
 from distgnn.corpus.storage import Folder, open_folder, storage_errors
-from distgnn.errors import RequestError
+from distgnn.errors import RequestError, WorkError
 from distgnn.graph.batch import GraphBatch, concat_graphs
 
 _ROW_COLUMNS = ("group", "split")
@@ -34,7 +35,7 @@ class CorpusReader:
         ]
         self._shards: dict[int, pq.ParquetFile] = {}
 
-    def __getstate__(self) -> dict[str, object]:
+    def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_shards": {}}
 
     def _shard(self, number: int) -> pq.ParquetFile:
@@ -50,17 +51,21 @@ class CorpusReader:
         if size is None:
             raise RequestError(f"{where}: missing shard; restore it or rebuild the corpus")
         if size != entry.bytes:
-            raise RequestError(f"{where}: truncated or changed: {size} bytes where corpus.json says {entry.bytes}; restore it")
+            raise RequestError(
+                f"{where}: truncated or changed: {size} bytes where corpus.json says {entry.bytes}; restore it"
+            )
         try:
             file = pq.ParquetFile(self.folder.open(entry.name), page_checksum_verification=True)
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
             raise RequestError(f"{where}: not readable as Parquet ({error}); restore the shard") from error
         found, expected = file.schema_arrow.remove_metadata(), arrow_schema(manifest.schema)
         if not found.equals(expected):
             odd = sorted(set(map(str, expected)) ^ set(map(str, found)))
             raise RequestError(f"{where}: schema differs from corpus.json ({'; '.join(odd)[:200]}); restore the shard")
         if file.metadata.num_rows != entry.graphs or file.num_row_groups != -(-entry.graphs // manifest.unit_rows):
-            raise RequestError(f"{where}: {file.metadata.num_rows} rows where corpus.json says {entry.graphs}; restore it")
+            raise RequestError(
+                f"{where}: {file.metadata.num_rows} rows where corpus.json says {entry.graphs}; restore it"
+            )
         return file
 
     def table(self, unit: int, columns: list[str] | None = None) -> pa.Table:
@@ -70,7 +75,7 @@ class CorpusReader:
         try:
             with storage_errors("read", where):
                 return self._shard(shard).read_row_group(group, columns=columns, use_threads=False)
-        except Exception as error:
+        except WorkError as error:
             if "crc" in str(error).lower() or "checksum" in str(error).lower():
                 raise RequestError(f"{where}: wrong checksum, the bytes are damaged; restore the shard") from error
             raise
@@ -98,6 +103,8 @@ class CorpusReader:
     def column(self, name: str) -> npt.NDArray[np.object_]:
         """A per-graph column ('group' or 'split') of the whole corpus, as an object array with None for unknown."""
         if name not in arrow_schema(self.manifest.schema).names:
-            raise RequestError(f"{self.uri}: the corpus has no {name!r} column; choose another split or rebuild it with one")
+            raise RequestError(
+                f"{self.uri}: the corpus has no {name!r} column; choose another split or rebuild it with one"
+            )
         parts = [self.table(unit, [name]).column(name) for unit in range(self.manifest.units)]
         return pa.concat_tables([pa.table({name: part}) for part in parts]).column(name).to_numpy(zero_copy_only=False)

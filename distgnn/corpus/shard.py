@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Feature, Schema
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 T = TypeVar("T")
 
 
@@ -115,7 +114,8 @@ def check_values(schema: Schema, graphs: GraphBatch, where: str) -> None:
     """Raise RequestError naming the first row whose ids, categories or numbers are out of range. Cheap: readers call it too."""
     node_ptr = graphs.node_ptr.numpy()
     edges, owner = graphs.edges.numpy(), np.repeat(np.arange(graphs.num_graphs), graphs.edge_ptr.diff().numpy())
-    outside = ((edges < node_ptr[owner]) | (edges >= node_ptr[owner + 1])).any(axis=0)
+    low, high = node_ptr[owner], node_ptr[owner + 1]
+    outside = (edges.min(axis=0) < low) | (edges.max(axis=0) >= high)
     _refuse(where, graphs, owner, outside, "an edge names a node outside the graph")
     for kind, features, cat, dense, ptr in (
         ("node", schema.node, graphs.node_cat, graphs.node_dense, graphs.node_ptr),
@@ -133,7 +133,9 @@ def check_values(schema: Schema, graphs: GraphBatch, where: str) -> None:
 
 
 def check_structure(schema: Schema, graphs: GraphBatch, where: str) -> None:
-    """Raise RequestError naming the first graph that is too large or, in undirected corpora, has loops or repeated edges."""
+    """Raise RequestError naming the first graph that is empty, too large or, in undirected corpora, has loops or repeated edges."""
+    empty = graphs.node_ptr.diff().numpy() == 0
+    _refuse(where, graphs, np.arange(graphs.num_graphs), empty, "a graph without nodes")
     too_large = graphs.node_ptr.diff().numpy() > schema.max_nodes
     _refuse(where, graphs, np.arange(graphs.num_graphs), too_large, f"more than max_nodes={schema.max_nodes} nodes")
     if schema.directed:
@@ -154,14 +156,16 @@ def _refuse(where: str, graphs: GraphBatch, owner: Array, bad: Array, what: str)
 
 def _flat(column: pa.ListArray, counts: Array, where: str, name: str) -> Array:
     """Values of a list column whose row lengths must be ``counts``."""
-    found = pc.list_value_length(column).to_numpy(zero_copy_only=False)
+    found = column.value_lengths().to_numpy(zero_copy_only=False)
     if column.null_count or not np.array_equal(found, counts):
         row = int(np.argmax(found != counts)) if not column.null_count else int(np.argmax(column.is_null()))
         raise RequestError(f"{where}, row {row}, field {name}: {found[row]} values where {counts[row]} belong")
     return column.flatten().to_numpy(zero_copy_only=False)
 
 
-def _features(table: pa.Table, prefix: str, features: tuple[Feature, ...], counts: Array, where: str) -> list[torch.Tensor]:
+def _features(
+    table: pa.Table, prefix: str, features: tuple[Feature, ...], counts: Array, where: str
+) -> list[torch.Tensor]:
     total = int(counts.sum())
     cat, dense = [np.zeros((total, 0), np.int32)], [np.zeros((total, 0), np.float32)]
     for feature in features:
@@ -179,9 +183,11 @@ def unpack(schema: Schema, table: pa.Table, where: str) -> GraphBatch:
     """The GraphBatch of an Arrow table; raises RequestError naming ``where``, row and field for rows that break the format."""
     nodes = table.column("num_nodes").to_numpy().astype(np.int64)
     node_ptr = np.concatenate([[0], np.cumsum(nodes)])
-    lengths = pc.list_value_length(table.column("src")).to_numpy().astype(np.int64)
+    lengths = table.column("src").combine_chunks().value_lengths().to_numpy().astype(np.int64)
     edge_ptr = np.concatenate([[0], np.cumsum(lengths)])
-    ends = [_flat(table.column(name).combine_chunks(), lengths, where, name).astype(np.int64) for name in ("src", "dst")]
+    ends = [
+        _flat(table.column(name).combine_chunks(), lengths, where, name).astype(np.int64) for name in ("src", "dst")
+    ]
     starts = np.repeat(node_ptr[:-1], lengths)
     node_cat, node_dense = _features(table, "node", schema.node, nodes, where)
     edge_cat, edge_dense = _features(table, "edge", schema.edge, lengths, where)

@@ -26,10 +26,14 @@ def storage_errors(action: str, uri: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise RequestError(f"cannot {action} {uri}: it does not exist") from error
     except _UNUSABLE as error:
-        raise RequestError(f"cannot {action} {uri}: {error.strerror or 'not permitted'}; choose another place") from error
+        raise RequestError(
+            f"cannot {action} {uri}: {error.strerror or 'not permitted'}; choose another place"
+        ) from error
     except (OSError, pa.ArrowException) as error:
         if getattr(error, "errno", None) in (errno.EROFS, errno.EACCES):
-            raise RequestError(f"cannot {action} {uri}: {os.strerror(error.errno or 0)}; choose another place") from error
+            raise RequestError(
+                f"cannot {action} {uri}: {os.strerror(error.errno or 0)}; choose another place"
+            ) from error
         raise WorkError(f"cannot {action} {uri}: {' '.join(str(error).split())}") from error
 
 
@@ -74,7 +78,10 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """The whole file ``name``."""
-        with storage_errors("read", f"{self.uri}/{name}"), self.filesystem.open_input_stream(self.locate(name)) as stream:
+        with (
+            storage_errors("read", f"{self.uri}/{name}"),
+            self.filesystem.open_input_stream(self.locate(name)) as stream,
+        ):
             return stream.read()
 
     def open(self, name: str) -> pa.NativeFile:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from distgnn.corpus import manifest as manifests
@@ -95,7 +94,7 @@ class CorpusWriter:
         name = f"shard-{number:05d}.parquet"
         self.folder.write(name, data)
         nodes = table.column("num_nodes").to_numpy().astype(np.int64)
-        edges = pc.list_value_length(table.column("src")).to_numpy().astype(np.int64)
+        edges = table.column("src").combine_chunks().value_lengths().to_numpy().astype(np.int64)
         for kind, counts in (("nodes", nodes), ("edges", edges)):
             bins = np.bincount(np.frexp(counts)[1], minlength=_BINS)
             self.state.histograms[kind] = [int(a + b) for a, b in zip(self.state.histograms[kind], bins, strict=True)]

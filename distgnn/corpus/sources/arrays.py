@@ -38,9 +38,17 @@ def _load(uri: str) -> dict[str, Array]:
     data = load_npz(uri, _WANTED, _OPTIONAL)
     graphs = len(data["node_ptr"]) - 1
     for kind, ptr, rows in (("node", data["node_ptr"], data["atom"]), ("edge", data["edge_ptr"], data["bond"])):
-        good = len(ptr) == graphs + 1 and graphs >= 0 and ptr[0] == 0 and ptr[-1] == len(rows) and (np.diff(ptr) >= 0).all()
+        good = (
+            len(ptr) == graphs + 1
+            and graphs >= 0
+            and ptr[0] == 0
+            and ptr[-1] == len(rows)
+            and (np.diff(ptr) >= 0).all()
+        )
         if not good or rows.ndim != 2 or rows.shape[1] != 2:
-            raise RequestError(f"{uri}: {kind}_ptr does not fit its rows (int64 [G+1] ending at the count of rows [*, 2])")
+            raise RequestError(
+                f"{uri}: {kind}_ptr does not fit its rows (int64 [G+1] ending at the count of rows [*, 2])"
+            )
     if data["bond_uv"].shape != data["bond"].shape:
         raise RequestError(f"{uri}: bond_uv has the shape {data['bond_uv'].shape} where {data['bond'].shape} belongs")
     for name in ("in_downstream", "y", "scaffold_split"):

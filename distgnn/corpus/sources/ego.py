@@ -97,7 +97,7 @@ def ego_networks(centers: Ints, hops: Sequence[Hop], up: Csr, seed: int) -> Egos
         reached = np.unique(owner * nodes + node)
         frontier = reached[~np.isin(reached, seen, assume_unique=True)]
         seen = np.union1d(seen, frontier)
-    owner, node = seen // nodes, seen % nodes
+    owner, node = np.divmod(seen, np.int64(nodes))
     node_ptr = pointers(np.bincount(owner, minlength=len(centers)))
     center = np.searchsorted(seen, np.arange(len(centers)) * nodes + centers) - node_ptr[:-1]
     entry = ranges(up.indptr[node], np.diff(up.indptr)[node])

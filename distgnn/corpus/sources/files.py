@@ -58,12 +58,12 @@ def input_errors(uri: str) -> Iterator[None]:
 def open_binary(uri: str) -> IO[bytes]:
     """A binary stream of the unpacked file; use it within :func:`input_errors`."""
     folder, name = _locate(uri)
-    raw = cast(IO[bytes], folder.open(name))
+    raw = io.BufferedReader(cast(Any, folder.open(name)))
     if uri.endswith(".gz"):
         return cast(IO[bytes], gzip.open(raw))
     if uri.endswith(".xz"):
         return cast(IO[bytes], lzma.open(raw))
-    return raw
+    return cast(IO[bytes], raw)
 
 
 def open_text(uri: str) -> io.TextIOWrapper:
@@ -80,7 +80,9 @@ def load_npz(uri: str, wanted: Sequence[str], optional: Sequence[str] = ()) -> d
                     raise ValueError("a single array, not an .npz")
                 missing = [name for name in wanted if name not in data.files]
                 if missing:
-                    raise RequestError(f"{uri}: the array {missing[0]!r} is missing; found {', '.join(data.files) or 'none'}")
+                    raise RequestError(
+                        f"{uri}: the array {missing[0]!r} is missing; found {', '.join(data.files) or 'none'}"
+                    )
                 return {name: data[name] for name in (*wanted, *optional) if name in data.files}
         except (ValueError, pa.ArrowException) as error:
             raise RequestError(f"{uri}: not a readable .npz of plain arrays ({error})") from error

@@ -48,7 +48,9 @@ class Labels:
         """Terms with at least ``minimum`` positives among the nodes of each labelled group; raises RequestError where none has."""
         unknown = set(self.groups) - set(names)
         if unknown:
-            raise RequestError(f"{self.uri}: labels the group {min(unknown)!r}, but the networks are {', '.join(names)}")
+            raise RequestError(
+                f"{self.uri}: labels the group {min(unknown)!r}, but the networks are {', '.join(names)}"
+            )
         good = np.ones(len(self.terms), bool)
         for group, (_, matrix) in self.groups.items():
             rows = self.rows(group, names[group])

@@ -98,13 +98,17 @@ class MoleculesSource:
         if wanted[0].isdigit():
             names = [name for name in wanted if not name.isdigit()]
             if names:
-                raise RequestError(f"{uri}: has no header (smiles={wanted[0]}), so the column {names[0]!r} must be a number too")
+                raise RequestError(
+                    f"{uri}: has no header (smiles={wanted[0]}), so the column {names[0]!r} must be a number too"
+                )
             return _Columns([int(name) for name in wanted])
         header = [name.strip() for name in next(_rows(uri, reader), [])]
         missing = [name for name in wanted if name not in header]
         if missing:
             known = ", ".join(header[:20]) + (", ..." if len(header) > 20 else "")
-            raise RequestError(f"{uri}: no column {missing[0]!r}; its columns are {known[:400] or 'none (the file is empty)'}")
+            raise RequestError(
+                f"{uri}: no column {missing[0]!r}; its columns are {known[:400] or 'none (the file is empty)'}"
+            )
         return _Columns([header.index(name) for name in wanted])
 
     def total_parts(self) -> None:
@@ -141,9 +145,13 @@ class MoleculesSource:
         try:
             return texts.astype(np.float32)
         except ValueError as error:
-            row, column = next((r, c) for r, line in enumerate(texts) for c, text in enumerate(line) if not _is_number(text))
+            row, column = next(
+                (r, c) for r, line in enumerate(texts) for c, text in enumerate(line) if not _is_number(text)
+            )
             where = f"{part.file}, line {part.lines[kept[row]]}, column {self.config.labels[column]}"
-            raise RequestError(f"{where}: the label {texts[row, column]!r} is not a number; leave unknown labels empty") from error
+            raise RequestError(
+                f"{where}: the label {texts[row, column]!r} is not a number; leave unknown labels empty"
+            ) from error
 
     def _split(self, part: MoleculesPart, kept: Sequence[int]) -> list[int | None]:
         names = [part.fields[row][-1].lower() for row in kept]

@@ -59,3 +59,14 @@ def packed(
         y=None if y is None else torch.from_numpy(np.asarray(y, np.float32)),
         directed=directed,
     )
+
+
+def each_once(owner: Ints, src: Ints, dst: Ints) -> Ints:
+    """Which rows to keep so that each undirected edge (local ids src, dst in graph ``owner``) is there once, without loops.
+
+    Rows come out sorted by graph; of repeated edges the first is kept.
+    """
+    span = int(max(src.max(initial=0), dst.max(initial=0))) + 1
+    keys = (owner * span + np.minimum(src, dst)) * span + np.maximum(src, dst)
+    first = np.unique(keys, return_index=True)[1]
+    return first[src[first] != dst[first]]

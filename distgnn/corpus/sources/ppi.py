@@ -48,22 +48,28 @@ def _table(uri: str, actions: bool) -> pd.DataFrame:
             head = file.readline().decode()
         string = head.startswith("item_id_a\t")
         if actions and not string:
-            raise RequestError(f"{uri}: actions need a STRING action table (first column item_id_a); drop actions or the file")
+            raise RequestError(
+                f"{uri}: actions need a STRING action table (first column item_id_a); drop actions or the file"
+            )
         with open_binary(uri) as file:
             try:
                 if string:
                     columns = ["item_id_a", "item_id_b", "mode"]
                     return pd.read_csv(file, sep="\t", usecols=columns, dtype=str).set_axis(["a", "b", "mode"], axis=1)
-                return pd.read_csv(file, sep=r"\s+", header=None, usecols=[0, 1], names=["a", "b"], dtype=str, comment="#")
+                return pd.read_csv(
+                    file, sep=r"\s+", header=None, usecols=[0, 1], names=["a", "b"], dtype=str, comment="#"
+                )
             except ValueError as error:  # pandas' own parser errors are ValueErrors
-                raise RequestError(f"{uri}: not an edge list of two ids a line ({' '.join(str(error).split())})") from error
+                raise RequestError(
+                    f"{uri}: not an edge list of two ids a line ({' '.join(str(error).split())})"
+                ) from error
 
 
 @lru_cache(maxsize=2)
 def load_network(uri: str, actions: tuple[str, ...]) -> Network:
     """A network; self-loops are dropped and repeated edges merged (their action types are joined)."""
     table = _table(uri, bool(actions))
-    holes = table[["a", "b"]].isna().any(axis=1).to_numpy()
+    holes = pd.isna(table[["a", "b"]].to_numpy(object)).any(axis=1)
     if holes.any():
         raise RequestError(f"{uri}, edge {int(np.argmax(holes)) + 1}: a line without two ids; mend or remove it")
     unknown = set(actions) - set(table["mode"].unique() if actions else ())
@@ -77,7 +83,7 @@ def load_network(uri: str, actions: tuple[str, ...]) -> Network:
     keys, edge = np.unique(low * len(names) + high, return_inverse=True)
     marks = np.zeros((len(keys), len(actions)), np.uint8)
     for column, action in enumerate(actions):
-        marks[edge[(table["mode"] == action).to_numpy()], column] = 1
+        marks[edge[np.asarray(table["mode"] == action)], column] = 1
     keep = keys // len(names) != keys % len(names)
     src, dst = keys[keep] // len(names), keys[keep] % len(names)
     nodes = len(names)
@@ -98,16 +104,21 @@ class PpiSource:
         species = [name for name, _ in self._networks]
         twice = {name for name in species if species.count(name) > 1}
         if twice:
-            raise RequestError(f"species: two networks are called {min(twice)!r}; name them apart with species=name=path")
+            raise RequestError(
+                f"species: two networks are called {min(twice)!r}; name them apart with species=name=path"
+            )
         uris = [uri for _, uri in self._networks]
         self._files = described([*uris, *([config.labels] if config.labels else [])])
         names = {name: self._network(number).names for number, name in enumerate(species)}
         self._first = np.cumsum([0, *(len(found) for found in names.values())])
         self._terms = self._labels().chosen(names, config.min_positives) if config.labels else ()
+        self._counts = [len(self._centers(number)) for number in range(len(species))]
         largest = max(len(found) for found in names.values())
         reach = sum(config.fan_out**hop for hop in range(config.hops + 1))
         self._schema = Schema(
-            edge=(Feature("action", "dense", len(config.actions), ", ".join(config.actions)),) if config.actions else (),
+            edge=(Feature("action", "dense", len(config.actions), ", ".join(config.actions)),)
+            if config.actions
+            else (),
             labels=self._terms,
             center=True,
             group="species",
@@ -134,14 +145,13 @@ class PpiSource:
 
     def parts(self) -> Iterator[PpiPart]:
         """Slices of the centres, species by species."""
-        for number in range(len(self._networks)):
-            count = len(self._centers(number))
+        for number, count in enumerate(self._counts):
             for low in range(0, count, _CENTERS):
                 yield PpiPart(number, low, min(low + _CENTERS, count))
 
     def total_parts(self) -> int:
         """Known: the networks are in memory."""
-        return sum(-(-len(self._centers(number)) // _CENTERS) for number in range(len(self._networks)))
+        return sum(-(-count // _CENTERS) for count in self._counts)
 
     def read(self, part: PpiPart) -> tuple[Piece, list[Rejected]]:
         """Ego networks of a slice of centres."""
@@ -165,5 +175,12 @@ class PpiSource:
         """Files, species and options."""
         config = self.config
         names = ("hops", "fan_out", "seed", "actions", "label_groups", "min_positives", "labelled_only")
-        options = {name: value if not isinstance(value := getattr(config, name), tuple) else list(value) for name in names}
-        return {"source": "ppi", "files": self._files, "species": [name for name, _ in self._networks], "options": options}
+        options = {
+            name: value if not isinstance(value := getattr(config, name), tuple) else list(value) for name in names
+        }
+        return {
+            "source": "ppi",
+            "files": self._files,
+            "species": [name for name, _ in self._networks],
+            "options": options,
+        }

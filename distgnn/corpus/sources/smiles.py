@@ -51,7 +51,12 @@ def parse(texts: Sequence[str]) -> Molecules:
     atoms = [(atom.GetAtomicNum(), atom.GetChiralTag()) for molecule in molecules for atom in molecule.GetAtoms()]
     atom = np.array(atoms, np.int64).reshape(-1, 2)
     bonds = [
-        (bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), _BOND_TYPE[bond.GetBondType()], _DIRECTION.get(bond.GetBondDir(), 0))
+        (
+            bond.GetBeginAtomIdx(),
+            bond.GetEndAtomIdx(),
+            _BOND_TYPE[bond.GetBondType()],
+            _DIRECTION.get(bond.GetBondDir(), 0),
+        )
         for molecule in molecules
         for bond in molecule.GetBonds()
     ]

@@ -1,0 +1,173 @@
+"""Bibliographies as tables (papers, authors, terms, venues) -> paper-centred sub-graphs, the setting of PreDBLP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from distgnn.config import BiblioConfig
+from distgnn.corpus.shard import Piece
+from distgnn.corpus.sources.base import Rejected
+from distgnn.corpus.sources.ego import Csr, Hop, csr, ego_networks, upward
+from distgnn.corpus.sources.files import described, input_errors, open_binary
+from distgnn.corpus.sources.packing import packed
+from distgnn.errors import RequestError
+from distgnn.graph.keyed import key
+from distgnn.graph.schema import Feature, Schema
+
+NODE_TYPE = Feature("type", "categorical", 4, "0 paper, 1 author, 2 term, 3 venue")
+_AUTHOR, _VENUE = 1, 3
+_LINKS = (("paper_author.txt", _AUTHOR), ("paper_term.txt", 2), ("paper_conf.txt", _VENUE))
+_CENTERS = 2048
+Names = npt.NDArray[Any]
+
+
+class Bibliography(NamedTuple):
+    """All nodes in one id space: papers first, then authors, terms and venues; ``type`` uint8 [N].
+
+    around: paper -> its authors, terms, venue. written: author -> papers. up: every link once.
+    venue, area: int64 [papers], -1 = unknown; venue_names as in conf.txt.
+    """
+
+    type: npt.NDArray[np.uint8]
+    around: Csr
+    written: Csr
+    up: Csr
+    venue: npt.NDArray[np.int64]
+    area: npt.NDArray[np.int64]
+    venue_names: list[str]
+
+
+def _table(folder: str, name: str) -> tuple[Names, Names]:
+    """The first two columns of a tab-separated table, as text."""
+    uri = f"{folder}/{name}"
+    with input_errors(uri), open_binary(uri) as file:
+        try:
+            table = pd.read_csv(
+                file, sep="\t", header=None, usecols=[0, 1], dtype=str, quoting=3, encoding_errors="replace"
+            )
+        except ValueError as error:  # pandas' own parser errors are ValueErrors
+            raise RequestError(f"{uri}: needs two tab-separated columns ({' '.join(str(error).split())})") from error
+    holes = table.isna().any(axis=1).to_numpy()
+    if holes.any():
+        raise RequestError(f"{uri}, line {int(np.argmax(holes)) + 1}: an empty field; mend or remove the line")
+    left, right = table.to_numpy(object).astype(str).T
+    return left, right
+
+
+def _areas(folder: str, venues: pd.Index) -> npt.NDArray[np.int64]:
+    """The area of each venue, -1 where the table does not know it."""
+    names, areas = _table(folder, "conf_label.txt")
+    odd = [area for area in areas if not area.isdigit()]
+    if odd:
+        raise RequestError(f"{folder}/conf_label.txt: the area {odd[0]!r} is not a whole number from 0")
+    known = dict(zip(names, map(int, areas), strict=True))
+    return np.array([known.get(venue, -1) for venue in venues])
+
+
+@lru_cache(maxsize=1)
+def load_bibliography(folder: str, drop_venue: bool, labelled: bool) -> Bibliography:
+    """The tables of a folder. Papers are ordered by id (as text)."""
+    tables = [_table(folder, name) for name, _ in _LINKS]
+    papers = pd.Index(np.unique(np.concatenate([left for left, _ in tables])))
+    names = [pd.Index(np.unique(right)) for _, right in tables]
+    start, types, links = len(papers), [np.zeros(len(papers), np.uint8)], []
+    for (left, right), found, (_, kind) in zip(tables, names, _LINKS, strict=True):
+        if kind == _VENUE and drop_venue:
+            continue
+        links.append(np.stack([papers.get_indexer(left), start + found.get_indexer(right)], axis=1))
+        types.append(np.full(len(found), kind, np.uint8))
+        start += len(found)
+    paper, other = np.unique(np.concatenate(links).astype(np.int64), axis=0).T
+    edge, node_type = np.arange(len(paper)), np.concatenate(types)
+    by_author = node_type[other] == _AUTHOR
+    venues = names[-1]
+    venue = np.full(len(papers), -1)
+    venue[papers.get_indexer(tables[-1][0])] = venues.get_indexer(tables[-1][1])
+    known = dict(zip(*_table(folder, "conf.txt"), strict=True))
+    area = np.append(_areas(folder, venues) if labelled else np.full(len(venues), -1), -1)[venue]
+    return Bibliography(
+        node_type,
+        csr(paper, other, edge, start),
+        csr(other[by_author], paper[by_author], edge[by_author], start),
+        upward(paper, other, start),
+        venue,
+        area,
+        [str(known.get(name, name)) for name in venues],
+    )
+
+
+class BiblioSource:
+    """Paper-centred sub-graphs of a folder of tables: the paper, its authors, terms and venue, at most papers_per_author other
+    papers of each author, and every link among them. The type of a link follows from the types of its ends. y = the area
+    of the paper's venue (a class number) where conf_label.txt gives one; the group is the venue's name, also where
+    drop_venue leaves the node out. graph_id = the paper's number in the order of ids.
+    """
+
+    def __init__(self, config: BiblioConfig) -> None:
+        self.config = config
+        self._folder = config.input[0].rstrip("/")
+        wanted = [name for name, _ in _LINKS] + ["conf.txt"]
+        self._files = described([f"{self._folder}/{name}" for name in wanted])
+        self._labelled = self._has_labels()
+        if self._labelled:
+            self._files += described([f"{self._folder}/conf_label.txt"])
+        self._papers = len(self._tables().venue)
+        reach = 1 + config.fan_out * (1 + config.papers_per_author)
+        labels = ("area",) if self._labelled else ()
+        meta = {"domain": "bibliography"}
+        self._schema = Schema((NODE_TYPE,), labels=labels, center=True, group="venue", max_nodes=reach, meta=meta)
+
+    def _has_labels(self) -> bool:
+        try:
+            described([f"{self._folder}/conf_label.txt"])
+        except RequestError:
+            return False
+        return True
+
+    def _tables(self) -> Bibliography:
+        return load_bibliography(self._folder, self.config.drop_venue, self._labelled)
+
+    @property
+    def schema(self) -> Schema:
+        """Node type, centre, venue as group, and the area where it is known."""
+        return self._schema
+
+    def parts(self) -> Iterator[tuple[int, int]]:
+        """Slices low:high of the papers."""
+        return ((low, min(low + _CENTERS, self._papers)) for low in range(0, self._papers, _CENTERS))
+
+    def total_parts(self) -> int:
+        """Known: the tables are in memory."""
+        return -(-self._papers // _CENTERS)
+
+    def read(self, part: tuple[int, int]) -> tuple[Piece, list[Rejected]]:
+        """Sub-graphs of a slice of papers."""
+        tables, config, centers = self._tables(), self.config, np.arange(*part)
+        hops = [Hop(tables.around, config.fan_out), Hop(tables.written, config.papers_per_author)]
+        egos = ego_networks(centers, hops, tables.up, key(config.seed))
+        area = tables.area[centers].astype(np.float32)
+        graphs = packed(
+            centers,
+            egos.node_ptr,
+            egos.edge_ptr,
+            np.stack([egos.src, egos.dst]),
+            node_cat=tables.type[egos.node][:, None],
+            center=egos.center,
+            y=np.where(area < 0, np.nan, area)[:, None] if self._labelled else None,
+        )
+        return Piece(graphs, group=[tables.venue_names[v] if v >= 0 else None for v in tables.venue[centers]]), []
+
+    def provenance(self) -> dict[str, Any]:
+        """Files and options."""
+        names = ("drop_venue", "papers_per_author", "fan_out", "seed")
+        return {
+            "source": "biblio",
+            "files": self._files,
+            "options": {name: getattr(self.config, name) for name in names},
+        }

@@ -1,0 +1,160 @@
+"""PreDBLP's published JSON lines (Lu et al., L2P-GNN, AAAI 2021): one paper-centred sub-graph a line.
+
+The files themselves are not available offline, so the layout is taken from the released loader (rootlu/L2P-GNN, commit
+84e5441, code/loader.py, line_to_graph_data_obj_simple). A line is an object with
+    center_id {convert_id, n_citation, year, cat}   papers [{convert_id, n_citation, year}] (may be empty: the centre alone)
+    authors [{convert_id, org, paper_num}]   venue [{convert_id, sub_cat}]   terms [{convert_id}]
+    edges {convert_id: [convert_id, ...]}
+What the loader writes into ten raw numbers becomes the node type, the same feature as the table builder's, and three
+scaled numbers. The identities ``org``, venue id and ``sub_cat`` are left out: as numbers they mean nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from distgnn.config import BiblioConfig
+from distgnn.corpus.shard import Piece
+from distgnn.corpus.sources.base import Rejected, rejected
+from distgnn.corpus.sources.biblio import NODE_TYPE
+from distgnn.corpus.sources.files import base_name, described, input_errors, open_text
+from distgnn.corpus.sources.packing import each_once, packed, pointers
+from distgnn.graph.schema import Feature, Schema
+
+_NUMBERS = Feature(
+    "numbers", "dense", 3, "papers: log(1 + citations), (year - 2000) / 10; authors: log(1 + papers); else 0"
+)
+_LINES = 512
+_MAX_NODES = 65_536
+
+
+class PreDblpPart(NamedTuple):
+    """Lines of one file; the first is line ``line`` (from 1) and has the graph id ``first``."""
+
+    file: str
+    line: int
+    first: int
+    lines: list[str]
+
+
+class _Record(NamedTuple):
+    types: list[int]
+    numbers: list[tuple[float, float, float]]
+    edges: list[tuple[int, int]]
+    center: int
+    area: float
+
+
+def _record(text: str) -> _Record:
+    """One line; raises ValueError, TypeError or KeyError where it is not such a record."""
+    line = json.loads(text)
+    center = line["center_id"]
+    nodes = {"paper": line["papers"] or [center], "author": line["authors"], "term": line["terms"]}
+    if len(line["venue"]):
+        nodes["venue"] = line["venue"]
+    types = {"paper": 0, "author": 1, "term": 2, "venue": 3}
+    local: dict[int, int] = {}
+    kinds, numbers = [], []
+    for kind, items in nodes.items():
+        for item in items:
+            if int(item["convert_id"]) in local:
+                raise ValueError(f"node {item['convert_id']} is listed twice")
+            local[int(item["convert_id"])] = len(kinds)
+            kinds.append(types[kind])
+            numbers.append(_numbers(kind, item))
+    edges = [(local[int(src)], local[int(dst)]) for src, ends in line["edges"].items() for dst in ends]
+    return _Record(kinds, numbers, edges, local[int(center["convert_id"])], float(center["cat"]))
+
+
+def _numbers(kind: str, item: dict[str, Any]) -> tuple[float, float, float]:
+    if kind == "paper":
+        return math.log1p(float(item["n_citation"])), (float(item["year"]) - 2000) / 10, 0.0
+    return (0.0, 0.0, math.log1p(float(item["paper_num"]))) if kind == "author" else (0.0, 0.0, 0.0)
+
+
+class PreDblpSource:
+    """PreDBLP sub-graphs. y = the centre's ``cat``, the class number as published. graph_id = running line number.
+
+    A line that is not such a record is rejected with its reason. drop_venue leaves the venues out.
+    """
+
+    def __init__(self, config: BiblioConfig) -> None:
+        self.config = config
+        self._files = described(config.input)
+        meta = {"domain": "bibliography"}
+        self._schema = Schema((NODE_TYPE, _NUMBERS), labels=("area",), center=True, max_nodes=_MAX_NODES, meta=meta)
+
+    @property
+    def schema(self) -> Schema:
+        """Node type, three numbers, centre and area."""
+        return self._schema
+
+    def parts(self) -> Iterator[PreDblpPart]:
+        """Chunks of lines in order."""
+        first = 0
+        for uri in self.config.input:
+            with input_errors(uri), open_text(uri) as text:
+                line = 1
+                while lines := list(islice(text, _LINES)):
+                    yield PreDblpPart(base_name(uri), line, first, lines)
+                    line, first = line + len(lines), first + len(lines)
+
+    def total_parts(self) -> None:
+        """Unknown: counting lines would read every file beforehand."""
+        return
+
+    def read(self, part: PreDblpPart) -> tuple[Piece | None, list[Rejected]]:
+        """The sub-graphs of a chunk."""
+        records, kept, refused = [], [], []
+        for number, text in enumerate(part.lines):
+            if not text.strip():
+                continue
+            try:
+                records.append(_record(text))
+                kept.append(number)
+            except KeyError as error:
+                refused.append(rejected(part.file, part.line + number, f"no field or node {error}", text))
+            except (ValueError, TypeError, AttributeError) as error:
+                refused.append(rejected(part.file, part.line + number, f"not a PreDBLP record: {error}", text))
+        return (self._piece(part, kept, records) if records else None), refused
+
+    def provenance(self) -> dict[str, Any]:
+        """Files and options."""
+        return {"source": "predblp", "files": self._files, "options": {"drop_venue": self.config.drop_venue}}
+
+    def _piece(self, part: PreDblpPart, kept: list[int], records: list[_Record]) -> Piece:
+        types = np.array(list(chain.from_iterable(record.types for record in records)))
+        numbers = np.array(list(chain.from_iterable(record.numbers for record in records)), np.float32)
+        counts = np.array([len(record.types) for record in records])
+        pairs = np.array(list(chain.from_iterable(record.edges for record in records)), np.int64).reshape(-1, 2)
+        owner = np.repeat(np.arange(len(records)), [len(record.edges) for record in records])
+        if self.config.drop_venue:
+            counts, types, numbers, pairs, owner = _without_venues(counts, types, numbers, pairs, owner)
+        rows = each_once(owner, pairs[:, 0], pairs[:, 1])
+        return Piece(
+            packed(
+                part.first + np.array(kept),
+                pointers(counts),
+                pointers(np.bincount(owner[rows], minlength=len(records))),
+                pairs[rows].T,
+                node_cat=types[:, None],
+                node_dense=numbers,
+                center=np.array([record.center for record in records]),
+                y=np.array([record.area for record in records])[:, None],
+            )
+        )
+
+
+def _without_venues(counts: Any, types: Any, numbers: Any, pairs: Any, owner: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """The same arrays without venue nodes; they come last in each graph, so the other local ids stay."""
+    venue = types == NODE_TYPE.size - 1
+    graph = np.repeat(np.arange(len(counts)), counts)
+    counts = counts - np.bincount(graph[venue], minlength=len(counts))
+    stay = (pairs < counts[owner, None]).all(axis=1)
+    return counts, types[~venue], numbers[~venue], pairs[stay], owner[stay]

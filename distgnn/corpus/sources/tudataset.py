@@ -1,0 +1,203 @@
+"""TUDataset text tables (Morris et al., "TUDataset", 2020; graphlearning.io), as a folder or a zip."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from distgnn.config import PygConfig
+from distgnn.corpus.shard import Piece
+from distgnn.corpus.sources.base import Rejected
+from distgnn.corpus.sources.files import base_name, described, input_errors, open_binary
+from distgnn.corpus.sources.packing import Ints, each_once, packed, pointers, ranges
+from distgnn.corpus.storage import open_folder
+from distgnn.errors import RequestError
+from distgnn.graph.schema import Feature, Schema
+
+_TABLES = (
+    *("A", "graph_indicator", "graph_labels", "graph_attributes"),
+    *("node_labels", "node_attributes", "edge_labels", "edge_attributes"),
+)
+_GRAPHS = 2048
+Table = npt.NDArray[Any]
+
+
+class Dataset(NamedTuple):
+    """A whole data set: pointers of nodes and edges, edges with local ids [2, E] each once, features and labels by table."""
+
+    node_ptr: Ints
+    edge_ptr: Ints
+    edges: Ints
+    features: tuple[Feature, ...]
+    edge_features: tuple[Feature, ...]
+    columns: dict[str, Table]
+    labels: tuple[str, ...]
+    y: Table | None
+
+
+def _contents(uri: str) -> dict[str, bytes]:
+    """Bytes of the known tables by name (A, graph_indicator, ...)."""
+    with input_errors(uri):
+        if uri.endswith(".zip"):
+            with open_binary(uri) as file, zipfile.ZipFile(file) as archive:
+                found = {name: archive.read(name) for name in archive.namelist() if name.endswith(".txt")}
+        else:
+            folder = open_folder(uri)
+            found = {name: folder.read(name) for name in folder.names() if name.endswith(".txt")}
+    prefixes = [base_name(name).removesuffix("_A.txt") for name in found if name.endswith("_A.txt")]
+    if len(prefixes) != 1:
+        raise RequestError(
+            f"{uri}: not one TUDataset (found {len(prefixes)} files named *_A.txt); name its folder or zip"
+        )
+    files = {base_name(name): data for name, data in found.items()}
+    return {table: files[name] for table in _TABLES if (name := f"{prefixes[0]}_{table}.txt") in files}
+
+
+def _parse(uri: str, name: str, data: bytes, rows: int | None) -> Table:
+    try:
+        table = pd.read_csv(io.BytesIO(data), header=None, skipinitialspace=True).to_numpy(np.float64)
+    except ValueError as error:  # pandas' own parser errors are ValueErrors
+        raise RequestError(f"{uri}, table {name}: not rows of numbers ({' '.join(str(error).split())})") from error
+    if rows is not None and len(table) != rows:
+        raise RequestError(f"{uri}, table {name}: {len(table)} rows where {rows} belong")
+    if not np.isfinite(table).all() and name != "graph_attributes":
+        raise RequestError(
+            f"{uri}, table {name}, row {int(np.argmax(~np.isfinite(table).all(axis=1))) + 1}: NaN or infinite"
+        )
+    return table
+
+
+def _codes(table: Table, name: str) -> tuple[Table, tuple[Feature, ...]]:
+    """Categories 0.. of each column, and the features that say which number stands for which original value."""
+    columns, features = [], []
+    for number, column in enumerate(table.T):
+        values, codes = np.unique(column, return_inverse=True)
+        columns.append(codes)
+        meaning = "codes of " + ", ".join(f"{value:g}" for value in values[:100])
+        features.append(
+            Feature(f"{name}_{number}" if table.shape[1] > 1 else name, "categorical", len(values), meaning)
+        )
+    return np.stack(columns, axis=1), tuple(features)
+
+
+def _features(tables: dict[str, Table], kind: str, columns: dict[str, Table]) -> tuple[Feature, ...]:
+    features: tuple[Feature, ...] = ()
+    if f"{kind}_labels" in tables:
+        columns[f"{kind}_cat"], features = _codes(tables[f"{kind}_labels"], "label")
+    if f"{kind}_attributes" in tables:
+        columns[f"{kind}_dense"] = tables[f"{kind}_attributes"].astype(np.float32)
+        features += (
+            Feature("attributes", "dense", columns[f"{kind}_dense"].shape[1], f"{kind} attributes as published"),
+        )
+    return features
+
+
+@lru_cache(maxsize=1)
+def load_dataset(uri: str) -> Dataset:
+    """The whole data set (its tables refer to each other by row, so they are read together)."""
+    raw = _contents(uri)
+    for name in ("A", "graph_indicator"):
+        if name not in raw:
+            raise RequestError(f"{uri}: the table {name} is missing")
+    pairs = _parse(uri, "A", raw["A"], None).astype(np.int64) - 1
+    owner = _parse(uri, "graph_indicator", raw["graph_indicator"], None)[:, 0].astype(np.int64) - 1
+    if pairs.shape[1] != 2 or (len(pairs) and not 0 <= pairs.min() <= pairs.max() < len(owner)):
+        raise RequestError(f"{uri}, table A: needs two node numbers a row, within 1..{len(owner)}")
+    if (np.diff(owner) < 0).any() or owner.min(initial=0) < 0:
+        raise RequestError(f"{uri}, table graph_indicator: graph numbers must start at 1 and never fall")
+    if (owner[pairs[:, 0]] != owner[pairs[:, 1]]).any():
+        raise RequestError(f"{uri}, table A: an edge joins two graphs")
+    graphs = int(owner[-1]) + 1
+    rows = {"node": len(owner), "edge": len(pairs), "graph": graphs}
+    tables = {name: _parse(uri, name, raw[name], rows[name.split("_")[0]]) for name in _TABLES[2:] if name in raw}
+    node_ptr = pointers(np.bincount(owner, minlength=graphs))
+    local = pairs - node_ptr[owner[pairs]]
+    keep = each_once(owner[pairs[:, 0]], local[:, 0], local[:, 1])
+    tables |= {name: table[keep] for name, table in tables.items() if name.startswith("edge_")}
+    edge_ptr = pointers(np.bincount(owner[pairs[keep, 0]], minlength=graphs))
+    columns: dict[str, Table] = {}
+    features = _features(tables, "node", columns), _features(tables, "edge", columns)
+    labels, y = _labels(tables)
+    return Dataset(node_ptr, edge_ptr, local[keep].T, *features, columns, labels, y)
+
+
+def _labels(tables: dict[str, Table]) -> tuple[tuple[str, ...], Table | None]:
+    """Class codes (0..) of graph_labels, then the numbers of graph_attributes."""
+    names: list[str] = []
+    columns: list[Table] = []
+    if "graph_labels" in tables:
+        codes, features = _codes(tables["graph_labels"], "class")
+        names, columns = [feature.name for feature in features], [codes.astype(np.float32)]
+    if "graph_attributes" in tables:
+        names += [f"target_{number}" for number in range(tables["graph_attributes"].shape[1])]
+        columns.append(tables["graph_attributes"].astype(np.float32))
+    return tuple(names), np.concatenate(columns, axis=1) if columns else None
+
+
+class TuDatasetSource:
+    """A TUDataset: node and edge labels as categories, attributes as numbers, graph labels (classes) and attributes as y.
+
+    Each undirected edge is kept once (with the features of its first row) and self-loops are dropped.
+    graph_id = number of the graph. Node labels in different files may code differently: the meaning says how.
+    """
+
+    def __init__(self, config: PygConfig) -> None:
+        self.config = config
+        uri = config.input[0]
+        if uri.endswith(".zip"):
+            self._files = described([uri])
+        else:
+            self._files = described([f"{uri}/{name}" for name in open_folder(uri).names() if name.endswith(".txt")])
+        data = load_dataset(uri)
+        self._graphs = len(data.node_ptr) - 1
+        largest = int(np.diff(data.node_ptr).max())
+        self._schema = Schema(
+            data.features, data.edge_features, data.labels, max_nodes=largest, meta={"domain": "tudataset"}
+        )
+
+    @property
+    def schema(self) -> Schema:
+        """What the tables of the data set hold."""
+        return self._schema
+
+    def parts(self) -> Iterator[tuple[int, int]]:
+        """Slices low:high of the graphs."""
+        return ((low, min(low + _GRAPHS, self._graphs)) for low in range(0, self._graphs, _GRAPHS))
+
+    def total_parts(self) -> int:
+        """Known."""
+        return -(-self._graphs // _GRAPHS)
+
+    def read(self, part: tuple[int, int]) -> tuple[Piece | None, list[Rejected]]:
+        """The graphs of a slice (numbers that no node belongs to are left out)."""
+        data = load_dataset(self.config.input[0])
+        ids = np.arange(*part)
+        ids = ids[np.diff(data.node_ptr)[ids] > 0]
+        if not len(ids):
+            return None, []
+        counts = [np.diff(ptr)[ids] for ptr in (data.node_ptr, data.edge_ptr)]
+        nodes, edges = ranges(data.node_ptr[ids], counts[0]), ranges(data.edge_ptr[ids], counts[1])
+        columns = {name: table[nodes if name.startswith("node_") else edges] for name, table in data.columns.items()}
+        graphs = packed(
+            ids,
+            pointers(counts[0]),
+            pointers(counts[1]),
+            data.edges[:, edges],
+            node_cat=columns.get("node_cat"),
+            node_dense=columns.get("node_dense"),
+            edge_cat=columns.get("edge_cat"),
+            edge_dense=columns.get("edge_dense"),
+            y=None if data.y is None else data.y[ids],
+        )
+        return Piece(graphs), []
+
+    def provenance(self) -> dict[str, Any]:
+        """Files."""
+        return {"source": "tudataset", "files": self._files}
