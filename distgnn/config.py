@@ -159,8 +159,8 @@ class PretrainConfig:
     """Pre-training loss; none writes the untrained encoder (the control)."""
     workers: int = 1
     """Training processes. 1 trains in this process without Ray; more use Ray Train."""
-    cpus_per_worker: float = 1.0
-    """CPUs Ray reserves for each training process."""
+    cpus_per_worker: float = 0.0
+    """CPUs Ray reserves for each training process; 0 = one, or an equal share of what one reader leaves."""
     max_failures: int = 3
     """How often Ray restarts the workers from the last checkpoint."""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -170,7 +170,7 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         _check(self.workers >= 1, f"workers must be at least 1, found {self.workers}")
         _check(self.max_failures >= 0, f"max_failures must not be negative, found {self.max_failures}")
-        _check(self.cpus_per_worker > 0, f"cpus_per_worker must be positive, found {self.cpus_per_worker}")
+        _check(self.cpus_per_worker >= 0, f"cpus_per_worker must not be negative, found {self.cpus_per_worker}")
         ok = self.workers <= self.train.streams
         _check(
             ok,
@@ -194,9 +194,10 @@ class SplitConfig:
     """Key of random splits; the split is the same for every training seed."""
 
     def __post_init__(self) -> None:
-        good = all(f > 0 for f in self.fractions) and abs(sum(self.fractions) - 1) < 1e-6
+        good = len(self.fractions) == 3 and all(f > 0 for f in self.fractions) and abs(sum(self.fractions) - 1) < 1e-6
         _check(good, f"split.fractions must be positive and add up to 1, found {self.fractions}")
         _check(not self.ood_groups or self.method == "group", "split.ood_groups needs split.method=group")
+        _check(self.method != "group" or bool(self.ood_groups), "split.method=group needs split.ood_groups")
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,8 @@ class FinetuneConfig:
     """Training seeds 0..seeds-1."""
     epochs: int = 50
     """Passes over the training part."""
+    patience: int = 0
+    """Stop after this many epochs without a better validation score; 0 = never."""
     batch: int = 32
     """Graphs per step."""
     lr: float = 1e-3
@@ -238,7 +241,9 @@ class FinetuneConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     """Encoder of the control when no checkpoint is given; otherwise the checkpoint's own."""
     workers: int = 1
-    """Seeds trained side by side; more than 1 uses Ray."""
+    """Runs (a method with a seed) trained side by side; more than 1 uses Ray, on CPUs."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute with workers=1; auto takes a GPU when there is one."""
     save_predictions: bool = False
     """Write predictions.parquet beside the table."""
 
@@ -246,9 +251,10 @@ class FinetuneConfig:
         for name in ("seeds", "epochs", "batch", "workers"):
             value = getattr(self, name)
             _check(value >= 1, f"{name} must be at least 1, found {value}")
-        for name in ("lr", "weight_decay", "max_labels"):
+        for name in ("lr", "weight_decay", "max_labels", "patience"):
             value = getattr(self, name)
             _check(value >= 0, f"{name} must not be negative, found {value}")
+        _check(self.workers == 1 or self.device != "cuda", "device=cuda needs workers=1 (side by side runs use CPUs)")
         _check(0 <= self.dropout < 1, f"dropout must lie in [0, 1), found {self.dropout}")
 
 

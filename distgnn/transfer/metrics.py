@@ -1,0 +1,67 @@
+"""How well predictions match labels, and whether one method beats another over the same seeds."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+from sklearn.metrics import f1_score, roc_auc_score
+
+Task = Literal["classification", "multiclass", "regression"]
+Floats = npt.NDArray[np.floating]
+
+METRIC_OF: dict[Task, str] = {"classification": "roc_auc", "multiclass": "micro_f1", "regression": "rmse"}
+HIGHER_IS_BETTER = {"roc_auc": True, "micro_f1": True, "rmse": False}
+
+
+class Score(NamedTuple):
+    """A metric's mean over the labels it is defined for, and the share of labels that were (coverage)."""
+
+    value: float
+    coverage: float
+
+
+def defined(task: Task, y: Floats) -> npt.NDArray[np.bool_]:
+    """bool [T]: labels a metric is defined for; ROC-AUC needs both classes, the others one known value. y: [G, T], NaN unknown."""
+    if task == "classification":
+        return np.logical_and(np.any(y == 1, axis=0), np.any(y == 0, axis=0))
+    return np.asarray(np.any(~np.isnan(y), axis=0))
+
+
+def score(task: Task, y: Floats, prediction: Floats) -> Score:
+    """The task's metric. y, prediction: float [G, T], y NaN where unknown; at least one label must be :func:`defined`.
+
+    classification: ROC-AUC of scores, mean over labels. multiclass: micro-F1 of class numbers (T = 1). regression: RMSE in
+    the labels' own units, mean over labels.
+    """
+    use = defined(task, y)
+    one = {"classification": _roc_auc, "multiclass": _micro_f1, "regression": _rmse}[task]
+    values = [one(*_known(y[:, column], prediction[:, column])) for column in np.flatnonzero(use)]
+    return Score(float(np.mean(values)), float(use.mean()))
+
+
+def _known(y: Floats, prediction: Floats) -> tuple[Floats, Floats]:
+    known = ~np.isnan(y)
+    return y[known], prediction[known]
+
+
+def _roc_auc(y: Floats, prediction: Floats) -> float:
+    return float(roc_auc_score(y, prediction))
+
+
+def _micro_f1(y: Floats, prediction: Floats) -> float:
+    return float(f1_score(y.astype(np.int64), prediction.astype(np.int64), average="micro"))
+
+
+def _rmse(y: Floats, prediction: Floats) -> float:
+    return float(np.sqrt(np.mean((y.astype(np.float64) - prediction) ** 2)))
+
+
+def paired_p_value(first: npt.ArrayLike, second: npt.ArrayLike) -> float | None:
+    """Two-sided paired t-test over seeds; None where it is undefined (fewer than 2 seeds, or differences that do not vary)."""
+    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    if difference.size < 2 or np.std(difference) <= 1e-9 * max(float(np.abs(difference).max()), 1e-12):
+        return None
+    return float(np.asarray(stats.ttest_1samp(difference, 0.0))[1])
