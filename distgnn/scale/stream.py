@@ -1,0 +1,83 @@
+"""Units through Ray Data: tasks anywhere in the cluster read, permute and prepare them; the order is the plan's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import ray
+import torch
+from ray.data import DataContext, Dataset
+
+from distgnn.corpus.plan import Plan, UnitRead
+from distgnn.corpus.reader import CorpusReader
+from distgnn.corpus.stream import Prepare, read_unit
+from distgnn.errors import RequestError, WorkError
+from distgnn.graph.batch import GraphBatch
+from distgnn.scale.payload import decode, encode
+
+_WINDOW = 20_000
+_UNITS_A_TASK = 8
+_BLOCK_BYTES = 8 << 20
+_ERRORS: dict[str, type[Exception]] = {"RequestError": RequestError, "WorkError": WorkError}
+
+
+@dataclass(frozen=True)
+class _ReadUnits:
+    """The function that runs in Ray Data's tasks: a unit becomes one row, and so does what went wrong with it."""
+
+    reader: CorpusReader
+    plan: Plan
+    prepare: Prepare
+
+    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
+        torch.set_num_threads(1)
+        for row in rows.to_pylist():
+            yield self._row(UnitRead(**row))
+
+    def _row(self, read: UnitRead) -> pa.Table:
+        data, description, error, kind = b"", "", "", ""
+        try:
+            data, description = encode(read_unit(self.reader, self.plan, self.prepare, read))
+        except (RequestError, WorkError) as failure:
+            error, kind = str(failure), "RequestError" if isinstance(failure, RequestError) else "WorkError"
+        columns = {"data": [data], "description": [description], "error": [error], "kind": [kind]}
+        types = [("data", pa.large_binary())] + [(name, pa.string()) for name in ("description", "error", "kind")]
+        return pa.table(columns, schema=pa.schema(types))
+
+
+def ray_units(reader: CorpusReader, plan: Plan, prepare: Prepare, reads: Iterable[UnitRead]) -> Iterator[GraphBatch]:
+    """Units of ``reads`` in order, made by Ray Data tasks ahead of the consumer; equal to ``local_units`` bit for bit.
+
+    Raises RequestError and WorkError of the reading at the unit that caused them. Needs a Ray that is up, with at least one
+    CPU that training does not hold.
+    """
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    pending = iter(reads)
+    while window := list(islice(pending, _WINDOW)):
+        dataset = _dataset(window).map_batches(
+            _ReadUnits(reader, plan, prepare), batch_size=_UNITS_A_TASK, batch_format="pyarrow", zero_copy_batch=True
+        )
+        for row in dataset.iter_rows():
+            yield _unit(row)
+
+
+def _dataset(window: list[UnitRead]) -> Dataset:
+    columns = {name: pa.array([getattr(read, name) for read in window], pa.int64()) for name in UnitRead._fields}
+    table = pa.table(columns)
+    dataset = ray.data.from_arrow([table.slice(at, _UNITS_A_TASK) for at in range(0, len(window), _UNITS_A_TASK)])
+    context = dataset.context
+    context.execution_options.preserve_order = True
+    context.target_max_block_size = _BLOCK_BYTES
+    context.enable_progress_bars = False
+    return dataset
+
+
+def _unit(row: dict[str, Any]) -> GraphBatch:
+    if row["kind"]:
+        raise _ERRORS[row["kind"]](row["error"])
+    return decode(row["data"], row["description"])
