@@ -27,6 +27,6 @@ def pull(options: PullOptions, output: Output) -> int:
 def status(options: StatusOptions, output: Output) -> int:
     """Show a run's last snapshot."""
     snapshot = read_progress(open_folder(options.run))
-    error = f" ({snapshot['error']})" if "error" in snapshot else ""
-    output.emit(snapshot, f"{snapshot.get('run', options.run)}: {snapshot['status']}{error}, {describe(snapshot)}")
+    error = f": {snapshot['error']}" if "error" in snapshot else ""
+    output.emit(snapshot, f"{snapshot['run']} | {describe(snapshot)}{error}")
     return 0

@@ -44,5 +44,5 @@ def pretrain_here(run: Run) -> Status:
             hooks = Hooks(local_units, stopping.is_set, display.show)
             return train(run, CorpusReader(run.config.corpus), world, hooks)
         except (RequestError, WorkError) as error:
-            write_failure(run.folder, error)
+            write_failure(run.folder, run.name, error)
             raise

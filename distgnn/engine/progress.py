@@ -148,10 +148,11 @@ def read_progress(run: Folder) -> Snapshot:
         raise RequestError(f"{run.uri}/{NAME}: not readable ({error})") from error
 
 
-def write_failure(run: Folder, error: Exception) -> None:
+def write_failure(run: Folder, name: str, error: Exception) -> None:
     """Mark a run as failed, keeping what its last snapshot said."""
-    known = read_progress(run) if run.size(NAME) is not None else {}
-    changes = {"status": "failed", "error": str(error), "updated": time.time()}
+    nothing: Snapshot = {"run": name, "step": 0, "total": 0, "metrics": {}, "validation": {}, "checkpoint": ""}
+    known = read_progress(run) if run.size(NAME) is not None else nothing
+    changes = {"status": "failed", "error": str(error), "seconds_left": None, "updated": time.time()}
     run.write(NAME, json.dumps({**known, **changes}, indent=1).encode())
 
 

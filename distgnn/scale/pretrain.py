@@ -50,7 +50,7 @@ def pretrain_on_ray(run: Run) -> Status:
     try:
         return _watch(run, preflight(run))
     except (RequestError, WorkError) as error:
-        write_failure(run.folder, error)
+        write_failure(run.folder, run.name, error)
         raise
     finally:
         for name in (_STOP, _FAILED):

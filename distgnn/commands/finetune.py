@@ -1,0 +1,52 @@
+"""distgnn finetune: checkpoints and their control on a labelled corpus; the table, and the files beside it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich.console import Console
+
+from distgnn.commands.output import Output, load_function
+from distgnn.config import FinetuneConfig
+from distgnn.corpus.storage import open_folder
+from distgnn.engine.checkpoint import Checkpoint, load_checkpoint
+from distgnn.engine.pretrained import encoder_of
+from distgnn.engine.world import choose_device
+from distgnn.report import table
+from distgnn.transfer.finetune import finetune as compare
+from distgnn.transfer.fit import Method, Outcome
+from distgnn.transfer.results import summary, write_results
+
+
+def finetune(config: FinetuneConfig, output: Output) -> int:
+    """Compare, print the table, and write results.json, table.md and (on request) predictions.parquet to ``config.out``."""
+    methods = methods_of([load_checkpoint(uri) for uri in config.checkpoint])
+    mapper = map if config.workers == 1 else load_function("distgnn.scale.pool:ordered_map")(config.workers)
+    device = choose_device("auto" if config.workers == 1 else "cpu").type
+    console = Console(stderr=True, highlight=False)
+
+    def progress(done: int, jobs: int, outcome: Outcome) -> None:
+        line = f"{done}/{jobs} {outcome.method} seed {outcome.seed}: test {outcome.scores['test'].value:.4f}"
+        console.print(f"{line}, best epoch {outcome.best_epoch}, {outcome.seconds:.1f} s", soft_wrap=True, markup=False)
+
+    result = compare(config, methods, mapper, device, progress)
+    folder = open_folder(config.out)
+    text = table.markdown(result)
+    folder.write("table.md", text.encode())
+    write_results(result, folder)
+    output.emit(summary(result), f"{text}\nwritten to {folder.uri}")
+    return 0
+
+
+def methods_of(checkpoints: list[Checkpoint]) -> list[Method]:
+    """A method for each checkpoint, named after its run, and after its step too where a run comes more than once."""
+    runs = Counter(checkpoint.run["name"] for checkpoint in checkpoints)
+    return [
+        Method(_name(checkpoint, runs), checkpoint.encoder, encoder_of(checkpoint).state_dict(), checkpoint.schema)
+        for checkpoint in checkpoints
+    ]
+
+
+def _name(checkpoint: Checkpoint, runs: Counter[str]) -> str:
+    name = checkpoint.run["name"]
+    return name if runs[name] == 1 else f"{name}@{checkpoint.step}"
