@@ -12,11 +12,12 @@ from torch_geometric.nn import GINConv
 from distgnn.config import EncoderConfig
 from distgnn.graph.batch import from_pyg, message_edges, slice_graphs, to_pyg
 from distgnn.graph.schema import Schema
-from distgnn.models.context import Context, Rows
+from distgnn.models.context import Context
 from distgnn.models.encoder import Encoder, build_encoder
 from distgnn.models.gin import GINLayer
-from distgnn.models.norm import Norm, apply_statistics, group_mean, statistics
-from distgnn.models.sparse import Adjacency
+from distgnn.models.norm import Norm, apply_statistics, statistics
+from distgnn.models.rows import Padding, Rows
+from distgnn.models.sparse import SparseMap
 from tests.graphs import BARE, MOLECULE, permute_nodes, random_graphs
 
 SIZES = [3, 1, 8, 20, 5]
@@ -52,30 +53,38 @@ def test_gin_layer_equals_pyg() -> None:
 def test_sparse_operator_has_exact_derivatives_of_second_order(symmetric: bool) -> None:
     one_way = torch.tensor([[0, 1, 2, 0], [1, 2, 3, 3]])
     index = torch.cat([one_way, one_way.flip(0)], 1) if symmetric else one_way
-    adjacency = Adjacency.from_edges(index, 5, torch.float64, symmetric)
+    adjacency = SparseMap.from_pairs(index[1], index[0], (5, 5), symmetric)
     x = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
     dense = torch.zeros(5, 5, dtype=torch.float64).index_put_(
         (index[1], index[0]), torch.ones(()).double(), accumulate=True
     )
-    torch.testing.assert_close(adjacency.sum(x), dense @ x)
-    assert torch.autograd.gradcheck(lambda v: adjacency.sum(v).sin(), x)
-    assert torch.autograd.gradgradcheck(lambda v: adjacency.sum(v).sin(), x)
+    torch.testing.assert_close(adjacency(x), dense @ x)
+    assert torch.autograd.gradcheck(lambda v: adjacency(v).sin(), x)
+    assert torch.autograd.gradgradcheck(lambda v: adjacency(v).sin(), x)
 
 
-def test_buckets_hold_every_row_once() -> None:
-    rows = Rows(torch.tensor([0, 3, 3, 4, 24, 30, 130]))
-    x = torch.randn(130, 2)
-    slots = [x.index_select(0, b.index).view(*b.shape, 2) * b.mask for b in rows.buckets]
-    torch.testing.assert_close(torch.cat([s.flatten(0, 1) for s in slots])[rows.inverse], x)
-    assert sum(int(b.mask.sum()) for b in rows.buckets) == 130
-    assert len(rows.buckets) > 1
+def test_padding_is_undone_and_its_derivatives_are_exact() -> None:
+    padding = Padding(torch.tensor([0, 3, 3, 4, 24, 30, 60]))
+    x = torch.randn(60, 2, dtype=torch.float64, requires_grad=True)
+    assert len(padding.shapes) > 1
+    torch.testing.assert_close(padding.unpad(padding.pad(x)), x)
+    assert all(int(part[~real].abs().sum()) == 0 for part, real in padded_slots(padding, x))
+    assert torch.autograd.gradcheck(lambda v: padding.pad(v.sin())[1].sin(), x)
+    assert torch.autograd.gradgradcheck(lambda v: padding.unpad([p.sin() for p in padding.pad(v)]), x, atol=1e-4)
 
 
-@pytest.mark.parametrize("groups", [4, 40])
-def test_group_mean_on_both_paths(groups: int) -> None:
-    rows = Rows(torch.arange(0, 3 * groups + 1, 3))
-    x = torch.randn(3 * groups, 2)
-    torch.testing.assert_close(group_mean(x, rows), x.view(groups, 3, 2).mean(1))
+def padded_slots(padding: Padding, x: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Per class the padded values and which slots are real."""
+    counts = [b * size for b, size in padding.shapes]
+    reals = padding.mask.flatten().split(counts)
+    return [(p.detach().flatten(0, 1), real) for p, real in zip(padding.pad(x), reals, strict=True)]
+
+
+def test_rows_sum_average_and_broadcast_within_groups() -> None:
+    rows, x = Rows(torch.tensor([0, 3, 3, 4])), torch.arange(8.0).view(4, 2)
+    torch.testing.assert_close(rows.sum(x), torch.stack([x[:3].sum(0), torch.zeros(2), x[3]]))
+    torch.testing.assert_close(rows.mean(x), torch.stack([x[:3].mean(0), torch.zeros(2), x[3]]))
+    torch.testing.assert_close(rows.expand(x[:3]), x[[0, 0, 0, 2]])
 
 
 def test_ghost_norm_is_batch_norm_within_streams_and_averages_running_statistics() -> None:

@@ -21,73 +21,86 @@ from distgnn.graph.keyed import draw, key
 from distgnn.learn.objective import Losses, Objective
 from distgnn.learn.tasks import ANCHOR, CHILD, NAME, NEGATIVE, POSITIVE, QUERY, TaskBuilder
 from distgnn.models.adapt import FastWeights
-from distgnn.models.context import Context, Rows
+from distgnn.models.context import Context
 from distgnn.models.encoder import Encoder
+from distgnn.models.rows import Rows
+from distgnn.models.sparse import SparseMap
 
 _SHIFT = 12
 
 
 @dataclass(frozen=True)
 class Links:
-    """Support or query edges of a batch, M rows: anchor u, positive v, negative v' (batch-absolute nodes; -1 = none), the
-    child task (numbered through the batch) and the usable graph each row belongs to, all int64 [M].
+    """Support or query edges of a batch, M rows.
+
+    ends: the map [3 M, N] that picks the rows of anchors u, then of positives v, then of negatives v' (any row where there is
+    none). has_negative: float [M]. child: int64 [M], the child task (numbered through the batch). graph: int64 [M], the
+    usable graph. endpoints: int64 [2, k], the distinct (child task, node) pairs of Eq. 8's set {h_u | (u, v) in S_c}.
     """
 
-    anchor: Tensor
-    positive: Tensor
-    negative: Tensor
-    child: Tensor
+    ends: SparseMap
+    has_negative: Tensor
     graph: Tensor
+    endpoints: Tensor
 
-    def scores(self, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(h_u . h_v, h_u . h_v', float mask of rows that have a v'), each [M]."""
-        anchor = nodes.index_select(0, self.anchor)
-        positive = (anchor * nodes.index_select(0, self.positive)).sum(1)
-        negative = (anchor * nodes.index_select(0, self.negative.clamp(min=0))).sum(1)
-        return positive, negative, (self.negative >= 0).to(nodes.dtype)
+    @classmethod
+    def of(cls, rows: Tensor, graph: Tensor, nodes: int) -> Links:
+        """rows: int64 [M, 4], batch-absolute u, v, v' (-1 = none) and the child task."""
+        anchor, positive, negative, child = rows.t()
+        ends = SparseMap.select(torch.cat([anchor, positive, negative.clamp(min=0)]), nodes)
+        pairs = torch.unique(torch.cat([child, child]) * nodes + torch.cat([anchor, positive]))
+        endpoints = torch.stack([pairs // nodes, pairs % nodes])
+        return cls(ends, (negative >= 0).to(torch.get_default_dtype()), graph, endpoints)
+
+    def scores(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """(h_u . h_v, h_u . h_v'), each [M]."""
+        anchor, positive, negative = self.ends(nodes).chunk(3)
+        return (anchor * positive).sum(1), (anchor * negative).sum(1)
 
     def node_loss(self, nodes: Tensor) -> Tensor:
         """[M]: -ln sigma(h_u . h_v) - ln sigma(-h_u . h_v') of every edge (Eq. 7)."""
-        positive, negative, has_negative = self.scores(nodes)
-        return F.softplus(-positive) + F.softplus(negative) * has_negative
+        positive, negative = self.scores(nodes)
+        return F.softplus(-positive) + F.softplus(negative) * self.has_negative
 
 
 class Tasks:
     """The parent tasks of a batch. Graphs without a task (fewer than two edges) are left out: U usable graphs, C child tasks.
 
-    children: int64 [U], child tasks per usable graph. child_graph: int64 [C]. usable: int64 [U], their place in the batch.
-    rows: the pooled vectors omega sees, per usable graph its child tasks' and then its own.
+    usable: int64 [U], their place in the batch. children: int64 [U], child tasks of each. child_graph: int64 [C].
+    pooled: the rows omega sees, per usable graph its child tasks' (``child_row`` int64 [C]) and then its own
+    (``graph_row`` int64 [U]).
     """
 
     def __init__(self, batch: GraphBatch) -> None:
         extra = batch.extras[NAME]
         self.batch = batch
-        values, counts = extra.values.long(), extra.ptr.diff()
+        counts, owner, values = extra.ptr.diff(), row_graph(extra.ptr), extra.values.long()
         self.usable = torch.nonzero(counts > 0).flatten()
-        number = torch.cumsum(counts > 0, 0) - 1
-        owner = row_graph(extra.ptr)
-        graph = number[owner]
-        last = torch.zeros(self.usable.numel(), dtype=torch.int64, device=values.device)
-        self.children = last.scatter_reduce(0, graph, values[:, CHILD] + 1, "amax", include_self=True)
-        first_child = self.children.cumsum(0) - self.children
+        graph = (torch.cumsum(counts > 0, 0) - 1)[owner]
+        none = torch.zeros_like(self.usable)
+        self.children = none.scatter_reduce(0, graph, values[:, CHILD] + 1, "amax")
         self.child_graph = torch.repeat_interleave(self.children)
-        start = batch.node_ptr[owner]
-        nodes = [values[:, column] + start for column in (ANCHOR, POSITIVE)]
-        negative = torch.where(values[:, NEGATIVE] < 0, -1, values[:, NEGATIVE] + start)
-        columns = *nodes, negative, values[:, CHILD] + first_child[graph], graph
-        is_query = values[:, QUERY] == 1
-        self.support = Links(*(column[~is_query] for column in columns))
-        self.query = Links(*(column[is_query] for column in columns))
         ends = (self.children + 1).cumsum(0)
-        self.rows = Rows(torch.cat([ends.new_zeros(1), ends]))
+        self.pooled = Rows(torch.cat([ends.new_zeros(1), ends]))
         self.graph_row = ends - 1
         self.child_row = torch.arange(self.child_graph.numel(), device=ends.device) + self.child_graph
+        local = values[:, [ANCHOR, POSITIVE, NEGATIVE]]
+        absolute = torch.where(local < 0, -1, local + batch.node_ptr[owner].unsqueeze(1))
+        child = values[:, CHILD] + (self.children.cumsum(0) - self.children)[graph]
+        rows, is_query = torch.cat([absolute, child.unsqueeze(1)], dim=1), values[:, QUERY] == 1
+        self.support = Links.of(rows[~is_query], graph[~is_query], batch.num_nodes)
+        self.query = Links.of(rows[is_query], graph[is_query], batch.num_nodes)
 
-    def endpoints(self, links: Links) -> tuple[Tensor, Tensor]:
-        """(node, child task) int64: the distinct end nodes of each child task's edges, Eq. 8's set {h_u | (u, v) in S_c}."""
-        child = torch.cat([links.child, links.child])
-        pairs = torch.unique(child * self.batch.num_nodes + torch.cat([links.anchor, links.positive]))
-        return pairs % self.batch.num_nodes, pairs // self.batch.num_nodes
+    def membership(self, links: Links) -> SparseMap:
+        """[C + U, N]: which nodes each pooled row reads: end nodes of a child task's edges, or the whole graph (Eq. 2, 8)."""
+        owner = row_graph(self.batch.node_ptr)
+        place = torch.full((self.batch.num_graphs,), -1, device=owner.device).index_copy(
+            0, self.usable, self.graph_row
+        )[owner]
+        nodes = torch.nonzero(place >= 0).flatten()
+        child, ends = links.endpoints
+        rows, columns = torch.cat([self.child_row[child], place[nodes]]), torch.cat([ends, nodes])
+        return SparseMap.from_pairs(rows, columns, (self.pooled.owner.numel(), self.batch.num_nodes))
 
 
 class L2P(Objective):
@@ -112,7 +125,7 @@ class L2P(Objective):
         total = self._query_loss(encoder, tasks, adapted, fast_omega, moved[1])
         with torch.no_grad():
             before = self._query_loss(encoder, tasks, prior, None, moved[1])
-        positive, negative, has = tasks.query.scores(adapted.detach())
+        (positive, negative), has = tasks.query.scores(adapted.detach()), tasks.query.has_negative
         right = (positive > 0).sum() + ((negative < 0) * has).sum()
         return self._report(total, tasks, before - total.detach(), right / (has.numel() + has.sum()))
 
@@ -131,8 +144,8 @@ class L2P(Objective):
         """omega' after t steps on the support sub-structures (Eq. 11)."""
         if not self.config.graph_steps:
             return None
-        fast = FastWeights(tasks.rows, self.config.graph_lr, self.config.order)
-        pooled = self._pooled(encoder, tasks, tasks.support, nodes)
+        fast = FastWeights(tasks.pooled, self.config.graph_lr, self.config.order)
+        pooled = encoder.readout(nodes, tasks.membership(tasks.support))
         for _ in range(self.config.graph_steps):
             fast.step(self._graph_loss(encoder.omega(pooled, fast), tasks, moved))
         return fast
@@ -143,18 +156,8 @@ class L2P(Objective):
         """L_graph(omega'; Q) + 1/k sum_c L_node(psi'; Q_c), summed over graphs (Eq. 9)."""
         share = 1 / tasks.children.to(nodes.dtype)
         node_loss = (tasks.query.node_loss(nodes) * share[tasks.query.graph]).sum()
-        pooled = self._pooled(encoder, tasks, tasks.query, nodes)
+        pooled = encoder.readout(nodes, tasks.membership(tasks.query))
         return node_loss + self._graph_loss(encoder.omega(pooled, fast), tasks, moved)
-
-    def _pooled(self, encoder: Encoder, tasks: Tasks, links: Links, nodes: Tensor) -> Tensor:
-        """[C + U, width] rows for omega: readouts of each child task's end nodes and of the whole graphs (Eq. 2, 8)."""
-        batch = tasks.batch
-        node, child = tasks.endpoints(links)
-        parts = encoder.readout(nodes.index_select(0, node), child, tasks.child_graph.numel())
-        owner = row_graph(batch.node_ptr)
-        wholes = encoder.readout(nodes, owner, batch.num_graphs).index_select(0, tasks.usable)
-        order = torch.argsort(torch.cat([tasks.child_row, tasks.graph_row]))
-        return torch.cat([parts, wholes]).index_select(0, order)
 
     def _graph_loss(self, out: Tensor, tasks: Tasks, moved: Tensor | None) -> Tensor:
         """sum_c -log sigma(h_Sc . h_G) - log sigma(-h_Sc . h_G'), summed over graphs (Eq. 8)."""

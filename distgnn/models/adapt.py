@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distgnn.models.context import Bucket, Rows
+from distgnn.models.rows import Rows
 
 
 class _Update(Protocol):
@@ -28,21 +28,16 @@ class _Update(Protocol):
 
 
 class _LinearUpdate:
-    """One step's change of a weight matrix (and bias): padded inputs and output gradients of each bucket."""
+    """One step's change of a weight matrix (and bias): padded inputs and output gradients of each size class."""
 
     def __init__(self, rows: Rows, x: Tensor, delta: Tensor, bias: bool) -> None:
         self.bias = bias
-        self.memory = [(_pad(bucket, x), _pad(bucket, delta) * bucket.mask.to(delta.dtype)) for bucket in rows.buckets]
+        self.memory = list(zip(rows.padding.pad(x), rows.padding.pad(delta), strict=True))
 
     def apply(self, rows: Rows, x: Tensor) -> Tensor:
-        parts = []
-        for bucket, (keys, deltas) in zip(rows.buckets, self.memory, strict=True):
-            parts.append(_within_graph(_pad(bucket, x), keys, deltas, self.bias).flatten(0, 1))
-        return torch.cat(parts).index_select(0, rows.inverse)
-
-
-def _pad(bucket: Bucket, x: Tensor) -> Tensor:
-    return x.index_select(0, bucket.index).view(*bucket.shape, x.shape[1])
+        padded = rows.padding.pad(x)
+        parts = [_within_graph(part, *memory, self.bias) for part, memory in zip(padded, self.memory, strict=True)]
+        return rows.padding.unpad(parts)
 
 
 def _within_graph(x: Tensor, keys: Tensor, deltas: Tensor, bias: bool) -> Tensor:
@@ -59,12 +54,11 @@ class _ScaleUpdate:
     """One step's change of an elementwise gain and bias, per graph."""
 
     def __init__(self, rows: Rows, x: Tensor, delta: Tensor) -> None:
-        stacked = torch.cat([x * delta, delta], dim=1)
-        zeros = stacked.new_zeros(rows.ptr.numel() - 1, stacked.shape[1])
-        self.gain, self.shift = zeros.index_add(0, rows.owner, stacked).chunk(2, dim=1)
+        self.gain, self.shift = rows.sum(torch.cat([x * delta, delta], dim=1)).chunk(2, dim=1)
 
     def apply(self, rows: Rows, x: Tensor) -> Tensor:
-        return torch.addcmul(self.shift.index_select(0, rows.owner), x, self.gain.index_select(0, rows.owner))
+        gain, shift = rows.expand(torch.cat([self.gain, self.shift], dim=1)).chunk(2, dim=1)
+        return torch.addcmul(shift, x, gain)
 
 
 class FastWeights:

@@ -12,6 +12,8 @@ from distgnn.graph.schema import Schema, sizes
 from distgnn.models.adapt import AdaptiveLinear, FastWeights
 from distgnn.models.context import Context
 from distgnn.models.gin import GINLayer
+from distgnn.models.rows import Rows
+from distgnn.models.sparse import SparseMap
 
 LAYERS = {"gin": GINLayer}
 
@@ -69,18 +71,14 @@ class Encoder(nn.Module):
             x = F.dropout(x, self.dropout, self.training)
         return x
 
-    def readout(self, nodes: Tensor, owner: Tensor, groups: int) -> Tensor:
-        """[groups, width]: mean or sum of node rows by ``owner`` int64 [rows], before omega (groups without rows give 0)."""
-        total = nodes.new_zeros(groups, nodes.shape[1]).index_add(0, owner, nodes)
-        if self.config.pooling == "sum":
-            return total
-        counts = torch.bincount(owner, minlength=groups).clamp(min=1)
-        return total / counts.to(nodes.dtype).unsqueeze(1)
-
     def pool(self, nodes: Tensor, batch: GraphBatch) -> Tensor:
         """Graph embeddings [G, width] from node embeddings [N, width] (L2P-GNN Eq. 2: Omega(omega; H))."""
-        owner = torch.repeat_interleave(batch.node_ptr.diff())
-        return self.omega(self.readout(nodes, owner, batch.num_graphs))
+        return self.omega(self.readout(nodes, Rows(batch.node_ptr).membership))
+
+    def readout(self, nodes: Tensor, members: SparseMap) -> Tensor:
+        """[groups, width]: mean or sum of each group's node rows, before omega; ``members`` is a map [groups, N]."""
+        total = members(nodes)
+        return total / members.row_counts.clamp(min=1).to(nodes.dtype) if self.config.pooling == "mean" else total
 
 
 def build_encoder(schema: Schema, config: EncoderConfig, seed: int) -> Encoder:

@@ -26,7 +26,7 @@ class GINLayer(nn.Module):
 
     def forward(self, x: Tensor, context: Context, fast: FastWeights | None = None) -> Tensor:
         """[N, width] -> [N, width]."""
-        total = x + context.adjacency.sum(x)
+        total = x + context.neighbours(x)
         if self.edge is not None:
             total = total + self.edge(context.edge_sums, fast)
         hidden = self.norm(self.lift(total, fast), context, fast)

@@ -14,19 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distgnn.models.adapt import AdaptiveScale, FastWeights
-from distgnn.models.context import Context, Rows
-
-_FEW_GROUPS = 32
-
-
-def group_mean(x: Tensor, rows: Rows) -> Tensor:
-    """[groups, d]: mean of x [rows, d] within each group of contiguous rows (groups without rows give 0)."""
-    counts = rows.ptr.diff().clamp(min=1).to(x.dtype).unsqueeze(1)
-    groups = counts.shape[0]
-    if groups <= _FEW_GROUPS:  # a product with a short fat matrix; additions into few rows would collide
-        member = rows.owner == torch.arange(groups, device=x.device).unsqueeze(1)
-        return (member.to(x.dtype) / counts) @ x
-    return x.new_zeros(groups, x.shape[1]).index_add(0, rows.owner, x) / counts
+from distgnn.models.context import Context
+from distgnn.models.rows import Rows
 
 
 class Norm(nn.Module):
@@ -57,15 +46,13 @@ class Norm(nn.Module):
             return F.layer_norm(x, x.shape[1:], eps=self.eps)
         if self.tracks and not self.training:
             return (x - self.running_mean) * torch.rsqrt(self.running_var + self.eps)
-        rows = {"graph": context.nodes, "ghost": context.stream_rows}.get(self.kind) or Rows(
-            context.batch.node_ptr[[0, -1]]
-        )
-        mean = group_mean(x, rows)
-        centred = x - mean.index_select(0, rows.owner)
-        var = group_mean(centred * centred, rows)
+        rows = {"graph": context.nodes, "ghost": context.streams, "batch": context.whole}[self.kind]
+        mean = rows.mean(x)
+        centred = x - rows.expand(mean)
+        var = rows.mean(centred * centred)
         if self.tracks and self.pending is None:
             self.pending = self._sums(mean, var, rows)
-        return centred * torch.rsqrt(var + self.eps).index_select(0, rows.owner)
+        return centred * rows.expand(torch.rsqrt(var + self.eps))
 
     @torch.no_grad()
     def _sums(self, mean: Tensor, var: Tensor, rows: Rows) -> Tensor:

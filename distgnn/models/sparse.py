@@ -1,4 +1,9 @@
-"""A constant sparse matrix as a linear operator that can be differentiated any number of times."""
+"""Constant sparse linear maps over rows, which can be differentiated any number of times and never scatter.
+
+Summing messages, summing the rows of a graph and handing a graph's value to its rows are all products with a constant sparse
+matrix; their derivatives are products with the transpose. (The derivative of a plain gather is a scatter-add, several times
+slower on a CPU and not deterministic on a GPU.)
+"""
 
 from __future__ import annotations
 
@@ -11,42 +16,58 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Adjacency:
-    """forward: sparse CSR [N, N] with one row per target; backward: its transpose (the same object where symmetric)."""
+class SparseMap:
+    """matrix: sparse CSR float32 [m, n] of ones; transpose: [n, m] (the same object where symmetric)."""
 
-    forward: Tensor
-    backward: Tensor
+    matrix: Tensor
+    transpose: Tensor
 
     @classmethod
-    def from_edges(cls, index: Tensor, size: int, dtype: torch.dtype, symmetric: bool) -> Adjacency:
-        """From messages int64 [2, M] (source, target); parallel messages add up. symmetric: every message has its reverse."""
-        forward = _csr(index[1], index[0], size, dtype)
-        return cls(forward, forward if symmetric else _csr(index[0], index[1], size, dtype))
+    def from_pairs(cls, rows: Tensor, columns: Tensor, shape: tuple[int, int], symmetric: bool = False) -> SparseMap:
+        """Ones at (rows, columns), int64 [k] each; repeated pairs add up."""
+        matrix = _csr(rows, columns, shape)
+        return cls(matrix, matrix if symmetric else _csr(columns, rows, (shape[1], shape[0])))
 
-    def sum(self, x: Tensor) -> Tensor:
-        """[N, d]: for every target the sum of its sources' rows of ``x``."""
+    @classmethod
+    def select(cls, index: Tensor, size: int) -> SparseMap:
+        """[k, size]: row i of the result is row index[i] of the input."""
+        return cls.from_pairs(torch.arange(index.numel(), device=index.device), index, (index.numel(), size))
+
+    @property
+    def t(self) -> SparseMap:
+        """The transposed map."""
+        return SparseMap(self.transpose, self.matrix)
+
+    @property
+    def row_counts(self) -> Tensor:
+        """int64 [m, 1]: how many entries each row has."""
+        return self.matrix.crow_indices().diff().unsqueeze(1)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[n, d] -> [m, d] (float64 stays float64; lower precisions are summed in float32)."""
         return _Product.apply(x, self)  # pyright: ignore[reportReturnType]
 
 
-def _csr(rows: Tensor, columns: Tensor, size: int, dtype: torch.dtype) -> Tensor:
-    order = torch.argsort(rows * size + columns)
-    counts = torch.bincount(rows, minlength=size)
+def _csr(rows: Tensor, columns: Tensor, shape: tuple[int, int]) -> Tensor:
+    order = torch.argsort(rows * shape[1] + columns)
+    counts = torch.bincount(rows, minlength=shape[0])
     ptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    values = torch.ones(rows.numel(), dtype=dtype, device=rows.device)
+    values = torch.ones(rows.numel(), device=rows.device)
     with warnings.catch_warnings():  # torch announces on first use that CSR is in beta
         warnings.filterwarnings("ignore", message=".*Sparse CSR.*")
-        return torch.sparse_csr_tensor(ptr, columns[order], values, (size, size), check_invariants=False)
+        return torch.sparse_csr_tensor(ptr, columns[order], values, shape, check_invariants=False)
 
 
 class _Product(torch.autograd.Function):
     """A @ x whose derivative is the same operation with the transpose; so derivatives of any order exist."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, adjacency: Adjacency) -> Tensor:
-        ctx.adjacency = adjacency
-        return (adjacency.forward @ x.to(adjacency.forward.dtype)).to(x.dtype)
+    def forward(ctx: Any, x: Tensor, sparse: SparseMap) -> Tensor:
+        ctx.sparse = sparse
+        if x.dtype == torch.float64:
+            return sparse.matrix.double() @ x
+        return (sparse.matrix @ x.float()).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        turned = Adjacency(ctx.adjacency.backward, ctx.adjacency.forward)
-        return turned.sum(grads[0]), None
+        return ctx.sparse.t(grads[0]), None
