@@ -26,7 +26,9 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("corpus", "stat"): Command(CorpusUri, "distgnn.commands.corpus:stat", "what a corpus holds"),
     ("corpus", "cat"): Command(CatOptions, "distgnn.commands.corpus:cat", "graphs as JSON"),
     ("pretrain",): Command(PretrainConfig, "distgnn.commands.pretrain:pretrain", "pre-train an encoder on a corpus"),
-    ("finetune",): Command(FinetuneConfig, "distgnn.commands.finetune:finetune", "compare checkpoints on a labelled corpus"),
+    ("finetune",): Command(
+        FinetuneConfig, "distgnn.commands.finetune:finetune", "compare checkpoints on a labelled corpus"
+    ),
     ("push",): Command(PushOptions, "distgnn.commands.checkpoints:push", "copy a checkpoint to a path or URI"),
     ("pull",): Command(PullOptions, "distgnn.commands.checkpoints:pull", "take a checkpoint home"),
     ("status",): Command(StatusOptions, "distgnn.commands.checkpoints:status", "what a run is doing"),
@@ -93,7 +95,7 @@ def _overview() -> str:
     rows = [("corpus build KIND", "make a corpus from raw graphs")]
     rows += [(" ".join(path), command.summary) for path, command in COMMANDS.items()]
     lines = "\n".join(f"  distgnn {name:<18} {summary}" for name, summary in rows)
-    example = "  distgnn corpus build arrays --input pretrain_*.npz --out data/molecules\n  distgnn pretrain --corpus data/molecules"
+    example = "  distgnn corpus build motifs --graphs 2000 --out data/motifs\n  distgnn pretrain --corpus data/motifs"
     return f"Pre-training of graph neural networks on Ray.\n\n{lines}\n\nEach has --help. For example:\n{example}\n"
 
 

@@ -19,7 +19,7 @@ C = TypeVar("C")
 _FOOTER = """
 Also: --config FILE (JSON, as a run saves it), --set dotted.key=value (repeatable), --json (results as JSON on stdout)."""
 _RESUME = """
-To continue a run: --resume RUN_FOLDER (its saved config is used; workers and other fields that do not move the curve may change)."""
+To continue a run: --resume RUN_FOLDER (with its saved config; workers and other fields that do not move the curve may change)."""
 _BOX = " │╭╮╰╯─"
 _HINTS = ("Argument helptext", "For full helptext", "Arguments similar")
 
@@ -153,7 +153,9 @@ def _field_type(kind: type[Any], dotted: str) -> Any:
             raise RequestError(f"--set {dotted}: there is no field {part!r}{known}")
         hint = fields[part]
     if dataclasses.is_dataclass(hint):
-        raise RequestError(f"--set {dotted}: is a group of fields; name one, such as {dotted}.{next(iter(typing.get_type_hints(hint)))}")
+        raise RequestError(
+            f"--set {dotted}: is a group of fields; name one, such as {dotted}.{next(iter(typing.get_type_hints(hint)))}"
+        )
     return hint
 
 

@@ -95,8 +95,13 @@ def verify(options: CorpusUri, output: Output) -> int:
     for problem in report.problems:
         output.emit({"problem": problem}, problem)
     if report.problems:
-        raise RequestError(f"{options.uri}: {len(report.problems)} problems found; restore the shards or rebuild the corpus")
-    output.emit({"corpus": options.uri, "graphs": report.graphs, "ok": True}, f"{options.uri}: {report.graphs:,} graphs, all well")
+        raise RequestError(
+            f"{options.uri}: {len(report.problems)} problems found; restore the shards or rebuild the corpus"
+        )
+    output.emit(
+        {"corpus": options.uri, "graphs": report.graphs, "ok": True},
+        f"{options.uri}: {report.graphs:,} graphs, all well",
+    )
     return 0
 
 

@@ -91,7 +91,7 @@ def _beside(folder: Folder) -> Folder:
 
 
 def read_verified(folder: Folder) -> tuple[dict[str, bytes], bytes]:
-    """(files by name, checksums.json) of a checkpoint, every byte checked; raises RequestError naming what is missing or changed."""
+    """(files by name, checksums.json) of a checkpoint, every byte checked; RequestError naming what is missing or changed."""
     if folder.size(CHECKSUMS) is None:
         raise RequestError(f"{folder.uri}: not a whole checkpoint ({CHECKSUMS} is missing)")
     raw = folder.read(CHECKSUMS)

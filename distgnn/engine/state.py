@@ -19,7 +19,7 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass
 class TrainState:
-    """encoder and objective (trained together), their Adam, the next step, and how many steps in a row were skipped as not finite."""
+    """encoder and objective (trained together), their Adam, the next step, and how many steps in a row were not finite."""
 
     encoder: Encoder
     objective: Objective | None

@@ -32,7 +32,9 @@ def decode(data: bytes, description: str) -> GraphBatch:
     loaded = safetensors.torch.load(data)
     tensors = {name: tensor.to(getattr(torch, told["dtypes"][name])) for name, tensor in loaded.items()}
     extras = {
-        name.removeprefix(_EXTRA).removesuffix("/ptr"): Ragged(tensors[name.removesuffix("ptr") + "values"], tensors[name])
+        name.removeprefix(_EXTRA).removesuffix("/ptr"): Ragged(
+            tensors[name.removesuffix("ptr") + "values"], tensors[name]
+        )
         for name in tensors
         if name.startswith(_EXTRA) and name.endswith("/ptr")
     }

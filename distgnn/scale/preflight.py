@@ -45,7 +45,9 @@ def share(config: PretrainConfig, cpus: float, gpus: float) -> Resources:
             f" cluster has {cpus:g}; lower workers or cpus_per_worker (0 = share what there is)"
         )
     if config.train.device == "cuda" and gpus < workers:
-        raise RequestError(f"train.device=cuda: workers={workers} need {workers} GPUs, but the Ray cluster has {gpus:g}")
+        raise RequestError(
+            f"train.device=cuda: workers={workers} need {workers} GPUs, but the Ray cluster has {gpus:g}"
+        )
     return Resources(each, config.train.device != "cpu" and gpus >= workers)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 import torch
-from ray.data import DataContext, Dataset
+from ray.data import Dataset
 
 from distgnn.corpus.plan import Plan, UnitRead
 from distgnn.corpus.reader import CorpusReader
