@@ -13,8 +13,11 @@ import ray
 import ray.cloudpickle
 import torch
 
+from distgnn.config import EncoderConfig, FinetuneConfig, SplitConfig
 from distgnn.errors import RequestError, WorkError
 from distgnn.scale.pool import ordered_map, start_ray
+from distgnn.transfer.finetune import finetune
+from tests.labelled import signal, write_labelled
 
 
 def slow_for_even(number: int) -> int:
@@ -100,6 +103,15 @@ class TestOnRay:
     def test_a_lost_worker_is_a_work_error(self) -> None:
         with pytest.raises(WorkError, match="a Ray worker was lost"):
             list(ordered_map(2)(fail, [4]))
+
+    def test_fine_tuning_gives_the_same_on_ray(self, tmp_path: Path) -> None:
+        write_labelled(str(tmp_path), (signal(60) > 0)[:, None], ("easy",))
+        encoder = EncoderConfig(layers=1, width=8)
+        config = FinetuneConfig(str(tmp_path), split=SplitConfig("random"), seeds=2, epochs=2, encoder=encoder)
+        here, there = (finetune(config, [], mapper=ordered_map(workers)) for workers in (1, 2))
+        assert [run.seed for run in there.outcomes] == [0, 1]
+        for a, b in zip(here.outcomes, there.outcomes, strict=True):
+            assert a.predictions["test"] == pytest.approx(b.predictions["test"], abs=1e-5)
 
 
 class _Busy:
