@@ -57,7 +57,8 @@ class CorpusReader:
         try:
             file = pq.ParquetFile(self.folder.open(entry.name), page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
-            raise RequestError(f"{where}: not readable as Parquet ({error}); restore the shard") from error
+            reason = " ".join(str(error).split())[:200]
+            raise RequestError(f"{where}: not readable as Parquet ({reason}); restore the shard") from error
         found, expected = file.schema_arrow.remove_metadata(), arrow_schema(manifest.schema)
         if not found.equals(expected):
             odd = sorted(set(map(str, expected)) ^ set(map(str, found)))

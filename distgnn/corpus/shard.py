@@ -193,6 +193,8 @@ def unpack(schema: Schema, table: pa.Table, where: str) -> GraphBatch:
     edge_cat, edge_dense = _features(table, "edge", schema.edge, lengths, where)
     labels, center, y = len(schema.labels), None, None
     if schema.center:
+        if table.column("center").null_count:
+            raise RequestError(f"{where}, field center: a graph without a centre where the schema promises one")
         center = torch.from_numpy(table.column("center").to_numpy().astype(np.int64) + node_ptr[:-1])
     if labels and "y" in table.column_names:
         counts = np.full(len(nodes), labels)

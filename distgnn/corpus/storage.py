@@ -127,9 +127,9 @@ def open_folder(uri: str) -> Folder:
     if "://" not in uri:
         path = os.path.abspath(os.path.expanduser(uri))
         return Folder(pafs.LocalFileSystem(), path, path)
-    try:
-        with storage_errors("open", uri):
+    with storage_errors("open", uri):
+        try:
             filesystem, path = pafs.FileSystem.from_uri(uri)
-    except pa.ArrowInvalid as error:
-        raise RequestError(f"{uri}: not a path, file:// or s3:// URI ({error})") from error
+        except pa.ArrowInvalid as error:
+            raise RequestError(f"{uri}: not a path, file:// or s3:// URI ({error})") from error
     return Folder(filesystem, path.rstrip("/"), uri.rstrip("/"))

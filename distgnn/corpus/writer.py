@@ -45,12 +45,16 @@ class BuildState:
         """The saved state of the same build, or a fresh one; refuses to mix two different builds in one folder."""
         if folder.size(STATE) is None:
             return cls(fingerprint)
-        data = json.loads(folder.read(STATE))
-        if data["fingerprint"] != fingerprint:
+        try:
+            data = json.loads(folder.read(STATE))
+            state = cls(**data | {"shards": [Shard(**item) for item in data["shards"]]})
+        except (ValueError, KeyError, TypeError) as error:
+            raise RequestError(f"{folder.uri}/{STATE}: not the state of a build ({error}); use --overwrite") from error
+        if state.fingerprint != fingerprint:
             raise RequestError(
                 f"{folder.uri}: an unfinished build with other inputs or options lies there; use --overwrite or another --out"
             )
-        return cls(**data | {"shards": [Shard(**item) for item in data["shards"]]})
+        return state
 
 
 class CorpusWriter:
@@ -144,7 +148,7 @@ class _ReadPart:
         piece, rejected = self.source.read(part)
         if piece is None:
             return arrow_schema(self.schema).empty_table(), rejected
-        where = f"{type(self.source).__name__.lower()} input"
+        where = f"{self.source.provenance()['source']} input"
         check_values(self.schema, piece.graphs, where)
         check_structure(self.schema, piece.graphs, where)
         return pack(self.schema, piece), rejected

@@ -196,7 +196,7 @@ def _feature_columns(data: Data, name: str, schema_features: tuple, rows: int, w
     if not wanted["categorical"]:
         value, extra = None, extra if extra is not None else value
     cat = torch.zeros(rows, 0, dtype=torch.int32) if value is None else value
-    dense = torch.zeros(rows, 0) if extra is None else extra.view(rows, -1)
+    dense = torch.zeros(rows, 0) if extra is None else extra.unsqueeze(-1).flatten(1)
     if cat.is_floating_point() and not torch.equal(cat, cat.round()):
         raise RequestError(f"{where}.{name}: the schema says categories, found fractions")
     found = cat.shape[1], dense.shape[1]
