@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 from rich.console import Console
 
 from distgnn.commands.output import Output, load_function
-from distgnn.config import FinetuneConfig
+from distgnn.config import FinetuneConfig, to_json
 from distgnn.corpus.storage import open_folder
 from distgnn.engine.checkpoint import Checkpoint, load_checkpoint
 from distgnn.engine.pretrained import encoder_of
@@ -22,19 +23,21 @@ def finetune(config: FinetuneConfig, output: Output) -> int:
     """Compare, print the table, and write results.json, table.md and (on request) predictions.parquet to ``config.out``."""
     methods = methods_of([load_checkpoint(uri) for uri in config.checkpoint])
     mapper = map if config.workers == 1 else load_function("distgnn.scale.pool:ordered_map")(config.workers)
-    device = choose_device("auto" if config.workers == 1 else "cpu").type
+    device = choose_device(config.device if config.workers == 1 else "cpu").type
     console = Console(stderr=True, highlight=False)
 
     def progress(done: int, jobs: int, outcome: Outcome) -> None:
         line = f"{done}/{jobs} {outcome.method} seed {outcome.seed}: test {outcome.scores['test'].value:.4f}"
         console.print(f"{line}, best epoch {outcome.best_epoch}, {outcome.seconds:.1f} s", soft_wrap=True, markup=False)
 
-    result = compare(config, methods, mapper, device, progress)
     folder = open_folder(config.out)
-    text = table.markdown(result)
-    folder.write("table.md", text.encode())
+    folder.write(
+        "config.json", (json.dumps(to_json(config), indent=1) + "\n").encode()
+    )  # fails now, not after the work
+    result = compare(config, methods, mapper, device, progress)
+    folder.write(table.TABLE, table.markdown(result).encode())
     write_results(result, folder)
-    output.emit(summary(result), f"{text}\nwritten to {folder.uri}")
+    output.emit(summary(result), f"{table.terminal(result)}\nwritten to {folder.uri}")
     return 0
 
 

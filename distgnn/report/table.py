@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
 from rich.table import Table
 
 from distgnn.transfer.finetune import Result
@@ -13,6 +15,7 @@ from distgnn.transfer.metrics import HIGHER_IS_BETTER, paired_p_value
 
 TABLE = "table.md"
 _SIGNIFICANT = 0.05
+_PLAIN_WIDTH = 160
 _NOTES = """Mean ± sample deviation over seeds. vs none: difference to the same encoder without pre-training, with a two-sided
 paired t-test. Coverage: share of labels the metric is defined for."""
 _TITLES = {"roc_auc": "ROC-AUC x 100", "micro_f1": "micro-F1 x 100", "rmse": "RMSE"}
@@ -92,15 +95,18 @@ def heading(result: Result) -> str:
     )
 
 
-def terminal(result: Result) -> Table:
-    """A rich table."""
+def terminal(result: Result) -> str:
+    """The table drawn for standard output: as wide as the terminal, 160 columns where it is none."""
     titles, body = rows(result)
     table = Table(title=heading(result), title_justify="left")
     for title in titles:
         table.add_column(title)
     for row in body:
         table.add_row(*row)
-    return table
+    console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+    with console.capture() as drawn:
+        console.print(table)
+    return drawn.get().rstrip()
 
 
 def markdown(result: Result) -> str:
