@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,9 @@ from hypothesis import strategies as st
 
 from distgnn.config import MoleculesConfig, SplitConfig
 from distgnn.corpus.reader import CorpusReader
-from distgnn.corpus.sources.molecules import MoleculesSource
-from distgnn.corpus.writer import build_corpus
 from distgnn.errors import RequestError
 from distgnn.graph.splits import make_split
+from tests.corpora import build, real
 
 IDS = np.arange(100, 200)
 
@@ -141,17 +139,12 @@ def test_impossible_configs(wrong: dict) -> None:
 @pytest.mark.data
 def test_scaffold_split_of_real_molecules_is_the_published_one(tmp_path: Path) -> None:
     pytest.importorskip("rdkit", reason="needs the extra 'chem'")
-    data = Path(os.environ.get("DISTGNN_DATA", "../shared/data")) / "molecules"
-    if not (data / "arrays/bbbp.npz").exists():
-        pytest.skip(f"no real data at {data} (DISTGNN_DATA)")
-    source = MoleculesSource(
-        MoleculesConfig(input=(str(data / "smiles/bbbp.csv"),), labels=("p_np",), out=str(tmp_path))
-    )
-    build_corpus(source, str(tmp_path))
+    text, arrays_file = real("molecules/smiles/bbbp.csv", "molecules/arrays/bbbp.npz")
+    build("molecules", MoleculesConfig(input=(text,), labels=("p_np",), out=str(tmp_path)))
     reader = CorpusReader(str(tmp_path))
     rows = reader.load().graph_id.numpy()
     split = make_split(SplitConfig("scaffold"), rows, reader.column("group"))
-    with np.load(data / "arrays/bbbp.npz", allow_pickle=False) as arrays:
+    with np.load(arrays_file, allow_pickle=False) as arrays:
         theirs = dict(zip(arrays["row"].tolist(), arrays["scaffold_split"].tolist(), strict=True))
     for number, part in enumerate(("train", "val", "test")):
         assert {theirs[row] for row in rows[split[part]].tolist()} == {number}
