@@ -65,7 +65,7 @@ def _areas(folder: str, venues: pd.Index) -> npt.NDArray[np.int64]:
     names, areas = _table(folder, "conf_label.txt")
     odd = [area for area in areas if not area.isdigit()]
     if odd:
-        raise RequestError(f"{folder}/conf_label.txt: the area {odd[0]!r} is not a whole number from 0")
+        raise RequestError(f"{folder}/conf_label.txt: the area {str(odd[0])!r} is not a whole number from 0")
     known = dict(zip(names, map(int, areas), strict=True))
     return np.array([known.get(venue, -1) for venue in venues])
 

@@ -20,7 +20,15 @@ from distgnn.corpus.storage import Folder, open_folder, storage_errors
 from distgnn.errors import RequestError
 
 Array = npt.NDArray[Any]
-_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, UnicodeDecodeError)
+_DAMAGED = (
+    EOFError,
+    gzip.BadGzipFile,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    UnicodeDecodeError,
+    pa.ArrowInvalid,
+)
 
 
 def _locate(uri: str) -> tuple[Folder, str]:
@@ -48,11 +56,11 @@ def described(uris: Sequence[str]) -> list[dict[str, Any]]:
 @contextmanager
 def input_errors(uri: str) -> Iterator[None]:
     """Turn what a damaged or missing input raises into a RequestError that names it."""
-    try:
-        with storage_errors("read", uri):
+    with storage_errors("read", uri):
+        try:
             yield
-    except _DAMAGED as error:
-        raise RequestError(f"{uri}: damaged or not what its name says ({error}); fetch it again") from error
+        except _DAMAGED as error:
+            raise RequestError(f"{uri}: damaged or not what its name says ({error}); fetch it again") from error
 
 
 def open_binary(uri: str) -> IO[bytes]:
@@ -73,18 +81,17 @@ def open_text(uri: str) -> io.TextIOWrapper:
 
 def load_npz(uri: str, wanted: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Array]:
     """Arrays of an .npz file by name; raises RequestError where a wanted one is absent or the file is no plain .npz."""
-    with input_errors(uri):
+    with input_errors(uri), open_binary(uri) as file:
         try:
-            with open_binary(uri) as file, np.load(file, allow_pickle=False) as data:
-                if not isinstance(data, np.lib.npyio.NpzFile):
-                    raise ValueError("a single array, not an .npz")
-                missing = [name for name in wanted if name not in data.files]
-                if missing:
-                    raise RequestError(
-                        f"{uri}: the array {missing[0]!r} is missing; found {', '.join(data.files) or 'none'}"
-                    )
-                return {name: data[name] for name in (*wanted, *optional) if name in data.files}
-        except (ValueError, pa.ArrowException) as error:
+            data = np.load(file, allow_pickle=False)
+            if not isinstance(data, np.lib.npyio.NpzFile):
+                raise RequestError(f"{uri}: holds a single array; an .npz with {', '.join(wanted)} is needed")
+            missing = [name for name in wanted if name not in data.files]
+            if missing:
+                found = ", ".join(data.files) or "none"
+                raise RequestError(f"{uri}: the array {missing[0]!r} is missing; found {found}")
+            return {name: data[name] for name in (*wanted, *optional) if name in data.files}
+        except ValueError as error:
             raise RequestError(f"{uri}: not a readable .npz of plain arrays ({error})") from error
 
 

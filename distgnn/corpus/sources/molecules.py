@@ -25,8 +25,8 @@ ATOM_FEATURES = (
     Feature("chirality", "categorical", 4, "0 none, 1 tetrahedral clockwise, 2 counter-clockwise, 3 other"),
 )
 BOND_FEATURES = (
-    Feature("bond", "categorical", 4, "0 single, 1 double, 2 triple, 3 aromatic"),
-    Feature("direction", "categorical", 3, "0 none, 1 end up right, 2 end down right"),
+    Feature("bond", "categorical", 4, "0 single (or dative), 1 double, 2 triple, 3 aromatic"),
+    Feature("direction", "categorical", 3, "0 none, 1 end down right, 2 end up right"),
 )
 _SPLITS = {"train": 0, "valid": 1, "val": 1, "test": 2, "0": 0, "1": 1, "2": 2, "": None}
 _ROWS = 2048
