@@ -119,7 +119,7 @@ class L2P(Objective):
         if not tasks.usable.numel():
             zero = encoder.omega.weight.sum() * 0
             return self._report(zero, tasks, torch.zeros((), device=zero.device), torch.zeros((), device=zero.device))
-        moved = self._moved_dimensions(encoder, tasks, seed, epoch)
+        moved = self.moved_dimensions(encoder, tasks, seed, epoch)
         prior, adapted = self._adapt_nodes(encoder, context, tasks)
         fast_omega = self._adapt_pooling(encoder, tasks, prior, moved[0])
         total = self._query_loss(encoder, tasks, adapted, fast_omega, moved[1])
@@ -147,7 +147,7 @@ class L2P(Objective):
         fast = FastWeights(tasks.pooled, self.config.graph_lr, self.config.order)
         pooled = encoder.readout(nodes, tasks.membership(tasks.support))
         for _ in range(self.config.graph_steps):
-            fast.step(self._graph_loss(encoder.omega(pooled, fast), tasks, moved))
+            fast.step(self.graph_loss(encoder.omega(pooled, fast), tasks, moved))
         return fast
 
     def _query_loss(
@@ -157,9 +157,9 @@ class L2P(Objective):
         share = 1 / tasks.children.to(nodes.dtype)
         node_loss = (tasks.query.node_loss(nodes) * share[tasks.query.graph]).sum()
         pooled = encoder.readout(nodes, tasks.membership(tasks.query))
-        return node_loss + self._graph_loss(encoder.omega(pooled, fast), tasks, moved)
+        return node_loss + self.graph_loss(encoder.omega(pooled, fast), tasks, moved)
 
-    def _graph_loss(self, out: Tensor, tasks: Tasks, moved: Tensor | None) -> Tensor:
+    def graph_loss(self, out: Tensor, tasks: Tasks, moved: Tensor | None) -> Tensor:
         """sum_c -log sigma(h_Sc . h_G) - log sigma(-h_Sc . h_G'), summed over graphs (Eq. 8)."""
         part, whole = out.index_select(0, tasks.child_row), out.index_select(0, tasks.graph_row)
         other = whole.index_select(0, self._next_graph(tasks)) if moved is None else whole.gather(1, moved)
@@ -167,7 +167,7 @@ class L2P(Objective):
         negative = (part * other.index_select(0, tasks.child_graph)).sum(1)
         return F.softplus(-positive).sum() + F.softplus(negative).sum()
 
-    def _moved_dimensions(
+    def moved_dimensions(
         self, encoder: Encoder, tasks: Tasks, seed: int, epoch: int
     ) -> tuple[Tensor | None, Tensor | None]:
         """For support and query: int64 [U, width], which dimension of h_G each dimension of h_G' is; None for ``other``."""

@@ -66,7 +66,8 @@ class _Product(torch.autograd.Function):
         ctx.sparse = sparse
         if x.dtype == torch.float64:
             return sparse.matrix.double() @ x
-        return (sparse.matrix @ x.float()).to(x.dtype)
+        with torch.autocast(x.device.type, enabled=False):  # sparse products have no bfloat16 form on every device
+            return (sparse.matrix @ x.float()).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
