@@ -1,0 +1,86 @@
+"""The floors: imports point down only, Ray stays in scale, torch.distributed in world.py, and nothing unpickles."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "distgnn"
+FLOORS = ["graph", "corpus", "models", "learn", "transfer", "engine", "report", "scale"]
+EVERYWHERE = {"errors", "config"}
+TOP = {"cli", "commands", "options", "__init__"}
+FILES = sorted(ROOT.rglob("*.py"))
+LOADERS = {("torch", "load"), ("numpy", "load"), ("np", "load")}
+
+
+def floor_of(path: Path) -> str:
+    part = path.relative_to(ROOT).parts[0]
+    return part.removesuffix(".py")
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Dotted names of everything imported, wherever it stands; ``from a import b`` counts as a.b."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def below(module: str, *packages: str) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_floors(path: Path) -> None:
+    tree, floor = ast.parse(path.read_text()), floor_of(path)
+    modules = imported(tree)
+    for module in modules:
+        parts = module.split(".")
+        if parts[0] == "distgnn" and len(parts) > 1 and floor not in TOP:
+            allowed = EVERYWHERE | (set() if floor in EVERYWHERE else set(FLOORS[: FLOORS.index(floor) + 1]))
+            assert parts[1] in allowed, f"{path.name} on floor {floor} imports {module}"
+        assert not below(module, "ray") or floor == "scale", f"{path.name} imports {module}"
+        in_world = path == ROOT / "engine" / "world.py"
+        assert not below(module, "torch.distributed") or in_world, f"{path.name} imports {module}"
+        assert not below(module, "pickle", "cloudpickle", "dill", "joblib", "shelve"), f"{path.name} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_unpickles(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+            called = node.func.value.id, node.func.attr
+            safe = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
+            assert called not in LOADERS or (called[0] != "torch" and safe.get("allow_pickle") is False), (path, called)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_import_inside_a_function(path: Path) -> None:
+    for function in ast.walk(ast.parse(path.read_text())):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert not {name for name in imported(function) if not below(name, "rdkit")}, f"{path.name}: {function.name}"
+
+
+def test_config_is_standard_library_only() -> None:
+    roots = {name.split(".")[0] for name in imported(ast.parse((ROOT / "config.py").read_text()))}
+    assert roots <= {*sys.stdlib_module_names, "distgnn"}
+
+
+def test_public_names_load_without_ray() -> None:
+    code = "import distgnn, sys; [getattr(distgnn, n) for n in distgnn.__all__]; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_unknown_public_name() -> None:
+    import distgnn
+
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = distgnn.nothing

@@ -1,0 +1,64 @@
+"""Worlds of one and of several ranks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from distgnn.engine.state import make_state
+from distgnn.engine.step import check_agreement
+from distgnn.engine.world import World, choose_device
+from distgnn.errors import RequestError, WorkError
+from distgnn.graph.schema import Schema
+from tests.training import CPU, run_ranks, small
+
+
+def facts(world: World) -> dict[str, object]:
+    total = world.all_reduce(torch.tensor([1.0 + world.rank, 10.0]))
+    same = world.agrees(torch.tensor([1.0, 2.0], dtype=torch.float64))
+    other = world.agrees(torch.tensor([1.0, 2.0 + 1e-15 * world.rank], dtype=torch.float64))
+    world.barrier()
+    return {"rank": world.rank, "size": world.size, "total": total.tolist(), "same": same, "other": other}
+
+
+def drift(world: World) -> str:
+    state = make_state(small("unused", "unused"), Schema(), CPU)
+    check_agreement(state, world)
+    if world.rank == 1:
+        with torch.no_grad():
+            next(state.encoder.parameters()).view(-1)[0] += 1e-6
+    try:
+        check_agreement(state, world)
+    except WorkError as error:
+        return str(error)
+    return ""
+
+
+def test_alone() -> None:
+    world = World.detect(CPU)
+    assert world == World.alone(CPU)
+    assert world.leads
+    assert world.all_reduce(torch.tensor([3.0])).item() == 3
+    assert world.agrees(torch.tensor([1.5], dtype=torch.float64))
+
+
+def test_two_ranks() -> None:
+    found = run_ranks(2, facts)
+    assert [one["rank"] for one in found] == [0, 1]
+    assert all(one["size"] == 2 and one["total"] == [3.0, 20.0] for one in found)
+    assert all(one["same"] and not one["other"] for one in found)
+
+
+def test_ranks_that_drift_apart_are_told_on_all() -> None:
+    assert all("different weights" in message for message in run_ranks(2, drift))
+
+
+def test_choose_device() -> None:
+    assert choose_device("cpu").type == "cpu"
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_no_gpu() -> None:
+    with pytest.raises(RequestError, match=r"train\.device=cuda"):
+        choose_device("cuda")
