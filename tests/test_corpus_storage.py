@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import gzip
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 import torch
 
+from distgnn.config import MoleculesConfig
 from distgnn.corpus.inspect import verify
 from distgnn.corpus.reader import CorpusReader
+from distgnn.corpus.sources.molecules import MoleculesSource
 from distgnn.corpus.storage import open_folder
 from distgnn.errors import RequestError, WorkError
 from tests.corpora import contents, motifs
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A bucket on a moto server of our own."""
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    assert server.stderr is not None
-    address = next(line.split("Running on ")[1].split()[0] for line in server.stderr if "Running on http" in line)
-    variables = {
-        "AWS_ENDPOINT_URL": address,
-        "AWS_ACCESS_KEY_ID": "a",
-        "AWS_SECRET_ACCESS_KEY": "b",
-        "AWS_REGION": "us-east-1",
-    }
-    for name, value in (variables | {"AWS_DEFAULT_REGION": "us-east-1"}).items():
-        monkeypatch.setenv(name, value)
-    boto3.client("s3").create_bucket(Bucket="corpora")
-    yield "s3://corpora/motifs"
-    server.terminate()
-    server.wait()
-    server.stderr.close()
 
 
 def test_s3_round_trip(s3: str, tmp_path: Path) -> None:
@@ -56,6 +33,9 @@ def test_s3_round_trip(s3: str, tmp_path: Path) -> None:
     folder.delete("shard-00000.parquet")
     with pytest.raises(RequestError, match=r"shard-00000.parquet: missing shard"):
         CorpusReader(s3).load()
+    folder.write("in/m.csv.gz", gzip.compress(b"smiles\nCO\nCCN\n"))
+    made = MoleculesSource(MoleculesConfig(input=(f"{s3}/in/m.csv.gz",), out=""))
+    assert [part.fields for part in made.parts()] == [[["CO"], ["CCN"]]]
     start = time.monotonic()
     with pytest.raises((RequestError, WorkError), match="s3://nosuchbucket"):
         motifs("s3://nosuchbucket/x", graphs=20)
