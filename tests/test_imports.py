@@ -56,7 +56,11 @@ def test_floors(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_unpickles(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and isinstance(node.func.value, ast.Name)
+        ):
             called = node.func.value.id, node.func.attr
             safe = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
             assert called not in LOADERS or (called[0] != "torch" and safe.get("allow_pickle") is False), (path, called)
@@ -66,7 +70,9 @@ def test_nothing_unpickles(path: Path) -> None:
 def test_no_import_inside_a_function(path: Path) -> None:
     for function in ast.walk(ast.parse(path.read_text())):
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert not {name for name in imported(function) if not below(name, "rdkit")}, f"{path.name}: {function.name}"
+            assert not {name for name in imported(function) if not below(name, "rdkit")}, (
+                f"{path.name}: {function.name}"
+            )
 
 
 def test_config_is_standard_library_only() -> None:

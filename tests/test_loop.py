@@ -37,10 +37,10 @@ class Scaled(Objective):
 
     def __init__(self, factor: float, count: float = 1.0) -> None:
         super().__init__()
-        self.prepare = lambda graphs, seed, epoch: {}
+        self.prepare = lambda *_: {}
         self.factor, self.count = factor, count
 
-    def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:
+    def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
         total = encoder.pool(encoder(batch), batch).square().mean() * self.factor
         one = torch.tensor(1.0)
         return Losses(total, torch.tensor(self.count), {"size": (total.detach(), one)})
@@ -82,7 +82,9 @@ def test_the_same_config_gives_the_same_curve(base: dict[int, float], corpus: st
 def test_clip_norm_bounds_the_gradient(corpus: str) -> None:
     state, batch, config = prepared(corpus, Scaled(1e4))
     kept: list[torch.Tensor] = []
-    state.optimiser.register_step_pre_hook(lambda *_: kept.append(torch.cat([p.grad.flatten() for p in parameters(state)])))
+    state.optimiser.register_step_pre_hook(
+        lambda *_: kept.append(torch.cat([p.grad.flatten() for p in parameters(state)]))
+    )
     for clip in (0.5, 0.0):
         step(state, batch, replace(config, clip_norm=clip))
     assert float(kept[0].norm()) == pytest.approx(0.5, rel=1e-4)
@@ -199,7 +201,9 @@ def test_checkpoints_by_the_clock(corpus: str, tmp_path: Path) -> None:
 
 
 def test_log_seconds_makes_rows_rarer(corpus: str, tmp_path: Path) -> None:
-    assert len(losses(train_small(small(corpus, tmp_path, max_steps=6, log_seconds=3600)))) == 2  # at the last step's validation
+    assert (
+        len(losses(train_small(small(corpus, tmp_path, max_steps=6, log_seconds=3600)))) == 2
+    )  # at the last step's validation
 
 
 def test_none_writes_the_untrained_encoder(corpus: str, tmp_path: Path) -> None:
