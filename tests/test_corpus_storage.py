@@ -56,6 +56,9 @@ def test_folder_works_alike_for_paths_and_file_uris(tmp_path: Path) -> None:
         assert folder.names() == []
         folder.write("deep/er/x.bin", b"12345")
         folder.write("y", b"")
+        folder.write("z.gz", b"as it is")
+        assert folder.read("z.gz") == b"as it is"  # Arrow would unpack it by its name
+        folder.delete("z.gz")
         assert folder.files() == ["deep/er/x.bin", "y"]
         assert folder.names() == ["deep", "y"]
         assert (folder.size("deep/er/x.bin"), folder.size("deep"), folder.size("none")) == (5, None, None)

@@ -80,7 +80,7 @@ class Folder:
         """The whole file ``name``."""
         with (
             storage_errors("read", f"{self.uri}/{name}"),
-            self.filesystem.open_input_stream(self.locate(name)) as stream,
+            self.filesystem.open_input_stream(self.locate(name), compression=None) as stream,
         ):
             return stream.read()
 
@@ -94,7 +94,7 @@ class Folder:
         path = self.locate(name)
         with storage_errors("write", f"{self.uri}/{name}"):
             if not isinstance(self.filesystem, pafs.LocalFileSystem):
-                with self.filesystem.open_output_stream(path) as stream:
+                with self.filesystem.open_output_stream(path, compression=None) as stream:
                     stream.write(data)
                 return
             os.makedirs(os.path.dirname(path), exist_ok=True)
