@@ -1,0 +1,68 @@
+"""What configs share: checks with a message, and JSON that can be fed back. Standard library only."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from typing import Any, Literal, TypeVar
+
+from distgnn.errors import RequestError
+
+C = TypeVar("C")
+
+
+def check(good: bool, message: str) -> None:
+    """Raise RequestError with ``message`` unless ``good``."""
+    if not good:
+        raise RequestError(message)
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A config as plain JSON values; the inverse of :func:`from_json`."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_json(kind: type[C], data: dict[str, Any], where: str = "config") -> C:
+    """Build a config from a dictionary, naming unknown or missing fields; raises RequestError."""
+    if not isinstance(data, dict):
+        raise RequestError(
+            f"{where}: expected an object with the fields of {kind.__name__}, found {type(data).__name__}"
+        )
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(data) - {item.name for item in dataclasses.fields(kind)})  # pyright: ignore[reportArgumentType]
+    if unknown:
+        raise RequestError(f"{where}.{unknown[0]}: unknown field of {kind.__name__}")
+    values = {name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise RequestError(f"{where}: {error}") from error
+
+
+def load_config(kind: type[C], raw: bytes, where: str) -> C:
+    """A config from JSON text; raises RequestError naming ``where``."""
+    try:
+        data = json.loads(raw)
+    except ValueError as error:
+        raise RequestError(f"{where}: not JSON ({error})") from error
+    return from_json(kind, data, where)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return from_json(typing.cast(type, hint), value, where)
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise RequestError(f"{where}: expected a list, found {value!r}")
+        item = typing.get_args(hint)[0]
+        return tuple(_convert(item, entry, f"{where}[{i}]") for i, entry in enumerate(value))
+    if typing.get_origin(hint) is Literal:
+        if value not in typing.get_args(hint):
+            raise RequestError(f"{where}: must be one of {', '.join(map(str, typing.get_args(hint)))}, found {value!r}")
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
+        raise RequestError(f"{where}: expected {hint.__name__}, found {value!r}")
+    return value

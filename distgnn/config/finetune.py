@@ -1,0 +1,88 @@
+"""Knobs of fine-tuning: labels, split, seeds, optimisation. A field's docstring is its help text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from distgnn.config.base import check
+from distgnn.config.pretrain import EncoderConfig
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """How labelled graphs become train, val, test and (out of distribution) ood."""
+
+    method: Literal["column", "random", "scaffold", "group"] = "scaffold"
+    """column = the corpus's own split; scaffold = whole groups, largest to train (Hu et al.); random = by graph;
+    group = random within the groups that are not in ood_groups, which become 'ood'."""
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    """Shares of train, val and test."""
+    ood_groups: tuple[str, ...] = ()
+    """Groups (species, years, ...) never trained on and tested apart; needs method=group."""
+    seed: int = 0
+    """Key of random splits; the split is the same for every training seed."""
+
+    def __post_init__(self) -> None:
+        good = len(self.fractions) == 3 and all(f > 0 for f in self.fractions) and abs(sum(self.fractions) - 1) < 1e-6
+        check(good, f"split.fractions must be positive and add up to 1, found {self.fractions}")
+        check(not self.ood_groups or self.method == "group", "split.ood_groups needs split.method=group")
+        check(self.method != "group" or bool(self.ood_groups), "split.method=group needs split.ood_groups")
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Fine-tune checkpoints on a labelled corpus, always beside the same encoder without pre-training.
+
+    Example: distgnn finetune --corpus data/bbbp --checkpoint runs/molecules --seeds 5
+    """
+
+    corpus: str
+    """URI of the labelled corpus."""
+    checkpoint: tuple[str, ...] = ()
+    """Checkpoints (or run folders) to compare; the control 'none' is always added."""
+    out: str = "runs/finetune"
+    """URI of the folder for table, results and predictions."""
+    task: Literal["auto", "classification", "multiclass", "regression"] = "auto"
+    """auto: labels that are all 0/1 are multi-label classification, other whole numbers multi-class, the rest regression."""
+    labels: tuple[str, ...] = ()
+    """Label columns to use; empty = all."""
+    max_labels: int = 0
+    """Keep only this many label columns, those with most positives in the training part; 0 = all."""
+    split: SplitConfig = field(default_factory=SplitConfig)
+    seeds: int = 5
+    """Training seeds 0..seeds-1."""
+    epochs: int = 50
+    """Passes over the training part."""
+    patience: int = 0
+    """Stop after this many epochs without a better validation score; 0 = never."""
+    batch: int = 32
+    """Graphs per step."""
+    lr: float = 1e-3
+    """Learning rate of Adam."""
+    weight_decay: float = 0.0
+    """L2 penalty of Adam."""
+    dropout: float = 0.5
+    """Dropout in the encoder while fine-tuning."""
+    frozen: bool = False
+    """Train the head only (linear probe) on the frozen encoder."""
+    use_center: Literal["auto", "yes", "no"] = "auto"
+    """Feed the centre node's embedding to the head beside the graph's; auto = where the corpus has centres."""
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    """Encoder of the control when no checkpoint is given; otherwise the checkpoint's own."""
+    workers: int = 1
+    """Runs (a method with a seed) trained side by side; more than 1 uses Ray, on CPUs."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute with workers=1; auto takes a GPU when there is one."""
+    save_predictions: bool = False
+    """Write predictions.parquet beside the table."""
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "epochs", "batch", "workers"):
+            value = getattr(self, name)
+            check(value >= 1, f"{name} must be at least 1, found {value}")
+        for name in ("lr", "weight_decay", "max_labels", "patience"):
+            value = getattr(self, name)
+            check(value >= 0, f"{name} must not be negative, found {value}")
+        check(self.workers == 1 or self.device != "cuda", "device=cuda needs workers=1 (side by side runs use CPUs)")
+        check(0 <= self.dropout < 1, f"dropout must lie in [0, 1), found {self.dropout}")

@@ -1,0 +1,166 @@
+"""Knobs of pre-training: encoder, objective, optimisation, workers. A field's docstring is its help text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from distgnn.config.base import check
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The graph encoder (psi) and its pooling (omega)."""
+
+    kind: Literal["gin"] = "gin"
+    """Message passing layer."""
+    layers: int = 5
+    """How many message passing layers."""
+    width: int = 300
+    """Size of node and graph embeddings."""
+    norm: Literal["ghost", "batch", "graph", "layer"] = "ghost"
+    """Normalisation: ghost = batch statistics within one stream (same numbers on any world size), batch = within one
+    rank's whole share, graph = within each graph, layer = within each node."""
+    pooling: Literal["mean", "sum"] = "mean"
+    """How node embeddings become a graph embedding, before the matrix omega."""
+
+    def __post_init__(self) -> None:
+        check(self.layers >= 1, f"encoder.layers must be at least 1, found {self.layers}")
+        check(self.width >= 2, f"encoder.width must be at least 2, found {self.width}")
+
+
+@dataclass(frozen=True)
+class L2PConfig:
+    """L2P-GNN's meta-learning (Lu et al., AAAI 2021, Eq. 6-13)."""
+
+    node_steps: int = 1
+    """s: inner gradient steps on psi (0..3)."""
+    graph_steps: int = 1
+    """t: inner gradient steps on omega (0..3)."""
+    order: Literal[1, 2] = 2
+    """2 differentiates through the adaptation, 1 treats the adapted weights' update as constant."""
+    children: int = 1
+    """k: child tasks per graph."""
+    support: int = 10
+    """Support edges per child task; small graphs give what they have."""
+    query: int = 5
+    """Query edges per child task."""
+    node_lr: float = 1e-3
+    """alpha: inner learning rate of psi."""
+    graph_lr: float = 1e-3
+    """beta: inner learning rate of omega."""
+    negatives: Literal["shift", "other"] = "shift"
+    """Negative graph embedding: shift = some dimensions of the graph's own moved (paper), other = the next graph of the stream."""
+
+    def __post_init__(self) -> None:
+        for name in ("node_steps", "graph_steps"):
+            value = getattr(self, name)
+            check(0 <= value <= 3, f"l2p.{name} must be 0, 1, 2 or 3, found {value}")
+        for name in ("children", "support", "query"):
+            value = getattr(self, name)
+            check(value >= 1, f"l2p.{name} must be at least 1, found {value}")
+        for name in ("node_lr", "graph_lr"):
+            value = getattr(self, name)
+            check(value >= 0, f"l2p.{name} must not be negative, found {value}")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The outer optimisation and the order of data."""
+
+    epochs: int = 10
+    """Passes over the corpus (held-out graphs excluded)."""
+    max_steps: int = 0
+    """Stop after this many steps; 0 = after all epochs."""
+    seed: int = 0
+    """Key of all randomness: initial weights, order, tasks."""
+    streams: int = 4
+    """V: virtual readers; the most ranks that can take part, and the groups of ghost normalisation."""
+    graphs_per_stream: int = 16
+    """Graphs each stream adds to a step; streams x graphs_per_stream is the global batch."""
+    lr: float = 1e-3
+    """gamma: learning rate of Adam."""
+    weight_decay: float = 0.0
+    """L2 penalty of Adam."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises from 0."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Learning rate after warm-up."""
+    clip_norm: float = 1.0
+    """Largest norm of the outer gradient; 0 = no clipping."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 = mixed precision by autocast (GPU)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU when there is one."""
+    validation_fraction: float = 0.02
+    """Share of the corpus (in whole units, at least one when > 0 and the corpus has two) held out for validation."""
+    validate_every: int = 500
+    """Steps between validations; 0 = only at the end."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints; 0 = by time only."""
+    checkpoint_minutes: float = 10.0
+    """Minutes between checkpoints; 0 = only at the end."""
+    keep: int = 2
+    """How many of the newest checkpoints to keep."""
+    log_seconds: float = 5.0
+    """Seconds between progress lines and updates of progress.json."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "streams", "graphs_per_stream", "keep"):
+            value = getattr(self, name)
+            check(value >= 1, f"train.{name} must be at least 1, found {value}")
+        for name in (
+            "max_steps",
+            "lr",
+            "weight_decay",
+            "warmup_steps",
+            "clip_norm",
+            "validate_every",
+            "checkpoint_every",
+        ):
+            value = getattr(self, name)
+            check(value >= 0, f"train.{name} must not be negative, found {value}")
+        for name in ("checkpoint_minutes", "log_seconds"):
+            value = getattr(self, name)
+            check(value >= 0, f"train.{name} must not be negative, found {value}")
+        check(
+            0 <= self.validation_fraction < 1,
+            f"train.validation_fraction must lie in [0, 1), found {self.validation_fraction}",
+        )
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Pre-train an encoder on a corpus.
+
+    Example: distgnn pretrain --corpus data/molecules --workers 2 --train.epochs 5
+    """
+
+    corpus: str
+    """URI of the corpus."""
+    out: str = "runs"
+    """URI of the folder that holds runs."""
+    name: str = ""
+    """Run id; made unique when empty. An id that exists is refused: use --resume."""
+    objective: Literal["l2p", "none"] = "l2p"
+    """Pre-training loss; none writes the untrained encoder (the control)."""
+    workers: int = 1
+    """Training processes. 1 trains in this process without Ray; more use Ray Train."""
+    cpus_per_worker: float = 0.0
+    """CPUs Ray reserves for each training process; 0 = one, or an equal share of what one reader leaves."""
+    max_failures: int = 3
+    """How often Ray restarts the workers from the last checkpoint."""
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    l2p: L2PConfig = field(default_factory=L2PConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        check(self.workers >= 1, f"workers must be at least 1, found {self.workers}")
+        check(self.max_failures >= 0, f"max_failures must not be negative, found {self.max_failures}")
+        check(self.cpus_per_worker >= 0, f"cpus_per_worker must not be negative, found {self.cpus_per_worker}")
+        ok = self.workers <= self.train.streams
+        check(
+            ok,
+            f"workers={self.workers} exceeds train.streams={self.train.streams}; raise train.streams (one rank needs a stream)",
+        )
+        check("/" not in self.name, f"name must not contain '/', found {self.name!r}")
