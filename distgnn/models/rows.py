@@ -21,6 +21,11 @@ class Rows:
         self.ptr = ptr
 
     @cached_property
+    def sizes(self) -> list[int]:
+        """Rows of each group."""
+        return self.ptr.diff().tolist()
+
+    @cached_property
     def owner(self) -> Tensor:
         """int64 [rows]: group of each row."""
         return row_graph(self.ptr)
