@@ -22,6 +22,7 @@ from distgnn.engine.run import Run
 from distgnn.engine.state import make_state
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.batch import to_pyg
+from tests.corpora import motifs
 from tests.training import CPU, continue_small, losses, small, train_small
 
 
@@ -50,7 +51,7 @@ def test_what_is_in_it(trained: Run) -> None:
     assert checkpoint.run["train"]["max_steps"] == 6
     assert checkpoint.schema == manifest.schema
     assert checkpoint.state["corpus"] == manifest.digest()
-    assert checkpoint.state["seed"] == 0
+    assert checkpoint.state["seed"] == 1
     assert checkpoint.state["metrics"]["validation"]["loss"] > 0
     folder = Path(checkpoint.uri)
     assert sorted(path.name for path in folder.iterdir()) == sorted((*FILES, CHECKSUMS))
@@ -163,6 +164,14 @@ def test_newest_passes_over_damaged_and_unfinished_ones(trained: Run, tmp_path: 
     assert continue_small(continued) == "finished"
     assert losses(continued) == pytest.approx(losses(trained), rel=1e-6)
     assert sorted(path.name for path in checkpoints.iterdir()) == ["step-000000003", "step-000000006"]
+
+
+def test_a_corpus_that_changed_under_a_run_is_refused(tmp_path: Path) -> None:
+    motifs(tmp_path / "c", graphs=100)
+    run = train_small(small(str(tmp_path / "c"), tmp_path, max_steps=2))
+    motifs(tmp_path / "c", graphs=120, overwrite=True)
+    with pytest.raises(RequestError, match="trained on another corpus"):
+        continue_small(run)
 
 
 def test_no_checkpoint_at_all(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def base(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> dict[int, flo
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("seed", 1),
+        ("seed", 2),
         ("streams", 4),
         ("graphs_per_stream", 5),
         ("lr", 3e-3),

@@ -13,6 +13,7 @@ from distgnn.engine.checkpoint import CHECKSUMS, FOLDER, newest, parse, prune, p
 from distgnn.engine.progress import Recorder
 from distgnn.engine.run import Run
 from distgnn.engine.state import TrainState
+from distgnn.errors import RequestError
 
 
 @dataclass
@@ -44,12 +45,19 @@ class Saver:
         self.last = time.monotonic()
 
 
-def restore_newest(run: Folder, state: TrainState) -> dict[str, Any]:
-    """Continue ``state`` from a run's newest whole checkpoint, if it has one; returns that checkpoint's metrics."""
+def restore_newest(run: Folder, state: TrainState, manifest: Manifest) -> dict[str, Any]:
+    """Continue ``state`` from a run's newest whole checkpoint, if it has one; returns that checkpoint's metrics.
+
+    Raises RequestError where the checkpoint comes from another corpus: its steps would mean other graphs.
+    """
     folder = newest(run)
     if folder is None:
         return {}
     checkpoint = parse(read_verified(folder)[0], folder.uri)
+    if checkpoint.state.get("corpus") != manifest.digest():
+        raise RequestError(
+            f"{folder.uri}: trained on another corpus than the run's now; restore that corpus or start a new run"
+        )
     state.restore(checkpoint.step, checkpoint.model, checkpoint.optimiser, folder.uri)
     state.skipped = int(checkpoint.state["skipped"])
     return checkpoint.state["metrics"]

@@ -79,8 +79,8 @@ def _watch(run: Run, resources: Resources) -> Status:
                 seen = snapshot["updated"]
                 display.show(snapshot)
     if failures:
-        raise _cause(failures[0])
-    _raise_noted(run.folder)
+        raise (cause_of(failures[0]) if isinstance(failures[0], TrainingFailedError) else failures[0])
+    raise_noted(run.folder)
     return read_progress(run.folder)["status"]
 
 
@@ -101,7 +101,7 @@ def _fit(run: Run, resources: Resources, failures: list[Exception]) -> None:
     )
     try:
         trainer.fit()
-    except TrainingFailedError as error:
+    except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
         failures.append(error)
     finally:
         if run.folder.sub(_RAY).names():
@@ -109,11 +109,17 @@ def _fit(run: Run, resources: Resources, failures: list[Exception]) -> None:
 
 
 def _rank(settings: dict[str, Any]) -> None:
-    """One training worker. What trying again cannot mend is noted, so that the next worker group ends at once."""
+    train_worker(settings, World.detect(ray.train.torch.get_device()))
+
+
+def train_worker(settings: dict[str, Any], world: World) -> None:
+    """One training worker of the run in ``settings`` (folder, config as JSON).
+
+    What trying again cannot mend is noted in the run folder, so that the next worker group ends at once.
+    """
     run = Run(open_folder(settings["folder"]), from_json(PretrainConfig, settings["config"]))
     if run.folder.size(_FAILED) is not None:
         return
-    world = World.detect(ray.train.torch.get_device())
     stop = _StopFile(run.folder) if world.leads else _never
     try:
         train(run, CorpusReader(run.config.corpus), world, Hooks(ray_units, stop, _ignore))
@@ -153,13 +159,14 @@ def _remove(folder: Folder, name: str) -> None:
         folder.delete(name)
 
 
-def _raise_noted(folder: Folder) -> None:
+def raise_noted(folder: Folder) -> None:
+    """Raise what a worker noted, if anything."""
     if folder.size(_FAILED) is not None:
         note = json.loads(folder.read(_FAILED))
         raise (RequestError if note["kind"] == "request" else WorkError)(note["error"])
 
 
-def _cause(error: Exception) -> Exception:
+def cause_of(error: Exception) -> Exception:
     """What the workers raised: our own exceptions as themselves, anything else as a WorkError of one line."""
     found = list(error.worker_failures.values()) if isinstance(error, WorkerGroupError) else [error]
     chain = [link for failure in found for link in _links(failure)]
