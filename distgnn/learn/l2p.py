@@ -104,7 +104,7 @@ class Tasks:
 
 
 class L2P(Objective):
-    """See the module text. Losses are sums over usable graphs; ``skipped`` counts the others."""
+    """See the module text. Losses are sums over usable graphs; the metric ``skipped`` is the share of the others."""
 
     metric_names = ("link_accuracy", "adaptation_gain", "skipped")
 
@@ -195,7 +195,7 @@ class L2P(Objective):
         sums = {
             "link_accuracy": (accuracy.float() * count, count),
             "adaptation_gain": (gain.float(), count),
-            "skipped": (graphs - count, torch.ones_like(count)),
+            "skipped": (graphs - count, graphs),
         }
         return Losses(total, count, sums)
 
