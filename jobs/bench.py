@@ -293,7 +293,8 @@ def run(options: Options) -> None:
     """Run the named benches and print their lines as they come."""
     unknown = set(options.names) - set(BENCHES)
     if unknown:
-        raise SystemExit(f"bench: unknown name {min(unknown)!r}; the names are: {', '.join(BENCHES)}")
+        sys.stderr.write(f"bench: unknown name {min(unknown)!r}; the names are: {', '.join(BENCHES)}\n")
+        raise SystemExit(2)
     OUT.mkdir(parents=True, exist_ok=True)
     table = Table("bench", "case", "metric", "value", "unit", "baseline", "its value", "ratio", "runs")
     for name in options.names or BENCHES:
