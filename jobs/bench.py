@@ -37,7 +37,8 @@ from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.sources import SOURCES
 from distgnn.corpus.stream import assemble, local_units
 from distgnn.corpus.writer import build_corpus
-from distgnn.graph.batch import GraphBatch, concat_graphs, slice_graphs, to_pyg
+from distgnn.graph.batch import GraphBatch, concat_graphs, slice_graphs
+from distgnn.graph.pyg import to_pyg
 from distgnn.learn.l2p import L2P, Tasks
 from distgnn.learn.tasks import TaskBuilder
 from distgnn.models.encoder import Encoder, build_encoder
@@ -271,14 +272,19 @@ def data_wait(uri: str, steps: int) -> float:
 def bench_corpus_build(options: Options) -> Iterator[dict[str, Any]]:
     """Building a corpus: graphs per second and bytes per graph, checksums and all."""
     rows = 40_000 if options.quick else 160_000
-    rates, sizes, case = [], [], ""
-    for _ in range(2 if options.quick else 3):
-        start = time.perf_counter()
-        with molecules(rows) as (case, uri):
-            rates.append(rows / (time.perf_counter() - start))
-            sizes.append(sum(file.stat().st_size for file in Path(uri).rglob("*") if file.is_file()) / rows)
-    yield line("corpus_build", case, "from packed arrays, one process", "graphs/s", rates)
-    yield line("corpus_build", case, "all files of the corpus", "bytes/graph", sizes)
+    built = [build_once(rows) for _ in range(2 if options.quick else 3)]
+    case = built[0][0]
+    yield line("corpus_build", case, "from packed arrays, one process", "graphs/s", [rate for _, rate, _ in built])
+    yield line("corpus_build", case, "all files of the corpus", "bytes/graph", [size for _, _, size in built])
+
+
+def build_once(rows: int) -> tuple[str, float, float]:
+    """(case, graphs per second, bytes per graph) of one build."""
+    start = time.perf_counter()
+    with molecules(rows) as (case, uri):
+        seconds = time.perf_counter() - start
+        size = sum(file.stat().st_size for file in Path(uri).rglob("*") if file.is_file())
+    return case, rows / seconds, size / rows
 
 
 BENCHES = {

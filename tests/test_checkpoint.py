@@ -21,7 +21,7 @@ from distgnn.engine.pretrained import load_encoder
 from distgnn.engine.run import Run
 from distgnn.engine.state import make_state
 from distgnn.errors import RequestError, WorkError
-from distgnn.graph.batch import to_pyg
+from distgnn.graph.pyg import to_pyg
 from tests.corpora import motifs
 from tests.training import CPU, continue_small, losses, small, train_small
 

@@ -14,7 +14,8 @@ from torch_geometric.data import Batch, Data
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.sources.pyg import collect, write_corpus
 from distgnn.errors import RequestError
-from distgnn.graph.batch import GraphBatch, from_pyg, to_pyg
+from distgnn.graph.batch import GraphBatch
+from distgnn.graph.pyg import from_pyg, to_pyg
 from distgnn.graph.schema import Feature, Schema
 
 SCHEMA = Schema(

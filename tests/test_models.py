@@ -10,7 +10,8 @@ from torch import nn
 from torch_geometric.nn import GINConv
 
 from distgnn.config import EncoderConfig
-from distgnn.graph.batch import from_pyg, message_edges, slice_graphs, to_pyg
+from distgnn.graph.batch import message_edges, slice_graphs
+from distgnn.graph.pyg import from_pyg, to_pyg
 from distgnn.graph.schema import Schema
 from distgnn.models.context import Context
 from distgnn.models.encoder import Encoder, build_encoder

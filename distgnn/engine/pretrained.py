@@ -9,7 +9,8 @@ from torch_geometric.data import Data
 
 from distgnn.engine.checkpoint import Checkpoint, load_checkpoint
 from distgnn.engine.state import load_weights, strip
-from distgnn.graph.batch import GraphBatch, from_pyg
+from distgnn.graph.batch import GraphBatch
+from distgnn.graph.pyg import from_pyg
 from distgnn.graph.schema import Schema
 from distgnn.models.encoder import Encoder, build_encoder
 
@@ -42,7 +43,7 @@ class PretrainedEncoder(nn.Module):
     def forward(self, data: Data | GraphBatch) -> Embeddings:
         """Embeddings of all nodes and graphs; raises RequestError where the data has other features than :attr:`schema`.
 
-        The data may lie on any device and is moved to the weights'. See :func:`distgnn.graph.batch.from_pyg` for its layout.
+        The data may lie on any device and is moved to the weights'. See :func:`distgnn.graph.pyg.from_pyg` for its layout.
         """
         batch = data if isinstance(data, GraphBatch) else from_pyg(data, self.schema)
         batch = batch.to(self.encoder.omega.weight.device)

@@ -17,7 +17,8 @@ from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.storage import open_folder
 from distgnn.corpus.writer import STATE, build_corpus
 from distgnn.errors import RequestError
-from distgnn.graph.batch import GraphBatch, from_pyg, row_graph
+from distgnn.graph.batch import GraphBatch, row_graph
+from distgnn.graph.pyg import from_pyg
 from distgnn.graph.schema import Schema
 
 _GRAPHS = 512
@@ -75,7 +76,7 @@ def _column(graphs: Sequence[Data], name: str, wanted: bool, first: int) -> list
 def collect(graphs: Sequence[Data], schema: Schema, first: int = 0) -> Piece:
     """PyG graphs as one Piece that fits ``schema``; raises RequestError naming the graph, counted from ``first``.
 
-    See :func:`distgnn.graph.batch.from_pyg` for the attributes read; besides, ``data.group`` (text) and ``data.split``
+    See :func:`distgnn.graph.pyg.from_pyg` for the attributes read; besides, ``data.group`` (text) and ``data.split``
     (0, 1, 2) where the schema has them. graph_id = data.graph_id, or the running number where it is absent.
     """
     try:
