@@ -12,6 +12,7 @@ from distgnn.config import EncoderConfig, FinetuneConfig
 from distgnn.corpus.writer import Mapper
 from distgnn.errors import RequestError
 from distgnn.transfer.fit import Method, Outcome, RunJob
+from distgnn.transfer.kept import Kept
 from distgnn.transfer.labels import LabelledSet, load_labelled
 from distgnn.transfer.metrics import METRIC_OF
 
@@ -40,10 +41,12 @@ def finetune(
     mapper: Mapper = map,
     device: str = "cpu",
     progress: Callable[[int, int, Outcome], None] | None = None,
+    kept: Kept | None = None,
 ) -> Result:
     """Fine-tune every method with seeds 0..config.seeds-1, and the control: the same architecture, freshly initialised.
 
     mapper: an ordered map over independent jobs. progress: called after each job with (jobs done, jobs in all, outcome).
+    kept: where outcomes are kept as they come; jobs that are there already are not run again.
     Raises RequestError where corpus, labels, split or a checkpoint's features do not fit; WorkError where training diverges.
     """
     everything, controls = with_controls(methods, config.encoder)
@@ -52,12 +55,17 @@ def finetune(
         if method.schema is not None:
             method.schema.check_features(data.schema, f"{method.name} cannot read {config.corpus}")
     jobs = [(seed, number) for seed in range(config.seeds) for number in range(len(everything))]
-    outcomes: list[Outcome] = []
-    for outcome in mapper(RunJob(config, data, everything, device), jobs):
-        outcomes.append(outcome)
+    found = {job: kept.load(everything[job[1]], job[0]) for job in jobs} if kept else {}
+    done = {job: outcome for job, outcome in found.items() if outcome is not None}
+    missing = [job for job in jobs if job not in done]
+    for job, outcome in zip(missing, mapper(RunJob(config, data, everything, device), missing), strict=True):
+        done[job] = outcome
+        if kept:
+            kept.save(everything[job[1]], outcome)
         if progress:
-            progress(len(outcomes), len(jobs), outcome)
-    return Result(config, data, tuple(method.name for method in everything), controls, tuple(outcomes))
+            progress(len(done), len(jobs), outcome)
+    outcomes = tuple(done[job] for job in jobs)
+    return Result(config, data, tuple(method.name for method in everything), controls, outcomes)
 
 
 def with_controls(methods: Sequence[Method], encoder: EncoderConfig) -> tuple[tuple[Method, ...], dict[str, str]]:

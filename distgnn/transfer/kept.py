@@ -1,0 +1,63 @@
+"""Finished jobs of a fine-tuning, kept in its output folder: a stopped one continues, and more seeds extend it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import safetensors.torch
+from safetensors import SafetensorError
+
+from distgnn.config import FinetuneConfig, to_json
+from distgnn.corpus.manifest import read_manifest
+from distgnn.corpus.storage import Folder, open_folder
+from distgnn.transfer.fit import Method, Outcome
+from distgnn.transfer.metrics import Score
+
+_FREE = ("checkpoint", "out", "seeds", "encoder", "workers", "save_predictions")
+"""Fields that do not change what a job gives (a method's own encoder and weights are part of its key)."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Outcomes in ``folder``, one file a job, named after everything the job depends on; ``common`` is what all jobs share."""
+
+    folder: Folder
+    common: str
+
+    @classmethod
+    def of(cls, config: FinetuneConfig, folder: Folder) -> Kept:
+        """For the jobs of ``config`` on its corpus as it is now."""
+        fields = {name: value for name, value in to_json(config).items() if name not in _FREE}
+        manifest = read_manifest(open_folder(config.corpus))
+        return cls(folder, json.dumps([fields, manifest.digest()], sort_keys=True))
+
+    def load(self, method: Method, seed: int) -> Outcome | None:
+        """The outcome of a finished job; None where it has not finished, or its file is not whole."""
+        name = self._name(method, seed)
+        if self.folder.size(name) is None:
+            return None
+        try:
+            tensors = safetensors.numpy.load(self.folder.read(name))
+            told: dict[str, Any] = json.loads(tensors.pop("outcome").tobytes())
+        except (SafetensorError, KeyError, ValueError):
+            return None
+        scores = {part: Score(*score) for part, score in told["scores"].items()}
+        history = tuple(told["history"])
+        return Outcome(method.name, seed, told["best_epoch"], told["seconds"], scores, history, tensors)
+
+    def save(self, method: Method, outcome: Outcome) -> None:
+        """Keep a finished job."""
+        told = {name: getattr(outcome, name) for name in ("scores", "history", "best_epoch", "seconds")}
+        tensors = {part: np.ascontiguousarray(found) for part, found in outcome.predictions.items()}
+        told_bytes = np.frombuffer(json.dumps(told).encode(), np.uint8)
+        self.folder.write(self._name(method, outcome.seed), safetensors.numpy.save({**tensors, "outcome": told_bytes}))
+
+    def _name(self, method: Method, seed: int) -> str:
+        digest = hashlib.sha256(f"{self.common}{method.encoder}".encode())
+        digest.update(safetensors.torch.save(method.weights or {}))
+        return f"{digest.hexdigest()[:16]}-seed{seed}.safetensors"
