@@ -140,8 +140,11 @@ def test_streams_are_independent_and_their_losses_add_up() -> None:
     config, encoder = L2PConfig(node_lr=0.02, negatives="other"), build()
     whole = batch_for(config)
     parts = [slice_graphs(whole, 0, 3), slice_graphs(whole, 3, len(SIZES))]
-    alone = sum(total_of(config, encoder, part) for part in parts)
-    torch.testing.assert_close(total_of(config, encoder, whole), alone)
+    alone = torch.stack([total_of(config, encoder, part) for part in parts]).sum()
+    together = total_of(config, encoder, whole)
+    torch.testing.assert_close(together, alone, rtol=1e-12, atol=0)
+    for a, b in zip(gradients(encoder, together), gradients(encoder, alone), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
 
 
 def test_statistics_are_those_of_the_unadapted_pass() -> None:
