@@ -56,7 +56,7 @@ class Display:
         """Show a snapshot."""
         line = describe(snapshot)
         if self._live:
-            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+            self._live.update(Text(line), refresh=True)  # a narrow terminal folds it rather than lose the time left
         else:
             self.console.print(f"{time.strftime('%H:%M:%S')} {line}", soft_wrap=True, markup=False)
 
