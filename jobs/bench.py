@@ -237,7 +237,7 @@ def bench_stream(options: Options) -> Iterator[dict[str, Any]]:
         for _ in range(2 if options.quick else 3):
             for name, units in (("ray", ray_units), ("local", local_units)):
                 samples[name].append(timed_stream(stream_batches(reader, plan, config, units)))
-        wait = data_wait(uri, steps=30 if options.quick else 150)
+        wait = data_wait(uri, steps=15 if options.quick else 150)
     rates = {name: [rate for _, rate in values] for name, values in samples.items()}
     yield line("stream", case, "step batches with tasks", "graphs/s", rates["ray"], ("local_reader", rates["local"]))
     yield line("stream", case, "first batch through Ray", "s", [first for first, _ in samples["ray"]])
@@ -264,7 +264,18 @@ def timed_stream(batches: Iterator[GraphBatch]) -> tuple[float, float]:
 def data_wait(uri: str, steps: int) -> float:
     """Share of an in-process L2P run's time spent waiting for batches, as its progress.json says."""
     with tempfile.TemporaryDirectory() as out, redirect_stdout(sys.stderr):
-        words = ["--corpus", uri, "--out", out, "--name", "wait", "--train.max-steps", str(steps)]
+        words = [
+            "--corpus",
+            uri,
+            "--out",
+            out,
+            "--name",
+            "wait",
+            "--train.max-steps",
+            str(steps),
+            "--train.validation-fraction",
+            "0",
+        ]
         if main(["pretrain", *words]) != 0:
             raise SystemExit("the training run failed")
         return json.loads((Path(out) / "wait/progress.json").read_text())["metrics"]["data_wait"]
