@@ -16,7 +16,7 @@ from pathlib import Path
 from distgnn.cli import main
 
 OUT = Path("build/demo")
-SMALL = "--encoder.layers 4 --encoder.width 64 --l2p.node-lr 0.01 --l2p.graph-lr 0.01 --train.validate-every 0"
+SMALL = "--encoder.layers 4 --encoder.width 64 --train.validate-every 0"
 MOUSE = "--split.method group --split.ood-groups MMusculus"
 
 
@@ -33,7 +33,7 @@ def molecules(data: Path) -> None:
     """Pre-train on unlabelled molecules; fine-tune on blood-brain barrier and enzyme inhibition, split by scaffold."""
     arrays, smiles = data / "molecules/arrays", data / "molecules/smiles"
     pool = " ".join(str(path) for path in sorted(arrays.glob("pretrain_*.npz")))
-    distgnn(f"corpus build arrays --input {pool} --limit 16384 --unit-rows 256 --out {OUT}/molecules")
+    distgnn(f"corpus build arrays --input {pool} --limit 12288 --unit-rows 256 --out {OUT}/molecules")
     distgnn(f"pretrain --corpus {OUT}/molecules --out {OUT}/runs --name molecules --train.epochs 4 {SMALL}")
     for name, label in (("bbbp", "p_np"), ("bace", "Class")):
         distgnn(

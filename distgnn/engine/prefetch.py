@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
+import torch
+
 T = TypeVar("T")
 _POLL_SECONDS = 0.1
 
@@ -29,12 +31,16 @@ class Prefetch(Generic[T]):
         self.waited = 0.0
         self._queue: queue.Queue[T | _End] = queue.Queue(depth)
         self._closed = threading.Event()
+        self._settled = threading.Event()
         self._first = True
         self._source = source
         self._thread = threading.Thread(target=self._fill, name="distgnn-prefetch", daemon=True)
 
     def __enter__(self) -> Prefetch[T]:
+        threads = torch.get_num_threads()
         self._thread.start()
+        self._settled.wait()
+        torch.set_num_threads(threads)  # the reader's call reached MKL, whose setting is the process's
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -58,6 +64,10 @@ class Prefetch(Generic[T]):
         return item
 
     def _fill(self) -> None:
+        # A second pool of OpenMP threads would make the first one go to sleep between operations: half the speed.
+        torch.set_num_threads(1)
+        torch.get_num_threads()  # makes the setting this thread's own, before the consumer sets the process's back
+        self._settled.set()
         error: BaseException | None = None
         try:
             for item in self._source:
