@@ -229,6 +229,7 @@ def bench_stream(options: Options) -> Iterator[dict[str, Any]]:
     rows = 40_000 if options.quick else 160_000
     config = L2PConfig()
     start_ray(os.cpu_count() or 1)
+    torch.set_num_threads(1)  # as in the thread that reads ahead of training
     with molecules(rows) as (case, uri):
         reader = CorpusReader(uri)
         plan = Plan(reader.manifest.graphs, reader.manifest.unit_rows, streams=4, per_stream=16)
@@ -237,6 +238,7 @@ def bench_stream(options: Options) -> Iterator[dict[str, Any]]:
         for _ in range(2 if options.quick else 3):
             for name, units in (("ray", ray_units), ("local", local_units)):
                 samples[name].append(timed_stream(stream_batches(reader, plan, config, units)))
+        torch.set_num_threads(os.cpu_count() or 1)
         wait = data_wait(uri, steps=15 if options.quick else 150)
     rates = {name: [rate for _, rate in values] for name, values in samples.items()}
     yield line("stream", case, "step batches with tasks", "graphs/s", rates["ray"], ("local_reader", rates["local"]))
