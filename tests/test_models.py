@@ -104,6 +104,18 @@ def test_ghost_norm_is_batch_norm_within_streams_and_averages_running_statistics
     torch.testing.assert_close(norm(x, Context(graphs, MOLECULE, x.dtype)), evaluated)
 
 
+def test_a_stream_of_a_single_node_is_its_own_mean() -> None:
+    graphs = replace(random_graphs([6, 1]), stream_ptr=torch.tensor([0, 1, 2]))
+    norm, x = Norm(4, "ghost"), torch.randn(7, 4, requires_grad=True)
+    y = norm(x, Context(graphs, MOLECULE, x.dtype))
+    torch.testing.assert_close(y[6], torch.zeros(4))
+    y.square().sum().backward()
+    assert torch.isfinite(torch.cat([y, x.grad if x.grad is not None else y])).all()
+    sums = statistics(norm)
+    torch.testing.assert_close(sums[:4], x[:6].mean(0).detach() + x[6].detach())
+    torch.testing.assert_close(sums[4:8], x[:6].var(0).detach())
+
+
 @pytest.mark.parametrize("norm", ["ghost", "batch", "graph", "layer"])
 def test_norms_differ_where_they_should(norm: str) -> None:
     graphs = replace(random_graphs(SIZES), stream_ptr=torch.tensor([0, 2, 5]))
