@@ -15,22 +15,37 @@ from distgnn.config.build import (
     PygConfig,
 )
 from distgnn.config.finetune import FinetuneConfig, SplitConfig
-from distgnn.config.pretrain import EncoderConfig, L2PConfig, PretrainConfig, TrainConfig
+from distgnn.config.objectives import (
+    ContextConfig,
+    ContrastConfig,
+    L2PConfig,
+    MaskingConfig,
+    MultitaskConfig,
+    StructureConfig,
+    SupervisedConfig,
+)
+from distgnn.config.pretrain import EncoderConfig, PretrainConfig, TrainConfig
 
 __all__ = [
     "ArraysConfig",
     "BiblioConfig",
     "BuildConfig",
+    "ContextConfig",
+    "ContrastConfig",
     "EncoderConfig",
     "FinetuneConfig",
     "InputBuildConfig",
     "L2PConfig",
+    "MaskingConfig",
     "MoleculesConfig",
     "MotifsConfig",
+    "MultitaskConfig",
     "PpiConfig",
     "PretrainConfig",
     "PygConfig",
     "SplitConfig",
+    "StructureConfig",
+    "SupervisedConfig",
     "TrainConfig",
     "from_json",
     "load_config",

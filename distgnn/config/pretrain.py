@@ -6,62 +6,43 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from distgnn.config.base import check
+from distgnn.config.objectives import (
+    ContextConfig,
+    ContrastConfig,
+    L2PConfig,
+    MaskingConfig,
+    MultitaskConfig,
+    StructureConfig,
+    SupervisedConfig,
+)
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
     """The graph encoder (psi) and its pooling (omega)."""
 
-    kind: Literal["gin"] = "gin"
+    kind: Literal["gin", "gcn", "sage", "gat"] = "gin"
     """Message passing layer."""
     layers: int = 5
     """How many message passing layers."""
     width: int = 300
     """Size of node and graph embeddings."""
-    norm: Literal["ghost", "batch", "graph", "layer"] = "ghost"
+    norm: Literal["ghost", "batch", "graph", "layer", "none"] = "ghost"
     """Normalisation: ghost = batch statistics within one stream (same numbers on any world size), batch = within one
     rank's whole share, graph = within each graph, layer = within each node."""
-    pooling: Literal["mean", "sum"] = "mean"
+    jump: Literal["last", "sum", "max", "concat"] = "last"
+    """Jumping knowledge: the last layer's node embeddings, or all layers' summed, maximised, or concatenated and projected."""
+    heads: int = 2
+    """Attention heads of a gat layer, averaged."""
+    pooling: Literal["mean", "sum", "attention"] = "mean"
     """How node embeddings become a graph embedding, before the matrix omega."""
+    omega: bool = True
+    """Whether pooling ends in the matrix omega (L2P-GNN's graph level adapts it)."""
 
     def __post_init__(self) -> None:
         check(self.layers >= 1, f"encoder.layers must be at least 1, found {self.layers}")
         check(self.width >= 2, f"encoder.width must be at least 2, found {self.width}")
-
-
-@dataclass(frozen=True)
-class L2PConfig:
-    """L2P-GNN's meta-learning (Lu et al., AAAI 2021, Eq. 6-13)."""
-
-    node_steps: int = 1
-    """s: inner gradient steps on psi (0..3)."""
-    graph_steps: int = 1
-    """t: inner gradient steps on omega (0..3)."""
-    order: Literal[1, 2] = 2
-    """2 differentiates through the adaptation, 1 treats the adapted weights' update as constant."""
-    children: int = 1
-    """k: child tasks per graph."""
-    support: int = 10
-    """Support edges per child task; small graphs give what they have."""
-    query: int = 5
-    """Query edges per child task."""
-    node_lr: float = 1e-3
-    """alpha: inner learning rate of psi."""
-    graph_lr: float = 1e-3
-    """beta: inner learning rate of omega."""
-    negatives: Literal["shift", "other"] = "shift"
-    """Negative graph embedding: shift = some dimensions of the graph's own moved (paper), other = the next graph of the stream."""
-
-    def __post_init__(self) -> None:
-        for name in ("node_steps", "graph_steps"):
-            value = getattr(self, name)
-            check(0 <= value <= 3, f"l2p.{name} must be 0, 1, 2 or 3, found {value}")
-        for name in ("children", "support", "query"):
-            value = getattr(self, name)
-            check(value >= 1, f"l2p.{name} must be at least 1, found {value}")
-        for name in ("node_lr", "graph_lr"):
-            value = getattr(self, name)
-            check(value >= 0, f"l2p.{name} must not be negative, found {value}")
+        check(self.heads >= 1, f"encoder.heads must be at least 1, found {self.heads}")
 
 
 @dataclass(frozen=True)
@@ -142,8 +123,21 @@ class PretrainConfig:
     """URI of the folder that holds runs."""
     name: str = ""
     """Run id; made unique when empty. An id that exists is refused: use --resume."""
-    objective: Literal["l2p", "none"] = "l2p"
+    objective: Literal[
+        "l2p",
+        "edgepred",
+        "infomax",
+        "contextpred",
+        "attrmasking",
+        "graphcl",
+        "multitask",
+        "structure",
+        "supervised",
+        "none",
+    ] = "l2p"
     """Pre-training loss; none writes the untrained encoder (the control)."""
+    init: str = ""
+    """Checkpoint (or run) whose encoder the training starts from, such as a self-supervised one before objective=supervised."""
     workers: int = 1
     """Training processes. 1 trains in this process without Ray; more use Ray Train."""
     cpus_per_worker: float = 0.0
@@ -152,6 +146,12 @@ class PretrainConfig:
     """How often Ray restarts the workers from the last checkpoint."""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     l2p: L2PConfig = field(default_factory=L2PConfig)
+    contextpred: ContextConfig = field(default_factory=ContextConfig)
+    attrmasking: MaskingConfig = field(default_factory=MaskingConfig)
+    graphcl: ContrastConfig = field(default_factory=ContrastConfig)
+    multitask: MultitaskConfig = field(default_factory=MultitaskConfig)
+    structure: StructureConfig = field(default_factory=StructureConfig)
+    supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:

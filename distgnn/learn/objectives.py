@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
+
 from distgnn.config import PretrainConfig
+from distgnn.graph.keyed import key
 from distgnn.graph.schema import Schema
 from distgnn.learn.l2p import L2P
 from distgnn.learn.objective import Objective
 
+_WEIGHTS = 31
+OBJECTIVES: dict[str, Callable[[PretrainConfig, Schema], Objective | None]] = {
+    "l2p": lambda config, schema: L2P(config.l2p),  # noqa: ARG005
+    "none": lambda config, schema: None,  # noqa: ARG005
+}
 
-def build_objective(config: PretrainConfig, schema: Schema) -> Objective | None:  # noqa: ARG001 - heads need the schema
-    """The objective a run asks for; None for the control that trains nothing."""
-    return {"l2p": lambda: L2P(config.l2p), "none": lambda: None}[config.objective]()
+
+def build_objective(config: PretrainConfig, schema: Schema) -> Objective | None:
+    """The objective a run asks for; None for the control that trains nothing. Raises RequestError where the corpus lacks
+    what it needs. Its initial weights are a function of the arguments alone; global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(config.train.seed, _WEIGHTS))
+        return OBJECTIVES[config.objective](config, schema)

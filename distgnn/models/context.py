@@ -16,8 +16,11 @@ from distgnn.models.sparse import SparseMap
 class Context:
     """Constants of one batch that every layer and pass uses; made once per step."""
 
-    def __init__(self, batch: GraphBatch, schema: Schema, dtype: torch.dtype) -> None:
-        self.batch, self.schema, self.dtype = batch, schema, dtype
+    def __init__(
+        self, batch: GraphBatch, schema: Schema, dtype: torch.dtype, hidden_edges: Tensor | None = None
+    ) -> None:
+        """hidden_edges: bool [E], edges whose attributes layers see as zeros (no category, number 0); None = no edge."""
+        self.batch, self.schema, self.dtype, self.hidden_edges = batch, schema, dtype, hidden_edges
         self.nodes = Rows(batch.node_ptr)
 
     @cached_property

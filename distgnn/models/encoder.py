@@ -56,14 +56,19 @@ class Encoder(nn.Module):
         """Probability of dropping an activation after each layer in training mode (0 until set)."""
         self.dropout = probability
 
-    def context(self, batch: GraphBatch) -> Context:
-        """What several forward passes over ``batch`` share."""
-        return Context(batch, self.schema, self.omega.weight.dtype)
+    def context(self, batch: GraphBatch, hidden_edges: Tensor | None = None) -> Context:
+        """What several forward passes over ``batch`` share; hidden_edges: bool [E], edges without their attributes."""
+        return Context(batch, self.schema, self.omega.weight.dtype, hidden_edges)
 
-    def forward(self, batch: GraphBatch | Context, fast: FastWeights | None = None) -> Tensor:
-        """Node embeddings [N, width]; with ``fast``, each graph's nodes see that graph's adapted layers."""
+    def forward(
+        self, batch: GraphBatch | Context, fast: FastWeights | None = None, inputs: Tensor | None = None
+    ) -> Tensor:
+        """Node embeddings [N, width]; with ``fast``, each graph's nodes see that graph's adapted layers.
+
+        inputs: float [N, width] taken instead of ``self.embed(batch)``, such as one with hidden nodes replaced.
+        """
         context = batch if isinstance(batch, Context) else self.context(batch)
-        x = self.embed(context.batch)
+        x = self.embed(context.batch) if inputs is None else inputs
         for number, layer in enumerate(self.layers, start=1):
             x = layer(x, context, fast)
             if number < len(self.layers):

@@ -1,0 +1,139 @@
+"""Knobs of the pre-training objectives, one class each. A field's docstring is its help text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from distgnn.config.base import check
+
+
+@dataclass(frozen=True)
+class L2PConfig:
+    """L2P-GNN's meta-learning (Lu et al., AAAI 2021, Eq. 6-13)."""
+
+    node_steps: int = 1
+    """s: inner gradient steps on psi (0..3)."""
+    graph_steps: int = 1
+    """t: inner gradient steps on omega (0..3)."""
+    order: Literal[1, 2] = 2
+    """2 differentiates through the adaptation, 1 treats the adapted weights' update as constant."""
+    levels: Literal["both", "node", "graph"] = "both"
+    """Losses and adaptation of both levels, or the ablations with one of them only (Fig. 3a)."""
+    adaptation: Literal["graph", "batch"] = "graph"
+    """graph = every graph adapts its own psi and omega (paper), batch = one set for a stream's graphs (released code)."""
+    support_edges: Literal["keep", "remove"] = "keep"
+    """Whether support edges stay in message passing while their links are predicted."""
+    children: int = 1
+    """k: child tasks per graph."""
+    support: int = 10
+    """Support edges per child task; small graphs give what they have."""
+    query: int = 5
+    """Query edges per child task."""
+    node_lr: float = 1e-3
+    """alpha: inner learning rate of psi."""
+    graph_lr: float = 1e-3
+    """beta: inner learning rate of omega."""
+    negatives: Literal["shift", "other"] = "shift"
+    """Negative graph embedding: shift = some dimensions of the graph's own moved (paper), other = the next graph of the stream."""
+
+    def __post_init__(self) -> None:
+        for name in ("node_steps", "graph_steps"):
+            value = getattr(self, name)
+            check(0 <= value <= 3, f"l2p.{name} must be 0, 1, 2 or 3, found {value}")
+        for name in ("children", "support", "query"):
+            value = getattr(self, name)
+            check(value >= 1, f"l2p.{name} must be at least 1, found {value}")
+        for name in ("node_lr", "graph_lr"):
+            value = getattr(self, name)
+            check(value >= 0, f"l2p.{name} must not be negative, found {value}")
+
+
+@dataclass(frozen=True)
+class ContextConfig:
+    """ContextPred (Hu et al., ICLR 2020, section 3.1.1)."""
+
+    neighbourhood: int = 0
+    """K: hops of the neighbourhood the encoder sees around the root; 0 = the whole graph (as for proteins)."""
+    inner: int = 1
+    """r1: the context graph holds the nodes more than this many hops from the root ..."""
+    outer: int = 4
+    """r2: ... and at most this many; 0 = all of them."""
+    layers: int = 3
+    """Message passing layers of the auxiliary context encoder."""
+
+    def __post_init__(self) -> None:
+        for name in ("neighbourhood", "inner", "outer"):
+            value = getattr(self, name)
+            check(value >= 0, f"contextpred.{name} must not be negative, found {value}")
+        good = self.outer == 0 or self.outer > self.inner
+        check(good, f"contextpred.outer={self.outer} must exceed contextpred.inner={self.inner} (or be 0 for no bound)")
+        check(self.layers >= 1, f"contextpred.layers must be at least 1, found {self.layers}")
+
+
+@dataclass(frozen=True)
+class ContrastConfig:
+    """Contrast of two augmented views (You et al., "GraphCL", NeurIPS 2020)."""
+
+    augmentations: tuple[str, ...] = ("drop_nodes", "perturb_edges", "mask_attributes", "subgraph")
+    """Each view of each graph draws one of these."""
+    rate: float = 0.2
+    """Share of nodes, edges or attributes an augmentation changes."""
+    temperature: float = 0.1
+    """Of the NT-Xent loss."""
+
+    def __post_init__(self) -> None:
+        known = ("drop_nodes", "perturb_edges", "mask_attributes", "subgraph")
+        bad = [name for name in self.augmentations if name not in known]
+        check(not bad, f"graphcl.augmentations: {bad[:1]} is none of {', '.join(known)}")
+        check(bool(self.augmentations), "graphcl.augmentations must name at least one augmentation")
+        check(0 < self.rate < 1, f"graphcl.rate must lie in (0, 1), found {self.rate}")
+        check(self.temperature > 0, f"graphcl.temperature must be positive, found {self.temperature}")
+
+
+@dataclass(frozen=True)
+class MaskingConfig:
+    """AttrMasking (Hu et al., ICLR 2020, section 3.1.2), also the mask part of multitask."""
+
+    target: Literal["auto", "node", "edge", "edge_multilabel"] = "auto"
+    """What is hidden and predicted: node features, an edge's class (of several active channels the first, as the published
+    code does), or every channel of an edge; auto = nodes where they have features, else edge_multilabel."""
+    rate: float = 0.15
+    """Share of nodes or edges hidden, at least one in each graph that has any."""
+
+    def __post_init__(self) -> None:
+        check(0 < self.rate < 1, f"attrmasking.rate must lie in (0, 1), found {self.rate}")
+
+
+@dataclass(frozen=True)
+class MultitaskConfig:
+    """Masked features and links together (Hwang et al.; the overview's multi-task pre-training)."""
+
+    link_weight: float = 1.0
+    """Weight of the link loss beside the masked-feature loss."""
+
+    def __post_init__(self) -> None:
+        check(self.link_weight >= 0, f"multitask.link_weight must not be negative, found {self.link_weight}")
+
+
+@dataclass(frozen=True)
+class StructureConfig:
+    """Prediction of structural properties of nodes."""
+
+    properties: tuple[str, ...] = ("degree", "clustering")
+    """Which: degree (log(1 + degree)), clustering (local clustering coefficient)."""
+
+    def __post_init__(self) -> None:
+        bad = [name for name in self.properties if name not in ("degree", "clustering")]
+        check(not bad, f"structure.properties: {bad[:1]} is none of degree, clustering")
+        check(bool(self.properties), "structure.properties must name at least one property")
+
+
+@dataclass(frozen=True)
+class SupervisedConfig:
+    """Supervised pre-training on the corpus's own graph labels (Hu et al., ICLR 2020, section 3.2)."""
+
+    labels: tuple[str, ...] = ()
+    """Label columns to use; empty = all."""
+    task: Literal["classification", "regression"] = "classification"
+    """classification = 0/1 labels, regression = numbers; unknown labels have no influence."""
