@@ -6,12 +6,13 @@ W_g = W - a * sum_j delta_j x_j^T over g's rows j, with delta_j = dL/dy_j. So th
     y'_i = W x'_i + b - a * sum_{j in g(i)} (x_j . x'_i + 1) delta_j,
 
 a product of short matrices within each graph, associated whichever way is cheaper for its size. Only gradients with respect
-to layer outputs are taken; steps append terms. An elementwise gain and bias take explicit per-graph differences.
+to layer outputs are taken; steps append terms. Small parameters (gains, biases, attention vectors) take explicit differences.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Hashable
 from typing import Protocol
 
 import torch
@@ -21,13 +22,53 @@ from torch.nn import functional as F
 from distgnn.models.rows import Rows
 
 
-class _Update(Protocol):
+class Update(Protocol):
+    """What one inner step did to a layer's parameters."""
+
     def apply(self, rows: Rows, x: Tensor) -> Tensor:
         """The change of the layer's output at input ``x``, without the learning rate."""
         ...
 
 
-class _LinearUpdate:
+Change = Callable[[Rows, Tensor, Tensor], Update]
+"""(rows, input x, gradient of the output) -> the update; how a kind of layer answers a gradient step."""
+
+
+class FastWeights:
+    """The adapted parameters theta' of every group of a batch (a graph, say), as updates to the shared ones.
+
+    nodes: which node belongs to which group; messages: the same of messages (see Context), where a layer has parameters
+    that act on them. lr: inner learning rate. order: 2 keeps the updates differentiable, 1 treats them as constants.
+    """
+
+    def __init__(self, nodes: Rows, lr: float, order: int, messages: Rows | None = None) -> None:
+        self.nodes, self.messages, self.lr, self.order = nodes, messages, lr, order
+        self._updates: dict[Hashable, list[Update]] = defaultdict(list)
+        self._tape: list[tuple[Hashable, Rows, Tensor, Tensor, Change]] = []
+
+    def adapted(self, layer: Hashable, rows: Rows, x: Tensor, y: Tensor, change: Change) -> Tensor:
+        """Output of ``layer`` at ``x`` with the updates so far, given its unadapted output ``y``; noted for the next step.
+
+        rows: which rows of x and y belong to which group.
+        """
+        for update in self._updates[layer]:
+            y = y - self.lr * update.apply(rows, x)
+        self._tape.append((layer, rows, x, y, change))
+        return y
+
+    def step(self, loss: Tensor) -> None:
+        """One inner gradient step on ``loss`` (a sum over groups), through the outputs noted since the last step."""
+        outputs = [y for *_, y, _ in self._tape]
+        if not outputs:
+            return
+        second = self.order == 2
+        deltas = torch.autograd.grad(loss, outputs, create_graph=second, retain_graph=True, materialize_grads=True)
+        for (layer, rows, x, _, change), delta in zip(self._tape, deltas, strict=True):
+            self._updates[layer].append(change(rows, x if second else x.detach(), delta.to(x.dtype)))
+        self._tape = []
+
+
+class LinearUpdate:
     """One step's change of a weight matrix (and bias): padded inputs and output gradients of each size class."""
 
     def __init__(self, rows: Rows, x: Tensor, delta: Tensor, bias: bool) -> None:
@@ -35,6 +76,7 @@ class _LinearUpdate:
         self.memory = list(zip(rows.padding.pad(x), rows.padding.pad(delta), strict=True))
 
     def apply(self, rows: Rows, x: Tensor) -> Tensor:
+        """[rows, in] -> [rows, out]."""
         padded = rows.padding.pad(x)
         parts = [_within_graph(part, *memory, self.bias) for part, memory in zip(padded, self.memory, strict=True)]
         return rows.padding.unpad(parts)
@@ -50,63 +92,46 @@ def _within_graph(x: Tensor, keys: Tensor, deltas: Tensor, bias: bool) -> Tensor
     return change + deltas.sum(1, keepdim=True) if bias else change
 
 
-class _ScaleUpdate:
-    """One step's change of an elementwise gain and bias, per graph."""
+class ScaleUpdate:
+    """One step's change of an elementwise gain and bias, per group."""
 
     def __init__(self, rows: Rows, x: Tensor, delta: Tensor) -> None:
         self.gain, self.shift = rows.sum(torch.cat([x * delta, delta], dim=1)).chunk(2, dim=1)
 
     def apply(self, rows: Rows, x: Tensor) -> Tensor:
+        """[rows, width] -> same."""
         gain, shift = rows.expand(torch.cat([self.gain, self.shift], dim=1)).chunk(2, dim=1)
         return torch.addcmul(shift, x, gain)
 
 
-class FastWeights:
-    """The adapted parameters theta' of every graph of a batch, as updates to the shared ones.
+class ShiftUpdate:
+    """One step's change of an added vector, per group."""
 
-    rows: which rows belong to which graph in every layer that is adapted. lr: inner learning rate. order: 2 keeps the
-    updates differentiable, 1 treats them as constants.
-    """
+    def __init__(self, rows: Rows, x: Tensor, delta: Tensor) -> None:  # noqa: ARG002 - a Change
+        self.shift = rows.sum(delta)
 
-    def __init__(self, rows: Rows, lr: float, order: int) -> None:
-        self.rows, self.lr, self.order = rows, lr, order
-        self._updates: dict[nn.Module, list[_Update]] = defaultdict(list)
-        self._tape: list[tuple[nn.Module, Tensor, Tensor]] = []
-
-    def adapted(self, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        """Output of ``layer`` at ``x`` with the updates so far, given its unadapted output ``y``; noted for the next step."""
-        for update in self._updates[layer]:
-            y = y - self.lr * update.apply(self.rows, x)
-        self._tape.append((layer, x, y))
-        return y
-
-    def step(self, loss: Tensor) -> None:
-        """One inner gradient step on ``loss`` (a sum over graphs), through the outputs noted since the last step."""
-        outputs = [y for _, _, y in self._tape]
-        second = self.order == 2
-        deltas = torch.autograd.grad(loss, outputs, create_graph=second, retain_graph=True, materialize_grads=True)
-        for (layer, x, _), delta in zip(self._tape, deltas, strict=True):
-            source = x if second else x.detach()
-            self._updates[layer].append(self._update(layer, source, delta.to(x.dtype)))
-        self._tape = []
-
-    def _update(self, layer: nn.Module, x: Tensor, delta: Tensor) -> _Update:
-        if isinstance(layer, AdaptiveLinear):
-            return _LinearUpdate(self.rows, x, delta, layer.bias is not None)
-        return _ScaleUpdate(self.rows, x, delta)
+    def apply(self, rows: Rows, x: Tensor) -> Tensor:  # noqa: ARG002 - an Update
+        """[rows, width]."""
+        return rows.expand(self.shift)
 
 
 class AdaptiveLinear(nn.Linear):
     """torch.nn.Linear whose weight and bias can adapt per graph."""
 
-    def forward(self, input: Tensor, fast: FastWeights | None = None) -> Tensor:  # noqa: A002
-        """[rows, in] -> [rows, out]; with ``fast``, each graph's rows see that graph's adapted weights."""
+    def forward(self, input: Tensor, fast: FastWeights | None = None, rows: Rows | None = None) -> Tensor:  # noqa: A002
+        """[rows, in] -> [rows, out]; with ``fast``, each graph's rows see that graph's adapted weights.
+
+        rows: which graph each row belongs to; None = rows are nodes.
+        """
         y = F.linear(input, self.weight, self.bias)
-        return y if fast is None else fast.adapted(self, input, y)
+        return y if fast is None else fast.adapted(self, rows or fast.nodes, input, y, self._change)
+
+    def _change(self, rows: Rows, x: Tensor, delta: Tensor) -> Update:
+        return LinearUpdate(rows, x, delta, self.bias is not None)
 
 
 class AdaptiveScale(nn.Module):
-    """Elementwise gain and bias (the affine part of a norm) that can adapt per graph."""
+    """Elementwise gain and bias of node rows (the affine part of a norm) that can adapt per graph."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -114,6 +139,19 @@ class AdaptiveScale(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor, fast: FastWeights | None = None) -> Tensor:
-        """[rows, width] -> same; see :class:`AdaptiveLinear`."""
+        """[N, width] -> same; see :class:`AdaptiveLinear`."""
         y = torch.addcmul(self.bias, x, self.weight)
-        return y if fast is None else fast.adapted(self, x, y)
+        return y if fast is None else fast.adapted(self, fast.nodes, x, y, ScaleUpdate)
+
+
+class AdaptiveShift(nn.Module):
+    """A vector added to node rows that can adapt per graph."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor, fast: FastWeights | None = None) -> Tensor:
+        """[N, width] -> same; see :class:`AdaptiveLinear`."""
+        y = x + self.bias
+        return y if fast is None else fast.adapted(self, fast.nodes, x, y, ShiftUpdate)
