@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from distgnn.corpus.stream import Prepare
-from distgnn.graph.batch import GraphBatch
+from distgnn.graph.batch import GraphBatch, Ragged
 from distgnn.models.encoder import Encoder
 
 
@@ -37,3 +37,8 @@ class Objective(nn.Module):
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:
         """Losses of a batch whose extras came from ``prepare`` with the same seed and epoch."""
         raise NotImplementedError
+
+
+def no_extras(graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:  # noqa: ARG001
+    """The ``prepare`` of an objective that needs nothing but the graphs."""
+    return {}

@@ -14,16 +14,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from distgnn.graph.batch import GraphBatch, Ragged
-from distgnn.graph.keyed import UInt64, below, draw, key
+from distgnn.graph.keyed import UInt64, draw, key
+from distgnn.learn.choice import Int, first_of_each, numbered
+from distgnn.learn.neighbours import Neighbours
 
 NAME = "l2p"
 ANCHOR, POSITIVE, NEGATIVE, CHILD, QUERY = range(5)
 _TASKS, _EDGE, _NEGATIVE = 11, 1, 2
-Int = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class TaskBuilder:
         graph_keys = draw(key(seed, _TASKS, epoch), graphs.graph_id.numpy().view(np.uint64))
         ptr, child, query = self._shares(np.diff(edge_ptr))
         owner = np.repeat(np.arange(graphs.num_graphs), np.diff(ptr))
-        edge = _shuffled_edges(graph_keys, edge_ptr, ptr)
+        edge = _shuffled_edges(graph_keys, edge_ptr, np.diff(ptr))
         words = draw((graph_keys ^ np.uint64(_NEGATIVE))[owner], edge - edge_ptr[owner])
-        neighbours = _Neighbours(graphs)
+        neighbours = Neighbours(graphs)
         anchor, positive = neighbours.orient(graphs.edges.numpy()[:, edge], words)
         negative = neighbours.draw_absent(anchor, words)
         start = node_ptr[owner]
@@ -66,50 +66,7 @@ class TaskBuilder:
         return np.concatenate([[0], np.cumsum(drawn)]), np.repeat(number, sizes), is_query.astype(np.int64)
 
 
-def _shuffled_edges(graph_keys: UInt64, edge_ptr: Int, ptr: Int) -> Int:
-    """Batch-absolute numbers of drawn edges: each graph's edges in a keyed order, the first as many as ``ptr`` says."""
-    counts, drawn = np.diff(edge_ptr), np.diff(ptr)
-    owner = np.repeat(np.arange(len(counts)), counts)
-    rank = np.arange(edge_ptr[-1]) - edge_ptr[owner]
-    words = draw((graph_keys ^ np.uint64(_EDGE))[owner], rank)
-    bits = np.uint64(64 - len(counts).bit_length())
-    order = np.argsort((owner.astype(np.uint64) << bits) | (words >> (np.uint64(64) - bits)))
-    return order[rank < drawn[owner]]
-
-
-class _Neighbours:
-    """For every node the ids it must not be given as negatives (itself and its neighbours), for exact draws of the others.
-
-    With a node's sorted excluded ids e_0 < e_1 < ..., the r-th id that is not among them is r + #{i : e_i - i <= r}.
-    """
-
-    def __init__(self, graphs: GraphBatch) -> None:
-        (source, target), nodes = graphs.edges.numpy(), graphs.num_nodes
-        every = np.arange(nodes)
-        left = np.concatenate([source, target, every])
-        right = np.concatenate([target, source, every])
-        pairs = left * nodes + right
-        pairs = np.unique(pairs) if graphs.directed else np.sort(pairs)
-        node, excluded = np.divmod(pairs, max(nodes, 1))
-        count = np.bincount(node, minlength=nodes)
-        self._start = np.cumsum(count) - count
-        sizes = graphs.node_ptr.diff().numpy()
-        self._first = np.repeat(graphs.node_ptr.numpy()[:-1], sizes)
-        self._free = np.repeat(sizes, sizes) - count
-        self._stride = nodes + 1
-        rank = np.arange(len(pairs)) - self._start[node]
-        self._gaps = node * self._stride + (excluded - self._first[node] - rank)
-
-    def orient(self, ends: Int, words: UInt64) -> tuple[Int, Int]:
-        """(anchor, other end): a keyed coin, overruled where only one end has a non-neighbour."""
-        flip = (words & np.uint64(1)).astype(bool)
-        anchor, other = np.where(flip, ends[::-1], ends)
-        swap = (self._free[anchor] == 0) & (self._free[other] > 0)
-        return np.where(swap, other, anchor), np.where(swap, anchor, other)
-
-    def draw_absent(self, anchor: Int, words: UInt64) -> Int:
-        """Batch-absolute id of a uniformly drawn node of the anchor's graph that is not excluded, or -1 where none is left."""
-        free = self._free[anchor]
-        r = below(words, free)
-        skipped = np.searchsorted(self._gaps, anchor * self._stride + r, side="right") - self._start[anchor]
-        return np.where(free > 0, self._first[anchor] + r + skipped, -1)
+def _shuffled_edges(graph_keys: UInt64, edge_ptr: Int, drawn: Int) -> Int:
+    """Batch-absolute numbers of drawn edges: each graph's edges in a keyed order, the first as many as ``drawn`` says."""
+    owner, rank = numbered(np.diff(edge_ptr))
+    return first_of_each(draw((graph_keys ^ np.uint64(_EDGE))[owner], rank), edge_ptr, drawn)
