@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from distgnn.commands.output import INTERRUPTED, Output, load_function
@@ -37,9 +37,14 @@ _BUILD = ("corpus", "build")
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code. Failures are one line on stderr."""
+    """Run one command; returns the exit code."""
+    return guarded(lambda: _dispatch(list(sys.argv[1:] if words is None else words)))
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """The exit code of ``command``; its failures are one line on stderr."""
     try:
-        return _dispatch(list(sys.argv[1:] if words is None else words))
+        return command()
     except RequestError as error:
         return _complain(error, 2)
     except WorkError as error:

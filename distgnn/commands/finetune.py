@@ -16,6 +16,7 @@ from distgnn.engine.checkpoint import Checkpoint, load_checkpoint
 from distgnn.engine.pretrained import encoder_of
 from distgnn.engine.world import choose_device
 from distgnn.report import table
+from distgnn.transfer.finetune import Result
 from distgnn.transfer.finetune import finetune as compare
 from distgnn.transfer.fit import Method, Outcome
 from distgnn.transfer.kept import Kept
@@ -23,37 +24,44 @@ from distgnn.transfer.results import summary, write_results
 
 
 def finetune(config: FinetuneConfig, output: Output) -> int:
-    """Compare, print the table, and write results.json, table.md and (on request) predictions.parquet to ``config.out``.
+    """Compare, print the table, and write results.json, table.md and (on request) predictions.parquet to ``config.out``."""
+    result = compare_methods(config, methods_of([load_checkpoint(uri) for uri in config.checkpoint]), JobProgress())
+    output.emit(summary(result), f"{table.terminal(result)}\nwritten to {open_folder(config.out).uri}")
+    return 0
 
-    Finished jobs are kept there: the same command again goes on where it was stopped.
+
+def compare_methods(config: FinetuneConfig, methods: list[Method], progress: JobProgress) -> Result:
+    """Compare ``methods`` and write the files of the comparison to ``config.out``.
+
+    Finished jobs are kept there: the same call again goes on where it was stopped.
     """
-    methods = methods_of([load_checkpoint(uri) for uri in config.checkpoint])
     mapper = map if config.workers == 1 else load_function("distgnn.scale.pool:ordered_map")(config.workers)
     device = choose_device(config.device if config.workers == 1 else "cpu").type
     folder = open_folder(config.out)
     folder.write(
         "config.json", (json.dumps(to_json(config), indent=1) + "\n").encode()
     )  # fails now, not after the work
-    kept = Kept.of(config, folder.sub("jobs"))
-    result = compare(config, methods, mapper, device, JobProgress(), kept)
+    result = compare(config, methods, mapper, device, progress, Kept.of(config, folder.sub("jobs")))
     folder.write(table.TABLE, table.markdown(result).encode())
     write_results(result, folder)
-    output.emit(summary(result), f"{table.terminal(result)}\nwritten to {folder.uri}")
-    return 0
+    return result
 
 
 class JobProgress:
-    """A line after each job, with the time left."""
+    """A line after each job, with the time left. title: what the lines begin with. later: jobs that follow these."""
 
-    def __init__(self) -> None:
+    def __init__(self, title: str = "", later: int = 0) -> None:
+        self.title, self.later = title, later
         self._console = Console(stderr=True, highlight=False)
         self._start, self._ran = time.monotonic(), 0
 
     def __call__(self, done: int, jobs: int, outcome: Outcome) -> None:
         """Called by the fine-tuning with (jobs done, jobs in all, the last one's outcome)."""
         self._ran += 1
-        left = timedelta(seconds=round((time.monotonic() - self._start) / self._ran * (jobs - done)))
-        line = f"{done}/{jobs} {outcome.method} seed {outcome.seed}: test {outcome.scores['test'].value:.4f}"
+        left = timedelta(seconds=round((time.monotonic() - self._start) / self._ran * (jobs - done + self.later)))
+        line = (
+            f"{self.title}{done}/{jobs} {outcome.method} seed {outcome.seed}: test {outcome.scores['test'].value:.4f}"
+        )
         line += f", best epoch {outcome.best_epoch}, {outcome.seconds:.1f} s | {left} left"
         self._console.print(line, soft_wrap=True, markup=False)
 

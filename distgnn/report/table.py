@@ -14,7 +14,7 @@ from distgnn.transfer.finetune import Result
 from distgnn.transfer.metrics import HIGHER_IS_BETTER, paired_p_value
 
 TABLE = "table.md"
-_SIGNIFICANT = 0.05
+SIGNIFICANT = 0.05
 _PLAIN_WIDTH = 160
 _NOTES = """Mean ± sample deviation over seeds. vs none: difference to the same encoder without pre-training, with a two-sided
 paired t-test. Coverage: share of labels the metric is defined for."""
@@ -23,9 +23,14 @@ _TITLES = {"roc_auc": "ROC-AUC x 100", "micro_f1": "micro-F1 x 100", "rmse": "RM
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method against its control over the same seeds: mean difference (method minus control), p-value, verdict in words."""
+    """A method against its control over the same seeds: mean difference (method minus control), p-value, verdict in words.
+
+    gain: the difference, with the sign that makes better positive. clear: whether the p-value is below SIGNIFICANT.
+    """
 
     difference: float
+    gain: float
+    clear: bool
     p_value: float | None
     verdict: str
 
@@ -42,31 +47,32 @@ def compare(result: Result, method: str, part: str) -> Comparison | None:
     ours, control = scores_of(result, method, part), scores_of(result, result.controls[method], part)
     difference, p_value = float(ours.mean() - control.mean()), paired_p_value(ours, control)
     gain = difference if HIGHER_IS_BETTER[result.metric] else -difference
-    clear = p_value is not None and p_value < _SIGNIFICANT
+    clear = p_value is not None and p_value < SIGNIFICANT
     word = "better than" if gain > 0 else "worse than" if gain < 0 else "same as"
     note = "" if clear or gain == 0 else " (not significant)" if p_value is not None else " (no test possible)"
-    return Comparison(difference, p_value, f"{word} no pre-training{note}")
+    return Comparison(difference, gain, clear, p_value, f"{word} no pre-training{note}")
 
 
-def _scale(result: Result) -> tuple[float, int]:
+def scale(result: Result) -> tuple[float, int]:
     """(factor, decimals) of printed numbers."""
     return (1.0, 3) if result.metric == "rmse" else (100.0, 2)
 
 
-def _spread(result: Result, values: npt.NDArray[np.float64]) -> str:
-    factor, decimals = _scale(result)
+def spread(result: Result, values: npt.NDArray[np.float64]) -> str:
+    """Mean and, of two or more values, sample deviation."""
+    factor, decimals = scale(result)
     text = f"{factor * values.mean():.{decimals}f}"
     return text if len(values) < 2 else f"{text} ± {factor * values.std(ddof=1):.{decimals}f}"
 
 
 def _cells(result: Result, method: str, part: str) -> list[str]:
-    factor, decimals = _scale(result)
+    factor, decimals = scale(result)
     found = compare(result, method, part)
     if found is None:
-        return [_spread(result, scores_of(result, method, part)), "", "", "control"]
+        return [spread(result, scores_of(result, method, part)), "", "", "control"]
     p_value = "-" if found.p_value is None else f"{found.p_value:.3g}"
     difference = f"{factor * found.difference:+.{decimals}f}"
-    return [_spread(result, scores_of(result, method, part)), difference, p_value, found.verdict]
+    return [spread(result, scores_of(result, method, part)), difference, p_value, found.verdict]
 
 
 def rows(result: Result) -> tuple[list[str], list[list[str]]]:
@@ -96,22 +102,29 @@ def heading(result: Result) -> str:
 
 
 def terminal(result: Result) -> str:
-    """The table drawn for standard output: as wide as the terminal, 160 columns where it is none."""
-    titles, body = rows(result)
-    table = Table(title=heading(result), title_justify="left")
-    for title in titles:
-        table.add_column(title)
-    for row in body:
-        table.add_row(*row)
-    console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
-    with console.capture() as drawn:
-        console.print(table)
-    return drawn.get().rstrip()
+    """The table drawn for standard output."""
+    return drawn(heading(result), *rows(result))
 
 
 def markdown(result: Result) -> str:
     """The same table as Markdown text."""
-    titles, body = rows(result)
+    return f"{heading(result)}\n\n{piped(*rows(result))}\n\n{_NOTES}\n"
+
+
+def drawn(title: str, titles: list[str], body: list[list[str]]) -> str:
+    """A table in lines and boxes: as wide as the terminal, 160 columns where standard output is none."""
+    table = Table(title=title, title_justify="left")
+    for name in titles:
+        table.add_column(name)
+    for row in body:
+        table.add_row(*row)
+    console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get().rstrip()
+
+
+def piped(titles: list[str], body: list[list[str]]) -> str:
+    """A table in Markdown."""
     lines = [titles, ["---"] * len(titles), *body]
-    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return f"{heading(result)}\n\n{table}\n\n{_NOTES}\n"
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,229 @@
+"""Objectives x encoders: pre-train every cell, fine-tune it beside its control, one table (as Table 2 of L2P-GNN).
+
+python jobs/grid.py --pretrain data/molecules --finetune data/bace --out runs/grid --workers 2 --seeds 3
+
+--pretrain, --finetune and --seeds are short for --pretrain.corpus, --finetune.corpus and --finetune.seeds; every other flag of
+``distgnn pretrain`` and ``distgnn finetune`` is there with its group's name before it (--pretrain.train.max-steps 500,
+--finetune.epochs 20). The same command again goes on where it was stopped; another --finetune corpus uses the same runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import PurePosixPath
+from typing import IO
+
+from distgnn.cli import guarded
+from distgnn.commands.finetune import JobProgress, compare_methods, methods_of
+from distgnn.commands.output import INTERRUPTED, Output
+from distgnn.config import FinetuneConfig, PretrainConfig, to_json
+from distgnn.config.base import check, from_json
+from distgnn.corpus.manifest import read_manifest
+from distgnn.corpus.storage import Folder, open_folder
+from distgnn.engine.checkpoint import load_checkpoint
+from distgnn.engine.progress import NAME, read_progress
+from distgnn.engine.run import CONFIG, new_run, resumed_run
+from distgnn.errors import RequestError, WorkError
+from distgnn.options import parse, split_globals
+from distgnn.report import grid as report
+from distgnn.report.grid import Grid
+from distgnn.report.table import TABLE
+from distgnn.transfer.finetune import CONTROL, Result
+from distgnn.transfer.results import RESULTS
+
+SHORT = {"--pretrain": "--pretrain.corpus", "--finetune": "--finetune.corpus", "--seeds": "--finetune.seeds"}
+OURS = {
+    "pretrain": ("out", "name", "objective", "encoder.kind"),
+    "finetune": ("out", "checkpoint", "encoder", "workers"),
+}
+"""Fields the grid sets for each cell."""
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class GridConfig:
+    """Pre-train with every objective and encoder, fine-tune every one of them, and show one table.
+
+    Example: python jobs/grid.py --pretrain data/molecules --finetune data/bace --seeds 3 --workers 2
+    """
+
+    pretrain: PretrainConfig
+    finetune: FinetuneConfig
+    out: str = "runs/grid"
+    """URI of the folder for runs/ (pre-training) and one folder of tables for each fine-tuning corpus, named after it."""
+    objectives: tuple[str, ...] = ("none", "edgepred", "infomax", "contextpred", "attrmasking", "graphcl", "l2p")
+    """Rows; none, the control, is always there."""
+    encoders: tuple[str, ...] = ("gin", "gcn", "sage", "gat")
+    """Columns."""
+    workers: int = 1
+    """Cells pre-trained, and jobs fine-tuned, side by side; more than 1 gives each one thread."""
+
+    def __post_init__(self) -> None:
+        check(self.workers >= 1, f"workers must be at least 1, found {self.workers}")
+        for name in ("objectives", "encoders"):
+            items = getattr(self, name)
+            check(len(set(items)) == len(items) > 0, f"{name} must name each of them once, found {' '.join(items)}")
+        for group, names in OURS.items():
+            given = getattr(self, group)
+            usual = to_json(type(given)(corpus=given.corpus))
+            taken = [name for name in names if _value(to_json(given), name) != _value(usual, name)]
+            check(not taken, f"{group}.{'/'.join(taken)}: set by the grid; use out, objectives, encoders and workers")
+        for objective, encoder in ((o, e) for o in self.objectives for e in self.encoders):
+            from_json(PretrainConfig, to_json(self.cell(objective, encoder)), "pretrain")
+
+    def cell(self, objective: str, encoder: str) -> PretrainConfig:
+        """The pre-training of one cell, with absolute folders (as a run saves it)."""
+        return replace(
+            self.pretrain,
+            corpus=open_folder(self.pretrain.corpus).uri,
+            out=open_folder(self.out).sub("runs").uri,
+            name=f"{encoder}-{objective}",
+            objective=objective,  # pyright: ignore[reportArgumentType]
+            encoder=replace(self.pretrain.encoder, kind=encoder),  # pyright: ignore[reportArgumentType]
+        )
+
+
+def _value(config: object, dotted: str) -> object:
+    for part in dotted.split("."):
+        config = config[part]  # pyright: ignore[reportIndexIssue]
+    return config
+
+
+@dataclass(frozen=True)
+class Child:
+    """A cell's `distgnn pretrain`, running in a process of its own. errors: what it says on stderr. started: monotonic."""
+
+    cell: PretrainConfig
+    process: subprocess.Popen[bytes]
+    errors: IO[bytes]
+    started: float
+
+    @classmethod
+    def start(cls, cell: PretrainConfig, alone: bool) -> Child:
+        """Go on with the run of ``cell``, with all threads where it runs ``alone``."""
+        words = [sys.executable, "-m", "distgnn.cli", "pretrain", "--resume", run_folder(cell).uri]
+        errors = tempfile.TemporaryFile()  # noqa: SIM115
+        environment = os.environ | ({} if alone else {"OMP_NUM_THREADS": "1"})
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
+        return cls(cell, process, errors, time.monotonic())
+
+    def outcome(self) -> str:
+        """Why the finished process could not train its cell; empty where it could. Raises where the whole grid must stop."""
+        code = self.process.wait()
+        with self.errors:
+            self.errors.seek(0)
+            last = self.errors.read().decode(errors="replace").strip().rpartition("\n")[2]
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        if code not in (0, 1, 2):
+            raise WorkError(f"pre-training {self.cell.name} died with code {code} ({last[:200]}); start the grid again")
+        return "" if code == 0 else last.removeprefix("distgnn: error: ")
+
+
+def run_folder(cell: PretrainConfig) -> Folder:
+    """Where the run of a cell lies."""
+    return open_folder(cell.out).sub(cell.name)
+
+
+def prepared(cell: PretrainConfig) -> bool:
+    """Make the run's folder where there is none; whether there is something left to train. RequestError for another's run."""
+    folder = run_folder(cell)
+    if folder.size(CONFIG) is None:
+        new_run(cell)
+        return True
+    try:
+        resumed_run(folder.uri, cell)
+    except RequestError as error:
+        raise RequestError(f"{folder.uri}: a run with other options lies here ({error}); choose another out") from error
+    return folder.size(NAME) is None or read_progress(folder)["status"] != "finished"
+
+
+def pretrain_cells(cells: list[PretrainConfig], workers: int) -> dict[str, str]:
+    """Pre-train what is not finished, ``workers`` cells at a time: the reasons of those that cannot be trained, by name.
+
+    An interrupt lets the cells that are training write a checkpoint first.
+    """
+    waiting = deque(cell for cell in cells if prepared(cell))
+    refused: dict[str, str] = {}
+    running: list[Child] = []
+    jobs, start = len(waiting), time.monotonic()
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                running.append(Child.start(waiting.popleft(), workers == 1))
+            time.sleep(_POLL_SECONDS)
+            for child in [child for child in running if child.process.poll() is not None]:
+                running.remove(child)
+                if reason := child.outcome():
+                    refused[child.cell.name] = reason
+                done = jobs - len(waiting) - len(running)
+                left = (time.monotonic() - start) / done * (jobs - done)
+                took = f"{time.monotonic() - child.started:.1f} s"
+                say(
+                    f"pre-trained {done}/{jobs} {child.cell.name}: {reason or took} | {timedelta(seconds=round(left))} left"
+                )
+    finally:
+        for child in running:
+            child.process.terminate()
+        for child in running:
+            child.process.wait()
+            child.errors.close()
+    return refused
+
+
+def say(line: str) -> None:
+    """A line of progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def finetune_encoder(config: GridConfig, encoder: str, names: list[str], folder: Folder, later: int) -> Result:
+    """Fine-tune the pre-trained cells ``names`` (objectives) of one encoder beside their control, in ``folder``."""
+    cells = [config.cell(objective, encoder) for objective in names]
+    methods = methods_of([load_checkpoint(run_folder(cell).uri) for cell in cells])
+    named = [replace(method, name=objective) for method, objective in zip(methods, names, strict=True)]
+    architecture = config.cell(CONTROL, encoder).encoder
+    settings = replace(config.finetune, out=folder.sub(encoder).uri, encoder=architecture, workers=config.workers)
+    return compare_methods(settings, named, JobProgress(f"fine-tuned {encoder} ", later))
+
+
+def run(config: GridConfig, output: Output) -> int:
+    """The whole grid: runs, fine-tunings, table.md and results.json in the folder of the fine-tuning corpus."""
+    for corpus in (config.pretrain.corpus, config.finetune.corpus):
+        read_manifest(open_folder(corpus))
+    objectives = tuple(objective for objective in config.objectives if objective != CONTROL)
+    places = [(objective, encoder) for encoder in config.encoders for objective in objectives]
+    cells = [config.cell(*place) for place in places]
+    reasons = pretrain_cells(cells, config.workers)
+    refused = {place: reasons[cell.name] for place, cell in zip(places, cells, strict=True) if cell.name in reasons}
+    folder = open_folder(config.out).sub(PurePosixPath(config.finetune.corpus).name)
+    results: dict[str, Result] = {}
+    for number, encoder in enumerate(config.encoders, start=1):
+        names = [objective for objective in objectives if (objective, encoder) not in refused]
+        later = (len(objectives) + 1) * config.finetune.seeds * (len(config.encoders) - number)
+        results[encoder] = finetune_encoder(config, encoder, names, folder, later)
+    grid = Grid(objectives, results, refused)
+    value = report.grid_summary(grid) | {"pretrain": to_json(config.pretrain)}
+    folder.write(TABLE, report.markdown(grid).encode())
+    folder.write(RESULTS, (json.dumps(value, indent=1) + "\n").encode())
+    output.emit(value, f"{report.terminal(grid)}\nwritten to {folder.uri}")
+    return 0
+
+
+def main(words: list[str]) -> int:
+    """Parse and run; the exit code."""
+    options, rest = split_globals([SHORT.get(word, word) for word in words])
+    return run(parse(GridConfig, "jobs/grid.py", rest, options), Output(options.json))
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's way to ask for what Ctrl-C asks for
+    sys.exit(guarded(lambda: main(sys.argv[1:])))
