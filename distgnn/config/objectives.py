@@ -51,7 +51,12 @@ class L2PConfig:
 
 @dataclass(frozen=True)
 class ContextConfig:
-    """ContextPred (Hu et al., ICLR 2020, section 3.1.1)."""
+    """ContextPred (Hu et al., ICLR 2020, section 3.1.1).
+
+    The default suits small graphs and ego-networks of a few hops: it is the published protein setting (whole graph, 1) with
+    the context bounded to 4 hops, which changes nothing in ego-networks of 2 hops and keeps a context local in molecules. The
+    published molecule setting is 5, 4, 7; graphs of fewer than 5 hops have no context there and are skipped.
+    """
 
     neighbourhood: int = 0
     """K: hops of the neighbourhood the encoder sees around the root; 0 = the whole graph (as for proteins)."""
@@ -68,15 +73,20 @@ class ContextConfig:
             check(value >= 0, f"contextpred.{name} must not be negative, found {value}")
         good = self.outer == 0 or self.outer > self.inner
         check(good, f"contextpred.outer={self.outer} must exceed contextpred.inner={self.inner} (or be 0 for no bound)")
+        good = self.neighbourhood == 0 or self.neighbourhood > self.inner
+        wanted = (
+            f"must exceed contextpred.inner={self.inner} (or be 0 for the whole graph), for the context to touch it"
+        )
+        check(good, f"contextpred.neighbourhood={self.neighbourhood} {wanted}")
         check(self.layers >= 1, f"contextpred.layers must be at least 1, found {self.layers}")
 
 
 @dataclass(frozen=True)
 class ContrastConfig:
-    """Contrast of two augmented views (You et al., "GraphCL", NeurIPS 2020)."""
+    """Contrast of two augmented views (You et al., "GraphCL", NeurIPS 2020); rate and temperature as published."""
 
     augmentations: tuple[str, ...] = ("drop_nodes", "perturb_edges", "mask_attributes", "subgraph")
-    """Each view of each graph draws one of these."""
+    """Each view of each graph draws one of these: drop_nodes, perturb_edges, mask_attributes, subgraph."""
     rate: float = 0.2
     """Share of nodes, edges or attributes an augmentation changes."""
     temperature: float = 0.1

@@ -36,7 +36,7 @@ def key(*parts: int) -> int:
 
 def draw(key: int | UInt64, counter: npt.ArrayLike) -> UInt64:
     """Uniform 64-bit words, one per counter; ``key`` is one key or one key per counter."""
-    count = np.asarray(counter).astype(np.uint64)
+    count = np.atleast_1d(np.asarray(counter)).astype(np.uint64)  # scalars would warn of the wanted overflow
     scrambled = np.asarray(key, dtype=np.uint64) + (count + np.uint64(1)) * np.uint64(_GAMMA)
     return mix(scrambled)
 

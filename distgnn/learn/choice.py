@@ -5,9 +5,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from distgnn.graph.keyed import UInt64
+from distgnn.graph.batch import GraphBatch
+from distgnn.graph.keyed import UInt64, draw, key
 
 Int = npt.NDArray[np.int64]
+
+
+def graph_keys(graphs: GraphBatch, seed: int, purpose: int, epoch: int) -> UInt64:
+    """[G]: a key for each graph, made from its id alone, so that no batch or order of graphs matters."""
+    return draw(key(seed, purpose, epoch), graphs.graph_id.numpy().view(np.uint64))
 
 
 def numbered(counts: Int) -> tuple[Int, Int]:
@@ -22,6 +28,8 @@ def first_of_each(words: UInt64, ptr: Int, counts: Int) -> Int:
     words: one keyed uniform word per row, so that what is taken is a uniform draw without replacement, in random order.
     """
     owner, rank = numbered(np.diff(ptr))
+    rows = np.flatnonzero(counts[owner] > 0)  # groups that give nothing need no sorting
+    owner, rank = owner[rows], rank[rows]
     bits = np.uint64(64 - len(counts).bit_length())
-    order = np.argsort((owner.astype(np.uint64) << bits) | (words >> (np.uint64(64) - bits)))
-    return order[rank < counts[owner]]
+    order = np.argsort((owner.astype(np.uint64) << bits) | (words[rows] >> (np.uint64(64) - bits)))
+    return rows[order[rank < counts[owner]]]

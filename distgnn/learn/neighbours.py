@@ -66,7 +66,8 @@ class NonEdges:
     def __init__(self, graphs: GraphBatch) -> None:
         sizes, edges = graphs.node_ptr.diff().numpy(), graphs.edge_ptr.diff().numpy()
         owner, _ = numbered(edges)
-        low, high = np.sort(graphs.edges.numpy() - graphs.node_ptr.numpy()[owner], axis=0)
+        source, target = graphs.edges.numpy() - graphs.node_ptr.numpy()[owner]
+        low, high = np.minimum(source, target), np.maximum(source, target)
         every = sizes * (sizes - 1) // 2
         most = int(every.max(initial=0))
         codes = (owner * (most + 1) + high * (high - 1) // 2 + low)[low < high]

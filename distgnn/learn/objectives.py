@@ -9,12 +9,20 @@ import torch
 from distgnn.config import PretrainConfig
 from distgnn.graph.keyed import key
 from distgnn.graph.schema import Schema
+from distgnn.learn.contextpred import ContextPred
+from distgnn.learn.edgepred import EdgePred
+from distgnn.learn.graphcl import GraphCL
+from distgnn.learn.infomax import Infomax
 from distgnn.learn.l2p import L2P
 from distgnn.learn.objective import Objective
 
 _WEIGHTS = 31
 OBJECTIVES: dict[str, Callable[[PretrainConfig, Schema], Objective | None]] = {
     "l2p": lambda config, schema: L2P(config.l2p),  # noqa: ARG005
+    "edgepred": lambda config, schema: EdgePred(),  # noqa: ARG005
+    "infomax": lambda config, schema: Infomax(config.encoder.width),  # noqa: ARG005
+    "contextpred": ContextPred,
+    "graphcl": lambda config, schema: GraphCL(config.graphcl, config.encoder.width),  # noqa: ARG005
     "none": lambda config, schema: None,  # noqa: ARG005
 }
 

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from distgnn.graph.batch import GraphBatch, Ragged
-from distgnn.graph.keyed import UInt64, draw, key
-from distgnn.learn.choice import Int, first_of_each, numbered
+from distgnn.graph.keyed import UInt64, draw
+from distgnn.learn.choice import Int, first_of_each, graph_keys, numbered
 from distgnn.learn.neighbours import Neighbours
 
 NAME = "l2p"
@@ -39,11 +39,11 @@ class TaskBuilder:
     def __call__(self, graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:
         """A pure function of (seed, epoch, graph id, stored edges); batches and workers do not matter."""
         node_ptr, edge_ptr = graphs.node_ptr.numpy(), graphs.edge_ptr.numpy()
-        graph_keys = draw(key(seed, _TASKS, epoch), graphs.graph_id.numpy().view(np.uint64))
+        keys = graph_keys(graphs, seed, _TASKS, epoch)
         ptr, child, query = self._shares(np.diff(edge_ptr))
         owner = np.repeat(np.arange(graphs.num_graphs), np.diff(ptr))
-        edge = _shuffled_edges(graph_keys, edge_ptr, np.diff(ptr))
-        words = draw((graph_keys ^ np.uint64(_NEGATIVE))[owner], edge - edge_ptr[owner])
+        edge = _shuffled_edges(keys, edge_ptr, np.diff(ptr))
+        words = draw((keys ^ np.uint64(_NEGATIVE))[owner], edge - edge_ptr[owner])
         neighbours = Neighbours(graphs)
         anchor, positive = neighbours.orient(graphs.edges.numpy()[:, edge], words)
         negative = neighbours.draw_absent(anchor, words)
@@ -66,7 +66,7 @@ class TaskBuilder:
         return np.concatenate([[0], np.cumsum(drawn)]), np.repeat(number, sizes), is_query.astype(np.int64)
 
 
-def _shuffled_edges(graph_keys: UInt64, edge_ptr: Int, drawn: Int) -> Int:
+def _shuffled_edges(keys: UInt64, edge_ptr: Int, drawn: Int) -> Int:
     """Batch-absolute numbers of drawn edges: each graph's edges in a keyed order, the first as many as ``drawn`` says."""
     owner, rank = numbered(np.diff(edge_ptr))
-    return first_of_each(draw((graph_keys ^ np.uint64(_EDGE))[owner], rank), edge_ptr, drawn)
+    return first_of_each(draw((keys ^ np.uint64(_EDGE))[owner], rank), edge_ptr, drawn)
