@@ -1,12 +1,14 @@
 """L2P-GNN by the book: every graph owns a copy of psi and omega, adapted by autograd, with Python loops throughout.
 
 Shares nothing with distgnn.learn.l2p but the task rows and the keyed shift. Statistics of the norm are taken within a stream
-(ghost), everything (batch), a graph or a node; the summed support loss is differentiated with respect to each copy.
+(ghost), everything (batch), a graph or a node; the summed support loss is differentiated with respect to each copy. With
+adaptation=batch the graphs of a stream own one copy together, and the loss is the mean over them.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -16,81 +18,12 @@ from distgnn.graph.batch import GraphBatch
 from distgnn.graph.keyed import key
 from distgnn.learn.l2p import _SHIFT, shifted_dimensions
 from distgnn.models.encoder import Encoder
+from tests.slow_layers import Copy, SlowEncoder, graph_rows, stream_of
 
-Copies = list[dict[str, Tensor]]
-
-
-def _graph_rows(batch: GraphBatch) -> list[slice]:
-    ptr = batch.node_ptr.tolist()
-    return [slice(low, high) for low, high in pairwise(ptr)]
+Edges = list[tuple[int, int, int]]
 
 
-def _groups(batch: GraphBatch, norm: str) -> list[slice]:
-    ptr = batch.node_ptr.tolist()
-    if norm == "graph":
-        return _graph_rows(batch)
-    if norm == "ghost" and batch.stream_ptr is not None:
-        starts = [ptr[g] for g in batch.stream_ptr.tolist()]
-        return [slice(low, high) for low, high in pairwise(starts)]
-    return [slice(0, ptr[-1])]
-
-
-def _normalise(x: Tensor, batch: GraphBatch, norm: str) -> Tensor:
-    if norm == "layer":
-        return (x - x.mean(1, keepdim=True)) / torch.sqrt(x.var(1, unbiased=False, keepdim=True) + 1e-5)
-    parts = [x[group] for group in _groups(batch, norm)]
-    return torch.cat([(p - p.mean(0)) / torch.sqrt(p.var(0, unbiased=False) + 1e-5) for p in parts])
-
-
-def _messages(x: Tensor, batch: GraphBatch) -> Tensor:
-    """Each node's own row plus its neighbours'."""
-    out = list(x)
-    for u, v in batch.edges.t().tolist():
-        out[u], out[v] = out[u] + x[v], out[v] + x[u]
-    return torch.stack(out)
-
-
-def _edge_sums(encoder: Encoder, batch: GraphBatch) -> Tensor:
-    """Per node: summed one-hot and dense attributes of its edges, and their number."""
-    features = encoder.schema.edge
-    width = sum(f.size for f in features) + 1
-    out = torch.zeros(batch.num_nodes, width, dtype=encoder.omega.weight.dtype)
-    cat_sizes = [f.size for f in features if f.kind == "categorical"]
-    for e, (u, v) in enumerate(batch.edges.t().tolist()):
-        row, at = torch.zeros(width, dtype=out.dtype), 0
-        for column, size in enumerate(cat_sizes):
-            row[at + int(batch.edge_cat[e, column])] = 1
-            at += size
-        row[at:-1] = batch.edge_dense[e].to(out.dtype)
-        row[-1] = 1
-        out[u] += row
-        out[v] += row
-    return out
-
-
-def forward(encoder: Encoder, batch: GraphBatch, psi: Copies) -> Tensor:
-    """Node embeddings [N, width] with graph g's layers taken from psi[g]."""
-    norm, rows = encoder.config.norm, _graph_rows(batch)
-
-    def each(x: Tensor, weight: str, bias: str | None) -> Tensor:
-        done = [x[r] @ psi[g][weight].t() + (psi[g][bias] if bias else 0) for g, r in enumerate(rows)]
-        return torch.cat(done)
-
-    x = encoder.embed(batch)
-    sums = _edge_sums(encoder, batch)
-    for i in range(encoder.config.layers):
-        total = _messages(x, batch)
-        if f"layers.{i}.edge.weight" in psi[0]:
-            total = total + each(sums, f"layers.{i}.edge.weight", None)
-        hidden = _normalise(each(total, f"layers.{i}.lift.weight", f"layers.{i}.lift.bias"), batch, norm)
-        gain, shift = f"layers.{i}.norm.scale.weight", f"layers.{i}.norm.scale.bias"
-        hidden = torch.cat([hidden[r] * psi[g][gain] + psi[g][shift] for g, r in enumerate(rows)])
-        x = each(torch.relu(hidden), f"layers.{i}.project.weight", f"layers.{i}.project.bias")
-        x = torch.relu(x) if i + 1 < encoder.config.layers else x
-    return x
-
-
-def _tasks(batch: GraphBatch, g: int, query: bool) -> list[list[tuple[int, int, int]]]:
+def _tasks(batch: GraphBatch, g: int, query: bool) -> list[Edges]:
     """Child tasks of graph g: lists of (u, v, v' or -1), batch-absolute."""
     extra = batch.extras["l2p"]
     start = int(batch.node_ptr[g])
@@ -100,7 +33,20 @@ def _tasks(batch: GraphBatch, g: int, query: bool) -> list[list[tuple[int, int, 
     return [[(u, v, n) for u, v, n, c in wanted if c == child] for child in range(children)]
 
 
-def _node_loss(h: Tensor, edges: list[tuple[int, int, int]]) -> Tensor:
+def _visible(batch: GraphBatch, messages: str) -> GraphBatch:
+    sides = {"all": [], "no_support": [False], "no_tasks": [False, True]}[messages]
+    hidden = {
+        frozenset((u, v))
+        for side in sides
+        for g in range(batch.num_graphs)
+        for edges in _tasks(batch, g, side)
+        for u, v, _ in edges
+    }
+    kept = [e for e, (u, v) in enumerate(batch.edges.t().tolist()) if frozenset((u, v)) not in hidden]
+    return replace(batch, edges=batch.edges[:, kept], edge_cat=batch.edge_cat[kept], edge_dense=batch.edge_dense[kept])
+
+
+def _node_loss(h: Tensor, edges: Edges) -> Tensor:
     total = h.new_zeros(())
     for u, v, n in edges:
         total = total - torch.nn.functional.logsigmoid(h[u] @ h[v])
@@ -109,68 +55,89 @@ def _node_loss(h: Tensor, edges: list[tuple[int, int, int]]) -> Tensor:
     return total
 
 
-def _pool(encoder: Encoder, rows: Tensor, omega: Tensor) -> Tensor:
-    return omega @ (rows.mean(0) if encoder.config.pooling == "mean" else rows.sum(0))
+def _pool(kind: str, rows: Tensor, omega: Copy) -> Tensor:
+    if kind == "attention":
+        weights = torch.softmax(rows @ omega["gate.weight"][0], 0)
+        pooled = sum((w * row for w, row in zip(weights, rows, strict=True)), rows.new_zeros(rows.shape[1]))
+    else:
+        pooled = rows.mean(0) if kind == "mean" else rows.sum(0)
+    return omega["omega.weight"] @ pooled if "omega.weight" in omega else pooled
 
 
-def _next_in_stream(batch: GraphBatch, g: int, usable: list[int]) -> int:
-    ptr = [0, batch.num_graphs] if batch.stream_ptr is None else batch.stream_ptr.tolist()
-    stream = next(i for i in range(len(ptr) - 1) if ptr[i] <= g < ptr[i + 1])
-    mates = [other for other in usable if ptr[stream] <= other < ptr[stream + 1]]
-    return mates[(mates.index(g) + 1) % len(mates)]
+class Oracle:
+    """One batch, one config; ``total`` is the loss."""
 
+    def __init__(self, encoder: Encoder, batch: GraphBatch, config: L2PConfig, seed: int, epoch: int) -> None:
+        self.encoder, self.batch, self.config = encoder, batch, config
+        self.keys = [key(seed, _SHIFT, epoch, side) for side in (0, 1)]
+        self.usable = [g for g in range(batch.num_graphs) if _tasks(batch, g, True)]
+        by_graph = config.adaptation == "graph"
+        self.copy_of = [g if by_graph else stream_of(batch, g) for g in range(batch.num_graphs)]
+        self.forward = SlowEncoder(encoder, _visible(batch, config.messages))
 
-def _graph_losses(
-    encoder: Encoder, batch: GraphBatch, h: Tensor, omega: list[Tensor], query: bool, config: L2PConfig, draw
-):
-    rows = _graph_rows(batch)
-    usable = [g for g in range(batch.num_graphs) if _tasks(batch, g, query)]
-    whole = {g: _pool(encoder, h[rows[g]], omega[g]) for g in usable}
-    losses = {}
-    for g in usable:
-        if config.negatives == "other":
-            negative = whole[_next_in_stream(batch, g, usable)]
-        else:
-            ids = batch.graph_id[g : g + 1].numpy().astype("uint64")
-            negative = whole[g][torch.from_numpy(shifted_dimensions(draw(int(query)), ids, encoder.width)[0])]
-        losses[g] = h.new_zeros(())
-        for edges in _tasks(batch, g, query):
-            ends = sorted({u for u, _, _ in edges} | {v for _, v, _ in edges})
-            part = _pool(encoder, h[ends], omega[g])
-            losses[g] = losses[g] - torch.nn.functional.logsigmoid(part @ whole[g])
-            losses[g] = losses[g] - torch.nn.functional.logsigmoid(-(part @ negative))
-    return losses
+    def _mates(self, g: int) -> list[int]:
+        return [other for other in self.usable if stream_of(self.batch, other) == stream_of(self.batch, g)]
 
+    def _share(self, g: int) -> float:
+        return 1.0 if self.config.adaptation == "graph" else 1 / len(self._mates(g))
 
-def _descend(copies: Copies, loss: Tensor, lr: float, order: int) -> Copies:
-    flat = [tensor for copy in copies for tensor in copy.values()]
-    grads = iter(torch.autograd.grad(loss, flat, create_graph=order == 2, retain_graph=True, materialize_grads=True))
-    return [{name: tensor - lr * next(grads) for name, tensor in copy.items()} for copy in copies]
+    def _copies(self, module: torch.nn.Module) -> list[Copy]:
+        return [{n: p * 1.0 for n, p in module.named_parameters()} for _ in range(max(self.copy_of) + 1)]
+
+    def _spread(self, copies: list[Copy]) -> list[Copy]:
+        return [copies[c] for c in self.copy_of]
+
+    def _descend(self, copies: list[Copy], lr: float, loss: Callable[[list[Copy]], Tensor]) -> list[Copy]:
+        value = loss(self._spread(copies))
+        flat = [tensor for copy in copies for tensor in copy.values()]
+        second = self.config.order == 2
+        found = torch.autograd.grad(value, flat, create_graph=second, retain_graph=True, materialize_grads=True)
+        grads = iter(found)
+        return [{name: tensor - lr * next(grads) for name, tensor in copy.items()} for copy in copies]
+
+    def _support_loss(self, h: Tensor) -> Tensor:
+        losses = [_node_loss(h, c) * self._share(g) for g in self.usable for c in _tasks(self.batch, g, False)]
+        return sum(losses, h.new_zeros(()))
+
+    def _graph_loss(self, h: Tensor, omega: list[Copy], query: bool, shared: bool) -> Tensor:
+        rows, kind, total = graph_rows(self.batch), self.encoder.config.pooling, h.new_zeros(())
+        whole = {g: _pool(kind, h[rows[g]], omega[g]) for g in self.usable}
+        for g in self.usable:
+            if self.config.negatives == "other":
+                mates = self._mates(g)
+                negative = whole[mates[(mates.index(g) + 1) % len(mates)]]
+            else:
+                ids = self.batch.graph_id[g : g + 1].numpy().astype("uint64")
+                moved = shifted_dimensions(self.keys[int(query)], ids, self.encoder.width)[0]
+                negative = whole[g][torch.from_numpy(moved)]
+            for edges in _tasks(self.batch, g, query):
+                ends = sorted({u for u, _, _ in edges} | {v for _, v, _ in edges})
+                part = _pool(kind, h[ends], omega[g])
+                loss = torch.nn.functional.logsigmoid(part @ whole[g])
+                loss = loss + torch.nn.functional.logsigmoid(-(part @ negative))
+                total = total - loss * (self._share(g) if shared else 1.0)
+        return total
+
+    def total(self) -> Tensor:
+        """Query loss after adaptation, summed over graphs (Eq. 12)."""
+        config = self.config
+        psi, omega = self._copies(self.encoder.psi), self._copies(self.encoder.pooling)
+        prior = self.forward(self._spread(psi))
+        for _ in range(config.node_steps if config.levels != "graph" else 0):
+            psi = self._descend(psi, config.node_lr, lambda copies: self._support_loss(self.forward(copies)))
+        h = self.forward(self._spread(psi))
+        for _ in range(config.graph_steps if config.levels != "node" and omega[0] else 0):
+            omega = self._descend(omega, config.graph_lr, lambda copies: self._graph_loss(prior, copies, False, True))
+        total = prior.new_zeros(())
+        if config.levels != "node":
+            total = total + self._graph_loss(h, self._spread(omega), True, False)
+        if config.levels != "graph":
+            for g in self.usable:
+                children = _tasks(self.batch, g, True)
+                total = total + sum((_node_loss(h, edges) for edges in children), h.new_zeros(())) / len(children)
+        return total
 
 
 def l2p_total(encoder: Encoder, batch: GraphBatch, config: L2PConfig, seed: int, epoch: int) -> Tensor:
-    """Query loss after adaptation, summed over graphs (Eq. 12)."""
-    graphs = range(batch.num_graphs)
-    shared = {n: p for n, p in encoder.named_parameters() if n.startswith("layers.")}
-    psi: Copies = [{name: p * 1.0 for name, p in shared.items()} for _ in graphs]
-    omega: Copies = [{"omega": encoder.omega.weight * 1.0} for _ in graphs]
-
-    def draw(side: int) -> int:
-        return key(seed, _SHIFT, epoch, side)
-
-    prior = h = forward(encoder, batch, psi)
-    for _ in range(config.node_steps):
-        loss = sum((_node_loss(h, c) for g in graphs for c in _tasks(batch, g, False)), h.new_zeros(()))
-        psi = _descend(psi, loss, config.node_lr, config.order)
-        h = forward(encoder, batch, psi)
-    for _ in range(config.graph_steps):
-        per_graph = _graph_losses(encoder, batch, prior, [o["omega"] for o in omega], False, config, draw)
-        omega = _descend(omega, sum(per_graph.values(), prior.new_zeros(())), config.graph_lr, config.order)
-    total = sum(
-        _graph_losses(encoder, batch, h, [o["omega"] for o in omega], True, config, draw).values(), h.new_zeros(())
-    )
-    for g in graphs:
-        children = _tasks(batch, g, True)
-        for edges in children:
-            total = total + _node_loss(h, edges) / len(children)
-    return total
+    """See :class:`Oracle`."""
+    return Oracle(encoder, batch, config, seed, epoch).total()

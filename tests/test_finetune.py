@@ -169,7 +169,7 @@ def test_full_fine_tuning_trains_the_encoder_and_its_statistics(binary: str) -> 
     changed = {
         name for name, value in whole.encoder.state_dict().items() if not torch.equal(value, PLAIN.weights[name])
     }
-    assert "omega.weight" in changed
+    assert "pooling.omega.weight" in changed
     assert any("running_mean" in name for name in changed)
 
 
@@ -307,7 +307,7 @@ class TestRefusals:
 
     def test_divergence_is_one_line(self, binary: str) -> None:
         broken = {
-            name: value * NAN if name == "omega.weight" else value for name, value in (PLAIN.weights or {}).items()
+            name: value * NAN if name == "pooling.omega.weight" else value for name, value in (PLAIN.weights or {}).items()
         }
         with pytest.raises(WorkError, match="'broken', seed 0: diverged in epoch 1; lower lr"):
             finetune(config(binary), [Method("broken", SMALL, broken, FEATURES)])

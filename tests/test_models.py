@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
-from torch_geometric.nn import GINConv
+from torch import Tensor, nn
+from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv
 
 from distgnn.config import EncoderConfig
-from distgnn.graph.batch import message_edges, slice_graphs
+from distgnn.graph.batch import GraphBatch, message_edges, slice_graphs
 from distgnn.graph.pyg import from_pyg, to_pyg
 from distgnn.graph.schema import Schema
+from distgnn.models import attention
 from distgnn.models.context import Context
 from distgnn.models.encoder import Encoder, build_encoder
-from distgnn.models.gin import GINLayer
 from distgnn.models.norm import Norm, apply_statistics, statistics
 from distgnn.models.rows import Padding, Rows
 from distgnn.models.sparse import SparseMap
@@ -38,16 +39,120 @@ def trained(encoder: Encoder) -> Encoder:
     return encoder.eval()
 
 
+def random_state(graphs: GraphBatch, width: int) -> Tensor:
+    return torch.randn(graphs.num_nodes, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def one_layer(kind: Any, schema: Schema = BARE, **options: Any) -> tuple[Any, GraphBatch, Context]:
+    """(a layer without norm behind it, as a last layer is, graphs of all shapes, their context)."""
+    encoder = small(schema, kind=kind, layers=1, **options)
+    graphs = random_graphs(SIZES, schema)
+    return encoder.psi.layers[0], graphs, encoder.context(graphs)
+
+
 def test_gin_layer_equals_pyg() -> None:
-    graphs = random_graphs(SIZES, BARE)
-    layer = GINLayer(8, edge_width=0, norm="layer").double()
+    layer, graphs, context = one_layer("gin", norm="layer")
     mlp = nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16), nn.ReLU(), nn.Linear(16, 8))
     theirs = GINConv(mlp).double()  # draws new weights for mlp
     state = layer.state_dict()
     names = {"0": "lift", "1": "norm.scale", "3": "project"}
     mlp.load_state_dict({key: state[f"{names[key[0]]}.{key[2:]}"] for key in mlp.state_dict()})
-    x = torch.randn(graphs.num_nodes, 8, dtype=torch.float64)
-    torch.testing.assert_close(layer(x, Context(graphs, BARE, torch.float64)), theirs(x, message_edges(graphs)[0]))
+    x = random_state(graphs, 8)
+    torch.testing.assert_close(layer(x, context), theirs(x, message_edges(graphs)[0]))
+
+
+def directed(graphs: GraphBatch) -> GraphBatch:
+    """One direction of every edge only, and an edge from a node to itself."""
+    edges = graphs.edges.clone()
+    edges[1, -1] = edges[0, -1]
+    return replace(graphs, edges=edges, directed=True)
+
+
+@pytest.mark.parametrize("turn", [lambda graphs: graphs, directed])
+def test_gcn_layer_equals_pyg(turn: Any) -> None:
+    layer, graphs, _ = one_layer("gcn")
+    graphs, theirs = turn(graphs), GCNConv(8, 8).double()
+    theirs.load_state_dict({"lin.weight": layer.linear.weight, "bias": layer.linear.bias})
+    x = random_state(graphs, 8)
+    ours = layer(x, Context(graphs, BARE, torch.float64))
+    torch.testing.assert_close(ours, theirs(x, message_edges(graphs)[0]))
+
+
+@pytest.mark.parametrize("turn", [lambda graphs: graphs, directed])
+def test_sage_layer_equals_pyg(turn: Any) -> None:
+    layer, graphs, _ = one_layer("sage")
+    graphs, theirs = turn(graphs), SAGEConv(8, 8).double()
+    neighbours, own = layer.linear.weight.chunk(2, dim=1)
+    theirs.load_state_dict({"lin_l.weight": neighbours, "lin_l.bias": layer.linear.bias, "lin_r.weight": own})
+    x = random_state(graphs, 8)
+    ours = layer(x, Context(graphs, BARE, torch.float64))
+    torch.testing.assert_close(ours, theirs(x, message_edges(graphs)[0]))
+
+
+@pytest.mark.parametrize("turn", [lambda graphs: graphs, directed])
+@pytest.mark.parametrize("heads", [1, 3])
+def test_gat_layer_equals_pyg(heads: int, turn: Any) -> None:
+    layer, graphs, _ = one_layer("gat", heads=heads)
+    graphs, theirs = turn(graphs), GATConv(8, 8, heads=heads, concat=False).double()
+    source, target = layer.score.weight.unsqueeze(1).unbind()
+    weights = {"att_src": source, "att_dst": target, "bias": layer.shift.bias, "lin.weight": layer.linear.weight}
+    theirs.load_state_dict(weights)
+    x = random_state(graphs, 8)
+    ours = layer(x, Context(graphs, BARE, torch.float64))
+    torch.testing.assert_close(ours, theirs(x, message_edges(graphs)[0]))
+
+
+@pytest.mark.parametrize("density", [0.02, 1.0])
+def test_attention_by_squares_equals_attention_by_rows(density: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = random_graphs([40, 1, 3, 9, 30], density=density)
+    encoder = small(kind="gat")
+    outputs = []
+    for most in (0, 10**9):
+        monkeypatch.setattr(attention, "_MOST_SLOTS", most)
+        nodes = encoder(graphs)
+        outputs.append([nodes, *torch.autograd.grad(nodes.sin().sum(), list(encoder.psi.parameters()))])
+    for ours, theirs in zip(*outputs, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_softmax_within_groups() -> None:
+    rows, scores = Rows(torch.tensor([0, 3, 3, 4])), torch.tensor([[1e4, 0.0], [1e4, 1.0], [-1e4, 2.0], [5.0, 5.0]])
+    expected = torch.cat([scores[:3].softmax(0), torch.ones(1, 2)])
+    torch.testing.assert_close(rows.softmax(scores), expected)
+
+
+@pytest.mark.parametrize("kind", ["gin", "gcn", "sage", "gat"])
+def test_layers_do_not_see_attributes_of_hidden_edges(kind: str) -> None:
+    encoder, graphs = small(kind=kind), random_graphs(SIZES)
+    hidden = torch.arange(graphs.num_edges) % 3 == 0
+    other = replace(
+        graphs,
+        edge_cat=torch.where(hidden.unsqueeze(1), (graphs.edge_cat + 1) % 4, graphs.edge_cat),
+        edge_dense=torch.where(hidden.unsqueeze(1), graphs.edge_dense + 1, graphs.edge_dense),
+    )
+    torch.testing.assert_close(encoder(encoder.context(graphs, hidden)), encoder(encoder.context(other, hidden)))
+    assert not torch.allclose(encoder(encoder.context(graphs, hidden)), encoder(graphs))
+    assert not torch.allclose(encoder(graphs), encoder(other))
+
+
+@pytest.mark.parametrize("kind", ["gin", "gcn", "sage", "gat"])
+def test_graphs_without_edges_and_complete_graphs_are_embedded(kind: str) -> None:
+    for density in (0.0, 1.0):
+        nodes = small(kind=kind, pooling="attention")(random_graphs([4, 1, 2], density=density))
+        assert torch.isfinite(nodes).all()
+
+
+def test_every_encoder_option_changes_the_embeddings() -> None:
+    graphs = replace(random_graphs(SIZES), stream_ptr=torch.tensor([0, 2, 5]))
+    changes: list[dict[str, Any]] = [{"kind": kind} for kind in ("gin", "gcn", "sage", "gat")]
+    changes += [{"jump": jump} for jump in ("sum", "max", "concat")] + [{"kind": "gat", "heads": 3}, {"layers": 2}]
+    changes += [{"pooling": "sum"}, {"pooling": "attention"}, {"omega": False}]
+    found = []
+    for change in changes:
+        encoder = small(**change)
+        found.append(encoder.pool(encoder(graphs), graphs))
+    for i, first in enumerate(found):
+        assert all(not torch.allclose(first, second) for second in found[:i])
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
@@ -116,17 +221,18 @@ def test_a_stream_of_a_single_node_is_its_own_mean() -> None:
     torch.testing.assert_close(sums[4:8], x[:6].var(0).detach())
 
 
-@pytest.mark.parametrize("norm", ["ghost", "batch", "graph", "layer"])
+@pytest.mark.parametrize("norm", ["ghost", "batch", "graph", "layer", "none"])
 def test_norms_differ_where_they_should(norm: str) -> None:
     graphs = replace(random_graphs(SIZES), stream_ptr=torch.tensor([0, 2, 5]))
-    outputs = {kind: small(norm=kind)(graphs) for kind in ("ghost", "batch", "graph", "layer")}
+    outputs = {kind: small(norm=kind)(graphs) for kind in ("ghost", "batch", "graph", "layer", "none")}
     assert all(not torch.allclose(outputs[norm], other) for kind, other in outputs.items() if kind != norm)
 
 
 @pytest.mark.parametrize("schema", [MOLECULE, BARE])
-@pytest.mark.parametrize("pooling", ["mean", "sum"])
-def test_a_graph_alone_equals_the_graph_in_a_batch(schema: Schema, pooling: str) -> None:
-    encoder, graphs = trained(small(schema, pooling=pooling)), random_graphs(SIZES, schema)
+@pytest.mark.parametrize("pooling", ["mean", "sum", "attention"])
+@pytest.mark.parametrize("kind", ["gin", "gcn", "sage", "gat"])
+def test_a_graph_alone_equals_the_graph_in_a_batch(schema: Schema, pooling: str, kind: str) -> None:
+    encoder, graphs = trained(small(schema, pooling=pooling, kind=kind)), random_graphs(SIZES, schema)
     nodes = encoder(graphs)
     pooled = encoder.pool(nodes, graphs)
     for g in range(graphs.num_graphs):
@@ -136,14 +242,16 @@ def test_a_graph_alone_equals_the_graph_in_a_batch(schema: Schema, pooling: str)
         torch.testing.assert_close(encoder.pool(mine, alone)[0], pooled[g])
 
 
-def test_permuted_nodes_give_permuted_embeddings() -> None:
-    encoder, graphs = trained(small()), random_graphs(SIZES)
+@pytest.mark.parametrize("kind", ["gin", "gcn", "sage", "gat"])
+def test_permuted_nodes_give_permuted_embeddings(kind: str) -> None:
+    encoder, graphs = trained(small(kind=kind)), random_graphs(SIZES)
     moved, new = permute_nodes(graphs)
     torch.testing.assert_close(encoder(moved)[new], encoder(graphs))
 
 
-def test_pyg_batches_give_the_same_embeddings() -> None:
-    encoder, graphs = trained(small()), random_graphs(SIZES)
+@pytest.mark.parametrize("kind", ["gin", "gcn", "sage", "gat"])
+def test_pyg_batches_give_the_same_embeddings(kind: str) -> None:
+    encoder, graphs = trained(small(kind=kind)), random_graphs(SIZES)
     torch.testing.assert_close(encoder(from_pyg(to_pyg(graphs), MOLECULE)), encoder(graphs))
 
 

@@ -21,9 +21,11 @@ class L2PConfig:
     levels: Literal["both", "node", "graph"] = "both"
     """Losses and adaptation of both levels, or the ablations with one of them only (Fig. 3a)."""
     adaptation: Literal["graph", "batch"] = "graph"
-    """graph = every graph adapts its own psi and omega (paper), batch = one set for a stream's graphs (released code)."""
-    support_edges: Literal["keep", "remove"] = "keep"
-    """Whether support edges stay in message passing while their links are predicted."""
+    """graph = every graph adapts its own psi and omega (paper), batch = one set for all graphs of a stream, on the mean of
+    their losses (in the manner of the released code)."""
+    messages: Literal["all", "no_support", "no_tasks"] = "all"
+    """Edges that messages pass along: all (paper and released code), all but the support edges, or neither support nor query
+    edges, so that no link is visible to the encoder that predicts it."""
     children: int = 1
     """k: child tasks per graph."""
     support: int = 10
@@ -106,8 +108,9 @@ class MaskingConfig:
     """AttrMasking (Hu et al., ICLR 2020, section 3.1.2), also the mask part of multitask."""
 
     target: Literal["auto", "node", "edge", "edge_multilabel"] = "auto"
-    """What is hidden and predicted: node features, an edge's class (of several active channels the first, as the published
-    code does), or every channel of an edge; auto = nodes where they have features, else edge_multilabel."""
+    """What is hidden and predicted: all features of nodes, one class of edges (their first categorical feature, or the first
+    active one of their channels, as in the published code), or all features of edges, each channel as a label of its own;
+    auto = nodes where they have features, else edge_multilabel."""
     rate: float = 0.15
     """Share of nodes or edges hidden, at least one in each graph that has any."""
 
@@ -137,6 +140,7 @@ class StructureConfig:
         bad = [name for name in self.properties if name not in ("degree", "clustering")]
         check(not bad, f"structure.properties: {bad[:1]} is none of degree, clustering")
         check(bool(self.properties), "structure.properties must name at least one property")
+        check(len(set(self.properties)) == len(self.properties), "structure.properties names a property twice")
 
 
 @dataclass(frozen=True)
@@ -146,4 +150,8 @@ class SupervisedConfig:
     labels: tuple[str, ...] = ()
     """Label columns to use; empty = all."""
     task: Literal["classification", "regression"] = "classification"
-    """classification = 0/1 labels, regression = numbers; unknown labels have no influence."""
+    """classification = 0/1 labels, regression = numbers, taken as they are; unknown labels have no influence."""
+
+    def __post_init__(self) -> None:
+        twice = [name for name in self.labels if self.labels.count(name) > 1]
+        check(not twice, f"supervised.labels names {twice[:1]} twice; name each label once")

@@ -46,7 +46,7 @@ class PretrainedEncoder(nn.Module):
         The data may lie on any device and is moved to the weights'. See :func:`distgnn.graph.pyg.from_pyg` for its layout.
         """
         batch = data if isinstance(data, GraphBatch) else from_pyg(data, self.schema)
-        batch = batch.to(self.encoder.omega.weight.device)
+        batch = batch.to(self.encoder.device)
         nodes = self.encoder(batch)
         return Embeddings(nodes, self.encoder.pool(nodes, batch))
 

@@ -4,11 +4,11 @@ One pass over a batch, for every graph G at once:
     psi'   = psi   - alpha * d/dpsi   sum_c L_node(psi; S_c)         s times   (Eq. 7, 10)
     omega' = omega - beta  * d/domega L_graph(omega; S)              t times   (Eq. 8, 11; node embeddings from psi)
     loss   = L_graph(omega'; Q) + 1/k sum_c L_node(psi'; Q_c)                  (Eq. 9, 12; node embeddings from psi')
+
+With adaptation=batch all graphs of a stream share one psi' and omega', stepped on the mean of their losses.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,91 +16,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distgnn.config import L2PConfig
-from distgnn.graph.batch import GraphBatch, row_graph
+from distgnn.graph.batch import GraphBatch
 from distgnn.graph.keyed import draw, key
+from distgnn.graph.subgraph import keep_edges
+from distgnn.learn.links import Links, Tasks
 from distgnn.learn.objective import Losses, Objective
-from distgnn.learn.tasks import ANCHOR, CHILD, NAME, NEGATIVE, POSITIVE, QUERY, TaskBuilder
+from distgnn.learn.streams import next_graph
+from distgnn.learn.tasks import TaskBuilder
 from distgnn.models.adapt import FastWeights
 from distgnn.models.context import Context
 from distgnn.models.encoder import Encoder
-from distgnn.models.rows import Rows
-from distgnn.models.sparse import SparseMap
 
 _SHIFT = 12
-
-
-@dataclass(frozen=True)
-class Links:
-    """Support or query edges of a batch, M rows.
-
-    ends: the map [3 M, N] that picks the rows of anchors u, then of positives v, then of negatives v' (any row where there is
-    none). has_negative: float [M]. child: int64 [M], the child task (numbered through the batch). graph: int64 [M], the
-    usable graph. endpoints: int64 [2, k], the distinct (child task, node) pairs of Eq. 8's set {h_u | (u, v) in S_c}.
-    """
-
-    ends: SparseMap
-    has_negative: Tensor
-    graph: Tensor
-    endpoints: Tensor
-
-    @classmethod
-    def of(cls, rows: Tensor, graph: Tensor, nodes: int) -> Links:
-        """rows: int64 [M, 4], batch-absolute u, v, v' (-1 = none) and the child task."""
-        anchor, positive, negative, child = rows.t()
-        ends = SparseMap.select(torch.cat([anchor, positive, negative.clamp(min=0)]), nodes)
-        pairs = torch.unique(torch.cat([child, child]) * nodes + torch.cat([anchor, positive]))
-        endpoints = torch.stack([pairs // nodes, pairs % nodes])
-        return cls(ends, (negative >= 0).to(torch.get_default_dtype()), graph, endpoints)
-
-    def scores(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        """(h_u . h_v, h_u . h_v'), each [M]."""
-        anchor, positive, negative = self.ends(nodes).chunk(3)
-        return (anchor * positive).sum(1), (anchor * negative).sum(1)
-
-    def node_loss(self, nodes: Tensor) -> Tensor:
-        """[M]: -ln sigma(h_u . h_v) - ln sigma(-h_u . h_v') of every edge (Eq. 7)."""
-        positive, negative = self.scores(nodes)
-        return F.softplus(-positive) + F.softplus(negative) * self.has_negative
-
-
-class Tasks:
-    """The parent tasks of a batch. Graphs without a task (fewer than two edges) are left out: U usable graphs, C child tasks.
-
-    usable: int64 [U], their place in the batch. children: int64 [U], child tasks of each. child_graph: int64 [C].
-    pooled: the rows omega sees, per usable graph its child tasks' (``child_row`` int64 [C]) and then its own
-    (``graph_row`` int64 [U]).
-    """
-
-    def __init__(self, batch: GraphBatch) -> None:
-        extra = batch.extras[NAME]
-        self.batch = batch
-        counts, owner, values = extra.ptr.diff(), row_graph(extra.ptr), extra.values.long()
-        self.usable = torch.nonzero(counts > 0).flatten()
-        graph = (torch.cumsum(counts > 0, 0) - 1)[owner]
-        none = torch.zeros_like(self.usable)
-        self.children = none.scatter_reduce(0, graph, values[:, CHILD] + 1, "amax")
-        self.child_graph = torch.repeat_interleave(self.children)
-        ends = (self.children + 1).cumsum(0)
-        self.pooled = Rows(torch.cat([ends.new_zeros(1), ends]))
-        self.graph_row = ends - 1
-        self.child_row = torch.arange(self.child_graph.numel(), device=ends.device) + self.child_graph
-        local = values[:, [ANCHOR, POSITIVE, NEGATIVE]]
-        absolute = torch.where(local < 0, -1, local + batch.node_ptr[owner].unsqueeze(1))
-        child = values[:, CHILD] + (self.children.cumsum(0) - self.children)[graph]
-        rows, is_query = torch.cat([absolute, child.unsqueeze(1)], dim=1), values[:, QUERY] == 1
-        self.support = Links.of(rows[~is_query], graph[~is_query], batch.num_nodes)
-        self.query = Links.of(rows[is_query], graph[is_query], batch.num_nodes)
-
-    def membership(self, links: Links) -> SparseMap:
-        """[C + U, N]: which nodes each pooled row reads: end nodes of a child task's edges, or the whole graph (Eq. 2, 8)."""
-        owner = row_graph(self.batch.node_ptr)
-        place = torch.full((self.batch.num_graphs,), -1, device=owner.device).index_copy(
-            0, self.usable, self.graph_row
-        )[owner]
-        nodes = torch.nonzero(place >= 0).flatten()
-        child, ends = links.endpoints
-        rows, columns = torch.cat([self.child_row[child], place[nodes]]), torch.cat([ends, nodes])
-        return SparseMap.from_pairs(rows, columns, (self.pooled.owner.numel(), self.batch.num_nodes))
 
 
 class L2P(Objective):
@@ -115,13 +42,14 @@ class L2P(Objective):
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:
         """Query loss after adaptation, summed over usable graphs, with gradients for theta = {psi, omega} (Eq. 12-13)."""
-        tasks, context = Tasks(batch), encoder.context(batch)
+        tasks = Tasks(batch)
         if not tasks.usable.numel():
-            zero = encoder.omega.weight.sum() * 0
-            return self._report(zero, tasks, torch.zeros((), device=zero.device), torch.zeros((), device=zero.device))
+            zero = torch.zeros((), device=encoder.device)
+            return self._report(zero, tasks, zero, zero)
+        context = encoder.context(self._visible(tasks))
         moved = self.moved_dimensions(encoder, tasks, seed, epoch)
         prior, adapted = self._adapt_nodes(encoder, context, tasks)
-        fast_omega = self._adapt_pooling(encoder, tasks, prior, moved[0])
+        fast_omega = self._adapt_pooling(encoder, context, tasks, prior, moved[0])
         total = self._query_loss(encoder, tasks, adapted, fast_omega, moved[1])
         with torch.no_grad():
             before = self._query_loss(encoder, tasks, prior, None, moved[1])
@@ -129,43 +57,77 @@ class L2P(Objective):
         right = (positive > 0).sum() + ((negative < 0) * has).sum()
         return self._report(total, tasks, before - total.detach(), right / (has.numel() + has.sum()))
 
+    def _visible(self, tasks: Tasks) -> GraphBatch:
+        """The batch with the edges that messages pass along."""
+        if self.config.messages == "all":
+            return tasks.batch
+        hidden = [tasks.support.pairs] + ([tasks.query.pairs] if self.config.messages == "no_tasks" else [])
+        ids = [
+            ends.amin(0) * tasks.batch.num_nodes + ends.amax(0) for ends in (tasks.batch.edges, torch.cat(hidden, 1))
+        ]
+        return keep_edges(tasks.batch, ~torch.isin(*ids))
+
     def _adapt_nodes(self, encoder: Encoder, context: Context, tasks: Tasks) -> tuple[Tensor, Tensor]:
         """(node embeddings under psi, under psi' after s steps on the support edges), each [N, width] (Eq. 10)."""
-        steps = self.config.node_steps
-        fast = FastWeights(context.nodes, self.config.node_lr, self.config.order) if steps else None
+        steps = self.config.node_steps if self.config.levels != "graph" else 0
+        fast = self._fast_weights(context, self.config.node_lr) if steps else None
         prior = nodes = encoder(context, fast)
         for _ in range(steps):
             if fast is not None:
-                fast.step(tasks.support.node_loss(nodes).sum())
+                share = self._share(tasks, nodes)[tasks.support.graph]
+                fast.step((tasks.support.node_loss(nodes) * share).sum())
             nodes = encoder(context, fast)
         return prior, nodes
 
-    def _adapt_pooling(self, encoder: Encoder, tasks: Tasks, nodes: Tensor, moved: Tensor | None) -> FastWeights | None:
+    def _adapt_pooling(
+        self, encoder: Encoder, context: Context, tasks: Tasks, nodes: Tensor, moved: Tensor | None
+    ) -> FastWeights | None:
         """omega' after t steps on the support sub-structures (Eq. 11)."""
-        if not self.config.graph_steps:
+        if not self.config.graph_steps or self.config.levels == "node":
             return None
-        fast = FastWeights(tasks.pooled, self.config.graph_lr, self.config.order)
-        pooled = encoder.readout(nodes, tasks.membership(tasks.support))
+        fast = self._fast_weights(context, self.config.graph_lr)
         for _ in range(self.config.graph_steps):
-            fast.step(self.graph_loss(encoder.omega(pooled, fast), tasks, moved))
+            pooled = self._pooled(encoder, tasks, tasks.support, nodes, fast)
+            fast.step(self.graph_loss(pooled, tasks, moved, self._share(tasks, nodes)))
         return fast
+
+    def _fast_weights(self, context: Context, lr: float) -> FastWeights:
+        nodes = context.nodes if self.config.adaptation == "graph" else context.streams
+        return FastWeights(nodes, lr, self.config.order)
+
+    def _share(self, tasks: Tasks, like: Tensor) -> Tensor:
+        """[U]: the weight of each usable graph's loss in the loss its weights step on."""
+        if self.config.adaptation == "graph":
+            return like.new_ones(tasks.usable.numel())
+        return 1 / tasks.stream_sizes[tasks.stream].to(like.dtype)
+
+    def _pooled(self, encoder: Encoder, tasks: Tasks, links: Links, nodes: Tensor, fast: FastWeights | None) -> Tensor:
+        """[C + U, width]: embeddings of the child tasks' sub-structures and of the graphs."""
+        rows = tasks.pooled if self.config.adaptation == "graph" else tasks.pooled_by_stream
+        return encoder.pooling(nodes, tasks.membership(links), fast, rows)
 
     def _query_loss(
         self, encoder: Encoder, tasks: Tasks, nodes: Tensor, fast: FastWeights | None, moved: Tensor | None
     ) -> Tensor:
-        """L_graph(omega'; Q) + 1/k sum_c L_node(psi'; Q_c), summed over graphs (Eq. 9)."""
-        share = 1 / tasks.children.to(nodes.dtype)
-        node_loss = (tasks.query.node_loss(nodes) * share[tasks.query.graph]).sum()
-        pooled = encoder.readout(nodes, tasks.membership(tasks.query))
-        return node_loss + self.graph_loss(encoder.omega(pooled, fast), tasks, moved)
+        """L_graph(omega'; Q) + 1/k sum_c L_node(psi'; Q_c), summed over graphs (Eq. 9); one of them where levels says so."""
+        total = nodes.new_zeros(())
+        if self.config.levels != "graph":
+            share = 1 / tasks.children.to(nodes.dtype)
+            total = total + (tasks.query.node_loss(nodes) * share[tasks.query.graph]).sum()
+        if self.config.levels != "node":
+            total = total + self.graph_loss(self._pooled(encoder, tasks, tasks.query, nodes, fast), tasks, moved)
+        return total
 
-    def graph_loss(self, out: Tensor, tasks: Tasks, moved: Tensor | None) -> Tensor:
-        """sum_c -log sigma(h_Sc . h_G) - log sigma(-h_Sc . h_G'), summed over graphs (Eq. 8)."""
+    def graph_loss(self, out: Tensor, tasks: Tasks, moved: Tensor | None, share: Tensor | None = None) -> Tensor:
+        """sum_c -log sigma(h_Sc . h_G) - log sigma(-h_Sc . h_G'), summed over graphs (Eq. 8) with weights share [U] (None = 1)."""
         part, whole = out.index_select(0, tasks.child_row), out.index_select(0, tasks.graph_row)
-        other = whole.index_select(0, self._next_graph(tasks)) if moved is None else whole.gather(1, moved)
+        other = (
+            whole.index_select(0, next_graph(tasks.usable, tasks.batch)) if moved is None else whole.gather(1, moved)
+        )
         positive = (part * whole.index_select(0, tasks.child_graph)).sum(1)
         negative = (part * other.index_select(0, tasks.child_graph)).sum(1)
-        return F.softplus(-positive).sum() + F.softplus(negative).sum()
+        each = F.softplus(-positive) + F.softplus(negative)
+        return each.sum() if share is None else (each * share[tasks.child_graph]).sum()
 
     def moved_dimensions(
         self, encoder: Encoder, tasks: Tasks, seed: int, epoch: int
@@ -177,17 +139,6 @@ class L2P(Objective):
         made = (shifted_dimensions(key(seed, _SHIFT, epoch, side), ids, encoder.width) for side in (0, 1))
         support, query = (torch.from_numpy(index).to(tasks.usable.device) for index in made)
         return support, query
-
-    def _next_graph(self, tasks: Tasks) -> Tensor:
-        """int64 [U]: the next usable graph of the same stream, cyclic (a stream's only graph meets itself)."""
-        count = tasks.usable.numel()
-        ptr = tasks.batch.stream_ptr
-        if ptr is None:
-            ptr = torch.tensor([0, tasks.batch.num_graphs], device=tasks.usable.device)
-        stream = torch.bucketize(tasks.usable, ptr[1:], right=True)
-        sizes = torch.bincount(stream, minlength=ptr.numel() - 1)
-        first = (sizes.cumsum(0) - sizes)[stream]
-        return first + (torch.arange(count, device=first.device) - first + 1) % sizes[stream]
 
     def _report(self, total: Tensor, tasks: Tasks, gain: Tensor, accuracy: Tensor) -> Losses:
         count = torch.tensor(float(tasks.usable.numel()), device=total.device)

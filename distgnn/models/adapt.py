@@ -37,12 +37,12 @@ Change = Callable[[Rows, Tensor, Tensor], Update]
 class FastWeights:
     """The adapted parameters theta' of every group of a batch (a graph, say), as updates to the shared ones.
 
-    nodes: which node belongs to which group; messages: the same of messages (see Context), where a layer has parameters
-    that act on them. lr: inner learning rate. order: 2 keeps the updates differentiable, 1 treats them as constants.
+    nodes: which node belongs to which group (layers that act on other rows derive their grouping from it). lr: inner
+    learning rate. order: 2 keeps the updates differentiable, 1 treats them as constants.
     """
 
-    def __init__(self, nodes: Rows, lr: float, order: int, messages: Rows | None = None) -> None:
-        self.nodes, self.messages, self.lr, self.order = nodes, messages, lr, order
+    def __init__(self, nodes: Rows, lr: float, order: int) -> None:
+        self.nodes, self.lr, self.order = nodes, lr, order
         self._updates: dict[Hashable, list[Update]] = defaultdict(list)
         self._tape: list[tuple[Hashable, Rows, Tensor, Tensor, Change]] = []
 

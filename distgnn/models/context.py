@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from distgnn.graph.batch import GraphBatch, message_edges
+from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema, sizes
+from distgnn.models.attention import Attention
+from distgnn.models.messages import Messages, looped_messages, plain_messages
 from distgnn.models.rows import Rows
 from distgnn.models.sparse import SparseMap
+
+Aggregation = Literal["sum", "mean", "gcn"]
+"""sum, mean: over incoming messages. gcn: D^-1/2 (A + I) D^-1/2 (Kipf and Welling, ICLR 2017, Eq. 2)."""
 
 
 class Context:
@@ -22,33 +29,65 @@ class Context:
         """hidden_edges: bool [E], edges whose attributes layers see as zeros (no category, number 0); None = no edge."""
         self.batch, self.schema, self.dtype, self.hidden_edges = batch, schema, dtype, hidden_edges
         self.nodes = Rows(batch.node_ptr)
+        self._maps: dict[Aggregation, SparseMap] = {}
+        self._sums: dict[Aggregation, Tensor] = {}
 
-    @cached_property
-    def neighbours(self) -> SparseMap:
-        """[N, N]: the sum over incoming messages."""
-        index, _ = message_edges(self.batch)
-        n = self.batch.num_nodes
-        return SparseMap.from_pairs(index[1], index[0], (n, n), symmetric=not self.batch.directed)
+    def neighbours(self, how: Aggregation) -> SparseMap:
+        """[N, N]: the aggregation of node rows."""
+        if how not in self._maps:
+            messages = self.looped if how == "gcn" else self.plain
+            n, symmetric = self.batch.num_nodes, not self.batch.directed and how != "mean"
+            weights = self._weights(how)
+            self._maps[how] = SparseMap.from_pairs(messages.target, messages.source, (n, n), symmetric, weights)
+        return self._maps[how]
 
-    @cached_property
-    def edge_sums(self) -> Tensor:
-        """[N, categories + dense + 1]: for each node the sum of its incoming messages' edge attributes and their number.
+    def edge_sums(self, how: Aggregation) -> Tensor:
+        """[N, attributes + 1]: the same aggregation of the messages' edge attributes and a 1 for each message along an edge.
 
-        Sum aggregation of W a + b over messages is W (sum a) + degree * b, so edges are visited once per batch, not per layer.
+        Aggregation of W a + b over messages is W (sum of a) + (sum of 1) b, so edges are visited once per batch, not per layer.
         """
-        batch, n = self.batch, self.batch.num_nodes
-        index, copies = message_edges(batch)
-        target, parts = index[1], []
+        if how not in self._sums:
+            messages = self.looped if how == "gcn" else self.plain
+            count, values = messages.edge.numel(), self._weights(how)
+            every = torch.arange(count, device=messages.edge.device)
+            into = SparseMap.from_pairs(messages.target, every, (self.batch.num_nodes, count), values=values)
+            self._sums[how] = into(self.attributes(messages))
+        return self._sums[how]
+
+    def attributes(self, messages: Messages) -> Tensor:
+        """[M, attributes + 1]: one-hot categories, numbers, and 1 on every message along an edge; zeros elsewhere."""
+        batch, parts = self.batch, []
         for column, size in zip(batch.edge_cat.t(), sizes(self.schema.edge, "categorical"), strict=True):
-            flat = target * size + column.long().repeat(copies)
-            parts.append(torch.bincount(flat, minlength=n * size).view(n, size).to(self.dtype))
-        if batch.edge_dense.shape[1]:
-            dense = batch.edge_dense.to(self.dtype).repeat(copies, 1)
-            parts.append(
-                torch.zeros(n, dense.shape[1], dtype=self.dtype, device=dense.device).index_add_(0, target, dense)
-            )
-        parts.append(torch.bincount(target, minlength=n).view(n, 1).to(self.dtype))
-        return torch.cat(parts, dim=1)
+            parts.append(F.one_hot(column.long(), size).to(self.dtype))
+        table = torch.cat([*parts, batch.edge_dense.to(self.dtype)], dim=1)
+        if self.hidden_edges is not None:
+            table = table * ~self.hidden_edges.unsqueeze(1)
+        table = F.pad(F.pad(table, (0, 1), value=1.0), (0, 0, 0, 1))  # the last row is that of edge -1
+        return table[messages.edge]
+
+    def _weights(self, how: Aggregation) -> Tensor | None:
+        if how == "sum":
+            return None
+        messages = self.looped if how == "gcn" else self.plain
+        degree = torch.bincount(messages.target, minlength=self.batch.num_nodes).to(self.dtype)
+        if how == "mean":
+            return 1 / degree[messages.target]
+        return torch.rsqrt(degree[messages.target] * degree[messages.source])
+
+    @cached_property
+    def plain(self) -> Messages:
+        """Messages along edges."""
+        return plain_messages(self.batch)
+
+    @cached_property
+    def looped(self) -> Messages:
+        """Messages along edges between different nodes, and one of every node to itself."""
+        return looped_messages(self.plain, self.batch.num_nodes)
+
+    @cached_property
+    def attention(self) -> Attention:
+        """Attention over looped messages."""
+        return Attention(self.looped, self.nodes, self.attributes(self.looped))
 
     @cached_property
     def streams(self) -> Rows:

@@ -11,11 +11,15 @@ from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema, sizes
 from distgnn.models.adapt import AdaptiveLinear, FastWeights
 from distgnn.models.context import Context
+from distgnn.models.gat import GATLayer
+from distgnn.models.gcn import GCNLayer
 from distgnn.models.gin import GINLayer
+from distgnn.models.pooling import Pooling
 from distgnn.models.rows import Rows
+from distgnn.models.sage import SAGELayer
 from distgnn.models.sparse import SparseMap
 
-LAYERS = {"gin": GINLayer}
+LAYERS = {"gin": GINLayer, "gcn": GCNLayer, "sage": SAGELayer, "gat": GATLayer}
 
 
 class InputEmbedding(nn.Module):
@@ -40,17 +44,52 @@ class InputEmbedding(nn.Module):
         return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 
 
+class MessagePassing(nn.Module):
+    """psi: the layers and how their outputs are put together (Xu et al., "jumping knowledge networks", ICML 2018)."""
+
+    def __init__(self, config: EncoderConfig, edge_width: int) -> None:
+        super().__init__()
+        layer, count = LAYERS[config.kind], config.layers
+        self.layers = nn.ModuleList(layer(config, edge_width, number == count - 1) for number in range(count))
+        self.jump, width = config.jump, config.width
+        self.project = AdaptiveLinear(count * width, width) if config.jump == "concat" else None
+
+    def forward(self, x: Tensor, context: Context, fast: FastWeights | None, dropout: float) -> Tensor:
+        """[N, width] -> [N, width]."""
+        outputs: list[Tensor] = []
+        for number, layer in enumerate(self.layers, start=1):
+            x = layer(x, context, fast)
+            if number < len(self.layers):
+                x = F.relu(x)
+            x = F.dropout(x, dropout, self.training)
+            outputs.append(x)
+        if self.project is not None:
+            return self.project(torch.cat(outputs, dim=1), fast)
+        if self.jump == "max":
+            return torch.stack(outputs).amax(0)
+        return torch.stack(outputs).sum(0) if self.jump == "sum" else x
+
+
 class Encoder(nn.Module):
-    """Node and graph embeddings of a GraphBatch. psi = the layers, omega = the pooling matrix; the input embedding never adapts."""
+    """Node and graph embeddings of a GraphBatch. psi and pooling can adapt per graph, the input embedding never does."""
 
     def __init__(self, schema: Schema, config: EncoderConfig) -> None:
         super().__init__()
         self.schema, self.config, self.width, self.dropout = schema, config, config.width, 0.0
         edge_width = sum(f.size for f in schema.edge) + 1 if schema.edge else 0
         self.embed = InputEmbedding(schema, config.width)
-        layer = LAYERS[config.kind]
-        self.layers = nn.ModuleList(layer(config.width, edge_width, config.norm) for _ in range(config.layers))
-        self.omega = AdaptiveLinear(config.width, config.width, bias=False)
+        self.psi = MessagePassing(config, edge_width)
+        self.pooling = Pooling(config)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its weights."""
+        return next(self.parameters()).dtype
 
     def set_dropout(self, probability: float) -> None:
         """Probability of dropping an activation after each layer in training mode (0 until set)."""
@@ -58,32 +97,26 @@ class Encoder(nn.Module):
 
     def context(self, batch: GraphBatch, hidden_edges: Tensor | None = None) -> Context:
         """What several forward passes over ``batch`` share; hidden_edges: bool [E], edges without their attributes."""
-        return Context(batch, self.schema, self.omega.weight.dtype, hidden_edges)
+        return Context(batch, self.schema, self.dtype, hidden_edges)
 
     def forward(
         self, batch: GraphBatch | Context, fast: FastWeights | None = None, inputs: Tensor | None = None
     ) -> Tensor:
-        """Node embeddings [N, width]; with ``fast``, each graph's nodes see that graph's adapted layers.
+        """Node embeddings [N, width]; with ``fast``, each graph's nodes see that graph's adapted psi.
 
         inputs: float [N, width] taken instead of ``self.embed(batch)``, such as one with hidden nodes replaced.
         """
         context = batch if isinstance(batch, Context) else self.context(batch)
         x = self.embed(context.batch) if inputs is None else inputs
-        for number, layer in enumerate(self.layers, start=1):
-            x = layer(x, context, fast)
-            if number < len(self.layers):
-                x = F.relu(x)
-            x = F.dropout(x, self.dropout, self.training)
-        return x
+        return self.psi(x, context, fast, self.dropout)
 
     def pool(self, nodes: Tensor, batch: GraphBatch) -> Tensor:
-        """Graph embeddings [G, width] from node embeddings [N, width] (L2P-GNN Eq. 2: Omega(omega; H))."""
-        return self.omega(self.readout(nodes, Rows(batch.node_ptr).membership))
+        """Graph embeddings [G, width] from node embeddings [N, width] (L2P-GNN Eq. 2)."""
+        return self.pooling(nodes, Rows(batch.node_ptr).membership)
 
     def readout(self, nodes: Tensor, members: SparseMap) -> Tensor:
-        """[groups, width]: mean or sum of each group's node rows, before omega; ``members`` is a map [groups, N]."""
-        total = members(nodes)
-        return total / members.row_counts.clamp(min=1).to(nodes.dtype) if self.config.pooling == "mean" else total
+        """[groups, width]: each group's node rows put together, before omega; ``members`` is a map [groups, N] of ones."""
+        return self.pooling.readout(nodes, members)
 
 
 def build_encoder(schema: Schema, config: EncoderConfig, seed: int) -> Encoder:

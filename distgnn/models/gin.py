@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distgnn.config import EncoderConfig
 from distgnn.models.adapt import AdaptiveLinear, FastWeights
 from distgnn.models.context import Context
-from distgnn.models.norm import Norm
+from distgnn.models.norm import Norm, bias_before
 
 
 class GINLayer(nn.Module):
@@ -17,17 +18,18 @@ class GINLayer(nn.Module):
     attributes out.
     """
 
-    def __init__(self, width: int, edge_width: int, norm: str) -> None:
+    def __init__(self, config: EncoderConfig, edge_width: int, last: bool) -> None:  # noqa: ARG002 - its norm is inside
         super().__init__()
+        width = config.width
         self.edge = AdaptiveLinear(edge_width, width, bias=False) if edge_width else None
-        self.lift = AdaptiveLinear(width, 2 * width)
-        self.norm = Norm(2 * width, norm)
+        self.lift = AdaptiveLinear(width, 2 * width, bias=bias_before(config.norm))
+        self.norm = Norm(2 * width, config.norm)
         self.project = AdaptiveLinear(2 * width, width)
 
     def forward(self, x: Tensor, context: Context, fast: FastWeights | None = None) -> Tensor:
         """[N, width] -> [N, width]."""
-        total = x + context.neighbours(x)
+        total = x + context.neighbours("sum")(x)
         if self.edge is not None:
-            total = total + self.edge(context.edge_sums, fast)
+            total = total + self.edge(context.edge_sums("sum"), fast)
         hidden = self.norm(self.lift(total, fast), context, fast)
         return self.project(F.relu(hidden), fast)

@@ -18,7 +18,7 @@ from distgnn.models.context import Context
 
 
 class Norm(nn.Module):
-    """kind: ghost | batch | graph | layer (see EncoderConfig.norm). The affine part can adapt per graph.
+    """kind: ghost | batch | graph | layer | none (see EncoderConfig.norm). The affine part can adapt per graph.
 
     Training: statistics of the rows at hand. Evaluation: ghost and batch use running statistics, the others the rows at hand.
     """
@@ -29,7 +29,7 @@ class Norm(nn.Module):
     def __init__(self, width: int, kind: str, momentum: float = 0.1, eps: float = 1e-5) -> None:
         super().__init__()
         self.kind, self.momentum, self.eps = kind, momentum, eps
-        self.scale = AdaptiveScale(width)
+        self.scale = AdaptiveScale(width) if kind != "none" else None
         self.tracks = kind in ("ghost", "batch")
         self.pending: Tensor | None = None
         if self.tracks:
@@ -38,7 +38,7 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor, context: Context, fast: FastWeights | None = None) -> Tensor:
         """[N, width] -> [N, width]."""
-        return self.scale(self._standardise(x, context), fast)
+        return x if self.scale is None else self.scale(self._standardise(x, context), fast)
 
     def _standardise(self, x: Tensor, context: Context) -> Tensor:
         if self.kind == "layer":
@@ -77,6 +77,11 @@ class Norm(nn.Module):
             mean, var = (sums[:-1] / sums[-1]).chunk(2)
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
             self.running_var.lerp_(var.to(self.running_var.dtype), self.momentum)
+
+
+def bias_before(kind: str) -> bool:
+    """Whether a bias added before such a norm has any effect (statistics over rows take it away again)."""
+    return kind in ("layer", "none")
 
 
 def _tracking(module: nn.Module) -> Iterator[Norm]:

@@ -48,6 +48,13 @@ class Rows:
         """[groups, d] -> [rows, d]: every row gets its group's value."""
         return self.membership.t(values)
 
+    def softmax(self, scores: Tensor) -> Tensor:
+        """[rows, d] -> same: positive, adding up to 1 within each group and column."""
+        owner, groups = self.owner.unsqueeze(1).expand_as(scores), self.ptr.numel() - 1
+        top = scores.new_full((groups, scores.shape[1]), -torch.inf).scatter_reduce(0, owner, scores.detach(), "amax")
+        raised = torch.exp(scores - top.gather(0, owner))
+        return raised / self.expand(self.sum(raised))
+
     @cached_property
     def padding(self) -> Padding:
         """The rows' padded view."""
@@ -81,6 +88,15 @@ class Padding:
         slots = _Pad.apply(x, self)
         parts = slots.split([b * size for b, size in self.shapes])  # pyright: ignore[reportAttributeAccessIssue]
         return [part.view(b, size, x.shape[1]) for part, (b, size) in zip(parts, self.shapes, strict=True)]
+
+    def pair_slots(self, i: Tensor, j: Tensor) -> Tensor:
+        """int64 [k]: place of the pair of rows (i, j) of one graph where each class holds squares [B, L, L], end to end."""
+        count, size = torch.tensor(self.shapes, device=i.device).t()
+        rows, first = self.inverse[i], (count * size).cumsum(0) - count * size
+        kind = torch.bucketize(rows, first, right=True) - 1
+        before = (count * size * size).cumsum(0) - count * size * size
+        column = (self.inverse[j] - first[kind]) % size[kind]
+        return before[kind] + (rows - first[kind]) * size[kind] + column
 
     def unpad(self, parts: list[Tensor]) -> Tensor:
         """The inverse of :meth:`pad`; what stands in padded slots is dropped."""

@@ -17,16 +17,24 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SparseMap:
-    """matrix: sparse CSR float32 [m, n] of ones; transpose: [n, m] (the same object where symmetric)."""
+    """matrix: sparse CSR float32 [m, n]; transpose: [n, m] (the same object where symmetric)."""
 
     matrix: Tensor
     transpose: Tensor
 
     @classmethod
-    def from_pairs(cls, rows: Tensor, columns: Tensor, shape: tuple[int, int], symmetric: bool = False) -> SparseMap:
-        """Ones at (rows, columns), int64 [k] each; repeated pairs add up."""
-        matrix = _csr(rows, columns, shape)
-        return cls(matrix, matrix if symmetric else _csr(columns, rows, (shape[1], shape[0])))
+    def from_pairs(
+        cls,
+        rows: Tensor,
+        columns: Tensor,
+        shape: tuple[int, int],
+        symmetric: bool = False,
+        values: Tensor | None = None,
+    ) -> SparseMap:
+        """``values`` (float32 [k], None = ones) at (rows, columns), int64 [k] each; repeated pairs add up."""
+        values = torch.ones(rows.numel(), device=rows.device) if values is None else values
+        matrix = _csr(rows, columns, shape, values)
+        return cls(matrix, matrix if symmetric else _csr(columns, rows, (shape[1], shape[0]), values))
 
     @classmethod
     def select(cls, index: Tensor, size: int) -> SparseMap:
@@ -48,14 +56,13 @@ class SparseMap:
         return _Product.apply(x, self)  # pyright: ignore[reportReturnType]
 
 
-def _csr(rows: Tensor, columns: Tensor, shape: tuple[int, int]) -> Tensor:
+def _csr(rows: Tensor, columns: Tensor, shape: tuple[int, int], values: Tensor) -> Tensor:
     order = torch.argsort(rows * shape[1] + columns)
     counts = torch.bincount(rows, minlength=shape[0])
     ptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    values = torch.ones(rows.numel(), device=rows.device)
     with warnings.catch_warnings():  # torch announces on first use that CSR is in beta
         warnings.filterwarnings("ignore", message=".*Sparse CSR.*")
-        return torch.sparse_csr_tensor(ptr, columns[order], values, shape, check_invariants=False)
+        return torch.sparse_csr_tensor(ptr, columns[order], values[order], shape, check_invariants=False)
 
 
 class _Product(torch.autograd.Function):

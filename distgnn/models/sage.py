@@ -1,0 +1,32 @@
+"""GraphSAGE (Hamilton et al., "Inductive representation learning on large graphs", NeurIPS 2017), mean aggregation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from distgnn.config import EncoderConfig
+from distgnn.models.adapt import AdaptiveLinear, FastWeights
+from distgnn.models.context import Context
+from distgnn.models.norm import Norm, bias_before
+
+
+class SAGELayer(nn.Module):
+    """h_i = norm(W [mean_j (x_j + W_e a_ij + b_e); x_i] + b); no norm in the last layer, rows are not scaled to length 1.
+
+    A node without neighbours has mean 0. edge_width: as for :class:`GINLayer`.
+    """
+
+    def __init__(self, config: EncoderConfig, edge_width: int, last: bool) -> None:
+        super().__init__()
+        width, norm = config.width, "none" if last else config.norm
+        self.edge = AdaptiveLinear(edge_width, width, bias=False) if edge_width else None
+        self.linear = AdaptiveLinear(2 * width, width, bias=bias_before(norm))
+        self.norm = Norm(width, norm)
+
+    def forward(self, x: Tensor, context: Context, fast: FastWeights | None = None) -> Tensor:
+        """[N, width] -> [N, width]."""
+        mean = context.neighbours("mean")(x)
+        if self.edge is not None:
+            mean = mean + self.edge(context.edge_sums("mean"), fast)
+        return self.norm(self.linear(torch.cat([mean, x], dim=1), fast), context, fast)
