@@ -38,6 +38,7 @@ from distgnn.report import grid as report
 from distgnn.report.grid import Grid
 from distgnn.report.table import TABLE
 from distgnn.transfer.finetune import CONTROL, Result
+from distgnn.transfer.labels import load_labelled
 from distgnn.transfer.results import RESULTS
 
 SHORT = {"--pretrain": "--pretrain.corpus", "--finetune": "--finetune.corpus", "--seeds": "--finetune.seeds"}
@@ -197,8 +198,8 @@ def finetune_encoder(config: GridConfig, encoder: str, names: list[str], folder:
 
 def run(config: GridConfig, output: Output) -> int:
     """The whole grid: runs, fine-tunings, table.md and results.json in the folder of the fine-tuning corpus."""
-    for corpus in (config.pretrain.corpus, config.finetune.corpus):
-        read_manifest(open_folder(corpus))
+    read_manifest(open_folder(config.pretrain.corpus))
+    load_labelled(config.finetune)  # a wrong split or label is told now, not after the pre-training
     objectives = tuple(objective for objective in config.objectives if objective != CONTROL)
     places = [(objective, encoder) for encoder in config.encoders for objective in objectives]
     cells = [config.cell(*place) for place in places]

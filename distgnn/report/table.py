@@ -112,15 +112,15 @@ def markdown(result: Result) -> str:
 
 
 def drawn(title: str, titles: list[str], body: list[list[str]]) -> str:
-    """A table in lines and boxes: as wide as the terminal, 160 columns where standard output is none."""
-    table = Table(title=title, title_justify="left")
+    """A title and a table in boxes: as wide as the terminal, 160 columns where standard output is none."""
+    table = Table()
     for name in titles:
         table.add_column(name)
     for row in body:
         table.add_row(*row)
     console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     with console.capture() as captured:
-        console.print(table)
+        console.print(title, table, sep="\n", markup=False, highlight=False)
     return captured.get().rstrip()
 
 
