@@ -9,16 +9,24 @@ import torch
 from distgnn.config import PretrainConfig
 from distgnn.graph.keyed import key
 from distgnn.graph.schema import Schema
+from distgnn.learn.attrmasking import AttrMasking
 from distgnn.learn.contextpred import ContextPred
 from distgnn.learn.edgepred import EdgePred
 from distgnn.learn.graphcl import GraphCL
 from distgnn.learn.infomax import Infomax
 from distgnn.learn.l2p import L2P
+from distgnn.learn.multitask import Multitask
 from distgnn.learn.objective import Objective
+from distgnn.learn.structure import Structure
+from distgnn.learn.supervised import Supervised
 
 _WEIGHTS = 31
 OBJECTIVES: dict[str, Callable[[PretrainConfig, Schema], Objective | None]] = {
     "l2p": lambda config, schema: L2P(config.l2p),  # noqa: ARG005
+    "attrmasking": lambda config, schema: AttrMasking(config.attrmasking, schema, config.encoder.width),
+    "multitask": lambda config, schema: Multitask(config.multitask, config.attrmasking, schema, config.encoder.width),
+    "structure": lambda config, schema: Structure(config.structure, config.encoder.width),  # noqa: ARG005
+    "supervised": lambda config, schema: Supervised(config.supervised, schema, config.encoder.width, config.corpus),
     "edgepred": lambda config, schema: EdgePred(),  # noqa: ARG005
     "infomax": lambda config, schema: Infomax(config.encoder.width),  # noqa: ARG005
     "contextpred": ContextPred,

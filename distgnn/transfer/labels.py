@@ -14,6 +14,7 @@ from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema
 from distgnn.graph.splits import Rows, make_split
+from distgnn.learn.labels import label_columns
 from distgnn.transfer.metrics import Floats, defined
 from distgnn.transfer.target import Target, detect_task, make_target
 
@@ -41,7 +42,7 @@ def load_labelled(config: FinetuneConfig) -> LabelledSet:
     """Read ``config.corpus`` whole, choose labels and split it; raises RequestError for whatever does not fit the request."""
     reader = CorpusReader(config.corpus, labels=True)
     schema, where = reader.manifest.schema, config.corpus
-    columns = _columns(schema.labels, config.labels, where)
+    columns = np.array(label_columns(schema.labels, config.labels, where), dtype=np.int64)
     graphs = reader.load()
     y = _labels_of(graphs, where)[:, columns]
     task = detect_task(y, config.task, where)
@@ -71,16 +72,6 @@ def _labels_of(graphs: GraphBatch, where: str) -> Floats:
     if graphs.y is None or bool(torch.isnan(graphs.y).all()):
         raise RequestError(f"{where}: no graph has a known label; build the corpus with labels")
     return graphs.y.numpy()
-
-
-def _columns(known: tuple[str, ...], asked: tuple[str, ...], where: str) -> Rows:
-    if not known:
-        raise RequestError(f"{where}: the corpus has no labels; build it with labels")
-    absent = [name for name in asked if name not in known]
-    if absent:
-        listed = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
-        raise RequestError(f"{where}: no label column {absent[0]!r}; it has {listed}")
-    return np.array([known.index(name) for name in asked or known], dtype=np.int64)
 
 
 def most_positives(train: Floats, count: int) -> Rows:

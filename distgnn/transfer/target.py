@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distgnn.errors import RequestError
+from distgnn.learn.labels import label_losses
 from distgnn.transfer.metrics import Floats, Task
 
 
@@ -26,15 +27,10 @@ class Target:
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Mean loss over known labels; outputs: [G, outputs], y: float [G, T], NaN = unknown (no influence, no gradient)."""
-        known = ~torch.isnan(y)
-        y = torch.where(known, y, 0.0)
         if self.task == "multiclass":
             return F.cross_entropy(outputs, y[:, 0].long())
-        if self.task == "classification":
-            each = F.binary_cross_entropy_with_logits(outputs, y, reduction="none")
-        else:
-            each = (outputs - (y - self.mean) / self.std).square()
-        return torch.where(known, each, 0.0).sum() / known.sum().clamp(min=1)
+        each, known = label_losses(self.task, outputs, (y - self.mean) / self.std)
+        return each.sum() / known.sum().clamp(min=1)
 
     def predictions(self, outputs: Tensor) -> Tensor:
         """float [G, T]: probabilities (classification), class numbers (multiclass) or values in the labels' units."""
