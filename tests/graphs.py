@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+import networkx as nx
 import numpy as np
 import torch
 
@@ -74,3 +75,11 @@ def permute_nodes(graphs: GraphBatch, seed: int = 0) -> tuple[GraphBatch, torch.
         center=None if graphs.center is None else new[graphs.center],
     )
     return moved, new
+
+
+def as_networkx(graph: GraphBatch) -> nx.Graph:
+    """A single graph without its features."""
+    plain = nx.Graph()
+    plain.add_nodes_from(range(graph.num_nodes))
+    plain.add_edges_from(graph.edges.t().tolist())
+    return plain

@@ -57,7 +57,8 @@ class ContextConfig:
 
     The default suits small graphs and ego-networks of a few hops: it is the published protein setting (whole graph, 1) with
     the context bounded to 4 hops, which changes nothing in ego-networks of 2 hops and keeps a context local in molecules. The
-    published molecule setting is 5, 4, 7; graphs of fewer than 5 hops have no context there and are skipped.
+    published molecule setting is 5, 4, 7: graphs of fewer than 5 hops have no context there and are skipped (about a fifth of
+    molecules with 24 atoms on average, every ego-network of 2 hops).
     """
 
     neighbourhood: int = 0
