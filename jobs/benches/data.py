@@ -1,0 +1,60 @@
+"""Corpora for the benches: real molecules and protein networks where DISTGNN_DATA has them, planted motifs otherwise."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from distgnn.config import ArraysConfig, MotifsConfig, PpiConfig
+from distgnn.corpus.plan import Plan
+from distgnn.corpus.reader import CorpusReader
+from distgnn.corpus.sources import SOURCES
+from distgnn.corpus.stream import Prepare, assemble, local_units
+from distgnn.corpus.writer import build_corpus
+from distgnn.graph.batch import GraphBatch
+
+
+def data_root() -> Path:
+    """Where the real data lies."""
+    return Path(os.environ.get("DISTGNN_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+
+
+@contextmanager
+def molecules(rows: int) -> Iterator[tuple[str, str]]:
+    """(case name, URI) of a corpus of ``rows`` real molecules, or of planted motifs where there is no data."""
+    arrays = sorted((data_root() / "molecules/arrays").glob("pretrain_*.npz"))
+    with tempfile.TemporaryDirectory() as folder:
+        if arrays:
+            config: Any = ArraysConfig(input=tuple(map(str, arrays)), out=folder, limit=rows)
+            kind, case = "arrays", "molecules"
+        else:
+            config, kind, case = MotifsConfig(out=folder, graphs=rows), "motifs", "motifs"
+        build_corpus(SOURCES[kind][1](config), folder)
+        yield case, folder
+
+
+@contextmanager
+def proteins() -> Iterator[tuple[str, str] | None]:
+    """(case name, URI) of a corpus of a fly's protein ego networks (8 k of them), or None where there is no data."""
+    network = data_root() / "ppi/biogrid/DMelanogaster-3.4.164.el.xz"
+    if not network.exists():
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        build_corpus(SOURCES["ppi"][1](PpiConfig(input=(str(network),), out=folder)), folder)
+        yield "proteins", folder
+
+
+def step_batches(uri: str, prepare: Prepare, count: int, streams: int = 4, per_stream: int = 16) -> list[GraphBatch]:
+    """The first ``count`` whole batches of training steps of a corpus, with the extras that ``prepare`` makes."""
+    reader = CorpusReader(uri)
+    plan = Plan(reader.manifest.graphs, reader.manifest.unit_rows, streams, per_stream)
+    units = local_units(reader, plan, prepare, plan.reads(0, plan.steps_per_epoch, 0, 1))
+    made = (batch for _, batch in assemble(plan, 0, plan.steps_per_epoch, 0, 1, units))
+    whole = (batch for batch in made if batch is not None and batch.num_graphs == streams * per_stream)
+    return list(islice(whole, count))

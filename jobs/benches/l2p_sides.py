@@ -1,0 +1,64 @@
+"""Other ways to take an L2P step: one adaptation for the batch, plain link prediction, an explicit loop over graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from distgnn.config import L2PConfig
+from distgnn.graph.batch import GraphBatch, slice_graphs
+from distgnn.learn.l2p import L2P
+from distgnn.learn.links import Tasks
+from distgnn.learn.tasks import NAME
+from distgnn.models.encoder import Encoder
+
+
+def link_step(encoder: Encoder, batch: GraphBatch) -> Tensor:
+    """Plain link prediction on the same query and support edges: one forward, node loss only."""
+    tasks, nodes = Tasks(batch), encoder(batch)
+    return tasks.support.node_loss(nodes).sum() + tasks.query.node_loss(nodes).sum()
+
+
+def batch_shared_step(encoder: Encoder, batch: GraphBatch, config: L2PConfig) -> Tensor:
+    """What the released L2P-GNN code does: one set of fast weights for the whole batch, mean inner loss, second order."""
+    return explicit_step(encoder, batch, config, torch.mean)
+
+
+def loop_losses(encoder: Encoder, graphs: Sequence[GraphBatch], config: L2PConfig) -> Iterator[Tensor]:
+    """The paper's per-graph adaptation as one writes it down: the loss of graph after graph, each with its own fast weights.
+
+    Taking each loss's gradient before the next is asked for keeps one graph's intermediate values in memory at a time.
+    """
+    return (explicit_step(encoder, graph, config, torch.sum) for graph in graphs)
+
+
+def graphs_with_tasks(batch: GraphBatch) -> list[GraphBatch]:
+    """The graphs that a loop visits, each as a batch of its own (made before the clock starts: a loader's work)."""
+    counts = batch.extras[NAME].ptr.diff().tolist()
+    return [slice_graphs(batch, i, i + 1) for i, count in enumerate(counts) if count]
+
+
+def explicit_step(encoder: Encoder, batch: GraphBatch, config: L2PConfig, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+    """Query loss after one explicit second-order step (s = t = 1) on psi and omega, shared by all graphs of ``batch``.
+
+    reduce: of the support links' losses. With torch.sum and a batch of one graph it is that graph's loss by the paper.
+    """
+    tasks, context = Tasks(batch), encoder.context(batch)
+    objective = L2P(config)
+    psi = {name: p for name, p in encoder.named_parameters() if name.startswith("psi.")}
+    moved = objective.moved_dimensions(encoder, tasks, 0, 0)
+    nodes = encoder(context)
+    loss = reduce(tasks.support.node_loss(nodes))
+    grads = torch.autograd.grad(loss, list(psi.values()), create_graph=True)
+    fast = {name: p - config.node_lr * g for (name, p), g in zip(psi.items(), grads, strict=True)}
+    omega = dict(encoder.named_parameters())["pooling.omega.weight"]
+    pooled = encoder.readout(nodes, tasks.membership(tasks.support))
+    graph_loss = objective.graph_loss(pooled @ omega.t(), tasks, moved[0])
+    fast_omega = omega - config.graph_lr * torch.autograd.grad(graph_loss, omega, create_graph=True)[0]
+    adapted = torch.func.functional_call(encoder, fast, (context,))
+    pooled = encoder.readout(adapted, tasks.membership(tasks.query))
+    share = 1 / tasks.children.to(adapted.dtype)
+    node_loss = (tasks.query.node_loss(adapted) * share[tasks.query.graph]).sum()
+    return node_loss + objective.graph_loss(pooled @ fast_omega.t(), tasks, moved[1])

@@ -1,0 +1,98 @@
+"""What the benches compare does the same work, at tiny sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from distgnn.config import EncoderConfig, L2PConfig, MotifsConfig
+from distgnn.corpus.sources import SOURCES
+from distgnn.corpus.writer import build_corpus
+from distgnn.graph.schema import Schema
+from distgnn.learn.l2p import L2P
+from distgnn.models.encoder import build_encoder
+from jobs.benches.dense import densify
+from jobs.benches.l2p_sides import graphs_with_tasks, loop_losses
+from jobs.benches.l2p_step import GROUPS, KINDS, Setting, compared, memory_lines, peak_of
+from jobs.benches.memory import apart, peak_mb
+from jobs.benches.throughput import count_work, throughput_lines
+from jobs.benches.vmap import vmap_step
+from tests.graphs import BARE, MOLECULE, random_graphs, with_tasks
+
+SIZES = [5, 1, 9, 2, 6, 14]  # the second graph has no edge and so no task
+TINY = EncoderConfig(layers=2, width=6)
+
+
+@pytest.fixture(scope="module")
+def motifs(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = str(tmp_path_factory.mktemp("motifs"))
+    build_corpus(
+        SOURCES["motifs"][1](MotifsConfig(out=folder, graphs=320, nodes=(4, 8))), folder, unit_rows=32, shard_rows=320
+    )
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("schema", [MOLECULE, BARE])
+@pytest.mark.parametrize("children", [1, 3])
+def test_loop_and_vmap_equal_the_per_graph_step(kind: str, schema: Schema, children: int) -> None:
+    config = L2PConfig(children=children, support=4, query=2, node_lr=0.02, graph_lr=0.1)
+    encoder = build_encoder(schema, EncoderConfig(kind=kind, layers=2, width=6, norm="layer"), 1).double()  # pyright: ignore[reportArgumentType]
+    batch = with_tasks(random_graphs(SIZES, schema), L2P(config).prepare)
+    ours = L2P(config).losses(encoder, batch, 0, 0).total
+    totals = (
+        sum(loop_losses(encoder, graphs_with_tasks(batch), config)),
+        vmap_step(encoder, densify(encoder, batch, config), config),
+    )
+    wanted = torch.autograd.grad(ours, list(encoder.parameters()), materialize_grads=True)
+    for total in totals:
+        torch.testing.assert_close(total, ours, rtol=1e-11, atol=1e-11)
+        found = torch.autograd.grad(total, list(encoder.parameters()), materialize_grads=True)
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-10)
+
+
+def lines_of(lines: Iterator[dict]) -> dict[tuple[str, str | None], dict]:
+    return {(line["metric"], line["baseline"]): line for line in lines}
+
+
+@pytest.mark.parametrize("norm", list(GROUPS))
+def test_l2p_step_lines(motifs: str, norm: str) -> None:
+    setting = Setting(motifs, EncoderConfig(layers=1, width=4, norm=norm), 1, "cpu")  # pyright: ignore[reportArgumentType]
+    lines = lines_of(compared(setting, "motifs", 1))
+    assert [baseline for _, baseline in lines] == [*GROUPS[norm][1:], None]
+    assert all(line["value"] > 0 and line["case"] == f"motifs, gin 1x4, {norm} norm" for line in lines.values())
+
+
+def test_memory_of_the_sides_is_taken_apart(motifs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("jobs.benches.l2p_step.apart", lambda _, __, side: asked.append(side) or float(len(asked)))
+    lines = list(memory_lines(Setting(motifs, TINY, 1, "cpu"), "motifs"))
+    assert [(line["baseline"], line["ratio"]) for line in lines] == [("batch_shared", 1 / 2), ("plain_link", 1 / 3)]
+    assert asked == ["per_graph", "batch_shared", "plain_link"]
+    monkeypatch.undo()
+    assert apart(peak_of, Setting(motifs, TINY, 1, "cpu"), "per_graph") >= 0
+
+
+def allocate(size: int) -> float:
+    return peak_mb(lambda: torch.ones(size).sum(), "cpu")
+
+
+def test_peak_memory_sees_what_was_freed_again() -> None:
+    assert 79 < apart(allocate, 20_000_000) < 90
+
+
+def test_work_is_counted() -> None:
+    a, b = torch.ones(3, 5), torch.ones(5, 7)
+    assert count_work(lambda: a @ b) == (2 * 3 * 5 * 7, 4 * (15 + 35 + 21))
+    assert count_work(lambda: a.t()) == (0, 0)
+    sparse = torch.eye(5).to_sparse_csr()
+    assert count_work(lambda: sparse @ b)[0] == 2 * 5 * 7
+
+
+def test_throughput_lines(motifs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.benches.throughput.ceilings", lambda _: (1e9, 1e9))
+    lines = list(throughput_lines(motifs, "motifs", TINY, "cpu", (16, 32)))
+    assert [line["unit"] for line in lines] == ["TFLOP/s", "GB/s", *["graphs/s", "%", "%"] * 2]
+    assert all(line["value"] > 0 for line in lines)
