@@ -158,11 +158,11 @@ def build(config: ContrastConfig, schema: Any = MOLECULE, **encoder: Any) -> tup
 def slow_view(graph: GraphBatch, number: int) -> tuple[GraphBatch, list[bool]]:
     """The view of a single graph by dictionaries and lists: (graph, which of its nodes hide their input)."""
     state = graph.extras[f"view{number}_nodes"].values.tolist()
-    moved: dict[int, list[int]] = {row[0]: row[1:] for row in graph.extras[f"view{number}_edges"].values.tolist()}
+    moved = {edge: (u, v) for edge, u, v in graph.extras[f"view{number}_edges"].values.tolist()}
     kept = [node for node, value in enumerate(state) if value != 2]
     ends, rows = [], []
     for edge, pair in enumerate(graph.edges.t().tolist()):
-        u, v = moved.get(edge, pair)
+        u, v = moved.get(edge, (pair[0], pair[1]))
         if u in kept and v in kept:
             ends.append((kept.index(u), kept.index(v)))
             rows.append(edge)

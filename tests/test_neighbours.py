@@ -57,15 +57,17 @@ def test_every_non_edge_is_as_likely_and_either_end_comes_first() -> None:
         edge_cat=torch.zeros(4, 0, dtype=torch.int32),
         edge_dense=torch.zeros(4, 0),
     )
-    non_edges, met = NonEdges(path), Counter[tuple[int, int]]()
+    non_edges, met, together = NonEdges(path), Counter[tuple[int, int]](), set[frozenset[frozenset[int]]]()
     for seed in range(1100):
         _, u, v = non_edges.draw(draw(seed, 0), np.array([3]))
         met.update(zip(u.tolist(), v.tolist(), strict=True))
+        together.add(frozenset(map(frozenset, zip(u.tolist(), v.tolist(), strict=True))))
     pairs = Counter({pair: sum(met[ends] for ends in met if set(ends) == pair) for pair in map(frozenset, met)})
     assert set(pairs) == absent_pairs(path, 0)
     assert len(met) == 2 * len(pairs)
     assert min(pairs.values()) > 250  # of 300, give or take 15
     assert max(pairs.values()) < 350
+    assert len(together) > 2 * len(pairs)  # more than the shift alone would give
 
 
 def test_pairs_of_a_large_graph_are_told_apart() -> None:

@@ -79,7 +79,8 @@ class Augmenter:
         if non_edges is not None:
             found = np.minimum(counts, non_edges.count)
             group, number = numbered(counts)
-            _, *ends[:, number < found[group]] = non_edges.draw(draw(keys, _PAIR), found)
+            _, u, v = non_edges.draw(draw(keys, _PAIR), found)
+            ends[:, number < found[group]] = u, v
         rows = np.stack([rank[edges], *ends], axis=1, dtype=np.int32, casting="same_kind")
         return Ragged(torch.from_numpy(rows), torch.from_numpy(np.concatenate([[0], np.cumsum(counts)])))
 
