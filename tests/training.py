@@ -19,12 +19,11 @@ import torch
 import torch.distributed as dist
 
 from distgnn.config import EncoderConfig, L2PConfig, PretrainConfig, TrainConfig
-from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.storage import open_folder
 from distgnn.corpus.stream import local_units
 from distgnn.engine.loop import Hooks, train
 from distgnn.engine.progress import read_history
-from distgnn.engine.run import Run, new_run
+from distgnn.engine.run import Run, new_run, open_corpus
 from distgnn.engine.world import World
 
 CPU = torch.device("cpu")
@@ -74,7 +73,7 @@ def ignore(_: object) -> None:
 def train_rank(world: World, folder: str, config: PretrainConfig, stop_after: int = 0) -> str:
     """One rank's part of the run in ``folder``."""
     run = Run(open_folder(folder), config)
-    return train(run, CorpusReader(config.corpus), world, Hooks(local_units, StopAfter(stop_after), ignore))
+    return train(run, open_corpus(config), world, Hooks(local_units, StopAfter(stop_after), ignore))
 
 
 def train_small(config: PretrainConfig, ranks: int = 1, stop_after: int = 0) -> Run:

@@ -7,12 +7,14 @@ from distgnn.config import PretrainConfig
 from distgnn.engine.checkpoint import resolve
 from distgnn.engine.pretrain import pretrain_here
 from distgnn.engine.run import Run, new_run, resumed_run, run_config
+from distgnn.engine.start import check_objective
 from distgnn.errors import RequestError
 from distgnn.options import Globals, parse
 
 
 def pretrain(config: PretrainConfig, output: Output) -> int:
-    """Start a new run."""
+    """Start a new run; what the corpus cannot serve is refused before there is a folder."""
+    check_objective(config)
     return _train(new_run(config), output)
 
 

@@ -137,7 +137,8 @@ class PretrainConfig:
     ] = "l2p"
     """Pre-training loss; none writes the untrained encoder (the control)."""
     init: str = ""
-    """Checkpoint (or run) whose encoder the training starts from, such as a self-supervised one before objective=supervised."""
+    """Checkpoint (or run) whose encoder the training starts from, such as a self-supervised one before objective=supervised;
+    read once, when the run is made."""
     workers: int = 1
     """Training processes. 1 trains in this process without Ray; more use Ray Train."""
     cpus_per_worker: float = 0.0

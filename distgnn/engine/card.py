@@ -45,6 +45,10 @@ def _features(features: tuple[Feature, ...]) -> str:
     return ", ".join(f"{f.name} ({f.kind}, {f.size})" for f in features) or "none"
 
 
+def _start(config: PretrainConfig) -> str:
+    return f", starting from the encoder of {config.init}" if config.init else ""
+
+
 def _card(state: TrainState, config: PretrainConfig, manifest: Manifest, epoch: int, metrics: dict[str, Any]) -> str:
     rows = [
         f"| {part} | {name} | {value:.4g} |"
@@ -60,7 +64,7 @@ def _card(state: TrainState, config: PretrainConfig, manifest: Manifest, epoch: 
             "",
             f"- encoder: {encoder.kind}, {encoder.layers} layers of width {encoder.width}, {encoder.norm} normalisation,"
             f" {encoder.pooling} pooling, {weights:,} weights",
-            f"- trained for {state.step} steps (epoch {epoch}) with seed {config.train.seed}",
+            f"- trained for {state.step} steps (epoch {epoch}) with seed {config.train.seed}{_start(config)}",
             f"- corpus: {manifest.graphs:,} graphs, digest {manifest.digest()[:16]}",
             f"- node features: {_features(schema.node)}",
             f"- edge features: {_features(schema.edge)}",

@@ -57,7 +57,7 @@ def train(run: Run, reader: CorpusReader, world: World, hooks: Hooks) -> Status:
     plan = make_plan(run.config, reader)
     total = planned_steps(run.config, plan)
     state = make_state(run.config, reader.manifest.schema, world.device)
-    metrics = restore_newest(run.folder, state, reader.manifest)
+    metrics = restore_newest(run, state, reader.manifest)
     desk = None
     if world.leads:
         recorder = Recorder(run.folder, run.name, total, state.step, run.config.train.log_seconds, hooks.show)

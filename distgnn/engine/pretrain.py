@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import local_units
 from distgnn.engine.display import Display
 from distgnn.engine.loop import Hooks, Status, train
 from distgnn.engine.progress import write_failure
-from distgnn.engine.run import Run
+from distgnn.engine.run import Run, open_corpus
 from distgnn.engine.world import World, choose_device
 from distgnn.errors import RequestError, WorkError
 
@@ -42,7 +41,7 @@ def pretrain_here(run: Run) -> Status:
         try:
             world = World.alone(choose_device(run.config.train.device))
             hooks = Hooks(local_units, stopping.is_set, display.show)
-            return train(run, CorpusReader(run.config.corpus), world, hooks)
+            return train(run, open_corpus(run.config), world, hooks)
         except (RequestError, WorkError) as error:
             write_failure(run.folder, run.name, error)
             raise

@@ -16,6 +16,7 @@ from distgnn.corpus.plan import Plan, UnitRead
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.storage import Folder, open_folder
 from distgnn.corpus.stream import Prepare
+from distgnn.engine.start import load_init, write_start
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 
@@ -71,21 +72,33 @@ def planned_steps(config: PretrainConfig, plan: Plan) -> int:
 
 
 def new_run(config: PretrainConfig) -> Run:
-    """Make the folder of a new run, with its config.
+    """Make the folder of a new run, with its config (and with its first checkpoint, where ``init`` says where to start from).
 
-    Raises RequestError where there is no corpus, the folder cannot be written, or a run of that name exists.
+    Raises RequestError where there is no corpus, ``init`` does not fit, the folder cannot be written, or a run of that name exists.
     """
-    read_manifest(open_folder(config.corpus))
+    manifest = read_manifest(open_folder(config.corpus))
+    init = load_init(config, manifest.schema)
     name = config.name or f"{config.objective}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     config = dataclasses.replace(
-        config, name=name, corpus=open_folder(config.corpus).uri, out=open_folder(config.out).uri
+        config,
+        name=name,
+        corpus=open_folder(config.corpus).uri,
+        out=open_folder(config.out).uri,
+        init=init.uri if init else "",
     )
     folder = open_folder(config.out).sub(name)
     if folder.size(CONFIG) is not None:
         raise RequestError(
             f"{folder.uri}: a run of that name exists; continue it with --resume {folder.uri} or choose another name"
         )
+    if init:
+        write_start(folder, config, manifest, init)
     return _saved(Run(folder, config))
+
+
+def open_corpus(config: PretrainConfig) -> CorpusReader:
+    """The corpus of a run; graphs come with labels only where the objective learns from them."""
+    return CorpusReader(config.corpus, labels=config.objective == "supervised")
 
 
 def run_config(uri: str) -> PretrainConfig:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distgnn.corpus.manifest import Manifest
-from distgnn.corpus.storage import Folder
 from distgnn.engine.card import checkpoint_files
 from distgnn.engine.checkpoint import CHECKSUMS, FOLDER, newest, parse, prune, publish, read_verified, seal, step_name
 from distgnn.engine.progress import Recorder
@@ -45,13 +44,16 @@ class Saver:
         self.last = time.monotonic()
 
 
-def restore_newest(run: Folder, state: TrainState, manifest: Manifest) -> dict[str, Any]:
+def restore_newest(run: Run, state: TrainState, manifest: Manifest) -> dict[str, Any]:
     """Continue ``state`` from a run's newest whole checkpoint, if it has one; returns that checkpoint's metrics.
 
-    Raises RequestError where the checkpoint comes from another corpus: its steps would mean other graphs.
+    Raises RequestError where the checkpoint comes from another corpus (its steps would mean other graphs), or there is none
+    though the run began with one.
     """
-    folder = newest(run)
+    folder = newest(run.folder)
     if folder is None:
+        if run.config.init:
+            raise RequestError(f"{run.folder.uri}: the checkpoint it started from is gone; start a new run")
         return {}
     checkpoint = parse(read_verified(folder)[0], folder.uri)
     if checkpoint.state.get("corpus") != manifest.digest():

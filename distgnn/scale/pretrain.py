@@ -18,13 +18,12 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchTrainer
 
 from distgnn.config import PretrainConfig, from_json, to_json
-from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.storage import Folder, open_folder
 from distgnn.engine.display import Display
 from distgnn.engine.loop import Hooks, Status, train
 from distgnn.engine.pretrain import stop_signals
 from distgnn.engine.progress import NAME, Snapshot, read_progress, write_failure
-from distgnn.engine.run import Run
+from distgnn.engine.run import Run, open_corpus
 from distgnn.engine.step import DivergedError
 from distgnn.engine.world import World
 from distgnn.errors import RequestError, WorkError
@@ -122,7 +121,7 @@ def train_worker(settings: dict[str, Any], world: World) -> None:
         return
     stop = _StopFile(run.folder) if world.leads else _never
     try:
-        train(run, CorpusReader(run.config.corpus), world, Hooks(ray_units, stop, _ignore))
+        train(run, open_corpus(run.config), world, Hooks(ray_units, stop, _ignore))
     except (RequestError, DivergedError) as error:
         note = {"kind": "request" if isinstance(error, RequestError) else "work", "error": str(error)}
         run.folder.write(_FAILED, json.dumps(note).encode())
