@@ -16,7 +16,7 @@ from distgnn.models.rows import Rows
 from distgnn.models.sparse import SparseMap
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Links:
     """Support or query edges of a batch, M rows.
 
@@ -65,6 +65,7 @@ class Tasks:
     def __init__(self, batch: GraphBatch) -> None:
         extra = batch.extras[NAME]
         self.batch = batch
+        self._members: dict[Links, SparseMap] = {}
         counts, owner, values = extra.ptr.diff(), row_graph(extra.ptr), extra.values.long()
         self.usable = torch.nonzero(counts > 0).flatten()
         graph = (torch.cumsum(counts > 0, 0) - 1)[owner]
@@ -84,6 +85,11 @@ class Tasks:
 
     def membership(self, links: Links) -> SparseMap:
         """[C + U, N]: which nodes each pooled row reads: end nodes of a child task's edges, or the whole graph (Eq. 2, 8)."""
+        if links not in self._members:
+            self._members[links] = self._membership(links)
+        return self._members[links]
+
+    def _membership(self, links: Links) -> SparseMap:
         owner = row_graph(self.batch.node_ptr)
         place = torch.full((self.batch.num_graphs,), -1, device=owner.device).index_copy(
             0, self.usable, self.graph_row
