@@ -20,6 +20,8 @@ import tyro
 from benches.corpus_build import bench_corpus_build
 from benches.l2p_step import bench_l2p_step
 from benches.measure import Options
+from benches.objectives import bench_objectives
+from benches.scaling import bench_scaling
 from benches.stream import bench_stream
 from benches.tasks import bench_tasks
 from rich.console import Console
@@ -31,6 +33,8 @@ BENCHES = {
     "tasks": bench_tasks,
     "stream": bench_stream,
     "l2p_step": bench_l2p_step,
+    "objectives": bench_objectives,
+    "scaling": bench_scaling,
 }
 
 

@@ -7,17 +7,29 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from distgnn.config import EncoderConfig, L2PConfig, MotifsConfig
+from distgnn.config import ContextConfig, EncoderConfig, L2PConfig, MaskingConfig, MotifsConfig
+from distgnn.corpus.manifest import read_manifest
 from distgnn.corpus.sources import SOURCES
+from distgnn.corpus.storage import open_folder
 from distgnn.corpus.writer import build_corpus
+from distgnn.graph.batch import slice_graphs
+from distgnn.graph.distances import hops
+from distgnn.graph.pyg import to_pyg
 from distgnn.graph.schema import Schema
+from distgnn.graph.subgraph import keep_nodes
+from distgnn.learn.contextpred import RootDistances
 from distgnn.learn.l2p import L2P
+from distgnn.learn.objectives import OBJECTIVES
 from distgnn.models.encoder import build_encoder
 from jobs.benches.dense import densify
 from jobs.benches.l2p_sides import graphs_with_tasks, loop_losses
 from jobs.benches.l2p_step import GROUPS, KINDS, Setting, compared, memory_lines, peak_of
+from jobs.benches.measure import Side
 from jobs.benches.memory import apart, peak_mb
+from jobs.benches.objectives import context_lines, masking_lines, step_lines
+from jobs.benches.scaling import axis_lines, made_graphs
 from jobs.benches.throughput import count_work, throughput_lines
+from jobs.benches.transforms import context_transform, masking_transform
 from jobs.benches.vmap import vmap_step
 from tests.graphs import BARE, MOLECULE, random_graphs, with_tasks
 
@@ -96,3 +108,44 @@ def test_throughput_lines(motifs: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = list(throughput_lines(motifs, "motifs", TINY, "cpu", (16, 32)))
     assert [line["unit"] for line in lines] == ["TFLOP/s", "GB/s", *["graphs/s", "%", "%"] * 2]
     assert all(line["value"] > 0 for line in lines)
+
+
+def test_objectives_lines(motifs: str) -> None:
+    lines = list(step_lines(motifs, "motifs", EncoderConfig(layers=1, width=4), "cpu", 1))
+    met = [line["case"].split(", ")[1] for line in lines]
+    assert {"l2p", "edgepred", "contextpred", "supervised"} <= set(met) <= set(OBJECTIVES) - {"none"}
+    assert all(line["value"] > 0 for line in lines)
+
+
+def test_preparation_lines(motifs: str) -> None:
+    (line,) = context_lines(motifs, "motifs", 1)
+    assert line["baseline"] == "networkx_per_graph"
+    assert not list(masking_lines(motifs, "motifs", 1)) or read_manifest(open_folder(motifs)).schema.node
+
+
+def test_the_published_transforms_do_what_ours_do() -> None:
+    graphs = random_graphs([9, 12, 7], density=0.2)
+    config, prepare = ContextConfig(inner=0, outer=2), RootDistances(2)
+    for g in range(3):
+        graph = slice_graphs(graphs, g, g + 1)
+        theirs = context_transform(to_pyg(graph)[0], config)
+        distance = hops(graph.edges.numpy(), theirs.root_index.numpy(), graph.num_nodes, prepare.radius)
+        ours = keep_nodes(graph, torch.from_numpy(distance > 0))
+        pairs = {tuple(sorted(pair)) for pair in theirs.context_index.t().tolist()}
+        assert pairs == {tuple(sorted(pair)) for pair in ours.edges.t().tolist()}
+        torch.testing.assert_close(theirs.x_context.int(), ours.node_cat)
+        assert len(theirs.edge_attr_context) == 2 * ours.num_edges
+    hidden = masking_transform(to_pyg(graphs)[1], MaskingConfig(rate=0.25))
+    assert hidden.masked_index.unique().numel() == 3
+    torch.testing.assert_close(hidden.masked_label, hidden.x[hidden.masked_index])
+
+
+def test_scaling_lines_and_made_graphs() -> None:
+    batch = made_graphs(3, 20)
+    assert batch.edge_ptr.diff().tolist() == [int((batch.edges[0] // 20 == g).sum()) for g in range(3)]
+    assert torch.equal(batch.edges[0] // 20, batch.edges[1] // 20)
+    assert bool((batch.edges[0] != batch.edges[1]).all())
+    assert torch.unique(batch.edges.sort(0).values, dim=1).shape[1] == batch.num_edges
+    sides = {n: Side("step", lambda n=n: 1.0 / n) for n in (1, 2, 3)}
+    lines = list(axis_lines("made", "s", sides, 1))
+    assert [(line["case"], line["baseline"]) for line in lines] == [("made, s=2", "s=1"), ("made, s=3", "s=1")]

@@ -52,7 +52,7 @@ def proteins() -> Iterator[tuple[str, str] | None]:
 
 def step_batches(uri: str, prepare: Prepare, count: int, streams: int = 4, per_stream: int = 16) -> list[GraphBatch]:
     """The first ``count`` whole batches of training steps of a corpus, with the extras that ``prepare`` makes."""
-    reader = CorpusReader(uri)
+    reader = CorpusReader(uri, labels=True)
     plan = Plan(reader.manifest.graphs, reader.manifest.unit_rows, streams, per_stream)
     units = local_units(reader, plan, prepare, plan.reads(0, plan.steps_per_epoch, 0, 1))
     made = (batch for _, batch in assemble(plan, 0, plan.steps_per_epoch, 0, 1, units))

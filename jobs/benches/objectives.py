@@ -1,0 +1,130 @@
+"""Bench objectives: a training step of every objective with every encoder, and how fast their extras are made on one core."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import cycle
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from distgnn.config import ContextConfig, EncoderConfig, MaskingConfig, PretrainConfig
+from distgnn.corpus.manifest import read_manifest
+from distgnn.corpus.reader import CorpusReader
+from distgnn.corpus.storage import open_folder
+from distgnn.errors import RequestError
+from distgnn.graph.batch import GraphBatch, slice_graphs
+from distgnn.graph.pyg import to_pyg
+from distgnn.graph.subgraph import keep_nodes
+from distgnn.learn.contextpred import NAME, RootDistances
+from distgnn.learn.masking import MaskBuilder, hidden_rows
+from distgnn.learn.objective import Objective
+from distgnn.learn.objectives import OBJECTIVES, build_objective
+from distgnn.models.encoder import build_encoder
+
+from .data import molecules, proteins, step_batches
+from .l2p_step import KINDS
+from .measure import Options, Side, finish, line, measure
+from .transforms import context_transform, masking_transform
+
+
+def bench_objectives(options: Options) -> Iterator[dict[str, Any]]:
+    """Steps of 64 graphs on the device; then preparation."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    base = EncoderConfig(layers=2, width=32) if options.quick else EncoderConfig()
+    runs = 3 if options.quick else 9
+    with molecules(2048) as (case, uri), proteins() as other:
+        for kind in KINDS:
+            yield from step_lines(uri, case, replace(base, kind=kind), options.device, runs)
+        torch.set_num_threads(1)  # as in the process that reads
+        yield from masking_lines(uri, case, runs)
+        for name, folder in [(case, uri), *([other] if other else [])]:
+            yield from context_lines(folder, name, runs)
+
+
+def step_lines(uri: str, name: str, encoder: EncoderConfig, device: str, runs: int) -> Iterator[dict[str, Any]]:
+    """Graphs per second of a forward and backward, for each objective that the corpus has what it takes for."""
+    schema = read_manifest(open_folder(uri)).schema
+    for kind in OBJECTIVES:
+        config = PretrainConfig(corpus=uri, objective=kind, encoder=encoder)  # pyright: ignore[reportArgumentType]
+        try:
+            objective = build_objective(config, schema)
+        except RequestError:  # such as supervised pre-training on a corpus without labels
+            continue
+        if objective is not None:
+            work = training_step(config, objective.to(device), device)
+            rates = [1 / s for s in measure([Side(kind, work)], runs)[kind]]
+            case = f"{name}, {kind}, {encoder.kind} {encoder.layers}x{encoder.width}"
+            yield line("objectives", case, "training step, batch 64", "graphs/s", rates)
+
+
+def training_step(config: PretrainConfig, objective: Objective, device: str) -> Callable[[], float]:
+    """A forward and backward over the next batch; returns its graphs."""
+    schema = read_manifest(open_folder(config.corpus)).schema
+    encoder = build_encoder(schema, config.encoder, 0).to(device)
+    batches = cycle([batch.to(device) for batch in step_batches(config.corpus, objective.prepare, 4)])
+
+    def work() -> float:
+        encoder.zero_grad()
+        objective.zero_grad()
+        batch = next(batches)
+        objective.losses(encoder, batch, 0, 0).total.backward()
+        finish(device)
+        return batch.num_graphs
+
+    return work
+
+
+def context_lines(uri: str, name: str, runs: int) -> Iterator[dict[str, Any]]:
+    """ContextPred's roots and context subgraphs: whole units against one networkx graph at a time."""
+    config = ContextConfig()
+    prepare = RootDistances(config.outer)
+
+    def ours(unit: GraphBatch, epoch: int) -> GraphBatch:
+        distance = prepare(unit, 0, epoch)[NAME].values
+        return keep_nodes(unit, (distance > config.inner) & (distance <= config.outer))
+
+    rates = preparation_rates(uri, ours, lambda graph: context_transform(graph, config), runs)
+    metric = "ContextPred's contexts, one core"
+    yield line("objectives", name, metric, "graphs/s", rates["ours"], ("networkx_per_graph", rates["theirs"]))
+
+
+def masking_lines(uri: str, name: str, runs: int) -> Iterator[dict[str, Any]]:
+    """AttrMasking's hidden nodes and their labels: whole units against one PyG graph at a time."""
+    config = MaskingConfig()
+    prepare = MaskBuilder("node", config.rate)
+
+    def ours(unit: GraphBatch, epoch: int) -> tuple[Tensor, Tensor]:
+        hidden = hidden_rows(replace(unit, extras=prepare(unit, 0, epoch)), "node")
+        return unit.node_cat[hidden], unit.node_dense[hidden]
+
+    if not read_manifest(open_folder(uri)).schema.node:
+        return
+    rates = preparation_rates(uri, ours, lambda graph: masking_transform(graph, config), runs)
+    metric = "AttrMasking's hidden nodes, one core"
+    yield line("objectives", name, metric, "graphs/s", rates["ours"], ("pyg_per_graph", rates["theirs"]))
+
+
+def preparation_rates(
+    uri: str, ours: Callable[[GraphBatch, int], object], theirs: Callable[[Data], Data], runs: int
+) -> dict[str, list[float]]:
+    """Graphs per second of both sides; reading and the making of Data lie outside the clock."""
+    reader, epochs = CorpusReader(uri), cycle(range(10**6))
+    units = [reader.unit(number) for number in range(min(reader.manifest.units, 4))]
+    data = [to_pyg(slice_graphs(units[0], i, i + 1))[0] for i in range(min(256, units[0].num_graphs))]
+
+    def whole_units() -> float:
+        epoch = next(epochs)
+        for unit in units:
+            ours(unit, epoch)
+        return sum(unit.num_graphs for unit in units)
+
+    def one_by_one() -> float:
+        return len([theirs(graph) for graph in data])  # pyright: ignore[reportArgumentType]
+
+    seconds = measure([Side("ours", whole_units), Side("theirs", one_by_one)], runs)
+    return {name: [1 / s for s in values] for name, values in seconds.items()}
