@@ -64,7 +64,8 @@ class FastWeights:
         second = self.order == 2
         deltas = torch.autograd.grad(loss, outputs, create_graph=second, retain_graph=True, materialize_grads=True)
         for (layer, rows, x, _, change), delta in zip(self._tape, deltas, strict=True):
-            self._updates[layer].append(change(rows, x if second else x.detach(), delta.to(x.dtype)))
+            delta = delta.to(x.dtype) if x.is_floating_point() else delta  # x may be indices into a table
+            self._updates[layer].append(change(rows, x if second else x.detach(), delta))
         self._tape = []
 
 

@@ -17,48 +17,35 @@ from distgnn.models.adapt import AdaptiveScale, FastWeights
 from distgnn.models.context import Context
 
 
-class Norm(nn.Module):
-    """kind: ghost | batch | graph | layer | none (see EncoderConfig.norm). The affine part can adapt per graph.
+class StreamStatistics(nn.Module):
+    """A norm's statistics of groups of rows, and running ones that only :func:`apply_statistics` moves.
 
-    Training: statistics of the rows at hand. Evaluation: ghost and batch use running statistics, the others the rows at hand.
+    running_mean, running_var: what these start from, or None to keep none. pending: sums over the groups of the first forward
+    since the last step, not yet in them.
     """
 
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, width: int, kind: str, momentum: float = 0.1, eps: float = 1e-5) -> None:
+    def __init__(self, running_mean: Tensor | None, running_var: Tensor | None, momentum: float, eps: float) -> None:
         super().__init__()
-        self.kind, self.momentum, self.eps = kind, momentum, eps
-        self.scale = AdaptiveScale(width) if kind != "none" else None
-        self.tracks = kind in ("ghost", "batch")
+        self.momentum, self.eps, self.tracks = momentum, eps, running_mean is not None
         self.pending: Tensor | None = None
-        if self.tracks:
-            self.register_buffer("running_mean", torch.zeros(width))
-            self.register_buffer("running_var", torch.ones(width))
+        self.register_buffer("running_mean", running_mean)
+        self.register_buffer("running_var", running_var)
 
-    def forward(self, x: Tensor, context: Context, fast: FastWeights | None = None) -> Tensor:
-        """[N, width] -> [N, width]."""
-        return x if self.scale is None else self.scale(self._standardise(x, context), fast)
+    def by_running(self, x: Tensor) -> Tensor:
+        """[rows, width] -> same, standardised by the running statistics."""
+        return (x - self.running_mean) * torch.rsqrt(self.running_var + self.eps)
 
-    def _standardise(self, x: Tensor, context: Context) -> Tensor:
-        if self.kind == "layer":
-            return F.layer_norm(x, x.shape[1:], eps=self.eps)
-        if self.kind == "graph":
-            centred = x - context.nodes.expand(context.nodes.mean(x))
-            var = context.nodes.mean(centred * centred)
-            return centred * context.nodes.expand(torch.rsqrt(var + self.eps))
-        if not self.training:
-            return (x - self.running_mean) * torch.rsqrt(self.running_var + self.eps)
-        return self._by_group(x, (context.streams if self.kind == "ghost" else context.whole).sizes)
-
-    def _by_group(self, x: Tensor, sizes: list[int]) -> Tensor:
+    def by_group(self, x: Tensor, sizes: list[int]) -> Tensor:
         """Batch norm of each group of rows (torch's fused one, which also has exact second derivatives)."""
         groups = [part for part in x.split(sizes) if part.shape[0]]
         sums = x.new_zeros(2, x.shape[1])
         parts = [self._batch_norm(part, *sums) for part in groups]
         if self.pending is None:
             self.pending = torch.cat([sums.flatten(), sums.new_full((1,), float(len(groups)))]).float()
-        return torch.cat(parts)
+        return torch.cat([x[:0], *parts])
 
     def _batch_norm(self, x: Tensor, mean_sum: Tensor, var_sum: Tensor) -> Tensor:
         if x.shape[0] == 1:  # nothing to divide by: a row alone is its own mean
@@ -79,13 +66,41 @@ class Norm(nn.Module):
             self.running_var.lerp_(var.to(self.running_var.dtype), self.momentum)
 
 
+class Norm(StreamStatistics):
+    """kind: ghost | batch | graph | layer | none (see EncoderConfig.norm). The affine part can adapt per graph.
+
+    Training: statistics of the rows at hand. Evaluation: ghost and batch use running statistics, the others the rows at hand.
+    """
+
+    def __init__(self, width: int, kind: str, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        running = (torch.zeros(width), torch.ones(width)) if kind in ("ghost", "batch") else (None, None)
+        super().__init__(*running, momentum, eps)
+        self.kind = kind
+        self.scale = AdaptiveScale(width) if kind != "none" else None
+
+    def forward(self, x: Tensor, context: Context, fast: FastWeights | None = None) -> Tensor:
+        """[N, width] -> [N, width]."""
+        return x if self.scale is None else self.scale(self._standardise(x, context), fast)
+
+    def _standardise(self, x: Tensor, context: Context) -> Tensor:
+        if self.kind == "layer":
+            return F.layer_norm(x, x.shape[1:], eps=self.eps)
+        if self.kind == "graph":
+            centred = x - context.nodes.expand(context.nodes.mean(x))
+            var = context.nodes.mean(centred * centred)
+            return centred * context.nodes.expand(torch.rsqrt(var + self.eps))
+        if not self.training:
+            return self.by_running(x)
+        return self.by_group(x, (context.streams if self.kind == "ghost" else context.whole).sizes)
+
+
 def bias_before(kind: str) -> bool:
     """Whether a bias added before such a norm has any effect (statistics over rows take it away again)."""
     return kind in ("layer", "none")
 
 
-def _tracking(module: nn.Module) -> Iterator[Norm]:
-    return (part for part in module.modules() if isinstance(part, Norm) and part.tracks)
+def _tracking(module: nn.Module) -> Iterator[StreamStatistics]:
+    return (part for part in module.modules() if isinstance(part, StreamStatistics) and part.tracks)
 
 
 def statistics(module: nn.Module) -> Tensor:
