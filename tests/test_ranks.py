@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +38,18 @@ def test_ranks_equal_one_process(whole: Run, corpus: str, tmp_path: Path, ranks:
     for name in mine:  # biases before a normalisation have no gradient but rounding errors, which Adam makes large
         if mine[name].dim() > 1 or name.endswith("running_var"):
             assert mine[name] == pytest.approx(theirs[name], abs=2e-3), name
+
+
+@pytest.mark.parametrize(
+    ("objective", "kind"),
+    [("infomax", "gcn"), ("contextpred", "sage"), ("graphcl", "gat"), ("multitask", "gin"), ("supervised", "gcn")],
+)
+def test_two_ranks_equal_one_for_other_objectives_and_encoders(
+    corpus: str, tmp_path: Path, objective: str, kind: Any
+) -> None:
+    configs = [small(corpus, tmp_path, name, objective=objective, max_steps=6) for name in ("one", "two")]
+    configs = [replace(config, encoder=replace(config.encoder, kind=kind)) for config in configs]
+    same_curve(*(train_small(config, ranks) for config, ranks in zip(configs, (1, 2), strict=True)))
 
 
 @pytest.mark.parametrize(("stop", "before", "after"), [(1, 1, 2), (5, 2, 1), (7, 3, 2), (11, 1, 1)])
