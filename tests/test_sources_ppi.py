@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from distgnn.config import PpiConfig
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.sources.ego import Hop, distinct, ego_networks, undirected, upward
-from distgnn.corpus.sources.ppi import PpiSource
+from distgnn.corpus.sources.ppi import PpiSource, degree_class
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import draw
 from tests.corpora import build, real
@@ -124,6 +124,29 @@ def test_hops_fan_out_and_seed(tmp_path: Path) -> None:
     assert len({tuple(value) for value in nodes.values()}) > 1
     again = load(tmp_path, input=(star,), fan_out=5, seed=1)[0]
     assert again.node_ptr.diff().tolist() == nodes[1]
+
+
+def test_degree_classes_double() -> None:
+    numbers = np.array([0, 1, 2, 3, 4, 7, 8, 1023, 1024, 10**6])
+    assert degree_class(numbers).tolist() == [0, 1, 2, 2, 3, 3, 4, 10, 11, 11]
+
+
+def test_degree_is_of_the_whole_network(tmp_path: Path) -> None:
+    """Protein 0 has 40 partners, leaf 01 one more; protein 99 has only itself."""
+    star = "".join(f"00 {leaf:02}\n" for leaf in range(1, 41))
+    path = network(tmp_path, star + "01 41\n99 99\n")
+    batch, reader = load(tmp_path, input=(path,), fan_out=5, degree=True)
+    (feature,) = reader.manifest.schema.node
+    assert (feature.name, feature.kind, feature.size) == ("degree", "categorical", 12)
+    assert reader.manifest.provenance["options"]["degree"] is True
+    sizes = batch.node_ptr.diff().tolist()
+    assert sizes[0] <= 7, "the star's 40 partners are not in its ego network"
+    assert batch.node_cat[batch.center].flatten().tolist() == [6, 2, *[1] * 40, 0]
+    assert batch.node_cat[: sizes[0]].flatten().tolist()[0] == 6
+    plain, reader = load(tmp_path, input=(path,), fan_out=5)
+    assert torch.equal(plain.edges, batch.edges)
+    assert plain.node_cat.shape[1] == 0
+    assert "degree" not in reader.manifest.provenance["options"], "corpora without it stay the same, byte for byte"
 
 
 STRING = "item_id_a\titem_id_b\tmode\taction\tis_directional\ta_is_acting\tscore\n" + "".join(

@@ -92,6 +92,9 @@ class PpiConfig(InputBuildConfig):
     """Key of the draw of neighbours."""
     actions: tuple[str, ...] = ()
     """Action types of a STRING table (its column 'mode') that become one 0/1 edge feature each."""
+    degree: bool = False
+    """Node feature: how many partners the protein has in the whole network, as a class that doubles (0, 1, 2-3, 4-7, ..., 1024
+    and more). A fan-out cap hides it from the ego network, so that masking has something to predict."""
     labels: str = ""
     """Label table: a .npz with terms and <prefix>_entrez, _indptr, _indices, or tab-separated text: group, node, term."""
     label_groups: tuple[str, ...] = ()

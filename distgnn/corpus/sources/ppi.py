@@ -22,6 +22,13 @@ from distgnn.graph.keyed import key
 from distgnn.graph.schema import Feature, Schema
 
 _CENTERS = 2048
+_DEGREE_CLASSES = 12
+_DEGREE = Feature(
+    "degree",
+    "categorical",
+    _DEGREE_CLASSES,
+    "partners in the whole network: class 0 none, class c from 2^(c-1) to 2^c - 1, the last class 1024 and more",
+)
 
 
 class PpiPart(NamedTuple):
@@ -90,11 +97,16 @@ def load_network(uri: str, actions: tuple[str, ...]) -> Network:
     return Network(names, undirected(src, dst, nodes), upward(src, dst, nodes), marks[keep])
 
 
+def degree_class(partners: Ints) -> Ints:
+    """How many binary digits the number of partners has (floor(log2) + 1, or 0 for none), at most 11; any shape."""
+    return np.minimum(np.frexp(partners)[1], _DEGREE_CLASSES - 1).astype(np.int64)
+
+
 class PpiSource:
     """Ego networks: nodes reached within ``hops`` of a protein along at most ``fan_out`` links of each, and all edges among
-    them. Nodes have no features (a constant input). The group is the species; graph_id = running number of the protein
-    (sorted by name within its species) over all networks, labelled or not. A protein absent from the label table has
-    unknown labels; one in it is negative for the terms it does not have.
+    them. Nodes have no features (a constant input) but ``degree`` where asked for. The group is the species; graph_id =
+    running number of the protein (sorted by name within its species) over all networks, labelled or not. A protein absent
+    from the label table has unknown labels; one in it is negative for the terms it does not have.
     """
 
     def __init__(self, config: PpiConfig) -> None:
@@ -116,6 +128,7 @@ class PpiSource:
         largest = max(len(found) for found in names.values())
         reach = sum(config.fan_out**hop for hop in range(config.hops + 1))
         self._schema = Schema(
+            node=(_DEGREE,) if config.degree else (),
             edge=(Feature("action", "dense", len(config.actions), ", ".join(config.actions)),)
             if config.actions
             else (),
@@ -134,7 +147,7 @@ class PpiSource:
 
     @property
     def schema(self) -> Schema:
-        """No node features, action types of edges where asked for, centre, species and the chosen terms."""
+        """Degree of nodes and action types of edges where asked for, centre, species and the chosen terms."""
         return self._schema
 
     def _centers(self, number: int) -> Ints:
@@ -165,6 +178,7 @@ class PpiSource:
             egos.node_ptr,
             egos.edge_ptr,
             np.stack([egos.src, egos.dst]),
+            node_cat=degree_class(np.diff(network.links.indptr))[egos.node, None] if config.degree else None,
             edge_dense=network.actions[egos.edge] if config.actions else None,
             center=egos.center,
             y=y,
@@ -175,6 +189,7 @@ class PpiSource:
         """Files, species and options."""
         config = self.config
         names = ("hops", "fan_out", "seed", "actions", "label_groups", "min_positives", "labelled_only")
+        names += ("degree",) if config.degree else ()
         options = {
             name: value if not isinstance(value := getattr(config, name), tuple) else list(value) for name in names
         }
