@@ -15,6 +15,7 @@ from distgnn.corpus.storage import open_folder
 from distgnn.engine.checkpoint import Checkpoint, load_checkpoint
 from distgnn.engine.pretrained import encoder_of
 from distgnn.engine.world import choose_device
+from distgnn.models.registry import import_modules
 from distgnn.report import table
 from distgnn.transfer.finetune import Result
 from distgnn.transfer.finetune import finetune as compare
@@ -25,6 +26,7 @@ from distgnn.transfer.results import summary, write_results
 
 def finetune(config: FinetuneConfig, output: Output) -> int:
     """Compare, print the table, and write results.json, table.md and (on request) predictions.parquet to ``config.out``."""
+    import_modules(config.imports)
     result = compare_methods(config, methods_of([load_checkpoint(uri) for uri in config.checkpoint]), JobProgress())
     output.emit(summary(result), f"{table.terminal(result)}\nwritten to {open_folder(config.out).uri}")
     return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from distgnn.commands.output import INTERRUPTED, Output, load_function
 from distgnn.config import PretrainConfig
 from distgnn.engine.checkpoint import resolve
@@ -9,11 +11,14 @@ from distgnn.engine.pretrain import pretrain_here
 from distgnn.engine.run import Run, new_run, resumed_run, run_config
 from distgnn.engine.start import check_objective
 from distgnn.errors import RequestError
+from distgnn.models.encoder import check_kind
+from distgnn.models.registry import import_modules
 from distgnn.options import Globals, parse
 
 
 def pretrain(config: PretrainConfig, output: Output) -> int:
     """Start a new run; what the corpus cannot serve is refused before there is a folder."""
+    _know_encoder(config)
     check_objective(config)
     return _train(new_run(config), output)
 
@@ -22,8 +27,15 @@ def resume(options: Globals, words: list[str], output: Output) -> int:
     """Continue the run of ``options.resume`` with the flags in ``words`` on top of its saved config."""
     if options.config:
         raise RequestError("--resume uses the run's own config; leave --config out")
-    config = parse(PretrainConfig, "distgnn pretrain", words, options, default=run_config(options.resume))
+    saved = replace(run_config(options.resume), imports=())  # a folder names no code to run; people do
+    config = parse(PretrainConfig, "distgnn pretrain", words, options, default=saved)
+    _know_encoder(config)
     return _train(resumed_run(options.resume, config), output)
+
+
+def _know_encoder(config: PretrainConfig) -> None:
+    import_modules(config.imports)
+    check_kind(config.encoder.kind)
 
 
 def _train(run: Run, output: Output) -> int:

@@ -18,6 +18,12 @@ def check(good: bool, message: str) -> None:
         raise RequestError(message)
 
 
+def check_imports(names: tuple[str, ...]) -> None:
+    """Raise RequestError unless ``names`` are dotted names of modules."""
+    bad = [name for name in names if not all(part.isidentifier() for part in name.split("."))]
+    check(not bad, f"imports: {bad[:1]} is not a dotted name of a Python module such as my_package.encoders")
+
+
 def to_json(config: Any) -> dict[str, Any]:
     """A config as plain JSON values; the inverse of :func:`from_json`."""
     return json.loads(json.dumps(dataclasses.asdict(config)))

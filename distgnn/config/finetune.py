@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from distgnn.config.base import check
+from distgnn.config.base import check, check_imports
 from distgnn.config.pretrain import EncoderConfig
 
 
@@ -70,6 +70,8 @@ class FinetuneConfig:
     """Feed the centre node's embedding to the head beside the graph's; auto = where the corpus has centres."""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     """Encoder of the control when no checkpoint is given; otherwise the checkpoint's own."""
+    imports: tuple[str, ...] = ()
+    """Python modules to import first, such as one that registers the encoder kind of a checkpoint."""
     workers: int = 1
     """Runs (a method with a seed) trained side by side; more than 1 uses Ray, on CPUs."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -78,6 +80,7 @@ class FinetuneConfig:
     """Write predictions.parquet beside the table."""
 
     def __post_init__(self) -> None:
+        check_imports(self.imports)
         for name in ("seeds", "epochs", "batch", "workers"):
             value = getattr(self, name)
             check(value >= 1, f"{name} must be at least 1, found {value}")

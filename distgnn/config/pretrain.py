@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from distgnn.config.base import check
+from distgnn.config.base import check, check_imports
 from distgnn.config.objectives import (
     ContextConfig,
     ContrastConfig,
@@ -21,8 +21,9 @@ from distgnn.config.objectives import (
 class EncoderConfig:
     """The graph encoder (psi) and its pooling (omega)."""
 
-    kind: Literal["gin", "gcn", "sage", "gat"] = "gin"
-    """Message passing layer."""
+    kind: str = "gin"
+    """gin, gcn, sage, gat, or a kind registered by distgnn.register_encoder (see imports); that one's module decides about
+    layers, norm, jump and heads itself."""
     layers: int = 5
     """How many message passing layers."""
     width: int = 300
@@ -139,6 +140,8 @@ class PretrainConfig:
     init: str = ""
     """Checkpoint (or run) whose encoder the training starts from, such as a self-supervised one before objective=supervised;
     read once, when the run is made."""
+    imports: tuple[str, ...] = ()
+    """Python modules to import first, such as one that registers an encoder kind."""
     workers: int = 1
     """Training processes. 1 trains in this process without Ray; more use Ray Train."""
     cpus_per_worker: float = 0.0
@@ -156,6 +159,7 @@ class PretrainConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
+        check_imports(self.imports)
         check(self.workers >= 1, f"workers must be at least 1, found {self.workers}")
         check(self.max_failures >= 0, f"max_failures must not be negative, found {self.max_failures}")
         check(self.cpus_per_worker >= 0, f"cpus_per_worker must not be negative, found {self.cpus_per_worker}")

@@ -22,6 +22,7 @@ from distgnn.graph.batch import GraphBatch
 
 CONFIG = "config.json"
 FREE = {
+    "imports",
     "workers",
     "cpus_per_worker",
     "max_failures",

@@ -14,7 +14,6 @@ from distgnn.engine.checkpoint import FOLDER, Checkpoint, load_checkpoint, publi
 from distgnn.engine.state import load_weights, make_state, strip
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
-from distgnn.learn.objectives import build_objective
 
 
 def load_init(config: PretrainConfig, schema: Schema) -> Checkpoint | None:
@@ -33,8 +32,9 @@ def load_init(config: PretrainConfig, schema: Schema) -> Checkpoint | None:
 
 
 def check_objective(config: PretrainConfig) -> None:
-    """Raise RequestError where the corpus is none or lacks what the objective needs (labels, features to hide)."""
-    build_objective(config, read_manifest(open_folder(config.corpus)).schema)
+    """Raise RequestError where the corpus is none or lacks what the objective needs (labels, features to hide), or where the
+    encoder cannot be trained so."""
+    make_state(config, read_manifest(open_folder(config.corpus)).schema, torch.device("cpu"))
 
 
 def write_start(run: Folder, config: PretrainConfig, manifest: Manifest, init: Checkpoint) -> None:

@@ -72,13 +72,23 @@ class TrainState:
 
 def make_state(config: PretrainConfig, schema: Schema, device: torch.device) -> TrainState:
     """A fresh state: the same bits for the same config and schema, wherever it is made."""
-    encoder = build_encoder(schema, config.encoder, config.train.seed).to(device)
+    encoder = build_encoder(schema, config.encoder, config.train.seed)
     objective = build_objective(config, schema)
+    if objective is not None:
+        encoder.psi.rehearse(adaptation_order(config))
+    encoder = encoder.to(device)
     if objective is not None:
         objective = objective.to(device)
     parameters = [parameter for _, parameter in _named_parameters(encoder, objective)]
     optimiser = torch.optim.Adam(parameters, lr=config.train.lr, weight_decay=config.train.weight_decay)
     return TrainState(encoder, objective, optimiser)
+
+
+def adaptation_order(config: PretrainConfig) -> int:
+    """Order of the derivatives through which a run adapts psi to each graph; 0 where it does not."""
+    l2p = config.l2p
+    adapts = config.objective == "l2p" and l2p.adaptation == "graph" and l2p.levels != "graph" and l2p.node_steps > 0
+    return l2p.order if adapts else 0
 
 
 def load_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> None:

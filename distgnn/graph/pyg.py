@@ -7,7 +7,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from distgnn.errors import RequestError
-from distgnn.graph.batch import GraphBatch, message_edges, slice_graphs
+from distgnn.graph.batch import GraphBatch, message_edges, row_graph, slice_graphs
 from distgnn.graph.schema import Feature, Schema, sizes
 
 
@@ -89,9 +89,26 @@ def to_pyg(batch: GraphBatch) -> Batch:
     return Batch.from_data_list(graphs)  # pyright: ignore[reportArgumentType]
 
 
+def joined_pyg(batch: GraphBatch, edge_index: Tensor, edge: Tensor, dtype: torch.dtype) -> Data:
+    """All graphs as one Data, without labels; ``batch`` and ``ptr`` say whose the nodes are, ``center_index`` is batch-absolute.
+
+    edge_index: int64 [2, M], the messages. edge: int64 [M], the stored edge of each. dtype: of numbers.
+    """
+    data = _data(batch, edge_index, edge)
+    data.batch, data.ptr = row_graph(batch.node_ptr), batch.node_ptr
+    return data.apply(lambda value: value.to(dtype) if value.is_floating_point() else value)
+
+
 def _one_to_pyg(graph: GraphBatch) -> Data:
-    both = (lambda rows: rows) if graph.directed else (lambda rows: torch.cat([rows, rows]))
-    edge_index, edge_cat, edge_dense = message_edges(graph)[0], both(graph.edge_cat), both(graph.edge_dense)
+    edge_index, copies = message_edges(graph)
+    data = _data(graph, edge_index, torch.arange(graph.num_edges, device=edge_index.device).repeat(copies))
+    if graph.y is not None:
+        data.y = graph.y
+    return data
+
+
+def _data(graph: GraphBatch, edge_index: Tensor, edge: Tensor) -> Data:
+    edge_cat, edge_dense = graph.edge_cat[edge], graph.edge_dense[edge]
     data = Data(edge_index=edge_index, num_nodes=graph.num_nodes, graph_id=graph.graph_id)
     if graph.node_cat.shape[1]:
         data.x = graph.node_cat.long()
@@ -103,6 +120,4 @@ def _one_to_pyg(graph: GraphBatch) -> Data:
         data["edge_attr_dense" if edge_cat.shape[1] else "edge_attr"] = edge_dense
     if graph.center is not None:
         data.center_index = graph.center
-    if graph.y is not None:
-        data.y = graph.y
     return data

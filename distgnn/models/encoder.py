@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distgnn.config import EncoderConfig
+from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema, sizes
 from distgnn.models.adapt import AdaptiveLinear, FastWeights
@@ -15,6 +16,7 @@ from distgnn.models.gat import GATLayer
 from distgnn.models.gcn import GCNLayer
 from distgnn.models.gin import GINLayer
 from distgnn.models.pooling import Pooling
+from distgnn.models.registry import REGISTERED, Psi
 from distgnn.models.rows import Rows
 from distgnn.models.sage import SAGELayer
 from distgnn.models.sparse import SparseMap
@@ -44,11 +46,12 @@ class InputEmbedding(nn.Module):
         return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 
 
-class MessagePassing(nn.Module):
-    """psi: the layers and how their outputs are put together (Xu et al., "jumping knowledge networks", ICML 2018)."""
+class MessagePassing(Psi):
+    """The layers and how their outputs are put together (Xu et al., "jumping knowledge networks", ICML 2018)."""
 
-    def __init__(self, config: EncoderConfig, edge_width: int) -> None:
+    def __init__(self, schema: Schema, config: EncoderConfig) -> None:
         super().__init__()
+        edge_width = sum(f.size for f in schema.edge) + 1 if schema.edge else 0
         layer, count = LAYERS[config.kind], config.layers
         self.layers = nn.ModuleList(layer(config, edge_width, number == count - 1) for number in range(count))
         self.jump, width = config.jump, config.width
@@ -76,9 +79,9 @@ class Encoder(nn.Module):
     def __init__(self, schema: Schema, config: EncoderConfig) -> None:
         super().__init__()
         self.schema, self.config, self.width, self.dropout = schema, config, config.width, 0.0
-        edge_width = sum(f.size for f in schema.edge) + 1 if schema.edge else 0
+        check_kind(config.kind)
         self.embed = InputEmbedding(schema, config.width)
-        self.psi = MessagePassing(config, edge_width)
+        self.psi = REGISTERED.get(config.kind, MessagePassing)(schema, config)
         self.pooling = Pooling(config)
 
     @property
@@ -107,6 +110,8 @@ class Encoder(nn.Module):
         inputs: float [N, width] taken instead of ``self.embed(batch)``, such as one with hidden nodes replaced.
         """
         context = batch if isinstance(batch, Context) else self.context(batch)
+        if inputs is not None and not self.psi.reads_input:
+            raise RequestError("encoder: the objective hides node features, but the module reads data; let it take x")
         x = self.embed(context.batch) if inputs is None else inputs
         return self.psi(x, context, fast, self.dropout)
 
@@ -117,6 +122,16 @@ class Encoder(nn.Module):
     def readout(self, nodes: Tensor, members: SparseMap) -> Tensor:
         """[groups, width]: each group's node rows put together, before omega; ``members`` is a map [groups, N] of ones."""
         return self.pooling.readout(nodes, members)
+
+
+def check_kind(kind: str) -> None:
+    """Raise RequestError unless ``kind`` is one of ours or registered."""
+    if kind not in LAYERS and kind not in REGISTERED:
+        known = ", ".join((*LAYERS, *REGISTERED))
+        raise RequestError(
+            f"encoder.kind={kind!r} is unknown (there are {known}); name the module that registers it with --imports,"
+            " or call distgnn.register_encoder first"
+        )
 
 
 def build_encoder(schema: Schema, config: EncoderConfig, seed: int) -> Encoder:

@@ -27,6 +27,7 @@ from distgnn.engine.run import Run, open_corpus
 from distgnn.engine.step import DivergedError
 from distgnn.engine.world import World
 from distgnn.errors import RequestError, WorkError
+from distgnn.models.registry import import_modules
 from distgnn.scale.pool import start_ray
 from distgnn.scale.preflight import Resources, preflight
 from distgnn.scale.stream import ray_units
@@ -121,6 +122,7 @@ def train_worker(settings: dict[str, Any], world: World) -> None:
         return
     stop = _StopFile(run.folder) if world.leads else _never
     try:
+        import_modules(run.config.imports)
         train(run, open_corpus(run.config), world, Hooks(ray_units, stop, _ignore))
     except (RequestError, DivergedError) as error:
         note = {"kind": "request" if isinstance(error, RequestError) else "work", "error": str(error)}

@@ -18,6 +18,7 @@ from distgnn.graph.schema import Schema
 from distgnn.models.encoder import Encoder, build_encoder
 from distgnn.models.heads import build_head, graph_features
 from distgnn.models.norm import apply_statistics, statistics
+from distgnn.models.registry import import_modules
 from distgnn.transfer.labels import LabelledSet
 from distgnn.transfer.metrics import HIGHER_IS_BETTER, METRIC_OF, Floats, Score, score
 
@@ -66,6 +67,7 @@ class RunJob:
 
     def __call__(self, job: tuple[int, int]) -> Outcome:
         """The outcome, a function of the arguments; global random state is left as it was."""
+        import_modules(self.config.imports)  # this may be another process
         seed, number = job
         method, start = self.methods[number], time.perf_counter()
         with torch.random.fork_rng(devices=[] if self.device == "cpu" else [self.device]):

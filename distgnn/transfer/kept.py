@@ -18,7 +18,7 @@ from distgnn.corpus.storage import Folder, open_folder
 from distgnn.transfer.fit import Method, Outcome
 from distgnn.transfer.metrics import Score
 
-_FREE = ("checkpoint", "out", "seeds", "encoder", "workers", "save_predictions")
+_FREE = ("checkpoint", "out", "imports", "seeds", "encoder", "workers", "save_predictions")
 """Fields that do not change what a job gives (a method's own encoder and weights are part of its key)."""
 
 
