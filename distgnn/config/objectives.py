@@ -121,7 +121,7 @@ class MaskingConfig:
 
 @dataclass(frozen=True)
 class MultitaskConfig:
-    """Masked features and links together (Hwang et al.; the overview's multi-task pre-training)."""
+    """Masked features (with attrmasking's options) and links (as edgepred), told from the same embeddings."""
 
     link_weight: float = 1.0
     """Weight of the link loss beside the masked-feature loss."""
