@@ -26,9 +26,13 @@ def _short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distgnn.engine.progress._ROWS_A_PART", 10)
 
 
+def peak() -> float:
+    return 12.5
+
+
 def record(folder: Folder, first: int, stop: int, seconds: float = 0.0) -> Recorder:
     """Steps first+1..stop with loss = step."""
-    recorder = Recorder(folder, "r", 1000, first, seconds, ignore)
+    recorder = Recorder(folder, "r", 1000, first, seconds, ignore, peak)
     for step in range(first + 1, stop + 1):
         result = StepResult({"loss": (2.0 * step, 2.0), "link_accuracy": (0.0, 0.0)}, 4, stop=False, applied=step != 3)
         recorder.add(step, result, 0.1, 0.0)
@@ -51,6 +55,7 @@ def test_rows_and_snapshot(tmp_path: Path) -> None:
     expected = {"run": "r", "status": "stopped", "step": 25, "total": 1000, "validation": {"loss": 7.0}}
     assert {key: snapshot[key] for key in expected} == expected
     assert snapshot["metrics"]["loss"] == 25
+    assert snapshot["metrics"]["peak_memory_mb"] == rows[-2]["peak_memory_mb"] == 12.5
     assert snapshot["seconds_left"] > 0
 
 
@@ -64,7 +69,7 @@ def test_steps_done_again_are_listed_once(tmp_path: Path, restart: int) -> None:
 
 def test_an_interval_is_a_mean_by_weight(tmp_path: Path) -> None:
     folder = open_folder(str(tmp_path))
-    recorder = Recorder(folder, "r", 10, 0, 3600.0, ignore)
+    recorder = Recorder(folder, "r", 10, 0, 3600.0, ignore, peak)
     for step, (value, weight) in enumerate([(1.0, 1.0), (30.0, 3.0)], start=1):
         recorder.add(step, StepResult({"loss": (value, weight)}, 4, stop=False, applied=True), 0.1, float(step))
     assert read_history(folder) == []

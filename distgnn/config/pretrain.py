@@ -59,7 +59,8 @@ class TrainConfig:
     streams: int = 4
     """V: virtual readers; the most ranks that can take part, and the groups of ghost normalisation."""
     graphs_per_stream: int = 16
-    """Graphs each stream adds to a step; streams x graphs_per_stream is the global batch."""
+    """Graphs each stream adds to a step; streams x graphs_per_stream is the global batch. 0 = find it when the run
+    starts (what fits the GPU, or what is fastest on the CPU; needs workers=1) and keep it for the run."""
     lr: float = 1e-3
     """gamma: learning rate of Adam."""
     weight_decay: float = 0.0
@@ -70,8 +71,9 @@ class TrainConfig:
     """Learning rate after warm-up."""
     clip_norm: float = 1.0
     """Largest norm of the outer gradient; 0 = no clipping."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 = mixed precision by autocast (GPU)."""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """tf32 = fp32 whose dense products keep 10 bits of the fraction (GPU; a CPU computes fp32), bf16 = dense products in
+    bfloat16, 7 bits; sparse sums, weights and Adam stay fp32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU when there is one."""
     validation_fraction: float = 0.02
@@ -88,10 +90,11 @@ class TrainConfig:
     """Seconds between progress lines and updates of progress.json."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "streams", "graphs_per_stream", "keep"):
+        for name in ("epochs", "streams", "keep"):
             value = getattr(self, name)
             check(value >= 1, f"train.{name} must be at least 1, found {value}")
         for name in (
+            "graphs_per_stream",
             "max_steps",
             "lr",
             "weight_decay",

@@ -16,7 +16,7 @@ _SHOWN = (("loss", "loss", "{:.4f}"), ("link_accuracy", "link acc", "{:.3f}"), (
 
 
 def describe(snapshot: Snapshot) -> str:
-    """One line: step, loss, the objective's metrics, speed, share of time spent waiting for data, time left."""
+    """One line: step, loss, the objective's metrics, speed, share of time spent waiting for data, memory, time left."""
     metrics, validation = snapshot["metrics"], snapshot["validation"]
     parts = [f"step {snapshot['step']}/{snapshot['total']}"]
     parts += [f"{label} {style.format(metrics[name])}" for name, label, style in _SHOWN if name in metrics]
@@ -25,6 +25,8 @@ def describe(snapshot: Snapshot) -> str:
     if "graphs_per_s" in metrics:
         parts.append(f"{metrics['graphs_per_s']:,.0f} graphs/s")
         parts.append(f"data wait {metrics['data_wait']:.0%}")
+    if "peak_memory_mb" in metrics:
+        parts.append(f"peak {metrics['peak_memory_mb']:,.0f} MB")
     if metrics.get("skipped_steps"):
         parts.append(f"{metrics['skipped_steps']:.0f} steps skipped")
     if snapshot["status"] != "running":

@@ -10,12 +10,15 @@ from typing import Literal
 from distgnn.corpus.plan import Plan
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import assemble, read_unit
+from distgnn.engine.memory import peak_memory_mb
+from distgnn.engine.precision import matrix_products
 from distgnn.engine.prefetch import Prefetch
 from distgnn.engine.progress import Recorder, Snapshot
 from distgnn.engine.run import Run, Units, make_plan, planned_steps
 from distgnn.engine.saver import Saver, restore_newest
 from distgnn.engine.state import TrainState, make_state
 from distgnn.engine.step import StepResult, check_agreement, learning_rate, outer_step
+from distgnn.engine.transfer import send
 from distgnn.engine.validate import validate
 from distgnn.engine.world import World
 from distgnn.graph.batch import GraphBatch
@@ -60,7 +63,8 @@ def train(run: Run, reader: CorpusReader, world: World, hooks: Hooks) -> Status:
     metrics = restore_newest(run, state, reader.manifest)
     desk = None
     if world.leads:
-        recorder = Recorder(run.folder, run.name, total, state.step, run.config.train.log_seconds, hooks.show)
+        peak = partial(peak_memory_mb, world.device)
+        recorder = Recorder(run.folder, run.name, total, state.step, run.config.train.log_seconds, hooks.show, peak)
         recorder.metrics, recorder.validation = metrics.get("train", {}), metrics.get("validation", {})
         desk = _Desk(recorder, Saver(run, reader.manifest, plan.steps_per_epoch))
     world.barrier()  # nobody may write or delete checkpoints before all have read the same one
@@ -88,11 +92,12 @@ class _Loop:
     def steps(self) -> Status:
         state, first = self.state, self.state.step
         state.encoder.train()
-        with Prefetch(self._batches(first)) as batches:
-            for step, batch in batches:
+        products = matrix_products(self.run.config.train, self.world.device)
+        with products, Prefetch(send(self._batches(first), self.world.device)) as batches:
+            for step, arriving in batches:
                 if (step - first) % _AGREEMENT_STEPS == 0:
                     check_agreement(state, self.world)
-                result = self._step(step, batch, batches.waited)
+                result = self._step(step, arriving and arriving.arrived(), batches.waited)
                 if result.stop:
                     return "stopped"
                 self._validate_if_due()
@@ -104,8 +109,7 @@ class _Loop:
         rank, size = self.world.rank, self.world.size
         reads = self.plan.reads(first, self.total, rank, size)
         units = self.hooks.units(self.reader, self.plan, self.objective.prepare, reads)
-        for step, batch in assemble(self.plan, first, self.total, rank, size, units):
-            yield step, batch if batch is None else batch.to(self.world.device)
+        return assemble(self.plan, first, self.total, rank, size, units)
 
     def _step(self, step: int, batch: GraphBatch | None, waited: float) -> StepResult:
         config = self.run.config.train

@@ -48,6 +48,7 @@ class Recorder:
     """Gathers steps into intervals of ``seconds`` and writes a row for each; ``show`` sees every snapshot that is written.
 
     folder: of the run. total: planned steps. first: the step the run starts or continues at.
+    peak_memory_mb: of this process so far.
     """
 
     folder: Folder
@@ -56,6 +57,7 @@ class Recorder:
     first: int
     seconds: float
     show: Callable[[Snapshot], None]
+    peak_memory_mb: Callable[[], float]
     started: float = field(default_factory=time.time)
     metrics: dict[str, float] = field(default_factory=dict)
     validation: dict[str, float] = field(default_factory=dict)
@@ -85,7 +87,7 @@ class Recorder:
             self.write(step, "running")
 
     def _close_interval(self, step: int) -> None:
-        self.metrics = self._interval.metrics()
+        self.metrics = {**self._interval.metrics(), "peak_memory_mb": self.peak_memory_mb()}
         self._add_row({"step": step, "time": round(time.time(), 3), **self.metrics})
         self._waited += self._interval.waited
         self._interval = _Interval()

@@ -16,6 +16,7 @@ from distgnn.corpus.plan import Plan, UnitRead
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.storage import Folder, open_folder
 from distgnn.corpus.stream import Prepare
+from distgnn.engine.probe import with_batch_size
 from distgnn.engine.start import load_init, write_start
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
@@ -75,7 +76,8 @@ def planned_steps(config: PretrainConfig, plan: Plan) -> int:
 def new_run(config: PretrainConfig) -> Run:
     """Make the folder of a new run, with its config (and with its first checkpoint, where ``init`` says where to start from).
 
-    Raises RequestError where there is no corpus, ``init`` does not fit, the folder cannot be written, or a run of that name exists.
+    Raises RequestError where there is no corpus, ``init`` does not fit, the folder cannot be written, a run of that name
+    exists, or train.graphs_per_stream is 0 and no size can be found.
     """
     manifest = read_manifest(open_folder(config.corpus))
     init = load_init(config, manifest.schema)
@@ -92,6 +94,7 @@ def new_run(config: PretrainConfig) -> Run:
         raise RequestError(
             f"{folder.uri}: a run of that name exists; continue it with --resume {folder.uri} or choose another name"
         )
+    config = with_batch_size(config, open_corpus(config))
     if init:
         write_start(folder, config, manifest, init)
     return _saved(Run(folder, config))

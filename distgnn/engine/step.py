@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from distgnn.config import TrainConfig
+from distgnn.engine.precision import autocast
 from distgnn.engine.state import TrainState
 from distgnn.engine.world import World
 from distgnn.errors import WorkError
@@ -39,6 +39,13 @@ class StepResult:
     applied: bool
 
 
+def objective_of(state: TrainState) -> Objective:
+    """What is trained; raises WorkError where there is nothing."""
+    if state.objective is None:
+        raise WorkError("there is no objective to train")
+    return state.objective
+
+
 def learning_rate(config: TrainConfig, step: int, total: int) -> float:
     """The rate of step ``step`` of ``total``: a linear rise over warmup_steps, then constant or a half cosine down to 0."""
     if step < config.warmup_steps:
@@ -47,11 +54,6 @@ def learning_rate(config: TrainConfig, step: int, total: int) -> float:
         return config.lr
     done = (step - config.warmup_steps) / max(total - config.warmup_steps, 1)
     return config.lr * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-
-
-def precision(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
-    """The context in which losses are computed."""
-    return torch.autocast(device.type, torch.bfloat16) if config.precision == "bf16" else nullcontext()
 
 
 def loss_sums(losses: Losses | None, names: tuple[str, ...], device: torch.device) -> Tensor:
@@ -74,7 +76,7 @@ def outer_step(
 
     Raises DivergedError after 20 steps in a row whose loss or gradient is not finite.
     """
-    objective = _required(state.objective)
+    objective = objective_of(state)
     parameters = [parameter for _, parameter in state.named_parameters()]
     local = _local_losses(state.encoder, objective, batch, config, world, epoch)
     shared = [
@@ -112,7 +114,7 @@ def _local_losses(
 ) -> Losses | None:
     if batch is None:
         return None
-    with precision(config, world.device):
+    with autocast(config, world.device):
         losses = objective.losses(encoder, batch, config.seed, epoch)
     if losses.total.requires_grad:
         losses.total.backward()
@@ -132,9 +134,3 @@ def _set_gradients(parameters: list[nn.Parameter], flat: Tensor) -> None:
     pieces = flat.split([parameter.numel() for parameter in parameters])
     for parameter, piece in zip(parameters, pieces, strict=True):
         parameter.grad = piece.view_as(parameter).to(parameter.dtype)
-
-
-def _required(objective: Objective | None) -> Objective:
-    if objective is None:
-        raise WorkError("there is no objective to train")
-    return objective

@@ -9,8 +9,9 @@ import torch
 
 from distgnn.config import TrainConfig
 from distgnn.corpus.plan import Plan, UnitRead
+from distgnn.engine.precision import autocast
 from distgnn.engine.state import TrainState
-from distgnn.engine.step import loss_sums, named_sums, precision
+from distgnn.engine.step import loss_sums, named_sums
 from distgnn.engine.world import World
 from distgnn.graph.batch import GraphBatch, slice_graphs
 from distgnn.learn.objective import Objective
@@ -33,7 +34,7 @@ def validate(
     total = loss_sums(None, objective.metric_names, world.device).double()
     for unit in held[world.rank :: world.size]:
         for batch in _batches(read(UnitRead(0, 0, int(unit))), plan):
-            with precision(config, world.device):
+            with autocast(config, world.device):
                 losses = objective.losses(state.encoder, batch.to(world.device), config.seed, 0)
             total += loss_sums(losses, objective.metric_names, world.device)
     statistics(state.encoder)  # reading forgets them: validation must not move the running statistics

@@ -5,6 +5,7 @@ Functions over it (slice, select, concat) are free functions; the type itself ho
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 
 import torch
@@ -68,16 +69,20 @@ class GraphBatch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> GraphBatch:
         """The same batch on another device."""
-        changes: dict[str, object] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, Tensor):
-                changes[item.name] = value.to(device, non_blocking=non_blocking)
-        extras = {
-            name: Ragged(r.values.to(device, non_blocking=non_blocking), r.ptr.to(device, non_blocking=non_blocking))
-            for name, r in self.extras.items()
-        }
-        return replace(self, extras=extras, **changes)
+        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+
+def map_tensors(batch: GraphBatch, change: Callable[[Tensor], Tensor]) -> GraphBatch:
+    """The batch with ``change`` applied to each of its tensors."""
+    present = {item.name: getattr(batch, item.name) for item in fields(batch)}
+    changes = {name: change(value) for name, value in present.items() if isinstance(value, Tensor)}
+    extras = {name: Ragged(change(r.values), change(r.ptr)) for name, r in batch.extras.items()}
+    return replace(batch, extras=extras, **changes)
+
+
+def pin(batch: GraphBatch) -> GraphBatch:
+    """The batch in page-locked memory, from which a GPU copies while it computes (needs a GPU)."""
+    return map_tensors(batch, Tensor.pin_memory)
 
 
 def row_graph(ptr: Tensor) -> Tensor:

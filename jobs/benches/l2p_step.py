@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import cycle
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from distgnn.corpus.manifest import read_manifest
 from distgnn.corpus.storage import open_folder
 from distgnn.graph.batch import GraphBatch, slice_graphs
 from distgnn.learn.l2p import L2P
-from distgnn.models.encoder import Encoder, build_encoder
+from distgnn.models.encoder import LAYERS, Encoder, build_encoder
 
 from .data import molecules, proteins, step_batches
 from .dense import densify
@@ -32,7 +32,7 @@ from .throughput import throughput_lines
 from .vmap import vmap_step
 
 CONFIG = L2PConfig()
-KINDS: tuple[Any, ...] = get_args(get_type_hints(EncoderConfig)["kind"])
+KINDS: tuple[Any, ...] = tuple(LAYERS)
 GROUPS: dict[Any, tuple[str, ...]] = {
     "ghost": ("per_graph", "batch_shared", "plain_link"),
     "layer": ("per_graph", "loop", "vmap"),

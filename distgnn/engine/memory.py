@@ -1,0 +1,17 @@
+"""How much memory a training process has needed so far."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+import torch
+
+_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak in MB (10^6 bytes): what torch allocated on a GPU, else the resident memory of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT / 1e6
