@@ -33,6 +33,8 @@ from distgnn.engine.checkpoint import load_checkpoint
 from distgnn.engine.progress import NAME, read_progress
 from distgnn.engine.run import CONFIG, new_run, resumed_run
 from distgnn.errors import RequestError, WorkError
+from distgnn.models.encoder import check_kind
+from distgnn.models.registry import import_modules
 from distgnn.options import parse, split_globals
 from distgnn.report import grid as report
 from distgnn.report.grid import Grid
@@ -44,7 +46,7 @@ from distgnn.transfer.results import RESULTS
 SHORT = {"--pretrain": "--pretrain.corpus", "--finetune": "--finetune.corpus", "--seeds": "--finetune.seeds"}
 OURS = {
     "pretrain": ("out", "name", "objective", "encoder.kind"),
-    "finetune": ("out", "checkpoint", "encoder", "workers"),
+    "finetune": ("out", "checkpoint", "encoder", "workers", "imports"),
 }
 """Fields the grid sets for each cell."""
 _POLL_SECONDS = 0.1
@@ -77,7 +79,10 @@ class GridConfig:
             given = getattr(self, group)
             usual = to_json(type(given)(corpus=given.corpus))
             taken = [name for name in names if _value(to_json(given), name) != _value(usual, name)]
-            check(not taken, f"{group}.{'/'.join(taken)}: set by the grid; use out, objectives, encoders and workers")
+            check(
+                not taken,
+                f"{group}.{'/'.join(taken)}: set by the grid; use out, objectives, encoders, workers and pretrain.imports",
+            )
         for objective, encoder in ((o, e) for o in self.objectives for e in self.encoders):
             from_json(PretrainConfig, to_json(self.cell(objective, encoder)), "pretrain")
 
@@ -112,6 +117,7 @@ class Child:
     def start(cls, cell: PretrainConfig, alone: bool) -> Child:
         """Go on with the run of ``cell``, with all threads where it runs ``alone``."""
         words = [sys.executable, "-m", "distgnn.cli", "pretrain", "--resume", run_folder(cell).uri]
+        words += ["--imports", *cell.imports]
         errors = tempfile.TemporaryFile()  # noqa: SIM115
         environment = os.environ | ({} if alone else {"OMP_NUM_THREADS": "1"})
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
@@ -192,12 +198,21 @@ def finetune_encoder(config: GridConfig, encoder: str, names: list[str], folder:
     methods = methods_of([load_checkpoint(run_folder(cell).uri) for cell in cells])
     named = [replace(method, name=objective) for method, objective in zip(methods, names, strict=True)]
     architecture = config.cell(CONTROL, encoder).encoder
-    settings = replace(config.finetune, out=folder.sub(encoder).uri, encoder=architecture, workers=config.workers)
+    settings = replace(
+        config.finetune,
+        out=folder.sub(encoder).uri,
+        encoder=architecture,
+        workers=config.workers,
+        imports=config.pretrain.imports,
+    )
     return compare_methods(settings, named, JobProgress(f"fine-tuned {encoder} ", later))
 
 
 def run(config: GridConfig, output: Output) -> int:
     """The whole grid: runs, fine-tunings, table.md and results.json in the folder of the fine-tuning corpus."""
+    import_modules(config.pretrain.imports)
+    for encoder in config.encoders:
+        check_kind(encoder)
     read_manifest(open_folder(config.pretrain.corpus))
     load_labelled(config.finetune)  # a wrong split or label is told now, not after the pre-training
     objectives = tuple(objective for objective in config.objectives if objective != CONTROL)

@@ -146,6 +146,7 @@ def test_each_part_has_a_table() -> None:
         (("--finetune.workers", "2"), "finetune.workers: set by the grid"),
         (("--encoders", "gin", "gin"), "encoders must name each of them once"),
         (("--objectives", "magic"), "pretrain.objective: must be one of .* found 'magic'"),
+        (("--encoders", "gin", "transformer"), "encoder.kind='transformer' is unknown"),
         (("--workers", "0"), "workers must be at least 1"),
         (("--finetune.labels", "taste"), "no label column 'taste'"),
     ],
