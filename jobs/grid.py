@@ -45,7 +45,7 @@ from distgnn.transfer.results import RESULTS
 
 SHORT = {"--pretrain": "--pretrain.corpus", "--finetune": "--finetune.corpus", "--seeds": "--finetune.seeds"}
 OURS = {
-    "pretrain": ("out", "name", "objective", "encoder.kind"),
+    "pretrain": ("out", "name", "objective", "init", "encoder.kind"),
     "finetune": ("out", "checkpoint", "encoder", "workers", "imports"),
 }
 """Fields the grid sets for each cell."""

@@ -49,7 +49,7 @@ WRONG = {
     "pretrain --corpus x --train.lr fast": "--train.lr",
     "pretrain --corpus x --train.epochs 0": "train.epochs must be at least 1, found 0",
     "pretrain --corpus x --workers 9": "raise train.streams",
-    "pretrain --corpus x --objective magic": "Expected one of ('l2p', 'none')",
+    "pretrain --corpus x --objective magic": "Expected one of ('l2p', 'edgepred', 'infomax', 'contextpred'",
     "pretrain --corpus x --set train.speed=1": "there is no field 'speed'; TrainConfig has epochs",
     "pretrain --corpus x --set train=1": "is a group of fields",
     "pretrain --corpus x --set train.lr": "dotted.key=value",

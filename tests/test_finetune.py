@@ -78,8 +78,8 @@ def test_signal_is_found_noise_is_not(binary: str) -> None:
 
 @pytest.mark.parametrize(("kind", "least"), [("classes", 0.75), ("values", None)])
 def test_other_tasks_learn(tmp_path: Path, kind: str, least: float | None) -> None:
-    result = finetune(config(corpus(tmp_path, kind), epochs=25), [])
-    value = result.outcomes[0].scores["test"].value
+    result = finetune(config(corpus(tmp_path, kind), epochs=25, seeds=3), [])  # a test part of 14 graphs is noisy
+    value = float(np.mean([outcome.scores["test"].value for outcome in result.outcomes]))
     if least is None:
         spread = np.nanstd(result.data.labels("test"), axis=0).mean()
         assert result.metric == "rmse"

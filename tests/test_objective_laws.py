@@ -14,6 +14,7 @@ from distgnn.graph.batch import GraphBatch, Ragged, select_graphs, slice_graphs
 from distgnn.learn.objective import Objective
 from distgnn.learn.objectives import build_objective
 from distgnn.models.encoder import Encoder, build_encoder
+from distgnn.models.norm import statistics
 from distgnn.scale.payload import decode, encode
 from tests.graphs import MOLECULE, permute_nodes, random_graphs, with_tasks
 from tests.training import losses, small, train_small
@@ -112,6 +113,14 @@ def test_graphs_without_edges(name: str) -> None:
     if found.total.requires_grad:
         found.total.backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in [*encoder.parameters(), *objective.parameters()])
+
+
+@pytest.mark.parametrize("name", ["l2p", *NAMES])
+def test_running_statistics_count_graphs_that_give_no_loss(name: str) -> None:
+    """Or they would differ between worlds where a rank has only such graphs."""
+    encoder, objective = build(name)
+    objective.losses(encoder, with_tasks(random_graphs([1, 1, 4], density=0.0), objective.prepare), 3, 0)
+    assert statistics(encoder).abs().sum() > 0
 
 
 @pytest.mark.parametrize("name", NAMES)

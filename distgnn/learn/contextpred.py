@@ -89,10 +89,11 @@ class ContextPred(Objective):
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
         """The loss summed over graphs with anchors."""
         parts = _Parts(batch, self.config)
+        asked = self._asked(encoder, batch, parts)
         if not parts.usable.numel():
-            zero = torch.zeros((), device=batch.node_ptr.device)
+            zero = asked.detach().sum()  # of nothing, but the encoder ran: its running statistics count
             return self._report(zero, zero, zero, parts, batch)
-        asked, context = self._asked(encoder, batch, parts), self._contexts(batch, parts)
+        context = self._contexts(batch, parts)
         other = next_graph(parts.usable, batch)
         paired = other != torch.arange(other.numel(), device=other.device)
         own = (asked * context).sum(1)

@@ -43,10 +43,11 @@ class L2P(Objective):
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:
         """Query loss after adaptation, summed over usable graphs, with gradients for theta = {psi, omega} (Eq. 12-13)."""
         tasks = Tasks(batch)
+        context = encoder.context(self._visible(tasks))
         if not tasks.usable.numel():
+            encoder(context)  # its running statistics count like any other rank's
             zero = torch.zeros((), device=encoder.device)
             return self._report(zero, tasks, zero, zero)
-        context = encoder.context(self._visible(tasks))
         moved = self.moved_dimensions(encoder, tasks, seed, epoch)
         prior, adapted = self._adapt_nodes(encoder, context, tasks)
         fast_omega = self._adapt_pooling(encoder, context, tasks, prior, moved[0])
