@@ -127,13 +127,12 @@ def _hooks(path: str, module: nn.Module, place: Place) -> Iterator[RemovableHand
 def _message_hooks(module: pyg.MessagePassing, place: Place) -> Iterator[RemovableHandle]:
     """Tell ``place`` when messages are made, and to which nodes they go."""
     names = _names(_EDGE_PARAMETERS, module)
-    to = 1 if module.flow == "source_to_target" else 0
     targets: list[Tensor] = []
 
     def note(_: nn.Module, inputs: tuple[Any, ...]) -> None:
         if not isinstance(inputs[0], Tensor) or inputs[0].layout is not torch.strided:
             raise RequestError("encoder: edges must stay an edge_index tensor [2, M], not a sparse matrix")
-        targets[:] = [inputs[0][to]]
+        targets[:] = [inputs[0][1]]  # or sources, where flow says so: both lie in one graph
 
     def enter(*_: Any) -> None:
         place.target = targets[0]

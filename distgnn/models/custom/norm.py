@@ -52,17 +52,16 @@ class StreamNorm(StreamStatistics):
 def with_stream_norms(module: nn.Module, place: Place) -> nn.Module:
     """``module`` with each BatchNorm1d replaced; RequestError for other norms that keep running statistics."""
     made: dict[nn.Module, StreamNorm] = {}
-    for path, parent in list(module.named_modules()):
-        for name, child in list(parent.named_children()):
-            full = f"{path}.{name}".removeprefix(".")
-            if type(child) is nn.BatchNorm1d:
-                made.setdefault(child, StreamNorm(child, place, full))
-                setattr(parent, name, made[child])
-            elif getattr(child, "running_mean", None) is not None:
-                kind = type(child).__name__
-                raise RequestError(
-                    f"encoder: {full} ({kind}) keeps running statistics of its own; use torch.nn.BatchNorm1d"
-                )
+    for path, part in list(module.named_modules(remove_duplicate=False)):
+        if type(part) is nn.BatchNorm1d:
+            parent, _, name = path.rpartition(".")
+            made.setdefault(part, StreamNorm(part, place, path))
+            setattr(module.get_submodule(parent), name, made[part])
+        elif getattr(part, "running_mean", None) is not None:
+            kind = type(part).__name__
+            raise RequestError(
+                f"encoder: {path} ({kind}) keeps running statistics of its own; use torch.nn.BatchNorm1d"
+            )
     return module
 
 

@@ -59,6 +59,7 @@ class UserPsi(Psi):
         self.kind, self.width, self.schema = config.kind, config.width, schema
         self.takes = _arguments(module, config.kind)
         self.place = Place()
+        _refuse_caches(module)
         self.reads_input = "data" not in self.takes
         self.module = with_stream_norms(module, self.place)
         self._last: tuple[Context, _Given] | None = None
@@ -177,6 +178,13 @@ _MAKERS: dict[str, Callable[[Context], object]] = {
     "batch": lambda context: context.nodes.owner,
     "data": _data,
 }
+
+
+def _refuse_caches(module: nn.Module) -> None:
+    for path, part in module.named_modules():
+        if getattr(part, "cached", False) is True:
+            kind = type(part).__name__
+            raise RequestError(f"encoder: {path} ({kind}) keeps the first batch's edges; build it with cached=False")
 
 
 def _arguments(module: nn.Module, kind: str) -> tuple[str, ...]:

@@ -23,8 +23,11 @@ from distgnn.models.custom.place import FALLBACK
 from distgnn.models.registry import Psi
 from distgnn.models.rows import Rows
 
-_LR = 0.01
+_STEP = 0.1
+"""Length of a rehearsed step of all weights together, whatever their gradient."""
 _TOLERANCE = 1e-6
+_ERRORS = (RuntimeError, ValueError, IndexError)
+"""What torch raises for shapes and types that do not fit, and for derivatives it does not have."""
 
 
 def rehearse(psi: Psi, module: nn.Module, name: str, schema: Schema, width: int, order: int) -> None:
@@ -33,14 +36,19 @@ def rehearse(psi: Psi, module: nn.Module, name: str, schema: Schema, width: int,
         _check_parameters(module, name)
     trial = _Trial(psi, schema, width)
     try:
-        complaint = trial.complaint() or (_adaptation_complaint(trial, module, order) if order else "")
-    except (RuntimeError, ValueError, IndexError) as error:
-        line = " ".join(str(error).split())[:200]
+        complaint = trial.complaint()
+    except _ERRORS as error:
         raise RequestError(
-            f"{name}: a rehearsal in float64 failed ({line}); new tensors must follow x.dtype"
+            f"{name}: a rehearsal in float64 failed ({_line(error)}); new tensors must follow x.dtype"
         ) from error
+    if not complaint and order and any(p.requires_grad for p in module.parameters()):
+        complaint = _adaptation_complaint(trial, module, order)
     if complaint:
         raise RequestError(f"{name}: {complaint}")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _check_parameters(module: nn.Module, name: str) -> None:
@@ -81,6 +89,12 @@ class _Trial:
             for g in range(graphs.num_graphs)
         ]
 
+    def learning_rate(self) -> float:
+        """The rate that makes a step of about the length wanted."""
+        weights = [p for p in self.psi.parameters() if p.requires_grad]
+        found = torch.autograd.grad((self.run() * self.probes[0]).sum(), weights, materialize_grads=True)
+        return _STEP / (1 + float(torch.cat([gradient.flatten() for gradient in found]).norm()))
+
     def run(self, fast: FastWeights | None = None) -> Tensor:
         """All graphs at once, each a stream of its own."""
         return self.psi(self.x, self.context, fast, 0.0)
@@ -113,12 +127,20 @@ def _close(found: Tensor, wanted: Tensor) -> bool:
 
 def _adaptation_complaint(trial: _Trial, module: nn.Module, order: int) -> str:
     """What is wrong with the adaptation to each graph; the first part of the module that is wrong by itself is named."""
-    if _adapts(trial, order, ""):
+    if not _difference(trial, order, ""):
         return ""
     for path, part in module.named_modules():
-        if trained(part) and not _adapts(trial, order, path):
-            return f"{path} ({type(part).__name__}) is not used in a way that can adapt per graph; {FALLBACK}"
+        if trained(part) and (why := _difference(trial, order, path)):
+            return f"{path} ({type(part).__name__}) is not used in a way that can adapt per graph ({why}); {FALLBACK}"
     return f"its parts do not adapt per graph together; {FALLBACK}"
+
+
+def _difference(trial: _Trial, order: int, path: str) -> str:
+    """How adaptation differs from that of copies; empty where it does not."""
+    try:
+        return "" if _adapts(trial, order, path) else "it differs from that of separate copies"
+    except _ERRORS as error:
+        return _line(error)
 
 
 def _adapts(trial: _Trial, order: int, path: str) -> bool:
@@ -126,14 +148,15 @@ def _adapts(trial: _Trial, order: int, path: str) -> bool:
     copies."""
     weights = {key: p for key, p in trial.psi.named_parameters() if p.requires_grad}
     mine = {key: p for key, p in weights.items() if not path or key.rpartition(".")[0] == f"module.{path}"}
-    fast = _PartlyFast(trial.context.nodes, order, set(mine.values()) if path else None)
+    lr = trial.learning_rate()
+    fast = _PartlyFast(trial.context.nodes, lr, order, set(mine.values()) if path else None)
     fast.step((trial.run(fast) * trial.probes[0]).sum())
     after = trial.run(fast)
     copies = []
     for graph, (_, nodes) in enumerate(trial.alone):
         loss = (trial.run_alone(graph, weights) * trial.probes[0][nodes]).sum()
         steps = torch.autograd.grad(loss, list(mine.values()), create_graph=order == 2, materialize_grads=True)
-        stepped = {key: p - _LR * step for (key, p), step in zip(mine.items(), steps, strict=True)}
+        stepped = {key: p - lr * step for (key, p), step in zip(mine.items(), steps, strict=True)}
         copies.append(trial.run_alone(graph, {**weights, **stepped}))
     found, wanted = (
         torch.autograd.grad((nodes * trial.probes[1]).sum(), list(weights.values()), materialize_grads=True)
@@ -145,8 +168,8 @@ def _adapts(trial: _Trial, order: int, path: str) -> bool:
 class _PartlyFast(FastWeights):
     """Adapts only layers that hold some of ``parameters`` (None: all layers)."""
 
-    def __init__(self, nodes: Rows, order: int, parameters: set[nn.Parameter] | None) -> None:
-        super().__init__(nodes, _LR, order)
+    def __init__(self, nodes: Rows, lr: float, order: int, parameters: set[nn.Parameter] | None) -> None:
+        super().__init__(nodes, lr, order)
         self.parameters = parameters
 
     def adapted(self, layer: Hashable, rows: Rows, x: Tensor, y: Tensor, change: Change) -> Tensor:
