@@ -124,7 +124,7 @@ class AdaptiveLinear(nn.Linear):
 
         rows: which graph each row belongs to; None = rows are nodes.
         """
-        y = F.linear(input, self.weight, self.bias)
+        y = F.linear(input, self.weight, self.bias).to(self.weight.dtype)  # bfloat16 would round small updates away
         return y if fast is None else fast.adapted(self, rows or fast.nodes, input, y, self._change)
 
     def _change(self, rows: Rows, x: Tensor, delta: Tensor) -> Update:
