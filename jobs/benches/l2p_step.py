@@ -136,7 +136,7 @@ def bench_l2p_step(options: Options) -> Iterator[dict[str, Any]]:
     """Every encoder on both kinds of graphs; when quick, loop and vmap for the first encoder only, and memory on molecules."""
     torch.set_num_threads(os.cpu_count() or 1)
     base = EncoderConfig(layers=2, width=32) if options.quick else EncoderConfig()
-    runs, count = (3, 2) if options.quick else (15, 8)
+    runs, count = (3, 2) if options.quick else (7, 4)
     with molecules(2048) as (made, uri), proteins() as other:
         for name, folder in [(made, uri), *([other] if other else [])]:
             for kind in KINDS:
