@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from distgnn.commands.output import INTERRUPTED, Output, load_function
+from distgnn.commands.output import Output, load_function
 from distgnn.config import FinetuneConfig, PretrainConfig
-from distgnn.errors import RequestError, WorkError
+from distgnn.errors import INTERRUPTED, RequestError, WorkError
 from distgnn.options import CatOptions, CorpusUri, PullOptions, PushOptions, StatusOptions, parse, split_globals
 
 

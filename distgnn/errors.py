@@ -1,5 +1,8 @@
 """The two ways a command fails, each with one line that says what, where and what to do."""
 
+INTERRUPTED = 130
+"""Exit code of a command that a signal stopped."""
+
 
 class RequestError(Exception):
     """The request was wrong: bad option, bad input file, incompatible checkpoint. Exit code 2."""

@@ -10,35 +10,26 @@ python jobs/grid.py --pretrain data/molecules --finetune data/bace --out runs/gr
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import sys
-import tempfile
-import time
-from collections import deque
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import PurePosixPath
-from typing import IO
 
 from distgnn.cli import guarded
 from distgnn.commands.finetune import JobProgress, compare_methods, methods_of
-from distgnn.commands.output import INTERRUPTED, Output
+from distgnn.commands.output import Output
 from distgnn.config import FinetuneConfig, PretrainConfig, to_json
 from distgnn.config.base import check, from_json
 from distgnn.corpus.manifest import read_manifest
 from distgnn.corpus.storage import Folder, open_folder
 from distgnn.engine.checkpoint import load_checkpoint
-from distgnn.engine.progress import NAME, read_progress
-from distgnn.engine.run import CONFIG, new_run, resumed_run
-from distgnn.errors import RequestError, WorkError
 from distgnn.models.encoder import check_kind
 from distgnn.models.registry import import_modules
 from distgnn.options import parse, split_globals
 from distgnn.report import grid as report
 from distgnn.report.grid import Grid
 from distgnn.report.table import TABLE
+from distgnn.scale.cells import pretrain_cells, run_folder
 from distgnn.transfer.finetune import CONTROL, Result
 from distgnn.transfer.labels import load_labelled
 from distgnn.transfer.results import RESULTS
@@ -49,7 +40,6 @@ OURS = {
     "finetune": ("out", "checkpoint", "encoder", "workers", "imports"),
 }
 """Fields the grid sets for each cell."""
-_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -102,94 +92,6 @@ def _value(config: object, dotted: str) -> object:
     for part in dotted.split("."):
         config = config[part]  # pyright: ignore[reportIndexIssue]
     return config
-
-
-@dataclass(frozen=True)
-class Child:
-    """A cell's `distgnn pretrain`, running in a process of its own. errors: what it says on stderr. started: monotonic."""
-
-    cell: PretrainConfig
-    process: subprocess.Popen[bytes]
-    errors: IO[bytes]
-    started: float
-
-    @classmethod
-    def start(cls, cell: PretrainConfig, alone: bool) -> Child:
-        """Go on with the run of ``cell``, with all threads where it runs ``alone``."""
-        words = [sys.executable, "-m", "distgnn.cli", "pretrain", "--resume", run_folder(cell).uri]
-        words += ["--imports", *cell.imports]
-        errors = tempfile.TemporaryFile()  # noqa: SIM115
-        environment = os.environ | ({} if alone else {"OMP_NUM_THREADS": "1"})
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
-        return cls(cell, process, errors, time.monotonic())
-
-    def outcome(self) -> str:
-        """Why the finished process could not train its cell; empty where it could. Raises where the whole grid must stop."""
-        code = self.process.wait()
-        with self.errors:
-            self.errors.seek(0)
-            last = self.errors.read().decode(errors="replace").strip().rpartition("\n")[2]
-        if code == INTERRUPTED:
-            raise KeyboardInterrupt
-        if code not in (0, 1, 2):
-            raise WorkError(f"pre-training {self.cell.name} died with code {code} ({last[:200]}); start the grid again")
-        return "" if code == 0 else last.removeprefix("distgnn: error: ")
-
-
-def run_folder(cell: PretrainConfig) -> Folder:
-    """Where the run of a cell lies."""
-    return open_folder(cell.out).sub(cell.name)
-
-
-def prepared(cell: PretrainConfig) -> bool:
-    """Make the run's folder where there is none; whether there is something left to train. RequestError for another's run."""
-    folder = run_folder(cell)
-    if folder.size(CONFIG) is None:
-        new_run(cell)
-        return True
-    try:
-        resumed_run(folder.uri, cell)
-    except RequestError as error:
-        raise RequestError(f"{folder.uri}: a run with other options lies here ({error}); choose another out") from error
-    return folder.size(NAME) is None or read_progress(folder)["status"] != "finished"
-
-
-def pretrain_cells(cells: list[PretrainConfig], workers: int) -> dict[str, str]:
-    """Pre-train what is not finished, ``workers`` cells at a time: the reasons of those that cannot be trained, by name.
-
-    An interrupt lets the cells that are training write a checkpoint first.
-    """
-    waiting = deque(cell for cell in cells if prepared(cell))
-    refused: dict[str, str] = {}
-    running: list[Child] = []
-    jobs, start = len(waiting), time.monotonic()
-    try:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                running.append(Child.start(waiting.popleft(), workers == 1))
-            time.sleep(_POLL_SECONDS)
-            for child in [child for child in running if child.process.poll() is not None]:
-                running.remove(child)
-                if reason := child.outcome():
-                    refused[child.cell.name] = reason
-                done = jobs - len(waiting) - len(running)
-                left = (time.monotonic() - start) / done * (jobs - done)
-                took = f"{time.monotonic() - child.started:.1f} s"
-                say(
-                    f"pre-trained {done}/{jobs} {child.cell.name}: {reason or took} | {timedelta(seconds=round(left))} left"
-                )
-    finally:
-        for child in running:
-            child.process.terminate()
-        for child in running:
-            child.process.wait()
-            child.errors.close()
-    return refused
-
-
-def say(line: str) -> None:
-    """A line of progress."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def finetune_encoder(config: GridConfig, encoder: str, names: list[str], folder: Folder, later: int) -> Result:

@@ -20,7 +20,7 @@ from distgnn.engine.progress import read_history, read_progress
 from distgnn.errors import RequestError
 from distgnn.report.grid import Grid, grid_summary, markdown, rows, terminal
 from distgnn.transfer.finetune import Result
-from jobs.grid import Child, main
+from jobs.grid import main
 from tests.corpora import motifs
 from tests.test_table import made
 
@@ -64,10 +64,10 @@ def test_a_grid_and_the_same_again(place: Path, capsys: pytest.CaptureFixture[st
     assert json.loads((files / "results.json").read_text()) == value
     assert "| none | " in (files / "table.md").read_text()
 
-    def nothing_starts(*_: Any) -> Child:
+    def nothing_starts(*_: Any, **__: Any) -> None:
         raise AssertionError("a finished cell was trained again")
 
-    monkeypatch.setattr(Child, "start", nothing_starts)
+    monkeypatch.setattr(subprocess, "Popen", nothing_starts)
     assert main([*asked, "--json"]) == 0
     again = capsys.readouterr()
     assert json.loads(again.out) == value

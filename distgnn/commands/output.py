@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-INTERRUPTED = 130
-
 
 @dataclass(frozen=True)
 class Output:

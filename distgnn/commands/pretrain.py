@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from distgnn.commands.output import INTERRUPTED, Output, load_function
+from distgnn.commands.output import Output, load_function
 from distgnn.config import PretrainConfig
 from distgnn.engine.checkpoint import resolve
 from distgnn.engine.pretrain import pretrain_here
 from distgnn.engine.run import Run, new_run, resumed_run, run_config
 from distgnn.engine.start import check_objective
-from distgnn.errors import RequestError
+from distgnn.errors import INTERRUPTED, RequestError
 from distgnn.models.encoder import check_kind
 from distgnn.models.registry import import_modules
 from distgnn.options import Globals, parse
