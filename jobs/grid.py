@@ -65,6 +65,8 @@ class GridConfig:
         for name in ("objectives", "encoders"):
             items = getattr(self, name)
             check(len(set(items)) == len(items) > 0, f"{name} must name each of them once, found {' '.join(items)}")
+        sized = self.pretrain.train.graphs_per_stream > 0
+        check(sized, "pretrain.train.graphs_per_stream must be at least 1: all cells are trained with one batch size")
         for group, names in OURS.items():
             given = getattr(self, group)
             usual = to_json(type(given)(corpus=given.corpus))
