@@ -148,6 +148,7 @@ def test_each_part_has_a_table() -> None:
         (("--objectives", "magic"), "pretrain.objective: must be one of .* found 'magic'"),
         (("--encoders", "gin", "transformer"), "encoder.kind='transformer' is unknown"),
         (("--pretrain.train.graphs-per-stream", "0"), "graphs_per_stream must be at least 1"),
+        (("--pretrain.init", "runs/x"), "pretrain.init: set by the grid"),
         (("--workers", "0"), "workers must be at least 1"),
         (("--finetune.labels", "taste"), "no label column 'taste'"),
     ],
