@@ -11,6 +11,7 @@ import boto3
 import pytest
 import torch
 
+from distgnn.models.registry import REGISTERED
 from tests.corpora import motifs
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -45,3 +46,10 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.terminate()
     server.wait()
     server.stderr.close()
+
+
+@pytest.fixture(autouse=True)
+def _free_names() -> Iterator[None]:
+    """No test sees the encoders another one registered."""
+    yield
+    REGISTERED.clear()

@@ -1,8 +1,10 @@
-"""Encoders as a user would write them, for PyG."""
+"""Encoders as a user would write them, for PyG, and graphs to try them on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import torch
 import torch_geometric.nn as pyg
@@ -10,9 +12,16 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.utils import add_self_loops, scatter
 
-from distgnn.config import EncoderConfig
+import distgnn
+from distgnn.config import EncoderConfig, L2PConfig
+from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema
+from distgnn.learn.l2p import L2P
+from distgnn.models.encoder import Encoder, build_encoder
+from tests.graphs import MOLECULE, random_graphs, with_tasks
 
+SIZES = [4, 1, 6, 5, 9]
+WIDTH = 6
 Factory = Callable[[Schema, EncoderConfig], nn.Module]
 
 
@@ -124,6 +133,27 @@ class Messages(pyg.MessagePassing):
         return self.linear(torch.cat([self.norm(x_j * x_i.tanh()), x_i], dim=1))
 
 
+class Recurrent(nn.Module):
+    """A cell we know nothing about, and a parameter of its own."""
+
+    def __init__(self, _: Schema, config: EncoderConfig) -> None:
+        super().__init__()
+        self.cell, self.scale = nn.GRUCell(config.width, config.width), nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        received = torch.zeros_like(x).index_add(0, edge_index[1], x[edge_index[0]])
+        return self.cell(received, x) * self.scale
+
+
+def bare(forward: Any) -> Factory:
+    def factory(*_: Any) -> nn.Module:
+        module = nn.Module()
+        module.forward = forward  # pyright: ignore[reportAttributeAccessIssue]
+        return module
+
+    return factory
+
+
 STACKS: dict[str, Factory] = {
     "gin": gin_stack,
     "gcn": gcn_stack,
@@ -134,3 +164,36 @@ STACKS: dict[str, Factory] = {
     "raw": Raw,
     "messages": Messages,
 }
+
+
+def made(factory: Factory, schema: Schema = MOLECULE, **options: Any) -> Encoder:
+    """A float64 encoder with the module of ``factory``, in training mode."""
+    distgnn.register_encoder("mine", factory)
+    return build_encoder(schema, EncoderConfig(kind="mine", width=WIDTH, **options), seed=1).double().train()
+
+
+def tasks(
+    config: L2PConfig, schema: Schema = MOLECULE, streams: list[int] | None = None, bare: bool = True
+) -> GraphBatch:
+    """Graphs with tasks, with ``bare`` one without edges and one of a single node among them; each a stream unless told
+    otherwise."""
+    if not bare:
+        return with_tasks(random_graphs([4, 6, 9], schema, density=0.7), L2P(config).prepare, [0, 1, 2])
+    batch = random_graphs(SIZES, schema)
+    kept = batch.edges[0] < batch.node_ptr[3]
+    kept |= batch.edges[0] >= batch.node_ptr[4]  # the graph of five nodes loses its edges
+    counts = torch.tensor(
+        [int(kept[low:high].sum()) for low, high in zip(batch.edge_ptr, batch.edge_ptr[1:], strict=False)]
+    )
+    batch = replace(
+        batch,
+        edges=batch.edges[:, kept],
+        edge_cat=batch.edge_cat[kept],
+        edge_dense=batch.edge_dense[kept],
+        edge_ptr=torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)]),
+    )
+    return with_tasks(batch, L2P(config).prepare, list(range(len(SIZES))) if streams is None else streams)
+
+
+def gathered(x: Tensor, edge_index: Tensor, sent: Tensor) -> Tensor:
+    return x + torch.zeros_like(x).index_add(0, edge_index[1], sent)
