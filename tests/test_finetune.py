@@ -307,7 +307,8 @@ class TestRefusals:
 
     def test_divergence_is_one_line(self, binary: str) -> None:
         broken = {
-            name: value * NAN if name == "pooling.omega.weight" else value for name, value in (PLAIN.weights or {}).items()
+            name: value * NAN if name == "pooling.omega.weight" else value
+            for name, value in (PLAIN.weights or {}).items()
         }
         with pytest.raises(WorkError, match="'broken', seed 0: diverged in epoch 1; lower lr"):
             finetune(config(binary), [Method("broken", SMALL, broken, FEATURES)])
