@@ -145,5 +145,6 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's way to ask for what Ctrl-C asks for
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore the first; clusters send the second
+        signal.signal(number, signal.default_int_handler)
     sys.exit(guarded(lambda: main(sys.argv[1:])))

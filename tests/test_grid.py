@@ -90,12 +90,13 @@ def test_an_interrupted_grid_keeps_its_steps(place: Path) -> None:
     more = words(place, "stopped", "--objectives", "l2p", "--pretrain.train.max-steps", "5000")
     more += ["--pretrain.train.epochs", "5000", "--pretrain.train.log-seconds", "0"]
     command = [sys.executable, str(ROOT / "jobs/grid.py"), *more]
-    grid = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
-    while run.size("progress.json") is None or read_progress(run)["step"] < 3:
-        assert grid.poll() is None, grid.communicate()
-        time.sleep(0.05)
-    grid.send_signal(signal.SIGINT)
-    errors = grid.communicate(timeout=60)[1].decode()
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE) as grid:
+        while run.size("progress.json") is None or read_progress(run)["step"] < 3:
+            assert grid.poll() is None, grid.communicate()
+            time.sleep(0.05)
+        grid.send_signal(signal.SIGINT)
+        errors = grid.communicate(timeout=120)[1].decode()
     assert grid.returncode == 130, errors
     assert errors.strip() == "distgnn: error: interrupted"
     assert read_progress(run)["status"] == "stopped"
