@@ -145,6 +145,7 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore the first; clusters send the second
+    # A shell's background jobs ignore the first; clusters send the second.
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     sys.exit(guarded(lambda: main(sys.argv[1:])))
