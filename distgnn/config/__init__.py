@@ -15,6 +15,7 @@ from distgnn.config.build import (
     PygConfig,
 )
 from distgnn.config.finetune import FinetuneConfig, SplitConfig
+from distgnn.config.network_tasks import NetworkTaskConfig
 from distgnn.config.objectives import (
     ContextConfig,
     ContrastConfig,
@@ -40,6 +41,7 @@ __all__ = [
     "MoleculesConfig",
     "MotifsConfig",
     "MultitaskConfig",
+    "NetworkTaskConfig",
     "PpiConfig",
     "PretrainConfig",
     "PygConfig",

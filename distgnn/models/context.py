@@ -24,10 +24,19 @@ class Context:
     """Constants of one batch that every layer and pass uses; made once per step."""
 
     def __init__(
-        self, batch: GraphBatch, schema: Schema, dtype: torch.dtype, hidden_edges: Tensor | None = None
+        self,
+        batch: GraphBatch,
+        schema: Schema,
+        dtype: torch.dtype,
+        hidden_edges: Tensor | None = None,
+        degree: Tensor | None = None,
     ) -> None:
-        """hidden_edges: bool [E], edges whose attributes layers see as zeros (no category, number 0); None = no edge."""
+        """hidden_edges: bool [E], edges whose attributes layers see as zeros (no category, number 0); None = no edge.
+
+        degree: int64 [N], each node's neighbours where the batch is a cut-out that lacks some; None = those in the batch.
+        """
         self.batch, self.schema, self.dtype, self.hidden_edges = batch, schema, dtype, hidden_edges
+        self._degree = degree
         self.nodes = Rows(batch.node_ptr)
         self._maps: dict[Aggregation, SparseMap] = {}
         self._sums: dict[Aggregation, Tensor] = {}
@@ -69,7 +78,10 @@ class Context:
         if how == "sum":
             return None
         messages = self.looped if how == "gcn" else self.plain
-        degree = torch.bincount(messages.target, minlength=self.batch.num_nodes).to(self.dtype)
+        if how == "gcn" and self._degree is not None:
+            degree = self._degree.to(self.dtype) + 1
+        else:
+            degree = torch.bincount(messages.target, minlength=self.batch.num_nodes).to(self.dtype)
         if how == "mean":
             return 1 / degree[messages.target]
         return torch.rsqrt(degree[messages.target] * degree[messages.source])
