@@ -26,6 +26,7 @@ from distgnn.config.objectives import (
     SupervisedConfig,
 )
 from distgnn.config.pretrain import EncoderConfig, PretrainConfig, TrainConfig
+from distgnn.config.weighting import WeightingConfig
 
 __all__ = [
     "ArraysConfig",
@@ -49,6 +50,7 @@ __all__ = [
     "StructureConfig",
     "SupervisedConfig",
     "TrainConfig",
+    "WeightingConfig",
     "from_json",
     "load_config",
     "to_json",

@@ -1,0 +1,82 @@
+"""Knobs of how auxiliary losses are weighed beside the target's. A field's docstring is its help text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from distgnn.config.base import check
+
+Method = Literal[
+    "none", "fixed", "cosine", "selar", "auxts_one", "auxts_all", "frozen", "uncertainty", "library"
+]  # fmt: skip
+_AUXTS: dict[str, Any] = {"output": "softplus", "normalise": "no", "granularity": "task", "types": "learned"}
+_SELAR: dict[str, Any] = {"output": "sigmoid", "normalise": "yes", "granularity": "sample", "types": "onehot"}
+_RATES = {"selar": 5e-3, "uncertainty": 1e-3}
+
+
+@dataclass(frozen=True)
+class WeightingConfig:
+    """How the losses of a joint training are weighed. "auto" is what the method's paper does."""
+
+    method: Method = "auxts_all"
+    """none = the target alone; fixed; cosine = auxiliary gradients that do not oppose the target's; selar; auxts_one and
+    auxts_all = AUX-TS that sees one or all similarities; frozen = the model of auxts_all, never trained; uncertainty;
+    library = a class of an installed package."""
+    fixed: tuple[float, ...] = ()
+    """Weights of method=fixed, the target's first; empty = 1 for every task."""
+    hidden: int = 1000
+    """Hidden units of the weighting model (2 layers)."""
+    output: Literal["auto", "softplus", "sigmoid"] = "auto"
+    """Last activation of the weighting model; auto = sigmoid for selar, softplus for the others."""
+    lr: float = 0.0
+    """Adam's rate for what the weighting itself learns; 0 = the method's own: 5e-3 selar, 1e-3 uncertainty, 1e-4 AUX-TS (the
+    paper's 1e-5 is for 16,000 steps and more; shorter trainings would end with the weights they began with)."""
+    normalise: Literal["auto", "yes", "no"] = "auto"
+    """Divide a weighting model's weights by the mean weight of the target; auto = yes for selar, no for the others."""
+    granularity: Literal["auto", "task", "sample"] = "auto"
+    """A weighting model's weights: one a task, or one a sample (a loss that only exists as a whole keeps one); auto = sample
+    for selar, task for the others."""
+    types: Literal["auto", "learned", "onehot"] = "auto"
+    """How a weighting model is told the task: a learned embedding or a one-hot code; auto = onehot for selar, else learned."""
+    folds: int = 3
+    """Parts of the training rows: each in turn judges a step taken on the others. 1 = no cross-validation: half of each
+    batch judges the other half."""
+    alpha: float = 0.0
+    """Rate of the look-ahead step; 0 = the model's current learning rate."""
+    similarity: Literal["whole", "layer"] = "whole"
+    """Cosine of two tasks' gradients: over all shared parameters at once, or its mean over layers."""
+    clip_norm: float = 0.0
+    """Largest norm of the joint gradient (after cosines and look-ahead); 0 = no clipping."""
+    library: str = ""
+    """For method=library: module:Class, such as torchjd.aggregation:UPGradWeighting, made without arguments and called each
+    step with what library_reads says; it answers with one weight a task."""
+    library_reads: Literal["gramian", "matrix"] = "gramian"
+    """What that class is called with: products of the tasks' gradients [tasks, tasks], or the gradients [tasks, parameters]."""
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "alpha", "clip_norm"):
+            value = getattr(self, name)
+            check(value >= 0, f"weighting.{name} must not be negative, found {value}")
+        for name in ("hidden", "folds"):
+            value = getattr(self, name)
+            check(value >= 1, f"weighting.{name} must be at least 1, found {value}")
+        check(
+            all(0 <= value < float("inf") for value in self.fixed),
+            f"weighting.fixed must be numbers from 0 on, found {self.fixed}",
+        )
+        check(
+            not self.fixed or self.method == "fixed",
+            f"weighting.fixed needs method=fixed, found method={self.method}",
+        )
+        check(
+            bool(self.library) == (self.method == "library"),
+            f"weighting.library={self.library!r} and method={self.method} do not fit; method=library needs module:Class,"
+            " the other methods need none",
+        )
+
+    def settled(self) -> WeightingConfig:
+        """The same with every "auto" (and lr=0) replaced by what the method's paper does."""
+        own = _SELAR if self.method == "selar" else _AUXTS
+        values = {name: value for name, value in own.items() if getattr(self, name) == "auto"}
+        return replace(self, lr=self.lr or _RATES.get(self.method, 1e-4), **values)
