@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from distgnn.config import PpiConfig
 from distgnn.corpus.reader import CorpusReader
-from distgnn.corpus.sources.ego import Hop, distinct, ego_networks, undirected, upward
+from distgnn.corpus.sources.ego import Hop, ego_networks, undirected, upward
 from distgnn.corpus.sources.ppi import PpiSource, degree_class
 from distgnn.errors import RequestError
-from distgnn.graph.keyed import draw
+from distgnn.graph.keyed import distinct, draw
 from tests.corpora import build, real
 
 EDGES = st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), min_size=1, max_size=40)

@@ -54,3 +54,16 @@ def below(words: UInt64, limits: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]
 def unit_interval(words: UInt64) -> npt.NDArray[np.float64]:
     """Map uniform words to [0, 1) with 53 random bits."""
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def distinct(words: UInt64, degree: npt.NDArray[np.int64], take: int) -> npt.NDArray[np.int64]:
+    """int64 [M, take]: in row i, ``take`` distinct numbers below degree[i], which must be larger than ``take``.
+
+    Floyd's algorithm ("A sample of brilliance", CACM 1987), all rows at a time; words: one key a row.
+    """
+    chosen = np.full((len(degree), take), -1, np.int64)
+    for step in range(take):
+        top = degree - take + step
+        number = below(draw(words, np.full(len(degree), step)), top + 1)
+        chosen[:, step] = np.where((chosen == number[:, None]).any(axis=1), top, number)
+    return chosen

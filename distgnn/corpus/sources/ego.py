@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from distgnn.corpus.sources.packing import Ints, pointers, ranges
-from distgnn.graph.keyed import UInt64, below, draw, key
+from distgnn.graph.keyed import UInt64, distinct, draw, key
 
 
 class Csr(NamedTuple):
@@ -58,19 +58,6 @@ def upward(src: Ints, dst: Ints, nodes: int) -> Csr:
     degree = np.bincount(np.concatenate([src, dst]), minlength=nodes)
     swap = (degree[src] > degree[dst]) | ((degree[src] == degree[dst]) & (src > dst))
     return csr(np.where(swap, dst, src), np.where(swap, src, dst), np.arange(len(src)), nodes)
-
-
-def distinct(words: UInt64, degree: Ints, take: int) -> Ints:
-    """int64 [M, take]: in row i, ``take`` distinct numbers below degree[i], which must be larger than ``take``.
-
-    Floyd's algorithm ("A sample of brilliance", CACM 1987), all rows at a time; words: one key a row.
-    """
-    chosen = np.full((len(degree), take), -1, np.int64)
-    for step in range(take):
-        top = degree - take + step
-        number = below(draw(words, np.full(len(degree), step)), top + 1)
-        chosen[:, step] = np.where((chosen == number[:, None]).any(axis=1), top, number)
-    return chosen
 
 
 def _follow(owner: Ints, node: Ints, hop: Hop, keys: UInt64) -> tuple[Ints, Ints]:
