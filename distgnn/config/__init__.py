@@ -14,7 +14,7 @@ from distgnn.config.build import (
     PpiConfig,
     PygConfig,
 )
-from distgnn.config.finetune import FinetuneConfig, SplitConfig
+from distgnn.config.finetune import FinetuneConfig, LabelChoice, SplitConfig
 from distgnn.config.network_tasks import NetworkTaskConfig
 from distgnn.config.objectives import (
     ContextConfig,
@@ -38,6 +38,7 @@ __all__ = [
     "FinetuneConfig",
     "InputBuildConfig",
     "L2PConfig",
+    "LabelChoice",
     "MaskingConfig",
     "MoleculesConfig",
     "MotifsConfig",

@@ -30,8 +30,23 @@ class SplitConfig:
         check(self.method != "group" or bool(self.ood_groups), "split.method=group needs split.ood_groups")
 
 
+@dataclass(frozen=True, kw_only=True)
+class LabelChoice:
+    """What of a labelled corpus is predicted, and for which graphs; shared by everything that is trained on labels."""
+
+    task: Literal["auto", "classification", "multiclass", "regression"] = "auto"
+    """auto: labels that are all 0/1 are multi-label classification, other whole numbers multi-class, the rest regression."""
+    labels: tuple[str, ...] = ()
+    """Label columns to use; empty = all."""
+    max_labels: int = 0
+    """Keep only this many label columns, those with most positives in the training part; 0 = all."""
+    split: SplitConfig = field(default_factory=SplitConfig)
+    use_center: Literal["auto", "yes", "no"] = "auto"
+    """Feed the centre node's embedding to the head beside the graph's; auto = where the corpus has centres."""
+
+
 @dataclass(frozen=True)
-class FinetuneConfig:
+class FinetuneConfig(LabelChoice):
     """Fine-tune checkpoints on a labelled corpus, always beside the same encoder without pre-training.
 
     Example: distgnn finetune --corpus data/bbbp --checkpoint runs/molecules --seeds 5
@@ -43,13 +58,6 @@ class FinetuneConfig:
     """Checkpoints (or run folders) to compare; the control 'none' is always added."""
     out: str = "runs/finetune"
     """URI of the folder for table, results and predictions."""
-    task: Literal["auto", "classification", "multiclass", "regression"] = "auto"
-    """auto: labels that are all 0/1 are multi-label classification, other whole numbers multi-class, the rest regression."""
-    labels: tuple[str, ...] = ()
-    """Label columns to use; empty = all."""
-    max_labels: int = 0
-    """Keep only this many label columns, those with most positives in the training part; 0 = all."""
-    split: SplitConfig = field(default_factory=SplitConfig)
     seeds: int = 5
     """Training seeds 0..seeds-1."""
     epochs: int = 50
@@ -66,8 +74,6 @@ class FinetuneConfig:
     """Dropout in the encoder while fine-tuning."""
     frozen: bool = False
     """Train the head only (linear probe) on the frozen encoder."""
-    use_center: Literal["auto", "yes", "no"] = "auto"
-    """Feed the centre node's embedding to the head beside the graph's; auto = where the corpus has centres."""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     """Encoder of the control when no checkpoint is given; otherwise the checkpoint's own."""
     imports: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distgnn.config import FinetuneConfig
+from distgnn.config import FinetuneConfig, LabelChoice
 from distgnn.corpus.reader import CorpusReader
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
@@ -39,9 +39,14 @@ class LabelledSet:
 
 
 def load_labelled(config: FinetuneConfig) -> LabelledSet:
-    """Read ``config.corpus`` whole, choose labels and split it; raises RequestError for whatever does not fit the request."""
-    reader = CorpusReader(config.corpus, labels=True)
-    schema, where = reader.manifest.schema, config.corpus
+    """The labelled corpus of a fine-tuning, as :func:`read_labelled`."""
+    return read_labelled(config.corpus, config)
+
+
+def read_labelled(corpus: str, config: LabelChoice) -> LabelledSet:
+    """Read ``corpus`` whole, choose labels and split it; raises RequestError for whatever does not fit the request."""
+    reader = CorpusReader(corpus, labels=True)
+    schema, where = reader.manifest.schema, corpus
     columns = np.array(label_columns(schema.labels, config.labels, where), dtype=np.int64)
     graphs = reader.load()
     y = _labels_of(graphs, where)[:, columns]
@@ -80,7 +85,7 @@ def most_positives(train: Floats, count: int) -> Rows:
     return np.sort(np.argsort(-positives, kind="stable")[:count])
 
 
-def _use_center(schema: Schema, config: FinetuneConfig, where: str) -> bool:
+def _use_center(schema: Schema, config: LabelChoice, where: str) -> bool:
     if config.use_center == "yes" and not schema.center:
         raise RequestError(f"{where}: use_center=yes, but the corpus has no centre nodes; use auto or no")
     return schema.center and config.use_center != "no"

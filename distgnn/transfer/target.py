@@ -32,6 +32,14 @@ class Target:
         each, known = label_losses(self.task, outputs, (y - self.mean) / self.std)
         return each.sum() / known.sum().clamp(min=1)
 
+    def samples(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """(losses float [n], labels float [n]) of the n known labels, graph by graph; the mean of losses is :meth:`loss`."""
+        if self.task == "multiclass":
+            return F.cross_entropy(outputs, y[:, 0].long(), reduction="none"), y[:, 0]
+        y = (y - self.mean) / self.std
+        each, known = label_losses(self.task, outputs, y.to(outputs.dtype))
+        return each[known], y[known]
+
     def predictions(self, outputs: Tensor) -> Tensor:
         """float [G, T]: probabilities (classification), class numbers (multiclass) or values in the labels' units."""
         if self.task == "multiclass":
