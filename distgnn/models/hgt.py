@@ -1,0 +1,52 @@
+"""HGT (Hu et al., "Heterogeneous graph transformer", WWW 2020) over the messages of a cut-out, by PyG's layers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch_geometric.nn import HGTConv
+
+from distgnn.network.network import Network
+
+Triple = tuple[str, str, str]
+
+
+class HGT(nn.Module):
+    """Layers of PyG's HGTConv, each with its gated residual. width is a multiple of heads."""
+
+    def __init__(self, network: Network, layers: int, width: int, heads: int) -> None:
+        super().__init__()
+        place = {
+            kind: str(number) for number, kind in enumerate(network.types)
+        }  # names may hold dots, modules' may not
+        self.types = list(place.values())
+        ends = enumerate((place[kind.source], place[kind.target]) for kind in network.relations)
+        self.relations: list[Triple] = [(source, str(number), target) for number, (source, target) in ends]
+        metadata = self.types, self.relations
+        self.layers = nn.ModuleList(HGTConv(width, width, metadata, heads) for _ in range(layers))
+
+    def forward(self, x: Tensor, counts: list[int], messages: tuple[Tensor, Tensor, Tensor], dropout: float) -> Tensor:
+        """[n, width] -> [n, width]. counts: nodes of each type, which lie together. messages: (source, target, relation)
+        int64 [m] each, places among all n nodes."""
+        nodes = dict(zip(self.types, x.split(counts), strict=True))
+        edges = self._edges(counts, *messages)
+        for layer in self.layers:
+            found = layer(nodes, edges)  # a type that no relation leads to has no output: it stays as it is
+            nodes = {kind: F.dropout(found.get(kind, h), dropout, self.training) for kind, h in nodes.items()}
+        return torch.cat([nodes[kind] for kind in self.types])
+
+    def _edges(self, counts: list[int], source: Tensor, target: Tensor, relation: Tensor) -> dict[Triple, Tensor]:
+        """By relation, int64 [2, messages of it], places within their types; only relations that have messages.
+
+        Where none has, the first relation stands with no message, because HGTConv needs one to know what it computes.
+        """
+        first = dict(zip(self.types, torch.tensor([0, *counts]).cumsum(0).tolist(), strict=False))
+        order = torch.argsort(relation, stable=True)
+        sizes = torch.bincount(relation, minlength=len(self.relations)).tolist()
+        ends = torch.stack([source, target])[:, order].split(sizes, dim=1)
+        present = {}
+        for triple, size, pair in zip(self.relations, sizes, ends, strict=True):
+            if size:
+                present[triple] = pair - torch.tensor([[first[triple[0]]], [first[triple[2]]]], device=pair.device)
+        return present or {self.relations[0]: ends[0]}
