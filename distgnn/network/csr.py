@@ -83,12 +83,13 @@ def with_messages(network: Network, *edges: Edges) -> Network:
     )
 
 
-def edges_of(network: Network) -> list[Edges]:
-    """The messages of each relation with local ids, in the order of ``network.relations``; each sorted by (target, source)."""
+def edges_of(network: Network, wanted: Sequence[Relation] | None = None) -> list[Edges]:
+    """The messages of each wanted relation (default: of all, in their order) with local ids, sorted by (target, source)."""
     start = dict(zip(network.types, network.type_ptr[:-1].tolist(), strict=True))
     target = np.repeat(np.arange(network.num_nodes, dtype=network.source.dtype), np.diff(network.indptr))
     found = []
-    for number, relation in enumerate(network.relations):
+    for relation in network.relations if wanted is None else wanted:
+        number = network.relations.index(relation)
         mine = np.flatnonzero(network.relation == number) if len(network.relations) > 1 else slice(None)
         source, to = network.source[mine] - start[relation.source], target[mine] - start[relation.target]
         found.append(Edges(relation, source, to))

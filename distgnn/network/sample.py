@@ -29,17 +29,17 @@ def sample_block(network: Network, seeds: npt.ArrayLike, hops: int, fan_out: int
     parts = [_Received(*(np.zeros(0, np.int64),) * 3)]
     for _ in range(hops):
         parts.append(_receive(network, frontier, fan_out, key))
-        reached = _set_of(network.source[parts[-1].place]).astype(np.int64)
+        reached = _set_of(network.source[parts[-1].place])
         frontier = reached[~_among(reached, seen)]
         seen = np.sort(np.concatenate([seen, frontier]))
-    node, count, place = (np.concatenate(column) for column in zip(*parts, strict=True))
+    node, takes, place = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(node)
     place.sort()  # messages lie sorted by (target, relation, source), so their places do too
     return Block(
         node=seen,
         seed=np.searchsorted(seen, asked),
         source=np.searchsorted(seen, network.source[place]),
-        target=np.repeat(np.searchsorted(seen, node[order]), count[order]),
+        target=np.repeat(np.searchsorted(seen, node[order]), takes[order]),
         relation=_relations(network, place),
         degree=_degrees(network, seen, fan_out),
     )
@@ -57,7 +57,7 @@ class _Received(NamedTuple):
     """Nodes, how many messages each receives, and where all those messages lie (not in the order of the nodes)."""
 
     node: Rows
-    count: Rows
+    takes: Rows
     place: Rows
 
 
@@ -84,10 +84,10 @@ def _relations(network: Network, place: Rows | slice) -> Rows:
     return np.zeros(len(place) if isinstance(place, np.ndarray) else network.num_messages, np.int64)
 
 
-def _set_of(values: Ints) -> Ints:
+def _set_of(values: Ints) -> Rows:
     """The distinct values, ascending: sorting beats np.unique's hashing by far on the short integers of a network."""
     ascending = np.sort(values)
-    return ascending[np.diff(ascending, prepend=-1) > 0]
+    return ascending[np.diff(ascending, prepend=-1) > 0].astype(np.int64)
 
 
 def _among(values: Rows, ascending: Rows) -> npt.NDArray[np.bool_]:

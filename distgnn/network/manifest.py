@@ -1,0 +1,143 @@
+"""network.json: what a stored network consists of. Written last, so its presence means the network is whole."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from distgnn.corpus.storage import Folder
+from distgnn.errors import RequestError
+from distgnn.network.network import Network, Relation
+
+NAME = "network.json"
+VERSION = 1
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_DTYPES = {
+    "indptr": ("int64",),
+    "source": ("int32", "int64"),
+    "relation": ("uint8", "uint16"),
+    "features": ("float32",),
+    "tables": ("int64", "float32"),
+}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One array: a .npy file of this type, shape and bytes. ``sha256`` is of the whole file."""
+
+    file: str
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class NetworkManifest:
+    """Format v1. arrays: by name indptr, source, relation, features/TYPE, tables/COLUMN."""
+
+    types: tuple[tuple[str, int], ...]
+    relations: tuple[Relation, ...]
+    arrays: dict[str, Stored]
+    meta: dict[str, Any] = field(default_factory=dict)
+    version: int = VERSION
+
+    @property
+    def nodes(self) -> int:
+        """N."""
+        return sum(count for _, count in self.types)
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
+
+
+def arrays_of(network: Network) -> dict[str, npt.NDArray[Any]]:
+    """All arrays of a network by the names they are stored under; raises RequestError for unfit names or dtypes."""
+    named = {"indptr": network.indptr, "source": network.source, "relation": network.relation}
+    named |= {f"features/{name}": array for name, array in network.features.items()}
+    named |= {f"tables/{name}": array for name, array in network.tables.items()}
+    for name, array in named.items():
+        _check_name(name.partition("/")[2] or name, name)
+        _check_dtype(name, str(array.dtype), "this network")
+    return named
+
+
+def read_manifest(folder: Folder) -> NetworkManifest:
+    """The manifest of a whole network; raises RequestError where there is none, or none that is consistent."""
+    where = f"{folder.uri}/{NAME}"
+    if folder.size(NAME) is None:
+        raise RequestError(f"{folder.uri}: no network here ({NAME} is missing); build one with 'distgnn network build'")
+    try:
+        data = json.loads(folder.read(NAME))
+        if data["version"] != VERSION:
+            raise RequestError(
+                f"{where}: format version {data['version']} is unknown; this distgnn reads version {VERSION}"
+            )
+        manifest = NetworkManifest(
+            types=tuple((str(name), int(count)) for name, count in data["types"]),
+            relations=tuple(Relation(**item) for item in data["relations"]),
+            arrays={name: Stored(**(item | {"shape": tuple(item["shape"])})) for name, item in data["arrays"].items()},
+            meta=dict(data["meta"]),
+        )
+        _check(manifest, where)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RequestError(f"{where}: not a network manifest ({error}); rebuild the network") from error
+    return manifest
+
+
+def _check(manifest: NetworkManifest, where: str) -> None:
+    """Types, relations, dtypes and shapes fit together."""
+    arrays = manifest.arrays
+    missing = {"indptr", "source", "relation"} - set(arrays)
+    if missing:
+        raise RequestError(f"{where}: the array {min(missing)!r} is missing; rebuild the network")
+    types = dict(manifest.types)
+    ends = {end for relation in manifest.relations for end in (relation.source, relation.target)}
+    unknown = (ends | {name.partition("/")[2] for name in arrays if name.startswith("features/")}) - set(types)
+    if unknown or len(types) != len(manifest.types) or min(types.values(), default=0) < 0:
+        raise RequestError(f"{where}: node types {sorted(types)} do not fit its relations and features; rebuild it")
+    messages = arrays["source"].shape
+    wanted = {"indptr": (manifest.nodes + 1,), "relation": messages if len(manifest.relations) > 1 else (0,)}
+    for name, item in arrays.items():
+        _check_dtype(name, item.dtype, where)
+        shape, rows = wanted.get(name, item.shape), types.get(name.removeprefix("features/"))
+        if item.shape != shape or (name.startswith("features/") and (len(item.shape), *item.shape[:1]) != (2, rows)):
+            raise RequestError(f"{where}: the array {name!r} has shape {item.shape}, which does not fit; rebuild it")
+
+
+def _check_name(name: str, where: str) -> None:
+    if not _PLAIN.fullmatch(name):
+        raise RequestError(f"{where}: {name!r} cannot name a file; use letters, digits, '_', '-' and '.'")
+
+
+def _check_dtype(name: str, dtype: str, where: str) -> None:
+    known = _DTYPES.get(name.partition("/")[0])
+    if known is None or np.dtype(dtype).name not in known:
+        allowed = f"must be {' or '.join(known)}" if known else "is unknown"
+        raise RequestError(f"{where}: the array {name!r} ({dtype}) {allowed}; rebuild the network")
+
+
+def statistics(manifest: NetworkManifest, uri: str) -> dict[str, Any]:
+    """What ``network stat`` says: sizes and names, from the manifest alone."""
+    tables: Mapping[str, Any] = {
+        n.partition("/")[2]: s.shape[0] for n, s in manifest.arrays.items() if n.startswith("tables/")
+    }
+    features = {n.partition("/")[2]: s.shape[1] for n, s in manifest.arrays.items() if n.startswith("features/")}
+    return {
+        "network": uri,
+        "nodes": manifest.nodes,
+        "messages": manifest.arrays["source"].shape[0],
+        "relations": len(manifest.relations),
+        "bytes": sum(item.bytes for item in manifest.arrays.values()),
+        "types": dict(manifest.types),
+        "features": features,
+        "tables": tables,
+        "meta": manifest.meta,
+    }
