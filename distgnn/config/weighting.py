@@ -24,7 +24,7 @@ class WeightingConfig:
     auxts_all = AUX-TS that sees one or all similarities; frozen = the model of auxts_all, never trained; uncertainty;
     library = a class of an installed package."""
     fixed: tuple[float, ...] = ()
-    """Weights of method=fixed, the target's first; empty = 1 for every task."""
+    """Weights of method=fixed, the target's first; empty = 1 for every task (paper)."""
     hidden: int = 1000
     """Hidden units of the weighting model (2 layers)."""
     output: Literal["auto", "softplus", "sigmoid"] = "auto"
@@ -66,13 +66,9 @@ class WeightingConfig:
             f"weighting.fixed must be numbers from 0 on, found {self.fixed}",
         )
         check(
-            not self.fixed or self.method == "fixed",
-            f"weighting.fixed needs method=fixed, found method={self.method}",
-        )
-        check(
-            bool(self.library) == (self.method == "library"),
-            f"weighting.library={self.library!r} and method={self.method} do not fit; method=library needs module:Class,"
-            " the other methods need none",
+            self.method != "library" or self.library.count(":") == 1,
+            "weighting.method=library needs weighting.library=module:Class, such as"
+            f" torchjd.aggregation:UPGradWeighting; found {self.library!r}",
         )
 
     def settled(self) -> WeightingConfig:

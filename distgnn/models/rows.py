@@ -129,6 +129,10 @@ class _Pad(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return _Unpad.apply(grads[0], ctx.padding), None  # pyright: ignore[reportReturnType]
 
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _Pad.apply(tangents[0], ctx.padding)  # pyright: ignore[reportReturnType]
+
 
 class _Unpad(torch.autograd.Function):
     """A gather from slots whose derivative is the padding."""
@@ -141,3 +145,7 @@ class _Unpad(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return _Pad.apply(grads[0], ctx.padding), None  # pyright: ignore[reportReturnType]
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _Unpad.apply(tangents[0], ctx.padding)  # pyright: ignore[reportReturnType]

@@ -66,7 +66,8 @@ def _csr(rows: Tensor, columns: Tensor, shape: tuple[int, int], values: Tensor) 
 
 
 class _Product(torch.autograd.Function):
-    """A @ x whose derivative is the same operation with the transpose; so derivatives of any order exist."""
+    """A @ x whose derivative is the same operation with the transpose, and forward A itself; so derivatives of any order
+    exist, in either direction."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, sparse: SparseMap) -> Tensor:
@@ -79,3 +80,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return ctx.sparse.t(grads[0]), None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return ctx.sparse(tangents[0])

@@ -1,0 +1,178 @@
+"""Gradients of several tasks over shared parameters: one flat all_reduce, their products, and mixtures of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from distgnn.transfer.problem import Problem, Samples
+from distgnn.transfer.weighting.signals import Signals
+
+
+class Ranks(Protocol):
+    """What is needed of the world: how many ranks there are, and a sum over them that is the same on all."""
+
+    @property
+    def size(self) -> int:
+        """Ranks."""
+        ...
+
+    def all_reduce(self, tensor: Tensor) -> Tensor:
+        """``tensor`` replaced by its sum over ranks."""
+        ...
+
+
+class Layout:
+    """How the trained parameters of a problem lie in flat vectors: the shared ones, then each head's, the target's first.
+
+    layers: sizes of the runs of shared parameters that one module owns. near: parameters of the target's loss (the shared
+    ones and the target's head), the first ``near_size`` numbers of a flat vector.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.shared = _trained(problem.shared)
+        self.heads = [_trained(head) for head in problem.heads]
+        self.near = [*self.shared, *self.heads[0]]
+        self.parameters = [*self.shared, *(parameter for head in self.heads for parameter in head)]
+        self.layers = _layers(problem.shared)
+        self.head_sizes = [_count(head) for head in self.heads]
+        self.shared_size, self.near_size = _count(self.shared), _count(self.near)
+
+    def pieces(self, flat: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+        """A flat vector cut into the shapes of ``parameters``."""
+        parts = flat.split([parameter.numel() for parameter in parameters])
+        return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
+
+
+def _trained(module: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def _count(parameters: Sequence[Tensor]) -> int:
+    return sum(parameter.numel() for parameter in parameters)
+
+
+def _layers(module: nn.Module) -> list[int]:
+    """Numbers of trained parameters by owning module, in the order of ``module.parameters()``."""
+    sizes: dict[str, int] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            owner = name.rpartition(".")[0]
+            sizes[owner] = sizes.get(owner, 0) + parameter.numel()
+    return list(sizes.values())
+
+
+def flat_gradient(loss: Tensor, parameters: Sequence[Tensor], keep: bool = True) -> Tensor:
+    """d loss / d parameters as one vector, zeros where there is no path. keep: whether the graph is used again."""
+    if not loss.requires_grad:
+        return torch.cat([parameter.new_zeros(parameter.numel()) for parameter in parameters])
+    found = torch.autograd.grad(loss, parameters, retain_graph=keep, materialize_grads=True)
+    return torch.cat([part.reshape(-1) for part in found])
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over ranks for C parts of the target's samples and then K auxiliary tasks, float [C + K] each."""
+
+    loss: Tensor
+    count: Tensor
+    label: Tensor
+    parts: int
+
+    def shares(self, parts: Sequence[int]) -> Tensor:
+        """[K + 1, C + K]: what turns those sums into means of the tasks, the target's over some of its parts only.
+
+        A task without samples gets zeros.
+        """
+        tasks = len(self.loss) - self.parts + 1
+        chosen = self.loss.new_zeros(tasks, len(self.loss))
+        chosen[0, list(parts)] = 1
+        chosen[range(1, tasks), range(self.parts, len(self.loss))] = 1
+        count = chosen @ self.count
+        return chosen * torch.where(count > 0, 1 / count, 0).unsqueeze(1)
+
+
+def local_totals(target: list[Samples], auxiliary: list[Samples]) -> Tensor:
+    """[3, C + K]: sums of losses, counts and labels of this rank."""
+    rows = [(samples.losses.detach().sum(), samples.count, samples.labels.sum()) for samples in (*target, *auxiliary)]
+    like = target[0].losses
+    return torch.stack([torch.stack([value.to(like) for value in row]) for row in rows], dim=1)
+
+
+class TaskGradients:
+    """Gradients of the summed losses of every part of the target and every auxiliary task, over all ranks.
+
+    shared: [C + K, P]. target_heads: [C, P0]. heads: [Pi] of each auxiliary task. gram: [L, C + K, C + K], products of the
+    rows of ``shared``, over the whole (L = 1) or layer by layer.
+    """
+
+    def __init__(
+        self, target: list[Samples], auxiliary: list[Samples], layout: Layout, ranks: Ranks, by_layer: bool
+    ) -> None:
+        numbers = [0] * len(target) + list(range(1, len(auxiliary) + 1))
+        local = [
+            flat_gradient(samples.losses.sum(), [*layout.shared, *layout.heads[number]])
+            for number, samples in zip(numbers, (*target, *auxiliary), strict=True)
+        ]
+        totals = local_totals(target, auxiliary)
+        flat = ranks.all_reduce(torch.cat([*local, totals.flatten().to(local[0])]))
+        *found, sums = flat.split([*(len(part) for part in local), totals.numel()])
+        self.totals = Totals(*sums.view(3, -1), parts=len(target))
+        self.shared = torch.stack([part[: layout.shared_size] for part in found])
+        own = [part[layout.shared_size :] for part in found]
+        self.target_heads, self.heads = torch.stack(own[: len(target)]), own[len(target) :]
+        layers = self.shared.split(layout.layers if by_layer else layout.shared_size, dim=1)
+        self.gram = torch.stack([part @ part.t() for part in layers])
+
+    def cosines(self, shares: Tensor) -> Tensor:
+        """[K + 1]: see :func:`cosines`."""
+        return cosines(shares @ self.gram @ shares.t())
+
+
+def cosines(gram: Tensor) -> Tensor:
+    """[T] in [-1, 1]: of every gradient with the first, averaged over layers; gram: [L, T, T], their products.
+
+    The first with itself is 1; a gradient that is zero (in a layer) has the cosine 0 (there).
+    """
+    squares = gram.diagonal(dim1=1, dim2=2)
+    lengths = (squares * squares[:, :1]).sqrt()
+    found = torch.where(lengths > 0, gram[:, 0] / lengths, 0).clamp(-1, 1).mean(0)
+    return torch.cat([torch.ones_like(found[:1]), found[1:]])
+
+
+class TaskMixture:
+    """K + 1 rows, the tasks, whose gradients are known: any mixture of them is a product, and so is any derivative.
+
+    The target counts ``parts`` of its samples only. Everything is the same on every rank.
+    """
+
+    def __init__(self, gradients: TaskGradients, parts: Sequence[int], matrix: bool) -> None:
+        self._gradients, self._shares = gradients, gradients.totals.shares(parts)
+        totals, shares = gradients.totals, self._shares
+        tasks = torch.arange(len(shares), device=shares.device)
+        shared = shares @ gradients.shared if matrix else None
+        self.signals = Signals(tasks, shares @ totals.loss, shares @ totals.label, gradients.cosines(shares), shared)
+        self.scale = torch.ones_like(self.signals.loss)
+        self._parts = totals.parts
+
+    def gradient(self, weights: Tensor, head_weights: Tensor) -> Tensor:
+        """The joint gradient as a flat vector of all parameters; weights, head_weights: [K + 1]."""
+        shared = (weights @ self._shares) @ self._gradients.shared
+        mixed = head_weights @ self._shares
+        first = mixed[: self._parts] @ self._gradients.target_heads
+        others = [mix * head for mix, head in zip(mixed[self._parts :], self._gradients.heads, strict=True)]
+        return torch.cat([shared, first, *others])
+
+    def along(self, direction: Tensor) -> Tensor:
+        """[K + 1]: derivatives of the tasks' mean losses along ``direction``, a flat vector of the target's parameters."""
+        moved = self._gradients.shared @ direction[: self._gradients.shared.shape[1]]
+        head = self._gradients.target_heads @ direction[self._gradients.shared.shape[1] :]
+        return self._shares @ torch.cat([moved[: self._parts] + head, moved[self._parts :]])
+
+    def reduce(self, tensor: Tensor) -> Tensor:
+        """The sum over ranks of what each knows a part of; here all know all."""
+        return tensor
