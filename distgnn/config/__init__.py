@@ -26,6 +26,7 @@ from distgnn.config.objectives import (
     SupervisedConfig,
 )
 from distgnn.config.pretrain import EncoderConfig, PretrainConfig, TrainConfig
+from distgnn.config.transfer import CorpusTaskConfig, TransferConfig
 from distgnn.config.weighting import WeightingConfig
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "BuildConfig",
     "ContextConfig",
     "ContrastConfig",
+    "CorpusTaskConfig",
     "EncoderConfig",
     "FinetuneConfig",
     "InputBuildConfig",
@@ -51,6 +53,7 @@ __all__ = [
     "StructureConfig",
     "SupervisedConfig",
     "TrainConfig",
+    "TransferConfig",
     "WeightingConfig",
     "from_json",
     "load_config",

@@ -1,0 +1,184 @@
+"""Knobs of joint training on a target and auxiliary tasks: methods, schemes, seeds. A field's docstring is its help text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args, get_type_hints
+
+from distgnn.config.base import check, check_imports, from_json, to_json
+from distgnn.config.finetune import LabelChoice
+from distgnn.config.network_tasks import NetworkTaskConfig
+from distgnn.config.objectives import (
+    ContextConfig,
+    ContrastConfig,
+    L2PConfig,
+    MaskingConfig,
+    MultitaskConfig,
+    StructureConfig,
+    SupervisedConfig,
+)
+from distgnn.config.pretrain import EncoderConfig, PretrainConfig, TrainConfig
+from distgnn.config.weighting import Method, WeightingConfig
+
+CONTROL = "none"
+SCHEMES = ("scratch", "pretrained")
+ELSEWHERE = "@corpus"
+"""Ends the name of an auxiliary task on the graphs of aux_corpus."""
+_METHODS = get_args(Method)
+_OBJECTIVES = tuple(name for name in get_args(get_type_hints(PretrainConfig)["objective"]) if name != "none")
+
+
+@dataclass(frozen=True)
+class ObjectivesConfig:
+    """Options of the objectives that serve as auxiliary tasks."""
+
+    l2p: L2PConfig = field(default_factory=L2PConfig)
+    contextpred: ContextConfig = field(default_factory=ContextConfig)
+    attrmasking: MaskingConfig = field(default_factory=MaskingConfig)
+    graphcl: ContrastConfig = field(default_factory=ContrastConfig)
+    multitask: MultitaskConfig = field(default_factory=MultitaskConfig)
+    structure: StructureConfig = field(default_factory=StructureConfig)
+    supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
+
+
+@dataclass(frozen=True)
+class CorpusTaskConfig(LabelChoice):
+    """A labelled corpus's target, its auxiliary tasks and its encoder."""
+
+    auxiliary: tuple[str, ...] = ("edgepred", "attrmasking")
+    """Pre-training objectives beside the target: NAME on the labelled graphs of the step, NAME@corpus on graphs of aux_corpus."""
+    aux_corpus: str = ""
+    """URI of the (unlabelled, usually larger) corpus of NAME@corpus."""
+    aux_batch: int = 32
+    """Graphs of aux_corpus in a step."""
+    streams: int = 1
+    """Parts of each fold's rows, the groups of ghost normalisation; also the most ranks that can take part."""
+    dropout: float = 0.0
+    """Dropout in the encoder while training."""
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    """The encoder where no checkpoint is given; otherwise the checkpoint's own."""
+    objectives: ObjectivesConfig = field(default_factory=ObjectivesConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("aux_batch", "streams"):
+            value = getattr(self, name)
+            check(value >= 1, f"corpus.{name} must be at least 1, found {value}")
+        check(0 <= self.dropout < 1, f"corpus.dropout must lie in [0, 1), found {self.dropout}")
+        check(self.max_labels >= 0, f"corpus.max_labels must not be negative, found {self.max_labels}")
+        for name in self.auxiliary:
+            known = name.removesuffix(ELSEWHERE) in _OBJECTIVES
+            check(known, f"corpus.auxiliary: {name!r} is none of {', '.join(_OBJECTIVES)} (or one of them{ELSEWHERE})")
+            check(
+                name != "supervised", f"corpus.auxiliary: supervised is the target itself; supervised{ELSEWHERE} is not"
+            )
+            check(self.auxiliary.count(name) == 1, f"corpus.auxiliary names {name!r} twice; name each task once")
+        elsewhere = any(name.endswith(ELSEWHERE) for name in self.auxiliary)
+        check(elsewhere == bool(self.aux_corpus), f"corpus.aux_corpus and tasks NAME{ELSEWHERE} need each other")
+
+    def objective(self, name: str, encoder: EncoderConfig, corpus: str, seed: int) -> PretrainConfig:
+        """What the objective ``name`` of an auxiliary task on ``corpus`` is built from."""
+        groups = {group: getattr(self.objectives, group) for group in ObjectivesConfig.__dataclass_fields__}
+        train = TrainConfig(seed=seed)
+        return PretrainConfig(corpus, objective=name.removesuffix(ELSEWHERE), encoder=encoder, train=train, **groups)  # pyright: ignore[reportArgumentType]
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """Train on a target and auxiliary tasks at once, with learned or fixed weights, always beside the target alone (AUX-TS).
+
+    Example: distgnn transfer --data data/bace --corpus.auxiliary edgepred attrmasking --methods fixed auxts_all --seeds 3
+    """
+
+    data: str
+    """URI of a labelled corpus or of a network."""
+    out: str = "runs/transfer"
+    """URI of the folder for results, table and curves; the same command again goes on where it was stopped."""
+    methods: tuple[str, ...] = (CONTROL, "fixed", "cosine", "selar", "auxts_one", "auxts_all")
+    """Ways of weighing: none, fixed, cosine, selar, auxts_one, auxts_all, frozen, uncertainty, library; none is always added."""
+    schemes: tuple[str, ...] = SCHEMES
+    """scratch = everything from the start; pretrained = from checkpoints, or else from a training on the auxiliary tasks alone."""
+    encoders: tuple[str, ...] = ()
+    """Kinds of encoders, the columns of the table; empty = the one of corpus.encoder or network.encoder, or the checkpoints."""
+    checkpoint: tuple[str, ...] = ()
+    """Checkpoints (or runs) that scheme pretrained starts from; labelled corpora only."""
+    seeds: int = 3
+    """Training seeds 0..seeds-1."""
+    epochs: int = 50
+    """Passes over the target's training rows."""
+    pretrain_epochs: int = 50
+    """Passes of the training on auxiliary tasks alone (scheme pretrained without checkpoint)."""
+    patience: int = 0
+    """Stop after this many epochs without a better validation score; 0 = never."""
+    batch: int = 128
+    """Training rows of a step, all folds together."""
+    lr: float = 1e-3
+    """Learning rate of Adam."""
+    weight_decay: float = 0.0
+    """L2 penalty of Adam."""
+    weighting: WeightingConfig = field(default_factory=WeightingConfig)
+    corpus: CorpusTaskConfig = field(default_factory=CorpusTaskConfig)
+    network: NetworkTaskConfig = field(default_factory=NetworkTaskConfig)
+    imports: tuple[str, ...] = ()
+    """Python modules to import first, such as one that registers an encoder kind."""
+    workers: int = 1
+    """Jobs (a method, encoder, scheme and seed) side by side; more than 1 uses Ray tasks, on CPUs."""
+    ranks: int = 1
+    """Processes that train each job together, data-parallel; more than 1 uses Ray Train."""
+    max_failures: int = 3
+    """How often Ray Train restarts the ranks; finished jobs are not run again."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU when there is one."""
+
+    def __post_init__(self) -> None:
+        check_imports(self.imports)
+        for name in ("seeds", "epochs", "batch", "workers", "ranks"):
+            value = getattr(self, name)
+            check(value >= 1, f"{name} must be at least 1, found {value}")
+        for name in ("pretrain_epochs", "patience", "lr", "weight_decay", "max_failures"):
+            value = getattr(self, name)
+            check(value >= 0, f"{name} must not be negative, found {value}")
+        for name, known in (("methods", _METHODS), ("schemes", SCHEMES)):
+            found = getattr(self, name)
+            bad = [item for item in found if item not in known]
+            check(not bad, f"{name}: {bad[:1]} is none of {', '.join(known)}")
+            check(bool(found), f"{name} must name at least one")
+        for name in ("methods", "schemes", "encoders", "checkpoint"):
+            found = getattr(self, name)
+            check(len(set(found)) == len(found), f"{name} must name each once, found {' '.join(found)}")
+        needed = max(2, self.weighting.folds)
+        check(self.batch >= needed, f"batch={self.batch} gives a fold no row; it must be at least {needed}")
+        check(
+            self.workers == 1 or self.ranks == 1,
+            "workers and ranks are both above 1; jobs run side by side or in ranks",
+        )
+        check(self.workers == 1 or self.device != "cuda", "device=cuda needs workers=1 (side by side jobs use CPUs)")
+        check(
+            not (self.checkpoint and self.encoders),
+            "encoders: checkpoints bring their own; leave encoders or checkpoint out",
+        )
+        check(not self.checkpoint or "pretrained" in self.schemes, "checkpoint needs schemes to have pretrained")
+        ready = "pretrained" not in self.schemes or bool(self.checkpoint) or self.pretrain_epochs > 0
+        check(ready, "scheme pretrained without checkpoint needs pretrain_epochs of at least 1")
+        self._check_weighting()
+
+    def _check_weighting(self) -> None:
+        """weighting.method is set for each of ``methods``; here it only says whose own option, fixed or library, is given."""
+        given, usual = self.weighting.method, WeightingConfig().method
+        owned = bool(self.weighting.fixed or self.weighting.library)
+        check(given == usual or owned, f"weighting.method={given}: a run's methods are named with methods")
+        check(not owned or given in self.methods, f"weighting.{given} is given, but methods lacks {given}")
+        has = bool(self.weighting.library) or "library" not in self.methods
+        check(has, "methods: library needs weighting.method=library and weighting.library=module:Class")
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The methods, with the control first."""
+        return (CONTROL, *(method for method in self.methods if method != CONTROL))
+
+    def weighted(self, method: str) -> WeightingConfig:
+        """The weighting options of ``method``: without those that only another one has."""
+        fixed = self.weighting.fixed if method == "fixed" else ()
+        library = self.weighting.library if method == "library" else ""
+        return from_json(
+            WeightingConfig, to_json(self.weighting) | {"method": method, "fixed": fixed, "library": library}
+        )
