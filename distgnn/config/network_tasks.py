@@ -40,7 +40,7 @@ class NetworkTaskConfig:
     """Hidden units of what turns an embedding into a task's own (links and meta-paths)."""
     messages: Literal["keep", "hide"] = "keep"
     """Links: training positives pass messages (as published), or hide = all but those that the step asks for."""
-    fractions: tuple[float, ...] = (0.6, 0.2, 0.2)
+    fractions: tuple[float, float, float] = (0.6, 0.2, 0.2)
     """Shares of rows in train, val and test, where the network has no split of its own."""
     split_seed: int = 0
     """Key of that split."""

@@ -1,0 +1,72 @@
+"""The one door to problems on a network: which tasks there are, and everything they share."""
+
+from __future__ import annotations
+
+import torch
+
+from distgnn.config import NetworkTaskConfig
+from distgnn.errors import RequestError
+from distgnn.graph.keyed import key
+from distgnn.models.networks import build_network_encoder
+from distgnn.network.network import Network
+from distgnn.network.paths import PAPER_PATHS
+from distgnn.transfer.networks.attribute_generation import AttributeGeneration
+from distgnn.transfer.networks.edge_generation import EdgeGeneration
+from distgnn.transfer.networks.joint import NetworkProblem
+from distgnn.transfer.networks.links import COLUMNS, LinkTarget, read_links, training_network
+from distgnn.transfer.networks.metapaths import PathTask
+from distgnn.transfer.networks.nodes import NodeTarget, read_nodes
+from distgnn.transfer.networks.tasks import AuxiliaryTask
+from distgnn.transfer.networks.views import Evaluation, Views
+from distgnn.transfer.ranks import Ranks
+
+_ENCODER, _HEADS = 69, 70
+_GENERATION: dict[str, type[EdgeGeneration] | type[AttributeGeneration]] = {
+    EdgeGeneration.name: EdgeGeneration,
+    AttributeGeneration.name: AttributeGeneration,
+}
+
+
+def build_problem(network: Network, config: NetworkTaskConfig, seed: int, world: Ranks) -> NetworkProblem:
+    """A problem with fresh weights, which are a function of (network, config, seed); global random state is left as it was.
+
+    The split is a function of (network, config) alone. Raises RequestError for a target or an auxiliary task that the
+    network cannot have.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(seed, _HEADS))
+        target, passed = _target(network, config, world)
+        views = Views(passed, config.layers, config.fan_out, seed, world.device)
+        names = config.auxiliary or default_auxiliary(network, target.kind)
+        auxiliary = [_auxiliary(views, name, target.kind, config, world) for name in names]
+    encoder = build_network_encoder(passed, config, key(seed, _ENCODER)).to(world.device)
+    for task in (target, *auxiliary):
+        task.to(world.device)
+    evaluation = Evaluation(passed, config.layers, config.eval_fan_out, world.device)
+    return NetworkProblem(encoder, target, auxiliary, views, evaluation, world)
+
+
+def _target(network: Network, config: NetworkTaskConfig, world: Ranks) -> tuple[LinkTarget | NodeTarget, Network]:
+    """The target task, and the network whose messages training may see."""
+    if config.target == "link" or (config.target == "auto" and COLUMNS[0] in network.tables):
+        links = read_links(network, config)
+        return LinkTarget(links, config, world.device), training_network(network, links)
+    return NodeTarget(read_nodes(network, config), config, world.device), network
+
+
+def default_auxiliary(network: Network, kind: str) -> tuple[str, ...]:
+    """The published auxiliary tasks of such a network: its paper's meta-paths, else generation of edges and features of the
+    target's ``kind`` of nodes (of edges alone where they have no features)."""
+    paths = PAPER_PATHS.get(str(network.meta.get("name", "")))
+    if paths:
+        return paths
+    return tuple(_GENERATION) if kind in network.features else (EdgeGeneration.name,)
+
+
+def _auxiliary(views: Views, name: str, kind: str, config: NetworkTaskConfig, world: Ranks) -> AuxiliaryTask:
+    if name in _GENERATION:
+        return _GENERATION[name](views, kind, config, views.seed, world)
+    if " " not in name:
+        known = ", ".join(_GENERATION)
+        raise RequestError(f"network.auxiliary: {name!r} is neither one of {known} nor a path such as 'a relation b'")
+    return PathTask(views.network, name, config, views.seed, world)
