@@ -146,6 +146,10 @@ class TransferConfig:
             found = getattr(self, name)
             check(len(set(found)) == len(found), f"{name} must name each once, found {' '.join(found)}")
         needed = max(2, self.weighting.folds)
+        enough = self.batch // needed >= self.corpus.streams
+        check(
+            enough, f"batch={self.batch} is too small for {needed} folds of corpus.streams={self.corpus.streams} each"
+        )
         check(self.batch >= needed, f"batch={self.batch} gives a fold no row; it must be at least {needed}")
         check(
             self.workers == 1 or self.ranks == 1,

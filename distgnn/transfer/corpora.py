@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
@@ -19,7 +20,6 @@ from distgnn.learn.objective import Objective
 from distgnn.learn.objectives import build_objective
 from distgnn.models.encoder import build_encoder
 from distgnn.models.heads import build_head, graph_features
-from distgnn.models.norm import apply_statistics, statistics
 from distgnn.transfer.aux_corpus import AuxiliaryCorpus
 from distgnn.transfer.fit import Method
 from distgnn.transfer.labels import LabelledSet
@@ -27,7 +27,7 @@ from distgnn.transfer.metrics import HIGHER_IS_BETTER, METRIC_OF, score
 from distgnn.transfer.problem import Rows, Samples
 from distgnn.transfer.ranks import Ranks
 
-_HEAD, _AUX_ORDER = 61, 62
+_HEAD, _AUX_ORDER, _DROPOUT = 61, 62, 63
 _EVALUATED_AT_ONCE = 256
 
 
@@ -108,24 +108,33 @@ class CorpusProblem:
         return graphs and replace(graphs, extras=objective.prepare(graphs, self.seed, step))
 
     def losses(self, batch: Batch) -> tuple[list[Samples], list[Samples]]:
-        """See :class:`Problem`. A collective: running statistics move here, by those of all ranks' target graphs."""
+        """See :class:`Problem`. The target's pass is the first, whose statistics become the encoder's running ones."""
         self.encoder.train()
-        statistics(self.encoder)  # reading forgets those of passes that must not count
         sizes = [fold.num_graphs for fold in batch.folds]
         together = _joined(batch.folds)
-        outputs = [self._nothing(0)] * len(sizes) if together is None else self._outputs(together).split(sizes)
-        found = statistics(self.encoder).to(self.ranks.device)
-        if found.numel():
-            apply_statistics(self.encoder, self.ranks.all_reduce(found))
-        target = [self._samples(output, fold) for output, fold in zip(outputs, batch.folds, strict=True)]
-        tasks = zip(self.objectives, batch.tasks, strict=True)
-        return target, [self._task_samples(objective, graphs, batch.epoch) for objective, graphs in tasks]
+        with self._dropout(batch.epoch):
+            outputs = [self._nothing(0)] * len(sizes) if together is None else self._outputs(together).split(sizes)
+            target = [self._samples(output, fold) for output, fold in zip(outputs, batch.folds, strict=True)]
+            tasks = zip(self.objectives, batch.tasks, strict=True)
+            return target, [self._task_samples(objective, graphs, batch.epoch) for objective, graphs in tasks]
 
     def fold_losses(self, batch: Batch, fold: int) -> Samples:
-        """See :class:`Problem`."""
+        """See :class:`Problem`; dropout hits other places than in ``losses``."""
         self.encoder.train()
         graphs = batch.folds[fold]
-        return self._samples(self._outputs(graphs) if graphs.num_graphs else self._nothing(0), graphs)
+        with self._dropout(batch.epoch, 1 + fold):
+            return self._samples(self._outputs(graphs) if graphs.num_graphs else self._nothing(0), graphs)
+
+    @contextmanager
+    def _dropout(self, step: int, part: int = 0) -> Iterator[None]:
+        """Global random state in which dropout is a function of (seed, step, part, rank); put back afterwards."""
+        if not self.config.dropout:
+            yield
+            return
+        device = self.ranks.device
+        with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
+            torch.manual_seed(key(self.seed, _DROPOUT, step, part, self.ranks.rank))
+            yield
 
     def _outputs(self, graphs: GraphBatch) -> Tensor:
         """[G, outputs]."""
