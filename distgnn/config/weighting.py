@@ -49,10 +49,11 @@ class WeightingConfig:
     clip_norm: float = 0.0
     """Largest norm of the joint gradient (after cosines and look-ahead); 0 = no clipping."""
     library: str = ""
-    """For method=library: module:Class, such as torchjd.aggregation:UPGradWeighting, made without arguments and called each
+    """For method=library: module:Class, such as torchjd.aggregation:MGDAWeighting, made without arguments and called each
     step with what library_reads says; it answers with one weight a task."""
     library_reads: Literal["gramian", "matrix"] = "gramian"
-    """What that class is called with: products of the tasks' gradients [tasks, tasks], or the gradients [tasks, parameters]."""
+    """What a weighting class is called with: products of the tasks' gradients [tasks, tasks], or the gradients [tasks,
+    parameters]. (Aggregator classes mix the gradients themselves; they are asked for their weights.)"""
 
     def __post_init__(self) -> None:
         for name in ("lr", "alpha", "clip_norm"):
@@ -68,7 +69,7 @@ class WeightingConfig:
         check(
             self.method != "library" or self.library.count(":") == 1,
             "weighting.method=library needs weighting.library=module:Class, such as"
-            f" torchjd.aggregation:UPGradWeighting; found {self.library!r}",
+            f" torchjd.aggregation:MGDAWeighting; found {self.library!r}",
         )
 
     def settled(self) -> WeightingConfig:

@@ -91,20 +91,21 @@ class JointStep:
         none = torch.full_like(mixture.signals.cosines, math.nan)
         slopes, meta_loss = ahead or (none, none[0])
         shown = torch.stack([self._by_task(mixture, weights * mixture.scale), mixture.signals.cosines, slopes]).tolist()
-        return StepRecord(number, losses, *map(tuple, shown), float(meta_loss))
+        used, cosines, slopes = (tuple(row) for row in shown)
+        return StepRecord(number, losses, used, cosines, slopes, float(meta_loss))
 
     def _learn_ahead(self, found: ForwardPass, number: int) -> tuple[Tensor, Tensor]:
         """Stage 1 (lines 5-12): (dL_meta / dw by task, L_meta), averaged over the parts that judge; the weighting moves."""
         alpha = self.options.alpha or self.optimiser.param_groups[0]["lr"]
         judges, total = self.folds.judges, torch.zeros(())
+        mixtures = [found.mixture([part for part in range(self.folds.parts) if part != judge]) for judge in judges]
         slopes, losses = [], []
-        for part in judges:
-            mixture = found.mixture([other for other in range(self.folds.parts) if other != part])
+        for judge, mixture in zip(judges, mixtures, strict=True):
             raw = self.weighting(mixture.signals)
             weights = self._used(mixture, raw)
             step = alpha * mixture.gradient(weights, weights)[: self.layout.near_size]
             with moved(self.layout, step):
-                direction, loss = judgement(self.problem, found.batch, part, self.layout, self.world)
+                direction, loss = judgement(self.problem, found.batch, judge, self.layout, self.world)
             slope = mixture.along(direction) * (-alpha / len(judges))
             total = total + surrogate(mixture, raw, slope, self.weighting.normalised)
             slopes.append(self._by_task(mixture, slope))
@@ -115,7 +116,7 @@ class JointStep:
                 f"step {number}: the loss of {self.problem.names[0]!r} is {float(meta_loss)} after the look-ahead;"
                 " lower weighting.alpha or lr"
             )
-        self._learn(mixture, total)
+        self._learn(mixtures[0], total)
         return torch.stack(slopes).sum(0), meta_loss
 
     def _used(self, mixture: Mixture, raw: Tensor) -> Tensor:
