@@ -10,7 +10,16 @@ from typing import Any, NamedTuple
 from distgnn.commands.output import Output, load_function
 from distgnn.config import FinetuneConfig, PretrainConfig
 from distgnn.errors import INTERRUPTED, RequestError, WorkError
-from distgnn.options import CatOptions, CorpusUri, PullOptions, PushOptions, StatusOptions, parse, split_globals
+from distgnn.options import (
+    CatOptions,
+    CorpusUri,
+    NetworkUri,
+    PullOptions,
+    PushOptions,
+    StatusOptions,
+    parse,
+    split_globals,
+)
 
 
 class Command(NamedTuple):
@@ -21,10 +30,20 @@ class Command(NamedTuple):
     summary: str
 
 
+class Builds(NamedTuple):
+    """sources: 'module:NAME' of the kinds, each (options, what reads its input). home: what builds with them."""
+
+    sources: str
+    home: str
+    summary: str
+
+
 COMMANDS: dict[tuple[str, ...], Command] = {
     ("corpus", "verify"): Command(CorpusUri, "distgnn.commands.corpus:verify", "check every byte of a corpus"),
     ("corpus", "stat"): Command(CorpusUri, "distgnn.commands.corpus:stat", "what a corpus holds"),
     ("corpus", "cat"): Command(CatOptions, "distgnn.commands.corpus:cat", "graphs as JSON"),
+    ("network", "verify"): Command(NetworkUri, "distgnn.commands.network:verify", "check every byte of a network"),
+    ("network", "stat"): Command(NetworkUri, "distgnn.commands.network:stat", "what a network holds"),
     ("pretrain",): Command(PretrainConfig, "distgnn.commands.pretrain:pretrain", "pre-train an encoder on a corpus"),
     ("finetune",): Command(
         FinetuneConfig, "distgnn.commands.finetune:finetune", "compare checkpoints on a labelled corpus"
@@ -33,7 +52,16 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("pull",): Command(PullOptions, "distgnn.commands.checkpoints:pull", "take a checkpoint home"),
     ("status",): Command(StatusOptions, "distgnn.commands.checkpoints:status", "what a run is doing"),
 }
-_BUILD = ("corpus", "build")
+BUILDS: dict[tuple[str, ...], Builds] = {
+    ("corpus", "build"): Builds(
+        "distgnn.corpus.sources:SOURCES", "distgnn.commands.corpus:build", "make a corpus from raw graphs"
+    ),
+    ("network", "build"): Builds(
+        "distgnn.network.sources:NETWORK_SOURCES",
+        "distgnn.commands.network:build",
+        "make one large network from raw files",
+    ),
+}
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -65,13 +93,13 @@ def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         sys.stdout.write(_overview())
         return 0 if words else 2
-    if tuple(words[:2]) == _BUILD:
-        return _build(words[2:])
+    if tuple(words[:2]) in BUILDS:
+        return _build(words[0], BUILDS[tuple(words[:2])], words[2:])
     for depth in (1, 2):
         path = tuple(words[:depth])
         if path in COMMANDS:
             return _run(path, COMMANDS[path], words[depth:])
-    known = ", ".join(" ".join(path) for path in (_BUILD, *COMMANDS))
+    known = ", ".join(" ".join(path) for path in (*BUILDS, *COMMANDS))
     raise RequestError(f"unknown command {' '.join(words[:2])!r}; the commands are: {known}")
 
 
@@ -85,19 +113,20 @@ def _run(path: tuple[str, ...], command: Command, words: list[str]) -> int:
     return load_function(command.home)(parsed, Output(options.json))
 
 
-def _build(words: list[str]) -> int:
-    sources = importlib.import_module("distgnn.corpus.sources").SOURCES
+def _build(what: str, builds: Builds, words: list[str]) -> int:
+    module, name = builds.sources.split(":")
+    sources = getattr(importlib.import_module(module), name)
     if not words or words[0] not in sources:
         found = f"unknown kind {words[0]!r}" if words and words[0] not in ("-h", "--help") else "which kind?"
-        raise RequestError(f"corpus build: {found}; the kinds are: {', '.join(sources)} (each has --help)")
+        raise RequestError(f"{what} build: {found}; the kinds are: {', '.join(sources)} (each has --help)")
     kind, source = sources[words[0]]
     options, rest = split_globals(words[1:])
-    config = parse(kind, f"distgnn corpus build {words[0]}", rest, options)
-    return load_function("distgnn.commands.corpus:build")(config, source, Output(options.json))
+    config = parse(kind, f"distgnn {what} build {words[0]}", rest, options)
+    return load_function(builds.home)(config, source, Output(options.json))
 
 
 def _overview() -> str:
-    rows = [("corpus build KIND", "make a corpus from raw graphs")]
+    rows = [(f"{' '.join(path)} KIND", builds.summary) for path, builds in BUILDS.items()]
     rows += [(" ".join(path), command.summary) for path, command in COMMANDS.items()]
     lines = "\n".join(f"  distgnn {name:<18} {summary}" for name, summary in rows)
     example = "  distgnn corpus build motifs --graphs 2000 --out data/motifs\n  distgnn pretrain --corpus data/motifs"

@@ -36,6 +36,17 @@ class CorpusUri:
 
 
 @dataclass(frozen=True)
+class NetworkUri:
+    """A network that is there.
+
+    Example: distgnn network stat data/last-fm
+    """
+
+    uri: tyro.conf.Positional[str]
+    """Path or URI of the network."""
+
+
+@dataclass(frozen=True)
 class CatOptions:
     """Graphs of a corpus as JSON, one a line.
 

@@ -1,0 +1,95 @@
+"""Bibliographies of several node types with labelled nodes and published splits: HeCo's ACM, DBLP and AMiner."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from distgnn.config import HeteroConfig
+from distgnn.errors import RequestError
+from distgnn.network.csr import Edges, both_ways, build_network
+from distgnn.network.network import Network, Relation
+from distgnn.network.sources.reading import (
+    Rows,
+    check_ids,
+    exists,
+    find,
+    id_table,
+    load_array,
+    load_matrix,
+    provenance,
+    whole_numbers,
+)
+
+_SPLITS = tuple(f"{part}_{count}" for part in ("train", "val", "test") for count in (20, 40, 60))
+
+
+class Layout(NamedTuple):
+    """Names of the types by their letters in file names, the type that has labels, and the files of links."""
+
+    types: dict[str, str]
+    labelled: str
+    links: tuple[str, ...]
+
+
+LAYOUTS = {
+    "acm": Layout({"p": "paper", "a": "author", "s": "subject"}, "paper", ("pa", "ps")),
+    "dblp": Layout({"a": "author", "p": "paper", "c": "venue", "t": "term"}, "author", ("pa", "pc", "pt")),
+    "aminer": Layout({"p": "paper", "a": "author", "r": "reference"}, "paper", ("pa", "pr")),
+}
+
+
+def build_hetero(config: HeteroConfig) -> Network:
+    """Links both ways as relations such as paper_author and paper_author^-1; features where the folder has them.
+
+    Tables, T being the labelled type: T.label int64 [nodes of T], and T.train_20 to T.test_60, ids of the published splits.
+    """
+    folder, layout = config.input.rstrip("/"), LAYOUTS[config.layout]
+    links = {pair: id_table(find(folder, [f"{pair}.txt"]), tuple(pair)) for pair in layout.links}
+    uri = find(folder, ["labels.npy"])
+    label = whole_numbers(uri, load_array(uri).reshape(-1))
+    features = {
+        name: load_matrix(f"{folder}/{letter}_feat.npz")
+        for letter, name in layout.types.items()
+        if exists(f"{folder}/{letter}_feat.npz")
+    }
+    sizes = _sizes(layout, links, label, features)
+    edges: list[Edges] = []
+    for pair, ends in links.items():
+        source, target = (layout.types[letter] for letter in pair)
+        for letter in pair:
+            check_ids(f"{folder}/{pair}.txt", layout.types[letter], ends[letter], sizes[layout.types[letter]])
+        edges += both_ways(Edges(Relation(f"{source}_{target}", source, target), ends[pair[0]], ends[pair[1]]))
+    tables: dict[str, npt.NDArray[Any]] = {f"{layout.labelled}.label": label}
+    for split in _SPLITS:
+        tables[f"{layout.labelled}.{split}"] = _split(folder, f"{split}.npy", len(label))
+    files = [uri, *(f"{folder}/{name}.txt" for name in links)]
+    files += [f"{folder}/{letter}_feat.npz" for letter, name in layout.types.items() if name in features]
+    return build_network(
+        sizes, edges, features, tables, provenance("hetero", folder, config.name, files, layout=config.layout)
+    )
+
+
+def _sizes(
+    layout: Layout, links: dict[str, dict[str, Rows]], label: Rows, features: dict[str, npt.NDArray[np.float32]]
+) -> dict[str, int]:
+    """Nodes of each type: as many as have labels or features, else as the links name."""
+    sizes = {}
+    for letter, name in layout.types.items():
+        known = len(label) if name == layout.labelled else len(features.get(name, ()))
+        named = max(int(ends[letter].max()) + 1 for pair, ends in links.items() if letter in pair)
+        sizes[name] = known or named
+        if name in features and len(features[name]) != sizes[name]:
+            raise RequestError(
+                f"{letter}_feat.npz: {len(features[name])} rows for {sizes[name]} {name}s; fetch it again"
+            )
+    return sizes
+
+
+def _split(folder: str, name: str, nodes: int) -> Rows:
+    uri = find(folder, [name])
+    rows = whole_numbers(uri, load_array(uri).reshape(-1))
+    check_ids(uri, "node", rows, nodes)
+    return rows

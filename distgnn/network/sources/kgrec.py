@@ -1,0 +1,75 @@
+"""Ratings and a knowledge graph whose first entities are the items: Last-FM and Book-Crossing of KGCN, RippleNet and MCCLK."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from distgnn.config import KgrecConfig
+from distgnn.corpus.sources.files import input_errors, open_binary
+from distgnn.errors import RequestError
+from distgnn.network.csr import Edges, both_ways, build_network
+from distgnn.network.network import Network, Relation
+from distgnn.network.paths import PAPER_PATHS
+from distgnn.network.sources.reading import Rows, check_ids, exists, find, id_table, provenance
+
+_RATINGS = ("ratings.txt", "ratings_final.npy", "ratings_final.txt")
+_TRIPLES = ("kg.txt", "kg_final.npy", "kg_final.txt")
+_COLUMNS = {"hrt": ("head", "relation", "tail"), "htr": ("head", "tail", "relation")}
+_ENDS = ("item", "entity")
+
+
+def build_kgrec(config: KgrecConfig) -> Network:
+    """Types item, entity (those that are no items, numbered from 0) and user; every triple passes messages both ways.
+
+    A relation of the data becomes one relation for each pair of end types that it has. Ratings pass no messages: they are
+    the tables rating.user, rating.item and rating.label (0 or 1), for whoever has split them to add some with with_messages.
+    """
+    folder = config.input.rstrip("/")
+    files = find(folder, _RATINGS), find(folder, _TRIPLES)
+    ratings = id_table(files[0], ("user", "item", "label"))
+    check_ids(files[0], "label", ratings["label"], 2)
+    triples = id_table(files[1], _COLUMNS[config.columns])
+    names = _relation_names(folder, files[1], triples["relation"])
+    items = int(ratings["item"].max()) + 1
+    entities = max(int(triples["head"].max()), int(triples["tail"].max())) + 1 - items
+    edges = [way for found in _typed(triples, names, items) for way in both_ways(found)]
+    meta = provenance("kgrec", folder, config.name, files, columns=config.columns)
+    return build_network(
+        {"item": items, "entity": max(entities, 0), "user": int(ratings["user"].max()) + 1},
+        edges,
+        tables={f"rating.{name}": column for name, column in ratings.items()},
+        meta=meta | {"paths": list(PAPER_PATHS.get(meta["name"], ()))},
+    )
+
+
+def _typed(triples: dict[str, Rows], names: list[str], items: int) -> list[Edges]:
+    """The triples by relation and types of their ends, ids local to those types."""
+    head, tail = triples["head"], triples["tail"]
+    kind = (triples["relation"] * 2 + (head >= items)) * 2 + (tail >= items)
+    order = np.argsort(kind, kind="stable")
+    found, first = np.unique(kind[order], return_index=True)
+    edges = []
+    for code, rows in zip(found.tolist(), np.split(order, first[1:]), strict=True):
+        relation = Relation(names[code // 4], _ENDS[code // 2 % 2], _ENDS[code % 2])
+        edges.append(Edges(relation, head[rows] - items * (code // 2 % 2), tail[rows] - items * (code % 2)))
+    return edges
+
+
+def _relation_names(folder: str, triples: str, relation: Rows) -> list[str]:
+    """Names by number from relation-list.txt; the numbers themselves where there is none."""
+    uri = f"{folder}/relation-list.txt"
+    if not exists(uri):
+        return [str(number) for number in range(int(relation.max()) + 1)]
+    with input_errors(uri), open_binary(uri) as file:
+        try:
+            table = pd.read_csv(file, sep=r"\s+", header=None, names=["number", "name"], dtype=str)
+        except ValueError as error:  # pandas' own parser errors are ValueErrors
+            raise RequestError(f"{uri}: needs two columns, number and name ({error})") from error
+    wrong = table["number"].to_numpy() != np.arange(len(table)).astype(str)
+    wrong = wrong | table["name"].isna().to_numpy() | table["name"].duplicated().to_numpy()
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise RequestError(f"{uri}, row {row + 1}: must be the number {row} and a name of its own; mend the row")
+    check_ids(triples, "relation", relation, len(table))
+    return [str(name) for name in table["name"]]

@@ -1,0 +1,147 @@
+"""Open Academic Graph, one domain: the heterogeneous network of HGT (Hu et al., WWW 2020), which GPT-GNN and AUX-TS use."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from distgnn.config import OagConfig
+from distgnn.errors import RequestError
+from distgnn.network.csr import Edges, both_ways, build_network
+from distgnn.network.network import Ints, Network, Relation
+from distgnn.network.sources.oag_tables import TABLES, Table, numbers, read_table, read_vectors, table_uri
+from distgnn.network.sources.reading import Rows, provenance
+
+_YEARS = (1900, 2020)
+_MOST_YEARS = 20
+_ROLES = ("AP_write_first", "AP_write_last", "AP_write_other")
+
+
+def build_oag(config: OagConfig) -> Network:
+    """Types paper, venue, field, author and affiliation, joined as HGT's preprocessing joins them, every relation both ways.
+
+    PP_cite (not to later papers), PV_<kind of venue>, PF_in_<level>, FF_in, AP_write_first, _last and _other, and in (author,
+    affiliation). Features of venues, fields and affiliations are the published vectors; papers have none: the original
+    computes theirs from titles with a language model. Tables: paper.id (of OAG) and paper.year.
+    """
+    builder = _Builder(config)
+    builder.papers()
+    builder.citations()
+    builder.fields()
+    builder.authors()
+    return builder.network()
+
+
+class _Builder:
+    """Reads table after table and keeps only what the kept papers need, so that no two tables are in memory at a time."""
+
+    def __init__(self, config: OagConfig) -> None:
+        self.config, self.folder = config, config.input.rstrip("/")
+        self.known: Table
+        self.known, self.vectors = read_vectors(self.folder)
+        self.ids: dict[str, Table] = {}
+        self.edges: list[Edges] = []
+        self.year: Rows = np.zeros(0, np.int64)
+
+    def _read(self, table: str) -> tuple[str, Table]:
+        return table_uri(self.folder, table, self.config.domain), read_table(self.folder, table, self.config.domain)
+
+    def _join(self, uri: str, relation: Relation, source: Ints, target: Ints) -> None:
+        """Add a relation both ways; raises RequestError where it is empty."""
+        if not len(source):
+            raise RequestError(
+                f"{uri}: the relation {relation.name!r} is empty for the kept papers; lower citation_bar"
+            )
+        self.edges += both_ways(Edges(relation, source, target))
+
+    def papers(self) -> None:
+        """Keep English papers with a title, of a venue with a vector, that are cited enough; join them with their venues."""
+        uri, references = self._read("PR")
+        cited = references["cited"].value_counts()
+        uri, table = self._read("Papers")
+        table = table[(table["paper"] != "") & (table["year"] != "") & (table["title"] != "")]
+        year = numbers(uri, table["year"])
+        bar = np.minimum(_YEARS[1] - year, _MOST_YEARS) * self.config.citation_bar
+        count = cited.reindex(table["paper"]).fillna(0).to_numpy()
+        keep = (count >= bar) & (year >= _YEARS[0]) & (table["language"] == "en") & table["venue"].isin(self.known)
+        keep &= ~table["paper"].duplicated()
+        table, self.year = table[keep], year[keep.to_numpy()]
+        if not len(table):
+            raise RequestError(f"{uri}: no paper is English, of a known venue and cited enough; lower citation_bar")
+        self.ids["paper"] = pd.Index(table["paper"])
+        self.ids["venue"] = pd.Index(table["venue"].unique())
+        venue = self.ids["venue"].get_indexer(pd.Index(table["venue"]))
+        for kind in sorted(table["kind"].unique()):
+            rows = np.flatnonzero(table["kind"] == kind)
+            self._join(uri, Relation(f"PV_{kind}", "paper", "venue"), rows, venue[rows])
+
+    def citations(self) -> None:
+        """Join papers with the kept papers they cite, unless those are of a later year."""
+        uri, table = self._read("PR")
+        source, target = (self._place("paper", table[name]) for name in ("paper", "cited"))
+        keep = (source >= 0) & (target >= 0)
+        source, target = source[keep], target[keep]
+        keep = self.year[source] >= self.year[target]
+        self._join(uri, Relation("PP_cite", "paper", "paper"), source[keep], target[keep])
+
+    def fields(self) -> None:
+        """Fields of kept papers that have a vector and a place in the hierarchy; the level of a field names its relation."""
+        uri, table = self._read("PF")
+        table = table[table["paper"].isin(self.ids["paper"]) & table["field"].isin(self.known)]
+        above, hierarchy = self._read("FHierarchy")
+        hierarchy = hierarchy[hierarchy["field"].isin(table["field"]) & hierarchy["parent"].isin(table["field"])]
+        ends: Table = pd.concat([hierarchy["field"], hierarchy["parent"]], ignore_index=True)
+        levels: Table = pd.concat([hierarchy["level"], hierarchy["parent_level"]], ignore_index=True)
+        once = ~ends.duplicated(keep="last")
+        level = levels[once].to_numpy(str)
+        self.ids["field"] = pd.Index(ends[once])
+        child, parent = (self._place("field", hierarchy[name]) for name in ("field", "parent"))
+        self._join(above, Relation("FF_in", "field", "field"), child, parent)
+        paper, field = self._place("paper", table["paper"]), self._place("field", table["field"])
+        paper, field = paper[field >= 0], field[field >= 0]
+        for name in np.unique(level):
+            rows = np.flatnonzero(level[field] == name)
+            if len(rows):  # the topmost fields may have no papers of their own
+                self._join(uri, Relation(f"PF_in_{name}", "paper", "field"), paper[rows], field[rows])
+
+    def authors(self) -> None:
+        """Authors whose affiliation has a vector; who is first and who is last is counted among those."""
+        uri, table = self._read("PAuAf")
+        table = table[table["paper"].isin(self.ids["paper"]) & table["affiliation"].isin(self.known)]
+        place = numbers(uri, table["place"])
+        for name in ("author", "affiliation"):
+            self.ids[name] = pd.Index(table[name].unique())
+        author, affiliation = self._place("author", table["author"]), self._place("affiliation", table["affiliation"])
+        self._join(uri, Relation("in", "author", "affiliation"), author, affiliation)
+        rows: Table = pd.DataFrame({"paper": self._place("paper", table["paper"]), "author": author, "place": place})
+        rows = rows.drop_duplicates(["paper", "place"], keep="last")  # an author has a row for each affiliation
+        last = rows.groupby("paper")["place"].transform("max")
+        role = np.select([rows["place"] == 1, rows["place"] == last], [0, 1], 2)
+        for number in np.unique(role):
+            mine = rows[role == number]
+            relation = Relation(_ROLES[number], "author", "paper")
+            self._join(uri, relation, mine["author"].to_numpy(), mine["paper"].to_numpy())
+
+    def network(self) -> Network:
+        """All of it, with the vectors that there are."""
+        features: dict[str, npt.NDArray[np.float32]] = {
+            name: self.vectors[self.known.get_indexer(self.ids[name])] for name in ("venue", "field", "affiliation")
+        }
+        identity = numbers(
+            table_uri(self.folder, "Papers", self.config.domain), self.ids["paper"].to_series(name="paper")
+        )
+        files = [table_uri(self.folder, name, self.config.domain) for name in TABLES] + [
+            f"{self.folder}/vfi_vector.tsv"
+        ]
+        options = {"domain": self.config.domain, "citation_bar": self.config.citation_bar}
+        return build_network(
+            {name: len(found) for name, found in self.ids.items()},
+            self.edges,
+            features,
+            {"paper.id": identity, "paper.year": self.year},
+            provenance("oag", self.folder, self.config.name, files, **options),
+        )
+
+    def _place(self, kind: str, names: Table) -> Rows:
+        return self.ids[kind].get_indexer(pd.Index(names)).astype(np.int64)

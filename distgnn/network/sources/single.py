@@ -1,0 +1,84 @@
+"""One undirected network of classified nodes of one type: citation networks, and Reddit in its published files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from distgnn.config import CitationConfig, RedditConfig
+from distgnn.corpus.sources.files import load_npz
+from distgnn.errors import RequestError
+from distgnn.network.csr import build_network, symmetric
+from distgnn.network.network import Network, Relation
+from distgnn.network.sources.reading import check_ids, dense, finite, provenance, whole_numbers
+
+_LINKED = Relation("linked", "node", "node")
+_PARTS = {1: "node.train", 2: "node.val", 3: "node.test"}  # GraphSAGE: by the day of the post
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def build_citation(config: CitationConfig) -> Network:
+    """Edges made undirected, self-loops dropped; features "node"; table node.label."""
+    uri = config.input
+    found = load_npz(uri, ("n", "indptr", "indices", "y", "x_shape", "x_indptr", "x_indices", "x_data"))
+    nodes = int(found["n"].reshape(-1)[0])
+    pointer = whole_numbers(uri, found["indptr"])
+    steps = np.diff(pointer)
+    fits = len(pointer) == nodes + 1 and pointer[0] == 0 and pointer[-1] == len(found["indices"])
+    if not fits or (steps < 0).any():
+        raise RequestError(f"{uri}: indptr does not point into indices for {nodes} nodes; fetch it again")
+    source, target = np.repeat(np.arange(nodes), steps), whole_numbers(uri, found["indices"])
+    check_ids(uri, "node", target, nodes)
+    shape = tuple(int(size) for size in found["x_shape"])
+    indices, starts = (whole_numbers(uri, found[name]) for name in ("x_indices", "x_indptr"))
+    features = dense(uri, "csr", found["x_data"], (indices, starts), shape)
+    tables = {"node.label": _labels(uri, found["y"], nodes)}
+    return _single(uri, nodes, (source, target), features, tables, provenance("citation", uri, config.name, [uri]))
+
+
+def build_reddit(config: RedditConfig) -> Network:
+    """Features "node"; tables node.label, node.id (of the post), and node.train, node.val, node.test by node_types."""
+    folder = config.input.rstrip("/")
+    files = f"{folder}/reddit_data.npz", f"{folder}/reddit_graph.npz"
+    data = load_npz(files[0], ("feature", "label", "node_ids", "node_types"))
+    graph = load_npz(files[1], ("row", "col", "shape"))
+    features = finite(files[0], data["feature"])
+    nodes = len(features)
+    if tuple(graph["shape"].tolist()) != (nodes, nodes):
+        raise RequestError(f"{files[1]}: has shape {tuple(graph['shape'])} for {nodes} nodes; fetch both files again")
+    if len(graph["row"]) != len(graph["col"]):
+        raise RequestError(f"{files[1]}: {len(graph['row'])} rows but {len(graph['col'])} columns; fetch it again")
+    for name in ("row", "col"):
+        check_ids(files[1], name, graph[name], nodes)
+    part = _labels(files[0], data["node_types"], nodes)
+    tables = {name: np.flatnonzero(part == number) for number, name in _PARTS.items()}
+    tables |= {
+        "node.label": _labels(files[0], data["label"], nodes),
+        "node.id": _labels(files[0], data["node_ids"], nodes),
+    }
+    meta = provenance("reddit", folder, config.name, files)
+    return _single(files[1], nodes, (graph["row"], graph["col"]), features, tables, meta)
+
+
+def _labels(uri: str, values: npt.NDArray[Any], nodes: int) -> npt.NDArray[np.int64]:
+    whole = whole_numbers(uri, values.reshape(-1))
+    if len(whole) != nodes:
+        raise RequestError(f"{uri}: {len(whole)} labels for {nodes} nodes; fetch it again")
+    return whole
+
+
+def _single(
+    uri: str,
+    nodes: int,
+    ends: tuple[npt.NDArray[Any], npt.NDArray[Any]],
+    features: npt.NDArray[np.float32],
+    tables: Arrays,
+    meta: dict[str, Any],
+) -> Network:
+    if len(features) != nodes:
+        raise RequestError(f"{uri}: {len(features)} rows of features for {nodes} nodes; fetch it again")
+    if not len(ends[0]):
+        raise RequestError(f"{uri}: the relation 'linked' is empty; a network without edges has nothing to pass on")
+    return build_network({"node": nodes}, [symmetric(_LINKED, *ends)], {"node": features}, tables, meta)
