@@ -1,4 +1,4 @@
-"""Small networks of several types for tests, blocks of them the slow way."""
+"""Small networks of several types for tests, and blocks of them the slow way."""
 
 from __future__ import annotations
 
@@ -6,34 +6,44 @@ from typing import Any
 
 import numpy as np
 
+from distgnn.network.csr import Edges, both_ways, build_network, symmetric
 from distgnn.network.network import Block, Network, Relation
 
 
-def from_edges(sizes: dict[str, int], relations: dict[Relation, list[tuple[int, int]]], **rest: Any) -> Network:
-    """A network from (source, target) lists, ids within their types."""
-    types = tuple(sizes)
-    ptr = np.cumsum([0, *sizes.values()])
-    first = dict(zip(types, ptr.tolist(), strict=False))
-    rows = [
-        (first[kind.target] + v, place, first[kind.source] + u)
-        for place, (kind, edges) in enumerate(relations.items())
-        for u, v in edges
-    ]
-    target, relation, source = np.array(sorted(rows), np.int64).reshape(-1, 3).T
-    indptr = np.searchsorted(target, np.arange(ptr[-1] + 1))
-    return Network(types, ptr, tuple(relations), indptr, source.astype(np.int32), relation.astype(np.uint8), **rest)
+def some_pairs(rng: np.random.Generator, left: int, right: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """``count`` different pairs of numbers below left and right."""
+    chosen = rng.choice(left * right, count, replace=False)
+    return chosen // right, chosen % right
 
 
-def both_ways(
-    name: str, source: str, target: str, edges: list[tuple[int, int]]
-) -> dict[Relation, list[tuple[int, int]]]:
-    """A relation and its inverse."""
-    turned = [(v, u) for u, v in edges]
-    return {Relation(name, source, target): edges, Relation(f"{name}^-1", target, source): turned}
+def films(seed: int = 0) -> Network:
+    """12 items, 6 entities and 9 users, one of each without any edge; 60 ratings, half of them positive."""
+    rng = np.random.default_rng(seed)
+    item, entity = some_pairs(rng, 11, 5, 20)
+    edges = both_ways(Edges(Relation("film.actor", "item", "entity"), item, entity))
+    user, rated = some_pairs(rng, 8, 11, 60)
+    tables = {"rating.user": user, "rating.item": rated, "rating.label": rng.permutation(60) % 2}
+    return build_network({"item": 12, "entity": 6, "user": 9}, edges, tables=tables)
+
+
+def papers(features: bool = True, seed: int = 0) -> Network:
+    """20 papers of 3 classes, 10 authors, 4 venues; citations are a symmetric relation; paper 19 and author 9 are alone."""
+    rng = np.random.default_rng(seed)
+    wrote, cites = some_pairs(rng, 19, 9, 40), some_pairs(rng, 19, 19, 25)
+    edges = (
+        *both_ways(Edges(Relation("written by", "paper", "author"), *wrote)),
+        *both_ways(Edges(Relation("at", "paper", "venue"), np.arange(19), np.arange(19) % 4)),
+        symmetric(Relation("cites", "paper", "paper"), *cites),
+    )
+    label = np.append(np.arange(18) % 3, [-1, -1])
+    tables = {"paper.label": label, "paper.train_20": np.arange(8), "paper.val_20": np.arange(8, 13)}
+    tables |= {"paper.test_20": np.arange(13, 18)}
+    values = {"paper": rng.normal(size=(20, 5)).astype(np.float32)} if features else {}
+    return build_network({"paper": 20, "author": 10, "venue": 4}, edges, values, tables)
 
 
 def slow_block(network: Network, seeds: Any, hops: int) -> Block:
-    """All messages that ``hops`` layers need, by walking; no sampling."""
+    """All messages that ``hops`` layers need, by walking; nothing is sampled."""
     asked = [int(node) for node in seeds]
     inside, frontier, messages = set(asked), set(asked), []
     for _ in range(hops):
@@ -49,6 +59,6 @@ def slow_block(network: Network, seeds: Any, hops: int) -> Block:
         seed=np.searchsorted(node, np.array(asked, np.int64)),
         source=np.searchsorted(node, source),
         target=np.searchsorted(node, target),
-        relation=np.array(relation),
+        relation=relation.copy(),
         degree=np.diff(network.indptr)[node],
     )

@@ -64,10 +64,10 @@ class Attention:
 
     @cached_property
     def _squares(self) -> SparseMap | None:
-        """[slots, M]: puts each message into its graph's square; None where squares would be far larger than the messages."""
+        """[slots, M]: puts each message into its graph's square; None where there is none or squares would be far larger."""
         padding, count = self._nodes.padding, self.messages.target.numel()
         slots = sum(b * size * size for b, size in padding.shapes)
-        if slots > _MOST_SLOTS * count:
+        if not count or slots > _MOST_SLOTS * count:
             return None
         place = padding.pair_slots(self.messages.target, self.messages.source)
         return SparseMap.from_pairs(place, torch.arange(count, device=place.device), (slots, count))

@@ -7,7 +7,7 @@ import torch
 from distgnn.config import NetworkTaskConfig
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
-from distgnn.models.networks import build_network_encoder
+from distgnn.models.networks import NodeInputs, build_network_encoder
 from distgnn.network.network import Network
 from distgnn.network.paths import PAPER_PATHS
 from distgnn.transfer.networks.attribute_generation import AttributeGeneration
@@ -36,13 +36,14 @@ def build_problem(network: Network, config: NetworkTaskConfig, seed: int, world:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(seed, _HEADS))
         target, passed = _target(network, config, world)
-        views = Views(passed, config.layers, config.fan_out, seed, world.device)
+        inputs = NodeInputs(passed)
+        views = Views(passed, inputs, config.layers, config.fan_out, seed, world.device)
         names = config.auxiliary or default_auxiliary(network, target.kind)
         auxiliary = [_auxiliary(views, name, target.kind, config, world) for name in names]
     encoder = build_network_encoder(passed, config, key(seed, _ENCODER)).to(world.device)
     for task in (target, *auxiliary):
         task.to(world.device)
-    evaluation = Evaluation(passed, config.layers, config.eval_fan_out, world.device)
+    evaluation = Evaluation(passed, inputs, config.layers, config.eval_fan_out, world.device)
     return NetworkProblem(encoder, target, auxiliary, views, evaluation, world)
 
 

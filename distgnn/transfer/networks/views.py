@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from distgnn.graph.keyed import key
-from distgnn.models.networks import Cut, NetworkEncoder
+from distgnn.models.networks import Cut, NetworkEncoder, NodeInputs
 from distgnn.network.network import Block, Network
 from distgnn.network.sample import sample_block
 from distgnn.transfer.problem import Rows
@@ -24,9 +24,11 @@ _SEEDS = 4096
 
 @dataclass(frozen=True)
 class Views:
-    """network: the messages that are passed. fan_out: of training steps, 0 = all. seed: key of the sampling."""
+    """network: the messages that are passed, inputs: of its nodes. fan_out: of training steps, 0 = all. seed: key of the
+    sampling."""
 
     network: Network
+    inputs: NodeInputs
     hops: int
     fan_out: int
     seed: int
@@ -40,7 +42,7 @@ class Views:
 
     def cut(self, block: Block) -> Cut:
         """The block as tensors."""
-        return Cut(self.network, block, self.device)
+        return Cut(self.inputs, block, self.device)
 
 
 def without(block: Block, dropped: npt.NDArray[np.bool_]) -> Block:
@@ -68,6 +70,7 @@ class Evaluation:
     """
 
     network: Network
+    inputs: NodeInputs
     hops: int
     fan_out: int
     device: torch.device
@@ -88,4 +91,4 @@ class Evaluation:
 
     def _cut(self, seeds: Rows) -> Cut:
         drawn = key(0, _EVALUATION)  # the same for every seed, so that seeds are compared on one network
-        return Cut(self.network, sample_block(self.network, seeds, self.hops, self.fan_out, drawn), self.device)
+        return Cut(self.inputs, sample_block(self.network, seeds, self.hops, self.fan_out, drawn), self.device)
