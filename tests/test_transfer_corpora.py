@@ -16,12 +16,10 @@ from distgnn.config.transfer import ObjectivesConfig
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.batch import select_graphs
 from distgnn.learn.objectives import build_objective
-from distgnn.models.encoder import build_encoder
 from distgnn.models.heads import graph_features
 from distgnn.models.norm import statistics
 from distgnn.transfer.aux_corpus import AuxiliaryCorpus
 from distgnn.transfer.corpora import CorpusProblem
-from distgnn.transfer.fit import Method
 from distgnn.transfer.gradients import Layout
 from distgnn.transfer.hypergradient import derivatives, moved
 from distgnn.transfer.joint import fit_joint, settle
@@ -73,7 +71,7 @@ def problem(
     uri: str, ranks: Any = None, seed: int = 0, encoder: EncoderConfig = SMALL, **options: Any
 ) -> CorpusProblem:
     settings: dict[str, Any] = {"auxiliary": TASKS, "streams": 2} | options
-    made = CorpusProblem(labelled(uri), Method("gin", encoder), CorpusTaskConfig(**settings), seed, ranks or Alone(CPU))
+    made = CorpusProblem(labelled(uri), encoder, CorpusTaskConfig(**settings), seed, ranks or Alone(CPU))
     return double(made)
 
 
@@ -233,12 +231,7 @@ def test_running_statistics_are_the_targets(binary: str) -> None:
     assert torch.equal(statistics(made.encoder), expected)
 
 
-def test_start_weights_streams_dropout_and_options(binary: str) -> None:
-    weights = build_encoder(FEATURES, SMALL, seed=77).state_dict()
-    started = CorpusProblem(
-        labelled(binary), Method("x", SMALL, weights), CorpusTaskConfig(auxiliary=TASKS), 0, Alone(CPU)
-    )
-    assert all(torch.equal(value, weights[name]) for name, value in started.encoder.state_dict().items())
+def test_dropout_is_keyed_and_options_of_objectives_count(binary: str) -> None:
     base = sums(problem(binary).losses(batch_of(binary, 2))[0])
     dropped = problem(binary, dropout=0.5)
     state = torch.random.get_rng_state()
@@ -256,7 +249,7 @@ def test_start_weights_streams_dropout_and_options(binary: str) -> None:
     "method", ["none", "fixed", "cosine", "selar", "auxts_one", "auxts_all", "frozen", "uncertainty"]
 )
 def test_every_method_trains(binary: str, method: str) -> None:
-    made = CorpusProblem(labelled(binary), Method("gin", SMALL), CorpusTaskConfig(auxiliary=TASKS), 0, Alone(CPU))
+    made = CorpusProblem(labelled(binary), SMALL, CorpusTaskConfig(auxiliary=TASKS), 0, Alone(CPU))
     found = fit_joint(made, TransferConfig(binary, epochs=2, batch=24, lr=0.01), method, 0, Alone(CPU))
     assert all(np.isfinite(value) for epoch in found.validation for value in epoch.values())
     assert found.curves["losses"].shape == (6, 3)

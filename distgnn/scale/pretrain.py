@@ -118,15 +118,14 @@ def train_worker(settings: dict[str, Any], world: World) -> None:
     What trying again cannot mend is noted in the run folder, so that the next worker group ends at once.
     """
     run = Run(open_folder(settings["folder"]), from_json(PretrainConfig, settings["config"]))
-    if run.folder.size(_FAILED) is not None:
+    if has_failed(run.folder):
         return
     stop = _StopFile(run.folder) if world.leads else _never
     try:
         import_modules(run.config.imports)
         train(run, open_corpus(run.config), world, Hooks(ray_units, stop, _ignore))
     except (RequestError, DivergedError) as error:
-        note = {"kind": "request" if isinstance(error, RequestError) else "work", "error": str(error)}
-        run.folder.write(_FAILED, json.dumps(note).encode())
+        note_failure(run.folder, error)
         raise
 
 
@@ -160,9 +159,25 @@ def _remove(folder: Folder, name: str) -> None:
         folder.delete(name)
 
 
+def has_failed(folder: Folder) -> bool:
+    """Whether a worker noted what trying again cannot mend."""
+    return folder.size(_FAILED) is not None
+
+
+def note_failure(folder: Folder, error: RequestError | WorkError) -> None:
+    """Note it for the driver and for worker groups to come."""
+    note = {"kind": "request" if isinstance(error, RequestError) else "work", "error": str(error)}
+    folder.write(_FAILED, json.dumps(note).encode())
+
+
+def forget_failure(folder: Folder) -> None:
+    """Take the note away."""
+    _remove(folder, _FAILED)
+
+
 def raise_noted(folder: Folder) -> None:
     """Raise what a worker noted, if anything."""
-    if folder.size(_FAILED) is not None:
+    if has_failed(folder):
         note = json.loads(folder.read(_FAILED))
         raise (RequestError if note["kind"] == "request" else WorkError)(note["error"])
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distgnn.config import CorpusTaskConfig
+from distgnn.config import CorpusTaskConfig, EncoderConfig
 from distgnn.config.transfer import ELSEWHERE
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.batch import GraphBatch, concat_graphs, select_graphs
@@ -21,7 +21,6 @@ from distgnn.learn.objectives import build_objective
 from distgnn.models.encoder import build_encoder
 from distgnn.models.heads import build_head, graph_features
 from distgnn.transfer.aux_corpus import AuxiliaryCorpus
-from distgnn.transfer.fit import Method
 from distgnn.transfer.labels import LabelledSet
 from distgnn.transfer.metrics import HIGHER_IS_BETTER, METRIC_OF, score
 from distgnn.transfer.problem import Rows, Samples
@@ -48,20 +47,20 @@ class CorpusProblem:
     ``config.streams`` streams, and ranks take whole ones, so that ghost normalisation meets no graph of another fold.
     """
 
-    def __init__(self, data: LabelledSet, start: Method, config: CorpusTaskConfig, seed: int, ranks: Ranks) -> None:
-        """start: the encoder, with weights or fresh. Raises RequestError where the corpora cannot serve the tasks."""
+    def __init__(
+        self, data: LabelledSet, encoder: EncoderConfig, config: CorpusTaskConfig, seed: int, ranks: Ranks
+    ) -> None:
+        """Fresh weights, a function of the arguments. Raises RequestError where the corpora cannot serve the tasks."""
         self.data, self.config, self.ranks, self.seed = data, config, ranks, seed
         self.graphs = replace(data.graphs, y=data.y)
         self.train, self.rows = torch.from_numpy(data.parts["train"]), len(data.parts["train"])
         self.elsewhere = _auxiliary_corpus(data, config, seed)
-        self.encoder = build_encoder(data.schema, start.encoder, seed)
-        if start.weights is not None:
-            self.encoder.load_state_dict(start.weights)
+        self.encoder = build_encoder(data.schema, encoder, seed)
         self.encoder.set_dropout(config.dropout)
-        self.encoder.to(ranks.device)
+        self.shared: nn.Module = self.encoder.to(ranks.device)
         self.target = data.target.to(str(ranks.device))
         width = self.encoder.width * (2 if data.use_center else 1)
-        self.objectives = [self._objective(name, start) for name in config.auxiliary]
+        self.objectives = [self._objective(name, encoder) for name in config.auxiliary]
         head = build_head(width, data.target.outputs, key(seed, _HEAD))
         self.heads = nn.ModuleList([head, *self.objectives]).to(ranks.device)
         metric = METRIC_OF[self.target.task]
@@ -69,16 +68,11 @@ class CorpusProblem:
         self.metrics: tuple[str, ...] = (metric,)
         self.lower_is_better: frozenset[str] = frozenset() if HIGHER_IS_BETTER[metric] else frozenset({metric})
 
-    @property
-    def shared(self) -> nn.Module:
-        """The encoder."""
-        return self.encoder
-
-    def _objective(self, name: str, start: Method) -> Objective:
+    def _objective(self, name: str, encoder: EncoderConfig) -> Objective:
         elsewhere = self.elsewhere if name.endswith(ELSEWHERE) else None
         schema = elsewhere.schema if elsewhere else self.data.schema
         where = self.config.aux_corpus if elsewhere else "the labelled corpus"
-        objective = build_objective(self.config.objective(name, start.encoder, where, self.seed), schema)
+        objective = build_objective(self.config.objective(name, encoder, where, self.seed), schema)
         if objective is None:
             raise RequestError(f"corpus.auxiliary: {name!r} trains nothing; leave it out")
         return objective

@@ -5,17 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import safetensors.numpy
 import safetensors.torch
-from safetensors import SafetensorError
 
 from distgnn.config import FinetuneConfig, to_json
 from distgnn.corpus.manifest import read_manifest
 from distgnn.corpus.storage import Folder, open_folder
 from distgnn.transfer.fit import Method, Outcome
+from distgnn.transfer.kept_files import read_kept, write_kept
 from distgnn.transfer.metrics import Score
 
 _FREE = ("checkpoint", "out", "imports", "seeds", "encoder", "workers", "save_predictions")
@@ -38,14 +35,10 @@ class Kept:
 
     def load(self, method: Method, seed: int) -> Outcome | None:
         """The outcome of a finished job; None where it has not finished, or its file is not whole."""
-        name = self._name(method, seed)
-        if self.folder.size(name) is None:
+        found = read_kept(self.folder, self._name(method, seed))
+        if found is None:
             return None
-        try:
-            tensors = safetensors.numpy.load(self.folder.read(name))
-            told: dict[str, Any] = json.loads(tensors.pop("outcome").tobytes())
-        except (SafetensorError, KeyError, ValueError):
-            return None
+        told, tensors = found
         scores = {part: Score(*score) for part, score in told["scores"].items()}
         history = tuple(told["history"])
         return Outcome(method.name, seed, told["best_epoch"], told["seconds"], scores, history, tensors)
@@ -53,9 +46,7 @@ class Kept:
     def save(self, method: Method, outcome: Outcome) -> None:
         """Keep a finished job."""
         told = {name: getattr(outcome, name) for name in ("scores", "history", "best_epoch", "seconds")}
-        tensors = {part: np.ascontiguousarray(found) for part, found in outcome.predictions.items()}
-        told_bytes = np.frombuffer(json.dumps(told).encode(), np.uint8)
-        self.folder.write(self._name(method, outcome.seed), safetensors.numpy.save({**tensors, "outcome": told_bytes}))
+        write_kept(self.folder, self._name(method, outcome.seed), told, outcome.predictions)
 
     def _name(self, method: Method, seed: int) -> str:
         digest = hashlib.sha256(f"{self.common}{method.encoder}".encode())
