@@ -97,12 +97,11 @@ class ScaleUpdate:
     """One step's change of an elementwise gain and bias, per group."""
 
     def __init__(self, rows: Rows, x: Tensor, delta: Tensor) -> None:
-        self.gain, self.shift = rows.sum(torch.cat([x * delta, delta], dim=1)).chunk(2, dim=1)
+        self.gain, self.shift = rows.sum(x * delta), rows.sum(delta)
 
     def apply(self, rows: Rows, x: Tensor) -> Tensor:
         """[rows, width] -> same."""
-        gain, shift = rows.expand(torch.cat([self.gain, self.shift], dim=1)).chunk(2, dim=1)
-        return torch.addcmul(shift, x, gain)
+        return torch.addcmul(rows.expand(self.shift), x, rows.expand(self.gain))
 
 
 class ShiftUpdate:

@@ -11,7 +11,7 @@ from torch import Tensor
 from distgnn.graph.batch import row_graph
 from distgnn.models.sparse import SparseMap
 
-_CLASSES = 6
+_CLASSES = 9
 
 
 class Rows:
@@ -33,8 +33,7 @@ class Rows:
     @cached_property
     def membership(self) -> SparseMap:
         """The map [groups, rows]."""
-        rows, groups = self.owner.numel(), self.ptr.numel() - 1
-        return SparseMap.from_pairs(self.owner, torch.arange(rows, device=self.ptr.device), (groups, rows))
+        return SparseMap.select(self.owner, self.ptr.numel() - 1).t
 
     def sum(self, x: Tensor) -> Tensor:
         """[rows, d] -> [groups, d]; groups without rows give 0."""
