@@ -31,7 +31,7 @@ def papers(features: bool = True, seed: int = 0) -> Network:
     rng = np.random.default_rng(seed)
     wrote, cites = some_pairs(rng, 19, 9, 40), some_pairs(rng, 19, 19, 25)
     edges = (
-        *both_ways(Edges(Relation("written by", "paper", "author"), *wrote)),
+        *both_ways(Edges(Relation("written", "paper", "author"), *wrote)),
         *both_ways(Edges(Relation("at", "paper", "venue"), np.arange(19), np.arange(19) % 4)),
         symmetric(Relation("cites", "paper", "paper"), *cites),
     )

@@ -48,12 +48,13 @@ class NetworkTaskConfig:
     """Nodes: which published split, by training nodes per class, where the network has them."""
 
     def __post_init__(self) -> None:
-        for name in ("layers", "heads", "aux_batch", "negatives", "hidden"):
+        for name in ("layers", "heads", "negatives", "hidden"):
             value = getattr(self, name)
             check(value >= 1, f"network.{name} must be at least 1, found {value}")
         for name in ("fan_out", "eval_fan_out"):
             value = getattr(self, name)
             check(value >= 0, f"network.{name} must not be negative, found {value}")
+        check(self.aux_batch >= 2, f"network.aux_batch must be at least 2, found {self.aux_batch}")
         check(self.width >= 2, f"network.width must be at least 2, found {self.width}")
         whole = self.encoder != "hgt" or self.width % self.heads == 0
         check(whole, f"network.width={self.width} must be a multiple of network.heads={self.heads} for encoder=hgt")

@@ -119,13 +119,16 @@ class NetworkInput(nn.Module):
 
     def forward(self, cut: Cut) -> Tensor:
         """[n, width], in the order of the cut-out's nodes."""
-        parts = []
-        for given, into in zip(cut.inputs, self.types, strict=True):
-            if isinstance(given, SparseMap):
-                parts.append(given(into.weight.t()) + into.bias)
-            else:
-                parts.append(into(given.to(into.weight.dtype) if isinstance(into, nn.Linear) else given))
-        return torch.cat(parts)
+        return torch.cat([_mapped(given, into) for given, into in zip(cut.inputs, self.types, strict=True)])
+
+
+def _mapped(given: Tensor | SparseMap, into: nn.Module) -> Tensor:
+    """[nodes, width] from what :class:`NodeInputs` gives of a type."""
+    if not isinstance(into, nn.Linear):
+        return into(given)
+    if isinstance(given, SparseMap):
+        return given(into.weight.t()) + into.bias
+    return into(given.to(into.weight.dtype))
 
 
 class NetworkEncoder(nn.Module):

@@ -9,10 +9,9 @@ from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
 from distgnn.models.networks import NodeInputs, build_network_encoder
 from distgnn.network.network import Network
-from distgnn.network.paths import PAPER_PATHS
 from distgnn.transfer.networks.attribute_generation import AttributeGeneration
 from distgnn.transfer.networks.edge_generation import EdgeGeneration
-from distgnn.transfer.networks.joint import NetworkProblem
+from distgnn.transfer.networks.problem import NetworkProblem
 from distgnn.transfer.networks.links import COLUMNS, LinkTarget, read_links, training_network
 from distgnn.transfer.networks.metapaths import PathTask
 from distgnn.transfer.networks.nodes import NodeTarget, read_nodes
@@ -56,11 +55,10 @@ def _target(network: Network, config: NetworkTaskConfig, world: Ranks) -> tuple[
 
 
 def default_auxiliary(network: Network, kind: str) -> tuple[str, ...]:
-    """The published auxiliary tasks of such a network: its paper's meta-paths, else generation of edges and features of the
+    """The published auxiliary tasks of such a network: the meta-paths it was built with, else generation of edges and features of the
     target's ``kind`` of nodes (of edges alone where they have no features)."""
-    paths = PAPER_PATHS.get(str(network.meta.get("name", "")))
-    if paths:
-        return paths
+    if network.meta.get("paths"):
+        return tuple(network.meta["paths"])
     return tuple(_GENERATION) if kind in network.features else (EdgeGeneration.name,)
 
 

@@ -35,4 +35,5 @@ class PathTask(PairTask, AuxiliaryTask):
         negative = np.stack(self.pairs.negatives(key(drawn, _NEGATIVE), self.batch - joined))
         mine = slice(self.world.rank, None, self.world.size)
         ends = np.concatenate([positive, negative], axis=1)[:, mine]
-        return pairs(ends[0], ends[1], (np.arange(self.batch) < joined)[mine], self.world.device)
+        label = np.repeat([1, 0], [joined, self.batch - joined])[mine]
+        return pairs(ends[0], ends[1], label, self.world.device)
