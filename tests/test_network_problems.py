@@ -19,10 +19,10 @@ from distgnn.network.sample import full_block
 from distgnn.transfer.meta import JointStep
 from distgnn.transfer.networks import views
 from distgnn.transfer.networks.build import build_problem, default_auxiliary
-from distgnn.transfer.networks.problem import NetworkProblem
 from distgnn.transfer.networks.links import LinkTarget, read_links, training_network
 from distgnn.transfer.networks.metapaths import PathTask
 from distgnn.transfer.networks.nodes import NodeTarget, read_nodes
+from distgnn.transfer.networks.problem import NetworkProblem
 from distgnn.transfer.problem import Samples
 from distgnn.transfer.ranks import Alone
 from distgnn.transfer.weighting import build_weighting

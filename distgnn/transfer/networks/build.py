@@ -11,10 +11,10 @@ from distgnn.models.networks import NodeInputs, build_network_encoder
 from distgnn.network.network import Network
 from distgnn.transfer.networks.attribute_generation import AttributeGeneration
 from distgnn.transfer.networks.edge_generation import EdgeGeneration
-from distgnn.transfer.networks.problem import NetworkProblem
 from distgnn.transfer.networks.links import COLUMNS, LinkTarget, read_links, training_network
 from distgnn.transfer.networks.metapaths import PathTask
 from distgnn.transfer.networks.nodes import NodeTarget, read_nodes
+from distgnn.transfer.networks.problem import NetworkProblem
 from distgnn.transfer.networks.tasks import AuxiliaryTask
 from distgnn.transfer.networks.views import Evaluation, Views
 from distgnn.transfer.ranks import Ranks
@@ -55,8 +55,8 @@ def _target(network: Network, config: NetworkTaskConfig, world: Ranks) -> tuple[
 
 
 def default_auxiliary(network: Network, kind: str) -> tuple[str, ...]:
-    """The published auxiliary tasks of such a network: the meta-paths it was built with, else generation of edges and features of the
-    target's ``kind`` of nodes (of edges alone where they have no features)."""
+    """The published auxiliary tasks of such a network: the meta-paths it was built with, else generation of edges and of the
+    features of the target's ``kind`` of nodes (of edges alone where they have no features)."""
     if network.meta.get("paths"):
         return tuple(network.meta["paths"])
     return tuple(_GENERATION) if kind in network.features else (EdgeGeneration.name,)
