@@ -43,6 +43,7 @@ class _Builder:
         self.ids: dict[str, Table] = {}
         self.edges: list[Edges] = []
         self.year: Rows = np.zeros(0, np.int64)
+        self.identity: Rows = np.zeros(0, np.int64)
 
     def _read(self, table: str) -> tuple[str, Table]:
         return table_uri(self.folder, table, self.config.domain), read_table(self.folder, table, self.config.domain)
@@ -69,7 +70,7 @@ class _Builder:
         table, self.year = table[keep], year[keep.to_numpy()]
         if not len(table):
             raise RequestError(f"{uri}: no paper is English, of a known venue and cited enough; lower citation_bar")
-        self.ids["paper"] = pd.Index(table["paper"])
+        self.ids["paper"], self.identity = pd.Index(table["paper"]), numbers(uri, table["paper"])
         self.ids["venue"] = pd.Index(table["venue"].unique())
         venue = self.ids["venue"].get_indexer(pd.Index(table["venue"]))
         for kind in sorted(table["kind"].unique()):
@@ -128,9 +129,6 @@ class _Builder:
         features: dict[str, npt.NDArray[np.float32]] = {
             name: self.vectors[self.known.get_indexer(self.ids[name])] for name in ("venue", "field", "affiliation")
         }
-        identity = numbers(
-            table_uri(self.folder, "Papers", self.config.domain), self.ids["paper"].to_series(name="paper")
-        )
         files = [table_uri(self.folder, name, self.config.domain) for name in TABLES] + [
             f"{self.folder}/vfi_vector.tsv"
         ]
@@ -139,7 +137,7 @@ class _Builder:
             {name: len(found) for name, found in self.ids.items()},
             self.edges,
             features,
-            {"paper.id": identity, "paper.year": self.year},
+            {"paper.id": self.identity, "paper.year": self.year},
             provenance("oag", self.folder, self.config.name, files, **options),
         )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
 
 from distgnn.corpus.sources.files import input_errors, open_binary
 from distgnn.errors import RequestError
@@ -35,26 +37,30 @@ def read_table(folder: str, table: str, domain: str) -> Table:
     uri, columns = table_uri(folder, table, domain), TABLES[table]
     with input_errors(uri), open_binary(uri) as file:
         width = len(file.readline().rstrip(b"\r\n").split(b"\t"))
-        places = {name: place % width for name, place in columns.items() if -width <= place < width}
-        if len(set(places.values())) < len(columns):
-            raise RequestError(f"{uri}: needs the columns {', '.join(columns)}, found {width} columns")
-        try:
-            found = pd.read_csv(
-                file,
-                sep="\t",
-                header=None,
-                names=list(range(width)),
-                usecols=sorted(places.values()),
-                dtype=str,
-                quoting=3,
-                keep_default_na=False,
-                encoding_errors="replace",
-            )
-        except ValueError as error:  # pandas' own parser errors are ValueErrors
-            raise RequestError(f"{uri}: not a table of {width} columns ({' '.join(str(error).split())})") from error
+    places = {name: place % width for name, place in columns.items() if -width <= place < width}
+    if len(set(places.values())) < len(columns):
+        raise RequestError(f"{uri}: needs the columns {', '.join(columns)}, found {width} columns")
+    found = _read_strictly(uri, width, [str(place) for place in places.values()])
     if not len(found):
         raise RequestError(f"{uri}: holds no rows; fetch it again")
-    return pd.DataFrame({name: found[place] for name, place in places.items()})
+    return found.set_axis(list(places), axis=1)
+
+
+def _read_strictly(uri: str, width: int, wanted: list[str]) -> Table:
+    """The wanted columns (by number) of a table all of whose rows have ``width`` fields; pandas would not mind if not."""
+    names = [str(place) for place in range(width)]
+    with input_errors(uri), open_binary(uri) as file:
+        try:
+            return csv.read_csv(
+                cast(Any, file),
+                csv.ReadOptions(
+                    column_names=names, skip_rows=1, use_threads=False
+                ),  # threads lose the number of the row
+                csv.ParseOptions(delimiter="\t", quote_char=False),
+                csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(names, pa.string())),
+            ).to_pandas()
+        except pa.ArrowInvalid as error:
+            raise RequestError(f"{uri}: not a table of {width} columns ({' '.join(str(error).split())})") from error
 
 
 def numbers(uri: str, column: Table) -> Rows:
