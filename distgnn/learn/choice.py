@@ -32,7 +32,10 @@ def first_of_each(words: UInt64, ptr: Int, counts: Int) -> Int:
     rows = _small(words, owner, sizes, np.minimum(counts, sizes))
     owner = owner[rows]
     bits = np.uint64(64 - len(counts).bit_length())
-    order = np.argsort((owner.astype(np.uint64) << bits) | (words[rows] >> (np.uint64(64) - bits)))
+    keys = (owner.astype(np.uint64) << bits) | (words[rows] >> (np.uint64(64) - bits))
+    order = np.argsort(
+        keys, kind="stable"
+    )  # a merge sort: groups already lie one after the other, and it makes use of that
     _, rank = numbered(np.bincount(owner, minlength=len(counts)))
     return rows[order[rank < counts[owner]]]
 
