@@ -3,7 +3,7 @@
 Both sides of every comparison do the same work in the same run, interleaved; a line holds medians. One JSON object a line:
 {"bench", "case", "metric", "value", "unit", "baseline", "baseline_value", "ratio", "runs"} with ratio = value / baseline_value.
 Real data of DISTGNN_DATA is used when it is there, planted motifs otherwise (the case says which).
-Results also go to build/bench/NAME.json. Names: corpus_build tasks stream l2p_step objectives scaling.
+Results also go to build/bench/NAME.json. Names: corpus_build tasks stream l2p_step objectives sampler scaling.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from benches.corpus_build import bench_corpus_build
 from benches.l2p_step import bench_l2p_step
 from benches.measure import Options
 from benches.objectives import bench_objectives
+from benches.sampler import bench_sampler
 from benches.scaling import bench_scaling
 from benches.stream import bench_stream
 from benches.tasks import bench_tasks
@@ -34,6 +35,7 @@ BENCHES = {
     "stream": bench_stream,
     "l2p_step": bench_l2p_step,
     "objectives": bench_objectives,
+    "sampler": bench_sampler,
     "scaling": bench_scaling,
 }
 

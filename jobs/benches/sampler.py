@@ -1,0 +1,127 @@
+"""Bench sampler: keyed blocks on arrays against a per-node sampler on Python dictionaries; and what a large network costs."""
+
+from __future__ import annotations
+
+import random
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distgnn.config import KgrecConfig, MadeConfig
+from distgnn.graph.keyed import below, draw, key
+from distgnn.network.csr import Edges, both_ways, with_messages
+from distgnn.network.manifest import NetworkManifest
+from distgnn.network.network import Network, Relation
+from distgnn.network.sample import sample_block
+from distgnn.network.sources.kgrec import build_kgrec
+from distgnn.network.sources.made import build_made
+from distgnn.network.store import load_network, save_network
+
+from .data import data_root
+from .measure import Options, Side, line, measure
+
+_HOPS, _FAN_OUT, _SEEDS = 2, 10, 1024
+_REAL = {"last-fm": ("kgrec/last-fm", "htr"), "book-crossing": ("kgrec/book-crossing-full", "hrt")}
+Adjacency = dict[int, list[tuple[int, int]]]
+
+
+def bench_sampler(options: Options) -> Iterator[dict[str, Any]]:
+    """Seeds a second, 1,024 a call, 2 hops, 10 messages a node, on real and made networks; building the made one."""
+    runs = 3 if options.quick else 9
+    for name, network in real_networks():
+        yield from sampling_lines(name, network, runs)
+    for nodes, edges in ((100_000, 1_000_000), *(() if options.quick else ((10_000_000, 50_000_000),))):
+        case = f"made, {nodes:,} nodes"
+        with tempfile.TemporaryDirectory() as folder:
+            yield from size_lines(case, MadeConfig(out=folder, nodes=nodes, edges=edges))
+            yield from sampling_lines(case, load_network(folder), runs, dictionaries=nodes <= 1_000_000)
+
+
+def real_networks() -> Iterator[tuple[str, Network]]:
+    """Last-FM and Book-Crossing with all their positive ratings, where DISTGNN_DATA has them."""
+    for name, (folder, columns) in _REAL.items():
+        path = data_root() / folder
+        if path.exists():
+            network = build_kgrec(KgrecConfig(input=str(path), out="", name=name, columns=columns))  # pyright: ignore[reportArgumentType]
+            keep = np.flatnonzero(network.tables["rating.label"])
+            user, item = (network.tables[f"rating.{end}"][keep] for end in ("user", "item"))
+            yield name, with_messages(network, *both_ways(Edges(Relation("rated", "user", "item"), user, item)))
+
+
+def size_lines(case: str, config: MadeConfig) -> Iterator[dict[str, Any]]:
+    """Seconds to make, build and store a network, its bytes a message, and the most memory this process has had."""
+    start = time.perf_counter()
+    manifest: NetworkManifest = save_network(build_made(config), config.out)
+    seconds = time.perf_counter() - start
+    messages = manifest.arrays["source"].shape[0]
+    size = sum(file.stat().st_size for file in Path(config.out).rglob("*.npy"))
+    case = f"{case}, {messages:,} messages"
+    yield line("sampler", case, "drawn, built and stored", "s", [seconds])
+    yield line("sampler", case, "stored", "bytes/message", [size / messages])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    yield line("sampler", case, "peak memory of the process so far", "GB", [peak])
+
+
+def sampling_lines(case: str, network: Network, runs: int, dictionaries: bool = True) -> Iterator[dict[str, Any]]:
+    """Seeds a second of ours and, where it fits, of the dictionaries, interleaved on the same seeds."""
+    sides = [Side("arrays", Calls(network).ours)]
+    if dictionaries:
+        sides.append(Side("python_dictionaries", Calls(network, as_dictionaries(network)).theirs))
+    seconds = measure(sides, runs)
+    rates = {name: [1 / each for each in samples] for name, samples in seconds.items()}
+    against = ("python_dictionaries", rates["python_dictionaries"]) if dictionaries else None
+    yield line("sampler", case, "blocks, 1,024 seeds a call", "seeds/s", rates["arrays"], against)
+
+
+class Calls:
+    """Calls with new seeds each time, the same for both sides. Each returns how many seeds it sampled around."""
+
+    def __init__(self, network: Network, adjacency: Adjacency | None = None) -> None:
+        self.network, self.adjacency, self.number = network, adjacency or {}, 0
+
+    def _seeds(self) -> np.ndarray:
+        self.number += 1
+        return below(draw(key(self.number), np.arange(_SEEDS)), np.full(_SEEDS, self.network.num_nodes))
+
+    def ours(self) -> float:
+        """One block."""
+        sample_block(self.network, self._seeds(), _HOPS, _FAN_OUT, self.number)
+        return _SEEDS
+
+    def theirs(self) -> float:
+        """The same as a per-node sampler does it."""
+        dictionary_block(self.adjacency, self._seeds().tolist(), _HOPS, _FAN_OUT, random.Random(self.number))
+        return _SEEDS
+
+
+def as_dictionaries(network: Network) -> Adjacency:
+    """What each node receives, as lists of (relation, source) in a dictionary."""
+    source = network.source.tolist()
+    relation = network.relation.tolist() or [0] * len(source)
+    pointer = network.indptr.tolist()
+    messages = list(zip(relation, source, strict=True))
+    return {node: messages[pointer[node] : pointer[node + 1]] for node in range(network.num_nodes)}
+
+
+def dictionary_block(
+    adjacency: Adjacency, seeds: list[int], hops: int, fan_out: int, chance: random.Random
+) -> tuple[np.ndarray, np.ndarray]:
+    """(nodes, messages [3, m] as places of source and target in nodes, and relation), one node after the other."""
+    place = {node: number for number, node in enumerate(dict.fromkeys(seeds))}
+    frontier, found = list(place), []
+    for _ in range(hops):
+        following = []
+        for node in frontier:
+            messages = adjacency[node]
+            for relation, source in chance.sample(messages, fan_out) if len(messages) > fan_out else messages:
+                if source not in place:
+                    place[source] = len(place)
+                    following.append(source)
+                found.append((place[source], place[node], relation))
+        frontier = following
+    return np.array(list(place)), np.array(found).T
