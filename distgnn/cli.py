@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from distgnn.commands.output import Output, load_function
-from distgnn.config import FinetuneConfig, PretrainConfig
+from distgnn.config import FinetuneConfig, PretrainConfig, TransferConfig
 from distgnn.errors import INTERRUPTED, RequestError, WorkError
 from distgnn.options import (
     CatOptions,
@@ -47,6 +47,11 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("pretrain",): Command(PretrainConfig, "distgnn.commands.pretrain:pretrain", "pre-train an encoder on a corpus"),
     ("finetune",): Command(
         FinetuneConfig, "distgnn.commands.finetune:finetune", "compare checkpoints on a labelled corpus"
+    ),
+    ("transfer",): Command(
+        TransferConfig,
+        "distgnn.commands.transfer:transfer",
+        "train with auxiliary tasks, their weights learned (AUX-TS)",
     ),
     ("push",): Command(PushOptions, "distgnn.commands.checkpoints:push", "copy a checkpoint to a path or URI"),
     ("pull",): Command(PullOptions, "distgnn.commands.checkpoints:pull", "take a checkpoint home"),

@@ -59,13 +59,14 @@ class JobProgress:
 
     def __call__(self, done: int, jobs: int, outcome: Outcome) -> None:
         """Called by the fine-tuning with (jobs done, jobs in all, the last one's outcome)."""
+        line = f"{outcome.method} seed {outcome.seed}: test {outcome.scores['test'].value:.4f}"
+        self.say(done, jobs, f"{line}, best epoch {outcome.best_epoch}, {outcome.seconds:.1f} s")
+
+    def say(self, done: int, jobs: int, what: str) -> None:
+        """The line of a job that has just ended."""
         self._ran += 1
         left = timedelta(seconds=round((time.monotonic() - self._start) / self._ran * (jobs - done + self.later)))
-        line = (
-            f"{self.title}{done}/{jobs} {outcome.method} seed {outcome.seed}: test {outcome.scores['test'].value:.4f}"
-        )
-        line += f", best epoch {outcome.best_epoch}, {outcome.seconds:.1f} s | {left} left"
-        self._console.print(line, soft_wrap=True, markup=False)
+        self._console.print(f"{self.title}{done}/{jobs} {what} | {left} left", soft_wrap=True, markup=False)
 
 
 def methods_of(checkpoints: list[Checkpoint]) -> list[Method]:

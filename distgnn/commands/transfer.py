@@ -1,0 +1,69 @@
+"""distgnn transfer: weighting methods on a labelled corpus or a network; tables, curves and pictures, and the files beside them."""
+
+from __future__ import annotations
+
+import json
+
+from distgnn.commands.finetune import JobProgress, methods_of
+from distgnn.commands.output import Output, load_function
+from distgnn.config import TransferConfig, to_json
+from distgnn.corpus.storage import open_folder
+from distgnn.corpus.writer import Mapper
+from distgnn.engine.checkpoint import load_checkpoint
+from distgnn.engine.world import choose_device
+from distgnn.models.registry import import_modules
+from distgnn.report.curves import write_curves, write_pictures
+from distgnn.report.table import TABLE
+from distgnn.report.transfer import markdown, terminal, transfer_summary
+from distgnn.transfer.compare import Job, RunJob, compare_methods
+from distgnn.transfer.grounds import CorpusGround, Ground, NetworkGround, is_network
+from distgnn.transfer.joint import Fitted
+from distgnn.transfer.results import RESULTS
+
+
+def transfer(config: TransferConfig, output: Output) -> int:
+    """Compare, print the tables, and write results.json, table.md, curves.parquet and pictures to ``config.out``.
+
+    Finished jobs are kept there: the same call again goes on where it was stopped.
+    """
+    import_modules(config.imports)
+    ground, folder = _ground(config), open_folder(config.out)
+    folder.write(
+        "config.json", (json.dumps(to_json(config), indent=1) + "\n").encode()
+    )  # fails now, not after the work
+    device = choose_device(config.device if config.workers == 1 else "cpu").type
+    run = RunJob(config, ground, folder.sub("jobs"), device)
+    result = compare_methods(run, _mapper(config), _Progress(run))
+    value = transfer_summary(result)
+    folder.write(TABLE, markdown(result).encode())
+    folder.write(RESULTS, (json.dumps(value, indent=1) + "\n").encode())
+    write_curves(result, folder)
+    write_pictures(result, folder)
+    output.emit(value, f"{terminal(result)}\nwritten to {folder.uri}")
+    return 0
+
+
+def _ground(config: TransferConfig) -> Ground:
+    if is_network(config.data):
+        return NetworkGround.read(config)
+    return CorpusGround.read(config, methods_of([load_checkpoint(uri) for uri in config.checkpoint]))
+
+
+def _mapper(config: TransferConfig) -> Mapper:
+    if config.ranks > 1:
+        return load_function("distgnn.scale.transfer:ranked_map")(config)
+    return map if config.workers == 1 else load_function("distgnn.scale.pool:ordered_map")(config.workers)
+
+
+class _Progress:
+    """A line after each job, with the time left."""
+
+    def __init__(self, run: RunJob) -> None:
+        self._run, self._lines = run, JobProgress()
+
+    def __call__(self, done: int, jobs: int, job: Job, fitted: Fitted | None) -> None:
+        told = "done"
+        if fitted is not None:
+            metric = fitted.metrics[0]
+            told = f"test {metric} {fitted.test[metric]:.4f}, best epoch {fitted.best_epoch}, {fitted.seconds:.1f} s"
+        self._lines.say(done, jobs, f"{self._run.title(job)}: {told}")

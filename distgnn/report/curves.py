@@ -1,0 +1,124 @@
+"""What joint trainings recorded, as a Parquet file and as pictures (Figures 3-6 of AUX-TS)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from distgnn.corpus.storage import Folder
+from distgnn.transfer.compare import Comparison, Job
+from distgnn.transfer.joint import CURVES, Fitted
+
+CURVES_FILE, PICTURES = "curves.parquet", "pictures"
+_PANELS = {"losses": "loss", "weights": "weight", "cosines": "gradient similarity"}
+_NAMES = ("scheme", "encoder", "method", "task")
+_SMOOTH = 40
+"""The smoothed line is a moving mean over this part of the steps."""
+
+
+def write_curves(result: Comparison, folder: Folder) -> None:
+    """Write curves.parquet: a row for each job, step and task; meta_loss stands in the target's rows."""
+    sink, schema = pa.BufferOutputStream(), _schema()
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        for job, fitted in result.fitted.items():
+            writer.write_table(_rows(result.encoders[job.encoder], job, fitted, schema))
+    folder.write(CURVES_FILE, sink.getvalue())
+
+
+def _schema() -> pa.Schema:
+    texts = [(name, pa.dictionary(pa.int32(), pa.string())) for name in _NAMES]
+    numbers = [(name, pa.float32()) for name in (*CURVES, "meta_loss")]
+    return pa.schema([*texts, ("seed", pa.int32()), ("step", pa.int32()), *numbers])
+
+
+def _rows(encoder: str, job: Job, fitted: Fitted, schema: pa.Schema) -> pa.Table:
+    steps, tasks = fitted.curves["losses"].shape
+    texts = [np.zeros(steps * tasks, np.int32)] * 3 + [np.tile(np.arange(tasks, dtype=np.int32), steps)]
+    values = [[job.scheme], [encoder], [job.method], list(fitted.names)]
+    named = [pa.DictionaryArray.from_arrays(place, value) for place, value in zip(texts, values, strict=True)]
+    meta = np.full((steps, tasks), np.nan, np.float32)
+    meta[:, 0] = fitted.meta_loss
+    numbers = [_or_null(fitted.curves[name]) for name in CURVES] + [_or_null(meta)]
+    seed, step = np.full(steps * tasks, job.seed, np.int32), np.repeat(np.arange(steps, dtype=np.int32), tasks)
+    return pa.Table.from_arrays([*named, pa.array(seed), pa.array(step), *numbers], schema=schema)
+
+
+def _or_null(values: npt.NDArray[np.float32]) -> pa.Array:
+    flat = values.reshape(-1)
+    return pa.array(flat, mask=np.isnan(flat))
+
+
+def pictures(result: Comparison) -> Iterator[tuple[str, bytes]]:
+    """(file name, PNG): losses, weights and cosines of every method beside none, and validation scores of all methods."""
+    for scheme in result.config.schemes:
+        for place, encoder in enumerate(result.encoders):
+            where = f"{scheme}, {encoder}, {result.config.seeds} seed(s)"
+            fitted = {method: result.of(scheme, place, method) for method in result.config.compared}
+            yield f"{scheme}-{encoder}-validation.png", _png(_validation(fitted, where, result.metric))
+            for method, found in fitted.items():
+                if method != result.config.compared[0]:
+                    yield f"{scheme}-{encoder}-{method}.png", _png(_training(found, f"{method}: {where}"))
+
+
+def write_pictures(result: Comparison, folder: Folder) -> None:
+    """Write them into the folder ``pictures``."""
+    for name, data in pictures(result):
+        folder.sub(PICTURES).write(name.replace("/", "_"), data)
+
+
+def _training(found: list[Fitted], title: str) -> Figure:
+    figure = Figure(figsize=(15, 4), layout="constrained")
+    for axes, (curve, label) in zip(np.ravel(figure.subplots(1, len(_PANELS))), _PANELS.items(), strict=True):
+        for place, task in enumerate(found[0].names):
+            curves = [fitted.curves[curve][:, place] for fitted in found]
+            _line(axes, curves, task, f"C{place}")
+        axes.set(xlabel="step", ylabel=label)
+        axes.grid(alpha=0.3)
+    figure.suptitle(title)
+    figure.axes[0].legend(fontsize="small")
+    return figure
+
+
+def _validation(fitted: dict[str, list[Fitted]], title: str, metric: str) -> Figure:
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for place, (method, found) in enumerate(fitted.items()):
+        curves = [np.array([epoch[metric] for epoch in one.validation]) for one in found]
+        table = _table(curves)
+        axes.plot(table.index + 1, table.mean(axis=1), label=method, color=f"C{place}")
+    axes.set(xlabel="epoch", ylabel=f"validation {metric}", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    return figure
+
+
+def _line(axes: Axes, curves: list[npt.NDArray[np.floating]], label: str, color: str) -> None:
+    """The mean over seeds, faint as it is and smoothed, in a band of one sample deviation of the smoothed seeds."""
+    table = _table(curves)
+    if table.isna().to_numpy().all():
+        return
+    window = max(1, len(table) // _SMOOTH)
+    smooth = table.rolling(window, min_periods=1, center=True).mean()
+    middle, spread = smooth.mean(axis=1), np.nan_to_num(smooth.std(axis=1, ddof=1))
+    axes.plot(table.index, table.mean(axis=1), color=color, alpha=0.2, linewidth=0.6)
+    axes.fill_between(table.index, middle - spread, middle + spread, color=color, alpha=0.15, linewidth=0)
+    axes.plot(table.index, middle, color=color, label=label)
+
+
+def _table(curves: list[npt.NDArray[np.floating]]) -> pd.DataFrame:
+    """A column for each seed; those that stopped earlier end in NaN, which means leave out."""
+    return pd.DataFrame({number: pd.Series(np.asarray(curve, np.float64)) for number, curve in enumerate(curves)})
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
