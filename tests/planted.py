@@ -112,27 +112,28 @@ class Planted:
     def losses(self, batch: Any) -> tuple[list[Samples], list[Samples]]:
         """One forward pass."""
         target, auxiliary = batch
-        parts = [*target, *auxiliary]
-        hidden = self.shared(torch.cat([x for x, _ in parts])).split([len(x) for x, _ in parts])
-        kinds, places = [Kind()] * len(target) + list(self.kinds), [0] * len(target) + list(range(1, len(self.names)))
-        found = [
-            self._samples(h, y, place, kind)
-            for h, (_, y), place, kind in zip(hidden, parts, places, kinds, strict=True)
-        ]
+        places = [0] * len(target) + list(range(1, len(self.names)))
+        found = self._samples([*target, *auxiliary], places)
         return found[: len(target)], found[len(target) :]
 
     def fold_losses(self, batch: Any, fold: int) -> Samples:
         """A pass over one fold."""
         self.judged.append(fold)
-        x, y = batch[0][fold]
-        return self._samples(self.shared(x), y, 0, Kind())
+        return self._samples([batch[0][fold]], [0])[0]
 
-    def _samples(self, hidden: Tensor, y: Tensor, place: int, kind: Kind) -> Samples:
-        losses = kind.scale * (self.heads[place](hidden).mean(1) - y).square()
-        count = torch.tensor(float(len(y)), dtype=self.dtype)
-        if kind.whole:
-            return Samples(losses.sum().reshape(1), torch.zeros(1, dtype=self.dtype), count, whole=True)
-        return Samples(losses, y.detach(), count)
+    def _samples(self, parts: list[tuple[Tensor, Tensor]], places: list[int]) -> list[Samples]:
+        """places: which task each part is of. (Few operations: in forward mode torch is slow where a constant takes part.)"""
+        kinds, sizes = [(Kind(), *self.kinds)[place] for place in places], [len(y) for _, y in parts]
+        hidden = self.shared(torch.cat([x for x, _ in parts])).split(sizes)
+        outputs = torch.cat([self.heads[place](h).mean(1) for place, h in zip(places, hidden, strict=True)])
+        scale = torch.cat([y.new_full(y.shape, kind.scale) for kind, (_, y) in zip(kinds, parts, strict=True)])
+        errors = (outputs - torch.cat([y for _, y in parts])).square() * scale
+        return [
+            Samples(each.sum().reshape(1), y.new_zeros(1), y.new_tensor(float(len(y))), whole=True)
+            if kind.whole
+            else Samples(each, y, y.new_tensor(float(len(y))))
+            for kind, each, (_, y) in zip(kinds, errors.split(sizes), parts, strict=True)
+        ]
 
     def scores(self, part: str) -> dict[str, float]:
         """Root mean squared error on fresh inputs; validation and test are halves of them."""

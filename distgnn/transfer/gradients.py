@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from distgnn.transfer.problem import Problem, Samples
+from distgnn.transfer.ranks import Ranks
 from distgnn.transfer.weighting.signals import Signals
-
-
-class Ranks(Protocol):
-    """What is needed of the world: how many ranks there are, and a sum over them that is the same on all."""
-
-    @property
-    def size(self) -> int:
-        """Ranks."""
-        ...
-
-    def all_reduce(self, tensor: Tensor) -> Tensor:
-        """``tensor`` replaced by its sum over ranks."""
-        ...
 
 
 class Layout:
@@ -95,6 +82,12 @@ class Totals:
         count = chosen @ self.count
         return chosen * torch.where(count > 0, 1 / count, 0).unsqueeze(1)
 
+    def means(self, shares: Tensor) -> tuple[Tensor, Tensor]:
+        """(mean loss, mean label) of the tasks, [K + 1] each; a sum that is not finite stays with its own task."""
+        mine = shares > 0
+        loss, label = (torch.where(mine, shares * sums, 0).sum(1) for sums in (self.loss, self.label))
+        return loss, label
+
 
 def local_totals(target: list[Samples], auxiliary: list[Samples]) -> Tensor:
     """[3, C + K]: sums of losses, counts and labels of this rank."""
@@ -155,7 +148,7 @@ class TaskMixture:
         totals, shares = gradients.totals, self._shares
         tasks = torch.arange(len(shares), device=shares.device)
         shared = shares @ gradients.shared if matrix else None
-        self.signals = Signals(tasks, shares @ totals.loss, shares @ totals.label, gradients.cosines(shares), shared)
+        self.signals = Signals(tasks, *totals.means(shares), gradients.cosines(shares), shared)
         self.scale = torch.ones_like(self.signals.loss)
         self._parts = totals.parts
 

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
-from distgnn.transfer.gradients import Layout, Ranks, flat_gradient
+from distgnn.transfer.gradients import Layout, flat_gradient
 from distgnn.transfer.problem import Problem
+from distgnn.transfer.ranks import Ranks
 from distgnn.transfer.weighting.signals import Signals
 
 

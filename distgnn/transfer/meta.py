@@ -12,10 +12,11 @@ from torch import Tensor
 from distgnn.config import WeightingConfig
 from distgnn.errors import WorkError
 from distgnn.transfer.folds import Folds
-from distgnn.transfer.gradients import Layout, Ranks, flat_gradient
+from distgnn.transfer.gradients import Layout, flat_gradient
 from distgnn.transfer.hypergradient import Mixture, judgement, moved, normalised, surrogate
 from distgnn.transfer.passes import ForwardPass
 from distgnn.transfer.problem import Problem
+from distgnn.transfer.ranks import Ranks
 from distgnn.transfer.weighting import Weighting
 
 
@@ -153,7 +154,7 @@ class JointStep:
 
     def _finite_losses(self, found: ForwardPass, number: int) -> tuple[float, ...]:
         totals = found.totals
-        losses = (totals.shares(range(self.folds.parts)) @ totals.loss).tolist()
+        losses = totals.means(totals.shares(range(self.folds.parts)))[0].tolist()
         for name, loss in zip(self.problem.names, losses, strict=True):
             if not math.isfinite(loss):
                 raise WorkError(f"step {number}: the loss of task {name!r} is {loss}; lower lr or leave the task out")

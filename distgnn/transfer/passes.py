@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from distgnn.transfer.gradients import Layout, Ranks, TaskGradients, TaskMixture, Totals, local_totals
+from distgnn.transfer.gradients import Layout, TaskGradients, TaskMixture, Totals, local_totals
 from distgnn.transfer.hypergradient import Mixture, derivatives
 from distgnn.transfer.problem import Problem
+from distgnn.transfer.ranks import Ranks
 from distgnn.transfer.sampled import SampleMixture
 from distgnn.transfer.weighting import Weighting
 

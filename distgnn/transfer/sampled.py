@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from distgnn.transfer.gradients import Layout, Ranks, Totals, flat_gradient
+from distgnn.transfer.gradients import Layout, Totals, flat_gradient
 from distgnn.transfer.problem import Samples
+from distgnn.transfer.ranks import Ranks
 from distgnn.transfer.weighting.signals import Signals
 
 Derivative = Callable[[Tensor], list[Tensor]]
@@ -44,7 +45,7 @@ class SampleMixture:
         device = self._losses.device
         task = torch.arange(len(rows), device=device).repeat_interleave(torch.tensor(rows, device=device))
         shares = totals.shares(parts)
-        mean_loss, mean_label = shares @ totals.loss, shares @ totals.label
+        mean_loss, mean_label = totals.means(shares)
         self._shares = shares.amax(1)[task]
         single = torch.tensor(self._single, device=device)[task]
         labels = self._rows([samples.labels for samples in every])
