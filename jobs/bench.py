@@ -3,7 +3,7 @@
 Both sides of every comparison do the same work in the same run, interleaved; a line holds medians. One JSON object a line:
 {"bench", "case", "metric", "value", "unit", "baseline", "baseline_value", "ratio", "runs"} with ratio = value / baseline_value.
 Real data of DISTGNN_DATA is used when it is there, planted motifs otherwise (the case says which).
-Results also go to build/bench/NAME.json. Names: corpus_build tasks stream l2p_step objectives sampler scaling.
+Results also go to build/bench/NAME.json. Names: corpus_build tasks stream l2p_step objectives sampler scaling weighting_step.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from benches.sampler import bench_sampler
 from benches.scaling import bench_scaling
 from benches.stream import bench_stream
 from benches.tasks import bench_tasks
+from benches.weighting_step import bench_weighting_step
 from rich.console import Console
 from rich.table import Table
 
@@ -37,6 +38,7 @@ BENCHES = {
     "objectives": bench_objectives,
     "sampler": bench_sampler,
     "scaling": bench_scaling,
+    "weighting_step": bench_weighting_step,
 }
 
 

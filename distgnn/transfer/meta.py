@@ -62,7 +62,9 @@ class JointStep:
         self.layout = Layout(problem)
         self.weighting = weighting.to(self.layout.shared[0])
         self.folds = Folds(problem.rows, config.weighting.folds, config.batch, seed)
-        self.optimiser = torch.optim.Adam(self.layout.parameters, config.lr, weight_decay=config.weight_decay)
+        self.optimiser: torch.optim.Optimizer = torch.optim.Adam(
+            self.layout.parameters, config.lr, weight_decay=config.weight_decay
+        )
         self._own = [parameter for parameter in weighting.parameters() if parameter.requires_grad]
         learns = weighting.learns != "nothing"
         self._own_optimiser = torch.optim.Adam(self._own, config.weighting.settled().lr) if learns else None

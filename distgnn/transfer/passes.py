@@ -19,22 +19,22 @@ class ForwardPass:
     """Losses of a batch at the parameters as they are, summed over ranks, with the tasks' gradients where they are needed.
 
     Gradients are taken task by task where the weighting sees them, or where dots with them are its hypergradient. by_layer:
-    how cosines are taken.
+    how cosines are taken. target, auxiliary: the samples of this rank.
     """
 
     def __init__(
         self, problem: Problem, batch: Any, weighting: Weighting, layout: Layout, ranks: Ranks, by_layer: bool
     ) -> None:
         self.batch, self._weighting, self._layout, self._ranks = batch, weighting, layout, ranks
-        self._target, self._auxiliary = problem.losses(batch)
+        self.target, self.auxiliary = problem.losses(batch)
         self._derivative = partial(derivatives, problem, batch, layout)
         self._gradients: TaskGradients | None = None
         if weighting.reads != "losses" or (weighting.learns == "meta" and not weighting.per_sample):
-            self._gradients = TaskGradients(self._target, self._auxiliary, layout, ranks, by_layer)
+            self._gradients = TaskGradients(self.target, self.auxiliary, layout, ranks, by_layer)
             self.totals = self._gradients.totals
         else:
-            sums = ranks.all_reduce(local_totals(self._target, self._auxiliary))
-            self.totals = Totals(*sums, parts=len(self._target))
+            sums = ranks.all_reduce(local_totals(self.target, self.auxiliary))
+            self.totals = Totals(*sums, parts=len(self.target))
 
     def mixture(self, parts: Sequence[int]) -> Mixture:
         """The rows to weigh where the target counts those parts of its samples."""
@@ -43,8 +43,8 @@ class ForwardPass:
         shares = self.totals.shares(parts)
         known = self._gradients.cosines(shares) if self._gradients else shares.new_full(shares.shape[:1], math.nan)
         return SampleMixture(
-            self._target,
-            [] if self._weighting.alone else self._auxiliary,
+            self.target,
+            [] if self._weighting.alone else self.auxiliary,
             self.totals,
             parts,
             cosines=known,

@@ -20,7 +20,7 @@ class SampleMixture:
     """R rows of this rank: a row for each sample, or for a whole task where its loss is one, or where ``per_sample`` is false.
 
     A mixture costs one backward pass. The rows' weighted sum sum_r w_r l_r / n_r is this rank's share of
-    J = sum_i mean_j(w_ij l_ij). The target counts ``parts`` of its samples only.
+    J = sum_i mean_j(w_ij l_ij). The target counts ``parts`` of its samples only. losses, shares: [R], l_r and 1 / n_r.
     """
 
     def __init__(
@@ -40,22 +40,22 @@ class SampleMixture:
         self._places = [list(parts)] + [[totals.parts + number] for number in range(len(auxiliary))]
         every = [*target, *auxiliary]
         self._single = [not per_sample or every[places[0]].whole for places in self._places]
-        self._losses = torch.cat(self._rows([samples.losses for samples in every]))
+        self.losses = torch.cat(self._rows([samples.losses for samples in every]))
         rows = [len(part) for part in self._rows([samples.losses.detach() for samples in every])]
-        device = self._losses.device
+        device = self.losses.device
         task = torch.arange(len(rows), device=device).repeat_interleave(torch.tensor(rows, device=device))
         shares = totals.shares(parts)
         mean_loss, mean_label = totals.means(shares)
-        self._shares = shares.amax(1)[task]
+        self.shares = shares.amax(1)[task]
         single = torch.tensor(self._single, device=device)[task]
         labels = self._rows([samples.labels for samples in every])
         self.signals = Signals(
             task,
-            torch.where(single, mean_loss[task], self._losses.detach()),
-            torch.where(single, mean_label[task], torch.cat(labels).to(self._losses)),
+            torch.where(single, mean_loss[task], self.losses.detach()),
+            torch.where(single, mean_label[task], torch.cat(labels).to(self.losses)),
             cosines,
         )
-        self.scale = torch.where(single, 1 / ranks.size, self._shares)
+        self.scale = torch.where(single, 1 / ranks.size, self.shares)
 
     def _rows(self, values: list[Tensor]) -> list[Tensor]:
         """Per task one row for each of its samples, or their sum."""
@@ -64,12 +64,12 @@ class SampleMixture:
 
     def gradient(self, weights: Tensor, head_weights: Tensor) -> Tensor:  # noqa: ARG002 - heads see the rows' weights
         """The joint gradient as a flat vector of all parameters, summed over ranks; weights: [R]."""
-        joint = (weights * self._shares * self._losses).sum()
+        joint = (weights * self.shares * self.losses).sum()
         return self._ranks.all_reduce(flat_gradient(joint, self._layout.parameters))
 
     def along(self, direction: Tensor) -> Tensor:
         """[R]: derivatives of the rows' shares of the tasks' mean losses along ``direction``."""
-        return torch.cat(self._rows(self._derivative(direction))) * self._shares
+        return torch.cat(self._rows(self._derivative(direction))) * self.shares
 
     def reduce(self, tensor: Tensor) -> Tensor:
         """The sum over ranks of what each knows a part of."""

@@ -1,0 +1,130 @@
+"""Bench weighting_step: a joint step of every weighting method against fixed weights, and against double backward.
+
+Link prediction with five meta-path tasks on Last-FM where DISTGNN_DATA has it, on a made network otherwise; three folds.
+Sides take the same batches in turn; sampling lies outside the clock. The line "cost beyond fixed weights" compares what a
+learning method costs more than fixed weights with what it costs more when torch differentiates through the look-ahead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import torch
+
+from distgnn.config import KgrecConfig, NetworkTaskConfig, WeightingConfig
+from distgnn.graph.keyed import below, draw, key
+from distgnn.network.csr import Edges, both_ways, build_network
+from distgnn.network.network import Network, Relation
+from distgnn.network.sources.kgrec import build_kgrec
+from distgnn.transfer.meta import JointStep
+from distgnn.transfer.networks.build import build_problem
+from distgnn.transfer.ranks import Alone
+from distgnn.transfer.weighting import build_weighting
+
+from .data import data_root
+from .double_backward import DoubleBackwardStep
+from .measure import Options, Side, finish, line, measure
+
+_METHODS: dict[str, dict[str, Any]] = {
+    "fixed": {},
+    "none": {},
+    "cosine": {},
+    "uncertainty": {},
+    "frozen": {},
+    "auxts_one": {},
+    "auxts_all": {},
+    "selar per task": {"granularity": "task"},
+    "selar": {},
+    "auxts_all per sample": {"granularity": "sample"},
+}
+_EXPLICIT = ("auxts_all", "selar per task", "selar", "auxts_all per sample")
+_SUFFIX = " by double backward"
+_PATHS = ("user rated item a entity a^-1 item", "user rated item rated^-1 user rated item", "item b entity b^-1 item")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a step reads of a run's config."""
+
+    batch: int = 1024
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    weighting: WeightingConfig = field(default_factory=WeightingConfig)
+
+
+def bench_weighting_step(options: Options) -> Iterator[dict[str, Any]]:
+    """GCN as the paper has it, and GAT; every method."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    name, network = ratings_network()
+    for encoder in ("gcn",) if options.quick else ("gcn", "gat"):
+        config = NetworkTaskConfig(encoder=encoder, auxiliary=tuple(network.meta.get("paths", ())))
+        run = Run(batch=96) if options.quick else Run()
+        case = f"{name}, {encoder} {config.layers}x{config.width}, {run.batch} rows"
+        yield from compared(case, network, config, run, options.device, 3 if options.quick else 15)
+
+
+def ratings_network() -> tuple[str, Network]:
+    """Last-FM, or a made network of users, items and entities."""
+    path = data_root() / "kgrec/last-fm"
+    if path.exists():
+        return "last-fm", build_kgrec(KgrecConfig(input=str(path), out="", name="last-fm", columns="htr"))
+    count = 4000
+    ends = {kind: below(draw(key(7, n), np.arange(count)), np.full(count, 300)) for n, kind in enumerate("uieab")}
+    edges = [Edges(Relation(name, "item", "entity"), ends["i"], ends[name]) for name in "ab"]
+    tables = {"rating.user": ends["u"], "rating.item": ends["e"], "rating.label": np.arange(count) % 2}
+    ways = [way for found in edges for way in both_ways(found)]
+    made = build_network(dict.fromkeys(("user", "item", "entity"), 300), ways, tables=tables)
+    return "made ratings", replace(made, meta={"paths": list(_PATHS)})
+
+
+def make_step(side: str, network: Network, config: NetworkTaskConfig, run: Run, device: str) -> JointStep:
+    """A side's step, on a problem of its own that begins as the others' do."""
+    name = side.removesuffix(_SUFFIX)
+    weighting = WeightingConfig(method=name.split(" ")[0], **_METHODS[name])  # pyright: ignore[reportArgumentType]
+    world = Alone(torch.device(device))
+    problem = build_problem(network, config, 0, world)
+    made = build_weighting(weighting, problem.names, 0)
+    kind = DoubleBackwardStep if side.endswith(_SUFFIX) else JointStep
+    return kind(problem, made, replace(run, weighting=weighting), world, 0)
+
+
+def timed(step: JointStep, batches: list[Any]) -> Side:
+    """A side that takes one step a call."""
+    numbered = cycle(enumerate(batches))
+
+    def work() -> float:
+        number, batch = next(numbered)
+        step.step(number, batch)
+        finish(step.layout.shared[0].device)
+        return 1.0
+
+    return Side("", work)
+
+
+def compared(
+    case: str, network: Network, config: NetworkTaskConfig, run: Run, device: str, runs: int
+) -> Iterator[dict[str, Any]]:
+    """Times of all sides, interleaved."""
+    names = [*_METHODS, *(name + _SUFFIX for name in _EXPLICIT)]
+    steps = {name: make_step(name, network, config, run, device) for name in names}
+    batches = [steps["fixed"].fetch(number) for number in range(2)]
+    for step in steps.values():
+        for number, batch in enumerate(batches):
+            step.step(number, batch)  # the folds' blocks are sampled on first use
+    found = measure([replace(timed(step, batches), name=name) for name, step in steps.items()], runs)
+    ms = {name: [1e3 * seconds for seconds in samples] for name, samples in found.items()}
+    for name in names[1:]:
+        yield line("weighting_step", case, f"step, {name}", "ms", ms[name], ("fixed", ms["fixed"]))
+    for name in _EXPLICIT:
+        ours, theirs = (
+            [value - fixed for value, fixed in zip(ms[side], ms["fixed"], strict=True)]
+            for side in (name, name + _SUFFIX)
+        )
+        yield line(
+            "weighting_step", case, f"cost beyond fixed weights, {name}", "ms", ours, ("double_backward", theirs)
+        )
