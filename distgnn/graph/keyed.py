@@ -61,9 +61,10 @@ def distinct(words: UInt64, degree: npt.NDArray[np.int64], take: int) -> npt.NDA
 
     Floyd's algorithm ("A sample of brilliance", CACM 1987), all rows at a time; words: one key a row.
     """
-    chosen = np.full((len(degree), take), -1, np.int64)
-    for step in range(take):
-        top = degree - take + step
-        number = below(draw(words, np.full(len(degree), step)), top + 1)
-        chosen[:, step] = np.where((chosen == number[:, None]).any(axis=1), top, number)
-    return chosen
+    counter = np.arange(take)[:, None]
+    tops = degree - take + counter
+    chosen = below(draw(words, counter), tops + 1)  # [take, M]: a step is one stretch of memory
+    for step in range(1, take):
+        taken = (chosen[:step] == chosen[step]).any(axis=0)
+        chosen[step, taken] = tops[step, taken]
+    return chosen.T
