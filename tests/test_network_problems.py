@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from distgnn.config import NetworkTaskConfig, WeightingConfig
 from distgnn.errors import RequestError
 from distgnn.models.networks import Cut
-from distgnn.network.network import Network
+from distgnn.network.csr import Edges, both_ways, build_network
+from distgnn.network.network import Network, Relation
 from distgnn.network.sample import full_block
 from distgnn.transfer.meta import JointStep
 from distgnn.transfer.networks import views
@@ -264,6 +265,16 @@ def test_initial_weights_and_sampling_are_functions_of_the_seed() -> None:
     found = [gathered(problem.losses(problem.fetch([np.arange(9)], 0))) for problem in problems]
     assert torch.equal(found[0], found[1])
     assert not torch.allclose(found[0], found[2])
+    for module in ("encoder", "heads"):
+        first, other = (getattr(problems[number], module).state_dict() for number in (0, 2))
+        assert not any(torch.equal(first[name], other[name]) for name in first if name.endswith("weight"))
+
+
+def test_a_path_that_joins_everything_is_refused_at_once() -> None:
+    user, item = np.divmod(np.arange(6), 3)
+    full = build_network({"item": 3, "user": 2}, both_ways(Edges(Relation("rated", "user", "item"), user, item)))
+    with pytest.raises(RequestError, match="joins every start with every end"):
+        PathTask(full, "user rated item", LINKS, 0, Alone(CPU))
 
 
 def test_splits_do_not_depend_on_the_seed() -> None:
