@@ -84,12 +84,12 @@ class PathPairs:
         start, end = np.zeros((2, count), np.int64)
         slots = np.arange(count)
         for attempt in range(_TRIES):
+            if not len(slots):
+                break
             counter = slots * _TRIES + attempt
             start[slots] = self._pick(draw(make_key(key, _START), counter))[0]
             end[slots] = self._pick(draw(make_key(key, _END), counter))[1]
             slots = slots[self._taken(start[slots], end[slots])]
-            if not len(slots):
-                break
         if len(slots):
             start[slots], end[slots] = self._free(make_key(key, _REST), slots)
         return start + self.first_start, end + self.first_end
