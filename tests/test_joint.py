@@ -88,6 +88,14 @@ def test_options_change_the_curve(change: dict[str, Any]) -> None:
     assert fit(Planted(KINDS), **change).validation != fit(Planted(KINDS)).validation
 
 
+@pytest.mark.parametrize("method", ["none", "fixed", "selar", "uncertainty"])
+def test_similarities_are_recorded_and_change_nothing(method: str) -> None:
+    without, recorded = (fit(Planted(KINDS), method, epochs=2, similarities=wish) for wish in (False, True))
+    assert np.isnan(without.curves["cosines"]).all()
+    assert np.isfinite(recorded.curves["cosines"]).all()
+    assert recorded.validation[-1]["rmse"] == pytest.approx(without.validation[-1]["rmse"], rel=1e-9)
+
+
 def test_divergence_is_told() -> None:
     problem = Planted(KINDS)
     problem.y[:] = np.nan

@@ -115,6 +115,8 @@ class TransferConfig:
     """Learning rate of Adam."""
     weight_decay: float = 0.0
     """L2 penalty of Adam."""
+    similarities: bool = False
+    """Record gradient similarities for methods that do not look at them too, at the cost of the tasks' gradients."""
     weighting: WeightingConfig = field(default_factory=WeightingConfig)
     corpus: CorpusTaskConfig = field(default_factory=CorpusTaskConfig)
     network: NetworkTaskConfig = field(default_factory=NetworkTaskConfig)

@@ -75,7 +75,7 @@ def write_pictures(result: Comparison, folder: Folder) -> None:
 
 
 def _training(found: list[Fitted], title: str) -> Figure:
-    figure = Figure(figsize=(15, 4), layout="constrained")
+    figure = Figure(figsize=(15, 4.5), layout="constrained")
     for axes, (curve, label) in zip(np.ravel(figure.subplots(1, len(_PANELS))), _PANELS.items(), strict=True):
         for place, task in enumerate(found[0].names):
             curves = [fitted.curves[curve][:, place] for fitted in found]
@@ -83,7 +83,8 @@ def _training(found: list[Fitted], title: str) -> Figure:
         axes.set(xlabel="step", ylabel=label)
         axes.grid(alpha=0.3)
     figure.suptitle(title)
-    figure.axes[0].legend(fontsize="small")
+    lines, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside lower center", ncols=min(3, len(labels)), fontsize="small")
     return figure
 
 

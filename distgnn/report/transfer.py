@@ -81,18 +81,23 @@ def _titled(result: Comparison) -> Iterator[tuple[str, list[str], list[list[str]
     for metric in first.metrics:
         unit, direction = ("", "lower") if metric in result.lower else (" x 100", "higher")
         about = f"{result.config.data}: {metric}{unit} ({direction} is better), {result.config.seeds} seed(s)"
-        yield f"{about}; auxiliary tasks: {', '.join(first.names[1:])}", *rows(result, metric)
+        yield about, *rows(result, metric)
+
+
+def _notes(result: Comparison) -> str:
+    tasks = "".join(f"\n- {name}" for name in next(iter(result.fitted.values())).names[1:])
+    return f"{_NOTES}\n\nAuxiliary tasks:\n{tasks}"
 
 
 def terminal(result: Comparison) -> str:
     """The tables drawn for standard output."""
-    return "\n\n".join([*(drawn(*table) for table in _titled(result)), _NOTES])
+    return "\n\n".join([*(drawn(*table) for table in _titled(result)), _notes(result)])
 
 
 def markdown(result: Comparison) -> str:
     """The same tables as Markdown text."""
     tables = [f"{title}\n\n{piped(titles, body)}" for title, titles, body in _titled(result)]
-    return "\n\n".join([*tables, _NOTES]) + "\n"
+    return "\n\n".join([*tables, _notes(result)]) + "\n"
 
 
 def transfer_summary(result: Comparison) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class RunJob:
             own["pretrain_epochs"] = self.config.pretrain_epochs
         unread = (*_FREE, self.ground.unused, *(("epochs", "patience") if alone else ()))
         fields = {name: value for name, value in to_json(self.config).items() if name not in unread}
-        text = json.dumps([fields, own, self.ground.identity(job.encoder), job.scheme], sort_keys=True)
+        text = json.dumps([fields, own, self.ground.identity(job.encoder, job.scheme), job.scheme], sort_keys=True)
         return f"{job.method or 'auxiliary'}-{sha256(text.encode()).hexdigest()[:16]}-seed{job.seed}.safetensors"
 
     def title(self, job: Job) -> str:

@@ -46,8 +46,8 @@ class Ground(Protocol):
         """The shared weights that a checkpoint brings, if any."""
         ...
 
-    def identity(self, encoder: int) -> str:
-        """A text that changes with the data, the encoder and the weights it brings."""
+    def identity(self, encoder: int, scheme: str) -> str:
+        """A text that changes with the data, the encoder and (unless everything is trained from scratch) its weights."""
         ...
 
 
@@ -94,10 +94,11 @@ class CorpusGround:
         """See :class:`Ground`."""
         return self.starts[encoder].weights
 
-    def identity(self, encoder: int) -> str:
+    def identity(self, encoder: int, scheme: str) -> str:
         """See :class:`Ground`."""
         start = self.starts[encoder]
-        weights = hashlib.sha256(safetensors.torch.save(start.weights)).hexdigest() if start.weights else ""
+        taken = start.weights if scheme == "pretrained" else None
+        weights = hashlib.sha256(safetensors.torch.save(taken)).hexdigest() if taken else ""
         other = self.config.corpus.aux_corpus
         beside = corpora.read_manifest(open_folder(other)).digest() if other else ""
         return f"{self.digest} {beside} {start.encoder} {weights}"
@@ -139,7 +140,7 @@ class NetworkGround:
         """None: there are no checkpoints of networks."""
         return None
 
-    def identity(self, encoder: int) -> str:
+    def identity(self, encoder: int, scheme: str) -> str:  # noqa: ARG002
         """See :class:`Ground`."""
         return f"{self.digest} {self.encoders[encoder]}"
 

@@ -54,6 +54,8 @@ def fit_joint(problem: Problem, config: TransferConfig, method: str, seed: int, 
     start = time.perf_counter()
     weighted = _Weighted(config, method)
     weighting = build_weighting(weighted.weighting, problem.names, seed)
+    if config.similarities and weighting.reads == "losses":
+        weighting.reads = "cosines"  # they are taken and recorded; the method still does not look
     step = JointStep(problem, weighting, weighted, ranks, seed)
     trained = nn.ModuleList([problem.shared, problem.heads])
     lower = problem.metrics[0] in problem.lower_is_better
