@@ -40,7 +40,8 @@ class NetworkProblem:
     """A :class:`~distgnn.transfer.problem.Problem`. One forward pass serves all tasks that change neither messages nor inputs.
 
     In a step every rank sees the same sampled network; rows, pairs and drawn nodes are dealt to ranks in turn, and embeddings
-    do not depend on what a rank has, so sums over ranks are those of one rank.
+    do not depend on what a rank has, so sums over ranks are those of one rank. With messages=hide the links of all folds of a
+    step pass no messages in any of them; a fold depends on others in nothing else.
     """
 
     lower_is_better: frozenset[str] = frozenset()
