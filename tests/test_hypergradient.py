@@ -20,6 +20,7 @@ from distgnn.transfer.hypergradient import derivatives, judgement, moved
 from distgnn.transfer.meta import JointStep
 from distgnn.transfer.problem import Rows, Samples
 from distgnn.transfer.weighting import Weighting, build_weighting
+from jobs.benches.double_backward import AsWrittenStep, DoubleBackwardStep
 from tests.graphs import MOLECULE, random_graphs, with_tasks
 from tests.lookahead import lookahead_loss
 from tests.planted import Kind, Options, Planted
@@ -214,3 +215,27 @@ def test_cosines() -> None:
     wanted = [torch.nn.functional.cosine_similarity(part[:1], part) for part in (first, second)]
     torch.testing.assert_close(found, torch.stack(wanted).mean(0), rtol=1e-12, atol=1e-12)
     assert cosines(torch.zeros(1, 3, 3)).tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "granularity", "normalise"),
+    [
+        (DoubleBackwardStep, "task", "no"),
+        (DoubleBackwardStep, "sample", "yes"),
+        (DoubleBackwardStep, "sample", "no"),
+        (AsWrittenStep, "task", "no"),
+    ],
+)
+def test_what_the_bench_compares_takes_the_same_steps(kind: type[JointStep], granularity: str, normalise: str) -> None:
+    ours = made("auxts_all", granularity=granularity, normalise=normalise)
+    config = ours.options
+    problem = Planted(KINDS)
+    theirs = kind(problem, build_weighting(config, problem.names, 5), Options(weighting=config), ALONE, 1)
+    for number in range(3):
+        ours.step(number)
+        theirs.step(number)
+    for mine, other in (
+        (ours.layout.parameters, theirs.layout.parameters),
+        (own(ours.weighting), own(theirs.weighting)),
+    ):
+        torch.testing.assert_close(list(mine), list(other), rtol=1e-6, atol=1e-8)

@@ -29,9 +29,13 @@ class Layout:
         self.head_sizes = [_count(head) for head in self.heads]
         self.shared_size, self.near_size = _count(self.shared), _count(self.near)
 
+    def cut(self, flat: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+        """A flat vector cut into parts as long as ``parameters``."""
+        return list(flat.split([parameter.numel() for parameter in parameters]))
+
     def pieces(self, flat: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
         """A flat vector cut into the shapes of ``parameters``."""
-        parts = flat.split([parameter.numel() for parameter in parameters])
+        parts = self.cut(flat, parameters)
         return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
 
 
@@ -55,10 +59,18 @@ def _layers(module: nn.Module) -> list[int]:
 
 def flat_gradient(loss: Tensor, parameters: Sequence[Tensor], keep: bool = True) -> Tensor:
     """d loss / d parameters as one vector, zeros where there is no path. keep: whether the graph is used again."""
-    if not loss.requires_grad:
-        return torch.cat([parameter.new_zeros(parameter.numel()) for parameter in parameters])
-    found = torch.autograd.grad(loss, parameters, retain_graph=keep, materialize_grads=True)
-    return torch.cat([part.reshape(-1) for part in found])
+    flat = parameters[0].new_empty(_count(parameters))
+    write_gradient(loss, parameters, list(flat.split([parameter.numel() for parameter in parameters])), keep)
+    return flat
+
+
+def write_gradient(loss: Tensor, parameters: Sequence[Tensor], places: Sequence[Tensor], keep: bool = True) -> None:
+    """The same, written where it is wanted: places: flat, one a parameter."""
+    found = [None] * len(parameters)
+    if loss.requires_grad:
+        found = torch.autograd.grad(loss, parameters, retain_graph=keep, allow_unused=True)
+    for place, part in zip(places, found, strict=True):
+        place.zero_() if part is None else place.copy_(part.reshape(-1))
 
 
 @dataclass(frozen=True)
@@ -106,18 +118,20 @@ class TaskGradients:
     def __init__(
         self, target: list[Samples], auxiliary: list[Samples], layout: Layout, ranks: Ranks, by_layer: bool
     ) -> None:
-        numbers = [0] * len(target) + list(range(1, len(auxiliary) + 1))
-        local = [
-            flat_gradient(samples.losses.sum(), [*layout.shared, *layout.heads[number]])
-            for number, samples in zip(numbers, (*target, *auxiliary), strict=True)
-        ]
+        every, parts, size = [*target, *auxiliary], len(target), layout.shared_size
+        numbers = [0] * parts + list(range(1, len(auxiliary) + 1))
+        own = [layout.head_sizes[number] for number in numbers]
         totals = local_totals(target, auxiliary)
-        flat = ranks.all_reduce(torch.cat([*local, totals.flatten().to(local[0])]))
-        *found, sums = flat.split([*(len(part) for part in local), totals.numel()])
-        self.totals = Totals(*sums.view(3, -1), parts=len(target))
-        self.shared = torch.stack([part[: layout.shared_size] for part in found])
-        own = [part[layout.shared_size :] for part in found]
-        self.target_heads, self.heads = torch.stack(own[: len(target)]), own[len(target) :]
+        flat = layout.shared[0].new_empty(len(every) * size + sum(own) + totals.numel())
+        shared, *heads, sums = flat.split([len(every) * size, *own, totals.numel()])
+        self.shared = shared.view(len(every), size)
+        for row, head, number, samples in zip(self.shared, heads, numbers, every, strict=True):
+            places = [*layout.cut(row, layout.shared), *layout.cut(head, layout.heads[number])]
+            write_gradient(samples.losses.sum(), [*layout.shared, *layout.heads[number]], places)
+        sums.copy_(totals.flatten())
+        ranks.all_reduce(flat)
+        self.totals = Totals(*sums.view(3, -1), parts=parts)
+        self.target_heads, self.heads = torch.stack(heads[:parts]), heads[parts:]
         layers = self.shared.split(layout.layers if by_layer else layout.shared_size, dim=1)
         self.gram = torch.stack([part @ part.t() for part in layers])
 

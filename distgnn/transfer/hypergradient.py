@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
-from distgnn.transfer.gradients import Layout, flat_gradient
+from distgnn.transfer.gradients import Layout, write_gradient
 from distgnn.transfer.problem import Problem
 from distgnn.transfer.ranks import Ranks
 from distgnn.transfer.weighting.signals import Signals
@@ -64,10 +64,11 @@ def judgement(problem: Problem, batch: Any, part: int, layout: Layout, ranks: Ra
     """(gradient of the target's mean loss on a part at the parameters as they are, flat as ``layout.near``; that loss)."""
     samples = problem.fold_losses(batch, part)
     total = samples.losses.sum()
-    gradient = flat_gradient(total, layout.near, keep=False)
-    sums = torch.stack([total.detach(), samples.count.to(total)]).to(gradient)
-    *flat, loss, count = ranks.all_reduce(torch.cat([gradient, sums])).split([layout.near_size, 1, 1])
-    return flat[0] / count, (loss / count).squeeze()
+    flat = layout.shared[0].new_empty(layout.near_size + 2)
+    write_gradient(total, layout.near, layout.cut(flat[:-2], layout.near), keep=False)
+    flat[-2:] = torch.stack([total.detach(), samples.count.to(total)])
+    ranks.all_reduce(flat)
+    return flat[:-2] / flat[-1], flat[-2] / flat[-1]
 
 
 class Bound(nn.Module):

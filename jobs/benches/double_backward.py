@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from distgnn.transfer.gradients import flat_gradient
+from distgnn.transfer.gradients import cosines, flat_gradient
 from distgnn.transfer.hypergradient import Bound, Mixture
-from distgnn.transfer.meta import JointStep
+from distgnn.transfer.meta import JointStep, StepRecord
 from distgnn.transfer.passes import ForwardPass
+from distgnn.transfer.problem import Samples
 from distgnn.transfer.sampled import SampleMixture
+from distgnn.transfer.weighting import Signals
 
 
 class DoubleBackwardStep(JointStep):
-    """The same step with the same signals, on one rank; only the way to the weighting's gradient differs."""
+    """The same step, on one rank, with the same signals from gradients taken once; only the way to the weighting's gradient
+    differs."""
 
     def _learn_ahead(self, found: ForwardPass, number: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        alpha = self.options.alpha or self.optimiser.param_groups[0]["lr"]
-        bound, near = Bound(self.problem), set(map(id, self.layout.near))
-        names = [name for name, parameter in bound.named_parameters() if id(parameter) in near]
-        judges, losses = self.folds.judges, []
-        for judge in judges:
+        losses = []
+        for judge in self.folds.judges:
             others = [part for part in range(self.folds.parts) if part != judge]
-            joint = self._joint_loss(found, found.mixture(others), others)
-            grads = torch.autograd.grad(joint, self.layout.near, create_graph=True, materialize_grads=True)
-            moved = [value - alpha * grad for value, grad in zip(self.layout.near, grads, strict=True)]
-            ahead = dict(zip(names, moved, strict=True))
-            samples = functional_call(bound, ahead, (self.problem.fold_losses, found.batch, judge))
-            losses.append(samples.losses.sum() / samples.count)
-        meta_loss = torch.stack(losses).mean()
-        flat = flat_gradient(meta_loss, self._own)
-        for parameter, part in zip(self._own, self.layout.pieces(flat, self._own), strict=True):
-            parameter.grad = part
-        if self._own_optimiser is not None:
-            self._own_optimiser.step()
-        return torch.zeros(len(self.problem.names), device=flat.device, dtype=flat.dtype), meta_loss.detach()
+            losses.append(self._judged(self._joint_loss(found, found.mixture(others), others), found.batch, judge))
+        return torch.zeros(len(self.problem.names), device=losses[0].device), self._descend(losses)
 
     def _joint_loss(self, found: ForwardPass, mixture: Mixture, parts: list[int]) -> Tensor:
         """sum_r w_r l_r / n_r, differentiable with respect to the model and the weighting."""
@@ -44,6 +37,59 @@ class DoubleBackwardStep(JointStep):
             raw = raw / (raw * mixture.scale)[mixture.signals.task == 0].sum()
         if isinstance(mixture, SampleMixture):
             return (raw * mixture.shares * mixture.losses).sum()
-        target = torch.stack([found.target[part].losses.sum() for part in parts]).sum()
-        sums = torch.stack([target, *(samples.losses.sum() for samples in found.auxiliary)])
-        return (raw * found.totals.shares(parts).amax(1) * sums).sum()
+        return (raw * torch.stack(_means([found.target[part] for part in parts], found.auxiliary))).sum()
+
+    def _judged(self, joint: Tensor, batch: Any, judge: int) -> Tensor:
+        """The target's mean loss on a part after a step along the joint loss, with the step in the graph."""
+        alpha = self.options.alpha or self.optimiser.param_groups[0]["lr"]
+        bound, near = Bound(self.problem), set(map(id, self.layout.near))
+        names = [name for name, parameter in bound.named_parameters() if id(parameter) in near]
+        grads = torch.autograd.grad(joint, self.layout.near, create_graph=True, materialize_grads=True)
+        moved = [value - alpha * grad for value, grad in zip(self.layout.near, grads, strict=True)]
+        ahead = dict(zip(names, moved, strict=True))
+        samples = functional_call(bound, ahead, (self.problem.fold_losses, batch, judge))
+        return samples.losses.sum() / samples.count
+
+    def _descend(self, losses: list[Tensor]) -> Tensor:
+        """One Adam step of the weighting on the losses' mean, which is returned."""
+        meta_loss = torch.stack(losses).mean()
+        flat = flat_gradient(meta_loss, self._own)
+        for parameter, part in zip(self._own, self.layout.pieces(flat, self._own), strict=True):
+            parameter.grad = part
+        if self._own_optimiser is not None:
+            self._own_optimiser.step()
+        return meta_loss.detach()
+
+
+class AsWrittenStep(DoubleBackwardStep):
+    """Algorithm 1 line by line, for one weight a task: losses and similarities anew for each fold (lines 6-12) and again for
+    the second stage (lines 14-19)."""
+
+    def step(self, number: int, batch: Any = None) -> StepRecord:
+        """See :class:`JointStep`; the record is empty."""
+        batch = self.fetch(number) if batch is None else batch
+        losses = []
+        for judge in self.folds.judges:
+            others = [part for part in range(self.folds.parts) if part != judge]
+            losses.append(self._judged(self._weighted(batch, others), batch, judge))
+        meta_loss = self._descend(losses)
+        joint = self._weighted(batch, range(self.folds.parts))
+        self._move(flat_gradient(joint, self.layout.parameters, keep=False), number)
+        none = (math.nan,) * len(self.problem.names)
+        return StepRecord(number, none, none, none, none, float(meta_loss))
+
+    def _weighted(self, batch: Any, parts: Sequence[int]) -> Tensor:
+        target, auxiliary = self.problem.losses(batch)
+        means = _means([target[part] for part in parts], auxiliary)
+        rows = torch.stack([flat_gradient(mean, self.layout.shared) for mean in means])
+        tasks = torch.arange(len(means), device=rows.device)
+        losses = torch.stack(means)
+        signals = Signals(tasks, losses.detach(), torch.zeros_like(losses), cosines((rows @ rows.t()).unsqueeze(0)))
+        return (self.weighting(signals) * losses).sum()
+
+
+def _means(target: list[Samples], auxiliary: list[Samples]) -> list[Tensor]:
+    """The tasks' mean losses."""
+    total = torch.stack([samples.losses.sum() for samples in target]).sum()
+    count = torch.stack([samples.count for samples in target]).sum()
+    return [total / count, *(samples.losses.sum() / samples.count for samples in auxiliary)]
