@@ -15,10 +15,13 @@ import torch
 
 from distgnn.config import EncoderConfig, NetworkTaskConfig, TransferConfig, WeightingConfig
 from distgnn.corpus.storage import open_folder
+from distgnn.engine.world import World
 from distgnn.errors import RequestError, WorkError
+from distgnn.graph.schema import Feature
 from distgnn.models.encoder import build_encoder
 from distgnn.scale.pool import ordered_map, start_ray
-from distgnn.scale.transfer import ranked_map
+from distgnn.scale.pretrain import forget_failure, raise_noted
+from distgnn.scale.transfer import ranked_map, run_jobs
 from distgnn.transfer import compare
 from distgnn.transfer.compare import Comparison, Job, RunJob, compare_methods
 from distgnn.transfer.fit import Method
@@ -168,6 +171,46 @@ def test_a_network(network: str, tmp_path: Path) -> None:
     assert shapes[0] != shapes[1]  # gcn and gin
     assert result.metric == "micro_f1"
     assert is_network(network)
+
+
+class Recorded:
+    """A RunJob whose jobs leave empty files; job "bad" cannot be mended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.ran = open_folder(str(folder)), list[str]()
+
+    def done(self, job: str) -> bool:
+        return self.folder.size(job) is not None
+
+    def __call__(self, job: str, _world: World) -> None:
+        self.ran.append(job)
+        if job == "bad":
+            raise WorkError("bad: diverged")
+        self.folder.write(job, b"")
+
+
+def test_a_restarted_group_goes_on_and_stops_where_trying_again_is_in_vain(tmp_path: Path) -> None:
+    jobs: Any = ["a", "b", "c"]
+    group: Any = Recorded(tmp_path)
+    group.folder.write("a", b"")
+    run_jobs(group, jobs, World.alone(CPU))
+    assert group.ran == ["b", "c"]
+    broken: Any = Recorded(tmp_path)
+    with pytest.raises(WorkError, match="bad: diverged"):
+        run_jobs(broken, ["bad", "d"], World.alone(CPU))
+    run_jobs(broken, ["bad", "d"], World.alone(CPU))
+    assert broken.ran == ["bad"]
+    with pytest.raises(WorkError, match="bad: diverged"):
+        raise_noted(broken.folder)
+    forget_failure(broken.folder)
+    run_jobs(broken, ["d"], World.alone(CPU))
+    assert broken.ran == ["bad", "d"]
+
+
+def test_checkpoints_of_other_features_are_refused(data: str, tmp_path: Path) -> None:
+    other = replace(FEATURES, node=(Feature("kind", "categorical", 4),))
+    with pytest.raises(RequestError, match=r"mine cannot read .*: node features differ"):
+        CorpusGround.read(config(data, str(tmp_path)), [Method("mine", EncoderConfig(), {}, other)])
 
 
 @pytest.fixture
