@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from distgnn.config import EncoderConfig, L2PConfig, WeightingConfig
@@ -208,13 +210,24 @@ def test_padding_in_forward_mode() -> None:
     )
 
 
-def test_cosines() -> None:
-    first, second = torch.randn(2, 4, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    second[2] = 0
-    found = cosines(torch.stack([part @ part.t() for part in (first, second)]))
-    wanted = [torch.nn.functional.cosine_similarity(part[:1], part) for part in (first, second)]
-    torch.testing.assert_close(found, torch.stack(wanted).mean(0), rtol=1e-12, atol=1e-12)
-    assert cosines(torch.zeros(1, 3, 3)).tolist() == [1, 0, 0]
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    tasks=st.integers(1, 5),
+    layers=st.integers(1, 3),
+    scale=st.sampled_from([1e-12, 1.0, 1e9]),
+)
+def test_cosines(seed: int, tasks: int, layers: int, scale: float) -> None:
+    """As torch has them, layer by layer; a gradient of zeros is like no other; bounded in float32 too."""
+    gradients = torch.randn(layers, tasks, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    gradients[:, 1:] += gradients[:, :1] * torch.tensor([0.0, 5.0, -1e6])[seed % 3]
+    gradients[0, -1] = 0
+    wanted = torch.stack([torch.nn.functional.cosine_similarity(part[:1], part) for part in gradients]).mean(0)
+    wanted[0] = 1
+    scaled = gradients * scale
+    torch.testing.assert_close(cosines(scaled @ scaled.mT), wanted, rtol=1e-9, atol=1e-9)
+    rounded = cosines(gradients.float() @ gradients.float().mT)
+    assert float(rounded.abs().max()) <= 1
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from distgnn.config import WeightingConfig
+from distgnn.config import NetworkTaskConfig, WeightingConfig
 from distgnn.engine.world import World
 from distgnn.errors import WorkError
 from distgnn.transfer.meta import JointStep, StepRecord
 from distgnn.transfer.problem import Samples
 from distgnn.transfer.weighting import build_weighting
+from jobs.benches.weighting_step import Run, compared, ratings_network
 from tests.lookahead import joint_loss, mean_loss, similarities
 from tests.planted import Kind, Options, Planted
 from tests.training import run_ranks
@@ -128,6 +129,24 @@ def test_second_stage_uses_the_weighting_after_the_first(method: str, granularit
     assert record.weights[0] == pytest.approx(float(weights[: rows[0]].mean().detach()), rel=1e-9)
     assert record.weights[1] == pytest.approx(float(weights[rows[0] : rows[0] + rows[1]].mean().detach()), rel=1e-9)
     assert len(tasks[0]) == 3
+
+
+class RowSums(nn.Module):
+    """A library's weighting: a function of the matrix of gradients."""
+
+    def forward(self, matrix: Tensor) -> Tensor:
+        return matrix.sum(1).abs()
+
+
+def test_library_weighs_shared_gradients_and_leaves_heads_alone() -> None:
+    step = made("library", library=f"{__name__}:RowSums", library_reads="matrix")
+    means = [mean_loss(parts) for parts in tasks_of(step)]
+    rows, size = torch.stack([flat_grad(mean, step) for mean in means]), step.layout.shared_size
+    weights = rows[:, :size].sum(1).abs()
+    found, record = moved_by(step)
+    wanted = torch.cat([weights @ rows[:, :size], rows[:, size:].sum(0)])
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+    assert record.weights == pytest.approx(weights.tolist(), rel=1e-9)
 
 
 def test_frozen_never_moves_and_auxts_does() -> None:
@@ -326,3 +345,13 @@ def test_the_scale_of_a_loss_moves_auxts_less_than_selar() -> None:
         ]
         moves[method] = abs(errors[1] - errors[0])
     assert moves["auxts_all"] < 0.5 * moves["selar"]
+
+
+def test_bench_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTGNN_DATA", "absent")
+    name, network = ratings_network()
+    assert name == "made ratings"
+    config = NetworkTaskConfig(auxiliary=tuple(network.meta["paths"]), width=4, hidden=5, fan_out=2, aux_batch=8)
+    lines = list(compared(name, network, config, Run(batch=12), "cpu", 1))
+    assert all(line["value"] > 0 and line["baseline_value"] > 0 for line in lines if "step" in line["metric"])
+    assert {line["baseline"] for line in lines} == {"fixed", "the same by double backward", "the same as written"}

@@ -87,15 +87,15 @@ class Bound(nn.Module):
 def derivatives(problem: Problem, batch: Any, layout: Layout, direction: Tensor) -> list[Tensor]:
     """Derivatives of every loss of ``problem.losses(batch)`` along ``direction`` (flat, as ``layout.near``), by forward mode.
 
-    One tensor for each part of the target and each auxiliary task, shaped as its losses.
+    One tensor for each part of the target and each auxiliary task, shaped as its losses. The other parameters move by zeros:
+    torch spends longer on what has no tangent at all.
     """
     tangents = dict(zip(map(id, layout.near), layout.pieces(direction, layout.near), strict=True))
     bound = Bound(problem)
     with torch.enable_grad(), forward_ad.dual_level():  # some objectives take gradients inside their losses
         duals = {
-            name: forward_ad.make_dual(parameter, tangents[id(parameter)])
-            for name, parameter in bound.named_parameters()
-            if id(parameter) in tangents
+            name: forward_ad.make_dual(value, tangents[id(value)] if id(value) in tangents else torch.zeros_like(value))
+            for name, value in bound.named_parameters()
         }
         target, auxiliary = functional_call(bound, duals, (problem.losses, batch))
         found = [forward_ad.unpack_dual(samples.losses) for samples in (*target, *auxiliary)]

@@ -21,16 +21,27 @@ from distgnn.transfer.weighting import Weighting
 
 
 class StepOptions(Protocol):
-    """What a step reads of a run's config: rows of the target a step, Adam's rate and L2 penalty, and the weighting."""
+    """What a step reads of a run's config."""
 
     @property
-    def batch(self) -> int: ...  # noqa: D102
+    def batch(self) -> int:
+        """Rows of the target a step takes, all folds together."""
+        ...
+
     @property
-    def lr(self) -> float: ...  # noqa: D102
+    def lr(self) -> float:
+        """Adam's rate for the model."""
+        ...
+
     @property
-    def weight_decay(self) -> float: ...  # noqa: D102
+    def weight_decay(self) -> float:
+        """L2 penalty of that Adam."""
+        ...
+
     @property
-    def weighting(self) -> WeightingConfig: ...  # noqa: D102
+    def weighting(self) -> WeightingConfig:
+        """How losses are weighed."""
+        ...
 
 
 @dataclass(frozen=True)
