@@ -20,7 +20,8 @@ from distgnn.transfer.joint import CURVES, Fitted
 CURVES_FILE, PICTURES = "curves.parquet", "pictures"
 _PANELS = {"losses": "loss", "weights": "weight", "cosines": "gradient similarity"}
 _NAMES = ("scheme", "encoder", "method", "task")
-_SMOOTH = 40
+_LEGEND_LETTERS = 200
+_SMOOTH = 20
 """The smoothed line is a moving mean over this part of the steps."""
 
 
@@ -75,16 +76,18 @@ def write_pictures(result: Comparison, folder: Folder) -> None:
 
 
 def _training(found: list[Fitted], title: str) -> Figure:
-    figure = Figure(figsize=(15, 4.5), layout="constrained")
+    names = found[0].names
+    columns = max(1, min(len(names), _LEGEND_LETTERS // (max(map(len, names)) + 8)))  # names of meta-paths are long
+    figure = Figure(figsize=(15, 4.3 + 0.22 * -(-len(names) // columns)), layout="constrained")
     for axes, (curve, label) in zip(np.ravel(figure.subplots(1, len(_PANELS))), _PANELS.items(), strict=True):
-        for place, task in enumerate(found[0].names):
+        for place, task in enumerate(names):
             curves = [fitted.curves[curve][:, place] for fitted in found]
             _line(axes, curves, task, f"C{place}")
         axes.set(xlabel="step", ylabel=label)
         axes.grid(alpha=0.3)
     figure.suptitle(title)
     lines, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(lines, labels, loc="outside lower center", ncols=min(3, len(labels)), fontsize="small")
+    figure.legend(lines, labels, loc="outside lower center", ncols=columns, fontsize="small")
     return figure
 
 
