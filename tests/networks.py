@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,20 @@ def papers(features: bool = True, seed: int = 0) -> Network:
     tables |= {"paper.test_20": np.arange(13, 18)}
     values = {"paper": rng.normal(size=(20, 5)).astype(np.float32)} if features else {}
     return build_network({"paper": 20, "author": 10, "venue": 4}, edges, values, tables)
+
+
+LABELS = {v: sorted({v % 4, v * v % 7 % 4, 3 * (v // 9)}) for v in range(18)}
+"""Classes of the papers of ``tagged``."""
+
+
+def tagged(labels: dict[int, list[int]] = LABELS) -> Network:
+    """The papers with one to three of 5 classes each, of which nobody has the last; 8 train, 5 val, 5 test."""
+    network = papers(features=False)
+    pairs = np.array([(node, label) for node, some in labels.items() for label in some])
+    pairs = np.random.default_rng(1).permutation(np.concatenate([pairs, pairs[:4]]))  # rows may be repeated
+    tables = {"paper.labels.node": pairs[:, 0], "paper.labels.class": pairs[:, 1], "paper.labels.meaning": np.arange(5)}
+    parts = {f"paper.{part}": network.tables[f"paper.{part}_20"] for part in ("train", "val", "test")}
+    return replace(network, tables=tables | parts)
 
 
 def slow_block(network: Network, seeds: Any, hops: int) -> Block:

@@ -171,7 +171,7 @@ BAD = [
     ({"encoder": "hgt", "width": 10, "heads": 4}, "multiple of network.heads=4"),
     ({"layers": 0}, "network.layers must be at least 1"),
     ({"fan_out": -1}, "network.fan_out must not be negative"),
-    ({"aux_batch": 1}, "network.aux_batch must be at least 2"),
+    ({"aux_batch": 0}, "network.aux_batch must be at least 1"),
     ({"width": 1}, "network.width"),
     ({"dropout": 1.0}, r"network.dropout must lie in \[0, 1\)"),
     ({"removed": 0.0}, "network.removed"),

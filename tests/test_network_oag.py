@@ -61,7 +61,11 @@ def test_relations_as_hgt_joins_them(tmp_path: Path) -> None:
     assert pairs(network, "PP_cite", "paper", "paper") == {(1, 0), (1, 2)}  # 13 and 11 cite later papers
     assert pairs(network, "FF_in", "field", "field") == {(0, 2), (1, 2)}
     assert pairs(network, "PF_in_L1", "paper", "field") == {(0, 2), (1, 2)}
-    assert pairs(network, "PF_in_L2", "paper", "field") == {(1, 0), (2, 1)}
+    assert not {"PF_in_L2", "PF_in_L2^-1"} & {relation.name for relation in network.relations}  # these are labels
+    labels = {name.removeprefix("paper."): column.tolist() for name, column in network.tables.items()}
+    assert (labels["labels.node"], labels["labels.class"]) == ([1, 2], [0, 1])
+    assert labels["labels.meaning"] == [0, 1]
+    assert (labels["train"], labels["val"], labels["test"]) == ([], [], [1, 2])
     assert pairs(network, "in", "author", "affiliation") == {(0, 0), (1, 0), (2, 1), (2, 0), (1, 1)}
     assert pairs(network, "AP_write_first", "author", "paper") == {(0, 0), (1, 1)}
     assert pairs(network, "AP_write_last", "author", "paper") == {(2, 0), (2, 2)}
@@ -117,5 +121,5 @@ WRONG = {
 def test_damage_is_one_line(case: str, tmp_path: Path) -> None:
     files, says = WRONG[case]
     with pytest.raises(RequestError, match=says) as caught:
-        oag(tmp_path, **files)
+        oag(tmp_path, 1.0, **files)
     assert "\n" not in str(caught.value)

@@ -27,14 +27,16 @@ from distgnn.transfer.networks.problem import NetworkProblem
 from distgnn.transfer.problem import Samples
 from distgnn.transfer.ranks import Alone
 from distgnn.transfer.weighting import build_weighting
-from tests.networks import films, papers
+from tests.networks import films, papers, tagged
 from tests.planted import Options
 
 CPU = torch.device("cpu")
 PATHS = ("user rated item film.actor entity film.actor^-1 item", "item rated^-1 user rated item")
 LINKS = NetworkTaskConfig(width=6, hidden=7, fan_out=2, aux_batch=10, auxiliary=PATHS)
 NODES = NetworkTaskConfig(width=6, hidden=7, fan_out=3, aux_batch=7, negatives=5)
-BOTH = pytest.mark.parametrize(("network", "config"), [(films(), LINKS), (papers(), NODES)], ids=["links", "nodes"])
+BOTH = pytest.mark.parametrize(
+    ("network", "config"), [(films(), LINKS), (papers(), NODES), (tagged(), NODES)], ids=["links", "nodes", "labels"]
+)
 
 
 def problem_of(
@@ -180,6 +182,14 @@ def test_no_held_out_rating_leaks(kind: str, messages: str) -> None:
             torch.equal(one, two) for one, two in zip(gradients(first, sums[0]), gradients(other, sums[1]), strict=True)
         )
     assert first.scores("test") != other.scores("test")
+
+
+def test_one_sample_a_step() -> None:
+    for network, config in ((films(), LINKS), (papers(), NODES)):
+        problem = problem_of(network, config, aux_batch=1)
+        problem.auxiliary = [task for task in problem.auxiliary if task.name != "edge_generation"]
+        _, auxiliary = problem.losses(problem.fetch([np.arange(3)], 0))
+        assert [one.losses.numel() for one in auxiliary] == [1] * len(problem.auxiliary)
 
 
 def test_path_labels_are_those_of_the_training_network() -> None:

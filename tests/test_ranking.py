@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distgnn.transfer.ranking import class_scores, link_scores, mean_reciprocal_rank, user_auc
+from distgnn.transfer.ranking import class_scores, label_scores, link_scores, mean_reciprocal_rank, user_auc
 
 rows = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 1), st.integers(-3, 3)), min_size=1, max_size=40)
 
@@ -68,3 +68,29 @@ def test_several_relevant_classes_and_ties() -> None:
     assert mean_reciprocal_rank(relevant, np.array([[1.0, 2, 3], [5, 5, 4]])) == pytest.approx((1 + 1 / 2) / 2)
     got = class_scores(relevant, np.array([[1.0, 2, 3], [5, 6, 4]]))
     assert (got["micro_f1"], got["mrr"]) == (1, 1)
+
+
+def slow_label_scores(relevant: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """By walking down each node's classes; classes of equal score share the mean of their discounts."""
+    reciprocal, gain = [], []
+    for truth, values in zip(relevant.tolist(), scores.tolist(), strict=True):
+        order = sorted(values, reverse=True)
+        discount = [1 / math.log2(2 + place) for place in range(len(values))]
+        shared = {v: np.mean([d for d, w in zip(discount, order, strict=True) if w == v]) for v in values}
+        best = max(v for v, true in zip(values, truth, strict=True) if true)
+        reciprocal.append(1 / (1 + sum(v >= best and not true for v, true in zip(values, truth, strict=True))))
+        got = sum(shared[v] for v, true in zip(values, truth, strict=True) if true)
+        gain.append(got / sum(discount[: sum(truth)]))
+    return {"mrr": float(np.mean(reciprocal)), "ndcg": float(np.mean(gain))}
+
+
+node = st.lists(st.tuples(st.booleans(), st.integers(-2, 2)), min_size=5, max_size=5).filter(
+    lambda n: any(t for t, _ in n)
+)
+
+
+@given(st.lists(node, min_size=1, max_size=6))
+def test_label_scores_equal_the_walk_down_the_ranks(found: list[list[tuple[bool, int]]]) -> None:
+    table = np.array(found)
+    relevant, scores = table[:, :, 0].astype(bool), table[:, :, 1] / 4
+    assert label_scores(relevant, scores) == pytest.approx(slow_label_scores(relevant, scores))

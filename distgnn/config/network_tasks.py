@@ -27,7 +27,7 @@ class NetworkTaskConfig:
     eval_fan_out: int = 0
     """The most messages a node receives in evaluation, drawn once; 0 = all."""
     target: Literal["auto", "link", "node"] = "auto"
-    """link = ratings of items by users, node = classes of nodes; auto = whichever the network has a table for."""
+    """link = ratings of items by users, node = classes of nodes, one or several; auto = whichever the network has tables for."""
     auxiliary: tuple[str, ...] = ()
     """Auxiliary tasks: meta-paths, edge_generation, attribute_generation; empty = the usual ones of such a network."""
     aux_batch: int = 128
@@ -48,13 +48,12 @@ class NetworkTaskConfig:
     """Nodes: which published split, by training nodes per class, where the network has them."""
 
     def __post_init__(self) -> None:
-        for name in ("layers", "heads", "negatives", "hidden"):
+        for name in ("layers", "heads", "aux_batch", "negatives", "hidden"):
             value = getattr(self, name)
             check(value >= 1, f"network.{name} must be at least 1, found {value}")
         for name in ("fan_out", "eval_fan_out"):
             value = getattr(self, name)
             check(value >= 0, f"network.{name} must not be negative, found {value}")
-        check(self.aux_batch >= 2, f"network.aux_batch must be at least 2, found {self.aux_batch}")
         check(self.width >= 2, f"network.width must be at least 2, found {self.width}")
         whole = self.encoder != "hgt" or self.width % self.heads == 0
         check(whole, f"network.width={self.width} must be a multiple of network.heads={self.heads} for encoder=hgt")

@@ -15,6 +15,8 @@ from distgnn.network.sources.reading import Rows, provenance
 
 _YEARS = (1900, 2020)
 _MOST_YEARS = 20
+_LABELS = "L2"
+_SINCE = {"train": 2014, "val": 2017, "test": 2018}
 _ROLES = ("AP_write_first", "AP_write_last", "AP_write_other")
 
 
@@ -23,7 +25,13 @@ def build_oag(config: OagConfig) -> Network:
 
     PP_cite (not to later papers), PV_<kind of venue>, PF_in_<level>, FF_in, AP_write_first, _last and _other, and in (author,
     affiliation). Features of venues, fields and affiliations are the published vectors; papers have none: the original
-    computes theirs from titles with a language model. Tables: paper.id (of OAG) and paper.year.
+    computes theirs from titles with a language model.
+
+    The fields of level L2 are what GPT-GNN and AUX-TS predict, of papers since 2014: of those they are labels and pass no
+    messages, neither way, whoever looks; of older papers they are messages and no labels. (The original hides them of the
+    papers of a batch only, so papers to be judged see each other's.) Fields of other levels pass messages, as there. Tables:
+    paper.id (of OAG), paper.year, paper.labels.node and .class (a row for each label), .meaning (the field of each class),
+    and paper.train, .val and .test, papers with a label by year: 2014 to 2016, 2017, and later.
     """
     builder = _Builder(config)
     builder.papers()
@@ -44,6 +52,7 @@ class _Builder:
         self.edges: list[Edges] = []
         self.year: Rows = np.zeros(0, np.int64)
         self.identity: Rows = np.zeros(0, np.int64)
+        self.labels: dict[str, Rows] = {}
 
     def _read(self, table: str) -> tuple[str, Table]:
         return table_uri(self.folder, table, self.config.domain), read_table(self.folder, table, self.config.domain)
@@ -90,6 +99,7 @@ class _Builder:
         """Fields of kept papers that have a vector and a place in the hierarchy; the level of a field names its relation."""
         uri, table = self._read("PF")
         table = table[table["paper"].isin(self.ids["paper"]) & table["field"].isin(self.known)]
+        table = table.drop_duplicates(["paper", "field"])
         above, hierarchy = self._read("FHierarchy")
         hierarchy = hierarchy[hierarchy["field"].isin(table["field"]) & hierarchy["parent"].isin(table["field"])]
         ends: Table = pd.concat([hierarchy["field"], hierarchy["parent"]], ignore_index=True)
@@ -103,8 +113,21 @@ class _Builder:
         paper, field = paper[field >= 0], field[field >= 0]
         for name in np.unique(level):
             rows = np.flatnonzero(level[field] == name)
+            if name == _LABELS:
+                rows = self._label(paper, field, rows)
             if len(rows):  # the topmost fields may have no papers of their own
                 self._join(uri, Relation(f"PF_in_{name}", "paper", "field"), paper[rows], field[rows])
+
+    def _label(self, paper: Rows, field: Rows, rows: Rows) -> Rows:
+        """Make labels of those of ``rows`` whose papers are new enough; the others, which may be messages."""
+        meaning = np.unique(field[rows])
+        new = self.year[paper[rows]] >= _SINCE["train"]
+        node, label = paper[rows[new]], np.searchsorted(meaning, field[rows[new]])
+        self.labels = {"paper.labels.node": node, "paper.labels.class": label, "paper.labels.meaning": meaning}
+        labelled = np.unique(node)
+        number = np.searchsorted(list(_SINCE.values()), self.year[labelled], side="right") - 1
+        self.labels |= {f"paper.{part}": labelled[number == place] for place, part in enumerate(_SINCE)}
+        return rows[~new]
 
     def authors(self) -> None:
         """Authors whose affiliation has a vector; who is first and who is last is counted among those."""
@@ -137,7 +160,7 @@ class _Builder:
             {name: len(found) for name, found in self.ids.items()},
             self.edges,
             features,
-            {"paper.id": self.identity, "paper.year": self.year},
+            {"paper.id": self.identity, "paper.year": self.year} | self.labels,
             provenance("oag", self.folder, self.config.name, files, **options),
         )
 

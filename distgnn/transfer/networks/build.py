@@ -11,11 +11,12 @@ from distgnn.models.networks import NodeInputs, build_network_encoder
 from distgnn.network.network import Network
 from distgnn.transfer.networks.attribute_generation import AttributeGeneration
 from distgnn.transfer.networks.edge_generation import EdgeGeneration
+from distgnn.transfer.networks.label_sets import LabelSetTarget, has_label_sets, read_label_sets
 from distgnn.transfer.networks.links import COLUMNS, LinkTarget, read_links, training_network
 from distgnn.transfer.networks.metapaths import PathTask
 from distgnn.transfer.networks.nodes import NodeTarget, read_nodes
 from distgnn.transfer.networks.problem import NetworkProblem
-from distgnn.transfer.networks.tasks import AuxiliaryTask
+from distgnn.transfer.networks.tasks import AuxiliaryTask, TargetTask
 from distgnn.transfer.networks.views import Evaluation, Views
 from distgnn.transfer.ranks import Ranks
 
@@ -46,11 +47,13 @@ def build_problem(network: Network, config: NetworkTaskConfig, seed: int, world:
     return NetworkProblem(encoder, target, auxiliary, views, evaluation, world)
 
 
-def _target(network: Network, config: NetworkTaskConfig, world: Ranks) -> tuple[LinkTarget | NodeTarget, Network]:
+def _target(network: Network, config: NetworkTaskConfig, world: Ranks) -> tuple[TargetTask, Network]:
     """The target task, and the network whose messages training may see."""
     if config.target == "link" or (config.target == "auto" and COLUMNS[0] in network.tables):
         links = read_links(network, config)
         return LinkTarget(links, config, world.device), training_network(network, links)
+    if has_label_sets(network):
+        return LabelSetTarget(read_label_sets(network, config), config, world.device), network
     return NodeTarget(read_nodes(network, config), config, world.device), network
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from distgnn.errors import RequestError
 from distgnn.graph.splits import make_split
 from distgnn.network.csr import Edges, both_ways, with_messages
 from distgnn.network.network import Network, Relation
-from distgnn.transfer.networks.tasks import Asked, PairTask, pairs
+from distgnn.transfer.networks.tasks import Asked, PairTask, TargetTask, pairs
 from distgnn.transfer.problem import Rows
 from distgnn.transfer.ranking import link_scores
 
@@ -57,7 +56,7 @@ def training_network(network: Network, links: Links) -> Network:
     return with_messages(network, *both_ways(Edges(_RATED, user, item)))
 
 
-class LinkTarget(PairTask):
+class LinkTarget(PairTask, TargetTask):
     """Rows of the training part, and scores of the others."""
 
     name, metrics, kind = "link", ("auc", "user_auc"), "item"
@@ -72,13 +71,13 @@ class LinkTarget(PairTask):
         row = self.links.parts["train"][rows]
         return pairs(self.links.user[row], self.links.item[row], self.links.label[row], self.device)
 
-    def hidden(self, rows: Rows) -> np.ndarray[Any, np.dtype[np.int64]] | None:
-        """int64 [2, p]: pairs of nodes that pass no messages in a step that asks for training ``rows``; None = all may."""
+    def hidden(self, rows: Rows) -> Rows | None:
+        """With messages=hide the pairs asked for."""
         row = self.links.parts["train"][rows]
         return np.stack([self.links.user[row], self.links.item[row]]) if self.hides else None
 
     def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:
-        """Pooled and per-user ROC-AUC over all rows of the part; ``embed``: global ids [s] -> [s, width]."""
+        """Pooled and per-user ROC-AUC."""
         row = self.links.parts[part]
         user, item = self.links.user[row], self.links.item[row]
         logits = self.logits(embed(np.concatenate([user, item])))

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 
 from distgnn.graph.keyed import key
 from distgnn.models.networks import Cut, NetworkEncoder
-from distgnn.transfer.networks.links import LinkTarget
-from distgnn.transfer.networks.nodes import NodeTarget
-from distgnn.transfer.networks.tasks import Asked, AuxiliaryTask, NetworkTask
+from distgnn.transfer.networks.tasks import Asked, AuxiliaryTask, NetworkTask, TargetTask
 from distgnn.transfer.networks.views import Evaluation, Views, joins, without
 from distgnn.transfer.problem import Rows, Samples
 from distgnn.transfer.ranks import Ranks
@@ -49,7 +47,7 @@ class NetworkProblem:
     def __init__(
         self,
         encoder: NetworkEncoder,
-        target: LinkTarget | NodeTarget,
+        target: TargetTask,
         auxiliary: Sequence[AuxiliaryTask],
         views: Views,
         evaluation: Evaluation,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,27 @@ class NetworkTask(nn.Module):
 
     def samples(self, embedded: Tensor, asked: Asked) -> Samples:
         """Losses from the seeds' embeddings [s, width]."""
+        raise NotImplementedError
+
+
+class TargetTask(NetworkTask):
+    """The task that is judged. kind: the type of nodes it is about. rows: how many training rows it has. metrics: names of
+    what ``scores`` gives, the one that selects first."""
+
+    kind: str
+    metrics: tuple[str, ...]
+    rows: int
+
+    def ask(self, rows: Rows) -> Asked:
+        """Training rows by number."""
+        raise NotImplementedError
+
+    def hidden(self, rows: Rows) -> Rows | None:  # noqa: ARG002
+        """int64 [2, p]: pairs of nodes that pass no messages in a step that asks for training ``rows``; None = all may."""
+        return None
+
+    def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:
+        """Metrics over all rows of the part; ``embed``: global ids [s] -> [s, width]."""
         raise NotImplementedError
 
 
