@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distgnn.models.rows import Rows
+from distgnn.models.within import within_graphs
 
 
 class Update(Protocol):
@@ -70,27 +71,14 @@ class FastWeights:
 
 
 class LinearUpdate:
-    """One step's change of a weight matrix (and bias): padded inputs and output gradients of each size class."""
+    """One step's change of a weight matrix (and bias), as the inputs and output gradients it was made from."""
 
-    def __init__(self, rows: Rows, x: Tensor, delta: Tensor, bias: bool) -> None:
-        self.bias = bias
-        self.memory = list(zip(rows.padding.pad(x), rows.padding.pad(delta), strict=True))
+    def __init__(self, x: Tensor, delta: Tensor, bias: bool) -> None:
+        self.x, self.delta, self.bias = x, delta, bias
 
     def apply(self, rows: Rows, x: Tensor) -> Tensor:
         """[rows, in] -> [rows, out]."""
-        padded = rows.padding.pad(x)
-        parts = [_within_graph(part, *memory, self.bias) for part, memory in zip(padded, self.memory, strict=True)]
-        return rows.padding.unpad(parts)
-
-
-def _within_graph(x: Tensor, keys: Tensor, deltas: Tensor, bias: bool) -> Tensor:
-    """sum_j (keys_j . x_i + bias) deltas_j for x [B, L, in], keys [B, J, in], deltas [B, J, out]: [B, L, out]."""
-    rows, width_in, width_out = keys.shape[1], keys.shape[2], deltas.shape[2]
-    if rows * (width_in + width_out) <= 2 * width_in * width_out:
-        scores = torch.bmm(x, keys.transpose(1, 2))
-        return torch.bmm(scores + 1 if bias else scores, deltas)
-    change = torch.bmm(x, torch.bmm(keys.transpose(1, 2), deltas))
-    return change + deltas.sum(1, keepdim=True) if bias else change
+        return within_graphs(x, self.x, self.delta, rows, self.bias)
 
 
 class ScaleUpdate:
@@ -126,8 +114,8 @@ class AdaptiveLinear(nn.Linear):
         y = F.linear(input, self.weight, self.bias).to(self.weight.dtype)  # bfloat16 would round small updates away
         return y if fast is None else fast.adapted(self, rows or fast.nodes, input, y, self._change)
 
-    def _change(self, rows: Rows, x: Tensor, delta: Tensor) -> Update:
-        return LinearUpdate(rows, x, delta, self.bias is not None)
+    def _change(self, rows: Rows, x: Tensor, delta: Tensor) -> Update:  # noqa: ARG002 - a Change
+        return LinearUpdate(x, delta, self.bias is not None)
 
 
 class AdaptiveScale(nn.Module):

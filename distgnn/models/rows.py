@@ -84,9 +84,17 @@ class Padding:
 
     def pad(self, x: Tensor) -> list[Tensor]:
         """[rows, d] -> per class [B, L, d], zeros where padded."""
-        slots = _Pad.apply(x, self)
-        parts = slots.split([b * size for b, size in self.shapes])  # pyright: ignore[reportAttributeAccessIssue]
-        return [part.view(b, size, x.shape[1]) for part, (b, size) in zip(parts, self.shapes, strict=True)]
+        return self.squares(_Pad.apply(x, self))  # pyright: ignore[reportArgumentType]
+
+    def slots(self, x: Tensor, masked: bool) -> Tensor:
+        """[rows, d] -> [slots, d]; where padded, zeros if ``masked`` and some row or other if not. Not to be differentiated."""
+        slots = x.index_select(0, self.index)
+        return slots.mul_(self.mask) if masked else slots
+
+    def squares(self, slots: Tensor) -> list[Tensor]:
+        """[slots, d] -> per class [B, L, d], views of it."""
+        parts = slots.split([b * size for b, size in self.shapes])
+        return [part.view(b, size, slots.shape[1]) for part, (b, size) in zip(parts, self.shapes, strict=True)]
 
     def pair_slots(self, i: Tensor, j: Tensor) -> Tensor:
         """int64 [k]: place of the pair of rows (i, j) of one graph where each class holds squares [B, L, L], end to end."""
@@ -122,7 +130,7 @@ class _Pad(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, padding: Padding) -> Tensor:
         ctx.padding = padding
-        return x.index_select(0, padding.index).mul_(padding.mask)
+        return padding.slots(x, masked=True)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -60,7 +60,7 @@ class _TableUpdate:
 
 def _linear_change(module: nn.Module) -> Change:
     bias = getattr(module, "bias", None) is not None
-    return lambda rows, x, delta: LinearUpdate(rows, x, delta, bias)
+    return lambda rows, x, delta: LinearUpdate(x, delta, bias)  # noqa: ARG005 - a Change
 
 
 def _table_change(module: nn.Embedding) -> Change:
