@@ -38,7 +38,7 @@ class _WithinGraphs(torch.autograd.Function):
         slots = [
             padding.slots(part.to(ctx.dtype), masked) for part, masked in ((x, False), (keys, False), (values, True))
         ]
-        ctx.classes = [_SizeClass(*parts, bias) for parts in zip(*map(padding.squares, slots), strict=True)]
+        ctx.classes = [_SizeClass(a, b, c, bias) for a, b, c in zip(*map(padding.squares, slots), strict=True)]
         result = slots[2].new_empty(len(padding.index), values.shape[1])
         for each, place in zip(ctx.classes, padding.squares(result), strict=True):
             each.product(place)
