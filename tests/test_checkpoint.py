@@ -16,9 +16,10 @@ from torch_geometric.data import Batch, Data
 import distgnn
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.storage import Folder, open_folder
-from distgnn.engine.checkpoint import CHECKSUMS, FILES, FOLDER, load_checkpoint, newest, publish, seal
+from distgnn.engine.checkpoint import FILES, FOLDER, load_checkpoint, newest, seal
 from distgnn.engine.pretrained import load_encoder
 from distgnn.engine.run import Run
+from distgnn.engine.sealed import CHECKSUMS, publish
 from distgnn.engine.state import make_state
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.pyg import to_pyg

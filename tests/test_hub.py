@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from distgnn.engine import hub
-from distgnn.engine.checkpoint import CHECKSUMS, load_checkpoint, newest
+from distgnn.engine.checkpoint import load_checkpoint, newest
 from distgnn.engine.pretrained import load_encoder
 from distgnn.engine.run import Run
+from distgnn.engine.sealed import CHECKSUMS
 from distgnn.errors import RequestError
 from tests.corpora import contents
 from tests.training import small, train_small

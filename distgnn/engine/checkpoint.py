@@ -6,28 +6,25 @@ config), state.json (step, epoch, seed, metrics), corpus.json (manifest it was t
 
 from __future__ import annotations
 
-import hashlib
 import json
-import uuid
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 import safetensors.torch
-from pyarrow import fs as pafs
 from safetensors import SafetensorError
 from torch import Tensor
 
 from distgnn.config import EncoderConfig, from_json
-from distgnn.corpus.storage import Folder, open_folder, storage_errors
-from distgnn.errors import RequestError, WorkError
+from distgnn.corpus.storage import Folder, open_folder
+from distgnn.engine import sealed
+from distgnn.engine.sealed import CHECKSUMS, Kind
+from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
 
-CHECKSUMS = "checksums.json"
 FOLDER = "checkpoints"
-FORMAT = "distgnn-checkpoint"
-VERSION = 1
 FILES = ("model.safetensors", "state.safetensors", "config.json", "state.json", "corpus.json", "card.md")
+KIND = Kind("checkpoint", "distgnn-checkpoint", 1, FILES)
 
 
 @dataclass(frozen=True)
@@ -58,70 +55,13 @@ def step_name(step: int) -> str:
 
 
 def seal(files: dict[str, bytes]) -> bytes:
-    """checksums.json of ``files``."""
-    entries = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()}
-    return json.dumps({"format": FORMAT, "version": VERSION, "files": entries}, indent=1, sort_keys=True).encode()
-
-
-def publish(folder: Folder, files: dict[str, bytes], seal_bytes: bytes) -> None:
-    """Write a checkpoint to ``folder`` so that it is whole or no checkpoint: renamed into place, or checksums.json put last.
-
-    What lies there must not be a whole checkpoint; the remains of an unfinished one are replaced.
-    """
-    local = isinstance(folder.filesystem, pafs.LocalFileSystem)
-    target = _beside(folder) if local else folder
-    try:
-        for name, data in files.items():
-            target.write(name, data)
-        target.write(CHECKSUMS, seal_bytes)
-    except (RequestError, WorkError):
-        if local and target.names():
-            target.filesystem.delete_dir(target.path)
-        raise
-    if local:
-        with storage_errors("write", folder.uri):
-            if folder.names():
-                folder.filesystem.delete_dir(folder.path)
-            folder.filesystem.move(target.path, folder.path)
-
-
-def _beside(folder: Folder) -> Folder:
-    path, tail = folder.path, f".tmp-{uuid.uuid4().hex[:8]}"
-    return Folder(folder.filesystem, f"{path}{tail}", f"{folder.uri}{tail}")
+    """checksums.json of a checkpoint's ``files``."""
+    return sealed.seal(files, KIND)
 
 
 def read_verified(folder: Folder) -> tuple[dict[str, bytes], bytes]:
     """(files by name, checksums.json) of a checkpoint, every byte checked; RequestError naming what is missing or changed."""
-    if folder.size(CHECKSUMS) is None:
-        raise RequestError(f"{folder.uri}: not a whole checkpoint ({CHECKSUMS} is missing)")
-    raw = folder.read(CHECKSUMS)
-    where = f"{folder.uri}/{CHECKSUMS}"
-    try:
-        sealed = json.loads(raw)
-        kind, version, entries = sealed["format"], sealed["version"], dict(sealed["files"])
-        wanted = {name: str(entry["sha256"]) for name, entry in entries.items()}
-    except (ValueError, KeyError, TypeError) as error:
-        raise RequestError(f"{where}: not a list of checksums ({error}); pull the checkpoint again") from error
-    if (kind, version) != (FORMAT, VERSION):
-        raise RequestError(
-            f"{where}: {kind} version {version} is unknown; this distgnn reads {FORMAT} version {VERSION}"
-        )
-    if set(wanted) != set(FILES):
-        odd = min(set(wanted) ^ set(FILES))
-        raise RequestError(f"{where}: lists other files than a checkpoint has ({odd!r}); refusing it")
-    files = {name: _read_one(folder, name, digest) for name, digest in sorted(wanted.items())}
-    return files, raw
-
-
-def _read_one(folder: Folder, name: str, digest: str) -> bytes:
-    if folder.size(name) is None:
-        raise RequestError(f"{folder.uri}/{name}: missing from the checkpoint; pull it again")
-    data = folder.read(name)
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise RequestError(
-            f"{folder.uri}/{name}: wrong checksum, the file was changed or damaged; pull the checkpoint again"
-        )
-    return data
+    return sealed.read_verified(folder, KIND)
 
 
 def parse(files: dict[str, bytes], uri: str) -> Checkpoint:

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 from distgnn.corpus.storage import Folder, open_folder
-from distgnn.engine.checkpoint import CHECKSUMS, FILES, publish, read_verified, resolve
+from distgnn.engine.checkpoint import FILES, read_verified, resolve
+from distgnn.engine.sealed import CHECKSUMS, publish
 from distgnn.errors import RequestError, WorkError
 
 

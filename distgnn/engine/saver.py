@@ -8,9 +8,10 @@ from typing import Any
 
 from distgnn.corpus.manifest import Manifest
 from distgnn.engine.card import checkpoint_files
-from distgnn.engine.checkpoint import CHECKSUMS, FOLDER, newest, parse, prune, publish, read_verified, seal, step_name
+from distgnn.engine.checkpoint import FOLDER, newest, parse, prune, read_verified, seal, step_name
 from distgnn.engine.progress import Recorder
 from distgnn.engine.run import Run
+from distgnn.engine.sealed import CHECKSUMS, publish
 from distgnn.engine.state import TrainState
 from distgnn.errors import RequestError
 

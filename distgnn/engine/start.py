@@ -10,7 +10,8 @@ from distgnn.config import PretrainConfig
 from distgnn.corpus.manifest import Manifest, read_manifest
 from distgnn.corpus.storage import Folder, open_folder
 from distgnn.engine.card import checkpoint_files
-from distgnn.engine.checkpoint import FOLDER, Checkpoint, load_checkpoint, publish, seal, step_name
+from distgnn.engine.checkpoint import FOLDER, Checkpoint, load_checkpoint, seal, step_name
+from distgnn.engine.sealed import publish
 from distgnn.engine.state import load_weights, make_state, strip
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
