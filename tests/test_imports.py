@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "distgnn"
 FLOORS = ["graph", "corpus", "network", "models", "learn", "transfer", "engine", "report", "scale"]
-EVERYWHERE = {"errors", "config"}
+EVERYWHERE = {"errors", "config", "meter"}
 TOP = {"cli", "commands", "options", "__init__"}
 FILES = sorted(ROOT.rglob("*.py"))
 LOADERS = {("torch", "load"), ("numpy", "load"), ("np", "load")}

@@ -15,6 +15,7 @@ from distgnn.config.build import (
     PygConfig,
 )
 from distgnn.config.finetune import FinetuneConfig, LabelChoice, SplitConfig
+from distgnn.config.metrics import MetricsConfig
 from distgnn.config.network import (
     CitationConfig,
     HeteroConfig,
@@ -57,6 +58,7 @@ __all__ = [
     "LabelChoice",
     "MadeConfig",
     "MaskingConfig",
+    "MetricsConfig",
     "MoleculesConfig",
     "MotifsConfig",
     "MultitaskConfig",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from distgnn.config.base import check
+from distgnn.config.metrics import MetricsConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class BuildConfig:
     """Replace a corpus, or the rest of an unfinished build, that lies at the target."""
     workers: int = 1
     """Processes that read the input; more than 1 uses Ray. The bytes written do not depend on it."""
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
 
     def __post_init__(self) -> None:
         check(self.workers >= 1, f"workers must be at least 1, found {self.workers}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from distgnn.config.base import check, check_imports
+from distgnn.config.metrics import MetricsConfig
 from distgnn.config.pretrain import EncoderConfig
 
 
@@ -84,6 +85,9 @@ class FinetuneConfig(LabelChoice):
     """Where to compute with workers=1; auto takes a GPU when there is one."""
     save_predictions: bool = False
     """Write predictions.parquet beside the table."""
+    save_models: bool = False
+    """Write every fine-tuned model to models/METHOD-seedN, for distgnn evaluate and distgnn.load_model."""
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
 
     def __post_init__(self) -> None:
         check_imports(self.imports)

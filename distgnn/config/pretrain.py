@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from distgnn.config.base import check, check_imports
+from distgnn.config.metrics import MetricsConfig
 from distgnn.config.objectives import (
     ContextConfig,
     ContrastConfig,
@@ -160,6 +161,7 @@ class PretrainConfig:
     structure: StructureConfig = field(default_factory=StructureConfig)
     supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
 
     def __post_init__(self) -> None:
         check_imports(self.imports)

@@ -7,6 +7,7 @@ from typing import Literal, get_args, get_type_hints
 
 from distgnn.config.base import check, check_imports, from_json, to_json
 from distgnn.config.finetune import LabelChoice
+from distgnn.config.metrics import MetricsConfig
 from distgnn.config.network_tasks import NetworkTaskConfig
 from distgnn.config.objectives import (
     ContextConfig,
@@ -130,6 +131,7 @@ class TransferConfig:
     """How often Ray Train restarts the ranks; finished jobs are not run again."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU when there is one."""
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
 
     def __post_init__(self) -> None:
         check_imports(self.imports)

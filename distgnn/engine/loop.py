@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from distgnn.corpus.plan import Plan
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import assemble, read_unit
 from distgnn.engine.memory import peak_memory_mb
+from distgnn.engine.metrics import StepMeter
 from distgnn.engine.precision import matrix_products
 from distgnn.engine.prefetch import Prefetch
 from distgnn.engine.progress import Recorder, Snapshot
@@ -23,6 +25,7 @@ from distgnn.engine.validate import validate
 from distgnn.engine.world import World
 from distgnn.graph.batch import GraphBatch
 from distgnn.learn.objective import Objective
+from distgnn.meter import SILENT, Meter
 
 Status = Literal["finished", "stopped"]
 _AGREEMENT_STEPS = 500
@@ -33,12 +36,13 @@ class Hooks:
     """How the loop meets its surroundings.
 
     units: reads the plan's units ahead of the loop, here or through Ray Data. should_stop: asked before each step.
-    show: called by the leading rank with every snapshot.
+    show: called by the leading rank with every snapshot. meter: takes this rank's metrics.
     """
 
     units: Units
     should_stop: Callable[[], bool]
     show: Callable[[Snapshot], None]
+    meter: Meter = SILENT
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ def train(run: Run, reader: CorpusReader, world: World, hooks: Hooks) -> Status:
     world.barrier()  # nobody may write or delete checkpoints before all have read the same one
     status: Status = "finished"
     if state.objective is not None and state.step < total:
-        status = _Loop(run, reader, world, hooks, plan, total, state, state.objective, desk).steps()
+        meter = StepMeter(hooks.meter, world)
+        status = _Loop(run, reader, world, hooks, plan, total, state, state.objective, desk, meter).steps()
     if desk:
         desk.save(state)
         desk.recorder.finish(state.step, status)
@@ -88,6 +93,7 @@ class _Loop:
     state: TrainState
     objective: Objective
     desk: _Desk | None
+    meter: StepMeter
 
     def steps(self) -> Status:
         state, first = self.state, self.state.step
@@ -115,7 +121,9 @@ class _Loop:
         config = self.run.config.train
         epoch, lr = step // self.plan.steps_per_epoch, learning_rate(config, step, self.total)
         stop = self.hooks.should_stop()
+        start = time.perf_counter()
         result = outer_step(self.state, batch, config, self.world, epoch=epoch, lr=lr, stop=stop)
+        self.meter.step(result, time.perf_counter() - start, waited)
         if self.desk:
             self.desk.recorder.add(self.state.step, result, lr, waited)
         return result

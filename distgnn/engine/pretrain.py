@@ -11,7 +11,9 @@ from types import FrameType
 from distgnn.corpus.stream import local_units
 from distgnn.engine.display import Display
 from distgnn.engine.loop import Hooks, Status, train
-from distgnn.engine.progress import write_failure
+from distgnn.engine.metrics import SnapshotMeter
+from distgnn.engine.progress import Snapshot, write_failure
+from distgnn.engine.prometheus import serve_metrics
 from distgnn.engine.run import Run, open_corpus
 from distgnn.engine.world import World, choose_device
 from distgnn.errors import RequestError, WorkError
@@ -37,10 +39,16 @@ def stop_signals(display: Display) -> Iterator[threading.Event]:
 
 def pretrain_here(run: Run) -> Status:
     """Train ``run`` in this process until it is finished or stopped by a signal; failures are noted in the run folder."""
-    with Display() as display, stop_signals(display) as stopping:
+    with serve_metrics(run.config.metrics, run.name) as meter, Display() as display, stop_signals(display) as stopping:
+        gauges = SnapshotMeter(meter)
+
+        def show(snapshot: Snapshot) -> None:
+            display.show(snapshot)
+            gauges(snapshot)
+
         try:
             world = World.alone(choose_device(run.config.train.device))
-            hooks = Hooks(local_units, stopping.is_set, display.show)
+            hooks = Hooks(local_units, stopping.is_set, show, meter)
             return train(run, open_corpus(run.config), world, hooks)
         except (RequestError, WorkError) as error:
             write_failure(run.folder, run.name, error)

@@ -27,6 +27,8 @@ FREE = {
     "workers",
     "cpus_per_worker",
     "max_failures",
+    "metrics.host",
+    "metrics.port",
     "train.device",
     "train.validate_every",
     "train.checkpoint_every",

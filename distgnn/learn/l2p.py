@@ -31,9 +31,12 @@ _SHIFT = 12
 
 
 class L2P(Objective):
-    """See the module text. Losses are sums over usable graphs; the metric ``skipped`` is the share of the others."""
+    """See the module text. Losses are sums over usable graphs; the metric ``skipped`` is the share of the others.
 
-    metric_names = ("link_accuracy", "adaptation_gain", "skipped")
+    inner_loss: what adaptation starts from, the support losses of both levels (those that are adapted) before the first step.
+    """
+
+    metric_names = ("link_accuracy", "adaptation_gain", "inner_loss", "skipped")
 
     def __init__(self, config: L2PConfig) -> None:
         super().__init__()
@@ -47,16 +50,17 @@ class L2P(Objective):
         if not tasks.usable.numel():
             encoder(context)  # its running statistics count like any other rank's
             zero = torch.zeros((), device=encoder.device)
-            return self._report(zero, tasks, zero, zero)
+            return self._report(zero, tasks, zero, zero, (zero, zero))
         moved = self.moved_dimensions(encoder, tasks, seed, epoch)
-        prior, adapted = self._adapt_nodes(encoder, context, tasks)
-        fast_omega = self._adapt_pooling(encoder, context, tasks, prior, moved[0])
+        prior, adapted, node_loss = self._adapt_nodes(encoder, context, tasks)
+        fast_omega, graph_loss = self._adapt_pooling(encoder, context, tasks, prior, moved[0])
         total = self._query_loss(encoder, tasks, adapted, fast_omega, moved[1])
         with torch.no_grad():
             before = self._query_loss(encoder, tasks, prior, None, moved[1])
         (positive, negative), has = tasks.query.scores(adapted.detach()), tasks.query.has_negative
         right = (positive > 0).sum() + ((negative < 0) * has).sum()
-        return self._report(total, tasks, before - total.detach(), right / (has.numel() + has.sum()))
+        inner = self._inner(tasks, prior, [loss for loss in (node_loss, graph_loss) if loss is not None])
+        return self._report(total, tasks, before - total.detach(), right / (has.numel() + has.sum()), inner)
 
     def _visible(self, tasks: Tasks) -> GraphBatch:
         """The batch with the edges that messages pass along."""
@@ -68,29 +72,42 @@ class L2P(Objective):
         ]
         return keep_edges(tasks.batch, ~torch.isin(*ids))
 
-    def _adapt_nodes(self, encoder: Encoder, context: Context, tasks: Tasks) -> tuple[Tensor, Tensor]:
-        """(node embeddings under psi, under psi' after s steps on the support edges), each [N, width] (Eq. 10)."""
+    def _adapt_nodes(self, encoder: Encoder, context: Context, tasks: Tasks) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(node embeddings under psi, under psi' after s steps on the support edges), each [N, width] (Eq. 10), and the loss
+        of the first of these steps (None: there was none)."""
+        first: Tensor | None = None
         steps = self.config.node_steps if self.config.levels != "graph" else 0
         fast = self._fast_weights(context, self.config.node_lr) if steps else None
         prior = nodes = encoder(context, fast)
         for _ in range(steps):
             if fast is not None:
                 share = self._share(tasks, nodes)[tasks.support.graph]
-                fast.step((tasks.support.node_loss(nodes) * share).sum())
+                loss = (tasks.support.node_loss(nodes) * share).sum()
+                first = loss.detach() if first is None else first
+                fast.step(loss)
             nodes = encoder(context, fast)
-        return prior, nodes
+        return prior, nodes, first
 
     def _adapt_pooling(
         self, encoder: Encoder, context: Context, tasks: Tasks, nodes: Tensor, moved: Tensor | None
-    ) -> FastWeights | None:
-        """omega' after t steps on the support sub-structures (Eq. 11)."""
+    ) -> tuple[FastWeights | None, Tensor | None]:
+        """omega' after t steps on the support sub-structures (Eq. 11), and the loss of the first of these steps."""
         if not self.config.graph_steps or self.config.levels == "node":
-            return None
+            return None, None
+        first: Tensor | None = None
         fast = self._fast_weights(context, self.config.graph_lr)
         for _ in range(self.config.graph_steps):
             pooled = self._pooled(encoder, tasks, tasks.support, nodes, fast)
-            fast.step(self.graph_loss(pooled, tasks, moved, self._share(tasks, nodes)))
-        return fast
+            loss = self.graph_loss(pooled, tasks, moved, self._share(tasks, nodes))
+            first = loss.detach() if first is None else first
+            fast.step(loss)
+        return fast, first
+
+    def _inner(self, tasks: Tasks, like: Tensor, losses: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """(sum, weight) of the inner losses: a weight of 1 for each set of weights that is adapted; 0 where none is."""
+        if not losses:
+            return like.new_zeros(()), like.new_zeros(())
+        return torch.stack(losses).sum(), self._share(tasks, like).sum()
 
     def _fast_weights(self, context: Context, lr: float) -> FastWeights:
         nodes = context.nodes if self.config.adaptation == "graph" else context.streams
@@ -141,12 +158,15 @@ class L2P(Objective):
         support, query = (torch.from_numpy(index).to(tasks.usable.device) for index in made)
         return support, query
 
-    def _report(self, total: Tensor, tasks: Tasks, gain: Tensor, accuracy: Tensor) -> Losses:
+    def _report(
+        self, total: Tensor, tasks: Tasks, gain: Tensor, accuracy: Tensor, inner: tuple[Tensor, Tensor]
+    ) -> Losses:
         count = torch.tensor(float(tasks.usable.numel()), device=total.device)
         graphs = torch.tensor(float(tasks.batch.num_graphs), device=total.device)
         sums = {
             "link_accuracy": (accuracy.float() * count, count),
             "adaptation_gain": (gain.float(), count),
+            "inner_loss": inner,
             "skipped": (graphs - count, graphs),
         }
         return Losses(total, count, sums)

@@ -21,13 +21,17 @@ from distgnn.config import PretrainConfig, from_json, to_json
 from distgnn.corpus.storage import Folder, open_folder
 from distgnn.engine.display import Display
 from distgnn.engine.loop import Hooks, Status, train
+from distgnn.engine.metrics import SnapshotMeter
 from distgnn.engine.pretrain import stop_signals
 from distgnn.engine.progress import NAME, Snapshot, read_progress, write_failure
+from distgnn.engine.prometheus import serve_metrics
 from distgnn.engine.run import Run, open_corpus
 from distgnn.engine.step import DivergedError
 from distgnn.engine.world import World
 from distgnn.errors import RequestError, WorkError
+from distgnn.meter import Meter
 from distgnn.models.registry import import_modules
+from distgnn.scale.metrics import RayMeter
 from distgnn.scale.pool import start_ray
 from distgnn.scale.preflight import Resources, preflight
 from distgnn.scale.stream import ray_units
@@ -48,7 +52,9 @@ def pretrain_on_ray(run: Run) -> Status:
     ours = not ray.is_initialized()
     start_ray(os.cpu_count() or 1)
     try:
-        return _watch(run, preflight(run))
+        resources = preflight(run)
+        with serve_metrics(run.config.metrics, run.name, RayMeter(run.name)) as meter:
+            return _watch(run, resources, meter)
     except (RequestError, WorkError) as error:
         write_failure(run.folder, run.name, error)
         raise
@@ -59,12 +65,12 @@ def pretrain_on_ray(run: Run) -> Status:
             ray.shutdown()
 
 
-def _watch(run: Run, resources: Resources) -> Status:
+def _watch(run: Run, resources: Resources, meter: Meter) -> Status:
     """Run the trainer in a thread, since Ray takes over Ctrl-C in the main one; meanwhile show what the leading rank writes."""
     for name in (_STOP, _FAILED):
         _remove(run.folder, name)
     seen = _snapshot(run.folder).get("updated")
-    failures: list[Exception] = []
+    failures, gauges = list[Exception](), SnapshotMeter(meter)
     thread = threading.Thread(target=_fit, args=(run, resources, failures), name="distgnn-fit", daemon=True)
     with Display() as display, stop_signals(display) as stopping:
         thread.start()
@@ -78,6 +84,7 @@ def _watch(run: Run, resources: Resources) -> Status:
             if snapshot.get("updated") != seen:
                 seen = snapshot["updated"]
                 display.show(snapshot)
+                gauges(snapshot)
     if failures:
         raise (cause_of(failures[0]) if isinstance(failures[0], TrainingFailedError) else failures[0])
     raise_noted(run.folder)
@@ -123,7 +130,7 @@ def train_worker(settings: dict[str, Any], world: World) -> None:
     stop = _StopFile(run.folder) if world.leads else _never
     try:
         import_modules(run.config.imports)
-        train(run, open_corpus(run.config), world, Hooks(ray_units, stop, _ignore))
+        train(run, open_corpus(run.config), world, Hooks(ray_units, stop, _ignore, RayMeter(run.name)))
     except (RequestError, DivergedError) as error:
         note_failure(run.folder, error)
         raise

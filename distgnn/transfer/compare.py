@@ -31,7 +31,7 @@ from distgnn.transfer.weighting import build_weighting
 _GLOBAL = 81
 _FREE = (
     "out", "methods", "schemes", "encoders", "checkpoint", "seeds", "imports", "workers", "ranks", "max_failures", "device",
-    "weighting", "pretrain_epochs",
+    "weighting", "pretrain_epochs", "metrics",
 )  # fmt: skip
 """Fields that do not change what a job gives, or only that of some jobs (then :meth:`RunJob.name` has them)."""
 
