@@ -72,7 +72,9 @@ _TABLE = (
     ),
     Metric("distgnn_transfer_meta_loss", "gauge", "Target loss after the look-ahead.", ("method",)),
     Metric("distgnn_jobs_total", "counter", "Jobs of a comparison that are done.", ("command",)),
-    Metric("distgnn_build_graphs_total", "counter", "Graphs written to the corpus."),
+    Metric(
+        "distgnn_build_graphs_total", "counter", "Graphs in the corpus, those of a build that is continued included."
+    ),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
 """The table by name."""

@@ -11,11 +11,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from distgnn.commands.metrics import meters
 from distgnn.commands.output import Output, load_function
 from distgnn.config import BuildConfig
 from distgnn.corpus import inspect
 from distgnn.corpus.writer import build_corpus
 from distgnn.errors import RequestError
+from distgnn.meter import SILENT, Meter
 from distgnn.options import CatOptions, CorpusUri
 
 _SECONDS = 5.0
@@ -24,8 +26,8 @@ _SECONDS = 5.0
 class BuildProgress:
     """Parts done, graphs, rate and time left: a live line on a terminal, a plain one every few seconds elsewhere."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console, meter: Meter = SILENT) -> None:
+        self.console, self._meter, self._noted = console, meter, 0
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._start = self._shown = time.monotonic()
         self._first: tuple[int, int] | None = None
@@ -43,6 +45,8 @@ class BuildProgress:
         """Called by build_corpus after each part."""
         if self._first is None:
             self._first = part, graphs
+        self._meter.note("distgnn_build_graphs_total", graphs - self._noted)
+        self._noted = graphs
         now = time.monotonic()
         if self._live:
             self._live.update(Text(self._line(part, parts, graphs, now)), refresh=True)
@@ -63,7 +67,10 @@ def build(config: BuildConfig, source: type[Any], output: Output) -> int:
     """Build a corpus with the Source class of its kind."""
     mapper = map if config.workers == 1 else load_function("distgnn.scale.pool:ordered_map")(config.workers)
     start = time.monotonic()
-    with BuildProgress(Console(stderr=True, highlight=False)) as progress:
+    with (
+        meters(config.metrics, config.out, config.workers > 1) as (here, _),
+        BuildProgress(Console(stderr=True, highlight=False), here) as progress,
+    ):
         manifest = build_corpus(
             source(config),
             config.out,

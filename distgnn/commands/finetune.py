@@ -9,12 +9,14 @@ from datetime import timedelta
 
 from rich.console import Console
 
+from distgnn.commands.metrics import meters
 from distgnn.commands.output import Output, load_function
 from distgnn.config import FinetuneConfig, to_json
 from distgnn.corpus.storage import open_folder
 from distgnn.engine.checkpoint import Checkpoint, load_checkpoint
 from distgnn.engine.pretrained import encoder_of
 from distgnn.engine.world import choose_device
+from distgnn.meter import SILENT, Meter
 from distgnn.models.registry import import_modules
 from distgnn.report import table
 from distgnn.transfer.finetune import Result
@@ -27,7 +29,9 @@ from distgnn.transfer.results import summary, write_results
 def finetune(config: FinetuneConfig, output: Output) -> int:
     """Compare, print the table, and write results.json, table.md and (on request) predictions.parquet to ``config.out``."""
     import_modules(config.imports)
-    result = compare_methods(config, methods_of([load_checkpoint(uri) for uri in config.checkpoint]), JobProgress())
+    methods = methods_of([load_checkpoint(uri) for uri in config.checkpoint])
+    with meters(config.metrics, config.out, config.workers > 1) as (here, _):
+        result = compare_methods(config, methods, JobProgress(meter=here))
     output.emit(summary(result), f"{table.terminal(result)}\nwritten to {open_folder(config.out).uri}")
     return 0
 
@@ -50,10 +54,14 @@ def compare_methods(config: FinetuneConfig, methods: list[Method], progress: Job
 
 
 class JobProgress:
-    """A line after each job, with the time left. title: what the lines begin with. later: jobs that follow these."""
+    """A line after each job, with the time left, and a count for ``meter`` under ``command``.
 
-    def __init__(self, title: str = "", later: int = 0) -> None:
+    title: what the lines begin with. later: jobs that follow these.
+    """
+
+    def __init__(self, title: str = "", later: int = 0, meter: Meter = SILENT, command: str = "finetune") -> None:
         self.title, self.later = title, later
+        self._meter, self._command = meter, command
         self._console = Console(stderr=True, highlight=False)
         self._start, self._ran = time.monotonic(), 0
 
@@ -65,6 +73,7 @@ class JobProgress:
     def say(self, done: int, jobs: int, what: str) -> None:
         """The line of a job that has just ended."""
         self._ran += 1
+        self._meter.note("distgnn_jobs_total", 1, command=self._command)
         left = timedelta(seconds=round((time.monotonic() - self._start) / self._ran * (jobs - done + self.later)))
         self._console.print(f"{self.title}{done}/{jobs} {what} | {left} left", soft_wrap=True, markup=False)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 
 from distgnn.commands.finetune import JobProgress, methods_of
+from distgnn.commands.metrics import meters
 from distgnn.commands.output import Output, load_function
 from distgnn.config import TransferConfig, to_json
 from distgnn.corpus.storage import open_folder
 from distgnn.corpus.writer import Mapper
 from distgnn.engine.checkpoint import load_checkpoint
 from distgnn.engine.world import choose_device
+from distgnn.meter import Meter
 from distgnn.models.registry import import_modules
 from distgnn.report.curves import write_curves, write_pictures
 from distgnn.report.table import TABLE
@@ -32,8 +34,9 @@ def transfer(config: TransferConfig, output: Output) -> int:
         "config.json", (json.dumps(to_json(config), indent=1) + "\n").encode()
     )  # fails now, not after the work
     device = choose_device(config.device if config.workers == 1 else "cpu").type
-    run = RunJob(config, ground, folder.sub("jobs"), device)
-    result = compare_methods(run, _mapper(config), _Progress(run))
+    with meters(config.metrics, config.out, config.workers > 1 or config.ranks > 1) as (here, work):
+        run = RunJob(config, ground, folder.sub("jobs"), device, work)
+        result = compare_methods(run, _mapper(config), _Progress(run, here))
     value = transfer_summary(result)
     folder.write(TABLE, markdown(result).encode())
     folder.write(RESULTS, (json.dumps(value, indent=1) + "\n").encode())
@@ -58,8 +61,8 @@ def _mapper(config: TransferConfig) -> Mapper:
 class _Progress:
     """A line after each job, with the time left."""
 
-    def __init__(self, run: RunJob) -> None:
-        self._run, self._lines = run, JobProgress()
+    def __init__(self, run: RunJob, meter: Meter) -> None:
+        self._run, self._lines = run, JobProgress(meter=meter, command="transfer")
 
     def __call__(self, done: int, jobs: int, job: Job, fitted: Fitted | None) -> None:
         told = "done"

@@ -20,6 +20,7 @@ from distgnn.corpus.storage import Folder
 from distgnn.corpus.writer import Mapper
 from distgnn.errors import WorkError
 from distgnn.graph.keyed import key
+from distgnn.meter import SILENT, Meter
 from distgnn.models.registry import import_modules
 from distgnn.transfer.folds import Folds
 from distgnn.transfer.grounds import Ground, Weights
@@ -51,13 +52,14 @@ class Job(NamedTuple):
 class RunJob:
     """Runs a job and keeps what it gives in ``folder``; can be sent to workers, which need to see the folder.
 
-    device: torch device of the process, where it is alone.
+    device: torch device of the process, where it is alone. meter: takes the metrics of the processes that run jobs.
     """
 
     config: TransferConfig
     ground: Ground
     folder: Folder
     device: str = "cpu"
+    meter: Meter = SILENT
 
     def __call__(self, job: Job, ranks: Ranks | None = None) -> Fitted | None:
         """What the job gives (None for a training on auxiliary tasks), a function of the job; with ``ranks``, a collective.
@@ -75,7 +77,7 @@ class RunJob:
         if job.scheme == "pretrained":
             problem.shared.load_state_dict(self._start(job))
         try:
-            found = fit_joint(problem, self.config, job.method, job.seed, ranks)
+            found = fit_joint(problem, self.config, job.method, job.seed, ranks, self.meter)
         except WorkError as error:
             raise WorkError(f"{self.title(job)}: {error}") from error
         if ranks.leads:

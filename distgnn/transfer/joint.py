@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from distgnn.config import TransferConfig
 from distgnn.errors import WorkError
 from distgnn.graph.keyed import key, permutation
+from distgnn.meter import SILENT, Meter
 from distgnn.models.norm import apply_statistics, statistics
 from distgnn.transfer.gradients import flat_gradient
 from distgnn.transfer.meta import JointStep, StepRecord
+from distgnn.transfer.noted import note_epoch
 from distgnn.transfer.problem import Problem, Rows, Samples
 from distgnn.transfer.ranks import Ranks
 from distgnn.transfer.weighting import build_weighting
@@ -46,8 +48,12 @@ class Fitted:
     meta_loss: npt.NDArray[np.float32] = field(repr=False)
 
 
-def fit_joint(problem: Problem, config: TransferConfig, method: str, seed: int, ranks: Ranks) -> Fitted:
+def fit_joint(
+    problem: Problem, config: TransferConfig, method: str, seed: int, ranks: Ranks, meter: Meter = SILENT
+) -> Fitted:
     """Train ``problem`` with ``method`` for config.epochs; it is left with the weights of the best epoch.
+
+    meter: of the leading rank; takes task weights and cosines after each epoch.
 
     A collective: every rank calls it with its own share of the same problem. Raises WorkError where training diverges.
     """
@@ -63,7 +69,10 @@ def fit_joint(problem: Problem, config: TransferConfig, method: str, seed: int, 
     validation: list[dict[str, float]] = []
     best, best_epoch, kept = -np.inf, 0, trained.state_dict()
     for epoch in range(1, config.epochs + 1):
-        records += _train_epoch(problem, step, len(records), steps_per_epoch(problem, config), ranks)
+        found = _train_epoch(problem, step, len(records), steps_per_epoch(problem, config), ranks)
+        records += found
+        if ranks.leads:
+            note_epoch(meter, problem.names, method, found)
         validation.append(problem.scores("val"))
         score = validation[-1][problem.metrics[0]] * (-1 if lower else 1)
         if score > best or not best_epoch:

@@ -1,0 +1,31 @@
+"""Where the metrics of a command go: to a port of this process, to Ray's own metrics, or nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from distgnn.commands.output import load_function
+from distgnn.config import MetricsConfig
+from distgnn.engine.prometheus import serve_metrics
+from distgnn.meter import SILENT, Meter
+
+
+class Meters(NamedTuple):
+    """here: of this process. work: of the processes that do the work, which may be this one."""
+
+    here: Meter
+    work: Meter
+
+
+@contextmanager
+def meters(config: MetricsConfig, out: str, on_ray: bool) -> Iterator[Meters]:
+    """Meters of a command that writes to ``out``, whose last part names the run; ``on_ray``: Ray's processes do the work.
+
+    Raises RequestError where the address of ``config`` cannot be had.
+    """
+    run = out.partition("?")[0].rstrip("/").rpartition("/")[2]
+    remote: Meter = load_function("distgnn.scale.metrics:RayMeter")(run) if on_ray else SILENT
+    with serve_metrics(config, run, remote) as here:
+        yield Meters(here, remote if on_ray else here)
