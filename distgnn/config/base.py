@@ -29,6 +29,14 @@ def to_json(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
+def read_json(raw: bytes | str) -> Any:
+    """``json.loads`` whose every complaint is a ValueError, also about bytes that are no text and about endless nesting."""
+    try:
+        return json.loads(raw)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def from_json(kind: type[C], data: dict[str, Any], where: str = "config") -> C:
     """Build a config from a dictionary, naming unknown or missing fields; raises RequestError."""
     if not isinstance(data, dict):
@@ -49,7 +57,7 @@ def from_json(kind: type[C], data: dict[str, Any], where: str = "config") -> C:
 def load_config(kind: type[C], raw: bytes, where: str) -> C:
     """A config from JSON text; raises RequestError naming ``where``."""
     try:
-        data = json.loads(raw)
+        data = read_json(raw)
     except ValueError as error:
         raise RequestError(f"{where}: not JSON ({error})") from error
     return from_json(kind, data, where)
@@ -63,6 +71,14 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise RequestError(f"{where}: expected a list, found {value!r}")
         item = typing.get_args(hint)[0]
         return tuple(_convert(item, entry, f"{where}[{i}]") for i, entry in enumerate(value))
+    if typing.get_origin(hint) is dict:
+        if not isinstance(value, dict):
+            raise RequestError(f"{where}: expected an object, found {value!r}")
+        return {name: _convert(typing.get_args(hint)[1], entry, f"{where}.{name}") for name, entry in value.items()}
+    if hint is Any:
+        return value
+    if typing.get_origin(hint) is list:
+        return list(_convert(tuple[typing.get_args(hint)[0], ...], value, where))
     if typing.get_origin(hint) is Literal:
         if value not in typing.get_args(hint):
             raise RequestError(f"{where}: must be one of {', '.join(map(str, typing.get_args(hint)))}, found {value!r}")

@@ -48,14 +48,9 @@ def verify(uri: str) -> Report:
     manifest = reader.manifest
     problems: list[str] = []
     ids: list[npt.NDArray[np.int64]] = []
-    per_shard = manifest.shard_rows // manifest.unit_rows
     for number in range(len(manifest.shards)):
-        units = range(number * per_shard, min((number + 1) * per_shard, manifest.units))
-        found, shard_ids = _decode(reader, number, units)
-        problems += [
-            *_wrong_hash(reader, number),
-            *dict.fromkeys(found),
-        ]  # an unreadable shard: the same line for each unit
+        found, shard_ids = _check_shard(reader, number)
+        problems += found
         ids += shard_ids
     if ids:
         values, counts = np.unique(np.concatenate(ids), return_counts=True)
@@ -67,9 +62,29 @@ def verify(uri: str) -> Report:
     return Report(uri, manifest.graphs, manifest.units, len(manifest.shards), tuple(problems))
 
 
+def sample(uri: str, count: int) -> list[str]:
+    """Problems, as of :func:`verify`, of ``count`` shards spread over the corpus."""
+    reader = CorpusReader(uri, labels=True)
+    shards = len(reader.manifest.shards)
+    spread = np.unique(np.linspace(0, shards - 1, min(count, shards)).astype(int)).tolist()
+    return [problem for number in spread for problem in _check_shard(reader, number)[0]]
+
+
+def _check_shard(reader: CorpusReader, number: int) -> tuple[list[str], list[npt.NDArray[np.int64]]]:
+    """Problems of a shard, and the graph ids of its units that could be read."""
+    manifest = reader.manifest
+    per_shard = manifest.shard_rows // manifest.unit_rows
+    units = range(number * per_shard, min((number + 1) * per_shard, manifest.units))
+    found, ids = _decode(reader, number, units)
+    return [
+        *_wrong_hash(reader, number),
+        *dict.fromkeys(found),
+    ], ids  # an unreadable shard: the same line for each unit
+
+
 def _wrong_hash(reader: CorpusReader, number: int) -> list[str]:
     entry = reader.manifest.shards[number]
-    where = f"{reader.folder.uri}/{entry.name}"
+    where = reader.folder.at(entry.name)
     if reader.folder.size(entry.name) != entry.bytes:
         return []  # missing or truncated: decoding says so
     digest = hashlib.sha256()
@@ -99,7 +114,7 @@ def _decode(reader: CorpusReader, number: int, units: range) -> tuple[list[str],
     entry = manifest.shards[number]
     if not problems and (nodes, edges) != (entry.nodes, entry.edges):
         counted = f"{nodes} nodes and {edges} edges where corpus.json says {entry.nodes} and {entry.edges}"
-        problems.append(f"{reader.folder.uri}/{entry.name}: {counted}; rebuild the corpus")
+        problems.append(f"{reader.folder.at(entry.name)}: {counted}; rebuild the corpus")
     return problems, ids
 
 

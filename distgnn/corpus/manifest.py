@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from distgnn.config.base import from_json, read_json
 from distgnn.corpus.storage import Folder
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
@@ -71,26 +72,30 @@ class Manifest:
     def from_bytes(cls, raw: bytes, where: str) -> Manifest:
         """Parse and check; raises RequestError naming ``where`` for anything that is not a consistent v1 manifest."""
         try:
-            data = json.loads(raw)
+            data = read_json(raw)
             version = data["version"]
             if version != VERSION:
                 raise RequestError(
                     f"{where}: format version {version} is unknown; this distgnn reads version {VERSION}"
                 )
-            shards = tuple(Shard(**item) for item in data.pop("shards"))
-            manifest = cls(schema=Schema.from_json(data.pop("schema")), shards=shards, **data)
-            manifest._check(where)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise RequestError(f"{where}: not a corpus manifest ({error}); rebuild the corpus") from error
+        try:
+            manifest = from_json(cls, data | {"schema": {}}, NAME)
+            manifest = replace(manifest, schema=Schema.from_json(data.get("schema", {})))
+        except RequestError as error:
+            raise RequestError(f"{where}: not a corpus manifest ({error}); rebuild the corpus") from error
+        manifest._check(where)
         return manifest
 
     def _check(self, where: str) -> None:
+        if self.graphs == 0 and not self.shards:
+            raise RequestError(f"{where}: the corpus holds no graphs; nothing to do")
         rows = [shard.graphs for shard in self.shards]
         regular = self.unit_rows > 0 and self.shard_rows > 0 and self.shard_rows % self.unit_rows == 0
-        if not regular or sum(rows) != self.graphs or any(r != self.shard_rows for r in rows[:-1]):
+        full = all(count == self.shard_rows for count in rows[:-1]) and 0 < min(rows[-1:], default=0) <= self.shard_rows
+        if not (regular and full and sum(rows) == self.graphs):
             raise RequestError(f"{where}: shard and unit sizes do not add up; rebuild the corpus")
-        if self.graphs == 0:
-            raise RequestError(f"{where}: the corpus holds no graphs; nothing to do")
 
 
 def read_manifest(folder: Folder) -> Manifest:
@@ -99,4 +104,4 @@ def read_manifest(folder: Folder) -> Manifest:
         unfinished = "an unfinished build lies there; run the same build command again to continue it"
         hint = unfinished if folder.size("_build.json") is not None else "build one with 'distgnn corpus build'"
         raise RequestError(f"{folder.uri}: no corpus here ({NAME} is missing); {hint}")
-    return Manifest.from_bytes(folder.read(NAME), f"{folder.uri}/{NAME}")
+    return Manifest.from_bytes(folder.read(NAME), folder.at(NAME))

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distgnn.corpus.manifest import Manifest, read_manifest
+from distgnn.corpus.patience import note_error
 from distgnn.corpus.shard import arrow_schema, check_values, unpack
 from distgnn.corpus.storage import Folder, open_folder, storage_errors
 from distgnn.errors import RequestError, WorkError
@@ -47,15 +48,15 @@ class CorpusReader:
 
     def _open(self, number: int) -> pq.ParquetFile:
         entry, manifest = self.manifest.shards[number], self.manifest
-        where, size = f"{self.folder.uri}/{entry.name}", self.folder.size(entry.name)
-        if size is None:
+        where, raw = self.folder.at(entry.name), self.folder.open_if_there(entry.name)
+        if raw is None:
             raise RequestError(f"{where}: missing shard; restore it or rebuild the corpus")
-        if size != entry.bytes:
+        if raw.size() != entry.bytes:
             raise RequestError(
-                f"{where}: truncated or changed: {size} bytes where corpus.json says {entry.bytes}; restore it"
+                f"{where}: truncated or changed: {raw.size()} bytes where corpus.json says {entry.bytes}; restore it"
             )
         try:
-            file = pq.ParquetFile(self.folder.open(entry.name), page_checksum_verification=True)
+            file = pq.ParquetFile(raw, page_checksum_verification=True, pre_buffer=not self.folder.local)
         except (pa.ArrowException, OSError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RequestError(f"{where}: not readable as Parquet ({reason}); restore the shard") from error
@@ -70,7 +71,17 @@ class CorpusReader:
         return file
 
     def table(self, unit: int, columns: list[str] | None = None) -> pa.Table:
-        """Raw rows of a unit."""
+        """Raw rows of a unit. What came over a network damaged is fetched once more before it counts as damaged."""
+        try:
+            return self._table(unit, columns)
+        except RequestError:
+            if self.folder.local:
+                raise
+            note_error("damaged")
+            self._shards.pop(self.manifest.locate(unit)[0], None)
+            return self._table(unit, columns)
+
+    def _table(self, unit: int, columns: list[str] | None) -> pa.Table:
         shard, group = self.manifest.locate(unit)
         where = self.where(unit)
         try:
@@ -84,7 +95,7 @@ class CorpusReader:
     def where(self, unit: int) -> str:
         """Shard and unit in words, for messages."""
         shard, group = self.manifest.locate(unit)
-        return f"{self.folder.uri}/{self.manifest.shards[shard].name}, unit {group}"
+        return f"{self.folder.at(self.manifest.shards[shard].name)}, unit {group}"
 
     def unit(self, unit: int) -> GraphBatch:
         """All graphs of a unit, checked; raises RequestError naming shard, unit and row for damaged ones."""

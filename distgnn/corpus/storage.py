@@ -1,8 +1,12 @@
-"""Folders by URI: plain paths, file:// and s3:// through pyarrow.fs, with names that cannot leave their folder."""
+"""Folders by URI: plain paths, file:// and s3:// through pyarrow.fs, with names that cannot leave their folder.
+
+S3 is our own file system of pyarrow (distgnn.corpus.s3): it tries again while storage fails, and lists only where asked to.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import uuid
 from collections.abc import Iterator
@@ -13,6 +17,9 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 from pyarrow import fs as pafs
 
+from distgnn.corpus.location import join, refuse_secrets, s3_place
+from distgnn.corpus.patience import note_error
+from distgnn.corpus.s3 import S3Files
 from distgnn.errors import RequestError, WorkError
 
 _UNUSABLE = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
@@ -45,20 +52,30 @@ class Folder:
     path: str
     uri: str
 
+    @property
+    def local(self) -> bool:
+        """Whether it lies on this machine's file system."""
+        return isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    def at(self, name: str) -> str:
+        """The URI of ``name`` in this folder, for messages and for opening it elsewhere."""
+        return join(self.uri, name)
+
     def locate(self, name: str) -> str:
-        """The file system's path of ``name``; raises RequestError for names that are absolute or climb out."""
+        """The file system's path of ``name``; raises RequestError for names that are absolute, climb out or are unprintable."""
         pure = PurePosixPath(name)
-        if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name:
+        odd = "\\" in name or not name.isprintable() or ("?" in name and not self.local)  # a URI's options start at "?"
+        if not name or pure.is_absolute() or ".." in pure.parts or odd:
             raise RequestError(f"{self.uri}: the name {name!r} does not stay inside its folder; refusing it")
         return f"{self.path}/{pure}"
 
     def sub(self, name: str) -> Folder:
         """The folder ``name`` below this one (it need not exist)."""
-        return Folder(self.filesystem, self.locate(name), f"{self.uri}/{name}")
+        return Folder(self.filesystem, self.locate(name), self.at(name))
 
     def size(self, name: str) -> int | None:
         """Bytes of the file ``name``, or None where there is no such file."""
-        with storage_errors("look at", f"{self.uri}/{name}"):
+        with storage_errors("look at", self.at(name)):
             info = self.filesystem.get_file_info(self.locate(name))
         return info.size if info.type == pafs.FileType.File else None
 
@@ -79,21 +96,39 @@ class Folder:
     def read(self, name: str) -> bytes:
         """The whole file ``name``."""
         with (
-            storage_errors("read", f"{self.uri}/{name}"),
+            storage_errors("read", self.at(name)),
             self.filesystem.open_input_stream(self.locate(name), compression=None) as stream,
         ):
             return stream.read()
 
+    def read_sealed(self, name: str, sha256: str) -> bytes | None:
+        """The whole file if its bytes hash to ``sha256``, else None; what came over a network damaged is fetched once more."""
+        for _ in range(1 if self.local else 2):
+            data = self.read(name)
+            if hashlib.sha256(data).hexdigest() == sha256:
+                return data
+            if not self.local:
+                note_error("damaged")
+        return None
+
     def open(self, name: str) -> pa.NativeFile:
         """A seekable reader of the file ``name``."""
-        with storage_errors("read", f"{self.uri}/{name}"):
+        with storage_errors("read", self.at(name)):
             return self.filesystem.open_input_file(self.locate(name))
+
+    def open_if_there(self, name: str) -> pa.NativeFile | None:
+        """A seekable reader of the file ``name``, or None where there is no such file."""
+        with storage_errors("read", self.at(name)):
+            try:
+                return self.filesystem.open_input_file(self.locate(name))
+            except FileNotFoundError:
+                return None
 
     def write(self, name: str, data: bytes | pa.Buffer) -> None:
         """Write the file ``name`` so that it is either whole or absent: renamed into place, or one object put."""
         path = self.locate(name)
-        with storage_errors("write", f"{self.uri}/{name}"):
-            if not isinstance(self.filesystem, pafs.LocalFileSystem):
+        with storage_errors("write", self.at(name)):
+            if not self.local:
                 with self.filesystem.open_output_stream(path, compression=None) as stream:
                     stream.write(data)
                 return
@@ -111,22 +146,34 @@ class Folder:
 
     def delete(self, name: str) -> None:
         """Remove the file ``name``."""
-        with storage_errors("delete", f"{self.uri}/{name}"):
+        with storage_errors("delete", self.at(name)):
             self.filesystem.delete_file(self.locate(name))
 
     def delete_folder(self, name: str) -> None:
-        """Remove the folder ``name`` and all below it."""
-        with storage_errors("delete", f"{self.uri}/{name}"):
-            self.filesystem.delete_dir(self.locate(name))
+        """Remove the folder ``name`` and all below it; a local one is gone at once, and a link goes without what it points to."""
+        path = self.locate(name)
+        with storage_errors("delete", self.at(name)):
+            if self.local:
+                gone = f"{path}.gone-{uuid.uuid4().hex[:8]}"
+                os.rename(path, gone)
+                path = gone
+            self.filesystem.delete_dir(path)
 
 
 def open_folder(uri: str) -> Folder:
-    """The folder at ``uri``: a path, file:///..., or s3://bucket/prefix (credentials and endpoint from the usual AWS chain)."""
+    """The folder at ``uri``: a path, file:///..., or s3://bucket/prefix with options (see distgnn.corpus.location).
+
+    Raises RequestError for anything else, and for URIs that carry keys or passwords.
+    """
     if not uri:
         raise RequestError("an empty path was given where a folder is needed")
     if "://" not in uri:
         path = os.path.abspath(os.path.expanduser(uri))
         return Folder(pafs.LocalFileSystem(), path, path)
+    if uri.startswith("s3://"):
+        place = s3_place(uri)
+        return Folder(pafs.PyFileSystem(S3Files(place.options)), place.path, place.uri)
+    refuse_secrets(uri)
     with storage_errors("open", uri):
         try:
             filesystem, path = pafs.FileSystem.from_uri(uri)

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from distgnn.config.base import from_json, read_json
 from distgnn.corpus import manifest as manifests
 from distgnn.corpus.manifest import Manifest, Shard
 from distgnn.corpus.shard import arrow_schema, check_structure, check_values, pack
@@ -46,10 +47,9 @@ class BuildState:
         if folder.size(STATE) is None:
             return cls(fingerprint)
         try:
-            data = json.loads(folder.read(STATE))
-            state = cls(**data | {"shards": [Shard(**item) for item in data["shards"]]})
-        except (ValueError, KeyError, TypeError) as error:
-            raise RequestError(f"{folder.uri}/{STATE}: not the state of a build ({error}); use --overwrite") from error
+            state = from_json(cls, read_json(folder.read(STATE)), STATE)
+        except (ValueError, RequestError) as error:
+            raise RequestError(f"{folder.at(STATE)}: not the state of a build ({error}); use --overwrite") from error
         if state.fingerprint != fingerprint:
             raise RequestError(
                 f"{folder.uri}: an unfinished build with other inputs or options lies there; use --overwrite or another --out"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from distgnn.config.base import from_json
 from distgnn.errors import RequestError
 
 
@@ -50,6 +51,8 @@ class Schema:
 
     def __post_init__(self) -> None:
         names = [feature.name for feature in self.node], [feature.name for feature in self.edge], self.labels
+        if self.max_nodes < 1:
+            raise RequestError(f"schema: max_nodes must be at least 1, found {self.max_nodes}")
         for kind, used in zip(("node feature", "edge feature", "label"), names, strict=True):
             twice = {name for name in used if list(used).count(name) > 1}
             if twice:
@@ -62,12 +65,11 @@ class Schema:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Schema:
         """The inverse of :meth:`to_json`; raises RequestError for anything that is not such a dictionary."""
-        try:
-            features = {key: tuple(Feature(**item) for item in data[key]) for key in ("node", "edge")}
-            rest = {key: value for key, value in data.items() if key not in features and key != "labels"}
-            return cls(**features, labels=tuple(data["labels"]), **rest)
-        except (KeyError, TypeError) as error:
-            raise RequestError(f"schema: not a distgnn schema ({error})") from error
+        schema = from_json(cls, data, "schema")
+        missing = [name for name in ("node", "edge", "labels") if name not in data]
+        if missing:
+            raise RequestError(f"schema: not a distgnn schema ({missing[0]!r} is missing)")
+        return schema
 
     def check_features(self, other: Schema, where: str) -> None:
         """Raise RequestError unless ``other`` has the same node and edge features (an encoder trained on one reads the other)."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from distgnn.config.base import from_json, read_json
 from distgnn.corpus.storage import Folder
 from distgnn.errors import RequestError
 from distgnn.network.network import Network, Relation
@@ -71,23 +72,23 @@ def arrays_of(network: Network) -> dict[str, npt.NDArray[Any]]:
 
 def read_manifest(folder: Folder) -> NetworkManifest:
     """The manifest of a whole network; raises RequestError where there is none, or none that is consistent."""
-    where = f"{folder.uri}/{NAME}"
+    where = folder.at(NAME)
     if folder.size(NAME) is None:
         raise RequestError(f"{folder.uri}: no network here ({NAME} is missing); build one with 'distgnn network build'")
     try:
-        data = json.loads(folder.read(NAME))
+        data = read_json(folder.read(NAME))
         if data["version"] != VERSION:
             raise RequestError(
                 f"{where}: format version {data['version']} is unknown; this distgnn reads version {VERSION}"
             )
         manifest = NetworkManifest(
             types=tuple((str(name), int(count)) for name, count in data["types"]),
-            relations=tuple(Relation(**item) for item in data["relations"]),
-            arrays={name: Stored(**(item | {"shape": tuple(item["shape"])})) for name, item in data["arrays"].items()},
+            relations=tuple(from_json(Relation, item, f"{where}.relations") for item in data["relations"]),
+            arrays={name: from_json(Stored, item, f"{where}.arrays.{name}") for name, item in data["arrays"].items()},
             meta=dict(data["meta"]),
         )
         _check(manifest, where)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise RequestError(f"{where}: not a network manifest ({error}); rebuild the network") from error
     return manifest
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyarrow import fs as pafs
 
 from distgnn.corpus.sources.packing import pointers
 from distgnn.corpus.storage import Folder, open_folder, storage_errors
@@ -63,8 +62,8 @@ def verify_network(uri: str) -> list[str]:
     load_network(uri)
     found = []
     for item in read_manifest(folder).arrays.values():
-        if hashlib.sha256(folder.read(item.file)).hexdigest() != item.sha256:
-            found.append(f"{folder.uri}/{item.file}: the bytes differ from the checksum in {NAME}")
+        if folder.read_sealed(item.file, item.sha256) is None:
+            found.append(f"{folder.at(item.file)}: the bytes differ from the checksum in {NAME}")
     return found
 
 
@@ -77,13 +76,15 @@ def _write(folder: Folder, name: str, array: Array) -> Stored:
 
 
 def _read(folder: Folder, name: str, item: Stored) -> Array:
-    where = f"{folder.uri}/{item.file}"
+    where = folder.at(item.file)
     size = folder.size(item.file)
     if size != item.bytes:
         found = "is missing" if size is None else f"has {size} bytes, not {item.bytes}"
         raise RequestError(f"{where}: the file {found}; restore it or rebuild the network")
     try:
         array = _array(folder, item)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it holds several")
     except (ValueError, EOFError) as error:
         raise RequestError(f"{where}: not a plain .npy array ({error}); restore it or rebuild the network") from error
     if (array.dtype.name, array.shape) != (item.dtype, item.shape):
@@ -94,9 +95,9 @@ def _read(folder: Folder, name: str, item: Stored) -> Array:
 
 
 def _array(folder: Folder, item: Stored) -> Array:
-    mapped = isinstance(folder.filesystem, pafs.LocalFileSystem) and 0 not in item.shape  # nothing cannot be mapped
+    mapped = folder.local and 0 not in item.shape  # nothing cannot be mapped
     if mapped:
-        with storage_errors("read", f"{folder.uri}/{item.file}"):
+        with storage_errors("read", folder.at(item.file)):
             return np.load(folder.locate(item.file), mmap_mode="r", allow_pickle=False)
     return np.load(io.BytesIO(folder.read(item.file)), allow_pickle=False)
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from distgnn.config import BiblioConfig
+from distgnn.corpus.location import join
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.ego import Csr, Hop, csr, ego_networks, upward
@@ -45,7 +46,7 @@ class Bibliography(NamedTuple):
 
 def _table(folder: str, name: str) -> tuple[Names, Names]:
     """The first two columns of a tab-separated table, as text."""
-    uri = f"{folder}/{name}"
+    uri = join(folder, name)
     with input_errors(uri), open_binary(uri) as file:
         try:
             table = pd.read_csv(
@@ -65,7 +66,7 @@ def _areas(folder: str, venues: pd.Index) -> npt.NDArray[np.int64]:
     names, areas = _table(folder, "conf_label.txt")
     odd = [area for area in areas if not area.isdigit()]
     if odd:
-        raise RequestError(f"{folder}/conf_label.txt: the area {str(odd[0])!r} is not a whole number from 0")
+        raise RequestError(f"{join(folder, 'conf_label.txt')}: the area {str(odd[0])!r} is not a whole number from 0")
     known = dict(zip(names, map(int, areas), strict=True))
     return np.array([known.get(venue, -1) for venue in venues])
 
@@ -113,10 +114,10 @@ class BiblioSource:
         self.config = config
         self._folder = config.input[0].rstrip("/")
         wanted = [name for name, _ in _LINKS] + ["conf.txt"]
-        self._files = described([f"{self._folder}/{name}" for name in wanted])
+        self._files = described([join(self._folder, name) for name in wanted])
         self._labelled = self._has_labels()
         if self._labelled:
-            self._files += described([f"{self._folder}/conf_label.txt"])
+            self._files += described([join(self._folder, "conf_label.txt")])
         self._papers = len(self._tables().venue)
         reach = 1 + config.fan_out * (1 + config.papers_per_author)
         labels = ("area",) if self._labelled else ()
@@ -125,7 +126,7 @@ class BiblioSource:
 
     def _has_labels(self) -> bool:
         try:
-            described([f"{self._folder}/conf_label.txt"])
+            described([join(self._folder, "conf_label.txt")])
         except RequestError:
             return False
         return True

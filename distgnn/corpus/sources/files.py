@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from distgnn.corpus.location import base_name, parent
 from distgnn.corpus.storage import Folder, open_folder, storage_errors
 from distgnn.errors import RequestError
 
 Array = npt.NDArray[Any]
+_AHEAD_BYTES = 8 << 20  # each read of an object is a request
 _DAMAGED = (
     EOFError,
     gzip.BadGzipFile,
@@ -32,13 +34,8 @@ _DAMAGED = (
 
 
 def _locate(uri: str) -> tuple[Folder, str]:
-    head, _, name = uri.rpartition("/")
-    return open_folder(head or ("/" if uri.startswith("/") else ".")), name
-
-
-def base_name(uri: str) -> str:
-    """The file's name without its folder."""
-    return uri.rstrip("/").rpartition("/")[2]
+    folder, name = parent(uri)
+    return open_folder(folder), name
 
 
 def described(uris: Sequence[str]) -> list[dict[str, Any]]:
@@ -66,10 +63,11 @@ def input_errors(uri: str) -> Iterator[None]:
 def open_binary(uri: str) -> IO[bytes]:
     """A binary stream of the unpacked file; use it within :func:`input_errors`."""
     folder, name = _locate(uri)
-    raw = io.BufferedReader(cast(Any, folder.open(name)))
-    if uri.endswith(".gz"):
+    ahead = io.DEFAULT_BUFFER_SIZE if folder.local else _AHEAD_BYTES
+    raw = io.BufferedReader(cast(Any, folder.open(name)), ahead)
+    if name.endswith(".gz"):
         return cast(IO[bytes], gzip.open(raw))
-    if uri.endswith(".xz"):
+    if name.endswith(".xz"):
         return cast(IO[bytes], lzma.open(raw))
     return cast(IO[bytes], raw)
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import csr_array
 
+from distgnn.corpus.location import base_name
 from distgnn.corpus.sources.files import input_errors, load_npz, open_binary
 from distgnn.corpus.sources.packing import Ints
 from distgnn.errors import RequestError
@@ -63,7 +64,7 @@ class Labels:
 @lru_cache(maxsize=1)
 def read_labels(uri: str, prefixes: tuple[str, ...]) -> Labels:
     """The label table at ``uri``: .npz (with ``prefixes`` such as HSapiens=human) or tab-separated group, node, term."""
-    if uri.endswith(".npz"):
+    if base_name(uri).endswith(".npz"):
         if not prefixes:
             raise RequestError(f"{uri}: label_groups must say which prefix labels which species, as HSapiens=human")
         return _from_npz(uri, dict(item.split("=", 1) for item in prefixes))

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from distgnn.config import PpiConfig
+from distgnn.corpus.location import base_name
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.ego import Csr, Hop, ego_networks, undirected, upward
-from distgnn.corpus.sources.files import base_name, described, input_errors, open_binary
+from distgnn.corpus.sources.files import described, input_errors, open_binary
 from distgnn.corpus.sources.golabels import Labels, read_labels
 from distgnn.corpus.sources.packing import Ints, packed
 from distgnn.errors import RequestError

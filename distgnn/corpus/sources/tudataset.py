@@ -13,9 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from distgnn.config import PygConfig
+from distgnn.corpus.location import base_name, join
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
-from distgnn.corpus.sources.files import base_name, described, input_errors, open_binary
+from distgnn.corpus.sources.files import described, input_errors, open_binary
 from distgnn.corpus.sources.packing import Ints, each_once, packed, pointers, ranges
 from distgnn.corpus.storage import open_folder
 from distgnn.errors import RequestError
@@ -45,7 +46,7 @@ class Dataset(NamedTuple):
 def _contents(uri: str) -> dict[str, bytes]:
     """Bytes of the known tables by name (A, graph_indicator, ...)."""
     with input_errors(uri):
-        if uri.endswith(".zip"):
+        if base_name(uri).endswith(".zip"):
             with open_binary(uri) as file, zipfile.ZipFile(file) as archive:
                 found = {name: archive.read(name) for name in archive.namelist() if name.endswith(".txt")}
         else:
@@ -151,10 +152,10 @@ class TuDatasetSource:
     def __init__(self, config: PygConfig) -> None:
         self.config = config
         uri = config.input[0]
-        if uri.endswith(".zip"):
+        if base_name(uri).endswith(".zip"):
             self._files = described([uri])
         else:
-            self._files = described([f"{uri}/{name}" for name in open_folder(uri).names() if name.endswith(".txt")])
+            self._files = described([join(uri, name) for name in open_folder(uri).names() if name.endswith(".txt")])
         data = load_dataset(uri)
         self._graphs = len(data.node_ptr) - 1
         largest = int(np.diff(data.node_ptr).max())

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distgnn.config import HeteroConfig
+from distgnn.corpus.location import join
 from distgnn.errors import RequestError
 from distgnn.network.csr import Edges, both_ways, build_network
 from distgnn.network.network import Network, Relation
@@ -51,22 +52,22 @@ def build_hetero(config: HeteroConfig) -> Network:
     uri = find(folder, ["labels.npy"])
     label = whole_numbers(uri, load_array(uri).reshape(-1))
     features = {
-        name: load_matrix(f"{folder}/{letter}_feat.npz")
+        name: load_matrix(join(folder, f"{letter}_feat.npz"))
         for letter, name in layout.types.items()
-        if exists(f"{folder}/{letter}_feat.npz")
+        if exists(join(folder, f"{letter}_feat.npz"))
     }
     sizes = _sizes(layout, links, label, features)
     edges: list[Edges] = []
     for pair, ends in links.items():
         source, target = (layout.types[letter] for letter in pair)
         for letter in pair:
-            check_ids(f"{folder}/{pair}.txt", layout.types[letter], ends[letter], sizes[layout.types[letter]])
+            check_ids(join(folder, f"{pair}.txt"), layout.types[letter], ends[letter], sizes[layout.types[letter]])
         edges += both_ways(Edges(Relation(f"{source}_{target}", source, target), ends[pair[0]], ends[pair[1]]))
     tables: dict[str, npt.NDArray[Any]] = {f"{layout.labelled}.label": label}
     for split in _SPLITS:
         tables[f"{layout.labelled}.{split}"] = _split(folder, f"{split}.npy", len(label))
-    files = [uri, *(f"{folder}/{name}.txt" for name in links)]
-    files += [f"{folder}/{letter}_feat.npz" for letter, name in layout.types.items() if name in features]
+    files = [uri, *(join(folder, f"{name}.txt") for name in links)]
+    files += [join(folder, f"{letter}_feat.npz") for letter, name in layout.types.items() if name in features]
     return build_network(
         sizes, edges, features, tables, provenance("hetero", folder, config.name, files, layout=config.layout)
     )

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from distgnn.config import KgrecConfig
+from distgnn.corpus.location import join
 from distgnn.corpus.sources.files import input_errors, open_binary
 from distgnn.errors import RequestError
 from distgnn.network.csr import Edges, both_ways, build_network
@@ -58,7 +59,7 @@ def _typed(triples: dict[str, Rows], names: list[str], items: int) -> list[Edges
 
 def _relation_names(folder: str, triples: str, relation: Rows) -> list[str]:
     """Names by number from relation-list.txt; the numbers themselves where there is none."""
-    uri = f"{folder}/relation-list.txt"
+    uri = join(folder, "relation-list.txt")
     if not exists(uri):
         return [str(number) for number in range(int(relation.max()) + 1)]
     with input_errors(uri), open_binary(uri) as file:

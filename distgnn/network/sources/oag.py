@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from distgnn.config import OagConfig
+from distgnn.corpus.location import join
 from distgnn.errors import RequestError
 from distgnn.network.csr import Edges, both_ways, build_network
 from distgnn.network.network import Ints, Network, Relation
@@ -153,7 +154,7 @@ class _Builder:
             name: self.vectors[self.known.get_indexer(self.ids[name])] for name in ("venue", "field", "affiliation")
         }
         files = [table_uri(self.folder, name, self.config.domain) for name in TABLES] + [
-            f"{self.folder}/vfi_vector.tsv"
+            join(self.folder, "vfi_vector.tsv")
         ]
         options = {"domain": self.config.domain, "citation_bar": self.config.citation_bar}
         return build_network(

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
+from distgnn.corpus.location import join
 from distgnn.corpus.sources.files import input_errors, open_binary
 from distgnn.errors import RequestError
 from distgnn.network.sources.reading import Rows, finite
@@ -29,7 +30,7 @@ TABLES: dict[str, dict[str, int]] = {
 
 def table_uri(folder: str, table: str, domain: str) -> str:
     """Where a table lies; the hierarchy of fields is the same for all domains."""
-    return f"{folder}/{table}{'' if table == 'FHierarchy' else domain}_{_DATE}.tsv"
+    return join(folder, f"{table}{'' if table == 'FHierarchy' else domain}_{_DATE}.tsv")
 
 
 def read_table(folder: str, table: str, domain: str) -> Table:
@@ -77,7 +78,7 @@ def numbers(uri: str, column: Table) -> Rows:
 
 def read_vectors(folder: str) -> tuple[pd.Index, npt.NDArray[np.float32]]:
     """Ids of venues, fields and affiliations, and their vectors float32 [ids, d]: id, tab, numbers with blanks between."""
-    uri = f"{folder}/vfi_vector.tsv"
+    uri = join(folder, "vfi_vector.tsv")
     with input_errors(uri), open_binary(uri) as file:
         try:
             table = pd.read_csv(file, sep=r"\s+", header=None, dtype={0: str})

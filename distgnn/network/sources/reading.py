@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
 
-from distgnn.corpus.sources.files import base_name, described, input_errors, load_npz, open_binary
+from distgnn.corpus.location import base_name, join
+from distgnn.corpus.sources.files import described, input_errors, load_npz, open_binary
 from distgnn.errors import RequestError
 
 Rows = npt.NDArray[np.int64]
@@ -20,8 +21,8 @@ _LARGEST = 1 << 31
 def find(folder: str, names: Sequence[str]) -> str:
     """The first of ``names`` that is a file of the folder; raises RequestError where none is."""
     for name in names:
-        if exists(f"{folder}/{name}"):
-            return f"{folder}/{name}"
+        if exists(join(folder, name)):
+            return join(folder, name)
     raise RequestError(f"{folder}: no {' or '.join(names)} there; check the path")
 
 
@@ -39,7 +40,7 @@ def id_table(uri: str, columns: Sequence[str]) -> dict[str, Rows]:
 
     Raises RequestError naming the row for anything else, and for a table without rows.
     """
-    table = load_array(uri) if uri.endswith(".npy") else _text_table(uri, columns)
+    table = load_array(uri) if base_name(uri).endswith(".npy") else _text_table(uri, columns)
     if table.ndim != 2 or table.shape[1] != len(columns):
         raise RequestError(f"{uri}: needs the columns {', '.join(columns)}, found shape {table.shape}")
     if not len(table):

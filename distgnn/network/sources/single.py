@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distgnn.config import CitationConfig, RedditConfig
+from distgnn.corpus.location import join
 from distgnn.corpus.sources.files import load_npz
 from distgnn.errors import RequestError
 from distgnn.network.csr import build_network, symmetric
@@ -41,7 +42,7 @@ def build_citation(config: CitationConfig) -> Network:
 def build_reddit(config: RedditConfig) -> Network:
     """Features "node"; tables node.label, node.id (of the post), and node.train, node.val, node.test by node_types."""
     folder = config.input.rstrip("/")
-    files = f"{folder}/reddit_data.npz", f"{folder}/reddit_graph.npz"
+    files = join(folder, "reddit_data.npz"), join(folder, "reddit_graph.npz")
     data = load_npz(files[0], ("feature", "label", "node_ids", "node_types"))
     graph = load_npz(files[1], ("row", "col", "shape"))
     features = finite(files[0], data["feature"])
