@@ -9,11 +9,12 @@ if TYPE_CHECKING:
     from distgnn.corpus.sources.pyg import write_corpus
     from distgnn.engine.checkpoint import load_checkpoint
     from distgnn.engine.pretrained import load_encoder
+    from distgnn.engine.tuned import load_model
     from distgnn.graph.batch import GraphBatch
     from distgnn.graph.schema import Feature, Schema
     from distgnn.models.custom.psi import register_encoder
 
-__all__ = ["Feature", "GraphBatch", "Schema", "load_checkpoint", "load_encoder", "register_encoder", "write_corpus"]
+__all__ = ["Feature", "GraphBatch", "Schema", "load_checkpoint", "load_encoder", "load_model", "register_encoder", "write_corpus"]
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -22,6 +23,7 @@ _HOMES = {
     "Schema": "distgnn.graph.schema",
     "load_checkpoint": "distgnn.engine.checkpoint",
     "load_encoder": "distgnn.engine.pretrained",
+    "load_model": "distgnn.engine.tuned",
     "register_encoder": "distgnn.models.custom.psi",
     "write_corpus": "distgnn.corpus.sources.pyg",
 }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from distgnn.commands.output import Output, load_function
-from distgnn.config import FinetuneConfig, PretrainConfig, TransferConfig
+from distgnn.config import DoctorConfig, EvaluateConfig, FinetuneConfig, PretrainConfig, TransferConfig
 from distgnn.errors import INTERRUPTED, RequestError, WorkError
 from distgnn.options import (
     CatOptions,
@@ -53,6 +53,10 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         "distgnn.commands.transfer:transfer",
         "train with auxiliary tasks, their weights learned (AUX-TS)",
     ),
+    ("evaluate",): Command(
+        EvaluateConfig, "distgnn.commands.evaluate:evaluate", "fine-tuned models on a labelled corpus"
+    ),
+    ("doctor",): Command(DoctorConfig, "distgnn.commands.doctor:doctor", "look at the cluster before a run"),
     ("push",): Command(PushOptions, "distgnn.commands.checkpoints:push", "copy a checkpoint to a path or URI"),
     ("pull",): Command(PullOptions, "distgnn.commands.checkpoints:pull", "take a checkpoint home"),
     ("status",): Command(StatusOptions, "distgnn.commands.checkpoints:status", "what a run is doing"),
@@ -98,27 +102,50 @@ def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         sys.stdout.write(_overview())
         return 0 if words else 2
+    if words[0] == "submit":
+        return load_function("distgnn.commands.submit:submit")(words[1:], _options_of)
+    request = _understood(words)
+    if request is None:
+        known = ", ".join(" ".join(path) for path in (*BUILDS, *COMMANDS, ("submit",)))
+        raise RequestError(f"unknown command {' '.join(words[:2])!r}; the commands are: {known}")
+    return request.run()
+
+
+class Request(NamedTuple):
+    """options: of the command that the words name. run: does it."""
+
+    options: Any
+    run: Callable[[], int]
+
+
+def _options_of(words: list[str]) -> Any:
+    request = _understood(words)
+    return None if request is None else request.options
+
+
+def _understood(words: list[str]) -> Request | None:
+    """What ``words`` ask for, their options checked; None where they name no command."""
     if tuple(words[:2]) in BUILDS:
         return _build(words[0], BUILDS[tuple(words[:2])], words[2:])
     for depth in (1, 2):
         path = tuple(words[:depth])
         if path in COMMANDS:
-            return _run(path, COMMANDS[path], words[depth:])
-    known = ", ".join(" ".join(path) for path in (*BUILDS, *COMMANDS))
-    raise RequestError(f"unknown command {' '.join(words[:2])!r}; the commands are: {known}")
+            return _command(path, COMMANDS[path], words[depth:])
+    return None
 
 
-def _run(path: tuple[str, ...], command: Command, words: list[str]) -> int:
+def _command(path: tuple[str, ...], command: Command, words: list[str]) -> Request:
     options, rest = split_globals(words)
     if options.resume:
         if path != ("pretrain",):
             raise RequestError(f"--resume belongs to pretrain, not to {' '.join(path)}")
-        return load_function("distgnn.commands.pretrain:resume")(options, rest, Output(options.json))
+        resume = load_function("distgnn.commands.pretrain:resume")
+        return Request(StatusOptions(options.resume), lambda: resume(options, rest, Output(options.json)))
     parsed = parse(command.options, f"distgnn {' '.join(path)}", rest, options)
-    return load_function(command.home)(parsed, Output(options.json))
+    return Request(parsed, lambda: load_function(command.home)(parsed, Output(options.json)))
 
 
-def _build(what: str, builds: Builds, words: list[str]) -> int:
+def _build(what: str, builds: Builds, words: list[str]) -> Request:
     module, name = builds.sources.split(":")
     sources = getattr(importlib.import_module(module), name)
     if not words or words[0] not in sources:
@@ -127,12 +154,13 @@ def _build(what: str, builds: Builds, words: list[str]) -> int:
     kind, source = sources[words[0]]
     options, rest = split_globals(words[1:])
     config = parse(kind, f"distgnn {what} build {words[0]}", rest, options)
-    return load_function(builds.home)(config, source, Output(options.json))
+    return Request(config, lambda: load_function(builds.home)(config, source, Output(options.json)))
 
 
 def _overview() -> str:
     rows = [(f"{' '.join(path)} KIND", builds.summary) for path, builds in BUILDS.items()]
     rows += [(" ".join(path), command.summary) for path, command in COMMANDS.items()]
+    rows.append(("submit COMMAND", "run any of these as a job on a Ray cluster"))
     lines = "\n".join(f"  distgnn {name:<18} {summary}" for name, summary in rows)
     example = "  distgnn corpus build motifs --graphs 2000 --out data/motifs\n  distgnn pretrain --corpus data/motifs"
     return f"Pre-training of graph neural networks on Ray.\n\n{lines}\n\nEach has --help. For example:\n{example}\n"

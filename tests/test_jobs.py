@@ -1,12 +1,17 @@
-"""The benchmark script answers in the agreed form."""
+"""The jobs are the commands, option for option; the benchmark script answers in the agreed form."""
 
 from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from distgnn import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 KEYS = ["bench", "case", "metric", "value", "unit", "baseline", "baseline_value", "ratio", "runs"]
@@ -33,3 +38,23 @@ def test_bench_names_what_it_does_not_know(tmp_path: Path) -> None:
     done = bench(tmp_path, "speed")
     assert done.returncode == 2
     assert "unknown name 'speed'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("build_corpus", ["corpus", "build"]),
+        ("pretrain", ["pretrain"]),
+        ("finetune", ["finetune"]),
+        ("transfer", ["transfer"]),
+        ("evaluate", ["evaluate"]),
+    ],
+)
+def test_a_job_is_its_command(script: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(cli, "main", lambda given: asked.append(given) or 2)
+    monkeypatch.setattr(sys, "argv", [f"jobs/{script}.py", "--set", "a=b c", "--json"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / "jobs" / f"{script}.py"), run_name="__main__")
+    assert stop.value.code == 2, "the exit code follows"
+    assert asked == [[*words, "--set", "a=b c", "--json"]]

@@ -12,14 +12,17 @@ from rich.console import Console
 from distgnn.commands.metrics import meters
 from distgnn.commands.output import Output, load_function
 from distgnn.config import FinetuneConfig, to_json
+from distgnn.corpus.manifest import read_manifest
 from distgnn.corpus.storage import open_folder
 from distgnn.engine.checkpoint import Checkpoint, load_checkpoint
+from distgnn.engine.metrics import StorageMeter
 from distgnn.engine.pretrained import encoder_of
+from distgnn.engine.tuned import MODELS, write_models
 from distgnn.engine.world import choose_device
 from distgnn.meter import SILENT, Meter
 from distgnn.models.registry import import_modules
 from distgnn.report import table
-from distgnn.transfer.finetune import Result
+from distgnn.transfer.finetune import Result, with_controls
 from distgnn.transfer.finetune import finetune as compare
 from distgnn.transfer.fit import Method, Outcome
 from distgnn.transfer.kept import Kept
@@ -50,6 +53,9 @@ def compare_methods(config: FinetuneConfig, methods: list[Method], progress: Job
     result = compare(config, methods, mapper, device, progress, Kept.of(config, folder.sub("jobs")))
     folder.write(table.TABLE, table.markdown(result).encode())
     write_results(result, folder)
+    if config.save_models:
+        everything, _ = with_controls(methods, config.encoder)
+        write_models(result, everything, read_manifest(open_folder(config.corpus)).digest(), folder.sub(MODELS))
     return result
 
 
@@ -61,7 +67,8 @@ class JobProgress:
 
     def __init__(self, title: str = "", later: int = 0, meter: Meter = SILENT, command: str = "finetune") -> None:
         self.title, self.later = title, later
-        self._meter, self._command = meter, command
+        self._meter, self._command, self._storage = meter, command, StorageMeter(meter)
+        meter.note("distgnn_jobs_total", 0, command=command)
         self._console = Console(stderr=True, highlight=False)
         self._start, self._ran = time.monotonic(), 0
 
@@ -74,6 +81,7 @@ class JobProgress:
         """The line of a job that has just ended."""
         self._ran += 1
         self._meter.note("distgnn_jobs_total", 1, command=self._command)
+        self._storage.note()
         left = timedelta(seconds=round((time.monotonic() - self._start) / self._ran * (jobs - done + self.later)))
         self._console.print(f"{self.title}{done}/{jobs} {what} | {left} left", soft_wrap=True, markup=False)
 

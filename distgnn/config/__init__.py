@@ -14,6 +14,8 @@ from distgnn.config.build import (
     PpiConfig,
     PygConfig,
 )
+from distgnn.config.doctor import DoctorConfig
+from distgnn.config.evaluate import EvaluateConfig
 from distgnn.config.finetune import FinetuneConfig, LabelChoice, SplitConfig
 from distgnn.config.metrics import MetricsConfig
 from distgnn.config.network import (
@@ -37,6 +39,8 @@ from distgnn.config.objectives import (
     SupervisedConfig,
 )
 from distgnn.config.pretrain import EncoderConfig, PretrainConfig, TrainConfig
+from distgnn.config.recovery import RecoveryConfig
+from distgnn.config.submit import SubmitConfig
 from distgnn.config.transfer import CorpusTaskConfig, TransferConfig
 from distgnn.config.weighting import WeightingConfig
 
@@ -48,7 +52,9 @@ __all__ = [
     "ContextConfig",
     "ContrastConfig",
     "CorpusTaskConfig",
+    "DoctorConfig",
     "EncoderConfig",
+    "EvaluateConfig",
     "FinetuneConfig",
     "HeteroConfig",
     "InputBuildConfig",
@@ -68,9 +74,11 @@ __all__ = [
     "PpiConfig",
     "PretrainConfig",
     "PygConfig",
+    "RecoveryConfig",
     "RedditConfig",
     "SplitConfig",
     "StructureConfig",
+    "SubmitConfig",
     "SupervisedConfig",
     "TrainConfig",
     "TransferConfig",

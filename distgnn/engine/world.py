@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -53,6 +56,17 @@ class World:
         """Wait until every rank is here."""
         if self.size > 1:
             dist.barrier()
+
+
+@contextmanager
+def joined(rank: int, size: int, method: str, device: torch.device) -> Iterator[World]:
+    """The world of a process group of its own, met at ``method`` (tcp://HOST:PORT or file://PATH) within a minute."""
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, init_method=method, rank=rank, world_size=size, timeout=timedelta(seconds=60))
+    try:
+        yield World(rank, size, device)
+    finally:
+        dist.destroy_process_group()
 
 
 def choose_device(name: str) -> torch.device:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ SIGNIFICANT = 0.05
 _PLAIN_WIDTH = 160
 _NOTES = """Mean ± sample deviation over seeds. vs none: difference to the same encoder without pre-training, with a two-sided
 paired t-test. Coverage: share of labels the metric is defined for."""
-_TITLES = {"roc_auc": "ROC-AUC x 100", "micro_f1": "micro-F1 x 100", "rmse": "RMSE"}
+TITLES = {"roc_auc": "ROC-AUC x 100", "micro_f1": "micro-F1 x 100", "rmse": "RMSE"}
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,19 @@ def compare(result: Result, method: str, part: str) -> Comparison | None:
     return Comparison(difference, gain, clear, p_value, f"{word} no pre-training{note}")
 
 
-def scale(result: Result) -> tuple[float, int]:
+class Measured(Protocol):
+    """Whatever was measured with one metric."""
+
+    @property
+    def metric(self) -> str: ...  # noqa: D102
+
+
+def scale(result: Measured) -> tuple[float, int]:
     """(factor, decimals) of printed numbers."""
     return (1.0, 3) if result.metric == "rmse" else (100.0, 2)
 
 
-def spread(result: Result, values: npt.NDArray[np.float64]) -> str:
+def spread(result: Measured, values: npt.NDArray[np.float64]) -> str:
     """Mean and, of two or more values, sample deviation."""
     factor, decimals = scale(result)
     text = f"{factor * values.mean():.{decimals}f}"
@@ -96,7 +104,7 @@ def heading(result: Result) -> str:
     sizes = ", ".join(f"{part} {len(graphs)}" for part, graphs in data.parts.items())
     mode = "frozen encoder" if result.config.frozen else "full fine-tuning"
     return (
-        f"{result.config.corpus}: {data.target.task}, {len(data.target.names)} label(s), {_TITLES[result.metric]} ({direction} "
+        f"{result.config.corpus}: {data.target.task}, {len(data.target.names)} label(s), {TITLES[result.metric]} ({direction} "
         f"is better), {result.config.split.method} split ({sizes}), {mode}"
     )
 

@@ -8,6 +8,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import ray
 import torch
@@ -41,21 +42,20 @@ def start_ray(cpus: int) -> None:
     )  # only the first error is raised; Ray would print the others
     address = os.environ.get("RAY_ADDRESS", "")
     if address:
-        _check_address(address)
+        check_address(address, "RAY_ADDRESS")
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
         return
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 
 
-def _check_address(address: str) -> None:
-    """Raise RequestError where nobody listens at host:port; Ray itself would keep trying for minutes."""
-    host, _, port = address.rpartition("/")[2].rpartition(":")
-    if not port.isdecimal():
-        return
+def check_address(address: str, name: str) -> None:
+    """Raise RequestError where nobody listens at [scheme://]host:port, the value of ``name``; Ray would keep trying."""
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
-        raise RequestError(f"RAY_ADDRESS={address}: no Ray answers there; start it or unset RAY_ADDRESS") from error
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        if parts.port is not None:
+            socket.create_connection((parts.hostname, parts.port), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{name}={address}: no Ray answers there; start it, or mend or unset {name}") from error
 
 
 class _RayMap:

@@ -23,7 +23,7 @@ from distgnn.transfer.labels import LabelledSet
 from distgnn.transfer.metrics import HIGHER_IS_BETTER, METRIC_OF, Floats, Score, score
 
 _ORDER, _HEAD, _DROPOUT = 21, 22, 23
-_EVALUATED_AT_ONCE = 256
+EVALUATED_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Outcome:
 
     best_epoch: counted from 1, the first with the best validation score; scores and predictions (float32 [rows of the
     part, T]) of val, test and ood are of its weights. history: validation score after each epoch. seconds: wall time.
+    weights: the model, where the config saves models: encoder.*, head.*, and what its features (float [F]) are standardised by,
+    features.mean and features.std.
     """
 
     method: str
@@ -54,6 +56,7 @@ class Outcome:
     scores: dict[str, Score]
     history: tuple[float, ...]
     predictions: dict[str, Floats] = field(repr=False)
+    weights: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,11 @@ class RunJob:
             best_epoch, history = self._fit(model, method.name, seed)
             task = self.data.target.task
             predictions = {part: self._predict(model, part) for part in self.data.parts if part != "train"}
+            kept = model.tensors() if self.config.save_models else {}
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
         scores = {part: score(task, self.data.labels(part), found) for part, found in predictions.items()}
         seconds = time.perf_counter() - start
-        return Outcome(method.name, seed, best_epoch, seconds, scores, tuple(history), predictions)
+        return Outcome(method.name, seed, best_epoch, seconds, scores, tuple(history), predictions, weights)
 
     def _fit(self, model: _Model, name: str, seed: int) -> tuple[int, list[float]]:
         """Train, and leave ``model`` with the weights of the best epoch: (that epoch, validation scores)."""
@@ -110,18 +115,21 @@ class RunJob:
     @torch.no_grad()
     def _predict(self, model: _Model, part: str) -> Floats:
         rows = torch.from_numpy(self.data.parts[part]).to(self.device)
-        outputs = torch.cat([model.infer(some) for some in rows.split(_EVALUATED_AT_ONCE)])
+        outputs = torch.cat([model.infer(some) for some in rows.split(EVALUATED_AT_ONCE)])
         return self.data.target.to(self.device).predictions(outputs).cpu().numpy()
 
 
 class _Model(Protocol):
-    """trained: the module whose parameters are optimised. learn, infer: head outputs [rows, outputs] of graphs ``rows``."""
+    """trained: the module whose parameters are optimised. learn, infer: head outputs [rows, outputs] of graphs ``rows``.
+    tensors: the whole model, as :class:`Outcome` has it."""
 
     trained: nn.Module
 
     def learn(self, rows: Tensor) -> Tensor: ...
 
     def infer(self, rows: Tensor) -> Tensor: ...
+
+    def tensors(self) -> dict[str, Tensor]: ...
 
 
 def _start_encoder(job: RunJob, method: Method, seed: int) -> Encoder:
@@ -160,6 +168,10 @@ class _Whole:
         self.encoder.eval()
         return self._outputs(rows)
 
+    def tensors(self) -> dict[str, Tensor]:
+        width, like = self.head.in_features, self.head.weight
+        return _named_tensors(self.encoder, self.head, like.new_zeros(width), like.new_ones(width))
+
     def _outputs(self, rows: Tensor) -> Tensor:
         return self.head(graph_features(self.encoder, select_graphs(self.graphs, rows), self.use_center))
 
@@ -170,21 +182,31 @@ class _Probe:
     trained: nn.Module
 
     def __init__(self, job: RunJob, method: Method, seed: int) -> None:
-        encoder = _start_encoder(job, method, seed).eval()
+        self.encoder = encoder = _start_encoder(job, method, seed).eval()
         data, device = job.data, job.device
         graphs = data.graphs.to(device)
         width = encoder.width * (2 if data.use_center else 1)
         self.features = torch.zeros(graphs.num_graphs, width, device=device)
         with torch.no_grad():
             for part in data.parts.values():
-                for rows in torch.from_numpy(part).to(device).split(_EVALUATED_AT_ONCE):
+                for rows in torch.from_numpy(part).to(device).split(EVALUATED_AT_ONCE):
                     self.features[rows] = graph_features(encoder, select_graphs(graphs, rows), data.use_center)
         train = self.features[torch.from_numpy(data.parts["train"]).to(device)]
         spread = train.std(dim=0, correction=0)
-        self.features = (self.features - train.mean(dim=0)) / torch.where(spread > 0, spread, 1.0)
+        self.mean, self.std = train.mean(dim=0), torch.where(spread > 0, spread, 1.0)
+        self.features = (self.features - self.mean) / self.std
         self.trained = build_head(width, data.target.outputs, key(seed, _HEAD)).to(device)
 
     def learn(self, rows: Tensor) -> Tensor:
         return self.trained(self.features[rows])
 
     infer = learn
+
+    def tensors(self) -> dict[str, Tensor]:
+        return _named_tensors(self.encoder, self.trained, self.mean, self.std)
+
+
+def _named_tensors(encoder: nn.Module, head: nn.Module, mean: Tensor, std: Tensor) -> dict[str, Tensor]:
+    modules = (("encoder", encoder), ("head", head))
+    found = {f"{part}.{name}": tensor for part, module in modules for name, tensor in module.state_dict().items()}
+    return {**found, "features.mean": mean, "features.std": std}

@@ -47,7 +47,9 @@ class Kept:
         told, arrays = found
         predictions = {part: array for part, array in arrays.items() if not part.startswith(_MODEL)}
         weights = {
-            name.removeprefix(_MODEL): torch.from_numpy(array.copy()) for name, array in arrays.items() if name not in predictions
+            name.removeprefix(_MODEL): torch.from_numpy(array.copy())
+            for name, array in arrays.items()
+            if name not in predictions
         }
         if self.models and not weights:
             return None

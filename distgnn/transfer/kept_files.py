@@ -31,5 +31,5 @@ def read_kept(folder: Folder, name: str) -> tuple[dict[str, Any], Arrays] | None
 def write_kept(folder: Folder, name: str, told: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write the file ``name``, whole or not at all; no array may be called "outcome"."""
     text = np.frombuffer(json.dumps(told).encode(), np.uint8)
-    whole = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+    whole = {key: np.asarray(array, order="C") for key, array in arrays.items()}
     folder.write(name, safetensors.numpy.save({**whole, _TOLD: text}))

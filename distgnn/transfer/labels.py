@@ -15,7 +15,7 @@ from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema
 from distgnn.graph.splits import Rows, make_split
 from distgnn.learn.labels import label_columns
-from distgnn.transfer.metrics import Floats, defined
+from distgnn.transfer.metrics import Floats, Task, defined
 from distgnn.transfer.target import Target, detect_task, make_target
 
 
@@ -47,9 +47,8 @@ def read_labelled(corpus: str, config: LabelChoice) -> LabelledSet:
     """Read ``corpus`` whole, choose labels and split it; raises RequestError for whatever does not fit the request."""
     reader = CorpusReader(corpus, labels=True)
     schema, where = reader.manifest.schema, corpus
-    columns = np.array(label_columns(schema.labels, config.labels, where), dtype=np.int64)
-    graphs = reader.load()
-    y = _labels_of(graphs, where)[:, columns]
+    graphs, y = labelled_graphs(reader, config.labels, where)
+    names = np.array(config.labels or schema.labels)
     task = detect_task(y, config.task, where)
     parts = make_split(
         config.split,
@@ -62,21 +61,28 @@ def read_labelled(corpus: str, config: LabelChoice) -> LabelledSet:
         if task != "classification":
             raise RequestError(f"{where}: max_labels counts positives and needs 0/1 labels; choose columns with labels")
         keep = most_positives(y[parts["train"]], config.max_labels)
-        y, columns = y[:, keep], columns[keep]
-    names = tuple(schema.labels[column] for column in columns)
+        y, names = y[:, keep], names[keep]
+    check_defined(task, y, parts, where)
+    target = make_target(task, tuple(names.tolist()), y, y[parts["train"]])
+    chosen = torch.from_numpy(np.ascontiguousarray(y))
+    return LabelledSet(schema, graphs, chosen, target, parts, _use_center(schema, config, where))
+
+
+def labelled_graphs(reader: CorpusReader, asked: tuple[str, ...], where: str) -> tuple[GraphBatch, Floats]:
+    """(every graph, float32 [G, T] of the labels ``asked`` for (none: all), NaN = unknown); RequestError where they are absent."""
+    columns = label_columns(reader.manifest.schema.labels, asked, where)
+    graphs = reader.load()
+    if graphs.y is None or bool(torch.isnan(graphs.y).all()):
+        raise RequestError(f"{where}: no graph has a known label; build the corpus with labels")
+    return replace(graphs, y=None), graphs.y.numpy()[:, columns]
+
+
+def check_defined(task: Task, y: Floats, parts: dict[str, Rows], where: str) -> None:
+    """Raise RequestError unless the metric is defined for some label of y [G, T] in every part."""
     for name, rows in parts.items():
         if not defined(task, y[rows]).any():
             need = "both classes" if task == "classification" else "a known value"
             raise RequestError(f"{where}: no label has {need} in part {name!r}; choose another split or other labels")
-    target = make_target(task, names, y, y[parts["train"]])
-    chosen = torch.from_numpy(np.ascontiguousarray(y))
-    return LabelledSet(schema, replace(graphs, y=None), chosen, target, parts, _use_center(schema, config, where))
-
-
-def _labels_of(graphs: GraphBatch, where: str) -> Floats:
-    if graphs.y is None or bool(torch.isnan(graphs.y).all()):
-        raise RequestError(f"{where}: no graph has a known label; build the corpus with labels")
-    return graphs.y.numpy()
 
 
 def most_positives(train: Floats, count: int) -> Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from distgnn.config import to_json
 from distgnn.corpus.storage import Folder
 from distgnn.transfer.finetune import Result
 from distgnn.transfer.fit import Outcome
+from distgnn.transfer.labels import LabelledSet
 from distgnn.transfer.metrics import HIGHER_IS_BETTER
 
 RESULTS, PREDICTIONS = "results.json", "predictions.parquet"
@@ -58,22 +60,22 @@ def _run(outcome: Outcome) -> dict[str, Any]:
 def write_results(result: Result, folder: Folder) -> None:
     """Write results.json, and predictions.parquet where the config asks for it, into ``folder``."""
     if result.config.save_predictions:
-        folder.write(PREDICTIONS, _predictions(result))
+        folder.write(PREDICTIONS, predictions(result.data, result.outcomes))
     folder.write(RESULTS, (json.dumps(summary(result), indent=1) + "\n").encode())
 
 
-def _predictions(result: Result) -> pa.Buffer:
-    """A row for each graph, part, method, seed and label; y is null where unknown."""
+def predictions(data: LabelledSet, outcomes: Iterable[Outcome]) -> pa.Buffer:
+    """predictions.parquet: a row for each graph, part, method, seed and label; y is null where unknown."""
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, _SCHEMA, compression="zstd") as writer:
-        for outcome in result.outcomes:
+        for outcome in outcomes:
             for part in outcome.predictions:
-                writer.write_table(_rows(result, outcome, part))
+                writer.write_table(_rows(data, outcome, part))
     return sink.getvalue()
 
 
-def _rows(result: Result, outcome: Outcome, part: str) -> pa.Table:
-    data, found = result.data, outcome.predictions[part]
+def _rows(data: LabelledSet, outcome: Outcome, part: str) -> pa.Table:
+    found = outcome.predictions[part]
     graphs, labels = found.shape
     ids = data.graphs.graph_id.numpy()[data.parts[part]].view(np.uint64)
     y = data.labels(part).reshape(-1)

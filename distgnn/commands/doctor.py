@@ -1,0 +1,16 @@
+"""distgnn doctor: a line for each thing a run needs, and what to do where it is not there."""
+
+from __future__ import annotations
+
+from distgnn.commands.output import Output, load_function
+from distgnn.config import DoctorConfig
+
+
+def doctor(config: DoctorConfig, output: Output) -> int:
+    """Print each check as it is done; 1 where one failed."""
+    failed = 0
+    for check in load_function("distgnn.scale.doctor:examine")(config):
+        failed += check.status == "fail"
+        value = {"check": check.name, "status": check.status, "message": check.message}
+        output.emit(value, f"{check.status:<5}{check.name:<14} {check.message}")
+    return 1 if failed else 0

@@ -1,0 +1,27 @@
+"""distgnn evaluate: fine-tuned models on a labelled corpus; the table, and the files beside it."""
+
+from __future__ import annotations
+
+import json
+
+from distgnn.commands.output import Output
+from distgnn.config import EvaluateConfig
+from distgnn.corpus.storage import open_folder
+from distgnn.engine.evaluate import evaluate as ask
+from distgnn.engine.tuned import load_model, model_uris
+from distgnn.engine.world import choose_device
+from distgnn.models.registry import import_modules
+from distgnn.report.evaluation import summary, terminal
+from distgnn.transfer.results import PREDICTIONS, RESULTS, predictions
+
+
+def evaluate(config: EvaluateConfig, output: Output) -> int:
+    """Ask, print the table, and write results.json and predictions.parquet to ``config.out``."""
+    import_modules(config.imports)
+    uris = [uri for given in config.model for uri in model_uris(given)]
+    result = ask(config, [load_model(uri) for uri in uris], choose_device(config.device).type)
+    value, folder = summary(result, uris), open_folder(config.out)
+    folder.write(PREDICTIONS, predictions(result.data, result.outcomes))
+    folder.write(RESULTS, (json.dumps(value, indent=1) + "\n").encode())
+    output.emit(value, f"{terminal(result)}\nwritten to {folder.uri}")
+    return 0

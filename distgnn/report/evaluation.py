@@ -1,0 +1,49 @@
+"""The table of an evaluation of fine-tuned models: a row for each method, over its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from distgnn.config import to_json
+from distgnn.engine.evaluate import Evaluation
+from distgnn.report.table import TITLES, drawn, spread
+from distgnn.transfer.metrics import HIGHER_IS_BETTER
+
+
+def summary(result: Evaluation, uris: Sequence[str]) -> dict[str, Any]:
+    """The evaluation of the models at ``uris`` as plain JSON values."""
+    data = result.data
+    return {
+        "config": to_json(result.config),
+        "task": data.target.task,
+        "metric": result.metric,
+        "higher_is_better": HIGHER_IS_BETTER[result.metric],
+        "labels": list(data.target.names),
+        "graphs": {part: len(rows) for part, rows in data.parts.items()},
+        "models": [
+            {
+                "model": uri,
+                "method": outcome.method,
+                "seed": outcome.seed,
+                "scores": {part: found._asdict() for part, found in outcome.scores.items()},
+            }
+            for uri, outcome in zip(uris, result.outcomes, strict=True)
+        ],
+    }
+
+
+def terminal(result: Evaluation) -> str:
+    """The table drawn for standard output: mean and sample deviation over seeds."""
+    data, direction = result.data, "higher" if HIGHER_IS_BETTER[result.metric] else "lower"
+    sizes = ", ".join(f"{part} {len(rows)}" for part, rows in data.parts.items())
+    title = f"{result.config.corpus} ({sizes}): {data.target.task}, {TITLES[result.metric]} ({direction} is better)"
+    body = []
+    for method in dict.fromkeys(outcome.method for outcome in result.outcomes):
+        runs = [outcome for outcome in result.outcomes if outcome.method == method]
+        cells = [spread(result, np.array([run.scores[part].value for run in runs])) for part in data.parts]
+        coverage = min(run.scores[part].coverage for run in runs for part in data.parts)
+        body.append([method, str(len(runs)), *cells, f"{100 * coverage:.0f} %"])
+    return drawn(title, ["method", "seeds", *data.parts, "coverage"], body)
