@@ -118,6 +118,15 @@ class Oracle:
                 total = total - loss * (self._share(g) if shared else 1.0)
         return total
 
+    def inner(self) -> Tensor:
+        """Support losses of both levels before any step, summed over the sets of weights that are adapted."""
+        prior = self.forward(self._spread(self._copies(self.encoder.psi)))
+        omega = self._spread(self._copies(self.encoder.pooling))
+        node = self._support_loss(prior) if self.config.levels != "graph" else 0
+        return node + (
+            self._graph_loss(prior, omega, False, True) if self.config.levels != "node" else prior.new_zeros(())
+        )
+
     def total(self) -> Tensor:
         """Query loss after adaptation, summed over graphs (Eq. 12)."""
         config = self.config

@@ -17,7 +17,7 @@ from distgnn.models.encoder import Encoder, build_encoder
 from distgnn.models.norm import statistics
 from distgnn.models.rows import Rows
 from tests.graphs import BARE, MOLECULE, permute_nodes, random_graphs, with_tasks
-from tests.oracle import l2p_total
+from tests.oracle import Oracle, l2p_total
 
 SIZES = [5, 1, 9, 2, 6, 14]  # the second graph has no edge; sizes span several buckets
 
@@ -244,3 +244,21 @@ def test_adaptation_gain_is_the_drop_of_the_query_loss() -> None:
     after = L2P(config).losses(encoder, batch, 3, 0)
     before = total_of(L2PConfig(node_steps=0, graph_steps=0), encoder, batch)
     assert float(after.sums["adaptation_gain"][0]) == pytest.approx(float((before - after.total).detach()), rel=1e-5)
+
+
+@pytest.mark.parametrize("levels", ["both", "node", "graph"])
+@pytest.mark.parametrize("adaptation", ["graph", "batch"])
+def test_inner_loss_is_the_support_loss_before_the_first_step(adaptation: Any, levels: Any) -> None:
+    steps = {"node_steps": 2, "graph_steps": 2, "node_lr": 0.02, "graph_lr": 0.1}
+    config, encoder = L2PConfig(adaptation=adaptation, levels=levels, support=4, query=3, **steps), build()  # pyright: ignore[reportArgumentType]
+    batch = batch_for(config)
+    total, weight = L2P(config).losses(encoder, batch, 3, 0).sums["inner_loss"]
+    expected = Oracle(encoder, batch, config, 3, 0).inner()
+    assert float(total) == pytest.approx(float(expected.detach()), rel=1e-9)
+    sets = len([g for g in range(batch.num_graphs) if g != 1]) if adaptation == "graph" else 2
+    assert float(weight) == pytest.approx(sets)
+
+
+def test_no_inner_loss_where_nothing_is_adapted() -> None:
+    config = L2PConfig(node_steps=0, graph_steps=0)
+    assert [float(value) for value in L2P(config).losses(build(), batch_for(config), 3, 0).sums["inner_loss"]] == [0, 0]

@@ -16,6 +16,7 @@ from distgnn.commands.output import Output, load_function
 from distgnn.config import BuildConfig
 from distgnn.corpus import inspect
 from distgnn.corpus.writer import build_corpus
+from distgnn.engine.metrics import StorageMeter
 from distgnn.errors import RequestError
 from distgnn.meter import SILENT, Meter
 from distgnn.options import CatOptions, CorpusUri
@@ -27,7 +28,8 @@ class BuildProgress:
     """Parts done, graphs, rate and time left: a live line on a terminal, a plain one every few seconds elsewhere."""
 
     def __init__(self, console: Console, meter: Meter = SILENT) -> None:
-        self.console, self._meter, self._noted = console, meter, 0
+        self.console, self._meter, self._noted, self._storage = console, meter, 0, StorageMeter(meter)
+        meter.note("distgnn_build_graphs_total", 0)
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._start = self._shown = time.monotonic()
         self._first: tuple[int, int] | None = None
@@ -47,6 +49,7 @@ class BuildProgress:
             self._first = part, graphs
         self._meter.note("distgnn_build_graphs_total", graphs - self._noted)
         self._noted = graphs
+        self._storage.note()
         now = time.monotonic()
         if self._live:
             self._live.update(Text(self._line(part, parts, graphs, now)), refresh=True)

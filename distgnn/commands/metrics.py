@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from distgnn.commands.output import load_function
 from distgnn.config import MetricsConfig
+from distgnn.corpus.location import base_name
 from distgnn.engine.prometheus import serve_metrics
 from distgnn.meter import SILENT, Meter
 
@@ -25,7 +26,7 @@ def meters(config: MetricsConfig, out: str, on_ray: bool) -> Iterator[Meters]:
 
     Raises RequestError where the address of ``config`` cannot be had.
     """
-    run = out.partition("?")[0].rstrip("/").rpartition("/")[2]
+    run = base_name(out)
     remote: Meter = load_function("distgnn.scale.metrics:RayMeter")(run) if on_ray else SILENT
     with serve_metrics(config, run, remote) as here:
         yield Meters(here, remote if on_ray else here)

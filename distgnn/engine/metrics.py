@@ -6,6 +6,7 @@ import time
 
 import torch
 
+from distgnn.corpus.patience import errors_seen
 from distgnn.engine.memory import peak_memory_mb
 from distgnn.engine.progress import Snapshot
 from distgnn.engine.step import StepResult
@@ -17,11 +18,26 @@ _FIRST_SEEN = ("distgnn_train_graphs_total", "distgnn_train_steps_total", "distg
 _MB = 1e6
 
 
+class StorageMeter:
+    """Notes the storage requests of this process that have failed since it was made."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter, self._told = meter, errors_seen()
+        meter.note("distgnn_storage_errors_total", 0)
+
+    def note(self) -> None:
+        """Note those that came since the last time."""
+        seen = errors_seen()
+        if seen > self._told:
+            self._meter.note("distgnn_storage_errors_total", seen - self._told)
+            self._told = seen
+
+
 class StepMeter:
     """Notes the steps of one rank. Counts of the global batch come from the leading rank alone, so that ranks add up to them."""
 
     def __init__(self, meter: Meter, world: World) -> None:
-        self._meter, self._world = meter, world
+        self._meter, self._world, self._storage = meter, world, StorageMeter(meter)
         self._waited = self._next = 0.0
         meter.note("distgnn_train_data_wait_seconds_total", 0)
         if world.leads:
@@ -44,6 +60,7 @@ class StepMeter:
         if now >= self._next:
             self._next = now + _SECONDS
             self._note_memory()
+            self._storage.note()
 
     def _note_memory(self) -> None:
         device = self._world.device
