@@ -7,7 +7,7 @@ BIN := .venv/bin
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-.PHONY: setup demo test bench lint
+.PHONY: setup demo test test-slow bench lint prometheus
 setup: .venv/ready
 
 demo: .venv/ready
@@ -16,6 +16,9 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest
 
+test-slow: .venv/ready
+	$(BIN)/python -m pytest -m slow
+
 bench: .venv/ready
 	$(BIN)/python jobs/bench.py
 
@@ -23,3 +26,9 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# Debian's Prometheus and promtool for the tests of queries and alerts, which are skipped where there is none.
+prometheus: .cache/prometheus/usr/bin/prometheus
+.cache/prometheus/usr/bin/prometheus:
+	mkdir -p .cache/prometheus
+	cd .cache/prometheus && apt-get download prometheus && dpkg -x prometheus_*.deb .
