@@ -3,7 +3,8 @@
 Both sides of every comparison do the same work in the same run, interleaved; a line holds medians. One JSON object a line:
 {"bench", "case", "metric", "value", "unit", "baseline", "baseline_value", "ratio", "runs"} with ratio = value / baseline_value.
 Real data of DISTGNN_DATA is used when it is there, planted motifs otherwise (the case says which).
-Results also go to build/bench/NAME.json. Names: corpus_build tasks stream l2p_step objectives sampler scaling weighting_step.
+Results also go to build/bench/NAME.json.
+Names: corpus_build tasks stream l2p_step objectives sampler scaling recovery weighting_step.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from benches.corpus_build import bench_corpus_build
 from benches.l2p_step import bench_l2p_step
 from benches.measure import Options
 from benches.objectives import bench_objectives
+from benches.recovery import bench_recovery
 from benches.sampler import bench_sampler
 from benches.scaling import bench_scaling
 from benches.stream import bench_stream
@@ -38,6 +40,7 @@ BENCHES = {
     "objectives": bench_objectives,
     "sampler": bench_sampler,
     "scaling": bench_scaling,
+    "recovery": bench_recovery,
     "weighting_step": bench_weighting_step,
 }
 

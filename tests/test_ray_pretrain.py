@@ -20,6 +20,7 @@ from distgnn.engine.run import new_run
 from distgnn.engine.world import World
 from distgnn.errors import RequestError, WorkError
 from distgnn.scale import pretrain
+from distgnn.scale.failures import cause_of, raise_noted
 from distgnn.scale.pool import start_ray
 from distgnn.scale.preflight import Resources, share
 from distgnn.scale.pretrain import pretrain_on_ray
@@ -138,18 +139,18 @@ def test_a_failure_that_trying_again_cannot_mend_is_noted(corpus: str, tmp_path:
     copy = Path(shutil.copytree(corpus, tmp_path / "copy"))
     run = new_run(small(str(copy), tmp_path))
     (copy / "corpus.json").unlink()
-    settings = {"folder": run.folder.uri, "config": to_json(run.config)}
+    settings = {"folder": run.folder.uri, "config": to_json(run.config), "reading_cpus": 1.0}
     with pytest.raises(RequestError, match="no corpus here"):
         pretrain.train_worker(settings, World.alone(CPU))
     pretrain.train_worker(settings, World.alone(CPU))  # the next worker group ends at once
     with pytest.raises(RequestError, match="no corpus here"):
-        pretrain.raise_noted(run.folder)
+        raise_noted(run.folder)
 
 
 def test_causes() -> None:
     ours = WorkError("disk full")
-    assert pretrain.cause_of(WorkerGroupError("x", {0: RuntimeError("gloo"), 1: ours})) is ours
-    other = pretrain.cause_of(WorkerGroupError("x", {0: RuntimeError("a\nb: lost a rank")}))
+    assert cause_of(WorkerGroupError("x", {0: RuntimeError("gloo"), 1: ours})) is ours
+    other = cause_of(WorkerGroupError("x", {0: RuntimeError("a\nb: lost a rank")}))
     assert isinstance(other, WorkError)
     assert "b: lost a rank" in str(other)
     assert "--resume" in str(other)

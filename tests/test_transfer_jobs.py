@@ -19,8 +19,8 @@ from distgnn.engine.world import World
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.schema import Feature
 from distgnn.models.encoder import build_encoder
+from distgnn.scale.failures import forget_failure, raise_noted
 from distgnn.scale.pool import ordered_map, start_ray
-from distgnn.scale.pretrain import forget_failure, raise_noted
 from distgnn.scale.transfer import ranked_map, run_jobs
 from distgnn.transfer import compare
 from distgnn.transfer.compare import Comparison, Job, RunJob, compare_methods

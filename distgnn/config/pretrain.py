@@ -16,6 +16,7 @@ from distgnn.config.objectives import (
     StructureConfig,
     SupervisedConfig,
 )
+from distgnn.config.recovery import RecoveryConfig
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,9 @@ class TrainConfig:
     """Minutes between checkpoints; 0 = only at the end."""
     keep: int = 2
     """How many of the newest checkpoints to keep."""
+    keep_best: int = 0
+    """How many of the checkpoints with the lowest validation loss to keep beside them; when > 0, each validation that is among the
+    best so far writes one."""
     log_seconds: float = 5.0
     """Seconds between progress lines and updates of progress.json."""
 
@@ -103,6 +107,7 @@ class TrainConfig:
             "clip_norm",
             "validate_every",
             "checkpoint_every",
+            "keep_best",
         ):
             value = getattr(self, name)
             check(value >= 0, f"train.{name} must not be negative, found {value}")
@@ -112,6 +117,10 @@ class TrainConfig:
         check(
             0 <= self.validation_fraction < 1,
             f"train.validation_fraction must lie in [0, 1), found {self.validation_fraction}",
+        )
+        check(
+            not self.keep_best or self.validation_fraction > 0,
+            f"train.keep_best={self.keep_best} needs held-out graphs; raise train.validation_fraction",
         )
 
 
@@ -148,10 +157,14 @@ class PretrainConfig:
     """Python modules to import first, such as one that registers an encoder kind."""
     workers: int = 1
     """Training processes. 1 trains in this process without Ray; more use Ray Train."""
+    min_workers: int = 0
+    """The fewest processes to go on with when nodes are lost; as nodes come, they become up to workers again, with the same
+    losses. 0 = always workers of them."""
     cpus_per_worker: float = 0.0
     """CPUs Ray reserves for each training process; 0 = one, or an equal share of what one reader leaves."""
     max_failures: int = 3
-    """How often Ray restarts the workers from the last checkpoint."""
+    """How often Ray restarts the workers from the last checkpoint (nodes taken away with a notice do not count)."""
+    recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     l2p: L2PConfig = field(default_factory=L2PConfig)
     contextpred: ContextConfig = field(default_factory=ContextConfig)
@@ -166,6 +179,10 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         check_imports(self.imports)
         check(self.workers >= 1, f"workers must be at least 1, found {self.workers}")
+        check(
+            0 <= self.min_workers <= self.workers,
+            f"min_workers must lie in 0..workers={self.workers}, found {self.min_workers}",
+        )
         check(self.max_failures >= 0, f"max_failures must not be negative, found {self.max_failures}")
         check(self.cpus_per_worker >= 0, f"cpus_per_worker must not be negative, found {self.cpus_per_worker}")
         ok = self.workers <= self.train.streams

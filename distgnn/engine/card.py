@@ -9,27 +9,35 @@ import safetensors.torch
 
 from distgnn.config import PretrainConfig, to_json
 from distgnn.corpus.manifest import Manifest
-from distgnn.engine.state import TrainState
+from distgnn.engine.state import Frozen
 from distgnn.graph.schema import Feature
 
 
 def checkpoint_files(
-    state: TrainState, config: PretrainConfig, manifest: Manifest, epoch: int, metrics: dict[str, Any]
+    state: Frozen,
+    config: PretrainConfig,
+    manifest: Manifest,
+    epoch: int,
+    metrics: dict[str, Any],
+    score: float | None = None,
 ) -> dict[str, bytes]:
-    """Every file of a checkpoint but its checksums. metrics: {"train": {...}, "validation": {...}} as last measured."""
-    schema = state.encoder.schema
+    """Every file of a checkpoint but its checksums.
+
+    metrics: {"train": {...}, "validation": {...}} as last measured. score: validation loss of just this state (None: not measured).
+    """
     described = {
         "step": state.step,
         "epoch": epoch,
         "seed": config.train.seed,
         "skipped": state.skipped,
         "metrics": metrics,
+        "score": score,
         "corpus": manifest.digest(),
     }
-    configured = {"encoder": to_json(config.encoder), "schema": schema.to_json(), "run": to_json(config)}
+    configured = {"encoder": to_json(config.encoder), "schema": state.schema.to_json(), "run": to_json(config)}
     return {
-        "model.safetensors": safetensors.torch.save(state.model_tensors()),
-        "state.safetensors": safetensors.torch.save(state.optimiser_tensors()),
+        "model.safetensors": safetensors.torch.save(state.model),
+        "state.safetensors": safetensors.torch.save(state.optimiser),
         "config.json": _json(configured),
         "state.json": _json(described),
         "corpus.json": manifest.to_bytes(),
@@ -49,21 +57,20 @@ def _start(config: PretrainConfig) -> str:
     return f", starting from the encoder of {config.init}" if config.init else ""
 
 
-def _card(state: TrainState, config: PretrainConfig, manifest: Manifest, epoch: int, metrics: dict[str, Any]) -> str:
+def _card(state: Frozen, config: PretrainConfig, manifest: Manifest, epoch: int, metrics: dict[str, Any]) -> str:
     rows = [
         f"| {part} | {name} | {value:.4g} |"
         for part, values in sorted(metrics.items())
         for name, value in sorted(values.items())
         if isinstance(value, int | float)
     ]
-    weights = sum(parameter.numel() for parameter in state.encoder.parameters())
-    encoder, schema = config.encoder, state.encoder.schema
+    encoder, schema = config.encoder, state.schema
     return "\n".join(
         [
             f"# Graph encoder, {config.objective} pre-training, step {state.step}",
             "",
             f"- encoder: {encoder.kind}, {encoder.layers} layers of width {encoder.width}, {encoder.norm} normalisation,"
-            f" {encoder.pooling} pooling, {weights:,} weights",
+            f" {encoder.pooling} pooling, {state.weights:,} weights",
             f"- trained for {state.step} steps (epoch {epoch}) with seed {config.train.seed}{_start(config)}",
             f"- corpus: {manifest.graphs:,} graphs, digest {manifest.digest()[:16]}",
             f"- node features: {_features(schema.node)}",

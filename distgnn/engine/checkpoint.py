@@ -6,7 +6,6 @@ config), state.json (step, epoch, seed, metrics), corpus.json (manifest it was t
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -16,9 +15,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from distgnn.config import EncoderConfig, from_json
+from distgnn.config.base import read_json
 from distgnn.corpus.storage import Folder, open_folder
 from distgnn.engine import sealed
+from distgnn.engine.fits import check_fits
 from distgnn.engine.sealed import CHECKSUMS, Kind
+from distgnn.engine.state import strip
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
 
@@ -67,9 +69,10 @@ def read_verified(folder: Folder) -> tuple[dict[str, bytes], bytes]:
 def parse(files: dict[str, bytes], uri: str) -> Checkpoint:
     """The Checkpoint in verified ``files``; raises RequestError where they are not what they should be."""
     try:
-        config, state = json.loads(files["config.json"]), json.loads(files["state.json"])
+        config, state = read_json(files["config.json"]), read_json(files["state.json"])
         model, optimiser = (safetensors.torch.load(files[name]) for name in ("model.safetensors", "state.safetensors"))
         schema, encoder = Schema.from_json(config["schema"]), from_json(EncoderConfig, config["encoder"], "encoder")
+        check_fits(schema, encoder, strip(model, "encoder"), uri)
         return Checkpoint(
             uri, schema, encoder, dict(config["run"]), {"step": int(state["step"]), **state}, model, optimiser
         )
@@ -77,24 +80,21 @@ def parse(files: dict[str, bytes], uri: str) -> Checkpoint:
         raise RequestError(f"{uri}: the checkpoint's files do not parse ({type(error).__name__}: {error})") from error
 
 
-def newest(run: Folder) -> Folder | None:
-    """The newest whole checkpoint of a run folder (checked byte by byte; damaged or unfinished ones are passed over)."""
+def read_newest(run: Folder) -> tuple[Folder, dict[str, bytes]] | None:
+    """The newest whole checkpoint of a run folder and its files, every byte checked; damaged or unfinished ones are passed over."""
     folder = run.sub(FOLDER)
-    for name in reversed(_step_names(folder)):
+    for name in reversed(step_names(folder)):
         try:
-            read_verified(folder.sub(name))
+            return folder.sub(name), read_verified(folder.sub(name))[0]
         except RequestError:
             continue
-        return folder.sub(name)
     return None
 
 
-def prune(run: Folder, keep: int) -> None:
-    """Delete all but the ``keep`` newest checkpoints of a run, and what unfinished writes left behind."""
-    folder = run.sub(FOLDER)
-    whole = [name for name in _step_names(folder) if folder.sub(name).size(CHECKSUMS) is not None]
-    for name in set(folder.names()) - set(whole[-keep:]):
-        folder.delete_folder(name)
+def newest(run: Folder) -> Folder | None:
+    """The newest whole checkpoint of a run folder."""
+    found = read_newest(run)
+    return found and found[0]
 
 
 def resolve(uri: str) -> Folder:
@@ -115,5 +115,6 @@ def load_checkpoint(uri: str) -> Checkpoint:
     return parse(files, folder.uri)
 
 
-def _step_names(folder: Folder) -> list[str]:
+def step_names(folder: Folder) -> list[str]:
+    """Names in ``folder`` that may be checkpoints of steps, by step."""
     return [name for name in folder.names() if name.startswith("step-") and not PurePosixPath(name).suffix]

@@ -18,6 +18,7 @@ from distgnn.engine.prefetch import Prefetch
 from distgnn.engine.progress import Recorder, Snapshot
 from distgnn.engine.run import Run, Units, make_plan, planned_steps
 from distgnn.engine.saver import Saver, restore_newest
+from distgnn.engine.shelf import open_shelf
 from distgnn.engine.state import TrainState, make_state
 from distgnn.engine.step import StepResult, check_agreement, learning_rate, outer_step
 from distgnn.engine.transfer import send
@@ -31,18 +32,24 @@ Status = Literal["finished", "stopped"]
 _AGREEMENT_STEPS = 500
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Hooks:
     """How the loop meets its surroundings.
 
     units: reads the plan's units ahead of the loop, here or through Ray Data. should_stop: asked before each step.
-    show: called by the leading rank with every snapshot. meter: takes this rank's metrics.
+    show: called by the leading rank with every snapshot. meter: takes this rank's metrics. warned: asked by the leading rank after
+    each step: whether a node is about to go, so that a checkpoint is wanted soon.
     """
 
     units: Units
     should_stop: Callable[[], bool]
     show: Callable[[Snapshot], None]
     meter: Meter = SILENT
+    warned: Callable[[], bool] = _never
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,10 @@ class _Desk:
     recorder: Recorder
     saver: Saver
 
-    def save(self, state: TrainState) -> None:
-        self.saver.save(state, self.recorder)
+    def after_step(self, state: TrainState, *, warned: bool) -> None:
+        self.saver.notice(state.step)
+        if self.saver.due(state, hurry=warned):
+            self.saver.save(state)
 
 
 def train(run: Run, reader: CorpusReader, world: World, hooks: Hooks) -> Status:
@@ -65,19 +74,25 @@ def train(run: Run, reader: CorpusReader, world: World, hooks: Hooks) -> Status:
     total = planned_steps(run.config, plan)
     state = make_state(run.config, reader.manifest.schema, world.device)
     metrics = restore_newest(run, state, reader.manifest)
+    world.barrier()  # nobody may write or delete checkpoints before all have read the same one
     desk = None
     if world.leads:
-        peak = partial(peak_memory_mb, world.device)
-        recorder = Recorder(run.folder, run.name, total, state.step, run.config.train.log_seconds, hooks.show, peak)
+        config, peak = run.config.train, partial(peak_memory_mb, world.device)
+        recorder = Recorder(run.folder, run.name, total, state.step, config.log_seconds, hooks.show, peak)
         recorder.metrics, recorder.validation = metrics.get("train", {}), metrics.get("validation", {})
-        desk = _Desk(recorder, Saver(run, reader.manifest, plan.steps_per_epoch))
-    world.barrier()  # nobody may write or delete checkpoints before all have read the same one
+        shelf = open_shelf(run.folder, state.step, config.keep, config.keep_best)
+        desk = _Desk(recorder, Saver(run, reader.manifest, plan.steps_per_epoch, shelf, recorder, hooks.meter))
     status: Status = "finished"
-    if state.objective is not None and state.step < total:
-        meter = StepMeter(hooks.meter, world)
-        status = _Loop(run, reader, world, hooks, plan, total, state, state.objective, desk, meter).steps()
+    try:
+        if state.objective is not None and state.step < total:
+            meter = StepMeter(hooks.meter, world)
+            status = _Loop(run, reader, world, hooks, plan, total, state, state.objective, desk, meter).steps()
+    except Exception:
+        if desk:
+            desk.saver.wait()
+        raise
     if desk:
-        desk.save(state)
+        desk.saver.finish(state)
         desk.recorder.finish(state.step, status)
     return status
 
@@ -107,8 +122,8 @@ class _Loop:
                 if result.stop:
                     return "stopped"
                 self._validate_if_due()
-                if self.desk and self.desk.saver.due(state.step):
-                    self.desk.save(state)
+                if self.desk:
+                    self.desk.after_step(state, warned=self.hooks.warned())
         return "finished"
 
     def _batches(self, first: int) -> Iterator[tuple[int, GraphBatch | None]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from distgnn.config.base import read_json
 from distgnn.corpus.storage import Folder
 from distgnn.engine.step import StepResult
 from distgnn.errors import RequestError
@@ -43,12 +44,22 @@ class _Interval:
         return {**means, **speed, "lr": self.lr, "skipped_steps": float(self.skipped)}
 
 
+@dataclass(frozen=True)
+class Written:
+    """A checkpoint that has become whole: of which step, seconds to write it (training went on), its size."""
+
+    step: int
+    write_seconds: float
+    bytes: int
+
+
 @dataclass
 class Recorder:
     """Gathers steps into intervals of ``seconds`` and writes a row for each; ``show`` sees every snapshot that is written.
 
     folder: of the run. total: planned steps. first: the step the run starts or continues at.
-    peak_memory_mb: of this process so far.
+    peak_memory_mb: of this process so far. validated: the step of the last validation since then (-1: none). checkpoint, best:
+    where the newest one and the one of lowest validation loss lie in the folder.
     """
 
     folder: Folder
@@ -61,7 +72,9 @@ class Recorder:
     started: float = field(default_factory=time.time)
     metrics: dict[str, float] = field(default_factory=dict)
     validation: dict[str, float] = field(default_factory=dict)
+    validated: int = -1
     checkpoint: str = ""
+    best: str = ""
     _interval: _Interval = field(default_factory=_Interval)
     _rows: list[dict[str, Any]] = field(default_factory=list)
     _waited: float = 0.0
@@ -97,9 +110,14 @@ class Recorder:
         if means:
             if self._interval.sums:
                 self._close_interval(step)
-            self.validation = means
+            self.validation, self.validated = means, step
             self._add_row({"step": step, "time": round(time.time(), 3), "validation": means})
             self.write(step, "running")
+
+    def add_checkpoint(self, step: int, written: Written, stall_seconds: float) -> None:
+        """Note, at ``step``, a checkpoint that has become whole. stall_seconds: how long training waited for it."""
+        row = {"of": written.step, "stall_seconds": stall_seconds, "write_seconds": written.write_seconds}
+        self._add_row({"step": step, "time": round(time.time(), 3), "checkpoint": {**row, "bytes": written.bytes}})
 
     def _add_row(self, row: dict[str, Any]) -> None:
         if len(self._rows) >= _ROWS_A_PART:
@@ -124,9 +142,11 @@ class Recorder:
             "status": status,
             "step": step,
             "total": self.total,
+            "first": self.first,
             "metrics": self.metrics,
             "validation": self.validation,
             "checkpoint": self.checkpoint,
+            "best": self.best,
             "seconds_left": left,
             "started": self.started,
             "updated": time.time(),
@@ -145,9 +165,9 @@ def read_progress(run: Folder) -> Snapshot:
     if run.size(NAME) is None:
         raise RequestError(f"{run.uri}: no {NAME} here; give the folder of a run that has started")
     try:
-        return dict(json.loads(run.read(NAME)))
+        return dict(read_json(run.read(NAME)))
     except (ValueError, TypeError) as error:
-        raise RequestError(f"{run.uri}/{NAME}: not readable ({error})") from error
+        raise RequestError(f"{run.at(NAME)}: not readable ({error})") from error
 
 
 def write_failure(run: Folder, name: str, error: Exception) -> None:
@@ -163,7 +183,15 @@ def read_history(run: Folder) -> list[dict[str, Any]]:
     folder = run.sub(HISTORY)
     rows: list[dict[str, Any]] = []
     for name in folder.names():
-        first = int(name.removesuffix(".jsonl"))
-        rows = [row for row in rows if row["step"] <= first]
-        rows += [json.loads(line) for line in folder.read(f"{name}").decode().splitlines()]
+        try:
+            first = int(name.removesuffix(".jsonl"))
+            rows = [row for row in rows if row["step"] <= first]
+            rows += [_row(line) for line in folder.read(name).splitlines()]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RequestError(f"{folder.at(name)}: not a part of a history ({error!r}); remove it") from error
     return rows
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    row = dict(read_json(line))
+    return {**row, "step": int(row["step"])}

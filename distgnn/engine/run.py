@@ -27,6 +27,11 @@ FREE = {
     "workers",
     "cpus_per_worker",
     "max_failures",
+    "min_workers",
+    "recovery.poll_seconds",
+    "recovery.start_seconds",
+    "recovery.resize_seconds",
+    "recovery.settle_seconds",
     "metrics.host",
     "metrics.port",
     "train.device",
@@ -34,6 +39,7 @@ FREE = {
     "train.checkpoint_every",
     "train.checkpoint_minutes",
     "train.keep",
+    "train.keep_best",
     "train.log_seconds",
 }
 """Fields that may change when a run is resumed: none of them moves the curve."""
@@ -112,7 +118,7 @@ def run_config(uri: str) -> PretrainConfig:
     folder = open_folder(uri)
     if folder.size(CONFIG) is None:
         raise RequestError(f"{uri}: no run here ({CONFIG} is missing); give the folder of a run")
-    return load_config(PretrainConfig, folder.read(CONFIG), f"{folder.uri}/{CONFIG}")
+    return load_config(PretrainConfig, folder.read(CONFIG), folder.at(CONFIG))
 
 
 def resumed_run(uri: str, config: PretrainConfig) -> Run:

@@ -1,48 +1,121 @@
-"""When checkpoints of a run are due, and writing and finding them."""
+"""When checkpoints of a run are due, and writing and finding them. Training goes on while one is being written."""
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from distgnn.corpus.manifest import Manifest
+from distgnn.engine.background import Background
 from distgnn.engine.card import checkpoint_files
-from distgnn.engine.checkpoint import FOLDER, newest, parse, prune, read_verified, seal, step_name
-from distgnn.engine.progress import Recorder
+from distgnn.engine.checkpoint import FOLDER, parse, read_newest, seal, step_name
+from distgnn.engine.metrics import note_checkpoint
+from distgnn.engine.progress import Recorder, Written
 from distgnn.engine.run import Run
-from distgnn.engine.sealed import CHECKSUMS, publish
-from distgnn.engine.state import TrainState
+from distgnn.engine.sealed import publish
+from distgnn.engine.shelf import Shelf
+from distgnn.engine.state import Frozen, TrainState
 from distgnn.errors import RequestError
+from distgnn.meter import SILENT, Meter
+
+_HURRY_SECONDS = 10.0
+"""Seconds between checkpoints while a node is about to go."""
 
 
 @dataclass
 class Saver:
-    """Writes the checkpoints of a run; the leading rank has the only one. steps_per_epoch: of the plan."""
+    """Writes the checkpoints of a run; the leading rank has the only one.
+
+    The state is copied while training waits; a thread makes files of the copy and puts them away, at most one checkpoint at a
+    time. What goes wrong there is raised after the step that is under way. steps_per_epoch: of the plan.
+    """
 
     run: Run
     manifest: Manifest
     steps_per_epoch: int
+    shelf: Shelf
+    recorder: Recorder
+    meter: Meter = SILENT
     last: float = field(default_factory=time.monotonic)
+    _writing: Background[Written] = field(default_factory=lambda: Background("distgnn-checkpoint"))
+    _stalled: float = 0.0
 
-    def due(self, step: int) -> bool:
-        """Whether ``step`` (the next one) or the clock asks for a checkpoint."""
-        train = self.run.config.train
-        by_step = train.checkpoint_every > 0 and step % train.checkpoint_every == 0
-        by_clock = train.checkpoint_minutes > 0 and time.monotonic() - self.last >= 60 * train.checkpoint_minutes
-        return by_step or by_clock
+    def __post_init__(self) -> None:
+        self._tell()
 
-    def save(self, state: TrainState, recorder: Recorder) -> None:
-        """Write a checkpoint of ``state``, unless this step has one, and delete old ones."""
-        folder, name = self.run.folder.sub(FOLDER), step_name(state.step)
-        if folder.sub(name).size(CHECKSUMS) is None:
-            metrics = {"train": recorder.metrics, "validation": recorder.validation}
-            epoch = state.step // self.steps_per_epoch
-            files = checkpoint_files(state, self.run.config, self.manifest, epoch, metrics)
-            publish(folder.sub(name), files, seal(files))
-        prune(self.run.folder, self.run.config.train.keep)
-        recorder.checkpoint = f"{FOLDER}/{name}"
+    def due(self, state: TrainState, *, hurry: bool) -> bool:
+        """Whether the step, the clock, a validation or ``hurry`` (a node is about to go) ask for a checkpoint of ``state``."""
+        train, waited = self.run.config.train, time.monotonic() - self.last
+        by_step = train.checkpoint_every > 0 and state.step % train.checkpoint_every == 0
+        by_clock = train.checkpoint_minutes > 0 and waited >= 60 * train.checkpoint_minutes
+        by_warning = hurry and waited >= _HURRY_SECONDS and not self._writing.busy
+        score = self._score(state.step)
+        return by_step or by_clock or by_warning or (score is not None and self.shelf.wants(score))
+
+    def save(self, state: TrainState) -> None:
+        """Begin a checkpoint of ``state``, unless this step has one; waits for the one before. Raises what that one ran into."""
+        start = time.perf_counter()
+        self._take(state.step)
         self.last = time.monotonic()
+        if state.step in self.shelf.scores:
+            return
+        score = self._score(state.step)
+        gone = self.shelf.add(state.step, score)
+        metrics = {"train": self.recorder.metrics, "validation": self.recorder.validation}
+        self._writing.start(partial(self._write, state.freeze(), metrics, score, gone))
+        self._stalled = time.perf_counter() - start
+
+    def notice(self, step: int) -> None:
+        """Take note, at ``step``, of a checkpoint that has become whole; never waits. Raises what it ran into."""
+        if not self._writing.busy:
+            self._take(step)
+
+    def finish(self, state: TrainState) -> None:
+        """Write a last checkpoint and wait until it is whole."""
+        self.save(state)
+        start = time.perf_counter()
+        self._writing.wait()
+        self._stalled += time.perf_counter() - start
+        self._take(state.step)
+
+    def wait(self) -> None:
+        """Let the checkpoint under way become whole, for training that ends with an error of its own."""
+        self._writing.wait()
+
+    def _take(self, step: int) -> None:
+        written = self._writing.take()
+        if written is None:
+            return
+        self._tell()
+        self.recorder.add_checkpoint(step, written, self._stalled)
+        stall, seconds, size = self._stalled, written.write_seconds, written.bytes
+        note_checkpoint(self.meter, stall_seconds=stall, write_seconds=seconds, size=size)
+
+    def _tell(self) -> None:
+        newest, best = max(self.shelf.scores, default=None), self.shelf.best_step()
+        self.recorder.checkpoint = "" if newest is None else _place(newest)
+        self.recorder.best = "" if best is None else _place(best)
+
+    def _score(self, step: int) -> float | None:
+        loss = self.recorder.validation.get("loss", math.nan) if self.recorder.validated == step else math.nan
+        return loss if math.isfinite(loss) else None
+
+    def _write(self, state: Frozen, metrics: dict[str, Any], score: float | None, gone: list[str]) -> Written:
+        """Runs beside training: touches nothing that training changes."""
+        start = time.perf_counter()
+        epoch = state.step // self.steps_per_epoch
+        files = checkpoint_files(state, self.run.config, self.manifest, epoch, metrics, score)
+        publish(self.shelf.folder.sub(step_name(state.step)), files, seal(files))
+        for name in gone:
+            self.shelf.remove(name)
+        return Written(state.step, time.perf_counter() - start, sum(map(len, files.values())))
+
+
+def _place(step: int) -> str:
+    return f"{FOLDER}/{step_name(step)}"
 
 
 def restore_newest(run: Run, state: TrainState, manifest: Manifest) -> dict[str, Any]:
@@ -51,12 +124,13 @@ def restore_newest(run: Run, state: TrainState, manifest: Manifest) -> dict[str,
     Raises RequestError where the checkpoint comes from another corpus (its steps would mean other graphs), or there is none
     though the run began with one.
     """
-    folder = newest(run.folder)
-    if folder is None:
+    found = read_newest(run.folder)
+    if found is None:
         if run.config.init:
             raise RequestError(f"{run.folder.uri}: the checkpoint it started from is gone; start a new run")
         return {}
-    checkpoint = parse(read_verified(folder)[0], folder.uri)
+    folder, files = found
+    checkpoint = parse(files, folder.uri)
     if checkpoint.state.get("corpus") != manifest.digest():
         raise RequestError(
             f"{folder.uri}: trained on another corpus than the run's now; restore that corpus or start a new run"

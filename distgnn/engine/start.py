@@ -49,5 +49,5 @@ def write_start(run: Folder, config: PretrainConfig, manifest: Manifest, init: C
         raise RequestError(f"{folder.uri}: not empty, though no run is here; remove it or choose another name")
     state = make_state(config, manifest.schema, torch.device("cpu"))
     load_weights(state.encoder, strip(init.model, "encoder"), init.uri)
-    files = checkpoint_files(state, config, manifest, epoch=0, metrics={})
+    files = checkpoint_files(state.freeze(), config, manifest, epoch=0, metrics={})
     publish(folder.sub(step_name(0)), files, seal(files))

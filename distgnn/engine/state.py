@@ -17,6 +17,21 @@ from distgnn.models.encoder import Encoder, build_encoder
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
+@dataclass(frozen=True)
+class Frozen:
+    """A state as it was after some step, in CPU memory that training no longer touches: what a checkpoint is made of.
+
+    step: the next one. weights: how many the encoder has. model, optimiser: tensors by name.
+    """
+
+    step: int
+    skipped: int
+    schema: Schema
+    weights: int
+    model: dict[str, Tensor]
+    optimiser: dict[str, Tensor]
+
+
 @dataclass
 class TrainState:
     """encoder and objective (trained together), their Adam, the next step, and how many steps in a row were not finite."""
@@ -31,21 +46,27 @@ class TrainState:
         """Trained parameters in a fixed order, named as in model.safetensors."""
         return _named_parameters(self.encoder, self.objective)
 
+    def freeze(self) -> Frozen:
+        """A copy of everything a checkpoint keeps."""
+        weights = sum(parameter.numel() for parameter in self.encoder.parameters())
+        tensors = self.model_tensors(), self.optimiser_tensors()
+        return Frozen(self.step, self.skipped, self.encoder.schema, weights, *tensors)
+
     def model_tensors(self) -> dict[str, Tensor]:
-        """Weights and buffers on the CPU: ``encoder.*`` and ``objective.*``."""
+        """Copies of weights and buffers on the CPU: ``encoder.*`` and ``objective.*``."""
         found = _prefixed("encoder", self.encoder.state_dict())
         if self.objective is not None:
             found |= _prefixed("objective", self.objective.state_dict())
-        return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
+        return {name: _copied(tensor) for name, tensor in found.items()}
 
     def optimiser_tensors(self) -> dict[str, Tensor]:
-        """Adam's moments and step counts on the CPU, by parameter name; zeros before the first step."""
+        """Copies of Adam's moments and step counts on the CPU, by parameter name; zeros before the first step."""
         found: dict[str, Tensor] = {}
         for name, parameter in self.named_parameters():
             kept = self.optimiser.state.get(parameter, {})
             for moment in _MOMENTS:
-                found[f"{moment}.{name}"] = kept.get(moment, torch.zeros_like(parameter)).detach().cpu().contiguous()
-            found[f"step.{name}"] = torch.as_tensor(kept.get("step", 0.0), dtype=torch.float32).cpu().clone()
+                found[f"{moment}.{name}"] = _copied(kept.get(moment, torch.zeros_like(parameter)))
+            found[f"step.{name}"] = _copied(torch.as_tensor(kept.get("step", 0.0), dtype=torch.float32))
         return found
 
     def restore(self, step: int, model: dict[str, Tensor], optimiser: dict[str, Tensor], where: str) -> None:
@@ -93,6 +114,12 @@ def adaptation_order(config: PretrainConfig) -> int:
 
 def load_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> None:
     """Strict ``load_state_dict`` whose complaints are one RequestError."""
+    check_weights(module, weights, where)
+    module.load_state_dict(weights)
+
+
+def check_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> None:
+    """Raise RequestError unless ``weights`` have the names and shapes of the module's own."""
     own = module.state_dict()
     missing, unknown = sorted(set(own) - set(weights)), sorted(set(weights) - set(own))
     if missing or unknown:
@@ -101,13 +128,16 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> N
         if tensor.shape != weights[name].shape:
             found = tuple(weights[name].shape)
             raise RequestError(f"{where}: weight {name} has shape {found} where {tuple(tensor.shape)} belongs")
-    module.load_state_dict(weights)
 
 
 def strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors named ``prefix.*``, without the prefix."""
     start = f"{prefix}."
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True).contiguous()
 
 
 def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

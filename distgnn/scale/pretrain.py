@@ -5,16 +5,16 @@ The checkpoints in the run folder are the only truth: a worker group that Ray re
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import threading
-import time
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import ray
 import ray.train.torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
 from distgnn.config import PretrainConfig, from_json, to_json
@@ -31,44 +31,46 @@ from distgnn.engine.world import World
 from distgnn.errors import RequestError, WorkError
 from distgnn.meter import Meter
 from distgnn.models.registry import import_modules
+from distgnn.scale.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted, remove_file
+from distgnn.scale.lookout import STOP, Lookout
 from distgnn.scale.metrics import RayMeter
 from distgnn.scale.pool import start_ray
 from distgnn.scale.preflight import Resources, preflight
+from distgnn.scale.recovery import Settle, train_settings
 from distgnn.scale.stream import ray_units
 
-_STOP, _FAILED, _RAY = "stop", "failed.json", "ray"
+_RAY = "ray"
 _POLL_SECONDS = 1.0
-_QUIET = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
+_QUIET = "RAY_DATA_DISABLE_PROGRESS_BARS"
 
 
 def pretrain_on_ray(run: Run) -> Status:
-    """Train ``run`` with ``config.workers`` Ray Train workers until it is finished or stopped by a signal.
+    """Train ``run`` with ``config.workers`` Ray Train workers (down to ``config.min_workers``) until it is finished or stopped by a
+    signal.
 
     Joins the running Ray (RAY_ADDRESS, or this process's own) or starts a local one. Raises RequestError where the cluster
     cannot carry the run, and what the workers raised, as itself.
     """
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault(_QUIET, "1")
     ours = not ray.is_initialized()
     start_ray(os.cpu_count() or 1)
     try:
         resources = preflight(run)
-        with serve_metrics(run.config.metrics, run.name, RayMeter(run.name)) as meter:
+        metrics = serve_metrics(run.config.metrics, run.name, RayMeter(run.name))
+        with metrics as meter, train_settings(run.config.recovery):
             return _watch(run, resources, meter)
     except (RequestError, WorkError) as error:
         write_failure(run.folder, run.name, error)
         raise
     finally:
-        for name in (_STOP, _FAILED):
-            _remove(run.folder, name)
+        _clear(run.folder)
         if ours:
             ray.shutdown()
 
 
 def _watch(run: Run, resources: Resources, meter: Meter) -> Status:
     """Run the trainer in a thread, since Ray takes over Ctrl-C in the main one; meanwhile show what the leading rank writes."""
-    for name in (_STOP, _FAILED):
-        _remove(run.folder, name)
+    _clear(run.folder)
     seen = _snapshot(run.folder).get("updated")
     failures, gauges = list[Exception](), SnapshotMeter(meter)
     thread = threading.Thread(target=_fit, args=(run, resources, failures), name="distgnn-fit", daemon=True)
@@ -78,7 +80,7 @@ def _watch(run: Run, resources: Resources, meter: Meter) -> Status:
         while thread.is_alive():
             thread.join(_POLL_SECONDS)
             if stopping.is_set() and not asked:
-                run.folder.write(_STOP, b"")
+                run.folder.write(STOP, b"")
                 asked = True
             snapshot = _snapshot(run.folder)
             if snapshot.get("updated") != seen:
@@ -91,19 +93,33 @@ def _watch(run: Run, resources: Resources, meter: Meter) -> Status:
     return read_progress(run.folder)["status"]
 
 
+def _clear(folder: Folder) -> None:
+    """Take away what an earlier start left to its ranks."""
+    remove_file(folder, STOP)
+    forget_failure(folder)
+
+
 def _fit(run: Run, resources: Resources, failures: list[Exception]) -> None:
+    config, storage = run.config, run.folder.sub(_RAY)
     trainer = TorchTrainer(
         _rank,
-        train_loop_config={"folder": run.folder.uri, "config": to_json(run.config)},
+        train_loop_config={
+            "folder": run.folder.uri,
+            "config": to_json(config),
+            "reading_cpus": resources.reading_cpus,
+        },
         scaling_config=ScalingConfig(
-            num_workers=run.config.workers,
+            num_workers=(config.min_workers, config.workers) if config.min_workers else config.workers,
             use_gpu=resources.gpu,
             resources_per_worker={"CPU": resources.cpus, **({"GPU": 1} if resources.gpu else {})},
+            elastic_resize_monitor_interval_s=config.recovery.resize_seconds,
         ),
         run_config=RunConfig(
             name=f"{run.name}-{secrets.token_hex(2)}",  # Ray continues a run whose name it knows; ours continue from our own files
-            storage_path=run.folder.sub(_RAY).uri,
-            failure_config=FailureConfig(max_failures=run.config.max_failures),
+            storage_path=storage.path,
+            storage_filesystem=storage.filesystem,
+            failure_config=FailureConfig(max_failures=config.max_failures),
+            callbacks=[Settle(config.recovery.settle_seconds)],
         ),
     )
     try:
@@ -111,7 +127,7 @@ def _fit(run: Run, resources: Resources, failures: list[Exception]) -> None:
     except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
         failures.append(error)
     finally:
-        if run.folder.sub(_RAY).names():
+        if storage.names():
             run.folder.delete_folder(_RAY)
 
 
@@ -120,33 +136,22 @@ def _rank(settings: dict[str, Any]) -> None:
 
 
 def train_worker(settings: dict[str, Any], world: World) -> None:
-    """One training worker of the run in ``settings`` (folder, config as JSON).
+    """One training worker of the run in ``settings`` (folder, config as JSON, reading_cpus of each task that reads).
 
     What trying again cannot mend is noted in the run folder, so that the next worker group ends at once.
     """
     run = Run(open_folder(settings["folder"]), from_json(PretrainConfig, settings["config"]))
     if has_failed(run.folder):
         return
-    stop = _StopFile(run.folder) if world.leads else _never
+    units = partial(ray_units, cpus=settings["reading_cpus"])
     try:
         import_modules(run.config.imports)
-        train(run, open_corpus(run.config), world, Hooks(ray_units, stop, _ignore, RayMeter(run.name)))
+        with Lookout(run.folder) if world.leads else nullcontext() as lookout:
+            stop, warned = (lookout.stop, lookout.warned) if lookout else (_never, _never)
+            train(run, open_corpus(run.config), world, Hooks(units, stop, _ignore, RayMeter(run.name), warned))
     except (RequestError, DivergedError) as error:
         note_failure(run.folder, error)
         raise
-
-
-class _StopFile:
-    """Whether the driver has left a stop file; looks at most once a second."""
-
-    def __init__(self, folder: Folder) -> None:
-        self._folder, self._next, self._found = folder, 0.0, False
-
-    def __call__(self) -> bool:
-        if not self._found and time.monotonic() >= self._next:
-            self._found = self._folder.size(_STOP) is not None
-            self._next = time.monotonic() + _POLL_SECONDS
-        return self._found
 
 
 def _never() -> bool:
@@ -159,51 +164,3 @@ def _ignore(_: Snapshot) -> None:
 
 def _snapshot(folder: Folder) -> Snapshot:
     return read_progress(folder) if folder.size(NAME) is not None else {}
-
-
-def _remove(folder: Folder, name: str) -> None:
-    if folder.size(name) is not None:
-        folder.delete(name)
-
-
-def has_failed(folder: Folder) -> bool:
-    """Whether a worker noted what trying again cannot mend."""
-    return folder.size(_FAILED) is not None
-
-
-def note_failure(folder: Folder, error: RequestError | WorkError) -> None:
-    """Note it for the driver and for worker groups to come."""
-    note = {"kind": "request" if isinstance(error, RequestError) else "work", "error": str(error)}
-    folder.write(_FAILED, json.dumps(note).encode())
-
-
-def forget_failure(folder: Folder) -> None:
-    """Take the note away."""
-    _remove(folder, _FAILED)
-
-
-def raise_noted(folder: Folder) -> None:
-    """Raise what a worker noted, if anything."""
-    if has_failed(folder):
-        note = json.loads(folder.read(_FAILED))
-        raise (RequestError if note["kind"] == "request" else WorkError)(note["error"])
-
-
-def cause_of(error: Exception) -> Exception:
-    """What the workers raised: our own exceptions as themselves, anything else as a WorkError of one line."""
-    found = list(error.worker_failures.values()) if isinstance(error, WorkerGroupError) else [error]
-    chain = [link for failure in found for link in _links(failure)]
-    for link in chain:
-        if isinstance(link, RequestError | WorkError):
-            return link
-    last = str(chain[-1]).strip().splitlines() or [type(chain[-1]).__name__]
-    return WorkError(f"training on Ray failed: {last[-1][:300]}; the run folder has the last checkpoint, use --resume")
-
-
-def _links(error: BaseException) -> list[BaseException]:
-    found: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in found:
-        found.append(link)
-        link = getattr(link, "cause", None) or link.__cause__
-    return found

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 import torch
-from ray.data import Dataset
+from ray.data import Dataset, TaskPoolStrategy
 
 from distgnn.corpus.plan import Plan, UnitRead
 from distgnn.corpus.reader import CorpusReader
@@ -22,6 +22,7 @@ from distgnn.scale.payload import decode, encode
 
 _WINDOW = 20_000
 _UNITS_A_TASK = 8
+_FREE_TASKS = 2
 _BLOCK_BYTES = 8 << 20
 _ERRORS: dict[str, type[Exception]] = {"RequestError": RequestError, "WorkError": WorkError}
 
@@ -50,26 +51,34 @@ class _ReadUnits:
         return pa.table(columns, schema=pa.schema(types))
 
 
-def ray_units(reader: CorpusReader, plan: Plan, prepare: Prepare, reads: Iterable[UnitRead]) -> Iterator[GraphBatch]:
+def ray_units(
+    reader: CorpusReader, plan: Plan, prepare: Prepare, reads: Iterable[UnitRead], cpus: float = 1.0
+) -> Iterator[GraphBatch]:
     """Units of ``reads`` in order, made by Ray Data tasks ahead of the consumer; equal to ``local_units`` bit for bit.
 
-    Raises RequestError and WorkError of the reading at the unit that caused them. Needs a Ray that is up, with at least one
-    CPU that training does not hold.
+    cpus: what each task reserves; Ray must have as many that training does not hold. 0 reserves nothing and runs on any node, so
+    that reading goes on when training holds every CPU that is left; then at most two tasks run at a time.
+    Raises RequestError and WorkError of the reading at the unit that caused them. Needs a Ray that is up.
     """
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     pending = iter(reads)
     while window := list(islice(pending, _WINDOW)):
-        dataset = _dataset(window).map_batches(
-            _ReadUnits(reader, plan, prepare), batch_size=_UNITS_A_TASK, batch_format="pyarrow", zero_copy_batch=True
+        blocks = -(-len(window) // _UNITS_A_TASK)
+        dataset = _dataset(window, blocks).map_batches(
+            _ReadUnits(reader, plan, prepare),
+            batch_size=_UNITS_A_TASK,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            num_cpus=cpus,
+            compute=TaskPoolStrategy(None if cpus else min(_FREE_TASKS, blocks)),
         )
         for row in dataset.iter_rows():
             yield _unit(row)
 
 
-def _dataset(window: list[UnitRead]) -> Dataset:
-    columns = {name: pa.array([getattr(read, name) for read in window], pa.int64()) for name in UnitRead._fields}
-    table = pa.table(columns)
-    dataset = ray.data.from_arrow([table.slice(at, _UNITS_A_TASK) for at in range(0, len(window), _UNITS_A_TASK)])
+def _dataset(window: list[UnitRead], blocks: int) -> Dataset:
+    # Not from_arrow: it describes its tables in tasks of one CPU each, for which there may be none.
+    dataset = ray.data.from_items([read._asdict() for read in window], override_num_blocks=blocks)
     context = dataset.context
     context.execution_options.preserve_order = True
     context.target_max_block_size = _BLOCK_BYTES

@@ -21,8 +21,8 @@ from distgnn.config import TransferConfig
 from distgnn.corpus.writer import Mapper
 from distgnn.engine.world import World
 from distgnn.errors import RequestError, WorkError
+from distgnn.scale.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted
 from distgnn.scale.pool import start_ray
-from distgnn.scale.pretrain import cause_of, forget_failure, has_failed, note_failure, raise_noted
 from distgnn.transfer.compare import Job, RunJob
 
 _RAY = "ray"
@@ -83,7 +83,8 @@ class _RankedMap:
         storage = function.folder.sub(_RAY)
         run = RunConfig(
             name=f"transfer-{secrets.token_hex(2)}",
-            storage_path=storage.uri,
+            storage_path=storage.path,
+            storage_filesystem=storage.filesystem,
             failure_config=FailureConfig(max_failures=self.config.max_failures),
         )
         settings = {"function": ray.put(function), "jobs": jobs}

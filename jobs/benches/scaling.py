@@ -1,4 +1,5 @@
-"""Bench scaling: what a per-graph second-order L2P step costs as one thing grows, each line against the smallest setting.
+"""Bench scaling: pre-training with one rank and two (see world), and what a per-graph second-order L2P step costs as one thing
+grows, each line against the smallest setting.
 
 Steps s and t, child tasks k and the width on real molecules, 64 a step; the size of graphs on made ones, with the number of
 nodes in a step kept (as nearly as whole graphs allow).
@@ -24,10 +25,12 @@ from distgnn.models.encoder import build_encoder
 
 from .data import molecules, step_batches
 from .measure import Options, Side, finish, line, measure
+from .world import world_lines
 
 
 def bench_scaling(options: Options) -> Iterator[dict[str, Any]]:
-    """One line a setting."""
+    """The world's lines, then one line a setting."""
+    yield from world_lines(options)
     torch.set_num_threads(os.cpu_count() or 1)
     encoder, config = EncoderConfig(layers=2, width=32) if options.quick else EncoderConfig(), L2PConfig()
     runs = 3 if options.quick else 9
