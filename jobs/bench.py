@@ -4,7 +4,7 @@ Both sides of every comparison do the same work in the same run, interleaved; a 
 {"bench", "case", "metric", "value", "unit", "baseline", "baseline_value", "ratio", "runs"} with ratio = value / baseline_value.
 Real data of DISTGNN_DATA is used when it is there, planted motifs otherwise (the case says which).
 Results also go to build/bench/NAME.json.
-Names: corpus_build tasks stream l2p_step objectives sampler scaling recovery weighting_step.
+Names: corpus_build tasks stream l2p_step objectives sampler scaling plan recovery weighting_step.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from benches.corpus_build import bench_corpus_build
 from benches.l2p_step import bench_l2p_step
 from benches.measure import Options
 from benches.objectives import bench_objectives
+from benches.plan import bench_plan
 from benches.recovery import bench_recovery
 from benches.sampler import bench_sampler
 from benches.scaling import bench_scaling
@@ -40,6 +41,7 @@ BENCHES = {
     "objectives": bench_objectives,
     "sampler": bench_sampler,
     "scaling": bench_scaling,
+    "plan": bench_plan,
     "recovery": bench_recovery,
     "weighting_step": bench_weighting_step,
 }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from distgnn.corpus.plan import Plan
 from distgnn.errors import RequestError
+from distgnn.graph.keyed import first_of_permutation, permutation
 
 PLANS = st.builds(
     Plan,
@@ -81,3 +83,22 @@ def test_epochs_and_seeds_have_their_own_orders() -> None:
 def test_an_empty_corpus_is_refused() -> None:
     with pytest.raises(RequestError, match="no graphs"):
         Plan(graphs=0, unit_rows=4, streams=1, per_stream=1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**64 - 1), st.integers(1, 300), st.data())
+def test_the_first_of_a_permutation(key: int, size: int, data: st.DataObject) -> None:
+    count = data.draw(st.integers(0, size - 1))
+    assert set(first_of_permutation(key, size, count)) == set(permutation(key, size)[:count])
+
+
+def test_a_billion_graphs_take_little_memory() -> None:
+    tracemalloc.start()
+    plan = Plan(graphs=10**9, unit_rows=1000, streams=4096, per_stream=16, seed=3, validation_fraction=0.001)
+    step = 2 * plan.steps_per_epoch + 5000
+    (read,) = islice(plan.reads(step, step + 1, 4095, 4096), 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert read == plan.takes(step, 4095)[0].read
+    assert read.epoch == 2
+    assert peak < 100e6

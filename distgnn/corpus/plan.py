@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distgnn.errors import RequestError
-from distgnn.graph.keyed import key, permutation
+from distgnn.graph.keyed import first_of_permutation, key, permutation
 
 _HOLD, _UNITS, _ROWS = 1, 2, 3
 
@@ -67,10 +67,7 @@ class Plan:
 
     def split_units(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """(training units, held-out units), each ascending: a keyed choice, at least one held out where two exist."""
-        count = round(self.validation_fraction * self.units)
-        count = min(max(count, 1), self.units - 1) if self.validation_fraction > 0 else 0
-        order = permutation(key(self.seed, _HOLD), self.units)
-        return np.sort(order[count:]), np.sort(order[:count])
+        return _split_units(self)
 
     def epoch_order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Training units in the order of an epoch, the short one last."""
@@ -130,6 +127,14 @@ class Plan:
                     if seen.get(stream) != take.read:
                         seen[stream] = take.read
                         yield take.read
+
+
+@lru_cache(maxsize=2)
+def _split_units(plan: Plan) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    count = round(plan.validation_fraction * plan.units)
+    count = min(max(count, 1), plan.units - 1) if plan.validation_fraction > 0 else 0
+    held = np.sort(first_of_permutation(key(plan.seed, _HOLD), plan.units, count))
+    return np.delete(np.arange(plan.units), held), held
 
 
 @lru_cache(maxsize=4)

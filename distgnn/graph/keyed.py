@@ -42,8 +42,13 @@ def draw(key: int | UInt64, counter: npt.ArrayLike) -> UInt64:
 
 
 def permutation(key: int, size: int) -> npt.NDArray[np.int64]:
-    """A keyed permutation of ``range(size)``, int64."""
-    return np.argsort(draw(key, np.arange(size, dtype=np.uint64)), kind="stable")
+    """A keyed permutation of ``range(size)``, int64. No two words are the same, so any sorting gives the same order."""
+    return np.argsort(draw(key, np.arange(size, dtype=np.uint64)))
+
+
+def first_of_permutation(key: int, size: int, count: int) -> npt.NDArray[np.int64]:
+    """What the first ``count`` of ``permutation(key, size)`` are, in no order and without sorting; count below size."""
+    return np.argpartition(draw(key, np.arange(size, dtype=np.uint64)), count)[:count]
 
 
 def below(words: UInt64, limits: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -1,0 +1,54 @@
+"""Bench plan: what it costs a rank to know its part, at a corpus of 10^9 graphs, for any step and number of ranks."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from itertools import count, islice
+from typing import Any
+
+from distgnn.corpus.plan import Plan
+
+from .measure import Options, line
+
+_GRAPHS, _UNIT_ROWS, _PER_STREAM, _HELD_OUT = 10**9, 1000, 16, 0.001
+_WORLDS = (1, 64, 4096)
+_AT = 2.7
+"""Epochs after which the rank starts: in the middle of the third."""
+
+
+def bench_plan(options: Options) -> Iterator[dict[str, Any]]:
+    """Seconds and memory until the last of W ranks has the first read and batch of a step in mid-run, nothing remembered."""
+    runs = 3 if options.quick else 7
+    seeds = count()  # what one seed's plan remembers is of no use to the next
+    for world in _WORLDS:
+        case = f"{_GRAPHS:,} graphs, {_GRAPHS // _UNIT_ROWS:,} units, {world} ranks"
+        seconds = [_seconds(lambda: start(world, next(seeds))) for _ in range(runs)]
+        yield line("plan", case, "start of a rank", "s", seconds)
+        tracemalloc.start()
+        start(world, next(seeds))
+        yield line("plan", case, "peak memory", "MB", [tracemalloc.get_traced_memory()[1] / 1e6])
+        tracemalloc.stop()
+        plan, step = start(world, next(seeds))
+        yield line("plan", case, "a rank's part of a step", "us", [_seconds(lambda: _steps(plan, step, world)) * 1e3])
+
+
+def start(world: int, seed: int) -> tuple[Plan, int]:
+    """The plan, and the step that the last rank begins with: all it has to know is worked out."""
+    plan = Plan(_GRAPHS, _UNIT_ROWS, max(world, 4), _PER_STREAM, seed, _HELD_OUT)
+    step = int(_AT * plan.steps_per_epoch)
+    next(islice(plan.reads(step, step + 1, world - 1, world), 1))
+    return plan, step
+
+
+def _steps(plan: Plan, step: int, world: int) -> None:
+    for later in range(step, step + 1000):
+        for stream in range(world - 1, plan.streams, world):
+            plan.takes(later, stream)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
