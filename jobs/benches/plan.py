@@ -20,18 +20,21 @@ _AT = 2.7
 
 def bench_plan(options: Options) -> Iterator[dict[str, Any]]:
     """Seconds and memory until the last of W ranks has the first read and batch of a step in mid-run, nothing remembered."""
-    runs = 3 if options.quick else 7
-    seeds = count()  # what one seed's plan remembers is of no use to the next
     for world in _WORLDS:
-        case = f"{_GRAPHS:,} graphs, {_GRAPHS // _UNIT_ROWS:,} units, {world} ranks"
-        seconds = [_seconds(lambda: start(world, next(seeds))) for _ in range(runs)]
-        yield line("plan", case, "start of a rank", "s", seconds)
-        tracemalloc.start()
-        start(world, next(seeds))
-        yield line("plan", case, "peak memory", "MB", [tracemalloc.get_traced_memory()[1] / 1e6])
-        tracemalloc.stop()
-        plan, step = start(world, next(seeds))
-        yield line("plan", case, "a rank's part of a step", "us", [_seconds(lambda: _steps(plan, step, world)) * 1e3])
+        yield from world_lines(world, 3 if options.quick else 7)
+
+
+def world_lines(world: int, runs: int) -> Iterator[dict[str, Any]]:
+    """What the last of ``world`` ranks pays."""
+    case = f"{_GRAPHS:,} graphs, {_GRAPHS // _UNIT_ROWS:,} units, {world} ranks"
+    seeds = count()  # what one seed's plan remembers is of no use to the next
+    yield line("plan", case, "start of a rank", "s", [_seconds(lambda: start(world, next(seeds))) for _ in range(runs)])
+    tracemalloc.start()
+    plan, step = start(world, next(seeds))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    yield line("plan", case, "peak memory", "MB", [peak / 1e6])
+    yield line("plan", case, "a rank's part of a step", "us", [_seconds(lambda: _steps(plan, step, world)) * 1e3])
 
 
 def start(world: int, seed: int) -> tuple[Plan, int]:
