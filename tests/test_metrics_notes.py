@@ -11,19 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow as pa
 import pytest
 import torch
 
 from distgnn.cli import main
 from distgnn.config import BuildConfig, FinetuneConfig, MetricsConfig, PretrainConfig, TransferConfig
 from distgnn.corpus.patience import note_error
+from distgnn.corpus.plan import UnitRead
 from distgnn.engine.metrics import SnapshotMeter, StepMeter, StorageMeter, note_checkpoint
 from distgnn.engine.prometheus import PrometheusMeter, serve_metrics
 from distgnn.engine.run import FREE
 from distgnn.engine.step import StepResult
 from distgnn.engine.world import World
-from distgnn.errors import RequestError
+from distgnn.errors import RequestError, WorkError
 from distgnn.meter import METRICS, SILENT
+from distgnn.scale import stream
 from distgnn.scale.metrics import RayMeter
 from distgnn.transfer.meta import StepRecord
 from distgnn.transfer.noted import note_epoch
@@ -111,6 +114,19 @@ def test_storage_errors_since_the_last_time() -> None:
     meter.note()
     meter.note()
     assert notes.of("storage_errors_total") == [0, 2]
+
+
+def test_tasks_that_read_tell_their_storage_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        note_error("timeout")
+        raise WorkError("storage gone")
+
+    monkeypatch.setattr(stream, "read_unit", fail)
+    notes = Notes()
+    task = stream._ReadUnits(None, None, None, notes)  # pyright: ignore[reportArgumentType]
+    rows = pa.Table.from_pylist([UnitRead(*[0] * len(UnitRead._fields))._asdict()] * 2)
+    assert [table["error"][0].as_py() for table in task(rows)] == ["storage gone"] * 2
+    assert notes.of("storage_errors_total") == [0, 1, 1]
 
 
 def snapshot(started: float = 1.0, **changes: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import yaml
 
 from distgnn.cli import main
 from distgnn.meter import METRICS
+from tests.clusters import token_cluster
 from tests.corpora import motifs
 from tests.prometheus import REASON, ROOT, Prometheus, find, free_port
 from tests.transfers import write
@@ -46,7 +47,7 @@ def rules() -> list[str]:
     return [rule["expr"] for group in groups for rule in group["rules"]]
 
 
-def annotations() -> list[str]:
+def marks() -> list[str]:
     return [item["expr"] for item in json.loads(DASHBOARD.read_text())["annotations"]["list"]]
 
 
@@ -57,7 +58,7 @@ def base(name: str) -> str:
     return next(name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix))
 
 
-@pytest.mark.parametrize("text", [*panels().values(), *annotations(), *rules()])
+@pytest.mark.parametrize("text", [*panels().values(), *marks(), *rules()])
 def test_queries_name_what_there_is(text: str) -> None:
     found = SELECTOR.findall(text)
     assert len(found) == text.count("distgnn_") > 0  # none is named in another way, without Ray's prefix
@@ -112,7 +113,7 @@ class Recorded:
         return [number for number in numbers if math.isfinite(number)]
 
 
-def run_everything(folder: Path, extra: list[str], workers: list[str]) -> None:
+def run_everything(folder: Path, before: tuple[str, ...] = (), after: tuple[str, ...] = ()) -> None:
     """A corpus build, a pre-training and a joint training, of a few seconds each."""
     corpus, labelled = folder / "corpus", write(str(folder / "labelled"), graphs=90)
     motifs(corpus)
@@ -132,7 +133,7 @@ def run_everything(folder: Path, extra: list[str], workers: list[str]) -> None:
         ],
     ]
     for job in jobs:
-        assert main([*job, *extra, *workers]) == 0
+        assert main([*before, *job, *after]) == 0
         time.sleep(1.5)  # Ray's processes report once a second
 
 
@@ -140,6 +141,7 @@ PRETRAIN = (
     "--train.max-steps 120 --train.streams 2 --train.graphs-per-stream 8 --train.log-seconds 0.3 --train.device cpu"
     " --train.checkpoint-every 40 --train.validate-every 60 --train.validation-fraction 0.1"
 )
+WORKERS = ("--workers", "2")
 TRANSFER = (
     "--methods auxts_one --schemes scratch --seeds 1 --epochs 4 --batch 18 --corpus.split.method random --device cpu"
     " --corpus.encoder.width 8 --weighting.hidden 8"
@@ -152,7 +154,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     folder, port, since = tmp_path_factory.mktemp("here"), free_port(), time.time()
     with Prometheus(folder / "prometheus", [f"127.0.0.1:{port}"], RULES) as server:
         server.wait_for_scrapes()
-        run_everything(folder, ["--metrics.port", str(port)], [])
+        run_everything(folder, after=("--metrics.port", str(port)))
         yield Recorded(server, since)
 
 
@@ -167,14 +169,31 @@ def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
             node, since = ray.nodes()[0], time.time()
             target = f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}"
             with Prometheus(folder / "prometheus", [target], RULES) as server:
-                run_everything(folder, [], ["--workers", "2"])
+                run_everything(folder, after=WORKERS)
                 yield Recorded(server, since)
         finally:
             ray.shutdown()
 
 
+@pytest.fixture(scope="module")
+def by_jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
+    """The same as jobs: distgnn submit to a cluster with token authentication."""
+    folder, since = tmp_path_factory.mktemp("jobs"), time.time()
+    with token_cluster(cpus=3, RAY_metrics_report_interval_ms="1000") as access, pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_AUTH_MODE", raising=False)
+        for name in ("RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN"):
+            patch.setenv(name, access[name])
+        with Prometheus(folder / "prometheus", [f"127.0.0.1:{access['METRICS']}"], RULES) as server:
+            run_everything(folder, before=("submit",), after=WORKERS)
+            yield Recorded(server, since)
+
+
 def check_panels(recorded: Recorded) -> None:
-    empty = [name for name, query in panels().items() if not recorded.values(query)]
+    """Every panel has a number; they are printed, for pytest -s."""
+    values = {name: recorded.values(query) for name, query in panels().items()}
+    for name, found in values.items():
+        print(f"{name:45} {found[-1] if found else 'empty'}")
+    empty = [name for name, found in values.items() if not found]
     assert not empty, f"panels without a number: {empty}"
 
 
@@ -214,3 +233,12 @@ def test_metrics_of_this_process(here: Recorded, check: Callable[[Recorded], Non
 @pytest.mark.parametrize("check", [check_panels, check_rules, check_numbers])
 def test_metrics_of_ray(on_ray: Recorded, check: Callable[[Recorded], None]) -> None:
     check(on_ray)
+
+
+@needs_prometheus
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("check", [check_panels, check_rules, check_numbers])
+def test_metrics_of_jobs(by_jobs: Recorded, check: Callable[[Recorded], None]) -> None:
+    check(by_jobs)

@@ -143,12 +143,13 @@ def train_worker(settings: dict[str, Any], world: World) -> None:
     run = Run(open_folder(settings["folder"]), from_json(PretrainConfig, settings["config"]))
     if has_failed(run.folder):
         return
-    units = partial(ray_units, cpus=settings["reading_cpus"])
+    meter = RayMeter(run.name)
+    units = partial(ray_units, cpus=settings["reading_cpus"], meter=meter)
     try:
         import_modules(run.config.imports)
         with Lookout(run.folder) if world.leads else nullcontext() as lookout:
             stop, warned = (lookout.stop, lookout.warned) if lookout else (_never, _never)
-            train(run, open_corpus(run.config), world, Hooks(units, stop, _ignore, RayMeter(run.name), warned))
+            train(run, open_corpus(run.config), world, Hooks(units, stop, _ignore, meter, warned))
     except (RequestError, DivergedError) as error:
         note_failure(run.folder, error)
         raise

@@ -16,8 +16,10 @@ from ray.data import Dataset, TaskPoolStrategy
 from distgnn.corpus.plan import Plan, UnitRead
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import Prepare, read_unit
+from distgnn.engine.metrics import StorageMeter
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.batch import GraphBatch
+from distgnn.meter import SILENT, Meter
 from distgnn.scale.payload import decode, encode
 
 _WINDOW = 20_000
@@ -34,11 +36,14 @@ class _ReadUnits:
     reader: CorpusReader
     plan: Plan
     prepare: Prepare
+    meter: Meter
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         torch.set_num_threads(1)
+        storage = StorageMeter(self.meter)
         for row in rows.to_pylist():
             yield self._row(UnitRead(**row))
+            storage.note()
 
     def _row(self, read: UnitRead) -> pa.Table:
         data, description, error, kind = b"", "", "", ""
@@ -52,12 +57,18 @@ class _ReadUnits:
 
 
 def ray_units(
-    reader: CorpusReader, plan: Plan, prepare: Prepare, reads: Iterable[UnitRead], cpus: float = 1.0
+    reader: CorpusReader,
+    plan: Plan,
+    prepare: Prepare,
+    reads: Iterable[UnitRead],
+    cpus: float = 1.0,
+    meter: Meter = SILENT,
 ) -> Iterator[GraphBatch]:
     """Units of ``reads`` in order, made by Ray Data tasks ahead of the consumer; equal to ``local_units`` bit for bit.
 
     cpus: what each task reserves; Ray must have as many that training does not hold. 0 reserves nothing and runs on any node, so
-    that reading goes on when training holds every CPU that is left; then at most two tasks run at a time.
+    that reading goes on when training holds every CPU that is left; then at most two tasks run at a time. meter: takes the storage
+    errors of the tasks.
     Raises RequestError and WorkError of the reading at the unit that caused them. Needs a Ray that is up.
     """
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -65,7 +76,7 @@ def ray_units(
     while window := list(islice(pending, _WINDOW)):
         blocks = -(-len(window) // _UNITS_A_TASK)
         dataset = _dataset(window, blocks).map_batches(
-            _ReadUnits(reader, plan, prepare),
+            _ReadUnits(reader, plan, prepare, meter),
             batch_size=_UNITS_A_TASK,
             batch_format="pyarrow",
             zero_copy_batch=True,
