@@ -30,7 +30,7 @@ from tests.corpora import motifs
 from tests.networks import papers
 from tests.training import small, train_small
 
-fuzzed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzzed = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NUMBERS = st.sampled_from([-1, 0, 1, 2, 2**31, 2**63, 10**30]) | st.integers(-100, 10**6) | st.floats()
 LEAVES = st.none() | st.booleans() | NUMBERS | st.text(max_size=8)
 VALUES = st.recursive(
@@ -201,6 +201,19 @@ def test_files_of_checkpoints(checkpoint: Path, data: st.DataObject) -> None:
     finally:
         path.write_bytes(whole)
         (checkpoint / CHECKSUMS).write_bytes(before)
+
+
+@pytest.mark.parametrize(
+    "claim", [{"width": 10**6}, {"layers": 10**9}, {"width": 10**30}, {"heads": 10**12, "kind": "gat"}]
+)
+def test_a_config_cannot_claim_all_memory(checkpoint: Path, tmp_path: Path, claim: dict[str, Any]) -> None:
+    copied = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    config = json.loads((copied / "config.json").read_text())
+    config["encoder"] |= claim
+    (copied / "config.json").write_text(json.dumps(config))
+    (copied / CHECKSUMS).write_bytes(seal({file: (copied / file).read_bytes() for file in FILES}))
+    with pytest.raises(RequestError, match="weights do not fit the model"):
+        load_checkpoint(str(copied))
 
 
 @fuzzed

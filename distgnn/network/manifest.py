@@ -109,7 +109,9 @@ def _check(manifest: NetworkManifest, where: str) -> None:
     for name, item in arrays.items():
         _check_dtype(name, item.dtype, where)
         shape, rows = wanted.get(name, item.shape), types.get(name.removeprefix("features/"))
-        if item.shape != shape or (name.startswith("features/") and (len(item.shape), *item.shape[:1]) != (2, rows)):
+        of_nodes = name.startswith("features/")
+        fits = len(item.shape) == (2 if of_nodes else 1) and min(item.shape) >= 0
+        if item.shape != shape or not fits or (of_nodes and item.shape[0] != rows):
             raise RequestError(f"{where}: the array {name!r} has shape {item.shape}, which does not fit; rebuild it")
 
 

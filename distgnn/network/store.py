@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from distgnn.corpus.sources.files import ARRAY_ERRORS
 from distgnn.corpus.sources.packing import pointers
 from distgnn.corpus.storage import Folder, open_folder, storage_errors
 from distgnn.errors import RequestError
@@ -85,7 +86,7 @@ def _read(folder: Folder, name: str, item: Stored) -> Array:
         array = _array(folder, item)
         if not isinstance(array, np.ndarray):
             raise ValueError("it holds several")
-    except (ValueError, EOFError) as error:
+    except ARRAY_ERRORS as error:
         raise RequestError(f"{where}: not a plain .npy array ({error}); restore it or rebuild the network") from error
     if (array.dtype.name, array.shape) != (item.dtype, item.shape):
         raise RequestError(

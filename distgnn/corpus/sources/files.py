@@ -6,6 +6,7 @@ import gzip
 import io
 import lzma
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,8 @@ from distgnn.corpus.storage import Folder, open_folder, storage_errors
 from distgnn.errors import RequestError
 
 Array = npt.NDArray[Any]
+ARRAY_ERRORS = (ValueError, EOFError, OverflowError, MemoryError, SyntaxError, tokenize.TokenError)
+"""What numpy raises for a damaged .npy file, whose header it reads as Python text."""
 _AHEAD_BYTES = 8 << 20  # each read of an object is a request
 _DAMAGED = (
     EOFError,
@@ -89,7 +92,7 @@ def load_npz(uri: str, wanted: Sequence[str], optional: Sequence[str] = ()) -> d
                 found = ", ".join(data.files) or "none"
                 raise RequestError(f"{uri}: the array {missing[0]!r} is missing; found {found}")
             return {name: data[name] for name in (*wanted, *optional) if name in data.files}
-        except ValueError as error:
+        except ARRAY_ERRORS as error:
             raise RequestError(f"{uri}: not a readable .npz of plain arrays ({error})") from error
 
 

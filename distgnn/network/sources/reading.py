@@ -11,7 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from distgnn.corpus.location import base_name, join
-from distgnn.corpus.sources.files import described, input_errors, load_npz, open_binary
+from distgnn.corpus.sources.files import ARRAY_ERRORS, described, input_errors, load_npz, open_binary
 from distgnn.errors import RequestError
 
 Rows = npt.NDArray[np.int64]
@@ -98,7 +98,7 @@ def load_array(uri: str) -> npt.NDArray[Any]:
     with input_errors(uri), open_binary(uri) as file:
         try:
             array = np.load(file, allow_pickle=False)
-        except ValueError as error:
+        except ARRAY_ERRORS as error:
             raise RequestError(f"{uri}: not a plain .npy array ({_line(error)}); fetch it again") from error
     if not isinstance(array, np.ndarray):
         raise RequestError(f"{uri}: holds several arrays where one is needed")
