@@ -16,14 +16,14 @@ from ray.cluster_utils import Cluster
 from ray.exceptions import GetTimeoutError
 
 from distgnn.cli import main
-from distgnn.config import DoctorConfig
-from distgnn.corpus.storage import Folder
+from distgnn.config import DoctorConfig, PretrainConfig
+from distgnn.corpus.storage import Folder, open_folder
+from distgnn.engine.run import Run
 from distgnn.errors import RequestError, WorkError
 from distgnn.scale import doctor, nodes, probes
 from distgnn.scale.checks import (
     Check,
     check_clock,
-    check_cpus,
     check_disk,
     check_gpus,
     check_object_store,
@@ -32,8 +32,10 @@ from distgnn.scale.checks import (
     check_token,
     check_versions,
 )
+from distgnn.scale.doctor import check_cpus
 from distgnn.scale.facts import Facts, Questions, gather
 from distgnn.scale.nodes import Node
+from distgnn.scale.preflight import preflight
 from distgnn.scale.probes import Probed, probe_corpus, probe_out
 
 MB, GB = 1 << 20, 1 << 30
@@ -253,7 +255,9 @@ def _two_nodes() -> Iterator[None]:
 @pytest.mark.ray
 @pytest.mark.usefixtures("_two_nodes")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_a_cluster_of_two_nodes(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_of_two_nodes(
+    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     doctor.start_ray(0)
     found = lines(DoctorConfig(corpus=corpus, out=str(tmp_path), workers=2, network=True))
     assert not {name: text for name, text in found.items() if text.startswith("fail")}
@@ -264,6 +268,17 @@ def test_a_cluster_of_two_nodes(corpus: str, tmp_path: Path, monkeypatch: pytest
     assert {"object store", "shared memory"} <= set(found)
     assert list(tmp_path.iterdir()) == []
     assert ray.is_initialized(), "a Ray that was there before stays"
+
+    # what a run asks before it starts
+    run = Run(open_folder(str(tmp_path)), PretrainConfig(corpus, workers=2))
+    with pytest.raises(RequestError, match=r"out=runs: node .* does not see it; use a shared file system"):
+        preflight(run)
+    (tmp_path / "config.json").write_text("{}")
+    assert preflight(run).cpus == 1.0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(doctor.checks, "_LEAST_STORE", 1 << 60)
+    preflight(run)
+    assert "distgnn: warning: object store:" in capsys.readouterr().err
 
     # faults that need the nodes
     alive = nodes.live_nodes()

@@ -175,7 +175,7 @@ class TestWhatTravels:
         client.logs = [["x"]]
         assert main(["submit", "--env", "AWS_SECRET_ACCESS_KEY", *GOOD]) == 0
         out, err = capsys.readouterr()
-        assert "note: Ray keeps AWS_SECRET_ACCESS_KEY in the job's record" in err
+        assert "note: Ray keeps AWS_SECRET_ACCESS_KEY in the job's record and in its logs" in err
         assert "hidden-value" not in out + err
 
     def test_notes_about_places(self, client: FakeClient, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,6 +190,21 @@ class TestWhatTravels:
         client.logs = [["x"]]
         assert main(["submit", "pretrain", "--corpus", "data/c", "--out", "s3://b"]) == 0
         assert "corpus=data/c is looked for in the copy of the working folder" in capsys.readouterr().err
+
+    def test_a_config_file_must_travel(
+        self, client: FakeClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "sub").mkdir()
+        (tmp_path / "sub" / "run.json").write_text('{"corpus": "s3://b/c", "out": "s3://b/runs"}')
+        monkeypatch.chdir(tmp_path / "sub")
+        words = ["--working-dir", str(tmp_path), "pretrain", "--config"]
+        assert "--config run.json: does not travel with the job" in complaint(capsys, *words, "run.json")
+        monkeypatch.chdir(tmp_path)
+        assert main(["submit", *words, "sub/run.json"]) == 0
+        assert client.submitted["entrypoint"].endswith("pretrain --config sub/run.json")
+        capsys.readouterr()
+        there = str(tmp_path / "sub" / "run.json")
+        assert "does not travel" in complaint(capsys, "--address", "http://head:1", *words, there)
 
     @pytest.mark.parametrize(
         ("address", "here"),

@@ -18,7 +18,7 @@ from tests.clusters import token_cluster
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
-QUICK = "--encoder.layers 1 --encoder.width 8 --train.max-steps 4 --train.streams 2 --train.device cpu"
+QUICK = ["--encoder.layers=1", "--encoder.width=8", "--train.max-steps=4", "--train.streams=2", "--train.device=cpu"]
 WHERE = """
 import json, os, sys, distgnn
 from distgnn.scale.pool import ordered_map
@@ -62,10 +62,16 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def test_a_wrong_or_missing_token_is_one_line(cluster: dict[str, str], tmp_path: Path) -> None:
+def test_a_wrong_token_a_missing_one_and_an_unknown_job_are_one_line(cluster: dict[str, str], tmp_path: Path) -> None:
     wrong = start(cluster, "--follow", "x", RAY_AUTH_TOKEN="f" * 64)
     missing = start(cluster, "--follow", "x", RAY_AUTH_TOKEN="", RAY_AUTH_MODE="disabled", HOME=str(tmp_path))
-    for process, says in ((wrong, "refuses the token"), (missing, "asks for a token")):
+    unknown = start(cluster, "--follow", "nobody")
+    told = (
+        (wrong, "refuses the token"),
+        (missing, "asks for a token"),
+        (unknown, "give the id that distgnn submit printed"),
+    )
+    for process, says in told:
         code, out, err = end(process)
         assert (code, out) == (2, ""), err
         assert says in err
@@ -73,36 +79,61 @@ def test_a_wrong_or_missing_token_is_one_line(cluster: dict[str, str], tmp_path:
         assert "f" * 64 not in err
 
 
-def test_build_then_pretrain_on_two_workers(cluster: dict[str, str], tmp_path: Path) -> None:
+def test_jobs_that_work_and_one_that_fails(cluster: dict[str, str], tmp_path: Path) -> None:
+    """Two Ray tasks build, so workers import what travels; the output streams; exit codes follow."""
     corpus = str(tmp_path / "corpus")
-    built = start(cluster, "corpus", "build", "motifs", "--graphs", "256", "--unit-rows", "32", "--out", corpus)
+    words = f"corpus build motifs --graphs 256 --unit-rows 32 --workers 2 --out {corpus}"
+    built, failing = start(cluster, *words.split()), start(cluster, "corpus", "verify", "/nowhere")
     code, out, err = end(built)
     assert code == 0, out + err
     assert "256 graphs" in out
     assert verify(corpus).ok
-    words = f"--json pretrain --corpus {corpus} --out {tmp_path} --name run --workers 2 {QUICK}"
-    code, out, err = end(start(cluster, *words.split()))
+    code, out, _ = end(failing)
+    assert code == 2
+    assert "distgnn: error: /nowhere: no corpus here" in out
+    code, out, err = end(
+        start(cluster, "--json", "pretrain", "--corpus", corpus, "--out", str(tmp_path), "--name", "run", *QUICK)
+    )
     assert code == 0, out + err
     assert "finished: run" in out, "the job's own output"
     assert json.loads(out.splitlines()[-1])["status"] == "succeeded"
     assert load_checkpoint(str(tmp_path / "run")).step == 4
 
 
-def test_the_same_job_through_rays_own_command(cluster: dict[str, str], tmp_path: Path) -> None:
-    words = f"job submit --working-dir . -- python jobs/build_corpus.py motifs --graphs 64 --out {tmp_path}/corpus"
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_job_through_rays_own_command(cluster: dict[str, str], tmp_path: Path) -> None:
+    """``ray job submit --working-dir . -- python jobs/X.py``: from nothing to an evaluated model, on two workers."""
+    encoder = "--encoder.layers 1 --encoder.width 8"
+    tune = "--epochs 1 --seeds 1 --split.method random --split.fractions 0.4 0.3 0.3 --save-models"
+    road = [
+        f"build_corpus.py motifs --graphs 256 --unit-rows 32 --out {tmp_path}/corpus",
+        f"pretrain.py --corpus {tmp_path}/corpus --out {tmp_path} --name run --workers 2 {' '.join(QUICK)}",
+        f"finetune.py --corpus {tmp_path}/corpus --checkpoint {tmp_path}/run --out {tmp_path}/tuned --workers 2 {tune}",
+        f"evaluate.py --model {tmp_path}/tuned --corpus {tmp_path}/corpus --out {tmp_path}/asked",
+        f"transfer.py --data {tmp_path}/corpus --out {tmp_path}/transfer --epochs 1 --seeds 1 --pretrain-epochs 1"
+        f" --methods fixed --schemes scratch --corpus.split.method random {encoder.replace('--', '--corpus.')}",
+    ]
+    for words in road:
+        code, out = through_ray(cluster, *f"job submit --working-dir . -- python jobs/{words}".split())
+        assert code == 0, out
+    told = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("tuned", "asked")]
+    tuned = {(run["method"], run["seed"]): run["scores"]["test"] for run in told[0]["runs"]}
+    assert {(model["method"], model["seed"]): model["scores"]["test"] for model in told[1]["models"]} == tuned
+    assert (tmp_path / "transfer" / "results.json").is_file()
+
+
+def through_ray(cluster: dict[str, str], *words: str) -> tuple[int, str]:
+    """(exit code, output) of Ray's own command, in the checkout."""
+    ray = str(Path(sys.executable).parent / "ray")
+    environment = client(cluster, RAY_AUTH_MODE="token")
     done = subprocess.run(
-        [str(Path(sys.executable).parent / "ray"), *words.split()],
-        env=client(cluster, RAY_AUTH_MODE="token"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+        [ray, *words], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert verify(str(tmp_path / "corpus")).graphs == 64
+    return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_of_ones_own(cluster: dict[str, str], tmp_path: Path) -> None:
     """Its scripts run; distgnn travels beside it, to the workers too; git-ignored files stay; the exit code is the job's."""
     for name, text in (("jobs/where.py", WHERE), (".gitignore", "data/\n"), ("data/big", "x"), ("mine.py", "")):
@@ -117,6 +148,7 @@ def test_a_folder_of_ones_own(cluster: dict[str, str], tmp_path: Path) -> None:
         assert "py_modules_files" in place, "not what happens to be installed there"
 
 
+@pytest.mark.slow
 def test_stopping_leaves_time_for_a_checkpoint(cluster: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / "sleepy.py").write_text(SLEEPY)
@@ -132,17 +164,7 @@ def test_stopping_leaves_time_for_a_checkpoint(cluster: dict[str, str], tmp_path
     assert "checkpoint written" in out
 
 
-def test_a_failing_job_and_an_unknown_one(cluster: dict[str, str]) -> None:
-    failing = start(cluster, "corpus", "verify", "/nowhere")
-    unknown = start(cluster, "--follow", "nobody")
-    code, out, _ = end(failing)
-    assert code == 2
-    assert "distgnn: error: /nowhere: no corpus here" in out
-    code, _, err = end(unknown)
-    assert code == 2
-    assert "give the id that distgnn submit printed" in err
-
-
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_job(cluster: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / "sleepy.py").write_text(SLEEPY)
@@ -157,6 +179,7 @@ def test_ctrl_c_leaves_the_job(cluster: dict[str, str], tmp_path: Path) -> None:
     assert json.loads(end(start(cluster, "--json", "--stop", name))[1])["status"] == "stopping", "it was still running"
 
 
+@pytest.mark.slow
 def test_the_doctor_inside(cluster: dict[str, str], tmp_path: Path) -> None:
     code, out, err = end(start(cluster, "doctor", "--out", str(tmp_path), "--workers", "2"))
     assert code == 0, out + err

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import distgnn
 from distgnn.config import SubmitConfig
 from distgnn.errors import RequestError
+from distgnn.options import split_globals
 
 PACKAGE = Path(distgnn.__file__).parent
 Understand = Callable[[list[str]], Any]
@@ -67,6 +68,7 @@ def entrypoint(
     """
     if not job:
         raise RequestError("which command? for example: distgnn submit pretrain --corpus s3://... --out s3://...")
+    _check_config(job, folder, here)
     options, script = understand(job), Path("jobs") / f"{job[0]}.py"
     if options is None:
         if folder is None or not (folder / script).is_file():
@@ -77,6 +79,16 @@ def entrypoint(
     for text in _notes(options, here):
         note(text)
     return shlex.join(["python", "-m", "distgnn.cli", *job])
+
+
+def _check_config(job: list[str], folder: Path | None, here: bool) -> None:
+    """Raise RequestError where the job would not find the file of its --config."""
+    given = split_globals(job)[0].config
+    travels = folder is not None and (folder / given).is_file() and (here or not os.path.isabs(given))
+    if given and not travels:
+        raise RequestError(
+            f"--config {given}: does not travel with the job; put it into the working folder and name it from there"
+        )
 
 
 def _notes(options: Any, here: bool) -> Iterator[str]:
@@ -116,8 +128,6 @@ def variables(items: tuple[str, ...], note: Callable[[str], None]) -> dict[str, 
         if not given and name not in os.environ:
             raise RequestError(f"env: {name} is not set here; give {name}=VALUE")
         if any(word in name.upper() for word in _SECRET):
-            note(
-                f"Ray keeps {name} in the job's record, readable with the cluster's token; better give it to the nodes"
-            )
+            note(f"Ray keeps {name} in the job's record and in its logs; better give it to the nodes themselves")
         found[name] = value if given else os.environ[name]
     return found

@@ -12,6 +12,7 @@ from distgnn.config.base import check
 class DoctorConfig:
     """Look at everything a run needs before it starts, here and on every node of the cluster of RAY_ADDRESS.
 
+    From outside a cluster: distgnn submit --address http://head:8265 doctor ...
     Example: distgnn doctor --corpus s3://data/zinc --out s3://runs --workers 8
     """
 

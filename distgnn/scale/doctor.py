@@ -10,7 +10,7 @@ from pathlib import Path
 import ray
 from ray.exceptions import RayError
 
-from distgnn.config import DoctorConfig
+from distgnn.config import DoctorConfig, PretrainConfig, TrainConfig
 from distgnn.corpus import inspect
 from distgnn.corpus.patience import VARIABLE
 from distgnn.errors import RequestError, WorkError
@@ -19,6 +19,7 @@ from distgnn.scale.checks import Check
 from distgnn.scale.facts import Facts, Questions, gather
 from distgnn.scale.nodes import PATIENCE_SECONDS, Node, all_reduce_speed, ask, clock_offsets, live_nodes
 from distgnn.scale.pool import start_ray
+from distgnn.scale.preflight import share
 
 HERE = "this machine"
 
@@ -84,7 +85,7 @@ def _machines(config: DoctorConfig, here: Facts, facts: list[Facts], nodes: list
     yield checks.check_versions(here, facts)
     total = ray.cluster_resources() if nodes else {"CPU": float(os.cpu_count() or 1), "GPU": float(here.gpus)}
     if nodes or config.workers > 1:
-        yield checks.check_cpus(config, total.get("CPU", 0.0), total.get("GPU", 0.0))
+        yield check_cpus(config, total.get("CPU", 0.0), total.get("GPU", 0.0))
     stores = {node.name: node.store for node in nodes}
     if nodes:
         yield checks.check_object_store(stores)
@@ -103,7 +104,7 @@ def _storage(config: DoctorConfig, facts: list[Facts]) -> Iterator[Check]:
         verdict = checks.check_storage("corpus", f"{config.corpus}: manifest read", corpus)
         yield verdict
         if verdict.status == "ok" and config.shards:
-            yield checks.check_shards(config, _sample(config))
+            yield checks.check_shards(config.shards, _sample(config))
 
 
 def _sample(config: DoctorConfig) -> list[str]:
@@ -136,3 +137,25 @@ def _network(nodes: list[Node], device: str) -> Check:
         )
     where = f"{nodes[0].name} and {nodes[1].name}" if len(nodes) > 1 else "two processes of one node"
     return Check("network", "ok", f"{speed / 1e6:.0f} MB/s of gradients summed between {where}")
+
+
+def check_cpus(config: DoctorConfig, cpus: float, gpus: float) -> Check:
+    """Whether the training processes fit beside the reading, by the arithmetic that distgnn pretrain goes by."""
+    train = TrainConfig(streams=config.workers, device=config.device)
+    try:
+        wanted = PretrainConfig(
+            "corpus",
+            workers=config.workers,
+            min_workers=config.min_workers,
+            cpus_per_worker=config.cpus_per_worker,
+            train=train,
+        )
+        found = share(wanted, cpus, gpus)
+    except RequestError as error:
+        return Check("cpus", "fail", str(error))
+    on = "GPU" if found.gpu else "CPU"
+    return Check(
+        "cpus",
+        "ok",
+        f"workers={config.workers} x {found.cpus:g} CPU fit {cpus:g} CPUs, {gpus:g} GPUs; they compute on {on}",
+    )

@@ -55,7 +55,7 @@ def _node(node: dict[str, Any], shared: bool) -> Node:
 def ask(nodes: list[Node], questions: Questions) -> tuple[list[Facts], dict[str, str]]:
     """(facts of the nodes that answer, why the others do not, by name)."""
     patience = os.environ.get(VARIABLE, PATIENCE_SECONDS)
-    asked = {node.name: _on(_gather, node).remote(questions, node.name, patience) for node in nodes}
+    asked = {node.name: on(node, _gather).remote(questions, node.name, patience) for node in nodes}
     found, silent = list[Facts](), dict[str, str]()
     end = time.monotonic() + _ANSWER_SECONDS
     for name, answer in asked.items():
@@ -75,14 +75,14 @@ def clock_offsets(nodes: list[Node]) -> dict[str, float]:
     found = {}
     for node in nodes:
         before = time.time()
-        there = cast(float, ray.get(_on(_clock, node).remote(), timeout=_ANSWER_SECONDS))
+        there = cast(float, ray.get(on(node, _clock).remote(), timeout=_ANSWER_SECONDS))
         found[node.name] = there - (before + time.time()) / 2
     return found
 
 
 def all_reduce_speed(nodes: list[Node], gpu: bool) -> float:
     """Bytes a second at which two processes, on two nodes where there are two, sum 4 MB. WorkError where they cannot."""
-    pair: list[Any] = [_Peer.options(num_gpus=int(gpu), **_place(node)).remote() for node in (nodes * 2)[:2]]
+    pair: list[Any] = [on(node, _Peer, num_gpus=int(gpu)).remote() for node in (nodes * 2)[:2]]
     try:
         address = ray.get(pair[0].address.remote(), timeout=_ANSWER_SECONDS)
         times = ray.get([peer.measure.remote(rank, address) for rank, peer in enumerate(pair)], timeout=_ANSWER_SECONDS)
@@ -94,12 +94,9 @@ def all_reduce_speed(nodes: list[Node], gpu: bool) -> float:
     return 4 * _NUMBERS / max(times)
 
 
-def _on(task: Any, node: Node) -> Any:
-    return task.options(**_place(node))
-
-
-def _place(node: Node) -> dict[str, Any]:
-    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node.identity, soft=False)}
+def on(node: Node, task: Any, **options: Any) -> Any:
+    """``task`` (or actor), to run on that node and no other."""
+    return task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.identity, soft=False), **options)
 
 
 @ray.remote(num_cpus=0)

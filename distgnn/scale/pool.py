@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import ray
 import torch
@@ -16,6 +14,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from distgnn.corpus.writer import Mapper
 from distgnn.errors import RequestError, WorkError
+from distgnn.scale.address import check_address
 
 _AHEAD = 2
 
@@ -46,16 +45,6 @@ def start_ray(cpus: int) -> None:
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
         return
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-
-
-def check_address(address: str, name: str) -> None:
-    """Raise RequestError where nobody listens at [scheme://]host:port, the value of ``name``; Ray would keep trying."""
-    try:
-        parts = urlsplit(address if "://" in address else f"//{address}")
-        if parts.port is not None:
-            socket.create_connection((parts.hostname, parts.port), timeout=10).close()
-    except (OSError, ValueError) as error:
-        raise RequestError(f"{name}={address}: no Ray answers there; start it, or mend or unset {name}") from error
 
 
 class _RayMap:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 
 import ray
 from pyarrow import fs as pafs
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distgnn.config import PretrainConfig
 from distgnn.corpus.manifest import NAME as MANIFEST
 from distgnn.corpus.storage import open_folder
 from distgnn.engine.run import CONFIG, Run
 from distgnn.errors import RequestError
+from distgnn.scale.checks import check_object_store
+from distgnn.scale.nodes import Node, live_nodes, on
 
 _READING_CPUS = 1.0
 _FINEST = 1 / 64
@@ -32,7 +34,11 @@ def preflight(run: Run) -> Resources:
     """What the workers of ``run`` get from the Ray that is up; raises RequestError where the cluster cannot carry the run."""
     total = ray.cluster_resources()
     resources = share(run.config, total.get("CPU", 0.0), total.get("GPU", 0.0))
-    _check_paths(run)
+    nodes = live_nodes()
+    _check_paths(run, nodes)
+    store = check_object_store({node.name: node.store for node in nodes})
+    if store.status != "ok":
+        sys.stderr.write(f"distgnn: warning: {store.name}: {store.message}\n")
     return resources
 
 
@@ -87,21 +93,17 @@ def _elastic_cpus(config: PretrainConfig, cpus: float) -> float:
     return each
 
 
-def _check_paths(run: Run) -> None:
+def _check_paths(run: Run, nodes: list[Node]) -> None:
     """Every node must see local paths (a shared file system); one small task a node looks."""
-    nodes = [node for node in ray.nodes() if node["Alive"]]
     needed = {"corpus": (run.config.corpus, MANIFEST), "out": (run.folder.uri, CONFIG)}
     local = {name: file for name, file in needed.items() if _is_local(file[0])}
     if len(nodes) < 2 or not local:
         return
-    looks = [
-        _missing.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(local)
-        for node in nodes
-    ]
+    looks = [on(node, _missing).remote(local) for node in nodes]
     for node, missing in zip(nodes, ray.get(looks), strict=True):
         for name in missing:
             raise RequestError(
-                f"{name}={getattr(run.config, name)}: node {node['NodeManagerAddress']} of the Ray cluster does not see it;"
+                f"{name}={getattr(run.config, name)}: node {node.name} of the Ray cluster does not see it;"
                 " use a shared file system or an s3:// URI"
             )
 

@@ -17,7 +17,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from distgnn.errors import INTERRUPTED, RequestError, WorkError
-from distgnn.scale.pool import check_address
+from distgnn.scale.address import check_address
 
 try:  # comes with ray[default]; without it the client cannot be made, which connect() tells
     from aiohttp import ClientError
