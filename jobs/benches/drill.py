@@ -32,7 +32,7 @@ HEARTBEATS = {
     "RAY_health_check_failure_threshold": "3",
 }
 _BUCKET = "drill"
-_POLL_SECONDS, _PATIENCE_SECONDS = 0.05, 120.0
+_POLL_SECONDS, _PATIENCE_SECONDS = 0.05, 300.0
 _OBJECT_STORE = 100 << 20
 
 
