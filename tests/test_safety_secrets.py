@@ -89,6 +89,7 @@ def test_a_pipeline_leaves_no_key(
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_run_on_ray_leaves_no_key(
     rclone: S3Server, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,7 +97,7 @@ def test_a_run_on_ray_leaves_no_key(
     with tempfile.TemporaryDirectory(prefix="dgs-", dir="/tmp") as session:  # sockets need short paths
         monkeypatch.setenv("RAY_TMPDIR", session)
         words = ["pretrain", "--corpus", f"{base}/corpus", "--out", f"{base}/runs", "--name", "r", "--workers", "2"]
-        done = subprocess.run(command(*words, *QUICK), capture_output=True, timeout=180, check=False)
+        done = subprocess.run(command(*words, *QUICK), capture_output=True, timeout=280, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         logs = contents(Path(session))
     everything = {**stored(rclone, base), **contents(tmp_path), **logs, "output": done.stdout + done.stderr}
