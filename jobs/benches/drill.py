@@ -163,7 +163,7 @@ class Drill:
 
     def wait_checkpoint(self, before: Snapshot) -> Snapshot:
         """Wait until there is another checkpoint than ``before`` told of."""
-        return self._wait(lambda now: now["checkpoint"] != before["checkpoint"], "a checkpoint")
+        return self._wait(lambda now: now.get("checkpoint", "") not in ("", before["checkpoint"]), "a checkpoint")
 
     def recovered(self, killed: float, before: Snapshot) -> float:
         """Seconds from ``killed`` (time.time()) until the ranks that came after those of ``before`` had made a step."""
