@@ -10,8 +10,7 @@ import json
 import uuid
 from dataclasses import dataclass
 
-from pyarrow import fs as pafs
-
+from distgnn.config.base import read_json
 from distgnn.corpus.storage import Folder, storage_errors
 from distgnn.errors import RequestError, WorkError
 
@@ -41,7 +40,7 @@ def publish(folder: Folder, files: dict[str, bytes], seal_bytes: bytes) -> None:
 
     What lies there must not be whole; the remains of an unfinished one are replaced.
     """
-    local = isinstance(folder.filesystem, pafs.LocalFileSystem)
+    local = folder.local
     target = _beside(folder) if local else folder
     try:
         for name, data in files.items():
@@ -68,9 +67,9 @@ def read_verified(folder: Folder, kind: Kind) -> tuple[dict[str, bytes], bytes]:
     if folder.size(CHECKSUMS) is None:
         raise RequestError(f"{folder.uri}: not a whole {kind.word} ({CHECKSUMS} is missing)")
     raw = folder.read(CHECKSUMS)
-    where = f"{folder.uri}/{CHECKSUMS}"
+    where = folder.at(CHECKSUMS)
     try:
-        sealed = json.loads(raw)
+        sealed = read_json(raw)
         name, version, entries = sealed["format"], sealed["version"], dict(sealed["files"])
         wanted = {file: str(entry["sha256"]) for file, entry in entries.items()}
     except (ValueError, KeyError, TypeError) as error:
@@ -88,10 +87,10 @@ def read_verified(folder: Folder, kind: Kind) -> tuple[dict[str, bytes], bytes]:
 
 def _read_one(folder: Folder, name: str, digest: str, kind: Kind) -> bytes:
     if folder.size(name) is None:
-        raise RequestError(f"{folder.uri}/{name}: missing from the {kind.word}; pull it again")
-    data = folder.read(name)
-    if hashlib.sha256(data).hexdigest() != digest:
+        raise RequestError(f"{folder.at(name)}: missing from the {kind.word}; pull it again")
+    data = folder.read_sealed(name, digest)
+    if data is None:
         raise RequestError(
-            f"{folder.uri}/{name}: wrong checksum, the file was changed or damaged; pull the {kind.word} again"
+            f"{folder.at(name)}: wrong checksum, the file was changed or damaged; pull the {kind.word} again"
         )
     return data
