@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -166,7 +167,7 @@ class Graphs:
     """A Problem on graphs: squared errors of each graph, folds are streams; L2P is an auxiliary task given as a whole."""
 
     names = ("target", "l2p")
-    rows, metrics, lower_is_better = 8, ("none",), frozenset[str]()
+    rows, strata, metrics, lower_is_better = 8, np.zeros(8, np.int64), ("none",), frozenset[str]()
 
     def __init__(self, kind: str, norm: str) -> None:
         config = EncoderConfig(kind=kind, layers=2, width=6, norm=norm, pooling="attention")  # pyright: ignore[reportArgumentType]

@@ -88,7 +88,7 @@ def _new(place: npt.NDArray[np.int32], ids: Ints) -> Rows:
 
 
 def _sorted(values: Rows, limit: int) -> Rows:
-    """Distinct values below ``limit``, ascending. Where they are not few, one mark each in a row of marks is faster than sorting."""
+    """Distinct values below ``limit``, ascending. Unless they are few, a mark each in a row of marks is faster than sorting."""
     if limit <= _SPARSE * len(values):
         marks = np.zeros(limit, bool)
         marks[values] = True
