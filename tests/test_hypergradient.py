@@ -167,7 +167,8 @@ class Graphs:
     """A Problem on graphs: squared errors of each graph, folds are streams; L2P is an auxiliary task given as a whole."""
 
     names = ("target", "l2p")
-    rows, strata, metrics, lower_is_better = 8, np.zeros(8, np.int64), ("none",), frozenset[str]()
+    strata: Rows = np.zeros(8, np.int64)
+    rows, metrics, lower_is_better = 8, ("none",), frozenset[str]()
 
     def __init__(self, kind: str, norm: str) -> None:
         config = EncoderConfig(kind=kind, layers=2, width=6, norm=norm, pooling="attention")  # pyright: ignore[reportArgumentType]
