@@ -76,6 +76,7 @@ class Planted:
         dtype: torch.dtype = torch.float64,
     ) -> None:
         self.kinds, self.rows, self.seed, self.rank, self.size = tuple(kinds), rows, seed, rank, size
+        self.strata: Rows = np.zeros(rows, np.int64)
         self.names = ("target", *(f"{kind.label}{number}" for number, kind in enumerate(self.kinds, 1)))
         self.x, self.test = (uniform(seed, _INPUT, part, shape=(n, WIDTH)) for part, n in ((0, rows), (1, VALIDATION)))
         self.y = teacher(self.x) + noise * uniform(seed, _NOISE, shape=(rows,))

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -166,6 +167,7 @@ class Graphs:
     """A Problem on graphs: squared errors of each graph, folds are streams; L2P is an auxiliary task given as a whole."""
 
     names = ("target", "l2p")
+    strata: Rows = np.zeros(8, np.int64)
     rows, metrics, lower_is_better = 8, ("none",), frozenset[str]()
 
     def __init__(self, kind: str, norm: str) -> None:

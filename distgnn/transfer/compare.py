@@ -192,7 +192,7 @@ def compare_methods(
 def _rehearsed(run: RunJob, encoder: int) -> frozenset[str]:
     """Make everything a job needs, once: metrics of which less is better. Raises RequestError for what does not fit."""
     problem = run.ground.problem(encoder, 0, Alone(torch.device("cpu")))
-    Folds(problem.rows, run.config.weighting.folds, run.config.batch, 0)
+    Folds(problem.strata, run.config.weighting.folds, run.config.batch, 0)
     for method in run.config.compared:
         build_weighting(run.config.weighted(method), problem.names, 0)
     return problem.lower_is_better

@@ -54,6 +54,7 @@ class CorpusProblem:
         self.data, self.config, self.ranks, self.seed = data, config, ranks, seed
         self.graphs = replace(data.graphs, y=data.y)
         self.train, self.rows = torch.from_numpy(data.parts["train"]), len(data.parts["train"])
+        self.strata = _strata(data)
         self.elsewhere = _auxiliary_corpus(data, config, seed)
         self.encoder = build_encoder(data.schema, encoder, seed)
         self.encoder.set_dropout(config.dropout)
@@ -164,6 +165,14 @@ class CorpusProblem:
         if not torch.isfinite(found).all():
             raise WorkError(f"predictions on {part!r} are not finite: training diverged; lower lr")
         return {self.metrics[0]: score(self.target.task, self.data.labels(part), found.numpy()).value}
+
+
+def _strata(data: LabelledSet) -> Rows:
+    """int64 [training graphs]: the class where there is one label of classes, else zeros."""
+    labels = data.labels("train")
+    if data.target.task == "regression" or labels.shape[1] > 1:
+        return np.zeros(len(labels), np.int64)
+    return np.nan_to_num(labels[:, 0], nan=-1).astype(np.int64)
 
 
 def _auxiliary_corpus(data: LabelledSet, config: CorpusTaskConfig, seed: int) -> AuxiliaryCorpus | None:

@@ -14,20 +14,24 @@ _SPLIT, _ORDER = 51, 52
 class Folds:
     """Which rows a step takes: a pure function of (seed, step), the same on every rank.
 
-    With ``folds`` of 2 or more the rows are split once into that many folds (sizes differ by one at most), and a step takes
-    ``batch // folds`` of each. With one fold a step's rows are halved by position. Each pass over a fold is a new order of it;
+    strata: int64 [rows], the class of each row. With ``folds`` of 2 or more the rows are split once into that many folds, which
+    hold the same number of each class, give or take one: of few rows, a class that is frequent in some folds would be rare in
+    the others, and a fold would judge against what the others teach. A step takes ``batch // folds`` rows of each fold. With
+    one fold a step's rows are halved by position. Each pass over a fold is a new order of it;
     what a pass leaves over is dropped, so a step never holds a row twice. A fold smaller than its share is taken whole.
     Raises RequestError where there are fewer rows, or a smaller batch, than parts.
     """
 
-    def __init__(self, rows: int, folds: int, batch: int, seed: int) -> None:
+    def __init__(self, strata: Rows, folds: int, batch: int, seed: int) -> None:
         self.parts, self.seed = max(folds, 2), seed
-        for value, what in ((rows, "training rows"), (batch, "rows in a batch")):
+        for value, what in ((len(strata), "training rows"), (batch, "rows in a batch")):
             if value < self.parts:
                 raise RequestError(
                     f"weighting.folds={folds} needs at least {self.parts} {what}, found {value}; lower folds or raise batch"
                 )
-        self._members = np.array_split(permutation(key(seed, _SPLIT), rows), folds)
+        order = permutation(key(seed, _SPLIT), len(strata))
+        order = order[np.argsort(strata[order], kind="stable")]
+        self._members = [order[fold::folds] for fold in range(folds)]
         self._share = batch // folds
         self._orders: dict[int, tuple[int, Rows]] = {}
 

@@ -72,7 +72,7 @@ class JointStep:
         self.problem, self.options, self.world = problem, config.weighting, world
         self.layout = Layout(problem)
         self.weighting = weighting.to(self.layout.shared[0])
-        self.folds = Folds(problem.rows, config.weighting.folds, config.batch, seed)
+        self.folds = Folds(problem.strata, config.weighting.folds, config.batch, seed)
         self.optimiser: torch.optim.Optimizer = torch.optim.Adam(
             self.layout.parameters, config.lr, weight_decay=config.weight_decay
         )

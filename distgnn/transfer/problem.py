@@ -32,7 +32,8 @@ class Problem(Protocol):
     """K + 1 tasks on one shared encoder. Everything random in a step is a function of (seed, step).
 
     names: of the tasks, the target first. shared: what all tasks read. heads: one module a task, read by it alone.
-    rows: how many training rows the target has. metrics: names of what ``scores`` gives, the one that selects first;
+    rows: how many training rows the target has. strata: int64 [rows], classes that folds get equal shares of; zeros where
+    rows have none. metrics: names of what ``scores`` gives, the one that selects first;
     higher is better for each of them unless it is in ``lower_is_better``.
     """
 
@@ -40,6 +41,7 @@ class Problem(Protocol):
     shared: nn.Module
     heads: nn.ModuleList
     rows: int
+    strata: Rows
     metrics: tuple[str, ...]
     lower_is_better: frozenset[str]
 

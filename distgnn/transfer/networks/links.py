@@ -66,6 +66,10 @@ class LinkTarget(PairTask, TargetTask):
         self.links, self.hides, self.device = links, config.messages == "hide", device
         self.rows = len(links.parts["train"])
 
+    def strata(self) -> Rows:
+        """Whether the user rates the item."""
+        return self.links.label[self.links.parts["train"]].astype(np.int64)
+
     def ask(self, rows: Rows) -> Asked:
         """Training rows by number."""
         row = self.links.parts["train"][rows]

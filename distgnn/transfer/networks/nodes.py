@@ -83,6 +83,10 @@ class NodeTarget(TargetTask):
         self.rows = len(nodes.node["train"])
         self.classify = nn.Linear(config.width, nodes.classes)
 
+    def strata(self) -> Rows:
+        """The class of each training node."""
+        return self.nodes.label["train"]
+
     def ask(self, rows: Rows) -> Asked:
         """Training nodes by number."""
         return Asked(self.nodes.node["train"][rows], torch.from_numpy(self.nodes.label["train"][rows]).to(self.device))

@@ -58,7 +58,7 @@ class NetworkProblem:
         self.shared: nn.Module = encoder
         self.heads = nn.ModuleList([target, *auxiliary])
         self.names = (target.name, *(task.name for task in auxiliary))
-        self.rows, self.metrics = target.rows, target.metrics
+        self.rows, self.strata, self.metrics = target.rows, target.strata(), target.metrics
 
     def fetch(self, folds: Sequence[Rows], step: int) -> NetworkBatch:
         """See :class:`~distgnn.transfer.problem.Problem`. Sampling runs here, on the CPU."""

@@ -52,6 +52,10 @@ class TargetTask(NetworkTask):
     metrics: tuple[str, ...]
     rows: int
 
+    def strata(self) -> Rows:
+        """int64 [rows], the class of each training row; zeros where rows have none, or several."""
+        return np.zeros(self.rows, np.int64)
+
     def ask(self, rows: Rows) -> Asked:
         """Training rows by number."""
         raise NotImplementedError
