@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from distgnn.graph.schema import Feature, Schema
     from distgnn.models.custom.psi import register_encoder
 
-__all__ = ["Feature", "GraphBatch", "Schema", "load_checkpoint", "load_encoder", "load_model", "register_encoder", "write_corpus"]
+__all__ = [
+    "Feature",
+    "GraphBatch",
+    "Schema",
+    "load_checkpoint",
+    "load_encoder",
+    "load_model",
+    "register_encoder",
+    "write_corpus",
+]
 __version__ = "0.1.0"
 
 _HOMES = {

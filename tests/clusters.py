@@ -82,7 +82,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def _end(process: subprocess.Popen[bytes], folder: str) -> None:
-    """End the processes of this cluster, and no other: those that name its folder, or work in it (the dashboard hides its words)."""
+    """End the processes of this cluster and no other: those that name its folder or work in it (the dashboard hides its words)."""
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(10)
