@@ -53,9 +53,8 @@ def _compact(features: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32
 
 
 def _sparse_rows(rows: sp.csr_matrix, device: torch.device | str) -> SparseMap:
-    return SparseMap(
-        _tensor(rows, device), _tensor(sp.csr_matrix(rows.T), device)
-    )  # scipy turns rows over without sorting
+    turned = sp.csr_matrix(rows.T)  # without sorting
+    return SparseMap(_tensor(rows, device), _tensor(turned, device))
 
 
 def _tensor(rows: Any, device: torch.device | str) -> Tensor:
