@@ -6,9 +6,25 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
+from distgnn.config import NetworkTaskConfig
 from distgnn.network.csr import Edges, both_ways, build_network, symmetric
 from distgnn.network.network import Block, Network, Relation
+from distgnn.transfer.networks.build import build_problem
+from distgnn.transfer.networks.problem import NetworkProblem
+from distgnn.transfer.ranks import Alone
+
+CPU = torch.device("cpu")
+CONFIG = NetworkTaskConfig(width=6, fan_out=0, aux_batch=7, negatives=5)
+
+
+def problem_of(network: Network, **changes: Any) -> NetworkProblem:
+    """In float64."""
+    problem = build_problem(network, replace(CONFIG, **changes), 3, Alone(CPU))
+    problem.shared.double()
+    problem.heads.double()
+    return problem
 
 
 def some_pairs(rng: np.random.Generator, left: int, right: int, count: int) -> tuple[np.ndarray, np.ndarray]:

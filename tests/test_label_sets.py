@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distgnn.config import NetworkTaskConfig, OagConfig
+from distgnn.config import OagConfig
 from distgnn.errors import RequestError
 from distgnn.models.networks import Cut
 from distgnn.network.network import Network
@@ -26,19 +26,9 @@ from distgnn.transfer.networks.label_sets import LabelSetTarget, read_label_sets
 from distgnn.transfer.networks.problem import NetworkProblem
 from distgnn.transfer.ranking import label_scores
 from distgnn.transfer.ranks import Alone
-from tests.networks import LABELS, tagged
+from tests.networks import CONFIG, CPU, LABELS, problem_of, tagged
 from tests.test_network_oag import FILES
 from tests.test_network_sources import pairs
-
-CPU = torch.device("cpu")
-CONFIG = NetworkTaskConfig(width=6, fan_out=0, aux_batch=7, negatives=5)
-
-
-def problem_of(network: Network, **changes: Any) -> NetworkProblem:
-    problem = build_problem(network, replace(CONFIG, **changes), 3, Alone(CPU))
-    problem.shared.double()
-    problem.heads.double()
-    return problem
 
 
 def logits(problem: NetworkProblem, network: Network) -> Tensor:

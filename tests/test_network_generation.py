@@ -11,30 +11,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from distgnn.config import NetworkTaskConfig
 from distgnn.graph.keyed import draw, key, unit_interval
 from distgnn.models.networks import Cut
 from distgnn.network.csr import Edges, both_ways, build_network
 from distgnn.network.network import Block, Network, Relation
 from distgnn.network.sample import full_block
 from distgnn.transfer.networks.attribute_generation import AttributeGeneration
-from distgnn.transfer.networks.build import build_problem
 from distgnn.transfer.networks.edge_generation import EdgeGeneration
 from distgnn.transfer.networks.problem import NetworkProblem
 from distgnn.transfer.networks.removal import Removal
 from distgnn.transfer.networks.tasks import Asked, draw_nodes
-from distgnn.transfer.ranks import Alone
-from tests.networks import papers
-
-CPU = torch.device("cpu")
-CONFIG = NetworkTaskConfig(width=6, fan_out=0, aux_batch=7, negatives=5)
-
-
-def problem_of(network: Network, **changes: Any) -> NetworkProblem:
-    problem = build_problem(network, replace(CONFIG, **changes), 3, Alone(CPU))
-    problem.shared.double()
-    problem.heads.double()
-    return problem
+from tests.networks import CONFIG, papers, problem_of
 
 
 def edge_task(problem: NetworkProblem) -> EdgeGeneration:

@@ -364,3 +364,11 @@ def test_joint_steps_run_on_networks(network: Network, config: NetworkTaskConfig
     assert all(np.isfinite(record.losses).all() and np.isfinite(record.weights).all() for record in records)
     assert np.any(np.asarray(records[-1].hypergradients) != 0)
     assert any(not torch.equal(*pair) for pair in zip(before, problem.shared.parameters(), strict=True))
+
+
+def test_folds_are_told_the_classes_of_rows() -> None:
+    for network in (films(), papers()):
+        problem = build_problem(network, NetworkTaskConfig(width=6), 3, Alone(CPU))
+        labels = problem.target.ask(np.arange(problem.rows)).data.long().tolist()
+        assert problem.strata.tolist() == labels
+        assert len(set(labels)) > 1

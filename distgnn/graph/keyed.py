@@ -70,6 +70,5 @@ def distinct(words: UInt64, degree: npt.NDArray[np.int64], take: int) -> npt.NDA
     tops = degree - take + counter
     chosen = below(draw(words, counter), tops + 1)  # [take, M]: a step is one stretch of memory
     for step in range(1, take):
-        taken = (chosen[:step] == chosen[step]).any(axis=0)
-        chosen[step, taken] = tops[step, taken]
+        np.copyto(chosen[step], tops[step], where=(chosen[:step] == chosen[step]).any(axis=0))
     return chosen.T

@@ -17,7 +17,7 @@ from distgnn.graph.schema import Schema
 from distgnn.models.context import Context
 from distgnn.models.encoder import MessagePassing
 from distgnn.models.hgt import HGT
-from distgnn.models.sparse import SparseMap
+from distgnn.models.sparse import SparseMap, csr_tensor
 from distgnn.network.network import Block, Network
 
 _SPARSE = 0.1
@@ -53,9 +53,13 @@ def _compact(features: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32
 
 
 def _sparse_rows(rows: sp.csr_matrix, device: torch.device | str) -> SparseMap:
-    entries: Any = rows.tocoo()
-    row, column = (torch.from_numpy(ids.astype(np.int64)).to(device) for ids in (entries.row, entries.col))
-    return SparseMap.from_pairs(row, column, entries.shape, values=torch.from_numpy(entries.data).to(device))
+    turned = sp.csr_matrix(rows.T)  # without sorting
+    return SparseMap(_tensor(rows, device), _tensor(turned, device))
+
+
+def _tensor(rows: Any, device: torch.device | str) -> Tensor:
+    ptr, columns = (torch.from_numpy(ids.astype(np.int64)) for ids in (rows.indptr, rows.indices))
+    return csr_tensor(ptr, columns, torch.from_numpy(rows.data), rows.shape).to(device)
 
 
 class Cut:

@@ -68,9 +68,14 @@ def _csr(rows: Tensor, columns: Tensor, shape: tuple[int, int], values: Tensor) 
     order = torch.argsort(rows * shape[1] + columns)
     counts = torch.bincount(rows, minlength=shape[0])
     ptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    return csr_tensor(ptr, columns[order], values[order], shape)
+
+
+def csr_tensor(ptr: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """A sparse CSR tensor of int64 ``ptr`` [m + 1] and ``columns`` [k], ascending in each row, and ``values`` [k]."""
     with warnings.catch_warnings():  # torch announces on first use that CSR is in beta
         warnings.filterwarnings("ignore", message=".*Sparse CSR.*")
-        return torch.sparse_csr_tensor(ptr, columns[order], values[order], shape, check_invariants=False)
+        return torch.sparse_csr_tensor(ptr, columns, values, shape, check_invariants=False)
 
 
 class _Product(torch.autograd.Function):
