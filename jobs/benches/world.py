@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, multiprocessing
+from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 from distgnn.config import EncoderConfig, PretrainConfig, TrainConfig, from_json, to_json
 from distgnn.corpus.storage import open_folder
@@ -91,7 +92,7 @@ def timed_run(config: PretrainConfig, size: int, name: str) -> Measured:
     run = new_run(replace(config, name=name))
     with TemporaryDirectory() as scratch:
         settings = (size, scratch, run.folder.uri, to_json(run.config))
-        multiprocessing.spawn(_rank, settings, nprocs=size)
+        spawn(_rank, settings, nprocs=size)
         spent = json.loads((Path(scratch) / "spent.json").read_text())
     rows, train_config = read_history(run.folder), run.config.train
     speeds = [row["graphs_per_s"] for row in rows if "loss" in row]
