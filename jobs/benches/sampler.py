@@ -99,7 +99,10 @@ def sampling_lines(case: str, network: Network, runs: int, dictionaries: bool = 
 
 
 class Calls:
-    """Calls with new seeds each time, the same for both sides. Each returns how many seeds it sampled around."""
+    """Calls with new seeds each time, the same for both sides. Each returns how many seeds it sampled around.
+
+    Seeds are nodes that receive messages, as training's users and items do: around the others there is nothing to sample.
+    """
 
     def __init__(self, network: Network, adjacency: Adjacency | None = None, draws: Draws | None = None) -> None:
         self.network, self.adjacency, self.draws, self.number = (
@@ -108,10 +111,11 @@ class Calls:
             draws or DRAWS["numpy_choice"],
             0,
         )
+        self.nodes = np.flatnonzero(np.diff(network.indptr))
 
     def _seeds(self) -> np.ndarray:
         self.number += 1
-        return below(draw(key(self.number), np.arange(_SEEDS)), np.full(_SEEDS, self.network.num_nodes))
+        return self.nodes[below(draw(key(self.number), np.arange(_SEEDS)), np.full(_SEEDS, len(self.nodes)))]
 
     def ours(self) -> float:
         """One block."""
