@@ -42,6 +42,7 @@ from distgnn.config.pretrain import EncoderConfig, PretrainConfig, TrainConfig
 from distgnn.config.recovery import RecoveryConfig
 from distgnn.config.submit import SubmitConfig
 from distgnn.config.transfer import CorpusTaskConfig, TransferConfig
+from distgnn.config.tune import TuneConfig
 from distgnn.config.weighting import WeightingConfig
 
 __all__ = [
@@ -82,6 +83,7 @@ __all__ = [
     "SupervisedConfig",
     "TrainConfig",
     "TransferConfig",
+    "TuneConfig",
     "WeightingConfig",
     "from_json",
     "load_config",

@@ -1,0 +1,138 @@
+"""Knobs of a search over other configs: what varies, who proposes, who stops, how much at once. A field's docstring is its help text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from distgnn.config.base import check
+from distgnn.config.finetune import FinetuneConfig
+from distgnn.config.pretrain import PretrainConfig
+from distgnn.config.transfer import CONTROL, TransferConfig
+
+Kind = Literal["pretrain", "finetune", "transfer"]
+USUAL_TRIALS = 16
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """Search hyper-parameters with Ray Tune, scored on validation data after a short fine-tuning; test data is scored once, at the end.
+
+    Example: distgnn tune --space adaptation --pretrain.corpus data/molecules --finetune.corpus data/bace --trials 16 --out runs/sweep
+
+    A trial is a pre-training and a fine-tuning (--pretrain.corpus and --finetune.corpus), a fine-tuning of one checkpoint
+    (--finetune.corpus and --finetune.checkpoint), or a training with auxiliary tasks (--transfer.data).
+    """
+
+    out: str = "runs/sweep"
+    """URI of the folder of the sweep; a sweep that lies there is continued with --resume."""
+    space: tuple[str, ...] = ()
+    """Ready-made spaces (adaptation, aux-ts, encoder, finetune, fig3b), and fields with what they may be, which add to them or
+    take their place: FIELD=lo..hi, FIELD=lo..hi/step, FIELD=log(lo,hi), FIELD={a,b,c}; such as l2p.node_lr=log(1e-4,1e-1)."""
+    trials: int = 0
+    """How many; 0 = 16, or every point of a grid."""
+    searcher: Literal["auto", "tpe", "random", "grid"] = "auto"
+    """Who proposes: tpe = Optuna's tree-structured Parzen estimator, random, grid = every point; auto = tpe, but grid for fig3b."""
+    scheduler: Literal["none", "asha", "median", "pbt"] = "none"
+    """Who stops: asha = successive halving, median = those below the others' median, pbt = bad ones go on with the weights and
+    changed parameters of good ones; all of them judge at rungs."""
+    seed: int = 0
+    """Key of what is proposed (trials take their own seeds from their configs)."""
+    steps: int = 0
+    """Length of a whole trial: pre-training steps, epochs of transfer, or seeds of fine-tuning; 0 = as their configs say."""
+    grace: int = 0
+    """The first rung; 0 = steps / eta^2. Rungs follow at grace x eta, x eta^2 ...; for pbt every grace (0 = steps / 5)."""
+    eta: int = 3
+    """A rung keeps about one trial in eta."""
+    startup: int = 8
+    """Trials that tpe draws at random before it learns."""
+    objectives: tuple[str, ...] = ("score",)
+    """score alone, or score and seconds (tpe then looks for their Pareto front); the winner always has the best score."""
+    retries: int = 1
+    """How often a trial that failed is tried again; it goes on from its last checkpoint. What a request is refused for is not."""
+    concurrency: int = 0
+    """Trials at a time; 0 = as many as the cluster has room for."""
+    cpus_per_trial: float = 1.0
+    """CPUs Ray reserves for a trial, or for each of its workers; may be a fraction."""
+    gpus_per_trial: float = 0.0
+    """GPUs Ray reserves for a trial, or for each of its workers; may be a fraction."""
+    workers_per_trial: int = 1
+    """Processes that pre-train each trial together; more than 1 use Ray Train, with one CPU beside them for reading."""
+    final_seeds: int = 3
+    """Seeds 0..final_seeds-1 of the last look: winner and default configuration on validation and test; 0 = leave it out."""
+    pretrain: PretrainConfig = field(default_factory=lambda: PretrainConfig(corpus=""))
+    finetune: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(corpus=""))
+    transfer: TransferConfig = field(default_factory=lambda: TransferConfig(data=""))
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "steps", "grace", "retries", "concurrency", "gpus_per_trial", "final_seeds"):
+            check(getattr(self, name) >= 0, f"{name} must not be negative, found {getattr(self, name)}")
+        for name in ("startup", "workers_per_trial"):
+            check(getattr(self, name) >= 1, f"{name} must be at least 1, found {getattr(self, name)}")
+        check(self.cpus_per_trial > 0, f"cpus_per_trial must be positive, found {self.cpus_per_trial}")
+        check(self.eta >= 2, f"eta must be at least 2, found {self.eta}")
+        good = self.objectives in (("score",), ("score", "seconds"))
+        check(good, f"objectives must be score, or score seconds; found {' '.join(self.objectives)}")
+        check(not (self.steps and self.grace > self.steps), f"grace={self.grace} exceeds steps={self.steps}")
+        self._check_groups()
+
+    def _check_groups(self) -> None:
+        given = {"pretrain.corpus": self.pretrain.corpus, "finetune.corpus": self.finetune.corpus}
+        both = [name for name, value in given.items() if value and self.transfer.data]
+        check(not both, f"{both[:1]} and transfer.data are both given; a trial is one or the other")
+        if self.kind == "transfer":
+            self._check_transfer()
+            return
+        check(
+            bool(self.finetune.corpus),
+            "nothing to score trials on: give --finetune.corpus (with --pretrain.corpus or --finetune.checkpoint),"
+            " or --transfer.data",
+        )
+        if self.kind == "pretrain":
+            check(not self.finetune.checkpoint, "pretrain.corpus and finetune.checkpoint: trials make their own checkpoints")
+            sized = self.pretrain.train.graphs_per_stream > 0
+            check(sized, "pretrain.train.graphs_per_stream must be at least 1: all trials need the same steps")
+            check(self.pretrain.objective != "none", "pretrain.objective=none trains nothing that could be searched")
+        else:
+            check(len(self.finetune.checkpoint) == 1, "finetune.checkpoint must name the one checkpoint of all trials")
+        for name in ("workers", "min_workers"):
+            usual = getattr(PretrainConfig(corpus=""), name)
+            check(getattr(self.pretrain, name) == usual, f"pretrain.{name}: use workers_per_trial")
+        check(self.finetune.workers == 1, "finetune.workers: use concurrency")
+        check(
+            self.workers_per_trial == 1 or self.kind == "pretrain",
+            "workers_per_trial above 1 is for trials that pre-train (pretrain.corpus)",
+        )
+        check(
+            self.workers_per_trial <= self.pretrain.train.streams,
+            f"workers_per_trial={self.workers_per_trial} exceeds pretrain.train.streams={self.pretrain.train.streams}",
+        )
+        check(self.scheduler != "pbt" or self.kind == "pretrain", "scheduler=pbt clones pre-trainings: give pretrain.corpus")
+
+    def _check_transfer(self) -> None:
+        config = self.transfer
+        methods = [method for method in config.methods if method != CONTROL]
+        for name, found in (("methods", methods), ("schemes", config.schemes)):
+            check(len(found) == 1, f"transfer.{name} must name one (what a trial trains), found {' '.join(found) or 'none'}")
+        check(len(config.encoders) < 2, "transfer.encoders must not name more than one")
+        check(len(config.checkpoint) < 2, "transfer.checkpoint must not name more than one")
+        check(config.workers == config.ranks == 1, "transfer.workers and transfer.ranks: use concurrency")
+        check(self.workers_per_trial == 1, "workers_per_trial above 1 is for trials that pre-train")
+        check(self.scheduler != "pbt", "scheduler=pbt clones pre-trainings: give pretrain.corpus and finetune.corpus")
+
+    @property
+    def kind(self) -> Kind:
+        """What a trial is."""
+        if self.transfer.data:
+            return "transfer"
+        return "pretrain" if self.pretrain.corpus else "finetune"
+
+    @property
+    def axis(self) -> str:
+        """What a trial's length is counted in."""
+        return {"pretrain": "steps", "finetune": "seeds", "transfer": "epochs"}[self.kind]
+
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """Python modules to import first."""
+        return getattr(self, self.kind).imports

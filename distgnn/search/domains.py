@@ -1,0 +1,139 @@
+"""What a parameter may be, and the language for it: ``lo..hi``, ``lo..hi/step``, ``log(lo,hi)``, ``{a,b,c}``, typed by the field.
+
+A value is an int, float, bool or text; lists of texts are written with "+" between their items.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from distgnn.errors import RequestError
+
+Value = int | float | bool | str
+_LOG = re.compile(r"log\(([^,()]+),([^,()]+)\)")
+_RANGE = re.compile(r"(?P<low>[^/]+?)\.\.(?P<high>[^/]+?)(/(?P<step>[^/]+))?")
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from ``low`` to ``high``, both among them: evenly, or in even steps, or evenly in the logarithm."""
+
+    kind: Literal["int", "float"]
+    low: float
+    high: float
+    step: float = 0.0
+    log: bool = False
+
+    def number(self, value: float) -> int | float:
+        """``value`` as this kind of number."""
+        return round(value) if self.kind == "int" else float(value)
+
+    def points(self) -> tuple[Value, ...]:
+        """Every value; empty where there is no end of them."""
+        step = self.step or (1.0 if self.kind == "int" and not self.log else 0.0)
+        if not step:
+            return (self.number(self.low),) if self.low == self.high else ()
+        count = int((self.high - self.low) / step + 1e-9) + 1
+        return tuple(self.number(self.low + place * step) for place in range(count))
+
+    def ends(self) -> tuple[Value, ...]:
+        """Values to try whether the field takes them."""
+        return (self.number(self.low), self.number(self.high))
+
+    def holds(self, value: Value) -> bool:
+        """Whether ``value`` is one of its values."""
+        if isinstance(value, str | bool) or not self.low <= value <= self.high:
+            return False
+        return not self.step or abs((value - self.low) / self.step - round((value - self.low) / self.step)) < 1e-9
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of ``values``."""
+
+    values: tuple[Value, ...]
+
+    def points(self) -> tuple[Value, ...]:
+        """Every value."""
+        return self.values
+
+    ends = points
+
+    def holds(self, value: Value) -> bool:
+        """Whether ``value`` is one of them."""
+        return any(value == known and type(value) is type(known) for known in self.values)
+
+
+def read_domain(told: str, hint: Any, text: str) -> Range | Choice:
+    """What ``told`` says about a field of type ``hint``; raises RequestError quoting ``text``."""
+    if told.startswith("{") and told.endswith("}"):
+        items = [item.strip() for item in told[1:-1].split(",")]
+        if items == [""] or "" in items:
+            raise RequestError(f"--space {text}: an empty choice; give {{a,b,c}}")
+        values = tuple(_value(item, hint, text) for item in items)
+        if len(set(map(repr, values))) < len(values):
+            raise RequestError(f"--space {text}: names a value twice")
+        return Choice(values)
+    if hint not in (int, float):
+        raise RequestError(f"--space {text}: this field takes a choice such as {{{_example(hint)}}}, not a range")
+    if found := _LOG.fullmatch(told):
+        return _range(hint, found[1], found[2], "", text, log=True)
+    if found := _RANGE.fullmatch(told):
+        return _range(hint, found["low"], found["high"], found["step"] or "", text, log=False)
+    raise RequestError(f"--space {text}: not lo..hi, lo..hi/step, log(lo,hi) or {{a,b,c}}")
+
+
+def _range(hint: Any, low: str, high: str, step: str, text: str, *, log: bool) -> Range:
+    ends = [_value(item, hint, text) for item in (low, high, *([step] if step else []))]
+    first, last, by = (*(float(typing.cast(float, end)) for end in ends), 0.0)[:3]
+    if first > last:
+        raise RequestError(f"--space {text}: an empty range, {low.strip()} lies above {high.strip()}")
+    if log and first <= 0:
+        raise RequestError(f"--space {text}: log(lo,hi) needs numbers above 0")
+    if step and by <= 0:
+        raise RequestError(f"--space {text}: the step must be above 0")
+    return Range("int" if hint is int else "float", first, last, by, log)
+
+
+def _value(item: str, hint: Any, text: str) -> Value:
+    item = item.strip()
+    if hint is bool and item in ("true", "false"):
+        return item == "true"
+    if typing.get_origin(hint) is Literal:
+        known = {str(value): value for value in typing.get_args(hint)}
+        if item in known:
+            return known[item]
+        raise RequestError(f"--space {text}: {item!r} is none of {', '.join(known)}")
+    if hint is str or _texts(hint):
+        return item
+    try:
+        if hint in (int, float):
+            found = hint(item)
+            if abs(found) < float("inf"):  # also false for what is not a number
+                return found
+    except ValueError:
+        pass
+    name = getattr(hint, "__name__", str(hint))
+    raise RequestError(f"--space {text}: {item!r} is not a value of this field ({name})")
+
+
+def _texts(hint: Any) -> bool:
+    return typing.get_origin(hint) is tuple and typing.get_args(hint)[0] is str
+
+
+def _example(hint: Any) -> str:
+    if hint is bool:
+        return "true,false"
+    return ",".join(map(str, typing.get_args(hint))) if typing.get_origin(hint) is Literal else "a,b"
+
+
+def told(domain: Range | Choice) -> str:
+    """``domain`` in the language."""
+    if isinstance(domain, Choice):
+        return "{" + ",".join(str(value).lower() if isinstance(value, bool) else str(value) for value in domain.values) + "}"
+    low, high = (f"{domain.number(end):g}" for end in (domain.low, domain.high))
+    if domain.log:
+        return f"log({low},{high})"
+    return f"{low}..{high}" + (f"/{domain.step:g}" if domain.step else "")

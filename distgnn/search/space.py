@@ -1,0 +1,201 @@
+"""Search spaces: which fields of a sweep's configs vary, and how (see :mod:`distgnn.search.domains`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any
+
+from distgnn.config import from_json, to_json
+from distgnn.config.tune import TuneConfig
+from distgnn.errors import RequestError
+from distgnn.search.domains import Choice, Range, Value, read_domain, told
+from distgnn.search.presets import PRESETS
+
+Params = dict[str, Value]
+Space = dict[str, Range | Choice]
+_GROUPS = {"pretrain": ("pretrain", "finetune"), "finetune": ("finetune",), "transfer": ("transfer",)}
+_OURS = {
+    "pretrain": (
+        "corpus", "out", "name", "objective", "init", "imports", "workers", "min_workers", "cpus_per_worker", "max_failures",
+        "recovery", "metrics", "train.epochs", "train.max_steps", "train.device", "train.validation_fraction",
+    ),
+    "finetune": (
+        "corpus", "checkpoint", "out", "seeds", "encoder", "imports", "workers", "device", "save_predictions", "save_models",
+        "metrics", "task", "labels", "max_labels", "split",
+    ),
+    "transfer": (
+        "data", "out", "schemes", "checkpoint", "seeds", "epochs", "similarities", "imports", "workers", "ranks", "max_failures",
+        "device", "metrics", "corpus.task", "corpus.labels", "corpus.max_labels", "corpus.split", "network.target",
+        "network.fractions", "network.split_seed", "network.official_split",
+    ),
+}  # fmt: skip
+"""Fields that say where things lie, how they are run, or what the score means: a search over them compares nothing."""
+
+
+def read_space(config: TuneConfig) -> Space:
+    """The space of ``config``, ready-made ones first; raises RequestError naming a field or text that is wrong."""
+    named = [item for item in config.space if "=" not in item]
+    for name in named:
+        if name not in PRESETS:
+            raise RequestError(
+                f"--space {name}: no ready-made space has this name ({', '.join(PRESETS)}), and it is not FIELD=RANGE"
+            )
+    texts = [text for name in named for text in PRESETS[name]] + [item for item in config.space if "=" in item]
+    space: Space = {}
+    for text in texts:
+        field, _, domain = text.partition("=")
+        dotted, hint = find_field(config, field.strip(), text)
+        space[dotted] = read_domain(domain.strip(), hint, text)
+    if not space:
+        raise RequestError(f"--space: nothing to search; name a ready-made space ({', '.join(PRESETS)}) or FIELD=RANGE")
+    for dotted, domain in space.items():
+        _check_values(config, dotted, domain)
+    return space
+
+
+def find_field(config: TuneConfig, field: str, text: str) -> tuple[str, Any]:
+    """(name with its group in front, type) of ``field``, which may leave the group out; raises RequestError quoting ``text``."""
+    groups = _GROUPS[config.kind]
+    first, _, rest = field.partition(".")
+    if first in _OURS and first not in groups:
+        raise RequestError(f"--space {text}: trials of this sweep do not {first}; give what they need ({config.kind})")
+    candidates = [(first, rest)] if first in groups else [(group, field) for group in groups]
+    for group, name in candidates:
+        hint = _hint(type(getattr(config, group)), name)
+        if hint is not None:
+            _check_free(group, name, text)
+            return f"{group}.{name}", hint
+    raise RequestError(f"--space {text}: there is no field {field!r} in {' or '.join(groups)}")
+
+
+def apply(config: TuneConfig, params: Params) -> TuneConfig:
+    """``config`` with the values of ``params``; raises RequestError where they do not fit together."""
+    data = to_json(config)
+    for dotted, value in params.items():
+        *path, last = dotted.split(".")
+        place = data
+        for part in path:
+            place = place[part]
+        place[last] = value.split("+") if isinstance(place[last], list) and isinstance(value, str) else value
+    return from_json(TuneConfig, data, "trial")
+
+
+def defaults(config: TuneConfig, space: Space) -> Params:
+    """What the fields of ``space`` are in ``config`` itself."""
+    data = to_json(config)
+    return {dotted: _plain(_at(data, dotted)) for dotted in space}
+
+
+def grid(space: Space) -> tuple[dict[str, tuple[Value, ...]], int]:
+    """(the values of every field, how many points there are); raises RequestError for a field without end of values."""
+    points = {dotted: domain.points() for dotted, domain in space.items()}
+    endless = [dotted for dotted, values in points.items() if not values]
+    if endless:
+        raise RequestError(f"--space {endless[0]}: a grid needs an end of values; give {{a,b,c}} or lo..hi/step")
+    count = 1
+    for values in points.values():
+        count *= len(values)
+    return points, count
+
+
+def _at(data: Any, dotted: str) -> Any:
+    for part in dotted.split("."):
+        data = data[part]
+    return data
+
+
+def _plain(value: Any) -> Value:
+    return "+".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _hint(kind: type[Any], dotted: str) -> Any:
+    hint: Any = kind
+    for part in dotted.split("."):
+        fields = typing.get_type_hints(hint) if dataclasses.is_dataclass(hint) else {}
+        if part not in fields:
+            return None
+        hint = fields[part]
+    return None if dataclasses.is_dataclass(hint) else hint
+
+
+def _check_free(group: str, name: str, text: str) -> None:
+    taken = [field for field in _OURS[group] if name == field or name.startswith(f"{field}.")]
+    if taken:
+        raise RequestError(f"--space {text}: {group}.{name} is the same in all trials; set it with --{group}.{name}")
+
+
+def _read(told: str, hint: Any, text: str) -> Range | Choice:
+    if told.startswith("{") and told.endswith("}"):
+        items = [item.strip() for item in told[1:-1].split(",")]
+        if items == [""] or "" in items:
+            raise RequestError(f"--space {text}: an empty choice; give {{a,b,c}}")
+        values = tuple(_value(item, hint, text) for item in items)
+        if len(set(map(repr, values))) < len(values):
+            raise RequestError(f"--space {text}: names a value twice")
+        return Choice(values)
+    if hint not in (int, float):
+        raise RequestError(f"--space {text}: this field takes a choice such as {{{_example(hint)}}}, not a range")
+    if found := _LOG.fullmatch(told):
+        return _range(hint, found[1], found[2], "", text, log=True)
+    if found := _RANGE.fullmatch(told):
+        return _range(hint, found["low"], found["high"], found["step"] or "", text, log=False)
+    raise RequestError(f"--space {text}: not lo..hi, lo..hi/step, log(lo,hi) or {{a,b,c}}")
+
+
+def _range(hint: Any, low: str, high: str, step: str, text: str, *, log: bool) -> Range:
+    ends = [_value(item, hint, text) for item in (low, high, *([step] if step else []))]
+    first, last, by = (*(float(typing.cast(float, end)) for end in ends), 0.0)[:3]
+    if first > last:
+        raise RequestError(f"--space {text}: an empty range, {low.strip()} lies above {high.strip()}")
+    if log and first <= 0:
+        raise RequestError(f"--space {text}: log(lo,hi) needs numbers above 0")
+    if step and by <= 0:
+        raise RequestError(f"--space {text}: the step must be above 0")
+    return Range("int" if hint is int else "float", first, last, by, log)
+
+
+def _value(item: str, hint: Any, text: str) -> Value:
+    item = item.strip()
+    if hint is bool and item in ("true", "false"):
+        return item == "true"
+    if typing.get_origin(hint) is Literal:
+        known = {str(value): value for value in typing.get_args(hint)}
+        if item in known:
+            return known[item]
+        raise RequestError(f"--space {text}: {item!r} is none of {', '.join(known)}")
+    if hint is str or _texts(hint):
+        return item
+    try:
+        if hint in (int, float):
+            found = hint(item)
+            if abs(found) < float("inf"):  # also false for what is not a number
+                return found
+    except ValueError:
+        pass
+    name = getattr(hint, "__name__", str(hint))
+    raise RequestError(f"--space {text}: {item!r} is not a value of this field ({name})")
+
+
+def _texts(hint: Any) -> bool:
+    return typing.get_origin(hint) is tuple and typing.get_args(hint)[0] is str
+
+
+def _example(hint: Any) -> str:
+    if hint is bool:
+        return "true,false"
+    return ",".join(map(str, typing.get_args(hint))) if typing.get_origin(hint) is Literal else "a,b"
+
+
+def _check_values(config: TuneConfig, dotted: str, domain: Range | Choice) -> None:
+    """The ends of a range, or every choice, must be values that the field takes beside what is set."""
+    for value in domain.ends():
+        try:
+            apply(config, {dotted: value})
+        except RequestError as error:
+            raise RequestError(f"--space {dotted}: {value!r} is refused ({error})") from error
+
+
+def texts(space: Space) -> dict[str, str]:
+    """The space as people write it, by field."""
+    return {dotted: told(domain) for dotted, domain in space.items()}
