@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "distgnn"
-FLOORS = ["graph", "corpus", "network", "models", "learn", "transfer", "engine", "report", "scale"]
+FLOORS = ["graph", "corpus", "network", "models", "learn", "transfer", "engine", "search", "report", "scale"]
 EVERYWHERE = {"errors", "config", "meter"}
 TOP = {"cli", "commands", "options", "__init__"}
 FILES = sorted(ROOT.rglob("*.py"))

@@ -13,7 +13,7 @@ import torch
 from distgnn.config import TransferConfig, WeightingConfig
 from distgnn.engine.world import World
 from distgnn.errors import WorkError
-from distgnn.transfer.joint import CURVES, Fitted, fit_joint, pretrain_auxiliary, steps_per_epoch
+from distgnn.transfer.joint import CURVES, Fitted, JointFit, pretrain_auxiliary, steps_per_epoch
 from distgnn.transfer.meta import JointStep
 from distgnn.transfer.ranks import Alone
 from distgnn.transfer.weighting import build_weighting
@@ -25,7 +25,7 @@ CONFIG = TransferConfig("x", epochs=4, batch=24, lr=0.02, weighting=WeightingCon
 
 
 def fit(problem: Planted, method: str = "auxts_all", seed: int = 0, **changes: Any) -> Fitted:
-    return fit_joint(problem, replace(CONFIG, **changes), method, seed, Alone(CPU))
+    return JointFit(problem, replace(CONFIG, **changes), method, seed, Alone(CPU)).run()
 
 
 def test_steps_and_curves_are_those_of_the_step() -> None:
@@ -143,7 +143,7 @@ class TestPretraining:
 def both(world: World) -> tuple[Any, ...]:
     problem = Planted(KINDS, rank=world.rank, size=world.size)
     weights = pretrain_auxiliary(problem, replace(CONFIG, pretrain_epochs=2), 0, world)
-    found = fit_joint(problem, CONFIG, "auxts_all", 0, world)
+    found = JointFit(problem, CONFIG, "auxts_all", 0, world).run()
     return {name: value.tolist() for name, value in weights.items()}, found.validation, found.curves["weights"].tolist()
 
 

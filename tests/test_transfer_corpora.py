@@ -22,7 +22,7 @@ from distgnn.transfer.aux_corpus import AuxiliaryCorpus
 from distgnn.transfer.corpora import CorpusProblem
 from distgnn.transfer.gradients import Layout
 from distgnn.transfer.hypergradient import derivatives, moved
-from distgnn.transfer.joint import fit_joint, settle
+from distgnn.transfer.joint import JointFit, settle
 from distgnn.transfer.labels import LabelledSet, load_labelled
 from distgnn.transfer.metrics import score
 from distgnn.transfer.problem import Samples
@@ -250,7 +250,7 @@ def test_dropout_is_keyed_and_options_of_objectives_count(binary: str) -> None:
 )
 def test_every_method_trains(binary: str, method: str) -> None:
     made = CorpusProblem(labelled(binary), SMALL, CorpusTaskConfig(auxiliary=TASKS), 0, Alone(CPU))
-    found = fit_joint(made, TransferConfig(binary, epochs=2, batch=24, lr=0.01), method, 0, Alone(CPU))
+    found = JointFit(made, TransferConfig(binary, epochs=2, batch=24, lr=0.01), method, 0, Alone(CPU)).run()
     assert all(np.isfinite(value) for epoch in found.validation for value in epoch.values())
     assert found.curves["losses"].shape == (6, 3)
 

@@ -124,7 +124,7 @@ class TestJobs:
         def diverge(*_: Any) -> None:
             raise WorkError("step 0: nan")
 
-        monkeypatch.setattr(compare, "fit_joint", diverge)
+        monkeypatch.setattr(compare.JointFit, "run", diverge)
         with pytest.raises(WorkError, match="none, gin, scratch, seed 0: step 0: nan"):
             run(config(data, str(tmp_path / "out")))
 

@@ -42,7 +42,8 @@ class Hooks:
 
     units: reads the plan's units ahead of the loop, here or through Ray Data. should_stop: asked before each step.
     show: called by the leading rank with every snapshot. meter: takes this rank's metrics. warned: asked by the leading rank after
-    each step: whether a node is about to go, so that a checkpoint is wanted soon.
+    each step: whether a node is about to go, so that a checkpoint is wanted soon. until: stop before this step, as if asked to
+    (0 = never); the rates of learning are those of the whole run.
     """
 
     units: Units
@@ -50,6 +51,7 @@ class Hooks:
     show: Callable[[Snapshot], None]
     meter: Meter = SILENT
     warned: Callable[[], bool] = _never
+    until: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class _Loop:
     def _step(self, step: int, batch: GraphBatch | None, waited: float) -> StepResult:
         config = self.run.config.train
         epoch, lr = step // self.plan.steps_per_epoch, learning_rate(config, step, self.total)
-        stop = self.hooks.should_stop()
+        stop = self.hooks.should_stop() or 0 < self.hooks.until <= step
         start = time.perf_counter()
         result = outer_step(self.state, batch, config, self.world, epoch=epoch, lr=lr, stop=stop)
         self.meter.step(result, time.perf_counter() - start, waited)

@@ -61,7 +61,7 @@ class Proposals:
         return {dotted: found[dotted] for dotted in self.space}
 
     def _tpe(self, number: int, known: Sequence[TrialRecord]) -> Params:
-        distributions = {dotted: _distribution(domain) for dotted, domain in self.space.items()}
+        distributions = {dotted: distribution(domain) for dotted, domain in self.space.items()}
         with warnings.catch_warnings():  # optuna calls what we use of it (constant_liar, multivariate) experimental
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = optuna.samplers.TPESampler(
@@ -133,7 +133,8 @@ def _place(domain: Range | Choice, share: float) -> Value:
     return low + share * (high - low)
 
 
-def _distribution(domain: Range | Choice) -> BaseDistribution:
+def distribution(domain: Range | Choice) -> BaseDistribution:
+    """``domain`` as Optuna has it."""
     if isinstance(domain, Choice):
         return CategoricalDistribution(domain.values)
     if domain.kind == "int":

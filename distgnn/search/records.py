@@ -29,8 +29,10 @@ _COLUMNS = [
     ("tries", pa.int32()),
     ("reason", pa.string()),
     ("started", pa.float64()),
+    ("ended", pa.float64()),
     ("clone_of", pa.int32()),
 ]
+_TOLD = ("metric", "mode", "space", "default", "trials", "started", "wall")
 PARAM = "param:"
 """Begins the names of the columns of parameters."""
 
@@ -45,19 +47,26 @@ class Rung(NamedTuple):
 
 @dataclass(frozen=True)
 class Clone:
-    """A trial's going on with what another one had reached. of: its number. segment: which of its pre-trainings. at: its steps."""
+    """A trial's going on with what another one had reached.
+
+    of: the other's number. segment: which of its pre-trainings (0 = its own first one). at: its steps. after: how many rungs the
+    cloning trial had then. params: what it goes on with.
+    """
 
     of: int
     segment: int
     at: int
+    after: int
     params: Params
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """A trial as its trial.json has it. params: the present ones. reason: why it failed (the last time). started: unix time.
+    """A trial as its trial.json has it.
 
-    seconds: of computing, over all rungs. clones: of population-based training, in order.
+    params: the present ones. tries: how often it was begun (going on after the sweep was stopped does not count). reason: why it
+    failed (the last time). refused: whether its parameters were the reason, so that trying again cannot mend it. started, ended:
+    unix times. seconds: of computing, over all rungs. clones: of population-based training, in order.
     """
 
     number: int
@@ -65,7 +74,9 @@ class TrialRecord:
     state: State = "queued"
     tries: int = 0
     reason: str = ""
+    refused: bool = False
     started: float | None = None
+    ended: float | None = None
     seconds: float = 0.0
     rungs: tuple[Rung, ...] = ()
     clones: tuple[Clone, ...] = ()
@@ -80,6 +91,13 @@ class TrialRecord:
         """Of the last rung; 0 before the first."""
         return self.rungs[-1].fidelity if self.rungs else 0
 
+    @property
+    def reached(self) -> int:
+        """The fidelity it goes on from: of the last rung, or of what it has cloned since."""
+        if self.clones and len(self.rungs) == self.clones[-1].after:
+            return self.clones[-1].at
+        return self.fidelity
+
     def with_rung(self, rung: Rung) -> TrialRecord:
         """The same after one more rung."""
         return replace(self, rungs=(*self.rungs, rung), seconds=self.seconds + rung.seconds)
@@ -89,7 +107,8 @@ class TrialRecord:
 class Sweep:
     """sweep.json. metric: name of the score. mode: "max" or "min". axis: what fidelity counts. rungs: where trials are scored.
 
-    space: texts by field. started: unix time.
+    space: texts by field. default: what the fields are where nobody searches. trials: how many there will be. started: unix time.
+    wall: seconds that the sweep has run, over all its sessions.
     """
 
     config: TuneConfig
@@ -97,8 +116,10 @@ class Sweep:
     mode: Literal["max", "min"]
     rungs: tuple[int, ...]
     space: dict[str, str]
+    default: Params
     trials: int
     started: float
+    wall: float = 0.0
 
     @property
     def kind(self) -> str:
@@ -118,7 +139,7 @@ class Sweep:
 
 def write_sweep(folder: Folder, sweep: Sweep) -> None:
     """Write sweep.json."""
-    told = {name: getattr(sweep, name) for name in ("kind", "metric", "mode", "axis", "rungs", "space", "trials", "started")}
+    told = {name: getattr(sweep, name) for name in ("kind", "axis", "rungs", *_TOLD)}
     value = {"format": _FORMAT, "version": _VERSION, **told, "config": to_json(sweep.config)}
     folder.write(SWEEP, (json.dumps(value, indent=1) + "\n").encode())
 
@@ -133,7 +154,7 @@ def read_sweep(folder: Folder) -> Sweep:
         if (data["format"], data["version"]) != (_FORMAT, _VERSION):
             raise RequestError(f"{where}: {data['format']} version {data['version']} is unknown to this distgnn")
         config = from_json(TuneConfig, data["config"], where)
-        told = {name: data[name] for name in ("metric", "mode", "space", "trials", "started")}
+        told = {name: data[name] for name in _TOLD}
         return Sweep(config, rungs=tuple(map(int, data["rungs"])), **told)
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{where}: not readable ({type(error).__name__}: {error})") from error
@@ -142,6 +163,11 @@ def read_sweep(folder: Folder) -> Sweep:
 def trial_folder(folder: Folder, number: int) -> Folder:
     """Where trial ``number`` of the sweep in ``folder`` lies."""
     return folder.sub(TRIALS).sub(f"{number:04d}")
+
+
+def read_trial(folder: Folder, number: int) -> TrialRecord:
+    """Trial ``number`` of the sweep in ``folder``; raises RequestError where its file is not a trial's."""
+    return _read_trial(trial_folder(folder, number))
 
 
 def write_trial(folder: Folder, record: TrialRecord) -> None:

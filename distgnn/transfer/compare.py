@@ -24,7 +24,7 @@ from distgnn.meter import SILENT, Meter
 from distgnn.models.registry import import_modules
 from distgnn.transfer.folds import Folds
 from distgnn.transfer.grounds import Ground, Weights
-from distgnn.transfer.joint import CURVES, Fitted, fit_joint, pretrain_auxiliary
+from distgnn.transfer.joint import CURVES, Fitted, JointFit, pretrain_auxiliary
 from distgnn.transfer.kept_files import read_kept, write_kept
 from distgnn.transfer.ranks import Alone, Ranks
 from distgnn.transfer.weighting import build_weighting
@@ -48,6 +48,11 @@ class Job(NamedTuple):
     method: str
 
 
+def global_seed(seed: int, rank: int) -> int:
+    """What torch's own generator starts a job with, for weightings of others' that draw from it."""
+    return key(seed, _GLOBAL, rank)
+
+
 @dataclass(frozen=True)
 class RunJob:
     """Runs a job and keeps what it gives in ``folder``; can be sent to workers, which need to see the folder.
@@ -69,21 +74,26 @@ class RunJob:
         import_modules(self.config.imports)  # this may be another process
         ranks = ranks or Alone(torch.device(self.device))
         with torch.random.fork_rng(devices=[] if ranks.device.type == "cpu" else [ranks.device]):
-            torch.manual_seed(key(job.seed, _GLOBAL, ranks.rank))
+            torch.manual_seed(global_seed(job.seed, ranks.rank))
             return self._fit(job, ranks) if job.method else self._pretrain(job, ranks)
 
     def _fit(self, job: Job, ranks: Ranks) -> Fitted:
-        problem = self.ground.problem(job.encoder, job.seed, ranks)
-        if job.scheme == "pretrained":
-            problem.shared.load_state_dict(self._start(job))
+        fit = self.begin(job, ranks)
         try:
-            found = fit_joint(problem, self.config, job.method, job.seed, ranks, self.meter)
+            found = fit.run()
         except WorkError as error:
             raise WorkError(f"{self.title(job)}: {error}") from error
         if ranks.leads:
             told = {name: getattr(found, name) for name in _TOLD}
             write_kept(self.folder, self.name(job), told, {**found.curves, "meta_loss": found.meta_loss})
         return found
+
+    def begin(self, job: Job, ranks: Ranks) -> JointFit:
+        """The training of ``job`` before its first epoch; where it starts from auxiliary tasks, those must have been trained."""
+        problem = self.ground.problem(job.encoder, job.seed, ranks)
+        if job.scheme == "pretrained":
+            problem.shared.load_state_dict(self._start(job))
+        return JointFit(problem, self.config, job.method, job.seed, ranks, self.meter)
 
     def _pretrain(self, job: Job, ranks: Ranks) -> None:
         problem = self.ground.problem(job.encoder, job.seed, ranks)

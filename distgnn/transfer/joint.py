@@ -48,42 +48,72 @@ class Fitted:
     meta_loss: npt.NDArray[np.float32] = field(repr=False)
 
 
-def fit_joint(
-    problem: Problem, config: TransferConfig, method: str, seed: int, ranks: Ranks, meter: Meter = SILENT
-) -> Fitted:
-    """Train ``problem`` with ``method`` for config.epochs; it is left with the weights of the best epoch.
+class JointFit:
+    """A joint training, epoch by epoch; every rank makes one of its own share of the same problem and calls it alike.
 
+    validation: metrics after each epoch so far. best_epoch: counted from 1; 0 before the first.
     meter: of the leading rank; takes task weights and cosines after each epoch.
-
-    A collective: every rank calls it with its own share of the same problem. Raises WorkError where training diverges.
     """
-    start = time.perf_counter()
-    weighted = _Weighted(config, method)
-    weighting = build_weighting(weighted.weighting, problem.names, seed)
-    if config.similarities and weighting.reads == "losses":
-        weighting.reads = "cosines"  # they are taken and recorded; the method still does not look
-    step = JointStep(problem, weighting, weighted, ranks, seed)
-    trained = nn.ModuleList([problem.shared, problem.heads])
-    lower = problem.metrics[0] in problem.lower_is_better
-    records: list[StepRecord] = []
-    validation: list[dict[str, float]] = []
-    best, best_epoch, kept = -np.inf, 0, trained.state_dict()
-    for epoch in range(1, config.epochs + 1):
-        found = _train_epoch(problem, step, len(records), steps_per_epoch(problem, config), ranks)
-        records += found
-        if ranks.leads:
-            note_epoch(meter, problem.names, method, found)
-        validation.append(problem.scores("val"))
-        score = validation[-1][problem.metrics[0]] * (-1 if lower else 1)
-        if score > best or not best_epoch:
-            best, best_epoch, kept = score, epoch, copy.deepcopy(trained.state_dict())
-        elif config.patience and epoch - best_epoch >= config.patience:
-            break
-    trained.load_state_dict(kept)
-    seconds, test = time.perf_counter() - start, problem.scores("test")
-    curves = {name: np.array([getattr(record, name) for record in records], np.float32) for name in CURVES}
-    meta_loss = np.array([record.meta_loss for record in records], np.float32)
-    return Fitted(problem.names, problem.metrics, best_epoch, seconds, tuple(validation), test, curves, meta_loss)
+
+    def __init__(
+        self, problem: Problem, config: TransferConfig, method: str, seed: int, ranks: Ranks, meter: Meter = SILENT
+    ) -> None:
+        self.problem, self.config, self.method, self.ranks, self.meter = problem, config, method, ranks, meter
+        weighted = _Weighted(config, method)
+        weighting = build_weighting(weighted.weighting, problem.names, seed)
+        if config.similarities and weighting.reads == "losses":
+            weighting.reads = "cosines"  # they are taken and recorded; the method still does not look
+        self.step = JointStep(problem, weighting, weighted, ranks, seed)
+        self.trained = nn.ModuleList([problem.shared, problem.heads])
+        self.sign = -1 if problem.metrics[0] in problem.lower_is_better else 1
+        self.records: list[StepRecord] = []
+        self.validation: list[dict[str, float]] = []
+        self.best_epoch, self.kept = 0, self.trained.state_dict()
+        self._seconds = 0.0
+
+    @property
+    def best(self) -> float:
+        """The selecting metric on "val" after the best epoch so far; there must have been one."""
+        return self.validation[self.best_epoch - 1][self.problem.metrics[0]]
+
+    @property
+    def over(self) -> bool:
+        """Whether the epochs, or the patience, of the config are used up."""
+        waited, patience = len(self.validation) - self.best_epoch, self.config.patience
+        return len(self.validation) >= self.config.epochs or bool(patience and self.best_epoch and waited >= patience)
+
+    def advance(self, epochs: int) -> None:
+        """Train until ``epochs`` epochs are done or the training is over. Raises WorkError where it diverges."""
+        start = time.perf_counter()
+        count = steps_per_epoch(self.problem, self.config)
+        while len(self.validation) < epochs and not self.over:
+            found = _train_epoch(self.problem, self.step, len(self.validation) * count, count, self.ranks)
+            self.records += found
+            if self.ranks.leads:
+                note_epoch(self.meter, self.problem.names, self.method, found)
+            self._judge(self.problem.scores("val"))
+        self._seconds += time.perf_counter() - start
+
+    def _judge(self, scores: dict[str, float]) -> None:
+        self.validation.append(scores)
+        if not self.best_epoch or self.sign * scores[self.problem.metrics[0]] > self.sign * self.best:
+            self.best_epoch, self.kept = len(self.validation), copy.deepcopy(self.trained.state_dict())
+
+    def run(self) -> Fitted:
+        """All epochs, then :meth:`finish`."""
+        self.advance(self.config.epochs)
+        return self.finish()
+
+    def finish(self) -> Fitted:
+        """What was reached, with the one look at the test part; the problem is left with the weights of the best epoch."""
+        self.trained.load_state_dict(self.kept)
+        test, records, problem = self.problem.scores("test"), self.records, self.problem
+        curves = {name: np.array([getattr(record, name) for record in records], np.float32) for name in CURVES}
+        meta_loss = np.array([record.meta_loss for record in records], np.float32)
+        validation = tuple(self.validation)
+        return Fitted(
+            problem.names, problem.metrics, self.best_epoch, self._seconds, validation, test, curves, meta_loss
+        )
 
 
 class _Weighted:

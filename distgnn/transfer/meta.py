@@ -80,6 +80,12 @@ class JointStep:
         learns = weighting.learns != "nothing"
         self._own_optimiser = torch.optim.Adam(self._own, config.weighting.settled().lr) if learns else None
 
+    @property
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """Those whose state a training needs to go on: the model's, and the weighting's own where it learns."""
+        own = {"own_optimiser": self._own_optimiser} if self._own_optimiser else {}
+        return {"optimiser": self.optimiser, **own}
+
     def fetch(self, number: int) -> Any:
         """What step ``number`` needs of the data; may be called ahead."""
         return self.problem.fetch(self.folds.rows(number), number)

@@ -1,0 +1,157 @@
+"""What a trial does, as a generator of rungs: whoever drives it may stop between two of them, save nothing, and go on elsewhere.
+
+All that a trial has reached lies in its folder; what it reads of the others is a checkpoint that it clones.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from distgnn.config import PretrainConfig, TuneConfig
+from distgnn.corpus.storage import Folder
+from distgnn.corpus.stream import local_units
+from distgnn.engine.checkpoint import FOLDER, newest, read_verified, step_name
+from distgnn.engine.loop import Hooks, train
+from distgnn.engine.progress import Snapshot
+from distgnn.engine.run import CONFIG, Run, new_run, open_corpus, resumed_run
+from distgnn.engine.sealed import CHECKSUMS, publish
+from distgnn.engine.world import World, choose_device
+from distgnn.errors import WorkError
+from distgnn.models.registry import import_modules
+from distgnn.search.joint import JointTrial
+from distgnn.search.records import Clone, Rung, Sweep, TrialRecord, trial_folder
+from distgnn.search.scoring import validation_score
+from distgnn.search.space import Params, apply
+
+Pretrainer = Callable[[Run, int], None]
+"""Trains a run from its newest checkpoint to a step, with a checkpoint there."""
+
+
+def pretrain_here(run: Run, step: int) -> None:
+    """In this process, on one rank."""
+    world = World.alone(choose_device(run.config.train.device))
+    train(run, open_corpus(run.config), world, Hooks(local_units, _never, _ignore, until=step))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial. folder: its own. sweep: the whole sweep's folder. params, clone, segment, reached: of its record.
+
+    segment: how often it has cloned.
+    """
+
+    config: TuneConfig
+    rungs: tuple[int, ...]
+    sweep: Folder
+    folder: Folder
+    params: Params
+    segment: int = 0
+    clone: Clone | None = None
+    reached: int = 0
+
+    @classmethod
+    def of(cls, sweep: Sweep, folder: Folder, record: TrialRecord) -> Trial:
+        """The trial of ``record`` in the sweep in ``folder``."""
+        clone = record.clones[-1] if record.clones else None
+        own = trial_folder(folder, record.number)
+        return cls(
+            sweep.config, sweep.rungs, folder, own, record.params, len(record.clones), clone, record.reached
+        )
+
+    def run(self, pretrainer: Pretrainer = pretrain_here) -> Iterator[Rung]:
+        """The rungs it has not reached yet. A rung is a function of the configs: neither stops nor going on move it.
+
+        Raises RequestError where the parameters do not fit together or the data, WorkError where training diverges.
+        """
+        import_modules(self.config.imports)  # this may be another process
+        score = self._scorer(pretrainer)
+        for fidelity in self.rungs:
+            if fidelity > self.reached:
+                start = time.perf_counter()
+                value = score(fidelity)
+                yield Rung(fidelity, value, time.perf_counter() - start)
+
+    def _scorer(self, pretrainer: Pretrainer) -> Callable[[int], float]:
+        config = self.configured
+        if config.kind == "transfer":
+            return JointTrial(config.transfer, self.sweep.sub("jobs"), self.folder).score
+        if config.kind == "finetune":
+            checkpoint = config.finetune.checkpoint[0]
+            return lambda seeds: validation_score(config.finetune, checkpoint, seeds, self.folder.sub("finetune"))
+        run = self._prepared()
+
+        def score(step: int) -> float:
+            checkpoint = self._trained(run, step, pretrainer)
+            return validation_score(config.finetune, checkpoint.uri, config.finetune.seeds, self.folder.sub("finetune"))
+
+        return score
+
+    @property
+    def configured(self) -> TuneConfig:
+        """The sweep's config with this trial's parameters."""
+        return apply(self.config, self.params)
+
+    @property
+    def pretraining(self) -> PretrainConfig:
+        """The run that this trial trains now."""
+        config = planned(self.configured.pretrain, self.rungs[-1])
+        keep = len(self.rungs) + 1 if self.config.scheduler == "pbt" else config.train.keep  # others may clone any
+        return replace(
+            config,
+            out=self.folder.uri,
+            name=f"pretrain-{self.segment}" if self.segment else "pretrain",
+            init="" if self.clone else config.init,
+            workers=self.config.workers_per_trial,
+            cpus_per_worker=self.config.cpus_per_trial if self.config.workers_per_trial > 1 else 0.0,
+            train=replace(config.train, keep=keep),
+        )
+
+    @property
+    def checkpoint(self) -> Folder:
+        """That of the last rung it has reached."""
+        return checkpoint_at(self.folder, self.segment, self.reached)
+
+    def _prepared(self) -> Run:
+        config = self.pretraining
+        folder = self.folder.sub(config.name)
+        if folder.size(CONFIG) is not None:
+            return resumed_run(folder.uri, config)
+        if self.clone:
+            clone = self.clone
+            source = checkpoint_at(trial_folder(self.sweep, clone.of), clone.segment, clone.at)
+            copy_checkpoint(source, checkpoint_at(self.folder, self.segment, clone.at))
+        return new_run(config)
+
+    def _trained(self, run: Run, step: int, pretrainer: Pretrainer) -> Folder:
+        checkpoint = run.folder.sub(FOLDER).sub(step_name(step))
+        if checkpoint.size(CHECKSUMS) is None:
+            pretrainer(run, step)
+        if newest(run.folder) != checkpoint:
+            raise WorkError(f"{run.folder.uri}: its newest checkpoint is not that of step {step}; was the corpus changed?")
+        return checkpoint
+
+
+def planned(config: PretrainConfig, steps: int) -> PretrainConfig:
+    """``config`` for ``steps`` steps in all, however many epochs those are."""
+    return replace(config, train=replace(config.train, epochs=max(config.train.epochs, steps), max_steps=steps))
+
+
+def checkpoint_at(trial: Folder, segment: int, step: int) -> Folder:
+    """The checkpoint that a trial's pre-training number ``segment`` has at ``step``."""
+    return trial.sub(f"pretrain-{segment}" if segment else "pretrain").sub(FOLDER).sub(step_name(step))
+
+
+def copy_checkpoint(source: Folder, target: Folder) -> None:
+    """The same bytes at ``target``, verified; a whole checkpoint that lies there stays."""
+    if target.size(CHECKSUMS) is None:
+        publish(target, *read_verified(source))
+
+
+def _never() -> bool:
+    return False
+
+
+def _ignore(_: Snapshot) -> None:
+    """A trial's rungs are shown, not its steps."""
