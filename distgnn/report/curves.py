@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from distgnn.corpus.storage import Folder
+from distgnn.report.png import png as _png
 from distgnn.transfer.compare import Comparison, Job
 from distgnn.transfer.joint import CURVES, Fitted
 
@@ -120,9 +120,3 @@ def _line(axes: Axes, curves: list[npt.NDArray[np.floating]], label: str, color:
 def _table(curves: list[npt.NDArray[np.floating]]) -> pd.DataFrame:
     """A column for each seed; those that stopped earlier end in NaN, which means leave out."""
     return pd.DataFrame({number: pd.Series(np.asarray(curve, np.float64)) for number, curve in enumerate(curves)})
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()

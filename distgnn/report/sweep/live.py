@@ -1,0 +1,93 @@
+"""A sweep while it runs, on stderr: a live table on a terminal, elsewhere a line for each trial that has ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from distgnn.report.sweep import texts
+from distgnn.report.sweep.data import View, resolved
+from distgnn.report.sweep.numbers import leader, ordered
+from distgnn.search.records import ENDED, Sweep, TrialRecord
+
+_BEST, _AT_WORK = 5, 10
+"""How many trials the table shows."""
+
+
+class SweepDisplay:
+    """Shows trials as they come; a context manager, so that a terminal is left as it was found.
+
+    known: trials of earlier sessions, which are not told again.
+    """
+
+    def __init__(self, sweep: Sweep, known: Iterable[TrialRecord] = (), console: Console | None = None) -> None:
+        self._sweep, self._space = sweep, resolved(sweep)
+        self._told = {trial.number for trial in known if trial.state in ENDED}
+        self._began = time.monotonic()
+        self.console = console or Console(stderr=True, highlight=False)
+        self._live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+
+    def __enter__(self) -> SweepDisplay:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, trials: Sequence[TrialRecord]) -> None:
+        """Show how the trials stand."""
+        view = View("", self._sweep, self._space, tuple(trials))
+        if self._live:
+            self._live.update(Group(Text(self._standing(view)), table(view)), refresh=True)
+            return
+        for trial in trials:
+            if trial.state in ENDED and trial.number not in self._told:
+                self._told.add(trial.number)
+                self.say(f"{time.strftime('%H:%M:%S')} {line(view, trial)} | {self._standing(view)}")
+
+    def say(self, text: str) -> None:
+        """A line of its own, above the live table."""
+        self.console.print(text, soft_wrap=True, markup=False)
+
+    def _standing(self, view: View) -> str:
+        earlier = self._sweep.wall
+        return f"{texts.standing(view)} | {texts.seconds(earlier + time.monotonic() - self._began)}"
+
+
+def line(view: View, trial: TrialRecord) -> str:
+    """One line on a trial that has ended: how, how well, after how long, with which settings."""
+    settings = ", ".join(
+        f"{name}={texts.setting(trial.params.get(field))}" for field, name in texts.short(view).items()
+    )
+    said = [f"trial {trial.number} {trial.state}"]
+    if trial.rungs:
+        said.append(
+            f"validation {view.sweep.metric} {texts.score(view, trial.score)} after {trial.fidelity} {view.sweep.axis}"
+        )
+    said += [texts.seconds(trial.seconds), settings]
+    return ", ".join([*said, *([" ".join(trial.reason.split())] if trial.reason else [])])
+
+
+def table(view: View) -> Table:
+    """The best trials so far, and those at work."""
+    drawn = Table(
+        "trial", "state", f"validation {view.sweep.metric}", view.sweep.axis, "time", *texts.short(view).values()
+    )
+    best = leader(view)
+    finished = [trial for trial in ordered(view) if trial.state == "finished"][:_BEST]
+    for trial in [*finished, *view.of("running")[:_AT_WORK]]:
+        number = f"{trial.number} ★" if best is not None and trial.number == best.number else str(trial.number)
+        far = f"{trial.fidelity}/{view.sweep.budget}"
+        settings = (texts.setting(trial.params.get(name)) for name in view.space)
+        drawn.add_row(number, trial.state, texts.score(view, trial.score), far, texts.seconds(trial.seconds), *settings)
+    return drawn

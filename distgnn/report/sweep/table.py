@@ -1,0 +1,145 @@
+"""The tables of a sweep: all its trials, the ones worth their seconds, and the winner beside the default configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from distgnn.report.sweep import texts
+from distgnn.report.sweep.data import Final, Side, TrialRecord, View
+from distgnn.report.sweep.importance import Importance
+from distgnn.report.sweep.numbers import leader, ordered, pareto
+from distgnn.report.table import piped
+from distgnn.transfer.metrics import paired_p_value
+
+_WINNER = "Winner beside the default configuration"
+TRIALS = "Trials"
+_PARETO = "Score and seconds"
+_SETTINGS = "What the winner sets"
+DEFAULT = "default"
+
+
+class Table(NamedTuple):
+    """A heading, what the numbers mean, the columns' titles, rows of cells."""
+
+    heading: str
+    note: str
+    titles: list[str]
+    body: list[list[str]]
+
+
+def tables(view: View, found: Importance | None) -> Iterator[Table]:
+    """Those that there is something to say in."""
+    if view.final is not None:
+        yield _final(view, view.final)
+    best = leader(view)
+    if best is not None:
+        yield _settings(view, best, found)
+    yield _trials(view, best)
+    if best is not None:
+        yield _pareto(view)
+
+
+def _final(view: View, final: Final) -> Table:
+    default = next((side for side in final.sides if side.name == DEFAULT), None)
+    body = []
+    for side in final.sides:
+        name = f"winner (trial {final.number})" if side.name == "winner" else side.name
+        against = ["", ""] if default is None or side is default else _against(view, side, default)
+        both = [texts.spread(view, side.validation), texts.spread(view, side.test)]
+        body.append([name, str(len(side.test)), *both, *against])
+    note = (
+        f"{texts.metric(view)}: mean ± sample deviation over seeds, each configuration trained again with every seed. The test "
+        "part was scored here for the first time, and for no other trial; the search saw validation alone, on which the winner "
+        "was chosen, so its validation score flatters it."
+    )
+    return Table(
+        _WINNER, note, ["configuration", "seeds", "validation", "test", "test vs default", "p (paired t-test)"], body
+    )
+
+
+def _against(view: View, side: Side, default: Side) -> list[str]:
+    """Difference of mean test scores, and its p-value over seeds."""
+    factor, decimals = texts.scale(view)
+    difference = sum(side.test) / len(side.test) - sum(default.test) / len(default.test)
+    p_value = paired_p_value(side.test, default.test)
+    return [f"{factor * difference:+.{decimals}f}", "-" if p_value is None else f"{p_value:.3g}"]
+
+
+def _settings(view: View, best: TrialRecord, found: Importance | None) -> Table:
+    """Its parameters beside the default's, the most important first."""
+    shares = found.shares if found else {}
+    names = sorted(view.space, key=lambda name: -shares.get(name, 0.0))
+    body = [
+        [
+            name,
+            texts.setting(best.params.get(name)),
+            texts.setting(view.default.get(name)),
+            f"{100 * shares[name]:.0f} %" if name in shares else "-",
+        ]
+        for name in names
+    ]
+    note = "Importance: the parameter's share of what single parameters explain of the scores' variance (fANOVA)"
+    told = f", from {found.trials} trials after {found.fidelity} {view.sweep.axis}." if found else "; too few trials."
+    return Table(_SETTINGS, note + told, ["parameter", f"trial {best.number}", "default", "importance"], body)
+
+
+def _trials(view: View, best: TrialRecord | None) -> Table:
+    titles = [
+        "trial",
+        "state",
+        f"validation {view.sweep.metric}",
+        view.sweep.axis,
+        "time",
+        *texts.short(view).values(),
+        "remarks",
+    ]
+    body = [_row(view, trial, best) for trial in ordered(view)]
+    note = (
+        f"{texts.metric(view)}, on the validation part. Finished trials from best to worst, then those that were stopped early "
+        f"(their scores are of fewer {view.sweep.axis}), then the rest. {texts.standing(view)}. Trials took "
+        f"{texts.seconds(sum(trial.seconds for trial in view.trials))} of computing{_at_a_time(view)}."
+    )
+    return Table(TRIALS, note, titles, body)
+
+
+def _row(view: View, trial: TrialRecord, best: TrialRecord | None) -> list[str]:
+    far = str(trial.fidelity) if trial.rungs else "-"
+    remarks = [f"clone of trial {clone.of} at {clone.at} {view.sweep.axis}" for clone in trial.clones]
+    remarks += [f"{trial.tries} tries"] if trial.tries > 1 else []
+    remarks += [" ".join(trial.reason.split())] if trial.reason else []
+    name = f"{trial.number} ★" if best is not None and trial.number == best.number else str(trial.number)
+    settings = [texts.setting(trial.params.get(field)) for field in view.space]
+    place = [name, trial.state, texts.score(view, trial.score), far, texts.seconds(trial.seconds)]
+    return [*place, *settings, "; ".join(remarks)]
+
+
+def _at_a_time(view: View) -> str:
+    """How much of that at once, where the sweep says how long it ran."""
+    wall = view.sweep.wall
+    if not wall:
+        return ""
+    return f" in {texts.seconds(wall)}: {sum(trial.seconds for trial in view.trials) / wall:.2f} trials at a time on average"
+
+
+def _pareto(view: View) -> Table:
+    body = [
+        [
+            str(trial.number),
+            texts.score(view, trial.score),
+            texts.seconds(trial.seconds),
+            *(texts.setting(trial.params.get(name)) for name in view.space),
+        ]
+        for trial in pareto(view)
+    ]
+    note = "The Pareto front: finished trials that no other finished trial beats in score at no more seconds."
+    return Table(_PARETO, note, ["trial", f"validation {view.sweep.metric}", "time", *texts.short(view).values()], body)
+
+
+def markdown(view: View, found: Importance | None) -> str:
+    """All tables as Markdown text."""
+    head = f"# Sweep {view.name}\n\n{texts.about(view)}\n\n{texts.standing(view)}"
+    parts = [
+        f"## {table.heading}\n\n{piped(table.titles, table.body)}\n\n{table.note}" for table in tables(view, found)
+    ]
+    return "\n\n".join([head, *parts]) + "\n"
