@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from distgnn.commands.output import Output, load_function
-from distgnn.config import DoctorConfig, EvaluateConfig, FinetuneConfig, PretrainConfig, TransferConfig
+from distgnn.config import DoctorConfig, EvaluateConfig, FinetuneConfig, PretrainConfig, TransferConfig, TuneConfig
 from distgnn.errors import INTERRUPTED, RequestError, WorkError
 from distgnn.options import (
     CatOptions,
@@ -53,6 +53,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         "distgnn.commands.transfer:transfer",
         "train with auxiliary tasks, their weights learned (AUX-TS)",
     ),
+    ("tune",): Command(TuneConfig, "distgnn.commands.tune:tune", "search hyper-parameters with Ray Tune"),
     ("evaluate",): Command(
         EvaluateConfig, "distgnn.commands.evaluate:evaluate", "fine-tuned models on a labelled corpus"
     ),
@@ -61,6 +62,8 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("pull",): Command(PullOptions, "distgnn.commands.checkpoints:pull", "take a checkpoint home"),
     ("status",): Command(StatusOptions, "distgnn.commands.checkpoints:status", "what a run is doing"),
 }
+RESUMED = {("pretrain",): "distgnn.commands.pretrain:resume", ("tune",): "distgnn.commands.tune:resume"}
+"""What takes --resume: functions of (global options, words, Output)."""
 BUILDS: dict[tuple[str, ...], Builds] = {
     ("corpus", "build"): Builds(
         "distgnn.corpus.sources:SOURCES", "distgnn.commands.corpus:build", "make a corpus from raw graphs"
@@ -137,9 +140,10 @@ def _understood(words: list[str]) -> Request | None:
 def _command(path: tuple[str, ...], command: Command, words: list[str]) -> Request:
     options, rest = split_globals(words)
     if options.resume:
-        if path != ("pretrain",):
-            raise RequestError(f"--resume belongs to pretrain, not to {' '.join(path)}")
-        resume = load_function("distgnn.commands.pretrain:resume")
+        if path not in RESUMED:
+            known = " and ".join(" ".join(other) for other in RESUMED)
+            raise RequestError(f"--resume belongs to {known}, not to {' '.join(path)}")
+        resume = load_function(RESUMED[path])
         return Request(StatusOptions(options.resume), lambda: resume(options, rest, Output(options.json)))
     parsed = parse(command.options, f"distgnn {' '.join(path)}", rest, options)
     return Request(parsed, lambda: load_function(command.home)(parsed, Output(options.json)))

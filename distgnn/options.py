@@ -20,6 +20,9 @@ _FOOTER = """
 Also: --config FILE (JSON, as a run saves it), --set dotted.key=value (repeatable), --json (results as JSON on stdout)."""
 _RESUME = """
 To continue a run: --resume RUN_FOLDER (with its saved config; workers and other fields that do not move the curve may change)."""
+_RESUME_SWEEP = """
+To continue a sweep: --resume SWEEP_FOLDER (with its saved config; trials, retries and what trials get of the cluster may change)."""
+_SPACE = "--space"
 _BOX = " │╭╮╰╯─"
 _HINTS = ("Argument helptext", "For full helptext", "Arguments similar")
 
@@ -178,8 +181,8 @@ def parse(kind: type[C], program: str, words: list[str], options: Globals, defau
             default = load_config(kind, path.read_bytes(), options.config)
         except OSError as error:
             raise RequestError(f"--config {path}: cannot be read ({error.strerror}); give a JSON file") from error
-    words = [*words, *set_flags(kind, options.settings)]
-    footer = _FOOTER + (_RESUME if program.endswith("pretrain") else "")
+    words = [*_gathered(words), *set_flags(kind, options.settings)]
+    footer = _FOOTER + {"distgnn pretrain": _RESUME, "distgnn tune": _RESUME_SWEEP}.get(program, "")
     complaints = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaints):
@@ -191,6 +194,24 @@ def parse(kind: type[C], program: str, words: list[str], options: Globals, defau
         if not stop.code:
             raise
         raise RequestError(f"{flatten(complaints.getvalue())}; see {program} --help") from None
+
+
+def _gathered(words: list[str]) -> list[str]:
+    """``words`` with what every --space of them gives behind one."""
+    rest: list[str] = []
+    values: list[str] = []
+    taking = False
+    for word in words:
+        name, equals, value = word.partition("=")
+        if word.startswith("--"):
+            taking = name == _SPACE
+        if not taking:
+            rest.append(word)
+        elif name != _SPACE:
+            values.append(word)
+        elif equals:
+            values.append(value)
+    return [*rest, _SPACE, *values] if values else words
 
 
 def _description(kind: type[Any]) -> str:

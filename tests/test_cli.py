@@ -59,7 +59,7 @@ WRONG = {
     "pretrain --resume /nowhere": "/nowhere: no run here",
     "pretrain --resume a --resume b": "--resume: given twice",
     "pretrain --resume a --config b": "leave --config out",
-    "status --resume a b": "--resume belongs to pretrain",
+    "status --resume a b": "--resume belongs to pretrain and tune",
     "status": "Run folder",
     "status /nowhere": "no progress.json here",
     "push /nowhere /tmp/x": "/nowhere: no whole checkpoint here",

@@ -1,4 +1,4 @@
-"""Knobs of a search over other configs: what varies, who proposes, who stops, how much at once. A field's docstring is its help text."""
+"""Knobs of a search over other configs: what varies, who proposes, who stops. A field's docstring is its help text."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from distgnn.config.pretrain import PretrainConfig
 from distgnn.config.transfer import CONTROL, TransferConfig
 
 Kind = Literal["pretrain", "finetune", "transfer"]
-USUAL_TRIALS = 16
 
 
 @dataclass(frozen=True)
 class TuneConfig:
-    """Search hyper-parameters with Ray Tune, scored on validation data after a short fine-tuning; test data is scored once, at the end.
+    """Search hyper-parameters with Ray Tune, scored on validation data after a short fine-tuning; test data is looked at once.
 
-    Example: distgnn tune --space adaptation --pretrain.corpus data/molecules --finetune.corpus data/bace --trials 16 --out runs/sweep
+    Example: distgnn tune --space adaptation --pretrain.corpus data/molecules --finetune.corpus data/bace --trials 16
 
     A trial is a pre-training and a fine-tuning (--pretrain.corpus and --finetune.corpus), a fine-tuning of one checkpoint
     (--finetune.corpus and --finetune.checkpoint), or a training with auxiliary tasks (--transfer.data).
@@ -89,7 +88,10 @@ class TuneConfig:
             " or --transfer.data",
         )
         if self.kind == "pretrain":
-            check(not self.finetune.checkpoint, "pretrain.corpus and finetune.checkpoint: trials make their own checkpoints")
+            check(
+                not self.finetune.checkpoint,
+                "pretrain.corpus and finetune.checkpoint: trials make their own checkpoints",
+            )
             sized = self.pretrain.train.graphs_per_stream > 0
             check(sized, "pretrain.train.graphs_per_stream must be at least 1: all trials need the same steps")
             check(self.pretrain.objective != "none", "pretrain.objective=none trains nothing that could be searched")
@@ -107,13 +109,19 @@ class TuneConfig:
             self.workers_per_trial <= self.pretrain.train.streams,
             f"workers_per_trial={self.workers_per_trial} exceeds pretrain.train.streams={self.pretrain.train.streams}",
         )
-        check(self.scheduler != "pbt" or self.kind == "pretrain", "scheduler=pbt clones pre-trainings: give pretrain.corpus")
+        check(
+            self.scheduler != "pbt" or self.kind == "pretrain",
+            "scheduler=pbt clones pre-trainings: give pretrain.corpus",
+        )
 
     def _check_transfer(self) -> None:
         config = self.transfer
         methods = [method for method in config.methods if method != CONTROL]
         for name, found in (("methods", methods), ("schemes", config.schemes)):
-            check(len(found) == 1, f"transfer.{name} must name one (what a trial trains), found {' '.join(found) or 'none'}")
+            check(
+                len(found) == 1,
+                f"transfer.{name} must name one (what a trial trains), found {' '.join(found) or 'none'}",
+            )
         check(len(config.encoders) < 2, "transfer.encoders must not name more than one")
         check(len(config.checkpoint) < 2, "transfer.checkpoint must not name more than one")
         check(config.workers == config.ranks == 1, "transfer.workers and transfer.ranks: use concurrency")
@@ -131,6 +139,12 @@ class TuneConfig:
     def axis(self) -> str:
         """What a trial's length is counted in."""
         return {"pretrain": "steps", "finetune": "seeds", "transfer": "epochs"}[self.kind]
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Where trials ask to compute: auto, cpu or cuda."""
+        own = {"pretrain": (self.pretrain.train.device, self.finetune.device), "finetune": (self.finetune.device,)}
+        return own.get(self.kind, (self.transfer.device,))
 
     @property
     def imports(self) -> tuple[str, ...]:

@@ -28,11 +28,19 @@ def forget_failure(folder: Folder) -> None:
     remove_file(folder, _FAILED)
 
 
+def noted_failure(folder: Folder) -> RequestError | WorkError | None:
+    """What a worker noted, if anything."""
+    if not has_failed(folder):
+        return None
+    note = json.loads(folder.read(_FAILED))
+    return (RequestError if note["kind"] == "request" else WorkError)(note["error"])
+
+
 def raise_noted(folder: Folder) -> None:
     """Raise what a worker noted, if anything."""
-    if has_failed(folder):
-        note = json.loads(folder.read(_FAILED))
-        raise (RequestError if note["kind"] == "request" else WorkError)(note["error"])
+    error = noted_failure(folder)
+    if error:
+        raise error
 
 
 def remove_file(folder: Folder, name: str) -> None:

@@ -73,7 +73,7 @@ def _watch(run: Run, resources: Resources, meter: Meter) -> Status:
     _clear(run.folder)
     seen = _snapshot(run.folder).get("updated")
     failures, gauges = list[Exception](), SnapshotMeter(meter)
-    thread = threading.Thread(target=_fit, args=(run, resources, failures), name="distgnn-fit", daemon=True)
+    thread = threading.Thread(target=fit, args=(run, resources, failures), name="distgnn-fit", daemon=True)
     with Display() as display, stop_signals(display) as stopping:
         thread.start()
         asked = False
@@ -99,7 +99,8 @@ def _clear(folder: Folder) -> None:
     forget_failure(folder)
 
 
-def _fit(run: Run, resources: Resources, failures: list[Exception]) -> None:
+def fit(run: Run, resources: Resources, failures: list[Exception], until: int = 0) -> None:
+    """Train ``run`` to its end, or to step ``until``; what goes wrong is put into ``failures``."""
     config, storage = run.config, run.folder.sub(_RAY)
     trainer = TorchTrainer(
         _rank,
@@ -107,6 +108,7 @@ def _fit(run: Run, resources: Resources, failures: list[Exception]) -> None:
             "folder": run.folder.uri,
             "config": to_json(config),
             "reading_cpus": resources.reading_cpus,
+            "until": until,
         },
         scaling_config=ScalingConfig(
             num_workers=(config.min_workers, config.workers) if config.min_workers else config.workers,
@@ -136,7 +138,7 @@ def _rank(settings: dict[str, Any]) -> None:
 
 
 def train_worker(settings: dict[str, Any], world: World) -> None:
-    """One training worker of the run in ``settings`` (folder, config as JSON, reading_cpus of each task that reads).
+    """One training worker of the run in ``settings`` (folder, config as JSON, reading_cpus of each task that reads, until).
 
     What trying again cannot mend is noted in the run folder, so that the next worker group ends at once.
     """
@@ -149,7 +151,12 @@ def train_worker(settings: dict[str, Any], world: World) -> None:
         import_modules(run.config.imports)
         with Lookout(run.folder) if world.leads else nullcontext() as lookout:
             stop, warned = (lookout.stop, lookout.warned) if lookout else (_never, _never)
-            train(run, open_corpus(run.config), world, Hooks(units, stop, _ignore, meter, warned))
+            train(
+                run,
+                open_corpus(run.config),
+                world,
+                Hooks(units, stop, _ignore, meter, warned, settings.get("until", 0)),
+            )
     except (RequestError, DivergedError) as error:
         note_failure(run.folder, error)
         raise

@@ -16,6 +16,7 @@ Value = int | float | bool | str
 _LOG = re.compile(r"log\(([^,()]+),([^,()]+)\)")
 _RANGE = re.compile(r"(?P<low>[^/]+?)\.\.(?P<high>[^/]+?)(/(?P<step>[^/]+))?")
 
+
 @dataclass(frozen=True)
 class Range:
     """Numbers from ``low`` to ``high``, both among them: evenly, or in even steps, or evenly in the logarithm."""
@@ -132,7 +133,11 @@ def _example(hint: Any) -> str:
 def told(domain: Range | Choice) -> str:
     """``domain`` in the language."""
     if isinstance(domain, Choice):
-        return "{" + ",".join(str(value).lower() if isinstance(value, bool) else str(value) for value in domain.values) + "}"
+        return (
+            "{"
+            + ",".join(str(value).lower() if isinstance(value, bool) else str(value) for value in domain.values)
+            + "}"
+        )
     low, high = (f"{domain.number(end):g}" for end in (domain.low, domain.high))
     if domain.log:
         return f"log({low},{high})"

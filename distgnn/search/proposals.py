@@ -118,7 +118,7 @@ def _moved(domain: Range | Choice, value: Value, up: bool) -> Value:
     if points:
         place = points.index(value) + (1 if up else -1)
         return points[min(max(place, 0), len(points) - 1)]
-    return domain.number(min(max(value * _FACTORS[up], domain.low), domain.high))
+    return domain.number(min(max(value * _FACTORS[int(up)], domain.low), domain.high))
 
 
 def _place(domain: Range | Choice, share: float) -> Value:

@@ -189,7 +189,9 @@ def _read_trial(folder: Folder) -> TrialRecord:
         rungs = tuple(Rung(int(r["fidelity"]), float(r["score"]), float(r["seconds"])) for r in data["rungs"])
         return TrialRecord(**data | {"rungs": rungs, "clones": tuple(Clone(**clone) for clone in data["clones"])})
     except (ValueError, KeyError, TypeError) as error:
-        raise RequestError(f"{folder.at(TRIAL)}: not the record of a trial ({type(error).__name__}: {error})") from error
+        raise RequestError(
+            f"{folder.at(TRIAL)}: not the record of a trial ({type(error).__name__}: {error})"
+        ) from error
 
 
 def write_results(folder: Folder, records: Iterable[TrialRecord]) -> None:

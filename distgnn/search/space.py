@@ -125,68 +125,6 @@ def _check_free(group: str, name: str, text: str) -> None:
         raise RequestError(f"--space {text}: {group}.{name} is the same in all trials; set it with --{group}.{name}")
 
 
-def _read(told: str, hint: Any, text: str) -> Range | Choice:
-    if told.startswith("{") and told.endswith("}"):
-        items = [item.strip() for item in told[1:-1].split(",")]
-        if items == [""] or "" in items:
-            raise RequestError(f"--space {text}: an empty choice; give {{a,b,c}}")
-        values = tuple(_value(item, hint, text) for item in items)
-        if len(set(map(repr, values))) < len(values):
-            raise RequestError(f"--space {text}: names a value twice")
-        return Choice(values)
-    if hint not in (int, float):
-        raise RequestError(f"--space {text}: this field takes a choice such as {{{_example(hint)}}}, not a range")
-    if found := _LOG.fullmatch(told):
-        return _range(hint, found[1], found[2], "", text, log=True)
-    if found := _RANGE.fullmatch(told):
-        return _range(hint, found["low"], found["high"], found["step"] or "", text, log=False)
-    raise RequestError(f"--space {text}: not lo..hi, lo..hi/step, log(lo,hi) or {{a,b,c}}")
-
-
-def _range(hint: Any, low: str, high: str, step: str, text: str, *, log: bool) -> Range:
-    ends = [_value(item, hint, text) for item in (low, high, *([step] if step else []))]
-    first, last, by = (*(float(typing.cast(float, end)) for end in ends), 0.0)[:3]
-    if first > last:
-        raise RequestError(f"--space {text}: an empty range, {low.strip()} lies above {high.strip()}")
-    if log and first <= 0:
-        raise RequestError(f"--space {text}: log(lo,hi) needs numbers above 0")
-    if step and by <= 0:
-        raise RequestError(f"--space {text}: the step must be above 0")
-    return Range("int" if hint is int else "float", first, last, by, log)
-
-
-def _value(item: str, hint: Any, text: str) -> Value:
-    item = item.strip()
-    if hint is bool and item in ("true", "false"):
-        return item == "true"
-    if typing.get_origin(hint) is Literal:
-        known = {str(value): value for value in typing.get_args(hint)}
-        if item in known:
-            return known[item]
-        raise RequestError(f"--space {text}: {item!r} is none of {', '.join(known)}")
-    if hint is str or _texts(hint):
-        return item
-    try:
-        if hint in (int, float):
-            found = hint(item)
-            if abs(found) < float("inf"):  # also false for what is not a number
-                return found
-    except ValueError:
-        pass
-    name = getattr(hint, "__name__", str(hint))
-    raise RequestError(f"--space {text}: {item!r} is not a value of this field ({name})")
-
-
-def _texts(hint: Any) -> bool:
-    return typing.get_origin(hint) is tuple and typing.get_args(hint)[0] is str
-
-
-def _example(hint: Any) -> str:
-    if hint is bool:
-        return "true,false"
-    return ",".join(map(str, typing.get_args(hint))) if typing.get_origin(hint) is Literal else "a,b"
-
-
 def _check_values(config: TuneConfig, dotted: str, domain: Range | Choice) -> None:
     """The ends of a range, or every choice, must be values that the field takes beside what is set."""
     for value in domain.ends():

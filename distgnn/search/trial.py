@@ -56,9 +56,7 @@ class Trial:
         """The trial of ``record`` in the sweep in ``folder``."""
         clone = record.clones[-1] if record.clones else None
         own = trial_folder(folder, record.number)
-        return cls(
-            sweep.config, sweep.rungs, folder, own, record.params, len(record.clones), clone, record.reached
-        )
+        return cls(sweep.config, sweep.rungs, folder, own, record.params, len(record.clones), clone, record.reached)
 
     def run(self, pretrainer: Pretrainer = pretrain_here) -> Iterator[Rung]:
         """The rungs it has not reached yet. A rung is a function of the configs: neither stops nor going on move it.
@@ -109,9 +107,13 @@ class Trial:
         )
 
     @property
-    def checkpoint(self) -> Folder:
-        """That of the last rung it has reached."""
-        return checkpoint_at(self.folder, self.segment, self.reached)
+    def finished(self) -> Folder:
+        """The checkpoint of the last rung."""
+        return checkpoint_at(self.folder, self.segment, self.rungs[-1])
+
+    def pretrained(self, pretrainer: Pretrainer = pretrain_here) -> Folder:
+        """:attr:`finished`, trained now as far as it is not there."""
+        return self._trained(self._prepared(), self.rungs[-1], pretrainer)
 
     def _prepared(self) -> Run:
         config = self.pretraining
@@ -129,7 +131,9 @@ class Trial:
         if checkpoint.size(CHECKSUMS) is None:
             pretrainer(run, step)
         if newest(run.folder) != checkpoint:
-            raise WorkError(f"{run.folder.uri}: its newest checkpoint is not that of step {step}; was the corpus changed?")
+            raise WorkError(
+                f"{run.folder.uri}: its newest checkpoint is not that of step {step}; was the corpus changed?"
+            )
         return checkpoint
 
 

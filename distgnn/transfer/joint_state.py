@@ -44,7 +44,9 @@ def _array(tensor: Tensor) -> Any:
 
 def _flat(optimiser: torch.optim.Optimizer) -> Tensors:
     state = optimiser.state_dict()["state"]
-    return {f"{place}/{name}": torch.as_tensor(value) for place, found in state.items() for name, value in found.items()}
+    return {
+        f"{place}/{name}": torch.as_tensor(value) for place, found in state.items() for name, value in found.items()
+    }
 
 
 def _nested(optimiser: torch.optim.Optimizer, flat: Tensors) -> dict[str, Any]:

@@ -1,0 +1,168 @@
+"""A sweep on Ray Tune: trials side by side, each in a process of its own, and at the end the last look.
+
+The trials' records and folders are the only truth: a sweep that goes on is a new experiment of Ray Tune's, whose searcher and
+scheduler are told what is known. Nothing that Ray Tune writes is ever read.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Literal
+
+import ray
+from ray import tune
+from ray.exceptions import RayError
+from ray.tune import FailureConfig, RunConfig, Tuner
+
+from distgnn.corpus.storage import Folder
+from distgnn.engine.pretrain import stop_signals
+from distgnn.errors import WorkError
+from distgnn.report.sweep.live import SweepDisplay
+from distgnn.report.sweep.write import Pages
+from distgnn.scale.failures import cause_of
+from distgnn.scale.pool import start_ray
+from distgnn.scale.tune_driver import LedgerCallback, LedgerSearcher, StopWhen
+from distgnn.scale.tune_ledger import Ledger
+from distgnn.scale.tune_room import Node, Room, room
+from distgnn.scale.tune_schedulers import number_of, scheduler_of
+from distgnn.scale.tune_trial import TrialProcess, look_task
+from distgnn.search.records import ENDED, Sweep, TrialRecord, read_trials, write_results, write_sweep
+from distgnn.search.sweep import proposals_of
+from distgnn.search.winner import LOOKS, write_result, write_winner
+
+Status = Literal["finished", "stopped"]
+_RAY = "ray"
+_POLL_SECONDS = 0.5
+_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+"""Ray Tune's own knobs: no logs of its own, and one result at a time, since each may be the last."""
+
+
+@contextmanager
+def _ray() -> Iterator[None]:
+    """The Ray that is up, or one that is started and stopped here."""
+    ours = not ray.is_initialized()
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    start_ray(os.cpu_count() or 1)
+    try:
+        yield
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def run_sweep(folder: Folder, sweep: Sweep) -> Status:
+    """Go on with ``sweep`` in ``folder`` until it is finished or stopped by a signal.
+
+    Raises WorkError where no trial went to its end, and what the last look ran into.
+    """
+    with _ray():
+        space = cluster_room(sweep)
+        start, known = time.time(), read_trials(folder)
+        pages = Pages(folder)
+        with SweepDisplay(sweep, known) as display, stop_signals(display) as stopping:  # pyright: ignore[reportArgumentType]
+
+            def show(trials: list[TrialRecord]) -> None:
+                display.show(trials)
+                pages.refresh(sweep, trials)
+
+            concurrency = 0 if sweep.config.scheduler == "pbt" else space.concurrency
+            ledger = Ledger(folder, sweep, proposals_of(sweep), known, concurrency, show)
+            try:
+                status = _watched(ledger, space, stopping)
+                write_results(folder, ledger.trials())
+                if status == "finished":
+                    _finish(folder, sweep, ledger.trials(), space, display.say)
+            finally:
+                write_sweep(folder, replace(sweep, wall=sweep.wall + time.time() - start))
+    return status
+
+
+def cluster_room(sweep: Sweep) -> Room:
+    """Room for the trials of ``sweep`` on the Ray that is up; raises RequestError where there is none."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return room(sweep.config, [Node(found.get("CPU", 0.0), found.get("GPU", 0.0)) for found in alive])
+
+
+def _watched(ledger: Ledger, space: Room, stopping: threading.Event) -> Status:
+    """Run the trials in a thread, since Ray Tune takes over Ctrl-C in the main one."""
+    if all(record.state in ENDED for record in ledger.trials()) and ledger.over:
+        return "finished"
+    failures: list[Exception] = []
+    thread = threading.Thread(target=_tune, args=(ledger, space, failures), name="distgnn-tune", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_POLL_SECONDS)
+        ledger.stopping = ledger.stopping or stopping.is_set()
+    if failures:
+        raise cause_of(failures[0])
+    return "stopped" if ledger.stopping else "finished"
+
+
+def _tune(ledger: Ledger, space: Room, failures: list[Exception]) -> None:
+    folder, sweep = ledger.folder, ledger.sweep
+    storage = folder.sub(_RAY)
+    pbt = sweep.config.scheduler == "pbt"
+    trial: Any = tune.with_resources(TrialProcess(folder.uri, sweep, pbt).__call__, space.bundle)
+    try:
+        Tuner(
+            trial,
+            tune_config=tune.TuneConfig(
+                search_alg=LedgerSearcher(ledger),
+                scheduler=scheduler_of(ledger),
+                num_samples=-1,
+                reuse_actors=True,
+                trial_name_creator=_name,
+                trial_dirname_creator=_name,
+            ),
+            run_config=RunConfig(
+                name=f"sweep-{secrets.token_hex(2)}",
+                storage_path=storage.path,
+                storage_filesystem=storage.filesystem,
+                failure_config=FailureConfig(max_failures=0),  # the ledger tries again
+                callbacks=[LedgerCallback(ledger)],
+                stop=StopWhen(ledger),
+                verbose=0,
+            ),
+        ).fit()
+    except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
+        failures.append(error)
+    finally:
+        if storage.names():
+            folder.delete_folder(_RAY)
+
+
+def _name(trial: Any) -> str:
+    return f"{number_of(trial):04d}-{trial.trial_id}"
+
+
+def _finish(folder: Folder, sweep: Sweep, trials: list[TrialRecord], space: Room, say: Callable[[str], None]) -> None:
+    """The winner's files, and the last look in tasks of a trial's size."""
+    best = write_winner(folder, sweep, trials)
+    if best is None:
+        reasons = sorted({trial.reason for trial in trials if trial.reason})
+        raise WorkError(
+            f"{folder.uri}: no trial went to its end; the last reason: {(reasons or ['stopped early'])[-1]}"
+        )
+    if not sweep.config.final_seeds:
+        return
+    say(f"trial {best.number} is the best; now it and the default configuration, {sweep.config.final_seeds} seeds each")
+    task = ray.remote(look_task).options(**space.options)
+    asked = [task.remote(folder.uri, sweep, best, name) for name in LOOKS]
+    try:
+        looks = [found for answer in asked for found in ray.get(answer)]
+    except RayError as error:
+        raise cause_of(error) from error
+    write_result(folder, sweep, best, looks)

@@ -1,0 +1,117 @@
+"""What the driver of a sweep knows of its trials: the only writer of their records, and the one who says which comes next."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from distgnn.corpus.storage import Folder
+from distgnn.search.proposals import Proposals, explored
+from distgnn.search.records import Clone, Rung, State, Sweep, TrialRecord, write_results, write_trial
+from distgnn.search.space import read_space
+
+_CLONED = 1
+
+
+class Ledger:
+    """Trials by number, each change written before anything follows from it; so a sweep can be killed between any two.
+
+    known: of earlier sessions; those that did not end, and failed ones with tries left, are taken up again first. concurrency: how
+    many may be under way (0 = no bound). show: called with all trials after each change.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        sweep: Sweep,
+        proposals: Proposals,
+        known: Iterable[TrialRecord],
+        concurrency: int,
+        show: Callable[[list[TrialRecord]], None],
+    ) -> None:
+        self.folder, self.sweep, self.stopping = folder, sweep, False
+        self.records = {record.number: record for record in known}
+        self._proposals, self._concurrency, self._show = proposals, concurrency, show
+        self._space = read_space(sweep.config)
+        self._live: set[int] = set()
+        self._waiting = deque(number for number, record in sorted(self.records.items()) if self._again(record))
+
+    def trials(self) -> list[TrialRecord]:
+        """All so far, by number."""
+        return [self.records[number] for number in sorted(self.records)]
+
+    def next(self) -> TrialRecord | None:
+        """The trial to begin or go on with now, recorded as running; None where there is none (see :meth:`over`)."""
+        if self.stopping or (self._concurrency and len(self._live) >= self._concurrency):
+            return None
+        if self._waiting:
+            record = self.records[self._waiting.popleft()]
+        elif len(self.records) < self.sweep.trials:
+            record = self._proposed(len(self.records))
+        else:
+            return None
+        tries = record.tries + (record.state != "running")
+        self._live.add(record.number)
+        changes: dict[str, Any] = {
+            "tries": tries,
+            "started": record.started or time.time(),
+            "ended": None,
+            "reason": "",
+        }
+        return self._write(replace(record, state="running", **changes))
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is under way and nothing will come."""
+        return not self._live and (self.stopping or (not self._waiting and len(self.records) >= self.sweep.trials))
+
+    def reached(self, number: int, rung: Rung) -> None:
+        """Note a rung; one that is known already is passed over."""
+        record = self.records[number]
+        if rung.fidelity > record.reached:
+            self._write(record.with_rung(rung))
+
+    def ended(self, number: int) -> None:
+        """Note that a trial is done with: whole, or stopped by the scheduler. While the sweep is stopping, it will go on later."""
+        self._live.discard(number)
+        whole = self.records[number].reached >= self.sweep.budget
+        if whole or not self.stopping:
+            self._end(number, "finished" if whole else "stopped")
+
+    def failed(self, number: int, reason: str, *, refused: bool) -> None:
+        """Note a failure; the trial comes again while it has tries left, unless its parameters are ``refused``."""
+        self._live.discard(number)
+        if self.stopping:
+            return
+        self._end(number, "failed", reason=" ".join(reason.split())[:500], refused=refused)
+        if self._again(self.records[number]):
+            self._waiting.append(number)
+
+    def cloned(self, number: int, source: int, at: int) -> None:
+        """Note that trial ``number`` goes on with what trial ``source`` had at fidelity ``at``, its parameters moved a little."""
+        record, other = self.records[number], self.records[source]
+        turn = len(record.clones)
+        params = explored(self._space, other.params, self.sweep.config.seed, _CLONED, number, turn)
+        clone = Clone(source, len(other.clones), at, len(record.rungs), params)
+        self._write(replace(record, params=params, clones=(*record.clones, clone)))
+
+    def _again(self, record: TrialRecord) -> bool:
+        if record.state == "failed":
+            return not record.refused and record.tries <= self.sweep.config.retries
+        return record.state in ("queued", "running")
+
+    def _proposed(self, number: int) -> TrialRecord:
+        return TrialRecord(number, self._proposals.propose(number, self.trials()))
+
+    def _end(self, number: int, state: State, **changes: Any) -> None:
+        self._write(replace(self.records[number], state=state, ended=time.time(), **changes))
+        write_results(self.folder, self.trials())
+
+    def _write(self, record: TrialRecord) -> TrialRecord:
+        write_trial(self.folder, record)
+        self.records[record.number] = record
+        self._show(self.trials())
+        return record

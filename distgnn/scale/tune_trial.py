@@ -1,0 +1,76 @@
+"""A trial inside Ray Tune: the process that runs it reads its record, goes on from its folder, and reports rung by rung."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from distgnn.corpus.storage import open_folder
+from distgnn.errors import RequestError, WorkError
+from distgnn.scale.failures import forget_failure, note_failure
+from distgnn.scale.tune_nested import pretrain_nested
+from distgnn.scale.tune_schedulers import NUMBER, told
+from distgnn.search.records import Rung, Sweep, read_trial, trial_folder
+from distgnn.search.trial import Trial, pretrain_here
+from distgnn.search.winner import Look, look
+
+_MARK = "rung.txt"
+
+
+@dataclass(frozen=True)
+class TrialProcess:
+    """What Ray Tune calls with a trial's number. folder: of the sweep. clones: whether others may take its weights."""
+
+    folder: str
+    sweep: Sweep
+    clones: bool
+
+    def __call__(self, config: dict[str, Any]) -> None:
+        """Run the trial; what goes wrong is noted in its folder for the driver, and raised."""
+        folder, number = open_folder(self.folder), int(config[NUMBER])
+        own = trial_folder(folder, number)
+        forget_failure(own)
+        _set_threads(self.sweep)
+        try:
+            for rung in Trial.of(self.sweep, folder, read_trial(folder, number)).run(pretrainer_of(self.sweep)):
+                self._report(rung)
+        except (RequestError, WorkError) as error:
+            note_failure(own, error)
+            raise
+        except Exception as error:
+            note_failure(own, WorkError(f"{type(error).__name__}: {error}"))
+            raise
+
+    def _report(self, rung: Rung) -> None:
+        """Hand over a rung; Ray Tune answers by going on, or by ending this process's thread here.
+
+        Its PBT clones trials that have a checkpoint only, so there is one; the weights themselves lie in the trial's folder.
+        """
+        if not self.clones:
+            tune.report(told(rung))
+            return
+        with tempfile.TemporaryDirectory() as place:
+            Path(place, _MARK).write_text(f"{rung.fidelity}\n")
+            tune.report(told(rung), checkpoint=tune.Checkpoint.from_directory(place))
+
+
+def look_task(folder: str, sweep: Sweep, best: Any, name: str) -> list[Look]:
+    """:func:`distgnn.search.winner.look` as a Ray task."""
+    _set_threads(sweep)
+    return look(open_folder(folder), sweep, best, name, pretrainer_of(sweep))
+
+
+def pretrainer_of(sweep: Sweep) -> Callable[..., None]:
+    """Who pre-trains: this process, or several workers."""
+    return pretrain_nested if sweep.config.workers_per_trial > 1 else pretrain_here
+
+
+def _set_threads(sweep: Sweep) -> None:
+    """As many threads as CPUs reserved: trials do not disturb each other, and their sums always have the same order."""
+    torch.set_num_threads(max(1, int(sweep.config.cpus_per_trial)))

@@ -1,0 +1,127 @@
+"""The end of a sweep: the winner as config files and a checkpoint, and the one look at test data, beside the default configuration.
+
+The test part is read here and nowhere else; nothing is chosen after it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from distgnn.config import TransferConfig, to_json
+from distgnn.config.transfer import CONTROL
+from distgnn.corpus.storage import Folder
+from distgnn.engine.world import choose_device
+from distgnn.models.registry import import_modules
+from distgnn.search.joint import ground_of, method_named
+from distgnn.search.records import Sweep, TrialRecord, best_of
+from distgnn.search.scoring import method_of
+from distgnn.search.trial import Pretrainer, Trial, copy_checkpoint, pretrain_here
+from distgnn.transfer.compare import RunJob, compare_methods
+from distgnn.transfer.finetune import finetune
+from distgnn.transfer.fit import Outcome
+from distgnn.transfer.kept import Kept
+
+WINNER, RESULT, CHECKPOINT, DEFAULT = "winner", "result.json", "checkpoint", "default"
+LOOKS = (WINNER, DEFAULT)
+PRETRAIN, FINETUNE, TRANSFER = "pretrain.json", "finetune.json", "transfer.json"
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one configuration did. validation, test: the metric seed by seed."""
+
+    name: str
+    validation: tuple[float, ...]
+    test: tuple[float, ...]
+
+
+def write_winner(folder: Folder, sweep: Sweep, records: list[TrialRecord]) -> TrialRecord | None:
+    """Write winner/ of the sweep in ``folder``: config files and checkpoint of the best whole trial; None where there is none."""
+    best = best_of(sweep, records)
+    if best is None:
+        return None
+    trial, target = Trial.of(sweep, folder, best), folder.sub(WINNER)
+    config = trial.configured
+    if sweep.kind == "transfer":
+        _write(target, TRANSFER, replace(config.transfer, epochs=sweep.budget, out="runs/transfer"))
+        return best
+    tuned = config.finetune
+    if sweep.kind == "pretrain":
+        copy_checkpoint(trial.finished, target.sub(CHECKPOINT))
+        _write(target, PRETRAIN, replace(trial.pretraining, out="runs", name="", init=config.pretrain.init))
+        tuned = replace(tuned, checkpoint=(target.sub(CHECKPOINT).uri,))
+    else:
+        tuned = replace(tuned, seeds=sweep.budget)
+    _write(target, FINETUNE, tuned)
+    return best
+
+
+def default_trial(folder: Folder, sweep: Sweep) -> Trial:
+    """What nobody searched, as long as a whole trial; it lies in winner/default."""
+    return Trial(sweep.config, sweep.rungs[-1:], folder, folder.sub(WINNER).sub(DEFAULT), {})
+
+
+def look(
+    folder: Folder, sweep: Sweep, best: TrialRecord, name: str, pretrainer: Pretrainer = pretrain_here
+) -> list[Look]:
+    """Score one of LOOKS on validation and test with ``final_seeds`` seeds; with the default comes the control.
+
+    WINNER is ``best``; DEFAULT is pre-trained first where trials are. What was done before is kept.
+    """
+    trial = Trial.of(sweep, folder, best) if name == WINNER else default_trial(folder, sweep)
+    import_modules(sweep.config.imports)  # this may be another process
+    if sweep.kind == "transfer":
+        return _joint_looks(trial.configured.transfer, sweep, name, folder.sub(WINNER).sub("jobs"))
+    config = trial.configured.finetune
+    checkpoint = config.checkpoint[0] if sweep.kind == "finetune" else trial.pretrained(pretrainer).uri
+    config = replace(config, checkpoint=(checkpoint,), seeds=sweep.config.final_seeds)
+    kept, device = Kept.of(config, folder.sub(WINNER).sub("jobs")), choose_device(config.device).type
+    result = finetune(config, [method_of(checkpoint, name)], device=device, kept=kept)
+    labels = (name, CONTROL) if name == DEFAULT else (name,)
+    return [_tuned_look(label, [o for o in result.outcomes if o.method == label]) for label in labels]
+
+
+def _tuned_look(label: str, outcomes: list[Outcome]) -> Look:
+    validation, test = (tuple(outcome.scores[part].value for outcome in outcomes) for part in ("val", "test"))
+    return Look(label, validation, test)
+
+
+def _joint_looks(config: TransferConfig, sweep: Sweep, name: str, folder: Folder) -> list[Look]:
+    settings = replace(config, seeds=sweep.config.final_seeds, epochs=sweep.budget)
+    result = compare_methods(RunJob(settings, ground_of(settings), folder, choose_device(config.device).type))
+    methods = {name: method_named(settings), **({CONTROL: CONTROL} if name == DEFAULT else {})}
+    fits = {label: result.of(settings.schemes[0], 0, method) for label, method in methods.items()}
+    return [
+        Look(
+            label,
+            tuple(fit.validation[fit.best_epoch - 1][sweep.metric] for fit in found),
+            tuple(fit.test[sweep.metric] for fit in found),
+        )
+        for label, found in fits.items()
+    ]
+
+
+def write_result(folder: Folder, sweep: Sweep, best: TrialRecord, looks: list[Look]) -> None:
+    """Write winner/result.json."""
+    told = {
+        "kind": sweep.kind,
+        "metric": sweep.metric,
+        "mode": sweep.mode,
+        "number": best.number,
+        "params": best.params,
+    }
+    rows = [{"name": found.name, "validation": found.validation, "test": found.test} for found in looks]
+    value = {**told, "score": best.score, "seeds": sweep.config.final_seeds, "rows": rows}
+    folder.sub(WINNER).write(RESULT, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def _write(folder: Folder, name: str, config: Any) -> None:
+    folder.write(name, (json.dumps(to_json(config), indent=1) + "\n").encode())
+
+
+def read_result(folder: Folder) -> dict[str, Any] | None:
+    """winner/result.json of the sweep in ``folder``; None before the last look."""
+    target = folder.sub(WINNER)
+    return json.loads(target.read(RESULT)) if target.size(RESULT) is not None else None
