@@ -4,7 +4,7 @@ Both sides of every comparison do the same work in the same run, interleaved; a 
 {"bench", "case", "metric", "value", "unit", "baseline", "baseline_value", "ratio", "runs"} with ratio = value / baseline_value.
 Real data of DISTGNN_DATA is used when it is there, planted motifs otherwise (the case says which).
 Results also go to build/bench/NAME.json.
-Names: corpus_build tasks stream l2p_step objectives sampler scaling plan recovery weighting_step.
+Names: corpus_build tasks stream l2p_step objectives sampler scaling plan recovery weighting_step tuner.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from benches.sampler import bench_sampler
 from benches.scaling import bench_scaling
 from benches.stream import bench_stream
 from benches.tasks import bench_tasks
+from benches.tuner import bench_tuner
 from benches.weighting_step import bench_weighting_step
 from rich.console import Console
 from rich.table import Table
@@ -44,6 +45,7 @@ BENCHES = {
     "plan": bench_plan,
     "recovery": bench_recovery,
     "weighting_step": bench_weighting_step,
+    "tuner": bench_tuner,
 }
 
 
