@@ -42,8 +42,8 @@ class Hooks:
 
     units: reads the plan's units ahead of the loop, here or through Ray Data. should_stop: asked before each step.
     show: called by the leading rank with every snapshot. meter: takes this rank's metrics. warned: asked by the leading rank after
-    each step: whether a node is about to go, so that a checkpoint is wanted soon. until: stop before this step, as if asked to
-    (0 = never); the rates of learning are those of the whole run.
+    each step: whether a node is about to go, so that a checkpoint is wanted soon. until: how many steps
+    there shall be when this ends, as if asked to stop there (0 = all); the rates of learning are those of the whole run.
     """
 
     units: Units
@@ -86,7 +86,7 @@ def train(run: Run, reader: CorpusReader, world: World, hooks: Hooks) -> Status:
         desk = _Desk(recorder, Saver(run, reader.manifest, plan.steps_per_epoch, shelf, recorder, hooks.meter))
     status: Status = "finished"
     try:
-        if state.objective is not None and state.step < total:
+        if state.objective is not None and state.step < (hooks.until or total):
             meter = StepMeter(hooks.meter, world)
             status = _Loop(run, reader, world, hooks, plan, total, state, state.objective, desk, meter).steps()
     except Exception:
@@ -137,7 +137,7 @@ class _Loop:
     def _step(self, step: int, batch: GraphBatch | None, waited: float) -> StepResult:
         config = self.run.config.train
         epoch, lr = step // self.plan.steps_per_epoch, learning_rate(config, step, self.total)
-        stop = self.hooks.should_stop() or 0 < self.hooks.until <= step
+        stop = self.hooks.should_stop() or step + 1 == self.hooks.until
         start = time.perf_counter()
         result = outer_step(self.state, batch, config, self.world, epoch=epoch, lr=lr, stop=stop)
         self.meter.step(result, time.perf_counter() - start, waited)

@@ -39,6 +39,10 @@ class Ledger:
         self._live: set[int] = set()
         self._waiting = deque(number for number, record in sorted(self.records.items()) if self._again(record))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Ray Tune pickles what it was given, and we never let it restore that."""
+        return {}
+
     def trials(self) -> list[TrialRecord]:
         """All so far, by number."""
         return [self.records[number] for number in sorted(self.records)]

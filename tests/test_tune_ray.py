@@ -1,0 +1,129 @@
+"""Sweeps on Ray Tune: every searcher and scheduler, kills of trials and of the driver, clones, storage on S3, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from distgnn.cli import main
+from distgnn.config import to_json
+from distgnn.corpus.storage import open_folder
+from distgnn.errors import RequestError
+from distgnn.scale.pool import start_ray
+from distgnn.scale.tune import run_sweep
+from distgnn.search.records import TrialRecord, read_sweep, read_trials
+from distgnn.search.sweep import new_sweep
+from distgnn.search.winner import read_result
+from tests.corpora import contents
+from tests.sweeping import tuning
+from tests.training import start_command
+
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.ray]  # inside Ray itself
+
+
+@pytest.fixture(scope="module")
+def _ray() -> Iterator[None]:
+    start_ray(2)
+    yield
+    ray.shutdown()
+
+
+def swept(corpus: str, out: Path | str, **options: Any) -> tuple[str, list[TrialRecord]]:
+    folder, sweep = new_sweep(tuning(corpus, str(out), **options))
+    status = run_sweep(folder, sweep)
+    return status, read_trials(folder)
+
+
+def told(trials: list[TrialRecord]) -> list[Any]:
+    return [(t.number, t.state, t.params, [(r.fidelity, r.score) for r in t.rungs]) for t in trials]
+
+
+@pytest.mark.usefixtures("_ray")
+class TestSweeps:
+    def test_the_same_trials_every_time(self, corpus: str, tmp_path: Path) -> None:
+        options = {"trials": 4, "scheduler": "asha", "concurrency": 1, "startup": 2, "final_seeds": 0}
+        first, second = (swept(corpus, tmp_path / name, **options) for name in ("first", "second"))
+        assert first[0] == second[0] == "finished"
+        assert told(first[1]) == told(second[1])
+        states = [trial.state for trial in first[1]]
+        assert set(states) <= {"finished", "stopped"}
+        assert "finished" in states
+        assert all(t.rungs[-1].fidelity == (9 if t.state == "finished" else t.fidelity) for t in first[1])
+        assert not (tmp_path / "first" / "ray").exists()
+
+    def test_the_last_look_and_its_files(self, corpus: str, tmp_path: Path) -> None:
+        status, trials = swept(corpus, tmp_path / "sweep", searcher="random", trials=2)
+        assert status == "finished"
+        assert [trial.state for trial in trials] == ["finished"] * 2
+        result = read_result(open_folder(str(tmp_path / "sweep")))
+        assert result is not None
+        assert [row["name"] for row in result["rows"]] == ["winner", "default", "none"]
+        assert result["rows"][0]["validation"] == [result["score"]]
+        names = {path.name for path in (tmp_path / "sweep" / "winner").iterdir()}
+        assert {"pretrain.json", "finetune.json", "checkpoint", "result.json", "default"} <= names
+        assert {"results.parquet", "sweep.json", "sweep.md"} <= {p.name for p in (tmp_path / "sweep").iterdir()}
+        assert read_sweep(open_folder(str(tmp_path / "sweep"))).wall > 0
+
+    def test_clones_carry_the_weights(self, corpus: str, tmp_path: Path) -> None:
+        status, trials = swept(corpus, tmp_path / "sweep", scheduler="pbt", grace=3, trials=4, final_seeds=0)
+        assert status == "finished"
+        assert [trial.state for trial in trials] == ["finished"] * 4
+        cloned = [(trial, turn, clone) for trial in trials for turn, clone in enumerate(trial.clones, start=1)]
+        assert cloned
+        for trial, turn, clone in cloned:
+            source = "pretrain" if clone.segment == 0 else f"pretrain-{clone.segment}"
+            step = f"checkpoints/step-{clone.at:09d}"
+            there = tmp_path / "sweep" / "trials" / f"{clone.of:04d}" / source / step
+            here = tmp_path / "sweep" / "trials" / f"{trial.number:04d}" / f"pretrain-{turn}" / step
+            assert contents(here) == contents(there)
+
+    def test_failures_are_told_and_others_go_on(self, corpus: str, tmp_path: Path) -> None:
+        """A support of more edges than fit is no error of ours, but a rate that diverges is one."""
+        space = ("train.lr={1e-3,1e30}", "finetune.lr={0.01}")
+        status, trials = swept(corpus, tmp_path / "sweep", space=space, searcher="grid", trials=0, final_seeds=0, retries=1)
+        assert status == "finished"
+        assert [(trial.state, trial.tries) for trial in trials] == [("finished", 1), ("failed", 2)]
+        assert trials[1].reason
+
+    def test_too_large_a_trial(self, corpus: str, tmp_path: Path) -> None:
+        with pytest.raises(RequestError, match="largest of the Ray cluster's 1 has 2 CPUs"):
+            swept(corpus, tmp_path / "sweep", cpus_per_trial=3.0)
+
+    def test_on_s3(self, corpus: str, s3: Any) -> None:
+        uri = f"{s3.uri}/sweep"
+        status, trials = swept(corpus, uri, trials=2, scheduler="asha", final_seeds=0)
+        assert status == "finished"
+        assert len(trials) == 2
+
+
+def words(config: Any, path: Path) -> list[str]:
+    path.write_text(json.dumps(to_json(config)))
+    return ["tune", "--config", str(path), "--json"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_and_resumed(corpus: str, tmp_path: Path, number: signal.Signals) -> None:
+    """No trial is lost or repeated, and the results are those of a sweep that was left alone."""
+    config = tuning(corpus, str(tmp_path / "sweep"), trials=5, scheduler="asha", concurrency=1, steps=27, startup=2)
+    alone = replace(config, out=str(tmp_path / "alone"))
+    assert main(words(alone, tmp_path / "alone.json")) == 0
+    process = start_command(*words(config, tmp_path / "config.json"))
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "sweep/trials/0002/trial.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, number)
+    assert process.wait(60) in (-signal.SIGKILL, 130)
+    assert main(["tune", "--resume", str(tmp_path / "sweep"), "--json"]) == 0
+    there, here = (read_trials(open_folder(str(tmp_path / name))) for name in ("alone", "sweep"))
+    assert told(here) == told(there)
+    assert [trial.tries for trial in here] == [1] * 5
