@@ -9,7 +9,7 @@ import pytest
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import Final, Side
 from distgnn.report.sweep.importance import Importance
-from distgnn.report.sweep.table import Table, markdown, tables
+from distgnn.report.sweep.table import Table, markdown, tables, terminal
 from distgnn.search.records import Clone
 from tests.sweeps import NODE_LR, NODE_STEPS, ORDER, final, trial, view
 
@@ -89,6 +89,7 @@ def test_the_winner_beside_the_default() -> None:
 def test_a_control_and_one_seed() -> None:
     sides = (Side("winner", (0.7,), (0.6,)), Side("default", (0.6,), (0.65,)), Side("none", (0.5,), (0.5,)))
     table = next(tables(view(TRIALS, Final(0, sides)), None))
+    assert [row[0] for row in table.body] == ["winner (trial 0)", "default", "none (no pre-training)"]
     assert [row[1:] for row in table.body] == [
         ["1", "70.00", "60.00", "-5.00", "-"], ["1", "60.00", "65.00", "", ""], ["1", "50.00", "50.00", "-15.00", "-"],
     ]  # fmt: skip
@@ -98,6 +99,13 @@ def test_before_the_last_look_nothing_is_said_of_test() -> None:
     assert " test" not in markdown(view(TRIALS), None)
     for table in list(tables(view(TRIALS, final(3)), None))[1:]:
         assert not any("test" in title for title in table.titles)
+
+
+def test_the_terminal_shows_the_same_tables() -> None:
+    text = terminal(view(TRIALS, final(3)))
+    assert text.startswith("pre-train on data/molecules")
+    assert "73.67 ± 1.53" in text
+    assert "clone of trial 0 at 30 steps" in text
 
 
 def test_markdown_is_made_of_whole_tables() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from distgnn.cli import main
 from distgnn.config import FinetuneConfig, MotifsConfig, PretrainConfig, TuneConfig
@@ -82,7 +83,11 @@ def sweep_lines(scratch: Path, trials: int, steps: int) -> Iterator[dict[str, An
 
 
 def looped_seconds(sweep: Sweep, records: list[TrialRecord], folder: Folder) -> float:
-    """Seconds to run the trials with the same parameters in this process, one after the other, into ``folder``."""
+    """Seconds to run the trials with the same parameters in this process, one after the other, into ``folder``.
+
+    With one thread, as a trial that has one CPU reserved.
+    """
+    torch.set_num_threads(1)
     start = time.perf_counter()
     for record in records:
         for _ in Trial.of(sweep, folder, TrialRecord(record.number, record.params)).run():

@@ -13,8 +13,8 @@ from distgnn.errors import RequestError
 from distgnn.search.domains import Choice, Range, Value
 from distgnn.search.records import State, Sweep, TrialRecord, read_sweep, read_trials
 from distgnn.search.space import Params, Space, read_space
+from distgnn.search.winner import RESULT, WINNER
 
-WINNER, RESULT = "winner", "result.json"
 _MANY = 12
 """A range of more values than these is drawn as a line of numbers, not as a list of choices."""
 

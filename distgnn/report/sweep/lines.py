@@ -11,9 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from distgnn.report.sweep import texts
-from distgnn.report.sweep.data import TrialRecord, View
+from distgnn.report.sweep.data import View
 from distgnn.report.sweep.numbers import best_so_far, by_end, leader, pareto, scored
 from distgnn.report.sweep.style import BEST, EARLY, FINISHED, FRONT, SHADES, STAR, STOPPED, sheet
+from distgnn.search.records import TrialRecord
 
 _FEW_RUNGS = 10
 

@@ -6,17 +6,24 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from distgnn.report.sweep import texts
-from distgnn.report.sweep.data import Final, Side, TrialRecord, View
+from distgnn.report.sweep.data import Final, Side, View
 from distgnn.report.sweep.importance import Importance
 from distgnn.report.sweep.numbers import leader, ordered, pareto
-from distgnn.report.table import piped
+from distgnn.report.table import drawn, piped
+from distgnn.search.records import TrialRecord
+from distgnn.search.winner import DEFAULT, WINNER
+from distgnn.transfer.finetune import CONTROL
 from distgnn.transfer.metrics import paired_p_value
 
-_WINNER = "Winner beside the default configuration"
+_BESIDE = "Winner beside the default configuration"
 TRIALS = "Trials"
 _PARETO = "Score and seconds"
 _SETTINGS = "What the winner sets"
-DEFAULT = "default"
+_AGAIN = {
+    "pretrain": "one pre-training of each configuration fine-tuned with every seed",
+    "finetune": "each configuration fine-tuned with every seed",
+    "transfer": "each configuration trained with every seed",
+}
 
 
 class Table(NamedTuple):
@@ -42,19 +49,20 @@ def tables(view: View, found: Importance | None) -> Iterator[Table]:
 
 def _final(view: View, final: Final) -> Table:
     default = next((side for side in final.sides if side.name == DEFAULT), None)
+    control = "the target alone" if view.sweep.kind == "transfer" else "no pre-training"
+    names = {WINNER: f"winner (trial {final.number})", CONTROL: f"{CONTROL} ({control})"}
     body = []
     for side in final.sides:
-        name = f"winner (trial {final.number})" if side.name == "winner" else side.name
         against = ["", ""] if default is None or side is default else _against(view, side, default)
         both = [texts.spread(view, side.validation), texts.spread(view, side.test)]
-        body.append([name, str(len(side.test)), *both, *against])
+        body.append([names.get(side.name, side.name), str(len(side.test)), *both, *against])
     note = (
-        f"{texts.metric(view)}: mean ± sample deviation over seeds, each configuration trained again with every seed. The test "
-        "part was scored here for the first time, and for no other trial; the search saw validation alone, on which the winner "
-        "was chosen, so its validation score flatters it."
+        f"{texts.metric(view)}: mean ± sample deviation over seeds, {_AGAIN[view.sweep.kind]}. The test part "
+        "was scored here for the first time, and for no other trial; the search saw validation alone, on which the winner was "
+        "chosen, so its validation score flatters it."
     )
     return Table(
-        _WINNER, note, ["configuration", "seeds", "validation", "test", "test vs default", "p (paired t-test)"], body
+        _BESIDE, note, ["configuration", "seeds", "validation", "test", "test vs default", "p (paired t-test)"], body
     )
 
 
@@ -134,6 +142,12 @@ def _pareto(view: View) -> Table:
     ]
     note = "The Pareto front: finished trials that no other finished trial beats in score at no more seconds."
     return Table(_PARETO, note, ["trial", f"validation {view.sweep.metric}", "time", *texts.short(view).values()], body)
+
+
+def terminal(view: View) -> str:
+    """The tables drawn for standard output, without what they say about importance."""
+    parts = [f"{drawn(table.heading, table.titles, table.body)}\n{table.note}" for table in tables(view, None)]
+    return "\n\n".join([texts.about(view), *parts])
 
 
 def markdown(view: View, found: Importance | None) -> str:

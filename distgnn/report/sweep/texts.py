@@ -13,6 +13,7 @@ from distgnn.report.sweep.data import View
 from distgnn.report.sweep.numbers import leader
 from distgnn.search.domains import Value
 from distgnn.search.records import ENDED
+from distgnn.search.sweep import searcher_of
 
 
 def scale(view: View) -> tuple[float, int]:
@@ -67,7 +68,7 @@ def about(view: View) -> str:
             "finetune": f"fine-tune {' '.join(config.finetune.checkpoint)} on {config.finetune.corpus}",
             "transfer": f"transfer on {config.transfer.data}"}[view.sweep.kind]  # fmt: skip
     began = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(view.sweep.started))
-    how = f"searcher {config.searcher}, scheduler {config.scheduler}, {view.sweep.budget} {view.sweep.axis} a trial"
+    how = f"searcher {searcher_of(config)}, scheduler {config.scheduler}, {view.sweep.budget} {view.sweep.axis} a trial"
     return f"{data}; {how}; seed {config.seed}; begun {began}"
 
 
