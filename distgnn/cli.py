@@ -16,6 +16,7 @@ from distgnn.options import (
     NetworkUri,
     PullOptions,
     PushOptions,
+    ReportOptions,
     StatusOptions,
     parse,
     split_globals,
@@ -60,6 +61,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("doctor",): Command(DoctorConfig, "distgnn.commands.doctor:doctor", "look at the cluster before a run"),
     ("push",): Command(PushOptions, "distgnn.commands.checkpoints:push", "copy a checkpoint to a path or URI"),
     ("pull",): Command(PullOptions, "distgnn.commands.checkpoints:pull", "take a checkpoint home"),
+    ("report",): Command(ReportOptions, "distgnn.commands.tune:report", "tables and pages of a sweep"),
     ("status",): Command(StatusOptions, "distgnn.commands.checkpoints:status", "what a run is doing"),
 }
 RESUMED = {("pretrain",): "distgnn.commands.pretrain:resume", ("tune",): "distgnn.commands.tune:resume"}

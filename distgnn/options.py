@@ -21,7 +21,7 @@ Also: --config FILE (JSON, as a run saves it), --set dotted.key=value (repeatabl
 _RESUME = """
 To continue a run: --resume RUN_FOLDER (with its saved config; workers and other fields that do not move the curve may change)."""
 _RESUME_SWEEP = """
-To continue a sweep: --resume SWEEP_FOLDER (with its saved config; trials, retries and what trials get of the cluster may change)."""
+To continue a sweep: --resume SWEEP_FOLDER (with its saved config; trials, retries and shares of the cluster may change)."""
 _SPACE = "--space"
 _BOX = " │╭╮╰╯─"
 _HINTS = ("Argument helptext", "For full helptext", "Arguments similar")
@@ -99,6 +99,17 @@ class StatusOptions:
 
     run: tyro.conf.Positional[str]
     """Run folder."""
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """The tables and pages of a sweep, made anew.
+
+    Example: distgnn report runs/sweep
+    """
+
+    sweep: tyro.conf.Positional[str]
+    """Folder of a distgnn tune."""
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ def test_bench_names_what_it_does_not_know(tmp_path: Path) -> None:
         ("pretrain", ["pretrain"]),
         ("finetune", ["finetune"]),
         ("transfer", ["transfer"]),
+        ("tune", ["tune"]),
         ("evaluate", ["evaluate"]),
     ],
 )

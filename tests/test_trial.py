@@ -28,6 +28,7 @@ from distgnn.search.records import (
     read_sweep,
     read_trials,
     results_table,
+    write_sweep,
     write_trial,
 )
 from distgnn.search.scoring import search_data
@@ -45,7 +46,9 @@ PARAMS: Params = {"pretrain.l2p.node_lr": 0.01, "finetune.lr": 0.02}
 
 
 def begin(corpus: str, out: Path, **options: object) -> tuple[Folder, Sweep]:
-    return new_sweep(tuning(corpus, str(out), scheduler="asha", **options))
+    folder, sweep = new_sweep(tuning(corpus, str(out), scheduler="asha", **options))
+    write_sweep(folder, sweep)
+    return folder, sweep
 
 
 def whole(folder: Folder, sweep: Sweep, number: int, params: Params) -> TrialRecord:
@@ -125,7 +128,7 @@ class TestHonesty:
         told = winner.read_result(folder)
         assert told is not None
         assert [row["name"] for row in told["rows"]] == ["winner", "default", "none"]
-        assert [row["validation"] for row in told["rows"]][0] == [record.score]
+        assert told["rows"][0]["validation"] == [record.score]
         assert all(len(row["test"]) == 1 for row in told["rows"])
 
 
@@ -203,7 +206,9 @@ class TestOtherKinds:
     def test_networks(self, tmp_path: Path) -> None:
         config = joint_tuning(write_network(str(tmp_path / "net")), str(tmp_path / "sweep"))
         network = replace(config.transfer.network, width=4, aux_batch=8, negatives=5)
-        folder, sweep = new_sweep(replace(config, transfer=replace(config.transfer, network=network, epochs=2, seeds=1)))
+        folder, sweep = new_sweep(
+            replace(config, transfer=replace(config.transfer, network=network, epochs=2, seeds=1))
+        )
         record = whole(folder, sweep, 0, {"transfer.weighting.lr": 1e-3})
         looks = [found.name for name in winner.LOOKS for found in winner.look(folder, sweep, record, name)]
         assert looks == ["winner", "default", "none"]
@@ -236,7 +241,9 @@ class TestRecords:
     def test_resumed_with_other_fields(self, corpus: str, tmp_path: Path) -> None:
         folder, sweep = begin(corpus, tmp_path / "sweep")
         assert resumed_sweep(folder, replace(sweep.config, trials=7)).trials == 7
-        with pytest.raises(RequestError, match=r"--resume: seed=3 differs from the sweep's 0; only these may change: trials"):
+        with pytest.raises(
+            RequestError, match=r"--resume: seed=3 differs from the sweep's 0; only these may change: trials"
+        ):
             resumed_sweep(folder, replace(sweep.config, seed=3))
 
     def test_damaged(self, corpus: str, tmp_path: Path) -> None:

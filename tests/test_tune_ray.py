@@ -89,7 +89,9 @@ class TestSweeps:
     def test_failures_are_told_and_others_go_on(self, corpus: str, tmp_path: Path) -> None:
         """A support of more edges than fit is no error of ours, but a rate that diverges is one."""
         space = ("train.lr={1e-3,1e30}", "finetune.lr={0.01}")
-        status, trials = swept(corpus, tmp_path / "sweep", space=space, searcher="grid", trials=0, final_seeds=0, retries=1)
+        status, trials = swept(
+            corpus, tmp_path / "sweep", space=space, searcher="grid", trials=0, final_seeds=0, retries=1
+        )
         assert status == "finished"
         assert [(trial.state, trial.tries) for trial in trials] == [("finished", 1), ("failed", 2)]
         assert trials[1].reason

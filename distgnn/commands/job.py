@@ -19,7 +19,10 @@ PACKAGE = Path(distgnn.__file__).parent
 Understand = Callable[[list[str]], Any]
 """The options that the words of a command mean; None for words that are no command of distgnn, RequestError for wrong ones."""
 
-_READ = ("corpus", "data", "init", "checkpoint", "model", "input", "uri", "source")
+_READ = (
+    "corpus", "data", "init", "checkpoint", "model", "input", "uri", "source", "sweep", "pretrain.corpus", "pretrain.init",
+    "finetune.corpus", "finetune.checkpoint", "transfer.data", "transfer.checkpoint",
+)  # fmt: skip
 _WRITTEN = ("out", "target", "run")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SECRET = ("SECRET", "TOKEN", "PASSWORD", "KEY")
@@ -108,7 +111,9 @@ def _notes(options: Any, here: bool) -> Iterator[str]:
 def _places(options: Any, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """(field, path) of the fields among ``names`` that name paths, not URIs."""
     for name in names:
-        value = getattr(options, name, ())
+        value = options
+        for part in name.split("."):
+            value = getattr(value, part, ())
         for place in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ():
             if place and "://" not in place:
                 yield name, place

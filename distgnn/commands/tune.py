@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +11,11 @@ from distgnn.commands.output import Output, load_function
 from distgnn.config import TuneConfig
 from distgnn.corpus.storage import Folder, open_folder
 from distgnn.errors import INTERRUPTED, RequestError
-from distgnn.options import Globals, parse
+from distgnn.options import Globals, ReportOptions, parse
+from distgnn.report.sweep.data import view_of
+from distgnn.report.sweep.table import terminal
 from distgnn.report.sweep.write import write_sweep_report
-from distgnn.search.records import Sweep, best_of, read_sweep, read_trials
+from distgnn.search.records import SWEEP, Sweep, best_of, read_sweep, read_trials
 from distgnn.search.sweep import new_sweep, resumed_sweep
 from distgnn.search.winner import WINNER, read_result
 
@@ -38,22 +41,36 @@ def without_imports(config: TuneConfig) -> TuneConfig:
     return replace(config, **groups)
 
 
-def _run(folder: Folder, sweep: Sweep, output: Output) -> int:
-    status = load_function("distgnn.scale.tune:run_sweep")(folder, sweep)
+def report(options: ReportOptions, output: Output) -> int:
+    """Write the pages of a sweep anew, from what lies in its folder."""
+    folder = open_folder(options.sweep)
     write_sweep_report(folder)
+    output.emit(_value(folder, read_sweep(folder), ""), f"{terminal(view_of(folder))}\nwritten to {folder.uri}")
+    return 0
+
+
+def _run(folder: Folder, sweep: Sweep, output: Output) -> int:
+    try:
+        status = load_function("distgnn.scale.tune:run_sweep")(folder, sweep)
+    finally:
+        if folder.size(SWEEP) is not None:
+            write_sweep_report(folder)
+    value = _value(folder, sweep, status)
+    output.emit(value, f"{terminal(view_of(folder))}\n{_told(value)}")
+    return INTERRUPTED if status == "stopped" else 0
+
+
+def _value(folder: Folder, sweep: Sweep, status: str) -> dict[str, Any]:
     trials = read_trials(folder)
     best = best_of(sweep, trials)
-    states = {state: sum(trial.state == state for trial in trials) for state in dict.fromkeys(t.state for t in trials)}
-    value = {
+    return {
         "sweep": folder.uri,
         "status": status,
-        "trials": states,
-        "winner": None if best is None else {"number": best.number, "params": best.params, "score": best.score},
+        "trials": dict(Counter(trial.state for trial in trials)),
+        "winner": best and {"number": best.number, "params": best.params, "score": best.score},
         "result": read_result(folder),
-        "config": folder.sub(WINNER).uri,
+        "config": folder.sub(WINNER).uri if best else "",
     }
-    output.emit(value, _told(value))
-    return INTERRUPTED if status == "stopped" else 0
 
 
 def _told(value: dict[str, Any]) -> str:

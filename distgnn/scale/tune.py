@@ -10,7 +10,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal
@@ -65,12 +65,14 @@ def _ray() -> Iterator[None]:
 
 
 def run_sweep(folder: Folder, sweep: Sweep) -> Status:
-    """Go on with ``sweep`` in ``folder`` until it is finished or stopped by a signal.
+    """Begin or go on with ``sweep`` in ``folder``, until it is finished or stopped by a signal.
 
-    Raises WorkError where no trial went to its end, and what the last look ran into.
+    Joins the running Ray (RAY_ADDRESS, or this process's own) or starts a local one. Raises RequestError where a trial can never
+    fit the cluster, before anything is written; WorkError where no trial went to its end, and what the last look ran into.
     """
     with _ray():
         space = cluster_room(sweep)
+        write_sweep(folder, sweep)
         start, known = time.time(), read_trials(folder)
         pages = Pages(folder)
         with SweepDisplay(sweep, known) as display, stop_signals(display) as stopping:  # pyright: ignore[reportArgumentType]
@@ -85,7 +87,7 @@ def run_sweep(folder: Folder, sweep: Sweep) -> Status:
                 status = _watched(ledger, space, stopping)
                 write_results(folder, ledger.trials())
                 if status == "finished":
-                    _finish(folder, sweep, ledger.trials(), space, display.say)
+                    status = _finish(ledger, space, display, stopping)
             finally:
                 write_sweep(folder, replace(sweep, wall=sweep.wall + time.time() - start))
     return status
@@ -149,21 +151,28 @@ def _name(trial: Any) -> str:
     return f"{number_of(trial):04d}-{trial.trial_id}"
 
 
-def _finish(folder: Folder, sweep: Sweep, trials: list[TrialRecord], space: Room, say: Callable[[str], None]) -> None:
+def _finish(ledger: Ledger, space: Room, display: SweepDisplay, stopping: threading.Event) -> Status:
     """The winner's files, and the last look in tasks of a trial's size."""
+    folder, sweep, trials = ledger.folder, ledger.sweep, ledger.trials()
     best = write_winner(folder, sweep, trials)
     if best is None:
-        reasons = sorted({trial.reason for trial in trials if trial.reason})
+        reasons = [trial.reason for trial in trials if trial.reason]
         raise WorkError(
             f"{folder.uri}: no trial went to its end; the last reason: {(reasons or ['stopped early'])[-1]}"
         )
     if not sweep.config.final_seeds:
-        return
-    say(f"trial {best.number} is the best; now it and the default configuration, {sweep.config.final_seeds} seeds each")
+        return "finished"
+    display.say(f"trial {best.number} is the best; now it and the default, {sweep.config.final_seeds} seeds each")
     task = ray.remote(look_task).options(**space.options)
-    asked = [task.remote(folder.uri, sweep, best, name) for name in LOOKS]
+    asked: list[Any] = [task.remote(folder.uri, sweep, best, name) for name in LOOKS]
+    while len(ray.wait(asked, num_returns=len(asked), timeout=_POLL_SECONDS)[0]) < len(asked):
+        if stopping.is_set():
+            for answer in asked:
+                ray.cancel(answer, force=True)
+            return "stopped"
     try:
         looks = [found for answer in asked for found in ray.get(answer)]
     except RayError as error:
         raise cause_of(error) from error
     write_result(folder, sweep, best, looks)
+    return "finished"

@@ -16,7 +16,7 @@ from distgnn.models.registry import import_modules
 from distgnn.search.joint import metric_of
 from distgnn.search.presets import GRIDS
 from distgnn.search.proposals import Proposals
-from distgnn.search.records import SWEEP, Sweep, read_sweep, write_sweep
+from distgnn.search.records import SWEEP, Sweep, read_sweep
 from distgnn.search.scoring import search_data
 from distgnn.search.space import Space, defaults, grid, read_space, texts
 from distgnn.transfer.metrics import HIGHER_IS_BETTER, METRIC_OF
@@ -31,7 +31,7 @@ _MORE_RUNGS = 5
 
 
 def new_sweep(config: TuneConfig) -> tuple[Folder, Sweep]:
-    """Look at everything a trial needs, then make the sweep's folder.
+    """Look at everything a trial needs: (the sweep's folder, what will be written there). Nothing is written yet.
 
     Raises RequestError where a sweep lies there already, a field or range is wrong, or data do not fit.
     """
@@ -46,9 +46,7 @@ def new_sweep(config: TuneConfig) -> tuple[Folder, Sweep]:
     metric, higher = _metric(config)
     mode: Literal["max", "min"] = "max" if higher else "min"
     told = texts(space), defaults(config, space), planned_trials(config, space), time.time()
-    sweep = Sweep(config, metric, mode, rungs_of(config), *told)
-    write_sweep(folder, sweep)
-    return folder, sweep
+    return folder, Sweep(config, metric, mode, rungs_of(config), *told)
 
 
 def resumed_sweep(folder: Folder, config: TuneConfig) -> Sweep:
@@ -63,9 +61,7 @@ def resumed_sweep(folder: Folder, config: TuneConfig) -> Sweep:
             f"--resume: {name}={new[name]!r} differs from the sweep's {old[name]!r}; only these may change: {', '.join(FREE)}"
         )
     config = placed(config)
-    sweep = replace(before, config=config, trials=planned_trials(config, read_space(config)))
-    write_sweep(folder, sweep)
-    return sweep
+    return replace(before, config=config, trials=planned_trials(config, read_space(config)))
 
 
 def placed(config: TuneConfig) -> TuneConfig:

@@ -63,13 +63,14 @@ class Trial:
 
         Raises RequestError where the parameters do not fit together or the data, WorkError where training diverges.
         """
+        start = time.perf_counter()
         import_modules(self.config.imports)  # this may be another process
         score = self._scorer(pretrainer)
         for fidelity in self.rungs:
             if fidelity > self.reached:
-                start = time.perf_counter()
                 value = score(fidelity)
                 yield Rung(fidelity, value, time.perf_counter() - start)
+                start = time.perf_counter()  # whoever drives may have been busy in between
 
     def _scorer(self, pretrainer: Pretrainer) -> Callable[[int], float]:
         config = self.configured
