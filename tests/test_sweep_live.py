@@ -33,7 +33,7 @@ def test_a_line_for_each_ended_trial() -> None:
             display.show(trials)
         display.say("done")
     first, second, third, last = told(console)
-    settings = "l2p.node_lr=0.001, l2p.node_steps=2, l2p.order=1"
+    settings = "node_lr=0.001 node_steps=2 order=1"
     assert f"trial 0 finished, validation roc_auc 71.00 after 90 steps, 13.0 s, {settings} | 1/5 trials ended" in first
     assert f"trial 1 failed, 0.0 s, {settings}, ValueError: [red]no such thing[/red] | 3/5 trials ended" in second
     assert "trial 2 stopped, validation roc_auc 70.00 after 10 steps" in third
@@ -58,6 +58,7 @@ def test_a_table_on_a_terminal() -> None:
         shown = console.file.getvalue()
     assert "3/5 trials ended | 1 finished | 1 stopped | 1 failed | 1 running | best 71.00 (trial 0)" in shown
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in shown.splitlines() if "│" in line]
-    assert [row[:5] for row in rows] == [
-        ["0 ★", "finished", "71.00", "90/90", "13.0 s"], ["3", "running", "65.00", "30/90", "4.0 s"],
+    settings = "node_lr=0.001 node_steps=2 order=1"
+    assert rows == [
+        ["0 ★", "finished", "71.00", "90/90", "13.0 s", settings], ["3", "running", "65.00", "30/90", "4.0 s", settings],
     ]  # fmt: skip

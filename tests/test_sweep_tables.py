@@ -105,7 +105,8 @@ def test_the_terminal_shows_the_same_tables() -> None:
     text = terminal(view(TRIALS, final(3)))
     assert text.startswith("pre-train on data/molecules")
     assert "73.67 ± 1.53" in text
-    assert "clone of trial 0 at 30 steps" in text
+    row = next(line for line in text.splitlines() if "clone of trial" in line)
+    assert "│ node_lr=0.0123 node_steps=2 order=1 │" in row
 
 
 def test_markdown_is_made_of_whole_tables() -> None:

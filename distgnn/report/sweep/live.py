@@ -66,28 +66,23 @@ class SweepDisplay:
 
 def line(view: View, trial: TrialRecord) -> str:
     """One line on a trial that has ended: how, how well, after how long, with which settings."""
-    settings = ", ".join(
-        f"{name}={texts.setting(trial.params.get(field))}" for field, name in texts.short(view).items()
-    )
     said = [f"trial {trial.number} {trial.state}"]
     if trial.rungs:
         said.append(
             f"validation {view.sweep.metric} {texts.score(view, trial.score)} after {trial.fidelity} {view.sweep.axis}"
         )
-    said += [texts.seconds(trial.seconds), settings]
+    said += [texts.seconds(trial.seconds), texts.settings(view, trial)]
     return ", ".join([*said, *([" ".join(trial.reason.split())] if trial.reason else [])])
 
 
 def table(view: View) -> Table:
     """The best trials so far, and those at work."""
-    drawn = Table(
-        "trial", "state", f"validation {view.sweep.metric}", view.sweep.axis, "time", *texts.short(view).values()
-    )
+    drawn = Table("trial", "state", f"val {view.sweep.metric}", view.sweep.axis, "time", "settings")
     best = leader(view)
     finished = [trial for trial in ordered(view) if trial.state == "finished"][:_BEST]
     for trial in [*finished, *view.of("running")[:_AT_WORK]]:
         number = f"{trial.number} ★" if best is not None and trial.number == best.number else str(trial.number)
         far = f"{trial.fidelity}/{view.sweep.budget}"
-        settings = (texts.setting(trial.params.get(name)) for name in view.space)
-        drawn.add_row(number, trial.state, texts.score(view, trial.score), far, texts.seconds(trial.seconds), *settings)
+        place = number, trial.state, texts.score(view, trial.score), far, texts.seconds(trial.seconds)
+        drawn.add_row(*place, texts.settings(view, trial))
     return drawn

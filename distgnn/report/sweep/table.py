@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import Final, Side, View
-from distgnn.report.sweep.importance import Importance
+from distgnn.report.sweep.importance import Importance, importance
 from distgnn.report.sweep.numbers import leader, ordered, pareto
 from distgnn.report.table import drawn, piped
 from distgnn.search.records import TrialRecord
@@ -145,9 +145,23 @@ def _pareto(view: View) -> Table:
 
 
 def terminal(view: View) -> str:
-    """The tables drawn for standard output, without what they say about importance."""
-    parts = [f"{drawn(table.heading, table.titles, table.body)}\n{table.note}" for table in tables(view, None)]
+    """The tables drawn for standard output, where all settings of a trial are one column."""
+    narrow = (_folded(view, table) for table in tables(view, importance(view)))
+    parts = [f"{drawn(table.heading, table.titles, table.body)}\n{table.note}" for table in narrow]
     return "\n\n".join([texts.about(view), *parts])
+
+
+def _folded(view: View, table: Table) -> Table:
+    names = dict(zip(texts.short(view).values(), texts.short(view, 1).values(), strict=True))
+    columns = [place for place, title in enumerate(table.titles) if title in names]
+    if not columns:
+        return table
+    first, last = columns[0], columns[-1] + 1
+    body = [
+        [*row[:first], " ".join(f"{names[table.titles[place]]}={row[place]}" for place in columns), *row[last:]]
+        for row in table.body
+    ]
+    return table._replace(titles=[*table.titles[:first], "settings", *table.titles[last:]], body=body)
 
 
 def markdown(view: View, found: Importance | None) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from distgnn.report.sweep.data import View
 from distgnn.report.sweep.numbers import leader
 from distgnn.search.domains import Value
-from distgnn.search.records import ENDED
+from distgnn.search.records import ENDED, TrialRecord
 from distgnn.search.sweep import searcher_of
 
 
@@ -49,14 +49,19 @@ def setting(value: Value | None) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def settings(view: View, trial: TrialRecord) -> str:
+    """All parameters of a trial in one text."""
+    return " ".join(f"{name}={setting(trial.params.get(field))}" for field, name in short(view, 1).items())
+
+
 def seconds(value: float) -> str:
     """Seconds below two minutes, h:mm:ss above."""
     return f"{value:.1f} s" if value < 120 else str(timedelta(seconds=round(value)))
 
 
-def short(view: View) -> dict[str, str]:
-    """What a field is called where there is little room: its last two names, where that is no other field's."""
-    ends = {name: ".".join(name.split(".")[-2:]) for name in view.space}
+def short(view: View, parts: int = 2) -> dict[str, str]:
+    """What a field is called where there is little room: its last names, so many of them, where that is no other field's."""
+    ends = {name: ".".join(name.split(".")[-parts:]) for name in view.space}
     shared = Counter(ends.values())
     return {name: end if shared[end] == 1 else name for name, end in ends.items()}
 
