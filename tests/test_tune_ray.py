@@ -17,6 +17,7 @@ import ray
 from distgnn.cli import main
 from distgnn.config import to_json
 from distgnn.corpus.storage import open_folder
+from distgnn.engine.checkpoint import load_checkpoint
 from distgnn.errors import RequestError
 from distgnn.scale.pool import start_ray
 from distgnn.scale.tune import run_sweep
@@ -70,7 +71,7 @@ class TestSweeps:
         assert result["rows"][0]["validation"] == [result["score"]]
         names = {path.name for path in (tmp_path / "sweep" / "winner").iterdir()}
         assert {"pretrain.json", "finetune.json", "checkpoint", "result.json", "default"} <= names
-        assert {"results.parquet", "sweep.json", "sweep.md"} <= {p.name for p in (tmp_path / "sweep").iterdir()}
+        assert {"results.parquet", "sweep.json"} <= {p.name for p in (tmp_path / "sweep").iterdir()}
         assert read_sweep(open_folder(str(tmp_path / "sweep"))).wall > 0
 
     def test_clones_carry_the_weights(self, corpus: str, tmp_path: Path) -> None:
@@ -87,7 +88,6 @@ class TestSweeps:
             assert contents(here) == contents(there)
 
     def test_failures_are_told_and_others_go_on(self, corpus: str, tmp_path: Path) -> None:
-        """A support of more edges than fit is no error of ours, but a rate that diverges is one."""
         space = ("train.lr={1e-3,1e30}", "finetune.lr={0.01}")
         status, trials = swept(
             corpus, tmp_path / "sweep", space=space, searcher="grid", trials=0, final_seeds=0, retries=1
@@ -100,16 +100,25 @@ class TestSweeps:
         with pytest.raises(RequestError, match="largest of the Ray cluster's 1 has 2 CPUs"):
             swept(corpus, tmp_path / "sweep", cpus_per_trial=3.0)
 
-    def test_on_s3(self, corpus: str, s3: Any) -> None:
-        uri = f"{s3.uri}/sweep"
-        status, trials = swept(corpus, uri, trials=2, scheduler="asha", final_seeds=0)
-        assert status == "finished"
-        assert len(trials) == 2
-
 
 def words(config: Any, path: Path) -> list[str]:
     path.write_text(json.dumps(to_json(config)))
     return ["tune", "--config", str(path), "--json"]
+
+
+@pytest.mark.slow
+def test_on_s3(corpus: str, s3: str, tmp_path: Path) -> None:
+    config = tuning(corpus, f"{s3}/sweep", trials=4, scheduler="pbt", grace=3, final_seeds=1)
+    process = start_command(*words(config, tmp_path / "config.json"))
+    out, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    value = json.loads(out)
+    assert value["trials"] == {"finished": 4}
+    assert len(value["result"]["rows"]) == 3
+    folder = open_folder(f"{s3}/sweep")
+    assert not folder.sub("ray").names()
+    assert load_checkpoint(folder.at("winner/checkpoint")).step == 9
+    assert main(["report", folder.uri]) == 0
 
 
 @pytest.mark.slow
