@@ -10,3 +10,7 @@ class RequestError(Exception):
 
 class WorkError(Exception):
     """The request was right but the work failed: disk full, storage gone, training diverged. Exit code 1."""
+
+
+class DivergedError(WorkError):
+    """Training cannot go on from here: trying the same again would end the same way."""

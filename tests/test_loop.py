@@ -19,9 +19,10 @@ from distgnn.corpus.stream import read_unit
 from distgnn.engine.checkpoint import FOLDER, load_checkpoint, newest
 from distgnn.engine.run import Run, make_plan, planned_steps, run_config
 from distgnn.engine.state import TrainState, make_state
-from distgnn.engine.step import DivergedError, learning_rate, outer_step
+from distgnn.engine.step import learning_rate, outer_step
 from distgnn.engine.validate import validate
 from distgnn.engine.world import World
+from distgnn.errors import DivergedError
 from distgnn.graph.batch import GraphBatch
 from distgnn.learn.objective import Losses, Objective
 from distgnn.models.encoder import Encoder

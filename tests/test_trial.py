@@ -238,6 +238,10 @@ class TestRecords:
         with pytest.raises(RequestError, match="continue it with --resume"):
             begin(corpus, tmp_path / "sweep")
 
+    def test_populations_keep_their_shape(self, corpus: str, tmp_path: Path) -> None:
+        with pytest.raises(RequestError, match=r"pretrain\.encoder\.layers: scheduler=pbt changes parameters"):
+            new_sweep(tuning(corpus, str(tmp_path), scheduler="pbt", space=("encoder.layers=1..2",)))
+
     def test_resumed_with_other_fields(self, corpus: str, tmp_path: Path) -> None:
         folder, sweep = begin(corpus, tmp_path / "sweep")
         assert resumed_sweep(folder, replace(sweep.config, trials=7)).trials == 7

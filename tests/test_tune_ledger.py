@@ -188,6 +188,7 @@ class TestRoom:
             ({"concurrency": 5}, Room(1.0, 0.0, 5)),
             ({"workers_per_trial": 2}, Room(0.1, 0.0, 3)),
             ({"workers_per_trial": 3, "cpus_per_trial": 2.0}, Room(0.1, 0.0, 1)),
+            ({"workers_per_trial": 2, "gpus_per_trial": 1.0}, Room(0.1, 0.0, 1)),
         ],
     )
     def test_arithmetic(self, corpus: str, options: dict[str, Any], expected: Room) -> None:
@@ -201,9 +202,9 @@ class TestRoom:
             ({"concurrency": 13}, "12 CPUs and 2 GPUs, room for 12"),
             (
                 {"workers_per_trial": 3, "cpus_per_trial": 4.0},
-                r"3 x cpus_per_trial=4 \+ 1 CPU for reading .*= 13.1 CPUs, but .* 12",
+                r"3 x cpus_per_trial=4 \+ 1 CPU for reading .* = 13.1 CPUs and 0 GPUs, but .* 12 and 2",
             ),
-            ({"workers_per_trial": 2, "gpus_per_trial": 1.0}, "leave it out"),
+            ({"workers_per_trial": 2, "gpus_per_trial": 0.5}, "whole GPUs, one each; give 1 or 0"),
         ],
     )
     def test_refusals(self, corpus: str, options: dict[str, Any], message: str) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +60,7 @@ class TestSweeps:
         assert set(states) <= {"finished", "stopped"}
         assert "finished" in states
         assert all(t.rungs[-1].fidelity == (9 if t.state == "finished" else t.fidelity) for t in first[1])
-        assert not (tmp_path / "first" / "ray").exists()
+        assert not {"ray", "failed.json"} & {path.name for path in (tmp_path / "first").rglob("*")}
 
     def test_the_last_look_and_its_files(self, corpus: str, tmp_path: Path) -> None:
         status, trials = swept(corpus, tmp_path / "sweep", searcher="random", trials=2)
@@ -93,7 +94,7 @@ class TestSweeps:
             corpus, tmp_path / "sweep", space=space, searcher="grid", trials=0, final_seeds=0, retries=1
         )
         assert status == "finished"
-        assert [(trial.state, trial.tries) for trial in trials] == [("finished", 1), ("failed", 2)]
+        assert [(trial.state, trial.tries) for trial in trials] == [("finished", 1), ("failed", 1)]
         assert trials[1].reason
 
     def test_too_large_a_trial(self, corpus: str, tmp_path: Path) -> None:
@@ -104,6 +105,53 @@ class TestSweeps:
 def words(config: Any, path: Path) -> list[str]:
     path.write_text(json.dumps(to_json(config)))
     return ["tune", "--config", str(path), "--json"]
+
+
+def running_trials(token: str) -> list[int]:
+    """Processes of trials that a command with ``token`` in its environment has started."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = token.encode() in (place / "environ").read_bytes()
+            if ours and b"ray::ImplicitFunc" in (place / "cmdline").read_bytes():
+                found.append(int(place.name))
+        except OSError:  # it has ended, or is not ours to look at
+            continue
+    return found
+
+
+@pytest.mark.slow
+def test_a_killed_trial_goes_on(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = uuid.uuid4().hex
+    monkeypatch.setenv("DISTGNN_TEST", token)
+    config = tuning(corpus, str(tmp_path / "sweep"), trials=2, scheduler="asha", concurrency=1, steps=81, final_seeds=0)
+    process = start_command(*words(config, tmp_path / "config.json"))
+    first, deadline = tmp_path / "sweep/trials/0000/trial.json", time.monotonic() + 120
+    while time.monotonic() < deadline and not (first.exists() and json.loads(first.read_text())["rungs"]):
+        time.sleep(0.02)
+    for number in running_trials(token):
+        os.kill(number, signal.SIGKILL)
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors
+    assert "its process was lost" in errors
+    trial = read_trials(open_folder(str(tmp_path / "sweep")))[0]
+    assert (trial.state, trial.tries) == ("finished", 2)
+    assert [rung.fidelity for rung in trial.rungs] == [9, 27, 81]
+
+
+@pytest.mark.slow
+def test_trials_of_several_workers(corpus: str, tmp_path: Path) -> None:
+    """They score as trials of one process do."""
+    found = []
+    for name, more in (("one", {}), ("two", {"workers_per_trial": 2, "cpus_per_trial": 0.25})):
+        config = tuning(
+            corpus, str(tmp_path / name), trials=2, scheduler="asha", searcher="random", final_seeds=1, **more
+        )
+        assert main(words(config, tmp_path / "config.json")) == 0
+        found.append(read_trials(open_folder(str(tmp_path / name))))
+    for one, two in zip(*found, strict=True):
+        assert one.params == two.params
+        assert [rung.score for rung in two.rungs] == pytest.approx([rung.score for rung in one.rungs], abs=0.02)
 
 
 @pytest.mark.slow

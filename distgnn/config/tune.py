@@ -48,7 +48,8 @@ class TuneConfig:
     objectives: tuple[str, ...] = ("score",)
     """score alone, or score and seconds (tpe then looks for their Pareto front); the winner always has the best score."""
     retries: int = 1
-    """How often a trial that failed is tried again; it goes on from its last checkpoint. What a request is refused for is not."""
+    """How often a trial that failed is tried again; it goes on from its last checkpoint. One that diverged, or whose
+    parameters do not fit together, would only do so again, and is not."""
     concurrency: int = 0
     """Trials at a time; 0 = as many as the cluster has room for."""
     cpus_per_trial: float = 1.0

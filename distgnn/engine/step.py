@@ -12,17 +12,13 @@ from distgnn.config import TrainConfig
 from distgnn.engine.precision import autocast
 from distgnn.engine.state import TrainState
 from distgnn.engine.world import World
-from distgnn.errors import WorkError
+from distgnn.errors import DivergedError, WorkError
 from distgnn.graph.batch import GraphBatch
 from distgnn.learn.objective import Losses, Objective
 from distgnn.models.encoder import Encoder
 from distgnn.models.norm import apply_statistics, statistics
 
 _MOST_SKIPPED = 20
-
-
-class DivergedError(WorkError):
-    """Training cannot go on from here: trying the same again would end the same way."""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ import json
 from ray.train import WorkerGroupError
 
 from distgnn.corpus.storage import Folder
-from distgnn.errors import RequestError, WorkError
+from distgnn.errors import DivergedError, RequestError, WorkError
 
 _FAILED = "failed.json"
+_KINDS = {kind.__name__: kind for kind in (RequestError, WorkError, DivergedError)}
 
 
 def has_failed(folder: Folder) -> bool:
@@ -19,7 +20,7 @@ def has_failed(folder: Folder) -> bool:
 
 def note_failure(folder: Folder, error: RequestError | WorkError) -> None:
     """Note it for the driver and for worker groups to come."""
-    note = {"kind": "request" if isinstance(error, RequestError) else "work", "error": str(error)}
+    note = {"kind": type(error).__name__, "error": str(error)}
     folder.write(_FAILED, json.dumps(note).encode())
 
 
@@ -33,7 +34,7 @@ def noted_failure(folder: Folder) -> RequestError | WorkError | None:
     if not has_failed(folder):
         return None
     note = json.loads(folder.read(_FAILED))
-    return (RequestError if note["kind"] == "request" else WorkError)(note["error"])
+    return _KINDS[note["kind"]](note["error"])
 
 
 def raise_noted(folder: Folder) -> None:

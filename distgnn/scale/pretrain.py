@@ -26,9 +26,8 @@ from distgnn.engine.pretrain import stop_signals
 from distgnn.engine.progress import NAME, Snapshot, read_progress, write_failure
 from distgnn.engine.prometheus import serve_metrics
 from distgnn.engine.run import Run, open_corpus
-from distgnn.engine.step import DivergedError
 from distgnn.engine.world import World
-from distgnn.errors import RequestError, WorkError
+from distgnn.errors import DivergedError, RequestError, WorkError
 from distgnn.meter import Meter
 from distgnn.models.registry import import_modules
 from distgnn.scale.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted, remove_file

@@ -7,7 +7,7 @@ scheduler are told what is known. Nothing that Ray Tune writes is ever read.
 from __future__ import annotations
 
 import os
-import secrets
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -32,12 +32,11 @@ from distgnn.scale.tune_ledger import Ledger
 from distgnn.scale.tune_room import Node, Room, room
 from distgnn.scale.tune_schedulers import number_of, scheduler_of
 from distgnn.scale.tune_trial import TrialProcess, look_task
-from distgnn.search.records import ENDED, Sweep, TrialRecord, read_trials, write_results, write_sweep
+from distgnn.search.records import Sweep, TrialRecord, read_trials, write_results, write_sweep
 from distgnn.search.sweep import proposals_of
 from distgnn.search.winner import LOOKS, write_result, write_winner
 
 Status = Literal["finished", "stopped"]
-_RAY = "ray"
 _POLL_SECONDS = 0.5
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -85,12 +84,10 @@ def run_sweep(folder: Folder, sweep: Sweep) -> Status:
             ledger = Ledger(folder, sweep, proposals_of(sweep), known, concurrency, show)
             try:
                 status = _watched(ledger, space, stopping)
-                write_results(folder, ledger.trials())
-                if status == "finished":
-                    status = _finish(ledger, space, display, stopping)
             finally:
                 write_sweep(folder, replace(sweep, wall=sweep.wall + time.time() - start))
-    return status
+            write_results(folder, ledger.trials())
+            return _finish(ledger, space, display, stopping) if status == "finished" else status
 
 
 def cluster_room(sweep: Sweep) -> Room:
@@ -101,7 +98,7 @@ def cluster_room(sweep: Sweep) -> Room:
 
 def _watched(ledger: Ledger, space: Room, stopping: threading.Event) -> Status:
     """Run the trials in a thread, since Ray Tune takes over Ctrl-C in the main one."""
-    if all(record.state in ENDED for record in ledger.trials()) and ledger.over:
+    if ledger.over:
         return "finished"
     failures: list[Exception] = []
     thread = threading.Thread(target=_tune, args=(ledger, space, failures), name="distgnn-tune", daemon=True)
@@ -115,36 +112,30 @@ def _watched(ledger: Ledger, space: Room, stopping: threading.Event) -> Status:
 
 
 def _tune(ledger: Ledger, space: Room, failures: list[Exception]) -> None:
-    folder, sweep = ledger.folder, ledger.sweep
-    storage = folder.sub(_RAY)
-    pbt = sweep.config.scheduler == "pbt"
-    trial: Any = tune.with_resources(TrialProcess(folder.uri, sweep, pbt).__call__, space.bundle)
+    trial: Any = tune.with_resources(TrialProcess(ledger.folder.uri, ledger.sweep).__call__, space.bundle)
     try:
-        Tuner(
-            trial,
-            tune_config=tune.TuneConfig(
-                search_alg=LedgerSearcher(ledger),
-                scheduler=scheduler_of(ledger),
-                num_samples=-1,
-                reuse_actors=True,
-                trial_name_creator=_name,
-                trial_dirname_creator=_name,
-            ),
-            run_config=RunConfig(
-                name=f"sweep-{secrets.token_hex(2)}",
-                storage_path=storage.path,
-                storage_filesystem=storage.filesystem,
-                failure_config=FailureConfig(max_failures=0),  # the ledger tries again
-                callbacks=[LedgerCallback(ledger)],
-                stop=StopWhen(ledger),
-                verbose=0,
-            ),
-        ).fit()
+        with tempfile.TemporaryDirectory(prefix="distgnn-tune-") as storage:  # what Ray Tune writes there nobody reads
+            Tuner(
+                trial,
+                tune_config=tune.TuneConfig(
+                    search_alg=LedgerSearcher(ledger),
+                    scheduler=scheduler_of(ledger),
+                    num_samples=-1,
+                    reuse_actors=True,
+                    trial_name_creator=_name,
+                    trial_dirname_creator=_name,
+                ),
+                run_config=RunConfig(
+                    name="sweep",
+                    storage_path=storage,
+                    failure_config=FailureConfig(max_failures=0),  # the ledger tries again
+                    callbacks=[LedgerCallback(ledger)],
+                    stop=StopWhen(ledger),
+                    verbose=0,
+                ),
+            ).fit()
     except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
         failures.append(error)
-    finally:
-        if storage.names():
-            folder.delete_folder(_RAY)
 
 
 def _name(trial: Any) -> str:

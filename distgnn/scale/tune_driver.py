@@ -8,13 +8,14 @@ from typing import Any
 from ray.tune import Callback, Stopper
 from ray.tune.search import Searcher
 
-from distgnn.errors import RequestError
+from distgnn.errors import DivergedError, RequestError
 from distgnn.scale.failures import forget_failure, noted_failure
 from distgnn.scale.tune_ledger import Ledger
 from distgnn.scale.tune_schedulers import NUMBER, number_of
 from distgnn.search.records import trial_folder
 
 _DIED = "its process was lost (out of memory, or its node went away)"
+_LOST = ("ActorDied", "ActorUnavailable", "NodeDied", "WorkerCrashed", "OutOfMemory")
 
 
 class LedgerSearcher(Searcher):
@@ -58,7 +59,16 @@ class LedgerCallback(Callback):
         own = trial_folder(self._ledger.folder, number)
         noted = noted_failure(own)
         forget_failure(own)
-        self._ledger.failed(number, str(noted or _DIED), refused=isinstance(noted, RequestError))
+        self._ledger.failed(
+            number, str(noted or _last_words(trial)), refused=isinstance(noted, RequestError | DivergedError)
+        )
+
+
+def _last_words(trial: Any) -> str:
+    told = str(trial.get_error() or "")
+    if not told.strip() or any(name in told for name in _LOST):
+        return _DIED
+    return told.strip().splitlines()[-1]
 
 
 class StopWhen(Stopper):

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from distgnn.corpus.storage import Folder
@@ -54,7 +55,7 @@ class Ledger:
         if self._waiting:
             record = self.records[self._waiting.popleft()]
         elif len(self.records) < self.sweep.trials:
-            record = self._proposed(len(self.records))
+            record = self._proposed(next(number for number in count() if number not in self.records))
         else:
             return None
         tries = record.tries + (record.state != "running")

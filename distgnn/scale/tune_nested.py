@@ -12,14 +12,13 @@ from distgnn.scale.recovery import train_settings
 from distgnn.scale.tune_room import READING_CPUS
 
 
-def pretrain_nested(run: Run, step: int) -> None:
-    """Train ``run`` to ``step`` with its workers. The sweep has counted their CPUs (see tune_room), so they can always be placed.
+def pretrain_nested(run: Run, step: int, gpu: bool) -> None:
+    """Train ``run`` to ``step`` with its workers, on a ``gpu`` each or none.
 
-    Raises what the workers raised.
+    The sweep has counted what they need (see tune_room), so they can always be placed. Raises what the workers raised.
     """
     forget_failure(run.folder)
     failures: list[Exception] = []
-    gpu = False
     with train_settings(run.config.recovery):
         fit(run, Resources(run.config.cpus_per_worker, gpu, READING_CPUS), failures, step)
     raise_noted(run.folder)

@@ -77,19 +77,20 @@ def _by_gpu(wanted: float, gpus: float) -> int:
 
 
 def _nested(config: TuneConfig, nodes: list[Node]) -> Room:
-    workers, each = config.workers_per_trial, config.cpus_per_trial
-    cpus = sum(node.cpus for node in nodes)
+    workers, each, gpus = config.workers_per_trial, config.cpus_per_trial, config.gpus_per_trial
+    if gpus not in (0, 1):
+        raise RequestError(f"gpus_per_trial={gpus:g}: workers_per_trial above 1 take whole GPUs, one each; give 1 or 0")
+    cpus, devices = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
     need = _TENTH + workers * each + READING_CPUS
     slots = sum(math.floor(node.cpus / each + _SLACK) for node in nodes)
     most = min(math.floor(cpus / need + _SLACK), slots // workers)
+    if gpus:
+        most = min(most, math.floor(devices / workers))
     if not most:
         raise RequestError(
             f"workers_per_trial={workers} x cpus_per_trial={each:g} + {READING_CPUS:g} CPU for reading + {_TENTH:g} for the trial ="
-            f" {need:g} CPUs, but the Ray cluster has {cpus:g}; lower workers_per_trial or cpus_per_trial"
-        )
-    if config.gpus_per_trial:
-        raise RequestError(
-            "gpus_per_trial with workers_per_trial above 1: workers take whole GPUs by themselves; leave it out"
+            f" {need:g} CPUs and {workers * gpus:g} GPUs, but the Ray cluster has {cpus:g} and {devices:g}; lower"
+            " workers_per_trial or cpus_per_trial"
         )
     return Room(_TENTH, 0.0, _concurrency(config, most, nodes))
 

@@ -14,9 +14,11 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
+from distgnn.graph.keyed import key
 from distgnn.scale.tune_ledger import Ledger
 from distgnn.search.records import Rung, TrialRecord
 
+_SOURCE = 95
 NUMBER, SCORE, FIDELITY, SECONDS = "number", "score", "fidelity", "seconds"
 
 
@@ -72,7 +74,7 @@ class _Median(_Recording, MedianStoppingRule):
 
 
 class _Population(_Recording, PopulationBasedTraining):
-    """PBT (Jaderberg et al., 2017). What is cloned and how it is changed is the ledger's; the clone takes the weights itself."""
+    """PBT (Jaderberg et al., 2017): Ray's quantiles and turns; what is cloned, and how it is changed, is the ledger's."""
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:  # noqa: ARG002
         # Ray refuses PBT beside any searcher, since a searcher would not know of changed parameters; ours reads the ledger
@@ -85,10 +87,24 @@ class _Population(_Recording, PopulationBasedTraining):
             self._save_trial_state(state, record.reached, told(record.rungs[-1]), trial)
             state.last_perturbation_time = record.reached
 
-    def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        at = int(self._trial_state[trial_to_clone].last_train_time)
-        self.ledger.cloned(number_of(trial), number_of(trial_to_clone), at)
-        return dict(trial.config), {}
+    def _checkpoint_or_exploit(
+        self, trial: Any, tune_controller: Any, upper_quantile: list[Any], lower_quantile: list[Any]
+    ) -> None:
+        """Have a trial of the lower quantile go on from one of the upper's.
+
+        Takes the place of Ray's own, which copies a checkpoint of Ray Tune's: ours lie in the trials' folders already, and the
+        trial that is started again reads in its record what to clone.
+        """
+        if trial not in lower_quantile:
+            return
+        number, seed = number_of(trial), self.ledger.sweep.config.seed
+        turn = key(seed, _SOURCE, number, len(self.ledger.records[number].clones))
+        source = upper_quantile[turn % len(upper_quantile)]
+        own, other = self._trial_state[trial], self._trial_state[source]
+        self.ledger.cloned(number, number_of(source), int(other.last_train_time))
+        own.last_perturbation_time = own.last_train_time = other.last_train_time
+        self._num_perturbations += 1
+        tune_controller.pause_trial(trial, should_checkpoint=False)
 
 
 def told(rung: Rung) -> dict[str, Any]:
@@ -107,7 +123,7 @@ def scheduler_of(ledger: Ledger) -> TrialScheduler:
     elif config.scheduler == "median":
         made = _Median(grace_period=first, **axis)
     elif config.scheduler == "pbt":
-        made = _Population(perturbation_interval=first, custom_explore_fn=_same, log_config=False, **axis)
+        made = _Population(perturbation_interval=first, custom_explore_fn=_never, log_config=False, **axis)
     else:
         made = _Whole()
     made.ledger, made.seen = ledger, set()
@@ -136,5 +152,6 @@ class _Ended:
         return dict(self.items)
 
 
-def _same(config: dict[str, Any]) -> dict[str, Any]:
+def _never(config: dict[str, Any]) -> dict[str, Any]:
+    """Ray wants some exploration; the ledger's is used."""
     return config

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,20 +14,17 @@ from distgnn.errors import RequestError, WorkError
 from distgnn.scale.failures import forget_failure, note_failure
 from distgnn.scale.tune_nested import pretrain_nested
 from distgnn.scale.tune_schedulers import NUMBER, told
-from distgnn.search.records import Rung, Sweep, read_trial, trial_folder
-from distgnn.search.trial import Trial, pretrain_here
+from distgnn.search.records import Sweep, read_trial, trial_folder
+from distgnn.search.trial import Pretrainer, Trial, pretrain_here
 from distgnn.search.winner import Look, look
-
-_MARK = "rung.txt"
 
 
 @dataclass(frozen=True)
 class TrialProcess:
-    """What Ray Tune calls with a trial's number. folder: of the sweep. clones: whether others may take its weights."""
+    """What Ray Tune calls with a trial's number. folder: of the sweep."""
 
     folder: str
     sweep: Sweep
-    clones: bool
 
     def __call__(self, config: dict[str, Any]) -> None:
         """Run the trial; what goes wrong is noted in its folder for the driver, and raised."""
@@ -39,25 +34,13 @@ class TrialProcess:
         _set_threads(self.sweep)
         try:
             for rung in Trial.of(self.sweep, folder, read_trial(folder, number)).run(pretrainer_of(self.sweep)):
-                self._report(rung)
+                tune.report(told(rung))  # Ray Tune answers by going on, or by ending this thread here
         except (RequestError, WorkError) as error:
             note_failure(own, error)
             raise
         except Exception as error:
             note_failure(own, WorkError(f"{type(error).__name__}: {error}"))
             raise
-
-    def _report(self, rung: Rung) -> None:
-        """Hand over a rung; Ray Tune answers by going on, or by ending this process's thread here.
-
-        Its PBT clones trials that have a checkpoint only, so there is one; the weights themselves lie in the trial's folder.
-        """
-        if not self.clones:
-            tune.report(told(rung))
-            return
-        with tempfile.TemporaryDirectory() as place:
-            Path(place, _MARK).write_text(f"{rung.fidelity}\n")
-            tune.report(told(rung), checkpoint=tune.Checkpoint.from_directory(place))
 
 
 def look_task(folder: str, sweep: Sweep, best: Any, name: str) -> list[Look]:
@@ -66,9 +49,10 @@ def look_task(folder: str, sweep: Sweep, best: Any, name: str) -> list[Look]:
     return look(open_folder(folder), sweep, best, name, pretrainer_of(sweep))
 
 
-def pretrainer_of(sweep: Sweep) -> Callable[..., None]:
+def pretrainer_of(sweep: Sweep) -> Pretrainer:
     """Who pre-trains: this process, or several workers."""
-    return pretrain_nested if sweep.config.workers_per_trial > 1 else pretrain_here
+    config = sweep.config
+    return partial(pretrain_nested, gpu=config.gpus_per_trial > 0) if config.workers_per_trial > 1 else pretrain_here
 
 
 def _set_threads(sweep: Sweep) -> None:

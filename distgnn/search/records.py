@@ -65,7 +65,7 @@ class TrialRecord:
     """A trial as its trial.json has it.
 
     params: the present ones. tries: how often it was begun (going on after the sweep was stopped does not count). reason: why it
-    failed (the last time). refused: whether its parameters were the reason, so that trying again cannot mend it. started, ended:
+    failed (the last time). refused: whether trying again cannot mend that (it diverged, parameters do not fit). started, ended:
     unix times. seconds: of computing, over all rungs. clones: of population-based training, in order.
     """
 
@@ -108,7 +108,7 @@ class Sweep:
     """sweep.json. metric: name of the score. mode: "max" or "min". axis: what fidelity counts. rungs: where trials are scored.
 
     space: texts by field. default: what the fields are where nobody searches. trials: how many there will be. started: unix time.
-    wall: seconds that the sweep has run, over all its sessions.
+    wall: seconds of the search, over all sessions, without the last look.
     """
 
     config: TuneConfig

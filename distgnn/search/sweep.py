@@ -28,6 +28,11 @@ FREE = (
 )  # fmt: skip
 """Fields that may change when a sweep is resumed: none of them moves a score."""
 _MORE_RUNGS = 5
+_FIXED = (
+    "encoder", "contextpred.layers", "structure", "supervised", "attrmasking.target", "train.streams", "train.graphs_per_stream",
+    "train.seed",
+)  # fmt: skip
+"""Fields of a pre-training that its checkpoints depend on."""
 
 
 def new_sweep(config: TuneConfig) -> tuple[Folder, Sweep]:
@@ -43,6 +48,8 @@ def new_sweep(config: TuneConfig) -> tuple[Folder, Sweep]:
         )
     config = placed(config)
     space = read_space(config)
+    if config.scheduler == "pbt":
+        _check_population(space)
     metric, higher = _metric(config)
     mode: Literal["max", "min"] = "max" if higher else "min"
     told = texts(space), defaults(config, space), planned_trials(config, space), time.time()
@@ -82,6 +89,17 @@ def placed(config: TuneConfig) -> TuneConfig:
             corpus=corpus,
         ),
     )
+
+
+def _check_population(space: Space) -> None:
+    """What a clone goes on with must fit the weights, the order of graphs and the optimiser that it clones."""
+    for field in space:
+        for fixed in _FIXED:
+            if field == f"pretrain.{fixed}" or field.startswith(f"pretrain.{fixed}."):
+                raise RequestError(
+                    f"--space {field}: scheduler=pbt changes parameters while training goes on, this one decides what"
+                    " weights or steps there are; leave it out, or choose another scheduler"
+                )
 
 
 def _place(uri: str) -> str:
@@ -143,7 +161,7 @@ def rungs_of(config: TuneConfig) -> tuple[int, ...]:
     if config.scheduler == "pbt":
         every = config.grace or max(1, whole // _MORE_RUNGS)
         return (*range(every, whole, every), whole)
-    rung = config.grace or max(1, whole // config.eta**2)
+    rung = config.grace or -(-whole // config.eta**2)
     if rung >= whole:
         raise RequestError(
             f"scheduler={config.scheduler}: trials of {whole} {config.axis} have no rung before their end (grace={rung});"

@@ -82,7 +82,7 @@ class RunJob:
         try:
             found = fit.run()
         except WorkError as error:
-            raise WorkError(f"{self.title(job)}: {error}") from error
+            raise type(error)(f"{self.title(job)}: {error}") from error
         if ranks.leads:
             told = {name: getattr(found, name) for name in _TOLD}
             write_kept(self.folder, self.name(job), told, {**found.curves, "meta_loss": found.meta_loss})

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from distgnn.config import CorpusTaskConfig, EncoderConfig
 from distgnn.config.transfer import ELSEWHERE
-from distgnn.errors import RequestError, WorkError
+from distgnn.errors import DivergedError, RequestError
 from distgnn.graph.batch import GraphBatch, concat_graphs, select_graphs
 from distgnn.graph.keyed import key
 from distgnn.learn.objective import Objective
@@ -163,7 +163,7 @@ class CorpusProblem:
         ]
         found = self.target.predictions(torch.cat(outputs)).cpu()
         if not torch.isfinite(found).all():
-            raise WorkError(f"predictions on {part!r} are not finite: training diverged; lower lr")
+            raise DivergedError(f"predictions on {part!r} are not finite: training diverged; lower lr")
         return {self.metrics[0]: score(self.target.task, self.data.labels(part), found.numpy()).value}
 
 

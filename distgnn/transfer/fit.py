@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distgnn.config import EncoderConfig, FinetuneConfig
-from distgnn.errors import RequestError, WorkError
+from distgnn.errors import DivergedError, RequestError
 from distgnn.graph.batch import select_graphs
 from distgnn.graph.keyed import key, permutation
 from distgnn.graph.schema import Schema
@@ -103,7 +103,7 @@ class RunJob:
                 optimizer.step()
             found = self._predict(model, "val")
             if not torch.isfinite(torch.from_numpy(found)).all():
-                raise WorkError(f"fine-tuning {name!r}, seed {seed}: diverged in epoch {epoch}; lower lr")
+                raise DivergedError(f"fine-tuning {name!r}, seed {seed}: diverged in epoch {epoch}; lower lr")
             history.append(score(target.task, self.data.labels("val"), found).value)
             if not best_epoch or sign * history[-1] > sign * history[best_epoch - 1]:
                 best_epoch, best_weights = epoch, copy.deepcopy(model.trained.state_dict())

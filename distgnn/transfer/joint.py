@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from distgnn.config import TransferConfig
-from distgnn.errors import WorkError
+from distgnn.errors import DivergedError
 from distgnn.graph.keyed import key, permutation
 from distgnn.meter import SILENT, Meter
 from distgnn.models.norm import apply_statistics, statistics
@@ -175,7 +175,7 @@ def _auxiliary_step(
     loss = torch.stack([samples.losses.sum() for samples in found]).div(counts).sum()
     flat = ranks.all_reduce(torch.cat([flat_gradient(loss, parameters, keep=False), loss.detach().reshape(1)]))
     if not torch.isfinite(flat).all():
-        raise WorkError(f"pre-training on auxiliary tasks, step {number}: the loss is {float(flat[-1])}; lower lr")
+        raise DivergedError(f"pre-training on auxiliary tasks, step {number}: the loss is {float(flat[-1])}; lower lr")
     pieces = flat[:-1].split([parameter.numel() for parameter in parameters])
     for parameter, piece in zip(parameters, pieces, strict=True):
         parameter.grad = piece.view_as(parameter)

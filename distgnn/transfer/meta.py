@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from distgnn.config import WeightingConfig
-from distgnn.errors import WorkError
+from distgnn.errors import DivergedError
 from distgnn.transfer.folds import Folds
 from distgnn.transfer.gradients import Layout, flat_gradient
 from distgnn.transfer.hypergradient import Mixture, judgement, moved, normalised, surrogate
@@ -132,7 +132,7 @@ class JointStep:
             losses.append(loss / len(judges))
         meta_loss = torch.stack(losses).sum()
         if not math.isfinite(float(meta_loss)):
-            raise WorkError(
+            raise DivergedError(
                 f"step {number}: the loss of {self.problem.names[0]!r} is {float(meta_loss)} after the look-ahead;"
                 " lower weighting.alpha or lr"
             )
@@ -161,7 +161,7 @@ class JointStep:
         """Stage 2 (line 19): one Adam step of the model along the joint gradient, clipped where the config says so."""
         norm = float(gradient.norm())
         if not math.isfinite(norm):
-            raise WorkError(f"step {number}: the joint gradient is not finite; lower lr or weighting.lr")
+            raise DivergedError(f"step {number}: the joint gradient is not finite; lower lr or weighting.lr")
         if 0 < self.options.clip_norm < norm:
             gradient = gradient * (self.options.clip_norm / norm)
         for parameter, part in zip(
@@ -176,5 +176,7 @@ class JointStep:
         losses = totals.means(totals.shares(range(self.folds.parts)))[0].tolist()
         for name, loss in zip(self.problem.names, losses, strict=True):
             if not math.isfinite(loss):
-                raise WorkError(f"step {number}: the loss of task {name!r} is {loss}; lower lr or leave the task out")
+                raise DivergedError(
+                    f"step {number}: the loss of task {name!r} is {loss}; lower lr or leave the task out"
+                )
         return tuple(losses)
