@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from distgnn.config import FinetuneConfig, TransferConfig, TuneConfig
 from distgnn.report.sweep import texts
-from distgnn.report.sweep.data import Final, Side
+from distgnn.report.sweep.data import Final, Side, View
 from distgnn.report.sweep.importance import Importance
 from distgnn.report.sweep.table import Table, markdown, tables, terminal
 from distgnn.search.records import Clone
-from tests.sweeps import NODE_LR, NODE_STEPS, ORDER, final, trial, view
+from distgnn.search.space import defaults, read_space
+from distgnn.search.space import texts as texts_of
+from tests.sweeps import NODE_LR, NODE_STEPS, ORDER, asked, final, trial, view
 
 PARAMS = {NODE_LR: 0.0123456, NODE_STEPS: 2, ORDER: 1}
 TRIALS = [
@@ -127,3 +130,36 @@ def test_nothing_yet(trials: list) -> None:
 def test_short_names_stay_apart() -> None:
     space = ("pretrain.train.lr=0.1..0.2", "finetune.lr=0.1..0.2", "pretrain.l2p.node_lr=0.1..0.2")
     assert list(texts.short(view([], space=space)).values()) == ["train.lr", "finetune.lr", "l2p.node_lr"]
+
+
+TRANSFER = TransferConfig(data="data/lastfm", methods=("auxts_one",), schemes=("scratch",))
+KINDS = {
+    "transfer": TuneConfig(space=("weighting.hidden={8,16}",), transfer=TRANSFER),
+    "finetune": TuneConfig(space=("lr=0.1..0.2",), finetune=FinetuneConfig(corpus="data/bbbp", checkpoint=("runs/a",))),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "about", "again", "control", "field"),
+    [
+        ("transfer", "transfer on data/lastfm", "each configuration trained", "the target alone", "weighting.hidden"),
+        (
+            "finetune",
+            "fine-tune runs/a on data/bbbp",
+            "each configuration fine-tuned",
+            "no pre-training",
+            "finetune.lr",
+        ),
+    ],
+)
+def test_other_kinds_of_trial(kind: str, about: str, again: str, control: str, field: str) -> None:
+    space = read_space(KINDS[kind])
+    sweep = replace(asked(), config=KINDS[kind], space=texts_of(space), default=defaults(KINDS[kind], space))
+    params = {name: domain.ends()[0] for name, domain in space.items()}
+    sides = tuple(Side(name, (0.5, 0.6), (0.4, 0.5)) for name in ("winner", "default", "none"))
+    seen = View("x", sweep, space, (trial(0, params=params),), Final(0, sides))
+    text = markdown(seen, None)
+    assert f"\n\n{about}; searcher tpe" in text
+    assert again in text
+    assert f"| none ({control}) |" in text
+    assert f"| time | {field} | remarks |" in text

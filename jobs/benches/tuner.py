@@ -38,7 +38,7 @@ _NEAR = 0.97
 """Of the best score there is; a drawn point comes as near about once in 160."""
 _MOST = 400
 _WORDS = {
-    "--space": "adaptation",
+    "--space": "l2p.node_lr=log(1e-4,1e-3)",
     "--searcher": "random",
     "--concurrency": "1",
     "--final-seeds": "0",
@@ -51,12 +51,13 @@ _WORDS = {
     "--finetune.epochs": "2",
     "--finetune.split.method": "random",
 }
+"""Trials that all take as long: only a rate is searched, where none of them diverges."""
 
 
 def bench_tuner(options: Options) -> Iterator[dict[str, Any]]:
     """The sweep beside its trials, then trials to the optimum: tpe beside random."""
     with tempfile.TemporaryDirectory() as scratch:
-        yield from sweep_lines(Path(scratch), *((4, 30) if options.quick else (12, 120)))
+        yield from sweep_lines(Path(scratch), *((4, 60) if options.quick else (12, 300)))
     yield from search_lines(range(5 if options.quick else 15))
 
 
