@@ -48,7 +48,10 @@ def test_lines_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """With a sweep and a loop that take no time: 2 trials of 13 seconds, in a sweep of 100."""
     params = {"pretrain.l2p.node_lr": 0.01, "pretrain.l2p.node_steps": 1, "pretrain.l2p.order": 1}
     rungs = (Rung(30, 0.7, 13.0),)
-    records = [TrialRecord(n, params, "finished", seconds=13.0, rungs=rungs) for n in range(2)]
+    records = [
+        TrialRecord(n, params, "finished", started=15.0 * n, ended=15.0 * n + 14, seconds=13.0, rungs=rungs)
+        for n in range(2)
+    ]
 
     def tune(words: list[str]) -> int:
         seen = view(records)
@@ -57,10 +60,11 @@ def test_lines_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(tuner, "main", tune)
     monkeypatch.setattr(tuner, "looped_seconds", lambda *_: 20.0)
-    wall, outside, beside = sweep_lines(tmp_path, 2, 30)
+    wall, outside, beside, gap = sweep_lines(tmp_path, 2, 30)
     assert (wall["baseline"], wall["baseline_value"]) == ("loop", 20.0)
     assert outside["unit"] == "%"
     assert beside["value"] == pytest.approx(74)
+    assert (gap["value"], gap["unit"]) == (1.0, "s")
     assert wall["case"] == "2 trials of 13.0 s, one at a time"
 
 

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,13 @@ def sweep_lines(scratch: Path, trials: int, steps: int) -> Iterator[dict[str, An
     yield line("tuner", case, "share of the sweep's time outside trials", "%", [100 * (1 - inside / wall)])
     beside = 100 * (1 - inside / read_sweep(folder).wall)
     yield line("tuner", case, "the same without the start of Ray and of the command", "%", [beside])
+    yield line("tuner", case, "from the end of a trial to the start of the next", "s", gaps(records))
+
+
+def gaps(records: list[TrialRecord]) -> list[float]:
+    """Seconds from the end of each trial to the start of the one after it, of trials that were made one at a time."""
+    times = [(record.started or 0.0, record.ended or 0.0) for record in sorted(records, key=lambda r: r.started or 0.0)]
+    return [start - end for (_, end), (start, _) in pairwise(times)]
 
 
 def looped_seconds(sweep: Sweep, records: list[TrialRecord], folder: Folder) -> float:
@@ -103,7 +111,7 @@ def search_lines(seeds: range) -> Iterator[dict[str, Any]]:
     case = f"planted optimum in {len(space)} fields, {len(seeds)} seeds"
     metric = f"trials to {100 * _NEAR:.0f} % of the optimum's score"
     yield line("tuner", case, metric, "trials", *_two(needed))
-    won = statistics.mean(a < b for a, b in zip(needed["tpe"], needed["random"], strict=True))
+    won = statistics.mean(float(a < b) for a, b in zip(needed["tpe"], needed["random"], strict=True))
     yield line("tuner", case, "seeds in which tpe needs fewer trials than random", "%", [100 * won])
 
 
