@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 from distgnn.config import FinetuneConfig, PretrainConfig
 from distgnn.config.tune import TuneConfig
 from distgnn.corpus.storage import open_folder
-from distgnn.report.sweep.data import Final, Side, View
+from distgnn.report.sweep.data import Final, View
 from distgnn.search.records import ENDED, Rung, State, Sweep, TrialRecord, write_results, write_sweep, write_trial
 from distgnn.search.space import defaults, read_space, texts
+from distgnn.search.winner import Look
 
 NODE_LR, NODE_STEPS, ORDER = "pretrain.l2p.node_lr", "pretrain.l2p.node_steps", "pretrain.l2p.order"
 SPACE = ("l2p.node_lr=log(1e-4,1e-1)", "l2p.node_steps=0..3", "l2p.order={1,2}")
@@ -82,8 +84,8 @@ def view(
 
 def final(number: int) -> Final:
     """A last look at trial ``number``: better than the default on test by 0.02."""
-    winner = Side("winner", (0.72, 0.75, 0.74), (0.70, 0.73, 0.71))
-    return Final(number, (winner, Side("default", (0.70, 0.71, 0.72), (0.68, 0.70, 0.70))))
+    winner = Look("winner", (0.72, 0.75, 0.74), (0.70, 0.73, 0.71))
+    return Final(number, (winner, Look("default", (0.70, 0.71, 0.72), (0.68, 0.70, 0.70))))
 
 
 def write(folder: Path, seen: View) -> str:
@@ -94,7 +96,7 @@ def write(folder: Path, seen: View) -> str:
         write_trial(place, record)
     write_results(place, seen.trials)
     if seen.final is not None:
-        rows = [side._asdict() for side in seen.final.sides]
+        rows = [asdict(side) for side in seen.final.sides]
         value = {"kind": "pretrain", "metric": seen.sweep.metric, "number": seen.final.number, "rows": rows}
         place.sub("winner").write("result.json", json.dumps(value).encode())
     return place.uri

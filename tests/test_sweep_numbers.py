@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distgnn.report.sweep.data import score_at
 from distgnn.report.sweep.importance import FEWEST, importance
 from distgnn.report.sweep.numbers import best_so_far, by_end, common_fidelity, leader, not_dominated, ordered, pareto
 from distgnn.report.sweep.places import Places
@@ -90,6 +91,13 @@ class TestCommonFidelity:
         assert common_fidelity([far, far, far, near]) == 90
         assert common_fidelity([far, far, near]) == 10
         assert common_fidelity([trial(2, "queued")]) is None
+
+
+def test_the_last_score_at_a_rung_counts() -> None:
+    """A trial that has cloned may come to a rung again."""
+    again = replace(trial(0), rungs=(Rung(10, 0.5, 1.0), Rung(30, 0.6, 1.0), Rung(10, 0.7, 1.0)))
+    assert score_at(again, 10) == 0.7
+    assert score_at(again, 90) is None
 
 
 class TestImportance:

@@ -18,6 +18,7 @@ from distgnn.report.sweep.data import View, view_of
 from distgnn.report.sweep.importance import importance
 from distgnn.report.sweep.page import page, pictures
 from distgnn.report.sweep.write import MARKDOWN, PAGE, Pages, write_sweep_report
+from distgnn.search.records import Clone
 from tests.sweeps import GRID, NODE_LR, final, planted, trial, view, write
 
 STEPS = ("pretrain.l2p.node_steps", "pretrain.l2p.graph_steps")
@@ -66,6 +67,18 @@ class TestFigures:
         assert (axis.get_xscale(), axis.get_xlabel()) == ("log", "steps")
         crosses = [item for item in axis.collections if isinstance(item, PathCollection)]
         assert len(crosses) == 8 + 1  # and a star
+
+    def test_rungs_mark_clones(self) -> None:
+        params = trial(0).params
+        twice = replace(
+            trial(0), clones=(Clone(1, 0, 30, 1, params), Clone(1, 0, 90, 3, params))
+        )  # the second has no rung yet
+        axis = drawn(lines.rungs(view([twice, trial(1)]))).axes[0]
+        spots = [
+            np.asarray(item.get_offsets()).tolist() for item in axis.collections if isinstance(item, PathCollection)
+        ]
+        assert [spot for spot in spots if spot[0][0] == 30] == [[[30, pytest.approx(65)]]]
+        assert [text.get_text() for text in axis.get_legend().get_texts()] == ["with weights of another trial"]
 
     def test_one_rung_needs_no_curve(self) -> None:
         assert lines.rungs(view([trial(0, "stopped"), trial(1, "queued")])) is None

@@ -13,25 +13,17 @@ from distgnn.errors import RequestError
 from distgnn.search.domains import Choice, Range, Value
 from distgnn.search.records import State, Sweep, TrialRecord, read_sweep, read_trials
 from distgnn.search.space import Params, Space, read_space
-from distgnn.search.winner import RESULT, WINNER
+from distgnn.search.winner import RESULT, WINNER, Look
 
 _MANY = 12
 """A range of more values than these is drawn as a line of numbers, not as a list of choices."""
-
-
-class Side(NamedTuple):
-    """A configuration trained again with each seed: its name, its scores in validation and on test, by seed."""
-
-    name: str
-    validation: tuple[float, ...]
-    test: tuple[float, ...]
 
 
 class Final(NamedTuple):
     """The last look of a sweep: the number of its winner, and sides of which the first is the winner, the second the default."""
 
     number: int
-    sides: tuple[Side, ...]
+    sides: tuple[Look, ...]
 
 
 @dataclass(frozen=True)
@@ -74,8 +66,8 @@ def few_points(domain: Range | Choice) -> tuple[Value, ...]:
 
 
 def score_at(trial: TrialRecord, fidelity: int) -> float | None:
-    """The trial's score at that rung; None where it never came to it."""
-    return next((rung.score for rung in trial.rungs if rung.fidelity == fidelity), None)
+    """The trial's score at that rung (the last time it was there); None where it never came to it."""
+    return next((rung.score for rung in reversed(trial.rungs) if rung.fidelity == fidelity), None)
 
 
 def view_of(folder: Folder, sweep: Sweep | None = None, trials: Iterable[TrialRecord] | None = None) -> View:
@@ -97,7 +89,7 @@ def _final(folder: Folder) -> Final | None:
     try:
         data = read_json(folder.read(RESULT))
         sides = (
-            Side(str(r["name"]), tuple(map(float, r["validation"])), tuple(map(float, r["test"]))) for r in data["rows"]
+            Look(str(r["name"]), tuple(map(float, r["validation"])), tuple(map(float, r["test"]))) for r in data["rows"]
         )
         return Final(int(data["number"]), tuple(sides))
     except (ValueError, KeyError, TypeError) as error:

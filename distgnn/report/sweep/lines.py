@@ -9,11 +9,12 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from matplotlib.typing import ColorType
 
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import View
 from distgnn.report.sweep.numbers import best_so_far, by_end, leader, pareto, scored
-from distgnn.report.sweep.style import BEST, EARLY, FINISHED, FRONT, SHADES, STAR, STOPPED, sheet
+from distgnn.report.sweep.style import BEST, CLONE, EARLY, FINISHED, FRONT, SHADES, STAR, STOPPED, sheet
 from distgnn.search.records import TrialRecord
 
 _FEW_RUNGS = 10
@@ -51,11 +52,8 @@ def rungs(view: View) -> Figure | None:
     whole, factor = scored(view), texts.scale(view)[0]
     shade = ScalarMappable(Normalize(*_ends([factor * (trial.score or 0.0) for trial in whole])), SHADES)
     for trial in sorted(trials, key=lambda trial: trial.state == "finished"):
-        x, y = [rung.fidelity for rung in trial.rungs], [factor * rung.score for rung in trial.rungs]
-        color = shade.to_rgba(np.asarray(y[-1])) if trial.state == "finished" else STOPPED
-        axes.plot(x, y, color=color, marker=".", linewidth=1.4, linestyle=":" if trial.state == "running" else "-")
-        if trial.state == "stopped":
-            axes.scatter(x[-1:], y[-1:], **EARLY)
+        score = np.asarray(factor * (trial.score or 0.0))
+        _curve(axes, view, trial, shade.to_rgba(score) if trial.state == "finished" else STOPPED)
     best = leader(view)
     if best is not None and best.rungs:
         axes.scatter([best.rungs[-1].fidelity], _y(view, [best]), **STAR)
@@ -63,13 +61,34 @@ def rungs(view: View) -> Figure | None:
         figure.colorbar(shade, ax=axes, label="last score of a finished trial", pad=0.02)
     _mark_rungs(axes, sorted({rung.fidelity for trial in trials for rung in trial.rungs}))
     axes.set(xlabel=view.sweep.axis, ylabel=label(view))
-    early = [Line2D([], [], color=STOPPED, marker="x", label="stopped early")] if view.of("stopped") else []
-    busy = (
-        [Line2D([], [], color=STOPPED, marker=".", linestyle=":", label="still running")] if view.of("running") else []
-    )
-    if early or busy:
-        axes.legend(handles=[*early, *busy], fontsize="small", loc="best")
+    _explain(axes, view)
     return figure
+
+
+def _curve(axes: Axes, view: View, trial: TrialRecord, color: ColorType) -> None:
+    x = [rung.fidelity for rung in trial.rungs]
+    y = [texts.scale(view)[0] * rung.score for rung in trial.rungs]
+    axes.plot(x, y, color=color, marker=".", linewidth=1.4, linestyle=":" if trial.state == "running" else "-")
+    if trial.state == "stopped":
+        axes.scatter(x[-1:], y[-1:], **EARLY)
+    cloned = [clone.after for clone in trial.clones if clone.after < len(x)]
+    if cloned:
+        axes.scatter([x[place] for place in cloned], [y[place] for place in cloned], **CLONE)
+
+
+def _explain(axes: Axes, view: View) -> None:
+    """A legend of the marks that there are."""
+    shown = []
+    if view.of("stopped"):
+        shown.append(Line2D([], [], color=STOPPED, marker="x", label="stopped early"))
+    if view.of("running"):
+        shown.append(Line2D([], [], color=STOPPED, marker=".", linestyle=":", label="still running"))
+    if any(trial.clones for trial in view.trials):
+        cloned = Line2D([], [], linestyle="none", marker="D", markerfacecolor="none", markeredgecolor=FRONT)
+        cloned.set_label("with weights of another trial")
+        shown.append(cloned)
+    if shown:
+        axes.legend(handles=shown, fontsize="small", loc="best")
 
 
 def seconds(view: View) -> Figure | None:

@@ -12,6 +12,9 @@ STAR = {"marker": "*", "s": 210, "color": BEST, "edgecolors": "black", "linewidt
 EARLY = {"marker": "x", "s": 34, "color": STOPPED, "linewidths": 1.3, "zorder": 3}
 """The last score of a trial that was stopped early."""
 
+CLONE = {"marker": "D", "s": 30, "facecolors": "none", "edgecolors": FRONT, "linewidths": 1.2, "zorder": 4}
+"""The first score of a trial with weights that it took from another one."""
+
 
 def sheet(width: float = 7.2, height: float = 4.2) -> tuple[Figure, Axes]:
     """A figure with one pair of axes, of so many inches."""

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from distgnn.report.sweep import texts
-from distgnn.report.sweep.data import Final, Side, View
+from distgnn.report.sweep.data import Final, View
 from distgnn.report.sweep.importance import Importance, importance
 from distgnn.report.sweep.numbers import leader, ordered, pareto
 from distgnn.report.table import drawn, piped
 from distgnn.search.records import TrialRecord
-from distgnn.search.winner import DEFAULT, WINNER
+from distgnn.search.winner import DEFAULT, WINNER, Look
 from distgnn.transfer.finetune import CONTROL
 from distgnn.transfer.metrics import paired_p_value
 
@@ -24,6 +24,8 @@ _AGAIN = {
     "finetune": "each configuration fine-tuned with every seed",
     "transfer": "each configuration trained with every seed",
 }
+
+_CLONED = " Trial {} went on with weights of others: these settings alone make other weights, its checkpoint in winner/ has them."
 
 
 class Table(NamedTuple):
@@ -66,7 +68,7 @@ def _final(view: View, final: Final) -> Table:
     )
 
 
-def _against(view: View, side: Side, default: Side) -> list[str]:
+def _against(view: View, side: Look, default: Look) -> list[str]:
     """Difference of mean test scores, and its p-value over seeds."""
     factor, decimals = texts.scale(view)
     difference = sum(side.test) / len(side.test) - sum(default.test) / len(default.test)
@@ -89,6 +91,7 @@ def _settings(view: View, best: TrialRecord, found: Importance | None) -> Table:
     ]
     note = "Importance: the parameter's share of what single parameters explain of the scores' variance (fANOVA)"
     told = f", from {found.trials} trials after {found.fidelity} {view.sweep.axis}." if found else "; too few trials."
+    told += _CLONED.format(best.number) if best.clones else ""
     return Table(_SETTINGS, note + told, ["parameter", f"trial {best.number}", "default", "importance"], body)
 
 
