@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from matplotlib.typing import ColorType
 
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import View
@@ -53,7 +52,7 @@ def rungs(view: View) -> Figure | None:
     shade = ScalarMappable(Normalize(*_ends([factor * (trial.score or 0.0) for trial in whole])), SHADES)
     for trial in sorted(trials, key=lambda trial: trial.state == "finished"):
         score = np.asarray(factor * (trial.score or 0.0))
-        _curve(axes, view, trial, shade.to_rgba(score) if trial.state == "finished" else STOPPED)
+        _curve(axes, view, trial, to_hex(shade.to_rgba(score)) if trial.state == "finished" else STOPPED)
     best = leader(view)
     if best is not None and best.rungs:
         axes.scatter([best.rungs[-1].fidelity], _y(view, [best]), **STAR)
@@ -65,7 +64,7 @@ def rungs(view: View) -> Figure | None:
     return figure
 
 
-def _curve(axes: Axes, view: View, trial: TrialRecord, color: ColorType) -> None:
+def _curve(axes: Axes, view: View, trial: TrialRecord, color: str) -> None:
     x = [rung.fidelity for rung in trial.rungs]
     y = [texts.scale(view)[0] * rung.score for rung in trial.rungs]
     axes.plot(x, y, color=color, marker=".", linewidth=1.4, linestyle=":" if trial.state == "running" else "-")
