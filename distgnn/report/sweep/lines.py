@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex
@@ -51,8 +52,8 @@ def rungs(view: View) -> Figure | None:
     whole, factor = scored(view), texts.scale(view)[0]
     shade = ScalarMappable(Normalize(*_ends([factor * (trial.score or 0.0) for trial in whole])), SHADES)
     for trial in sorted(trials, key=lambda trial: trial.state == "finished"):
-        score = np.asarray(factor * (trial.score or 0.0))
-        _curve(axes, view, trial, to_hex(shade.to_rgba(score)) if trial.state == "finished" else STOPPED)
+        place = float(shade.norm(factor * (trial.score or 0.0)))
+        _curve(axes, view, trial, to_hex(colormaps[SHADES](place)) if trial.state == "finished" else STOPPED)
     best = leader(view)
     if best is not None and best.rungs:
         axes.scatter([best.rungs[-1].fidelity], _y(view, [best]), **STAR)
