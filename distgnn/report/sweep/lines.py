@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex
@@ -51,9 +50,9 @@ def rungs(view: View) -> Figure | None:
     figure, axes = sheet(8.2)
     whole, factor = scored(view), texts.scale(view)[0]
     shade = ScalarMappable(Normalize(*_ends([factor * (trial.score or 0.0) for trial in whole])), SHADES)
+    colors = dict(zip((trial.number for trial in whole), _colors(shade, _y(view, whole)), strict=True))
     for trial in sorted(trials, key=lambda trial: trial.state == "finished"):
-        place = float(shade.norm(factor * (trial.score or 0.0)))
-        _curve(axes, view, trial, to_hex(colormaps[SHADES](place)) if trial.state == "finished" else STOPPED)
+        _curve(axes, view, trial, colors.get(trial.number, STOPPED))
     best = leader(view)
     if best is not None and best.rungs:
         axes.scatter([best.rungs[-1].fidelity], _y(view, [best]), **STAR)
@@ -63,6 +62,10 @@ def rungs(view: View) -> Figure | None:
     axes.set(xlabel=view.sweep.axis, ylabel=label(view))
     _explain(axes, view)
     return figure
+
+
+def _colors(shade: ScalarMappable, values: list[float]) -> list[str]:
+    return [to_hex((red, green, blue)) for red, green, blue, _ in shade.to_rgba(np.array(values)).tolist()]
 
 
 def _curve(axes: Axes, view: View, trial: TrialRecord, color: str) -> None:
