@@ -68,6 +68,10 @@ class TestFigures:
         crosses = [item for item in axis.collections if isinstance(item, PathCollection)]
         assert len(crosses) == 8 + 1  # and a star
 
+    def test_rungs_before_any_trial_has_finished(self) -> None:
+        axis = drawn(lines.rungs(view([trial(0, "running")]))).axes[0]
+        assert np.asarray(axis.lines[0].get_ydata()).tolist() == pytest.approx([60, 65])
+
     def test_rungs_mark_clones(self) -> None:
         params = trial(0).params
         twice = replace(

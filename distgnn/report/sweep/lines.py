@@ -48,9 +48,10 @@ def rungs(view: View) -> Figure | None:
     if all(len(trial.rungs) < 2 for trial in trials):
         return None
     figure, axes = sheet(8.2)
-    whole, factor = scored(view), texts.scale(view)[0]
-    shade = ScalarMappable(Normalize(*_ends([factor * (trial.score or 0.0) for trial in whole])), SHADES)
-    colors = dict(zip((trial.number for trial in whole), _colors(shade, _y(view, whole)), strict=True))
+    whole = scored(view)
+    values = _y(view, whole)
+    shade = ScalarMappable(Normalize(*_ends(values)), SHADES)
+    colors = dict(zip((trial.number for trial in whole), _colors(shade, values), strict=True))
     for trial in sorted(trials, key=lambda trial: trial.state == "finished"):
         _curve(axes, view, trial, colors.get(trial.number, STOPPED))
     best = leader(view)
