@@ -50,10 +50,7 @@ class TestLedger:
             again = ledger.next()
             assert again == record
             assert ledger.next() is None  # one at a time
-            ledger.reached(number, Rung(9, float(number), 1.0))
-            ledger = killed.ledger()  # killed with the whole trial noted, but not its end
-            assert ledger.next() is not None
-            ledger.ended(number)
+            ledger.reached(number, Rung(9, float(number), 1.0))  # killed before its end was heard of
         assert begun == [(0, 1), (1, 1), (2, 1)]
         assert killed.ledger().over
         assert [(t.params, t.rungs, t.state) for t in read_trials(killed.folder)] == [
@@ -92,6 +89,7 @@ class TestLedger:
         ledger.next()
         ledger.next()
         ledger.reached(0, Rung(9, 0.5, 1.0))
+        ledger.reached(1, Rung(3, 0.5, 1.0))
         ledger.stopping = True
         assert ledger.next() is None
         ledger.ended(0)
@@ -145,9 +143,12 @@ class TestSchedulers:
         judge: Any = scheduler_of(ledger)
         for number in range(4):
             ledger.next()
-            judge.on_trial_add(Controller(), FakeTrial(number))
-            assert judge.on_trial_result(Controller(), FakeTrial(number), told(Rung(1, 0.9, 1.0))) == "CONTINUE"
+            trial = FakeTrial(number)
+            judge.on_trial_add(Controller(), trial)
+            assert judge.on_trial_result(Controller(), trial, told(Rung(1, 0.9, 1.0))) == "CONTINUE"
+            judge.on_trial_result(Controller(), trial, told(Rung(9, 0.9, 1.0)))
             ledger.ended(number)
+        assert [record.state for record in ledger.trials()] == ["finished"] * 4
         again = sessions.ledger(concurrency=0)  # another session
         judge = scheduler_of(again)
         record = again.next()
@@ -156,6 +157,7 @@ class TestSchedulers:
         judge.on_trial_add(Controller(), trial)
         assert judge.on_trial_result(Controller(), trial, told(Rung(1, 0.1, 1.0))) == "STOP"
         assert again.records[4].rungs == (Rung(1, 0.1, 1.0),)
+        assert again.records[4].state == "stopped"  # already, should the driver be killed now
 
     def test_a_trial_that_goes_on_is_not_judged_again(self, corpus: str, tmp_path: Path) -> None:
         sessions = Sessions(corpus, tmp_path, trials=2, scheduler="asha")
@@ -163,7 +165,7 @@ class TestSchedulers:
         for number, score in ((0, 0.9), (1, 0.1)):
             ledger.next()
             ledger.reached(number, Rung(1, score, 1.0))
-        ledger.ended(0)
+        ledger.reached(0, Rung(9, 0.9, 1.0))
         again = sessions.ledger(concurrency=0)
         judge: Any = scheduler_of(again)
         again.next()

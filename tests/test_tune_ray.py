@@ -107,6 +107,14 @@ def words(config: Any, path: Path) -> list[str]:
     return ["tune", "--config", str(path), "--json"]
 
 
+def done(*given: str) -> int:
+    """The exit code of the command, in a process of its own."""
+    process = start_command(*given)
+    _, errors = process.communicate(timeout=240)
+    print(errors)
+    return process.returncode
+
+
 def running_trials(token: str) -> list[int]:
     """Processes of trials that a command with ``token`` in its environment has started."""
     found = []
@@ -147,7 +155,7 @@ def test_trials_of_several_workers(corpus: str, tmp_path: Path) -> None:
         config = tuning(
             corpus, str(tmp_path / name), trials=2, scheduler="asha", searcher="random", final_seeds=1, **more
         )
-        assert main(words(config, tmp_path / "config.json")) == 0
+        assert done(*words(config, tmp_path / "config.json")) == 0
         found.append(read_trials(open_folder(str(tmp_path / name))))
     for one, two in zip(*found, strict=True):
         assert one.params == two.params
@@ -175,14 +183,15 @@ def test_killed_and_resumed(corpus: str, tmp_path: Path, number: signal.Signals)
     """No trial is lost or repeated, and the results are those of a sweep that was left alone."""
     config = tuning(corpus, str(tmp_path / "sweep"), trials=5, scheduler="asha", concurrency=1, steps=27, startup=2)
     alone = replace(config, out=str(tmp_path / "alone"))
-    assert main(words(alone, tmp_path / "alone.json")) == 0
+    assert done(*words(alone, tmp_path / "alone.json")) == 0
     process = start_command(*words(config, tmp_path / "config.json"))
     deadline = time.monotonic() + 120
     while not (tmp_path / "sweep/trials/0002/trial.json").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(process.pid, number)
-    assert process.wait(60) in (-signal.SIGKILL, 130)
-    assert main(["tune", "--resume", str(tmp_path / "sweep"), "--json"]) == 0
+    process.communicate(timeout=100)
+    assert process.returncode == (130 if number == signal.SIGTERM else -signal.SIGKILL)
+    assert done("tune", "--resume", str(tmp_path / "sweep"), "--json") == 0
     there, here = (read_trials(open_folder(str(tmp_path / name))) for name in ("alone", "sweep"))
     assert told(here) == told(there)
     assert [trial.tries for trial in here] == [1] * 5

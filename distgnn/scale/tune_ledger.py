@@ -11,7 +11,7 @@ from typing import Any
 
 from distgnn.corpus.storage import Folder
 from distgnn.search.proposals import Proposals, explored
-from distgnn.search.records import Clone, Rung, State, Sweep, TrialRecord, write_results, write_trial
+from distgnn.search.records import Clone, Rung, Sweep, TrialRecord, write_results, write_trial
 from distgnn.search.space import read_space
 
 _CLONED = 1
@@ -73,25 +73,32 @@ class Ledger:
         """Whether nothing is under way and nothing will come."""
         return not self._live and (self.stopping or (not self._waiting and len(self.records) >= self.sweep.trials))
 
-    def reached(self, number: int, rung: Rung) -> None:
-        """Note a rung; one that is known already is passed over."""
+    def reached(self, number: int, rung: Rung, *, stop: bool = False) -> None:
+        """Note a rung, and with it that the trial is whole, or that the scheduler says ``stop``; a known one is passed over."""
         record = self.records[number]
-        if rung.fidelity > record.reached:
-            self._write(record.with_rung(rung))
+        if rung.fidelity <= record.reached:
+            return
+        record = record.with_rung(rung)
+        if rung.fidelity >= self.sweep.budget:
+            record = replace(record, state="finished", ended=time.time())
+        elif stop:
+            record = replace(record, state="stopped", ended=time.time())
+        self._write(record)
 
     def ended(self, number: int) -> None:
-        """Note that a trial is done with: whole, or stopped by the scheduler. While the sweep is stopping, it will go on later."""
+        """Note that nothing of a trial is under way. One that was neither whole nor stopped at its last rung will go on later."""
         self._live.discard(number)
-        whole = self.records[number].reached >= self.sweep.budget
-        if whole or not self.stopping:
-            self._end(number, "finished" if whole else "stopped")
+        write_results(self.folder, self.trials())
 
     def failed(self, number: int, reason: str, *, refused: bool) -> None:
         """Note a failure; the trial comes again while it has tries left, unless its parameters are ``refused``."""
         self._live.discard(number)
-        if self.stopping:
+        if self.stopping or self.records[number].state != "running":
             return
-        self._end(number, "failed", reason=" ".join(reason.split())[:500], refused=refused)
+        told = " ".join(reason.split())[:500]
+        record = replace(self.records[number], state="failed", ended=time.time(), reason=told, refused=refused)
+        self._write(record)
+        write_results(self.folder, self.trials())
         if self._again(self.records[number]):
             self._waiting.append(number)
 
@@ -110,10 +117,6 @@ class Ledger:
 
     def _proposed(self, number: int) -> TrialRecord:
         return TrialRecord(number, self._proposals.propose(number, self.trials()))
-
-    def _end(self, number: int, state: State, **changes: Any) -> None:
-        self._write(replace(self.records[number], state=state, ended=time.time(), **changes))
-        write_results(self.folder, self.trials())
 
     def _write(self, record: TrialRecord) -> TrialRecord:
         write_trial(self.folder, record)

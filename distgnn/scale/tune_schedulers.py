@@ -1,4 +1,4 @@
-"""Ray Tune's schedulers, each of which records a rung before it judges, and which know what earlier sessions of the sweep saw."""
+"""Ray Tune's schedulers, which have the ledger note rungs and decisions, and know what earlier sessions of the sweep saw."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def number_of(trial: Any) -> int:
 
 
 class _Recording:
-    """Mixed into a scheduler: every rung goes to the ledger first, and rungs of trials that go on are told again, unjudged."""
+    """Mixed into a scheduler: every rung goes to the ledger, and rungs of trials that go on are told again, unjudged."""
 
     ledger: Ledger
     seen: set[tuple[int, int]]
@@ -50,10 +50,12 @@ class _Recording:
         return found
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """The decision, which is written down in one with the rung: a kill can come between no two of them."""
+        decision = super().on_trial_result(tune_controller, trial, result)  # pyright: ignore[reportAttributeAccessIssue]
         rung = Rung(result[FIDELITY], result[SCORE], result[SECONDS])
-        self.ledger.reached(number_of(trial), rung)
+        self.ledger.reached(number_of(trial), rung, stop=decision == TrialScheduler.STOP)
         self.seen.add((number_of(trial), rung.fidelity))
-        return super().on_trial_result(tune_controller, trial, result)  # pyright: ignore[reportAttributeAccessIssue]
+        return decision
 
 
 class _Whole(_Recording, FIFOScheduler):
@@ -86,6 +88,11 @@ class _Population(_Recording, PopulationBasedTraining):
             state = self._trial_state[trial]
             self._save_trial_state(state, record.reached, told(record.rungs[-1]), trial)
             state.last_perturbation_time = record.reached
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """The rung is written down before a clone that follows from it; nothing is ever stopped."""
+        self.ledger.reached(number_of(trial), Rung(result[FIDELITY], result[SCORE], result[SECONDS]))
+        return PopulationBasedTraining.on_trial_result(self, tune_controller, trial, result)
 
     def _checkpoint_or_exploit(
         self, trial: Any, tune_controller: Any, upper_quantile: list[Any], lower_quantile: list[Any]
