@@ -77,12 +77,13 @@ class TestFigures:
         twice = replace(
             trial(0), clones=(Clone(1, 0, 30, 1, params), Clone(1, 0, 90, 3, params))
         )  # the second has no rung yet
-        axis = drawn(lines.rungs(view([twice, trial(1)]))).axes[0]
+        figure = drawn(lines.rungs(view([twice, trial(1)])))
+        axis = figure.axes[0]
         spots = [
             np.asarray(item.get_offsets()).tolist() for item in axis.collections if isinstance(item, PathCollection)
         ]
         assert [spot for spot in spots if spot[0][0] == 30] == [[[30, pytest.approx(65)]]]
-        assert [text.get_text() for text in axis.get_legend().get_texts()] == ["with weights of another trial"]
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == ["with weights of another trial"]
 
     def test_one_rung_needs_no_curve(self) -> None:
         assert lines.rungs(view([trial(0, "stopped"), trial(1, "queued")])) is None

@@ -17,6 +17,8 @@ from distgnn.report.sweep.style import BEST, CLONE, EARLY, FINISHED, FRONT, SHAD
 from distgnn.search.records import TrialRecord
 
 _FEW_RUNGS = 10
+_ABOVE = "outside upper right"
+"""A legend there hides no point."""
 
 
 def progress(view: View) -> Figure | None:
@@ -38,7 +40,7 @@ def progress(view: View) -> Figure | None:
         axes.scatter([place[first.number]], _y(view, [first]), **STAR)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="trials ended", ylabel=label(view))
-    axes.legend(fontsize="small", loc="lower right" if view.higher_is_better else "upper right")
+    figure.legend(loc=_ABOVE, ncols=3, fontsize="small")
     return figure
 
 
@@ -61,7 +63,7 @@ def rungs(view: View) -> Figure | None:
         figure.colorbar(shade, ax=axes, label="last score of a finished trial", pad=0.02)
     _mark_rungs(axes, sorted({rung.fidelity for trial in trials for rung in trial.rungs}))
     axes.set(xlabel=view.sweep.axis, ylabel=label(view))
-    _explain(axes, view)
+    _explain(figure, view)
     return figure
 
 
@@ -80,7 +82,7 @@ def _curve(axes: Axes, view: View, trial: TrialRecord, color: str) -> None:
         axes.scatter([x[place] for place in cloned], [y[place] for place in cloned], **CLONE)
 
 
-def _explain(axes: Axes, view: View) -> None:
+def _explain(figure: Figure, view: View) -> None:
     """A legend of the marks that there are."""
     shown = []
     if view.of("stopped"):
@@ -92,7 +94,7 @@ def _explain(axes: Axes, view: View) -> None:
         cloned.set_label("with weights of another trial")
         shown.append(cloned)
     if shown:
-        axes.legend(handles=shown, fontsize="small", loc="best")
+        figure.legend(handles=shown, loc=_ABOVE, ncols=3, fontsize="small")
 
 
 def seconds(view: View) -> Figure | None:
@@ -115,7 +117,7 @@ def seconds(view: View) -> Figure | None:
             fontsize="small",
         )
     axes.set(xlabel="seconds of the trial", ylabel=label(view))
-    axes.legend(fontsize="small", loc="lower right" if view.higher_is_better else "upper right")
+    figure.legend(loc=_ABOVE, ncols=3, fontsize="small")
     return figure
 
 
