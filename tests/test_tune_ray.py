@@ -51,6 +51,7 @@ def told(trials: list[TrialRecord]) -> list[Any]:
 
 @pytest.mark.usefixtures("_ray")
 class TestSweeps:
+    @pytest.mark.slow
     def test_the_same_trials_every_time(self, corpus: str, tmp_path: Path) -> None:
         options = {"trials": 4, "scheduler": "asha", "concurrency": 1, "startup": 2, "final_seeds": 0}
         first, second = (swept(corpus, tmp_path / name, **options) for name in ("first", "second"))
@@ -88,6 +89,7 @@ class TestSweeps:
             here = tmp_path / "sweep" / "trials" / f"{trial.number:04d}" / f"pretrain-{turn}" / step
             assert contents(here) == contents(there)
 
+    @pytest.mark.slow
     def test_failures_are_told_and_others_go_on(self, corpus: str, tmp_path: Path) -> None:
         space = ("train.lr={1e-3,1e30}", "finetune.lr={0.01}")
         status, trials = swept(

@@ -122,7 +122,7 @@ def told(rung: Rung) -> dict[str, Any]:
 def scheduler_of(ledger: Ledger) -> TrialScheduler:
     """That of the ledger's sweep, told of the trials that have ended."""
     sweep, config = ledger.sweep, ledger.sweep.config
-    axis = {"time_attr": FIDELITY, "metric": SCORE, "mode": sweep.mode}
+    axis: dict[str, Any] = {"time_attr": FIDELITY, "metric": SCORE, "mode": sweep.mode}
     first, last = sweep.rungs[0], sweep.budget
     made: Any
     if config.scheduler == "asha":

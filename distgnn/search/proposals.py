@@ -70,7 +70,7 @@ class Proposals:
                 constant_liar=True,
                 seed=key(self.seed, _TPE, number) % 2**32,
             )
-        directions = ["maximize" if self.mode == "max" else "minimize", "minimize"][: 1 + self.seconds]
+        directions: list[Any] = ["maximize" if self.mode == "max" else "minimize", "minimize"][: 1 + self.seconds]
         verbosity = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
