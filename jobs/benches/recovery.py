@@ -14,6 +14,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from distgnn.cli import main
 from distgnn.config import MotifsConfig
 from distgnn.corpus.sources import SOURCES
@@ -25,20 +27,12 @@ from .drill import Drill, drill, s3_server
 from .measure import Options, line
 
 _APART = 15
-_WORDS = {
-    "--objective": "l2p",
-    "--encoder.layers": "3",
-    "--encoder.width": "64",
-    "--train.device": "cpu",
-    "--train.seed": "1",
-    "--train.epochs": "1000",
-    "--train.validate-every": "0",
-    "--train.checkpoint-every": "5",
-    "--train.checkpoint-minutes": "0",
-    "--train.log-seconds": "0",
-    "--recovery.resize-seconds": "5",
-}
-"""Small steps, each with a row of history, and a checkpoint every fifth."""
+_SETTINGS = """
+    --objective l2p --encoder.layers 3 --encoder.width 64 --train.device cpu --train.seed 1 --train.epochs 1000 --train.schedule constant
+    --train.exact --train.validate-every 0 --train.checkpoint-every 5 --train.checkpoint-minutes 0 --train.log-seconds 0
+    --recovery.resize-seconds 5
+"""
+"""Small steps, each with a row of history, and a checkpoint every fifth; sums that do not depend on the number of ranks."""
 
 
 def bench_recovery(options: Options) -> Iterator[dict[str, Any]]:
@@ -75,27 +69,17 @@ def difference(found: dict[int, float], expected: dict[int, float]) -> float:
 
 def undisturbed(bucket: str, steps: int) -> dict[int, float]:
     """Losses of the same run in this process."""
-    words = [word for item in _WORDS.items() for word in item]
-    more = ["--corpus", f"{bucket}/corpus", "--out", f"{bucket}/runs", "--name", "undisturbed"]
+    torch.set_num_threads(1)  # as the ranks have
     with redirect_stdout(sys.stderr):
-        if main(["pretrain", *more, *words, "--train.max-steps", str(steps), "--train.schedule", "constant"]) != 0:
+        if main([*_words(bucket, "undisturbed", 1, 0), "--train.max-steps", str(steps)]) != 0:
             raise SystemExit("the undisturbed run failed")
     rows = read_history(open_folder(f"{bucket}/runs").sub("undisturbed"))
     return {row["step"]: row["loss"] for row in rows if "loss" in row}
 
 
 def _words(bucket: str, name: str, workers: int, least: int) -> list[str]:
-    words = [word for item in _WORDS.items() for word in item]
     where = ["--corpus", f"{bucket}/corpus", "--out", f"{bucket}/runs", "--name", name]
-    return [
-        "pretrain",
-        *where,
-        *words,
-        "--train.schedule",
-        "constant",
-        f"--workers={workers}",
-        f"--min-workers={least}",
-    ]
+    return ["pretrain", *where, *_SETTINGS.split(), f"--workers={workers}", f"--min-workers={least}"]
 
 
 def killed_run(bucket: str, log: Path, rounds: int, quick: bool) -> tuple[dict[str, list[float]], dict[int, float]]:
