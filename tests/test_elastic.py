@@ -190,8 +190,8 @@ def test_reading_goes_on_when_training_holds_every_cpu(corpus: str) -> None:
 
 def test_a_lost_drivers_reservation_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, cancelled = open_folder(str(tmp_path)), list[str]()
-    coordinator = SimpleNamespace(cancel_request=SimpleNamespace(remote=cancelled.append))
-    monkeypatch.setattr(recovery.ray, "get_actor", lambda *_, **__: coordinator)
+    cancel = SimpleNamespace(remote=cancelled.append)
+    monkeypatch.setattr(recovery.ray, "get_actor", lambda *_, **__: SimpleNamespace(cancel_request=cancel))
     monkeypatch.setattr(recovery.ray, "get", lambda answer, **_: answer)
     drop_reservation(folder)  # nothing was noted
     note_reservation(folder)  # nor is it outside of Ray Train's workers

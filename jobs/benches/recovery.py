@@ -28,7 +28,8 @@ from .measure import Options, line
 
 _APART = 15
 _SETTINGS = """
-    --objective l2p --encoder.layers 3 --encoder.width 64 --train.device cpu --train.seed 1 --train.epochs 1000 --train.schedule constant
+    --objective l2p --encoder.layers 3 --encoder.width 64 --train.device cpu --train.seed 1 --train.epochs 1000
+    --train.schedule constant
     --train.exact --train.validate-every 0 --train.checkpoint-every 5 --train.checkpoint-minutes 0 --train.log-seconds 0
     --recovery.resize-seconds 5
 """
