@@ -1,4 +1,4 @@
-"""Bench recovery: seconds from SIGKILL of a worker, a raylet and the driver to the first new step, and what it does to the losses.
+"""Bench recovery: seconds from SIGKILL of a worker, a raylet or the driver, or a new node, to the first new step; and the losses.
 
 On a real cluster of several raylets with its run on S3 (see drill). Heartbeats as cluster/ sets them. The losses are compared with
 those of the same run in one process that nobody disturbed.
@@ -44,8 +44,8 @@ def bench_recovery(options: Options) -> Iterator[dict[str, Any]]:
         log = Path(scratch) / "driver.log"
         seconds, losses = killed_run(bucket, log, rounds, options.quick)
         found = {"2 ranks, motifs on S3": losses}
-        for fault, samples in seconds.items():
-            yield line("recovery", next(iter(found)), f"SIGKILL of {fault} to the first new step", "s", samples)
+        for event, samples in seconds.items():
+            yield line("recovery", next(iter(found)), f"{event} to the first new step", "s", samples)
         if not options.quick:
             took, found["2 ranks, one of them on a node taken away with a notice"] = preempted_run(bucket, log)
             yield line(
@@ -84,15 +84,16 @@ def _words(bucket: str, name: str, workers: int, least: int) -> list[str]:
 
 
 def killed_run(bucket: str, log: Path, rounds: int, quick: bool) -> tuple[dict[str, list[float]], dict[int, float]]:
-    """(seconds to recovery by fault, losses by step) of a run that loses a worker, a raylet and its driver, ``rounds`` times."""
-    seconds: dict[str, list[float]] = {"a worker": [], "a raylet": [], "the driver": []}
+    """(seconds to the first new step by event, losses by step) of a run that loses a worker and a raylet, gets a node, and loses
+    its driver, ``rounds`` times."""
+    events = ("SIGKILL of a worker", "SIGKILL of a raylet", "a new node", "SIGKILL of the driver")
+    seconds: dict[str, list[float]] = {event: [] for event in events}
     with drill(f"{bucket}/runs/killed", _words(bucket, "killed", 2, 1), nodes=2, log=log) as field:
         field.start()
         for _ in range(rounds):
-            seconds["a worker"].append(survive(field, field.kill_worker))
-            seconds["a raylet"].append(survive(field, field.kill_raylet))
-            field.add_node()
-            seconds["the driver"].append(survive(field, lambda: _kill_and_resume(field)))
+            what = (field.kill_worker, field.kill_raylet, field.add_node, lambda: _kill_and_resume(field))
+            for event, happens in zip(events, what, strict=True):
+                seconds[event].append(survive(field, happens))
         field.wait_step(field.snapshot()["step"] + (5 if quick else _APART))
         field.stop()
         return seconds, field.losses()
@@ -103,12 +104,12 @@ def _kill_and_resume(field: Drill) -> None:
     field.start()
 
 
-def survive(field: Drill, kill: Callable[[], None]) -> float:
-    """Let the run go on for some steps, ``kill``, and wait until training has gone on from there; returns the seconds."""
+def survive(field: Drill, happens: Callable[[], object]) -> float:
+    """Let the run go on for some steps, call ``happens``, and wait until new ranks have gone on from there; returns seconds."""
     field.wait_step(field.snapshot().get("step", 0) + _APART)
-    before, killed = field.snapshot(), time.time()
-    kill()
-    return field.recovered(killed, before)
+    before, start = field.snapshot(), time.time()
+    happens()
+    return field.recovered(start, before)
 
 
 def preempted_run(bucket: str, log: Path) -> tuple[float, dict[int, float]]:
