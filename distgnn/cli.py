@@ -64,7 +64,10 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("report",): Command(ReportOptions, "distgnn.commands.tune:report", "tables and pages of a sweep"),
     ("status",): Command(StatusOptions, "distgnn.commands.checkpoints:status", "what a run is doing"),
 }
-RESUMED: dict[tuple[str, ...], str] = {("pretrain",): "distgnn.commands.pretrain:resume", ("tune",): "distgnn.commands.tune:resume"}
+RESUMED: dict[tuple[str, ...], str] = {
+    ("pretrain",): "distgnn.commands.pretrain:resume",
+    ("tune",): "distgnn.commands.tune:resume",
+}
 """What takes --resume: functions of (global options, words, Output)."""
 BUILDS: dict[tuple[str, ...], Builds] = {
     ("corpus", "build"): Builds(

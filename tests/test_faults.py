@@ -78,9 +78,14 @@ def drilled() -> dict[str, Any]:
     """Lines of the recovery bench: kills of a worker, a raylet and the driver on S3, by metric."""
     words = [sys.executable, "jobs/bench.py", "recovery", "--quick", "--json"]
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(words, cwd=ROOT, env=quiet, capture_output=True, text=True, check=False, timeout=280)
-    assert done.returncode == 0, done.stderr[-3000:]
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    bench = subprocess.Popen(words, cwd=ROOT, env=quiet, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        out, said = bench.communicate(timeout=280)
+    except subprocess.TimeoutExpired:
+        bench.send_signal(signal.SIGINT)  # so that it ends its servers
+        out, said = bench.communicate(timeout=60)
+    assert bench.returncode == 0, said[-3000:]
+    lines = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     return {line["metric"]: line["value"] for line in lines}
 
 
@@ -94,4 +99,4 @@ def test_kills_in_a_cluster_on_s3(drilled: dict[str, Any], what: str) -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_kills_do_not_move_the_losses(drilled: dict[str, Any]) -> None:
-    assert drilled["largest difference of a step's loss to an undisturbed run"] < 1e-4
+    assert drilled["largest difference of a step's loss to an undisturbed run"] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import subprocess
 import time
@@ -21,6 +22,7 @@ from distgnn.meter import METRICS
 from tests.clusters import token_cluster
 from tests.corpora import motifs
 from tests.prometheus import REASON, ROOT, Prometheus, find, free_port
+from tests.training import command
 from tests.transfers import write
 
 DASHBOARD = ROOT / "cluster/grafana/distgnn.json"
@@ -113,7 +115,7 @@ class Recorded:
         return [number for number in numbers if math.isfinite(number)]
 
 
-def run_everything(folder: Path, before: tuple[str, ...] = (), after: tuple[str, ...] = ()) -> None:
+def run_everything(folder: Path, run: Callable[[list[str]], int], after: tuple[str, ...]) -> None:
     """A corpus build, a pre-training and a joint training, of a few seconds each."""
     corpus, labelled = folder / "corpus", write(str(folder / "labelled"), graphs=90)
     motifs(corpus)
@@ -133,7 +135,7 @@ def run_everything(folder: Path, before: tuple[str, ...] = (), after: tuple[str,
         ],
     ]
     for job in jobs:
-        assert main([*before, *job, *after]) == 0
+        assert run([*job, *after]) == 0
         time.sleep(1.5)  # Ray's processes report once a second
 
 
@@ -143,7 +145,7 @@ PRETRAIN = (
 )
 WORKERS = ("--workers", "2")
 TRANSFER = (
-    "--methods auxts_one --schemes scratch --seeds 1 --epochs 4 --batch 18 --corpus.split.method random --device cpu"
+    "--methods auxts_one --schemes scratch --seeds 1 --epochs 24 --batch 18 --corpus.split.method random --device cpu"
     " --corpus.encoder.width 8 --weighting.hidden 8"
 )
 
@@ -154,7 +156,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     folder, port, since = tmp_path_factory.mktemp("here"), free_port(), time.time()
     with Prometheus(folder / "prometheus", [f"127.0.0.1:{port}"], RULES) as server:
         server.wait_for_scrapes()
-        run_everything(folder, after=("--metrics.port", str(port)))
+        run_everything(folder, main, ("--metrics.port", str(port)))
         yield Recorded(server, since)
 
 
@@ -169,7 +171,7 @@ def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
             node, since = ray.nodes()[0], time.time()
             target = f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}"
             with Prometheus(folder / "prometheus", [target], RULES) as server:
-                run_everything(folder, after=WORKERS)
+                run_everything(folder, main, WORKERS)
                 yield Recorded(server, since)
         finally:
             ray.shutdown()
@@ -179,12 +181,15 @@ def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
 def by_jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     """The same as jobs: distgnn submit to a cluster with token authentication."""
     folder, since = tmp_path_factory.mktemp("jobs"), time.time()
-    with token_cluster(cpus=3, RAY_metrics_report_interval_ms="1000") as access, pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_AUTH_MODE", raising=False)
-        for name in ("RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN"):
-            patch.setenv(name, access[name])
+    with token_cluster(cpus=3, RAY_metrics_report_interval_ms="1000") as access:
+        client = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"} | access
+
+        def submit(job: list[str]) -> int:
+            """In a process of its own: Ray reads RAY_AUTH_MODE, which tests switch off, once in a process."""
+            return subprocess.run(command("submit", *job), env=client, check=False).returncode
+
         with Prometheus(folder / "prometheus", [f"127.0.0.1:{access['METRICS']}"], RULES) as server:
-            run_everything(folder, before=("submit",), after=WORKERS)
+            run_everything(folder, submit, WORKERS)
             yield Recorded(server, since)
 
 

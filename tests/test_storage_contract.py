@@ -67,7 +67,10 @@ def test_200_faults_from_corpus_to_pulled_checkpoint(
     assert all(ours.model[name].equal(here.model[name]) for name in here.model)
 
 
-def test_storage_gone_while_training(undisturbed: Run, moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seconds", [2.0, pytest.param(60.0, marks=pytest.mark.slow)])
+def test_storage_gone_while_training(
+    undisturbed: Run, moto: S3Server, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
     with faulty(moto.address) as proxy:
         base = through(proxy, moto, monkeypatch)
         motifs(f"{base}/corpus")
@@ -76,7 +79,7 @@ def test_storage_gone_while_training(undisturbed: Run, moto: S3Server, monkeypat
 
         def fault_at_step_5() -> bool:
             if next(steps) == 5:
-                proxy.gone_for(2.0)
+                proxy.gone_for(seconds)
             return False
 
         hooks = Hooks(local_units, fault_at_step_5, ignore)

@@ -299,3 +299,17 @@ def test_a_task_the_corpus_cannot_serve(tmp_path: Path) -> None:
     masks = ObjectivesConfig(attrmasking=MaskingConfig(target="edge"))
     with pytest.raises(RequestError, match="edge"):
         problem(uri, objectives=masks)
+
+
+@pytest.mark.parametrize(("kind", "apart"), [("classes", True), ("binary", False), ("values", False)])
+def test_strata_are_the_classes_of_one_label(tmp_path: Path, kind: str, apart: bool) -> None:
+    uri = write(str(tmp_path / kind), kind)
+    first = labelled(uri).labels("train")[:, 0]
+    assert problem(uri).strata.tolist() == (first if apart else np.zeros(len(first))).tolist()
+
+
+def test_graphs_without_their_label_are_a_stratum(tmp_path: Path) -> None:
+    y = np.where(np.arange(GRAPHS) % 5, signal(GRAPHS) > 0, np.nan)[:, None].astype(float)
+    write_labelled(str(tmp_path / "holes"), y, ("one",))
+    first = labelled(str(tmp_path / "holes")).labels("train")[:, 0]
+    assert problem(str(tmp_path / "holes")).strata.tolist() == np.where(np.isnan(first), -1, first).tolist()

@@ -76,6 +76,9 @@ class TrainConfig:
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """tf32 = fp32 whose dense products keep 10 bits of the fraction (GPU; a CPU computes fp32), bf16 = dense products in
     bfloat16, 7 bits; sparse sums, weights and Adam stay fp32."""
+    exact: bool = False
+    """The same weights, bit for bit, whatever the number of workers (with as many threads each, on CPUs of one kind): streams are
+    computed one at a time and summed in float64. Without it the order of float32 sums differs, and training amplifies that."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU when there is one."""
     validation_fraction: float = 0.02
@@ -190,4 +193,6 @@ class PretrainConfig:
             ok,
             f"workers={self.workers} exceeds train.streams={self.train.streams}; raise train.streams (one rank needs a stream)",
         )
+        ok = not self.train.exact or self.encoder.norm != "batch"
+        check(ok, "train.exact: encoder.norm=batch takes its statistics from all graphs of a worker; use ghost")
         check("/" not in self.name, f"name must not contain '/', found {self.name!r}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,8 @@ from distgnn.engine.precision import autocast
 from distgnn.engine.state import TrainState
 from distgnn.engine.world import World
 from distgnn.errors import DivergedError, WorkError
-from distgnn.graph.batch import GraphBatch
+from distgnn.graph.batch import GraphBatch, slice_graphs
 from distgnn.learn.objective import Losses, Objective
-from distgnn.models.encoder import Encoder
 from distgnn.models.norm import apply_statistics, statistics
 
 _MOST_SKIPPED = 20
@@ -74,13 +74,11 @@ def outer_step(
     """
     objective = objective_of(state)
     parameters = [parameter for _, parameter in state.named_parameters()]
-    local = _local_losses(state.encoder, objective, batch, config, world, epoch)
-    shared = [
-        torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten().float() for p in parameters]),
-        statistics(state.encoder).to(world.device),
-        loss_sums(local, objective.metric_names, world.device),
-        torch.tensor([float(stop), 0.0 if batch is None else float(batch.num_graphs)], device=world.device),
-    ]
+    pieces = (_sums(state, objective, piece, config, world, epoch) for piece in _pieces(batch, config))
+    shared = next(pieces)
+    for sums in pieces:
+        shared = [total + more for total, more in zip(shared, sums, strict=True)]
+    shared.append(shared[0].new_tensor([float(stop), 0.0 if batch is None else float(batch.num_graphs)]))
     flat = world.all_reduce(torch.cat(shared))
     gradient, running, sums, flags = flat.split([part.numel() for part in shared])
     norm, total, count, *metrics, stops, graphs = torch.cat([gradient.norm().reshape(1), sums, flags]).tolist()
@@ -105,16 +103,35 @@ def check_agreement(state: TrainState, world: World) -> None:
         )
 
 
-def _local_losses(
-    encoder: Encoder, objective: Objective, batch: GraphBatch | None, config: TrainConfig, world: World, epoch: int
-) -> Losses | None:
-    if batch is None:
-        return None
-    with autocast(config, world.device):
-        losses = objective.losses(encoder, batch, config.seed, epoch)
-    if losses.total.requires_grad:
-        losses.total.backward()
-    return losses
+def _pieces(batch: GraphBatch | None, config: TrainConfig) -> list[GraphBatch | None]:
+    """What is computed at once: this rank's whole share or, for exact sums, each of its streams."""
+    if not config.exact or batch is None or batch.stream_ptr is None:
+        return [batch]
+    pieces = []
+    for low, high in pairwise(batch.stream_ptr.tolist()):
+        pieces.append(replace(slice_graphs(batch, low, high), stream_ptr=batch.stream_ptr.new_tensor([0, high - low])))
+    return pieces
+
+
+def _sums(
+    state: TrainState, objective: Objective, batch: GraphBatch | None, config: TrainConfig, world: World, epoch: int
+) -> list[Tensor]:
+    """Flat gradient, statistics of norms and loss sums of some graphs; float32, or float64 where sums must be exact.
+
+    Sums of a few float32 numbers are exact in float64 (unless they differ in size by 2^29), so their order does not matter.
+    """
+    losses = None
+    if batch is not None:
+        with autocast(config, world.device):
+            losses = objective.losses(state.encoder, batch, config.seed, epoch)
+        if losses.total.requires_grad:
+            losses.total.backward()
+    parameters = [parameter for _, parameter in state.named_parameters()]
+    gradient = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten().float() for p in parameters])
+    state.optimiser.zero_grad(set_to_none=True)
+    running = statistics(state.encoder).to(world.device)
+    dtype = torch.float64 if config.exact else torch.float32
+    return [part.to(dtype) for part in (gradient, running, loss_sums(losses, objective.metric_names, world.device))]
 
 
 def _finite(state: TrainState, finite: bool, lr: float) -> bool:

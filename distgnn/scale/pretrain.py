@@ -35,7 +35,7 @@ from distgnn.scale.lookout import STOP, Lookout
 from distgnn.scale.metrics import RayMeter
 from distgnn.scale.pool import start_ray
 from distgnn.scale.preflight import Resources, preflight
-from distgnn.scale.recovery import Settle, train_settings
+from distgnn.scale.recovery import Settle, drop_reservation, note_reservation, train_settings
 from distgnn.scale.stream import ray_units
 
 _RAY = "ray"
@@ -96,6 +96,7 @@ def _clear(folder: Folder) -> None:
     """Take away what an earlier start left to its ranks."""
     remove_file(folder, STOP)
     forget_failure(folder)
+    drop_reservation(folder)
 
 
 def fit(run: Run, resources: Resources, failures: list[Exception], until: int = 0) -> None:
@@ -148,6 +149,8 @@ def train_worker(settings: dict[str, Any], world: World) -> None:
     units = partial(ray_units, cpus=settings["reading_cpus"], meter=meter)
     try:
         import_modules(run.config.imports)
+        if world.leads:
+            note_reservation(run.folder)
         with Lookout(run.folder) if world.leads else nullcontext() as lookout:
             stop, warned = (lookout.stop, lookout.warned) if lookout else (_never, _never)
             train(

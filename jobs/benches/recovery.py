@@ -1,4 +1,4 @@
-"""Bench recovery: seconds from SIGKILL of a worker, a raylet and the driver to the first new step, and what it does to the losses.
+"""Bench recovery: seconds from SIGKILL of a worker, a raylet or the driver, or a new node, to the first new step; and the losses.
 
 On a real cluster of several raylets with its run on S3 (see drill). Heartbeats as cluster/ sets them. The losses are compared with
 those of the same run in one process that nobody disturbed.
@@ -14,6 +14,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from distgnn.cli import main
 from distgnn.config import MotifsConfig
 from distgnn.corpus.sources import SOURCES
@@ -25,20 +27,13 @@ from .drill import Drill, drill, s3_server
 from .measure import Options, line
 
 _APART = 15
-_WORDS = {
-    "--objective": "l2p",
-    "--encoder.layers": "3",
-    "--encoder.width": "64",
-    "--train.device": "cpu",
-    "--train.seed": "1",
-    "--train.epochs": "1000",
-    "--train.validate-every": "0",
-    "--train.checkpoint-every": "5",
-    "--train.checkpoint-minutes": "0",
-    "--train.log-seconds": "0",
-    "--recovery.resize-seconds": "5",
-}
-"""Small steps, each with a row of history, and a checkpoint every fifth."""
+_SETTINGS = """
+    --objective l2p --encoder.layers 3 --encoder.width 64 --train.device cpu --train.seed 1 --train.epochs 1000
+    --train.schedule constant
+    --train.exact --train.validate-every 0 --train.checkpoint-every 5 --train.checkpoint-minutes 0 --train.log-seconds 0
+    --recovery.resize-seconds 5
+"""
+"""Small steps, each with a row of history, and a checkpoint every fifth; sums that do not depend on the number of ranks."""
 
 
 def bench_recovery(options: Options) -> Iterator[dict[str, Any]]:
@@ -49,8 +44,8 @@ def bench_recovery(options: Options) -> Iterator[dict[str, Any]]:
         log = Path(scratch) / "driver.log"
         seconds, losses = killed_run(bucket, log, rounds, options.quick)
         found = {"2 ranks, motifs on S3": losses}
-        for fault, samples in seconds.items():
-            yield line("recovery", next(iter(found)), f"SIGKILL of {fault} to the first new step", "s", samples)
+        for event, samples in seconds.items():
+            yield line("recovery", next(iter(found)), f"{event} to the first new step", "s", samples)
         if not options.quick:
             took, found["2 ranks, one of them on a node taken away with a notice"] = preempted_run(bucket, log)
             yield line(
@@ -75,39 +70,30 @@ def difference(found: dict[int, float], expected: dict[int, float]) -> float:
 
 def undisturbed(bucket: str, steps: int) -> dict[int, float]:
     """Losses of the same run in this process."""
-    words = [word for item in _WORDS.items() for word in item]
-    more = ["--corpus", f"{bucket}/corpus", "--out", f"{bucket}/runs", "--name", "undisturbed"]
+    torch.set_num_threads(1)  # as the ranks have
     with redirect_stdout(sys.stderr):
-        if main(["pretrain", *more, *words, "--train.max-steps", str(steps), "--train.schedule", "constant"]) != 0:
+        if main([*_words(bucket, "undisturbed", 1, 0), "--train.max-steps", str(steps)]) != 0:
             raise SystemExit("the undisturbed run failed")
     rows = read_history(open_folder(f"{bucket}/runs").sub("undisturbed"))
     return {row["step"]: row["loss"] for row in rows if "loss" in row}
 
 
 def _words(bucket: str, name: str, workers: int, least: int) -> list[str]:
-    words = [word for item in _WORDS.items() for word in item]
     where = ["--corpus", f"{bucket}/corpus", "--out", f"{bucket}/runs", "--name", name]
-    return [
-        "pretrain",
-        *where,
-        *words,
-        "--train.schedule",
-        "constant",
-        f"--workers={workers}",
-        f"--min-workers={least}",
-    ]
+    return ["pretrain", *where, *_SETTINGS.split(), f"--workers={workers}", f"--min-workers={least}"]
 
 
 def killed_run(bucket: str, log: Path, rounds: int, quick: bool) -> tuple[dict[str, list[float]], dict[int, float]]:
-    """(seconds to recovery by fault, losses by step) of a run that loses a worker, a raylet and its driver, ``rounds`` times."""
-    seconds: dict[str, list[float]] = {"a worker": [], "a raylet": [], "the driver": []}
+    """(seconds to the first new step by event, losses by step) of a run that loses a worker and a raylet, gets a node, and loses
+    its driver, ``rounds`` times."""
+    events = ("SIGKILL of a worker", "SIGKILL of a raylet", "a new node", "SIGKILL of the driver")
+    seconds: dict[str, list[float]] = {event: [] for event in events}
     with drill(f"{bucket}/runs/killed", _words(bucket, "killed", 2, 1), nodes=2, log=log) as field:
         field.start()
         for _ in range(rounds):
-            seconds["a worker"].append(survive(field, field.kill_worker))
-            seconds["a raylet"].append(survive(field, field.kill_raylet))
-            field.add_node()
-            seconds["the driver"].append(survive(field, lambda: _kill_and_resume(field)))
+            what = (field.kill_worker, field.kill_raylet, field.add_node, lambda: _kill_and_resume(field))
+            for event, happens in zip(events, what, strict=True):
+                seconds[event].append(survive(field, happens))
         field.wait_step(field.snapshot()["step"] + (5 if quick else _APART))
         field.stop()
         return seconds, field.losses()
@@ -118,12 +104,12 @@ def _kill_and_resume(field: Drill) -> None:
     field.start()
 
 
-def survive(field: Drill, kill: Callable[[], None]) -> float:
-    """Let the run go on for some steps, ``kill``, and wait until training has gone on from there; returns the seconds."""
+def survive(field: Drill, happens: Callable[[], object]) -> float:
+    """Let the run go on for some steps, call ``happens``, and wait until new ranks have gone on from there; returns seconds."""
     field.wait_step(field.snapshot().get("step", 0) + _APART)
-    before, killed = field.snapshot(), time.time()
-    kill()
-    return field.recovered(killed, before)
+    before, start = field.snapshot(), time.time()
+    happens()
+    return field.recovered(start, before)
 
 
 def preempted_run(bucket: str, log: Path) -> tuple[float, dict[int, float]]:

@@ -136,7 +136,7 @@ class PpiSource:
             labels=self._terms,
             center=True,
             group="species",
-            max_nodes=min(reach, largest),
+            max_nodes=max(min(reach, largest), 1),
             meta={"domain": "protein"},
         )
 
