@@ -58,7 +58,7 @@ _WORDS = {
 def bench_tuner(options: Options) -> Iterator[dict[str, Any]]:
     """The sweep beside its trials, then trials to the optimum: tpe beside random."""
     with tempfile.TemporaryDirectory() as scratch:
-        yield from sweep_lines(Path(scratch), *((4, 60) if options.quick else (12, 300)))
+        yield from sweep_lines(Path(scratch), *((4, 40) if options.quick else (12, 300)))
     yield from search_lines(range(5 if options.quick else 15))
 
 
