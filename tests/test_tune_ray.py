@@ -63,6 +63,7 @@ class TestSweeps:
         assert all(t.rungs[-1].fidelity == (9 if t.state == "finished" else t.fidelity) for t in first[1])
         assert not {"ray", "failed.json"} & {path.name for path in (tmp_path / "first").rglob("*")}
 
+    @pytest.mark.slow
     def test_the_last_look_and_its_files(self, corpus: str, tmp_path: Path) -> None:
         status, trials = swept(corpus, tmp_path / "sweep", searcher="random", trials=2)
         assert status == "finished"
