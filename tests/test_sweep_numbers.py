@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distgnn.report.sweep import axes
 from distgnn.report.sweep.data import score_at
 from distgnn.report.sweep.importance import FEWEST, importance
 from distgnn.report.sweep.numbers import best_so_far, by_end, common_fidelity, leader, not_dominated, ordered, pareto
@@ -168,3 +169,8 @@ class TestPlaces:
 
     def test_a_range_of_one_number(self) -> None:
         assert Places(Range("float", 0.5, 0.5)).of([0.5]).tolist() in ([0.0], [0.5])
+
+    def test_a_default_of_zero_is_left_of_a_log_scale(self) -> None:
+        assert Places(Range("float", 1e-4, 1e-2, log=True)).of([0.0]).tolist() == [-np.inf]
+        seen = view(planted())
+        axes.slices(replace(seen, sweep=replace(seen.sweep, default=seen.sweep.default | {NODE_LR: 0.0})))

@@ -25,7 +25,10 @@ class Places:
         self._low, self._high = [self._number(float(end)) for end in ends] or (0.0, 1.0)
 
     def _number(self, value: float) -> float:
-        return math.log10(value) if self._log else value
+        """0, which some defaults are, lies left of every log scale."""
+        if not self._log:
+            return value
+        return math.log10(value) if value > 0 else -math.inf
 
     def of(self, values: Sequence[Value]) -> npt.NDArray[np.float64]:
         """[n] places of ``values``."""
