@@ -15,6 +15,7 @@ from distgnn.report.sweep.importance import FEWEST, importance
 from distgnn.report.sweep.numbers import best_so_far, by_end, common_fidelity, leader, not_dominated, ordered, pareto
 from distgnn.report.sweep.places import Places
 from distgnn.search.domains import Choice, Range
+from distgnn.search.proposals import Proposals
 from distgnn.search.records import Rung, TrialRecord
 from tests.sweeps import NODE_LR, NODE_STEPS, ORDER, final, planted, trial, view
 
@@ -163,6 +164,14 @@ class TestPlaces:
         assert Places(Choice(("gin", "gcn"))).of(["gcn", "gin"]).tolist() == [0.75, 0.25]
         assert Places(Range("int", 0, 3)).of([0, 3]).tolist() == [0.125, 0.875]
         assert [text for _, text in Places(Range("int", 4, 20, step=8)).ticks()] == ["4", "12", "20"]
+
+    def test_steps_that_differ_in_the_last_bit(self) -> None:
+        domain = Range("float", 0.0, 0.6, step=0.1)
+        assert domain.points() == (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+        places = Places(domain)
+        np.testing.assert_array_equal(places.of([0.1 + 0.2, 6 * 0.1]), places.of([0.3, 0.6]))
+        proposals = Proposals({"finetune.dropout": domain}, "tpe", 0, "max")
+        assert {proposals.propose(number, [])["finetune.dropout"] for number in range(20)} <= set(domain.points())
 
     def test_many_whole_numbers_are_a_range(self) -> None:
         assert Places(Range("int", 0, 100)).of([0, 50, 100]).tolist() == [0, 0.5, 1]

@@ -239,6 +239,14 @@ class TestFiles:
             200.0,
         ]  # after 30 seconds, and then 20 times as long as drawing takes: 80 seconds
 
+    def test_a_page_that_cannot_be_drawn_stops_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("distgnn.report.sweep.write.draw", lambda *_: {}["figure"])
+        clock = iter([0.0, 31.0, 32.0]).__next__
+        Pages(open_folder(str(tmp_path)), clock=clock).refresh(SEEN.sweep, SEEN.trials)
+        assert "the page of the sweep could not be drawn (KeyError: 'figure')" in capsys.readouterr().err
+
     def test_a_page_while_it_runs_has_no_pictures_beside_it(self, tmp_path: Path) -> None:
         pages = Pages(open_folder(str(tmp_path)), clock=iter([0.0, 31.0, 32.0]).__next__)
         pages.refresh(SEEN.sweep, SEEN.trials[:3])

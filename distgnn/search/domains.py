@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import typing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from distgnn.errors import RequestError
 
@@ -37,7 +37,13 @@ class Range:
         if not step:
             return (self.number(self.low),) if self.low == self.high else ()
         count = int((self.high - self.low) / step + 1e-9) + 1
-        return tuple(self.number(self.low + place * step) for place in range(count))
+        # 0.6, not 0.6000000000000001: a value is what people write
+        return tuple(self.number(float(f"{self.low + place * step:.12g}")) for place in range(count))
+
+    def nearest(self, value: float) -> int | float:
+        """The point nearest to ``value`` where there are steps, else ``value`` as this kind of number."""
+        points = cast(tuple[float, ...], self.points())
+        return self.number(min(points, key=lambda point: abs(point - value)) if points else value)
 
     def ends(self) -> tuple[Value, ...]:
         """Values to try whether the field takes them."""

@@ -33,10 +33,16 @@ class Places:
     def of(self, values: Sequence[Value]) -> npt.NDArray[np.float64]:
         """[n] places of ``values``."""
         if self.choices:
-            spots = np.array([self.choices.index(value) for value in values], dtype=np.float64)
+            spots = np.array([self._spot(value) for value in values], dtype=np.float64)
             return (spots + 0.5) / len(self.choices)
         numbers = np.array([self._number(float(value)) for value in values], dtype=np.float64)
         return (numbers - self._low) / ((self._high - self._low) or 1.0)
+
+    def _spot(self, value: Value) -> int:
+        """Of a choice; of a number the nearest, since steps may differ in the last bit."""
+        if value in self.choices or isinstance(value, str):
+            return self.choices.index(value)
+        return int(np.argmin([abs(float(choice) - value) for choice in self.choices]))
 
     def ticks(self) -> list[tuple[float, str]]:
         """(place, text) of every choice, or of a few numbers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable
 
@@ -36,11 +37,17 @@ class Pages:
         self._next = clock() + _EVERY
 
     def refresh(self, sweep: Sweep, trials: Iterable[TrialRecord]) -> None:
-        """To be called at every event: does nothing but every 30 seconds, and more seldom where drawing takes long."""
+        """To be called at every event: does nothing but every 30 seconds, and more seldom where drawing takes long.
+
+        A page that cannot be drawn is told on stderr: it must not stop the sweep.
+        """
         begin = self._clock()
         if begin < self._next:
             return
-        _write(self._folder, view_of(self._folder, sweep, trials))
+        try:
+            _write(self._folder, view_of(self._folder, sweep, trials))
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            sys.stderr.write(f"distgnn: the page of the sweep could not be drawn ({type(error).__name__}: {error})\n")
         end = self._clock()
         self._next = end + max(_EVERY, (end - begin) / _SHARE)
 
