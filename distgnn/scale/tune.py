@@ -76,16 +76,20 @@ def run_sweep(folder: Folder, sweep: Sweep) -> Status:
         pages = Pages(folder)
         with SweepDisplay(sweep, known) as display, stop_signals(display) as stopping:  # pyright: ignore[reportArgumentType]
 
+            def lasted() -> Sweep:
+                return replace(sweep, wall=sweep.wall + time.time() - start)
+
             def show(trials: list[TrialRecord]) -> None:
                 display.show(trials)
-                pages.refresh(sweep, trials)
+                write_sweep(folder, lasted())  # now, since a kill may come at any moment
+                pages.refresh(lasted(), trials)
 
             concurrency = 0 if sweep.config.scheduler == "pbt" else space.concurrency
             ledger = Ledger(folder, sweep, proposals_of(sweep), known, concurrency, show)
             try:
                 status = _watched(ledger, space, stopping)
             finally:
-                write_sweep(folder, replace(sweep, wall=sweep.wall + time.time() - start))
+                write_sweep(folder, lasted())
             write_results(folder, ledger.trials())
             return _finish(ledger, space, display, stopping) if status == "finished" else status
 
