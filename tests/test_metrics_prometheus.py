@@ -234,6 +234,7 @@ def test_metrics_of_this_process(here: Recorded, check: Callable[[Recorded], Non
 
 @needs_prometheus
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside Ray itself
 @pytest.mark.parametrize("check", [check_panels, check_rules, check_numbers])
