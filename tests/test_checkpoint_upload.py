@@ -198,14 +198,23 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(Folder, "write", dying)
 
 
-@pytest.mark.parametrize("where", ["local", "s3"])
-def test_a_crash_at_any_write_of_a_checkpoint_loses_nothing(
-    where: str, corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
-    base = request.getfixturevalue("s3") if where == "s3" else str(tmp_path / "runs")
+@pytest.fixture
+def files(corpus: str, tmp_path: Path) -> dict[str, bytes]:
+    """A checkpoint's, but for its checksums."""
     source = newest(train_small(small(corpus, tmp_path, "source", max_steps=2)).folder)
     assert source is not None
-    files = {name: source.read(name) for name in source.names() if name != CHECKSUMS}
+    return {name: source.read(name) for name in source.names() if name != CHECKSUMS}
+
+
+@pytest.fixture(params=["local", "s3"])
+def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where runs lie: on disk, and in a bucket."""
+    return request.getfixturevalue("s3") if request.param == "s3" else str(tmp_path / "runs")
+
+
+def test_a_crash_at_any_write_of_a_checkpoint_loses_nothing(
+    base: str, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(len(files) + 1):
         run = open_folder(base).sub(f"crash-{number}")
         old, new = (run.sub(FOLDER).sub(step_name(step)) for step in (1, 2))
@@ -225,14 +234,9 @@ def test_a_crash_at_any_write_of_a_checkpoint_loses_nothing(
         assert found.uri == new.uri
 
 
-@pytest.mark.parametrize("where", ["local", "s3"])
 def test_a_crash_while_deleting_leaves_no_half_checkpoint(
-    where: str, corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    base: str, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = request.getfixturevalue("s3") if where == "s3" else str(tmp_path / "runs")
-    source = newest(train_small(small(corpus, tmp_path, "source", max_steps=2)).folder)
-    assert source is not None
-    files = {name: source.read(name) for name in source.names() if name != CHECKSUMS}
     run = open_folder(base).sub("deleting")
     for step in (1, 2):
         publish(run.sub(FOLDER).sub(step_name(step)), files, seal(files))
@@ -243,7 +247,7 @@ def test_a_crash_while_deleting_leaves_no_half_checkpoint(
             raise CrashError
         delete(folder, name)
 
-    if where == "s3":
+    if base.startswith("s3:"):
         with monkeypatch.context() as context:
             context.setattr(Folder, "delete", dying)
             with pytest.raises(CrashError):

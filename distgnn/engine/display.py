@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
@@ -36,32 +37,36 @@ def describe(snapshot: Snapshot) -> str:
     return " | ".join(parts)
 
 
-class Display:
-    """Shows snapshots as they come; a context manager, so that a terminal is left as it was found."""
+class Screen:
+    """Where a job is watched, on stderr; a context manager, so that a terminal is left as it was found. live: on a terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
-        self._live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
 
-    def __enter__(self) -> Display:
-        if self._live:
-            self._live.start()
+    def __enter__(self) -> Self:
+        if self.live:
+            self.live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live:
-            self._live.stop()
+        if self.live:
+            self.live.stop()
+
+    def say(self, line: str) -> None:
+        """A line of its own, above what is live."""
+        self.console.print(line, soft_wrap=True, markup=False)
+
+
+class Display(Screen):
+    """Shows snapshots as they come."""
 
     def show(self, snapshot: Snapshot) -> None:
         """Show a snapshot."""
         line = describe(snapshot)
-        if self._live:
-            self._live.update(Text(line), refresh=True)  # a narrow terminal folds it rather than lose the time left
+        if self.live:
+            self.live.update(Text(line), refresh=True)  # a narrow terminal folds it rather than lose the time left
         else:
-            self.console.print(f"{time.strftime('%H:%M:%S')} {line}", soft_wrap=True, markup=False)
-
-    def say(self, line: str) -> None:
-        """A line of its own, above the live one."""
-        self.console.print(line, soft_wrap=True, markup=False)
+            self.say(f"{time.strftime('%H:%M:%S')} {line}")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from distgnn.corpus.stream import local_units
-from distgnn.engine.display import Display
+from distgnn.engine.display import Display, Screen
 from distgnn.engine.loop import Hooks, Status, train
 from distgnn.engine.metrics import SnapshotMeter
 from distgnn.engine.progress import Snapshot, write_failure
@@ -20,7 +20,7 @@ from distgnn.errors import RequestError, WorkError
 
 
 @contextmanager
-def stop_signals(display: Display) -> Iterator[threading.Event]:
+def stop_signals(display: Screen) -> Iterator[threading.Event]:
     """An event that Ctrl-C (or SIGTERM) sets. A second Ctrl-C interrupts at once. Handlers are put back at the end."""
     stopping = threading.Event()
 

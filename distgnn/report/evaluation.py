@@ -7,22 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from distgnn.config import to_json
 from distgnn.engine.evaluate import Evaluation
 from distgnn.report.table import TITLES, drawn, spread
 from distgnn.transfer.metrics import HIGHER_IS_BETTER
+from distgnn.transfer.results import scored_on
 
 
 def summary(result: Evaluation, uris: Sequence[str]) -> dict[str, Any]:
     """The evaluation of the models at ``uris`` as plain JSON values."""
-    data = result.data
-    return {
-        "config": to_json(result.config),
-        "task": data.target.task,
-        "metric": result.metric,
-        "higher_is_better": HIGHER_IS_BETTER[result.metric],
-        "labels": list(data.target.names),
-        "graphs": {part: len(rows) for part, rows in data.parts.items()},
+    return scored_on(result.config, result.data, result.metric) | {
         "models": [
             {
                 "model": uri,

@@ -74,7 +74,7 @@ def run_sweep(folder: Folder, sweep: Sweep) -> Status:
         write_sweep(folder, sweep)
         start, known = time.time(), read_trials(folder)
         pages = Pages(folder)
-        with SweepDisplay(sweep, known) as display, stop_signals(display) as stopping:  # pyright: ignore[reportArgumentType]
+        with SweepDisplay(sweep, known) as display, stop_signals(display) as stopping:
 
             def lasted() -> Sweep:
                 return replace(sweep, wall=sweep.wall + time.time() - start)

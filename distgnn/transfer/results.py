@@ -33,16 +33,21 @@ _SCHEMA = pa.schema(
 
 def summary(result: Result) -> dict[str, Any]:
     """The result as plain JSON values."""
-    data = result.data
-    return {
-        "config": to_json(result.config),
-        "task": data.target.task,
-        "metric": result.metric,
-        "higher_is_better": HIGHER_IS_BETTER[result.metric],
-        "labels": list(data.target.names),
-        "graphs": {part: len(rows) for part, rows in data.parts.items()},
+    return scored_on(result.config, result.data, result.metric) | {
         "controls": result.controls,
         "runs": [_run(outcome) for outcome in result.outcomes],
+    }
+
+
+def scored_on(config: object, data: LabelledSet, metric: str) -> dict[str, Any]:
+    """What scores were asked for and taken on, as plain JSON values."""
+    return {
+        "config": to_json(config),
+        "task": data.target.task,
+        "metric": metric,
+        "higher_is_better": HIGHER_IS_BETTER[metric],
+        "labels": list(data.target.names),
+        "graphs": {part: len(rows) for part, rows in data.parts.items()},
     }
 
 

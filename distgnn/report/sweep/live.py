@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 
 from rich.console import Console, Group
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from distgnn.engine.display import Screen
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import View, resolved
 from distgnn.report.sweep.numbers import leader, ordered
@@ -20,44 +19,28 @@ _BEST, _AT_WORK = 5, 10
 """How many trials the table shows."""
 
 
-class SweepDisplay:
-    """Shows trials as they come; a context manager, so that a terminal is left as it was found.
+class SweepDisplay(Screen):
+    """Shows trials as they come.
 
     known: trials of earlier sessions, which are not told again.
     """
 
     def __init__(self, sweep: Sweep, known: Iterable[TrialRecord] = (), console: Console | None = None) -> None:
+        super().__init__(console)
         self._sweep, self._space = sweep, resolved(sweep)
         self._told = {trial.number for trial in known if trial.state in ENDED}
         self._began = time.monotonic()
-        self.console = console or Console(stderr=True, highlight=False)
-        self._live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
-
-    def __enter__(self) -> SweepDisplay:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.stop()
 
     def show(self, trials: Sequence[TrialRecord]) -> None:
         """Show how the trials stand."""
         view = View("", self._sweep, self._space, tuple(trials))
-        if self._live:
-            self._live.update(Group(Text(self._standing(view)), table(view)), refresh=True)
+        if self.live:
+            self.live.update(Group(Text(self._standing(view)), table(view)), refresh=True)
             return
         for trial in trials:
             if trial.state in ENDED and trial.number not in self._told:
                 self._told.add(trial.number)
                 self.say(f"{time.strftime('%H:%M:%S')} {line(view, trial)} | {self._standing(view)}")
-
-    def say(self, text: str) -> None:
-        """A line of its own, above the live table."""
-        self.console.print(text, soft_wrap=True, markup=False)
 
     def _standing(self, view: View) -> str:
         earlier = self._sweep.wall
