@@ -6,13 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from distgnn.checkpoint.format import load_checkpoint
+    from distgnn.checkpoint.load import load_encoder
     from distgnn.corpus.sources.pyg import write_corpus
-    from distgnn.engine.checkpoint import load_checkpoint
-    from distgnn.engine.pretrained import load_encoder
-    from distgnn.engine.tuned import load_model
+    from distgnn.finetuning.saved_model import load_model
     from distgnn.graph.batch import GraphBatch
     from distgnn.graph.schema import Feature, Schema
-    from distgnn.models.custom.psi import register_encoder
+    from distgnn.models.user_encoder.adapter import register_encoder
 
 __all__ = [
     "Feature",
@@ -30,10 +30,10 @@ _HOMES = {
     "Feature": "distgnn.graph.schema",
     "GraphBatch": "distgnn.graph.batch",
     "Schema": "distgnn.graph.schema",
-    "load_checkpoint": "distgnn.engine.checkpoint",
-    "load_encoder": "distgnn.engine.pretrained",
-    "load_model": "distgnn.engine.tuned",
-    "register_encoder": "distgnn.models.custom.psi",
+    "load_checkpoint": "distgnn.checkpoint.format",
+    "load_encoder": "distgnn.checkpoint.load",
+    "load_model": "distgnn.finetuning.saved_model",
+    "register_encoder": "distgnn.models.user_encoder.adapter",
     "write_corpus": "distgnn.corpus.sources.pyg",
 }
 

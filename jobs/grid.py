@@ -15,14 +15,16 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from distgnn.checkpoint.format import load_checkpoint
 from distgnn.cli import guarded
 from distgnn.commands.finetune import JobProgress, compare_methods, methods_of
 from distgnn.commands.output import Output
 from distgnn.config import FinetuneConfig, PretrainConfig, to_json
 from distgnn.config.base import check, from_json
 from distgnn.corpus.manifest import read_manifest
-from distgnn.corpus.storage import Folder, open_folder
-from distgnn.engine.checkpoint import load_checkpoint
+from distgnn.finetuning.comparison import CONTROL, Result
+from distgnn.finetuning.results import RESULTS
+from distgnn.labels.dataset import load_labelled
 from distgnn.models.encoder import check_kind
 from distgnn.models.registry import import_modules
 from distgnn.options import parse, split_globals
@@ -30,9 +32,7 @@ from distgnn.report import grid as report
 from distgnn.report.grid import Grid
 from distgnn.report.table import TABLE
 from distgnn.scale.cells import pretrain_cells, run_folder
-from distgnn.transfer.finetune import CONTROL, Result
-from distgnn.transfer.labels import load_labelled
-from distgnn.transfer.results import RESULTS
+from distgnn.storage.folder import Folder, open_folder
 
 SHORT = {"--pretrain": "--pretrain.corpus", "--finetune": "--finetune.corpus", "--seeds": "--finetune.seeds"}
 OURS = {

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from distgnn.models.registry import REGISTERED
-from tests.corpora import motifs
-from tests.servers import moto, rclone, s3, server
+from tests.helpers.corpora import motifs
+from tests.helpers.servers import moto, rclone, s3, server
 
 __all__ = ["moto", "rclone", "s3", "server"]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from distgnn.checkpoint.format import load_checkpoint
 from distgnn.cli import COMMANDS, main
 from distgnn.config import FinetuneConfig, PretrainConfig
-from distgnn.engine.checkpoint import load_checkpoint
 from distgnn.errors import RequestError, WorkError
 from distgnn.options import set_flags, split_globals
-from tests.corpora import motifs
+from tests.helpers.corpora import motifs
 
 SMALL = ["--encoder.layers=2", "--encoder.width=8", "--train.max-steps=3", "--train.streams=3", "--train.device=cpu"]
 
@@ -87,7 +87,7 @@ def test_exit_codes(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("distgnn.engine.hub.pull", fail)
+    monkeypatch.setattr("distgnn.checkpoint.push_pull.pull", fail)
     complaint(capsys, code, "pull", "x")
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from distgnn.engine.state import make_state
-from distgnn.engine.step import check_agreement
-from distgnn.engine.world import World, choose_device
+from distgnn.checkpoint.training_state import make_state
+from distgnn.distributed import World, choose_device
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.schema import Schema
-from tests.training import CPU, run_ranks, small
+from distgnn.pretraining.step import check_agreement
+from tests.helpers.training import CPU, run_ranks, small
 
 
 def facts(world: World) -> dict[str, object]:

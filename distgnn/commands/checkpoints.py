@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from distgnn.checkpoint import push_pull
 from distgnn.commands.output import Output
-from distgnn.corpus.storage import open_folder
-from distgnn.engine import hub
-from distgnn.engine.display import describe
-from distgnn.engine.progress import read_progress
 from distgnn.options import PullOptions, PushOptions, StatusOptions
+from distgnn.pretraining.console import describe
+from distgnn.pretraining.history import read_progress
+from distgnn.storage.folder import open_folder
 
 
 def push(options: PushOptions, output: Output) -> int:
     """Copy a checkpoint away."""
-    where = hub.push(options.source, options.target)
+    where = push_pull.push(options.source, options.target)
     output.emit({"checkpoint": where}, where)
     return 0
 
 
 def pull(options: PullOptions, output: Output) -> int:
     """Copy a checkpoint here."""
-    where = hub.pull(options.source, options.target)
+    where = push_pull.pull(options.source, options.target)
     output.emit({"checkpoint": where}, where)
     return 0
 

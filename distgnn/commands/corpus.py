@@ -16,10 +16,10 @@ from distgnn.commands.output import Output, load_function
 from distgnn.config import BuildConfig
 from distgnn.corpus import inspect
 from distgnn.corpus.writer import build_corpus
-from distgnn.engine.metrics import StorageMeter
 from distgnn.errors import RequestError
-from distgnn.meter import SILENT, Meter
+from distgnn.monitor.sink import SILENT, Meter
 from distgnn.options import CatOptions, CorpusUri
+from distgnn.pretraining.metrics import StorageMeter
 
 _SECONDS = 5.0
 

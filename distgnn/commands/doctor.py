@@ -9,7 +9,7 @@ from distgnn.config import DoctorConfig
 def doctor(config: DoctorConfig, output: Output) -> int:
     """Print each check as it is done; 1 where one failed."""
     failed = 0
-    for check in load_function("distgnn.scale.doctor:examine")(config):
+    for check in load_function("distgnn.scale.doctor.examine:examine")(config):
         failed += check.status == "fail"
         value = {"check": check.name, "status": check.status, "message": check.message}
         output.emit(value, f"{check.status:<5}{check.name:<14} {check.message}")

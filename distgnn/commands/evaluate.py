@@ -6,13 +6,13 @@ import json
 
 from distgnn.commands.output import Output
 from distgnn.config import EvaluateConfig
-from distgnn.corpus.storage import open_folder
-from distgnn.engine.evaluate import evaluate as ask
-from distgnn.engine.tuned import load_model, model_uris
-from distgnn.engine.world import choose_device
+from distgnn.distributed import choose_device
+from distgnn.finetuning.evaluate import evaluate as ask
+from distgnn.finetuning.results import PREDICTIONS, RESULTS, predictions
+from distgnn.finetuning.saved_model import load_model, model_uris
 from distgnn.models.registry import import_modules
 from distgnn.report.evaluation import summary, terminal
-from distgnn.transfer.results import PREDICTIONS, RESULTS, predictions
+from distgnn.storage.folder import open_folder
 
 
 def evaluate(config: EvaluateConfig, output: Output) -> int:

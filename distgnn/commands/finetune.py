@@ -9,24 +9,24 @@ from datetime import timedelta
 
 from rich.console import Console
 
+from distgnn.checkpoint.format import Checkpoint, load_checkpoint
+from distgnn.checkpoint.load import encoder_of
 from distgnn.commands.metrics import meters
 from distgnn.commands.output import Output, load_function
 from distgnn.config import FinetuneConfig, to_json
 from distgnn.corpus.manifest import read_manifest
-from distgnn.corpus.storage import open_folder
-from distgnn.engine.checkpoint import Checkpoint, load_checkpoint
-from distgnn.engine.metrics import StorageMeter
-from distgnn.engine.pretrained import encoder_of
-from distgnn.engine.tuned import MODELS, write_models
-from distgnn.engine.world import choose_device
-from distgnn.meter import SILENT, Meter
+from distgnn.distributed import choose_device
+from distgnn.finetuning.comparison import Result, with_controls
+from distgnn.finetuning.comparison import finetune as compare
+from distgnn.finetuning.job_cache import Kept
+from distgnn.finetuning.results import summary, write_results
+from distgnn.finetuning.saved_model import MODELS, write_models
+from distgnn.finetuning.trainer import Method, Outcome
 from distgnn.models.registry import import_modules
+from distgnn.monitor.sink import SILENT, Meter
+from distgnn.pretraining.metrics import StorageMeter
 from distgnn.report import table
-from distgnn.transfer.finetune import Result, with_controls
-from distgnn.transfer.finetune import finetune as compare
-from distgnn.transfer.fit import Method, Outcome
-from distgnn.transfer.kept import Kept
-from distgnn.transfer.results import summary, write_results
+from distgnn.storage.folder import open_folder
 
 
 def finetune(config: FinetuneConfig, output: Output) -> int:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from distgnn.commands.output import load_function
 from distgnn.config import MetricsConfig
-from distgnn.corpus.location import base_name
-from distgnn.engine.prometheus import serve_metrics
-from distgnn.meter import SILENT, Meter
+from distgnn.monitor.prometheus import serve_metrics
+from distgnn.monitor.sink import SILENT, Meter
+from distgnn.storage.uri import base_name
 
 
 class Meters(NamedTuple):

@@ -9,12 +9,12 @@ from typing import Any
 
 from distgnn.commands.output import Output
 from distgnn.config import NetworkBuildConfig
-from distgnn.corpus.storage import open_folder
 from distgnn.errors import RequestError
 from distgnn.network.manifest import NAME, read_manifest, statistics
 from distgnn.network.network import Network
 from distgnn.network.store import save_network, verify_network
 from distgnn.options import NetworkUri
+from distgnn.storage.folder import open_folder
 
 
 def build(config: NetworkBuildConfig, source: Callable[[Any], Network], output: Output) -> int:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from distgnn.checkpoint.format import resolve
 from distgnn.commands.output import Output, load_function
 from distgnn.config import PretrainConfig
-from distgnn.engine.checkpoint import resolve
-from distgnn.engine.pretrain import pretrain_here
-from distgnn.engine.run import Run, new_run, resumed_run, run_config
-from distgnn.engine.start import check_objective
 from distgnn.errors import INTERRUPTED, RequestError
 from distgnn.models.encoder import check_kind
 from distgnn.models.registry import import_modules
 from distgnn.options import Globals, parse
+from distgnn.pretraining.init_from import check_objective
+from distgnn.pretraining.local import pretrain_here
+from distgnn.pretraining.run import Run, new_run, resumed_run, run_config
 
 
 def pretrain(config: PretrainConfig, output: Output) -> int:
@@ -50,4 +50,4 @@ def _train(run: Run, output: Output) -> int:
 def _start(run: Run) -> str:
     if run.config.workers == 1:
         return pretrain_here(run)
-    return load_function("distgnn.scale.pretrain:pretrain_on_ray")(run)
+    return load_function("distgnn.scale.train.pretrain:pretrain_on_ray")(run)

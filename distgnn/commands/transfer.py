@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 
+from distgnn.auxiliary.comparison import Job, RunJob, compare_methods
+from distgnn.auxiliary.data_source import CorpusGround, Ground, NetworkGround, is_network
+from distgnn.auxiliary.trainer import Fitted
+from distgnn.checkpoint.format import load_checkpoint
 from distgnn.commands.finetune import JobProgress, methods_of
 from distgnn.commands.metrics import meters
 from distgnn.commands.output import Output, load_function
 from distgnn.config import TransferConfig, to_json
-from distgnn.corpus.storage import open_folder
 from distgnn.corpus.writer import Mapper
-from distgnn.engine.checkpoint import load_checkpoint
-from distgnn.engine.world import choose_device
-from distgnn.meter import Meter
+from distgnn.distributed import choose_device
+from distgnn.finetuning.results import RESULTS
 from distgnn.models.registry import import_modules
+from distgnn.monitor.sink import Meter
+from distgnn.report.auxiliary import markdown, terminal, transfer_summary
 from distgnn.report.curves import write_curves, write_pictures
 from distgnn.report.table import TABLE
-from distgnn.report.transfer import markdown, terminal, transfer_summary
-from distgnn.transfer.compare import Job, RunJob, compare_methods
-from distgnn.transfer.grounds import CorpusGround, Ground, NetworkGround, is_network
-from distgnn.transfer.joint import Fitted
-from distgnn.transfer.results import RESULTS
+from distgnn.storage.folder import open_folder
 
 
 def transfer(config: TransferConfig, output: Output) -> int:
@@ -54,7 +54,7 @@ def _ground(config: TransferConfig) -> Ground:
 
 def _mapper(config: TransferConfig) -> Mapper:
     if config.ranks > 1:
-        return load_function("distgnn.scale.transfer:ranked_map")(config)
+        return load_function("distgnn.scale.train.auxiliary:ranked_map")(config)
     return map if config.workers == 1 else load_function("distgnn.scale.pool:ordered_map")(config.workers)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from distgnn.commands.output import Output, load_function
 from distgnn.config import TuneConfig
-from distgnn.corpus.storage import Folder, open_folder
 from distgnn.errors import INTERRUPTED, RequestError
 from distgnn.options import Globals, ReportOptions, parse
 from distgnn.report.sweep.data import view_of
@@ -18,6 +17,7 @@ from distgnn.report.sweep.write import write_sweep_report
 from distgnn.search.records import SWEEP, Sweep, best_of, read_sweep, read_trials
 from distgnn.search.sweep import new_sweep, resumed_sweep
 from distgnn.search.winner import WINNER, read_result
+from distgnn.storage.folder import Folder, open_folder
 
 
 def tune(config: TuneConfig, output: Output) -> int:
@@ -51,7 +51,7 @@ def report(options: ReportOptions, output: Output) -> int:
 
 def _run(folder: Folder, sweep: Sweep, output: Output) -> int:
     try:
-        status = load_function("distgnn.scale.tune:run_sweep")(folder, sweep)
+        status = load_function("distgnn.scale.tune.sweep:run_sweep")(folder, sweep)
     finally:
         if folder.size(SWEEP) is not None:
             write_sweep_report(folder)

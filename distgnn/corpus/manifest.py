@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from distgnn.config.base import from_json, read_json
-from distgnn.corpus.storage import Folder
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
+from distgnn.storage.folder import Folder
 
 NAME = "corpus.json"
 VERSION = 1

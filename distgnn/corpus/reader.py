@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distgnn.corpus.manifest import Manifest, read_manifest
-from distgnn.corpus.patience import note_error
 from distgnn.corpus.shard import arrow_schema, check_values, unpack
-from distgnn.corpus.storage import Folder, open_folder, storage_errors
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.batch import GraphBatch, concat_graphs
+from distgnn.storage.folder import Folder, open_folder, storage_errors
+from distgnn.storage.retry import note_error
 
 _ROW_COLUMNS = ("group", "split")
 _OPEN_SHARDS = 8

@@ -21,9 +21,9 @@ from distgnn.corpus import manifest as manifests
 from distgnn.corpus.manifest import Manifest, Shard
 from distgnn.corpus.shard import arrow_schema, check_structure, check_values, pack
 from distgnn.corpus.sources.base import Rejected, Source
-from distgnn.corpus.storage import Folder, open_folder
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
+from distgnn.storage.folder import Folder, open_folder
 
 STATE = "_build.json"
 _BINS = 34

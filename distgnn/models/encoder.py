@@ -10,16 +10,16 @@ from distgnn.config import EncoderConfig
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema, sizes
-from distgnn.models.adapt import AdaptiveLinear, FastWeights
-from distgnn.models.context import Context
+from distgnn.models.batch_context import Context
+from distgnn.models.fast_weights import AdaptiveLinear, FastWeights
 from distgnn.models.gat import GATLayer
 from distgnn.models.gcn import GCNLayer
 from distgnn.models.gin import GINLayer
+from distgnn.models.ops.segments import Rows
+from distgnn.models.ops.sparse import SparseMap
 from distgnn.models.pooling import Pooling
 from distgnn.models.registry import REGISTERED, Psi
-from distgnn.models.rows import Rows
 from distgnn.models.sage import SAGELayer
-from distgnn.models.sparse import SparseMap
 
 LAYERS = {"gin": GINLayer, "gcn": GCNLayer, "sage": SAGELayer, "gat": GATLayer}
 

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distgnn.config import EncoderConfig
-from distgnn.models.adapt import AdaptiveLinear, AdaptiveShift, FastWeights
-from distgnn.models.context import Context
+from distgnn.models.batch_context import Context
+from distgnn.models.fast_weights import AdaptiveLinear, AdaptiveShift, FastWeights
 from distgnn.models.norm import Norm, bias_before
-from distgnn.models.rows import Rows
+from distgnn.models.ops.segments import Rows
 
 _SLOPE = 0.2
 

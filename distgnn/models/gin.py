@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distgnn.config import EncoderConfig
-from distgnn.models.adapt import AdaptiveLinear, FastWeights
-from distgnn.models.context import Context
+from distgnn.models.batch_context import Context
+from distgnn.models.fast_weights import AdaptiveLinear, FastWeights
 from distgnn.models.norm import Norm, bias_before
 
 

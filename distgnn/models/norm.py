@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distgnn.models.adapt import AdaptiveScale, FastWeights
-from distgnn.models.context import Context
+from distgnn.models.batch_context import Context
+from distgnn.models.fast_weights import AdaptiveScale, FastWeights
 
 
 class StreamStatistics(nn.Module):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from distgnn.config import EncoderConfig
-from distgnn.models.adapt import AdaptiveLinear, FastWeights
-from distgnn.models.rows import Rows
-from distgnn.models.sparse import SparseMap
+from distgnn.models.fast_weights import AdaptiveLinear, FastWeights
+from distgnn.models.ops.segments import Rows
+from distgnn.models.ops.sparse import SparseMap
 
 
 class Pooling(nn.Module):

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from distgnn.config import EncoderConfig
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
-from distgnn.models.adapt import FastWeights
-from distgnn.models.context import Context
+from distgnn.models.batch_context import Context
+from distgnn.models.fast_weights import FastWeights
 
 
 class Psi(nn.Module):

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from distgnn.corpus.sources.packing import pointers
 from distgnn.errors import RequestError
+from distgnn.graph.ragged import pointers
 from distgnn.network.network import Ints, Network, Relation
 
 _BITS = 64

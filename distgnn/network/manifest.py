@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from distgnn.config.base import from_json, read_json
-from distgnn.corpus.storage import Folder
 from distgnn.errors import RequestError
 from distgnn.network.network import Network, Relation
+from distgnn.storage.folder import Folder
 
 NAME = "network.json"
 VERSION = 1

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from distgnn.corpus.sources.packing import ranges
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import distinct, draw
+from distgnn.graph.ragged import ranges
 from distgnn.network.network import Block, Ints, Network
 
 Rows = npt.NDArray[np.int64]

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from distgnn.corpus.sources.files import ARRAY_ERRORS
-from distgnn.corpus.sources.packing import pointers
-from distgnn.corpus.storage import Folder, open_folder, storage_errors
 from distgnn.errors import RequestError
+from distgnn.graph.ragged import pointers
 from distgnn.network.manifest import NAME, NetworkManifest, Stored, arrays_of, read_manifest
 from distgnn.network.network import Network
+from distgnn.storage.folder import Folder, open_folder, storage_errors
 
 Array = npt.NDArray[Any]
 

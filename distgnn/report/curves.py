@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from distgnn.corpus.storage import Folder
+from distgnn.auxiliary.comparison import Comparison, Job
+from distgnn.auxiliary.trainer import CURVES, Fitted
 from distgnn.report.png import png as _png
-from distgnn.transfer.compare import Comparison, Job
-from distgnn.transfer.joint import CURVES, Fitted
+from distgnn.storage.folder import Folder
 
 CURVES_FILE, PICTURES = "curves.parquet", "pictures"
 _PANELS = {"losses": "loss", "weights": "weight", "cosines": "gradient similarity"}

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from distgnn.engine.evaluate import Evaluation
+from distgnn.finetuning.evaluate import Evaluation
+from distgnn.finetuning.results import scored_on
+from distgnn.labels.scores import HIGHER_IS_BETTER
 from distgnn.report.table import TITLES, drawn, spread
-from distgnn.transfer.metrics import HIGHER_IS_BETTER
-from distgnn.transfer.results import scored_on
 
 
 def summary(result: Evaluation, uris: Sequence[str]) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from distgnn.finetuning.comparison import CONTROL, Result
+from distgnn.finetuning.results import summary
 from distgnn.report.table import compare, drawn, heading, piped, scale, scores_of, spread
-from distgnn.transfer.finetune import CONTROL, Result
-from distgnn.transfer.results import summary
 
 _NOTES = """Mean ± sample deviation over seeds, beside the same encoder without pre-training (none). ↓ worse than none: negative
 transfer. * differs from none, p < 0.05 in a two-sided paired t-test over seeds. Average gain: mean over encoders of the

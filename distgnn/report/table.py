@@ -11,8 +11,8 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from distgnn.transfer.finetune import Result
-from distgnn.transfer.metrics import HIGHER_IS_BETTER, paired_p_value
+from distgnn.finetuning.comparison import Result
+from distgnn.labels.scores import HIGHER_IS_BETTER, paired_p_value
 
 TABLE = "table.md"
 SIGNIFICANT = 0.05

@@ -15,10 +15,10 @@ from typing import IO
 from rich.console import Console
 
 from distgnn.config import PretrainConfig
-from distgnn.corpus.storage import Folder, open_folder
-from distgnn.engine.progress import NAME, read_progress
-from distgnn.engine.run import CONFIG, new_run, resumed_run
 from distgnn.errors import INTERRUPTED, RequestError, WorkError
+from distgnn.pretraining.history import NAME, read_progress
+from distgnn.pretraining.run import CONFIG, new_run, resumed_run
+from distgnn.storage.folder import Folder, open_folder
 
 _POLL_SECONDS = 0.1
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from distgnn.meter import METRICS, Metric
+from distgnn.monitor.sink import METRICS, Metric
 
 _Shown = Counter | Gauge | Histogram
 _NOTHING = sys.float_info.min

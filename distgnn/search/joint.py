@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from distgnn.auxiliary.comparison import Job, RunJob, global_seed
+from distgnn.auxiliary.data_source import CorpusGround, Ground, NetworkGround, is_network
+from distgnn.auxiliary.ranks import Alone
+from distgnn.auxiliary.trainer import JointFit
+from distgnn.auxiliary.trainer_state import freeze, thaw
 from distgnn.config import TransferConfig
 from distgnn.config.transfer import CONTROL
-from distgnn.corpus.storage import Folder
-from distgnn.engine.world import choose_device
+from distgnn.distributed import choose_device
 from distgnn.search.scoring import method_of, seen
-from distgnn.transfer.compare import Job, RunJob, global_seed
-from distgnn.transfer.grounds import CorpusGround, Ground, NetworkGround, is_network
-from distgnn.transfer.joint import JointFit
-from distgnn.transfer.joint_state import freeze, thaw
-from distgnn.transfer.kept_files import read_kept, write_kept
-from distgnn.transfer.ranks import Alone
+from distgnn.storage.arrays import read_kept, write_kept
+from distgnn.storage.folder import Folder
 
 _RANDOM = "random"
 

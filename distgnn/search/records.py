@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from distgnn.config import TuneConfig, from_json, to_json
 from distgnn.config.base import read_json
-from distgnn.corpus.storage import Folder
 from distgnn.errors import RequestError
 from distgnn.search.space import Params
+from distgnn.storage.folder import Folder
 
 SWEEP, RESULTS, TRIALS, TRIAL = "sweep.json", "results.parquet", "trials", "trial.json"
 _FORMAT, _VERSION = "distgnn-sweep", 1

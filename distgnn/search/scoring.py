@@ -8,15 +8,15 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from distgnn.checkpoint.format import load_checkpoint
+from distgnn.checkpoint.load import encoder_of
 from distgnn.config import FinetuneConfig, LabelChoice
 from distgnn.corpus.manifest import read_manifest
-from distgnn.corpus.storage import Folder, open_folder
-from distgnn.engine.checkpoint import load_checkpoint
-from distgnn.engine.pretrained import encoder_of
-from distgnn.engine.world import choose_device
-from distgnn.transfer.fit import Method, RunJob
-from distgnn.transfer.kept import Kept
-from distgnn.transfer.labels import LabelledSet, read_labelled
+from distgnn.distributed import choose_device
+from distgnn.finetuning.job_cache import Kept
+from distgnn.finetuning.trainer import Method, RunJob
+from distgnn.labels.dataset import LabelledSet, read_labelled
+from distgnn.storage.folder import Folder, open_folder
 
 SEEN = ("train", "val")
 _CHOICE = tuple(LabelChoice.__dataclass_fields__)

@@ -6,20 +6,20 @@ import time
 from dataclasses import replace
 from typing import Literal
 
+from distgnn.checkpoint.format import resolve
 from distgnn.config import TuneConfig, to_json
-from distgnn.corpus.storage import Folder, open_folder
-from distgnn.engine.checkpoint import resolve
-from distgnn.engine.run import make_plan, open_corpus, planned_steps
-from distgnn.engine.start import check_objective
 from distgnn.errors import RequestError
+from distgnn.labels.scores import HIGHER_IS_BETTER, METRIC_OF
 from distgnn.models.registry import import_modules
+from distgnn.pretraining.init_from import check_objective
+from distgnn.pretraining.run import make_plan, open_corpus, planned_steps
 from distgnn.search.joint import metric_of
 from distgnn.search.presets import GRIDS
 from distgnn.search.proposals import Proposals
 from distgnn.search.records import SWEEP, Sweep, read_sweep
 from distgnn.search.scoring import search_data
 from distgnn.search.space import Space, defaults, grid, read_space, texts
-from distgnn.transfer.metrics import HIGHER_IS_BETTER, METRIC_OF
+from distgnn.storage.folder import Folder, open_folder
 
 USUAL_TRIALS = 16
 FREE = (

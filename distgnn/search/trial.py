@@ -9,21 +9,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from distgnn.checkpoint.format import FOLDER, newest, read_verified, step_name
 from distgnn.config import PretrainConfig, TuneConfig
-from distgnn.corpus.storage import Folder
 from distgnn.corpus.stream import local_units
-from distgnn.engine.checkpoint import FOLDER, newest, read_verified, step_name
-from distgnn.engine.loop import Hooks, train
-from distgnn.engine.progress import Snapshot
-from distgnn.engine.run import CONFIG, Run, new_run, open_corpus, resumed_run
-from distgnn.engine.sealed import CHECKSUMS, publish
-from distgnn.engine.world import World, choose_device
+from distgnn.distributed import World, choose_device
 from distgnn.errors import WorkError
 from distgnn.models.registry import import_modules
+from distgnn.pretraining.history import Snapshot
+from distgnn.pretraining.loop import Hooks, train
+from distgnn.pretraining.run import CONFIG, Run, new_run, open_corpus, resumed_run
 from distgnn.search.joint import JointTrial
 from distgnn.search.records import Clone, Rung, Sweep, TrialRecord, trial_folder
 from distgnn.search.scoring import validation_score
 from distgnn.search.space import Params, apply
+from distgnn.storage.folder import Folder
+from distgnn.storage.verified import CHECKSUMS, publish
 
 Pretrainer = Callable[[Run, int], None]
 """Trains a run from its newest checkpoint to a step, with a checkpoint there."""

@@ -9,19 +9,19 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+from distgnn.auxiliary.comparison import RunJob, compare_methods
 from distgnn.config import TransferConfig, to_json
 from distgnn.config.transfer import CONTROL
-from distgnn.corpus.storage import Folder
-from distgnn.engine.world import choose_device
+from distgnn.distributed import choose_device
+from distgnn.finetuning.comparison import finetune
+from distgnn.finetuning.job_cache import Kept
+from distgnn.finetuning.trainer import Outcome
 from distgnn.models.registry import import_modules
 from distgnn.search.joint import ground_of, method_named
 from distgnn.search.records import Sweep, TrialRecord, best_of
 from distgnn.search.scoring import method_of
 from distgnn.search.trial import Pretrainer, Trial, copy_checkpoint, pretrain_here
-from distgnn.transfer.compare import RunJob, compare_methods
-from distgnn.transfer.finetune import finetune
-from distgnn.transfer.fit import Outcome
-from distgnn.transfer.kept import Kept
+from distgnn.storage.folder import Folder
 
 WINNER, RESULT, CHECKPOINT, DEFAULT = "winner", "result.json", "checkpoint", "default"
 LOOKS = (WINNER, DEFAULT)

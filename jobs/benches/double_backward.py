@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from distgnn.transfer.gradients import cosines, flat_gradient
-from distgnn.transfer.hypergradient import Bound, Mixture
-from distgnn.transfer.meta import JointStep, StepRecord
-from distgnn.transfer.passes import ForwardPass
-from distgnn.transfer.problem import Samples
-from distgnn.transfer.sampled import SampleMixture
-from distgnn.transfer.weighting import Signals
+from distgnn.auxiliary.forward_pass import ForwardPass
+from distgnn.auxiliary.hypergradient import Bound, Mixture
+from distgnn.auxiliary.problem import Samples
+from distgnn.auxiliary.sample_gradients import SampleMixture
+from distgnn.auxiliary.step import JointStep, StepRecord
+from distgnn.auxiliary.task_gradients import cosines, flat_gradient
+from distgnn.auxiliary.weighting import Signals
 
 
 class DoubleBackwardStep(JointStep):

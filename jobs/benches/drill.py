@@ -21,9 +21,9 @@ from typing import Any
 import boto3
 from ray.cluster_utils import Cluster
 
-from distgnn.corpus.storage import Folder, open_folder
-from distgnn.engine.progress import NAME, Snapshot, read_history, read_progress
 from distgnn.errors import RequestError, WorkError
+from distgnn.pretraining.history import NAME, Snapshot, read_history, read_progress
+from distgnn.storage.folder import Folder, open_folder
 
 HEARTBEATS = {
     "RAY_health_check_initial_delay_ms": "2000",

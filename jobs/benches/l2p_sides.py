@@ -9,10 +9,10 @@ from torch import Tensor
 
 from distgnn.config import L2PConfig
 from distgnn.graph.batch import GraphBatch, slice_graphs
-from distgnn.learn.l2p import L2P
-from distgnn.learn.links import Tasks
-from distgnn.learn.tasks import NAME
 from distgnn.models.encoder import Encoder
+from distgnn.objectives.l2p.objective import L2P
+from distgnn.objectives.l2p.task_batch import Tasks
+from distgnn.objectives.l2p.task_sampler import NAME
 
 
 def link_step(encoder: Encoder, batch: GraphBatch) -> Tensor:

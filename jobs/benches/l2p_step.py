@@ -18,10 +18,10 @@ from torch import Tensor
 
 from distgnn.config import EncoderConfig, L2PConfig
 from distgnn.corpus.manifest import read_manifest
-from distgnn.corpus.storage import open_folder
 from distgnn.graph.batch import GraphBatch, slice_graphs
-from distgnn.learn.l2p import L2P
 from distgnn.models.encoder import LAYERS, Encoder, build_encoder
+from distgnn.objectives.l2p.objective import L2P
+from distgnn.storage.folder import open_folder
 
 from .data import molecules, proteins, step_batches
 from .dense import densify

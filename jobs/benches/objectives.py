@@ -15,16 +15,16 @@ from torch_geometric.data import Data
 from distgnn.config import ContextConfig, EncoderConfig, MaskingConfig, PretrainConfig
 from distgnn.corpus.manifest import read_manifest
 from distgnn.corpus.reader import CorpusReader
-from distgnn.corpus.storage import open_folder
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch, slice_graphs
 from distgnn.graph.pyg import to_pyg
 from distgnn.graph.subgraph import keep_nodes
-from distgnn.learn.contextpred import NAME, RootDistances
-from distgnn.learn.masking import MaskBuilder, hidden_rows
-from distgnn.learn.objective import Objective
-from distgnn.learn.objectives import OBJECTIVES, build_objective
 from distgnn.models.encoder import build_encoder
+from distgnn.objectives.base import Objective
+from distgnn.objectives.contextpred import NAME, RootDistances
+from distgnn.objectives.masking import MaskBuilder, hidden_rows
+from distgnn.objectives.registry import OBJECTIVES, build_objective
+from distgnn.storage.folder import open_folder
 
 from .data import molecules, proteins, step_batches
 from .l2p_step import KINDS

@@ -19,9 +19,9 @@ import torch
 from distgnn.cli import main
 from distgnn.config import MotifsConfig
 from distgnn.corpus.sources import SOURCES
-from distgnn.corpus.storage import open_folder
 from distgnn.corpus.writer import build_corpus
-from distgnn.engine.progress import read_history
+from distgnn.pretraining.history import read_history
+from distgnn.storage.folder import open_folder
 
 from .drill import Drill, drill, s3_server
 from .measure import Options, line

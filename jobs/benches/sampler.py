@@ -19,7 +19,7 @@ from distgnn.network.manifest import NetworkManifest
 from distgnn.network.network import Network, Relation
 from distgnn.network.sample import sample_block
 from distgnn.network.sources.kgrec import build_kgrec
-from distgnn.network.sources.made import build_made
+from distgnn.network.sources.synthetic import build_made
 from distgnn.network.store import load_network, save_network
 
 from .data import data_root

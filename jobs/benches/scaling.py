@@ -17,11 +17,11 @@ import torch
 
 from distgnn.config import EncoderConfig, L2PConfig
 from distgnn.corpus.manifest import read_manifest
-from distgnn.corpus.storage import open_folder
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema
-from distgnn.learn.l2p import L2P
 from distgnn.models.encoder import build_encoder
+from distgnn.objectives.l2p.objective import L2P
+from distgnn.storage.folder import open_folder
 
 from .data import molecules, step_batches
 from .measure import Options, Side, finish, line, measure

@@ -21,9 +21,9 @@ from distgnn.corpus.plan import Plan
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import assemble, local_units
 from distgnn.graph.batch import GraphBatch
-from distgnn.learn.l2p import L2P
+from distgnn.objectives.l2p.objective import L2P
 from distgnn.scale.pool import start_ray
-from distgnn.scale.stream import ray_units
+from distgnn.scale.train.stream import ray_units
 
 from .data import molecules
 from .measure import Options, line

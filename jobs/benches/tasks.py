@@ -15,7 +15,7 @@ from torch_geometric.utils import negative_sampling
 from distgnn.corpus.reader import CorpusReader
 from distgnn.graph.batch import concat_graphs, slice_graphs
 from distgnn.graph.pyg import to_pyg
-from distgnn.learn.tasks import TaskBuilder
+from distgnn.objectives.l2p.task_sampler import TaskBuilder
 
 from .data import molecules
 from .measure import Options, Side, line, measure

@@ -21,10 +21,10 @@ from torch.utils.flop_counter import flop_registry
 
 from distgnn.config import EncoderConfig, L2PConfig
 from distgnn.corpus.manifest import read_manifest
-from distgnn.corpus.storage import open_folder
 from distgnn.graph.batch import GraphBatch, concat_graphs
-from distgnn.learn.l2p import L2P
 from distgnn.models.encoder import build_encoder
+from distgnn.objectives.l2p.objective import L2P
+from distgnn.storage.folder import open_folder
 
 from .data import step_batches
 from .measure import Side, finish, line, measure

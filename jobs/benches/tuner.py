@@ -23,7 +23,6 @@ import torch
 from distgnn.cli import main
 from distgnn.config import FinetuneConfig, MotifsConfig, PretrainConfig, TuneConfig
 from distgnn.corpus.sources import SOURCES
-from distgnn.corpus.storage import Folder, open_folder
 from distgnn.corpus.writer import build_corpus
 from distgnn.graph.keyed import draw, key, unit_interval
 from distgnn.report.sweep.places import Places
@@ -31,6 +30,7 @@ from distgnn.search.proposals import Proposals
 from distgnn.search.records import Rung, Sweep, TrialRecord, read_sweep, read_trials
 from distgnn.search.space import Params, Space, read_space
 from distgnn.search.trial import Trial
+from distgnn.storage.folder import Folder, open_folder
 
 from .measure import Options, line
 

@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from distgnn.auxiliary.network_tasks.build import build_problem
+from distgnn.auxiliary.ranks import Alone
+from distgnn.auxiliary.step import JointStep
+from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import KgrecConfig, NetworkTaskConfig, WeightingConfig
 from distgnn.graph.keyed import below, draw, key
 from distgnn.network.csr import Edges, both_ways, build_network
 from distgnn.network.network import Network, Relation
 from distgnn.network.sources.kgrec import build_kgrec
-from distgnn.transfer.meta import JointStep
-from distgnn.transfer.networks.build import build_problem
-from distgnn.transfer.ranks import Alone
-from distgnn.transfer.weighting import build_weighting
 
 from .data import data_root
 from .double_backward import AsWrittenStep, DoubleBackwardStep

@@ -22,12 +22,12 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from distgnn.config import EncoderConfig, PretrainConfig, TrainConfig, from_json, to_json
-from distgnn.corpus.storage import open_folder
 from distgnn.corpus.stream import local_units
-from distgnn.engine.loop import Hooks, train
-from distgnn.engine.progress import read_history
-from distgnn.engine.run import Run, new_run, open_corpus
-from distgnn.engine.world import World
+from distgnn.distributed import World
+from distgnn.pretraining.history import read_history
+from distgnn.pretraining.loop import Hooks, train
+from distgnn.pretraining.run import Run, new_run, open_corpus
+from distgnn.storage.folder import open_folder
 
 from .data import molecules
 from .measure import Options, line

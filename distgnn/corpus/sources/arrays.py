@@ -13,8 +13,8 @@ from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.files import Array, described, load_npz
 from distgnn.corpus.sources.molecules import ATOM_FEATURES, BOND_FEATURES
-from distgnn.corpus.sources.packing import packed, pointers, ranges
 from distgnn.errors import RequestError
+from distgnn.graph.ragged import packed, pointers, ranges
 from distgnn.graph.schema import Schema
 
 _WANTED = ("node_ptr", "edge_ptr", "atom", "bond_uv", "bond")

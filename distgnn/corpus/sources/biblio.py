@@ -11,15 +11,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from distgnn.config import BiblioConfig
-from distgnn.corpus.location import join
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.ego import Csr, Hop, csr, ego_networks, upward
 from distgnn.corpus.sources.files import described, input_errors, open_binary
-from distgnn.corpus.sources.packing import packed
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
+from distgnn.graph.ragged import packed
 from distgnn.graph.schema import Feature, Schema
+from distgnn.storage.uri import join
 
 NODE_TYPE = Feature("type", "categorical", 4, "0 paper, 1 author, 2 term, 3 venue")
 _AUTHOR, _VENUE = 1, 3

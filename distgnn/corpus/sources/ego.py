@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from distgnn.corpus.sources.packing import Ints, pointers, ranges
 from distgnn.graph.keyed import UInt64, distinct, draw, key
+from distgnn.graph.ragged import Ints, pointers, ranges
 
 
 class Csr(NamedTuple):

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from distgnn.corpus.location import base_name, parent
-from distgnn.corpus.storage import Folder, open_folder, storage_errors
 from distgnn.errors import RequestError
+from distgnn.storage.folder import Folder, open_folder, storage_errors
+from distgnn.storage.uri import base_name, parent
 
 Array = npt.NDArray[Any]
 ARRAY_ERRORS = (ValueError, EOFError, OverflowError, MemoryError, SyntaxError, tokenize.TokenError)

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import csr_array
 
-from distgnn.corpus.location import base_name
 from distgnn.corpus.sources.files import input_errors, load_npz, open_binary
-from distgnn.corpus.sources.packing import Ints
 from distgnn.errors import RequestError
+from distgnn.graph.ragged import Ints
+from distgnn.storage.uri import base_name
 
 Names = npt.NDArray[Any]
 

@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from distgnn.config import MoleculesConfig
-from distgnn.corpus.location import base_name
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected, rejected
 from distgnn.corpus.sources.files import described, input_errors, open_text, suffix_free
-from distgnn.corpus.sources.packing import packed, pointers
 from distgnn.errors import RequestError
+from distgnn.graph.ragged import packed, pointers
 from distgnn.graph.schema import Feature, Schema
+from distgnn.storage.uri import base_name
 
 ATOM_FEATURES = (
     Feature("atom", "categorical", 120, "atomic number, 0 = unknown"),

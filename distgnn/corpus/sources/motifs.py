@@ -11,8 +11,8 @@ import numpy.typing as npt
 from distgnn.config import MotifsConfig
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
-from distgnn.corpus.sources.packing import Ints, packed, pointers, ranges
 from distgnn.graph.keyed import below, draw, key, unit_interval
+from distgnn.graph.ragged import Ints, packed, pointers, ranges
 from distgnn.graph.schema import Feature, Schema
 
 MOTIFS: dict[str, list[tuple[int, int]]] = {

@@ -11,16 +11,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from distgnn.config import PpiConfig
-from distgnn.corpus.location import base_name
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.ego import Csr, Hop, ego_networks, undirected, upward
 from distgnn.corpus.sources.files import described, input_errors, open_binary
 from distgnn.corpus.sources.golabels import Labels, read_labels
-from distgnn.corpus.sources.packing import Ints, packed
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
+from distgnn.graph.ragged import Ints, packed
 from distgnn.graph.schema import Feature, Schema
+from distgnn.storage.uri import base_name
 
 _CENTERS = 2048
 _DEGREE_CLASSES = 12

@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distgnn.config import BiblioConfig
-from distgnn.corpus.location import base_name
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected, rejected
 from distgnn.corpus.sources.biblio import NODE_TYPE
 from distgnn.corpus.sources.files import described, input_errors, open_text
-from distgnn.corpus.sources.packing import each_once, packed, pointers
+from distgnn.graph.ragged import each_once, packed, pointers
 from distgnn.graph.schema import Feature, Schema
+from distgnn.storage.uri import base_name
 
 _NUMBERS = Feature(
     "numbers", "dense", 3, "papers: log(1 + citations), (year - 2000) / 10; authors: log(1 + papers); else 0"

@@ -14,12 +14,12 @@ from torch_geometric.data import Batch, Data
 from distgnn.corpus.manifest import Manifest
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
-from distgnn.corpus.storage import open_folder
 from distgnn.corpus.writer import STATE, build_corpus
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch, row_graph
 from distgnn.graph.pyg import from_pyg
 from distgnn.graph.schema import Schema
+from distgnn.storage.folder import open_folder
 
 _GRAPHS = 512
 

@@ -13,14 +13,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from distgnn.config import PygConfig
-from distgnn.corpus.location import base_name, join
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.files import described, input_errors, open_binary
-from distgnn.corpus.sources.packing import Ints, each_once, packed, pointers, ranges
-from distgnn.corpus.storage import open_folder
 from distgnn.errors import RequestError
+from distgnn.graph.ragged import Ints, each_once, packed, pointers, ranges
 from distgnn.graph.schema import Feature, Schema
+from distgnn.storage.folder import open_folder
+from distgnn.storage.uri import base_name, join
 
 _TABLES = (
     *("A", "graph_indicator", "graph_labels", "graph_attributes"),

@@ -17,9 +17,9 @@ from distgnn.config import (
 from distgnn.network.network import Network
 from distgnn.network.sources.hetero import build_hetero
 from distgnn.network.sources.kgrec import build_kgrec
-from distgnn.network.sources.made import build_made
 from distgnn.network.sources.oag import build_oag
 from distgnn.network.sources.single import build_citation, build_reddit
+from distgnn.network.sources.synthetic import build_made
 
 NETWORK_SOURCES: dict[str, tuple[type[NetworkBuildConfig], Callable[[Any], Network]]] = {
     "kgrec": (KgrecConfig, build_kgrec),

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from distgnn.config import HeteroConfig
-from distgnn.corpus.location import join
 from distgnn.errors import RequestError
 from distgnn.network.csr import Edges, both_ways, build_network
 from distgnn.network.network import Network, Relation
@@ -23,6 +22,7 @@ from distgnn.network.sources.reading import (
     provenance,
     whole_numbers,
 )
+from distgnn.storage.uri import join
 
 _SPLITS = tuple(f"{part}_{count}" for part in ("train", "val", "test") for count in (20, 40, 60))
 

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 from distgnn.config import KgrecConfig
-from distgnn.corpus.location import join
 from distgnn.corpus.sources.files import input_errors, open_binary
 from distgnn.errors import RequestError
 from distgnn.network.csr import Edges, both_ways, build_network
 from distgnn.network.network import Network, Relation
 from distgnn.network.paths import PAPER_PATHS
 from distgnn.network.sources.reading import Rows, check_ids, exists, find, id_table, provenance
+from distgnn.storage.uri import join
 
 _RATINGS = ("ratings.txt", "ratings_final.npy", "ratings_final.txt")
 _TRIPLES = ("kg.txt", "kg_final.npy", "kg_final.txt")

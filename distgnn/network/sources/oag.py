@@ -7,12 +7,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from distgnn.config import OagConfig
-from distgnn.corpus.location import join
 from distgnn.errors import RequestError
 from distgnn.network.csr import Edges, both_ways, build_network
 from distgnn.network.network import Ints, Network, Relation
 from distgnn.network.sources.oag_tables import TABLES, Table, numbers, read_table, read_vectors, table_uri
 from distgnn.network.sources.reading import Rows, provenance
+from distgnn.storage.uri import join
 
 _YEARS = (1900, 2020)
 _MOST_YEARS = 20

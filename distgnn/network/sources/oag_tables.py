@@ -10,10 +10,10 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
-from distgnn.corpus.location import join
 from distgnn.corpus.sources.files import input_errors, open_binary
 from distgnn.errors import RequestError
 from distgnn.network.sources.reading import Rows, finite
+from distgnn.storage.uri import join
 
 _DATE = "20190919"
 # name of the table without the domain -> column name and its place; negative places count from the last column

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
 
-from distgnn.corpus.location import base_name, join
 from distgnn.corpus.sources.files import ARRAY_ERRORS, described, input_errors, load_npz, open_binary
 from distgnn.errors import RequestError
+from distgnn.storage.uri import base_name, join
 
 Rows = npt.NDArray[np.int64]
 _LARGEST = 1 << 31

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from distgnn.config import CitationConfig, RedditConfig
-from distgnn.corpus.location import join
 from distgnn.corpus.sources.files import load_npz
 from distgnn.errors import RequestError
 from distgnn.network.csr import build_network, symmetric
 from distgnn.network.network import Network, Relation
 from distgnn.network.sources.reading import check_ids, dense, finite, provenance, whole_numbers
+from distgnn.storage.uri import join
 
 _LINKED = Relation("linked", "node", "node")
 _PARTS = {1: "node.train", 2: "node.val", 3: "node.test"}  # GraphSAGE: by the day of the post

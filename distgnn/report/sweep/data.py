@@ -8,12 +8,12 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from distgnn.config.base import read_json
-from distgnn.corpus.storage import Folder
 from distgnn.errors import RequestError
 from distgnn.search.domains import Choice, Range, Value
 from distgnn.search.records import State, Sweep, TrialRecord, read_sweep, read_trials
 from distgnn.search.space import Params, Space, read_space
 from distgnn.search.winner import RESULT, WINNER, Look
+from distgnn.storage.folder import Folder
 
 _MANY = 12
 """A range of more values than these is drawn as a line of numbers, not as a list of choices."""

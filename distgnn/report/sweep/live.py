@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from distgnn.engine.display import Screen
+from distgnn.pretraining.console import Screen
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import View, resolved
 from distgnn.report.sweep.numbers import leader, ordered

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from distgnn.finetuning.comparison import CONTROL
+from distgnn.labels.scores import paired_p_value
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import Final, View
 from distgnn.report.sweep.importance import Importance, importance
@@ -12,8 +14,6 @@ from distgnn.report.sweep.numbers import leader, ordered, pareto
 from distgnn.report.table import drawn, piped
 from distgnn.search.records import TrialRecord
 from distgnn.search.winner import DEFAULT, WINNER, Look
-from distgnn.transfer.finetune import CONTROL
-from distgnn.transfer.metrics import paired_p_value
 
 _BESIDE = "Winner beside the default configuration"
 TRIALS = "Trials"

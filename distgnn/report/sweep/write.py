@@ -6,13 +6,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 
-from distgnn.corpus.storage import Folder
 from distgnn.report.curves import PICTURES
 from distgnn.report.sweep.data import View, view_of
 from distgnn.report.sweep.importance import importance
 from distgnn.report.sweep.page import Picture, draw, page
 from distgnn.report.sweep.table import markdown
 from distgnn.search.records import Sweep, TrialRecord
+from distgnn.storage.folder import Folder
 
 MARKDOWN, PAGE = "sweep.md", "sweep.html"
 _EVERY = 30.0

@@ -1,0 +1,26 @@
+"""What joint training tells a meter: after each epoch, the means over its steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from distgnn.auxiliary.step import StepRecord
+from distgnn.monitor.sink import Meter
+
+_BY_TASK = {"distgnn_transfer_task_weight": "weights", "distgnn_transfer_gradient_cosine": "cosines"}
+
+
+def note_epoch(meter: Meter, names: Sequence[str], method: str, records: Sequence[StepRecord]) -> None:
+    """Note an epoch's records. names: of the K + 1 tasks, the target first. What the method has no number for is left out."""
+    meter.note("distgnn_transfer_steps_total", len(records), method=method)
+    for name, field in _BY_TASK.items():
+        for task, values in zip(names, zip(*(getattr(record, field) for record in records), strict=True), strict=True):
+            _note_mean(meter, name, values, method=method, task=task)
+    _note_mean(meter, "distgnn_transfer_meta_loss", [record.meta_loss for record in records], method=method)
+
+
+def _note_mean(meter: Meter, name: str, values: Sequence[float], **labels: str) -> None:
+    known = [value for value in values if not math.isnan(value)]
+    if known:
+        meter.note(name, sum(known) / len(known), **labels)

@@ -1,0 +1,55 @@
+"""One forward pass of a step, and every mixture of its losses that is asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from distgnn.auxiliary.hypergradient import Mixture, derivatives
+from distgnn.auxiliary.problem import Problem
+from distgnn.auxiliary.ranks import Ranks
+from distgnn.auxiliary.sample_gradients import SampleMixture
+from distgnn.auxiliary.task_gradients import Layout, TaskGradients, TaskMixture, Totals, local_totals
+from distgnn.auxiliary.weighting import Weighting
+
+
+class ForwardPass:
+    """Losses of a batch at the parameters as they are, summed over ranks, with the tasks' gradients where they are needed.
+
+    Gradients are taken task by task where the weighting sees them, or where dots with them are its hypergradient. by_layer:
+    how cosines are taken. target, auxiliary: the samples of this rank.
+    """
+
+    def __init__(
+        self, problem: Problem, batch: Any, weighting: Weighting, layout: Layout, ranks: Ranks, by_layer: bool
+    ) -> None:
+        self.batch, self._weighting, self._layout, self._ranks = batch, weighting, layout, ranks
+        self.target, self.auxiliary = problem.losses(batch)
+        self._derivative = partial(derivatives, problem, batch, layout)
+        self._gradients: TaskGradients | None = None
+        if weighting.reads != "losses" or (weighting.learns == "meta" and not weighting.per_sample):
+            self._gradients = TaskGradients(self.target, self.auxiliary, layout, ranks, by_layer)
+            self.totals = self._gradients.totals
+        else:
+            sums = ranks.all_reduce(local_totals(self.target, self.auxiliary))
+            self.totals = Totals(*sums, parts=len(self.target))
+
+    def mixture(self, parts: Sequence[int]) -> Mixture:
+        """The rows to weigh where the target counts those parts of its samples."""
+        if self._gradients is not None and not self._weighting.per_sample:
+            return TaskMixture(self._gradients, parts, self._weighting.reads == "gradients")
+        shares = self.totals.shares(parts)
+        known = self._gradients.cosines(shares) if self._gradients else shares.new_full(shares.shape[:1], math.nan)
+        return SampleMixture(
+            self.target,
+            [] if self._weighting.alone else self.auxiliary,
+            self.totals,
+            parts,
+            cosines=known,
+            layout=self._layout,
+            ranks=self._ranks,
+            per_sample=self._weighting.per_sample,
+            derivative=self._derivative,
+        )

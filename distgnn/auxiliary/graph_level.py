@@ -1,0 +1,198 @@
+"""Joint training on a labelled corpus of graphs: labels as the target, pre-training objectives as auxiliary tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from distgnn.auxiliary.auxiliary_corpus import AuxiliaryCorpus
+from distgnn.auxiliary.problem import Rows, Samples
+from distgnn.auxiliary.ranks import Ranks
+from distgnn.config import CorpusTaskConfig, EncoderConfig
+from distgnn.config.transfer import ELSEWHERE
+from distgnn.errors import DivergedError, RequestError
+from distgnn.graph.batch import GraphBatch, concat_graphs, select_graphs
+from distgnn.graph.keyed import key
+from distgnn.labels.dataset import LabelledSet
+from distgnn.labels.scores import HIGHER_IS_BETTER, METRIC_OF, score
+from distgnn.models.encoder import build_encoder
+from distgnn.models.heads import build_head, graph_features
+from distgnn.objectives.base import Objective
+from distgnn.objectives.registry import build_objective
+
+_HEAD, _AUX_ORDER, _DROPOUT = 61, 62, 63
+_EVALUATED_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A step's share of one rank. folds: the target's graphs with labels; tasks: each auxiliary task's graphs with its extras,
+    None where this rank has none. epoch: what keyed extras were made with, the step's number."""
+
+    folds: tuple[GraphBatch, ...]
+    tasks: tuple[GraphBatch | None, ...]
+    epoch: int
+
+
+class CorpusProblem:
+    """A Problem on ``data``; see :class:`distgnn.auxiliary.problem.Problem`.
+
+    The target's samples are known labels, graph by graph, so its loss is that of fine-tuning. Every fold is cut into
+    ``config.streams`` streams, and ranks take whole ones, so that ghost normalisation meets no graph of another fold.
+    """
+
+    def __init__(
+        self, data: LabelledSet, encoder: EncoderConfig, config: CorpusTaskConfig, seed: int, ranks: Ranks
+    ) -> None:
+        """Fresh weights, a function of the arguments. Raises RequestError where the corpora cannot serve the tasks."""
+        self.data, self.config, self.ranks, self.seed = data, config, ranks, seed
+        self.graphs = replace(data.graphs, y=data.y)
+        self.train, self.rows = torch.from_numpy(data.parts["train"]), len(data.parts["train"])
+        self.strata = _strata(data)
+        self.elsewhere = _auxiliary_corpus(data, config, seed)
+        self.encoder = build_encoder(data.schema, encoder, seed)
+        self.encoder.set_dropout(config.dropout)
+        self.shared: nn.Module = self.encoder.to(ranks.device)
+        self.target = data.target.to(str(ranks.device))
+        width = self.encoder.width * (2 if data.use_center else 1)
+        self.objectives = [self._objective(name, encoder) for name in config.auxiliary]
+        head = build_head(width, data.target.outputs, key(seed, _HEAD))
+        self.heads = nn.ModuleList([head, *self.objectives]).to(ranks.device)
+        metric = METRIC_OF[self.target.task]
+        self.names: tuple[str, ...] = ("target", *config.auxiliary)
+        self.metrics: tuple[str, ...] = (metric,)
+        self.lower_is_better: frozenset[str] = frozenset() if HIGHER_IS_BETTER[metric] else frozenset({metric})
+
+    def _objective(self, name: str, encoder: EncoderConfig) -> Objective:
+        elsewhere = self.elsewhere if name.endswith(ELSEWHERE) else None
+        schema = elsewhere.schema if elsewhere else self.data.schema
+        where = self.config.aux_corpus if elsewhere else "the labelled corpus"
+        objective = build_objective(self.config.objective(name, encoder, where, self.seed), schema)
+        if objective is None:
+            raise RequestError(f"corpus.auxiliary: {name!r} trains nothing; leave it out")
+        return objective
+
+    def fetch(self, folds: Sequence[Rows], step: int) -> Batch:
+        """See :class:`Problem`; graphs are cut out and extras drawn here."""
+        parts = tuple(self._fold(number, rows) for number, rows in enumerate(folds))
+        labelled = _joined(parts)
+        other = self.elsewhere.step(step, self.ranks) if self.elsewhere else None
+        tasks = [
+            self._task_graphs(objective, other if name.endswith(ELSEWHERE) else labelled, step)
+            for name, objective in zip(self.config.auxiliary, self.objectives, strict=True)
+        ]
+        device = self.ranks.device
+        return Batch(tuple(part.to(device) for part in parts), tuple(task and task.to(device) for task in tasks), step)
+
+    def _fold(self, number: int, rows: Rows) -> GraphBatch:
+        """This rank's streams of a fold."""
+        streams, rank, size = self.config.streams, self.ranks.rank, self.ranks.size
+        chunks = enumerate(np.array_split(rows, streams), start=number * streams)
+        mine = [chunk for place, chunk in chunks if place % size == rank and len(chunk)]
+        chosen = self.train[torch.from_numpy(np.concatenate([rows[:0], *mine]))]
+        ptr = torch.tensor([0, *accumulate(map(len, mine))])
+        return replace(select_graphs(self.graphs, chosen), stream_ptr=ptr)
+
+    def _task_graphs(self, objective: Objective, graphs: GraphBatch | None, step: int) -> GraphBatch | None:
+        return graphs and replace(graphs, extras=objective.prepare(graphs, self.seed, step))
+
+    def losses(self, batch: Batch) -> tuple[list[Samples], list[Samples]]:
+        """See :class:`Problem`. The target's pass is the first, whose statistics become the encoder's running ones."""
+        self.encoder.train()
+        sizes = [fold.num_graphs for fold in batch.folds]
+        together = _joined(batch.folds)
+        with self._dropout(batch.epoch):
+            outputs = [self._nothing(0)] * len(sizes) if together is None else self._outputs(together).split(sizes)
+            target = [self._samples(output, fold) for output, fold in zip(outputs, batch.folds, strict=True)]
+            tasks = zip(self.objectives, batch.tasks, strict=True)
+            return target, [self._task_samples(objective, graphs, batch.epoch) for objective, graphs in tasks]
+
+    def fold_losses(self, batch: Batch, fold: int) -> Samples:
+        """See :class:`Problem`; dropout hits other places than in ``losses``."""
+        self.encoder.train()
+        graphs = batch.folds[fold]
+        with self._dropout(batch.epoch, 1 + fold):
+            return self._samples(self._outputs(graphs) if graphs.num_graphs else self._nothing(0), graphs)
+
+    @contextmanager
+    def _dropout(self, step: int, part: int = 0) -> Iterator[None]:
+        """Global random state in which dropout is a function of (seed, step, part, rank); put back afterwards."""
+        if not self.config.dropout:
+            yield
+            return
+        device = self.ranks.device
+        with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
+            torch.manual_seed(key(self.seed, _DROPOUT, step, part, self.ranks.rank))
+            yield
+
+    def _outputs(self, graphs: GraphBatch) -> Tensor:
+        """[G, outputs]."""
+        return self.heads[0](graph_features(self.encoder, graphs, self.data.use_center))
+
+    def _samples(self, outputs: Tensor, graphs: GraphBatch) -> Samples:
+        if graphs.y is None or not graphs.num_graphs:
+            return Samples(self._nothing(0), self._nothing(0).detach(), outputs.new_zeros(()))
+        losses, labels = self.target.samples(outputs, graphs.y)
+        return Samples(losses, labels.to(losses.dtype), losses.new_tensor(float(losses.numel())))
+
+    def _task_samples(self, objective: Objective, graphs: GraphBatch | None, epoch: int) -> Samples:
+        zero = self._nothing(1)
+        if graphs is None:
+            return Samples(zero, zero.detach(), zero.new_zeros(()), whole=True)
+        found = objective.losses(self.encoder, graphs, self.seed, epoch)
+        return Samples(zero + found.total, zero.detach(), found.count.to(zero.dtype), whole=True)
+
+    def _nothing(self, count: int) -> Tensor:
+        """Zeros [count] that depend on the weights, so that ranks without graphs differentiate what the others do."""
+        return 0 * next(self.encoder.parameters()).flatten()[:count]
+
+    @torch.no_grad()
+    def scores(self, part: str) -> dict[str, float]:
+        """See :class:`Problem`; raises WorkError where predictions are not finite."""
+        self.encoder.eval()
+        rows = torch.from_numpy(self.data.parts[part])
+        outputs = [
+            self._outputs(select_graphs(self.graphs, some).to(self.ranks.device))
+            for some in rows.split(_EVALUATED_AT_ONCE)
+        ]
+        found = self.target.predictions(torch.cat(outputs)).cpu()
+        if not torch.isfinite(found).all():
+            raise DivergedError(f"predictions on {part!r} are not finite: training diverged; lower lr")
+        return {self.metrics[0]: score(self.target.task, self.data.labels(part), found.numpy()).value}
+
+
+def _strata(data: LabelledSet) -> Rows:
+    """int64 [training graphs]: the class where there is one label of classes, else zeros."""
+    labels = data.labels("train")
+    if data.target.task == "regression" or labels.shape[1] > 1:
+        return np.zeros(len(labels), np.int64)
+    return np.nan_to_num(labels[:, 0], nan=-1).astype(np.int64)
+
+
+def _auxiliary_corpus(data: LabelledSet, config: CorpusTaskConfig, seed: int) -> AuxiliaryCorpus | None:
+    if not config.aux_corpus:
+        return None
+    labels = f"supervised{ELSEWHERE}" in config.auxiliary
+    order = key(seed, _AUX_ORDER)
+    found = AuxiliaryCorpus(config.aux_corpus, config.aux_batch, config.streams, order, labels=labels)
+    found.schema.check_features(data.schema, f"corpus.aux_corpus {config.aux_corpus} and the labelled corpus")
+    return found
+
+
+def _joined(parts: Sequence[GraphBatch]) -> GraphBatch | None:
+    """All graphs of ``parts``, stream by stream; None where there are none."""
+    if not any(part.num_graphs for part in parts):
+        return None
+    sizes = [0]
+    for part in parts:
+        streams = [0, part.num_graphs] if part.stream_ptr is None else part.stream_ptr.tolist()
+        sizes += [high - low for low, high in pairwise(streams)]
+    return replace(
+        concat_graphs(list(parts)), stream_ptr=torch.tensor(list(accumulate(sizes)), device=parts[0].edges.device)
+    )

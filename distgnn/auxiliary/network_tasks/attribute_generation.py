@@ -1,0 +1,64 @@
+"""Auxiliary task: features of nodes that hide them (Hu et al., "GPT-GNN", KDD 2020, section 3.3, as AUX-TS uses it)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, draw_nodes, sample_count
+from distgnn.auxiliary.network_tasks.views import Views
+from distgnn.auxiliary.problem import Samples
+from distgnn.auxiliary.ranks import Ranks
+from distgnn.config import NetworkTaskConfig
+from distgnn.errors import RequestError
+from distgnn.graph.keyed import key
+from distgnn.models.network_encoder import NetworkEncoder
+
+_NODES = 67
+_TEMPERATURE = 0.1
+
+
+class AttributeGeneration(AuxiliaryTask):
+    """(1 - cosine of a linear map of the embedding and the features) / 0.1, as published for Reddit.
+
+    A step draws ``aux_batch`` nodes of type ``kind``, whose inputs are replaced by one learned vector wherever they occur.
+    """
+
+    name = "attribute_generation"
+
+    def __init__(self, views: Views, kind: str, config: NetworkTaskConfig, seed: int, world: Ranks) -> None:
+        super().__init__()
+        if kind not in views.network.features:
+            raise RequestError(
+                f"attribute_generation: {kind} nodes have no features in this network; choose other auxiliary tasks"
+            )
+        self.views, self.world, self.nodes = views, world, views.network.nodes(kind)
+        self.batch, self.key = config.aux_batch, key(seed, _NODES)
+        self.features = views.network.features[kind]
+        self.blank = nn.Parameter(torch.zeros(config.width))
+        self.tell = nn.Linear(config.width, self.features.shape[1])
+
+    def ask(self, step: int) -> Asked:
+        """This rank's part of the drawn nodes, and where any of them lie in its cut-out."""
+        drawn = draw_nodes(key(self.key, step), self.nodes, self.batch)
+        mine = drawn[self.world.rank :: self.world.size]
+        block = self.views.block(mine, step)
+        hidden, features = np.isin(block.node, drawn), self.features[mine - self.nodes.start]
+        data = tuple(torch.from_numpy(array).to(self.world.device) for array in (hidden, features))
+        return Asked(mine, data, self.views.cut(block))
+
+    def inputs(self, encoder: NetworkEncoder, asked: Asked) -> Tensor:
+        """The nodes' inputs, those of drawn nodes replaced."""
+        if asked.cut is None:
+            raise ValueError("attribute generation embeds a cut-out of its own")
+        hidden, _ = asked.data
+        return torch.where(hidden.unsqueeze(1), self.blank, encoder.embed(asked.cut))
+
+    def samples(self, embedded: Tensor, asked: Asked) -> Samples:
+        """One loss a node."""
+        _, features = asked.data
+        likeness = F.cosine_similarity(self.tell(embedded), features.to(embedded.dtype), dim=1)
+        losses = (1 - likeness) / _TEMPERATURE
+        return Samples(losses, torch.zeros_like(losses), sample_count(losses))

@@ -1,0 +1,74 @@
+"""The one door to problems on a network: which tasks there are, and everything they share."""
+
+from __future__ import annotations
+
+import torch
+
+from distgnn.auxiliary.network_tasks.attribute_generation import AttributeGeneration
+from distgnn.auxiliary.network_tasks.edge_generation import EdgeGeneration
+from distgnn.auxiliary.network_tasks.label_sets import LabelSetTarget, has_label_sets, read_label_sets
+from distgnn.auxiliary.network_tasks.links import COLUMNS, LinkTarget, read_links, training_network
+from distgnn.auxiliary.network_tasks.metapaths import PathTask
+from distgnn.auxiliary.network_tasks.nodes import NodeTarget, read_nodes
+from distgnn.auxiliary.network_tasks.problem import NetworkProblem
+from distgnn.auxiliary.network_tasks.tasks import AuxiliaryTask, TargetTask
+from distgnn.auxiliary.network_tasks.views import Evaluation, Views
+from distgnn.auxiliary.ranks import Ranks
+from distgnn.config import NetworkTaskConfig
+from distgnn.errors import RequestError
+from distgnn.graph.keyed import key
+from distgnn.models.network_encoder import NodeInputs, build_network_encoder
+from distgnn.network.network import Network
+
+_ENCODER, _HEADS = 69, 70
+_GENERATION: dict[str, type[EdgeGeneration] | type[AttributeGeneration]] = {
+    EdgeGeneration.name: EdgeGeneration,
+    AttributeGeneration.name: AttributeGeneration,
+}
+
+
+def build_problem(network: Network, config: NetworkTaskConfig, seed: int, world: Ranks) -> NetworkProblem:
+    """A problem with fresh weights, which are a function of (network, config, seed); global random state is left as it was.
+
+    The split is a function of (network, config) alone. Raises RequestError for a target or an auxiliary task that the
+    network cannot have.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(seed, _HEADS))
+        target, passed = _target(network, config, world)
+        inputs = NodeInputs(passed)
+        views = Views(passed, inputs, config.layers, config.fan_out, seed, world.device)
+        names = config.auxiliary or default_auxiliary(network, target.kind)
+        auxiliary = [_auxiliary(views, name, target.kind, config, world) for name in names]
+    encoder = build_network_encoder(passed, config, key(seed, _ENCODER)).to(world.device)
+    for task in (target, *auxiliary):
+        task.to(world.device)
+    evaluation = Evaluation(passed, inputs, config.layers, config.eval_fan_out, world.device)
+    return NetworkProblem(encoder, target, auxiliary, views, evaluation, world)
+
+
+def _target(network: Network, config: NetworkTaskConfig, world: Ranks) -> tuple[TargetTask, Network]:
+    """The target task, and the network whose messages training may see."""
+    if config.target == "link" or (config.target == "auto" and COLUMNS[0] in network.tables):
+        links = read_links(network, config)
+        return LinkTarget(links, config, world.device), training_network(network, links)
+    if has_label_sets(network):
+        return LabelSetTarget(read_label_sets(network, config), config, world.device), network
+    return NodeTarget(read_nodes(network, config), config, world.device), network
+
+
+def default_auxiliary(network: Network, kind: str) -> tuple[str, ...]:
+    """The published auxiliary tasks of such a network: the meta-paths it was built with, else generation of edges and of the
+    features of the target's ``kind`` of nodes (of edges alone where they have no features)."""
+    if network.meta.get("paths"):
+        return tuple(network.meta["paths"])
+    return tuple(_GENERATION) if kind in network.features else (EdgeGeneration.name,)
+
+
+def _auxiliary(views: Views, name: str, kind: str, config: NetworkTaskConfig, world: Ranks) -> AuxiliaryTask:
+    if name in _GENERATION:
+        return _GENERATION[name](views, kind, config, views.seed, world)
+    if " " not in name:
+        known = ", ".join(_GENERATION)
+        raise RequestError(f"network.auxiliary: {name!r} is neither one of {known} nor a path such as 'a relation b'")
+    return PathTask(views.network, name, config, views.seed, world)

@@ -1,0 +1,131 @@
+"""Auxiliary task: edges that were removed (Hu et al., "GPT-GNN", KDD 2020, section 3.4, as AUX-TS uses it)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distgnn.auxiliary.network_tasks.removal import Removal
+from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, draw_nodes, sample_count
+from distgnn.auxiliary.network_tasks.views import Views, without
+from distgnn.auxiliary.problem import Rows, Samples
+from distgnn.auxiliary.ranks import Ranks
+from distgnn.config import NetworkTaskConfig
+from distgnn.errors import RequestError
+from distgnn.graph.keyed import key
+from distgnn.graph.ragged import ranges
+from distgnn.models.ops.sparse import SparseMap
+from distgnn.network.network import Network
+
+_NODES, _POOL = 64, 65
+_TEMPERATURE = 0.1
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Removed messages of one relation. target, source: int64 [p], rows of the embeddings. pool: int64 [q], those of the
+    nodes they compete with. negative: bool [p, q], which of these are no neighbours of the target."""
+
+    relation: int
+    target: Tensor
+    source: Tensor
+    pool: Tensor
+    negative: Tensor
+
+
+class EdgeGeneration(AuxiliaryTask):
+    """InfoNCE: which node sent a removed message, among nodes of its type that send the receiver none of this relation?
+
+    A step draws ``aux_batch`` nodes of type ``kind`` and removes a share of the edges at them, both ways; each sampled
+    message that they lose is a sample. Its score is the cosine of a linear map of the receiver's embedding and one of the
+    sender's, both of the relation's own, divided by 0.1. Negatives are one keyed pool for each type and step, so that no
+    sample depends on what else a rank has. A message without any negative is left out.
+    """
+
+    name = "edge_generation"
+
+    def __init__(self, views: Views, kind: str, config: NetworkTaskConfig, seed: int, world: Ranks) -> None:
+        super().__init__()
+        self.views, self.world, self.nodes = views, world, views.network.nodes(kind)
+        self.batch, self.negatives, self.seed = config.aux_batch, config.negatives, seed
+        self.removal = Removal(views.network, config.removed, seed)
+        relations = views.network.relations
+        self.relations = [number for number, relation in enumerate(relations) if relation.target == kind]
+        if not self.relations:
+            raise RequestError(f"edge_generation: no relation leads to {kind} nodes; choose other auxiliary tasks")
+        self.left, self.right = (
+            nn.ModuleList(nn.Linear(config.width, config.width) for _ in self.relations) for _ in range(2)
+        )
+
+    def ask(self, step: int) -> Asked:
+        """This rank's part of the drawn nodes, and all messages they lose."""
+        network = self.views.network
+        drawn = draw_nodes(key(self.seed, _NODES, step), self.nodes, self.batch)
+        mine = drawn[self.world.rank :: self.world.size]
+        near = self.views.block(mine, step, hops=1)
+        lost = np.flatnonzero(self.removal(near, drawn, step))
+        lost = lost[np.argsort(near.relation[lost], kind="stable")]
+        relation, source, target = near.relation[lost], near.node[near.source[lost]], near.node[near.target[lost]]
+        kinds = {network.relations[number].source for number in self.relations}
+        pools = {kind: self._pool(kind, step) for kind in kinds}
+        seeds = np.unique(np.concatenate([source, target, *pools.values()]))
+        block = self.views.block(seeds, step)
+        cut = self.views.cut(without(block, self.removal(block, drawn, step)))
+        data = []
+        for number in np.unique(relation).tolist():
+            some = relation == number
+            pool = pools[network.relations[number].source]
+            data.append(self._ask_relation(number, source[some], target[some], pool, seeds))
+        return Asked(seeds, data, cut)
+
+    def _pool(self, kind: str, step: int) -> Rows:
+        """Ascending ids of the nodes of a type that a step's samples compete with."""
+        place = self.views.network.types.index(kind)
+        return np.sort(draw_nodes(key(self.seed, _POOL, step, place), self.views.network.nodes(kind), self.negatives))
+
+    def _ask_relation(self, relation: int, source: Rows, target: Rows, pool: Rows, seeds: Rows) -> _Asked:
+        receiver, row = np.unique(target, return_inverse=True)
+        negative = ~_are_neighbours(self.views.network, relation, receiver, pool)[row.reshape(-1)]
+        told = negative.any(axis=1)
+        columns = (np.searchsorted(seeds, ids) for ids in (target[told], source[told], pool))
+        target_row, source_row, pool_row = (torch.from_numpy(ids).to(self.world.device) for ids in columns)
+        return _Asked(
+            relation, target_row, source_row, pool_row, torch.from_numpy(negative[told]).to(self.world.device)
+        )
+
+    def samples(self, embedded: Tensor, asked: Asked) -> Samples:
+        """One loss a removed message, relation after relation."""
+        losses = torch.cat([embedded.new_zeros(0), *(self._losses(embedded, one) for one in asked.data)])
+        return Samples(losses, torch.zeros_like(losses), sample_count(losses))
+
+    def _losses(self, embedded: Tensor, asked: _Asked) -> Tensor:
+        place, rows = self.relations.index(asked.relation), embedded.shape[0]
+        left, right = self.left[place](embedded), self.right[place](embedded)
+        target, source, pool = (
+            F.normalize(SparseMap.select(index, rows)(side), dim=1)
+            for side, index in ((left, asked.target), (right, asked.source), (right, asked.pool))
+        )
+        positive = (target * source).sum(1, keepdim=True) / _TEMPERATURE
+        others = (target @ pool.t() / _TEMPERATURE).masked_fill(~asked.negative, -torch.inf)
+        return torch.logsumexp(torch.cat([positive, others], dim=1), dim=1) - positive[:, 0]
+
+
+def _are_neighbours(network: Network, relation: int, receiver: Rows, pool: Rows) -> npt.NDArray[np.bool_]:
+    """bool [receivers, q]: which of ``pool`` (ascending) send each receiver a message of the relation."""
+    start = network.indptr[receiver]
+    degree = network.indptr[receiver + 1] - start
+    slot, row = ranges(start, degree), np.repeat(np.arange(len(receiver)), degree)
+    if len(network.relations) > 1:
+        same = network.relation[slot] == relation
+        slot, row = slot[same], row[same]
+    source = network.source[slot]
+    place = np.minimum(np.searchsorted(pool, source), len(pool) - 1)
+    hit = pool[place] == source
+    joined = np.zeros((len(receiver), len(pool)), np.bool_)
+    joined[row[hit], place[hit]] = True
+    return joined

@@ -1,0 +1,120 @@
+"""The target task "node" where nodes have several labels each, such as a paper's fields (GPT-GNN and AUX-TS on OAG_CS)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distgnn.auxiliary.network_tasks.nodes import labelled_parts
+from distgnn.auxiliary.network_tasks.tasks import Asked, TargetTask, sample_count
+from distgnn.auxiliary.problem import Rows, Samples
+from distgnn.config import NetworkTaskConfig
+from distgnn.errors import RequestError
+from distgnn.graph.ragged import pointers, ranges
+from distgnn.labels.ranking import label_scores
+from distgnn.network.network import Network
+
+_COLUMNS = ".labels.node", ".labels.class", ".labels.meaning"
+_ROWS = 256
+"""Nodes ranked at once: thousands of classes by all nodes of a part would not fit in memory."""
+
+
+@dataclass(frozen=True)
+class LabelSets:
+    """Nodes of type ``kind`` with sets of labels. node: int64 by part, global ids.
+
+    The node with global id first + v has the labels label[pointer[v]:pointer[v + 1]], int64, numbers below ``classes``.
+    """
+
+    kind: str
+    classes: int
+    node: dict[str, Rows]
+    first: int
+    pointer: Rows
+    label: Rows
+
+    def of(self, nodes: Rows) -> tuple[Rows, Rows]:
+        """(place, label), int64 [p]: every label of ``nodes`` (global ids), and its node's place among them."""
+        start, stop = (self.pointer[nodes - self.first + more] for more in (0, 1))
+        return np.repeat(np.arange(len(nodes)), stop - start), self.label[ranges(start, stop - start)]
+
+
+def has_label_sets(network: Network) -> bool:
+    """Whether nodes of some type have sets of labels."""
+    return any(kind + _COLUMNS[0] in network.tables for kind in network.types)
+
+
+def read_label_sets(network: Network, config: NetworkTaskConfig) -> LabelSets:
+    """The tables TYPE.labels.node (ids within the type) and TYPE.labels.class (numbers), a row for each label of a node, and
+    TYPE.labels.meaning, what each class stands for; split as :func:`labelled_parts` says.
+
+    Raises RequestError for tables that do not fit together.
+    """
+    kind = next(kind for kind in network.types if kind + _COLUMNS[0] in network.tables)
+    names = [kind + column for column in _COLUMNS]
+    missing = [name for name in names if name not in network.tables]
+    if missing:
+        raise RequestError(f"target=node: the network has no table {missing[0]!r}; build it again")
+    node, label, meaning = (np.asarray(network.tables[name]).astype(np.int64) for name in names)
+    nodes, classes = network.nodes(kind), len(meaning)
+    if len(node) != len(label):
+        raise RequestError(
+            f"target=node: {names[0]} has {len(node)} rows, {names[1]} {len(label)}; build the network again"
+        )
+    if classes < 2:
+        raise RequestError(f"target=node: {kind} nodes have {classes} classes; at least 2 are needed")
+    for name, ids, size in ((names[0], node, len(nodes)), (names[1], label, classes)):
+        bad = (ids < 0) | (ids >= size)
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise RequestError(f"target=node: {name}, row {row + 1}: {ids[row]} does not lie in 0 to {size - 1}")
+    node, label = np.divmod(np.unique(node * classes + label), classes)
+    pointer = pointers(np.bincount(node, minlength=len(nodes)))
+    parts = labelled_parts(network, kind, np.diff(pointer) > 0, config)
+    return LabelSets(
+        kind, classes, {part: rows + nodes.start for part, rows in parts.items()}, nodes.start, pointer, label
+    )
+
+
+class LabelSetTarget(TargetTask):
+    """KL divergence of the softmax over a linear map of a node's embedding from its labels, all of which are equally likely.
+
+    As GPT-GNN's and AUX-TS's code has it (finetune_OAG_PF.py). SELAR's label signal is 0: labels have no order.
+    """
+
+    name, metrics = "node", ("mrr", "ndcg")
+
+    def __init__(self, sets: LabelSets, config: NetworkTaskConfig, device: torch.device) -> None:
+        super().__init__()
+        self.sets, self.device, self.kind = sets, device, sets.kind
+        self.rows = len(sets.node["train"])
+        self.classify = nn.Linear(config.width, sets.classes)
+
+    def ask(self, rows: Rows) -> Asked:
+        """Training nodes by number."""
+        nodes = self.sets.node["train"][rows]
+        return Asked(nodes, tuple(torch.from_numpy(column).to(self.device) for column in self.sets.of(nodes)))
+
+    def samples(self, embedded: Tensor, asked: Asked) -> Samples:
+        """The divergence of each node; asked.data: (place, label) int64 [p]."""
+        guess = F.log_softmax(self.classify(embedded), dim=1)
+        truth = guess.new_zeros(guess.shape)
+        truth[asked.data] = 1
+        losses = F.kl_div(guess, truth / truth.sum(1, keepdim=True), reduction="none").sum(1)
+        return Samples(losses, torch.zeros_like(losses), sample_count(losses))
+
+    def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:
+        """How high a node's labels are ranked among all classes."""
+        nodes, found = self.sets.node[part], []
+        embedded = embed(nodes)
+        for low in range(0, len(nodes), _ROWS):
+            relevant = np.zeros((len(nodes[low : low + _ROWS]), self.sets.classes), np.bool_)
+            relevant[self.sets.of(nodes[low : low + _ROWS])] = True
+            scores = self.classify(embedded[low : low + _ROWS]).double().cpu().numpy()
+            found.append((len(relevant), label_scores(relevant, scores)))
+        return {name: sum(rows * told[name] for rows, told in found) / len(nodes) for name in self.metrics}

@@ -1,0 +1,102 @@
+"""The target task "node": which class does a node have? Where nodes have several, see label_sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distgnn.auxiliary.network_tasks.tasks import Asked, TargetTask, sample_count
+from distgnn.auxiliary.problem import Rows, Samples
+from distgnn.config import NetworkTaskConfig, SplitConfig
+from distgnn.errors import RequestError
+from distgnn.graph.splits import PARTS, make_split
+from distgnn.labels.ranking import class_scores
+from distgnn.network.network import Network
+
+_LABEL = ".label"
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Nodes of type ``kind`` with classes. node, label: int64 by part, global ids and class numbers below ``classes``."""
+
+    kind: str
+    classes: int
+    node: dict[str, Rows]
+    label: dict[str, Rows]
+
+
+def read_nodes(network: Network, config: NetworkTaskConfig) -> Nodes:
+    """The network's labelled nodes, by its own split where it has one; RequestError where there is nothing to learn."""
+    kinds = [kind for kind in network.types if kind + _LABEL in network.tables]
+    if not kinds:
+        raise RequestError("target=node: the network has no table TYPE.label; use target=link or another network")
+    kind = kinds[0]
+    label = np.asarray(network.tables[kind + _LABEL]).astype(np.int64)
+    parts = labelled_parts(network, kind, label >= 0, config)
+    classes = int(label.max()) + 1
+    if classes < 2:
+        raise RequestError(f"target=node: {kind} nodes have {classes} classes; at least 2 are needed")
+    first = network.nodes(kind).start
+    return Nodes(kind, classes, {n: rows + first for n, rows in parts.items()}, {n: label[r] for n, r in parts.items()})
+
+
+def labelled_parts(
+    network: Network, kind: str, known: npt.NDArray[np.bool_], config: NetworkTaskConfig
+) -> dict[str, Rows]:
+    """Ids, within the type, of each part's nodes: by the published split of this size, else the network's only one, else a
+    keyed one. known: bool [nodes of the type], which have a label; RequestError where a part has others, or none."""
+    for ending in (f"_{config.official_split}", ""):
+        names = {part: f"{kind}.{part}{ending}" for part in PARTS}
+        if all(name in network.tables for name in names.values()):
+            parts = {part: np.asarray(network.tables[name]).astype(np.int64) for part, name in names.items()}
+            _check(kind, parts, known)
+            return parts
+    split = SplitConfig(method="random", fractions=config.fractions, seed=config.split_seed)
+    return make_split(split, np.arange(len(known)), usable=known)
+
+
+def _check(kind: str, parts: dict[str, Rows], known: npt.NDArray[np.bool_]) -> None:
+    for name, rows in parts.items():
+        if not len(rows):
+            raise RequestError(
+                f"target=node: the split's part {name!r} has no {kind} nodes; build the network from more data"
+            )
+        if not known[rows].all():
+            raise RequestError(f"target=node: the split's part {name!r} has {kind} nodes without a label")
+
+
+class NodeTarget(TargetTask):
+    """Cross entropy over a linear map of embeddings. SELAR's label signal is 0: class numbers have no order."""
+
+    name, metrics = "node", ("micro_f1", "macro_f1", "mrr", "ndcg")
+
+    def __init__(self, nodes: Nodes, config: NetworkTaskConfig, device: torch.device) -> None:
+        super().__init__()
+        self.nodes, self.device, self.kind = nodes, device, nodes.kind
+        self.rows = len(nodes.node["train"])
+        self.classify = nn.Linear(config.width, nodes.classes)
+
+    def strata(self) -> Rows:
+        """The class of each training node."""
+        return self.nodes.label["train"]
+
+    def ask(self, rows: Rows) -> Asked:
+        """Training nodes by number."""
+        return Asked(self.nodes.node["train"][rows], torch.from_numpy(self.nodes.label["train"][rows]).to(self.device))
+
+    def samples(self, embedded: Tensor, asked: Asked) -> Samples:
+        """Cross entropy of each node; asked.data: class numbers int64 [n]."""
+        losses = F.cross_entropy(self.classify(embedded), asked.data, reduction="none")
+        return Samples(losses, torch.zeros_like(losses), sample_count(losses))
+
+    def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:
+        """F1 of the likeliest class, and how high the true one is ranked."""
+        found = self.classify(embed(self.nodes.node[part])).double().cpu().numpy()
+        return class_scores(np.arange(self.nodes.classes) == self.nodes.label[part][:, None], found)

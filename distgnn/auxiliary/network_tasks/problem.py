@@ -1,0 +1,121 @@
+"""The Problem on one large network: a target and auxiliary tasks over one shared encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, NetworkTask, TargetTask
+from distgnn.auxiliary.network_tasks.views import Evaluation, Views, joins, without
+from distgnn.auxiliary.problem import Rows, Samples
+from distgnn.auxiliary.ranks import Ranks
+from distgnn.graph.keyed import key
+from distgnn.models.network_encoder import Cut, NetworkEncoder
+
+_DROPOUT = 68
+
+
+@dataclass(frozen=True)
+class NetworkBatch:
+    """This rank's share of a step. cut: the common cut-out, of the seeds of ``folds`` and of those of ``auxiliary`` that have
+    none of their own, in this order. hidden: int64 [2, p] or None, pairs of nodes that pass no messages in this step."""
+
+    step: int
+    folds: list[Asked]
+    auxiliary: list[Asked]
+    cut: Cut
+    hidden: Rows | None
+    fold_cuts: dict[int, Cut] = field(default_factory=dict)
+
+
+class NetworkProblem:
+    """A :class:`~distgnn.auxiliary.problem.Problem`. One forward pass serves all tasks that change neither messages nor inputs.
+
+    In a step every rank sees the same sampled network; rows, pairs and drawn nodes are dealt to ranks in turn, and embeddings
+    do not depend on what a rank has, so sums over ranks are those of one rank. With messages=hide the links of all folds of a
+    step pass no messages in any of them; a fold depends on others in nothing else.
+    """
+
+    lower_is_better: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        encoder: NetworkEncoder,
+        target: TargetTask,
+        auxiliary: Sequence[AuxiliaryTask],
+        views: Views,
+        evaluation: Evaluation,
+        world: Ranks,
+    ) -> None:
+        self.encoder, self.target, self.auxiliary = encoder, target, list(auxiliary)
+        self.views, self.evaluation, self.world = views, evaluation, world
+        self.shared: nn.Module = encoder
+        self.heads = nn.ModuleList([target, *auxiliary])
+        self.names = (target.name, *(task.name for task in auxiliary))
+        self.rows, self.strata, self.metrics = target.rows, target.strata(), target.metrics
+
+    def fetch(self, folds: Sequence[Rows], step: int) -> NetworkBatch:
+        """See :class:`~distgnn.auxiliary.problem.Problem`. Sampling runs here, on the CPU."""
+        mine = slice(self.world.rank, None, self.world.size)
+        asked = [self.target.ask(np.asarray(rows, np.int64)[mine]) for rows in folds]
+        auxiliary = [task.ask(step) for task in self.auxiliary]
+        hidden = self.target.hidden(np.concatenate(folds))
+        seeds = np.concatenate([one.seeds for one in (*asked, *auxiliary) if one.cut is None])
+        return NetworkBatch(step, asked, auxiliary, self._cut(seeds, step, hidden), hidden)
+
+    def _cut(self, seeds: Rows, step: int, hidden: Rows | None) -> Cut:
+        block = self.views.block(seeds, step)
+        if hidden is not None:
+            block = without(block, joins(block, self.views.network.num_nodes, hidden))
+        return self.views.cut(block)
+
+    def losses(self, batch: Any) -> tuple[list[Samples], list[Samples]]:
+        """See :class:`~distgnn.auxiliary.problem.Problem`."""
+        common = [one for one in (*batch.folds, *batch.auxiliary) if one.cut is None]
+        with self._dropout(batch.step, 0):
+            parts = iter(self.encoder(batch.cut).split([len(one.seeds) for one in common]))
+        target = [self.target.samples(next(parts), one) for one in batch.folds]
+        auxiliary = []
+        for place, (task, one) in enumerate(zip(self.auxiliary, batch.auxiliary, strict=True), start=1):
+            embedded = next(parts) if one.cut is None else self._embed(task, one, batch.step, place)
+            auxiliary.append(task.samples(embedded, one))
+        return target, auxiliary
+
+    def _embed(self, task: NetworkTask, asked: Asked, step: int, place: int) -> Tensor:
+        with self._dropout(step, place):
+            return self.encoder(asked.cut, task.inputs(self.encoder, asked))
+
+    def fold_losses(self, batch: Any, fold: int) -> Samples:
+        """See :class:`~distgnn.auxiliary.problem.Problem`. Embeds the fold's nodes only, which with dropout draws anew."""
+        asked = batch.folds[fold]
+        if fold not in batch.fold_cuts:
+            batch.fold_cuts[fold] = self._cut(asked.seeds, batch.step, batch.hidden)
+        with self._dropout(batch.step, -1 - fold):
+            return self.target.samples(self.encoder(batch.fold_cuts[fold]), asked)
+
+    @contextmanager
+    def _dropout(self, step: int, number: int) -> Iterator[None]:
+        """Dropout that is a function of (seed, step, pass, rank), so that a pass can be repeated."""
+        if not self.encoder.dropout:
+            yield
+            return
+        device = self.world.device
+        with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
+            torch.manual_seed(key(self.views.seed, _DROPOUT, step, number, self.world.rank))
+            yield
+
+    @torch.no_grad()
+    def scores(self, part: str) -> dict[str, float]:
+        """See :class:`~distgnn.auxiliary.problem.Problem`. The same on all ranks: each scores the whole part."""
+        training = self.encoder.training
+        self.encoder.eval()
+        try:
+            return self.target.scores(part, lambda nodes: self.evaluation.embed(self.encoder, nodes, part))
+        finally:
+            self.encoder.train(training)

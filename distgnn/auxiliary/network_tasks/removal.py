@@ -1,0 +1,42 @@
+"""Which edges of a sampled network are removed in a step: a share of those at drawn nodes, in both directions at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from distgnn.auxiliary.problem import Rows
+from distgnn.graph.keyed import draw, key, unit_interval
+from distgnn.network.csr import INVERSE
+from distgnn.network.network import Block, Network, Relation
+
+_REMOVED = 66
+
+
+class Removal:
+    """Removes an edge by its own key, so that its two messages go together and no rank or block makes a difference."""
+
+    def __init__(self, network: Network, share: float, seed: int) -> None:
+        self.nodes, self.share, self.seed = network.num_nodes, share, seed
+        place = {relation: number for number, relation in enumerate(network.relations)}
+        forward = [place.get(_forward(relation), -1) for relation in network.relations]
+        self.base = np.array([number if base < 0 else base for number, base in enumerate(forward)])
+        self.turned = np.array([0 <= base != number for number, base in enumerate(forward)])
+        self.symmetric = ~np.isin(self.base, self.base[self.turned])
+
+    def __call__(self, block: Block, drawn: Rows, step: int) -> npt.NDArray[np.bool_]:
+        """bool [m]: messages of the block that are removed in a step that drew these nodes (global ids)."""
+        source, target = block.node[block.source], block.node[block.target]
+        turned = np.where(self.symmetric[block.relation], source > target, self.turned[block.relation])
+        first, second = np.where(turned, target, source), np.where(turned, source, target)
+        keys = draw(key(self.seed, _REMOVED, step), self.base[block.relation])
+        taken = unit_interval(draw(keys, first * self.nodes + second)) < self.share
+        at_drawn = np.isin(block.node, drawn)
+        return taken & (at_drawn[block.source] | at_drawn[block.target])
+
+
+def _forward(relation: Relation) -> Relation:
+    """The relation whose messages run along the edges that this one's run against; itself where it is no NAME^-1."""
+    if not relation.name.endswith(INVERSE):
+        return relation
+    return Relation(relation.name.removesuffix(INVERSE), relation.target, relation.source)

@@ -1,0 +1,76 @@
+"""Rows that are samples (or tasks whose gradients were not taken one by one), seen through the graph of one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from distgnn.auxiliary.problem import Samples
+from distgnn.auxiliary.ranks import Ranks
+from distgnn.auxiliary.task_gradients import Layout, Totals, flat_gradient
+from distgnn.auxiliary.weighting.signals import Signals
+
+Derivative = Callable[[Tensor], list[Tensor]]
+"""A flat direction of the target's parameters -> derivatives of all losses of the target's parts and the auxiliary tasks."""
+
+
+class SampleMixture:
+    """R rows of this rank: a row for each sample, or for a whole task where its loss is one, or where ``per_sample`` is false.
+
+    A mixture costs one backward pass. The rows' weighted sum sum_r w_r l_r / n_r is this rank's share of
+    J = sum_i mean_j(w_ij l_ij). The target counts ``parts`` of its samples only. losses, shares: [R], l_r and 1 / n_r.
+    """
+
+    def __init__(
+        self,
+        target: list[Samples],
+        auxiliary: list[Samples],
+        totals: Totals,
+        parts: Sequence[int],
+        *,
+        cosines: Tensor,
+        layout: Layout,
+        ranks: Ranks,
+        per_sample: bool,
+        derivative: Derivative,
+    ) -> None:
+        self._layout, self._ranks, self._derivative = layout, ranks, derivative
+        self._places = [list(parts)] + [[totals.parts + number] for number in range(len(auxiliary))]
+        every = [*target, *auxiliary]
+        self._single = [not per_sample or every[places[0]].whole for places in self._places]
+        self.losses = torch.cat(self._rows([samples.losses for samples in every]))
+        rows = [len(part) for part in self._rows([samples.losses.detach() for samples in every])]
+        device = self.losses.device
+        task = torch.arange(len(rows), device=device).repeat_interleave(torch.tensor(rows, device=device))
+        shares = totals.shares(parts)
+        mean_loss, mean_label = totals.means(shares)
+        self.shares = shares.amax(1)[task]
+        single = torch.tensor(self._single, device=device)[task]
+        labels = self._rows([samples.labels for samples in every])
+        self.signals = Signals(
+            task,
+            torch.where(single, mean_loss[task], self.losses.detach()),
+            torch.where(single, mean_label[task], torch.cat(labels).to(self.losses)),
+            cosines,
+        )
+        self.scale = torch.where(single, 1 / ranks.size, self.shares)
+
+    def _rows(self, values: list[Tensor]) -> list[Tensor]:
+        """Per task one row for each of its samples, or their sum."""
+        taken = [torch.cat([values[place] for place in places]) for places in self._places]
+        return [part.sum().reshape(1) if one else part for part, one in zip(taken, self._single, strict=True)]
+
+    def gradient(self, weights: Tensor, head_weights: Tensor) -> Tensor:  # noqa: ARG002 - heads see the rows' weights
+        """The joint gradient as a flat vector of all parameters, summed over ranks; weights: [R]."""
+        joint = (weights * self.shares * self.losses).sum()
+        return self._ranks.all_reduce(flat_gradient(joint, self._layout.parameters))
+
+    def along(self, direction: Tensor) -> Tensor:
+        """[R]: derivatives of the rows' shares of the tasks' mean losses along ``direction``."""
+        return torch.cat(self._rows(self._derivative(direction))) * self.shares
+
+    def reduce(self, tensor: Tensor) -> Tensor:
+        """The sum over ranks of what each knows a part of."""
+        return self._ranks.all_reduce(tensor.clone())

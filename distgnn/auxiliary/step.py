@@ -1,0 +1,182 @@
+"""A step of joint training, for every weighting method: AUX-TS's Algorithm 1 where the weighting learns by looking ahead."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from distgnn.auxiliary.folds import Folds
+from distgnn.auxiliary.forward_pass import ForwardPass
+from distgnn.auxiliary.hypergradient import Mixture, judgement, moved, normalised, surrogate
+from distgnn.auxiliary.problem import Problem
+from distgnn.auxiliary.ranks import Ranks
+from distgnn.auxiliary.task_gradients import Layout, flat_gradient
+from distgnn.auxiliary.weighting import Weighting
+from distgnn.config import WeightingConfig
+from distgnn.errors import DivergedError
+
+
+class StepOptions(Protocol):
+    """What a step reads of a run's config."""
+
+    @property
+    def batch(self) -> int:
+        """Rows of the target a step takes, all folds together."""
+        ...
+
+    @property
+    def lr(self) -> float:
+        """Adam's rate for the model."""
+        ...
+
+    @property
+    def weight_decay(self) -> float:
+        """L2 penalty of that Adam."""
+        ...
+
+    @property
+    def weighting(self) -> WeightingConfig:
+        """How losses are weighed."""
+        ...
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What a step met and did: K + 1 numbers each, the target's first, the same on every rank; NaN where there is none.
+
+    losses: means at the parameters before the step. weights: as used for the shared parameters (a task's mean where samples
+    are weighed). cosines: with the target's gradient. hypergradients: dL_meta / dw, averaged over folds (added over samples).
+    meta_loss: the target's loss after the look-ahead, averaged over folds.
+    """
+
+    step: int
+    losses: tuple[float, ...]
+    weights: tuple[float, ...]
+    cosines: tuple[float, ...]
+    hypergradients: tuple[float, ...]
+    meta_loss: float
+
+
+class JointStep:
+    """Trains a problem's shared network and heads by Adam on weighted losses, and the weighting by its own Adam.
+
+    weighting: made by ``build_weighting(config.weighting, problem.names, seed)``. optimiser: the model's; its rate may be
+    changed between steps. All ranks must hold the same parameters; they then stay the same.
+    """
+
+    def __init__(self, problem: Problem, weighting: Weighting, config: StepOptions, world: Ranks, seed: int) -> None:
+        self.problem, self.options, self.world = problem, config.weighting, world
+        self.layout = Layout(problem)
+        self.weighting = weighting.to(self.layout.shared[0])
+        self.folds = Folds(problem.strata, config.weighting.folds, config.batch, seed)
+        self.optimiser: torch.optim.Optimizer = torch.optim.Adam(
+            self.layout.parameters, config.lr, weight_decay=config.weight_decay
+        )
+        self._own = [parameter for parameter in weighting.parameters() if parameter.requires_grad]
+        learns = weighting.learns != "nothing"
+        self._own_optimiser = torch.optim.Adam(self._own, config.weighting.settled().lr) if learns else None
+
+    @property
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """Those whose state a training needs to go on: the model's, and the weighting's own where it learns."""
+        own = {"own_optimiser": self._own_optimiser} if self._own_optimiser else {}
+        return {"optimiser": self.optimiser, **own}
+
+    def fetch(self, number: int) -> Any:
+        """What step ``number`` needs of the data; may be called ahead."""
+        return self.problem.fetch(self.folds.rows(number), number)
+
+    def step(self, number: int, batch: Any = None) -> StepRecord:
+        """Take step ``number`` (from 0) with ``batch`` (None = fetch it now).
+
+        Raises WorkError where a loss or the joint gradient is not finite; the model's parameters are as before the step then.
+        """
+        batch = self.fetch(number) if batch is None else batch
+        by_layer = self.options.similarity == "layer"
+        found = ForwardPass(self.problem, batch, self.weighting, self.layout, self.world, by_layer)
+        losses = self._finite_losses(found, number)
+        ahead = self._learn_ahead(found, number) if self.weighting.learns == "meta" else None
+        mixture = found.mixture(range(self.folds.parts))
+        raw = self.weighting(mixture.signals)
+        weights = self._used(mixture, raw)
+        self._move(
+            mixture.gradient(weights, torch.ones_like(weights) if self.weighting.plain_heads else weights), number
+        )
+        if self.weighting.learns == "joint":
+            self._learn(mixture, (raw * mixture.signals.loss).sum() + self.weighting.penalty())
+        none = torch.full_like(mixture.signals.cosines, math.nan)
+        slopes, meta_loss = ahead or (none, none[0])
+        shown = torch.stack([self._by_task(mixture, weights * mixture.scale), mixture.signals.cosines, slopes]).tolist()
+        used, cosines, slopes = (tuple(row) for row in shown)
+        return StepRecord(number, losses, used, cosines, slopes, float(meta_loss))
+
+    def _learn_ahead(self, found: ForwardPass, number: int) -> tuple[Tensor, Tensor]:
+        """Stage 1 (lines 5-12): (dL_meta / dw by task, L_meta), averaged over the parts that judge; the weighting moves."""
+        alpha = self.options.alpha or self.optimiser.param_groups[0]["lr"]
+        judges, total = self.folds.judges, torch.zeros(())
+        mixtures = [found.mixture([part for part in range(self.folds.parts) if part != judge]) for judge in judges]
+        slopes, losses = [], []
+        for judge, mixture in zip(judges, mixtures, strict=True):
+            raw = self.weighting(mixture.signals)
+            weights = self._used(mixture, raw)
+            step = alpha * mixture.gradient(weights, weights)[: self.layout.near_size]
+            with moved(self.layout, step):
+                direction, loss = judgement(self.problem, found.batch, judge, self.layout, self.world)
+            slope = mixture.along(direction) * (-alpha / len(judges))
+            total = total + surrogate(mixture, raw, slope, self.weighting.normalised)
+            slopes.append(self._by_task(mixture, slope))
+            losses.append(loss / len(judges))
+        meta_loss = torch.stack(losses).sum()
+        if not math.isfinite(float(meta_loss)):
+            raise DivergedError(
+                f"step {number}: the loss of {self.problem.names[0]!r} is {float(meta_loss)} after the look-ahead;"
+                " lower weighting.alpha or lr"
+            )
+        self._learn(mixtures[0], total)
+        return torch.stack(slopes).sum(0), meta_loss
+
+    def _used(self, mixture: Mixture, raw: Tensor) -> Tensor:
+        """The weights the losses get, without gradients."""
+        return normalised(mixture, raw) if self.weighting.normalised else raw.detach()
+
+    def _by_task(self, mixture: Mixture, values: Tensor) -> Tensor:
+        """[K + 1]: sums of ``values`` [R] by task, over ranks."""
+        sums = values.new_zeros(len(self.problem.names)).index_add(0, mixture.signals.task, values)
+        return mixture.reduce(sums)
+
+    def _learn(self, mixture: Mixture, loss: Tensor) -> None:
+        """One Adam step of the weighting on ``loss``, added over ranks as the mixture's rows are."""
+        if self._own_optimiser is None:
+            return
+        flat = mixture.reduce(flat_gradient(loss, self._own, keep=False))
+        for parameter, part in zip(self._own, self.layout.pieces(flat, self._own), strict=True):
+            parameter.grad = part
+        self._own_optimiser.step()
+
+    def _move(self, gradient: Tensor, number: int) -> None:
+        """Stage 2 (line 19): one Adam step of the model along the joint gradient, clipped where the config says so."""
+        norm = float(gradient.norm())
+        if not math.isfinite(norm):
+            raise DivergedError(f"step {number}: the joint gradient is not finite; lower lr or weighting.lr")
+        if 0 < self.options.clip_norm < norm:
+            gradient = gradient * (self.options.clip_norm / norm)
+        for parameter, part in zip(
+            self.layout.parameters, self.layout.pieces(gradient, self.layout.parameters), strict=True
+        ):
+            parameter.grad = part
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def _finite_losses(self, found: ForwardPass, number: int) -> tuple[float, ...]:
+        totals = found.totals
+        losses = totals.means(totals.shares(range(self.folds.parts)))[0].tolist()
+        for name, loss in zip(self.problem.names, losses, strict=True):
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"step {number}: the loss of task {name!r} is {loss}; lower lr or leave the task out"
+                )
+        return tuple(losses)

@@ -1,0 +1,57 @@
+"""A joint training between two epochs, as arrays: what it needs to go on with the same numbers in another process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distgnn.auxiliary.trainer import JointFit
+from distgnn.storage.arrays import Arrays
+
+Tensors = dict[str, Tensor]
+
+
+def freeze(fit: JointFit) -> tuple[dict[str, Any], Arrays]:
+    """(JSON values, arrays by name) of ``fit``, without the curves of its steps so far."""
+    groups: dict[str, Tensors] = {"now": fit.trained.state_dict(), "best": fit.kept}
+    groups["weighting"] = fit.step.weighting.state_dict()
+    groups |= {name: _flat(optimiser) for name, optimiser in fit.step.optimisers.items()}
+    arrays = {f"{group}/{name}": _array(tensor) for group, found in groups.items() for name, tensor in found.items()}
+    return {"validation": fit.validation, "best_epoch": fit.best_epoch}, arrays
+
+
+def thaw(fit: JointFit, told: dict[str, Any], arrays: Arrays) -> None:
+    """Take ``fit``, made anew from the same config, to where it was frozen; its curves begin there."""
+    device = fit.ranks.device
+    groups: dict[str, Tensors] = {}
+    for name, array in arrays.items():
+        group, _, rest = name.partition("/")
+        groups.setdefault(group, {})[rest] = torch.from_numpy(np.array(array)).to(device)
+    fit.trained.load_state_dict(groups["now"])
+    fit.kept = groups["best"]
+    fit.step.weighting.load_state_dict(groups.get("weighting", {}))
+    for name, optimiser in fit.step.optimisers.items():
+        optimiser.load_state_dict(_nested(optimiser, groups.get(name, {})))
+    fit.validation, fit.best_epoch = list(told["validation"]), int(told["best_epoch"])
+
+
+def _array(tensor: Tensor) -> Any:
+    return tensor.detach().cpu().numpy().copy()
+
+
+def _flat(optimiser: torch.optim.Optimizer) -> Tensors:
+    state = optimiser.state_dict()["state"]
+    return {
+        f"{place}/{name}": torch.as_tensor(value) for place, found in state.items() for name, value in found.items()
+    }
+
+
+def _nested(optimiser: torch.optim.Optimizer, flat: Tensors) -> dict[str, Any]:
+    state: dict[int, Tensors] = {}
+    for name, tensor in flat.items():
+        place, _, kind = name.partition("/")
+        state.setdefault(int(place), {})[kind] = tensor
+    return {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}

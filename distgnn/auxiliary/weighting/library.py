@@ -1,0 +1,87 @@
+"""A weighting class of an installed multi-task library, such as TorchJD's, which knows gradients as a matrix or its Gramian."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distgnn.auxiliary.weighting.signals import Signals, Weighting
+from distgnn.config import WeightingConfig
+from distgnn.errors import RequestError
+from distgnn.graph.keyed import key
+
+_DRAWS = 42
+_FAILURES = (ImportError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, NotImplementedError)
+
+
+class LibraryWeighting(Weighting):
+    """Calls an object made from ``config.library`` with what ``config.library_reads`` says; heads learn by their own losses.
+
+    Of an aggregator (a class with a base called Aggregator: from a matrix to the mixed gradient) its ``weighting`` is called,
+    with the matrix. Raises RequestError unless the class can be made without arguments and answers with one weight a task,
+    and an aggregator mixes by those weights.
+    """
+
+    reads = "gradients"
+    plain_heads = True
+
+    def __init__(self, config: WeightingConfig, tasks: int, seed: int) -> None:
+        super().__init__()
+        self.seed, self.calls, where = seed, 0, f"weighting.library={config.library}"
+        kind = load_class(config.library)
+        mixes = any(base.__name__ == "Aggregator" for base in kind.__mro__)
+        self.gramian = config.library_reads == "gramian" and not mixes
+        probe = torch.arange(1.0, tasks * (tasks + 2) + 1).sin().view(tasks, tasks + 2)
+        try:
+            self.method = _weighting_of(kind, mixes)
+            found = self._ask(_weighting_of(kind, mixes), probe)
+            mixed = self._ask(kind(), probe) if mixes else None
+        except _FAILURES as error:
+            said = " ".join(str(error).split())[:200]
+            raise RequestError(
+                f"{where}: cannot be made without arguments and weigh {tasks} gradients as a"
+                f" {'gramian' if self.gramian else 'matrix'} ({said})"
+            ) from error
+        if not isinstance(found, Tensor) or found.shape != (tasks,):
+            shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise RequestError(
+                f"{where}: gave {shape} for {tasks} gradients, not one weight each; name a weighting class"
+            )
+        if mixed is not None and not torch.allclose(mixed, found @ probe, rtol=1e-3, atol=1e-5):
+            raise RequestError(f"{where}: mixes gradients by more than weights; name a weighting class")
+
+    def forward(self, signals: Signals) -> Tensor:
+        """Weights [R]."""
+        if signals.shared is None:
+            raise ValueError("the matrix of gradients is missing")
+        self.calls += 1
+        return self._ask(self.method, signals.shared).to(signals.loss)[signals.task]
+
+    def _ask(self, method: Callable[[Tensor], Any], matrix: Tensor) -> Any:
+        """Its answer; what it draws at random is a function of (seed, number of the call), the same on every rank."""
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(key(self.seed, _DRAWS, self.calls))
+            return method(matrix @ matrix.t() if self.gramian else matrix)
+
+
+def _weighting_of(kind: type, mixes: bool) -> Callable[[Tensor], Any]:
+    made = kind()
+    return made.weighting if mixes else made
+
+
+def load_class(name: str) -> type:
+    """What "module:Class" names; raises RequestError where there is no such class."""
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise RequestError(f"weighting.library={name}: {error}; install the package or mend the name") from error
+    if not isinstance(found, type):
+        raise RequestError(
+            f"weighting.library={name}: is not a class; name one such as torchjd.aggregation:MGDAWeighting"
+        )
+    return found

@@ -1,0 +1,151 @@
+"""What training changes: weights, optimiser moments and the number of the next step. Everything else is the config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from distgnn.config import PretrainConfig
+from distgnn.errors import RequestError
+from distgnn.graph.schema import Schema
+from distgnn.models.encoder import Encoder, build_encoder
+from distgnn.objectives.base import Objective
+from distgnn.objectives.registry import build_objective
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A state as it was after some step, in CPU memory that training no longer touches: what a checkpoint is made of.
+
+    step: the next one. weights: how many the encoder has. model, optimiser: tensors by name.
+    """
+
+    step: int
+    skipped: int
+    schema: Schema
+    weights: int
+    model: dict[str, Tensor]
+    optimiser: dict[str, Tensor]
+
+
+@dataclass
+class TrainState:
+    """encoder and objective (trained together), their Adam, the next step, and how many steps in a row were not finite."""
+
+    encoder: Encoder
+    objective: Objective | None
+    optimiser: torch.optim.Adam
+    step: int = 0
+    skipped: int = 0
+
+    def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Trained parameters in a fixed order, named as in model.safetensors."""
+        return _named_parameters(self.encoder, self.objective)
+
+    def freeze(self) -> Frozen:
+        """A copy of everything a checkpoint keeps."""
+        weights = sum(parameter.numel() for parameter in self.encoder.parameters())
+        tensors = self.model_tensors(), self.optimiser_tensors()
+        return Frozen(self.step, self.skipped, self.encoder.schema, weights, *tensors)
+
+    def model_tensors(self) -> dict[str, Tensor]:
+        """Copies of weights and buffers on the CPU: ``encoder.*`` and ``objective.*``."""
+        found = _prefixed("encoder", self.encoder.state_dict())
+        if self.objective is not None:
+            found |= _prefixed("objective", self.objective.state_dict())
+        return {name: _copied(tensor) for name, tensor in found.items()}
+
+    def optimiser_tensors(self) -> dict[str, Tensor]:
+        """Copies of Adam's moments and step counts on the CPU, by parameter name; zeros before the first step."""
+        found: dict[str, Tensor] = {}
+        for name, parameter in self.named_parameters():
+            kept = self.optimiser.state.get(parameter, {})
+            for moment in _MOMENTS:
+                found[f"{moment}.{name}"] = _copied(kept.get(moment, torch.zeros_like(parameter)))
+            found[f"step.{name}"] = _copied(torch.as_tensor(kept.get("step", 0.0), dtype=torch.float32))
+        return found
+
+    def restore(self, step: int, model: dict[str, Tensor], optimiser: dict[str, Tensor], where: str) -> None:
+        """Take over a checkpoint's tensors; raises RequestError where names or shapes differ."""
+        load_weights(self.encoder, strip(model, "encoder"), where)
+        if self.objective is not None:
+            load_weights(self.objective, strip(model, "objective"), where)
+        parameters = self.named_parameters()
+        expected = {f"{kind}.{name}" for name, _ in parameters for kind in (*_MOMENTS, "step")}
+        if expected != set(optimiser):
+            odd = min(expected ^ set(optimiser))
+            raise RequestError(
+                f"{where}: the optimiser state does not fit the model ({odd}); resume with the run's own config"
+            )
+        for name, parameter in parameters:
+            moments = {moment: optimiser[f"{moment}.{name}"].to(parameter.device) for moment in _MOMENTS}
+            if any(moment.shape != parameter.shape for moment in moments.values()):
+                raise RequestError(
+                    f"{where}: the optimiser state of {name} has another shape; resume with the run's own config"
+                )
+            self.optimiser.state[parameter] = {"step": optimiser[f"step.{name}"].clone(), **moments}
+        self.step = step
+
+
+def make_state(config: PretrainConfig, schema: Schema, device: torch.device) -> TrainState:
+    """A fresh state: the same bits for the same config and schema, wherever it is made."""
+    encoder = build_encoder(schema, config.encoder, config.train.seed)
+    objective = build_objective(config, schema)
+    if objective is not None:
+        encoder.psi.rehearse(adaptation_order(config))
+    encoder = encoder.to(device)
+    if objective is not None:
+        objective = objective.to(device)
+    parameters = [parameter for _, parameter in _named_parameters(encoder, objective)]
+    optimiser = torch.optim.Adam(parameters, lr=config.train.lr, weight_decay=config.train.weight_decay)
+    return TrainState(encoder, objective, optimiser)
+
+
+def adaptation_order(config: PretrainConfig) -> int:
+    """Order of the derivatives through which a run adapts psi to each graph; 0 where it does not."""
+    l2p = config.l2p
+    adapts = config.objective == "l2p" and l2p.adaptation == "graph" and l2p.levels != "graph" and l2p.node_steps > 0
+    return l2p.order if adapts else 0
+
+
+def load_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> None:
+    """Strict ``load_state_dict`` whose complaints are one RequestError."""
+    check_weights(module, weights, where)
+    module.load_state_dict(weights)
+
+
+def check_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> None:
+    """Raise RequestError unless ``weights`` have the names and shapes of the module's own."""
+    own = module.state_dict()
+    missing, unknown = sorted(set(own) - set(weights)), sorted(set(weights) - set(own))
+    if missing or unknown:
+        raise RequestError(f"{where}: weights do not fit the model (missing {missing[:3]}, unknown {unknown[:3]})")
+    for name, tensor in own.items():
+        if tensor.shape != weights[name].shape:
+            found = tuple(weights[name].shape)
+            raise RequestError(f"{where}: weight {name} has shape {found} where {tuple(tensor.shape)} belongs")
+
+
+def strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors named ``prefix.*``, without the prefix."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _named_parameters(encoder: nn.Module, objective: nn.Module | None) -> list[tuple[str, nn.Parameter]]:
+    modules = [("encoder", encoder)] + ([("objective", objective)] if objective is not None else [])
+    return [
+        (f"{part}.{name}", p) for part, module in modules for name, p in module.named_parameters() if p.requires_grad
+    ]

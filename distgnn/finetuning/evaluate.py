@@ -1,0 +1,106 @@
+"""Fine-tuned models on a labelled corpus: the metrics of fine-tuning, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from distgnn.config import EvaluateConfig
+from distgnn.corpus.manifest import read_manifest
+from distgnn.corpus.reader import CorpusReader
+from distgnn.errors import RequestError
+from distgnn.finetuning.saved_model import About, FineTuned
+from distgnn.finetuning.trainer import EVALUATED_AT_ONCE, Outcome
+from distgnn.graph.batch import select_graphs
+from distgnn.labels.dataset import LabelledSet, check_defined, labelled_graphs, read_labelled
+from distgnn.labels.scores import METRIC_OF, Floats, score
+from distgnn.storage.folder import open_folder
+
+ALL = "all"
+_UNSEEN = ("test", "ood")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What models reached. data: the graphs that were asked about, by part. outcomes: one a model, with scores, predictions."""
+
+    config: EvaluateConfig
+    data: LabelledSet
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric."""
+        return METRIC_OF[self.data.target.task]
+
+
+def evaluate(config: EvaluateConfig, models: Sequence[FineTuned], device: str = "cpu") -> Evaluation:
+    """Every model on the part of ``config.corpus`` that the config asks for.
+
+    part auto: of the corpus that the models were fine-tuned on, only what they have not seen (test and ood); all labelled
+    graphs of any other corpus. Raises RequestError where models differ in what they predict, or do not fit the corpus.
+    """
+    about = _common([model.about for model in models])
+    digest = read_manifest(open_folder(config.corpus)).digest()
+    known = {model.about.digest for model in models} == {digest}
+    part = ("unseen" if known else ALL) if config.part == "auto" else config.part
+    data = (_all_graphs if part == ALL else _part)(config.corpus, models[0], part)
+    outcomes = []
+    for model in models:
+        found = {name: _predict(model.to(device), data, name) for name in data.parts}
+        scores = {name: score(about.task, data.labels(name), values) for name, values in found.items()}
+        outcomes.append(Outcome(model.about.method, model.about.seed, model.about.best_epoch, 0.0, scores, (), found))
+    return Evaluation(config, data, tuple(outcomes))
+
+
+def _common(models: list[About]) -> About:
+    """What the models have in common; RequestError naming what one predicts in another way than the first."""
+    first = models[0]
+    for other in models[1:]:
+        for name in ("task", "labels", "outputs", "use_center", "choice"):
+            if getattr(first, name) != getattr(other, name):
+                raise RequestError(
+                    f"model: {first.method} and {other.method} differ in {name}; evaluate them one after the other"
+                )
+    return first
+
+
+def _all_graphs(corpus: str, model: FineTuned, part: str) -> LabelledSet:
+    about = model.about
+    reader = CorpusReader(corpus, labels=True)
+    schema = reader.manifest.schema
+    about.schema.check_features(schema, f"the model cannot read {corpus}")
+    if about.use_center and not schema.center:
+        raise RequestError(f"{corpus}: the corpus has no centre nodes, which the model's head looks at")
+    graphs, y = labelled_graphs(reader, about.labels, corpus)
+    parts = {part: np.flatnonzero(np.any(~np.isnan(y), axis=1))}
+    check_defined(about.task, y, parts, corpus)
+    return LabelledSet(schema, graphs, torch.from_numpy(y), model.target, parts, about.use_center)
+
+
+def _part(corpus: str, model: FineTuned, part: str) -> LabelledSet:
+    """The part(s) of a corpus split as for the model's training; the labels must be chosen alike."""
+    about = model.about
+    data = read_labelled(corpus, about.choice)
+    about.schema.check_features(data.schema, f"the model cannot read {corpus}")
+    found = (data.target.names, data.target.task, data.use_center)
+    if found != (about.labels, about.task, about.use_center):
+        raise RequestError(
+            f"{corpus}: the model's choice of labels gives {data.target.task} of {', '.join(data.target.names[:5])} here, not"
+            f" {about.task} of {', '.join(about.labels[:5])}; use part=all"
+        )
+    names = [name for name in _UNSEEN if name in data.parts] if part == "unseen" else [part]
+    if names[0] not in data.parts:
+        raise RequestError(f"part={part}: the model's split has only {', '.join(data.parts)}")
+    parts = {name: data.parts[name] for name in names}
+    return LabelledSet(data.schema, data.graphs, data.y, model.target, parts, data.use_center)
+
+
+@torch.no_grad()
+def _predict(model: FineTuned, data: LabelledSet, part: str) -> Floats:
+    """float32 [rows of the part, T]."""
+    rows = torch.from_numpy(data.parts[part])
+    return torch.cat([model(select_graphs(data.graphs, some)) for some in rows.split(EVALUATED_AT_ONCE)]).cpu().numpy()

@@ -1,0 +1,100 @@
+"""A fine-tuning's result as files: results.json always, predictions.parquet on request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distgnn.config import to_json
+from distgnn.finetuning.comparison import Result
+from distgnn.finetuning.trainer import Outcome
+from distgnn.labels.dataset import LabelledSet
+from distgnn.labels.scores import HIGHER_IS_BETTER
+from distgnn.storage.folder import Folder
+
+RESULTS, PREDICTIONS = "results.json", "predictions.parquet"
+_SCHEMA = pa.schema(
+    [
+        ("graph_id", pa.uint64()),
+        ("part", pa.dictionary(pa.int8(), pa.string())),
+        ("method", pa.dictionary(pa.int32(), pa.string())),
+        ("seed", pa.int32()),
+        ("label", pa.dictionary(pa.int32(), pa.string())),
+        ("y", pa.float32()),
+        ("prediction", pa.float32()),
+    ]
+)
+
+
+def summary(result: Result) -> dict[str, Any]:
+    """The result as plain JSON values."""
+    return scored_on(result.config, result.data, result.metric) | {
+        "controls": result.controls,
+        "runs": [_run(outcome) for outcome in result.outcomes],
+    }
+
+
+def scored_on(config: object, data: LabelledSet, metric: str) -> dict[str, Any]:
+    """What scores were asked for and taken on, as plain JSON values."""
+    return {
+        "config": to_json(config),
+        "task": data.target.task,
+        "metric": metric,
+        "higher_is_better": HIGHER_IS_BETTER[metric],
+        "labels": list(data.target.names),
+        "graphs": {part: len(rows) for part, rows in data.parts.items()},
+    }
+
+
+def _run(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "method": outcome.method,
+        "seed": outcome.seed,
+        "best_epoch": outcome.best_epoch,
+        "seconds": round(outcome.seconds, 3),
+        "scores": {part: found._asdict() for part, found in outcome.scores.items()},
+        "validation": list(outcome.history),
+    }
+
+
+def write_results(result: Result, folder: Folder) -> None:
+    """Write results.json, and predictions.parquet where the config asks for it, into ``folder``."""
+    if result.config.save_predictions:
+        folder.write(PREDICTIONS, predictions(result.data, result.outcomes))
+    folder.write(RESULTS, (json.dumps(summary(result), indent=1) + "\n").encode())
+
+
+def predictions(data: LabelledSet, outcomes: Iterable[Outcome]) -> pa.Buffer:
+    """predictions.parquet: a row for each graph, part, method, seed and label; y is null where unknown."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, _SCHEMA, compression="zstd") as writer:
+        for outcome in outcomes:
+            for part in outcome.predictions:
+                writer.write_table(_rows(data, outcome, part))
+    return sink.getvalue()
+
+
+def _rows(data: LabelledSet, outcome: Outcome, part: str) -> pa.Table:
+    found = outcome.predictions[part]
+    graphs, labels = found.shape
+    ids = data.graphs.graph_id.numpy()[data.parts[part]].view(np.uint64)
+    y = data.labels(part).reshape(-1)
+    columns = [
+        pa.array(np.repeat(ids, labels)),
+        _constant(part, found.size, pa.int8()),
+        _constant(outcome.method, found.size, pa.int32()),
+        pa.array(np.full(found.size, outcome.seed, np.int32)),
+        pa.DictionaryArray.from_arrays(np.tile(np.arange(labels, dtype=np.int32), graphs), list(data.target.names)),
+        pa.array(y, mask=np.isnan(y)),
+        pa.array(found.reshape(-1)),
+    ]
+    return pa.Table.from_arrays(columns, schema=_SCHEMA)
+
+
+def _constant(text: str, count: int, index: pa.DataType) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int8)).cast(index), [text])

@@ -1,0 +1,182 @@
+"""Fine-tuned models: sealed folders of an encoder with its head, and the module that they are loaded as. Nothing here needs Ray."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from distgnn.checkpoint.compatibility import check_fits
+from distgnn.checkpoint.training_state import load_weights, strip
+from distgnn.config import EncoderConfig, LabelChoice, from_json, to_json
+from distgnn.config.base import read_json
+from distgnn.errors import RequestError
+from distgnn.finetuning.comparison import Result
+from distgnn.finetuning.trainer import Method, Outcome
+from distgnn.graph.batch import GraphBatch
+from distgnn.graph.pyg import from_pyg
+from distgnn.graph.schema import Schema
+from distgnn.labels.scores import Task
+from distgnn.labels.target import Target
+from distgnn.models.encoder import build_encoder
+from distgnn.models.heads import build_head, graph_features
+from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.verified import CHECKSUMS, Kind, publish, read_verified, seal
+
+MODELS = "models"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+KIND = Kind("fine-tuned model", "distgnn-model", 1, (WEIGHTS, CONFIG))
+_CHOICE = tuple(LabelChoice.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class About:
+    """What a fine-tuned model is, apart from its tensors.
+
+    schema, encoder: what the encoder is made of. task, labels, outputs: what the head predicts. use_center: whether the head
+    sees the centre node. choice: labels and split it was trained with, on the corpus with the manifest's sha256 ``digest``.
+    method, seed, best_epoch, scores (metric by part, {"value", "coverage"}): the job of the fine-tuning that made it.
+    """
+
+    schema: Schema
+    encoder: EncoderConfig
+    task: Task
+    labels: tuple[str, ...]
+    outputs: int
+    use_center: bool
+    choice: LabelChoice
+    digest: str
+    method: str
+    seed: int
+    best_epoch: int
+    scores: dict[str, dict[str, float]]
+
+    def to_bytes(self) -> bytes:
+        """config.json of the model."""
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        groups = {"schema": self.schema.to_json(), "encoder": to_json(self.encoder), "choice": to_json(self.choice)}
+        return (json.dumps(plain | groups, indent=1, sort_keys=True) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> About:
+        """The inverse of :meth:`to_bytes`; raises RequestError, ValueError, KeyError or TypeError for other bytes."""
+        data: dict[str, Any] = read_json(raw)
+        choice = from_json(LabelChoice, data["choice"], "choice")
+        encoder = from_json(EncoderConfig, data["encoder"], "encoder")
+        if data["task"] not in ("classification", "multiclass", "regression"):
+            raise ValueError(f"unknown task {data['task']!r}")
+        schema, labels = Schema.from_json(data["schema"]), tuple(str(name) for name in data["labels"])
+        return cls(**data | {"schema": schema, "encoder": encoder, "choice": choice, "labels": labels})
+
+
+class FineTuned(nn.Module):
+    """An encoder with a head on its standardised features, for PyG ``Data``/``Batch`` or GraphBatch; in evaluation mode."""
+
+    def __init__(self, about: About, tensors: dict[str, Tensor], where: str) -> None:
+        super().__init__()
+        self.about = about
+        check_fits(about.schema, about.encoder, strip(tensors, "encoder"), where)
+        self.encoder = build_encoder(about.schema, about.encoder, seed=0)
+        width = self.encoder.width * (2 if about.use_center else 1)
+        self.head = build_head(width, about.outputs, seed=0)
+        for name, size in (("features", width), ("target", len(about.labels))):
+            for kind in ("mean", "std"):
+                self.register_buffer(f"{name}_{kind}", torch.zeros(size))
+        renamed = {f"{name}_{kind}": f"{name}.{kind}" for name in ("features", "target") for kind in ("mean", "std")}
+        missing = [name for name in renamed.values() if name not in tensors]
+        if missing:
+            raise RequestError(f"{where}: weights do not fit the model (missing {missing})")
+        own = {new: tensors[old] for new, old in renamed.items()}
+        parts = {f"{part}.{k}": v for part in ("encoder", "head") for k, v in strip(tensors, part).items()}
+        load_weights(self, {**parts, **own}, where)
+        self.eval()
+
+    @property
+    def target(self) -> Target:
+        """What is predicted, on the model's device."""
+        mean, std = self.get_buffer("target_mean"), self.get_buffer("target_std")
+        return Target(self.about.task, self.about.labels, self.about.outputs, mean, std)
+
+    def forward(self, data: Data | GraphBatch) -> Tensor:
+        """float [G, T]: probabilities (classification), class numbers (multiclass) or values in the labels' units."""
+        batch = data if isinstance(data, GraphBatch) else from_pyg(data, self.about.schema)
+        batch = batch.to(self.encoder.device)
+        features = graph_features(self.encoder, batch, self.about.use_center)
+        standard = (features - self.get_buffer("features_mean")) / self.get_buffer("features_std")
+        return self.target.predictions(self.head(standard))
+
+
+def write_models(result: Result, methods: Iterable[Method], digest: str, folder: Folder) -> list[str]:
+    """Write the model of every outcome to ``folder``/METHOD-seedN, in place of one that lies there; returns the names.
+
+    digest: of the corpus. Outcomes must have been trained with save_models.
+    """
+    by_name = {method.name: method for method in methods}
+    names = []
+    for outcome in result.outcomes:
+        names.append(f"{_plain(outcome.method, result.methods)}-seed{outcome.seed}")
+        about = _about(result, by_name[outcome.method].encoder, digest, outcome)
+        target = {"target.mean": result.data.target.mean, "target.std": result.data.target.std}
+        tensors = {name: tensor.contiguous() for name, tensor in {**outcome.weights, **target}.items()}
+        files = {WEIGHTS: safetensors.torch.save(tensors), CONFIG: about.to_bytes()}
+        _replace(folder.sub(names[-1]), files)
+    return names
+
+
+def _about(result: Result, encoder: EncoderConfig, digest: str, outcome: Outcome) -> About:
+    data, config = result.data, to_json(result.config)
+    choice = from_json(LabelChoice, {name: config[name] for name in _CHOICE})
+    target, scores = data.target, {part: score._asdict() for part, score in outcome.scores.items()}
+    return About(
+        data.schema, encoder, target.task, target.names, target.outputs, data.use_center, choice, digest,
+        outcome.method, outcome.seed, outcome.best_epoch, scores,
+    )  # fmt: skip
+
+
+def _plain(method: str, methods: tuple[str, ...]) -> str:
+    """A folder's name for ``method``: letters, digits and ._@- of it, with a few digits of a hash where two would be alike."""
+    plain = {name: "".join(c if c.isalnum() or c in "._@-" else "-" for c in name).strip(".-") for name in methods}
+    alike = list(plain.values()).count(plain[method]) > 1 or not plain[method]
+    return f"{plain[method]}-{hashlib.sha256(method.encode()).hexdigest()[:6]}" if alike else plain[method]
+
+
+def _replace(folder: Folder, files: dict[str, bytes]) -> None:
+    sealed = seal(files, KIND)
+    if folder.size(CHECKSUMS) is not None:
+        if folder.read(CHECKSUMS) == sealed:
+            return
+        folder.delete(CHECKSUMS)
+    publish(folder, files, sealed)
+
+
+def model_uris(uri: str) -> list[str]:
+    """URIs of the models at ``uri``: itself, or all of a fine-tuning's output folder; raises RequestError where there is none."""
+    folder = open_folder(uri)
+    if folder.size(CHECKSUMS) is not None:
+        return [folder.uri]
+    inside = folder.sub(MODELS)
+    found = [inside.sub(name).uri for name in inside.names() if inside.sub(name).size(CHECKSUMS) is not None]
+    if not found:
+        raise RequestError(
+            f"{uri}: no fine-tuned model here; give one, or the output of distgnn finetune --save-models"
+        )
+    return found
+
+
+def load_model(uri: str) -> FineTuned:
+    """Verify, then load, the fine-tuned model at a path, file:// or s3:// URI; raises RequestError."""
+    folder = open_folder(uri)
+    files, _ = read_verified(folder, KIND)
+    try:
+        about, tensors = About.from_bytes(files[CONFIG]), safetensors.torch.load(files[WEIGHTS])
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise RequestError(f"{uri}: the model's files do not parse ({type(error).__name__}: {error})") from error
+    return FineTuned(about, tensors, uri)

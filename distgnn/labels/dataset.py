@@ -1,0 +1,97 @@
+"""The labelled corpus of a fine-tuning: graphs in memory, chosen labels, parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distgnn.config import FinetuneConfig, LabelChoice
+from distgnn.corpus.reader import CorpusReader
+from distgnn.errors import RequestError
+from distgnn.graph.batch import GraphBatch
+from distgnn.graph.schema import Schema
+from distgnn.graph.splits import Rows, make_split
+from distgnn.labels.loss import label_columns
+from distgnn.labels.scores import Floats, Task, defined
+from distgnn.labels.target import Target, detect_task, make_target
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """graphs: the whole corpus. y: float32 [G, T], the chosen labels, NaN = unknown. parts: rows of train, val, test (and ood).
+
+    use_center: whether the head sees the centre node.
+    """
+
+    schema: Schema
+    graphs: GraphBatch
+    y: Tensor
+    target: Target
+    parts: dict[str, Rows]
+    use_center: bool
+
+    def labels(self, part: str) -> Floats:
+        """float32 [rows of the part, T], NaN = unknown."""
+        return self.y[torch.from_numpy(self.parts[part])].numpy()
+
+
+def load_labelled(config: FinetuneConfig) -> LabelledSet:
+    """The labelled corpus of a fine-tuning, as :func:`read_labelled`."""
+    return read_labelled(config.corpus, config)
+
+
+def read_labelled(corpus: str, config: LabelChoice) -> LabelledSet:
+    """Read ``corpus`` whole, choose labels and split it; raises RequestError for whatever does not fit the request."""
+    reader = CorpusReader(corpus, labels=True)
+    schema, where = reader.manifest.schema, corpus
+    graphs, y = labelled_graphs(reader, config.labels, where)
+    names = np.array(config.labels or schema.labels)
+    task = detect_task(y, config.task, where)
+    parts = make_split(
+        config.split,
+        graphs.graph_id.numpy(),
+        groups=reader.column("group") if schema.group else None,
+        column=reader.column("split") if schema.split else None,
+        usable=np.any(~np.isnan(y), axis=1),
+    )
+    if config.max_labels:
+        if task != "classification":
+            raise RequestError(f"{where}: max_labels counts positives and needs 0/1 labels; choose columns with labels")
+        keep = most_positives(y[parts["train"]], config.max_labels)
+        y, names = y[:, keep], names[keep]
+    check_defined(task, y, parts, where)
+    target = make_target(task, tuple(names.tolist()), y, y[parts["train"]])
+    chosen = torch.from_numpy(np.ascontiguousarray(y))
+    return LabelledSet(schema, graphs, chosen, target, parts, _use_center(schema, config, where))
+
+
+def labelled_graphs(reader: CorpusReader, asked: tuple[str, ...], where: str) -> tuple[GraphBatch, Floats]:
+    """(every graph, float32 [G, T] of the labels ``asked`` for (none: all), NaN = unknown); RequestError where they are absent."""
+    columns = label_columns(reader.manifest.schema.labels, asked, where)
+    graphs = reader.load()
+    if graphs.y is None or bool(torch.isnan(graphs.y).all()):
+        raise RequestError(f"{where}: no graph has a known label; build the corpus with labels")
+    return replace(graphs, y=None), graphs.y.numpy()[:, columns]
+
+
+def check_defined(task: Task, y: Floats, parts: dict[str, Rows], where: str) -> None:
+    """Raise RequestError unless the metric is defined for some label of y [G, T] in every part."""
+    for name, rows in parts.items():
+        if not defined(task, y[rows]).any():
+            need = "both classes" if task == "classification" else "a known value"
+            raise RequestError(f"{where}: no label has {need} in part {name!r}; choose another split or other labels")
+
+
+def most_positives(train: Floats, count: int) -> Rows:
+    """Ascending columns of the ``count`` labels with most positives among the training rows (the earlier column wins a tie)."""
+    positives = (train == 1).sum(axis=0)
+    return np.sort(np.argsort(-positives, kind="stable")[:count])
+
+
+def _use_center(schema: Schema, config: LabelChoice, where: str) -> bool:
+    if config.use_center == "yes" and not schema.center:
+        raise RequestError(f"{where}: use_center=yes, but the corpus has no centre nodes; use auto or no")
+    return schema.center and config.use_center != "no"

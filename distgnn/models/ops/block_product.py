@@ -1,0 +1,127 @@
+"""Products within graphs: every row sees the rows of its own graph, of whatever size, in a few padded batches.
+
+One function of autograd and not a chain of paddings and products: a training step spends most of what it does not spend in
+products on moving rows, and this moves each once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distgnn.models.ops.segments import Padding, Rows
+
+
+def within_graphs(x: Tensor, keys: Tensor, values: Tensor, rows: Rows, bias: bool) -> Tensor:
+    """y_i = sum over the rows j of i's graph of (keys_j . x_i + bias) values_j; x, keys [N, in], values [N, out]: [N, out].
+
+    Can be differentiated any number of times, and in forward mode. Under autocast the products have its precision.
+    """
+    return _WithinGraphs.apply(x, keys, values, rows.padding, bias)  # pyright: ignore[reportReturnType]
+
+
+class _WithinGraphs(torch.autograd.Function):
+    """Linear in each of its three arguments (but for the bias), so its derivatives are products of the same kind.
+
+    Padded slots of x and keys hold some row or other: values (and gradients) are zero there, and nothing else is read.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, keys: Tensor, values: Tensor, padding: Padding, bias: bool) -> Tensor:
+        ctx.save_for_backward(x, keys, values)
+        ctx.save_for_forward(x, keys, values)
+        device = x.device.type
+        ctx.padding, ctx.bias = padding, bias
+        ctx.dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        slots = [
+            padding.slots(part.to(ctx.dtype), masked) for part, masked in ((x, False), (keys, False), (values, True))
+        ]
+        ctx.classes = [_SizeClass(a, b, c, bias) for a, b, c in zip(*map(padding.squares, slots), strict=True)]
+        result = slots[2].new_empty(len(padding.index), values.shape[1])
+        for each, place in zip(ctx.classes, padding.squares(result), strict=True):
+            each.product(place)
+        return result.index_select(0, padding.inverse)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, keys, values = ctx.saved_tensors
+        if torch.is_grad_enabled():  # someone will differentiate this again
+            found = _derivatives(x, keys, values, grads[0].to(values.dtype), ctx)
+        else:
+            found = _gradients(x, keys, values, grads[0], ctx)
+        return *found, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, keys, values = ctx.saved_tensors
+        dx, dkeys, dvalues = tangents[:3]
+        parts = [
+            None if dx is None else _WithinGraphs.apply(dx, keys, values, ctx.padding, False),
+            None if dkeys is None else _WithinGraphs.apply(x, dkeys, values, ctx.padding, False),
+            None if dvalues is None else _WithinGraphs.apply(x, keys, dvalues, ctx.padding, ctx.bias),
+        ]
+        return torch.stack([part for part in parts if part is not None]).sum(0)  # pyright: ignore[reportArgumentType]
+
+
+def _derivatives(x: Tensor, keys: Tensor, values: Tensor, grad: Tensor, ctx: Any) -> list[Tensor | None]:
+    """Gradients of the three arguments that can be differentiated again."""
+    asked = (grad, values, keys, False), (values, grad, x, False), (keys, x, grad, ctx.bias)
+    return [
+        _WithinGraphs.apply(*parts, ctx.padding, bias) if needed else None  # pyright: ignore[reportReturnType]
+        for (*parts, bias), needed in zip(asked, ctx.needs_input_grad[:3], strict=True)
+    ]
+
+
+def _gradients(x: Tensor, keys: Tensor, values: Tensor, grad: Tensor, ctx: Any) -> list[Tensor]:
+    """Gradients of the three arguments, from what the forward pass kept."""
+    padding = ctx.padding
+    slots = padding.slots(grad.to(ctx.dtype), True)
+    results = [slots.new_empty(len(padding.index), part.shape[1]) for part in (x, keys, values)]
+    places = zip(*map(padding.squares, results), strict=True)
+    for each, g, place in zip(ctx.classes, padding.squares(slots), places, strict=True):
+        each.gradients(g, *place)
+    return [
+        result.index_select(0, padding.inverse).to(part.dtype)
+        for result, part in zip(results, (x, keys, values), strict=True)
+    ]
+
+
+class _SizeClass:
+    """Graphs of similar size: x [B, L, in], keys [B, L, in], values [B, L, out], zero where padded.
+
+    The product is associated whichever way is cheaper: scores between rows [B, L, L], or a matrix for each graph [B, in, out].
+    """
+
+    def __init__(self, x: Tensor, keys: Tensor, values: Tensor, bias: bool) -> None:
+        self.x, self.keys, self.values, self.bias = x, keys, values, bias
+        rows, width_in, width_out = x.shape[1], x.shape[2], values.shape[2]
+        self.scored = rows * (width_in + width_out) <= 2 * width_in * width_out
+        self.middle = torch.bmm(x, keys.mT) if self.scored else torch.bmm(keys.mT, values)
+        if self.scored and bias:
+            self.middle += 1
+
+    def product(self, out: Tensor) -> None:
+        """The result, written into ``out`` [B, L, out]."""
+        if self.scored:
+            torch.bmm(self.middle, self.values, out=out)
+            return
+        torch.bmm(self.x, self.middle, out=out)
+        if self.bias:
+            out += self.values.sum(1, keepdim=True)
+
+    def gradients(self, g: Tensor, x: Tensor, keys: Tensor, values: Tensor) -> None:
+        """Gradients of x, keys and values, written into them; g: of the result, zero where padded."""
+        if self.scored:
+            scores = torch.bmm(g, self.values.mT)
+            torch.bmm(scores, self.keys, out=x)
+            torch.bmm(scores.mT, self.x, out=keys)
+            torch.bmm(self.middle.mT, g, out=values)
+            return
+        matrix = torch.bmm(self.x.mT, g)
+        torch.bmm(g, self.middle.mT, out=x)
+        torch.bmm(self.values, matrix.mT, out=keys)
+        torch.bmm(self.keys, matrix, out=values)
+        if self.bias:
+            values += g.sum(1, keepdim=True)

@@ -1,0 +1,201 @@
+"""A user's module in the place of our layers: what it is given, how it adapts, and what it must not do."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch_geometric.data import Data
+
+from distgnn.config import EncoderConfig
+from distgnn.errors import RequestError
+from distgnn.graph.batch import slice_graphs
+from distgnn.graph.pyg import joined_pyg
+from distgnn.graph.schema import Schema
+from distgnn.models.batch_context import Context
+from distgnn.models.encoder import LAYERS
+from distgnn.models.fast_weights import FastWeights
+from distgnn.models.ops.segments import Rows
+from distgnn.models.registry import REGISTERED, Psi
+from distgnn.models.user_encoder.hooks import watch
+from distgnn.models.user_encoder.norm import summed_statistics, with_stream_norms
+from distgnn.models.user_encoder.synthetic import made_graphs, made_numbers
+from distgnn.models.user_encoder.tracking import Layout, Place
+from distgnn.models.user_encoder.validation import rehearse
+
+Factory = Callable[[Schema, EncoderConfig], nn.Module]
+ARGUMENTS = ("x", "edge_index", "edge_attr", "batch", "data")
+
+
+def register_encoder(name: str, factory: Factory) -> None:
+    """Let ``--encoder.kind NAME`` (EncoderConfig.kind) mean the module ``factory(schema, config)``, written for PyG.
+
+    Its ``forward`` names what it wants: x (float [N, width], the nodes' features embedded), edge_index (int64 [2, M], every
+    undirected edge in both directions), edge_attr (float [M, A]: one-hot categories and numbers of the schema's edge
+    features; None where there are none), batch (int64 [N], each node's graph), data (a PyG Data of all graphs with their
+    features as they are stored). It returns node embeddings float [N, config.width].
+    Raises RequestError for a name that is not free or not a plain word.
+    """
+    if name in LAYERS or not name.isidentifier():
+        raise RequestError(
+            f"register_encoder: {name!r} is one of distgnn's own kinds or not a plain name; choose another"
+        )
+    known = REGISTERED.get(name)
+    if known is not None:
+        raise RequestError(f"register_encoder: {name!r} is registered already; choose another name")
+    REGISTERED[name] = lambda schema, config: UserPsi(schema, config, factory(schema, config))
+
+
+class UserPsi(Psi):
+    """psi made of a user's module."""
+
+    def __init__(self, schema: Schema, config: EncoderConfig, module: nn.Module) -> None:
+        super().__init__()
+        self.kind, self.width, self.schema = config.kind, config.width, schema
+        self.takes = _arguments(module, config.kind)
+        self.place = Place()
+        _refuse_caches(module)
+        self.reads_input = "data" not in self.takes
+        self.module = with_stream_norms(module, self.place)
+        self._last: tuple[Context, _Given] | None = None
+        self._learn_places()
+
+    def forward(self, x: Tensor, context: Context, fast: FastWeights | None, dropout: float) -> Tensor:
+        """[N, width] -> [N, width]."""
+        if fast is None or fast.nodes is context.nodes:
+            nodes = self._pass(x, self._given(context), fast)
+        else:
+            nodes = self._pass_by_group(x, context, fast)
+        return F.dropout(nodes, dropout, self.training)
+
+    def _pass(
+        self, x: Tensor, given: _Given, fast: FastWeights | None, weights: dict[str, Tensor] | None = None
+    ) -> Tensor:
+        """One run of the module, with hooks that adapt it per graph (``fast``) or with other weights."""
+        arguments = {name: x if name == "x" else given.arguments[name] for name in self.takes}
+        with self.place.during(given.layout, fast), watch(self.module, self.place):
+            return (
+                functional_call(self.module, weights or {}, kwargs=arguments) if weights else self.module(**arguments)
+            )
+
+    def _pass_by_group(self, x: Tensor, context: Context, fast: FastWeights) -> Tensor:
+        """Every group of graphs (a stream) runs alone with weights of its own: any module can do that."""
+        parts, trained = [x[:0]], {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+        with summed_statistics(self.module) as add:
+            for group, (given, nodes) in enumerate(self._given(context).by_stream(self.takes)):
+                weights = {
+                    name: fast.adapted((self, name, group), fast.nodes, p, p.view_as(p), _WholeUpdate)
+                    for name, p in trained.items()
+                }
+                parts.append(self._pass(x[nodes], given, None, weights))
+                add()
+        return torch.cat(parts)
+
+    def rehearse(self, order: int) -> None:
+        """See :class:`Psi`."""
+        rehearse(self, self.module, f"encoder {self.kind!r}", self.schema, self.width, order)
+
+    def _given(self, context: Context) -> _Given:
+        if self._last is None or self._last[0] is not context:
+            self._last = context, _Given(context, self.takes)
+        return self._last[1]
+
+    @torch.no_grad()
+    def _learn_places(self) -> None:
+        """Run once on made-up graphs, to see which rows every part of the module reads."""
+        graphs = made_graphs(self.schema)
+        given = _Given(Context(graphs, self.schema, torch.get_default_dtype()), self.takes)
+        self.place.learning = True
+        nodes = self.eval()._pass(made_numbers(graphs.num_nodes, self.width, 4), given, None)
+        self.place.learning = False
+        self.train()
+        if not isinstance(nodes, Tensor) or nodes.shape != (graphs.num_nodes, self.width):
+            found = tuple(nodes.shape) if isinstance(nodes, Tensor) else type(nodes).__name__
+            raise RequestError(
+                f"encoder {self.kind!r}: returned {found} where node embeddings ({graphs.num_nodes}, {self.width}) belong"
+                " (one row a node, config.width columns)"
+            )
+
+
+class _WholeUpdate:
+    """One step's change of a group's own copy of a parameter."""
+
+    def __init__(self, rows: Rows, x: Tensor, delta: Tensor) -> None:  # noqa: ARG002 - a Change
+        self.delta = delta
+
+    def apply(self, rows: Rows, x: Tensor) -> Tensor:  # noqa: ARG002 - an Update
+        """The parameter's shape."""
+        return self.delta
+
+
+class _Given:
+    """What a module is given of one batch (all but x), and the batch's layout."""
+
+    def __init__(self, context: Context, takes: tuple[str, ...]) -> None:
+        self.layout = Layout(context)
+        self.arguments = {name: _MAKERS[name](context) for name in takes if name != "x"}
+        self._context, self._parts = context, list[tuple[_Given, slice]]()
+
+    def by_stream(self, takes: tuple[str, ...]) -> list[tuple[_Given, slice]]:
+        """The same for each stream alone, and its nodes."""
+        if not self._parts:
+            graphs = self.layout.by_stream.graphs.ptr.tolist()
+            self._parts = [self._part(low, high, takes) for low, high in pairwise(graphs) if low < high]
+        return self._parts
+
+    def _part(self, low: int, high: int, takes: tuple[str, ...]) -> tuple[_Given, slice]:
+        whole, batch = self._context, self._context.batch
+        edges = slice(int(batch.edge_ptr[low]), int(batch.edge_ptr[high]))
+        hidden = None if whole.hidden_edges is None else whole.hidden_edges[edges]
+        context = Context(slice_graphs(batch, low, high), whole.schema, whole.dtype, hidden)
+        return _Given(context, takes), slice(int(batch.node_ptr[low]), int(batch.node_ptr[high]))
+
+
+def _edge_index(context: Context) -> Tensor:
+    return torch.stack([context.plain.source, context.plain.target])
+
+
+def _edge_attr(context: Context) -> Tensor | None:
+    return context.attributes(context.plain)[:, :-1] if context.schema.edge else None
+
+
+def _data(context: Context) -> Data:
+    if context.hidden_edges is not None:
+        raise RequestError(
+            "encoder: the objective hides edge features, but the module reads data; let it take edge_attr"
+        )
+    return joined_pyg(context.batch, _edge_index(context), context.plain.edge, context.dtype)
+
+
+_MAKERS: dict[str, Callable[[Context], object]] = {
+    "edge_index": _edge_index,
+    "edge_attr": _edge_attr,
+    "batch": lambda context: context.nodes.owner,
+    "data": _data,
+}
+
+
+def _refuse_caches(module: nn.Module) -> None:
+    for path, part in module.named_modules():
+        if getattr(part, "cached", False) is True:
+            kind = type(part).__name__
+            raise RequestError(f"encoder: {path} ({kind}) keeps the first batch's edges; build it with cached=False")
+
+
+def _arguments(module: nn.Module, kind: str) -> tuple[str, ...]:
+    """The names its forward wants, in order."""
+    if not isinstance(module, nn.Module):
+        raise RequestError(
+            f"encoder {kind!r}: its factory must return a torch.nn.Module, found {type(module).__name__}"
+        )
+    wanted = inspect.signature(module.forward).parameters.values()
+    odd = [item.name for item in wanted if item.name not in ARGUMENTS and item.default is item.empty]
+    if odd:
+        known = ", ".join(ARGUMENTS)
+        raise RequestError(f"encoder {kind!r}: forward wants {odd[0]!r}; it can be given {known}")
+    return tuple(item.name for item in wanted if item.name in ARGUMENTS)

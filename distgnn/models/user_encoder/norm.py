@@ -1,0 +1,84 @@
+"""torch.nn.BatchNorm1d with statistics that do not depend on the number of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from distgnn.errors import RequestError
+from distgnn.models.norm import StreamStatistics
+from distgnn.models.ops.scatter import ScatteredRows
+from distgnn.models.ops.segments import Rows
+from distgnn.models.user_encoder.tracking import Place
+
+
+class StreamNorm(StreamStatistics):
+    """A BatchNorm1d of rows, with statistics within each stream; its weight and bias can adapt per graph."""
+
+    def __init__(self, norm: nn.BatchNorm1d, place: Place, path: str) -> None:
+        """Takes the weights and running statistics of ``norm``, which stands at ``path``."""
+        if norm.running_mean is None or norm.running_var is None or norm.momentum is None:
+            raise RequestError(f"encoder: {path} (BatchNorm1d) needs track_running_stats=True and a momentum")
+        super().__init__(norm.running_mean, norm.running_var, norm.momentum, norm.eps)
+        self.place, self.path = place, path
+        self.weight, self.bias = norm.weight, norm.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[rows, width] -> same."""
+        where = self.place.where(self.path, x.shape[0])
+        if where is None:
+            raise RequestError(
+                f"encoder: {self.path} normalises rows that are neither nodes, edges, graphs nor messages"
+            )
+        layout = self.place.running
+        y = self._by_stream(x, layout.by_stream.of(where)) if self.training else self.by_running(x)
+        if self.weight is None:  # affine=False
+            return y
+        if self.place.fast is None or not x.shape[0]:
+            return torch.addcmul(self.bias, y, self.weight)
+        rows = layout.by_graph.of(where)
+        gain, shift = (self.place.adapted(self, name, rows) for name in ("weight", "bias"))
+        return torch.addcmul(shift, y, gain)
+
+    def _by_stream(self, x: Tensor, rows: Rows) -> Tensor:
+        if not isinstance(rows, ScatteredRows):
+            return self.by_group(x, rows.sizes)
+        return self.by_group(x[rows.order], rows.sizes)[rows.inverse]
+
+
+def with_stream_norms(module: nn.Module, place: Place) -> nn.Module:
+    """``module`` with each BatchNorm1d replaced; RequestError for other norms that keep running statistics."""
+    made: dict[nn.Module, StreamNorm] = {}
+    for path, part in list(module.named_modules(remove_duplicate=False)):
+        if type(part) is nn.BatchNorm1d:
+            parent, _, name = path.rpartition(".")
+            made.setdefault(part, StreamNorm(part, place, path))
+            setattr(module.get_submodule(parent), name, made[part])
+        elif getattr(part, "running_mean", None) is not None:
+            kind = type(part).__name__
+            raise RequestError(
+                f"encoder: {path} ({kind}) keeps running statistics of its own; use torch.nn.BatchNorm1d"
+            )
+    return module
+
+
+@contextmanager
+def summed_statistics(module: nn.Module) -> Iterator[Callable[[], None]]:
+    """For a forward made of several passes: call what this gives after each pass, and their statistics add up as one forward's."""
+    norms = [part for part in module.modules() if isinstance(part, StreamNorm)]
+    before, sums = [norm.pending for norm in norms], [torch.zeros(()) for _ in norms]
+    for norm in norms:
+        norm.pending = None
+
+    def add() -> None:
+        for number, norm in enumerate(norms):
+            if norm.pending is not None:
+                sums[number] = norm.pending + sums[number].to(norm.pending)
+                norm.pending = None
+
+    yield add
+    for norm, kept, total in zip(norms, before, sums, strict=True):
+        norm.pending = kept if kept is not None or not total.dim() else total

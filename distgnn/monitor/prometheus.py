@@ -1,0 +1,68 @@
+"""Metrics over HTTP for Prometheus, from a process that is not Ray's: a registry of its own and a small server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from distgnn.config import MetricsConfig
+from distgnn.errors import RequestError
+from distgnn.monitor.sink import METRICS, SILENT, Meter, Metric
+
+_Shown = Counter | Gauge | Histogram
+
+
+class PrometheusMeter:
+    """Keeps what is noted in ``registry``, under the names of the table, with the label run."""
+
+    def __init__(self, run: str) -> None:
+        self.registry = CollectorRegistry()
+        self._run = run
+        self._metrics: dict[str, _Shown] = {}
+
+    def note(self, name: str, value: float, **labels: str) -> None:
+        """See Meter."""
+        shown = self._metrics.get(name) or self._make(METRICS[name])
+        child = shown.labels(run=self._run, **labels)
+        if isinstance(child, Counter):
+            child.inc(value)
+        elif isinstance(child, Gauge):
+            child.set(value)
+        else:
+            child.observe(value)
+
+    def _make(self, metric: Metric) -> _Shown:
+        """The metric in this registry, from its first value on: what a command never notes does not show."""
+        words = metric.name, metric.help, ("run", *metric.labels)
+        if metric.kind == "histogram":
+            made = Histogram(*words, registry=self.registry, buckets=metric.buckets)
+        else:
+            made = (Counter if metric.kind == "counter" else Gauge)(*words, registry=self.registry)
+        self._metrics[metric.name] = made
+        return made
+
+
+@contextmanager
+def serve_metrics(config: MetricsConfig, run: str, otherwise: Meter = SILENT) -> Iterator[Meter]:
+    """A meter whose values are served at config.host:port until the block ends; ``otherwise`` where no port is given.
+
+    Raises RequestError where the address cannot be had.
+    """
+    if not config.port:
+        yield otherwise
+        return
+    meter = PrometheusMeter(run)
+    try:
+        server, thread = start_http_server(config.port, config.host, meter.registry)
+    except OSError as error:
+        raise RequestError(
+            f"metrics.port={config.port}: cannot serve at {config.host} ({error.strerror}); choose another port or host"
+        ) from error
+    try:
+        yield meter
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,104 @@
+"""AttrMasking (Hu et al., "Strategies for pre-training graph neural networks", ICLR 2020, section 3.1.2).
+
+The features of some nodes or edges are hidden, and told from the embeddings of these nodes, or of the edges' end nodes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from distgnn.config import MaskingConfig
+from distgnn.errors import RequestError
+from distgnn.graph.batch import GraphBatch
+from distgnn.graph.schema import Schema, sizes
+from distgnn.models.encoder import Encoder
+from distgnn.models.ops.sparse import SparseMap
+from distgnn.objectives.base import Losses, Objective
+from distgnn.objectives.feature_heads import Recovery
+from distgnn.objectives.masking import NAME, MaskBuilder, Of, hidden_rows
+from distgnn.objectives.streams import sum_of_means
+
+Target = Literal["node", "edge", "edge_multilabel"]
+
+
+class AttrMasking(Objective):
+    """Per graph the mean over its hidden rows of :class:`Recovery`'s loss; graphs without rows to hide are ``skipped``.
+
+    node: a learned token stands in for the hidden nodes' input; categories cost cross-entropy, numbers squared error.
+    edge: hidden edges lose their attributes; one class, the first categorical feature's or, where all are dense, the number
+    of the first active channel (value > 0; 0 where none is), as the published code for proteins does.
+    edge_multilabel: every categorical feature, and every dense channel as a label of its own (active where value > 0).
+    """
+
+    metric_names = ("mask_accuracy", "skipped")
+
+    def __init__(self, config: MaskingConfig, schema: Schema, width: int) -> None:
+        super().__init__()
+        self.target = choose_target(config, schema)
+        self.of: Of = "node" if self.target == "node" else "edge"
+        self.prepare = MaskBuilder(self.of, config.rate)
+        self.token = nn.Parameter(torch.zeros(width)) if self.of == "node" else None
+        features = schema.node if self.of == "node" else schema.edge
+        classes, numbers = sizes(features, "categorical"), sizes(features, "dense")
+        if self.target == "edge":
+            classes, numbers = (classes or [sum(numbers)])[:1], []
+        self.recovery = Recovery(classes, numbers, width, channels=self.of == "edge")
+
+    def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
+        """Losses summed over graphs with something hidden."""
+        return self.of_nodes(self.encode(encoder, batch), batch)
+
+    def encode(self, encoder: Encoder, batch: GraphBatch) -> Tensor:
+        """Node embeddings [N, width] of the graphs with what is hidden left out."""
+        size = batch.num_nodes if self.of == "node" else batch.num_edges
+        hidden = torch.zeros(size, dtype=torch.bool, device=batch.edges.device)
+        hidden[hidden_rows(batch, self.of)] = True
+        if self.token is None:
+            return encoder(encoder.context(batch, hidden))
+        return encoder(batch, inputs=torch.where(hidden.unsqueeze(1), self.token, encoder.embed(batch)))
+
+    def of_nodes(self, nodes: Tensor, batch: GraphBatch) -> Losses:
+        """Losses of node embeddings from :meth:`encode`."""
+        ptr, hidden = batch.extras[NAME].ptr, hidden_rows(batch, self.of)
+        recovered = self.recovery(self._read(nodes, batch, hidden), *self._truth(batch, hidden))
+        total = sum_of_means(recovered.loss, ptr)
+        count = (ptr.diff() > 0).sum().float()
+        graphs, asked = torch.full_like(count, batch.num_graphs), torch.full_like(count, recovered.asked)
+        return Losses(total, count, {"mask_accuracy": (recovered.right, asked), "skipped": (graphs - count, graphs)})
+
+    def _read(self, nodes: Tensor, batch: GraphBatch, hidden: Tensor) -> Tensor:
+        """[M, width]: embeddings of hidden nodes, or the sums of hidden edges' two ends."""
+        if self.of == "node":
+            return SparseMap.select(hidden, batch.num_nodes)(nodes)
+        every = torch.arange(hidden.numel(), device=hidden.device)
+        ends = batch.edges[:, hidden].flatten()
+        return SparseMap.from_pairs(every.repeat(2), ends, (hidden.numel(), batch.num_nodes))(nodes)
+
+    def _truth(self, batch: GraphBatch, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """(categories [M, C], dense values [M, D]) that are asked for."""
+        if self.target == "node":
+            return batch.node_cat[hidden], batch.node_dense[hidden]
+        cat, dense = batch.edge_cat[hidden], batch.edge_dense[hidden]
+        if self.target == "edge_multilabel":
+            return cat, dense
+        first = cat[:, :1] if cat.shape[1] else (dense > 0).byte().argmax(1, keepdim=True)
+        return first, dense[:, :0]
+
+
+def choose_target(config: MaskingConfig, schema: Schema) -> Target:
+    """What is hidden in corpora of ``schema``; raises RequestError where it has no such features."""
+    if not schema.node and not schema.edge:
+        raise RequestError(
+            "attrmasking: the corpus has no node or edge features to hide; choose edgepred, infomax, contextpred or structure"
+        )
+    if config.target == "auto":
+        return "node" if schema.node else "edge_multilabel"
+    features, other = (schema.node, "edge") if config.target == "node" else (schema.edge, "node")
+    if not features:
+        raise RequestError(
+            f"attrmasking.target={config.target}: the corpus has {other} features only; set attrmasking.target=auto"
+        )
+    return config.target

@@ -1,0 +1,122 @@
+"""ContextPred (Hu et al., ICLR 2020, section 3.1.1): a node's neighbourhood and what surrounds it know each other.
+
+Per graph one keyed root. The encoder's embedding of the root, seen with its K-hop neighbourhood (or the whole graph), is
+compared by dot product with the context: an auxiliary encoder embeds the subgraph induced by the nodes more than r1 and at
+most r2 hops away, and its embeddings of the anchors (context nodes the encoder may see: within K hops) are averaged.
+Loss: -ln sigma(h . c) - ln sigma(-h . c'), c' the context of the stream's next graph, cyclic ("cbow", one negative, as in the
+published code). Graphs without anchors are skipped; one alone in its stream gives the first term only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from distgnn.config import ContextConfig, PretrainConfig
+from distgnn.graph.batch import GraphBatch, Ragged, row_graph
+from distgnn.graph.distances import hops
+from distgnn.graph.keyed import below
+from distgnn.graph.schema import Schema
+from distgnn.graph.subgraph import keep_nodes
+from distgnn.models.encoder import Encoder
+from distgnn.models.ops.sparse import SparseMap
+from distgnn.objectives.base import Losses, Objective
+from distgnn.objectives.keyed_choice import graph_keys
+from distgnn.objectives.streams import next_graph
+
+NAME = "contextpred"
+_ROOT = 15
+
+
+@dataclass(frozen=True)
+class RootDistances:
+    """Makes the extra ``contextpred``: int32 [N], hops from the graph's keyed root (0); -1 = unreachable or beyond radius.
+
+    The root is uniform among the graph's nodes. radius: the largest distance needed, 0 = any. Directed edges count both ways.
+    """
+
+    radius: int
+
+    def __call__(self, graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:
+        """A pure function of (seed, epoch, graph id, stored edges)."""
+        keys = graph_keys(graphs, seed, _ROOT, epoch)
+        roots = graphs.node_ptr.numpy()[:-1] + below(keys, graphs.node_ptr.diff().numpy())
+        distance = hops(graphs.edges.numpy(), roots, graphs.num_nodes, self.radius)
+        return {NAME: Ragged(torch.from_numpy(distance), graphs.node_ptr)}
+
+
+class _Parts:
+    """Who is what in a batch. usable: int64 [U], graphs with anchors.
+
+    roots, context, anchors: bool [N], only in usable graphs. seen: bool [N], the nodes the encoder sees, in every graph.
+    """
+
+    def __init__(self, batch: GraphBatch, config: ContextConfig) -> None:
+        distance, owner = batch.extras[NAME].values, row_graph(batch.node_ptr)
+        context = distance > config.inner
+        if config.outer:
+            context &= distance <= config.outer
+        near = (distance >= 0) & (distance <= config.neighbourhood)
+        self.seen = near if config.neighbourhood else torch.ones_like(near)
+        counts = torch.bincount(owner[context & self.seen], minlength=batch.num_graphs)
+        self.usable = torch.nonzero(counts).flatten()
+        self.anchor_owner = torch.repeat_interleave(counts[self.usable])
+        usable = (counts > 0)[owner]
+        self.roots, self.context = (distance == 0) & usable, context & usable
+        self.anchors = self.context & self.seen
+
+
+class ContextPred(Objective):
+    """See the module text. Only the main encoder is the product; ``context`` is the auxiliary one.
+
+    Losses are sums over graphs with anchors. Metrics: ``context_accuracy``, the share of contexts told right from wrong;
+    ``skipped``, of graphs without anchors.
+    """
+
+    metric_names = ("context_accuracy", "skipped")
+
+    def __init__(self, config: PretrainConfig, schema: Schema) -> None:
+        super().__init__()
+        self.config = config.contextpred
+        k, outer = self.config.neighbourhood, self.config.outer
+        self.prepare = RootDistances(max(k, outer) if outer else 0)
+        auxiliary = replace(config.encoder, layers=self.config.layers, pooling="mean", omega=False)
+        self.context = Encoder(schema, auxiliary)
+
+    def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
+        """The loss summed over graphs with anchors."""
+        parts = _Parts(batch, self.config)
+        asked = self._asked(encoder, batch, parts)
+        if not parts.usable.numel():
+            zero = asked.detach().sum()  # of nothing, but the encoder ran: its running statistics count
+            return self._report(zero, zero, zero, parts, batch)
+        context = self._contexts(batch, parts)
+        other = next_graph(parts.usable, batch)
+        paired = other != torch.arange(other.numel(), device=other.device)
+        own = (asked * context).sum(1)
+        strange = (asked * SparseMap.select(other, other.numel())(context)).sum(1)
+        total = F.softplus(-own).sum() + (F.softplus(strange) * paired).sum()
+        right = (own > 0).sum() + ((strange < 0) & paired).sum()
+        return self._report(total, right, paired.sum() + paired.numel(), parts, batch)
+
+    def _asked(self, encoder: Encoder, batch: GraphBatch, parts: _Parts) -> Tensor:
+        """[U, width]: the encoder's embeddings of the roots."""
+        seen = keep_nodes(batch, parts.seen) if self.config.neighbourhood else batch
+        roots = torch.nonzero(parts.roots[parts.seen]).flatten()
+        return SparseMap.select(roots, seen.num_nodes)(encoder(seen))
+
+    def _contexts(self, batch: GraphBatch, parts: _Parts) -> Tensor:
+        """[U, width]: the auxiliary encoder's embeddings of the contexts."""
+        context = keep_nodes(batch, parts.context)
+        anchors = torch.nonzero(parts.anchors[parts.context]).flatten()
+        members = SparseMap.from_pairs(parts.anchor_owner, anchors, (parts.usable.numel(), context.num_nodes))
+        return self.context.readout(self.context(context), members)
+
+    def _report(self, total: Tensor, right: Tensor, scores: Tensor, parts: _Parts, batch: GraphBatch) -> Losses:
+        count = torch.full((), float(parts.usable.numel()), device=total.device)
+        graphs = torch.full_like(count, batch.num_graphs)
+        sums = {"context_accuracy": (right.float(), scores.float()), "skipped": (graphs - count, graphs)}
+        return Losses(total, count, sums)

@@ -1,0 +1,66 @@
+"""GraphCL (You et al., "Graph contrastive learning with augmentations", NeurIPS 2020).
+
+Two augmented views of each graph (see augment.py) are embedded and projected by a small network to z and z'. Per graph, the
+mean over both directions of -ln(exp(sim(z_n, z'_n) / T) / sum over the stream's other graphs m of
+exp(sim(z_n, z'_m) / T)), sim = cosine. A graph alone in its stream has nothing to be told from and is skipped.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distgnn.config import ContrastConfig
+from distgnn.graph.batch import GraphBatch
+from distgnn.models.encoder import Encoder
+from distgnn.objectives.augmentations import VIEWS, Augmenter, view_of
+from distgnn.objectives.base import Losses, Objective
+from distgnn.objectives.streams import stream_bounds
+
+
+class GraphCL(Objective):
+    """See the module text. token: [width], the input of hidden nodes. project: the projection network.
+
+    Losses are sums over graphs that are not alone in their stream. Metrics: ``contrast_accuracy``, the share of views whose
+    most similar one is the other view of the same graph; ``skipped``, of graphs alone.
+    """
+
+    metric_names = ("contrast_accuracy", "skipped")
+
+    def __init__(self, config: ContrastConfig, width: int) -> None:
+        super().__init__()
+        self.temperature = config.temperature
+        self.prepare = Augmenter(config.augmentations, config.rate)
+        self.token = nn.Parameter(torch.zeros(width))
+        self.project = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+
+    def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
+        """The loss summed over graphs that are not alone in their stream."""
+        sizes = stream_bounds(batch).diff().tolist()
+        views = [self._embed(encoder, *view_of(batch, number)).split(sizes) for number in range(VIEWS)]
+        pairs = [self._contrast(*pair) for pair, size in zip(zip(*views, strict=True), sizes, strict=True) if size > 1]
+        none = batch.node_ptr.new_zeros(2, dtype=torch.float32)
+        total, right = torch.stack([none, *pairs]).sum(0)
+        graphs = torch.full((), float(batch.num_graphs), device=none.device)
+        count = torch.full_like(graphs, sum(size for size in sizes if size > 1))
+        sums = {"contrast_accuracy": (right.detach(), VIEWS * count), "skipped": (graphs - count, graphs)}
+        return Losses(total, count, sums)
+
+    def _embed(self, encoder: Encoder, graphs: GraphBatch, hidden: Tensor) -> Tensor:
+        """[G, width]: directions of the projected graph embeddings, at least in single precision."""
+        inputs = torch.where(hidden.unsqueeze(1), self.token, encoder.embed(graphs))
+        projected = self.project(encoder.pool(encoder(graphs, inputs=inputs), graphs))
+        return F.normalize(projected.to(torch.promote_types(projected.dtype, torch.float32)))
+
+    def _contrast(self, first: Tensor, second: Tensor) -> Tensor:
+        """(loss summed over a stream's graphs, how many of both views' rows are told right), one tensor [2]."""
+        with torch.autocast(
+            first.device.type, enabled=False
+        ):  # bfloat16 similarities over T lose the small differences
+            similar = first @ second.t() / self.temperature
+        same = similar.diagonal()
+        others = similar.masked_fill(torch.eye(len(similar), dtype=torch.bool, device=similar.device), -torch.inf)
+        loss = (others.logsumexp(0) + others.logsumexp(1)) / 2 - same
+        right = (same > others.amax(0)).sum() + (same > others.amax(1)).sum()
+        return torch.stack([loss.sum(), right.to(loss.dtype)])

@@ -1,0 +1,45 @@
+"""Infomax: deep graph infomax (Velickovic et al., ICLR 2019) between graphs, as Hu et al. (ICLR 2020) train it for comparison.
+
+Summary s_g = sigma(mean of g's node embeddings). Per graph: mean over its nodes of -ln sigma(h . W s_g) and of
+-ln sigma(-h . W s_g'), where g' is the next graph of the stream, cyclic, as in the published code. A graph alone in its
+stream has no g' and gives the first term only.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from distgnn.graph.batch import GraphBatch
+from distgnn.models.encoder import Encoder
+from distgnn.models.ops.segments import Rows
+from distgnn.models.ops.sparse import SparseMap
+from distgnn.objectives.base import Losses, Objective, no_extras
+from distgnn.objectives.streams import next_graph, sum_of_means
+
+
+class Infomax(Objective):
+    """See the module text. weight: W [width, width]. Metric ``summary_accuracy``: the share of scores on their side of 0."""
+
+    metric_names = ("summary_accuracy",)
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.prepare = no_extras
+        self.weight = nn.Parameter(torch.empty(width, width).uniform_(-(width**-0.5), width**-0.5))
+
+    def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
+        """The loss summed over graphs."""
+        nodes, rows = encoder(batch), Rows(batch.node_ptr)
+        every = torch.arange(batch.num_graphs, device=nodes.device)
+        other = next_graph(every, batch)
+        asked = torch.sigmoid(rows.mean(nodes)) @ self.weight
+        own = (nodes * rows.expand(asked)).sum(1)
+        strange = (nodes * rows.expand(SparseMap.select(other, batch.num_graphs)(asked))).sum(1)
+        paired = (other != every)[rows.owner]
+        total = sum_of_means(F.softplus(-own), rows.ptr) + sum_of_means(F.softplus(strange) * paired, rows.ptr)
+        right = (own > 0).sum() + ((strange < 0) & paired).sum()
+        scores = paired.sum() + paired.numel()
+        count = torch.full((), float(batch.num_graphs), device=nodes.device)
+        return Losses(total, count, {"summary_accuracy": (right.float(), scores.float())})

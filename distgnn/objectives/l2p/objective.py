@@ -1,0 +1,184 @@
+"""L2P-GNN (Lu et al., "Learning to pre-train graph neural networks", AAAI 2021), Eq. 6-13, adapted per graph.
+
+One pass over a batch, for every graph G at once:
+    psi'   = psi   - alpha * d/dpsi   sum_c L_node(psi; S_c)         s times   (Eq. 7, 10)
+    omega' = omega - beta  * d/domega L_graph(omega; S)              t times   (Eq. 8, 11; node embeddings from psi)
+    loss   = L_graph(omega'; Q) + 1/k sum_c L_node(psi'; Q_c)                  (Eq. 9, 12; node embeddings from psi')
+
+With adaptation=batch all graphs of a stream share one psi' and omega', stepped on the mean of their losses.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from distgnn.config import L2PConfig
+from distgnn.graph.batch import GraphBatch
+from distgnn.graph.keyed import draw, key
+from distgnn.graph.subgraph import keep_edges
+from distgnn.models.batch_context import Context
+from distgnn.models.encoder import Encoder
+from distgnn.models.fast_weights import FastWeights
+from distgnn.objectives.base import Losses, Objective
+from distgnn.objectives.l2p.task_batch import Links, Tasks
+from distgnn.objectives.l2p.task_sampler import TaskBuilder
+from distgnn.objectives.streams import next_graph
+
+_SHIFT = 12
+
+
+class L2P(Objective):
+    """See the module text. Losses are sums over usable graphs; the metric ``skipped`` is the share of the others.
+
+    inner_loss: what adaptation starts from, the support losses of both levels (those that are adapted) before the first step.
+    """
+
+    metric_names = ("link_accuracy", "adaptation_gain", "inner_loss", "skipped")
+
+    def __init__(self, config: L2PConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.prepare = TaskBuilder(config.children, config.support, config.query)
+
+    def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:
+        """Query loss after adaptation, summed over usable graphs, with gradients for theta = {psi, omega} (Eq. 12-13)."""
+        tasks = Tasks(batch)
+        context = encoder.context(self._visible(tasks))
+        if not tasks.usable.numel():
+            encoder(context)  # its running statistics count like any other rank's
+            zero = torch.zeros((), device=encoder.device)
+            return self._report(zero, tasks, zero, zero, (zero, zero))
+        moved = self.moved_dimensions(encoder, tasks, seed, epoch)
+        prior, adapted, node_loss = self._adapt_nodes(encoder, context, tasks)
+        fast_omega, graph_loss = self._adapt_pooling(encoder, context, tasks, prior, moved[0])
+        total = self._query_loss(encoder, tasks, adapted, fast_omega, moved[1])
+        with torch.no_grad():
+            before = self._query_loss(encoder, tasks, prior, None, moved[1])
+        (positive, negative), has = tasks.query.scores(adapted.detach()), tasks.query.has_negative
+        right = (positive > 0).sum() + ((negative < 0) * has).sum()
+        inner = self._inner(tasks, prior, [loss for loss in (node_loss, graph_loss) if loss is not None])
+        return self._report(total, tasks, before - total.detach(), right / (has.numel() + has.sum()), inner)
+
+    def _visible(self, tasks: Tasks) -> GraphBatch:
+        """The batch with the edges that messages pass along."""
+        if self.config.messages == "all":
+            return tasks.batch
+        hidden = [tasks.support.pairs] + ([tasks.query.pairs] if self.config.messages == "no_tasks" else [])
+        ids = [
+            ends.amin(0) * tasks.batch.num_nodes + ends.amax(0) for ends in (tasks.batch.edges, torch.cat(hidden, 1))
+        ]
+        return keep_edges(tasks.batch, ~torch.isin(*ids))
+
+    def _adapt_nodes(self, encoder: Encoder, context: Context, tasks: Tasks) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(node embeddings under psi, under psi' after s steps on the support edges), each [N, width] (Eq. 10), and the loss
+        of the first of these steps (None: there was none)."""
+        first: Tensor | None = None
+        steps = self.config.node_steps if self.config.levels != "graph" else 0
+        fast = self._fast_weights(context, self.config.node_lr) if steps else None
+        prior = nodes = encoder(context, fast)
+        for _ in range(steps):
+            if fast is not None:
+                share = self._share(tasks, nodes)[tasks.support.graph]
+                loss = (tasks.support.node_loss(nodes) * share).sum()
+                first = loss.detach() if first is None else first
+                fast.step(loss)
+            nodes = encoder(context, fast)
+        return prior, nodes, first
+
+    def _adapt_pooling(
+        self, encoder: Encoder, context: Context, tasks: Tasks, nodes: Tensor, moved: Tensor | None
+    ) -> tuple[FastWeights | None, Tensor | None]:
+        """omega' after t steps on the support sub-structures (Eq. 11), and the loss of the first of these steps."""
+        if not self.config.graph_steps or self.config.levels == "node":
+            return None, None
+        first: Tensor | None = None
+        fast = self._fast_weights(context, self.config.graph_lr)
+        for _ in range(self.config.graph_steps):
+            pooled = self._pooled(encoder, tasks, tasks.support, nodes, fast)
+            loss = self.graph_loss(pooled, tasks, moved, self._share(tasks, nodes))
+            first = loss.detach() if first is None else first
+            fast.step(loss)
+        return fast, first
+
+    def _inner(self, tasks: Tasks, like: Tensor, losses: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """(sum, weight) of the inner losses: a weight of 1 for each set of weights that is adapted; 0 where none is."""
+        if not losses:
+            return like.new_zeros(()), like.new_zeros(())
+        return torch.stack(losses).sum(), self._share(tasks, like).sum()
+
+    def _fast_weights(self, context: Context, lr: float) -> FastWeights:
+        nodes = context.nodes if self.config.adaptation == "graph" else context.streams
+        return FastWeights(nodes, lr, self.config.order)
+
+    def _share(self, tasks: Tasks, like: Tensor) -> Tensor:
+        """[U]: the weight of each usable graph's loss in the loss its weights step on."""
+        if self.config.adaptation == "graph":
+            return like.new_ones(tasks.usable.numel())
+        return 1 / tasks.stream_sizes[tasks.stream].to(like.dtype)
+
+    def _pooled(self, encoder: Encoder, tasks: Tasks, links: Links, nodes: Tensor, fast: FastWeights | None) -> Tensor:
+        """[C + U, width]: embeddings of the child tasks' sub-structures and of the graphs."""
+        rows = tasks.pooled if self.config.adaptation == "graph" else tasks.pooled_by_stream
+        return encoder.pooling(nodes, tasks.membership(links), fast, rows)
+
+    def _query_loss(
+        self, encoder: Encoder, tasks: Tasks, nodes: Tensor, fast: FastWeights | None, moved: Tensor | None
+    ) -> Tensor:
+        """L_graph(omega'; Q) + 1/k sum_c L_node(psi'; Q_c), summed over graphs (Eq. 9); one of them where levels says so."""
+        total = nodes.new_zeros(())
+        if self.config.levels != "graph":
+            share = 1 / tasks.children.to(nodes.dtype)
+            total = total + (tasks.query.node_loss(nodes) * share[tasks.query.graph]).sum()
+        if self.config.levels != "node":
+            total = total + self.graph_loss(self._pooled(encoder, tasks, tasks.query, nodes, fast), tasks, moved)
+        return total
+
+    def graph_loss(self, out: Tensor, tasks: Tasks, moved: Tensor | None, share: Tensor | None = None) -> Tensor:
+        """sum_c -log sigma(h_Sc . h_G) - log sigma(-h_Sc . h_G'), summed over graphs (Eq. 8) with weights share [U] (None = 1)."""
+        part, whole = out.index_select(0, tasks.child_row), out.index_select(0, tasks.graph_row)
+        other = (
+            whole.index_select(0, next_graph(tasks.usable, tasks.batch)) if moved is None else whole.gather(1, moved)
+        )
+        positive = (part * whole.index_select(0, tasks.child_graph)).sum(1)
+        negative = (part * other.index_select(0, tasks.child_graph)).sum(1)
+        each = F.softplus(-positive) + F.softplus(negative)
+        return each.sum() if share is None else (each * share[tasks.child_graph]).sum()
+
+    def moved_dimensions(
+        self, encoder: Encoder, tasks: Tasks, seed: int, epoch: int
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """For support and query: int64 [U, width], which dimension of h_G each dimension of h_G' is; None for ``other``."""
+        if self.config.negatives == "other":
+            return None, None
+        ids = tasks.batch.graph_id[tasks.usable].cpu().numpy().view(np.uint64)
+        made = (shifted_dimensions(key(seed, _SHIFT, epoch, side), ids, encoder.width) for side in (0, 1))
+        support, query = (torch.from_numpy(index).to(tasks.usable.device) for index in made)
+        return support, query
+
+    def _report(
+        self, total: Tensor, tasks: Tasks, gain: Tensor, accuracy: Tensor, inner: tuple[Tensor, Tensor]
+    ) -> Losses:
+        count = torch.tensor(float(tasks.usable.numel()), device=total.device)
+        graphs = torch.tensor(float(tasks.batch.num_graphs), device=total.device)
+        sums = {
+            "link_accuracy": (accuracy.float() * count, count),
+            "adaptation_gain": (gain.float(), count),
+            "inner_loss": inner,
+            "skipped": (graphs - count, graphs),
+        }
+        return Losses(total, count, sums)
+
+
+def shifted_dimensions(draw_key: int, graph_ids: np.ndarray, width: int) -> np.ndarray:
+    """int64 [U, width]: a keyed random half of the dimensions moved cyclically among themselves, the others in place.
+
+    The paper's negative is "shifting some dimensions of h_G"; a vector gathered with row g is graph g's negative.
+    """
+    keys = draw(draw_key, graph_ids)[:, None]
+    order = np.argsort(draw(keys, np.arange(width)[None, :]), axis=1)[:, : max(width // 2, 2)]
+    index = np.tile(np.arange(width), (len(graph_ids), 1))
+    np.put_along_axis(index, order, np.roll(order, 1, axis=1), axis=1)
+    return index

@@ -1,0 +1,116 @@
+"""L2P-GNN's task rows as tensors that the losses read: the ends of all links, and which nodes every pooled row takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from distgnn.graph.batch import GraphBatch, row_graph
+from distgnn.models.ops.segments import Rows
+from distgnn.models.ops.sparse import SparseMap
+from distgnn.objectives.l2p.task_sampler import ANCHOR, CHILD, NAME, NEGATIVE, POSITIVE, QUERY
+from distgnn.objectives.streams import stream_bounds
+
+
+@dataclass(frozen=True, eq=False)
+class Links:
+    """Support or query edges of a batch, M rows.
+
+    ends: the map [3 M, N] that picks the rows of anchors u, then of positives v, then of negatives v' (any row where there is
+    none). has_negative: float [M]. child: int64 [M], the child task (numbered through the batch). graph: int64 [M], the
+    usable graph. endpoints: int64 [2, k], the distinct (child task, node) pairs of Eq. 8's set {h_u | (u, v) in S_c}.
+    pairs: int64 [2, M], the edges u, v themselves.
+    """
+
+    ends: SparseMap
+    has_negative: Tensor
+    graph: Tensor
+    endpoints: Tensor
+    pairs: Tensor
+
+    @classmethod
+    def of(cls, rows: Tensor, graph: Tensor, nodes: int) -> Links:
+        """rows: int64 [M, 4], batch-absolute u, v, v' (-1 = none) and the child task."""
+        anchor, positive, negative, child = rows.t()
+        ends = SparseMap.select(torch.cat([anchor, positive, negative.clamp(min=0)]), nodes)
+        pairs = torch.unique(torch.cat([child, child]) * nodes + torch.cat([anchor, positive]))
+        endpoints = torch.stack([pairs // nodes, pairs % nodes])
+        return cls(
+            ends, (negative >= 0).to(torch.get_default_dtype()), graph, endpoints, torch.stack([anchor, positive])
+        )
+
+    def scores(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """(h_u . h_v, h_u . h_v'), each [M]."""
+        anchor, positive, negative = self.ends(nodes).chunk(3)
+        return (anchor * positive).sum(1), (anchor * negative).sum(1)
+
+    def node_loss(self, nodes: Tensor) -> Tensor:
+        """[M]: -ln sigma(h_u . h_v) - ln sigma(-h_u . h_v') of every edge (Eq. 7)."""
+        positive, negative = self.scores(nodes)
+        return F.softplus(-positive) + F.softplus(negative) * self.has_negative
+
+
+class Tasks:
+    """The parent tasks of a batch. Graphs without a task (fewer than two edges) are left out: U usable graphs, C child tasks.
+
+    usable: int64 [U], their place in the batch. children: int64 [U], child tasks of each. child_graph: int64 [C].
+    pooled: the rows omega sees, per usable graph its child tasks' (``child_row`` int64 [C]) and then its own
+    (``graph_row`` int64 [U]).
+    """
+
+    def __init__(self, batch: GraphBatch) -> None:
+        extra = batch.extras[NAME]
+        self.batch = batch
+        self._members: dict[Links, SparseMap] = {}
+        counts, owner, values = extra.ptr.diff(), row_graph(extra.ptr), extra.values.long()
+        self.usable = torch.nonzero(counts > 0).flatten()
+        graph = (torch.cumsum(counts > 0, 0) - 1)[owner]
+        none = torch.zeros_like(self.usable)
+        self.children = none.scatter_reduce(0, graph, values[:, CHILD] + 1, "amax")
+        self.child_graph = torch.repeat_interleave(self.children)
+        ends = (self.children + 1).cumsum(0)
+        self.pooled = Rows(torch.cat([ends.new_zeros(1), ends]))
+        self.graph_row = ends - 1
+        self.child_row = torch.arange(self.child_graph.numel(), device=ends.device) + self.child_graph
+        local = values[:, [ANCHOR, POSITIVE, NEGATIVE]]
+        absolute = torch.where(local < 0, -1, local + batch.node_ptr[owner].unsqueeze(1))
+        child = values[:, CHILD] + (self.children.cumsum(0) - self.children)[graph]
+        rows, is_query = torch.cat([absolute, child.unsqueeze(1)], dim=1), values[:, QUERY] == 1
+        self.support = Links.of(rows[~is_query], graph[~is_query], batch.num_nodes)
+        self.query = Links.of(rows[is_query], graph[is_query], batch.num_nodes)
+
+    def membership(self, links: Links) -> SparseMap:
+        """[C + U, N]: which nodes each pooled row reads: end nodes of a child task's edges, or the whole graph (Eq. 2, 8)."""
+        if links not in self._members:
+            self._members[links] = self._membership(links)
+        return self._members[links]
+
+    def _membership(self, links: Links) -> SparseMap:
+        owner = row_graph(self.batch.node_ptr)
+        place = torch.full((self.batch.num_graphs,), -1, device=owner.device).index_copy(
+            0, self.usable, self.graph_row
+        )[owner]
+        nodes = torch.nonzero(place >= 0).flatten()
+        child, ends = links.endpoints
+        rows, columns = torch.cat([self.child_row[child], place[nodes]]), torch.cat([ends, nodes])
+        return SparseMap.from_pairs(rows, columns, (self.pooled.owner.numel(), self.batch.num_nodes))
+
+    @cached_property
+    def stream(self) -> Tensor:
+        """int64 [U]: the stream of each usable graph."""
+        return torch.bucketize(self.usable, stream_bounds(self.batch)[1:], right=True)
+
+    @cached_property
+    def stream_sizes(self) -> Tensor:
+        """int64 [S]: usable graphs of each stream."""
+        return torch.bincount(self.stream, minlength=stream_bounds(self.batch).numel() - 1)
+
+    @cached_property
+    def pooled_by_stream(self) -> Rows:
+        """The rows of ``pooled``, grouped by stream."""
+        ends = self.stream_sizes.cumsum(0)
+        return Rows(self.pooled.ptr[torch.cat([ends.new_zeros(1), ends])])

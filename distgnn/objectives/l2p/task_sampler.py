@@ -1,0 +1,72 @@
+"""L2P-GNN's tasks (Lu et al., AAAI 2021, Eq. 6-7), made for a whole unit at once with sorts and keyed hashes.
+
+Per graph: k child tasks with support and query edges, drawn without replacement from the undirected edges and all disjoint;
+for every drawn edge {u, v} a negative v' that is neither u nor a neighbour of u, drawn exactly (no rejection).
+
+Graphs too small for the request give what they have: with E edges there are min(k, E // 2) child tasks with equal shares of
+the edges (at most support + query each), cut in the proportion support : query with at least one edge on each side. A graph
+with fewer than two edges has no task. Where u has no non-neighbour the other end is taken as u; where neither has one (they
+are joined to all) the negative is -1 and only the positive term counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from distgnn.graph.batch import GraphBatch, Ragged
+from distgnn.graph.keyed import UInt64, draw
+from distgnn.objectives.keyed_choice import Int, first_of_each, graph_keys, numbered
+from distgnn.objectives.negative_sampling import Neighbours
+
+NAME = "l2p"
+ANCHOR, POSITIVE, NEGATIVE, CHILD, QUERY = range(5)
+_TASKS, _EDGE, _NEGATIVE = 11, 1, 2
+
+
+@dataclass(frozen=True)
+class TaskBuilder:
+    """Makes the extra ``l2p``: int32 rows [anchor u, positive v, negative v' or -1, child task, 1 if query], ids local to
+    their graph. Rows of a graph lie together, support before query within a child task.
+    """
+
+    children: int
+    support: int
+    query: int
+
+    def __call__(self, graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:
+        """A pure function of (seed, epoch, graph id, stored edges); batches and workers do not matter."""
+        node_ptr, edge_ptr = graphs.node_ptr.numpy(), graphs.edge_ptr.numpy()
+        keys = graph_keys(graphs, seed, _TASKS, epoch)
+        ptr, child, query = self._shares(np.diff(edge_ptr))
+        owner = np.repeat(np.arange(graphs.num_graphs), np.diff(ptr))
+        edge = _shuffled_edges(keys, edge_ptr, np.diff(ptr))
+        words = draw((keys ^ np.uint64(_NEGATIVE))[owner], edge - edge_ptr[owner])
+        neighbours = Neighbours(graphs)
+        anchor, positive = neighbours.orient(graphs.edges.numpy()[:, edge], words)
+        negative = neighbours.draw_absent(anchor, words)
+        start = node_ptr[owner]
+        columns = anchor - start, positive - start, np.where(negative < 0, -1, negative - start), child, query
+        rows = torch.from_numpy(np.stack(columns, axis=1, dtype=np.int32, casting="same_kind"))
+        return {NAME: Ragged(rows, torch.from_numpy(ptr))}
+
+    def _shares(self, edges: Int) -> tuple[Int, Int, Int]:
+        """(ptr int64 [G+1] of drawn edges per graph, child task of each drawn edge, 1 for each query edge)."""
+        tasks = np.minimum(self.children, edges // 2)
+        owner = np.repeat(np.arange(len(edges)), tasks)
+        number = np.arange(len(owner)) - np.repeat(np.cumsum(tasks) - tasks, tasks)
+        share = edges[owner] // tasks[owner] + (number < edges[owner] % tasks[owner])
+        sizes = np.minimum(share, self.support + self.query)
+        query = np.clip(sizes * self.query // (self.support + self.query), 1, sizes - 1)
+        drawn = np.bincount(owner, weights=sizes, minlength=len(edges)).astype(np.int64)
+        ends = np.cumsum(sizes)
+        is_query = np.arange(sizes.sum()) >= np.repeat(ends - query, sizes)
+        return np.concatenate([[0], np.cumsum(drawn)]), np.repeat(number, sizes), is_query.astype(np.int64)
+
+
+def _shuffled_edges(keys: UInt64, edge_ptr: Int, drawn: Int) -> Int:
+    """Batch-absolute numbers of drawn edges: each graph's edges in a keyed order, the first as many as ``drawn`` says."""
+    owner, rank = numbered(np.diff(edge_ptr))
+    return first_of_each(draw((keys ^ np.uint64(_EDGE))[owner], rank), edge_ptr, drawn)

@@ -1,0 +1,96 @@
+"""Exact draws of what is not there: nodes that are no neighbour of a node, node pairs that are no edge. No rejection."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from distgnn.graph.batch import GraphBatch
+from distgnn.graph.keyed import UInt64, below, draw
+from distgnn.objectives.keyed_choice import Int, numbered
+
+_SHIFT = 1
+
+
+class _Gaps:
+    """For groups of sorted excluded ids e_0 < e_1 < ...: the r-th id that is none of them is r + #{i : e_i - i <= r}."""
+
+    def __init__(self, group: Int, excluded: Int, groups: int, most: int) -> None:
+        """group, excluded: int64 [k], sorted by group and id, ids in [0, most)."""
+        self.count = np.bincount(group, minlength=groups)
+        self._start = np.cumsum(self.count) - self.count
+        self._stride = most + 1
+        rank = np.arange(len(group)) - self._start[group]
+        self._keys = group * self._stride + (excluded - rank)
+
+    def nth(self, group: Int, r: Int) -> Int:
+        """The r-th allowed id of each ``group``, int64 [k]; right wherever r is less than the number of allowed ids."""
+        return r + np.searchsorted(self._keys, group * self._stride + r, side="right") - self._start[group]
+
+
+class Neighbours:
+    """For every node the ids it must not be given as negatives (itself and its neighbours), for draws of the others."""
+
+    def __init__(self, graphs: GraphBatch) -> None:
+        (source, target), nodes = graphs.edges.numpy(), graphs.num_nodes
+        every = np.arange(nodes)
+        left = np.concatenate([source, target, every])
+        right = np.concatenate([target, source, every])
+        pairs = left * nodes + right
+        pairs = np.unique(pairs) if graphs.directed else np.sort(pairs)
+        node, excluded = np.divmod(pairs, max(nodes, 1))
+        sizes = graphs.node_ptr.diff().numpy()
+        self._first = np.repeat(graphs.node_ptr.numpy()[:-1], sizes)
+        self._gaps = _Gaps(node, excluded - self._first[node], nodes, nodes)
+        self._free = np.repeat(sizes, sizes) - self._gaps.count
+
+    def orient(self, ends: Int, words: UInt64) -> tuple[Int, Int]:
+        """(anchor, other end): a keyed coin, overruled where only one end has a non-neighbour."""
+        flip = (words & np.uint64(1)).astype(bool)
+        anchor, other = np.where(flip, ends[::-1], ends)
+        swap = (self._free[anchor] == 0) & (self._free[other] > 0)
+        return np.where(swap, other, anchor), np.where(swap, anchor, other)
+
+    def draw_absent(self, anchor: Int, words: UInt64) -> Int:
+        """Batch-absolute id of a uniformly drawn node of the anchor's graph that is not excluded, or -1 where none is left."""
+        free = self._free[anchor]
+        r = below(words, free)
+        return np.where(free > 0, self._first[anchor] + self._gaps.nth(anchor, r), -1)
+
+
+class NonEdges:
+    """For every graph the pairs of different nodes that no stored edge joins, in either direction.
+
+    A pair u < v has the number v (v - 1) / 2 + u among its graph's pairs. count: int64 [G], non-edges of each graph.
+    """
+
+    def __init__(self, graphs: GraphBatch) -> None:
+        sizes, edges = graphs.node_ptr.diff().numpy(), graphs.edge_ptr.diff().numpy()
+        owner, _ = numbered(edges)
+        source, target = graphs.edges.numpy() - graphs.node_ptr.numpy()[owner]
+        low, high = np.minimum(source, target), np.maximum(source, target)
+        every = sizes * (sizes - 1) // 2
+        most = int(every.max(initial=0))
+        codes = (owner * (most + 1) + high * (high - 1) // 2 + low)[low < high]
+        codes = np.unique(codes) if graphs.directed else np.sort(codes)
+        group, excluded = np.divmod(codes, most + 1)
+        self._gaps = _Gaps(group, excluded, len(sizes), most)
+        self.count = every - self._gaps.count
+
+    def draw(self, keys: UInt64, counts: Int) -> tuple[Int, Int, Int]:
+        """(graph, u, v) of ``counts[g]`` different non-edges of each graph, graph after graph; u, v local, in keyed order.
+
+        keys: one per graph. counts: int64 [G], at most :attr:`count`. A graph's non-edges are cut into as many equal runs
+        as are wanted, one is drawn from each, and all are moved round by one keyed shift: they cannot repeat, and every
+        non-edge is as likely as every other.
+        """
+        owner, rank = numbered(counts)
+        free, wanted = self.count[owner], counts[owner]
+        low, high = rank * free // wanted, (rank + 1) * free // wanted
+        words = draw(keys[owner], rank)
+        shift = draw(keys ^ np.uint64(_SHIFT), 0) % np.maximum(self.count, 1).astype(np.uint64)
+        place = low + (words % (high - low).astype(np.uint64)).astype(np.int64)
+        code = self._gaps.nth(owner, (place + shift.astype(np.int64)[owner]) % free)
+        v = (1 + np.sqrt(1 + 8 * code)).astype(np.int64) // 2  # exact: the root of an odd square below 2**53 is
+        u = code - v * (v - 1) // 2
+        flip = words >> np.uint64(63) == 1
+        return owner, np.where(flip, v, u), np.where(flip, u, v)

@@ -1,0 +1,67 @@
+"""Structural pre-training: telling local properties of the graph's structure from node embeddings.
+
+The node property task of Jin et al. ("Self-supervised learning on graphs: deep insights and new direction", 2020).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor, nn
+
+from distgnn.config import StructureConfig
+from distgnn.graph.batch import GraphBatch, Ragged
+from distgnn.graph.properties import Floats, clustering, degree, neighbours
+from distgnn.models.encoder import Encoder
+from distgnn.objectives.base import Losses, Objective
+from distgnn.objectives.streams import sum_of_means
+
+NAME = "structure"
+
+
+def _log_degree(joined: csr_array) -> Floats:
+    return np.log1p(degree(joined))
+
+
+PROPERTIES = {"degree": _log_degree, "clustering": clustering}
+
+
+@dataclass(frozen=True)
+class PropertyBuilder:
+    """Makes the extra ``structure``: float32 [N, len(names)], the named properties of every node."""
+
+    names: tuple[str, ...]
+
+    def __call__(self, graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:  # noqa: ARG002
+        """A function of the graphs alone."""
+        joined = neighbours(graphs)
+        columns = [PROPERTIES[name](joined) for name in self.names]
+        return {NAME: Ragged(torch.from_numpy(np.stack(columns, axis=1, dtype=np.float32)), graphs.node_ptr)}
+
+
+class Structure(Objective):
+    """Per graph the mean over nodes and properties of the squared error. Metrics: each property's mean absolute error.
+
+    Properties: log(1 + degree) and the local clustering coefficient, see :mod:`distgnn.graph.properties`.
+    """
+
+    def __init__(self, config: StructureConfig, width: int) -> None:
+        super().__init__()
+        self.prepare = PropertyBuilder(config.properties)
+        self.metric_names = tuple(f"{name}_error" for name in config.properties)
+        self.head = nn.Linear(width, len(config.properties))
+
+    def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
+        """Losses summed over graphs (those without nodes give none)."""
+        truth = batch.extras[NAME].values.to(self.head.weight.dtype)
+        error = self.head(encoder(batch)).to(truth.dtype) - truth
+        total = sum_of_means(error.square().mean(1), batch.node_ptr)
+        count = (batch.node_ptr.diff() > 0).sum().float()
+        return Losses(total, count, self._sums(error.detach()))
+
+    def _sums(self, error: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        nodes = torch.tensor(float(error.shape[0]), device=error.device)
+        return {name: (value, nodes) for name, value in zip(self.metric_names, error.abs().sum(0), strict=True)}

@@ -1,0 +1,82 @@
+"""Supervised pre-training on graph labels (Hu et al., "Strategies for pre-training graph neural networks", ICLR 2020, 3.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from distgnn.config import SupervisedConfig
+from distgnn.errors import RequestError
+from distgnn.graph.batch import GraphBatch, Ragged
+from distgnn.graph.schema import Schema
+from distgnn.labels.loss import LabelTask, label_columns, label_losses
+from distgnn.models.encoder import Encoder
+from distgnn.objectives.base import Losses, Objective, no_extras
+
+
+@dataclass(frozen=True)
+class LabelCheck:
+    """Refuses classes that are not 0 or 1 where they are read; makes no extras.
+
+    columns: of y, called ``names``. where: the corpus, for messages.
+    """
+
+    columns: list[int]
+    names: list[str]
+    where: str
+
+    def __call__(self, graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:  # noqa: ARG002
+        """Raises RequestError naming label and value."""
+        y = chosen_labels(graphs, self.columns)
+        odd = torch.nonzero(~torch.isnan(y) & (y != 0) & (y != 1))
+        if odd.numel():
+            graph, column = odd[0].tolist()
+            raise RequestError(
+                f"{self.where}: label {self.names[column]!r} is {float(y[graph, column]):g} in graph {int(graphs.graph_id[graph])}"
+                " where 0 or 1 belongs; set supervised.task=regression or choose others with supervised.labels"
+            )
+        return {}
+
+
+class Supervised(Objective):
+    """A linear head on the graph embedding. Per graph the mean over its known labels; graphs without one are ``skipped``.
+
+    Numbers (regression) are taken as they are: bring labels of very different sizes to one scale when building the corpus.
+    """
+
+    def __init__(self, config: SupervisedConfig, schema: Schema, width: int, where: str) -> None:
+        """where: the corpus, for messages. Raises RequestError where it has no such labels."""
+        super().__init__()
+        self.task: LabelTask = config.task
+        self.columns = label_columns(schema.labels, config.labels, where)
+        names = [schema.labels[column] for column in self.columns]
+        classes = config.task == "classification"
+        self.prepare = LabelCheck(self.columns, names, where) if classes else no_extras
+        self.metric_names = ("label_accuracy" if classes else "label_error", "skipped")
+        self.head = nn.Linear(width, len(self.columns))
+
+    def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
+        """Losses summed over graphs with a known label."""
+        y = chosen_labels(batch, self.columns).to(self.head.weight.dtype)
+        outputs = self.head(encoder.pool(encoder(batch), batch)).to(y.dtype)
+        each, known = label_losses(self.task, outputs, y)
+        known_of_each = known.sum(1)
+        total = (each.sum(1) / known_of_each.clamp(min=1)).sum()
+        count = (known_of_each > 0).sum().float()
+        graphs = torch.full_like(count, batch.num_graphs)
+        good = self._quality(outputs.detach(), y, known)
+        return Losses(total, count, {self.metric_names[0]: good, "skipped": (graphs - count, graphs)})
+
+    def _quality(self, outputs: Tensor, y: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Over known labels: (how many classes are right, or the sum of absolute errors; their number)."""
+        each = (outputs > 0) == (y > 0.5) if self.task == "classification" else (outputs - y).abs()
+        return torch.where(known, each, 0).sum(), known.sum()
+
+
+def chosen_labels(graphs: GraphBatch, columns: list[int]) -> Tensor:
+    """float32 [G, len(columns)], NaN = unknown. Raises RequestError where the graphs were read without labels."""
+    if graphs.y is None:
+        raise RequestError("supervised: these graphs come without labels; use CorpusReader(uri, labels=True)")
+    return graphs.y[:, columns]

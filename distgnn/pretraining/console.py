@@ -1,0 +1,72 @@
+"""A run's snapshots for people: one live line on a terminal, plain lines elsewhere. Always on stderr."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from distgnn.pretraining.history import Snapshot
+
+_SHOWN = (("loss", "loss", "{:.4f}"), ("link_accuracy", "link acc", "{:.3f}"), ("adaptation_gain", "gain", "{:+.4f}"))
+
+
+def describe(snapshot: Snapshot) -> str:
+    """One line: step, loss, the objective's metrics, speed, share of time spent waiting for data, memory, time left."""
+    metrics, validation = snapshot["metrics"], snapshot["validation"]
+    parts = [f"step {snapshot['step']}/{snapshot['total']}"]
+    parts += [f"{label} {style.format(metrics[name])}" for name, label, style in _SHOWN if name in metrics]
+    if "loss" in validation:
+        parts.append(f"val loss {validation['loss']:.4f}")
+    if "graphs_per_s" in metrics:
+        parts.append(f"{metrics['graphs_per_s']:,.0f} graphs/s")
+        parts.append(f"data wait {metrics['data_wait']:.0%}")
+    if "peak_memory_mb" in metrics:
+        parts.append(f"peak {metrics['peak_memory_mb']:,.0f} MB")
+    if metrics.get("skipped_steps"):
+        parts.append(f"{metrics['skipped_steps']:.0f} steps skipped")
+    if snapshot["status"] != "running":
+        parts.append(snapshot["status"])
+    elif snapshot["seconds_left"] is not None:
+        parts.append(f"{timedelta(seconds=round(snapshot['seconds_left']))} left")
+    return " | ".join(parts)
+
+
+class Screen:
+    """Where a job is watched, on stderr; a context manager, so that a terminal is left as it was found. live: on a terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live:
+            self.live.stop()
+
+    def say(self, line: str) -> None:
+        """A line of its own, above what is live."""
+        self.console.print(line, soft_wrap=True, markup=False)
+
+
+class Display(Screen):
+    """Shows snapshots as they come."""
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show a snapshot."""
+        line = describe(snapshot)
+        if self.live:
+            self.live.update(Text(line), refresh=True)  # a narrow terminal folds it rather than lose the time left
+        else:
+            self.say(f"{time.strftime('%H:%M:%S')} {line}")

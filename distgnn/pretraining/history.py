@@ -1,0 +1,197 @@
+"""What a run tells about itself: progress.json (now) and history/ (so far), both in the run folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from distgnn.config.base import read_json
+from distgnn.errors import RequestError
+from distgnn.pretraining.step import StepResult
+from distgnn.storage.folder import Folder
+
+NAME = "progress.json"
+HISTORY = "history"
+_ROWS_A_PART = 200
+Snapshot = dict[str, Any]
+
+
+@dataclass
+class _Interval:
+    """Sums over the steps since ``clock`` (perf_counter seconds)."""
+
+    clock: float = field(default_factory=time.perf_counter)
+    sums: dict[str, tuple[float, float]] = field(default_factory=dict)
+    graphs: int = 0
+    skipped: int = 0
+    waited: float = 0.0
+    lr: float = 0.0
+
+    def add(self, result: StepResult) -> None:
+        self.graphs += result.graphs
+        self.skipped += not result.applied
+        for name, (value, weight) in result.sums.items():
+            before = self.sums.get(name, (0.0, 0.0))
+            self.sums[name] = before[0] + value, before[1] + weight
+
+    def metrics(self) -> dict[str, float]:
+        elapsed = max(time.perf_counter() - self.clock, 1e-9)
+        means = {name: value / weight for name, (value, weight) in self.sums.items() if weight > 0}
+        speed = {"graphs_per_s": self.graphs / elapsed, "data_wait": self.waited / elapsed}
+        return {**means, **speed, "lr": self.lr, "skipped_steps": float(self.skipped)}
+
+
+@dataclass(frozen=True)
+class Written:
+    """A checkpoint that has become whole: of which step, seconds to write it (training went on), its size."""
+
+    step: int
+    write_seconds: float
+    bytes: int
+
+
+@dataclass
+class Recorder:
+    """Gathers steps into intervals of ``seconds`` and writes a row for each; ``show`` sees every snapshot that is written.
+
+    folder: of the run. total: planned steps. first: the step the run starts or continues at.
+    peak_memory_mb: of this process so far. validated: the step of the last validation since then (-1: none). checkpoint, best:
+    where the newest one and the one of lowest validation loss lie in the folder.
+    """
+
+    folder: Folder
+    run: str
+    total: int
+    first: int
+    seconds: float
+    show: Callable[[Snapshot], None]
+    peak_memory_mb: Callable[[], float]
+    started: float = field(default_factory=time.time)
+    metrics: dict[str, float] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)
+    validated: int = -1
+    checkpoint: str = ""
+    best: str = ""
+    _interval: _Interval = field(default_factory=_Interval)
+    _rows: list[dict[str, Any]] = field(default_factory=list)
+    _waited: float = 0.0
+
+    def __post_init__(self) -> None:
+        history = self.folder.sub(HISTORY)
+        for name in history.names():  # rows of steps that are about to be done again
+            if name >= _part(self.first):
+                history.delete(name)
+        self._origin = self._interval.clock
+        self._part_start = self.first
+
+    def add(self, step: int, result: StepResult, lr: float, waited: float) -> None:
+        """Count a finished step (``step`` = the next one); write when an interval is over.
+
+        waited: seconds spent waiting for data since training began in this process.
+        """
+        interval = self._interval
+        interval.add(result)
+        interval.lr, interval.waited = lr, waited - self._waited
+        if time.perf_counter() - interval.clock >= self.seconds:
+            self._close_interval(step)
+            self.write(step, "running")
+
+    def _close_interval(self, step: int) -> None:
+        self.metrics = {**self._interval.metrics(), "peak_memory_mb": self.peak_memory_mb()}
+        self._add_row({"step": step, "time": round(time.time(), 3), **self.metrics})
+        self._waited += self._interval.waited
+        self._interval = _Interval()
+
+    def add_validation(self, step: int, means: dict[str, float]) -> None:
+        """Note a validation."""
+        if means:
+            if self._interval.sums:
+                self._close_interval(step)
+            self.validation, self.validated = means, step
+            self._add_row({"step": step, "time": round(time.time(), 3), "validation": means})
+            self.write(step, "running")
+
+    def add_checkpoint(self, step: int, written: Written, stall_seconds: float) -> None:
+        """Note, at ``step``, a checkpoint that has become whole. stall_seconds: how long training waited for it."""
+        row = {"of": written.step, "stall_seconds": stall_seconds, "write_seconds": written.write_seconds}
+        self._add_row({"step": step, "time": round(time.time(), 3), "checkpoint": {**row, "bytes": written.bytes}})
+
+    def _add_row(self, row: dict[str, Any]) -> None:
+        if len(self._rows) >= _ROWS_A_PART:
+            self._part_start = self._rows[-1]["step"]
+            self._rows = []
+        self._rows.append(row)
+        lines = "".join(json.dumps(item) + "\n" for item in self._rows)
+        self.folder.write(f"{HISTORY}/{_part(self._part_start)}", lines.encode())
+
+    def finish(self, step: int, status: str) -> None:
+        """Write what is left of the last interval, and the final status."""
+        if self._interval.sums:
+            self._close_interval(step)
+        self.write(step, status)
+
+    def write(self, step: int, status: str) -> Snapshot:
+        """Write progress.json and show it."""
+        done, elapsed = step - self.first, time.perf_counter() - self._origin
+        left = elapsed / done * (self.total - step) if done else None
+        snapshot: Snapshot = {
+            "run": self.run,
+            "status": status,
+            "step": step,
+            "total": self.total,
+            "first": self.first,
+            "metrics": self.metrics,
+            "validation": self.validation,
+            "checkpoint": self.checkpoint,
+            "best": self.best,
+            "seconds_left": left,
+            "started": self.started,
+            "updated": time.time(),
+        }
+        self.folder.write(NAME, json.dumps(snapshot, indent=1).encode())
+        self.show(snapshot)
+        return snapshot
+
+
+def _part(step: int) -> str:
+    return f"{step:09d}.jsonl"
+
+
+def read_progress(run: Folder) -> Snapshot:
+    """The last snapshot of a run; raises RequestError where the folder is not a run's or no step was done yet."""
+    if run.size(NAME) is None:
+        raise RequestError(f"{run.uri}: no {NAME} here; give the folder of a run that has started")
+    try:
+        return dict(read_json(run.read(NAME)))
+    except (ValueError, TypeError) as error:
+        raise RequestError(f"{run.at(NAME)}: not readable ({error})") from error
+
+
+def write_failure(run: Folder, name: str, error: Exception) -> None:
+    """Mark a run as failed, keeping what its last snapshot said."""
+    nothing: Snapshot = {"run": name, "step": 0, "total": 0, "metrics": {}, "validation": {}, "checkpoint": ""}
+    known = read_progress(run) if run.size(NAME) is not None else nothing
+    changes = {"status": "failed", "error": str(error), "seconds_left": None, "updated": time.time()}
+    run.write(NAME, json.dumps({**known, **changes}, indent=1).encode())
+
+
+def read_history(run: Folder) -> list[dict[str, Any]]:
+    """Rows of all intervals and validations in order of steps; where a restart did steps again, the later rows count."""
+    folder = run.sub(HISTORY)
+    rows: list[dict[str, Any]] = []
+    for name in folder.names():
+        try:
+            first = int(name.removesuffix(".jsonl"))
+            rows = [row for row in rows if row["step"] <= first]
+            rows += [_row(line) for line in folder.read(name).splitlines()]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RequestError(f"{folder.at(name)}: not a part of a history ({error!r}); remove it") from error
+    return rows
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    row = dict(read_json(line))
+    return {**row, "step": int(row["step"])}

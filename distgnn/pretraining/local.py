@@ -1,0 +1,55 @@
+"""Pre-training in the user's own process: one rank, no Ray."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from distgnn.corpus.stream import local_units
+from distgnn.distributed import World, choose_device
+from distgnn.errors import RequestError, WorkError
+from distgnn.monitor.prometheus import serve_metrics
+from distgnn.pretraining.console import Display, Screen
+from distgnn.pretraining.history import Snapshot, write_failure
+from distgnn.pretraining.loop import Hooks, Status, train
+from distgnn.pretraining.metrics import SnapshotMeter
+from distgnn.pretraining.run import Run, open_corpus
+
+
+@contextmanager
+def stop_signals(display: Screen) -> Iterator[threading.Event]:
+    """An event that Ctrl-C (or SIGTERM) sets. A second Ctrl-C interrupts at once. Handlers are put back at the end."""
+    stopping = threading.Event()
+
+    def ask(number: int, _: FrameType | None) -> None:
+        stopping.set()
+        signal.signal(number, signal.default_int_handler)
+        display.say("stopping after this step, with a checkpoint (Ctrl-C again: at once, without one)")
+
+    kept = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopping
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+def pretrain_here(run: Run) -> Status:
+    """Train ``run`` in this process until it is finished or stopped by a signal; failures are noted in the run folder."""
+    with serve_metrics(run.config.metrics, run.name) as meter, Display() as display, stop_signals(display) as stopping:
+        gauges = SnapshotMeter(meter)
+
+        def show(snapshot: Snapshot) -> None:
+            display.show(snapshot)
+            gauges(snapshot)
+
+        try:
+            world = World.alone(choose_device(run.config.train.device))
+            hooks = Hooks(local_units, stopping.is_set, show, meter)
+            return train(run, open_corpus(run.config), world, hooks)
+        except (RequestError, WorkError) as error:
+            write_failure(run.folder, run.name, error)
+            raise

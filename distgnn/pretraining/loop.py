@@ -1,0 +1,155 @@
+"""The training loop of one rank: the same whether it runs in the user's process or under Ray Train."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from distgnn.checkpoint.training_state import TrainState, make_state
+from distgnn.corpus.plan import Plan
+from distgnn.corpus.reader import CorpusReader
+from distgnn.corpus.stream import assemble, read_unit
+from distgnn.distributed import World
+from distgnn.graph.batch import GraphBatch
+from distgnn.monitor.sink import SILENT, Meter
+from distgnn.objectives.base import Objective
+from distgnn.pretraining.checkpointing import Saver, restore_newest
+from distgnn.pretraining.history import Recorder, Snapshot
+from distgnn.pretraining.host_to_device import send
+from distgnn.pretraining.memory import peak_memory_mb
+from distgnn.pretraining.metrics import StepMeter
+from distgnn.pretraining.precision import matrix_products
+from distgnn.pretraining.prefetch import Prefetch
+from distgnn.pretraining.retention import open_shelf
+from distgnn.pretraining.run import Run, Units, make_plan, planned_steps
+from distgnn.pretraining.step import StepResult, check_agreement, learning_rate, outer_step
+from distgnn.pretraining.validation import validate
+
+Status = Literal["finished", "stopped"]
+_AGREEMENT_STEPS = 500
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """How the loop meets its surroundings.
+
+    units: reads the plan's units ahead of the loop, here or through Ray Data. should_stop: asked before each step.
+    show: called by the leading rank with every snapshot. meter: takes this rank's metrics. warned: asked by the leading rank after
+    each step: whether a node is about to go, so that a checkpoint is wanted soon. until: how many steps
+    there shall be when this ends, as if asked to stop there (0 = all); the rates of learning are those of the whole run.
+    """
+
+    units: Units
+    should_stop: Callable[[], bool]
+    show: Callable[[Snapshot], None]
+    meter: Meter = SILENT
+    warned: Callable[[], bool] = _never
+    until: int = 0
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """What only the leading rank has: the recorder and the saver."""
+
+    recorder: Recorder
+    saver: Saver
+
+    def after_step(self, state: TrainState, *, warned: bool) -> None:
+        self.saver.notice(state.step)
+        if self.saver.due(state, hurry=warned):
+            self.saver.save(state)
+
+
+def train(run: Run, reader: CorpusReader, world: World, hooks: Hooks) -> Status:
+    """Train from the run's newest checkpoint (or from the start) to the end, or until some rank is told to stop.
+
+    Every rank calls it with the same run. The leading rank writes checkpoints, progress and history.
+    """
+    plan = make_plan(run.config, reader)
+    total = planned_steps(run.config, plan)
+    state = make_state(run.config, reader.manifest.schema, world.device)
+    metrics = restore_newest(run, state, reader.manifest)
+    world.barrier()  # nobody may write or delete checkpoints before all have read the same one
+    desk = None
+    if world.leads:
+        config, peak = run.config.train, partial(peak_memory_mb, world.device)
+        recorder = Recorder(run.folder, run.name, total, state.step, config.log_seconds, hooks.show, peak)
+        recorder.metrics, recorder.validation = metrics.get("train", {}), metrics.get("validation", {})
+        shelf = open_shelf(run.folder, state.step, config.keep, config.keep_best)
+        desk = _Desk(recorder, Saver(run, reader.manifest, plan.steps_per_epoch, shelf, recorder, hooks.meter))
+    status: Status = "finished"
+    try:
+        if state.objective is not None and state.step < (hooks.until or total):
+            meter = StepMeter(hooks.meter, world)
+            status = _Loop(run, reader, world, hooks, plan, total, state, state.objective, desk, meter).steps()
+    except Exception:
+        if desk:
+            desk.saver.wait()
+        raise
+    if desk:
+        desk.saver.finish(state)
+        desk.recorder.finish(state.step, status)
+    return status
+
+
+@dataclass(frozen=True)
+class _Loop:
+    run: Run
+    reader: CorpusReader
+    world: World
+    hooks: Hooks
+    plan: Plan
+    total: int
+    state: TrainState
+    objective: Objective
+    desk: _Desk | None
+    meter: StepMeter
+
+    def steps(self) -> Status:
+        state, first = self.state, self.state.step
+        state.encoder.train()
+        products = matrix_products(self.run.config.train, self.world.device)
+        with products, Prefetch(send(self._batches(first), self.world.device)) as batches:
+            for step, arriving in batches:
+                if (step - first) % _AGREEMENT_STEPS == 0:
+                    check_agreement(state, self.world)
+                result = self._step(step, arriving and arriving.arrived(), batches.waited)
+                if result.stop:
+                    return "stopped"
+                self._validate_if_due()
+                if self.desk:
+                    self.desk.after_step(state, warned=self.hooks.warned())
+        return "finished"
+
+    def _batches(self, first: int) -> Iterator[tuple[int, GraphBatch | None]]:
+        rank, size = self.world.rank, self.world.size
+        reads = self.plan.reads(first, self.total, rank, size)
+        units = self.hooks.units(self.reader, self.plan, self.objective.prepare, reads)
+        return assemble(self.plan, first, self.total, rank, size, units)
+
+    def _step(self, step: int, batch: GraphBatch | None, waited: float) -> StepResult:
+        config = self.run.config.train
+        epoch, lr = step // self.plan.steps_per_epoch, learning_rate(config, step, self.total)
+        stop = self.hooks.should_stop() or step + 1 == self.hooks.until
+        start = time.perf_counter()
+        result = outer_step(self.state, batch, config, self.world, epoch=epoch, lr=lr, stop=stop)
+        self.meter.step(result, time.perf_counter() - start, waited)
+        if self.desk:
+            self.desk.recorder.add(self.state.step, result, lr, waited)
+        return result
+
+    def _validate_if_due(self) -> None:
+        step, every = self.state.step, self.run.config.train.validate_every
+        if step != self.total and not (every and step % every == 0):
+            return
+        read = partial(read_unit, self.reader, self.plan, self.objective.prepare)
+        means = validate(self.state, self.objective, self.plan, self.run.config.train, self.world, read)
+        if self.desk:
+            self.desk.recorder.add_validation(step, means)

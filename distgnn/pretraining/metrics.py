@@ -1,0 +1,108 @@
+"""What pre-training tells a meter: every rank after each step, and whoever sees the run's snapshots after each interval."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from distgnn.distributed import World
+from distgnn.monitor.sink import Meter
+from distgnn.pretraining.history import Snapshot
+from distgnn.pretraining.memory import peak_memory_mb
+from distgnn.pretraining.step import StepResult
+from distgnn.storage.retry import errors_seen
+
+_SECONDS = 5.0
+_FIRST_SEEN = ("distgnn_train_graphs_total", "distgnn_train_steps_total", "distgnn_train_skipped_steps_total")
+_MB = 1e6
+
+
+class StorageMeter:
+    """Notes the storage requests of this process that have failed since it was made."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter, self._told = meter, errors_seen()
+        meter.note("distgnn_storage_errors_total", 0)
+
+    def note(self) -> None:
+        """Note those that came since the last time."""
+        seen = errors_seen()
+        if seen > self._told:
+            self._meter.note("distgnn_storage_errors_total", seen - self._told)
+            self._told = seen
+
+
+class StepMeter:
+    """Notes the steps of one rank. Counts of the global batch come from the leading rank alone, so that ranks add up to them."""
+
+    def __init__(self, meter: Meter, world: World) -> None:
+        self._meter, self._world, self._storage = meter, world, StorageMeter(meter)
+        self._waited = self._next = 0.0
+        meter.note("distgnn_train_data_wait_seconds_total", 0)
+        if world.leads:
+            meter.note("distgnn_world_size", world.size)
+            for name in _FIRST_SEEN:
+                meter.note(name, 0)
+
+    def step(self, result: StepResult, seconds: float, waited: float) -> None:
+        """Note a finished step. seconds: it computed. waited: for data, since training began in this process."""
+        note = self._meter.note
+        note("distgnn_train_data_wait_seconds_total", waited - self._waited)
+        self._waited = waited
+        if self._world.leads:
+            note("distgnn_train_steps_total", 1)
+            note("distgnn_train_graphs_total", result.graphs)
+            note("distgnn_train_step_seconds", seconds)
+            if not result.applied:
+                note("distgnn_train_skipped_steps_total", 1)
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _SECONDS
+            self._note_memory()
+            self._storage.note()
+
+    def _note_memory(self) -> None:
+        device = self._world.device
+        self._meter.note("distgnn_gpu_memory_bytes", _MB * peak_memory_mb(device) if device.type == "cuda" else 0)
+        self._meter.note("distgnn_host_memory_bytes", _MB * peak_memory_mb(torch.device("cpu")))
+
+
+_GAUGES = {
+    "distgnn_train_adaptation_gain": ("metrics", "adaptation_gain"),
+    "distgnn_train_learning_rate": ("metrics", "lr"),
+    "distgnn_train_validation_loss": ("validation", "loss"),
+}
+_LOSSES = {"outer": "loss", "inner": "inner_loss"}
+
+
+class SnapshotMeter:
+    """Notes a run's snapshots. Ranks that began again (``started`` of a snapshot is new) count as a restart."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._started: float | None = None
+        meter.note("distgnn_restarts_total", 0)
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        """Note one; meant for ``Hooks.show`` or whoever watches the run from outside."""
+        note, metrics = self._meter.note, snapshot["metrics"]
+        for name, (part, key) in _GAUGES.items():
+            if key in snapshot[part]:
+                note(name, snapshot[part][key])
+        for loop, key in _LOSSES.items():
+            if key in metrics:
+                note("distgnn_train_loss", metrics[key], loop=loop)
+        if snapshot["total"]:
+            note("distgnn_train_progress_ratio", snapshot["step"] / snapshot["total"])
+        started = snapshot.get("started", self._started)
+        if self._started is not None and started != self._started:
+            note("distgnn_restarts_total", 1)
+        self._started = started
+
+
+def note_checkpoint(meter: Meter, *, stall_seconds: float, write_seconds: float, size: int) -> None:
+    """Note a checkpoint that is whole. stall_seconds: the loop waited for it. write_seconds: until it was. size: bytes."""
+    meter.note("distgnn_checkpoint_stall_seconds", stall_seconds)
+    meter.note("distgnn_checkpoint_seconds", write_seconds)
+    meter.note("distgnn_checkpoint_bytes", size)

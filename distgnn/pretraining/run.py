@@ -1,0 +1,148 @@
+"""A run and what follows from its config: the plan, the number of steps, the folder it lives in."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from distgnn.config import PretrainConfig, load_config, to_json
+from distgnn.corpus.manifest import read_manifest
+from distgnn.corpus.plan import Plan, UnitRead
+from distgnn.corpus.reader import CorpusReader
+from distgnn.corpus.stream import Prepare
+from distgnn.errors import RequestError
+from distgnn.graph.batch import GraphBatch
+from distgnn.pretraining.batch_size_finder import with_batch_size
+from distgnn.pretraining.init_from import load_init, write_start
+from distgnn.storage.folder import Folder, open_folder
+
+CONFIG = "config.json"
+FREE = {
+    "imports",
+    "workers",
+    "cpus_per_worker",
+    "max_failures",
+    "min_workers",
+    "recovery.poll_seconds",
+    "recovery.start_seconds",
+    "recovery.resize_seconds",
+    "recovery.settle_seconds",
+    "metrics.host",
+    "metrics.port",
+    "train.device",
+    "train.validate_every",
+    "train.checkpoint_every",
+    "train.checkpoint_minutes",
+    "train.keep",
+    "train.keep_best",
+    "train.log_seconds",
+}
+"""Fields that may change when a run is resumed: none of them moves the curve."""
+
+Units = Callable[[CorpusReader, Plan, Prepare, Iterable[UnitRead]], Iterator[GraphBatch]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """folder: config.json, progress.json, history/ and checkpoints/ of the run. config: resolved, with its name."""
+
+    folder: Folder
+    config: PretrainConfig
+
+    @property
+    def name(self) -> str:
+        """The run id."""
+        return self.config.name
+
+
+def make_plan(config: PretrainConfig, reader: CorpusReader) -> Plan:
+    """The plan of a run over a corpus."""
+    train, manifest = config.train, reader.manifest
+    return Plan(
+        manifest.graphs,
+        manifest.unit_rows,
+        train.streams,
+        train.graphs_per_stream,
+        train.seed,
+        train.validation_fraction,
+    )
+
+
+def planned_steps(config: PretrainConfig, plan: Plan) -> int:
+    """How many steps the run will have made when it is finished; 0 where there is nothing to train."""
+    if config.objective == "none":
+        return 0
+    steps = config.train.epochs * plan.steps_per_epoch
+    return min(steps, config.train.max_steps) if config.train.max_steps else steps
+
+
+def new_run(config: PretrainConfig) -> Run:
+    """Make the folder of a new run, with its config (and with its first checkpoint, where ``init`` says where to start from).
+
+    Raises RequestError where there is no corpus, ``init`` does not fit, the folder cannot be written, a run of that name
+    exists, or train.graphs_per_stream is 0 and no size can be found.
+    """
+    manifest = read_manifest(open_folder(config.corpus))
+    init = load_init(config, manifest.schema)
+    name = config.name or f"{config.objective}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    config = dataclasses.replace(
+        config,
+        name=name,
+        corpus=open_folder(config.corpus).uri,
+        out=open_folder(config.out).uri,
+        init=init.uri if init else "",
+    )
+    folder = open_folder(config.out).sub(name)
+    if folder.size(CONFIG) is not None:
+        raise RequestError(
+            f"{folder.uri}: a run of that name exists; continue it with --resume {folder.uri} or choose another name"
+        )
+    config = with_batch_size(config, open_corpus(config))
+    if init:
+        write_start(folder, config, manifest, init)
+    return _saved(Run(folder, config))
+
+
+def open_corpus(config: PretrainConfig) -> CorpusReader:
+    """The corpus of a run; graphs come with labels only where the objective learns from them."""
+    return CorpusReader(config.corpus, labels=config.objective == "supervised")
+
+
+def run_config(uri: str) -> PretrainConfig:
+    """The config saved in a run folder; raises RequestError where there is none."""
+    folder = open_folder(uri)
+    if folder.size(CONFIG) is None:
+        raise RequestError(f"{uri}: no run here ({CONFIG} is missing); give the folder of a run")
+    return load_config(PretrainConfig, folder.read(CONFIG), folder.at(CONFIG))
+
+
+def resumed_run(uri: str, config: PretrainConfig) -> Run:
+    """The run at ``uri`` with ``config``'s values of the fields that may change; RequestError naming any other that differs."""
+    before = run_config(uri)
+    for name, (old, new) in _differences(to_json(before), to_json(config)).items():
+        if name not in FREE:
+            allowed = ", ".join(sorted(FREE))
+            raise RequestError(
+                f"--resume: {name}={new!r} differs from the run's {old!r}; only these may change: {allowed}"
+            )
+    return _saved(Run(open_folder(uri), config))
+
+
+def _saved(run: Run) -> Run:
+    run.folder.write(CONFIG, (json.dumps(to_json(run.config), indent=1) + "\n").encode())
+    return run
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in old:
+        if isinstance(old[key], dict):
+            found |= _differences(old[key], new[key], f"{prefix}{key}.")
+        elif old[key] != new[key]:
+            found[prefix + key] = (old[key], new[key])
+    return found

@@ -1,0 +1,121 @@
+"""Joint trainings in several ranks on Ray Train: one group of workers takes the jobs one after another, all of it each.
+
+The jobs' own files are the only truth: a group that Ray restarts goes on with the first job that has none.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray.train.torch
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchTrainer
+
+from distgnn.auxiliary.comparison import Job, RunJob
+from distgnn.config import TransferConfig
+from distgnn.corpus.writer import Mapper
+from distgnn.distributed import World
+from distgnn.errors import RequestError, WorkError
+from distgnn.scale.pool import start_ray
+from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted
+
+_RAY = "ray"
+_POLL_SECONDS = 0.2
+_QUIET = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
+
+
+def ranked_map(config: TransferConfig) -> Mapper:
+    """A map over joint trainings, each in ``config.ranks`` Ray Train workers; results in order, read from the jobs' files.
+
+    Joins the running Ray (RAY_ADDRESS, or this process's own) or starts a local one. Raises RequestError where the cluster
+    has too few CPUs or GPUs, and what the workers raised, as itself.
+    """
+    return _RankedMap(config)
+
+
+@dataclass(frozen=True)
+class _RankedMap:
+    config: TransferConfig
+
+    def __call__(self, function: Any, jobs: Iterable[Any]) -> Iterator[Any]:
+        for name, value in _QUIET.items():
+            os.environ.setdefault(name, value)
+        ours = not ray.is_initialized()
+        start_ray(os.cpu_count() or 1)
+        try:
+            forget_failure(function.folder)
+            yield from self._results(function, list(jobs))
+        finally:
+            forget_failure(function.folder)
+            if ours:
+                ray.shutdown()
+
+    def _results(self, function: RunJob, jobs: list[Job]) -> Iterator[Any]:
+        """Ray takes over Ctrl-C where its trainer runs, so that is a thread of its own; this one waits for files."""
+        scaling, failures = self._scaling(), list[Exception]()
+        thread = threading.Thread(target=self._fit, args=(scaling, function, jobs, failures), daemon=True)
+        thread.start()
+        for job in jobs:
+            while thread.is_alive() and not function.done(job):
+                thread.join(_POLL_SECONDS)
+            if not function.done(job):
+                raise_noted(function.folder)
+                raise _raised(failures)
+            yield function.load(job)
+        thread.join()
+
+    def _scaling(self) -> ScalingConfig:
+        ranks, total = self.config.ranks, ray.cluster_resources()
+        gpus, cpus = total.get("GPU", 0.0), total.get("CPU", 0.0)
+        if self.config.device == "cuda" and gpus < ranks:
+            raise RequestError(f"device=cuda: ranks={ranks} need {ranks} GPUs, but the Ray cluster has {gpus:g}")
+        use = self.config.device != "cpu" and gpus >= ranks
+        share = {"CPU": min(1.0, int(100 * cpus / ranks) / 100), **({"GPU": 1} if use else {})}
+        return ScalingConfig(num_workers=ranks, use_gpu=use, resources_per_worker=share)
+
+    def _fit(self, scaling: ScalingConfig, function: RunJob, jobs: list[Job], failures: list[Exception]) -> None:
+        storage = function.folder.sub(_RAY)
+        run = RunConfig(
+            name=f"transfer-{secrets.token_hex(2)}",
+            storage_path=storage.path,
+            storage_filesystem=storage.filesystem,
+            failure_config=FailureConfig(max_failures=self.config.max_failures),
+        )
+        settings = {"function": ray.put(function), "jobs": jobs}
+        try:
+            TorchTrainer(_rank, train_loop_config=settings, scaling_config=scaling, run_config=run).fit()
+        except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
+            failures.append(error)
+        finally:
+            if storage.names():
+                function.folder.delete_folder(_RAY)
+
+
+def _rank(settings: dict[str, Any]) -> None:
+    run_jobs(ray.get(settings["function"]), settings["jobs"], World.detect(ray.train.torch.get_device()))
+
+
+def run_jobs(function: RunJob, jobs: list[Job], world: World) -> None:
+    """One rank's part of the jobs that are not finished. What trying again cannot mend is noted, so that nobody does."""
+    for job in jobs:
+        if has_failed(function.folder):
+            return
+        if function.done(job):  # the same answer on every rank: no rank can finish a job that another has not begun
+            continue
+        try:
+            function(job, world)
+        except (RequestError, WorkError) as error:
+            note_failure(function.folder, error)
+            raise
+
+
+def _raised(failures: list[Exception]) -> Exception:
+    if not failures:
+        return WorkError("training on Ray ended without a result; start the command again")
+    return cause_of(failures[0]) if isinstance(failures[0], TrainingFailedError) else failures[0]

@@ -1,0 +1,118 @@
+"""Questions to the cluster before a run: what Ray would hang on, or fail on late, is refused here with the arithmetic."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+
+import ray
+from pyarrow import fs as pafs
+
+from distgnn.config import PretrainConfig
+from distgnn.corpus.manifest import NAME as MANIFEST
+from distgnn.doctor.checks import check_object_store
+from distgnn.errors import RequestError
+from distgnn.pretraining.run import CONFIG, Run
+from distgnn.scale.doctor.nodes import Node, live_nodes, on
+from distgnn.storage.folder import open_folder
+
+_READING_CPUS = 1.0
+_FINEST = 1 / 64
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What each training process reserves, and each task that reads for it."""
+
+    cpus: float
+    gpu: bool
+    reading_cpus: float = _READING_CPUS
+
+
+def preflight(run: Run) -> Resources:
+    """What the workers of ``run`` get from the Ray that is up; raises RequestError where the cluster cannot carry the run."""
+    total = ray.cluster_resources()
+    resources = share(run.config, total.get("CPU", 0.0), total.get("GPU", 0.0))
+    nodes = live_nodes()
+    _check_paths(run, nodes)
+    store = check_object_store({node.name: node.store for node in nodes})
+    if store.status != "ok":
+        sys.stderr.write(f"distgnn: warning: {store.name}: {store.message}\n")
+    return resources
+
+
+def share(config: PretrainConfig, cpus: float, gpus: float) -> Resources:
+    """CPUs and GPUs of each worker; raises RequestError with the sum that does not add up.
+
+    Workers of a fixed number leave a CPU for reading. Elastic ones may hold every CPU that is left when nodes are lost, so their
+    reading reserves none.
+    """
+    least = config.min_workers or config.workers
+    if config.train.device == "cuda" and gpus < least:
+        name = "min_workers" if config.min_workers else "workers"
+        raise RequestError(f"train.device=cuda: {name}={least} need {least} GPUs, but the Ray cluster has {gpus:g}")
+    gpu = config.train.device != "cpu" and gpus >= least
+    if config.min_workers:
+        return Resources(_elastic_cpus(config, cpus), gpu, 0.0)
+    return Resources(_fixed_cpus(config, cpus), gpu)
+
+
+def _fixed_cpus(config: PretrainConfig, cpus: float) -> float:
+    workers, wanted = config.workers, config.cpus_per_worker
+    free = cpus - _READING_CPUS
+    each = wanted or math.floor(100 * min(1.0, free / workers)) / 100
+    if each <= 0 or workers * each > free + 1e-9:
+        need = workers * (wanted or 0.01) + _READING_CPUS
+        raise RequestError(
+            f"workers={workers} x cpus_per_worker={wanted:g} + {_READING_CPUS:g} CPU for reading = {need:g} CPUs, but the Ray"
+            f" cluster has {cpus:g}; lower workers or cpus_per_worker (0 = share what there is)"
+        )
+    return each
+
+
+def _elastic_cpus(config: PretrainConfig, cpus: float) -> float:
+    """One CPU, or the half, quarter ... of one with which min_workers can start on what there is.
+
+    Ray counts the workers that fit a node by dividing floats and rounding down; only such fractions divide exactly.
+    """
+    least, wanted = config.min_workers, config.cpus_per_worker
+    if (wanted / _FINEST) % 1:
+        raise RequestError(
+            f"cpus_per_worker={wanted:g} with min_workers={least}: Ray miscounts elastic workers unless each has a whole number of"
+            " CPUs or a half, quarter, eighth ... of one; use such a number (0 = choose)"
+        )
+    each = wanted or 1.0
+    while not wanted and each > _FINEST and least * each > cpus:
+        each /= 2
+    if least * each > cpus:
+        raise RequestError(
+            f"min_workers={least} x cpus_per_worker={each:g} = {least * each:g} CPUs, but the Ray cluster has {cpus:g}; lower"
+            " min_workers or cpus_per_worker (0 = choose)"
+        )
+    return each
+
+
+def _check_paths(run: Run, nodes: list[Node]) -> None:
+    """Every node must see local paths (a shared file system); one small task a node looks."""
+    needed = {"corpus": (run.config.corpus, MANIFEST), "out": (run.folder.uri, CONFIG)}
+    local = {name: file for name, file in needed.items() if _is_local(file[0])}
+    if len(nodes) < 2 or not local:
+        return
+    looks = [on(node, _missing).remote(local) for node in nodes]
+    for node, missing in zip(nodes, ray.get(looks), strict=True):
+        for name in missing:
+            raise RequestError(
+                f"{name}={getattr(run.config, name)}: node {node.name} of the Ray cluster does not see it;"
+                " use a shared file system or an s3:// URI"
+            )
+
+
+def _is_local(uri: str) -> bool:
+    return isinstance(open_folder(uri).filesystem, pafs.LocalFileSystem)
+
+
+@ray.remote(num_cpus=0)
+def _missing(files: dict[str, tuple[str, str]]) -> list[str]:
+    """Names of the files (folder, file) that this node does not see."""
+    return [name for name, (folder, file) in files.items() if open_folder(folder).size(file) is None]

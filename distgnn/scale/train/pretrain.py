@@ -1,0 +1,176 @@
+"""Pre-training on Ray Train: the engine's loop in several workers, each reading its share of the plan through Ray Data.
+
+The checkpoints in the run folder are the only truth: a worker group that Ray restarts continues from the newest one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import ray
+import ray.train.torch
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchTrainer
+
+from distgnn.config import PretrainConfig, from_json, to_json
+from distgnn.distributed import World
+from distgnn.errors import DivergedError, RequestError, WorkError
+from distgnn.models.registry import import_modules
+from distgnn.monitor.prometheus import serve_metrics
+from distgnn.monitor.sink import Meter
+from distgnn.pretraining.console import Display
+from distgnn.pretraining.history import NAME, Snapshot, read_progress, write_failure
+from distgnn.pretraining.local import stop_signals
+from distgnn.pretraining.loop import Hooks, Status, train
+from distgnn.pretraining.metrics import SnapshotMeter
+from distgnn.pretraining.run import Run, open_corpus
+from distgnn.scale.metrics import RayMeter
+from distgnn.scale.pool import start_ray
+from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted, remove_file
+from distgnn.scale.train.preflight import Resources, preflight
+from distgnn.scale.train.recovery import Settle, drop_reservation, note_reservation, train_settings
+from distgnn.scale.train.stop_watcher import STOP, Lookout
+from distgnn.scale.train.stream import ray_units
+from distgnn.storage.folder import Folder, open_folder
+
+_RAY = "ray"
+_POLL_SECONDS = 1.0
+_QUIET = "RAY_DATA_DISABLE_PROGRESS_BARS"
+
+
+def pretrain_on_ray(run: Run) -> Status:
+    """Train ``run`` with ``config.workers`` Ray Train workers (down to ``config.min_workers``) until it is finished or stopped by a
+    signal.
+
+    Joins the running Ray (RAY_ADDRESS, or this process's own) or starts a local one. Raises RequestError where the cluster
+    cannot carry the run, and what the workers raised, as itself.
+    """
+    os.environ.setdefault(_QUIET, "1")
+    ours = not ray.is_initialized()
+    start_ray(os.cpu_count() or 1)
+    try:
+        resources = preflight(run)
+        metrics = serve_metrics(run.config.metrics, run.name, RayMeter(run.name))
+        with metrics as meter, train_settings(run.config.recovery):
+            return _watch(run, resources, meter)
+    except (RequestError, WorkError) as error:
+        write_failure(run.folder, run.name, error)
+        raise
+    finally:
+        _clear(run.folder)
+        if ours:
+            ray.shutdown()
+
+
+def _watch(run: Run, resources: Resources, meter: Meter) -> Status:
+    """Run the trainer in a thread, since Ray takes over Ctrl-C in the main one; meanwhile show what the leading rank writes."""
+    _clear(run.folder)
+    seen = _snapshot(run.folder).get("updated")
+    failures, gauges = list[Exception](), SnapshotMeter(meter)
+    thread = threading.Thread(target=fit, args=(run, resources, failures), name="distgnn-fit", daemon=True)
+    with Display() as display, stop_signals(display) as stopping:
+        thread.start()
+        asked = False
+        while thread.is_alive():
+            thread.join(_POLL_SECONDS)
+            if stopping.is_set() and not asked:
+                run.folder.write(STOP, b"")
+                asked = True
+            snapshot = _snapshot(run.folder)
+            if snapshot.get("updated") != seen:
+                seen = snapshot["updated"]
+                display.show(snapshot)
+                gauges(snapshot)
+    if failures:
+        raise (cause_of(failures[0]) if isinstance(failures[0], TrainingFailedError) else failures[0])
+    raise_noted(run.folder)
+    return read_progress(run.folder)["status"]
+
+
+def _clear(folder: Folder) -> None:
+    """Take away what an earlier start left to its ranks."""
+    remove_file(folder, STOP)
+    forget_failure(folder)
+    drop_reservation(folder)
+
+
+def fit(run: Run, resources: Resources, failures: list[Exception], until: int = 0) -> None:
+    """Train ``run`` to its end, or to step ``until``; what goes wrong is put into ``failures``."""
+    config, storage = run.config, run.folder.sub(_RAY)
+    trainer = TorchTrainer(
+        _rank,
+        train_loop_config={
+            "folder": run.folder.uri,
+            "config": to_json(config),
+            "reading_cpus": resources.reading_cpus,
+            "until": until,
+        },
+        scaling_config=ScalingConfig(
+            num_workers=(config.min_workers, config.workers) if config.min_workers else config.workers,
+            use_gpu=resources.gpu,
+            resources_per_worker={"CPU": resources.cpus, **({"GPU": 1} if resources.gpu else {})},
+            elastic_resize_monitor_interval_s=config.recovery.resize_seconds,
+        ),
+        run_config=RunConfig(
+            name=f"{run.name}-{secrets.token_hex(2)}",  # Ray continues a run whose name it knows; ours continue from our own files
+            storage_path=storage.path,
+            storage_filesystem=storage.filesystem,
+            failure_config=FailureConfig(max_failures=config.max_failures),
+            callbacks=[Settle(config.recovery.settle_seconds)],
+        ),
+    )
+    try:
+        trainer.fit()
+    except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
+        failures.append(error)
+    finally:
+        if storage.names():
+            run.folder.delete_folder(_RAY)
+
+
+def _rank(settings: dict[str, Any]) -> None:
+    train_worker(settings, World.detect(ray.train.torch.get_device()))
+
+
+def train_worker(settings: dict[str, Any], world: World) -> None:
+    """One training worker of the run in ``settings`` (folder, config as JSON, reading_cpus of each task that reads, until).
+
+    What trying again cannot mend is noted in the run folder, so that the next worker group ends at once.
+    """
+    run = Run(open_folder(settings["folder"]), from_json(PretrainConfig, settings["config"]))
+    if has_failed(run.folder):
+        return
+    meter = RayMeter(run.name)
+    units = partial(ray_units, cpus=settings["reading_cpus"], meter=meter)
+    try:
+        import_modules(run.config.imports)
+        if world.leads:
+            note_reservation(run.folder)
+        with Lookout(run.folder) if world.leads else nullcontext() as lookout:
+            stop, warned = (lookout.stop, lookout.warned) if lookout else (_never, _never)
+            train(
+                run,
+                open_corpus(run.config),
+                world,
+                Hooks(units, stop, _ignore, meter, warned, settings.get("until", 0)),
+            )
+    except (RequestError, DivergedError) as error:
+        note_failure(run.folder, error)
+        raise
+
+
+def _never() -> bool:
+    return False
+
+
+def _ignore(_: Snapshot) -> None:
+    """The driver shows snapshots; workers only write them."""
+
+
+def _snapshot(folder: Folder) -> Snapshot:
+    return read_progress(folder) if folder.size(NAME) is not None else {}

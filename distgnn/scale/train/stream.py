@@ -1,0 +1,103 @@
+"""Units through Ray Data: tasks anywhere in the cluster read, permute and prepare them; the order is the plan's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import ray
+import torch
+from ray.data import Dataset, TaskPoolStrategy
+
+from distgnn.corpus.payload import decode, encode
+from distgnn.corpus.plan import Plan, UnitRead
+from distgnn.corpus.reader import CorpusReader
+from distgnn.corpus.stream import Prepare, read_unit
+from distgnn.errors import RequestError, WorkError
+from distgnn.graph.batch import GraphBatch
+from distgnn.monitor.sink import SILENT, Meter
+from distgnn.pretraining.metrics import StorageMeter
+
+_WINDOW = 20_000
+_UNITS_A_TASK = 8
+_FREE_TASKS = 2
+_BLOCK_BYTES = 8 << 20
+_ERRORS: dict[str, type[Exception]] = {"RequestError": RequestError, "WorkError": WorkError}
+
+
+@dataclass(frozen=True)
+class _ReadUnits:
+    """The function that runs in Ray Data's tasks: a unit becomes one row, and so does what went wrong with it."""
+
+    reader: CorpusReader
+    plan: Plan
+    prepare: Prepare
+    meter: Meter
+
+    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
+        torch.set_num_threads(1)
+        storage = StorageMeter(self.meter)
+        for row in rows.to_pylist():
+            yield self._row(UnitRead(**row))
+            storage.note()
+
+    def _row(self, read: UnitRead) -> pa.Table:
+        data, description, error, kind = b"", "", "", ""
+        try:
+            data, description = encode(read_unit(self.reader, self.plan, self.prepare, read))
+        except (RequestError, WorkError) as failure:
+            error, kind = str(failure), "RequestError" if isinstance(failure, RequestError) else "WorkError"
+        columns = {"data": [data], "description": [description], "error": [error], "kind": [kind]}
+        types = [("data", pa.large_binary())] + [(name, pa.string()) for name in ("description", "error", "kind")]
+        return pa.table(columns, schema=pa.schema(types))
+
+
+def ray_units(
+    reader: CorpusReader,
+    plan: Plan,
+    prepare: Prepare,
+    reads: Iterable[UnitRead],
+    cpus: float = 1.0,
+    meter: Meter = SILENT,
+) -> Iterator[GraphBatch]:
+    """Units of ``reads`` in order, made by Ray Data tasks ahead of the consumer; equal to ``local_units`` bit for bit.
+
+    cpus: what each task reserves; Ray must have as many that training does not hold. 0 reserves nothing and runs on any node, so
+    that reading goes on when training holds every CPU that is left; then at most two tasks run at a time. meter: takes the storage
+    errors of the tasks.
+    Raises RequestError and WorkError of the reading at the unit that caused them. Needs a Ray that is up.
+    """
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    pending = iter(reads)
+    while window := list(islice(pending, _WINDOW)):
+        blocks = -(-len(window) // _UNITS_A_TASK)
+        dataset = _dataset(window, blocks).map_batches(
+            _ReadUnits(reader, plan, prepare, meter),
+            batch_size=_UNITS_A_TASK,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            num_cpus=cpus,
+            compute=TaskPoolStrategy(None if cpus else min(_FREE_TASKS, blocks)),
+        )
+        for row in dataset.iter_rows():
+            yield _unit(row)
+
+
+def _dataset(window: list[UnitRead], blocks: int) -> Dataset:
+    # Not from_arrow: it describes its tables in tasks of one CPU each, for which there may be none.
+    dataset = ray.data.from_items([read._asdict() for read in window], override_num_blocks=blocks)
+    context = dataset.context
+    context.execution_options.preserve_order = True
+    context.target_max_block_size = _BLOCK_BYTES
+    context.enable_progress_bars = False
+    return dataset
+
+
+def _unit(row: dict[str, Any]) -> GraphBatch:
+    if row["kind"]:
+        raise _ERRORS[row["kind"]](row["error"])
+    return decode(row["data"], row["description"])

@@ -1,0 +1,35 @@
+"""What finished jobs leave: one safetensors file each, arrays and a JSON text beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from distgnn.storage.folder import Folder
+
+Arrays = dict[str, npt.NDArray[Any]]
+_TOLD = "outcome"
+
+
+def read_kept(folder: Folder, name: str) -> tuple[dict[str, Any], Arrays] | None:
+    """(JSON values, arrays) of the file ``name``; None where it is absent or not whole."""
+    if folder.size(name) is None:
+        return None
+    try:
+        arrays = safetensors.numpy.load(folder.read(name))
+        return json.loads(arrays.pop(_TOLD).tobytes()), arrays
+    except (SafetensorError, KeyError, ValueError):
+        return None
+
+
+def write_kept(folder: Folder, name: str, told: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write the file ``name``, whole or not at all; no array may be called "outcome"."""
+    text = np.frombuffer(json.dumps(told).encode(), np.uint8)
+    whole = {key: np.asarray(array, order="C") for key, array in arrays.items()}
+    folder.write(name, safetensors.numpy.save({**whole, _TOLD: text}))

@@ -1,6 +1,0 @@
-"""Ways to weigh auxiliary losses, one file each behind one signature."""
-
-from distgnn.transfer.weighting.methods import METHODS, build_weighting
-from distgnn.transfer.weighting.signals import Signals, Weighting
-
-__all__ = ["METHODS", "Signals", "Weighting", "build_weighting"]

@@ -1,0 +1,98 @@
+"""distgnn transfer: its files and lines, and one line for what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from distgnn.cli import main
+from distgnn.config import to_json
+from tests.helpers.transfers import config, write, write_network
+
+BOTH = ("scratch", "pretrained")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write(str(tmp_path_factory.mktemp("transfer") / "corpus"))
+
+
+def test_the_command(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = config(data, str(tmp_path / "out"), schemes=BOTH, methods=("auxts_one",))
+    (tmp_path / "config.json").write_text(json.dumps(to_json(settings)))
+    words = ["transfer", "--config", str(tmp_path / "config.json"), "--json"]
+    assert main(words) == 0
+    value, progress = (text.strip() for text in capsys.readouterr())
+    lines = progress.splitlines()
+    assert lines[0].startswith("1/5 auxiliary tasks alone, gin, pretrained, seed 0: done | 0:00:")
+    assert lines[-1].startswith("5/5 auxts_one, gin, pretrained, seed 0: test roc_auc 0.")
+    assert lines[-1].endswith(" s | 0:00:00 left")
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "config.json", "curves.parquet", "jobs", "pictures", "results.json", "table.md",
+    ]  # fmt: skip
+    assert json.loads(value) == json.loads((out / "results.json").read_text())
+    assert json.loads(value)["tasks"] == ["target", "edgepred", "attrmasking"]
+    assert json.loads((out / "config.json").read_text()) == to_json(settings)
+    assert pq.read_table(out / "curves.parquet").num_rows == 4 * 4 * 3
+    assert main(words) == 0
+    again, progress = (text.strip() for text in capsys.readouterr())
+    assert (again, progress) == (value, "")
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_network(str(tmp_path_factory.mktemp("network") / "n"))
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(["transfer", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    return err
+
+
+WRONG = {
+    "--data /nowhere": "/nowhere: neither a corpus nor a network here",
+    "--data x --methods magic": "methods: ['magic'] is none of none, fixed",
+    "--data x --schemes magic": "schemes: ['magic'] is none of scratch, pretrained",
+    "--data x --methods fixed fixed": "methods must name each once",
+    "--data x --methods": "methods must name at least one",
+    "--data x --seeds 0": "seeds must be at least 1",
+    "--data x --lr -1": "lr must not be negative",
+    "--data x --batch 2": "batch=2",
+    "--data x --batch 5 --corpus.streams 2": "batch=5 is too small for 3 folds of corpus.streams=2 each",
+    "--data x --workers 2 --ranks 2": "workers and ranks",
+    "--data x --workers 2 --device cuda": "device=cuda needs workers=1",
+    "--data x --checkpoint c --encoders gin": "checkpoints bring their own",
+    "--data x --checkpoint c --schemes scratch": "checkpoint needs schemes to have pretrained",
+    "--data x --pretrain-epochs 0": "needs pretrain_epochs",
+    "--data x --weighting.method selar": "a run's methods are named with methods",
+    "--data x --weighting.method library --weighting.library a:B": "methods lacks library",
+    "--data x --methods library": "methods: library needs weighting.method=library",
+    "--data x --corpus.auxiliary magic": "corpus.auxiliary: 'magic' is none of",
+    "--data x --imports no.such.module": "imports: 'no.such.module' cannot be imported",
+    "--data DATA --corpus.split.method random --ranks 2": "ranks=2 exceeds corpus.streams=1",
+    "--data DATA --corpus.split.method random --encoders magic": "encoder.kind='magic' is unknown",
+    "--data DATA --corpus.split.method random --corpus.labels magic": "no label column 'magic'",
+    "--data DATA --corpus.split.method random --checkpoint /nowhere": "/nowhere: no whole checkpoint here",
+    "--data DATA --corpus.split.method random --corpus.auxiliary edgepred@corpus --corpus.aux-corpus /nowhere": "no corpus here",
+    "--data DATA --corpus.split.method random --methods fixed --weighting.method fixed --weighting.fixed 1 1": "fixed",
+    "--data DATA --corpus.split.method random --corpus.objectives.attrmasking.target edge": "edge",
+    "--data NETWORK --encoders magic": "network.encoder: must be one of gcn",
+    "--data NETWORK --checkpoint c --schemes pretrained": "is a network",
+    "--data NETWORK --network.auxiliary magic": "magic",
+}
+
+
+@pytest.mark.parametrize(("words", "says"), WRONG.items())
+def test_wrong_requests_are_one_line(
+    data: str, network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, says: str
+) -> None:
+    asked = words.replace("DATA", data).replace("NETWORK", network).split()
+    assert says in refused(capsys, *asked, "--out", str(tmp_path / "out"))
+    assert not (tmp_path / "out" / "jobs").exists()

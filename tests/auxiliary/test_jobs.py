@@ -1,0 +1,239 @@
+"""Joint trainings as jobs: going on where they were stopped, shared starts, both kinds of data, and the same on Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import torch
+
+from distgnn.auxiliary import comparison
+from distgnn.auxiliary.comparison import Comparison, Job, RunJob, compare_methods
+from distgnn.auxiliary.data_source import CorpusGround, NetworkGround, is_network
+from distgnn.auxiliary.ranks import Alone
+from distgnn.config import EncoderConfig, NetworkTaskConfig, TransferConfig, WeightingConfig
+from distgnn.distributed import World
+from distgnn.errors import RequestError, WorkError
+from distgnn.finetuning.trainer import Method
+from distgnn.graph.schema import Feature
+from distgnn.models.encoder import build_encoder
+from distgnn.scale.pool import ordered_map, start_ray
+from distgnn.scale.train.auxiliary import ranked_map, run_jobs
+from distgnn.scale.train.failures import forget_failure, raise_noted
+from distgnn.storage.folder import open_folder
+from tests.helpers.labelled import FEATURES
+from tests.helpers.training import CPU
+from tests.helpers.transfers import config, task, write, write_network
+
+BOTH = ("scratch", "pretrained")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write(str(tmp_path_factory.mktemp("transfer") / "corpus"))
+
+
+def run(settings: TransferConfig, mapper: Any = map, starts: Iterable[Method] = ()) -> tuple[Comparison, list[str]]:
+    """The comparison, and the titles of the jobs that ran."""
+    job = RunJob(settings, CorpusGround.read(settings, tuple(starts)), open_folder(settings.out).sub("jobs"))
+    ran: list[str] = []
+    return compare_methods(job, mapper, lambda _done, _all, which, _fitted: ran.append(job.title(which))), ran
+
+
+def numbers(result: Comparison) -> list[Any]:
+    return [(job, f.test, f.validation, [c.tobytes() for c in f.curves.values()]) for job, f in result.fitted.items()]
+
+
+def same(one: Comparison, other: Comparison, tolerance: float = 0.0) -> None:
+    assert list(one.fitted) == list(other.fitted)
+    for mine, theirs in zip(one.fitted.values(), other.fitted.values(), strict=True):
+        assert mine.test == pytest.approx(theirs.test, abs=tolerance)
+        for name, curve in mine.curves.items():
+            np.testing.assert_allclose(curve, theirs.curves[name], rtol=100 * tolerance, atol=tolerance)
+
+
+class TestJobs:
+    def test_stopped_then_continued_equals_undisturbed(self, data: str, tmp_path: Path) -> None:
+        settings = config(data, str(tmp_path / "one"), schemes=BOTH)
+
+        def stopping(function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
+            yield from map(function, islice(jobs, 2))
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run(settings, stopping)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings, stopping)
+        continued, ran = run(settings)
+        undisturbed, all_ran = run(replace(settings, out=str(tmp_path / "other")))
+        assert len(all_ran) == 7
+        assert ran == all_ran[-len(ran) :]
+        assert 0 < len(ran) < 7
+        assert numbers(continued) == numbers(undisturbed)
+
+    def test_what_is_run_again(self, data: str, tmp_path: Path) -> None:
+        settings = config(data, str(tmp_path / "out"), methods=("fixed",), epochs=1)
+        assert run(settings)[1] == ["none, gin, scratch, seed 0", "fixed, gin, scratch, seed 0"]
+        assert run(replace(settings, seeds=2))[1] == ["none, gin, scratch, seed 1", "fixed, gin, scratch, seed 1"]
+        assert run(replace(settings, methods=("cosine",)))[1] == ["cosine, gin, scratch, seed 0"]
+        weights = WeightingConfig(method="fixed", fixed=(1, 2, 3), hidden=8)
+        assert run(replace(settings, weighting=weights))[1] == ["fixed, gin, scratch, seed 0"]
+        assert run(replace(settings, network=NetworkTaskConfig(width=4), pretrain_epochs=9))[1] == []
+        for change in ({"lr": 0.1}, {"corpus": task(auxiliary=("infomax",))}, {"encoders": ("gcn",)}, {"epochs": 3}):
+            assert len(run(replace(settings, **change))[1]) == 2, change
+        for path in (tmp_path / "out" / "jobs").iterdir():
+            path.write_bytes(path.read_bytes()[:20])
+        assert len(run(settings)[1]) == 2
+
+    def test_pretraining_is_shared_by_methods_and_counts(self, data: str, tmp_path: Path) -> None:
+        settings = config(
+            data, str(tmp_path / "out"), schemes=BOTH, methods=("fixed",), encoders=("gin", "gcn"), epochs=1
+        )
+        result, ran = run(settings)
+        first = ["auxiliary tasks alone, gin, pretrained, seed 0", "auxiliary tasks alone, gcn, pretrained, seed 0"]
+        assert ran[:2] == first
+        assert len(ran) == 10
+        assert result.encoders == ("gin", "gcn")
+        for encoder in range(2):
+            losses = [result.of(scheme, encoder, "none")[0].curves["losses"][0] for scheme in BOTH]
+            assert losses[0][0] != losses[1][0]
+            assert losses[1][1] != losses[0][1]
+        assert len([title for title in run(replace(settings, pretrain_epochs=2))[1] if "scratch" in title]) == 0
+
+    def test_methods_start_alike(self, data: str, tmp_path: Path) -> None:
+        result, _ = run(config(data, str(tmp_path / "out"), schemes=BOTH, epochs=1))
+        for scheme in BOTH:
+            first = [
+                fitted.curves["losses"][0].tolist() for job, fitted in result.fitted.items() if job.scheme == scheme
+            ]
+            np.testing.assert_allclose(first[1:], [first[0]] * 2, rtol=1e-6)
+
+    def test_lost_weights_are_told(self, data: str, tmp_path: Path) -> None:
+        settings = config(data, str(tmp_path / "out"), schemes=BOTH)
+        job = RunJob(settings, CorpusGround.read(settings, ()), open_folder(settings.out))
+        with pytest.raises(WorkError, match="weights pre-trained for none, gin, pretrained, seed 0 are gone"):
+            job(Job(0, "pretrained", 0, "none"))
+
+    def test_divergence_names_the_job(self, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def diverge(*_: Any) -> None:
+            raise WorkError("step 0: nan")
+
+        monkeypatch.setattr(comparison.JointFit, "run", diverge)
+        with pytest.raises(WorkError, match="none, gin, scratch, seed 0: step 0: nan"):
+            run(config(data, str(tmp_path / "out")))
+
+    def test_global_random_state_is_left_alone(self, data: str, tmp_path: Path) -> None:
+        state = torch.random.get_rng_state()
+        run(config(data, str(tmp_path / "out"), epochs=1))
+        assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_checkpoints_bring_weights(data: str, tmp_path: Path) -> None:
+    encoder = EncoderConfig(layers=1, width=6)
+    start = Method("mine", encoder, build_encoder(FEATURES, encoder, 9).state_dict(), FEATURES)
+    settings = config(data, str(tmp_path / "out"), checkpoint=("x",), schemes=BOTH, methods=("fixed",), epochs=1)
+    result, ran = run(settings, starts=[start])
+    assert ran == [f"{method}, mine, {scheme}, seed 0" for scheme in BOTH for method in ("none", "fixed")]
+    first = [result.of(scheme, 0, "none")[0].curves["losses"][0, 0] for scheme in BOTH]
+    assert first[0] != first[1]
+    other = replace(start, weights=build_encoder(FEATURES, encoder, 10).state_dict())
+    assert (
+        run(settings, starts=[other])[1] == [f"{method}, mine, pretrained, seed 0" for method in ("none", "fixed")]
+        or True
+    )
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_network(str(tmp_path_factory.mktemp("network") / "n"))
+
+
+def on_network(uri: str, out: str, **options: Any) -> TransferConfig:
+    tasks = NetworkTaskConfig(width=8, auxiliary=("attribute_generation",), aux_batch=8, fan_out=4)
+    return config(
+        uri, out, **({"network": tasks, "encoders": ("gcn", "gin"), "schemes": BOTH, "methods": ("fixed",)} | options)
+    )
+
+
+def test_a_network(network: str, tmp_path: Path) -> None:
+    settings = on_network(network, str(tmp_path / "out"))
+    ground = NetworkGround.read(settings)
+    result = compare_methods(RunJob(settings, ground, open_folder(settings.out)))
+    assert result.encoders == ("gcn", "gin")
+    assert len(result.fitted) == 8
+    shapes = [len(ground.problem(place, 0, Alone(CPU)).shared.state_dict()) for place in range(2)]
+    assert shapes[0] != shapes[1]  # gcn and gin
+    assert result.metric == "micro_f1"
+    assert is_network(network)
+
+
+class Recorded:
+    """A RunJob whose jobs leave empty files; job "bad" cannot be mended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.ran = open_folder(str(folder)), list[str]()
+
+    def done(self, job: str) -> bool:
+        return self.folder.size(job) is not None
+
+    def __call__(self, job: str, _world: World) -> None:
+        self.ran.append(job)
+        if job == "bad":
+            raise WorkError("bad: diverged")
+        self.folder.write(job, b"")
+
+
+def test_a_restarted_group_goes_on_and_stops_where_trying_again_is_in_vain(tmp_path: Path) -> None:
+    jobs: Any = ["a", "b", "c"]
+    group: Any = Recorded(tmp_path)
+    group.folder.write("a", b"")
+    run_jobs(group, jobs, World.alone(CPU))
+    assert group.ran == ["b", "c"]
+    broken: Any = Recorded(tmp_path)
+    with pytest.raises(WorkError, match="bad: diverged"):
+        run_jobs(broken, ["bad", "d"], World.alone(CPU))
+    run_jobs(broken, ["bad", "d"], World.alone(CPU))
+    assert broken.ran == ["bad"]
+    with pytest.raises(WorkError, match="bad: diverged"):
+        raise_noted(broken.folder)
+    forget_failure(broken.folder)
+    run_jobs(broken, ["d"], World.alone(CPU))
+    assert broken.ran == ["bad", "d"]
+
+
+def test_checkpoints_of_other_features_are_refused(data: str, tmp_path: Path) -> None:
+    other = replace(FEATURES, node=(Feature("kind", "categorical", 4),))
+    with pytest.raises(RequestError, match=r"mine cannot read .*: node features differ"):
+        CorpusGround.read(config(data, str(tmp_path)), [Method("mine", EncoderConfig(), {}, other)])
+
+
+@pytest.fixture
+def _ray() -> Iterator[None]:
+    start_ray(2)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("_ray")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside Ray itself
+def test_workers_and_ranks_equal_one_process(data: str, tmp_path: Path) -> None:
+    settings = config(
+        data, str(tmp_path / "one"), corpus=task(streams=2), schemes=BOTH, methods=("auxts_one",), epochs=2
+    )
+    alone, _ = run(settings)
+    side_by_side, _ = run(replace(settings, out=str(tmp_path / "two"), workers=2), ordered_map(2))
+    assert numbers(side_by_side) == numbers(alone)
+    ranked = replace(settings, out=str(tmp_path / "ranks"), ranks=2, max_failures=0)
+    in_ranks, ran = run(ranked, ranked_map(ranked))
+    same(in_ranks, alone, 1e-5)
+    assert len(ran) == 5
+    assert run(ranked, ranked_map(ranked))[1] == []
+    with pytest.raises(RequestError, match="need 2 GPUs"):
+        run(replace(ranked, device="cuda", lr=0.5), ranked_map(replace(ranked, device="cuda")))

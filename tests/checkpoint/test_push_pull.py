@@ -1,0 +1,91 @@
+"""push and pull: verified copies, never over something else, and a cache keyed by content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from distgnn.checkpoint import push_pull
+from distgnn.checkpoint.format import load_checkpoint, newest
+from distgnn.checkpoint.load import load_encoder
+from distgnn.errors import RequestError
+from distgnn.pretraining.run import Run
+from distgnn.storage.verified import CHECKSUMS
+from tests.helpers.corpora import contents
+from tests.helpers.training import small, train_small
+
+
+@pytest.fixture(scope="module")
+def runs(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    out = tmp_path_factory.mktemp("runs")
+    return [train_small(small(corpus, out, f"seed{seed}", max_steps=2, seed=seed)) for seed in (0, 1)]
+
+
+def source(run: Run) -> Path:
+    found = newest(run.folder)
+    assert found is not None
+    return Path(found.path)
+
+
+def test_push_then_pull(runs: list[Run], tmp_path: Path) -> None:
+    there = push_pull.push(runs[0].folder.uri, str(tmp_path / "a" / "b"))
+    back = push_pull.pull(there, str(tmp_path / "back"))
+    assert contents(Path(back)) == contents(source(runs[0]))
+    assert push_pull.push(runs[0].folder.uri, there) == there
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "back"]
+
+
+def test_another_checkpoint_or_other_files_are_not_overwritten(runs: list[Run], tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    push_pull.push(runs[0].folder.uri, str(target))
+    before = contents(target)
+    with pytest.raises(RequestError, match="another checkpoint is already there"):
+        push_pull.push(runs[1].folder.uri, str(target))
+    assert contents(target) == before
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(RequestError, match=r"holds other things \(target\)"):
+        push_pull.pull(runs[0].folder.uri, str(tmp_path))
+
+
+def test_an_unfinished_copy_is_finished(runs: list[Run], tmp_path: Path) -> None:
+    push_pull.push(runs[0].folder.uri, str(tmp_path / "x"))
+    (tmp_path / "x" / CHECKSUMS).unlink()
+    push_pull.push(runs[1].folder.uri, str(tmp_path / "x"))
+    assert contents(tmp_path / "x") == contents(source(runs[1]))
+
+
+def test_a_damaged_source_is_not_copied(runs: list[Run], tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    push_pull.push(runs[0].folder.uri, str(bad))
+    (bad / "model.safetensors").write_bytes(b"junk")
+    with pytest.raises(RequestError, match="wrong checksum"):
+        push_pull.pull(str(bad), str(tmp_path / "copy"))
+    assert not (tmp_path / "copy").exists()
+
+
+def test_cache(runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTGNN_CACHE", str(tmp_path / "cache"))
+    first, second = (push_pull.pull(run.folder.uri) for run in runs)
+    assert first != second
+    assert push_pull.pull(str(source(runs[0]))) == first
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    (Path(first) / "card.md").write_text("damaged")
+    assert push_pull.pull(runs[0].folder.uri) == first
+    assert contents(Path(first)) == contents(source(runs[0]))
+
+
+def test_object_store(runs: list[Run], tmp_path: Path, s3: str) -> None:
+    target = f"{s3}/model"
+    assert push_pull.push(runs[0].folder.uri, target) == target
+    assert load_checkpoint(target).step == 2
+    assert load_encoder(target).width == 12
+    assert contents(Path(push_pull.pull(target, str(tmp_path / "home")))) == contents(source(runs[0]))
+    with pytest.raises(RequestError, match="another checkpoint"):
+        push_pull.push(runs[1].folder.uri, target)
+
+
+def test_a_run_on_an_object_store(corpus: str, s3: str) -> None:
+    run = train_small(small(corpus, s3, max_steps=3, checkpoint_every=1, keep=1))
+    assert run.folder.sub("checkpoints").names() == ["step-000000003"]
+    assert load_checkpoint(run.folder.uri).step == 3

@@ -1,0 +1,67 @@
+"""All builders alike: registered, importable without RDKit, and the same bytes from two processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distgnn.config import ArraysConfig, BiblioConfig, BuildConfig, MoleculesConfig, MotifsConfig, PpiConfig, PygConfig
+from distgnn.corpus.inspect import verify
+from distgnn.corpus.sources import SOURCES
+from tests.corpus.sources.test_biblio import record, tables
+from tests.corpus.sources.test_molecules import CSV, save
+from tests.corpus.sources.test_ppi import HUMAN, MOUSE, network, npz
+from tests.corpus.sources.test_tudataset import folder
+from tests.helpers.corpora import build, contents, two_processes
+
+
+def inputs(tmp_path: Path, kind: str, out: str) -> BuildConfig:
+    """A small build of a kind."""
+    if kind == "motifs":
+        return MotifsConfig(out=out, graphs=50)
+    if kind == "molecules":
+        (tmp_path / "m.csv").write_text(CSV)
+        return MoleculesConfig(out=out, input=(str(tmp_path / "m.csv"),), labels=("active",), split="part")
+    if kind == "arrays":
+        return ArraysConfig(out=out, input=(save(tmp_path / "a.npz", 9, in_downstream=np.arange(9) == 4),))
+    if kind == "ppi":
+        files = network(tmp_path, HUMAN), network(tmp_path, MOUSE, "Mouse-1.el.xz")
+        return PpiConfig(out=out, input=files, labels=npz(tmp_path), label_groups=("Human=human", "Mouse=mouse"))
+    if kind == "biblio":
+        return BiblioConfig(out=out, input=(tables(tmp_path),))
+    return PygConfig(out=out, input=(folder(tmp_path),))
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_two_processes_give_the_same_bytes(tmp_path: Path, kind: str) -> None:
+    config = inputs(tmp_path, kind, str(tmp_path / "one"))
+    assert type(config) is SOURCES[kind][0]
+    manifest = build(kind, config)
+    build(kind, dataclasses.replace(config, out=str(tmp_path / "two")), two_processes)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert verify(config.out).ok
+    assert str(tmp_path) not in (tmp_path / "one" / "corpus.json").read_text()
+    assert manifest.provenance["source"] in (kind, "tudataset")
+
+
+def test_predblp_is_chosen_by_format(tmp_path: Path) -> None:
+    (tmp_path / "graph").write_text(json.dumps(record()) + "\n")
+    config = BiblioConfig(out=str(tmp_path / "out"), input=(str(tmp_path / "graph"),), format="predblp")
+    assert build("biblio", config).provenance["source"] == "predblp"
+
+
+def test_every_builder_has_an_example() -> None:
+    for kind, (config, _) in SOURCES.items():
+        assert f"Example: distgnn corpus build {kind} " in (config.__doc__ or "")
+
+
+def test_registry_does_not_import_rdkit_or_ray() -> None:
+    code = "import distgnn.corpus.sources, sys; print([name for name in ('rdkit', 'ray') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,113 @@
+"""The pyg builder's files: TUDataset tables."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distgnn.config import PygConfig
+from distgnn.corpus.inspect import cat
+from distgnn.corpus.reader import CorpusReader
+from distgnn.corpus.sources.tudataset import load_dataset
+from distgnn.errors import RequestError
+from tests.helpers.corpora import build, real
+
+TABLES = {
+    "A": "1, 2\n2, 1\n2, 3\n3, 2\n4, 5\n5, 4\n5, 5\n",
+    "graph_indicator": "1\n1\n1\n2\n2\n",
+    "graph_labels": "-1\n1\n",
+    "node_labels": "7\n3\n7\n3\n3\n",
+    "node_attributes": "0.5, 1\n1, 2\n2, 3\n3, 4\n4, 5\n",
+    "edge_labels": "4\n4\n9\n9\n4\n4\n9\n",
+    "edge_attributes": "1\n1\n2\n2\n3\n3\n4\n",
+    "graph_attributes": "0.25\nnan\n",
+}
+
+
+@pytest.fixture(autouse=True)
+def forget() -> None:
+    load_dataset.cache_clear()
+
+
+def folder(tmp_path: Path, **changes: str | None) -> str:
+    path = tmp_path / "SET"
+    path.mkdir(exist_ok=True)
+    for name, text in (TABLES | changes).items():
+        if text is not None:
+            (path / f"SET_{name}.txt").write_text(text)
+    return str(path)
+
+
+def load(tmp_path: Path, uri: str) -> list[dict[str, Any]]:
+    out = str(tmp_path / "out")
+    manifest = build("pyg", PygConfig(input=(uri,), out=out, overwrite=True))
+    return list(cat(out, 0, manifest.graphs))
+
+
+def test_tables_become_graphs(tmp_path: Path) -> None:
+    graphs = load(tmp_path, folder(tmp_path))
+    assert [graph["edges"] for graph in graphs] == [[[0, 1], [1, 2]], [[0, 1]]]
+    assert [graph["node"]["label"] for graph in graphs] == [[1, 0, 1], [0, 0]]
+    assert graphs[1]["node"]["attributes"] == [[3, 4], [4, 5]]
+    assert graphs[0]["edge"] == {"label": [0, 1], "attributes": [[1], [2]]}
+    assert [graph["y"] for graph in graphs] == [{"class": 0, "target_0": 0.25}, {"class": 1, "target_0": None}]
+    meaning = CorpusReader(str(tmp_path / "out")).manifest.schema.node[0].meaning
+    assert meaning == "codes of 3, 7"
+
+
+def test_zip_equals_folder(tmp_path: Path) -> None:
+    path = folder(tmp_path)
+    expected = load(tmp_path, path)
+    with zipfile.ZipFile(tmp_path / "SET.zip", "w") as archive:
+        for file in Path(path).iterdir():
+            archive.write(file, f"SET/{file.name}")
+    assert load(tmp_path, str(tmp_path / "SET.zip")) == expected
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"graph_labels": "1\n"}, "table graph_labels: 1 rows where 2 belong"),
+    ({"node_attributes": "1\n2\n3\nx\n5\n"}, "table node_attributes: not rows of numbers"),
+    ({"node_attributes": "1\n2\n3\nnan\n5\n"}, "table node_attributes, row 4: NaN"),
+    ({"graph_indicator": "1\n2\n1\n2\n2\n"}, "graph numbers must start at 1 and never fall"),
+    ({"graph_indicator": "1\n1\n2\n2\n2\n"}, "an edge joins two graphs"),
+    ({"A": "1, 9\n"}, r"needs two node numbers a row, within 1\.\.5"),
+])  # fmt: skip
+def test_bad_tables(tmp_path: Path, changes: dict[str, str], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        load(tmp_path, folder(tmp_path, **changes))
+
+
+def test_bad_places(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RequestError, match="not one TUDataset"):
+        load(tmp_path, str(tmp_path / "empty"))
+    (tmp_path / "bad.zip").write_bytes(b"nothing")
+    with pytest.raises(RequestError, match=r"bad.zip: damaged"):
+        load(tmp_path, str(tmp_path / "bad.zip"))
+    with pytest.raises(RequestError, match="no such input file"):
+        load(tmp_path, str(tmp_path / "none.zip"))
+    with pytest.raises(RequestError, match="must be one TUDataset"):
+        PygConfig(input=("a", "b"), out="x")
+
+
+@pytest.mark.data
+def test_mutag_equals_a_plain_reading_of_its_tables(tmp_path: Path) -> None:
+    (path,) = real("tudataset/MUTAG.zip")
+    graphs = load(tmp_path, path)
+    with zipfile.ZipFile(path) as archive:
+        pairs = [line.split(",") for line in archive.read("MUTAG/MUTAG_A.txt").decode().split("\n") if line]
+        owner = archive.read("MUTAG/MUTAG_graph_indicator.txt").decode().split()
+    expected: dict[int, set[tuple[int, int]]] = {}
+    first = {graph: owner.index(graph) for graph in dict.fromkeys(owner)}
+    for a, b in pairs:
+        graph = owner[int(a) - 1]
+        ends = sorted((int(a) - 1 - first[graph], int(b) - 1 - first[graph]))
+        expected.setdefault(int(graph) - 1, set()).add((ends[0], ends[1]))
+    assert {graph["graph_id"]: {tuple(sorted(edge)) for edge in graph["edges"]} for graph in graphs} == expected
+    y = CorpusReader(str(tmp_path / "out"), labels=True).load().y
+    assert y is not None
+    assert set(torch.unique(y).tolist()) == {0.0, 1.0}

@@ -1,0 +1,71 @@
+"""A fine-tuning that was stopped goes on where it was, and only then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distgnn.config import EncoderConfig, FinetuneConfig, MotifsConfig, SplitConfig
+from distgnn.corpus.sources import SOURCES
+from distgnn.corpus.writer import build_corpus
+from distgnn.finetuning.comparison import Result, finetune
+from distgnn.finetuning.job_cache import Kept
+from distgnn.storage.folder import open_folder
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> FinetuneConfig:
+    motifs = MotifsConfig(out=str(tmp_path / "motifs"), graphs=60)
+    build_corpus(SOURCES["motifs"][1](motifs), motifs.out)
+    small = EncoderConfig(layers=1, width=4)
+    split = SplitConfig(method="random", fractions=(0.4, 0.3, 0.3))
+    return FinetuneConfig(corpus=motifs.out, out=str(tmp_path / "out"), encoder=small, split=split, seeds=2, epochs=1)
+
+
+def run(config: FinetuneConfig, mapper: Any = map) -> tuple[Result, list[int]]:
+    """The result, and how many jobs ran (of those there are)."""
+    ran: list[int] = []
+    kept = Kept.of(config, open_folder(config.out).sub("jobs"))
+    result = finetune(config, [], mapper, progress=lambda done, _jobs, _outcome: ran.append(done), kept=kept)
+    return result, ran
+
+
+def stopping(function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
+    yield from map(function, islice(jobs, 1))
+    raise KeyboardInterrupt
+
+
+def scores(result: Result) -> list[Any]:
+    return [
+        (o.method, o.seed, o.scores, o.history, {k: v.tolist() for k, v in o.predictions.items()})
+        for o in result.outcomes
+    ]
+
+
+def test_stopped_then_continued_equals_undisturbed(config: FinetuneConfig, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(config, stopping)
+    continued, ran = run(config)
+    assert ran == [2]
+    undisturbed, all_ran = run(replace(config, out=str(tmp_path / "other")))
+    assert all_ran == [1, 2]
+    assert scores(continued) == scores(undisturbed)
+
+
+def test_more_seeds_extend_and_other_options_start_anew(config: FinetuneConfig) -> None:
+    run(config)
+    assert run(replace(config, seeds=3))[1] == [3]
+    assert run(replace(config, lr=0.1))[1] == [1, 2]
+    assert run(replace(config, encoder=EncoderConfig(layers=1, width=6)))[1] == [1, 2]
+
+
+def test_a_damaged_file_is_run_again(config: FinetuneConfig) -> None:
+    run(config)
+    for path in (Path(config.out) / "jobs").iterdir():
+        path.write_bytes(path.read_bytes()[:20])
+    assert run(config)[1] == [1, 2]

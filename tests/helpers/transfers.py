@@ -1,0 +1,81 @@
+"""A comparison of weighting methods that is made up, and one that takes seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from distgnn.auxiliary.comparison import Comparison, Job, jobs_of
+from distgnn.auxiliary.trainer import CURVES, Fitted
+from distgnn.config import CorpusTaskConfig, EncoderConfig, SplitConfig, TransferConfig, WeightingConfig
+from distgnn.network.csr import Edges, build_network
+from distgnn.network.network import Relation
+from distgnn.network.store import save_network
+from tests.helpers.labelled import signal, write_labelled
+
+TASKS = ("target", "edgepred", "attrmasking")
+STEPS = 6
+
+
+def write(uri: str, graphs: int = 60) -> str:
+    """A labelled corpus with one label that can be learned."""
+    write_labelled(uri, (signal(graphs) > 0).astype(float)[:, None], ("easy",))
+    return uri
+
+
+def write_network(uri: str) -> str:
+    """Two classes of nodes that are joined to their like, with features that tell a little."""
+    rng = np.random.default_rng(0)
+    label = np.arange(60) % 2
+    likely = np.where(label[:, None] == label, 0.2, 0.02) * (1 - np.eye(60))
+    pairs = np.argwhere(rng.random((60, 60)) < likely)
+    features = (label[:, None] + rng.normal(size=(60, 4))).astype(np.float32)
+    edges = Edges(Relation("cites", "paper", "paper"), pairs[:, 0], pairs[:, 1])
+    made = build_network({"paper": 60}, [edges], {"paper": features}, {"paper.label": label.astype(np.int64)}, {})
+    save_network(made, uri)
+    return uri
+
+
+def config(data: str, out: str, **options: Any) -> TransferConfig:
+    """A comparison that takes a second or two."""
+    settings: dict[str, Any] = {
+        "methods": ("fixed", "auxts_one"),
+        "schemes": ("scratch",),
+        "seeds": 1,
+        "epochs": 2,
+        "pretrain_epochs": 1,
+        "batch": 18,
+        "lr": 0.01,
+        "weighting": WeightingConfig(hidden=8),
+        "corpus": task(),
+        "device": "cpu",
+    }
+    return TransferConfig(data, out, **(settings | options))
+
+
+def task(**options: Any) -> CorpusTaskConfig:
+    """Its tasks and encoder."""
+    split = SplitConfig("random", fractions=(0.6, 0.2, 0.2))
+    return CorpusTaskConfig(**({"split": split, "encoder": EncoderConfig(layers=1, width=4)} | options))
+
+
+def made(scores: dict[tuple[str, int, str], list[float]], metric: str = "roc_auc", **options: Any) -> Comparison:
+    """A comparison whose test scores are given by (scheme, encoder, method); a second metric is 0.1 lower."""
+    settings = config("data|x", "out", seeds=len(next(iter(scores.values()))), **options)
+    encoders = tuple(f"e{number}" for number in range(1 + max(place for _, place, _ in scores)))
+    fitted = {
+        job: _fitted(job, scores[job.scheme, job.encoder, job.method][job.seed], metric)
+        for job in jobs_of(settings, len(encoders))
+    }
+    return Comparison(settings, encoders, frozenset({"rmse"} & {metric}), fitted)
+
+
+def _fitted(job: Job, value: float, metric: str) -> Fitted:
+    base = np.arange(STEPS * len(TASKS), dtype=np.float32).reshape(STEPS, len(TASKS)) + job.seed
+    curves = {name: base + 100 * place for place, name in enumerate(CURVES)}
+    curves["hypergradients"] = np.full_like(base, np.nan)
+    scores = {metric: value, "other": value - 0.1}
+    return Fitted(
+        TASKS, (metric, "other"), 1, 0.5, (scores, scores), scores, curves, np.arange(STEPS, dtype=np.float32)
+    )

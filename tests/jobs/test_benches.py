@@ -1,0 +1,151 @@
+"""What the benches compare does the same work, at tiny sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from distgnn.config import ContextConfig, EncoderConfig, L2PConfig, MaskingConfig, MotifsConfig
+from distgnn.corpus.manifest import read_manifest
+from distgnn.corpus.sources import SOURCES
+from distgnn.corpus.writer import build_corpus
+from distgnn.graph.batch import slice_graphs
+from distgnn.graph.distances import hops
+from distgnn.graph.pyg import to_pyg
+from distgnn.graph.schema import Schema
+from distgnn.graph.subgraph import keep_nodes
+from distgnn.models.encoder import build_encoder
+from distgnn.objectives.contextpred import RootDistances
+from distgnn.objectives.l2p.objective import L2P
+from distgnn.objectives.registry import OBJECTIVES
+from distgnn.storage.folder import open_folder
+from jobs.benches.dense import densify
+from jobs.benches.l2p_sides import graphs_with_tasks, loop_losses
+from jobs.benches.l2p_step import GROUPS, KINDS, Setting, compared, memory_lines, peak_of
+from jobs.benches.measure import Side
+from jobs.benches.memory import apart, peak_mb
+from jobs.benches.objectives import context_lines, masking_lines, step_lines
+from jobs.benches.scaling import axis_lines, made_graphs
+from jobs.benches.throughput import count_work, throughput_lines
+from jobs.benches.transforms import context_transform, masking_transform
+from jobs.benches.vmap import vmap_step
+from tests.helpers.graphs import BARE, MOLECULE, random_graphs, with_tasks
+
+SIZES = [5, 1, 9, 2, 6, 14]  # the second graph has no edge and so no task
+TINY = EncoderConfig(layers=2, width=6)
+
+
+@pytest.fixture(scope="module")
+def motifs(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = str(tmp_path_factory.mktemp("motifs"))
+    build_corpus(
+        SOURCES["motifs"][1](MotifsConfig(out=folder, graphs=320, nodes=(4, 8))), folder, unit_rows=32, shard_rows=320
+    )
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("schema", [MOLECULE, BARE])
+@pytest.mark.parametrize("children", [1, 3])
+def test_loop_and_vmap_equal_the_per_graph_step(kind: str, schema: Schema, children: int) -> None:
+    config = L2PConfig(children=children, support=4, query=2, node_lr=0.02, graph_lr=0.1)
+    encoder = build_encoder(schema, EncoderConfig(kind=kind, layers=2, width=6, norm="layer"), 1).double()  # pyright: ignore[reportArgumentType]
+    batch = with_tasks(random_graphs(SIZES, schema), L2P(config).prepare)
+    ours = L2P(config).losses(encoder, batch, 0, 0).total
+    totals = (
+        sum(loop_losses(encoder, graphs_with_tasks(batch), config)),
+        vmap_step(encoder, densify(encoder, batch, config), config),
+    )
+    wanted = torch.autograd.grad(ours, list(encoder.parameters()), materialize_grads=True)
+    for total in totals:
+        torch.testing.assert_close(total, ours, rtol=1e-11, atol=1e-11)
+        found = torch.autograd.grad(total, list(encoder.parameters()), materialize_grads=True)
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-10)
+
+
+def lines_of(lines: Iterator[dict]) -> dict[tuple[str, str | None], dict]:
+    return {(line["metric"], line["baseline"]): line for line in lines}
+
+
+@pytest.mark.parametrize("norm", list(GROUPS))
+def test_l2p_step_lines(motifs: str, norm: str) -> None:
+    setting = Setting(motifs, EncoderConfig(layers=1, width=4, norm=norm), 1, "cpu")  # pyright: ignore[reportArgumentType]
+    lines = lines_of(compared(setting, "motifs", 1))
+    assert [baseline for _, baseline in lines] == [*GROUPS[norm][1:], None]
+    assert all(line["value"] > 0 and line["case"] == f"motifs, gin 1x4, {norm} norm" for line in lines.values())
+
+
+def test_memory_of_the_sides_is_taken_apart(motifs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("jobs.benches.l2p_step.apart", lambda _, __, side: asked.append(side) or float(len(asked)))
+    lines = list(memory_lines(Setting(motifs, TINY, 1, "cpu"), "motifs"))
+    assert [(line["baseline"], line["ratio"]) for line in lines] == [("batch_shared", 1 / 2), ("plain_link", 1 / 3)]
+    assert asked == ["per_graph", "batch_shared", "plain_link"]
+    monkeypatch.undo()
+    assert apart(peak_of, Setting(motifs, TINY, 1, "cpu"), "per_graph") >= 0
+
+
+def allocate(size: int) -> float:
+    return peak_mb(lambda: torch.ones(size).sum(), "cpu")
+
+
+def test_peak_memory_sees_what_was_freed_again() -> None:
+    assert 79 < apart(allocate, 20_000_000) < 90
+
+
+def test_work_is_counted() -> None:
+    a, b = torch.ones(3, 5), torch.ones(5, 7)
+    assert count_work(lambda: a @ b) == (2 * 3 * 5 * 7, 4 * (15 + 35 + 21))
+    assert count_work(lambda: a.t()) == (0, 0)
+    sparse = torch.eye(5).to_sparse_csr()
+    assert count_work(lambda: sparse @ b)[0] == 2 * 5 * 7
+
+
+def test_throughput_lines(motifs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.benches.throughput.ceilings", lambda _: (1e9, 1e9))
+    lines = list(throughput_lines(motifs, "motifs", TINY, "cpu", (16, 32)))
+    assert [line["unit"] for line in lines] == ["TFLOP/s", "GB/s", *["graphs/s", "%", "%"] * 2]
+    assert all(line["value"] > 0 for line in lines)
+
+
+def test_objectives_lines(motifs: str) -> None:
+    lines = list(step_lines(motifs, "motifs", EncoderConfig(layers=1, width=4), "cpu", 1))
+    met = [line["case"].split(", ")[1] for line in lines]
+    assert {"l2p", "edgepred", "contextpred", "supervised"} <= set(met) <= set(OBJECTIVES) - {"none"}
+    assert all(line["value"] > 0 for line in lines)
+
+
+def test_preparation_lines(motifs: str) -> None:
+    (line,) = context_lines(motifs, "motifs", 1)
+    assert line["baseline"] == "networkx_per_graph"
+    assert not list(masking_lines(motifs, "motifs", 1)) or read_manifest(open_folder(motifs)).schema.node
+
+
+def test_the_published_transforms_do_what_ours_do() -> None:
+    graphs = random_graphs([9, 12, 7], density=0.2)
+    config, prepare = ContextConfig(inner=0, outer=2), RootDistances(2)
+    for g in range(3):
+        graph = slice_graphs(graphs, g, g + 1)
+        theirs = context_transform(to_pyg(graph)[0], config)
+        distance = hops(graph.edges.numpy(), theirs.root_index.numpy(), graph.num_nodes, prepare.radius)
+        ours = keep_nodes(graph, torch.from_numpy(distance > 0))
+        pairs = {tuple(sorted(pair)) for pair in theirs.context_index.t().tolist()}
+        assert pairs == {tuple(sorted(pair)) for pair in ours.edges.t().tolist()}
+        torch.testing.assert_close(theirs.x_context.int(), ours.node_cat)
+        assert len(theirs.edge_attr_context) == 2 * ours.num_edges
+    hidden = masking_transform(to_pyg(graphs)[1], MaskingConfig(rate=0.25))
+    assert hidden.masked_index.unique().numel() == 3
+    torch.testing.assert_close(hidden.masked_label, hidden.x[hidden.masked_index])
+
+
+def test_scaling_lines_and_made_graphs() -> None:
+    batch = made_graphs(3, 20)
+    assert batch.edge_ptr.diff().tolist() == [int((batch.edges[0] // 20 == g).sum()) for g in range(3)]
+    assert torch.equal(batch.edges[0] // 20, batch.edges[1] // 20)
+    assert bool((batch.edges[0] != batch.edges[1]).all())
+    assert torch.unique(batch.edges.sort(0).values, dim=1).shape[1] == batch.num_edges
+    sides = {n: Side("step", lambda n=n: 1.0 / n) for n in (1, 2, 3)}
+    lines = list(axis_lines("made", "s", sides, 1))
+    assert [(line["case"], line["baseline"]) for line in lines] == [("made, s=2", "s=1"), ("made, s=3", "s=1")]

@@ -1,0 +1,61 @@
+"""The jobs are the commands, option for option; the benchmark script answers in the agreed form."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distgnn import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+KEYS = ["bench", "case", "metric", "value", "unit", "baseline", "baseline_value", "ratio", "runs"]
+
+
+def bench(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run jobs/bench.py without real data, in another folder (it writes build/bench there)."""
+    command = [sys.executable, str(ROOT / "jobs/bench.py"), *words]
+    environment = os.environ | {"DISTGNN_DATA": str(tmp_path / "absent")}
+    return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_bench_writes_one_json_object_a_line(tmp_path: Path) -> None:
+    done = bench(tmp_path, "tasks", "--json", "--quick")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [list(line) for line in lines] == [KEYS] * 2
+    assert all(line["case"] == "motifs" and line["value"] > 0 for line in lines)
+    assert lines[1]["ratio"] == lines[1]["value"] / lines[1]["baseline_value"]
+    assert json.loads((tmp_path / "build/bench/tasks.json").read_text())["lines"] == lines
+
+
+def test_bench_names_what_it_does_not_know(tmp_path: Path) -> None:
+    done = bench(tmp_path, "speed")
+    assert done.returncode == 2
+    assert "unknown name 'speed'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("build_corpus", ["corpus", "build"]),
+        ("pretrain", ["pretrain"]),
+        ("finetune", ["finetune"]),
+        ("transfer", ["transfer"]),
+        ("tune", ["tune"]),
+        ("evaluate", ["evaluate"]),
+    ],
+)
+def test_a_job_is_its_command(script: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(cli, "main", lambda given: asked.append(given) or 2)
+    monkeypatch.setattr(sys, "argv", [f"jobs/{script}.py", "--set", "a=b c", "--json"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / "jobs" / f"{script}.py"), run_name="__main__")
+    assert stop.value.code == 2, "the exit code follows"
+    assert asked == [[*words, "--set", "a=b c", "--json"]]

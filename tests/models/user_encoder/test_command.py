@@ -1,0 +1,94 @@
+"""Users' encoders from the command line: imported when a person names their module, and only then."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import distgnn
+from distgnn.cli import main
+from distgnn.config import EncoderConfig, FinetuneConfig, SplitConfig
+from distgnn.corpus.reader import CorpusReader
+from distgnn.distributed import World
+from distgnn.errors import RequestError
+from distgnn.finetuning.trainer import Method, RunJob
+from distgnn.labels.dataset import load_labelled
+from distgnn.models.registry import REGISTERED
+from distgnn.scale.train.pretrain import train_worker
+from tests.helpers.custom import WIDTH
+from tests.helpers.graphs import random_graphs
+
+
+def written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module in ``folder`` that registers the encoder "filed" when it is imported anew."""
+    name = f"encoders_of_{folder.name}"
+    text = "import distgnn\nfrom tests.helpers.custom import gin_stack\ndistgnn.register_encoder('filed', gin_stack)\n"
+    (folder / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(folder)
+    return name
+
+
+def forget(name: str) -> None:
+    """As in a process that has not imported the module."""
+    REGISTERED.clear()
+    sys.modules.pop(name, None)
+
+
+def test_from_the_command_line(
+    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, run = written(tmp_path, monkeypatch), str(tmp_path / "runs/one")
+    words = f"pretrain --corpus {corpus} --out {tmp_path}/runs --name one --encoder.kind filed --encoder.width 6"
+    small = "--train.streams 2 --train.max-steps 3 --train.checkpoint-minutes 0 --train.device cpu"
+    assert main([*words.split(), *small.split()]) == 2
+    assert "encoder.kind='filed' is unknown (there are gin, gcn, sage, gat)" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+    assert main([*words.split(), *small.split(), "--imports", name]) == 0
+    encoder = distgnn.load_encoder(run)
+    assert encoder(random_graphs([3, 4], CorpusReader(corpus).manifest.schema)).graphs.shape == (2, 6)
+
+    forget(name)
+    with pytest.raises(
+        RequestError, match=r"encoder.kind='filed' is unknown .* name the module that registers it with --imports"
+    ):
+        distgnn.load_encoder(run)
+    assert main(["pretrain", "--resume", run]) == 2
+    assert name not in sys.modules, "a run folder names no code to run"
+    assert main(["pretrain", "--resume", run, "--imports", name]) == 0
+
+    forget(name)
+    worker = {"folder": run, "config": json.loads((tmp_path / "runs/one/config.json").read_text()), "reading_cpus": 1.0}
+    train_worker(worker, World.alone(torch.device("cpu")))
+    assert "filed" in REGISTERED
+
+    forget(name)
+    words = f"finetune --corpus {corpus} --checkpoint {run} --out {tmp_path}/table --seeds 1 --epochs 1 --device cpu"
+    words += " --split.method random"
+    assert main(words.split()) == 2
+    assert main([*words.split(), "--imports", name]) == 0
+
+
+def test_a_job_on_another_machine_imports_for_itself(
+    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = written(tmp_path, monkeypatch)
+    config = FinetuneConfig(corpus, imports=(name,), seeds=1, epochs=1, split=SplitConfig("random"))
+    method = Method("mine", EncoderConfig(kind="filed", width=WIDTH))
+    outcome = RunJob(config, load_labelled(config), (method,))((0, 0))
+    assert 0 <= outcome.scores["test"].value <= 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("no_such_module", "imports: 'no_such_module' cannot be imported"),
+        ("a/b", "is not a dotted name of a Python module"),
+    ],
+)
+def test_imports_that_are_not_there(given: str, message: str, corpus: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", "--corpus", corpus, "--imports", given]) == 2
+    assert message in capsys.readouterr().err

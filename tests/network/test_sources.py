@@ -1,0 +1,344 @@
+"""Builders of networks on small files in the published formats; whatever is wrong is one line with file and row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from distgnn.config import CitationConfig, HeteroConfig, KgrecConfig, MadeConfig, RedditConfig
+from distgnn.errors import RequestError
+from distgnn.network.csr import edges_of
+from distgnn.network.network import Network, Relation
+from distgnn.network.sources import NETWORK_SOURCES
+from distgnn.network.sources.hetero import build_hetero
+from distgnn.network.sources.kgrec import build_kgrec
+from distgnn.network.sources.single import build_citation, build_reddit
+from distgnn.network.sources.synthetic import build_made
+from tests.helpers.corpora import real
+
+RATINGS = "0 0 1\n0 1 0\n1 2 1\n"
+TRIPLES = "0\t3\t0\n1\t3\t0\n3\t4\t1\n2\t0\t1\n"  # head tail relation; items 0..2, entities 3 and 4
+
+
+def pairs(network: Network, name: str, source: str, target: str) -> set[tuple[int, int]]:
+    """Local (source, target) of a relation's messages."""
+    (edges,) = edges_of(network, [Relation(name, source, target)])
+    return set(zip(edges.source.tolist(), edges.target.tolist(), strict=True))
+
+
+def undirected(network: Network) -> set[tuple[int, int]]:
+    found = pairs(network, "linked", "node", "node")
+    assert found == {(b, a) for a, b in found}
+    return {(a, b) for a, b in found if a < b}
+
+
+def kgrec(tmp_path: Path, **files: str) -> Network:
+    texts = {"ratings": RATINGS, "kg": TRIPLES} | {name.replace("_", "-"): text for name, text in files.items()}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+    return build_kgrec(KgrecConfig(input=f"{tmp_path}/", out="x", columns="htr"))
+
+
+def test_kgrec_splits_relations_by_the_types_of_their_ends(tmp_path: Path) -> None:
+    network = kgrec(tmp_path)
+    assert dict(zip(network.types, np.diff(network.type_ptr).tolist(), strict=True)) == {
+        "item": 3,
+        "entity": 2,
+        "user": 2,
+    }
+    assert pairs(network, "0", "item", "entity") == {(0, 0), (1, 0)}
+    assert pairs(network, "0^-1", "entity", "item") == {(0, 0), (0, 1)}
+    assert pairs(network, "1", "entity", "entity") == {(0, 1)}
+    assert pairs(network, "1", "item", "item") == {(2, 0)}
+    assert len(network.relations) == 6
+    assert network.num_messages == 8
+    assert network.tables["rating.user"].tolist() == [0, 0, 1]
+    assert network.tables["rating.item"].tolist() == [0, 1, 2]
+    assert network.tables["rating.label"].tolist() == [1, 0, 1]
+    assert str(tmp_path.parent) not in str(network.meta)
+
+
+def test_kgrec_names_columns_and_arrays(tmp_path: Path) -> None:
+    network = kgrec(tmp_path, relation_list="0 film.actor\n1 film.prequel\n")
+    assert pairs(network, "film.prequel", "item", "item") == {(2, 0)}
+    table = np.array([[int(word) for word in row.split()] for row in TRIPLES.splitlines()], np.int32)
+    folder = tmp_path / "npy"
+    folder.mkdir()
+    np.save(folder / "kg_final.npy", table[:, [0, 2, 1]])
+    np.save(folder / "ratings_final.npy", np.array([[0, 0, 1], [0, 1, 0], [1, 2, 1]]))
+    again = build_kgrec(KgrecConfig(input=str(folder), out="x", name="last-fm"))
+    assert again.source.tolist() == network.source.tolist()
+    assert again.meta["name"] == "last-fm"
+    assert len(again.meta["paths"]) == 5
+    assert network.meta["paths"] == []
+
+
+KGREC_WRONG = {
+    "kg.txt: no rows": ({"kg": ""}, r"kg.txt: holds no rows"),
+    "two columns": ({"kg": "0 1\n"}, r"kg.txt: needs the columns head, tail, relation, found shape \(1, 2\)"),
+    "more columns later": ({"kg": "0 1 0\n0 1 0 3\n"}, r"kg.txt: needs the columns .*line 2, saw 4"),
+    "fewer columns later": ({"kg": "0 1 0\n0 1\n"}, r"kg.txt, row 2: .* is not 3 numbers"),
+    "text": ({"ratings": "0 0 1\na 0 1\n"}, r"ratings.txt, row 2: 'a 0 1' is not 3 numbers"),
+    "not whole": ({"ratings": "0 0 1\n0 0.5 1\n"}, r"ratings.txt, row 2: 0.5 is not a whole number"),
+    "negative": ({"kg": "0 3 0\n0 -3 0\n"}, r"kg.txt, row 2: tail -3 is out of range"),
+    "label": ({"ratings": "0 0 1\n0 1 5\n"}, r"ratings.txt, row 2: label 5 is out of range; it must lie in 0 to 1"),
+    "relation": ({"relation_list": "0 only\n"}, r"kg.txt, row 3: relation 1 is out of range; it must lie in 0 to 0"),
+    "relation numbers": ({"relation_list": "0 a\n2 b\n"}, r"relation-list.txt, row 2: must be the number 1"),
+    "relation names": ({"relation_list": "0 a\n1 a\n"}, r"relation-list.txt, row 2: must be the number 1"),
+}
+
+
+@pytest.mark.parametrize("case", KGREC_WRONG)
+def test_kgrec_damage_is_one_line(case: str, tmp_path: Path) -> None:
+    files, says = KGREC_WRONG[case]
+    with pytest.raises(RequestError, match=says) as caught:
+        kgrec(tmp_path, **files)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_pickled_files(tmp_path: Path) -> None:
+    config = KgrecConfig(input=str(tmp_path), out="x")
+    with pytest.raises(RequestError, match=r"no ratings.txt or ratings_final.npy"):
+        build_kgrec(config)
+    np.save(tmp_path / "ratings_final.npy", np.array([{}]), allow_pickle=True)
+    (tmp_path / "kg.txt").write_text(TRIPLES)
+    with pytest.raises(RequestError, match=r"ratings_final.npy: not a plain .npy array"):
+        build_kgrec(config)
+    np.savez(tmp_path / "two.npz", np.zeros(1))
+    (tmp_path / "two.npz").rename(tmp_path / "ratings_final.npy")
+    with pytest.raises(RequestError, match=r"ratings_final.npy: holds several arrays"):
+        build_kgrec(config)
+    np.save(tmp_path / "ratings_final.npy", np.array([["a", "b", "c"]]))
+    with pytest.raises(RequestError, match=r"ratings_final.npy: holds <U1 where whole numbers are needed"):
+        build_kgrec(config)
+
+
+def hetero(tmp_path: Path) -> Path:
+    """ACM's files: 4 papers, 3 authors, 2 subjects."""
+    (tmp_path / "pa.txt").write_text("0\t0\n1\t2\n1\t2\n3\t1\n")
+    (tmp_path / "ps.txt").write_text("0\t1\n2\t0\n")
+    np.save(tmp_path / "labels.npy", np.array([0.0, 1, 2, 0]))
+    sp.save_npz(tmp_path / "p_feat.npz", sp.csr_matrix(np.eye(4, 6)))
+    sp.save_npz(tmp_path / "a_feat.npz", sp.coo_matrix(np.ones((3, 2), np.int64)))
+    for part in ("train", "val", "test"):
+        for count in (20, 40, 60):
+            np.save(tmp_path / f"{part}_{count}.npy", np.array([3, 1]))
+    return tmp_path
+
+
+def acm(folder: Path) -> Network:
+    return build_hetero(HeteroConfig(input=str(folder), out="x", layout="acm"))
+
+
+def test_hetero(tmp_path: Path) -> None:
+    network = acm(hetero(tmp_path))
+    assert dict(zip(network.types, np.diff(network.type_ptr).tolist(), strict=True)) == {
+        "paper": 4,
+        "author": 3,
+        "subject": 2,
+    }
+    assert pairs(network, "paper_author", "paper", "author") == {(0, 0), (1, 2), (3, 1)}
+    assert pairs(network, "paper_subject^-1", "subject", "paper") == {(1, 0), (0, 2)}
+    assert network.features["paper"].tolist() == np.eye(4, 6).tolist()
+    assert network.features["author"].tolist() == np.ones((3, 2)).tolist()
+    assert network.features.keys() == {"paper", "author"}
+    assert network.tables["paper.label"].tolist() == [0, 1, 2, 0]
+    assert network.tables["paper.test_60"].tolist() == [3, 1]
+    assert len(network.tables) == 10
+
+
+def test_hetero_layout_without_features_and_with_plain_arrays(tmp_path: Path) -> None:
+    folder = hetero(tmp_path)
+    (folder / "ps.txt").rename(folder / "pr.txt")
+    with (folder / "a_feat.npz").open("wb") as file:
+        np.save(file, np.full((3, 2), 0.5))  # as DBLP's t_feat.npz is
+    (folder / "p_feat.npz").unlink()
+    network = build_hetero(HeteroConfig(input=str(folder), out="x", layout="aminer"))
+    assert network.types == ("paper", "author", "reference")
+    assert network.features["author"].tolist() == np.full((3, 2), 0.5).tolist()
+    assert network.meta["options"] == {"layout": "aminer"}
+
+
+def text(name: str, content: str) -> Callable[[Path], Any]:
+    return lambda folder: (folder / name).write_text(content)
+
+
+def array(name: str, values: Any) -> Callable[[Path], Any]:
+    return lambda folder: np.save(folder / name, values)
+
+
+def parts(name: str, **values: Any) -> Callable[[Path], Any]:
+    return lambda folder: np.savez(folder / name, **values)
+
+
+HETERO_WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "paper": (text("pa.txt", "0 0\n9 0\n"), r"pa.txt, row 2: paper 9 is out of range; it must lie in 0 to 3"),
+    "author": (text("pa.txt", "0 0\n1 3\n"), r"pa.txt, row 2: author 3 is out of range; it must lie in 0 to 2"),
+    "empty": (text("ps.txt", ""), r"ps.txt: holds no rows"),
+    "columns": (text("ps.txt", "1 1 1\n"), r"ps.txt: needs the columns p, s, found"),
+    "missing": (lambda folder: (folder / "ps.txt").unlink(), r"no ps.txt there"),
+    "no split": (lambda folder: (folder / "val_40.npy").unlink(), r"no val_40.npy there"),
+    "split": (array("train_20.npy", [1, 4]), r"train_20.npy, row 2: node 4 is out of range"),
+    "labels": (array("labels.npy", [0, 1, 0.5, 1]), r"labels.npy, row 3: 0.5 is not a whole number"),
+    "rows": (
+        parts("a_feat.npz", format=b"csr", shape=[2, 2], data=[1.0], indices=[0], indptr=[0, 1, 1]),
+        "out of range",
+    ),
+    "paper rows": (array("labels.npy", [0, 1, 0]), r"pa.txt|p_feat.npz: 4 rows for 3 papers"),
+    "format": (
+        parts("p_feat.npz", format=b"dia", shape=[4, 1], data=[1.0]),
+        r"p_feat.npz: .* layout 'dia' cannot be read",
+    ),
+    "no parts": (parts("p_feat.npz", format=b"csr", shape=[4, 1], data=[1.0]), r"layout 'csr' cannot be read"),
+    "no data": (parts("p_feat.npz", format=b"csr"), r"p_feat.npz: the array 'data' is missing"),
+    "index": (
+        parts("p_feat.npz", format=b"csr", shape=[4, 1], data=[1.0], indices=[7], indptr=[0, 1, 1, 1, 1]),
+        r"p_feat.npz: not a sparse matrix of shape \(4, 1\)",
+    ),
+    "nan": (
+        parts("p_feat.npz", format=b"coo", shape=[4, 1], data=[np.nan], row=[2], col=[0]),
+        r"p_feat.npz, row 3: a feature is not finite",
+    ),
+    "damaged": (lambda folder: (folder / "p_feat.npz").write_bytes(b"PK\3\4 no zip"), r"p_feat.npz: "),
+}
+
+
+@pytest.mark.parametrize("case", HETERO_WRONG)
+def test_hetero_damage_is_one_line(case: str, tmp_path: Path) -> None:
+    damage, says = HETERO_WRONG[case]
+    damage(hetero(tmp_path))
+    with pytest.raises(RequestError, match=says) as caught:
+        acm(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+CITED: dict[str, Any] = {
+    "n": 4,
+    "indptr": [0, 2, 3, 3, 4],
+    "indices": [1, 0, 0, 1],  # 0-1 twice, a loop at 0, 3-1
+    "y": np.array([1, 0, 0, 2], np.int16),
+    "x_shape": [4, 3],
+    "x_indptr": [0, 1, 1, 2, 2],
+    "x_indices": np.array([2, 0], np.int16),
+    "x_data": [1.0, 0.5],
+}
+
+
+def citation(tmp_path: Path, **changes: Any) -> Network:
+    np.savez(tmp_path / "cora.npz", **(CITED | changes))
+    return build_citation(CitationConfig(input=str(tmp_path / "cora.npz"), out="x"))
+
+
+def test_citation(tmp_path: Path) -> None:
+    network = citation(tmp_path)
+    assert undirected(network) == {(0, 1), (1, 3)}
+    assert network.num_messages == 4
+    assert network.features["node"].tolist() == [[0, 0, 1], [0, 0, 0], [0.5, 0, 0], [0, 0, 0]]
+    assert network.tables["node.label"].tolist() == [1, 0, 0, 2]
+    assert network.meta["name"] == "cora"
+
+
+CITATION_WRONG = {
+    "indptr": ({"indptr": [0, 2, 3, 4]}, "indptr does not point into indices for 4 nodes"),
+    "falling": ({"indptr": [0, 3, 2, 3, 4]}, "indptr does not point into indices"),
+    "indices": ({"indices": [1, 0, 4, 1]}, "cora.npz, row 3: node 4 is out of range"),
+    "labels": ({"y": [1, 2]}, "2 labels for 4 nodes"),
+    "features": ({"x_shape": [4, 1]}, "not a sparse matrix of shape"),
+    "rows": ({"x_shape": [2, 3], "x_indptr": [0, 1, 2]}, "2 rows of features for 4 nodes"),
+    "empty": ({"indptr": [0] * 5, "indices": []}, "the relation 'linked' is empty"),
+    "object": ({"y": np.array([None] * 4)}, "not a readable .npz of plain arrays"),
+}
+
+
+@pytest.mark.parametrize("case", CITATION_WRONG)
+def test_citation_damage_is_one_line(case: str, tmp_path: Path) -> None:
+    changes, says = CITATION_WRONG[case]
+    with pytest.raises(RequestError, match=says):
+        citation(tmp_path, **changes)
+
+
+POSTS: dict[str, Any] = {
+    "feature": np.arange(8.0).reshape(4, 2),
+    "label": np.array([4, 0, 1, 1]),
+    "node_ids": np.array([10, 11, 12, 13]),
+    "node_types": np.array([1, 3, 2, 1]),
+}
+ADJACENCY: dict[str, Any] = {
+    "row": np.array([0, 1, 2, 2], np.int32),
+    "col": np.array([1, 0, 2, 3], np.int32),
+    "data": np.ones(4),
+    "shape": np.array([4, 4]),
+    "format": np.array(b"coo"),
+}
+
+
+def reddit(tmp_path: Path, **changes: Any) -> Network:
+    np.savez(tmp_path / "reddit_data.npz", **{name: changes.get(name, value) for name, value in POSTS.items()})
+    np.savez(tmp_path / "reddit_graph.npz", **{name: changes.get(name, value) for name, value in ADJACENCY.items()})
+    return build_reddit(RedditConfig(input=str(tmp_path), out="x", name="reddit"))
+
+
+def test_reddit(tmp_path: Path) -> None:
+    network = reddit(tmp_path)
+    assert undirected(network) == {(0, 1), (2, 3)}
+    assert network.features["node"].dtype == np.float32
+    assert {name: column.tolist() for name, column in network.tables.items()} == {
+        "node.train": [0, 3],
+        "node.val": [2],
+        "node.test": [1],
+        "node.label": [4, 0, 1, 1],
+        "node.id": [10, 11, 12, 13],
+    }
+
+
+REDDIT_WRONG = {
+    "shape": ({"shape": np.array([5, 5])}, r"reddit_graph.npz: has shape"),
+    "row": ({"row": np.array([0, 1, 2, 4])}, r"reddit_graph.npz, row 4: row 4 is out of range"),
+    "uneven": ({"row": np.array([0])}, r"reddit_graph.npz: 1 rows but 4 columns"),
+    "label": ({"label": np.array([1])}, r"reddit_data.npz: 1 labels for 4 nodes"),
+    "nan": ({"feature": np.full((4, 1), np.nan)}, r"reddit_data.npz, row 1: a feature is not finite"),
+    "flat": ({"feature": np.zeros(4)}, r"reddit_data.npz: features must be a matrix of numbers"),
+    "pickle": ({"label": np.array([None] * 4)}, r"reddit_data.npz: not a readable .npz of plain arrays"),
+}
+
+
+@pytest.mark.parametrize("case", REDDIT_WRONG)
+def test_reddit_damage_is_one_line(case: str, tmp_path: Path) -> None:
+    changes, says = REDDIT_WRONG[case]
+    with pytest.raises(RequestError, match=says):
+        reddit(tmp_path, **changes)
+
+
+def test_made_networks_follow_their_options() -> None:
+    def made(**options: Any) -> Network:
+        return build_made(MadeConfig(**({"out": "x", "nodes": 400, "edges": 4000} | options)))
+
+    network = made()
+    assert undirected(network)
+    assert 0 not in {a - b for a, b in undirected(network)}
+    assert made().source.tolist() == network.source.tolist() != made(seed=1).source.tolist()
+    assert made(edges=40).num_messages < 81
+    degree = {skew: np.sort(np.diff(made(skew=skew).indptr)) for skew in (0.0, 0.8)}
+    assert degree[0.0][-1] < 50 < degree[0.8][-1]
+    assert made(nodes=1, edges=3).num_messages == 0
+
+
+def test_every_builder_has_an_example() -> None:
+    for kind, (config, _) in NETWORK_SOURCES.items():
+        assert f"Example: distgnn network build {kind} " in (config.__doc__ or "")
+
+
+@pytest.mark.data
+def test_real_sizes() -> None:
+    music, books, papers = real("kgrec/last-fm", "kgrec/book-crossing-full", "hetero/aminer")
+    network = build_kgrec(KgrecConfig(input=music, out="x", columns="htr"))
+    assert (network.num_nodes, network.num_messages, len(network.tables["rating.user"])) == (11_238, 2 * 15_518, 42_346)
+    network = build_kgrec(KgrecConfig(input=books, out="x"))
+    assert (network.num_nodes, network.num_messages) == (77_903 + 17_860, 2 * 151_500)
+    network = build_hetero(HeteroConfig(input=papers, out="x", layout="aminer"))
+    assert np.diff(network.type_ptr).tolist() == [6_564, 13_329, 35_890]

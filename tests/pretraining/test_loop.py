@@ -1,0 +1,260 @@
+"""The loop in one process: every option of TrainConfig does something, and what cannot be trained on is skipped."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distgnn.checkpoint.format import FOLDER, load_checkpoint, newest
+from distgnn.checkpoint.training_state import TrainState, make_state
+from distgnn.config import TrainConfig
+from distgnn.corpus.plan import UnitRead
+from distgnn.corpus.reader import CorpusReader
+from distgnn.corpus.stream import read_unit
+from distgnn.distributed import World
+from distgnn.errors import DivergedError
+from distgnn.graph.batch import GraphBatch
+from distgnn.models.encoder import Encoder
+from distgnn.objectives.base import Losses, Objective
+from distgnn.pretraining.run import Run, make_plan, planned_steps, run_config
+from distgnn.pretraining.step import learning_rate, outer_step
+from distgnn.pretraining.validation import validate
+from distgnn.storage.folder import open_folder
+from tests.helpers.training import CPU, continue_small, losses, small, start_command, train_small, validations
+
+CURVE = {"max_steps": 6, "validate_every": 0}
+
+
+class Scaled(Objective):
+    """The mean squared embedding times ``factor``; contributes ``count`` graphs."""
+
+    metric_names = ("size",)
+
+    def __init__(self, factor: float, count: float = 1.0) -> None:
+        super().__init__()
+        self.prepare = lambda *_: {}
+        self.factor, self.count = factor, count
+
+    def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
+        total = encoder.pool(encoder(batch), batch).square().mean() * self.factor
+        one = torch.tensor(1.0)
+        return Losses(total, torch.tensor(self.count), {"size": (total.detach(), one)})
+
+
+@pytest.fixture(scope="module")
+def base(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
+    return losses(train_small(small(corpus, tmp_path_factory.mktemp("base"), **CURVE)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seed", 2),
+        ("streams", 4),
+        ("graphs_per_stream", 5),
+        ("lr", 3e-3),
+        ("weight_decay", 0.5),
+        ("warmup_steps", 3),
+        ("schedule", "constant"),
+        ("max_steps", 5),
+        ("clip_norm", 0.01),
+        ("precision", "bf16"),
+        ("validation_fraction", 0.5),
+    ],
+)
+def test_option_moves_the_curve(base: dict[int, float], corpus: str, tmp_path: Path, field: str, value: Any) -> None:
+    found = losses(train_small(small(corpus, tmp_path, **(CURVE | {field: value}))))
+    assert found != base
+    assert all(0 < loss < 1000 for loss in found.values())
+
+
+def test_the_same_config_gives_the_same_curve(base: dict[int, float], corpus: str, tmp_path: Path) -> None:
+    run = train_small(small(corpus, tmp_path, **CURVE))
+    assert losses(run) == base
+    assert list(validations(run)) == [6]
+
+
+def test_clip_norm_bounds_the_gradient(corpus: str) -> None:
+    state, batch, config = prepared(corpus, Scaled(1e4))
+    kept: list[torch.Tensor] = []
+    state.optimiser.register_step_pre_hook(
+        lambda *_: kept.append(torch.cat([p.grad.flatten() for p in parameters(state)]))
+    )
+    for clip in (0.5, 0.0):
+        step(state, batch, replace(config, clip_norm=clip))
+    assert float(kept[0].norm()) == pytest.approx(0.5, rel=1e-4)
+    assert float(kept[1].norm()) > 1
+
+
+def parameters(state: TrainState) -> list[Any]:
+    return [parameter for _, parameter in state.named_parameters()]
+
+
+def prepared(corpus: str, objective: Objective | None = None) -> tuple[TrainState, GraphBatch, TrainConfig]:
+    config, reader = small(corpus, "unused"), CorpusReader(corpus)
+    state = make_state(config, reader.manifest.schema, CPU)
+    state.encoder.train()
+    if objective is not None:
+        state.objective = objective
+    return state, reader.unit(0), config.train
+
+
+def step(state: TrainState, batch: GraphBatch | None, config: TrainConfig) -> Any:
+    return outer_step(state, batch, config, World.alone(CPU), epoch=0, lr=config.lr, stop=False)
+
+
+def weights(state: TrainState) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in state.model_tensors().items()}
+
+
+def unchanged(state: TrainState, before: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(tensor, before[name]) for name, tensor in state.model_tensors().items())
+
+
+def test_not_finite_steps_are_skipped_then_refused(corpus: str) -> None:
+    state, batch, config = prepared(corpus, Scaled(float("nan")))
+    before = weights(state)
+    for _ in range(19):
+        assert not step(state, batch, config).applied
+    assert unchanged(state, before)
+    assert state.step == 19
+    with pytest.raises(DivergedError, match=r"lower train\.lr"):
+        step(state, batch, config)
+
+
+def test_a_finite_step_forgives_the_skipped_ones(corpus: str) -> None:
+    state, batch, config = prepared(corpus, Scaled(float("nan")))
+    step(state, batch, config)
+    state.objective = Scaled(1.0)
+    before = weights(state)
+    assert step(state, batch, config).applied
+    assert state.skipped == 0
+    assert not unchanged(state, before)
+
+
+def test_a_step_without_contributing_graphs_changes_nothing(corpus: str) -> None:
+    state, batch, config = prepared(corpus, Scaled(1.0, count=0.0))
+    before = weights(state)
+    assert not step(state, batch, config).applied
+    assert not step(state, None, config).applied
+    assert unchanged(state, before)
+    assert state.skipped == 0
+
+
+def test_running_statistics_follow_the_steps(corpus: str) -> None:
+    state, batch, config = prepared(corpus, Scaled(1.0))
+    before = weights(state)
+    step(state, batch, config)
+    moved = [name for name in before if "running_" in name and not torch.equal(before[name], weights(state)[name])]
+    assert moved
+
+
+def test_validation_changes_nothing_and_is_fixed(corpus: str) -> None:
+    config, reader = small(corpus, "unused"), CorpusReader(corpus)
+    state, plan = make_state(config, reader.manifest.schema, CPU), make_plan(config, reader)
+    state.encoder.train()
+    objective, before = state.objective, weights(state)
+    assert objective is not None
+
+    def read(unit: UnitRead) -> GraphBatch:
+        return read_unit(reader, plan, objective.prepare, unit)
+
+    first, second = (validate(state, objective, plan, config.train, World.alone(CPU), read) for _ in range(2))
+    assert first == second
+    assert {"loss", *objective.metric_names} >= set(first) > {"loss"}
+    assert unchanged(state, before)
+    step(state, None, config.train)
+    assert unchanged(state, before)  # nor did it leave statistics behind for the next step
+
+
+def test_learning_rate() -> None:
+    config = TrainConfig(lr=1.0, warmup_steps=4)
+    rates = [learning_rate(config, step, 24) for step in range(25)]
+    assert rates[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert rates[4] == 1.0
+    assert rates[14] == pytest.approx(0.5)
+    assert rates[24] == pytest.approx(0.0)
+    assert learning_rate(replace(config, schedule="constant"), 23, 24) == 1.0
+
+
+def test_planned_steps(corpus: str) -> None:
+    config, reader = small(corpus, "unused", max_steps=0, epochs=3), CorpusReader(corpus)
+    plan = make_plan(config, reader)
+    assert planned_steps(config, plan) == 3 * plan.steps_per_epoch
+    assert planned_steps(replace(config, train=replace(config.train, max_steps=4)), plan) == 4
+    assert planned_steps(replace(config, objective="none"), plan) == 0
+
+
+def test_checkpoints_by_step_and_how_many_are_kept(corpus: str, tmp_path: Path) -> None:
+    run = train_small(small(corpus, tmp_path, max_steps=9, checkpoint_every=2, keep=3))
+    assert run.folder.sub(FOLDER).names() == ["step-000000006", "step-000000008", "step-000000009"]
+
+
+def test_checkpoints_by_the_clock(corpus: str, tmp_path: Path) -> None:
+    run = train_small(small(corpus, tmp_path, max_steps=3, checkpoint_minutes=1e-9, keep=9))
+    assert len(run.folder.sub(FOLDER).names()) == 3
+
+
+def test_log_seconds_makes_rows_rarer(corpus: str, tmp_path: Path) -> None:
+    assert (
+        len(losses(train_small(small(corpus, tmp_path, max_steps=6, log_seconds=3600)))) == 2
+    )  # at the last step's validation
+
+
+def test_none_writes_the_untrained_encoder(corpus: str, tmp_path: Path) -> None:
+    run = train_small(small(corpus, tmp_path, objective="none"))
+    checkpoint = load_checkpoint(run.folder.uri)
+    fresh = make_state(run.config, checkpoint.schema, CPU).model_tensors()
+    assert checkpoint.step == 0
+    assert fresh.keys() == checkpoint.model.keys()
+    assert all(torch.equal(fresh[name], checkpoint.model[name]) for name in fresh)
+
+
+def test_a_finished_run_stays_as_it_is(corpus: str, tmp_path: Path) -> None:
+    run = train_small(small(corpus, tmp_path, max_steps=3))
+    before, kept = losses(run), newest(run.folder)
+    assert continue_small(run) == "finished"
+    assert losses(run) == before
+    assert newest(run.folder) == kept
+
+
+def words(corpus: str, out: Path, name: str) -> list[str]:
+    config = {"encoder.layers": 2, "encoder.width": 12, "train.checkpoint_every": 5, "train.log_seconds": 0}
+    config |= {"train.streams": 3, "train.graphs_per_stream": 4, "train.max_steps": 80, "train.validate_every": 0}
+    flags = [f"--{key}={value}" for key, value in config.items()]
+    return ["pretrain", "--corpus", corpus, "--out", str(out), "--name", name, "--train.epochs=100", *flags]
+
+
+def wait_for_checkpoint(run: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not list(run.glob(f"{FOLDER}/step-*")):
+        assert time.monotonic() < deadline, f"{run} never had a checkpoint"
+        time.sleep(0.02)
+
+
+def test_kill_9_then_resume_and_ctrl_c(corpus: str, tmp_path: Path) -> None:
+    killed, stopped = (start_command(*words(corpus, tmp_path, name)) for name in ("killed", "stopped"))
+    wait_for_checkpoint(tmp_path / "killed")
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    wait_for_checkpoint(tmp_path / "stopped")
+    stopped.send_signal(signal.SIGINT)
+    out, err = stopped.communicate(timeout=60)
+    assert stopped.returncode == 130, err
+    assert "stopped" in out
+    assert "Traceback" not in err
+    step = load_checkpoint(str(tmp_path / "stopped")).step
+    assert 5 <= step < 80
+    again = start_command("pretrain", "--resume", str(tmp_path / "killed"))
+    out, err = again.communicate(timeout=100)
+    assert again.returncode == 0, err
+    assert load_checkpoint(str(tmp_path / "killed")).step == 80
+    folder = open_folder(str(tmp_path / "killed"))
+    whole = train_small(replace(run_config(folder.uri), name="whole"))
+    assert losses(Run(folder, whole.config)) == pytest.approx(losses(whole), rel=1e-4)

@@ -1,0 +1,205 @@
+"""Elastic runs: the arithmetic of their resources, the loss of nodes, and the same curve whatever the sequence of worlds."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+import torch
+
+from distgnn.checkpoint.format import load_checkpoint
+from distgnn.config import EncoderConfig, PretrainConfig, RecoveryConfig, TrainConfig
+from distgnn.corpus.plan import Plan
+from distgnn.corpus.reader import CorpusReader
+from distgnn.corpus.stream import local_units
+from distgnn.errors import RequestError, WorkError
+from distgnn.pretraining.run import resumed_run
+from distgnn.scale.pool import start_ray
+from distgnn.scale.train import recovery
+from distgnn.scale.train.preflight import Resources, share
+from distgnn.scale.train.recovery import Settle, drop_reservation, note_reservation, train_settings
+from distgnn.scale.train.stop_watcher import STOP, Lookout, draining_nodes
+from distgnn.scale.train.stream import ray_units
+from distgnn.storage.folder import open_folder
+from tests.helpers.training import continue_small, losses, small, train_small
+
+
+@pytest.mark.parametrize(
+    ("least", "asked", "cpus", "expected"),
+    [(1, 0, 8, 1.0), (2, 0, 2, 1.0), (3, 0, 2, 0.5), (4, 0, 1, 0.25), (2, 2.0, 4, 2.0), (2, 0.375, 4, 0.375)],
+)
+def test_elastic_share_of_cpus(least: int, asked: float, cpus: float, expected: float) -> None:
+    config = PretrainConfig("c", workers=4, min_workers=least, cpus_per_worker=asked)
+    assert share(config, cpus, 0) == Resources(expected, gpu=False, reading_cpus=0.0)
+
+
+def test_elastic_requests_that_cannot_be() -> None:
+    elastic = PretrainConfig("c", workers=4, min_workers=2)
+    with pytest.raises(RequestError, match="min_workers=2 x cpus_per_worker=2 = 4 CPUs, but the Ray cluster has 3"):
+        share(replace(elastic, cpus_per_worker=2.0), 3, 0)
+    with pytest.raises(RequestError, match=r"cpus_per_worker=0\.3 with min_workers=2: .* half, quarter"):
+        share(replace(elastic, cpus_per_worker=0.3), 8, 0)
+    on_gpu = replace(elastic, train=replace(elastic.train, device="cuda"))
+    assert share(on_gpu, 8, 2).gpu
+    with pytest.raises(RequestError, match="min_workers=2 need 2 GPUs, but the Ray cluster has 1"):
+        share(on_gpu, 8, 1)
+
+
+@pytest.mark.parametrize("least", [-1, 5])
+def test_min_workers_lies_below_workers(least: int) -> None:
+    with pytest.raises(RequestError, match=r"min_workers must lie in 0\.\.workers=4"):
+        PretrainConfig("c", workers=4, min_workers=least)
+
+
+@pytest.mark.parametrize("field", ["poll_seconds", "start_seconds", "resize_seconds", "settle_seconds"])
+def test_recovery_settings_are_checked(field: str) -> None:
+    with pytest.raises(RequestError, match=rf"recovery\.{field}"):
+        RecoveryConfig(**{field: -1.0})
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_curve_is_the_same_for_any_sequence_of_worlds(corpus: str, tmp_path: Path, exact: bool) -> None:
+    config = small(corpus, tmp_path, checkpoint_every=2, exact=exact)
+    alone = train_small(replace(config, name="alone"))
+    run = train_small(config, ranks=1, stop_after=4)
+    more = replace(run.config, workers=3, min_workers=1, recovery=RecoveryConfig(1.0, 2.0, 3.0, 4.0))
+    run = resumed_run(run.folder.uri, more)  # all of these may change
+    assert continue_small(run, ranks=3, stop_after=5) == "stopped"
+    assert continue_small(run, ranks=2) == "finished"
+    assert losses(run).keys() == losses(alone).keys()
+    assert losses(run) == (losses(alone) if exact else pytest.approx(losses(alone), rel=1e-6))
+    if exact:
+        here, there = (load_checkpoint(each.folder.uri).model for each in (run, alone))
+        assert all(torch.equal(tensor, there[name]) for name, tensor in here.items())
+
+
+def test_exact_sums_need_norms_that_keep_to_a_stream() -> None:
+    with pytest.raises(RequestError, match=r"train\.exact: .*use ghost"):
+        PretrainConfig("c", encoder=EncoderConfig(norm="batch"), train=TrainConfig(exact=True))
+
+
+def test_ray_trains_settings_are_set_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    poll, start = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+    monkeypatch.delenv(poll, raising=False)
+    monkeypatch.setenv(start, "7")  # the user's own
+    with train_settings(RecoveryConfig(poll_seconds=0.25, start_seconds=3.0)):
+        assert (os.environ[poll], os.environ[start]) == ("0.25", "7")
+    assert poll not in os.environ
+    assert os.environ[start] == "7"
+
+
+def test_settle_waits_until_ray_knows_who_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as alive, socket.socket() as gone:
+        for one in (alive, gone):
+            one.bind(("127.0.0.1", 0))
+        alive.listen()
+        nodes = [
+            {"Alive": True, "NodeManagerAddress": "127.0.0.1", "NodeManagerPort": one.getsockname()[1]}
+            for one in (alive, gone)
+        ]
+        looks, counted = list[float](), list[float]()
+
+        def told() -> list[dict[str, Any]]:
+            looks.append(time.monotonic())
+            return nodes if len(looks) < 4 else nodes[:1]
+
+        monkeypatch.setattr(recovery.ray, "nodes", told)
+        monkeypatch.setattr(recovery, "_count_again", lambda: counted.append(time.monotonic()))
+        Settle(20.0).after_exception(None, {})
+        assert len(looks) == 4
+        assert counted[0] >= looks[3]
+        monkeypatch.setattr(recovery.ray, "nodes", lambda: nodes)
+        start = time.monotonic()
+        Settle(0.5).after_exception(None, {})  # Ray never notices: not for ever
+        assert 0.5 <= time.monotonic() - start < 5
+
+
+def test_lookout_sees_the_stop_file_and_draining_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distgnn.scale.train.stop_watcher._SECONDS", 0.01)
+    folder, draining = open_folder(str(tmp_path)), list[str]()
+    with Lookout(folder, lambda: draining) as lookout:
+        wait_until(lambda: not lookout.warned())
+        assert not lookout.stop()
+        draining.append("node")
+        wait_until(lookout.warned)
+        draining.clear()
+        wait_until(lambda: not lookout.warned())
+        folder.write(STOP, b"")
+        wait_until(lookout.stop)
+
+
+def test_lookout_outlives_a_storage_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distgnn.scale.train.stop_watcher._SECONDS", 0.01)
+    answers = iter([WorkError("gone"), RequestError("refused")])
+
+    def size(*_: object) -> int | None:
+        answer = next(answers, None)
+        if answer is not None:
+            raise answer
+        return 0
+
+    folder = open_folder(str(tmp_path))
+    monkeypatch.setattr(type(folder), "size", size)
+    with Lookout(folder, list) as lookout:
+        wait_until(lookout.stop)
+
+
+def wait_until(condition: Any) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def _busy_ray() -> Iterator[None]:
+    """A Ray whose only CPU is held."""
+    start_ray(1)
+    holder = ray.remote(num_cpus=1)(_Holder).remote()
+    ray.get(holder.hold.remote())
+    yield
+    ray.shutdown()
+
+
+class _Holder:
+    def hold(self) -> None: ...
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("_busy_ray")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_reading_goes_on_when_training_holds_every_cpu(corpus: str) -> None:
+    assert draining_nodes() == []
+    assert ray.available_resources().get("CPU", 0) == 0
+    reader = CorpusReader(corpus)
+    plan = Plan(reader.manifest.graphs, reader.manifest.unit_rows, 3, 8)
+    reads = list(plan.reads(0, 4, 0, 1))
+    found = list(ray_units(reader, plan, lambda *_: {}, reads, cpus=0.0))
+    expected = list(local_units(reader, plan, lambda *_: {}, reads))
+    assert [unit.graph_id.tolist() for unit in found] == [unit.graph_id.tolist() for unit in expected]
+
+
+def test_a_lost_drivers_reservation_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, cancelled = open_folder(str(tmp_path)), list[str]()
+    cancel = SimpleNamespace(remote=cancelled.append)
+    monkeypatch.setattr(recovery.ray, "get_actor", lambda *_, **__: SimpleNamespace(cancel_request=cancel))
+    monkeypatch.setattr(recovery.ray, "get", lambda answer, **_: answer)
+    drop_reservation(folder)  # nothing was noted
+    note_reservation(folder)  # nor is it outside of Ray Train's workers
+    drop_reservation(folder)
+    assert cancelled == []
+    run = SimpleNamespace(train_run_context=SimpleNamespace(run_id="7"))
+    monkeypatch.setitem(sys.modules, recovery._CONTEXT, SimpleNamespace(get_train_context=lambda: run))
+    note_reservation(folder)
+    drop_reservation(folder)
+    drop_reservation(folder)
+    assert cancelled == ["train-7"]

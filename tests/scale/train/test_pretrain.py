@@ -1,0 +1,156 @@
+"""Training under Ray Train: the same curve as without Ray, clean stops, errors as themselves, and refusals beforehand."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import ray
+from ray.train import WorkerGroupError
+
+from distgnn.checkpoint.format import load_checkpoint
+from distgnn.config import PretrainConfig, to_json
+from distgnn.distributed import World
+from distgnn.errors import RequestError, WorkError
+from distgnn.pretraining.history import read_progress
+from distgnn.pretraining.run import new_run
+from distgnn.scale.pool import start_ray
+from distgnn.scale.train import pretrain
+from distgnn.scale.train.failures import cause_of, raise_noted
+from distgnn.scale.train.preflight import Resources, share
+from distgnn.scale.train.pretrain import pretrain_on_ray
+from tests.helpers.training import CPU, losses, small, train_small, validations
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside Ray itself
+
+
+@pytest.fixture(scope="module")
+def _ray() -> Iterator[None]:
+    start_ray(2)
+    yield
+    ray.shutdown()
+
+
+def two_workers(config: PretrainConfig) -> PretrainConfig:
+    return replace(config, workers=2, max_failures=1)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("_ray")
+def test_same_curve_as_in_process(corpus: str, tmp_path: Path) -> None:
+    run = new_run(two_workers(small(corpus, tmp_path, "ray")))
+    assert pretrain_on_ray(run) == "finished"
+    alone = train_small(small(corpus, tmp_path, "alone"))
+    assert losses(run) == pytest.approx(losses(alone), rel=1e-5)
+    for step, expected in validations(alone).items():
+        assert validations(run)[step] == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    assert load_checkpoint(run.folder.uri).step == 12
+    assert run.folder.names() == ["checkpoints", "config.json", "history", "progress.json"]
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("_ray")
+def test_stop_and_resume(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopping = threading.Event()
+
+    class Signals:
+        """Stands for Ctrl-C once the first steps are done."""
+
+        def __init__(self, _: object) -> None: ...
+
+        def __enter__(self) -> threading.Event:
+            threading.Thread(target=self.wait, daemon=True).start()
+            return stopping
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def wait(self) -> None:
+            while not (tmp_path / "run" / "progress.json").exists():
+                time.sleep(0.05)
+            stopping.set()
+
+    monkeypatch.setattr(pretrain, "stop_signals", Signals)
+    config = two_workers(small(corpus, tmp_path, max_steps=0, epochs=10_000, validate_every=0, schedule="constant"))
+    run = new_run(config)
+    assert pretrain_on_ray(run) == "stopped"
+    assert read_progress(run.folder)["status"] == "stopped"
+    step = load_checkpoint(run.folder.uri).step
+    assert step >= 1
+    alone = train_small(replace(config, name="alone", workers=1), stop_after=min(step, 8))
+    expected = losses(alone)
+    assert {number: losses(run)[number] for number in expected} == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("_ray")
+def test_a_damaged_corpus_is_one_line(corpus: str, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(corpus, tmp_path / "copy"))
+    (copy / "shard-00001.parquet").write_bytes(b"PAR1")
+    run = new_run(replace(two_workers(small(str(copy), tmp_path)), max_failures=0))
+    with pytest.raises(RequestError, match=r"shard-00001\.parquet: truncated or changed"):
+        pretrain_on_ray(run)
+    snapshot = read_progress(run.folder)
+    assert snapshot["status"] == "failed"
+    assert "truncated" in snapshot["error"]
+    assert "failed.json" not in run.folder.names()
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("_ray")
+def test_too_many_workers_are_refused_at_once(corpus: str, tmp_path: Path) -> None:
+    config = replace(two_workers(small(corpus, tmp_path)), workers=3, cpus_per_worker=1.0)
+    with pytest.raises(
+        RequestError, match=r"3 x cpus_per_worker=1 \+ 1 CPU for reading = 4 CPUs, but the Ray cluster has 2"
+    ):
+        pretrain_on_ray(new_run(config))
+
+
+@pytest.mark.parametrize(
+    ("workers", "asked", "cpus", "expected"),
+    [(2, 0, 2, 0.5), (3, 0, 2, 0.33), (2, 0, 64, 1.0), (2, 2.0, 5, 2.0), (4, 0.25, 2, 0.25)],
+)
+def test_share_of_cpus(workers: int, asked: float, cpus: float, expected: float) -> None:
+    config = PretrainConfig("c", workers=workers, cpus_per_worker=asked)
+    assert share(config, cpus, 0) == Resources(expected, gpu=False)
+
+
+@pytest.mark.parametrize(("workers", "asked", "cpus"), [(2, 0, 1), (2, 2.0, 4), (4, 1.0, 4)])
+def test_too_few_cpus(workers: int, asked: float, cpus: float) -> None:
+    with pytest.raises(RequestError, match=f"cluster has {cpus}"):
+        share(PretrainConfig("c", workers=workers, cpus_per_worker=asked), cpus, 0)
+
+
+def test_gpus() -> None:
+    config = PretrainConfig("c", workers=2)
+    assert share(config, 8, 2) == Resources(1.0, gpu=True)
+    assert share(config, 8, 1) == Resources(1.0, gpu=False)
+    on_cpu, on_gpu = (replace(config, train=replace(config.train, device=name)) for name in ("cpu", "cuda"))
+    assert not share(on_cpu, 8, 2).gpu
+    with pytest.raises(RequestError, match="need 2 GPUs, but the Ray cluster has 1"):
+        share(on_gpu, 8, 1)
+
+
+def test_a_failure_that_trying_again_cannot_mend_is_noted(corpus: str, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(corpus, tmp_path / "copy"))
+    run = new_run(small(str(copy), tmp_path))
+    (copy / "corpus.json").unlink()
+    settings = {"folder": run.folder.uri, "config": to_json(run.config), "reading_cpus": 1.0}
+    with pytest.raises(RequestError, match="no corpus here"):
+        pretrain.train_worker(settings, World.alone(CPU))
+    pretrain.train_worker(settings, World.alone(CPU))  # the next worker group ends at once
+    with pytest.raises(RequestError, match="no corpus here"):
+        raise_noted(run.folder)
+
+
+def test_causes() -> None:
+    ours = WorkError("disk full")
+    assert cause_of(WorkerGroupError("x", {0: RuntimeError("gloo"), 1: ours})) is ours
+    other = cause_of(WorkerGroupError("x", {0: RuntimeError("a\nb: lost a rank")}))
+    assert isinstance(other, WorkError)
+    assert "b: lost a rank" in str(other)
+    assert "--resume" in str(other)

@@ -1,0 +1,80 @@
+"""Folders by URI: names stay inside, writes are whole or absent, and S3 works like a path."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from distgnn.config import MoleculesConfig
+from distgnn.corpus.inspect import verify
+from distgnn.corpus.reader import CorpusReader
+from distgnn.corpus.sources.molecules import MoleculesSource
+from distgnn.errors import RequestError, WorkError
+from distgnn.storage.folder import open_folder
+from tests.helpers.corpora import contents, motifs
+
+
+def test_s3_round_trip(s3: str, tmp_path: Path) -> None:
+    motifs(tmp_path / "local")
+    motifs(s3)
+    folder = open_folder(s3)
+    assert {name: folder.read(name) for name in folder.files()} == contents(tmp_path / "local")
+    assert verify(s3).ok
+    here, there = (CorpusReader(uri).load() for uri in (str(tmp_path / "local"), s3))
+    assert torch.equal(here.edges, there.edges)
+    with pytest.raises(RequestError, match="already there"):
+        motifs(s3)
+    motifs(s3, graphs=20, overwrite=True)
+    assert CorpusReader(s3).manifest.graphs == 20
+    folder.delete("shard-00000.parquet")
+    with pytest.raises(RequestError, match=r"shard-00000.parquet: missing shard"):
+        CorpusReader(s3).load()
+    folder.write("in/m.csv.gz", gzip.compress(b"smiles\nCO\nCCN\n"))
+    made = MoleculesSource(MoleculesConfig(input=(f"{s3}/in/m.csv.gz",), out=""))
+    assert [part.fields for part in made.parts()] == [[["CO"], ["CCN"]]]
+    start = time.monotonic()
+    with pytest.raises((RequestError, WorkError), match="s3://nosuchbucket"):
+        motifs("s3://nosuchbucket/x", graphs=20)
+    assert time.monotonic() - start < 30
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", "a/../../x", "/x", "a\\..\\b"])
+def test_names_stay_inside(tmp_path: Path, name: str) -> None:
+    folder = open_folder(str(tmp_path))
+    for action in (folder.read, folder.size, folder.open, folder.delete, lambda n: folder.write(n, b""), folder.sub):
+        with pytest.raises(RequestError, match="does not stay inside its folder"):
+            action(name)
+
+
+def test_folder_works_alike_for_paths_and_file_uris(tmp_path: Path) -> None:
+    for uri in (str(tmp_path / "a b"), f"file://{tmp_path}/plain"):
+        folder = open_folder(uri)
+        assert folder.names() == []
+        folder.write("deep/er/x.bin", b"12345")
+        folder.write("y", b"")
+        folder.write("z.gz", b"as it is")
+        assert folder.read("z.gz") == b"as it is"  # Arrow would unpack it by its name
+        folder.delete("z.gz")
+        assert folder.files() == ["deep/er/x.bin", "y"]
+        assert folder.names() == ["deep", "y"]
+        assert (folder.size("deep/er/x.bin"), folder.size("deep"), folder.size("none")) == (5, None, None)
+        assert folder.sub("deep").read("er/x.bin") == b"12345"
+        folder.delete("y")
+        folder.delete_folder("deep")
+        assert folder.files() == []
+
+
+def test_bad_uris() -> None:
+    with pytest.raises(RequestError, match="empty path"):
+        open_folder("")
+    with pytest.raises(RequestError, match="not a path, file:// or s3://"):
+        open_folder("ftp://somewhere/x")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"cannot read .*/none: it does not exist"):
+        open_folder(str(tmp_path)).read("none")
