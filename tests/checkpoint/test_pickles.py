@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from distgnn.checkpoint import push_pull
 from distgnn.checkpoint.format import FILES, load_checkpoint, newest, seal
 from distgnn.checkpoint.load import load_encoder
 from distgnn.config import ArraysConfig
