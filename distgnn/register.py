@@ -152,7 +152,11 @@ class Registry:
     def _load(self) -> None:
         if not self._loaded:
             self._loaded = True  # before the imports, which register
-            _import_all(self._package, self._nested)
+            try:
+                _import_all(self._package, self._nested)
+            except ImportError:
+                self._loaded = False
+                raise
 
 
 def unknown(field: str, name: str, known: tuple[str, ...]) -> str:
