@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from distgnn.models.registry import REGISTERED
+from distgnn import register
 from tests.helpers.corpora import motifs
 from tests.helpers.servers import moto, rclone, s3, server
 
@@ -30,4 +30,5 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
 def _free_names() -> Iterator[None]:
     """No test sees the encoders another one registered."""
     yield
-    REGISTERED.clear()
+    for registry in register.REGISTRIES.values():
+        registry.forget_users()

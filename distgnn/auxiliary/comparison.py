@@ -24,8 +24,8 @@ from distgnn.corpus.writer import Mapper
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import WorkError
 from distgnn.graph.keyed import key
-from distgnn.models.registry import import_modules
 from distgnn.monitor.sink import SILENT, Meter
+from distgnn.register import import_modules
 from distgnn.storage.arrays import read_kept, write_kept
 from distgnn.storage.folder import Folder
 

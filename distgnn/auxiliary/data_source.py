@@ -11,6 +11,7 @@ from typing import Protocol
 import safetensors.torch
 from torch import Tensor
 
+from distgnn import register
 from distgnn.auxiliary.graph_level import CorpusProblem
 from distgnn.auxiliary.network_tasks.build import build_problem
 from distgnn.auxiliary.problem import Problem
@@ -21,7 +22,6 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.finetuning.trainer import Method
 from distgnn.labels.dataset import LabelledSet, read_labelled
-from distgnn.models.encoder import check_kind
 from distgnn.network import manifest as networks
 from distgnn.network.network import Network
 from distgnn.network.store import load_network
@@ -75,7 +75,7 @@ class CorpusGround:
         encoder = config.corpus.encoder
         kinds = config.encoders or (encoder.kind,)
         for kind in kinds:
-            check_kind(kind)
+            register.encoder.get(kind, "encoder.kind")
         digest = corpora.read_manifest(open_folder(config.data)).digest()
         return cls(
             config, data, digest, tuple(checkpoints) or tuple(Method(k, replace(encoder, kind=k)) for k in kinds)

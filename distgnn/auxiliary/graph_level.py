@@ -24,7 +24,7 @@ from distgnn.labels.scores import HIGHER_IS_BETTER, METRIC_OF, score
 from distgnn.models.encoder import build_encoder
 from distgnn.models.heads import build_head, graph_features
 from distgnn.objectives.base import Objective
-from distgnn.objectives.registry import build_objective
+from distgnn.objectives.build import build_objective
 
 _HEAD, _AUX_ORDER, _DROPOUT = 61, 62, 63
 _EVALUATED_AT_ONCE = 256

@@ -22,9 +22,9 @@ from distgnn.finetuning.job_cache import Kept
 from distgnn.finetuning.results import summary, write_results
 from distgnn.finetuning.saved_model import MODELS, write_models
 from distgnn.finetuning.trainer import Method, Outcome
-from distgnn.models.registry import import_modules
 from distgnn.monitor.sink import SILENT, Meter
 from distgnn.pretraining.metrics import StorageMeter
+from distgnn.register import import_modules
 from distgnn.report import table
 from distgnn.storage.folder import open_folder
 

@@ -15,8 +15,8 @@ from distgnn.config import TransferConfig, to_json
 from distgnn.corpus.writer import Mapper
 from distgnn.distributed import choose_device
 from distgnn.finetuning.results import RESULTS
-from distgnn.models.registry import import_modules
 from distgnn.monitor.sink import Meter
+from distgnn.register import import_modules
 from distgnn.report.auxiliary import markdown, terminal, transfer_summary
 from distgnn.report.curves import write_curves, write_pictures
 from distgnn.report.table import TABLE

@@ -20,7 +20,7 @@ from distgnn.labels.scores import HIGHER_IS_BETTER, METRIC_OF, Floats, Score, sc
 from distgnn.models.encoder import Encoder, build_encoder
 from distgnn.models.heads import build_head, graph_features
 from distgnn.models.norm import apply_statistics, statistics
-from distgnn.models.registry import import_modules
+from distgnn.register import import_modules
 
 _ORDER, _HEAD, _DROPOUT = 21, 22, 23
 EVALUATED_AT_ONCE = 256

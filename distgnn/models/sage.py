@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from distgnn import register
 from distgnn.config import EncoderConfig
 from distgnn.models.batch_context import Context
 from distgnn.models.fast_weights import AdaptiveLinear, FastWeights
+from distgnn.models.layer import Layer
 from distgnn.models.norm import Norm, bias_before
 
 
-class SAGELayer(nn.Module):
+@register.encoder("sage")
+class SAGELayer(Layer):
     """h_i = norm(W [mean_j (x_j + W_e a_ij + b_e); x_i] + b); no norm in the last layer, rows are not scaled to length 1.
 
     A node without neighbours has mean 0. edge_width: as for :class:`GINLayer`.
     """
 
     def __init__(self, config: EncoderConfig, edge_width: int, last: bool) -> None:
-        super().__init__()
+        super().__init__(config, edge_width, last)
         width, norm = config.width, "none" if last else config.norm
         self.edge = AdaptiveLinear(edge_width, width, bias=False) if edge_width else None
         self.linear = AdaptiveLinear(2 * width, width, bias=bias_before(norm))

@@ -11,9 +11,9 @@ from distgnn.config import PretrainConfig, TuneConfig, to_json
 from distgnn.config.fields import changed, named
 from distgnn.errors import RequestError
 from distgnn.labels.scores import HIGHER_IS_BETTER, METRIC_OF
-from distgnn.models.registry import import_modules
 from distgnn.pretraining.init_from import check_objective
 from distgnn.pretraining.run import make_plan, open_corpus, planned_steps
+from distgnn.register import import_modules
 from distgnn.search.joint import metric_of
 from distgnn.search.presets import GRIDS
 from distgnn.search.proposals import Proposals

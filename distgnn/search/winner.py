@@ -16,7 +16,7 @@ from distgnn.distributed import choose_device
 from distgnn.finetuning.comparison import finetune
 from distgnn.finetuning.job_cache import Kept
 from distgnn.finetuning.trainer import Outcome
-from distgnn.models.registry import import_modules
+from distgnn.register import import_modules
 from distgnn.search.joint import ground_of, method_named
 from distgnn.search.records import Sweep, TrialRecord, best_of
 from distgnn.search.scoring import method_of

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from distgnn.config import ContextConfig, EncoderConfig, MaskingConfig, PretrainConfig
+from distgnn.config import EncoderConfig, PretrainConfig
 from distgnn.corpus.manifest import read_manifest
 from distgnn.corpus.reader import CorpusReader
 from distgnn.errors import RequestError
@@ -20,10 +20,11 @@ from distgnn.graph.batch import GraphBatch, slice_graphs
 from distgnn.graph.pyg import to_pyg
 from distgnn.graph.subgraph import keep_nodes
 from distgnn.models.encoder import build_encoder
+from distgnn.objectives.attrmasking import MaskingConfig
 from distgnn.objectives.base import Objective
-from distgnn.objectives.contextpred import NAME, RootDistances
+from distgnn.objectives.build import OBJECTIVES, build_objective
+from distgnn.objectives.contextpred import NAME, ContextConfig, RootDistances
 from distgnn.objectives.masking import MaskBuilder, hidden_rows
-from distgnn.objectives.registry import OBJECTIVES, build_objective
 from distgnn.storage.folder import open_folder
 
 from .data import molecules, proteins, step_batches

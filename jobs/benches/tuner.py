@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from distgnn.cli import main
-from distgnn.config import FinetuneConfig, MotifsConfig, PretrainConfig, TuneConfig
-from distgnn.corpus.sources import SOURCES
+from distgnn.config import FinetuneConfig, PretrainConfig, TuneConfig
+from distgnn.corpus.sources.motifs import MotifsConfig, MotifsSource
 from distgnn.corpus.writer import build_corpus
 from distgnn.graph.keyed import draw, key, unit_interval
 from distgnn.report.sweep.places import Places
@@ -65,7 +65,7 @@ def bench_tuner(options: Options) -> Iterator[dict[str, Any]]:
 def sweep_lines(scratch: Path, trials: int, steps: int) -> Iterator[dict[str, Any]]:
     """The wall time of a sweep beside that of the same trials in a loop, and its share that lies outside the trials."""
     corpus = str(scratch / "motifs")
-    build_corpus(SOURCES["motifs"][1](MotifsConfig(out=corpus, graphs=2000)), corpus)
+    build_corpus(MotifsSource(MotifsConfig(out=corpus, graphs=2000)), corpus)
     words = [word for item in _WORDS.items() for word in item]
     words += ["--pretrain.corpus", corpus, "--finetune.corpus", corpus, "--out", str(scratch / "sweep")]
     start = time.perf_counter()

@@ -17,7 +17,7 @@ from distgnn.auxiliary.hypergradient import derivatives, moved
 from distgnn.auxiliary.problem import Samples
 from distgnn.auxiliary.task_gradients import Layout
 from distgnn.auxiliary.trainer import JointFit, settle
-from distgnn.config import CorpusTaskConfig, EncoderConfig, FinetuneConfig, MaskingConfig, SplitConfig, TransferConfig
+from distgnn.config import CorpusTaskConfig, EncoderConfig, FinetuneConfig, SplitConfig, TransferConfig
 from distgnn.config.transfer import ObjectivesConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
@@ -26,7 +26,8 @@ from distgnn.labels.dataset import LabelledSet, load_labelled
 from distgnn.labels.scores import score
 from distgnn.models.heads import graph_features
 from distgnn.models.norm import statistics
-from distgnn.objectives.registry import build_objective
+from distgnn.objectives.attrmasking import MaskingConfig
+from distgnn.objectives.build import build_objective
 from tests.helpers.labelled import FEATURES, signal, write_labelled
 from tests.helpers.training import CPU
 

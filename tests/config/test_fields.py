@@ -14,7 +14,6 @@ import distgnn.options
 from distgnn.config import (
     EncoderConfig,
     FinetuneConfig,
-    PpiConfig,
     PretrainConfig,
     TransferConfig,
     TuneConfig,
@@ -24,6 +23,7 @@ from distgnn.config import (
 )
 from distgnn.config.base import result_fields
 from distgnn.config.fields import Facts, changed, declares, facts_of, hyper, named, present_name, runtime, walk
+from distgnn.corpus.sources.ppi import PpiConfig
 from distgnn.errors import RequestError
 
 

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from distgnn.config import EncoderConfig, L2PConfig, PretrainConfig, TrainConfig
+from distgnn.config import EncoderConfig, PretrainConfig, TrainConfig
 from distgnn.corpus.stream import local_units
 from distgnn.distributed import ProcessGroup
+from distgnn.objectives.l2p.objective import L2PConfig
 from distgnn.pretraining.history import read_history
 from distgnn.pretraining.loop import Hooks, train
 from distgnn.pretraining.run import Run, new_run, open_corpus

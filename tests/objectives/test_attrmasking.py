@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from distgnn.config import EncoderConfig, MaskingConfig, PretrainConfig
+from distgnn.config import EncoderConfig, PretrainConfig
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Feature, Schema
 from distgnn.models.encoder import Encoder, build_encoder
 from distgnn.models.norm import statistics
-from distgnn.objectives.attrmasking import AttrMasking
+from distgnn.objectives.attrmasking import AttrMasking, MaskingConfig
+from distgnn.objectives.build import build_objective
 from distgnn.objectives.masking import NAME, MaskBuilder
-from distgnn.objectives.registry import build_objective
 from tests.helpers.checks import assert_prepare_ignores_the_batch, assert_same_loss_and_gradient, assert_streams_add_up
 from tests.helpers.graphs import BARE, MOLECULE, random_graphs, with_tasks
 

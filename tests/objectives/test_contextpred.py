@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from distgnn.config import ContextConfig, EncoderConfig, PretrainConfig
+from distgnn.config import EncoderConfig, PretrainConfig
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch, concat_graphs, slice_graphs
 from distgnn.graph.distances import hops
 from distgnn.models.encoder import Encoder, build_encoder
-from distgnn.objectives.contextpred import NAME, ContextPred, RootDistances
+from distgnn.objectives.contextpred import NAME, ContextConfig, ContextPred, RootDistances
 from tests.helpers.graphs import BARE, MOLECULE, as_networkx, random_graphs, with_tasks
 
 SIZES = [14, 1, 12, 5, 16, 2, 13, 11, 9]

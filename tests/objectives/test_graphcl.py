@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from distgnn.config import ContrastConfig, EncoderConfig
+from distgnn.config import EncoderConfig
 from distgnn.graph.batch import GraphBatch, concat_graphs, slice_graphs
 from distgnn.models.encoder import Encoder, build_encoder
 from distgnn.objectives.augmentations import VIEWS, Augmenter, view_of
-from distgnn.objectives.graphcl import GraphCL
+from distgnn.objectives.graphcl import ContrastConfig, GraphCL
 from tests.helpers.graphs import BARE, MOLECULE, as_networkx, random_graphs, with_tasks
 
 ALL = ("drop_nodes", "perturb_edges", "mask_attributes", "subgraph")

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from distgnn.config import EncoderConfig, PretrainConfig, StructureConfig
+from distgnn.config import EncoderConfig, PretrainConfig
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.properties import clustering, degree, neighbours
 from distgnn.models.encoder import Encoder, build_encoder
-from distgnn.objectives.registry import build_objective
-from distgnn.objectives.structure import NAME, Structure
+from distgnn.objectives.build import build_objective
+from distgnn.objectives.structure import NAME, Structure, StructureConfig
 from tests.helpers.checks import assert_same_loss_and_gradient
 from tests.helpers.graphs import BARE, MOLECULE, random_graphs, with_tasks
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distgnn.config import EncoderConfig, PretrainConfig, SupervisedConfig
+from distgnn.config import EncoderConfig, PretrainConfig
 from distgnn.corpus.reader import CorpusReader
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema
 from distgnn.models.encoder import Encoder, build_encoder
-from distgnn.objectives.registry import build_objective
-from distgnn.objectives.supervised import Supervised
+from distgnn.objectives.build import build_objective
+from distgnn.objectives.supervised import Supervised, SupervisedConfig
 from tests.helpers.checks import assert_same_loss_and_gradient, assert_streams_add_up, gradients
 from tests.helpers.graphs import MOLECULE, random_graphs, with_tasks
 from tests.helpers.labelled import signal, write_labelled

@@ -14,7 +14,7 @@ from distgnn.config import EncoderConfig, PretrainConfig
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import assemble, local_units
 from distgnn.distributed import ProcessGroup
-from distgnn.objectives.registry import OBJECTIVES
+from distgnn.objectives.build import OBJECTIVES
 from distgnn.pretraining.run import make_plan
 from distgnn.pretraining.step import outer_step
 from tests.helpers.training import CPU, SMALL_TRAIN

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from distgnn.config import BiblioConfig
+from distgnn import register
 from distgnn.corpus.shard import Piece
-from distgnn.corpus.sources.base import Rejected
+from distgnn.corpus.sources.base import Rejected, Source
 from distgnn.corpus.sources.ego import Csr, Hop, csr, ego_networks, upward
 from distgnn.corpus.sources.files import described, input_errors, open_binary
+from distgnn.corpus.sources.predblp import BiblioConfig, PreDblpSource
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
 from distgnn.graph.ragged import packed
@@ -172,3 +173,9 @@ class BiblioSource:
             "files": self._files,
             "options": {name: getattr(self.config, name) for name in names},
         }
+
+
+@register.corpus_source("biblio", BiblioConfig)
+def biblio_source(config: BiblioConfig) -> Source:
+    """Paper-centred sub-graphs of a bibliography, from tables or from PreDBLP's JSON lines."""
+    return PreDblpSource(config) if config.format == "predblp" else BiblioSource(config)

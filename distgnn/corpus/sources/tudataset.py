@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -12,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from distgnn.config import PygConfig
+from distgnn import register
+from distgnn.config import InputBuildConfig
+from distgnn.config.base import check
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.files import described, input_errors, open_binary
@@ -142,6 +145,19 @@ def _labels(tables: dict[str, Table]) -> tuple[tuple[str, ...], Table | None]:
     return tuple(names), np.concatenate(columns, axis=1) if columns else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class PygConfig(InputBuildConfig):
+    """TUDataset folders or zips. Graphs in memory go through distgnn.write_corpus instead.
+
+    Example: distgnn corpus build pyg --input PROTEINS.zip --out data/proteins
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(len(self.input) == 1, f"input must be one TUDataset folder or zip, found {len(self.input)}")
+
+
+@register.corpus_source("pyg", PygConfig)
 class TuDatasetSource:
     """A TUDataset: node and edge labels as categories, attributes as numbers, graph labels (classes) and attributes as y.
 

@@ -12,16 +12,16 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch_geometric.data import Data
 
+from distgnn import register
 from distgnn.config import EncoderConfig
 from distgnn.errors import RequestError
 from distgnn.graph.batch import slice_graphs
 from distgnn.graph.pyg import joined_pyg
 from distgnn.graph.schema import Schema
 from distgnn.models.batch_context import Context
-from distgnn.models.encoder import LAYERS
 from distgnn.models.fast_weights import FastWeights
+from distgnn.models.layer import Psi
 from distgnn.models.ops.segments import Rows
-from distgnn.models.registry import REGISTERED, Psi
 from distgnn.models.user_encoder.hooks import watch
 from distgnn.models.user_encoder.norm import summed_statistics, with_stream_norms
 from distgnn.models.user_encoder.synthetic import made_graphs, made_numbers
@@ -35,20 +35,16 @@ ARGUMENTS = ("x", "edge_index", "edge_attr", "batch", "data")
 def register_encoder(name: str, factory: Factory) -> None:
     """Let ``--encoder.kind NAME`` (EncoderConfig.kind) mean the module ``factory(schema, config)``, written for PyG.
 
-    Its ``forward`` names what it wants: x (float [N, width], the nodes' features embedded), edge_index (int64 [2, M], every
-    undirected edge in both directions), edge_attr (float [M, A]: one-hot categories and numbers of the schema's edge
-    features; None where there are none), batch (int64 [N], each node's graph), data (a PyG Data of all graphs with their
-    features as they are stored). It returns node embeddings float [N, config.width].
-    Raises RequestError for a name that is not free or not a plain word.
+    The same as ``distgnn.register.encoder(name)(factory)``. Its ``forward`` names what it wants: x (float [N, width], the
+    nodes' features embedded), edge_index (int64 [2, M], every undirected edge in both directions), edge_attr (float [M, A]:
+    one-hot categories and numbers of the schema's edge features; None where there are none), batch (int64 [N], each node's
+    graph), data (a PyG Data of all graphs with their features as they are stored). It returns node embeddings float [N,
+    config.width].
+
+    Raises:
+        RequestError: The name is taken or not an identifier.
     """
-    if name in LAYERS or not name.isidentifier():
-        raise RequestError(
-            f"register_encoder: {name!r} is one of distgnn's own kinds or not a plain name; choose another"
-        )
-    known = REGISTERED.get(name)
-    if known is not None:
-        raise RequestError(f"register_encoder: {name!r} is registered already; choose another name")
-    REGISTERED[name] = lambda schema, config: UserPsi(schema, config, factory(schema, config))
+    register.encoder(name)(factory)
 
 
 class UserPsi(Psi):

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from distgnn.config import PygConfig
 from distgnn.corpus.inspect import cat
 from distgnn.corpus.reader import CorpusReader
-from distgnn.corpus.sources.tudataset import load_dataset
+from distgnn.corpus.sources.tudataset import PygConfig, load_dataset
 from distgnn.errors import RequestError
 from tests.helpers.corpora import build, real
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import distgnn
+from distgnn import register
 from distgnn.cli import main
 from distgnn.config import EncoderConfig, FinetuneConfig, SplitConfig
 from distgnn.corpus.reader import CorpusReader
@@ -17,7 +18,6 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.finetuning.trainer import Method, RunJob
 from distgnn.labels.dataset import load_labelled
-from distgnn.models.registry import REGISTERED
 from distgnn.scale.train.pretrain import train_worker
 from tests.helpers.custom import WIDTH
 from tests.helpers.graphs import random_graphs
@@ -34,7 +34,7 @@ def written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def forget(name: str) -> None:
     """As in a process that has not imported the module."""
-    REGISTERED.clear()
+    register.encoder.forget_users()
     sys.modules.pop(name, None)
 
 
@@ -63,7 +63,7 @@ def test_from_the_command_line(
     forget(name)
     worker = {"folder": run, "config": json.loads((tmp_path / "runs/one/config.json").read_text()), "reading_cpus": 1.0}
     train_worker(worker, ProcessGroup.single_process(torch.device("cpu")))
-    assert "filed" in REGISTERED
+    assert register.encoder.find("filed")
 
     forget(name)
     words = f"finetune --corpus {corpus} --checkpoint {run} --out {tmp_path}/table --seeds 1 --epochs 1 --device cpu"
