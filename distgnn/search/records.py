@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 
 from distgnn.config import TuneConfig, from_json, to_json
 from distgnn.config.base import read_json
+from distgnn.config.fields import present_name
 from distgnn.errors import RequestError
-from distgnn.search.space import Params
+from distgnn.search.space import Params, present_params
 from distgnn.storage.folder import Folder
 
 SWEEP, RESULTS, TRIALS, TRIAL = "sweep.json", "results.parquet", "trials", "trial.json"
@@ -155,6 +156,8 @@ def read_sweep(folder: Folder) -> Sweep:
             raise RequestError(f"{where}: {data['format']} version {data['version']} is unknown to this distgnn")
         config = from_json(TuneConfig, data["config"], where)
         told = {name: data[name] for name in _TOLD}
+        told["space"] = {present_name(TuneConfig, name): text for name, text in told["space"].items()}
+        told["default"] = present_params(told["default"])
         return Sweep(config, rungs=tuple(map(int, data["rungs"])), **told)
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{where}: not readable ({type(error).__name__}: {error})") from error
@@ -187,7 +190,8 @@ def _read_trial(folder: Folder) -> TrialRecord:
     try:
         data: dict[str, Any] = dict(read_json(folder.read(TRIAL)))
         rungs = tuple(Rung(int(r["fidelity"]), float(r["score"]), float(r["seconds"])) for r in data["rungs"])
-        return TrialRecord(**data | {"rungs": rungs, "clones": tuple(Clone(**clone) for clone in data["clones"])})
+        clones = tuple(Clone(**clone | {"params": present_params(clone["params"])}) for clone in data["clones"])
+        return TrialRecord(**data | {"params": present_params(data["params"]), "rungs": rungs, "clones": clones})
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(
             f"{folder.at(TRIAL)}: not the record of a trial ({type(error).__name__}: {error})"

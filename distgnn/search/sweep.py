@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Literal
 
 from distgnn.checkpoint.format import resolve
-from distgnn.config import TuneConfig, to_json
+from distgnn.config import PretrainConfig, TuneConfig, to_json
+from distgnn.config.fields import changed, named
 from distgnn.errors import RequestError
 from distgnn.labels.scores import HIGHER_IS_BETTER, METRIC_OF
 from distgnn.models.registry import import_modules
@@ -22,17 +23,10 @@ from distgnn.search.space import Space, defaults, grid, read_space, texts
 from distgnn.storage.folder import Folder, open_folder
 
 USUAL_TRIALS = 16
-FREE = (
-    "trials", "retries", "concurrency", "cpus_per_trial", "gpus_per_trial", "final_seeds", "pretrain.imports", "finetune.imports",
-    "transfer.imports",
-)  # fmt: skip
+RESUMABLE = named(TuneConfig, "resumable")
 """Fields that may change when a sweep is resumed: none of them moves a score."""
 _MORE_RUNGS = 5
-_FIXED = (
-    "encoder", "contextpred.layers", "structure", "supervised", "attrmasking.target", "train.streams", "train.graphs_per_stream",
-    "train.seed",
-)  # fmt: skip
-"""Fields of a pre-training that its checkpoints depend on."""
+_STRUCTURAL = named(PretrainConfig, "structural")
 
 
 def new_sweep(config: TuneConfig) -> tuple[Folder, Sweep]:
@@ -60,15 +54,19 @@ def resumed_sweep(folder: Folder, config: TuneConfig) -> Sweep:
     """The sweep in ``folder``, with ``config``'s values of the fields that may change; RequestError naming another that differs."""
     import_modules(config.imports)
     before = read_sweep(folder)
-    old, new = (_flat(to_json(item)) for item in (before.config, placed(config)))
-    odd = sorted(name for name in old if old[name] != new[name] and name not in FREE)
-    if odd:
-        name = odd[0]
-        raise RequestError(
-            f"--resume: {name}={new[name]!r} differs from the sweep's {old[name]!r}; only these may change: {', '.join(FREE)}"
-        )
     config = placed(config)
+    for name, (old, new) in sorted(changed(to_json(before.config), to_json(config)).items()):
+        if name not in RESUMABLE:
+            raise RequestError(
+                f"--resume: {name}={new!r} differs from the sweep's {old!r}; only these may change: {_allowed()}"
+            )
     return replace(before, config=config, trials=planned_trials(config, read_space(config)))
+
+
+def _allowed() -> str:
+    """The fields that may change, in words."""
+    own = ", ".join(sorted(name for name in RESUMABLE if "." not in name))
+    return f"{own}, and how trials are run (imports, device, metrics and the like)"
 
 
 def placed(config: TuneConfig) -> TuneConfig:
@@ -94,12 +92,12 @@ def placed(config: TuneConfig) -> TuneConfig:
 def _check_population(space: Space) -> None:
     """What a clone goes on with must fit the weights, the order of graphs and the optimiser that it clones."""
     for field in space:
-        for fixed in _FIXED:
-            if field == f"pretrain.{fixed}" or field.startswith(f"pretrain.{fixed}."):
-                raise RequestError(
-                    f"--space {field}: scheduler=pbt changes parameters while training goes on, this one decides what"
-                    " weights or steps there are; leave it out, or choose another scheduler"
-                )
+        group, _, name = field.partition(".")
+        if group == "pretrain" and name in _STRUCTURAL:
+            raise RequestError(
+                f"--space {field}: scheduler=pbt changes parameters while training goes on, this one decides what"
+                " weights or steps there are; leave it out, or choose another scheduler"
+            )
 
 
 def _place(uri: str) -> str:
@@ -108,16 +106,6 @@ def _place(uri: str) -> str:
 
 def _checkpoint(uri: str) -> str:
     return resolve(uri).uri if uri else ""
-
-
-def _flat(data: object, prefix: str = "") -> dict[str, object]:
-    if not isinstance(data, dict):
-        return {prefix: data}
-    return {
-        name: value
-        for key, below in data.items()
-        for name, value in _flat(below, f"{prefix}.{key}" if prefix else key).items()
-    }
 
 
 def _metric(config: TuneConfig) -> tuple[str, bool]:
@@ -140,7 +128,7 @@ def proposals_of(sweep: Sweep) -> Proposals:
     """Who proposes the trials of ``sweep``."""
     config = sweep.config
     seconds = len(config.objectives) > 1
-    return Proposals(read_space(config), searcher_of(config), config.seed, sweep.mode, config.startup, seconds)
+    return Proposals(read_space(config), searcher_of(config), config.seed, sweep.mode, config.n_startup_trials, seconds)
 
 
 def planned_trials(config: TuneConfig, space: Space) -> int:
@@ -155,22 +143,22 @@ def planned_trials(config: TuneConfig, space: Space) -> int:
 
 def rungs_of(config: TuneConfig) -> tuple[int, ...]:
     """Where trials are judged; the last is a whole trial. Raises RequestError where they do not fit into it."""
-    whole = config.steps or _whole(config)
+    whole = config.max_steps or _whole(config)
     if config.scheduler == "none":
         return (whole,)
     if config.scheduler == "pbt":
-        every = config.grace or max(1, whole // _MORE_RUNGS)
+        every = config.grace_period or max(1, whole // _MORE_RUNGS)
         return (*range(every, whole, every), whole)
-    rung = config.grace or -(-whole // config.eta**2)
+    rung = config.grace_period or -(-whole // config.reduction_factor**2)
     if rung >= whole:
         raise RequestError(
-            f"scheduler={config.scheduler}: trials of {whole} {config.axis} have no rung before their end (grace={rung});"
-            " raise steps or lower grace"
+            f"scheduler={config.scheduler}: trials of {whole} {config.axis} have no rung before their end (grace_period={rung});"
+            " raise max_steps or lower grace_period"
         )
     found = []
     while rung < whole:
         found.append(rung)
-        rung *= config.eta
+        rung *= config.reduction_factor
     return (*found, whole)
 
 

@@ -134,7 +134,7 @@ class TestHonesty:
 
 class TestClones:
     def test_the_same_bytes_then_their_own_way(self, corpus: str, tmp_path: Path) -> None:
-        folder, sweep = new_sweep(tuning(corpus, str(tmp_path / "sweep"), scheduler="pbt", grace=3))
+        folder, sweep = new_sweep(tuning(corpus, str(tmp_path / "sweep"), scheduler="pbt", grace_period=3))
         whole(folder, sweep, 0, PARAMS)
         params: Params = {"pretrain.l2p.node_lr": 0.05, "finetune.lr": 0.02}
         record = TrialRecord(1, PARAMS, "running", rungs=(Rung(3, 0.1, 1.0),))
@@ -152,7 +152,7 @@ class TestClones:
         assert Trial.of(sweep, folder, record.with_rung(rungs[0])).reached == 9
 
     def test_a_kill_after_the_copy(self, corpus: str, tmp_path: Path) -> None:
-        folder, sweep = new_sweep(tuning(corpus, str(tmp_path / "sweep"), scheduler="pbt", grace=3))
+        folder, sweep = new_sweep(tuning(corpus, str(tmp_path / "sweep"), scheduler="pbt", grace_period=3))
         whole(folder, sweep, 0, PARAMS)
         record = TrialRecord(1, PARAMS, clones=(Clone(0, 0, 6, 0, PARAMS),))
         expected = scores(list(Trial.of(sweep, folder, record).run()))
@@ -168,7 +168,7 @@ class TestOtherKinds:
         both = tuning(corpus, str(tmp_path / "sweep"))
         config = TuneConfig(
             out=both.out, space=("lr=log(1e-3,1e-1)",), finetune=replace(both.finetune, checkpoint=(checkpoint,), seeds=3),
-            scheduler="asha", eta=2, grace=1, final_seeds=2,
+            scheduler="asha", reduction_factor=2, grace_period=1, final_seeds=2,
         )  # fmt: skip
         folder, sweep = new_sweep(config)
         assert (sweep.axis, sweep.rungs) == ("seeds", (1, 2, 3))
@@ -184,7 +184,9 @@ class TestOtherKinds:
 
     @pytest.mark.parametrize("scheme", ["scratch", "pretrained"])
     def test_joint_trainings_go_on(self, tmp_path: Path, scheme: str) -> None:
-        config = joint_tuning(write(str(tmp_path / "data")), str(tmp_path / "sweep"), scheduler="asha", eta=2)
+        config = joint_tuning(
+            write(str(tmp_path / "data")), str(tmp_path / "sweep"), scheduler="asha", reduction_factor=2
+        )
         transfer = replace(config.transfer, schemes=(scheme,), pretrain_epochs=1)
         folder, sweep = new_sweep(replace(config, transfer=transfer))
         assert (sweep.axis, sweep.rungs) == ("epochs", (1, 2, 4))

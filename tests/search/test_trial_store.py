@@ -99,7 +99,7 @@ class TestLedger:
         assert ledger.over
 
     def test_clones_and_rungs(self, corpus: str, tmp_path: Path) -> None:
-        ledger = Sessions(corpus, tmp_path, trials=2, scheduler="pbt", grace=3).ledger(concurrency=0)
+        ledger = Sessions(corpus, tmp_path, trials=2, scheduler="pbt", grace_period=3).ledger(concurrency=0)
         ledger.next()
         ledger.next()
         for number in (0, 1):

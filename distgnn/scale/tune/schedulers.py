@@ -126,7 +126,7 @@ def scheduler_of(ledger: Ledger) -> TrialScheduler:
     first, last = sweep.rungs[0], sweep.budget
     made: Any
     if config.scheduler == "asha":
-        made = _Halving(max_t=last, grace_period=first, reduction_factor=config.eta, **axis)
+        made = _Halving(max_t=last, grace_period=first, reduction_factor=config.reduction_factor, **axis)
     elif config.scheduler == "median":
         made = _Median(grace_period=first, **axis)
     elif config.scheduler == "pbt":
