@@ -94,9 +94,12 @@ class TrialRecord:
     @property
     def reached(self) -> int:
         """The fidelity it goes on from: of the last rung, or of what it has cloned since."""
-        if self.clones and len(self.rungs) == self.clones[-1].after:
-            return self.clones[-1].at
-        return self.fidelity
+        return self.clones[-1].at if self.cloning else self.fidelity
+
+    @property
+    def cloning(self) -> bool:
+        """Whether it has reported no rung since its last clone."""
+        return bool(self.clones) and len(self.rungs) == self.clones[-1].after
 
     def with_rung(self, rung: Rung) -> TrialRecord:
         """The same after one more rung."""
@@ -135,6 +138,11 @@ class Sweep:
     def budget(self) -> int:
         """Fidelity of a whole trial."""
         return self.rungs[-1]
+
+    @property
+    def sign(self) -> int:
+        """1 if a higher score is better, otherwise -1."""
+        return 1 if self.mode == "max" else -1
 
 
 def write_sweep(folder: Folder, sweep: Sweep) -> None:
@@ -220,6 +228,5 @@ def _cell(record: TrialRecord, name: str) -> Any:
 
 def best_of(sweep: Sweep, records: Iterable[TrialRecord]) -> TrialRecord | None:
     """The whole trial with the best score (the earlier of equals); None where no trial went to the end."""
-    sign = 1 if sweep.mode == "max" else -1
     whole = [record for record in records if record.state == "finished" and record.score is not None]
-    return max(whole, key=lambda record: (sign * (record.score or 0.0), -record.number), default=None)
+    return max(whole, key=lambda record: (sweep.sign * (record.score or 0.0), -record.number), default=None)
