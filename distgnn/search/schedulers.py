@@ -52,7 +52,7 @@ def _below_top_fraction(sweep: Sweep, record: TrialRecord, others: Sequence[Tria
 
 
 def _below_median(sweep: Sweep, record: TrialRecord, others: Sequence[TrialRecord]) -> bool:
-    """Median stopping rule (Golovin et al., KDD 2017, section 3.2.1): stop if the best score is below the median of the others' means.
+    """Median stopping rule (Golovin et al., KDD 2017, section 3.2.1): the best score is below the median of the others' means.
 
     The means are over the rungs up to the present one, of trials that have reached it; with fewer than three, nothing is stopped.
     """

@@ -36,8 +36,8 @@ def _of_ray(module: str) -> bool:
 def violations(source: str) -> Iterator[str]:
     """Uses of private names of Ray in a module.
 
-    Whether an object is Ray's cannot be seen from the text, so a private attribute may be used of ``self`` and ``cls`` only, and not even
-    of these in a subclass of a class of Ray's, which defines no private method either.
+    Whether an object is Ray's cannot be seen from the text. So private attributes are for ``self`` and ``cls`` only, not even for
+    these in a subclass of a class of Ray's, which defines no private method either.
     """
     tree = ast.parse(source)
     known = ray_names(tree)
@@ -112,7 +112,7 @@ def test_what_is_found(source: str) -> None:
     [
         "class A:\n    def _own(self):\n        return self._x",
         "def f(row):\n    return row._asdict()",
-        "from ray.tune import Callback\nclass A(Callback):\n    def __init__(self):\n        super().__init__()\n        self.store = 1",
+        "from ray.tune import Callback\nclass A(Callback):\n    def __init__(self):\n        self.store = super().__init__()",
     ],
 )
 def test_what_is_not(source: str) -> None:
