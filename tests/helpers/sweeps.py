@@ -83,7 +83,7 @@ def view(
 
 
 def final(number: int) -> Final:
-    """A last look at trial ``number``: better than the default on test by 0.02."""
+    """The final evaluation of trial ``number``: better than the default on test by 0.02."""
     winner = FinalEvaluation("winner", (0.72, 0.75, 0.74), (0.70, 0.73, 0.71))
     return Final(number, (winner, FinalEvaluation("default", (0.70, 0.71, 0.72), (0.68, 0.70, 0.70))))
 

@@ -1,4 +1,4 @@
-"""A sweep as its report sees it: the space, the trials with their scores in validation, and the last look at the winner."""
+"""A sweep as its report sees it: the space, the trials with their scores in validation, and the final evaluation of the winner."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MANY = 12
 
 
 class Final(NamedTuple):
-    """The last look of a sweep: the number of its winner, and sides of which the first is the winner, the second the default."""
+    """Final evaluation of a sweep: the number of its winner, and evaluations, first of the winner, then of the default."""
 
     number: int
     sides: tuple[FinalEvaluation, ...]
