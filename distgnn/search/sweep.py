@@ -1,4 +1,4 @@
-"""The beginning of a sweep: what is searched, how long trials are, where they are judged; and a sweep taken up again."""
+"""Sets up a sweep: its search space, the length of trials and their rungs; and resumes one."""
 
 from __future__ import annotations
 
@@ -22,23 +22,27 @@ from distgnn.search.scoring import search_data
 from distgnn.search.space import Space, defaults, grid, read_space, texts
 from distgnn.storage.folder import Folder, open_folder
 
-USUAL_TRIALS = 16
+DEFAULT_TRIALS = 16
 RESUMABLE = named(TuneConfig, "resumable")
-"""Fields that may change when a sweep is resumed: none of them moves a score."""
-_MORE_RUNGS = 5
+"""Fields that may change when a sweep is resumed; none of them changes a score."""
+_PBT_RUNGS = 5
 _STRUCTURAL = named(PretrainConfig, "structural")
 
 
 def new_sweep(config: TuneConfig) -> tuple[Folder, Sweep]:
-    """Look at everything a trial needs: (the sweep's folder, what will be written there). Nothing is written yet.
+    """Check everything that a trial needs. Nothing is written.
 
-    Raises RequestError where a sweep lies there already, a field or range is wrong, or data do not fit.
+    Returns:
+        The folder of the sweep, and the sweep to write there.
+
+    Raises:
+        RequestError: The folder has a sweep already, a field or range is invalid, or the data do not fit.
     """
     import_modules(config.imports)
     folder = open_folder(config.out)
     if folder.size(SWEEP) is not None:
         raise RequestError(
-            f"{folder.uri}: a sweep lies here; continue it with --resume {folder.uri} or choose another out"
+            f"{folder.uri}: a sweep exists here; continue it with --resume {folder.uri} or choose another out"
         )
     config = placed(config)
     space = read_space(config)
@@ -46,12 +50,18 @@ def new_sweep(config: TuneConfig) -> tuple[Folder, Sweep]:
         _check_population(space)
     metric, higher = _metric(config)
     mode: Literal["max", "min"] = "max" if higher else "min"
-    told = texts(space), defaults(config, space), planned_trials(config, space), time.time()
-    return folder, Sweep(config, metric, mode, rungs_of(config), *told)
+    values = defaults(config, space)
+    return folder, Sweep(
+        config, metric, mode, rungs_of(config), texts(space), values, planned_trials(config, space), time.time()
+    )
 
 
 def resumed_sweep(folder: Folder, config: TuneConfig) -> Sweep:
-    """The sweep in ``folder``, with ``config``'s values of the fields that may change; RequestError naming another that differs."""
+    """Read the sweep in a folder and apply the fields of ``config`` that may change.
+
+    Raises:
+        RequestError: Another field differs.
+    """
     import_modules(config.imports)
     before = read_sweep(folder)
     config = placed(config)
@@ -70,7 +80,7 @@ def _allowed() -> str:
 
 
 def placed(config: TuneConfig) -> TuneConfig:
-    """``config`` with absolute places, and checkpoints named one by one."""
+    """Return ``config`` with absolute URIs, and the URIs of single checkpoints instead of runs."""
     pretrain, finetune, transfer = config.pretrain, config.finetune, config.transfer
     corpus = replace(transfer.corpus, aux_corpus=_place(transfer.corpus.aux_corpus))
     return replace(
@@ -90,7 +100,7 @@ def placed(config: TuneConfig) -> TuneConfig:
 
 
 def _check_population(space: Space) -> None:
-    """What a clone goes on with must fit the weights, the order of graphs and the optimiser that it clones."""
+    """Refuse parameters that do not fit the weights, order of graphs and optimizer state of a cloned checkpoint."""
     for field in space:
         group, _, name = field.partition(".")
         if group == "pretrain" and name in _STRUCTURAL:
@@ -118,23 +128,23 @@ def _metric(config: TuneConfig) -> tuple[str, bool]:
 
 
 def searcher_of(config: TuneConfig) -> str:
-    """tpe, random or grid."""
+    """Return the searcher of a sweep: tpe, random or grid."""
     if config.searcher != "auto":
         return config.searcher
     return "grid" if any(name in GRIDS for name in config.space) else "tpe"
 
 
 def proposals_of(sweep: Sweep) -> Proposals:
-    """Who proposes the trials of ``sweep``."""
+    """Return the proposals of a sweep."""
     config = sweep.config
     seconds = len(config.objectives) > 1
     return Proposals(read_space(config), searcher_of(config), config.seed, sweep.mode, config.n_startup_trials, seconds)
 
 
 def planned_trials(config: TuneConfig, space: Space) -> int:
-    """How many trials there will be."""
+    """Return the number of trials of a sweep."""
     if searcher_of(config) != "grid":
-        return config.trials or USUAL_TRIALS
+        return config.trials or DEFAULT_TRIALS
     _, count = grid(space)
     if config.trials and config.trials != count:
         raise RequestError(f"trials={config.trials}: the grid has {count} points; leave trials out")
@@ -142,12 +152,12 @@ def planned_trials(config: TuneConfig, space: Space) -> int:
 
 
 def rungs_of(config: TuneConfig) -> tuple[int, ...]:
-    """Where trials are judged; the last is a whole trial. Raises RequestError where they do not fit into it."""
+    """Return the fidelities at which trials report; the last is the budget. Raises RequestError if there is none before it."""
     whole = config.max_steps or _whole(config)
     if config.scheduler == "none":
         return (whole,)
     if config.scheduler == "pbt":
-        every = config.grace_period or max(1, whole // _MORE_RUNGS)
+        every = config.grace_period or max(1, whole // _PBT_RUNGS)
         return (*range(every, whole, every), whole)
     rung = config.grace_period or -(-whole // config.reduction_factor**2)
     if rung >= whole:
@@ -163,7 +173,7 @@ def rungs_of(config: TuneConfig) -> tuple[int, ...]:
 
 
 def _whole(config: TuneConfig) -> int:
-    """What the configs themselves ask for."""
+    """Return the length of a trial that the configs themselves ask for."""
     if config.kind == "transfer":
         return config.transfer.epochs
     if config.kind == "finetune":
