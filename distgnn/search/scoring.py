@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from distgnn.checkpoint.format import load_checkpoint
+from distgnn.checkpoint.format import load_saved_encoder
 from distgnn.checkpoint.load import encoder_of
 from distgnn.config import FinetuneConfig, LabelChoice
 from distgnn.corpus.manifest import read_manifest
@@ -46,7 +46,7 @@ def seen(data: LabelledSet) -> LabelledSet:
 
 def method_of(checkpoint: str, name: str) -> Method:
     """The encoder of the checkpoint at ``checkpoint`` (a URI) as something to fine-tune."""
-    found = load_checkpoint(checkpoint)
+    found = load_saved_encoder(checkpoint)
     return Method(name, found.encoder, encoder_of(found).state_dict(), found.schema)
 
 
