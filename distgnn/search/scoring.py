@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from distgnn.checkpoint.format import load_checkpoint
+from distgnn.checkpoint.format import load_saved_encoder
 from distgnn.checkpoint.load import encoder_of
 from distgnn.config import FinetuneConfig, LabelChoice
 from distgnn.corpus.manifest import read_manifest
@@ -43,7 +43,7 @@ def seen(data: LabelledSet) -> LabelledSet:
 
 def method_of(checkpoint: str, name: str) -> Method:
     """Load the encoder of a checkpoint (a URI) as a fine-tuning method."""
-    found = load_checkpoint(checkpoint)
+    found = load_saved_encoder(checkpoint)
     return Method(name, found.encoder, encoder_of(found).state_dict(), found.schema)
 
 

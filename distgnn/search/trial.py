@@ -141,7 +141,7 @@ class Trial:
         checkpoint = run.folder.sub(FOLDER).sub(step_name(step))
         if checkpoint.size(CHECKSUMS) is None:
             pretrainer(run, step)
-        if newest(run.folder) != checkpoint:
+        if newest(run.folder) != checkpoint:  # by name: it has just been written
             raise WorkError(
                 f"{run.folder.uri}: its newest checkpoint is not that of step {step}; was the corpus changed?"
             )

@@ -11,7 +11,7 @@ from ray import tune
 from ray.train import TrainingFailedError
 
 from distgnn.errors import RequestError, WorkError
-from distgnn.pretraining.run import Run
+from distgnn.pretraining.run import Run, Start, open_corpus
 from distgnn.scale.train.failures import cause_of, forget_failure, note_failure, raise_noted
 from distgnn.scale.train.preflight import Resources
 from distgnn.scale.train.pretrain import fit
@@ -79,7 +79,8 @@ def pretrain_nested(run: Run, step: int, gpu: bool) -> None:
     forget_failure(run.folder)
     failures: list[Exception] = []
     with train_settings(run.config.recovery):
-        fit(run, Resources(run.config.cpus_per_worker, gpu, READING_CPUS), failures, step)
+        resources = Resources(run.config.cpus_per_worker, gpu, READING_CPUS)
+        fit(Start(run, open_corpus(run.config)), resources, failures, step)
     raise_noted(run.folder)
     if failures:
         raise cause_of(failures[0]) if isinstance(failures[0], TrainingFailedError) else failures[0]
