@@ -29,11 +29,11 @@ from distgnn.finetuning.comparison import CONTROL, Result
 from distgnn.finetuning.results import RESULTS
 from distgnn.labels.dataset import load_labelled
 from distgnn.options import parse, split_globals
+from distgnn.pretraining.parallel_runs import pretrain_cells, run_folder
 from distgnn.register import import_modules
 from distgnn.report import grid as report
 from distgnn.report.grid import Grid
 from distgnn.report.table import TABLE
-from distgnn.scale.cells import pretrain_cells, run_folder
 from distgnn.storage.folder import Folder, open_folder
 
 SHORT = {"--pretrain": "--pretrain.corpus", "--finetune": "--finetune.corpus", "--seeds": "--finetune.seeds"}

@@ -23,7 +23,7 @@ Understand = Callable[[list[str]], Any]
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SECRET = ("SECRET", "TOKEN", "PASSWORD", "KEY")
-_VALUED = {f"--{item.name}" for item in dataclasses.fields(SubmitConfig) if item.type != "bool"} | {"--set", "--config"}
+_VALUED = {f"--{item.name}" for item in dataclasses.fields(SubmitConfig) if item.type != "bool"} | {"--config"}
 
 
 def split_words(words: list[str]) -> tuple[list[str], list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from distgnn.config.base import check
+from distgnn.config.base import check, check_imports
 from distgnn.config.fields import reads, runtime, setting, writes
 from distgnn.config.metrics import MetricsConfig
 
@@ -23,9 +23,12 @@ class BuildConfig:
     """Replace a corpus, or the rest of an unfinished build, that lies at the target."""
     workers: int = runtime(1)
     """Processes that read the input; more than 1 uses Ray. The bytes written do not depend on it."""
+    imports: tuple[str, ...] = runtime(())
+    """Python modules to import first, such as one that registers the builder."""
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
 
     def __post_init__(self) -> None:
+        check_imports(self.imports)
         check(self.workers >= 1, f"workers must be at least 1, found {self.workers}")
         good = self.unit_rows >= 1 and self.shard_rows >= 1 and self.shard_rows % self.unit_rows == 0
         check(good, f"shard_rows={self.shard_rows} must be a positive multiple of unit_rows={self.unit_rows}")

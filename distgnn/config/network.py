@@ -16,6 +16,8 @@ class NetworkBuildConfig:
     """URI of the network to write."""
     overwrite: bool = runtime(False)
     """Replace a network that lies at the target."""
+    imports: tuple[str, ...] = runtime(())
+    """Python modules to import first, such as one that registers the builder."""
 
 
 @dataclass(frozen=True, kw_only=True)

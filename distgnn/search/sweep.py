@@ -1,4 +1,4 @@
-"""The beginning of a sweep: what is searched, how long trials are, where they are judged; and a sweep taken up again."""
+"""Sets up a sweep: its search space, the length of trials and their rungs; and resumes one."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from distgnn.pretraining.run import make_plan, open_corpus, planned_steps
 from distgnn.register import import_modules
 from distgnn.search.joint import metric_of
 from distgnn.search.presets import GRIDS
-from distgnn.search.proposals import Proposals
 from distgnn.search.records import SWEEP, Sweep, read_sweep
 from distgnn.search.scoring import search_data
-from distgnn.search.space import Space, defaults, grid, read_space, texts
+from distgnn.search.searchers.base import SearchContext, Searcher, build_searcher
+from distgnn.search.space import Space, defaults, read_space, texts
 from distgnn.storage.folder import Folder, open_folder
 
-USUAL_TRIALS = 16
-RESUMABLE = named(TuneConfig, "resumable")
-"""Fields that may change when a sweep is resumed: none of them moves a score."""
-_MORE_RUNGS = 5
-_STRUCTURAL = named(PretrainConfig, "structural")
+DEFAULT_TRIALS = 16
+_PBT_RUNGS = 5
 
 
 def new_sweep(config: TuneConfig) -> tuple[Folder, Sweep]:
-    """Look at everything a trial needs: (the sweep's folder, what will be written there). Nothing is written yet.
+    """Check everything that a trial needs. Nothing is written.
 
-    Raises RequestError where a sweep lies there already, a field or range is wrong, or data do not fit.
+    Returns:
+        The folder of the sweep, and the sweep to write there.
+
+    Raises:
+        RequestError: The folder has a sweep already, a field or range is invalid, or the data do not fit.
     """
     import_modules(config.imports)
     folder = open_folder(config.out)
     if folder.size(SWEEP) is not None:
         raise RequestError(
-            f"{folder.uri}: a sweep lies here; continue it with --resume {folder.uri} or choose another out"
+            f"{folder.uri}: a sweep exists here; continue it with --resume {folder.uri} or choose another out"
         )
     config = placed(config)
     space = read_space(config)
@@ -46,17 +47,23 @@ def new_sweep(config: TuneConfig) -> tuple[Folder, Sweep]:
         _check_population(space)
     metric, higher = _metric(config)
     mode: Literal["max", "min"] = "max" if higher else "min"
-    told = texts(space), defaults(config, space), planned_trials(config, space), time.time()
-    return folder, Sweep(config, metric, mode, rungs_of(config), *told)
+    values = defaults(config, space)
+    return folder, Sweep(
+        config, metric, mode, rungs_of(config), texts(space), values, planned_trials(config, space), time.time()
+    )
 
 
 def resumed_sweep(folder: Folder, config: TuneConfig) -> Sweep:
-    """The sweep in ``folder``, with ``config``'s values of the fields that may change; RequestError naming another that differs."""
+    """Read the sweep in a folder and apply the fields of ``config`` that may change.
+
+    Raises:
+        RequestError: Another field differs.
+    """
     import_modules(config.imports)
     before = read_sweep(folder)
-    config = placed(config)
+    config, resumable = placed(config), named(TuneConfig, "resumable")
     for name, (old, new) in sorted(changed(to_json(before.config), to_json(config)).items()):
-        if name not in RESUMABLE:
+        if name not in resumable:
             raise RequestError(
                 f"--resume: {name}={new!r} differs from the sweep's {old!r}; only these may change: {_allowed()}"
             )
@@ -65,12 +72,12 @@ def resumed_sweep(folder: Folder, config: TuneConfig) -> Sweep:
 
 def _allowed() -> str:
     """The fields that may change, in words."""
-    own = ", ".join(sorted(name for name in RESUMABLE if "." not in name))
+    own = ", ".join(sorted(name for name in named(TuneConfig, "resumable") if "." not in name))
     return f"{own}, and how trials are run (imports, device, metrics and the like)"
 
 
 def placed(config: TuneConfig) -> TuneConfig:
-    """``config`` with absolute places, and checkpoints named one by one."""
+    """Return ``config`` with absolute URIs, and the URIs of single checkpoints instead of runs."""
     pretrain, finetune, transfer = config.pretrain, config.finetune, config.transfer
     corpus = replace(transfer.corpus, aux_corpus=_place(transfer.corpus.aux_corpus))
     return replace(
@@ -90,10 +97,11 @@ def placed(config: TuneConfig) -> TuneConfig:
 
 
 def _check_population(space: Space) -> None:
-    """What a clone goes on with must fit the weights, the order of graphs and the optimiser that it clones."""
+    """Refuse parameters that do not fit the weights, order of graphs and optimizer state of a cloned checkpoint."""
+    structural = named(PretrainConfig, "structural")
     for field in space:
         group, _, name = field.partition(".")
-        if group == "pretrain" and name in _STRUCTURAL:
+        if group == "pretrain" and name in structural:
             raise RequestError(
                 f"--space {field}: scheduler=pbt changes parameters while training goes on, this one decides what"
                 " weights or steps there are; leave it out, or choose another scheduler"
@@ -118,36 +126,41 @@ def _metric(config: TuneConfig) -> tuple[str, bool]:
 
 
 def searcher_of(config: TuneConfig) -> str:
-    """tpe, random or grid."""
+    """Return the searcher of a sweep: tpe, random or grid."""
     if config.searcher != "auto":
         return config.searcher
     return "grid" if any(name in GRIDS for name in config.space) else "tpe"
 
 
-def proposals_of(sweep: Sweep) -> Proposals:
-    """Who proposes the trials of ``sweep``."""
-    config = sweep.config
+def proposals_of(sweep: Sweep) -> Searcher:
+    """Build the searcher that proposes the trials of ``sweep``."""
+    return _searcher(sweep.config, read_space(sweep.config), sweep.mode)
+
+
+def _searcher(config: TuneConfig, space: Space, mode: str) -> Searcher:
     seconds = len(config.objectives) > 1
-    return Proposals(read_space(config), searcher_of(config), config.seed, sweep.mode, config.n_startup_trials, seconds)
+    return build_searcher(
+        config, searcher_of(config), SearchContext(space, config.seed, mode, config.n_startup_trials, seconds)
+    )
 
 
 def planned_trials(config: TuneConfig, space: Space) -> int:
-    """How many trials there will be."""
-    if searcher_of(config) != "grid":
-        return config.trials or USUAL_TRIALS
-    _, count = grid(space)
+    """How many trials there will be; RequestError where the searcher proposes another number."""
+    count = _searcher(config, space, "max").count
+    if count is None:
+        return config.trials or DEFAULT_TRIALS
     if config.trials and config.trials != count:
         raise RequestError(f"trials={config.trials}: the grid has {count} points; leave trials out")
     return count
 
 
 def rungs_of(config: TuneConfig) -> tuple[int, ...]:
-    """Where trials are judged; the last is a whole trial. Raises RequestError where they do not fit into it."""
+    """Return the fidelities at which trials report; the last is the budget. Raises RequestError if there is none before it."""
     whole = config.max_steps or _whole(config)
     if config.scheduler == "none":
         return (whole,)
     if config.scheduler == "pbt":
-        every = config.grace_period or max(1, whole // _MORE_RUNGS)
+        every = config.grace_period or max(1, whole // _PBT_RUNGS)
         return (*range(every, whole, every), whole)
     rung = config.grace_period or -(-whole // config.reduction_factor**2)
     if rung >= whole:
@@ -163,7 +176,7 @@ def rungs_of(config: TuneConfig) -> tuple[int, ...]:
 
 
 def _whole(config: TuneConfig) -> int:
-    """What the configs themselves ask for."""
+    """Return the length of a trial that the configs themselves ask for."""
     if config.kind == "transfer":
         return config.transfer.epochs
     if config.kind == "finetune":

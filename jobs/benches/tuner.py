@@ -20,14 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from distgnn import register
 from distgnn.cli import main
 from distgnn.config import FinetuneConfig, PretrainConfig, TuneConfig
 from distgnn.corpus.sources.motifs import MotifsConfig, MotifsSource
 from distgnn.corpus.writer import build_corpus
 from distgnn.graph.keyed import draw, key, unit_interval
 from distgnn.report.sweep.places import Places
-from distgnn.search.proposals import Proposals
 from distgnn.search.records import Rung, Sweep, TrialRecord, read_sweep, read_trials
+from distgnn.search.searchers.base import SearchContext
 from distgnn.search.space import Params, Space, read_space
 from distgnn.search.trial import Trial
 from distgnn.storage.folder import Folder, open_folder
@@ -137,7 +138,10 @@ def planted_score(space: Space, params: Params, seed: int) -> float:
 
 def trials_needed(space: Space, searcher: str, seed: int) -> int:
     """How many trials ``searcher`` makes until one is near enough; no more than _MOST."""
-    proposals, known = Proposals(space, searcher, seed, "max"), list[TrialRecord]()
+    proposals, known = (
+        register.searcher.get(searcher).make(None, SearchContext(space, seed, "max")),
+        list[TrialRecord](),
+    )
     for number in range(_MOST):
         params = proposals.propose(number, known)
         score = planted_score(space, params, seed)

@@ -233,7 +233,7 @@ def test_dropout_is_keyed_and_options_of_objectives_count(binary: str) -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.equal(sums(first), sums(again))
     assert not torch.allclose(sums(first), base)
-    rates = [ObjectivesConfig(attrmasking=MaskingConfig(rate=rate)) for rate in (0.15, 0.9)]
+    rates = [ObjectivesConfig({"attrmasking": MaskingConfig(rate=rate)}) for rate in (0.15, 0.9)]
     few, many = (problem(binary, objectives=rate) for rate in rates)
     masked = [made.losses(made.fetch(FOLDS, 0))[1][1].losses.item() for made in (few, many)]
     assert masked[0] != masked[1]
@@ -290,7 +290,7 @@ def test_wrong_options(wrong: dict[str, Any], says: str) -> None:
 def test_a_task_the_corpus_cannot_serve(tmp_path: Path) -> None:
     """contextpred needs no features, attrmasking does: bonds are absent here."""
     uri = write(str(tmp_path / "c"), "binary")
-    masks = ObjectivesConfig(attrmasking=MaskingConfig(target="edge"))
+    masks = ObjectivesConfig({"attrmasking": MaskingConfig(target="edge")})
     with pytest.raises(RequestError, match="edge"):
         problem(uri, objectives=masks)
 

@@ -22,9 +22,20 @@ from distgnn.config import (
     to_json,
 )
 from distgnn.config.base import result_fields
-from distgnn.config.fields import Facts, changed, declares, facts_of, hyper, named, present_name, runtime, walk
+from distgnn.config.fields import (
+    Facts,
+    changed,
+    declares,
+    facts_of,
+    hyper,
+    named,
+    present_name,
+    runtime,
+    walk,
+)
 from distgnn.corpus.sources.ppi import PpiConfig
 from distgnn.errors import RequestError
+from distgnn.register import REGISTRIES
 
 
 def config_classes() -> list[type[Any]]:
@@ -33,6 +44,7 @@ def config_classes() -> list[type[Any]]:
         for found in pkgutil.iter_modules(distgnn.config.__path__)
     ]
     found = {item for module in (*modules, distgnn.options) for item in vars(module).values() if isinstance(item, type)}
+    found |= {entry.config for registry in REGISTRIES.values() for entry in registry.entries() if entry.config}
     skipped = {Facts, distgnn.options.Globals}
     return sorted((item for item in found - skipped if dataclasses.is_dataclass(item)), key=lambda item: item.__name__)
 
@@ -129,7 +141,8 @@ class TestEarlierNames:
         config = from_json(kind, old)
         assert config == from_json(kind, new)
         assert from_json(kind, to_json(config)) == config
-        assert set(to_json(config)) == {item.name for item in dataclasses.fields(kind)}, (
+        saved = {item.name for item in plain_fields(kind)} | set(group_types(kind))
+        assert set(to_json(config)) == saved, "written with the present names"
             "written with the present names"
         )
 

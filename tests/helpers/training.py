@@ -51,7 +51,7 @@ def small(corpus: str, out: Path | str, name: str = "run", objective: Any = "l2p
         name=name,
         objective=objective,
         encoder=SMALL_ENCODER,
-        l2p=L2PConfig(support=4, query=3),
+        options={"l2p": L2PConfig(support=4, query=3)},
         train=replace(SMALL_TRAIN, **options),
     )
 

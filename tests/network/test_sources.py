@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from distgnn import register
 from distgnn.errors import RequestError
 from distgnn.network.csr import edges_of
 from distgnn.network.network import Network, Relation

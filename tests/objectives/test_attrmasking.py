@@ -36,7 +36,9 @@ NUMBERS = Schema(node=(Feature("value", "dense", 3),))
 
 def build(schema: Schema, target: Any = "auto", kind: Any = "gin", rate: float = 0.3) -> tuple[Encoder, AttrMasking]:
     config = EncoderConfig(kind=kind, layers=2, width=6)
-    request = PretrainConfig("-", objective="attrmasking", encoder=config, attrmasking=MaskingConfig(target, rate))
+    request = PretrainConfig(
+        "-", objective="attrmasking", encoder=config, options={"attrmasking": MaskingConfig(target, rate)}
+    )
     objective = build_objective(request, schema)
     assert isinstance(objective, AttrMasking)
     if objective.token is not None:

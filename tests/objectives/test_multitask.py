@@ -26,8 +26,7 @@ def build(weight: float = 0.7, target: Any = "auto", rate: float = 0.3) -> tuple
         "-",
         objective="multitask",
         encoder=EncoderConfig(layers=2, width=6),
-        attrmasking=MaskingConfig(target, rate),
-        multitask=MultitaskConfig(weight),
+        options={"attrmasking": MaskingConfig(target, rate), "multitask": MultitaskConfig(weight)},
     )
     objective = build_objective(request, MOLECULE)
     assert isinstance(objective, Multitask)

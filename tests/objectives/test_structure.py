@@ -56,7 +56,9 @@ def test_loops_repeated_edges_and_directions_do_not_count() -> None:
 
 def build(properties: tuple[str, ...]) -> tuple[Encoder, Structure]:
     config = EncoderConfig(layers=2, width=6)
-    request = PretrainConfig("-", objective="structure", encoder=config, structure=StructureConfig(properties))
+    request = PretrainConfig(
+        "-", objective="structure", encoder=config, options={"structure": StructureConfig(properties)}
+    )
     objective = build_objective(request, MOLECULE)
     assert isinstance(objective, Structure)
     return build_encoder(MOLECULE, config, 1).double(), objective.double()

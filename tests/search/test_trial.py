@@ -120,10 +120,10 @@ class TestHonesty:
         folder, sweep = begin(corpus, tmp_path / "sweep")
         record = whole(folder, sweep, 0, PARAMS)
         assert not [name for name, data in contents(tmp_path / "sweep").items() if b'"test"' in data]
-        monkeypatch.setattr(scoring, "search_data", lambda _: pytest.fail("the last look takes all data"))
+        monkeypatch.setattr(scoring, "search_data", lambda _: pytest.fail("the final evaluation reads all data"))
         best = winner.write_winner(folder, sweep, [record])
         assert best is not None
-        looks = [found for name in winner.LOOKS for found in winner.look(folder, sweep, best, name)]
+        looks = [found for name in winner.FINAL for found in winner.evaluate_final(folder, sweep, best, name)]
         winner.write_result(folder, sweep, best, looks)
         told = winner.read_result(folder)
         assert told is not None
@@ -179,7 +179,7 @@ class TestOtherKinds:
         winner.write_winner(folder, sweep, [record])
         tuned = load_config(FinetuneConfig, folder.sub("winner").read("finetune.json"), "")
         assert (tuned.lr, tuned.seeds, tuned.checkpoint) == (0.02, 3, (checkpoint,))
-        looks = winner.look(folder, sweep, record, "default")
+        looks = winner.evaluate_final(folder, sweep, record, "default")
         assert [found.name for found in looks] == ["default", "none"]
 
     @pytest.mark.parametrize("scheme", ["scratch", "pretrained"])
@@ -202,7 +202,9 @@ class TestOtherKinds:
         winner.write_winner(folder, sweep, [best])
         settings = load_config(TransferConfig, folder.sub("winner").read("transfer.json"), "")
         assert settings.weighting.lr == 1e-3
-        looks = winner.look(folder, replace(sweep, config=replace(sweep.config, final_seeds=2)), best, "winner")
+        looks = winner.evaluate_final(
+            folder, replace(sweep, config=replace(sweep.config, final_seeds=2)), best, "winner"
+        )
         assert np.mean(looks[0].validation) == record.score
 
     def test_networks(self, tmp_path: Path) -> None:
@@ -212,7 +214,7 @@ class TestOtherKinds:
             replace(config, transfer=replace(config.transfer, network=network, epochs=2, seeds=1))
         )
         record = whole(folder, sweep, 0, {"transfer.weighting.lr": 1e-3})
-        looks = [found.name for name in winner.LOOKS for found in winner.look(folder, sweep, record, name)]
+        looks = [found.name for name in winner.FINAL for found in winner.evaluate_final(folder, sweep, record, name)]
         assert looks == ["winner", "default", "none"]
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from distgnn import register
+from distgnn.config import InputBuildConfig
+from distgnn.config.base import check
+from distgnn.config.fields import setting
 from distgnn.corpus.shard import Piece
-from distgnn.corpus.sources.base import Rejected, Source
+from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.ego import Csr, Hop, csr, ego_networks, upward
 from distgnn.corpus.sources.files import described, input_errors, open_binary
-from distgnn.corpus.sources.predblp import BiblioConfig, PreDblpSource
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
 from distgnn.graph.ragged import packed
@@ -104,6 +106,33 @@ def load_bibliography(folder: str, drop_venue: bool, labelled: bool) -> Bibliogr
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class BiblioConfig(InputBuildConfig):
+    """Paper-centred sub-graphs of a bibliography: the paper, its authors, terms and venue, and other papers of its authors.
+
+    Example: distgnn corpus build biblio --input hetero/dblp4area --drop-venue --out data/papers
+    """
+
+    format: Literal["tables", "predblp"] = setting("tables")
+    """tables: a folder with paper_author.txt, paper_term.txt, paper_conf.txt, conf.txt (and conf_label.txt for labels);
+    predblp: PreDBLP's JSON lines, one sub-graph a line."""
+    drop_venue: bool = setting(False)
+    """Leave the venue nodes out, where the label follows from the venue."""
+    papers_per_author: int = setting(5)
+    """Most papers followed from each author of the centre paper (tables only)."""
+    fan_out: int = setting(50)
+    """Most authors, terms and venues taken around the centre paper (tables only)."""
+    seed: int = setting(0)
+    """Key of the draw of neighbours (tables only)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("papers_per_author", "fan_out"):
+            value = getattr(self, name)
+            check(1 <= value <= 1000, f"{name} must lie in 1..1000, found {value}")
+        check(self.format == "predblp" or len(self.input) == 1, "input must be one folder of tables (format=tables)")
+
+
 class BiblioSource:
     """Paper-centred sub-graphs of a folder of tables: the paper, its authors, terms and venue, at most papers_per_author other
     papers of each author, and every link among them. The type of a link follows from the types of its ends. y = the area
@@ -173,9 +202,3 @@ class BiblioSource:
             "files": self._files,
             "options": {name: getattr(self.config, name) for name in names},
         }
-
-
-@register.corpus_source("biblio", BiblioConfig)
-def biblio_source(config: BiblioConfig) -> Source:
-    """Paper-centred sub-graphs of a bibliography, from tables or from PreDBLP's JSON lines."""
-    return PreDblpSource(config) if config.format == "predblp" else BiblioSource(config)

@@ -14,18 +14,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from distgnn.config import InputBuildConfig
-from distgnn.config.base import check
-from distgnn.config.fields import setting
+from distgnn import register
 from distgnn.corpus.shard import Piece
-from distgnn.corpus.sources.base import Rejected, rejected
-from distgnn.corpus.sources.biblio import NODE_TYPE
+from distgnn.corpus.sources.base import Rejected, Source, rejected
+from distgnn.corpus.sources.biblio import NODE_TYPE, BiblioConfig, BiblioSource
 from distgnn.corpus.sources.files import described, input_errors, open_text
 from distgnn.graph.ragged import each_once, packed, pointers
 from distgnn.graph.schema import Feature, Schema
@@ -80,33 +77,6 @@ def _numbers(kind: str, item: dict[str, Any]) -> tuple[float, float, float]:
     if kind == "paper":
         return math.log1p(float(item["n_citation"])), (float(item["year"]) - 2000) / 10, 0.0
     return (0.0, 0.0, math.log1p(float(item["paper_num"]))) if kind == "author" else (0.0, 0.0, 0.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BiblioConfig(InputBuildConfig):
-    """Paper-centred sub-graphs of a bibliography: the paper, its authors, terms and venue, and other papers of its authors.
-
-    Example: distgnn corpus build biblio --input hetero/dblp4area --drop-venue --out data/papers
-    """
-
-    format: Literal["tables", "predblp"] = setting("tables")
-    """tables: a folder with paper_author.txt, paper_term.txt, paper_conf.txt, conf.txt (and conf_label.txt for labels);
-    predblp: PreDBLP's JSON lines, one sub-graph a line."""
-    drop_venue: bool = setting(False)
-    """Leave the venue nodes out, where the label follows from the venue."""
-    papers_per_author: int = setting(5)
-    """Most papers followed from each author of the centre paper (tables only)."""
-    fan_out: int = setting(50)
-    """Most authors, terms and venues taken around the centre paper (tables only)."""
-    seed: int = setting(0)
-    """Key of the draw of neighbours (tables only)."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("papers_per_author", "fan_out"):
-            value = getattr(self, name)
-            check(1 <= value <= 1000, f"{name} must lie in 1..1000, found {value}")
-        check(self.format == "predblp" or len(self.input) == 1, "input must be one folder of tables (format=tables)")
 
 
 class PreDblpSource:
@@ -189,3 +159,9 @@ def _without_venues(counts: Any, types: Any, numbers: Any, pairs: Any, owner: An
     counts = counts - np.bincount(graph[venue], minlength=len(counts))
     stay = (pairs < counts[owner, None]).all(axis=1)
     return counts, types[~venue], numbers[~venue], pairs[stay], owner[stay]
+
+
+@register.corpus_source("biblio", BiblioConfig)
+def biblio_source(config: BiblioConfig) -> Source:
+    """Paper-centred sub-graphs of a bibliography, from tables or from PreDBLP's JSON lines."""
+    return PreDblpSource(config) if config.format == "predblp" else BiblioSource(config)

@@ -12,8 +12,8 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
 from distgnn.report.sweep.data import View, score_at
 from distgnn.report.sweep.numbers import common_fidelity
-from distgnn.search.proposals import distribution
 from distgnn.search.records import TrialRecord
+from distgnn.search.searchers.tpe import distribution
 
 FEWEST = 6
 """Of fewer trials nobody can say what mattered."""

@@ -11,7 +11,7 @@ import torch
 
 from distgnn.corpus.inspect import cat
 from distgnn.corpus.reader import CorpusReader
-from distgnn.corpus.sources.predblp import BiblioConfig
+from distgnn.corpus.sources.biblio import BiblioConfig
 from distgnn.errors import RequestError
 from tests.helpers.corpora import build, real
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from distgnn import register
 from distgnn.config import BuildConfig
 from distgnn.corpus.inspect import verify
 from distgnn.corpus.sources.arrays import ArraysConfig
+from distgnn.corpus.sources.biblio import BiblioConfig
 from distgnn.corpus.sources.molecules import MoleculesConfig
 from distgnn.corpus.sources.motifs import MotifsConfig
 from distgnn.corpus.sources.ppi import PpiConfig
-from distgnn.corpus.sources.predblp import BiblioConfig
 from distgnn.corpus.sources.tudataset import PygConfig
 from tests.corpus.sources.test_biblio import record, tables
 from tests.corpus.sources.test_molecules import CSV, save
@@ -67,6 +68,9 @@ def test_every_builder_has_an_example() -> None:
 
 
 def test_registry_does_not_import_rdkit_or_ray() -> None:
-    code = "import distgnn.register, sys; distgnn.register.corpus_source.names(); print([name for name in ('rdkit', 'ray') if name in sys.modules])"
+    code = (
+        "import distgnn.register, sys; distgnn.register.corpus_source.names();"
+        " print([name for name in ('rdkit', 'ray') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

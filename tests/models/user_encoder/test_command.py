@@ -45,7 +45,7 @@ def test_from_the_command_line(
     words = f"pretrain --corpus {corpus} --out {tmp_path}/runs --name one --encoder.kind filed --encoder.width 6"
     small = "--train.streams 2 --train.max-steps 3 --train.checkpoint-minutes 0 --train.device cpu"
     assert main([*words.split(), *small.split()]) == 2
-    assert "encoder.kind='filed' is unknown (there are gin, gcn, sage, gat)" in capsys.readouterr().err
+    assert "encoder.kind='filed' is unknown (there are gat, gcn, gin, sage)" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
     assert main([*words.split(), *small.split(), "--imports", name]) == 0
     encoder = distgnn.load_encoder(run)
@@ -61,7 +61,8 @@ def test_from_the_command_line(
     assert main(["pretrain", "--resume", run, "--imports", name]) == 0
 
     forget(name)
-    worker = {"folder": run, "config": json.loads((tmp_path / "runs/one/config.json").read_text()), "reading_cpus": 1.0}
+    saved = json.loads((tmp_path / "runs/one/config.json").read_text())
+    worker = {"folder": run, "config": saved, "reader": CorpusReader(corpus), "reading_cpus": 1.0}
     train_worker(worker, ProcessGroup.single_process(torch.device("cpu")))
     assert register.encoder.find("filed")
 

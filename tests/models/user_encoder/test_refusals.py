@@ -155,7 +155,7 @@ def test_what_cannot_be_built(name: str) -> None:
 @pytest.mark.parametrize("name", ["gin", "two words", "mine"])
 def test_names_that_are_not_free(name: str) -> None:
     distgnn.register_encoder("mine", STACKS["gin"])
-    with pytest.raises(RequestError, match=f"register_encoder: '{name}' is .* choose another"):
+    with pytest.raises(RequestError, match=f"register.encoder: '{name}' is .* choose another"):
         distgnn.register_encoder(name, STACKS["gin"])
 
 

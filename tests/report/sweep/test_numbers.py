@@ -15,8 +15,8 @@ from distgnn.report.sweep.importance import FEWEST, importance
 from distgnn.report.sweep.numbers import best_so_far, by_end, common_fidelity, leader, not_dominated, ordered, pareto
 from distgnn.report.sweep.places import Places
 from distgnn.search.domains import Choice, Range
-from distgnn.search.proposals import Proposals
 from distgnn.search.records import Rung, TrialRecord
+from tests.helpers.sweeping import proposer
 from tests.helpers.sweeps import NODE_LR, NODE_STEPS, ORDER, final, planted, trial, view
 
 
@@ -170,7 +170,7 @@ class TestPlaces:
         assert domain.points() == (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
         places = Places(domain)
         np.testing.assert_array_equal(places.of([0.1 + 0.2, 6 * 0.1]), places.of([0.3, 0.6]))
-        proposals = Proposals({"finetune.dropout": domain}, "tpe", 0, "max")
+        proposals = proposer({"finetune.dropout": domain}, "tpe", 0, "max")
         assert {proposals.propose(number, [])["finetune.dropout"] for number in range(20)} <= set(domain.points())
 
     def test_many_whole_numbers_are_a_range(self) -> None:
