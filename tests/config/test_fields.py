@@ -27,8 +27,10 @@ from distgnn.config.fields import (
     changed,
     declares,
     facts_of,
+    group_types,
     hyper,
     named,
+    plain_fields,
     present_name,
     runtime,
     walk,
@@ -143,8 +145,6 @@ class TestEarlierNames:
         assert from_json(kind, to_json(config)) == config
         saved = {item.name for item in plain_fields(kind)} | set(group_types(kind))
         assert set(to_json(config)) == saved, "written with the present names"
-            "written with the present names"
-        )
 
     def test_both_names_are_refused(self) -> None:
         with pytest.raises(RequestError, match=r"config\.jump: is the earlier name of jumping_knowledge"):
