@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from distgnn.models.registry import REGISTERED
@@ -22,6 +23,8 @@ __all__ = ["moto", "rclone", "s3", "server"]
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 torch.set_num_threads(1)
+settings.register_profile("tests", deadline=None)  # a busy machine is no failure
+settings.load_profile("tests")
 _SHARED: list[ModuleType] = []  # Ray, while a shared one runs
 
 
