@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import ray
@@ -35,10 +35,15 @@ _RESERVATION = "reservation.txt"
 _LOOK_SECONDS, _CONNECT_SECONDS, _ANSWER_SECONDS = 0.2, 1.0, 5.0
 
 
+def train_settings(config: RecoveryConfig) -> AbstractContextManager[None]:
+    """The environment that Ray Train reads its settings from; variables that the user has set stay."""
+    return default_environment({name: str(getattr(config, field)) for field, name in _VARIABLES.items()})
+
+
 @contextmanager
-def train_settings(config: RecoveryConfig) -> Iterator[None]:
-    """The environment Ray Train reads its knobs from, while a trainer is started; what the user has set there stays."""
-    ours = {name: str(getattr(config, field)) for field, name in _VARIABLES.items() if name not in os.environ}
+def default_environment(values: dict[str, str]) -> Iterator[None]:
+    """Set those environment variables of ``values`` that are not set, and remove them on exit."""
+    ours = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(ours)
     try:
         yield

@@ -15,10 +15,10 @@ from ray.tune.schedulers import (
 )
 
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import SearchDraw
 from distgnn.search.records import Rung, TrialRecord
 from distgnn.search.trial_store import Ledger
 
-_SOURCE = 95
 NUMBER, SCORE, FIDELITY, SECONDS = "number", "score", "fidelity", "seconds"
 
 
@@ -105,7 +105,7 @@ class _Population(_Recording, PopulationBasedTraining):
         if trial not in lower_quantile:
             return
         number, seed = number_of(trial), self.ledger.sweep.config.seed
-        turn = key(seed, _SOURCE, number, len(self.ledger.records[number].clones))
+        turn = key(seed, SearchDraw.CLONE_SOURCE, number, len(self.ledger.records[number].clones))
         source = upper_quantile[turn % len(upper_quantile)]
         own, other = self._trial_state[trial], self._trial_state[source]
         self.ledger.cloned(number, number_of(source), int(other.last_train_time))
