@@ -8,12 +8,12 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from distgnn.checkpoint.training_state import TrainState, make_state
 from distgnn.config import PretrainConfig, load_config, to_json
+from distgnn.config.fields import changed, named
 from distgnn.corpus.plan import Plan, UnitRead
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import Prepare
@@ -25,26 +25,7 @@ from distgnn.pretraining.init_from import load_init, write_start
 from distgnn.storage.folder import Folder, open_folder
 
 CONFIG = "config.json"
-FREE = {
-    "imports",
-    "workers",
-    "cpus_per_worker",
-    "max_failures",
-    "min_workers",
-    "recovery.poll_seconds",
-    "recovery.start_seconds",
-    "recovery.resize_seconds",
-    "recovery.settle_seconds",
-    "metrics.host",
-    "metrics.port",
-    "train.device",
-    "train.validate_every",
-    "train.checkpoint_every",
-    "train.checkpoint_minutes",
-    "train.keep",
-    "train.keep_best",
-    "train.log_seconds",
-}
+RESUMABLE = named(PretrainConfig, "resumable")
 """Fields that may change when a run is resumed: none of them moves the curve."""
 
 Units = Callable[[CorpusReader, Plan, Prepare, Iterable[UnitRead]], Iterator[GraphBatch]]
@@ -167,9 +148,9 @@ def run_config(uri: str) -> PretrainConfig:
 def resumed_run(uri: str, config: PretrainConfig) -> Run:
     """The run at ``uri`` with ``config``'s values of the fields that may change; RequestError naming any other that differs."""
     before = run_config(uri)
-    for name, (old, new) in _differences(to_json(before), to_json(config)).items():
-        if name not in FREE:
-            allowed = ", ".join(sorted(FREE))
+    for name, (old, new) in changed(to_json(before), to_json(config)).items():
+        if name not in RESUMABLE:
+            allowed = ", ".join(sorted(RESUMABLE))
             raise RequestError(
                 f"--resume: {name}={new!r} differs from the run's {old!r}; only these may change: {allowed}"
             )
@@ -179,13 +160,3 @@ def resumed_run(uri: str, config: PretrainConfig) -> Run:
 def _saved(run: Run) -> Run:
     run.folder.write(CONFIG, (json.dumps(to_json(run.config), indent=1) + "\n").encode())
     return run
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    found: dict[str, tuple[Any, Any]] = {}
-    for key in old:
-        if isinstance(old[key], dict):
-            found |= _differences(old[key], new[key], f"{prefix}{key}.")
-        elif old[key] != new[key]:
-            found[prefix + key] = (old[key], new[key])
-    return found

@@ -33,8 +33,8 @@ from distgnn.scale.metrics import RayMeter
 from distgnn.scale.pool import start_ray
 from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted, remove_file
 from distgnn.scale.train.preflight import Resources, preflight
-from distgnn.scale.train.recovery import Settle, drop_reservation, note_reservation, train_settings
-from distgnn.scale.train.stop_watcher import STOP, Lookout
+from distgnn.scale.train.recovery import RecoveryCallback, drop_reservation, train_settings
+from distgnn.scale.train.stop_watcher import STOP, StopWatcher
 from distgnn.scale.train.stream import ray_units
 from distgnn.storage.folder import Folder, open_folder
 
@@ -126,7 +126,7 @@ def fit(start: Start, resources: Resources, failures: list[Exception], until: in
             storage_path=storage.path,
             storage_filesystem=storage.filesystem,
             failure_config=FailureConfig(max_failures=config.max_failures),
-            callbacks=[Settle(config.recovery.settle_seconds)],
+            callbacks=[RecoveryCallback(run.folder.uri, config.recovery.settle_seconds)],
         ),
     )
     try:
@@ -139,6 +139,7 @@ def fit(start: Start, resources: Resources, failures: list[Exception], until: in
 
 
 def _rank(settings: dict[str, Any]) -> None:
+    ray.train.report({})  # calls RecoveryCallback.after_report on the controller
     train_worker(settings, ProcessGroup.detect(ray.train.torch.get_device()))
 
 
@@ -154,10 +155,8 @@ def train_worker(settings: dict[str, Any], group: ProcessGroup) -> None:
     units = partial(ray_units, cpus=settings["reading_cpus"], meter=meter)
     try:
         import_modules(run.config.imports)
-        if group.is_main_process:
-            note_reservation(run.folder)
-        with Lookout(run.folder) if group.is_main_process else nullcontext() as lookout:
-            stop, warned = (lookout.stop, lookout.warned) if lookout else (_never, _never)
+        with StopWatcher(run.folder) if group.is_main_process else nullcontext() as watcher:
+            stop, warned = (watcher.stop, watcher.warned) if watcher else (_never, _never)
             train(
                 run,
                 settings["reader"],

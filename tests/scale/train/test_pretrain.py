@@ -24,6 +24,8 @@ from distgnn.scale.train import pretrain
 from distgnn.scale.train.failures import cause_of, raise_noted
 from distgnn.scale.train.preflight import Resources, share
 from distgnn.scale.train.pretrain import pretrain_on_ray
+from distgnn.scale.train.recovery import drop_reservation
+from distgnn.storage.folder import Folder
 from tests.helpers.training import CPU, losses, small, train_small, validations
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside Ray itself
@@ -42,10 +44,21 @@ def two_workers(config: PretrainConfig) -> PretrainConfig:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("_ray")
-def test_same_curve_as_in_process(corpus: str, tmp_path: Path) -> None:
+def test_same_curve_as_in_process(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reservations = list[bytes]()
+
+    def drop(folder: Folder) -> None:
+        if folder.size("reservation.txt") is not None:
+            reservations.append(folder.read("reservation.txt"))
+        drop_reservation(folder)
+
+    monkeypatch.setattr("distgnn.scale.train.pretrain.drop_reservation", drop)
     start = new_start(two_workers(small(corpus, tmp_path, "ray")))
     run = start.run
     assert pretrain_on_ray(start) == "finished"
+    assert [name[:6] for name in reservations] == [
+        b"train-"
+    ]  # recorded while it ran, for a process that resumes it after a kill
     alone = train_small(small(corpus, tmp_path, "alone"))
     assert losses(run) == pytest.approx(losses(alone), rel=1e-5)
     for step, expected in validations(alone).items():
