@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from distgnn.config import PygConfig
+from distgnn.config import TuDatasetConfig
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.files import described, input_errors, open_binary
@@ -149,7 +149,7 @@ class TuDatasetSource:
     graph_id = number of the graph. Node labels in different files may code differently: the meaning says how.
     """
 
-    def __init__(self, config: PygConfig) -> None:
+    def __init__(self, config: TuDatasetConfig) -> None:
         self.config = config
         uri = config.input[0]
         if base_name(uri).endswith(".zip"):
