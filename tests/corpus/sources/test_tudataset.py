@@ -66,6 +66,7 @@ def test_zip_equals_folder(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "SET.zip", "w") as archive:
         for file in Path(path).iterdir():
             archive.write(file, f"SET/{file.name}")
+            archive.writestr(f"__MACOSX/SET/._{file.name}", "x")
     assert load(tmp_path, str(tmp_path / "SET.zip")) == expected
 
 
@@ -75,6 +76,10 @@ def test_zip_equals_folder(tmp_path: Path) -> None:
     ({"node_attributes": "1\n2\n3\nnan\n5\n"}, "table node_attributes, row 4: NaN"),
     ({"graph_indicator": "1\n2\n1\n2\n2\n"}, "graph numbers must start at 1 and never fall"),
     ({"graph_indicator": "1\n1\n2\n2\n2\n"}, "an edge joins two graphs"),
+    ({"node_attributes": "1, 2\n1, 2\n3\n1, 2\n1, 2\n"}, "table node_attributes, row 3: rows have unequal lengths"),
+    ({"graph_attributes": "1, 2\n1\n"}, "table graph_attributes, row 2: rows have unequal lengths"),
+    ({"graph_labels": "1\n2.25\n"}, "table graph_labels, row 2: not a whole number"),
+    ({"A": "1.5, 2\n"}, "table A, row 1: not a whole number"),
     ({"A": "1, 9\n"}, r"needs two node numbers a row, within 1\.\.5"),
 ])  # fmt: skip
 def test_bad_tables(tmp_path: Path, changes: dict[str, str], message: str) -> None:
