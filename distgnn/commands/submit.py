@@ -17,6 +17,7 @@ from typing import Any
 import distgnn
 from distgnn.commands.output import Output, load_function
 from distgnn.config import SubmitConfig
+from distgnn.config.fields import named
 from distgnn.errors import INTERRUPTED, RequestError
 from distgnn.options import parse, split_globals
 
@@ -24,7 +25,6 @@ PACKAGE = Path(distgnn.__file__).parent
 Understand = Callable[[list[str]], Any]
 """Options of a command line of distgnn; None for other commands, RequestError for wrong options."""
 
-_RESULTS = ("out", "target", "run")
 SECRETS = (".env*", ".aws", ".ssh", ".ray", ".netrc", ".kube", ".docker", "*.pem", "id_*", "credentials*")
 _BULK = (".git", ".venv", "venv", "__pycache__", "*.egg-info")
 _STOP_SECONDS = "60"
@@ -111,8 +111,8 @@ def _entrypoint(job: list[str], folder: Path | None, understand: Understand) -> 
     given = split_globals(job)[0].config
     if given and (os.path.isabs(given) or folder is None or not (folder / given).is_file()):
         raise RequestError(f"--config {given}: is not uploaded; put it into the working folder and name it from there")
-    for name in _RESULTS:
-        place = getattr(options, name, "")
+    for name in sorted(name for name in named(type(options), "writes") if "." not in name):
+        place = getattr(options, name)
         if place and "://" not in place and not os.path.isabs(place):
             raise RequestError(
                 f"{name}={place}: the job runs in a copy of the working folder, which Ray deletes; give an s3:// URI or an"

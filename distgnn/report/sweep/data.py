@@ -14,7 +14,7 @@ from distgnn.errors import RequestError
 from distgnn.search.domains import Choice, Range, Value
 from distgnn.search.records import State, Sweep, TrialRecord, best_of, read_sweep, read_trials
 from distgnn.search.space import Params, Space, read_space
-from distgnn.search.winner import RESULT, WINNER, Look
+from distgnn.search.winner import RESULT, WINNER, FinalEvaluation
 from distgnn.storage.folder import Folder
 
 _MAX_GRID_VALUES = 12
@@ -26,7 +26,7 @@ class Final(NamedTuple):
     """Final evaluation of a sweep: number of the winning trial; sides, the first the winner, the second the default."""
 
     number: int
-    sides: tuple[Look, ...]
+    sides: tuple[FinalEvaluation, ...]
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,8 @@ def _final(folder: Folder) -> Final | None:
     try:
         data = read_json(folder.read(RESULT))
         sides = (
-            Look(str(r["name"]), tuple(map(float, r["validation"])), tuple(map(float, r["test"]))) for r in data["rows"]
+            FinalEvaluation(str(r["name"]), tuple(map(float, r["validation"])), tuple(map(float, r["test"])))
+            for r in data["rows"]
         )
         return Final(int(data["number"]), tuple(sides))
     except RequestError:

@@ -12,7 +12,7 @@ from distgnn.report.sweep.data import Final, View, leader, ordered
 from distgnn.report.sweep.study import Importance, importance, pareto
 from distgnn.report.table import drawn, piped
 from distgnn.search.records import TrialRecord
-from distgnn.search.winner import DEFAULT, WINNER, Look
+from distgnn.search.winner import DEFAULT, WINNER, FinalEvaluation
 
 _BESIDE = "Winner vs. default configuration"
 TRIALS = "Trials"
@@ -69,7 +69,7 @@ def _final(view: View, final: Final) -> Table:
     )
 
 
-def _against(view: View, side: Look, default: Look) -> list[str]:
+def _against(view: View, side: FinalEvaluation, default: FinalEvaluation) -> list[str]:
     """Difference of mean test scores, and p-value of the paired t-test over seeds."""
     factor, decimals = texts.scale(view)
     difference = sum(side.test) / len(side.test) - sum(default.test) / len(default.test)
