@@ -113,7 +113,17 @@ class TestWords:
     def test_every_command_can_be_submitted(self, client: FakeClient, tmp_path: Path) -> None:
         evaluate = ["evaluate", "--model", "s3://m", "--corpus", "s3://c", "--out", "s3://o"]
         build = ["corpus", "build", "motifs", "--out", f"{tmp_path}/x"]
-        tune = "tune --space adaptation --pretrain.corpus s3://c --finetune.corpus s3://d --out s3://o".split()
+        tune = [
+            "tune",
+            "--space",
+            "adaptation",
+            "--pretrain.corpus",
+            "s3://c",
+            "--finetune.corpus",
+            "s3://d",
+            "--out",
+            "s3://o",
+        ]
         for words in (GOOD, evaluate, build, tune, ["doctor"]):
             client.logs = [["x"]]
             assert main(["submit", *words]) == 0

@@ -95,7 +95,8 @@ def _figures(view: View) -> Iterator[tuple[str, Figure]]:
         yield "importance", _figure(drawn)
     if finished and view.space:
         yield from _slices(study, list(texts.short(view).values()), label)
-        figure = _figure(plots.plot_parallel_coordinate(study, target_name=label))
+        with pyplot.style.context("default"):  # it sets no style, and the grid of the others' would cross its lines
+            figure = _figure(plots.plot_parallel_coordinate(study, target_name=label))
         figure.set_size_inches(max(7.0, 1.4 * len(view.space) + 3.0), 5.0)
         yield "parallel", figure
     if finished:
