@@ -52,9 +52,9 @@ class TestFigures:
         assert names(view([trial(0, "stopped"), trial(1, "queued")])) == []
 
     def test_many_parameters_are_sliced_over_several_pictures(self) -> None:
-        names_of = ("l2p.node_steps", "l2p.graph_steps", "l2p.support", "l2p.query", "l2p.node_lr")
-        space, fields = tuple(f"{name}=0..3" for name in names_of), [f"pretrain.{name}" for name in names_of]
-        trials = [trial(n, params=dict(zip(fields, [n] * 5, strict=True))) for n in range(3)]
+        names_of = ("l2p.node_steps", "l2p.graph_steps", "l2p.support", "l2p.query", "l2p.children")
+        space, fields = tuple(f"{name}=1..3" for name in names_of), [f"pretrain.{name}" for name in names_of]
+        trials = [trial(n, params=dict(zip(fields, [n + 1] * 5, strict=True))) for n in range(3)]
         assert [name for name in names(view(trials, space=space)) if "slices" in name] == ["slices", "slices-2"]
 
     def test_every_picture_is_a_png_with_a_title_and_no_figure_or_style_is_left_open(self) -> None:
