@@ -12,8 +12,8 @@ from distgnn.config import TuneConfig
 from distgnn.errors import INTERRUPTED, RequestError
 from distgnn.options import Globals, ReportOptions, parse
 from distgnn.report.sweep.data import view_of
+from distgnn.report.sweep.page import write_sweep_report
 from distgnn.report.sweep.table import terminal
-from distgnn.report.sweep.write import write_sweep_report
 from distgnn.search.records import SWEEP, Sweep, best_of, read_sweep, read_trials
 from distgnn.search.sweep import new_sweep, resumed_sweep
 from distgnn.search.winner import WINNER, read_result
