@@ -32,7 +32,7 @@ from distgnn.storage.folder import Folder
 _GLOBAL = 81
 _FREE = (
     "out", "methods", "schemes", "encoders", "checkpoint", "seeds", "imports", "workers", "ranks", "max_failures", "device",
-    "weighting", "pretrain_epochs", "metrics",
+    "weighting", "pretrain_epochs", "loggers", "metrics",
 )  # fmt: skip
 """Fields that do not change what a job gives, or only that of some jobs (then :meth:`RunJob.name` has them)."""
 

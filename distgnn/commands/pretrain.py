@@ -10,16 +10,19 @@ from distgnn.config import PretrainConfig
 from distgnn.errors import INTERRUPTED, RequestError
 from distgnn.models.encoder import check_kind
 from distgnn.models.registry import import_modules
+from distgnn.monitor.loggers.base import check_loggers
 from distgnn.options import Globals, parse
 from distgnn.pretraining.init_from import check_objective
 from distgnn.pretraining.local import pretrain_here
 from distgnn.pretraining.run import Run, new_run, resumed_run, run_config
+from distgnn.storage.folder import open_folder
 
 
 def pretrain(config: PretrainConfig, output: Output) -> int:
     """Start a new run; what the corpus cannot serve is refused before there is a folder."""
     _know_encoder(config)
     check_objective(config)
+    check_loggers(config.loggers, open_folder(config.out))
     return _train(new_run(config), output)
 
 
@@ -30,6 +33,7 @@ def resume(options: Globals, words: list[str], output: Output) -> int:
     saved = replace(run_config(options.resume), imports=())  # a folder names no code to run; people do
     config = parse(PretrainConfig, "distgnn pretrain", words, options, default=saved)
     _know_encoder(config)
+    check_loggers(config.loggers, open_folder(options.resume))
     return _train(resumed_run(options.resume, config), output)
 
 

@@ -177,6 +177,8 @@ class PretrainConfig:
     structure: StructureConfig = field(default_factory=StructureConfig)
     supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    loggers: tuple[str, ...] = ()
+    """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
 
     def __post_init__(self) -> None:

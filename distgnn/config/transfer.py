@@ -131,6 +131,8 @@ class TransferConfig:
     """How often Ray Train restarts the ranks; finished jobs are not run again."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU when there is one."""
+    loggers: tuple[str, ...] = ()
+    """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
 
     def __post_init__(self) -> None:

@@ -16,7 +16,18 @@ from distgnn.labels.scores import Score
 from distgnn.storage.arrays import read_kept, write_kept
 from distgnn.storage.folder import Folder, open_folder
 
-_FREE = ("checkpoint", "out", "imports", "seeds", "encoder", "workers", "save_predictions", "save_models", "metrics")
+_FREE = (
+    "checkpoint",
+    "out",
+    "imports",
+    "seeds",
+    "encoder",
+    "workers",
+    "save_predictions",
+    "save_models",
+    "loggers",
+    "metrics",
+)
 """Fields that do not change what a job gives (a method's own encoder and weights are part of its key)."""
 _MODEL = "model/"
 

@@ -32,6 +32,7 @@ FREE = {
     "recovery.start_seconds",
     "recovery.resize_seconds",
     "recovery.settle_seconds",
+    "loggers",
     "metrics.host",
     "metrics.port",
     "train.device",

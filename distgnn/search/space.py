@@ -18,15 +18,15 @@ _GROUPS = {"pretrain": ("pretrain", "finetune"), "finetune": ("finetune",), "tra
 _OURS = {
     "pretrain": (
         "corpus", "out", "name", "objective", "init", "imports", "workers", "min_workers", "cpus_per_worker", "max_failures",
-        "recovery", "metrics", "train.epochs", "train.max_steps", "train.device", "train.validation_fraction",
+        "recovery", "loggers", "metrics", "train.epochs", "train.max_steps", "train.device", "train.validation_fraction",
     ),
     "finetune": (
         "corpus", "checkpoint", "out", "seeds", "encoder", "imports", "workers", "device", "save_predictions", "save_models",
-        "metrics", "task", "labels", "max_labels", "split",
+        "loggers", "metrics", "task", "labels", "max_labels", "split",
     ),
     "transfer": (
         "data", "out", "schemes", "checkpoint", "seeds", "epochs", "similarities", "imports", "workers", "ranks", "max_failures",
-        "device", "metrics", "corpus.task", "corpus.labels", "corpus.max_labels", "corpus.split", "network.target",
+        "device", "loggers", "metrics", "corpus.task", "corpus.labels", "corpus.max_labels", "corpus.split", "network.target",
         "network.fractions", "network.split_seed", "network.official_split",
     ),
 }  # fmt: skip

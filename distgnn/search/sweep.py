@@ -23,6 +23,7 @@ from distgnn.storage.folder import Folder, open_folder
 
 USUAL_TRIALS = 16
 FREE = (
+    "loggers",
     "trials", "retries", "concurrency", "cpus_per_trial", "gpus_per_trial", "final_seeds", "pretrain.imports", "finetune.imports",
     "transfer.imports",
 )  # fmt: skip
