@@ -56,7 +56,9 @@ def test_same_curve_as_in_process(corpus: str, tmp_path: Path, monkeypatch: pyte
     start = new_start(two_workers(small(corpus, tmp_path, "ray")))
     run = start.run
     assert pretrain_on_ray(start) == "finished"
-    assert [name[:6] for name in reservations] == [b"train-"]  # recorded while it ran, for a process that resumes it after a kill
+    assert [name[:6] for name in reservations] == [
+        b"train-"
+    ]  # recorded while it ran, for a process that resumes it after a kill
     alone = train_small(small(corpus, tmp_path, "alone"))
     assert losses(run) == pytest.approx(losses(alone), rel=1e-5)
     for step, expected in validations(alone).items():
