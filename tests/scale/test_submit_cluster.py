@@ -17,7 +17,7 @@ from distgnn.corpus.inspect import verify
 from tests.helpers.clusters import token_cluster
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
 QUICK = ["--encoder.layers=1", "--encoder.width=8", "--train.max-steps=4", "--train.streams=2", "--train.device=cpu"]
 WHERE = """
 import json, os, sys, distgnn
@@ -100,7 +100,6 @@ def test_jobs_that_work_and_one_that_fails(cluster: dict[str, str], tmp_path: Pa
     assert load_checkpoint(str(tmp_path / "run")).step == 4
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_job_through_rays_own_command(cluster: dict[str, str], tmp_path: Path) -> None:
     """``ray job submit --working-dir . -- python jobs/X.py``: from nothing to an evaluated model, on two workers."""
@@ -133,7 +132,6 @@ def through_ray(cluster: dict[str, str], *words: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.slow
 def test_a_folder_of_ones_own(cluster: dict[str, str], tmp_path: Path) -> None:
     """Its scripts run; distgnn travels beside it, to the workers too; git-ignored files stay; the exit code is the job's."""
     for name, text in (("jobs/where.py", WHERE), (".gitignore", "data/\n"), ("data/big", "x"), ("mine.py", "")):
@@ -148,7 +146,6 @@ def test_a_folder_of_ones_own(cluster: dict[str, str], tmp_path: Path) -> None:
         assert "py_modules_files" in place, "not what happens to be installed there"
 
 
-@pytest.mark.slow
 def test_stopping_leaves_time_for_a_checkpoint(cluster: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / "sleepy.py").write_text(SLEEPY)
@@ -164,7 +161,6 @@ def test_stopping_leaves_time_for_a_checkpoint(cluster: dict[str, str], tmp_path
     assert "checkpoint written" in out
 
 
-@pytest.mark.slow
 def test_ctrl_c_leaves_the_job(cluster: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / "sleepy.py").write_text(SLEEPY)
@@ -179,7 +175,6 @@ def test_ctrl_c_leaves_the_job(cluster: dict[str, str], tmp_path: Path) -> None:
     assert json.loads(end(start(cluster, "--json", "--stop", name))[1])["status"] == "stopping", "it was still running"
 
 
-@pytest.mark.slow
 def test_the_doctor_inside(cluster: dict[str, str], tmp_path: Path) -> None:
     code, out, err = end(start(cluster, "doctor", "--out", str(tmp_path), "--workers", "2"))
     assert code == 0, out + err
