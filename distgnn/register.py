@@ -211,7 +211,7 @@ network_task = Registry("network_task", "distgnn.auxiliary.network_tasks")
 searcher = Registry("searcher", "distgnn.search.searchers")
 """Proposers of trials: ``Class(config, context: SearchContext)``, a Searcher."""
 logger = Registry("logger", "distgnn.monitor.loggers")
-"""Where metrics are logged: ``Class(config, ...)``, see :mod:`distgnn.monitor.loggers`."""
+"""Experiment loggers: ``Class(config, run: distgnn.monitor.loggers.base.LoggedRun)``, see there."""
 
 REGISTRIES: dict[str, Registry] = {
     registry.kind: registry

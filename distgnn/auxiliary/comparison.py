@@ -24,12 +24,12 @@ from distgnn.corpus.writer import Mapper
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import WorkError
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import AuxiliaryDraw
 from distgnn.monitor.sink import SILENT, Meter
 from distgnn.register import import_modules
 from distgnn.storage.arrays import read_kept, write_kept
 from distgnn.storage.folder import Folder
 
-_GLOBAL = 81
 _TOLD = ("names", "metrics", "best_epoch", "seconds", "validation", "test")
 
 
@@ -44,7 +44,7 @@ class Job(NamedTuple):
 
 def global_seed(seed: int, rank: int) -> int:
     """What torch's own generator starts a job with, for weightings of others' that draw from it."""
-    return key(seed, _GLOBAL, rank)
+    return key(seed, AuxiliaryDraw.GLOBAL, rank)
 
 
 @dataclass(frozen=True)

@@ -157,6 +157,8 @@ class PretrainConfig(OpenConfig):
     recovery: RecoveryConfig = runtime(factory=RecoveryConfig)
     encoder: EncoderConfig = hyper(factory=EncoderConfig)
     train: TrainConfig = hyper(factory=TrainConfig)
+    loggers: tuple[str, ...] = runtime((), names="logger")
+    """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
     options: Options = registered("objective")
     """Options of the objectives, such as {"l2p": L2PConfig(node_steps=2)}."""

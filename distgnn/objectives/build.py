@@ -8,10 +8,9 @@ from distgnn import register
 from distgnn.config import PretrainConfig
 from distgnn.config.pretrain import UNTRAINED
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import PretrainDraw
 from distgnn.graph.schema import Schema
 from distgnn.objectives.base import Objective, ObjectiveContext
-
-_WEIGHTS = 31
 
 
 def build_objective(config: PretrainConfig, schema: Schema) -> Objective | None:
@@ -29,6 +28,6 @@ def build_objective(config: PretrainConfig, schema: Schema) -> Objective | None:
         return None
     entry = register.objective.get(config.objective, "objective", (UNTRAINED,))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key(config.train.seed, _WEIGHTS))
+        torch.manual_seed(key(config.train.seed, PretrainDraw.WEIGHTS))
         options = getattr(config, entry.name) if entry.config else None
         return entry.make(options, ObjectiveContext(schema, config))

@@ -7,10 +7,10 @@ from typing import cast
 import numpy as np
 
 from distgnn.graph.keyed import draw, key, unit_interval
+from distgnn.graph.purposes import SearchDraw
 from distgnn.search.domains import Choice, Range, Value
 from distgnn.search.space import Params, Space
 
-_EXPLORE = 93
 _RESAMPLE, _FACTORS = 0.25, (0.8, 1.2)
 
 
@@ -23,8 +23,11 @@ def drawn(space: Space, at: int) -> Params:
 def explored(space: Space, params: Params, *parts: int) -> Params:
     """PBT's exploration (Jaderberg et al., 2017): each value drawn anew with probability 1/4, else a number times 0.8 or 1.2 (kept
     within its range; at least a step further where it has steps) and a choice as it is; a function of the numbers ``parts``."""
-    at = key(_EXPLORE, *parts)
-    anew, words = drawn(space, key(at, 1)), unit_interval(draw(at, np.arange(2 * len(space)))).reshape(-1, 2)
+    at = key(SearchDraw.EXPLORE, *parts)
+    anew, words = (
+        drawn(space, key(at, SearchDraw.ANEW)),
+        unit_interval(draw(at, np.arange(2 * len(space)))).reshape(-1, 2),
+    )
     return {
         dotted: anew[dotted] if renew < _RESAMPLE else _moved(domain, params[dotted], up >= 0.5)
         for (dotted, domain), (renew, up) in zip(space.items(), words, strict=True)

@@ -9,9 +9,9 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from distgnn.search.proposals import Searcher
 from distgnn.search.records import ENDED, Rung, Sweep, TrialRecord, write_results, write_trial
 from distgnn.search.schedulers import decide
+from distgnn.search.searchers.base import Searcher
 from distgnn.storage.folder import Folder
 
 

@@ -12,9 +12,9 @@ from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, TaskCont
 from distgnn.auxiliary.problem import Samples
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import NetworkDraw
 from distgnn.models.network_encoder import NetworkEncoder
 
-_NODES = 67
 _TEMPERATURE = 0.1
 
 
@@ -35,7 +35,7 @@ class AttributeGeneration(AuxiliaryTask):
                 f"attribute_generation: {kind} nodes have no features in this network; choose other auxiliary tasks"
             )
         self.views, self.group, self.nodes = views, context.group, views.network.nodes(kind)
-        self.batch, self.key = shared.aux_batch, key(context.seed, _NODES)
+        self.batch, self.key = shared.aux_batch, key(context.seed, NetworkDraw.ATTRIBUTE_NODES)
         self.features = views.network.features[kind]
         self.blank = nn.Parameter(torch.zeros(shared.width))
         self.tell = nn.Linear(shared.width, self.features.shape[1])

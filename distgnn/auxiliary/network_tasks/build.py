@@ -15,10 +15,9 @@ from distgnn.auxiliary.network_tasks.views import Evaluation, Views
 from distgnn.config import NetworkTaskConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import NetworkDraw
 from distgnn.models.network_encoder import NodeInputs, build_network_encoder
 from distgnn.network.network import Network
-
-_ENCODER, _HEADS = 69, 70
 
 
 def build_problem(network: Network, config: NetworkTaskConfig, seed: int, group: ProcessGroup) -> NetworkProblem:
@@ -28,14 +27,14 @@ def build_problem(network: Network, config: NetworkTaskConfig, seed: int, group:
     network cannot have.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key(seed, _HEADS))
+        torch.manual_seed(key(seed, NetworkDraw.HEADS))
         target, passed = _target(network, config, group)
         inputs = NodeInputs(passed)
         views = Views(passed, inputs, config.layers, config.fan_out, seed, group.device)
         names = config.auxiliary or default_auxiliary(network, target.kind)
         context = TaskContext(views, target.kind, config, views.seed, group)
         auxiliary = [_auxiliary(context, name) for name in names]
-    encoder = build_network_encoder(passed, config, key(seed, _ENCODER)).to(group.device)
+    encoder = build_network_encoder(passed, config, key(seed, NetworkDraw.ENCODER)).to(group.device)
     for task in (target, *auxiliary):
         task.to(group.device)
     evaluation = Evaluation(passed, inputs, config.layers, config.eval_fan_out, group.device)

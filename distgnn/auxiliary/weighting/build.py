@@ -8,8 +8,7 @@ from distgnn import register
 from distgnn.auxiliary.weighting.signals import Weighting, WeightingContext
 from distgnn.config import WeightingConfig
 from distgnn.graph.keyed import key
-
-_WEIGHTS = 41
+from distgnn.graph.purposes import AuxiliaryDraw
 
 
 def build_weighting(config: WeightingConfig, names: tuple[str, ...], seed: int) -> Weighting:
@@ -22,6 +21,6 @@ def build_weighting(config: WeightingConfig, names: tuple[str, ...], seed: int) 
     """
     entry = register.weighting.get(config.method, "methods")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key(seed, _WEIGHTS))
+        torch.manual_seed(key(seed, AuxiliaryDraw.WEIGHTING))
         options = getattr(config, entry.name) if entry.config else None
         return entry.make(options, WeightingContext(config.settled(), names, seed))

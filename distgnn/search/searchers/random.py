@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from distgnn import register
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import SearchDraw
 from distgnn.search.proposals import drawn
 from distgnn.search.records import TrialRecord
 from distgnn.search.searchers.base import Searcher
 from distgnn.search.space import Params
-
-_RANDOM = 92
 
 
 @register.searcher("random")
@@ -20,4 +19,4 @@ class RandomSearcher(Searcher):
 
     def propose(self, number: int, known: Sequence[TrialRecord]) -> Params:  # noqa: ARG002
         """A function of the seed and the number."""
-        return drawn(self.context.space, key(self.context.seed, _RANDOM, number))
+        return drawn(self.context.space, key(self.context.seed, SearchDraw.RANDOM, number))

@@ -17,12 +17,12 @@ from optuna.trial import TrialState
 
 from distgnn import register
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import SearchDraw
 from distgnn.search.domains import Choice, Range, Value
 from distgnn.search.records import TrialRecord
 from distgnn.search.searchers.base import Searcher
 from distgnn.search.space import Params
 
-_TPE = 91
 _STATES = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -40,7 +40,7 @@ class TpeSearcher(Searcher):
                 n_startup_trials=context.n_startup_trials,
                 multivariate=True,
                 constant_liar=True,
-                seed=key(context.seed, _TPE, number) % 2**32,
+                seed=key(context.seed, SearchDraw.TPE, number) % 2**32,
             )
         directions: list[Any] = ["maximize" if context.mode == "max" else "minimize", "minimize"][: 1 + context.seconds]
         verbosity = optuna.logging.get_verbosity()

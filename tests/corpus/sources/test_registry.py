@@ -19,7 +19,7 @@ from distgnn.corpus.sources.biblio import BiblioConfig
 from distgnn.corpus.sources.molecules import MoleculesConfig
 from distgnn.corpus.sources.motifs import MotifsConfig
 from distgnn.corpus.sources.ppi import PpiConfig
-from distgnn.corpus.sources.tudataset import PygConfig
+from distgnn.corpus.sources.tudataset import PygConfig, TuDatasetConfig
 from tests.corpus.sources.test_biblio import record, tables
 from tests.corpus.sources.test_molecules import CSV, save
 from tests.corpus.sources.test_ppi import HUMAN, MOUSE, network, npz
@@ -41,7 +41,8 @@ def inputs(tmp_path: Path, kind: str, out: str) -> BuildConfig:
         return PpiConfig(out=out, input=files, labels=npz(tmp_path), label_groups=("Human=human", "Mouse=mouse"))
     if kind == "biblio":
         return BiblioConfig(out=out, input=(tables(tmp_path),))
-    return PygConfig(out=out, input=(folder(tmp_path),))
+    kinds = {"tudataset": TuDatasetConfig, "pyg": PygConfig}
+    return kinds[kind](out=out, input=(folder(tmp_path),))
 
 
 @pytest.mark.parametrize("kind", register.corpus_source.names())
