@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from distgnn.auxiliary.data_source import Ground, Weights
+from distgnn.auxiliary.data_source import DataSource, Weights
 from distgnn.auxiliary.folds import Folds
-from distgnn.auxiliary.trainer import CURVES, Fitted, JointFit, pretrain_auxiliary
+from distgnn.auxiliary.trainer import CURVES, Trainer, TrainingResult, pretrain_auxiliary
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import TransferConfig
 from distgnn.config.base import to_json
@@ -61,12 +61,12 @@ class RunJob:
     """
 
     config: TransferConfig
-    ground: Ground
+    ground: DataSource
     folder: Folder
     device: str = "cpu"
     meter: Meter = SILENT
 
-    def __call__(self, job: Job, group: ProcessGroup | None = None) -> Fitted | None:
+    def __call__(self, job: Job, group: ProcessGroup | None = None) -> TrainingResult | None:
         """What the job gives (None for a training on auxiliary tasks), a function of the job; with ``ranks``, a collective.
 
         Global random state is left as it was.
@@ -77,7 +77,7 @@ class RunJob:
             torch.manual_seed(global_seed(job.seed, group.rank))
             return self._fit(job, group) if job.method else self._pretrain(job, group)
 
-    def _fit(self, job: Job, group: ProcessGroup) -> Fitted:
+    def _fit(self, job: Job, group: ProcessGroup) -> TrainingResult:
         fit = self.begin(job, group)
         try:
             found = fit.run()
@@ -88,12 +88,12 @@ class RunJob:
             write_kept(self.folder, self.name(job), told, {**found.curves, "meta_loss": found.meta_loss})
         return found
 
-    def begin(self, job: Job, group: ProcessGroup) -> JointFit:
+    def begin(self, job: Job, group: ProcessGroup) -> Trainer:
         """The training of ``job`` before its first epoch; where it starts from auxiliary tasks, those must have been trained."""
         problem = self.ground.problem(job.encoder, job.seed, group)
         if job.scheme == "pretrained":
             problem.shared.load_state_dict(self._start(job))
-        return JointFit(problem, self.config, job.method, job.seed, group, self.meter)
+        return Trainer(problem, self.config, job.method, job.seed, group, self.meter)
 
     def _pretrain(self, job: Job, group: ProcessGroup) -> None:
         problem = self.ground.problem(job.encoder, job.seed, group)
@@ -116,14 +116,14 @@ class RunJob:
         """Whether the job's file is there and whole."""
         return read_kept(self.folder, self.name(job)) is not None
 
-    def load(self, job: Job) -> Fitted | None:
+    def load(self, job: Job) -> TrainingResult | None:
         """What a finished job gave; None where it has not finished, or its file is not whole."""
         kept = read_kept(self.folder, self.name(job)) if job.method else None
         if kept is None:
             return None
         told, arrays = kept
         values = {**told, **{name: tuple(told[name]) for name in ("names", "metrics", "validation")}}
-        return Fitted(**values, curves={name: arrays[name] for name in CURVES}, meta_loss=arrays["meta_loss"])
+        return TrainingResult(**values, curves={name: arrays[name] for name in CURVES}, meta_loss=arrays["meta_loss"])
 
     def name(self, job: Job) -> str:
         """The file of a job, after everything it depends on."""
@@ -149,14 +149,14 @@ class Comparison:
     config: TransferConfig
     encoders: tuple[str, ...]
     lower: frozenset[str]
-    fitted: dict[Job, Fitted] = field(repr=False)
+    fitted: dict[Job, TrainingResult] = field(repr=False)
 
     @property
     def metric(self) -> str:
         """The one that selects epochs."""
         return next(iter(self.fitted.values())).metrics[0]
 
-    def of(self, scheme: str, encoder: int, method: str) -> list[Fitted]:
+    def of(self, scheme: str, encoder: int, method: str) -> list[TrainingResult]:
         """One for each seed, in seed order."""
         return [self.fitted[Job(seed, scheme, encoder, method)] for seed in range(self.config.seeds)]
 
@@ -173,7 +173,7 @@ def jobs_of(config: TransferConfig, encoders: int) -> list[Job]:
 
 
 def compare_methods(
-    run: RunJob, mapper: Mapper = map, progress: Callable[[int, int, Job, Fitted | None], None] | None = None
+    run: RunJob, mapper: Mapper = map, progress: Callable[[int, int, Job, TrainingResult | None], None] | None = None
 ) -> Comparison:
     """Run what has not been run yet. progress: called after each job with (jobs done, jobs in all, the job, what it gave).
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from distgnn.auxiliary.graph_level import CorpusProblem
 from distgnn.auxiliary.network_tasks.build import build_problem
-from distgnn.auxiliary.problem import Problem
+from distgnn.auxiliary.problem import MultiTaskProblem
 from distgnn.config import TransferConfig
 from distgnn.config.base import from_json, to_json
 from distgnn.corpus import manifest as corpora
@@ -30,7 +30,7 @@ from distgnn.storage.folder import open_folder
 Weights = dict[str, Tensor]
 
 
-class Ground(Protocol):
+class DataSource(Protocol):
     """encoders: names of the columns. unused: the group of options that this kind of data does not read."""
 
     unused: str
@@ -38,7 +38,7 @@ class Ground(Protocol):
     @property
     def encoders(self) -> tuple[str, ...]: ...  # noqa: D102
 
-    def problem(self, encoder: int, seed: int, group: ProcessGroup) -> Problem:
+    def problem(self, encoder: int, seed: int, group: ProcessGroup) -> MultiTaskProblem:
         """A problem with fresh weights, a function of the arguments."""
         ...
 
@@ -52,7 +52,7 @@ class Ground(Protocol):
 
 
 @dataclass(frozen=True)
-class CorpusGround:
+class CorpusDataSource:
     """A labelled corpus, held in memory. digest: of its manifest. starts: encoders, with a checkpoint's weights or without."""
 
     config: TransferConfig
@@ -62,7 +62,7 @@ class CorpusGround:
     unused = "network"
 
     @classmethod
-    def read(cls, config: TransferConfig, checkpoints: Sequence[Method]) -> CorpusGround:
+    def read(cls, config: TransferConfig, checkpoints: Sequence[Method]) -> CorpusDataSource:
         """Read config.data; raises RequestError where labels, split or a checkpoint's features do not fit."""
         if config.ranks > config.corpus.streams:
             raise RequestError(
@@ -86,16 +86,16 @@ class CorpusGround:
         """Names of checkpoints, or kinds."""
         return tuple(start.name for start in self.starts)
 
-    def problem(self, encoder: int, seed: int, group: ProcessGroup) -> Problem:
-        """See :class:`Ground`."""
+    def problem(self, encoder: int, seed: int, group: ProcessGroup) -> MultiTaskProblem:
+        """See :class:`DataSource`."""
         return CorpusProblem(self.data, self.starts[encoder].encoder, self.config.corpus, seed, group)
 
     def start(self, encoder: int) -> Weights | None:
-        """See :class:`Ground`."""
+        """See :class:`DataSource`."""
         return self.starts[encoder].weights
 
     def identity(self, encoder: int, scheme: str) -> str:
-        """See :class:`Ground`."""
+        """See :class:`DataSource`."""
         start = self.starts[encoder]
         taken = start.weights if scheme == "pretrained" else None
         weights = hashlib.sha256(safetensors.torch.save(taken)).hexdigest() if taken else ""
@@ -105,7 +105,7 @@ class CorpusGround:
 
 
 @dataclass(frozen=True)
-class NetworkGround:
+class NetworkDataSource:
     """A network, read by every process for itself. digest: of its manifest."""
 
     config: TransferConfig
@@ -113,7 +113,7 @@ class NetworkGround:
     unused = "corpus"
 
     @classmethod
-    def read(cls, config: TransferConfig) -> NetworkGround:
+    def read(cls, config: TransferConfig) -> NetworkDataSource:
         """Look at config.data; raises RequestError for an unknown encoder or a checkpoint."""
         if config.checkpoint:
             raise RequestError(
@@ -129,8 +129,8 @@ class NetworkGround:
         """Kinds."""
         return self.config.encoders or (self.config.network.encoder,)
 
-    def problem(self, encoder: int, seed: int, group: ProcessGroup) -> Problem:
-        """See :class:`Ground`."""
+    def problem(self, encoder: int, seed: int, group: ProcessGroup) -> MultiTaskProblem:
+        """See :class:`DataSource`."""
         data = to_json(self.config.network) | {"encoder": self.encoders[encoder]}
         return build_problem(
             _network(self.config.data, self.digest), from_json(type(self.config.network), data), seed, group
@@ -141,7 +141,7 @@ class NetworkGround:
         return None
 
     def identity(self, encoder: int, scheme: str) -> str:  # noqa: ARG002
-        """See :class:`Ground`."""
+        """See :class:`DataSource`."""
         return f"{self.digest} {self.encoders[encoder]}"
 
 

@@ -41,7 +41,7 @@ class Batch:
 
 
 class CorpusProblem:
-    """A Problem on ``data``; see :class:`distgnn.auxiliary.problem.Problem`.
+    """A MultiTaskProblem on ``data``; see :class:`distgnn.auxiliary.problem.MultiTaskProblem`.
 
     The target's samples are known labels, graph by graph, so its loss is that of fine-tuning. Every fold is cut into
     ``config.streams`` streams, and ranks take whole ones, so that ghost normalisation meets no graph of another fold.
@@ -79,7 +79,7 @@ class CorpusProblem:
         return objective
 
     def fetch(self, folds: Sequence[Rows], step: int) -> Batch:
-        """See :class:`Problem`; graphs are cut out and extras drawn here."""
+        """See :class:`MultiTaskProblem`; graphs are cut out and extras drawn here."""
         parts = tuple(self._fold(number, rows) for number, rows in enumerate(folds))
         labelled = _joined(parts)
         other = self.elsewhere.step(step, self.group) if self.elsewhere else None
@@ -103,7 +103,7 @@ class CorpusProblem:
         return graphs and replace(graphs, extras=objective.prepare(graphs, self.seed, step))
 
     def losses(self, batch: Batch) -> tuple[list[Samples], list[Samples]]:
-        """See :class:`Problem`. The target's pass is the first, whose statistics become the encoder's running ones."""
+        """See :class:`MultiTaskProblem`. The target's pass is the first, whose statistics become the encoder's running ones."""
         self.encoder.train()
         sizes = [fold.num_graphs for fold in batch.folds]
         together = _joined(batch.folds)
@@ -114,7 +114,7 @@ class CorpusProblem:
             return target, [self._task_samples(objective, graphs, batch.epoch) for objective, graphs in tasks]
 
     def fold_losses(self, batch: Batch, fold: int) -> Samples:
-        """See :class:`Problem`; dropout hits other places than in ``losses``."""
+        """See :class:`MultiTaskProblem`; dropout hits other places than in ``losses``."""
         self.encoder.train()
         graphs = batch.folds[fold]
         with self._dropout(batch.epoch, 1 + fold):
@@ -154,7 +154,7 @@ class CorpusProblem:
 
     @torch.no_grad()
     def scores(self, part: str) -> dict[str, float]:
-        """See :class:`Problem`; raises WorkError where predictions are not finite."""
+        """See :class:`MultiTaskProblem`; raises WorkError where predictions are not finite."""
         self.encoder.eval()
         rows = torch.from_numpy(self.data.parts[part])
         outputs = [

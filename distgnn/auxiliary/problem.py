@@ -28,7 +28,7 @@ class Samples:
     whole: bool = False
 
 
-class Problem(Protocol):
+class MultiTaskProblem(Protocol):
     """K + 1 tasks on one shared encoder. Everything random in a step is a function of (seed, step).
 
     names: of the tasks, the target first. shared: what all tasks read. heads: one module a task, read by it alone.

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from distgnn.auxiliary.folds import Folds
 from distgnn.auxiliary.forward_pass import ForwardPass
-from distgnn.auxiliary.hypergradient import Mixture, judgement, moved, normalised, surrogate
-from distgnn.auxiliary.problem import Problem
+from distgnn.auxiliary.hypergradient import WeightedGradients, meta_gradient, normalised, shifted_parameters, surrogate
+from distgnn.auxiliary.problem import MultiTaskProblem
 from distgnn.auxiliary.task_gradients import Layout, flat_gradient
 from distgnn.auxiliary.weighting import Weighting
 from distgnn.config import WeightingConfig
@@ -61,7 +61,7 @@ class StepRecord:
     meta_loss: float
 
 
-class JointStep:
+class MultiTaskStep:
     """Trains a problem's shared network and heads by Adam on weighted losses, and the weighting by its own Adam.
 
     weighting: made by ``build_weighting(config.weighting, problem.names, seed)``. optimiser: the model's; its rate may be
@@ -69,7 +69,7 @@ class JointStep:
     """
 
     def __init__(
-        self, problem: Problem, weighting: Weighting, config: StepOptions, group: ProcessGroup, seed: int
+        self, problem: MultiTaskProblem, weighting: Weighting, config: StepOptions, group: ProcessGroup, seed: int
     ) -> None:
         self.problem, self.options, self.group = problem, config.weighting, group
         self.layout = Layout(problem)
@@ -102,17 +102,19 @@ class JointStep:
         found = ForwardPass(self.problem, batch, self.weighting, self.layout, self.group, by_layer)
         losses = self._finite_losses(found, number)
         ahead = self._learn_ahead(found, number) if self.weighting.learns == "meta" else None
-        mixture = found.mixture(range(self.folds.parts))
-        raw = self.weighting(mixture.signals)
-        weights = self._used(mixture, raw)
+        weighted = found.weighted(range(self.folds.parts))
+        raw = self.weighting(weighted.signals)
+        weights = self._used(weighted, raw)
         self._move(
-            mixture.gradient(weights, torch.ones_like(weights) if self.weighting.plain_heads else weights), number
+            weighted.gradient(weights, torch.ones_like(weights) if self.weighting.plain_heads else weights), number
         )
         if self.weighting.learns == "joint":
-            self._learn(mixture, (raw * mixture.signals.loss).sum() + self.weighting.penalty())
-        none = torch.full_like(mixture.signals.cosines, math.nan)
+            self._learn(weighted, (raw * weighted.signals.loss).sum() + self.weighting.penalty())
+        none = torch.full_like(weighted.signals.cosines, math.nan)
         slopes, meta_loss = ahead or (none, none[0])
-        shown = torch.stack([self._by_task(mixture, weights * mixture.scale), mixture.signals.cosines, slopes]).tolist()
+        shown = torch.stack(
+            [self._by_task(weighted, weights * weighted.scale), weighted.signals.cosines, slopes]
+        ).tolist()
         used, cosines, slopes = (tuple(row) for row in shown)
         return StepRecord(number, losses, used, cosines, slopes, float(meta_loss))
 
@@ -120,17 +122,19 @@ class JointStep:
         """Stage 1 (lines 5-12): (dL_meta / dw by task, L_meta), averaged over the parts that judge; the weighting moves."""
         alpha = self.options.alpha or self.optimiser.param_groups[0]["lr"]
         judges, total = self.folds.judges, torch.zeros(())
-        mixtures = [found.mixture([part for part in range(self.folds.parts) if part != judge]) for judge in judges]
+        weighted_by_judge = [
+            found.weighted([part for part in range(self.folds.parts) if part != judge]) for judge in judges
+        ]
         slopes, losses = [], []
-        for judge, mixture in zip(judges, mixtures, strict=True):
-            raw = self.weighting(mixture.signals)
-            weights = self._used(mixture, raw)
-            step = alpha * mixture.gradient(weights, weights)[: self.layout.near_size]
-            with moved(self.layout, step):
-                direction, loss = judgement(self.problem, found.batch, judge, self.layout, self.group)
-            slope = mixture.along(direction) * (-alpha / len(judges))
-            total = total + surrogate(mixture, raw, slope, self.weighting.normalised)
-            slopes.append(self._by_task(mixture, slope))
+        for judge, weighted in zip(judges, weighted_by_judge, strict=True):
+            raw = self.weighting(weighted.signals)
+            weights = self._used(weighted, raw)
+            step = alpha * weighted.gradient(weights, weights)[: self.layout.near_size]
+            with shifted_parameters(self.layout, step):
+                direction, loss = meta_gradient(self.problem, found.batch, judge, self.layout, self.group)
+            slope = weighted.along(direction) * (-alpha / len(judges))
+            total = total + surrogate(weighted, raw, slope, self.weighting.normalised)
+            slopes.append(self._by_task(weighted, slope))
             losses.append(loss / len(judges))
         meta_loss = torch.stack(losses).sum()
         if not math.isfinite(float(meta_loss)):
@@ -138,23 +142,23 @@ class JointStep:
                 f"step {number}: the loss of {self.problem.names[0]!r} is {float(meta_loss)} after the look-ahead;"
                 " lower weighting.alpha or lr"
             )
-        self._learn(mixtures[0], total)
+        self._learn(weighted_by_judge[0], total)
         return torch.stack(slopes).sum(0), meta_loss
 
-    def _used(self, mixture: Mixture, raw: Tensor) -> Tensor:
+    def _used(self, weighted: WeightedGradients, raw: Tensor) -> Tensor:
         """The weights the losses get, without gradients."""
-        return normalised(mixture, raw) if self.weighting.normalised else raw.detach()
+        return normalised(weighted, raw) if self.weighting.normalised else raw.detach()
 
-    def _by_task(self, mixture: Mixture, values: Tensor) -> Tensor:
+    def _by_task(self, weighted: WeightedGradients, values: Tensor) -> Tensor:
         """[K + 1]: sums of ``values`` [R] by task, over ranks."""
-        sums = values.new_zeros(len(self.problem.names)).index_add(0, mixture.signals.task, values)
-        return mixture.reduce(sums)
+        sums = values.new_zeros(len(self.problem.names)).index_add(0, weighted.signals.task, values)
+        return weighted.reduce(sums)
 
-    def _learn(self, mixture: Mixture, loss: Tensor) -> None:
-        """One Adam step of the weighting on ``loss``, added over ranks as the mixture's rows are."""
+    def _learn(self, weighted: WeightedGradients, loss: Tensor) -> None:
+        """One Adam step of the weighting on ``loss``, added over ranks as the weighted's rows are."""
         if self._own_optimiser is None:
             return
-        flat = mixture.reduce(flat_gradient(loss, self._own, keep=False))
+        flat = weighted.reduce(flat_gradient(loss, self._own, keep=False))
         for parameter, part in zip(self._own, self.layout.pieces(flat, self._own), strict=True):
             parameter.grad = part
         self._own_optimiser.step()

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from distgnn.auxiliary.epoch_metrics import note_epoch
-from distgnn.auxiliary.problem import Problem, Rows, Samples
-from distgnn.auxiliary.step import JointStep, StepRecord
+from distgnn.auxiliary.problem import MultiTaskProblem, Rows, Samples
+from distgnn.auxiliary.step import MultiTaskStep, StepRecord
 from distgnn.auxiliary.task_gradients import flat_gradient
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import TransferConfig
@@ -30,7 +30,7 @@ CURVES = ("losses", "weights", "cosines", "hypergradients")
 
 
 @dataclass(frozen=True)
-class Fitted:
+class TrainingResult:
     """What a joint training reached. names: of the tasks. metrics: their names, the selecting one first.
 
     best_epoch: counted from 1, the first with the best validation score. validation: metrics after each epoch. test: of the
@@ -48,7 +48,7 @@ class Fitted:
     meta_loss: npt.NDArray[np.float32] = field(repr=False)
 
 
-class JointFit:
+class Trainer:
     """A joint training, epoch by epoch; every rank makes one of its own share of the same problem and calls it alike.
 
     validation: metrics after each epoch so far. best_epoch: counted from 1; 0 before the first.
@@ -57,7 +57,7 @@ class JointFit:
 
     def __init__(
         self,
-        problem: Problem,
+        problem: MultiTaskProblem,
         config: TransferConfig,
         method: str,
         seed: int,
@@ -69,7 +69,7 @@ class JointFit:
         weighting = build_weighting(weighted.weighting, problem.names, seed)
         if config.similarities and weighting.reads == "losses":
             weighting.reads = "cosines"  # they are taken and recorded; the method still does not look
-        self.step = JointStep(problem, weighting, weighted, group, seed)
+        self.step = MultiTaskStep(problem, weighting, weighted, group, seed)
         self.trained = nn.ModuleList([problem.shared, problem.heads])
         self.sign = -1 if problem.metrics[0] in problem.lower_is_better else 1
         self.records: list[StepRecord] = []
@@ -105,19 +105,19 @@ class JointFit:
         if not self.best_epoch or self.sign * scores[self.problem.metrics[0]] > self.sign * self.best:
             self.best_epoch, self.kept = len(self.validation), copy.deepcopy(self.trained.state_dict())
 
-    def run(self) -> Fitted:
+    def run(self) -> TrainingResult:
         """All epochs, then :meth:`finish`."""
         self.advance(self.config.epochs)
         return self.finish()
 
-    def finish(self) -> Fitted:
+    def finish(self) -> TrainingResult:
         """What was reached, with the one look at the test part; the problem is left with the weights of the best epoch."""
         self.trained.load_state_dict(self.kept)
         test, records, problem = self.problem.scores("test"), self.records, self.problem
         curves = {name: np.array([getattr(record, name) for record in records], np.float32) for name in CURVES}
         meta_loss = np.array([record.meta_loss for record in records], np.float32)
         validation = tuple(self.validation)
-        return Fitted(
+        return TrainingResult(
             problem.names, problem.metrics, self.best_epoch, self._seconds, validation, test, curves, meta_loss
         )
 
@@ -130,28 +130,32 @@ class _Weighted:
         self.weighting = config.weighted(method)
 
 
-def steps_per_epoch(problem: Problem, config: TransferConfig) -> int:
+def steps_per_epoch(problem: MultiTaskProblem, config: TransferConfig) -> int:
     """Steps that take about as many rows as the target has."""
     return max(1, round(problem.rows / config.batch))
 
 
-def _train_epoch(problem: Problem, step: JointStep, first: int, count: int, group: ProcessGroup) -> list[StepRecord]:
+def _train_epoch(
+    problem: MultiTaskProblem, step: MultiTaskStep, first: int, count: int, group: ProcessGroup
+) -> list[StepRecord]:
     records = []
     for number in range(first, first + count):
         statistics(problem.shared)  # forgets passes that must not count, such as evaluations in training mode
         records.append(step.step(number))
-        settle(problem.shared, group)
+        update_running_stats(problem.shared, group)
     return records
 
 
-def settle(shared: nn.Module, group: ProcessGroup) -> None:
+def update_running_stats(shared: nn.Module, group: ProcessGroup) -> None:
     """Move running statistics by those of the first pass since they were last read, summed over ranks; a collective."""
     found = statistics(shared).to(group.device)
     if found.numel():
         apply_statistics(shared, group.all_reduce(found))
 
 
-def pretrain_auxiliary(problem: Problem, config: TransferConfig, seed: int, group: ProcessGroup) -> dict[str, Tensor]:
+def pretrain_auxiliary(
+    problem: MultiTaskProblem, config: TransferConfig, seed: int, group: ProcessGroup
+) -> dict[str, Tensor]:
     """Train on the auxiliary tasks alone, each with weight 1, for config.pretrain_epochs: the shared weights, on the CPU.
 
     Steps take ``config.batch`` training rows in a keyed order (their labels are not used). A collective. Raises WorkError
@@ -163,7 +167,7 @@ def pretrain_auxiliary(problem: Problem, config: TransferConfig, seed: int, grou
     for number in range(config.pretrain_epochs * count):
         rows = _pretrain_rows(problem.rows, count, number, seed)
         _auxiliary_step(problem, problem.fetch([rows], number), optimiser, parameters, number, group)
-        settle(problem.shared, group)
+        update_running_stats(problem.shared, group)
     return {name: tensor.detach().cpu().clone() for name, tensor in problem.shared.state_dict().items()}
 
 
@@ -173,7 +177,7 @@ def _pretrain_rows(rows: int, count: int, number: int, seed: int) -> Rows:
 
 
 def _auxiliary_step(
-    problem: Problem,
+    problem: MultiTaskProblem,
     batch: Any,
     optimiser: torch.optim.Adam,
     parameters: list[nn.Parameter],

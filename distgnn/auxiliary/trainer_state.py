@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distgnn.auxiliary.trainer import JointFit
+from distgnn.auxiliary.trainer import Trainer
 from distgnn.storage.arrays import Arrays
 
 Tensors = dict[str, Tensor]
 
 
-def freeze(fit: JointFit) -> tuple[dict[str, Any], Arrays]:
+def freeze(fit: Trainer) -> tuple[dict[str, Any], Arrays]:
     """(JSON values, arrays by name) of ``fit``, without the curves of its steps so far."""
     groups: dict[str, Tensors] = {"now": fit.trained.state_dict(), "best": fit.kept}
     groups["weighting"] = fit.step.weighting.state_dict()
@@ -23,7 +23,7 @@ def freeze(fit: JointFit) -> tuple[dict[str, Any], Arrays]:
     return {"validation": fit.validation, "best_epoch": fit.best_epoch}, arrays
 
 
-def thaw(fit: JointFit, told: dict[str, Any], arrays: Arrays) -> None:
+def thaw(fit: Trainer, told: dict[str, Any], arrays: Arrays) -> None:
     """Take ``fit``, made anew from the same config, to where it was frozen; its curves begin there."""
     device = fit.group.device
     groups: dict[str, Tensors] = {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from distgnn.auxiliary.comparison import Job, RunJob, compare_methods
-from distgnn.auxiliary.data_source import CorpusGround, Ground, NetworkGround, is_network
-from distgnn.auxiliary.trainer import Fitted
+from distgnn.auxiliary.data_source import CorpusDataSource, DataSource, NetworkDataSource, is_network
+from distgnn.auxiliary.trainer import TrainingResult
 from distgnn.checkpoint.format import load_checkpoint
 from distgnn.commands.finetune import JobProgress, methods_of
 from distgnn.commands.metrics import meters
@@ -46,10 +46,10 @@ def transfer(config: TransferConfig, output: Output) -> int:
     return 0
 
 
-def _ground(config: TransferConfig) -> Ground:
+def _ground(config: TransferConfig) -> DataSource:
     if is_network(config.data):
-        return NetworkGround.read(config)
-    return CorpusGround.read(config, methods_of([load_checkpoint(uri) for uri in config.checkpoint]))
+        return NetworkDataSource.read(config)
+    return CorpusDataSource.read(config, methods_of([load_checkpoint(uri) for uri in config.checkpoint]))
 
 
 def _mapper(config: TransferConfig) -> Mapper:
@@ -64,7 +64,7 @@ class _Progress:
     def __init__(self, run: RunJob, meter: Meter) -> None:
         self._run, self._lines = run, JobProgress(meter=meter, command="transfer")
 
-    def __call__(self, done: int, jobs: int, job: Job, fitted: Fitted | None) -> None:
+    def __call__(self, done: int, jobs: int, job: Job, fitted: TrainingResult | None) -> None:
         told = "done"
         if fitted is not None:
             metric = fitted.metrics[0]

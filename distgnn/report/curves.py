@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from distgnn.auxiliary.comparison import Comparison, Job
-from distgnn.auxiliary.trainer import CURVES, Fitted
+from distgnn.auxiliary.trainer import CURVES, TrainingResult
 from distgnn.report.png import png as _png
 from distgnn.storage.folder import Folder
 
@@ -40,7 +40,7 @@ def _schema() -> pa.Schema:
     return pa.schema([*texts, ("seed", pa.int32()), ("step", pa.int32()), *numbers])
 
 
-def _rows(encoder: str, job: Job, fitted: Fitted, schema: pa.Schema) -> pa.Table:
+def _rows(encoder: str, job: Job, fitted: TrainingResult, schema: pa.Schema) -> pa.Table:
     steps, tasks = fitted.curves["losses"].shape
     texts = [np.zeros(steps * tasks, np.int32)] * 3 + [np.tile(np.arange(tasks, dtype=np.int32), steps)]
     values = [[job.scheme], [encoder], [job.method], list(fitted.names)]
@@ -75,7 +75,7 @@ def write_pictures(result: Comparison, folder: Folder) -> None:
         folder.sub(PICTURES).write(name.replace("/", "_"), data)
 
 
-def _training(found: list[Fitted], title: str) -> Figure:
+def _training(found: list[TrainingResult], title: str) -> Figure:
     names = found[0].names
     columns = max(1, min(len(names), _LEGEND_LETTERS // (max(map(len, names)) + 8)))  # names of meta-paths are long
     figure = Figure(figsize=(15, 4.3 + 0.22 * -(-len(names) // columns)), layout="constrained")
@@ -91,7 +91,7 @@ def _training(found: list[Fitted], title: str) -> Figure:
     return figure
 
 
-def _validation(fitted: dict[str, list[Fitted]], title: str, metric: str) -> Figure:
+def _validation(fitted: dict[str, list[TrainingResult]], title: str, metric: str) -> Figure:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for place, (method, found) in enumerate(fitted.items()):

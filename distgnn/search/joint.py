@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from distgnn.auxiliary.comparison import Job, RunJob, global_seed
-from distgnn.auxiliary.data_source import CorpusGround, Ground, NetworkGround, is_network
-from distgnn.auxiliary.trainer import JointFit
+from distgnn.auxiliary.data_source import CorpusDataSource, DataSource, NetworkDataSource, is_network
+from distgnn.auxiliary.trainer import Trainer
 from distgnn.auxiliary.trainer_state import freeze, thaw
 from distgnn.config import TransferConfig
 from distgnn.config.transfer import CONTROL
@@ -23,17 +23,17 @@ from distgnn.storage.folder import Folder
 _RANDOM = "random"
 
 
-def ground_of(config: TransferConfig) -> Ground:
+def ground_of(config: TransferConfig) -> DataSource:
     """The data of ``config``, with the checkpoint it starts from; raises RequestError where they do not fit."""
     if is_network(config.data):
-        return NetworkGround.read(config)
-    return CorpusGround.read(config, [method_of(uri, "checkpoint") for uri in config.checkpoint])
+        return NetworkDataSource.read(config)
+    return CorpusDataSource.read(config, [method_of(uri, "checkpoint") for uri in config.checkpoint])
 
 
-def searched(config: TransferConfig) -> Ground:
+def searched(config: TransferConfig) -> DataSource:
     """The same, as a search may see it: without the test labels of a corpus (a network's are read, but never scored)."""
     ground = ground_of(config)
-    return replace(ground, data=seen(ground.data)) if isinstance(ground, CorpusGround) else ground
+    return replace(ground, data=seen(ground.data)) if isinstance(ground, CorpusDataSource) else ground
 
 
 def method_named(config: TransferConfig) -> str:
@@ -45,7 +45,7 @@ def method_named(config: TransferConfig) -> str:
 class _Seed:
     """A training, with the state of torch's own generator between its turns."""
 
-    fit: JointFit
+    fit: Trainer
     random: torch.Tensor
 
 

@@ -15,7 +15,7 @@ import torch
 
 from distgnn.auxiliary import comparison
 from distgnn.auxiliary.comparison import Comparison, Job, RunJob, compare_methods
-from distgnn.auxiliary.data_source import CorpusGround, NetworkGround, is_network
+from distgnn.auxiliary.data_source import CorpusDataSource, NetworkDataSource, is_network
 from distgnn.config import EncoderConfig, NetworkTaskConfig, TransferConfig, WeightingConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
@@ -40,7 +40,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def run(settings: TransferConfig, mapper: Any = map, starts: Iterable[Method] = ()) -> tuple[Comparison, list[str]]:
     """The comparison, and the titles of the jobs that ran."""
-    job = RunJob(settings, CorpusGround.read(settings, tuple(starts)), open_folder(settings.out).sub("jobs"))
+    job = RunJob(settings, CorpusDataSource.read(settings, tuple(starts)), open_folder(settings.out).sub("jobs"))
     ran: list[str] = []
     return compare_methods(job, mapper, lambda _done, _all, which, _fitted: ran.append(job.title(which))), ran
 
@@ -115,7 +115,7 @@ class TestJobs:
 
     def test_lost_weights_are_told(self, data: str, tmp_path: Path) -> None:
         settings = config(data, str(tmp_path / "out"), schemes=BOTH)
-        job = RunJob(settings, CorpusGround.read(settings, ()), open_folder(settings.out))
+        job = RunJob(settings, CorpusDataSource.read(settings, ()), open_folder(settings.out))
         with pytest.raises(WorkError, match="weights pre-trained for none, gin, pretrained, seed 0 are gone"):
             job(Job(0, "pretrained", 0, "none"))
 
@@ -123,7 +123,7 @@ class TestJobs:
         def diverge(*_: Any) -> None:
             raise WorkError("step 0: nan")
 
-        monkeypatch.setattr(comparison.JointFit, "run", diverge)
+        monkeypatch.setattr(comparison.Trainer, "run", diverge)
         with pytest.raises(WorkError, match="none, gin, scratch, seed 0: step 0: nan"):
             run(config(data, str(tmp_path / "out")))
 
@@ -162,7 +162,7 @@ def on_network(uri: str, out: str, **options: Any) -> TransferConfig:
 
 def test_a_network(network: str, tmp_path: Path) -> None:
     settings = on_network(network, str(tmp_path / "out"))
-    ground = NetworkGround.read(settings)
+    ground = NetworkDataSource.read(settings)
     result = compare_methods(RunJob(settings, ground, open_folder(settings.out)))
     assert result.encoders == ("gcn", "gin")
     assert len(result.fitted) == 8
@@ -209,7 +209,7 @@ def test_a_restarted_group_goes_on_and_stops_where_trying_again_is_in_vain(tmp_p
 def test_checkpoints_of_other_features_are_refused(data: str, tmp_path: Path) -> None:
     other = replace(FEATURES, node=(Feature("kind", "categorical", 4),))
     with pytest.raises(RequestError, match=r"mine cannot read .*: node features differ"):
-        CorpusGround.read(config(data, str(tmp_path)), [Method("mine", EncoderConfig(), {}, other)])
+        CorpusDataSource.read(config(data, str(tmp_path)), [Method("mine", EncoderConfig(), {}, other)])
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from distgnn.auxiliary.problem import Samples
-from distgnn.auxiliary.step import JointStep, StepRecord
+from distgnn.auxiliary.step import MultiTaskStep, StepRecord
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import NetworkTaskConfig, WeightingConfig
 from distgnn.distributed import ProcessGroup
@@ -36,23 +36,23 @@ def made(
     batch: int = 24,
     seed: int = 1,
     **options: Any,
-) -> JointStep:
+) -> MultiTaskStep:
     config = WeightingConfig(method=method, **{"hidden": 7} | options)
     problem = Planted(KINDS) if problem is None else problem
     weighting = build_weighting(config, problem.names, 5)
-    return JointStep(problem, weighting, Options(batch=batch, weighting=config), group, seed)
+    return MultiTaskStep(problem, weighting, Options(batch=batch, weighting=config), group, seed)
 
 
-def plain_sgd(step: JointStep, lr: float = 0.1) -> None:
+def plain_sgd(step: MultiTaskStep, lr: float = 0.1) -> None:
     """So that a move is the gradient times a constant."""
     step.optimiser = torch.optim.SGD(step.layout.parameters, lr)
 
 
-def values(step: JointStep) -> Tensor:
+def values(step: MultiTaskStep) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in step.layout.parameters])
 
 
-def moved_by(step: JointStep, number: int = 0) -> tuple[Tensor, StepRecord]:
+def moved_by(step: MultiTaskStep, number: int = 0) -> tuple[Tensor, StepRecord]:
     """(the joint gradient a step took, its record)."""
     before = values(step)
     plain_sgd(step)
@@ -60,12 +60,12 @@ def moved_by(step: JointStep, number: int = 0) -> tuple[Tensor, StepRecord]:
     return (before - values(step)) / 0.1, record
 
 
-def flat_grad(loss: Tensor, step: JointStep) -> Tensor:
+def flat_grad(loss: Tensor, step: MultiTaskStep) -> Tensor:
     parts = torch.autograd.grad(loss, step.layout.parameters, materialize_grads=True, retain_graph=True)
     return torch.cat([part.flatten() for part in parts])
 
 
-def tasks_of(step: JointStep) -> list[list[Samples]]:
+def tasks_of(step: MultiTaskStep) -> list[list[Samples]]:
     target, auxiliary = step.problem.losses(step.fetch(0))
     return [target, *([samples] for samples in auxiliary)]
 
@@ -202,7 +202,9 @@ def test_folds_stay_apart() -> None:
         judge = problem.fold_losses
         seen[name] = []
 
-        def recording(batch: Any, fold: int, judge: Any = judge, step: JointStep = step, name: str = name) -> Samples:
+        def recording(
+            batch: Any, fold: int, judge: Any = judge, step: MultiTaskStep = step, name: str = name
+        ) -> Samples:
             seen[name].append(torch.cat([parameter.detach().flatten() for parameter in step.layout.near]))
             return judge(batch, fold)
 

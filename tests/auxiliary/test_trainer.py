@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from distgnn.auxiliary.step import JointStep
-from distgnn.auxiliary.trainer import CURVES, Fitted, JointFit, pretrain_auxiliary, steps_per_epoch
+from distgnn.auxiliary.step import MultiTaskStep
+from distgnn.auxiliary.trainer import CURVES, Trainer, TrainingResult, pretrain_auxiliary, steps_per_epoch
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import TransferConfig, WeightingConfig
 from distgnn.distributed import ProcessGroup
@@ -23,15 +23,15 @@ KINDS = (Kind(), Kind("random"))
 CONFIG = TransferConfig("x", epochs=4, batch=24, lr=0.02, weighting=WeightingConfig(hidden=16, lr=1e-3))
 
 
-def fit(problem: Planted, method: str = "auxts_all", seed: int = 0, **changes: Any) -> Fitted:
-    return JointFit(problem, replace(CONFIG, **changes), method, seed, ProcessGroup.single_process(CPU)).run()
+def fit(problem: Planted, method: str = "auxts_all", seed: int = 0, **changes: Any) -> TrainingResult:
+    return Trainer(problem, replace(CONFIG, **changes), method, seed, ProcessGroup.single_process(CPU)).run()
 
 
 def test_steps_and_curves_are_those_of_the_step() -> None:
     found = fit(Planted(KINDS), epochs=2)
     plain = Planted(KINDS)
     options = replace(CONFIG, weighting=CONFIG.weighted("auxts_all"))
-    step = JointStep(
+    step = MultiTaskStep(
         plain, build_weighting(options.weighting, plain.names, 0), options, ProcessGroup.single_process(CPU), 0
     )
     records = [step.step(number) for number in range(2 * steps_per_epoch(plain, CONFIG))]
@@ -147,7 +147,7 @@ class TestPretraining:
 def both(group: ProcessGroup) -> tuple[Any, ...]:
     problem = Planted(KINDS, rank=group.rank, size=group.world_size)
     weights = pretrain_auxiliary(problem, replace(CONFIG, pretrain_epochs=2), 0, group)
-    found = JointFit(problem, CONFIG, "auxts_all", 0, group).run()
+    found = Trainer(problem, CONFIG, "auxts_all", 0, group).run()
     return {name: value.tolist() for name, value in weights.items()}, found.validation, found.curves["weights"].tolist()
 
 

@@ -1,4 +1,4 @@
-"""A planted Problem made of plain tensors: a teacher, a target that follows it, auxiliary tasks that help or harm."""
+"""A planted MultiTaskProblem made of plain tensors: a teacher, a target that follows it, auxiliary tasks that help or harm."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INPUT, _NOISE, _HEAD = 901, 902, 903
 
 @dataclass(frozen=True)
 class Options:
-    """What JointStep reads of a run's config."""
+    """What MultiTaskStep reads of a run's config."""
 
     batch: int = 24
     lr: float = 0.01
@@ -53,7 +53,7 @@ def teacher(x: Tensor) -> Tensor:
 
 
 class Planted:
-    """Squared errors of K + 1 tasks over one small network; a Problem.
+    """Squared errors of K + 1 tasks over one small network; a MultiTaskProblem.
 
     kinds: of the auxiliary tasks. fixed: no task has a head, the shared network ends in one number. rank, size: takes every
     size-th row of a step. asked: (step, folds) of every fetch, judged: folds of every ``fold_losses``.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from distgnn.auxiliary.comparison import Comparison, Job, jobs_of
-from distgnn.auxiliary.trainer import CURVES, Fitted
+from distgnn.auxiliary.trainer import CURVES, TrainingResult
 from distgnn.config import CorpusTaskConfig, EncoderConfig, SplitConfig, TransferConfig, WeightingConfig
 from distgnn.network.csr import Edges, build_network
 from distgnn.network.network import Relation
@@ -71,11 +71,11 @@ def made(scores: dict[tuple[str, int, str], list[float]], metric: str = "roc_auc
     return Comparison(settings, encoders, frozenset({"rmse"} & {metric}), fitted)
 
 
-def _fitted(job: Job, value: float, metric: str) -> Fitted:
+def _fitted(job: Job, value: float, metric: str) -> TrainingResult:
     base = np.arange(STEPS * len(TASKS), dtype=np.float32).reshape(STEPS, len(TASKS)) + job.seed
     curves = {name: base + 100 * place for place, name in enumerate(CURVES)}
     curves["hypergradients"] = np.full_like(base, np.nan)
     scores = {metric: value, "other": value - 0.1}
-    return Fitted(
+    return TrainingResult(
         TASKS, (metric, "other"), 1, 0.5, (scores, scores), scores, curves, np.arange(STEPS, dtype=np.float32)
     )

@@ -1,4 +1,4 @@
-"""The Problem on one large network: a target and auxiliary tasks over one shared encoder."""
+"""The MultiTaskProblem on one large network: a target and auxiliary tasks over one shared encoder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class NetworkBatch:
 
 
 class NetworkProblem:
-    """A :class:`~distgnn.auxiliary.problem.Problem`. One forward pass serves all tasks that change neither messages nor inputs.
+    """A :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. One forward pass serves all tasks that change neither messages nor inputs.
 
     In a step every rank sees the same sampled network; rows, pairs and drawn nodes are dealt to ranks in turn, and embeddings
     do not depend on what a rank has, so sums over ranks are those of one rank. With messages=hide the links of all folds of a
@@ -61,7 +61,7 @@ class NetworkProblem:
         self.rows, self.strata, self.metrics = target.rows, target.strata(), target.metrics
 
     def fetch(self, folds: Sequence[Rows], step: int) -> NetworkBatch:
-        """See :class:`~distgnn.auxiliary.problem.Problem`. Sampling runs here, on the CPU."""
+        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Sampling runs here, on the CPU."""
         mine = slice(self.group.rank, None, self.group.world_size)
         asked = [self.target.ask(np.asarray(rows, np.int64)[mine]) for rows in folds]
         auxiliary = [task.ask(step) for task in self.auxiliary]
@@ -76,7 +76,7 @@ class NetworkProblem:
         return self.views.cut(block)
 
     def losses(self, batch: Any) -> tuple[list[Samples], list[Samples]]:
-        """See :class:`~distgnn.auxiliary.problem.Problem`."""
+        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`."""
         common = [one for one in (*batch.folds, *batch.auxiliary) if one.cut is None]
         with self._dropout(batch.step, 0):
             parts = iter(self.encoder(batch.cut).split([len(one.seeds) for one in common]))
@@ -92,7 +92,7 @@ class NetworkProblem:
             return self.encoder(asked.cut, task.inputs(self.encoder, asked))
 
     def fold_losses(self, batch: Any, fold: int) -> Samples:
-        """See :class:`~distgnn.auxiliary.problem.Problem`. Embeds the fold's nodes only, which with dropout draws anew."""
+        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Embeds the fold's nodes only, which with dropout draws anew."""
         asked = batch.folds[fold]
         if fold not in batch.fold_cuts:
             batch.fold_cuts[fold] = self._cut(asked.seeds, batch.step, batch.hidden)
@@ -112,7 +112,7 @@ class NetworkProblem:
 
     @torch.no_grad()
     def scores(self, part: str) -> dict[str, float]:
-        """See :class:`~distgnn.auxiliary.problem.Problem`. The same on all ranks: each scores the whole part."""
+        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. The same on all ranks: each scores the whole part."""
         training = self.encoder.training
         self.encoder.eval()
         try:

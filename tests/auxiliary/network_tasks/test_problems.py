@@ -18,7 +18,7 @@ from distgnn.auxiliary.network_tasks.metapaths import PathTask
 from distgnn.auxiliary.network_tasks.nodes import NodeTarget, read_nodes
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
 from distgnn.auxiliary.problem import Samples
-from distgnn.auxiliary.step import JointStep
+from distgnn.auxiliary.step import MultiTaskStep
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import NetworkTaskConfig, WeightingConfig
 from distgnn.distributed import ProcessGroup
@@ -358,7 +358,7 @@ def test_joint_steps_run_on_networks(network: Network, config: NetworkTaskConfig
     weighting = WeightingConfig(method="auxts_all", granularity=granularity, hidden=5)
     options = Options(batch=6, weighting=weighting)
     model = build_weighting(weighting, problem.names, 0)
-    step = JointStep(problem, model, options, ProcessGroup.single_process(CPU), 0)
+    step = MultiTaskStep(problem, model, options, ProcessGroup.single_process(CPU), 0)
     before = [parameter.clone() for parameter in problem.shared.parameters()]
     records = [step.step(number) for number in range(2)]
     assert all(np.isfinite(record.losses).all() and np.isfinite(record.weights).all() for record in records)
