@@ -66,7 +66,7 @@ def meta_gradient(
     """(gradient of the target's mean loss on a part at the parameters as they are, flat as ``layout.near``; that loss)."""
     samples = problem.fold_losses(batch, part)
     total = samples.losses.sum()
-    flat = layout.shared[0].new_empty(layout.near_size + 2)
+    flat = layout.parameters[0].new_empty(layout.near_size + 2)
     write_gradient(total, layout.near, layout.cut(flat[:-2], layout.near), keep=False)
     flat[-2:] = torch.stack([total.detach(), samples.count.to(total)])
     group.all_reduce(flat)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from distgnn.auxiliary.folds import Folds
+from distgnn.auxiliary.batches import Batches
 from distgnn.auxiliary.forward_pass import ForwardPass
 from distgnn.auxiliary.hypergradient import WeightedGradients, meta_gradient, normalised, shifted_parameters, surrogate
 from distgnn.auxiliary.problem import MultiTaskProblem
@@ -73,10 +73,11 @@ class MultiTaskStep:
     ) -> None:
         self.problem, self.options, self.group = problem, config.weighting, group
         self.layout = Layout(problem)
-        self.weighting = weighting.to(self.layout.shared[0])
-        self.folds = Folds(problem.strata, config.weighting.folds, config.batch, seed)
+        self.weighting = weighting.to(self.layout.parameters[0])
+        folds = config.weighting.folds if weighting.learns == "meta" else 0
+        self.batches = Batches(problem.strata, config.batch, seed, folds)
         self.optimiser: torch.optim.Optimizer = torch.optim.Adam(
-            self.layout.parameters, config.lr, weight_decay=config.weight_decay
+            self.layout.parameters, config.lr, weight_decay=config.weight_decay, fused=True
         )
         self._own = [parameter for parameter in weighting.parameters() if parameter.requires_grad]
         learns = weighting.learns != "nothing"
@@ -90,7 +91,7 @@ class MultiTaskStep:
 
     def fetch(self, number: int) -> Any:
         """What step ``number`` needs of the data; may be called ahead."""
-        return self.problem.fetch(self.folds.rows(number), number)
+        return self.problem.fetch(self.batches.rows(number), number)
 
     def step(self, number: int, batch: Any = None) -> StepRecord:
         """Take step ``number`` (from 0) with ``batch`` (None = fetch it now).
@@ -102,7 +103,7 @@ class MultiTaskStep:
         found = ForwardPass(self.problem, batch, self.weighting, self.layout, self.group, by_layer)
         losses = self._finite_losses(found, number)
         ahead = self._learn_ahead(found, number) if self.weighting.learns == "meta" else None
-        weighted = found.weighted(range(self.folds.parts))
+        weighted = found.weighted(range(self.batches.parts))
         raw = self.weighting(weighted.signals)
         weights = self._used(weighted, raw)
         self._move(
@@ -121,9 +122,9 @@ class MultiTaskStep:
     def _learn_ahead(self, found: ForwardPass, number: int) -> tuple[Tensor, Tensor]:
         """Stage 1 (lines 5-12): (dL_meta / dw by task, L_meta), averaged over the parts that judge; the weighting moves."""
         alpha = self.options.alpha or self.optimiser.param_groups[0]["lr"]
-        judges, total = self.folds.judges, torch.zeros(())
+        judges, total = self.batches.judges, torch.zeros(())
         weighted_by_judge = [
-            found.weighted([part for part in range(self.folds.parts) if part != judge]) for judge in judges
+            found.weighted([part for part in range(self.batches.parts) if part != judge]) for judge in judges
         ]
         slopes, losses = [], []
         for judge, weighted in zip(judges, weighted_by_judge, strict=True):
@@ -179,7 +180,7 @@ class MultiTaskStep:
 
     def _finite_losses(self, found: ForwardPass, number: int) -> tuple[float, ...]:
         totals = found.totals
-        losses = totals.means(totals.shares(range(self.folds.parts)))[0].tolist()
+        losses = totals.means(totals.shares(range(self.batches.parts)))[0].tolist()
         for name, loss in zip(self.problem.names, losses, strict=True):
             if not math.isfinite(loss):
                 raise DivergedError(

@@ -122,7 +122,7 @@ class TaskGradients:
         numbers = [0] * parts + list(range(1, len(auxiliary) + 1))
         own = [layout.head_sizes[number] for number in numbers]
         totals = local_totals(target, auxiliary)
-        flat = layout.shared[0].new_empty(len(every) * size + sum(own) + totals.numel())
+        flat = layout.parameters[0].new_empty(len(every) * size + sum(own) + totals.numel())
         shared, *heads, sums = flat.split([len(every) * size, *own, totals.numel()])
         self.shared = shared.view(len(every), size)
         for row, head, number, samples in zip(self.shared, heads, numbers, every, strict=True):

@@ -16,7 +16,7 @@ Tensors = dict[str, Tensor]
 
 def freeze(fit: Trainer) -> tuple[dict[str, Any], Arrays]:
     """(JSON values, arrays by name) of ``fit``, without the curves of its steps so far."""
-    groups: dict[str, Tensors] = {"now": fit.trained.state_dict(), "best": fit.kept}
+    groups: dict[str, Tensors] = {"now": fit.trained.state_dict(), "best": fit.best_weights}
     groups["weighting"] = fit.step.weighting.state_dict()
     groups |= {name: _flat(optimiser) for name, optimiser in fit.step.optimisers.items()}
     arrays = {f"{group}/{name}": _array(tensor) for group, found in groups.items() for name, tensor in found.items()}
@@ -31,7 +31,7 @@ def thaw(fit: Trainer, told: dict[str, Any], arrays: Arrays) -> None:
         group, _, rest = name.partition("/")
         groups.setdefault(group, {})[rest] = torch.from_numpy(np.array(array)).to(device)
     fit.trained.load_state_dict(groups["now"])
-    fit.kept = groups["best"]
+    fit.best_weights = groups["best"]
     fit.step.weighting.load_state_dict(groups.get("weighting", {}))
     for name, optimiser in fit.step.optimisers.items():
         optimiser.load_state_dict(_nested(optimiser, groups.get(name, {})))

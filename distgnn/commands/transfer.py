@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from distgnn.auxiliary.comparison import Job, RunJob, compare_methods
+from distgnn.auxiliary.comparison import compare_methods
 from distgnn.auxiliary.data_source import CorpusDataSource, DataSource, NetworkDataSource, is_network
-from distgnn.auxiliary.trainer import TrainingResult
+from distgnn.auxiliary.jobs import RunJob
 from distgnn.checkpoint.format import load_checkpoint
-from distgnn.commands.finetune import JobProgress, methods_of
+from distgnn.commands.finetune import JobProgress, initial_encoders
 from distgnn.commands.metrics import meters
 from distgnn.commands.output import Output, load_function
 from distgnn.config import TransferConfig, to_json
@@ -16,7 +16,6 @@ from distgnn.corpus.writer import Mapper
 from distgnn.distributed import choose_device
 from distgnn.finetuning.results import RESULTS
 from distgnn.models.registry import import_modules
-from distgnn.monitor.sink import Meter
 from distgnn.report.auxiliary import markdown, terminal, transfer_summary
 from distgnn.report.curves import write_curves, write_pictures
 from distgnn.report.table import TABLE
@@ -29,14 +28,14 @@ def transfer(config: TransferConfig, output: Output) -> int:
     Finished jobs are kept there: the same call again goes on where it was stopped.
     """
     import_modules(config.imports)
-    ground, folder = _ground(config), open_folder(config.out)
+    source, folder = _source(config), open_folder(config.out)
     folder.write(
         "config.json", (json.dumps(to_json(config), indent=1) + "\n").encode()
     )  # fails now, not after the work
     device = choose_device(config.device if config.workers == 1 else "cpu").type
     with meters(config.metrics, config.out, config.workers > 1 or config.ranks > 1) as (here, work):
-        run = RunJob(config, ground, folder.sub("jobs"), device, work)
-        result = compare_methods(run, _mapper(config), _Progress(run, here))
+        run = RunJob(source, folder.sub("jobs"), device, work)
+        result = compare_methods(run, _mapper(config), JobProgress(meter=here, command="transfer"))
     value = transfer_summary(result)
     folder.write(TABLE, markdown(result).encode())
     folder.write(RESULTS, (json.dumps(value, indent=1) + "\n").encode())
@@ -46,27 +45,13 @@ def transfer(config: TransferConfig, output: Output) -> int:
     return 0
 
 
-def _ground(config: TransferConfig) -> DataSource:
+def _source(config: TransferConfig) -> DataSource:
     if is_network(config.data):
         return NetworkDataSource.read(config)
-    return CorpusDataSource.read(config, methods_of([load_checkpoint(uri) for uri in config.checkpoint]))
+    return CorpusDataSource.read(config, initial_encoders([load_checkpoint(uri) for uri in config.checkpoint]))
 
 
 def _mapper(config: TransferConfig) -> Mapper:
     if config.ranks > 1:
         return load_function("distgnn.scale.train.auxiliary:ranked_map")(config)
     return map if config.workers == 1 else load_function("distgnn.scale.pool:ordered_map")(config.workers)
-
-
-class _Progress:
-    """A line after each job, with the time left."""
-
-    def __init__(self, run: RunJob, meter: Meter) -> None:
-        self._run, self._lines = run, JobProgress(meter=meter, command="transfer")
-
-    def __call__(self, done: int, jobs: int, job: Job, fitted: TrainingResult | None) -> None:
-        told = "done"
-        if fitted is not None:
-            metric = fitted.metrics[0]
-            told = f"test {metric} {fitted.test[metric]:.4f}, best epoch {fitted.best_epoch}, {fitted.seconds:.1f} s"
-        self._lines.say(done, jobs, f"{self._run.title(job)}: {told}")

@@ -9,6 +9,10 @@ from distgnn.config.base import check, check_imports
 from distgnn.config.metrics import MetricsConfig
 from distgnn.config.pretrain import EncoderConfig
 
+EPOCHS, BATCH, LR, DROPOUT, SEEDS = 50, 32, 1e-3, 0.5, 5
+"""Defaults of every training on graph labels, with and without auxiliary tasks. Batch, rate and dropout are those of Hu et al.
+2020, the protocol of most published fine-tuning results."""
+
 
 @dataclass(frozen=True)
 class SplitConfig:
@@ -59,19 +63,19 @@ class FinetuneConfig(LabelChoice):
     """Checkpoints (or run folders) to compare; the control 'none' is always added."""
     out: str = "runs/finetune"
     """URI of the folder for table, results and predictions."""
-    seeds: int = 5
+    seeds: int = SEEDS
     """Training seeds 0..seeds-1."""
-    epochs: int = 50
+    epochs: int = EPOCHS
     """Passes over the training part."""
     patience: int = 0
     """Stop after this many epochs without a better validation score; 0 = never."""
-    batch: int = 32
+    batch: int = BATCH
     """Graphs per step."""
-    lr: float = 1e-3
+    lr: float = LR
     """Learning rate of Adam."""
     weight_decay: float = 0.0
     """L2 penalty of Adam."""
-    dropout: float = 0.5
+    dropout: float = DROPOUT
     """Dropout in the encoder while fine-tuning."""
     frozen: bool = False
     """Train the head only (linear probe) on the frozen encoder."""

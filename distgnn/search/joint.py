@@ -9,31 +9,31 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from distgnn.auxiliary.comparison import Job, RunJob, global_seed
 from distgnn.auxiliary.data_source import CorpusDataSource, DataSource, NetworkDataSource, is_network
+from distgnn.auxiliary.jobs import Job, RunJob, global_seed
 from distgnn.auxiliary.trainer import Trainer
 from distgnn.auxiliary.trainer_state import freeze, thaw
 from distgnn.config import TransferConfig
 from distgnn.config.transfer import CONTROL
 from distgnn.distributed import ProcessGroup, choose_device
-from distgnn.search.scoring import method_of, seen
-from distgnn.storage.arrays import read_kept, write_kept
+from distgnn.search.scoring import initial_encoder, seen
+from distgnn.storage.arrays import read_arrays, write_arrays
 from distgnn.storage.folder import Folder
 
 _RANDOM = "random"
 
 
-def ground_of(config: TransferConfig) -> DataSource:
+def source_of(config: TransferConfig) -> DataSource:
     """The data of ``config``, with the checkpoint it starts from; raises RequestError where they do not fit."""
     if is_network(config.data):
         return NetworkDataSource.read(config)
-    return CorpusDataSource.read(config, [method_of(uri, "checkpoint") for uri in config.checkpoint])
+    return CorpusDataSource.read(config, [initial_encoder(uri, "checkpoint") for uri in config.checkpoint])
 
 
 def searched(config: TransferConfig) -> DataSource:
     """The same, as a search may see it: without the test labels of a corpus (a network's are read, but never scored)."""
-    ground = ground_of(config)
-    return replace(ground, data=seen(ground.data)) if isinstance(ground, CorpusDataSource) else ground
+    source = source_of(config)
+    return replace(source, data=seen(source.data)) if isinstance(source, CorpusDataSource) else source
 
 
 def method_named(config: TransferConfig) -> str:
@@ -58,29 +58,29 @@ class JointTrial:
     def __init__(self, config: TransferConfig, shared: Folder, folder: Folder) -> None:
         device = choose_device(config.device)
         self.config, self.folder, self.group = config, folder, ProcessGroup.single_process(device)
-        self.run = RunJob(config, searched(config), shared, device.type)
+        self.run = RunJob(searched(config), shared, device.type)
         self.seeds = [self._begun(seed) for seed in range(config.seeds)]
 
     def score(self, epochs: int) -> float:
         """Mean over seeds of the selecting metric on "val" at the best epoch up to ``epochs``. Raises WorkError on divergence."""
         for number, seed in enumerate(self.seeds):
             with _turn(seed):
-                seed.fit.advance(epochs)
+                seed.fit.train_until(epochs)
             told, arrays = freeze(seed.fit)
-            write_kept(self.folder, _name(number), told, {**arrays, _RANDOM: seed.random.numpy()})
+            write_arrays(self.folder, _name(number), told, {**arrays, _RANDOM: seed.random.numpy()})
         return float(np.mean([seed.fit.best for seed in self.seeds]))
 
     def _begun(self, seed: int) -> _Seed:
         config = self.config
         job = Job(seed, config.schemes[0], 0, method_named(config))
         first = job._replace(method="")
-        if job.scheme == "pretrained" and self.run.ground.start(0) is None and not self.run.done(first):
+        if job.scheme == "pretrained" and self.run.source.start(0) is None and not self.run.done(first):
             self.run(first)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(global_seed(seed, 0))
             fit = self.run.begin(job, self.group)
             random = torch.get_rng_state()
-        kept = read_kept(self.folder, _name(seed))
+        kept = read_arrays(self.folder, _name(seed))
         if kept is not None:
             told, arrays = kept
             random = torch.from_numpy(arrays.pop(_RANDOM).copy())

@@ -25,8 +25,8 @@ class DoubleBackwardStep(MultiTaskStep):
 
     def _learn_ahead(self, found: ForwardPass, number: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         losses = []
-        for judge in self.folds.judges:
-            others = [part for part in range(self.folds.parts) if part != judge]
+        for judge in self.batches.judges:
+            others = [part for part in range(self.batches.parts) if part != judge]
             losses.append(self._judged(self._joint_loss(found, found.weighted(others), others), found.batch, judge))
         return torch.zeros(len(self.problem.names), device=losses[0].device), self._descend(losses)
 
@@ -69,11 +69,11 @@ class AsWrittenStep(DoubleBackwardStep):
         """See :class:`MultiTaskStep`; the record is empty."""
         batch = self.fetch(number) if batch is None else batch
         losses = []
-        for judge in self.folds.judges:
-            others = [part for part in range(self.folds.parts) if part != judge]
+        for judge in self.batches.judges:
+            others = [part for part in range(self.batches.parts) if part != judge]
             losses.append(self._judged(self._weighted(batch, others), batch, judge))
         meta_loss = self._descend(losses)
-        joint = self._weighted(batch, range(self.folds.parts))
+        joint = self._weighted(batch, range(self.batches.parts))
         self._move(flat_gradient(joint, self.layout.parameters, keep=False), number)
         none = (math.nan,) * len(self.problem.names)
         return StepRecord(number, none, none, none, none, float(meta_loss))

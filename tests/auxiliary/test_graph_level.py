@@ -197,11 +197,11 @@ def test_scores_are_those_of_predictions(binary: str) -> None:
     graphs = select_graphs(made.data.graphs, torch.from_numpy(made.data.parts["test"]))
     found = made.heads[0](graph_features(made.encoder, graphs, made.data.use_center)).sigmoid().detach().numpy()
     expected = score("classification", made.data.labels("test"), found).value
-    assert made.scores("test") == {"roc_auc": pytest.approx(expected)}
+    assert made.evaluate("test").scores == {"roc_auc": pytest.approx(expected)}
     with torch.no_grad():
         made.heads[0].bias.fill_(np.nan)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     with pytest.raises(WorkError, match="not finite: training diverged"):
-        made.scores("val")
+        made.evaluate("val").scores
 
 
 def test_lower_is_better_for_errors(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def hypergradient(step: MultiTaskStep) -> tuple[list[Tensor], Weighting]:
 def test_equals_double_backward(method: str, granularity: str, normalise: str, folds: int) -> None:
     step = made(method, granularity=granularity, normalise=normalise, folds=folds)
     found, before = hypergradient(step)
-    loss = lookahead_loss(step.problem, step.fetch(0), before, step.folds, 0.3)
+    loss = lookahead_loss(step.problem, step.fetch(0), before, step.batches, 0.3)
     wanted = torch.autograd.grad(loss, own(before), materialize_grads=True)
     assert max(float(part.abs().max()) for part in wanted) > 1e-4
     torch.testing.assert_close(found, list(wanted), rtol=1e-9, atol=1e-13)
@@ -77,7 +77,7 @@ def test_equals_finite_differences(granularity: str, normalise: str, folds: int)
         values = []
         for size in (1e-5, -1e-5):
             parameter.data.add_(size * direction)
-            values.append(float(lookahead_loss(step.problem, batch, weighting, step.folds, 0.3).detach()))
+            values.append(float(lookahead_loss(step.problem, batch, weighting, step.batches, 0.3).detach()))
             parameter.data.sub_(size * direction)
         numeric = (values[0] - values[1]) / 2e-5
         assert numeric != 0
@@ -112,7 +112,7 @@ def test_recorded_hypergradient_is_the_derivative_by_the_weight() -> None:
 def test_similarity_by_layer(granularity: str) -> None:
     step = made("auxts_one", similarity="layer", granularity=granularity)
     found, before = hypergradient(step)
-    losses = [lookahead_loss(step.problem, step.fetch(0), before, step.folds, 0.3, layer) for layer in (True, False)]
+    losses = [lookahead_loss(step.problem, step.fetch(0), before, step.batches, 0.3, layer) for layer in (True, False)]
     layer, whole = (torch.autograd.grad(loss, own(before), materialize_grads=True) for loss in losses)
     torch.testing.assert_close(found, list(layer), rtol=1e-9, atol=1e-13)
     assert not torch.allclose(layer[1], whole[1], rtol=1e-3)

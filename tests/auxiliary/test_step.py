@@ -198,7 +198,7 @@ def test_folds_stay_apart() -> None:
         problem = Planted(KINDS)
         step = made("auxts_all", problem, batch=60)
         if name == "changed":
-            problem.y[step.folds.rows(0)[1]] += 5
+            problem.y[step.batches.rows(0)[1]] += 5
         judge = problem.fold_losses
         seen[name] = []
 
@@ -329,7 +329,7 @@ def train(
     step = made(method, problem, batch=18, seed=seed, **{"hidden": 100, "lr": 1e-3} | options)
     records = [step.step(number) for number in range(steps)]
     last = np.array([record.weights for record in records[-steps // 3 :]])
-    return problem.scores("val")["rmse"], last.mean(0), records
+    return problem.evaluate("val").scores["rmse"], last.mean(0), records
 
 
 @pytest.mark.parametrize("harm", ["random", "opposite"])

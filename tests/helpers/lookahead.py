@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from distgnn.auxiliary.folds import Folds
+from distgnn.auxiliary.batches import Batches
 from distgnn.auxiliary.hypergradient import Bound
 from distgnn.auxiliary.problem import MultiTaskProblem, Samples
 from distgnn.auxiliary.weighting import Signals, Weighting
@@ -66,7 +66,7 @@ def joint_loss(
 
 
 def lookahead_loss(
-    problem: MultiTaskProblem, batch: Any, weighting: Weighting, folds: Folds, alpha: float, by_layer: bool = False
+    problem: MultiTaskProblem, batch: Any, weighting: Weighting, folds: Batches, alpha: float, by_layer: bool = False
 ) -> Tensor:
     """L_meta(theta_hat(w)), averaged over the parts that judge; differentiable with respect to the weighting's parameters."""
     found, (target, auxiliary) = [], problem.losses(batch)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distgnn.auxiliary.problem import Rows, Samples
+from distgnn.auxiliary.problem import PartEvaluation, Rows, Samples
 from distgnn.config import WeightingConfig
 from distgnn.graph.keyed import draw, key, unit_interval
 
@@ -61,6 +61,7 @@ class Planted:
 
     lower_is_better = frozenset({"rmse"})
     metrics = ("rmse",)
+    parts = ("val", "test")
 
     def __init__(
         self,
@@ -136,10 +137,10 @@ class Planted:
             for kind, each, (_, y) in zip(kinds, errors.split(sizes), parts, strict=True)
         ]
 
-    def scores(self, part: str) -> dict[str, float]:
+    def evaluate(self, part: str) -> PartEvaluation:
         """Root mean squared error on fresh inputs; validation and test are halves of them."""
         half = VALIDATION // 2
         x = self.test[:half] if part == "val" else self.test[half:]
         with torch.no_grad():
             error = self.heads[0](self.shared(x)).mean(1) - teacher(x)
-        return {"rmse": float(error.square().mean().sqrt())}
+        return PartEvaluation({"rmse": float(error.square().mean().sqrt())})

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, NetworkTask, TargetTask
 from distgnn.auxiliary.network_tasks.views import Evaluation, Views, joins, without
-from distgnn.auxiliary.problem import Rows, Samples
+from distgnn.auxiliary.problem import PartEvaluation, Rows, Samples
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import key
 from distgnn.models.network_encoder import Cut, NetworkEncoder
@@ -35,7 +35,9 @@ class NetworkBatch:
 
 
 class NetworkProblem:
-    """A :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. One forward pass serves all tasks that change neither messages nor inputs.
+    """A :class:`~distgnn.auxiliary.problem.MultiTaskProblem`.
+
+    One forward pass serves all tasks that change neither messages nor inputs.
 
     In a step every rank sees the same sampled network; rows, pairs and drawn nodes are dealt to ranks in turn, and embeddings
     do not depend on what a rank has, so sums over ranks are those of one rank. With messages=hide the links of all folds of a
@@ -43,6 +45,7 @@ class NetworkProblem:
     """
 
     lower_is_better: frozenset[str] = frozenset()
+    parts: tuple[str, ...] = ("val", "test")
 
     def __init__(
         self,
@@ -111,11 +114,13 @@ class NetworkProblem:
             yield
 
     @torch.no_grad()
-    def scores(self, part: str) -> dict[str, float]:
+    def evaluate(self, part: str) -> PartEvaluation:
         """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. The same on all ranks: each scores the whole part."""
         training = self.encoder.training
         self.encoder.eval()
         try:
-            return self.target.scores(part, lambda nodes: self.evaluation.embed(self.encoder, nodes, part))
+            return PartEvaluation(
+                self.target.scores(part, lambda nodes: self.evaluation.embed(self.encoder, nodes, part))
+            )
         finally:
             self.encoder.train(training)

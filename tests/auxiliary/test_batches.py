@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from distgnn.auxiliary.batches import Batches
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distgnn.auxiliary.folds import Folds
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import below, draw
 
