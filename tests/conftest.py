@@ -26,6 +26,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests never use the user's cache of checkpoints."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTGNN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _free_names() -> Iterator[None]:
     """No test sees the encoders another one registered."""

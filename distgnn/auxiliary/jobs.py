@@ -22,7 +22,7 @@ from distgnn.auxiliary.problem import MultiTaskProblem
 from distgnn.auxiliary.trainer import Trainer, TrainingResult, pretrain_auxiliary
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import TransferConfig
-from distgnn.config.base import to_json
+from distgnn.config.base import result_fields, to_json
 from distgnn.corpus.writer import Mapper
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
@@ -32,11 +32,6 @@ from distgnn.monitor.sink import SILENT, Meter
 from distgnn.storage.folder import Folder
 
 _GLOBAL = 81
-_FREE = (
-    "out", "methods", "schemes", "encoders", "checkpoint", "seeds", "imports", "workers", "ranks", "max_failures", "device",
-    "weighting", "pretrain_epochs", "metrics",
-)  # fmt: skip
-"""Fields that do not change a job's result, or only that of some jobs (then :meth:`RunJob.name` adds them)."""
 
 
 class Job(NamedTuple):
@@ -154,8 +149,8 @@ class RunJob:
         alone = not job.method
         if alone or (job.scheme == "pretrained" and self.source.start(job.encoder) is None):
             own["pretrain_epochs"] = self.config.pretrain_epochs
-        unread = (*_FREE, self.source.unused, *(("epochs", "patience") if alone else ()))
-        fields = {name: value for name, value in to_json(self.config).items() if name not in unread}
+        unread = (self.source.unused, *(("epochs", "patience") if alone else ()))
+        fields = {name: value for name, value in result_fields(self.config).items() if name not in unread}
         identity = self.source.identity(job.encoder, job.scheme)
         text = json.dumps([FORMAT, fields, own, identity, job.scheme], sort_keys=True)
         return f"{job.method or 'auxiliary'}-{sha256(text.encode()).hexdigest()[:16]}-seed{job.seed}.safetensors"

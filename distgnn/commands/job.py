@@ -6,12 +6,14 @@ import dataclasses
 import os
 import shlex
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import distgnn
 from distgnn.config import SubmitConfig
+from distgnn.config.fields import named
 from distgnn.errors import RequestError
 from distgnn.options import split_globals
 
@@ -19,11 +21,6 @@ PACKAGE = Path(distgnn.__file__).parent
 Understand = Callable[[list[str]], Any]
 """The options that the words of a command mean; None for words that are no command of distgnn, RequestError for wrong ones."""
 
-_READ = (
-    "corpus", "data", "init", "checkpoint", "model", "input", "uri", "source", "sweep", "pretrain.corpus", "pretrain.init",
-    "finetune.corpus", "finetune.checkpoint", "transfer.data", "transfer.checkpoint",
-)  # fmt: skip
-_WRITTEN = ("out", "target", "run")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SECRET = ("SECRET", "TOKEN", "PASSWORD", "KEY")
 _VALUED = {f"--{item.name}" for item in dataclasses.fields(SubmitConfig) if item.type != "bool"} | {"--set", "--config"}
@@ -95,26 +92,24 @@ def _check_config(job: list[str], folder: Path | None, here: bool) -> None:
 
 
 def _notes(options: Any, here: bool) -> Iterator[str]:
-    for name, place in _places(options, _WRITTEN):
+    for name, place in _places(options, "writes"):
         if not os.path.isabs(place):
             raise RequestError(
                 f"{name}={place}: the job runs in a copy of the working folder, which Ray deletes; give an s3:// URI or an"
                 " absolute path that every node sees"
             )
-    for name, place in _places(options, _READ + _WRITTEN):
+    for name, place in _places(options, "reads", "writes"):
         if not os.path.isabs(place):
             yield f"{name}={place} is looked for in the copy of the working folder that travels"
         elif not here:
             yield f"{name}={place} is a path on the nodes of the cluster, not on this machine"
 
 
-def _places(options: Any, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """(field, path) of the fields among ``names`` that name paths, not URIs."""
-    for name in names:
-        value = options
-        for part in name.split("."):
-            value = getattr(value, part, ())
-        for place in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ():
+def _places(options: Any, *facts: str) -> Iterator[tuple[str, str]]:
+    """(field, path) of the fields with one of ``facts`` ("reads", "writes") that hold paths, not URIs."""
+    for name in sorted(frozenset().union(*(named(type(options), fact) for fact in facts))):
+        value = attrgetter(name)(options)
+        for place in (value,) if isinstance(value, str) else value:
             if place and "://" not in place:
                 yield name, place
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from distgnn.config.base import check
+from distgnn.config.fields import runtime
 
 
 @dataclass(frozen=True)
@@ -14,20 +15,20 @@ class SubmitConfig:
     Example: distgnn submit --address http://head:8265 pretrain --corpus s3://data/zinc --out s3://runs --workers 8
     """
 
-    address: str = ""
+    address: str = runtime("")
     """Dashboard of the cluster (http://HOST:8265), or its address (HOST:6379); empty = RAY_API_SERVER_ADDRESS, else
     RAY_ADDRESS, else the Ray that runs on this machine."""
-    working_dir: str = ""
+    working_dir: str = runtime("")
     """Folder that travels with the job (without what its .gitignore and .rayignore name); empty = the checkout that distgnn
     runs from, or nothing but distgnn itself where it is installed."""
-    env: tuple[str, ...] = ()
+    env: tuple[str, ...] = runtime(())
     """Environment of the job: NAME=VALUE, or NAME for its value here. Nothing else of this environment travels. Ray keeps the
     values in the job's record; credentials belong on the nodes instead."""
-    wait: bool = True
+    wait: bool = runtime(True)
     """Show the job's output until it ends, and end with its exit code. Ctrl-C leaves the job running."""
-    follow: str = ""
+    follow: str = runtime("")
     """Id of a job that was submitted before: show its output until it ends."""
-    stop: str = ""
+    stop: str = runtime("")
     """Id of a job to end, as with Ctrl-C: a training writes a checkpoint first."""
 
     def __post_init__(self) -> None:

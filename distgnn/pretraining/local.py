@@ -16,7 +16,7 @@ from distgnn.pretraining.console import Display, Screen
 from distgnn.pretraining.history import Snapshot, write_failure
 from distgnn.pretraining.loop import Hooks, Status, train
 from distgnn.pretraining.metrics import SnapshotMeter
-from distgnn.pretraining.run import Run, open_corpus
+from distgnn.pretraining.run import Start
 
 
 @contextmanager
@@ -37,8 +37,9 @@ def stop_signals(display: Screen) -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def pretrain_here(run: Run) -> Status:
-    """Train ``run`` in this process until it is finished or stopped by a signal; failures are noted in the run folder."""
+def pretrain_here(start: Start) -> Status:
+    """Train a run in this process until it is finished or stopped by a signal; failures are recorded in the run folder."""
+    run = start.run
     with serve_metrics(run.config.metrics, run.name) as meter, Display() as display, stop_signals(display) as stopping:
         gauges = SnapshotMeter(meter)
 
@@ -49,7 +50,7 @@ def pretrain_here(run: Run) -> Status:
         try:
             group = ProcessGroup.single_process(choose_device(run.config.train.device))
             hooks = Hooks(local_units, stopping.is_set, show, meter)
-            return train(run, open_corpus(run.config), group, hooks)
+            return train(run, start.reader, group, hooks, start.state)
         except (RequestError, WorkError) as error:
             write_failure(run.folder, run.name, error)
             raise

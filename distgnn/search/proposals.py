@@ -32,7 +32,7 @@ _STATES = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "faile
 
 @dataclass(frozen=True)
 class Proposals:
-    """What trials get. searcher: tpe, random or grid. mode: of the score, "max" or "min". startup: as in TuneConfig.
+    """What trials get. searcher: tpe, random or grid. mode: of the score, "max" or "min". n_startup_trials: as in TuneConfig.
 
     seconds: whether tpe also looks for short trials.
     """
@@ -41,7 +41,7 @@ class Proposals:
     searcher: str
     seed: int
     mode: str
-    startup: int = 8
+    n_startup_trials: int = 8
     seconds: bool = False
 
     def propose(self, number: int, known: Sequence[TrialRecord]) -> Params:
@@ -65,7 +65,7 @@ class Proposals:
         with warnings.catch_warnings():  # optuna calls what we use of it (constant_liar, multivariate) experimental
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = optuna.samplers.TPESampler(
-                n_startup_trials=self.startup,
+                n_startup_trials=self.n_startup_trials,
                 multivariate=True,
                 constant_liar=True,
                 seed=key(self.seed, _TPE, number) % 2**32,

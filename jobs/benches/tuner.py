@@ -70,7 +70,7 @@ def sweep_lines(scratch: Path, trials: int, steps: int) -> Iterator[dict[str, An
     words += ["--pretrain.corpus", corpus, "--finetune.corpus", corpus, "--out", str(scratch / "sweep")]
     start = time.perf_counter()
     with redirect_stdout(sys.stderr):
-        if main(["tune", *words, "--trials", str(trials), "--steps", str(steps)]) != 0:
+        if main(["tune", *words, "--trials", str(trials), "--max-steps", str(steps)]) != 0:
             raise SystemExit("the sweep failed")
     wall = time.perf_counter() - start
     folder = open_folder(str(scratch / "sweep"))

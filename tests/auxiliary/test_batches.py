@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from distgnn.auxiliary.batches import Batches
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import ray
 import torch
+from distgnn.finetuning.trainer import Method
 
 from distgnn.auxiliary import comparison
 from distgnn.auxiliary.comparison import Comparison, Job, RunJob, compare_methods
@@ -19,7 +20,6 @@ from distgnn.auxiliary.data_source import CorpusDataSource, NetworkDataSource, i
 from distgnn.config import EncoderConfig, NetworkTaskConfig, TransferConfig, WeightingConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
-from distgnn.finetuning.trainer import Method
 from distgnn.graph.schema import Feature
 from distgnn.models.encoder import build_encoder
 from distgnn.scale.pool import ordered_map, start_ray

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from distgnn.finetuning.trainer import Method
 
 import distgnn
 from distgnn.cli import main
@@ -21,7 +22,6 @@ from distgnn.errors import RequestError
 from distgnn.finetuning.comparison import Result
 from distgnn.finetuning.evaluate import evaluate
 from distgnn.finetuning.saved_model import FineTuned, load_model, model_uris, write_models
-from distgnn.finetuning.trainer import Method
 from distgnn.graph.pyg import to_pyg
 from distgnn.models.encoder import build_encoder
 from distgnn.storage.folder import open_folder

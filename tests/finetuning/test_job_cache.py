@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from distgnn.finetuning.job_cache import Kept
 
 from distgnn.config import EncoderConfig, FinetuneConfig, MotifsConfig, SplitConfig
 from distgnn.corpus.sources import SOURCES
 from distgnn.corpus.writer import build_corpus
 from distgnn.finetuning.comparison import Result, finetune
-from distgnn.finetuning.job_cache import Kept
 from distgnn.storage.folder import open_folder
 
 

@@ -7,10 +7,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from distgnn.finetuning.trainer import Outcome
 
 from distgnn.config import FinetuneConfig, SplitConfig
 from distgnn.finetuning.comparison import Result
-from distgnn.finetuning.trainer import Outcome
 from distgnn.graph.schema import Schema
 from distgnn.labels.dataset import LabelledSet
 from distgnn.labels.scores import Score, Task

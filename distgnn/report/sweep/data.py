@@ -1,4 +1,4 @@
-"""A sweep as its report sees it: the space, the trials with their scores in validation, and the last look at the winner."""
+"""A sweep as its report sees it: the space, the trials with their scores in validation, and the final evaluation of the winner."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distgnn.errors import RequestError
 from distgnn.search.domains import Choice, Range, Value
 from distgnn.search.records import State, Sweep, TrialRecord, read_sweep, read_trials
 from distgnn.search.space import Params, Space, read_space
-from distgnn.search.winner import RESULT, WINNER, Look
+from distgnn.search.winner import RESULT, WINNER, FinalEvaluation
 from distgnn.storage.folder import Folder
 
 _MANY = 12
@@ -20,10 +20,10 @@ _MANY = 12
 
 
 class Final(NamedTuple):
-    """The last look of a sweep: the number of its winner, and sides of which the first is the winner, the second the default."""
+    """Final evaluation of a sweep: the number of its winner, and evaluations, first of the winner, then of the default."""
 
     number: int
-    sides: tuple[Look, ...]
+    sides: tuple[FinalEvaluation, ...]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def _final(folder: Folder) -> Final | None:
     try:
         data = read_json(folder.read(RESULT))
         sides = (
-            Look(str(r["name"]), tuple(map(float, r["validation"])), tuple(map(float, r["test"]))) for r in data["rows"]
+            FinalEvaluation(str(r["name"]), tuple(map(float, r["validation"])), tuple(map(float, r["test"])))
+            for r in data["rows"]
         )
         return Final(int(data["number"]), tuple(sides))
     except (ValueError, KeyError, TypeError) as error:

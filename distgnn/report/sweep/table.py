@@ -13,7 +13,7 @@ from distgnn.report.sweep.importance import Importance, importance
 from distgnn.report.sweep.numbers import leader, ordered, pareto
 from distgnn.report.table import drawn, piped
 from distgnn.search.records import TrialRecord
-from distgnn.search.winner import DEFAULT, WINNER, Look
+from distgnn.search.winner import DEFAULT, WINNER, FinalEvaluation
 
 _BESIDE = "Winner beside the default configuration"
 TRIALS = "Trials"
@@ -68,7 +68,7 @@ def _final(view: View, final: Final) -> Table:
     )
 
 
-def _against(view: View, side: Look, default: Look) -> list[str]:
+def _against(view: View, side: FinalEvaluation, default: FinalEvaluation) -> list[str]:
     """Difference of mean test scores, and its p-value over seeds."""
     factor, decimals = texts.scale(view)
     difference = sum(side.test) / len(side.test) - sum(default.test) / len(default.test)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from distgnn.finetuning.trainer import Method, RunJob
 
 import distgnn
 from distgnn.cli import main
@@ -15,7 +16,6 @@ from distgnn.config import EncoderConfig, FinetuneConfig, SplitConfig
 from distgnn.corpus.reader import CorpusReader
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
-from distgnn.finetuning.trainer import Method, RunJob
 from distgnn.labels.dataset import load_labelled
 from distgnn.models.registry import REGISTERED
 from distgnn.scale.train.pretrain import train_worker
@@ -61,7 +61,8 @@ def test_from_the_command_line(
     assert main(["pretrain", "--resume", run, "--imports", name]) == 0
 
     forget(name)
-    worker = {"folder": run, "config": json.loads((tmp_path / "runs/one/config.json").read_text()), "reading_cpus": 1.0}
+    saved = json.loads((tmp_path / "runs/one/config.json").read_text())
+    worker = {"folder": run, "config": saved, "reader": CorpusReader(corpus), "reading_cpus": 1.0}
     train_worker(worker, ProcessGroup.single_process(torch.device("cpu")))
     assert "filed" in REGISTERED
 

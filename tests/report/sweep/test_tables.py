@@ -14,7 +14,7 @@ from distgnn.report.sweep.table import Table, markdown, tables, terminal
 from distgnn.search.records import Clone
 from distgnn.search.space import defaults, read_space
 from distgnn.search.space import texts as texts_of
-from distgnn.search.winner import Look
+from distgnn.search.winner import FinalEvaluation
 from tests.helpers.sweeps import NODE_LR, NODE_STEPS, ORDER, asked, final, trial, view
 
 PARAMS = {NODE_LR: 0.0123456, NODE_STEPS: 2, ORDER: 1}
@@ -92,7 +92,11 @@ def test_the_winner_beside_the_default() -> None:
 
 
 def test_a_control_and_one_seed() -> None:
-    sides = (Look("winner", (0.7,), (0.6,)), Look("default", (0.6,), (0.65,)), Look("none", (0.5,), (0.5,)))
+    sides = (
+        FinalEvaluation("winner", (0.7,), (0.6,)),
+        FinalEvaluation("default", (0.6,), (0.65,)),
+        FinalEvaluation("none", (0.5,), (0.5,)),
+    )
     table = next(tables(view(TRIALS, Final(0, sides)), None))
     assert [row[0] for row in table.body] == ["winner (trial 0)", "default", "none (no pre-training)"]
     assert [row[1:] for row in table.body] == [
@@ -158,7 +162,7 @@ def test_other_kinds_of_trial(kind: str, about: str, again: str, control: str, f
     space = read_space(KINDS[kind])
     sweep = replace(asked(), config=KINDS[kind], space=texts_of(space), default=defaults(KINDS[kind], space))
     params = {name: domain.ends()[0] for name, domain in space.items()}
-    sides = tuple(Look(name, (0.5, 0.6), (0.4, 0.5)) for name in ("winner", "default", "none"))
+    sides = tuple(FinalEvaluation(name, (0.5, 0.6), (0.4, 0.5)) for name in ("winner", "default", "none"))
     seen = View("x", sweep, space, (trial(0, params=params),), Final(0, sides))
     text = markdown(seen, None)
     assert f"\n\n{about}; searcher tpe" in text
