@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from distgnn.auxiliary.trainer import TrainingResult
+from distgnn.auxiliary.trainer import CURVES, TrainingResult
 from distgnn.storage.arrays import read_arrays, write_arrays
 from distgnn.storage.folder import Folder
 
@@ -37,13 +37,18 @@ class JobCache:
         if found is None or set(found[0]) != set(_VALUES):
             return None
         values, arrays = found
-        groups: dict[str, dict[str, object]] = {"predictions": {}, "curves": {}, "weights": {}}
-        for path, array in arrays.items():
-            group, _, rest = path.partition("/")
-            if group in groups:
-                groups[group][rest] = torch.from_numpy(array.copy()) if group == "weights" else array
-        plain = {name: tuple(value) if name in _TUPLES else value for name, value in values.items()}
-        return TrainingResult(**plain, **groups, meta_loss=arrays["meta_loss"])  # pyright: ignore[reportArgumentType]
+        prefix = "weights/"
+        return TrainingResult(
+            **{name: tuple(value) if name in _TUPLES else value for name, value in values.items()},
+            predictions={part: arrays[path] for part in values["scores"] if (path := f"predictions/{part}") in arrays},
+            curves={curve: arrays[f"curves/{curve}"] for curve in CURVES},
+            meta_loss=arrays["meta_loss"],
+            weights={
+                path.removeprefix(prefix): torch.from_numpy(array.copy())
+                for path, array in arrays.items()
+                if path.startswith(prefix)
+            },
+        )
 
     def save(self, name: str, result: TrainingResult) -> None:
         """Write ``result`` to the file ``name``, whole or not at all."""

@@ -185,7 +185,7 @@ def run_jobs(
     total, done = len(jobs) + len(first), len(jobs) - len(missing)
     for stage in (first, missing):
         for job, result in zip(stage, mapper(run, stage) if stage else (), strict=True):
-            if result is not None and run.folder.size(run.name(job)) is None:  # a worker without the folder
+            if result is not None and not run.done(job):  # a worker without the folder
                 run.cache.save(run.name(job), result)
             found[job] = result
             done += 1

@@ -130,10 +130,10 @@ def test_second_stage_uses_the_weighting_after_the_first(method: str, granularit
     fresh.weighting.load_state_dict(step.weighting.state_dict())
     joint, weights = joint_loss(fresh.problem, tasks_of(fresh), fresh.weighting, similarity == "layer")
     torch.testing.assert_close(found, flat_grad(joint, fresh), rtol=1e-9, atol=1e-12)
-    rows = [9 * 3 - 3 if granularity == "sample" else 1, 9 if granularity == "sample" else 1, 1]
+    rows = [sum(len(part.losses) for part in tasks[0]), 9] if granularity == "sample" else [1, 1]
     assert record.weights[0] == pytest.approx(float(weights[: rows[0]].mean().detach()), rel=1e-9)
     assert record.weights[1] == pytest.approx(float(weights[rows[0] : rows[0] + rows[1]].mean().detach()), rel=1e-9)
-    assert len(tasks[0]) == 3
+    assert len(tasks[0]) == step.batches.parts == (1 if method == "frozen" else 3)
 
 
 class RowSums(nn.Module):
@@ -216,17 +216,18 @@ def test_folds_stay_apart() -> None:
 
 
 @pytest.mark.parametrize("folds", [2, 3, 5])
-def test_a_row_stays_in_its_fold(folds: int) -> None:
-    step = made("auxts_all", folds=folds)
-    home: dict[int, int] = {}
-    for number in range(12):
+@pytest.mark.parametrize("method", ["none", "fixed", "cosine", "auxts_all", "selar"])
+def test_only_look_ahead_methods_cut_batches_into_folds(method: str, folds: int) -> None:
+    step, plain = made(method, folds=folds), made("none")
+    for number in range(4):
         step.step(number)
-    for _, parts in step.problem.asked:  # pyright: ignore[reportAttributeAccessIssue]
-        assert len(parts) == folds
-        for fold, rows in enumerate(parts):
-            for row in rows:
-                assert home.setdefault(row, fold) == fold
-    assert sorted(home) == list(range(60))
+        plain.step(number)
+    asked, others = (taken.problem.asked for taken in (step, plain))  # pyright: ignore[reportAttributeAccessIssue]
+    for (_, parts), (_, whole) in zip(asked, others, strict=True):
+        assert len(parts) == (folds if method in ("auxts_all", "selar") else 1)
+        assert sorted(row for part in parts for row in part) == sorted(
+            whole[0]
+        )  # the rows of every method are the same
 
 
 def test_one_fold_judges_one_half_of_the_batch_by_the_other() -> None:
