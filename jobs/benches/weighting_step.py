@@ -113,11 +113,11 @@ def compared(
     """Times of all sides, interleaved."""
     names = [*_METHODS, *(name + way for name, ways in _EXPLICIT.items() for way in ways)]
     steps = {name: make_step(name, network, config, run, device) for name in names}
-    batches = [steps["fixed"].fetch(number) for number in range(2)]
-    for step in steps.values():
-        for number, batch in enumerate(batches):
+    batches = {name: [step.fetch(number) for number in range(2)] for name, step in steps.items()}
+    for name, step in steps.items():
+        for number, batch in enumerate(batches[name]):
             step.step(number, batch)  # the folds' blocks are sampled on first use
-    found = measure([replace(timed(step, batches), name=name) for name, step in steps.items()], runs)
+    found = measure([replace(timed(step, batches[name]), name=name) for name, step in steps.items()], runs)
     ms = {name: [1e3 * seconds for seconds in samples] for name, samples in found.items()}
     for name in names[1:]:
         yield line("weighting_step", case, f"step, {name}", "ms", ms[name], ("fixed", ms["fixed"]))

@@ -242,3 +242,13 @@ def test_workers_and_ranks_equal_one_process(data: str, tmp_path: Path) -> None:
     assert run(ranked, ranked_map(ranked))[1] == []
     with pytest.raises(RequestError, match="need 2 GPUs"):
         run(replace(ranked, device="cuda", lr=0.5), ranked_map(replace(ranked, device="cuda")))
+
+
+def test_too_small_a_batch_is_refused_before_anything_is_trained(data: str, tmp_path: Path) -> None:
+    for changes, says in (
+        ({"batch": 5, "corpus": task(streams=2)}, "batch=5 is too small for 3 folds of corpus.streams=2 each"),
+        ({"batch": 2}, "weighting.folds=3 needs at least 3 rows in a batch"),
+    ):
+        with pytest.raises(RequestError, match=says):
+            run(config(data, str(tmp_path / "out"), methods=("auxts_one",), **changes))
+    run(config(data, str(tmp_path / "whole"), methods=("fixed",), epochs=1, batch=2))
