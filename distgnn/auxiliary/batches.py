@@ -7,8 +7,7 @@ import numpy as np
 from distgnn.auxiliary.problem import Rows
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key, permutation
-
-_ORDER = 52
+from distgnn.graph.purposes import AuxiliaryDraw
 
 
 class Batches:
@@ -51,7 +50,7 @@ class Batches:
         epoch, place = divmod(step, self.steps_per_epoch)
         rows, steps = len(self.strata), self.steps_per_epoch
         if self._order[0] != epoch:
-            self._order = epoch, permutation(key(self.seed, _ORDER, epoch), rows)
+            self._order = epoch, permutation(key(self.seed, AuxiliaryDraw.ROW_ORDER, epoch), rows)
         chosen = self._order[1][place * rows // steps : (place + 1) * rows // steps]
         if self.folds < 2:
             return np.array_split(chosen, self.parts)

@@ -20,13 +20,12 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch, concat_graphs, select_graphs
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import AuxiliaryDraw
 from distgnn.labels.dataset import LabelledSet
 from distgnn.models.encoder import build_encoder
 from distgnn.models.heads import build_head, graph_features
 from distgnn.objectives.base import Objective
 from distgnn.objectives.registry import build_objective
-
-_HEAD, _AUX_ORDER, _DROPOUT = 61, 62, 63
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ class CorpusProblem(LabelTarget):
         """Global random state in which dropout is a function of (seed, step, part, rank); put back afterwards."""
         device = self.group.device
         with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
-            torch.manual_seed(key(self.seed, _DROPOUT, step, part, self.group.rank))
+            torch.manual_seed(key(self.seed, AuxiliaryDraw.DROPOUT, step, part, self.group.rank))
             yield
 
     def _outputs(self, graphs: GraphBatch) -> Tensor:
@@ -165,14 +164,14 @@ class CorpusProblem(LabelTarget):
 
 def head_seed(seed: int) -> int:
     """Key of the initial weights of the target's head."""
-    return key(seed, _HEAD)
+    return key(seed, AuxiliaryDraw.HEAD)
 
 
 def _auxiliary_corpus(data: LabelledSet, config: CorpusTaskConfig, seed: int) -> AuxiliaryCorpus | None:
     if not config.aux_corpus:
         return None
     labels = f"supervised{ELSEWHERE}" in config.auxiliary
-    order = key(seed, _AUX_ORDER)
+    order = key(seed, AuxiliaryDraw.CORPUS_ORDER)
     found = AuxiliaryCorpus(config.aux_corpus, config.aux_batch, config.streams, order, labels=labels)
     found.schema.check_features(data.schema, f"corpus.aux_corpus {config.aux_corpus} and the labelled corpus")
     return found

@@ -27,11 +27,10 @@ from distgnn.corpus.writer import Mapper
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import AuxiliaryDraw
 from distgnn.models.registry import import_modules
 from distgnn.monitor.sink import SILENT, Meter
 from distgnn.storage.folder import Folder
-
-_GLOBAL = 81
 
 
 class Job(NamedTuple):
@@ -56,7 +55,7 @@ Progress = Callable[[int, int, str, TrainingResult | None], None]
 
 def global_seed(seed: int, rank: int) -> int:
     """Seed of torch's own generator for a job, for users' modules that draw from it."""
-    return key(seed, _GLOBAL, rank)
+    return key(seed, AuxiliaryDraw.GLOBAL, rank)
 
 
 @dataclass(frozen=True)
@@ -156,9 +155,11 @@ class RunJob:
         return f"{job.method or 'auxiliary'}-{sha256(text.encode()).hexdigest()[:16]}-seed{job.seed}.safetensors"
 
     def title(self, job: Job) -> str:
-        """The job in words; the method is left out where there is only one."""
-        method = (job.method or "auxiliary tasks alone",) if not job.method or len(self.config.compared) > 1 else ()
-        return ", ".join([*method, self.source.encoders[job.encoder], job.scheme, f"seed {job.seed}"])
+        """The job in words; a method or scheme that all jobs have is left out."""
+        config, encoder = self.config, self.source.encoders[job.encoder]
+        method = [] if job.method and len(config.compared) == 1 else [job.method or "auxiliary tasks alone"]
+        scheme = [] if len(config.compared) == len(config.schemes) == 1 else [job.scheme]
+        return ", ".join([*method, encoder, *scheme, f"seed {job.seed}"])
 
 
 def run_jobs(

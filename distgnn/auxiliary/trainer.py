@@ -22,11 +22,11 @@ from distgnn.config import TransferConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import DivergedError
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import AuxiliaryDraw
 from distgnn.labels.scores import Floats
 from distgnn.models.norm import apply_statistics, statistics
 from distgnn.monitor.sink import SILENT, Meter
 
-_PRETRAIN_ORDER = 71
 CURVES = ("losses", "weights", "cosines", "hypergradients")
 """Fields of a StepRecord that are kept, one number a task."""
 
@@ -203,7 +203,7 @@ def pretrain_auxiliary(
     """
     parameters = [p for module in (problem.shared, *problem.heads[1:]) for p in module.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-    batches = Batches(problem.strata, config.batch, key(seed, _PRETRAIN_ORDER))
+    batches = Batches(problem.strata, config.batch, key(seed, AuxiliaryDraw.PRETRAIN_ORDER))
     for number in range(config.pretrain_epochs * batches.steps_per_epoch):
         _auxiliary_step(problem, problem.fetch(batches.rows(number), number), optimiser, parameters, number, group)
         update_running_stats(problem.shared, group)

@@ -23,18 +23,26 @@ from distgnn.finetuning.comparison import finetune as compare
 from distgnn.finetuning.results import summary, write_results
 from distgnn.finetuning.saved_model import MODELS, write_models
 from distgnn.models.registry import import_modules
+from distgnn.monitor.loggers.base import LoggedRun, LoggerGroup, check_loggers, flat, open_loggers
 from distgnn.monitor.sink import SILENT, Meter
 from distgnn.pretraining.metrics import StorageMeter
 from distgnn.report import table
 from distgnn.storage.folder import open_folder
+from distgnn.storage.uri import base_name
 
 
 def finetune(config: FinetuneConfig, output: Output) -> int:
     """Compare, print the table, and write results.json, table.md and (on request) predictions.parquet to ``config.out``."""
     import_modules(config.imports)
+    check_loggers(config.loggers, open_folder(config.out))
     checkpoints = initial_encoders([load_checkpoint(uri) for uri in config.checkpoint])
-    with meters(config.metrics, config.out, config.workers > 1) as (here, _):
-        result = compare_checkpoints(config, checkpoints, JobProgress(meter=here))
+    logged = LoggedRun(base_name(config.out), open_folder(config.out), flat(config))
+    with (
+        meters(config.metrics, config.out, config.workers > 1) as (here, _),
+        open_loggers(config.loggers, logged) as logs,
+    ):
+        result = compare_checkpoints(config, checkpoints, JobProgress(meter=here, logs=logs))
+        logs.summary = _mean_scores(result)
     output.emit(summary(result), f"{table.terminal(result)}\nwritten to {open_folder(config.out).uri}")
     return 0
 
@@ -61,14 +69,28 @@ def compare_checkpoints(
     return result
 
 
+def _mean_scores(result: FinetuneComparison) -> dict[str, float]:
+    """Mean over seeds of each method's scores, by ``METHOD/PART``."""
+    parts = next(iter(result.results.values())).scores
+    return {f"{row.method}/{part}": float(result.values(row, part).mean()) for row in result.rows for part in parts}
+
+
 class JobProgress:
     """A line after each job, with the time left, and a count for ``meter`` under ``command``.
 
-    title: what the lines begin with. later: jobs that follow these.
+    title: what the lines begin with. later: jobs that follow these. logs: where scores are logged, at the number of jobs done.
     """
 
-    def __init__(self, title: str = "", later: int = 0, meter: Meter = SILENT, command: str = "finetune") -> None:
+    def __init__(
+        self,
+        title: str = "",
+        later: int = 0,
+        meter: Meter = SILENT,
+        command: str = "finetune",
+        logs: LoggerGroup | None = None,
+    ) -> None:
         self.title, self.later = title, later
+        self._logs = logs or LoggerGroup([])
         self._meter, self._command, self._storage = meter, command, StorageMeter(meter)
         meter.note("distgnn_jobs_total", 0, command=command)
         self._console = Console(stderr=True, highlight=False)
@@ -79,12 +101,24 @@ class JobProgress:
         said = "done"
         if result is not None:
             metric = result.metrics[0]
+            self._logs.log(done, _values(job.rpartition(", seed ")[0], result))
             said = f"test {metric} {result.scores['test'][metric]:.4f}, best epoch {result.best_epoch}, {result.seconds:.1f} s"
         self._ran += 1
         self._meter.note("distgnn_jobs_total", 1, command=self._command)
         self._storage.note()
         left = timedelta(seconds=round((time.monotonic() - self._start) / self._ran * (jobs - done + self.later)))
         self._console.print(f"{self.title}{done}/{jobs} {job}: {said} | {left} left", soft_wrap=True, markup=False)
+
+
+def _values(name: str, result: TrainingResult) -> dict[str, float]:
+    """Scores of a job by ``NAME/PART``, or ``NAME/PART_METRIC`` where there are several metrics, and its best epoch."""
+    several = len(result.metrics) > 1
+    scores = {
+        f"{name}/{part}_{metric}" if several else f"{name}/{part}": value
+        for part, found in result.scores.items()
+        for metric, value in found.items()
+    }
+    return {**scores, f"{name}/best_epoch": result.best_epoch}
 
 
 def initial_encoders(checkpoints: list[Checkpoint]) -> list[InitialEncoder]:

@@ -16,10 +16,14 @@ from distgnn.corpus.writer import Mapper
 from distgnn.distributed import choose_device
 from distgnn.finetuning.results import RESULTS
 from distgnn.models.registry import import_modules
+from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
 from distgnn.report.auxiliary import markdown, terminal, transfer_summary
 from distgnn.report.curves import write_curves, write_pictures
 from distgnn.report.table import TABLE
 from distgnn.storage.folder import open_folder
+from distgnn.storage.uri import base_name
+
+_CELL = ("scheme", "encoder", "method", "metric")
 
 
 def transfer(config: TransferConfig, output: Output) -> int:
@@ -28,15 +32,21 @@ def transfer(config: TransferConfig, output: Output) -> int:
     Finished jobs are kept there: the same call again goes on where it was stopped.
     """
     import_modules(config.imports)
-    source, folder = _source(config), open_folder(config.out)
+    folder = open_folder(config.out)
+    check_loggers(config.loggers, folder)
+    source, logged = _source(config), LoggedRun(base_name(config.out), folder, flat(config))
     folder.write(
         "config.json", (json.dumps(to_json(config), indent=1) + "\n").encode()
     )  # fails now, not after the work
     device = choose_device(config.device if config.workers == 1 else "cpu").type
-    with meters(config.metrics, config.out, config.workers > 1 or config.ranks > 1) as (here, work):
+    with (
+        meters(config.metrics, config.out, config.workers > 1 or config.ranks > 1) as (here, work),
+        open_loggers(config.loggers, logged) as logs,
+    ):
         run = RunJob(source, folder.sub("jobs"), device, work)
-        result = compare_methods(run, _mapper(config), JobProgress(meter=here, command="transfer"))
-    value = transfer_summary(result)
+        result = compare_methods(run, _mapper(config), JobProgress(meter=here, command="transfer", logs=logs))
+        value = transfer_summary(result)
+        logs.summary = {"/".join(cell[name] for name in _CELL): cell["mean"] for cell in value["cells"]}
     folder.write(TABLE, markdown(result).encode())
     folder.write(RESULTS, (json.dumps(value, indent=1) + "\n").encode())
     write_curves(result, folder)

@@ -92,6 +92,8 @@ class FinetuneConfig(LabelChoice):
     """Write predictions.parquet beside the table."""
     save_models: bool = runtime(False)
     """Write every fine-tuned model to models/METHOD-seedN, for distgnn evaluate and distgnn.load_model."""
+    loggers: tuple[str, ...] = runtime(())
+    """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
 
     def __post_init__(self) -> None:

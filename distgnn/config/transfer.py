@@ -132,6 +132,8 @@ class TransferConfig:
     """How often Ray Train restarts the ranks; finished jobs are not run again."""
     device: Literal["auto", "cpu", "cuda"] = runtime("auto")
     """Where to compute; auto takes a GPU when there is one."""
+    loggers: tuple[str, ...] = runtime(())
+    """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
 
     def __post_init__(self) -> None:

@@ -77,6 +77,7 @@ def training_config(config: FinetuneConfig) -> TransferConfig:
     return TransferConfig(
         config.corpus,
         methods=(CONTROL,),
+        schemes=("scratch",),
         seeds=config.seeds,
         epochs=config.epochs,
         patience=config.patience,

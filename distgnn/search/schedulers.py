@@ -12,11 +12,12 @@ from dataclasses import replace
 import numpy as np
 
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import SearchDraw
 from distgnn.search.proposals import explored
 from distgnn.search.records import Clone, Sweep, TrialRecord
 from distgnn.search.space import read_space
 
-_SOURCE, _CLONED = 95, 1
+_CLONED = 1
 _QUANTILE = 0.25
 _MIN_SAMPLES = 3
 
@@ -86,7 +87,7 @@ def _exploit(sweep: Sweep, record: TrialRecord, others: Sequence[TrialRecord]) -
     if record not in lower or not upper:
         return record
     seed, turn = sweep.config.seed, len(record.clones)
-    source = upper[key(seed, _SOURCE, record.number, turn) % len(upper)]
+    source = upper[key(seed, SearchDraw.CLONE_SOURCE, record.number, turn) % len(upper)]
     params = explored(read_space(sweep.config), source.params, seed, _CLONED, record.number, turn)
     clone = Clone(source.number, len(source.clones), source.reached, len(record.rungs), params)
     return replace(record, params=params, clones=(*record.clones, clone))

@@ -371,7 +371,7 @@ class TestRefusals:
             name: value * NAN if name == "pooling.omega.weight" else value
             for name, value in (PLAIN.weights or {}).items()
         }
-        with pytest.raises(WorkError, match=r"^broken, pretrained, seed 0: step 0: .* lower lr"):
+        with pytest.raises(WorkError, match=r"^broken, seed 0: step 0: .* lower lr"):
             finetuned(config(binary), [InitialEncoder("broken", SMALL, broken, FEATURES)])
 
     @pytest.mark.parametrize("wrong", [{"patience": -1}, {"workers": 2, "device": "cuda"}, {"dropout": 1.0}])

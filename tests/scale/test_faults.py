@@ -62,6 +62,7 @@ def assert_undisturbed(run: Run, config: PretrainConfig, tolerance: float = 1e-5
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_worker_killed(corpus: str, tmp_path: Path, raylet: int) -> None:
     config = small(corpus, tmp_path, max_steps=60, epochs=99, checkpoint_every=5, validate_every=0)
     start = new_start(replace(config, workers=2, max_failures=1))

@@ -14,7 +14,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import ray
@@ -35,10 +35,15 @@ _RESERVATION = "reservation.txt"
 _POLL_SECONDS, _CONNECT_SECONDS, _ANSWER_SECONDS = 0.2, 1.0, 5.0
 
 
-@contextmanager
-def train_settings(config: RecoveryConfig) -> Iterator[None]:
+def train_settings(config: RecoveryConfig) -> AbstractContextManager[None]:
     """Set the environment variables that Ray Train reads its settings from; variables that the user has set are kept."""
-    ours = {name: str(getattr(config, field)) for field, name in _VARIABLES.items() if name not in os.environ}
+    return default_environment({name: str(getattr(config, field)) for field, name in _VARIABLES.items()})
+
+
+@contextmanager
+def default_environment(values: dict[str, str]) -> Iterator[None]:
+    """Set those environment variables of ``values`` that are not set, and remove them on exit."""
+    ours = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(ours)
     try:
         yield

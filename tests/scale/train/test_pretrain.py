@@ -5,12 +5,10 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import ray
 from ray.train import WorkerGroupError
 
 from distgnn.checkpoint.format import load_checkpoint
@@ -19,7 +17,6 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.pretraining.history import read_progress
 from distgnn.pretraining.run import new_run, new_start, open_corpus
-from distgnn.scale.pool import start_ray
 from distgnn.scale.train import pretrain
 from distgnn.scale.train.failures import cause_of, raise_noted
 from distgnn.scale.train.preflight import Resources, share
@@ -31,19 +28,12 @@ from tests.helpers.training import CPU, losses, small, train_small, validations
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside Ray itself
 
 
-@pytest.fixture(scope="module")
-def _ray() -> Iterator[None]:
-    start_ray(2)
-    yield
-    ray.shutdown()
-
-
 def two_workers(config: PretrainConfig) -> PretrainConfig:
     return replace(config, workers=2, max_failures=1)
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("local_ray")
 def test_same_curve_as_in_process(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reservations = list[bytes]()
 
@@ -68,7 +58,8 @@ def test_same_curve_as_in_process(corpus: str, tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
 def test_stop_and_resume(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopping = threading.Event()
 
@@ -102,7 +93,8 @@ def test_stop_and_resume(corpus: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
 def test_a_damaged_corpus_is_one_line(corpus: str, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(corpus, tmp_path / "copy"))
     (copy / "shard-00001.parquet").write_bytes(b"PAR1")
@@ -117,7 +109,7 @@ def test_a_damaged_corpus_is_one_line(corpus: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("local_ray")
 def test_too_many_workers_are_refused_at_once(corpus: str, tmp_path: Path) -> None:
     config = replace(two_workers(small(corpus, tmp_path)), workers=3, cpus_per_worker=1.0)
     with pytest.raises(
