@@ -27,22 +27,18 @@ class PretrainDraw(IntEnum):
 
 @unique
 class LabelDraw(IntEnum):
-    """Splits of labelled corpora and training on labels."""
+    """Splits of labelled corpora."""
 
     SPLIT = 11
-    ORDER = 21
-    HEAD = 22
-    DROPOUT = 23
 
 
 @unique
 class AuxiliaryDraw(IntEnum):
-    """Joint training with auxiliary tasks: weightings, folds, tasks on graphs."""
+    """Training on labels, with and without auxiliary tasks: weightings, order of rows, tasks on graphs."""
 
     WEIGHTING = 41
     WEIGHTING_DRAWS = 42
-    FOLD_SPLIT = 51
-    FOLD_ORDER = 52
+    ROW_ORDER = 52
     HEAD = 61
     CORPUS_ORDER = 62
     DROPOUT = 63

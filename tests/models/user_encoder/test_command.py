@@ -10,15 +10,18 @@ import pytest
 import torch
 
 import distgnn
+from distgnn.auxiliary.data_source import InitialEncoder
+from distgnn.auxiliary.jobs import RunJob
 from distgnn.cli import main
 from distgnn.config import EncoderConfig, FinetuneConfig, SplitConfig
 from distgnn.corpus.reader import CorpusReader
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
-from distgnn.finetuning.trainer import Method, RunJob
+from distgnn.finetuning.comparison import finetune_job, finetune_source
 from distgnn.labels.dataset import load_labelled
 from distgnn.models.registry import REGISTERED
 from distgnn.scale.train.pretrain import train_worker
+from distgnn.storage.folder import open_folder
 from tests.helpers.custom import WIDTH
 from tests.helpers.graphs import random_graphs
 
@@ -78,9 +81,11 @@ def test_a_job_on_another_machine_imports_for_itself(
 ) -> None:
     name = written(tmp_path, monkeypatch)
     config = FinetuneConfig(corpus, imports=(name,), seeds=1, epochs=1, split=SplitConfig("random"))
-    method = Method("mine", EncoderConfig(kind="filed", width=WIDTH))
-    outcome = RunJob(config, load_labelled(config), (method,))((0, 0))
-    assert 0 <= outcome.scores["test"].value <= 1
+    start = InitialEncoder("mine", EncoderConfig(kind="filed", width=WIDTH))
+    source = finetune_source(config, load_labelled(config), [start])
+    found = RunJob(source, open_folder(str(tmp_path / "jobs")))(finetune_job(source, 0, 0))
+    assert found is not None
+    assert 0 <= found.scores["test"]["roc_auc"] <= 1
 
 
 @pytest.mark.parametrize(
