@@ -123,7 +123,7 @@ def test_refusals(config: SplitConfig, message: str) -> None:
 
 
 def test_unknown_group_lists_the_known() -> None:
-    with pytest.raises(RequestError, match="no group 'rat'; it has human, mouse"):
+    with pytest.raises(RequestError, match="no group 'rat'; choose from human, mouse"):
         make_split(SplitConfig("group", ood_groups=("rat",)), np.arange(2), objects(["mouse", "human"]))
 
 

@@ -141,8 +141,8 @@ FORTH, BACK = [0, 1, 2], [1, 2, 3]
     ({"edge_index": torch.tensor([[0, 1, 2, 1, 2, 3], [0, 2, 3, 0, 1, 2]])}, r"graph 11, edge_index: a self-loop"),
     ({"edge_index": torch.tensor([FORTH + FORTH, BACK + BACK])}, "graph 11, edge_index: an edge without its reverse"),
     ({"edge_attr": torch.tensor([[0], [0], [0], [0], [0], [1]])}, "graph 11, edge_index: the two directions"),
-    ({"edge_index": torch.tensor([[0, 1, 2, 1, 2, 9], [1, 2, 3, 0, 1, 2]])}, "edge_index: a node id lies outside|reverse"),
-    ({"x": torch.full((4, 1), 5)}, "data.x: a category lies outside"),
+    ({"edge_index": torch.tensor([[0, 1, 2, 1, 2, 9], [1, 2, 3, 0, 1, 2]])}, "edge_index: a node id is outside|reverse"),
+    ({"x": torch.full((4, 1), 5)}, "data.x: a category is outside"),
     ({"x": torch.zeros(4, 2, dtype=torch.int64)}, "do not all have the same attributes"),
     ({"y": torch.zeros(1, 3)}, "do not all have the same attributes"),
 ])  # fmt: skip
