@@ -122,7 +122,7 @@ def test_progress_counts_parts_and_graphs(tmp_path: Path) -> None:
 
 def test_existing_corpus_needs_overwrite(tmp_path: Path) -> None:
     motifs(tmp_path, graphs=100)
-    with pytest.raises(RequestError, match="already there; use --overwrite"):
+    with pytest.raises(RequestError, match="already exists; use --overwrite"):
         motifs(tmp_path, graphs=50)
     motifs(tmp_path, graphs=50, overwrite=True)
     assert verify(str(tmp_path)).graphs == 50
@@ -135,7 +135,7 @@ def test_other_build_is_not_continued(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="unfinished build with other inputs"):
         build_corpus(Paths([40, 41]), str(tmp_path), unit_rows=2, shard_rows=4)
     (tmp_path / "_build.json").write_text("{}")
-    with pytest.raises(RequestError, match=r"_build.json: not the state of a build"):
+    with pytest.raises(RequestError, match=r"_build.json: not a valid build state"):
         build_corpus(Paths([40, 41]), str(tmp_path), unit_rows=2, shard_rows=4)
     assert build_corpus(Paths([40, 41]), str(tmp_path), unit_rows=2, shard_rows=4, overwrite=True).graphs == 70
 
@@ -149,7 +149,7 @@ def test_no_usable_graph_leaves_nothing_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"edges": [[0], [2]]}, "names a node outside the graph"),
+    ({"edges": [[0], [2]]}, "refers to a node outside the graph"),
     ({"edges": [[0], [0]]}, "joins a node to itself"),
     ({"edges": [[0, 1], [1, 0]]}, "stored twice"),
     ({"node_cat": [[0], [9]]}, "node category is outside"),
@@ -180,14 +180,14 @@ def test_graph_without_nodes_is_refused(tmp_path: Path) -> None:
     source = Paths([1])
     empty = packed([3], np.array([0, 0]), np.array([0, 0]), np.zeros((2, 0)), node_cat=np.zeros((0, 1)))
     source.read = lambda _: (Piece(empty, group=["x"]), [])  # type: ignore[method-assign]
-    with pytest.raises(RequestError, match="a graph without nodes"):
+    with pytest.raises(RequestError, match="the graph has no nodes"):
         build_corpus(source, str(tmp_path))
 
 
 def test_promised_columns_must_come(tmp_path: Path) -> None:
     source = Paths([1])
     source.schema = Schema(source.schema.node, labels=("t",))
-    with pytest.raises(RequestError, match="promises 'y'"):
+    with pytest.raises(RequestError, match="the schema has 'y'"):
         build_corpus(source, str(tmp_path))
 
 

@@ -129,8 +129,8 @@ def test_wrong_schema(corpus: Path) -> None:
 
 
 @pytest.mark.parametrize(("column", "row", "value", "message"), [
-    ("src", 19, 255, r"unit 1, row 3 \(graph 83\): an edge names a node outside the graph"),
-    ("node.color", 5, 8, r"unit 0, row 5 \(graph 69\): a node category is outside its range \[8\]"),
+    ("src", 19, 255, r"unit 1, row 3 \(graph 83\): an edge refers to a node outside the graph"),
+    ("node.color", 5, 8, r"unit 0, row 5 \(graph 69\): a node category is outside \[0, size\) for sizes \[8\]"),
 ])  # fmt: skip
 def test_values_out_of_range(corpus: Path, column: str, row: int, value: int, message: str) -> None:
     rewrite(corpus, lambda table: flattened(table, column, row, value))
@@ -167,12 +167,12 @@ def test_counts_that_disagree_with_the_manifest(corpus: Path) -> None:
     edit_manifest(corpus, shards=manifest["shards"])
     (problem,) = verify(str(corpus)).problems
     assert "shard-00001.parquet" in problem
-    assert "where corpus.json says" in problem
+    assert "but corpus.json records" in problem
 
 
 def test_rows_that_disagree_with_the_manifest(corpus: Path) -> None:
     rewrite(corpus, lambda table: table.slice(0, 60))
-    with pytest.raises(RequestError, match=r"shard-00001.parquet: 60 rows where corpus.json says 64"):
+    with pytest.raises(RequestError, match=r"shard-00001.parquet: 60 rows, but corpus.json records 64"):
         read_all(corpus)
 
 
@@ -205,7 +205,7 @@ def test_no_corpus(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no corpus here"):
         CorpusReader(str(tmp_path / "nowhere"))
     (tmp_path / STATE).write_text("{}")
-    with pytest.raises(RequestError, match="an unfinished build lies there"):
+    with pytest.raises(RequestError, match="it holds an unfinished build"):
         CorpusReader(str(tmp_path))
     (tmp_path / "corpus.json").write_text("{")
     with pytest.raises(RequestError, match="not a corpus manifest"):

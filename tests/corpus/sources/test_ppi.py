@@ -219,7 +219,7 @@ def test_labelled_only_and_min_positives(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "message"), [
     ("1\n2\n", "not an edge list of two ids a line"),
-    ("", "the input holds no usable graph"),
+    ("", "the input contains no usable graph"),
     ("1 2\n3\n", r"edge 2: a line without two ids"),
 ])  # fmt: skip
 def test_bad_edge_lists(tmp_path: Path, text: str, message: str) -> None:
