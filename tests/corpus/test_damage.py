@@ -146,7 +146,9 @@ def test_list_of_wrong_length(corpus: Path) -> None:
         return with_column(table, "node.color", pa.array(lists, table.schema.field("node.color").type))
 
     rewrite(corpus, longer)
-    with pytest.raises(RequestError, match=r"shard-00001.parquet, unit 0, row 2, field node.color: \d+ values where"):
+    with pytest.raises(
+        RequestError, match=r"shard-00001.parquet, unit 0, row 2, field node.color: expected \d+ values, found"
+    ):
         read_all(corpus)
 
 

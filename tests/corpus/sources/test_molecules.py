@@ -94,7 +94,7 @@ def test_chunks_are_lazy_and_numbered_over_files(tmp_path: Path) -> None:
     ({"smiles": "SMILES"}, r"m.csv: no column 'SMILES'; its columns are name, smiles, active, score, part"),
     ({"labels": ("toxic",)}, "no column 'toxic'"),
     ({"split": "fold"}, "no column 'fold'"),
-    ({"smiles": "1", "labels": ("active",)}, r"has no header \(smiles=1\), so the column 'active' must be a number too"),
+    ({"smiles": "1", "labels": ("active",)}, r"has no header \(smiles=1\), so column 'active' must be given as a number"),
 ])  # fmt: skip
 def test_unknown_columns(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
@@ -104,7 +104,7 @@ def test_unknown_columns(tmp_path: Path, options: dict[str, Any], message: str) 
 def test_labels_and_splits_that_make_no_sense(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"m.csv, line 2, column name: the label 'a, b' is not a number"):
         graphs(source(tmp_path, labels=("name",)))
-    with pytest.raises(RequestError, match=r"m.csv, line 2, column score: '0.5' is no split"):
+    with pytest.raises(RequestError, match=r"m.csv, line 2, column score: '0.5' is not a valid split"):
         graphs(source(tmp_path, split="score"))
 
 
@@ -133,10 +133,10 @@ def test_missing_rdkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("name", "content", "message"), [
-    ("m.csv.gz", b"not gzip at all", "damaged or not what its name says"),
-    ("m.csv.gz", gzip.compress(CSV.encode())[:-20], "damaged or not what its name says"),
-    ("m.csv.xz", b"no", "damaged or not what its name says"),
-    ("m.csv", b"\xff\xfe\x00smiles\n", "damaged or not what its name says"),
+    ("m.csv.gz", b"not gzip at all", "damaged, or not in the format"),
+    ("m.csv.gz", gzip.compress(CSV.encode())[:-20], "damaged, or not in the format"),
+    ("m.csv.xz", b"no", "damaged, or not in the format"),
+    ("m.csv", b"\xff\xfe\x00smiles\n", "damaged, or not in the format"),
     ("m.csv", b"", r"no column 'smiles'; its columns are none"),
     ("m.csv", b'smiles\n"' + b"C" * 200_000, "m.csv, line 2: not readable as a table"),
 ])  # fmt: skip
@@ -237,8 +237,8 @@ def test_arrays_labels_and_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("more", "message"), [
     ({"node_ptr": np.array([0, 3, 7])}, "node_ptr does not fit"),
     ({"edge_ptr": np.array([0, 4])}, "edge_ptr does not fit"),
-    ({"bond_uv": np.zeros((3, 2), np.uint16)}, "bond_uv has the shape"),
-    ({"in_downstream": np.array([True])}, "in_downstream has 1 rows where 2 belong"),
+    ({"bond_uv": np.zeros((3, 2), np.uint16)}, "bond_uv must have shape"),
+    ({"in_downstream": np.array([True])}, "in_downstream must have 2 rows, found 1"),
     ({"bond_uv": np.array([[0, 1], [1, 3]] * 2, np.uint16)}, "arrays input, row 0 .*outside the graph"),
     ({"atom": np.full((6, 2), 120, np.uint8)}, "node category is outside"),
     ({"atom": np.array([object()] * 6)}, "not a readable .npz of plain arrays"),

@@ -218,9 +218,9 @@ def test_labelled_only_and_min_positives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("1\n2\n", "not an edge list of two ids a line"),
+    ("1\n2\n", "not an edge list with two ids per line"),
     ("", "the input contains no usable graph"),
-    ("1 2\n3\n", r"edge 2: a line without two ids"),
+    ("1 2\n3\n", r"edge 2: the line does not hold two ids"),
 ])  # fmt: skip
 def test_bad_edge_lists(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(RequestError, match=message):
@@ -229,11 +229,11 @@ def test_bad_edge_lists(tmp_path: Path, text: str, message: str) -> None:
 
 def test_bad_label_tables(tmp_path: Path) -> None:
     human = (network(tmp_path, HUMAN),)
-    with pytest.raises(RequestError, match="label_groups must say which prefix"):
+    with pytest.raises(RequestError, match="set label_groups to the species of each prefix"):
         load(tmp_path, input=human, labels=npz(tmp_path))
     with pytest.raises(RequestError, match="the array 'rat_entrez' is missing"):
         load(tmp_path, input=human, labels=npz(tmp_path), label_groups=("Human=rat",))
-    with pytest.raises(RequestError, match="labels the group 'Maus', but the networks are Human"):
+    with pytest.raises(RequestError, match="labels the unknown group 'Maus'; the networks are Human"):
         load(tmp_path, input=human, labels=npz(tmp_path), label_groups=("Maus=mouse",))
     with pytest.raises(RequestError, match=r"label_groups is for .npz tables"):
         load(tmp_path, input=human, labels=table(tmp_path), label_groups=("Human=human",))
@@ -243,7 +243,7 @@ def test_bad_label_tables(tmp_path: Path) -> None:
         load(tmp_path, input=human, labels=str(bad))
     broken = tmp_path / "broken.npz"
     np.savez(broken, **{**np.load(npz(tmp_path)), "human_indices": np.array([0, 1, 1, 0, 5])})
-    with pytest.raises(RequestError, match="human_indptr and _indices do not fit"):
+    with pytest.raises(RequestError, match="human_indptr and human_indices do not match"):
         load(tmp_path, input=human, labels=str(broken), label_groups=("Human=human",))
 
 
@@ -264,7 +264,7 @@ def test_ppi_config_is_checked(options: dict[str, Any], message: str) -> None:
 
 def test_two_networks_of_one_species_are_refused(tmp_path: Path) -> None:
     path = network(tmp_path, HUMAN)
-    with pytest.raises(RequestError, match="two networks are called 'Human'"):
+    with pytest.raises(RequestError, match="two networks are named 'Human'"):
         PpiSource(PpiConfig(input=(path, path), out=""))
 
 

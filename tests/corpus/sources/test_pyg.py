@@ -123,7 +123,7 @@ def test_directed_corpora_keep_every_direction() -> None:
     batch = collect(graphs, schema).graphs
     assert batch.directed
     assert batch.edges.tolist() == [[0, 1, 2, 3, 4, 5], [1, 2, 0, 4, 5, 3]]
-    with pytest.raises(RequestError, match="graph 0, edge_index: an edge without its reverse"):
+    with pytest.raises(RequestError, match="graph 0, edge_index: an edge has no reverse edge"):
         collect(graphs, Schema())
 
 
@@ -139,7 +139,7 @@ FORTH, BACK = [0, 1, 2], [1, 2, 3]
 
 @pytest.mark.parametrize(("values", "message"), [
     ({"edge_index": torch.tensor([[0, 1, 2, 1, 2, 3], [0, 2, 3, 0, 1, 2]])}, r"graph 11, edge_index: a self-loop"),
-    ({"edge_index": torch.tensor([FORTH + FORTH, BACK + BACK])}, "graph 11, edge_index: an edge without its reverse"),
+    ({"edge_index": torch.tensor([FORTH + FORTH, BACK + BACK])}, "graph 11, edge_index: an edge has no reverse edge"),
     ({"edge_attr": torch.tensor([[0], [0], [0], [0], [0], [1]])}, "graph 11, edge_index: the two directions"),
     ({"edge_index": torch.tensor([[0, 1, 2, 1, 2, 9], [1, 2, 3, 0, 1, 2]])}, "edge_index: a node id is outside|reverse"),
     ({"x": torch.full((4, 1), 5)}, "data.x: a category is outside"),
@@ -152,9 +152,9 @@ def test_graphs_that_do_not_fit(values: dict[str, object], message: str) -> None
 
 
 @pytest.mark.parametrize(("name", "message"), [
-    ("y", "data.y has 0 values where the schema has 2"),
+    ("y", "data.y has 0 values, but the schema has 2"),
     ("center_index", "data.center_index is missing"),
-    ("group", "promises 'group' but data.group is missing"),
+    ("group", "the schema has 'group', but data.group is missing"),
     ("x_dense", "expected|found|the schema has"),
 ])  # fmt: skip
 def test_promised_attributes_must_be_there(name: str, message: str) -> None:
