@@ -79,15 +79,15 @@ def test_kgrec_names_columns_and_arrays(tmp_path: Path) -> None:
 
 
 KGREC_WRONG = {
-    "kg.txt: no rows": ({"kg": ""}, r"kg.txt: holds no rows"),
+    "kg.txt: no rows": ({"kg": ""}, r"kg.txt: the table has no rows"),
     "two columns": ({"kg": "0 1\n"}, r"kg.txt: needs the columns head, tail, relation, found shape \(1, 2\)"),
     "more columns later": ({"kg": "0 1 0\n0 1 0 3\n"}, r"kg.txt: needs the columns .*line 2, saw 4"),
     "fewer columns later": ({"kg": "0 1 0\n0 1\n"}, r"kg.txt, row 2: .* is not 3 numbers"),
     "text": ({"ratings": "0 0 1\na 0 1\n"}, r"ratings.txt, row 2: 'a 0 1' is not 3 numbers"),
-    "not whole": ({"ratings": "0 0 1\n0 0.5 1\n"}, r"ratings.txt, row 2: 0.5 is not a whole number"),
+    "not whole": ({"ratings": "0 0 1\n0 0.5 1\n"}, r"ratings.txt, row 2: 0.5 is not an integer"),
     "negative": ({"kg": "0 3 0\n0 -3 0\n"}, r"kg.txt, row 2: tail -3 is out of range"),
-    "label": ({"ratings": "0 0 1\n0 1 5\n"}, r"ratings.txt, row 2: label 5 is out of range; it must lie in 0 to 1"),
-    "relation": ({"relation_list": "0 only\n"}, r"kg.txt, row 3: relation 1 is out of range; it must lie in 0 to 0"),
+    "label": ({"ratings": "0 0 1\n0 1 5\n"}, r"ratings.txt, row 2: label 5 is out of range; it must be in \[0, 2\)"),
+    "relation": ({"relation_list": "0 only\n"}, r"kg.txt, row 3: relation 1 is out of range; it must be in \[0, 1\)"),
     "relation numbers": ({"relation_list": "0 a\n2 b\n"}, r"relation-list.txt, row 2: must be the number 1"),
     "relation names": ({"relation_list": "0 a\n1 a\n"}, r"relation-list.txt, row 2: must be the number 1"),
 }
@@ -114,7 +114,7 @@ def test_missing_and_pickled_files(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"ratings_final.npy: holds several arrays"):
         build_kgrec(config)
     np.save(tmp_path / "ratings_final.npy", np.array([["a", "b", "c"]]))
-    with pytest.raises(RequestError, match=r"ratings_final.npy: holds <U1 where whole numbers are needed"):
+    with pytest.raises(RequestError, match=r"ratings_final.npy: must hold integers, found <U1"):
         build_kgrec(config)
 
 
@@ -177,14 +177,14 @@ def parts(name: str, **values: Any) -> Callable[[Path], Any]:
 
 
 HETERO_WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "paper": (text("pa.txt", "0 0\n9 0\n"), r"pa.txt, row 2: paper 9 is out of range; it must lie in 0 to 3"),
-    "author": (text("pa.txt", "0 0\n1 3\n"), r"pa.txt, row 2: author 3 is out of range; it must lie in 0 to 2"),
-    "empty": (text("ps.txt", ""), r"ps.txt: holds no rows"),
+    "paper": (text("pa.txt", "0 0\n9 0\n"), r"pa.txt, row 2: paper 9 is out of range; it must be in \[0, 4\)"),
+    "author": (text("pa.txt", "0 0\n1 3\n"), r"pa.txt, row 2: author 3 is out of range; it must be in \[0, 3\)"),
+    "empty": (text("ps.txt", ""), r"ps.txt: the table has no rows"),
     "columns": (text("ps.txt", "1 1 1\n"), r"ps.txt: needs the columns p, s, found"),
-    "missing": (lambda folder: (folder / "ps.txt").unlink(), r"no ps.txt there"),
-    "no split": (lambda folder: (folder / "val_40.npy").unlink(), r"no val_40.npy there"),
+    "missing": (lambda folder: (folder / "ps.txt").unlink(), r"ps.txt not found"),
+    "no split": (lambda folder: (folder / "val_40.npy").unlink(), r"val_40.npy not found"),
     "split": (array("train_20.npy", [1, 4]), r"train_20.npy, row 2: node 4 is out of range"),
-    "labels": (array("labels.npy", [0, 1, 0.5, 1]), r"labels.npy, row 3: 0.5 is not a whole number"),
+    "labels": (array("labels.npy", [0, 1, 0.5, 1]), r"labels.npy, row 3: 0.5 is not an integer"),
     "rows": (
         parts("a_feat.npz", format=b"csr", shape=[2, 2], data=[1.0], indices=[0], indptr=[0, 1, 1]),
         "out of range",
@@ -250,7 +250,7 @@ CITATION_WRONG = {
     "labels": ({"y": [1, 2]}, "2 labels for 4 nodes"),
     "features": ({"x_shape": [4, 1]}, "not a sparse matrix of shape"),
     "rows": ({"x_shape": [2, 3], "x_indptr": [0, 1, 2]}, "2 rows of features for 4 nodes"),
-    "empty": ({"indptr": [0] * 5, "indices": []}, "the relation 'linked' is empty"),
+    "empty": ({"indptr": [0] * 5, "indices": []}, "the relation 'linked' has no edges"),
     "object": ({"y": np.array([None] * 4)}, "not a readable .npz of plain arrays"),
 }
 
