@@ -78,7 +78,7 @@ def test_options(tmp_path: Path) -> None:
     ({"paper_term": None}, r"paper_term.txt: no such input file"),
     ({"paper_author": "p1\n"}, r"paper_author.txt: needs two tab-separated columns"),
     ({"paper_author": "p1\ta1\np2\t\n"}, r"paper_author.txt, line 2: an empty field"),
-    ({"conf_label": "c1\tbest\n"}, "the area 'best' is not a whole number"),
+    ({"conf_label": "c1\tbest\n"}, "the area 'best' is not a non-negative integer"),
 ])  # fmt: skip
 def test_bad_tables(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
     with pytest.raises(RequestError, match=message):
