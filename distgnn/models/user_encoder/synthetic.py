@@ -1,4 +1,4 @@
-"""A few made-up graphs that fit a schema, to try a user's module on."""
+"""Synthetic graphs that match a schema, for trial runs of a user's module."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ _PURPOSE = 41
 
 
 def made_graphs(schema: Schema) -> GraphBatch:
-    """Three graphs, each a stream, with different numbers of nodes (15), edges (14 or 28 messages) and graphs; the last node
-    of the last graph stands alone."""
+    """Create three graphs, each a stream, with distinct numbers of nodes (15), edges (14, or 28 messages) and graphs.
+
+    The last node of the last graph is isolated.
+    """
     edges: list[tuple[int, int]] = []
     edge_counts, start = [], 0
     for size in _SIZES:
@@ -43,7 +45,7 @@ def made_graphs(schema: Schema) -> GraphBatch:
 
 
 def made_numbers(rows: int, columns: int, purpose: int) -> Tensor:
-    """float32 [rows, columns]: uniform in [-1, 1), the same each time."""
+    """Return deterministic uniform numbers in [-1, 1), float32 [rows, columns]."""
     words = draw(key(_PURPOSE, purpose), range(rows * columns))
     return torch.from_numpy(unit_interval(words) * 2 - 1).float().view(rows, columns)
 
