@@ -7,10 +7,10 @@ from torch import Tensor
 
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.keyed import draw, key, unit_interval
+from distgnn.graph.purposes import CheckDraw
 from distgnn.graph.schema import Feature, Schema
 
 _SIZES = (5, 3, 7)
-_PURPOSE = 41
 
 
 def made_graphs(schema: Schema) -> GraphBatch:
@@ -46,7 +46,7 @@ def made_graphs(schema: Schema) -> GraphBatch:
 
 def made_numbers(rows: int, columns: int, purpose: int) -> Tensor:
     """Return deterministic uniform numbers in [-1, 1), float32 [rows, columns]."""
-    words = draw(key(_PURPOSE, purpose), range(rows * columns))
+    words = draw(key(CheckDraw.SYNTHETIC, purpose), range(rows * columns))
     return torch.from_numpy(unit_interval(words) * 2 - 1).float().view(rows, columns)
 
 
