@@ -128,10 +128,13 @@ class CorpusReader:
         return concat_graphs(list(self.units()))
 
     def labels(self) -> npt.NDArray[np.float32]:
-        """Labels of all graphs, float32 [G, T], NaN where unknown; only their column is read.
+        """Read the labels of all graphs; no other column is read.
+
+        Returns:
+            float32 [G, T], NaN where unknown.
 
         Raises:
-            RequestError: The corpus has no labels, or a unit is damaged.
+            RequestError: the corpus has no labels, or a unit is damaged.
         """
         width = len(self.manifest.schema.labels)
         if not width:

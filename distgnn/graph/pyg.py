@@ -106,7 +106,7 @@ def to_pyg(batch: GraphBatch) -> Batch:
         batch: G graphs with N nodes.
 
     Returns:
-        What ``Batch.from_data_list`` makes of the G graphs as Data, so ``to_data_list()`` works.
+        A Batch equal to ``Batch.from_data_list`` of the G graphs; ``to_data_list()`` works.
 
     Shape:
         edge_index int64 [2, M], graph_id int64 [G], y float32 [G, T], center_index int64 [G] (batch-absolute).
@@ -117,21 +117,25 @@ def to_pyg(batch: GraphBatch) -> Batch:
         joined.y = batch.y
     result: Any = Batch(_base_cls=Data)  # pyright: ignore[reportCallIssue]
     result.stores_as(joined)
-    nodes, each, none = batch.node_ptr.cpu(), torch.arange(batch.num_graphs + 1), torch.zeros(batch.num_graphs).long()
+    nodes, one_per_graph, no_shift = (
+        batch.node_ptr.cpu(),
+        torch.arange(batch.num_graphs + 1),
+        torch.zeros(batch.num_graphs).long(),
+    )
     kinds = {"edge": edge_ptr.cpu(), "x": nodes}
     result._slice_dict, result._inc_dict, result._num_graphs = {}, {}, batch.num_graphs
     for name, value in joined.to_dict().items():
         result[name] = value
         if name != "num_nodes":
-            result._slice_dict[name] = kinds.get(name.split("_")[0], each)
-            result._inc_dict[name] = nodes[:-1] if name.endswith("_index") else none
+            result._slice_dict[name] = kinds.get(name.split("_")[0], one_per_graph)
+            result._inc_dict[name] = nodes[:-1] if name.endswith("_index") else no_shift
     result._store._num_nodes = nodes.diff().tolist()
     result.batch, result.ptr = row_graph(batch.node_ptr), batch.node_ptr
     return result
 
 
 def _messages_by_graph(batch: GraphBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """(edge_index [2, M], stored edge of each message [M], ptr [G+1]): message_edges sorted by graph, stable."""
+    """Return messages sorted stably by graph: edge_index [2, M], stored edge of each message [M], ptr [G+1]."""
     messages, copies = message_edges(batch)
     edge = torch.arange(batch.num_edges, device=messages.device)
     if copies == 1:

@@ -68,8 +68,8 @@ def _boundaries(count: int, fractions: tuple[float, float, float]) -> tuple[int,
 
 
 def _at_random(rows: Rows, graph_ids: npt.NDArray[np.int64], config: SplitConfig) -> dict[str, Rows]:
-    words = draw(key(config.seed, LabelDraw.SPLIT), graph_ids[rows])
-    parts = np.split(rows[np.argsort(words, kind="stable")], _boundaries(len(rows), config.fractions))
+    random_words = draw(key(config.seed, LabelDraw.SPLIT), graph_ids[rows])
+    parts = np.split(rows[np.argsort(random_words, kind="stable")], _boundaries(len(rows), config.fractions))
     return dict(zip(PARTS, parts, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""The OAG builder on small tables in the published form."""
+"""The OAG source on small tables in the published format."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def oag(tmp_path: Path, citation_bar: float = 1.0, **files: str) -> Network:
     return build_oag(OagConfig(input=str(tmp_path), out="x", citation_bar=citation_bar))
 
 
-def test_relations_as_hgt_joins_them(tmp_path: Path) -> None:
+def test_relations_equal_those_of_hgt(tmp_path: Path) -> None:
     network = oag(tmp_path)
     assert network.types == ("paper", "venue", "field", "author", "affiliation")
     assert network.tables["paper.id"].tolist() == [11, 12, 13]
@@ -118,7 +118,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_damage_is_one_line(case: str, tmp_path: Path) -> None:
+def test_invalid_tables_are_rejected_in_one_line(case: str, tmp_path: Path) -> None:
     files, says = WRONG[case]
     with pytest.raises(RequestError, match=says) as caught:
         oag(tmp_path, 1.0, **files)

@@ -1,4 +1,4 @@
-"""Builders of networks on small files in the published formats; whatever is wrong is one line with file and row."""
+"""Network sources on small files in the published formats; errors name file and row in one line."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def kgrec(tmp_path: Path, **files: str) -> Network:
     return build_kgrec(KgrecConfig(input=f"{tmp_path}/", out="x", columns="htr"))
 
 
-def test_kgrec_splits_relations_by_the_types_of_their_ends(tmp_path: Path) -> None:
+def test_kgrec_splits_relations_by_end_types(tmp_path: Path) -> None:
     network = kgrec(tmp_path)
     assert dict(zip(network.types, np.diff(network.type_ptr).tolist(), strict=True)) == {
         "item": 3,
@@ -63,7 +63,7 @@ def test_kgrec_splits_relations_by_the_types_of_their_ends(tmp_path: Path) -> No
     assert str(tmp_path.parent) not in str(network.meta)
 
 
-def test_kgrec_names_columns_and_arrays(tmp_path: Path) -> None:
+def test_kgrec_relation_names_column_order_and_npy_files(tmp_path: Path) -> None:
     network = kgrec(tmp_path, relation_list="0 film.actor\n1 film.prequel\n")
     assert pairs(network, "film.prequel", "item", "item") == {(2, 0)}
     table = np.array([[int(word) for word in row.split()] for row in TRIPLES.splitlines()], np.int32)
@@ -94,14 +94,14 @@ KGREC_WRONG = {
 
 
 @pytest.mark.parametrize("case", KGREC_WRONG)
-def test_kgrec_damage_is_one_line(case: str, tmp_path: Path) -> None:
+def test_kgrec_invalid_files_are_rejected_in_one_line(case: str, tmp_path: Path) -> None:
     files, says = KGREC_WRONG[case]
     with pytest.raises(RequestError, match=says) as caught:
         kgrec(tmp_path, **files)
     assert "\n" not in str(caught.value)
 
 
-def test_missing_and_pickled_files(tmp_path: Path) -> None:
+def test_missing_and_pickled_files_are_rejected(tmp_path: Path) -> None:
     config = KgrecConfig(input=str(tmp_path), out="x")
     with pytest.raises(RequestError, match=r"no ratings.txt or ratings_final.npy"):
         build_kgrec(config)
@@ -209,7 +209,7 @@ HETERO_WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("case", HETERO_WRONG)
-def test_hetero_damage_is_one_line(case: str, tmp_path: Path) -> None:
+def test_hetero_invalid_files_are_rejected_in_one_line(case: str, tmp_path: Path) -> None:
     damage, says = HETERO_WRONG[case]
     damage(hetero(tmp_path))
     with pytest.raises(RequestError, match=says) as caught:
@@ -256,7 +256,7 @@ CITATION_WRONG = {
 
 
 @pytest.mark.parametrize("case", CITATION_WRONG)
-def test_citation_damage_is_one_line(case: str, tmp_path: Path) -> None:
+def test_citation_invalid_files_are_rejected_in_one_line(case: str, tmp_path: Path) -> None:
     changes, says = CITATION_WRONG[case]
     with pytest.raises(RequestError, match=says):
         citation(tmp_path, **changes)
@@ -308,13 +308,13 @@ REDDIT_WRONG = {
 
 
 @pytest.mark.parametrize("case", REDDIT_WRONG)
-def test_reddit_damage_is_one_line(case: str, tmp_path: Path) -> None:
+def test_reddit_invalid_files_are_rejected_in_one_line(case: str, tmp_path: Path) -> None:
     changes, says = REDDIT_WRONG[case]
     with pytest.raises(RequestError, match=says):
         reddit(tmp_path, **changes)
 
 
-def test_made_networks_follow_their_options() -> None:
+def test_synthetic_networks_follow_their_options() -> None:
     def made(**options: Any) -> Network:
         return build_made(MadeConfig(**({"out": "x", "nodes": 400, "edges": 4000} | options)))
 
@@ -328,13 +328,13 @@ def test_made_networks_follow_their_options() -> None:
     assert made(nodes=1, edges=3).num_messages == 0
 
 
-def test_every_builder_has_an_example() -> None:
+def test_every_source_has_an_example() -> None:
     for kind, (config, _) in NETWORK_SOURCES.items():
         assert f"Example: distgnn network build {kind} " in (config.__doc__ or "")
 
 
 @pytest.mark.data
-def test_real_sizes() -> None:
+def test_sizes_of_the_real_data_sets() -> None:
     music, books, papers = real("kgrec/last-fm", "kgrec/book-crossing-full", "hetero/aminer")
     network = build_kgrec(KgrecConfig(input=music, out="x", columns="htr"))
     assert (network.num_nodes, network.num_messages, len(network.tables["rating.user"])) == (11_238, 2 * 15_518, 42_346)

@@ -1,4 +1,4 @@
-"""PyG graphs in and out of corpora."""
+"""Conversion of PyG graphs to and from corpora."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_write_corpus_from_a_generator(tmp_path: Path) -> None:
     assert reader.column("split").tolist()[:4] == [0, 1, 2, 0]
 
 
-def test_unfinished_build_is_begun_anew(tmp_path: Path) -> None:
+def test_unfinished_build_is_restarted(tmp_path: Path) -> None:
     def broken() -> Iterator[Data]:
         yield from (ring(number, 3) for number in range(600))
         raise KeyboardInterrupt
@@ -109,7 +109,7 @@ def test_unfinished_build_is_begun_anew(tmp_path: Path) -> None:
     assert CorpusReader(str(tmp_path)).load().num_nodes == 2800
 
 
-def test_given_graph_ids_are_kept() -> None:
+def test_graph_ids_are_preserved() -> None:
     graphs = [ring(number, 3) for number in range(3)]
     assert collect(graphs, SCHEMA, first=10).graphs.graph_id.tolist() == [10, 11, 12]
     for number, graph in enumerate(graphs):
@@ -146,7 +146,7 @@ FORTH, BACK = [0, 1, 2], [1, 2, 3]
     ({"x": torch.zeros(4, 2, dtype=torch.int64)}, "do not all have the same attributes"),
     ({"y": torch.zeros(1, 3)}, "do not all have the same attributes"),
 ])  # fmt: skip
-def test_graphs_that_do_not_fit(values: dict[str, object], message: str) -> None:
+def test_graphs_that_do_not_match_the_schema_are_rejected(values: dict[str, object], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         collect(change(**values), SCHEMA, first=10)
 
@@ -157,7 +157,7 @@ def test_graphs_that_do_not_fit(values: dict[str, object], message: str) -> None
     ("group", "the schema has 'group', but data.group is missing"),
     ("x_dense", "expected|found|the schema has"),
 ])  # fmt: skip
-def test_promised_attributes_must_be_there(name: str, message: str) -> None:
+def test_attributes_of_the_schema_are_required(name: str, message: str) -> None:
     graphs = [ring(number, 4) for number in range(3)]
     for graph in graphs:
         del graph[name]

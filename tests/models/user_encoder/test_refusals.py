@@ -1,4 +1,4 @@
-"""Users' encoders that cannot be trained as asked are refused in one line that says what to do."""
+"""User encoders that cannot be trained as requested are rejected with a one-line remedy."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ PER_GRAPH = {
 
 
 @pytest.mark.parametrize("name", ALWAYS)
-def test_what_cannot_be_trained_at_all(name: str) -> None:
+def test_untrainable_modules_are_rejected(name: str) -> None:
     factory, message = ALWAYS[name]
     encoder = made(factory)
     with pytest.raises(RequestError, match=f"^encoder 'mine': .*{message}"):
@@ -113,7 +113,7 @@ def test_what_cannot_be_trained_at_all(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PER_GRAPH)
-def test_what_cannot_adapt_per_graph_names_its_part_and_the_way_out(name: str) -> None:
+def test_modules_that_cannot_adapt_per_graph_are_rejected(name: str) -> None:
     factory, message = PER_GRAPH[name]
     encoder = made(factory)
     encoder.psi.rehearse(0)
@@ -149,27 +149,27 @@ BUILT = {
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_what_cannot_be_built(name: str) -> None:
+def test_invalid_modules_are_rejected(name: str) -> None:
     factory, message = BUILT[name]
     with pytest.raises(RequestError, match=message):
         made(factory)
 
 
 @pytest.mark.parametrize("name", ["gin", "two words", "mine"])
-def test_names_that_are_not_free(name: str) -> None:
+def test_invalid_names_are_rejected(name: str) -> None:
     distgnn.register_encoder("mine", STACKS["gin"])
     with pytest.raises(RequestError, match=f"register_encoder: '{name}' is .* choose another"):
         distgnn.register_encoder(name, STACKS["gin"])
 
 
-def test_a_cached_convolution_is_refused() -> None:
+def test_cached_convolution_is_rejected() -> None:
     with pytest.raises(
         RequestError, match=r"convs.0 \(GCNConv\) caches the first batch's edges; build it with cached=False"
     ):
         made(lambda _, config: Stack([pyg.GCNConv(config.width, config.width, cached=True)], [nn.Identity()]))
 
 
-def test_hidden_features_stay_hidden() -> None:
+def test_hidden_features_are_not_readable_through_data() -> None:
     raw, batch = made(STACKS["raw"]), random_graphs(SIZES)
     with pytest.raises(RequestError, match="hides node features, but the module reads data"):
         raw(batch, inputs=raw.embed(batch))
