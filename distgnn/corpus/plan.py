@@ -98,10 +98,10 @@ class Plan:
     def stream_length(self, stream: int) -> int:
         """Return the number of graphs in a stream per epoch."""
         units = self._train_units
-        mine = len(range(stream, units, self.streams))
+        stream_units = len(range(stream, units, self.streams))
         last = units - 1
         missing = self.unit_rows - self._short_rows if last % self.streams == stream else 0
-        return mine * self.unit_rows - missing if mine else 0
+        return stream_units * self.unit_rows - missing if stream_units else 0
 
     @property
     def _train_units(self) -> int:

@@ -20,11 +20,11 @@ def _feature_columns(
     data: Data, name: str, schema_features: tuple[Feature, ...], rows: int, where: str
 ) -> tuple[Tensor, Tensor]:
     """Split ``data.<name>`` and ``data.<name>_dense`` into int32 categories and float32 numbers, checked against the schema."""
-    wanted = {kind: sizes(schema_features, kind) for kind in ("categorical", "dense")}
+    expected_sizes = {kind: sizes(schema_features, kind) for kind in ("categorical", "dense")}
     value, extra = data.get(name), data.get(f"{name}_dense")
     if value is not None and value.dim() == 1:
         value = value.unsqueeze(1)
-    if not wanted["categorical"]:
+    if not expected_sizes["categorical"]:
         value, extra = None, extra if extra is not None else value
     cat = torch.zeros(rows, 0, dtype=torch.int32) if value is None else value
     dense = torch.zeros(rows, 0) if extra is None else extra.unsqueeze(-1).flatten(1)
@@ -33,12 +33,12 @@ def _feature_columns(
             f"{where}.{name}: the schema has categorical features, found non-integer values; convert them to integer categories"
         )
     found = cat.shape[1], dense.shape[1]
-    if found != (len(wanted["categorical"]), sum(wanted["dense"])):
-        expected = f"{len(wanted['categorical'])} categorical and {sum(wanted['dense'])} dense columns"
+    if found != (len(expected_sizes["categorical"]), sum(expected_sizes["dense"])):
+        expected = f"{len(expected_sizes['categorical'])} categorical and {sum(expected_sizes['dense'])} dense columns"
         raise RequestError(f"{where}.{name}: the schema has {expected}, found {found[0]} and {found[1]}")
-    limits = torch.tensor(wanted["categorical"], dtype=torch.int64, device=cat.device)
+    limits = torch.tensor(expected_sizes["categorical"], dtype=torch.int64, device=cat.device)
     if cat.numel() and bool(((cat < 0) | (cat >= limits)).any()):
-        raise RequestError(f"{where}.{name}: a category is outside [0, size) for sizes {wanted['categorical']}")
+        raise RequestError(f"{where}.{name}: a category is outside [0, size) for sizes {expected_sizes['categorical']}")
     return cat.to(torch.int32), dense.to(torch.float32)
 
 

@@ -131,10 +131,10 @@ def _check(manifest: NetworkManifest, where: str) -> None:
     if unknown or len(types) != len(manifest.types) or min(types.values(), default=0) < 0:
         raise RequestError(f"{where}: node types {sorted(types)} do not match its relations and features; rebuild it")
     messages = arrays["source"].shape
-    wanted = {"indptr": (manifest.nodes + 1,), "relation": messages if len(manifest.relations) > 1 else (0,)}
+    expected_shapes = {"indptr": (manifest.nodes + 1,), "relation": messages if len(manifest.relations) > 1 else (0,)}
     for name, item in arrays.items():
         _check_dtype(name, item.dtype, where)
-        shape, rows = wanted.get(name, item.shape), types.get(name.removeprefix("features/"))
+        shape, rows = expected_shapes.get(name, item.shape), types.get(name.removeprefix("features/"))
         of_nodes = name.startswith("features/")
         fits = len(item.shape) == (2 if of_nodes else 1) and min(item.shape) >= 0
         if item.shape != shape or not fits or (of_nodes and item.shape[0] != rows):

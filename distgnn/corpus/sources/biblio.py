@@ -129,8 +129,8 @@ class BiblioSource:
     def __init__(self, config: BiblioConfig) -> None:
         self.config = config
         self._folder = config.input[0].rstrip("/")
-        wanted = [name for name, _ in _LINKS] + ["conf.txt"]
-        self._files = described([join(self._folder, name) for name in wanted])
+        required = [name for name, _ in _LINKS] + ["conf.txt"]
+        self._files = described([join(self._folder, name) for name in required])
         self._labelled = self._has_labels()
         if self._labelled:
             self._files += described([join(self._folder, "conf_label.txt")])

@@ -100,24 +100,24 @@ class MoleculesSource:
 
     def _columns(self, uri: str, reader: Any) -> _Columns:
         config = self.config
-        wanted = [config.smiles, *config.labels, *([config.split] if config.split else [])]
+        columns = [config.smiles, *config.labels, *([config.split] if config.split else [])]
         if suffix_free(uri) == ".smi":
-            wanted[0] = "0"
-        if wanted[0].isdigit():
-            names = [name for name in wanted if not name.isdigit()]
+            columns[0] = "0"
+        if columns[0].isdigit():
+            names = [name for name in columns if not name.isdigit()]
             if names:
                 raise RequestError(
-                    f"{uri}: has no header (smiles={wanted[0]}), so column {names[0]!r} must be given as a number"
+                    f"{uri}: has no header (smiles={columns[0]}), so column {names[0]!r} must be given as a number"
                 )
-            return _Columns([int(name) for name in wanted])
+            return _Columns([int(name) for name in columns])
         header = [name.strip() for name in next(_rows(uri, reader), [])]
-        missing = [name for name in wanted if name not in header]
+        missing = [name for name in columns if name not in header]
         if missing:
             known = ", ".join(header[:20]) + (", ..." if len(header) > 20 else "")
             raise RequestError(
                 f"{uri}: no column {missing[0]!r}; its columns are {known[:400] or 'none (the file is empty)'}"
             )
-        return _Columns([header.index(name) for name in wanted])
+        return _Columns([header.index(name) for name in columns])
 
     def total_parts(self) -> None:
         """Return None: counting rows would read every file in advance."""

@@ -64,8 +64,8 @@ def _each_once(batch: GraphBatch, first: int) -> GraphBatch:
     )
 
 
-def _column(graphs: Sequence[Data], name: str, wanted: bool, first: int) -> list[Any] | None:
-    if not wanted:
+def _column(graphs: Sequence[Data], name: str, required: bool, first: int) -> list[Any] | None:
+    if not required:
         return None
     missing = [number for number, graph in enumerate(graphs) if name not in graph]
     if missing:

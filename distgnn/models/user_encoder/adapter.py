@@ -160,10 +160,10 @@ class _Given:
         return self._parts
 
     def _part(self, low: int, high: int, takes: tuple[str, ...]) -> tuple[_Given, slice]:
-        whole, batch = self._context, self._context.batch
+        parent, batch = self._context, self._context.batch
         edges = slice(int(batch.edge_ptr[low]), int(batch.edge_ptr[high]))
-        hidden = None if whole.hidden_edges is None else whole.hidden_edges[edges]
-        context = Context(slice_graphs(batch, low, high), whole.schema, whole.dtype, hidden)
+        hidden = None if parent.hidden_edges is None else parent.hidden_edges[edges]
+        context = Context(slice_graphs(batch, low, high), parent.schema, parent.dtype, hidden)
         return _Given(context, takes), slice(int(batch.node_ptr[low]), int(batch.node_ptr[high]))
 
 
@@ -204,11 +204,11 @@ def _arguments(module: nn.Module, kind: str) -> tuple[str, ...]:
         raise RequestError(
             f"encoder {kind!r}: its factory must return a torch.nn.Module, found {type(module).__name__}"
         )
-    wanted = inspect.signature(module.forward).parameters.values()
-    unknown = [item.name for item in wanted if item.name not in ARGUMENTS and item.default is item.empty]
+    parameters = inspect.signature(module.forward).parameters.values()
+    unknown = [item.name for item in parameters if item.name not in ARGUMENTS and item.default is item.empty]
     if unknown:
         known = ", ".join(ARGUMENTS)
         raise RequestError(
             f"encoder {kind!r}: forward has an unknown parameter {unknown[0]!r}; available inputs are {known}"
         )
-    return tuple(item.name for item in wanted if item.name in ARGUMENTS)
+    return tuple(item.name for item in parameters if item.name in ARGUMENTS)

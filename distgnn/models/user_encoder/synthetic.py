@@ -21,11 +21,11 @@ def made_graphs(schema: Schema) -> GraphBatch:
     edges: list[tuple[int, int]] = []
     edge_counts, start = [], 0
     for size in _SIZES:
-        joined = size - 1 if size == max(_SIZES) else size
-        path = [(start + i, start + i + 1) for i in range(joined - 1)]
-        own = [*path, (start, start + 2), (start, start + joined - 1)] if joined > 3 else path
-        edges += own
-        edge_counts.append(len(own))
+        connected = size - 1 if size == max(_SIZES) else size
+        path = [(start + i, start + i + 1) for i in range(connected - 1)]
+        graph_edges = [*path, (start, start + 2), (start, start + connected - 1)] if connected > 3 else path
+        edges += graph_edges
+        edge_counts.append(len(graph_edges))
         start += size
     first = torch.tensor([0, *_SIZES]).cumsum(0)
     count = len(edges)

@@ -135,8 +135,8 @@ class _Trial:
         )
 
 
-def _close(found: Tensor, wanted: Tensor) -> bool:
-    return bool((found - wanted).abs().max() <= _TOLERANCE * (1 + wanted.abs().max()))
+def _close(found: Tensor, expected: Tensor) -> bool:
+    return bool((found - expected).abs().max() <= _TOLERANCE * (1 + expected.abs().max()))
 
 
 def _adaptation_complaint(trial: _Trial, module: nn.Module, order: int) -> str:
@@ -174,11 +174,11 @@ def _adapts(trial: _Trial, order: int, path: str) -> bool:
         steps = torch.autograd.grad(loss, list(adapted.values()), create_graph=order == 2, materialize_grads=True)
         stepped = {key: p - lr * step for (key, p), step in zip(adapted.items(), steps, strict=True)}
         copies.append(trial.run_alone(graph, {**weights, **stepped}))
-    found, wanted = (
+    found, expected = (
         torch.autograd.grad((nodes * trial.probes[1]).sum(), list(weights.values()), materialize_grads=True)
         for nodes in (after, torch.cat(copies))
     )
-    return _close(after, torch.cat(copies)) and all(map(_close, found, wanted))
+    return _close(after, torch.cat(copies)) and all(map(_close, found, expected))
 
 
 class _PartlyFast(FastWeights):

@@ -54,7 +54,7 @@ def read_table(folder: str, table: str, domain: str) -> Table:
     return found.set_axis(list(places), axis=1)
 
 
-def _read_strictly(uri: str, width: int, wanted: list[str]) -> Table:
+def _read_strictly(uri: str, width: int, columns: list[str]) -> Table:
     """Read columns (by number) of a table and require ``width`` fields in every row, which pandas does not check."""
     names = [str(place) for place in range(width)]
     with input_errors(uri), open_binary(uri) as file:
@@ -65,7 +65,7 @@ def _read_strictly(uri: str, width: int, wanted: list[str]) -> Table:
                     column_names=names, skip_rows=1, use_threads=False
                 ),  # with threads, errors lack the row number
                 csv.ParseOptions(delimiter="\t", quote_char=False),
-                csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(names, pa.string())),
+                csv.ConvertOptions(include_columns=columns, column_types=dict.fromkeys(names, pa.string())),
             ).to_pandas()
         except pa.ArrowInvalid as error:
             raise RequestError(f"{uri}: not a table of {width} columns ({' '.join(str(error).split())})") from error

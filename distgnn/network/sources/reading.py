@@ -57,10 +57,10 @@ def id_table(uri: str, columns: Sequence[str]) -> dict[str, Rows]:
         raise RequestError(f"{uri}: needs the columns {', '.join(columns)}, found shape {table.shape}")
     if not len(table):
         raise RequestError(f"{uri}: the table has no rows; download it again")
-    whole = whole_numbers(uri, table)
-    for place, name in enumerate(columns):
-        check_ids(uri, name, whole[:, place], _LARGEST)
-    return {name: np.ascontiguousarray(whole[:, place]) for place, name in enumerate(columns)}
+    numbers = whole_numbers(uri, table)
+    for position, name in enumerate(columns):
+        check_ids(uri, name, numbers[:, position], _LARGEST)
+    return {name: np.ascontiguousarray(numbers[:, position]) for position, name in enumerate(columns)}
 
 
 def _text_table(uri: str, columns: Sequence[str]) -> npt.NDArray[Any]:

@@ -69,10 +69,10 @@ def build_reddit(config: RedditConfig) -> Network:
 
 
 def _labels(uri: str, values: npt.NDArray[Any], nodes: int) -> npt.NDArray[np.int64]:
-    whole = whole_numbers(uri, values.reshape(-1))
-    if len(whole) != nodes:
-        raise RequestError(f"{uri}: {len(whole)} labels for {nodes} nodes; download it again")
-    return whole
+    numbers = whole_numbers(uri, values.reshape(-1))
+    if len(numbers) != nodes:
+        raise RequestError(f"{uri}: {len(numbers)} labels for {nodes} nodes; download it again")
+    return numbers
 
 
 def _single(
