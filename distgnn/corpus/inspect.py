@@ -83,10 +83,8 @@ def _check_shard(reader: CorpusReader, number: int) -> tuple[list[str], list[npt
     per_shard = manifest.shard_rows // manifest.unit_rows
     units = range(number * per_shard, min((number + 1) * per_shard, manifest.units))
     problems, ids = _decode(reader, number, units)
-    return [
-        *_hash_problems(reader, number),
-        *dict.fromkeys(problems),
-    ], ids  # an unreadable shard gives the same line for each unit
+    distinct = dict.fromkeys(problems)  # an unreadable shard gives the same line for each unit
+    return [*_hash_problems(reader, number), *distinct], ids
 
 
 def _hash_problems(reader: CorpusReader, number: int) -> list[str]:

@@ -129,11 +129,11 @@ class Plan:
         high = min(low + self.per_stream, self.stream_length(stream))
         order, result = self.epoch_order(epoch), []
         while low < high:
-            turn, row = divmod(low, self.unit_rows)
-            stop = min(high - turn * self.unit_rows, self.unit_rows)
-            read = UnitRead(epoch, stream, int(order[stream + turn * self.streams]))
+            position, row = divmod(low, self.unit_rows)
+            stop = min(high - position * self.unit_rows, self.unit_rows)
+            read = UnitRead(epoch, stream, int(order[stream + position * self.streams]))
             result.append(Take(read, row, stop))
-            low = turn * self.unit_rows + stop
+            low = position * self.unit_rows + stop
         return result
 
     def reads(self, start: int, stop: int, rank: int, world_size: int) -> Iterator[UnitRead]:

@@ -36,9 +36,8 @@ def key(*parts: int) -> int:
 
 def draw(key: int | UInt64, counter: npt.ArrayLike) -> UInt64:
     """Return one uniform 64-bit word per counter; ``key`` is one key or one key per counter."""
-    count = np.atleast_1d(np.asarray(counter)).astype(
-        np.uint64
-    )  # NumPy warns of the intended overflow for scalars only
+    # At least one dimension: NumPy warns of the intended overflow for scalars only.
+    count = np.atleast_1d(np.asarray(counter)).astype(np.uint64)
     scrambled = np.asarray(key, dtype=np.uint64) + (count + np.uint64(1)) * np.uint64(_GAMMA)
     return mix(scrambled)
 

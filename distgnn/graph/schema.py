@@ -93,9 +93,9 @@ class Schema:
             RequestError: the features differ; ``where`` starts the message.
         """
         for kind in ("node", "edge"):
-            mine, theirs = (tuple((f.name, f.kind, f.size) for f in getattr(s, kind)) for s in (self, other))
-            if mine != theirs:
-                raise RequestError(f"{where}: {kind} features differ: expected {mine}, found {theirs}")
+            expected, found = (tuple((f.name, f.kind, f.size) for f in getattr(s, kind)) for s in (self, other))
+            if expected != found:
+                raise RequestError(f"{where}: {kind} features differ: expected {expected}, found {found}")
 
 
 def sizes(features: tuple[Feature, ...], kind: str) -> list[int]:

@@ -61,9 +61,8 @@ def _read_strictly(uri: str, width: int, columns: list[str]) -> Table:
         try:
             return csv.read_csv(
                 cast(Any, file),
-                csv.ReadOptions(
-                    column_names=names, skip_rows=1, use_threads=False
-                ),  # with threads, errors lack the row number
+                # With threads, errors lack the row number.
+                csv.ReadOptions(column_names=names, skip_rows=1, use_threads=False),
                 csv.ParseOptions(delimiter="\t", quote_char=False),
                 csv.ConvertOptions(include_columns=columns, column_types=dict.fromkeys(names, pa.string())),
             ).to_pandas()
