@@ -141,10 +141,10 @@ class NetworkInput(nn.Module):
 
     def forward(self, cut: Cut) -> Tensor:
         """Return inputs [n, width] in the order of the subgraph's nodes."""
-        return torch.cat([_mapped(features, layer) for features, layer in zip(cut.inputs, self.types, strict=True)])
+        return torch.cat([_map_inputs(features, layer) for features, layer in zip(cut.inputs, self.types, strict=True)])
 
 
-def _mapped(features: Tensor | SparseMap, layer: nn.Module) -> Tensor:
+def _map_inputs(features: Tensor | SparseMap, layer: nn.Module) -> Tensor:
     """Map the inputs of one type to [nodes, width]."""
     if not isinstance(layer, nn.Linear):
         return layer(features)

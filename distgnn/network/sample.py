@@ -35,11 +35,11 @@ def sample_block(network: Network, seeds: npt.ArrayLike, hops: int, fan_out: int
     queried = np.asarray(seeds, np.int64).reshape(-1)
     _check(network, queried, hops, fan_out)
     place = np.zeros(network.num_nodes, np.int32)  # lazily allocated: only touched pages cost memory and time
-    frontier = _new(place, queried)
-    nodes, parts = [frontier], [_Received(*(np.zeros(0, np.int64),) * 3)]
+    frontier = _mark_new(place, queried)
+    nodes, parts = [frontier], [_SampledMessages(*(np.zeros(0, np.int64),) * 3)]
     for _ in range(hops):
-        parts.append(_receive(network, frontier, fan_out, key))
-        frontier = _new(place, network.source[parts[-1].message])
+        parts.append(_sample_messages(network, frontier, fan_out, key))
+        frontier = _mark_new(place, network.source[parts[-1].message])
         nodes.append(frontier)
     node = _sorted(np.concatenate(nodes), network.num_nodes)
     place[node] = np.arange(len(node))
@@ -65,7 +65,7 @@ def full_block(network: Network) -> Block:
     return Block(node, node, network.source.astype(np.int64), np.repeat(node, degree), relation, degree)
 
 
-class _Received(NamedTuple):
+class _SampledMessages(NamedTuple):
     """Nodes, the number of messages each receives, and the positions of those messages (not in node order)."""
 
     node: Rows
@@ -73,18 +73,18 @@ class _Received(NamedTuple):
     message: Rows
 
 
-def _receive(network: Network, node: Rows, fan_out: int, key: int) -> _Received:
+def _sample_messages(network: Network, node: Rows, fan_out: int, key: int) -> _SampledMessages:
     """Return the messages that each of ``node`` (distinct) receives in the sampled network of ``key``."""
     start, degree = network.indptr[node], network.indptr[node + 1] - network.indptr[node]
     if not fan_out:
-        return _Received(node, degree, ranges(start, degree))
+        return _SampledMessages(node, degree, ranges(start, degree))
     limited = degree > fan_out
     sampled = distinct(draw(key, node[limited]), degree[limited], fan_out) + start[limited, None]
     message = np.concatenate([ranges(start[~limited], degree[~limited]), sampled.reshape(-1)])
-    return _Received(node, np.minimum(degree, fan_out), message)
+    return _SampledMessages(node, np.minimum(degree, fan_out), message)
 
 
-def _new(place: npt.NDArray[np.int32], ids: Ints) -> Rows:
+def _mark_new(place: npt.NDArray[np.int32], ids: Ints) -> Rows:
     """Return the distinct ids that are not yet marked (non-zero) in ``place``, unordered, and mark them.
 
     Of duplicate ids the last write wins, which identifies one representative without sorting.

@@ -73,19 +73,19 @@ class UserPsi(Psi):
         _refuse_caches(module)
         self.reads_input = "data" not in self.takes
         self.module = with_stream_norms(module, self.place)
-        self._last: tuple[Context, _Given] | None = None
-        self._learn_places()
+        self._last: tuple[Context, _ModuleInputs] | None = None
+        self._learn_row_kinds()
 
     def forward(self, x: Tensor, context: Context, fast: FastWeights | None, dropout: float) -> Tensor:
         """Compute node embeddings, [N, width] -> [N, width]."""
         if fast is None or fast.nodes is context.nodes:
-            nodes = self._pass(x, self._given(context), fast)
+            nodes = self._pass(x, self._inputs(context), fast)
         else:
             nodes = self._pass_by_group(x, context, fast)
         return F.dropout(nodes, dropout, self.training)
 
     def _pass(
-        self, x: Tensor, given: _Given, fast: FastWeights | None, weights: dict[str, Tensor] | None = None
+        self, x: Tensor, given: _ModuleInputs, fast: FastWeights | None, weights: dict[str, Tensor] | None = None
     ) -> Tensor:
         """Run the module once, with hooks that adapt it per graph (``fast``) or with replaced weights."""
         arguments = {name: x if name == "x" else given.arguments[name] for name in self.takes}
@@ -98,9 +98,9 @@ class UserPsi(Psi):
         """Run each group of graphs (a stream) separately with its own weights, which works for any module."""
         parts, trained = [x[:0]], {name: p for name, p in self.module.named_parameters() if p.requires_grad}
         with summed_statistics(self.module) as add:
-            for group, (given, nodes) in enumerate(self._given(context).by_stream(self.takes)):
+            for group, (given, nodes) in enumerate(self._inputs(context).by_stream(self.takes)):
                 weights = {
-                    name: fast.adapted((self, name, group), fast.nodes, p, p.view_as(p), _WholeUpdate)
+                    name: fast.adapted((self, name, group), fast.nodes, p, p.view_as(p), _ParameterUpdate)
                     for name, p in trained.items()
                 }
                 parts.append(self._pass(x[nodes], given, None, weights))
@@ -111,16 +111,16 @@ class UserPsi(Psi):
         """Check that the module can be trained; see :class:`Psi`."""
         rehearse(self, self.module, f"encoder {self.kind!r}", self.schema, self.width, order)
 
-    def _given(self, context: Context) -> _Given:
+    def _inputs(self, context: Context) -> _ModuleInputs:
         if self._last is None or self._last[0] is not context:
-            self._last = context, _Given(context, self.takes)
+            self._last = context, _ModuleInputs(context, self.takes)
         return self._last[1]
 
     @torch.no_grad()
-    def _learn_places(self) -> None:
+    def _learn_row_kinds(self) -> None:
         """Run once on synthetic graphs to learn which kind of rows each submodule reads."""
         graphs = made_graphs(self.schema)
-        given = _Given(Context(graphs, self.schema, torch.get_default_dtype()), self.takes)
+        given = _ModuleInputs(Context(graphs, self.schema, torch.get_default_dtype()), self.takes)
         self.place.learning = True
         nodes = self.eval()._pass(made_numbers(graphs.num_nodes, self.width, 4), given, None)
         self.place.learning = False
@@ -133,7 +133,7 @@ class UserPsi(Psi):
             )
 
 
-class _WholeUpdate:
+class _ParameterUpdate:
     """Change of a group's own copy of a parameter by one step."""
 
     def __init__(self, rows: Rows, x: Tensor, delta: Tensor) -> None:  # noqa: ARG002 - a Change
@@ -144,27 +144,27 @@ class _WholeUpdate:
         return self.delta
 
 
-class _Given:
+class _ModuleInputs:
     """Inputs of the module for one batch (except x), and the batch's row layout."""
 
     def __init__(self, context: Context, takes: tuple[str, ...]) -> None:
         self.layout = Layout(context)
-        self.arguments = {name: _MAKERS[name](context) for name in takes if name != "x"}
-        self._context, self._parts = context, list[tuple[_Given, slice]]()
+        self.arguments = {name: _INPUT_FACTORIES[name](context) for name in takes if name != "x"}
+        self._context, self._parts = context, list[tuple[_ModuleInputs, slice]]()
 
-    def by_stream(self, takes: tuple[str, ...]) -> list[tuple[_Given, slice]]:
+    def by_stream(self, takes: tuple[str, ...]) -> list[tuple[_ModuleInputs, slice]]:
         """Return the inputs of each stream alone, and its nodes."""
         if not self._parts:
             graphs = self.layout.by_stream.graphs.ptr.tolist()
             self._parts = [self._part(low, high, takes) for low, high in pairwise(graphs) if low < high]
         return self._parts
 
-    def _part(self, low: int, high: int, takes: tuple[str, ...]) -> tuple[_Given, slice]:
+    def _part(self, low: int, high: int, takes: tuple[str, ...]) -> tuple[_ModuleInputs, slice]:
         parent, batch = self._context, self._context.batch
         edges = slice(int(batch.edge_ptr[low]), int(batch.edge_ptr[high]))
         hidden = None if parent.hidden_edges is None else parent.hidden_edges[edges]
         context = Context(slice_graphs(batch, low, high), parent.schema, parent.dtype, hidden)
-        return _Given(context, takes), slice(int(batch.node_ptr[low]), int(batch.node_ptr[high]))
+        return _ModuleInputs(context, takes), slice(int(batch.node_ptr[low]), int(batch.node_ptr[high]))
 
 
 def _edge_index(context: Context) -> Tensor:
@@ -183,7 +183,7 @@ def _data(context: Context) -> Data:
     return joined_pyg(context.batch, _edge_index(context), context.plain.edge, context.dtype)
 
 
-_MAKERS: dict[str, Callable[[Context], object]] = {
+_INPUT_FACTORIES: dict[str, Callable[[Context], object]] = {
     "edge_index": _edge_index,
     "edge_attr": _edge_attr,
     "batch": lambda context: context.nodes.owner,

@@ -165,7 +165,7 @@ def _adapts(trial: _Trial, order: int, path: str) -> bool:
     weights = {key: p for key, p in trial.psi.named_parameters() if p.requires_grad}
     adapted = {key: p for key, p in weights.items() if not path or key.rpartition(".")[0] == f"module.{path}"}
     lr = trial.learning_rate()
-    fast = _PartlyFast(trial.context.nodes, lr, order, set(adapted.values()) if path else None)
+    fast = _SelectiveFastWeights(trial.context.nodes, lr, order, set(adapted.values()) if path else None)
     fast.step((trial.run(fast) * trial.probes[0]).sum())
     after = trial.run(fast)
     copies = []
@@ -181,7 +181,7 @@ def _adapts(trial: _Trial, order: int, path: str) -> bool:
     return _close(after, torch.cat(copies)) and all(map(_close, found, expected))
 
 
-class _PartlyFast(FastWeights):
+class _SelectiveFastWeights(FastWeights):
     """FastWeights that adapts only layers with some of ``parameters`` (None: all layers)."""
 
     def __init__(self, nodes: Rows, lr: float, order: int, parameters: set[nn.Parameter] | None) -> None:
