@@ -106,7 +106,7 @@ WRONG = {
     ),
     "place": (
         {"PAuAf_CS_20190919": AUTHORS.replace("B\t3", "B\tlast")},
-        r"PAuAf.*, row 4: place 'last' is not a whole",
+        r"PAuAf.*, row 4: place 'last' is not an integer",
     ),
     "empty": (
         {"PR_CS_20190919": "a\tb\n17\t11\n17\t13\n17\t13\n"},

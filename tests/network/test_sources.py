@@ -88,8 +88,8 @@ KGREC_WRONG = {
     "negative": ({"kg": "0 3 0\n0 -3 0\n"}, r"kg.txt, row 2: tail -3 is out of range"),
     "label": ({"ratings": "0 0 1\n0 1 5\n"}, r"ratings.txt, row 2: label 5 is out of range; it must be in \[0, 2\)"),
     "relation": ({"relation_list": "0 only\n"}, r"kg.txt, row 3: relation 1 is out of range; it must be in \[0, 1\)"),
-    "relation numbers": ({"relation_list": "0 a\n2 b\n"}, r"relation-list.txt, row 2: must be the number 1"),
-    "relation names": ({"relation_list": "0 a\n1 a\n"}, r"relation-list.txt, row 2: must be the number 1"),
+    "relation numbers": ({"relation_list": "0 a\n2 b\n"}, r"relation-list.txt, row 2: must hold the number 1"),
+    "relation names": ({"relation_list": "0 a\n1 a\n"}, r"relation-list.txt, row 2: must hold the number 1"),
 }
 
 
@@ -103,7 +103,7 @@ def test_kgrec_invalid_files_are_rejected_in_one_line(case: str, tmp_path: Path)
 
 def test_missing_and_pickled_files_are_rejected(tmp_path: Path) -> None:
     config = KgrecConfig(input=str(tmp_path), out="x")
-    with pytest.raises(RequestError, match=r"no ratings.txt or ratings_final.npy"):
+    with pytest.raises(RequestError, match=r"ratings.txt or ratings_final.npy or ratings_final.txt not found"):
         build_kgrec(config)
     np.save(tmp_path / "ratings_final.npy", np.array([{}]), allow_pickle=True)
     (tmp_path / "kg.txt").write_text(TRIPLES)
@@ -192,9 +192,9 @@ HETERO_WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     "paper rows": (array("labels.npy", [0, 1, 0]), r"pa.txt|p_feat.npz: 4 rows for 3 papers"),
     "format": (
         parts("p_feat.npz", format=b"dia", shape=[4, 1], data=[1.0]),
-        r"p_feat.npz: .* layout 'dia' cannot be read",
+        r"p_feat.npz: .* format 'dia' is not supported",
     ),
-    "no parts": (parts("p_feat.npz", format=b"csr", shape=[4, 1], data=[1.0]), r"layout 'csr' cannot be read"),
+    "no parts": (parts("p_feat.npz", format=b"csr", shape=[4, 1], data=[1.0]), r"format 'csr' is not supported"),
     "no data": (parts("p_feat.npz", format=b"csr"), r"p_feat.npz: the array 'data' is missing"),
     "index": (
         parts("p_feat.npz", format=b"csr", shape=[4, 1], data=[1.0], indices=[7], indptr=[0, 1, 1, 1, 1]),

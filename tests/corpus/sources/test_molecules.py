@@ -235,8 +235,8 @@ def test_arrays_labels_and_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("more", "message"), [
-    ({"node_ptr": np.array([0, 3, 7])}, "node_ptr does not fit"),
-    ({"edge_ptr": np.array([0, 4])}, "edge_ptr does not fit"),
+    ({"node_ptr": np.array([0, 3, 7])}, "node_ptr must be int64"),
+    ({"edge_ptr": np.array([0, 4])}, "edge_ptr must be int64"),
     ({"bond_uv": np.zeros((3, 2), np.uint16)}, "bond_uv must have shape"),
     ({"in_downstream": np.array([True])}, "in_downstream must have 2 rows, found 1"),
     ({"bond_uv": np.array([[0, 1], [1, 3]] * 2, np.uint16)}, "arrays input, row 0 .*outside the graph"),

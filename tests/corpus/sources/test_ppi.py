@@ -235,7 +235,7 @@ def test_invalid_label_tables_are_rejected(tmp_path: Path) -> None:
         load(tmp_path, input=human, labels=npz(tmp_path), label_groups=("Human=rat",))
     with pytest.raises(RequestError, match="labels the unknown group 'Maus'; the networks are Human"):
         load(tmp_path, input=human, labels=npz(tmp_path), label_groups=("Maus=mouse",))
-    with pytest.raises(RequestError, match=r"label_groups is for .npz tables"):
+    with pytest.raises(RequestError, match=r"use label_groups with .npz tables only"):
         load(tmp_path, input=human, labels=table(tmp_path), label_groups=("Human=human",))
     bad = tmp_path / "bad.tsv"
     bad.write_text("a\tb\n1\t2\n")
