@@ -1,4 +1,4 @@
-"""Users' encoders from the command line: imported when a person names their module, and only then."""
+"""User encoders from the command line: imported only if --imports names their module."""
 
 from __future__ import annotations
 
@@ -76,9 +76,7 @@ def test_from_the_command_line(
     assert main([*words.split(), "--imports", name]) == 0
 
 
-def test_a_job_on_another_machine_imports_for_itself(
-    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_remote_jobs_import_the_module(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = written(tmp_path, monkeypatch)
     config = FinetuneConfig(corpus, imports=(name,), seeds=1, epochs=1, split=SplitConfig("random"))
     start = InitialEncoder("mine", EncoderConfig(kind="filed", width=WIDTH))
@@ -95,6 +93,8 @@ def test_a_job_on_another_machine_imports_for_itself(
         ("a/b", "is not a dotted name of a Python module"),
     ],
 )
-def test_imports_that_are_not_there(given: str, message: str, corpus: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_imports_are_rejected(
+    given: str, message: str, corpus: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["pretrain", "--corpus", corpus, "--imports", given]) == 2
     assert message in capsys.readouterr().err
