@@ -37,9 +37,10 @@ class JobCache:
         if found is None or set(found[0]) != set(_VALUES):
             return None
         values, arrays = found
+        fields: dict[str, Any] = {name: tuple(value) if name in _TUPLES else value for name, value in values.items()}
         prefix = "weights/"
         return TrainingResult(
-            **{name: tuple(value) if name in _TUPLES else value for name, value in values.items()},
+            **fields,
             predictions={part: arrays[path] for part in values["scores"] if (path := f"predictions/{part}") in arrays},
             curves={curve: arrays[f"curves/{curve}"] for curve in CURVES},
             meta_loss=arrays["meta_loss"],
