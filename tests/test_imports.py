@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "distgnn"
 FLOORS = [
-    "storage", "graph", "corpus", "network", "models", "labels", "objectives", "checkpoint", "finetuning", "auxiliary",
+    "storage", "graph", "corpus", "network", "models", "labels", "objectives", "checkpoint", "auxiliary", "finetuning",
     "pretraining", "search", "report", "doctor", "scale",
 ]  # fmt: skip
 EVERYWHERE = {"errors", "config", "distributed", "monitor", "register"}
