@@ -95,7 +95,7 @@ class TestWords:
             ("pretrain --corpus s3://b", "out=runs: the job runs in a copy of the working folder, which Ray deletes"),
             ("pretrain --resume runs/x", "run=runs/x: the job runs in a copy"),
             ("corpus build motifs --out data/x", "out=data/x: the job runs in a copy"),
-            ("corpus build frobnicate", "unknown kind 'frobnicate'"),
+            ("corpus build frobnicate", "kind='frobnicate' is unknown"),
             ("--working-dir /nowhere pretrain --corpus s3://b --out s3://b", "working_dir=/nowhere: not a folder"),
             ("--working-dir / pretrain --corpus s3://b --out s3://b", "working_dir=/: is or contains your home folder"),
             ("--env 1=2 pretrain --corpus s3://b --out s3://b", "env: '1' is not a name"),
