@@ -76,6 +76,8 @@ def parse(files: dict[str, bytes], uri: str) -> Checkpoint:
         return Checkpoint(
             uri, schema, encoder, dict(config["run"]), {"step": int(state["step"]), **state}, model, optimiser
         )
+    except RequestError:
+        raise
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RequestError(f"{uri}: the checkpoint's files do not parse ({type(error).__name__}: {error})") from error
 

@@ -177,6 +177,8 @@ def load_model(uri: str) -> FineTuned:
     files, _ = read_verified(folder, KIND)
     try:
         about, tensors = About.from_bytes(files[CONFIG]), safetensors.torch.load(files[WEIGHTS])
+    except RequestError:
+        raise
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RequestError(f"{uri}: the model's files do not parse ({type(error).__name__}: {error})") from error
     return FineTuned(about, tensors, uri)

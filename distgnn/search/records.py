@@ -156,6 +156,8 @@ def read_sweep(folder: Folder) -> Sweep:
         config = from_json(TuneConfig, data["config"], where)
         told = {name: data[name] for name in _TOLD}
         return Sweep(config, rungs=tuple(map(int, data["rungs"])), **told)
+    except RequestError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{where}: not readable ({type(error).__name__}: {error})") from error
 
@@ -188,6 +190,8 @@ def _read_trial(folder: Folder) -> TrialRecord:
         data: dict[str, Any] = dict(read_json(folder.read(TRIAL)))
         rungs = tuple(Rung(int(r["fidelity"]), float(r["score"]), float(r["seconds"])) for r in data["rungs"])
         return TrialRecord(**data | {"rungs": rungs, "clones": tuple(Clone(**clone) for clone in data["clones"])})
+    except RequestError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(
             f"{folder.at(TRIAL)}: not the record of a trial ({type(error).__name__}: {error})"

@@ -82,6 +82,8 @@ def read_vectors(folder: str) -> tuple[pd.Index, npt.NDArray[np.float32]]:
     with input_errors(uri), open_binary(uri) as file:
         try:
             table = pd.read_csv(file, sep=r"\s+", header=None, dtype={0: str})
+        except RequestError:
+            raise
         except ValueError as error:
             raise RequestError(f"{uri}: not an id and a vector a row ({' '.join(str(error).split())})") from error
     vectors = table.drop(columns=0).apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)

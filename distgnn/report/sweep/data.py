@@ -92,6 +92,8 @@ def _final(folder: Folder) -> Final | None:
             Look(str(r["name"]), tuple(map(float, r["validation"])), tuple(map(float, r["test"]))) for r in data["rows"]
         )
         return Final(int(data["number"]), tuple(sides))
+    except RequestError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(
             f"{folder.at(RESULT)}: not the result of a sweep ({type(error).__name__}: {error})"
