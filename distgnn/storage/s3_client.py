@@ -49,7 +49,5 @@ def _client(options: S3Options, seconds: float, surroundings: frozenset[tuple[st
         session = Session(profile_name=options.profile or None, region_name=options.region or None)
         region = session.region_name or ("us-east-1" if named else None)
         return session.client("s3", region_name=region, endpoint_url=options.endpoint or None, config=config)
-    except RequestError:
-        raise
     except (BotoCoreError, ValueError) as error:
         raise RequestError(f"cannot use S3: {' '.join(str(error).split())}; check the AWS settings") from error
