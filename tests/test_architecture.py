@@ -1,0 +1,57 @@
+"""docs/architecture.md lists every module, and the way from the command to the loss that it names is the real one."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import distgnn.cli
+from tests.helpers.flow import files_called
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "architecture.md"
+START, END = "<!-- files -->\n", "<!-- /files -->"
+
+
+def file_map() -> str:
+    """One line for each module: its path and the first line of its docstring."""
+    paths = [*sorted((ROOT / "distgnn").rglob("*.py")), *sorted((ROOT / "jobs").glob("*.py"))]
+    lines = []
+    for path in paths:
+        text = ast.get_docstring(ast.parse(path.read_text())) or ""
+        if text:
+            lines.append(f"- `{path.relative_to(ROOT)}` - {text.splitlines()[0]}")
+    return "\n".join(lines) + "\n"
+
+
+def split_page() -> tuple[str, str, str]:
+    before, rest = PAGE.read_text().split(START)
+    found, after = rest.split(END)
+    return before, found, after
+
+
+def test_file_map_is_current() -> None:
+    """Write it again with: python -m tests.test_architecture"""
+    assert split_page()[1] == file_map()
+
+
+def test_way_from_command_to_loss(corpus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Running pretrain enters the files of the documented way in its order."""
+    line = next(text for text in split_page()[0].splitlines() if text.startswith("1. "))
+    named = re.findall(r"^\d+\. `(\S+\.py)`", split_page()[0], re.M)
+    assert named and line
+    words = ["pretrain", "--corpus", corpus, "--out", str(tmp_path), "--train.max-steps", "1", "--train.device", "cpu"]
+    small = ["--encoder.layers", "1", "--encoder.width", "4", "--train.streams", "2", "--train.graphs-per-stream", "4"]
+    entered = files_called(lambda: distgnn.cli.main([*words, *small]), ROOT)
+    places = [entered.index(name) for name in named]
+    assert places == sorted(places)
+
+
+if __name__ == "__main__":
+    before, _, after = split_page()
+    PAGE.write_text(before + START + file_map() + END + after)
+    sys.stdout.write("docs/architecture.md written\n")
