@@ -1,4 +1,4 @@
-"""Who takes part in a run. The only file that knows torch.distributed; everything else takes a World."""
+"""Communication between training processes. The only module that imports torch.distributed; all others take a ProcessGroup."""
 
 from __future__ import annotations
 
@@ -15,62 +15,78 @@ from distgnn.errors import RequestError
 
 
 @dataclass(frozen=True)
-class World:
-    """This process's number among ``size`` training processes, and the device it computes on."""
+class ProcessGroup:
+    """The training processes and this process's place among them.
+
+    Args:
+        rank: The index of this process, 0 to ``world_size - 1``.
+        world_size: The number of processes.
+        device: The device this process computes on.
+    """
 
     rank: int
-    size: int
+    world_size: int
     device: torch.device
 
     @classmethod
-    def alone(cls, device: torch.device) -> World:
-        """One process, no communication."""
+    def single_process(cls, device: torch.device) -> ProcessGroup:
+        """A group of one process; its collectives return at once."""
         return cls(0, 1, device)
 
     @classmethod
-    def detect(cls, device: torch.device) -> World:
-        """The world of the process group that is already up, or :meth:`alone` where there is none."""
+    def detect(cls, device: torch.device) -> ProcessGroup:
+        """The initialized default group of torch.distributed, or :meth:`single_process` if there is none."""
         if not (dist.is_available() and dist.is_initialized()):
-            return cls.alone(device)
+            return cls.single_process(device)
         return cls(dist.get_rank(), dist.get_world_size(), device)
 
     @property
-    def leads(self) -> bool:
-        """Whether this is the rank that writes and shows things."""
+    def is_main_process(self) -> bool:
+        """Whether this is rank 0, which alone writes files and shows progress."""
         return self.rank == 0
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
-        """``tensor`` (float32 or float64, on ``device``) replaced by its sum over ranks; the same bits on every rank."""
-        if self.size > 1:
+        """Replace ``tensor`` (float32 or float64, on ``device``) by its sum over ranks.
+
+        Returns:
+            The same tensor, equal to the last bit on every rank.
+        """
+        if self.world_size > 1:
             dist.all_reduce(tensor)
         return tensor
 
     def agrees(self, values: Tensor) -> bool:
-        """Whether ``values`` (float64 [n], no NaN) are exactly the same on every rank; a collective, the answer is everyone's."""
+        """Whether ``values`` (float64 [n], no NaN) are exactly equal on all ranks; a collective with one answer for all."""
         bounds = torch.stack([values, -values]).to(self.device)
-        if self.size > 1:
+        if self.world_size > 1:
             dist.all_reduce(bounds, op=dist.ReduceOp.MAX)
         return bool((bounds[0] == -bounds[1]).all())
 
     def barrier(self) -> None:
-        """Wait until every rank is here."""
-        if self.size > 1:
+        """Block until all ranks have called this method."""
+        if self.world_size > 1:
             dist.barrier()
 
 
 @contextmanager
-def joined(rank: int, size: int, method: str, device: torch.device) -> Iterator[World]:
-    """The world of a process group of its own, met at ``method`` (tcp://HOST:PORT or file://PATH) within a minute."""
+def joined(rank: int, world_size: int, method: str, device: torch.device) -> Iterator[ProcessGroup]:
+    """A new process group, initialized at ``method`` (tcp://HOST:PORT or file://PATH) within a minute and destroyed on exit."""
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, init_method=method, rank=rank, world_size=size, timeout=timedelta(seconds=60))
+    dist.init_process_group(
+        backend, init_method=method, rank=rank, world_size=world_size, timeout=timedelta(seconds=60)
+    )
     try:
-        yield World(rank, size, device)
+        yield ProcessGroup(rank, world_size, device)
     finally:
         dist.destroy_process_group()
 
 
 def choose_device(name: str) -> torch.device:
-    """The device for 'auto', 'cpu' or 'cuda'; raises RequestError where a GPU is asked for and there is none."""
+    """The device for ``'auto'``, ``'cpu'`` or ``'cuda'``.
+
+    Raises:
+        RequestError: If a GPU is requested and there is none.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise RequestError("train.device=cuda: no usable GPU on this machine; use train.device=cpu or auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

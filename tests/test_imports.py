@@ -51,8 +51,8 @@ def test_floors(path: Path) -> None:
             allowed = EVERYWHERE | (set() if floor in EVERYWHERE else set(FLOORS[: FLOORS.index(floor) + 1]))
             assert parts[1] in allowed, f"{path.name} on floor {floor} imports {module}"
         assert not below(module, "ray") or floor == "scale", f"{path.name} imports {module}"
-        in_world = path == ROOT / "distributed.py"
-        assert not below(module, "torch.distributed") or in_world, f"{path.name} imports {module}"
+        is_distributed = path == ROOT / "distributed.py"
+        assert not below(module, "torch.distributed") or is_distributed, f"{path.name} imports {module}"
         assert not below(module, "pickle", "cloudpickle", "dill", "joblib", "shelve"), f"{path.name} imports {module}"
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from distgnn.auxiliary.ranks import Ranks
 from distgnn.corpus.plan import Plan, UnitRead
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import assemble, read_unit
+from distgnn.distributed import ProcessGroup
 from distgnn.graph.batch import GraphBatch
 from distgnn.objectives.base import no_extras
 
@@ -25,9 +25,9 @@ class AuxiliaryCorpus:
         self.plan = Plan(manifest.graphs, manifest.unit_rows, streams, -(-graphs // streams), seed)
         self._units: OrderedDict[UnitRead, GraphBatch] = OrderedDict()
 
-    def step(self, number: int, ranks: Ranks) -> GraphBatch | None:
+    def step(self, number: int, group: ProcessGroup) -> GraphBatch | None:
         """This rank's graphs of a step, whole streams marked by ``stream_ptr``; None where its streams have run dry."""
-        plan, rank, size = self.plan, ranks.rank, ranks.size
+        plan, rank, size = self.plan, group.rank, group.world_size
         units = (self._unit(read) for read in plan.reads(number, number + 1, rank, size))
         return next(assemble(plan, number, number + 1, rank, size, units))[1]
 

@@ -16,12 +16,12 @@ import torch
 
 from distgnn.auxiliary.data_source import Ground, Weights
 from distgnn.auxiliary.folds import Folds
-from distgnn.auxiliary.ranks import Alone, Ranks
 from distgnn.auxiliary.trainer import CURVES, Fitted, JointFit, pretrain_auxiliary
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import TransferConfig
 from distgnn.config.base import to_json
 from distgnn.corpus.writer import Mapper
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import WorkError
 from distgnn.graph.keyed import key
 from distgnn.models.registry import import_modules
@@ -66,39 +66,39 @@ class RunJob:
     device: str = "cpu"
     meter: Meter = SILENT
 
-    def __call__(self, job: Job, ranks: Ranks | None = None) -> Fitted | None:
+    def __call__(self, job: Job, group: ProcessGroup | None = None) -> Fitted | None:
         """What the job gives (None for a training on auxiliary tasks), a function of the job; with ``ranks``, a collective.
 
         Global random state is left as it was.
         """
         import_modules(self.config.imports)  # this may be another process
-        ranks = ranks or Alone(torch.device(self.device))
-        with torch.random.fork_rng(devices=[] if ranks.device.type == "cpu" else [ranks.device]):
-            torch.manual_seed(global_seed(job.seed, ranks.rank))
-            return self._fit(job, ranks) if job.method else self._pretrain(job, ranks)
+        group = group or ProcessGroup.single_process(torch.device(self.device))
+        with torch.random.fork_rng(devices=[] if group.device.type == "cpu" else [group.device]):
+            torch.manual_seed(global_seed(job.seed, group.rank))
+            return self._fit(job, group) if job.method else self._pretrain(job, group)
 
-    def _fit(self, job: Job, ranks: Ranks) -> Fitted:
-        fit = self.begin(job, ranks)
+    def _fit(self, job: Job, group: ProcessGroup) -> Fitted:
+        fit = self.begin(job, group)
         try:
             found = fit.run()
         except WorkError as error:
             raise type(error)(f"{self.title(job)}: {error}") from error
-        if ranks.leads:
+        if group.is_main_process:
             told = {name: getattr(found, name) for name in _TOLD}
             write_kept(self.folder, self.name(job), told, {**found.curves, "meta_loss": found.meta_loss})
         return found
 
-    def begin(self, job: Job, ranks: Ranks) -> JointFit:
+    def begin(self, job: Job, group: ProcessGroup) -> JointFit:
         """The training of ``job`` before its first epoch; where it starts from auxiliary tasks, those must have been trained."""
-        problem = self.ground.problem(job.encoder, job.seed, ranks)
+        problem = self.ground.problem(job.encoder, job.seed, group)
         if job.scheme == "pretrained":
             problem.shared.load_state_dict(self._start(job))
-        return JointFit(problem, self.config, job.method, job.seed, ranks, self.meter)
+        return JointFit(problem, self.config, job.method, job.seed, group, self.meter)
 
-    def _pretrain(self, job: Job, ranks: Ranks) -> None:
-        problem = self.ground.problem(job.encoder, job.seed, ranks)
-        weights = pretrain_auxiliary(problem, self.config, job.seed, ranks)
-        if ranks.leads:
+    def _pretrain(self, job: Job, group: ProcessGroup) -> None:
+        problem = self.ground.problem(job.encoder, job.seed, group)
+        weights = pretrain_auxiliary(problem, self.config, job.seed, group)
+        if group.is_main_process:
             write_kept(self.folder, self.name(job), {}, {name: tensor.numpy() for name, tensor in weights.items()})
 
     def _start(self, job: Job) -> Weights:
@@ -201,7 +201,7 @@ def compare_methods(
 
 def _rehearsed(run: RunJob, encoder: int) -> frozenset[str]:
     """Make everything a job needs, once: metrics of which less is better. Raises RequestError for what does not fit."""
-    problem = run.ground.problem(encoder, 0, Alone(torch.device("cpu")))
+    problem = run.ground.problem(encoder, 0, ProcessGroup.single_process(torch.device("cpu")))
     Folds(problem.strata, run.config.weighting.folds, run.config.batch, 0)
     for method in run.config.compared:
         build_weighting(run.config.weighted(method), problem.names, 0)

@@ -14,10 +14,10 @@ from torch import Tensor
 from distgnn.auxiliary.graph_level import CorpusProblem
 from distgnn.auxiliary.network_tasks.build import build_problem
 from distgnn.auxiliary.problem import Problem
-from distgnn.auxiliary.ranks import Ranks
 from distgnn.config import TransferConfig
 from distgnn.config.base import from_json, to_json
 from distgnn.corpus import manifest as corpora
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.finetuning.trainer import Method
 from distgnn.labels.dataset import LabelledSet, read_labelled
@@ -38,7 +38,7 @@ class Ground(Protocol):
     @property
     def encoders(self) -> tuple[str, ...]: ...  # noqa: D102
 
-    def problem(self, encoder: int, seed: int, ranks: Ranks) -> Problem:
+    def problem(self, encoder: int, seed: int, group: ProcessGroup) -> Problem:
         """A problem with fresh weights, a function of the arguments."""
         ...
 
@@ -86,9 +86,9 @@ class CorpusGround:
         """Names of checkpoints, or kinds."""
         return tuple(start.name for start in self.starts)
 
-    def problem(self, encoder: int, seed: int, ranks: Ranks) -> Problem:
+    def problem(self, encoder: int, seed: int, group: ProcessGroup) -> Problem:
         """See :class:`Ground`."""
-        return CorpusProblem(self.data, self.starts[encoder].encoder, self.config.corpus, seed, ranks)
+        return CorpusProblem(self.data, self.starts[encoder].encoder, self.config.corpus, seed, group)
 
     def start(self, encoder: int) -> Weights | None:
         """See :class:`Ground`."""
@@ -129,11 +129,11 @@ class NetworkGround:
         """Kinds."""
         return self.config.encoders or (self.config.network.encoder,)
 
-    def problem(self, encoder: int, seed: int, ranks: Ranks) -> Problem:
+    def problem(self, encoder: int, seed: int, group: ProcessGroup) -> Problem:
         """See :class:`Ground`."""
         data = to_json(self.config.network) | {"encoder": self.encoders[encoder]}
         return build_problem(
-            _network(self.config.data, self.digest), from_json(type(self.config.network), data), seed, ranks
+            _network(self.config.data, self.digest), from_json(type(self.config.network), data), seed, group
         )
 
     def start(self, encoder: int) -> Weights | None:  # noqa: ARG002

@@ -9,10 +9,10 @@ from typing import Any
 
 from distgnn.auxiliary.hypergradient import Mixture, derivatives
 from distgnn.auxiliary.problem import Problem
-from distgnn.auxiliary.ranks import Ranks
 from distgnn.auxiliary.sample_gradients import SampleMixture
 from distgnn.auxiliary.task_gradients import Layout, TaskGradients, TaskMixture, Totals, local_totals
 from distgnn.auxiliary.weighting import Weighting
+from distgnn.distributed import ProcessGroup
 
 
 class ForwardPass:
@@ -23,17 +23,17 @@ class ForwardPass:
     """
 
     def __init__(
-        self, problem: Problem, batch: Any, weighting: Weighting, layout: Layout, ranks: Ranks, by_layer: bool
+        self, problem: Problem, batch: Any, weighting: Weighting, layout: Layout, group: ProcessGroup, by_layer: bool
     ) -> None:
-        self.batch, self._weighting, self._layout, self._ranks = batch, weighting, layout, ranks
+        self.batch, self._weighting, self._layout, self._group = batch, weighting, layout, group
         self.target, self.auxiliary = problem.losses(batch)
         self._derivative = partial(derivatives, problem, batch, layout)
         self._gradients: TaskGradients | None = None
         if weighting.reads != "losses" or (weighting.learns == "meta" and not weighting.per_sample):
-            self._gradients = TaskGradients(self.target, self.auxiliary, layout, ranks, by_layer)
+            self._gradients = TaskGradients(self.target, self.auxiliary, layout, group, by_layer)
             self.totals = self._gradients.totals
         else:
-            sums = ranks.all_reduce(local_totals(self.target, self.auxiliary))
+            sums = group.all_reduce(local_totals(self.target, self.auxiliary))
             self.totals = Totals(*sums, parts=len(self.target))
 
     def mixture(self, parts: Sequence[int]) -> Mixture:
@@ -49,7 +49,7 @@ class ForwardPass:
             parts,
             cosines=known,
             layout=self._layout,
-            ranks=self._ranks,
+            group=self._group,
             per_sample=self._weighting.per_sample,
             derivative=self._derivative,
         )

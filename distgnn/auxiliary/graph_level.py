@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from distgnn.auxiliary.auxiliary_corpus import AuxiliaryCorpus
 from distgnn.auxiliary.problem import Rows, Samples
-from distgnn.auxiliary.ranks import Ranks
 from distgnn.config import CorpusTaskConfig, EncoderConfig
 from distgnn.config.transfer import ELSEWHERE
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import DivergedError, RequestError
 from distgnn.graph.batch import GraphBatch, concat_graphs, select_graphs
 from distgnn.graph.keyed import key
@@ -48,22 +48,22 @@ class CorpusProblem:
     """
 
     def __init__(
-        self, data: LabelledSet, encoder: EncoderConfig, config: CorpusTaskConfig, seed: int, ranks: Ranks
+        self, data: LabelledSet, encoder: EncoderConfig, config: CorpusTaskConfig, seed: int, group: ProcessGroup
     ) -> None:
         """Fresh weights, a function of the arguments. Raises RequestError where the corpora cannot serve the tasks."""
-        self.data, self.config, self.ranks, self.seed = data, config, ranks, seed
+        self.data, self.config, self.group, self.seed = data, config, group, seed
         self.graphs = replace(data.graphs, y=data.y)
         self.train, self.rows = torch.from_numpy(data.parts["train"]), len(data.parts["train"])
         self.strata = _strata(data)
         self.elsewhere = _auxiliary_corpus(data, config, seed)
         self.encoder = build_encoder(data.schema, encoder, seed)
         self.encoder.set_dropout(config.dropout)
-        self.shared: nn.Module = self.encoder.to(ranks.device)
-        self.target = data.target.to(str(ranks.device))
+        self.shared: nn.Module = self.encoder.to(group.device)
+        self.target = data.target.to(str(group.device))
         width = self.encoder.width * (2 if data.use_center else 1)
         self.objectives = [self._objective(name, encoder) for name in config.auxiliary]
         head = build_head(width, data.target.outputs, key(seed, _HEAD))
-        self.heads = nn.ModuleList([head, *self.objectives]).to(ranks.device)
+        self.heads = nn.ModuleList([head, *self.objectives]).to(group.device)
         metric = METRIC_OF[self.target.task]
         self.names: tuple[str, ...] = ("target", *config.auxiliary)
         self.metrics: tuple[str, ...] = (metric,)
@@ -82,17 +82,17 @@ class CorpusProblem:
         """See :class:`Problem`; graphs are cut out and extras drawn here."""
         parts = tuple(self._fold(number, rows) for number, rows in enumerate(folds))
         labelled = _joined(parts)
-        other = self.elsewhere.step(step, self.ranks) if self.elsewhere else None
+        other = self.elsewhere.step(step, self.group) if self.elsewhere else None
         tasks = [
             self._task_graphs(objective, other if name.endswith(ELSEWHERE) else labelled, step)
             for name, objective in zip(self.config.auxiliary, self.objectives, strict=True)
         ]
-        device = self.ranks.device
+        device = self.group.device
         return Batch(tuple(part.to(device) for part in parts), tuple(task and task.to(device) for task in tasks), step)
 
     def _fold(self, number: int, rows: Rows) -> GraphBatch:
         """This rank's streams of a fold."""
-        streams, rank, size = self.config.streams, self.ranks.rank, self.ranks.size
+        streams, rank, size = self.config.streams, self.group.rank, self.group.world_size
         chunks = enumerate(np.array_split(rows, streams), start=number * streams)
         mine = [chunk for place, chunk in chunks if place % size == rank and len(chunk)]
         chosen = self.train[torch.from_numpy(np.concatenate([rows[:0], *mine]))]
@@ -126,9 +126,9 @@ class CorpusProblem:
         if not self.config.dropout:
             yield
             return
-        device = self.ranks.device
+        device = self.group.device
         with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
-            torch.manual_seed(key(self.seed, _DROPOUT, step, part, self.ranks.rank))
+            torch.manual_seed(key(self.seed, _DROPOUT, step, part, self.group.rank))
             yield
 
     def _outputs(self, graphs: GraphBatch) -> Tensor:
@@ -158,7 +158,7 @@ class CorpusProblem:
         self.encoder.eval()
         rows = torch.from_numpy(self.data.parts[part])
         outputs = [
-            self._outputs(select_graphs(self.graphs, some).to(self.ranks.device))
+            self._outputs(select_graphs(self.graphs, some).to(self.group.device))
             for some in rows.split(_EVALUATED_AT_ONCE)
         ]
         found = self.target.predictions(torch.cat(outputs)).cpu()

@@ -17,9 +17,9 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 
 from distgnn.auxiliary.problem import Problem
-from distgnn.auxiliary.ranks import Ranks
 from distgnn.auxiliary.task_gradients import Layout, write_gradient
 from distgnn.auxiliary.weighting.signals import Signals
+from distgnn.distributed import ProcessGroup
 
 
 class Mixture(Protocol):
@@ -60,14 +60,14 @@ def moved(layout: Layout, step: Tensor) -> Iterator[None]:
             parameter.data.copy_(value)
 
 
-def judgement(problem: Problem, batch: Any, part: int, layout: Layout, ranks: Ranks) -> tuple[Tensor, Tensor]:
+def judgement(problem: Problem, batch: Any, part: int, layout: Layout, group: ProcessGroup) -> tuple[Tensor, Tensor]:
     """(gradient of the target's mean loss on a part at the parameters as they are, flat as ``layout.near``; that loss)."""
     samples = problem.fold_losses(batch, part)
     total = samples.losses.sum()
     flat = layout.shared[0].new_empty(layout.near_size + 2)
     write_gradient(total, layout.near, layout.cut(flat[:-2], layout.near), keep=False)
     flat[-2:] = torch.stack([total.detach(), samples.count.to(total)])
-    ranks.all_reduce(flat)
+    group.all_reduce(flat)
     return flat[:-2] / flat[-1], flat[-2] / flat[-1]
 
 

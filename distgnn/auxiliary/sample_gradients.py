@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from distgnn.auxiliary.problem import Samples
-from distgnn.auxiliary.ranks import Ranks
 from distgnn.auxiliary.task_gradients import Layout, Totals, flat_gradient
 from distgnn.auxiliary.weighting.signals import Signals
+from distgnn.distributed import ProcessGroup
 
 Derivative = Callable[[Tensor], list[Tensor]]
 """A flat direction of the target's parameters -> derivatives of all losses of the target's parts and the auxiliary tasks."""
@@ -32,11 +32,11 @@ class SampleMixture:
         *,
         cosines: Tensor,
         layout: Layout,
-        ranks: Ranks,
+        group: ProcessGroup,
         per_sample: bool,
         derivative: Derivative,
     ) -> None:
-        self._layout, self._ranks, self._derivative = layout, ranks, derivative
+        self._layout, self._group, self._derivative = layout, group, derivative
         self._places = [list(parts)] + [[totals.parts + number] for number in range(len(auxiliary))]
         every = [*target, *auxiliary]
         self._single = [not per_sample or every[places[0]].whole for places in self._places]
@@ -55,7 +55,7 @@ class SampleMixture:
             torch.where(single, mean_label[task], torch.cat(labels).to(self.losses)),
             cosines,
         )
-        self.scale = torch.where(single, 1 / ranks.size, self.shares)
+        self.scale = torch.where(single, 1 / group.world_size, self.shares)
 
     def _rows(self, values: list[Tensor]) -> list[Tensor]:
         """Per task one row for each of its samples, or their sum."""
@@ -65,7 +65,7 @@ class SampleMixture:
     def gradient(self, weights: Tensor, head_weights: Tensor) -> Tensor:  # noqa: ARG002 - heads see the rows' weights
         """The joint gradient as a flat vector of all parameters, summed over ranks; weights: [R]."""
         joint = (weights * self.shares * self.losses).sum()
-        return self._ranks.all_reduce(flat_gradient(joint, self._layout.parameters))
+        return self._group.all_reduce(flat_gradient(joint, self._layout.parameters))
 
     def along(self, direction: Tensor) -> Tensor:
         """[R]: derivatives of the rows' shares of the tasks' mean losses along ``direction``."""
@@ -73,4 +73,4 @@ class SampleMixture:
 
     def reduce(self, tensor: Tensor) -> Tensor:
         """The sum over ranks of what each knows a part of."""
-        return self._ranks.all_reduce(tensor.clone())
+        return self._group.all_reduce(tensor.clone())

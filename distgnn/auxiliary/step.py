@@ -13,10 +13,10 @@ from distgnn.auxiliary.folds import Folds
 from distgnn.auxiliary.forward_pass import ForwardPass
 from distgnn.auxiliary.hypergradient import Mixture, judgement, moved, normalised, surrogate
 from distgnn.auxiliary.problem import Problem
-from distgnn.auxiliary.ranks import Ranks
 from distgnn.auxiliary.task_gradients import Layout, flat_gradient
 from distgnn.auxiliary.weighting import Weighting
 from distgnn.config import WeightingConfig
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import DivergedError
 
 
@@ -68,8 +68,10 @@ class JointStep:
     changed between steps. All ranks must hold the same parameters; they then stay the same.
     """
 
-    def __init__(self, problem: Problem, weighting: Weighting, config: StepOptions, world: Ranks, seed: int) -> None:
-        self.problem, self.options, self.world = problem, config.weighting, world
+    def __init__(
+        self, problem: Problem, weighting: Weighting, config: StepOptions, group: ProcessGroup, seed: int
+    ) -> None:
+        self.problem, self.options, self.group = problem, config.weighting, group
         self.layout = Layout(problem)
         self.weighting = weighting.to(self.layout.shared[0])
         self.folds = Folds(problem.strata, config.weighting.folds, config.batch, seed)
@@ -97,7 +99,7 @@ class JointStep:
         """
         batch = self.fetch(number) if batch is None else batch
         by_layer = self.options.similarity == "layer"
-        found = ForwardPass(self.problem, batch, self.weighting, self.layout, self.world, by_layer)
+        found = ForwardPass(self.problem, batch, self.weighting, self.layout, self.group, by_layer)
         losses = self._finite_losses(found, number)
         ahead = self._learn_ahead(found, number) if self.weighting.learns == "meta" else None
         mixture = found.mixture(range(self.folds.parts))
@@ -125,7 +127,7 @@ class JointStep:
             weights = self._used(mixture, raw)
             step = alpha * mixture.gradient(weights, weights)[: self.layout.near_size]
             with moved(self.layout, step):
-                direction, loss = judgement(self.problem, found.batch, judge, self.layout, self.world)
+                direction, loss = judgement(self.problem, found.batch, judge, self.layout, self.group)
             slope = mixture.along(direction) * (-alpha / len(judges))
             total = total + surrogate(mixture, raw, slope, self.weighting.normalised)
             slopes.append(self._by_task(mixture, slope))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from distgnn.auxiliary.problem import Problem, Samples
-from distgnn.auxiliary.ranks import Ranks
 from distgnn.auxiliary.weighting.signals import Signals
+from distgnn.distributed import ProcessGroup
 
 
 class Layout:
@@ -116,7 +116,7 @@ class TaskGradients:
     """
 
     def __init__(
-        self, target: list[Samples], auxiliary: list[Samples], layout: Layout, ranks: Ranks, by_layer: bool
+        self, target: list[Samples], auxiliary: list[Samples], layout: Layout, group: ProcessGroup, by_layer: bool
     ) -> None:
         every, parts, size = [*target, *auxiliary], len(target), layout.shared_size
         numbers = [0] * parts + list(range(1, len(auxiliary) + 1))
@@ -129,7 +129,7 @@ class TaskGradients:
             places = [*layout.cut(row, layout.shared), *layout.cut(head, layout.heads[number])]
             write_gradient(samples.losses.sum(), [*layout.shared, *layout.heads[number]], places)
         sums.copy_(totals.flatten())
-        ranks.all_reduce(flat)
+        group.all_reduce(flat)
         self.totals = Totals(*sums.view(3, -1), parts=parts)
         self.target_heads, self.heads = torch.stack(heads[:parts]), heads[parts:]
         layers = self.shared.split(layout.layers if by_layer else layout.shared_size, dim=1)

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from distgnn.auxiliary.epoch_metrics import note_epoch
 from distgnn.auxiliary.problem import Problem, Rows, Samples
-from distgnn.auxiliary.ranks import Ranks
 from distgnn.auxiliary.step import JointStep, StepRecord
 from distgnn.auxiliary.task_gradients import flat_gradient
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import TransferConfig
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import DivergedError
 from distgnn.graph.keyed import key, permutation
 from distgnn.models.norm import apply_statistics, statistics
@@ -56,14 +56,20 @@ class JointFit:
     """
 
     def __init__(
-        self, problem: Problem, config: TransferConfig, method: str, seed: int, ranks: Ranks, meter: Meter = SILENT
+        self,
+        problem: Problem,
+        config: TransferConfig,
+        method: str,
+        seed: int,
+        group: ProcessGroup,
+        meter: Meter = SILENT,
     ) -> None:
-        self.problem, self.config, self.method, self.ranks, self.meter = problem, config, method, ranks, meter
+        self.problem, self.config, self.method, self.group, self.meter = problem, config, method, group, meter
         weighted = _Weighted(config, method)
         weighting = build_weighting(weighted.weighting, problem.names, seed)
         if config.similarities and weighting.reads == "losses":
             weighting.reads = "cosines"  # they are taken and recorded; the method still does not look
-        self.step = JointStep(problem, weighting, weighted, ranks, seed)
+        self.step = JointStep(problem, weighting, weighted, group, seed)
         self.trained = nn.ModuleList([problem.shared, problem.heads])
         self.sign = -1 if problem.metrics[0] in problem.lower_is_better else 1
         self.records: list[StepRecord] = []
@@ -87,9 +93,9 @@ class JointFit:
         start = time.perf_counter()
         count = steps_per_epoch(self.problem, self.config)
         while len(self.validation) < epochs and not self.over:
-            found = _train_epoch(self.problem, self.step, len(self.validation) * count, count, self.ranks)
+            found = _train_epoch(self.problem, self.step, len(self.validation) * count, count, self.group)
             self.records += found
-            if self.ranks.leads:
+            if self.group.is_main_process:
                 note_epoch(self.meter, self.problem.names, self.method, found)
             self._judge(self.problem.scores("val"))
         self._seconds += time.perf_counter() - start
@@ -129,23 +135,23 @@ def steps_per_epoch(problem: Problem, config: TransferConfig) -> int:
     return max(1, round(problem.rows / config.batch))
 
 
-def _train_epoch(problem: Problem, step: JointStep, first: int, count: int, ranks: Ranks) -> list[StepRecord]:
+def _train_epoch(problem: Problem, step: JointStep, first: int, count: int, group: ProcessGroup) -> list[StepRecord]:
     records = []
     for number in range(first, first + count):
         statistics(problem.shared)  # forgets passes that must not count, such as evaluations in training mode
         records.append(step.step(number))
-        settle(problem.shared, ranks)
+        settle(problem.shared, group)
     return records
 
 
-def settle(shared: nn.Module, ranks: Ranks) -> None:
+def settle(shared: nn.Module, group: ProcessGroup) -> None:
     """Move running statistics by those of the first pass since they were last read, summed over ranks; a collective."""
-    found = statistics(shared).to(ranks.device)
+    found = statistics(shared).to(group.device)
     if found.numel():
-        apply_statistics(shared, ranks.all_reduce(found))
+        apply_statistics(shared, group.all_reduce(found))
 
 
-def pretrain_auxiliary(problem: Problem, config: TransferConfig, seed: int, ranks: Ranks) -> dict[str, Tensor]:
+def pretrain_auxiliary(problem: Problem, config: TransferConfig, seed: int, group: ProcessGroup) -> dict[str, Tensor]:
     """Train on the auxiliary tasks alone, each with weight 1, for config.pretrain_epochs: the shared weights, on the CPU.
 
     Steps take ``config.batch`` training rows in a keyed order (their labels are not used). A collective. Raises WorkError
@@ -156,8 +162,8 @@ def pretrain_auxiliary(problem: Problem, config: TransferConfig, seed: int, rank
     count = steps_per_epoch(problem, config)
     for number in range(config.pretrain_epochs * count):
         rows = _pretrain_rows(problem.rows, count, number, seed)
-        _auxiliary_step(problem, problem.fetch([rows], number), optimiser, parameters, number, ranks)
-        settle(problem.shared, ranks)
+        _auxiliary_step(problem, problem.fetch([rows], number), optimiser, parameters, number, group)
+        settle(problem.shared, group)
     return {name: tensor.detach().cpu().clone() for name, tensor in problem.shared.state_dict().items()}
 
 
@@ -167,13 +173,18 @@ def _pretrain_rows(rows: int, count: int, number: int, seed: int) -> Rows:
 
 
 def _auxiliary_step(
-    problem: Problem, batch: Any, optimiser: torch.optim.Adam, parameters: list[nn.Parameter], number: int, ranks: Ranks
+    problem: Problem,
+    batch: Any,
+    optimiser: torch.optim.Adam,
+    parameters: list[nn.Parameter],
+    number: int,
+    group: ProcessGroup,
 ) -> None:
     """One Adam step on the sum of the auxiliary tasks' mean losses."""
     found: list[Samples] = problem.losses(batch)[1]
-    counts = ranks.all_reduce(torch.stack([samples.count.to(parameters[0]) for samples in found])).clamp(min=1)
+    counts = group.all_reduce(torch.stack([samples.count.to(parameters[0]) for samples in found])).clamp(min=1)
     loss = torch.stack([samples.losses.sum() for samples in found]).div(counts).sum()
-    flat = ranks.all_reduce(torch.cat([flat_gradient(loss, parameters, keep=False), loss.detach().reshape(1)]))
+    flat = group.all_reduce(torch.cat([flat_gradient(loss, parameters, keep=False), loss.detach().reshape(1)]))
     if not torch.isfinite(flat).all():
         raise DivergedError(f"pre-training on auxiliary tasks, step {number}: the loss is {float(flat[-1])}; lower lr")
     pieces = flat[:-1].split([parameter.numel() for parameter in parameters])

@@ -25,7 +25,7 @@ def freeze(fit: JointFit) -> tuple[dict[str, Any], Arrays]:
 
 def thaw(fit: JointFit, told: dict[str, Any], arrays: Arrays) -> None:
     """Take ``fit``, made anew from the same config, to where it was frozen; its curves begin there."""
-    device = fit.ranks.device
+    device = fit.group.device
     groups: dict[str, Tensors] = {}
     for name, array in arrays.items():
         group, _, rest = name.partition("/")

@@ -118,11 +118,11 @@ class Plan:
             low = turn * self.unit_rows + stop
         return result
 
-    def reads(self, start: int, stop: int, rank: int, world: int) -> Iterator[UnitRead]:
+    def reads(self, start: int, stop: int, rank: int, world_size: int) -> Iterator[UnitRead]:
         """Units a rank must read for steps start:stop, each once, in the order in which its batches need them."""
         seen: dict[int, UnitRead] = {}
         for step in range(start, stop):
-            for stream in range(rank, self.streams, world):
+            for stream in range(rank, self.streams, world_size):
                 for take in self.takes(step, stream):
                     if seen.get(stream) != take.read:
                         seen[stream] = take.read

@@ -27,11 +27,11 @@ def local_units(reader: CorpusReader, plan: Plan, prepare: Prepare, reads: Itera
 
 
 def assemble(
-    plan: Plan, start: int, stop: int, rank: int, world: int, units: Iterator[GraphBatch]
+    plan: Plan, start: int, stop: int, rank: int, world_size: int, units: Iterator[GraphBatch]
 ) -> Iterator[tuple[int, GraphBatch | None]]:
     """(step, this rank's graphs) for steps start:stop; None where all its streams have run dry.
 
-    ``units`` must follow ``plan.reads(start, stop, rank, world)``. Graphs lie stream by stream, marked by ``stream_ptr``
+    ``units`` must follow ``plan.reads(start, stop, rank, world_size)``. Graphs lie stream by stream, marked by ``stream_ptr``
     (streams that give nothing are left out).
     """
     held: dict[int, tuple[UnitRead, GraphBatch]] = {}
@@ -44,7 +44,7 @@ def assemble(
     for step in range(start, stop):
         parts: list[GraphBatch] = []
         stream_ptr = [0]
-        for stream in range(rank, plan.streams, world):
+        for stream in range(rank, plan.streams, world_size):
             mine = [graphs_of(take) for take in plan.takes(step, stream)]
             if mine:
                 parts += mine

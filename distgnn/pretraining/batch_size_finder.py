@@ -18,7 +18,7 @@ from distgnn.config import PretrainConfig
 from distgnn.corpus.plan import Plan, UnitRead
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import read_unit
-from distgnn.distributed import World, choose_device
+from distgnn.distributed import ProcessGroup, choose_device
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch, concat_graphs, slice_graphs
 from distgnn.pretraining.console import Display
@@ -134,12 +134,12 @@ class _Graphs:
 
 def _try(config: PretrainConfig, state: TrainState, batch: GraphBatch, device: torch.device) -> Trial | None:
     """The fastest of some whole steps that leave the weights alone (rate 0); None where memory runs out."""
-    seconds, world = float("inf"), World.alone(device)
+    seconds, group = float("inf"), ProcessGroup.single_process(device)
     free = _free_memory(device)
     try:
         for _ in range(_STEPS + 1):  # the first one warms up
             start = time.perf_counter()
-            outer_step(state, batch, config.train, world, epoch=0, lr=0.0, stop=False)
+            outer_step(state, batch, config.train, group, epoch=0, lr=0.0, stop=False)
             seconds = min(seconds, time.perf_counter() - start)
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from distgnn.corpus.stream import local_units
-from distgnn.distributed import World, choose_device
+from distgnn.distributed import ProcessGroup, choose_device
 from distgnn.errors import RequestError, WorkError
 from distgnn.monitor.prometheus import serve_metrics
 from distgnn.pretraining.console import Display, Screen
@@ -47,9 +47,9 @@ def pretrain_here(run: Run) -> Status:
             gauges(snapshot)
 
         try:
-            world = World.alone(choose_device(run.config.train.device))
+            group = ProcessGroup.single_process(choose_device(run.config.train.device))
             hooks = Hooks(local_units, stopping.is_set, show, meter)
-            return train(run, open_corpus(run.config), world, hooks)
+            return train(run, open_corpus(run.config), group, hooks)
         except (RequestError, WorkError) as error:
             write_failure(run.folder, run.name, error)
             raise

@@ -12,7 +12,7 @@ from distgnn.checkpoint.training_state import TrainState, make_state
 from distgnn.corpus.plan import Plan
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import assemble, read_unit
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.graph.batch import GraphBatch
 from distgnn.monitor.sink import SILENT, Meter
 from distgnn.objectives.base import Objective
@@ -67,19 +67,19 @@ class _Desk:
             self.saver.save(state)
 
 
-def train(run: Run, reader: CorpusReader, world: World, hooks: Hooks) -> Status:
+def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks) -> Status:
     """Train from the run's newest checkpoint (or from the start) to the end, or until some rank is told to stop.
 
     Every rank calls it with the same run. The leading rank writes checkpoints, progress and history.
     """
     plan = make_plan(run.config, reader)
     total = planned_steps(run.config, plan)
-    state = make_state(run.config, reader.manifest.schema, world.device)
+    state = make_state(run.config, reader.manifest.schema, group.device)
     metrics = restore_newest(run, state, reader.manifest)
-    world.barrier()  # nobody may write or delete checkpoints before all have read the same one
+    group.barrier()  # nobody may write or delete checkpoints before all have read the same one
     desk = None
-    if world.leads:
-        config, peak = run.config.train, partial(peak_memory_mb, world.device)
+    if group.is_main_process:
+        config, peak = run.config.train, partial(peak_memory_mb, group.device)
         recorder = Recorder(run.folder, run.name, total, state.step, config.log_seconds, hooks.show, peak)
         recorder.metrics, recorder.validation = metrics.get("train", {}), metrics.get("validation", {})
         shelf = open_shelf(run.folder, state.step, config.keep, config.keep_best)
@@ -87,8 +87,8 @@ def train(run: Run, reader: CorpusReader, world: World, hooks: Hooks) -> Status:
     status: Status = "finished"
     try:
         if state.objective is not None and state.step < (hooks.until or total):
-            meter = StepMeter(hooks.meter, world)
-            status = _Loop(run, reader, world, hooks, plan, total, state, state.objective, desk, meter).steps()
+            meter = StepMeter(hooks.meter, group)
+            status = _Loop(run, reader, group, hooks, plan, total, state, state.objective, desk, meter).steps()
     except Exception:
         if desk:
             desk.saver.wait()
@@ -103,7 +103,7 @@ def train(run: Run, reader: CorpusReader, world: World, hooks: Hooks) -> Status:
 class _Loop:
     run: Run
     reader: CorpusReader
-    world: World
+    group: ProcessGroup
     hooks: Hooks
     plan: Plan
     total: int
@@ -115,11 +115,11 @@ class _Loop:
     def steps(self) -> Status:
         state, first = self.state, self.state.step
         state.encoder.train()
-        products = matrix_products(self.run.config.train, self.world.device)
-        with products, Prefetch(send(self._batches(first), self.world.device)) as batches:
+        products = matrix_products(self.run.config.train, self.group.device)
+        with products, Prefetch(send(self._batches(first), self.group.device)) as batches:
             for step, arriving in batches:
                 if (step - first) % _AGREEMENT_STEPS == 0:
-                    check_agreement(state, self.world)
+                    check_agreement(state, self.group)
                 result = self._step(step, arriving and arriving.arrived(), batches.waited)
                 if result.stop:
                     return "stopped"
@@ -129,7 +129,7 @@ class _Loop:
         return "finished"
 
     def _batches(self, first: int) -> Iterator[tuple[int, GraphBatch | None]]:
-        rank, size = self.world.rank, self.world.size
+        rank, size = self.group.rank, self.group.world_size
         reads = self.plan.reads(first, self.total, rank, size)
         units = self.hooks.units(self.reader, self.plan, self.objective.prepare, reads)
         return assemble(self.plan, first, self.total, rank, size, units)
@@ -139,7 +139,7 @@ class _Loop:
         epoch, lr = step // self.plan.steps_per_epoch, learning_rate(config, step, self.total)
         stop = self.hooks.should_stop() or step + 1 == self.hooks.until
         start = time.perf_counter()
-        result = outer_step(self.state, batch, config, self.world, epoch=epoch, lr=lr, stop=stop)
+        result = outer_step(self.state, batch, config, self.group, epoch=epoch, lr=lr, stop=stop)
         self.meter.step(result, time.perf_counter() - start, waited)
         if self.desk:
             self.desk.recorder.add(self.state.step, result, lr, waited)
@@ -150,6 +150,6 @@ class _Loop:
         if step != self.total and not (every and step % every == 0):
             return
         read = partial(read_unit, self.reader, self.plan, self.objective.prepare)
-        means = validate(self.state, self.objective, self.plan, self.run.config.train, self.world, read)
+        means = validate(self.state, self.objective, self.plan, self.run.config.train, self.group, read)
         if self.desk:
             self.desk.recorder.add_validation(step, means)

@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.monitor.sink import Meter
 from distgnn.pretraining.history import Snapshot
 from distgnn.pretraining.memory import peak_memory_mb
@@ -36,12 +36,12 @@ class StorageMeter:
 class StepMeter:
     """Notes the steps of one rank. Counts of the global batch come from the leading rank alone, so that ranks add up to them."""
 
-    def __init__(self, meter: Meter, world: World) -> None:
-        self._meter, self._world, self._storage = meter, world, StorageMeter(meter)
+    def __init__(self, meter: Meter, group: ProcessGroup) -> None:
+        self._meter, self._group, self._storage = meter, group, StorageMeter(meter)
         self._waited = self._next = 0.0
         meter.note("distgnn_train_data_wait_seconds_total", 0)
-        if world.leads:
-            meter.note("distgnn_world_size", world.size)
+        if group.is_main_process:
+            meter.note("distgnn_world_size", group.world_size)
             for name in _FIRST_SEEN:
                 meter.note(name, 0)
 
@@ -50,7 +50,7 @@ class StepMeter:
         note = self._meter.note
         note("distgnn_train_data_wait_seconds_total", waited - self._waited)
         self._waited = waited
-        if self._world.leads:
+        if self._group.is_main_process:
             note("distgnn_train_steps_total", 1)
             note("distgnn_train_graphs_total", result.graphs)
             note("distgnn_train_step_seconds", seconds)
@@ -63,7 +63,7 @@ class StepMeter:
             self._storage.note()
 
     def _note_memory(self) -> None:
-        device = self._world.device
+        device = self._group.device
         self._meter.note("distgnn_gpu_memory_bytes", _MB * peak_memory_mb(device) if device.type == "cuda" else 0)
         self._meter.note("distgnn_host_memory_bytes", _MB * peak_memory_mb(torch.device("cpu")))
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from distgnn.checkpoint.training_state import TrainState
 from distgnn.config import TrainConfig
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import DivergedError, WorkError
 from distgnn.graph.batch import GraphBatch, slice_graphs
 from distgnn.models.norm import apply_statistics, statistics
@@ -66,7 +66,14 @@ def named_sums(flat: list[float], names: tuple[str, ...]) -> dict[str, tuple[flo
 
 
 def outer_step(
-    state: TrainState, batch: GraphBatch | None, config: TrainConfig, world: World, *, epoch: int, lr: float, stop: bool
+    state: TrainState,
+    batch: GraphBatch | None,
+    config: TrainConfig,
+    group: ProcessGroup,
+    *,
+    epoch: int,
+    lr: float,
+    stop: bool,
 ) -> StepResult:
     """Take one step with this rank's share of the global batch (None: no share; it still takes part in the sum).
 
@@ -74,12 +81,12 @@ def outer_step(
     """
     objective = objective_of(state)
     parameters = [parameter for _, parameter in state.named_parameters()]
-    pieces = (_sums(state, objective, piece, config, world, epoch) for piece in _pieces(batch, config))
+    pieces = (_sums(state, objective, piece, config, group, epoch) for piece in _pieces(batch, config))
     shared = next(pieces)
     for sums in pieces:
         shared = [total + more for total, more in zip(shared, sums, strict=True)]
     shared.append(shared[0].new_tensor([float(stop), 0.0 if batch is None else float(batch.num_graphs)]))
-    flat = world.all_reduce(torch.cat(shared))
+    flat = group.all_reduce(torch.cat(shared))
     gradient, running, sums, flags = flat.split([part.numel() for part in shared])
     norm, total, count, *metrics, stops, graphs = torch.cat([gradient.norm().reshape(1), sums, flags]).tolist()
     applied = count > 0 and _finite(state, math.isfinite(norm) and math.isfinite(total), lr)
@@ -94,10 +101,10 @@ def outer_step(
     return StepResult(named_sums([total, count, *metrics], objective.metric_names), int(graphs), stops > 0, applied)
 
 
-def check_agreement(state: TrainState, world: World) -> None:
+def check_agreement(state: TrainState, group: ProcessGroup) -> None:
     """Raise WorkError unless every rank holds the same weights, bit for bit; a collective."""
     sums = torch.stack([tensor.double().square().sum() for _, tensor in state.named_parameters()]).detach()
-    if not world.agrees(sums):
+    if not group.agrees(sums):
         raise WorkError(
             f"step {state.step}: ranks hold different weights; resume from the last checkpoint and report this"
         )
@@ -114,7 +121,12 @@ def _pieces(batch: GraphBatch | None, config: TrainConfig) -> list[GraphBatch | 
 
 
 def _sums(
-    state: TrainState, objective: Objective, batch: GraphBatch | None, config: TrainConfig, world: World, epoch: int
+    state: TrainState,
+    objective: Objective,
+    batch: GraphBatch | None,
+    config: TrainConfig,
+    group: ProcessGroup,
+    epoch: int,
 ) -> list[Tensor]:
     """Flat gradient, statistics of norms and loss sums of some graphs; float32, or float64 where sums must be exact.
 
@@ -122,16 +134,16 @@ def _sums(
     """
     losses = None
     if batch is not None:
-        with autocast(config, world.device):
+        with autocast(config, group.device):
             losses = objective.losses(state.encoder, batch, config.seed, epoch)
         if losses.total.requires_grad:
             losses.total.backward()
     parameters = [parameter for _, parameter in state.named_parameters()]
     gradient = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten().float() for p in parameters])
     state.optimiser.zero_grad(set_to_none=True)
-    running = statistics(state.encoder).to(world.device)
+    running = statistics(state.encoder).to(group.device)
     dtype = torch.float64 if config.exact else torch.float32
-    return [part.to(dtype) for part in (gradient, running, loss_sums(losses, objective.metric_names, world.device))]
+    return [part.to(dtype) for part in (gradient, running, loss_sums(losses, objective.metric_names, group.device))]
 
 
 def _finite(state: TrainState, finite: bool, lr: float) -> bool:

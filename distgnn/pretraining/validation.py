@@ -1,4 +1,4 @@
-"""The objective's own loss on held-out graphs: the same numbers for every world, and nothing of the model is changed."""
+"""The objective's own loss on held-out graphs: equal for any number of processes; the model is not changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from distgnn.checkpoint.training_state import TrainState
 from distgnn.config import TrainConfig
 from distgnn.corpus.plan import Plan, UnitRead
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.graph.batch import GraphBatch, slice_graphs
 from distgnn.models.norm import statistics
 from distgnn.objectives.base import Objective
@@ -21,7 +21,7 @@ ReadUnit = Callable[[UnitRead], GraphBatch]
 
 
 def validate(
-    state: TrainState, objective: Objective, plan: Plan, config: TrainConfig, world: World, read: ReadUnit
+    state: TrainState, objective: Objective, plan: Plan, config: TrainConfig, group: ProcessGroup, read: ReadUnit
 ) -> dict[str, float]:
     """Means over the plan's held-out graphs by metric name ("loss" among them); empty where nothing is held out. A collective.
 
@@ -31,14 +31,14 @@ def validate(
     held = plan.split_units()[1]
     if not len(held):
         return {}
-    total = loss_sums(None, objective.metric_names, world.device).double()
-    for unit in held[world.rank :: world.size]:
+    total = loss_sums(None, objective.metric_names, group.device).double()
+    for unit in held[group.rank :: group.world_size]:
         for batch in _batches(read(UnitRead(0, 0, int(unit))), plan):
-            with autocast(config, world.device):
-                losses = objective.losses(state.encoder, batch.to(world.device), config.seed, 0)
-            total += loss_sums(losses, objective.metric_names, world.device)
+            with autocast(config, group.device):
+                losses = objective.losses(state.encoder, batch.to(group.device), config.seed, 0)
+            total += loss_sums(losses, objective.metric_names, group.device)
     statistics(state.encoder)  # reading forgets them: validation must not move the running statistics
-    sums = named_sums(world.all_reduce(total).tolist(), objective.metric_names)
+    sums = named_sums(group.all_reduce(total).tolist(), objective.metric_names)
     return {name: value / weight for name, (value, weight) in sums.items() if weight > 0}
 
 

@@ -11,12 +11,11 @@ import torch
 
 from distgnn.auxiliary.comparison import Job, RunJob, global_seed
 from distgnn.auxiliary.data_source import CorpusGround, Ground, NetworkGround, is_network
-from distgnn.auxiliary.ranks import Alone
 from distgnn.auxiliary.trainer import JointFit
 from distgnn.auxiliary.trainer_state import freeze, thaw
 from distgnn.config import TransferConfig
 from distgnn.config.transfer import CONTROL
-from distgnn.distributed import choose_device
+from distgnn.distributed import ProcessGroup, choose_device
 from distgnn.search.scoring import method_of, seen
 from distgnn.storage.arrays import read_kept, write_kept
 from distgnn.storage.folder import Folder
@@ -58,7 +57,7 @@ class JointTrial:
 
     def __init__(self, config: TransferConfig, shared: Folder, folder: Folder) -> None:
         device = choose_device(config.device)
-        self.config, self.folder, self.ranks = config, folder, Alone(device)
+        self.config, self.folder, self.group = config, folder, ProcessGroup.single_process(device)
         self.run = RunJob(config, searched(config), shared, device.type)
         self.seeds = [self._begun(seed) for seed in range(config.seeds)]
 
@@ -79,7 +78,7 @@ class JointTrial:
             self.run(first)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(global_seed(seed, 0))
-            fit = self.run.begin(job, self.ranks)
+            fit = self.run.begin(job, self.group)
             random = torch.get_rng_state()
         kept = read_kept(self.folder, _name(seed))
         if kept is not None:
@@ -103,5 +102,5 @@ def _turn(seed: _Seed) -> Iterator[None]:
 
 def metric_of(config: TransferConfig) -> tuple[str, bool]:
     """(name of the metric that selects, whether more of it is better); makes everything a training needs, once."""
-    problem = searched(config).problem(0, 0, Alone(torch.device("cpu")))
+    problem = searched(config).problem(0, 0, ProcessGroup.single_process(torch.device("cpu")))
     return problem.metrics[0], problem.metrics[0] not in problem.lower_is_better

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from distgnn.checkpoint.format import FOLDER, newest, read_verified, step_name
 from distgnn.config import PretrainConfig, TuneConfig
 from distgnn.corpus.stream import local_units
-from distgnn.distributed import World, choose_device
+from distgnn.distributed import ProcessGroup, choose_device
 from distgnn.errors import WorkError
 from distgnn.models.registry import import_modules
 from distgnn.pretraining.history import Snapshot
@@ -31,8 +31,8 @@ Pretrainer = Callable[[Run, int], None]
 
 def pretrain_here(run: Run, step: int) -> None:
     """In this process, on one rank."""
-    world = World.alone(choose_device(run.config.train.device))
-    train(run, open_corpus(run.config), world, Hooks(local_units, _never, _ignore, until=step))
+    group = ProcessGroup.single_process(choose_device(run.config.train.device))
+    train(run, open_corpus(run.config), group, Hooks(local_units, _never, _ignore, until=step))
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from distgnn.auxiliary.network_tasks.build import build_problem
-from distgnn.auxiliary.ranks import Alone
 from distgnn.auxiliary.step import JointStep
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import KgrecConfig, NetworkTaskConfig, WeightingConfig
+from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import below, draw, key
 from distgnn.network.csr import Edges, both_ways, build_network
 from distgnn.network.network import Network, Relation
@@ -88,10 +88,10 @@ def make_step(side: str, network: Network, config: NetworkTaskConfig, run: Run, 
     way = next((way for way in _WAYS if side.endswith(way)), "")
     name = side.removesuffix(way)
     weighting = WeightingConfig(method=name.split(" ")[0], **_METHODS[name])  # pyright: ignore[reportArgumentType]
-    world = Alone(torch.device(device))
-    problem = build_problem(network, config, 0, world)
+    group = ProcessGroup.single_process(torch.device(device))
+    problem = build_problem(network, config, 0, group)
     made = build_weighting(weighting, problem.names, 0)
-    return _WAYS.get(way, JointStep)(problem, made, replace(run, weighting=weighting), world, 0)
+    return _WAYS.get(way, JointStep)(problem, made, replace(run, weighting=weighting), group, 0)
 
 
 def timed(step: JointStep, batches: list[Any]) -> Side:

@@ -23,7 +23,7 @@ from torch.multiprocessing.spawn import spawn
 
 from distgnn.config import EncoderConfig, PretrainConfig, TrainConfig, from_json, to_json
 from distgnn.corpus.stream import local_units
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.pretraining.history import read_history
 from distgnn.pretraining.loop import Hooks, train
 from distgnn.pretraining.run import Run, new_run, open_corpus
@@ -34,13 +34,13 @@ from .measure import Options, line
 
 
 @dataclass(frozen=True)
-class TimedWorld(World):
-    """A world that adds up the seconds it spends in all_reduce."""
+class TimedGroup(ProcessGroup):
+    """A process group that adds up the seconds spent in all_reduce."""
 
     spent: list[float] = field(default_factory=list)
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
-        """See World."""
+        """See :class:`~distgnn.distributed.ProcessGroup`."""
         start = time.perf_counter()
         result = super().all_reduce(tensor)
         self.spent.append(time.perf_counter() - start)
@@ -111,10 +111,10 @@ def _rank(rank: int, size: int, scratch: str, folder: str, config: dict[str, Any
     torch.set_num_threads(1)
     if size > 1:
         dist.init_process_group("gloo", init_method=f"file://{scratch}/group", rank=rank, world_size=size)
-    world = TimedWorld(rank, size, torch.device("cpu"))
+    group = TimedGroup(rank, size, torch.device("cpu"))
     run = Run(open_folder(folder), from_json(PretrainConfig, config))
-    train(run, open_corpus(run.config), world, Hooks(local_units, lambda: False, lambda _: None))
-    if world.leads:
-        (Path(scratch) / "spent.json").write_text(json.dumps(world.spent))
+    train(run, open_corpus(run.config), group, Hooks(local_units, lambda: False, lambda _: None))
+    if group.is_main_process:
+        (Path(scratch) / "spent.json").write_text(json.dumps(group.spent))
     if size > 1:
         dist.destroy_process_group()

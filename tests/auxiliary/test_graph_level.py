@@ -15,11 +15,11 @@ from distgnn.auxiliary.auxiliary_corpus import AuxiliaryCorpus
 from distgnn.auxiliary.graph_level import CorpusProblem
 from distgnn.auxiliary.hypergradient import derivatives, moved
 from distgnn.auxiliary.problem import Samples
-from distgnn.auxiliary.ranks import Alone
 from distgnn.auxiliary.task_gradients import Layout
 from distgnn.auxiliary.trainer import JointFit, settle
 from distgnn.config import CorpusTaskConfig, EncoderConfig, FinetuneConfig, MaskingConfig, SplitConfig, TransferConfig
 from distgnn.config.transfer import ObjectivesConfig
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.batch import select_graphs
 from distgnn.labels.dataset import LabelledSet, load_labelled
@@ -31,6 +31,7 @@ from tests.helpers.labelled import FEATURES, signal, write_labelled
 from tests.helpers.training import CPU
 
 GRAPHS = 90
+ALONE = ProcessGroup.single_process(CPU)
 SMALL = EncoderConfig(layers=2, width=8)
 FOLDS = [np.array([0, 5, 9]), np.array([1, 2]), np.array([3, 7, 8, 11])]
 TASKS = ("edgepred", "attrmasking")
@@ -59,19 +60,11 @@ def labelled(uri: str) -> LabelledSet:
     return load_labelled(FinetuneConfig(uri, split=SplitConfig("random")))
 
 
-class Two(Alone):
-    """One of two ranks whose sums are not needed."""
-
-    @classmethod
-    def number(cls, rank: int) -> Two:
-        return cls(CPU, rank, 2, rank == 0)
-
-
 def problem(
-    uri: str, ranks: Any = None, seed: int = 0, encoder: EncoderConfig = SMALL, **options: Any
+    uri: str, group: ProcessGroup = ALONE, seed: int = 0, encoder: EncoderConfig = SMALL, **options: Any
 ) -> CorpusProblem:
     settings: dict[str, Any] = {"auxiliary": TASKS, "streams": 2} | options
-    made = CorpusProblem(labelled(uri), encoder, CorpusTaskConfig(**settings), seed, ranks or Alone(CPU))
+    made = CorpusProblem(labelled(uri), encoder, CorpusTaskConfig(**settings), seed, group)
     return double(made)
 
 
@@ -129,8 +122,8 @@ def test_two_ranks_sum_to_one(binary: str) -> None:
     """Losses of every fold and task, and running statistics."""
     options = {"auxiliary": (*TASKS, "infomax@corpus"), "aux_corpus": binary, "aux_batch": 10}
     found = []
-    for ranks in (Alone(CPU), Two.number(0), Two.number(1)):
-        made = problem(binary, ranks, **options)
+    for group in (ALONE, ProcessGroup(0, 2, CPU), ProcessGroup(1, 2, CPU)):
+        made = problem(binary, group, **options)
         target, auxiliary = made.losses(made.fetch(FOLDS, 5))
         found.append((sums(target), sums(auxiliary), statistics(made.encoder).double()))
     for one, first, second in zip(*found, strict=True):
@@ -139,7 +132,7 @@ def test_two_ranks_sum_to_one(binary: str) -> None:
 
 
 def test_a_rank_without_rows_differentiates_zeros(binary: str) -> None:
-    made = problem(binary, Two.number(1), streams=2)
+    made = problem(binary, ProcessGroup(1, 2, CPU), streams=2)
     target, auxiliary = made.losses(made.fetch([np.array([4]), np.array([6])], 0))
     assert [len(samples.losses) for samples in target] == [0, 0]
     total = sum(samples.losses.sum() for samples in (*target, *auxiliary))
@@ -179,11 +172,11 @@ class TestAuxiliaryCorpus:
         """Any step can be asked for, in any order."""
         made = AuxiliaryCorpus(corpus, 30, 3, seed=4)
         steps = list(range(made.plan.steps_per_epoch))
-        found = {step: made.step(step, Alone(CPU)) for step in reversed(steps)}
+        found = {step: made.step(step, ALONE) for step in reversed(steps)}
         ids = torch.cat([graphs.graph_id for graphs in found.values() if graphs is not None])
         assert len(ids) == len(set(ids.tolist())) == 300
-        whole = made.step(0, Alone(CPU))
-        halves = [made.step(0, Two.number(rank)) for rank in range(2)]
+        whole = made.step(0, ALONE)
+        halves = [made.step(0, ProcessGroup(rank, 2, CPU)) for rank in range(2)]
         assert whole is not None
         assert whole.stream_ptr is not None
         assert whole.stream_ptr.tolist() == [0, 10, 20, 30]
@@ -224,7 +217,7 @@ def test_running_statistics_are_the_targets(binary: str) -> None:
     made.losses(batch)
     made.fold_losses(batch, 1)
     before = {name: value.clone() for name, value in made.encoder.state_dict().items() if "running" in name}
-    settle(made.encoder, Alone(CPU))
+    settle(made.encoder, ALONE)
     after = {name: value for name, value in made.encoder.state_dict().items() if "running" in name}
     assert all(not torch.equal(before[name], after[name]) for name in before)
     made.losses(batch)
@@ -249,8 +242,8 @@ def test_dropout_is_keyed_and_options_of_objectives_count(binary: str) -> None:
     "method", ["none", "fixed", "cosine", "selar", "auxts_one", "auxts_all", "frozen", "uncertainty"]
 )
 def test_every_method_trains(binary: str, method: str) -> None:
-    made = CorpusProblem(labelled(binary), SMALL, CorpusTaskConfig(auxiliary=TASKS), 0, Alone(CPU))
-    found = JointFit(made, TransferConfig(binary, epochs=2, batch=24, lr=0.01), method, 0, Alone(CPU)).run()
+    made = CorpusProblem(labelled(binary), SMALL, CorpusTaskConfig(auxiliary=TASKS), 0, ALONE)
+    found = JointFit(made, TransferConfig(binary, epochs=2, batch=24, lr=0.01), method, 0, ALONE).run()
     assert all(np.isfinite(value) for epoch in found.validation for value in epoch.values())
     assert found.curves["losses"].shape == (6, 3)
 

@@ -19,7 +19,7 @@ from distgnn.auxiliary.step import JointStep
 from distgnn.auxiliary.task_gradients import Layout, cosines
 from distgnn.auxiliary.weighting import Weighting, build_weighting
 from distgnn.config import EncoderConfig, L2PConfig, WeightingConfig
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.models.encoder import build_encoder
 from distgnn.models.ops.scatter import ScatteredRows
 from distgnn.objectives.l2p.objective import L2P
@@ -28,7 +28,7 @@ from tests.helpers.graphs import MOLECULE, random_graphs, with_tasks
 from tests.helpers.lookahead import lookahead_loss
 from tests.helpers.planted import Kind, Options, Planted
 
-ALONE = World.alone(torch.device("cpu"))
+ALONE = ProcessGroup.single_process(torch.device("cpu"))
 KINDS = (Kind(scale=2.0), Kind("random", whole=True), Kind("opposite", fixed=True))
 METHODS = ("selar", "auxts_one", "auxts_all")
 

@@ -16,9 +16,8 @@ import torch
 from distgnn.auxiliary import comparison
 from distgnn.auxiliary.comparison import Comparison, Job, RunJob, compare_methods
 from distgnn.auxiliary.data_source import CorpusGround, NetworkGround, is_network
-from distgnn.auxiliary.ranks import Alone
 from distgnn.config import EncoderConfig, NetworkTaskConfig, TransferConfig, WeightingConfig
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.finetuning.trainer import Method
 from distgnn.graph.schema import Feature
@@ -167,7 +166,7 @@ def test_a_network(network: str, tmp_path: Path) -> None:
     result = compare_methods(RunJob(settings, ground, open_folder(settings.out)))
     assert result.encoders == ("gcn", "gin")
     assert len(result.fitted) == 8
-    shapes = [len(ground.problem(place, 0, Alone(CPU)).shared.state_dict()) for place in range(2)]
+    shapes = [len(ground.problem(place, 0, ProcessGroup.single_process(CPU)).shared.state_dict()) for place in range(2)]
     assert shapes[0] != shapes[1]  # gcn and gin
     assert result.metric == "micro_f1"
     assert is_network(network)
@@ -182,7 +181,7 @@ class Recorded:
     def done(self, job: str) -> bool:
         return self.folder.size(job) is not None
 
-    def __call__(self, job: str, _world: World) -> None:
+    def __call__(self, job: str, _group: ProcessGroup) -> None:
         self.ran.append(job)
         if job == "bad":
             raise WorkError("bad: diverged")
@@ -193,17 +192,17 @@ def test_a_restarted_group_goes_on_and_stops_where_trying_again_is_in_vain(tmp_p
     jobs: Any = ["a", "b", "c"]
     group: Any = Recorded(tmp_path)
     group.folder.write("a", b"")
-    run_jobs(group, jobs, World.alone(CPU))
+    run_jobs(group, jobs, ProcessGroup.single_process(CPU))
     assert group.ran == ["b", "c"]
     broken: Any = Recorded(tmp_path)
     with pytest.raises(WorkError, match="bad: diverged"):
-        run_jobs(broken, ["bad", "d"], World.alone(CPU))
-    run_jobs(broken, ["bad", "d"], World.alone(CPU))
+        run_jobs(broken, ["bad", "d"], ProcessGroup.single_process(CPU))
+    run_jobs(broken, ["bad", "d"], ProcessGroup.single_process(CPU))
     assert broken.ran == ["bad"]
     with pytest.raises(WorkError, match="bad: diverged"):
         raise_noted(broken.folder)
     forget_failure(broken.folder)
-    run_jobs(broken, ["d"], World.alone(CPU))
+    run_jobs(broken, ["d"], ProcessGroup.single_process(CPU))
     assert broken.ran == ["bad", "d"]
 
 

@@ -16,7 +16,7 @@ from distgnn.auxiliary.problem import Samples
 from distgnn.auxiliary.step import JointStep, StepRecord
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import NetworkTaskConfig, WeightingConfig
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import WorkError
 from jobs.benches.weighting_step import Run, compared, ratings_network
 from tests.helpers.lookahead import joint_loss, mean_loss, similarities
@@ -24,18 +24,23 @@ from tests.helpers.planted import Kind, Options, Planted
 from tests.helpers.training import run_ranks
 
 CPU = torch.device("cpu")
-ALONE = World.alone(CPU)
+ALONE = ProcessGroup.single_process(CPU)
 KINDS = (Kind(scale=2.0), Kind("random", whole=True), Kind("opposite"))
 METHODS = ("none", "fixed", "cosine", "selar", "auxts_one", "auxts_all", "frozen", "uncertainty")
 
 
 def made(
-    method: Any, problem: Planted | None = None, world: World = ALONE, batch: int = 24, seed: int = 1, **options: Any
+    method: Any,
+    problem: Planted | None = None,
+    group: ProcessGroup = ALONE,
+    batch: int = 24,
+    seed: int = 1,
+    **options: Any,
 ) -> JointStep:
     config = WeightingConfig(method=method, **{"hidden": 7} | options)
     problem = Planted(KINDS) if problem is None else problem
     weighting = build_weighting(config, problem.names, 5)
-    return JointStep(problem, weighting, Options(batch=batch, weighting=config), world, seed)
+    return JointStep(problem, weighting, Options(batch=batch, weighting=config), group, seed)
 
 
 def plain_sgd(step: JointStep, lr: float = 0.1) -> None:
@@ -285,12 +290,12 @@ CASES = [
 ]
 
 
-def curves(world: World) -> list[tuple[list[StepRecord], list[float], list[float]]]:
+def curves(group: ProcessGroup) -> list[tuple[list[StepRecord], list[float], list[float]]]:
     """Three steps of every case: records, the model and the weighting in the end."""
     found = []
     for method, granularity, normalise in CASES:
-        problem = Planted((*KINDS, Kind(rows=1)), rank=world.rank, size=world.size)
-        step = made(method, problem, world, granularity=granularity, normalise=normalise, lr=0.01, batch=9)
+        problem = Planted((*KINDS, Kind(rows=1)), rank=group.rank, size=group.world_size)
+        step = made(method, problem, group, granularity=granularity, normalise=normalise, lr=0.01, batch=9)
         plain_sgd(step)
         records = [step.step(number) for number in range(3)]
         own = [value for part in step.weighting.parameters() for value in part.detach().flatten().tolist()]

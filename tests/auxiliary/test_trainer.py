@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from distgnn.auxiliary.ranks import Alone
 from distgnn.auxiliary.step import JointStep
 from distgnn.auxiliary.trainer import CURVES, Fitted, JointFit, pretrain_auxiliary, steps_per_epoch
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import TransferConfig, WeightingConfig
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import WorkError
 from tests.helpers.planted import Kind, Planted
 from tests.helpers.training import CPU, run_ranks
@@ -25,14 +24,16 @@ CONFIG = TransferConfig("x", epochs=4, batch=24, lr=0.02, weighting=WeightingCon
 
 
 def fit(problem: Planted, method: str = "auxts_all", seed: int = 0, **changes: Any) -> Fitted:
-    return JointFit(problem, replace(CONFIG, **changes), method, seed, Alone(CPU)).run()
+    return JointFit(problem, replace(CONFIG, **changes), method, seed, ProcessGroup.single_process(CPU)).run()
 
 
 def test_steps_and_curves_are_those_of_the_step() -> None:
     found = fit(Planted(KINDS), epochs=2)
     plain = Planted(KINDS)
     options = replace(CONFIG, weighting=CONFIG.weighted("auxts_all"))
-    step = JointStep(plain, build_weighting(options.weighting, plain.names, 0), options, Alone(CPU), 0)
+    step = JointStep(
+        plain, build_weighting(options.weighting, plain.names, 0), options, ProcessGroup.single_process(CPU), 0
+    )
     records = [step.step(number) for number in range(2 * steps_per_epoch(plain, CONFIG))]
     assert len(records) == 4  # 60 rows in batches of 24
     for name in CURVES:
@@ -107,7 +108,7 @@ class TestPretraining:
     def test_only_auxiliary_tasks_are_trained(self) -> None:
         problem, start = Planted((Kind(),), rows=200), Planted((Kind(),))
         config = replace(CONFIG, pretrain_epochs=10)
-        weights = pretrain_auxiliary(problem, config, 0, Alone(CPU))
+        weights = pretrain_auxiliary(problem, config, 0, ProcessGroup.single_process(CPU))
         for name, value in start.shared.state_dict().items():
             assert not torch.equal(value, weights[name])
             assert torch.equal(weights[name], problem.shared.state_dict()[name])
@@ -122,12 +123,15 @@ class TestPretraining:
     def test_labels_of_the_target_have_no_influence(self) -> None:
         one, other = Planted(KINDS), Planted(KINDS)
         other.y += 5
-        found = [pretrain_auxiliary(made, replace(CONFIG, pretrain_epochs=2), 0, Alone(CPU)) for made in (one, other)]
+        found = [
+            pretrain_auxiliary(made, replace(CONFIG, pretrain_epochs=2), 0, ProcessGroup.single_process(CPU))
+            for made in (one, other)
+        ]
         assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
     def test_every_epoch_meets_every_row_in_another_order(self) -> None:
         problem = Planted(KINDS, rows=50)
-        pretrain_auxiliary(problem, replace(CONFIG, pretrain_epochs=2), 0, Alone(CPU))
+        pretrain_auxiliary(problem, replace(CONFIG, pretrain_epochs=2), 0, ProcessGroup.single_process(CPU))
         rows = [folds[0] for _, folds in problem.asked]
         half = len(rows) // 2
         orders = [[row for fold in part for row in fold] for part in (rows[:half], rows[half:])]
@@ -137,18 +141,18 @@ class TestPretraining:
     def test_divergence_is_told(self) -> None:
         problem = Planted((Kind(scale=np.inf),))
         with pytest.raises(WorkError, match="pre-training on auxiliary tasks, step 0: the loss is inf"):
-            pretrain_auxiliary(problem, CONFIG, 0, Alone(CPU))
+            pretrain_auxiliary(problem, CONFIG, 0, ProcessGroup.single_process(CPU))
 
 
-def both(world: World) -> tuple[Any, ...]:
-    problem = Planted(KINDS, rank=world.rank, size=world.size)
-    weights = pretrain_auxiliary(problem, replace(CONFIG, pretrain_epochs=2), 0, world)
-    found = JointFit(problem, CONFIG, "auxts_all", 0, world).run()
+def both(group: ProcessGroup) -> tuple[Any, ...]:
+    problem = Planted(KINDS, rank=group.rank, size=group.world_size)
+    weights = pretrain_auxiliary(problem, replace(CONFIG, pretrain_epochs=2), 0, group)
+    found = JointFit(problem, CONFIG, "auxts_all", 0, group).run()
     return {name: value.tolist() for name, value in weights.items()}, found.validation, found.curves["weights"].tolist()
 
 
 def test_two_ranks_equal_one() -> None:
-    alone, ranks = both(World.alone(CPU)), run_ranks(2, partial(both))
+    alone, ranks = both(ProcessGroup.single_process(CPU)), run_ranks(2, partial(both))
     assert ranks[0] == ranks[1]
     for mine, theirs in zip(alone, ranks[0], strict=True):
         flat = [torch.cat([torch.tensor(v).flatten() for v in _numbers(x)]) for x in (mine, theirs)]

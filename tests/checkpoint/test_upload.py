@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from distgnn.checkpoint.format import FOLDER, load_checkpoint, newest, seal, step_name
 from distgnn.config import PretrainConfig, TrainConfig
 from distgnn.corpus.stream import local_units
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.pretraining import checkpointing
 from distgnn.pretraining.background import Background
@@ -57,7 +57,7 @@ def hooks(
 
 def run_with(config: PretrainConfig, settings: Hooks) -> Run:
     run = new_run(config)
-    train(run, open_corpus(config), World.alone(CPU), settings)
+    train(run, open_corpus(config), ProcessGroup.single_process(CPU), settings)
     return run
 
 
@@ -286,6 +286,6 @@ def test_an_error_of_training_waits_for_the_checkpoint_under_way(
     config = small(corpus, tmp_path, checkpoint_every=3)
     run, start = new_run(config), time.monotonic()
     with pytest.raises(WorkError, match="a rank was lost"):
-        train(run, open_corpus(config), World.alone(CPU), Hooks(local_units, failing, ignore))
+        train(run, open_corpus(config), ProcessGroup.single_process(CPU), Hooks(local_units, failing, ignore))
     assert time.monotonic() - start >= 0.4
     assert steps_there(run) == [3]

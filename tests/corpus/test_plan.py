@@ -1,4 +1,4 @@
-"""The plan's promises, as properties: every graph once per epoch, the same global batches for every world, resumable."""
+"""The plan's promises, as properties: every graph once per epoch, the same global batches for any number of ranks, resumable."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ PLANS = st.builds(
 )
 
 
-def step_graphs(plan: Plan, step: int, rank: int = 0, world: int = 1) -> list[int]:
+def step_graphs(plan: Plan, step: int, rank: int = 0, world_size: int = 1) -> list[int]:
     """Global graph indices of a rank's share of a step, in order."""
     found = []
-    for stream in range(rank, plan.streams, world):
+    for stream in range(rank, plan.streams, world_size):
         for take in plan.takes(step, stream):
             rows = plan.row_order(take.read)[take.low : take.high]
             found += (take.read.unit * plan.unit_rows + rows).tolist()
@@ -52,24 +52,24 @@ def test_every_training_graph_exactly_once_per_epoch(plan: Plan, epoch: int) -> 
 
 @settings(max_examples=60, deadline=None)
 @given(PLANS, st.integers(0, 40), st.sampled_from([1, 2, 3, 4]))
-def test_global_batches_are_the_same_for_every_world(plan: Plan, step: int, world: int) -> None:
-    shares = [step_graphs(plan, step, rank, world) for rank in range(world)]
+def test_global_batches_are_the_same_for_any_world_size(plan: Plan, step: int, world_size: int) -> None:
+    shares = [step_graphs(plan, step, rank, world_size) for rank in range(world_size)]
     assert sorted(chain.from_iterable(shares)) == sorted(step_graphs(plan, step))
     assert len(step_graphs(plan, step)) <= plan.streams * plan.per_stream
 
 
 @settings(max_examples=40, deadline=None)
 @given(PLANS, st.integers(0, 20), st.integers(1, 20), st.sampled_from([1, 2, 3]))
-def test_reads_are_what_the_takes_need_in_order(plan: Plan, start: int, count: int, world: int) -> None:
-    for rank in range(min(world, plan.streams)):
+def test_reads_are_what_the_takes_need_in_order(plan: Plan, start: int, count: int, world_size: int) -> None:
+    for rank in range(min(world_size, plan.streams)):
         needed, last = [], {}
         for step in range(start, start + count):
-            for stream in range(rank, plan.streams, world):
+            for stream in range(rank, plan.streams, world_size):
                 for take in plan.takes(step, stream):
                     if last.get(stream) != take.read:
                         needed.append(take.read)
                         last[stream] = take.read
-        assert list(plan.reads(start, start + count, rank, world)) == needed
+        assert list(plan.reads(start, start + count, rank, world_size)) == needed
 
 
 def test_epochs_and_seeds_have_their_own_orders() -> None:

@@ -10,8 +10,8 @@ import torch
 
 from distgnn.auxiliary.network_tasks.build import build_problem
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
-from distgnn.auxiliary.ranks import Alone
 from distgnn.config import NetworkTaskConfig
+from distgnn.distributed import ProcessGroup
 from distgnn.network.csr import Edges, both_ways, build_network, symmetric
 from distgnn.network.network import Block, Network, Relation
 
@@ -21,7 +21,7 @@ CONFIG = NetworkTaskConfig(width=6, fan_out=0, aux_batch=7, negatives=5)
 
 def problem_of(network: Network, **changes: Any) -> NetworkProblem:
     """In float64."""
-    problem = build_problem(network, replace(CONFIG, **changes), 3, Alone(CPU))
+    problem = build_problem(network, replace(CONFIG, **changes), 3, ProcessGroup.single_process(CPU))
     problem.shared.double()
     problem.heads.double()
     return problem

@@ -20,7 +20,7 @@ import torch.distributed as dist
 
 from distgnn.config import EncoderConfig, L2PConfig, PretrainConfig, TrainConfig
 from distgnn.corpus.stream import local_units
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.pretraining.history import read_history
 from distgnn.pretraining.loop import Hooks, train
 from distgnn.pretraining.run import Run, new_run, open_corpus
@@ -28,7 +28,7 @@ from distgnn.storage.folder import open_folder
 
 CPU = torch.device("cpu")
 SMALL_ENCODER = EncoderConfig(layers=2, width=12)
-# Seed 1: with seed 0 a rounding error tips a ReLU of identical nodes in step 3, and worlds differ by 1e-4 from there on.
+# Seed 1: with seed 0 a rounding error tips a ReLU of identical nodes in step 3, and numbers of ranks differ by 1e-4 from there on.
 SMALL_TRAIN = TrainConfig(
     seed=1,
     max_steps=12,
@@ -70,10 +70,10 @@ def ignore(_: object) -> None:
     """Show nothing."""
 
 
-def train_rank(world: World, folder: str, config: PretrainConfig, stop_after: int = 0) -> str:
+def train_rank(group: ProcessGroup, folder: str, config: PretrainConfig, stop_after: int = 0) -> str:
     """One rank's part of the run in ``folder``."""
     run = Run(open_folder(folder), config)
-    return train(run, open_corpus(config), world, Hooks(local_units, StopAfter(stop_after), ignore))
+    return train(run, open_corpus(config), group, Hooks(local_units, StopAfter(stop_after), ignore))
 
 
 def train_small(config: PretrainConfig, ranks: int = 1, stop_after: int = 0) -> Run:
@@ -86,7 +86,7 @@ def train_small(config: PretrainConfig, ranks: int = 1, stop_after: int = 0) -> 
 def continue_small(run: Run, ranks: int = 1, stop_after: int = 0) -> str:
     """Train a run from its newest checkpoint."""
     job = partial(train_rank, folder=run.folder.uri, config=run.config, stop_after=stop_after)
-    return job(World.alone(CPU)) if ranks == 1 else run_ranks(ranks, job)[0]
+    return job(ProcessGroup.single_process(CPU)) if ranks == 1 else run_ranks(ranks, job)[0]
 
 
 def losses(run: Run) -> dict[int, float]:
@@ -99,8 +99,8 @@ def validations(run: Run) -> dict[int, dict[str, float]]:
     return {row["step"]: row["validation"] for row in read_history(run.folder) if "validation" in row}
 
 
-def run_ranks(size: int, job: Callable[[World], Any]) -> list[Any]:
-    """``job(world)`` in ``size`` gloo processes at once; results by rank. ``job`` must be picklable."""
+def run_ranks(size: int, job: Callable[[ProcessGroup], Any]) -> list[Any]:
+    """``job(group)`` in ``size`` gloo processes at once; results by rank. ``job`` must be picklable."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.helpers.training"])
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(size, mp_context=context) as pool:
@@ -108,11 +108,11 @@ def run_ranks(size: int, job: Callable[[World], Any]) -> list[Any]:
         return [future.result(timeout=120) for future in started]
 
 
-def _rank(rank: int, size: int, method: str, job: Callable[[World], Any]) -> Any:
+def _rank(rank: int, size: int, method: str, job: Callable[[ProcessGroup], Any]) -> Any:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=method, rank=rank, world_size=size, timeout=timedelta(seconds=60))
     try:
-        return job(World.detect(CPU))
+        return job(ProcessGroup.detect(CPU))
     finally:
         dist.destroy_process_group()
 

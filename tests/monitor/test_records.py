@@ -20,7 +20,7 @@ from distgnn.auxiliary.step import StepRecord
 from distgnn.cli import main
 from distgnn.config import BuildConfig, FinetuneConfig, MetricsConfig, PretrainConfig, TransferConfig
 from distgnn.corpus.plan import UnitRead
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.monitor.prometheus import PrometheusMeter, serve_metrics
 from distgnn.monitor.sink import METRICS, SILENT
@@ -74,7 +74,7 @@ def test_ranks_add_up_to_the_run() -> None:
     """Counts of the global batch come once; waiting and memory come from every rank."""
     leader, other = Notes(), Notes()
     for notes, rank in ((leader, 0), (other, 1)):
-        meter = StepMeter(notes, World(rank, 2, CPU))
+        meter = StepMeter(notes, ProcessGroup(rank, 2, CPU))
         meter.step(step(), 0.5, 0.25)
         meter.step(step(applied=False), 0.75, 0.25 + 0.125)
     told = leader.sums()
@@ -97,7 +97,7 @@ def test_ranks_add_up_to_the_run() -> None:
 
 def test_counters_begin_at_zero() -> None:
     notes = Notes()
-    StepMeter(notes, World.alone(CPU))
+    StepMeter(notes, ProcessGroup.single_process(CPU))
     SnapshotMeter(notes)
     counters = {name.removeprefix("distgnn_") for name, metric in METRICS.items() if metric.kind == "counter"}
     expected = {name for name in counters if name.startswith("train_")} | {"restarts_total", "storage_errors_total"}

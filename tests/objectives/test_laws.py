@@ -117,7 +117,7 @@ def test_graphs_without_edges(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["l2p", *NAMES])
 def test_running_statistics_count_graphs_that_give_no_loss(name: str) -> None:
-    """Or they would differ between worlds where a rank has only such graphs."""
+    """Or they would differ between numbers of ranks where a rank has only such graphs."""
     encoder, objective = build(name)
     objective.losses(encoder, with_tasks(random_graphs([1, 1, 4], density=0.0), objective.prepare), 3, 0)
     assert statistics(encoder).abs().sum() > 0

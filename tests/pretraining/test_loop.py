@@ -17,7 +17,7 @@ from distgnn.config import TrainConfig
 from distgnn.corpus.plan import UnitRead
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import read_unit
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import DivergedError
 from distgnn.graph.batch import GraphBatch
 from distgnn.models.encoder import Encoder
@@ -106,7 +106,7 @@ def prepared(corpus: str, objective: Objective | None = None) -> tuple[TrainStat
 
 
 def step(state: TrainState, batch: GraphBatch | None, config: TrainConfig) -> Any:
-    return outer_step(state, batch, config, World.alone(CPU), epoch=0, lr=config.lr, stop=False)
+    return outer_step(state, batch, config, ProcessGroup.single_process(CPU), epoch=0, lr=config.lr, stop=False)
 
 
 def weights(state: TrainState) -> dict[str, torch.Tensor]:
@@ -165,7 +165,9 @@ def test_validation_changes_nothing_and_is_fixed(corpus: str) -> None:
     def read(unit: UnitRead) -> GraphBatch:
         return read_unit(reader, plan, objective.prepare, unit)
 
-    first, second = (validate(state, objective, plan, config.train, World.alone(CPU), read) for _ in range(2))
+    first, second = (
+        validate(state, objective, plan, config.train, ProcessGroup.single_process(CPU), read) for _ in range(2)
+    )
     assert first == second
     assert {"loss", *objective.metric_names} >= set(first) > {"loss"}
     assert unchanged(state, before)

@@ -13,7 +13,7 @@ from distgnn.checkpoint.training_state import make_state
 from distgnn.config import EncoderConfig, PretrainConfig
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import assemble, local_units
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.objectives.registry import OBJECTIVES
 from distgnn.pretraining.run import make_plan
 from distgnn.pretraining.step import outer_step
@@ -31,7 +31,11 @@ def test_a_cell_trains(corpus: str, objective: Any, kind: Any) -> None:
         corpus=corpus, objective=objective, encoder=EncoderConfig(kind=kind, layers=2, width=8), train=train
     )
     reader = CorpusReader(corpus, labels=objective == "supervised")
-    state, plan, world = make_state(config, reader.manifest.schema, CPU), make_plan(config, reader), World.alone(CPU)
+    state, plan, group = (
+        make_state(config, reader.manifest.schema, CPU),
+        make_plan(config, reader),
+        ProcessGroup.single_process(CPU),
+    )
     assert state.objective is not None
     count = plan.steps_per_epoch
     units = local_units(reader, plan, state.objective.prepare, plan.reads(0, count, 0, 1))
@@ -39,7 +43,7 @@ def test_a_cell_trains(corpus: str, objective: Any, kind: Any) -> None:
     state.encoder.train()
     losses = []
     for batch in islice(cycle(batches), STEPS):
-        result = outer_step(state, batch, train, world, epoch=0, lr=1e-2, stop=False)
+        result = outer_step(state, batch, train, group, epoch=0, lr=1e-2, stop=False)
         assert result.applied
         total, weight = result.sums["loss"]
         losses.append(total / weight)

@@ -11,7 +11,7 @@ from distgnn.checkpoint.format import load_checkpoint, newest
 from distgnn.corpus.inspect import verify
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import local_units
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.pretraining.loop import Hooks, train
 from distgnn.pretraining.run import Run, new_run, open_corpus
 from distgnn.storage import retry
@@ -83,7 +83,7 @@ def test_storage_gone_while_training(
             return False
 
         hooks = Hooks(local_units, fault_at_step_5, ignore)
-        assert train(run, open_corpus(run.config), World.alone(CPU), hooks) == "finished"
+        assert train(run, open_corpus(run.config), ProcessGroup.single_process(CPU), hooks) == "finished"
         assert proxy.injected["gone"] > 2
         assert losses(run) == losses(undisturbed)
 
@@ -99,7 +99,10 @@ def test_no_list_while_training(moto: S3Server, monkeypatch: pytest.MonkeyPatch)
             return False
 
         run = new_run(small(f"{base}/corpus", f"{base}/runs", checkpoint_every=2, keep=1, keep_best=1))
-        assert train(run, open_corpus(run.config), World.alone(CPU), Hooks(local_units, note, ignore)) == "finished"
+        assert (
+            train(run, open_corpus(run.config), ProcessGroup.single_process(CPU), Hooks(local_units, note, ignore))
+            == "finished"
+        )
         assert len(lists) == 12
         assert lists[-1] == lists[0]
 

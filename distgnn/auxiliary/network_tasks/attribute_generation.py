@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, draw_nodes, sample_count
 from distgnn.auxiliary.network_tasks.views import Views
 from distgnn.auxiliary.problem import Samples
-from distgnn.auxiliary.ranks import Ranks
 from distgnn.config import NetworkTaskConfig
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
 from distgnn.models.network_encoder import NetworkEncoder
@@ -28,13 +28,13 @@ class AttributeGeneration(AuxiliaryTask):
 
     name = "attribute_generation"
 
-    def __init__(self, views: Views, kind: str, config: NetworkTaskConfig, seed: int, world: Ranks) -> None:
+    def __init__(self, views: Views, kind: str, config: NetworkTaskConfig, seed: int, group: ProcessGroup) -> None:
         super().__init__()
         if kind not in views.network.features:
             raise RequestError(
                 f"attribute_generation: {kind} nodes have no features in this network; choose other auxiliary tasks"
             )
-        self.views, self.world, self.nodes = views, world, views.network.nodes(kind)
+        self.views, self.group, self.nodes = views, group, views.network.nodes(kind)
         self.batch, self.key = config.aux_batch, key(seed, _NODES)
         self.features = views.network.features[kind]
         self.blank = nn.Parameter(torch.zeros(config.width))
@@ -43,10 +43,10 @@ class AttributeGeneration(AuxiliaryTask):
     def ask(self, step: int) -> Asked:
         """This rank's part of the drawn nodes, and where any of them lie in its cut-out."""
         drawn = draw_nodes(key(self.key, step), self.nodes, self.batch)
-        mine = drawn[self.world.rank :: self.world.size]
+        mine = drawn[self.group.rank :: self.group.world_size]
         block = self.views.block(mine, step)
         hidden, features = np.isin(block.node, drawn), self.features[mine - self.nodes.start]
-        data = tuple(torch.from_numpy(array).to(self.world.device) for array in (hidden, features))
+        data = tuple(torch.from_numpy(array).to(self.group.device) for array in (hidden, features))
         return Asked(mine, data, self.views.cut(block))
 
     def inputs(self, encoder: NetworkEncoder, asked: Asked) -> Tensor:

@@ -13,8 +13,8 @@ from distgnn.auxiliary.network_tasks.nodes import NodeTarget, read_nodes
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
 from distgnn.auxiliary.network_tasks.tasks import AuxiliaryTask, TargetTask
 from distgnn.auxiliary.network_tasks.views import Evaluation, Views
-from distgnn.auxiliary.ranks import Ranks
 from distgnn.config import NetworkTaskConfig
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
 from distgnn.models.network_encoder import NodeInputs, build_network_encoder
@@ -27,7 +27,7 @@ _GENERATION: dict[str, type[EdgeGeneration] | type[AttributeGeneration]] = {
 }
 
 
-def build_problem(network: Network, config: NetworkTaskConfig, seed: int, world: Ranks) -> NetworkProblem:
+def build_problem(network: Network, config: NetworkTaskConfig, seed: int, group: ProcessGroup) -> NetworkProblem:
     """A problem with fresh weights, which are a function of (network, config, seed); global random state is left as it was.
 
     The split is a function of (network, config) alone. Raises RequestError for a target or an auxiliary task that the
@@ -35,26 +35,26 @@ def build_problem(network: Network, config: NetworkTaskConfig, seed: int, world:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(seed, _HEADS))
-        target, passed = _target(network, config, world)
+        target, passed = _target(network, config, group)
         inputs = NodeInputs(passed)
-        views = Views(passed, inputs, config.layers, config.fan_out, seed, world.device)
+        views = Views(passed, inputs, config.layers, config.fan_out, seed, group.device)
         names = config.auxiliary or default_auxiliary(network, target.kind)
-        auxiliary = [_auxiliary(views, name, target.kind, config, world) for name in names]
-    encoder = build_network_encoder(passed, config, key(seed, _ENCODER)).to(world.device)
+        auxiliary = [_auxiliary(views, name, target.kind, config, group) for name in names]
+    encoder = build_network_encoder(passed, config, key(seed, _ENCODER)).to(group.device)
     for task in (target, *auxiliary):
-        task.to(world.device)
-    evaluation = Evaluation(passed, inputs, config.layers, config.eval_fan_out, world.device)
-    return NetworkProblem(encoder, target, auxiliary, views, evaluation, world)
+        task.to(group.device)
+    evaluation = Evaluation(passed, inputs, config.layers, config.eval_fan_out, group.device)
+    return NetworkProblem(encoder, target, auxiliary, views, evaluation, group)
 
 
-def _target(network: Network, config: NetworkTaskConfig, world: Ranks) -> tuple[TargetTask, Network]:
+def _target(network: Network, config: NetworkTaskConfig, group: ProcessGroup) -> tuple[TargetTask, Network]:
     """The target task, and the network whose messages training may see."""
     if config.target == "link" or (config.target == "auto" and COLUMNS[0] in network.tables):
         links = read_links(network, config)
-        return LinkTarget(links, config, world.device), training_network(network, links)
+        return LinkTarget(links, config, group.device), training_network(network, links)
     if has_label_sets(network):
-        return LabelSetTarget(read_label_sets(network, config), config, world.device), network
-    return NodeTarget(read_nodes(network, config), config, world.device), network
+        return LabelSetTarget(read_label_sets(network, config), config, group.device), network
+    return NodeTarget(read_nodes(network, config), config, group.device), network
 
 
 def default_auxiliary(network: Network, kind: str) -> tuple[str, ...]:
@@ -65,10 +65,10 @@ def default_auxiliary(network: Network, kind: str) -> tuple[str, ...]:
     return tuple(_GENERATION) if kind in network.features else (EdgeGeneration.name,)
 
 
-def _auxiliary(views: Views, name: str, kind: str, config: NetworkTaskConfig, world: Ranks) -> AuxiliaryTask:
+def _auxiliary(views: Views, name: str, kind: str, config: NetworkTaskConfig, group: ProcessGroup) -> AuxiliaryTask:
     if name in _GENERATION:
-        return _GENERATION[name](views, kind, config, views.seed, world)
+        return _GENERATION[name](views, kind, config, views.seed, group)
     if " " not in name:
         known = ", ".join(_GENERATION)
         raise RequestError(f"network.auxiliary: {name!r} is neither one of {known} nor a path such as 'a relation b'")
-    return PathTask(views.network, name, config, views.seed, world)
+    return PathTask(views.network, name, config, views.seed, group)

@@ -14,8 +14,8 @@ from distgnn.auxiliary.network_tasks.removal import Removal
 from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, draw_nodes, sample_count
 from distgnn.auxiliary.network_tasks.views import Views, without
 from distgnn.auxiliary.problem import Rows, Samples
-from distgnn.auxiliary.ranks import Ranks
 from distgnn.config import NetworkTaskConfig
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
 from distgnn.graph.ragged import ranges
@@ -49,9 +49,9 @@ class EdgeGeneration(AuxiliaryTask):
 
     name = "edge_generation"
 
-    def __init__(self, views: Views, kind: str, config: NetworkTaskConfig, seed: int, world: Ranks) -> None:
+    def __init__(self, views: Views, kind: str, config: NetworkTaskConfig, seed: int, group: ProcessGroup) -> None:
         super().__init__()
-        self.views, self.world, self.nodes = views, world, views.network.nodes(kind)
+        self.views, self.group, self.nodes = views, group, views.network.nodes(kind)
         self.batch, self.negatives, self.seed = config.aux_batch, config.negatives, seed
         self.removal = Removal(views.network, config.removed, seed)
         relations = views.network.relations
@@ -66,7 +66,7 @@ class EdgeGeneration(AuxiliaryTask):
         """This rank's part of the drawn nodes, and all messages they lose."""
         network = self.views.network
         drawn = draw_nodes(key(self.seed, _NODES, step), self.nodes, self.batch)
-        mine = drawn[self.world.rank :: self.world.size]
+        mine = drawn[self.group.rank :: self.group.world_size]
         near = self.views.block(mine, step, hops=1)
         lost = np.flatnonzero(self.removal(near, drawn, step))
         lost = lost[np.argsort(near.relation[lost], kind="stable")]
@@ -93,9 +93,9 @@ class EdgeGeneration(AuxiliaryTask):
         negative = ~_are_neighbours(self.views.network, relation, receiver, pool)[row.reshape(-1)]
         told = negative.any(axis=1)
         columns = (np.searchsorted(seeds, ids) for ids in (target[told], source[told], pool))
-        target_row, source_row, pool_row = (torch.from_numpy(ids).to(self.world.device) for ids in columns)
+        target_row, source_row, pool_row = (torch.from_numpy(ids).to(self.group.device) for ids in columns)
         return _Asked(
-            relation, target_row, source_row, pool_row, torch.from_numpy(negative[told]).to(self.world.device)
+            relation, target_row, source_row, pool_row, torch.from_numpy(negative[told]).to(self.group.device)
         )
 
     def samples(self, embedded: Tensor, asked: Asked) -> Samples:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, PairTask, pairs
-from distgnn.auxiliary.ranks import Ranks
 from distgnn.config import NetworkTaskConfig
+from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import key
 from distgnn.network.metapath import path_pairs
 from distgnn.network.network import Network
@@ -21,9 +21,9 @@ class PathTask(PairTask, AuxiliaryTask):
     path that has no pairs of either label.
     """
 
-    def __init__(self, network: Network, path: str, config: NetworkTaskConfig, seed: int, world: Ranks) -> None:
+    def __init__(self, network: Network, path: str, config: NetworkTaskConfig, seed: int, group: ProcessGroup) -> None:
         super().__init__(config.width, config.hidden)
-        self.name, self.pairs, self.world = path, path_pairs(network, path), world
+        self.name, self.pairs, self.group = path, path_pairs(network, path), group
         self.batch, self.key = config.aux_batch, key(seed, _PATH)
         self.pairs.negatives(self.key, 1)  # a path that joins everything is refused now, not in the middle of a run
 
@@ -33,7 +33,7 @@ class PathTask(PairTask, AuxiliaryTask):
         drawn = key(self.key, step)
         positive = np.stack(self.pairs.positives(key(drawn, _POSITIVE), joined))
         negative = np.stack(self.pairs.negatives(key(drawn, _NEGATIVE), self.batch - joined))
-        mine = slice(self.world.rank, None, self.world.size)
+        mine = slice(self.group.rank, None, self.group.world_size)
         ends = np.concatenate([positive, negative], axis=1)[:, mine]
         label = np.repeat([1, 0], [joined, self.batch - joined])[mine]
-        return pairs(ends[0], ends[1], label, self.world.device)
+        return pairs(ends[0], ends[1], label, self.group.device)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, NetworkTask, TargetTask
 from distgnn.auxiliary.network_tasks.views import Evaluation, Views, joins, without
 from distgnn.auxiliary.problem import Rows, Samples
-from distgnn.auxiliary.ranks import Ranks
+from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import key
 from distgnn.models.network_encoder import Cut, NetworkEncoder
 
@@ -51,10 +51,10 @@ class NetworkProblem:
         auxiliary: Sequence[AuxiliaryTask],
         views: Views,
         evaluation: Evaluation,
-        world: Ranks,
+        group: ProcessGroup,
     ) -> None:
         self.encoder, self.target, self.auxiliary = encoder, target, list(auxiliary)
-        self.views, self.evaluation, self.world = views, evaluation, world
+        self.views, self.evaluation, self.group = views, evaluation, group
         self.shared: nn.Module = encoder
         self.heads = nn.ModuleList([target, *auxiliary])
         self.names = (target.name, *(task.name for task in auxiliary))
@@ -62,7 +62,7 @@ class NetworkProblem:
 
     def fetch(self, folds: Sequence[Rows], step: int) -> NetworkBatch:
         """See :class:`~distgnn.auxiliary.problem.Problem`. Sampling runs here, on the CPU."""
-        mine = slice(self.world.rank, None, self.world.size)
+        mine = slice(self.group.rank, None, self.group.world_size)
         asked = [self.target.ask(np.asarray(rows, np.int64)[mine]) for rows in folds]
         auxiliary = [task.ask(step) for task in self.auxiliary]
         hidden = self.target.hidden(np.concatenate(folds))
@@ -105,9 +105,9 @@ class NetworkProblem:
         if not self.encoder.dropout:
             yield
             return
-        device = self.world.device
+        device = self.group.device
         with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
-            torch.manual_seed(key(self.views.seed, _DROPOUT, step, number, self.world.rank))
+            torch.manual_seed(key(self.views.seed, _DROPOUT, step, number, self.group.rank))
             yield
 
     @torch.no_grad()

@@ -124,11 +124,11 @@ class _Peer:
         """Seconds of one sum."""
         device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
         numbers = torch.ones(_NUMBERS, device=device)
-        with joined(rank, 2, f"tcp://{address}", device) as world:
-            world.all_reduce(numbers)
-            world.barrier()
+        with joined(rank, 2, f"tcp://{address}", device) as group:
+            group.all_reduce(numbers)
+            group.barrier()
             start = time.perf_counter()
             for _ in range(_ROUNDS):
-                world.all_reduce(numbers)
+                group.all_reduce(numbers)
             float(numbers[0])  # a GPU is done only when it is asked
             return (time.perf_counter() - start) / _ROUNDS

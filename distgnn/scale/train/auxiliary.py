@@ -20,7 +20,7 @@ from ray.train.torch import TorchTrainer
 from distgnn.auxiliary.comparison import Job, RunJob
 from distgnn.config import TransferConfig
 from distgnn.corpus.writer import Mapper
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.scale.pool import start_ray
 from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted
@@ -98,10 +98,10 @@ class _RankedMap:
 
 
 def _rank(settings: dict[str, Any]) -> None:
-    run_jobs(ray.get(settings["function"]), settings["jobs"], World.detect(ray.train.torch.get_device()))
+    run_jobs(ray.get(settings["function"]), settings["jobs"], ProcessGroup.detect(ray.train.torch.get_device()))
 
 
-def run_jobs(function: RunJob, jobs: list[Job], world: World) -> None:
+def run_jobs(function: RunJob, jobs: list[Job], group: ProcessGroup) -> None:
     """One rank's part of the jobs that are not finished. What trying again cannot mend is noted, so that nobody does."""
     for job in jobs:
         if has_failed(function.folder):
@@ -109,7 +109,7 @@ def run_jobs(function: RunJob, jobs: list[Job], world: World) -> None:
         if function.done(job):  # the same answer on every rank: no rank can finish a job that another has not begun
             continue
         try:
-            function(job, world)
+            function(job, group)
         except (RequestError, WorkError) as error:
             note_failure(function.folder, error)
             raise

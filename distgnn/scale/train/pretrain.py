@@ -18,7 +18,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchTrainer
 
 from distgnn.config import PretrainConfig, from_json, to_json
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import DivergedError, RequestError, WorkError
 from distgnn.models.registry import import_modules
 from distgnn.monitor.prometheus import serve_metrics
@@ -134,10 +134,10 @@ def fit(run: Run, resources: Resources, failures: list[Exception], until: int = 
 
 
 def _rank(settings: dict[str, Any]) -> None:
-    train_worker(settings, World.detect(ray.train.torch.get_device()))
+    train_worker(settings, ProcessGroup.detect(ray.train.torch.get_device()))
 
 
-def train_worker(settings: dict[str, Any], world: World) -> None:
+def train_worker(settings: dict[str, Any], group: ProcessGroup) -> None:
     """One training worker of the run in ``settings`` (folder, config as JSON, reading_cpus of each task that reads, until).
 
     What trying again cannot mend is noted in the run folder, so that the next worker group ends at once.
@@ -149,14 +149,14 @@ def train_worker(settings: dict[str, Any], world: World) -> None:
     units = partial(ray_units, cpus=settings["reading_cpus"], meter=meter)
     try:
         import_modules(run.config.imports)
-        if world.leads:
+        if group.is_main_process:
             note_reservation(run.folder)
-        with Lookout(run.folder) if world.leads else nullcontext() as lookout:
+        with Lookout(run.folder) if group.is_main_process else nullcontext() as lookout:
             stop, warned = (lookout.stop, lookout.warned) if lookout else (_never, _never)
             train(
                 run,
                 open_corpus(run.config),
-                world,
+                group,
                 Hooks(units, stop, _ignore, meter, warned, settings.get("until", 0)),
             )
     except (RequestError, DivergedError) as error:

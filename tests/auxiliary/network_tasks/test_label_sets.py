@@ -17,8 +17,8 @@ from distgnn.auxiliary.network_tasks import label_sets
 from distgnn.auxiliary.network_tasks.build import build_problem
 from distgnn.auxiliary.network_tasks.label_sets import LabelSetTarget, read_label_sets
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
-from distgnn.auxiliary.ranks import Alone
 from distgnn.config import OagConfig
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.labels.ranking import label_scores
 from distgnn.models.network_encoder import Cut
@@ -109,7 +109,7 @@ def test_refused(changes: dict[str, Any], message: str) -> None:
     }
     merged = {name: column for name, column in (network.tables | tables).items() if column is not None}
     with pytest.raises(RequestError, match=message) as caught:
-        build_problem(replace(network, tables=merged), CONFIG, 0, Alone(CPU))
+        build_problem(replace(network, tables=merged), CONFIG, 0, ProcessGroup.single_process(CPU))
     assert "\n" not in str(caught.value)
 
 

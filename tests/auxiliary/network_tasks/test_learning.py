@@ -8,14 +8,14 @@ import torch
 
 from distgnn.auxiliary.network_tasks.build import build_problem
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
-from distgnn.auxiliary.ranks import Alone
 from distgnn.config import HeteroConfig, KgrecConfig, NetworkTaskConfig
+from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import permutation
 from distgnn.network.sources.hetero import build_hetero
 from distgnn.network.sources.kgrec import build_kgrec
 from tests.helpers.corpora import real
 
-WORLD = Alone(torch.device("cpu"))
+ALONE = ProcessGroup.single_process(torch.device("cpu"))
 
 
 def learn(problem: NetworkProblem, steps: int, batch: int, lr: float) -> None:
@@ -34,7 +34,7 @@ def learn(problem: NetworkProblem, steps: int, batch: int, lr: float) -> None:
 def test_ratings_of_last_fm() -> None:
     (path,) = real("kgrec/last-fm")
     network = build_kgrec(KgrecConfig(input=path, out="x", name="last-fm", columns="htr"))
-    problem = build_problem(network, NetworkTaskConfig(), 0, WORLD)
+    problem = build_problem(network, NetworkTaskConfig(), 0, ALONE)
     assert problem.names == ("link", *network.meta["paths"])
     assert len(problem.names) == 6
     assert problem.rows == 25_408
@@ -50,7 +50,7 @@ def test_ratings_of_last_fm() -> None:
 def test_classes_of_acm() -> None:
     (path,) = real("hetero/acm")
     network = build_hetero(HeteroConfig(input=path, out="x", layout="acm"))
-    problem = build_problem(network, NetworkTaskConfig(width=32), 0, WORLD)
+    problem = build_problem(network, NetworkTaskConfig(width=32), 0, ALONE)
     assert problem.names == ("node", "edge_generation", "attribute_generation")
     assert problem.rows == 60
     learn(problem, steps=30, batch=60, lr=1e-2)

@@ -18,10 +18,10 @@ from distgnn.auxiliary.network_tasks.metapaths import PathTask
 from distgnn.auxiliary.network_tasks.nodes import NodeTarget, read_nodes
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
 from distgnn.auxiliary.problem import Samples
-from distgnn.auxiliary.ranks import Alone
 from distgnn.auxiliary.step import JointStep
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import NetworkTaskConfig, WeightingConfig
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.models.network_encoder import Cut
 from distgnn.network.csr import Edges, both_ways, build_network
@@ -40,9 +40,9 @@ BOTH = pytest.mark.parametrize(
 
 
 def problem_of(
-    network: Network, config: NetworkTaskConfig, world: Alone | None = None, **changes: Any
+    network: Network, config: NetworkTaskConfig, group: ProcessGroup | None = None, **changes: Any
 ) -> NetworkProblem:
-    problem = build_problem(network, replace(config, **changes), 3, world or Alone(CPU))
+    problem = build_problem(network, replace(config, **changes), 3, group or ProcessGroup.single_process(CPU))
     problem.shared.double()
     problem.heads.double()
     return problem
@@ -69,7 +69,7 @@ def test_ranks_add_up_to_one(network: Network, config: NetworkTaskConfig, messag
     alone = problem_of(network, config, messages=messages)
     folds, size = folds_of(alone), 3
     whole = gathered(alone.losses(alone.fetch(folds, 4)))
-    ranks = [problem_of(network, config, Alone(CPU, rank, size), messages=messages) for rank in range(size)]
+    ranks = [problem_of(network, config, ProcessGroup(rank, size, CPU), messages=messages) for rank in range(size)]
     found = [gathered(problem.losses(problem.fetch(folds, 4))) for problem in ranks]
     torch.testing.assert_close(torch.stack(found).sum(0), whole, rtol=1e-12, atol=1e-12)
     parts = [gradients(problem, sums) for problem, sums in zip(ranks, found, strict=True)]
@@ -79,7 +79,7 @@ def test_ranks_add_up_to_one(network: Network, config: NetworkTaskConfig, messag
 
 @BOTH
 def test_a_rank_without_rows_has_no_samples(network: Network, config: NetworkTaskConfig) -> None:
-    problem = problem_of(network, config, Alone(CPU, 2, 3), aux_batch=2)
+    problem = problem_of(network, config, ProcessGroup(2, 3, CPU), aux_batch=2)
     batch = problem.fetch([np.array([0]), np.array([1])], 0)
     sums = gathered(problem.losses(batch))
     assert not sums.any()
@@ -195,7 +195,7 @@ def test_one_sample_a_step() -> None:
 def test_path_labels_are_those_of_the_training_network() -> None:
     network = films()
     passed = training_network(network, read_links(network, LINKS))
-    task = PathTask(passed, PATHS[1], replace(LINKS, aux_batch=41), 0, Alone(CPU))
+    task = PathTask(passed, PATHS[1], replace(LINKS, aux_batch=41), 0, ProcessGroup.single_process(CPU))
     target = np.repeat(np.arange(passed.num_nodes), np.diff(passed.indptr))
     edges = set(zip(passed.source.tolist(), target.tolist(), strict=True))
     users, seen = network.nodes("user"), set()
@@ -270,7 +270,7 @@ def test_dropout_is_keyed() -> None:
 
 def test_initial_weights_and_sampling_are_functions_of_the_seed() -> None:
     before = torch.random.get_rng_state()
-    problems = [build_problem(films(), LINKS, seed, Alone(CPU)) for seed in (1, 1, 2)]
+    problems = [build_problem(films(), LINKS, seed, ProcessGroup.single_process(CPU)) for seed in (1, 1, 2)]
     assert torch.equal(torch.random.get_rng_state(), before)
     found = [gathered(problem.losses(problem.fetch([np.arange(9)], 0))) for problem in problems]
     assert torch.equal(found[0], found[1])
@@ -284,11 +284,11 @@ def test_a_path_that_joins_everything_is_refused_at_once() -> None:
     user, item = np.divmod(np.arange(6), 3)
     full = build_network({"item": 3, "user": 2}, both_ways(Edges(Relation("rated", "user", "item"), user, item)))
     with pytest.raises(RequestError, match="joins every start with every end"):
-        PathTask(full, "user rated item", LINKS, 0, Alone(CPU))
+        PathTask(full, "user rated item", LINKS, 0, ProcessGroup.single_process(CPU))
 
 
 def test_splits_do_not_depend_on_the_seed() -> None:
-    problems = [link_target(build_problem(films(), LINKS, seed, Alone(CPU))) for seed in (1, 2)]
+    problems = [link_target(build_problem(films(), LINKS, seed, ProcessGroup.single_process(CPU))) for seed in (1, 2)]
     for part, rows in problems[0].links.parts.items():
         assert rows.tolist() == problems[1].links.parts[part].tolist()
     other = read_links(films(), replace(LINKS, split_seed=1, fractions=(0.5, 0.25, 0.25)))
@@ -346,7 +346,7 @@ REFUSED = [
 def test_refused(network: Network, changes: dict[str, Any], message: str) -> None:
     config = LINKS if "rating.user" in network.tables and "auxiliary" in changes else NODES
     with pytest.raises(RequestError, match=message) as caught:
-        build_problem(network, replace(config, **changes), 0, Alone(CPU))
+        build_problem(network, replace(config, **changes), 0, ProcessGroup.single_process(CPU))
     assert "\n" not in str(caught.value)
 
 
@@ -358,7 +358,7 @@ def test_joint_steps_run_on_networks(network: Network, config: NetworkTaskConfig
     weighting = WeightingConfig(method="auxts_all", granularity=granularity, hidden=5)
     options = Options(batch=6, weighting=weighting)
     model = build_weighting(weighting, problem.names, 0)
-    step = JointStep(problem, model, options, Alone(CPU), 0)
+    step = JointStep(problem, model, options, ProcessGroup.single_process(CPU), 0)
     before = [parameter.clone() for parameter in problem.shared.parameters()]
     records = [step.step(number) for number in range(2)]
     assert all(np.isfinite(record.losses).all() and np.isfinite(record.weights).all() for record in records)
@@ -368,7 +368,7 @@ def test_joint_steps_run_on_networks(network: Network, config: NetworkTaskConfig
 
 def test_folds_are_told_the_classes_of_rows() -> None:
     for network in (films(), papers()):
-        problem = build_problem(network, NetworkTaskConfig(width=6), 3, Alone(CPU))
+        problem = build_problem(network, NetworkTaskConfig(width=6), 3, ProcessGroup.single_process(CPU))
         labels = problem.target.ask(np.arange(problem.rows)).data.long().tolist()
         assert problem.strata.tolist() == labels
         assert len(set(labels)) > 1

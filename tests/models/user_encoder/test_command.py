@@ -13,7 +13,7 @@ import distgnn
 from distgnn.cli import main
 from distgnn.config import EncoderConfig, FinetuneConfig, SplitConfig
 from distgnn.corpus.reader import CorpusReader
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.finetuning.trainer import Method, RunJob
 from distgnn.labels.dataset import load_labelled
@@ -62,7 +62,7 @@ def test_from_the_command_line(
 
     forget(name)
     worker = {"folder": run, "config": json.loads((tmp_path / "runs/one/config.json").read_text()), "reading_cpus": 1.0}
-    train_worker(worker, World.alone(torch.device("cpu")))
+    train_worker(worker, ProcessGroup.single_process(torch.device("cpu")))
     assert "filed" in REGISTERED
 
     forget(name)

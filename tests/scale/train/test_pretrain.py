@@ -15,7 +15,7 @@ from ray.train import WorkerGroupError
 
 from distgnn.checkpoint.format import load_checkpoint
 from distgnn.config import PretrainConfig, to_json
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.pretraining.history import read_progress
 from distgnn.pretraining.run import new_run
@@ -141,8 +141,8 @@ def test_a_failure_that_trying_again_cannot_mend_is_noted(corpus: str, tmp_path:
     (copy / "corpus.json").unlink()
     settings = {"folder": run.folder.uri, "config": to_json(run.config), "reading_cpus": 1.0}
     with pytest.raises(RequestError, match="no corpus here"):
-        pretrain.train_worker(settings, World.alone(CPU))
-    pretrain.train_worker(settings, World.alone(CPU))  # the next worker group ends at once
+        pretrain.train_worker(settings, ProcessGroup.single_process(CPU))
+    pretrain.train_worker(settings, ProcessGroup.single_process(CPU))  # the next worker group ends at once
     with pytest.raises(RequestError, match="no corpus here"):
         raise_noted(run.folder)
 

@@ -1,4 +1,4 @@
-"""Worlds of one and of several ranks."""
+"""Process groups of one and of several ranks."""
 
 from __future__ import annotations
 
@@ -6,40 +6,40 @@ import pytest
 import torch
 
 from distgnn.checkpoint.training_state import make_state
-from distgnn.distributed import World, choose_device
+from distgnn.distributed import ProcessGroup, choose_device
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.schema import Schema
 from distgnn.pretraining.step import check_agreement
 from tests.helpers.training import CPU, run_ranks, small
 
 
-def facts(world: World) -> dict[str, object]:
-    total = world.all_reduce(torch.tensor([1.0 + world.rank, 10.0]))
-    same = world.agrees(torch.tensor([1.0, 2.0], dtype=torch.float64))
-    other = world.agrees(torch.tensor([1.0, 2.0 + 1e-15 * world.rank], dtype=torch.float64))
-    world.barrier()
-    return {"rank": world.rank, "size": world.size, "total": total.tolist(), "same": same, "other": other}
+def facts(group: ProcessGroup) -> dict[str, object]:
+    total = group.all_reduce(torch.tensor([1.0 + group.rank, 10.0]))
+    same = group.agrees(torch.tensor([1.0, 2.0], dtype=torch.float64))
+    other = group.agrees(torch.tensor([1.0, 2.0 + 1e-15 * group.rank], dtype=torch.float64))
+    group.barrier()
+    return {"rank": group.rank, "size": group.world_size, "total": total.tolist(), "same": same, "other": other}
 
 
-def drift(world: World) -> str:
+def drift(group: ProcessGroup) -> str:
     state = make_state(small("unused", "unused"), Schema(), CPU)
-    check_agreement(state, world)
-    if world.rank == 1:
+    check_agreement(state, group)
+    if group.rank == 1:
         with torch.no_grad():
             next(state.encoder.parameters()).view(-1)[0] += 1e-6
     try:
-        check_agreement(state, world)
+        check_agreement(state, group)
     except WorkError as error:
         return str(error)
     return ""
 
 
-def test_alone() -> None:
-    world = World.detect(CPU)
-    assert world == World.alone(CPU)
-    assert world.leads
-    assert world.all_reduce(torch.tensor([3.0])).item() == 3
-    assert world.agrees(torch.tensor([1.5], dtype=torch.float64))
+def test_single_process() -> None:
+    group = ProcessGroup.detect(CPU)
+    assert group == ProcessGroup.single_process(CPU)
+    assert group.is_main_process
+    assert group.all_reduce(torch.tensor([3.0])).item() == 3
+    assert group.agrees(torch.tensor([1.5], dtype=torch.float64))
 
 
 def test_two_ranks() -> None:
