@@ -33,7 +33,9 @@ def build_config(kind: type[C], config: C | None, options: Mapping[str, Any]) ->
     if config is not None and not isinstance(config, kind):
         raise RequestError(f"config: expected {kind.__name__}, found {type(config).__name__}")
     fields = to_json(config) if config is not None else {}
-    return from_json(kind, _merged(fields, {name: _plain(value) for name, value in options.items()}, kind), kind.__name__)
+    return from_json(
+        kind, _merged(fields, {name: _plain(value) for name, value in options.items()}, kind), kind.__name__
+    )
 
 
 def _plain(value: Any) -> Any:

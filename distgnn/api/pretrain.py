@@ -96,7 +96,9 @@ class Run:
     def _repr_html_(self) -> str:
         """HTML for notebooks; all text is escaped."""
         shown = {"run": self.uri, **{name: self.progress.get(name, "") for name in ("status", "step", "total")}}
-        cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in shown.items())
+        cells = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in shown.items()
+        )
         return f"<table>{cells}</table>"
 
 

@@ -13,7 +13,14 @@ from tests.helpers.training import SMALL_ENCODER
 
 SMALL: dict[str, Any] = {
     "encoder": SMALL_ENCODER,
-    "train": {"max_steps": 4, "streams": 2, "graphs_per_stream": 4, "device": "cpu", "log_seconds": 0.0, "validate_every": 2},
+    "train": {
+        "max_steps": 4,
+        "streams": 2,
+        "graphs_per_stream": 4,
+        "device": "cpu",
+        "log_seconds": 0.0,
+        "validate_every": 2,
+    },
 }
 
 
