@@ -1,23 +1,39 @@
 # Every target puts what it needs into .venv first; nothing outside the checkout is touched.
 PYTHON ?= python3
 BIN := .venv/bin
+# Two test processes; every file runs in one of them, and all tests of Ray in the same one (tests/conftest.py).
+TESTS := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+# Processes that tests start import what others have compiled.
+unexport PYTHONDONTWRITEBYTECODE
+export OMP_NUM_THREADS ?= 1
 
 .venv/ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-.PHONY: setup demo test test-slow bench lint prometheus
+.PHONY: setup demo test test-slow test-all test-lowest test-wheel bench lint prometheus
 setup: .venv/ready
 
 demo: .venv/ready
 	$(BIN)/python jobs/demo.py
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 test-slow: .venv/ready
-	$(BIN)/python -m pytest -m slow
+	$(TESTS) -m slow
+
+test-all: .venv/ready
+	$(TESTS) -m 'slow or not slow'
+
+# The fast core with the lowest versions that pyproject.toml allows.
+test-lowest: .venv/ready
+	.ci/lowest
+
+# A wheel in an empty environment, outside the checkout.
+test-wheel: .venv/ready
+	.ci/wheel
 
 bench: .venv/ready
 	$(BIN)/python jobs/bench.py

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import tyro
 
 from distgnn.config import load_config
+from distgnn.config.fields import reads, runtime, writes
 from distgnn.errors import RequestError
 
 C = TypeVar("C")
@@ -34,7 +35,7 @@ class CorpusUri:
     Example: distgnn corpus verify data/molecules
     """
 
-    uri: tyro.conf.Positional[str]
+    uri: tyro.conf.Positional[str] = reads()
     """Path or URI of the corpus."""
 
 
@@ -45,7 +46,7 @@ class NetworkUri:
     Example: distgnn network stat data/last-fm
     """
 
-    uri: tyro.conf.Positional[str]
+    uri: tyro.conf.Positional[str] = reads()
     """Path or URI of the network."""
 
 
@@ -56,11 +57,11 @@ class CatOptions:
     Example: distgnn corpus cat data/molecules --start 100 --count 3
     """
 
-    uri: tyro.conf.Positional[str]
+    uri: tyro.conf.Positional[str] = reads()
     """Path or URI of the corpus."""
-    start: int = 0
+    start: int = runtime(0)
     """First graph."""
-    count: int = 10
+    count: int = runtime(10)
     """How many graphs."""
 
 
@@ -71,9 +72,9 @@ class PushOptions:
     Example: distgnn push runs/molecules s3://models/molecules
     """
 
-    source: tyro.conf.Positional[str]
+    source: tyro.conf.Positional[str] = reads()
     """Checkpoint or run folder."""
-    target: tyro.conf.Positional[str]
+    target: tyro.conf.Positional[str] = writes()
     """Where the copy goes; must be empty or hold the same checkpoint."""
 
 
@@ -84,9 +85,9 @@ class PullOptions:
     Example: distgnn pull s3://models/molecules
     """
 
-    source: tyro.conf.Positional[str]
+    source: tyro.conf.Positional[str] = reads()
     """Checkpoint or run folder."""
-    target: tyro.conf.Positional[str] = ""
+    target: tyro.conf.Positional[str] = writes("")
     """Local folder; empty = a cache keyed by content (DISTGNN_CACHE, default ~/.cache/distgnn)."""
 
 
@@ -97,7 +98,7 @@ class StatusOptions:
     Example: distgnn status runs/molecules
     """
 
-    run: tyro.conf.Positional[str]
+    run: tyro.conf.Positional[str] = writes()
     """Run folder."""
 
 
@@ -108,7 +109,7 @@ class ReportOptions:
     Example: distgnn report runs/sweep
     """
 
-    sweep: tyro.conf.Positional[str]
+    sweep: tyro.conf.Positional[str] = reads()
     """Folder of a distgnn tune."""
 
 

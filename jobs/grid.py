@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -19,8 +20,9 @@ from distgnn.checkpoint.format import load_checkpoint
 from distgnn.cli import guarded
 from distgnn.commands.finetune import JobProgress, compare_methods, methods_of
 from distgnn.commands.output import Output
-from distgnn.config import FinetuneConfig, PretrainConfig, to_json
+from distgnn.config import EncoderConfig, FinetuneConfig, PretrainConfig, to_json
 from distgnn.config.base import check, from_json
+from distgnn.config.fields import changed
 from distgnn.corpus.manifest import read_manifest
 from distgnn.finetuning.comparison import CONTROL, Result
 from distgnn.finetuning.results import RESULTS
@@ -28,18 +30,13 @@ from distgnn.labels.dataset import load_labelled
 from distgnn.models.encoder import check_kind
 from distgnn.models.registry import import_modules
 from distgnn.options import parse, split_globals
+from distgnn.pretraining.parallel_runs import pretrain_cells, run_folder
 from distgnn.report import grid as report
 from distgnn.report.grid import Grid
 from distgnn.report.table import TABLE
-from distgnn.scale.cells import pretrain_cells, run_folder
 from distgnn.storage.folder import Folder, open_folder
 
 SHORT = {"--pretrain": "--pretrain.corpus", "--finetune": "--finetune.corpus", "--seeds": "--finetune.seeds"}
-OURS = {
-    "pretrain": ("out", "name", "objective", "init", "encoder.kind"),
-    "finetune": ("out", "checkpoint", "encoder", "workers", "imports"),
-}
-"""Fields the grid sets for each cell."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +64,9 @@ class GridConfig:
             check(len(set(items)) == len(items) > 0, f"{name} must name each of them once, found {' '.join(items)}")
         sized = self.pretrain.train.graphs_per_stream > 0
         check(sized, "pretrain.train.graphs_per_stream must be at least 1: all cells are trained with one batch size")
-        for group, names in OURS.items():
-            given = getattr(self, group)
-            usual = to_json(type(given)(corpus=given.corpus))
-            taken = [name for name in names if _value(to_json(given), name) != _value(usual, name)]
-            check(
-                not taken,
-                f"{group}.{'/'.join(taken)}: set by the grid; use out, objectives, encoders, workers and pretrain.imports",
-            )
+        cells = [self.cell(objective, encoder) for objective in self.objectives for encoder in self.encoders]
+        _check_free("pretrain", self.pretrain, cells)
+        _check_free("finetune", self.finetune, [self.settings(cell.encoder, "") for cell in cells])
         for objective, encoder in ((o, e) for o in self.objectives for e in self.encoders):
             from_json(PretrainConfig, to_json(self.cell(objective, encoder)), "pretrain")
 
@@ -85,15 +77,31 @@ class GridConfig:
             corpus=open_folder(self.pretrain.corpus).uri,
             out=open_folder(self.out).sub("runs").uri,
             name=f"{encoder}-{objective}",
+            init="",
             objective=objective,  # pyright: ignore[reportArgumentType]
             encoder=replace(self.pretrain.encoder, kind=encoder),  # pyright: ignore[reportArgumentType]
         )
 
+    def settings(self, encoder: EncoderConfig, out: str) -> FinetuneConfig:
+        """The fine-tuning of the cells with ``encoder``, which writes to ``out``."""
+        return replace(
+            self.finetune,
+            out=out,
+            checkpoint=(),
+            encoder=encoder,
+            workers=self.workers,
+            imports=self.pretrain.imports,
+        )
 
-def _value(config: object, dotted: str) -> object:
-    for part in dotted.split("."):
-        config = config[part]  # pyright: ignore[reportIndexIssue]
-    return config
+
+def _check_free(group: str, given: PretrainConfig | FinetuneConfig, cells: Sequence[object]) -> None:
+    """Raise RequestError where ``given`` sets a field that the grid sets for its ``cells``."""
+    usual = changed(to_json(type(given)(corpus=given.corpus)), to_json(given))
+    taken = [name for cell in cells for name in changed(to_json(given), to_json(cell)) if name in usual]
+    check(
+        not taken,
+        f"{group}.{'/'.join(dict.fromkeys(taken))}: set by the grid; use out, objectives, encoders, workers and pretrain.imports",
+    )
 
 
 def finetune_encoder(config: GridConfig, encoder: str, names: list[str], folder: Folder, later: int) -> Result:
@@ -101,14 +109,7 @@ def finetune_encoder(config: GridConfig, encoder: str, names: list[str], folder:
     cells = [config.cell(objective, encoder) for objective in names]
     methods = methods_of([load_checkpoint(run_folder(cell).uri) for cell in cells])
     named = [replace(method, name=objective) for method, objective in zip(methods, names, strict=True)]
-    architecture = config.cell(CONTROL, encoder).encoder
-    settings = replace(
-        config.finetune,
-        out=folder.sub(encoder).uri,
-        encoder=architecture,
-        workers=config.workers,
-        imports=config.pretrain.imports,
-    )
+    settings = config.settings(config.cell(CONTROL, encoder).encoder, folder.sub(encoder).uri)
     return compare_methods(settings, named, JobProgress(f"fine-tuned {encoder} ", later))
 
 

@@ -1,9 +1,11 @@
-"""What all tests share: a quiet process, a small corpus, ranks that start fast."""
+"""What all tests share: quiet processes, a small corpus, one local Ray, and the order in which workers run the files."""
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 import torch
@@ -16,6 +18,43 @@ __all__ = ["moto", "rclone", "s3", "server"]
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 torch.set_num_threads(1)
+_RAY_GROUP = "ray"
+_SHARED: list[ModuleType] = []  # Ray, while a shared one runs
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run all tests of Ray in one worker, one Ray at a time, and first: they take longest; keep every other file in one worker."""
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    for item in items:
+        group = _RAY_GROUP if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(tryfirst=True)  # before any fixture of the test
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Stop the shared Ray where the next test does not ask for it."""
+    if _SHARED and "local_ray" not in getattr(item, "fixturenames", ()):
+        _stop_shared_ray()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
+    """Leave no Ray behind."""
+    _stop_shared_ray()
+
+
+def _stop_shared_ray() -> None:
+    while _SHARED:
+        _SHARED.pop().shutdown()
+
+
+@pytest.fixture
+def local_ray() -> None:
+    """A local Ray with 2 CPUs, shared by consecutive tests that ask for it."""
+    if not _SHARED:
+        _SHARED.append(importlib.import_module("ray"))
+        importlib.import_module("distgnn.scale.pool").start_ray(2)
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +63,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("corpus") / "motifs"
     motifs(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests never use the user's cache of checkpoints."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTGNN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

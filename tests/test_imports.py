@@ -15,7 +15,7 @@ FLOORS = [
     "pretraining", "search", "report", "doctor", "scale",
 ]  # fmt: skip
 EVERYWHERE = {"errors", "config", "distributed", "monitor"}
-TOP = {"cli", "commands", "options", "__init__"}
+TOP = {"cli", "commands", "options", "__init__", "__main__"}
 FILES = sorted(ROOT.rglob("*.py"))
 LOADERS = {("torch", "load"), ("numpy", "load"), ("np", "load")}
 

@@ -10,16 +10,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from distgnn.api.arguments import build_config, load_function
-from distgnn.checkpoint.format import resolve
 from distgnn.checkpoint.load import PretrainedEncoder, load_encoder
 from distgnn.config import PretrainConfig
 from distgnn.models.encoder import check_kind
 from distgnn.models.registry import import_modules
 from distgnn.pretraining.history import read_history, read_progress
-from distgnn.pretraining.init_from import check_objective
 from distgnn.pretraining.local import pretrain_here
-from distgnn.pretraining.run import Run as RunFolder
-from distgnn.pretraining.run import new_run, resumed_run, run_config
+from distgnn.pretraining.run import Start, new_start, resumed_start, run_config
 from distgnn.storage.folder import Folder, open_folder
 
 
@@ -126,8 +123,7 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> Run:
     """
     chosen = build_config(PretrainConfig, config, options)
     _import_encoder(chosen)
-    check_objective(chosen)
-    return _train(new_run(chosen))
+    return _train(new_start(chosen))
 
 
 def resume(uri: str, config: PretrainConfig | None = None, **options: Any) -> Run:
@@ -148,7 +144,7 @@ def resume(uri: str, config: PretrainConfig | None = None, **options: Any) -> Ru
     """
     chosen = build_config(PretrainConfig, config or resumable_config(uri), options)
     _import_encoder(chosen)
-    return _train(resumed_run(uri, chosen))
+    return _train(resumed_start(uri, chosen))
 
 
 def resumable_config(uri: str) -> PretrainConfig:
@@ -161,12 +157,10 @@ def _import_encoder(config: PretrainConfig) -> None:
     check_kind(config.encoder.kind)
 
 
-def _train(run: RunFolder) -> Run:
-    if run.config.workers == 1:
-        pretrain_here(run)
-    else:
-        load_function("distgnn.scale.train.pretrain:pretrain_on_ray")(run)
-    return Run(run.folder, run.config)
+def _train(start: Start) -> Run:
+    train = pretrain_here if start.run.config.workers == 1 else load_function("distgnn.scale.train.pretrain:pretrain_on_ray")
+    train(start)
+    return Run(start.run.folder, start.run.config)
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

@@ -19,22 +19,16 @@ from distgnn.auxiliary.folds import Folds
 from distgnn.auxiliary.trainer import CURVES, Fitted, JointFit, pretrain_auxiliary
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import TransferConfig
-from distgnn.config.base import to_json
+from distgnn.config.base import result_fields, to_json
 from distgnn.corpus.writer import Mapper
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import WorkError
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import AuxiliaryDraw
 from distgnn.models.registry import import_modules
 from distgnn.monitor.sink import SILENT, Meter
 from distgnn.storage.arrays import read_kept, write_kept
 from distgnn.storage.folder import Folder
-
-_GLOBAL = 81
-_FREE = (
-    "out", "methods", "schemes", "encoders", "checkpoint", "seeds", "imports", "workers", "ranks", "max_failures", "device",
-    "weighting", "pretrain_epochs", "metrics",
-)  # fmt: skip
-"""Fields that do not change what a job gives, or only that of some jobs (then :meth:`RunJob.name` has them)."""
 
 _TOLD = ("names", "metrics", "best_epoch", "seconds", "validation", "test")
 
@@ -50,7 +44,7 @@ class Job(NamedTuple):
 
 def global_seed(seed: int, rank: int) -> int:
     """What torch's own generator starts a job with, for weightings of others' that draw from it."""
-    return key(seed, _GLOBAL, rank)
+    return key(seed, AuxiliaryDraw.GLOBAL, rank)
 
 
 @dataclass(frozen=True)
@@ -131,8 +125,8 @@ class RunJob:
         alone = not job.method
         if alone or (job.scheme == "pretrained" and self.ground.start(job.encoder) is None):
             own["pretrain_epochs"] = self.config.pretrain_epochs
-        unread = (*_FREE, self.ground.unused, *(("epochs", "patience") if alone else ()))
-        fields = {name: value for name, value in to_json(self.config).items() if name not in unread}
+        unread = (self.ground.unused, *(("epochs", "patience") if alone else ()))
+        fields = {name: value for name, value in result_fields(self.config).items() if name not in unread}
         text = json.dumps([fields, own, self.ground.identity(job.encoder, job.scheme), job.scheme], sort_keys=True)
         return f"{job.method or 'auxiliary'}-{sha256(text.encode()).hexdigest()[:16]}-seed{job.seed}.safetensors"
 

@@ -7,8 +7,7 @@ import numpy as np
 from distgnn.auxiliary.problem import Rows
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key, permutation
-
-_SPLIT, _ORDER = 51, 52
+from distgnn.graph.purposes import AuxiliaryDraw
 
 
 class Folds:
@@ -29,7 +28,7 @@ class Folds:
                 raise RequestError(
                     f"weighting.folds={folds} needs at least {self.parts} {what}, found {value}; lower folds or raise batch"
                 )
-        order = permutation(key(seed, _SPLIT), len(strata))
+        order = permutation(key(seed, AuxiliaryDraw.FOLD_SPLIT), len(strata))
         order = order[np.argsort(strata[order], kind="stable")]
         self._members = [order[fold::folds] for fold in range(folds)]
         self._share = batch // folds
@@ -50,5 +49,8 @@ class Folds:
         share = min(self._share, len(members))
         cycle, place = divmod(step, len(members) // share)
         if self._orders.get(fold, (-1,))[0] != cycle:
-            self._orders[fold] = cycle, members[permutation(key(self.seed, _ORDER, fold, cycle), len(members))]
+            self._orders[fold] = (
+                cycle,
+                members[permutation(key(self.seed, AuxiliaryDraw.FOLD_ORDER, fold, cycle), len(members))],
+            )
         return self._orders[fold][1][place * share : (place + 1) * share]

@@ -19,6 +19,7 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import DivergedError, RequestError
 from distgnn.graph.batch import GraphBatch, concat_graphs, select_graphs
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import AuxiliaryDraw
 from distgnn.labels.dataset import LabelledSet
 from distgnn.labels.scores import HIGHER_IS_BETTER, METRIC_OF, score
 from distgnn.models.encoder import build_encoder
@@ -26,7 +27,6 @@ from distgnn.models.heads import build_head, graph_features
 from distgnn.objectives.base import Objective
 from distgnn.objectives.registry import build_objective
 
-_HEAD, _AUX_ORDER, _DROPOUT = 61, 62, 63
 _EVALUATED_AT_ONCE = 256
 
 
@@ -62,7 +62,7 @@ class CorpusProblem:
         self.target = data.target.to(str(group.device))
         width = self.encoder.width * (2 if data.use_center else 1)
         self.objectives = [self._objective(name, encoder) for name in config.auxiliary]
-        head = build_head(width, data.target.outputs, key(seed, _HEAD))
+        head = build_head(width, data.target.outputs, key(seed, AuxiliaryDraw.HEAD))
         self.heads = nn.ModuleList([head, *self.objectives]).to(group.device)
         metric = METRIC_OF[self.target.task]
         self.names: tuple[str, ...] = ("target", *config.auxiliary)
@@ -128,7 +128,7 @@ class CorpusProblem:
             return
         device = self.group.device
         with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
-            torch.manual_seed(key(self.seed, _DROPOUT, step, part, self.group.rank))
+            torch.manual_seed(key(self.seed, AuxiliaryDraw.DROPOUT, step, part, self.group.rank))
             yield
 
     def _outputs(self, graphs: GraphBatch) -> Tensor:
@@ -179,7 +179,7 @@ def _auxiliary_corpus(data: LabelledSet, config: CorpusTaskConfig, seed: int) ->
     if not config.aux_corpus:
         return None
     labels = f"supervised{ELSEWHERE}" in config.auxiliary
-    order = key(seed, _AUX_ORDER)
+    order = key(seed, AuxiliaryDraw.CORPUS_ORDER)
     found = AuxiliaryCorpus(config.aux_corpus, config.aux_batch, config.streams, order, labels=labels)
     found.schema.check_features(data.schema, f"corpus.aux_corpus {config.aux_corpus} and the labelled corpus")
     return found

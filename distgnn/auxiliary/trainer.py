@@ -21,10 +21,10 @@ from distgnn.config import TransferConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import DivergedError
 from distgnn.graph.keyed import key, permutation
+from distgnn.graph.purposes import AuxiliaryDraw
 from distgnn.models.norm import apply_statistics, statistics
 from distgnn.monitor.sink import SILENT, Meter
 
-_PRETRAIN_ORDER = 71
 CURVES = ("losses", "weights", "cosines", "hypergradients")
 """Fields of a StepRecord that are kept, one number a task."""
 
@@ -169,7 +169,7 @@ def pretrain_auxiliary(problem: Problem, config: TransferConfig, seed: int, grou
 
 def _pretrain_rows(rows: int, count: int, number: int, seed: int) -> Rows:
     epoch, place = divmod(number, count)
-    return np.array_split(permutation(key(seed, _PRETRAIN_ORDER, epoch), rows), count)[place]
+    return np.array_split(permutation(key(seed, AuxiliaryDraw.PRETRAIN_ORDER, epoch), rows), count)[place]
 
 
 def _auxiliary_step(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from distgnn.checkpoint.format import Checkpoint, load_checkpoint
+from distgnn.checkpoint.format import SavedEncoder, load_saved_encoder
 from distgnn.checkpoint.training_state import load_weights, strip
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.pyg import from_pyg
@@ -51,7 +51,7 @@ class PretrainedEncoder(nn.Module):
         return Embeddings(nodes, self.encoder.pool(nodes, batch))
 
 
-def encoder_of(checkpoint: Checkpoint) -> Encoder:
+def encoder_of(checkpoint: SavedEncoder) -> Encoder:
     """The encoder of a loaded checkpoint; raises RequestError where its weights do not fit its config."""
     encoder = build_encoder(checkpoint.schema, checkpoint.encoder, seed=0)
     load_weights(encoder, strip(checkpoint.model, "encoder"), checkpoint.uri)
@@ -59,5 +59,18 @@ def encoder_of(checkpoint: Checkpoint) -> Encoder:
 
 
 def load_encoder(uri: str) -> PretrainedEncoder:
-    """The pre-trained encoder of a checkpoint, or of a run's newest checkpoint, at a path, file:// or s3:// URI."""
-    return PretrainedEncoder(encoder_of(load_checkpoint(uri)))
+    """Load the pre-trained encoder of a checkpoint, or of the newest checkpoint of a run.
+
+    Only config.json and model.safetensors are read, and verified against checksums.json. From s3:// they are kept in the cache
+    that ``distgnn pull`` uses (DISTGNN_CACHE, default ~/.cache/distgnn), so that loading again downloads checksums.json alone.
+
+    Args:
+        uri: A path, file:// or s3:// URI.
+
+    Returns:
+        The encoder with its pooling, in evaluation mode.
+
+    Raises:
+        RequestError: If there is no whole checkpoint at ``uri``, or its files do not parse.
+    """
+    return PretrainedEncoder(encoder_of(load_saved_encoder(uri)))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from pathlib import Path
-
-from distgnn.checkpoint.format import FILES, read_verified, resolve
+from distgnn.checkpoint.format import FILES, KIND, first_whole, read_verified
 from distgnn.errors import RequestError, WorkError
+from distgnn.storage.cache import pull_to_cache
 from distgnn.storage.folder import Folder, open_folder
-from distgnn.storage.verified import CHECKSUMS, publish
+from distgnn.storage.verified import CHECKSUMS, Checksums, publish, read_files
 
 
 def push(source: str, target: str) -> str:
@@ -17,35 +14,24 @@ def push(source: str, target: str) -> str:
 
     An identical checkpoint at the target is left as it is; anything else there is refused with RequestError.
     """
-    files, sealed = read_verified(resolve(source))
-    return _place(files, sealed, open_folder(target))
+
+    def read(folder: Folder, checksums: Checksums) -> tuple[dict[str, bytes], bytes]:
+        return read_files(folder, KIND, checksums, FILES), checksums.raw
+
+    return _place(*first_whole(source, read), open_folder(target))
 
 
 def pull(source: str, target: str = "") -> str:
-    """Copy a checkpoint home; returns the local folder. Without ``target``: into a cache keyed by content.
+    """Copy a checkpoint to this machine; returns the local folder.
 
-    The cache lies under DISTGNN_CACHE (default ~/.cache/distgnn); a whole copy there is not fetched again.
+    Args:
+        source: The checkpoint, or a run whose newest checkpoint is meant.
+        target: The local folder. Empty: an entry of the cache keyed by content (see :mod:`distgnn.storage.cache`); files
+            that are whole there are not fetched again.
     """
     if target:
         return push(source, target)
-    origin = resolve(source)
-    digest = hashlib.sha256(origin.read(CHECKSUMS)).hexdigest()
-    root = os.environ.get("DISTGNN_CACHE") or str(Path.home() / ".cache" / "distgnn")
-    kept = open_folder(root).sub(digest)
-    if kept.size(CHECKSUMS) is not None and _is_whole(kept):
-        return kept.uri
-    files, sealed = read_verified(origin)
-    if kept.size(CHECKSUMS) is not None:  # damaged in the cache: the content is known, so it may be replaced
-        kept.delete(CHECKSUMS)
-    return _place(files, sealed, kept)
-
-
-def _is_whole(folder: Folder) -> bool:
-    try:
-        read_verified(folder)
-    except RequestError:
-        return False
-    return True
+    return first_whole(source, lambda folder, checksums: pull_to_cache(folder, KIND, checksums)).uri
 
 
 def _place(files: dict[str, bytes], sealed: bytes, folder: Folder) -> str:

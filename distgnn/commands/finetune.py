@@ -23,18 +23,26 @@ from distgnn.finetuning.results import summary, write_results
 from distgnn.finetuning.saved_model import MODELS, write_models
 from distgnn.finetuning.trainer import Method, Outcome
 from distgnn.models.registry import import_modules
+from distgnn.monitor.loggers.base import LoggedRun, LoggerGroup, check_loggers, flat, open_loggers
 from distgnn.monitor.sink import SILENT, Meter
 from distgnn.pretraining.metrics import StorageMeter
 from distgnn.report import table
 from distgnn.storage.folder import open_folder
+from distgnn.storage.uri import base_name
 
 
 def finetune(config: FinetuneConfig, output: Output) -> int:
     """Compare, print the table, and write results.json, table.md and (on request) predictions.parquet to ``config.out``."""
     import_modules(config.imports)
+    check_loggers(config.loggers, open_folder(config.out))
     methods = methods_of([load_checkpoint(uri) for uri in config.checkpoint])
-    with meters(config.metrics, config.out, config.workers > 1) as (here, _):
-        result = compare_methods(config, methods, JobProgress(meter=here))
+    logged = LoggedRun(base_name(config.out), open_folder(config.out), flat(config))
+    with (
+        meters(config.metrics, config.out, config.workers > 1) as (here, _),
+        open_loggers(config.loggers, logged) as logs,
+    ):
+        result = compare_methods(config, methods, JobProgress(meter=here, logs=logs))
+        logs.summary = _mean_scores(result)
     output.emit(summary(result), f"{table.terminal(result)}\nwritten to {open_folder(config.out).uri}")
     return 0
 
@@ -59,14 +67,29 @@ def compare_methods(config: FinetuneConfig, methods: list[Method], progress: Job
     return result
 
 
+def _mean_scores(result: Result) -> dict[str, float]:
+    """Mean over seeds of each method's scores, by ``METHOD/PART``."""
+    rows = [(f"{run.method}/{part}", found.value) for run in result.outcomes for part, found in run.scores.items()]
+    values = {name: [value for other, value in rows if other == name] for name, _ in rows}
+    return {name: sum(found) / len(found) for name, found in values.items()}
+
+
 class JobProgress:
     """A line after each job, with the time left, and a count for ``meter`` under ``command``.
 
-    title: what the lines begin with. later: jobs that follow these.
+    title: what the lines begin with. later: jobs that follow these. logs: where scores are logged, at the number of jobs done.
     """
 
-    def __init__(self, title: str = "", later: int = 0, meter: Meter = SILENT, command: str = "finetune") -> None:
+    def __init__(
+        self,
+        title: str = "",
+        later: int = 0,
+        meter: Meter = SILENT,
+        command: str = "finetune",
+        logs: LoggerGroup | None = None,
+    ) -> None:
         self.title, self.later = title, later
+        self._logs = logs or LoggerGroup([])
         self._meter, self._command, self._storage = meter, command, StorageMeter(meter)
         meter.note("distgnn_jobs_total", 0, command=command)
         self._console = Console(stderr=True, highlight=False)
@@ -74,6 +97,8 @@ class JobProgress:
 
     def __call__(self, done: int, jobs: int, outcome: Outcome) -> None:
         """Called by the fine-tuning with (jobs done, jobs in all, the last one's outcome)."""
+        scores = {f"{outcome.method}/{part}": found.value for part, found in outcome.scores.items()}
+        self._logs.log(done, {**scores, f"{outcome.method}/best_epoch": outcome.best_epoch})
         line = f"{outcome.method} seed {outcome.seed}: test {outcome.scores['test'].value:.4f}"
         self.say(done, jobs, f"{line}, best epoch {outcome.best_epoch}, {outcome.seconds:.1f} s")
 

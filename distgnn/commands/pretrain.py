@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from distgnn.checkpoint.format import resolve
+from distgnn.checkpoint.format import newest
 from distgnn.commands.output import Output, load_function
 from distgnn.config import PretrainConfig
-from distgnn.errors import INTERRUPTED, RequestError
+from distgnn.errors import INTERRUPTED, RequestError, WorkError
 from distgnn.models.encoder import check_kind
 from distgnn.models.registry import import_modules
+from distgnn.monitor.loggers.base import check_loggers
 from distgnn.options import Globals, parse
-from distgnn.pretraining.init_from import check_objective
 from distgnn.pretraining.local import pretrain_here
-from distgnn.pretraining.run import Run, new_run, resumed_run, run_config
+from distgnn.pretraining.run import Start, new_start, resumed_start, run_config
+from distgnn.storage.folder import Folder, open_folder
 
 
 def pretrain(config: PretrainConfig, output: Output) -> int:
-    """Start a new run; what the corpus cannot serve is refused before there is a folder."""
+    """Start a new run; a corpus without what the objective needs is refused before there is a folder."""
     _know_encoder(config)
-    check_objective(config)
-    return _train(new_run(config), output)
+    check_loggers(config.loggers, open_folder(config.out))
+    return _train(new_start(config), output)
 
 
 def resume(options: Globals, words: list[str], output: Output) -> int:
@@ -30,7 +31,8 @@ def resume(options: Globals, words: list[str], output: Output) -> int:
     saved = replace(run_config(options.resume), imports=())  # a folder names no code to run; people do
     config = parse(PretrainConfig, "distgnn pretrain", words, options, default=saved)
     _know_encoder(config)
-    return _train(resumed_run(options.resume, config), output)
+    check_loggers(config.loggers, open_folder(options.resume))
+    return _train(resumed_start(options.resume, config), output)
 
 
 def _know_encoder(config: PretrainConfig) -> None:
@@ -38,16 +40,24 @@ def _know_encoder(config: PretrainConfig) -> None:
     check_kind(config.encoder.kind)
 
 
-def _train(run: Run, output: Output) -> int:
-    status = _start(run)
-    checkpoint = resolve(run.folder.uri).uri
+def _train(start: Start, output: Output) -> int:
+    run, status = start.run, _run(start)
+    checkpoint = _newest(run.folder)
     hint = f"; continue with: distgnn pretrain --resume {run.folder.uri}" if status == "stopped" else ""
     value = {"run": run.name, "folder": run.folder.uri, "status": status, "checkpoint": checkpoint}
     output.emit(value, f"{status}: run {run.folder.uri}\ncheckpoint {checkpoint}{hint}")
     return INTERRUPTED if status == "stopped" else 0
 
 
-def _start(run: Run) -> str:
-    if run.config.workers == 1:
-        return pretrain_here(run)
-    return load_function("distgnn.scale.train.pretrain:pretrain_on_ray")(run)
+def _newest(folder: Folder) -> str:
+    """The URI of the checkpoint that training has just written."""
+    found = newest(folder)
+    if found is None:
+        raise WorkError(f"{folder.uri}: its checkpoints are gone; start a new run")
+    return found.uri
+
+
+def _run(start: Start) -> str:
+    if start.run.config.workers == 1:
+        return pretrain_here(start)
+    return load_function("distgnn.scale.train.pretrain:pretrain_on_ray")(start)

@@ -16,11 +16,15 @@ from distgnn.corpus.writer import Mapper
 from distgnn.distributed import choose_device
 from distgnn.finetuning.results import RESULTS
 from distgnn.models.registry import import_modules
+from distgnn.monitor.loggers.base import LoggedRun, LoggerGroup, check_loggers, flat, open_loggers
 from distgnn.monitor.sink import Meter
 from distgnn.report.auxiliary import markdown, terminal, transfer_summary
 from distgnn.report.curves import write_curves, write_pictures
 from distgnn.report.table import TABLE
 from distgnn.storage.folder import open_folder
+from distgnn.storage.uri import base_name
+
+_CELL = ("scheme", "encoder", "method", "metric")
 
 
 def transfer(config: TransferConfig, output: Output) -> int:
@@ -29,15 +33,21 @@ def transfer(config: TransferConfig, output: Output) -> int:
     Finished jobs are kept there: the same call again goes on where it was stopped.
     """
     import_modules(config.imports)
-    ground, folder = _ground(config), open_folder(config.out)
+    folder = open_folder(config.out)
+    check_loggers(config.loggers, folder)
+    ground, logged = _ground(config), LoggedRun(base_name(config.out), folder, flat(config))
     folder.write(
         "config.json", (json.dumps(to_json(config), indent=1) + "\n").encode()
     )  # fails now, not after the work
     device = choose_device(config.device if config.workers == 1 else "cpu").type
-    with meters(config.metrics, config.out, config.workers > 1 or config.ranks > 1) as (here, work):
+    with (
+        meters(config.metrics, config.out, config.workers > 1 or config.ranks > 1) as (here, work),
+        open_loggers(config.loggers, logged) as logs,
+    ):
         run = RunJob(config, ground, folder.sub("jobs"), device, work)
-        result = compare_methods(run, _mapper(config), _Progress(run, here))
-    value = transfer_summary(result)
+        result = compare_methods(run, _mapper(config), _Progress(run, here, logs))
+        value = transfer_summary(result)
+        logs.summary = {"/".join(cell[name] for name in _CELL): cell["mean"] for cell in value["cells"]}
     folder.write(TABLE, markdown(result).encode())
     folder.write(RESULTS, (json.dumps(value, indent=1) + "\n").encode())
     write_curves(result, folder)
@@ -61,12 +71,13 @@ def _mapper(config: TransferConfig) -> Mapper:
 class _Progress:
     """A line after each job, with the time left."""
 
-    def __init__(self, run: RunJob, meter: Meter) -> None:
-        self._run, self._lines = run, JobProgress(meter=meter, command="transfer")
+    def __init__(self, run: RunJob, meter: Meter, logs: LoggerGroup) -> None:
+        self._run, self._logs, self._lines = run, logs, JobProgress(meter=meter, command="transfer")
 
     def __call__(self, done: int, jobs: int, job: Job, fitted: Fitted | None) -> None:
         told = "done"
         if fitted is not None:
-            metric = fitted.metrics[0]
+            metric, title = fitted.metrics[0], self._run.title(job)
+            self._logs.log(done, {f"{title}/test_{name}": value for name, value in fitted.test.items()})
             told = f"test {metric} {fitted.test[metric]:.4f}, best epoch {fitted.best_epoch}, {fitted.seconds:.1f} s"
         self._lines.say(done, jobs, f"{self._run.title(job)}: {told}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from distgnn.config.base import check
+from distgnn.config.fields import reads, runtime, setting, writes
 from distgnn.config.metrics import MetricsConfig
 
 
@@ -13,17 +14,17 @@ from distgnn.config.metrics import MetricsConfig
 class BuildConfig:
     """What every builder of corpora shares."""
 
-    out: str
+    out: str = writes()
     """URI of the corpus to write."""
-    unit_rows: int = 512
+    unit_rows: int = setting(512)
     """Graphs in a unit (row group), the amount that is read at once."""
-    shard_rows: int = 65_536
+    shard_rows: int = setting(65_536)
     """Graphs in a shard (file); a multiple of unit_rows. A stopped build continues after its last whole shard."""
-    overwrite: bool = False
+    overwrite: bool = runtime(False)
     """Replace a corpus, or the rest of an unfinished build, that lies at the target."""
-    workers: int = 1
+    workers: int = runtime(1)
     """Processes that read the input; more than 1 uses Ray. The bytes written do not depend on it."""
-    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    metrics: MetricsConfig = runtime(factory=MetricsConfig)
 
     def __post_init__(self) -> None:
         check(self.workers >= 1, f"workers must be at least 1, found {self.workers}")
@@ -35,7 +36,7 @@ class BuildConfig:
 class InputBuildConfig(BuildConfig):
     """A builder that reads files."""
 
-    input: tuple[str, ...]
+    input: tuple[str, ...] = reads()
     """Paths or URIs of the input files, in order; .gz and .xz are unpacked while reading."""
 
     def __post_init__(self) -> None:
@@ -50,11 +51,11 @@ class MoleculesConfig(InputBuildConfig):
     Example: distgnn corpus build molecules --input bbbp.csv --labels p_np --out data/bbbp
     """
 
-    smiles: str = "smiles"
+    smiles: str = setting("smiles")
     """Column with the SMILES: its name in the header, or its number from 0 for files without a header (.smi: always 0)."""
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = setting(())
     """Columns with labels (names, or numbers in files without a header); an empty field is an unknown label."""
-    split: str = ""
+    split: str = setting("")
     """Column with the split: train, val (or valid), test, or 0, 1, 2; empty = the input has none."""
 
 
@@ -65,9 +66,9 @@ class ArraysConfig(InputBuildConfig):
     Example: distgnn corpus build arrays --input pretrain_*.npz --out data/molecules
     """
 
-    drop_downstream: bool = True
+    drop_downstream: bool = setting(True)
     """Leave out the rows that a file's in_downstream marks (molecules that also lie in a labelled set)."""
-    limit: int = 0
+    limit: int = setting(0)
     """Take only this many graphs; 0 = all."""
 
     def __post_init__(self) -> None:
@@ -82,28 +83,28 @@ class PpiConfig(InputBuildConfig):
     Example: distgnn corpus build ppi --input HSapiens.el.xz MMusculus.el.xz --out data/ppi
     """
 
-    input: tuple[str, ...] = ()
+    input: tuple[str, ...] = reads(())
     """Paths or URIs of the networks; a file's name up to the first '-' or '.' names its species."""
-    species: tuple[str, ...] = ()
+    species: tuple[str, ...] = setting(())
     """Networks with a species name of your own, as name=path; they follow those of input."""
-    hops: int = 2
+    hops: int = setting(2)
     """Radius of an ego network."""
-    fan_out: int = 10
+    fan_out: int = setting(10)
     """Most neighbours followed from each node of each hop (drawn without replacement); edges among all nodes reached are kept."""
-    seed: int = 0
+    seed: int = setting(0)
     """Key of the draw of neighbours."""
-    actions: tuple[str, ...] = ()
+    actions: tuple[str, ...] = setting(())
     """Action types of a STRING table (its column 'mode') that become one 0/1 edge feature each."""
-    degree: bool = False
+    degree: bool = setting(False)
     """Node feature: how many partners the protein has in the whole network, as a class that doubles (0, 1, 2-3, 4-7, ..., 1024
     and more). A fan-out cap hides it from the ego network, so that masking has something to predict."""
-    labels: str = ""
+    labels: str = reads("")
     """Label table: a .npz with terms and <prefix>_entrez, _indptr, _indices, or tab-separated text: group, node, term."""
-    label_groups: tuple[str, ...] = ()
+    label_groups: tuple[str, ...] = setting(())
     """For a .npz: which prefix labels which species, as species=prefix (HSapiens=human)."""
-    min_positives: int = 1
+    min_positives: int = setting(1)
     """Keep the terms with at least this many positives in every labelled species."""
-    labelled_only: bool = False
+    labelled_only: bool = setting(False)
     """Only proteins of the label table become centres."""
 
     def __post_init__(self) -> None:
@@ -126,16 +127,16 @@ class BiblioConfig(InputBuildConfig):
     Example: distgnn corpus build biblio --input hetero/dblp4area --drop-venue --out data/papers
     """
 
-    format: Literal["tables", "predblp"] = "tables"
+    format: Literal["tables", "predblp"] = setting("tables")
     """tables: a folder with paper_author.txt, paper_term.txt, paper_conf.txt, conf.txt (and conf_label.txt for labels);
     predblp: PreDBLP's JSON lines, one sub-graph a line."""
-    drop_venue: bool = False
+    drop_venue: bool = setting(False)
     """Leave the venue nodes out, where the label follows from the venue."""
-    papers_per_author: int = 5
+    papers_per_author: int = setting(5)
     """Most papers followed from each author of the centre paper (tables only)."""
-    fan_out: int = 50
+    fan_out: int = setting(50)
     """Most authors, terms and venues taken around the centre paper (tables only)."""
-    seed: int = 0
+    seed: int = setting(0)
     """Key of the draw of neighbours (tables only)."""
 
     def __post_init__(self) -> None:
@@ -147,15 +148,23 @@ class BiblioConfig(InputBuildConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PygConfig(InputBuildConfig):
-    """TUDataset folders or zips. Graphs in memory go through distgnn.write_corpus instead.
+class TuDatasetConfig(InputBuildConfig):
+    """A TUDataset (text tables, as a folder or a zip). PyG graphs in memory are written with distgnn.write_corpus instead.
 
-    Example: distgnn corpus build pyg --input PROTEINS.zip --out data/proteins
+    Example: distgnn corpus build tudataset --input PROTEINS.zip --out data/proteins
     """
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check(len(self.input) == 1, f"input must be one TUDataset folder or zip, found {len(self.input)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PygConfig(TuDatasetConfig):
+    """Deprecated alias of the kind tudataset.
+
+    Example: distgnn corpus build pyg --input PROTEINS.zip --out data/proteins
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,15 +174,15 @@ class MotifsConfig(BuildConfig):
     Example: distgnn corpus build motifs --graphs 10000 --out data/motifs
     """
 
-    graphs: int = 10_000
+    graphs: int = setting(10_000)
     """How many graphs."""
-    nodes: tuple[int, ...] = (12, 30)
+    nodes: tuple[int, ...] = setting((12, 30))
     """Fewest and most nodes of the tree, before motifs are planted."""
-    plant: float = 0.3
+    plant: float = setting(0.3)
     """Probability of each motif to be planted in a graph."""
-    labelled: float = 1.0
+    labelled: float = setting(1.0)
     """Share of graphs whose labels are known."""
-    seed: int = 0
+    seed: int = setting(0)
     """Key of everything that is drawn."""
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distgnn.config.base import check
+from distgnn.config.fields import reads, runtime, writes
 
 
 @dataclass(frozen=True)
@@ -16,21 +17,21 @@ class DoctorConfig:
     Example: distgnn doctor --corpus s3://data/zinc --out s3://runs --workers 8
     """
 
-    corpus: str = ""
+    corpus: str = reads("")
     """URI of a corpus to read from; a few of its shards are checked byte for byte."""
-    out: str = ""
+    out: str = writes("")
     """URI of the folder that runs are to be written to; a small file is written, read, replaced and deleted there."""
-    workers: int = 1
+    workers: int = runtime(1)
     """Training processes that are to fit, beside the reading."""
-    min_workers: int = 0
+    min_workers: int = runtime(0)
     """The fewest that are to fit, as for an elastic distgnn pretrain; 0 = not elastic."""
-    cpus_per_worker: float = 0.0
+    cpus_per_worker: float = runtime(0.0)
     """CPUs of each, as for distgnn pretrain."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = runtime("auto")
     """Where they are to compute."""
-    shards: int = 3
+    shards: int = runtime(3)
     """How many shards of the corpus are checked, spread over it."""
-    network: bool = False
+    network: bool = runtime(False)
     """Also sum gradients in two processes, on two nodes where there are two, and measure how fast (15 s)."""
 
     def __post_init__(self) -> None:

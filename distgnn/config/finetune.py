@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from distgnn.config.base import check, check_imports
+from distgnn.config.fields import hyper, reads, runtime, setting, writes
 from distgnn.config.metrics import MetricsConfig
 from distgnn.config.pretrain import EncoderConfig
 
@@ -14,14 +15,14 @@ from distgnn.config.pretrain import EncoderConfig
 class SplitConfig:
     """How labelled graphs become train, val, test and (out of distribution) ood."""
 
-    method: Literal["column", "random", "scaffold", "group"] = "scaffold"
+    method: Literal["column", "random", "scaffold", "group"] = setting("scaffold")
     """column = the corpus's own split; scaffold = whole groups, largest to train (Hu et al.); random = by graph;
     group = random within the groups that are not in ood_groups, which become 'ood'."""
-    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    fractions: tuple[float, float, float] = setting((0.8, 0.1, 0.1))
     """Shares of train, val and test."""
-    ood_groups: tuple[str, ...] = ()
+    ood_groups: tuple[str, ...] = setting(())
     """Groups (species, years, ...) never trained on and tested apart; needs method=group."""
-    seed: int = 0
+    seed: int = setting(0)
     """Key of random splits; the split is the same for every training seed."""
 
     def __post_init__(self) -> None:
@@ -35,15 +36,15 @@ class SplitConfig:
 class LabelChoice:
     """What of a labelled corpus is predicted, and for which graphs; shared by everything that is trained on labels."""
 
-    task: Literal["auto", "classification", "multiclass", "regression"] = "auto"
+    task: Literal["auto", "classification", "multiclass", "regression"] = setting("auto")
     """auto: labels that are all 0/1 are multi-label classification, other whole numbers multi-class, the rest regression."""
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = setting(())
     """Label columns to use; empty = all."""
-    max_labels: int = 0
+    max_labels: int = setting(0)
     """Keep only this many label columns, those with most positives in the training part; 0 = all."""
-    split: SplitConfig = field(default_factory=SplitConfig)
-    use_center: Literal["auto", "yes", "no"] = "auto"
-    """Feed the centre node's embedding to the head beside the graph's; auto = where the corpus has centres."""
+    split: SplitConfig = setting(factory=SplitConfig)
+    use_center: bool | None = hyper(None)
+    """Feed the centre node's embedding to the head beside the graph's; None = where the corpus has centres."""
 
 
 @dataclass(frozen=True)
@@ -53,41 +54,43 @@ class FinetuneConfig(LabelChoice):
     Example: distgnn finetune --corpus data/bbbp --checkpoint runs/molecules --seeds 5
     """
 
-    corpus: str
+    corpus: str = reads()
     """URI of the labelled corpus."""
-    checkpoint: tuple[str, ...] = ()
+    checkpoint: tuple[str, ...] = reads((), results=False)
     """Checkpoints (or run folders) to compare; the control 'none' is always added."""
-    out: str = "runs/finetune"
+    out: str = writes("runs/finetune")
     """URI of the folder for table, results and predictions."""
-    seeds: int = 5
+    seeds: int = setting(5, results=False)
     """Training seeds 0..seeds-1."""
-    epochs: int = 50
+    epochs: int = hyper(50)
     """Passes over the training part."""
-    patience: int = 0
+    patience: int = hyper(0)
     """Stop after this many epochs without a better validation score; 0 = never."""
-    batch: int = 32
+    batch: int = hyper(32)
     """Graphs per step."""
-    lr: float = 1e-3
+    lr: float = hyper(1e-3)
     """Learning rate of Adam."""
-    weight_decay: float = 0.0
+    weight_decay: float = hyper(0.0)
     """L2 penalty of Adam."""
-    dropout: float = 0.5
+    dropout: float = hyper(0.5)
     """Dropout in the encoder while fine-tuning."""
-    frozen: bool = False
+    frozen: bool = hyper(False)
     """Train the head only (linear probe) on the frozen encoder."""
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    encoder: EncoderConfig = setting(factory=EncoderConfig, results=False)
     """Encoder of the control when no checkpoint is given; otherwise the checkpoint's own."""
-    imports: tuple[str, ...] = ()
+    imports: tuple[str, ...] = runtime(())
     """Python modules to import first, such as one that registers the encoder kind of a checkpoint."""
-    workers: int = 1
+    workers: int = runtime(1)
     """Runs (a method with a seed) trained side by side; more than 1 uses Ray, on CPUs."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = runtime("auto")
     """Where to compute with workers=1; auto takes a GPU when there is one."""
-    save_predictions: bool = False
+    save_predictions: bool = runtime(False)
     """Write predictions.parquet beside the table."""
-    save_models: bool = False
+    save_models: bool = runtime(False)
     """Write every fine-tuned model to models/METHOD-seedN, for distgnn evaluate and distgnn.load_model."""
-    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    loggers: tuple[str, ...] = runtime(())
+    """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
+    metrics: MetricsConfig = runtime(factory=MetricsConfig)
 
     def __post_init__(self) -> None:
         check_imports(self.imports)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from distgnn.config.base import check
+from distgnn.config.fields import runtime
 
 _MOST = 65_535
 
@@ -13,9 +14,9 @@ _MOST = 65_535
 class MetricsConfig:
     """Metrics of this process for Prometheus. Processes in a Ray cluster need no port: theirs come with Ray's own metrics."""
 
-    port: int = 0
+    port: int = runtime(0)
     """Serve metrics for Prometheus at this port while the command runs; 0 = do not."""
-    host: str = "127.0.0.1"
+    host: str = runtime("127.0.0.1")
     """Address to serve them at; 0.0.0.0 lets other machines read them (without a password)."""
 
     def __post_init__(self) -> None:

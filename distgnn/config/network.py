@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distgnn.config.base import check
+from distgnn.config.fields import reads, runtime, setting, writes
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkBuildConfig:
     """What every builder of networks shares."""
 
-    out: str
+    out: str = writes()
     """URI of the network to write."""
-    overwrite: bool = False
+    overwrite: bool = runtime(False)
     """Replace a network that lies at the target."""
 
 
@@ -22,9 +23,9 @@ class NetworkBuildConfig:
 class InputNetworkConfig(NetworkBuildConfig):
     """A builder that reads files."""
 
-    input: str
+    input: str = reads()
     """Path or URI of the input: a folder of files, or the one file."""
-    name: str = ""
+    name: str = setting("")
     """What the network is called; empty = the name of the input."""
 
     def __post_init__(self) -> None:
@@ -40,7 +41,7 @@ class KgrecConfig(InputNetworkConfig):
     Example: distgnn network build kgrec --input kgrec/last-fm --columns htr --out data/last-fm
     """
 
-    columns: Literal["hrt", "htr"] = "hrt"
+    columns: Literal["hrt", "htr"] = setting("hrt")
     """Order of the columns of the triples: head, relation, tail, or head, tail, relation (KGCN's Last-FM)."""
 
 
@@ -52,7 +53,7 @@ class HeteroConfig(InputNetworkConfig):
     Example: distgnn network build hetero --input hetero/acm --layout acm --out data/acm
     """
 
-    layout: Literal["acm", "dblp", "aminer"]
+    layout: Literal["acm", "dblp", "aminer"] = setting()
     """Which files there are and what their letters stand for."""
 
 
@@ -80,9 +81,9 @@ class OagConfig(InputNetworkConfig):
     Example: distgnn network build oag --input oag_raw --out data/oag-cs
     """
 
-    domain: str = "_CS"
+    domain: str = setting("_CS")
     """What follows the table's name: _CS, _Med, or empty for all."""
-    citation_bar: float = 1.0
+    citation_bar: float = setting(1.0)
     """Keep papers cited at least this often per year up to 2020, of which at most 20 count."""
 
     def __post_init__(self) -> None:
@@ -97,13 +98,13 @@ class MadeConfig(NetworkBuildConfig):
     Example: distgnn network build made --nodes 1000000 --edges 10000000 --out data/made
     """
 
-    nodes: int = 100_000
+    nodes: int = setting(100_000)
     """How many nodes."""
-    edges: int = 1_000_000
+    edges: int = setting(1_000_000)
     """How many undirected edges are drawn; each passes messages both ways, and repeated ones count once."""
-    skew: float = 0.5
+    skew: float = setting(0.5)
     """Node r in the order of degrees is drawn with a weight of r^-skew; 0 = all alike."""
-    seed: int = 0
+    seed: int = setting(0)
     """Key of everything that is drawn."""
 
     def __post_init__(self) -> None:

@@ -6,45 +6,46 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distgnn.config.base import check
+from distgnn.config.fields import hyper, setting
 
 
 @dataclass(frozen=True)
 class NetworkTaskConfig:
     """A network's encoder, what is predicted, and how messages, rows and negatives are drawn."""
 
-    encoder: Literal["gcn", "gat", "gin", "sage", "hgt"] = "gcn"
+    encoder: Literal["gcn", "gat", "gin", "sage", "hgt"] = hyper("gcn")
     """Message passing; hgt sees types and relations (PyG's HGTConv), the others see who is joined to whom."""
-    layers: int = 2
+    layers: int = hyper(2)
     """How many message passing layers; also how many hops are sampled."""
-    width: int = 16
+    width: int = hyper(16)
     """Size of node embeddings."""
-    heads: int = 1
+    heads: int = hyper(1)
     """Attention heads: of gat averaged, of hgt side by side (then width must be a multiple)."""
-    dropout: float = 0.0
+    dropout: float = hyper(0.0)
     """Probability of dropping an activation after each layer in training."""
-    fan_out: int = 8
+    fan_out: int = hyper(8)
     """The most messages a node receives in a training step, drawn anew for each step; 0 = all."""
-    eval_fan_out: int = 0
+    eval_fan_out: int = hyper(0)
     """The most messages a node receives in evaluation, drawn once; 0 = all."""
-    target: Literal["auto", "link", "node"] = "auto"
+    target: Literal["auto", "link", "node"] = setting("auto")
     """link = ratings of items by users, node = classes of nodes, one or several; auto = whichever the network has tables for."""
-    auxiliary: tuple[str, ...] = ()
+    auxiliary: tuple[str, ...] = hyper(())
     """Auxiliary tasks: meta-paths, edge_generation, attribute_generation; empty = the usual ones of such a network."""
-    aux_batch: int = 128
+    aux_batch: int = hyper(128)
     """Samples a step has of each auxiliary task: pairs of a meta-path, nodes of a generation task."""
-    negatives: int = 255
+    negatives: int = hyper(255)
     """Nodes of the right type, drawn for each step, among which edge_generation has to find the true one."""
-    removed: float = 0.5
+    removed: float = hyper(0.5)
     """Share of the edges at the drawn nodes that edge_generation removes and asks for."""
-    hidden: int = 100
+    hidden: int = hyper(100)
     """Hidden units of what turns an embedding into a task's own (links and meta-paths)."""
-    messages: Literal["keep", "hide"] = "keep"
+    messages: Literal["keep", "hide"] = hyper("keep")
     """Links: training positives pass messages (as published), or hide = all but those that the step asks for."""
-    fractions: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    fractions: tuple[float, float, float] = setting((0.6, 0.2, 0.2))
     """Shares of rows in train, val and test, where the network has no split of its own."""
-    split_seed: int = 0
+    split_seed: int = setting(0)
     """Key of that split."""
-    official_split: Literal[20, 40, 60] = 20
+    official_split: Literal[20, 40, 60] = setting(20)
     """Nodes: which published split, by training nodes per class, where the network has them."""
 
     def __post_init__(self) -> None:

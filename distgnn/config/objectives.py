@@ -6,37 +6,38 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distgnn.config.base import check
+from distgnn.config.fields import hyper
 
 
 @dataclass(frozen=True)
 class L2PConfig:
     """L2P-GNN's meta-learning (Lu et al., AAAI 2021, Eq. 6-13)."""
 
-    node_steps: int = 1
+    node_steps: int = hyper(1)
     """s: inner gradient steps on psi (0..3)."""
-    graph_steps: int = 1
+    graph_steps: int = hyper(1)
     """t: inner gradient steps on omega (0..3)."""
-    order: Literal[1, 2] = 2
+    order: Literal[1, 2] = hyper(2)
     """2 differentiates through the adaptation, 1 treats the adapted weights' update as constant."""
-    levels: Literal["both", "node", "graph"] = "both"
+    levels: Literal["both", "node", "graph"] = hyper("both")
     """Losses and adaptation of both levels, or the ablations with one of them only (Fig. 3a)."""
-    adaptation: Literal["graph", "batch"] = "graph"
+    adaptation: Literal["graph", "batch"] = hyper("graph")
     """graph = every graph adapts its own psi and omega (paper), batch = one set for all graphs of a stream, on the mean of
     their losses (in the manner of the released code)."""
-    messages: Literal["all", "no_support", "no_tasks"] = "all"
+    messages: Literal["all", "no_support", "no_tasks"] = hyper("all")
     """Edges that messages pass along: all (paper and released code), all but the support edges, or neither support nor query
     edges, so that no link is visible to the encoder that predicts it."""
-    children: int = 1
+    children: int = hyper(1)
     """k: child tasks per graph."""
-    support: int = 10
+    support: int = hyper(10)
     """Support edges per child task; small graphs give what they have."""
-    query: int = 5
+    query: int = hyper(5)
     """Query edges per child task."""
-    node_lr: float = 1e-3
+    node_lr: float = hyper(1e-3)
     """alpha: inner learning rate of psi."""
-    graph_lr: float = 1e-3
+    graph_lr: float = hyper(1e-3)
     """beta: inner learning rate of omega."""
-    negatives: Literal["shift", "other"] = "shift"
+    negatives: Literal["shift", "other"] = hyper("shift")
     """Negative graph embedding: shift = some dimensions of the graph's own moved (paper), other = the next graph of the stream."""
 
     def __post_init__(self) -> None:
@@ -61,13 +62,13 @@ class ContextConfig:
     molecules with 24 atoms on average, every ego-network of 2 hops).
     """
 
-    neighbourhood: int = 0
+    neighbourhood: int = hyper(0)
     """K: hops of the neighbourhood the encoder sees around the root; 0 = the whole graph (as for proteins)."""
-    inner: int = 1
+    inner: int = hyper(1)
     """r1: the context graph holds the nodes more than this many hops from the root ..."""
-    outer: int = 4
+    outer: int = hyper(4)
     """r2: ... and at most this many; 0 = all of them."""
-    layers: int = 3
+    layers: int = hyper(3, structural=True)
     """Message passing layers of the auxiliary context encoder."""
 
     def __post_init__(self) -> None:
@@ -88,11 +89,11 @@ class ContextConfig:
 class ContrastConfig:
     """Contrast of two augmented views (You et al., "GraphCL", NeurIPS 2020); rate and temperature as published."""
 
-    augmentations: tuple[str, ...] = ("drop_nodes", "perturb_edges", "mask_attributes", "subgraph")
+    augmentations: tuple[str, ...] = hyper(("drop_nodes", "perturb_edges", "mask_attributes", "subgraph"))
     """Each view of each graph draws one of these: drop_nodes, perturb_edges, mask_attributes, subgraph."""
-    rate: float = 0.2
+    rate: float = hyper(0.2)
     """Share of nodes, edges or attributes an augmentation changes."""
-    temperature: float = 0.1
+    temperature: float = hyper(0.1)
     """Of the NT-Xent loss."""
 
     def __post_init__(self) -> None:
@@ -108,11 +109,11 @@ class ContrastConfig:
 class MaskingConfig:
     """AttrMasking (Hu et al., ICLR 2020, section 3.1.2), also the mask part of multitask."""
 
-    target: Literal["auto", "node", "edge", "edge_multilabel"] = "auto"
+    target: Literal["auto", "node", "edge", "edge_multilabel"] = hyper("auto", structural=True)
     """What is hidden and predicted: all features of nodes, one class of edges (their first categorical feature, or the first
     active one of their channels, as in the published code), or all features of edges, each channel as a label of its own;
     auto = nodes where they have features, else edge_multilabel."""
-    rate: float = 0.15
+    rate: float = hyper(0.15)
     """Share of nodes or edges hidden, at least one in each graph that has any."""
 
     def __post_init__(self) -> None:
@@ -123,7 +124,7 @@ class MaskingConfig:
 class MultitaskConfig:
     """Masked features (with attrmasking's options) and links (as edgepred), told from the same embeddings."""
 
-    link_weight: float = 1.0
+    link_weight: float = hyper(1.0)
     """Weight of the link loss beside the masked-feature loss."""
 
     def __post_init__(self) -> None:
@@ -134,7 +135,7 @@ class MultitaskConfig:
 class StructureConfig:
     """Prediction of structural properties of nodes."""
 
-    properties: tuple[str, ...] = ("degree", "clustering")
+    properties: tuple[str, ...] = hyper(("degree", "clustering"), structural=True)
     """Which: degree (log(1 + degree)), clustering (local clustering coefficient)."""
 
     def __post_init__(self) -> None:
@@ -148,9 +149,9 @@ class StructureConfig:
 class SupervisedConfig:
     """Supervised pre-training on the corpus's own graph labels (Hu et al., ICLR 2020, section 3.2)."""
 
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = hyper((), structural=True)
     """Label columns to use; empty = all."""
-    task: Literal["classification", "regression"] = "classification"
+    task: Literal["classification", "regression"] = hyper("classification", structural=True)
     """classification = 0/1 labels, regression = numbers, taken as they are; unknown labels have no influence."""
 
     def __post_init__(self) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from distgnn.config.base import check, check_imports
+from distgnn.config.fields import hyper, reads, runtime, setting, writes
 from distgnn.config.metrics import MetricsConfig
 from distgnn.config.objectives import (
     ContextConfig,
@@ -23,23 +24,23 @@ from distgnn.config.recovery import RecoveryConfig
 class EncoderConfig:
     """The graph encoder (psi) and its pooling (omega)."""
 
-    kind: str = "gin"
+    kind: str = hyper("gin", structural=True)
     """gin, gcn, sage, gat, or a kind registered by distgnn.register_encoder (see imports); that one's module decides about
-    layers, norm, jump and heads itself."""
-    layers: int = 5
+    layers, norm, jumping_knowledge and heads itself."""
+    layers: int = hyper(5, structural=True)
     """How many message passing layers."""
-    width: int = 300
+    width: int = hyper(300, structural=True)
     """Size of node and graph embeddings."""
-    norm: Literal["ghost", "batch", "graph", "layer", "none"] = "ghost"
+    norm: Literal["ghost", "batch", "graph", "layer", "none"] = hyper("ghost", structural=True)
     """Normalisation: ghost = batch statistics within one stream (same numbers on any world size), batch = within one
     rank's whole share, graph = within each graph, layer = within each node."""
-    jump: Literal["last", "sum", "max", "concat"] = "last"
+    jumping_knowledge: Literal["last", "sum", "max", "concat"] = hyper("last", structural=True, aliases=("jump",))
     """Jumping knowledge: the last layer's node embeddings, or all layers' summed, maximised, or concatenated and projected."""
-    heads: int = 2
+    heads: int = hyper(2, structural=True)
     """Attention heads of a gat layer, averaged."""
-    pooling: Literal["mean", "sum", "attention"] = "mean"
+    pooling: Literal["mean", "sum", "attention"] = hyper("mean", structural=True)
     """How node embeddings become a graph embedding, before the matrix omega."""
-    omega: bool = True
+    omega: bool = hyper(True, structural=True)
     """Whether pooling ends in the matrix omega (L2P-GNN's graph level adapts it)."""
 
     def __post_init__(self) -> None:
@@ -52,49 +53,49 @@ class EncoderConfig:
 class TrainConfig:
     """The outer optimisation and the order of data."""
 
-    epochs: int = 10
+    epochs: int = setting(10)
     """Passes over the corpus (held-out graphs excluded)."""
-    max_steps: int = 0
+    max_steps: int = setting(0)
     """Stop after this many steps; 0 = after all epochs."""
-    seed: int = 0
+    seed: int = hyper(0, structural=True)
     """Key of all randomness: initial weights, order, tasks."""
-    streams: int = 4
+    streams: int = hyper(4, structural=True)
     """V: virtual readers; the most ranks that can take part, and the groups of ghost normalisation."""
-    graphs_per_stream: int = 16
+    graphs_per_stream: int = hyper(16, structural=True)
     """Graphs each stream adds to a step; streams x graphs_per_stream is the global batch. 0 = find it when the run
     starts (what fits the GPU, or what is fastest on the CPU; needs workers=1) and keep it for the run."""
-    lr: float = 1e-3
+    lr: float = hyper(1e-3)
     """gamma: learning rate of Adam."""
-    weight_decay: float = 0.0
+    weight_decay: float = hyper(0.0)
     """L2 penalty of Adam."""
-    warmup_steps: int = 0
+    warmup_steps: int = hyper(0)
     """Steps over which the learning rate rises from 0."""
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant"] = hyper("cosine")
     """Learning rate after warm-up."""
-    clip_norm: float = 1.0
+    clip_norm: float = hyper(1.0)
     """Largest norm of the outer gradient; 0 = no clipping."""
-    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16"] = hyper("fp32")
     """tf32 = fp32 whose dense products keep 10 bits of the fraction (GPU; a CPU computes fp32), bf16 = dense products in
     bfloat16, 7 bits; sparse sums, weights and Adam stay fp32."""
-    exact: bool = False
+    exact: bool = hyper(False)
     """The same weights, bit for bit, whatever the number of workers (with as many threads each, on CPUs of one kind): streams are
     computed one at a time and summed in float64. Without it the order of float32 sums differs, and training amplifies that."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = runtime("auto")
     """Where to compute; auto takes a GPU when there is one."""
-    validation_fraction: float = 0.02
+    validation_fraction: float = setting(0.02)
     """Share of the corpus (in whole units, at least one when > 0 and the corpus has two) held out for validation."""
-    validate_every: int = 500
+    validate_every: int = runtime(500)
     """Steps between validations; 0 = only at the end."""
-    checkpoint_every: int = 0
+    checkpoint_every: int = runtime(0)
     """Steps between checkpoints; 0 = by time only."""
-    checkpoint_minutes: float = 10.0
+    checkpoint_minutes: float = runtime(10.0)
     """Minutes between checkpoints; 0 = only at the end."""
-    keep: int = 2
+    keep: int = runtime(2)
     """How many of the newest checkpoints to keep."""
-    keep_best: int = 0
+    keep_best: int = runtime(0)
     """How many of the checkpoints with the lowest validation loss to keep beside them; when > 0, each validation that is among the
     best so far writes one."""
-    log_seconds: float = 5.0
+    log_seconds: float = runtime(5.0)
     """Seconds between progress lines and updates of progress.json."""
 
     def __post_init__(self) -> None:
@@ -134,11 +135,11 @@ class PretrainConfig:
     Example: distgnn pretrain --corpus data/molecules --workers 2 --train.epochs 5
     """
 
-    corpus: str
+    corpus: str = reads()
     """URI of the corpus."""
-    out: str = "runs"
+    out: str = writes("runs")
     """URI of the folder that holds runs."""
-    name: str = ""
+    name: str = setting("")
     """Run id; made unique when empty. An id that exists is refused: use --resume."""
     objective: Literal[
         "l2p",
@@ -151,33 +152,35 @@ class PretrainConfig:
         "structure",
         "supervised",
         "none",
-    ] = "l2p"
+    ] = setting("l2p")
     """Pre-training loss; none writes the untrained encoder (the control)."""
-    init: str = ""
+    init: str = reads("")
     """Checkpoint (or run) whose encoder the training starts from, such as a self-supervised one before objective=supervised;
     read once, when the run is made."""
-    imports: tuple[str, ...] = ()
+    imports: tuple[str, ...] = runtime(())
     """Python modules to import first, such as one that registers an encoder kind."""
-    workers: int = 1
+    workers: int = runtime(1)
     """Training processes. 1 trains in this process without Ray; more use Ray Train."""
-    min_workers: int = 0
+    min_workers: int = runtime(0)
     """The fewest processes to go on with when nodes are lost; as nodes come, they become up to workers again, with the same
     losses. 0 = always workers of them."""
-    cpus_per_worker: float = 0.0
+    cpus_per_worker: float = runtime(0.0)
     """CPUs Ray reserves for each training process; 0 = one, or an equal share of what one reader leaves."""
-    max_failures: int = 3
+    max_failures: int = runtime(3)
     """How often Ray restarts the workers from the last checkpoint (nodes taken away with a notice do not count)."""
-    recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    l2p: L2PConfig = field(default_factory=L2PConfig)
-    contextpred: ContextConfig = field(default_factory=ContextConfig)
-    attrmasking: MaskingConfig = field(default_factory=MaskingConfig)
-    graphcl: ContrastConfig = field(default_factory=ContrastConfig)
-    multitask: MultitaskConfig = field(default_factory=MultitaskConfig)
-    structure: StructureConfig = field(default_factory=StructureConfig)
-    supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    recovery: RecoveryConfig = runtime(factory=RecoveryConfig)
+    encoder: EncoderConfig = hyper(factory=EncoderConfig)
+    l2p: L2PConfig = hyper(factory=L2PConfig)
+    contextpred: ContextConfig = hyper(factory=ContextConfig)
+    attrmasking: MaskingConfig = hyper(factory=MaskingConfig)
+    graphcl: ContrastConfig = hyper(factory=ContrastConfig)
+    multitask: MultitaskConfig = hyper(factory=MultitaskConfig)
+    structure: StructureConfig = hyper(factory=StructureConfig)
+    supervised: SupervisedConfig = hyper(factory=SupervisedConfig)
+    train: TrainConfig = hyper(factory=TrainConfig)
+    loggers: tuple[str, ...] = runtime(())
+    """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
+    metrics: MetricsConfig = runtime(factory=MetricsConfig)
 
     def __post_init__(self) -> None:
         check_imports(self.imports)

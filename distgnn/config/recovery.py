@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from distgnn.config.base import check
+from distgnn.config.fields import runtime
 
 
 @dataclass(frozen=True)
@@ -16,15 +17,15 @@ class RecoveryConfig:
     10000 and 5 make it 3 seconds or so instead of 15.
     """
 
-    poll_seconds: float = 0.5
+    poll_seconds: float = runtime(0.5)
     """Seconds between looks at the workers (RAY_TRAIN_HEALTH_CHECK_INTERVAL_S)."""
-    start_seconds: float = 10.0
+    start_seconds: float = runtime(10.0)
     """Seconds to wait for the resources of a worker group before trying again, elastic ones with as many as there are then
     (RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S)."""
-    settle_seconds: float = 20.0
+    settle_seconds: float = runtime(20.0)
     """Seconds to wait, after workers were lost, for Ray to notice which nodes went with them, so that the next group is not
     planned on nodes that are gone."""
-    resize_seconds: float = 30.0
+    resize_seconds: float = runtime(30.0)
     """Seconds between looks for nodes that came; elastic workers are then started again on all of them (ScalingConfig's
     elastic_resize_monitor_interval_s)."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, get_args, get_type_hints
 
 from distgnn.config.base import check, check_imports, from_json, to_json
+from distgnn.config.fields import hyper, reads, runtime, setting, writes
 from distgnn.config.finetune import LabelChoice
 from distgnn.config.metrics import MetricsConfig
 from distgnn.config.network_tasks import NetworkTaskConfig
@@ -33,32 +34,32 @@ _OBJECTIVES = tuple(name for name in get_args(get_type_hints(PretrainConfig)["ob
 class ObjectivesConfig:
     """Options of the objectives that serve as auxiliary tasks."""
 
-    l2p: L2PConfig = field(default_factory=L2PConfig)
-    contextpred: ContextConfig = field(default_factory=ContextConfig)
-    attrmasking: MaskingConfig = field(default_factory=MaskingConfig)
-    graphcl: ContrastConfig = field(default_factory=ContrastConfig)
-    multitask: MultitaskConfig = field(default_factory=MultitaskConfig)
-    structure: StructureConfig = field(default_factory=StructureConfig)
-    supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
+    l2p: L2PConfig = hyper(factory=L2PConfig)
+    contextpred: ContextConfig = hyper(factory=ContextConfig)
+    attrmasking: MaskingConfig = hyper(factory=MaskingConfig)
+    graphcl: ContrastConfig = hyper(factory=ContrastConfig)
+    multitask: MultitaskConfig = hyper(factory=MultitaskConfig)
+    structure: StructureConfig = hyper(factory=StructureConfig)
+    supervised: SupervisedConfig = hyper(factory=SupervisedConfig)
 
 
 @dataclass(frozen=True)
 class CorpusTaskConfig(LabelChoice):
     """A labelled corpus's target, its auxiliary tasks and its encoder."""
 
-    auxiliary: tuple[str, ...] = ("edgepred", "attrmasking")
+    auxiliary: tuple[str, ...] = hyper(("edgepred", "attrmasking"))
     """Pre-training objectives beside the target: NAME on the labelled graphs of the step, NAME@corpus on graphs of aux_corpus."""
-    aux_corpus: str = ""
+    aux_corpus: str = reads("")
     """URI of the (unlabelled, usually larger) corpus of NAME@corpus."""
-    aux_batch: int = 32
+    aux_batch: int = hyper(32)
     """Graphs of aux_corpus in a step."""
-    streams: int = 1
+    streams: int = hyper(1)
     """Parts of each fold's rows, the groups of ghost normalisation; also the most ranks that can take part."""
-    dropout: float = 0.0
+    dropout: float = hyper(0.0)
     """Dropout in the encoder while training."""
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    encoder: EncoderConfig = hyper(factory=EncoderConfig)
     """The encoder where no checkpoint is given; otherwise the checkpoint's own."""
-    objectives: ObjectivesConfig = field(default_factory=ObjectivesConfig)
+    objectives: ObjectivesConfig = hyper(factory=ObjectivesConfig)
 
     def __post_init__(self) -> None:
         for name in ("aux_batch", "streams"):
@@ -90,48 +91,50 @@ class TransferConfig:
     Example: distgnn transfer --data data/bace --corpus.auxiliary edgepred attrmasking --methods fixed auxts_all --seeds 3
     """
 
-    data: str
+    data: str = reads()
     """URI of a labelled corpus or of a network."""
-    out: str = "runs/transfer"
+    out: str = writes("runs/transfer")
     """URI of the folder for results, table and curves; the same command again goes on where it was stopped."""
-    methods: tuple[str, ...] = (CONTROL, "fixed", "cosine", "selar", "auxts_one", "auxts_all")
+    methods: tuple[str, ...] = hyper((CONTROL, "fixed", "cosine", "selar", "auxts_one", "auxts_all"), results=False)
     """Ways of weighing: none, fixed, cosine, selar, auxts_one, auxts_all, frozen, uncertainty, library; none is always added."""
-    schemes: tuple[str, ...] = SCHEMES
+    schemes: tuple[str, ...] = setting(SCHEMES, results=False)
     """scratch = everything from the start; pretrained = from checkpoints, or else from a training on the auxiliary tasks alone."""
-    encoders: tuple[str, ...] = ()
+    encoders: tuple[str, ...] = hyper((), results=False)
     """Kinds of encoders, the columns of the table; empty = the one of corpus.encoder or network.encoder, or the checkpoints."""
-    checkpoint: tuple[str, ...] = ()
+    checkpoint: tuple[str, ...] = reads((), results=False)
     """Checkpoints (or runs) that scheme pretrained starts from; labelled corpora only."""
-    seeds: int = 3
+    seeds: int = setting(3, results=False)
     """Training seeds 0..seeds-1."""
-    epochs: int = 50
+    epochs: int = setting(50)
     """Passes over the target's training rows."""
-    pretrain_epochs: int = 50
+    pretrain_epochs: int = hyper(50, results=False)
     """Passes of the training on auxiliary tasks alone (scheme pretrained without checkpoint)."""
-    patience: int = 0
+    patience: int = hyper(0)
     """Stop after this many epochs without a better validation score; 0 = never."""
-    batch: int = 128
+    batch: int = hyper(128)
     """Training rows of a step, all folds together."""
-    lr: float = 1e-3
+    lr: float = hyper(1e-3)
     """Learning rate of Adam."""
-    weight_decay: float = 0.0
+    weight_decay: float = hyper(0.0)
     """L2 penalty of Adam."""
-    similarities: bool = False
+    similarities: bool = setting(False)
     """Record gradient similarities for methods that do not look at them too, at the cost of the tasks' gradients."""
-    weighting: WeightingConfig = field(default_factory=WeightingConfig)
-    corpus: CorpusTaskConfig = field(default_factory=CorpusTaskConfig)
-    network: NetworkTaskConfig = field(default_factory=NetworkTaskConfig)
-    imports: tuple[str, ...] = ()
+    weighting: WeightingConfig = hyper(factory=WeightingConfig, results=False)
+    corpus: CorpusTaskConfig = hyper(factory=CorpusTaskConfig)
+    network: NetworkTaskConfig = hyper(factory=NetworkTaskConfig)
+    imports: tuple[str, ...] = runtime(())
     """Python modules to import first, such as one that registers an encoder kind."""
-    workers: int = 1
+    workers: int = runtime(1)
     """Jobs (a method, encoder, scheme and seed) side by side; more than 1 uses Ray tasks, on CPUs."""
-    ranks: int = 1
+    ranks: int = runtime(1)
     """Processes that train each job together, data-parallel; more than 1 uses Ray Train."""
-    max_failures: int = 3
+    max_failures: int = runtime(3)
     """How often Ray Train restarts the ranks; finished jobs are not run again."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = runtime("auto")
     """Where to compute; auto takes a GPU when there is one."""
-    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    loggers: tuple[str, ...] = runtime(())
+    """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
+    metrics: MetricsConfig = runtime(factory=MetricsConfig)
 
     def __post_init__(self) -> None:
         check_imports(self.imports)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from distgnn.config.base import check
+from distgnn.config.fields import hyper, runtime, setting, writes
 from distgnn.config.finetune import FinetuneConfig
 from distgnn.config.pretrain import PretrainConfig
 from distgnn.config.transfer import CONTROL, TransferConfig
@@ -23,57 +24,61 @@ class TuneConfig:
     (--finetune.corpus and --finetune.checkpoint), or a training with auxiliary tasks (--transfer.data).
     """
 
-    out: str = "runs/sweep"
+    out: str = writes("runs/sweep")
     """URI of the folder of the sweep; a sweep that lies there is continued with --resume."""
-    space: tuple[str, ...] = ()
+    space: tuple[str, ...] = setting(())
     """Ready-made spaces (adaptation, aux-ts, encoder, finetune, fig3b), and fields with what they may be, which add to them or
     take their place: FIELD=lo..hi, FIELD=lo..hi/step, FIELD=log(lo,hi), FIELD={a,b,c}; such as l2p.node_lr=log(1e-4,1e-1)."""
-    trials: int = 0
+    trials: int = runtime(0)
     """How many; 0 = 16, or every point of a grid."""
-    searcher: Literal["auto", "tpe", "random", "grid"] = "auto"
+    searcher: Literal["auto", "tpe", "random", "grid"] = setting("auto")
     """Who proposes: tpe = Optuna's tree-structured Parzen estimator, random, grid = every point; auto = tpe, but grid for fig3b."""
-    scheduler: Literal["none", "asha", "median", "pbt"] = "none"
+    scheduler: Literal["none", "asha", "median", "pbt"] = setting("none")
     """Who stops: asha = successive halving, median = those below the others' median, pbt = bad ones go on with the weights and
     changed parameters of good ones; all of them judge at rungs."""
-    seed: int = 0
+    seed: int = setting(0)
     """Key of what is proposed (trials take their own seeds from their configs)."""
-    steps: int = 0
+    max_steps: int = setting(0, aliases=("steps",))
     """Length of a whole trial: pre-training steps, epochs of transfer, or seeds of fine-tuning; 0 = as their configs say."""
-    grace: int = 0
-    """The first rung; 0 = steps / eta^2. Rungs follow at grace x eta, x eta^2 ...; for pbt every grace (0 = steps / 5)."""
-    eta: int = 3
-    """A rung keeps about one trial in eta."""
-    startup: int = 8
+    grace_period: int = setting(0, aliases=("grace",))
+    """The first rung; 0 = max_steps / reduction_factor^2. The next rungs follow at grace_period x reduction_factor, x
+    reduction_factor^2 ...; with pbt there is one every grace_period (0 = max_steps / 5)."""
+    reduction_factor: int = setting(3, aliases=("eta",))
+    """A rung keeps about one trial in reduction_factor."""
+    n_startup_trials: int = setting(8, aliases=("startup",))
     """Trials that tpe draws at random before it learns."""
-    objectives: tuple[str, ...] = ("score",)
+    objectives: tuple[str, ...] = setting(("score",))
     """score alone, or score and seconds (tpe then looks for their Pareto front); the winner always has the best score."""
-    retries: int = 1
+    retries: int = runtime(1)
     """How often a trial that failed is tried again; it goes on from its last checkpoint. One that diverged, or whose
     parameters do not fit together, would only do so again, and is not."""
-    concurrency: int = 0
+    concurrency: int = runtime(0)
     """Trials at a time; 0 = as many as the cluster has room for."""
-    cpus_per_trial: float = 1.0
+    cpus_per_trial: float = runtime(1.0)
     """CPUs Ray reserves for a trial, or for each of its workers; may be a fraction."""
-    gpus_per_trial: float = 0.0
+    gpus_per_trial: float = runtime(0.0)
     """GPUs Ray reserves for a trial, or for each of its workers; may be a fraction."""
-    workers_per_trial: int = 1
+    workers_per_trial: int = setting(1)
     """Processes that pre-train each trial together; more than 1 use Ray Train, with one CPU beside them for reading."""
-    final_seeds: int = 3
+    final_seeds: int = runtime(3)
     """Seeds 0..final_seeds-1 of the last look: winner and default configuration on validation and test; 0 = leave it out."""
-    pretrain: PretrainConfig = field(default_factory=lambda: PretrainConfig(corpus=""))
-    finetune: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(corpus=""))
-    transfer: TransferConfig = field(default_factory=lambda: TransferConfig(data=""))
+    loggers: tuple[str, ...] = runtime(())
+    """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
+    pretrain: PretrainConfig = hyper(factory=lambda: PretrainConfig(corpus=""))
+    finetune: FinetuneConfig = hyper(factory=lambda: FinetuneConfig(corpus=""))
+    transfer: TransferConfig = hyper(factory=lambda: TransferConfig(data=""))
 
     def __post_init__(self) -> None:
-        for name in ("trials", "steps", "grace", "retries", "concurrency", "gpus_per_trial", "final_seeds"):
+        for name in ("trials", "max_steps", "grace_period", "retries", "concurrency", "gpus_per_trial", "final_seeds"):
             check(getattr(self, name) >= 0, f"{name} must not be negative, found {getattr(self, name)}")
-        for name in ("startup", "workers_per_trial"):
+        for name in ("n_startup_trials", "workers_per_trial"):
             check(getattr(self, name) >= 1, f"{name} must be at least 1, found {getattr(self, name)}")
         check(self.cpus_per_trial > 0, f"cpus_per_trial must be positive, found {self.cpus_per_trial}")
-        check(self.eta >= 2, f"eta must be at least 2, found {self.eta}")
+        check(self.reduction_factor >= 2, f"reduction_factor must be at least 2, found {self.reduction_factor}")
         good = self.objectives in (("score",), ("score", "seconds"))
         check(good, f"objectives must be score, or score seconds; found {' '.join(self.objectives)}")
-        check(not (self.steps and self.grace > self.steps), f"grace={self.grace} exceeds steps={self.steps}")
+        exceeds = 0 < self.max_steps < self.grace_period
+        check(not exceeds, f"grace_period={self.grace_period} exceeds max_steps={self.max_steps}")
         self._check_groups()
 
     def _check_groups(self) -> None:
@@ -98,6 +103,8 @@ class TuneConfig:
             check(self.pretrain.objective != "none", "pretrain.objective=none trains nothing that could be searched")
         else:
             check(len(self.finetune.checkpoint) == 1, "finetune.checkpoint must name the one checkpoint of all trials")
+        for name in ("pretrain", "finetune"):
+            check(not getattr(self, name).loggers, f"{name}.loggers: trials log nothing themselves; use loggers")
         for name in ("workers", "min_workers"):
             usual = getattr(PretrainConfig(corpus=""), name)
             check(getattr(self.pretrain, name) == usual, f"pretrain.{name}: use workers_per_trial")
@@ -126,6 +133,7 @@ class TuneConfig:
         check(len(config.encoders) < 2, "transfer.encoders must not name more than one")
         check(len(config.checkpoint) < 2, "transfer.checkpoint must not name more than one")
         check(config.workers == config.ranks == 1, "transfer.workers and transfer.ranks: use concurrency")
+        check(not config.loggers, "transfer.loggers: trials log nothing themselves; use loggers")
         check(self.workers_per_trial == 1, "workers_per_trial above 1 is for trials that pre-train")
         check(self.scheduler != "pbt", "scheduler=pbt clones pre-trainings: give pretrain.corpus and finetune.corpus")
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from distgnn.config.base import check
+from distgnn.config.fields import hyper
 
 Method = Literal[
     "none", "fixed", "cosine", "selar", "auxts_one", "auxts_all", "frozen", "uncertainty", "library"
 ]  # fmt: skip
-_AUXTS: dict[str, Any] = {"output": "softplus", "normalise": "no", "granularity": "task", "types": "learned"}
-_SELAR: dict[str, Any] = {"output": "sigmoid", "normalise": "yes", "granularity": "sample", "types": "onehot"}
+_AUXTS: dict[str, Any] = {"output": "softplus", "normalise": False, "granularity": "task", "types": "learned"}
+_SELAR: dict[str, Any] = {"output": "sigmoid", "normalise": True, "granularity": "sample", "types": "onehot"}
 _RATES = {"selar": 5e-3, "uncertainty": 1e-3}
 
 
@@ -19,39 +20,39 @@ _RATES = {"selar": 5e-3, "uncertainty": 1e-3}
 class WeightingConfig:
     """How the losses of a joint training are weighed. "auto" is what the method's paper does."""
 
-    method: Method = "auxts_all"
+    method: Method = hyper("auxts_all")
     """none = the target alone; fixed; cosine = auxiliary gradients that do not oppose the target's; selar; auxts_one and
     auxts_all = AUX-TS that sees one or all similarities; frozen = the model of auxts_all, never trained; uncertainty;
     library = a class of an installed package."""
-    fixed: tuple[float, ...] = ()
+    fixed: tuple[float, ...] = hyper(())
     """Weights of method=fixed, the target's first; empty = 1 for every task (paper)."""
-    hidden: int = 1000
+    hidden: int = hyper(1000)
     """Hidden units of the weighting model (2 layers)."""
-    output: Literal["auto", "softplus", "sigmoid"] = "auto"
+    output: Literal["auto", "softplus", "sigmoid"] = hyper("auto")
     """Last activation of the weighting model; auto = sigmoid for selar, softplus for the others."""
-    lr: float = 0.0
+    lr: float = hyper(0.0)
     """Adam's rate for what the weighting itself learns; 0 = the method's own: 5e-3 selar, 1e-3 uncertainty, 1e-4 AUX-TS (the
     paper's 1e-5 is for 16,000 steps and more; shorter trainings would end with the weights they began with)."""
-    normalise: Literal["auto", "yes", "no"] = "auto"
-    """Divide a weighting model's weights by the mean weight of the target; auto = yes for selar, no for the others."""
-    granularity: Literal["auto", "task", "sample"] = "auto"
+    normalise: bool | None = hyper(None)
+    """Divide a weighting model's weights by the mean weight of the target; None = True for selar, False for the others."""
+    granularity: Literal["auto", "task", "sample"] = hyper("auto")
     """A weighting model's weights: one a task, or one a sample (a loss that only exists as a whole keeps one); auto = sample
     for selar, task for the others."""
-    types: Literal["auto", "learned", "onehot"] = "auto"
+    types: Literal["auto", "learned", "onehot"] = hyper("auto")
     """How a weighting model is told the task: a learned embedding or a one-hot code; auto = onehot for selar, else learned."""
-    folds: int = 3
+    folds: int = hyper(3)
     """Parts of the training rows: each in turn judges a step taken on the others. 1 = no cross-validation: half of each
     batch judges the other half."""
-    alpha: float = 0.0
+    alpha: float = hyper(0.0)
     """Rate of the look-ahead step; 0 = the model's current learning rate."""
-    similarity: Literal["whole", "layer"] = "whole"
+    similarity: Literal["whole", "layer"] = hyper("whole")
     """Cosine of two tasks' gradients: over all shared parameters at once, or its mean over layers."""
-    clip_norm: float = 0.0
+    clip_norm: float = hyper(0.0)
     """Largest norm of the joint gradient (after cosines and look-ahead); 0 = no clipping."""
-    library: str = ""
+    library: str = hyper("")
     """For method=library: module:Class, such as torchjd.aggregation:MGDAWeighting, made without arguments and called each
     step with what library_reads says; it answers with one weight a task."""
-    library_reads: Literal["gramian", "matrix"] = "gramian"
+    library_reads: Literal["gramian", "matrix"] = hyper("gramian")
     """What a weighting class is called with: products of the tasks' gradients [tasks, tasks], or the gradients [tasks,
     parameters]. (Aggregator classes mix the gradients themselves; they are asked for their weights.)"""
 
@@ -73,7 +74,7 @@ class WeightingConfig:
         )
 
     def settled(self) -> WeightingConfig:
-        """The same with every "auto" (and lr=0) replaced by what the method's paper does."""
+        """The same with every "auto" and None (and lr=0) replaced by what the method's paper does."""
         own = _SELAR if self.method == "selar" else _AUXTS
-        values = {name: value for name, value in own.items() if getattr(self, name) == "auto"}
+        values = {name: value for name, value in own.items() if getattr(self, name) in ("auto", None)}
         return replace(self, lr=self.lr or _RATES.get(self.method, 1e-4), **values)

@@ -17,8 +17,7 @@ import numpy.typing as npt
 
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import first_of_permutation, key, permutation
-
-_HOLD, _UNITS, _ROWS = 1, 2, 3
+from distgnn.graph.purposes import PretrainDraw
 
 
 class UnitRead(NamedTuple):
@@ -75,7 +74,7 @@ class Plan:
 
     def row_order(self, read: UnitRead) -> npt.NDArray[np.int64]:
         """The permutation of a unit's rows in an epoch."""
-        return permutation(key(self.seed, _ROWS, read.epoch, read.unit), self.rows_of(read.unit))
+        return permutation(key(self.seed, PretrainDraw.ROWS, read.epoch, read.unit), self.rows_of(read.unit))
 
     def stream_length(self, stream: int) -> int:
         """Graphs a stream gives per epoch."""
@@ -133,7 +132,7 @@ class Plan:
 def _split_units(plan: Plan) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     count = round(plan.validation_fraction * plan.units)
     count = min(max(count, 1), plan.units - 1) if plan.validation_fraction > 0 else 0
-    held = np.sort(first_of_permutation(key(plan.seed, _HOLD), plan.units, count))
+    held = np.sort(first_of_permutation(key(plan.seed, PretrainDraw.HELD_OUT), plan.units, count))
     return np.delete(np.arange(plan.units), held), held
 
 
@@ -143,5 +142,5 @@ def _epoch_order(plan: Plan, epoch: int) -> npt.NDArray[np.int64]:
     short = plan.units - 1
     has_short = plan.rows_of(short) < plan.unit_rows and train[-1] == short
     full = train[:-1] if has_short else train
-    order = full[permutation(key(plan.seed, _UNITS, epoch), len(full))]
+    order = full[permutation(key(plan.seed, PretrainDraw.UNITS, epoch), len(full))]
     return np.append(order, short) if has_short else order

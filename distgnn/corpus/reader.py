@@ -112,6 +112,23 @@ class CorpusReader:
         """The whole corpus as one batch (fine-tuning sets; memory grows with the corpus)."""
         return concat_graphs(list(self.units()))
 
+    def labels(self) -> npt.NDArray[np.float32]:
+        """Labels of all graphs, float32 [G, T], NaN where unknown; only their column is read.
+
+        Raises:
+            RequestError: The corpus has no labels, or a unit is damaged.
+        """
+        width = len(self.manifest.schema.labels)
+        if not width:
+            raise RequestError(f"{self.uri}: the corpus has no labels; build it with labels")
+        parts = []
+        for unit in range(self.manifest.units):
+            values = self.table(unit, ["y"]).column("y").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            if len(values) != self.manifest.rows_of(unit) * width:
+                raise RequestError(f"{self.where(unit)}, field y: {len(values)} values, not {width} per graph")
+            parts.append(values.reshape(-1, width))
+        return np.concatenate(parts)
+
     def column(self, name: str) -> npt.NDArray[np.object_]:
         """A per-graph column ('group' or 'split') of the whole corpus, as an object array with None for unknown."""
         if name not in arrow_schema(self.manifest.schema).names:

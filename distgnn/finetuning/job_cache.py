@@ -9,15 +9,14 @@ from dataclasses import dataclass
 import safetensors.torch
 import torch
 
-from distgnn.config import FinetuneConfig, to_json
+from distgnn.config import FinetuneConfig
+from distgnn.config.base import result_fields
 from distgnn.corpus.manifest import read_manifest
 from distgnn.finetuning.trainer import Method, Outcome
 from distgnn.labels.scores import Score
 from distgnn.storage.arrays import read_kept, write_kept
 from distgnn.storage.folder import Folder, open_folder
 
-_FREE = ("checkpoint", "out", "imports", "seeds", "encoder", "workers", "save_predictions", "save_models", "metrics")
-"""Fields that do not change what a job gives (a method's own encoder and weights are part of its key)."""
 _MODEL = "model/"
 
 
@@ -35,7 +34,7 @@ class Kept:
     @classmethod
     def of(cls, config: FinetuneConfig, folder: Folder) -> Kept:
         """For the jobs of ``config`` on its corpus as it is now."""
-        fields = {name: value for name, value in to_json(config).items() if name not in _FREE}
+        fields = result_fields(config)
         manifest = read_manifest(open_folder(config.corpus))
         return cls(folder, json.dumps([fields, manifest.digest()], sort_keys=True), config.save_models)
 

@@ -28,8 +28,9 @@ from distgnn.labels.scores import Task
 from distgnn.labels.target import Target
 from distgnn.models.encoder import build_encoder
 from distgnn.models.heads import build_head, graph_features
+from distgnn.storage.cache import read_cached
 from distgnn.storage.folder import Folder, open_folder
-from distgnn.storage.verified import CHECKSUMS, Kind, publish, read_verified, seal
+from distgnn.storage.verified import CHECKSUMS, Kind, publish, read_checksums, seal
 
 MODELS = "models"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -172,9 +173,15 @@ def model_uris(uri: str) -> list[str]:
 
 
 def load_model(uri: str) -> FineTuned:
-    """Verify, then load, the fine-tuned model at a path, file:// or s3:// URI; raises RequestError."""
+    """Load the fine-tuned model at a path, file:// or s3:// URI, verified against its checksums.json.
+
+    Files from s3:// are kept in the cache (see :func:`distgnn.load_encoder`).
+
+    Raises:
+        RequestError: If there is no whole model at ``uri``, or its files do not parse.
+    """
     folder = open_folder(uri)
-    files, _ = read_verified(folder, KIND)
+    files = read_cached(folder, KIND, read_checksums(folder, KIND), KIND.files)
     try:
         about, tensors = About.from_bytes(files[CONFIG]), safetensors.torch.load(files[WEIGHTS])
     except RequestError:

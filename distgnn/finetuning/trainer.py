@@ -14,6 +14,7 @@ from distgnn.config import EncoderConfig, FinetuneConfig
 from distgnn.errors import DivergedError, RequestError
 from distgnn.graph.batch import select_graphs
 from distgnn.graph.keyed import key, permutation
+from distgnn.graph.purposes import LabelDraw
 from distgnn.graph.schema import Schema
 from distgnn.labels.dataset import LabelledSet
 from distgnn.labels.scores import HIGHER_IS_BETTER, METRIC_OF, Floats, Score, score
@@ -22,7 +23,6 @@ from distgnn.models.heads import build_head, graph_features
 from distgnn.models.norm import apply_statistics, statistics
 from distgnn.models.registry import import_modules
 
-_ORDER, _HEAD, _DROPOUT = 21, 22, 23
 EVALUATED_AT_ONCE = 256
 
 
@@ -74,7 +74,7 @@ class RunJob:
         seed, number = job
         method, start = self.methods[number], time.perf_counter()
         with torch.random.fork_rng(devices=[] if self.device == "cpu" else [self.device]):
-            torch.manual_seed(key(seed, _DROPOUT))
+            torch.manual_seed(key(seed, LabelDraw.DROPOUT))
             model = (_Probe if self.config.frozen else _Whole)(self, method, seed)
             best_epoch, history = self._fit(model, method.name, seed)
             task = self.data.target.task
@@ -96,7 +96,7 @@ class RunJob:
         history: list[float] = []
         best_epoch, best_weights = 0, model.trained.state_dict()
         for epoch in range(1, config.epochs + 1):
-            order = train[torch.from_numpy(permutation(key(seed, _ORDER, epoch), len(train)))].to(self.device)
+            order = train[torch.from_numpy(permutation(key(seed, LabelDraw.ORDER, epoch), len(train)))].to(self.device)
             for rows in order.split(config.batch):
                 optimizer.zero_grad()
                 target.loss(model.learn(rows), y[rows]).backward()
@@ -155,7 +155,7 @@ class _Whole:
         self.encoder.set_dropout(job.config.dropout)
         self.use_center, self.graphs = job.data.use_center, job.data.graphs.to(job.device)
         width = self.encoder.width * (2 if self.use_center else 1)
-        self.head = build_head(width, job.data.target.outputs, key(seed, _HEAD)).to(job.device)
+        self.head = build_head(width, job.data.target.outputs, key(seed, LabelDraw.HEAD)).to(job.device)
         self.trained = nn.ModuleList([self.encoder, self.head])
 
     def learn(self, rows: Tensor) -> Tensor:
@@ -195,7 +195,7 @@ class _Probe:
         spread = train.std(dim=0, correction=0)
         self.mean, self.std = train.mean(dim=0), torch.where(spread > 0, spread, 1.0)
         self.features = (self.features - self.mean) / self.std
-        self.trained = build_head(width, data.target.outputs, key(seed, _HEAD)).to(device)
+        self.trained = build_head(width, data.target.outputs, key(seed, LabelDraw.HEAD)).to(device)
 
     def learn(self, rows: Tensor) -> Tensor:
         return self.trained(self.features[rows])

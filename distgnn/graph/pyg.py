@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from distgnn.errors import RequestError
-from distgnn.graph.batch import GraphBatch, message_edges, row_graph, slice_graphs
+from distgnn.graph.batch import GraphBatch, message_edges, row_graph
 from distgnn.graph.schema import Feature, Schema, sizes
 
 
@@ -80,13 +82,51 @@ def from_pyg(data: Data, schema: Schema) -> GraphBatch:
 
 
 def to_pyg(batch: GraphBatch) -> Batch:
-    """A PyG Batch with both directions of every undirected edge; the inverse of :func:`from_pyg` up to edge order.
+    """Convert packed graphs to a PyG Batch, without a loop over graphs.
 
-    Categories go to ``x`` / ``edge_attr`` and numbers to ``x_dense`` / ``edge_attr_dense``; the centre node is
-    ``center_index`` and is shifted when PyG batches again.
+    Every undirected edge appears in both directions. Categories go to ``x`` / ``edge_attr`` and numbers to ``x_dense`` /
+    ``edge_attr_dense`` (to ``x`` / ``edge_attr`` where there are no categories). The result is the inverse of
+    :func:`from_pyg` up to the order of edges.
+
+    Args:
+        batch: G graphs with N nodes.
+
+    Returns:
+        What ``Batch.from_data_list`` makes of the G graphs as Data, so ``to_data_list()`` works.
+
+    Shape:
+        edge_index int64 [2, M], graph_id int64 [G], y float32 [G, T], center_index int64 [G] (batch-absolute).
     """
-    graphs = [_one_to_pyg(slice_graphs(batch, g, g + 1)) for g in range(batch.num_graphs)]
-    return Batch.from_data_list(graphs)  # pyright: ignore[reportArgumentType]
+    edge_index, edge, edge_ptr = _messages_by_graph(batch)
+    joined = _data(batch, edge_index, edge)
+    if batch.y is not None:
+        joined.y = batch.y
+    result: Any = Batch(_base_cls=Data)  # pyright: ignore[reportCallIssue]
+    result.stores_as(joined)
+    nodes, each, none = batch.node_ptr.cpu(), torch.arange(batch.num_graphs + 1), torch.zeros(batch.num_graphs).long()
+    kinds = {"edge": edge_ptr.cpu(), "x": nodes}
+    result._slice_dict, result._inc_dict, result._num_graphs = {}, {}, batch.num_graphs
+    for name, value in joined.to_dict().items():
+        result[name] = value
+        if name != "num_nodes":
+            result._slice_dict[name] = kinds.get(name.split("_")[0], each)
+            result._inc_dict[name] = nodes[:-1] if name.endswith("_index") else none
+    result._store._num_nodes = nodes.diff().tolist()
+    result.batch, result.ptr = row_graph(batch.node_ptr), batch.node_ptr
+    return result
+
+
+def _messages_by_graph(batch: GraphBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """(edge_index [2, M], stored edge of each message [M], ptr [G+1]): message_edges sorted by graph, stable."""
+    messages, copies = message_edges(batch)
+    edge = torch.arange(batch.num_edges, device=messages.device)
+    if copies == 1:
+        return messages, edge, batch.edge_ptr
+    owner = row_graph(batch.edge_ptr)
+    order = torch.empty(2 * batch.num_edges, dtype=torch.int64, device=messages.device)
+    order[edge + batch.edge_ptr[owner]] = edge
+    order[edge + batch.edge_ptr[owner + 1]] = edge + batch.num_edges
+    return messages[:, order], order % max(batch.num_edges, 1), 2 * batch.edge_ptr
 
 
 def joined_pyg(batch: GraphBatch, edge_index: Tensor, edge: Tensor, dtype: torch.dtype) -> Data:
@@ -97,14 +137,6 @@ def joined_pyg(batch: GraphBatch, edge_index: Tensor, edge: Tensor, dtype: torch
     data = _data(batch, edge_index, edge)
     data.batch, data.ptr = row_graph(batch.node_ptr), batch.node_ptr
     return data.apply(lambda value: value.to(dtype) if value.is_floating_point() else value)
-
-
-def _one_to_pyg(graph: GraphBatch) -> Data:
-    edge_index, copies = message_edges(graph)
-    data = _data(graph, edge_index, torch.arange(graph.num_edges, device=edge_index.device).repeat(copies))
-    if graph.y is not None:
-        data.y = graph.y
-    return data
 
 
 def _data(graph: GraphBatch, edge_index: Tensor, edge: Tensor) -> Data:

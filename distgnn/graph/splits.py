@@ -8,10 +8,10 @@ import numpy.typing as npt
 from distgnn.config import SplitConfig
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import draw, key
+from distgnn.graph.purposes import LabelDraw
 
 Rows = npt.NDArray[np.int64]
 PARTS = ("train", "val", "test")
-_SPLIT = 11
 
 
 def make_split(
@@ -59,7 +59,7 @@ def _cut(count: int, fractions: tuple[float, float, float]) -> tuple[int, int]:
 
 
 def _at_random(rows: Rows, graph_ids: npt.NDArray[np.int64], config: SplitConfig) -> dict[str, Rows]:
-    words = draw(key(config.seed, _SPLIT), graph_ids[rows])
+    words = draw(key(config.seed, LabelDraw.SPLIT), graph_ids[rows])
     parts = np.split(rows[np.argsort(words, kind="stable")], _cut(len(rows), config.fractions))
     return dict(zip(PARTS, parts, strict=True))
 

@@ -92,6 +92,6 @@ def most_positives(train: Floats, count: int) -> Rows:
 
 
 def _use_center(schema: Schema, config: LabelChoice, where: str) -> bool:
-    if config.use_center == "yes" and not schema.center:
-        raise RequestError(f"{where}: use_center=yes, but the corpus has no centre nodes; use auto or no")
-    return schema.center and config.use_center != "no"
+    if config.use_center and not schema.center:
+        raise RequestError(f"{where}: use_center=True, but the corpus has no centre nodes; leave use_center out")
+    return schema.center and config.use_center is not False

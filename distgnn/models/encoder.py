@@ -54,8 +54,8 @@ class MessagePassing(Psi):
         edge_width = sum(f.size for f in schema.edge) + 1 if schema.edge else 0
         layer, count = LAYERS[config.kind], config.layers
         self.layers = nn.ModuleList(layer(config, edge_width, number == count - 1) for number in range(count))
-        self.jump, width = config.jump, config.width
-        self.project = AdaptiveLinear(count * width, width) if config.jump == "concat" else None
+        self.jump, width = config.jumping_knowledge, config.width
+        self.project = AdaptiveLinear(count * width, width) if config.jumping_knowledge == "concat" else None
 
     def forward(self, x: Tensor, context: Context, fast: FastWeights | None, dropout: float) -> Tensor:
         """[N, width] -> [N, width]."""

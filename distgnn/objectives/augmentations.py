@@ -23,13 +23,13 @@ from torch import Tensor
 from distgnn.graph.batch import GraphBatch, Ragged, row_graph
 from distgnn.graph.distances import hops
 from distgnn.graph.keyed import UInt64, below, draw
+from distgnn.graph.purposes import PretrainDraw
 from distgnn.graph.subgraph import keep_edges, keep_nodes
 from distgnn.objectives.keyed_choice import Int, first_of_each, graph_keys, numbered
 from distgnn.objectives.negative_sampling import NonEdges
 
 VIEWS = 2
 _KEPT, _HIDDEN, _DROPPED = range(3)
-_VIEWS = 16
 _KIND, _NODE, _ROOT, _EDGE, _PAIR = range(5)
 Bool = npt.NDArray[np.bool_]
 
@@ -47,7 +47,7 @@ class Augmenter:
 
     def __call__(self, graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:
         """A pure function of (seed, epoch, graph id, stored edges)."""
-        keys = graph_keys(graphs, seed, _VIEWS, epoch)
+        keys = graph_keys(graphs, seed, PretrainDraw.VIEWS, epoch)
         non_edges = NonEdges(graphs) if "perturb_edges" in self.augmentations else None
         extras: dict[str, Ragged] = {}
         for number in range(VIEWS):

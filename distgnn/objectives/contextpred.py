@@ -19,6 +19,7 @@ from distgnn.config import ContextConfig, PretrainConfig
 from distgnn.graph.batch import GraphBatch, Ragged, row_graph
 from distgnn.graph.distances import hops
 from distgnn.graph.keyed import below
+from distgnn.graph.purposes import PretrainDraw
 from distgnn.graph.schema import Schema
 from distgnn.graph.subgraph import keep_nodes
 from distgnn.models.encoder import Encoder
@@ -28,7 +29,6 @@ from distgnn.objectives.keyed_choice import graph_keys
 from distgnn.objectives.streams import next_graph
 
 NAME = "contextpred"
-_ROOT = 15
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class RootDistances:
 
     def __call__(self, graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:
         """A pure function of (seed, epoch, graph id, stored edges)."""
-        keys = graph_keys(graphs, seed, _ROOT, epoch)
+        keys = graph_keys(graphs, seed, PretrainDraw.ROOT, epoch)
         roots = graphs.node_ptr.numpy()[:-1] + below(keys, graphs.node_ptr.diff().numpy())
         distance = hops(graphs.edges.numpy(), roots, graphs.num_nodes, self.radius)
         return {NAME: Ragged(torch.from_numpy(distance), graphs.node_ptr)}

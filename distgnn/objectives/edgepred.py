@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distgnn.graph.batch import GraphBatch, Ragged, row_graph
+from distgnn.graph.purposes import PretrainDraw
 from distgnn.models.encoder import Encoder
 from distgnn.models.ops.sparse import SparseMap
 from distgnn.objectives.base import Losses, Objective
@@ -21,12 +22,11 @@ from distgnn.objectives.negative_sampling import NonEdges
 from distgnn.objectives.streams import sum_of_means
 
 NAME = "edgepred"
-_NON_EDGES = 14
 
 
 def draw_non_edges(graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:
     """The extra ``edgepred``: int32 rows [u, v], local to their graph, no pair twice; as many as the graph has edges."""
-    keys = graph_keys(graphs, seed, _NON_EDGES, epoch)
+    keys = graph_keys(graphs, seed, PretrainDraw.NON_EDGES, epoch)
     non_edges = NonEdges(graphs)
     counts = np.minimum(graphs.edge_ptr.diff().numpy(), non_edges.count)
     _, u, v = non_edges.draw(keys, counts)

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from distgnn.graph.batch import GraphBatch, Ragged
 from distgnn.graph.keyed import draw
+from distgnn.graph.purposes import PretrainDraw
 from distgnn.objectives.keyed_choice import first_of_each, graph_keys, numbered
 
 NAME = "masked"
-_MASK = 13
 Of = Literal["node", "edge"]
 
 
@@ -34,7 +34,7 @@ class MaskBuilder:
         counts = np.diff(ptr)
         take = np.minimum(np.maximum(np.rint(self.rate * counts).astype(np.int64), 1), counts)
         owner, rank = numbered(counts)
-        words = draw(graph_keys(graphs, seed, _MASK, epoch)[owner], rank)
+        words = draw(graph_keys(graphs, seed, PretrainDraw.MASK, epoch)[owner], rank)
         local = first_of_each(words, ptr, take) - np.repeat(ptr[:-1], take)
         taken = torch.from_numpy(np.concatenate([[0], np.cumsum(take)]))
         return {NAME: Ragged(torch.from_numpy(local.astype(np.int32)), taken)}

@@ -8,6 +8,7 @@ import torch
 
 from distgnn.config import PretrainConfig
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import PretrainDraw
 from distgnn.graph.schema import Schema
 from distgnn.objectives.attrmasking import AttrMasking
 from distgnn.objectives.base import Objective
@@ -20,7 +21,6 @@ from distgnn.objectives.multitask import Multitask
 from distgnn.objectives.structure import Structure
 from distgnn.objectives.supervised import Supervised
 
-_WEIGHTS = 31
 OBJECTIVES: dict[str, Callable[[PretrainConfig, Schema], Objective | None]] = {
     "l2p": lambda config, schema: L2P(config.l2p),  # noqa: ARG005
     "attrmasking": lambda config, schema: AttrMasking(config.attrmasking, schema, config.encoder.width),
@@ -39,5 +39,5 @@ def build_objective(config: PretrainConfig, schema: Schema) -> Objective | None:
     """The objective a run asks for; None for the control that trains nothing. Raises RequestError where the corpus lacks
     what it needs. Its initial weights are a function of the arguments alone; global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key(config.train.seed, _WEIGHTS))
+        torch.manual_seed(key(config.train.seed, PretrainDraw.WEIGHTS))
         return OBJECTIVES[config.objective](config, schema)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from distgnn.checkpoint.training_state import TrainState, make_state
 from distgnn.corpus.plan import Plan
@@ -67,15 +67,22 @@ class _Desk:
             self.saver.save(state)
 
 
-def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks) -> Status:
-    """Train from the run's newest checkpoint (or from the start) to the end, or until some rank is told to stop.
+def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks, state: TrainState | None = None) -> Status:
+    """Train from the run's newest checkpoint, or from scratch, to the end or until some rank is told to stop.
 
-    Every rank calls it with the same run. The leading rank writes checkpoints, progress and history.
+    Every rank calls it with the same run. The main process writes checkpoints, progress and history.
+
+    Args:
+        run: The run.
+        reader: The reader of its corpus.
+        group: The training processes.
+        hooks: Connections to the environment.
+        state: The fresh state on ``group.device`` that :func:`~distgnn.pretraining.run.new_run` was given, if any; it is
+            trained in place.
     """
     plan = make_plan(run.config, reader)
     total = planned_steps(run.config, plan)
-    state = make_state(run.config, reader.manifest.schema, group.device)
-    metrics = restore_newest(run, state, reader.manifest)
+    state, metrics = _first_state(run, reader, group, state)
     group.barrier()  # nobody may write or delete checkpoints before all have read the same one
     desk = None
     if group.is_main_process:
@@ -97,6 +104,16 @@ def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks) -> 
         desk.saver.finish(state)
         desk.recorder.finish(state.step, status)
     return status
+
+
+def _first_state(
+    run: Run, reader: CorpusReader, group: ProcessGroup, state: TrainState | None
+) -> tuple[TrainState, dict[str, Any]]:
+    """(the state that training starts from, the metrics of its checkpoint)."""
+    if state is not None and run.config.init:
+        return state, {}  # new_run has written its first checkpoint from this state
+    state = state or make_state(run.config, reader.manifest.schema, group.device)
+    return state, restore_newest(run, state, reader.manifest)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,16 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
+import torch
+
+from distgnn.checkpoint.training_state import TrainState, make_state
 from distgnn.config import PretrainConfig, load_config, to_json
-from distgnn.corpus.manifest import read_manifest
+from distgnn.config.fields import changed, named
 from distgnn.corpus.plan import Plan, UnitRead
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import Prepare
+from distgnn.distributed import choose_device
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.pretraining.batch_size_finder import with_batch_size
@@ -22,26 +25,7 @@ from distgnn.pretraining.init_from import load_init, write_start
 from distgnn.storage.folder import Folder, open_folder
 
 CONFIG = "config.json"
-FREE = {
-    "imports",
-    "workers",
-    "cpus_per_worker",
-    "max_failures",
-    "min_workers",
-    "recovery.poll_seconds",
-    "recovery.start_seconds",
-    "recovery.resize_seconds",
-    "recovery.settle_seconds",
-    "metrics.host",
-    "metrics.port",
-    "train.device",
-    "train.validate_every",
-    "train.checkpoint_every",
-    "train.checkpoint_minutes",
-    "train.keep",
-    "train.keep_best",
-    "train.log_seconds",
-}
+RESUMABLE = named(PretrainConfig, "resumable")
 """Fields that may change when a run is resumed: none of them moves the curve."""
 
 Units = Callable[[CorpusReader, Plan, Prepare, Iterable[UnitRead]], Iterator[GraphBatch]]
@@ -81,13 +65,52 @@ def planned_steps(config: PretrainConfig, plan: Plan) -> int:
     return min(steps, config.train.max_steps) if config.train.max_steps else steps
 
 
-def new_run(config: PretrainConfig) -> Run:
-    """Make the folder of a new run, with its config (and with its first checkpoint, where ``init`` says where to start from).
+@dataclass(frozen=True)
+class Start:
+    """A run with all that was read and built to check it, so that training does neither again.
 
-    Raises RequestError where there is no corpus, ``init`` does not fit, the folder cannot be written, a run of that name
-    exists, or train.graphs_per_stream is 0 and no size can be found.
+    reader: of the run's corpus. state: where training starts, as long as no checkpoint is newer; None: training builds it.
     """
-    manifest = read_manifest(open_folder(config.corpus))
+
+    run: Run
+    reader: CorpusReader
+    state: TrainState | None = None
+
+
+def new_start(config: PretrainConfig) -> Start:
+    """Check the corpus and the objective, then make the folder of a new run as :func:`new_run` does.
+
+    Raises:
+        RequestError: If the corpus lacks what the objective needs, the encoder cannot be trained so, the device is missing, or
+            :func:`new_run` refuses the run.
+    """
+    reader = open_corpus(config)
+    device = choose_device(config.train.device) if config.workers == 1 else torch.device("cpu")
+    state = make_state(config, reader.manifest.schema, device)
+    run = new_run(config, reader, state)
+    return Start(run, reader, state if config.workers == 1 else None)
+
+
+def resumed_start(uri: str, config: PretrainConfig) -> Start:
+    """The start of the run at ``uri``, as :func:`resumed_run` has it; its newest checkpoint says where training starts."""
+    run = resumed_run(uri, config)
+    return Start(run, open_corpus(run.config))
+
+
+def new_run(config: PretrainConfig, reader: CorpusReader | None = None, state: TrainState | None = None) -> Run:
+    """Make the folder of a new run with its config and, if ``config.init`` is given, its first checkpoint.
+
+    Args:
+        config: The run's config; ``name`` may be empty.
+        reader: The reader of its corpus, if it is open already.
+        state: A fresh state of the run, if there is one; the weights of ``config.init`` are loaded into it.
+
+    Raises:
+        RequestError: If there is no corpus, ``init`` does not fit, the folder cannot be written, a run of that name exists, or
+            train.graphs_per_stream is 0 and no size can be found.
+    """
+    reader = reader or open_corpus(config)
+    manifest = reader.manifest
     init = load_init(config, manifest.schema)
     name = config.name or f"{config.objective}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     config = dataclasses.replace(
@@ -102,9 +125,10 @@ def new_run(config: PretrainConfig) -> Run:
         raise RequestError(
             f"{folder.uri}: a run of that name exists; continue it with --resume {folder.uri} or choose another name"
         )
-    config = with_batch_size(config, open_corpus(config))
+    config = with_batch_size(config, reader)
     if init:
-        write_start(folder, config, manifest, init)
+        state = state or make_state(config, manifest.schema, torch.device("cpu"))
+        write_start(folder, config, manifest, init, state)
     return _saved(Run(folder, config))
 
 
@@ -124,9 +148,9 @@ def run_config(uri: str) -> PretrainConfig:
 def resumed_run(uri: str, config: PretrainConfig) -> Run:
     """The run at ``uri`` with ``config``'s values of the fields that may change; RequestError naming any other that differs."""
     before = run_config(uri)
-    for name, (old, new) in _differences(to_json(before), to_json(config)).items():
-        if name not in FREE:
-            allowed = ", ".join(sorted(FREE))
+    for name, (old, new) in changed(to_json(before), to_json(config)).items():
+        if name not in RESUMABLE:
+            allowed = ", ".join(sorted(RESUMABLE))
             raise RequestError(
                 f"--resume: {name}={new!r} differs from the run's {old!r}; only these may change: {allowed}"
             )
@@ -136,13 +160,3 @@ def resumed_run(uri: str, config: PretrainConfig) -> Run:
 def _saved(run: Run) -> Run:
     run.folder.write(CONFIG, (json.dumps(to_json(run.config), indent=1) + "\n").encode())
     return run
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    found: dict[str, tuple[Any, Any]] = {}
-    for key in old:
-        if isinstance(old[key], dict):
-            found |= _differences(old[key], new[key], f"{prefix}{key}.")
-        elif old[key] != new[key]:
-            found[prefix + key] = (old[key], new[key])
-    return found

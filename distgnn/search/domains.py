@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 from distgnn.errors import RequestError
 
 Value = int | float | bool | str
+_TRUTH = {"true": True, "false": False, "yes": True, "no": False}
 _LOG = re.compile(r"log\(([^,()]+),([^,()]+)\)")
 _RANGE = re.compile(r"(?P<low>[^/]+?)\.\.(?P<high>[^/]+?)(/(?P<step>[^/]+))?")
 
@@ -106,8 +107,8 @@ def _range(hint: Any, low: str, high: str, step: str, text: str, *, log: bool) -
 
 def _value(item: str, hint: Any, text: str) -> Value:
     item = item.strip()
-    if hint is bool and item in ("true", "false"):
-        return item == "true"
+    if hint in (bool, bool | None) and item in _TRUTH:
+        return _TRUTH[item]
     if typing.get_origin(hint) is Literal:
         known = {str(value): value for value in typing.get_args(hint)}
         if item in known:
@@ -131,7 +132,7 @@ def _texts(hint: Any) -> bool:
 
 
 def _example(hint: Any) -> str:
-    if hint is bool:
+    if hint in (bool, bool | None):
         return "true,false"
     return ",".join(map(str, typing.get_args(hint))) if typing.get_origin(hint) is Literal else "a,b"
 

@@ -1,4 +1,4 @@
-"""A trial that trains on a target and auxiliary tasks: one training a seed, all taken to the same epoch at each rung."""
+"""A trial of training with auxiliary tasks: one training per seed, all advanced to the same epoch at each rung."""
 
 from __future__ import annotations
 
@@ -24,35 +24,38 @@ _RANDOM = "random"
 
 
 def ground_of(config: TransferConfig) -> Ground:
-    """The data of ``config``, with the checkpoint it starts from; raises RequestError where they do not fit."""
+    """Read the data of ``config`` and the checkpoint to start from; raises RequestError if they do not fit each other."""
     if is_network(config.data):
         return NetworkGround.read(config)
     return CorpusGround.read(config, [method_of(uri, "checkpoint") for uri in config.checkpoint])
 
 
 def searched(config: TransferConfig) -> Ground:
-    """The same, as a search may see it: without the test labels of a corpus (a network's are read, but never scored)."""
+    """Read the data without the test labels of a corpus (those of a network are read, but never scored)."""
     ground = ground_of(config)
     return replace(ground, data=seen(ground.data)) if isinstance(ground, CorpusGround) else ground
 
 
 def method_named(config: TransferConfig) -> str:
-    """The one method that is no control."""
+    """Return the one method that is not the control."""
     return next(method for method in config.methods if method != CONTROL)
 
 
 @dataclass
 class _Seed:
-    """A training, with the state of torch's own generator between its turns."""
+    """A training, with its own state of torch's global generator."""
 
     fit: JointFit
     random: torch.Tensor
 
 
 class JointTrial:
-    """The trainings of a trial. shared: where trials keep trainings on auxiliary tasks alone, which are the same for many of them.
+    """The trainings of a trial.
 
-    folder: the trial's own, where each training is kept as it was at the last rung.
+    Args:
+        config: Config of the trainings.
+        shared: Folder in which trials share trainings on auxiliary tasks alone.
+        folder: Folder of the trial, for the state of each training at the last rung.
     """
 
     def __init__(self, config: TransferConfig, shared: Folder, folder: Folder) -> None:
@@ -62,7 +65,7 @@ class JointTrial:
         self.seeds = [self._begun(seed) for seed in range(config.seeds)]
 
     def score(self, epochs: int) -> float:
-        """Mean over seeds of the selecting metric on "val" at the best epoch up to ``epochs``. Raises WorkError on divergence."""
+        """Train up to ``epochs`` and return the mean validation metric at the best epoch; WorkError on divergence."""
         for number, seed in enumerate(self.seeds):
             with _turn(seed):
                 seed.fit.advance(epochs)
@@ -101,6 +104,6 @@ def _turn(seed: _Seed) -> Iterator[None]:
 
 
 def metric_of(config: TransferConfig) -> tuple[str, bool]:
-    """(name of the metric that selects, whether more of it is better); makes everything a training needs, once."""
+    """Return the name of the selecting metric and whether higher is better. Checks all that a training needs."""
     problem = searched(config).problem(0, 0, ProcessGroup.single_process(torch.device("cpu")))
     return problem.metrics[0], problem.metrics[0] not in problem.lower_is_better

@@ -19,7 +19,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "transfer.weighting.hidden=log(32,2048)",
         "transfer.weighting.output={softplus,sigmoid}",
         "transfer.weighting.lr=log(1e-5,1e-2)",
-        "transfer.weighting.normalise={yes,no}",
+        "transfer.weighting.normalise={true,false}",
         "transfer.weighting.granularity={task,sample}",
         "transfer.weighting.folds=1..4",
         "transfer.weighting.alpha=log(1e-4,1e-1)",
@@ -28,7 +28,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "pretrain.encoder.kind={gin,gcn,sage,gat}",
         "pretrain.encoder.layers=2..6",
         "pretrain.encoder.width={32,64,128,300}",
-        "pretrain.encoder.jump={last,sum,max,concat}",
+        "pretrain.encoder.jumping_knowledge={last,sum,max,concat}",
         "pretrain.encoder.pooling={mean,sum,attention}",
     ),
     "finetune": (

@@ -21,18 +21,18 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 from distgnn.graph.keyed import draw, key, unit_interval
+from distgnn.graph.purposes import SearchDraw
 from distgnn.search.domains import Choice, Range, Value
 from distgnn.search.records import TrialRecord
 from distgnn.search.space import Params, Space, grid
 
-_TPE, _RANDOM, _EXPLORE = 91, 92, 93
 _RESAMPLE, _FACTORS = 0.25, (0.8, 1.2)
 _STATES = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
 @dataclass(frozen=True)
 class Proposals:
-    """What trials get. searcher: tpe, random or grid. mode: of the score, "max" or "min". startup: as in TuneConfig.
+    """What trials get. searcher: tpe, random or grid. mode: of the score, "max" or "min". n_startup_trials: as in TuneConfig.
 
     seconds: whether tpe also looks for short trials.
     """
@@ -41,7 +41,7 @@ class Proposals:
     searcher: str
     seed: int
     mode: str
-    startup: int = 8
+    n_startup_trials: int = 8
     seconds: bool = False
 
     def propose(self, number: int, known: Sequence[TrialRecord]) -> Params:
@@ -49,7 +49,7 @@ class Proposals:
         if self.searcher == "grid":
             return self._point(number)
         if self.searcher == "random":
-            return drawn(self.space, key(self.seed, _RANDOM, number))
+            return drawn(self.space, key(self.seed, SearchDraw.RANDOM, number))
         return self._tpe(number, known)
 
     def _point(self, number: int) -> Params:
@@ -65,10 +65,10 @@ class Proposals:
         with warnings.catch_warnings():  # optuna calls what we use of it (constant_liar, multivariate) experimental
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = optuna.samplers.TPESampler(
-                n_startup_trials=self.startup,
+                n_startup_trials=self.n_startup_trials,
                 multivariate=True,
                 constant_liar=True,
-                seed=key(self.seed, _TPE, number) % 2**32,
+                seed=key(self.seed, SearchDraw.TPE, number) % 2**32,
             )
         directions: list[Any] = ["maximize" if self.mode == "max" else "minimize", "minimize"][: 1 + self.seconds]
         verbosity = optuna.logging.get_verbosity()
@@ -103,8 +103,11 @@ def drawn(space: Space, at: int) -> Params:
 def explored(space: Space, params: Params, *parts: int) -> Params:
     """PBT's exploration (Jaderberg et al., 2017): each value drawn anew with probability 1/4, else a number times 0.8 or 1.2 (kept
     within its range; at least a step further where it has steps) and a choice as it is; a function of the numbers ``parts``."""
-    at = key(_EXPLORE, *parts)
-    anew, words = drawn(space, key(at, 1)), unit_interval(draw(at, np.arange(2 * len(space)))).reshape(-1, 2)
+    at = key(SearchDraw.EXPLORE, *parts)
+    anew, words = (
+        drawn(space, key(at, SearchDraw.ANEW)),
+        unit_interval(draw(at, np.arange(2 * len(space)))).reshape(-1, 2),
+    )
     return {
         dotted: anew[dotted] if renew < _RESAMPLE else _moved(domain, params[dotted], up >= 0.5)
         for (dotted, domain), (renew, up) in zip(space.items(), words, strict=True)

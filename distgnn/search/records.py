@@ -1,4 +1,4 @@
-"""What a sweep leaves in its folder: sweep.json, one trials/NNNN/trial.json a trial, results.parquet. One process writes."""
+"""Files of a sweep: sweep.json, trials/NNNN/trial.json for each trial, results.parquet. Only one process writes them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 
 from distgnn.config import TuneConfig, from_json, to_json
 from distgnn.config.base import read_json
+from distgnn.config.fields import present_name
 from distgnn.errors import RequestError
-from distgnn.search.space import Params
+from distgnn.search.space import Params, present_params
 from distgnn.storage.folder import Folder
 
 SWEEP, RESULTS, TRIALS, TRIAL = "sweep.json", "results.parquet", "trials", "trial.json"
@@ -32,13 +33,19 @@ _COLUMNS = [
     ("ended", pa.float64()),
     ("clone_of", pa.int32()),
 ]
-_TOLD = ("metric", "mode", "space", "default", "trials", "started", "wall")
+_HEADER = ("metric", "mode", "space", "default", "trials", "started", "wall")
 PARAM = "param:"
-"""Begins the names of the columns of parameters."""
+"""Prefix of the columns of parameters."""
 
 
 class Rung(NamedTuple):
-    """What a trial reached. fidelity: steps, epochs or seeds so far. score: on validation data. seconds: since the last rung."""
+    """A report of a trial.
+
+    Attributes:
+        fidelity: Steps, epochs or seeds so far.
+        score: Score on validation data.
+        seconds: Time since the last rung.
+    """
 
     fidelity: int
     score: float
@@ -47,10 +54,14 @@ class Rung(NamedTuple):
 
 @dataclass(frozen=True)
 class Clone:
-    """A trial's going on with what another one had reached.
+    """A copy of another trial's checkpoint, from which a trial continues.
 
-    of: the other's number. segment: which of its pre-trainings (0 = its own first one). at: its steps. after: how many rungs the
-    cloning trial had then. params: what it goes on with.
+    Args:
+        of: Number of the other trial.
+        segment: Number of its pre-training (0 = its first).
+        at: Its fidelity.
+        after: Number of rungs that the cloning trial had.
+        params: Parameters to continue with.
     """
 
     of: int
@@ -62,11 +73,20 @@ class Clone:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """A trial as its trial.json has it.
+    """A trial, as in its trial.json.
 
-    params: the present ones. tries: how often it was begun (going on after the sweep was stopped does not count). reason: why it
-    failed (the last time). refused: whether trying again cannot mend that (it diverged, parameters do not fit). started, ended:
-    unix times. seconds: of computing, over all rungs. clones: of population-based training, in order.
+    Args:
+        number: Number of the trial.
+        params: Its present parameters.
+        state: queued, running, stopped, finished or failed.
+        tries: Number of starts; resuming after the sweep was stopped does not count.
+        reason: Reason of the last failure.
+        refused: Whether a retry cannot succeed (training diverged, or parameters do not fit each other).
+        started: Unix time of the first start.
+        ended: Unix time of the end.
+        seconds: Computing time over all rungs.
+        rungs: Reports, in order.
+        clones: Clones of population-based training, in order.
     """
 
     number: int
@@ -83,32 +103,43 @@ class TrialRecord:
 
     @property
     def score(self) -> float | None:
-        """Of the last rung."""
+        """Score of the last rung."""
         return self.rungs[-1].score if self.rungs else None
 
     @property
     def fidelity(self) -> int:
-        """Of the last rung; 0 before the first."""
+        """Fidelity of the last rung; 0 before the first."""
         return self.rungs[-1].fidelity if self.rungs else 0
 
     @property
     def reached(self) -> int:
-        """The fidelity it goes on from: of the last rung, or of what it has cloned since."""
-        if self.clones and len(self.rungs) == self.clones[-1].after:
-            return self.clones[-1].at
-        return self.fidelity
+        """Fidelity to continue from: that of the last rung, or of a later clone."""
+        return self.clones[-1].at if self.cloning else self.fidelity
+
+    @property
+    def cloning(self) -> bool:
+        """Whether it has reported no rung since its last clone."""
+        return bool(self.clones) and len(self.rungs) == self.clones[-1].after
 
     def with_rung(self, rung: Rung) -> TrialRecord:
-        """The same after one more rung."""
+        """Return the record with one more rung."""
         return replace(self, rungs=(*self.rungs, rung), seconds=self.seconds + rung.seconds)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """sweep.json. metric: name of the score. mode: "max" or "min". axis: what fidelity counts. rungs: where trials are scored.
+    """A sweep, as in its sweep.json.
 
-    space: texts by field. default: what the fields are where nobody searches. trials: how many there will be. started: unix time.
-    wall: seconds of the search, over all sessions, without the last look.
+    Args:
+        config: Its config.
+        metric: Name of the score.
+        mode: "max" if a higher score is better, otherwise "min".
+        rungs: Fidelities at which trials report.
+        space: Search space, as texts by field.
+        default: Values of these fields in the config.
+        trials: Number of trials.
+        started: Unix time of the start.
+        wall: Duration of the search in seconds, over all sessions, without the final evaluation.
     """
 
     config: TuneConfig
@@ -123,29 +154,34 @@ class Sweep:
 
     @property
     def kind(self) -> str:
-        """What a trial is: pretrain, finetune or transfer."""
+        """Kind of trial: pretrain, finetune or transfer."""
         return self.config.kind
 
     @property
     def axis(self) -> str:
-        """What fidelity counts: steps, seeds or epochs."""
+        """Unit of fidelity: steps, seeds or epochs."""
         return self.config.axis
 
     @property
     def budget(self) -> int:
-        """Fidelity of a whole trial."""
+        """Fidelity of a finished trial."""
         return self.rungs[-1]
+
+    @property
+    def sign(self) -> int:
+        """1 if a higher score is better, otherwise -1."""
+        return 1 if self.mode == "max" else -1
 
 
 def write_sweep(folder: Folder, sweep: Sweep) -> None:
     """Write sweep.json."""
-    told = {name: getattr(sweep, name) for name in ("kind", "axis", "rungs", *_TOLD)}
-    value = {"format": _FORMAT, "version": _VERSION, **told, "config": to_json(sweep.config)}
+    header = {name: getattr(sweep, name) for name in ("kind", "axis", "rungs", *_HEADER)}
+    value = {"format": _FORMAT, "version": _VERSION, **header, "config": to_json(sweep.config)}
     folder.write(SWEEP, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def read_sweep(folder: Folder) -> Sweep:
-    """The sweep in ``folder``; raises RequestError where there is none that this version reads."""
+    """Read the sweep in a folder; raises RequestError if there is none, or one of an unknown version."""
     if folder.size(SWEEP) is None:
         raise RequestError(f"{folder.uri}: no sweep here ({SWEEP} is missing); give the folder of a distgnn tune")
     where = folder.at(SWEEP)
@@ -154,8 +190,10 @@ def read_sweep(folder: Folder) -> Sweep:
         if (data["format"], data["version"]) != (_FORMAT, _VERSION):
             raise RequestError(f"{where}: {data['format']} version {data['version']} is unknown to this distgnn")
         config = from_json(TuneConfig, data["config"], where)
-        told = {name: data[name] for name in _TOLD}
-        return Sweep(config, rungs=tuple(map(int, data["rungs"])), **told)
+        header = {name: data[name] for name in _HEADER}
+        header["space"] = {present_name(TuneConfig, name): text for name, text in header["space"].items()}
+        header["default"] = present_params(header["default"])
+        return Sweep(config, rungs=tuple(map(int, data["rungs"])), **header)
     except RequestError:
         raise
     except (ValueError, KeyError, TypeError) as error:
@@ -163,23 +201,23 @@ def read_sweep(folder: Folder) -> Sweep:
 
 
 def trial_folder(folder: Folder, number: int) -> Folder:
-    """Where trial ``number`` of the sweep in ``folder`` lies."""
+    """Return the folder of a trial; ``folder`` is that of the sweep."""
     return folder.sub(TRIALS).sub(f"{number:04d}")
 
 
 def read_trial(folder: Folder, number: int) -> TrialRecord:
-    """Trial ``number`` of the sweep in ``folder``; raises RequestError where its file is not a trial's."""
+    """Read a trial of the sweep in ``folder``; raises RequestError if its file is damaged."""
     return _read_trial(trial_folder(folder, number))
 
 
 def write_trial(folder: Folder, record: TrialRecord) -> None:
-    """Write the trial.json of ``record`` into the sweep's ``folder``."""
+    """Write trial.json of a trial; ``folder`` is that of the sweep."""
     value = asdict(record) | {"rungs": [rung._asdict() for rung in record.rungs]}
     trial_folder(folder, record.number).write(TRIAL, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def read_trials(folder: Folder) -> list[TrialRecord]:
-    """Every trial of the sweep in ``folder``, by number; raises RequestError for a file that is not a trial's."""
+    """Read all trials of the sweep in ``folder``, by number; raises RequestError if a file is damaged."""
     below = folder.sub(TRIALS)
     numbers = [name for name in below.names() if name.isdigit() and below.sub(name).size(TRIAL) is not None]
     return [_read_trial(below.sub(name)) for name in numbers]
@@ -189,7 +227,8 @@ def _read_trial(folder: Folder) -> TrialRecord:
     try:
         data: dict[str, Any] = dict(read_json(folder.read(TRIAL)))
         rungs = tuple(Rung(int(r["fidelity"]), float(r["score"]), float(r["seconds"])) for r in data["rungs"])
-        return TrialRecord(**data | {"rungs": rungs, "clones": tuple(Clone(**clone) for clone in data["clones"])})
+        clones = tuple(Clone(**clone | {"params": present_params(clone["params"])}) for clone in data["clones"])
+        return TrialRecord(**data | {"params": present_params(data["params"]), "rungs": rungs, "clones": clones})
     except RequestError:
         raise
     except (ValueError, KeyError, TypeError) as error:
@@ -199,14 +238,14 @@ def _read_trial(folder: Folder) -> TrialRecord:
 
 
 def write_results(folder: Folder, records: Iterable[TrialRecord]) -> None:
-    """Write results.parquet, a row for each trial."""
+    """Write results.parquet, with a row for each trial."""
     sink = pa.BufferOutputStream()
     pq.write_table(results_table(list(records)), sink, compression="zstd")
     folder.write(RESULTS, sink.getvalue())
 
 
 def results_table(records: list[TrialRecord]) -> pa.Table:
-    """A row for each trial: what happened (score and fidelity are null before the first rung), then "param:FIELD" columns."""
+    """Build a table with a row for each trial; score and fidelity are null before the first rung, parameters are "param:FIELD"."""
     columns = {name: pa.array([_cell(record, name) for record in records], kind) for name, kind in _COLUMNS}
     fields = dict.fromkeys(name for record in records for name in record.params)
     for name in fields:
@@ -223,7 +262,6 @@ def _cell(record: TrialRecord, name: str) -> Any:
 
 
 def best_of(sweep: Sweep, records: Iterable[TrialRecord]) -> TrialRecord | None:
-    """The whole trial with the best score (the earlier of equals); None where no trial went to the end."""
-    sign = 1 if sweep.mode == "max" else -1
+    """Return the finished trial with the best score (the first of equals); None if no trial finished."""
     whole = [record for record in records if record.state == "finished" and record.score is not None]
-    return max(whole, key=lambda record: (sign * (record.score or 0.0), -record.number), default=None)
+    return max(whole, key=lambda record: (sweep.sign * (record.score or 0.0), -record.number), default=None)

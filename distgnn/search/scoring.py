@@ -1,4 +1,4 @@
-"""The score of a checkpoint: validation after a short fine-tuning. What the search sees of a labelled corpus has no test labels."""
+"""Scores a checkpoint on validation data after a short fine-tuning. A search never sees test labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from distgnn.checkpoint.format import load_checkpoint
+from distgnn.checkpoint.format import load_saved_encoder
 from distgnn.checkpoint.load import encoder_of
 from distgnn.config import FinetuneConfig, LabelChoice
 from distgnn.corpus.manifest import read_manifest
@@ -23,10 +23,7 @@ _CHOICE = tuple(LabelChoice.__dataclass_fields__)
 
 
 def search_data(config: FinetuneConfig) -> LabelledSet:
-    """The labelled corpus of ``config`` as a search may see it: parts train and val, every other label unknown.
-
-    A process reads a corpus once.
-    """
+    """Read the labelled corpus of ``config`` without its test part. A process reads a corpus once."""
     choice = LabelChoice(**{name: getattr(config, name) for name in _CHOICE})
     return _search_data(config.corpus, read_manifest(open_folder(config.corpus)).digest(), choice)
 
@@ -37,7 +34,7 @@ def _search_data(corpus: str, digest: str, choice: LabelChoice) -> LabelledSet: 
 
 
 def seen(data: LabelledSet) -> LabelledSet:
-    """``data`` without the parts that a search must not see; the labels of their graphs are unknown."""
+    """Return ``data`` with the parts train and val only; all other labels are NaN."""
     parts = {part: data.parts[part] for part in SEEN}
     hidden = torch.ones(len(data.y), dtype=torch.bool)
     hidden[torch.from_numpy(np.concatenate(list(parts.values())))] = False
@@ -45,15 +42,23 @@ def seen(data: LabelledSet) -> LabelledSet:
 
 
 def method_of(checkpoint: str, name: str) -> Method:
-    """The encoder of the checkpoint at ``checkpoint`` (a URI) as something to fine-tune."""
-    found = load_checkpoint(checkpoint)
+    """Load the encoder of a checkpoint (a URI) as a fine-tuning method."""
+    found = load_saved_encoder(checkpoint)
     return Method(name, found.encoder, encoder_of(found).state_dict(), found.schema)
 
 
 def validation_score(config: FinetuneConfig, checkpoint: str, seeds: int, folder: Folder) -> float:
-    """Mean over seeds 0..seeds-1 of the validation metric after fine-tuning ``checkpoint``; jobs done are kept in ``folder``.
+    """Fine-tune a checkpoint and return the mean of the validation metric over seeds 0..seeds-1.
 
-    Raises RequestError where corpus and checkpoint do not fit, WorkError where training diverges.
+    Args:
+        config: Config of the fine-tuning.
+        checkpoint: URI of the checkpoint.
+        seeds: Number of seeds.
+        folder: Folder for the cache of finished jobs.
+
+    Raises:
+        RequestError: Corpus and checkpoint do not fit each other.
+        WorkError: Training diverged.
     """
     data, method = search_data(config), method_of(checkpoint, "trial")
     if method.schema is not None:

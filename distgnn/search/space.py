@@ -7,6 +7,8 @@ import typing
 from typing import Any
 
 from distgnn.config import from_json, to_json
+from distgnn.config.base import YES_NO
+from distgnn.config.fields import named, present_name
 from distgnn.config.tune import TuneConfig
 from distgnn.errors import RequestError
 from distgnn.search.domains import Choice, Range, Value, read_domain, told
@@ -14,23 +16,10 @@ from distgnn.search.presets import PRESETS
 
 Params = dict[str, Value]
 Space = dict[str, Range | Choice]
+TRIALS = ("pretrain", "finetune", "transfer")
+"""Groups of a sweep's config that hold configs of trials."""
 _GROUPS = {"pretrain": ("pretrain", "finetune"), "finetune": ("finetune",), "transfer": ("transfer",)}
-_OURS = {
-    "pretrain": (
-        "corpus", "out", "name", "objective", "init", "imports", "workers", "min_workers", "cpus_per_worker", "max_failures",
-        "recovery", "metrics", "train.epochs", "train.max_steps", "train.device", "train.validation_fraction",
-    ),
-    "finetune": (
-        "corpus", "checkpoint", "out", "seeds", "encoder", "imports", "workers", "device", "save_predictions", "save_models",
-        "metrics", "task", "labels", "max_labels", "split",
-    ),
-    "transfer": (
-        "data", "out", "schemes", "checkpoint", "seeds", "epochs", "similarities", "imports", "workers", "ranks", "max_failures",
-        "device", "metrics", "corpus.task", "corpus.labels", "corpus.max_labels", "corpus.split", "network.target",
-        "network.fractions", "network.split_seed", "network.official_split",
-    ),
-}  # fmt: skip
-"""Fields that say where things lie, how they are run, or what the score means: a search over them compares nothing."""
+_SEARCHABLE = named(TuneConfig, "searchable")
 
 
 def read_space(config: TuneConfig) -> Space:
@@ -58,13 +47,14 @@ def find_field(config: TuneConfig, field: str, text: str) -> tuple[str, Any]:
     """(name with its group in front, type) of ``field``, which may leave the group out; raises RequestError quoting ``text``."""
     groups = _GROUPS[config.kind]
     first, _, rest = field.partition(".")
-    if first in _OURS and first not in groups:
+    if first in TRIALS and first not in groups:
         raise RequestError(f"--space {text}: trials of this sweep do not {first}; give what they need ({config.kind})")
     candidates = [(first, rest)] if first in groups else [(group, field) for group in groups]
     for group, name in candidates:
+        name = present_name(type(getattr(config, group)), name)
         hint = _hint(type(getattr(config, group)), name)
         if hint is not None:
-            _check_free(group, name, text)
+            _check_searchable(group, name, text)
             return f"{group}.{name}", hint
     raise RequestError(f"--space {text}: there is no field {field!r} in {' or '.join(groups)}")
 
@@ -79,6 +69,16 @@ def apply(config: TuneConfig, params: Params) -> TuneConfig:
             place = place[part]
         place[last] = value.split("+") if isinstance(place[last], list) and isinstance(value, str) else value
     return from_json(TuneConfig, data, "trial")
+
+
+def present_params(params: Params) -> Params:
+    """Parameters that an earlier version may have written, with the present names and values of their fields."""
+    found: Params = {}
+    for dotted, value in params.items():
+        name = present_name(TuneConfig, dotted)
+        optional = _hint(TuneConfig, name) == (bool | None) and isinstance(value, str)
+        found[name] = _plain(YES_NO.get(value, value)) if optional else value
+    return found
 
 
 def defaults(config: TuneConfig, space: Space) -> Params:
@@ -106,6 +106,9 @@ def _at(data: Any, dotted: str) -> Any:
 
 
 def _plain(value: Any) -> Value:
+    """A value of JSON as a parameter; null is the automatic choice."""
+    if value is None:
+        return "auto"
     return "+".join(map(str, value)) if isinstance(value, list) else value
 
 
@@ -119,9 +122,8 @@ def _hint(kind: type[Any], dotted: str) -> Any:
     return None if dataclasses.is_dataclass(hint) else hint
 
 
-def _check_free(group: str, name: str, text: str) -> None:
-    taken = [field for field in _OURS[group] if name == field or name.startswith(f"{field}.")]
-    if taken:
+def _check_searchable(group: str, name: str, text: str) -> None:
+    if f"{group}.{name}" not in _SEARCHABLE:
         raise RequestError(f"--space {text}: {group}.{name} is the same in all trials; set it with --{group}.{name}")
 
 

@@ -1,4 +1,4 @@
-"""The beginning of a sweep: what is searched, how long trials are, where they are judged; and a sweep taken up again."""
+"""Sets up a sweep: its search space, the length of trials and their rungs; and resumes one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Literal
 
 from distgnn.checkpoint.format import resolve
-from distgnn.config import TuneConfig, to_json
+from distgnn.config import PretrainConfig, TuneConfig, to_json
+from distgnn.config.fields import changed, named
 from distgnn.errors import RequestError
 from distgnn.labels.scores import HIGHER_IS_BETTER, METRIC_OF
 from distgnn.models.registry import import_modules
@@ -21,30 +22,27 @@ from distgnn.search.scoring import search_data
 from distgnn.search.space import Space, defaults, grid, read_space, texts
 from distgnn.storage.folder import Folder, open_folder
 
-USUAL_TRIALS = 16
-FREE = (
-    "trials", "retries", "concurrency", "cpus_per_trial", "gpus_per_trial", "final_seeds", "pretrain.imports", "finetune.imports",
-    "transfer.imports",
-)  # fmt: skip
-"""Fields that may change when a sweep is resumed: none of them moves a score."""
-_MORE_RUNGS = 5
-_FIXED = (
-    "encoder", "contextpred.layers", "structure", "supervised", "attrmasking.target", "train.streams", "train.graphs_per_stream",
-    "train.seed",
-)  # fmt: skip
-"""Fields of a pre-training that its checkpoints depend on."""
+DEFAULT_TRIALS = 16
+RESUMABLE = named(TuneConfig, "resumable")
+"""Fields that may change when a sweep is resumed; none of them changes a score."""
+_PBT_RUNGS = 5
+_STRUCTURAL = named(PretrainConfig, "structural")
 
 
 def new_sweep(config: TuneConfig) -> tuple[Folder, Sweep]:
-    """Look at everything a trial needs: (the sweep's folder, what will be written there). Nothing is written yet.
+    """Check everything that a trial needs. Nothing is written.
 
-    Raises RequestError where a sweep lies there already, a field or range is wrong, or data do not fit.
+    Returns:
+        The folder of the sweep, and the sweep to write there.
+
+    Raises:
+        RequestError: The folder has a sweep already, a field or range is invalid, or the data do not fit.
     """
     import_modules(config.imports)
     folder = open_folder(config.out)
     if folder.size(SWEEP) is not None:
         raise RequestError(
-            f"{folder.uri}: a sweep lies here; continue it with --resume {folder.uri} or choose another out"
+            f"{folder.uri}: a sweep exists here; continue it with --resume {folder.uri} or choose another out"
         )
     config = placed(config)
     space = read_space(config)
@@ -52,27 +50,37 @@ def new_sweep(config: TuneConfig) -> tuple[Folder, Sweep]:
         _check_population(space)
     metric, higher = _metric(config)
     mode: Literal["max", "min"] = "max" if higher else "min"
-    told = texts(space), defaults(config, space), planned_trials(config, space), time.time()
-    return folder, Sweep(config, metric, mode, rungs_of(config), *told)
+    values = defaults(config, space)
+    return folder, Sweep(
+        config, metric, mode, rungs_of(config), texts(space), values, planned_trials(config, space), time.time()
+    )
 
 
 def resumed_sweep(folder: Folder, config: TuneConfig) -> Sweep:
-    """The sweep in ``folder``, with ``config``'s values of the fields that may change; RequestError naming another that differs."""
+    """Read the sweep in a folder and apply the fields of ``config`` that may change.
+
+    Raises:
+        RequestError: Another field differs.
+    """
     import_modules(config.imports)
     before = read_sweep(folder)
-    old, new = (_flat(to_json(item)) for item in (before.config, placed(config)))
-    odd = sorted(name for name in old if old[name] != new[name] and name not in FREE)
-    if odd:
-        name = odd[0]
-        raise RequestError(
-            f"--resume: {name}={new[name]!r} differs from the sweep's {old[name]!r}; only these may change: {', '.join(FREE)}"
-        )
     config = placed(config)
+    for name, (old, new) in sorted(changed(to_json(before.config), to_json(config)).items()):
+        if name not in RESUMABLE:
+            raise RequestError(
+                f"--resume: {name}={new!r} differs from the sweep's {old!r}; only these may change: {_allowed()}"
+            )
     return replace(before, config=config, trials=planned_trials(config, read_space(config)))
 
 
+def _allowed() -> str:
+    """The fields that may change, in words."""
+    own = ", ".join(sorted(name for name in RESUMABLE if "." not in name))
+    return f"{own}, and how trials are run (imports, device, metrics and the like)"
+
+
 def placed(config: TuneConfig) -> TuneConfig:
-    """``config`` with absolute places, and checkpoints named one by one."""
+    """Return ``config`` with absolute URIs, and the URIs of single checkpoints instead of runs."""
     pretrain, finetune, transfer = config.pretrain, config.finetune, config.transfer
     corpus = replace(transfer.corpus, aux_corpus=_place(transfer.corpus.aux_corpus))
     return replace(
@@ -92,14 +100,14 @@ def placed(config: TuneConfig) -> TuneConfig:
 
 
 def _check_population(space: Space) -> None:
-    """What a clone goes on with must fit the weights, the order of graphs and the optimiser that it clones."""
+    """Refuse parameters that do not fit the weights, order of graphs and optimizer state of a cloned checkpoint."""
     for field in space:
-        for fixed in _FIXED:
-            if field == f"pretrain.{fixed}" or field.startswith(f"pretrain.{fixed}."):
-                raise RequestError(
-                    f"--space {field}: scheduler=pbt changes parameters while training goes on, this one decides what"
-                    " weights or steps there are; leave it out, or choose another scheduler"
-                )
+        group, _, name = field.partition(".")
+        if group == "pretrain" and name in _STRUCTURAL:
+            raise RequestError(
+                f"--space {field}: scheduler=pbt changes parameters while training goes on, this one decides what"
+                " weights or steps there are; leave it out, or choose another scheduler"
+            )
 
 
 def _place(uri: str) -> str:
@@ -108,16 +116,6 @@ def _place(uri: str) -> str:
 
 def _checkpoint(uri: str) -> str:
     return resolve(uri).uri if uri else ""
-
-
-def _flat(data: object, prefix: str = "") -> dict[str, object]:
-    if not isinstance(data, dict):
-        return {prefix: data}
-    return {
-        name: value
-        for key, below in data.items()
-        for name, value in _flat(below, f"{prefix}.{key}" if prefix else key).items()
-    }
 
 
 def _metric(config: TuneConfig) -> tuple[str, bool]:
@@ -130,23 +128,23 @@ def _metric(config: TuneConfig) -> tuple[str, bool]:
 
 
 def searcher_of(config: TuneConfig) -> str:
-    """tpe, random or grid."""
+    """Return the searcher of a sweep: tpe, random or grid."""
     if config.searcher != "auto":
         return config.searcher
     return "grid" if any(name in GRIDS for name in config.space) else "tpe"
 
 
 def proposals_of(sweep: Sweep) -> Proposals:
-    """Who proposes the trials of ``sweep``."""
+    """Return the proposals of a sweep."""
     config = sweep.config
     seconds = len(config.objectives) > 1
-    return Proposals(read_space(config), searcher_of(config), config.seed, sweep.mode, config.startup, seconds)
+    return Proposals(read_space(config), searcher_of(config), config.seed, sweep.mode, config.n_startup_trials, seconds)
 
 
 def planned_trials(config: TuneConfig, space: Space) -> int:
-    """How many trials there will be."""
+    """Return the number of trials of a sweep."""
     if searcher_of(config) != "grid":
-        return config.trials or USUAL_TRIALS
+        return config.trials or DEFAULT_TRIALS
     _, count = grid(space)
     if config.trials and config.trials != count:
         raise RequestError(f"trials={config.trials}: the grid has {count} points; leave trials out")
@@ -154,28 +152,28 @@ def planned_trials(config: TuneConfig, space: Space) -> int:
 
 
 def rungs_of(config: TuneConfig) -> tuple[int, ...]:
-    """Where trials are judged; the last is a whole trial. Raises RequestError where they do not fit into it."""
-    whole = config.steps or _whole(config)
+    """Return the fidelities at which trials report; the last is the budget. Raises RequestError if there is none before it."""
+    whole = config.max_steps or _whole(config)
     if config.scheduler == "none":
         return (whole,)
     if config.scheduler == "pbt":
-        every = config.grace or max(1, whole // _MORE_RUNGS)
+        every = config.grace_period or max(1, whole // _PBT_RUNGS)
         return (*range(every, whole, every), whole)
-    rung = config.grace or -(-whole // config.eta**2)
+    rung = config.grace_period or -(-whole // config.reduction_factor**2)
     if rung >= whole:
         raise RequestError(
-            f"scheduler={config.scheduler}: trials of {whole} {config.axis} have no rung before their end (grace={rung});"
-            " raise steps or lower grace"
+            f"scheduler={config.scheduler}: trials of {whole} {config.axis} have no rung before their end (grace_period={rung});"
+            " raise max_steps or lower grace_period"
         )
     found = []
     while rung < whole:
         found.append(rung)
-        rung *= config.eta
+        rung *= config.reduction_factor
     return (*found, whole)
 
 
 def _whole(config: TuneConfig) -> int:
-    """What the configs themselves ask for."""
+    """Return the length of a trial that the configs themselves ask for."""
     if config.kind == "transfer":
         return config.transfer.epochs
     if config.kind == "finetune":

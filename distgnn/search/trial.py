@@ -1,6 +1,6 @@
-"""What a trial does, as a generator of rungs: whoever drives it may stop between two of them, save nothing, and go on elsewhere.
+"""A trial as a generator of rungs. The caller may stop between two rungs without saving anything, and continue in another process.
 
-All that a trial has reached lies in its folder; what it reads of the others is a checkpoint that it clones.
+The whole state of a trial is in its folder; of other trials it reads only a checkpoint that it clones.
 """
 
 from __future__ import annotations
@@ -26,20 +26,28 @@ from distgnn.storage.folder import Folder
 from distgnn.storage.verified import CHECKSUMS, publish
 
 Pretrainer = Callable[[Run, int], None]
-"""Trains a run from its newest checkpoint to a step, with a checkpoint there."""
+"""Trains a run from its newest checkpoint up to a step, and writes a checkpoint there."""
 
 
 def pretrain_here(run: Run, step: int) -> None:
-    """In this process, on one rank."""
+    """Pre-train in this process."""
     group = ProcessGroup.single_process(choose_device(run.config.train.device))
     train(run, open_corpus(run.config), group, Hooks(local_units, _never, _ignore, until=step))
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial. folder: its own. sweep: the whole sweep's folder. params, clone, segment, reached: of its record.
+    """One trial of a sweep.
 
-    segment: how often it has cloned.
+    Args:
+        config: Config of the sweep.
+        rungs: Fidelities at which to report.
+        sweep: Folder of the sweep.
+        folder: Folder of the trial.
+        params: Parameters of the trial.
+        segment: Number of clones so far.
+        clone: The last clone.
+        reached: Fidelity to continue from.
     """
 
     config: TuneConfig
@@ -53,24 +61,26 @@ class Trial:
 
     @classmethod
     def of(cls, sweep: Sweep, folder: Folder, record: TrialRecord) -> Trial:
-        """The trial of ``record`` in the sweep in ``folder``."""
+        """Create the trial of a record; ``folder`` is that of the sweep."""
         clone = record.clones[-1] if record.clones else None
         own = trial_folder(folder, record.number)
         return cls(sweep.config, sweep.rungs, folder, own, record.params, len(record.clones), clone, record.reached)
 
     def run(self, pretrainer: Pretrainer = pretrain_here) -> Iterator[Rung]:
-        """The rungs it has not reached yet. A rung is a function of the configs: neither stops nor going on move it.
+        """Yield the rungs not reached yet. A score is a function of the configs; interruptions do not change it.
 
-        Raises RequestError where the parameters do not fit together or the data, WorkError where training diverges.
+        Raises:
+            RequestError: The parameters do not fit each other or the data.
+            WorkError: Training diverged.
         """
         start = time.perf_counter()
-        import_modules(self.config.imports)  # this may be another process
+        import_modules(self.config.imports)  # trials may run in other processes
         score = self._scorer(pretrainer)
         for fidelity in self.rungs:
             if fidelity > self.reached:
                 value = score(fidelity)
                 yield Rung(fidelity, value, time.perf_counter() - start)
-                start = time.perf_counter()  # whoever drives may have been busy in between
+                start = time.perf_counter()  # do not count the time that the caller took
 
     def _scorer(self, pretrainer: Pretrainer) -> Callable[[int], float]:
         config = self.configured
@@ -89,12 +99,12 @@ class Trial:
 
     @property
     def configured(self) -> TuneConfig:
-        """The sweep's config with this trial's parameters."""
+        """The config of the sweep with the parameters of this trial."""
         return apply(self.config, self.params)
 
     @property
     def pretraining(self) -> PretrainConfig:
-        """The run that this trial trains now."""
+        """Config of the pre-training run that this trial continues."""
         config = planned(self.configured.pretrain, self.rungs[-1])
         keep = len(self.rungs) + 1 if self.config.scheduler == "pbt" else config.train.keep  # others may clone any
         return replace(
@@ -109,11 +119,11 @@ class Trial:
 
     @property
     def finished(self) -> Folder:
-        """The checkpoint of the last rung."""
+        """Checkpoint of the last rung."""
         return checkpoint_at(self.folder, self.segment, self.rungs[-1])
 
     def pretrained(self, pretrainer: Pretrainer = pretrain_here) -> Folder:
-        """:attr:`finished`, trained now as far as it is not there."""
+        """Return :attr:`finished`, after training what is missing."""
         return self._trained(self._prepared(), self.rungs[-1], pretrainer)
 
     def _prepared(self) -> Run:
@@ -131,7 +141,7 @@ class Trial:
         checkpoint = run.folder.sub(FOLDER).sub(step_name(step))
         if checkpoint.size(CHECKSUMS) is None:
             pretrainer(run, step)
-        if newest(run.folder) != checkpoint:
+        if newest(run.folder) != checkpoint:  # by name: it has just been written
             raise WorkError(
                 f"{run.folder.uri}: its newest checkpoint is not that of step {step}; was the corpus changed?"
             )
@@ -139,17 +149,17 @@ class Trial:
 
 
 def planned(config: PretrainConfig, steps: int) -> PretrainConfig:
-    """``config`` for ``steps`` steps in all, however many epochs those are."""
+    """Return ``config`` with a length of ``steps`` steps, whatever number of epochs that is."""
     return replace(config, train=replace(config.train, epochs=max(config.train.epochs, steps), max_steps=steps))
 
 
 def checkpoint_at(trial: Folder, segment: int, step: int) -> Folder:
-    """The checkpoint that a trial's pre-training number ``segment`` has at ``step``."""
+    """Return the checkpoint at ``step`` of pre-training number ``segment`` of a trial."""
     return trial.sub(f"pretrain-{segment}" if segment else "pretrain").sub(FOLDER).sub(step_name(step))
 
 
 def copy_checkpoint(source: Folder, target: Folder) -> None:
-    """The same bytes at ``target``, verified; a whole checkpoint that lies there stays."""
+    """Copy a checkpoint and verify it; a complete one at ``target`` is kept."""
     if target.size(CHECKSUMS) is None:
         publish(target, *read_verified(source))
 
@@ -159,4 +169,4 @@ def _never() -> bool:
 
 
 def _ignore(_: Snapshot) -> None:
-    """A trial's rungs are shown, not its steps."""
+    """Trials show their rungs, not their steps."""

@@ -1,4 +1,4 @@
-"""What the driver of a sweep knows of its trials: the only writer of their records, and the one who says which comes next."""
+"""Trial records of a sweep: the only writer of them, and the queue that trials are started from."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from distgnn.search.proposals import Proposals, explored
-from distgnn.search.records import Clone, Rung, Sweep, TrialRecord, write_results, write_trial
-from distgnn.search.space import read_space
+from distgnn.search.proposals import Proposals
+from distgnn.search.records import ENDED, Rung, Sweep, TrialRecord, write_results, write_trial
+from distgnn.search.schedulers import decide
 from distgnn.storage.folder import Folder
 
-_CLONED = 1
 
+class TrialStore:
+    """Trial records by number. Each change is written before anything follows from it, so a sweep can be killed at any time.
 
-class Ledger:
-    """Trials by number, each change written before anything follows from it; so a sweep can be killed between any two.
-
-    known: of earlier sessions; those that did not end, and failed ones with tries left, are taken up again first. concurrency: how
-    many may be under way (0 = no bound). show: called with all trials after each change.
+    Args:
+        folder: Folder of the sweep.
+        sweep: The sweep.
+        proposals: Proposes the parameters of new trials.
+        known: Records of earlier sessions. Unfinished trials, and failed trials with retries left, are started again first.
+        concurrency: Maximum number of trials at a time.
+        on_change: Called with all records after each change.
     """
 
     def __init__(
@@ -31,95 +34,94 @@ class Ledger:
         proposals: Proposals,
         known: Iterable[TrialRecord],
         concurrency: int,
-        show: Callable[[list[TrialRecord]], None],
+        on_change: Callable[[list[TrialRecord]], None],
     ) -> None:
         self.folder, self.sweep, self.stopping = folder, sweep, False
         self.records = {record.number: record for record in known}
-        self._proposals, self._concurrency, self._show = proposals, concurrency, show
-        self._space = read_space(sweep.config)
+        self._proposals, self._concurrency, self._on_change = proposals, concurrency, on_change
         self._live: set[int] = set()
-        self._waiting = deque(number for number, record in sorted(self.records.items()) if self._again(record))
+        self._pausing: set[int] = set()
+        self._paused: deque[int] = deque()
+        self._waiting = deque(number for number, record in sorted(self.records.items()) if self._startable(record))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Ray Tune pickles what it was given, and we never let it restore that."""
+        """Pickle nothing: Ray Tune saves the objects it is given, but a sweep resumes from its records only."""
         return {}
 
     def trials(self) -> list[TrialRecord]:
-        """All so far, by number."""
+        """Return all records, by number."""
         return [self.records[number] for number in sorted(self.records)]
 
-    def next(self) -> TrialRecord | None:
-        """The trial to begin or go on with now, recorded as running; None where there is none (see :meth:`over`)."""
-        if self.stopping or (self._concurrency and len(self._live) >= self._concurrency):
+    @property
+    def done(self) -> bool:
+        """Whether no trial is running and none will be started."""
+        return not self._live and (self.stopping or not self._has_more)
+
+    @property
+    def _has_more(self) -> bool:
+        return bool(self._waiting or self._paused) or len(self.records) < self.sweep.trials
+
+    def next_trial(self) -> TrialRecord | None:
+        """Record the next trial as running and return it; None if none can start now (see :attr:`done`)."""
+        if self.stopping or len(self._live) >= self._concurrency or not self._has_more:
             return None
         if self._waiting:
             record = self.records[self._waiting.popleft()]
         elif len(self.records) < self.sweep.trials:
-            record = self._proposed(next(number for number in count() if number not in self.records))
+            number = next(number for number in count() if number not in self.records)
+            record = TrialRecord(number, self._proposals.propose(number, self.trials()))
         else:
-            return None
-        tries = record.tries + (record.state != "running")
+            record = self.records[self._paused.popleft()]
         self._live.add(record.number)
-        changes: dict[str, Any] = {
-            "tries": tries,
-            "started": record.started or time.time(),
-            "ended": None,
-            "reason": "",
-        }
-        return self._write(replace(record, state="running", **changes))
+        tries, started = record.tries + (record.state != "running"), record.started or time.time()
+        return self._write(replace(record, state="running", tries=tries, started=started, ended=None, reason=""))
 
-    @property
-    def over(self) -> bool:
-        """Whether nothing is under way and nothing will come."""
-        return not self._live and (self.stopping or (not self._waiting and len(self.records) >= self.sweep.trials))
+    def report(self, number: int, rung: Rung) -> bool:
+        """Record a rung together with the scheduler's decision, in one write. A rung that is known already changes nothing.
 
-    def reached(self, number: int, rung: Rung, *, stop: bool = False) -> None:
-        """Note a rung, and with it that the trial is whole, or that the scheduler says ``stop``; a known one is passed over."""
+        Returns:
+            Whether the process of the trial continues. If not, the trial has ended, or :meth:`complete` queues it: with
+            population-based training, to continue from a clone or to give way to trials that wait for resources.
+        """
         record = self.records[number]
-        if rung.fidelity <= record.reached:
-            return
-        record = record.with_rung(rung)
-        if rung.fidelity >= self.sweep.budget:
-            record = replace(record, state="finished", ended=time.time())
-        elif stop:
-            record = replace(record, state="stopped", ended=time.time())
-        self._write(record)
+        if rung.fidelity > record.reached:
+            others = [other for other in self.trials() if other.number != number]
+            record = decide(self.sweep, record.with_rung(rung), others)
+            if record.state in ENDED:
+                record = replace(record, ended=time.time())
+            elif record.cloning or (self.sweep.config.scheduler == "pbt" and self._has_more):
+                self._pausing.add(number)
+            self._write(record)
+        return record.state == "running" and number not in self._pausing
 
-    def ended(self, number: int) -> None:
-        """Note that nothing of a trial is under way. One that was neither whole nor stopped at its last rung will go on later."""
+    def complete(self, number: int) -> None:
+        """Note that the process of a trial has returned; a trial paused by :meth:`report` is queued."""
         self._live.discard(number)
+        if number in self._pausing:
+            self._pausing.discard(number)
+            self._paused.append(number)
         write_results(self.folder, self.trials())
 
-    def failed(self, number: int, reason: str, *, refused: bool) -> None:
-        """Note a failure; the trial comes again while it has tries left, unless its parameters are ``refused``."""
+    def fail(self, number: int, reason: str, *, permanent: bool) -> None:
+        """Record a failure; the trial is queued again while it has retries left, unless the failure is ``permanent``."""
         self._live.discard(number)
+        self._pausing.discard(number)
         if self.stopping or self.records[number].state != "running":
             return
-        told = " ".join(reason.split())[:500]
-        record = replace(self.records[number], state="failed", ended=time.time(), reason=told, refused=refused)
+        line = " ".join(reason.split())[:500]
+        record = replace(self.records[number], state="failed", ended=time.time(), reason=line, refused=permanent)
         self._write(record)
         write_results(self.folder, self.trials())
-        if self._again(self.records[number]):
+        if self._startable(record):
             self._waiting.append(number)
 
-    def cloned(self, number: int, source: int, at: int) -> None:
-        """Note that trial ``number`` goes on with what trial ``source`` had at fidelity ``at``, its parameters moved a little."""
-        record, other = self.records[number], self.records[source]
-        turn = len(record.clones)
-        params = explored(self._space, other.params, self.sweep.config.seed, _CLONED, number, turn)
-        clone = Clone(source, len(other.clones), at, len(record.rungs), params)
-        self._write(replace(record, params=params, clones=(*record.clones, clone)))
-
-    def _again(self, record: TrialRecord) -> bool:
+    def _startable(self, record: TrialRecord) -> bool:
         if record.state == "failed":
             return not record.refused and record.tries <= self.sweep.config.retries
         return record.state in ("queued", "running")
 
-    def _proposed(self, number: int) -> TrialRecord:
-        return TrialRecord(number, self._proposals.propose(number, self.trials()))
-
     def _write(self, record: TrialRecord) -> TrialRecord:
         write_trial(self.folder, record)
         self.records[record.number] = record
-        self._show(self.trials())
+        self._on_change(self.trials())
         return record

@@ -1,6 +1,6 @@
-"""The end of a sweep: the winner as config files and a checkpoint, and the one look at test data, beside the default configuration.
+"""The end of a sweep: the winner as config files and a checkpoint, and its final evaluation, next to the default configuration.
 
-The test part is read here and nowhere else; nothing is chosen after it.
+Only the final evaluation reads test data, and nothing is selected after it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from distgnn.search.trial import Pretrainer, Trial, copy_checkpoint, pretrain_he
 from distgnn.storage.folder import Folder
 
 WINNER, RESULT, CHECKPOINT, DEFAULT = "winner", "result.json", "checkpoint", "default"
-LOOKS = (WINNER, DEFAULT)
+FINAL = (WINNER, DEFAULT)
+"""Configurations of the final evaluation."""
 PRETRAIN, FINETUNE, TRANSFER = "pretrain.json", "finetune.json", "transfer.json"
 
 
 @dataclass(frozen=True)
-class Look:
-    """How one configuration did. validation, test: the metric seed by seed."""
+class FinalEvaluation:
+    """Validation and test scores of one configuration, one per seed."""
 
     name: str
     validation: tuple[float, ...]
@@ -38,7 +39,11 @@ class Look:
 
 
 def write_winner(folder: Folder, sweep: Sweep, records: list[TrialRecord]) -> TrialRecord | None:
-    """Write winner/ of the sweep in ``folder``: config files and checkpoint of the best whole trial; None where there is none."""
+    """Write winner/ in the folder of a sweep: config files and checkpoint of the best finished trial.
+
+    Returns:
+        That trial; None if no trial finished.
+    """
     best = best_of(sweep, records)
     if best is None:
         return None
@@ -59,42 +64,50 @@ def write_winner(folder: Folder, sweep: Sweep, records: list[TrialRecord]) -> Tr
 
 
 def default_trial(folder: Folder, sweep: Sweep) -> Trial:
-    """What nobody searched, as long as a whole trial; it lies in winner/default."""
+    """Return the default configuration as a trial of full length, in winner/default."""
     return Trial(sweep.config, sweep.rungs[-1:], folder, folder.sub(WINNER).sub(DEFAULT), {})
 
 
-def look(
+def evaluate_final(
     folder: Folder, sweep: Sweep, best: TrialRecord, name: str, pretrainer: Pretrainer = pretrain_here
-) -> list[Look]:
-    """Score one of LOOKS on validation and test with ``final_seeds`` seeds; with the default comes the control.
+) -> list[FinalEvaluation]:
+    """Score a configuration on validation and test data with ``final_seeds`` seeds. Finished jobs are cached.
 
-    WINNER is ``best``; DEFAULT is pre-trained first where trials are. What was done before is kept.
+    Args:
+        folder: Folder of the sweep.
+        sweep: The sweep.
+        best: The winning trial.
+        name: One of FINAL. WINNER is ``best``; DEFAULT is pre-trained first if trials are.
+        pretrainer: Pre-trains the default configuration.
+
+    Returns:
+        The evaluation; for DEFAULT, also that of the control.
     """
     trial = Trial.of(sweep, folder, best) if name == WINNER else default_trial(folder, sweep)
-    import_modules(sweep.config.imports)  # this may be another process
+    import_modules(sweep.config.imports)  # trials may run in other processes
     if sweep.kind == "transfer":
-        return _joint_looks(trial.configured.transfer, sweep, name, folder.sub(WINNER).sub("jobs"))
+        return _evaluate_joint(trial.configured.transfer, sweep, name, folder.sub(WINNER).sub("jobs"))
     config = trial.configured.finetune
     checkpoint = config.checkpoint[0] if sweep.kind == "finetune" else trial.pretrained(pretrainer).uri
     config = replace(config, checkpoint=(checkpoint,), seeds=sweep.config.final_seeds)
     kept, device = Kept.of(config, folder.sub(WINNER).sub("jobs")), choose_device(config.device).type
     result = finetune(config, [method_of(checkpoint, name)], device=device, kept=kept)
     labels = (name, CONTROL) if name == DEFAULT else (name,)
-    return [_tuned_look(label, [o for o in result.outcomes if o.method == label]) for label in labels]
+    return [_tuned(label, [o for o in result.outcomes if o.method == label]) for label in labels]
 
 
-def _tuned_look(label: str, outcomes: list[Outcome]) -> Look:
+def _tuned(label: str, outcomes: list[Outcome]) -> FinalEvaluation:
     validation, test = (tuple(outcome.scores[part].value for outcome in outcomes) for part in ("val", "test"))
-    return Look(label, validation, test)
+    return FinalEvaluation(label, validation, test)
 
 
-def _joint_looks(config: TransferConfig, sweep: Sweep, name: str, folder: Folder) -> list[Look]:
+def _evaluate_joint(config: TransferConfig, sweep: Sweep, name: str, folder: Folder) -> list[FinalEvaluation]:
     settings = replace(config, seeds=sweep.config.final_seeds, epochs=sweep.budget)
     result = compare_methods(RunJob(settings, ground_of(settings), folder, choose_device(config.device).type))
     methods = {name: method_named(settings), **({CONTROL: CONTROL} if name == DEFAULT else {})}
     fits = {label: result.of(settings.schemes[0], 0, method) for label, method in methods.items()}
     return [
-        Look(
+        FinalEvaluation(
             label,
             tuple(fit.validation[fit.best_epoch - 1][sweep.metric] for fit in found),
             tuple(fit.test[sweep.metric] for fit in found),
@@ -103,17 +116,17 @@ def _joint_looks(config: TransferConfig, sweep: Sweep, name: str, folder: Folder
     ]
 
 
-def write_result(folder: Folder, sweep: Sweep, best: TrialRecord, looks: list[Look]) -> None:
+def write_result(folder: Folder, sweep: Sweep, best: TrialRecord, evaluations: list[FinalEvaluation]) -> None:
     """Write winner/result.json."""
-    told = {
+    header = {
         "kind": sweep.kind,
         "metric": sweep.metric,
         "mode": sweep.mode,
         "number": best.number,
         "params": best.params,
     }
-    rows = [{"name": found.name, "validation": found.validation, "test": found.test} for found in looks]
-    value = {**told, "score": best.score, "seeds": sweep.config.final_seeds, "rows": rows}
+    rows = [{"name": found.name, "validation": found.validation, "test": found.test} for found in evaluations]
+    value = {**header, "score": best.score, "seeds": sweep.config.final_seeds, "rows": rows}
     folder.sub(WINNER).write(RESULT, (json.dumps(value, indent=1) + "\n").encode())
 
 
@@ -122,6 +135,6 @@ def _write(folder: Folder, name: str, config: Any) -> None:
 
 
 def read_result(folder: Folder) -> dict[str, Any] | None:
-    """winner/result.json of the sweep in ``folder``; None before the last look."""
+    """Read winner/result.json in the folder of a sweep; None before the final evaluation."""
     target = folder.sub(WINNER)
     return json.loads(target.read(RESULT)) if target.size(RESULT) is not None else None

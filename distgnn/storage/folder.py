@@ -101,6 +101,15 @@ class Folder:
         ):
             return stream.read()
 
+    def read_if_there(self, name: str) -> bytes | None:
+        """The whole file ``name``, or None if there is no such file; one request."""
+        with storage_errors("read", self.at(name)):
+            try:
+                with self.filesystem.open_input_stream(self.locate(name), compression=None) as stream:
+                    return stream.read()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
     def read_sealed(self, name: str, sha256: str) -> bytes | None:
         """The whole file if its bytes hash to ``sha256``, else None; what came over a network damaged is fetched once more."""
         for _ in range(1 if self.local else 2):

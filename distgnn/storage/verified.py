@@ -1,6 +1,6 @@
-"""Folders that are whole or are not there: checksums.json is written last and names every file. Nothing is ever unpickled.
+"""Verified folders: checksums.json is written last and lists the sha256 of every file. Nothing is ever unpickled.
 
-Checkpoints and fine-tuned models are such folders, each of a kind of its own.
+Checkpoints and fine-tuned models are verified folders, each of its own :class:`Kind`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distgnn.config.base import read_json
@@ -19,12 +20,25 @@ CHECKSUMS = "checksums.json"
 
 @dataclass(frozen=True)
 class Kind:
-    """What a sealed folder holds. word: how messages call it. name, version: of its format. files: exactly those it has."""
+    """A format of verified folders. word: its name in messages. name, version: of the format. files: all that it has."""
 
     word: str
     name: str
     version: int
     files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Checksums:
+    """A parsed checksums.json. raw: its bytes. sha256: digest by file name."""
+
+    raw: bytes
+    sha256: dict[str, str]
+
+    @property
+    def key(self) -> str:
+        """The identity of the folder's content: sha256 of checksums.json."""
+        return hashlib.sha256(self.raw).hexdigest()
 
 
 def seal(files: dict[str, bytes], kind: Kind) -> bytes:
@@ -62,12 +76,20 @@ def _beside(folder: Folder) -> Folder:
     return Folder(folder.filesystem, f"{path}{tail}", f"{folder.uri}{tail}")
 
 
-def read_verified(folder: Folder, kind: Kind) -> tuple[dict[str, bytes], bytes]:
-    """(files by name, checksums.json) of a folder, every byte checked; RequestError naming what is missing or changed."""
-    if folder.size(CHECKSUMS) is None:
+def read_checksums(folder: Folder, kind: Kind) -> Checksums:
+    """Read and parse checksums.json of ``folder``.
+
+    Raises:
+        RequestError: If it is missing or not that of a ``kind``.
+    """
+    raw = folder.read_if_there(CHECKSUMS)
+    if raw is None:
         raise RequestError(f"{folder.uri}: not a whole {kind.word} ({CHECKSUMS} is missing)")
-    raw = folder.read(CHECKSUMS)
-    where = folder.at(CHECKSUMS)
+    return parse_checksums(raw, folder.at(CHECKSUMS), kind)
+
+
+def parse_checksums(raw: bytes, where: str, kind: Kind) -> Checksums:
+    """Parse checksums.json of a ``kind``; raises RequestError naming ``where`` if it is another's or malformed."""
     try:
         sealed = read_json(raw)
         name, version, entries = sealed["format"], sealed["version"], dict(sealed["files"])
@@ -83,14 +105,31 @@ def read_verified(folder: Folder, kind: Kind) -> tuple[dict[str, bytes], bytes]:
     if set(wanted) != set(kind.files):
         odd = min(set(wanted) ^ set(kind.files))
         raise RequestError(f"{where}: lists other files than a {kind.word} has ({odd!r}); refusing it")
-    files = {file: _read_one(folder, file, digest, kind) for file, digest in sorted(wanted.items())}
-    return files, raw
+    return Checksums(raw, wanted)
+
+
+def read_files(folder: Folder, kind: Kind, checksums: Checksums, names: Sequence[str]) -> dict[str, bytes]:
+    """Read the files ``names`` of ``folder``, each verified against ``checksums``.
+
+    Raises:
+        RequestError: If a file is missing or its checksum is wrong.
+    """
+    return {name: _read_one(folder, name, checksums.sha256[name], kind) for name in sorted(names)}
+
+
+def read_verified(folder: Folder, kind: Kind) -> tuple[dict[str, bytes], bytes]:
+    """All files of ``folder`` by name, each verified, and its checksums.json; raises RequestError as :func:`read_files`."""
+    checksums = read_checksums(folder, kind)
+    return read_files(folder, kind, checksums, kind.files), checksums.raw
 
 
 def _read_one(folder: Folder, name: str, digest: str, kind: Kind) -> bytes:
-    if folder.size(name) is None:
-        raise RequestError(f"{folder.at(name)}: missing from the {kind.word}; pull it again")
-    data = folder.read_sealed(name, digest)
+    try:
+        data = folder.read_sealed(name, digest)
+    except RequestError as error:
+        if folder.size(name) is None:
+            raise RequestError(f"{folder.at(name)}: missing from the {kind.word}; pull it again") from error
+        raise
     if data is None:
         raise RequestError(
             f"{folder.at(name)}: wrong checksum, the file was changed or damaged; pull the {kind.word} again"

@@ -53,10 +53,10 @@ def hypergradient(step: JointStep) -> tuple[list[Tensor], Weighting]:
 
 
 @pytest.mark.parametrize("folds", [1, 3])
-@pytest.mark.parametrize("normalise", ["yes", "no"])
+@pytest.mark.parametrize("normalise", [True, False])
 @pytest.mark.parametrize("granularity", ["task", "sample"])
 @pytest.mark.parametrize("method", METHODS)
-def test_equals_double_backward(method: str, granularity: str, normalise: str, folds: int) -> None:
+def test_equals_double_backward(method: str, granularity: str, normalise: bool, folds: int) -> None:
     step = made(method, granularity=granularity, normalise=normalise, folds=folds)
     found, before = hypergradient(step)
     loss = lookahead_loss(step.problem, step.fetch(0), before, step.folds, 0.3)
@@ -66,9 +66,9 @@ def test_equals_double_backward(method: str, granularity: str, normalise: str, f
 
 
 @pytest.mark.parametrize("folds", [1, 3])
-@pytest.mark.parametrize("normalise", ["yes", "no"])
+@pytest.mark.parametrize("normalise", [True, False])
 @pytest.mark.parametrize("granularity", ["task", "sample"])
-def test_equals_finite_differences(granularity: str, normalise: str, folds: int) -> None:
+def test_equals_finite_differences(granularity: str, normalise: bool, folds: int) -> None:
     step = made("auxts_all", granularity=granularity, normalise=normalise, folds=folds)
     found, weighting = hypergradient(step)
     batch, generator = step.fetch(0), torch.Generator().manual_seed(0)
@@ -235,13 +235,13 @@ def test_cosines(seed: int, tasks: int, layers: int, scale: float) -> None:
 @pytest.mark.parametrize(
     ("kind", "granularity", "normalise"),
     [
-        (DoubleBackwardStep, "task", "no"),
-        (DoubleBackwardStep, "sample", "yes"),
-        (DoubleBackwardStep, "sample", "no"),
-        (AsWrittenStep, "task", "no"),
+        (DoubleBackwardStep, "task", False),
+        (DoubleBackwardStep, "sample", True),
+        (DoubleBackwardStep, "sample", False),
+        (AsWrittenStep, "task", False),
     ],
 )
-def test_what_the_bench_compares_takes_the_same_steps(kind: type[JointStep], granularity: str, normalise: str) -> None:
+def test_what_the_bench_compares_takes_the_same_steps(kind: type[JointStep], granularity: str, normalise: bool) -> None:
     ours = made("auxts_all", granularity=granularity, normalise=normalise)
     config = ours.options
     problem = Planted(KINDS)

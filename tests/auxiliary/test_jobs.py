@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import ray
 import torch
 
 from distgnn.auxiliary import comparison
@@ -22,7 +21,7 @@ from distgnn.errors import RequestError, WorkError
 from distgnn.finetuning.trainer import Method
 from distgnn.graph.schema import Feature
 from distgnn.models.encoder import build_encoder
-from distgnn.scale.pool import ordered_map, start_ray
+from distgnn.scale.pool import ordered_map
 from distgnn.scale.train.auxiliary import ranked_map, run_jobs
 from distgnn.scale.train.failures import forget_failure, raise_noted
 from distgnn.storage.folder import open_folder
@@ -212,15 +211,9 @@ def test_checkpoints_of_other_features_are_refused(data: str, tmp_path: Path) ->
         CorpusGround.read(config(data, str(tmp_path)), [Method("mine", EncoderConfig(), {}, other)])
 
 
-@pytest.fixture
-def _ray() -> Iterator[None]:
-    start_ray(2)
-    yield
-    ray.shutdown()
-
-
 @pytest.mark.ray
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside Ray itself
 def test_workers_and_ranks_equal_one_process(data: str, tmp_path: Path) -> None:
     settings = config(

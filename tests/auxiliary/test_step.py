@@ -284,9 +284,9 @@ def test_a_gradient_that_is_not_finite_is_named() -> None:
 
 LEARNT = [("selar", "task"), ("selar", "sample"), ("auxts_all", "task"), ("auxts_all", "sample")]
 CASES = [
-    *((*case, "yes") for case in LEARNT),
-    ("auxts_one", "sample", "no"),
-    *((method, "auto", "auto") for method in ("none", "fixed", "cosine", "frozen", "uncertainty")),
+    *((*case, True) for case in LEARNT),
+    ("auxts_one", "sample", False),
+    *((method, "auto", None) for method in ("none", "fixed", "cosine", "frozen", "uncertainty")),
 ]
 
 

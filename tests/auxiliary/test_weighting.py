@@ -88,11 +88,11 @@ def test_models(method: str, output: str, types: str) -> None:
 
 def test_the_papers_own_choices() -> None:
     selar, auxts = (WeightingConfig(method=method).settled() for method in ("selar", "auxts_one"))
-    assert (selar.output, selar.normalise, selar.granularity, selar.types) == ("sigmoid", "yes", "sample", "onehot")
-    assert (auxts.output, auxts.normalise, auxts.granularity, auxts.types) == ("softplus", "no", "task", "learned")
+    assert (selar.output, selar.normalise, selar.granularity, selar.types) == ("sigmoid", True, "sample", "onehot")
+    assert (auxts.output, auxts.normalise, auxts.granularity, auxts.types) == ("softplus", False, "task", "learned")
     assert (selar.lr, auxts.lr, WeightingConfig(method="uncertainty").settled().lr) == (5e-3, 1e-4, 1e-3)
     asked = WeightingConfig(
-        method="selar", output="softplus", normalise="no", granularity="task", types="learned", lr=2.0
+        method="selar", output="softplus", normalise=False, granularity="task", types="learned", lr=2.0
     )
     assert asked.settled() == asked
     assert WeightingConfig().hidden == 1000
@@ -101,7 +101,7 @@ def test_the_papers_own_choices() -> None:
 def test_model_options_reach_the_model() -> None:
     plain = build("auxts_all")
     assert (plain.per_sample, plain.normalised) == (False, False)
-    asked = build("auxts_all", granularity="sample", normalise="yes", hidden=9)
+    asked = build("auxts_all", granularity="sample", normalise=True, hidden=9)
     assert (asked.per_sample, asked.normalised) == (True, True)
     assert isinstance(asked, WeightModel)
     assert asked.hidden.out_features == 9

@@ -14,7 +14,7 @@ import torch
 from torch_geometric.data import Batch, Data
 
 import distgnn
-from distgnn.checkpoint.format import FILES, FOLDER, load_checkpoint, newest, seal
+from distgnn.checkpoint.format import FILES, FOLDER, load_checkpoint, newest, read_newest, resolve, seal
 from distgnn.checkpoint.load import load_encoder
 from distgnn.checkpoint.training_state import make_state
 from distgnn.corpus.reader import CorpusReader
@@ -158,9 +158,13 @@ def test_newest_passes_over_damaged_and_unfinished_ones(trained: Run, tmp_path: 
     shutil.copytree(checkpoints / "step-000000006", checkpoints / "step-000000009")
     (checkpoints / "step-000000009" / CHECKSUMS).unlink()
     (checkpoints / "step-000000006" / "model.safetensors").write_bytes(b"")
-    found = newest(run)
+    found = read_newest(run)
     assert found is not None
-    assert found.uri.endswith("step-000000003")
+    assert found[0].uri.endswith("step-000000003")
+    assert resolve(run.uri) == found[0]
+    named = newest(run)
+    assert named is not None
+    assert named.uri.endswith("step-000000006"), "a name: the content is not read"
     continued = Run(run, trained.config)
     assert continue_small(continued) == "finished"
     assert losses(continued) == pytest.approx(losses(trained), rel=1e-6)

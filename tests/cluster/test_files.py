@@ -8,7 +8,6 @@ import re
 import shlex
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import yaml
 from ray._private import ray_constants
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from distgnn import cli
+from distgnn import __version__, cli
 from distgnn.errors import RequestError
 from tests.helpers.manifests import Resource, documents, render
 from tests.helpers.prometheus import ROOT
@@ -206,12 +205,11 @@ def test_names_that_refer_to_each_other() -> None:
 
 def test_versions_and_ports_are_those_of_ray_and_of_the_images() -> None:
     pins = dict(re.findall(r"^([a-z-]+)==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     dockerfile = (CLUSTER / "Dockerfile").read_text()
     devices = set(re.findall(r"^FROM base AS torch-([a-z]+)$", dockerfile, re.MULTILINE))
     assert devices == {"cpu", "cuda"}
     everything = "\n".join(path.read_text() for path in FILES)
-    assert set(re.findall(r"/distgnn:(\S+?)[\s\"]", everything)) == {f"{version}-{device}" for device in devices}
+    assert set(re.findall(r"/distgnn:(\S+?)[\s\"]", everything)) == {f"{__version__}-{device}" for device in devices}
     assert re.search(rf"^FROM python:{sys.version_info.major}\.{sys.version_info.minor}\.", dockerfile, re.MULTILINE)
     for _, spec in clusters():
         assert spec["rayVersion"] == pins["ray"]

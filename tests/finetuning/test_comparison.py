@@ -173,17 +173,17 @@ def test_full_fine_tuning_trains_the_encoder_and_its_statistics(binary: str) -> 
     assert any("running_mean" in name for name in changed)
 
 
-@pytest.mark.parametrize("use", ["yes", "no", "auto"])
-def test_centre_reaches_the_head(binary: str, use: str) -> None:
+@pytest.mark.parametrize("use", [True, False, None])
+def test_centre_reaches_the_head(binary: str, use: bool | None) -> None:
     job = RunJob(config(binary, use_center=use), load_labelled(config(binary, use_center=use)), (PLAIN,))
-    assert trainer._Whole(job, PLAIN, 0).head.in_features == (16 if use == "no" else 32)
+    assert trainer._Whole(job, PLAIN, 0).head.in_features == (16 if use is False else 32)
 
 
 def test_centre_is_refused_where_there_is_none(tmp_path: Path) -> None:
     uri = str(tmp_path / "c")
     write_labelled(uri, np.arange(40)[:, None] % 2.0, ("a",), center=False)
-    with pytest.raises(RequestError, match="use_center=yes, but the corpus has no centre"):
-        load_labelled(config(uri, use_center="yes"))
+    with pytest.raises(RequestError, match="use_center=True, but the corpus has no centre"):
+        load_labelled(config(uri, use_center=True))
     assert not load_labelled(config(uri)).use_center
 
 

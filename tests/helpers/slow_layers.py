@@ -56,11 +56,11 @@ class SlowEncoder:
             x = layer(x, copies, "none" if i + 1 == count else self.config.norm)
             x = torch.relu(x) if i + 1 < count else x
             outputs.append(x)
-        if self.config.jump == "concat":
+        if self.config.jumping_knowledge == "concat":
             return self._linear(torch.cat(outputs, 1), psi, "project")
-        if self.config.jump == "max":
+        if self.config.jumping_knowledge == "max":
             return torch.stack(outputs).amax(0)
-        return sum(outputs[1:], outputs[0]) if self.config.jump == "sum" else x
+        return sum(outputs[1:], outputs[0]) if self.config.jumping_knowledge == "sum" else x
 
     def _linear(self, x: Tensor, psi: list[Copy], name: str) -> Tensor:
         rows = []

@@ -26,7 +26,7 @@ def tuning(corpus: str, out: str, **options: Any) -> TuneConfig:
     finetune = FinetuneConfig(
         corpus, split=SplitConfig(method="random"), epochs=1, seeds=1, batch=64, dropout=0.0, device="cpu"
     )
-    usual: dict[str, Any] = {"space": SPACE, "trials": 4, "steps": 9, "final_seeds": 1, "cpus_per_trial": 1.0}
+    usual: dict[str, Any] = {"space": SPACE, "trials": 4, "max_steps": 9, "final_seeds": 1, "cpus_per_trial": 1.0}
     return TuneConfig(out=out, pretrain=pretrain, finetune=finetune, **(usual | options))
 
 

@@ -14,7 +14,7 @@ from distgnn.config.tune import TuneConfig
 from distgnn.report.sweep.data import Final, View
 from distgnn.search.records import ENDED, Rung, State, Sweep, TrialRecord, write_results, write_sweep, write_trial
 from distgnn.search.space import defaults, read_space, texts
-from distgnn.search.winner import Look
+from distgnn.search.winner import FinalEvaluation
 from distgnn.storage.folder import open_folder
 
 NODE_LR, NODE_STEPS, ORDER = "pretrain.l2p.node_lr", "pretrain.l2p.node_steps", "pretrain.l2p.order"
@@ -83,9 +83,9 @@ def view(
 
 
 def final(number: int) -> Final:
-    """A last look at trial ``number``: better than the default on test by 0.02."""
-    winner = Look("winner", (0.72, 0.75, 0.74), (0.70, 0.73, 0.71))
-    return Final(number, (winner, Look("default", (0.70, 0.71, 0.72), (0.68, 0.70, 0.70))))
+    """The final evaluation of trial ``number``: better than the default on test by 0.02."""
+    winner = FinalEvaluation("winner", (0.72, 0.75, 0.74), (0.70, 0.73, 0.71))
+    return Final(number, (winner, FinalEvaluation("default", (0.70, 0.71, 0.72), (0.68, 0.70, 0.70))))
 
 
 def write(folder: Path, seen: View) -> str:

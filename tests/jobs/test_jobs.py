@@ -34,10 +34,17 @@ def test_bench_writes_one_json_object_a_line(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "build/bench/tasks.json").read_text())["lines"] == lines
 
 
-def test_bench_names_what_it_does_not_know(tmp_path: Path) -> None:
-    done = bench(tmp_path, "speed")
-    assert done.returncode == 2
-    assert "unknown name 'speed'" in done.stderr
+def test_bench_names_what_it_does_not_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT / "jobs"))
+    monkeypatch.setattr(sys, "argv", ["bench.py", "speed"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / "jobs/bench.py"), run_name="__main__")
+    assert stop.value.code == 2
+    assert "unknown name 'speed'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,10 @@ def test_graphs_without_edges_and_complete_graphs_are_embedded(kind: str) -> Non
 def test_every_encoder_option_changes_the_embeddings() -> None:
     graphs = replace(random_graphs(SIZES), stream_ptr=torch.tensor([0, 2, 5]))
     changes: list[dict[str, Any]] = [{"kind": kind} for kind in ("gin", "gcn", "sage", "gat")]
-    changes += [{"jump": jump} for jump in ("sum", "max", "concat")] + [{"kind": "gat", "heads": 3}, {"layers": 2}]
+    changes += [{"jumping_knowledge": jump} for jump in ("sum", "max", "concat")] + [
+        {"kind": "gat", "heads": 3},
+        {"layers": 2},
+    ]
     changes += [{"pooling": "sum"}, {"pooling": "attention"}, {"omega": False}]
     found = []
     for change in changes:

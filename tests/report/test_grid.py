@@ -85,6 +85,7 @@ def test_what_the_corpus_cannot_serve_does_not_stop_the_grid(place: Path, capsys
     assert "attrmasking (gin): " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_interrupted_grid_keeps_its_steps(place: Path) -> None:
     run = open_folder(str(place / "stopped")).sub("runs/gin-l2p")
     more = words(place, "stopped", "--objectives", "l2p", "--pretrain.train.max-steps", "5000")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -26,8 +27,8 @@ from distgnn.pretraining.run import resumed_run
 from distgnn.scale.pool import start_ray
 from distgnn.scale.train import recovery
 from distgnn.scale.train.preflight import Resources, share
-from distgnn.scale.train.recovery import Settle, drop_reservation, note_reservation, train_settings
-from distgnn.scale.train.stop_watcher import STOP, Lookout, draining_nodes
+from distgnn.scale.train.recovery import RecoveryCallback, drop_reservation, train_settings
+from distgnn.scale.train.stop_watcher import STOP, StopWatcher, draining_nodes
 from distgnn.scale.train.stream import ray_units
 from distgnn.storage.folder import open_folder
 from tests.helpers.training import continue_small, losses, small, train_small
@@ -97,7 +98,7 @@ def test_ray_trains_settings_are_set_for_a_while(monkeypatch: pytest.MonkeyPatch
     assert os.environ[start] == "7"
 
 
-def test_settle_waits_until_ray_knows_who_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recovery_waits_until_lost_nodes_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as alive, socket.socket() as gone:
         for one in (alive, gone):
             one.bind(("127.0.0.1", 0))
@@ -114,30 +115,30 @@ def test_settle_waits_until_ray_knows_who_is_gone(monkeypatch: pytest.MonkeyPatc
 
         monkeypatch.setattr(recovery.ray, "nodes", told)
         monkeypatch.setattr(recovery, "_count_again", lambda: counted.append(time.monotonic()))
-        Settle(20.0).after_exception(None, {})
+        RecoveryCallback("", 20.0).after_exception(None, {})
         assert len(looks) == 4
         assert counted[0] >= looks[3]
         monkeypatch.setattr(recovery.ray, "nodes", lambda: nodes)
         start = time.monotonic()
-        Settle(0.5).after_exception(None, {})  # Ray never notices: not for ever
+        RecoveryCallback("", 0.5).after_exception(None, {})  # Ray never notices: not for ever
         assert 0.5 <= time.monotonic() - start < 5
 
 
-def test_lookout_sees_the_stop_file_and_draining_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_watcher_sees_the_stop_file_and_draining_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distgnn.scale.train.stop_watcher._SECONDS", 0.01)
     folder, draining = open_folder(str(tmp_path)), list[str]()
-    with Lookout(folder, lambda: draining) as lookout:
-        wait_until(lambda: not lookout.warned())
-        assert not lookout.stop()
+    with StopWatcher(folder, lambda: draining) as watcher:
+        wait_until(lambda: not watcher.warned())
+        assert not watcher.stop()
         draining.append("node")
-        wait_until(lookout.warned)
+        wait_until(watcher.warned)
         draining.clear()
-        wait_until(lambda: not lookout.warned())
+        wait_until(lambda: not watcher.warned())
         folder.write(STOP, b"")
-        wait_until(lookout.stop)
+        wait_until(watcher.stop)
 
 
-def test_lookout_outlives_a_storage_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_watcher_outlives_a_storage_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distgnn.scale.train.stop_watcher._SECONDS", 0.01)
     answers = iter([WorkError("gone"), RequestError("refused")])
 
@@ -149,8 +150,8 @@ def test_lookout_outlives_a_storage_that_is_gone(tmp_path: Path, monkeypatch: py
 
     folder = open_folder(str(tmp_path))
     monkeypatch.setattr(type(folder), "size", size)
-    with Lookout(folder, list) as lookout:
-        wait_until(lookout.stop)
+    with StopWatcher(folder, list) as watcher:
+        wait_until(watcher.stop)
 
 
 def wait_until(condition: Any) -> None:
@@ -188,18 +189,26 @@ def test_reading_goes_on_when_training_holds_every_cpu(corpus: str) -> None:
     assert [unit.graph_id.tolist() for unit in found] == [unit.graph_id.tolist() for unit in expected]
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("_busy_ray")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_draining_node_is_seen() -> None:
+    node = ray.get_runtime_context().get_node_id()
+    assert draining_nodes() == []
+    words = [str(Path(sys.executable).parent / "ray"), "drain-node", "--address", ray.get_runtime_context().gcs_address]
+    words += ["--node-id", node, "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "a test"]
+    subprocess.run([*words, "--deadline-remaining-seconds", "60"], check=True, capture_output=True)
+    wait_until(lambda: draining_nodes() == [node])
+
+
 def test_a_lost_drivers_reservation_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, cancelled = open_folder(str(tmp_path)), list[str]()
     cancel = SimpleNamespace(remote=cancelled.append)
     monkeypatch.setattr(recovery.ray, "get_actor", lambda *_, **__: SimpleNamespace(cancel_request=cancel))
     monkeypatch.setattr(recovery.ray, "get", lambda answer, **_: answer)
     drop_reservation(folder)  # nothing was noted
-    note_reservation(folder)  # nor is it outside of Ray Train's workers
-    drop_reservation(folder)
     assert cancelled == []
-    run = SimpleNamespace(train_run_context=SimpleNamespace(run_id="7"))
-    monkeypatch.setitem(sys.modules, recovery._CONTEXT, SimpleNamespace(get_train_context=lambda: run))
-    note_reservation(folder)
+    RecoveryCallback(folder.uri, 1.0).after_report(SimpleNamespace(run_id="7"), [{}], None)
     drop_reservation(folder)
     drop_reservation(folder)
     assert cancelled == ["train-7"]

@@ -19,7 +19,7 @@ import ray
 
 from distgnn.config import PretrainConfig
 from distgnn.pretraining.history import read_history, read_progress
-from distgnn.pretraining.run import Run, new_run
+from distgnn.pretraining.run import Run, new_start
 from distgnn.scale.pool import start_ray
 from distgnn.scale.train.pretrain import pretrain_on_ray
 from jobs.benches.drill import train_workers
@@ -62,12 +62,14 @@ def assert_undisturbed(run: Run, config: PretrainConfig, tolerance: float = 1e-5
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_worker_killed(corpus: str, tmp_path: Path, raylet: int) -> None:
     config = small(corpus, tmp_path, max_steps=60, epochs=99, checkpoint_every=5, validate_every=0)
-    run = new_run(replace(config, workers=2, max_failures=1))
+    start = new_start(replace(config, workers=2, max_failures=1))
+    run = start.run
     killer = Killer(run, 12, lambda: os.kill(max(train_workers({raylet})), signal.SIGKILL))
     killer.start()
-    assert pretrain_on_ray(run) == "finished"
+    assert pretrain_on_ray(start) == "finished"
     assert killer.before["step"] >= 12
     assert read_progress(run.folder)["started"] > killer.before["started"]  # a second group of ranks
     assert_undisturbed(run, config)

@@ -43,12 +43,7 @@ def drawn(log: list[int], count: int) -> Iterator[int]:
         yield number
 
 
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's workers cannot import the tests
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's workers cannot import the tests
 
 
 def test_one_worker_is_the_plain_map() -> None:

@@ -15,7 +15,7 @@ from distgnn.search.domains import Choice, Range, told
 from distgnn.search.presets import PRESETS
 from distgnn.search.proposals import Proposals, drawn, explored
 from distgnn.search.records import Rung, TrialRecord
-from distgnn.search.space import apply, defaults, grid, read_space, texts
+from distgnn.search.space import Params, apply, defaults, grid, present_params, read_space, texts
 from distgnn.search.sweep import planned_trials, rungs_of, searcher_of
 
 PRETRAIN = TuneConfig(pretrain=PretrainConfig("a"), finetune=FinetuneConfig("b"))
@@ -109,6 +109,26 @@ class TestLanguage:
         assert from_json(TuneConfig, to_json(changed)) == changed
 
 
+def test_fields_have_the_names_of_earlier_versions_too() -> None:
+    assert read_space(spaced("encoder.jump={last,sum}")) == read_space(spaced("encoder.jumping_knowledge={last,sum}"))
+    yes_no = read_space(spaced("weighting.normalise={yes,no}", config=TRANSFER))
+    assert yes_no == {"transfer.weighting.normalise": Choice((True, False))}
+    old: Params = {"pretrain.encoder.jump": "sum", "transfer.weighting.normalise": "no", "finetune.lr": 0.5}
+    assert present_params(old) == {
+        "pretrain.encoder.jumping_knowledge": "sum",
+        "transfer.weighting.normalise": False,
+        "finetune.lr": 0.5,
+    }
+    assert present_params({"finetune.use_center": "auto"}) == {"finetune.use_center": "auto"}
+
+
+def test_the_automatic_choice_is_a_value() -> None:
+    space = read_space(spaced("use_center={true,false}", config=FINETUNE))
+    assert defaults(FINETUNE, space) == {"finetune.use_center": "auto"}
+    assert apply(FINETUNE, {"finetune.use_center": "auto"}) == FINETUNE
+    assert apply(FINETUNE, {"finetune.use_center": False}).finetune.use_center is False
+
+
 def _canonical(text: str) -> str:
     field, _, domain = text.partition("=")
     if domain.startswith("log("):
@@ -125,10 +145,10 @@ class TestConfig:
             ({"pretrain": PretrainConfig("a")}, "nothing to score"),
             ({"finetune": FinetuneConfig("b")}, "the one checkpoint"),
             ({"transfer": TransferConfig("d")}, r"transfer\.methods must name one"),
-            ({"eta": 1}, "eta must be at least 2"),
+            ({"reduction_factor": 1}, "reduction_factor must be at least 2"),
             ({"objectives": ("seconds",)}, "objectives must be"),
             ({"cpus_per_trial": 0.0}, "cpus_per_trial must be positive"),
-            ({"steps": 5, "grace": 6}, "grace=6 exceeds steps=5"),
+            ({"max_steps": 5, "grace_period": 6}, "grace_period=6 exceeds max_steps=5"),
             ({"finetune": FinetuneConfig("b", checkpoint=("c",)), "scheduler": "pbt"}, "pbt clones pre-trainings"),
             ({"finetune": FinetuneConfig("b", checkpoint=("c",)), "workers_per_trial": 2}, "trials that pre-train"),
         ],
@@ -140,10 +160,10 @@ class TestConfig:
     @pytest.mark.parametrize(
         ("options", "expected"),
         [
-            ({"steps": 90}, (90,)),
-            ({"steps": 90, "scheduler": "asha"}, (10, 30, 90)),
-            ({"steps": 100, "scheduler": "median", "grace": 20, "eta": 2}, (20, 40, 80, 100)),
-            ({"steps": 11, "scheduler": "pbt", "grace": 4}, (4, 8, 11)),
+            ({"max_steps": 90}, (90,)),
+            ({"max_steps": 90, "scheduler": "asha"}, (10, 30, 90)),
+            ({"max_steps": 100, "scheduler": "median", "grace_period": 20, "reduction_factor": 2}, (20, 40, 80, 100)),
+            ({"max_steps": 11, "scheduler": "pbt", "grace_period": 4}, (4, 8, 11)),
         ],
     )
     def test_rungs(self, options: dict[str, object], expected: tuple[int, ...]) -> None:
@@ -151,7 +171,7 @@ class TestConfig:
 
     def test_no_rung_before_the_end(self) -> None:
         with pytest.raises(RequestError, match="1 steps have no rung before their end"):
-            rungs_of(replace(PRETRAIN, steps=1, scheduler="asha"))
+            rungs_of(replace(PRETRAIN, max_steps=1, scheduler="asha"))
 
     def test_grids(self) -> None:
         config = spaced("fig3b")
@@ -193,7 +213,7 @@ class TestProposals:
 
     @pytest.mark.parametrize("state", ["running", "finished", "stopped", "failed"])
     def test_tpe_knows_every_state(self, state: str) -> None:
-        tpe = Proposals(self.SPACE, "tpe", 0, "max", startup=1)
+        tpe = Proposals(self.SPACE, "tpe", 0, "max", n_startup_trials=1)
         known = [record(0, tpe.propose(0, []), 1.0), replace(record(1, drawn(self.SPACE, 5), 2.0), state=state)]
         params = tpe.propose(2, known)
         assert params == tpe.propose(2, known[::-1])
@@ -206,13 +226,13 @@ class TestProposals:
         assert needed["tpe"][2] < needed["random"][2]
 
     def test_two_objectives(self) -> None:
-        both = Proposals(self.SPACE, "tpe", 0, "max", startup=1, seconds=True)
+        both = Proposals(self.SPACE, "tpe", 0, "max", n_startup_trials=1, seconds=True)
         known = [replace(record(n, drawn(self.SPACE, n), float(n)), seconds=float(n)) for n in range(4)]
-        assert both.propose(4, known) != Proposals(self.SPACE, "tpe", 0, "max", startup=1).propose(4, known)
+        assert both.propose(4, known) != Proposals(self.SPACE, "tpe", 0, "max", n_startup_trials=1).propose(4, known)
 
 
 def trials_needed(space: dict, searcher: str, seed: int) -> int:
-    proposals, known = Proposals(space, searcher, seed, "max", startup=6), []
+    proposals, known = Proposals(space, searcher, seed, "max", n_startup_trials=6), []
     for number in range(60):
         params = proposals.propose(number, known)
         far = sum((math.log10(float(value)) + 2) ** 2 for value in params.values())

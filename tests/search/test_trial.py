@@ -120,10 +120,10 @@ class TestHonesty:
         folder, sweep = begin(corpus, tmp_path / "sweep")
         record = whole(folder, sweep, 0, PARAMS)
         assert not [name for name, data in contents(tmp_path / "sweep").items() if b'"test"' in data]
-        monkeypatch.setattr(scoring, "search_data", lambda _: pytest.fail("the last look takes all data"))
+        monkeypatch.setattr(scoring, "search_data", lambda _: pytest.fail("the final evaluation reads all data"))
         best = winner.write_winner(folder, sweep, [record])
         assert best is not None
-        looks = [found for name in winner.LOOKS for found in winner.look(folder, sweep, best, name)]
+        looks = [found for name in winner.FINAL for found in winner.evaluate_final(folder, sweep, best, name)]
         winner.write_result(folder, sweep, best, looks)
         told = winner.read_result(folder)
         assert told is not None
@@ -134,7 +134,7 @@ class TestHonesty:
 
 class TestClones:
     def test_the_same_bytes_then_their_own_way(self, corpus: str, tmp_path: Path) -> None:
-        folder, sweep = new_sweep(tuning(corpus, str(tmp_path / "sweep"), scheduler="pbt", grace=3))
+        folder, sweep = new_sweep(tuning(corpus, str(tmp_path / "sweep"), scheduler="pbt", grace_period=3))
         whole(folder, sweep, 0, PARAMS)
         params: Params = {"pretrain.l2p.node_lr": 0.05, "finetune.lr": 0.02}
         record = TrialRecord(1, PARAMS, "running", rungs=(Rung(3, 0.1, 1.0),))
@@ -152,7 +152,7 @@ class TestClones:
         assert Trial.of(sweep, folder, record.with_rung(rungs[0])).reached == 9
 
     def test_a_kill_after_the_copy(self, corpus: str, tmp_path: Path) -> None:
-        folder, sweep = new_sweep(tuning(corpus, str(tmp_path / "sweep"), scheduler="pbt", grace=3))
+        folder, sweep = new_sweep(tuning(corpus, str(tmp_path / "sweep"), scheduler="pbt", grace_period=3))
         whole(folder, sweep, 0, PARAMS)
         record = TrialRecord(1, PARAMS, clones=(Clone(0, 0, 6, 0, PARAMS),))
         expected = scores(list(Trial.of(sweep, folder, record).run()))
@@ -168,7 +168,7 @@ class TestOtherKinds:
         both = tuning(corpus, str(tmp_path / "sweep"))
         config = TuneConfig(
             out=both.out, space=("lr=log(1e-3,1e-1)",), finetune=replace(both.finetune, checkpoint=(checkpoint,), seeds=3),
-            scheduler="asha", eta=2, grace=1, final_seeds=2,
+            scheduler="asha", reduction_factor=2, grace_period=1, final_seeds=2,
         )  # fmt: skip
         folder, sweep = new_sweep(config)
         assert (sweep.axis, sweep.rungs) == ("seeds", (1, 2, 3))
@@ -179,12 +179,14 @@ class TestOtherKinds:
         winner.write_winner(folder, sweep, [record])
         tuned = load_config(FinetuneConfig, folder.sub("winner").read("finetune.json"), "")
         assert (tuned.lr, tuned.seeds, tuned.checkpoint) == (0.02, 3, (checkpoint,))
-        looks = winner.look(folder, sweep, record, "default")
+        looks = winner.evaluate_final(folder, sweep, record, "default")
         assert [found.name for found in looks] == ["default", "none"]
 
     @pytest.mark.parametrize("scheme", ["scratch", "pretrained"])
     def test_joint_trainings_go_on(self, tmp_path: Path, scheme: str) -> None:
-        config = joint_tuning(write(str(tmp_path / "data")), str(tmp_path / "sweep"), scheduler="asha", eta=2)
+        config = joint_tuning(
+            write(str(tmp_path / "data")), str(tmp_path / "sweep"), scheduler="asha", reduction_factor=2
+        )
         transfer = replace(config.transfer, schemes=(scheme,), pretrain_epochs=1)
         folder, sweep = new_sweep(replace(config, transfer=transfer))
         assert (sweep.axis, sweep.rungs) == ("epochs", (1, 2, 4))
@@ -200,7 +202,9 @@ class TestOtherKinds:
         winner.write_winner(folder, sweep, [best])
         settings = load_config(TransferConfig, folder.sub("winner").read("transfer.json"), "")
         assert settings.weighting.lr == 1e-3
-        looks = winner.look(folder, replace(sweep, config=replace(sweep.config, final_seeds=2)), best, "winner")
+        looks = winner.evaluate_final(
+            folder, replace(sweep, config=replace(sweep.config, final_seeds=2)), best, "winner"
+        )
         assert np.mean(looks[0].validation) == record.score
 
     def test_networks(self, tmp_path: Path) -> None:
@@ -210,7 +214,7 @@ class TestOtherKinds:
             replace(config, transfer=replace(config.transfer, network=network, epochs=2, seeds=1))
         )
         record = whole(folder, sweep, 0, {"transfer.weighting.lr": 1e-3})
-        looks = [found.name for name in winner.LOOKS for found in winner.look(folder, sweep, record, name)]
+        looks = [found.name for name in winner.FINAL for found in winner.evaluate_final(folder, sweep, record, name)]
         assert looks == ["winner", "default", "none"]
 
 

@@ -35,6 +35,7 @@ def through(proxy: Faulty, server: S3Server, monkeypatch: pytest.MonkeyPatch) ->
     return f"s3://{server.bucket()}"
 
 
+@pytest.mark.parametrize("server", ["moto", pytest.param("rclone", marks=pytest.mark.slow)], indirect=True)
 def test_200_faults_from_corpus_to_pulled_checkpoint(
     corpus: str, undisturbed: Run, server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

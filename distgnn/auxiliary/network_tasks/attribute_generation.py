@@ -14,9 +14,9 @@ from distgnn.config import NetworkTaskConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import NetworkDraw
 from distgnn.models.network_encoder import NetworkEncoder
 
-_NODES = 67
 _TEMPERATURE = 0.1
 
 
@@ -35,7 +35,7 @@ class AttributeGeneration(AuxiliaryTask):
                 f"attribute_generation: {kind} nodes have no features in this network; choose other auxiliary tasks"
             )
         self.views, self.group, self.nodes = views, group, views.network.nodes(kind)
-        self.batch, self.key = config.aux_batch, key(seed, _NODES)
+        self.batch, self.key = config.aux_batch, key(seed, NetworkDraw.ATTRIBUTE_NODES)
         self.features = views.network.features[kind]
         self.blank = nn.Parameter(torch.zeros(config.width))
         self.tell = nn.Linear(config.width, self.features.shape[1])

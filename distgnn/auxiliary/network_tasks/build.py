@@ -17,10 +17,10 @@ from distgnn.config import NetworkTaskConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import NetworkDraw
 from distgnn.models.network_encoder import NodeInputs, build_network_encoder
 from distgnn.network.network import Network
 
-_ENCODER, _HEADS = 69, 70
 _GENERATION: dict[str, type[EdgeGeneration] | type[AttributeGeneration]] = {
     EdgeGeneration.name: EdgeGeneration,
     AttributeGeneration.name: AttributeGeneration,
@@ -34,13 +34,13 @@ def build_problem(network: Network, config: NetworkTaskConfig, seed: int, group:
     network cannot have.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key(seed, _HEADS))
+        torch.manual_seed(key(seed, NetworkDraw.HEADS))
         target, passed = _target(network, config, group)
         inputs = NodeInputs(passed)
         views = Views(passed, inputs, config.layers, config.fan_out, seed, group.device)
         names = config.auxiliary or default_auxiliary(network, target.kind)
         auxiliary = [_auxiliary(views, name, target.kind, config, group) for name in names]
-    encoder = build_network_encoder(passed, config, key(seed, _ENCODER)).to(group.device)
+    encoder = build_network_encoder(passed, config, key(seed, NetworkDraw.ENCODER)).to(group.device)
     for task in (target, *auxiliary):
         task.to(group.device)
     evaluation = Evaluation(passed, inputs, config.layers, config.eval_fan_out, group.device)

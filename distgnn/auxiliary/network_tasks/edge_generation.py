@@ -18,11 +18,11 @@ from distgnn.config import NetworkTaskConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import NetworkDraw
 from distgnn.graph.ragged import ranges
 from distgnn.models.ops.sparse import SparseMap
 from distgnn.network.network import Network
 
-_NODES, _POOL = 64, 65
 _TEMPERATURE = 0.1
 
 
@@ -65,7 +65,7 @@ class EdgeGeneration(AuxiliaryTask):
     def ask(self, step: int) -> Asked:
         """This rank's part of the drawn nodes, and all messages they lose."""
         network = self.views.network
-        drawn = draw_nodes(key(self.seed, _NODES, step), self.nodes, self.batch)
+        drawn = draw_nodes(key(self.seed, NetworkDraw.EDGE_NODES, step), self.nodes, self.batch)
         mine = drawn[self.group.rank :: self.group.world_size]
         near = self.views.block(mine, step, hops=1)
         lost = np.flatnonzero(self.removal(near, drawn, step))
@@ -86,7 +86,11 @@ class EdgeGeneration(AuxiliaryTask):
     def _pool(self, kind: str, step: int) -> Rows:
         """Ascending ids of the nodes of a type that a step's samples compete with."""
         place = self.views.network.types.index(kind)
-        return np.sort(draw_nodes(key(self.seed, _POOL, step, place), self.views.network.nodes(kind), self.negatives))
+        return np.sort(
+            draw_nodes(
+                key(self.seed, NetworkDraw.EDGE_POOL, step, place), self.views.network.nodes(kind), self.negatives
+            )
+        )
 
     def _ask_relation(self, relation: int, source: Rows, target: Rows, pool: Rows, seeds: Rows) -> _Asked:
         receiver, row = np.unique(target, return_inverse=True)

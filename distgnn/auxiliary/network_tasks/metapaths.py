@@ -8,10 +8,11 @@ from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, PairTask
 from distgnn.config import NetworkTaskConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import NetworkDraw
 from distgnn.network.metapath import path_pairs
 from distgnn.network.network import Network
 
-_PATH, _POSITIVE, _NEGATIVE = 63, 0, 1
+_POSITIVE, _NEGATIVE = range(2)
 
 
 class PathTask(PairTask, AuxiliaryTask):
@@ -24,7 +25,7 @@ class PathTask(PairTask, AuxiliaryTask):
     def __init__(self, network: Network, path: str, config: NetworkTaskConfig, seed: int, group: ProcessGroup) -> None:
         super().__init__(config.width, config.hidden)
         self.name, self.pairs, self.group = path, path_pairs(network, path), group
-        self.batch, self.key = config.aux_batch, key(seed, _PATH)
+        self.batch, self.key = config.aux_batch, key(seed, NetworkDraw.PATH)
         self.pairs.negatives(self.key, 1)  # a path that joins everything is refused now, not in the middle of a run
 
     def ask(self, step: int) -> Asked:

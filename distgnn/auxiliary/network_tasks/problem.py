@@ -16,9 +16,8 @@ from distgnn.auxiliary.network_tasks.views import Evaluation, Views, joins, with
 from distgnn.auxiliary.problem import Rows, Samples
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import NetworkDraw
 from distgnn.models.network_encoder import Cut, NetworkEncoder
-
-_DROPOUT = 68
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ class NetworkProblem:
             return
         device = self.group.device
         with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
-            torch.manual_seed(key(self.views.seed, _DROPOUT, step, number, self.group.rank))
+            torch.manual_seed(key(self.views.seed, NetworkDraw.DROPOUT, step, number, self.group.rank))
             yield
 
     @torch.no_grad()

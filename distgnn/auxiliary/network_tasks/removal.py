@@ -7,10 +7,9 @@ import numpy.typing as npt
 
 from distgnn.auxiliary.problem import Rows
 from distgnn.graph.keyed import draw, key, unit_interval
+from distgnn.graph.purposes import NetworkDraw
 from distgnn.network.csr import INVERSE
 from distgnn.network.network import Block, Network, Relation
-
-_REMOVED = 66
 
 
 class Removal:
@@ -29,7 +28,7 @@ class Removal:
         source, target = block.node[block.source], block.node[block.target]
         turned = np.where(self.symmetric[block.relation], source > target, self.turned[block.relation])
         first, second = np.where(turned, target, source), np.where(turned, source, target)
-        keys = draw(key(self.seed, _REMOVED, step), self.base[block.relation])
+        keys = draw(key(self.seed, NetworkDraw.REMOVED, step), self.base[block.relation])
         taken = unit_interval(draw(keys, first * self.nodes + second)) < self.share
         at_drawn = np.isin(block.node, drawn)
         return taken & (at_drawn[block.source] | at_drawn[block.target])

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from distgnn.auxiliary.problem import Rows
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import NetworkDraw
 from distgnn.models.network_encoder import Cut, NetworkEncoder, NodeInputs
 from distgnn.network.network import Block, Network
 from distgnn.network.sample import sample_block
 
-_STEP, _EVALUATION = 61, 62
 _KEPT = 1 << 23
 _SEEDS = 4096
 
@@ -37,7 +37,11 @@ class Views:
     def block(self, seeds: Rows, step: int, hops: int | None = None) -> Block:
         """What all layers (or ``hops`` of them) need to embed ``seeds`` in the network sampled for ``step``."""
         return sample_block(
-            self.network, seeds, self.hops if hops is None else hops, self.fan_out, key(self.seed, _STEP, step)
+            self.network,
+            seeds,
+            self.hops if hops is None else hops,
+            self.fan_out,
+            key(self.seed, NetworkDraw.STEP, step),
         )
 
     def cut(self, block: Block) -> Cut:
@@ -90,5 +94,5 @@ class Evaluation:
         return self._kept[part]
 
     def _cut(self, seeds: Rows) -> Cut:
-        drawn = key(0, _EVALUATION)  # the same for every seed, so that seeds are compared on one network
+        drawn = key(0, NetworkDraw.EVALUATION)  # the same for every seed, so that seeds are compared on one network
         return Cut(self.inputs, sample_block(self.network, seeds, self.hops, self.fan_out, drawn), self.device)

@@ -13,8 +13,8 @@ from distgnn.auxiliary.weighting.signals import Signals, Weighting
 from distgnn.config import WeightingConfig
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import AuxiliaryDraw
 
-_DRAWS = 42
 _FAILURES = (ImportError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, NotImplementedError)
 
 
@@ -64,7 +64,7 @@ class LibraryWeighting(Weighting):
     def _ask(self, method: Callable[[Tensor], Any], matrix: Tensor) -> Any:
         """Its answer; what it draws at random is a function of (seed, number of the call), the same on every rank."""
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(key(self.seed, _DRAWS, self.calls))
+            torch.manual_seed(key(self.seed, AuxiliaryDraw.WEIGHTING_DRAWS, self.calls))
             return method(matrix @ matrix.t() if self.gramian else matrix)
 
 

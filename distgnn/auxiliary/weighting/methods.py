@@ -17,8 +17,8 @@ from distgnn.auxiliary.weighting.signals import Weighting
 from distgnn.auxiliary.weighting.uncertainty import Uncertainty
 from distgnn.config import WeightingConfig
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import AuxiliaryDraw
 
-_WEIGHTS = 41
 METHODS: dict[str, Callable[[WeightingConfig, tuple[str, ...], int], Weighting]] = {
     "none": lambda config, names, seed: NoAuxiliary(),  # noqa: ARG005
     "fixed": lambda config, names, seed: Fixed(config.fixed, names),  # noqa: ARG005
@@ -36,5 +36,5 @@ def build_weighting(config: WeightingConfig, names: tuple[str, ...], seed: int) 
     """The method ``config.method`` for tasks ``names`` (the target first), its initial weights a function of the arguments
     alone; global random state is left as it was. Raises RequestError where weights or library do not fit the tasks."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key(seed, _WEIGHTS))
+        torch.manual_seed(key(seed, AuxiliaryDraw.WEIGHTING))
         return METHODS[config.method](config.settled(), names, seed)

@@ -22,7 +22,7 @@ class WeightModel(Weighting):
 
     def __init__(self, config: WeightingConfig, tasks: int, extra: int) -> None:
         super().__init__()
-        self.per_sample, self.normalised = config.granularity == "sample", config.normalise == "yes"
+        self.per_sample, self.normalised = config.granularity == "sample", bool(config.normalise)
         self.types = nn.Embedding(tasks, _EMBEDDING if config.types == "learned" else tasks)
         if config.types == "onehot":
             self.types = nn.Embedding.from_pretrained(torch.eye(tasks))

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.keyed import draw, key, unit_interval
+from distgnn.graph.purposes import CheckDraw
 from distgnn.graph.schema import Feature, Schema
 
 _SIZES = (5, 3, 7)
-_PURPOSE = 41
 
 
 def made_graphs(schema: Schema) -> GraphBatch:
@@ -44,7 +44,7 @@ def made_graphs(schema: Schema) -> GraphBatch:
 
 def made_numbers(rows: int, columns: int, purpose: int) -> Tensor:
     """float32 [rows, columns]: uniform in [-1, 1), the same each time."""
-    words = draw(key(_PURPOSE, purpose), range(rows * columns))
+    words = draw(key(CheckDraw.SYNTHETIC, purpose), range(rows * columns))
     return torch.from_numpy(unit_interval(words) * 2 - 1).float().view(rows, columns)
 
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from distgnn.config import L2PConfig
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.keyed import draw, key
+from distgnn.graph.purposes import PretrainDraw
 from distgnn.graph.subgraph import keep_edges
 from distgnn.models.batch_context import Context
 from distgnn.models.encoder import Encoder
@@ -26,8 +27,6 @@ from distgnn.objectives.base import Losses, Objective
 from distgnn.objectives.l2p.task_batch import Links, Tasks
 from distgnn.objectives.l2p.task_sampler import TaskBuilder
 from distgnn.objectives.streams import next_graph
-
-_SHIFT = 12
 
 
 class L2P(Objective):
@@ -154,7 +153,9 @@ class L2P(Objective):
         if self.config.negatives == "other":
             return None, None
         ids = tasks.batch.graph_id[tasks.usable].cpu().numpy().view(np.uint64)
-        made = (shifted_dimensions(key(seed, _SHIFT, epoch, side), ids, encoder.width) for side in (0, 1))
+        made = (
+            shifted_dimensions(key(seed, PretrainDraw.DIMENSIONS, epoch, side), ids, encoder.width) for side in (0, 1)
+        )
         support, query = (torch.from_numpy(index).to(tasks.usable.device) for index in made)
         return support, query
 

@@ -21,9 +21,8 @@ class Links:
     """Support or query edges of a batch, M rows.
 
     ends: the map [3 M, N] that picks the rows of anchors u, then of positives v, then of negatives v' (any row where there is
-    none). has_negative: float [M]. child: int64 [M], the child task (numbered through the batch). graph: int64 [M], the
-    usable graph. endpoints: int64 [2, k], the distinct (child task, node) pairs of Eq. 8's set {h_u | (u, v) in S_c}.
-    pairs: int64 [2, M], the edges u, v themselves.
+    none). has_negative: float [M]. graph: int64 [M], the usable graph. endpoints: int64 [2, k], the
+    distinct (child task, node) pairs of Eq. 8's set {h_u | (u, v) in S_c}. pairs: int64 [2, M], the edges u, v themselves.
     """
 
     ends: SparseMap

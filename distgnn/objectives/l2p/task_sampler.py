@@ -18,12 +18,13 @@ import torch
 
 from distgnn.graph.batch import GraphBatch, Ragged
 from distgnn.graph.keyed import UInt64, draw
+from distgnn.graph.purposes import PretrainDraw
 from distgnn.objectives.keyed_choice import Int, first_of_each, graph_keys, numbered
 from distgnn.objectives.negative_sampling import Neighbours
 
 NAME = "l2p"
 ANCHOR, POSITIVE, NEGATIVE, CHILD, QUERY = range(5)
-_TASKS, _EDGE, _NEGATIVE = 11, 1, 2
+_EDGE, _NEGATIVE = 1, 2
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class TaskBuilder:
     def __call__(self, graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:
         """A pure function of (seed, epoch, graph id, stored edges); batches and workers do not matter."""
         node_ptr, edge_ptr = graphs.node_ptr.numpy(), graphs.edge_ptr.numpy()
-        keys = graph_keys(graphs, seed, _TASKS, epoch)
+        keys = graph_keys(graphs, seed, PretrainDraw.TASKS, epoch)
         ptr, child, query = self._shares(np.diff(edge_ptr))
         owner = np.repeat(np.arange(graphs.num_graphs), np.diff(ptr))
         edge = _shuffled_edges(keys, edge_ptr, np.diff(ptr))

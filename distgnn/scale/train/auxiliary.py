@@ -24,6 +24,7 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.scale.pool import start_ray
 from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted
+from distgnn.scale.train.recovery import default_environment
 
 _RAY = "ray"
 _POLL_SECONDS = 0.2
@@ -44,13 +45,12 @@ class _RankedMap:
     config: TransferConfig
 
     def __call__(self, function: Any, jobs: Iterable[Any]) -> Iterator[Any]:
-        for name, value in _QUIET.items():
-            os.environ.setdefault(name, value)
         ours = not ray.is_initialized()
         start_ray(os.cpu_count() or 1)
         try:
             forget_failure(function.folder)
-            yield from self._results(function, list(jobs))
+            with default_environment(_QUIET):
+                yield from self._results(function, list(jobs))
         finally:
             forget_failure(function.folder)
             if ours:

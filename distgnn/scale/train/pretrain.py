@@ -27,14 +27,14 @@ from distgnn.pretraining.console import Display
 from distgnn.pretraining.history import NAME, Snapshot, read_progress, write_failure
 from distgnn.pretraining.local import stop_signals
 from distgnn.pretraining.loop import Hooks, Status, train
-from distgnn.pretraining.metrics import SnapshotMeter
-from distgnn.pretraining.run import Run, open_corpus
+from distgnn.pretraining.metrics import SnapshotMeter, log_run
+from distgnn.pretraining.run import Run, Start
 from distgnn.scale.metrics import RayMeter
 from distgnn.scale.pool import start_ray
 from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted, remove_file
 from distgnn.scale.train.preflight import Resources, preflight
-from distgnn.scale.train.recovery import Settle, drop_reservation, note_reservation, train_settings
-from distgnn.scale.train.stop_watcher import STOP, Lookout
+from distgnn.scale.train.recovery import RecoveryCallback, drop_reservation, train_settings
+from distgnn.scale.train.stop_watcher import STOP, StopWatcher
 from distgnn.scale.train.stream import ray_units
 from distgnn.storage.folder import Folder, open_folder
 
@@ -43,13 +43,15 @@ _POLL_SECONDS = 1.0
 _QUIET = "RAY_DATA_DISABLE_PROGRESS_BARS"
 
 
-def pretrain_on_ray(run: Run) -> Status:
-    """Train ``run`` with ``config.workers`` Ray Train workers (down to ``config.min_workers``) until it is finished or stopped by a
-    signal.
+def pretrain_on_ray(start: Start) -> Status:
+    """Train a run with ``config.workers`` Ray Train workers (down to ``config.min_workers``) until it ends or a signal stops it.
 
-    Joins the running Ray (RAY_ADDRESS, or this process's own) or starts a local one. Raises RequestError where the cluster
-    cannot carry the run, and what the workers raised, as itself.
+    Joins the running Ray (RAY_ADDRESS, or this process's own) or starts a local one.
+
+    Raises:
+        RequestError: If the cluster has too few resources. Exceptions of the workers are raised as they are.
     """
+    run = start.run
     os.environ.setdefault(_QUIET, "1")
     ours = not ray.is_initialized()
     start_ray(os.cpu_count() or 1)
@@ -57,7 +59,7 @@ def pretrain_on_ray(run: Run) -> Status:
         resources = preflight(run)
         metrics = serve_metrics(run.config.metrics, run.name, RayMeter(run.name))
         with metrics as meter, train_settings(run.config.recovery):
-            return _watch(run, resources, meter)
+            return _watch(start, resources, meter)
     except (RequestError, WorkError) as error:
         write_failure(run.folder, run.name, error)
         raise
@@ -67,13 +69,14 @@ def pretrain_on_ray(run: Run) -> Status:
             ray.shutdown()
 
 
-def _watch(run: Run, resources: Resources, meter: Meter) -> Status:
+def _watch(start: Start, resources: Resources, meter: Meter) -> Status:
     """Run the trainer in a thread, since Ray takes over Ctrl-C in the main one; meanwhile show what the leading rank writes."""
+    run = start.run
     _clear(run.folder)
     seen = _snapshot(run.folder).get("updated")
     failures, gauges = list[Exception](), SnapshotMeter(meter)
-    thread = threading.Thread(target=fit, args=(run, resources, failures), name="distgnn-fit", daemon=True)
-    with Display() as display, stop_signals(display) as stopping:
+    thread = threading.Thread(target=fit, args=(start, resources, failures), name="distgnn-fit", daemon=True)
+    with log_run(run) as logs, Display() as display, stop_signals(display) as stopping:
         thread.start()
         asked = False
         while thread.is_alive():
@@ -86,10 +89,16 @@ def _watch(run: Run, resources: Resources, meter: Meter) -> Status:
                 seen = snapshot["updated"]
                 display.show(snapshot)
                 gauges(snapshot)
+                logs(snapshot)
+        _raise_failure(run, failures)
+        status = logs.group.status = read_progress(run.folder)["status"]
+    return status
+
+
+def _raise_failure(run: Run, failures: list[Exception]) -> None:
     if failures:
         raise (cause_of(failures[0]) if isinstance(failures[0], TrainingFailedError) else failures[0])
     raise_noted(run.folder)
-    return read_progress(run.folder)["status"]
 
 
 def _clear(folder: Folder) -> None:
@@ -99,14 +108,16 @@ def _clear(folder: Folder) -> None:
     drop_reservation(folder)
 
 
-def fit(run: Run, resources: Resources, failures: list[Exception], until: int = 0) -> None:
-    """Train ``run`` to its end, or to step ``until``; what goes wrong is put into ``failures``."""
+def fit(start: Start, resources: Resources, failures: list[Exception], until: int = 0) -> None:
+    """Train the run of ``start`` to its end, or to step ``until``; what goes wrong is put into ``failures``."""
+    run = start.run
     config, storage = run.config, run.folder.sub(_RAY)
     trainer = TorchTrainer(
         _rank,
         train_loop_config={
             "folder": run.folder.uri,
             "config": to_json(config),
+            "reader": start.reader,
             "reading_cpus": resources.reading_cpus,
             "until": until,
         },
@@ -121,7 +132,7 @@ def fit(run: Run, resources: Resources, failures: list[Exception], until: int = 
             storage_path=storage.path,
             storage_filesystem=storage.filesystem,
             failure_config=FailureConfig(max_failures=config.max_failures),
-            callbacks=[Settle(config.recovery.settle_seconds)],
+            callbacks=[RecoveryCallback(run.folder.uri, config.recovery.settle_seconds)],
         ),
     )
     try:
@@ -134,11 +145,12 @@ def fit(run: Run, resources: Resources, failures: list[Exception], until: int = 
 
 
 def _rank(settings: dict[str, Any]) -> None:
+    ray.train.report({})  # calls RecoveryCallback.after_report on the controller
     train_worker(settings, ProcessGroup.detect(ray.train.torch.get_device()))
 
 
 def train_worker(settings: dict[str, Any], group: ProcessGroup) -> None:
-    """One training worker of the run in ``settings`` (folder, config as JSON, reading_cpus of each task that reads, until).
+    """One training worker of the run in ``settings`` (folder, config as JSON, reader, reading_cpus of each reading task, until).
 
     What trying again cannot mend is noted in the run folder, so that the next worker group ends at once.
     """
@@ -149,13 +161,11 @@ def train_worker(settings: dict[str, Any], group: ProcessGroup) -> None:
     units = partial(ray_units, cpus=settings["reading_cpus"], meter=meter)
     try:
         import_modules(run.config.imports)
-        if group.is_main_process:
-            note_reservation(run.folder)
-        with Lookout(run.folder) if group.is_main_process else nullcontext() as lookout:
-            stop, warned = (lookout.stop, lookout.warned) if lookout else (_never, _never)
+        with StopWatcher(run.folder) if group.is_main_process else nullcontext() as watcher:
+            stop, warned = (watcher.stop, watcher.warned) if watcher else (_never, _never)
             train(
                 run,
-                open_corpus(run.config),
+                settings["reader"],
                 group,
                 Hooks(units, stop, _ignore, meter, warned, settings.get("until", 0)),
             )

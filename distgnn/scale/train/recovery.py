@@ -1,21 +1,20 @@
-"""Getting over lost workers and nodes: Ray Train's knobs as our settings, and counting the nodes that are left at once.
+"""Recovery from lost workers, nodes and drivers on Ray Train.
 
-After a node is lost, Ray notices it only by missed heartbeats, and what elastic groups are planned from is renewed every 20 s. A
-group planned meanwhile waits for the lost node until its start times out. So the controller waits here until Ray has noticed, which
-takes as long as the cluster's own heartbeat settings say, and then has the nodes counted again.
+Ray notices a lost node only by missed heartbeats. It renews the resource count that elastic worker groups are planned from every
+20 s, and a worker group planned in between waits for the lost node until its start times out. So the controller waits here until
+Ray has noticed, which takes as long as the heartbeat settings of the cluster say, and then has the resources counted again.
 
-After a driver is lost, Ray holds the CPUs reserved for its elastic workers for 180 s more. So a run notes the name of its
-reservation, and who resumes the run gives it back first.
+After a driver is lost, Ray keeps the CPUs reserved for its elastic workers for another 180 s. So a run writes down the name of its
+reservation, and whoever resumes the run cancels it first.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import ray
@@ -23,22 +22,28 @@ from ray.exceptions import RayError
 from ray.train import UserCallback
 
 from distgnn.config import RecoveryConfig
+from distgnn.errors import RequestError, WorkError
 from distgnn.scale.train.failures import remove_file
-from distgnn.storage.folder import Folder
+from distgnn.storage.folder import Folder, open_folder
 
 _VARIABLES = {
     "poll_seconds": "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S",
     "start_seconds": "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S",
 }
-_COORDINATOR, _CONTEXT = "AutoscalingCoordinator", "ray.train.v2._internal.execution.context"
+_COORDINATOR = "AutoscalingCoordinator"
 _RESERVATION = "reservation.txt"
-_LOOK_SECONDS, _CONNECT_SECONDS, _ANSWER_SECONDS = 0.2, 1.0, 5.0
+_POLL_SECONDS, _CONNECT_SECONDS, _ANSWER_SECONDS = 0.2, 1.0, 5.0
+
+
+def train_settings(config: RecoveryConfig) -> AbstractContextManager[None]:
+    """Set the environment variables that Ray Train reads its settings from; variables that the user has set are kept."""
+    return default_environment({name: str(getattr(config, field)) for field, name in _VARIABLES.items()})
 
 
 @contextmanager
-def train_settings(config: RecoveryConfig) -> Iterator[None]:
-    """The environment Ray Train reads its knobs from, while a trainer is started; what the user has set there stays."""
-    ours = {name: str(getattr(config, field)) for field, name in _VARIABLES.items() if name not in os.environ}
+def default_environment(values: dict[str, str]) -> Iterator[None]:
+    """Set those environment variables of ``values`` that are not set, and remove them on exit."""
+    ours = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(ours)
     try:
         yield
@@ -47,25 +52,32 @@ def train_settings(config: RecoveryConfig) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-class Settle(UserCallback):
-    """Runs on Ray Train's controller: after workers were lost, waits for Ray to notice the nodes that went with them.
+class RecoveryCallback(UserCallback):
+    """Runs on the controller of Ray Train: waits for Ray to notice lost nodes, and notes the reservation of the run.
 
-    seconds: to wait at most.
+    Args:
+        folder: URI of the run's folder.
+        seconds: Maximum time to wait after workers were lost.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, folder: str, seconds: float) -> None:
+        self.folder, self.seconds = folder, seconds
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ARG002
+        """Write down the name under which Ray reserves resources for the workers. They report once, when they start."""
+        with suppress(RequestError, WorkError):  # without the note, a lost driver costs the 180 s
+            open_folder(self.folder).write(_RESERVATION, f"train-{run_context.run_id}".encode())
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:  # noqa: ARG002
-        """Called with what the lost workers raised."""
+        """Wait until the lost nodes are known, then have the resources counted again."""
         deadline = time.monotonic() + self.seconds
         while any(not _answers(node) for node in ray.nodes() if node["Alive"]) and time.monotonic() < deadline:
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
         _count_again()
 
 
 def _answers(node: dict[str, Any]) -> bool:
-    """Whether the raylet of a node takes connections: a lost one refuses them, or says nothing."""
+    """Return whether the raylet of a node accepts connections; that of a lost node refuses them or does not answer."""
     try:
         socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), _CONNECT_SECONDS).close()
     except OSError:
@@ -73,29 +85,24 @@ def _answers(node: dict[str, Any]) -> bool:
     return True
 
 
-def note_reservation(folder: Folder) -> None:
-    """Write down, in a run's folder, the name under which Ray reserves what its workers need. Called by a training worker."""
-    context = getattr(sys.modules.get(_CONTEXT), "get_train_context", None)
-    with suppress(RuntimeError, AttributeError):  # no worker of Ray Train's, or a Ray that keeps the name elsewhere
-        if context:
-            folder.write(_RESERVATION, f"train-{context().train_run_context.run_id}".encode())
-
-
 def drop_reservation(folder: Folder) -> None:
-    """Give back what is still reserved for an earlier driver of the run in ``folder``, who did not live to do so."""
+    """Release resources still reserved by a driver of the run in ``folder`` that crashed."""
     if folder.size(_RESERVATION) is not None:
-        _tell_coordinator("cancel_request", folder.read(_RESERVATION).decode())
+        _call_coordinator("cancel_request", folder.read(_RESERVATION).decode())
         remove_file(folder, _RESERVATION)
 
 
 def _count_again() -> None:
-    """Have Ray renew, now, its count of what elastic groups can be planned on."""
-    _tell_coordinator("get_reserved_resources", "", recompute=True)
+    """Have Ray renew the resource count that elastic worker groups are planned from."""
+    _call_coordinator("get_reserved_resources", "", recompute=True)
 
 
-def _tell_coordinator(method: str, *values: Any, **options: Any) -> None:
-    """Call who plans elastic groups. Not part of Ray's public interface: where it has changed or there is none,
-    nothing happens, and Ray counts its nodes every 20 s and forgets reservations after 180 s as ever."""
+def _call_coordinator(method: str, *values: Any, **options: Any) -> None:
+    """Call the actor that plans elastic worker groups.
+
+    Its methods are not documented. If they have changed or there is no such actor, nothing happens: Ray counts its nodes every 20 s
+    and drops reservations after 180 s.
+    """
     with suppress(RayError, ValueError, TypeError, AttributeError):
         coordinator = ray.get_actor(_COORDINATOR, namespace=_COORDINATOR)
         ray.get(getattr(coordinator, method).remote(*values, **options), timeout=_ANSWER_SECONDS)

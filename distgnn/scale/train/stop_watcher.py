@@ -1,4 +1,4 @@
-"""What the leading rank must hear of while it trains, asked for in a thread so that no step waits for storage or for Ray."""
+"""Watches for requests to stop and for draining nodes, in a thread, so that no training step waits for storage or for Ray."""
 
 from __future__ import annotations
 
@@ -7,43 +7,50 @@ from collections.abc import Callable
 from types import TracebackType
 
 import ray
+from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.exceptions import RayError
 
 from distgnn.errors import RequestError, WorkError
 from distgnn.storage.folder import Folder
 
 STOP = "stop"
-"""File in a run's folder by which the driver asks the ranks to stop."""
+"""File in a run's folder with which the driver asks the workers to stop."""
 _SECONDS = 1.0
+_DRAINING = "DRAINING"
 
 
 def draining_nodes() -> list[str]:
-    """Ids of nodes that Ray was told will go (a spot instance reclaimed, a node scaled down); empty where Ray cannot tell."""
-    state = getattr(getattr(ray, "_private", None), "state", None)
-    ask = getattr(getattr(state, "state", None), "get_draining_nodes", None)
+    """Return the ids of the nodes that are draining (a spot instance reclaimed, a node scaled down); empty if Ray cannot tell."""
     try:
-        return sorted(ask()) if ask else []
+        status = get_cluster_status(ray.get_runtime_context().gcs_address)
     except (RayError, RuntimeError):
         return []
+    nodes = (*status.active_nodes, *status.idle_nodes)
+    return sorted(node.node_id for node in nodes if node.node_status == _DRAINING)
 
 
-class Lookout:
-    """Looks about once a second, while its context is open, for the stop file in ``folder`` and for draining nodes."""
+class StopWatcher:
+    """Context manager that looks once a second for the stop file in a run's folder and for draining nodes.
+
+    Args:
+        folder: The run's folder.
+        draining: Returns the ids of the draining nodes.
+    """
 
     def __init__(self, folder: Folder, draining: Callable[[], list[str]] = draining_nodes) -> None:
         self._folder, self._draining = folder, draining
         self._stop, self._warned, self._over = threading.Event(), threading.Event(), threading.Event()
 
     def stop(self) -> bool:
-        """Whether the driver has asked to stop."""
+        """Return whether the driver has asked to stop."""
         return self._stop.is_set()
 
     def warned(self) -> bool:
-        """Whether some node is about to go."""
+        """Return whether a node is draining."""
         return self._warned.is_set()
 
-    def __enter__(self) -> Lookout:
-        threading.Thread(target=self._watch, name="distgnn-lookout", daemon=True).start()
+    def __enter__(self) -> StopWatcher:
+        threading.Thread(target=self._watch, name="distgnn-stop-watcher", daemon=True).start()
         return self
 
     def __exit__(
@@ -56,7 +63,7 @@ class Lookout:
             try:
                 if self._folder.size(STOP) is not None:
                     self._stop.set()
-            except (RequestError, WorkError):  # storage is gone for now; whoever must write there says so
+            except (RequestError, WorkError):  # storage does not answer now; the loop reports it where it writes
                 pass
             (self._warned.set if self._draining() else self._warned.clear)()
             self._over.wait(_SECONDS)

@@ -1,7 +1,6 @@
-"""A sweep on Ray Tune: trials side by side, each in a process of its own, and at the end the last look.
+"""Runs a sweep on Ray Tune: parallel trials, each in a process of its own, then the final evaluation.
 
-The trials' records and folders are the only truth: a sweep that goes on is a new experiment of Ray Tune's, whose searcher and
-scheduler are told what is known. Nothing that Ray Tune writes is ever read.
+The trial records and folders hold the whole state. A resumed sweep is a new Tune experiment; nothing that Tune writes is ever read.
 """
 
 from __future__ import annotations
@@ -18,22 +17,21 @@ from typing import Any, Literal
 import ray
 from ray import tune
 from ray.exceptions import RayError
-from ray.tune import FailureConfig, RunConfig, Tuner
+from ray.tune import FailureConfig, PlacementGroupFactory, RunConfig, Tuner
 
 from distgnn.errors import WorkError
 from distgnn.pretraining.local import stop_signals
 from distgnn.report.sweep.live import SweepDisplay
-from distgnn.report.sweep.write import Pages
+from distgnn.report.sweep.page import Pages
 from distgnn.scale.pool import start_ray
 from distgnn.scale.train.failures import cause_of
-from distgnn.scale.tune.capacity import Node, Room, room
-from distgnn.scale.tune.schedulers import number_of, scheduler_of
-from distgnn.scale.tune.searcher import LedgerCallback, LedgerSearcher, StopWhen
-from distgnn.scale.tune.trial import TrialProcess, look_task
+from distgnn.scale.tune.hooks import NUMBER, StoreCallback, StoreSearcher, StoreStopper
+from distgnn.scale.tune.trial import TrialFunction, evaluate_final_task
+from distgnn.search.capacity import Capacity, NodeResources, capacity_of
 from distgnn.search.records import Sweep, TrialRecord, read_trials, write_results, write_sweep
 from distgnn.search.sweep import proposals_of
-from distgnn.search.trial_store import Ledger
-from distgnn.search.winner import LOOKS, write_result, write_winner
+from distgnn.search.trial_store import TrialStore
+from distgnn.search.winner import FINAL, write_result, write_winner
 from distgnn.storage.folder import Folder
 
 Status = Literal["finished", "stopped"]
@@ -46,12 +44,12 @@ _ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
-"""Ray Tune's own knobs: no logs of its own, and one result at a time, since each may be the last."""
+"""Settings of Ray Tune: no loggers of its own, and one result at a time, since each may end its trial."""
 
 
 @contextmanager
 def _ray() -> Iterator[None]:
-    """The Ray that is up, or one that is started and stopped here."""
+    """Use the running Ray, or start one and stop it on exit."""
     ours = not ray.is_initialized()
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -64,66 +62,74 @@ def _ray() -> Iterator[None]:
 
 
 def run_sweep(folder: Folder, sweep: Sweep) -> Status:
-    """Begin or go on with ``sweep`` in ``folder``, until it is finished or stopped by a signal.
+    """Start or resume a sweep, until it is finished or a signal stops it.
 
-    Joins the running Ray (RAY_ADDRESS, or this process's own) or starts a local one. Raises RequestError where a trial can never
-    fit the cluster, before anything is written; WorkError where no trial went to its end, and what the last look ran into.
+    Joins the running Ray (``RAY_ADDRESS``, or this process's own) or starts a local one.
+
+    Args:
+        folder: Folder of the sweep.
+        sweep: The sweep.
+
+    Raises:
+        RequestError: A trial can never fit the cluster; raised before anything is written.
+        WorkError: No trial finished, or the final evaluation failed.
     """
     with _ray():
-        space = cluster_room(sweep)
+        capacity = cluster_capacity(sweep)
         write_sweep(folder, sweep)
         start, known = time.time(), read_trials(folder)
         pages = Pages(folder)
         with SweepDisplay(sweep, known) as display, stop_signals(display) as stopping:
 
-            def lasted() -> Sweep:
+            def current() -> Sweep:
                 return replace(sweep, wall=sweep.wall + time.time() - start)
 
             def show(trials: list[TrialRecord]) -> None:
                 display.show(trials)
-                write_sweep(folder, lasted())  # now, since a kill may come at any moment
-                pages.refresh(lasted(), trials)
+                write_sweep(folder, current())  # now, since the process may be killed at any time
+                pages.refresh(current(), trials)
 
-            concurrency = 0 if sweep.config.scheduler == "pbt" else space.concurrency
-            ledger = Ledger(folder, sweep, proposals_of(sweep), known, concurrency, show)
+            store = TrialStore(folder, sweep, proposals_of(sweep), known, capacity.concurrency, show)
             try:
-                status = _watched(ledger, space, stopping)
+                status = _run_trials(store, capacity, stopping)
             finally:
-                write_sweep(folder, lasted())
-            write_results(folder, ledger.trials())
-            return _finish(ledger, space, display, stopping) if status == "finished" else status
+                write_sweep(folder, current())
+            write_results(folder, store.trials())
+            return _finish(store, capacity, display, stopping) if status == "finished" else status
 
 
-def cluster_room(sweep: Sweep) -> Room:
-    """Room for the trials of ``sweep`` on the Ray that is up; raises RequestError where there is none."""
+def cluster_capacity(sweep: Sweep) -> Capacity:
+    """Compute the capacity of the running Ray for the trials of a sweep; raises RequestError if none fits."""
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return room(sweep.config, [Node(found.get("CPU", 0.0), found.get("GPU", 0.0)) for found in alive])
+    nodes = [NodeResources(found.get("CPU", 0.0), found.get("GPU", 0.0)) for found in alive]
+    return capacity_of(sweep.config, nodes)
 
 
-def _watched(ledger: Ledger, space: Room, stopping: threading.Event) -> Status:
-    """Run the trials in a thread, since Ray Tune takes over Ctrl-C in the main one."""
-    if ledger.over:
+def _run_trials(store: TrialStore, capacity: Capacity, stopping: threading.Event) -> Status:
+    """Run Tune in a thread, since it replaces the handler of Ctrl-C in the main one."""
+    if store.done:
         return "finished"
     failures: list[Exception] = []
-    thread = threading.Thread(target=_tune, args=(ledger, space, failures), name="distgnn-tune", daemon=True)
+    thread = threading.Thread(target=_tune, args=(store, capacity, failures), name="distgnn-tune", daemon=True)
     thread.start()
     while thread.is_alive():
         thread.join(_POLL_SECONDS)
-        ledger.stopping = ledger.stopping or stopping.is_set()
+        store.stopping = store.stopping or stopping.is_set()
     if failures:
         raise cause_of(failures[0])
-    return "stopped" if ledger.stopping else "finished"
+    return "stopped" if store.stopping else "finished"
 
 
-def _tune(ledger: Ledger, space: Room, failures: list[Exception]) -> None:
-    trial: Any = tune.with_resources(TrialProcess(ledger.folder.uri, ledger.sweep).__call__, space.bundle)
+def _tune(store: TrialStore, capacity: Capacity, failures: list[Exception]) -> None:
+    bundle = {"CPU": capacity.cpus, **({"GPU": capacity.gpus} if capacity.gpus else {})}
+    function = TrialFunction(store.folder.uri, store.sweep).__call__
+    trial: Any = tune.with_resources(function, PlacementGroupFactory([bundle]))
     try:
-        with tempfile.TemporaryDirectory(prefix="distgnn-tune-") as storage:  # what Ray Tune writes there nobody reads
+        with tempfile.TemporaryDirectory(prefix="distgnn-tune-") as storage:  # Tune's own files are never read
             Tuner(
                 trial,
                 tune_config=tune.TuneConfig(
-                    search_alg=LedgerSearcher(ledger),
-                    scheduler=scheduler_of(ledger),
+                    search_alg=StoreSearcher(store),
                     num_samples=-1,
                     reuse_actors=True,
                     trial_name_creator=_name,
@@ -132,9 +138,9 @@ def _tune(ledger: Ledger, space: Room, failures: list[Exception]) -> None:
                 run_config=RunConfig(
                     name="sweep",
                     storage_path=storage,
-                    failure_config=FailureConfig(max_failures=0),  # the ledger tries again
-                    callbacks=[LedgerCallback(ledger)],
-                    stop=StopWhen(ledger),
+                    failure_config=FailureConfig(max_failures=0),  # the store retries
+                    callbacks=[StoreCallback(store)],
+                    stop=StoreStopper(store),
                     verbose=0,
                 ),
             ).fit()
@@ -143,31 +149,31 @@ def _tune(ledger: Ledger, space: Room, failures: list[Exception]) -> None:
 
 
 def _name(trial: Any) -> str:
-    return f"{number_of(trial):04d}-{trial.trial_id}"
+    return f"{trial.config[NUMBER]:04d}-{trial.trial_id}"
 
 
-def _finish(ledger: Ledger, space: Room, display: SweepDisplay, stopping: threading.Event) -> Status:
-    """The winner's files, and the last look in tasks of a trial's size."""
-    folder, sweep, trials = ledger.folder, ledger.sweep, ledger.trials()
+def _finish(store: TrialStore, capacity: Capacity, display: SweepDisplay, stopping: threading.Event) -> Status:
+    """Write the winner's files and run the final evaluation, in Ray tasks of a trial's size."""
+    folder, sweep, trials = store.folder, store.sweep, store.trials()
     best = write_winner(folder, sweep, trials)
     if best is None:
         reasons = [trial.reason for trial in trials if trial.reason]
-        raise WorkError(
-            f"{folder.uri}: no trial went to its end; the last reason: {(reasons or ['stopped early'])[-1]}"
-        )
+        raise WorkError(f"{folder.uri}: no trial finished; the last reason: {(reasons or ['stopped early'])[-1]}")
     if not sweep.config.final_seeds:
         return "finished"
-    display.say(f"trial {best.number} is the best; now it and the default, {sweep.config.final_seeds} seeds each")
-    task = ray.remote(look_task).options(**space.options)
-    asked: list[Any] = [task.remote(folder.uri, sweep, best, name) for name in LOOKS]
-    while len(ray.wait(asked, num_returns=len(asked), timeout=_POLL_SECONDS)[0]) < len(asked):
+    display.say(
+        f"trial {best.number} is the best; evaluating it and the default, {sweep.config.final_seeds} seeds each"
+    )
+    task = ray.remote(evaluate_final_task).options(num_cpus=capacity.cpus, num_gpus=capacity.gpus)
+    pending: list[Any] = [task.remote(folder.uri, sweep, best, name) for name in FINAL]
+    while len(ray.wait(pending, num_returns=len(pending), timeout=_POLL_SECONDS)[0]) < len(pending):
         if stopping.is_set():
-            for answer in asked:
-                ray.cancel(answer, force=True)
+            for result in pending:
+                ray.cancel(result, force=True)
             return "stopped"
     try:
-        looks = [found for answer in asked for found in ray.get(answer)]
+        evaluations = [found for result in pending for found in ray.get(result)]
     except RayError as error:
         raise cause_of(error) from error
-    write_result(folder, sweep, best, looks)
+    write_result(folder, sweep, best, evaluations)
     return "finished"

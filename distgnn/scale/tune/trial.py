@@ -1,4 +1,4 @@
-"""A trial inside Ray Tune: the process that runs it reads its record, goes on from its folder, and reports rung by rung."""
+"""The trial function that Ray Tune calls: it reads its record, continues from its folder and reports rung by rung."""
 
 from __future__ import annotations
 
@@ -8,33 +8,43 @@ from typing import Any
 
 import torch
 from ray import tune
+from ray.train import TrainingFailedError
 
 from distgnn.errors import RequestError, WorkError
-from distgnn.scale.train.failures import forget_failure, note_failure
-from distgnn.scale.tune.nested import pretrain_nested
-from distgnn.scale.tune.schedulers import NUMBER, told
-from distgnn.search.records import Sweep, read_trial, trial_folder
+from distgnn.pretraining.run import Run, Start, open_corpus
+from distgnn.scale.train.failures import cause_of, forget_failure, note_failure, raise_noted
+from distgnn.scale.train.preflight import Resources
+from distgnn.scale.train.pretrain import fit
+from distgnn.scale.train.recovery import train_settings
+from distgnn.scale.tune.hooks import NUMBER, result_of
+from distgnn.search.capacity import READING_CPUS
+from distgnn.search.records import Sweep, TrialRecord, read_trial, trial_folder
 from distgnn.search.trial import Pretrainer, Trial, pretrain_here
-from distgnn.search.winner import Look, look
+from distgnn.search.winner import FinalEvaluation, evaluate_final
 from distgnn.storage.folder import open_folder
 
 
 @dataclass(frozen=True)
-class TrialProcess:
-    """What Ray Tune calls with a trial's number. folder: of the sweep."""
+class TrialFunction:
+    """The trainable of a sweep.
+
+    Args:
+        folder: URI of the sweep's folder.
+        sweep: The sweep.
+    """
 
     folder: str
     sweep: Sweep
 
     def __call__(self, config: dict[str, Any]) -> None:
-        """Run the trial; what goes wrong is noted in its folder for the driver, and raised."""
+        """Run the trial whose number is in ``config``; an error is noted in its folder for the driver, and raised."""
         folder, number = open_folder(self.folder), int(config[NUMBER])
         own = trial_folder(folder, number)
         forget_failure(own)
         _set_threads(self.sweep)
         try:
             for rung in Trial.of(self.sweep, folder, read_trial(folder, number)).run(pretrainer_of(self.sweep)):
-                tune.report(told(rung))  # Ray Tune answers by going on, or by ending this thread here
+                tune.report(result_of(number, rung))  # returns if the trial continues; otherwise Tune ends this thread
         except (RequestError, WorkError) as error:
             note_failure(own, error)
             raise
@@ -43,18 +53,39 @@ class TrialProcess:
             raise
 
 
-def look_task(folder: str, sweep: Sweep, best: Any, name: str) -> list[Look]:
-    """:func:`distgnn.search.winner.look` as a Ray task."""
+def evaluate_final_task(folder: str, sweep: Sweep, best: TrialRecord, name: str) -> list[FinalEvaluation]:
+    """Run :func:`distgnn.search.winner.evaluate_final` as a Ray task."""
     _set_threads(sweep)
-    return look(open_folder(folder), sweep, best, name, pretrainer_of(sweep))
+    return evaluate_final(open_folder(folder), sweep, best, name, pretrainer_of(sweep))
 
 
 def pretrainer_of(sweep: Sweep) -> Pretrainer:
-    """Who pre-trains: this process, or several workers."""
+    """Return the function that pre-trains a trial: in this process, or in several Ray Train workers."""
     config = sweep.config
     return partial(pretrain_nested, gpu=config.gpus_per_trial > 0) if config.workers_per_trial > 1 else pretrain_here
 
 
+def pretrain_nested(run: Run, step: int, gpu: bool) -> None:
+    """Pre-train ``run`` up to ``step`` in a nested Ray Train run; ``capacity_of`` has reserved resources for its workers.
+
+    Args:
+        run: The run; ``run.config`` has the number of workers and their CPUs.
+        step: The step to stop at.
+        gpu: Whether each worker gets a GPU.
+
+    Raises:
+        RequestError, WorkError: What the workers raised.
+    """
+    forget_failure(run.folder)
+    failures: list[Exception] = []
+    with train_settings(run.config.recovery):
+        resources = Resources(run.config.cpus_per_worker, gpu, READING_CPUS)
+        fit(Start(run, open_corpus(run.config)), resources, failures, step)
+    raise_noted(run.folder)
+    if failures:
+        raise cause_of(failures[0]) if isinstance(failures[0], TrainingFailedError) else failures[0]
+
+
 def _set_threads(sweep: Sweep) -> None:
-    """As many threads as CPUs reserved: trials do not disturb each other, and their sums always have the same order."""
+    """Use as many threads as CPUs are reserved, so that trials do not slow each other down and sums have a fixed order."""
     torch.set_num_threads(max(1, int(sweep.config.cpus_per_trial)))

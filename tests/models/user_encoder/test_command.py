@@ -61,7 +61,8 @@ def test_from_the_command_line(
     assert main(["pretrain", "--resume", run, "--imports", name]) == 0
 
     forget(name)
-    worker = {"folder": run, "config": json.loads((tmp_path / "runs/one/config.json").read_text()), "reading_cpus": 1.0}
+    saved = json.loads((tmp_path / "runs/one/config.json").read_text())
+    worker = {"folder": run, "config": saved, "reader": CorpusReader(corpus), "reading_cpus": 1.0}
     train_worker(worker, ProcessGroup.single_process(torch.device("cpu")))
     assert "filed" in REGISTERED
 

@@ -94,7 +94,7 @@ def test_equals_oracle_for_both_adaptations(kind: str, adaptation: Any, order: A
 
 @pytest.mark.parametrize("jump", ["sum", "max", "concat"])
 def test_equals_oracle_for_jumping_knowledge(jump: str) -> None:
-    assert_equals_oracle(build(kind="gcn", jump=jump), L2PConfig(node_lr=0.05, graph_lr=0.1))
+    assert_equals_oracle(build(kind="gcn", jumping_knowledge=jump), L2PConfig(node_lr=0.05, graph_lr=0.1))
 
 
 @pytest.mark.parametrize("pooling", ["mean", "sum", "attention"])
@@ -113,7 +113,7 @@ def test_equals_oracle_for_hidden_edges_and_ablations(messages: Any, levels: Any
 @pytest.mark.parametrize("kind", ["gin", "gcn", "sage", "gat"])
 def test_every_parameter_of_psi_and_omega_adapts(kind: str) -> None:
     """The released code misses some of SAGE and GAT."""
-    encoder = build(kind=kind, pooling="attention", norm="layer", jump="concat")
+    encoder = build(kind=kind, pooling="attention", norm="layer", jumping_knowledge="concat")
     batch, context = random_graphs(SIZES), encoder.context
     nodes = context(batch).nodes
     layers = {m for part in (encoder.psi, encoder.pooling) for m in part.modules() if list(m.parameters(recurse=False))}

@@ -9,12 +9,12 @@ import pytest
 from distgnn.config import FinetuneConfig, TransferConfig, TuneConfig
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import Final, View
-from distgnn.report.sweep.importance import Importance
+from distgnn.report.sweep.study import Importance
 from distgnn.report.sweep.table import Table, markdown, tables, terminal
 from distgnn.search.records import Clone
 from distgnn.search.space import defaults, read_space
 from distgnn.search.space import texts as texts_of
-from distgnn.search.winner import Look
+from distgnn.search.winner import FinalEvaluation
 from tests.helpers.sweeps import NODE_LR, NODE_STEPS, ORDER, asked, final, trial, view
 
 PARAMS = {NODE_LR: 0.0123456, NODE_STEPS: 2, ORDER: 1}
@@ -45,13 +45,13 @@ def test_all_trials_are_there_with_reasons() -> None:
         ["1", "failed", "-", "-", "0.0 s", *settings, "3 tries; ValueError: bad numbers | here"],
     ]
     assert "4/5 trials ended | 2 finished | 1 stopped | 1 failed | best 75.00 (trial 3)" in table.note
-    assert "0:03:34 of computing in 100.0 s: 2.14 trials at a time on average" in table.note
+    assert "0:03:34 of compute time in 100.0 s: 2.14 trials in parallel on average" in table.note
 
 
 def test_a_running_sweep_does_not_say_how_long_it_ran() -> None:
     seen = view(TRIALS)
     table = named(list(tables(replace(seen, sweep=replace(seen.sweep, wall=0.0)), None)), "Trials")
-    assert table.note.endswith("0:03:34 of computing.")
+    assert table.note.endswith("0:03:34 of compute time.")
 
 
 def test_errors_are_no_percentages() -> None:
@@ -62,7 +62,7 @@ def test_errors_are_no_percentages() -> None:
 
 def test_settings_of_the_winner_beside_the_default() -> None:
     found = Importance({ORDER: 0.6, NODE_LR: 0.3, NODE_STEPS: 0.1}, 9, 30)
-    table = named(list(tables(view(TRIALS), found)), "What the winner sets")
+    table = named(list(tables(view(TRIALS), found)), "Settings of the winner")
     assert table.titles == ["parameter", "trial 3", "default", "importance"]
     assert table.body == [
         [ORDER, "1", "2", "60 %"],
@@ -70,8 +70,8 @@ def test_settings_of_the_winner_beside_the_default() -> None:
         [NODE_STEPS, "2", "1", "10 %"],
     ]
     assert "from 9 trials after 30 steps" in table.note
-    assert "Trial 3 went on with weights of others" in table.note
-    alone = named(list(tables(view(TRIALS), None)), "What the winner sets")
+    assert "Trial 3 continued with weights of other trials" in table.note
+    alone = named(list(tables(view(TRIALS), None)), "Settings of the winner")
     assert [row[0] for row in alone.body] == [NODE_LR, NODE_STEPS, ORDER]
     assert "too few trials" in alone.note
 
@@ -92,7 +92,11 @@ def test_the_winner_beside_the_default() -> None:
 
 
 def test_a_control_and_one_seed() -> None:
-    sides = (Look("winner", (0.7,), (0.6,)), Look("default", (0.6,), (0.65,)), Look("none", (0.5,), (0.5,)))
+    sides = (
+        FinalEvaluation("winner", (0.7,), (0.6,)),
+        FinalEvaluation("default", (0.6,), (0.65,)),
+        FinalEvaluation("none", (0.5,), (0.5,)),
+    )
     table = next(tables(view(TRIALS, Final(0, sides)), None))
     assert [row[0] for row in table.body] == ["winner (trial 0)", "default", "none (no pre-training)"]
     assert [row[1:] for row in table.body] == [
@@ -158,7 +162,7 @@ def test_other_kinds_of_trial(kind: str, about: str, again: str, control: str, f
     space = read_space(KINDS[kind])
     sweep = replace(asked(), config=KINDS[kind], space=texts_of(space), default=defaults(KINDS[kind], space))
     params = {name: domain.ends()[0] for name, domain in space.items()}
-    sides = tuple(Look(name, (0.5, 0.6), (0.4, 0.5)) for name in ("winner", "default", "none"))
+    sides = tuple(FinalEvaluation(name, (0.5, 0.6), (0.4, 0.5)) for name in ("winner", "default", "none"))
     seen = View("x", sweep, space, (trial(0, params=params),), Final(0, sides))
     text = markdown(seen, None)
     assert f"\n\n{about}; searcher tpe" in text

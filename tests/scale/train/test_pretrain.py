@@ -5,12 +5,10 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import ray
 from ray.train import WorkerGroupError
 
 from distgnn.checkpoint.format import load_checkpoint
@@ -18,22 +16,16 @@ from distgnn.config import PretrainConfig, to_json
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.pretraining.history import read_progress
-from distgnn.pretraining.run import new_run
-from distgnn.scale.pool import start_ray
+from distgnn.pretraining.run import new_run, new_start, open_corpus
 from distgnn.scale.train import pretrain
 from distgnn.scale.train.failures import cause_of, raise_noted
 from distgnn.scale.train.preflight import Resources, share
 from distgnn.scale.train.pretrain import pretrain_on_ray
+from distgnn.scale.train.recovery import drop_reservation
+from distgnn.storage.folder import Folder
 from tests.helpers.training import CPU, losses, small, train_small, validations
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside Ray itself
-
-
-@pytest.fixture(scope="module")
-def _ray() -> Iterator[None]:
-    start_ray(2)
-    yield
-    ray.shutdown()
 
 
 def two_workers(config: PretrainConfig) -> PretrainConfig:
@@ -41,10 +33,22 @@ def two_workers(config: PretrainConfig) -> PretrainConfig:
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("_ray")
-def test_same_curve_as_in_process(corpus: str, tmp_path: Path) -> None:
-    run = new_run(two_workers(small(corpus, tmp_path, "ray")))
-    assert pretrain_on_ray(run) == "finished"
+@pytest.mark.usefixtures("local_ray")
+def test_same_curve_as_in_process(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reservations = list[bytes]()
+
+    def drop(folder: Folder) -> None:
+        if folder.size("reservation.txt") is not None:
+            reservations.append(folder.read("reservation.txt"))
+        drop_reservation(folder)
+
+    monkeypatch.setattr("distgnn.scale.train.pretrain.drop_reservation", drop)
+    start = new_start(two_workers(small(corpus, tmp_path, "ray")))
+    run = start.run
+    assert pretrain_on_ray(start) == "finished"
+    assert [name[:6] for name in reservations] == [
+        b"train-"
+    ]  # recorded while it ran, for a process that resumes it after a kill
     alone = train_small(small(corpus, tmp_path, "alone"))
     assert losses(run) == pytest.approx(losses(alone), rel=1e-5)
     for step, expected in validations(alone).items():
@@ -54,7 +58,8 @@ def test_same_curve_as_in_process(corpus: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
 def test_stop_and_resume(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopping = threading.Event()
 
@@ -76,8 +81,9 @@ def test_stop_and_resume(corpus: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(pretrain, "stop_signals", Signals)
     config = two_workers(small(corpus, tmp_path, max_steps=0, epochs=10_000, validate_every=0, schedule="constant"))
-    run = new_run(config)
-    assert pretrain_on_ray(run) == "stopped"
+    start = new_start(config)
+    run = start.run
+    assert pretrain_on_ray(start) == "stopped"
     assert read_progress(run.folder)["status"] == "stopped"
     step = load_checkpoint(run.folder.uri).step
     assert step >= 1
@@ -87,13 +93,15 @@ def test_stop_and_resume(corpus: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
 def test_a_damaged_corpus_is_one_line(corpus: str, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(corpus, tmp_path / "copy"))
     (copy / "shard-00001.parquet").write_bytes(b"PAR1")
-    run = new_run(replace(two_workers(small(str(copy), tmp_path)), max_failures=0))
+    start = new_start(replace(two_workers(small(str(copy), tmp_path)), max_failures=0))
+    run = start.run
     with pytest.raises(RequestError, match=r"shard-00001\.parquet: truncated or changed"):
-        pretrain_on_ray(run)
+        pretrain_on_ray(start)
     snapshot = read_progress(run.folder)
     assert snapshot["status"] == "failed"
     assert "truncated" in snapshot["error"]
@@ -101,13 +109,13 @@ def test_a_damaged_corpus_is_one_line(corpus: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("local_ray")
 def test_too_many_workers_are_refused_at_once(corpus: str, tmp_path: Path) -> None:
     config = replace(two_workers(small(corpus, tmp_path)), workers=3, cpus_per_worker=1.0)
     with pytest.raises(
         RequestError, match=r"3 x cpus_per_worker=1 \+ 1 CPU for reading = 4 CPUs, but the Ray cluster has 2"
     ):
-        pretrain_on_ray(new_run(config))
+        pretrain_on_ray(new_start(config))
 
 
 @pytest.mark.parametrize(
@@ -135,15 +143,14 @@ def test_gpus() -> None:
         share(on_gpu, 8, 1)
 
 
-def test_a_failure_that_trying_again_cannot_mend_is_noted(corpus: str, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(corpus, tmp_path / "copy"))
-    run = new_run(small(str(copy), tmp_path))
-    (copy / "corpus.json").unlink()
-    settings = {"folder": run.folder.uri, "config": to_json(run.config), "reading_cpus": 1.0}
-    with pytest.raises(RequestError, match="no corpus here"):
+def test_an_error_that_a_restart_cannot_fix_is_recorded(corpus: str, tmp_path: Path) -> None:
+    run, message = new_run(small(corpus, tmp_path)), "the checkpoint it started from is gone"
+    config = to_json(replace(run.config, init="gone"))
+    settings = {"folder": run.folder.uri, "config": config, "reader": open_corpus(run.config), "reading_cpus": 1.0}
+    with pytest.raises(RequestError, match=message):
         pretrain.train_worker(settings, ProcessGroup.single_process(CPU))
     pretrain.train_worker(settings, ProcessGroup.single_process(CPU))  # the next worker group ends at once
-    with pytest.raises(RequestError, match="no corpus here"):
+    with pytest.raises(RequestError, match=message):
         raise_noted(run.folder)
 
 

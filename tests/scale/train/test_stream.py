@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
-import ray
 import torch
 from torch import Tensor
 
@@ -20,20 +18,12 @@ from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.objectives.registry import build_objective
 from distgnn.pretraining.run import make_plan
-from distgnn.scale.pool import start_ray
 from distgnn.scale.train import stream
 from distgnn.scale.train.stream import ray_units
 from tests.helpers.graphs import BARE, MOLECULE, random_graphs
 from tests.helpers.training import small
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside Ray itself
-
-
-@pytest.fixture(scope="module")
-def _ray() -> Iterator[None]:
-    start_ray(2)
-    yield
-    ray.shutdown()
 
 
 def parts(corpus: str) -> tuple[CorpusReader, Plan, Prepare]:
@@ -69,7 +59,7 @@ def test_payload(schema, corpus: str) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("local_ray")
 def test_same_units_as_the_local_reader(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "_WINDOW", 20)  # several datasets, each of several tasks
     reader, plan, prepare = parts(corpus)
@@ -82,7 +72,7 @@ def test_same_units_as_the_local_reader(corpus: str, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("local_ray")
 def test_a_damaged_unit_is_told_where_it_is_met(corpus: str, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(corpus, tmp_path / "copy"))
     (copy / "shard-00001.parquet").write_bytes(b"PAR1")

@@ -53,7 +53,7 @@ def told(trials: list[TrialRecord]) -> list[Any]:
 class TestSweeps:
     @pytest.mark.slow
     def test_the_same_trials_every_time(self, corpus: str, tmp_path: Path) -> None:
-        options = {"trials": 4, "scheduler": "asha", "concurrency": 1, "startup": 2, "final_seeds": 0}
+        options = {"trials": 4, "scheduler": "asha", "concurrency": 1, "n_startup_trials": 2, "final_seeds": 0}
         first, second = (swept(corpus, tmp_path / name, **options) for name in ("first", "second"))
         assert first[0] == second[0] == "finished"
         assert told(first[1]) == told(second[1])
@@ -78,7 +78,7 @@ class TestSweeps:
         assert read_sweep(open_folder(str(tmp_path / "sweep"))).wall > 0
 
     def test_clones_carry_the_weights(self, corpus: str, tmp_path: Path) -> None:
-        status, trials = swept(corpus, tmp_path / "sweep", scheduler="pbt", grace=3, trials=4, final_seeds=0)
+        status, trials = swept(corpus, tmp_path / "sweep", scheduler="pbt", grace_period=3, trials=4, final_seeds=0)
         assert status == "finished"
         assert [trial.state for trial in trials] == ["finished"] * 4
         cloned = [(trial, turn, clone) for trial in trials for turn, clone in enumerate(trial.clones, start=1)]
@@ -135,7 +135,9 @@ def running_trials(token: str) -> list[int]:
 def test_a_killed_trial_goes_on(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     token = uuid.uuid4().hex
     monkeypatch.setenv("DISTGNN_TEST", token)
-    config = tuning(corpus, str(tmp_path / "sweep"), trials=2, scheduler="asha", concurrency=1, steps=81, final_seeds=0)
+    config = tuning(
+        corpus, str(tmp_path / "sweep"), trials=2, scheduler="asha", concurrency=1, max_steps=81, final_seeds=0
+    )
     process = start_command(*words(config, tmp_path / "config.json"))
     first, deadline = tmp_path / "sweep/trials/0000/trial.json", time.monotonic() + 120
     while time.monotonic() < deadline and not (first.exists() and json.loads(first.read_text())["rungs"]):
@@ -167,7 +169,7 @@ def test_trials_of_several_workers(corpus: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_on_s3(corpus: str, s3: str, tmp_path: Path) -> None:
-    config = tuning(corpus, f"{s3}/sweep", trials=4, scheduler="pbt", grace=3, final_seeds=1)
+    config = tuning(corpus, f"{s3}/sweep", trials=4, scheduler="pbt", grace_period=3, final_seeds=1)
     process = start_command(*words(config, tmp_path / "config.json"))
     out, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
@@ -184,7 +186,9 @@ def test_on_s3(corpus: str, s3: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_and_resumed(corpus: str, tmp_path: Path, number: signal.Signals) -> None:
     """No trial is lost or repeated, and the results are those of a sweep that was left alone."""
-    config = tuning(corpus, str(tmp_path / "sweep"), trials=5, scheduler="asha", concurrency=1, steps=27, startup=2)
+    config = tuning(
+        corpus, str(tmp_path / "sweep"), trials=5, scheduler="asha", concurrency=1, max_steps=27, n_startup_trials=2
+    )
     alone = replace(config, out=str(tmp_path / "alone"))
     assert done(*words(alone, tmp_path / "alone.json")) == 0
     process = start_command(*words(config, tmp_path / "config.json"))

@@ -1,4 +1,4 @@
-"""Several pre-trainings side by side, each in a process of its own; what was stopped goes on, what is finished stays."""
+"""Runs several pre-trainings in parallel processes. Stopped runs are resumed, finished runs are kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,14 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class _Child:
-    """A cell's `distgnn pretrain`, running in a process of its own. errors: what it says on stderr. started: monotonic."""
+    """The process of ``distgnn pretrain`` for one run of a grid.
+
+    Args:
+        cell: Config of the run.
+        process: The process.
+        errors: File with its stderr.
+        started: Monotonic time of its start.
+    """
 
     cell: PretrainConfig
     process: subprocess.Popen[bytes]
@@ -34,7 +41,7 @@ class _Child:
 
     @classmethod
     def start(cls, cell: PretrainConfig, alone: bool) -> _Child:
-        """Go on with the run of ``cell``, with all threads where it runs ``alone``."""
+        """Start or resume the run of ``cell``, with all threads if it runs ``alone``."""
         words = [sys.executable, "-m", "distgnn.cli", "pretrain", "--resume", run_folder(cell).uri]
         words += ["--imports", *cell.imports]
         errors = tempfile.TemporaryFile()  # noqa: SIM115
@@ -43,7 +50,7 @@ class _Child:
         return cls(cell, process, errors, time.monotonic())
 
     def outcome(self) -> str:
-        """Why the finished process could not train its cell; empty where it could. Raises where the whole grid must stop."""
+        """Return why the run was refused, empty if it finished; raises if the whole grid must stop."""
         code = self.process.wait()
         with self.errors:
             self.errors.seek(0)
@@ -56,12 +63,12 @@ class _Child:
 
 
 def run_folder(cell: PretrainConfig) -> Folder:
-    """Where the run of a cell lies."""
+    """Return the folder of the run of a config."""
     return open_folder(cell.out).sub(cell.name)
 
 
 def _prepared(cell: PretrainConfig) -> bool:
-    """Make the run's folder where there is none; whether there is something left to train. RequestError for another's run."""
+    """Create the run's folder if it is missing and return whether the run is unfinished; RequestError if the configs differ."""
     folder = run_folder(cell)
     if folder.size(CONFIG) is None:
         new_run(cell)
@@ -74,9 +81,10 @@ def _prepared(cell: PretrainConfig) -> bool:
 
 
 def pretrain_cells(cells: list[PretrainConfig], workers: int) -> dict[str, str]:
-    """Pre-train what is not finished, ``workers`` cells at a time: the reasons of those that cannot be trained, by name.
+    """Pre-train the runs that are not finished, ``workers`` at a time. On an interrupt, running ones write a checkpoint first.
 
-    An interrupt lets the cells that are training write a checkpoint first.
+    Returns:
+        The reasons of the runs that were refused, by name.
     """
     waiting = deque(cell for cell in cells if _prepared(cell))
     refused: dict[str, str] = {}

@@ -1,0 +1,70 @@
+"""Local cache of verified folders, keyed by content: DISTGNN_CACHE (default ~/.cache/distgnn)/sha256 of checksums.json/.
+
+Every file is written atomically and verified whenever it is read, and checksums.json is written last. An entry may therefore
+hold a part of the files; it is whole once checksums.json is there. Entries may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+
+from distgnn.errors import RequestError, WorkError
+from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.verified import CHECKSUMS, Checksums, Kind, read_files
+
+
+def read_cached(origin: Folder, kind: Kind, checksums: Checksums, names: Sequence[str]) -> dict[str, bytes]:
+    """Read the files ``names`` of ``origin``, each verified, and keep in the cache what was downloaded.
+
+    Local folders are read directly. If the cache cannot be written, a warning says so and the files are returned all the same.
+
+    Raises:
+        RequestError: If a file that is not in the cache is missing from ``origin`` or its checksum is wrong.
+    """
+    if origin.local:
+        return read_files(origin, kind, checksums, names)
+    entry = _entry(checksums)
+    files, missing = _kept(entry, checksums, names)
+    downloaded = read_files(origin, kind, checksums, missing)
+    try:
+        for name, data in downloaded.items():
+            entry.write(name, data)
+    except (RequestError, WorkError) as error:
+        warnings.warn(f"{origin.uri} is not cached: {error}", stacklevel=2)
+    return files | downloaded
+
+
+def pull_to_cache(origin: Folder, kind: Kind, checksums: Checksums) -> Folder:
+    """Complete the cache entry of ``origin``: files that are missing or damaged are fetched, then checksums.json is written.
+
+    Raises:
+        RequestError: If a file is missing from ``origin``, its checksum is wrong, or the cache cannot be written.
+    """
+    entry = _entry(checksums)
+    missing = _kept(entry, checksums, kind.files)[1]
+    for name, data in read_files(origin, kind, checksums, missing).items():
+        entry.write(name, data)
+    if entry.read_if_there(CHECKSUMS) != checksums.raw:
+        entry.write(CHECKSUMS, checksums.raw)
+    return entry
+
+
+def _entry(checksums: Checksums) -> Folder:
+    root = os.environ.get("DISTGNN_CACHE") or os.path.join("~", ".cache", "distgnn")
+    return open_folder(root).sub(checksums.key)
+
+
+def _kept(entry: Folder, checksums: Checksums, names: Sequence[str]) -> tuple[dict[str, bytes], list[str]]:
+    """(files of the cache entry whose checksum is right, names of all others)."""
+    read = {name: _read_kept(entry, name, checksums.sha256[name]) for name in names}
+    found = {name: data for name, data in read.items() if data is not None}
+    return found, [name for name in names if name not in found]
+
+
+def _read_kept(entry: Folder, name: str, digest: str) -> bytes | None:
+    try:
+        return entry.read_sealed(name, digest) if entry.size(name) is not None else None
+    except (RequestError, WorkError):
+        return None

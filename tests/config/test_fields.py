@@ -1,0 +1,156 @@
+"""Facts about fields: every config class declares them, groups pass them on, and the commands follow them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from typing import Any
+
+import pytest
+
+import distgnn.config
+import distgnn.options
+from distgnn.config import (
+    EncoderConfig,
+    FinetuneConfig,
+    PpiConfig,
+    PretrainConfig,
+    TransferConfig,
+    TuneConfig,
+    WeightingConfig,
+    from_json,
+    to_json,
+)
+from distgnn.config.base import result_fields
+from distgnn.config.fields import Facts, changed, declares, facts_of, hyper, named, present_name, runtime, walk
+from distgnn.errors import RequestError
+
+
+def config_classes() -> list[type[Any]]:
+    modules = [
+        importlib.import_module(f"distgnn.config.{found.name}")
+        for found in pkgutil.iter_modules(distgnn.config.__path__)
+    ]
+    found = {item for module in (*modules, distgnn.options) for item in vars(module).values() if isinstance(item, type)}
+    skipped = {Facts, distgnn.options.Globals}
+    return sorted((item for item in found - skipped if dataclasses.is_dataclass(item)), key=lambda item: item.__name__)
+
+
+@pytest.mark.parametrize("kind", config_classes(), ids=lambda kind: kind.__name__)
+def test_every_field_declares_its_facts(kind: type[Any]) -> None:
+    silent = [item.name for item in dataclasses.fields(kind) if not declares(item)]
+    assert not silent, "use hyper, setting, runtime, reads or writes of distgnn.config.fields"
+    for item in dataclasses.fields(kind):
+        facts = facts_of(item)
+        assert not (facts.reads or facts.writes) or not (facts.searchable or facts.resumable), item.name
+        assert not (facts.resumable and facts.results), f"{item.name} may change on resume, but changes results"
+
+
+def test_the_config_classes_are_found() -> None:
+    assert {PretrainConfig, TuneConfig, PpiConfig, distgnn.options.PushOptions} <= set(config_classes())
+
+
+def test_a_group_restricts_its_fields() -> None:
+    facts = dict(walk(FinetuneConfig))
+    assert facts["lr"].searchable
+    assert not facts["encoder.layers"].searchable, "the encoder of a fine-tuning is that of the checkpoint"
+    assert not facts["encoder.layers"].results
+    assert dict(walk(PretrainConfig))["recovery.poll_seconds"].resumable
+
+
+@pytest.mark.parametrize(
+    ("kind", "fact", "names"),
+    [
+        (PretrainConfig, "resumable", {"workers", "imports", "train.device", "train.keep_best", "metrics.port"}),
+        (PretrainConfig, "structural", {"encoder.kind", "contextpred.layers", "train.seed", "train.streams"}),
+        (TuneConfig, "resumable", {"trials", "retries", "pretrain.imports", "finetune.device", "transfer.device"}),
+        (TuneConfig, "searchable", {"pretrain.l2p.node_lr", "finetune.lr", "transfer.weighting.normalise"}),
+        (TransferConfig, "reads", {"data", "checkpoint", "corpus.aux_corpus"}),
+        (PpiConfig, "reads", {"input", "labels"}),
+        (PpiConfig, "writes", {"out"}),
+    ],
+)
+def test_facts(kind: type[Any], fact: str, names: set[str]) -> None:
+    assert names <= named(kind, fact)
+
+
+@pytest.mark.parametrize(
+    "name", ["pretrain.corpus", "pretrain.train.keep", "finetune.seeds", "finetune.encoder.layers", "out"]
+)
+def test_not_searchable(name: str) -> None:
+    assert name in named(TuneConfig, "searchable", False)
+
+
+def test_a_field_without_facts_is_a_hyper_parameter() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Theirs:
+        rate: float = 0.1
+
+    assert dict(walk(Theirs)) == {"rate": Facts(searchable=True)}
+
+
+def test_changed_names_what_differs() -> None:
+    old, new = {"a": 1, "b": {"c": [1], "d": 2}}, {"a": 1, "b": {"c": [2], "d": 2}}
+    assert changed(old, new) == {"b.c": ([1], [2])}
+
+
+def test_job_keys_ignore_how_jobs_are_run() -> None:
+    config = FinetuneConfig("x")
+    same = dataclasses.replace(config, device="cpu", workers=2, seeds=9, out="elsewhere", save_models=True)
+    assert result_fields(config) == result_fields(same)
+    for other in (dataclasses.replace(config, lr=0.5), dataclasses.replace(config, use_center=False)):
+        assert result_fields(config) != result_fields(other)
+
+
+class TestEarlierNames:
+    @pytest.mark.parametrize(
+        ("kind", "old", "new"),
+        [
+            (EncoderConfig, {"jump": "sum"}, {"jumping_knowledge": "sum"}),
+            (WeightingConfig, {"normalise": "yes"}, {"normalise": True}),
+            (WeightingConfig, {"normalise": "no"}, {"normalise": False}),
+            (WeightingConfig, {"normalise": "auto"}, {"normalise": None}),
+            (FinetuneConfig, {"corpus": "x", "use_center": "no"}, {"corpus": "x", "use_center": False}),
+            (
+                TuneConfig,
+                {"steps": 90, "grace": 10, "eta": 2, "startup": 4, "finetune": {"corpus": "x", "checkpoint": ["c"]}},
+                {
+                    "max_steps": 90,
+                    "grace_period": 10,
+                    "reduction_factor": 2,
+                    "n_startup_trials": 4,
+                    "finetune": {"corpus": "x", "checkpoint": ["c"]},
+                },
+            ),
+        ],
+    )
+    def test_are_read(self, kind: type[Any], old: dict[str, Any], new: dict[str, Any]) -> None:
+        config = from_json(kind, old)
+        assert config == from_json(kind, new)
+        assert from_json(kind, to_json(config)) == config
+        assert set(to_json(config)) == {item.name for item in dataclasses.fields(kind)}, (
+            "written with the present names"
+        )
+
+    def test_both_names_are_refused(self) -> None:
+        with pytest.raises(RequestError, match=r"config\.jump: is the earlier name of jumping_knowledge"):
+            from_json(EncoderConfig, {"jump": "sum", "jumping_knowledge": "max"})
+
+    def test_no_other_word_is_a_choice(self) -> None:
+        with pytest.raises(RequestError, match=r"config\.normalise: expected true, false or null, found 'maybe'"):
+            from_json(WeightingConfig, {"normalise": "maybe"})
+
+    def test_dotted(self) -> None:
+        assert present_name(TuneConfig, "pretrain.encoder.jump") == "pretrain.encoder.jumping_knowledge"
+        assert present_name(TuneConfig, "finetune.lr") == "finetune.lr"
+        assert present_name(TuneConfig, "nothing.known") == "nothing.known"
+
+
+def test_options_take_defaults_and_factories() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Group:
+        one: int = runtime(1)
+        many: tuple[int, ...] = hyper(factory=tuple)
+
+    assert (Group().one, Group().many) == (1, ())
