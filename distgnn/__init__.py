@@ -8,10 +8,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from distgnn import register
+
 if TYPE_CHECKING:
-    from distgnn import register
     from distgnn.api.corpus import build_corpus
-    from distgnn.api.finetune import Evaluation, FinetuneResults, evaluate, finetune
+    from distgnn.api.finetune import EvaluationResults, FinetuneResults, evaluate, finetune
     from distgnn.api.pretrain import Run, pretrain, resume
     from distgnn.api.transfer import TransferResults, transfer
     from distgnn.api.tune import SweepResults, resume_sweep, tune
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from distgnn.corpus.sources.pyg import write_corpus
     from distgnn.corpus.torch_dataset import Corpus
     from distgnn.errors import DistgnnError, DivergedError, RequestError, WorkError
-    from distgnn.finetuning.saved_model import FineTunedModel, load_model
+    from distgnn.finetuning.saved_model import FineTuned, load_model
     from distgnn.graph.batch import GraphBatch
     from distgnn.graph.schema import Feature, Schema
     from distgnn.models.user_encoder.adapter import register_encoder
@@ -40,7 +41,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "distgnn.api.corpus": ("build_corpus",),
-    "distgnn.api.finetune": ("Evaluation", "FinetuneResults", "evaluate", "finetune"),
+    "distgnn.api.finetune": ("EvaluationResults", "FinetuneResults", "evaluate", "finetune"),
     "distgnn.api.pretrain": ("Run", "pretrain", "resume"),
     "distgnn.api.transfer": ("TransferResults", "transfer"),
     "distgnn.api.tune": ("SweepResults", "resume_sweep", "tune"),
@@ -60,7 +61,7 @@ _MODULES = {
     "distgnn.corpus.sources.pyg": ("write_corpus",),
     "distgnn.corpus.torch_dataset": ("Corpus",),
     "distgnn.errors": ("DistgnnError", "DivergedError", "RequestError", "WorkError"),
-    "distgnn.finetuning.saved_model": ("FineTunedModel", "load_model"),
+    "distgnn.finetuning.saved_model": ("FineTuned", "load_model"),
     "distgnn.graph.batch": ("GraphBatch",),
     "distgnn.graph.schema": ("Feature", "Schema"),
     "distgnn.models.user_encoder.adapter": ("register_encoder",),
@@ -73,9 +74,9 @@ __all__ = [
     "DivergedError",
     "EncoderConfig",
     "EvaluateConfig",
-    "Evaluation",
+    "EvaluationResults",
     "Feature",
-    "FineTunedModel",
+    "FineTuned",
     "FinetuneConfig",
     "FinetuneResults",
     "GraphBatch",
@@ -110,8 +111,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "register":
-        return importlib.import_module("distgnn.register")
     if name not in _HOMES:
         raise AttributeError(f"module 'distgnn' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

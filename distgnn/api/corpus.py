@@ -10,13 +10,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from distgnn import register
 from distgnn.api.arguments import build_config, load_function
-from distgnn.commands.metrics import meters
+from distgnn.api.metrics import meters
 from distgnn.config import BuildConfig
-from distgnn.corpus.sources import SOURCES
 from distgnn.corpus.torch_dataset import Corpus
 from distgnn.corpus.writer import build_corpus as write_shards
-from distgnn.errors import RequestError
 from distgnn.monitor.sink import SILENT, Meter
 from distgnn.pretraining.metrics import StorageMeter
 
@@ -42,17 +41,15 @@ def build_corpus(source: str, config: BuildConfig | None = None, **options: Any)
         >>> corpus = distgnn.build_corpus("molecules", input="bbbp.csv", labels="p_np", out="data/bbbp")
         >>> len(corpus), corpus[0]
     """
-    if source not in SOURCES:
-        raise RequestError(f"source: unknown corpus source {source!r}; known are {', '.join(SOURCES)}")
-    kind, reader = SOURCES[source]
-    chosen = build_config(kind, config, options)
+    entry = register.corpus_source.get(source, "source")
+    chosen: BuildConfig = build_config(entry.config or BuildConfig, config, options)
     mapper = map if chosen.workers == 1 else load_function("distgnn.scale.pool:ordered_map")(chosen.workers)
     with (
         meters(chosen.metrics, chosen.out, chosen.workers > 1) as (here, _),
         BuildProgress(Console(stderr=True, highlight=False), here) as progress,
     ):
         write_shards(
-            reader(chosen),
+            entry.make(chosen),
             chosen.out,
             unit_rows=chosen.unit_rows,
             shard_rows=chosen.shard_rows,

@@ -11,24 +11,27 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from distgnn.api.arguments import build_config, load_function
+from distgnn.api.metrics import meters
 from distgnn.api.progress import JobProgress
 from distgnn.api.results import Results
 from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.checkpoint.format import Checkpoint, load_checkpoint
 from distgnn.checkpoint.load import encoder_of
-from distgnn.commands.metrics import meters
 from distgnn.config import EvaluateConfig, FinetuneConfig, to_json
 from distgnn.corpus.manifest import read_manifest
 from distgnn.distributed import choose_device
 from distgnn.finetuning.comparison import FinetuneComparison, with_controls
 from distgnn.finetuning.comparison import finetune as compare
-from distgnn.finetuning.evaluate import Evaluation, evaluate_models
+from distgnn.finetuning.evaluate import Evaluation
+from distgnn.finetuning.evaluate import evaluate as evaluate_models
 from distgnn.finetuning.results import PREDICTIONS, RESULTS, predictions, summary, write_results
 from distgnn.finetuning.saved_model import MODELS, load_model, model_uris, write_models
-from distgnn.models.registry import import_modules
+from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
+from distgnn.register import import_modules
 from distgnn.report import evaluation, table
 from distgnn.report.scores import score_figure
-from distgnn.storage.folder import open_folder
+from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.uri import base_name
 
 
 @dataclass(frozen=True)
@@ -36,16 +39,16 @@ class FinetuneResults(Results):
     """Result of a fine-tuning: every checkpoint and its control, over seeds.
 
     Attributes:
-        uri: Folder with table.md, results.json and, on request, predictions.parquet and models/.
+        folder: Folder with table.md, results.json and, on request, predictions.parquet and models/.
         comparison: Scores, predictions and curves of each training.
-        table: One row for each method, part and metric: mean, sd, se, difference to the control, p, p_holm.
     """
 
-    uri: str
+    folder: Folder
     comparison: FinetuneComparison = field(repr=False)
 
     @property
-    def table(self) -> pd.DataFrame:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def table(self) -> pd.DataFrame:
+        """Mean, sd, se, difference to the control, p and p_holm of each row, part and metric."""
         return pd.DataFrame(self.comparison.summary())
 
     @property
@@ -92,9 +95,16 @@ def finetune(config: FinetuneConfig | None = None, **options: Any) -> FinetuneRe
     """
     chosen = build_config(FinetuneConfig, config, options)
     import_modules(chosen.imports)
+    folder = open_folder(chosen.out)
+    check_loggers(chosen.loggers, folder)
     checkpoints = initial_encoders([load_checkpoint(uri) for uri in chosen.checkpoint])
-    with meters(chosen.metrics, chosen.out, chosen.workers > 1) as (here, _):
-        return compare_checkpoints(chosen, checkpoints, JobProgress(meter=here))
+    with (
+        meters(chosen.metrics, chosen.out, chosen.workers > 1) as (here, _),
+        open_loggers(chosen.loggers, LoggedRun(base_name(chosen.out), folder, flat(chosen)), chosen.metrics) as logs,
+    ):
+        results = compare_checkpoints(chosen, checkpoints, JobProgress(meter=here, logs=logs))
+        logs.summary = _mean_scores(results.comparison)
+    return results
 
 
 def compare_checkpoints(
@@ -112,7 +122,13 @@ def compare_checkpoints(
     if config.save_models:
         everything, _ = with_controls(checkpoints, config.encoder)
         write_models(result, everything, read_manifest(open_folder(config.corpus)).digest(), folder.sub(MODELS))
-    return FinetuneResults(folder.uri, result)
+    return FinetuneResults(folder, result)
+
+
+def _mean_scores(result: FinetuneComparison) -> dict[str, float]:
+    """Mean over seeds of each method's scores, by ``METHOD/PART``."""
+    parts = next(iter(result.results.values())).scores
+    return {f"{row.method}/{part}": float(result.values(row, part).mean()) for row in result.rows for part in parts}
 
 
 def initial_encoders(checkpoints: list[Checkpoint]) -> list[InitialEncoder]:
@@ -133,18 +149,18 @@ class EvaluationResults(Results):
     """Scores and predictions of fine-tuned models on a labelled corpus.
 
     Attributes:
-        uri: Folder with results.json and predictions.parquet.
+        folder: Folder with results.json and predictions.parquet.
         evaluation: Scores and predictions of each model.
         model_uris: The models, in order.
-        table: One row for each model and part.
     """
 
-    uri: str
+    folder: Folder
     evaluation: Evaluation = field(repr=False)
     model_uris: tuple[str, ...] = ()
 
     @property
-    def table(self) -> pd.DataFrame:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def table(self) -> pd.DataFrame:
+        """One row for each model and part."""
         rows = [
             {"model": model["model"], "method": model["method"], "seed": model["seed"], "part": part, **score}
             for model in self.to_json()["models"]
@@ -185,7 +201,9 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Evaluation
     uris = tuple(uri for given in chosen.model for uri in model_uris(given))
     found = evaluate_models(chosen, [load_model(uri) for uri in uris], choose_device(chosen.device).type)
     folder = open_folder(chosen.out)
-    results = EvaluationResults(folder.uri, found, uris)
-    folder.write(PREDICTIONS, predictions(found.data, found.outcomes))
+    results = EvaluationResults(folder, found, uris)
+    folder.write(
+        PREDICTIONS, predictions(found.data, [(one.method, one.seed, one.predictions) for one in found.models])
+    )
     folder.write(RESULTS, (json.dumps(results.to_json(), indent=1) + "\n").encode())
     return results

@@ -9,14 +9,17 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from distgnn import register
 from distgnn.api.arguments import build_config, load_function
+from distgnn.checkpoint.format import newest
 from distgnn.checkpoint.load import PretrainedEncoder, load_encoder
 from distgnn.config import PretrainConfig
-from distgnn.models.encoder import check_kind
-from distgnn.models.registry import import_modules
+from distgnn.errors import WorkError
+from distgnn.monitor.loggers.base import check_loggers
 from distgnn.pretraining.history import read_history, read_progress
 from distgnn.pretraining.local import pretrain_here
 from distgnn.pretraining.run import Start, new_start, resumed_start, run_config
+from distgnn.register import import_modules
 from distgnn.storage.folder import Folder, open_folder
 
 
@@ -64,7 +67,10 @@ class Run:
     @property
     def checkpoint(self) -> str:
         """URI of the newest complete checkpoint."""
-        return resolve(self.uri).uri
+        found = newest(self.folder)
+        if found is None:
+            raise WorkError(f"{self.uri}: there is no complete checkpoint; start a new run")
+        return found.uri
 
     @property
     def table(self) -> pd.DataFrame:
@@ -122,7 +128,7 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> Run:
         >>> encoder = run.load_encoder()
     """
     chosen = build_config(PretrainConfig, config, options)
-    _import_encoder(chosen)
+    _check(chosen, chosen.out)
     return _train(new_start(chosen))
 
 
@@ -143,7 +149,7 @@ def resume(uri: str, config: PretrainConfig | None = None, **options: Any) -> Ru
         WorkError: Training diverged or storage failed.
     """
     chosen = build_config(PretrainConfig, config or resumable_config(uri), options)
-    _import_encoder(chosen)
+    _check(chosen, uri)
     return _train(resumed_start(uri, chosen))
 
 
@@ -152,13 +158,18 @@ def resumable_config(uri: str) -> PretrainConfig:
     return replace(run_config(uri), imports=())
 
 
-def _import_encoder(config: PretrainConfig) -> None:
+def _check(config: PretrainConfig, folder: str) -> None:
     import_modules(config.imports)
-    check_kind(config.encoder.kind)
+    register.encoder.get(config.encoder.kind, "encoder.kind")
+    check_loggers(config.loggers, open_folder(folder))
 
 
 def _train(start: Start) -> Run:
-    train = pretrain_here if start.run.config.workers == 1 else load_function("distgnn.scale.train.pretrain:pretrain_on_ray")
+    train = (
+        pretrain_here
+        if start.run.config.workers == 1
+        else load_function("distgnn.scale.train.pretrain:pretrain_on_ray")
+    )
     train(start)
     return Run(start.run.folder, start.run.config)
 

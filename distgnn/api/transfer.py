@@ -11,23 +11,27 @@ from matplotlib.figure import Figure
 
 from distgnn.api.arguments import build_config, load_function
 from distgnn.api.finetune import initial_encoders
+from distgnn.api.metrics import meters
 from distgnn.api.progress import JobProgress
 from distgnn.api.results import Results
 from distgnn.auxiliary.comparison import Comparison, compare_methods
 from distgnn.auxiliary.data_source import CorpusDataSource, DataSource, NetworkDataSource, is_network
 from distgnn.auxiliary.jobs import RunJob
 from distgnn.checkpoint.format import load_checkpoint
-from distgnn.commands.metrics import meters
 from distgnn.config import TransferConfig, to_json
 from distgnn.corpus.writer import Mapper
 from distgnn.distributed import choose_device
 from distgnn.finetuning.results import RESULTS
-from distgnn.models.registry import import_modules
+from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
+from distgnn.register import import_modules
 from distgnn.report.auxiliary import markdown, terminal, transfer_summary
 from distgnn.report.curves import write_curves, write_pictures
 from distgnn.report.scores import score_figure
 from distgnn.report.table import TABLE
-from distgnn.storage.folder import open_folder
+from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.uri import base_name
+
+_CELL = ("scheme", "encoder", "method", "metric")
 
 
 @dataclass(frozen=True)
@@ -35,16 +39,16 @@ class TransferResults(Results):
     """Result of a comparison of weighting methods.
 
     Attributes:
-        uri: Folder with table.md, results.json, curves.parquet and pictures/.
+        folder: Folder with table.md, results.json, curves.parquet and pictures/.
         comparison: Scores and curves of each training.
-        table: One row for each method, encoder, scheme, part and metric: mean, sd, se, difference to the control, p, p_holm.
     """
 
-    uri: str
+    folder: Folder
     comparison: Comparison[TransferConfig] = field(repr=False)
 
     @property
-    def table(self) -> pd.DataFrame:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def table(self) -> pd.DataFrame:
+        """Mean, sd, se, difference to the control, p and p_holm of each row, part and metric."""
         return pd.DataFrame(self.comparison.summary())
 
     @property
@@ -85,19 +89,25 @@ def transfer(config: TransferConfig | None = None, **options: Any) -> TransferRe
     """
     chosen = build_config(TransferConfig, config, options)
     import_modules(chosen.imports)
-    source, folder = _source(chosen), open_folder(chosen.out)
+    folder = open_folder(chosen.out)
+    check_loggers(chosen.loggers, folder)
+    source, logged = _source(chosen), LoggedRun(base_name(chosen.out), folder, flat(chosen))
     # Written first, so that an unwritable folder fails before the work.
     folder.write("config.json", (json.dumps(to_json(chosen), indent=1) + "\n").encode())
     device = choose_device(chosen.device if chosen.workers == 1 else "cpu").type
-    with meters(chosen.metrics, chosen.out, chosen.workers > 1 or chosen.ranks > 1) as (here, work):
+    with (
+        meters(chosen.metrics, chosen.out, chosen.workers > 1 or chosen.ranks > 1) as (here, work),
+        open_loggers(chosen.loggers, logged, chosen.metrics) as logs,
+    ):
         run = RunJob(source, folder.sub("jobs"), device, work)
-        result = compare_methods(run, _mapper(chosen), JobProgress(meter=here, command="transfer"))
-    results = TransferResults(folder.uri, result)
+        result = compare_methods(run, _mapper(chosen), JobProgress(meter=here, command="transfer", logs=logs))
+        value = transfer_summary(result)
+        logs.summary = {"/".join(cell[name] for name in _CELL): cell["mean"] for cell in value["cells"]}
     folder.write(TABLE, markdown(result).encode())
-    folder.write(RESULTS, (json.dumps(results.to_json(), indent=1) + "\n").encode())
+    folder.write(RESULTS, (json.dumps(value, indent=1) + "\n").encode())
     write_curves(result, folder)
     write_pictures(result, folder)
-    return results
+    return TransferResults(folder, result)
 
 
 def _source(config: TransferConfig) -> DataSource:

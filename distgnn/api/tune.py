@@ -12,13 +12,16 @@ from matplotlib.figure import Figure
 from distgnn.api.arguments import build_config, load_function
 from distgnn.api.results import Results
 from distgnn.config import TuneConfig
+from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
 from distgnn.report.sweep.data import view_of
+from distgnn.report.sweep.figures import history_figure
+from distgnn.report.sweep.page import write_sweep_report
 from distgnn.report.sweep.table import terminal
-from distgnn.report.sweep.write import write_sweep_report
 from distgnn.search.records import SWEEP, Sweep, best_of, read_sweep, read_trials, results_table
 from distgnn.search.sweep import new_sweep, resumed_sweep
 from distgnn.search.winner import WINNER, read_result
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.uri import base_name
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,8 @@ class SweepResults(Results):
         return cls(folder)
 
     @property
-    def uri(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.folder.uri
-
-    @property
-    def table(self) -> pd.DataFrame:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def table(self) -> pd.DataFrame:
+        """One row for each trial: state, score, seconds and parameters."""
         return results_table(read_sweep(self.folder), read_trials(self.folder)).to_pandas()
 
     @property
@@ -92,7 +92,9 @@ def tune(config: TuneConfig | None = None, **options: Any) -> SweepResults:
         >>> sweep = distgnn.tune(space=["finetune.lr=log(1e-4,1e-2)"], trials=8, finetune={"corpus": "data/bace"})
         >>> sweep.best_params
     """
-    return _run(*new_sweep(build_config(TuneConfig, config, options)))
+    chosen = build_config(TuneConfig, config, options)
+    check_loggers(chosen.loggers, open_folder(chosen.out))
+    return _run(*new_sweep(chosen))
 
 
 def resume_sweep(uri: str, config: TuneConfig | None = None, **options: Any) -> SweepResults:
@@ -100,12 +102,14 @@ def resume_sweep(uri: str, config: TuneConfig | None = None, **options: Any) -> 
 
     Args:
         uri: Folder of the sweep.
-        config: Config that replaces the saved one; it may only differ in resumable fields. None takes the saved config. Modules named
-            in a saved ``imports`` are not imported; name them again.
+        config: Config that replaces the saved one; it may only differ in resumable fields. None takes the saved config.
+            Modules named in a saved ``imports`` are not imported; name them again.
         **options: Resumable fields to change, such as ``trials``.
     """
     folder = open_folder(uri)
-    return _run(folder, resumed_sweep(folder, build_config(TuneConfig, config or resumable_config(uri), options)))
+    chosen = build_config(TuneConfig, config or resumable_config(uri), options)
+    check_loggers(chosen.loggers, folder)
+    return _run(folder, resumed_sweep(folder, chosen))
 
 
 def resumable_config(uri: str) -> TuneConfig:
@@ -121,4 +125,19 @@ def _run(folder: Folder, sweep: Sweep) -> SweepResults:
     finally:
         if folder.size(SWEEP) is not None:
             write_sweep_report(folder)
+    log_sweep(folder, sweep, status)
     return SweepResults(folder, status)
+
+
+def log_sweep(folder: Folder, sweep: Sweep, status: str) -> None:
+    """Log score and seconds of each trial, at its number, when the search has ended; a resumed sweep logs all of them again."""
+    config, trials = sweep.config, read_trials(folder)
+    logged = LoggedRun(base_name(folder.uri), folder, flat(config))
+    with open_loggers(config.loggers, logged, config.metrics) as logs:
+        logs.status = status
+        for trial in trials:
+            if trial.score is not None:
+                logs.log(trial.number, {"trial/score": trial.score, "trial/seconds": trial.seconds})
+        best = best_of(sweep, trials)
+        if best is not None and best.score is not None:
+            logs.summary = {"best/score": best.score, "best/trial": best.number}

@@ -1,125 +1,22 @@
-"""distgnn finetune: checkpoints and their control on a labelled corpus; the table, and the files beside it."""
+"""The commands ``distgnn finetune`` and ``distgnn evaluate``."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections import Counter
-from datetime import timedelta
-
-from rich.console import Console
-
-from distgnn.checkpoint.format import Checkpoint, load_checkpoint
-from distgnn.checkpoint.load import encoder_of
-from distgnn.commands.metrics import meters
-from distgnn.commands.output import Output, load_function
-from distgnn.config import FinetuneConfig, to_json
-from distgnn.corpus.manifest import read_manifest
-from distgnn.distributed import choose_device
-from distgnn.finetuning.comparison import Result, with_controls
-from distgnn.finetuning.comparison import finetune as compare
-from distgnn.finetuning.job_cache import Kept
-from distgnn.finetuning.results import summary, write_results
-from distgnn.finetuning.saved_model import MODELS, write_models
-from distgnn.finetuning.trainer import Method, Outcome
-from distgnn.models.registry import import_modules
-from distgnn.monitor.loggers.base import LoggedRun, LoggerGroup, check_loggers, flat, open_loggers
-from distgnn.monitor.sink import SILENT, Meter
-from distgnn.pretraining.metrics import StorageMeter
-from distgnn.report import table
-from distgnn.storage.folder import open_folder
-from distgnn.storage.uri import base_name
+from distgnn.api.finetune import evaluate as run_evaluation
+from distgnn.api.finetune import finetune as run_finetuning
+from distgnn.commands.output import Output
+from distgnn.config import EvaluateConfig, FinetuneConfig
 
 
 def finetune(config: FinetuneConfig, output: Output) -> int:
-    """Compare, print the table, and write results.json, table.md and (on request) predictions.parquet to ``config.out``."""
-    import_modules(config.imports)
-    check_loggers(config.loggers, open_folder(config.out))
-    methods = methods_of([load_checkpoint(uri) for uri in config.checkpoint])
-    logged = LoggedRun(base_name(config.out), open_folder(config.out), flat(config))
-    with (
-        meters(config.metrics, config.out, config.workers > 1) as (here, _),
-        open_loggers(config.loggers, logged) as logs,
-    ):
-        result = compare_methods(config, methods, JobProgress(meter=here, logs=logs))
-        logs.summary = _mean_scores(result)
-    output.emit(summary(result), f"{table.terminal(result)}\nwritten to {open_folder(config.out).uri}")
+    """Compare checkpoints and print the table."""
+    results = run_finetuning(config)
+    output.emit(results.to_json(), f"{results}\nwritten to {results.uri}")
     return 0
 
 
-def compare_methods(config: FinetuneConfig, methods: list[Method], progress: JobProgress) -> Result:
-    """Compare ``methods`` and write the files of the comparison to ``config.out``.
-
-    Finished jobs are kept there: the same call again goes on where it was stopped.
-    """
-    mapper = map if config.workers == 1 else load_function("distgnn.scale.pool:ordered_map")(config.workers)
-    device = choose_device(config.device if config.workers == 1 else "cpu").type
-    folder = open_folder(config.out)
-    folder.write(
-        "config.json", (json.dumps(to_json(config), indent=1) + "\n").encode()
-    )  # fails now, not after the work
-    result = compare(config, methods, mapper, device, progress, Kept.of(config, folder.sub("jobs")))
-    folder.write(table.TABLE, table.markdown(result).encode())
-    write_results(result, folder)
-    if config.save_models:
-        everything, _ = with_controls(methods, config.encoder)
-        write_models(result, everything, read_manifest(open_folder(config.corpus)).digest(), folder.sub(MODELS))
-    return result
-
-
-def _mean_scores(result: Result) -> dict[str, float]:
-    """Mean over seeds of each method's scores, by ``METHOD/PART``."""
-    rows = [(f"{run.method}/{part}", found.value) for run in result.outcomes for part, found in run.scores.items()]
-    values = {name: [value for other, value in rows if other == name] for name, _ in rows}
-    return {name: sum(found) / len(found) for name, found in values.items()}
-
-
-class JobProgress:
-    """A line after each job, with the time left, and a count for ``meter`` under ``command``.
-
-    title: what the lines begin with. later: jobs that follow these. logs: where scores are logged, at the number of jobs done.
-    """
-
-    def __init__(
-        self,
-        title: str = "",
-        later: int = 0,
-        meter: Meter = SILENT,
-        command: str = "finetune",
-        logs: LoggerGroup | None = None,
-    ) -> None:
-        self.title, self.later = title, later
-        self._logs = logs or LoggerGroup([])
-        self._meter, self._command, self._storage = meter, command, StorageMeter(meter)
-        meter.note("distgnn_jobs_total", 0, command=command)
-        self._console = Console(stderr=True, highlight=False)
-        self._start, self._ran = time.monotonic(), 0
-
-    def __call__(self, done: int, jobs: int, outcome: Outcome) -> None:
-        """Called by the fine-tuning with (jobs done, jobs in all, the last one's outcome)."""
-        scores = {f"{outcome.method}/{part}": found.value for part, found in outcome.scores.items()}
-        self._logs.log(done, {**scores, f"{outcome.method}/best_epoch": outcome.best_epoch})
-        line = f"{outcome.method} seed {outcome.seed}: test {outcome.scores['test'].value:.4f}"
-        self.say(done, jobs, f"{line}, best epoch {outcome.best_epoch}, {outcome.seconds:.1f} s")
-
-    def say(self, done: int, jobs: int, what: str) -> None:
-        """The line of a job that has just ended."""
-        self._ran += 1
-        self._meter.note("distgnn_jobs_total", 1, command=self._command)
-        self._storage.note()
-        left = timedelta(seconds=round((time.monotonic() - self._start) / self._ran * (jobs - done + self.later)))
-        self._console.print(f"{self.title}{done}/{jobs} {what} | {left} left", soft_wrap=True, markup=False)
-
-
-def methods_of(checkpoints: list[Checkpoint]) -> list[Method]:
-    """A method for each checkpoint, named after its run, and after its step too where a run comes more than once."""
-    runs = Counter(checkpoint.run["name"] for checkpoint in checkpoints)
-    return [
-        Method(_name(checkpoint, runs), checkpoint.encoder, encoder_of(checkpoint).state_dict(), checkpoint.schema)
-        for checkpoint in checkpoints
-    ]
-
-
-def _name(checkpoint: Checkpoint, runs: Counter[str]) -> str:
-    name = checkpoint.run["name"]
-    return name if runs[name] == 1 else f"{name}@{checkpoint.step}"
+def evaluate(config: EvaluateConfig, output: Output) -> int:
+    """Evaluate fine-tuned models and print the table."""
+    results = run_evaluation(config)
+    output.emit(results.to_json(), f"{results}\nwritten to {results.uri}")
+    return 0

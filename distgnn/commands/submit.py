@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import distgnn
-from distgnn.commands.output import Output, load_function
+from distgnn.api.arguments import load_function
+from distgnn.commands.output import Output
 from distgnn.config import SubmitConfig
 from distgnn.config.fields import named
 from distgnn.errors import INTERRUPTED, RequestError
@@ -30,7 +31,7 @@ _BULK = (".git", ".venv", "venv", "__pycache__", "*.egg-info")
 _STOP_SECONDS = "60"
 """Time for a checkpoint after ``ray job stop``; Ray's default is 3."""
 _SECRET_VARIABLES = ("SECRET", "TOKEN", "PASSWORD", "KEY")
-_VALUED = ("--address", "--working-dir", "--working_dir", "--env", "--config", "--set")
+_VALUED = ("--address", "--working-dir", "--working_dir", "--env", "--config")
 
 
 def submit(words: list[str], understand: Understand) -> int:

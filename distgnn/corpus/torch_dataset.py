@@ -7,6 +7,7 @@ import operator
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from html import escape
 from typing import Any, overload
 
 import numpy as np
@@ -23,11 +24,11 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch, concat_graphs, select_graphs, slice_graphs
 from distgnn.graph.keyed import key, permutation
+from distgnn.graph.purposes import PretrainDraw
 from distgnn.graph.pyg import to_pyg
 from distgnn.graph.schema import Schema
 
 _WINDOW_UNITS = 8
-_WINDOW_ROWS = 0x77696E  # purpose of the keyed row order of a window
 
 
 class Corpus:
@@ -74,6 +75,18 @@ class Corpus:
 
     def __repr__(self) -> str:
         return f"Corpus({self.uri!r}, graphs={len(self)})"
+
+    def _repr_html_(self) -> str:
+        """HTML for notebooks; all text is escaped."""
+        names = ", ".join(feature.name for feature in (*self.schema.node, *self.schema.edge))
+        rows = {
+            "corpus": self.uri,
+            "graphs": f"{len(self):,}",
+            "features": names,
+            "labels": ", ".join(self.schema.labels),
+        }
+        cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows.items())
+        return f"<table>{cells}</table>"
 
     @overload
     def __getitem__(self, index: int) -> Data: ...
@@ -265,6 +278,6 @@ class _Windows:
             graphs = concat_graphs([self._reader.unit(int(unit)) for unit in units])
             rows = np.arange(graphs.num_graphs)
             if self._shuffle:
-                rows = permutation(key(self._plan.seed, _WINDOW_ROWS, epoch, window), graphs.num_graphs)
+                rows = permutation(key(self._plan.seed, PretrainDraw.WINDOW, epoch, window), graphs.num_graphs)
             self._held = (epoch, window), graphs, rows
         return self._held[1], self._held[2]

@@ -26,7 +26,9 @@ def score_figure(result: Comparison[Any]) -> Figure:
             spread = values.std(ddof=1) if len(values) > 1 else 0.0
             axes.errorbar(values.mean(), place, xerr=spread, fmt="o", color=f"C{place % 10}", capsize=4)
             axes.plot(values, np.full(len(values), place), "|", color=f"C{place % 10}", alpha=0.6, markersize=9)
-        names = [_label(row, result) + ("*" if (c := contrasts.get(row)) and c.significant else "") for row in result.rows]
+        names = [
+            _label(row, result) + ("*" if (c := contrasts.get(row)) and c.significant else "") for row in result.rows
+        ]
         axes.set_yticks(range(len(result.rows)), names)
         axes.set(xlabel=TITLES.get(result.metric, f"{result.metric} x {factor:g}"), title=part)
         axes.grid(axis="x", alpha=0.3)

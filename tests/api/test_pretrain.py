@@ -76,7 +76,7 @@ def test_resume(corpus: str, tmp_path: Path) -> None:
 
 def test_bad_requests_are_value_errors_of_one_line(corpus: str, tmp_path: Path) -> None:
     for options in ({"corpus": tmp_path}, {"corpus": corpus, "train": {"lr": -1.0}}, {"corpus": corpus, "speed": 1}):
-        with pytest.raises(ValueError, match=".") as error:
+        with pytest.raises(ValueError) as error:  # noqa: PT011
             dg.pretrain(out=tmp_path / "x", **options)
         assert isinstance(error.value, dg.DistgnnError)
         assert "\n" not in str(error.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from distgnn.finetuning.comparison import CONTROL
+from distgnn.config.transfer import CONTROL
 from distgnn.labels.scores import paired_p_value
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import Final, View, leader, ordered
