@@ -15,7 +15,7 @@ linkers = ["C", "CC", "CCC", "COC", "CNC", "CC=C", "CC(C)", "CSC"]
 rings = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCNCC1", "c1ccc2ccccc2c1", "C1CCOC1", "c1ccsc1", "C1CC1"]
 smiles = ["".join(parts) for parts in itertools.product(heads, linkers, rings)]
 (folder / "pool.smi").write_text("\n".join(smiles) + "\n")
-labelled = [f"{text},{int('c' in text)}" for text in smiles[::4]]
+labelled = [f"{text},{int('c' in text)}" for text in smiles[::3]]
 (folder / "labelled.csv").write_text("smiles,aromatic\n" + "\n".join(labelled) + "\n")
 
 # Build two corpora, pre-train with L2P-GNN, fine-tune beside the same encoder without pre-training.

@@ -46,7 +46,7 @@ class SweepResults(Results):
     @property
     def table(self) -> pd.DataFrame:
         """One row for each trial: state, score, seconds and parameters."""
-        return results_table(read_sweep(self.folder), read_trials(self.folder)).to_pandas()
+        return results_table(read_trials(self.folder)).to_pandas()
 
     @property
     def best_params(self) -> dict[str, Any]:
