@@ -14,8 +14,8 @@ FLOORS = [
     "storage", "graph", "corpus", "network", "models", "labels", "objectives", "checkpoint", "auxiliary", "finetuning",
     "pretraining", "search", "report", "doctor", "scale",
 ]  # fmt: skip
-EVERYWHERE = {"errors", "config", "distributed", "monitor"}
-TOP = {"cli", "commands", "options", "__init__", "__main__"}
+EVERYWHERE = {"errors", "config", "distributed", "monitor", "register"}
+TOP = {"cli", "commands", "options", "opened", "__init__", "__main__"}
 FILES = sorted(ROOT.rglob("*.py"))
 LOADERS = {("torch", "load"), ("numpy", "load"), ("np", "load")}
 

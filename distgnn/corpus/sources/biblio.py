@@ -1,16 +1,19 @@
-"""Bibliographies as tables (papers, authors, terms, venues) -> paper-centred sub-graphs, the setting of PreDBLP."""
+"""Paper-centred subgraphs from bibliographic tables (papers, authors, terms, venues), the setting of PreDBLP."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from distgnn.config import BiblioConfig
+from distgnn.config import InputBuildConfig
+from distgnn.config.base import check
+from distgnn.config.fields import setting
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.ego import Csr, Hop, csr, ego_networks, upward
@@ -29,10 +32,16 @@ Names = npt.NDArray[Any]
 
 
 class Bibliography(NamedTuple):
-    """All nodes in one id space: papers first, then authors, terms and venues; ``type`` uint8 [N].
+    """All nodes in one id space: papers, then authors, terms and venues.
 
-    around: paper -> its authors, terms, venue. written: author -> papers. up: every link once.
-    venue, area: int64 [papers], -1 = unknown; venue_names as in conf.txt.
+    Attributes:
+        type: uint8 [N], codes of ``NODE_TYPE``.
+        around: links from a paper to its authors, terms and venue.
+        written: links from an author to their papers.
+        up: every link once (see :func:`~distgnn.corpus.sources.ego.upward`).
+        venue: int64 [papers], index into ``venue_names``, -1 = unknown.
+        area: int64 [papers], class of the venue, -1 = unknown.
+        venue_names: names from conf.txt.
     """
 
     type: npt.NDArray[np.uint8]
@@ -45,7 +54,7 @@ class Bibliography(NamedTuple):
 
 
 def _table(folder: str, name: str) -> tuple[Names, Names]:
-    """The first two columns of a tab-separated table, as text."""
+    """Return the first two columns of a tab-separated table as text."""
     uri = join(folder, name)
     with input_errors(uri), open_binary(uri) as file:
         try:
@@ -54,26 +63,34 @@ def _table(folder: str, name: str) -> tuple[Names, Names]:
             )
         except ValueError as error:  # pandas' own parser errors are ValueErrors
             raise RequestError(f"{uri}: needs two tab-separated columns ({' '.join(str(error).split())})") from error
-    holes = table.isna().any(axis=1).to_numpy()
-    if holes.any():
-        raise RequestError(f"{uri}, line {int(np.argmax(holes)) + 1}: an empty field; mend or remove the line")
+    incomplete = table.isna().any(axis=1).to_numpy()
+    if incomplete.any():
+        raise RequestError(f"{uri}, line {int(np.argmax(incomplete)) + 1}: an empty field; fix or remove the line")
     left, right = table.to_numpy(object).astype(str).T
     return left, right
 
 
 def _areas(folder: str, venues: pd.Index) -> npt.NDArray[np.int64]:
-    """The area of each venue, -1 where the table does not know it."""
+    """Return the area of each venue, -1 if conf_label.txt does not list it."""
     names, areas = _table(folder, "conf_label.txt")
-    odd = [area for area in areas if not area.isdigit()]
-    if odd:
-        raise RequestError(f"{join(folder, 'conf_label.txt')}: the area {str(odd[0])!r} is not a whole number from 0")
+    invalid = [area for area in areas if not area.isdigit()]
+    if invalid:
+        raise RequestError(
+            f"{join(folder, 'conf_label.txt')}: the area {str(invalid[0])!r} is not a non-negative integer; fix the line"
+        )
     known = dict(zip(names, map(int, areas), strict=True))
     return np.array([known.get(venue, -1) for venue in venues])
 
 
 @lru_cache(maxsize=1)
 def load_bibliography(folder: str, drop_venue: bool, labelled: bool) -> Bibliography:
-    """The tables of a folder. Papers are ordered by id (as text)."""
+    """Read the tables of a folder. Papers are ordered by id (as text).
+
+    Args:
+        folder: path or URI.
+        drop_venue: leave out venue nodes.
+        labelled: whether to read conf_label.txt.
+    """
     tables = [_table(folder, name) for name, _ in _LINKS]
     papers = pd.Index(np.unique(np.concatenate([left for left, _ in tables])))
     names = [pd.Index(np.unique(right)) for _, right in tables]
@@ -103,18 +120,47 @@ def load_bibliography(folder: str, drop_venue: bool, labelled: bool) -> Bibliogr
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class BiblioConfig(InputBuildConfig):
+    """Paper-centred sub-graphs of a bibliography: the paper, its authors, terms and venue, and other papers of its authors.
+
+    Example: distgnn corpus build biblio --input hetero/dblp4area --drop-venue --out data/papers
+    """
+
+    format: Literal["tables", "predblp"] = setting("tables")
+    """tables: a folder with paper_author.txt, paper_term.txt, paper_conf.txt, conf.txt (and conf_label.txt for labels);
+    predblp: PreDBLP's JSON lines, one sub-graph a line."""
+    drop_venue: bool = setting(False)
+    """Leave the venue nodes out, where the label follows from the venue."""
+    papers_per_author: int = setting(5)
+    """Most papers followed from each author of the centre paper (tables only)."""
+    fan_out: int = setting(50)
+    """Most authors, terms and venues taken around the centre paper (tables only)."""
+    seed: int = setting(0)
+    """Key of the draw of neighbours (tables only)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("papers_per_author", "fan_out"):
+            value = getattr(self, name)
+            check(1 <= value <= 1000, f"{name} must lie in 1..1000, found {value}")
+        check(self.format == "predblp" or len(self.input) == 1, "input must be one folder of tables (format=tables)")
+
+
 class BiblioSource:
-    """Paper-centred sub-graphs of a folder of tables: the paper, its authors, terms and venue, at most papers_per_author other
-    papers of each author, and every link among them. The type of a link follows from the types of its ends. y = the area
-    of the paper's venue (a class number) where conf_label.txt gives one; the group is the venue's name, also where
-    drop_venue leaves the node out. graph_id = the paper's number in the order of ids.
+    """Paper-centred subgraphs of a folder of tables.
+
+    A subgraph holds the paper, its authors, terms and venue, at most papers_per_author other papers of each author, and
+    all links among them. The type of a link follows from the types of its end nodes. y is the area of the venue (a class
+    number) where conf_label.txt gives one. The group is the venue's name, even if drop_venue removes the node. graph_id
+    is the rank of the paper's id.
     """
 
     def __init__(self, config: BiblioConfig) -> None:
         self.config = config
         self._folder = config.input[0].rstrip("/")
-        wanted = [name for name, _ in _LINKS] + ["conf.txt"]
-        self._files = described([join(self._folder, name) for name in wanted])
+        required = [name for name, _ in _LINKS] + ["conf.txt"]
+        self._files = described([join(self._folder, name) for name in required])
         self._labelled = self._has_labels()
         if self._labelled:
             self._files += described([join(self._folder, "conf_label.txt")])
@@ -136,19 +182,19 @@ class BiblioSource:
 
     @property
     def schema(self) -> Schema:
-        """Node type, centre, venue as group, and the area where it is known."""
+        """Node type, centre, venue as group, and the area where known."""
         return self._schema
 
     def parts(self) -> Iterator[tuple[int, int]]:
-        """Slices low:high of the papers."""
+        """Iterate over slices low:high of the papers."""
         return ((low, min(low + _CENTERS, self._papers)) for low in range(0, self._papers, _CENTERS))
 
     def total_parts(self) -> int:
-        """Known: the tables are in memory."""
+        """Return the number of slices."""
         return -(-self._papers // _CENTERS)
 
     def read(self, part: tuple[int, int]) -> tuple[Piece, list[Rejected]]:
-        """Sub-graphs of a slice of papers."""
+        """Return the subgraphs of a slice of papers."""
         tables, config, centers = self._tables(), self.config, np.arange(*part)
         hops = [Hop(tables.around, config.fan_out), Hop(tables.written, config.papers_per_author)]
         egos = ego_networks(centers, hops, tables.up, key(config.seed))
@@ -165,7 +211,7 @@ class BiblioSource:
         return Piece(graphs, group=[tables.venue_names[v] if v >= 0 else None for v in tables.venue[centers]]), []
 
     def provenance(self) -> dict[str, Any]:
-        """Files and options."""
+        """Return input files and options."""
         names = ("drop_venue", "papers_per_author", "fan_out", "seed")
         return {
             "source": "biblio",

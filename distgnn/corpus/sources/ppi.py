@@ -1,8 +1,9 @@
-"""Protein interaction networks of one or many species -> ego networks of every protein."""
+"""Ego networks of every protein of one or more protein-protein interaction networks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -10,7 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from distgnn.config import PpiConfig
+from distgnn import register
+from distgnn.config import BuildConfig, InputBuildConfig
+from distgnn.config.base import check
+from distgnn.config.fields import reads, setting
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.ego import Csr, Hop, ego_networks, undirected, upward
@@ -33,7 +37,7 @@ _DEGREE = Feature(
 
 
 class PpiPart(NamedTuple):
-    """Centres low:high (of the usable ones) of species number ``species``."""
+    """Centres low:high (among the usable ones) of species number ``species``."""
 
     species: int
     low: int
@@ -41,7 +45,14 @@ class PpiPart(NamedTuple):
 
 
 class Network(NamedTuple):
-    """One species: protein names in sorted order, links, and 0/1 action types of each edge, uint8 [E, A]."""
+    """Network of one species.
+
+    Attributes:
+        names: sorted protein names.
+        links: both directions of each edge.
+        up: each edge once.
+        actions: uint8 [E, A], 0/1 action types of each edge.
+    """
 
     names: npt.NDArray[Any]
     links: Csr
@@ -50,14 +61,14 @@ class Network(NamedTuple):
 
 
 def _table(uri: str, actions: bool) -> pd.DataFrame:
-    """Columns a, b (text) and, for STRING tables, mode."""
+    """Read columns a and b (text) and, for STRING tables, mode."""
     with input_errors(uri):
         with open_binary(uri) as file:
             head = file.readline().decode()
         string = head.startswith("item_id_a\t")
         if actions and not string:
             raise RequestError(
-                f"{uri}: actions need a STRING action table (first column item_id_a); drop actions or the file"
+                f"{uri}: actions need a STRING action table (first column item_id_a); remove actions or the file"
             )
         with open_binary(uri) as file:
             try:
@@ -69,17 +80,24 @@ def _table(uri: str, actions: bool) -> pd.DataFrame:
                 )
             except ValueError as error:  # pandas' own parser errors are ValueErrors
                 raise RequestError(
-                    f"{uri}: not an edge list of two ids a line ({' '.join(str(error).split())})"
+                    f"{uri}: not an edge list with two ids per line ({' '.join(str(error).split())})"
                 ) from error
 
 
 @lru_cache(maxsize=2)
 def load_network(uri: str, actions: tuple[str, ...]) -> Network:
-    """A network; self-loops are dropped and repeated edges merged (their action types are joined)."""
+    """Read a network. Self-loops are dropped; duplicate edges are merged, with the union of their action types.
+
+    Args:
+        uri: a STRING action table or a white-space separated edge list.
+        actions: action types to keep as edge features.
+    """
     table = _table(uri, bool(actions))
-    holes = pd.isna(table[["a", "b"]].to_numpy(object)).any(axis=1)
-    if holes.any():
-        raise RequestError(f"{uri}, edge {int(np.argmax(holes)) + 1}: a line without two ids; mend or remove it")
+    incomplete = pd.isna(table[["a", "b"]].to_numpy(object)).any(axis=1)
+    if incomplete.any():
+        raise RequestError(
+            f"{uri}, edge {int(np.argmax(incomplete)) + 1}: the line does not hold two ids; fix or remove it"
+        )
     unknown = set(actions) - set(table["mode"].unique() if actions else ())
     if unknown:
         known = ", ".join(sorted(table["mode"].dropna().unique()))
@@ -89,25 +107,71 @@ def load_network(uri: str, actions: tuple[str, ...]) -> Network:
     ids = ids.reshape(2, -1).astype(np.int64)
     low, high = ids.min(axis=0), ids.max(axis=0)
     keys, edge = np.unique(low * len(names) + high, return_inverse=True)
-    marks = np.zeros((len(keys), len(actions)), np.uint8)
+    flags = np.zeros((len(keys), len(actions)), np.uint8)
     for column, action in enumerate(actions):
-        marks[edge[np.asarray(table["mode"] == action)], column] = 1
+        flags[edge[np.asarray(table["mode"] == action)], column] = 1
     keep = keys // len(names) != keys % len(names)
     src, dst = keys[keep] // len(names), keys[keep] % len(names)
     nodes = len(names)
-    return Network(names, undirected(src, dst, nodes), upward(src, dst, nodes), marks[keep])
+    return Network(names, undirected(src, dst, nodes), upward(src, dst, nodes), flags[keep])
 
 
 def degree_class(partners: Ints) -> Ints:
-    """How many binary digits the number of partners has (floor(log2) + 1, or 0 for none), at most 11; any shape."""
+    """Return the bit length of the number of partners (floor(log2) + 1, or 0 for none), at most 11; any shape."""
     return np.minimum(np.frexp(partners)[1], _DEGREE_CLASSES - 1).astype(np.int64)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PpiConfig(InputBuildConfig):
+    """Ego networks of every protein of interaction networks: edge lists (two ids a line) or STRING action tables.
+
+    Example: distgnn corpus build ppi --input HSapiens.el.xz MMusculus.el.xz --out data/ppi
+    """
+
+    input: tuple[str, ...] = reads(())
+    """Paths or URIs of the networks; a file's name up to the first '-' or '.' names its species."""
+    species: tuple[str, ...] = setting(())
+    """Networks with a species name of your own, as name=path; they follow those of input."""
+    hops: int = setting(2)
+    """Radius of an ego network."""
+    fan_out: int = setting(10)
+    """Most neighbours followed from each node of each hop (drawn without replacement); edges among all nodes reached are kept."""
+    seed: int = setting(0)
+    """Key of the draw of neighbours."""
+    actions: tuple[str, ...] = setting(())
+    """Action types of a STRING table (its column 'mode') that become one 0/1 edge feature each."""
+    degree: bool = setting(False)
+    """Node feature: how many partners the protein has in the whole network, as a class that doubles (0, 1, 2-3, 4-7, ..., 1024
+    and more). A fan-out cap hides it from the ego network, so that masking has something to predict."""
+    labels: str = reads("")
+    """Label table: a .npz with terms and <prefix>_entrez, _indptr, _indices, or tab-separated text: group, node, term."""
+    label_groups: tuple[str, ...] = setting(())
+    """For a .npz: which prefix labels which species, as species=prefix (HSapiens=human)."""
+    min_positives: int = setting(1)
+    """Keep the terms with at least this many positives in every labelled species."""
+    labelled_only: bool = setting(False)
+    """Only proteins of the label table become centres."""
+
+    def __post_init__(self) -> None:
+        BuildConfig.__post_init__(self)
+        check(bool(self.input or self.species), "input (or species) must name at least one network")
+        for name in ("species", "label_groups"):
+            bad = [item for item in getattr(self, name) if not all(item.partition("="))]
+            check(not bad, f"{name}: {bad[:1]} must have the form name=value")
+        check(1 <= self.hops <= 4, f"hops must be 1, 2, 3 or 4, found {self.hops}")
+        check(1 <= self.fan_out <= 1000, f"fan_out must lie in 1..1000, found {self.fan_out}")
+        check(self.min_positives >= 1, f"min_positives must be at least 1, found {self.min_positives}")
+        check(bool(self.labels) or not self.labelled_only, "labelled_only needs labels (a label table)")
+        check(bool(self.labels) or not self.label_groups, "label_groups needs labels (a label table)")
+
+
+@register.corpus_source("ppi", PpiConfig)
 class PpiSource:
-    """Ego networks: nodes reached within ``hops`` of a protein along at most ``fan_out`` links of each, and all edges among
-    them. Nodes have no features (a constant input) but ``degree`` where asked for. The group is the species; graph_id =
-    running number of the protein (sorted by name within its species) over all networks, labelled or not. A protein absent
-    from the label table has unknown labels; one in it is negative for the terms it does not have.
+    """Ego networks: nodes within ``hops`` of a protein over at most ``fan_out`` links of each, and all edges among them.
+
+    Nodes have no features (a constant input) unless ``degree`` is set. The group is the species. graph_id is the running
+    number of the protein (sorted by name within its species) over all networks, labelled or not. Labels of a protein that
+    the label table does not list are unknown; a listed protein is negative for the terms it does not have.
     """
 
     def __init__(self, config: PpiConfig) -> None:
@@ -118,7 +182,7 @@ class PpiSource:
         twice = {name for name in species if species.count(name) > 1}
         if twice:
             raise RequestError(
-                f"species: two networks are called {min(twice)!r}; name them apart with species=name=path"
+                f"species: two networks are named {min(twice)!r}; give distinct names with species=name=path"
             )
         uris = [uri for _, uri in self._networks]
         self._files = described([*uris, *([config.labels] if config.labels else [])])
@@ -148,7 +212,7 @@ class PpiSource:
 
     @property
     def schema(self) -> Schema:
-        """Degree of nodes and action types of edges where asked for, centre, species and the chosen terms."""
+        """Node degree and edge action types if configured, centre, species and the selected terms."""
         return self._schema
 
     def _centers(self, number: int) -> Ints:
@@ -158,17 +222,17 @@ class PpiSource:
         return np.flatnonzero(self._labels().rows(self._networks[number][0], names) >= 0)
 
     def parts(self) -> Iterator[PpiPart]:
-        """Slices of the centres, species by species."""
+        """Iterate over slices of the centres, species by species."""
         for number, count in enumerate(self._counts):
             for low in range(0, count, _CENTERS):
                 yield PpiPart(number, low, min(low + _CENTERS, count))
 
     def total_parts(self) -> int:
-        """Known: the networks are in memory."""
+        """Return the number of slices."""
         return sum(-(-count // _CENTERS) for count in self._counts)
 
     def read(self, part: PpiPart) -> tuple[Piece, list[Rejected]]:
-        """Ego networks of a slice of centres."""
+        """Return the ego networks of a slice of centres."""
         config, network, species = self.config, self._network(part.species), self._networks[part.species][0]
         centers = self._centers(part.species)[part.low : part.high]
         hops = [Hop(network.links, config.fan_out)] * config.hops
@@ -187,7 +251,7 @@ class PpiSource:
         return Piece(graphs, group=[species] * len(centers)), []
 
     def provenance(self) -> dict[str, Any]:
-        """Files, species and options."""
+        """Return input files, species and options."""
         config = self.config
         names = ("hops", "fan_out", "seed", "actions", "label_groups", "min_positives", "labelled_only")
         names += ("degree",) if config.degree else ()

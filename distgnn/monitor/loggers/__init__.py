@@ -1,5 +1,1 @@
-"""Loggers of metrics, one file each; see :mod:`distgnn.monitor.loggers.base`."""
-
-from distgnn.monitor.loggers import csv, mlflow, tensorboard, wandb
-
-__all__ = ["csv", "mlflow", "tensorboard", "wandb"]
+"""Experiment loggers, one file each; see :mod:`distgnn.monitor.loggers.base` and :data:`distgnn.register.logger`."""

@@ -1,13 +1,16 @@
-"""Bibliographies of several node types with labelled nodes and published splits: HeCo's ACM, DBLP and AMiner."""
+"""Heterogeneous bibliographies with labelled nodes and published splits: ACM, DBLP and AMiner of HeCo."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from distgnn.config import HeteroConfig
+from distgnn import register
+from distgnn.config import InputNetworkConfig
+from distgnn.config.fields import setting
 from distgnn.errors import RequestError
 from distgnn.network.csr import Edges, both_ways, build_network
 from distgnn.network.network import Network, Relation
@@ -28,7 +31,13 @@ _SPLITS = tuple(f"{part}_{count}" for part in ("train", "val", "test") for count
 
 
 class Layout(NamedTuple):
-    """Names of the types by their letters in file names, the type that has labels, and the files of links."""
+    """File layout of a data set.
+
+    Attributes:
+        types: type names by their letter in file names.
+        labelled: the type that has labels.
+        links: letter pairs that name the files of links.
+    """
 
     types: dict[str, str]
     labelled: str
@@ -42,10 +51,24 @@ LAYOUTS = {
 }
 
 
-def build_hetero(config: HeteroConfig) -> Network:
-    """Links both ways as relations such as paper_author and paper_author^-1; features where the folder has them.
+@dataclass(frozen=True, kw_only=True)
+class HeteroConfig(InputNetworkConfig):
+    """Papers, authors and what else a bibliography has, in HeCo's folders: pa.txt and the like, *_feat.npz, labels.npy,
+    train_20.npy and the other splits.
 
-    Tables, T being the labelled type: T.label int64 [nodes of T], and T.train_20 to T.test_60, ids of the published splits.
+    Example: distgnn network build hetero --input hetero/acm --layout acm --out data/acm
+    """
+
+    layout: Literal["acm", "dblp", "aminer"] = setting()
+    """Which files there are and what their letters stand for."""
+
+
+@register.network_source("hetero", HeteroConfig)
+def build_hetero(config: HeteroConfig) -> Network:
+    """Build a network with each link as relations such as paper_author and paper_author^-1.
+
+    Features are read if the folder has them. With T the labelled type, tables are T.label int64 [nodes of T], and
+    T.train_20 to T.test_60, the node ids of the published splits.
     """
     folder, layout = config.input.rstrip("/"), LAYOUTS[config.layout]
     links = {pair: id_table(find(folder, [f"{pair}.txt"]), tuple(pair)) for pair in layout.links}
@@ -76,15 +99,15 @@ def build_hetero(config: HeteroConfig) -> Network:
 def _sizes(
     layout: Layout, links: dict[str, dict[str, Rows]], label: Rows, features: dict[str, npt.NDArray[np.float32]]
 ) -> dict[str, int]:
-    """Nodes of each type: as many as have labels or features, else as the links name."""
+    """Return the number of nodes per type, from labels or features if present, else from the links."""
     sizes = {}
     for letter, name in layout.types.items():
-        known = len(label) if name == layout.labelled else len(features.get(name, ()))
-        named = max(int(ends[letter].max()) + 1 for pair, ends in links.items() if letter in pair)
-        sizes[name] = known or named
+        given = len(label) if name == layout.labelled else len(features.get(name, ()))
+        linked = max(int(ends[letter].max()) + 1 for pair, ends in links.items() if letter in pair)
+        sizes[name] = given or linked
         if name in features and len(features[name]) != sizes[name]:
             raise RequestError(
-                f"{letter}_feat.npz: {len(features[name])} rows for {sizes[name]} {name}s; fetch it again"
+                f"{letter}_feat.npz: {len(features[name])} rows for {sizes[name]} {name}s; download it again"
             )
     return sizes
 

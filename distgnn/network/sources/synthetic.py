@@ -1,11 +1,16 @@
-"""A made network of any size with power-law degrees: shows what building, storing and sampling cost."""
+"""Synthetic networks of any size with power-law degrees, to measure the cost of building, storing and sampling."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from distgnn.config import MadeConfig
+from distgnn import register
+from distgnn.config import NetworkBuildConfig
+from distgnn.config.base import check
+from distgnn.config.fields import setting
 from distgnn.graph.keyed import draw, key, permutation, unit_interval
 from distgnn.network.csr import build_network, symmetric
 from distgnn.network.network import Network, Relation
@@ -14,8 +19,34 @@ _PART = 1 << 22
 _RANK, _LEFT, _RIGHT = range(3)
 
 
+@dataclass(frozen=True, kw_only=True)
+class MadeConfig(NetworkBuildConfig):
+    """A made network whose degrees follow a power law, to try sizes. Needs no data.
+
+    Example: distgnn network build made --nodes 1000000 --edges 10000000 --out data/made
+    """
+
+    nodes: int = setting(100_000)
+    """How many nodes."""
+    edges: int = setting(1_000_000)
+    """How many undirected edges are drawn; each passes messages both ways, and repeated ones count once."""
+    skew: float = setting(0.5)
+    """Node r in the order of degrees is drawn with a weight of r^-skew; 0 = all alike."""
+    seed: int = setting(0)
+    """Key of everything that is drawn."""
+
+    def __post_init__(self) -> None:
+        check(1 <= self.nodes <= 1 << 31, f"nodes must lie in 1..2^31, found {self.nodes}")
+        check(self.edges >= 0, f"edges must not be negative, found {self.edges}")
+        check(0 <= self.skew < 1, f"skew must lie in [0, 1), found {self.skew}")
+
+
+@register.network_source("made", MadeConfig)
 def build_made(config: MadeConfig) -> Network:
-    """Nodes of one type joined by "linked"; both ends of an edge are drawn by weight, so hubs are linked with hubs."""
+    """Build a network of one node type with the symmetric relation "linked".
+
+    Both ends of an edge are sampled by weight, so high-degree nodes are linked with each other.
+    """
     rank = permutation(key(config.seed, _RANK), config.nodes).astype(np.int32)
     left, right = (_ends(config, key(config.seed, end), rank) for end in (_LEFT, _RIGHT))
     options = {name: getattr(config, name) for name in ("nodes", "edges", "skew", "seed")}
@@ -26,7 +57,7 @@ def build_made(config: MadeConfig) -> Network:
 
 
 def _ends(config: MadeConfig, words: int, node: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """One end of each edge: the inverse of the cumulated weights r^-skew turns a uniform number into a rank."""
+    """Sample one end of each edge by inverting the cumulative distribution of the weights rank^-skew."""
     ends = np.empty(config.edges, np.int32)
     for low in range(0, config.edges, _PART):
         uniform = unit_interval(draw(words, np.arange(low, min(low + _PART, config.edges))))

@@ -1,4 +1,4 @@
-"""Users' encoders from the command line: imported when a person names their module, and only then."""
+"""User encoders from the command line: imported only if --imports names their module."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import distgnn
+from distgnn import register
 from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.auxiliary.jobs import RunJob
 from distgnn.cli import main
@@ -19,7 +20,6 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.finetuning.comparison import finetune_job, finetune_source
 from distgnn.labels.dataset import load_labelled
-from distgnn.models.registry import REGISTERED
 from distgnn.scale.train.pretrain import train_worker
 from distgnn.storage.folder import open_folder
 from tests.helpers.custom import WIDTH
@@ -37,7 +37,7 @@ def written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def forget(name: str) -> None:
     """As in a process that has not imported the module."""
-    REGISTERED.clear()
+    register.encoder.forget_users()
     sys.modules.pop(name, None)
 
 
@@ -48,7 +48,7 @@ def test_from_the_command_line(
     words = f"pretrain --corpus {corpus} --out {tmp_path}/runs --name one --encoder.kind filed --encoder.width 6"
     small = "--train.streams 2 --train.max-steps 3 --train.checkpoint-minutes 0 --train.device cpu"
     assert main([*words.split(), *small.split()]) == 2
-    assert "encoder.kind='filed' is unknown (there are gin, gcn, sage, gat)" in capsys.readouterr().err
+    assert "encoder.kind='filed' is unknown (there are gat, gcn, gin, sage)" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
     assert main([*words.split(), *small.split(), "--imports", name]) == 0
     encoder = distgnn.load_encoder(run)
@@ -67,7 +67,7 @@ def test_from_the_command_line(
     saved = json.loads((tmp_path / "runs/one/config.json").read_text())
     worker = {"folder": run, "config": saved, "reader": CorpusReader(corpus), "reading_cpus": 1.0}
     train_worker(worker, ProcessGroup.single_process(torch.device("cpu")))
-    assert "filed" in REGISTERED
+    assert register.encoder.find("filed")
 
     forget(name)
     words = f"finetune --corpus {corpus} --checkpoint {run} --out {tmp_path}/table --seeds 1 --epochs 1 --device cpu"
@@ -76,9 +76,7 @@ def test_from_the_command_line(
     assert main([*words.split(), "--imports", name]) == 0
 
 
-def test_a_job_on_another_machine_imports_for_itself(
-    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_remote_jobs_import_the_module(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = written(tmp_path, monkeypatch)
     config = FinetuneConfig(corpus, imports=(name,), seeds=1, epochs=1, split=SplitConfig("random"))
     start = InitialEncoder("mine", EncoderConfig(kind="filed", width=WIDTH))
@@ -95,6 +93,8 @@ def test_a_job_on_another_machine_imports_for_itself(
         ("a/b", "is not a dotted name of a Python module"),
     ],
 )
-def test_imports_that_are_not_there(given: str, message: str, corpus: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_imports_are_rejected(
+    given: str, message: str, corpus: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["pretrain", "--corpus", corpus, "--imports", given]) == 2
     assert message in capsys.readouterr().err
