@@ -43,7 +43,7 @@ class Grid:
         return next(row for row in self.results[encoder].rows if row.method == objective)
 
     def contrasts(self, part: str) -> dict[tuple[str, str], Contrast]:
-        """Every cell (objective, encoder) that was not refused against its control; Holm's correction is over the table of ``part``."""
+        """Every cell (objective, encoder) that was not refused against its control, with Holm's correction over the table."""
         found = {
             (row.method, encoder): contrast
             for encoder, result in self.results.items()
