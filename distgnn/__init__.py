@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from distgnn import register
+
 if TYPE_CHECKING:
     from distgnn.checkpoint.format import load_checkpoint
     from distgnn.checkpoint.load import load_encoder
@@ -21,6 +23,7 @@ __all__ = [
     "load_checkpoint",
     "load_encoder",
     "load_model",
+    "register",
     "register_encoder",
     "write_corpus",
 ]

@@ -18,13 +18,14 @@ from pathlib import PurePosixPath
 
 from distgnn.checkpoint.format import load_checkpoint
 from distgnn.cli import guarded
-from distgnn.commands.finetune import JobProgress, compare_methods, methods_of
+from distgnn.commands.finetune import JobProgress, compare_checkpoints, initial_encoders
 from distgnn.commands.output import Output
 from distgnn.config import EncoderConfig, FinetuneConfig, PretrainConfig, to_json
 from distgnn.config.base import check, from_json
 from distgnn.config.fields import changed
+from distgnn.config.transfer import CONTROL
 from distgnn.corpus.manifest import read_manifest
-from distgnn.finetuning.comparison import CONTROL, Result
+from distgnn.finetuning.comparison import FinetuneComparison
 from distgnn.finetuning.results import RESULTS
 from distgnn.labels.dataset import load_labelled
 from distgnn.models.encoder import check_kind
@@ -104,13 +105,15 @@ def _check_free(group: str, given: PretrainConfig | FinetuneConfig, cells: Seque
     )
 
 
-def finetune_encoder(config: GridConfig, encoder: str, names: list[str], folder: Folder, later: int) -> Result:
+def finetune_encoder(
+    config: GridConfig, encoder: str, names: list[str], folder: Folder, later: int
+) -> FinetuneComparison:
     """Fine-tune the pre-trained cells ``names`` (objectives) of one encoder beside their control, in ``folder``."""
     cells = [config.cell(objective, encoder) for objective in names]
-    methods = methods_of([load_checkpoint(run_folder(cell).uri) for cell in cells])
+    methods = initial_encoders([load_checkpoint(run_folder(cell).uri) for cell in cells])
     named = [replace(method, name=objective) for method, objective in zip(methods, names, strict=True)]
     settings = config.settings(config.cell(CONTROL, encoder).encoder, folder.sub(encoder).uri)
-    return compare_methods(settings, named, JobProgress(f"fine-tuned {encoder} ", later))
+    return compare_checkpoints(settings, named, JobProgress(f"fine-tuned {encoder} ", later))
 
 
 def run(config: GridConfig, output: Output) -> int:
@@ -126,7 +129,7 @@ def run(config: GridConfig, output: Output) -> int:
     reasons = pretrain_cells(cells, config.workers)
     refused = {place: reasons[cell.name] for place, cell in zip(places, cells, strict=True) if cell.name in reasons}
     folder = open_folder(config.out).sub(PurePosixPath(config.finetune.corpus).name)
-    results: dict[str, Result] = {}
+    results: dict[str, FinetuneComparison] = {}
     for number, encoder in enumerate(config.encoders, start=1):
         names = [objective for objective in objectives if (objective, encoder) not in refused]
         later = (len(objectives) + 1) * config.finetune.seeds * (len(config.encoders) - number)

@@ -5,10 +5,15 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from distgnn.models.registry import REGISTERED
 from tests.helpers.corpora import motifs
@@ -18,17 +23,36 @@ __all__ = ["moto", "rclone", "s3", "server"]
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 torch.set_num_threads(1)
-_RAY_GROUP = "ray"
+settings.register_profile("tests", deadline=None)  # a busy machine is no failure
+settings.load_profile("tests")
 _SHARED: list[ModuleType] = []  # Ray, while a shared one runs
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+class _Files(LoadScopeScheduling):
+    """Every file runs in one worker, and all files that start Ray in the same one: one local Ray at a time.
+
+    xdist's own loadgroup does nothing under pytest 9.2, which no longer reads the node ids that xdist rewrites.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "ray" if _starts_ray(self.config.rootpath / file) else file
+
+
+@cache
+def _starts_ray(file: Path) -> bool:
+    return "pytest.mark.ray" in file.read_text()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """The schedule of ``pytest -n 2``."""
+    return _Files(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run all tests of Ray in one worker, one Ray at a time, and first: they take longest; keep every other file in one worker."""
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
-    for item in items:
-        group = _RAY_GROUP if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Files that start Ray come first: they take longest, and share one Ray where they can."""
+    items.sort(key=lambda item: (not _starts_ray(item.path), item.get_closest_marker("ray") is None))
 
 
 @pytest.hookimpl(tryfirst=True)  # before any fixture of the test

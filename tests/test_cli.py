@@ -194,7 +194,7 @@ def test_corpus_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     uri = str(tmp_path / "c")
     assert main(["corpus", "build", "motifs", "--graphs", "50", "--out", uri, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["graphs"] == 50
-    assert "already there" in complaint(capsys, 2, "corpus", "build", "motifs", "--graphs", "50", "--out", uri)
+    assert "already exists" in complaint(capsys, 2, "corpus", "build", "motifs", "--graphs", "50", "--out", uri)
     assert main(["corpus", "verify", uri]) == 0
     assert "50 graphs, all well" in capsys.readouterr().out
     assert main(["corpus", "stat", uri, "--json"]) == 0

@@ -1,162 +1,187 @@
-"""Weighting methods compared: every scheme, encoder, method and seed is a job of its own; finished jobs are kept.
-
-Jobs of one scheme, encoder and seed start from the same weights and take the same rows in the same order, so methods are
-compared in pairs.
-"""
+"""Comparisons of trainings over seeds, each row paired with its control; and the comparison of weighting methods."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
-import torch
+import numpy as np
+import numpy.typing as npt
 
-from distgnn.auxiliary.data_source import Ground, Weights
-from distgnn.auxiliary.folds import Folds
-from distgnn.auxiliary.trainer import CURVES, Fitted, JointFit, pretrain_auxiliary
-from distgnn.auxiliary.weighting import build_weighting
+from distgnn.auxiliary.jobs import Job, Progress, RunJob, rehearse, run_jobs
+from distgnn.auxiliary.trainer import TrainingResult
 from distgnn.config import TransferConfig
-from distgnn.config.base import result_fields, to_json
+from distgnn.config.transfer import CONTROL
 from distgnn.corpus.writer import Mapper
-from distgnn.distributed import ProcessGroup
-from distgnn.errors import WorkError
-from distgnn.graph.keyed import key
-from distgnn.graph.purposes import AuxiliaryDraw
-from distgnn.models.registry import import_modules
-from distgnn.monitor.sink import SILENT, Meter
-from distgnn.storage.arrays import read_kept, write_kept
-from distgnn.storage.folder import Folder
+from distgnn.labels.scores import holm, paired_p_value
 
-_TOLD = ("names", "metrics", "best_epoch", "seconds", "validation", "test")
+SIGNIFICANT = 0.05
+Config = TypeVar("Config")
 
 
-class Job(NamedTuple):
-    """encoder: its place among the ground's. An empty method is the training on auxiliary tasks alone."""
+class Row(NamedTuple):
+    """What a row of a comparison is: trained once with every seed.
 
-    seed: int
-    scheme: str
-    encoder: int
-    method: str
-
-
-def global_seed(seed: int, rank: int) -> int:
-    """What torch's own generator starts a job with, for weightings of others' that draw from it."""
-    return key(seed, AuxiliaryDraw.GLOBAL, rank)
-
-
-@dataclass(frozen=True)
-class RunJob:
-    """Runs a job and keeps what it gives in ``folder``; can be sent to workers, which need to see the folder.
-
-    device: torch device of the process, where it is alone. meter: takes the metrics of the processes that run jobs.
+    Args:
+        method: Name of the checkpoint, or of the weighting method; "none" for the control.
+        encoder: Name of the encoder.
+        scheme: "scratch" or "pretrained".
     """
 
-    config: TransferConfig
-    ground: Ground
-    folder: Folder
-    device: str = "cpu"
-    meter: Meter = SILENT
+    method: str
+    encoder: str
+    scheme: str
 
-    def __call__(self, job: Job, group: ProcessGroup | None = None) -> Fitted | None:
-        """What the job gives (None for a training on auxiliary tasks), a function of the job; with ``ranks``, a collective.
 
-        Global random state is left as it was.
-        """
-        import_modules(self.config.imports)  # this may be another process
-        group = group or ProcessGroup.single_process(torch.device(self.device))
-        with torch.random.fork_rng(devices=[] if group.device.type == "cpu" else [group.device]):
-            torch.manual_seed(global_seed(job.seed, group.rank))
-            return self._fit(job, group) if job.method else self._pretrain(job, group)
+class Contrast(NamedTuple):
+    """A row against its control over the same seeds.
 
-    def _fit(self, job: Job, group: ProcessGroup) -> Fitted:
-        fit = self.begin(job, group)
-        try:
-            found = fit.run()
-        except WorkError as error:
-            raise type(error)(f"{self.title(job)}: {error}") from error
-        if group.is_main_process:
-            told = {name: getattr(found, name) for name in _TOLD}
-            write_kept(self.folder, self.name(job), told, {**found.curves, "meta_loss": found.meta_loss})
-        return found
+    Args:
+        difference: Mean of the row minus mean of the control.
+        gain: The difference with the sign that makes better positive.
+        relative_gain: ``gain`` as a share of the control's mean.
+        p: Two-sided paired t-test; None if no test is possible.
+        p_holm: ``p`` after Holm's correction over the rows of the same part and metric.
+    """
 
-    def begin(self, job: Job, group: ProcessGroup) -> JointFit:
-        """The training of ``job`` before its first epoch; where it starts from auxiliary tasks, those must have been trained."""
-        problem = self.ground.problem(job.encoder, job.seed, group)
-        if job.scheme == "pretrained":
-            problem.shared.load_state_dict(self._start(job))
-        return JointFit(problem, self.config, job.method, job.seed, group, self.meter)
+    difference: float
+    gain: float
+    relative_gain: float
+    p: float | None
+    p_holm: float | None
 
-    def _pretrain(self, job: Job, group: ProcessGroup) -> None:
-        problem = self.ground.problem(job.encoder, job.seed, group)
-        weights = pretrain_auxiliary(problem, self.config, job.seed, group)
-        if group.is_main_process:
-            write_kept(self.folder, self.name(job), {}, {name: tensor.numpy() for name, tensor in weights.items()})
-
-    def _start(self, job: Job) -> Weights:
-        brought = self.ground.start(job.encoder)
-        if brought is not None:
-            return brought
-        kept = read_kept(self.folder, self.name(job._replace(method="")))
-        if kept is None:
-            raise WorkError(
-                f"{self.folder.uri}: weights pre-trained for {self.title(job)} are gone; start the command again"
-            )
-        return {name: torch.from_numpy(array) for name, array in kept[1].items()}
-
-    def done(self, job: Job) -> bool:
-        """Whether the job's file is there and whole."""
-        return read_kept(self.folder, self.name(job)) is not None
-
-    def load(self, job: Job) -> Fitted | None:
-        """What a finished job gave; None where it has not finished, or its file is not whole."""
-        kept = read_kept(self.folder, self.name(job)) if job.method else None
-        if kept is None:
-            return None
-        told, arrays = kept
-        values = {**told, **{name: tuple(told[name]) for name in ("names", "metrics", "validation")}}
-        return Fitted(**values, curves={name: arrays[name] for name in CURVES}, meta_loss=arrays["meta_loss"])
-
-    def name(self, job: Job) -> str:
-        """The file of a job, after everything it depends on."""
-        own: dict[str, Any] = {"weighting": to_json(self.config.weighted(job.method))} if job.method else {}
-        alone = not job.method
-        if alone or (job.scheme == "pretrained" and self.ground.start(job.encoder) is None):
-            own["pretrain_epochs"] = self.config.pretrain_epochs
-        unread = (self.ground.unused, *(("epochs", "patience") if alone else ()))
-        fields = {name: value for name, value in result_fields(self.config).items() if name not in unread}
-        text = json.dumps([fields, own, self.ground.identity(job.encoder, job.scheme), job.scheme], sort_keys=True)
-        return f"{job.method or 'auxiliary'}-{sha256(text.encode()).hexdigest()[:16]}-seed{job.seed}.safetensors"
-
-    def title(self, job: Job) -> str:
-        """The job in words."""
-        method = job.method or "auxiliary tasks alone"
-        return f"{method}, {self.ground.encoders[job.encoder]}, {job.scheme}, seed {job.seed}"
+    @property
+    def significant(self) -> bool:
+        """Whether the corrected p-value is below SIGNIFICANT."""
+        return self.p_holm is not None and self.p_holm < SIGNIFICANT
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What tables, files and pictures are made from. encoders: names. lower: metrics of which less is better."""
+class Comparison(Generic[Config]):
+    """Results of every row and seed. Tables, files and pictures are made from it.
 
-    config: TransferConfig
-    encoders: tuple[str, ...]
-    lower: frozenset[str]
-    fitted: dict[Job, Fitted] = field(repr=False)
+    Args:
+        config: What was asked for.
+        controls: The control of each row that has one.
+        results: One training for each row and seed, in the order they were asked for.
+        lower_is_better: Metrics of which less is better.
+    """
+
+    config: Config
+    controls: dict[Row, Row]
+    results: dict[tuple[Row, int], TrainingResult] = field(repr=False)
+    lower_is_better: frozenset[str]
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows, in order."""
+        return tuple(dict.fromkeys(row for row, _ in self.results))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The training seeds, in order."""
+        return tuple(dict.fromkeys(seed for _, seed in self.results))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics, the one that selects epochs first."""
+        return self._first.metrics
 
     @property
     def metric(self) -> str:
-        """The one that selects epochs."""
-        return next(iter(self.fitted.values())).metrics[0]
+        """The metric that selects epochs."""
+        return self.metrics[0]
 
-    def of(self, scheme: str, encoder: int, method: str) -> list[Fitted]:
-        """One for each seed, in seed order."""
-        return [self.fitted[Job(seed, scheme, encoder, method)] for seed in range(self.config.seeds)]
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks, the target first."""
+        return self._first.tasks
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Parts of the data that were not seen in training: test, and ood where the split has it."""
+        return tuple(part for part in ("test", "ood") if part in self._first.scores)
+
+    @property
+    def _first(self) -> TrainingResult:
+        return next(iter(self.results.values()))
+
+    def of(self, row: Row) -> list[TrainingResult]:
+        """The results of ``row``, in seed order."""
+        return [self.results[row, seed] for seed in self.seeds]
+
+    def values(self, row: Row, part: str = "test", metric: str = "") -> npt.NDArray[np.float64]:
+        """The metric (default: the one that selects epochs) of ``row`` on ``part``, float64 [seeds]."""
+        return np.array([result.scores[part][metric or self.metric] for result in self.of(row)])
+
+    def contrasts(self, part: str = "test", metric: str = "") -> dict[Row, Contrast]:
+        """Every row that has a control against it."""
+        metric = metric or self.metric
+        pairs = {
+            row: (self.values(row, part, metric), self.values(control, part, metric))
+            for row, control in self.controls.items()
+        }
+        p_values = [paired_p_value(*pair) for pair in pairs.values()]
+        sign = -1.0 if metric in self.lower_is_better else 1.0
+        found = {}
+        for (row, (ours, control)), p, corrected in zip(pairs.items(), p_values, holm(p_values), strict=True):
+            difference = float(ours.mean() - control.mean())
+            gain = sign * difference
+            found[row] = Contrast(difference, gain, gain / abs(float(control.mean())) if gain else 0.0, p, corrected)
+        return found
+
+    def records(self) -> list[dict[str, Any]]:
+        """One record for each row, seed, part and metric."""
+        return [
+            {
+                **row._asdict(),
+                "seed": seed,
+                "part": part,
+                "metric": metric,
+                "value": value,
+                "best_epoch": result.best_epoch,
+                "seconds": result.seconds,
+            }
+            for (row, seed), result in self.results.items()
+            for part, scores in result.scores.items()
+            for metric, value in scores.items()
+        ]
+
+    def summary(self) -> list[dict[str, Any]]:
+        """One record for each row, part and metric: statistics over seeds, and the paired test against the control.
+
+        ``sd`` (sample deviation) and ``se`` (standard error of the mean) are None for one seed; ``control``, ``difference``,
+        ``gain``, ``p`` and ``p_holm`` are None for a control.
+        """
+        return [record for metric in self.metrics for part in self.parts for record in self._summary(part, metric)]
+
+    def _summary(self, part: str, metric: str) -> list[dict[str, Any]]:
+        contrasts, found = self.contrasts(part, metric), []
+        for row in self.rows:
+            values, contrast = self.values(row, part, metric), contrasts.get(row)
+            sd = float(values.std(ddof=1)) if len(values) > 1 else None
+            found.append(
+                {
+                    **row._asdict(),
+                    "part": part,
+                    "metric": metric,
+                    "n": len(values),
+                    "mean": float(values.mean()),
+                    "sd": sd,
+                    "se": None if sd is None else sd / len(values) ** 0.5,
+                    "control": self.controls[row].method if contrast else None,
+                    "difference": contrast.difference if contrast else None,
+                    "gain": contrast.gain if contrast else None,
+                    "p": contrast.p if contrast else None,
+                    "p_holm": contrast.p_holm if contrast else None,
+                }
+            )
+        return found
 
 
 def jobs_of(config: TransferConfig, encoders: int) -> list[Job]:
-    """Every job, seed by seed."""
+    """Every job of a comparison of weighting methods, seed by seed."""
     return [
         Job(seed, scheme, encoder, method)
         for seed in range(config.seeds)
@@ -166,37 +191,24 @@ def jobs_of(config: TransferConfig, encoders: int) -> list[Job]:
     ]
 
 
-def compare_methods(
-    run: RunJob, mapper: Mapper = map, progress: Callable[[int, int, Job, Fitted | None], None] | None = None
-) -> Comparison:
-    """Run what has not been run yet. progress: called after each job with (jobs done, jobs in all, the job, what it gave).
+def compare_methods(run: RunJob, mapper: Mapper = map, progress: Progress | None = None) -> Comparison[TransferConfig]:
+    """Compare the weighting methods of ``run.config``; finished jobs are not run again.
 
-    Raises RequestError where data and tasks do not fit, before anything is trained; WorkError where training diverges.
+    Raises:
+        RequestError: Data and tasks do not fit, before anything is trained.
+        WorkError: A training diverged.
     """
-    config, ground = run.config, run.ground
-    lower = frozenset[str]().union(*(_rehearsed(run, place) for place in range(len(ground.encoders))))
-    jobs = jobs_of(config, len(ground.encoders))
-    found = {job: run.load(job) for job in jobs}
-    missing = [job for job, fitted in found.items() if fitted is None]
-    starts = [
-        job._replace(method="") for job in missing if job.scheme == "pretrained" and not ground.start(job.encoder)
-    ]
-    first = [job for job in dict.fromkeys(starts) if not run.done(job)]
-    total, done = len(jobs) + len(first), len(jobs) - len(missing)
-    for stage in (first, missing):
-        for job, fitted in zip(stage, mapper(run, stage) if stage else (), strict=True):
-            found[job] = fitted
-            done += 1
-            if progress:
-                progress(done, total, job, fitted)
-    fitted = {job: outcome for job in jobs if (outcome := found[job]) is not None}
-    return Comparison(config, ground.encoders, lower, fitted)
+    names = run.source.encoders
+    problems = [rehearse(run, place) for place in range(len(names))]
+    jobs = jobs_of(run.config, len(names))
+    results = run_jobs(run, jobs, mapper, progress)
+    return method_comparison(run.config, names, results, problems[0].lower_is_better)
 
 
-def _rehearsed(run: RunJob, encoder: int) -> frozenset[str]:
-    """Make everything a job needs, once: metrics of which less is better. Raises RequestError for what does not fit."""
-    problem = run.ground.problem(encoder, 0, ProcessGroup.single_process(torch.device("cpu")))
-    Folds(problem.strata, run.config.weighting.folds, run.config.batch, 0)
-    for method in run.config.compared:
-        build_weighting(run.config.weighted(method), problem.names, 0)
-    return problem.lower_is_better
+def method_comparison(
+    config: TransferConfig, encoders: Sequence[str], results: dict[Job, TrainingResult], lower: frozenset[str]
+) -> Comparison[TransferConfig]:
+    """The comparison of weighting methods from the results of its jobs; the control is the target alone."""
+    named = {(Row(job.method, encoders[job.encoder], job.scheme), job.seed): found for job, found in results.items()}
+    controls = {row: row._replace(method=CONTROL) for row, _ in named if row.method != CONTROL}
+    return Comparison(config, controls, named, lower)

@@ -1,45 +1,77 @@
-"""What joint trainings are run on: a labelled corpus or a network, with the encoders to compare. Can be sent to workers."""
+"""Sources of multi-task problems: a labelled corpus or a network, with the encoders to compare. Can be sent to workers."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Protocol
 
 import safetensors.torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from distgnn.auxiliary.graph_level import CorpusProblem
+from distgnn.auxiliary.graph_level import CorpusProblem, head_seed
+from distgnn.auxiliary.linear_probe import LinearProbe
 from distgnn.auxiliary.network_tasks.build import build_problem
-from distgnn.auxiliary.problem import Problem
-from distgnn.config import TransferConfig
+from distgnn.auxiliary.problem import MultiTaskProblem
+from distgnn.config import EncoderConfig, TransferConfig
 from distgnn.config.base import from_json, to_json
+from distgnn.config.finetune import BATCH
 from distgnn.corpus import manifest as corpora
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
-from distgnn.finetuning.trainer import Method
+from distgnn.graph.schema import Schema
 from distgnn.labels.dataset import LabelledSet, read_labelled
-from distgnn.models.encoder import check_kind
+from distgnn.models.encoder import build_encoder, check_kind
 from distgnn.network import manifest as networks
 from distgnn.network.network import Network
 from distgnn.network.store import load_network
 from distgnn.storage.folder import open_folder
 
 Weights = dict[str, Tensor]
+NETWORK_BATCH = 128
+"""Default rows of a step on a network: a row there is one node or one pair, not a whole graph."""
 
 
-class Ground(Protocol):
-    """encoders: names of the columns. unused: the group of options that this kind of data does not read."""
+@dataclass(frozen=True)
+class InitialEncoder:
+    """An encoder to start from.
+
+    Args:
+        name: Its name in tables, such as the run of a checkpoint.
+        encoder: The architecture.
+        weights: State of the encoder, or None for fresh weights (a function of the seed).
+        schema: Schema of the corpus the weights were trained on, checked against the labelled corpus; None for fresh weights.
+    """
+
+    name: str
+    encoder: EncoderConfig
+    weights: Weights | None = field(default=None, repr=False)
+    schema: Schema | None = None
+
+
+class DataSource(Protocol):
+    """Makes the problems of a comparison.
+
+    Attributes:
+        unused: The group of options that this kind of data does not read.
+    """
 
     unused: str
 
     @property
-    def encoders(self) -> tuple[str, ...]: ...  # noqa: D102
+    def config(self) -> TransferConfig:
+        """Options of every training, with the batch of this kind of data where it was left open."""
+        ...
 
-    def problem(self, encoder: int, seed: int, group: ProcessGroup) -> Problem:
-        """A problem with fresh weights, a function of the arguments."""
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """Names of the encoders, the columns of a table."""
+        ...
+
+    def problem(self, encoder: int, seed: int, group: ProcessGroup, weights: Weights | None = None) -> MultiTaskProblem:
+        """A problem, a function of the arguments; ``weights`` of the shared network, or None for fresh ones."""
         ...
 
     def start(self, encoder: int) -> Weights | None:
@@ -52,60 +84,96 @@ class Ground(Protocol):
 
 
 @dataclass(frozen=True)
-class CorpusGround:
-    """A labelled corpus, held in memory. digest: of its manifest. starts: encoders, with a checkpoint's weights or without."""
+class CorpusDataSource:
+    """A labelled corpus, held in memory.
+
+    Args:
+        config: Options of every training.
+        data: The labelled corpus.
+        digest: sha256 of its manifest.
+        starts: The encoders to compare.
+        frozen: Train a linear probe on the frozen encoders.
+    """
 
     config: TransferConfig
     data: LabelledSet
     digest: str
-    starts: tuple[Method, ...]
+    starts: tuple[InitialEncoder, ...]
+    frozen: bool = False
     unused = "network"
 
     @classmethod
-    def read(cls, config: TransferConfig, checkpoints: Sequence[Method]) -> CorpusGround:
+    def read(cls, config: TransferConfig, checkpoints: Sequence[InitialEncoder]) -> CorpusDataSource:
         """Read config.data; raises RequestError where labels, split or a checkpoint's features do not fit."""
         if config.ranks > config.corpus.streams:
             raise RequestError(
                 f"ranks={config.ranks} exceeds corpus.streams={config.corpus.streams}; raise corpus.streams"
             )
-        data = read_labelled(config.data, config.corpus)
-        for method in checkpoints:
-            if method.schema is not None:
-                method.schema.check_features(data.schema, f"{method.name} cannot read {config.data}")
         encoder = config.corpus.encoder
         kinds = config.encoders or (encoder.kind,)
         for kind in kinds:
             check_kind(kind)
+        starts = tuple(checkpoints) or tuple(InitialEncoder(kind, replace(encoder, kind=kind)) for kind in kinds)
         digest = corpora.read_manifest(open_folder(config.data)).digest()
-        return cls(
-            config, data, digest, tuple(checkpoints) or tuple(Method(k, replace(encoder, kind=k)) for k in kinds)
-        )
+        return cls.of(config, read_labelled(config.data, config.corpus), digest, starts)
+
+    @classmethod
+    def of(
+        cls,
+        config: TransferConfig,
+        data: LabelledSet,
+        digest: str,
+        starts: Sequence[InitialEncoder],
+        frozen: bool = False,
+    ) -> CorpusDataSource:
+        """For ``data`` as it was read; raises RequestError where a checkpoint's features do not fit."""
+        for start in starts:
+            if start.schema is not None:
+                start.schema.check_features(data.schema, f"{start.name} cannot read {config.data}")
+        return cls(replace(config, batch=config.batch or BATCH), data, digest, tuple(starts), frozen)
 
     @property
     def encoders(self) -> tuple[str, ...]:
         """Names of checkpoints, or kinds."""
         return tuple(start.name for start in self.starts)
 
-    def problem(self, encoder: int, seed: int, group: ProcessGroup) -> Problem:
-        """See :class:`Ground`."""
-        return CorpusProblem(self.data, self.starts[encoder].encoder, self.config.corpus, seed, group)
+    def problem(self, encoder: int, seed: int, group: ProcessGroup, weights: Weights | None = None) -> MultiTaskProblem:
+        """See :class:`DataSource`. Raises RequestError where ``weights`` do not fit the encoder's config."""
+        start, data = self.starts[encoder], self.data
+        if self.frozen:
+            model = build_encoder(data.schema, start.encoder, seed)
+            _load(model, weights, start.name)
+            return LinearProbe(data, model, head_seed(seed), group)
+        problem = CorpusProblem(data, start.encoder, self.config.corpus, seed, group)
+        _load(problem.encoder, weights, start.name)
+        return problem
 
     def start(self, encoder: int) -> Weights | None:
-        """See :class:`Ground`."""
+        """See :class:`DataSource`."""
         return self.starts[encoder].weights
 
     def identity(self, encoder: int, scheme: str) -> str:
-        """See :class:`Ground`."""
+        """See :class:`DataSource`."""
         start = self.starts[encoder]
         taken = start.weights if scheme == "pretrained" else None
         weights = hashlib.sha256(safetensors.torch.save(taken)).hexdigest() if taken else ""
         other = self.config.corpus.aux_corpus
         beside = corpora.read_manifest(open_folder(other)).digest() if other else ""
-        return f"{self.digest} {beside} {start.encoder} {weights}"
+        return f"{self.digest} {beside} {start.encoder} {weights}{' frozen' if self.frozen else ''}"
+
+
+def _load(model: nn.Module, weights: Weights | None, name: str) -> None:
+    if weights is None:
+        return
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        line = " ".join(str(error).split())[:300]
+        raise RequestError(f"{name}: weights do not fit their encoder config ({line}); pull it again") from error
 
 
 @dataclass(frozen=True)
-class NetworkGround:
+class NetworkDataSource:
     """A network, read by every process for itself. digest: of its manifest."""
 
     config: TransferConfig
@@ -113,7 +181,7 @@ class NetworkGround:
     unused = "corpus"
 
     @classmethod
-    def read(cls, config: TransferConfig) -> NetworkGround:
+    def read(cls, config: TransferConfig) -> NetworkDataSource:
         """Look at config.data; raises RequestError for an unknown encoder or a checkpoint."""
         if config.checkpoint:
             raise RequestError(
@@ -122,6 +190,7 @@ class NetworkGround:
             )
         for kind in config.encoders:
             from_json(type(config.network), to_json(config.network) | {"encoder": kind}, "network")
+        config = replace(config, batch=config.batch or NETWORK_BATCH)
         return cls(config, hashlib.sha256(open_folder(config.data).read(networks.NAME)).hexdigest())
 
     @property
@@ -129,19 +198,20 @@ class NetworkGround:
         """Kinds."""
         return self.config.encoders or (self.config.network.encoder,)
 
-    def problem(self, encoder: int, seed: int, group: ProcessGroup) -> Problem:
-        """See :class:`Ground`."""
+    def problem(self, encoder: int, seed: int, group: ProcessGroup, weights: Weights | None = None) -> MultiTaskProblem:
+        """See :class:`DataSource`."""
         data = to_json(self.config.network) | {"encoder": self.encoders[encoder]}
-        return build_problem(
-            _network(self.config.data, self.digest), from_json(type(self.config.network), data), seed, group
-        )
+        network = _network(self.config.data, self.digest)
+        problem = build_problem(network, from_json(type(self.config.network), data), seed, group)
+        _load(problem.encoder, weights, self.encoders[encoder])
+        return problem
 
     def start(self, encoder: int) -> Weights | None:  # noqa: ARG002
         """None: there are no checkpoints of networks."""
         return None
 
     def identity(self, encoder: int, scheme: str) -> str:  # noqa: ARG002
-        """See :class:`Ground`."""
+        """See :class:`DataSource`."""
         return f"{self.digest} {self.encoders[encoder]}"
 
 

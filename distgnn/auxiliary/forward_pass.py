@@ -1,4 +1,4 @@
-"""One forward pass of a step, and every mixture of its losses that is asked for."""
+"""One forward pass of a step, and every weighted of its losses that is asked for."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from distgnn.auxiliary.hypergradient import Mixture, derivatives
-from distgnn.auxiliary.problem import Problem
-from distgnn.auxiliary.sample_gradients import SampleMixture
-from distgnn.auxiliary.task_gradients import Layout, TaskGradients, TaskMixture, Totals, local_totals
+from distgnn.auxiliary.hypergradient import WeightedGradients, derivatives
+from distgnn.auxiliary.problem import MultiTaskProblem
+from distgnn.auxiliary.sample_gradients import WeightedSampleGradients
+from distgnn.auxiliary.task_gradients import Layout, TaskGradients, Totals, WeightedTaskGradients, local_totals
 from distgnn.auxiliary.weighting import Weighting
 from distgnn.distributed import ProcessGroup
 
@@ -23,7 +23,13 @@ class ForwardPass:
     """
 
     def __init__(
-        self, problem: Problem, batch: Any, weighting: Weighting, layout: Layout, group: ProcessGroup, by_layer: bool
+        self,
+        problem: MultiTaskProblem,
+        batch: Any,
+        weighting: Weighting,
+        layout: Layout,
+        group: ProcessGroup,
+        by_layer: bool,
     ) -> None:
         self.batch, self._weighting, self._layout, self._group = batch, weighting, layout, group
         self.target, self.auxiliary = problem.losses(batch)
@@ -36,13 +42,13 @@ class ForwardPass:
             sums = group.all_reduce(local_totals(self.target, self.auxiliary))
             self.totals = Totals(*sums, parts=len(self.target))
 
-    def mixture(self, parts: Sequence[int]) -> Mixture:
+    def weighted(self, parts: Sequence[int]) -> WeightedGradients:
         """The rows to weigh where the target counts those parts of its samples."""
         if self._gradients is not None and not self._weighting.per_sample:
-            return TaskMixture(self._gradients, parts, self._weighting.reads == "gradients")
+            return WeightedTaskGradients(self._gradients, parts, self._weighting.reads == "gradients")
         shares = self.totals.shares(parts)
         known = self._gradients.cosines(shares) if self._gradients else shares.new_full(shares.shape[:1], math.nan)
-        return SampleMixture(
+        return WeightedSampleGradients(
             self.target,
             [] if self._weighting.alone else self.auxiliary,
             self.totals,

@@ -12,22 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from distgnn.auxiliary.auxiliary_corpus import AuxiliaryCorpus
+from distgnn.auxiliary.label_target import LabelTarget, named_tensors
 from distgnn.auxiliary.problem import Rows, Samples
 from distgnn.config import CorpusTaskConfig, EncoderConfig
 from distgnn.config.transfer import ELSEWHERE
 from distgnn.distributed import ProcessGroup
-from distgnn.errors import DivergedError, RequestError
+from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch, concat_graphs, select_graphs
 from distgnn.graph.keyed import key
 from distgnn.graph.purposes import AuxiliaryDraw
 from distgnn.labels.dataset import LabelledSet
-from distgnn.labels.scores import HIGHER_IS_BETTER, METRIC_OF, score
 from distgnn.models.encoder import build_encoder
 from distgnn.models.heads import build_head, graph_features
 from distgnn.objectives.base import Objective
 from distgnn.objectives.registry import build_objective
-
-_EVALUATED_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -40,34 +38,39 @@ class Batch:
     epoch: int
 
 
-class CorpusProblem:
-    """A Problem on ``data``; see :class:`distgnn.auxiliary.problem.Problem`.
+class CorpusProblem(LabelTarget):
+    """A MultiTaskProblem on labelled graphs; see :class:`distgnn.auxiliary.problem.MultiTaskProblem`.
 
-    The target's samples are known labels, graph by graph, so its loss is that of fine-tuning. Every fold is cut into
-    ``config.streams`` streams, and ranks take whole ones, so that ghost normalisation meets no graph of another fold.
+    The target's samples are known labels, graph by graph. Without auxiliary tasks, training it is fine-tuning. Every fold is
+    cut into ``config.streams`` streams, and ranks take whole ones, so ghost normalisation never mixes graphs of two folds.
+
+    Args:
+        data: The labelled corpus.
+        encoder: The encoder's architecture; its initial weights are a function of ``seed``.
+        config: Auxiliary tasks, streams and dropout.
+        seed: Key of everything random.
+        group: The training processes.
+
+    Raises:
+        RequestError: The corpora cannot serve the auxiliary tasks.
     """
 
     def __init__(
         self, data: LabelledSet, encoder: EncoderConfig, config: CorpusTaskConfig, seed: int, group: ProcessGroup
     ) -> None:
-        """Fresh weights, a function of the arguments. Raises RequestError where the corpora cannot serve the tasks."""
-        self.data, self.config, self.group, self.seed = data, config, group, seed
-        self.graphs = replace(data.graphs, y=data.y)
-        self.train, self.rows = torch.from_numpy(data.parts["train"]), len(data.parts["train"])
-        self.strata = _strata(data)
+        super().__init__(data, group.device)
+        self.config, self.group, self.seed = config, group, seed
+        # auxiliary tasks prepare graphs on the CPU; without them the corpus stays on the device
+        self.graphs = replace(data.graphs, y=data.y).to("cpu" if config.auxiliary else group.device)
         self.elsewhere = _auxiliary_corpus(data, config, seed)
-        self.encoder = build_encoder(data.schema, encoder, seed)
+        self.encoder = build_encoder(data.schema, encoder, seed).to(group.device)
         self.encoder.set_dropout(config.dropout)
-        self.shared: nn.Module = self.encoder.to(group.device)
-        self.target = data.target.to(str(group.device))
-        width = self.encoder.width * (2 if data.use_center else 1)
+        self.shared: nn.Module = self.encoder
+        self.width = self.encoder.width * (2 if data.use_center else 1)
         self.objectives = [self._objective(name, encoder) for name in config.auxiliary]
-        head = build_head(width, data.target.outputs, key(seed, AuxiliaryDraw.HEAD))
+        head = build_head(self.width, data.target.outputs, head_seed(seed))
         self.heads = nn.ModuleList([head, *self.objectives]).to(group.device)
-        metric = METRIC_OF[self.target.task]
         self.names: tuple[str, ...] = ("target", *config.auxiliary)
-        self.metrics: tuple[str, ...] = (metric,)
-        self.lower_is_better: frozenset[str] = frozenset() if HIGHER_IS_BETTER[metric] else frozenset({metric})
 
     def _objective(self, name: str, encoder: EncoderConfig) -> Objective:
         elsewhere = self.elsewhere if name.endswith(ELSEWHERE) else None
@@ -79,7 +82,7 @@ class CorpusProblem:
         return objective
 
     def fetch(self, folds: Sequence[Rows], step: int) -> Batch:
-        """See :class:`Problem`; graphs are cut out and extras drawn here."""
+        """See :class:`MultiTaskProblem`; graphs are cut out and extras drawn here."""
         parts = tuple(self._fold(number, rows) for number, rows in enumerate(folds))
         labelled = _joined(parts)
         other = self.elsewhere.step(step, self.group) if self.elsewhere else None
@@ -95,7 +98,7 @@ class CorpusProblem:
         streams, rank, size = self.config.streams, self.group.rank, self.group.world_size
         chunks = enumerate(np.array_split(rows, streams), start=number * streams)
         mine = [chunk for place, chunk in chunks if place % size == rank and len(chunk)]
-        chosen = self.train[torch.from_numpy(np.concatenate([rows[:0], *mine]))]
+        chosen = self.train[torch.from_numpy(np.concatenate([rows[:0], *mine]))].to(self.graphs.edges.device)
         ptr = torch.tensor([0, *accumulate(map(len, mine))])
         return replace(select_graphs(self.graphs, chosen), stream_ptr=ptr)
 
@@ -103,7 +106,7 @@ class CorpusProblem:
         return graphs and replace(graphs, extras=objective.prepare(graphs, self.seed, step))
 
     def losses(self, batch: Batch) -> tuple[list[Samples], list[Samples]]:
-        """See :class:`Problem`. The target's pass is the first, whose statistics become the encoder's running ones."""
+        """See :class:`MultiTaskProblem`. The target's pass is the first, whose statistics become the encoder's running ones."""
         self.encoder.train()
         sizes = [fold.num_graphs for fold in batch.folds]
         together = _joined(batch.folds)
@@ -114,7 +117,7 @@ class CorpusProblem:
             return target, [self._task_samples(objective, graphs, batch.epoch) for objective, graphs in tasks]
 
     def fold_losses(self, batch: Batch, fold: int) -> Samples:
-        """See :class:`Problem`; dropout hits other places than in ``losses``."""
+        """See :class:`MultiTaskProblem`; dropout hits other places than in ``losses``."""
         self.encoder.train()
         graphs = batch.folds[fold]
         with self._dropout(batch.epoch, 1 + fold):
@@ -123,9 +126,6 @@ class CorpusProblem:
     @contextmanager
     def _dropout(self, step: int, part: int = 0) -> Iterator[None]:
         """Global random state in which dropout is a function of (seed, step, part, rank); put back afterwards."""
-        if not self.config.dropout:
-            yield
-            return
         device = self.group.device
         with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
             torch.manual_seed(key(self.seed, AuxiliaryDraw.DROPOUT, step, part, self.group.rank))
@@ -138,8 +138,7 @@ class CorpusProblem:
     def _samples(self, outputs: Tensor, graphs: GraphBatch) -> Samples:
         if graphs.y is None or not graphs.num_graphs:
             return Samples(self._nothing(0), self._nothing(0).detach(), outputs.new_zeros(()))
-        losses, labels = self.target.samples(outputs, graphs.y)
-        return Samples(losses, labels.to(losses.dtype), losses.new_tensor(float(losses.numel())))
+        return self.label_samples(outputs, graphs.y)
 
     def _task_samples(self, objective: Objective, graphs: GraphBatch | None, epoch: int) -> Samples:
         zero = self._nothing(1)
@@ -152,27 +151,20 @@ class CorpusProblem:
         """Zeros [count] that depend on the weights, so that ranks without graphs differentiate what the others do."""
         return 0 * next(self.encoder.parameters()).flatten()[:count]
 
-    @torch.no_grad()
-    def scores(self, part: str) -> dict[str, float]:
-        """See :class:`Problem`; raises WorkError where predictions are not finite."""
+    def predict(self, rows: Tensor) -> Tensor:
+        """Outputs of the target's head [n, outputs], in evaluation mode."""
         self.encoder.eval()
-        rows = torch.from_numpy(self.data.parts[part])
-        outputs = [
-            self._outputs(select_graphs(self.graphs, some).to(self.group.device))
-            for some in rows.split(_EVALUATED_AT_ONCE)
-        ]
-        found = self.target.predictions(torch.cat(outputs)).cpu()
-        if not torch.isfinite(found).all():
-            raise DivergedError(f"predictions on {part!r} are not finite: training diverged; lower lr")
-        return {self.metrics[0]: score(self.target.task, self.data.labels(part), found.numpy()).value}
+        return self._outputs(select_graphs(self.graphs, rows.to(self.graphs.edges.device)).to(self.device))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Encoder and head; features are used as they are."""
+        zeros = torch.zeros(self.width, device=self.device)
+        return named_tensors(self.encoder, self.heads[0], zeros, torch.ones_like(zeros))
 
 
-def _strata(data: LabelledSet) -> Rows:
-    """int64 [training graphs]: the class where there is one label of classes, else zeros."""
-    labels = data.labels("train")
-    if data.target.task == "regression" or labels.shape[1] > 1:
-        return np.zeros(len(labels), np.int64)
-    return np.nan_to_num(labels[:, 0], nan=-1).astype(np.int64)
+def head_seed(seed: int) -> int:
+    """Key of the initial weights of the target's head."""
+    return key(seed, AuxiliaryDraw.HEAD)
 
 
 def _auxiliary_corpus(data: LabelledSet, config: CorpusTaskConfig, seed: int) -> AuxiliaryCorpus | None:

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
-from distgnn.auxiliary.problem import Problem
+from distgnn.auxiliary.problem import MultiTaskProblem
 from distgnn.auxiliary.task_gradients import Layout, write_gradient
 from distgnn.auxiliary.weighting.signals import Signals
 from distgnn.distributed import ProcessGroup
 
 
-class Mixture(Protocol):
-    """Rows to be weighed and what can be done with them: :class:`TaskMixture`, :class:`SampleMixture`.
+class WeightedGradients(Protocol):
+    """Rows to be weighed and what can be done with them: :class:`WeightedTaskGradients`, :class:`WeightedSampleGradients`.
 
     scale: [R]; the sum over a task's rows (of all ranks) of value * scale is the task's mean value.
     """
@@ -45,7 +45,7 @@ class Mixture(Protocol):
 
 
 @contextmanager
-def moved(layout: Layout, step: Tensor) -> Iterator[None]:
+def shifted_parameters(layout: Layout, step: Tensor) -> Iterator[None]:
     """Inside, the target's parameters are theta - step (flat, as ``layout.near``); then again theta, bit for bit.
 
     Written through ``data``: the graph of the pass at theta stays good, as theta is back before it is used.
@@ -60,11 +60,13 @@ def moved(layout: Layout, step: Tensor) -> Iterator[None]:
             parameter.data.copy_(value)
 
 
-def judgement(problem: Problem, batch: Any, part: int, layout: Layout, group: ProcessGroup) -> tuple[Tensor, Tensor]:
+def meta_gradient(
+    problem: MultiTaskProblem, batch: Any, part: int, layout: Layout, group: ProcessGroup
+) -> tuple[Tensor, Tensor]:
     """(gradient of the target's mean loss on a part at the parameters as they are, flat as ``layout.near``; that loss)."""
     samples = problem.fold_losses(batch, part)
     total = samples.losses.sum()
-    flat = layout.shared[0].new_empty(layout.near_size + 2)
+    flat = layout.parameters[0].new_empty(layout.near_size + 2)
     write_gradient(total, layout.near, layout.cut(flat[:-2], layout.near), keep=False)
     flat[-2:] = torch.stack([total.detach(), samples.count.to(total)])
     group.all_reduce(flat)
@@ -75,7 +77,7 @@ class Bound(nn.Module):
     """Shared network and heads as one module, so that ``torch.func.functional_call`` can give a function of a problem other
     parameters: ``functional_call(bound, {name: value}, (problem.losses, batch))``."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: MultiTaskProblem) -> None:
         super().__init__()
         self.shared, self.heads = problem.shared, problem.heads
 
@@ -84,7 +86,7 @@ class Bound(nn.Module):
         return function(*words)
 
 
-def derivatives(problem: Problem, batch: Any, layout: Layout, direction: Tensor) -> list[Tensor]:
+def derivatives(problem: MultiTaskProblem, batch: Any, layout: Layout, direction: Tensor) -> list[Tensor]:
     """Derivatives of every loss of ``problem.losses(batch)`` along ``direction`` (flat, as ``layout.near``), by forward mode.
 
     One tensor for each part of the target and each auxiliary task, shaped as its losses. The other parameters move by zeros:
@@ -102,18 +104,18 @@ def derivatives(problem: Problem, batch: Any, layout: Layout, direction: Tensor)
     return [torch.zeros_like(value.primal) if value.tangent is None else value.tangent.detach() for value in found]
 
 
-def target_mean(mixture: Mixture, values: Tensor) -> Tensor:
-    """This rank's part of the mean of the target's ``values`` [R]; add over ranks by ``mixture.reduce``."""
-    return (values * mixture.scale)[mixture.signals.task == 0].sum()
+def target_mean(weighted: WeightedGradients, values: Tensor) -> Tensor:
+    """This rank's part of the mean of the target's ``values`` [R]; add over ranks by ``weighted.reduce``."""
+    return (values * weighted.scale)[weighted.signals.task == 0].sum()
 
 
-def normalised(mixture: Mixture, raw: Tensor) -> Tensor:
+def normalised(weighted: WeightedGradients, raw: Tensor) -> Tensor:
     """Weights divided by the target's mean weight over all ranks; not differentiable."""
     raw = raw.detach()
-    return raw / mixture.reduce(target_mean(mixture, raw))
+    return raw / weighted.reduce(target_mean(weighted, raw))
 
 
-def surrogate(mixture: Mixture, raw: Tensor, slopes: Tensor, divide: bool) -> Tensor:
+def surrogate(weighted: WeightedGradients, raw: Tensor, slopes: Tensor, divide: bool) -> Tensor:
     """A scalar whose gradients, added over ranks, are those of L_meta with respect to the weighting's parameters.
 
     raw: [R], the model's output. slopes: [R], dL_meta / dw_r for the weights as used, which are ``raw``, or with ``divide``
@@ -122,6 +124,6 @@ def surrogate(mixture: Mixture, raw: Tensor, slopes: Tensor, divide: bool) -> Te
     direct = (slopes * raw).sum()
     if not divide:
         return direct
-    mean = mixture.reduce(target_mean(mixture, raw.detach()))
-    through_mean = mixture.reduce(direct.detach()) / mean.square()
-    return direct / mean - through_mean * target_mean(mixture, raw)
+    mean = weighted.reduce(target_mean(weighted, raw.detach()))
+    through_mean = weighted.reduce(direct.detach()) / mean.square()
+    return direct / mean - through_mean * target_mean(weighted, raw)

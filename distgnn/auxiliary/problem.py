@@ -1,9 +1,9 @@
-"""What a joint training needs to know of its data: a target task, auxiliary tasks, and what their losses share."""
+"""Protocol of a multi-task problem: a target task, auxiliary tasks, and the network they share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,13 +28,29 @@ class Samples:
     whole: bool = False
 
 
-class Problem(Protocol):
+@dataclass(frozen=True)
+class PartEvaluation:
+    """The target's metrics on one part of the data.
+
+    Args:
+        scores: Value by metric.
+        coverage: Share of the labels that the metric is defined for.
+        predictions: float32 [rows of the part, T], where the target's predictions are kept.
+    """
+
+    scores: dict[str, float]
+    coverage: float = 1.0
+    predictions: npt.NDArray[np.floating[Any]] | None = field(default=None, repr=False)
+
+
+class MultiTaskProblem(Protocol):
     """K + 1 tasks on one shared encoder. Everything random in a step is a function of (seed, step).
 
     names: of the tasks, the target first. shared: what all tasks read. heads: one module a task, read by it alone.
     rows: how many training rows the target has. strata: int64 [rows], classes that folds get equal shares of; zeros where
-    rows have none. metrics: names of what ``scores`` gives, the one that selects first;
-    higher is better for each of them unless it is in ``lower_is_better``.
+    rows have none. metrics: names of what ``evaluate`` gives, the one that selects first;
+    higher is better for each of them unless it is in ``lower_is_better``. parts: what a finished training is evaluated on,
+    "val" among them.
     """
 
     names: tuple[str, ...]
@@ -44,10 +60,11 @@ class Problem(Protocol):
     strata: Rows
     metrics: tuple[str, ...]
     lower_is_better: frozenset[str]
+    parts: tuple[str, ...]
 
     def fetch(self, folds: Sequence[Rows], step: int) -> Any:
-        """This rank's share of a step, ready on the device: the target's rows of each fold (numbers below ``rows``, of all
-        ranks) and as many samples of each auxiliary task as a step has. Makes no difference to any model; may run ahead."""
+        """This rank's share of a step, ready on the device: the target's rows of each fold (one or more; numbers below
+        ``rows``, of all ranks) and as many samples of each auxiliary task as a step has. Changes no model; may run ahead."""
         ...
 
     def losses(self, batch: Any) -> tuple[list[Samples], list[Samples]]:
@@ -60,6 +77,6 @@ class Problem(Protocol):
         """The target's samples of one fold, the same as in ``losses``, at the parameters as they are now."""
         ...
 
-    def scores(self, part: str) -> dict[str, float]:
-        """Metrics of the target on "val" or "test" at the parameters as they are now, in evaluation mode."""
+    def evaluate(self, part: str) -> PartEvaluation:
+        """Metrics of the target on ``part`` at the parameters as they are now, in evaluation mode."""
         ...

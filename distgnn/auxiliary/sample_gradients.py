@@ -16,7 +16,7 @@ Derivative = Callable[[Tensor], list[Tensor]]
 """A flat direction of the target's parameters -> derivatives of all losses of the target's parts and the auxiliary tasks."""
 
 
-class SampleMixture:
+class WeightedSampleGradients:
     """R rows of this rank: a row for each sample, or for a whole task where its loss is one, or where ``per_sample`` is false.
 
     A mixture costs one backward pass. The rows' weighted sum sum_r w_r l_r / n_r is this rank's share of

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from distgnn.auxiliary.folds import Folds
+from distgnn.auxiliary.batches import Batches
 from distgnn.auxiliary.forward_pass import ForwardPass
-from distgnn.auxiliary.hypergradient import Mixture, judgement, moved, normalised, surrogate
-from distgnn.auxiliary.problem import Problem
+from distgnn.auxiliary.hypergradient import WeightedGradients, meta_gradient, normalised, shifted_parameters, surrogate
+from distgnn.auxiliary.problem import MultiTaskProblem
 from distgnn.auxiliary.task_gradients import Layout, flat_gradient
 from distgnn.auxiliary.weighting import Weighting
 from distgnn.config import WeightingConfig
@@ -61,7 +61,7 @@ class StepRecord:
     meta_loss: float
 
 
-class JointStep:
+class MultiTaskStep:
     """Trains a problem's shared network and heads by Adam on weighted losses, and the weighting by its own Adam.
 
     weighting: made by ``build_weighting(config.weighting, problem.names, seed)``. optimiser: the model's; its rate may be
@@ -69,14 +69,15 @@ class JointStep:
     """
 
     def __init__(
-        self, problem: Problem, weighting: Weighting, config: StepOptions, group: ProcessGroup, seed: int
+        self, problem: MultiTaskProblem, weighting: Weighting, config: StepOptions, group: ProcessGroup, seed: int
     ) -> None:
         self.problem, self.options, self.group = problem, config.weighting, group
         self.layout = Layout(problem)
-        self.weighting = weighting.to(self.layout.shared[0])
-        self.folds = Folds(problem.strata, config.weighting.folds, config.batch, seed)
+        self.weighting = weighting.to(self.layout.parameters[0])
+        folds = config.weighting.folds if weighting.learns == "meta" else 0
+        self.batches = Batches(problem.strata, config.batch, seed, folds)
         self.optimiser: torch.optim.Optimizer = torch.optim.Adam(
-            self.layout.parameters, config.lr, weight_decay=config.weight_decay
+            self.layout.parameters, config.lr, weight_decay=config.weight_decay, fused=True
         )
         self._own = [parameter for parameter in weighting.parameters() if parameter.requires_grad]
         learns = weighting.learns != "nothing"
@@ -90,7 +91,7 @@ class JointStep:
 
     def fetch(self, number: int) -> Any:
         """What step ``number`` needs of the data; may be called ahead."""
-        return self.problem.fetch(self.folds.rows(number), number)
+        return self.problem.fetch(self.batches.rows(number), number)
 
     def step(self, number: int, batch: Any = None) -> StepRecord:
         """Take step ``number`` (from 0) with ``batch`` (None = fetch it now).
@@ -102,35 +103,39 @@ class JointStep:
         found = ForwardPass(self.problem, batch, self.weighting, self.layout, self.group, by_layer)
         losses = self._finite_losses(found, number)
         ahead = self._learn_ahead(found, number) if self.weighting.learns == "meta" else None
-        mixture = found.mixture(range(self.folds.parts))
-        raw = self.weighting(mixture.signals)
-        weights = self._used(mixture, raw)
+        weighted = found.weighted(range(self.batches.parts))
+        raw = self.weighting(weighted.signals)
+        weights = self._used(weighted, raw)
         self._move(
-            mixture.gradient(weights, torch.ones_like(weights) if self.weighting.plain_heads else weights), number
+            weighted.gradient(weights, torch.ones_like(weights) if self.weighting.plain_heads else weights), number
         )
         if self.weighting.learns == "joint":
-            self._learn(mixture, (raw * mixture.signals.loss).sum() + self.weighting.penalty())
-        none = torch.full_like(mixture.signals.cosines, math.nan)
+            self._learn(weighted, (raw * weighted.signals.loss).sum() + self.weighting.penalty())
+        none = torch.full_like(weighted.signals.cosines, math.nan)
         slopes, meta_loss = ahead or (none, none[0])
-        shown = torch.stack([self._by_task(mixture, weights * mixture.scale), mixture.signals.cosines, slopes]).tolist()
+        shown = torch.stack(
+            [self._by_task(weighted, weights * weighted.scale), weighted.signals.cosines, slopes]
+        ).tolist()
         used, cosines, slopes = (tuple(row) for row in shown)
         return StepRecord(number, losses, used, cosines, slopes, float(meta_loss))
 
     def _learn_ahead(self, found: ForwardPass, number: int) -> tuple[Tensor, Tensor]:
         """Stage 1 (lines 5-12): (dL_meta / dw by task, L_meta), averaged over the parts that judge; the weighting moves."""
         alpha = self.options.alpha or self.optimiser.param_groups[0]["lr"]
-        judges, total = self.folds.judges, torch.zeros(())
-        mixtures = [found.mixture([part for part in range(self.folds.parts) if part != judge]) for judge in judges]
+        judges, total = self.batches.judges, torch.zeros(())
+        weighted_by_judge = [
+            found.weighted([part for part in range(self.batches.parts) if part != judge]) for judge in judges
+        ]
         slopes, losses = [], []
-        for judge, mixture in zip(judges, mixtures, strict=True):
-            raw = self.weighting(mixture.signals)
-            weights = self._used(mixture, raw)
-            step = alpha * mixture.gradient(weights, weights)[: self.layout.near_size]
-            with moved(self.layout, step):
-                direction, loss = judgement(self.problem, found.batch, judge, self.layout, self.group)
-            slope = mixture.along(direction) * (-alpha / len(judges))
-            total = total + surrogate(mixture, raw, slope, self.weighting.normalised)
-            slopes.append(self._by_task(mixture, slope))
+        for judge, weighted in zip(judges, weighted_by_judge, strict=True):
+            raw = self.weighting(weighted.signals)
+            weights = self._used(weighted, raw)
+            step = alpha * weighted.gradient(weights, weights)[: self.layout.near_size]
+            with shifted_parameters(self.layout, step):
+                direction, loss = meta_gradient(self.problem, found.batch, judge, self.layout, self.group)
+            slope = weighted.along(direction) * (-alpha / len(judges))
+            total = total + surrogate(weighted, raw, slope, self.weighting.normalised)
+            slopes.append(self._by_task(weighted, slope))
             losses.append(loss / len(judges))
         meta_loss = torch.stack(losses).sum()
         if not math.isfinite(float(meta_loss)):
@@ -138,23 +143,23 @@ class JointStep:
                 f"step {number}: the loss of {self.problem.names[0]!r} is {float(meta_loss)} after the look-ahead;"
                 " lower weighting.alpha or lr"
             )
-        self._learn(mixtures[0], total)
+        self._learn(weighted_by_judge[0], total)
         return torch.stack(slopes).sum(0), meta_loss
 
-    def _used(self, mixture: Mixture, raw: Tensor) -> Tensor:
+    def _used(self, weighted: WeightedGradients, raw: Tensor) -> Tensor:
         """The weights the losses get, without gradients."""
-        return normalised(mixture, raw) if self.weighting.normalised else raw.detach()
+        return normalised(weighted, raw) if self.weighting.normalised else raw.detach()
 
-    def _by_task(self, mixture: Mixture, values: Tensor) -> Tensor:
+    def _by_task(self, weighted: WeightedGradients, values: Tensor) -> Tensor:
         """[K + 1]: sums of ``values`` [R] by task, over ranks."""
-        sums = values.new_zeros(len(self.problem.names)).index_add(0, mixture.signals.task, values)
-        return mixture.reduce(sums)
+        sums = values.new_zeros(len(self.problem.names)).index_add(0, weighted.signals.task, values)
+        return weighted.reduce(sums)
 
-    def _learn(self, mixture: Mixture, loss: Tensor) -> None:
-        """One Adam step of the weighting on ``loss``, added over ranks as the mixture's rows are."""
+    def _learn(self, weighted: WeightedGradients, loss: Tensor) -> None:
+        """One Adam step of the weighting on ``loss``, added over ranks as the weighted's rows are."""
         if self._own_optimiser is None:
             return
-        flat = mixture.reduce(flat_gradient(loss, self._own, keep=False))
+        flat = weighted.reduce(flat_gradient(loss, self._own, keep=False))
         for parameter, part in zip(self._own, self.layout.pieces(flat, self._own), strict=True):
             parameter.grad = part
         self._own_optimiser.step()
@@ -175,7 +180,7 @@ class JointStep:
 
     def _finite_losses(self, found: ForwardPass, number: int) -> tuple[float, ...]:
         totals = found.totals
-        losses = totals.means(totals.shares(range(self.folds.parts)))[0].tolist()
+        losses = totals.means(totals.shares(range(self.batches.parts)))[0].tolist()
         for name, loss in zip(self.problem.names, losses, strict=True):
             if not math.isfinite(loss):
                 raise DivergedError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from distgnn.auxiliary.problem import Problem, Samples
+from distgnn.auxiliary.problem import MultiTaskProblem, Samples
 from distgnn.auxiliary.weighting.signals import Signals
 from distgnn.distributed import ProcessGroup
 
@@ -20,7 +20,7 @@ class Layout:
     ones and the target's head), the first ``near_size`` numbers of a flat vector.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: MultiTaskProblem) -> None:
         self.shared = _trained(problem.shared)
         self.heads = [_trained(head) for head in problem.heads]
         self.near = [*self.shared, *self.heads[0]]
@@ -122,7 +122,7 @@ class TaskGradients:
         numbers = [0] * parts + list(range(1, len(auxiliary) + 1))
         own = [layout.head_sizes[number] for number in numbers]
         totals = local_totals(target, auxiliary)
-        flat = layout.shared[0].new_empty(len(every) * size + sum(own) + totals.numel())
+        flat = layout.parameters[0].new_empty(len(every) * size + sum(own) + totals.numel())
         shared, *heads, sums = flat.split([len(every) * size, *own, totals.numel()])
         self.shared = shared.view(len(every), size)
         for row, head, number, samples in zip(self.shared, heads, numbers, every, strict=True):
@@ -151,7 +151,7 @@ def cosines(gram: Tensor) -> Tensor:
     return torch.cat([torch.ones_like(found[:1]), found[1:]])
 
 
-class TaskMixture:
+class WeightedTaskGradients:
     """K + 1 rows, the tasks, whose gradients are known: any mixture of them is a product, and so is any derivative.
 
     The target counts ``parts`` of its samples only. Everything is the same on every rank.

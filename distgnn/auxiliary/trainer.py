@@ -1,4 +1,4 @@
-"""A whole joint training: epochs of steps, the epoch chosen by validation, one look at the test part; or auxiliary tasks alone."""
+"""The trainer on labels: epochs of steps, the best epoch chosen by validation, one evaluation of the test part."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from distgnn.auxiliary.batches import Batches
 from distgnn.auxiliary.epoch_metrics import note_epoch
-from distgnn.auxiliary.problem import Problem, Rows, Samples
-from distgnn.auxiliary.step import JointStep, StepRecord
+from distgnn.auxiliary.problem import MultiTaskProblem, PartEvaluation, Samples
+from distgnn.auxiliary.step import MultiTaskStep, StepRecord
 from distgnn.auxiliary.task_gradients import flat_gradient
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import TransferConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import DivergedError
-from distgnn.graph.keyed import key, permutation
+from distgnn.graph.keyed import key
 from distgnn.graph.purposes import AuxiliaryDraw
+from distgnn.labels.scores import Floats
 from distgnn.models.norm import apply_statistics, statistics
 from distgnn.monitor.sink import SILENT, Meter
 
@@ -30,34 +32,63 @@ CURVES = ("losses", "weights", "cosines", "hypergradients")
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What a joint training reached. names: of the tasks. metrics: their names, the selecting one first.
+class TrainingResult:
+    """The result of one training.
 
-    best_epoch: counted from 1, the first with the best validation score. validation: metrics after each epoch. test: of the
-    best epoch's weights. curves: float32 [steps, K + 1] by name (CURVES), NaN where a method has no such number. meta_loss:
-    float32 [steps]. seconds: wall time.
+    Args:
+        tasks: Names of the tasks, the target first.
+        metrics: Names of the target's metrics, the one that selects the epoch first.
+        best_epoch: The first epoch with the best validation score, counted from 1.
+        seconds: Wall time.
+        validation: Metrics on the validation part after each epoch.
+        scores: Metrics by part ("val", "test" and, where the split has it, "ood") at the best epoch.
+        coverage: Share of the labels that the metric is defined for, by part.
+        predictions: float32 [rows of the part, T] by part; empty for networks.
+        curves: float32 [steps, tasks] by name (CURVES), NaN where a method has no such number.
+        meta_loss: float32 [steps], the target's loss after the look-ahead step.
+        weights: The trained model, where it is kept; see :meth:`distgnn.auxiliary.label_target.LabelTarget.tensors`.
     """
 
-    names: tuple[str, ...]
+    tasks: tuple[str, ...]
     metrics: tuple[str, ...]
     best_epoch: int
     seconds: float
     validation: tuple[dict[str, float], ...]
-    test: dict[str, float]
+    scores: dict[str, dict[str, float]]
+    coverage: dict[str, float]
+    predictions: dict[str, Floats] = field(repr=False)
     curves: dict[str, npt.NDArray[np.float32]] = field(repr=False)
     meta_loss: npt.NDArray[np.float32] = field(repr=False)
+    weights: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def history(self) -> tuple[float, ...]:
+        """The selecting metric on the validation part after each epoch."""
+        return tuple(scores[self.metrics[0]] for scores in self.validation)
 
 
-class JointFit:
-    """A joint training, epoch by epoch; every rank makes one of its own share of the same problem and calls it alike.
+class Trainer:
+    """Trains one problem with one weighting method, epoch by epoch, and keeps the weights of the best epoch.
 
-    validation: metrics after each epoch so far. best_epoch: counted from 1; 0 before the first.
-    meter: of the leading rank; takes task weights and cosines after each epoch.
+    Without auxiliary tasks this is fine-tuning. All ranks make a trainer of their own share of the same problem and call it
+    alike.
+
+    Args:
+        problem: The tasks, the shared network and the heads; trained in place.
+        config: Epochs, patience, batch, optimizer and weighting options.
+        method: Name of the weighting method.
+        seed: Key of the order of rows and of the weighting's initial weights.
+        group: The training processes.
+        meter: Metrics sink of the main process; takes task weights and cosines after each epoch.
+
+    Attributes:
+        validation: Metrics after each epoch so far.
+        best_epoch: Counted from 1; 0 before the first epoch.
     """
 
     def __init__(
         self,
-        problem: Problem,
+        problem: MultiTaskProblem,
         config: TransferConfig,
         method: str,
         seed: int,
@@ -68,13 +99,14 @@ class JointFit:
         weighted = _Weighted(config, method)
         weighting = build_weighting(weighted.weighting, problem.names, seed)
         if config.similarities and weighting.reads == "losses":
-            weighting.reads = "cosines"  # they are taken and recorded; the method still does not look
-        self.step = JointStep(problem, weighting, weighted, group, seed)
+            weighting.reads = "cosines"  # recorded only; the method itself does not read them
+        self.step = MultiTaskStep(problem, weighting, weighted, group, seed)
         self.trained = nn.ModuleList([problem.shared, problem.heads])
         self.sign = -1 if problem.metrics[0] in problem.lower_is_better else 1
         self.records: list[StepRecord] = []
         self.validation: list[dict[str, float]] = []
-        self.best_epoch, self.kept = 0, self.trained.state_dict()
+        self.best_epoch, self.best_weights = 0, self.trained.state_dict()
+        self._best_evaluation: PartEvaluation | None = None
         self._seconds = 0.0
 
     @property
@@ -83,42 +115,61 @@ class JointFit:
         return self.validation[self.best_epoch - 1][self.problem.metrics[0]]
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """Whether the epochs, or the patience, of the config are used up."""
         waited, patience = len(self.validation) - self.best_epoch, self.config.patience
         return len(self.validation) >= self.config.epochs or bool(patience and self.best_epoch and waited >= patience)
 
-    def advance(self, epochs: int) -> None:
-        """Train until ``epochs`` epochs are done or the training is over. Raises WorkError where it diverges."""
+    def train_until(self, epochs: int) -> None:
+        """Train until ``epochs`` epochs are done or the training is finished. Raises WorkError where it diverges."""
         start = time.perf_counter()
-        count = steps_per_epoch(self.problem, self.config)
-        while len(self.validation) < epochs and not self.over:
-            found = _train_epoch(self.problem, self.step, len(self.validation) * count, count, self.group)
-            self.records += found
+        while len(self.validation) < epochs and not self.finished:
+            records = self._train_epoch(len(self.validation))
+            self.records += records
             if self.group.is_main_process:
-                note_epoch(self.meter, self.problem.names, self.method, found)
-            self._judge(self.problem.scores("val"))
+                note_epoch(self.meter, self.problem.names, self.method, records)
+            self._select(self.problem.evaluate("val"))
         self._seconds += time.perf_counter() - start
 
-    def _judge(self, scores: dict[str, float]) -> None:
-        self.validation.append(scores)
-        if not self.best_epoch or self.sign * scores[self.problem.metrics[0]] > self.sign * self.best:
-            self.best_epoch, self.kept = len(self.validation), copy.deepcopy(self.trained.state_dict())
+    def _train_epoch(self, epoch: int) -> list[StepRecord]:
+        count, shared = self.step.batches.steps_per_epoch, self.problem.shared
+        statistics(shared)  # forgets passes that must not count, such as evaluations in training mode
+        records = []
+        for number in range(epoch * count, (epoch + 1) * count):
+            records.append(self.step.step(number))
+            update_running_stats(shared, self.group)
+        return records
 
-    def run(self) -> Fitted:
-        """All epochs, then :meth:`finish`."""
-        self.advance(self.config.epochs)
+    def _select(self, found: PartEvaluation) -> None:
+        """Keep the weights where the validation score is the best so far."""
+        self.validation.append(found.scores)
+        if not self.best_epoch or self.sign * found.scores[self.problem.metrics[0]] > self.sign * self.best:
+            self.best_epoch, self.best_weights = len(self.validation), copy.deepcopy(self.trained.state_dict())
+            self._best_evaluation = found
+
+    def run(self) -> TrainingResult:
+        """Train all epochs, then :meth:`finish`."""
+        self.train_until(self.config.epochs)
         return self.finish()
 
-    def finish(self) -> Fitted:
-        """What was reached, with the one look at the test part; the problem is left with the weights of the best epoch."""
-        self.trained.load_state_dict(self.kept)
-        test, records, problem = self.problem.scores("test"), self.records, self.problem
-        curves = {name: np.array([getattr(record, name) for record in records], np.float32) for name in CURVES}
-        meta_loss = np.array([record.meta_loss for record in records], np.float32)
-        validation = tuple(self.validation)
-        return Fitted(
-            problem.names, problem.metrics, self.best_epoch, self._seconds, validation, test, curves, meta_loss
+    def finish(self) -> TrainingResult:
+        """Evaluate the weights of the best epoch on all parts; the problem is left with them."""
+        start, problem = time.perf_counter(), self.problem
+        self.trained.load_state_dict(self.best_weights)
+        known = {"val": self._best_evaluation} if self._best_evaluation else {}
+        found = {part: known.get(part) or problem.evaluate(part) for part in problem.parts}
+        curves = {name: np.array([getattr(record, name) for record in self.records], np.float32) for name in CURVES}
+        return TrainingResult(
+            tasks=problem.names,
+            metrics=problem.metrics,
+            best_epoch=self.best_epoch,
+            seconds=self._seconds + time.perf_counter() - start,
+            validation=tuple(self.validation),
+            scores={part: evaluated.scores for part, evaluated in found.items()},
+            coverage={part: evaluated.coverage for part, evaluated in found.items()},
+            predictions={part: e.predictions for part, e in found.items() if e.predictions is not None},
+            curves=curves,
+            meta_loss=np.array([record.meta_loss for record in self.records], np.float32),
         )
 
 
@@ -130,50 +181,37 @@ class _Weighted:
         self.weighting = config.weighted(method)
 
 
-def steps_per_epoch(problem: Problem, config: TransferConfig) -> int:
-    """Steps that take about as many rows as the target has."""
-    return max(1, round(problem.rows / config.batch))
-
-
-def _train_epoch(problem: Problem, step: JointStep, first: int, count: int, group: ProcessGroup) -> list[StepRecord]:
-    records = []
-    for number in range(first, first + count):
-        statistics(problem.shared)  # forgets passes that must not count, such as evaluations in training mode
-        records.append(step.step(number))
-        settle(problem.shared, group)
-    return records
-
-
-def settle(shared: nn.Module, group: ProcessGroup) -> None:
+def update_running_stats(shared: nn.Module, group: ProcessGroup) -> None:
     """Move running statistics by those of the first pass since they were last read, summed over ranks; a collective."""
     found = statistics(shared).to(group.device)
     if found.numel():
         apply_statistics(shared, group.all_reduce(found))
 
 
-def pretrain_auxiliary(problem: Problem, config: TransferConfig, seed: int, group: ProcessGroup) -> dict[str, Tensor]:
-    """Train on the auxiliary tasks alone, each with weight 1, for config.pretrain_epochs: the shared weights, on the CPU.
+def pretrain_auxiliary(
+    problem: MultiTaskProblem, config: TransferConfig, seed: int, group: ProcessGroup
+) -> dict[str, Tensor]:
+    """Train on the auxiliary tasks alone, each with weight 1, for ``config.pretrain_epochs``; a collective.
 
-    Steps take ``config.batch`` training rows in a keyed order (their labels are not used). A collective. Raises WorkError
-    where a loss is not finite.
+    Steps take training rows as :class:`Batches` does (their labels are not used).
+
+    Returns:
+        The shared weights, on the CPU.
+
+    Raises:
+        WorkError: A loss is not finite.
     """
     parameters = [p for module in (problem.shared, *problem.heads[1:]) for p in module.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay)
-    count = steps_per_epoch(problem, config)
-    for number in range(config.pretrain_epochs * count):
-        rows = _pretrain_rows(problem.rows, count, number, seed)
-        _auxiliary_step(problem, problem.fetch([rows], number), optimiser, parameters, number, group)
-        settle(problem.shared, group)
+    optimiser = torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    batches = Batches(problem.strata, config.batch, key(seed, AuxiliaryDraw.PRETRAIN_ORDER))
+    for number in range(config.pretrain_epochs * batches.steps_per_epoch):
+        _auxiliary_step(problem, problem.fetch(batches.rows(number), number), optimiser, parameters, number, group)
+        update_running_stats(problem.shared, group)
     return {name: tensor.detach().cpu().clone() for name, tensor in problem.shared.state_dict().items()}
 
 
-def _pretrain_rows(rows: int, count: int, number: int, seed: int) -> Rows:
-    epoch, place = divmod(number, count)
-    return np.array_split(permutation(key(seed, AuxiliaryDraw.PRETRAIN_ORDER, epoch), rows), count)[place]
-
-
 def _auxiliary_step(
-    problem: Problem,
+    problem: MultiTaskProblem,
     batch: Any,
     optimiser: torch.optim.Adam,
     parameters: list[nn.Parameter],

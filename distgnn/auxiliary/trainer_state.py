@@ -8,22 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distgnn.auxiliary.trainer import JointFit
+from distgnn.auxiliary.trainer import Trainer
 from distgnn.storage.arrays import Arrays
 
 Tensors = dict[str, Tensor]
 
 
-def freeze(fit: JointFit) -> tuple[dict[str, Any], Arrays]:
+def freeze(fit: Trainer) -> tuple[dict[str, Any], Arrays]:
     """(JSON values, arrays by name) of ``fit``, without the curves of its steps so far."""
-    groups: dict[str, Tensors] = {"now": fit.trained.state_dict(), "best": fit.kept}
+    groups: dict[str, Tensors] = {"now": fit.trained.state_dict(), "best": fit.best_weights}
     groups["weighting"] = fit.step.weighting.state_dict()
     groups |= {name: _flat(optimiser) for name, optimiser in fit.step.optimisers.items()}
     arrays = {f"{group}/{name}": _array(tensor) for group, found in groups.items() for name, tensor in found.items()}
     return {"validation": fit.validation, "best_epoch": fit.best_epoch}, arrays
 
 
-def thaw(fit: JointFit, told: dict[str, Any], arrays: Arrays) -> None:
+def thaw(fit: Trainer, told: dict[str, Any], arrays: Arrays) -> None:
     """Take ``fit``, made anew from the same config, to where it was frozen; its curves begin there."""
     device = fit.group.device
     groups: dict[str, Tensors] = {}
@@ -31,7 +31,7 @@ def thaw(fit: JointFit, told: dict[str, Any], arrays: Arrays) -> None:
         group, _, rest = name.partition("/")
         groups.setdefault(group, {})[rest] = torch.from_numpy(np.array(array)).to(device)
     fit.trained.load_state_dict(groups["now"])
-    fit.kept = groups["best"]
+    fit.best_weights = groups["best"]
     fit.step.weighting.load_state_dict(groups.get("weighting", {}))
     for name, optimiser in fit.step.optimisers.items():
         optimiser.load_state_dict(_nested(optimiser, groups.get(name, {})))

@@ -21,7 +21,10 @@ def evaluate(config: EvaluateConfig, output: Output) -> int:
     uris = [uri for given in config.model for uri in model_uris(given)]
     result = ask(config, [load_model(uri) for uri in uris], choose_device(config.device).type)
     value, folder = summary(result, uris), open_folder(config.out)
-    folder.write(PREDICTIONS, predictions(result.data, result.outcomes))
+    folder.write(
+        PREDICTIONS,
+        predictions(result.data, [(model.method, model.seed, model.predictions) for model in result.models]),
+    )
     folder.write(RESULTS, (json.dumps(value, indent=1) + "\n").encode())
     output.emit(value, f"{terminal(result)}\nwritten to {folder.uri}")
     return 0

@@ -10,15 +10,17 @@ from distgnn.config import PretrainConfig
 from distgnn.errors import INTERRUPTED, RequestError, WorkError
 from distgnn.models.encoder import check_kind
 from distgnn.models.registry import import_modules
+from distgnn.monitor.loggers.base import check_loggers
 from distgnn.options import Globals, parse
 from distgnn.pretraining.local import pretrain_here
 from distgnn.pretraining.run import Start, new_start, resumed_start, run_config
-from distgnn.storage.folder import Folder
+from distgnn.storage.folder import Folder, open_folder
 
 
 def pretrain(config: PretrainConfig, output: Output) -> int:
     """Start a new run; a corpus without what the objective needs is refused before there is a folder."""
     _know_encoder(config)
+    check_loggers(config.loggers, open_folder(config.out))
     return _train(new_start(config), output)
 
 
@@ -29,6 +31,7 @@ def resume(options: Globals, words: list[str], output: Output) -> int:
     saved = replace(run_config(options.resume), imports=())  # a folder names no code to run; people do
     config = parse(PretrainConfig, "distgnn pretrain", words, options, default=saved)
     _know_encoder(config)
+    check_loggers(config.loggers, open_folder(options.resume))
     return _train(resumed_start(options.resume, config), output)
 
 

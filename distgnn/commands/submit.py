@@ -1,85 +1,163 @@
-"""distgnn submit: any command as a job on a Ray cluster; the same options, checked here before anything travels."""
+"""distgnn submit: run a command as a Ray job.
+
+Adds to ``ray job submit``: options are checked before anything is uploaded, secrets are left out of the upload, a lost
+connection to the log is restored, and the exit code is the job's.
+"""
 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from distgnn.commands.job import PACKAGE, Understand, entrypoint, is_here, split_words, variables, working_dir
+import distgnn
 from distgnn.commands.output import Output, load_function
 from distgnn.config import SubmitConfig
+from distgnn.config.fields import named
 from distgnn.errors import INTERRUPTED, RequestError
 from distgnn.options import parse, split_globals
 
+PACKAGE = Path(distgnn.__file__).parent
+Understand = Callable[[list[str]], Any]
+"""Options of a command line of distgnn; None for other commands, RequestError for wrong options."""
+
+SECRETS = (".env*", ".aws", ".ssh", ".ray", ".netrc", ".kube", ".docker", "*.pem", "id_*", "credentials*")
+_BULK = (".git", ".venv", "venv", "__pycache__", "*.egg-info")
+_STOP_SECONDS = "60"
+"""Time for a checkpoint after ``ray job stop``; Ray's default is 3."""
+_SECRET_VARIABLES = ("SECRET", "TOKEN", "PASSWORD", "KEY")
+_VALUED = ("--address", "--working-dir", "--working_dir", "--env", "--config", "--set")
+
 
 def submit(words: list[str], understand: Understand) -> int:
-    """Submit a command line, and show the job until it ends; or follow or stop one that was submitted before.
+    """Submit a command line and, by default, follow the job to its end.
 
-    Ends with the job's exit code: 0 done, 1 the work failed, 2 the request was wrong, 130 stopped.
+    Returns:
+        The job's exit code: 0 done, 1 failed, 2 wrong request, 130 stopped.
+
+    Raises:
+        RequestError: The options are wrong, or results would be lost; nothing has been uploaded.
     """
-    _use_token()
     own, job = split_words(words)
     options, rest = split_globals(own)
-    config = parse(SubmitConfig, "distgnn submit", rest, options)
-    output = Output(options.json)
-    if job and (config.stop or config.follow):
-        raise RequestError(f"--follow and --stop take no command, found {job[0]!r}; leave it out")
-    if config.stop or config.follow:
-        jobs = _connect(config.address)
-        return _stop(jobs, config.stop, output) if config.stop else _watch(jobs, config.follow, output)
-    return _start(config, job, understand, output)
-
-
-def _start(config: SubmitConfig, job: list[str], understand: Understand, output: Output) -> int:
+    config, output = parse(SubmitConfig, "distgnn submit", rest, options), Output(options.json)
     folder = working_dir(config)
-    command = entrypoint(job, folder, understand, is_here(config.address), _note)
-    environment = load_function("distgnn.scale.submit:environment")
-    travelling = environment(folder, PACKAGE, variables(config.env, _note))
-    jobs = _connect(config.address)
-    name = jobs.submit(command, travelling)
+    entrypoint = _entrypoint(job, folder, understand)
+    variables = dict(_variables(config.env))
+    client = load_function("distgnn.scale.submit:connect")(config.address)
+    if skipped := secrets(folder):
+        _note(f"left out of the upload: {', '.join(skipped[:10])}{', ...' if skipped[10:] else ''}")
+    name = load_function("distgnn.scale.submit:start")(client, entrypoint, runtime_env(folder, variables))
     if not config.wait:
         output.emit({"job": name, "status": "submitted", "exit_code": None}, name)
         return 0
-    _say(f"job {name} at {jobs.where}")
-    return _watch(jobs, name, output)
-
-
-def _use_token() -> None:
-    """Ray's client sends a token only in token mode, which must be on before Ray is imported; where there is one, it is meant."""
-    here = Path.home() / ".ray" / "auth_token"
-    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or here.is_file():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-
-
-def _connect(address: str) -> Any:
-    return load_function("distgnn.scale.submit:connect")(address)
-
-
-def _watch(jobs: Any, name: str, output: Output) -> int:
+    _note(f"submitted {name}")
     try:
-        code = jobs.follow(name)
+        code = load_function("distgnn.scale.submit:follow")(client, name)
     except KeyboardInterrupt:
-        _say(
-            f"left; the job goes on. Look again: distgnn submit --follow {name}   End it: distgnn submit --stop {name}"
-        )
+        _note(f"the job continues; ray job logs --follow {name} shows it, ray job stop {name} ends it")
         return INTERRUPTED
-    status = "succeeded" if code == 0 else "stopped" if code == INTERRUPTED else "failed"
+    status = {0: "succeeded", INTERRUPTED: "stopped"}.get(code, "failed")
     output.emit({"job": name, "status": status, "exit_code": code}, f"job {name} {status}")
     return code
 
 
-def _stop(jobs: Any, name: str, output: Output) -> int:
-    text = "stopping" if jobs.stop(name) else "ended before"
-    output.emit({"job": name, "status": text, "exit_code": None}, f"job {name} {text}")
-    return 0
+def split_words(words: list[str]) -> tuple[list[str], list[str]]:
+    """Split into (options of submit, command). The command is the first word that is no option's value, or starts with "--"."""
+    own: list[str] = []
+    env: list[str] = []
+    queue = list(words)
+    while queue and queue[0].startswith("-") and queue[0] != "--":
+        name, equals, value = queue.pop(0).partition("=")
+        if name in _VALUED and not equals:
+            if not queue:
+                raise RequestError(f"{name}: a value is missing; see distgnn submit --help")
+            value = queue.pop(0)
+        if name == "--env":
+            env.append(value)
+        else:
+            own.append(f"{name}={value}" if name in _VALUED or equals else name)
+    return [*own, *(["--env", *env] if env else [])], queue
+
+
+def working_dir(config: SubmitConfig) -> Path | None:
+    """Return the folder to upload; None where distgnn is installed and no folder is given."""
+    if not config.working_dir:
+        checkout = PACKAGE.parent
+        return checkout if (checkout / "pyproject.toml").is_file() and (checkout / "jobs").is_dir() else None
+    folder = Path(config.working_dir).expanduser().resolve()
+    if not folder.is_dir():
+        raise RequestError(f"working_dir={config.working_dir}: not a folder; give one that holds what the job imports")
+    if folder in (Path.home(), *Path.home().parents):
+        raise RequestError(f"working_dir={folder}: is or contains your home folder; give a folder of code")
+    return folder
+
+
+def _entrypoint(job: list[str], folder: Path | None, understand: Understand) -> str:
+    """The job's shell command. RequestError for wrong options, and where results or --config would not be found."""
+    if job in ([], ["--"]):
+        raise RequestError("which command? for example: distgnn submit pretrain --corpus s3://... --out s3://...")
+    other = job[0] == "--"
+    job = job[1:] if other else job
+    options = understand(job)
+    if options is None:
+        if not other:
+            raise RequestError(f"{job[0]!r} is not a command of distgnn; put -- before any other command")
+        return shlex.join(job)
+    given = split_globals(job)[0].config
+    if given and (os.path.isabs(given) or folder is None or not (folder / given).is_file()):
+        raise RequestError(f"--config {given}: is not uploaded; put it into the working folder and name it from there")
+    for name in sorted(name for name in named(type(options), "writes") if "." not in name):
+        place = getattr(options, name)
+        if place and "://" not in place and not os.path.isabs(place):
+            raise RequestError(
+                f"{name}={place}: the job runs in a copy of the working folder, which Ray deletes; give an s3:// URI or an"
+                " absolute path that every node sees"
+            )
+    return shlex.join(["python", "-m", "distgnn.cli", *job])
+
+
+def runtime_env(folder: Path | None, variables: dict[str, str]) -> dict[str, Any]:
+    """Return the runtime environment: ``folder`` without secrets, and the package unless it is in there."""
+    found: dict[str, Any] = {
+        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": _STOP_SECONDS} | variables,
+        "excludes": [*SECRETS, *_BULK],
+    }
+    if folder is not None:
+        found["working_dir"] = str(folder)
+    if folder is None or not (folder / PACKAGE.name / "__init__.py").is_file():
+        found["py_modules"] = [str(PACKAGE)]
+    return found
+
+
+def secrets(folder: Path | None) -> list[str]:
+    """Return the paths below ``folder`` that match SECRETS, without looking into folders that are excluded."""
+    found: list[str] = []
+    for place, folders, files in os.walk(folder) if folder is not None else ():
+        names = [name for name in sorted(folders + files) if _matches(name, SECRETS)]
+        found += [os.path.relpath(os.path.join(place, name), folder) for name in names]
+        folders[:] = [name for name in folders if not _matches(name, SECRETS + _BULK)]
+    return found
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _variables(items: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for item in items:
+        name, given, value = item.partition("=")
+        if not given and name not in os.environ:
+            raise RequestError(f"env: {name} is not set here; give {name}=VALUE")
+        if any(word in name.upper() for word in _SECRET_VARIABLES):
+            _note(f"Ray stores {name} with the job and in its logs; set it on the nodes instead")
+        yield name, value if given else os.environ[name]
 
 
 def _note(text: str) -> None:
-    _say(f"note: {text}")
-
-
-def _say(text: str) -> None:
     sys.stderr.write(f"distgnn submit: {text}\n")
     sys.stderr.flush()

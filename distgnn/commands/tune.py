@@ -10,18 +10,21 @@ from typing import Any
 from distgnn.commands.output import Output, load_function
 from distgnn.config import TuneConfig
 from distgnn.errors import INTERRUPTED, RequestError
+from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
 from distgnn.options import Globals, ReportOptions, parse
 from distgnn.report.sweep.data import view_of
+from distgnn.report.sweep.page import write_sweep_report
 from distgnn.report.sweep.table import terminal
-from distgnn.report.sweep.write import write_sweep_report
 from distgnn.search.records import SWEEP, Sweep, best_of, read_sweep, read_trials
 from distgnn.search.sweep import new_sweep, resumed_sweep
 from distgnn.search.winner import WINNER, read_result
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.uri import base_name
 
 
 def tune(config: TuneConfig, output: Output) -> int:
     """Start a new sweep; what cannot work is refused before there is a folder."""
+    check_loggers(config.loggers, open_folder(config.out))
     return _run(*new_sweep(config), output)
 
 
@@ -32,6 +35,7 @@ def resume(options: Globals, words: list[str], output: Output) -> int:
     folder = open_folder(options.resume)
     saved = without_imports(read_sweep(folder).config)
     config = parse(TuneConfig, "distgnn tune", words, options, default=saved)
+    check_loggers(config.loggers, folder)
     return _run(folder, resumed_sweep(folder, config), output)
 
 
@@ -55,9 +59,24 @@ def _run(folder: Folder, sweep: Sweep, output: Output) -> int:
     finally:
         if folder.size(SWEEP) is not None:
             write_sweep_report(folder)
+    log_sweep(folder, sweep, status)
     value = _value(folder, sweep, status)
     output.emit(value, f"{terminal(view_of(folder))}\n{_told(value)}")
     return INTERRUPTED if status == "stopped" else 0
+
+
+def log_sweep(folder: Folder, sweep: Sweep, status: str) -> None:
+    """Log score and seconds of each trial, at its number, when the search has ended; a resumed sweep logs all of them anew."""
+    config, trials = sweep.config, read_trials(folder)
+    logged = LoggedRun(base_name(folder.uri), folder, flat(config))
+    with open_loggers(config.loggers, logged) as logs:
+        logs.status = status
+        for trial in trials:
+            if trial.score is not None:
+                logs.log(trial.number, {"trial/score": trial.score, "trial/seconds": trial.seconds})
+        best = best_of(sweep, trials)
+        if best is not None and best.score is not None:
+            logs.summary = {"best/score": best.score, "best/trial": best.number}
 
 
 def _value(folder: Folder, sweep: Sweep, status: str) -> dict[str, Any]:

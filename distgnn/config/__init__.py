@@ -13,6 +13,7 @@ from distgnn.config.build import (
     MotifsConfig,
     PpiConfig,
     PygConfig,
+    TuDatasetConfig,
 )
 from distgnn.config.doctor import DoctorConfig
 from distgnn.config.evaluate import EvaluateConfig
@@ -83,6 +84,7 @@ __all__ = [
     "SupervisedConfig",
     "TrainConfig",
     "TransferConfig",
+    "TuDatasetConfig",
     "TuneConfig",
     "WeightingConfig",
     "from_json",

@@ -7,8 +7,19 @@ import json
 import typing
 from typing import Any, Literal, TypeVar
 
-from distgnn.config.fields import facts_of, renamed
+from distgnn.config.fields import (
+    Options,
+    facts_of,
+    group_type,
+    group_types,
+    plain_fields,
+    registries_of,
+    renamed,
+    selected,
+    type_of,
+)
 from distgnn.errors import RequestError
+from distgnn.register import REGISTRIES, unknown
 
 C = TypeVar("C")
 YES_NO: dict[Any, bool | None] = {"yes": True, "no": False, "auto": None}
@@ -27,19 +38,59 @@ def check_imports(names: tuple[str, ...]) -> None:
     check(not bad, f"imports: {bad[:1]} is not a dotted name of a Python module such as my_package.encoders")
 
 
+class OpenConfig:
+    """Base of config classes with groups that registries add, see :mod:`distgnn.config.fields`."""
+
+    options: Options
+
+    def __post_init__(self) -> None:
+        kept = {name: value for name, value in self.options.items() if not _is_default(value)}
+        object.__setattr__(self, "options", kept)
+
+    def __getattr__(self, name: str) -> Any:
+        """The options of a registered name: those given, else their defaults."""
+        if not name.startswith("_") and "options" in vars(self):
+            kind, given = group_type(type(self), name), self.options.get(name, {})
+            if kind is not None:
+                return from_json(kind, given, name) if isinstance(given, dict) else given
+        raise AttributeError(f"{type(self).__name__!r} has no field or group {name!r}")
+
+
+def _is_default(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and value == type(value)()
+
+
 def to_json(config: Any) -> dict[str, Any]:
     """A config as plain JSON values; the inverse of :func:`from_json`."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    return json.loads(json.dumps(_plain(config)))
+
+
+def _plain(value: Any) -> Any:
+    if not dataclasses.is_dataclass(value):
+        return value
+    found = {item.name: _plain(getattr(value, item.name)) for item in plain_fields(type(value))}
+    return found | {name: _plain(group) for name, group in groups_of(value).items()}
+
+
+def groups_of(config: Any) -> dict[str, Any]:
+    """The groups of ``config`` that are saved: those of built-ins, of selected names, and of names whose options are given."""
+    if not isinstance(config, OpenConfig):
+        return {}
+    entries = [entry for registry in registries_of(type(config)) for entry in registry.entries() if entry.config]
+    chosen = {name for _, name, _ in selected(config)}
+    saved = [entry.name for entry in entries if entry.builtin or entry.name in chosen]
+    return dict(config.options) | {name: getattr(config, name) for name in saved}
 
 
 def result_fields(config: Any) -> dict[str, Any]:
     """A config as JSON without the fields that change no result of a job: what a job's cache key is made from."""
-    return {
-        item.name: result_fields(value) if dataclasses.is_dataclass(value) else json.loads(json.dumps(value))
-        for item in dataclasses.fields(config)
+    found = {
+        item.name: result_fields(value) if dataclasses.is_dataclass(value) else value
+        for item in plain_fields(type(config))
         if facts_of(item).results
         for value in (getattr(config, item.name),)
     }
+    return json.loads(json.dumps(found | {name: _plain(group) for name, group in groups_of(config).items()}))
 
 
 def read_json(raw: bytes | str) -> Any:
@@ -57,15 +108,42 @@ def from_json(kind: type[C], data: dict[str, Any], where: str = "config") -> C:
             f"{where}: expected an object with the fields of {kind.__name__}, found {type(data).__name__}"
         )
     data = _with_present_names(kind, data, where)
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(data) - {item.name for item in dataclasses.fields(kind)})  # pyright: ignore[reportArgumentType]
-    if unknown:
-        raise RequestError(f"{where}.{unknown[0]}: unknown field of {kind.__name__}")
-    values = {name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()}
+    known = {item.name for item in plain_fields(kind)}  # pyright: ignore[reportArgumentType]
+    values = {
+        name: _convert(type_of(kind, name), value, f"{where}.{name}") for name, value in data.items() if name in known
+    }
+    groups = {name: _group(kind, name, value, where) for name, value in data.items() if name not in known}
+    if groups:
+        values["options"] = groups
     try:
         return kind(**values)
     except TypeError as error:
         raise RequestError(f"{where}: {error}") from error
+
+
+def _group(kind: type[Any], name: str, value: Any, where: str) -> Any:
+    """A group that a registry adds. JSON of a name that is not registered stays as it is, until its module is imported."""
+    config = group_type(kind, name)
+    if config is not None:
+        return from_json(config, value, f"{where}.{name}")
+    if not registries_of(kind) or not isinstance(value, dict):
+        raise RequestError(f"{where}.{name}: unknown field of {kind.__name__}")
+    return value
+
+
+def check_names(config: Any, where: str = "") -> None:
+    """Raise RequestError for a name or a group in ``config`` that is not registered."""
+    for item in plain_fields(type(config)):
+        value = getattr(config, item.name)
+        if dataclasses.is_dataclass(value):
+            check_names(value, f"{where}{item.name}.")
+    for field, name, facts in selected(config):
+        if name not in facts.also:
+            REGISTRIES[facts.names].get(name.partition("@")[0], f"{where}{field}", facts.also)
+    for name in getattr(config, "options", {}):
+        if group_type(type(config), name) is None:
+            known = (*(item.name for item in plain_fields(type(config))), *group_types(type(config)))
+            raise RequestError(unknown(f"{where}options", name, known))
 
 
 def _with_present_names(kind: type[Any], data: dict[str, Any], where: str) -> dict[str, Any]:

@@ -148,15 +148,23 @@ class BiblioConfig(InputBuildConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PygConfig(InputBuildConfig):
-    """TUDataset folders or zips. Graphs in memory go through distgnn.write_corpus instead.
+class TuDatasetConfig(InputBuildConfig):
+    """A TUDataset (text tables, as a folder or a zip). PyG graphs in memory are written with distgnn.write_corpus instead.
 
-    Example: distgnn corpus build pyg --input PROTEINS.zip --out data/proteins
+    Example: distgnn corpus build tudataset --input PROTEINS.zip --out data/proteins
     """
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check(len(self.input) == 1, f"input must be one TUDataset folder or zip, found {len(self.input)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PygConfig(TuDatasetConfig):
+    """Deprecated alias of the kind tudataset.
+
+    Example: distgnn corpus build pyg --input PROTEINS.zip --out data/proteins
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

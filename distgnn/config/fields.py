@@ -1,14 +1,24 @@
-"""Facts about config fields, kept on the fields as dataclass metadata. Standard library only."""
+"""Facts about config fields, kept on the fields as dataclass metadata, and groups of options that registries add.
+
+A config class with a field ``options: Options = registered("objective")`` has a group for each registered name with options of
+its own: ``config.l2p``, ``--l2p.node-steps`` and ``{"l2p": {"node_steps": 1}}`` in JSON. ``options`` holds those that differ
+from their defaults. Standard library only.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, replace
 from typing import Any
 
-_KEY = "distgnn"
+from distgnn.errors import RequestError
+from distgnn.register import REGISTRIES, Registry
+
+_KEY, _REGISTRIES = "distgnn", "distgnn.registries"
+Options = Mapping[str, Any]
+"""Groups of options by name: instances of their config classes, or JSON objects of names that are not registered (yet)."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,8 @@ class Facts:
         searchable: A sweep may search it.
         structural: Determines the shape of the weights or the order of the data, so it cannot change while a model trains.
         aliases: Earlier names of the field, still read from saved configs.
+        names: The registry whose names the field holds.
+        also: Values besides those names.
     """
 
     resumable: bool = False
@@ -32,6 +44,8 @@ class Facts:
     searchable: bool = False
     structural: bool = False
     aliases: tuple[str, ...] = ()
+    names: str = ""
+    also: tuple[str, ...] = ()
 
     def below(self, group: Facts) -> Facts:
         """The facts of a field of ``group``: a group restricts what its fields allow."""
@@ -80,6 +94,51 @@ def writes(default: Any = MISSING, **changes: Any) -> Any:
     return option(default, Facts(writes=True, results=False), **changes)
 
 
+def registered(*registries: str) -> Any:
+    """The field ``options`` of a class whose groups are the options of what ``registries`` hold."""
+    return dataclasses.field(default_factory=dict, metadata={_KEY: HYPER, _REGISTRIES: registries})
+
+
+def registries_of(kind: type[Any]) -> tuple[Registry, ...]:
+    """The registries whose options are groups of ``kind``."""
+    item = next((item for item in dataclasses.fields(kind) if _REGISTRIES in item.metadata), None)
+    return tuple(REGISTRIES[name] for name in item.metadata[_REGISTRIES]) if item else ()
+
+
+def group_types(kind: type[Any]) -> dict[str, type[Any]]:
+    """The groups that registries add to ``kind``; RequestError for one with the name of a field."""
+    found: dict[str, type[Any]] = {}
+    taken = {item.name for item in dataclasses.fields(kind)}
+    for registry in registries_of(kind):
+        for entry in registry.entries():
+            if entry.config is None:
+                continue
+            if entry.name in taken | set(found):
+                raise RequestError(f"register.{registry.kind}: {entry.name!r} is a field of {kind.__name__}; rename it")
+            found[entry.name] = entry.config
+    return found
+
+
+def group_type(kind: type[Any], name: str) -> type[Any] | None:
+    """The config class of the group ``name`` that a registry adds to ``kind``."""
+    entries = (registry.find(name) for registry in registries_of(kind))
+    return next((entry.config for entry in entries if entry and entry.config), None)
+
+
+def plain_fields(kind: type[Any]) -> list[dataclasses.Field[Any]]:
+    """The fields of ``kind`` without its ``options``."""
+    return [item for item in dataclasses.fields(kind) if _REGISTRIES not in item.metadata]
+
+
+def selected(config: Any) -> Iterator[tuple[str, str, Facts]]:
+    """(field, name, facts) of every registered name that ``config`` itself holds."""
+    for item in plain_fields(type(config)):
+        facts = facts_of(item)
+        if facts.names:
+            value = getattr(config, item.name)
+            yield from ((item.name, name, facts) for name in ((value,) if isinstance(value, str) else value))
+
+
 def facts_of(item: dataclasses.Field[Any]) -> Facts:
     """The facts of one field; those of a hyper-parameter where it declares none (a class of a user's module)."""
     return item.metadata.get(_KEY, HYPER)
@@ -92,13 +151,26 @@ def declares(item: dataclasses.Field[Any]) -> bool:
 
 def walk(kind: type[Any]) -> Iterator[tuple[str, Facts]]:
     """(dotted name, facts) of every field of a config class and of its groups."""
-    hints = typing.get_type_hints(kind)
-    for item in dataclasses.fields(kind):
-        facts, hint = facts_of(item), hints[item.name]
+    for item in plain_fields(kind):
+        facts, hint = facts_of(item), type_of(kind, item.name)
         if dataclasses.is_dataclass(hint):
             yield from ((f"{item.name}.{name}", below.below(facts)) for name, below in walk(typing.cast(type, hint)))
         else:
             yield item.name, facts
+    for group, config in group_types(kind).items():
+        yield from ((f"{group}.{name}", facts) for name, facts in walk(config))
+
+
+def type_of(kind: type[Any], dotted: str) -> Any:
+    """The type of a field, a group, or a field of a group; None where there is none."""
+    hint: Any = kind
+    for part in dotted.split("."):
+        if not dataclasses.is_dataclass(hint):
+            return None
+        hints = typing.get_type_hints(hint)
+        known = {item.name for item in plain_fields(typing.cast(type, hint))}
+        hint = hints[part] if part in known else group_type(typing.cast(type, hint), part)
+    return hint
 
 
 def named(kind: type[Any], fact: str, value: bool = True) -> frozenset[str]:
@@ -115,7 +187,7 @@ def present_name(kind: type[Any], dotted: str) -> str:
     """``dotted`` with earlier names of fields replaced by the present ones."""
     first, dot, rest = dotted.partition(".")
     first = renamed(kind).get(first, first)
-    below = typing.get_type_hints(kind).get(first)
+    below = type_of(kind, first)
     if not rest or not dataclasses.is_dataclass(below):
         return f"{first}{dot}{rest}"
     return f"{first}.{present_name(typing.cast(type, below), rest)}"

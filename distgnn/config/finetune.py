@@ -10,6 +10,10 @@ from distgnn.config.fields import hyper, reads, runtime, setting, writes
 from distgnn.config.metrics import MetricsConfig
 from distgnn.config.pretrain import EncoderConfig
 
+EPOCHS, BATCH, LR, DROPOUT, SEEDS = 50, 32, 1e-3, 0.5, 5
+"""Defaults of every training on graph labels, with and without auxiliary tasks. Batch, rate and dropout are those of Hu et al.
+2020, the protocol of most published fine-tuning results."""
+
 
 @dataclass(frozen=True)
 class SplitConfig:
@@ -60,19 +64,19 @@ class FinetuneConfig(LabelChoice):
     """Checkpoints (or run folders) to compare; the control 'none' is always added."""
     out: str = writes("runs/finetune")
     """URI of the folder for table, results and predictions."""
-    seeds: int = setting(5, results=False)
+    seeds: int = setting(SEEDS, results=False)
     """Training seeds 0..seeds-1."""
-    epochs: int = hyper(50)
+    epochs: int = hyper(EPOCHS)
     """Passes over the training part."""
     patience: int = hyper(0)
     """Stop after this many epochs without a better validation score; 0 = never."""
-    batch: int = hyper(32)
+    batch: int = hyper(BATCH)
     """Graphs per step."""
-    lr: float = hyper(1e-3)
+    lr: float = hyper(LR)
     """Learning rate of Adam."""
     weight_decay: float = hyper(0.0)
     """L2 penalty of Adam."""
-    dropout: float = hyper(0.5)
+    dropout: float = hyper(DROPOUT)
     """Dropout in the encoder while fine-tuning."""
     frozen: bool = hyper(False)
     """Train the head only (linear probe) on the frozen encoder."""
@@ -88,6 +92,8 @@ class FinetuneConfig(LabelChoice):
     """Write predictions.parquet beside the table."""
     save_models: bool = runtime(False)
     """Write every fine-tuned model to models/METHOD-seedN, for distgnn evaluate and distgnn.load_model."""
+    loggers: tuple[str, ...] = runtime(())
+    """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
 
     def __post_init__(self) -> None:

@@ -178,6 +178,8 @@ class PretrainConfig:
     structure: StructureConfig = hyper(factory=StructureConfig)
     supervised: SupervisedConfig = hyper(factory=SupervisedConfig)
     train: TrainConfig = hyper(factory=TrainConfig)
+    loggers: tuple[str, ...] = runtime(())
+    """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
 
     def __post_init__(self) -> None:

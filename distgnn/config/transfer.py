@@ -7,7 +7,7 @@ from typing import Literal, get_args, get_type_hints
 
 from distgnn.config.base import check, check_imports, from_json, to_json
 from distgnn.config.fields import hyper, reads, runtime, setting, writes
-from distgnn.config.finetune import LabelChoice
+from distgnn.config.finetune import DROPOUT, EPOCHS, LR, SEEDS, LabelChoice
 from distgnn.config.metrics import MetricsConfig
 from distgnn.config.network_tasks import NetworkTaskConfig
 from distgnn.config.objectives import (
@@ -55,7 +55,7 @@ class CorpusTaskConfig(LabelChoice):
     """Graphs of aux_corpus in a step."""
     streams: int = hyper(1)
     """Parts of each fold's rows, the groups of ghost normalisation; also the most ranks that can take part."""
-    dropout: float = hyper(0.0)
+    dropout: float = hyper(DROPOUT)
     """Dropout in the encoder while training."""
     encoder: EncoderConfig = hyper(factory=EncoderConfig)
     """The encoder where no checkpoint is given; otherwise the checkpoint's own."""
@@ -103,17 +103,17 @@ class TransferConfig:
     """Kinds of encoders, the columns of the table; empty = the one of corpus.encoder or network.encoder, or the checkpoints."""
     checkpoint: tuple[str, ...] = reads((), results=False)
     """Checkpoints (or runs) that scheme pretrained starts from; labelled corpora only."""
-    seeds: int = setting(3, results=False)
+    seeds: int = setting(SEEDS, results=False)
     """Training seeds 0..seeds-1."""
-    epochs: int = setting(50)
+    epochs: int = setting(EPOCHS)
     """Passes over the target's training rows."""
     pretrain_epochs: int = hyper(50, results=False)
     """Passes of the training on auxiliary tasks alone (scheme pretrained without checkpoint)."""
     patience: int = hyper(0)
     """Stop after this many epochs without a better validation score; 0 = never."""
-    batch: int = hyper(128)
-    """Training rows of a step, all folds together."""
-    lr: float = hyper(1e-3)
+    batch: int = hyper(0)
+    """Training rows of a step, all folds together; 0 = 32 graphs of a corpus (as fine-tuning), 128 rows of a network."""
+    lr: float = hyper(LR)
     """Learning rate of Adam."""
     weight_decay: float = hyper(0.0)
     """L2 penalty of Adam."""
@@ -132,14 +132,16 @@ class TransferConfig:
     """How often Ray Train restarts the ranks; finished jobs are not run again."""
     device: Literal["auto", "cpu", "cuda"] = runtime("auto")
     """Where to compute; auto takes a GPU when there is one."""
+    loggers: tuple[str, ...] = runtime(())
+    """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
 
     def __post_init__(self) -> None:
         check_imports(self.imports)
-        for name in ("seeds", "epochs", "batch", "workers", "ranks"):
+        for name in ("seeds", "epochs", "workers", "ranks"):
             value = getattr(self, name)
             check(value >= 1, f"{name} must be at least 1, found {value}")
-        for name in ("pretrain_epochs", "patience", "lr", "weight_decay", "max_failures"):
+        for name in ("pretrain_epochs", "patience", "batch", "lr", "weight_decay", "max_failures"):
             value = getattr(self, name)
             check(value >= 0, f"{name} must not be negative, found {value}")
         for name, known in (("methods", _METHODS), ("schemes", SCHEMES)):
@@ -150,12 +152,6 @@ class TransferConfig:
         for name in ("methods", "schemes", "encoders", "checkpoint"):
             found = getattr(self, name)
             check(len(set(found)) == len(found), f"{name} must name each once, found {' '.join(found)}")
-        needed = max(2, self.weighting.folds)
-        enough = self.batch // needed >= self.corpus.streams
-        check(
-            enough, f"batch={self.batch} is too small for {needed} folds of corpus.streams={self.corpus.streams} each"
-        )
-        check(self.batch >= needed, f"batch={self.batch} gives a fold no row; it must be at least {needed}")
         check(
             self.workers == 1 or self.ranks == 1,
             "workers and ranks are both above 1; jobs run side by side or in ranks",

@@ -62,6 +62,8 @@ class TuneConfig:
     """Processes that pre-train each trial together; more than 1 use Ray Train, with one CPU beside them for reading."""
     final_seeds: int = runtime(3)
     """Seeds 0..final_seeds-1 of the last look: winner and default configuration on validation and test; 0 = leave it out."""
+    loggers: tuple[str, ...] = runtime(())
+    """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
     pretrain: PretrainConfig = hyper(factory=lambda: PretrainConfig(corpus=""))
     finetune: FinetuneConfig = hyper(factory=lambda: FinetuneConfig(corpus=""))
     transfer: TransferConfig = hyper(factory=lambda: TransferConfig(data=""))
@@ -101,6 +103,8 @@ class TuneConfig:
             check(self.pretrain.objective != "none", "pretrain.objective=none trains nothing that could be searched")
         else:
             check(len(self.finetune.checkpoint) == 1, "finetune.checkpoint must name the one checkpoint of all trials")
+        for name in ("pretrain", "finetune"):
+            check(not getattr(self, name).loggers, f"{name}.loggers: trials log nothing themselves; use loggers")
         for name in ("workers", "min_workers"):
             usual = getattr(PretrainConfig(corpus=""), name)
             check(getattr(self.pretrain, name) == usual, f"pretrain.{name}: use workers_per_trial")
@@ -129,6 +133,7 @@ class TuneConfig:
         check(len(config.encoders) < 2, "transfer.encoders must not name more than one")
         check(len(config.checkpoint) < 2, "transfer.checkpoint must not name more than one")
         check(config.workers == config.ranks == 1, "transfer.workers and transfer.ranks: use concurrency")
+        check(not config.loggers, "transfer.loggers: trials log nothing themselves; use loggers")
         check(self.workers_per_trial == 1, "workers_per_trial above 1 is for trials that pre-train")
         check(self.scheduler != "pbt", "scheduler=pbt clones pre-trainings: give pretrain.corpus and finetune.corpus")
 

@@ -41,8 +41,8 @@ class WeightingConfig:
     types: Literal["auto", "learned", "onehot"] = hyper("auto")
     """How a weighting model is told the task: a learned embedding or a one-hot code; auto = onehot for selar, else learned."""
     folds: int = hyper(3)
-    """Parts of the training rows: each in turn judges a step taken on the others. 1 = no cross-validation: half of each
-    batch judges the other half."""
+    """Parts of each batch, with equal numbers of each class: each in turn judges a look-ahead step on the others. 1 = no
+    cross-validation: the second half of a batch judges the first. Methods that do not look ahead take the batch whole."""
     alpha: float = hyper(0.0)
     """Rate of the look-ahead step; 0 = the model's current learning rate."""
     similarity: Literal["whole", "layer"] = hyper("whole")

@@ -1,4 +1,4 @@
-"""Looking into a corpus: is it whole and true (verify), what is in it (stat), and single graphs as plain JSON (cat)."""
+"""Corpus inspection: integrity check (verify), statistics (stat) and single graphs as JSON (cat)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ _TOP_GROUPS = 10
 
 @dataclass(frozen=True)
 class Report:
-    """What verify found. ``problems``: one line each, naming shard, unit and row; none means the corpus is whole and true."""
+    """Result of :func:`verify`.
+
+    Attributes:
+        problems: one line per problem, naming shard, unit and row; empty if the corpus is intact.
+    """
 
     uri: str
     graphs: int
@@ -35,14 +39,17 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """No problems."""
+        """Whether there are no problems."""
         return not self.problems
 
 
 def verify(uri: str) -> Report:
-    """Check every byte against the manifest's sha256 and decode every graph. Raises RequestError where no manifest can be read.
+    """Check every byte against the SHA-256 digests of the manifest and decode every graph.
 
-    Memory: one unit, and 8 bytes a graph to find ids that occur twice.
+    Memory: one unit, and 8 bytes per graph to detect duplicate ids.
+
+    Raises:
+        RequestError: there is no readable manifest.
     """
     reader = CorpusReader(uri, labels=True)
     manifest = reader.manifest
@@ -63,30 +70,28 @@ def verify(uri: str) -> Report:
 
 
 def sample(uri: str, count: int) -> list[str]:
-    """Problems, as of :func:`verify`, of ``count`` shards spread over the corpus."""
+    """Check ``count`` evenly spaced shards and return their problems as in :func:`verify`."""
     reader = CorpusReader(uri, labels=True)
     shards = len(reader.manifest.shards)
-    spread = np.unique(np.linspace(0, shards - 1, min(count, shards)).astype(int)).tolist()
-    return [problem for number in spread for problem in _check_shard(reader, number)[0]]
+    numbers = np.unique(np.linspace(0, shards - 1, min(count, shards)).astype(int)).tolist()
+    return [problem for number in numbers for problem in _check_shard(reader, number)[0]]
 
 
 def _check_shard(reader: CorpusReader, number: int) -> tuple[list[str], list[npt.NDArray[np.int64]]]:
-    """Problems of a shard, and the graph ids of its units that could be read."""
+    """Return the problems of a shard and the graph ids of its readable units."""
     manifest = reader.manifest
     per_shard = manifest.shard_rows // manifest.unit_rows
     units = range(number * per_shard, min((number + 1) * per_shard, manifest.units))
-    found, ids = _decode(reader, number, units)
-    return [
-        *_wrong_hash(reader, number),
-        *dict.fromkeys(found),
-    ], ids  # an unreadable shard: the same line for each unit
+    problems, ids = _decode(reader, number, units)
+    distinct = dict.fromkeys(problems)  # an unreadable shard gives the same line for each unit
+    return [*_hash_problems(reader, number), *distinct], ids
 
 
-def _wrong_hash(reader: CorpusReader, number: int) -> list[str]:
+def _hash_problems(reader: CorpusReader, number: int) -> list[str]:
     entry = reader.manifest.shards[number]
     where = reader.folder.at(entry.name)
     if reader.folder.size(entry.name) != entry.bytes:
-        return []  # missing or truncated: decoding says so
+        return []  # missing or truncated: reported by decoding
     digest = hashlib.sha256()
     with reader.folder.open(entry.name) as file:
         while chunk := file.read(_CHUNK):
@@ -97,7 +102,7 @@ def _wrong_hash(reader: CorpusReader, number: int) -> list[str]:
 
 
 def _decode(reader: CorpusReader, number: int, units: range) -> tuple[list[str], list[npt.NDArray[np.int64]]]:
-    """Problems of a shard's units, and the graph ids of those that could be read."""
+    """Return the problems of a shard's units and the graph ids of the readable ones."""
     manifest, problems, ids = reader.manifest, [], []
     nodes = edges = 0
     for unit in units:
@@ -108,18 +113,21 @@ def _decode(reader: CorpusReader, number: int, units: range) -> tuple[list[str],
             problems.append(str(error))
             continue
         if graphs.num_graphs != manifest.rows_of(unit):
-            problems.append(f"{reader.where(unit)}: {graphs.num_graphs} rows where {manifest.rows_of(unit)} belong")
+            problems.append(f"{reader.where(unit)}: expected {manifest.rows_of(unit)} rows, found {graphs.num_graphs}")
         ids.append(graphs.graph_id.numpy())
         nodes, edges = nodes + graphs.num_nodes, edges + graphs.num_edges
     entry = manifest.shards[number]
     if not problems and (nodes, edges) != (entry.nodes, entry.edges):
-        counted = f"{nodes} nodes and {edges} edges where corpus.json says {entry.nodes} and {entry.edges}"
+        counted = f"{nodes} nodes and {edges} edges, but corpus.json records {entry.nodes} and {entry.edges}"
         problems.append(f"{reader.folder.at(entry.name)}: {counted}; rebuild the corpus")
     return problems, ids
 
 
 def stat(uri: str) -> dict[str, Any]:
-    """What a corpus holds, as JSON: sizes from the manifest; labels, groups and splits by reading those columns only."""
+    """Return statistics of a corpus as a JSON-serialisable dictionary.
+
+    Sizes come from the manifest; only the label, group and split columns are read.
+    """
     reader = CorpusReader(uri, labels=True)
     manifest = reader.manifest
     total = sum(shard.bytes for shard in manifest.shards)
@@ -136,8 +144,8 @@ def stat(uri: str) -> dict[str, Any]:
         "edges": _sizes(manifest, "edges"),
         "directed": schema.directed,
         "center": schema.center,
-        "node_features": [_described(feature) for feature in schema.node],
-        "edge_features": [_described(feature) for feature in schema.edge],
+        "node_features": [_feature_json(feature) for feature in schema.node],
+        "edge_features": [_feature_json(feature) for feature in schema.edge],
         "labels": _labels(reader),
         "groups": _groups(reader) if schema.group else None,
         "split": _splits(reader) if schema.split else None,
@@ -147,7 +155,7 @@ def stat(uri: str) -> dict[str, Any]:
 
 
 def _sizes(manifest: Manifest, kind: str) -> dict[str, Any]:
-    """Total, mean, and graphs per power of two, such as {"16-31": 12}."""
+    """Return total, mean, and a histogram over powers of two such as {"16-31": 12}."""
     counts = sum(getattr(shard, kind) for shard in manifest.shards)
     named = {}
     for power, graphs in enumerate(manifest.histograms.get(kind, [])):
@@ -157,12 +165,12 @@ def _sizes(manifest: Manifest, kind: str) -> dict[str, Any]:
     return {"total": counts, "mean": round(counts / manifest.graphs, 2), "histogram": named}
 
 
-def _described(feature: Feature) -> dict[str, Any]:
+def _feature_json(feature: Feature) -> dict[str, Any]:
     return {"name": feature.name, "kind": feature.kind, "size": feature.size, "meaning": feature.meaning}
 
 
 def _labels(reader: CorpusReader) -> dict[str, dict[str, int]]:
-    """Per label: graphs with a positive value, with zero or less, and unknown."""
+    """Count positive, non-positive and unknown values per label."""
     names = reader.manifest.schema.labels
     counts = np.zeros((3, len(names)), np.int64)
     for unit in range(reader.manifest.units if names else 0):
@@ -186,7 +194,11 @@ def _splits(reader: CorpusReader) -> dict[str, int]:
 
 
 def cat(uri: str, start: int = 0, count: int = 1) -> Iterator[dict[str, Any]]:
-    """Graphs start .. start+count-1 of the corpus as plain JSON values; raises RequestError where start is beyond the end."""
+    """Iterate over graphs start:start+count as JSON-serialisable dictionaries.
+
+    Raises:
+        RequestError: ``start`` is beyond the end or ``count`` < 1.
+    """
     reader = CorpusReader(uri, labels=True)
     manifest = reader.manifest
     if not 0 <= start < manifest.graphs or count < 1:
@@ -201,7 +213,7 @@ def _units_of(manifest: Manifest, start: int, stop: int) -> range:
 
 def _plain_rows(reader: CorpusReader, unit: int, start: int, stop: int) -> Iterator[dict[str, Any]]:
     schema, graphs, first = reader.manifest.schema, reader.unit(unit), unit * reader.manifest.unit_rows
-    names = [name for name, there in (("group", schema.group), ("split", schema.split)) if there]
+    names = [name for name, present in (("group", schema.group), ("split", schema.split)) if present]
     rows = reader.table(unit, names).to_pylist() if names else [{}] * graphs.num_graphs
     for row in range(max(start - first, 0), min(stop - first, graphs.num_graphs)):
         yield _plain(reader.manifest, slice_graphs(graphs, row, row + 1)) | rows[row]

@@ -1,4 +1,7 @@
-"""corpus.json: everything a reader must know before it opens a shard. Written last, so its presence means the corpus is whole."""
+"""Corpus manifest (``corpus.json``): schema, shard list, sizes and digests.
+
+It is written last, so its presence means that the corpus is complete.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,14 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Shard:
-    """One Parquet file: its relative name, what it holds and how its bytes hash."""
+    """One Parquet file.
+
+    Attributes:
+        name: file name relative to the corpus.
+        graphs: number of graphs (likewise ``nodes`` and ``edges``).
+        bytes: file size.
+        sha256: hexadecimal digest of the file.
+    """
 
     name: str
     graphs: int
@@ -30,9 +40,14 @@ class Shard:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Format v1. Every shard but the last holds exactly ``shard_rows`` graphs and every unit but the last ``unit_rows``.
+    """Format version 1.
 
-    ``histograms`` maps "nodes" and "edges" to counts per power of two: entry i counts graphs with 2**(i-1) <= n < 2**i.
+    Every shard but the last holds exactly ``shard_rows`` graphs, every unit (row group) but the last ``unit_rows``.
+
+    Attributes:
+        histograms: "nodes" and "edges" to counts per power of two; entry i counts graphs with 2**(i-1) <= n < 2**i.
+        rejected: number of input rows that yielded no graph.
+        provenance: input files and options of the build.
     """
 
     schema: Schema
@@ -47,30 +62,34 @@ class Manifest:
 
     @property
     def units(self) -> int:
-        """How many units (row groups) the corpus has."""
+        """Number of units (row groups)."""
         return -(-self.graphs // self.unit_rows)
 
     def locate(self, unit: int) -> tuple[int, int]:
-        """(shard, row group inside it) of a unit, by arithmetic."""
+        """Return the shard number of a unit and its row group within the shard."""
         per_shard = self.shard_rows // self.unit_rows
         return unit // per_shard, unit % per_shard
 
     def rows_of(self, unit: int) -> int:
-        """How many graphs a unit holds."""
+        """Return the number of graphs in a unit."""
         return min(self.unit_rows, self.graphs - unit * self.unit_rows)
 
     def digest(self) -> str:
-        """sha256 of the canonical JSON: the identity of the corpus."""
+        """Return the SHA-256 of the canonical JSON, the identity of the corpus."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON."""
+        """Serialise to canonical JSON."""
         data = asdict(self) | {"schema": self.schema.to_json()}
         return (json.dumps(data, indent=1, sort_keys=True) + "\n").encode()
 
     @classmethod
     def from_bytes(cls, raw: bytes, where: str) -> Manifest:
-        """Parse and check; raises RequestError naming ``where`` for anything that is not a consistent v1 manifest."""
+        """Parse and check a manifest.
+
+        Raises:
+            RequestError: not a consistent manifest of version 1; ``where`` starts the message.
+        """
         try:
             data = read_json(raw)
             version = data["version"]
@@ -90,7 +109,7 @@ class Manifest:
 
     def _check(self, where: str) -> None:
         if self.graphs == 0 and not self.shards:
-            raise RequestError(f"{where}: the corpus holds no graphs; nothing to do")
+            raise RequestError(f"{where}: the corpus holds no graphs; rebuild it from an input that is not empty")
         rows = [shard.graphs for shard in self.shards]
         regular = self.unit_rows > 0 and self.shard_rows > 0 and self.shard_rows % self.unit_rows == 0
         full = all(count == self.shard_rows for count in rows[:-1]) and 0 < min(rows[-1:], default=0) <= self.shard_rows
@@ -99,9 +118,13 @@ class Manifest:
 
 
 def read_manifest(folder: Folder) -> Manifest:
-    """The manifest of a whole corpus; raises RequestError where there is none."""
+    """Read the manifest of a complete corpus.
+
+    Raises:
+        RequestError: there is none, or it is invalid.
+    """
     if folder.size(NAME) is None:
-        unfinished = "an unfinished build lies there; run the same build command again to continue it"
+        unfinished = "it holds an unfinished build; rerun the same build command to continue it"
         hint = unfinished if folder.size("_build.json") is not None else "build one with 'distgnn corpus build'"
         raise RequestError(f"{folder.uri}: no corpus here ({NAME} is missing); {hint}")
     return Manifest.from_bytes(folder.read(NAME), folder.at(NAME))

@@ -1,4 +1,4 @@
-"""A unit on its way between processes: safetensors bytes of its tensors, in the smallest integer types that hold them."""
+"""Serialisation of GraphBatch for transport between processes: safetensors with narrowed integer types."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EXTRA = "extras."
 
 
 def encode(batch: GraphBatch) -> tuple[bytes, str]:
-    """(tensors, description) of a batch with its extras; :func:`decode` gives the same batch, bit for bit."""
+    """Serialise a batch and its extras to (tensor bytes, JSON description); lossless."""
     found = {item.name: getattr(batch, item.name) for item in fields(batch)}
     tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
     for name, ragged in batch.extras.items():
@@ -27,10 +27,10 @@ def encode(batch: GraphBatch) -> tuple[bytes, str]:
 
 
 def decode(data: bytes, description: str) -> GraphBatch:
-    """The inverse of :func:`encode`."""
-    told = json.loads(description)
+    """Deserialise the output of :func:`encode`."""
+    header = json.loads(description)
     loaded = safetensors.torch.load(data)
-    tensors = {name: tensor.to(getattr(torch, told["dtypes"][name])) for name, tensor in loaded.items()}
+    tensors = {name: tensor.to(getattr(torch, header["dtypes"][name])) for name, tensor in loaded.items()}
     extras = {
         name.removeprefix(_EXTRA).removesuffix("/ptr"): Ragged(
             tensors[name.removesuffix("ptr") + "values"], tensors[name]
@@ -38,8 +38,8 @@ def decode(data: bytes, description: str) -> GraphBatch:
         for name in tensors
         if name.startswith(_EXTRA) and name.endswith("/ptr")
     }
-    plain = {name: tensor for name, tensor in tensors.items() if not name.startswith(_EXTRA)}
-    return GraphBatch(**plain, directed=told["directed"], extras=extras)
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(_EXTRA)}
+    return GraphBatch(**own, directed=header["directed"], extras=extras)
 
 
 def _narrow(tensor: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""The plan: which graphs make up which step. Pure integers; no data is opened and no state is kept.
+"""Deterministic schedule of which graphs make up which step: integer arithmetic without I/O or state.
 
-Epoch e: the training units are permuted by (seed, e); stream v of V takes units v, v+V, ... of that order; the rows inside
-a unit are permuted by (seed, e, unit). Step t takes b graphs from each stream, and rank r of W serves streams r, r+W, ...
-So the global batch of a step is the same for every W and every graph comes exactly once per epoch.
+Epoch e permutes the training units by (seed, e). Stream v of V takes units v, v+V, ... of that order, and the rows of a
+unit are permuted by (seed, e, unit). A step takes b graphs from each stream; rank r of W serves streams r, r+W, ....
+The global batch of a step is therefore the same for every W, and every graph occurs exactly once per epoch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ from distgnn.graph.purposes import PretrainDraw
 
 
 class UnitRead(NamedTuple):
-    """One read a rank has to do: the unit, the epoch whose row order and tasks it takes, and the stream that wants it."""
+    """A unit that a rank has to read.
+
+    Attributes:
+        epoch: determines row order and sampled tasks.
+        stream: the stream that consumes the unit.
+        unit: unit number.
+    """
 
     epoch: int
     stream: int
@@ -29,7 +35,7 @@ class UnitRead(NamedTuple):
 
 
 class Take(NamedTuple):
-    """Rows low:high, in the unit's permuted order, that a stream adds to a step."""
+    """Rows low:high of a unit, in its permuted order, that a stream contributes to a step."""
 
     read: UnitRead
     low: int
@@ -38,10 +44,18 @@ class Take(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """graphs, unit_rows: of the corpus. streams (V), per_stream (b), seed, validation_fraction: of the run.
+    """The schedule of a run.
 
-    The unit that is shorter than the others (the corpus's last) always comes last in its epoch, which makes stream lengths
-    the same in every epoch.
+    The unit that is shorter than the others (the last of the corpus) always comes last in its epoch, so that stream
+    lengths are the same in every epoch.
+
+    Args:
+        graphs: number of graphs in the corpus.
+        unit_rows: graphs per unit.
+        streams: number of streams, V.
+        per_stream: graphs per stream and step, b.
+        seed: seed of the run.
+        validation_fraction: fraction of units held out for validation.
     """
 
     graphs: int
@@ -53,36 +67,41 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.graphs < 1:
-            raise RequestError("the corpus holds no graphs; nothing to plan")
+            raise RequestError("the corpus holds no graphs; rebuild it from an input that is not empty")
 
     @property
     def units(self) -> int:
-        """Units in the corpus."""
+        """Number of units in the corpus."""
         return -(-self.graphs // self.unit_rows)
 
     def rows_of(self, unit: int) -> int:
-        """Graphs in a unit."""
+        """Return the number of graphs in a unit."""
         return min(self.unit_rows, self.graphs - unit * self.unit_rows)
 
     def split_units(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """(training units, held-out units), each ascending: a keyed choice, at least one held out where two exist."""
+        """Choose the held-out units at random (keyed by the seed).
+
+        Returns:
+            Training units and held-out units, each ascending int64. If ``validation_fraction`` > 0 and there are two units or
+            more, at least one is held out.
+        """
         return _split_units(self)
 
     def epoch_order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Training units in the order of an epoch, the short one last."""
+        """Return the training units in the order of an epoch, int64; the short unit is last."""
         return _epoch_order(self, epoch)
 
     def row_order(self, read: UnitRead) -> npt.NDArray[np.int64]:
-        """The permutation of a unit's rows in an epoch."""
+        """Return the permutation of a unit's rows in its epoch, int64."""
         return permutation(key(self.seed, PretrainDraw.ROWS, read.epoch, read.unit), self.rows_of(read.unit))
 
     def stream_length(self, stream: int) -> int:
-        """Graphs a stream gives per epoch."""
+        """Return the number of graphs in a stream per epoch."""
         units = self._train_units
-        mine = len(range(stream, units, self.streams))
+        stream_units = len(range(stream, units, self.streams))
         last = units - 1
         missing = self.unit_rows - self._short_rows if last % self.streams == stream else 0
-        return mine * self.unit_rows - missing if mine else 0
+        return stream_units * self.unit_rows - missing if stream_units else 0
 
     @property
     def _train_units(self) -> int:
@@ -94,31 +113,31 @@ class Plan:
 
     @property
     def graphs_per_epoch(self) -> int:
-        """Training graphs."""
+        """Number of training graphs."""
         return (self._train_units - 1) * self.unit_rows + self._short_rows
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps until the longest stream is empty (the last ones are smaller; nothing is dropped)."""
+        """Number of steps until the longest stream is exhausted; the last steps are smaller, nothing is dropped."""
         longest = max(self.stream_length(0), self.stream_length((self._train_units - 1) % self.streams))
         return -(-longest // self.per_stream)
 
     def takes(self, step: int, stream: int) -> list[Take]:
-        """What a stream adds to global step ``step`` (empty once it has run dry in this epoch)."""
+        """Return the row slices that a stream contributes to global step ``step``; empty once it is exhausted in this epoch."""
         epoch, local = divmod(step, self.steps_per_epoch)
         low = local * self.per_stream
         high = min(low + self.per_stream, self.stream_length(stream))
         order, result = self.epoch_order(epoch), []
         while low < high:
-            turn, row = divmod(low, self.unit_rows)
-            stop = min(high - turn * self.unit_rows, self.unit_rows)
-            read = UnitRead(epoch, stream, int(order[stream + turn * self.streams]))
+            position, row = divmod(low, self.unit_rows)
+            stop = min(high - position * self.unit_rows, self.unit_rows)
+            read = UnitRead(epoch, stream, int(order[stream + position * self.streams]))
             result.append(Take(read, row, stop))
-            low = turn * self.unit_rows + stop
+            low = position * self.unit_rows + stop
         return result
 
     def reads(self, start: int, stop: int, rank: int, world_size: int) -> Iterator[UnitRead]:
-        """Units a rank must read for steps start:stop, each once, in the order in which its batches need them."""
+        """Iterate over the units that a rank must read for steps start:stop, each once, in the order of first use."""
         seen: dict[int, UnitRead] = {}
         for step in range(start, stop):
             for stream in range(rank, self.streams, world_size):

@@ -1,4 +1,4 @@
-"""Reading a corpus without Ray: units by number, columns whole, every unit checked before it is used."""
+"""CorpusReader: units and columns of a corpus, checked on read, without Ray."""
 
 from __future__ import annotations
 
@@ -22,10 +22,19 @@ _OPEN_SHARDS = 8
 
 
 class CorpusReader:
-    """Units of a corpus. Opens each shard once, refuses what differs from the manifest, and can be sent to workers."""
+    """Reader of units by number.
+
+    Shards are opened once and compared with the manifest. Instances can be pickled and sent to workers.
+
+    Args:
+        uri: the corpus.
+        labels: whether units include ``y`` (pre-training does not need it).
+
+    Raises:
+        RequestError: there is no complete corpus at ``uri``.
+    """
 
     def __init__(self, uri: str, labels: bool = False) -> None:
-        """labels: whether units come with y (pre-training does not need it)."""
         self.uri = uri
         self.folder: Folder = open_folder(uri)
         self.manifest: Manifest = read_manifest(self.folder)
@@ -53,7 +62,7 @@ class CorpusReader:
             raise RequestError(f"{where}: missing shard; restore it or rebuild the corpus")
         if raw.size() != entry.bytes:
             raise RequestError(
-                f"{where}: truncated or changed: {raw.size()} bytes where corpus.json says {entry.bytes}; restore it"
+                f"{where}: truncated or changed: {raw.size()} bytes, but corpus.json records {entry.bytes}; restore it"
             )
         try:
             file = pq.ParquetFile(raw, page_checksum_verification=True, pre_buffer=not self.folder.local)
@@ -62,16 +71,18 @@ class CorpusReader:
             raise RequestError(f"{where}: not readable as Parquet ({reason}); restore the shard") from error
         found, expected = file.schema_arrow.remove_metadata(), arrow_schema(manifest.schema)
         if not found.equals(expected):
-            odd = sorted(set(map(str, expected)) ^ set(map(str, found)))
-            raise RequestError(f"{where}: schema differs from corpus.json ({'; '.join(odd)[:200]}); restore the shard")
+            differing = sorted(set(map(str, expected)) ^ set(map(str, found)))
+            raise RequestError(
+                f"{where}: schema differs from corpus.json ({'; '.join(differing)[:200]}); restore the shard"
+            )
         if file.metadata.num_rows != entry.graphs or file.num_row_groups != -(-entry.graphs // manifest.unit_rows):
             raise RequestError(
-                f"{where}: {file.metadata.num_rows} rows where corpus.json says {entry.graphs}; restore it"
+                f"{where}: {file.metadata.num_rows} rows, but corpus.json records {entry.graphs}; restore it"
             )
         return file
 
     def table(self, unit: int, columns: list[str] | None = None) -> pa.Table:
-        """Raw rows of a unit. What came over a network damaged is fetched once more before it counts as damaged."""
+        """Return the raw rows of a unit. A unit that arrives damaged from remote storage is fetched once more."""
         try:
             return self._table(unit, columns)
         except RequestError:
@@ -93,30 +104,37 @@ class CorpusReader:
             raise
 
     def where(self, unit: int) -> str:
-        """Shard and unit in words, for messages."""
+        """Return shard and unit for error messages."""
         shard, group = self.manifest.locate(unit)
         return f"{self.folder.at(self.manifest.shards[shard].name)}, unit {group}"
 
     def unit(self, unit: int) -> GraphBatch:
-        """All graphs of a unit, checked; raises RequestError naming shard, unit and row for damaged ones."""
+        """Read all graphs of a unit.
+
+        Raises:
+            RequestError: the unit is damaged; the message names shard, unit and row.
+        """
         where = self.where(unit)
         graphs = unpack(self.manifest.schema, self.table(unit, self._columns), where)
         check_values(self.manifest.schema, graphs, where)
         return graphs
 
     def units(self) -> Iterator[GraphBatch]:
-        """Every unit in order."""
+        """Iterate over all units in order."""
         return (self.unit(number) for number in range(self.manifest.units))
 
     def load(self) -> GraphBatch:
-        """The whole corpus as one batch (fine-tuning sets; memory grows with the corpus)."""
+        """Read the whole corpus as one batch; memory grows with the corpus."""
         return concat_graphs(list(self.units()))
 
     def labels(self) -> npt.NDArray[np.float32]:
-        """Labels of all graphs, float32 [G, T], NaN where unknown; only their column is read.
+        """Read the labels of all graphs; no other column is read.
+
+        Returns:
+            float32 [G, T], NaN where unknown.
 
         Raises:
-            RequestError: The corpus has no labels, or a unit is damaged.
+            RequestError: the corpus has no labels, or a unit is damaged.
         """
         width = len(self.manifest.schema.labels)
         if not width:
@@ -130,7 +148,17 @@ class CorpusReader:
         return np.concatenate(parts)
 
     def column(self, name: str) -> npt.NDArray[np.object_]:
-        """A per-graph column ('group' or 'split') of the whole corpus, as an object array with None for unknown."""
+        """Read a per-graph column of the whole corpus.
+
+        Args:
+            name: "group" or "split".
+
+        Returns:
+            Object array [G]; None where unknown.
+
+        Raises:
+            RequestError: the corpus has no such column.
+        """
         if name not in arrow_schema(self.manifest.schema).names:
             raise RequestError(
                 f"{self.uri}: the corpus has no {name!r} column; choose another split or rebuild it with one"

@@ -1,4 +1,7 @@
-"""Between Arrow tables and GraphBatch: a list column's chunk already is a packed batch, so nothing here touches one graph."""
+"""Conversion between Arrow tables and GraphBatch.
+
+A chunk of an Arrow list column already is a packed batch, so no code runs per graph.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def _value_type(feature: Feature) -> pa.DataType:
 
 
 def arrow_schema(schema: Schema) -> pa.Schema:
-    """The one explicit Arrow schema of every shard of a corpus."""
+    """Return the Arrow schema of every shard of a corpus."""
     node_id = _id_type(schema.max_nodes)
     columns = [
         pa.field("graph_id", pa.uint64(), nullable=False),
@@ -51,9 +54,12 @@ def arrow_schema(schema: Schema) -> pa.Schema:
 
 @dataclass(frozen=True)
 class Piece:
-    """Graphs on their way into a corpus: packed graphs, with the group and split of each where the schema has them.
+    """Packed graphs to be written to a corpus, with their group and split.
 
-    group: one string (or None) per graph. split: uint8-able integers (0 train, 1 val, 2 test) or None per graph.
+    Attributes:
+        graphs: the graphs.
+        group: one string or None (unknown) per graph; None if the schema has no groups.
+        split: 0 train, 1 val, 2 test or None (unknown) per graph; None if the schema has no split.
     """
 
     graphs: GraphBatch
@@ -79,7 +85,7 @@ def _columns_of(features: tuple[Feature, ...], cat: Array, dense: Array, ptr: Ar
 
 
 def pack(schema: Schema, piece: Piece) -> pa.Table:
-    """An Arrow table, one row a graph, of a Piece that has passed the two checks below."""
+    """Convert a piece that has passed :func:`check_values` and :func:`check_structure` to a table, one row per graph."""
     graphs = piece.graphs
     node_ptr, edge_ptr = graphs.node_ptr.numpy(), graphs.edge_ptr.numpy()
     starts = np.repeat(node_ptr[:-1], np.diff(edge_ptr))
@@ -106,17 +112,21 @@ def pack(schema: Schema, piece: Piece) -> pa.Table:
 
 def _required(value: T | None, name: str) -> T:
     if value is None:
-        raise RequestError(f"the schema promises {name!r} but the graphs come without it")
+        raise RequestError(f"the schema has {name!r}, but the graphs do not; provide it or change the schema")
     return value
 
 
 def check_values(schema: Schema, graphs: GraphBatch, where: str) -> None:
-    """Raise RequestError naming the first row whose ids, categories or numbers are out of range. Cheap: readers call it too."""
+    """Check ids, categories and dense values. Cheap, so that readers call it for every unit.
+
+    Raises:
+        RequestError: a value is out of range; the message names the first such row.
+    """
     node_ptr = graphs.node_ptr.numpy()
     edges, owner = graphs.edges.numpy(), np.repeat(np.arange(graphs.num_graphs), graphs.edge_ptr.diff().numpy())
     low, high = node_ptr[owner], node_ptr[owner + 1]
     outside = (edges.min(axis=0) < low) | (edges.max(axis=0) >= high)
-    _refuse(where, graphs, owner, outside, "an edge names a node outside the graph")
+    _refuse(where, graphs, owner, outside, "an edge refers to a node outside the graph")
     for kind, features, cat, dense, ptr in (
         ("node", schema.node, graphs.node_cat, graphs.node_dense, graphs.node_ptr),
         ("edge", schema.edge, graphs.edge_cat, graphs.edge_dense, graphs.edge_ptr),
@@ -124,7 +134,7 @@ def check_values(schema: Schema, graphs: GraphBatch, where: str) -> None:
         rows = np.repeat(np.arange(graphs.num_graphs), ptr.diff().numpy())
         limits = torch.tensor([f.size for f in features if f.kind == "categorical"], dtype=torch.int32)
         bad = ((cat < 0) | (cat >= limits)).any(dim=1).numpy()
-        _refuse(where, graphs, rows, bad, f"a {kind} category is outside its range {limits.tolist()}")
+        _refuse(where, graphs, rows, bad, f"a {kind} category is outside [0, size) for sizes {limits.tolist()}")
         _refuse(where, graphs, rows, ~torch.isfinite(dense).all(dim=1).numpy(), f"a {kind} feature is NaN or infinite")
     if graphs.center is not None:
         center = graphs.center.numpy()
@@ -133,9 +143,13 @@ def check_values(schema: Schema, graphs: GraphBatch, where: str) -> None:
 
 
 def check_structure(schema: Schema, graphs: GraphBatch, where: str) -> None:
-    """Raise RequestError naming the first graph that is empty, too large or, in undirected corpora, has loops or repeated edges."""
+    """Check graph sizes and, in undirected corpora, that there are no self-loops or duplicate edges.
+
+    Raises:
+        RequestError: a graph violates this; the message names the first such row.
+    """
     empty = graphs.node_ptr.diff().numpy() == 0
-    _refuse(where, graphs, np.arange(graphs.num_graphs), empty, "a graph without nodes")
+    _refuse(where, graphs, np.arange(graphs.num_graphs), empty, "the graph has no nodes")
     too_large = graphs.node_ptr.diff().numpy() > schema.max_nodes
     _refuse(where, graphs, np.arange(graphs.num_graphs), too_large, f"more than max_nodes={schema.max_nodes} nodes")
     if schema.directed:
@@ -155,11 +169,11 @@ def _refuse(where: str, graphs: GraphBatch, owner: Array, bad: Array, what: str)
 
 
 def _flat(column: pa.ListArray, counts: Array, where: str, name: str) -> Array:
-    """Values of a list column whose row lengths must be ``counts``."""
+    """Return the values of a list column whose row lengths must be ``counts``."""
     found = column.value_lengths().to_numpy(zero_copy_only=False)
     if column.null_count or not np.array_equal(found, counts):
         row = int(np.argmax(found != counts)) if not column.null_count else int(np.argmax(column.is_null()))
-        raise RequestError(f"{where}, row {row}, field {name}: {found[row]} values where {counts[row]} belong")
+        raise RequestError(f"{where}, row {row}, field {name}: expected {counts[row]} values, found {found[row]}")
     return column.flatten().to_numpy(zero_copy_only=False)
 
 
@@ -180,12 +194,16 @@ def _features(
 
 
 def unpack(schema: Schema, table: pa.Table, where: str) -> GraphBatch:
-    """The GraphBatch of an Arrow table; raises RequestError naming ``where``, row and field for rows that break the format."""
+    """Convert an Arrow table to a GraphBatch.
+
+    Raises:
+        RequestError: a row violates the format; the message names ``where``, row and field.
+    """
     nodes = table.column("num_nodes").to_numpy().astype(np.int64)
     node_ptr = np.concatenate([[0], np.cumsum(nodes)])
     lengths = table.column("src").combine_chunks().value_lengths().to_numpy().astype(np.int64)
     edge_ptr = np.concatenate([[0], np.cumsum(lengths)])
-    ends = [
+    endpoints = [
         _flat(table.column(name).combine_chunks(), lengths, where, name).astype(np.int64) for name in ("src", "dst")
     ]
     starts = np.repeat(node_ptr[:-1], lengths)
@@ -194,7 +212,7 @@ def unpack(schema: Schema, table: pa.Table, where: str) -> GraphBatch:
     labels, center, y = len(schema.labels), None, None
     if schema.center:
         if table.column("center").null_count:
-            raise RequestError(f"{where}, field center: a graph without a centre where the schema promises one")
+            raise RequestError(f"{where}, field center: a graph has no centre, but the schema requires one")
         center = torch.from_numpy(table.column("center").to_numpy().astype(np.int64) + node_ptr[:-1])
     if labels and "y" in table.column_names:
         counts = np.full(len(nodes), labels)
@@ -203,7 +221,7 @@ def unpack(schema: Schema, table: pa.Table, where: str) -> GraphBatch:
         graph_id=torch.from_numpy(table.column("graph_id").to_numpy().view(np.int64).copy()),
         node_ptr=torch.from_numpy(node_ptr),
         edge_ptr=torch.from_numpy(edge_ptr),
-        edges=torch.from_numpy(np.stack(ends) + starts),
+        edges=torch.from_numpy(np.stack(endpoints) + starts),
         node_cat=node_cat,
         node_dense=node_dense,
         edge_cat=edge_cat,

@@ -19,7 +19,7 @@ from torch_geometric.data import Batch, Data
 from distgnn.corpus.manifest import Manifest
 from distgnn.corpus.plan import Plan
 from distgnn.corpus.reader import CorpusReader
-from distgnn.distributed import World
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch, concat_graphs, select_graphs, slice_graphs
 from distgnn.graph.keyed import key, permutation
@@ -131,8 +131,8 @@ class Corpus:
         if (rank is None) != (world_size is None):
             raise RequestError("to_torch: rank and world_size are given together or not at all")
         if rank is None or world_size is None:
-            world = World.detect(torch.device("cpu"))
-            rank, world_size = world.rank, world.size
+            group = ProcessGroup.detect(torch.device("cpu"))
+            rank, world_size = group.rank, group.world_size
         if min(batch_size, epochs, world_size) < 1:
             raise RequestError("to_torch: batch_size, epochs and world_size must be at least 1")
         if not 0 <= rank < world_size:

@@ -1,6 +1,6 @@
-"""Writing a corpus: rows in input order become units, units become shards, and the manifest closes the work.
+"""Corpus construction: rows in input order form units, units form shards, and the manifest is written last.
 
-After each shard the state of the build is saved beside it, so a stopped build continues and ends with the same bytes.
+The state of the build is saved after each shard, so that an interrupted build can be continued with identical output.
 """
 
 from __future__ import annotations
@@ -32,7 +32,16 @@ Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 @dataclass
 class BuildState:
-    """How far a build has come: finished shards, and the first row (part, row within it) that is in none of them."""
+    """Progress of a build.
+
+    Attributes:
+        fingerprint: digest of inputs, schema and options.
+        part: part that holds the first row not yet in a shard.
+        skip: number of that row within the part.
+        shards: finished shards.
+        rejected: number of rejected rows so far.
+        histograms: as in the manifest.
+    """
 
     fingerprint: str
     part: int = 0
@@ -43,22 +52,26 @@ class BuildState:
 
     @classmethod
     def load(cls, folder: Folder, fingerprint: str) -> BuildState:
-        """The saved state of the same build, or a fresh one; refuses to mix two different builds in one folder."""
+        """Load the saved state of the same build, or start a new one.
+
+        Raises:
+            RequestError: the folder holds the state of another build.
+        """
         if folder.size(STATE) is None:
             return cls(fingerprint)
         try:
             state = from_json(cls, read_json(folder.read(STATE)), STATE)
         except (ValueError, RequestError) as error:
-            raise RequestError(f"{folder.at(STATE)}: not the state of a build ({error}); use --overwrite") from error
+            raise RequestError(f"{folder.at(STATE)}: not a valid build state ({error}); use --overwrite") from error
         if state.fingerprint != fingerprint:
             raise RequestError(
-                f"{folder.uri}: an unfinished build with other inputs or options lies there; use --overwrite or another --out"
+                f"{folder.uri}: holds an unfinished build with other inputs or options; use --overwrite or another --out"
             )
         return state
 
 
 class CorpusWriter:
-    """Cuts tables into shards. ``add`` takes rows in order; ``close`` writes the rest and the manifest."""
+    """Writes tables as shards: ``add`` takes rows in order; ``close`` writes the rest and the manifest."""
 
     def __init__(self, folder: Folder, schema: Schema, unit_rows: int, shard_rows: int, state: BuildState) -> None:
         if unit_rows < 1 or shard_rows % unit_rows:
@@ -70,9 +83,9 @@ class CorpusWriter:
         self._rejected: list[Rejected] = []
 
     def add(self, part: int, table: pa.Table, rejected: Sequence[Rejected]) -> None:
-        """Take the rows of part number ``part``; whole shards are written at once."""
+        """Append the rows of part number ``part``; full shards are written immediately."""
         skip = self.state.skip if part == self.state.part else 0
-        if skip == 0:  # the rejected rows of a part that was cut by a shard's end went into that shard's list
+        if skip == 0:  # else the part's rejected rows were written with the shard that ended within it
             self._rejected += rejected
         table = table.slice(skip)
         while self._rows + table.num_rows >= self.shard_rows:
@@ -115,11 +128,17 @@ class CorpusWriter:
         self._rejected = []
 
     def close(self, provenance: dict[str, Any]) -> Manifest:
-        """Write the last shard and the manifest; raises RequestError where there was no graph at all."""
+        """Write the last shard and the manifest.
+
+        Raises:
+            RequestError: there is no graph at all.
+        """
         if self._rows:
             self._write_shard()
         if not self.state.shards:
-            raise RequestError(f"{self.folder.uri}: the input holds no usable graph ({len(self._rejected)} rejected)")
+            raise RequestError(
+                f"{self.folder.uri}: the input contains no usable graph ({len(self._rejected)} rejected); check the input"
+            )
         self._write_rejected(len(self.state.shards))
         result = Manifest(
             schema=self.schema,
@@ -155,14 +174,22 @@ class _ReadPart:
 
 
 def prepare_folder(uri: str, overwrite: bool) -> Folder:
-    """The folder a corpus goes to; refuses one that holds a whole corpus unless ``overwrite``, which empties it."""
+    """Open the folder of a new corpus.
+
+    Args:
+        uri: the folder.
+        overwrite: delete an existing corpus.
+
+    Raises:
+        RequestError: a complete corpus exists and ``overwrite`` is False.
+    """
     folder = open_folder(uri)
-    whole = folder.size(manifests.NAME) is not None
-    if whole and not overwrite:
-        raise RequestError(f"{uri}: a corpus is already there; use --overwrite or another --out")
+    complete = folder.size(manifests.NAME) is not None
+    if complete and not overwrite:
+        raise RequestError(f"{uri}: a corpus already exists; use --overwrite or another --out")
     if overwrite:
-        ours = [name for name in folder.names() if name.startswith(("shard-", "rejected-")) or name == STATE]
-        for name in ([manifests.NAME] if whole else []) + ours:
+        stale = [name for name in folder.names() if name.startswith(("shard-", "rejected-")) or name == STATE]
+        for name in ([manifests.NAME] if complete else []) + stale:
             folder.delete(name)
     return folder
 
@@ -177,10 +204,24 @@ def build_corpus(
     mapper: Mapper = map,
     progress: Callable[[int, int | None, int], None] | None = None,
 ) -> Manifest:
-    """Build the corpus of ``source`` at ``uri``; continue it where an earlier run of the same build was stopped.
+    """Build a corpus, or continue an interrupted build of the same inputs and options.
 
-    mapper: an ordered map (``map``, or one that runs on Ray); memory stays bounded by a shard and the parts in flight.
-    progress: called after each part with (parts done, parts in all or None, graphs written or buffered).
+    Memory is bounded by one shard and the parts in flight.
+
+    Args:
+        source: the data source.
+        uri: where the corpus is written.
+        unit_rows: graphs per unit (row group).
+        shard_rows: graphs per shard; a multiple of ``unit_rows``.
+        overwrite: replace an existing corpus.
+        mapper: an ordered map, such as ``map`` or one that runs on Ray.
+        progress: called after each part with (parts done, total parts or None, graphs written or buffered).
+
+    Returns:
+        The manifest.
+
+    Raises:
+        RequestError: the input is unusable, or a corpus already exists.
     """
     folder = prepare_folder(uri, overwrite)
     identity = {"source": source.provenance(), "schema": source.schema.to_json(), "rows": [unit_rows, shard_rows]}

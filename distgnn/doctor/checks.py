@@ -1,4 +1,4 @@
-"""Verdicts on what nodes say about themselves. Each check is a function of facts alone; it says what is, and what to do."""
+"""Checks of the doctor command: functions of facts gathered on the nodes that return a status and a remedy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MUST_AGREE = ("ray", "distgnn")
 
 
 class Check(NamedTuple):
-    """A line of the report."""
+    """One line of the report."""
 
     name: str
     status: Status
@@ -26,20 +26,23 @@ class Check(NamedTuple):
 
 
 def check_versions(here: Facts, nodes: Iterable[Facts]) -> Check:
-    """The same software everywhere; Ray refuses other Pythons and Rays, other arithmetic moves losses by rounding."""
-    wrong, odd = [], []
+    """Check that all nodes run the same software.
+
+    Different versions of Python, Ray or distgnn fail; others warn, because they change losses by rounding.
+    """
+    failures, warnings = [], []
     for facts in nodes:
-        for name, ours in here.versions.items():
-            theirs = facts.versions.get(name, "missing")
-            if theirs == ours or (name == "python" and _minor(theirs) == _minor(ours)):
+        for name, local in here.versions.items():
+            remote = facts.versions.get(name, "missing")
+            if remote == local or (name == "python" and _minor(remote) == _minor(local)):
                 continue
-            must = name in (*_MUST_AGREE, "python") or theirs == "missing"
-            (wrong if must else odd).append(f"{name} {theirs} on {facts.node}, {ours} here")
-    if wrong or odd:
+            required = name in (*_MUST_AGREE, "python") or remote == "missing"
+            (failures if required else warnings).append(f"{name} {remote} on {facts.node}, {local} here")
+    if failures or warnings:
         return Check(
             "versions",
-            "fail" if wrong else "warn",
-            f"{'; '.join((wrong + odd)[:4])}; use one image (or environment) everywhere",
+            "fail" if failures else "warn",
+            f"{'; '.join((failures + warnings)[:4])}; use one image (or environment) everywhere",
         )
     return Check("versions", "ok", ", ".join(f"{name} {found}" for name, found in here.versions.items()))
 
@@ -49,21 +52,21 @@ def _minor(version: str) -> str:
 
 
 def check_object_store(stores: Mapping[str, float]) -> Check:
-    """stores: bytes of Ray's object store by node."""
+    """Check the size in bytes of Ray's object store by node."""
     small = {node: size for node, size in stores.items() if size < _LEAST_STORE}
     if small:
         node, size = min(small.items(), key=lambda item: item[1])
         return Check(
             "object store",
             "warn",
-            f"{size / _MB:.0f} MB on {node}: units on their way will be spilled to disk; start Ray there with"
+            f"{size / _MB:.0f} MB on {node}: units in transit will be spilled to disk; start Ray there with"
             f" --object-store-memory of at least {_LEAST_STORE / _MB:.0f} MB",
         )
     return Check("object store", "ok", f"{min(stores.values(), default=0) / _GB:.1f} GB or more on each node")
 
 
 def check_shm(nodes: Sequence[Facts], stores: Mapping[str, float]) -> Check:
-    """Whether /dev/shm holds the object store of each node; Ray would put it on disk."""
+    """Check that /dev/shm can hold the object store of each node; otherwise Ray places it on disk."""
     for facts in nodes:
         store = stores.get(facts.node, 0.0)
         if facts.shm is None or facts.shm < store:
@@ -71,14 +74,14 @@ def check_shm(nodes: Sequence[Facts], stores: Mapping[str, float]) -> Check:
             return Check(
                 "shared memory",
                 "warn",
-                f"/dev/shm of {facts.node} has {size}, the object store {store / _MB:.0f} MB: it lies on disk, slowly; give the"
-                " container more (docker --shm-size, an emptyDir of medium Memory in Kubernetes)",
+                f"/dev/shm of {facts.node} has {size}, the object store {store / _MB:.0f} MB: Ray places it on disk, which is slow;"
+                " give the container more (docker --shm-size, an emptyDir of medium Memory in Kubernetes)",
             )
     return Check("shared memory", "ok", "/dev/shm holds the object store on each node")
 
 
 def check_disk(nodes: Sequence[Facts]) -> Check:
-    """Room where Ray spills; it refuses new objects on a disk that is 95 % full."""
+    """Check free space on the disk to which Ray spills; Ray refuses new objects when it is 95 % full."""
     used = {facts.node: 1 - facts.disk[1] / facts.disk[0] for facts in nodes}
     node, share_used = max(used.items(), key=lambda item: item[1])
     text = f"the disk of Ray's session folder on {node} is {100 * share_used:.0f} % full"
@@ -86,23 +89,23 @@ def check_disk(nodes: Sequence[Facts]) -> Check:
         return Check(
             "disk",
             "fail",
-            f"{text}: Ray refuses new objects above 95 %; make room or start Ray with another --temp-dir",
+            f"{text}: Ray refuses new objects above 95 %; free space or start Ray with another --temp-dir",
         )
     if share_used > _NEARLY_FULL:
-        return Check("disk", "warn", f"{text}: Ray stops at 95 %; make room")
+        return Check("disk", "warn", f"{text}: Ray stops at 95 %; free space")
     return Check("disk", "ok", text)
 
 
 def check_gpus(counted: Mapping[str, float], nodes: Sequence[Facts], device: str) -> Check:
-    """counted: GPUs that Ray counts on each node."""
+    """Check that torch can use the GPUs that Ray counts on each node (``counted``)."""
     for facts in nodes:
         rays = int(counted.get(facts.node, 0))
         if rays > facts.gpus:
             return Check(
                 "gpus",
                 "fail",
-                f"Ray counts {rays} GPUs on {facts.node}, torch there can use {facts.gpus}; install a CUDA build of torch and a"
-                " driver that fits it",
+                f"Ray counts {rays} GPUs on {facts.node}, but torch can use {facts.gpus} of them; install a CUDA build of"
+                " torch and a matching driver",
             )
         if rays and not facts.nccl:
             return Check("gpus", "fail", f"torch on {facts.node} has no NCCL; install a CUDA build of torch")
@@ -113,51 +116,65 @@ def check_gpus(counted: Mapping[str, float], nodes: Sequence[Facts], device: str
 
 
 def check_clock(offsets: Mapping[str, float]) -> Check:
-    """offsets: seconds that other clocks are ahead of this one, by whose they are."""
-    whose, worst = max(offsets.items(), key=lambda item: abs(item[1]), default=("", 0.0))
-    text = f"the clock of {whose} is {abs(worst):.1f} s {'ahead' if worst > 0 else 'behind'}" if whose else "one clock"
+    """Check ``offsets``: by how many seconds each other clock is ahead of this one."""
+    owner, worst = max(offsets.items(), key=lambda item: abs(item[1]), default=("", 0.0))
+    text = f"the clock of {owner} is {abs(worst):.1f} s {'ahead' if worst > 0 else 'behind'}" if owner else "one clock"
     if abs(worst) > _CLOCK_FAIL:
         return Check(
             "clock", "fail", f"{text}: S3 refuses requests that are 15 minutes off; run chrony or ntpd on every node"
         )
     if abs(worst) > _CLOCK_WARN:
-        return Check("clock", "warn", f"{text}; logs and metrics will not line up; run chrony or ntpd on every node")
+        return Check("clock", "warn", f"{text}; logs and metrics will be misaligned; run chrony or ntpd on every node")
     return Check("clock", "ok", f"within {max(abs(worst), 0.1):.1f} s of each other")
 
 
 def check_token(environ: Mapping[str, str], home: Path, remote: bool) -> Check:
-    """Whether the cluster asks for a token, and whether there is one that others cannot read. remote: it is not this machine."""
+    """Check that a cluster with token authentication has a token, and that other users cannot read it.
+
+    Args:
+        environ: environment variables.
+        home: home folder, where Ray looks for the token by default.
+        remote: whether the cluster is not this machine.
+    """
     mode = environ.get("RAY_AUTH_MODE", "").lower()
     path = Path(environ.get("RAY_AUTH_TOKEN_PATH") or home / ".ray" / "auth_token")
-    there = bool(environ.get("RAY_AUTH_TOKEN")) or path.is_file()
-    if mode == "token" and not there:
+    present = bool(environ.get("RAY_AUTH_TOKEN")) or path.is_file()
+    if mode == "token" and not present:
         return Check(
-            "token", "fail", "RAY_AUTH_MODE=token, but there is no token; set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+            "token", "fail", "RAY_AUTH_MODE=token, but no token is set; set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
         )
     if path.is_file() and not environ.get("RAY_AUTH_TOKEN") and path.stat().st_mode & 0o077:
-        return Check("token", "warn", f"others on this machine can read {path}; chmod 600 it")
-    if mode == "token" or (there and not mode):
-        return Check("token", "ok", "a token is there, and is sent")
+        return Check("token", "warn", f"other users can read {path}; run chmod 600 on it")
+    if mode == "token" or (present and not mode):
+        return Check("token", "ok", "a token is set and sent")
     status: Status = "warn" if remote else "ok"
     return Check(
-        "token", status, "without a token anyone who reaches the cluster can run code on it; set RAY_AUTH_MODE=token"
+        "token",
+        status,
+        "without a token, anyone who can connect to the cluster can run code on it; set RAY_AUTH_MODE=token",
     )
 
 
 def check_storage(name: str, done: str, probes: Mapping[str, Probed]) -> Check:
-    """probes: how storage did on each node. done: what was tried, for people."""
+    """Check that storage works on every node and that all nodes read the same content.
+
+    Args:
+        name: name of the check.
+        done: description of what was tried.
+        probes: result of each node.
+    """
     for node, probed in probes.items():
         if probed.problem:
             return Check(name, "fail", f"on {node}: {probed.problem}")
     if len({probed.found for probed in probes.values()}) > 1:
-        return Check(name, "fail", "nodes find different things there; use a shared file system or an s3:// URI")
+        return Check(name, "fail", "nodes read different content; use a shared file system or an s3:// URI")
     return Check(
         name, "ok", f"{done} on {len(probes)} node(s), {max(p.seconds for p in probes.values()):.2f} s at most"
     )
 
 
 def check_shards(asked: int, problems: Sequence[str]) -> Check:
-    """problems: of the shards of the corpus that were sampled, at most ``asked``."""
+    """Report ``problems`` found in a sample of at most ``asked`` shards of the corpus."""
     if problems:
         return Check("shards", "fail", problems[0])
     return Check("shards", "ok", f"{asked} (or all) of the corpus's shards match their checksums")

@@ -1,4 +1,4 @@
-"""What one machine says about itself: gathered on it, by the same function here and on every node of a cluster."""
+"""Facts about one machine for the doctor command, gathered by the same function locally and on every node."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ _SHM = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class Questions:
-    """What a node is to look at. out, corpus: URIs, empty = none. seen: a file below ``out`` that another node wrote."""
+    """What a node has to examine.
+
+    Attributes:
+        out: URI of the output folder; empty = skip.
+        corpus: URI of the corpus; empty = skip.
+        seen: name of a folder below ``out`` that another node wrote; empty = skip.
+    """
 
     out: str = ""
     corpus: str = ""
@@ -30,9 +36,17 @@ class Questions:
 
 @dataclass(frozen=True)
 class Facts:
-    """node: its name. shm: bytes of /dev/shm, None where there is none. disk: (all, free) bytes where Ray spills.
+    """Facts about one machine.
 
-    gpus: that torch can use. nccl: its version, empty where torch has none. out, corpus: None = not asked.
+    Attributes:
+        node: name of the machine.
+        versions: version by package; "missing" if not installed.
+        shm: bytes of /dev/shm; None if there is none.
+        disk: (total, free) bytes of the disk to which Ray spills.
+        gpus: number of GPUs that torch can use.
+        nccl: version of NCCL; empty if torch has none.
+        out: result of the output folder's probe; None if skipped.
+        corpus: result of the corpus probe; None if skipped.
     """
 
     node: str
@@ -46,7 +60,7 @@ class Facts:
 
 
 def gather(questions: Questions, node: str, spill: str) -> Facts:
-    """The facts of this machine, called ``node``. spill: a folder on the disk that Ray spills to."""
+    """Gather the facts of this machine; ``spill`` is a folder on the disk to which Ray spills."""
     usage = shutil.disk_usage(spill)
     return Facts(
         node=node,
@@ -61,7 +75,7 @@ def gather(questions: Questions, node: str, spill: str) -> Facts:
 
 
 def _gpus() -> int:
-    """GPUs that torch can use; Ray hides all of them from a task that reserved none."""
+    """Count the GPUs that torch can use; Ray hides all of them from a task that reserved none."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         del os.environ["CUDA_VISIBLE_DEVICES"]
     return torch.cuda.device_count()

@@ -1,4 +1,4 @@
-"""Storage, tried out: the very calls that runs make, on a file or two of the doctor's own."""
+"""Storage probes of the doctor command: the calls that runs make, on small temporary files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ PREFIX = "distgnn-doctor-"
 
 @dataclass(frozen=True)
 class Probed:
-    """How a probe went. problem: empty where it went well. seconds: how long. ahead: seconds the storage's clock is ahead of ours.
+    """Result of a storage probe.
 
-    found: what was read, such as a digest.
+    Attributes:
+        problem: error message; empty on success.
+        seconds: duration.
+        ahead: seconds by which the storage's clock is ahead of the local one.
+        found: what was read, such as a digest.
     """
 
     problem: str = ""
@@ -31,9 +35,11 @@ class Probed:
 
 
 def probe_out(uri: str, seen: str = "") -> Probed:
-    """Publish a small sealed folder below ``uri`` as checkpoints are, read it, replace a file and delete all of it.
+    """Write a small verified folder below ``uri`` as checkpoints are, read it, replace a file, and delete it.
 
-    seen: a folder that someone else has published there; not to see it is a problem.
+    Args:
+        uri: the output folder.
+        seen: name of a folder that another node published there and that must be visible; empty = none.
     """
     folder, name = open_folder(uri), f"{PREFIX}{secrets.token_hex(4)}"
     start, ahead = time.perf_counter(), 0.0
@@ -56,19 +62,19 @@ def probe_out(uri: str, seen: str = "") -> Probed:
 
 
 def leave(uri: str) -> str:
-    """Publish a probe below ``uri`` for others to see; returns its name. :func:`clear` takes it away."""
+    """Publish a probe folder below ``uri`` for other nodes; returns its name. Remove it with :func:`clear`."""
     name, files = f"{PREFIX}{secrets.token_hex(4)}", {"probe": b"seen"}
     publish(open_folder(uri).sub(name), files, seal(files, _PROBE))
     return name
 
 
 def clear(uri: str, name: str) -> None:
-    """Delete what :func:`leave` left."""
+    """Delete a folder published by :func:`leave`."""
     open_folder(uri).delete_folder(name)
 
 
 def probe_corpus(uri: str) -> Probed:
-    """Read the manifest of the corpus; found is its digest."""
+    """Read the manifest of the corpus; ``found`` is its digest."""
     start = time.perf_counter()
     try:
         manifest = read_manifest(open_folder(uri))

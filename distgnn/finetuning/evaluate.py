@@ -4,32 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from distgnn.auxiliary.label_target import EVALUATION_BATCH
 from distgnn.config import EvaluateConfig
 from distgnn.corpus.manifest import read_manifest
 from distgnn.corpus.reader import CorpusReader
 from distgnn.errors import RequestError
 from distgnn.finetuning.saved_model import About, FineTuned
-from distgnn.finetuning.trainer import EVALUATED_AT_ONCE, Outcome
 from distgnn.graph.batch import select_graphs
 from distgnn.labels.dataset import LabelledSet, check_defined, labelled_graphs, read_labelled
-from distgnn.labels.scores import METRIC_OF, Floats, score
+from distgnn.labels.scores import METRIC_OF, Floats, Score, score
 from distgnn.storage.folder import open_folder
 
 ALL = "all"
 _UNSEEN = ("test", "ood")
 
 
+class ModelScores(NamedTuple):
+    """One fine-tuned model (by method and seed) on each part: scores, and predictions float32 [rows of the part, T]."""
+
+    method: str
+    seed: int
+    scores: dict[str, Score]
+    predictions: dict[str, Floats]
+
+
 @dataclass(frozen=True)
 class Evaluation:
-    """What models reached. data: the graphs that were asked about, by part. outcomes: one a model, with scores, predictions."""
+    """Scores of fine-tuned models. data: the graphs they were asked about, by part."""
 
     config: EvaluateConfig
     data: LabelledSet
-    outcomes: tuple[Outcome, ...]
+    models: tuple[ModelScores, ...]
 
     @property
     def metric(self) -> str:
@@ -48,12 +58,12 @@ def evaluate(config: EvaluateConfig, models: Sequence[FineTuned], device: str = 
     known = {model.about.digest for model in models} == {digest}
     part = ("unseen" if known else ALL) if config.part == "auto" else config.part
     data = (_all_graphs if part == ALL else _part)(config.corpus, models[0], part)
-    outcomes = []
+    scored = []
     for model in models:
         found = {name: _predict(model.to(device), data, name) for name in data.parts}
         scores = {name: score(about.task, data.labels(name), values) for name, values in found.items()}
-        outcomes.append(Outcome(model.about.method, model.about.seed, model.about.best_epoch, 0.0, scores, (), found))
-    return Evaluation(config, data, tuple(outcomes))
+        scored.append(ModelScores(model.about.method, model.about.seed, scores, found))
+    return Evaluation(config, data, tuple(scored))
 
 
 def _common(models: list[About]) -> About:
@@ -103,4 +113,4 @@ def _part(corpus: str, model: FineTuned, part: str) -> LabelledSet:
 def _predict(model: FineTuned, data: LabelledSet, part: str) -> Floats:
     """float32 [rows of the part, T]."""
     rows = torch.from_numpy(data.parts[part])
-    return torch.cat([model(select_graphs(data.graphs, some)) for some in rows.split(EVALUATED_AT_ONCE)]).cpu().numpy()
+    return torch.cat([model(select_graphs(data.graphs, some)) for some in rows.split(EVALUATION_BATCH)]).cpu().numpy()

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from distgnn.auxiliary.trainer import TrainingResult
 from distgnn.config import to_json
-from distgnn.finetuning.comparison import Result
-from distgnn.finetuning.trainer import Outcome
+from distgnn.finetuning.comparison import FinetuneComparison
 from distgnn.labels.dataset import LabelledSet
-from distgnn.labels.scores import HIGHER_IS_BETTER
+from distgnn.labels.scores import HIGHER_IS_BETTER, Floats
 from distgnn.storage.folder import Folder
 
 RESULTS, PREDICTIONS = "results.json", "predictions.parquet"
@@ -31,11 +31,30 @@ _SCHEMA = pa.schema(
 )
 
 
-def summary(result: Result) -> dict[str, Any]:
+def summary(result: FinetuneComparison) -> dict[str, Any]:
     """The result as plain JSON values."""
     return scored_on(result.config, result.data, result.metric) | {
-        "controls": result.controls,
-        "runs": [_run(outcome) for outcome in result.outcomes],
+        "controls": {row.method: control.method for row, control in result.controls.items()},
+        "summary": result.summary(),
+        "runs": [
+            {
+                "method": row.method,
+                "seed": seed,
+                "best_epoch": found.best_epoch,
+                "seconds": round(found.seconds, 3),
+                "scores": part_scores(found),
+                "validation": list(found.history),
+            }
+            for (row, seed), found in result.results.items()
+        ],
+    }
+
+
+def part_scores(result: TrainingResult) -> dict[str, dict[str, float]]:
+    """{"value", "coverage"} of the metric by part."""
+    return {
+        part: {"value": scores[result.metrics[0]], "coverage": result.coverage[part]}
+        for part, scores in result.scores.items()
     }
 
 
@@ -51,44 +70,38 @@ def scored_on(config: object, data: LabelledSet, metric: str) -> dict[str, Any]:
     }
 
 
-def _run(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "method": outcome.method,
-        "seed": outcome.seed,
-        "best_epoch": outcome.best_epoch,
-        "seconds": round(outcome.seconds, 3),
-        "scores": {part: found._asdict() for part, found in outcome.scores.items()},
-        "validation": list(outcome.history),
-    }
-
-
-def write_results(result: Result, folder: Folder) -> None:
+def write_results(result: FinetuneComparison, folder: Folder) -> None:
     """Write results.json, and predictions.parquet where the config asks for it, into ``folder``."""
     if result.config.save_predictions:
-        folder.write(PREDICTIONS, predictions(result.data, result.outcomes))
+        runs = [(row.method, seed, found.predictions) for (row, seed), found in result.results.items()]
+        folder.write(PREDICTIONS, predictions(result.data, runs))
     folder.write(RESULTS, (json.dumps(summary(result), indent=1) + "\n").encode())
 
 
-def predictions(data: LabelledSet, outcomes: Iterable[Outcome]) -> pa.Buffer:
-    """predictions.parquet: a row for each graph, part, method, seed and label; y is null where unknown."""
+def predictions(data: LabelledSet, runs: Iterable[tuple[str, int, Mapping[str, Floats]]]) -> pa.Buffer:
+    """predictions.parquet: a row for each graph, part, method, seed and label; y is null where unknown.
+
+    Args:
+        data: The labelled corpus.
+        runs: (method, seed, predictions [rows of the part, T] by part).
+    """
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, _SCHEMA, compression="zstd") as writer:
-        for outcome in outcomes:
-            for part in outcome.predictions:
-                writer.write_table(_rows(data, outcome, part))
+        for method, seed, parts in runs:
+            for part, found in parts.items():
+                writer.write_table(_rows(data, method, seed, part, found))
     return sink.getvalue()
 
 
-def _rows(data: LabelledSet, outcome: Outcome, part: str) -> pa.Table:
-    found = outcome.predictions[part]
+def _rows(data: LabelledSet, method: str, seed: int, part: str, found: Floats) -> pa.Table:
     graphs, labels = found.shape
     ids = data.graphs.graph_id.numpy()[data.parts[part]].view(np.uint64)
     y = data.labels(part).reshape(-1)
     columns = [
         pa.array(np.repeat(ids, labels)),
         _constant(part, found.size, pa.int8()),
-        _constant(outcome.method, found.size, pa.int32()),
-        pa.array(np.full(found.size, outcome.seed, np.int32)),
+        _constant(method, found.size, pa.int32()),
+        pa.array(np.full(found.size, seed, np.int32)),
         pa.DictionaryArray.from_arrays(np.tile(np.arange(labels, dtype=np.int32), graphs), list(data.target.names)),
         pa.array(y, mask=np.isnan(y)),
         pa.array(found.reshape(-1)),

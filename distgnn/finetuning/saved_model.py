@@ -14,13 +14,14 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.checkpoint.compatibility import check_fits
 from distgnn.checkpoint.training_state import load_weights, strip
 from distgnn.config import EncoderConfig, LabelChoice, from_json, to_json
 from distgnn.config.base import read_json
 from distgnn.errors import RequestError
-from distgnn.finetuning.comparison import Result
-from distgnn.finetuning.trainer import Method, Outcome
+from distgnn.finetuning.comparison import CHOICE, FinetuneComparison
+from distgnn.finetuning.results import part_scores
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.pyg import from_pyg
 from distgnn.graph.schema import Schema
@@ -35,7 +36,6 @@ from distgnn.storage.verified import CHECKSUMS, Kind, publish, read_checksums, s
 MODELS = "models"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 KIND = Kind("fine-tuned model", "distgnn-model", 1, (WEIGHTS, CONFIG))
-_CHOICE = tuple(LabelChoice.__dataclass_fields__)
 
 
 @dataclass(frozen=True)
@@ -115,30 +115,39 @@ class FineTuned(nn.Module):
         return self.target.predictions(self.head(standard))
 
 
-def write_models(result: Result, methods: Iterable[Method], digest: str, folder: Folder) -> list[str]:
-    """Write the model of every outcome to ``folder``/METHOD-seedN, in place of one that lies there; returns the names.
+def write_models(
+    result: FinetuneComparison, encoders: Iterable[InitialEncoder], digest: str, folder: Folder
+) -> list[str]:
+    """Write every trained model to ``folder``/METHOD-seedN, in place of one that lies there.
 
-    digest: of the corpus. Outcomes must have been trained with save_models.
+    Args:
+        result: A fine-tuning with ``save_models``.
+        encoders: What its rows started from, by name.
+        digest: sha256 of the corpus.
+        folder: Where the models are written.
+
+    Returns:
+        The models' names.
     """
-    by_name = {method.name: method for method in methods}
-    names = []
-    for outcome in result.outcomes:
-        names.append(f"{_plain(outcome.method, result.methods)}-seed{outcome.seed}")
-        about = _about(result, by_name[outcome.method].encoder, digest, outcome)
+    by_name = {start.name: start.encoder for start in encoders}
+    methods, names = tuple(row.method for row in result.rows), []
+    for (row, seed), found in result.results.items():
+        names.append(f"{_plain(row.method, methods)}-seed{seed}")
+        about = _about(result, by_name[row.method], digest, row.method, seed)
         target = {"target.mean": result.data.target.mean, "target.std": result.data.target.std}
-        tensors = {name: tensor.contiguous() for name, tensor in {**outcome.weights, **target}.items()}
+        tensors = {name: tensor.contiguous() for name, tensor in {**found.weights, **target}.items()}
         files = {WEIGHTS: safetensors.torch.save(tensors), CONFIG: about.to_bytes()}
         _replace(folder.sub(names[-1]), files)
     return names
 
 
-def _about(result: Result, encoder: EncoderConfig, digest: str, outcome: Outcome) -> About:
-    data, config = result.data, to_json(result.config)
-    choice = from_json(LabelChoice, {name: config[name] for name in _CHOICE})
-    target, scores = data.target, {part: score._asdict() for part, score in outcome.scores.items()}
+def _about(result: FinetuneComparison, encoder: EncoderConfig, digest: str, method: str, seed: int) -> About:
+    data, config, target = result.data, to_json(result.config), result.data.target
+    choice = from_json(LabelChoice, {name: config[name] for name in CHOICE})
+    found = next(found for (row, number), found in result.results.items() if (row.method, number) == (method, seed))
     return About(
         data.schema, encoder, target.task, target.names, target.outputs, data.use_center, choice, digest,
-        outcome.method, outcome.seed, outcome.best_epoch, scores,
+        method, seed, found.best_epoch, part_scores(found),
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
-"""GraphBatch: many graphs packed end to end. The one graph type of distgnn; everything takes and returns it.
+"""GraphBatch, the packed batch of graphs that every part of distgnn takes and returns.
 
-Functions over it (slice, select, concat) are free functions; the type itself holds no behaviour but sizes.
+Functions over batches (slice, select, concatenate) are free functions of this module.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Ragged:
-    """Rows that belong to graphs: ``values`` [M, ...] with ``ptr`` int64 [G+1]; graph g owns rows ptr[g]:ptr[g+1].
+    """A variable number of rows per graph.
 
-    Values never hold batch-absolute ids (node and edge ids in them are local to their graph), so slices need no shift.
+    Values must not hold batch-absolute ids (ids are local to their graph), so that slicing needs no shift.
+
+    Attributes:
+        values: [M, ...], any dtype.
+        ptr: int64 [G+1]; graph g owns rows ptr[g]:ptr[g+1].
     """
 
     values: Tensor
@@ -25,17 +29,22 @@ class Ragged:
 
 @dataclass(frozen=True)
 class GraphBatch:
-    """G graphs with N nodes and E stored edges in total. All ids in it are batch-absolute.
+    """G graphs with N nodes and E stored edges in total. All ids are batch-absolute.
 
-    graph_id: int64 [G], the id given when the corpus was built; key of all randomness.
-    node_ptr, edge_ptr: int64 [G+1]; graph g owns nodes node_ptr[g]:node_ptr[g+1], edges likewise.
-    edges: int64 [2, E], an undirected edge once (both directions are made when messages are passed).
-    node_cat, edge_cat: int32 [N, C] / [E, C], categorical features in schema order (C may be 0).
-    node_dense, edge_dense: float32 [N, D] / [E, D], dense features side by side (D may be 0).
-    center: int64 [G] centre node, or None where the corpus has none. y: float32 [G, T], NaN = unknown, or None.
-    stream_ptr: int64 [S+1], graphs of stream s are stream_ptr[s]:stream_ptr[s+1]; None means one stream.
-    directed: False means ``edges`` holds each undirected edge once.
-    extras: per-graph rows that an objective made on the fly (tasks, masks), by name.
+    Attributes:
+        graph_id: int64 [G], id assigned when the corpus was built; the key of all randomness.
+        node_ptr: int64 [G+1]; graph g owns nodes node_ptr[g]:node_ptr[g+1].
+        edge_ptr: int64 [G+1]; graph g owns edges edge_ptr[g]:edge_ptr[g+1].
+        edges: int64 [2, E]; an undirected edge is stored once (see :func:`message_edges`).
+        node_cat: int32 [N, C], categorical features in schema order (C may be 0).
+        node_dense: float32 [N, D], dense features concatenated in schema order (D may be 0).
+        edge_cat: int32 [E, C'].
+        edge_dense: float32 [E, D'].
+        center: int64 [G] centre nodes; None if the corpus has none.
+        y: float32 [G, T] labels, NaN = unknown; None if the corpus has none.
+        stream_ptr: int64 [S+1]; stream s owns graphs stream_ptr[s]:stream_ptr[s+1]. None means one stream.
+        directed: whether ``edges`` holds directed edges; False means each undirected edge is stored once.
+        extras: per-graph rows that an objective computed for this batch (task samples, masks), by name.
     """
 
     graph_id: Tensor
@@ -54,26 +63,26 @@ class GraphBatch:
 
     @property
     def num_graphs(self) -> int:
-        """G."""
+        """Number of graphs, G."""
         return self.graph_id.numel()
 
     @property
     def num_nodes(self) -> int:
-        """N."""
+        """Number of nodes, N."""
         return self.node_cat.shape[0]
 
     @property
     def num_edges(self) -> int:
-        """E, stored edges."""
+        """Number of stored edges, E."""
         return self.edges.shape[1]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> GraphBatch:
-        """The same batch on another device."""
+        """Copy the batch to a device."""
         return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
 
 def map_tensors(batch: GraphBatch, change: Callable[[Tensor], Tensor]) -> GraphBatch:
-    """The batch with ``change`` applied to each of its tensors."""
+    """Apply ``change`` to every tensor of a batch, extras included."""
     present = {item.name: getattr(batch, item.name) for item in fields(batch)}
     changes = {name: change(value) for name, value in present.items() if isinstance(value, Tensor)}
     extras = {name: Ragged(change(r.values), change(r.ptr)) for name, r in batch.extras.items()}
@@ -81,17 +90,17 @@ def map_tensors(batch: GraphBatch, change: Callable[[Tensor], Tensor]) -> GraphB
 
 
 def pin(batch: GraphBatch) -> GraphBatch:
-    """The batch in page-locked memory, from which a GPU copies while it computes (needs a GPU)."""
+    """Copy the batch to page-locked memory for asynchronous host-to-device copies (needs a GPU)."""
     return map_tensors(batch, Tensor.pin_memory)
 
 
 def row_graph(ptr: Tensor) -> Tensor:
-    """int64 [ptr[-1]]: which graph owns each row."""
+    """Return the graph of each row, int64 [ptr[-1]]."""
     return torch.repeat_interleave(torch.arange(ptr.numel() - 1, device=ptr.device), ptr.diff())
 
 
 def slice_graphs(batch: GraphBatch, low: int, high: int) -> GraphBatch:
-    """Graphs low:high as a batch of their own (views of the same memory where possible; stream_ptr is dropped)."""
+    """Return graphs low:high as a batch (views where possible; stream_ptr is dropped)."""
     n0, n1 = int(batch.node_ptr[low]), int(batch.node_ptr[high])
     e0, e1 = int(batch.edge_ptr[low]), int(batch.edge_ptr[high])
     extras = {}
@@ -115,7 +124,7 @@ def slice_graphs(batch: GraphBatch, low: int, high: int) -> GraphBatch:
 
 
 def _gather_rows(ptr: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
-    """(row numbers, new ptr) that put the graphs' rows into another order of graphs."""
+    """Return the row indices int64 [M] that reorder graphs to ``order``, and their new ptr."""
     counts = ptr.diff()[order]
     new = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     shift = torch.repeat_interleave(ptr[order] - new[:-1], counts)
@@ -123,7 +132,7 @@ def _gather_rows(ptr: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def select_graphs(batch: GraphBatch, order: Tensor) -> GraphBatch:
-    """Graphs ``order`` (int64 indices, any subset or permutation) as a batch of their own (stream_ptr is dropped)."""
+    """Return graphs ``order`` (int64 indices, any subset or permutation) as a batch; stream_ptr is dropped."""
     nodes, node_ptr = _gather_rows(batch.node_ptr, order)
     edges, edge_ptr = _gather_rows(batch.edge_ptr, order)
     shift = node_ptr[:-1] - batch.node_ptr[order]
@@ -160,7 +169,11 @@ def _join_optional(values: list[Tensor | None], shifts: list[int]) -> Tensor | N
 
 
 def concat_graphs(batches: list[GraphBatch]) -> GraphBatch:
-    """All graphs of ``batches`` in order; ids are shifted to stay batch-absolute (stream_ptr is dropped). Needs one or more."""
+    """Concatenate one or more batches.
+
+    Ids are shifted to stay batch-absolute and stream_ptr is dropped. ``center`` and ``y`` are None unless all batches
+    have them.
+    """
     first = batches[0]
     if len(batches) == 1:
         return replace(first, stream_ptr=None)
@@ -189,7 +202,12 @@ def concat_graphs(batches: list[GraphBatch]) -> GraphBatch:
 
 
 def message_edges(batch: GraphBatch) -> tuple[Tensor, int]:
-    """(edge_index int64 [2, M], copies): source and target of every message; stored edges appear ``copies`` times, in order."""
+    """Return the directed edges along which messages are passed.
+
+    Returns:
+        edge_index int64 [2, M] (source, target) and the number of copies of the stored edges in it: 2 if undirected
+        (M = 2E: all edges, then all reversed edges), else 1.
+    """
     if batch.directed:
         return batch.edges, 1
     return torch.cat([batch.edges, batch.edges.flip(0)], dim=1), 2

@@ -1,4 +1,4 @@
-"""Distances from chosen nodes in every graph of a batch at once."""
+"""Hop distances by breadth-first search over all graphs of a batch at once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ Int = npt.NDArray[np.int64]
 
 
 def hops(edges: Int, roots: Int, nodes: int, radius: int = 0) -> npt.NDArray[np.int32]:
-    """int32 [nodes]: edges on a shortest way from the nearest root, in either direction of an edge; -1 where there is none.
+    """Compute hop distances from the nearest root, ignoring edge direction.
 
-    edges: int64 [2, E]. roots: int64, one per graph for distances within graphs. radius: look no further (0 = everywhere);
-    nodes beyond count as unreached. One round per hop over the edges that no round has reached yet, so each edge is
-    followed once; rounds end with the largest distance.
+    Each round follows only the edges that no earlier round has reached, so each edge is followed once.
+
+    Args:
+        edges: int64 [2, E].
+        roots: int64 [R]; one per graph for distances within graphs.
+        nodes: number of nodes, N.
+        radius: largest distance to search (0 = no limit).
+
+    Returns:
+        int32 [N]; -1 for nodes that are unreachable or beyond ``radius``.
     """
     distance = np.full(nodes, -1, dtype=np.int32)
     distance[roots] = 0
@@ -22,11 +29,11 @@ def hops(edges: Int, roots: Int, nodes: int, radius: int = 0) -> npt.NDArray[np.
     step = 0
     while left.size and (not radius or step < radius):
         step += 1
-        near, far = reached[left], reached[right]
-        fresh = np.concatenate([right[near & ~far], left[far & ~near]])
-        if not fresh.size:
+        left_reached, right_reached = reached[left], reached[right]
+        frontier = np.concatenate([right[left_reached & ~right_reached], left[right_reached & ~left_reached]])
+        if not frontier.size:
             break
-        distance[fresh], reached[fresh] = step, True
-        waiting = ~(near | far)
-        left, right = left[waiting], right[waiting]
+        distance[frontier], reached[frontier] = step, True
+        unvisited = ~(left_reached | right_reached)
+        left, right = left[unvisited], right[unvisited]
     return distance

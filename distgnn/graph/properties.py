@@ -1,6 +1,6 @@
-"""Structural properties of every node of a batch, from sparse products over all its graphs at once.
+"""Degree and clustering coefficient of every node of a batch, from sparse matrix products.
 
-Edges count without direction, repeated ones once and loops not at all.
+Edges count as undirected; duplicate edges count once, self-loops not at all.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ Floats = npt.NDArray[np.float64]
 
 
 def neighbours(graphs: GraphBatch) -> csr_array:
-    """int64 [N, N]: 1 where two nodes are joined."""
+    """Return the symmetric 0/1 adjacency matrix of all graphs, int64 [N, N]."""
     source, target = graphs.edges.numpy()
     source, target = source[source != target], target[source != target]
     rows, columns = np.concatenate([source, target]), np.concatenate([target, source])
-    joined = csr_array((np.ones(len(rows), np.int64), (rows, columns)), shape=(graphs.num_nodes, graphs.num_nodes))
-    joined.data[:] = 1  # building it has added repeated edges up
-    return joined
+    adjacency = csr_array((np.ones(len(rows), np.int64), (rows, columns)), shape=(graphs.num_nodes, graphs.num_nodes))
+    adjacency.data[:] = 1  # the constructor sums duplicate edges
+    return adjacency
 
 
-def degree(joined: csr_array) -> Floats:
-    """[N]: number of neighbours."""
-    return np.diff(joined.indptr).astype(np.float64)
+def degree(adjacency: csr_array) -> Floats:
+    """Return the number of neighbours of each node, float64 [N]."""
+    return np.diff(adjacency.indptr).astype(np.float64)
 
 
-def clustering(joined: csr_array) -> Floats:
-    """[N]: the local clustering coefficient, the share of pairs of neighbours that are joined themselves; 0 without a pair.
+def clustering(adjacency: csr_array) -> Floats:
+    """Return the local clustering coefficient of each node, float64 [N]: the fraction of its pairs of neighbours that are joined.
 
-    Watts and Strogatz, "Collective dynamics of 'small-world' networks", Nature 1998.
+    Nodes with fewer than two neighbours have 0. Watts and Strogatz, "Collective dynamics of 'small-world' networks", Nature 1998.
     """
-    count = degree(joined)
+    count = degree(adjacency)
     pairs = count * (count - 1)
-    closed = csr_array(joined @ joined).multiply(joined).sum(axis=1)
+    closed = csr_array(adjacency @ adjacency).multiply(adjacency).sum(axis=1)
     return np.divide(closed, pairs, out=np.zeros_like(count), where=pairs > 0)

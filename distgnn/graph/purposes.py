@@ -1,7 +1,7 @@
-"""Purposes of keyed draws: what ``key(seed, purpose, ...)`` is for, so that no two draws of a subject share their numbers.
+"""Purposes of keyed random numbers: the constants in ``key(seed, purpose, ...)`` that keep independent streams apart.
 
-Values are unique within an enum and fixed: results depend on them. Across enums some values repeat (11, 41, 61-63), because they
-were chosen before there was a list; the subjects of two enums never draw for the same model from the same key path.
+Values are unique within an enum and must not change: results depend on them. Some values repeat across enums (11, 41,
+61-63) for compatibility with results that predate this list; two enums are never used with the same key path.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import IntEnum, unique
 
 @unique
 class PretrainDraw(IntEnum):
-    """Plans and objectives of pre-training."""
+    """Schedules and objectives of pre-training."""
 
     HELD_OUT = 1
     UNITS = 2
@@ -27,22 +27,18 @@ class PretrainDraw(IntEnum):
 
 @unique
 class LabelDraw(IntEnum):
-    """Splits of labelled corpora and training on labels."""
+    """Splits of labelled corpora."""
 
     SPLIT = 11
-    ORDER = 21
-    HEAD = 22
-    DROPOUT = 23
 
 
 @unique
 class AuxiliaryDraw(IntEnum):
-    """Joint training with auxiliary tasks: weightings, folds, tasks on graphs."""
+    """Training on labels, with and without auxiliary tasks: weightings, order of rows, tasks on graphs."""
 
     WEIGHTING = 41
     WEIGHTING_DRAWS = 42
-    FOLD_SPLIT = 51
-    FOLD_ORDER = 52
+    ROW_ORDER = 52
     HEAD = 61
     CORPUS_ORDER = 62
     DROPOUT = 63
@@ -68,7 +64,7 @@ class NetworkDraw(IntEnum):
 
 @unique
 class SearchDraw(IntEnum):
-    """Searches for hyperparameters."""
+    """Hyperparameter search."""
 
     TPE = 91
     RANDOM = 92
@@ -79,6 +75,6 @@ class SearchDraw(IntEnum):
 
 @unique
 class CheckDraw(IntEnum):
-    """Synthetic inputs with which an encoder is checked."""
+    """Synthetic inputs for checks of an encoder."""
 
     SYNTHETIC = 41

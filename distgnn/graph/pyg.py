@@ -1,4 +1,7 @@
-"""GraphBatch from and to PyG. Apart from batch.py because PyG takes a second and a half to import and readers need none of it."""
+"""Conversion between GraphBatch and PyG Data.
+
+Kept apart from batch.py because importing PyG takes about 1.5 s and corpus readers do not need it.
+"""
 
 from __future__ import annotations
 
@@ -17,39 +20,50 @@ def _feature_columns(
     data: Data, name: str, schema_features: tuple[Feature, ...], rows: int, where: str
 ) -> tuple[Tensor, Tensor]:
     """Split ``data.<name>`` and ``data.<name>_dense`` into int32 categories and float32 numbers, checked against the schema."""
-    wanted = {kind: sizes(schema_features, kind) for kind in ("categorical", "dense")}
+    expected_sizes = {kind: sizes(schema_features, kind) for kind in ("categorical", "dense")}
     value, extra = data.get(name), data.get(f"{name}_dense")
     if value is not None and value.dim() == 1:
         value = value.unsqueeze(1)
-    if not wanted["categorical"]:
+    if not expected_sizes["categorical"]:
         value, extra = None, extra if extra is not None else value
     cat = torch.zeros(rows, 0, dtype=torch.int32) if value is None else value
     dense = torch.zeros(rows, 0) if extra is None else extra.unsqueeze(-1).flatten(1)
     if cat.is_floating_point() and not torch.equal(cat, cat.round()):
-        raise RequestError(f"{where}.{name}: the schema says categories, found fractions")
+        raise RequestError(
+            f"{where}.{name}: the schema has categorical features, found non-integer values; convert them to integer categories"
+        )
     found = cat.shape[1], dense.shape[1]
-    if found != (len(wanted["categorical"]), sum(wanted["dense"])):
-        expected = f"{len(wanted['categorical'])} categorical and {sum(wanted['dense'])} dense columns"
+    if found != (len(expected_sizes["categorical"]), sum(expected_sizes["dense"])):
+        expected = f"{len(expected_sizes['categorical'])} categorical and {sum(expected_sizes['dense'])} dense columns"
         raise RequestError(f"{where}.{name}: the schema has {expected}, found {found[0]} and {found[1]}")
-    limits = torch.tensor(wanted["categorical"], dtype=torch.int64, device=cat.device)
+    limits = torch.tensor(expected_sizes["categorical"], dtype=torch.int64, device=cat.device)
     if cat.numel() and bool(((cat < 0) | (cat >= limits)).any()):
-        raise RequestError(f"{where}.{name}: a category lies outside its range {wanted['categorical']}")
+        raise RequestError(f"{where}.{name}: a category is outside [0, size) for sizes {expected_sizes['categorical']}")
     return cat.to(torch.int32), dense.to(torch.float32)
 
 
 def from_pyg(data: Data, schema: Schema) -> GraphBatch:
-    """A GraphBatch from PyG Data or Batch, raising RequestError where it does not fit ``schema``.
+    """Convert PyG Data or Batch to a GraphBatch.
 
-    ``data.x`` holds categories (``data.x_dense`` numbers beside them) or, where the schema has no categories, numbers;
-    ``edge_attr`` / ``edge_attr_dense`` likewise. ``edge_index`` follows PyG: each undirected edge in both directions; all
-    directions are kept as they stand (the result is ``directed``), so any PyG graph is read exactly as PyG would.
-    ``center_node_idx`` of a Batch must be batch-absolute, which ``Batch.from_data_list`` does for names ending in "index".
+    Every direction in ``edge_index`` is kept as is, so the result is ``directed`` and messages are those of PyG.
+
+    Args:
+        data: ``x`` holds categories (with dense numbers in ``x_dense``), or dense numbers if the schema has no categorical
+            features; ``edge_attr`` / ``edge_attr_dense`` likewise. Optional: ``y``, ``graph_id``, ``center_index``
+            (batch-absolute, which ``Batch.from_data_list`` does for names that end in "index").
+        schema: features to check against.
+
+    Returns:
+        A GraphBatch; without ``graph_id`` its ids are 0, 1, ....
+
+    Raises:
+        RequestError: the data does not match the schema.
     """
     if data.edge_index is None or data.num_nodes is None:
         raise RequestError("data.edge_index: missing; a PyG graph needs edge_index and x or num_nodes")
     n, edges = int(data.num_nodes), data.edge_index
     if edges.numel() and (int(edges.min()) < 0 or int(edges.max()) >= n):
-        raise RequestError(f"data.edge_index: a node id lies outside 0..{n - 1}")
+        raise RequestError(f"data.edge_index: a node id is outside [0, {n})")
     node_cat, node_dense = _feature_columns(data, "x", schema.node, n, "data")
     edge_cat, edge_dense = _feature_columns(data, "edge_attr", schema.edge, edges.shape[1], "data")
     batch_ptr = data.get("ptr")  # a Batch has one
@@ -92,7 +106,7 @@ def to_pyg(batch: GraphBatch) -> Batch:
         batch: G graphs with N nodes.
 
     Returns:
-        What ``Batch.from_data_list`` makes of the G graphs as Data, so ``to_data_list()`` works.
+        A Batch equal to ``Batch.from_data_list`` of the G graphs; ``to_data_list()`` works.
 
     Shape:
         edge_index int64 [2, M], graph_id int64 [G], y float32 [G, T], center_index int64 [G] (batch-absolute).
@@ -103,21 +117,25 @@ def to_pyg(batch: GraphBatch) -> Batch:
         joined.y = batch.y
     result: Any = Batch(_base_cls=Data)  # pyright: ignore[reportCallIssue]
     result.stores_as(joined)
-    nodes, each, none = batch.node_ptr.cpu(), torch.arange(batch.num_graphs + 1), torch.zeros(batch.num_graphs).long()
+    nodes, one_per_graph, no_shift = (
+        batch.node_ptr.cpu(),
+        torch.arange(batch.num_graphs + 1),
+        torch.zeros(batch.num_graphs).long(),
+    )
     kinds = {"edge": edge_ptr.cpu(), "x": nodes}
     result._slice_dict, result._inc_dict, result._num_graphs = {}, {}, batch.num_graphs
     for name, value in joined.to_dict().items():
         result[name] = value
         if name != "num_nodes":
-            result._slice_dict[name] = kinds.get(name.split("_")[0], each)
-            result._inc_dict[name] = nodes[:-1] if name.endswith("_index") else none
+            result._slice_dict[name] = kinds.get(name.split("_")[0], one_per_graph)
+            result._inc_dict[name] = nodes[:-1] if name.endswith("_index") else no_shift
     result._store._num_nodes = nodes.diff().tolist()
     result.batch, result.ptr = row_graph(batch.node_ptr), batch.node_ptr
     return result
 
 
 def _messages_by_graph(batch: GraphBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """(edge_index [2, M], stored edge of each message [M], ptr [G+1]): message_edges sorted by graph, stable."""
+    """Return messages sorted stably by graph: edge_index [2, M], stored edge of each message [M], ptr [G+1]."""
     messages, copies = message_edges(batch)
     edge = torch.arange(batch.num_edges, device=messages.device)
     if copies == 1:
@@ -130,9 +148,16 @@ def _messages_by_graph(batch: GraphBatch) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def joined_pyg(batch: GraphBatch, edge_index: Tensor, edge: Tensor, dtype: torch.dtype) -> Data:
-    """All graphs as one Data, without labels; ``batch`` and ``ptr`` say whose the nodes are, ``center_index`` is batch-absolute.
+    """Convert all graphs to one PyG Data without labels.
 
-    edge_index: int64 [2, M], the messages. edge: int64 [M], the stored edge of each. dtype: of numbers.
+    Args:
+        batch: the graphs.
+        edge_index: int64 [2, M], source and target of each message.
+        edge: int64 [M], stored edge of each message.
+        dtype: dtype of floating-point features.
+
+    Returns:
+        Data with ``batch`` int64 [N] and ``ptr`` int64 [G+1]; ``center_index`` is batch-absolute.
     """
     data = _data(batch, edge_index, edge)
     data.batch, data.ptr = row_graph(batch.node_ptr), batch.node_ptr

@@ -1,4 +1,4 @@
-"""Helpers of builders over packed arrays: pointers, row ranges, and a GraphBatch from NumPy arrays with local ids."""
+"""NumPy helpers over packed arrays: pointers, row ranges, and a GraphBatch from arrays with graph-local ids."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Ints = npt.NDArray[np.int64]
 
 
 def pointers(counts: npt.ArrayLike) -> Ints:
-    """int64 [G+1]: running sums of ``counts``, starting with 0."""
+    """Return cumulative sums of ``counts`` [G] with a leading 0, int64 [G+1]."""
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
 def ranges(starts: Ints, counts: Ints) -> Ints:
-    """All of ``starts[i] + 0 .. starts[i] + counts[i] - 1``, one range after the other."""
+    """Concatenate the ranges starts[i]:starts[i]+counts[i], int64 [counts.sum()]."""
     ptr = pointers(counts)
     return np.arange(ptr[-1]) + np.repeat(starts - ptr[:-1], counts)
 
@@ -38,7 +38,21 @@ def packed(
     y: npt.NDArray[Any] | None = None,
     directed: bool = False,
 ) -> GraphBatch:
-    """A GraphBatch of arrays whose node ids (``edges`` [2, E], ``center`` [G]) are local to their graph."""
+    """Build a GraphBatch from arrays whose node ids are local to their graph.
+
+    Args:
+        graph_id: [G].
+        node_ptr: int64 [G+1].
+        edge_ptr: int64 [G+1].
+        edges: [2, E], graph-local node ids.
+        node_cat: [N, C]; None means no such features (likewise for the other three).
+        node_dense: [N, D].
+        edge_cat: [E, C'].
+        edge_dense: [E, D'].
+        center: [G], graph-local node ids.
+        y: [G, T].
+        directed: whether edges are directed.
+    """
     nodes, stored = int(node_ptr[-1]), int(edge_ptr[-1])
     shift = np.repeat(node_ptr[:-1], np.diff(edge_ptr))
 
@@ -62,9 +76,15 @@ def packed(
 
 
 def each_once(owner: Ints, src: Ints, dst: Ints) -> Ints:
-    """Which rows to keep so that each undirected edge (local ids src, dst in graph ``owner``) is there once, without loops.
+    """Return the rows to keep so that each undirected edge is stored once, without self-loops.
 
-    Rows come out sorted by graph; of repeated edges the first is kept.
+    Args:
+        owner: int64 [E], graph of each edge.
+        src: int64 [E], graph-local node ids.
+        dst: int64 [E], graph-local node ids.
+
+    Returns:
+        int64 row indices sorted by graph; the first of duplicate edges is kept.
     """
     span = int(max(src.max(initial=0), dst.max(initial=0))) + 1
     keys = (owner * span + np.minimum(src, dst)) * span + np.maximum(src, dst)

@@ -1,4 +1,4 @@
-"""What the features of a corpus mean: the part of a manifest that encoders and readers must agree on."""
+"""Schema: features, labels and conventions of a corpus, on which encoders and readers must agree."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from distgnn.errors import RequestError
 class Feature:
     """One feature of every node or edge.
 
-    categorical: one integer in ``[0, size)`` per row. dense: ``size`` float32 numbers per row.
-    ``meaning`` says in words what the values stand for.
+    Attributes:
+        name: a Python identifier, unique among node (or edge) features.
+        kind: "categorical" (one integer in [0, size) per row) or "dense" (``size`` float32 numbers per row).
+        size: number of categories or of numbers.
+        meaning: free-text description of the values.
     """
 
     name: str
@@ -24,7 +27,7 @@ class Feature:
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
-            raise RequestError(f"feature name {self.name!r} must be a plain identifier such as 'atom'")
+            raise RequestError(f"feature name {self.name!r} is not a valid identifier; use a name such as 'atom'")
         if self.kind not in ("categorical", "dense"):
             raise RequestError(f"feature {self.name}: kind must be 'categorical' or 'dense', found {self.kind!r}")
         if self.size < 1:
@@ -35,8 +38,16 @@ class Feature:
 class Schema:
     """Features, labels and conventions of every graph in a corpus.
 
-    ``labels`` names the columns of y (unknown = NaN). ``max_nodes`` bounds the nodes of a graph and so the width of the
-    stored ids. ``directed`` False means each undirected edge is stored once, without self-loops.
+    Attributes:
+        node: node features.
+        edge: edge features.
+        labels: names of the columns of ``y`` (unknown values are NaN).
+        center: whether graphs have a centre node.
+        group: what the ``group`` column holds (such as "scaffold"); "" if there is none.
+        split: whether there is a ``split`` column (0 train, 1 val, 2 test).
+        directed: False means each undirected edge is stored once, without self-loops.
+        max_nodes: largest number of nodes per graph; determines the width of stored ids.
+        meta: free-form notes; not compared.
     """
 
     node: tuple[Feature, ...] = ()
@@ -56,15 +67,19 @@ class Schema:
         for kind, used in zip(("node feature", "edge feature", "label"), names, strict=True):
             twice = {name for name in used if list(used).count(name) > 1}
             if twice:
-                raise RequestError(f"schema: {kind} {min(twice)!r} is named twice")
+                raise RequestError(f"schema: {kind} {min(twice)!r} appears twice; rename one")
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary for ``corpus.json`` and checkpoints."""
+        """Return a JSON-serialisable dictionary for ``corpus.json`` and checkpoints."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Schema:
-        """The inverse of :meth:`to_json`; raises RequestError for anything that is not such a dictionary."""
+        """Parse the output of :meth:`to_json`.
+
+        Raises:
+            RequestError: ``data`` is not a schema.
+        """
         schema = from_json(cls, data, "schema")
         missing = [name for name in ("node", "edge", "labels") if name not in data]
         if missing:
@@ -72,13 +87,17 @@ class Schema:
         return schema
 
     def check_features(self, other: Schema, where: str) -> None:
-        """Raise RequestError unless ``other`` has the same node and edge features (an encoder trained on one reads the other)."""
+        """Check that ``other`` has the same node and edge features, so that an encoder of one can read the other.
+
+        Raises:
+            RequestError: the features differ; ``where`` starts the message.
+        """
         for kind in ("node", "edge"):
-            mine, theirs = (tuple((f.name, f.kind, f.size) for f in getattr(s, kind)) for s in (self, other))
-            if mine != theirs:
-                raise RequestError(f"{where}: {kind} features differ: expected {mine}, found {theirs}")
+            expected, found = (tuple((f.name, f.kind, f.size) for f in getattr(s, kind)) for s in (self, other))
+            if expected != found:
+                raise RequestError(f"{where}: {kind} features differ: expected {expected}, found {found}")
 
 
 def sizes(features: tuple[Feature, ...], kind: str) -> list[int]:
-    """Sizes of the features of one kind, in schema order."""
+    """Return the sizes of the features of one kind, in schema order."""
     return [feature.size for feature in features if feature.kind == kind]

@@ -1,4 +1,4 @@
-"""How labelled graphs become train, val, test and (out of distribution) ood parts. No graph is ever in two parts."""
+"""Disjoint train, val, test and out-of-distribution (ood) parts of labelled graphs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,20 @@ def make_split(
     column: npt.NDArray[np.object_] | None = None,
     usable: npt.NDArray[np.bool_] | None = None,
 ) -> dict[str, Rows]:
-    """Ascending int64 rows of each part: train, val, test, and ood where ``config`` names ood groups.
+    """Split graphs into disjoint parts.
 
-    graph_ids: int64 [G], key of random splits. groups: str or None [G], for scaffold and group. column: 0 train, 1 val,
-    2 test or None [G], for column. usable: bool [G], False leaves a graph out of every part (default: all are usable).
-    Raises RequestError where a part stays empty, a group is unknown or the corpus lacks what the method needs.
+    Args:
+        config: method, fractions, seed and ood groups.
+        graph_ids: int64 [G], keys of random splits.
+        groups: str or None, [G]; read by methods "scaffold" and "group".
+        column: 0 train, 1 val, 2 test or None, [G]; read by method "column".
+        usable: bool [G]; False leaves a graph out of every part. None means all are usable.
+
+    Returns:
+        Ascending int64 rows of "train", "val", "test" and, if ``config`` names ood groups, "ood".
+
+    Raises:
+        RequestError: a part is empty, a group is unknown, or the corpus lacks the column that the method needs.
     """
     rows = np.arange(len(graph_ids)) if usable is None else np.flatnonzero(usable)
     if config.method == "column":
@@ -53,14 +62,14 @@ def _needed(values: npt.NDArray[np.object_] | None, method: str, name: str) -> n
     return values
 
 
-def _cut(count: int, fractions: tuple[float, float, float]) -> tuple[int, int]:
-    """Where val and test begin among ``count`` graphs."""
+def _boundaries(count: int, fractions: tuple[float, float, float]) -> tuple[int, int]:
+    """Return the first row of val and of test among ``count`` rows."""
     return round(fractions[0] * count), round((fractions[0] + fractions[1]) * count)
 
 
 def _at_random(rows: Rows, graph_ids: npt.NDArray[np.int64], config: SplitConfig) -> dict[str, Rows]:
-    words = draw(key(config.seed, LabelDraw.SPLIT), graph_ids[rows])
-    parts = np.split(rows[np.argsort(words, kind="stable")], _cut(len(rows), config.fractions))
+    random_words = draw(key(config.seed, LabelDraw.SPLIT), graph_ids[rows])
+    parts = np.split(rows[np.argsort(random_words, kind="stable")], _boundaries(len(rows), config.fractions))
     return dict(zip(PARTS, parts, strict=True))
 
 
@@ -76,20 +85,21 @@ def _by_group(
     unknown = [group for group in config.ood_groups if group not in known]
     if unknown:
         listed = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
-        raise RequestError(f"split.ood_groups: the corpus has no group {unknown[0]!r}; it has {listed}")
+        raise RequestError(f"split.ood_groups: the corpus has no group {unknown[0]!r}; choose from {listed}")
     outside = np.isin(groups[rows].astype(str), config.ood_groups)
     return _at_random(rows[~outside], graph_ids, config) | {"ood": rows[outside]}
 
 
 def _by_size(groups: npt.NDArray[np.object_], rows: Rows, fractions: tuple[float, float, float]) -> dict[str, Rows]:
-    """Whole groups, largest first, fill train, then val, then test, as the scaffold split of Hu et al. (ICLR 2020).
+    """Assign whole groups, largest first, to train, then val, then test: the scaffold split of Hu et al. (ICLR 2020).
 
-    Equal sizes: the group that appears last comes first, as in their code. A graph of unknown group is a group of its own.
+    Ties are broken as in their code: the group whose first graph comes last goes first. A graph without a group
+    is a group of its own.
     """
     unknown = np.array([group is None for group in groups[rows]], dtype=bool)
-    _, found = np.unique(groups[rows][~unknown].astype(str), return_inverse=True)
+    _, known_number = np.unique(groups[rows][~unknown].astype(str), return_inverse=True)
     number = np.arange(len(rows)) + len(rows)
-    number[~unknown] = found
+    number[~unknown] = known_number
     _, first, number, sizes = np.unique(number, return_index=True, return_inverse=True, return_counts=True)
     part_of, filled = np.zeros(len(sizes), dtype=np.int64), [0, 0, 0]
     limits = fractions[0] * len(rows), (fractions[0] + fractions[1]) * len(rows)

@@ -1,4 +1,4 @@
-"""Parts of every graph of a batch at once: some of its edges, or some of its nodes with the edges among them."""
+"""Edge and node subsets of every graph of a batch at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from distgnn.graph.batch import GraphBatch
 
 
 def keep_edges(batch: GraphBatch, kept: Tensor) -> GraphBatch:
-    """The graphs with only the edges where ``kept`` (bool [E]) holds; nodes, labels, streams and extras stay."""
+    """Keep the edges where ``kept`` (bool [E]) is True; nodes, labels, streams and extras are unchanged."""
     return replace(
         batch,
         edges=batch.edges[:, kept],
@@ -22,9 +22,9 @@ def keep_edges(batch: GraphBatch, kept: Tensor) -> GraphBatch:
 
 
 def keep_nodes(batch: GraphBatch, kept: Tensor) -> GraphBatch:
-    """The subgraphs induced by the nodes where ``kept`` (bool [N]) holds; a graph may lose all of them. Streams and labels stay.
+    """Return the subgraphs induced by the nodes where ``kept`` (bool [N]) is True; a graph may become empty.
 
-    Node ids change, so extras are dropped, and so are centres.
+    Streams and labels are unchanged. Extras and centres are dropped because node ids change.
     """
     before = _counts_before(kept)
     inner = keep_edges(replace(batch, extras={}), kept[batch.edges].all(0))
@@ -39,5 +39,5 @@ def keep_nodes(batch: GraphBatch, kept: Tensor) -> GraphBatch:
 
 
 def _counts_before(kept: Tensor) -> Tensor:
-    """int64 [rows + 1]: how many rows before each are kept."""
+    """Exclusive cumulative sum: int64 [rows + 1], the number of kept rows before each row."""
     return torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])

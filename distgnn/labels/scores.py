@@ -1,7 +1,8 @@
-"""How well predictions match labels, and whether one method beats another over the same seeds."""
+"""Metrics of predictions, and tests of whether one method beats another over the same seeds."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -60,8 +61,20 @@ def _rmse(y: Floats, prediction: Floats) -> float:
 
 
 def paired_p_value(first: npt.ArrayLike, second: npt.ArrayLike) -> float | None:
-    """Two-sided paired t-test over seeds; None where it is undefined (fewer than 2 seeds, or differences that do not vary)."""
-    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    """Two-sided paired t-test over seeds; None if it is undefined (fewer than 2 seeds, or differences that do not vary)."""
+    one, other = (np.asarray(values, dtype=np.float64) for values in (first, second))
+    difference = one - other
     if difference.size < 2 or np.std(difference) <= 1e-9 * max(float(np.abs(difference).max()), 1e-12):
         return None
-    return float(np.asarray(stats.ttest_1samp(difference, 0.0))[1])
+    return float(np.asarray(stats.ttest_rel(one, other))[1])
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's step-down correction of the p-values of one family; None (no test) stays None and is not counted."""
+    known = sorted((value, place) for place, value in enumerate(p_values) if value is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (value, place) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * value))
+        corrected[place] = largest
+    return corrected

@@ -1,4 +1,4 @@
-"""What a batch's forward passes share: who sends to whom, summed edge attributes, and how nodes group into graphs and streams."""
+"""Context: message lists, aggregation maps and groupings shared by all layers and forward passes of a batch."""
 
 from __future__ import annotations
 
@@ -17,11 +17,20 @@ from distgnn.models.ops.segments import Rows
 from distgnn.models.ops.sparse import SparseMap
 
 Aggregation = Literal["sum", "mean", "gcn"]
-"""sum, mean: over incoming messages. gcn: D^-1/2 (A + I) D^-1/2 (Kipf and Welling, ICLR 2017, Eq. 2)."""
+"""Aggregation of incoming messages. gcn: D^-1/2 (A + I) D^-1/2 (Kipf and Welling, ICLR 2017, Eq. 2)."""
 
 
 class Context:
-    """Constants of one batch that every layer and pass uses; made once per step."""
+    """Constants of one batch, computed lazily and once.
+
+    Args:
+        batch: G graphs with N nodes and E stored edges.
+        schema: features of the batch.
+        dtype: floating-point dtype of the forward pass.
+        hidden_edges: bool [E], edges whose attributes layers see as zeros (no category, value 0); None = no edge.
+        degree: int64 [N], number of neighbours of each node, if the batch is a sampled subgraph that lacks some; None =
+            count those in the batch.
+    """
 
     def __init__(
         self,
@@ -31,10 +40,6 @@ class Context:
         hidden_edges: Tensor | None = None,
         degree: Tensor | None = None,
     ) -> None:
-        """hidden_edges: bool [E], edges whose attributes layers see as zeros (no category, number 0); None = no edge.
-
-        degree: int64 [N], each node's neighbours where the batch is a cut-out that lacks some; None = those in the batch.
-        """
         self.batch, self.schema, self.dtype, self.hidden_edges = batch, schema, dtype, hidden_edges
         self._degree = degree
         self.nodes = Rows(batch.node_ptr)
@@ -42,7 +47,7 @@ class Context:
         self._sums: dict[Aggregation, Tensor] = {}
 
     def neighbours(self, how: Aggregation) -> SparseMap:
-        """[N, N]: the aggregation of node rows."""
+        """Return the map [N, N] that aggregates node rows."""
         if how not in self._maps:
             messages = self.looped if how == "gcn" else self.plain
             n, symmetric = self.batch.num_nodes, not self.batch.directed and how != "mean"
@@ -51,27 +56,35 @@ class Context:
         return self._maps[how]
 
     def edge_sums(self, how: Aggregation) -> Tensor:
-        """[N, attributes + 1]: the same aggregation of the messages' edge attributes and a 1 for each message along an edge.
+        """Aggregate the edge attributes of the messages, and 1 per message along an edge, in the same way as node rows.
 
-        Aggregation of W a + b over messages is W (sum of a) + (sum of 1) b, so edges are visited once per batch, not per layer.
+        Aggregating W a + b over messages equals W (sum of a) + (sum of 1) b, so edges are visited once per batch and not once
+        per layer.
+
+        Returns:
+            [N, attributes + 1].
         """
         if how not in self._sums:
             messages = self.looped if how == "gcn" else self.plain
             count, values = messages.edge.numel(), self._weights(how)
             every = torch.arange(count, device=messages.edge.device)
-            into = SparseMap.from_pairs(messages.target, every, (self.batch.num_nodes, count), values=values)
-            self._sums[how] = into(self.attributes(messages))
+            aggregate = SparseMap.from_pairs(messages.target, every, (self.batch.num_nodes, count), values=values)
+            self._sums[how] = aggregate(self.attributes(messages))
         return self._sums[how]
 
     def attributes(self, messages: Messages) -> Tensor:
-        """[M, attributes + 1]: one-hot categories, numbers, and 1 on every message along an edge; zeros elsewhere."""
+        """Return the edge attributes of messages: one-hot categories, dense values, and a 1 for messages along edges.
+
+        Returns:
+            [M, attributes + 1]; zeros for a node's message to itself.
+        """
         batch, parts = self.batch, []
         for column, size in zip(batch.edge_cat.t(), sizes(self.schema.edge, "categorical"), strict=True):
             parts.append(F.one_hot(column.long(), size).to(self.dtype))
         table = torch.cat([*parts, batch.edge_dense.to(self.dtype)], dim=1)
         if self.hidden_edges is not None:
             table = table * ~self.hidden_edges.unsqueeze(1)
-        table = F.pad(F.pad(table, (0, 1), value=1.0), (0, 0, 0, 1))  # the last row is that of edge -1
+        table = F.pad(F.pad(table, (0, 1), value=1.0), (0, 0, 0, 1))  # the last row belongs to edge -1 (self-messages)
         return table[messages.edge]
 
     def _weights(self, how: Aggregation) -> Tensor | None:
@@ -93,17 +106,17 @@ class Context:
 
     @cached_property
     def looped(self) -> Messages:
-        """Messages along edges between different nodes, and one of every node to itself."""
+        """Messages along edges between different nodes, and one from every node to itself."""
         return looped_messages(self.plain, self.batch.num_nodes)
 
     @cached_property
     def attention(self) -> Attention:
-        """Attention over looped messages."""
+        """Attention over the ``looped`` messages."""
         return Attention(self.looped, self.nodes, self.attributes(self.looped))
 
     @cached_property
     def streams(self) -> Rows:
-        """Nodes grouped by stream (one group where the batch does not say)."""
+        """Nodes grouped by stream (one group if the batch has no streams)."""
         stream_ptr = self.batch.stream_ptr
         return self.whole if stream_ptr is None else Rows(self.batch.node_ptr[stream_ptr])
 

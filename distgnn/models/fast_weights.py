@@ -1,12 +1,13 @@
-"""Per-graph adaptation without per-graph weights: gradient steps on a layer's parameters, applied as terms of its output.
+"""Per-graph adaptation without per-graph weights: gradient steps on a layer, applied as terms of its output.
 
-A linear layer y = W x + b acts on rows that belong to graphs. One gradient step of rate a on graph g's loss turns W into
-W_g = W - a * sum_j delta_j x_j^T over g's rows j, with delta_j = dL/dy_j. So the adapted output is
+A linear layer y = W x + b acts on rows that belong to graphs. One gradient step with learning rate a on the loss of graph
+g turns W into W_g = W - a * sum_j delta_j x_j^T over g's rows j, with delta_j = dL/dy_j. The adapted output is therefore
 
     y'_i = W x'_i + b - a * sum_{j in g(i)} (x_j . x'_i + 1) delta_j,
 
-a product of short matrices within each graph, associated whichever way is cheaper for its size. Only gradients with respect
-to layer outputs are taken; steps append terms. Small parameters (gains, biases, attention vectors) take explicit differences.
+a product of short matrices within each graph, associated in the cheaper way for its size. Only gradients with respect to
+layer outputs are computed; further steps append terms. Small parameters (gains, biases, attention vectors) store explicit
+differences.
 """
 
 from __future__ import annotations
@@ -24,22 +25,24 @@ from distgnn.models.ops.segments import Rows
 
 
 class Update(Protocol):
-    """What one inner step did to a layer's parameters."""
+    """Change of a layer's parameters by one inner step."""
 
     def apply(self, rows: Rows, x: Tensor) -> Tensor:
-        """The change of the layer's output at input ``x``, without the learning rate."""
+        """Return the change of the layer's output at input ``x``, without the learning rate."""
         ...
 
 
 Change = Callable[[Rows, Tensor, Tensor], Update]
-"""(rows, input x, gradient of the output) -> the update; how a kind of layer answers a gradient step."""
+"""Function of (rows, input x, gradient of the output) that returns the update of a kind of layer."""
 
 
 class FastWeights:
-    """The adapted parameters theta' of every group of a batch (a graph, say), as updates to the shared ones.
+    """Adapted parameters theta' of every group (such as a graph) of a batch, stored as updates to the shared parameters.
 
-    nodes: which node belongs to which group (layers that act on other rows derive their grouping from it). lr: inner
-    learning rate. order: 2 keeps the updates differentiable, 1 treats them as constants.
+    Args:
+        nodes: group of each node; layers on other rows derive their grouping from it.
+        lr: inner learning rate.
+        order: 2 keeps the updates differentiable, 1 treats them as constants.
     """
 
     def __init__(self, nodes: Rows, lr: float, order: int) -> None:
@@ -48,9 +51,14 @@ class FastWeights:
         self._tape: list[tuple[Hashable, Rows, Tensor, Tensor, Change]] = []
 
     def adapted(self, layer: Hashable, rows: Rows, x: Tensor, y: Tensor, change: Change) -> Tensor:
-        """Output of ``layer`` at ``x`` with the updates so far, given its unadapted output ``y``; noted for the next step.
+        """Return the output of ``layer`` with the updates so far, and record it for the next step.
 
-        rows: which rows of x and y belong to which group.
+        Args:
+            layer: key of the layer.
+            rows: group of each row of x and y.
+            x: input of the layer.
+            y: unadapted output at ``x``.
+            change: computes the layer's update in the next step.
         """
         for update in self._updates[layer]:
             y = y - self.lr * update.apply(rows, x)
@@ -58,58 +66,64 @@ class FastWeights:
         return y
 
     def step(self, loss: Tensor) -> None:
-        """One inner gradient step on ``loss`` (a sum over groups), through the outputs noted since the last step."""
+        """Take one inner gradient step on ``loss`` (a sum over groups) through the outputs recorded since the last step."""
         outputs = [y for *_, y, _ in self._tape]
         if not outputs:
             return
         second = self.order == 2
         deltas = torch.autograd.grad(loss, outputs, create_graph=second, retain_graph=True, materialize_grads=True)
         for (layer, rows, x, _, change), delta in zip(self._tape, deltas, strict=True):
-            delta = delta.to(x.dtype) if x.is_floating_point() else delta  # x may be indices into a table
+            delta = delta.to(x.dtype) if x.is_floating_point() else delta  # x may be embedding indices
             self._updates[layer].append(change(rows, x if second else x.detach(), delta))
         self._tape = []
 
 
 class LinearUpdate:
-    """One step's change of a weight matrix (and bias), as the inputs and output gradients it was made from."""
+    """Change of a weight matrix (and bias), stored as the inputs and output gradients of the step."""
 
     def __init__(self, x: Tensor, delta: Tensor, bias: bool) -> None:
         self.x, self.delta, self.bias = x, delta, bias
 
     def apply(self, rows: Rows, x: Tensor) -> Tensor:
-        """[rows, in] -> [rows, out]."""
+        """Return the change of the output, [rows, in] -> [rows, out]."""
         return within_graphs(x, self.x, self.delta, rows, self.bias)
 
 
 class ScaleUpdate:
-    """One step's change of an elementwise gain and bias, per group."""
+    """Change of an elementwise gain and bias, per group."""
 
     def __init__(self, rows: Rows, x: Tensor, delta: Tensor) -> None:
         self.gain, self.shift = rows.sum(x * delta), rows.sum(delta)
 
     def apply(self, rows: Rows, x: Tensor) -> Tensor:
-        """[rows, width] -> same."""
+        """Return the change of the output, [rows, width] -> [rows, width]."""
         return torch.addcmul(rows.expand(self.shift), x, rows.expand(self.gain))
 
 
 class ShiftUpdate:
-    """One step's change of an added vector, per group."""
+    """Change of an added vector, per group."""
 
     def __init__(self, rows: Rows, x: Tensor, delta: Tensor) -> None:  # noqa: ARG002 - a Change
         self.shift = rows.sum(delta)
 
     def apply(self, rows: Rows, x: Tensor) -> Tensor:  # noqa: ARG002 - an Update
-        """[rows, width]."""
+        """Return the change of the output, [rows, width]."""
         return rows.expand(self.shift)
 
 
 class AdaptiveLinear(nn.Linear):
-    """torch.nn.Linear whose weight and bias can adapt per graph."""
+    """torch.nn.Linear whose weight and bias can be adapted per graph."""
 
     def forward(self, input: Tensor, fast: FastWeights | None = None, rows: Rows | None = None) -> Tensor:  # noqa: A002
-        """[rows, in] -> [rows, out]; with ``fast``, each graph's rows see that graph's adapted weights.
+        """Apply the layer, with the adapted weights of each graph if ``fast`` is given.
 
-        rows: which graph each row belongs to; None = rows are nodes.
+        Args:
+            input: [rows, in].
+            fast: adapted parameters; None = shared parameters.
+            rows: graph of each row; None = the rows are nodes.
+
+        Returns:
+            [rows, out].
         """
         y = F.linear(input, self.weight, self.bias).to(self.weight.dtype)  # bfloat16 would round small updates away
         return y if fast is None else fast.adapted(self, rows or fast.nodes, input, y, self._change)
@@ -119,7 +133,7 @@ class AdaptiveLinear(nn.Linear):
 
 
 class AdaptiveScale(nn.Module):
-    """Elementwise gain and bias of node rows (the affine part of a norm) that can adapt per graph."""
+    """Elementwise gain and bias of node rows (the affine part of a norm) that can be adapted per graph."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -127,19 +141,19 @@ class AdaptiveScale(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor, fast: FastWeights | None = None) -> Tensor:
-        """[N, width] -> same; see :class:`AdaptiveLinear`."""
+        """Apply the layer, [N, width] -> [N, width]. See :class:`AdaptiveLinear`."""
         y = torch.addcmul(self.bias, x, self.weight)
         return y if fast is None else fast.adapted(self, fast.nodes, x, y, ScaleUpdate)
 
 
 class AdaptiveShift(nn.Module):
-    """A vector added to node rows that can adapt per graph."""
+    """Vector added to node rows that can be adapted per graph."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor, fast: FastWeights | None = None) -> Tensor:
-        """[N, width] -> same; see :class:`AdaptiveLinear`."""
+        """Apply the layer, [N, width] -> [N, width]. See :class:`AdaptiveLinear`."""
         y = x + self.bias
         return y if fast is None else fast.adapted(self, fast.nodes, x, y, ShiftUpdate)

@@ -16,10 +16,15 @@ _SLOPE = 0.2
 
 
 class GATLayer(nn.Module):
-    """h_i = norm(1/H sum_h sum_j alpha_ij^h (W^h x_j + W_e^h a_ij) + b) over neighbours and i itself; no norm in the last layer.
+    """h_i = norm(1/H sum_h sum_j alpha_ij^h (W^h x_j + W_e^h a_ij) + b) over neighbours j and i itself; no norm in the last layer.
 
-    alpha_i^h = softmax_j(LeakyReLU(s^h . W^h x_j + t^h . W^h x_i + u^h . a_ij)). Every parameter adapts, the attention
-    vectors s, t, u included. edge_width: as for :class:`GINLayer`; a message of a node to itself has no attributes.
+    alpha_i^h = softmax_j(LeakyReLU(s^h . W^h x_j + t^h . W^h x_i + u^h . a_ij)). All parameters can be adapted per graph,
+    the attention vectors s, t and u included. A node's message to itself has no edge attributes.
+
+    Args:
+        config: width, heads and norm.
+        edge_width: as in :class:`GINLayer`.
+        last: whether this is the last layer.
     """
 
     def __init__(self, config: EncoderConfig, edge_width: int, last: bool) -> None:
@@ -34,25 +39,25 @@ class GATLayer(nn.Module):
         self.norm = Norm(width, norm)
 
     def forward(self, x: Tensor, context: Context, fast: FastWeights | None = None) -> Tensor:
-        """[N, width] -> [N, width]."""
+        """Apply the layer, [N, width] -> [N, width]."""
         attention = context.attention
-        sent = self.linear(x, fast)
-        from_source, from_target = self.score(sent, fast).chunk(2, dim=1)
+        values = self.linear(x, fast)
+        from_source, from_target = self.score(values, fast).chunk(2, dim=1)
         scores = attention.source(from_source) + attention.incoming.expand(from_target)
         if self.edge_score is not None:
             rows = None if fast is None else attention.grouped(fast.nodes)
             scores = scores + self.edge_score(attention.attributes, fast, rows)
         weights = attention.weights(F.leaky_relu(scores, _SLOPE)) / self.heads
-        y = attention.weighted_sum(weights, sent)
+        y = attention.weighted_sum(weights, values)
         if self.edge is not None:
-            seen = weights.unsqueeze(2) * attention.attributes.unsqueeze(1)
-            y = y + self.edge(attention.incoming.sum(seen.flatten(1)), fast)
+            weighted = weights.unsqueeze(2) * attention.attributes.unsqueeze(1)
+            y = y + self.edge(attention.incoming.sum(weighted.flatten(1)), fast)
         y = y if self.shift is None else self.shift(y, fast)
         return self.norm(y, context, fast)
 
 
 class AdaptiveScore(nn.Module):
-    """The products of each head's values with its two attention vectors (for source and target), which can adapt per graph."""
+    """Products of each head's values with its source and target attention vectors, which can be adapted per graph."""
 
     def __init__(self, heads: int, width: int) -> None:
         super().__init__()
@@ -60,14 +65,14 @@ class AdaptiveScore(nn.Module):
         nn.init.xavier_uniform_(self.weight)
 
     def forward(self, x: Tensor, fast: FastWeights | None = None) -> Tensor:
-        """[N, heads * width] -> [N, 2 * heads]: all heads' scores as a source, then as a target."""
+        """Score values, [N, heads * width] -> [N, 2 * heads]: all heads as source, then as target."""
         heads = self.weight.shape[1]
         y = torch.einsum("nhd,khd->nkh", x.unflatten(1, (heads, -1)), self.weight).flatten(1)
         return y if fast is None else fast.adapted(self, fast.nodes, x, y, _ScoreUpdate)
 
 
 class _ScoreUpdate:
-    """One step's change of the attention vectors: [B, 2, heads, width] for each size class of graphs."""
+    """Change of the attention vectors: [B, 2, heads, width] for each size class of graphs."""
 
     def __init__(self, rows: Rows, x: Tensor, delta: Tensor) -> None:
         heads = delta.shape[1] // 2
@@ -77,7 +82,7 @@ class _ScoreUpdate:
         ]
 
     def apply(self, rows: Rows, x: Tensor) -> Tensor:
-        """[N, heads * width] -> [N, 2 * heads]."""
+        """Return the change of the scores, [N, heads * width] -> [N, 2 * heads]."""
         padded = zip(rows.padding.pad(x), self.change, strict=True)
         parts = [torch.einsum("blhd,bkhd->blkh", v.unflatten(2, (c.shape[2], -1)), c).flatten(2) for v, c in padded]
         return rows.padding.unpad(parts)

@@ -13,7 +13,12 @@ from distgnn.models.norm import Norm, bias_before
 class GCNLayer(nn.Module):
     """h_i = norm(W sum_j c_ij (x_j + W_e a_ij + b_e) + b), c = D^-1/2 (A + I) D^-1/2; no norm in the last layer.
 
-    A node's message to itself has no edge attributes. edge_width: as for :class:`GINLayer`.
+    A node's message to itself has no edge attributes.
+
+    Args:
+        config: width and norm.
+        edge_width: as in :class:`GINLayer`.
+        last: whether this is the last layer.
     """
 
     def __init__(self, config: EncoderConfig, edge_width: int, last: bool) -> None:
@@ -24,7 +29,7 @@ class GCNLayer(nn.Module):
         self.norm = Norm(width, norm)
 
     def forward(self, x: Tensor, context: Context, fast: FastWeights | None = None) -> Tensor:
-        """[N, width] -> [N, width]."""
+        """Apply the layer, [N, width] -> [N, width]."""
         total = context.neighbours("gcn")(x)
         if self.edge is not None:
             total = total + self.edge(context.edge_sums("gcn"), fast)

@@ -14,8 +14,11 @@ from distgnn.models.norm import Norm, bias_before
 class GINLayer(nn.Module):
     """h_i = MLP(x_i + sum over neighbours j of (x_j + W_e a_ij + b_e)); MLP = linear, norm, ReLU, linear.
 
-    edge_width: columns of ``context.edge_sums`` (attributes and the message count, which carries b_e), or 0 to leave edge
-    attributes out.
+    Args:
+        config: width and norm.
+        edge_width: number of columns of ``Context.edge_sums`` (attributes and the message count, which multiplies b_e);
+            0 ignores edge attributes.
+        last: not used; the norm is inside the MLP.
     """
 
     def __init__(self, config: EncoderConfig, edge_width: int, last: bool) -> None:  # noqa: ARG002 - its norm is inside
@@ -27,7 +30,7 @@ class GINLayer(nn.Module):
         self.project = AdaptiveLinear(2 * width, width)
 
     def forward(self, x: Tensor, context: Context, fast: FastWeights | None = None) -> Tensor:
-        """[N, width] -> [N, width]."""
+        """Apply the layer, [N, width] -> [N, width]."""
         total = x + context.neighbours("sum")(x)
         if self.edge is not None:
             total = total + self.edge(context.edge_sums("sum"), fast)

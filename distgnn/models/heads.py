@@ -1,4 +1,4 @@
-"""What sits on an encoder in fine-tuning: features of a graph, and a linear head on them."""
+"""Graph features for fine-tuning, and the linear head on them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from distgnn.models.encoder import Encoder
 
 
 def graph_features(encoder: Encoder, batch: GraphBatch, use_center: bool) -> Tensor:
-    """float [G, width], or [G, 2 * width] with the centre node's embedding beside the graph's where the batch has centres."""
+    """Embed graphs.
+
+    Args:
+        encoder: the encoder.
+        batch: G graphs.
+        use_center: whether to append the embedding of the centre node, if the batch has centres.
+
+    Returns:
+        Float [G, width], or [G, 2 * width] with centre nodes.
+    """
     nodes = encoder(batch)
     pooled = encoder.pool(nodes, batch)
     if use_center and batch.center is not None:
@@ -19,7 +28,7 @@ def graph_features(encoder: Encoder, batch: GraphBatch, use_center: bool) -> Ten
 
 
 def build_head(width: int, outputs: int, seed: int) -> nn.Linear:
-    """A linear head [*, width] -> [*, outputs] whose initial weights are a function of the arguments alone."""
+    """Create a linear head [*, width] -> [*, outputs] whose initial weights depend on the arguments only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Linear(width, outputs)

@@ -1,4 +1,4 @@
-"""HGT (Hu et al., "Heterogeneous graph transformer", WWW 2020) over the messages of a cut-out, by PyG's layers."""
+"""HGT (Hu et al., "Heterogeneous graph transformer", WWW 2020) over sampled subgraphs, with the layers of PyG."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ Triple = tuple[str, str, str]
 
 
 class HGT(nn.Module):
-    """Layers of PyG's HGTConv, each with its gated residual. width is a multiple of heads."""
+    """Layers of PyG's HGTConv, each with its gated residual connection.
+
+    Args:
+        network: defines node types and relations.
+        layers: number of layers.
+        width: embedding width, a multiple of ``heads``.
+        heads: number of attention heads.
+    """
 
     def __init__(self, network: Network, layers: int, width: int, heads: int) -> None:
         super().__init__()
-        place = {
-            kind: str(number) for number, kind in enumerate(network.types)
-        }  # names may hold dots, modules' may not
+        place = {kind: str(number) for number, kind in enumerate(network.types)}  # module names must not contain dots
         self.types = list(place.values())
         ends = enumerate((place[kind.source], place[kind.target]) for kind in network.relations)
         self.relations: list[Triple] = [(source, str(number), target) for number, (source, target) in ends]
@@ -27,19 +32,28 @@ class HGT(nn.Module):
         self.layers = nn.ModuleList(HGTConv(width, width, metadata, heads) for _ in range(layers))
 
     def forward(self, x: Tensor, counts: list[int], messages: tuple[Tensor, Tensor, Tensor], dropout: float) -> Tensor:
-        """[n, width] -> [n, width]. counts: nodes of each type, which lie together. messages: (source, target, relation)
-        int64 [m] each, places among all n nodes."""
+        """Apply all layers.
+
+        Args:
+            x: [n, width]; nodes of a type are contiguous.
+            counts: number of nodes of each type.
+            messages: (source, target, relation), int64 [m] each; source and target are positions among all n nodes.
+            dropout: dropout probability after each layer.
+
+        Returns:
+            [n, width].
+        """
         nodes = dict(zip(self.types, x.split(counts), strict=True))
         edges = self._edges(counts, *messages)
         for layer in self.layers:
-            found = layer(nodes, edges)  # a type that no relation leads to has no output: it stays as it is
+            found = layer(nodes, edges)  # a type without incoming relations has no output and is left unchanged
             nodes = {kind: F.dropout(found.get(kind, h), dropout, self.training) for kind, h in nodes.items()}
         return torch.cat([nodes[kind] for kind in self.types])
 
     def _edges(self, counts: list[int], source: Tensor, target: Tensor, relation: Tensor) -> dict[Triple, Tensor]:
-        """By relation, int64 [2, messages of it], places within their types; only relations that have messages.
+        """Split messages by relation: int64 [2, messages], positions within the types; relations without messages are left out.
 
-        Where none has, the first relation stands with no message, because HGTConv needs one to know what it computes.
+        If there are no messages, the first relation is included with none, because HGTConv needs at least one relation.
         """
         first = dict(zip(self.types, torch.tensor([0, *counts]).cumsum(0).tolist(), strict=False))
         order = torch.argsort(relation, stable=True)

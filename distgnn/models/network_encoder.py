@@ -1,4 +1,4 @@
-"""Encoders of one large network: inputs per node type, and message passing over cut-outs of it."""
+"""Encoders of one large network: inputs per node type, and message passing over sampled subgraphs."""
 
 from __future__ import annotations
 
@@ -21,19 +21,26 @@ from distgnn.models.ops.sparse import SparseMap, csr_tensor
 from distgnn.network.network import Block, Network
 
 _SPARSE = 0.1
-"""Features with a smaller share of numbers that are not 0 are multiplied as sparse rows."""
+"""Features with a smaller fraction of non-zeros are stored and multiplied as sparse rows."""
 
 
 class NodeInputs:
-    """What nodes bring along, type by type, kept as it is gathered fastest: features of mostly zeros as sparse rows."""
+    """Node features by type, stored in the form that is gathered fastest (sparse rows if mostly zero)."""
 
     def __init__(self, network: Network) -> None:
         self.type_ptr = network.type_ptr
         self.features = [_compact(network.features.get(kind)) for kind in network.types]
 
     def rows(self, node: npt.NDArray[np.int64], device: torch.device | str) -> list[Tensor | SparseMap]:
-        """By type, of the ascending global ids ``node``: features [nodes of the type, d], as a map where they are sparse,
-        and int64 ids within the type where it has none."""
+        """Gather the inputs of nodes, type by type.
+
+        Args:
+            node: int64 [n], ascending global ids.
+            device: device of the result.
+
+        Returns:
+            For each type: features [nodes of the type, d] (a SparseMap if sparse), or int64 ids within the type if it has none.
+        """
         bounds = node.searchsorted(self.type_ptr)
         found: list[Tensor | SparseMap] = []
         for number, features in enumerate(self.features):
@@ -48,13 +55,13 @@ class NodeInputs:
 def _compact(features: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32] | sp.csr_matrix | None:
     if features is None:
         return None
-    some = features[:: max(1, len(features) // 1000)]
-    return sp.csr_matrix(features) if np.count_nonzero(some) < _SPARSE * some.size else features
+    subset = features[:: max(1, len(features) // 1000)]
+    return sp.csr_matrix(features) if np.count_nonzero(subset) < _SPARSE * subset.size else features
 
 
 def _sparse_rows(rows: sp.csr_matrix, device: torch.device | str) -> SparseMap:
-    turned = sp.csr_matrix(rows.T)  # without sorting
-    return SparseMap(_tensor(rows, device), _tensor(turned, device))
+    transposed = sp.csr_matrix(rows.T)  # conversion does not sort
+    return SparseMap(_tensor(rows, device), _tensor(transposed, device))
 
 
 def _tensor(rows: Any, device: torch.device | str) -> Tensor:
@@ -63,10 +70,21 @@ def _tensor(rows: Any, device: torch.device | str) -> Tensor:
 
 
 class Cut:
-    """A block as tensors, with what forward passes over it share.
+    """A sampled subgraph as tensors, with the constants that its forward passes share.
 
-    counts: nodes of each type; nodes of a type lie together. inputs: see :meth:`NodeInputs.rows`. source, target, relation:
-    int64 [m]. degree: int64 [n], see Block. seed: int64 [s], places of the asked nodes.
+    Args:
+        inputs: node features of the network.
+        block: the sampled subgraph, with n nodes, m messages and s queried nodes.
+        device: device of the tensors.
+
+    Attributes:
+        counts: number of nodes of each type; nodes of a type are contiguous.
+        inputs: see :meth:`NodeInputs.rows`.
+        source: int64 [m], positions among the n nodes.
+        target: int64 [m].
+        relation: int64 [m].
+        degree: int64 [n], see Block.
+        seed: int64 [s], positions of the queried nodes.
     """
 
     def __init__(self, inputs: NodeInputs, block: Block, device: torch.device | str = "cpu") -> None:
@@ -80,16 +98,16 @@ class Cut:
 
     @property
     def num_nodes(self) -> int:
-        """n."""
+        """Number of nodes, n."""
         return self.degree.numel()
 
     @cached_property
     def seeds(self) -> SparseMap:
-        """[s, n]: picks the asked nodes."""
+        """Map [s, n] that selects the queried nodes."""
         return SparseMap.select(self.seed, self.num_nodes)
 
     def context(self, dtype: torch.dtype) -> Context:
-        """The cut-out as one directed graph; made once."""
+        """Return the subgraph as a Context of one directed graph (cached)."""
         if dtype not in self._contexts:
             self._contexts[dtype] = Context(self._graph(), Schema(), dtype, degree=self.degree)
         return self._contexts[dtype]
@@ -110,7 +128,7 @@ class Cut:
 
 
 class NetworkInput(nn.Module):
-    """[n, width] from a cut-out: a linear map of features where a type has some, else an embedding of every node."""
+    """Input layer: a linear map of features for types that have some, else an embedding per node."""
 
     def __init__(self, network: Network, width: int) -> None:
         super().__init__()
@@ -122,24 +140,24 @@ class NetworkInput(nn.Module):
         self.types = nn.ModuleList(maps)
 
     def forward(self, cut: Cut) -> Tensor:
-        """[n, width], in the order of the cut-out's nodes."""
-        return torch.cat([_mapped(given, into) for given, into in zip(cut.inputs, self.types, strict=True)])
+        """Return inputs [n, width] in the order of the subgraph's nodes."""
+        return torch.cat([_map_inputs(features, layer) for features, layer in zip(cut.inputs, self.types, strict=True)])
 
 
-def _mapped(given: Tensor | SparseMap, into: nn.Module) -> Tensor:
-    """[nodes, width] from what :class:`NodeInputs` gives of a type."""
-    if not isinstance(into, nn.Linear):
-        return into(given)
-    if isinstance(given, SparseMap):
-        return given(into.weight.t()) + into.bias
-    return into(given.to(into.weight.dtype))
+def _map_inputs(features: Tensor | SparseMap, layer: nn.Module) -> Tensor:
+    """Map the inputs of one type to [nodes, width]."""
+    if not isinstance(layer, nn.Linear):
+        return layer(features)
+    if isinstance(features, SparseMap):
+        return features(layer.weight.t()) + layer.bias
+    return layer(features.to(layer.weight.dtype))
 
 
 class NetworkEncoder(nn.Module):
-    """Node embeddings of cut-outs. An asked node's embedding does not depend on what else was asked for.
+    """Encoder of sampled subgraphs. A queried node's embedding does not depend on the other queried nodes.
 
-    gcn, gat, gin and sage are the layers that corpora have, without norm; a GCN normalises by degrees in the whole sampled
-    network. hgt tells types and relations apart.
+    gcn, gat, gin and sage are the layers used for corpora, without norm; a GCN normalises by degrees in the whole sampled
+    network. hgt distinguishes types and relations.
     """
 
     def __init__(self, network: Network, config: NetworkTaskConfig) -> None:
@@ -154,13 +172,18 @@ class NetworkEncoder(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of its weights."""
+        """Dtype of the weights."""
         return next(self.parameters()).dtype
 
     def forward(self, cut: Cut, inputs: Tensor | None = None) -> Tensor:
-        """[s, width]: embeddings of the asked nodes, in the order they were asked for.
+        """Embed the queried nodes.
 
-        inputs: float [n, width] taken instead of ``self.embed(cut)``, such as one with hidden nodes replaced.
+        Args:
+            cut: the sampled subgraph.
+            inputs: float [n, width], used instead of ``self.embed(cut)``, such as inputs with masked nodes; None = embed.
+
+        Returns:
+            [s, width], in query order.
         """
         x = self.embed(cut) if inputs is None else inputs
         if isinstance(self.psi, HGT):
@@ -171,7 +194,7 @@ class NetworkEncoder(nn.Module):
 
 
 def build_network_encoder(network: Network, config: NetworkTaskConfig, seed: int) -> NetworkEncoder:
-    """An encoder whose initial weights are a function of the arguments alone; global random state is left as it was."""
+    """Create an encoder whose initial weights depend on the arguments only; global random state is unchanged."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return NetworkEncoder(network, config)

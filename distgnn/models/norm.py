@@ -1,8 +1,8 @@
-"""Normalisation of node rows. The default takes batch statistics within each stream ("ghost" batch norm, Hoffer et al. 2017).
+"""Normalisation of node rows, by default with batch statistics per stream ("ghost" batch norm, Hoffer et al. 2017).
 
-Running statistics are not updated by the forward pass: a training step reads the sums of its first forward with
-:func:`statistics`, may add those of other ranks, and applies them with :func:`apply_statistics`. So the buffers are the same
-for every number of ranks, and inner passes of a meta-step leave them alone.
+The forward pass does not update running statistics. A training step reads the sums of its first forward pass with
+:func:`statistics`, may add those of other ranks, and applies them with :func:`apply_statistics`. The buffers are
+therefore the same for every number of ranks, and inner passes of a meta-learning step do not change them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,16 @@ from distgnn.models.fast_weights import AdaptiveScale, FastWeights
 
 
 class StreamStatistics(nn.Module):
-    """A norm's statistics of groups of rows, and running ones that only :func:`apply_statistics` moves.
+    """Statistics of groups of rows, and running statistics that only :func:`apply_statistics` updates.
 
-    running_mean, running_var: what these start from, or None to keep none. pending: sums over the groups of the first forward
-    since the last step, not yet in them.
+    Args:
+        running_mean: initial running mean [width]; None keeps no running statistics.
+        running_var: initial running variance [width].
+        momentum: weight of the new statistics.
+        eps: added to the variance.
+
+    Attributes:
+        pending: sums over the groups of the first forward pass since the last update; None if there was none.
     """
 
     running_mean: Tensor
@@ -35,11 +41,11 @@ class StreamStatistics(nn.Module):
         self.register_buffer("running_var", running_var)
 
     def by_running(self, x: Tensor) -> Tensor:
-        """[rows, width] -> same, standardised by the running statistics."""
+        """Standardise by the running statistics, [rows, width] -> [rows, width]."""
         return (x - self.running_mean) * torch.rsqrt(self.running_var + self.eps)
 
     def by_group(self, x: Tensor, sizes: list[int]) -> Tensor:
-        """Batch norm of each group of rows (torch's fused one, which also has exact second derivatives)."""
+        """Apply batch norm to each group of rows (torch's fused kernel, which has exact second derivatives)."""
         groups = [part for part in x.split(sizes) if part.shape[0]]
         sums = x.new_zeros(2, x.shape[1])
         parts = [self._batch_norm(part, *sums) for part in groups]
@@ -48,7 +54,7 @@ class StreamStatistics(nn.Module):
         return torch.cat([x[:0], *parts])
 
     def _batch_norm(self, x: Tensor, mean_sum: Tensor, var_sum: Tensor) -> Tensor:
-        if x.shape[0] == 1:  # nothing to divide by: a row alone is its own mean
+        if x.shape[0] == 1:  # a single row equals its mean
             mean_sum += x.detach()[0]
             return x * 0
         mean, var = torch.zeros_like(mean_sum), torch.zeros_like(var_sum)
@@ -59,7 +65,7 @@ class StreamStatistics(nn.Module):
 
     @torch.no_grad()
     def update(self, sums: Tensor) -> None:
-        """Move the running statistics towards the mean over groups; sums: [2 * width + 1] as made by the forward pass."""
+        """Move the running statistics towards the mean over groups; ``sums`` is [2 * width + 1] as in ``pending``."""
         if float(sums[-1]) > 0:
             mean, var = (sums[:-1] / sums[-1]).chunk(2)
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
@@ -67,9 +73,16 @@ class StreamStatistics(nn.Module):
 
 
 class Norm(StreamStatistics):
-    """kind: ghost | batch | graph | layer | none (see EncoderConfig.norm). The affine part can adapt per graph.
+    """Norm with an affine part that can be adapted per graph.
 
-    Training: statistics of the rows at hand. Evaluation: ghost and batch use running statistics, the others the rows at hand.
+    In training, statistics are those of the current rows. In evaluation, ghost and batch use running statistics, the others
+    the current rows.
+
+    Args:
+        width: number of columns.
+        kind: ghost, batch, graph, layer or none; see EncoderConfig.norm.
+        momentum: weight of the new statistics.
+        eps: added to the variance.
     """
 
     def __init__(self, width: int, kind: str, momentum: float = 0.1, eps: float = 1e-5) -> None:
@@ -79,7 +92,7 @@ class Norm(StreamStatistics):
         self.scale = AdaptiveScale(width) if kind != "none" else None
 
     def forward(self, x: Tensor, context: Context, fast: FastWeights | None = None) -> Tensor:
-        """[N, width] -> [N, width]."""
+        """Normalise, [N, width] -> [N, width]."""
         return x if self.scale is None else self.scale(self._standardise(x, context), fast)
 
     def _standardise(self, x: Tensor, context: Context) -> Tensor:
@@ -95,7 +108,7 @@ class Norm(StreamStatistics):
 
 
 def bias_before(kind: str) -> bool:
-    """Whether a bias added before such a norm has any effect (statistics over rows take it away again)."""
+    """Return whether a bias before such a norm has an effect (statistics over rows cancel it)."""
     return kind in ("layer", "none")
 
 
@@ -104,9 +117,11 @@ def _tracking(module: nn.Module) -> Iterator[StreamStatistics]:
 
 
 def statistics(module: nn.Module) -> Tensor:
-    """Flat float32: per tracking norm the sums over streams of its first forward since the last call; zeros where none was.
+    """Return and clear the statistics of the first forward pass since the last call.
 
-    Clears what it reads. Sums of several ranks may be added. Length 0 where nothing tracks.
+    Returns:
+        Flat float32: for each norm with running statistics its sums over streams (zeros if there was no forward pass).
+        Sums of several ranks may be added. Length 0 if there is no such norm.
     """
     parts = [torch.zeros(0)]
     for norm in _tracking(module):
@@ -117,7 +132,7 @@ def statistics(module: nn.Module) -> Tensor:
 
 
 def apply_statistics(module: nn.Module, total: Tensor) -> None:
-    """Update running statistics from what :func:`statistics` gave (summed over ranks)."""
+    """Update running statistics from the output of :func:`statistics` (summed over ranks)."""
     norms = list(_tracking(module))
     lengths = [2 * norm.running_mean.numel() + 1 for norm in norms]
     for norm, sums in zip(norms, total.split(lengths), strict=True):

@@ -12,9 +12,14 @@ from distgnn.models.norm import Norm, bias_before
 
 
 class SAGELayer(nn.Module):
-    """h_i = norm(W [mean_j (x_j + W_e a_ij + b_e); x_i] + b); no norm in the last layer, rows are not scaled to length 1.
+    """h_i = norm(W [mean_j (x_j + W_e a_ij + b_e); x_i] + b); no norm in the last layer, no L2 normalisation of rows.
 
-    A node without neighbours has mean 0. edge_width: as for :class:`GINLayer`.
+    The mean is 0 for a node without neighbours.
+
+    Args:
+        config: width and norm.
+        edge_width: as in :class:`GINLayer`.
+        last: whether this is the last layer.
     """
 
     def __init__(self, config: EncoderConfig, edge_width: int, last: bool) -> None:
@@ -25,7 +30,7 @@ class SAGELayer(nn.Module):
         self.norm = Norm(width, norm)
 
     def forward(self, x: Tensor, context: Context, fast: FastWeights | None = None) -> Tensor:
-        """[N, width] -> [N, width]."""
+        """Apply the layer, [N, width] -> [N, width]."""
         mean = context.neighbours("mean")(x)
         if self.edge is not None:
             mean = mean + self.edge(context.edge_sums("mean"), fast)

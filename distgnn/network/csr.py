@@ -1,4 +1,4 @@
-"""From edge lists to the one array of messages of a Network, and merging more relations into a network that is there."""
+"""Construction of a Network from edge lists, and adding relations to an existing one."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ from distgnn.graph.ragged import pointers
 from distgnn.network.network import Ints, Network, Relation
 
 _BITS = 64
-_PART = 1 << 22  # messages handled at once where a temporary copy of all of them would cost memory
+_PART = 1 << 22  # messages per chunk, so that temporary copies stay small
 INVERSE = "^-1"
 
 
 @dataclass(frozen=True)
 class Edges:
-    """Messages of one relation. source, target: any integer type [M], ids local to the relation's end types."""
+    """Messages of one relation.
+
+    Attributes:
+        relation: name and end types.
+        source: any integer dtype [M], ids local to the source type.
+        target: any integer dtype [M], ids local to the target type.
+    """
 
     relation: Relation
     source: Ints
@@ -28,14 +34,14 @@ class Edges:
 
 
 def both_ways(edges: Edges) -> tuple[Edges, Edges]:
-    """The edges, and the messages against their direction as a relation NAME^-1 of its own."""
+    """Return the edges, and their reverses as a relation NAME^-1."""
     relation = edges.relation
     inverse = Relation(relation.name + INVERSE, relation.target, relation.source)
     return edges, Edges(inverse, edges.target, edges.source)
 
 
 def symmetric(relation: Relation, left: Ints, right: Ints) -> Edges:
-    """Undirected edges among nodes of one type as one relation: each passes messages both ways, self-loops none."""
+    """Convert undirected edges among nodes of one type to one relation with both directions; self-loops are dropped."""
     keep = left != right
     left, right = left[keep], right[keep]
     return Edges(relation, np.concatenate([left, right]), np.concatenate([right, left]))
@@ -48,10 +54,20 @@ def build_network(
     tables: Mapping[str, npt.NDArray[Any]] | None = None,
     meta: Mapping[str, Any] | None = None,
 ) -> Network:
-    """A network of ``sizes`` nodes by type name with these messages; a message given twice is there once.
+    """Build a network. Duplicate messages are merged.
 
-    Needs about 12 bytes a message beside the input. Raises RequestError for ids out of range, two relations of the same
-    name and types, unknown types, or more (target, relation, source) than 64 bits can tell apart.
+    Needs about 12 bytes per message beside the input.
+
+    Args:
+        sizes: number of nodes by type name.
+        edges: messages of each relation.
+        features: float32 [nodes of the type, d] by type name; types may be missing.
+        tables: int64 or float32 columns by name.
+        meta: JSON-serialisable notes.
+
+    Raises:
+        RequestError: an id is out of range, a type is unknown, two relations have the same name and types, or
+            (target, relation, source) does not fit in 64 bits.
     """
     types, type_ptr = tuple(sizes), pointers(list(sizes.values()))
     relations = tuple(item.relation for item in edges)
@@ -72,9 +88,10 @@ def build_network(
 
 
 def with_messages(network: Network, *edges: Edges) -> Network:
-    """The network with more relations merged in, such as the ratings of a training part; all else is shared.
+    """Return the network with more relations, such as the ratings of a training part; all other arrays are shared.
 
-    Raises RequestError as :func:`build_network`, also for a relation that is there already.
+    Raises:
+        RequestError: as :func:`build_network`, and if a relation already exists.
     """
     sizes = dict(zip(network.types, np.diff(network.type_ptr).tolist(), strict=True))
     merged = build_network(sizes, [*edges_of(network), *edges])
@@ -84,32 +101,37 @@ def with_messages(network: Network, *edges: Edges) -> Network:
 
 
 def edges_of(network: Network, wanted: Sequence[Relation] | None = None) -> list[Edges]:
-    """The messages of each wanted relation (default: of all, in their order) with local ids, sorted by (target, source)."""
+    """Return the messages of relations with local ids, sorted by (target, source).
+
+    Args:
+        network: the network.
+        wanted: the relations; None means all, in their order.
+    """
     start = dict(zip(network.types, network.type_ptr[:-1].tolist(), strict=True))
     target = np.repeat(np.arange(network.num_nodes, dtype=network.source.dtype), np.diff(network.indptr))
     found = []
     for relation in network.relations if wanted is None else wanted:
         number = network.relations.index(relation)
-        mine = np.flatnonzero(network.relation == number) if len(network.relations) > 1 else slice(None)
-        source, to = network.source[mine] - start[relation.source], target[mine] - start[relation.target]
-        found.append(Edges(relation, source, to))
+        rows = np.flatnonzero(network.relation == number) if len(network.relations) > 1 else slice(None)
+        source, target_ids = network.source[rows] - start[relation.source], target[rows] - start[relation.target]
+        found.append(Edges(relation, source, target_ids))
     return found
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Messages as 64-bit words (target, relation, source): sorting them sorts the messages, in place and without an index."""
+    """Messages packed as 64-bit words (target, relation, source), which sort in place without an index."""
 
     nodes: int
     relations: int
 
     @property
     def _widths(self) -> tuple[int, int]:
-        """Bits of a node and of a relation."""
+        """Bits of a node id and of a relation number."""
         widths = max(self.nodes - 1, 0).bit_length(), max(self.relations - 1, 0).bit_length()
         if 2 * widths[0] + widths[1] > _BITS:
             raise RequestError(
-                f"{self.nodes} nodes and {self.relations} relations are more than one network can hold; merge relations"
+                f"{self.nodes} nodes and {self.relations} relations do not fit in 64-bit message keys; merge relations"
             )
         return widths
 
@@ -123,18 +145,18 @@ class _Layout:
             keys[part] = (word << np.uint64(node)) | (item.source[part].astype(np.uint64) + np.uint64(shift[0]))
 
     def unpack(self, keys: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], Ints, Ints]:
-        """(indptr, source, relation) of sorted messages without repetitions; sorts ``keys`` in place."""
+        """Return (indptr, source, relation) of the sorted, deduplicated messages; sorts ``keys`` in place."""
         node, kind = self._widths
         keys.sort()
-        fresh = np.ones(len(keys), np.bool_)
-        np.not_equal(keys[1:], keys[:-1], out=fresh[1:])
-        count = int(np.count_nonzero(fresh))
+        unique = np.ones(len(keys), np.bool_)
+        np.not_equal(keys[1:], keys[:-1], out=unique[1:])
+        count = int(np.count_nonzero(unique))
         source = np.empty(count, np.int32 if self.nodes <= 1 << 31 else np.int64)
         relation = np.empty(count if self.relations > 1 else 0, np.uint8 if self.relations <= 1 << 8 else np.uint16)
         degree = np.zeros(self.nodes, np.int64)
         done = 0
         for low in range(0, len(keys), _PART):
-            words = keys[low : low + _PART][fresh[low : low + _PART]]
+            words = keys[low : low + _PART][unique[low : low + _PART]]
             part = slice(done, done + len(words))
             source[part] = words & np.uint64((1 << node) - 1)
             words >>= np.uint64(node)
@@ -146,7 +168,7 @@ class _Layout:
 
 
 def _count_into(degree: npt.NDArray[np.int64], ascending: npt.NDArray[np.int64]) -> None:
-    """Add how often each node occurs among ``ascending``, which touches only the stretch of nodes that it spans."""
+    """Add the number of occurrences of each node in ``ascending``; touches only the range of nodes that it spans."""
     if len(ascending):
         first, last = int(ascending[0]), int(ascending[-1])
         degree[first : last + 1] += np.bincount(ascending - first, minlength=last + 1 - first)
@@ -156,9 +178,7 @@ def _check_relations(types: tuple[str, ...], relations: tuple[Relation, ...]) ->
     twice = {item for item in relations if relations.count(item) > 1}
     if twice:
         item = min(twice, key=str)
-        raise RequestError(
-            f"the relation {item.name!r} from {item.source} to {item.target} is given twice; name them apart"
-        )
+        raise RequestError(f"the relation {item.name!r} from {item.source} to {item.target} appears twice; rename one")
     for item in relations:
         for end in (item.source, item.target):
             if end not in types:
@@ -173,5 +193,5 @@ def _check_ids(item: Edges, sizes: Mapping[str, int]) -> None:
         if len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= sizes[end]):
             row = int(np.argmax((ids < 0) | (ids >= sizes[end])))
             raise RequestError(
-                f"relation {name!r}, row {row + 1}: there is no {end} {int(ids[row])}; ids are 0 to {sizes[end] - 1}"
+                f"relation {name!r}, row {row + 1}: {end} {int(ids[row])} does not exist; ids must be in [0, {sizes[end]})"
             )

@@ -1,4 +1,7 @@
-"""network.json: what a stored network consists of. Written last, so its presence means the network is whole."""
+"""Network manifest (``network.json``): node types, relations and stored arrays.
+
+It is written last, so its presence means that the network is complete.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,15 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class Stored:
-    """One array: a .npy file of this type, shape and bytes. ``sha256`` is of the whole file."""
+    """One array in a .npy file.
+
+    Attributes:
+        file: file name relative to the network.
+        dtype: NumPy dtype name.
+        shape: shape of the array.
+        bytes: file size.
+        sha256: hexadecimal digest of the whole file.
+    """
 
     file: str
     dtype: str
@@ -41,7 +52,14 @@ class Stored:
 
 @dataclass(frozen=True)
 class NetworkManifest:
-    """Format v1. arrays: by name indptr, source, relation, features/TYPE, tables/COLUMN."""
+    """Format version 1.
+
+    Attributes:
+        types: name and number of nodes of each type.
+        relations: the relations, in the order of their numbers.
+        arrays: stored arrays by name: indptr, source, relation, features/TYPE, tables/COLUMN.
+        meta: provenance and notes.
+    """
 
     types: tuple[tuple[str, int], ...]
     relations: tuple[Relation, ...]
@@ -51,16 +69,20 @@ class NetworkManifest:
 
     @property
     def nodes(self) -> int:
-        """N."""
+        """Number of nodes, N."""
         return sum(count for _, count in self.types)
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON."""
+        """Serialise to canonical JSON."""
         return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
 
 
 def arrays_of(network: Network) -> dict[str, npt.NDArray[Any]]:
-    """All arrays of a network by the names they are stored under; raises RequestError for unfit names or dtypes."""
+    """Return all arrays of a network by the names under which they are stored.
+
+    Raises:
+        RequestError: a name or dtype cannot be stored.
+    """
     named = {"indptr": network.indptr, "source": network.source, "relation": network.relation}
     named |= {f"features/{name}": array for name, array in network.features.items()}
     named |= {f"tables/{name}": array for name, array in network.tables.items()}
@@ -71,7 +93,11 @@ def arrays_of(network: Network) -> dict[str, npt.NDArray[Any]]:
 
 
 def read_manifest(folder: Folder) -> NetworkManifest:
-    """The manifest of a whole network; raises RequestError where there is none, or none that is consistent."""
+    """Read the manifest of a complete network.
+
+    Raises:
+        RequestError: there is none, or it is inconsistent.
+    """
     where = folder.at(NAME)
     if folder.size(NAME) is None:
         raise RequestError(f"{folder.uri}: no network here ({NAME} is missing); build one with 'distgnn network build'")
@@ -94,7 +120,7 @@ def read_manifest(folder: Folder) -> NetworkManifest:
 
 
 def _check(manifest: NetworkManifest, where: str) -> None:
-    """Types, relations, dtypes and shapes fit together."""
+    """Check that types, relations, dtypes and shapes are consistent."""
     arrays = manifest.arrays
     missing = {"indptr", "source", "relation"} - set(arrays)
     if missing:
@@ -103,21 +129,23 @@ def _check(manifest: NetworkManifest, where: str) -> None:
     ends = {end for relation in manifest.relations for end in (relation.source, relation.target)}
     unknown = (ends | {name.partition("/")[2] for name in arrays if name.startswith("features/")}) - set(types)
     if unknown or len(types) != len(manifest.types) or min(types.values(), default=0) < 0:
-        raise RequestError(f"{where}: node types {sorted(types)} do not fit its relations and features; rebuild it")
+        raise RequestError(f"{where}: node types {sorted(types)} do not match its relations and features; rebuild it")
     messages = arrays["source"].shape
-    wanted = {"indptr": (manifest.nodes + 1,), "relation": messages if len(manifest.relations) > 1 else (0,)}
+    expected_shapes = {"indptr": (manifest.nodes + 1,), "relation": messages if len(manifest.relations) > 1 else (0,)}
     for name, item in arrays.items():
         _check_dtype(name, item.dtype, where)
-        shape, rows = wanted.get(name, item.shape), types.get(name.removeprefix("features/"))
+        shape, rows = expected_shapes.get(name, item.shape), types.get(name.removeprefix("features/"))
         of_nodes = name.startswith("features/")
         fits = len(item.shape) == (2 if of_nodes else 1) and min(item.shape) >= 0
         if item.shape != shape or not fits or (of_nodes and item.shape[0] != rows):
-            raise RequestError(f"{where}: the array {name!r} has shape {item.shape}, which does not fit; rebuild it")
+            raise RequestError(
+                f"{where}: the array {name!r} has shape {item.shape}, which does not match the other arrays; rebuild it"
+            )
 
 
 def _check_name(name: str, where: str) -> None:
     if not _PLAIN.fullmatch(name):
-        raise RequestError(f"{where}: {name!r} cannot name a file; use letters, digits, '_', '-' and '.'")
+        raise RequestError(f"{where}: {name!r} is not a valid file name; use letters, digits, '_', '-' and '.'")
 
 
 def _check_dtype(name: str, dtype: str, where: str) -> None:
@@ -128,7 +156,7 @@ def _check_dtype(name: str, dtype: str, where: str) -> None:
 
 
 def statistics(manifest: NetworkManifest, uri: str) -> dict[str, Any]:
-    """What ``network stat`` says: sizes and names, from the manifest alone."""
+    """Return sizes and names as printed by ``network stat``, from the manifest alone."""
     tables: Mapping[str, Any] = {
         n.partition("/")[2]: s.shape[0] for n, s in manifest.arrays.items() if n.startswith("tables/")
     }

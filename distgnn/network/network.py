@@ -1,4 +1,7 @@
-"""Network: one large graph, homogeneous or of many node types and relations. The other graph type of distgnn beside GraphBatch."""
+"""Network: one large graph, homogeneous or with several node types and relations.
+
+It complements GraphBatch, which holds many small graphs.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ Ints = npt.NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Relation:
-    """A kind of message: from nodes of type ``source`` to nodes of type ``target``.
+    """A kind of message, from nodes of type ``source`` to nodes of type ``target``.
 
-    An undirected edge is two messages; the one against the data's direction has a relation of its own, NAME^-1, unless the
-    relation is symmetric.
+    An undirected edge is two messages. The reverse one belongs to a separate relation NAME^-1 unless the relation is
+    symmetric.
     """
 
     name: str
@@ -26,14 +29,21 @@ class Relation:
 
 @dataclass(frozen=True)
 class Network:
-    """N nodes and M messages. Node ids are global: nodes of ``types[t]`` are ``type_ptr[t]:type_ptr[t + 1]``.
+    """N nodes and M messages. Node ids are global: type t has nodes ``type_ptr[t]:type_ptr[t + 1]``.
 
-    indptr: int64 [N + 1]; node v receives messages indptr[v]:indptr[v + 1], sorted by (relation, source).
-    source: int32 or int64 [M], global id of each message's sender. relation: uint8 or uint16 [M], its place in ``relations``;
-    empty where there is only one.
-    features: float32 [nodes of the type, d] by type name; a type without has none. tables: what tasks are made of, int64
-    or float32 columns by name, such as "rating.user", "rating.item", "rating.label" (ids local to their type).
-    All arrays may be memory maps: nothing here copies or writes them.
+    Arrays may be read-only memory maps.
+
+    Attributes:
+        types: names of the node types.
+        type_ptr: int64 [types + 1].
+        relations: the relations; ``relation`` indexes them.
+        indptr: int64 [N+1]; node v receives messages indptr[v]:indptr[v+1], sorted by (relation, source).
+        source: int32 or int64 [M], global id of the sender of each message.
+        relation: uint8 or uint16 [M]; empty if there is only one relation.
+        features: float32 [nodes of the type, d] by type name; types may be missing.
+        tables: columns that define tasks, int64 or float32 by name, such as "rating.user", "rating.item", "rating.label"
+            (ids local to their type).
+        meta: provenance and notes.
     """
 
     types: tuple[str, ...]
@@ -48,30 +58,34 @@ class Network:
 
     @property
     def num_nodes(self) -> int:
-        """N."""
+        """Number of nodes, N."""
         return len(self.indptr) - 1
 
     @property
     def num_messages(self) -> int:
-        """M."""
+        """Number of messages, M."""
         return len(self.source)
 
     def nodes(self, kind: str) -> range:
-        """Global ids of the nodes of a type."""
-        place = self.types.index(kind)
-        return range(int(self.type_ptr[place]), int(self.type_ptr[place + 1]))
+        """Return the global ids of the nodes of a type."""
+        number = self.types.index(kind)
+        return range(int(self.type_ptr[number]), int(self.type_ptr[number + 1]))
 
 
 @dataclass(frozen=True)
 class Block:
     """The part of a sampled network that L layers need to embed some nodes exactly.
 
-    Sampling says which messages a node receives: a function of (key, node) alone. So there is one sampled network for each
-    key, a block is a cut-out of it, and an embedding does not depend on what else is in the block.
-    node: int64 [n], global ids, ascending (so nodes of a type lie together). seed: int64 [s], places of the asked nodes in
-    ``node``, in the order they were asked for. source, target: int64 [m], places in ``node``, sorted by (target, relation,
-    source). relation: int64 [m]. degree: int64 [n], messages each node receives in the whole sampled network, whether or
-    not they are in this block.
+    Which messages a node receives is a function of (key, node) alone, so each key defines one sampled network, a block is
+    a part of it, and an embedding does not depend on what else is in the block.
+
+    Attributes:
+        node: int64 [n], ascending global ids (so nodes of a type are contiguous).
+        seed: int64 [s], positions of the queried nodes in ``node``, in query order.
+        source: int64 [m], positions in ``node``; messages are sorted by (target, relation, source).
+        target: int64 [m], positions in ``node``.
+        relation: int64 [m], relation numbers.
+        degree: int64 [n], messages each node receives in the whole sampled network, in this block or not.
     """
 
     node: npt.NDArray[np.int64]

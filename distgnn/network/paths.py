@@ -1,4 +1,4 @@
-"""The auxiliary meta-paths of AUX-TS on Last-FM and Book-Crossing (Table 5, made after SELAR), as our networks spell them."""
+"""Auxiliary meta-paths of AUX-TS on Last-FM and Book-Crossing (Table 5, after SELAR), in the names of our networks."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ _SHARED_USER = "user rated item rated^-1 user rated item"
 
 
 def _shared(*relation: str) -> tuple[str, ...]:
-    """A user, an item, and another item with the same entity at the end of a relation."""
+    """Meta-paths from a user over an item to other items that share an entity through a relation."""
     return tuple(f"user rated item {name} entity {name}^-1 item" for name in relation)
 
 
 _SERIES, _GENRE = "5", "3"
-"""Book-Crossing's relations have numbers only; what they are was read off the data. 5: each item has one, 98 % of the pairs
-of items that share one also share their author, and relation 6 is its inverse: literary series. 3: 42 values for items, of
-which the largest has 172 of 690, hardly any shared author: genre. (1 with its inverse 0 is the author; 2, one value an item
-and no shared authors, looks like the date of publication.)"""
+"""Relations of Book-Crossing are numbered; their meaning is inferred from the data. 5 is the literary series: one per item,
+98 % of the item pairs that share one also share their author, and relation 6 is its inverse. 3 is the genre: 42 values, the
+largest with 172 of 690 items, hardly any shared authors. (1, with inverse 0, is the author; 2, one value per item without
+shared authors, is probably the date of publication.)"""
 
 PAPER_PATHS: dict[str, tuple[str, ...]] = {
     "last-fm": (
@@ -32,4 +32,4 @@ PAPER_PATHS: dict[str, tuple[str, ...]] = {
         "item rated^-1 user rated item",
     ),
 }
-"""By the name that a kgrec network has in ``meta["name"]``."""
+"""Meta-paths by ``meta["name"]`` of a kgrec network."""

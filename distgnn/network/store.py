@@ -1,4 +1,7 @@
-"""Networks in a folder: network.json and one .npy file an array, memory-mapped where the folder is local. Never pickles."""
+"""Networks on disk: network.json and one .npy file per array, without pickle.
+
+Arrays of a local folder are memory-mapped.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,21 @@ Array = npt.NDArray[Any]
 
 
 def save_network(network: Network, uri: str, overwrite: bool = False) -> NetworkManifest:
-    """Write a network to the folder at ``uri``; raises RequestError where one lies already, unless ``overwrite``."""
+    """Write a network to a folder.
+
+    Args:
+        network: the network.
+        uri: the folder.
+        overwrite: replace an existing network.
+
+    Raises:
+        RequestError: a network exists and ``overwrite`` is False, or a name or dtype cannot be stored.
+    """
     folder, arrays = open_folder(uri), arrays_of(network)
     if folder.size(NAME) is not None:
         if not overwrite:
-            raise RequestError(f"{uri}: a network lies here already; use another place or --overwrite")
-        folder.delete(NAME)  # from now on this is no network, until all of the new one is there
+            raise RequestError(f"{uri}: a network already exists; use another --out or --overwrite")
+        folder.delete(NAME)  # the folder holds no valid network until the new manifest is written
     stored = {name: _write(folder, f"{name}.npy", array) for name, array in arrays.items()}
     counts = np.diff(network.type_ptr).tolist()
     types = tuple(zip(network.types, counts, strict=True))
@@ -36,9 +48,12 @@ def save_network(network: Network, uri: str, overwrite: bool = False) -> Network
 
 
 def load_network(uri: str) -> Network:
-    """The network at ``uri``. Checks sizes, headers, pointers and that all senders exist; :func:`verify` reads the rest.
+    """Load a network.
 
-    Raises RequestError for anything that is not as network.json says.
+    Checks sizes, headers, pointers and source ids; :func:`verify_network` also checks the digests.
+
+    Raises:
+        RequestError: the files do not match network.json.
     """
     folder = open_folder(uri)
     manifest = read_manifest(folder)
@@ -51,14 +66,18 @@ def load_network(uri: str) -> Network:
         indptr=arrays["indptr"],
         source=arrays["source"],
         relation=arrays["relation"],
-        features=_below(arrays, "features"),
-        tables=_below(arrays, "tables"),
+        features=_with_prefix(arrays, "features"),
+        tables=_with_prefix(arrays, "tables"),
         meta=manifest.meta,
     )
 
 
 def verify_network(uri: str) -> list[str]:
-    """Check every byte against its sha256: what is wrong, one line each. Raises RequestError as :func:`load_network`."""
+    """Check every byte against the SHA-256 digests; returns one line per problem.
+
+    Raises:
+        RequestError: as :func:`load_network`.
+    """
     folder = open_folder(uri)
     load_network(uri)
     found = []
@@ -85,25 +104,25 @@ def _read(folder: Folder, name: str, item: Stored) -> Array:
     try:
         array = _array(folder, item)
         if not isinstance(array, np.ndarray):
-            raise ValueError("it holds several")
+            raise ValueError("it holds several arrays")
     except ARRAY_ERRORS as error:
         raise RequestError(f"{where}: not a plain .npy array ({error}); restore it or rebuild the network") from error
     if (array.dtype.name, array.shape) != (item.dtype, item.shape):
         raise RequestError(
-            f"{where}: holds {array.dtype.name} {array.shape} where {name!r} is {item.dtype} {item.shape}; restore the file"
+            f"{where}: array {name!r} must be {item.dtype} {item.shape}, found {array.dtype.name} {array.shape}; restore the file"
         )
     return array
 
 
 def _array(folder: Folder, item: Stored) -> Array:
-    mapped = folder.local and 0 not in item.shape  # nothing cannot be mapped
+    mapped = folder.local and 0 not in item.shape  # an empty file cannot be mapped
     if mapped:
         with storage_errors("read", folder.at(item.file)):
             return np.load(folder.locate(item.file), mmap_mode="r", allow_pickle=False)
     return np.load(io.BytesIO(folder.read(item.file)), allow_pickle=False)
 
 
-def _below(arrays: dict[str, Array], part: str) -> dict[str, Array]:
+def _with_prefix(arrays: dict[str, Array], part: str) -> dict[str, Array]:
     return {name.partition("/")[2]: array for name, array in arrays.items() if name.startswith(f"{part}/")}
 
 
@@ -114,4 +133,6 @@ def _check_messages(manifest: NetworkManifest, arrays: dict[str, Array], uri: st
     for name, ids, size in (("node", source, manifest.nodes), ("relation", relation, len(manifest.relations))):
         if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < size:
             row = int(np.argmax((ids < 0) | (ids >= size)))
-            raise RequestError(f"{uri}: message {row} comes from {name} {int(ids[row])} of {size}; rebuild the network")
+            raise RequestError(
+                f"{uri}: message {row} has {name} {int(ids[row])}, which must be in [0, {size}); rebuild the network"
+            )

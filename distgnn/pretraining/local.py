@@ -15,7 +15,7 @@ from distgnn.monitor.prometheus import serve_metrics
 from distgnn.pretraining.console import Display, Screen
 from distgnn.pretraining.history import Snapshot, write_failure
 from distgnn.pretraining.loop import Hooks, Status, train
-from distgnn.pretraining.metrics import SnapshotMeter
+from distgnn.pretraining.metrics import SnapshotMeter, log_run
 from distgnn.pretraining.run import Start
 
 
@@ -40,17 +40,24 @@ def stop_signals(display: Screen) -> Iterator[threading.Event]:
 def pretrain_here(start: Start) -> Status:
     """Train a run in this process until it is finished or stopped by a signal; failures are recorded in the run folder."""
     run = start.run
-    with serve_metrics(run.config.metrics, run.name) as meter, Display() as display, stop_signals(display) as stopping:
+    with (
+        serve_metrics(run.config.metrics, run.name) as meter,
+        log_run(run) as logs,
+        Display() as display,
+        stop_signals(display) as stopping,
+    ):
         gauges = SnapshotMeter(meter)
 
         def show(snapshot: Snapshot) -> None:
             display.show(snapshot)
             gauges(snapshot)
+            logs(snapshot)
 
         try:
             group = ProcessGroup.single_process(choose_device(run.config.train.device))
             hooks = Hooks(local_units, stopping.is_set, show, meter)
-            return train(run, start.reader, group, hooks, start.state)
+            logs.group.status = train(run, start.reader, group, hooks, start.state)
+            return logs.group.status
         except (RequestError, WorkError) as error:
             write_failure(run.folder, run.name, error)
             raise

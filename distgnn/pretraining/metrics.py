@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
+from distgnn.checkpoint.format import FOLDER, step_names
 from distgnn.distributed import ProcessGroup
+from distgnn.monitor.loggers.base import LoggedRun, LoggerGroup, flat, open_loggers
 from distgnn.monitor.sink import Meter
 from distgnn.pretraining.history import Snapshot
 from distgnn.pretraining.memory import peak_memory_mb
+from distgnn.pretraining.run import Run
 from distgnn.pretraining.step import StepResult
 from distgnn.storage.retry import errors_seen
 
@@ -106,3 +111,34 @@ def note_checkpoint(meter: Meter, *, stall_seconds: float, write_seconds: float,
     meter.note("distgnn_checkpoint_stall_seconds", stall_seconds)
     meter.note("distgnn_checkpoint_seconds", write_seconds)
     meter.note("distgnn_checkpoint_bytes", size)
+
+
+class SnapshotLogger:
+    """Logs a run's snapshots: ``train/NAME`` for each mean of an interval and ``validation/NAME`` for each of a validation."""
+
+    def __init__(self, group: LoggerGroup) -> None:
+        self.group = group
+        self._logged: dict[str, dict[str, float]] = {}
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        """Log what is new in a snapshot; the latest values become the summary."""
+        for title, part in (("train", "metrics"), ("validation", "validation")):
+            values = snapshot[part]
+            if values and values != self._logged.get(part):
+                self._logged[part] = dict(values)
+                named = {f"{title}/{name}": value for name, value in values.items()}
+                self.group.log(snapshot["step"], named)
+                self.group.summary |= named
+
+
+@contextmanager
+def log_run(run: Run) -> Iterator[SnapshotLogger]:
+    """The loggers of ``run.config.loggers``, for the one process that sees the run's snapshots.
+
+    A run with a checkpoint continues its records from the step of the newest one.
+    """
+    names = step_names(run.folder.sub(FOLDER)) if run.config.loggers else []
+    step = int(names[-1].removeprefix("step-")) if names else None
+    logged = LoggedRun(run.name, run.folder, flat(run.config), step)
+    with open_loggers(run.config.loggers, logged) as group:
+        yield SnapshotLogger(group)

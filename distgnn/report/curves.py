@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from distgnn.auxiliary.comparison import Comparison, Job
-from distgnn.auxiliary.trainer import CURVES, Fitted
+from distgnn.auxiliary.comparison import Row
+from distgnn.auxiliary.trainer import CURVES, TrainingResult
+from distgnn.report.auxiliary import MethodComparison
 from distgnn.report.png import png as _png
 from distgnn.storage.folder import Folder
 
@@ -25,12 +26,12 @@ _SMOOTH = 20
 """The smoothed line is a moving mean over this part of the steps."""
 
 
-def write_curves(result: Comparison, folder: Folder) -> None:
+def write_curves(result: MethodComparison, folder: Folder) -> None:
     """Write curves.parquet: a row for each job, step and task; meta_loss stands in the target's rows."""
     sink, schema = pa.BufferOutputStream(), _schema()
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-        for job, fitted in result.fitted.items():
-            writer.write_table(_rows(result.encoders[job.encoder], job, fitted, schema))
+        for (row, seed), found in result.results.items():
+            writer.write_table(_rows(row, seed, found, schema))
     folder.write(CURVES_FILE, sink.getvalue())
 
 
@@ -40,16 +41,16 @@ def _schema() -> pa.Schema:
     return pa.schema([*texts, ("seed", pa.int32()), ("step", pa.int32()), *numbers])
 
 
-def _rows(encoder: str, job: Job, fitted: Fitted, schema: pa.Schema) -> pa.Table:
-    steps, tasks = fitted.curves["losses"].shape
+def _rows(row: Row, seed: int, found: TrainingResult, schema: pa.Schema) -> pa.Table:
+    steps, tasks = found.curves["losses"].shape
     texts = [np.zeros(steps * tasks, np.int32)] * 3 + [np.tile(np.arange(tasks, dtype=np.int32), steps)]
-    values = [[job.scheme], [encoder], [job.method], list(fitted.names)]
+    values = [[row.scheme], [row.encoder], [row.method], list(found.tasks)]
     named = [pa.DictionaryArray.from_arrays(place, value) for place, value in zip(texts, values, strict=True)]
     meta = np.full((steps, tasks), np.nan, np.float32)
-    meta[:, 0] = fitted.meta_loss
-    numbers = [_or_null(fitted.curves[name]) for name in CURVES] + [_or_null(meta)]
-    seed, step = np.full(steps * tasks, job.seed, np.int32), np.repeat(np.arange(steps, dtype=np.int32), tasks)
-    return pa.Table.from_arrays([*named, pa.array(seed), pa.array(step), *numbers], schema=schema)
+    meta[:, 0] = found.meta_loss
+    numbers = [_or_null(found.curves[name]) for name in CURVES] + [_or_null(meta)]
+    seeds, step = np.full(steps * tasks, seed, np.int32), np.repeat(np.arange(steps, dtype=np.int32), tasks)
+    return pa.Table.from_arrays([*named, pa.array(seeds), pa.array(step), *numbers], schema=schema)
 
 
 def _or_null(values: npt.NDArray[np.float32]) -> pa.Array:
@@ -57,26 +58,27 @@ def _or_null(values: npt.NDArray[np.float32]) -> pa.Array:
     return pa.array(flat, mask=np.isnan(flat))
 
 
-def pictures(result: Comparison) -> Iterator[tuple[str, bytes]]:
+def pictures(result: MethodComparison) -> Iterator[tuple[str, bytes]]:
     """(file name, PNG): losses, weights and cosines of every method beside none, and validation scores of all methods."""
-    for scheme in result.config.schemes:
-        for place, encoder in enumerate(result.encoders):
-            where = f"{scheme}, {encoder}, {result.config.seeds} seed(s)"
-            fitted = {method: result.of(scheme, place, method) for method in result.config.compared}
-            yield f"{scheme}-{encoder}-validation.png", _png(_validation(fitted, where, result.metric))
-            for method, found in fitted.items():
-                if method != result.config.compared[0]:
-                    yield f"{scheme}-{encoder}-{method}.png", _png(_training(found, f"{method}: {where}"))
+    for scheme, encoder in dict.fromkeys((row.scheme, row.encoder) for row in result.rows):
+        where = f"{scheme}, {encoder}, {len(result.seeds)} seed(s)"
+        rows = [row for row in result.rows if (row.scheme, row.encoder) == (scheme, encoder)]
+        by_method = {row.method: result.of(row) for row in rows}
+        yield f"{scheme}-{encoder}-validation.png", _png(_validation(by_method, where, result.metric))
+        for row in rows:
+            if row in result.controls:
+                title = f"{row.method}: {where}"
+                yield f"{scheme}-{encoder}-{row.method}.png", _png(_training(by_method[row.method], title))
 
 
-def write_pictures(result: Comparison, folder: Folder) -> None:
+def write_pictures(result: MethodComparison, folder: Folder) -> None:
     """Write them into the folder ``pictures``."""
     for name, data in pictures(result):
         folder.sub(PICTURES).write(name.replace("/", "_"), data)
 
 
-def _training(found: list[Fitted], title: str) -> Figure:
-    names = found[0].names
+def _training(found: list[TrainingResult], title: str) -> Figure:
+    names = found[0].tasks
     columns = max(1, min(len(names), _LEGEND_LETTERS // (max(map(len, names)) + 8)))  # names of meta-paths are long
     figure = Figure(figsize=(15, 4.3 + 0.22 * -(-len(names) // columns)), layout="constrained")
     for axes, (curve, label) in zip(np.ravel(figure.subplots(1, len(_PANELS))), _PANELS.items(), strict=True):
@@ -91,7 +93,7 @@ def _training(found: list[Fitted], title: str) -> Figure:
     return figure
 
 
-def _validation(fitted: dict[str, list[Fitted]], title: str, metric: str) -> Figure:
+def _validation(fitted: dict[str, list[TrainingResult]], title: str, metric: str) -> Figure:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for place, (method, found) in enumerate(fitted.items()):

@@ -19,11 +19,11 @@ def summary(result: Evaluation, uris: Sequence[str]) -> dict[str, Any]:
         "models": [
             {
                 "model": uri,
-                "method": outcome.method,
-                "seed": outcome.seed,
-                "scores": {part: found._asdict() for part, found in outcome.scores.items()},
+                "method": model.method,
+                "seed": model.seed,
+                "scores": {part: found._asdict() for part, found in model.scores.items()},
             }
-            for uri, outcome in zip(uris, result.outcomes, strict=True)
+            for uri, model in zip(uris, result.models, strict=True)
         ],
     }
 
@@ -34,9 +34,9 @@ def terminal(result: Evaluation) -> str:
     sizes = ", ".join(f"{part} {len(rows)}" for part, rows in data.parts.items())
     title = f"{result.config.corpus} ({sizes}): {data.target.task}, {TITLES[result.metric]} ({direction} is better)"
     body = []
-    for method in dict.fromkeys(outcome.method for outcome in result.outcomes):
-        runs = [outcome for outcome in result.outcomes if outcome.method == method]
-        cells = [spread(result, np.array([run.scores[part].value for run in runs])) for part in data.parts]
+    for method in dict.fromkeys(model.method for model in result.models):
+        runs = [model for model in result.models if model.method == method]
+        cells = [spread(result.metric, np.array([run.scores[part].value for run in runs])) for part in data.parts]
         coverage = min(run.scores[part].coverage for run in runs for part in data.parts)
         body.append([method, str(len(runs)), *cells, f"{100 * coverage:.0f} %"])
     return drawn(title, ["method", "seeds", *data.parts, "coverage"], body)

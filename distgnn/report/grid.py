@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from distgnn.finetuning.comparison import CONTROL, Result
+from distgnn.auxiliary.comparison import Contrast, Row
+from distgnn.config.transfer import CONTROL
+from distgnn.finetuning.comparison import FinetuneComparison
 from distgnn.finetuning.results import summary
-from distgnn.report.table import compare, drawn, heading, piped, scale, scores_of, spread
+from distgnn.labels.scores import holm
+from distgnn.report.auxiliary import marks
+from distgnn.report.table import drawn, heading, piped, scale, spread
 
 _NOTES = """Mean ± sample deviation over seeds, beside the same encoder without pre-training (none). ↓ worse than none: negative
-transfer. * differs from none, p < 0.05 in a two-sided paired t-test over seeds. Average gain: mean over encoders of the
-difference to none; positive is better."""
+transfer. * differs from none, p < 0.05 in a two-sided paired t-test over seeds after Holm's correction over the cells of the
+table. Average gain: mean over encoders of the difference to none; positive is better."""
 
 
 @dataclass(frozen=True)
@@ -26,44 +30,56 @@ class Grid:
     """
 
     objectives: tuple[str, ...]
-    results: dict[str, Result]
+    results: dict[str, FinetuneComparison]
     refused: dict[tuple[str, str], str]
 
     @property
     def parts(self) -> list[str]:
         """What there is a table for: test, and ood where the split has it."""
-        parts = next(iter(self.results.values())).data.parts
-        return [part for part in ("test", "ood") if part in parts]
+        return list(next(iter(self.results.values())).parts)
+
+    def row(self, objective: str, encoder: str) -> Row:
+        """The row of a cell in its encoder's result."""
+        return next(row for row in self.results[encoder].rows if row.method == objective)
+
+    def contrasts(self, part: str) -> dict[tuple[str, str], Contrast]:
+        """Every cell (objective, encoder) against its control, with Holm's correction over the whole table of ``part``."""
+        found = {
+            (row.method, encoder): contrast
+            for encoder, result in self.results.items()
+            for row, contrast in result.contrasts(part).items()
+        }
+        corrected = holm([contrast.p for contrast in found.values()])
+        return {cell: c._replace(p_holm=p) for (cell, c), p in zip(found.items(), corrected, strict=True)}
 
 
 def rows(grid: Grid, part: str) -> tuple[list[str], list[list[str]]]:
     """(titles, a row of cells for the control and each objective) of one part."""
-    control = [spread(result, scores_of(result, CONTROL, part)) for result in grid.results.values()]
+    contrasts = grid.contrasts(part)
+    control = [_spread(grid, CONTROL, encoder, part) for encoder in grid.results]
     body = [[CONTROL, *control, ""]]
     for objective in grid.objectives:
-        cells = [_cell(grid, objective, encoder, part) for encoder in grid.results]
-        body.append([objective, *cells, _average_gain(grid, objective, part)])
+        known = {encoder: contrasts[cell] for encoder in grid.results if (cell := (objective, encoder)) in contrasts}
+        cells = [
+            _spread(grid, objective, encoder, part) + marks(known[encoder]) if encoder in known else "-"
+            for encoder in grid.results
+        ]
+        body.append([objective, *cells, _average_gain(grid, list(known.values()))])
     return ["objective", *grid.results, "average gain"], body
 
 
-def _cell(grid: Grid, objective: str, encoder: str, part: str) -> str:
+def _spread(grid: Grid, objective: str, encoder: str, part: str) -> str:
     result = grid.results[encoder]
-    found = None if (objective, encoder) in grid.refused else compare(result, objective, part)
-    if found is None:
-        return "-"
-    marks = ("*" if found.clear else "") + (" ↓" if found.gain < 0 else "")
-    return spread(result, scores_of(result, objective, part)) + marks
+    return spread(result.metric, result.values(grid.row(objective, encoder), part))
 
 
-def _average_gain(grid: Grid, objective: str, part: str) -> str:
+def _average_gain(grid: Grid, known: list[Contrast]) -> str:
     """Over the encoders that have the cell, whose number is told where it is not all of them."""
-    results = [result for encoder, result in grid.results.items() if (objective, encoder) not in grid.refused]
-    found = [comparison for result in results if (comparison := compare(result, objective, part))]
-    if not found:
+    if not known:
         return "-"
-    factor, decimals = scale(results[0])
-    text = f"{factor * np.mean([comparison.gain for comparison in found]):+.{decimals}f}"
-    return text if len(found) == len(grid.results) else f"{text} ({len(found)} of {len(grid.results)})"
+    factor, decimals = scale(next(iter(grid.results.values())).metric)
+    text = f"{factor * np.mean([contrast.gain for contrast in known]):+.{decimals}f}"
+    return text if len(known) == len(grid.results) else f"{text} ({len(known)} of {len(grid.results)})"
 
 
 def _reasons(grid: Grid) -> Iterator[str]:
@@ -106,9 +122,10 @@ def grid_summary(grid: Grid) -> dict[str, Any]:
 
 
 def _cells(grid: Grid, part: str) -> Iterator[dict[str, Any]]:
+    contrasts = grid.contrasts(part)
     for encoder, result in grid.results.items():
-        for method in result.methods:
-            scores, found = scores_of(result, method, part), compare(result, method, part)
-            compared = {"gain": found.gain, "p_value": found.p_value} if found else {}
-            cell = {"part": part, "objective": method, "encoder": encoder, "scores": scores.tolist()}
-            yield {**cell, "mean": float(scores.mean()), **compared}
+        for row in result.rows:
+            values, found = result.values(row, part), contrasts.get((row.method, encoder))
+            compared = {"gain": found.gain, "p_value": found.p, "p_holm": found.p_holm} if found else {}
+            cell = {"part": part, "objective": row.method, "encoder": encoder, "scores": values.tolist()}
+            yield {**cell, "mean": float(values.mean()), **compared}

@@ -1,4 +1,4 @@
-"""A figure as the bytes of a picture."""
+"""Figures as PNG."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG, 110 dots an inch."""
+    """Return the figure as PNG at 110 dots per inch, cropped to what is drawn."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
     return buffer.getvalue()

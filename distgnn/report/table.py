@@ -3,102 +3,86 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from distgnn.finetuning.comparison import Result
-from distgnn.labels.scores import HIGHER_IS_BETTER, paired_p_value
+from distgnn.auxiliary.comparison import SIGNIFICANT, Contrast
+from distgnn.finetuning.comparison import FinetuneComparison
+from distgnn.labels.scores import HIGHER_IS_BETTER
 
 TABLE = "table.md"
-SIGNIFICANT = 0.05
 _PLAIN_WIDTH = 160
-_NOTES = """Mean ± sample deviation over seeds. vs none: difference to the same encoder without pre-training, with a two-sided
-paired t-test. Coverage: share of labels the metric is defined for."""
+_NOTES = f"""Mean ± sample standard deviation over seeds; se: standard error of the mean. vs none: difference to the same encoder
+without pre-training. p: two-sided paired t-test over seeds; Holm: corrected over the rows of the table, which decides whether a
+difference is significant (p < {SIGNIFICANT}). Coverage: share of labels the metric is defined for."""
 TITLES = {"roc_auc": "ROC-AUC x 100", "micro_f1": "micro-F1 x 100", "rmse": "RMSE"}
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A method against its control over the same seeds: mean difference (method minus control), p-value, verdict in words.
-
-    gain: the difference, with the sign that makes better positive. clear: whether the p-value is below SIGNIFICANT.
-    """
-
-    difference: float
-    gain: float
-    clear: bool
-    p_value: float | None
-    verdict: str
-
-
-def scores_of(result: Result, method: str, part: str) -> npt.NDArray[np.float64]:
-    """The metric of ``method`` on ``part`` for each seed, in seed order."""
-    return np.array([run.scores[part].value for run in result.outcomes if run.method == method])
-
-
-def compare(result: Result, method: str, part: str) -> Comparison | None:
-    """``method`` against its control; None for a control."""
-    if method not in result.controls:
-        return None
-    ours, control = scores_of(result, method, part), scores_of(result, result.controls[method], part)
-    difference, p_value = float(ours.mean() - control.mean()), paired_p_value(ours, control)
-    gain = difference if HIGHER_IS_BETTER[result.metric] else -difference
-    clear = p_value is not None and p_value < SIGNIFICANT
-    word = "better than" if gain > 0 else "worse than" if gain < 0 else "same as"
-    note = "" if clear or gain == 0 else " (not significant)" if p_value is not None else " (no test possible)"
-    return Comparison(difference, gain, clear, p_value, f"{word} no pre-training{note}")
-
-
-class Measured(Protocol):
-    """Whatever was measured with one metric."""
-
-    @property
-    def metric(self) -> str: ...  # noqa: D102
-
-
-def scale(result: Measured) -> tuple[float, int]:
+def scale(metric: str) -> tuple[float, int]:
     """(factor, decimals) of printed numbers."""
-    return (1.0, 3) if result.metric == "rmse" else (100.0, 2)
+    return (1.0, 3) if metric == "rmse" else (100.0, 2)
 
 
-def spread(result: Measured, values: npt.NDArray[np.float64]) -> str:
-    """Mean and, of two or more values, sample deviation."""
-    factor, decimals = scale(result)
-    text = f"{factor * values.mean():.{decimals}f}"
-    return text if len(values) < 2 else f"{text} ± {factor * values.std(ddof=1):.{decimals}f}"
+def spread(metric: str, values: npt.NDArray[np.float64]) -> str:
+    """Mean and, of two or more values, sample standard deviation."""
+    return mean_and_sd(metric, float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None)
 
 
-def _cells(result: Result, method: str, part: str) -> list[str]:
-    factor, decimals = scale(result)
-    found = compare(result, method, part)
-    if found is None:
-        return [spread(result, scores_of(result, method, part)), "", "", "control"]
-    p_value = "-" if found.p_value is None else f"{found.p_value:.3g}"
-    difference = f"{factor * found.difference:+.{decimals}f}"
-    return [spread(result, scores_of(result, method, part)), difference, p_value, found.verdict]
+def mean_and_sd(metric: str, mean: float, sd: float | None) -> str:
+    """Both as text; ``sd`` is None for one seed."""
+    factor, decimals = scale(metric)
+    text = f"{factor * mean:.{decimals}f}"
+    return text if sd is None else f"{text} ± {factor * sd:.{decimals}f}"
 
 
-def rows(result: Result) -> tuple[list[str], list[list[str]]]:
-    """(titles, a row of cells for each method): mean and sample deviation over seeds for each part, and the comparison."""
-    parts = [part for part in ("test", "ood") if part in result.data.parts]
+def verdict(contrast: Contrast) -> str:
+    """The comparison with the control in words."""
+    gain = contrast.gain
+    word = "better than" if gain > 0 else "worse than" if gain < 0 else "same as"
+    unclear = " (not significant)" if contrast.p is not None else " (no test possible)"
+    return f"{word} no pre-training{'' if contrast.significant or gain == 0 else unclear}"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value as text; "-" where no test was possible."""
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _cells(record: Mapping[str, Any], contrast: Contrast | None) -> list[str]:
+    """Cells of one row of :meth:`Comparison.summary` for one part."""
+    factor, decimals = scale(record["metric"])
+    cells = [
+        mean_and_sd(record["metric"], record["mean"], record["sd"]),
+        "-" if record["se"] is None else f"{factor * record['se']:.{decimals}f}",
+    ]
+    if contrast is None:
+        return [*cells, "", "", "", "control"]
+    difference = f"{factor * record['difference']:+.{decimals}f}"
+    return [*cells, difference, p_value(record["p"]), p_value(record["p_holm"]), verdict(contrast)]
+
+
+def rows(result: FinetuneComparison) -> tuple[list[str], list[list[str]]]:
+    """(titles, a row of cells for each method): statistics over seeds for each part, and the paired comparison."""
     titles = ["method", "seeds"]
-    for part in parts:
-        titles += [part, "vs none", "p (paired)", f"verdict ({part})"]
-    titles.append("coverage")
-    table = []
-    for method in result.methods:
-        coverage = [run.scores[part].coverage for run in result.outcomes for part in parts if run.method == method]
-        cells = [cell for part in parts for cell in _cells(result, method, part)]
-        table.append([method, str(result.config.seeds), *cells, f"{100 * min(coverage):.0f} %"])
-    return titles, table
+    for part in result.parts:
+        titles += [part, "se", "vs none", "p", "p (Holm)", f"verdict ({part})"]
+    summary = {(record["method"], record["part"]): record for record in result.summary()}
+    contrasts = {part: result.contrasts(part) for part in result.parts}
+    body = []
+    for row in result.rows:
+        coverage = min(found.coverage[part] for found in result.of(row) for part in result.parts)
+        parts = [_cells(summary[row.method, part], contrasts[part].get(row)) for part in result.parts]
+        body.append([row.method, str(len(result.seeds)), *chain.from_iterable(parts), f"{100 * coverage:.0f} %"])
+    return [*titles, "coverage"], body
 
 
-def heading(result: Result) -> str:
+def heading(result: FinetuneComparison) -> str:
     """One line: corpus, task, metric and its direction, labels, split and part sizes."""
     data, direction = result.data, "higher" if HIGHER_IS_BETTER[result.metric] else "lower"
     sizes = ", ".join(f"{part} {len(graphs)}" for part, graphs in data.parts.items())
@@ -109,12 +93,12 @@ def heading(result: Result) -> str:
     )
 
 
-def terminal(result: Result) -> str:
+def terminal(result: FinetuneComparison) -> str:
     """The table drawn for standard output."""
     return drawn(heading(result), *rows(result))
 
 
-def markdown(result: Result) -> str:
+def markdown(result: FinetuneComparison) -> str:
     """The same table as Markdown text."""
     return f"{heading(result)}\n\n{piped(*rows(result))}\n\n{_NOTES}\n"
 

@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster, through its Jobs API: submit, follow, stop. What goes wrong is one line that says what to do."""
+"""Ray jobs through ``ray.job_submission``: connect, submit, follow to the exit code. Errors are one line."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ray.exceptions import AuthenticationError
@@ -19,146 +17,93 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from distgnn.errors import INTERRUPTED, RequestError, WorkError
 from distgnn.scale.address import check_address
 
-try:  # comes with ray[default]; without it the client cannot be made, which connect() tells
+try:  # part of ray[default]; without it the client cannot be created, which connect() reports
     from aiohttp import ClientError
 except ImportError:
     ClientError = OSError
 
-ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 _POLL_SECONDS = 0.5
-_PATIENCE_SECONDS = 120.0
-_STOP_SECONDS = 60
-_EXCLUDES = [".git", ".venv", "venv", "__pycache__", "*.egg-info"]
+_TIMEOUT_SECONDS = 120.0
 
 
-@dataclass
-class Jobs:
-    """The jobs of one cluster. where: its address in words."""
+def connect(address: str) -> JobSubmissionClient:
+    """Return a client of the cluster at ``address``, of the environment's, or of the one on this machine.
 
-    client: JobSubmissionClient
-    where: str
-
-    def submit(self, entrypoint: str, environment: dict[str, Any]) -> str:
-        """Start ``entrypoint`` (a shell command) in the runtime ``environment``; returns the job's id."""
-        with _plain(self.where):
-            return self.client.submit_job(entrypoint=entrypoint, runtime_env=environment)
-
-    def stop(self, job: str) -> bool:
-        """Ask a job to end; whether it was running."""
-        with _plain(self.where):
-            return self.client.stop_job(job)
-
-    def follow(self, job: str) -> int:
-        """Show a job's output until it ends; returns its exit code (INTERRUPTED where it was stopped).
-
-        Raises RequestError where there is no such job, WorkError where it could not be started or is out of sight for two
-        minutes.
-        """
-        with _plain(self.where):
-            self.client.get_job_info(job)
-        tail, seen = _Tail(self.client, job), time.monotonic()
-        while True:
-            try:
-                asyncio.run(tail.show())
-                if self.client.get_job_status(job).is_terminal():
-                    return self._outcome(job)
-                seen = time.monotonic()
-            except (ClientError, OSError, RuntimeError) as error:
-                if time.monotonic() - seen > _PATIENCE_SECONDS:
-                    hint = f"it may go on; look again with: distgnn submit --follow {job}"
-                    raise WorkError(f"job {job}: {self.where} does not answer ({_line(error)}); {hint}") from error
-            time.sleep(_POLL_SECONDS)
-
-    def _outcome(self, job: str) -> int:
-        info = self.client.get_job_info(job)
-        if info.status == JobStatus.SUCCEEDED:
-            return 0
-        if info.status == JobStatus.STOPPED:
-            return INTERRUPTED
-        if info.driver_exit_code is None:
-            raise WorkError(
-                f"job {job} could not be run: {' '.join((info.message or 'no reason given').split())[:500]}"
-            )
-        return info.driver_exit_code if info.driver_exit_code > 0 else 128 - info.driver_exit_code
-
-
-@dataclass
-class _Tail:
-    """Shows what a job says, from where it was when the connection broke. shown: characters so far."""
-
-    client: JobSubmissionClient
-    job: str
-    shown: int = field(default=0)
-
-    async def show(self) -> None:
-        """Until the job ends or the connection does. Ray sends everything from the beginning each time."""
-        passed = 0
-        async for text in self.client.tail_job_logs(self.job):
-            new = text[max(self.shown - passed, 0) :]
-            passed += len(text)
-            self.shown += len(new)
-            sys.stdout.write(new)
-            sys.stdout.flush()
-
-
-def connect(address: str) -> Jobs:
-    """The cluster at ``address``, or that of the environment, or the one that runs here.
-
-    Raises RequestError where ray[default], the cluster or the right token is missing.
+    Raises:
+        RequestError: ray[default], the cluster or the right token is missing.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     if address:
-        os.environ[ADDRESSES[0]] = address  # Ray would take the environment's before the one it is asked for
-    name, found = next(((name, os.environ[name]) for name in ADDRESSES if os.environ.get(name)), ("", ""))
-    if found:
-        check_address(found, "address" if address else name)
-    where = found or "the Ray of this machine"
-    with _plain(where):
-        return Jobs(JobSubmissionClient(), where)
+        os.environ["RAY_API_SERVER_ADDRESS"] = address  # Ray prefers the environment to its argument
+    for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
+        if found := os.environ.get(name):
+            check_address(found, "address" if address else name)
+            break
+    with _one_line_errors():
+        return JobSubmissionClient()
 
 
-def environment(working_dir: Path | None, package: Path, variables: dict[str, str]) -> dict[str, Any]:
-    """The runtime environment of a job: ``working_dir`` (None: nothing), and ``package`` beside it unless it is in there.
+def start(client: JobSubmissionClient, entrypoint: str, environment: dict[str, Any]) -> str:
+    """Submit the shell command ``entrypoint``; returns the job's id."""
+    with _one_line_errors():
+        return client.submit_job(entrypoint=entrypoint, runtime_env=environment)
 
-    Stopping gives the job a minute instead of Ray's three seconds, so that a training can write its checkpoint.
+
+def follow(client: JobSubmissionClient, job: str) -> int:
+    """Print a job's output until it ends; returns its exit code (INTERRUPTED if it was stopped).
+
+    Raises:
+        WorkError: The job could not be started, or the cluster did not answer for two minutes.
     """
-    found: dict[str, Any] = {
-        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_SECONDS)} | variables,
-        "excludes": _EXCLUDES,
-    }
-    if working_dir is not None:
-        found["working_dir"] = str(working_dir)
-    if working_dir is None or not (working_dir / package.name / "__init__.py").is_file():
-        found["py_modules"] = [str(package)]
-    return found
+    shown, seen = [0], time.monotonic()
+    while True:
+        try:
+            asyncio.run(_print_new(client, job, shown))
+            if client.get_job_status(job).is_terminal():
+                return _exit_code(client, job)
+            seen = time.monotonic()
+        except (ClientError, OSError, RuntimeError) as error:
+            if time.monotonic() - seen > _TIMEOUT_SECONDS:
+                hint = f"it may still run; see ray job logs --follow {job}"
+                raise WorkError(f"job {job}: the cluster does not answer ({_line(error)}); {hint}") from error
+        time.sleep(_POLL_SECONDS)
+
+
+async def _print_new(client: JobSubmissionClient, job: str, shown: list[int]) -> None:
+    """Print the log from character ``shown[0]``; Ray sends it from the beginning on each connection."""
+    passed = 0
+    async for text in client.tail_job_logs(job):
+        new = text[max(shown[0] - passed, 0) :]
+        passed += len(text)
+        shown[0] += len(new)
+        sys.stdout.write(new)
+        sys.stdout.flush()
+
+
+def _exit_code(client: JobSubmissionClient, job: str) -> int:
+    info = client.get_job_info(job)
+    if info.status in (JobStatus.SUCCEEDED, JobStatus.STOPPED):
+        return 0 if info.status == JobStatus.SUCCEEDED else INTERRUPTED
+    code = info.driver_exit_code
+    if code is None:
+        raise WorkError(f"job {job} could not be run: {' '.join((info.message or 'no reason given').split())[:500]}")
+    return code if code > 0 else 128 - code
 
 
 @contextmanager
-def _plain(where: str) -> Iterator[None]:
-    """What Ray's client raises, as one line."""
+def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except AuthenticationError as error:
-        refused = "Authentication failed" in str(error)
-        what = "refuses the token" if refused else "asks for a token"
-        raise RequestError(
-            f"{where} {what}; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to the cluster's own"
-        ) from error
+        what = "refuses the token" if "Authentication failed" in str(error) else "asks for a token"
+        hint = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to the cluster's own"
+        raise RequestError(f"the cluster {what}; {hint}") from error
     except (ConnectionError, OSError, ClientError) as error:
-        raise RequestError(
-            f"{where}: no Ray dashboard answers ({_line(error)}); give --address http://HOST:8265"
-        ) from error
+        raise RequestError(f"no Ray dashboard answers ({_line(error)}); give --address http://HOST:8265") from error
     except (RuntimeError, ValueError) as error:
-        raise _told(where, error) from error
-
-
-def _told(where: str, error: Exception) -> RequestError | WorkError:
-    text = _line(error)
-    if "ray[default]" in text:
-        return RequestError("submitting needs Ray's Jobs API: pip install 'ray[default]'")
-    if "404" in text or "does not exist" in text:
-        return RequestError(f"{where}: {text}; give the id that distgnn submit printed")
-    return WorkError(f"{where}: {text}")
+        if "ray[default]" in str(error):
+            raise RequestError("submitting needs Ray's Jobs API: pip install 'ray[default]'") from error
+        raise WorkError(f"the cluster refused the job: {_line(error)}") from error
 
 
 def _line(error: Exception) -> str:

@@ -9,31 +9,31 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from distgnn.auxiliary.comparison import Job, RunJob, global_seed
-from distgnn.auxiliary.data_source import CorpusGround, Ground, NetworkGround, is_network
-from distgnn.auxiliary.trainer import JointFit
+from distgnn.auxiliary.data_source import CorpusDataSource, DataSource, NetworkDataSource, is_network
+from distgnn.auxiliary.jobs import Job, RunJob, global_seed
+from distgnn.auxiliary.trainer import Trainer
 from distgnn.auxiliary.trainer_state import freeze, thaw
 from distgnn.config import TransferConfig
 from distgnn.config.transfer import CONTROL
 from distgnn.distributed import ProcessGroup, choose_device
-from distgnn.search.scoring import method_of, seen
-from distgnn.storage.arrays import read_kept, write_kept
+from distgnn.search.scoring import initial_encoder, seen
+from distgnn.storage.arrays import read_arrays, write_arrays
 from distgnn.storage.folder import Folder
 
 _RANDOM = "random"
 
 
-def ground_of(config: TransferConfig) -> Ground:
+def source_of(config: TransferConfig) -> DataSource:
     """Read the data of ``config`` and the checkpoint to start from; raises RequestError if they do not fit each other."""
     if is_network(config.data):
-        return NetworkGround.read(config)
-    return CorpusGround.read(config, [method_of(uri, "checkpoint") for uri in config.checkpoint])
+        return NetworkDataSource.read(config)
+    return CorpusDataSource.read(config, [initial_encoder(uri, "checkpoint") for uri in config.checkpoint])
 
 
-def searched(config: TransferConfig) -> Ground:
+def searched(config: TransferConfig) -> DataSource:
     """Read the data without the test labels of a corpus (those of a network are read, but never scored)."""
-    ground = ground_of(config)
-    return replace(ground, data=seen(ground.data)) if isinstance(ground, CorpusGround) else ground
+    source = source_of(config)
+    return replace(source, data=seen(source.data)) if isinstance(source, CorpusDataSource) else source
 
 
 def method_named(config: TransferConfig) -> str:
@@ -45,7 +45,7 @@ def method_named(config: TransferConfig) -> str:
 class _Seed:
     """A training, with its own state of torch's global generator."""
 
-    fit: JointFit
+    fit: Trainer
     random: torch.Tensor
 
 
@@ -61,29 +61,29 @@ class JointTrial:
     def __init__(self, config: TransferConfig, shared: Folder, folder: Folder) -> None:
         device = choose_device(config.device)
         self.config, self.folder, self.group = config, folder, ProcessGroup.single_process(device)
-        self.run = RunJob(config, searched(config), shared, device.type)
+        self.run = RunJob(searched(config), shared, device.type)
         self.seeds = [self._begun(seed) for seed in range(config.seeds)]
 
     def score(self, epochs: int) -> float:
         """Train up to ``epochs`` and return the mean validation metric at the best epoch; WorkError on divergence."""
         for number, seed in enumerate(self.seeds):
             with _turn(seed):
-                seed.fit.advance(epochs)
+                seed.fit.train_until(epochs)
             told, arrays = freeze(seed.fit)
-            write_kept(self.folder, _name(number), told, {**arrays, _RANDOM: seed.random.numpy()})
+            write_arrays(self.folder, _name(number), told, {**arrays, _RANDOM: seed.random.numpy()})
         return float(np.mean([seed.fit.best for seed in self.seeds]))
 
     def _begun(self, seed: int) -> _Seed:
         config = self.config
         job = Job(seed, config.schemes[0], 0, method_named(config))
         first = job._replace(method="")
-        if job.scheme == "pretrained" and self.run.ground.start(0) is None and not self.run.done(first):
+        if job.scheme == "pretrained" and self.run.source.start(0) is None and not self.run.done(first):
             self.run(first)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(global_seed(seed, 0))
             fit = self.run.begin(job, self.group)
             random = torch.get_rng_state()
-        kept = read_kept(self.folder, _name(seed))
+        kept = read_arrays(self.folder, _name(seed))
         if kept is not None:
             told, arrays = kept
             random = torch.from_numpy(arrays.pop(_RANDOM).copy())

@@ -44,7 +44,7 @@ def decide(sweep: Sweep, record: TrialRecord, others: Sequence[TrialRecord]) -> 
 
 
 def _below_top_fraction(sweep: Sweep, record: TrialRecord, others: Sequence[TrialRecord]) -> bool:
-    """Asynchronous successive halving (ASHA; Li et al., MLSys 2020): keep the top 1/eta of the scores seen at this rung so far."""
+    """Asynchronous successive halving (Li et al., MLSys 2020): keep the top 1/reduction_factor of the scores at a rung so far."""
     rung = record.rungs[-1]
     seen = _finite([other.score for trial in others for other in trial.rungs if other.fidelity == rung.fidelity])
     if not len(seen):

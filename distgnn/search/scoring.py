@@ -8,23 +8,23 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from distgnn.auxiliary.data_source import InitialEncoder
+from distgnn.auxiliary.jobs import RunJob, run_jobs
 from distgnn.checkpoint.format import load_saved_encoder
 from distgnn.checkpoint.load import encoder_of
 from distgnn.config import FinetuneConfig, LabelChoice
 from distgnn.corpus.manifest import read_manifest
 from distgnn.distributed import choose_device
-from distgnn.finetuning.job_cache import Kept
-from distgnn.finetuning.trainer import Method, RunJob
+from distgnn.finetuning.comparison import CHOICE, finetune_job, finetune_source
 from distgnn.labels.dataset import LabelledSet, read_labelled
 from distgnn.storage.folder import Folder, open_folder
 
 SEEN = ("train", "val")
-_CHOICE = tuple(LabelChoice.__dataclass_fields__)
 
 
 def search_data(config: FinetuneConfig) -> LabelledSet:
     """Read the labelled corpus of ``config`` without its test part. A process reads a corpus once."""
-    choice = LabelChoice(**{name: getattr(config, name) for name in _CHOICE})
+    choice = LabelChoice(**{name: getattr(config, name) for name in CHOICE})
     return _search_data(config.corpus, read_manifest(open_folder(config.corpus)).digest(), choice)
 
 
@@ -41,10 +41,10 @@ def seen(data: LabelledSet) -> LabelledSet:
     return replace(data, parts=parts, y=data.y.masked_fill(hidden[:, None], float("nan")))
 
 
-def method_of(checkpoint: str, name: str) -> Method:
-    """Load the encoder of a checkpoint (a URI) as a fine-tuning method."""
+def initial_encoder(checkpoint: str, name: str) -> InitialEncoder:
+    """Load the encoder of a checkpoint (a URI) to start from."""
     found = load_saved_encoder(checkpoint)
-    return Method(name, found.encoder, encoder_of(found).state_dict(), found.schema)
+    return InitialEncoder(name, found.encoder, encoder_of(found).state_dict(), found.schema)
 
 
 def validation_score(config: FinetuneConfig, checkpoint: str, seeds: int, folder: Folder) -> float:
@@ -60,16 +60,7 @@ def validation_score(config: FinetuneConfig, checkpoint: str, seeds: int, folder
         RequestError: Corpus and checkpoint do not fit each other.
         WorkError: Training diverged.
     """
-    data, method = search_data(config), method_of(checkpoint, "trial")
-    if method.schema is not None:
-        method.schema.check_features(data.schema, f"{checkpoint} cannot read {config.corpus}")
-    run = RunJob(config, data, (method,), choose_device(config.device).type)
-    kept = Kept.of(config, folder.sub("jobs"))
-    scores = []
-    for seed in range(seeds):
-        outcome = kept.load(method, seed)
-        if outcome is None:
-            outcome = run((seed, 0))
-            kept.save(method, outcome)
-        scores.append(outcome.scores["val"].value)
-    return float(np.mean(scores))
+    source = finetune_source(config, search_data(config), [initial_encoder(checkpoint, "trial")])
+    run = RunJob(source, folder.sub("jobs"), choose_device(config.device).type)
+    results = run_jobs(run, [finetune_job(source, seed, 0) for seed in range(seeds)])
+    return float(np.mean([found.scores["val"][found.metrics[0]] for found in results.values()]))

@@ -9,17 +9,16 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from distgnn.auxiliary.comparison import RunJob, compare_methods
+from distgnn.auxiliary.comparison import Comparison, Row, compare_methods
+from distgnn.auxiliary.jobs import RunJob
 from distgnn.config import TransferConfig, to_json
 from distgnn.config.transfer import CONTROL
 from distgnn.distributed import choose_device
 from distgnn.finetuning.comparison import finetune
-from distgnn.finetuning.job_cache import Kept
-from distgnn.finetuning.trainer import Outcome
 from distgnn.models.registry import import_modules
-from distgnn.search.joint import ground_of, method_named
+from distgnn.search.joint import method_named, source_of
 from distgnn.search.records import Sweep, TrialRecord, best_of
-from distgnn.search.scoring import method_of
+from distgnn.search.scoring import initial_encoder
 from distgnn.search.trial import Pretrainer, Trial, copy_checkpoint, pretrain_here
 from distgnn.storage.folder import Folder
 
@@ -90,30 +89,23 @@ def evaluate_final(
     config = trial.configured.finetune
     checkpoint = config.checkpoint[0] if sweep.kind == "finetune" else trial.pretrained(pretrainer).uri
     config = replace(config, checkpoint=(checkpoint,), seeds=sweep.config.final_seeds)
-    kept, device = Kept.of(config, folder.sub(WINNER).sub("jobs")), choose_device(config.device).type
-    result = finetune(config, [method_of(checkpoint, name)], device=device, kept=kept)
+    jobs, device = folder.sub(WINNER).sub("jobs"), choose_device(config.device).type
+    result = finetune(config, [initial_encoder(checkpoint, name)], jobs, device=device)
     labels = (name, CONTROL) if name == DEFAULT else (name,)
-    return [_tuned(label, [o for o in result.outcomes if o.method == label]) for label in labels]
-
-
-def _tuned(label: str, outcomes: list[Outcome]) -> FinalEvaluation:
-    validation, test = (tuple(outcome.scores[part].value for outcome in outcomes) for part in ("val", "test"))
-    return FinalEvaluation(label, validation, test)
+    rows = {row.method: row for row in result.rows}
+    return [_evaluation(label, result, rows[label]) for label in labels]
 
 
 def _evaluate_joint(config: TransferConfig, sweep: Sweep, name: str, folder: Folder) -> list[FinalEvaluation]:
     settings = replace(config, seeds=sweep.config.final_seeds, epochs=sweep.budget)
-    result = compare_methods(RunJob(settings, ground_of(settings), folder, choose_device(config.device).type))
+    result = compare_methods(RunJob(source_of(settings), folder, choose_device(config.device).type))
     methods = {name: method_named(settings), **({CONTROL: CONTROL} if name == DEFAULT else {})}
-    fits = {label: result.of(settings.schemes[0], 0, method) for label, method in methods.items()}
-    return [
-        FinalEvaluation(
-            label,
-            tuple(fit.validation[fit.best_epoch - 1][sweep.metric] for fit in found),
-            tuple(fit.test[sweep.metric] for fit in found),
-        )
-        for label, found in fits.items()
-    ]
+    rows = {row.method: row for row in result.rows}
+    return [_evaluation(label, result, rows[method]) for label, method in methods.items()]
+
+
+def _evaluation(label: str, result: Comparison[Any], row: Row) -> FinalEvaluation:
+    return FinalEvaluation(label, tuple(result.values(row, "val").tolist()), tuple(result.values(row, "test").tolist()))
 
 
 def write_result(folder: Folder, sweep: Sweep, best: TrialRecord, evaluations: list[FinalEvaluation]) -> None:

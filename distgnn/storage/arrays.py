@@ -1,4 +1,4 @@
-"""What finished jobs leave: one safetensors file each, arrays and a JSON text beside them."""
+"""Arrays with JSON values beside them, in one safetensors file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 _TOLD = "outcome"
 
 
-def read_kept(folder: Folder, name: str) -> tuple[dict[str, Any], Arrays] | None:
+def read_arrays(folder: Folder, name: str) -> tuple[dict[str, Any], Arrays] | None:
     """(JSON values, arrays) of the file ``name``; None where it is absent or not whole."""
     if folder.size(name) is None:
         return None
@@ -28,7 +28,7 @@ def read_kept(folder: Folder, name: str) -> tuple[dict[str, Any], Arrays] | None
         return None
 
 
-def write_kept(folder: Folder, name: str, told: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+def write_arrays(folder: Folder, name: str, told: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write the file ``name``, whole or not at all; no array may be called "outcome"."""
     text = np.frombuffer(json.dumps(told).encode(), np.uint8)
     whole = {key: np.asarray(array, order="C") for key, array in arrays.items()}

@@ -11,32 +11,32 @@ from torch import Tensor
 from torch.func import functional_call
 
 from distgnn.auxiliary.forward_pass import ForwardPass
-from distgnn.auxiliary.hypergradient import Bound, Mixture
+from distgnn.auxiliary.hypergradient import Bound, WeightedGradients
 from distgnn.auxiliary.problem import Samples
-from distgnn.auxiliary.sample_gradients import SampleMixture
-from distgnn.auxiliary.step import JointStep, StepRecord
+from distgnn.auxiliary.sample_gradients import WeightedSampleGradients
+from distgnn.auxiliary.step import MultiTaskStep, StepRecord
 from distgnn.auxiliary.task_gradients import cosines, flat_gradient
 from distgnn.auxiliary.weighting import Signals
 
 
-class DoubleBackwardStep(JointStep):
+class DoubleBackwardStep(MultiTaskStep):
     """The same step, on one rank, with the same signals from gradients taken once; only the way to the weighting's gradient
     differs."""
 
     def _learn_ahead(self, found: ForwardPass, number: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         losses = []
-        for judge in self.folds.judges:
-            others = [part for part in range(self.folds.parts) if part != judge]
-            losses.append(self._judged(self._joint_loss(found, found.mixture(others), others), found.batch, judge))
+        for judge in self.batches.judges:
+            others = [part for part in range(self.batches.parts) if part != judge]
+            losses.append(self._judged(self._joint_loss(found, found.weighted(others), others), found.batch, judge))
         return torch.zeros(len(self.problem.names), device=losses[0].device), self._descend(losses)
 
-    def _joint_loss(self, found: ForwardPass, mixture: Mixture, parts: list[int]) -> Tensor:
+    def _joint_loss(self, found: ForwardPass, weighted: WeightedGradients, parts: list[int]) -> Tensor:
         """sum_r w_r l_r / n_r, differentiable with respect to the model and the weighting."""
-        raw = self.weighting(mixture.signals)
+        raw = self.weighting(weighted.signals)
         if self.weighting.normalised:
-            raw = raw / (raw * mixture.scale)[mixture.signals.task == 0].sum()
-        if isinstance(mixture, SampleMixture):
-            return (raw * mixture.shares * mixture.losses).sum()
+            raw = raw / (raw * weighted.scale)[weighted.signals.task == 0].sum()
+        if isinstance(weighted, WeightedSampleGradients):
+            return (raw * weighted.shares * weighted.losses).sum()
         return (raw * torch.stack(_means([found.target[part] for part in parts], found.auxiliary))).sum()
 
     def _judged(self, joint: Tensor, batch: Any, judge: int) -> Tensor:
@@ -66,14 +66,14 @@ class AsWrittenStep(DoubleBackwardStep):
     the second stage (lines 14-19)."""
 
     def step(self, number: int, batch: Any = None) -> StepRecord:
-        """See :class:`JointStep`; the record is empty."""
+        """See :class:`MultiTaskStep`; the record is empty."""
         batch = self.fetch(number) if batch is None else batch
         losses = []
-        for judge in self.folds.judges:
-            others = [part for part in range(self.folds.parts) if part != judge]
+        for judge in self.batches.judges:
+            others = [part for part in range(self.batches.parts) if part != judge]
             losses.append(self._judged(self._weighted(batch, others), batch, judge))
         meta_loss = self._descend(losses)
-        joint = self._weighted(batch, range(self.folds.parts))
+        joint = self._weighted(batch, range(self.batches.parts))
         self._move(flat_gradient(joint, self.layout.parameters, keep=False), number)
         none = (math.nan,) * len(self.problem.names)
         return StepRecord(number, none, none, none, none, float(meta_loss))

@@ -7,6 +7,7 @@ four of the fields of the ready-made space ``adaptation``, the other four do not
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from distgnn.config import FinetuneConfig, MotifsConfig, PretrainConfig, TuneCon
 from distgnn.corpus.sources import SOURCES
 from distgnn.corpus.writer import build_corpus
 from distgnn.graph.keyed import draw, key, unit_interval
-from distgnn.report.sweep.places import Places
+from distgnn.search.domains import Choice, Range, Value
 from distgnn.search.proposals import Proposals
 from distgnn.search.records import Rung, Sweep, TrialRecord, read_sweep, read_trials
 from distgnn.search.space import Params, Space, read_space
@@ -129,10 +130,19 @@ def adaptation() -> Space:
 def planted_score(space: Space, params: Params, seed: int) -> float:
     """1 at the optimum of ``seed``, falling with the squared distance from it in the fields that matter."""
     optimum = unit_interval(draw(key(seed), np.arange(len(_MATTER))))
-    places = np.array([Places(space[name]).of([params[name]])[0] for name in _MATTER])
+    places = np.array([_place(space[name], params[name]) for name in _MATTER])
     grain = np.array([0.0 if len(space[name].points()) == 0 else 1 / len(space[name].points()) for name in _MATTER])
     optimum = np.where(grain > 0, (np.floor(optimum / np.maximum(grain, 1e-9)) + 0.5) * grain, optimum)
     return float(1 - ((places - optimum) ** 2).sum())
+
+
+def _place(domain: Range | Choice, value: Value) -> float:
+    """Place of a value in its domain, from 0 to 1: by its index among few points, else on the scale of the range."""
+    points = domain.points()
+    if isinstance(domain, Choice) or 0 < len(points) <= 12:
+        return (points.index(value) + 0.5) / len(points)
+    low, high, number = (math.log(x) if domain.log else float(x) for x in (domain.low, domain.high, float(value)))
+    return (number - low) / (high - low)
 
 
 def trials_needed(space: Space, searcher: str, seed: int) -> int:

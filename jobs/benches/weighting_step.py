@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from distgnn.auxiliary.network_tasks.build import build_problem
-from distgnn.auxiliary.step import JointStep
+from distgnn.auxiliary.step import MultiTaskStep
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import KgrecConfig, NetworkTaskConfig, WeightingConfig
 from distgnn.distributed import ProcessGroup
@@ -43,7 +43,7 @@ _METHODS: dict[str, dict[str, Any]] = {
     "selar": {},
     "auxts_all per sample": {"granularity": "sample"},
 }
-_WAYS: dict[str, type[JointStep]] = {" by double backward": DoubleBackwardStep, " as written": AsWrittenStep}
+_WAYS: dict[str, type[MultiTaskStep]] = {" by double backward": DoubleBackwardStep, " as written": AsWrittenStep}
 _EXPLICIT = {"auxts_all": tuple(_WAYS), "selar": tuple(_WAYS)[:1], "auxts_all per sample": tuple(_WAYS)[:1]}
 _PATHS = ("user rated item a entity a^-1 item", "user rated item rated^-1 user rated item", "item b entity b^-1 item")
 
@@ -83,7 +83,7 @@ def ratings_network() -> tuple[str, Network]:
     return "made ratings", replace(made, meta={"paths": list(_PATHS)})
 
 
-def make_step(side: str, network: Network, config: NetworkTaskConfig, run: Run, device: str) -> JointStep:
+def make_step(side: str, network: Network, config: NetworkTaskConfig, run: Run, device: str) -> MultiTaskStep:
     """A side's step, on a problem of its own that begins as the others' do."""
     way = next((way for way in _WAYS if side.endswith(way)), "")
     name = side.removesuffix(way)
@@ -91,10 +91,10 @@ def make_step(side: str, network: Network, config: NetworkTaskConfig, run: Run, 
     group = ProcessGroup.single_process(torch.device(device))
     problem = build_problem(network, config, 0, group)
     made = build_weighting(weighting, problem.names, 0)
-    return _WAYS.get(way, JointStep)(problem, made, replace(run, weighting=weighting), group, 0)
+    return _WAYS.get(way, MultiTaskStep)(problem, made, replace(run, weighting=weighting), group, 0)
 
 
-def timed(step: JointStep, batches: list[Any]) -> Side:
+def timed(step: MultiTaskStep, batches: list[Any]) -> Side:
     """A side that takes one step a call."""
     numbered = cycle(enumerate(batches))
 
@@ -113,11 +113,11 @@ def compared(
     """Times of all sides, interleaved."""
     names = [*_METHODS, *(name + way for name, ways in _EXPLICIT.items() for way in ways)]
     steps = {name: make_step(name, network, config, run, device) for name in names}
-    batches = [steps["fixed"].fetch(number) for number in range(2)]
-    for step in steps.values():
-        for number, batch in enumerate(batches):
+    batches = {name: [step.fetch(number) for number in range(2)] for name, step in steps.items()}
+    for name, step in steps.items():
+        for number, batch in enumerate(batches[name]):
             step.step(number, batch)  # the folds' blocks are sampled on first use
-    found = measure([replace(timed(step, batches), name=name) for name, step in steps.items()], runs)
+    found = measure([replace(timed(step, batches[name]), name=name) for name, step in steps.items()], runs)
     ms = {name: [1e3 * seconds for seconds in samples] for name, samples in found.items()}
     for name in names[1:]:
         yield line("weighting_step", case, f"step, {name}", "ms", ms[name], ("fixed", ms["fixed"]))

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from distgnn.auxiliary.auxiliary_corpus import AuxiliaryCorpus
 from distgnn.auxiliary.graph_level import CorpusProblem
-from distgnn.auxiliary.hypergradient import derivatives, moved
+from distgnn.auxiliary.hypergradient import derivatives, shifted_parameters
 from distgnn.auxiliary.problem import Samples
 from distgnn.auxiliary.task_gradients import Layout
-from distgnn.auxiliary.trainer import JointFit, settle
+from distgnn.auxiliary.trainer import Trainer, update_running_stats
 from distgnn.config import CorpusTaskConfig, EncoderConfig, FinetuneConfig, MaskingConfig, SplitConfig, TransferConfig
 from distgnn.config.transfer import ObjectivesConfig
 from distgnn.distributed import ProcessGroup
@@ -63,7 +63,7 @@ def labelled(uri: str) -> LabelledSet:
 def problem(
     uri: str, group: ProcessGroup = ALONE, seed: int = 0, encoder: EncoderConfig = SMALL, **options: Any
 ) -> CorpusProblem:
-    settings: dict[str, Any] = {"auxiliary": TASKS, "streams": 2} | options
+    settings: dict[str, Any] = {"auxiliary": TASKS, "streams": 2, "dropout": 0.0} | options
     made = CorpusProblem(labelled(uri), encoder, CorpusTaskConfig(**settings), seed, group)
     return double(made)
 
@@ -197,11 +197,11 @@ def test_scores_are_those_of_predictions(binary: str) -> None:
     graphs = select_graphs(made.data.graphs, torch.from_numpy(made.data.parts["test"]))
     found = made.heads[0](graph_features(made.encoder, graphs, made.data.use_center)).sigmoid().detach().numpy()
     expected = score("classification", made.data.labels("test"), found).value
-    assert made.scores("test") == {"roc_auc": pytest.approx(expected)}
+    assert made.evaluate("test").scores == {"roc_auc": pytest.approx(expected)}
     with torch.no_grad():
         made.heads[0].bias.fill_(np.nan)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     with pytest.raises(WorkError, match="not finite: training diverged"):
-        made.scores("val")
+        made.evaluate("val")
 
 
 def test_lower_is_better_for_errors(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_running_statistics_are_the_targets(binary: str) -> None:
     made.losses(batch)
     made.fold_losses(batch, 1)
     before = {name: value.clone() for name, value in made.encoder.state_dict().items() if "running" in name}
-    settle(made.encoder, ALONE)
+    update_running_stats(made.encoder, ALONE)
     after = {name: value for name, value in made.encoder.state_dict().items() if "running" in name}
     assert all(not torch.equal(before[name], after[name]) for name in before)
     made.losses(batch)
@@ -243,7 +243,7 @@ def test_dropout_is_keyed_and_options_of_objectives_count(binary: str) -> None:
 )
 def test_every_method_trains(binary: str, method: str) -> None:
     made = CorpusProblem(labelled(binary), SMALL, CorpusTaskConfig(auxiliary=TASKS), 0, ALONE)
-    found = JointFit(made, TransferConfig(binary, epochs=2, batch=24, lr=0.01), method, 0, ALONE).run()
+    found = Trainer(made, TransferConfig(binary, epochs=2, batch=24, lr=0.01), method, 0, ALONE).run()
     assert all(np.isfinite(value) for epoch in found.validation for value in epoch.values())
     assert found.curves["losses"].shape == (6, 3)
 
@@ -259,7 +259,7 @@ def test_forward_mode_is_finite_differences(binary: str, kind: str) -> None:
         found = derivatives(made, batch, layout, flat)
         ends = []
         for sign in (1, -1):
-            with moved(layout, sign * 1e-6 * flat):
+            with shifted_parameters(layout, sign * 1e-6 * flat):
                 target, auxiliary = made.losses(batch)
                 ends.append([samples.losses for samples in (*target, *auxiliary)])
     for slope, after, before in zip(found, *ends, strict=True):

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from distgnn.auxiliary.hypergradient import derivatives, judgement, moved
+from distgnn.auxiliary.hypergradient import derivatives, meta_gradient, shifted_parameters
 from distgnn.auxiliary.problem import Rows, Samples
-from distgnn.auxiliary.step import JointStep
+from distgnn.auxiliary.step import MultiTaskStep
 from distgnn.auxiliary.task_gradients import Layout, cosines
 from distgnn.auxiliary.weighting import Weighting, build_weighting
 from distgnn.config import EncoderConfig, L2PConfig, WeightingConfig
@@ -33,17 +33,17 @@ KINDS = (Kind(scale=2.0), Kind("random", whole=True), Kind("opposite", fixed=Tru
 METHODS = ("selar", "auxts_one", "auxts_all")
 
 
-def made(method: Any, **options: Any) -> JointStep:
+def made(method: Any, **options: Any) -> MultiTaskStep:
     config = WeightingConfig(method=method, **{"hidden": 7, "alpha": 0.3, "lr": 0.05} | options)
     problem = Planted(KINDS)
-    return JointStep(problem, build_weighting(config, problem.names, 5), Options(weighting=config), ALONE, 1)
+    return MultiTaskStep(problem, build_weighting(config, problem.names, 5), Options(weighting=config), ALONE, 1)
 
 
 def own(weighting: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in weighting.parameters() if parameter.requires_grad]
 
 
-def hypergradient(step: JointStep) -> tuple[list[Tensor], Weighting]:
+def hypergradient(step: MultiTaskStep) -> tuple[list[Tensor], Weighting]:
     """(what a step's first stage took, the weighting as it was); the model is put back."""
     before, parameters = copy.deepcopy(step.weighting), [value.detach().clone() for value in step.layout.parameters]
     step.step(0)
@@ -59,7 +59,7 @@ def hypergradient(step: JointStep) -> tuple[list[Tensor], Weighting]:
 def test_equals_double_backward(method: str, granularity: str, normalise: bool, folds: int) -> None:
     step = made(method, granularity=granularity, normalise=normalise, folds=folds)
     found, before = hypergradient(step)
-    loss = lookahead_loss(step.problem, step.fetch(0), before, step.folds, 0.3)
+    loss = lookahead_loss(step.problem, step.fetch(0), before, step.batches, 0.3)
     wanted = torch.autograd.grad(loss, own(before), materialize_grads=True)
     assert max(float(part.abs().max()) for part in wanted) > 1e-4
     torch.testing.assert_close(found, list(wanted), rtol=1e-9, atol=1e-13)
@@ -77,7 +77,7 @@ def test_equals_finite_differences(granularity: str, normalise: bool, folds: int
         values = []
         for size in (1e-5, -1e-5):
             parameter.data.add_(size * direction)
-            values.append(float(lookahead_loss(step.problem, batch, weighting, step.folds, 0.3).detach()))
+            values.append(float(lookahead_loss(step.problem, batch, weighting, step.batches, 0.3).detach()))
             parameter.data.sub_(size * direction)
         numeric = (values[0] - values[1]) / 2e-5
         assert numeric != 0
@@ -101,7 +101,7 @@ def test_recorded_hypergradient_is_the_derivative_by_the_weight() -> None:
         weighting = Free()
         weighting.per_sample = granularity == "sample"
         config = WeightingConfig(alpha=0.3)
-        step = JointStep(Planted(KINDS), weighting, Options(weighting=config), ALONE, 1)
+        step = MultiTaskStep(Planted(KINDS), weighting, Options(weighting=config), ALONE, 1)
         record = step.step(0)
         assert weighting.values.grad is not None
         assert record.hypergradients == pytest.approx(weighting.values.grad.tolist(), rel=1e-12)
@@ -112,7 +112,7 @@ def test_recorded_hypergradient_is_the_derivative_by_the_weight() -> None:
 def test_similarity_by_layer(granularity: str) -> None:
     step = made("auxts_one", similarity="layer", granularity=granularity)
     found, before = hypergradient(step)
-    losses = [lookahead_loss(step.problem, step.fetch(0), before, step.folds, 0.3, layer) for layer in (True, False)]
+    losses = [lookahead_loss(step.problem, step.fetch(0), before, step.batches, 0.3, layer) for layer in (True, False)]
     layer, whole = (torch.autograd.grad(loss, own(before), materialize_grads=True) for loss in losses)
     torch.testing.assert_close(found, list(layer), rtol=1e-9, atol=1e-13)
     assert not torch.allclose(layer[1], whole[1], rtol=1e-3)
@@ -136,35 +136,35 @@ def test_look_ahead_moves_every_parameter_of_the_target_and_no_other() -> None:
             assert bool((old != new).all()) == (place < len(layout.near)), place
 
 
-def test_judgement_depends_on_every_parameter_moved() -> None:
+def test_meta_gradient_depends_on_every_parameter_moved() -> None:
     step = made("auxts_all")
     batch, layout = step.fetch(0), step.layout
-    plain = judgement(step.problem, batch, 0, layout, ALONE)[1]
+    plain = meta_gradient(step.problem, batch, 0, layout, ALONE)[1]
     start = 0
     for parameter in layout.near:
         change = torch.zeros(layout.near_size, dtype=torch.float64)
         change[start : start + parameter.numel()] = 0.01
         start += parameter.numel()
-        with moved(layout, change):
-            assert judgement(step.problem, batch, 0, layout, ALONE)[1] != plain
+        with shifted_parameters(layout, change):
+            assert meta_gradient(step.problem, batch, 0, layout, ALONE)[1] != plain
     assert start == layout.near_size
-    assert judgement(step.problem, batch, 0, layout, ALONE)[1] == plain
+    assert meta_gradient(step.problem, batch, 0, layout, ALONE)[1] == plain
 
 
 def test_parameters_come_back_bit_for_bit() -> None:
     layout = Layout(Planted(dtype=torch.float32))
     before = [parameter.detach().clone() for parameter in layout.near]
     change = torch.randn(layout.near_size, generator=torch.Generator().manual_seed(0)) * 1e3
-    with moved(layout, change):
+    with shifted_parameters(layout, change):
         assert not torch.equal(layout.near[0], before[0])
-    with pytest.raises(KeyError), moved(layout, change):
+    with pytest.raises(KeyError), shifted_parameters(layout, change):
         raise KeyError
     for parameter, value in zip(layout.near, before, strict=True):
         assert torch.equal(parameter, value)
 
 
 class Graphs:
-    """A Problem on graphs: squared errors of each graph, folds are streams; L2P is an auxiliary task given as a whole."""
+    """A MultiTaskProblem on graphs: squared errors of each graph, folds are streams; L2P is an auxiliary task given as a whole."""
 
     names = ("target", "l2p")
     strata: Rows = np.zeros(8, np.int64)
@@ -241,7 +241,9 @@ def test_cosines(seed: int, tasks: int, layers: int, scale: float) -> None:
         (AsWrittenStep, "task", False),
     ],
 )
-def test_what_the_bench_compares_takes_the_same_steps(kind: type[JointStep], granularity: str, normalise: bool) -> None:
+def test_what_the_bench_compares_takes_the_same_steps(
+    kind: type[MultiTaskStep], granularity: str, normalise: bool
+) -> None:
     ours = made("auxts_all", granularity=granularity, normalise=normalise)
     config = ours.options
     problem = Planted(KINDS)

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from distgnn.auxiliary import comparison
-from distgnn.auxiliary.comparison import Comparison, Job, RunJob, compare_methods
-from distgnn.auxiliary.data_source import CorpusGround, NetworkGround, is_network
+from distgnn.auxiliary import jobs
+from distgnn.auxiliary.comparison import Comparison, Row, compare_methods
+from distgnn.auxiliary.data_source import CorpusDataSource, InitialEncoder, NetworkDataSource, is_network
+from distgnn.auxiliary.jobs import Job, RunJob
 from distgnn.config import EncoderConfig, NetworkTaskConfig, TransferConfig, WeightingConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
-from distgnn.finetuning.trainer import Method
 from distgnn.graph.schema import Feature
 from distgnn.models.encoder import build_encoder
 from distgnn.scale.pool import ordered_map
@@ -37,21 +37,25 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write(str(tmp_path_factory.mktemp("transfer") / "corpus"))
 
 
-def run(settings: TransferConfig, mapper: Any = map, starts: Iterable[Method] = ()) -> tuple[Comparison, list[str]]:
+def run(
+    settings: TransferConfig, mapper: Any = map, starts: Iterable[InitialEncoder] = ()
+) -> tuple[Comparison[TransferConfig], list[str]]:
     """The comparison, and the titles of the jobs that ran."""
-    job = RunJob(settings, CorpusGround.read(settings, tuple(starts)), open_folder(settings.out).sub("jobs"))
+    job = RunJob(CorpusDataSource.read(settings, tuple(starts)), open_folder(settings.out).sub("jobs"))
     ran: list[str] = []
-    return compare_methods(job, mapper, lambda _done, _all, which, _fitted: ran.append(job.title(which))), ran
+    return compare_methods(job, mapper, lambda _done, _all, title, _result: ran.append(title)), ran
 
 
-def numbers(result: Comparison) -> list[Any]:
-    return [(job, f.test, f.validation, [c.tobytes() for c in f.curves.values()]) for job, f in result.fitted.items()]
+def numbers(result: Comparison[Any]) -> list[Any]:
+    return [
+        (key, f.scores, f.validation, [c.tobytes() for c in f.curves.values()]) for key, f in result.results.items()
+    ]
 
 
-def same(one: Comparison, other: Comparison, tolerance: float = 0.0) -> None:
-    assert list(one.fitted) == list(other.fitted)
-    for mine, theirs in zip(one.fitted.values(), other.fitted.values(), strict=True):
-        assert mine.test == pytest.approx(theirs.test, abs=tolerance)
+def same(one: Comparison[Any], other: Comparison[Any], tolerance: float = 0.0) -> None:
+    assert list(one.results) == list(other.results)
+    for mine, theirs in zip(one.results.values(), other.results.values(), strict=True):
+        assert mine.scores["test"] == pytest.approx(theirs.scores["test"], abs=tolerance)
         for name, curve in mine.curves.items():
             np.testing.assert_allclose(curve, theirs.curves[name], rtol=100 * tolerance, atol=tolerance)
 
@@ -97,24 +101,26 @@ class TestJobs:
         first = ["auxiliary tasks alone, gin, pretrained, seed 0", "auxiliary tasks alone, gcn, pretrained, seed 0"]
         assert ran[:2] == first
         assert len(ran) == 10
-        assert result.encoders == ("gin", "gcn")
-        for encoder in range(2):
-            losses = [result.of(scheme, encoder, "none")[0].curves["losses"][0] for scheme in BOTH]
+        assert [row.encoder for row in result.rows[:4]] == ["gin", "gin", "gcn", "gcn"]
+        for encoder in ("gin", "gcn"):
+            losses = [result.of(Row("none", encoder, scheme))[0].curves["losses"][0] for scheme in BOTH]
             assert losses[0][0] != losses[1][0]
             assert losses[1][1] != losses[0][1]
         assert len([title for title in run(replace(settings, pretrain_epochs=2))[1] if "scratch" in title]) == 0
 
     def test_methods_start_alike(self, data: str, tmp_path: Path) -> None:
-        result, _ = run(config(data, str(tmp_path / "out"), schemes=BOTH, epochs=1))
+        """Look-ahead methods normalise and drop out fold by fold; without both, they start as the others do."""
+        plain = task(dropout=0.0, encoder=EncoderConfig(layers=1, width=4, norm="layer"))
+        result, _ = run(config(data, str(tmp_path / "out"), schemes=BOTH, epochs=1, corpus=plain))
         for scheme in BOTH:
             first = [
-                fitted.curves["losses"][0].tolist() for job, fitted in result.fitted.items() if job.scheme == scheme
+                found.curves["losses"][0].tolist() for (row, _), found in result.results.items() if row.scheme == scheme
             ]
             np.testing.assert_allclose(first[1:], [first[0]] * 2, rtol=1e-6)
 
     def test_lost_weights_are_told(self, data: str, tmp_path: Path) -> None:
         settings = config(data, str(tmp_path / "out"), schemes=BOTH)
-        job = RunJob(settings, CorpusGround.read(settings, ()), open_folder(settings.out))
+        job = RunJob(CorpusDataSource.read(settings, ()), open_folder(settings.out))
         with pytest.raises(WorkError, match="weights pre-trained for none, gin, pretrained, seed 0 are gone"):
             job(Job(0, "pretrained", 0, "none"))
 
@@ -122,7 +128,7 @@ class TestJobs:
         def diverge(*_: Any) -> None:
             raise WorkError("step 0: nan")
 
-        monkeypatch.setattr(comparison.JointFit, "run", diverge)
+        monkeypatch.setattr(jobs.Trainer, "run", diverge)
         with pytest.raises(WorkError, match="none, gin, scratch, seed 0: step 0: nan"):
             run(config(data, str(tmp_path / "out")))
 
@@ -134,11 +140,11 @@ class TestJobs:
 
 def test_checkpoints_bring_weights(data: str, tmp_path: Path) -> None:
     encoder = EncoderConfig(layers=1, width=6)
-    start = Method("mine", encoder, build_encoder(FEATURES, encoder, 9).state_dict(), FEATURES)
+    start = InitialEncoder("mine", encoder, build_encoder(FEATURES, encoder, 9).state_dict(), FEATURES)
     settings = config(data, str(tmp_path / "out"), checkpoint=("x",), schemes=BOTH, methods=("fixed",), epochs=1)
     result, ran = run(settings, starts=[start])
     assert ran == [f"{method}, mine, {scheme}, seed 0" for scheme in BOTH for method in ("none", "fixed")]
-    first = [result.of(scheme, 0, "none")[0].curves["losses"][0, 0] for scheme in BOTH]
+    first = [result.of(Row("none", "mine", scheme))[0].curves["losses"][0, 0] for scheme in BOTH]
     assert first[0] != first[1]
     other = replace(start, weights=build_encoder(FEATURES, encoder, 10).state_dict())
     assert (
@@ -161,11 +167,11 @@ def on_network(uri: str, out: str, **options: Any) -> TransferConfig:
 
 def test_a_network(network: str, tmp_path: Path) -> None:
     settings = on_network(network, str(tmp_path / "out"))
-    ground = NetworkGround.read(settings)
-    result = compare_methods(RunJob(settings, ground, open_folder(settings.out)))
-    assert result.encoders == ("gcn", "gin")
-    assert len(result.fitted) == 8
-    shapes = [len(ground.problem(place, 0, ProcessGroup.single_process(CPU)).shared.state_dict()) for place in range(2)]
+    source = NetworkDataSource.read(settings)
+    result = compare_methods(RunJob(source, open_folder(settings.out)))
+    assert {row.encoder for row in result.rows} == {"gcn", "gin"}
+    assert len(result.results) == 8
+    shapes = [len(source.problem(place, 0, ProcessGroup.single_process(CPU)).shared.state_dict()) for place in range(2)]
     assert shapes[0] != shapes[1]  # gcn and gin
     assert result.metric == "micro_f1"
     assert is_network(network)
@@ -208,7 +214,7 @@ def test_a_restarted_group_goes_on_and_stops_where_trying_again_is_in_vain(tmp_p
 def test_checkpoints_of_other_features_are_refused(data: str, tmp_path: Path) -> None:
     other = replace(FEATURES, node=(Feature("kind", "categorical", 4),))
     with pytest.raises(RequestError, match=r"mine cannot read .*: node features differ"):
-        CorpusGround.read(config(data, str(tmp_path)), [Method("mine", EncoderConfig(), {}, other)])
+        CorpusDataSource.read(config(data, str(tmp_path)), [InitialEncoder("mine", EncoderConfig(), {}, other)])
 
 
 @pytest.mark.ray
@@ -229,3 +235,13 @@ def test_workers_and_ranks_equal_one_process(data: str, tmp_path: Path) -> None:
     assert run(ranked, ranked_map(ranked))[1] == []
     with pytest.raises(RequestError, match="need 2 GPUs"):
         run(replace(ranked, device="cuda", lr=0.5), ranked_map(replace(ranked, device="cuda")))
+
+
+def test_too_small_a_batch_is_refused_before_anything_is_trained(data: str, tmp_path: Path) -> None:
+    for changes, says in (
+        ({"batch": 5, "corpus": task(streams=2)}, "batch=5 is too small for 3 folds of corpus.streams=2 each"),
+        ({"batch": 2}, "weighting.folds=3 needs at least 3 rows in a batch"),
+    ):
+        with pytest.raises(RequestError, match=says):
+            run(config(data, str(tmp_path / "out"), methods=("auxts_one",), **changes))
+    run(config(data, str(tmp_path / "whole"), methods=("fixed",), epochs=1, batch=2))

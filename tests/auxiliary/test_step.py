@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from distgnn.auxiliary.problem import Samples
-from distgnn.auxiliary.step import JointStep, StepRecord
+from distgnn.auxiliary.step import MultiTaskStep, StepRecord
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import NetworkTaskConfig, WeightingConfig
 from distgnn.distributed import ProcessGroup
@@ -36,23 +36,23 @@ def made(
     batch: int = 24,
     seed: int = 1,
     **options: Any,
-) -> JointStep:
+) -> MultiTaskStep:
     config = WeightingConfig(method=method, **{"hidden": 7} | options)
     problem = Planted(KINDS) if problem is None else problem
     weighting = build_weighting(config, problem.names, 5)
-    return JointStep(problem, weighting, Options(batch=batch, weighting=config), group, seed)
+    return MultiTaskStep(problem, weighting, Options(batch=batch, weighting=config), group, seed)
 
 
-def plain_sgd(step: JointStep, lr: float = 0.1) -> None:
+def plain_sgd(step: MultiTaskStep, lr: float = 0.1) -> None:
     """So that a move is the gradient times a constant."""
     step.optimiser = torch.optim.SGD(step.layout.parameters, lr)
 
 
-def values(step: JointStep) -> Tensor:
+def values(step: MultiTaskStep) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in step.layout.parameters])
 
 
-def moved_by(step: JointStep, number: int = 0) -> tuple[Tensor, StepRecord]:
+def moved_by(step: MultiTaskStep, number: int = 0) -> tuple[Tensor, StepRecord]:
     """(the joint gradient a step took, its record)."""
     before = values(step)
     plain_sgd(step)
@@ -60,12 +60,12 @@ def moved_by(step: JointStep, number: int = 0) -> tuple[Tensor, StepRecord]:
     return (before - values(step)) / 0.1, record
 
 
-def flat_grad(loss: Tensor, step: JointStep) -> Tensor:
+def flat_grad(loss: Tensor, step: MultiTaskStep) -> Tensor:
     parts = torch.autograd.grad(loss, step.layout.parameters, materialize_grads=True, retain_graph=True)
     return torch.cat([part.flatten() for part in parts])
 
 
-def tasks_of(step: JointStep) -> list[list[Samples]]:
+def tasks_of(step: MultiTaskStep) -> list[list[Samples]]:
     target, auxiliary = step.problem.losses(step.fetch(0))
     return [target, *([samples] for samples in auxiliary)]
 
@@ -130,10 +130,10 @@ def test_second_stage_uses_the_weighting_after_the_first(method: str, granularit
     fresh.weighting.load_state_dict(step.weighting.state_dict())
     joint, weights = joint_loss(fresh.problem, tasks_of(fresh), fresh.weighting, similarity == "layer")
     torch.testing.assert_close(found, flat_grad(joint, fresh), rtol=1e-9, atol=1e-12)
-    rows = [9 * 3 - 3 if granularity == "sample" else 1, 9 if granularity == "sample" else 1, 1]
+    rows = [sum(len(part.losses) for part in tasks[0]), 9] if granularity == "sample" else [1, 1]
     assert record.weights[0] == pytest.approx(float(weights[: rows[0]].mean().detach()), rel=1e-9)
     assert record.weights[1] == pytest.approx(float(weights[rows[0] : rows[0] + rows[1]].mean().detach()), rel=1e-9)
-    assert len(tasks[0]) == 3
+    assert len(tasks[0]) == step.batches.parts == (1 if method == "frozen" else 3)
 
 
 class RowSums(nn.Module):
@@ -198,11 +198,13 @@ def test_folds_stay_apart() -> None:
         problem = Planted(KINDS)
         step = made("auxts_all", problem, batch=60)
         if name == "changed":
-            problem.y[step.folds.rows(0)[1]] += 5
+            problem.y[step.batches.rows(0)[1]] += 5
         judge = problem.fold_losses
         seen[name] = []
 
-        def recording(batch: Any, fold: int, judge: Any = judge, step: JointStep = step, name: str = name) -> Samples:
+        def recording(
+            batch: Any, fold: int, judge: Any = judge, step: MultiTaskStep = step, name: str = name
+        ) -> Samples:
             seen[name].append(torch.cat([parameter.detach().flatten() for parameter in step.layout.near]))
             return judge(batch, fold)
 
@@ -214,17 +216,18 @@ def test_folds_stay_apart() -> None:
 
 
 @pytest.mark.parametrize("folds", [2, 3, 5])
-def test_a_row_stays_in_its_fold(folds: int) -> None:
-    step = made("auxts_all", folds=folds)
-    home: dict[int, int] = {}
-    for number in range(12):
+@pytest.mark.parametrize("method", ["none", "fixed", "cosine", "auxts_all", "selar"])
+def test_only_look_ahead_methods_cut_batches_into_folds(method: str, folds: int) -> None:
+    step, plain = made(method, folds=folds), made("none")
+    for number in range(4):
         step.step(number)
-    for _, parts in step.problem.asked:  # pyright: ignore[reportAttributeAccessIssue]
-        assert len(parts) == folds
-        for fold, rows in enumerate(parts):
-            for row in rows:
-                assert home.setdefault(row, fold) == fold
-    assert sorted(home) == list(range(60))
+        plain.step(number)
+    asked, others = (taken.problem.asked for taken in (step, plain))  # pyright: ignore[reportAttributeAccessIssue]
+    for (_, parts), (_, whole) in zip(asked, others, strict=True):
+        assert len(parts) == (folds if method in ("auxts_all", "selar") else 1)
+        assert sorted(row for part in parts for row in part) == sorted(
+            whole[0]
+        )  # the rows of every method are the same
 
 
 def test_one_fold_judges_one_half_of_the_batch_by_the_other() -> None:
@@ -327,7 +330,7 @@ def train(
     step = made(method, problem, batch=18, seed=seed, **{"hidden": 100, "lr": 1e-3} | options)
     records = [step.step(number) for number in range(steps)]
     last = np.array([record.weights for record in records[-steps // 3 :]])
-    return problem.scores("val")["rmse"], last.mean(0), records
+    return problem.evaluate("val").scores["rmse"], last.mean(0), records
 
 
 @pytest.mark.parametrize("harm", ["random", "opposite"])

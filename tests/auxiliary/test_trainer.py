@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from distgnn.auxiliary.step import JointStep
-from distgnn.auxiliary.trainer import CURVES, Fitted, JointFit, pretrain_auxiliary, steps_per_epoch
+from distgnn.auxiliary.problem import PartEvaluation
+from distgnn.auxiliary.step import MultiTaskStep
+from distgnn.auxiliary.trainer import CURVES, Trainer, TrainingResult, pretrain_auxiliary
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import TransferConfig, WeightingConfig
 from distgnn.distributed import ProcessGroup
@@ -23,24 +24,24 @@ KINDS = (Kind(), Kind("random"))
 CONFIG = TransferConfig("x", epochs=4, batch=24, lr=0.02, weighting=WeightingConfig(hidden=16, lr=1e-3))
 
 
-def fit(problem: Planted, method: str = "auxts_all", seed: int = 0, **changes: Any) -> Fitted:
-    return JointFit(problem, replace(CONFIG, **changes), method, seed, ProcessGroup.single_process(CPU)).run()
+def fit(problem: Planted, method: str = "auxts_all", seed: int = 0, **changes: Any) -> TrainingResult:
+    return Trainer(problem, replace(CONFIG, **changes), method, seed, ProcessGroup.single_process(CPU)).run()
 
 
 def test_steps_and_curves_are_those_of_the_step() -> None:
     found = fit(Planted(KINDS), epochs=2)
     plain = Planted(KINDS)
     options = replace(CONFIG, weighting=CONFIG.weighted("auxts_all"))
-    step = JointStep(
+    step = MultiTaskStep(
         plain, build_weighting(options.weighting, plain.names, 0), options, ProcessGroup.single_process(CPU), 0
     )
-    records = [step.step(number) for number in range(2 * steps_per_epoch(plain, CONFIG))]
-    assert len(records) == 4  # 60 rows in batches of 24
+    records = [step.step(number) for number in range(2 * step.batches.steps_per_epoch)]
+    assert len(records) == 6  # 60 rows in batches of at most 24
     for name in CURVES:
-        assert found.curves[name].shape == (4, 3)
+        assert found.curves[name].shape == (6, 3)
         np.testing.assert_allclose(found.curves[name], [getattr(r, name) for r in records], rtol=1e-6)
     np.testing.assert_allclose(found.meta_loss, [r.meta_loss for r in records], rtol=1e-6)
-    assert found.names == ("target", "teacher1", "random2")
+    assert found.tasks == ("target", "teacher1", "random2")
 
 
 class Scripted(Planted):
@@ -51,9 +52,9 @@ class Scripted(Planted):
         self.script, self.seen, self.tested = list(scores), [], []
         self.lower_is_better = frozenset({"rmse"} if lower else ())
 
-    def scores(self, part: str) -> dict[str, float]:
+    def evaluate(self, part: str) -> PartEvaluation:
         (self.seen if part == "val" else self.tested).append(self.weights())
-        return {"rmse": self.script[len(self.seen) - 1] if part == "val" else 7.0}
+        return PartEvaluation({"rmse": self.script[len(self.seen) - 1] if part == "val" else 7.0})
 
     def weights(self) -> list[float]:
         return torch.cat([p.detach().flatten() for p in (*self.shared.parameters(), *self.heads.parameters())]).tolist()
@@ -68,7 +69,7 @@ def test_best_epoch_is_tested_and_left(scores: list[float], lower: bool, best: i
     assert found.best_epoch == best
     assert problem.tested == [problem.seen[best - 1]]
     assert problem.weights() == problem.seen[best - 1]
-    assert found.test == {"rmse": 7.0}
+    assert found.scores == {"val": {"rmse": scores[best - 1]}, "test": {"rmse": 7.0}}
     assert [epoch["rmse"] for epoch in found.validation] == scores
 
 
@@ -147,7 +148,7 @@ class TestPretraining:
 def both(group: ProcessGroup) -> tuple[Any, ...]:
     problem = Planted(KINDS, rank=group.rank, size=group.world_size)
     weights = pretrain_auxiliary(problem, replace(CONFIG, pretrain_epochs=2), 0, group)
-    found = JointFit(problem, CONFIG, "auxts_all", 0, group).run()
+    found = Trainer(problem, CONFIG, "auxts_all", 0, group).run()
     return {name: value.tolist() for name, value in weights.items()}, found.validation, found.curves["weights"].tolist()
 
 

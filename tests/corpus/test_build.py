@@ -1,4 +1,4 @@
-"""Building: same bytes however it is done, exact units, resuming, refusing."""
+"""Corpus builds: reproducible bytes, unit sizes, resumption, and rejected input."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def stopping(after: int) -> Callable[..., Iterator[Any]]:
     return mapper
 
 
-def test_same_bytes_twice_and_with_two_processes(tmp_path: Path) -> None:
+def test_builds_are_byte_identical_across_runs_and_processes(tmp_path: Path) -> None:
     source = MotifsSource(MotifsConfig(out="", graphs=9000))
     for name, mapper in (("one", map), ("again", map), ("two", two_processes)):
         build_corpus(source, str(tmp_path / name), unit_rows=64, shard_rows=640, mapper=mapper)
@@ -79,7 +79,7 @@ def test_same_bytes_twice_and_with_two_processes(tmp_path: Path) -> None:
 
 @settings(max_examples=12, deadline=None)
 @given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=8), stop=st.integers(0, 8), unit=st.integers(1, 5))
-def test_stopped_build_continues_to_the_same_bytes(
+def test_resumed_build_gives_the_same_bytes(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], stop: int, unit: int
 ) -> None:
     folder = tmp_path_factory.mktemp("build")
@@ -122,25 +122,25 @@ def test_progress_counts_parts_and_graphs(tmp_path: Path) -> None:
 
 def test_existing_corpus_needs_overwrite(tmp_path: Path) -> None:
     motifs(tmp_path, graphs=100)
-    with pytest.raises(RequestError, match="already there; use --overwrite"):
+    with pytest.raises(RequestError, match="already exists; use --overwrite"):
         motifs(tmp_path, graphs=50)
     motifs(tmp_path, graphs=50, overwrite=True)
     assert verify(str(tmp_path)).graphs == 50
     assert len(list(tmp_path.glob("shard-*"))) == 1
 
 
-def test_other_build_is_not_continued(tmp_path: Path) -> None:
+def test_unfinished_build_with_other_options_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         build_corpus(Paths([40, 40]), str(tmp_path), unit_rows=2, shard_rows=4, mapper=stopping(1))
     with pytest.raises(RequestError, match="unfinished build with other inputs"):
         build_corpus(Paths([40, 41]), str(tmp_path), unit_rows=2, shard_rows=4)
     (tmp_path / "_build.json").write_text("{}")
-    with pytest.raises(RequestError, match=r"_build.json: not the state of a build"):
+    with pytest.raises(RequestError, match=r"_build.json: not a valid build state"):
         build_corpus(Paths([40, 41]), str(tmp_path), unit_rows=2, shard_rows=4)
     assert build_corpus(Paths([40, 41]), str(tmp_path), unit_rows=2, shard_rows=4, overwrite=True).graphs == 70
 
 
-def test_no_usable_graph_leaves_nothing_whole(tmp_path: Path) -> None:
+def test_input_without_usable_graphs_is_rejected(tmp_path: Path) -> None:
     source = Paths([1])
     source.read = lambda _: (None, [rejected("f", 1, "bad", "x")])  # type: ignore[method-assign]
     with pytest.raises(RequestError, match=r"no usable graph \(1 rejected\)"):
@@ -149,7 +149,7 @@ def test_no_usable_graph_leaves_nothing_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"edges": [[0], [2]]}, "names a node outside the graph"),
+    ({"edges": [[0], [2]]}, "refers to a node outside the graph"),
     ({"edges": [[0], [0]]}, "joins a node to itself"),
     ({"edges": [[0, 1], [1, 0]]}, "stored twice"),
     ({"node_cat": [[0], [9]]}, "node category is outside"),
@@ -157,7 +157,7 @@ def test_no_usable_graph_leaves_nothing_whole(tmp_path: Path) -> None:
     ({"edge_dense": [[np.inf]]}, "edge feature is NaN"),
     ({"center": [2]}, "centre node is outside"),
 ])  # fmt: skip
-def test_bad_graphs_are_refused_when_built(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_invalid_graphs_are_rejected(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     schema = Schema(
         (Feature("a", "categorical", 9), Feature("d", "dense", 1)), (Feature("e", "dense", 1),), center=True
     )
@@ -176,22 +176,22 @@ def test_bad_graphs_are_refused_when_built(tmp_path: Path, changes: dict[str, An
     assert contents(tmp_path) == {}
 
 
-def test_graph_without_nodes_is_refused(tmp_path: Path) -> None:
+def test_graph_without_nodes_is_rejected(tmp_path: Path) -> None:
     source = Paths([1])
     empty = packed([3], np.array([0, 0]), np.array([0, 0]), np.zeros((2, 0)), node_cat=np.zeros((0, 1)))
     source.read = lambda _: (Piece(empty, group=["x"]), [])  # type: ignore[method-assign]
-    with pytest.raises(RequestError, match="a graph without nodes"):
+    with pytest.raises(RequestError, match="the graph has no nodes"):
         build_corpus(source, str(tmp_path))
 
 
-def test_promised_columns_must_come(tmp_path: Path) -> None:
+def test_columns_of_the_schema_are_required(tmp_path: Path) -> None:
     source = Paths([1])
     source.schema = Schema(source.schema.node, labels=("t",))
-    with pytest.raises(RequestError, match="promises 'y'"):
+    with pytest.raises(RequestError, match="the schema has 'y'"):
         build_corpus(source, str(tmp_path))
 
 
-def test_target_in_the_way(tmp_path: Path) -> None:
+def test_target_that_is_a_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(RequestError, match=r"cannot write .*/file/sub/shard-00000.parquet"):
         motifs(tmp_path / "file" / "sub")
@@ -208,7 +208,7 @@ def file_size_limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_disk_full_leaves_nothing_that_reads_as_whole(tmp_path: Path) -> None:
+def test_full_disk_leaves_no_complete_corpus(tmp_path: Path) -> None:
     motifs(tmp_path / "whole")
     sizes = sorted(path.stat().st_size for path in (tmp_path / "whole").iterdir())
     for limit in (sizes[0] // 2, sizes[-1] - 1):
@@ -233,12 +233,12 @@ def test_work_error_names_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("bad", [{"unit_rows": 0}, {"shard_rows": 100}, {"workers": 0}, {"shard_rows": 0}])
-def test_build_config_is_checked(bad: dict[str, int]) -> None:
+def test_invalid_build_configs_are_rejected(bad: dict[str, int]) -> None:
     with pytest.raises(RequestError, match=next(iter(bad))):
         BuildConfig(out="x", **bad)
 
 
-def test_reader_gives_what_was_built(tmp_path: Path) -> None:
+def test_reader_returns_the_built_graphs(tmp_path: Path) -> None:
     motifs(tmp_path, graphs=40)
     source = MotifsSource(MotifsConfig(out="", graphs=40))
     built = source.read((0, 40))[0]

@@ -1,4 +1,4 @@
-"""Damaged corpora: every kind gives one clear line, from the reader and from verify, and never a wrong graph."""
+"""Damaged corpora: reader and verify report one clear line and never return a wrong graph."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def flattened(table: pa.Table, name: str, row: int, value: float) -> pa.Table:
     return with_column(table, name, changed.cast(column.type))
 
 
-def test_good_corpus_has_no_problems(good: Path) -> None:
+def test_intact_corpus_has_no_problems(good: Path) -> None:
     report = verify(str(good))
     assert report.ok
     assert (report.graphs, report.units, report.shards) == (150, 10, 3)
@@ -88,7 +88,7 @@ def test_truncated_shard(corpus: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_any_flipped_byte_is_found_and_never_read_as_something_else(good: Path, data: st.DataObject) -> None:
+def test_any_flipped_byte_is_detected(good: Path, data: st.DataObject) -> None:
     path = good / "shard-00002.parquet"
     whole = path.read_bytes()
     before = CorpusReader(str(good), labels=True).load()
@@ -109,7 +109,7 @@ def test_any_flipped_byte_is_found_and_never_read_as_something_else(good: Path, 
         path.write_bytes(whole)
 
 
-def test_flipped_page_byte_is_a_wrong_checksum(corpus: Path) -> None:
+def test_flipped_page_byte_fails_the_checksum(corpus: Path) -> None:
     path = corpus / "shard-00000.parquet"
     chunk = pq.ParquetFile(path).metadata.row_group(1).column(2)
     data = bytearray(path.read_bytes())
@@ -129,8 +129,8 @@ def test_wrong_schema(corpus: Path) -> None:
 
 
 @pytest.mark.parametrize(("column", "row", "value", "message"), [
-    ("src", 19, 255, r"unit 1, row 3 \(graph 83\): an edge names a node outside the graph"),
-    ("node.color", 5, 8, r"unit 0, row 5 \(graph 69\): a node category is outside its range \[8\]"),
+    ("src", 19, 255, r"unit 1, row 3 \(graph 83\): an edge refers to a node outside the graph"),
+    ("node.color", 5, 8, r"unit 0, row 5 \(graph 69\): a node category is outside \[0, size\) for sizes \[8\]"),
 ])  # fmt: skip
 def test_values_out_of_range(corpus: Path, column: str, row: int, value: int, message: str) -> None:
     rewrite(corpus, lambda table: flattened(table, column, row, value))
@@ -146,11 +146,13 @@ def test_list_of_wrong_length(corpus: Path) -> None:
         return with_column(table, "node.color", pa.array(lists, table.schema.field("node.color").type))
 
     rewrite(corpus, longer)
-    with pytest.raises(RequestError, match=r"shard-00001.parquet, unit 0, row 2, field node.color: \d+ values where"):
+    with pytest.raises(
+        RequestError, match=r"shard-00001.parquet, unit 0, row 2, field node.color: expected \d+ values, found"
+    ):
         read_all(corpus)
 
 
-def test_loops_and_repeated_ids_are_found_by_verify(corpus: Path) -> None:
+def test_verify_detects_self_loops_and_duplicate_ids(corpus: Path) -> None:
     def loop(table: pa.Table) -> pa.Table:
         first = table.column("dst")[0].as_py()[0]
         return flattened(table, "src", 0, first)
@@ -161,18 +163,18 @@ def test_loops_and_repeated_ids_are_found_by_verify(corpus: Path) -> None:
     assert any("graph id 0 occurs more than once" in problem for problem in verify(str(corpus)).problems)
 
 
-def test_counts_that_disagree_with_the_manifest(corpus: Path) -> None:
+def test_verify_detects_wrong_counts_in_the_manifest(corpus: Path) -> None:
     manifest = json.loads((corpus / "corpus.json").read_text())
     manifest["shards"][1]["nodes"] += 1
     edit_manifest(corpus, shards=manifest["shards"])
     (problem,) = verify(str(corpus)).problems
     assert "shard-00001.parquet" in problem
-    assert "where corpus.json says" in problem
+    assert "but corpus.json records" in problem
 
 
-def test_rows_that_disagree_with_the_manifest(corpus: Path) -> None:
+def test_wrong_row_count_in_the_manifest_is_rejected(corpus: Path) -> None:
     rewrite(corpus, lambda table: table.slice(0, 60))
-    with pytest.raises(RequestError, match=r"shard-00001.parquet: 60 rows where corpus.json says 64"):
+    with pytest.raises(RequestError, match=r"shard-00001.parquet: 60 rows, but corpus.json records 64"):
         read_all(corpus)
 
 
@@ -184,14 +186,14 @@ def test_rows_that_disagree_with_the_manifest(corpus: Path) -> None:
     ({"surprise": 1}, "not a corpus manifest"),
     ({"schema": {"node": []}}, "not a distgnn schema"),
 ])  # fmt: skip
-def test_bad_manifest(corpus: Path, changes: dict[str, object], message: str) -> None:
+def test_invalid_manifest_is_rejected(corpus: Path, changes: dict[str, object], message: str) -> None:
     edit_manifest(corpus, **changes)
     with pytest.raises(RequestError, match=message):
         CorpusReader(str(corpus))
 
 
 @pytest.mark.parametrize("name", ["../shard-00000.parquet", "/etc/passwd", "a/../../b", "..\\b"])
-def test_path_traversal_is_refused(corpus: Path, name: str) -> None:
+def test_path_traversal_is_rejected(corpus: Path, name: str) -> None:
     manifest = json.loads((corpus / "corpus.json").read_text())
     manifest["shards"][0]["name"] = name
     edit_manifest(corpus, shards=manifest["shards"])
@@ -201,18 +203,18 @@ def test_path_traversal_is_refused(corpus: Path, name: str) -> None:
         verify(str(corpus))
 
 
-def test_no_corpus(tmp_path: Path) -> None:
+def test_missing_corpus_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no corpus here"):
         CorpusReader(str(tmp_path / "nowhere"))
     (tmp_path / STATE).write_text("{}")
-    with pytest.raises(RequestError, match="an unfinished build lies there"):
+    with pytest.raises(RequestError, match="it holds an unfinished build"):
         CorpusReader(str(tmp_path))
     (tmp_path / "corpus.json").write_text("{")
     with pytest.raises(RequestError, match="not a corpus manifest"):
         CorpusReader(str(tmp_path))
 
 
-def test_unknown_column(good: Path) -> None:
+def test_unknown_column_is_rejected(good: Path) -> None:
     with pytest.raises(RequestError, match="the corpus has no 'split' column"):
         CorpusReader(str(good)).column("split")
 

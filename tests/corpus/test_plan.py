@@ -1,4 +1,4 @@
-"""The plan's promises, as properties: every graph once per epoch, the same global batches for any number of ranks, resumable."""
+"""Properties of the plan: each graph once per epoch, batches independent of the number of ranks, resumption."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_global_batches_are_the_same_for_any_world_size(plan: Plan, step: int, w
 
 @settings(max_examples=40, deadline=None)
 @given(PLANS, st.integers(0, 20), st.integers(1, 20), st.sampled_from([1, 2, 3]))
-def test_reads_are_what_the_takes_need_in_order(plan: Plan, start: int, count: int, world_size: int) -> None:
+def test_reads_list_the_units_of_all_takes_in_order(plan: Plan, start: int, count: int, world_size: int) -> None:
     for rank in range(min(world_size, plan.streams)):
         needed, last = [], {}
         for step in range(start, start + count):
@@ -72,7 +72,7 @@ def test_reads_are_what_the_takes_need_in_order(plan: Plan, start: int, count: i
         assert list(plan.reads(start, start + count, rank, world_size)) == needed
 
 
-def test_epochs_and_seeds_have_their_own_orders() -> None:
+def test_order_depends_on_epoch_and_seed() -> None:
     plan = Plan(graphs=64 * 16, unit_rows=16, streams=2, per_stream=8)
     assert not np.array_equal(plan.epoch_order(0), plan.epoch_order(1))
     other = Plan(graphs=64 * 16, unit_rows=16, streams=2, per_stream=8, seed=1)
@@ -80,19 +80,19 @@ def test_epochs_and_seeds_have_their_own_orders() -> None:
     assert step_graphs(plan, 0) != step_graphs(plan, plan.steps_per_epoch)
 
 
-def test_an_empty_corpus_is_refused() -> None:
+def test_empty_corpus_is_rejected() -> None:
     with pytest.raises(RequestError, match="no graphs"):
         Plan(graphs=0, unit_rows=4, streams=1, per_stream=1)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**64 - 1), st.integers(1, 300), st.data())
-def test_the_first_of_a_permutation(key: int, size: int, data: st.DataObject) -> None:
+def test_first_of_permutation_equals_the_permutation_prefix(key: int, size: int, data: st.DataObject) -> None:
     count = data.draw(st.integers(0, size - 1))
     assert set(first_of_permutation(key, size, count)) == set(permutation(key, size)[:count])
 
 
-def test_a_billion_graphs_take_little_memory() -> None:
+def test_plan_of_a_billion_graphs_uses_little_memory() -> None:
     tracemalloc.start()
     plan = Plan(graphs=10**9, unit_rows=1000, streams=4096, per_stream=16, seed=3, validation_fraction=0.001)
     step = 2 * plan.steps_per_epoch + 5000

@@ -13,24 +13,30 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from distgnn.config import EncoderConfig, FinetuneConfig, SplitConfig
+from distgnn.auxiliary.comparison import Row, compare_methods
+from distgnn.auxiliary.data_source import CorpusDataSource, InitialEncoder
+from distgnn.auxiliary.graph_level import CorpusProblem
+from distgnn.auxiliary.jobs import RunJob
+from distgnn.auxiliary.linear_probe import LinearProbe
+from distgnn.auxiliary.trainer import Trainer
+from distgnn.config import CorpusTaskConfig, EncoderConfig, FinetuneConfig, SplitConfig, TransferConfig
+from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
-from distgnn.finetuning import trainer
-from distgnn.finetuning.comparison import Result, finetune, with_controls
+from distgnn.finetuning.comparison import FinetuneComparison, finetune_job, finetune_source, with_controls
 from distgnn.finetuning.results import summary, write_results
-from distgnn.finetuning.trainer import Method, RunJob
 from distgnn.graph.schema import Feature
 from distgnn.labels.dataset import load_labelled, most_positives
 from distgnn.labels.scores import score
 from distgnn.labels.target import Target, detect_task, make_target
 from distgnn.models.encoder import build_encoder
 from distgnn.storage.folder import open_folder
+from tests.helpers.finetunings import finetuned, first, value
 from tests.helpers.labelled import FEATURES, signal, write_labelled
 
 NAN = math.nan
 GRAPHS = 160
 SMALL = EncoderConfig(layers=2, width=16)
-PLAIN = Method("pretrained", SMALL, build_encoder(FEATURES, SMALL, seed=99).state_dict(), FEATURES)
+PLAIN = InitialEncoder("pretrained", SMALL, build_encoder(FEATURES, SMALL, seed=99).state_dict(), FEATURES)
 
 
 def corpus(folder: Path, kind: str) -> str:
@@ -68,52 +74,49 @@ def config(uri: str, **changes: Any) -> FinetuneConfig:
 
 
 def test_signal_is_found_noise_is_not(binary: str) -> None:
-    found = {
-        name: finetune(config(binary, labels=(name,), epochs=12), []).outcomes[0].scores["test"].value
-        for name in ("easy", "noise")
-    }
+    found = {name: value(first(config(binary, labels=(name,), epochs=12))) for name in ("easy", "noise")}
     assert found["easy"] > 0.9
     assert found["noise"] < 0.8
 
 
 @pytest.mark.parametrize(("kind", "least"), [("classes", 0.75), ("values", None)])
 def test_other_tasks_learn(tmp_path: Path, kind: str, least: float | None) -> None:
-    result = finetune(config(corpus(tmp_path, kind), epochs=25, seeds=3), [])  # a test part of 14 graphs is noisy
-    value = float(np.mean([outcome.scores["test"].value for outcome in result.outcomes]))
+    result = finetuned(config(corpus(tmp_path, kind), epochs=25, seeds=3))  # a test part of 14 graphs is noisy
+    mean = float(result.values(result.rows[0]).mean())
     if least is None:
         spread = np.nanstd(result.data.labels("test"), axis=0).mean()
         assert result.metric == "rmse"
-        assert value < 0.6 * spread, "much closer than the mean would be, in the labels' own units"
+        assert mean < 0.6 * spread, "much closer than the mean would be, in the labels' own units"
     else:
         assert result.metric == "micro_f1"
-        assert value >= least
+        assert mean >= least
 
 
 def test_control_is_always_there_with_each_architecture(binary: str) -> None:
-    result = finetune(config(binary, epochs=1), [PLAIN])
-    assert result.methods == ("pretrained", "none")
-    assert result.controls == {"pretrained": "none"}
+    result = finetuned(config(binary, epochs=1), [PLAIN])
+    assert result.rows == (Row("pretrained", "gin", "pretrained"), Row("none", "gin", "scratch"))
+    assert result.controls == {result.rows[0]: result.rows[1]}
     wide = EncoderConfig(layers=1, width=8)
-    everything, controls = with_controls([PLAIN, Method("wide", wide)], SMALL)
+    everything, controls = with_controls([PLAIN, InitialEncoder("wide", wide)], SMALL)
     assert [method.name for method in everything] == ["pretrained", "wide", "none (pretrained)", "none (wide)"]
     assert everything[3].encoder == wide
     assert everything[3].weights is None
     assert controls == {"pretrained": "none (pretrained)", "wide": "none (wide)"}
-    assert with_controls([], wide)[0] == (Method("none", wide),)
+    assert with_controls([], wide)[0] == (InitialEncoder("none", wide),)
 
 
 @pytest.mark.parametrize("names", [("a", "a"), ("none",), ("none (a)",)])
 def test_names_must_differ(names: tuple[str, ...]) -> None:
     with pytest.raises(RequestError, match="names must differ"):
-        with_controls([Method(name, SMALL) for name in names], SMALL)
+        with_controls([InitialEncoder(name, SMALL) for name in names], SMALL)
 
 
 def test_same_seed_same_everything_but_the_encoder(binary: str) -> None:
     """A method whose weights are those the control draws for seed 0 gives the control's numbers exactly."""
-    twin = Method("twin", SMALL, build_encoder(FEATURES, SMALL, seed=0).state_dict(), FEATURES)
-    result = finetune(config(binary, seeds=2, epochs=3), [twin])
-    runs = {(run.method, run.seed): run for run in result.outcomes}
-    assert [run.seed for run in result.outcomes] == [0, 0, 1, 1]
+    twin = InitialEncoder("twin", SMALL, build_encoder(FEATURES, SMALL, seed=0).state_dict(), FEATURES)
+    result = finetuned(config(binary, seeds=2, epochs=3), [twin])
+    runs = {(row.method, seed): found for (row, seed), found in result.results.items()}
+    assert [seed for _, seed in result.results] == [0, 0, 1, 1]
     assert runs["twin", 0].history == runs["none", 0].history
     assert np.array_equal(runs["twin", 0].predictions["test"], runs["none", 0].predictions["test"])
     assert runs["twin", 1].history != runs["none", 1].history
@@ -122,61 +125,119 @@ def test_same_seed_same_everything_but_the_encoder(binary: str) -> None:
 
 def test_global_random_state_is_left_alone(binary: str) -> None:
     before = torch.random.get_rng_state()
-    finetune(config(binary, epochs=1), [])
+    finetuned(config(binary, epochs=1))
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_best_epoch_is_selected_and_restored(binary: str) -> None:
     """With weights that change after the best epoch, the test score is that of a run that ended with it."""
-    result = finetune(config(binary, labels=("noise",), epochs=10), [])
-    run = result.outcomes[0]
+    run = first(config(binary, labels=("noise",), epochs=10))
     assert run.best_epoch == int(np.argmax(run.history)) + 1
     assert 1 <= run.best_epoch < 10, "the noise label must not improve for ever; choose another seed for this test"
-    short = finetune(config(binary, labels=("noise",), epochs=run.best_epoch), []).outcomes[0]
+    short = first(config(binary, labels=("noise",), epochs=run.best_epoch))
     assert np.array_equal(short.predictions["test"], run.predictions["test"])
-    assert run.scores["val"].value == max(run.history)
+    assert value(run, "val") == max(run.history)
 
 
 def test_lower_is_better_for_rmse(tmp_path: Path) -> None:
-    run = finetune(config(corpus(tmp_path, "values"), epochs=6, lr=0.05), []).outcomes[0]
+    run = first(config(corpus(tmp_path, "values"), epochs=6, lr=0.05))
     assert run.best_epoch == int(np.argmin(run.history)) + 1
 
 
 def test_patience_stops_early(binary: str) -> None:
-    run = finetune(config(binary, labels=("noise",), epochs=30, patience=2), []).outcomes[0]
+    run = first(config(binary, labels=("noise",), epochs=30, patience=2))
     assert len(run.history) == run.best_epoch + 2 < 30
 
 
+def trainer(settings: FinetuneConfig, start: InitialEncoder = PLAIN) -> Trainer:
+    """The trainer of a fine-tuning, before its first epoch."""
+    source = finetune_source(settings, load_labelled(settings), [start])
+    run = RunJob(source, open_folder("unused"))
+    return run.begin(finetune_job(source, 0, 0), ProcessGroup.single_process(torch.device("cpu")))
+
+
 def test_frozen_trains_the_head_only(binary: str) -> None:
-    job = RunJob(config(binary, frozen=True, epochs=3), load_labelled(config(binary)), (PLAIN,))
     assert PLAIN.weights is not None
     before = {name: value.clone() for name, value in PLAIN.weights.items()}
-    probe = trainer._Probe(job, PLAIN, 0)
+    made = trainer(config(binary, frozen=True, epochs=3))
+    probe = made.problem
+    assert isinstance(probe, LinearProbe)
     features = probe.features.clone()
-    assert sum(p.numel() for p in probe.trained.parameters()) == (2 * 16 + 1) * 3
-    start = {name: value.clone() for name, value in probe.trained.state_dict().items()}
-    job._fit(probe, "pretrained", 0)
+    assert sum(p.numel() for p in made.trained.parameters()) == (2 * 16 + 1) * 3
+    start = {name: value.clone() for name, value in probe.heads[0].state_dict().items()}
+    made.run()
     assert torch.equal(features, probe.features)
-    assert not torch.equal(start["weight"], probe.trained.state_dict()["weight"])
+    assert not torch.equal(start["weight"], probe.heads[0].state_dict()["weight"])
     assert all(torch.equal(before[name], value) for name, value in PLAIN.weights.items())
+    assert all(torch.equal(probe.tensors()[f"encoder.{name}"], value) for name, value in before.items())
+
+
+def test_a_frozen_encoder_gives_other_results(binary: str) -> None:
+    whole, frozen = (first(config(binary, frozen=frozen, epochs=2)) for frozen in (False, True))
+    assert whole.history != frozen.history
 
 
 def test_full_fine_tuning_trains_the_encoder_and_its_statistics(binary: str) -> None:
-    job = RunJob(config(binary, epochs=1), load_labelled(config(binary)), (PLAIN,))
-    whole = trainer._Whole(job, PLAIN, 0)
-    job._fit(whole, "pretrained", 0)
+    made = trainer(config(binary, epochs=1))
+    made.run()
     assert PLAIN.weights is not None
-    changed = {
-        name for name, value in whole.encoder.state_dict().items() if not torch.equal(value, PLAIN.weights[name])
-    }
+    state = made.problem.shared.state_dict()
+    changed = {name for name, value in state.items() if not torch.equal(value, PLAIN.weights[name])}
     assert "pooling.omega.weight" in changed
     assert any("running_mean" in name for name in changed)
 
 
 @pytest.mark.parametrize("use", [True, False, None])
-def test_centre_reaches_the_head(binary: str, use: bool | None) -> None:
-    job = RunJob(config(binary, use_center=use), load_labelled(config(binary, use_center=use)), (PLAIN,))
-    assert trainer._Whole(job, PLAIN, 0).head.in_features == (16 if use is False else 32)
+def test_centre_reaches_the_head(binary: str, use: Any) -> None:
+    problem = trainer(config(binary, use_center=use)).problem
+    assert isinstance(problem, CorpusProblem)
+    assert problem.width == (16 if use in ("no", False) else 32)
+
+
+def method_config(settings: FinetuneConfig, out: str, **tasks: Any) -> TransferConfig:
+    """The comparison of weighting methods with the options of a fine-tuning."""
+    choice = CorpusTaskConfig(split=settings.split, dropout=settings.dropout, encoder=settings.encoder, **tasks)
+    return TransferConfig(
+        settings.corpus,
+        out,
+        methods=("fixed", "auxts_one"),
+        schemes=("scratch",),
+        seeds=settings.seeds,
+        epochs=settings.epochs,
+        lr=settings.lr,
+        corpus=choice,
+        device="cpu",
+    )
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_the_controls_of_finetune_and_transfer_are_the_same_run(binary: str, tmp_path: Path, dropout: float) -> None:
+    """To the last bit, whatever auxiliary tasks and methods are compared beside it."""
+    settings = config(binary, seeds=2, epochs=3, dropout=dropout)
+    control = finetuned(settings)
+    asked = method_config(settings, str(tmp_path), auxiliary=("edgepred", "attrmasking"))
+    other = compare_methods(RunJob(CorpusDataSource.read(asked, ()), open_folder(str(tmp_path))))
+    for seed in range(2):
+        mine = control.results[Row("none", "gin", "scratch"), seed]
+        theirs = other.results[Row("none", "gin", "scratch"), seed]
+        assert mine.validation == theirs.validation
+        assert mine.scores == theirs.scores
+        assert mine.best_epoch == theirs.best_epoch
+        assert all(np.array_equal(mine.predictions[part], theirs.predictions[part]) for part in ("val", "test"))
+        assert theirs.validation != other.results[Row("auxts_one", "gin", "scratch"), seed].validation
+
+
+def test_defaults_of_finetune_and_transfer_are_the_same() -> None:
+    one, other = FinetuneConfig("c"), TransferConfig("c")
+    for name in ("seeds", "epochs", "patience", "lr", "weight_decay"):
+        assert getattr(one, name) == getattr(other, name), name
+    assert (other.batch, other.corpus.dropout) == (0, one.dropout)
+
+
+def test_the_default_batch_is_that_of_fine_tuning(binary: str) -> None:
+    asked = TransferConfig(binary, corpus=CorpusTaskConfig(split=SplitConfig("random")))
+    assert CorpusDataSource.read(asked, ()).config.batch == FinetuneConfig("c").batch
+    assert CorpusDataSource.read(replace(asked, batch=7), ()).config.batch == 7
 
 
 def test_centre_is_refused_where_there_is_none(tmp_path: Path) -> None:
@@ -191,9 +252,8 @@ def test_centre_is_refused_where_there_is_none(tmp_path: Path) -> None:
     ("key", "value"), [("lr", 0.0), ("batch", 7), ("weight_decay", 0.5), ("dropout", 0.6), ("epochs", 1)]
 )
 def test_options_change_the_result(binary: str, key: str, value: float) -> None:
-    first = finetune(config(binary, epochs=2), []).outcomes[0]
-    other = finetune(config(binary, **{"epochs": 2} | {key: value}), []).outcomes[0]
-    assert first.history != other.history
+    one, other = (first(config(binary, **{"epochs": 2} | change)) for change in ({}, {key: value}))
+    assert one.history != other.history
 
 
 class TestTarget:
@@ -273,8 +333,9 @@ class TestLabels:
 
     def test_group_split_gives_ood_scores(self, binary: str) -> None:
         split = SplitConfig("group", ood_groups=("g1",))
-        result = finetune(config(binary, split=split, epochs=1), [])
-        assert set(result.outcomes[0].scores) == {"val", "test", "ood"}
+        result = finetuned(config(binary, split=split, epochs=1))
+        assert set(result.results[result.rows[0], 0].scores) == {"val", "test", "ood"}
+        assert result.parts == ("test", "ood")
         assert len(result.data.parts["ood"]) == GRAPHS // 5
 
     def test_refusals(self, binary: str, tmp_path: Path) -> None:
@@ -298,11 +359,11 @@ class TestRefusals:
     def test_checkpoint_of_other_features(self, binary: str) -> None:
         other = replace(FEATURES, node=(Feature("kind", "categorical", 4),))
         with pytest.raises(RequestError, match=r"pretrained cannot read .*: node features differ"):
-            finetune(config(binary), [replace(PLAIN, schema=other)])
+            finetuned(config(binary), [replace(PLAIN, schema=other)])
 
     def test_weights_of_another_shape(self, binary: str) -> None:
         with pytest.raises(RequestError, match="weights do not fit") as caught:
-            finetune(config(binary), [replace(PLAIN, encoder=EncoderConfig(layers=3, width=16))])
+            finetuned(config(binary), [replace(PLAIN, encoder=EncoderConfig(layers=3, width=16))])
         assert "\n" not in str(caught.value)
 
     def test_divergence_is_one_line(self, binary: str) -> None:
@@ -310,8 +371,8 @@ class TestRefusals:
             name: value * NAN if name == "pooling.omega.weight" else value
             for name, value in (PLAIN.weights or {}).items()
         }
-        with pytest.raises(WorkError, match="'broken', seed 0: diverged in epoch 1; lower lr"):
-            finetune(config(binary), [Method("broken", SMALL, broken, FEATURES)])
+        with pytest.raises(WorkError, match=r"^broken, seed 0: step 0: .* lower lr"):
+            finetuned(config(binary), [InitialEncoder("broken", SMALL, broken, FEATURES)])
 
     @pytest.mark.parametrize("wrong", [{"patience": -1}, {"workers": 2, "device": "cuda"}, {"dropout": 1.0}])
     def test_configs(self, wrong: dict[str, Any]) -> None:
@@ -320,16 +381,16 @@ class TestRefusals:
 
 
 @pytest.fixture(scope="module")
-def result(binary: str) -> Result:
+def result(binary: str) -> FinetuneComparison:
     seen: list[tuple[int, int]] = []
     asked = config(binary, seeds=2, epochs=2, save_predictions=True)
-    result = finetune(asked, [PLAIN], progress=lambda done, count, _: seen.append((done, count)))
+    result = finetuned(asked, [PLAIN], progress=lambda done, count, *_: seen.append((done, count)))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     return result
 
 
 class TestResults:
-    def test_results_json(self, result: Result, tmp_path: Path) -> None:
+    def test_results_json(self, result: FinetuneComparison, tmp_path: Path) -> None:
         write_results(result, open_folder(str(tmp_path)))
         saved = json.loads((tmp_path / "results.json").read_text())
         assert saved == json.loads(json.dumps(summary(result)))
@@ -339,32 +400,35 @@ class TestResults:
         ]  # fmt: skip
         assert set(saved["runs"][0]["scores"]) == {"val", "test"}
 
-    def test_predictions_give_the_metric(self, result: Result, tmp_path: Path) -> None:
+    def test_predictions_give_the_metric(self, result: FinetuneComparison, tmp_path: Path) -> None:
         write_results(result, open_folder(str(tmp_path)))
         table = pq.read_table(tmp_path / "predictions.parquet").to_pandas()
         names = list(result.data.target.names)
-        for run in result.outcomes:
-            chosen = table[(table.method == run.method) & (table.seed == run.seed) & (table.part == "test")]
+        for (row, seed), found in result.results.items():
+            chosen = table[(table.method == row.method) & (table.seed == seed) & (table.part == "test")]
             wide = [chosen.pivot(index="graph_id", columns="label", values=of)[names] for of in ("y", "prediction")]
-            assert score("classification", *(frame.to_numpy() for frame in wide)) == pytest.approx(run.scores["test"])
+            known = (value(found), found.coverage["test"])
+            assert score("classification", *(frame.to_numpy() for frame in wide)) == pytest.approx(known)
 
-    def test_predictions_only_on_request(self, result: Result, tmp_path: Path) -> None:
+    def test_predictions_only_on_request(self, result: FinetuneComparison, tmp_path: Path) -> None:
         write_results(
             replace(result, config=replace(result.config, save_predictions=False)), open_folder(str(tmp_path))
         )
         assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
-    def test_nothing_half_written(self, result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_nothing_half_written(
+        self, result: FinetuneComparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("distgnn.finetuning.results.summary", _fail)
         with pytest.raises(WorkError):
             write_results(result, open_folder(str(tmp_path)))
         assert not (tmp_path / "results.json").exists()
 
 
-def _fail(_: Result) -> None:
+def _fail(_: FinetuneComparison) -> None:
     raise WorkError("disk full")
 
 
 def test_norms_without_running_statistics(binary: str) -> None:
     for norm in ("layer", "graph"):
-        finetune(config(binary, epochs=1, encoder=replace(SMALL, norm=norm)), [])
+        finetuned(config(binary, epochs=1, encoder=replace(SMALL, norm=norm)))

@@ -13,15 +13,15 @@ import pytest
 import torch
 
 import distgnn
+from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.cli import main
-from distgnn.commands.finetune import JobProgress, compare_methods
+from distgnn.commands.finetune import JobProgress, compare_checkpoints
 from distgnn.config import EncoderConfig, EvaluateConfig, FinetuneConfig, SplitConfig
 from distgnn.corpus.reader import CorpusReader
 from distgnn.errors import RequestError
-from distgnn.finetuning.comparison import Result
+from distgnn.finetuning.comparison import FinetuneComparison
 from distgnn.finetuning.evaluate import evaluate
 from distgnn.finetuning.saved_model import FineTuned, load_model, model_uris, write_models
-from distgnn.finetuning.trainer import Method
 from distgnn.graph.pyg import to_pyg
 from distgnn.models.encoder import build_encoder
 from distgnn.storage.folder import open_folder
@@ -32,7 +32,8 @@ GRAPHS = 700  # the test part is more than one batch of an evaluation
 SMALL = EncoderConfig(layers=2, width=8)
 OTHER = EncoderConfig(kind="gcn", layers=1, width=8)
 METHODS = [
-    Method(f"run {c.kind}", c, build_encoder(FEATURES, c, seed=5).state_dict(), FEATURES) for c in (SMALL, OTHER)
+    InitialEncoder(f"run {c.kind}", c, build_encoder(FEATURES, c, seed=5).state_dict(), FEATURES)
+    for c in (SMALL, OTHER)
 ]
 HALVES = SplitConfig("random", fractions=(0.3, 0.2, 0.5))
 
@@ -55,8 +56,8 @@ def config(uri: str, out: Path, **changes: Any) -> FinetuneConfig:
     return FinetuneConfig(uri, out=str(out), **settings | changes)
 
 
-def finetuned(uri: str, out: Path, methods: list[Method] = METHODS[:1], **changes: Any) -> Result:
-    return compare_methods(config(uri, out, **changes), methods, JobProgress())
+def finetuned(uri: str, out: Path, methods: list[InitialEncoder] = METHODS[:1], **changes: Any) -> FinetuneComparison:
+    return compare_checkpoints(config(uri, out, **changes), methods, JobProgress())
 
 
 def models(out: Path) -> list[FineTuned]:
@@ -87,11 +88,11 @@ def test_the_test_part_gives_the_figures_of_the_finetuning_exactly(tmp_path: Pat
     result = finetuned(uri, tmp_path / "out", frozen=frozen)
     found = evaluate(asked(uri), models(tmp_path / "out"))
     assert set(found.data.parts) == {"test"}
-    by_method = {outcome.method: outcome for outcome in found.outcomes}
-    for outcome in result.outcomes:
-        again = by_method[outcome.method]
-        assert again.scores["test"] == outcome.scores["test"]
-        assert np.array_equal(again.predictions["test"], outcome.predictions["test"])
+    by_method = {model.method: model for model in found.models}
+    for (row, _), trained in result.results.items():
+        again = by_method[row.method]
+        assert again.scores["test"] == (trained.scores["test"][result.metric], trained.coverage["test"])
+        assert np.array_equal(again.predictions["test"], trained.predictions["test"])
 
 
 @pytest.mark.parametrize("part", ["val", "train", "all"])
@@ -101,7 +102,7 @@ def test_parts(binary: str, out: Path, part: Any) -> None:
     if part == "val":
         kept = json.loads((out / "models" / "run-gin-seed0" / "config.json").read_text())["scores"]["val"]
         named = {model.about.method: model for model in models(out) if model.about.seed == 0}
-        assert evaluate(asked(binary, part="val"), [named["run gin"]]).outcomes[0].scores["val"]._asdict() == kept
+        assert evaluate(asked(binary, part="val"), [named["run gin"]]).models[0].scores["val"]._asdict() == kept
 
 
 def test_ood_comes_with_the_test_part(binary: str, tmp_path: Path) -> None:
@@ -161,11 +162,11 @@ class TestSaving:
         ran: list[int] = []
 
         class Counted(JobProgress):
-            def __call__(self, done: int, jobs: int, outcome: Any) -> None:  # noqa: ARG002
+            def __call__(self, done: int, jobs: int, job: str, result: Any) -> None:  # noqa: ARG002
                 ran.append(done)
 
         for expected in ([1, 2], [1, 2]):
-            compare_methods(config(binary, tmp_path), METHODS[:1], Counted())
+            compare_checkpoints(config(binary, tmp_path), METHODS[:1], Counted())
             assert ran == expected, "and not a third time"
 
     def test_kept_jobs_give_the_same_models(self, binary: str, tmp_path: Path) -> None:
@@ -186,7 +187,7 @@ class TestSaving:
         alike = [replace(METHODS[0], name=name) for name in ("a b", "a-b")]
         result = finetuned(binary, tmp_path, alike, epochs=1)
         digest = "0" * 64
-        names = write_models(result, [*alike, Method("none", SMALL)], digest, open_folder(str(tmp_path / "x")))
+        names = write_models(result, [*alike, InitialEncoder("none", SMALL)], digest, open_folder(str(tmp_path / "x")))
         assert len(set(names)) == 3
 
 

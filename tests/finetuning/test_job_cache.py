@@ -8,13 +8,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from distgnn.config import EncoderConfig, FinetuneConfig, MotifsConfig, SplitConfig
 from distgnn.corpus.sources import SOURCES
 from distgnn.corpus.writer import build_corpus
-from distgnn.finetuning.comparison import Result, finetune
-from distgnn.finetuning.job_cache import Kept
+from distgnn.finetuning.comparison import FinetuneComparison, finetune
+from distgnn.storage.arrays import write_arrays
 from distgnn.storage.folder import open_folder
 
 
@@ -27,11 +28,11 @@ def config(tmp_path: Path) -> FinetuneConfig:
     return FinetuneConfig(corpus=motifs.out, out=str(tmp_path / "out"), encoder=small, split=split, seeds=2, epochs=1)
 
 
-def run(config: FinetuneConfig, mapper: Any = map) -> tuple[Result, list[int]]:
+def run(config: FinetuneConfig, mapper: Any = map) -> tuple[FinetuneComparison, list[int]]:
     """The result, and how many jobs ran (of those there are)."""
     ran: list[int] = []
-    kept = Kept.of(config, open_folder(config.out).sub("jobs"))
-    result = finetune(config, [], mapper, progress=lambda done, _jobs, _outcome: ran.append(done), kept=kept)
+    jobs = open_folder(config.out).sub("jobs")
+    result = finetune(config, [], jobs, mapper, progress=lambda done, *_: ran.append(done))
     return result, ran
 
 
@@ -40,10 +41,10 @@ def stopping(function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[An
     raise KeyboardInterrupt
 
 
-def scores(result: Result) -> list[Any]:
+def scores(result: FinetuneComparison) -> list[Any]:
     return [
-        (o.method, o.seed, o.scores, o.history, {k: v.tolist() for k, v in o.predictions.items()})
-        for o in result.outcomes
+        (key, found.scores, found.coverage, found.validation, {k: v.tolist() for k, v in found.predictions.items()})
+        for key, found in result.results.items()
     ]
 
 
@@ -69,3 +70,16 @@ def test_a_damaged_file_is_run_again(config: FinetuneConfig) -> None:
     for path in (Path(config.out) / "jobs").iterdir():
         path.write_bytes(path.read_bytes()[:20])
     assert run(config)[1] == [1, 2]
+
+
+def test_jobs_of_an_older_trainer_are_ignored(config: FinetuneConfig) -> None:
+    """Files of the format before this one, under any name, are neither read nor an error."""
+    first, _ = run(config)
+    jobs = open_folder(config.out).sub("jobs")
+    for number, name in enumerate(jobs.names()):
+        jobs.write(f"{number:016x}-seed{number}.safetensors", jobs.read(name))
+        old = {"scores": {"test": [0.5, 1.0]}, "history": [0.5], "best_epoch": 1, "seconds": 0.1}
+        write_arrays(jobs, name, old, {"test": np.zeros((3, 1), np.float32)})
+    again, ran = run(config)
+    assert ran == [1, 2]
+    assert scores(again) == scores(first)

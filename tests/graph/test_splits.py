@@ -1,4 +1,4 @@
-"""Splits: known answers, no leakage, independence of order, and refusals."""
+"""Splits: known answers, disjoint parts, independence of row order, and invalid requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def objects(values: list[str | int | None]) -> np.ndarray:
     return out
 
 
-def test_random_follows_graph_ids_not_rows() -> None:
+def test_random_split_depends_on_graph_ids_not_row_order() -> None:
     config = SplitConfig("random")
     split = make_split(config, IDS)
     assert {name: len(rows) for name, rows in split.items()} == {"train": 80, "val": 10, "test": 10}
@@ -35,12 +35,12 @@ def test_random_follows_graph_ids_not_rows() -> None:
     assert not np.array_equal(split["test"], other["test"])
 
 
-def test_fractions_are_read() -> None:
+def test_fractions_set_part_sizes() -> None:
     split = make_split(SplitConfig("random", fractions=(0.5, 0.2, 0.3)), IDS)
     assert [len(rows) for rows in split.values()] == [50, 20, 30]
 
 
-def test_scaffold_known_answer() -> None:
+def test_scaffold_split_of_a_small_example() -> None:
     """Ten graphs: a (4), b (2), c (2), one each of d and e. Train takes up to 6: a, then c (last seen first), then no room."""
     groups = objects(["b", "a", "a", "d", "c", "a", "b", "e", "a", "c"])
     split = make_split(SplitConfig("scaffold", fractions=(0.6, 0.2, 0.2)), np.arange(10), groups)
@@ -51,7 +51,7 @@ def test_scaffold_known_answer() -> None:
     }
 
 
-def test_scaffold_as_published() -> None:
+def test_scaffold_split_equals_the_published_algorithm() -> None:
     """The loop of Hu et al.'s released splitter, on random groups of skewed sizes."""
     rng = np.random.default_rng(0)
     names = [f"s{int(number)}" for number in rng.zipf(1.5, 300) % 60]
@@ -71,7 +71,7 @@ def test_scaffold_as_published() -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.sampled_from("abcdefghij")), min_size=1, max_size=60), st.data())
-def test_no_graph_and_no_scaffold_in_two_parts(names: list[str | None], data: st.DataObject) -> None:
+def test_scaffold_parts_are_disjoint(names: list[str | None], data: st.DataObject) -> None:
     usable = np.array(data.draw(st.lists(st.booleans(), min_size=len(names), max_size=len(names))))
     groups, config = objects(list(names)), SplitConfig("scaffold", fractions=(0.5, 0.25, 0.25))
     try:
@@ -87,7 +87,7 @@ def test_no_graph_and_no_scaffold_in_two_parts(names: list[str | None], data: st
     assert all(len(parts) == 1 for parts in parts_of.values())
 
 
-def test_group_sets_ood_apart() -> None:
+def test_group_split_puts_ood_groups_in_the_ood_part() -> None:
     groups = objects(["human", "mouse", "fly", None] * 25)
     split = make_split(SplitConfig("group", ood_groups=("mouse",)), IDS, groups)
     assert set(groups[split["ood"]]) == {"mouse"}
@@ -95,13 +95,13 @@ def test_group_sets_ood_apart() -> None:
     assert "mouse" not in set(groups[np.concatenate([split[part] for part in ("train", "val", "test")])])
 
 
-def test_column_takes_the_corpus_own() -> None:
+def test_column_split_uses_the_split_column() -> None:
     column = objects([0, 1, 2, None, 0])
     split = make_split(SplitConfig("column"), np.arange(5), column=column)
     assert {name: rows.tolist() for name, rows in split.items()} == {"train": [0, 4], "val": [1], "test": [2]}
 
 
-def test_unlabelled_graphs_are_dropped_first() -> None:
+def test_unusable_graphs_are_excluded() -> None:
     usable = np.arange(100) % 2 == 0
     split = make_split(SplitConfig("random"), IDS, usable=usable)
     assert [len(rows) for rows in split.values()] == [40, 5, 5]
@@ -117,13 +117,13 @@ def test_unlabelled_graphs_are_dropped_first() -> None:
         (SplitConfig("random", fractions=(0.98, 0.01, 0.01)), "part 'val' is empty"),
     ],
 )
-def test_refusals(config: SplitConfig, message: str) -> None:
+def test_invalid_splits_are_rejected(config: SplitConfig, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         make_split(config, np.arange(4))
 
 
-def test_unknown_group_lists_the_known() -> None:
-    with pytest.raises(RequestError, match="no group 'rat'; it has human, mouse"):
+def test_unknown_group_error_lists_known_groups() -> None:
+    with pytest.raises(RequestError, match="no group 'rat'; choose from human, mouse"):
         make_split(SplitConfig("group", ood_groups=("rat",)), np.arange(2), objects(["mouse", "human"]))
 
 
@@ -131,13 +131,13 @@ def test_unknown_group_lists_the_known() -> None:
     "wrong",
     [{"method": "group"}, {"ood_groups": ("a",)}, {"fractions": (0.5, 0.5)}, {"fractions": (1.0, 0.5, -0.5)}],
 )
-def test_impossible_configs(wrong: dict) -> None:
+def test_invalid_configs_are_rejected(wrong: dict) -> None:
     with pytest.raises(RequestError, match=r"split\."):
         SplitConfig(**wrong)
 
 
 @pytest.mark.data
-def test_scaffold_split_of_real_molecules_is_the_published_one(tmp_path: Path) -> None:
+def test_scaffold_split_of_bbbp_equals_the_published_one(tmp_path: Path) -> None:
     pytest.importorskip("rdkit", reason="needs the extra 'chem'")
     text, arrays_file = real("molecules/smiles/bbbp.csv", "molecules/arrays/bbbp.npz")
     build("molecules", MoleculesConfig(input=(text,), labels=("p_np",), out=str(tmp_path)))

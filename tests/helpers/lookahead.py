@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from distgnn.auxiliary.folds import Folds
+from distgnn.auxiliary.batches import Batches
 from distgnn.auxiliary.hypergradient import Bound
-from distgnn.auxiliary.problem import Problem, Samples
+from distgnn.auxiliary.problem import MultiTaskProblem, Samples
 from distgnn.auxiliary.weighting import Signals, Weighting
 
 
@@ -23,7 +23,7 @@ def cosine(first: list[Tensor], second: list[Tensor]) -> Tensor:
     return a @ b / (a.norm() * b.norm())
 
 
-def similarities(problem: Problem, tasks: list[Tensor], by_layer: bool) -> Tensor:
+def similarities(problem: MultiTaskProblem, tasks: list[Tensor], by_layer: bool) -> Tensor:
     """[K + 1] from the tasks' mean losses."""
     owners: dict[str, list[Tensor]] = {}
     for name, parameter in problem.shared.named_parameters():
@@ -54,7 +54,7 @@ def signals_of(tasks: list[list[Samples]], known: Tensor, per_sample: bool) -> t
 
 
 def joint_loss(
-    problem: Problem, tasks: list[list[Samples]], weighting: Weighting, by_layer: bool = False
+    problem: MultiTaskProblem, tasks: list[list[Samples]], weighting: Weighting, by_layer: bool = False
 ) -> tuple[Tensor, Tensor]:
     """(sum_i mean_j w_ij l_ij with weights that depend on the weighting's parameters, weights)."""
     known = similarities(problem, [mean_loss(parts) for parts in tasks], by_layer)
@@ -66,7 +66,7 @@ def joint_loss(
 
 
 def lookahead_loss(
-    problem: Problem, batch: Any, weighting: Weighting, folds: Folds, alpha: float, by_layer: bool = False
+    problem: MultiTaskProblem, batch: Any, weighting: Weighting, folds: Batches, alpha: float, by_layer: bool = False
 ) -> Tensor:
     """L_meta(theta_hat(w)), averaged over the parts that judge; differentiable with respect to the weighting's parameters."""
     found, (target, auxiliary) = [], problem.losses(batch)

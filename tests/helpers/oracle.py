@@ -16,8 +16,9 @@ from torch import Tensor
 from distgnn.config import L2PConfig
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.keyed import key
+from distgnn.graph.purposes import PretrainDraw
 from distgnn.models.encoder import Encoder
-from distgnn.objectives.l2p.objective import _SHIFT, shifted_dimensions
+from distgnn.objectives.l2p.objective import shifted_dimensions
 from tests.helpers.slow_layers import Copy, SlowEncoder, graph_rows, stream_of
 
 Edges = list[tuple[int, int, int]]
@@ -69,7 +70,7 @@ class Oracle:
 
     def __init__(self, encoder: Encoder, batch: GraphBatch, config: L2PConfig, seed: int, epoch: int) -> None:
         self.encoder, self.batch, self.config = encoder, batch, config
-        self.keys = [key(seed, _SHIFT, epoch, side) for side in (0, 1)]
+        self.keys = [key(seed, PretrainDraw.DIMENSIONS, epoch, side) for side in (0, 1)]
         self.usable = [g for g in range(batch.num_graphs) if _tasks(batch, g, True)]
         by_graph = config.adaptation == "graph"
         self.copy_of = [g if by_graph else stream_of(batch, g) for g in range(batch.num_graphs)]

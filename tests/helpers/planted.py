@@ -1,4 +1,4 @@
-"""A planted Problem made of plain tensors: a teacher, a target that follows it, auxiliary tasks that help or harm."""
+"""A planted MultiTaskProblem made of plain tensors: a teacher, a target that follows it, auxiliary tasks that help or harm."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distgnn.auxiliary.problem import Rows, Samples
+from distgnn.auxiliary.problem import PartEvaluation, Rows, Samples
 from distgnn.config import WeightingConfig
 from distgnn.graph.keyed import draw, key, unit_interval
 
@@ -20,7 +20,7 @@ _INPUT, _NOISE, _HEAD = 901, 902, 903
 
 @dataclass(frozen=True)
 class Options:
-    """What JointStep reads of a run's config."""
+    """What MultiTaskStep reads of a run's config."""
 
     batch: int = 24
     lr: float = 0.01
@@ -53,7 +53,7 @@ def teacher(x: Tensor) -> Tensor:
 
 
 class Planted:
-    """Squared errors of K + 1 tasks over one small network; a Problem.
+    """Squared errors of K + 1 tasks over one small network; a MultiTaskProblem.
 
     kinds: of the auxiliary tasks. fixed: no task has a head, the shared network ends in one number. rank, size: takes every
     size-th row of a step. asked: (step, folds) of every fetch, judged: folds of every ``fold_losses``.
@@ -61,6 +61,7 @@ class Planted:
 
     lower_is_better = frozenset({"rmse"})
     metrics = ("rmse",)
+    parts = ("val", "test")
 
     def __init__(
         self,
@@ -136,10 +137,10 @@ class Planted:
             for kind, each, (_, y) in zip(kinds, errors.split(sizes), parts, strict=True)
         ]
 
-    def scores(self, part: str) -> dict[str, float]:
+    def evaluate(self, part: str) -> PartEvaluation:
         """Root mean squared error on fresh inputs; validation and test are halves of them."""
         half = VALIDATION // 2
         x = self.test[:half] if part == "val" else self.test[half:]
         with torch.no_grad():
             error = self.heads[0](self.shared(x)).mean(1) - teacher(x)
-        return {"rmse": float(error.square().mean().sqrt())}
+        return PartEvaluation({"rmse": float(error.square().mean().sqrt())})

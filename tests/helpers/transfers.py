@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from distgnn.auxiliary.comparison import Comparison, Job, jobs_of
-from distgnn.auxiliary.trainer import CURVES, Fitted
+from distgnn.auxiliary.comparison import Comparison, jobs_of, method_comparison
+from distgnn.auxiliary.jobs import Job
+from distgnn.auxiliary.trainer import CURVES, TrainingResult
 from distgnn.config import CorpusTaskConfig, EncoderConfig, SplitConfig, TransferConfig, WeightingConfig
 from distgnn.network.csr import Edges, build_network
 from distgnn.network.network import Relation
@@ -60,7 +61,9 @@ def task(**options: Any) -> CorpusTaskConfig:
     return CorpusTaskConfig(**({"split": split, "encoder": EncoderConfig(layers=1, width=4)} | options))
 
 
-def made(scores: dict[tuple[str, int, str], list[float]], metric: str = "roc_auc", **options: Any) -> Comparison:
+def made(
+    scores: dict[tuple[str, int, str], list[float]], metric: str = "roc_auc", **options: Any
+) -> Comparison[TransferConfig]:
     """A comparison whose test scores are given by (scheme, encoder, method); a second metric is 0.1 lower."""
     settings = config("data|x", "out", seeds=len(next(iter(scores.values()))), **options)
     encoders = tuple(f"e{number}" for number in range(1 + max(place for _, place, _ in scores)))
@@ -68,14 +71,23 @@ def made(scores: dict[tuple[str, int, str], list[float]], metric: str = "roc_auc
         job: _fitted(job, scores[job.scheme, job.encoder, job.method][job.seed], metric)
         for job in jobs_of(settings, len(encoders))
     }
-    return Comparison(settings, encoders, frozenset({"rmse"} & {metric}), fitted)
+    return method_comparison(settings, encoders, fitted, frozenset({"rmse"} & {metric}))
 
 
-def _fitted(job: Job, value: float, metric: str) -> Fitted:
+def _fitted(job: Job, value: float, metric: str) -> TrainingResult:
     base = np.arange(STEPS * len(TASKS), dtype=np.float32).reshape(STEPS, len(TASKS)) + job.seed
     curves = {name: base + 100 * place for place, name in enumerate(CURVES)}
     curves["hypergradients"] = np.full_like(base, np.nan)
     scores = {metric: value, "other": value - 0.1}
-    return Fitted(
-        TASKS, (metric, "other"), 1, 0.5, (scores, scores), scores, curves, np.arange(STEPS, dtype=np.float32)
+    return TrainingResult(
+        tasks=TASKS,
+        metrics=(metric, "other"),
+        best_epoch=1,
+        seconds=0.5,
+        validation=(scores, scores),
+        scores={"val": scores, "test": scores},
+        coverage={"val": 1.0, "test": 1.0},
+        predictions={},
+        curves=curves,
+        meta_loss=np.arange(STEPS, dtype=np.float32),
     )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distgnn.labels.scores import defined, paired_p_value, score
+from distgnn.labels.scores import defined, holm, paired_p_value, score
 
 NAN = math.nan
 
@@ -53,3 +53,14 @@ def test_paired_p_value() -> None:
 @pytest.mark.parametrize("pair", [([0.7], [0.6]), ([0.7, 0.7], [0.7, 0.7]), ([0.8, 0.9, 1.0], [0.7, 0.8, 0.9])])
 def test_no_p_value_without_spread(pair: tuple[list[float], list[float]]) -> None:
     assert paired_p_value(*pair) is None
+
+
+def test_holm() -> None:
+    """The p-values 0.005, 0.01, 0.03, 0.04 become 0.02, 0.03, 0.06, 0.06; a missing one is not counted."""
+    assert holm([0.01, None, 0.04, 0.03, 0.005]) == [
+        pytest.approx(0.03),
+        None,
+        *(pytest.approx(p) for p in (0.06, 0.06, 0.02)),
+    ]
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []

@@ -1,4 +1,4 @@
-"""Layers against PyG and torch; the sparse operator's derivatives; batches against single graphs."""
+"""Layers against PyG and torch, derivatives of sparse maps, and batches against single graphs."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_gat_layer_equals_pyg(heads: int, turn: Any) -> None:
 
 
 @pytest.mark.parametrize("density", [0.02, 1.0])
-def test_attention_by_squares_equals_attention_by_rows(density: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dense_attention_equals_gathered_attention(density: float, monkeypatch: pytest.MonkeyPatch) -> None:
     graphs = random_graphs([40, 1, 3, 9, 30], density=density)
     encoder = small(kind="gat")
     outputs = []
@@ -136,7 +136,7 @@ def test_layers_do_not_see_attributes_of_hidden_edges(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gin", "gcn", "sage", "gat"])
-def test_graphs_without_edges_and_complete_graphs_are_embedded(kind: str) -> None:
+def test_edgeless_and_complete_graphs_are_embedded(kind: str) -> None:
     for density in (0.0, 1.0):
         nodes = small(kind=kind, pooling="attention")(random_graphs([4, 1, 2], density=density))
         assert torch.isfinite(nodes).all()
@@ -172,7 +172,7 @@ def test_sparse_operator_has_exact_derivatives_of_second_order(symmetric: bool) 
     assert torch.autograd.gradgradcheck(lambda v: adjacency(v).sin(), x)
 
 
-def test_padding_is_undone_and_its_derivatives_are_exact() -> None:
+def test_padding_round_trips_with_exact_derivatives() -> None:
     padding = Padding(torch.tensor([0, 3, 3, 4, 24, 30, 60]))
     x = torch.randn(60, 2, dtype=torch.float64, requires_grad=True)
     assert len(padding.shapes) > 1
@@ -189,7 +189,7 @@ def padded_slots(padding: Padding, x: torch.Tensor) -> list[tuple[torch.Tensor, 
     return [(p.detach().flatten(0, 1), real) for p, real in zip(padding.pad(x), reals, strict=True)]
 
 
-def test_rows_sum_average_and_broadcast_within_groups() -> None:
+def test_segment_sum_mean_and_expand() -> None:
     rows, x = Rows(torch.tensor([0, 3, 3, 4])), torch.arange(8.0).view(4, 2)
     torch.testing.assert_close(rows.sum(x), torch.stack([x[:3].sum(0), torch.zeros(2), x[3]]))
     torch.testing.assert_close(rows.mean(x), torch.stack([x[:3].mean(0), torch.zeros(2), x[3]]))
@@ -212,7 +212,7 @@ def test_ghost_norm_is_batch_norm_within_streams_and_averages_running_statistics
     torch.testing.assert_close(norm(x, Context(graphs, MOLECULE, x.dtype)), evaluated)
 
 
-def test_a_stream_of_a_single_node_is_its_own_mean() -> None:
+def test_stream_of_a_single_node() -> None:
     graphs = replace(random_graphs([6, 1]), stream_ptr=torch.tensor([0, 1, 2]))
     norm, x = Norm(4, "ghost"), torch.randn(7, 4, requires_grad=True)
     y = norm(x, Context(graphs, MOLECULE, x.dtype))
@@ -225,7 +225,7 @@ def test_a_stream_of_a_single_node_is_its_own_mean() -> None:
 
 
 @pytest.mark.parametrize("norm", ["ghost", "batch", "graph", "layer", "none"])
-def test_norms_differ_where_they_should(norm: str) -> None:
+def test_norms_use_their_own_statistics(norm: str) -> None:
     graphs = replace(random_graphs(SIZES), stream_ptr=torch.tensor([0, 2, 5]))
     outputs = {kind: small(norm=kind)(graphs) for kind in ("ghost", "batch", "graph", "layer", "none")}
     assert all(not torch.allclose(outputs[norm], other) for kind, other in outputs.items() if kind != norm)

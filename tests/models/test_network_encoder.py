@@ -1,4 +1,4 @@
-"""Encoders of networks: cut-outs against the whole, layers by the book, HGT against PyG itself."""
+"""Network encoders: sampled subgraphs against the full network, and layers against references."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ ENCODERS = {kind: encoder_of(NETWORK, kind) for kind in KINDS}
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 33), min_size=1, max_size=6), st.sampled_from(KINDS), st.integers(0, 3))
-def test_what_else_is_asked_for_makes_no_difference(seeds: list[int], kind: str, fan_out: int) -> None:
+def test_embedding_does_not_depend_on_other_queried_nodes(seeds: list[int], kind: str, fan_out: int) -> None:
     part, whole = (cut_of(NETWORK, sample_block(NETWORK, asked, 2, fan_out, key=5)) for asked in (seeds, ALL))
     torch.testing.assert_close(ENCODERS[kind](part), ENCODERS[kind](whole)[seeds], rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_slow_blocks_and_whole_passes(kind: str) -> None:
+def test_sampled_subgraph_equals_the_full_network(kind: str) -> None:
     seeds = [33, 0, 21, 0]
     found = ENCODERS[kind](cut_of(NETWORK, slow_block(NETWORK, seeds, 2)))
     torch.testing.assert_close(found, ENCODERS[kind](cut_of(NETWORK, full_block(NETWORK)))[seeds], rtol=0, atol=1e-13)
@@ -70,7 +70,7 @@ def test_gcn_normalises_by_degrees_in_the_sampled_network() -> None:
     torch.testing.assert_close(rim[0], (wanted @ weight.t() + bias)[3], rtol=0, atol=1e-13)
 
 
-def test_inputs_are_features_or_a_row_of_each_node() -> None:
+def test_inputs_are_features_or_embeddings() -> None:
     encoder, cut = ENCODERS["gcn"], cut_of(NETWORK, slow_block(NETWORK, [21, 2, 31], 0))
     state = encoder.state_dict()
     paper = torch.from_numpy(NETWORK.features["paper"]).double()[2]
@@ -84,7 +84,7 @@ def test_inputs_are_features_or_a_row_of_each_node() -> None:
     assert state["embed.types.1.weight"].shape == (10, 8)
 
 
-def test_features_of_mostly_zeros_are_multiplied_as_sparse_rows() -> None:
+def test_mostly_zero_features_are_stored_sparse() -> None:
     values = np.random.default_rng(0).normal(size=(20, 40)).astype(np.float32)
     values[np.random.default_rng(1).random(values.shape) > 0.05] = 0
     network = replace(NETWORK, features={"paper": values})
@@ -118,7 +118,7 @@ def test_hgt_equals_pyg(network: Network) -> None:
     torch.testing.assert_close(ours(cut), torch.cat(list(nodes.values())), rtol=0, atol=1e-12)
 
 
-def test_hgt_tells_relations_apart_and_gcn_does_not() -> None:
+def test_hgt_depends_on_relations_and_gcn_does_not() -> None:
     same = tuple(both_ways(Edges(Relation(name, "a", "a"), np.array([0]), np.array([1])))[0] for name in "xy")
     network = build_network({"a": 3}, [*same, Edges(Relation("z", "a", "a"), np.array([2]), np.array([0]))])
     swapped = cut_of(network, full_block(network))
@@ -129,7 +129,7 @@ def test_hgt_tells_relations_apart_and_gcn_does_not() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nodes_without_messages_and_no_nodes_at_all(kind: str) -> None:
+def test_isolated_nodes_and_empty_queries(kind: str) -> None:
     alone = encoder_of(NETWORK, kind)(cut_of(NETWORK, sample_block(NETWORK, [19, 29], 2, 0, key=0)))
     assert torch.isfinite(alone).all()
     assert ENCODERS[kind](cut_of(NETWORK, sample_block(NETWORK, [], 2, 0, key=0))).shape == (0, 8)
@@ -148,7 +148,7 @@ def test_forward_mode_equals_backward(kind: str) -> None:
     torch.testing.assert_close(forward, backward)
 
 
-def test_weights_are_a_function_of_the_seed() -> None:
+def test_initial_weights_depend_on_the_seed_only() -> None:
     before = torch.random.get_rng_state()
     config = NetworkTaskConfig(width=8)
     first, again, other = (build_network_encoder(NETWORK, config, seed).state_dict() for seed in (1, 1, 2))
@@ -158,7 +158,7 @@ def test_weights_are_a_function_of_the_seed() -> None:
 
 
 @pytest.mark.parametrize("kind", ["gcn", "hgt"])
-def test_layers_width_and_dropout_are_read(kind: str) -> None:
+def test_layers_width_and_dropout_take_effect(kind: str) -> None:
     encoder, cut = encoder_of(NETWORK, kind, layers=3, dropout=0.5), cut_of(NETWORK, slow_block(NETWORK, [0], 3))
     assert len(list(encoder.psi.layers)) == encoder.hops == 3
     torch.manual_seed(0)
@@ -182,6 +182,6 @@ BAD = [
 
 
 @pytest.mark.parametrize(("options", "message"), BAD)
-def test_refused_options(options: dict[str, object], message: str) -> None:
+def test_invalid_options_are_rejected(options: dict[str, object], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         NetworkTaskConfig(**options)  # pyright: ignore[reportArgumentType]

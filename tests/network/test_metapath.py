@@ -1,4 +1,4 @@
-"""Meta-path labels against walking every path, on networks small enough to do so."""
+"""Meta-path labels against exhaustive path search on small networks."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def everything(pairs: PathPairs) -> set[tuple[int, int]]:
 
 @given(st.integers(0, 200), st.sampled_from([SHARED, BACK, "user rated item", "item rated^-1 user rated item"]))
 @settings(max_examples=40, deadline=None)
-def test_pairs_are_what_walking_finds(seed: int, path: str) -> None:
+def test_pairs_equal_exhaustive_path_search(seed: int, path: str) -> None:
     network = small(seed, 6)
     wanted = walked(network, path)
     if not wanted:
-        with pytest.raises(RequestError, match="no two nodes are joined by it"):
+        with pytest.raises(RequestError, match="it joins no two nodes"):
             path_pairs(network, path)
         return
     pairs = path_pairs(network, path)
@@ -72,7 +72,7 @@ def test_pairs_are_what_walking_finds(seed: int, path: str) -> None:
     assert as_set(pairs._free(seed, np.arange(400))) == {(s - pairs.first_start, e - pairs.first_end) for s, e in free}
 
 
-def test_messages_one_way_serve_both_spellings() -> None:
+def test_a_relation_can_be_traversed_in_both_directions() -> None:
     network = build_network(SIZES, [some(RATED, 9, 3)])
     there, back = (path_pairs(network, path) for path in ("user rated item", "item rated^-1 user"))
     assert everything(there) == {(s, e) for e, s in everything(back)}
@@ -80,7 +80,7 @@ def test_messages_one_way_serve_both_spellings() -> None:
     assert everything(path_pairs(inverse_only, "user rated item")) == everything(there)
 
 
-def test_draws_are_keyed_and_uniform_over_positives() -> None:
+def test_positives_are_keyed_and_uniform() -> None:
     pairs = path_pairs(small(4, 20), SHARED)
     first, again, other = (pairs.positives(word, 50) for word in (1, 1, 2))
     assert np.array_equal(first, again)
@@ -95,7 +95,7 @@ def test_draws_are_keyed_and_uniform_over_positives() -> None:
     assert abs(counts - 100).max() < 50
 
 
-def test_negatives_have_the_ends_of_positives_as_often() -> None:
+def test_negatives_follow_the_node_frequencies_of_positives() -> None:
     """User 0 has 30 of 33 positives: among negatives it should be about as common, not 1 of 4."""
     items = np.arange(30)
     ends = np.concatenate([np.zeros(30, np.int64), [1, 2, 3]]), np.concatenate([items, [30, 31, 32]])
@@ -108,28 +108,30 @@ def test_negatives_have_the_ends_of_positives_as_often() -> None:
 
 
 WRONG = {
-    "user": "must be types and relations in turn",
-    "user rated item rated^-1": "must be types and relations in turn",
+    "user": "must alternate types and relations",
+    "user rated item rated^-1": "must alternate types and relations",
     "user rated book": "no node type 'book'; the types are item, entity, user",
-    "user liked item": "no relation 'liked' from user to item; from user there are: rated",
-    "item rated user": "no relation 'rated' from item to user; from item there are: made_by, rated^-1",
+    "user liked item": "no relation 'liked' from user to item; relations from user: rated",
+    "item rated user": "no relation 'rated' from item to user; relations from item: made_by, rated^-1",
 }
 
 
 @pytest.mark.parametrize(("path", "says"), WRONG.items())
-def test_wrong_paths_are_one_line(path: str, says: str) -> None:
+def test_invalid_paths_are_rejected_in_one_line(path: str, says: str) -> None:
     with pytest.raises(RequestError, match=says.replace("^", r"\^")):
         path_pairs(small(), path)
 
 
-def test_empty_relation_on_a_path() -> None:
+def test_path_over_an_empty_relation_is_rejected() -> None:
     none = np.zeros(0, np.int64)
     network = with_messages(small(), *both_ways(Edges(Relation("sung_by", "item", "entity"), none, none)))
-    with pytest.raises(RequestError, match="the relation 'sung_by' from item to entity is empty; leave the path out"):
+    with pytest.raises(
+        RequestError, match="the relation 'sung_by' from item to entity has no messages; remove the path"
+    ):
         path_pairs(network, "user rated item sung_by entity")
 
 
-def test_only_training_ratings_are_read() -> None:
+def test_pairs_depend_on_training_ratings_only() -> None:
     """Other ratings of the validation and test parts change no pair and no draw."""
     base = build_network(SIZES, both_ways(some(MADE, 10, 0)))
     ratings = some(RATED, 40, 5)
@@ -153,7 +155,7 @@ def test_only_training_ratings_are_read() -> None:
     ("folder", "name", "columns"),
     [("kgrec/last-fm", "last-fm", "htr"), ("kgrec/book-crossing-full", "book-crossing", "hrt")],
 )
-def test_the_paths_of_the_paper_exist(folder: str, name: str, columns: str, tmp_path: Path) -> None:
+def test_paths_of_the_paper_exist_in_the_data(folder: str, name: str, columns: str, tmp_path: Path) -> None:
     (path,) = real(folder)
     network = build_kgrec(KgrecConfig(input=path, out=str(tmp_path), name=name, columns=columns))  # pyright: ignore[reportArgumentType]
     user, item, label = (network.tables[f"rating.{column}"] for column in ("user", "item", "label"))

@@ -1,4 +1,4 @@
-"""The OAG builder on small tables in the published form."""
+"""The OAG source on small tables in the published format."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def oag(tmp_path: Path, citation_bar: float = 1.0, **files: str) -> Network:
     return build_oag(OagConfig(input=str(tmp_path), out="x", citation_bar=citation_bar))
 
 
-def test_relations_as_hgt_joins_them(tmp_path: Path) -> None:
+def test_relations_equal_those_of_hgt(tmp_path: Path) -> None:
     network = oag(tmp_path)
     assert network.types == ("paper", "venue", "field", "author", "affiliation")
     assert network.tables["paper.id"].tolist() == [11, 12, 13]
@@ -78,7 +78,7 @@ def test_relations_as_hgt_joins_them(tmp_path: Path) -> None:
 def test_citation_bar_and_domain(tmp_path: Path) -> None:
     assert 17 in oag(tmp_path, citation_bar=0).tables["paper.id"].tolist()
     with pytest.raises(
-        RequestError, match="no paper is English, of a known venue and cited enough; lower citation_bar"
+        RequestError, match="no paper is in English, has a known venue and enough citations; lower citation_bar"
     ):
         oag(tmp_path, citation_bar=9, **{"Papers_CS_20190919": PAPERS.replace("2020", "2019")})
     with pytest.raises(RequestError, match=r"PR_Med_20190919.tsv: it does not exist"):
@@ -91,14 +91,14 @@ WRONG = {
         {"Papers_CS_20190919": "a\tb\tc\td\te\n1\t2\t3\t4\t5\n"},
         r"Papers_CS_20190919.tsv: needs the columns paper, year, .* found 5 columns",
     ),
-    "rows": ({"PF_CS_20190919": "p\tf\n"}, r"PF_CS_20190919.tsv: holds no rows"),
+    "rows": ({"PF_CS_20190919": "p\tf\n"}, r"PF_CS_20190919.tsv: the table has no rows"),
     "longer row": (
         {"PR_CS_20190919": "a\tb\n1\t2\n1\t2\t3\n"},
         r"PR_CS_20190919.tsv: not a table of 2 columns \(.*Row #3: Expected 2 columns, got 3",
     ),
     "year": (
         {"Papers_CS_20190919": PAPERS.replace("2018", "MMXX")},
-        r"Papers.*, row 4: year 'MMXX' is not a whole number",
+        r"Papers.*, row 4: year 'MMXX' is not an integer",
     ),
     "id": (
         {"Papers_CS_20190919": PAPERS.replace("13\t", "p13\t", 1), "PR_CS_20190919": CITED.replace("13", "p13")},
@@ -106,19 +106,19 @@ WRONG = {
     ),
     "place": (
         {"PAuAf_CS_20190919": AUTHORS.replace("B\t3", "B\tlast")},
-        r"PAuAf.*, row 4: place 'last' is not a whole",
+        r"PAuAf.*, row 4: place 'last' is not an integer",
     ),
     "empty": (
         {"PR_CS_20190919": "a\tb\n17\t11\n17\t13\n17\t13\n"},
         "the relation 'PP_cite' is empty for the kept papers",
     ),
     "vectors": ({"vfi_vector": VECTORS + "83\ta b\n"}, r"vfi_vector.tsv, row 9: a feature is not finite"),
-    "ragged": ({"vfi_vector": VECTORS + "83\t1 2 3\n"}, r"vfi_vector.tsv: not an id and a vector a row"),
+    "ragged": ({"vfi_vector": VECTORS + "83\t1 2 3\n"}, r"vfi_vector.tsv: each row must hold an id and a vector"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_damage_is_one_line(case: str, tmp_path: Path) -> None:
+def test_invalid_tables_are_rejected_in_one_line(case: str, tmp_path: Path) -> None:
     files, says = WRONG[case]
     with pytest.raises(RequestError, match=says) as caught:
         oag(tmp_path, 1.0, **files)

@@ -1,4 +1,4 @@
-"""Messages as one sorted array, and blocks sampled from it, against plain per-node Python."""
+"""Network construction and neighbour sampling against per-node reference code."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def named(block: Block) -> list[tuple[int, int, int]]:
 
 
 @pytest.mark.parametrize("part", [3, 1 << 22])
-def test_messages_are_sorted_and_each_is_there_once(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_are_sorted_and_unique(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csr, "_PART", part)
     edges = [some(MADE, 30, 1), some(RATED, 30, 2)]
     network = build_network(SIZES, edges, meta={"a": 1})
@@ -95,7 +95,7 @@ def test_messages_are_sorted_and_each_is_there_once(part: int, monkeypatch: pyte
     assert network.meta == {"a": 1}
 
 
-def test_edges_come_back_and_relations_merge() -> None:
+def test_edges_round_trip_and_relations_can_be_added() -> None:
     network, rated = small(), Edges(Relation("new", "user", "item"), np.array([0, 3]), np.array([6, 6], np.int8))
     for edges, again in zip([MADE, RATED], edges_of(network, [MADE, RATED]), strict=True):
         assert again.relation == edges
@@ -106,11 +106,11 @@ def test_edges_come_back_and_relations_merge() -> None:
     assert set(triples(network)) < set(triples(more))
     assert [len(e.source) for e in edges_of(more)] == [*(len(e.source) for e in edges_of(network)), 2, 2]
     assert triples(with_messages(network)) == triples(network)
-    with pytest.raises(RequestError, match="'rated' from user to item is given twice"):
+    with pytest.raises(RequestError, match="'rated' from user to item appears twice"):
         with_messages(network, some(RATED, 3, 0))
 
 
-def test_symmetric_edges_pass_messages_both_ways_without_loops() -> None:
+def test_symmetric_edges_pass_messages_in_both_directions_without_self_loops() -> None:
     edges = symmetric(Relation("linked", "node", "node"), np.array([0, 1, 2]), np.array([1, 0, 2]))
     network = build_network({"node": 4}, [edges])
     assert triples(network) == [(0, 0, 1), (1, 0, 0)]
@@ -118,7 +118,7 @@ def test_symmetric_edges_pass_messages_both_ways_without_loops() -> None:
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 1 << 16])
-def test_edge_of_the_id_space(nodes: int) -> None:
+def test_largest_node_ids(nodes: int) -> None:
     relation = Relation("to", "node", "node")
     last = np.array([nodes - 1, 0])
     network = build_network(
@@ -127,25 +127,27 @@ def test_edge_of_the_id_space(nodes: int) -> None:
     assert set(triples(network)) == {(v, r, v) for v in (0, nodes - 1) for r in (0, 1)}
 
 
-def test_many_relations_need_wider_numbers() -> None:
+def test_many_relations_use_a_wider_dtype() -> None:
     edges = [Edges(Relation(f"r{i}", "node", "node"), np.array([0]), np.array([1])) for i in range(300)]
     network = build_network({"node": 2}, edges)
     assert network.relation.dtype == np.uint16
     assert network.relation.tolist() == list(range(300))
 
 
-def test_what_no_network_can_hold_is_refused() -> None:
+def test_invalid_edges_are_rejected() -> None:
     one = np.array([0])
     cases = {
         "no node type 'book'; the types are item, entity, user": Edges(Relation("x", "item", "book"), one, one),
-        "relation 'rated', row 2: there is no user 4; ids are 0 to 3": Edges(RATED, np.array([1, 4]), np.array([0, 0])),
-        "relation 'rated', row 1: there is no item -1": Edges(RATED, one, np.array([-1])),
+        r"relation 'rated', row 2: user 4 does not exist; ids must be in \[0, 4\)": Edges(
+            RATED, np.array([1, 4]), np.array([0, 0])
+        ),
+        "relation 'rated', row 1: item -1 does not exist": Edges(RATED, one, np.array([-1])),
         "relation 'rated': 1 sources but 2 targets": Edges(RATED, one, np.array([0, 0])),
     }
     for says, edges in cases.items():
         with pytest.raises(RequestError, match=says):
             build_network(SIZES, [edges])
-    with pytest.raises(RequestError, match="more than one network can hold"):
+    with pytest.raises(RequestError, match="do not fit in 64-bit message keys"):
         build_network({"node": 1 << 33}, [Edges(Relation("x", "node", "node"), one, one)])
 
 
@@ -160,7 +162,7 @@ def test_empty_networks() -> None:
 
 @given(st.integers(0, 50), st.lists(st.integers(0, 15), max_size=6), st.integers(0, 3), st.integers(0, 4))
 @settings(max_examples=60, deadline=None)
-def test_block_is_what_the_plain_sampler_finds(seed: int, seeds: list[int], hops: int, fan_out: int) -> None:
+def test_block_equals_the_reference_sampler(seed: int, seeds: list[int], hops: int, fan_out: int) -> None:
     network = small(seed, 25)
     block = sample_block(network, seeds, hops, fan_out, seed)
     nodes, messages = slow_block(network, seeds, hops, fan_out, seed)
@@ -173,7 +175,7 @@ def test_block_is_what_the_plain_sampler_finds(seed: int, seeds: list[int], hops
 
 @given(st.integers(0, 99), st.sets(st.integers(0, 15), min_size=1, max_size=4), st.sets(st.integers(0, 15)))
 @settings(max_examples=60, deadline=None)
-def test_a_block_does_not_depend_on_what_else_is_asked(seed: int, ours: set[int], others: set[int]) -> None:
+def test_sampled_messages_do_not_depend_on_other_seeds(seed: int, ours: set[int], others: set[int]) -> None:
     network = small(seed, 30)
     alone = sample_block(network, sorted(ours), 2, 2, 7)
     beside = sample_block(network, sorted(ours | others), 2, 2, 7)
@@ -183,7 +185,7 @@ def test_a_block_does_not_depend_on_what_else_is_asked(seed: int, ours: set[int]
     assert [message for message in named(beside) if message[0] in expanded] == named(alone)
 
 
-def test_hubs_receive_as_many_as_the_fan_out_and_each_alike() -> None:
+def test_high_degree_nodes_sample_fan_out_messages_uniformly() -> None:
     network, counts = hub(50), np.zeros(51)
     for number in range(2000):
         block = sample_block(network, [0, 0, 52], 1, 5, key(1, number))
@@ -195,14 +197,14 @@ def test_hubs_receive_as_many_as_the_fan_out_and_each_alike() -> None:
     assert abs(counts[1:] - 200).max() < 5 * np.sqrt(200 * 0.9)
 
 
-def test_key_matters_only_where_there_is_a_choice() -> None:
+def test_key_changes_only_nodes_above_the_fan_out() -> None:
     network = hub(50)
     blocks = [sample_block(network, [0], 2, fan_out, word) for fan_out in (5, 0, 50) for word in (1, 2)]
     assert named(blocks[0]) != named(blocks[1])
     assert all(named(block) == named(blocks[2]) for block in blocks[3:])
 
 
-def test_full_block_is_every_message() -> None:
+def test_full_block_contains_every_message() -> None:
     for network in (small(), hub()):
         block = full_block(network)
         assert named(block) == triples(network)
@@ -211,6 +213,6 @@ def test_full_block_is_every_message() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"seeds": [16]}, {"seeds": [-1]}, {"hops": -1}, {"fan_out": -1}])
-def test_wrong_questions(wrong: dict[str, Any]) -> None:
-    with pytest.raises(RequestError, match=r"no node|at least 0"):
+def test_invalid_sampling_arguments_are_rejected(wrong: dict[str, Any]) -> None:
+    with pytest.raises(RequestError, match=r"is not a node|at least 0"):
         sample_block(small(), **({"seeds": [0], "hops": 1, "fan_out": 1, "key": 0} | wrong))

@@ -1,4 +1,4 @@
-"""Builders of networks on small files in the published formats; whatever is wrong is one line with file and row."""
+"""Network sources on small files in the published formats; errors name file and row in one line."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def kgrec(tmp_path: Path, **files: str) -> Network:
     return build_kgrec(KgrecConfig(input=f"{tmp_path}/", out="x", columns="htr"))
 
 
-def test_kgrec_splits_relations_by_the_types_of_their_ends(tmp_path: Path) -> None:
+def test_kgrec_splits_relations_by_end_types(tmp_path: Path) -> None:
     network = kgrec(tmp_path)
     assert dict(zip(network.types, np.diff(network.type_ptr).tolist(), strict=True)) == {
         "item": 3,
@@ -63,7 +63,7 @@ def test_kgrec_splits_relations_by_the_types_of_their_ends(tmp_path: Path) -> No
     assert str(tmp_path.parent) not in str(network.meta)
 
 
-def test_kgrec_names_columns_and_arrays(tmp_path: Path) -> None:
+def test_kgrec_relation_names_column_order_and_npy_files(tmp_path: Path) -> None:
     network = kgrec(tmp_path, relation_list="0 film.actor\n1 film.prequel\n")
     assert pairs(network, "film.prequel", "item", "item") == {(2, 0)}
     table = np.array([[int(word) for word in row.split()] for row in TRIPLES.splitlines()], np.int32)
@@ -79,31 +79,31 @@ def test_kgrec_names_columns_and_arrays(tmp_path: Path) -> None:
 
 
 KGREC_WRONG = {
-    "kg.txt: no rows": ({"kg": ""}, r"kg.txt: holds no rows"),
+    "kg.txt: no rows": ({"kg": ""}, r"kg.txt: the table has no rows"),
     "two columns": ({"kg": "0 1\n"}, r"kg.txt: needs the columns head, tail, relation, found shape \(1, 2\)"),
     "more columns later": ({"kg": "0 1 0\n0 1 0 3\n"}, r"kg.txt: needs the columns .*line 2, saw 4"),
     "fewer columns later": ({"kg": "0 1 0\n0 1\n"}, r"kg.txt, row 2: .* is not 3 numbers"),
     "text": ({"ratings": "0 0 1\na 0 1\n"}, r"ratings.txt, row 2: 'a 0 1' is not 3 numbers"),
-    "not whole": ({"ratings": "0 0 1\n0 0.5 1\n"}, r"ratings.txt, row 2: 0.5 is not a whole number"),
+    "not whole": ({"ratings": "0 0 1\n0 0.5 1\n"}, r"ratings.txt, row 2: 0.5 is not an integer"),
     "negative": ({"kg": "0 3 0\n0 -3 0\n"}, r"kg.txt, row 2: tail -3 is out of range"),
-    "label": ({"ratings": "0 0 1\n0 1 5\n"}, r"ratings.txt, row 2: label 5 is out of range; it must lie in 0 to 1"),
-    "relation": ({"relation_list": "0 only\n"}, r"kg.txt, row 3: relation 1 is out of range; it must lie in 0 to 0"),
-    "relation numbers": ({"relation_list": "0 a\n2 b\n"}, r"relation-list.txt, row 2: must be the number 1"),
-    "relation names": ({"relation_list": "0 a\n1 a\n"}, r"relation-list.txt, row 2: must be the number 1"),
+    "label": ({"ratings": "0 0 1\n0 1 5\n"}, r"ratings.txt, row 2: label 5 is out of range; it must be in \[0, 2\)"),
+    "relation": ({"relation_list": "0 only\n"}, r"kg.txt, row 3: relation 1 is out of range; it must be in \[0, 1\)"),
+    "relation numbers": ({"relation_list": "0 a\n2 b\n"}, r"relation-list.txt, row 2: must hold the number 1"),
+    "relation names": ({"relation_list": "0 a\n1 a\n"}, r"relation-list.txt, row 2: must hold the number 1"),
 }
 
 
 @pytest.mark.parametrize("case", KGREC_WRONG)
-def test_kgrec_damage_is_one_line(case: str, tmp_path: Path) -> None:
+def test_kgrec_invalid_files_are_rejected_in_one_line(case: str, tmp_path: Path) -> None:
     files, says = KGREC_WRONG[case]
     with pytest.raises(RequestError, match=says) as caught:
         kgrec(tmp_path, **files)
     assert "\n" not in str(caught.value)
 
 
-def test_missing_and_pickled_files(tmp_path: Path) -> None:
+def test_missing_and_pickled_files_are_rejected(tmp_path: Path) -> None:
     config = KgrecConfig(input=str(tmp_path), out="x")
-    with pytest.raises(RequestError, match=r"no ratings.txt or ratings_final.npy"):
+    with pytest.raises(RequestError, match=r"ratings.txt or ratings_final.npy or ratings_final.txt not found"):
         build_kgrec(config)
     np.save(tmp_path / "ratings_final.npy", np.array([{}]), allow_pickle=True)
     (tmp_path / "kg.txt").write_text(TRIPLES)
@@ -114,7 +114,7 @@ def test_missing_and_pickled_files(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"ratings_final.npy: holds several arrays"):
         build_kgrec(config)
     np.save(tmp_path / "ratings_final.npy", np.array([["a", "b", "c"]]))
-    with pytest.raises(RequestError, match=r"ratings_final.npy: holds <U1 where whole numbers are needed"):
+    with pytest.raises(RequestError, match=r"ratings_final.npy: must hold integers, found <U1"):
         build_kgrec(config)
 
 
@@ -177,14 +177,14 @@ def parts(name: str, **values: Any) -> Callable[[Path], Any]:
 
 
 HETERO_WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "paper": (text("pa.txt", "0 0\n9 0\n"), r"pa.txt, row 2: paper 9 is out of range; it must lie in 0 to 3"),
-    "author": (text("pa.txt", "0 0\n1 3\n"), r"pa.txt, row 2: author 3 is out of range; it must lie in 0 to 2"),
-    "empty": (text("ps.txt", ""), r"ps.txt: holds no rows"),
+    "paper": (text("pa.txt", "0 0\n9 0\n"), r"pa.txt, row 2: paper 9 is out of range; it must be in \[0, 4\)"),
+    "author": (text("pa.txt", "0 0\n1 3\n"), r"pa.txt, row 2: author 3 is out of range; it must be in \[0, 3\)"),
+    "empty": (text("ps.txt", ""), r"ps.txt: the table has no rows"),
     "columns": (text("ps.txt", "1 1 1\n"), r"ps.txt: needs the columns p, s, found"),
-    "missing": (lambda folder: (folder / "ps.txt").unlink(), r"no ps.txt there"),
-    "no split": (lambda folder: (folder / "val_40.npy").unlink(), r"no val_40.npy there"),
+    "missing": (lambda folder: (folder / "ps.txt").unlink(), r"ps.txt not found"),
+    "no split": (lambda folder: (folder / "val_40.npy").unlink(), r"val_40.npy not found"),
     "split": (array("train_20.npy", [1, 4]), r"train_20.npy, row 2: node 4 is out of range"),
-    "labels": (array("labels.npy", [0, 1, 0.5, 1]), r"labels.npy, row 3: 0.5 is not a whole number"),
+    "labels": (array("labels.npy", [0, 1, 0.5, 1]), r"labels.npy, row 3: 0.5 is not an integer"),
     "rows": (
         parts("a_feat.npz", format=b"csr", shape=[2, 2], data=[1.0], indices=[0], indptr=[0, 1, 1]),
         "out of range",
@@ -192,9 +192,9 @@ HETERO_WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     "paper rows": (array("labels.npy", [0, 1, 0]), r"pa.txt|p_feat.npz: 4 rows for 3 papers"),
     "format": (
         parts("p_feat.npz", format=b"dia", shape=[4, 1], data=[1.0]),
-        r"p_feat.npz: .* layout 'dia' cannot be read",
+        r"p_feat.npz: .* format 'dia' is not supported",
     ),
-    "no parts": (parts("p_feat.npz", format=b"csr", shape=[4, 1], data=[1.0]), r"layout 'csr' cannot be read"),
+    "no parts": (parts("p_feat.npz", format=b"csr", shape=[4, 1], data=[1.0]), r"format 'csr' is not supported"),
     "no data": (parts("p_feat.npz", format=b"csr"), r"p_feat.npz: the array 'data' is missing"),
     "index": (
         parts("p_feat.npz", format=b"csr", shape=[4, 1], data=[1.0], indices=[7], indptr=[0, 1, 1, 1, 1]),
@@ -209,7 +209,7 @@ HETERO_WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("case", HETERO_WRONG)
-def test_hetero_damage_is_one_line(case: str, tmp_path: Path) -> None:
+def test_hetero_invalid_files_are_rejected_in_one_line(case: str, tmp_path: Path) -> None:
     damage, says = HETERO_WRONG[case]
     damage(hetero(tmp_path))
     with pytest.raises(RequestError, match=says) as caught:
@@ -250,13 +250,13 @@ CITATION_WRONG = {
     "labels": ({"y": [1, 2]}, "2 labels for 4 nodes"),
     "features": ({"x_shape": [4, 1]}, "not a sparse matrix of shape"),
     "rows": ({"x_shape": [2, 3], "x_indptr": [0, 1, 2]}, "2 rows of features for 4 nodes"),
-    "empty": ({"indptr": [0] * 5, "indices": []}, "the relation 'linked' is empty"),
+    "empty": ({"indptr": [0] * 5, "indices": []}, "the relation 'linked' has no edges"),
     "object": ({"y": np.array([None] * 4)}, "not a readable .npz of plain arrays"),
 }
 
 
 @pytest.mark.parametrize("case", CITATION_WRONG)
-def test_citation_damage_is_one_line(case: str, tmp_path: Path) -> None:
+def test_citation_invalid_files_are_rejected_in_one_line(case: str, tmp_path: Path) -> None:
     changes, says = CITATION_WRONG[case]
     with pytest.raises(RequestError, match=says):
         citation(tmp_path, **changes)
@@ -308,13 +308,13 @@ REDDIT_WRONG = {
 
 
 @pytest.mark.parametrize("case", REDDIT_WRONG)
-def test_reddit_damage_is_one_line(case: str, tmp_path: Path) -> None:
+def test_reddit_invalid_files_are_rejected_in_one_line(case: str, tmp_path: Path) -> None:
     changes, says = REDDIT_WRONG[case]
     with pytest.raises(RequestError, match=says):
         reddit(tmp_path, **changes)
 
 
-def test_made_networks_follow_their_options() -> None:
+def test_synthetic_networks_follow_their_options() -> None:
     def made(**options: Any) -> Network:
         return build_made(MadeConfig(**({"out": "x", "nodes": 400, "edges": 4000} | options)))
 
@@ -328,13 +328,13 @@ def test_made_networks_follow_their_options() -> None:
     assert made(nodes=1, edges=3).num_messages == 0
 
 
-def test_every_builder_has_an_example() -> None:
+def test_every_source_has_an_example() -> None:
     for kind, (config, _) in NETWORK_SOURCES.items():
         assert f"Example: distgnn network build {kind} " in (config.__doc__ or "")
 
 
 @pytest.mark.data
-def test_real_sizes() -> None:
+def test_sizes_of_the_real_data_sets() -> None:
     music, books, papers = real("kgrec/last-fm", "kgrec/book-crossing-full", "hetero/aminer")
     network = build_kgrec(KgrecConfig(input=music, out="x", columns="htr"))
     assert (network.num_nodes, network.num_messages, len(network.tables["rating.user"])) == (11_238, 2 * 15_518, 42_346)

@@ -1,4 +1,4 @@
-"""Networks in folders: what goes in comes out, and whatever is damaged is one line."""
+"""Stored networks: round trips, and one-line errors for damaged files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "net"
 
 
-def test_network_comes_back_as_memory_maps(folder: Path) -> None:
+def test_networks_load_as_memory_maps(folder: Path) -> None:
     again = load_network(str(folder))
     assert_same(whole(), again)
     assert isinstance(again.source, np.memmap)
@@ -57,20 +57,20 @@ def test_network_comes_back_as_memory_maps(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("network", [hub(), build_network({"node": 2}, []), build_network({}, [])])
-def test_one_relation_none_and_nothing(network: Network, tmp_path: Path) -> None:
+def test_small_and_empty_networks_round_trip(network: Network, tmp_path: Path) -> None:
     save_network(network, str(tmp_path))
     assert_same(network, load_network(str(tmp_path)))
 
 
-def test_object_storage(s3: str, tmp_path: Path) -> None:
+def test_network_round_trips_through_object_storage(s3: str, tmp_path: Path) -> None:
     manifest = save_network(whole(), f"{s3}/net")
     assert_same(whole(), load_network(f"{s3}/net"))
     assert verify_network(f"{s3}/net") == []
     assert manifest == save_network(whole(), str(tmp_path))
 
 
-def test_overwrite(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(RequestError, match="a network lies here already; use another place or --overwrite"):
+def test_existing_network_requires_overwrite(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RequestError, match="a network already exists; use another --out or --overwrite"):
         save_network(hub(), str(folder))
     assert_same(whole(), load_network(str(folder)))
     with monkeypatch.context() as patch:
@@ -83,9 +83,9 @@ def test_overwrite(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_same(hub(), load_network(str(folder)))
 
 
-def test_what_cannot_be_stored(tmp_path: Path) -> None:
+def test_invalid_names_and_dtypes_are_rejected(tmp_path: Path) -> None:
     cases = {
-        "'../up' cannot name a file": {"tables": {"../up": np.array([1])}},
+        "'../up' is not a valid file name": {"tables": {"../up": np.array([1])}},
         "features/item' \\(float64\\) must be float32": {"features": {"item": np.zeros((7, 1))}},
         "tables/a' \\(object\\) must be int64 or float32": {"tables": {"a": np.array([None])}},
     }
@@ -129,12 +129,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "odd array": (edit(lambda data: data["arrays"].update(more=data["arrays"]["source"])), "'more' .int32. is unknown"),
     "dtype": (edit(lambda data: data["arrays"]["source"].update(dtype="float32")), "must be int32 or int64"),
     "no dtype": (edit(lambda data: data["arrays"]["source"].update(dtype="odd")), "not a network manifest"),
-    "other dtype": (edit(lambda data: data["arrays"]["source"].update(dtype="int64")), "holds int32 .* is int64"),
+    "other dtype": (edit(lambda data: data["arrays"]["source"].update(dtype="int64")), "must be int64 .* found int32"),
     "shape": (edit(lambda data: data["arrays"]["indptr"].update(shape=[4])), "'indptr' has shape"),
     "relations": (edit(lambda data: data["arrays"]["relation"].update(shape=[4])), "'relation' has shape"),
     "features": (edit(lambda data: data["arrays"]["features/item"].update(shape=[6, 2])), "'features/item' has shape"),
-    "types": (edit(lambda data: data["types"].pop()), "do not fit its relations"),
-    "fewer nodes": (edit(lambda data: data["types"][2].__setitem__(1, -1)), "do not fit its relations"),
+    "types": (edit(lambda data: data["types"].pop()), "do not match its relations"),
+    "fewer nodes": (edit(lambda data: data["types"][2].__setitem__(1, -1)), "do not match its relations"),
     "climbs": (edit(lambda data: data["arrays"]["source"].update(file="../s.npy")), "does not stay inside its folder"),
     "absolute": (
         edit(lambda data: data["arrays"]["source"].update(file="/etc/passwd")),
@@ -143,16 +143,16 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "missing": (lambda folder: (folder / "source.npy").unlink(), "source.npy: the file is missing"),
     "short": (lambda folder: os.truncate(folder / "source.npy", 130), "source.npy: the file has 130 bytes, not"),
     "header": (lambda folder: pickled(folder), "source.npy: not a plain .npy array"),
-    "sender": (put("source.npy", at(3, 16)), "message 3 comes from node 16 of 16"),
-    "negative": (put("source.npy", at(2, -1)), "message 2 comes from node -1 of 16"),
-    "relation": (put("relation.npy", at(1, 4)), "message 1 comes from relation 4 of 4"),
+    "sender": (put("source.npy", at(3, 16)), r"message 3 has node 16, which must be in \[0, 16\)"),
+    "negative": (put("source.npy", at(2, -1)), "message 2 has node -1"),
+    "relation": (put("relation.npy", at(1, 4)), "message 1 has relation 4"),
     "pointer": (put("indptr.npy", at(5, 999)), "indptr does not point into"),
     "first pointer": (put("indptr.npy", at(0, 1)), "indptr does not point into"),
 }
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damage_is_one_line(name: str, folder: Path) -> None:
+def test_damaged_files_are_rejected_in_one_line(name: str, folder: Path) -> None:
     damage, says = DAMAGES[name]
     damage(folder)
     with pytest.raises(RequestError, match=says) as caught:
@@ -160,7 +160,7 @@ def test_damage_is_one_line(name: str, folder: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_only_verify_sees_a_changed_feature(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_verify_detects_a_changed_feature(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put("features/item.npy", lambda array: array + 1)(folder)
     load_network(str(folder))
     assert main(["network", "verify", str(folder)]) == 2
@@ -203,7 +203,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("words", "says"), WRONG.items())
-def test_wrong_requests(words: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_command_lines_are_rejected(words: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert says in complaint(capsys, 2, *words.split())
 
 

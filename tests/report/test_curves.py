@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib.figure import Figure
 
+from distgnn.auxiliary.comparison import Row
 from distgnn.auxiliary.trainer import CURVES
 from distgnn.report import curves
-from distgnn.report.auxiliary import against_control, markdown, rows, terminal, transfer_summary
+from distgnn.report.auxiliary import markdown, rows, terminal, transfer_summary
 from distgnn.report.curves import pictures, write_curves, write_pictures
 from distgnn.storage.folder import open_folder
 from tests.helpers.transfers import STEPS, TASKS, made
@@ -49,7 +50,8 @@ class TestTable:
 
     def test_less_is_better_for_errors(self) -> None:
         result = made(SCORES, metric="rmse")
-        assert against_control(result, "scratch", 0, "fixed", "rmse").gain == pytest.approx(1 - 0.6266667 / 0.72)
+        found = result.contrasts(metric="rmse")[Row("fixed", "e0", "scratch")]
+        assert found.relative_gain == pytest.approx(1 - 0.6266667 / 0.72)
         assert rows(result, "rmse")[1][2][2] == "0.823 ± 0.025* ↓"
 
     def test_texts(self) -> None:
@@ -64,7 +66,7 @@ class TestTable:
         cell = next(c for c in value["cells"] if (c["method"], c["encoder"], c["metric"]) == ("fixed", "e0", "roc_auc"))
         assert cell["scores"] == FIXED
         assert cell["gain"] == pytest.approx(0.6266667 / 0.72 - 1)
-        assert 0 < cell["p_value"] < 0.05
+        assert 0 < cell["p_value"] < cell["p_holm"] < 0.05
         assert len(value["runs"]) == 18
         assert value["runs"][1]["test"]["roc_auc"] == FIXED[0]
 
@@ -73,8 +75,8 @@ def test_parquet_has_every_number(tmp_path: Path) -> None:
     write_curves(RESULT, open_folder(str(tmp_path)))
     table = pq.read_table(tmp_path / "curves.parquet").to_pandas()
     assert len(table) == 18 * STEPS * len(TASKS)
-    for job, fitted in RESULT.fitted.items():
-        names = zip(("seed", "method", "encoder"), (job.seed, job.method, RESULT.encoders[job.encoder]), strict=True)
+    for (row, seed), fitted in RESULT.results.items():
+        names = zip(("seed", "method", "encoder"), (seed, row.method, row.encoder), strict=True)
         mine = table[np.logical_and.reduce([table[name] == value for name, value in names])]
         for curve in CURVES:
             wide = mine.pivot(index="step", columns="task", values=curve)[list(TASKS)]

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import pytest
 
 from distgnn.checkpoint.format import load_checkpoint
 from distgnn.errors import RequestError
-from distgnn.finetuning.comparison import Result
 from distgnn.pretraining.history import read_history, read_progress
 from distgnn.report.grid import Grid, grid_summary, markdown, rows, terminal
 from distgnn.storage.folder import open_folder
@@ -42,12 +40,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def words(place: Path, out: str, *more: str) -> list[str]:
     both = ["--pretrain", str(place / "corpus"), "--finetune", str(place / "corpus"), "--out", str(place / out)]
     return [*both, "--encoders", "gin", "--seeds", "2", *TINY.split(), *more]
-
-
-def named(result: Result, name: str) -> Result:
-    """The made result with another name than "l2p" for its method."""
-    outcomes = tuple(replace(o, method=name) if o.method == "l2p" else o for o in result.outcomes)
-    return replace(result, methods=(name, "none"), controls={name: "none"}, outcomes=outcomes)
 
 
 def test_a_grid_and_the_same_again(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
@@ -105,8 +97,8 @@ def test_an_interrupted_grid_keeps_its_steps(place: Path) -> None:
 
 
 def test_marks_of_made_numbers() -> None:
-    clearly_better = named(made([0.80, 0.83, 0.85], [0.70, 0.72, 0.74], ood=True), "edgepred")
-    worse = named(made([0.80, 0.60, 0.75], [0.70, 0.72, 0.74], ood=True), "edgepred")
+    clearly_better = made([0.80, 0.83, 0.85], [0.70, 0.72, 0.74], ood=True, name="edgepred")
+    worse = made([0.80, 0.60, 0.75], [0.70, 0.72, 0.74], ood=True, name="edgepred")
     grid = Grid(("edgepred",), {"gin": clearly_better, "gat": worse}, {})
     assert rows(grid, "test") == (
         ["objective", "gin", "gat", "average gain"],
@@ -119,7 +111,7 @@ def test_marks_of_made_numbers() -> None:
 
 
 def test_a_loss_gains_where_it_falls_and_loses_where_it_rises() -> None:
-    grid = Grid(("edgepred",), {"gin": named(made([1.0, 1.1, 1.3], [0.5, 0.62, 0.77], "regression"), "edgepred")}, {})
+    grid = Grid(("edgepred",), {"gin": made([1.0, 1.1, 1.3], [0.5, 0.62, 0.77], "regression", name="edgepred")}, {})
     assert rows(grid, "test")[1][1] == ["edgepred", "1.133 ± 0.153* ↓", "-0.503"]
 
 

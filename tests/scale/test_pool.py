@@ -15,8 +15,8 @@ import torch
 
 from distgnn.config import EncoderConfig, FinetuneConfig, SplitConfig
 from distgnn.errors import RequestError, WorkError
-from distgnn.finetuning.comparison import finetune
 from distgnn.scale.pool import ordered_map, start_ray
+from tests.helpers.finetunings import finetuned
 from tests.helpers.labelled import signal, write_labelled
 
 
@@ -103,9 +103,9 @@ class TestOnRay:
         write_labelled(str(tmp_path), (signal(60) > 0)[:, None], ("easy",))
         encoder = EncoderConfig(layers=1, width=8)
         config = FinetuneConfig(str(tmp_path), split=SplitConfig("random"), seeds=2, epochs=2, encoder=encoder)
-        here, there = (finetune(config, [], mapper=ordered_map(workers)) for workers in (1, 2))
-        assert [run.seed for run in there.outcomes] == [0, 1]
-        for a, b in zip(here.outcomes, there.outcomes, strict=True):
+        here, there = (finetuned(config, mapper=ordered_map(workers)) for workers in (1, 2))
+        assert there.seeds == (0, 1)
+        for a, b in zip(here.results.values(), there.results.values(), strict=True):
             assert a.predictions["test"] == pytest.approx(b.predictions["test"], abs=1e-5)
 
 

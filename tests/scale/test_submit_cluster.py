@@ -45,9 +45,10 @@ def cluster() -> Iterator[dict[str, str]]:
 
 
 def client(cluster: dict[str, str], **changes: str) -> dict[str, str]:
-    """The environment of a client that knows the token, but has not turned token mode on."""
+    """The environment of a client that has the token."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return {**kept, **{name: value for name, value in cluster.items() if name.startswith("RAY_")}, **changes}
+    ours = {name: value for name, value in cluster.items() if name.startswith("RAY_")}
+    return {**kept, **ours, "RAY_AUTH_MODE": "token", **changes}
 
 
 def start(cluster: dict[str, str], *words: str, **changes: str) -> subprocess.Popen[str]:
@@ -62,16 +63,10 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def test_a_wrong_token_a_missing_one_and_an_unknown_job_are_one_line(cluster: dict[str, str], tmp_path: Path) -> None:
-    wrong = start(cluster, "--follow", "x", RAY_AUTH_TOKEN="f" * 64)
-    missing = start(cluster, "--follow", "x", RAY_AUTH_TOKEN="", RAY_AUTH_MODE="disabled", HOME=str(tmp_path))
-    unknown = start(cluster, "--follow", "nobody")
-    told = (
-        (wrong, "refuses the token"),
-        (missing, "asks for a token"),
-        (unknown, "give the id that distgnn submit printed"),
-    )
-    for process, says in told:
+def test_a_wrong_token_and_a_missing_one_are_one_line(cluster: dict[str, str], tmp_path: Path) -> None:
+    wrong = start(cluster, "doctor", RAY_AUTH_TOKEN="f" * 64)
+    missing = start(cluster, "doctor", RAY_AUTH_TOKEN="", RAY_AUTH_MODE="disabled", HOME=str(tmp_path))
+    for process, says in ((wrong, "refuses the token"), (missing, "asks for a token")):
         code, out, err = end(process)
         assert (code, out) == (2, ""), err
         assert says in err
@@ -125,9 +120,8 @@ def test_every_job_through_rays_own_command(cluster: dict[str, str], tmp_path: P
 def through_ray(cluster: dict[str, str], *words: str) -> tuple[int, str]:
     """(exit code, output) of Ray's own command, in the checkout."""
     ray = str(Path(sys.executable).parent / "ray")
-    environment = client(cluster, RAY_AUTH_MODE="token")
     done = subprocess.run(
-        [ray, *words], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        [ray, *words], env=client(cluster), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -137,7 +131,9 @@ def test_a_folder_of_ones_own(cluster: dict[str, str], tmp_path: Path) -> None:
     for name, text in (("jobs/where.py", WHERE), (".gitignore", "data/\n"), ("data/big", "x"), ("mine.py", "")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    code, out, err = end(start(cluster, "--working-dir", str(tmp_path), "--env", "MARK=here", "where"))
+    code, out, err = end(
+        start(cluster, "--working-dir", str(tmp_path), "--env", "MARK=here", "--", "python", "jobs/where.py")
+    )
     assert code == 3, out + err
     told = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
     assert told["files"] == [".gitignore", "mine.py", "where.py"]
@@ -146,33 +142,31 @@ def test_a_folder_of_ones_own(cluster: dict[str, str], tmp_path: Path) -> None:
         assert "py_modules_files" in place, "not what happens to be installed there"
 
 
-def test_stopping_leaves_time_for_a_checkpoint(cluster: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "jobs").mkdir()
-    (tmp_path / "jobs" / "sleepy.py").write_text(SLEEPY)
-    code, name, err = end(start(cluster, "--working-dir", str(tmp_path), "--no-wait", "sleepy"))
-    assert code == 0, err
-    following = start(cluster, "--follow", name.strip())
-    assert following.stdout is not None
-    line = next(line for line in following.stdout if "asleep" in line)
-    assert line
-    assert end(start(cluster, "--stop", name.strip()))[0] == 0
-    code, out, err = end(following)
+def test_a_stopped_job_has_time_for_a_checkpoint(cluster: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "sleepy.py").write_text(SLEEPY)
+    process = start(cluster, "--working-dir", str(tmp_path), "--", "python", "sleepy.py")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    name = next(line for line in process.stderr if "submitted" in line).split()[-1]
+    assert next(line for line in process.stdout if "asleep" in line)
+    assert through_ray(cluster, "job", "stop", "--no-wait", name)[0] == 0
+    code, out, err = end(process)
     assert code == 130, out + err
     assert "checkpoint written" in out
 
 
 def test_ctrl_c_leaves_the_job(cluster: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "jobs").mkdir()
-    (tmp_path / "jobs" / "sleepy.py").write_text(SLEEPY)
-    process = start(cluster, "--working-dir", str(tmp_path), "sleepy")
+    (tmp_path / "sleepy.py").write_text(SLEEPY)
+    process = start(cluster, "--working-dir", str(tmp_path), "--", "python", "sleepy.py")
     assert process.stdout is not None
     next(line for line in process.stdout if "asleep" in line)
     time.sleep(0.2)
     process.send_signal(2)
     code, _, err = end(process)
     assert code == 130
-    name = err.split("--stop ")[1].split()[0]
-    assert json.loads(end(start(cluster, "--json", "--stop", name))[1])["status"] == "stopping", "it was still running"
+    name = err.split("ray job stop ")[1].split()[0]
+    assert "RUNNING" in through_ray(cluster, "job", "status", name)[1]
+    assert through_ray(cluster, "job", "stop", "--no-wait", name)[0] == 0
 
 
 def test_the_doctor_inside(cluster: dict[str, str], tmp_path: Path) -> None:

@@ -11,13 +11,12 @@ import pytest
 import torch
 
 from distgnn.checkpoint.format import load_checkpoint
-from distgnn.commands.finetune import methods_of
+from distgnn.commands.finetune import initial_encoders
 from distgnn.config import TuneConfig, load_config
 from distgnn.config.finetune import FinetuneConfig
 from distgnn.config.pretrain import PretrainConfig
 from distgnn.config.transfer import TransferConfig
 from distgnn.errors import RequestError, WorkError
-from distgnn.finetuning.comparison import finetune
 from distgnn.labels.dataset import load_labelled
 from distgnn.search import scoring, winner
 from distgnn.search.records import (
@@ -38,6 +37,7 @@ from distgnn.search.sweep import new_sweep, resumed_sweep
 from distgnn.search.trial import Trial, checkpoint_at
 from distgnn.storage.folder import Folder, open_folder
 from tests.helpers.corpora import contents
+from tests.helpers.finetunings import finetuned
 from tests.helpers.sweeping import joint_tuning, tuning
 from tests.helpers.training import train_small
 from tests.helpers.transfers import write, write_network
@@ -99,8 +99,8 @@ def test_a_trial_is_the_run_of_its_config(corpus: str, tmp_path: Path) -> None:
     assert all(torch.equal(tensor, theirs.model[name]) for name, tensor in ours.model.items())
     tuned = load_config(FinetuneConfig, (path / "finetune.json").read_bytes(), "finetune.json")
     assert tuned.lr == 0.02
-    result = finetune(tuned, methods_of([load_checkpoint(tuned.checkpoint[0])]))
-    assert [o.scores["val"].value for o in result.outcomes if o.method != "none"] == [record.score]
+    result = finetuned(tuned, initial_encoders([load_checkpoint(tuned.checkpoint[0])]))
+    assert result.values(result.rows[0], "val").tolist() == [record.score]
 
 
 class TestHonesty:
@@ -173,8 +173,8 @@ class TestOtherKinds:
         folder, sweep = new_sweep(config)
         assert (sweep.axis, sweep.rungs) == ("seeds", (1, 2, 3))
         record = whole(folder, sweep, 0, {"finetune.lr": 0.02})
-        result = finetune(replace(config.finetune, lr=0.02), methods_of([load_checkpoint(checkpoint)]))
-        values = [o.scores["val"].value for o in result.outcomes if o.method != "none"]
+        result = finetuned(replace(config.finetune, lr=0.02), initial_encoders([load_checkpoint(checkpoint)]))
+        values = result.values(result.rows[0], "val").tolist()
         assert [rung.score for rung in record.rungs] == pytest.approx([np.mean(values[:n]) for n in (1, 2, 3)], abs=0)
         winner.write_winner(folder, sweep, [record])
         tuned = load_config(FinetuneConfig, folder.sub("winner").read("finetune.json"), "")

@@ -1,4 +1,4 @@
-"""The Problem on one large network: a target and auxiliary tasks over one shared encoder."""
+"""The MultiTaskProblem on one large network: a target and auxiliary tasks over one shared encoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, NetworkTask, TargetTask
 from distgnn.auxiliary.network_tasks.views import Evaluation, Views, joins, without
-from distgnn.auxiliary.problem import Rows, Samples
+from distgnn.auxiliary.problem import PartEvaluation, Rows, Samples
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import key
 from distgnn.graph.purposes import NetworkDraw
@@ -34,7 +34,9 @@ class NetworkBatch:
 
 
 class NetworkProblem:
-    """A :class:`~distgnn.auxiliary.problem.Problem`. One forward pass serves all tasks that change neither messages nor inputs.
+    """A :class:`~distgnn.auxiliary.problem.MultiTaskProblem`.
+
+    One forward pass serves all tasks that change neither messages nor inputs.
 
     In a step every rank sees the same sampled network; rows, pairs and drawn nodes are dealt to ranks in turn, and embeddings
     do not depend on what a rank has, so sums over ranks are those of one rank. With messages=hide the links of all folds of a
@@ -42,6 +44,7 @@ class NetworkProblem:
     """
 
     lower_is_better: frozenset[str] = frozenset()
+    parts: tuple[str, ...] = ("val", "test")
 
     def __init__(
         self,
@@ -60,7 +63,7 @@ class NetworkProblem:
         self.rows, self.strata, self.metrics = target.rows, target.strata(), target.metrics
 
     def fetch(self, folds: Sequence[Rows], step: int) -> NetworkBatch:
-        """See :class:`~distgnn.auxiliary.problem.Problem`. Sampling runs here, on the CPU."""
+        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Sampling runs here, on the CPU."""
         mine = slice(self.group.rank, None, self.group.world_size)
         asked = [self.target.ask(np.asarray(rows, np.int64)[mine]) for rows in folds]
         auxiliary = [task.ask(step) for task in self.auxiliary]
@@ -75,7 +78,7 @@ class NetworkProblem:
         return self.views.cut(block)
 
     def losses(self, batch: Any) -> tuple[list[Samples], list[Samples]]:
-        """See :class:`~distgnn.auxiliary.problem.Problem`."""
+        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`."""
         common = [one for one in (*batch.folds, *batch.auxiliary) if one.cut is None]
         with self._dropout(batch.step, 0):
             parts = iter(self.encoder(batch.cut).split([len(one.seeds) for one in common]))
@@ -91,7 +94,7 @@ class NetworkProblem:
             return self.encoder(asked.cut, task.inputs(self.encoder, asked))
 
     def fold_losses(self, batch: Any, fold: int) -> Samples:
-        """See :class:`~distgnn.auxiliary.problem.Problem`. Embeds the fold's nodes only, which with dropout draws anew."""
+        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Embeds the fold's nodes only, which with dropout draws anew."""
         asked = batch.folds[fold]
         if fold not in batch.fold_cuts:
             batch.fold_cuts[fold] = self._cut(asked.seeds, batch.step, batch.hidden)
@@ -110,11 +113,13 @@ class NetworkProblem:
             yield
 
     @torch.no_grad()
-    def scores(self, part: str) -> dict[str, float]:
-        """See :class:`~distgnn.auxiliary.problem.Problem`. The same on all ranks: each scores the whole part."""
+    def evaluate(self, part: str) -> PartEvaluation:
+        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. The same on all ranks: each scores the whole part."""
         training = self.encoder.training
         self.encoder.eval()
         try:
-            return self.target.scores(part, lambda nodes: self.evaluation.embed(self.encoder, nodes, part))
+            return PartEvaluation(
+                self.target.scores(part, lambda nodes: self.evaluation.embed(self.encoder, nodes, part))
+            )
         finally:
             self.encoder.train(training)

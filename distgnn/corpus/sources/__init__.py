@@ -13,6 +13,7 @@ from distgnn.config import (
     MotifsConfig,
     PpiConfig,
     PygConfig,
+    TuDatasetConfig,
 )
 from distgnn.corpus.sources.arrays import ArraysSource
 from distgnn.corpus.sources.base import Source
@@ -32,7 +33,8 @@ SOURCES: dict[str, tuple[type[BuildConfig], Callable[[Any], Source]]] = {
     "molecules": (MoleculesConfig, MoleculesSource),
     "ppi": (PpiConfig, PpiSource),
     "biblio": (BiblioConfig, _biblio),
-    "pyg": (PygConfig, TuDatasetSource),
+    "tudataset": (TuDatasetConfig, TuDatasetSource),
+    "pyg": (PygConfig, TuDatasetSource),  # deprecated alias
     "arrays": (ArraysConfig, ArraysSource),
     "motifs": (MotifsConfig, MotifsSource),
 }

@@ -1,4 +1,4 @@
-"""Molecules from packed .npz arrays: the same features as the SMILES builder makes, without RDKit."""
+"""Molecules from packed .npz arrays, with the same features as the SMILES source, without RDKit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,15 @@ _ROWS = 8192
 
 
 class ArraysPart(NamedTuple):
-    """Rows low:high of file number ``file``, whose row 0 is graph ``first``; at most ``take`` usable graphs of them."""
+    """Rows low:high of a file.
+
+    Attributes:
+        file: number of the file.
+        low: first row.
+        high: one past the last row.
+        first: graph id of row 0 of the file.
+        take: largest number of usable graphs to take.
+    """
 
     file: int
     low: int
@@ -34,26 +42,26 @@ class ArraysPart(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _load(uri: str) -> dict[str, Array]:
-    """A file's arrays; parts follow one another, so one file in memory is enough."""
+    """Load and check a file; only one is cached because parts are read in file order."""
     data = load_npz(uri, _WANTED, _OPTIONAL)
     graphs = len(data["node_ptr"]) - 1
     for kind, ptr, rows in (("node", data["node_ptr"], data["atom"]), ("edge", data["edge_ptr"], data["bond"])):
-        good = (
+        consistent = (
             len(ptr) == graphs + 1
             and graphs >= 0
             and ptr[0] == 0
             and ptr[-1] == len(rows)
             and (np.diff(ptr) >= 0).all()
         )
-        if not good or rows.ndim != 2 or rows.shape[1] != 2:
+        if not consistent or rows.ndim != 2 or rows.shape[1] != 2:
             raise RequestError(
-                f"{uri}: {kind}_ptr does not fit its rows (int64 [G+1] ending at the count of rows [*, 2])"
+                f"{uri}: {kind}_ptr must be int64 [G+1] and end at the number of {kind} rows, of shape [*, 2]; rebuild the file"
             )
     if data["bond_uv"].shape != data["bond"].shape:
-        raise RequestError(f"{uri}: bond_uv has the shape {data['bond_uv'].shape} where {data['bond'].shape} belongs")
+        raise RequestError(f"{uri}: bond_uv must have shape {data['bond'].shape}, found {data['bond_uv'].shape}")
     for name in ("in_downstream", "y", "scaffold_split"):
         if name in data and len(data[name]) != graphs:
-            raise RequestError(f"{uri}: {name} has {len(data[name])} rows where {graphs} belong")
+            raise RequestError(f"{uri}: {name} must have {graphs} rows, found {len(data[name])}")
     return data
 
 
@@ -62,8 +70,10 @@ def _tasks(data: dict[str, Array]) -> tuple[str, ...]:
 
 
 class ArraysSource:
-    """Packed molecules. ``y``/``tasks`` become labels and ``scaffold_split`` the split column; there is no group column,
-    because the arrays hold no scaffold names. graph_id = row number over all files, counting dropped rows.
+    """Packed molecules.
+
+    ``y`` and ``tasks`` become labels, ``scaffold_split`` the split column. There is no group column because the arrays
+    hold no scaffolds. graph_id is the row number over all files, dropped rows included.
     """
 
     def __init__(self, config: ArraysConfig) -> None:
@@ -76,7 +86,7 @@ class ArraysSource:
 
     @property
     def schema(self) -> Schema:
-        """Atoms and bonds as Hu et al., with labels and split where the first file has them."""
+        """Atoms and bonds as in Hu et al., with labels and split if the first file has them."""
         return self._schema
 
     def _usable(self, data: dict[str, Array]) -> Array:
@@ -85,7 +95,7 @@ class ArraysSource:
         return np.ones(len(data["node_ptr"]) - 1, bool)
 
     def parts(self) -> Iterator[ArraysPart]:
-        """Slices of the files in order."""
+        """Iterate over slices of the files in order."""
         first, left = 0, self.config.limit or 1 << 62
         for number, uri in enumerate(self.config.input):
             usable = pointers(self._usable(_load(uri)))
@@ -99,15 +109,17 @@ class ArraysSource:
             first += graphs
 
     def total_parts(self) -> None:
-        """Unknown: counting would open every file beforehand."""
+        """Return None: counting would open every file in advance."""
         return
 
     def read(self, part: ArraysPart) -> tuple[Piece | None, list[Rejected]]:
-        """The usable graphs of a slice."""
+        """Return the usable graphs of a slice."""
         uri = self.config.input[part.file]
         data = _load(uri)
         if _tasks(data) != self._labels or ("scaffold_split" in data) != self._split:
-            raise RequestError(f"{uri}: labels or split differ from those of {self.config.input[0]}; build them apart")
+            raise RequestError(
+                f"{uri}: labels or split differ from those of {self.config.input[0]}; build them separately"
+            )
         rows = part.low + np.flatnonzero(self._usable(data)[part.low : part.high])[: part.take]
         if not len(rows):
             return None, []
@@ -125,6 +137,6 @@ class ArraysSource:
         return Piece(graphs, split=data["scaffold_split"][rows].tolist() if self._split else None), []
 
     def provenance(self) -> dict[str, Any]:
-        """Files and options."""
+        """Return input files and options."""
         options = {"drop_downstream": self.config.drop_downstream, "limit": self.config.limit}
         return {"source": "arrays", "files": self._files, "options": options}

@@ -1,4 +1,4 @@
-"""What every builder of corpora is: a schema, parts that can be read on any machine, and a record of where they came from."""
+"""Interface of corpus sources: a schema, parts that any machine can read, and provenance."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from distgnn.graph.schema import Schema
 
 
 class Rejected(NamedTuple):
-    """An input row that gave no graph. All fields are text without tabs or newlines (see :func:`rejected`)."""
+    """An input row that yielded no graph. All fields are text without tabs or newlines (see :func:`rejected`)."""
 
     file: str
     row: str
@@ -19,30 +19,30 @@ class Rejected(NamedTuple):
 
 
 def rejected(file: str, row: int, reason: str, text: str) -> Rejected:
-    """A Rejected with its text fields cleaned for a tab-separated file and cut to 200 characters."""
+    """Create a Rejected with text fields cleaned for a tab-separated file and truncated to 200 characters."""
     return Rejected(file, str(row), " ".join(reason.split())[:200], " ".join(text.split())[:200])
 
 
 class Source(Protocol):
-    """One kind of raw input. Instances are small and can be sent to workers; ``read`` is a pure function of the part."""
+    """Reader of one kind of raw input. Instances are small and picklable; ``read`` is a pure function of the part."""
 
     @property
     def schema(self) -> Schema:
-        """Of every graph the source makes; known before any part is read."""
+        """Schema of every graph; known before any part is read."""
         ...
 
     def parts(self) -> Iterator[Any]:
-        """Parts in a fixed order, made lazily so that memory does not grow with the input."""
+        """Iterate over the parts in a fixed order, lazily, so that memory does not grow with the input."""
         ...
 
     def total_parts(self) -> int | None:
-        """How many parts there are, or None where that is not known beforehand (progress only)."""
+        """Return the number of parts, or None if unknown in advance (for progress only)."""
         ...
 
     def read(self, part: Any) -> tuple[Piece | None, list[Rejected]]:
-        """Graphs of one part (None where there are none) and the rows that gave none."""
+        """Return the graphs of a part (None if there are none) and the rows that yielded none."""
         ...
 
     def provenance(self) -> dict[str, Any]:
-        """Inputs and options as JSON: equal for equal builds (no absolute paths, no time)."""
+        """Return inputs and options as JSON; equal for equal builds (no absolute paths, no time)."""
         ...

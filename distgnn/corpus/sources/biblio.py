@@ -1,4 +1,4 @@
-"""Bibliographies as tables (papers, authors, terms, venues) -> paper-centred sub-graphs, the setting of PreDBLP."""
+"""Paper-centred subgraphs from bibliographic tables (papers, authors, terms, venues), the setting of PreDBLP."""
 
 from __future__ import annotations
 
@@ -29,10 +29,16 @@ Names = npt.NDArray[Any]
 
 
 class Bibliography(NamedTuple):
-    """All nodes in one id space: papers first, then authors, terms and venues; ``type`` uint8 [N].
+    """All nodes in one id space: papers, then authors, terms and venues.
 
-    around: paper -> its authors, terms, venue. written: author -> papers. up: every link once.
-    venue, area: int64 [papers], -1 = unknown; venue_names as in conf.txt.
+    Attributes:
+        type: uint8 [N], codes of ``NODE_TYPE``.
+        around: links from a paper to its authors, terms and venue.
+        written: links from an author to their papers.
+        up: every link once (see :func:`~distgnn.corpus.sources.ego.upward`).
+        venue: int64 [papers], index into ``venue_names``, -1 = unknown.
+        area: int64 [papers], class of the venue, -1 = unknown.
+        venue_names: names from conf.txt.
     """
 
     type: npt.NDArray[np.uint8]
@@ -45,7 +51,7 @@ class Bibliography(NamedTuple):
 
 
 def _table(folder: str, name: str) -> tuple[Names, Names]:
-    """The first two columns of a tab-separated table, as text."""
+    """Return the first two columns of a tab-separated table as text."""
     uri = join(folder, name)
     with input_errors(uri), open_binary(uri) as file:
         try:
@@ -54,26 +60,34 @@ def _table(folder: str, name: str) -> tuple[Names, Names]:
             )
         except ValueError as error:  # pandas' own parser errors are ValueErrors
             raise RequestError(f"{uri}: needs two tab-separated columns ({' '.join(str(error).split())})") from error
-    holes = table.isna().any(axis=1).to_numpy()
-    if holes.any():
-        raise RequestError(f"{uri}, line {int(np.argmax(holes)) + 1}: an empty field; mend or remove the line")
+    incomplete = table.isna().any(axis=1).to_numpy()
+    if incomplete.any():
+        raise RequestError(f"{uri}, line {int(np.argmax(incomplete)) + 1}: an empty field; fix or remove the line")
     left, right = table.to_numpy(object).astype(str).T
     return left, right
 
 
 def _areas(folder: str, venues: pd.Index) -> npt.NDArray[np.int64]:
-    """The area of each venue, -1 where the table does not know it."""
+    """Return the area of each venue, -1 if conf_label.txt does not list it."""
     names, areas = _table(folder, "conf_label.txt")
-    odd = [area for area in areas if not area.isdigit()]
-    if odd:
-        raise RequestError(f"{join(folder, 'conf_label.txt')}: the area {str(odd[0])!r} is not a whole number from 0")
+    invalid = [area for area in areas if not area.isdigit()]
+    if invalid:
+        raise RequestError(
+            f"{join(folder, 'conf_label.txt')}: the area {str(invalid[0])!r} is not a non-negative integer; fix the line"
+        )
     known = dict(zip(names, map(int, areas), strict=True))
     return np.array([known.get(venue, -1) for venue in venues])
 
 
 @lru_cache(maxsize=1)
 def load_bibliography(folder: str, drop_venue: bool, labelled: bool) -> Bibliography:
-    """The tables of a folder. Papers are ordered by id (as text)."""
+    """Read the tables of a folder. Papers are ordered by id (as text).
+
+    Args:
+        folder: path or URI.
+        drop_venue: leave out venue nodes.
+        labelled: whether to read conf_label.txt.
+    """
     tables = [_table(folder, name) for name, _ in _LINKS]
     papers = pd.Index(np.unique(np.concatenate([left for left, _ in tables])))
     names = [pd.Index(np.unique(right)) for _, right in tables]
@@ -104,17 +118,19 @@ def load_bibliography(folder: str, drop_venue: bool, labelled: bool) -> Bibliogr
 
 
 class BiblioSource:
-    """Paper-centred sub-graphs of a folder of tables: the paper, its authors, terms and venue, at most papers_per_author other
-    papers of each author, and every link among them. The type of a link follows from the types of its ends. y = the area
-    of the paper's venue (a class number) where conf_label.txt gives one; the group is the venue's name, also where
-    drop_venue leaves the node out. graph_id = the paper's number in the order of ids.
+    """Paper-centred subgraphs of a folder of tables.
+
+    A subgraph holds the paper, its authors, terms and venue, at most papers_per_author other papers of each author, and
+    all links among them. The type of a link follows from the types of its end nodes. y is the area of the venue (a class
+    number) where conf_label.txt gives one. The group is the venue's name, even if drop_venue removes the node. graph_id
+    is the rank of the paper's id.
     """
 
     def __init__(self, config: BiblioConfig) -> None:
         self.config = config
         self._folder = config.input[0].rstrip("/")
-        wanted = [name for name, _ in _LINKS] + ["conf.txt"]
-        self._files = described([join(self._folder, name) for name in wanted])
+        required = [name for name, _ in _LINKS] + ["conf.txt"]
+        self._files = described([join(self._folder, name) for name in required])
         self._labelled = self._has_labels()
         if self._labelled:
             self._files += described([join(self._folder, "conf_label.txt")])
@@ -136,19 +152,19 @@ class BiblioSource:
 
     @property
     def schema(self) -> Schema:
-        """Node type, centre, venue as group, and the area where it is known."""
+        """Node type, centre, venue as group, and the area where known."""
         return self._schema
 
     def parts(self) -> Iterator[tuple[int, int]]:
-        """Slices low:high of the papers."""
+        """Iterate over slices low:high of the papers."""
         return ((low, min(low + _CENTERS, self._papers)) for low in range(0, self._papers, _CENTERS))
 
     def total_parts(self) -> int:
-        """Known: the tables are in memory."""
+        """Return the number of slices."""
         return -(-self._papers // _CENTERS)
 
     def read(self, part: tuple[int, int]) -> tuple[Piece, list[Rejected]]:
-        """Sub-graphs of a slice of papers."""
+        """Return the subgraphs of a slice of papers."""
         tables, config, centers = self._tables(), self.config, np.arange(*part)
         hops = [Hop(tables.around, config.fan_out), Hop(tables.written, config.papers_per_author)]
         egos = ego_networks(centers, hops, tables.up, key(config.seed))
@@ -165,7 +181,7 @@ class BiblioSource:
         return Piece(graphs, group=[tables.venue_names[v] if v >= 0 else None for v in tables.venue[centers]]), []
 
     def provenance(self) -> dict[str, Any]:
-        """Files and options."""
+        """Return input files and options."""
         names = ("drop_venue", "papers_per_author", "fan_out", "seed")
         return {
             "source": "biblio",

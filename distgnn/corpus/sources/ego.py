@@ -1,4 +1,4 @@
-"""Ego networks of many centres at a time: breadth-first sampling with a fan-out cap on CSR arrays, nothing per node."""
+"""Vectorised ego-network sampling on CSR arrays: breadth-first search from many centres with a fan-out limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distgnn.graph.ragged import Ints, pointers, ranges
 
 
 class Csr(NamedTuple):
-    """Adjacency: the neighbours of node u are indices[indptr[u]:indptr[u+1]]; ``edge`` numbers the edge of each entry."""
+    """Adjacency: the neighbours of node u are indices[indptr[u]:indptr[u+1]]; ``edge`` holds the edge number of each entry."""
 
     indptr: Ints
     indices: Ints
@@ -20,16 +20,23 @@ class Csr(NamedTuple):
 
 
 class Hop(NamedTuple):
-    """One step outwards: along which links, and how many at most from each node."""
+    """One hop: the links to follow, and how many at most from each node."""
 
     links: Csr
     fan_out: int
 
 
 class Egos(NamedTuple):
-    """Ego networks, packed. node: int64 [N] whole-network ids, sorted within each ego; center: int64 [G] local id.
+    """G packed ego networks.
 
-    src, dst: int64 [E] local ids; edge: int64 [E] whole-network edge numbers.
+    Attributes:
+        node_ptr: int64 [G+1].
+        edge_ptr: int64 [G+1].
+        node: int64 [N], ids in the whole network, sorted within each ego network.
+        center: int64 [G], local ids.
+        src: int64 [E], local ids.
+        dst: int64 [E], local ids.
+        edge: int64 [E], edge numbers in the whole network.
     """
 
     node_ptr: Ints
@@ -42,38 +49,44 @@ class Egos(NamedTuple):
 
 
 def csr(rows: Ints, columns: Ints, edge: Ints, nodes: int) -> Csr:
-    """Links rows[i] -> columns[i] with edge number edge[i], as CSR with sorted neighbours."""
+    """Build a Csr of links rows[i] -> columns[i] with edge numbers edge[i]; neighbours are sorted."""
     order = np.lexsort((columns, rows))
     return Csr(pointers(np.bincount(rows, minlength=nodes)), columns[order], edge[order])
 
 
 def undirected(src: Ints, dst: Ints, nodes: int) -> Csr:
-    """Both directions of the edges (src[i], dst[i])."""
+    """Build a Csr with both directions of each edge (src[i], dst[i])."""
     edge = np.arange(len(src))
     return csr(np.concatenate([src, dst]), np.concatenate([dst, src]), np.concatenate([edge, edge]), nodes)
 
 
 def upward(src: Ints, dst: Ints, nodes: int) -> Csr:
-    """Each edge once, from the end of lower degree to the other: no node has many, so looking through them is cheap."""
+    """Build a Csr with each edge once, from the end of lower degree to the other, which keeps every row short."""
     degree = np.bincount(np.concatenate([src, dst]), minlength=nodes)
     swap = (degree[src] > degree[dst]) | ((degree[src] == degree[dst]) & (src > dst))
     return csr(np.where(swap, dst, src), np.where(swap, src, dst), np.arange(len(src)), nodes)
 
 
 def _follow(owner: Ints, node: Ints, hop: Hop, keys: UInt64) -> tuple[Ints, Ints]:
-    """(owner, node) of what is reached from each (owner, node), with at most fan_out links of each followed."""
+    """Return the (owner, node) pairs reached from each (owner, node) over at most fan_out links each."""
     start, degree = hop.links.indptr[node], np.diff(hop.links.indptr)[node]
-    many = degree > hop.fan_out
-    whole = ranges(start[~many], degree[~many])
-    picked = distinct(draw(keys[many], node[many]), degree[many], hop.fan_out) + start[many, None]
-    owners = np.concatenate([np.repeat(owner[~many], degree[~many]), np.repeat(owner[many], hop.fan_out)])
-    return owners, hop.links.indices[np.concatenate([whole, picked.reshape(-1)])]
+    limited = degree > hop.fan_out
+    complete = ranges(start[~limited], degree[~limited])
+    sampled = distinct(draw(keys[limited], node[limited]), degree[limited], hop.fan_out) + start[limited, None]
+    owners = np.concatenate([np.repeat(owner[~limited], degree[~limited]), np.repeat(owner[limited], hop.fan_out)])
+    return owners, hop.links.indices[np.concatenate([complete, sampled.reshape(-1)])]
 
 
 def ego_networks(centers: Ints, hops: Sequence[Hop], up: Csr, seed: int) -> Egos:
-    """The ego network of each of ``centers``: nodes reached by ``hops``, and every edge of ``up`` among them.
+    """Sample the ego network of each centre: the nodes reached by ``hops``, and every edge among them.
 
-    The links followed are a function of (seed, centre, hop, node), so parts can be made anywhere in any order.
+    The links followed are a function of (seed, centre, hop, node), so parts can be built anywhere in any order.
+
+    Args:
+        centers: int64 [G], node ids.
+        hops: links and fan-out of each hop.
+        up: every edge of the network once (see :func:`upward`).
+        seed: key of the sampling.
     """
     nodes = len(up.indptr) - 1
     frontier = seen = np.arange(len(centers)) * nodes + centers
@@ -89,9 +102,9 @@ def ego_networks(centers: Ints, hops: Sequence[Hop], up: Csr, seed: int) -> Egos
     center = np.searchsorted(seen, np.arange(len(centers)) * nodes + centers) - node_ptr[:-1]
     entry = ranges(up.indptr[node], np.diff(up.indptr)[node])
     tail = np.repeat(np.arange(len(seen)), np.diff(up.indptr)[node])
-    wanted = owner[tail] * nodes + up.indices[entry]
-    head = np.minimum(np.searchsorted(seen, wanted), len(seen) - 1)
-    inside = seen[head] == wanted
+    neighbour = owner[tail] * nodes + up.indices[entry]
+    head = np.minimum(np.searchsorted(seen, neighbour), len(seen) - 1)
+    inside = seen[head] == neighbour
     tail, head, entry = tail[inside], head[inside], entry[inside]
     edge_ptr = pointers(np.bincount(owner[tail], minlength=len(centers)))
     shift = node_ptr[owner[tail]]

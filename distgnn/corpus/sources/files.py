@@ -1,4 +1,4 @@
-"""Input files of builders: paths or URIs, unpacked while they are read, with every way they can be damaged told in one line."""
+"""Input files of sources: local or remote, decompressed on the fly, with damage reported as RequestError."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from distgnn.storage.uri import base_name, parent
 
 Array = npt.NDArray[Any]
 ARRAY_ERRORS = (ValueError, EOFError, OverflowError, MemoryError, SyntaxError, tokenize.TokenError)
-"""What numpy raises for a damaged .npy file, whose header it reads as Python text."""
-_AHEAD_BYTES = 8 << 20  # each read of an object is a request
+"""Exceptions of NumPy for a damaged .npy file, whose header it parses as Python."""
+_AHEAD_BYTES = 8 << 20  # each read of a remote object is a request
 _DAMAGED = (
     EOFError,
     gzip.BadGzipFile,
@@ -42,7 +42,11 @@ def _locate(uri: str) -> tuple[Folder, str]:
 
 
 def described(uris: Sequence[str]) -> list[dict[str, Any]]:
-    """Name and bytes of each file, for provenance; raises RequestError for one that does not exist."""
+    """Return name and bytes of each file, for provenance.
+
+    Raises:
+        RequestError: a file does not exist.
+    """
     result = []
     for uri in uris:
         folder, name = _locate(uri)
@@ -55,16 +59,18 @@ def described(uris: Sequence[str]) -> list[dict[str, Any]]:
 
 @contextmanager
 def input_errors(uri: str) -> Iterator[None]:
-    """Turn what a damaged or missing input raises into a RequestError that names it."""
+    """Convert the exceptions of a damaged or missing input to a RequestError that names it."""
     with storage_errors("read", uri):
         try:
             yield
         except _DAMAGED as error:
-            raise RequestError(f"{uri}: damaged or not what its name says ({error}); fetch it again") from error
+            raise RequestError(
+                f"{uri}: damaged, or not in the format of its extension ({error}); download it again"
+            ) from error
 
 
 def open_binary(uri: str) -> IO[bytes]:
-    """A binary stream of the unpacked file; use it within :func:`input_errors`."""
+    """Open a binary stream of the decompressed file; use it within :func:`input_errors`."""
     folder, name = _locate(uri)
     ahead = io.DEFAULT_BUFFER_SIZE if folder.local else _AHEAD_BYTES
     raw = io.BufferedReader(cast(Any, folder.open(name)), ahead)
@@ -76,12 +82,21 @@ def open_binary(uri: str) -> IO[bytes]:
 
 
 def open_text(uri: str) -> io.TextIOWrapper:
-    """A UTF-8 text stream of the unpacked file that leaves line ends alone, as the csv module wants."""
+    """Open a UTF-8 text stream of the decompressed file that preserves line ends, as the csv module requires."""
     return io.TextIOWrapper(cast(Any, open_binary(uri)), encoding="utf-8-sig", newline="")
 
 
 def load_npz(uri: str, wanted: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Array]:
-    """Arrays of an .npz file by name; raises RequestError where a wanted one is absent or the file is no plain .npz."""
+    """Load arrays of an .npz file by name.
+
+    Args:
+        uri: the file.
+        wanted: names of required arrays.
+        optional: names of arrays to load if present.
+
+    Raises:
+        RequestError: a required array is missing, or the file is not an .npz of plain arrays.
+    """
     with input_errors(uri), open_binary(uri) as file:
         try:
             data = np.load(file, allow_pickle=False)
@@ -97,7 +112,7 @@ def load_npz(uri: str, wanted: Sequence[str], optional: Sequence[str] = ()) -> d
 
 
 def suffix_free(uri: str) -> str:
-    """The lower-case extension before any .gz or .xz, such as '.csv'."""
+    """Return the lower-case extension before any .gz or .xz, such as '.csv'."""
     name = base_name(uri)
     stem, extension = os.path.splitext(name)
     return (os.path.splitext(stem)[1] if extension in (".gz", ".xz") else extension).lower()

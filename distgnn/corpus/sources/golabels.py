@@ -1,4 +1,4 @@
-"""Label tables of proteins (GO terms): which protein of which group has which term."""
+"""Label tables of proteins: the GO terms of each protein, per group (species)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,20 @@ Names = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Labels:
-    """For each labelled group: sorted node names and a 0/1 matrix nodes x terms."""
+    """Labels per group.
+
+    Attributes:
+        uri: the table.
+        terms: sorted names of the terms.
+        groups: for each labelled group, sorted node names [n] and a 0/1 matrix [n, terms].
+    """
 
     uri: str
     terms: Names
     groups: dict[str, tuple[Names, csr_array]]
 
     def rows(self, group: str, names: Names) -> Ints:
-        """int64: the row of each node of ``names`` in its group's matrix, -1 where the table does not know it."""
+        """Return the row of each name in its group's matrix, int64 [len(names)], -1 if the table does not list it."""
         known = self.groups[group][0] if group in self.groups else np.array([], dtype=str)
         if not len(known):
             return np.full(len(names), -1)
@@ -37,7 +43,7 @@ class Labels:
         return np.where(known[found] == names, found, -1)
 
     def table(self, group: str, names: Names, terms: tuple[str, ...]) -> npt.NDArray[np.float32]:
-        """float32 [len(names), len(terms)]: 1 has the term, 0 has not, NaN = the table does not know the node."""
+        """Return labels float32 [len(names), len(terms)]: 1 positive, 0 negative, NaN if the table does not list the node."""
         rows = self.rows(group, names)
         y = np.full((len(names), len(terms)), np.nan, np.float32)
         if (rows >= 0).any():
@@ -46,30 +52,43 @@ class Labels:
         return y
 
     def chosen(self, names: Mapping[str, Names], minimum: int) -> tuple[str, ...]:
-        """Terms with at least ``minimum`` positives among the nodes of each labelled group; raises RequestError where none has."""
+        """Select the terms with at least ``minimum`` positives in each labelled group.
+
+        Args:
+            names: node names of each network, by group.
+            minimum: smallest number of positives.
+
+        Raises:
+            RequestError: no term qualifies, or a labelled group has no network.
+        """
         unknown = set(self.groups) - set(names)
         if unknown:
             raise RequestError(
-                f"{self.uri}: labels the group {min(unknown)!r}, but the networks are {', '.join(names)}"
+                f"{self.uri}: labels the unknown group {min(unknown)!r}; the networks are {', '.join(names)}"
             )
-        good = np.ones(len(self.terms), bool)
+        frequent = np.ones(len(self.terms), bool)
         for group, (_, matrix) in self.groups.items():
             rows = self.rows(group, names[group])
-            good &= np.asarray(matrix[rows[rows >= 0]].sum(axis=0)).reshape(-1) >= minimum
-        if not good.any():
+            frequent &= np.asarray(matrix[rows[rows >= 0]].sum(axis=0)).reshape(-1) >= minimum
+        if not frequent.any():
             raise RequestError(f"{self.uri}: no term has min_positives={minimum} positives in every group; lower it")
-        return tuple(map(str, self.terms[good]))
+        return tuple(map(str, self.terms[frequent]))
 
 
 @lru_cache(maxsize=1)
 def read_labels(uri: str, prefixes: tuple[str, ...]) -> Labels:
-    """The label table at ``uri``: .npz (with ``prefixes`` such as HSapiens=human) or tab-separated group, node, term."""
+    """Read a label table.
+
+    Args:
+        uri: an .npz file, or a tab-separated table with columns group, node, term.
+        prefixes: for .npz files, the array prefix of each group, such as "HSapiens=human".
+    """
     if base_name(uri).endswith(".npz"):
         if not prefixes:
-            raise RequestError(f"{uri}: label_groups must say which prefix labels which species, as HSapiens=human")
+            raise RequestError(f"{uri}: set label_groups to the species of each prefix, such as HSapiens=human")
         return _from_npz(uri, dict(item.split("=", 1) for item in prefixes))
     if prefixes:
-        raise RequestError(f"label_groups: {uri} names its groups itself; label_groups is for .npz tables")
+        raise RequestError(f"label_groups: {uri} has a group column; use label_groups with .npz tables only")
     return _from_text(uri)
 
 
@@ -80,9 +99,11 @@ def _from_npz(uri: str, prefixes: Mapping[str, str]) -> Labels:
     groups = {}
     for group, prefix in prefixes.items():
         names, indptr, indices = (data[f"{prefix}_{field}"] for field in fields)
-        good = len(indptr) == len(names) + 1 and indptr[-1] == len(indices)
-        if not good or (len(indices) and not 0 <= indices.min() <= indices.max() < len(order)):
-            raise RequestError(f"{uri}: {prefix}_indptr and _indices do not fit {prefix}_entrez and terms")
+        consistent = len(indptr) == len(names) + 1 and indptr[-1] == len(indices)
+        if not consistent or (len(indices) and not 0 <= indices.min() <= indices.max() < len(order)):
+            raise RequestError(
+                f"{uri}: {prefix}_indptr and {prefix}_indices do not match {prefix}_entrez and terms; rebuild the file"
+            )
         ones = np.ones(len(indices), np.float32)
         matrix = csr_array((ones, indices.astype(np.int64), indptr.astype(np.int64)), shape=(len(names), len(order)))
         rows = np.argsort(names.astype(str))
@@ -99,8 +120,8 @@ def _from_text(uri: str) -> Labels:
     terms, column = np.unique(table["term"].to_numpy(object).astype(str), return_inverse=True)
     groups = {}
     for group in sorted(table["group"].unique()):
-        mine = (table["group"] == group).to_numpy()
-        names, row = np.unique(table["node"].to_numpy(object)[mine].astype(str), return_inverse=True)
-        matrix = csr_array((np.ones(len(row), np.float32), (row, column[mine])), shape=(len(names), len(terms)))
+        in_group = (table["group"] == group).to_numpy()
+        names, row = np.unique(table["node"].to_numpy(object)[in_group].astype(str), return_inverse=True)
+        matrix = csr_array((np.ones(len(row), np.float32), (row, column[in_group])), shape=(len(names), len(terms)))
         groups[group] = names, matrix.minimum(1)
     return Labels(uri, terms, groups)

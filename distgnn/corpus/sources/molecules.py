@@ -1,4 +1,4 @@
-"""Molecules from SMILES text, with the features of Hu et al., "Strategies for pre-training graph neural networks" (2020)."""
+"""Molecules from SMILES, with the features of Hu et al., "Strategies for pre-training graph neural networks" (ICLR 2020)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,14 @@ _ROWS = 2048
 
 
 class MoleculesPart(NamedTuple):
-    """Rows of one file, the first with graph id ``first``: their line in the file, and the fields (SMILES, labels..., split)."""
+    """Rows of one file.
+
+    Attributes:
+        file: name of the file.
+        first: graph id of the first row.
+        lines: line number of each row.
+        fields: fields of each row (SMILES, labels..., split); empty if the row is too short.
+    """
 
     file: str
     first: int
@@ -43,20 +50,20 @@ class MoleculesPart(NamedTuple):
 
 
 class _Columns(NamedTuple):
-    """Where the wanted fields (SMILES, labels..., split) stand in a row."""
+    """Column numbers of the required fields (SMILES, labels..., split)."""
 
     indices: list[int]
 
     def of(self, row: list[str]) -> list[str]:
-        """The wanted fields, or none where the row is too short."""
+        """Return the required fields, or none if the row is too short."""
         return [row[i].strip() for i in self.indices] if len(row) > max(self.indices) else []
 
 
 class MoleculesSource:
-    """SMILES text. graph_id = running number of the row over all files (rows that give no graph are counted too).
+    """Tables of SMILES. graph_id is the row number over all files, rejected rows included.
 
-    A tab in a file's first line makes it tab-separated, the extension .smi space-separated ("SMILES ID"), else commas are
-    expected; quotes are understood. The group of a molecule is its Bemis-Murcko scaffold.
+    A file is tab-separated if its first line contains a tab, space-separated ("SMILES ID") if its extension is .smi, and
+    comma-separated otherwise; quoted fields are supported. The group of a molecule is its Bemis-Murcko scaffold.
     """
 
     def __init__(self, config: MoleculesConfig) -> None:
@@ -70,11 +77,11 @@ class MoleculesSource:
 
     @property
     def schema(self) -> Schema:
-        """Atoms and bonds as Hu et al., scaffold groups, and the labels and split that the config names."""
+        """Atoms and bonds as in Hu et al., scaffold groups, and the labels and split of the config."""
         return self._schema
 
     def parts(self) -> Iterator[MoleculesPart]:
-        """Chunks of rows in order; only one chunk is held."""
+        """Iterate over chunks of rows in order; one chunk is in memory at a time."""
         first = 0
         for uri in self.config.input:
             for lines, fields in self._chunks(uri):
@@ -93,38 +100,38 @@ class MoleculesSource:
 
     def _columns(self, uri: str, reader: Any) -> _Columns:
         config = self.config
-        wanted = [config.smiles, *config.labels, *([config.split] if config.split else [])]
+        columns = [config.smiles, *config.labels, *([config.split] if config.split else [])]
         if suffix_free(uri) == ".smi":
-            wanted[0] = "0"
-        if wanted[0].isdigit():
-            names = [name for name in wanted if not name.isdigit()]
+            columns[0] = "0"
+        if columns[0].isdigit():
+            names = [name for name in columns if not name.isdigit()]
             if names:
                 raise RequestError(
-                    f"{uri}: has no header (smiles={wanted[0]}), so the column {names[0]!r} must be a number too"
+                    f"{uri}: has no header (smiles={columns[0]}), so column {names[0]!r} must be given as a number"
                 )
-            return _Columns([int(name) for name in wanted])
+            return _Columns([int(name) for name in columns])
         header = [name.strip() for name in next(_rows(uri, reader), [])]
-        missing = [name for name in wanted if name not in header]
+        missing = [name for name in columns if name not in header]
         if missing:
             known = ", ".join(header[:20]) + (", ..." if len(header) > 20 else "")
             raise RequestError(
                 f"{uri}: no column {missing[0]!r}; its columns are {known[:400] or 'none (the file is empty)'}"
             )
-        return _Columns([header.index(name) for name in wanted])
+        return _Columns([header.index(name) for name in columns])
 
     def total_parts(self) -> None:
-        """Unknown: counting rows would read every file beforehand."""
+        """Return None: counting rows would read every file in advance."""
         return
 
     def read(self, part: MoleculesPart) -> tuple[Piece | None, list[Rejected]]:
-        """The molecules of a chunk."""
+        """Parse the molecules of a chunk."""
         parse = importlib.import_module("distgnn.corpus.sources.smiles").parse
         molecules = parse([fields[0] if fields else "" for fields in part.fields])
         refused = []
         for number, reason in molecules.reasons.items():
             fields = part.fields[number]
-            why = reason if fields else "too few fields"
-            refused.append(rejected(part.file, part.lines[number], why, fields[0] if fields else ""))
+            message = reason if fields else "too few fields"
+            refused.append(rejected(part.file, part.lines[number], message, fields[0] if fields else ""))
         if not molecules.kept:
             return None, refused
         graphs = packed(
@@ -159,11 +166,11 @@ class MoleculesSource:
         unknown = [(row, name) for row, name in zip(kept, names, strict=True) if name not in _SPLITS]
         if unknown:
             where = f"{part.file}, line {part.lines[unknown[0][0]]}, column {self.config.split}"
-            raise RequestError(f"{where}: {unknown[0][1]!r} is no split; use train, val, test or 0, 1, 2")
+            raise RequestError(f"{where}: {unknown[0][1]!r} is not a valid split; use train, val, test or 0, 1, 2")
         return [_SPLITS[name] for name in names]
 
     def provenance(self) -> dict[str, Any]:
-        """Files and options."""
+        """Return input files and options."""
         config = self.config
         options = {"smiles": config.smiles, "labels": list(config.labels), "split": config.split}
         return {"source": "molecules", "files": self._files, "options": options}

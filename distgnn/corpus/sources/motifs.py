@@ -1,4 +1,4 @@
-"""Made graphs: random trees with planted motifs, for a demonstration without data and for tests. Keyed and vectorised."""
+"""Synthetic graphs: random trees with planted motifs, for tests and demonstrations without data."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _ROWS = 4096
 class MotifsSource:
     """Random recursive trees; each motif is joined to a random tree node by one edge with probability ``plant``.
 
-    A node's colour is mostly its parent's, so that neighbours resemble each other; motif nodes are coloured at random.
-    y: which motifs were planted, NaN in all columns for graphs that are not ``labelled``. The group is the tree's size.
+    A tree node mostly copies its parent's colour, so that neighbours are similar; motif nodes have random colours.
+    y marks the planted motifs; all columns are NaN for graphs that are not ``labelled``. The group is the tree's size.
     """
 
     def __init__(self, config: MotifsConfig) -> None:
@@ -43,19 +43,19 @@ class MotifsSource:
 
     @property
     def schema(self) -> Schema:
-        """A colour per node, one label per motif."""
+        """One categorical node feature (colour) and one label per motif."""
         return self._schema
 
     def parts(self) -> Iterator[tuple[int, int]]:
-        """Slices low:high of the graph ids."""
+        """Iterate over slices low:high of the graph ids."""
         return ((low, min(low + _ROWS, self.config.graphs)) for low in range(0, self.config.graphs, _ROWS))
 
     def total_parts(self) -> int:
-        """Known."""
+        """Return the number of slices."""
         return -(-self.config.graphs // _ROWS)
 
     def read(self, part: tuple[int, int]) -> tuple[Piece, list[Rejected]]:
-        """Graphs low:high, a pure function of the seed and their ids."""
+        """Generate graphs low:high, a pure function of the seed and the graph ids."""
         config, ids = self.config, np.arange(*part)
         low, high = config.nodes
         trees = low + below(draw(self._key(_SIZE), ids), np.full(len(ids), high - low + 1))
@@ -90,7 +90,7 @@ class MotifsSource:
         return unit_interval(draw(np.repeat(keys, columns), np.tile(np.arange(columns), len(ids)))).reshape(-1, columns)
 
     def _parents(self, ids: Ints, trees: Ints) -> Ints:
-        """int64 [tree nodes]: local id of each node's parent; node 0 is its own."""
+        """Return the local id of each tree node's parent, int64 [tree nodes]; node 0 is its own parent."""
         local = ranges(np.zeros_like(trees), trees)
         return below(draw(np.repeat(draw(self._key(_PARENT), ids), trees), local), np.maximum(local, 1))
 
@@ -102,27 +102,29 @@ class MotifsSource:
     def _motif_edges(
         self, number: int, edges: npt.NDArray[np.int64], graphs: Ints, ids: Ints, trees: Ints, start: Ints
     ) -> tuple[Ints, Ints]:
-        """(graph, local ends) of one motif's edges in ``graphs``, with the edge that joins it to the tree."""
-        places = draw(draw(self._key(_PLACE), ids[graphs]), np.full(len(graphs), number))
-        joins = np.stack([below(places, trees[graphs]), start[graphs]], axis=1)
-        inside = edges[None] + start[graphs, None, None]
-        pairs = np.concatenate([joins[:, None], inside], axis=1)
+        """Return graph and local end nodes of one motif's edges in ``graphs``, the edge to the tree included."""
+        words = draw(draw(self._key(_PLACE), ids[graphs]), np.full(len(graphs), number))
+        joining_edges = np.stack([below(words, trees[graphs]), start[graphs]], axis=1)
+        motif_edges = edges[None] + start[graphs, None, None]
+        pairs = np.concatenate([joining_edges[:, None], motif_edges], axis=1)
         return np.repeat(graphs, len(edges) + 1), pairs.reshape(-1, 2)
 
     def _colors(self, ids: Ints, trees: Ints, parent: Ints, node_ptr: Ints) -> Ints:
         counts = np.diff(node_ptr)
         local = ranges(np.zeros_like(counts), counts)
-        own = below(draw(np.repeat(draw(self._key(_COLOR), ids), counts), local), np.full(len(local), _COLORS))
+        random_colors = below(
+            draw(np.repeat(draw(self._key(_COLOR), ids), counts), local), np.full(len(local), _COLORS)
+        )
         rows = ranges(node_ptr[:-1], trees)
         copies = unit_interval(draw(np.repeat(draw(self._key(_SAME), ids), trees), local[rows])) < _COPY
         origin = np.arange(len(local))
         origin[rows] = np.where(copies, parent + np.repeat(node_ptr[:-1], trees), rows)
-        while (origin[origin] != origin).any():  # follow copied-from pointers, doubling their reach each time
+        while (origin[origin] != origin).any():  # pointer jumping: each round doubles the distance covered
             origin = origin[origin]
-        return own[origin]
+        return random_colors[origin]
 
     def provenance(self) -> dict[str, Any]:
-        """Options."""
+        """Return the options."""
         names = ("graphs", "plant", "labelled", "seed")
         options = {name: getattr(self.config, name) for name in names}
         return {"source": "motifs", "options": {**options, "nodes": list(self.config.nodes)}}

@@ -1,4 +1,4 @@
-"""Protein interaction networks of one or many species -> ego networks of every protein."""
+"""Ego networks of every protein of one or more protein-protein interaction networks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DEGREE = Feature(
 
 
 class PpiPart(NamedTuple):
-    """Centres low:high (of the usable ones) of species number ``species``."""
+    """Centres low:high (among the usable ones) of species number ``species``."""
 
     species: int
     low: int
@@ -41,7 +41,14 @@ class PpiPart(NamedTuple):
 
 
 class Network(NamedTuple):
-    """One species: protein names in sorted order, links, and 0/1 action types of each edge, uint8 [E, A]."""
+    """Network of one species.
+
+    Attributes:
+        names: sorted protein names.
+        links: both directions of each edge.
+        up: each edge once.
+        actions: uint8 [E, A], 0/1 action types of each edge.
+    """
 
     names: npt.NDArray[Any]
     links: Csr
@@ -50,14 +57,14 @@ class Network(NamedTuple):
 
 
 def _table(uri: str, actions: bool) -> pd.DataFrame:
-    """Columns a, b (text) and, for STRING tables, mode."""
+    """Read columns a and b (text) and, for STRING tables, mode."""
     with input_errors(uri):
         with open_binary(uri) as file:
             head = file.readline().decode()
         string = head.startswith("item_id_a\t")
         if actions and not string:
             raise RequestError(
-                f"{uri}: actions need a STRING action table (first column item_id_a); drop actions or the file"
+                f"{uri}: actions need a STRING action table (first column item_id_a); remove actions or the file"
             )
         with open_binary(uri) as file:
             try:
@@ -69,17 +76,24 @@ def _table(uri: str, actions: bool) -> pd.DataFrame:
                 )
             except ValueError as error:  # pandas' own parser errors are ValueErrors
                 raise RequestError(
-                    f"{uri}: not an edge list of two ids a line ({' '.join(str(error).split())})"
+                    f"{uri}: not an edge list with two ids per line ({' '.join(str(error).split())})"
                 ) from error
 
 
 @lru_cache(maxsize=2)
 def load_network(uri: str, actions: tuple[str, ...]) -> Network:
-    """A network; self-loops are dropped and repeated edges merged (their action types are joined)."""
+    """Read a network. Self-loops are dropped; duplicate edges are merged, with the union of their action types.
+
+    Args:
+        uri: a STRING action table or a white-space separated edge list.
+        actions: action types to keep as edge features.
+    """
     table = _table(uri, bool(actions))
-    holes = pd.isna(table[["a", "b"]].to_numpy(object)).any(axis=1)
-    if holes.any():
-        raise RequestError(f"{uri}, edge {int(np.argmax(holes)) + 1}: a line without two ids; mend or remove it")
+    incomplete = pd.isna(table[["a", "b"]].to_numpy(object)).any(axis=1)
+    if incomplete.any():
+        raise RequestError(
+            f"{uri}, edge {int(np.argmax(incomplete)) + 1}: the line does not hold two ids; fix or remove it"
+        )
     unknown = set(actions) - set(table["mode"].unique() if actions else ())
     if unknown:
         known = ", ".join(sorted(table["mode"].dropna().unique()))
@@ -89,25 +103,26 @@ def load_network(uri: str, actions: tuple[str, ...]) -> Network:
     ids = ids.reshape(2, -1).astype(np.int64)
     low, high = ids.min(axis=0), ids.max(axis=0)
     keys, edge = np.unique(low * len(names) + high, return_inverse=True)
-    marks = np.zeros((len(keys), len(actions)), np.uint8)
+    flags = np.zeros((len(keys), len(actions)), np.uint8)
     for column, action in enumerate(actions):
-        marks[edge[np.asarray(table["mode"] == action)], column] = 1
+        flags[edge[np.asarray(table["mode"] == action)], column] = 1
     keep = keys // len(names) != keys % len(names)
     src, dst = keys[keep] // len(names), keys[keep] % len(names)
     nodes = len(names)
-    return Network(names, undirected(src, dst, nodes), upward(src, dst, nodes), marks[keep])
+    return Network(names, undirected(src, dst, nodes), upward(src, dst, nodes), flags[keep])
 
 
 def degree_class(partners: Ints) -> Ints:
-    """How many binary digits the number of partners has (floor(log2) + 1, or 0 for none), at most 11; any shape."""
+    """Return the bit length of the number of partners (floor(log2) + 1, or 0 for none), at most 11; any shape."""
     return np.minimum(np.frexp(partners)[1], _DEGREE_CLASSES - 1).astype(np.int64)
 
 
 class PpiSource:
-    """Ego networks: nodes reached within ``hops`` of a protein along at most ``fan_out`` links of each, and all edges among
-    them. Nodes have no features (a constant input) but ``degree`` where asked for. The group is the species; graph_id =
-    running number of the protein (sorted by name within its species) over all networks, labelled or not. A protein absent
-    from the label table has unknown labels; one in it is negative for the terms it does not have.
+    """Ego networks: nodes within ``hops`` of a protein over at most ``fan_out`` links of each, and all edges among them.
+
+    Nodes have no features (a constant input) unless ``degree`` is set. The group is the species. graph_id is the running
+    number of the protein (sorted by name within its species) over all networks, labelled or not. Labels of a protein that
+    the label table does not list are unknown; a listed protein is negative for the terms it does not have.
     """
 
     def __init__(self, config: PpiConfig) -> None:
@@ -118,7 +133,7 @@ class PpiSource:
         twice = {name for name in species if species.count(name) > 1}
         if twice:
             raise RequestError(
-                f"species: two networks are called {min(twice)!r}; name them apart with species=name=path"
+                f"species: two networks are named {min(twice)!r}; give distinct names with species=name=path"
             )
         uris = [uri for _, uri in self._networks]
         self._files = described([*uris, *([config.labels] if config.labels else [])])
@@ -148,7 +163,7 @@ class PpiSource:
 
     @property
     def schema(self) -> Schema:
-        """Degree of nodes and action types of edges where asked for, centre, species and the chosen terms."""
+        """Node degree and edge action types if configured, centre, species and the selected terms."""
         return self._schema
 
     def _centers(self, number: int) -> Ints:
@@ -158,17 +173,17 @@ class PpiSource:
         return np.flatnonzero(self._labels().rows(self._networks[number][0], names) >= 0)
 
     def parts(self) -> Iterator[PpiPart]:
-        """Slices of the centres, species by species."""
+        """Iterate over slices of the centres, species by species."""
         for number, count in enumerate(self._counts):
             for low in range(0, count, _CENTERS):
                 yield PpiPart(number, low, min(low + _CENTERS, count))
 
     def total_parts(self) -> int:
-        """Known: the networks are in memory."""
+        """Return the number of slices."""
         return sum(-(-count // _CENTERS) for count in self._counts)
 
     def read(self, part: PpiPart) -> tuple[Piece, list[Rejected]]:
-        """Ego networks of a slice of centres."""
+        """Return the ego networks of a slice of centres."""
         config, network, species = self.config, self._network(part.species), self._networks[part.species][0]
         centers = self._centers(part.species)[part.low : part.high]
         hops = [Hop(network.links, config.fan_out)] * config.hops
@@ -187,7 +202,7 @@ class PpiSource:
         return Piece(graphs, group=[species] * len(centers)), []
 
     def provenance(self) -> dict[str, Any]:
-        """Files, species and options."""
+        """Return input files, species and options."""
         config = self.config
         names = ("hops", "fan_out", "seed", "actions", "label_groups", "min_positives", "labelled_only")
         names += ("degree",) if config.degree else ()

@@ -1,12 +1,14 @@
-"""PreDBLP's published JSON lines (Lu et al., L2P-GNN, AAAI 2021): one paper-centred sub-graph a line.
+"""PreDBLP in its published JSON-lines format (Lu et al., L2P-GNN, AAAI 2021): one paper-centred subgraph per line.
 
-The files themselves are not available offline, so the layout is taken from the released loader (rootlu/L2P-GNN, commit
-84e5441, code/loader.py, line_to_graph_data_obj_simple). A line is an object with
-    center_id {convert_id, n_citation, year, cat}   papers [{convert_id, n_citation, year}] (may be empty: the centre alone)
+The files are not available offline; the format is taken from the released loader (rootlu/L2P-GNN, commit 84e5441,
+code/loader.py, line_to_graph_data_obj_simple). A line is an object with
+
+    center_id {convert_id, n_citation, year, cat}   papers [{convert_id, n_citation, year}] (empty: only the centre)
     authors [{convert_id, org, paper_num}]   venue [{convert_id, sub_cat}]   terms [{convert_id}]
     edges {convert_id: [convert_id, ...]}
-What the loader writes into ten raw numbers becomes the node type, the same feature as the table builder's, and three
-scaled numbers. The identities ``org``, venue id and ``sub_cat`` are left out: as numbers they mean nothing.
+
+The loader's ten raw numbers become the node type, the same feature as in the table source, and three scaled numbers.
+The identifiers ``org``, venue id and ``sub_cat`` are left out because they have no meaning as numbers.
 """
 
 from __future__ import annotations
@@ -36,7 +38,14 @@ _MAX_NODES = 65_536
 
 
 class PreDblpPart(NamedTuple):
-    """Lines of one file; the first is line ``line`` (from 1) and has the graph id ``first``."""
+    """Consecutive lines of one file.
+
+    Attributes:
+        file: name of the file.
+        line: number of the first line, from 1.
+        first: graph id of the first line.
+        lines: the text.
+    """
 
     file: str
     line: int
@@ -53,7 +62,7 @@ class _Record(NamedTuple):
 
 
 def _record(text: str) -> _Record:
-    """One line; raises ValueError, TypeError or KeyError where it is not such a record."""
+    """Parse a line; raises ValueError, TypeError or KeyError if it is not a valid record."""
     line = json.loads(text)
     center = line["center_id"]
     nodes = {"paper": line["papers"] or [center], "author": line["authors"], "term": line["terms"]}
@@ -65,7 +74,7 @@ def _record(text: str) -> _Record:
     for kind, items in nodes.items():
         for item in items:
             if int(item["convert_id"]) in local:
-                raise ValueError(f"node {item['convert_id']} is listed twice")
+                raise ValueError(f"node {item['convert_id']} appears twice")
             local[int(item["convert_id"])] = len(kinds)
             kinds.append(types[kind])
             numbers.append(_numbers(kind, item))
@@ -80,9 +89,9 @@ def _numbers(kind: str, item: dict[str, Any]) -> tuple[float, float, float]:
 
 
 class PreDblpSource:
-    """PreDBLP sub-graphs. y = the centre's ``cat``, the class number as published. graph_id = running line number.
+    """PreDBLP subgraphs. y is the ``cat`` of the centre, the published class number; graph_id is the running line number.
 
-    A line that is not such a record is rejected with its reason. drop_venue leaves the venues out.
+    Invalid lines are rejected with a reason. drop_venue removes venue nodes.
     """
 
     def __init__(self, config: BiblioConfig) -> None:
@@ -93,11 +102,11 @@ class PreDblpSource:
 
     @property
     def schema(self) -> Schema:
-        """Node type, three numbers, centre and area."""
+        """Node type, three dense numbers, centre and area."""
         return self._schema
 
     def parts(self) -> Iterator[PreDblpPart]:
-        """Chunks of lines in order."""
+        """Iterate over chunks of lines in order."""
         first = 0
         for uri in self.config.input:
             with input_errors(uri), open_text(uri) as text:
@@ -107,11 +116,11 @@ class PreDblpSource:
                     line, first = line + len(lines), first + len(lines)
 
     def total_parts(self) -> None:
-        """Unknown: counting lines would read every file beforehand."""
+        """Return None: counting lines would read every file in advance."""
         return
 
     def read(self, part: PreDblpPart) -> tuple[Piece | None, list[Rejected]]:
-        """The sub-graphs of a chunk."""
+        """Parse the subgraphs of a chunk."""
         records, kept, refused = [], [], []
         for number, text in enumerate(part.lines):
             if not text.strip():
@@ -126,7 +135,7 @@ class PreDblpSource:
         return (self._piece(part, kept, records) if records else None), refused
 
     def provenance(self) -> dict[str, Any]:
-        """Files and options."""
+        """Return input files and options."""
         return {"source": "predblp", "files": self._files, "options": {"drop_venue": self.config.drop_venue}}
 
     def _piece(self, part: PreDblpPart, kept: list[int], records: list[_Record]) -> Piece:
@@ -153,9 +162,9 @@ class PreDblpSource:
 
 
 def _without_venues(counts: Any, types: Any, numbers: Any, pairs: Any, owner: Any) -> tuple[Any, Any, Any, Any, Any]:
-    """The same arrays without venue nodes; they come last in each graph, so the other local ids stay."""
+    """Remove venue nodes; they come last in each graph, so other local ids do not change."""
     venue = types == NODE_TYPE.size - 1
     graph = np.repeat(np.arange(len(counts)), counts)
     counts = counts - np.bincount(graph[venue], minlength=len(counts))
-    stay = (pairs < counts[owner, None]).all(axis=1)
-    return counts, types[~venue], numbers[~venue], pairs[stay], owner[stay]
+    kept = (pairs < counts[owner, None]).all(axis=1)
+    return counts, types[~venue], numbers[~venue], pairs[kept], owner[kept]

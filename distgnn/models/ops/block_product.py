@@ -1,7 +1,7 @@
-"""Products within graphs: every row sees the rows of its own graph, of whatever size, in a few padded batches.
+"""Block-diagonal products: every row interacts with the rows of its own graph, in a few padded batched products.
 
-One function of autograd and not a chain of paddings and products: a training step spends most of what it does not spend in
-products on moving rows, and this moves each once.
+One autograd function instead of a chain of paddings and products: apart from the products, a training step spends most
+of its time moving rows, and this moves each row once.
 """
 
 from __future__ import annotations
@@ -15,17 +15,27 @@ from distgnn.models.ops.segments import Padding, Rows
 
 
 def within_graphs(x: Tensor, keys: Tensor, values: Tensor, rows: Rows, bias: bool) -> Tensor:
-    """y_i = sum over the rows j of i's graph of (keys_j . x_i + bias) values_j; x, keys [N, in], values [N, out]: [N, out].
+    """Compute y_i = sum_j (keys_j . x_i + bias) values_j over the rows j of i's graph.
 
-    Can be differentiated any number of times, and in forward mode. Under autocast the products have its precision.
+    Differentiable any number of times and in forward mode. Under autocast the products run in the autocast dtype.
+
+    Args:
+        x: [N, in].
+        keys: [N, in].
+        values: [N, out].
+        rows: graph of each row.
+        bias: whether to add 1 to each score.
+
+    Returns:
+        [N, out].
     """
     return _WithinGraphs.apply(x, keys, values, rows.padding, bias)  # pyright: ignore[reportReturnType]
 
 
 class _WithinGraphs(torch.autograd.Function):
-    """Linear in each of its three arguments (but for the bias), so its derivatives are products of the same kind.
+    """Linear in each of its three tensor arguments (except for the bias), so its derivatives are products of the same kind.
 
-    Padded slots of x and keys hold some row or other: values (and gradients) are zero there, and nothing else is read.
+    Padded slots of x and keys hold arbitrary rows; values and gradients are zero there, so they do not contribute.
     """
 
     @staticmethod
@@ -47,7 +57,7 @@ class _WithinGraphs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, keys, values = ctx.saved_tensors
-        if torch.is_grad_enabled():  # someone will differentiate this again
+        if torch.is_grad_enabled():  # create_graph=True: the result must be differentiable
             found = _derivatives(x, keys, values, grads[0].to(values.dtype), ctx)
         else:
             found = _gradients(x, keys, values, grads[0], ctx)
@@ -66,16 +76,16 @@ class _WithinGraphs(torch.autograd.Function):
 
 
 def _derivatives(x: Tensor, keys: Tensor, values: Tensor, grad: Tensor, ctx: Any) -> list[Tensor | None]:
-    """Gradients of the three arguments that can be differentiated again."""
-    asked = (grad, values, keys, False), (values, grad, x, False), (keys, x, grad, ctx.bias)
+    """Differentiable gradients of the three arguments."""
+    products = (grad, values, keys, False), (values, grad, x, False), (keys, x, grad, ctx.bias)
     return [
         _WithinGraphs.apply(*parts, ctx.padding, bias) if needed else None  # pyright: ignore[reportReturnType]
-        for (*parts, bias), needed in zip(asked, ctx.needs_input_grad[:3], strict=True)
+        for (*parts, bias), needed in zip(products, ctx.needs_input_grad[:3], strict=True)
     ]
 
 
 def _gradients(x: Tensor, keys: Tensor, values: Tensor, grad: Tensor, ctx: Any) -> list[Tensor]:
-    """Gradients of the three arguments, from what the forward pass kept."""
+    """Gradients of the three arguments from the padded tensors kept by the forward pass."""
     padding = ctx.padding
     slots = padding.slots(grad.to(ctx.dtype), True)
     results = [slots.new_empty(len(padding.index), part.shape[1]) for part in (x, keys, values)]
@@ -89,9 +99,9 @@ def _gradients(x: Tensor, keys: Tensor, values: Tensor, grad: Tensor, ctx: Any) 
 
 
 class _SizeClass:
-    """Graphs of similar size: x [B, L, in], keys [B, L, in], values [B, L, out], zero where padded.
+    """Graphs of similar size: x [B, L, in], keys [B, L, in], values [B, L, out], padded.
 
-    The product is associated whichever way is cheaper: scores between rows [B, L, L], or a matrix for each graph [B, in, out].
+    The product is associated in the cheaper way: scores [B, L, L] between rows, or one matrix [B, in, out] per graph.
     """
 
     def __init__(self, x: Tensor, keys: Tensor, values: Tensor, bias: bool) -> None:
@@ -103,7 +113,7 @@ class _SizeClass:
             self.middle += 1
 
     def product(self, out: Tensor) -> None:
-        """The result, written into ``out`` [B, L, out]."""
+        """Write the result to ``out`` [B, L, out]."""
         if self.scored:
             torch.bmm(self.middle, self.values, out=out)
             return
@@ -112,7 +122,7 @@ class _SizeClass:
             out += self.values.sum(1, keepdim=True)
 
     def gradients(self, g: Tensor, x: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Gradients of x, keys and values, written into them; g: of the result, zero where padded."""
+        """Write gradients to x, keys and values, given the gradient ``g`` of the result (zero in padded slots)."""
         if self.scored:
             scores = torch.bmm(g, self.values.mT)
             torch.bmm(scores, self.keys, out=x)

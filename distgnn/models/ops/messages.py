@@ -1,4 +1,4 @@
-"""Who sends to whom, as lists."""
+"""Message lists: source, target and edge of every message, sorted by target."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from distgnn.graph.batch import GraphBatch, message_edges
 
 @dataclass(frozen=True)
 class Messages:
-    """M messages sorted by target, so that those of a node, and of a graph, lie together.
+    """M messages sorted by target, so that those of a node, and of a graph, are contiguous.
 
-    source, target: int64 [M]. edge: int64 [M], the stored edge a message runs along, -1 where a node sends to itself.
+    Attributes:
+        source: int64 [M].
+        target: int64 [M].
+        edge: int64 [M], stored edge of each message; -1 for a node's message to itself.
     """
 
     source: Tensor
@@ -23,16 +26,16 @@ class Messages:
 
 
 def plain_messages(batch: GraphBatch) -> Messages:
-    """Messages along edges."""
+    """Return the messages along edges."""
     (source, target), copies = message_edges(batch)
     return _sorted(source, target, torch.arange(batch.num_edges, device=target.device).repeat(copies))
 
 
 def looped_messages(plain: Messages, nodes: int) -> Messages:
-    """Those between different nodes, and one of every node to itself."""
+    """Replace the self-messages of ``plain`` by exactly one per node."""
     every, kept = torch.arange(nodes, device=plain.target.device), plain.source != plain.target
     columns = (plain.source, every), (plain.target, every), (plain.edge, torch.full_like(every, -1))
-    return _sorted(*(torch.cat([column[kept], own]) for column, own in columns))
+    return _sorted(*(torch.cat([column[kept], loops]) for column, loops in columns))
 
 
 def _sorted(source: Tensor, target: Tensor, edge: Tensor) -> Messages:

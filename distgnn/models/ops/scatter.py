@@ -1,4 +1,4 @@
-"""Rows in any order that belong to groups, such as messages with self-loops at their end."""
+"""Groups whose rows are not contiguous, such as messages with self-loops appended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from distgnn.models.ops.segments import Padding, Rows
 
 
 class ScatteredRows(Rows):
-    """owner: int64 [rows], the group of each row. ``ptr`` and ``sizes`` are those of the rows in ``order``."""
+    """Rows in any order. ``ptr`` and ``sizes`` refer to the rows in ``order``.
+
+    Args:
+        owner: int64 [rows], group of each row.
+        groups: number of groups.
+    """
 
     def __init__(self, owner: Tensor, groups: int) -> None:
         counts = torch.bincount(owner, minlength=groups)
@@ -20,22 +25,22 @@ class ScatteredRows(Rows):
 
     @cached_property
     def owner(self) -> Tensor:
-        """int64 [rows]: group of each row."""
+        """Group of each row, int64 [rows]."""
         return self._owner
 
     @cached_property
     def order(self) -> Tensor:
-        """int64 [rows]: the rows, group by group."""
+        """Row indices sorted by group, int64 [rows]."""
         return torch.argsort(self._owner, stable=True)
 
     @cached_property
     def inverse(self) -> Tensor:
-        """int64 [rows]: each row's place in ``order``."""
+        """Position of each row in ``order``, int64 [rows]."""
         return torch.argsort(self.order)
 
     @cached_property
     def padding(self) -> Padding:
-        """The rows' padded view."""
+        """Padded layout of the rows."""
         padding = Padding(self.ptr)
         padding.index, padding.inverse = self.order[padding.index], padding.inverse[self.inverse]
         return padding

@@ -1,4 +1,4 @@
-"""Rows that belong to graphs: sums and broadcasts within graphs, and a padded view in a few size classes."""
+"""Segment operations over rows grouped by graph: sum, mean, expand, softmax, and padding by size class."""
 
 from __future__ import annotations
 
@@ -15,57 +15,64 @@ _CLASSES = 9
 
 
 class Rows:
-    """ptr: int64 [groups + 1]; group g owns rows ptr[g]:ptr[g+1]."""
+    """Contiguous groups of rows; ``ptr`` is int64 [groups + 1] and group g owns rows ptr[g]:ptr[g+1]."""
 
     def __init__(self, ptr: Tensor) -> None:
         self.ptr = ptr
 
     @cached_property
     def sizes(self) -> list[int]:
-        """Rows of each group."""
+        """Number of rows of each group (synchronises with the device once)."""
         return self.ptr.diff().tolist()
 
     @cached_property
     def owner(self) -> Tensor:
-        """int64 [rows]: group of each row."""
+        """Group of each row, int64 [rows]."""
         return row_graph(self.ptr)
 
     @cached_property
     def membership(self) -> SparseMap:
-        """The map [groups, rows]."""
+        """Sparse map [groups, rows] that sums the rows of each group."""
         return SparseMap.select(self.owner, self.ptr.numel() - 1).t
 
     def sum(self, x: Tensor) -> Tensor:
-        """[rows, d] -> [groups, d]; groups without rows give 0."""
+        """Sum within groups, [rows, d] -> [groups, d]; empty groups give 0."""
         return self.membership(x)
 
     def mean(self, x: Tensor) -> Tensor:
-        """[rows, d] -> [groups, d]; groups without rows give 0."""
+        """Average within groups, [rows, d] -> [groups, d]; empty groups give 0."""
         return self.sum(x) / self.ptr.diff().clamp(min=1).to(x.dtype).unsqueeze(1)
 
     def expand(self, values: Tensor) -> Tensor:
-        """[groups, d] -> [rows, d]: every row gets its group's value."""
+        """Copy each group's value to its rows, [groups, d] -> [rows, d]."""
         return self.membership.t(values)
 
     def softmax(self, scores: Tensor) -> Tensor:
-        """[rows, d] -> same: positive, adding up to 1 within each group and column."""
+        """Softmax within each group and column, [rows, d] -> [rows, d]."""
         owner, groups = self.owner.unsqueeze(1).expand_as(scores), self.ptr.numel() - 1
-        top = scores.new_full((groups, scores.shape[1]), -torch.inf).scatter_reduce(0, owner, scores.detach(), "amax")
-        raised = torch.exp(scores - top.gather(0, owner))
-        return raised / self.expand(self.sum(raised))
+        maximum = scores.new_full((groups, scores.shape[1]), -torch.inf).scatter_reduce(
+            0, owner, scores.detach(), "amax"
+        )
+        exponentials = torch.exp(scores - maximum.gather(0, owner))
+        return exponentials / self.expand(self.sum(exponentials))
 
     @cached_property
     def padding(self) -> Padding:
-        """The rows' padded view."""
+        """Padded layout of the rows."""
         return Padding(self.ptr)
 
 
 class Padding:
-    """Graphs padded to the largest of their size class. Classes are geometric between the smallest and the largest graph:
-    padding all graphs of a ragged batch to the largest costs about three times more.
+    """Graphs padded to the largest graph of their size class.
 
-    shapes: (B, L) per class, slots of classes end to end. index: int64 [slots], each slot's row (0 where padded).
-    mask: bool [slots, 1], False where padded. inverse: int64 [rows], each row's slot.
+    Classes are geometric between the smallest and the largest graph; padding a ragged batch to its largest graph costs
+    about three times more.
+
+    Attributes:
+        shapes: (graphs B, padded size L) per class; the slots of classes are concatenated.
+        index: int64 [slots], row of each slot (0 where padded).
+        mask: bool [slots, 1], False where padded.
+        inverse: int64 [rows], slot of each row.
     """
 
     def __init__(self, ptr: Tensor) -> None:
@@ -83,21 +90,29 @@ class Padding:
         self.inverse = inverse.to(ptr.device)
 
     def pad(self, x: Tensor) -> list[Tensor]:
-        """[rows, d] -> per class [B, L, d], zeros where padded."""
+        """Pad rows, [rows, d] -> one [B, L, d] per class, zero where padded."""
         return self.squares(_Pad.apply(x, self))  # pyright: ignore[reportArgumentType]
 
     def slots(self, x: Tensor, masked: bool) -> Tensor:
-        """[rows, d] -> [slots, d]; where padded, zeros if ``masked`` and some row or other if not. Not to be differentiated."""
+        """Gather rows into slots, [rows, d] -> [slots, d], without autograd; padding is zero if ``masked``, else arbitrary."""
         slots = x.index_select(0, self.index)
         return slots.mul_(self.mask) if masked else slots
 
     def squares(self, slots: Tensor) -> list[Tensor]:
-        """[slots, d] -> per class [B, L, d], views of it."""
+        """View slots by class, [slots, d] -> one [B, L, d] per class."""
         parts = slots.split([b * size for b, size in self.shapes])
         return [part.view(b, size, slots.shape[1]) for part, (b, size) in zip(parts, self.shapes, strict=True)]
 
     def pair_slots(self, i: Tensor, j: Tensor) -> Tensor:
-        """int64 [k]: place of the pair of rows (i, j) of one graph where each class holds squares [B, L, L], end to end."""
+        """Return the flat position of pairs of rows in the concatenated [B, L, L] matrices of all classes.
+
+        Args:
+            i: int64 [k], first rows.
+            j: int64 [k], second rows, of the same graphs.
+
+        Returns:
+            int64 [k].
+        """
         count, size = torch.tensor(self.shapes, device=i.device).t()
         rows, first = self.inverse[i], (count * size).cumsum(0) - count * size
         kind = torch.bucketize(rows, first, right=True) - 1
@@ -106,12 +121,12 @@ class Padding:
         return before[kind] + (rows - first[kind]) * size[kind] + column
 
     def unpad(self, parts: list[Tensor]) -> Tensor:
-        """The inverse of :meth:`pad`; what stands in padded slots is dropped."""
+        """Invert :meth:`pad`; padded slots are dropped."""
         return _Unpad.apply(torch.cat([part.flatten(0, 1) for part in parts]), self)  # pyright: ignore[reportReturnType]
 
 
 def _size_classes(counts: Tensor) -> tuple[Tensor, list[tuple[int, int]]]:
-    """(graphs with rows, class after class; (graphs, largest size) of each class that has any)."""
+    """Return non-empty graphs ordered by class, and (number of graphs, largest size) of each non-empty class."""
     present = torch.nonzero(counts > 0).flatten()
     if not present.numel():
         return present, []
@@ -125,7 +140,7 @@ def _size_classes(counts: Tensor) -> tuple[Tensor, list[tuple[int, int]]]:
 
 
 class _Pad(torch.autograd.Function):
-    """A gather into slots whose derivative is the gather back."""
+    """Gather into slots; its derivative is the gather back."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, padding: Padding) -> Tensor:
@@ -142,7 +157,7 @@ class _Pad(torch.autograd.Function):
 
 
 class _Unpad(torch.autograd.Function):
-    """A gather from slots whose derivative is the padding."""
+    """Gather from slots; its derivative is the padding."""
 
     @staticmethod
     def forward(ctx: Any, slots: Tensor, padding: Padding) -> Tensor:

@@ -1,9 +1,9 @@
-"""Constant sparse linear maps over rows, which can be differentiated any number of times.
+"""Constant sparse linear maps over rows, differentiable any number of times.
 
-Summing messages, summing the rows of a graph and handing a graph's value to its rows are all products with a constant sparse
-matrix; their derivatives are products with the transpose, in an order of additions that never changes (the derivative that
-torch takes of a plain gather is a scatter-add, which is not deterministic on a GPU). Gathers, and on a CPU their transposes,
-skip the matrix.
+Summing messages, summing the rows of a graph and copying a graph's value to its rows are products with a constant sparse
+matrix. Their derivatives are products with the transpose, with a fixed order of additions; the derivative of a plain
+gather in torch is a scatter-add, which is not deterministic on GPUs. Gathers, and on CPUs their transposes, skip the
+matrix.
 """
 
 from __future__ import annotations
@@ -18,10 +18,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SparseMap:
-    """matrix: sparse CSR float32 [m, n]; transpose: [n, m] (the same object where symmetric).
+    """A sparse matrix and its transpose.
 
-    picks: int64 [m] where row i of the result is row picks[i] of the input. adds_to: int64 [n] where row j of the input is
-    added to row adds_to[j] of the result. A gather and its transpose: several times faster than the same sparse product.
+    ``picks`` and ``adds_to`` mark a gather and its transpose, which are several times faster than the sparse product.
+
+    Attributes:
+        matrix: sparse CSR float32 [m, n].
+        transpose: sparse CSR float32 [n, m]; the same object if symmetric.
+        picks: int64 [m] if output row i is input row picks[i], else None.
+        adds_to: int64 [n] if input row j is added to output row adds_to[j], else None.
     """
 
     matrix: Tensor
@@ -38,16 +43,24 @@ class SparseMap:
         symmetric: bool = False,
         values: Tensor | None = None,
     ) -> SparseMap:
-        """``values`` (float32 [k], None = ones) at (rows, columns), int64 [k] each; repeated pairs add up."""
+        """Build a map from coordinates; duplicate coordinates add up.
+
+        Args:
+            rows: int64 [k].
+            columns: int64 [k].
+            shape: (m, n).
+            symmetric: whether the matrix equals its transpose.
+            values: float32 [k]; None means ones.
+        """
         values = torch.ones(rows.numel(), device=rows.device) if values is None else values
         matrix = _csr(rows, columns, shape, values)
         return cls(matrix, matrix if symmetric else _csr(columns, rows, (shape[1], shape[0]), values))
 
     @classmethod
     def select(cls, index: Tensor, size: int) -> SparseMap:
-        """[k, size]: row i of the result is row index[i] of the input."""
-        whole = cls.from_pairs(torch.arange(index.numel(), device=index.device), index, (index.numel(), size))
-        return replace(whole, picks=index)
+        """Build the map [k, size] whose output row i is input row index[i]."""
+        product = cls.from_pairs(torch.arange(index.numel(), device=index.device), index, (index.numel(), size))
+        return replace(product, picks=index)
 
     @property
     def t(self) -> SparseMap:
@@ -56,11 +69,11 @@ class SparseMap:
 
     @property
     def row_counts(self) -> Tensor:
-        """int64 [m, 1]: how many entries each row has."""
+        """Number of entries of each row, int64 [m, 1]."""
         return self.matrix.crow_indices().diff().unsqueeze(1)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[n, d] -> [m, d] (float64 stays float64; lower precisions are summed in float32)."""
+        """Apply the map, [n, d] -> [m, d]; float64 stays float64, lower precisions are summed in float32."""
         return _Product.apply(x, self)  # pyright: ignore[reportReturnType]
 
 
@@ -72,27 +85,33 @@ def _csr(rows: Tensor, columns: Tensor, shape: tuple[int, int], values: Tensor) 
 
 
 def csr_tensor(ptr: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """A sparse CSR tensor of int64 ``ptr`` [m + 1] and ``columns`` [k], ascending in each row, and ``values`` [k]."""
-    with warnings.catch_warnings():  # torch announces on first use that CSR is in beta
+    """Create a sparse CSR tensor.
+
+    Args:
+        ptr: int64 [m + 1].
+        columns: int64 [k], ascending within each row.
+        values: [k].
+        shape: (m, n).
+    """
+    with warnings.catch_warnings():  # torch warns on first use that CSR is in beta
         warnings.filterwarnings("ignore", message=".*Sparse CSR.*")
         return torch.sparse_csr_tensor(ptr, columns, values, shape, check_invariants=False)
 
 
 class _Product(torch.autograd.Function):
-    """A @ x whose derivative is the same operation with the transpose, and forward A itself; so derivatives of any order
-    exist, in either direction."""
+    """A @ x. The backward pass applies the transpose and the forward mode A itself, so derivatives of any order exist."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, sparse: SparseMap) -> Tensor:
         ctx.sparse = sparse
         if sparse.picks is not None:
             return x.index_select(0, sparse.picks)
-        if sparse.adds_to is not None and not x.is_cuda:  # there it would add in another order each time
+        if sparse.adds_to is not None and not x.is_cuda:  # index_add_ is not deterministic on GPUs
             total = x.new_zeros((sparse.matrix.shape[0], x.shape[1]), dtype=torch.promote_types(x.dtype, torch.float32))
             return total.index_add_(0, sparse.adds_to, x.to(total.dtype)).to(x.dtype)
         if x.dtype == torch.float64:
             return sparse.matrix.double() @ x
-        with torch.autocast(x.device.type, enabled=False):  # sparse products have no bfloat16 form on every device
+        with torch.autocast(x.device.type, enabled=False):  # bfloat16 sparse products are not available on all devices
             return (sparse.matrix @ x.float()).to(x.dtype)
 
     @staticmethod

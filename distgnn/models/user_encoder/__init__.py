@@ -1,1 +1,1 @@
-"""Encoders of the user's own, written for PyG, in the place of our layers."""
+"""User-defined encoders written for PyG."""

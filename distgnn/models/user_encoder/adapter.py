@@ -1,4 +1,4 @@
-"""A user's module in the place of our layers: what it is given, how it adapts, and what it must not do."""
+"""Adapter that runs a user's PyG module as an encoder: its inputs, per-graph adaptation, and registration checks."""
 
 from __future__ import annotations
 
@@ -33,26 +33,37 @@ ARGUMENTS = ("x", "edge_index", "edge_attr", "batch", "data")
 
 
 def register_encoder(name: str, factory: Factory) -> None:
-    """Let ``--encoder.kind NAME`` (EncoderConfig.kind) mean the module ``factory(schema, config)``, written for PyG.
+    """Register a module written for PyG as ``--encoder.kind NAME`` (EncoderConfig.kind).
 
-    Its ``forward`` names what it wants: x (float [N, width], the nodes' features embedded), edge_index (int64 [2, M], every
-    undirected edge in both directions), edge_attr (float [M, A]: one-hot categories and numbers of the schema's edge
-    features; None where there are none), batch (int64 [N], each node's graph), data (a PyG Data of all graphs with their
-    features as they are stored). It returns node embeddings float [N, config.width].
-    Raises RequestError for a name that is not free or not a plain word.
+    The parameters of the module's ``forward`` select its inputs by name:
+
+    - x: float [N, width], embedded node features;
+    - edge_index: int64 [2, M], every undirected edge in both directions;
+    - edge_attr: float [M, A], one-hot categories and dense values of the edge features; None if there are none;
+    - batch: int64 [N], graph of each node;
+    - data: a PyG Data of all graphs with their features as stored.
+
+    It must return node embeddings, float [N, config.width].
+
+    Args:
+        name: a Python identifier that is not in use.
+        factory: called as ``factory(schema, config)``; returns the module.
+
+    Raises:
+        RequestError: the name is invalid or in use.
     """
     if name in LAYERS or not name.isidentifier():
         raise RequestError(
-            f"register_encoder: {name!r} is one of distgnn's own kinds or not a plain name; choose another"
+            f"register_encoder: {name!r} is a built-in kind or not a valid identifier; choose another name"
         )
     known = REGISTERED.get(name)
     if known is not None:
-        raise RequestError(f"register_encoder: {name!r} is registered already; choose another name")
+        raise RequestError(f"register_encoder: {name!r} is already registered; choose another name")
     REGISTERED[name] = lambda schema, config: UserPsi(schema, config, factory(schema, config))
 
 
 class UserPsi(Psi):
-    """psi made of a user's module."""
+    """psi (the message-passing part of an encoder) implemented by a user's module."""
 
     def __init__(self, schema: Schema, config: EncoderConfig, module: nn.Module) -> None:
         super().__init__()
@@ -62,21 +73,21 @@ class UserPsi(Psi):
         _refuse_caches(module)
         self.reads_input = "data" not in self.takes
         self.module = with_stream_norms(module, self.place)
-        self._last: tuple[Context, _Given] | None = None
-        self._learn_places()
+        self._last: tuple[Context, _ModuleInputs] | None = None
+        self._learn_row_kinds()
 
     def forward(self, x: Tensor, context: Context, fast: FastWeights | None, dropout: float) -> Tensor:
-        """[N, width] -> [N, width]."""
+        """Compute node embeddings, [N, width] -> [N, width]."""
         if fast is None or fast.nodes is context.nodes:
-            nodes = self._pass(x, self._given(context), fast)
+            nodes = self._pass(x, self._inputs(context), fast)
         else:
             nodes = self._pass_by_group(x, context, fast)
         return F.dropout(nodes, dropout, self.training)
 
     def _pass(
-        self, x: Tensor, given: _Given, fast: FastWeights | None, weights: dict[str, Tensor] | None = None
+        self, x: Tensor, given: _ModuleInputs, fast: FastWeights | None, weights: dict[str, Tensor] | None = None
     ) -> Tensor:
-        """One run of the module, with hooks that adapt it per graph (``fast``) or with other weights."""
+        """Run the module once, with hooks that adapt it per graph (``fast``) or with replaced weights."""
         arguments = {name: x if name == "x" else given.arguments[name] for name in self.takes}
         with self.place.during(given.layout, fast), watch(self.module, self.place):
             return (
@@ -84,12 +95,12 @@ class UserPsi(Psi):
             )
 
     def _pass_by_group(self, x: Tensor, context: Context, fast: FastWeights) -> Tensor:
-        """Every group of graphs (a stream) runs alone with weights of its own: any module can do that."""
+        """Run each group of graphs (a stream) separately with its own weights, which works for any module."""
         parts, trained = [x[:0]], {name: p for name, p in self.module.named_parameters() if p.requires_grad}
         with summed_statistics(self.module) as add:
-            for group, (given, nodes) in enumerate(self._given(context).by_stream(self.takes)):
+            for group, (given, nodes) in enumerate(self._inputs(context).by_stream(self.takes)):
                 weights = {
-                    name: fast.adapted((self, name, group), fast.nodes, p, p.view_as(p), _WholeUpdate)
+                    name: fast.adapted((self, name, group), fast.nodes, p, p.view_as(p), _ParameterUpdate)
                     for name, p in trained.items()
                 }
                 parts.append(self._pass(x[nodes], given, None, weights))
@@ -97,19 +108,19 @@ class UserPsi(Psi):
         return torch.cat(parts)
 
     def rehearse(self, order: int) -> None:
-        """See :class:`Psi`."""
+        """Check that the module can be trained; see :class:`Psi`."""
         rehearse(self, self.module, f"encoder {self.kind!r}", self.schema, self.width, order)
 
-    def _given(self, context: Context) -> _Given:
+    def _inputs(self, context: Context) -> _ModuleInputs:
         if self._last is None or self._last[0] is not context:
-            self._last = context, _Given(context, self.takes)
+            self._last = context, _ModuleInputs(context, self.takes)
         return self._last[1]
 
     @torch.no_grad()
-    def _learn_places(self) -> None:
-        """Run once on made-up graphs, to see which rows every part of the module reads."""
+    def _learn_row_kinds(self) -> None:
+        """Run once on synthetic graphs to learn which kind of rows each submodule reads."""
         graphs = made_graphs(self.schema)
-        given = _Given(Context(graphs, self.schema, torch.get_default_dtype()), self.takes)
+        given = _ModuleInputs(Context(graphs, self.schema, torch.get_default_dtype()), self.takes)
         self.place.learning = True
         nodes = self.eval()._pass(made_numbers(graphs.num_nodes, self.width, 4), given, None)
         self.place.learning = False
@@ -117,43 +128,43 @@ class UserPsi(Psi):
         if not isinstance(nodes, Tensor) or nodes.shape != (graphs.num_nodes, self.width):
             found = tuple(nodes.shape) if isinstance(nodes, Tensor) else type(nodes).__name__
             raise RequestError(
-                f"encoder {self.kind!r}: returned {found} where node embeddings ({graphs.num_nodes}, {self.width}) belong"
-                " (one row a node, config.width columns)"
+                f"encoder {self.kind!r}: must return node embeddings ({graphs.num_nodes}, {self.width}), returned {found}"
+                " (one row per node, config.width columns)"
             )
 
 
-class _WholeUpdate:
-    """One step's change of a group's own copy of a parameter."""
+class _ParameterUpdate:
+    """Change of a group's own copy of a parameter by one step."""
 
     def __init__(self, rows: Rows, x: Tensor, delta: Tensor) -> None:  # noqa: ARG002 - a Change
         self.delta = delta
 
     def apply(self, rows: Rows, x: Tensor) -> Tensor:  # noqa: ARG002 - an Update
-        """The parameter's shape."""
+        """Return the change, of the parameter's shape."""
         return self.delta
 
 
-class _Given:
-    """What a module is given of one batch (all but x), and the batch's layout."""
+class _ModuleInputs:
+    """Inputs of the module for one batch (except x), and the batch's row layout."""
 
     def __init__(self, context: Context, takes: tuple[str, ...]) -> None:
         self.layout = Layout(context)
-        self.arguments = {name: _MAKERS[name](context) for name in takes if name != "x"}
-        self._context, self._parts = context, list[tuple[_Given, slice]]()
+        self.arguments = {name: _INPUT_FACTORIES[name](context) for name in takes if name != "x"}
+        self._context, self._parts = context, list[tuple[_ModuleInputs, slice]]()
 
-    def by_stream(self, takes: tuple[str, ...]) -> list[tuple[_Given, slice]]:
-        """The same for each stream alone, and its nodes."""
+    def by_stream(self, takes: tuple[str, ...]) -> list[tuple[_ModuleInputs, slice]]:
+        """Return the inputs of each stream alone, and its nodes."""
         if not self._parts:
             graphs = self.layout.by_stream.graphs.ptr.tolist()
             self._parts = [self._part(low, high, takes) for low, high in pairwise(graphs) if low < high]
         return self._parts
 
-    def _part(self, low: int, high: int, takes: tuple[str, ...]) -> tuple[_Given, slice]:
-        whole, batch = self._context, self._context.batch
+    def _part(self, low: int, high: int, takes: tuple[str, ...]) -> tuple[_ModuleInputs, slice]:
+        parent, batch = self._context, self._context.batch
         edges = slice(int(batch.edge_ptr[low]), int(batch.edge_ptr[high]))
-        hidden = None if whole.hidden_edges is None else whole.hidden_edges[edges]
-        context = Context(slice_graphs(batch, low, high), whole.schema, whole.dtype, hidden)
-        return _Given(context, takes), slice(int(batch.node_ptr[low]), int(batch.node_ptr[high]))
+        hidden = None if parent.hidden_edges is None else parent.hidden_edges[edges]
+        context = Context(slice_graphs(batch, low, high), parent.schema, parent.dtype, hidden)
+        return _ModuleInputs(context, takes), slice(int(batch.node_ptr[low]), int(batch.node_ptr[high]))
 
 
 def _edge_index(context: Context) -> Tensor:
@@ -167,12 +178,12 @@ def _edge_attr(context: Context) -> Tensor | None:
 def _data(context: Context) -> Data:
     if context.hidden_edges is not None:
         raise RequestError(
-            "encoder: the objective hides edge features, but the module reads data; let it take edge_attr"
+            "encoder: the objective hides edge features, but the module reads data; use edge_attr instead"
         )
     return joined_pyg(context.batch, _edge_index(context), context.plain.edge, context.dtype)
 
 
-_MAKERS: dict[str, Callable[[Context], object]] = {
+_INPUT_FACTORIES: dict[str, Callable[[Context], object]] = {
     "edge_index": _edge_index,
     "edge_attr": _edge_attr,
     "batch": lambda context: context.nodes.owner,
@@ -184,18 +195,20 @@ def _refuse_caches(module: nn.Module) -> None:
     for path, part in module.named_modules():
         if getattr(part, "cached", False) is True:
             kind = type(part).__name__
-            raise RequestError(f"encoder: {path} ({kind}) keeps the first batch's edges; build it with cached=False")
+            raise RequestError(f"encoder: {path} ({kind}) caches the first batch's edges; build it with cached=False")
 
 
 def _arguments(module: nn.Module, kind: str) -> tuple[str, ...]:
-    """The names its forward wants, in order."""
+    """Return the names of the inputs of the module's forward, in order."""
     if not isinstance(module, nn.Module):
         raise RequestError(
             f"encoder {kind!r}: its factory must return a torch.nn.Module, found {type(module).__name__}"
         )
-    wanted = inspect.signature(module.forward).parameters.values()
-    odd = [item.name for item in wanted if item.name not in ARGUMENTS and item.default is item.empty]
-    if odd:
+    parameters = inspect.signature(module.forward).parameters.values()
+    unknown = [item.name for item in parameters if item.name not in ARGUMENTS and item.default is item.empty]
+    if unknown:
         known = ", ".join(ARGUMENTS)
-        raise RequestError(f"encoder {kind!r}: forward wants {odd[0]!r}; it can be given {known}")
-    return tuple(item.name for item in wanted if item.name in ARGUMENTS)
+        raise RequestError(
+            f"encoder {kind!r}: forward has an unknown parameter {unknown[0]!r}; available inputs are {known}"
+        )
+    return tuple(item.name for item in parameters if item.name in ARGUMENTS)

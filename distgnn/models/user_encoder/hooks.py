@@ -1,7 +1,7 @@
-"""How the parts of a user's module adapt per graph without a change to its code: hooks that see what goes in and comes out.
+"""Hooks that adapt the submodules of a user's module per graph without changes to its code.
 
-Linear maps and tables answer a gradient step through their inputs and output gradients (see models/adapt.py). Small
-parameters that act elementwise are shadowed: while their module runs, it sees them as one value a row.
+Linear maps and embedding tables respond to a gradient step through their inputs and output gradients (see
+fast_weights.py). Small elementwise parameters are replaced, while their module runs, by one value per row.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _NODE_PARAMETERS: dict[type[nn.Module], Names] = {
     pyg.GINEConv: ("eps",),
 }
 _EDGE_PARAMETERS: dict[type[nn.Module], Names] = {pyg.GATConv: ("att_edge",), pyg.GATv2Conv: ("att",)}
-"""Of convolutions: what acts elementwise on nodes, and what on messages in ``edge_update``."""
+"""Parameters of convolutions that act elementwise on nodes, and on messages in ``edge_update``."""
 _ROW_PARAMETERS: dict[type[nn.Module], Names] = {
     pyg.GraphNorm: ("weight", "bias", "mean_scale"),
     pyg.LayerNorm: ("weight", "bias"),
 }
-"""Of other modules: what acts elementwise on the rows they are given."""
+"""Parameters of other modules that act elementwise on their input rows."""
 
 
 class _TableUpdate:
-    """One step's change of an embedding table: a row for each (group, index) that was looked up."""
+    """Change of an embedding table: one row per (group, index) that was looked up."""
 
     def __init__(self, rows: Rows, index: Tensor, delta: Tensor, size: int) -> None:
         self.size = size
@@ -51,10 +51,10 @@ class _TableUpdate:
         self.change = SparseMap.from_pairs(place, every, (self.keys.numel(), index.numel()))(delta)
 
     def apply(self, rows: Rows, x: Tensor) -> Tensor:
-        """int64 [rows] -> [rows, width]."""
-        wanted = rows.owner * self.size + x
-        place = torch.searchsorted(self.keys, wanted).clamp(max=self.keys.numel() - 1)
-        found = torch.nonzero(self.keys[place] == wanted).flatten()
+        """Return the change of the output, int64 [rows] -> [rows, width]."""
+        queries = rows.owner * self.size + x
+        place = torch.searchsorted(self.keys, queries).clamp(max=self.keys.numel() - 1)
+        found = torch.nonzero(self.keys[place] == queries).flatten()
         return SparseMap.from_pairs(found, place[found], (x.numel(), self.keys.numel()))(self.change)
 
 
@@ -75,11 +75,11 @@ _CHANGES: dict[type[nn.Module], tuple[Callable[[Any], Change], int]] = {
     pyg.Linear: (_linear_change, 2),
     nn.Embedding: (_table_change, 1),
 }
-"""Answers to a gradient step, and the dimensions of the input."""
+"""Update function and number of input dimensions of each adaptable layer type."""
 
 
 def adaptable_parameters(module: nn.Module) -> set[str]:
-    """Names of the module's own parameters that can adapt per graph."""
+    """Return the names of the module's own parameters that can be adapted per graph."""
     own = {name for name, _ in module.named_parameters(recurse=False)}
     if isinstance(module, (*_CHANGES, nn.LayerNorm, StreamNorm)):
         return own
@@ -92,12 +92,12 @@ def _names(table: dict[type[nn.Module], Names], module: nn.Module) -> Names:
 
 
 def trained(module: nn.Module) -> bool:
-    """Whether the module has parameters of its own that train."""
+    """Return whether the module has trainable parameters of its own."""
     return any(parameter.requires_grad for parameter in module.parameters(recurse=False))
 
 
 def watch(module: nn.Module, place: Place) -> ExitStack:
-    """Hooks on all of ``module`` for one pass; closing the result takes them away. What cannot adapt is left alone."""
+    """Register hooks on all of ``module`` for one pass; closing the result removes them. Unsupported submodules are skipped."""
     stack = ExitStack()
     for path, part in module.named_modules():
         for handle in _hooks(path, part, place):
@@ -125,14 +125,14 @@ def _hooks(path: str, module: nn.Module, place: Place) -> Iterator[RemovableHand
 
 
 def _message_hooks(module: pyg.MessagePassing, place: Place) -> Iterator[RemovableHandle]:
-    """Tell ``place`` when messages are made, and to which nodes they go."""
+    """Inform ``place`` when messages are computed, and of their target nodes."""
     names = _names(_EDGE_PARAMETERS, module)
     targets: list[Tensor] = []
 
-    def note(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def record_target(_: nn.Module, inputs: tuple[Any, ...]) -> None:
         if not isinstance(inputs[0], Tensor) or inputs[0].layout is not torch.strided:
             raise RequestError("encoder: edges must stay an edge_index tensor [2, M], not a sparse matrix")
-        targets[:] = [inputs[0][1]]  # or sources, where flow says so: both lie in one graph
+        targets[:] = [inputs[0][1]]  # sources if flow is target_to_source; both are in the same graph
 
     def enter(*_: Any) -> None:
         place.target = targets[0]
@@ -141,7 +141,7 @@ def _message_hooks(module: pyg.MessagePassing, place: Place) -> Iterator[Removab
         place.target = None
 
     def enter_update(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        note(_, inputs)
+        record_target(_, inputs)
         enter()
         if place.fast:
             place.shadow(module, names, place.running.by_graph.of(targets[0]))
@@ -150,7 +150,7 @@ def _message_hooks(module: pyg.MessagePassing, place: Place) -> Iterator[Removab
         leave()
         place.uncover(module, names)
 
-    yield module.register_propagate_forward_pre_hook(note)
+    yield module.register_propagate_forward_pre_hook(record_target)
     yield module.register_message_forward_pre_hook(enter)
     yield module.register_message_forward_hook(leave)
     yield module.register_edge_update_forward_pre_hook(enter_update)
@@ -168,14 +168,14 @@ def _adapt_output(path: str, place: Place, module: nn.Module, args: Any, kwargs:
     make, dimensions = next(change for kind, change in _CHANGES.items() if isinstance(module, kind))
     if x.dim() != dimensions:
         raise RequestError(
-            f"encoder: {path} reads an input of {x.dim()} dimensions where {dimensions} can adapt; {FALLBACK}"
+            f"encoder: {path} has an input of {x.dim()} dimensions; only {dimensions} can be adapted per graph; {FALLBACK}"
         )
     y = fast.adapted(module, rows, x, output, make(module))
-    return y.clone()  # what follows may work in place
+    return y.clone()  # later layers may modify it in place
 
 
 def _normalises_rows(module: nn.Module) -> bool:
-    """Whether it is a layer norm of each row by itself, whose gain and bias torch does not take as one value a row."""
+    """Return whether it is a per-row layer norm, whose gain and bias torch does not accept as one value per row."""
     return isinstance(module, nn.LayerNorm) or (isinstance(module, pyg.LayerNorm) and module.mode == "node")
 
 

@@ -1,4 +1,4 @@
-"""torch.nn.BatchNorm1d with statistics that do not depend on the number of ranks."""
+"""Replacement of torch.nn.BatchNorm1d whose statistics do not depend on the number of ranks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,18 @@ from distgnn.models.user_encoder.tracking import Place
 
 
 class StreamNorm(StreamStatistics):
-    """A BatchNorm1d of rows, with statistics within each stream; its weight and bias can adapt per graph."""
+    """BatchNorm1d with statistics per stream; its weight and bias can be adapted per graph.
+
+    Args:
+        norm: the module to replace, whose weights and running statistics are used.
+        place: tracker of the forward pass.
+        path: path of ``norm`` in the user's module.
+
+    Raises:
+        RequestError: ``norm`` has no running statistics or no momentum.
+    """
 
     def __init__(self, norm: nn.BatchNorm1d, place: Place, path: str) -> None:
-        """Takes the weights and running statistics of ``norm``, which stands at ``path``."""
         if norm.running_mean is None or norm.running_var is None or norm.momentum is None:
             raise RequestError(f"encoder: {path} (BatchNorm1d) needs track_running_stats=True and a momentum")
         super().__init__(norm.running_mean, norm.running_var, norm.momentum, norm.eps)
@@ -27,7 +35,7 @@ class StreamNorm(StreamStatistics):
         self.weight, self.bias = norm.weight, norm.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """[rows, width] -> same."""
+        """Normalise, [rows, width] -> [rows, width]."""
         where = self.place.where(self.path, x.shape[0])
         if where is None:
             raise RequestError(
@@ -50,13 +58,17 @@ class StreamNorm(StreamStatistics):
 
 
 def with_stream_norms(module: nn.Module, place: Place) -> nn.Module:
-    """``module`` with each BatchNorm1d replaced; RequestError for other norms that keep running statistics."""
-    made: dict[nn.Module, StreamNorm] = {}
+    """Replace each BatchNorm1d of ``module`` in place.
+
+    Raises:
+        RequestError: another norm keeps running statistics.
+    """
+    replacements: dict[nn.Module, StreamNorm] = {}
     for path, part in list(module.named_modules(remove_duplicate=False)):
         if type(part) is nn.BatchNorm1d:
             parent, _, name = path.rpartition(".")
-            made.setdefault(part, StreamNorm(part, place, path))
-            setattr(module.get_submodule(parent), name, made[part])
+            replacements.setdefault(part, StreamNorm(part, place, path))
+            setattr(module.get_submodule(parent), name, replacements[part])
         elif getattr(part, "running_mean", None) is not None:
             kind = type(part).__name__
             raise RequestError(
@@ -67,7 +79,10 @@ def with_stream_norms(module: nn.Module, place: Place) -> nn.Module:
 
 @contextmanager
 def summed_statistics(module: nn.Module) -> Iterator[Callable[[], None]]:
-    """For a forward made of several passes: call what this gives after each pass, and their statistics add up as one forward's."""
+    """Combine the statistics of several passes to those of one forward pass.
+
+    Call the yielded function after each pass.
+    """
     norms = [part for part in module.modules() if isinstance(part, StreamNorm)]
     before, sums = [norm.pending for norm in norms], [torch.zeros(()) for _ in norms]
     for norm in norms:
@@ -80,5 +95,5 @@ def summed_statistics(module: nn.Module) -> Iterator[Callable[[], None]]:
                 norm.pending = None
 
     yield add
-    for norm, kept, total in zip(norms, before, sums, strict=True):
-        norm.pending = kept if kept is not None or not total.dim() else total
+    for norm, earlier, total in zip(norms, before, sums, strict=True):
+        norm.pending = earlier if earlier is not None or not total.dim() else total

@@ -1,4 +1,4 @@
-"""A few made-up graphs that fit a schema, to try a user's module on."""
+"""Synthetic graphs that match a schema, for trial runs of a user's module."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ _SIZES = (5, 3, 7)
 
 
 def made_graphs(schema: Schema) -> GraphBatch:
-    """Three graphs, each a stream, with different numbers of nodes (15), edges (14 or 28 messages) and graphs; the last node
-    of the last graph stands alone."""
+    """Create three graphs, each a stream, with distinct numbers of nodes (15), edges (14, or 28 messages) and graphs.
+
+    The last node of the last graph is isolated.
+    """
     edges: list[tuple[int, int]] = []
     edge_counts, start = [], 0
     for size in _SIZES:
-        joined = size - 1 if size == max(_SIZES) else size
-        path = [(start + i, start + i + 1) for i in range(joined - 1)]
-        own = [*path, (start, start + 2), (start, start + joined - 1)] if joined > 3 else path
-        edges += own
-        edge_counts.append(len(own))
+        connected = size - 1 if size == max(_SIZES) else size
+        path = [(start + i, start + i + 1) for i in range(connected - 1)]
+        graph_edges = [*path, (start, start + 2), (start, start + connected - 1)] if connected > 3 else path
+        edges += graph_edges
+        edge_counts.append(len(graph_edges))
         start += size
     first = torch.tensor([0, *_SIZES]).cumsum(0)
     count = len(edges)
@@ -43,7 +45,7 @@ def made_graphs(schema: Schema) -> GraphBatch:
 
 
 def made_numbers(rows: int, columns: int, purpose: int) -> Tensor:
-    """float32 [rows, columns]: uniform in [-1, 1), the same each time."""
+    """Return deterministic uniform numbers in [-1, 1), float32 [rows, columns]."""
     words = draw(key(CheckDraw.SYNTHETIC, purpose), range(rows * columns))
     return torch.from_numpy(unit_interval(words) * 2 - 1).float().view(rows, columns)
 

@@ -1,4 +1,4 @@
-"""Where the forward pass of a user's module is, and so to which graph each row of what it computes belongs."""
+"""Tracking of a user's module during its forward pass, to know the graph of each row that it computes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from distgnn.models.ops.segments import Rows
 
 Kind = Literal["nodes", "edges", "graphs"]
 Where = Kind | Tensor
-"""What rows are: a kind, or messages to the nodes of an int64 [M]."""
+"""What rows stand for: a kind, or messages, given by their target nodes int64 [M]."""
 FALLBACK = "use --l2p.adaptation batch"
 
 
 class Grouping:
-    """How rows of every kind fall into groups of graphs. nodes, graphs: nodes and graphs by group."""
+    """Groups (graphs or streams) of all kinds of rows; ``nodes`` and ``graphs`` are grouped directly."""
 
     def __init__(self, context: Context, nodes: Rows, graphs: Rows) -> None:
         self.nodes, self.graphs = nodes, graphs
@@ -33,11 +33,11 @@ class Grouping:
 
     @cached_property
     def edges(self) -> Rows:
-        """Messages along edges, in the order a module is given them (by target)."""
+        """Messages along edges in the order of the module's input (by target)."""
         return Rows(torch.searchsorted(self._targets, self.nodes.ptr))
 
     def of(self, where: Where) -> Rows:
-        """The rows there, the same object each time."""
+        """Return the groups of such rows (cached, so the same object each time)."""
         if isinstance(where, Tensor):
             return self._messages_to(where)
         return {"nodes": self.nodes, "graphs": self.graphs}.get(where) or self.edges
@@ -52,7 +52,7 @@ class Grouping:
 
 
 class Layout:
-    """One batch for a user's module: its groupings by graph and by stream."""
+    """Groupings of one batch by graph and by stream."""
 
     def __init__(self, context: Context) -> None:
         batch, device = context.batch, context.nodes.ptr.device
@@ -65,11 +65,15 @@ class Layout:
 
 @dataclass
 class Place:
-    """The running pass, shared by a module's hooks and norms.
+    """State of the running forward pass, shared by the hooks and norms of a module.
 
-    kinds: which rows the n-th call of the submodule at a path gets outside messages, learned once from graphs with different
-    numbers of nodes, edges and graphs (None: neither of these). layout, fast: of the running pass; fast None = nothing adapts.
-    target: int64 [M] while messages are made, their target nodes.
+    Attributes:
+        kinds: kind of rows read by the n-th call of the submodule at a path outside of messages, learned once from graphs
+            with distinct numbers of nodes, edges and graphs; None = none of these.
+        layout: layout of the running pass; None outside of a pass.
+        fast: adapted parameters of the running pass; None = no adaptation.
+        target: int64 [M], target nodes while messages are computed, else None.
+        learning: whether ``kinds`` is being learned.
     """
 
     kinds: dict[tuple[str, int], Kind | None] = field(default_factory=dict)
@@ -82,7 +86,7 @@ class Place:
 
     @contextmanager
     def during(self, layout: Layout, fast: FastWeights | None) -> Iterator[None]:
-        """A pass over ``layout``."""
+        """Context of one pass over ``layout``."""
         self.layout, self.fast = layout, fast
         try:
             yield
@@ -94,9 +98,14 @@ class Place:
             self._shadowed.clear()
 
     def where(self, path: str, count: int) -> Where | None:
-        """What the next call of the submodule at ``path`` reads, given the ``count`` of its input's rows.
+        """Return what the next call of the submodule at ``path`` reads; None only while learning.
 
-        Raises RequestError where that is not known (None while learning).
+        Args:
+            path: path of the submodule.
+            count: number of rows of its input.
+
+        Raises:
+            RequestError: the rows are of no known kind.
         """
         where = self._kind(path, count) if self.target is None else self.target
         if isinstance(where, Tensor) and where.numel() != count:
@@ -117,13 +126,13 @@ class Place:
 
     @property
     def running(self) -> Layout:
-        """The layout of the running pass."""
+        """Layout of the running pass."""
         if self.layout is None:
-            raise RequestError("encoder: its module was called by itself; call the encoder that it is part of")
+            raise RequestError("encoder: the module was called directly; call its encoder instead")
         return self.layout
 
     def shadow(self, module: nn.Module, names: tuple[str, ...], rows: Rows) -> None:
-        """Until :meth:`uncover`, let ``module`` see its parameters ``names`` as one value a row, adapted to the row's graph."""
+        """Replace parameters ``names`` of ``module`` by one value per row, adapted to its graph, until :meth:`uncover`."""
         for name in names:
             parameter = getattr(module, name)
             if isinstance(parameter, nn.Parameter) and parameter.requires_grad and rows.owner.numel():
@@ -131,15 +140,19 @@ class Place:
                 self._shadowed.append((module, name))
 
     def uncover(self, module: nn.Module, names: tuple[str, ...]) -> None:
-        """The inverse of :meth:`shadow`."""
+        """Undo :meth:`shadow`."""
         for name in names:
             vars(module).pop(name, None)
 
     def adapted(self, module: nn.Module, name: str, rows: Rows) -> Tensor:
-        """[rows, *shape] of a parameter, each row with its graph's value; a first dimension of 1 is taken for the rows'."""
+        """Return a parameter with one value per row, adapted to the row's graph.
+
+        Returns:
+            [rows, *shape]; a leading dimension of size 1 of the parameter becomes the row dimension.
+        """
         parameter: Tensor = module.get_parameter(name)
         shape = parameter.shape[1:] if parameter.dim() > 1 and parameter.shape[0] == 1 else parameter.shape
-        same = parameter.reshape(1, -1).expand(rows.owner.numel(), -1)
+        values = parameter.reshape(1, -1).expand(rows.owner.numel(), -1)
         if self.fast is not None:
-            same = self.fast.adapted((module, name), rows, same, same, ShiftUpdate)
-        return same.unflatten(1, shape)
+            values = self.fast.adapted((module, name), rows, values, values, ShiftUpdate)
+        return values.unflatten(1, shape)

@@ -1,4 +1,4 @@
-"""Bibliographies of several node types with labelled nodes and published splits: HeCo's ACM, DBLP and AMiner."""
+"""Heterogeneous bibliographies with labelled nodes and published splits: ACM, DBLP and AMiner of HeCo."""
 
 from __future__ import annotations
 
@@ -28,7 +28,13 @@ _SPLITS = tuple(f"{part}_{count}" for part in ("train", "val", "test") for count
 
 
 class Layout(NamedTuple):
-    """Names of the types by their letters in file names, the type that has labels, and the files of links."""
+    """File layout of a data set.
+
+    Attributes:
+        types: type names by their letter in file names.
+        labelled: the type that has labels.
+        links: letter pairs that name the files of links.
+    """
 
     types: dict[str, str]
     labelled: str
@@ -43,9 +49,10 @@ LAYOUTS = {
 
 
 def build_hetero(config: HeteroConfig) -> Network:
-    """Links both ways as relations such as paper_author and paper_author^-1; features where the folder has them.
+    """Build a network with each link as relations such as paper_author and paper_author^-1.
 
-    Tables, T being the labelled type: T.label int64 [nodes of T], and T.train_20 to T.test_60, ids of the published splits.
+    Features are read if the folder has them. With T the labelled type, tables are T.label int64 [nodes of T], and
+    T.train_20 to T.test_60, the node ids of the published splits.
     """
     folder, layout = config.input.rstrip("/"), LAYOUTS[config.layout]
     links = {pair: id_table(find(folder, [f"{pair}.txt"]), tuple(pair)) for pair in layout.links}
@@ -76,15 +83,15 @@ def build_hetero(config: HeteroConfig) -> Network:
 def _sizes(
     layout: Layout, links: dict[str, dict[str, Rows]], label: Rows, features: dict[str, npt.NDArray[np.float32]]
 ) -> dict[str, int]:
-    """Nodes of each type: as many as have labels or features, else as the links name."""
+    """Return the number of nodes per type, from labels or features if present, else from the links."""
     sizes = {}
     for letter, name in layout.types.items():
-        known = len(label) if name == layout.labelled else len(features.get(name, ()))
-        named = max(int(ends[letter].max()) + 1 for pair, ends in links.items() if letter in pair)
-        sizes[name] = known or named
+        given = len(label) if name == layout.labelled else len(features.get(name, ()))
+        linked = max(int(ends[letter].max()) + 1 for pair, ends in links.items() if letter in pair)
+        sizes[name] = given or linked
         if name in features and len(features[name]) != sizes[name]:
             raise RequestError(
-                f"{letter}_feat.npz: {len(features[name])} rows for {sizes[name]} {name}s; fetch it again"
+                f"{letter}_feat.npz: {len(features[name])} rows for {sizes[name]} {name}s; download it again"
             )
     return sizes
 

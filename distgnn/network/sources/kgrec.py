@@ -1,4 +1,4 @@
-"""Ratings and a knowledge graph whose first entities are the items: Last-FM and Book-Crossing of KGCN, RippleNet and MCCLK."""
+"""Ratings with a knowledge graph whose first entities are the items: Last-FM and Book-Crossing of KGCN, RippleNet, MCCLK."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _ENDS = ("item", "entity")
 
 
 def build_kgrec(config: KgrecConfig) -> Network:
-    """Types item, entity (those that are no items, numbered from 0) and user; every triple passes messages both ways.
+    """Build a network with types item, entity (entities that are not items, numbered from 0) and user.
 
-    A relation of the data becomes one relation for each pair of end types that it has. Ratings pass no messages: they are
-    the tables rating.user, rating.item and rating.label (0 or 1), for whoever has split them to add some with with_messages.
+    Triples pass messages in both directions; a relation of the data becomes one relation per pair of end types. Ratings
+    pass no messages: they are the tables rating.user, rating.item and rating.label (0 or 1), from which training ratings
+    can be added with :func:`~distgnn.network.csr.with_messages`.
     """
     folder = config.input.rstrip("/")
     files = find(folder, _RATINGS), find(folder, _TRIPLES)
@@ -45,7 +46,7 @@ def build_kgrec(config: KgrecConfig) -> Network:
 
 
 def _typed(triples: dict[str, Rows], names: list[str], items: int) -> list[Edges]:
-    """The triples by relation and types of their ends, ids local to those types."""
+    """Group triples by relation and end types, with ids local to those types."""
     head, tail = triples["head"], triples["tail"]
     kind = (triples["relation"] * 2 + (head >= items)) * 2 + (tail >= items)
     order = np.argsort(kind, kind="stable")
@@ -58,7 +59,7 @@ def _typed(triples: dict[str, Rows], names: list[str], items: int) -> list[Edges
 
 
 def _relation_names(folder: str, triples: str, relation: Rows) -> list[str]:
-    """Names by number from relation-list.txt; the numbers themselves where there is none."""
+    """Return relation names from relation-list.txt, or the numbers as text if there is no such file."""
     uri = join(folder, "relation-list.txt")
     if not exists(uri):
         return [str(number) for number in range(int(relation.max()) + 1)]
@@ -71,6 +72,6 @@ def _relation_names(folder: str, triples: str, relation: Rows) -> list[str]:
     wrong = wrong | table["name"].isna().to_numpy() | table["name"].duplicated().to_numpy()
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise RequestError(f"{uri}, row {row + 1}: must be the number {row} and a name of its own; mend the row")
+        raise RequestError(f"{uri}, row {row + 1}: must hold the number {row} and a unique name; fix the row")
     check_ids(triples, "relation", relation, len(table))
     return [str(name) for name in table["name"]]

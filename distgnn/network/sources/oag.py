@@ -1,4 +1,4 @@
-"""Open Academic Graph, one domain: the heterogeneous network of HGT (Hu et al., WWW 2020), which GPT-GNN and AUX-TS use."""
+"""One domain of the Open Academic Graph: the network of HGT (Hu et al., WWW 2020), also used by GPT-GNN and AUX-TS."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ _ROLES = ("AP_write_first", "AP_write_last", "AP_write_other")
 
 
 def build_oag(config: OagConfig) -> Network:
-    """Types paper, venue, field, author and affiliation, joined as HGT's preprocessing joins them, every relation both ways.
+    """Build the network of one OAG domain as HGT's preprocessing does, every relation in both directions.
 
-    PP_cite (not to later papers), PV_<kind of venue>, PF_in_<level>, FF_in, AP_write_first, _last and _other, and in (author,
-    affiliation). Features of venues, fields and affiliations are the published vectors; papers have none: the original
-    computes theirs from titles with a language model.
+    Types: paper, venue, field, author, affiliation. Relations: PP_cite (not to later papers), PV_<kind of venue>,
+    PF_in_<level>, FF_in, AP_write_first, _last and _other, and in (author, affiliation). Features of venues, fields and
+    affiliations are the published vectors; papers have none (the original embeds titles with a language model).
 
-    The fields of level L2 are what GPT-GNN and AUX-TS predict, of papers since 2014: of those they are labels and pass no
-    messages, neither way, whoever looks; of older papers they are messages and no labels. (The original hides them of the
-    papers of a batch only, so papers to be judged see each other's.) Fields of other levels pass messages, as there. Tables:
-    paper.id (of OAG), paper.year, paper.labels.node and .class (a row for each label), .meaning (the field of each class),
-    and paper.train, .val and .test, papers with a label by year: 2014 to 2016, 2017, and later.
+    Fields of level L2, the targets of GPT-GNN and AUX-TS, are labels of papers since 2014 and pass no messages for them in
+    either direction; for older papers they are messages and not labels. (The original hides them for the papers of a
+    batch only, so evaluated papers see each other's labels.) Fields of other levels pass messages, as in the original.
+
+    Tables: paper.id (of OAG), paper.year, paper.labels.node and .class (one row per label), .meaning (field of each
+    class), and paper.train, .val and .test: labelled papers of 2014 to 2016, of 2017, and later.
     """
     builder = _Builder(config)
     builder.papers()
@@ -43,7 +44,7 @@ def build_oag(config: OagConfig) -> Network:
 
 
 class _Builder:
-    """Reads table after table and keeps only what the kept papers need, so that no two tables are in memory at a time."""
+    """Reads one table at a time and keeps only what the kept papers need, to bound memory."""
 
     def __init__(self, config: OagConfig) -> None:
         self.config, self.folder = config, config.input.rstrip("/")
@@ -59,7 +60,7 @@ class _Builder:
         return table_uri(self.folder, table, self.config.domain), read_table(self.folder, table, self.config.domain)
 
     def _join(self, uri: str, relation: Relation, source: Ints, target: Ints) -> None:
-        """Add a relation both ways; raises RequestError where it is empty."""
+        """Add a relation in both directions; raises RequestError if it is empty."""
         if not len(source):
             raise RequestError(
                 f"{uri}: the relation {relation.name!r} is empty for the kept papers; lower citation_bar"
@@ -67,7 +68,7 @@ class _Builder:
         self.edges += both_ways(Edges(relation, source, target))
 
     def papers(self) -> None:
-        """Keep English papers with a title, of a venue with a vector, that are cited enough; join them with their venues."""
+        """Keep English papers with a title, a known venue and enough citations; link them to their venues."""
         uri, references = self._read("PR")
         cited = references["cited"].value_counts()
         uri, table = self._read("Papers")
@@ -79,7 +80,9 @@ class _Builder:
         keep &= ~table["paper"].duplicated()
         table, self.year = table[keep], year[keep.to_numpy()]
         if not len(table):
-            raise RequestError(f"{uri}: no paper is English, of a known venue and cited enough; lower citation_bar")
+            raise RequestError(
+                f"{uri}: no paper is in English, has a known venue and enough citations; lower citation_bar"
+            )
         self.ids["paper"], self.identity = pd.Index(table["paper"]), numbers(uri, table["paper"])
         self.ids["venue"] = pd.Index(table["venue"].unique())
         venue = self.ids["venue"].get_indexer(pd.Index(table["venue"]))
@@ -88,7 +91,7 @@ class _Builder:
             self._join(uri, Relation(f"PV_{kind}", "paper", "venue"), rows, venue[rows])
 
     def citations(self) -> None:
-        """Join papers with the kept papers they cite, unless those are of a later year."""
+        """Link papers to the kept papers they cite, except those of a later year."""
         uri, table = self._read("PR")
         source, target = (self._place("paper", table[name]) for name in ("paper", "cited"))
         keep = (source >= 0) & (target >= 0)
@@ -97,41 +100,41 @@ class _Builder:
         self._join(uri, Relation("PP_cite", "paper", "paper"), source[keep], target[keep])
 
     def fields(self) -> None:
-        """Fields of kept papers that have a vector and a place in the hierarchy; the level of a field names its relation."""
+        """Add fields of kept papers that have a vector and a level; the level names the relation."""
         uri, table = self._read("PF")
         table = table[table["paper"].isin(self.ids["paper"]) & table["field"].isin(self.known)]
         table = table.drop_duplicates(["paper", "field"])
-        above, hierarchy = self._read("FHierarchy")
+        hierarchy_uri, hierarchy = self._read("FHierarchy")
         hierarchy = hierarchy[hierarchy["field"].isin(table["field"]) & hierarchy["parent"].isin(table["field"])]
         ends: Table = pd.concat([hierarchy["field"], hierarchy["parent"]], ignore_index=True)
         levels: Table = pd.concat([hierarchy["level"], hierarchy["parent_level"]], ignore_index=True)
-        once = ~ends.duplicated(keep="last")
-        level = levels[once].to_numpy(str)
-        self.ids["field"] = pd.Index(ends[once])
+        unique = ~ends.duplicated(keep="last")
+        level = levels[unique].to_numpy(str)
+        self.ids["field"] = pd.Index(ends[unique])
         child, parent = (self._place("field", hierarchy[name]) for name in ("field", "parent"))
-        self._join(above, Relation("FF_in", "field", "field"), child, parent)
+        self._join(hierarchy_uri, Relation("FF_in", "field", "field"), child, parent)
         paper, field = self._place("paper", table["paper"]), self._place("field", table["field"])
         paper, field = paper[field >= 0], field[field >= 0]
         for name in np.unique(level):
             rows = np.flatnonzero(level[field] == name)
             if name == _LABELS:
                 rows = self._label(paper, field, rows)
-            if len(rows):  # the topmost fields may have no papers of their own
+            if len(rows):  # top-level fields may have no papers
                 self._join(uri, Relation(f"PF_in_{name}", "paper", "field"), paper[rows], field[rows])
 
     def _label(self, paper: Rows, field: Rows, rows: Rows) -> Rows:
-        """Make labels of those of ``rows`` whose papers are new enough; the others, which may be messages."""
-        meaning = np.unique(field[rows])
-        new = self.year[paper[rows]] >= _SINCE["train"]
-        node, label = paper[rows[new]], np.searchsorted(meaning, field[rows[new]])
-        self.labels = {"paper.labels.node": node, "paper.labels.class": label, "paper.labels.meaning": meaning}
+        """Turn ``rows`` of recent papers into labels; return the others, which may pass messages."""
+        fields = np.unique(field[rows])
+        recent = self.year[paper[rows]] >= _SINCE["train"]
+        node, label = paper[rows[recent]], np.searchsorted(fields, field[rows[recent]])
+        self.labels = {"paper.labels.node": node, "paper.labels.class": label, "paper.labels.meaning": fields}
         labelled = np.unique(node)
         number = np.searchsorted(list(_SINCE.values()), self.year[labelled], side="right") - 1
         self.labels |= {f"paper.{part}": labelled[number == place] for place, part in enumerate(_SINCE)}
-        return rows[~new]
+        return rows[~recent]
 
     def authors(self) -> None:
-        """Authors whose affiliation has a vector; who is first and who is last is counted among those."""
+        """Add authors whose affiliation has a vector; first and last author are determined among those."""
         uri, table = self._read("PAuAf")
         table = table[table["paper"].isin(self.ids["paper"]) & table["affiliation"].isin(self.known)]
         place = numbers(uri, table["place"])
@@ -140,16 +143,16 @@ class _Builder:
         author, affiliation = self._place("author", table["author"]), self._place("affiliation", table["affiliation"])
         self._join(uri, Relation("in", "author", "affiliation"), author, affiliation)
         rows: Table = pd.DataFrame({"paper": self._place("paper", table["paper"]), "author": author, "place": place})
-        rows = rows.drop_duplicates(["paper", "place"], keep="last")  # an author has a row for each affiliation
+        rows = rows.drop_duplicates(["paper", "place"], keep="last")  # an author has one row per affiliation
         last = rows.groupby("paper")["place"].transform("max")
         role = np.select([rows["place"] == 1, rows["place"] == last], [0, 1], 2)
         for number in np.unique(role):
-            mine = rows[role == number]
+            selected = rows[role == number]
             relation = Relation(_ROLES[number], "author", "paper")
-            self._join(uri, relation, mine["author"].to_numpy(), mine["paper"].to_numpy())
+            self._join(uri, relation, selected["author"].to_numpy(), selected["paper"].to_numpy())
 
     def network(self) -> Network:
-        """All of it, with the vectors that there are."""
+        """Build the network with the available vectors as features."""
         features: dict[str, npt.NDArray[np.float32]] = {
             name: self.vectors[self.known.get_indexer(self.ids[name])] for name in ("venue", "field", "affiliation")
         }

@@ -1,4 +1,4 @@
-"""Raw files of networks: tables of ids and matrices, with every way they can be wrong told in one line that names the row."""
+"""Readers of raw network files (id tables, arrays, matrices) whose errors name file and row."""
 
 from __future__ import annotations
 
@@ -19,15 +19,19 @@ _LARGEST = 1 << 31
 
 
 def find(folder: str, names: Sequence[str]) -> str:
-    """The first of ``names`` that is a file of the folder; raises RequestError where none is."""
+    """Return the first of ``names`` that exists in the folder.
+
+    Raises:
+        RequestError: none exists.
+    """
     for name in names:
         if exists(join(folder, name)):
             return join(folder, name)
-    raise RequestError(f"{folder}: no {' or '.join(names)} there; check the path")
+    raise RequestError(f"{folder}: {' or '.join(names)} not found; check the path")
 
 
 def exists(uri: str) -> bool:
-    """Whether there is such a file."""
+    """Return whether the file exists."""
     try:
         described([uri])
     except RequestError:
@@ -36,19 +40,27 @@ def exists(uri: str) -> bool:
 
 
 def id_table(uri: str, columns: Sequence[str]) -> dict[str, Rows]:
-    """Columns of whole numbers from 0 by name, int64: an .npy matrix, or text with white space between them.
+    """Read columns of non-negative integers from an .npy matrix or white-space separated text.
 
-    Raises RequestError naming the row for anything else, and for a table without rows.
+    Args:
+        uri: the file.
+        columns: names of the columns.
+
+    Returns:
+        int64 [rows] by name.
+
+    Raises:
+        RequestError: a value is not such an integer (the message names the row), or there are no rows.
     """
     table = load_array(uri) if base_name(uri).endswith(".npy") else _text_table(uri, columns)
     if table.ndim != 2 or table.shape[1] != len(columns):
         raise RequestError(f"{uri}: needs the columns {', '.join(columns)}, found shape {table.shape}")
     if not len(table):
-        raise RequestError(f"{uri}: holds no rows, so there is no {columns[-1]} to read; fetch it again")
-    whole = whole_numbers(uri, table)
-    for place, name in enumerate(columns):
-        check_ids(uri, name, whole[:, place], _LARGEST)
-    return {name: np.ascontiguousarray(whole[:, place]) for place, name in enumerate(columns)}
+        raise RequestError(f"{uri}: the table has no rows; download it again")
+    numbers = whole_numbers(uri, table)
+    for position, name in enumerate(columns):
+        check_ids(uri, name, numbers[:, position], _LARGEST)
+    return {name: np.ascontiguousarray(numbers[:, position]) for position, name in enumerate(columns)}
 
 
 def _text_table(uri: str, columns: Sequence[str]) -> npt.NDArray[Any]:
@@ -64,49 +76,57 @@ def _text_table(uri: str, columns: Sequence[str]) -> npt.NDArray[Any]:
     if bad.any():
         row = int(np.argmax(bad))
         raise RequestError(
-            f"{uri}, row {row + 1}: {' '.join(map(str, table.iloc[row]))!r} is not {len(columns)} numbers; mend the row"
+            f"{uri}, row {row + 1}: {' '.join(map(str, table.iloc[row]))!r} is not {len(columns)} numbers; fix the row"
         )
     return numbers
 
 
 def whole_numbers(uri: str, values: npt.NDArray[Any]) -> Rows:
-    """The values as int64; raises RequestError naming the row of one that is not whole."""
+    """Convert values to int64.
+
+    Raises:
+        RequestError: a value is not an integer; the message names the row.
+    """
     if values.dtype.kind not in "iuf":
-        raise RequestError(f"{uri}: holds {values.dtype} where whole numbers are needed")
+        raise RequestError(f"{uri}: must hold integers, found {values.dtype}")
     if values.dtype.kind == "f":
         bad = values != np.floor(values)
         if bad.any():
             row = np.argwhere(bad)[0]
-            raise RequestError(
-                f"{uri}, row {int(row[0]) + 1}: {values[tuple(row)]} is not a whole number; mend the row"
-            )
+            raise RequestError(f"{uri}, row {int(row[0]) + 1}: {values[tuple(row)]} is not an integer; fix the row")
     return values.astype(np.int64)
 
 
 def check_ids(uri: str, name: str, ids: Rows, size: int) -> None:
-    """Raise RequestError naming file and row unless all of ``ids`` lie in 0..size - 1."""
+    """Check that all ids are in [0, size).
+
+    Raises:
+        RequestError: an id is out of range; the message names file and row.
+    """
     bad = (ids < 0) | (ids >= size)
     if bad.any():
         row = int(np.argmax(bad))
-        raise RequestError(
-            f"{uri}, row {row + 1}: {name} {int(ids[row])} is out of range; it must lie in 0 to {size - 1}"
-        )
+        raise RequestError(f"{uri}, row {row + 1}: {name} {int(ids[row])} is out of range; it must be in [0, {size})")
 
 
 def load_array(uri: str) -> npt.NDArray[Any]:
-    """A plain .npy array; raises RequestError for anything that would need pickle."""
+    """Load a plain .npy array.
+
+    Raises:
+        RequestError: the file is damaged or requires pickle.
+    """
     with input_errors(uri), open_binary(uri) as file:
         try:
             array = np.load(file, allow_pickle=False)
         except ARRAY_ERRORS as error:
-            raise RequestError(f"{uri}: not a plain .npy array ({_line(error)}); fetch it again") from error
+            raise RequestError(f"{uri}: not a plain .npy array ({_line(error)}); download it again") from error
     if not isinstance(array, np.ndarray):
-        raise RequestError(f"{uri}: holds several arrays where one is needed")
+        raise RequestError(f"{uri}: holds several arrays, expected one")
     return array
 
 
 def load_matrix(uri: str) -> npt.NDArray[np.float32]:
-    """A dense float32 matrix of one that scipy.sparse.save_npz wrote (csr, csc or coo), or of a plain .npy of that name."""
+    """Load a sparse matrix of scipy.sparse.save_npz (csr, csc or coo) or a plain .npy array as dense float32."""
     if _is_plain(uri):
         return finite(uri, load_array(uri))
     parts = load_npz(uri, ("data", "shape", "format"), ("row", "col", "indices", "indptr"))
@@ -115,7 +135,7 @@ def load_matrix(uri: str) -> npt.NDArray[np.float32]:
     layout = layout.decode() if isinstance(layout, bytes) else str(layout)
     names = {"coo": ("row", "col"), "csr": ("indices", "indptr"), "csc": ("indices", "indptr")}.get(layout, ())
     if not names or set(names) - set(parts):
-        raise RequestError(f"{uri}: a sparse matrix in the layout {layout!r} cannot be read; save it as csr or coo")
+        raise RequestError(f"{uri}: the sparse format {layout!r} is not supported; save it as csr or coo")
     first, second = (parts[name] for name in names)
     return dense(uri, layout, parts["data"], (first, second), shape)
 
@@ -123,7 +143,18 @@ def load_matrix(uri: str) -> npt.NDArray[np.float32]:
 def dense(
     uri: str, layout: str, data: npt.NDArray[Any], places: tuple[npt.NDArray[Any], ...], shape: tuple[int, ...]
 ) -> npt.NDArray[np.float32]:
-    """A sparse matrix given as its parts, dense float32; raises RequestError where they do not fit together."""
+    """Convert the parts of a sparse matrix to dense float32.
+
+    Args:
+        uri: file, for messages.
+        layout: "csr", "csc" or "coo".
+        data: values.
+        places: (indices, indptr), or (row, col) for coo.
+        shape: shape of the matrix.
+
+    Raises:
+        RequestError: the parts are inconsistent.
+    """
     try:
         if layout == "coo":
             matrix: Any = sp.coo_matrix((data, places), shape=shape)
@@ -132,24 +163,30 @@ def dense(
             matrix = kind((data, *places), shape=shape)
             matrix.check_format(full_check=True)
     except (ValueError, IndexError) as error:
-        raise RequestError(f"{uri}: not a sparse matrix of shape {shape} ({_line(error)}); fetch it again") from error
+        raise RequestError(
+            f"{uri}: not a sparse matrix of shape {shape} ({_line(error)}); download it again"
+        ) from error
     return finite(uri, matrix.astype(np.float32).toarray())
 
 
 def finite(uri: str, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """The features as a float32 matrix; raises RequestError naming the row of one that is not finite."""
+    """Convert features to a contiguous float32 matrix.
+
+    Raises:
+        RequestError: not a numeric matrix, or a value is not finite; the message names the row.
+    """
     if values.ndim != 2 or values.dtype.kind not in "iufb":
         raise RequestError(f"{uri}: features must be a matrix of numbers, found {values.dtype} {values.shape}")
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
-        raise RequestError(f"{uri}, row {int(np.argmax(bad)) + 1}: a feature is not finite; mend the row")
+        raise RequestError(f"{uri}, row {int(np.argmax(bad)) + 1}: a feature is not finite; fix the row")
     return np.ascontiguousarray(values, np.float32)
 
 
 def provenance(kind: str, uri: str, name: str, files: Sequence[str], **options: Any) -> dict[str, Any]:
-    """What every network says of its making: no absolute paths, no time."""
-    called = name or base_name(uri).removesuffix(".npz")
-    return {"kind": kind, "name": called, "files": described(files), "options": options}
+    """Return kind, name, input files and options for the manifest (no absolute paths, no time)."""
+    title = name or base_name(uri).removesuffix(".npz")
+    return {"kind": kind, "name": title, "files": described(files), "options": options}
 
 
 def _is_plain(uri: str) -> bool:

@@ -1,4 +1,4 @@
-"""One undirected network of classified nodes of one type: citation networks, and Reddit in its published files."""
+"""Undirected networks of one node type with node classes: citation networks and Reddit."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from distgnn.network.sources.reading import check_ids, dense, finite, provenance
 from distgnn.storage.uri import join
 
 _LINKED = Relation("linked", "node", "node")
-_PARTS = {1: "node.train", 2: "node.val", 3: "node.test"}  # GraphSAGE: by the day of the post
+_PARTS = {1: "node.train", 2: "node.val", 3: "node.test"}  # as in GraphSAGE: by the day of the post
 Arrays = dict[str, npt.NDArray[Any]]
 
 
 def build_citation(config: CitationConfig) -> Network:
-    """Edges made undirected, self-loops dropped; features "node"; table node.label."""
+    """Build a citation network: undirected edges without self-loops, features "node", table node.label."""
     uri = config.input
     found = load_npz(uri, ("n", "indptr", "indices", "y", "x_shape", "x_indptr", "x_indices", "x_data"))
     nodes = int(found["n"].reshape(-1)[0])
     pointer = whole_numbers(uri, found["indptr"])
-    steps = np.diff(pointer)
+    degree = np.diff(pointer)
     fits = len(pointer) == nodes + 1 and pointer[0] == 0 and pointer[-1] == len(found["indices"])
-    if not fits or (steps < 0).any():
-        raise RequestError(f"{uri}: indptr does not point into indices for {nodes} nodes; fetch it again")
-    source, target = np.repeat(np.arange(nodes), steps), whole_numbers(uri, found["indices"])
+    if not fits or (degree < 0).any():
+        raise RequestError(f"{uri}: indptr does not point into indices for {nodes} nodes; download it again")
+    source, target = np.repeat(np.arange(nodes), degree), whole_numbers(uri, found["indices"])
     check_ids(uri, "node", target, nodes)
     shape = tuple(int(size) for size in found["x_shape"])
     indices, starts = (whole_numbers(uri, found[name]) for name in ("x_indices", "x_indptr"))
@@ -40,7 +40,10 @@ def build_citation(config: CitationConfig) -> Network:
 
 
 def build_reddit(config: RedditConfig) -> Network:
-    """Features "node"; tables node.label, node.id (of the post), and node.train, node.val, node.test by node_types."""
+    """Build the Reddit network with features "node".
+
+    Tables: node.label, node.id (of the post), and node.train, node.val, node.test from node_types.
+    """
     folder = config.input.rstrip("/")
     files = join(folder, "reddit_data.npz"), join(folder, "reddit_graph.npz")
     data = load_npz(files[0], ("feature", "label", "node_ids", "node_types"))
@@ -48,9 +51,11 @@ def build_reddit(config: RedditConfig) -> Network:
     features = finite(files[0], data["feature"])
     nodes = len(features)
     if tuple(graph["shape"].tolist()) != (nodes, nodes):
-        raise RequestError(f"{files[1]}: has shape {tuple(graph['shape'])} for {nodes} nodes; fetch both files again")
+        raise RequestError(
+            f"{files[1]}: has shape {tuple(graph['shape'])} for {nodes} nodes; download both files again"
+        )
     if len(graph["row"]) != len(graph["col"]):
-        raise RequestError(f"{files[1]}: {len(graph['row'])} rows but {len(graph['col'])} columns; fetch it again")
+        raise RequestError(f"{files[1]}: {len(graph['row'])} rows but {len(graph['col'])} columns; download it again")
     for name in ("row", "col"):
         check_ids(files[1], name, graph[name], nodes)
     part = _labels(files[0], data["node_types"], nodes)
@@ -64,10 +69,10 @@ def build_reddit(config: RedditConfig) -> Network:
 
 
 def _labels(uri: str, values: npt.NDArray[Any], nodes: int) -> npt.NDArray[np.int64]:
-    whole = whole_numbers(uri, values.reshape(-1))
-    if len(whole) != nodes:
-        raise RequestError(f"{uri}: {len(whole)} labels for {nodes} nodes; fetch it again")
-    return whole
+    numbers = whole_numbers(uri, values.reshape(-1))
+    if len(numbers) != nodes:
+        raise RequestError(f"{uri}: {len(numbers)} labels for {nodes} nodes; download it again")
+    return numbers
 
 
 def _single(
@@ -79,7 +84,7 @@ def _single(
     meta: dict[str, Any],
 ) -> Network:
     if len(features) != nodes:
-        raise RequestError(f"{uri}: {len(features)} rows of features for {nodes} nodes; fetch it again")
+        raise RequestError(f"{uri}: {len(features)} rows of features for {nodes} nodes; download it again")
     if not len(ends[0]):
-        raise RequestError(f"{uri}: the relation 'linked' is empty; a network without edges has nothing to pass on")
+        raise RequestError(f"{uri}: the relation 'linked' has no edges; check the input")
     return build_network({"node": nodes}, [symmetric(_LINKED, *ends)], {"node": features}, tables, meta)

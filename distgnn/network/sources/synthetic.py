@@ -1,4 +1,4 @@
-"""A made network of any size with power-law degrees: shows what building, storing and sampling cost."""
+"""Synthetic networks of any size with power-law degrees, to measure the cost of building, storing and sampling."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _RANK, _LEFT, _RIGHT = range(3)
 
 
 def build_made(config: MadeConfig) -> Network:
-    """Nodes of one type joined by "linked"; both ends of an edge are drawn by weight, so hubs are linked with hubs."""
+    """Build a network of one node type with the symmetric relation "linked".
+
+    Both ends of an edge are sampled by weight, so high-degree nodes are linked with each other.
+    """
     rank = permutation(key(config.seed, _RANK), config.nodes).astype(np.int32)
     left, right = (_ends(config, key(config.seed, end), rank) for end in (_LEFT, _RIGHT))
     options = {name: getattr(config, name) for name in ("nodes", "edges", "skew", "seed")}
@@ -26,7 +29,7 @@ def build_made(config: MadeConfig) -> Network:
 
 
 def _ends(config: MadeConfig, words: int, node: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """One end of each edge: the inverse of the cumulated weights r^-skew turns a uniform number into a rank."""
+    """Sample one end of each edge by inverting the cumulative distribution of the weights rank^-skew."""
     ends = np.empty(config.edges, np.int32)
     for low in range(0, config.edges, _PART):
         uniform = unit_interval(draw(words, np.arange(low, min(low + _PART, config.edges))))

@@ -1,26 +1,29 @@
-"""A sweep as its report sees it: the space, the trials with their scores in validation, and the final evaluation of the winner."""
+"""A sweep as its report sees it: space, trials, final evaluation, and the order of the trials."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+import numpy as np
+
 from distgnn.config.base import read_json
 from distgnn.errors import RequestError
 from distgnn.search.domains import Choice, Range, Value
-from distgnn.search.records import State, Sweep, TrialRecord, read_sweep, read_trials
+from distgnn.search.records import State, Sweep, TrialRecord, best_of, read_sweep, read_trials
 from distgnn.search.space import Params, Space, read_space
 from distgnn.search.winner import RESULT, WINNER, FinalEvaluation
 from distgnn.storage.folder import Folder
 
-_MANY = 12
-"""A range of more values than these is drawn as a line of numbers, not as a list of choices."""
+_MAX_GRID_VALUES = 12
+"""Most values of a range that the heat map draws."""
+_RANK = {"finished": 0, "stopped": 1, "running": 2, "queued": 3, "failed": 4}
 
 
 class Final(NamedTuple):
-    """Final evaluation of a sweep: the number of its winner, and evaluations, first of the winner, then of the default."""
+    """Final evaluation of a sweep: number of the winning trial; sides, the first the winner, the second the default."""
 
     number: int
     sides: tuple[FinalEvaluation, ...]
@@ -30,7 +33,12 @@ class Final(NamedTuple):
 class View:
     """A sweep, running or ended.
 
-    name: of its folder. space: what its fields may be. final: None before the end.
+    Attributes:
+        name: Of its folder.
+        sweep: Its sweep.json.
+        space: Domain of each searched field.
+        trials: Their records.
+        final: Final evaluation; None before the end.
     """
 
     name: str
@@ -41,49 +49,86 @@ class View:
 
     @property
     def higher_is_better(self) -> bool:
-        """Of the score."""
+        """Whether scores are maximized."""
         return self.sweep.mode == "max"
 
     @property
-    def sign(self) -> int:
-        """Times a score: more is better."""
-        return 1 if self.higher_is_better else -1
-
-    @property
     def default(self) -> Params:
-        """The fields of the space in the configuration nobody searched."""
+        """Values of the searched fields in the default configuration."""
         return self.sweep.default
 
     def of(self, *states: State) -> list[TrialRecord]:
-        """The trials in these states, by number."""
+        """Return the trials in these states, by number."""
         return sorted((trial for trial in self.trials if trial.state in states), key=lambda trial: trial.number)
 
 
 def few_points(domain: Range | Choice) -> tuple[Value, ...]:
-    """Its values where they are few enough to stand side by side, else none."""
+    """Return the values of a choice or of a short range; empty for other ranges."""
     points = domain.points()
-    return points if isinstance(domain, Choice) or len(points) <= _MANY else ()
+    return points if isinstance(domain, Choice) or len(points) <= _MAX_GRID_VALUES else ()
 
 
 def score_at(trial: TrialRecord, fidelity: int) -> float | None:
-    """The trial's score at that rung (the last time it was there); None where it never came to it."""
+    """Return the trial's last score at ``fidelity``; None if it never reached it."""
     return next((rung.score for rung in reversed(trial.rungs) if rung.fidelity == fidelity), None)
 
 
+def scored(view: View) -> list[TrialRecord]:
+    """Return the finished trials, best first; trials that stopped early are not comparable with them."""
+    return [trial for trial in ordered(view) if trial.state == "finished" and trial.score is not None]
+
+
+def leader(view: View) -> TrialRecord | None:
+    """Return the winner, or before the end the best finished trial; None if there is none."""
+    if view.final is not None:
+        return next((trial for trial in view.trials if trial.number == view.final.number), None)
+    return best_of(view.sweep, view.trials)
+
+
+def ordered(view: View) -> list[TrialRecord]:
+    """Return all trials: finished from best to worst, stopped by fidelity, then running, queued and failed."""
+    sign = 1 if view.higher_is_better else -1
+
+    def place(trial: TrialRecord) -> tuple[float, ...]:
+        fidelity = trial.fidelity if trial.state == "stopped" else 0
+        worth = -np.inf if trial.score is None or np.isnan(trial.score) else sign * trial.score
+        return _RANK[trial.state], -fidelity, -worth, trial.number
+
+    return sorted(view.trials, key=place)
+
+
+def common_fidelity(trials: Sequence[TrialRecord]) -> int | None:
+    """Return the highest fidelity that at least three quarters of the trials with a score reached; None without scores."""
+    having = [trial for trial in trials if trial.rungs]
+    reached: dict[int, int] = {}
+    for rung in (rung for trial in having for rung in trial.rungs):
+        reached[rung.fidelity] = reached.get(rung.fidelity, 0) + 1
+    return max((fidelity for fidelity, count in reached.items() if 4 * count >= 3 * len(having)), default=None)
+
+
 def view_of(folder: Folder, sweep: Sweep | None = None, trials: Iterable[TrialRecord] | None = None) -> View:
-    """The sweep in ``folder``; what the caller has in memory is not read again. Raises RequestError where there is none."""
+    """Return the sweep in ``folder``.
+
+    Args:
+        folder: Of the sweep.
+        sweep: Its sweep.json if already read.
+        trials: Its trial records if already read.
+
+    Raises:
+        RequestError: There is no sweep, or a file of it is damaged.
+    """
     sweep = sweep or read_sweep(folder)
     records = tuple(read_trials(folder) if trials is None else trials)
     return View(PurePosixPath(folder.uri).name, sweep, resolved(sweep), records, _final(folder.sub(WINNER)))
 
 
 def resolved(sweep: Sweep) -> Space:
-    """Its space as it was when the sweep was made; what a ready-made one is today does not matter."""
+    """Return the space that the sweep was started with, whatever a predefined space of that name is today."""
     return read_space(replace(sweep.config, space=tuple(f"{name}={told}" for name, told in sweep.space.items())))
 
 
 def _final(folder: Folder) -> Final | None:
-    """winner/result.json; None where the sweep has not come to it."""
+    """Content of winner/result.json; None before the end of the sweep."""
     if folder.size(RESULT) is None:
         return None
     try:
@@ -93,6 +138,8 @@ def _final(folder: Folder) -> Final | None:
             for r in data["rows"]
         )
         return Final(int(data["number"]), tuple(sides))
+    except RequestError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(
             f"{folder.at(RESULT)}: not the result of a sweep ({type(error).__name__}: {error})"

@@ -1,4 +1,4 @@
-"""A sweep while it runs, on stderr: a live table on a terminal, elsewhere a line for each trial that has ended."""
+"""Progress of a sweep on stderr: a live table on a terminal, otherwise a line per ended trial."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from rich.text import Text
 
 from distgnn.pretraining.console import Screen
 from distgnn.report.sweep import texts
-from distgnn.report.sweep.data import View, resolved
-from distgnn.report.sweep.numbers import leader, ordered
+from distgnn.report.sweep.data import View, leader, ordered, resolved
 from distgnn.search.records import ENDED, Sweep, TrialRecord
 
-_BEST, _AT_WORK = 5, 10
-"""How many trials the table shows."""
+_MAX_FINISHED, _MAX_RUNNING = 5, 10
+"""Most rows of finished and of running trials in the table."""
 
 
 class SweepDisplay(Screen):
-    """Shows trials as they come.
+    """Console display of a sweep.
 
-    known: trials of earlier sessions, which are not told again.
+    Args:
+        sweep: The sweep.
+        known: Trials of earlier sessions, which are not printed again.
+        console: Where to print; stderr by default.
     """
 
     def __init__(self, sweep: Sweep, known: Iterable[TrialRecord] = (), console: Console | None = None) -> None:
@@ -32,7 +34,7 @@ class SweepDisplay(Screen):
         self._began = time.monotonic()
 
     def show(self, trials: Sequence[TrialRecord]) -> None:
-        """Show how the trials stand."""
+        """Show the current state of the trials."""
         view = View("", self._sweep, self._space, tuple(trials))
         if self.live:
             self.live.update(Group(Text(self._standing(view)), table(view)), refresh=True)
@@ -48,7 +50,7 @@ class SweepDisplay(Screen):
 
 
 def line(view: View, trial: TrialRecord) -> str:
-    """One line on a trial that has ended: how, how well, after how long, with which settings."""
+    """Return one line on an ended trial: state, score, duration, settings and reason of failure."""
     said = [f"trial {trial.number} {trial.state}"]
     if trial.rungs:
         said.append(
@@ -59,11 +61,11 @@ def line(view: View, trial: TrialRecord) -> str:
 
 
 def table(view: View) -> Table:
-    """The best trials so far, and those at work."""
+    """Return a table of the best and of the running trials."""
     drawn = Table("trial", "state", f"val {view.sweep.metric}", view.sweep.axis, "time", "settings")
     best = leader(view)
-    finished = [trial for trial in ordered(view) if trial.state == "finished"][:_BEST]
-    for trial in [*finished, *view.of("running")[:_AT_WORK]]:
+    finished = [trial for trial in ordered(view) if trial.state == "finished"][:_MAX_FINISHED]
+    for trial in [*finished, *view.of("running")[:_MAX_RUNNING]]:
         number = f"{trial.number} ★" if best is not None and trial.number == best.number else str(trial.number)
         far = f"{trial.fidelity}/{view.sweep.budget}"
         place = number, trial.state, texts.score(view, trial.score), far, texts.seconds(trial.seconds)

@@ -1,25 +1,32 @@
-"""A sweep as one HTML page that needs nothing beside itself: tables that sort at a click, and the figures."""
+"""The report of a sweep: sweep.md, sweep.html (one self-contained file) and, at the end of the sweep, pictures/."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 from jinja2 import Environment
-from matplotlib.figure import Figure
 
-from distgnn.report.png import png
-from distgnn.report.sweep import axes, grid, lines, texts
-from distgnn.report.sweep.data import View
-from distgnn.report.sweep.importance import Importance
-from distgnn.report.sweep.table import tables
+from distgnn.report.curves import PICTURES
+from distgnn.report.sweep import texts
+from distgnn.report.sweep.data import View, view_of
+from distgnn.report.sweep.figures import Picture, pictures
+from distgnn.report.sweep.study import Importance, importance
+from distgnn.report.sweep.table import markdown, tables
+from distgnn.search.records import Sweep, TrialRecord
+from distgnn.storage.folder import Folder
 
+MARKDOWN, PAGE = "sweep.md", "sweep.html"
+_INTERVAL_SECONDS = 30.0
+_MAX_SHARE = 0.05
+"""Largest share of a sweep's time that is spent on pages while it runs."""
 _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>View {{ name }}</title>
+<title>Sweep {{ name }}</title>
 <style>
 body { font: 15px/1.45 system-ui, sans-serif; color: #1a1a1a; background: #fff; }
 body { max-width: 1180px; margin: 2rem auto; padding: 0 1rem; }
@@ -32,7 +39,7 @@ td { overflow-wrap: anywhere; } tr.failed td { color: #a33c00; } tr.stopped td, 
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; }
 .figures { display: flex; flex-wrap: wrap; gap: 1rem 2rem; align-items: flex-start; }
 </style>
-<h1>View {{ name }}</h1>
+<h1>Sweep {{ name }}</h1>
 <p>{{ about }}<br><strong>{{ standing }}</strong></p>
 {% for table in tables %}
 <h2>{{ table.heading }}</h2>
@@ -71,43 +78,11 @@ for (const head of document.querySelectorAll("th")) head.onclick = () => {
 """
 
 
-class Picture(NamedTuple):
-    """A figure of the page: the name of its file, its title, how to read it, and itself."""
-
-    name: str
-    title: str
-    caption: str
-    figure: Figure
-
-
-def pictures(view: View, found: Importance | None) -> Iterator[Picture]:
-    """The figures that there is something to draw for."""
-    drawn = {
-        "progress": ("The best score so far", "Star: the winner, or the best trial yet.", lines.progress(view)),
-        "rungs": ("Scores rung by rung", "A line a trial; grey with a cross: stopped early.", lines.rungs(view)),
-        "grid": ("Scores over the grid", _GRID, grid.heat(view)),
-        "importance": ("Which parameters matter", _IMPORTANCE, axes.bars(view, found)),
-        "slices": ("One parameter at a time", "Equal values are drawn side by side. Dashed: default.", axes.slices(view)),
-        "parallel": ("All parameters together", _PARALLEL, axes.parallel(view)),
-        "seconds": ("Score and seconds", "Ringed: no other trial is better at no more seconds.", lines.seconds(view)),
-    }  # fmt: skip
-    for name, (title, caption, figure) in drawn.items():
-        if figure is not None:
-            yield Picture(name, title, caption, figure)
-
-
-_GRID = "Mean of the finished trials of a cell. Orange frame: the best trial; dashed frame: default."
-_IMPORTANCE = (
-    "Shares of what single parameters explain of the scores' variance (fANOVA); what only acts together is left out."
-)
-_PARALLEL = "A line a trial, from its settings to its score; dotted grey: stopped early; the thick one: the best."
-
-
-def page(view: View, found: Importance | None, images: Mapping[Picture, bytes]) -> str:
-    """The page; every text in it is escaped."""
-    shown = [
-        {"title": picture.title, "caption": picture.caption, "data": base64.b64encode(data).decode()}
-        for picture, data in images.items()
+def page(view: View, found: Importance | None, shown: Sequence[Picture]) -> str:
+    """Return the page as HTML; all texts are escaped and nothing is fetched."""
+    figures = [
+        {"title": picture.title, "caption": picture.caption, "data": base64.b64encode(picture.data).decode()}
+        for picture in shown
     ]
     template = Environment(autoescape=True, trim_blocks=True).from_string(_PAGE)
     return template.render(
@@ -115,10 +90,55 @@ def page(view: View, found: Importance | None, images: Mapping[Picture, bytes]) 
         about=texts.about(view),
         standing=texts.standing(view),
         tables=list(tables(view, found)),
-        figures=shown,
+        figures=figures,
     )
 
 
-def draw(view: View, found: Importance | None) -> dict[Picture, bytes]:
-    """PNG of every picture."""
-    return {picture: png(picture.figure) for picture in pictures(view, found)}
+def write_sweep_report(folder: Folder, sweep: Sweep | None = None, trials: Iterable[TrialRecord] | None = None) -> None:
+    """Write sweep.md, sweep.html and pictures/NAME.png of the sweep in ``folder``.
+
+    Args:
+        folder: Of the sweep.
+        sweep: Its sweep.json if already read.
+        trials: Its trial records if already read.
+
+    Raises:
+        RequestError: There is no sweep, or a file of it is damaged.
+    """
+    for picture in _write(folder, view_of(folder, sweep, trials)):
+        folder.sub(PICTURES).write(f"{picture.name}.png", picture.data)
+
+
+class Pages:
+    """Rewrites sweep.md and sweep.html from time to time while a sweep runs.
+
+    Args:
+        folder: Of the sweep.
+        clock: Returns seconds.
+    """
+
+    def __init__(self, folder: Folder, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder, self._clock = folder, clock
+        self._next = clock() + _INTERVAL_SECONDS
+
+    def refresh(self, sweep: Sweep, trials: Iterable[TrialRecord]) -> None:
+        """Rewrite the page if it is due: every 30 seconds, less often if drawing takes long.
+
+        A page that cannot be drawn is reported on stderr and does not stop the sweep.
+        """
+        begin = self._clock()
+        if begin < self._next:
+            return
+        try:
+            _write(self._folder, view_of(self._folder, sweep, trials))
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            sys.stderr.write(f"distgnn: the page of the sweep could not be drawn ({type(error).__name__}: {error})\n")
+        end = self._clock()
+        self._next = end + max(_INTERVAL_SECONDS, (end - begin) / _MAX_SHARE)
+
+
+def _write(folder: Folder, view: View) -> list[Picture]:
+    found, shown = importance(view), pictures(view)
+    folder.write(MARKDOWN, markdown(view, found).encode())
+    folder.write(PAGE, page(view, found, shown).encode())
+    return shown

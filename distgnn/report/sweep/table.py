@@ -1,35 +1,37 @@
-"""The tables of a sweep: all its trials, the ones worth their seconds, and the winner beside the default configuration."""
+"""The tables of a sweep: final evaluation, settings of the winner, all trials, and the Pareto front of score and seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from distgnn.finetuning.comparison import CONTROL
+from distgnn.config.transfer import CONTROL
 from distgnn.labels.scores import paired_p_value
 from distgnn.report.sweep import texts
-from distgnn.report.sweep.data import Final, View
-from distgnn.report.sweep.importance import Importance, importance
-from distgnn.report.sweep.numbers import leader, ordered, pareto
+from distgnn.report.sweep.data import Final, View, leader, ordered
+from distgnn.report.sweep.study import Importance, importance, pareto
 from distgnn.report.table import drawn, piped
 from distgnn.search.records import TrialRecord
 from distgnn.search.winner import DEFAULT, WINNER, FinalEvaluation
 
-_BESIDE = "Winner beside the default configuration"
+_BESIDE = "Winner vs. default configuration"
 TRIALS = "Trials"
 _PARETO = "Score and seconds"
-_SETTINGS = "What the winner sets"
+_SETTINGS = "Settings of the winner"
 _AGAIN = {
     "pretrain": "one pre-training of each configuration fine-tuned with every seed",
     "finetune": "each configuration fine-tuned with every seed",
     "transfer": "each configuration trained with every seed",
 }
 
-_CLONED = " Trial {} went on with weights of others: these settings alone make other weights, its checkpoint in winner/ has them."
+_CLONED = (
+    " Trial {} continued with weights of other trials, so these settings alone do not reproduce it;"
+    " its checkpoint is in winner/."
+)
 
 
 class Table(NamedTuple):
-    """A heading, what the numbers mean, the columns' titles, rows of cells."""
+    """A heading, a note, the column titles, and rows of cells."""
 
     heading: str
     note: str
@@ -38,7 +40,7 @@ class Table(NamedTuple):
 
 
 def tables(view: View, found: Importance | None) -> Iterator[Table]:
-    """Those that there is something to say in."""
+    """Yield the tables for which the sweep has data."""
     if view.final is not None:
         yield _final(view, view.final)
     best = leader(view)
@@ -59,9 +61,8 @@ def _final(view: View, final: Final) -> Table:
         both = [texts.spread(view, side.validation), texts.spread(view, side.test)]
         body.append([names.get(side.name, side.name), str(len(side.test)), *both, *against])
     note = (
-        f"{texts.metric(view)}: mean ± sample deviation over seeds, {_AGAIN[view.sweep.kind]}. The test part "
-        "was scored here for the first time, and for no other trial; the search saw validation alone, on which the winner was "
-        "chosen, so its validation score flatters it."
+        f"{texts.metric(view)}: mean ± sample standard deviation over seeds, {_AGAIN[view.sweep.kind]}. The test part is scored "
+        "only here, and for no other trial. The winner was selected on validation, so its validation score is optimistic."
     )
     return Table(
         _BESIDE, note, ["configuration", "seeds", "validation", "test", "test vs default", "p (paired t-test)"], body
@@ -69,7 +70,7 @@ def _final(view: View, final: Final) -> Table:
 
 
 def _against(view: View, side: FinalEvaluation, default: FinalEvaluation) -> list[str]:
-    """Difference of mean test scores, and its p-value over seeds."""
+    """Difference of mean test scores, and p-value of the paired t-test over seeds."""
     factor, decimals = texts.scale(view)
     difference = sum(side.test) / len(side.test) - sum(default.test) / len(default.test)
     p_value = paired_p_value(side.test, default.test)
@@ -77,7 +78,7 @@ def _against(view: View, side: FinalEvaluation, default: FinalEvaluation) -> lis
 
 
 def _settings(view: View, best: TrialRecord, found: Importance | None) -> Table:
-    """Its parameters beside the default's, the most important first."""
+    """Parameters of the best trial and of the default, most important first."""
     shares = found.shares if found else {}
     names = sorted(view.space, key=lambda name: -shares.get(name, 0.0))
     body = [
@@ -89,7 +90,7 @@ def _settings(view: View, best: TrialRecord, found: Importance | None) -> Table:
         ]
         for name in names
     ]
-    note = "Importance: the parameter's share of what single parameters explain of the scores' variance (fANOVA)"
+    note = "Importance: the parameter's share of the score variance that single parameters explain (fANOVA)"
     told = f", from {found.trials} trials after {found.fidelity} {view.sweep.axis}." if found else "; too few trials."
     told += _CLONED.format(best.number) if best.clones else ""
     return Table(_SETTINGS, note + told, ["parameter", f"trial {best.number}", "default", "importance"], body)
@@ -107,9 +108,9 @@ def _trials(view: View, best: TrialRecord | None) -> Table:
     ]
     body = [_row(view, trial, best) for trial in ordered(view)]
     note = (
-        f"{texts.metric(view)}, on the validation part. Finished trials from best to worst, then those that were stopped early "
-        f"(their scores are of fewer {view.sweep.axis}), then the rest. {texts.standing(view)}. Trials took "
-        f"{texts.seconds(sum(trial.seconds for trial in view.trials))} of computing{_at_a_time(view)}."
+        f"{texts.metric(view)}, on the validation part. Finished trials from best to worst, then trials stopped early "
+        f"(scored after fewer {view.sweep.axis}), then the rest. {texts.standing(view)}. Trials took "
+        f"{texts.seconds(sum(trial.seconds for trial in view.trials))} of compute time{_concurrency(view)}."
     )
     return Table(TRIALS, note, titles, body)
 
@@ -125,12 +126,12 @@ def _row(view: View, trial: TrialRecord, best: TrialRecord | None) -> list[str]:
     return [*place, *settings, "; ".join(remarks)]
 
 
-def _at_a_time(view: View) -> str:
-    """How much of that at once, where the sweep says how long it ran."""
+def _concurrency(view: View) -> str:
+    """Wall time and mean concurrency, once the sweep has recorded its wall time."""
     wall = view.sweep.wall
     if not wall:
         return ""
-    return f" in {texts.seconds(wall)}: {sum(trial.seconds for trial in view.trials) / wall:.2f} trials at a time on average"
+    return f" in {texts.seconds(wall)}: {sum(trial.seconds for trial in view.trials) / wall:.2f} trials in parallel on average"
 
 
 def _pareto(view: View) -> Table:
@@ -143,12 +144,12 @@ def _pareto(view: View) -> Table:
         ]
         for trial in pareto(view)
     ]
-    note = "The Pareto front: finished trials that no other finished trial beats in score at no more seconds."
+    note = "The Pareto front: finished trials for which no other finished trial has a better score at no more seconds."
     return Table(_PARETO, note, ["trial", f"validation {view.sweep.metric}", "time", *texts.short(view).values()], body)
 
 
 def terminal(view: View) -> str:
-    """The tables drawn for standard output, where all settings of a trial are one column."""
+    """Return the tables as text for standard output, with one column for all settings of a trial."""
     narrow = (_folded(view, table) for table in tables(view, importance(view)))
     parts = [f"{drawn(table.heading, table.titles, table.body)}\n{table.note}" for table in narrow]
     return "\n\n".join([texts.about(view), *parts])
@@ -168,7 +169,7 @@ def _folded(view: View, table: Table) -> Table:
 
 
 def markdown(view: View, found: Importance | None) -> str:
-    """All tables as Markdown text."""
+    """Return all tables as Markdown."""
     head = f"# Sweep {view.name}\n\n{texts.about(view)}\n\n{texts.standing(view)}"
     parts = [
         f"## {table.heading}\n\n{piped(table.titles, table.body)}\n\n{table.note}" for table in tables(view, found)

@@ -17,7 +17,7 @@ import ray.train.torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
-from distgnn.auxiliary.comparison import Job, RunJob
+from distgnn.auxiliary.jobs import Job, RunJob
 from distgnn.config import TransferConfig
 from distgnn.corpus.writer import Mapper
 from distgnn.distributed import ProcessGroup

@@ -27,7 +27,7 @@ from distgnn.pretraining.console import Display
 from distgnn.pretraining.history import NAME, Snapshot, read_progress, write_failure
 from distgnn.pretraining.local import stop_signals
 from distgnn.pretraining.loop import Hooks, Status, train
-from distgnn.pretraining.metrics import SnapshotMeter
+from distgnn.pretraining.metrics import SnapshotMeter, log_run
 from distgnn.pretraining.run import Run, Start
 from distgnn.scale.metrics import RayMeter
 from distgnn.scale.pool import start_ray
@@ -76,7 +76,7 @@ def _watch(start: Start, resources: Resources, meter: Meter) -> Status:
     seen = _snapshot(run.folder).get("updated")
     failures, gauges = list[Exception](), SnapshotMeter(meter)
     thread = threading.Thread(target=fit, args=(start, resources, failures), name="distgnn-fit", daemon=True)
-    with Display() as display, stop_signals(display) as stopping:
+    with log_run(run) as logs, Display() as display, stop_signals(display) as stopping:
         thread.start()
         asked = False
         while thread.is_alive():
@@ -89,10 +89,16 @@ def _watch(start: Start, resources: Resources, meter: Meter) -> Status:
                 seen = snapshot["updated"]
                 display.show(snapshot)
                 gauges(snapshot)
+                logs(snapshot)
+        _raise_failure(run, failures)
+        status = logs.group.status = read_progress(run.folder)["status"]
+    return status
+
+
+def _raise_failure(run: Run, failures: list[Exception]) -> None:
     if failures:
         raise (cause_of(failures[0]) if isinstance(failures[0], TrainingFailedError) else failures[0])
     raise_noted(run.folder)
-    return read_progress(run.folder)["status"]
 
 
 def _clear(folder: Folder) -> None:

@@ -26,7 +26,7 @@ def draining_nodes() -> list[str]:
     except (RayError, RuntimeError):
         return []
     nodes = (*status.active_nodes, *status.idle_nodes)
-    return sorted(node.node_id for node in nodes if node.node_status == _DRAINING)
+    return sorted(str(node.node_id) for node in nodes if node.node_status == _DRAINING)
 
 
 class StopWatcher:

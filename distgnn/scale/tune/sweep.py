@@ -22,7 +22,7 @@ from ray.tune import FailureConfig, PlacementGroupFactory, RunConfig, Tuner
 from distgnn.errors import WorkError
 from distgnn.pretraining.local import stop_signals
 from distgnn.report.sweep.live import SweepDisplay
-from distgnn.report.sweep.write import Pages
+from distgnn.report.sweep.page import Pages
 from distgnn.scale.pool import start_ray
 from distgnn.scale.train.failures import cause_of
 from distgnn.scale.tune.hooks import NUMBER, StoreCallback, StoreSearcher, StoreStopper

@@ -56,10 +56,10 @@ def test_scores_do_not_depend_on_how_many_nodes_are_ranked_at_once(monkeypatch: 
     problem = problem_of(network)
     found = logits(problem, network)[13:18].detach().numpy()
     relevant = np.array([[label in LABELS[node] for label in range(5)] for node in range(13, 18)])
-    assert problem.scores("test") == pytest.approx(label_scores(relevant, found))
+    assert problem.evaluate("test").scores == pytest.approx(label_scores(relevant, found))
     monkeypatch.setattr(label_sets, "_ROWS", 2)
-    assert problem.scores("test") == pytest.approx(label_scores(relevant, found))
-    assert problem.scores("val") != problem.scores("test")
+    assert problem.evaluate("test").scores == pytest.approx(label_scores(relevant, found))
+    assert problem.evaluate("val").scores != problem.evaluate("test").scores
 
 
 def test_labels_read() -> None:
@@ -156,7 +156,7 @@ def test_labels_are_stored(tmp_path: Path) -> None:
     network = made_oag(tmp_path)
     save_network(network, str(tmp_path / "net"))
     stored = problem_of(load_network(str(tmp_path / "net")))
-    assert stored.scores("test") == problem_of(network).scores("test")
+    assert stored.evaluate("test").scores == problem_of(network).evaluate("test").scores
 
 
 def same(first: Network, other: Network) -> bool:
@@ -187,5 +187,5 @@ def test_labels_of_later_papers_do_not_reach_training(encoder: str, tmp_path: Pa
         assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
         assert len(found[0][0]) > 12
     for part in ("val", "test"):
-        first, other = (problem.scores(part) for problem in problems)
+        first, other = (problem.evaluate(part).scores for problem in problems)
         assert first != other

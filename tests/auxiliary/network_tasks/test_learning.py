@@ -41,7 +41,7 @@ def test_ratings_of_last_fm() -> None:
     batch = problem.fetch([np.arange(64), np.arange(64, 128)], 0)
     assert [one.count.item() for part in problem.losses(batch) for one in part] == [64.0, 64.0, *[128.0] * 5]
     learn(problem, steps=60, batch=512, lr=3e-3)
-    found = problem.scores("test")
+    found = problem.evaluate("test").scores
     assert found["auc"] > 0.75
     assert found["user_auc"] > 0.72
 
@@ -54,4 +54,4 @@ def test_classes_of_acm() -> None:
     assert problem.names == ("node", "edge_generation", "attribute_generation")
     assert problem.rows == 60
     learn(problem, steps=30, batch=60, lr=1e-2)
-    assert problem.scores("test")["micro_f1"] > 0.5
+    assert problem.evaluate("test").scores["micro_f1"] > 0.5

@@ -18,7 +18,7 @@ from distgnn.auxiliary.network_tasks.metapaths import PathTask
 from distgnn.auxiliary.network_tasks.nodes import NodeTarget, read_nodes
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
 from distgnn.auxiliary.problem import Samples
-from distgnn.auxiliary.step import JointStep
+from distgnn.auxiliary.step import MultiTaskStep
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import NetworkTaskConfig, WeightingConfig
 from distgnn.distributed import ProcessGroup
@@ -181,7 +181,7 @@ def test_no_held_out_rating_leaks(kind: str, messages: str) -> None:
         assert all(
             torch.equal(one, two) for one, two in zip(gradients(first, sums[0]), gradients(other, sums[1]), strict=True)
         )
-    assert first.scores("test") != other.scores("test")
+    assert first.evaluate("test").scores != other.evaluate("test").scores
 
 
 def test_one_sample_a_step() -> None:
@@ -225,7 +225,7 @@ def test_scores_are_those_of_a_whole_pass(network: Network, config: NetworkTaskC
     problem.heads.requires_grad_(False)
     for part in ("val", "test"):
         wanted = problem.target.scores(part, lambda ids: nodes[ids].detach())
-        assert problem.scores(part) == pytest.approx(wanted)
+        assert problem.evaluate(part).scores == pytest.approx(wanted)
         assert tuple(wanted) == problem.metrics
     assert problem.encoder.training
 
@@ -235,10 +235,10 @@ def test_scores_of_a_network_too_large_for_one_pass(
     network: Network, config: NetworkTaskConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = problem_of(network, config)
-    wanted = problem.scores("test")
+    wanted = problem.evaluate("test").scores
     monkeypatch.setattr(views, "_KEPT", 0)
     monkeypatch.setattr(views, "_SEEDS", 2)
-    assert problem.scores("test") == pytest.approx(wanted)
+    assert problem.evaluate("test").scores == pytest.approx(wanted)
 
 
 def test_evaluation_can_be_sampled_once() -> None:
@@ -264,7 +264,7 @@ def test_dropout_is_keyed() -> None:
     first, again, other = (gathered(problem.losses(batch)) for batch in (batches[0], batches[0], batches[1]))
     assert torch.equal(first, again)
     assert not torch.allclose(first[0], other[0])
-    assert problem.scores("val") == problem.scores("val")
+    assert problem.evaluate("val").scores == problem.evaluate("val").scores
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -358,7 +358,7 @@ def test_joint_steps_run_on_networks(network: Network, config: NetworkTaskConfig
     weighting = WeightingConfig(method="auxts_all", granularity=granularity, hidden=5)
     options = Options(batch=6, weighting=weighting)
     model = build_weighting(weighting, problem.names, 0)
-    step = JointStep(problem, model, options, ProcessGroup.single_process(CPU), 0)
+    step = MultiTaskStep(problem, model, options, ProcessGroup.single_process(CPU), 0)
     before = [parameter.clone() for parameter in problem.shared.parameters()]
     records = [step.step(number) for number in range(2)]
     assert all(np.isfinite(record.losses).all() and np.isfinite(record.weights).all() for record in records)

@@ -1,4 +1,4 @@
-"""The biblio builder: four tables, and PreDBLP's JSON lines."""
+"""The biblio sources: tables and PreDBLP's JSON lines."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_paper_centred_graphs(tmp_path: Path) -> None:
     assert reader.manifest.schema.group == "venue"
 
 
-def test_options(tmp_path: Path) -> None:
+def test_options_change_the_graphs(tmp_path: Path) -> None:
     folder = tables(tmp_path)
     graphs, _ = load(tmp_path, folder, drop_venue=True)
     assert 3 not in graphs[0]["node"]["type"]
@@ -78,9 +78,9 @@ def test_options(tmp_path: Path) -> None:
     ({"paper_term": None}, r"paper_term.txt: no such input file"),
     ({"paper_author": "p1\n"}, r"paper_author.txt: needs two tab-separated columns"),
     ({"paper_author": "p1\ta1\np2\t\n"}, r"paper_author.txt, line 2: an empty field"),
-    ({"conf_label": "c1\tbest\n"}, "the area 'best' is not a whole number"),
+    ({"conf_label": "c1\tbest\n"}, "the area 'best' is not a non-negative integer"),
 ])  # fmt: skip
-def test_bad_tables(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
+def test_invalid_tables_are_rejected(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         load(tmp_path, tables(tmp_path, **changes))
 
@@ -90,13 +90,13 @@ def test_bad_tables(tmp_path: Path, changes: dict[str, str | None], message: str
     ({"fan_out": 0}, "fan_out must lie in"),
     ({"input": ("a", "b")}, "input must be one folder"),
 ])  # fmt: skip
-def test_biblio_config_is_checked(options: dict[str, Any], message: str) -> None:
+def test_invalid_configs_are_rejected(options: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         BiblioConfig(**({"input": ("a",), "out": "x"} | options))
 
 
 @pytest.mark.data
-def test_four_area(tmp_path: Path) -> None:
+def test_sizes_of_the_four_area_data_set(tmp_path: Path) -> None:
     (folder,) = real("hetero/dblp4area")
     out = str(tmp_path / "out")
     manifest = build("biblio", BiblioConfig(input=(folder,), out=out, drop_venue=True))

@@ -1,4 +1,4 @@
-"""The molecules builder (SMILES text) and the arrays builder, which must agree."""
+"""The molecules (SMILES) and arrays sources, which must agree."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_features_labels_scaffold_and_split(tmp_path: Path) -> None:
     ("CO\nCCN\n", "m.smi", {}),
     ("\ufeffsmiles,a\r\nCO,1\r\n\r\nCCN,2\r\n", "m.csv", {}),
 ])  # fmt: skip
-def test_kinds_of_text(tmp_path: Path, text: str, name: str, options: dict[str, Any]) -> None:
+def test_text_formats(tmp_path: Path, text: str, name: str, options: dict[str, Any]) -> None:
     if text.startswith("x CO"):
         text = text.replace(" ", ",")
     batch = graphs(source(tmp_path, text, name, **options))
@@ -80,7 +80,7 @@ def test_kinds_of_text(tmp_path: Path, text: str, name: str, options: dict[str, 
     assert batch.graph_id.tolist() == [0, 1]
 
 
-def test_chunks_are_lazy_and_numbered_over_files(tmp_path: Path) -> None:
+def test_chunks_are_lazy_and_ids_continue_over_files(tmp_path: Path) -> None:
     for number in range(2):
         (tmp_path / f"{number}.csv").write_text("smiles\n" + "C\n" * 3000)
     made = MoleculesSource(MoleculesConfig(input=(str(tmp_path / "0.csv"), str(tmp_path / "1.csv")), out=""))
@@ -94,21 +94,21 @@ def test_chunks_are_lazy_and_numbered_over_files(tmp_path: Path) -> None:
     ({"smiles": "SMILES"}, r"m.csv: no column 'SMILES'; its columns are name, smiles, active, score, part"),
     ({"labels": ("toxic",)}, "no column 'toxic'"),
     ({"split": "fold"}, "no column 'fold'"),
-    ({"smiles": "1", "labels": ("active",)}, r"has no header \(smiles=1\), so the column 'active' must be a number too"),
+    ({"smiles": "1", "labels": ("active",)}, r"has no header \(smiles=1\), so column 'active' must be given as a number"),
 ])  # fmt: skip
 def test_unknown_columns(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         list(source(tmp_path, **options).parts())
 
 
-def test_labels_and_splits_that_make_no_sense(tmp_path: Path) -> None:
+def test_invalid_labels_and_splits_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"m.csv, line 2, column name: the label 'a, b' is not a number"):
         graphs(source(tmp_path, labels=("name",)))
-    with pytest.raises(RequestError, match=r"m.csv, line 2, column score: '0.5' is no split"):
+    with pytest.raises(RequestError, match=r"m.csv, line 2, column score: '0.5' is not a valid split"):
         graphs(source(tmp_path, split="score"))
 
 
-def test_rows_that_give_no_graph_are_listed(tmp_path: Path) -> None:
+def test_rejected_rows_are_listed(tmp_path: Path) -> None:
     text = "smiles,a\nC,1\n,1\nC(C)(C)(C)(C)C,1\nC~N,1\nN\n"
     made = source(tmp_path, text, labels=("a",))
     out = tmp_path / "out"
@@ -121,7 +121,7 @@ def test_rows_that_give_no_graph_are_listed(tmp_path: Path) -> None:
     assert all(row[2].startswith(reason) for row, reason in zip(rows[1:], reasons, strict=True))
 
 
-def test_rdkit_says_nothing_on_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_rdkit_does_not_write_to_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     graphs(source(tmp_path))
     assert capfd.readouterr() == ("", "")
 
@@ -133,14 +133,14 @@ def test_missing_rdkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("name", "content", "message"), [
-    ("m.csv.gz", b"not gzip at all", "damaged or not what its name says"),
-    ("m.csv.gz", gzip.compress(CSV.encode())[:-20], "damaged or not what its name says"),
-    ("m.csv.xz", b"no", "damaged or not what its name says"),
-    ("m.csv", b"\xff\xfe\x00smiles\n", "damaged or not what its name says"),
+    ("m.csv.gz", b"not gzip at all", "damaged, or not in the format"),
+    ("m.csv.gz", gzip.compress(CSV.encode())[:-20], "damaged, or not in the format"),
+    ("m.csv.xz", b"no", "damaged, or not in the format"),
+    ("m.csv", b"\xff\xfe\x00smiles\n", "damaged, or not in the format"),
     ("m.csv", b"", r"no column 'smiles'; its columns are none"),
     ("m.csv", b'smiles\n"' + b"C" * 200_000, "m.csv, line 2: not readable as a table"),
 ])  # fmt: skip
-def test_damaged_text(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_damaged_files_are_rejected(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(RequestError, match=message):
         list(MoleculesSource(MoleculesConfig(input=(str(tmp_path / name),), out="")).parts())
@@ -235,20 +235,20 @@ def test_arrays_labels_and_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("more", "message"), [
-    ({"node_ptr": np.array([0, 3, 7])}, "node_ptr does not fit"),
-    ({"edge_ptr": np.array([0, 4])}, "edge_ptr does not fit"),
-    ({"bond_uv": np.zeros((3, 2), np.uint16)}, "bond_uv has the shape"),
-    ({"in_downstream": np.array([True])}, "in_downstream has 1 rows where 2 belong"),
+    ({"node_ptr": np.array([0, 3, 7])}, "node_ptr must be int64"),
+    ({"edge_ptr": np.array([0, 4])}, "edge_ptr must be int64"),
+    ({"bond_uv": np.zeros((3, 2), np.uint16)}, "bond_uv must have shape"),
+    ({"in_downstream": np.array([True])}, "in_downstream must have 2 rows, found 1"),
     ({"bond_uv": np.array([[0, 1], [1, 3]] * 2, np.uint16)}, "arrays input, row 0 .*outside the graph"),
     ({"atom": np.full((6, 2), 120, np.uint8)}, "node category is outside"),
     ({"atom": np.array([object()] * 6)}, "not a readable .npz of plain arrays"),
 ])  # fmt: skip
-def test_bad_arrays(tmp_path: Path, more: dict[str, np.ndarray], message: str) -> None:
+def test_invalid_arrays_are_rejected(tmp_path: Path, more: dict[str, np.ndarray], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         load(tmp_path / "out", save(tmp_path / "a.npz", 2, **more))
 
 
-def test_files_that_are_no_arrays(tmp_path: Path) -> None:
+def test_files_without_arrays_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     for content, message in ((b"PK\x03\x04 cut", "a.npz: "), (b"junk", "a.npz: "), (b"", "a.npz: ")):
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""The motifs builder: planted is what the labels say, and nothing depends on how the graphs are cut into parts."""
+"""The motifs source: labels match planted motifs, and graphs do not depend on the partition."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def make(low: int = 0, high: int = 60, **options: object) -> GraphBatch:
     return MotifsSource(MotifsConfig(out="", **options)).read((low, high))[0].graphs  # type: ignore[arg-type]
 
 
-def test_labels_tell_which_motifs_are_there() -> None:
+def test_labels_mark_the_planted_motifs() -> None:
     batch = make(high=200)
     assert batch.y is not None
     sizes = np.array([max(max(edge) for edge in edges) + 1 for edges in MOTIFS.values()])
@@ -40,13 +40,13 @@ def test_labels_tell_which_motifs_are_there() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(cut=st.integers(1, 59), seed=st.integers(0, 5))
-def test_parts_do_not_matter(cut: int, seed: int) -> None:
+def test_graphs_do_not_depend_on_the_partition(cut: int, seed: int) -> None:
     whole, pieces = make(seed=seed), concat_graphs([make(0, cut, seed=seed), make(cut, 60, seed=seed)])
     for name in ("graph_id", "edges", "node_cat", "node_ptr", "y"):
         assert torch.equal(getattr(whole, name), getattr(pieces, name)), name
 
 
-def test_options() -> None:
+def test_options_change_the_graphs() -> None:
     assert not torch.equal(make(seed=1).node_cat, make(seed=2).node_cat)
     assert make(nodes=(5, 5), plant=0.0).node_ptr.diff().unique().tolist() == [5]
     none, everything = make(plant=0.0).y, make(plant=1.0).y
@@ -60,13 +60,13 @@ def test_options() -> None:
     assert [part[1] for part in MotifsSource(MotifsConfig(out="", graphs=5000)).parts()] == [4096, 5000]
 
 
-def test_neighbours_in_the_tree_share_colours() -> None:
+def test_tree_neighbours_mostly_share_colours() -> None:
     batch = make(high=500, plant=0.0)
     same = (batch.node_cat[batch.edges[0], 0] == batch.node_cat[batch.edges[1], 0]).double().mean()
     assert 0.65 < float(same) < 0.85  # 0.7 + 0.3 / 8
 
 
 @pytest.mark.parametrize("bad", [{"graphs": 0}, {"nodes": (9, 3)}, {"nodes": (5,)}, {"plant": 1.5}, {"labelled": -0.1}])
-def test_motifs_config_is_checked(bad: dict[str, object]) -> None:
+def test_invalid_configs_are_rejected(bad: dict[str, object]) -> None:
     with pytest.raises(RequestError, match=next(iter(bad))):
         MotifsConfig(out="x", **bad)  # type: ignore[arg-type]

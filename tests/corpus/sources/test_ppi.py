@@ -1,4 +1,4 @@
-"""The ppi builder and its vectorised ego sampling, against a plain loop."""
+"""The ppi source and its vectorised ego sampling, against a reference loop."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ball(edges: np.ndarray, center: int, hops: int) -> set[int]:
 
 @settings(max_examples=80, deadline=None)
 @given(pairs=EDGES, hops=st.integers(1, 3), fan_out=st.sampled_from([1, 2, 50]))
-def test_ego_networks_against_a_loop(pairs: list[tuple[int, int]], hops: int, fan_out: int) -> None:
+def test_ego_networks_equal_a_reference_loop(pairs: list[tuple[int, int]], hops: int, fan_out: int) -> None:
     edges, nodes = simple(pairs), 12
     links, up = undirected(*edges, nodes), upward(*edges, nodes)
     egos = ego_networks(np.arange(nodes), [Hop(links, fan_out)] * hops, up, seed=3)
@@ -59,7 +59,7 @@ def test_ego_networks_against_a_loop(pairs: list[tuple[int, int]], hops: int, fa
 
 
 @given(pairs=EDGES, order=st.permutations(range(12)))
-def test_an_ego_does_not_depend_on_the_others(pairs: list[tuple[int, int]], order: list[int]) -> None:
+def test_ego_network_does_not_depend_on_other_centres(pairs: list[tuple[int, int]], order: list[int]) -> None:
     edges = simple(pairs)
     hops, up = [Hop(undirected(*edges, 12), 2)] * 2, upward(*edges, 12)
     together = ego_networks(np.array(order), hops, up, seed=1)
@@ -69,7 +69,7 @@ def test_an_ego_does_not_depend_on_the_others(pairs: list[tuple[int, int]], orde
         assert together.node[rows].tolist() == alone.node.tolist()
 
 
-def test_distinct_draws_every_subset_alike() -> None:
+def test_distinct_samples_subsets_uniformly() -> None:
     rows = 20_000
     drawn = distinct(draw(7, np.arange(rows)), np.full(rows, 5), 2)
     assert (drawn[:, 0] != drawn[:, 1]).all()
@@ -78,7 +78,7 @@ def test_distinct_draws_every_subset_alike() -> None:
     assert all(abs(count - rows / 10) < 5 * (rows * 0.09) ** 0.5 for count in counts.values())
 
 
-def test_upward_keeps_hubs_short() -> None:
+def test_upward_bounds_the_rows_of_hubs() -> None:
     star = np.stack([np.zeros(50, np.int64), np.arange(1, 51)])
     assert np.diff(upward(*star, 51).indptr).max() == 1
 
@@ -126,7 +126,7 @@ def test_hops_fan_out_and_seed(tmp_path: Path) -> None:
     assert again.node_ptr.diff().tolist() == nodes[1]
 
 
-def test_degree_classes_double() -> None:
+def test_degree_classes_are_powers_of_two() -> None:
     numbers = np.array([0, 1, 2, 3, 4, 7, 8, 1023, 1024, 10**6])
     assert degree_class(numbers).tolist() == [0, 1, 2, 2, 3, 3, 4, 10, 11, 11]
 
@@ -218,24 +218,24 @@ def test_labelled_only_and_min_positives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("1\n2\n", "not an edge list of two ids a line"),
-    ("", "the input holds no usable graph"),
-    ("1 2\n3\n", r"edge 2: a line without two ids"),
+    ("1\n2\n", "not an edge list with two ids per line"),
+    ("", "the input contains no usable graph"),
+    ("1 2\n3\n", r"edge 2: the line does not hold two ids"),
 ])  # fmt: skip
-def test_bad_edge_lists(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_edge_lists_are_rejected(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         load(tmp_path, input=(network(tmp_path, text, "bad.el"),))
 
 
-def test_bad_label_tables(tmp_path: Path) -> None:
+def test_invalid_label_tables_are_rejected(tmp_path: Path) -> None:
     human = (network(tmp_path, HUMAN),)
-    with pytest.raises(RequestError, match="label_groups must say which prefix"):
+    with pytest.raises(RequestError, match="set label_groups to the species of each prefix"):
         load(tmp_path, input=human, labels=npz(tmp_path))
     with pytest.raises(RequestError, match="the array 'rat_entrez' is missing"):
         load(tmp_path, input=human, labels=npz(tmp_path), label_groups=("Human=rat",))
-    with pytest.raises(RequestError, match="labels the group 'Maus', but the networks are Human"):
+    with pytest.raises(RequestError, match="labels the unknown group 'Maus'; the networks are Human"):
         load(tmp_path, input=human, labels=npz(tmp_path), label_groups=("Maus=mouse",))
-    with pytest.raises(RequestError, match=r"label_groups is for .npz tables"):
+    with pytest.raises(RequestError, match=r"use label_groups with .npz tables only"):
         load(tmp_path, input=human, labels=table(tmp_path), label_groups=("Human=human",))
     bad = tmp_path / "bad.tsv"
     bad.write_text("a\tb\n1\t2\n")
@@ -243,7 +243,7 @@ def test_bad_label_tables(tmp_path: Path) -> None:
         load(tmp_path, input=human, labels=str(bad))
     broken = tmp_path / "broken.npz"
     np.savez(broken, **{**np.load(npz(tmp_path)), "human_indices": np.array([0, 1, 1, 0, 5])})
-    with pytest.raises(RequestError, match="human_indptr and _indices do not fit"):
+    with pytest.raises(RequestError, match="human_indptr and human_indices do not match"):
         load(tmp_path, input=human, labels=str(broken), label_groups=("Human=human",))
 
 
@@ -257,14 +257,14 @@ def test_bad_label_tables(tmp_path: Path) -> None:
     ({"input": ("a",), "labelled_only": True}, "labelled_only needs labels"),
     ({"input": ("a",), "min_positives": 0}, "min_positives must be at least 1"),
 ])  # fmt: skip
-def test_ppi_config_is_checked(options: dict[str, Any], message: str) -> None:
+def test_invalid_configs_are_rejected(options: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         PpiConfig(out="x", **options)
 
 
-def test_two_networks_of_one_species_are_refused(tmp_path: Path) -> None:
+def test_duplicate_species_are_rejected(tmp_path: Path) -> None:
     path = network(tmp_path, HUMAN)
-    with pytest.raises(RequestError, match="two networks are called 'Human'"):
+    with pytest.raises(RequestError, match="two networks are named 'Human'"):
         PpiSource(PpiConfig(input=(path, path), out=""))
 
 

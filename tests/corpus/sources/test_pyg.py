@@ -1,4 +1,4 @@
-"""PyG graphs in and out of corpora."""
+"""Conversion of PyG graphs to and from corpora."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_write_corpus_from_a_generator(tmp_path: Path) -> None:
     assert reader.column("split").tolist()[:4] == [0, 1, 2, 0]
 
 
-def test_unfinished_build_is_begun_anew(tmp_path: Path) -> None:
+def test_unfinished_build_is_restarted(tmp_path: Path) -> None:
     def broken() -> Iterator[Data]:
         yield from (ring(number, 3) for number in range(600))
         raise KeyboardInterrupt
@@ -109,7 +109,7 @@ def test_unfinished_build_is_begun_anew(tmp_path: Path) -> None:
     assert CorpusReader(str(tmp_path)).load().num_nodes == 2800
 
 
-def test_given_graph_ids_are_kept() -> None:
+def test_graph_ids_are_preserved() -> None:
     graphs = [ring(number, 3) for number in range(3)]
     assert collect(graphs, SCHEMA, first=10).graphs.graph_id.tolist() == [10, 11, 12]
     for number, graph in enumerate(graphs):
@@ -123,7 +123,7 @@ def test_directed_corpora_keep_every_direction() -> None:
     batch = collect(graphs, schema).graphs
     assert batch.directed
     assert batch.edges.tolist() == [[0, 1, 2, 3, 4, 5], [1, 2, 0, 4, 5, 3]]
-    with pytest.raises(RequestError, match="graph 0, edge_index: an edge without its reverse"):
+    with pytest.raises(RequestError, match="graph 0, edge_index: an edge has no reverse edge"):
         collect(graphs, Schema())
 
 
@@ -139,25 +139,25 @@ FORTH, BACK = [0, 1, 2], [1, 2, 3]
 
 @pytest.mark.parametrize(("values", "message"), [
     ({"edge_index": torch.tensor([[0, 1, 2, 1, 2, 3], [0, 2, 3, 0, 1, 2]])}, r"graph 11, edge_index: a self-loop"),
-    ({"edge_index": torch.tensor([FORTH + FORTH, BACK + BACK])}, "graph 11, edge_index: an edge without its reverse"),
+    ({"edge_index": torch.tensor([FORTH + FORTH, BACK + BACK])}, "graph 11, edge_index: an edge has no reverse edge"),
     ({"edge_attr": torch.tensor([[0], [0], [0], [0], [0], [1]])}, "graph 11, edge_index: the two directions"),
-    ({"edge_index": torch.tensor([[0, 1, 2, 1, 2, 9], [1, 2, 3, 0, 1, 2]])}, "edge_index: a node id lies outside|reverse"),
-    ({"x": torch.full((4, 1), 5)}, "data.x: a category lies outside"),
+    ({"edge_index": torch.tensor([[0, 1, 2, 1, 2, 9], [1, 2, 3, 0, 1, 2]])}, "edge_index: a node id is outside|reverse"),
+    ({"x": torch.full((4, 1), 5)}, "data.x: a category is outside"),
     ({"x": torch.zeros(4, 2, dtype=torch.int64)}, "do not all have the same attributes"),
     ({"y": torch.zeros(1, 3)}, "do not all have the same attributes"),
 ])  # fmt: skip
-def test_graphs_that_do_not_fit(values: dict[str, object], message: str) -> None:
+def test_graphs_that_do_not_match_the_schema_are_rejected(values: dict[str, object], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         collect(change(**values), SCHEMA, first=10)
 
 
 @pytest.mark.parametrize(("name", "message"), [
-    ("y", "data.y has 0 values where the schema has 2"),
+    ("y", "data.y has 0 values, but the schema has 2"),
     ("center_index", "data.center_index is missing"),
-    ("group", "promises 'group' but data.group is missing"),
+    ("group", "the schema has 'group', but data.group is missing"),
     ("x_dense", "expected|found|the schema has"),
 ])  # fmt: skip
-def test_promised_attributes_must_be_there(name: str, message: str) -> None:
+def test_attributes_of_the_schema_are_required(name: str, message: str) -> None:
     graphs = [ring(number, 4) for number in range(3)]
     for graph in graphs:
         del graph[name]

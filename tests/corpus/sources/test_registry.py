@@ -11,7 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distgnn.config import ArraysConfig, BiblioConfig, BuildConfig, MoleculesConfig, MotifsConfig, PpiConfig, PygConfig
+from distgnn.config import (
+    ArraysConfig,
+    BiblioConfig,
+    BuildConfig,
+    MoleculesConfig,
+    MotifsConfig,
+    PpiConfig,
+    PygConfig,
+    TuDatasetConfig,
+)
 from distgnn.corpus.inspect import verify
 from distgnn.corpus.sources import SOURCES
 from tests.corpus.sources.test_biblio import record, tables
@@ -35,7 +44,8 @@ def inputs(tmp_path: Path, kind: str, out: str) -> BuildConfig:
         return PpiConfig(out=out, input=files, labels=npz(tmp_path), label_groups=("Human=human", "Mouse=mouse"))
     if kind == "biblio":
         return BiblioConfig(out=out, input=(tables(tmp_path),))
-    return PygConfig(out=out, input=(folder(tmp_path),))
+    kinds = {"tudataset": TuDatasetConfig, "pyg": PygConfig}
+    return kinds[kind](out=out, input=(folder(tmp_path),))
 
 
 @pytest.mark.parametrize("kind", SOURCES)

@@ -1,4 +1,4 @@
-"""The pyg builder's files: TUDataset tables."""
+"""The tudataset builder: text tables to graphs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from distgnn.config import PygConfig
+from distgnn.cli import main
+from distgnn.config import TuDatasetConfig
 from distgnn.corpus.inspect import cat
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.sources.tudataset import load_dataset
 from distgnn.errors import RequestError
-from tests.helpers.corpora import build, real
+from tests.helpers.corpora import build, contents, real
 
 TABLES = {
     "A": "1, 2\n2, 1\n2, 3\n3, 2\n4, 5\n5, 4\n5, 5\n",
@@ -44,7 +45,7 @@ def folder(tmp_path: Path, **changes: str | None) -> str:
 
 def load(tmp_path: Path, uri: str) -> list[dict[str, Any]]:
     out = str(tmp_path / "out")
-    manifest = build("pyg", PygConfig(input=(uri,), out=out, overwrite=True))
+    manifest = build("tudataset", TuDatasetConfig(input=(uri,), out=out, overwrite=True))
     return list(cat(out, 0, manifest.graphs))
 
 
@@ -65,6 +66,7 @@ def test_zip_equals_folder(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "SET.zip", "w") as archive:
         for file in Path(path).iterdir():
             archive.write(file, f"SET/{file.name}")
+            archive.writestr(f"__MACOSX/SET/._{file.name}", "x")
     assert load(tmp_path, str(tmp_path / "SET.zip")) == expected
 
 
@@ -74,6 +76,10 @@ def test_zip_equals_folder(tmp_path: Path) -> None:
     ({"node_attributes": "1\n2\n3\nnan\n5\n"}, "table node_attributes, row 4: NaN"),
     ({"graph_indicator": "1\n2\n1\n2\n2\n"}, "graph numbers must start at 1 and never fall"),
     ({"graph_indicator": "1\n1\n2\n2\n2\n"}, "an edge joins two graphs"),
+    ({"node_attributes": "1, 2\n1, 2\n3\n1, 2\n1, 2\n"}, "table node_attributes, row 3: rows have unequal lengths"),
+    ({"graph_attributes": "1, 2\n1\n"}, "table graph_attributes, row 2: rows have unequal lengths"),
+    ({"graph_labels": "1\n2.25\n"}, "table graph_labels, row 2: not a whole number"),
+    ({"A": "1.5, 2\n"}, "table A, row 1: not a whole number"),
     ({"A": "1, 9\n"}, r"needs two node numbers a row, within 1\.\.5"),
 ])  # fmt: skip
 def test_bad_tables(tmp_path: Path, changes: dict[str, str], message: str) -> None:
@@ -91,7 +97,20 @@ def test_bad_places(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no such input file"):
         load(tmp_path, str(tmp_path / "none.zip"))
     with pytest.raises(RequestError, match="must be one TUDataset"):
-        PygConfig(input=("a", "b"), out="x")
+        TuDatasetConfig(input=("a", "b"), out="x")
+
+
+def test_pyg_is_a_deprecated_alias_that_writes_the_same_corpus(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, new, old = folder(tmp_path), str(tmp_path / "new"), str(tmp_path / "old")
+    build("tudataset", TuDatasetConfig(input=(path,), out=new))
+    assert main(["corpus", "build", "pyg", "--input", path, "--out", old]) == 0
+    assert contents(Path(new)) == contents(Path(old))
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["corpus", "build", "pyg", "--help"])
+    assert "Deprecated alias of the kind tudataset" in capsys.readouterr().out
 
 
 @pytest.mark.data

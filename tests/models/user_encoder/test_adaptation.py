@@ -1,4 +1,4 @@
-"""Users' encoders: each graph adapts as if it had a copy of the weights, streams stay apart."""
+"""User encoders: each graph adapts as with its own copy of the weights, and streams are independent."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def assert_same(encoder: Encoder, found: Tensor, wanted: Tensor) -> None:
 
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("kind", STACKS)
-def test_every_graph_adapts_as_its_own_copy_would(kind: str, order: Any) -> None:
+def test_adaptation_equals_that_of_separate_copies(kind: str, order: Any) -> None:
     encoder = made(STACKS[kind])
     raw = kind == "raw"  # without norms; and torch has no second derivative of a look-up of nothing, which copies need
     config = L2PConfig(node_steps=2, node_lr=0.001 if raw else 0.05, graph_lr=0.001, order=order)
@@ -138,7 +138,7 @@ def test_a_batch_gives_the_sum_of_its_streams(kind: str, adaptation: Any) -> Non
 
 
 @pytest.mark.parametrize("kind", ["plain", "gatv2"])
-def test_adaptation_where_nobody_sends_anything(kind: str) -> None:
+def test_adaptation_without_messages(kind: str) -> None:
     encoder, batch = made(STACKS[kind]), random_graphs([2, 1, 3], density=0.0)
     context = encoder.context(replace(batch, stream_ptr=torch.arange(4)))
     fast = FastWeights(context.nodes, 0.1, order=2)
@@ -154,7 +154,7 @@ def test_adaptation_where_nobody_sends_anything(kind: str) -> None:
     torch.testing.assert_close(encoder(context, fast), torch.cat(copies))
 
 
-def test_weights_of_streams_see_what_others_see() -> None:
+def test_per_stream_passes_equal_a_joint_pass() -> None:
     encoder = made(STACKS["plain"])
     batch = replace(random_graphs(SIZES), stream_ptr=torch.tensor([0, 2, 5]))
     context = encoder.context(batch, torch.arange(batch.num_edges) % 3 == 0)
@@ -162,7 +162,7 @@ def test_weights_of_streams_see_what_others_see() -> None:
     torch.testing.assert_close(encoder(context, fast), encoder(context))
 
 
-def test_a_failed_pass_leaves_the_module_as_it_was() -> None:
+def test_failed_pass_restores_the_module() -> None:
     encoder, batch = made(STACKS["gat"]), random_graphs(SIZES)
     context, module = encoder.context(batch), encoder.psi.get_submodule("module")
     fast = FastWeights(context.nodes, 0.1, order=2)
@@ -182,7 +182,7 @@ def test_dropout_of_fine_tuning() -> None:
     assert torch.equal(encoder(batch), encoder(batch))
 
 
-def test_a_norm_in_two_places_stays_one() -> None:
+def test_shared_norm_is_replaced_once() -> None:
     shared = nn.BatchNorm1d(WIDTH)
     encoder = made(lambda _, config: Stack([pyg.GCNConv(config.width, config.width) for _ in "ab"], [shared, shared]))
     norms = encoder.psi.get_submodule("module.norms")
@@ -190,7 +190,7 @@ def test_a_norm_in_two_places_stays_one() -> None:
     encoder.psi.rehearse(2)
 
 
-def test_any_module_adapts_in_a_stream() -> None:
+def test_any_module_adapts_per_stream() -> None:
     encoder, config = made(Recurrent), L2PConfig(adaptation="batch", node_lr=0.05)
     encoder.psi.rehearse(0)
     batch = tasks(config)  # where every stream is one graph, its weights are the graph's
@@ -199,7 +199,7 @@ def test_any_module_adapts_in_a_stream() -> None:
     assert_same(encoder, total, wanted)
 
 
-def test_a_module_without_weights_has_nothing_to_adapt() -> None:
+def test_module_without_weights() -> None:
     encoder, config = (
         made(bare(lambda x, edge_index: gathered(x, edge_index, x[edge_index[0]]))),
         L2PConfig(node_lr=0.05),
@@ -210,7 +210,7 @@ def test_a_module_without_weights_has_nothing_to_adapt() -> None:
     assert torch.equal(*totals)
 
 
-def test_initial_weights_follow_the_seed_and_lazy_ones_too() -> None:
+def test_initial_weights_depend_on_the_seed_also_for_lazy_modules() -> None:
     def lazy(_: Schema, config: EncoderConfig) -> nn.Module:
         return Stack([pyg.SAGEConv(-1, config.width)], [nn.BatchNorm1d(config.width)])
 

@@ -1,4 +1,4 @@
-"""Users' encoders from the command line: imported when a person names their module, and only then."""
+"""User encoders from the command line: imported only if --imports names their module."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ import pytest
 import torch
 
 import distgnn
+from distgnn.auxiliary.data_source import InitialEncoder
+from distgnn.auxiliary.jobs import RunJob
 from distgnn.cli import main
 from distgnn.config import EncoderConfig, FinetuneConfig, SplitConfig
 from distgnn.corpus.reader import CorpusReader
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
-from distgnn.finetuning.trainer import Method, RunJob
+from distgnn.finetuning.comparison import finetune_job, finetune_source
 from distgnn.labels.dataset import load_labelled
 from distgnn.models.registry import REGISTERED
 from distgnn.scale.train.pretrain import train_worker
+from distgnn.storage.folder import open_folder
 from tests.helpers.custom import WIDTH
 from tests.helpers.graphs import random_graphs
 
@@ -73,14 +76,14 @@ def test_from_the_command_line(
     assert main([*words.split(), "--imports", name]) == 0
 
 
-def test_a_job_on_another_machine_imports_for_itself(
-    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_remote_jobs_import_the_module(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = written(tmp_path, monkeypatch)
     config = FinetuneConfig(corpus, imports=(name,), seeds=1, epochs=1, split=SplitConfig("random"))
-    method = Method("mine", EncoderConfig(kind="filed", width=WIDTH))
-    outcome = RunJob(config, load_labelled(config), (method,))((0, 0))
-    assert 0 <= outcome.scores["test"].value <= 1
+    start = InitialEncoder("mine", EncoderConfig(kind="filed", width=WIDTH))
+    source = finetune_source(config, load_labelled(config), [start])
+    found = RunJob(source, open_folder(str(tmp_path / "jobs")))(finetune_job(source, 0, 0))
+    assert found is not None
+    assert 0 <= found.scores["test"]["roc_auc"] <= 1
 
 
 @pytest.mark.parametrize(
@@ -90,6 +93,8 @@ def test_a_job_on_another_machine_imports_for_itself(
         ("a/b", "is not a dotted name of a Python module"),
     ],
 )
-def test_imports_that_are_not_there(given: str, message: str, corpus: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_imports_are_rejected(
+    given: str, message: str, corpus: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["pretrain", "--corpus", corpus, "--imports", given]) == 2
     assert message in capsys.readouterr().err

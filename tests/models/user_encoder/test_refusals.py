@@ -1,4 +1,4 @@
-"""Users' encoders that cannot be trained as asked are refused in one line that says what to do."""
+"""User encoders that cannot be trained as requested are rejected with a one-line remedy."""
 
 from __future__ import annotations
 
@@ -72,40 +72,40 @@ def tied(_: Schema, config: EncoderConfig) -> nn.Module:
 
 ALWAYS = {
     "random": (odd(lambda m, x, *_: m.drop(x), drop=lambda: nn.Dropout(0.5)), "output is random in training mode"),
-    "mixes": (odd(lambda _m, x, *_: x - x.mean(0)), "graphs mix"),
-    "counts": (odd(lambda m, x, *_: m.count(x), count=Counting), "changes its buffer count.seen while it runs"),
+    "mixes": (odd(lambda _m, x, *_: x - x.mean(0)), "graphs are not independent"),
+    "counts": (odd(lambda m, x, *_: m.count(x), count=Counting), "changes its buffer count.seen in the forward pass"),
     "single": (
         odd(lambda _m, x, *_: x @ torch.ones(WIDTH, WIDTH)),
-        "rehearsal in float64 failed .* must follow x.dtype",
+        "trial run in float64 failed .* create tensors with x.dtype",
     ),
 }
 PER_GRAPH = {
-    "cell": (Recurrent, "scale \\(of Recurrent\\) is not of a kind that can adapt per graph"),
-    "prelu": (odd(after=lambda m, x, *_: m.act(x), act=nn.PReLU), "act.weight \\(of PReLU\\) is not of a kind"),
-    "half frozen": (half_frozen, "linear is frozen in part"),
-    "tied": (tied, "linear.weight|edge.weight is the same parameter as"),
+    "cell": (Recurrent, "scale \\(of Recurrent\\) cannot be adapted per graph"),
+    "prelu": (odd(after=lambda m, x, *_: m.act(x), act=nn.PReLU), "act.weight \\(of PReLU\\) cannot be adapted"),
+    "half frozen": (half_frozen, "linear is partly frozen"),
+    "tied": (tied, "linear.weight|edge.weight shares its parameter with"),
     "reversed": (
         odd(lambda _m, x, *_: x.flip(0), lambda _m, x, *_: x.flip(0)),
-        "linear \\(Linear\\) is not used in a way",
+        "linear \\(Linear\\) is used in a way",
     ),
     "looped": (odd(looped, edge=lambda: nn.Linear(WIDTH, WIDTH)), "edge reads 45 rows that are neither nodes"),
     "two kinds": (
         odd(lambda m, x, e, *_: gathered(x, e, m.linear(x[e[0]]))),
-        "linear .Linear. is not used in a way that can adapt per graph",
+        "linear .Linear. is used in a way that cannot be adapted per graph",
     ),
     "deep": (
         odd(lambda m, x, *_: m.linear(x.unsqueeze(1)).squeeze(1)),
-        "linear reads an input of 3 dimensions where 2 can adapt",
+        "linear has an input of 3 dimensions; only 2 can be adapted",
     ),
     "wide table": (
         odd(lambda m, x, e, *_: gathered(x, e, m.table(e.t() * 0).sum(1)), table=lambda: nn.Embedding(2, WIDTH)),
-        "table reads an input of 2 dimensions where 1 can adapt",
+        "table has an input of 2 dimensions; only 1 can be adapted",
     ),
 }
 
 
 @pytest.mark.parametrize("name", ALWAYS)
-def test_what_cannot_be_trained_at_all(name: str) -> None:
+def test_untrainable_modules_are_rejected(name: str) -> None:
     factory, message = ALWAYS[name]
     encoder = made(factory)
     with pytest.raises(RequestError, match=f"^encoder 'mine': .*{message}"):
@@ -113,7 +113,7 @@ def test_what_cannot_be_trained_at_all(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PER_GRAPH)
-def test_what_cannot_adapt_per_graph_names_its_part_and_the_way_out(name: str) -> None:
+def test_modules_that_cannot_adapt_per_graph_are_rejected(name: str) -> None:
     factory, message = PER_GRAPH[name]
     encoder = made(factory)
     encoder.psi.rehearse(0)
@@ -127,9 +127,12 @@ def test_what_cannot_adapt_per_graph_names_its_part_and_the_way_out(name: str) -
 
 BUILT = {
     "no module": (lambda *_: len, "factory must return a torch.nn.Module, found builtin"),
-    "argument": (bare(lambda x, colour: x + colour), "forward wants 'colour'; it can be given x, edge_index"),
-    "width": (bare(lambda x: x[:, :2]), r"returned \(15, 2\) where node embeddings \(15, 6\) belong"),
-    "graphs": (bare(lambda x, batch: (x, batch)), "returned tuple where node embeddings"),
+    "argument": (
+        bare(lambda x, colour: x + colour),
+        "forward has an unknown parameter 'colour'; available inputs are x, edge_index",
+    ),
+    "width": (bare(lambda x: x[:, :2]), r"must return node embeddings \(15, 6\), returned \(15, 2\)"),
+    "graphs": (bare(lambda x, batch: (x, batch)), "must return node embeddings .* returned tuple"),
     "running": (
         odd(lambda m, x, *_: m.norm(x), norm=lambda: nn.InstanceNorm1d(WIDTH, track_running_stats=True)),
         r"norm \(InstanceNorm1d\) keeps running statistics of its own",
@@ -146,27 +149,27 @@ BUILT = {
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_what_cannot_be_built(name: str) -> None:
+def test_invalid_modules_are_rejected(name: str) -> None:
     factory, message = BUILT[name]
     with pytest.raises(RequestError, match=message):
         made(factory)
 
 
 @pytest.mark.parametrize("name", ["gin", "two words", "mine"])
-def test_names_that_are_not_free(name: str) -> None:
+def test_invalid_names_are_rejected(name: str) -> None:
     distgnn.register_encoder("mine", STACKS["gin"])
     with pytest.raises(RequestError, match=f"register_encoder: '{name}' is .* choose another"):
         distgnn.register_encoder(name, STACKS["gin"])
 
 
-def test_a_cached_convolution_is_refused() -> None:
+def test_cached_convolution_is_rejected() -> None:
     with pytest.raises(
-        RequestError, match=r"convs.0 \(GCNConv\) keeps the first batch's edges; build it with cached=False"
+        RequestError, match=r"convs.0 \(GCNConv\) caches the first batch's edges; build it with cached=False"
     ):
         made(lambda _, config: Stack([pyg.GCNConv(config.width, config.width, cached=True)], [nn.Identity()]))
 
 
-def test_hidden_features_stay_hidden() -> None:
+def test_hidden_features_are_not_readable_through_data() -> None:
     raw, batch = made(STACKS["raw"]), random_graphs(SIZES)
     with pytest.raises(RequestError, match="hides node features, but the module reads data"):
         raw(batch, inputs=raw.embed(batch))

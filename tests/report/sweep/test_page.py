@@ -1,45 +1,31 @@
-"""The page of a sweep: figures hold what they should, texts are escaped, nothing is fetched, and it is written in time."""
+"""The report of a sweep: figures, an escaped and self-contained page, files, and rewriting while the sweep runs."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest.mock import patch
 
+import matplotlib
 import numpy as np
 import pytest
-from matplotlib.collections import LineCollection, PathCollection
-from matplotlib.figure import Figure
+from matplotlib import pyplot
+from matplotlib.collections import PathCollection
 
 from distgnn.errors import RequestError
-from distgnn.report.sweep import axes, grid, lines
+from distgnn.report.sweep import figures
 from distgnn.report.sweep.data import View, view_of
-from distgnn.report.sweep.importance import importance
-from distgnn.report.sweep.page import page, pictures
-from distgnn.report.sweep.write import MARKDOWN, PAGE, Pages, write_sweep_report
+from distgnn.report.sweep.figures import Picture, pictures
+from distgnn.report.sweep.page import MARKDOWN, PAGE, Pages, page, write_sweep_report
+from distgnn.report.sweep.study import study_of
 from distgnn.search.records import Clone
 from distgnn.storage.folder import open_folder
-from tests.helpers.sweeps import GRID, NODE_LR, final, planted, trial, view, write
+from tests.helpers.sweeps import GRID, final, planted, trial, view, write
 
 STEPS = ("pretrain.l2p.node_steps", "pretrain.l2p.graph_steps")
 GONE = trial(24, "failed", reason="RuntimeError: <script>alert(1)</script>")
 SEEN = view([*planted(), GONE, trial(25, "running", 0.7)])
-
-
-def drawn(figure: Figure | None) -> Figure:
-    assert figure is not None
-    return figure
-
-
-def points(figure: Figure) -> dict[str, int]:
-    """Number of points by label, of all panels."""
-    found: dict[str, int] = {}
-    for panel in figure.axes:
-        for item in panel.collections:
-            if isinstance(item, PathCollection):
-                name = str(item.get_label())
-                found[name] = found.get(name, 0) + len(np.asarray(item.get_offsets()))
-    return found
 
 
 def grid_view(cells: dict[tuple[int, int], list[float]]) -> View:
@@ -48,113 +34,67 @@ def grid_view(cells: dict[tuple[int, int], list[float]]) -> View:
     return view(trials, space=GRID)
 
 
+def names(seen: View) -> list[str]:
+    """Names of the pictures, which are drawn but not rendered."""
+    with patch.object(figures, "png", return_value=b""):
+        return [picture.name for picture in pictures(seen)]
+
+
 class TestFigures:
-    def test_progress(self) -> None:
-        figure = drawn(lines.progress(SEEN))
-        found = points(figure)
-        assert (found["finished"], found["stopped early, last score"]) == (16, 8)
-        (axis,) = figure.axes
-        assert (axis.get_xlabel(), axis.get_ylabel()) == ("trials ended", "validation roc_auc x 100")
-        best = np.asarray(axis.lines[0].get_ydata())
-        assert best[-1] == pytest.approx(100 * max(t.score or 0 for t in SEEN.of("finished")))
-        assert (np.diff(best[np.isfinite(best)]) >= 0).all()
+    def test_which_there_are(self) -> None:
+        assert names(SEEN) == ["progress", "rungs", "importance", "slices", "parallel", "seconds"]
+        assert names(grid_view({(0, 0): [0.5], (1, 2): [0.6]})) == [
+            "progress", "rungs", "grid", "slices", "parallel", "seconds",
+        ]  # fmt: skip
+        assert names(view([trial(0, "queued"), GONE])) == []
+        assert names(view([trial(0, "running")])) == ["rungs"]
+        assert names(view([trial(0, score=float("nan"))], space=GRID)) == ["rungs"]
+        assert names(view([trial(0, "stopped"), trial(1, "queued")])) == []
 
-    def test_rungs_show_every_trial_with_a_score(self) -> None:
-        axis = drawn(lines.rungs(SEEN)).axes[0]
-        assert len(axis.lines) == 25
-        assert sum(line.get_linestyle() == ":" for line in axis.lines) == 1  # the running one
-        assert [tick.get_text() for tick in axis.get_xticklabels()] == ["10", "30", "90"]
-        assert (axis.get_xscale(), axis.get_xlabel()) == ("log", "steps")
-        crosses = [item for item in axis.collections if isinstance(item, PathCollection)]
-        assert len(crosses) == 8 + 1  # and a star
+    def test_many_parameters_are_sliced_over_several_pictures(self) -> None:
+        names_of = ("l2p.node_steps", "l2p.graph_steps", "l2p.support", "l2p.query", "l2p.children")
+        space, fields = tuple(f"{name}=1..3" for name in names_of), [f"pretrain.{name}" for name in names_of]
+        trials = [trial(n, params=dict(zip(fields, [n + 1] * 5, strict=True))) for n in range(3)]
+        assert [name for name in names(view(trials, space=space)) if "slices" in name] == ["slices", "slices-2"]
 
-    def test_rungs_before_any_trial_has_finished(self) -> None:
-        axis = drawn(lines.rungs(view([trial(0, "running")]))).axes[0]
-        assert np.asarray(axis.lines[0].get_ydata()).tolist() == pytest.approx([60, 65])
+    def test_every_picture_is_a_png_with_a_title_and_no_figure_or_style_is_left_open(self) -> None:
+        before = pyplot.get_fignums(), dict(matplotlib.rcParams), pyplot.get_backend()
+        for picture in pictures(grid_view({(0, 0): [0.5], (1, 2): [0.6]})):
+            assert picture.data.startswith(b"\x89PNG")
+            assert picture.title
+            assert picture.caption
+        assert (pyplot.get_fignums(), dict(matplotlib.rcParams), pyplot.get_backend()) == before
 
-    def test_rungs_mark_clones(self) -> None:
+    def test_equal_scores_and_parameters_are_drawn(self) -> None:
+        same = view([trial(n, score=0.7, params=trial(0).params) for n in range(3)])
+        assert names(same) == ["progress", "rungs", "slices", "parallel", "seconds"]
+
+    def test_learning_curves_mark_clones(self) -> None:
         params = trial(0).params
-        twice = replace(
-            trial(0), clones=(Clone(1, 0, 30, 1, params), Clone(1, 0, 90, 3, params))
-        )  # the second has no rung yet
-        figure = drawn(lines.rungs(view([twice, trial(1)])))
-        axis = figure.axes[0]
-        spots = [
-            np.asarray(item.get_offsets()).tolist() for item in axis.collections if isinstance(item, PathCollection)
-        ]
-        assert [spot for spot in spots if spot[0][0] == 30] == [[[30, pytest.approx(65)]]]
-        assert [text.get_text() for text in figure.legends[0].get_texts()] == ["with weights of another trial"]
-
-    def test_one_rung_needs_no_curve(self) -> None:
-        assert lines.rungs(view([trial(0, "stopped"), trial(1, "queued")])) is None
-
-    def test_seconds(self) -> None:
-        trials = [trial(n, score=0.7 + n / 100, seconds=5.0 - (n == 3)) for n in range(4)]
-        figure = drawn(lines.seconds(view(trials)))
-        assert points(figure)["finished"] == 4
-        assert [text.get_text() for text in figure.axes[0].texts] == ["3"]
-
-    def test_importance_bars(self) -> None:
-        figure = drawn(axes.bars(SEEN, importance(SEEN)))
-        assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
-            "l2p.order",
-            "l2p.node_steps",
-            "l2p.node_lr",
-        ]
-        assert "25 trials, 10 steps" in figure.axes[0].get_xlabel()
-        assert axes.bars(SEEN, None) is None
-
-    def test_slices(self) -> None:
-        figure = drawn(axes.slices(SEEN))
-        panels = [panel for panel in figure.axes if panel.get_visible()]
-        assert [panel.get_xlabel() for panel in panels] == ["l2p.node_lr", "l2p.node_steps", "l2p.order"]
-        assert points(figure) == {"finished": 3 * 16, "stopped early, last score": 3 * 8, "best": 3}
-        offsets = np.concatenate([np.asarray(item.get_offsets()) for item in panels[0].collections])
-        rate = {round((np.log10(t.params[NODE_LR]) + 4) / 3, 6) for t in SEEN.of("finished", "stopped")}  # pyright: ignore
-        assert {round(x, 6) for x in offsets[:, 0]} == rate
-        (default,) = [line for line in panels[0].lines if line.get_label() == "default"]
-        assert default.get_xdata()[0] == pytest.approx(1 / 3)  # pyright: ignore[reportIndexIssue]
-
-    def test_parallel(self) -> None:
-        figure = drawn(axes.parallel(SEEN))
-        (strands,) = [item for item in figure.axes[0].collections if isinstance(item, LineCollection)]
-        segments = np.stack([np.asarray(segment) for segment in strands.get_segments()])
-        assert segments.shape == (24, 4, 2)
-        assert segments[-1, -1, 1] == 1  # the best is drawn last and ends on top
-        widths = np.asarray(strands.get_linewidths())
-        assert np.argmax(widths) == 23
-
-    def test_equal_scores_are_drawn(self) -> None:
-        same = view([trial(n, score=0.7) for n in range(3)])
-        for figure in (axes.parallel(same), axes.slices(same), lines.rungs(same), lines.seconds(same)):
-            drawn(figure)
+        clones = (Clone(1, 0, 30, 1, params), Clone(1, 0, 90, 3, params))  # the second has no rung yet
+        seen = view([replace(trial(0), clones=clones), trial(1)])
+        with figures.drawing():
+            (axes,) = figures.learning_curves(seen, study_of(seen)).axes
+        marks = [np.asarray(item.get_offsets()) for item in axes.collections if isinstance(item, PathCollection)]
+        assert np.concatenate(marks).tolist() == [[30, pytest.approx(65)]]
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("steps", "validation roc_auc x 100")
 
     def test_grid(self) -> None:
         seen = grid_view({(0, 0): [0.5, 0.7], (1, 1): [0.8], (3, 2): [0.65]})
-        cells = grid.cells(seen, *STEPS)
+        cells = figures.cell_means(seen, *STEPS)
         assert cells.shape == (4, 4)
         assert cells[0, 0] == pytest.approx(0.6)
         assert np.isfinite(cells).sum() == 3
-        axis = drawn(grid.heat(seen)).axes[0]
+        axis = figures.heat_map(seen).axes[0]
         assert (axis.get_xlabel(), axis.get_ylabel()) == ("l2p.graph_steps", "l2p.node_steps")
         assert sorted(text.get_text() for text in axis.texts)[-3:] == ["60.00", "65.00", "80.00"]
         corners = [patch.get_xy() for patch in axis.patches]  # pyright: ignore[reportAttributeAccessIssue]
         assert np.round(corners).tolist() == [[1, 1], [1, 1]]  # best and default: s = t = 1
 
     def test_no_grid_of_other_spaces(self) -> None:
-        assert grid.heat(SEEN) is None
-        assert grid.heat(view([], space=GRID)) is None
         space = ("l2p.node_lr=log(1e-4,1e-1)", "l2p.order={1,2}")
-        assert grid.heat(view([trial(0)], space=space)) is None
-
-    def test_which_there_are(self) -> None:
-        assert [p.name for p in pictures(SEEN, importance(SEEN))] == [
-            "progress", "rungs", "importance", "slices", "parallel", "seconds",
-        ]  # fmt: skip
-        assert [p.name for p in pictures(grid_view({(0, 0): [0.5]}), None)] == [
-            "progress", "rungs", "grid", "slices", "parallel", "seconds",
-        ]  # fmt: skip
-        assert list(pictures(view([trial(0, "queued"), GONE]), None)) == []
+        for seen in (view([], space=GRID), view([trial(0)], space=space)):
+            assert "grid" not in names(seen)
 
 
 class Reader(HTMLParser):
@@ -179,7 +119,7 @@ class Reader(HTMLParser):
 class TestPage:
     def test_texts_are_escaped_and_nothing_is_fetched(self) -> None:
         odd = replace(SEEN, name="<b>bold</b>", sweep=replace(SEEN.sweep, metric='"<i>'))
-        read = Reader(page(odd, None, dict.fromkeys(pictures(SEEN, None), b"png")))
+        read = Reader(page(odd, None, [Picture(f"p{n}", "t", "c", b"png") for n in range(5)]))
         tags = [tag for tag, _ in read.tags]
         assert tags.count("script") == 1
         assert not {"b", "i", "link", "iframe"} & set(tags)
@@ -190,7 +130,7 @@ class TestPage:
         assert not [attrs for _, attrs in read.tags if "href" in attrs]
 
     def test_every_trial_is_there(self) -> None:
-        read = Reader(page(SEEN, None, {}))
+        read = Reader(page(SEEN, None, []))
         rows = [attrs.get("class") for tag, attrs in read.tags if tag == "tr" and "class" in attrs]
         assert rows == ["finished"] * 16 + ["stopped"] * 8 + ["running", "failed"]
 
@@ -228,7 +168,7 @@ class TestFiles:
             now[0] += 4.0
             return {}
 
-        monkeypatch.setattr("distgnn.report.sweep.write._write", slow)
+        monkeypatch.setattr("distgnn.report.sweep.page._write", slow)
         pages = Pages(open_folder(str(tmp_path)), clock=lambda: now[0])
         for second in (1, 29, 31, 40, 100, 114, 116, 190, 200):
             now[0] = max(now[0], float(second))
@@ -242,7 +182,7 @@ class TestFiles:
     def test_a_page_that_cannot_be_drawn_stops_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr("distgnn.report.sweep.write.draw", lambda *_: {}["figure"])
+        monkeypatch.setattr("distgnn.report.sweep.page.pictures", lambda *_: {}["figure"])
         clock = iter([0.0, 31.0, 32.0]).__next__
         Pages(open_folder(str(tmp_path)), clock=clock).refresh(SEEN.sweep, SEEN.trials)
         assert "the page of the sweep could not be drawn (KeyError: 'figure')" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import pytest
 from distgnn.config import FinetuneConfig, TransferConfig, TuneConfig
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import Final, View
-from distgnn.report.sweep.importance import Importance
+from distgnn.report.sweep.study import Importance
 from distgnn.report.sweep.table import Table, markdown, tables, terminal
 from distgnn.search.records import Clone
 from distgnn.search.space import defaults, read_space
@@ -45,13 +45,13 @@ def test_all_trials_are_there_with_reasons() -> None:
         ["1", "failed", "-", "-", "0.0 s", *settings, "3 tries; ValueError: bad numbers | here"],
     ]
     assert "4/5 trials ended | 2 finished | 1 stopped | 1 failed | best 75.00 (trial 3)" in table.note
-    assert "0:03:34 of computing in 100.0 s: 2.14 trials at a time on average" in table.note
+    assert "0:03:34 of compute time in 100.0 s: 2.14 trials in parallel on average" in table.note
 
 
 def test_a_running_sweep_does_not_say_how_long_it_ran() -> None:
     seen = view(TRIALS)
     table = named(list(tables(replace(seen, sweep=replace(seen.sweep, wall=0.0)), None)), "Trials")
-    assert table.note.endswith("0:03:34 of computing.")
+    assert table.note.endswith("0:03:34 of compute time.")
 
 
 def test_errors_are_no_percentages() -> None:
@@ -62,7 +62,7 @@ def test_errors_are_no_percentages() -> None:
 
 def test_settings_of_the_winner_beside_the_default() -> None:
     found = Importance({ORDER: 0.6, NODE_LR: 0.3, NODE_STEPS: 0.1}, 9, 30)
-    table = named(list(tables(view(TRIALS), found)), "What the winner sets")
+    table = named(list(tables(view(TRIALS), found)), "Settings of the winner")
     assert table.titles == ["parameter", "trial 3", "default", "importance"]
     assert table.body == [
         [ORDER, "1", "2", "60 %"],
@@ -70,8 +70,8 @@ def test_settings_of_the_winner_beside_the_default() -> None:
         [NODE_STEPS, "2", "1", "10 %"],
     ]
     assert "from 9 trials after 30 steps" in table.note
-    assert "Trial 3 went on with weights of others" in table.note
-    alone = named(list(tables(view(TRIALS), None)), "What the winner sets")
+    assert "Trial 3 continued with weights of other trials" in table.note
+    alone = named(list(tables(view(TRIALS), None)), "Settings of the winner")
     assert [row[0] for row in alone.body] == [NODE_LR, NODE_STEPS, ORDER]
     assert "too few trials" in alone.note
 

@@ -118,7 +118,7 @@ class TestFaults:
         found = check_storage("out", "written", {"n1": Probed(), "n2": Probed("denied")})
         assert said(found) == "fail: on n2: denied"
         found = check_storage("corpus", "read", {"n1": Probed(found="a"), "n2": Probed(found="b")})
-        assert "different things" in found.message
+        assert "different content" in found.message
 
     def test_token(self, tmp_path: Path) -> None:
         def status(environ: dict[str, str], remote: bool = True) -> str:

@@ -1,4 +1,4 @@
-"""Who leads a sweep, what its Pareto front is, and which parameters mattered: against slow references and planted truths."""
+"""Order and best trial of a sweep, its Optuna study, Pareto front, and importances of a planted parameter."""
 
 from __future__ import annotations
 
@@ -6,16 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from optuna.trial import TrialState
 
-from distgnn.report.sweep import axes
-from distgnn.report.sweep.data import score_at
-from distgnn.report.sweep.importance import FEWEST, importance
-from distgnn.report.sweep.numbers import best_so_far, by_end, common_fidelity, leader, not_dominated, ordered, pareto
-from distgnn.report.sweep.places import Places
-from distgnn.search.domains import Choice, Range
-from distgnn.search.proposals import Proposals
+from distgnn.report.sweep.data import common_fidelity, leader, ordered, score_at
+from distgnn.report.sweep.study import MIN_TRIALS, importance, pareto, study_of
 from distgnn.search.records import Rung, TrialRecord
 from tests.helpers.sweeps import NODE_LR, NODE_STEPS, ORDER, final, planted, trial, view
 
@@ -50,33 +44,10 @@ class TestOrder:
     def test_the_winner_leads_once_it_is_known(self) -> None:
         assert leader(view(list(self.TRIALS), final(2))) is self.TRIALS[2]
 
-    def test_best_so_far(self) -> None:
-        ends = {2: 30.0, 5: 20.0, 4: 10.0, 6: 40.0}
-        trials = [replace(each, ended=ends.get(each.number)) for each in self.TRIALS]
-        for mode, expected in (("max", [np.nan, 0.8, 0.8, 0.8]), ("min", [np.nan, 0.8, 0.7, 0.7])):
-            seen = view(trials, mode=mode)
-            assert numbers(by_end(seen)) == [4, 5, 2, 6]
-            np.testing.assert_array_equal(best_so_far(seen), expected)
-
     def test_nothing_yet(self) -> None:
         seen = view([trial(0, "queued")])
-        assert best_so_far(seen).shape == (0,)
+        assert leader(seen) is None
         assert pareto(seen) == []
-
-
-costs = st.integers(1, 3).flatmap(
-    lambda columns: st.lists(st.lists(st.integers(0, 4), min_size=columns, max_size=columns), min_size=1, max_size=12)
-)
-
-
-@given(costs)
-def test_front_is_what_no_other_beats(rows: list[list[int]]) -> None:
-    def beats(one: list[int], other: list[int]) -> bool:
-        pairs = list(zip(one, other, strict=True))
-        return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
-
-    slow = [not any(beats(one, other) for one in rows) for other in rows]
-    assert not_dominated(np.array(rows, dtype=np.float64)).tolist() == slow
 
 
 @pytest.mark.parametrize(("mode", "front"), [("max", [2, 0, 1]), ("min", [2, 3])])
@@ -85,6 +56,33 @@ def test_pareto_of_score_and_seconds(mode: str, front: list[int]) -> None:
     trials = [trial(n, "finished", score, seconds=seconds) for n, (score, seconds) in enumerate(spent)]
     cheap = trial(5, "stopped", 0.99, seconds=0.1)  # not comparable
     assert numbers(pareto(view([*trials, cheap], mode=mode))) == front
+
+
+class TestStudy:
+    TRIALS = (
+        trial(0, "finished", 0.7),
+        trial(1, "failed", reason="boom"),
+        trial(2, "stopped", 0.6),
+        trial(4, "running", 0.65),
+        trial(5, "queued"),
+        trial(6, "finished", float("nan")),
+    )
+
+    def test_numbers_states_and_scores_are_those_of_the_records(self) -> None:
+        study = study_of(view(list(self.TRIALS)))
+        states = ["COMPLETE", "FAIL", "PRUNED", "FAIL", "RUNNING", "WAITING", "FAIL"]
+        assert [each.state for each in study.trials] == [TrialState[name] for name in states]
+        assert [each.number for each in study.trials] == list(range(7))
+        assert study.trials[0].value == pytest.approx(70)
+        assert study.trials[4].intermediate_values == pytest.approx({10: 55, 30: 60})
+        assert study.trials[0].params == {
+            name.removeprefix("pretrain."): value for name, value in self.TRIALS[0].params.items()
+        }
+        assert (study.best_trial.number, study.direction.name) == (0, "MAXIMIZE")
+
+    def test_errors_are_minimized_and_not_scaled(self) -> None:
+        study = study_of(view([trial(0, score=0.7), trial(1, score=0.5)], mode="min"))
+        assert (study.best_trial.number, study.best_value) == (1, 0.5)
 
 
 class TestCommonFidelity:
@@ -138,48 +136,6 @@ class TestImportance:
         assert list(found.shares) == names
         assert found.shares[names[0]] > 0.8
 
-    @pytest.mark.parametrize("trials", [[], planted(FEWEST - 1), [trial(n, score=0.7) for n in range(9)]])
+    @pytest.mark.parametrize("trials", [[], planted(MIN_TRIALS - 1), [trial(n, score=0.7) for n in range(9)]])
     def test_nothing_is_said_of_too_little(self, trials: list[TrialRecord]) -> None:
         assert importance(view(trials)) is None
-
-
-class TestPlaces:
-    @given(st.lists(st.floats(1e-4, 1e-1), min_size=2, max_size=2, unique=True))
-    def test_a_log_range(self, values: list[float]) -> None:
-        low, high = Places(Range("float", 1e-4, 1e-1, log=True)).of(sorted(values))
-        assert 0 <= low <= high <= 1
-
-    def test_ends_and_middles(self) -> None:
-        log = Places(Range("float", 1e-4, 1e-2, log=True))
-        np.testing.assert_allclose(log.of([1e-4, 1e-3, 1e-2]), [0, 0.5, 1], atol=1e-12)
-        assert [text for _, text in log.ticks()] == ["0.0001", "0.001", "0.01"]
-        even = Places(Range("float", 0, 2))
-        assert even.of([0.5]).tolist() == [0.25]
-        assert [text for _, text in even.ticks()] == ["0", "0.5", "1", "1.5", "2"]
-
-    def test_a_log_range_within_a_power_of_ten(self) -> None:
-        assert [text for _, text in Places(Range("float", 2e-3, 5e-3, log=True)).ticks()] == ["0.002", "0.005"]
-
-    def test_choices_and_few_whole_numbers_stand_apart(self) -> None:
-        assert Places(Choice(("gin", "gcn"))).of(["gcn", "gin"]).tolist() == [0.75, 0.25]
-        assert Places(Range("int", 0, 3)).of([0, 3]).tolist() == [0.125, 0.875]
-        assert [text for _, text in Places(Range("int", 4, 20, step=8)).ticks()] == ["4", "12", "20"]
-
-    def test_steps_that_differ_in_the_last_bit(self) -> None:
-        domain = Range("float", 0.0, 0.6, step=0.1)
-        assert domain.points() == (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
-        places = Places(domain)
-        np.testing.assert_array_equal(places.of([0.1 + 0.2, 6 * 0.1]), places.of([0.3, 0.6]))
-        proposals = Proposals({"finetune.dropout": domain}, "tpe", 0, "max")
-        assert {proposals.propose(number, [])["finetune.dropout"] for number in range(20)} <= set(domain.points())
-
-    def test_many_whole_numbers_are_a_range(self) -> None:
-        assert Places(Range("int", 0, 100)).of([0, 50, 100]).tolist() == [0, 0.5, 1]
-
-    def test_a_range_of_one_number(self) -> None:
-        assert Places(Range("float", 0.5, 0.5)).of([0.5]).tolist() in ([0.0], [0.5])
-
-    def test_a_default_of_zero_is_left_of_a_log_scale(self) -> None:
-        assert Places(Range("float", 1e-4, 1e-2, log=True)).of([0.0]).tolist() == [-np.inf]
-        seen = view(planted())
-        axes.slices(replace(seen, sweep=replace(seen.sweep, default=seen.sweep.default | {NODE_LR: 0.0})))

@@ -1,0 +1,68 @@
+"""Results of finished trainings, kept as files: a stopped comparison continues, and more seeds extend it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from distgnn.auxiliary.trainer import CURVES, TrainingResult
+from distgnn.storage.arrays import read_arrays, write_arrays
+from distgnn.storage.folder import Folder
+
+FORMAT = "training 2"
+"""Part of every job's key: results of an older trainer are not taken for results of this one."""
+_VALUES = ("tasks", "metrics", "best_epoch", "seconds", "validation", "scores", "coverage")
+_TUPLES = ("tasks", "metrics", "validation")
+
+
+@dataclass(frozen=True)
+class JobCache:
+    """One file for each finished job, named after everything the job depends on.
+
+    Args:
+        folder: Where the files are.
+    """
+
+    folder: Folder
+
+    def has(self, name: str) -> bool:
+        """Whether the file ``name`` is there and whole."""
+        return read_arrays(self.folder, name) is not None
+
+    def load(self, name: str) -> TrainingResult | None:
+        """The result in the file ``name``; None if it is absent or damaged."""
+        found = read_arrays(self.folder, name)
+        if found is None or set(found[0]) != set(_VALUES):
+            return None
+        values, arrays = found
+        prefix = "weights/"
+        return TrainingResult(
+            **{name: tuple(value) if name in _TUPLES else value for name, value in values.items()},
+            predictions={part: arrays[path] for part in values["scores"] if (path := f"predictions/{part}") in arrays},
+            curves={curve: arrays[f"curves/{curve}"] for curve in CURVES},
+            meta_loss=arrays["meta_loss"],
+            weights={
+                path.removeprefix(prefix): torch.from_numpy(array.copy())
+                for path, array in arrays.items()
+                if path.startswith(prefix)
+            },
+        )
+
+    def save(self, name: str, result: TrainingResult) -> None:
+        """Write ``result`` to the file ``name``, whole or not at all."""
+        arrays = {f"predictions/{part}": array for part, array in result.predictions.items()}
+        arrays |= {f"curves/{curve}": array for curve, array in result.curves.items()}
+        arrays |= {f"weights/{path}": tensor.numpy() for path, tensor in result.weights.items()}
+        values = {name: getattr(result, name) for name in _VALUES}
+        write_arrays(self.folder, name, values, {**arrays, "meta_loss": result.meta_loss})
+
+    def load_weights(self, name: str) -> dict[str, Tensor] | None:
+        """Weights in the file ``name``; None if it is absent or damaged."""
+        found = read_arrays(self.folder, name)
+        return found and {path: torch.from_numpy(array) for path, array in found[1].items()}
+
+    def save_weights(self, name: str, weights: dict[str, Tensor]) -> None:
+        """Write ``weights`` to the file ``name``, whole or not at all."""
+        write_arrays(self.folder, name, {}, {path: tensor.numpy() for path, tensor in weights.items()})

@@ -1,0 +1,210 @@
+"""Trainings as jobs: every scheme, encoder, method and seed is one; finished jobs are kept.
+
+Jobs of one scheme, encoder and seed start from the same weights and take the same rows in the same order, so methods are
+compared in pairs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import torch
+
+from distgnn.auxiliary.batches import Batches
+from distgnn.auxiliary.data_source import DataSource, Weights
+from distgnn.auxiliary.job_cache import FORMAT, JobCache
+from distgnn.auxiliary.label_target import LabelTarget
+from distgnn.auxiliary.problem import MultiTaskProblem
+from distgnn.auxiliary.trainer import Trainer, TrainingResult, pretrain_auxiliary
+from distgnn.auxiliary.weighting import build_weighting
+from distgnn.config import TransferConfig
+from distgnn.config.base import result_fields, to_json
+from distgnn.corpus.writer import Mapper
+from distgnn.distributed import ProcessGroup
+from distgnn.errors import RequestError, WorkError
+from distgnn.graph.keyed import key
+from distgnn.graph.purposes import AuxiliaryDraw
+from distgnn.models.registry import import_modules
+from distgnn.monitor.sink import SILENT, Meter
+from distgnn.storage.folder import Folder
+
+
+class Job(NamedTuple):
+    """One training.
+
+    Args:
+        seed: Training seed.
+        scheme: "scratch" or "pretrained".
+        encoder: Index of the encoder in the data source.
+        method: Weighting method; empty for the training on auxiliary tasks alone.
+    """
+
+    seed: int
+    scheme: str
+    encoder: int
+    method: str
+
+
+Progress = Callable[[int, int, str, TrainingResult | None], None]
+"""Called after each job with (jobs done, jobs in all, the job in words, its result; None for a training on auxiliary tasks)."""
+
+
+def global_seed(seed: int, rank: int) -> int:
+    """Seed of torch's own generator for a job, for users' modules that draw from it."""
+    return key(seed, AuxiliaryDraw.GLOBAL, rank)
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """Runs a job and keeps its result; can be sent to workers.
+
+    Args:
+        source: Makes the problems; its config has the options of every training.
+        folder: Where results are kept. Workers that share it keep their results themselves.
+        device: torch device of a process that trains alone.
+        meter: Metrics sink of the processes that run jobs.
+        save_models: Keep the trained models; a job without its model counts as not finished.
+    """
+
+    source: DataSource
+    folder: Folder
+    device: str = "cpu"
+    meter: Meter = SILENT
+    save_models: bool = False
+
+    @property
+    def config(self) -> TransferConfig:
+        """Options of every training."""
+        return self.source.config
+
+    @property
+    def cache(self) -> JobCache:
+        """Results in ``folder``."""
+        return JobCache(self.folder)
+
+    def __call__(self, job: Job, group: ProcessGroup | None = None) -> TrainingResult | None:
+        """Run ``job``; a collective of ``group`` (None: this process alone). Global random state is left as it was.
+
+        Returns:
+            The result, a function of the job; None for a training on auxiliary tasks alone.
+        """
+        import_modules(self.config.imports)  # this may be another process
+        group = group or ProcessGroup.single_process(torch.device(self.device))
+        with torch.random.fork_rng(devices=[] if group.device.type == "cpu" else [group.device]):
+            torch.manual_seed(global_seed(job.seed, group.rank))
+            return self._train(job, group) if job.method else self._pretrain(job, group)
+
+    def _train(self, job: Job, group: ProcessGroup) -> TrainingResult:
+        trainer = self.begin(job, group)
+        try:
+            found = trainer.run()
+        except WorkError as error:
+            raise type(error)(f"{self.title(job)}: {error}") from error
+        if self.save_models and isinstance(trainer.problem, LabelTarget):
+            tensors = {name: tensor.detach().cpu().clone() for name, tensor in trainer.problem.tensors().items()}
+            found = replace(found, weights=tensors)
+        if group.is_main_process:
+            self.cache.save(self.name(job), found)
+        return found
+
+    def begin(self, job: Job, group: ProcessGroup) -> Trainer:
+        """The trainer of ``job`` before its first epoch; trainings on auxiliary tasks that it starts from must be finished."""
+        weights = self._start(job) if job.scheme == "pretrained" else None
+        problem = self.source.problem(job.encoder, job.seed, group, weights)
+        return Trainer(problem, self.config, job.method, job.seed, group, self.meter)
+
+    def _pretrain(self, job: Job, group: ProcessGroup) -> None:
+        problem = self.source.problem(job.encoder, job.seed, group)
+        weights = pretrain_auxiliary(problem, self.config, job.seed, group)
+        if group.is_main_process:
+            self.cache.save_weights(self.name(job), weights)
+
+    def _start(self, job: Job) -> Weights:
+        weights = self.source.start(job.encoder)
+        if weights is None:
+            weights = self.cache.load_weights(self.name(job._replace(method="")))
+        if weights is None:
+            raise WorkError(
+                f"{self.folder.uri}: weights pre-trained for {self.title(job)} are gone; start the command again"
+            )
+        return weights
+
+    def done(self, job: Job) -> bool:
+        """Whether the job's file is there and whole."""
+        return self.cache.has(self.name(job)) if not job.method else self.load(job) is not None
+
+    def load(self, job: Job) -> TrainingResult | None:
+        """The result of a finished job; None if it has not finished, or its file is damaged."""
+        found = self.cache.load(self.name(job)) if job.method else None
+        return None if found is None or (self.save_models and not found.weights) else found
+
+    def name(self, job: Job) -> str:
+        """The file of a job, named after everything it depends on."""
+        own: dict[str, Any] = {"weighting": to_json(self.config.weighted(job.method))} if job.method else {}
+        alone = not job.method
+        if alone or (job.scheme == "pretrained" and self.source.start(job.encoder) is None):
+            own["pretrain_epochs"] = self.config.pretrain_epochs
+        unread = (self.source.unused, *(("epochs", "patience") if alone else ()))
+        fields = {name: value for name, value in result_fields(self.config).items() if name not in unread}
+        identity = self.source.identity(job.encoder, job.scheme)
+        text = json.dumps([FORMAT, fields, own, identity, job.scheme], sort_keys=True)
+        return f"{job.method or 'auxiliary'}-{sha256(text.encode()).hexdigest()[:16]}-seed{job.seed}.safetensors"
+
+    def title(self, job: Job) -> str:
+        """The job in words; a method or scheme that all jobs have is left out."""
+        config, encoder = self.config, self.source.encoders[job.encoder]
+        method = [] if job.method and len(config.compared) == 1 else [job.method or "auxiliary tasks alone"]
+        scheme = [] if len(config.compared) == len(config.schemes) == 1 else [job.scheme]
+        return ", ".join([*method, encoder, *scheme, f"seed {job.seed}"])
+
+
+def run_jobs(
+    run: RunJob, jobs: Sequence[Job], mapper: Mapper = map, progress: Progress | None = None
+) -> dict[Job, TrainingResult]:
+    """Results of ``jobs``, in order; finished ones are loaded, the others run.
+
+    Args:
+        run: Runs one job.
+        jobs: The trainings; those on auxiliary tasks alone that they start from are added.
+        mapper: An ordered map over independent jobs.
+        progress: Called after each job that was run.
+
+    Raises:
+        WorkError: A training diverged.
+    """
+    source = run.source
+    found = {job: run.load(job) for job in jobs}
+    missing = [job for job, result in found.items() if result is None]
+    starts = [
+        job._replace(method="") for job in missing if job.scheme == "pretrained" and source.start(job.encoder) is None
+    ]
+    first = [job for job in dict.fromkeys(starts) if not run.done(job)]
+    total, done = len(jobs) + len(first), len(jobs) - len(missing)
+    for stage in (first, missing):
+        for job, result in zip(stage, mapper(run, stage) if stage else (), strict=True):
+            if result is not None and not run.done(job):  # a worker without the folder
+                run.cache.save(run.name(job), result)
+            found[job] = result
+            done += 1
+            if progress:
+                progress(done, total, run.title(job), result)
+    return {job: result for job in jobs if (result := found[job]) is not None}
+
+
+def rehearse(run: RunJob, encoder: int) -> MultiTaskProblem:
+    """Make everything the jobs of an encoder need, once; raises RequestError for what does not fit."""
+    config = run.config
+    problem = run.source.problem(encoder, 0, ProcessGroup.single_process(torch.device("cpu")))
+    for method in config.compared:
+        weighting = build_weighting(config.weighted(method), problem.names, 0)
+        folds = config.weighting.folds if weighting.learns == "meta" else 0
+        parts = Batches(problem.strata, config.batch, 0, folds).parts
+        if isinstance(problem, LabelTarget) and config.batch // parts < config.corpus.streams:
+            raise RequestError(
+                f"batch={config.batch} is too small for {parts} folds of corpus.streams={config.corpus.streams} each"
+            )
+    return problem

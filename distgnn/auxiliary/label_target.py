@@ -1,0 +1,78 @@
+"""The target of problems on labelled graphs: losses of known labels, and evaluation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from distgnn.auxiliary.problem import PartEvaluation, Rows, Samples
+from distgnn.errors import DivergedError
+from distgnn.labels.dataset import LabelledSet
+from distgnn.labels.scores import HIGHER_IS_BETTER, METRIC_OF, score
+from distgnn.models.encoder import Encoder
+
+EVALUATION_BATCH = 256
+
+
+class LabelTarget(ABC):
+    """What problems on labelled graphs have in common; see :class:`distgnn.auxiliary.problem.MultiTaskProblem`.
+
+    Args:
+        data: The labelled corpus.
+        device: Where the model computes.
+    """
+
+    encoder: Encoder
+    heads: nn.ModuleList
+
+    def __init__(self, data: LabelledSet, device: torch.device) -> None:
+        self.data, self.device, self.target = data, device, data.target.to(str(device))
+        self.train = torch.from_numpy(data.parts["train"])
+        self.rows, self.strata = len(self.train), _strata(data)
+        metric = METRIC_OF[data.target.task]
+        self.metrics: tuple[str, ...] = (metric,)
+        self.lower_is_better: frozenset[str] = frozenset() if HIGHER_IS_BETTER[metric] else frozenset({metric})
+        self.parts = tuple(part for part in data.parts if part != "train")
+
+    @abstractmethod
+    def predict(self, rows: Tensor) -> Tensor:
+        """Outputs of the target's head [n, outputs] for the graphs ``rows`` (int64 [n]), in evaluation mode."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """The whole model: encoder.*, head.*, and the statistics its features are standardised by, float [F]: features.mean
+        and features.std."""
+
+    def label_samples(self, outputs: Tensor, y: Tensor) -> Samples:
+        """Losses of the known labels among ``y`` [n, T], graph by graph; outputs: [n, outputs]."""
+        losses, labels = self.target.samples(outputs, y)
+        return Samples(losses, labels.to(losses.dtype), losses.new_tensor(float(losses.numel())))
+
+    @torch.no_grad()
+    def evaluate(self, part: str) -> PartEvaluation:
+        """Metric, coverage and predictions on ``part``. Raises WorkError where predictions are not finite."""
+        rows = torch.from_numpy(self.data.parts[part])
+        outputs = torch.cat([self.predict(some) for some in rows.split(EVALUATION_BATCH)])
+        predictions = self.target.predictions(outputs).cpu()
+        if not torch.isfinite(predictions).all():
+            raise DivergedError(f"predictions on {part!r} are not finite: training diverged; lower lr")
+        value, coverage = score(self.target.task, self.data.labels(part), predictions.numpy())
+        return PartEvaluation({self.metrics[0]: value}, coverage, predictions.numpy())
+
+
+def _strata(data: LabelledSet) -> Rows:
+    """int64 [training graphs]: the class where there is one label of classes, else zeros."""
+    labels = data.labels("train")
+    if data.target.task == "regression" or labels.shape[1] > 1:
+        return np.zeros(len(labels), np.int64)
+    return np.nan_to_num(labels[:, 0], nan=-1).astype(np.int64)
+
+
+def named_tensors(encoder: nn.Module, head: nn.Module, mean: Tensor, std: Tensor) -> dict[str, Tensor]:
+    """Tensors of a model by name, as :meth:`LabelTarget.tensors` gives them."""
+    modules = (("encoder", encoder), ("head", head))
+    found = {f"{part}.{name}": tensor for part, module in modules for name, tensor in module.state_dict().items()}
+    return {**found, "features.mean": mean, "features.std": std}

@@ -1,0 +1,74 @@
+"""Linear probe: the labels of a corpus as the target, predicted by a head on the features of a frozen encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from distgnn.auxiliary.label_target import EVALUATION_BATCH, LabelTarget, named_tensors
+from distgnn.auxiliary.problem import Rows, Samples
+from distgnn.distributed import ProcessGroup
+from distgnn.graph.batch import select_graphs
+from distgnn.labels.dataset import LabelledSet
+from distgnn.models.encoder import Encoder
+from distgnn.models.heads import build_head, graph_features
+
+
+class LinearProbe(LabelTarget):
+    """A MultiTaskProblem without auxiliary tasks; see :class:`distgnn.auxiliary.problem.MultiTaskProblem`.
+
+    Features are computed once and standardised over the training part.
+
+    Args:
+        data: The labelled corpus.
+        encoder: The frozen encoder, with its weights.
+        head_seed: Key of the head's initial weights.
+        group: The training processes; one that trains alone.
+    """
+
+    names: tuple[str, ...] = ("target",)
+
+    def __init__(self, data: LabelledSet, encoder: Encoder, head_seed: int, group: ProcessGroup) -> None:
+        super().__init__(data, group.device)
+        self.encoder = encoder.to(self.device).eval()
+        width = encoder.width * (2 if data.use_center else 1)
+        self.features = self._features(width)
+        train = self.features[self.train.to(self.device)]
+        spread = train.std(dim=0, correction=0)
+        self.mean, self.std = train.mean(dim=0), torch.where(spread > 0, spread, 1.0)
+        self.features = (self.features - self.mean) / self.std
+        self.shared: nn.Module = nn.Module()
+        self.heads = nn.ModuleList([build_head(width, data.target.outputs, head_seed)]).to(self.device)
+
+    @torch.no_grad()
+    def _features(self, width: int) -> Tensor:
+        """[G, width]; zeros for graphs of no part."""
+        graphs = self.data.graphs.to(self.device)
+        features = torch.zeros(graphs.num_graphs, width, device=self.device)
+        for part in self.data.parts.values():
+            for rows in torch.from_numpy(part).to(self.device).split(EVALUATION_BATCH):
+                features[rows] = graph_features(self.encoder, select_graphs(graphs, rows), self.data.use_center)
+        return features
+
+    def fetch(self, folds: Sequence[Rows], step: int) -> list[Tensor]:  # noqa: ARG002
+        """Rows of the corpus, fold by fold."""
+        return [self.train[torch.from_numpy(rows)] for rows in folds]
+
+    def losses(self, batch: list[Tensor]) -> tuple[list[Samples], list[Samples]]:
+        """See :class:`distgnn.auxiliary.problem.MultiTaskProblem`."""
+        return [self.fold_losses(batch, fold) for fold in range(len(batch))], []
+
+    def fold_losses(self, batch: list[Tensor], fold: int) -> Samples:
+        """See :class:`distgnn.auxiliary.problem.MultiTaskProblem`."""
+        rows = batch[fold]
+        return self.label_samples(self.predict(rows), self.data.y[rows].to(self.device))
+
+    def predict(self, rows: Tensor) -> Tensor:
+        """Outputs of the head; it has no other mode for evaluation."""
+        return self.heads[0](self.features[rows.to(self.device)])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The encoder as it was, the trained head, and the statistics of the features."""
+        return named_tensors(self.encoder, self.heads[0], self.mean, self.std)

@@ -1,0 +1,1 @@
+"""Loggers of metrics, one file each; see :data:`distgnn.register.logger`."""

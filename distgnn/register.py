@@ -1,0 +1,238 @@
+"""Registries of everything that a config names: objectives, encoders, poolings, weightings, sources, tasks, searchers, loggers.
+
+Built-ins and the modules of users (``--imports my_package.my_module``) register themselves alike, by a decorator on a class or
+function, with the dataclass of its options in the same file::
+
+    @dataclass(frozen=True)
+    class TriadConfig:
+        '''Count triangles.'''
+
+        rate: float = 0.1
+        '''Share of the triangles.'''
+
+    @distgnn.register.objective("triad", TriadConfig)
+    class Triad(Objective):
+        '''Predict triangles.'''
+
+        def __init__(self, config: TriadConfig, context: ObjectiveContext) -> None: ...
+
+The options appear on the command line (``--objective triad --triad.rate 0.2``), in ``--help``, in saved configs and in the
+search spaces of sweeps. Standard library only: the modules of the built-ins are imported by the first look-up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, NamedTuple, TypeVar
+
+from distgnn.errors import RequestError
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered class or function.
+
+    Attributes:
+        name: The name in configs.
+        make: The class or function; its arguments are those of its registry.
+        config: Dataclass of its own options; None if it has none.
+    """
+
+    name: str
+    make: Callable[..., Any]
+    config: type[Any] | None
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return (self.make.__doc__ or "").strip().partition("\n")[0]
+
+    @property
+    def builtin(self) -> bool:
+        """Whether it is part of distgnn."""
+        return self.make.__module__.startswith("distgnn.")
+
+
+class Row(NamedTuple):
+    """One row of :meth:`Registry.table`. source: the module that defines the entry."""
+
+    name: str
+    summary: str
+    source: str
+
+
+class Registry:
+    """Names of one kind of thing. An instance is the decorator that registers."""
+
+    def __init__(self, kind: str, package: str, nested: bool = False) -> None:
+        """``package`` holds the built-ins, whose modules register them; ``nested`` includes its sub-packages."""
+        self.kind, self._package, self._nested = kind, package, nested
+        self._entries: dict[str, Entry] = {}
+        self._loaded = False
+
+    def __call__(self, name: str, config: type[Any] | None = None) -> Callable[[T], T]:
+        """Register the decorated class or function.
+
+        Args:
+            name: The name in configs and on the command line; a Python identifier.
+            config: Dataclass of its options. Every field needs a default; a field's docstring is its help text.
+
+        Raises:
+            RequestError: The name is taken or not an identifier, or ``config`` is not a dataclass of defaults.
+        """
+
+        def decorate(make: T) -> T:
+            self._add(Entry(name, make, config))
+            return make
+
+        return decorate
+
+    def _add(self, entry: Entry) -> None:
+        where = f"register.{self.kind}"
+        if not entry.name.isidentifier():
+            raise RequestError(f"{where}: {entry.name!r} is not an identifier; choose another name")
+        if not entry.builtin:
+            self._load()
+        if entry.name in self._entries:
+            module = self._entries[entry.name].make.__module__
+            raise RequestError(f"{where}: {entry.name!r} is registered already (by {module}); choose another name")
+        if entry.config is not None:
+            _check_options(entry.config, f"{where}: options of {entry.name!r}")
+        self._entries[entry.name] = entry
+
+    def names(self) -> tuple[str, ...]:
+        """All names, sorted."""
+        self._load()
+        return tuple(sorted(self._entries))
+
+    def entries(self) -> tuple[Entry, ...]:
+        """All entries, sorted by name."""
+        return tuple(self._entries[name] for name in self.names())
+
+    def find(self, name: str) -> Entry | None:
+        """The entry called ``name``, if there is one."""
+        self._load()
+        return self._entries.get(name)
+
+    def get(self, name: str, field: str = "", also: tuple[str, ...] = ()) -> Entry:
+        """The entry called ``name``.
+
+        Args:
+            name: The name to look up.
+            field: The config field that holds the name, for the message.
+            also: Other values that the field takes, for the message.
+
+        Raises:
+            RequestError: There is none; the message lists the known names and the closest one.
+        """
+        found = self.find(name)
+        if found is None:
+            raise RequestError(unknown(field or self.kind, name, (*also, *self.names())))
+        return found
+
+    def table(self) -> list[Row]:
+        """A row for each entry, for documentation."""
+        return [Row(entry.name, entry.summary, entry.make.__module__) for entry in self.entries()]
+
+    def forget(self, name: str) -> None:
+        """Remove an entry, such as one that a notebook cell defines anew."""
+        self._entries.pop(name, None)
+
+    def forget_users(self) -> None:
+        """Remove every entry that is not built in."""
+        self._entries = {name: entry for name, entry in self._entries.items() if entry.builtin}
+
+    def _load(self) -> None:
+        if not self._loaded:
+            self._loaded = True  # before the imports, which register
+            try:
+                _import_all(self._package, self._nested)
+            except ImportError:
+                self._loaded = False
+                raise
+
+
+def unknown(field: str, name: str, known: tuple[str, ...]) -> str:
+    """The message for a name that is not registered."""
+    close = get_close_matches(name, known, 1)
+    hint = f" did you mean {close[0]!r}?" if close else ""
+    return (
+        f"{field}={name!r} is unknown (there are {', '.join(known)});{hint} name the module that registers it with --imports,"
+        " or import it first"
+    )
+
+
+def _check_options(config: type[Any], where: str) -> None:
+    if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
+        raise RequestError(f"{where}: {config!r} is not a dataclass")
+    needed = [
+        item.name
+        for item in dataclasses.fields(config)
+        if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+    ]
+    if needed:
+        raise RequestError(f"{where}: {config.__name__}.{needed[0]} has no default; give it one")
+
+
+def _import_all(package: str, nested: bool) -> None:
+    path = importlib.import_module(package).__path__
+    for found in pkgutil.iter_modules(path, f"{package}."):
+        if not found.ispkg:
+            importlib.import_module(found.name)
+        elif nested:
+            _import_all(found.name, nested)
+
+
+objective = Registry("objective", "distgnn.objectives", nested=True)
+"""Pre-training objectives: ``Class(config, context: distgnn.objectives.base.ObjectiveContext)``, an Objective."""
+encoder = Registry("encoder", "distgnn.models")
+"""Message passing: a :class:`~distgnn.models.layer.Layer`, or a function or class ``(schema, config: EncoderConfig)`` that
+makes a module written for PyG; with options of its own they are the last argument."""
+pooling = Registry("pooling", "distgnn.models")
+"""Graph embeddings from node embeddings: a :class:`~distgnn.models.pooling.Pooling`, ``Class(encoder_config, config)``."""
+weighting = Registry("weighting", "distgnn.auxiliary.weighting")
+"""Weights of auxiliary losses: ``Class(config, context: WeightingContext)``, a Weighting."""
+corpus_source = Registry("corpus_source", "distgnn.corpus.sources")
+"""Builders of corpora: ``Class(config)``, a Source; the config is a BuildConfig."""
+network_source = Registry("network_source", "distgnn.network.sources")
+"""Builders of networks: a function ``(config) -> Network``; the config is a NetworkBuildConfig."""
+network_task = Registry("network_task", "distgnn.auxiliary.network_tasks")
+"""Auxiliary tasks on a network: ``Class(config, context: TaskContext)``, an AuxiliaryTask."""
+searcher = Registry("searcher", "distgnn.search.searchers")
+"""Proposers of trials: ``Class(config, context: SearchContext)``, a Searcher."""
+logger = Registry("logger", "distgnn.monitor.loggers")
+"""Where metrics are logged: ``Class(config, ...)``, see :mod:`distgnn.monitor.loggers`."""
+
+REGISTRIES: dict[str, Registry] = {
+    registry.kind: registry
+    for registry in (
+        objective,
+        encoder,
+        pooling,
+        weighting,
+        corpus_source,
+        network_source,
+        network_task,
+        searcher,
+        logger,
+    )
+}
+"""All registries by kind."""
+
+
+def import_modules(names: tuple[str, ...]) -> None:
+    """Import the modules that register something; RequestError for one that cannot be found."""
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise RequestError(
+                f"imports: {name!r} cannot be imported ({error}); is it installed or on PYTHONPATH?"
+            ) from error

@@ -1,0 +1,81 @@
+"""Registries: what they take, what they refuse, and that they are light until the first look-up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from distgnn import register
+from distgnn.errors import RequestError
+from distgnn.register import REGISTRIES, Registry
+
+
+@dataclass(frozen=True)
+class Options:
+    rate: float = 0.1
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    yield
+    for registry in REGISTRIES.values():
+        registry.forget_users()
+
+
+def test_registers_a_class_and_its_options() -> None:
+    @register.logger("mine", Options)
+    class Mine:
+        """Log nothing.
+
+        More.
+        """
+
+    entry = register.logger.get("mine")
+    assert (entry.make, entry.config, entry.builtin) == (Mine, Options, False)
+    assert register.logger.find("other") is None
+    assert ("mine", "Log nothing.", __name__) in register.logger.table()
+    register.logger.forget("mine")
+    assert register.logger.find("mine") is None
+
+
+@dataclass
+class Required:
+    rate: float
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "message"),
+    [
+        ("two words", None, "'two words' is not an identifier"),
+        ("mine", Required, "options of 'mine': Required.rate has no default"),
+        ("mine", int, "is not a dataclass"),
+        ("taken", None, r"'taken' is registered already \(by tests.test_register\); choose another name"),
+    ],
+)
+def test_refuses(name: str, config: type | None, message: str) -> None:
+    register.logger("taken")(lambda: None)
+    with pytest.raises(RequestError, match=f"register.logger: .*{message}|register.logger: {message}"):
+        register.logger(name, config)(lambda: None)
+
+
+def test_an_unknown_name_is_told_the_closest_one() -> None:
+    register.logger("tensorboard")(lambda: None)
+    with pytest.raises(
+        RequestError, match=r"loggers='tensorbord' is unknown \(there are none, .*did you mean 'tensorboard'"
+    ):
+        register.logger.get("tensorbord", "loggers", ("none",))
+
+
+def test_builtins_are_found_by_the_first_look_up() -> None:
+    code = "import sys, distgnn; print([n for n in ('torch', 'ray', 'rdkit') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_package_that_fails_to_import_is_not_hidden() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        Registry("x", "distgnn.nowhere").names()
