@@ -23,11 +23,11 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch, concat_graphs, select_graphs, slice_graphs
 from distgnn.graph.keyed import key, permutation
+from distgnn.graph.purposes import PretrainDraw
 from distgnn.graph.pyg import to_pyg
 from distgnn.graph.schema import Schema
 
 _WINDOW_UNITS = 8
-_WINDOW_ROWS = 0x77696E  # purpose of the keyed row order of a window
 
 
 class Corpus:
@@ -265,6 +265,6 @@ class _Windows:
             graphs = concat_graphs([self._reader.unit(int(unit)) for unit in units])
             rows = np.arange(graphs.num_graphs)
             if self._shuffle:
-                rows = permutation(key(self._plan.seed, _WINDOW_ROWS, epoch, window), graphs.num_graphs)
+                rows = permutation(key(self._plan.seed, PretrainDraw.WINDOW_ROWS, epoch, window), graphs.num_graphs)
             self._held = (epoch, window), graphs, rows
         return self._held[1], self._held[2]

@@ -1,4 +1,4 @@
-"""Which files of the package a call enters."""
+"""The files of the package through which a call goes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from types import FrameType
 
 
-def files_called(call: Callable[[], object], root: Path) -> list[str]:
-    """Files below ``root`` whose functions run in this thread during ``call``, in the order in which they are first entered."""
-    found: dict[str, None] = {}
+def files_on_the_way(call: Callable[[], object], root: Path, last: str) -> list[list[str]]:
+    """For every function of the file ``last`` that runs in this thread during ``call``: the files below ``root`` that are on the
+    stack, outermost first."""
+    found: dict[tuple[str, ...], None] = {}
 
     def note(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and frame.f_code.co_name != "<module>":
-            path = Path(frame.f_code.co_filename)
-            if path.is_relative_to(root):
-                found.setdefault(str(path.relative_to(root)))
+        if event == "call" and frame.f_code.co_filename == str(root / last):
+            paths = [path for path in map(Path, _stack(frame)) if path.is_relative_to(root)]
+            found.setdefault(tuple(dict.fromkeys(str(path.relative_to(root)) for path in paths)))
 
     before = sys.getprofile()
     sys.setprofile(note)
@@ -24,4 +24,12 @@ def files_called(call: Callable[[], object], root: Path) -> list[str]:
         call()
     finally:
         sys.setprofile(before)
-    return list(found)
+    return [list(way) for way in found]
+
+
+def _stack(frame: FrameType | None) -> list[str]:
+    files = []
+    while frame is not None:
+        files.append(frame.f_code.co_filename)
+        frame = frame.f_back
+    return files[::-1]
