@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -18,9 +17,11 @@ from distgnn.options import (
     PushOptions,
     ReportOptions,
     StatusOptions,
+    import_named,
     parse,
     split_globals,
 )
+from distgnn.register import REGISTRIES, unknown
 
 
 class Command(NamedTuple):
@@ -32,7 +33,7 @@ class Command(NamedTuple):
 
 
 class Builds(NamedTuple):
-    """sources: 'module:NAME' of the kinds, each (options, what reads its input). home: what builds with them."""
+    """sources: the registry of the sources. home: what builds with them."""
 
     sources: str
     home: str
@@ -70,11 +71,9 @@ RESUMED: dict[tuple[str, ...], str] = {
 }
 """What takes --resume: functions of (global options, words, Output)."""
 BUILDS: dict[tuple[str, ...], Builds] = {
-    ("corpus", "build"): Builds(
-        "distgnn.corpus.sources:SOURCES", "distgnn.commands.corpus:build", "make a corpus from raw graphs"
-    ),
+    ("corpus", "build"): Builds("corpus_source", "distgnn.commands.corpus:build", "make a corpus from raw graphs"),
     ("network", "build"): Builds(
-        "distgnn.network.sources:NETWORK_SOURCES",
+        "network_source",
         "distgnn.commands.network:build",
         "make one large network from raw files",
     ),
@@ -155,15 +154,16 @@ def _command(path: tuple[str, ...], command: Command, words: list[str]) -> Reque
 
 
 def _build(what: str, builds: Builds, words: list[str]) -> Request:
-    module, name = builds.sources.split(":")
-    sources = getattr(importlib.import_module(module), name)
-    if not words or words[0] not in sources:
-        found = f"unknown kind {words[0]!r}" if words and words[0] not in ("-h", "--help") else "which kind?"
-        raise RequestError(f"{what} build: {found}; the kinds are: {', '.join(sources)} (each has --help)")
-    kind, source = sources[words[0]]
+    sources, kind = REGISTRIES[builds.sources], words[0] if words else ""
+    import_named(words)
+    if kind in ("", "-h", "--help"):
+        raise RequestError(f"{what} build: which kind? the kinds are: {', '.join(sources.names())} (each has --help)")
+    entry = sources.find(kind)
+    if entry is None or entry.config is None:
+        raise RequestError(f"{what} build: {unknown('kind', kind, sources.names())}")
     options, rest = split_globals(words[1:])
-    config = parse(kind, f"distgnn {what} build {words[0]}", rest, options)
-    return Request(config, lambda: load_function(builds.home)(config, source, Output(options.json)))
+    config = parse(entry.config, f"distgnn {what} build {kind}", rest, options)
+    return Request(config, lambda: load_function(builds.home)(config, entry.make, Output(options.json)))
 
 
 def _overview() -> str:

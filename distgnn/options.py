@@ -1,11 +1,9 @@
-"""From command line words to a config: flags by tyro, --config and --set of our own, and errors as one line."""
+"""From command line words to a config: flags by tyro, --config of our own, and errors as one line."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
-import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,12 +11,15 @@ from typing import Any, TypeVar
 import tyro
 
 from distgnn.config import load_config
+from distgnn.config.base import check_imports, check_names
 from distgnn.config.fields import reads, runtime, writes
 from distgnn.errors import RequestError
+from distgnn.opened import closed, opened, opened_type
+from distgnn.register import import_modules
 
 C = TypeVar("C")
 _FOOTER = """
-Also: --config FILE (JSON, as a run saves it), --set dotted.key=value (repeatable), --json (results as JSON on stdout)."""
+Also: --config FILE (JSON, as a run saves it), --json (results as JSON on stdout)."""
 _RESUME = """
 To continue a run: --resume RUN_FOLDER (with its saved config; workers and other fields that do not move the curve may change)."""
 _RESUME_SWEEP = """
@@ -118,20 +119,22 @@ class Globals:
     """What every command takes beside its own flags."""
 
     config: str
-    settings: tuple[str, ...]
     json: bool
     resume: str
 
 
 def split_globals(words: list[str]) -> tuple[Globals, list[str]]:
-    """Take --config, --set, --json and --resume out of ``words``; returns them and the rest."""
-    values: dict[str, list[str]] = {"--config": [], "--set": [], "--resume": []}
+    """Take --config, --json and --resume out of ``words``; returns them and the rest."""
+    values: dict[str, list[str]] = {"--config": [], "--resume": []}
     rest: list[str] = []
     as_json = False
     queue = list(words)
     while queue:
         word = queue.pop(0)
         name, equals, value = word.partition("=")
+        if name == "--set":
+            setting = value or (queue[0] if queue else "a.b=value")
+            raise RequestError(f"--set: is no option any more; give --{setting.replace('=', ' ', 1)} instead")
         if word == "--json":
             as_json = True
         elif name in values and (equals or queue):
@@ -144,68 +147,71 @@ def split_globals(words: list[str]) -> tuple[Globals, list[str]]:
         if len(values[name]) > 1:
             raise RequestError(f"{name}: given twice; give it once")
     single = {name: (found or [""])[0] for name, found in values.items()}
-    return Globals(single["--config"], tuple(values["--set"]), as_json, single["--resume"]), rest
-
-
-def set_flags(kind: type[Any], settings: tuple[str, ...]) -> list[str]:
-    """``a.b=value`` settings as flags of ``kind``; raises RequestError naming an unknown field. Lists are comma-separated."""
-    flags: list[str] = []
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise RequestError(f"--set {setting}: must have the form dotted.key=value")
-        hint = _field_type(kind, name)
-        if hint is bool:
-            flags.append(f"--{name}" if _truth(setting, value) else f"--no-{name}")
-        elif typing.get_origin(hint) is tuple:
-            flags += [f"--{name}", *(value.split(",") if value else [])]
-        else:
-            flags += [f"--{name}={value}"]
-    return flags
-
-
-def _truth(setting: str, value: str) -> bool:
-    if value.lower() not in ("true", "false"):
-        raise RequestError(f"--set {setting}: must be true or false")
-    return value.lower() == "true"
-
-
-def _field_type(kind: type[Any], dotted: str) -> Any:
-    hint: Any = kind
-    for part in dotted.split("."):
-        fields = typing.get_type_hints(hint) if dataclasses.is_dataclass(hint) else {}
-        if part not in fields:
-            known = f"; {typing.cast(type, hint).__name__} has {', '.join(fields)}" if fields else ""
-            raise RequestError(f"--set {dotted}: there is no field {part!r}{known}")
-        hint = fields[part]
-    if dataclasses.is_dataclass(hint):
-        raise RequestError(
-            f"--set {dotted}: is a group of fields; name one, such as {dotted}.{next(iter(typing.get_type_hints(hint)))}"
-        )
-    return hint
+    return Globals(single["--config"], as_json, single["--resume"]), rest
 
 
 def parse(kind: type[C], program: str, words: list[str], options: Globals, default: C | None = None) -> C:
-    """A ``kind`` from --config (or ``default``), then flags, then --set. Raises RequestError in one line; --help exits 0."""
+    """A ``kind`` from --config (or ``default``), then flags.
+
+    The modules of --imports are imported first, since what they register has flags of its own. Raises RequestError in one
+    line; --help exits 0.
+    """
+    import_named(words)
     if options.config:
-        path = Path(options.config)
-        try:
-            default = load_config(kind, path.read_bytes(), options.config)
-        except OSError as error:
-            raise RequestError(f"--config {path}: cannot be read ({error.strerror}); give a JSON file") from error
-    words = [*_gathered(words), *set_flags(kind, options.settings)]
+        default = _read_config(kind, options.config)
+    words, shown = _gathered(words), opened_type(kind)
     footer = _FOOTER + {"distgnn pretrain": _RESUME, "distgnn tune": _RESUME_SWEEP}.get(program, "")
     complaints = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaints):
             text = f"{_description(kind)}\n{footer}"
             if default is None:
-                return tyro.cli(kind, prog=program, description=text, args=words)
-            return tyro.cli(kind, prog=program, description=text, args=words, default=default)
+                found = tyro.cli(shown, prog=program, description=text, args=words)
+            else:
+                found = tyro.cli(shown, prog=program, description=text, args=words, default=opened(default, shown))
     except SystemExit as stop:
         if not stop.code:
             raise
         raise RequestError(f"{flatten(complaints.getvalue())}; see {program} --help") from None
+    config = closed(found, kind)
+    check_names(config)
+    return config
+
+
+def _read_config(kind: type[C], given: str) -> C:
+    """The config at ``given``. A person named the file, so the modules that it names are imported."""
+    path = Path(given)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise RequestError(f"--config {path}: cannot be read ({error.strerror}); give a JSON file") from error
+    config = load_config(kind, raw, given)
+    modules = getattr(config, "imports", ())
+    if not modules:
+        return config
+    import_modules(modules)
+    return load_config(kind, raw, given)
+
+
+def import_named(words: list[str]) -> None:
+    """Import the modules of --imports among ``words``."""
+    names = imports_of(words)
+    check_imports(names)
+    import_modules(names)
+
+
+def imports_of(words: list[str]) -> tuple[str, ...]:
+    """The values of --imports, --pretrain.imports and the like."""
+    found: list[str] = []
+    taking = False
+    for word in words:
+        name, equals, value = word.partition("=")
+        if word.startswith("-"):
+            taking = name.rpartition(".")[2].lstrip("-") == "imports"
+            found += [value] if taking and equals else []
+        elif taking:
+            found.append(word)
+    return tuple(found)
 
 
 def _gathered(words: list[str]) -> list[str]:

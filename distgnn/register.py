@@ -71,9 +71,12 @@ class Row(NamedTuple):
 class Registry:
     """Names of one kind of thing. An instance is the decorator that registers."""
 
-    def __init__(self, kind: str, package: str, nested: bool = False) -> None:
-        """``package`` holds the built-ins, whose modules register them; ``nested`` includes its sub-packages."""
-        self.kind, self._package, self._nested = kind, package, nested
+    def __init__(self, kind: str, package: str, nested: bool = False, whole: bool = False) -> None:
+        """``package`` holds the built-ins, whose modules register them; ``nested`` includes its sub-packages.
+
+        whole: Options are the config of a command, not a group of another config, so fields may be required.
+        """
+        self.kind, self._package, self._nested, self._whole = kind, package, nested, whole
         self._entries: dict[str, Entry] = {}
         self._loaded = False
 
@@ -104,7 +107,7 @@ class Registry:
             module = self._entries[entry.name].make.__module__
             raise RequestError(f"{where}: {entry.name!r} is registered already (by {module}); choose another name")
         if entry.config is not None:
-            _check_options(entry.config, f"{where}: options of {entry.name!r}")
+            _check_options(entry.config, f"{where}: options of {entry.name!r}", self._whole)
         self._entries[entry.name] = entry
 
     def names(self) -> tuple[str, ...]:
@@ -169,7 +172,7 @@ def unknown(field: str, name: str, known: tuple[str, ...]) -> str:
     )
 
 
-def _check_options(config: type[Any], where: str) -> None:
+def _check_options(config: type[Any], where: str, whole: bool) -> None:
     if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
         raise RequestError(f"{where}: {config!r} is not a dataclass")
     needed = [
@@ -177,7 +180,7 @@ def _check_options(config: type[Any], where: str) -> None:
         for item in dataclasses.fields(config)
         if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
     ]
-    if needed:
+    if needed and not whole:
         raise RequestError(f"{where}: {config.__name__}.{needed[0]} has no default; give it one")
 
 
@@ -199,16 +202,16 @@ pooling = Registry("pooling", "distgnn.models")
 """Graph embeddings from node embeddings: a :class:`~distgnn.models.pooling.Pooling`, ``Class(encoder_config, config)``."""
 weighting = Registry("weighting", "distgnn.auxiliary.weighting")
 """Weights of auxiliary losses: ``Class(config, context: WeightingContext)``, a Weighting."""
-corpus_source = Registry("corpus_source", "distgnn.corpus.sources")
+corpus_source = Registry("corpus_source", "distgnn.corpus.sources", whole=True)
 """Builders of corpora: ``Class(config)``, a Source; the config is a BuildConfig."""
-network_source = Registry("network_source", "distgnn.network.sources")
+network_source = Registry("network_source", "distgnn.network.sources", whole=True)
 """Builders of networks: a function ``(config) -> Network``; the config is a NetworkBuildConfig."""
 network_task = Registry("network_task", "distgnn.auxiliary.network_tasks")
 """Auxiliary tasks on a network: ``Class(config, context: TaskContext)``, an AuxiliaryTask."""
 searcher = Registry("searcher", "distgnn.search.searchers")
 """Proposers of trials: ``Class(config, context: SearchContext)``, a Searcher."""
 logger = Registry("logger", "distgnn.monitor.loggers")
-"""Where metrics are logged: ``Class(config, ...)``, see :mod:`distgnn.monitor.loggers`."""
+"""Experiment loggers: ``Class(config, run: distgnn.monitor.loggers.base.LoggedRun)``, see there."""
 
 REGISTRIES: dict[str, Registry] = {
     registry.kind: registry

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from distgnn import register
 from distgnn.checkpoint.format import load_checkpoint
 from distgnn.cli import guarded
 from distgnn.commands.finetune import JobProgress, compare_checkpoints, initial_encoders
@@ -28,10 +29,9 @@ from distgnn.corpus.manifest import read_manifest
 from distgnn.finetuning.comparison import FinetuneComparison
 from distgnn.finetuning.results import RESULTS
 from distgnn.labels.dataset import load_labelled
-from distgnn.models.encoder import check_kind
-from distgnn.models.registry import import_modules
 from distgnn.options import parse, split_globals
 from distgnn.pretraining.parallel_runs import pretrain_cells, run_folder
+from distgnn.register import import_modules
 from distgnn.report import grid as report
 from distgnn.report.grid import Grid
 from distgnn.report.table import TABLE
@@ -120,7 +120,7 @@ def run(config: GridConfig, output: Output) -> int:
     """The whole grid: runs, fine-tunings, table.md and results.json in the folder of the fine-tuning corpus."""
     import_modules(config.pretrain.imports)
     for encoder in config.encoders:
-        check_kind(encoder)
+        register.encoder.get(encoder, "encoder.kind")
     read_manifest(open_folder(config.pretrain.corpus))
     load_labelled(config.finetune)  # a wrong split or label is told now, not after the pre-training
     objectives = tuple(objective for objective in config.objectives if objective != CONTROL)

@@ -15,7 +15,7 @@ import torch
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from distgnn.models.registry import REGISTERED
+from distgnn import register
 from tests.helpers.corpora import motifs
 from tests.helpers.servers import moto, rclone, s3, server
 
@@ -101,4 +101,5 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _free_names() -> Iterator[None]:
     """No test sees the encoders another one registered."""
     yield
-    REGISTERED.clear()
+    for registry in register.REGISTRIES.values():
+        registry.forget_users()

@@ -10,9 +10,8 @@ import torch
 
 from distgnn.checkpoint.format import load_checkpoint
 from distgnn.cli import COMMANDS, main
-from distgnn.config import FinetuneConfig, PretrainConfig
 from distgnn.errors import RequestError, WorkError
-from distgnn.options import set_flags, split_globals
+from distgnn.options import split_globals
 from tests.helpers.corpora import motifs
 
 SMALL = ["--encoder.layers=2", "--encoder.width=8", "--train.max-steps=3", "--train.streams=3", "--train.device=cpu"]
@@ -40,21 +39,18 @@ def complaint(capsys: pytest.CaptureFixture[str], code: int, *words: str) -> str
 WRONG = {
     "frobnicate": "unknown command 'frobnicate'",
     "corpus frobnicate": "unknown command 'corpus frobnicate'",
-    "corpus build": "the kinds are: molecules",
-    "corpus build frobnicate": "unknown kind 'frobnicate'",
+    "corpus build": "the kinds are: arrays, biblio, molecules",
+    "corpus build frobnicate": "kind='frobnicate' is unknown (there are arrays",
     "corpus build motifs": "--out",
     "pretrain": "--corpus",
     "pretrain --corpus /nowhere": "/nowhere: no corpus here",
-    "pretrain --corpus x --tran.lr 1": "--tran.lr",
     "pretrain --corpus x --train.lr fast": "--train.lr",
     "pretrain --corpus x --train.epochs 0": "train.epochs must be at least 1, found 0",
     "pretrain --corpus x --workers 9": "raise train.streams",
-    "pretrain --corpus x --objective magic": "Expected one of ('l2p', 'edgepred', 'infomax', 'contextpred'",
-    "pretrain --corpus x --set train.speed=1": "there is no field 'speed'; TrainConfig has epochs",
-    "pretrain --corpus x --set train=1": "is a group of fields",
-    "pretrain --corpus x --set train.lr": "dotted.key=value",
-    "pretrain --corpus x --set train.lr.fast=1": "there is no field 'fast'",
-    "pretrain --corpus x --set": "--set: a value is missing",
+    "pretrain --corpus x --objective magic": "objective='magic' is unknown (there are none, attrmasking, contextpred",
+    "pretrain --corpus x --set train.lr=1": "--set: is no option any more; give --train.lr 1 instead",
+    "pretrain --corpus x --set": "--set: is no option any more",
+    "pretrain --corpus x --tran.lr 1": "--tran.lr",
     "pretrain --config /nowhere.json": "--config /nowhere.json: cannot be read",
     "pretrain --resume /nowhere": "/nowhere: no run here",
     "pretrain --resume a --resume b": "--resume: given twice",
@@ -64,7 +60,6 @@ WRONG = {
     "status /nowhere": "no progress.json here",
     "push /nowhere /tmp/x": "/nowhere: no whole checkpoint here",
     "pull /nowhere": "/nowhere: no whole checkpoint here",
-    "finetune --corpus x --set frozen=maybe": "must be true or false",
     "finetune --corpus /nowhere": "/nowhere: no corpus here",
     "finetune --corpus x --checkpoint /nowhere": "/nowhere: no whole checkpoint here",
     "corpus verify /nowhere": "/nowhere: no corpus here",
@@ -98,7 +93,7 @@ def test_every_help_has_an_example(capsys: pytest.CaptureFixture[str], path: tup
     text = capsys.readouterr().out
     assert f"usage: distgnn {' '.join(path)}" in text
     assert "Example: distgnn" in text
-    assert "--set dotted.key=value" in text
+    assert "--config FILE" in text
 
 
 @pytest.mark.parametrize("word", ["--help", "-h"])
@@ -146,8 +141,8 @@ def test_a_saved_config_gives_the_same_run(run: str, tmp_path: Path) -> None:
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
-def test_set_and_json(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["pretrain", f"--config={run}/config.json", "--set", "train.seed=5", "--set=name=second", "--json"]
+def test_flags_over_a_config_and_json(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["pretrain", f"--config={run}/config.json", "--train.seed", "5", "--name=second", "--json"]
     assert main([*words, "--out", str(tmp_path)]) == 0
     value = json.loads(capsys.readouterr().out)
     assert value["status"] == "finished"
@@ -176,17 +171,9 @@ def test_a_config_file_that_is_not_one(tmp_path: Path, capsys: pytest.CaptureFix
         assert says in complaint(capsys, 2, "pretrain", "--config", str(tmp_path / "c.json"))
 
 
-def test_set_flags() -> None:
-    settings = ("frozen=true", "labels=a,b", "split.method=group", "checkpoint=", "lr=-1e-3")
-    expected = ["--frozen", "--labels", "a", "b", "--split.method=group", "--checkpoint", "--lr=-1e-3"]
-    assert set_flags(FinetuneConfig, settings) == expected
-    assert set_flags(FinetuneConfig, ("save_predictions=False",)) == ["--no-save_predictions"]
-    assert set_flags(PretrainConfig, ("name=a=b",)) == ["--name=a=b"]
-
-
 def test_split_globals() -> None:
-    options, rest = split_globals(["--json", "a", "--set", "x=1", "--set=y=2", "--config", "f", "--b", "c"])
-    assert (options.json, options.settings, options.config, options.resume) == (True, ("x=1", "y=2"), "f", "")
+    options, rest = split_globals(["--json", "a", "--config", "f", "--b", "c"])
+    assert (options.json, options.config, options.resume) == (True, "f", "")
     assert rest == ["a", "--b", "c"]
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 import safetensors.torch
 from torch import Tensor, nn
 
+from distgnn import register
 from distgnn.auxiliary.graph_level import CorpusProblem, head_seed
 from distgnn.auxiliary.linear_probe import LinearProbe
 from distgnn.auxiliary.network_tasks.build import build_problem
@@ -23,7 +24,7 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
 from distgnn.labels.dataset import LabelledSet, read_labelled
-from distgnn.models.encoder import build_encoder, check_kind
+from distgnn.models.encoder import build_encoder
 from distgnn.network import manifest as networks
 from distgnn.network.network import Network
 from distgnn.network.store import load_network
@@ -112,7 +113,7 @@ class CorpusDataSource:
         encoder = config.corpus.encoder
         kinds = config.encoders or (encoder.kind,)
         for kind in kinds:
-            check_kind(kind)
+            register.encoder.get(kind, "encoder.kind")
         starts = tuple(checkpoints) or tuple(InitialEncoder(kind, replace(encoder, kind=kind)) for kind in kinds)
         digest = corpora.read_manifest(open_folder(config.data)).digest()
         return cls.of(config, read_labelled(config.data, config.corpus), digest, starts)

@@ -25,7 +25,7 @@ from distgnn.labels.dataset import LabelledSet
 from distgnn.models.encoder import build_encoder
 from distgnn.models.heads import build_head, graph_features
 from distgnn.objectives.base import Objective
-from distgnn.objectives.registry import build_objective
+from distgnn.objectives.build import build_objective
 
 
 @dataclass(frozen=True)

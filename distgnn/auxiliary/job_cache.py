@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,9 +38,10 @@ class JobCache:
         if found is None or set(found[0]) != set(_VALUES):
             return None
         values, arrays = found
+        fields: dict[str, Any] = {name: tuple(value) if name in _TUPLES else value for name, value in values.items()}
         prefix = "weights/"
         return TrainingResult(
-            **{name: tuple(value) if name in _TUPLES else value for name, value in values.items()},
+            **fields,
             predictions={part: arrays[path] for part in values["scores"] if (path := f"predictions/{part}") in arrays},
             curves={curve: arrays[f"curves/{curve}"] for curve in CURVES},
             meta_loss=arrays["meta_loss"],

@@ -28,8 +28,8 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.keyed import key
 from distgnn.graph.purposes import AuxiliaryDraw
-from distgnn.models.registry import import_modules
 from distgnn.monitor.sink import SILENT, Meter
+from distgnn.register import import_modules
 from distgnn.storage.folder import Folder
 
 

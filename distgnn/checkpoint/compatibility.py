@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from distgnn import register
 from distgnn.checkpoint.training_state import check_weights
 from distgnn.config import EncoderConfig
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
-from distgnn.models.encoder import LAYERS, build_encoder
+from distgnn.models.encoder import build_encoder
 
 
 def check_fits(schema: Schema, config: EncoderConfig, weights: dict[str, Tensor], where: str) -> None:
@@ -18,7 +19,8 @@ def check_fits(schema: Schema, config: EncoderConfig, weights: dict[str, Tensor]
     Files that others made may claim any size, and building what they claim could take all memory. So the encoder is built
     without storage ("meta" tensors); registered kinds are left to their own modules.
     """
-    if config.kind not in LAYERS:
+    entry = register.encoder.get(config.kind, "encoder.kind")
+    if not entry.builtin:
         return
     numbers = sum(tensor.numel() for tensor in weights.values())
     claimed = [config.layers, config.width, config.heads, *(feature.size for feature in (*schema.node, *schema.edge))]

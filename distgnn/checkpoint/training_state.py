@@ -12,7 +12,7 @@ from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
 from distgnn.models.encoder import Encoder, build_encoder
 from distgnn.objectives.base import Objective
-from distgnn.objectives.registry import build_objective
+from distgnn.objectives.build import build_objective
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 

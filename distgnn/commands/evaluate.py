@@ -10,7 +10,7 @@ from distgnn.distributed import choose_device
 from distgnn.finetuning.evaluate import evaluate as ask
 from distgnn.finetuning.results import PREDICTIONS, RESULTS, predictions
 from distgnn.finetuning.saved_model import load_model, model_uris
-from distgnn.models.registry import import_modules
+from distgnn.register import import_modules
 from distgnn.report.evaluation import summary, terminal
 from distgnn.storage.folder import open_folder
 

@@ -22,10 +22,10 @@ from distgnn.finetuning.comparison import FinetuneComparison, with_controls
 from distgnn.finetuning.comparison import finetune as compare
 from distgnn.finetuning.results import summary, write_results
 from distgnn.finetuning.saved_model import MODELS, write_models
-from distgnn.models.registry import import_modules
 from distgnn.monitor.loggers.base import LoggedRun, LoggerGroup, check_loggers, flat, open_loggers
 from distgnn.monitor.sink import SILENT, Meter
 from distgnn.pretraining.metrics import StorageMeter
+from distgnn.register import import_modules
 from distgnn.report import table
 from distgnn.storage.folder import open_folder
 from distgnn.storage.uri import base_name
@@ -39,7 +39,7 @@ def finetune(config: FinetuneConfig, output: Output) -> int:
     logged = LoggedRun(base_name(config.out), open_folder(config.out), flat(config))
     with (
         meters(config.metrics, config.out, config.workers > 1) as (here, _),
-        open_loggers(config.loggers, logged) as logs,
+        open_loggers(config.loggers, logged, config.metrics) as logs,
     ):
         result = compare_checkpoints(config, checkpoints, JobProgress(meter=here, logs=logs))
         logs.summary = _mean_scores(result)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from distgnn import register
 from distgnn.checkpoint.format import newest
 from distgnn.commands.output import Output, load_function
 from distgnn.config import PretrainConfig
 from distgnn.errors import INTERRUPTED, RequestError, WorkError
-from distgnn.models.encoder import check_kind
-from distgnn.models.registry import import_modules
 from distgnn.monitor.loggers.base import check_loggers
 from distgnn.options import Globals, parse
 from distgnn.pretraining.local import pretrain_here
 from distgnn.pretraining.run import Start, new_start, resumed_start, run_config
+from distgnn.register import import_modules
 from distgnn.storage.folder import Folder, open_folder
 
 
@@ -37,7 +37,7 @@ def resume(options: Globals, words: list[str], output: Output) -> int:
 
 def _know_encoder(config: PretrainConfig) -> None:
     import_modules(config.imports)
-    check_kind(config.encoder.kind)
+    register.encoder.get(config.encoder.kind, "encoder.kind")
 
 
 def _train(start: Start, output: Output) -> int:

@@ -30,7 +30,7 @@ _BULK = (".git", ".venv", "venv", "__pycache__", "*.egg-info")
 _STOP_SECONDS = "60"
 """Time for a checkpoint after ``ray job stop``; Ray's default is 3."""
 _SECRET_VARIABLES = ("SECRET", "TOKEN", "PASSWORD", "KEY")
-_VALUED = ("--address", "--working-dir", "--working_dir", "--env", "--config", "--set")
+_VALUED = ("--address", "--working-dir", "--working_dir", "--env", "--config")
 
 
 def submit(words: list[str], understand: Understand) -> int:

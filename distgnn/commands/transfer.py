@@ -15,8 +15,8 @@ from distgnn.config import TransferConfig, to_json
 from distgnn.corpus.writer import Mapper
 from distgnn.distributed import choose_device
 from distgnn.finetuning.results import RESULTS
-from distgnn.models.registry import import_modules
 from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
+from distgnn.register import import_modules
 from distgnn.report.auxiliary import markdown, terminal, transfer_summary
 from distgnn.report.curves import write_curves, write_pictures
 from distgnn.report.table import TABLE
@@ -41,7 +41,7 @@ def transfer(config: TransferConfig, output: Output) -> int:
     device = choose_device(config.device if config.workers == 1 else "cpu").type
     with (
         meters(config.metrics, config.out, config.workers > 1 or config.ranks > 1) as (here, work),
-        open_loggers(config.loggers, logged) as logs,
+        open_loggers(config.loggers, logged, config.metrics) as logs,
     ):
         run = RunJob(source, folder.sub("jobs"), device, work)
         result = compare_methods(run, _mapper(config), JobProgress(meter=here, command="transfer", logs=logs))

@@ -38,6 +38,13 @@ def check_imports(names: tuple[str, ...]) -> None:
     check(not bad, f"imports: {bad[:1]} is not a dotted name of a Python module such as my_package.encoders")
 
 
+class _Groups(dict[str, Any]):
+    """Groups by name, hashable as configs are."""
+
+    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return hash(tuple(sorted(self)))
+
+
 class OpenConfig:
     """Base of config classes with groups that registries add, see :mod:`distgnn.config.fields`."""
 
@@ -45,7 +52,7 @@ class OpenConfig:
 
     def __post_init__(self) -> None:
         kept = {name: value for name, value in self.options.items() if not _is_default(value)}
-        object.__setattr__(self, "options", kept)
+        object.__setattr__(self, "options", _Groups(kept))
 
     def __getattr__(self, name: str) -> Any:
         """The options of a registered name: those given, else their defaults."""

@@ -92,7 +92,7 @@ class FinetuneConfig(LabelChoice):
     """Write predictions.parquet beside the table."""
     save_models: bool = runtime(False)
     """Write every fine-tuned model to models/METHOD-seedN, for distgnn evaluate and distgnn.load_model."""
-    loggers: tuple[str, ...] = runtime(())
+    loggers: tuple[str, ...] = runtime((), names="logger")
     """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
 

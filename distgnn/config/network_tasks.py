@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from distgnn.config.base import check
-from distgnn.config.fields import hyper, setting
+from distgnn.config.base import OpenConfig, check
+from distgnn.config.fields import Options, hyper, registered, setting
 
 
 @dataclass(frozen=True)
-class NetworkTaskConfig:
+class NetworkTaskConfig(OpenConfig):
     """A network's encoder, what is predicted, and how messages, rows and negatives are drawn."""
 
     encoder: Literal["gcn", "gat", "gin", "sage", "hgt"] = hyper("gcn")
@@ -48,7 +48,11 @@ class NetworkTaskConfig:
     official_split: Literal[20, 40, 60] = setting(20)
     """Nodes: which published split, by training nodes per class, where the network has them."""
 
+    options: Options = registered("network_task")
+    """Options of registered auxiliary tasks."""
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("layers", "heads", "aux_batch", "negatives", "hidden"):
             value = getattr(self, name)
             check(value >= 1, f"network.{name} must be at least 1, found {value}")

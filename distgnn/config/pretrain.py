@@ -5,27 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from distgnn.config.base import check, check_imports
-from distgnn.config.fields import hyper, reads, runtime, setting, writes
+from distgnn.config.base import OpenConfig, check, check_imports
+from distgnn.config.fields import Options, hyper, reads, registered, runtime, setting, writes
 from distgnn.config.metrics import MetricsConfig
-from distgnn.config.objectives import (
-    ContextConfig,
-    ContrastConfig,
-    L2PConfig,
-    MaskingConfig,
-    MultitaskConfig,
-    StructureConfig,
-    SupervisedConfig,
-)
 from distgnn.config.recovery import RecoveryConfig
+
+UNTRAINED = "none"
+"""The objective that trains nothing."""
 
 
 @dataclass(frozen=True)
-class EncoderConfig:
+class EncoderConfig(OpenConfig):
     """The graph encoder (psi) and its pooling (omega)."""
 
-    kind: str = hyper("gin", structural=True)
-    """gin, gcn, sage, gat, or a kind registered by distgnn.register_encoder (see imports); that one's module decides about
+    kind: str = hyper("gin", structural=True, names="encoder")
+    """gin, gcn, sage, gat, or a kind registered by distgnn.register.encoder (see imports); that one's module decides about
     layers, norm, jumping_knowledge and heads itself."""
     layers: int = hyper(5, structural=True)
     """How many message passing layers."""
@@ -38,12 +32,15 @@ class EncoderConfig:
     """Jumping knowledge: the last layer's node embeddings, or all layers' summed, maximised, or concatenated and projected."""
     heads: int = hyper(2, structural=True)
     """Attention heads of a gat layer, averaged."""
-    pooling: Literal["mean", "sum", "attention"] = hyper("mean", structural=True)
+    pooling: str = hyper("mean", structural=True, names="pooling")
     """How node embeddings become a graph embedding, before the matrix omega."""
     omega: bool = hyper(True, structural=True)
     """Whether pooling ends in the matrix omega (L2P-GNN's graph level adapts it)."""
+    options: Options = registered("encoder", "pooling")
+    """Options of registered encoders and poolings."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check(self.layers >= 1, f"encoder.layers must be at least 1, found {self.layers}")
         check(self.width >= 2, f"encoder.width must be at least 2, found {self.width}")
         check(self.heads >= 1, f"encoder.heads must be at least 1, found {self.heads}")
@@ -129,7 +126,7 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(OpenConfig):
     """Pre-train an encoder on a corpus.
 
     Example: distgnn pretrain --corpus data/molecules --workers 2 --train.epochs 5
@@ -141,18 +138,7 @@ class PretrainConfig:
     """URI of the folder that holds runs."""
     name: str = setting("")
     """Run id; made unique when empty. An id that exists is refused: use --resume."""
-    objective: Literal[
-        "l2p",
-        "edgepred",
-        "infomax",
-        "contextpred",
-        "attrmasking",
-        "graphcl",
-        "multitask",
-        "structure",
-        "supervised",
-        "none",
-    ] = setting("l2p")
+    objective: str = setting("l2p", names="objective", also=("none",))
     """Pre-training loss; none writes the untrained encoder (the control)."""
     init: str = reads("")
     """Checkpoint (or run) whose encoder the training starts from, such as a self-supervised one before objective=supervised;
@@ -170,19 +156,15 @@ class PretrainConfig:
     """How often Ray restarts the workers from the last checkpoint (nodes taken away with a notice do not count)."""
     recovery: RecoveryConfig = runtime(factory=RecoveryConfig)
     encoder: EncoderConfig = hyper(factory=EncoderConfig)
-    l2p: L2PConfig = hyper(factory=L2PConfig)
-    contextpred: ContextConfig = hyper(factory=ContextConfig)
-    attrmasking: MaskingConfig = hyper(factory=MaskingConfig)
-    graphcl: ContrastConfig = hyper(factory=ContrastConfig)
-    multitask: MultitaskConfig = hyper(factory=MultitaskConfig)
-    structure: StructureConfig = hyper(factory=StructureConfig)
-    supervised: SupervisedConfig = hyper(factory=SupervisedConfig)
     train: TrainConfig = hyper(factory=TrainConfig)
-    loggers: tuple[str, ...] = runtime(())
+    loggers: tuple[str, ...] = runtime((), names="logger")
     """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
+    options: Options = registered("objective")
+    """Options of the objectives, such as {"l2p": L2PConfig(node_steps=2)}."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_imports(self.imports)
         check(self.workers >= 1, f"workers must be at least 1, found {self.workers}")
         check(

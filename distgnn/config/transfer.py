@@ -3,51 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args, get_type_hints
+from typing import Literal
 
-from distgnn.config.base import check, check_imports, from_json, to_json
-from distgnn.config.fields import hyper, reads, runtime, setting, writes
+from distgnn.config.base import OpenConfig, check, check_imports, from_json, to_json
+from distgnn.config.fields import Options, hyper, reads, registered, runtime, setting, writes
 from distgnn.config.finetune import DROPOUT, EPOCHS, LR, SEEDS, LabelChoice
 from distgnn.config.metrics import MetricsConfig
 from distgnn.config.network_tasks import NetworkTaskConfig
-from distgnn.config.objectives import (
-    ContextConfig,
-    ContrastConfig,
-    L2PConfig,
-    MaskingConfig,
-    MultitaskConfig,
-    StructureConfig,
-    SupervisedConfig,
-)
 from distgnn.config.pretrain import EncoderConfig, PretrainConfig, TrainConfig
-from distgnn.config.weighting import Method, WeightingConfig
+from distgnn.config.weighting import WeightingConfig
 
 CONTROL = "none"
 SCHEMES = ("scratch", "pretrained")
 ELSEWHERE = "@corpus"
 """Ends the name of an auxiliary task on the graphs of aux_corpus."""
-_METHODS = get_args(Method)
-_OBJECTIVES = tuple(name for name in get_args(get_type_hints(PretrainConfig)["objective"]) if name != "none")
 
 
 @dataclass(frozen=True)
-class ObjectivesConfig:
+class ObjectivesConfig(OpenConfig):
     """Options of the objectives that serve as auxiliary tasks."""
 
-    l2p: L2PConfig = hyper(factory=L2PConfig)
-    contextpred: ContextConfig = hyper(factory=ContextConfig)
-    attrmasking: MaskingConfig = hyper(factory=MaskingConfig)
-    graphcl: ContrastConfig = hyper(factory=ContrastConfig)
-    multitask: MultitaskConfig = hyper(factory=MultitaskConfig)
-    structure: StructureConfig = hyper(factory=StructureConfig)
-    supervised: SupervisedConfig = hyper(factory=SupervisedConfig)
+    options: Options = registered("objective")
+    """Options by objective, such as {"l2p": L2PConfig(node_steps=2)}."""
 
 
 @dataclass(frozen=True)
 class CorpusTaskConfig(LabelChoice):
     """A labelled corpus's target, its auxiliary tasks and its encoder."""
 
-    auxiliary: tuple[str, ...] = hyper(("edgepred", "attrmasking"))
+    auxiliary: tuple[str, ...] = hyper(("edgepred", "attrmasking"), names="objective")
     """Pre-training objectives beside the target: NAME on the labelled graphs of the step, NAME@corpus on graphs of aux_corpus."""
     aux_corpus: str = reads("")
     """URI of the (unlabelled, usually larger) corpus of NAME@corpus."""
@@ -68,8 +52,6 @@ class CorpusTaskConfig(LabelChoice):
         check(0 <= self.dropout < 1, f"corpus.dropout must lie in [0, 1), found {self.dropout}")
         check(self.max_labels >= 0, f"corpus.max_labels must not be negative, found {self.max_labels}")
         for name in self.auxiliary:
-            known = name.removesuffix(ELSEWHERE) in _OBJECTIVES
-            check(known, f"corpus.auxiliary: {name!r} is none of {', '.join(_OBJECTIVES)} (or one of them{ELSEWHERE})")
             check(
                 name != "supervised", f"corpus.auxiliary: supervised is the target itself; supervised{ELSEWHERE} is not"
             )
@@ -79,9 +61,10 @@ class CorpusTaskConfig(LabelChoice):
 
     def objective(self, name: str, encoder: EncoderConfig, corpus: str, seed: int) -> PretrainConfig:
         """What the objective ``name`` of an auxiliary task on ``corpus`` is built from."""
-        groups = {group: getattr(self.objectives, group) for group in ObjectivesConfig.__dataclass_fields__}
-        train = TrainConfig(seed=seed)
-        return PretrainConfig(corpus, objective=name.removesuffix(ELSEWHERE), encoder=encoder, train=train, **groups)  # pyright: ignore[reportArgumentType]
+        objective, train = name.removesuffix(ELSEWHERE), TrainConfig(seed=seed)
+        return PretrainConfig(
+            corpus, objective=objective, encoder=encoder, train=train, options=self.objectives.options
+        )
 
 
 @dataclass(frozen=True)
@@ -95,7 +78,9 @@ class TransferConfig:
     """URI of a labelled corpus or of a network."""
     out: str = writes("runs/transfer")
     """URI of the folder for results, table and curves; the same command again goes on where it was stopped."""
-    methods: tuple[str, ...] = hyper((CONTROL, "fixed", "cosine", "selar", "auxts_one", "auxts_all"), results=False)
+    methods: tuple[str, ...] = hyper(
+        (CONTROL, "fixed", "cosine", "selar", "auxts_one", "auxts_all"), results=False, names="weighting"
+    )
     """Ways of weighing: none, fixed, cosine, selar, auxts_one, auxts_all, frozen, uncertainty, library; none is always added."""
     schemes: tuple[str, ...] = setting(SCHEMES, results=False)
     """scratch = everything from the start; pretrained = from checkpoints, or else from a training on the auxiliary tasks alone."""
@@ -132,7 +117,7 @@ class TransferConfig:
     """How often Ray Train restarts the ranks; finished jobs are not run again."""
     device: Literal["auto", "cpu", "cuda"] = runtime("auto")
     """Where to compute; auto takes a GPU when there is one."""
-    loggers: tuple[str, ...] = runtime(())
+    loggers: tuple[str, ...] = runtime((), names="logger")
     """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
 
@@ -144,11 +129,10 @@ class TransferConfig:
         for name in ("pretrain_epochs", "patience", "batch", "lr", "weight_decay", "max_failures"):
             value = getattr(self, name)
             check(value >= 0, f"{name} must not be negative, found {value}")
-        for name, known in (("methods", _METHODS), ("schemes", SCHEMES)):
-            found = getattr(self, name)
-            bad = [item for item in found if item not in known]
-            check(not bad, f"{name}: {bad[:1]} is none of {', '.join(known)}")
-            check(bool(found), f"{name} must name at least one")
+        bad = [item for item in self.schemes if item not in SCHEMES]
+        check(not bad, f"schemes: {bad[:1]} is none of {', '.join(SCHEMES)}")
+        for name in ("methods", "schemes"):
+            check(bool(getattr(self, name)), f"{name} must name at least one")
         for name in ("methods", "schemes", "encoders", "checkpoint"):
             found = getattr(self, name)
             check(len(set(found)) == len(found), f"{name} must name each once, found {' '.join(found)}")

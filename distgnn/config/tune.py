@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from distgnn.config.base import check
-from distgnn.config.fields import hyper, runtime, setting, writes
+from distgnn.config.base import OpenConfig, check
+from distgnn.config.fields import Options, hyper, registered, runtime, setting, writes
 from distgnn.config.finetune import FinetuneConfig
 from distgnn.config.pretrain import PretrainConfig
 from distgnn.config.transfer import CONTROL, TransferConfig
@@ -15,7 +15,7 @@ Kind = Literal["pretrain", "finetune", "transfer"]
 
 
 @dataclass(frozen=True)
-class TuneConfig:
+class TuneConfig(OpenConfig):
     """Search hyper-parameters with Ray Tune, scored on validation data after a short fine-tuning; test data is looked at once.
 
     Example: distgnn tune --space adaptation --pretrain.corpus data/molecules --finetune.corpus data/bace --trials 16
@@ -31,7 +31,7 @@ class TuneConfig:
     take their place: FIELD=lo..hi, FIELD=lo..hi/step, FIELD=log(lo,hi), FIELD={a,b,c}; such as l2p.node_lr=log(1e-4,1e-1)."""
     trials: int = runtime(0)
     """How many; 0 = 16, or every point of a grid."""
-    searcher: Literal["auto", "tpe", "random", "grid"] = setting("auto")
+    searcher: str = setting("auto", names="searcher", also=("auto",))
     """Who proposes: tpe = Optuna's tree-structured Parzen estimator, random, grid = every point; auto = tpe, but grid for fig3b."""
     scheduler: Literal["none", "asha", "median", "pbt"] = setting("none")
     """Who stops: asha = successive halving, median = those below the others' median, pbt = bad ones go on with the weights and
@@ -62,13 +62,17 @@ class TuneConfig:
     """Processes that pre-train each trial together; more than 1 use Ray Train, with one CPU beside them for reading."""
     final_seeds: int = runtime(3)
     """Seeds 0..final_seeds-1 of the last look: winner and default configuration on validation and test; 0 = leave it out."""
-    loggers: tuple[str, ...] = runtime(())
+    loggers: tuple[str, ...] = runtime((), names="logger")
     """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
     pretrain: PretrainConfig = hyper(factory=lambda: PretrainConfig(corpus=""))
     finetune: FinetuneConfig = hyper(factory=lambda: FinetuneConfig(corpus=""))
     transfer: TransferConfig = hyper(factory=lambda: TransferConfig(data=""))
 
+    options: Options = registered("searcher")
+    """Options of registered searchers."""
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("trials", "max_steps", "grace_period", "retries", "concurrency", "gpus_per_trial", "final_seeds"):
             check(getattr(self, name) >= 0, f"{name} must not be negative, found {getattr(self, name)}")
         for name in ("n_startup_trials", "workers_per_trial"):

@@ -5,22 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from distgnn.config.base import check
-from distgnn.config.fields import hyper
+from distgnn.config.base import OpenConfig, check
+from distgnn.config.fields import Options, hyper, registered
 
-Method = Literal[
-    "none", "fixed", "cosine", "selar", "auxts_one", "auxts_all", "frozen", "uncertainty", "library"
-]  # fmt: skip
 _AUXTS: dict[str, Any] = {"output": "softplus", "normalise": False, "granularity": "task", "types": "learned"}
 _SELAR: dict[str, Any] = {"output": "sigmoid", "normalise": True, "granularity": "sample", "types": "onehot"}
 _RATES = {"selar": 5e-3, "uncertainty": 1e-3}
 
 
 @dataclass(frozen=True)
-class WeightingConfig:
+class WeightingConfig(OpenConfig):
     """How the losses of a joint training are weighed. "auto" is what the method's paper does."""
 
-    method: Method = hyper("auxts_all")
+    method: str = hyper("auxts_all", names="weighting")
     """none = the target alone; fixed; cosine = auxiliary gradients that do not oppose the target's; selar; auxts_one and
     auxts_all = AUX-TS that sees one or all similarities; frozen = the model of auxts_all, never trained; uncertainty;
     library = a class of an installed package."""
@@ -56,7 +53,11 @@ class WeightingConfig:
     """What a weighting class is called with: products of the tasks' gradients [tasks, tasks], or the gradients [tasks,
     parameters]. (Aggregator classes mix the gradients themselves; they are asked for their weights.)"""
 
+    options: Options = registered("weighting")
+    """Options of registered methods."""
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("lr", "alpha", "clip_norm"):
             value = getattr(self, name)
             check(value >= 0, f"weighting.{name} must not be negative, found {value}")

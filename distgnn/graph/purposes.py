@@ -16,6 +16,7 @@ class PretrainDraw(IntEnum):
     HELD_OUT = 1
     UNITS = 2
     ROWS = 3
+    WINDOW = 4
     TASKS = 11
     DIMENSIONS = 12
     MASK = 13

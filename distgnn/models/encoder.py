@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distgnn import register
 from distgnn.config import EncoderConfig
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema, sizes
 from distgnn.models.batch_context import Context
 from distgnn.models.fast_weights import AdaptiveLinear, FastWeights
-from distgnn.models.gat import GATLayer
-from distgnn.models.gcn import GCNLayer
-from distgnn.models.gin import GINLayer
+from distgnn.models.layer import Layer, Psi
 from distgnn.models.ops.segments import Rows
 from distgnn.models.ops.sparse import SparseMap
-from distgnn.models.pooling import Pooling
-from distgnn.models.registry import REGISTERED, Psi
-from distgnn.models.sage import SAGELayer
-
-LAYERS = {"gin": GINLayer, "gcn": GCNLayer, "sage": SAGELayer, "gat": GATLayer}
+from distgnn.models.pooling import build_pooling
 
 
 class InputEmbedding(nn.Module):
@@ -52,7 +49,7 @@ class MessagePassing(Psi):
     def __init__(self, schema: Schema, config: EncoderConfig) -> None:
         super().__init__()
         edge_width = sum(f.size for f in schema.edge) + 1 if schema.edge else 0
-        layer, count = LAYERS[config.kind], config.layers
+        layer, count = register.encoder.get(config.kind, "encoder.kind").make, config.layers
         self.layers = nn.ModuleList(layer(config, edge_width, number == count - 1) for number in range(count))
         self.jump, width = config.jumping_knowledge, config.width
         self.project = AdaptiveLinear(count * width, width) if config.jumping_knowledge == "concat" else None
@@ -79,10 +76,9 @@ class Encoder(nn.Module):
     def __init__(self, schema: Schema, config: EncoderConfig) -> None:
         super().__init__()
         self.schema, self.config, self.width, self.dropout = schema, config, config.width, 0.0
-        check_kind(config.kind)
         self.embed = InputEmbedding(schema, config.width)
-        self.psi = REGISTERED.get(config.kind, MessagePassing)(schema, config)
-        self.pooling = Pooling(config)
+        self.psi = build_psi(schema, config)
+        self.pooling = build_pooling(config)
 
     @property
     def device(self) -> torch.device:
@@ -124,14 +120,14 @@ class Encoder(nn.Module):
         return self.pooling.readout(nodes, members)
 
 
-def check_kind(kind: str) -> None:
-    """Raise RequestError unless ``kind`` is one of ours or registered."""
-    if kind not in LAYERS and kind not in REGISTERED:
-        known = ", ".join((*LAYERS, *REGISTERED))
-        raise RequestError(
-            f"encoder.kind={kind!r} is unknown (there are {known}); name the module that registers it with --imports,"
-            " or call distgnn.register_encoder first"
-        )
+def build_psi(schema: Schema, config: EncoderConfig) -> Psi:
+    """Layers between embedded inputs and node embeddings: of ours, or a user's module written for PyG."""
+    entry = register.encoder.get(config.kind, "encoder.kind")
+    if isinstance(entry.make, type) and issubclass(entry.make, Layer):
+        return MessagePassing(schema, config)
+    own = (getattr(config, entry.name),) if entry.config else ()
+    adapter = importlib.import_module("distgnn.models.user_encoder.adapter")  # it loads PyG
+    return adapter.UserPsi(schema, config, entry.make(schema, config, *own))
 
 
 def build_encoder(schema: Schema, config: EncoderConfig, seed: int) -> Encoder:

@@ -6,16 +6,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distgnn import register
 from distgnn.config import EncoderConfig
 from distgnn.models.batch_context import Context
 from distgnn.models.fast_weights import AdaptiveLinear, AdaptiveShift, FastWeights
+from distgnn.models.layer import Layer
 from distgnn.models.norm import Norm, bias_before
 from distgnn.models.ops.segments import Rows
 
 _SLOPE = 0.2
 
 
-class GATLayer(nn.Module):
+@register.encoder("gat")
+class GATLayer(Layer):
     """h_i = norm(1/H sum_h sum_j alpha_ij^h (W^h x_j + W_e^h a_ij) + b) over neighbours j and i itself; no norm in the last layer.
 
     alpha_i^h = softmax_j(LeakyReLU(s^h . W^h x_j + t^h . W^h x_i + u^h . a_ij)). All parameters can be adapted per graph,
@@ -28,7 +31,7 @@ class GATLayer(nn.Module):
     """
 
     def __init__(self, config: EncoderConfig, edge_width: int, last: bool) -> None:
-        super().__init__()
+        super().__init__(config, edge_width, last)
         width, heads, norm = config.width, config.heads, "none" if last else config.norm
         self.heads = heads
         self.linear = AdaptiveLinear(width, heads * width, bias=False)

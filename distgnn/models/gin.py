@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from distgnn import register
 from distgnn.config import EncoderConfig
 from distgnn.models.batch_context import Context
 from distgnn.models.fast_weights import AdaptiveLinear, FastWeights
+from distgnn.models.layer import Layer
 from distgnn.models.norm import Norm, bias_before
 
 
-class GINLayer(nn.Module):
+@register.encoder("gin")
+class GINLayer(Layer):
     """h_i = MLP(x_i + sum over neighbours j of (x_j + W_e a_ij + b_e)); MLP = linear, norm, ReLU, linear.
 
     Args:
@@ -21,8 +24,8 @@ class GINLayer(nn.Module):
         last: not used; the norm is inside the MLP.
     """
 
-    def __init__(self, config: EncoderConfig, edge_width: int, last: bool) -> None:  # noqa: ARG002 - its norm is inside
-        super().__init__()
+    def __init__(self, config: EncoderConfig, edge_width: int, last: bool) -> None:
+        super().__init__(config, edge_width, last)
         width = config.width
         self.edge = AdaptiveLinear(edge_width, width, bias=False) if edge_width else None
         self.lift = AdaptiveLinear(width, 2 * width, bias=bias_before(config.norm))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from distgnn import register
 from distgnn.config import EncoderConfig
 from distgnn.models.batch_context import Context
 from distgnn.models.fast_weights import AdaptiveLinear, FastWeights
+from distgnn.models.layer import Layer
 from distgnn.models.norm import Norm, bias_before
 
 
-class SAGELayer(nn.Module):
+@register.encoder("sage")
+class SAGELayer(Layer):
     """h_i = norm(W [mean_j (x_j + W_e a_ij + b_e); x_i] + b); no norm in the last layer, no L2 normalisation of rows.
 
     The mean is 0 for a node without neighbours.
@@ -23,7 +26,7 @@ class SAGELayer(nn.Module):
     """
 
     def __init__(self, config: EncoderConfig, edge_width: int, last: bool) -> None:
-        super().__init__()
+        super().__init__(config, edge_width, last)
         width, norm = config.width, "none" if last else config.norm
         self.edge = AdaptiveLinear(edge_width, width, bias=False) if edge_width else None
         self.linear = AdaptiveLinear(2 * width, width, bias=bias_before(norm))

@@ -5,18 +5,21 @@ The features of some nodes or edges are hidden, and told from the embeddings of 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from distgnn.config import MaskingConfig
+from distgnn import register
+from distgnn.config.base import check
+from distgnn.config.fields import hyper
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema, sizes
 from distgnn.models.encoder import Encoder
 from distgnn.models.ops.sparse import SparseMap
-from distgnn.objectives.base import Losses, Objective
+from distgnn.objectives.base import Losses, Objective, ObjectiveContext
 from distgnn.objectives.feature_heads import Recovery
 from distgnn.objectives.masking import NAME, MaskBuilder, Of, hidden_rows
 from distgnn.objectives.streams import sum_of_means
@@ -24,6 +27,22 @@ from distgnn.objectives.streams import sum_of_means
 Target = Literal["node", "edge", "edge_multilabel"]
 
 
+@dataclass(frozen=True)
+class MaskingConfig:
+    """AttrMasking (Hu et al., ICLR 2020, section 3.1.2), also the mask part of multitask."""
+
+    target: Literal["auto", "node", "edge", "edge_multilabel"] = hyper("auto", structural=True)
+    """What is hidden and predicted: all features of nodes, one class of edges (their first categorical feature, or the first
+    active one of their channels, as in the published code), or all features of edges, each channel as a label of its own;
+    auto = nodes where they have features, else edge_multilabel."""
+    rate: float = hyper(0.15)
+    """Share of nodes or edges hidden, at least one in each graph that has any."""
+
+    def __post_init__(self) -> None:
+        check(0 < self.rate < 1, f"attrmasking.rate must lie in (0, 1), found {self.rate}")
+
+
+@register.objective("attrmasking", MaskingConfig)
 class AttrMasking(Objective):
     """Per graph the mean over its hidden rows of :class:`Recovery`'s loss; graphs without rows to hide are ``skipped``.
 
@@ -35,8 +54,9 @@ class AttrMasking(Objective):
 
     metric_names = ("mask_accuracy", "skipped")
 
-    def __init__(self, config: MaskingConfig, schema: Schema, width: int) -> None:
+    def __init__(self, config: MaskingConfig, context: ObjectiveContext) -> None:
         super().__init__()
+        schema, width = context.schema, context.width
         self.target = choose_target(config, schema)
         self.of: Of = "node" if self.target == "node" else "edge"
         self.prepare = MaskBuilder(self.of, config.rate)

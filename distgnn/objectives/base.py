@@ -1,4 +1,4 @@
-"""The small interface every pre-training objective has. A new objective is a new file and a line in objectives.py."""
+"""The small interface every pre-training objective has. A new objective is one file, see :mod:`distgnn.register`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from distgnn.config import EncoderConfig, PretrainConfig
 from distgnn.corpus.stream import Prepare
 from distgnn.graph.batch import GraphBatch, Ragged
+from distgnn.graph.schema import Schema
 from distgnn.models.encoder import Encoder
 
 
@@ -24,8 +26,33 @@ class Losses:
     sums: dict[str, tuple[Tensor, Tensor]]
 
 
+@dataclass(frozen=True)
+class ObjectiveContext:
+    """What an objective is built from, besides its own options.
+
+    Attributes:
+        schema: Features and labels of the corpus.
+        options: The config of the run: its encoder, its corpus, and the options of other objectives.
+    """
+
+    schema: Schema
+    options: PretrainConfig
+
+    @property
+    def encoder(self) -> EncoderConfig:
+        """The architecture of the encoder."""
+        return self.options.encoder
+
+    @property
+    def width(self) -> int:
+        """Size of node and graph embeddings."""
+        return self.options.encoder.width
+
+
 class Objective(nn.Module):
-    """A pre-training loss. May own parameters, which are trained beside the encoder's.
+    """A pre-training loss, built as ``Class(config, context: ObjectiveContext)``.
+
+    May own parameters, which are trained beside the encoder's.
 
     prepare: a small picklable function of (graphs, seed, epoch) that readers call on whole units; it makes the extras the
     loss needs (tasks, masks) from keyed randomness alone. metric_names: keys of ``Losses.sums``, in a fixed order.

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from distgnn import register
 from distgnn.graph.batch import GraphBatch, Ragged, row_graph
 from distgnn.graph.purposes import PretrainDraw
 from distgnn.models.encoder import Encoder
 from distgnn.models.ops.sparse import SparseMap
-from distgnn.objectives.base import Losses, Objective
+from distgnn.objectives.base import Losses, Objective, ObjectiveContext
 from distgnn.objectives.keyed_choice import graph_keys
 from distgnn.objectives.negative_sampling import NonEdges
 from distgnn.objectives.streams import sum_of_means
@@ -34,6 +35,7 @@ def draw_non_edges(graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragge
     return {NAME: Ragged(rows, torch.from_numpy(np.concatenate([[0], np.cumsum(counts)])))}
 
 
+@register.objective("edgepred")
 class EdgePred(Objective):
     """See the module text. Losses are sums over graphs with edges.
 
@@ -42,7 +44,7 @@ class EdgePred(Objective):
 
     metric_names = ("link_accuracy", "skipped")
 
-    def __init__(self) -> None:
+    def __init__(self, config: None = None, context: ObjectiveContext | None = None) -> None:  # noqa: ARG002
         super().__init__()
         self.prepare = draw_non_edges
 

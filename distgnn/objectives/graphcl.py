@@ -7,18 +7,43 @@ exp(sim(z_n, z'_m) / T)), sim = cosine. A graph alone in its stream has nothing 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distgnn.config import ContrastConfig
+from distgnn import register
+from distgnn.config.base import check
+from distgnn.config.fields import hyper
 from distgnn.graph.batch import GraphBatch
 from distgnn.models.encoder import Encoder
 from distgnn.objectives.augmentations import VIEWS, Augmenter, view_of
-from distgnn.objectives.base import Losses, Objective
+from distgnn.objectives.base import Losses, Objective, ObjectiveContext
 from distgnn.objectives.streams import stream_bounds
 
 
+@dataclass(frozen=True)
+class ContrastConfig:
+    """Contrast of two augmented views (You et al., "GraphCL", NeurIPS 2020); rate and temperature as published."""
+
+    augmentations: tuple[str, ...] = hyper(("drop_nodes", "perturb_edges", "mask_attributes", "subgraph"))
+    """Each view of each graph draws one of these: drop_nodes, perturb_edges, mask_attributes, subgraph."""
+    rate: float = hyper(0.2)
+    """Share of nodes, edges or attributes an augmentation changes."""
+    temperature: float = hyper(0.1)
+    """Of the NT-Xent loss."""
+
+    def __post_init__(self) -> None:
+        known = ("drop_nodes", "perturb_edges", "mask_attributes", "subgraph")
+        bad = [name for name in self.augmentations if name not in known]
+        check(not bad, f"graphcl.augmentations: {bad[:1]} is none of {', '.join(known)}")
+        check(bool(self.augmentations), "graphcl.augmentations must name at least one augmentation")
+        check(0 < self.rate < 1, f"graphcl.rate must lie in (0, 1), found {self.rate}")
+        check(self.temperature > 0, f"graphcl.temperature must be positive, found {self.temperature}")
+
+
+@register.objective("graphcl", ContrastConfig)
 class GraphCL(Objective):
     """See the module text. token: [width], the input of hidden nodes. project: the projection network.
 
@@ -28,8 +53,9 @@ class GraphCL(Objective):
 
     metric_names = ("contrast_accuracy", "skipped")
 
-    def __init__(self, config: ContrastConfig, width: int) -> None:
+    def __init__(self, config: ContrastConfig, context: ObjectiveContext) -> None:
         super().__init__()
+        width = context.width
         self.temperature = config.temperature
         self.prepare = Augmenter(config.augmentations, config.rate)
         self.token = nn.Parameter(torch.zeros(width))

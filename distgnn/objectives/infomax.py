@@ -11,21 +11,24 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from distgnn import register
 from distgnn.graph.batch import GraphBatch
 from distgnn.models.encoder import Encoder
 from distgnn.models.ops.segments import Rows
 from distgnn.models.ops.sparse import SparseMap
-from distgnn.objectives.base import Losses, Objective, no_extras
+from distgnn.objectives.base import Losses, Objective, ObjectiveContext, no_extras
 from distgnn.objectives.streams import next_graph, sum_of_means
 
 
+@register.objective("infomax")
 class Infomax(Objective):
     """See the module text. weight: W [width, width]. Metric ``summary_accuracy``: the share of scores on their side of 0."""
 
     metric_names = ("summary_accuracy",)
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, config: None, context: ObjectiveContext) -> None:  # noqa: ARG002
         super().__init__()
+        width = context.width
         self.prepare = no_extras
         self.weight = nn.Parameter(torch.empty(width, width).uniform_(-(width**-0.5), width**-0.5))
 

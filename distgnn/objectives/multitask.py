@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from distgnn.config import MaskingConfig, MultitaskConfig
+from distgnn import register
+from distgnn.config.base import check
+from distgnn.config.fields import hyper
 from distgnn.corpus.stream import Prepare
 from distgnn.graph.batch import GraphBatch, Ragged
-from distgnn.graph.schema import Schema
 from distgnn.models.encoder import Encoder
 from distgnn.objectives.attrmasking import AttrMasking
-from distgnn.objectives.base import Losses, Objective
+from distgnn.objectives.base import Losses, Objective, ObjectiveContext
 from distgnn.objectives.edgepred import EdgePred
 
 
@@ -28,6 +29,18 @@ class Together:
         return {name: made for maker in self.makers for name, made in maker(graphs, seed, epoch).items()}
 
 
+@dataclass(frozen=True)
+class MultitaskConfig:
+    """Masked features (with attrmasking's options) and links (as edgepred), told from the same embeddings."""
+
+    link_weight: float = hyper(1.0)
+    """Weight of the link loss beside the masked-feature loss."""
+
+    def __post_init__(self) -> None:
+        check(self.link_weight >= 0, f"multitask.link_weight must not be negative, found {self.link_weight}")
+
+
+@register.objective("multitask", MultitaskConfig)
 class Multitask(Objective):
     """The mask loss + link_weight * the link loss, summed over graphs with anything hidden.
 
@@ -36,10 +49,10 @@ class Multitask(Objective):
 
     metric_names = ("mask_accuracy", "link_accuracy", "mask_loss", "link_loss", "skipped")
 
-    def __init__(self, config: MultitaskConfig, masking: MaskingConfig, schema: Schema, width: int) -> None:
+    def __init__(self, config: MultitaskConfig, context: ObjectiveContext) -> None:
         super().__init__()
         self.link_weight = config.link_weight
-        self.masking, self.links = AttrMasking(masking, schema, width), EdgePred()
+        self.masking, self.links = AttrMasking(context.options.attrmasking, context), EdgePred()
         self.prepare = Together((self.masking.prepare, self.links.prepare))
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002

@@ -12,11 +12,13 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
-from distgnn.config import StructureConfig
+from distgnn import register
+from distgnn.config.base import check
+from distgnn.config.fields import hyper
 from distgnn.graph.batch import GraphBatch, Ragged
 from distgnn.graph.properties import Floats, clustering, degree, neighbours
 from distgnn.models.encoder import Encoder
-from distgnn.objectives.base import Losses, Objective
+from distgnn.objectives.base import Losses, Objective, ObjectiveContext
 from distgnn.objectives.streams import sum_of_means
 
 NAME = "structure"
@@ -42,17 +44,32 @@ class PropertyBuilder:
         return {NAME: Ragged(torch.from_numpy(np.stack(columns, axis=1, dtype=np.float32)), graphs.node_ptr)}
 
 
+@dataclass(frozen=True)
+class StructureConfig:
+    """Prediction of structural properties of nodes."""
+
+    properties: tuple[str, ...] = hyper(("degree", "clustering"), structural=True)
+    """Which: degree (log(1 + degree)), clustering (local clustering coefficient)."""
+
+    def __post_init__(self) -> None:
+        bad = [name for name in self.properties if name not in ("degree", "clustering")]
+        check(not bad, f"structure.properties: {bad[:1]} is none of degree, clustering")
+        check(bool(self.properties), "structure.properties must name at least one property")
+        check(len(set(self.properties)) == len(self.properties), "structure.properties names a property twice")
+
+
+@register.objective("structure", StructureConfig)
 class Structure(Objective):
     """Per graph the mean over nodes and properties of the squared error. Metrics: each property's mean absolute error.
 
     Properties: log(1 + degree) and the local clustering coefficient, see :mod:`distgnn.graph.properties`.
     """
 
-    def __init__(self, config: StructureConfig, width: int) -> None:
+    def __init__(self, config: StructureConfig, context: ObjectiveContext) -> None:
         super().__init__()
         self.prepare = PropertyBuilder(config.properties)
         self.metric_names = tuple(f"{name}_error" for name in config.properties)
-        self.head = nn.Linear(width, len(config.properties))
+        self.head = nn.Linear(context.width, len(config.properties))
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
         """Losses summed over graphs (those without nodes give none)."""

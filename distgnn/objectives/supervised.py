@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from distgnn.config import SupervisedConfig
+from distgnn import register
+from distgnn.config.base import check
+from distgnn.config.fields import hyper
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch, Ragged
-from distgnn.graph.schema import Schema
 from distgnn.labels.loss import LabelTask, label_columns, label_losses
 from distgnn.models.encoder import Encoder
-from distgnn.objectives.base import Losses, Objective, no_extras
+from distgnn.objectives.base import Losses, Objective, ObjectiveContext, no_extras
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,38 @@ class LabelCheck:
         return {}
 
 
+@dataclass(frozen=True)
+class SupervisedConfig:
+    """Supervised pre-training on the corpus's own graph labels (Hu et al., ICLR 2020, section 3.2)."""
+
+    labels: tuple[str, ...] = hyper((), structural=True)
+    """Label columns to use; empty = all."""
+    task: Literal["classification", "regression"] = hyper("classification", structural=True)
+    """classification = 0/1 labels, regression = numbers, taken as they are; unknown labels have no influence."""
+
+    def __post_init__(self) -> None:
+        twice = [name for name in self.labels if self.labels.count(name) > 1]
+        check(not twice, f"supervised.labels names {twice[:1]} twice; name each label once")
+
+
+@register.objective("supervised", SupervisedConfig)
 class Supervised(Objective):
     """A linear head on the graph embedding. Per graph the mean over its known labels; graphs without one are ``skipped``.
 
     Numbers (regression) are taken as they are: bring labels of very different sizes to one scale when building the corpus.
     """
 
-    def __init__(self, config: SupervisedConfig, schema: Schema, width: int, where: str) -> None:
-        """where: the corpus, for messages. Raises RequestError where it has no such labels."""
+    def __init__(self, config: SupervisedConfig, context: ObjectiveContext) -> None:
+        """Raises RequestError where the corpus has no such labels."""
         super().__init__()
+        schema, where = context.schema, context.options.corpus
         self.task: LabelTask = config.task
         self.columns = label_columns(schema.labels, config.labels, where)
         names = [schema.labels[column] for column in self.columns]
         classes = config.task == "classification"
         self.prepare = LabelCheck(self.columns, names, where) if classes else no_extras
         self.metric_names = ("label_accuracy" if classes else "label_error", "skipped")
-        self.head = nn.Linear(width, len(self.columns))
+        self.head = nn.Linear(context.width, len(self.columns))
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
         """Losses summed over graphs with a known label."""

@@ -140,5 +140,5 @@ def log_run(run: Run) -> Iterator[SnapshotLogger]:
     names = step_names(run.folder.sub(FOLDER)) if run.config.loggers else []
     step = int(names[-1].removeprefix("step-")) if names else None
     logged = LoggedRun(run.name, run.folder, flat(run.config), step)
-    with open_loggers(run.config.loggers, logged) as group:
+    with open_loggers(run.config.loggers, logged, run.config.metrics) as group:
         yield SnapshotLogger(group)

@@ -25,9 +25,6 @@ from distgnn.pretraining.init_from import load_init, write_start
 from distgnn.storage.folder import Folder, open_folder
 
 CONFIG = "config.json"
-RESUMABLE = named(PretrainConfig, "resumable")
-"""Fields that may change when a run is resumed: none of them moves the curve."""
-
 Units = Callable[[CorpusReader, Plan, Prepare, Iterable[UnitRead]], Iterator[GraphBatch]]
 
 
@@ -148,9 +145,10 @@ def run_config(uri: str) -> PretrainConfig:
 def resumed_run(uri: str, config: PretrainConfig) -> Run:
     """The run at ``uri`` with ``config``'s values of the fields that may change; RequestError naming any other that differs."""
     before = run_config(uri)
+    resumable = named(PretrainConfig, "resumable")  # none of them moves the curve
     for name, (old, new) in changed(to_json(before), to_json(config)).items():
-        if name not in RESUMABLE:
-            allowed = ", ".join(sorted(RESUMABLE))
+        if name not in resumable:
+            allowed = ", ".join(sorted(resumable))
             raise RequestError(
                 f"--resume: {name}={new!r} differs from the run's {old!r}; only these may change: {allowed}"
             )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from operator import attrgetter
 from typing import Any
 
 from distgnn.config import from_json, to_json
 from distgnn.config.base import YES_NO
-from distgnn.config.fields import named, present_name
+from distgnn.config.fields import named, present_name, type_of
 from distgnn.config.tune import TuneConfig
 from distgnn.errors import RequestError
 from distgnn.search.domains import Choice, Range, Value, read_domain, told
@@ -19,7 +20,6 @@ Space = dict[str, Range | Choice]
 TRIALS = ("pretrain", "finetune", "transfer")
 """Groups of a sweep's config that hold configs of trials."""
 _GROUPS = {"pretrain": ("pretrain", "finetune"), "finetune": ("finetune",), "transfer": ("transfer",)}
-_SEARCHABLE = named(TuneConfig, "searchable")
 
 
 def read_space(config: TuneConfig) -> Space:
@@ -66,8 +66,9 @@ def apply(config: TuneConfig, params: Params) -> TuneConfig:
         *path, last = dotted.split(".")
         place = data
         for part in path:
-            place = place[part]
-        place[last] = value.split("+") if isinstance(place[last], list) and isinstance(value, str) else value
+            place = place.setdefault(part, {})
+        listed = typing.get_origin(_hint(TuneConfig, dotted)) is tuple and isinstance(value, str)
+        place[last] = str(value).split("+") if listed else value
     return from_json(TuneConfig, data, "trial")
 
 
@@ -83,8 +84,7 @@ def present_params(params: Params) -> Params:
 
 def defaults(config: TuneConfig, space: Space) -> Params:
     """What the fields of ``space`` are in ``config`` itself."""
-    data = to_json(config)
-    return {dotted: _plain(_at(data, dotted)) for dotted in space}
+    return {dotted: _plain(attrgetter(dotted)(config)) for dotted in space}
 
 
 def grid(space: Space) -> tuple[dict[str, tuple[Value, ...]], int]:
@@ -99,31 +99,21 @@ def grid(space: Space) -> tuple[dict[str, tuple[Value, ...]], int]:
     return points, count
 
 
-def _at(data: Any, dotted: str) -> Any:
-    for part in dotted.split("."):
-        data = data[part]
-    return data
-
-
 def _plain(value: Any) -> Value:
-    """A value of JSON as a parameter; null is the automatic choice."""
+    """A value of a field as a parameter; None is the automatic choice."""
     if value is None:
         return "auto"
-    return "+".join(map(str, value)) if isinstance(value, list) else value
+    return "+".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def _hint(kind: type[Any], dotted: str) -> Any:
-    hint: Any = kind
-    for part in dotted.split("."):
-        fields = typing.get_type_hints(hint) if dataclasses.is_dataclass(hint) else {}
-        if part not in fields:
-            return None
-        hint = fields[part]
+    """The type of a field that is not a group; None where there is none."""
+    hint = type_of(kind, dotted)
     return None if dataclasses.is_dataclass(hint) else hint
 
 
 def _check_searchable(group: str, name: str, text: str) -> None:
-    if f"{group}.{name}" not in _SEARCHABLE:
+    if f"{group}.{name}" not in named(TuneConfig, "searchable"):
         raise RequestError(f"--space {text}: {group}.{name} is the same in all trials; set it with --{group}.{name}")
 
 

@@ -11,22 +11,19 @@ from distgnn.config import PretrainConfig, TuneConfig, to_json
 from distgnn.config.fields import changed, named
 from distgnn.errors import RequestError
 from distgnn.labels.scores import HIGHER_IS_BETTER, METRIC_OF
-from distgnn.models.registry import import_modules
 from distgnn.pretraining.init_from import check_objective
 from distgnn.pretraining.run import make_plan, open_corpus, planned_steps
+from distgnn.register import import_modules
 from distgnn.search.joint import metric_of
 from distgnn.search.presets import GRIDS
-from distgnn.search.proposals import Proposals
 from distgnn.search.records import SWEEP, Sweep, read_sweep
 from distgnn.search.scoring import search_data
-from distgnn.search.space import Space, defaults, grid, read_space, texts
+from distgnn.search.searchers.base import SearchContext, Searcher, build_searcher
+from distgnn.search.space import Space, defaults, read_space, texts
 from distgnn.storage.folder import Folder, open_folder
 
 DEFAULT_TRIALS = 16
-RESUMABLE = named(TuneConfig, "resumable")
-"""Fields that may change when a sweep is resumed; none of them changes a score."""
 _PBT_RUNGS = 5
-_STRUCTURAL = named(PretrainConfig, "structural")
 
 
 def new_sweep(config: TuneConfig) -> tuple[Folder, Sweep]:
@@ -64,9 +61,9 @@ def resumed_sweep(folder: Folder, config: TuneConfig) -> Sweep:
     """
     import_modules(config.imports)
     before = read_sweep(folder)
-    config = placed(config)
+    config, resumable = placed(config), named(TuneConfig, "resumable")
     for name, (old, new) in sorted(changed(to_json(before.config), to_json(config)).items()):
-        if name not in RESUMABLE:
+        if name not in resumable:
             raise RequestError(
                 f"--resume: {name}={new!r} differs from the sweep's {old!r}; only these may change: {_allowed()}"
             )
@@ -75,7 +72,7 @@ def resumed_sweep(folder: Folder, config: TuneConfig) -> Sweep:
 
 def _allowed() -> str:
     """The fields that may change, in words."""
-    own = ", ".join(sorted(name for name in RESUMABLE if "." not in name))
+    own = ", ".join(sorted(name for name in named(TuneConfig, "resumable") if "." not in name))
     return f"{own}, and how trials are run (imports, device, metrics and the like)"
 
 
@@ -101,9 +98,10 @@ def placed(config: TuneConfig) -> TuneConfig:
 
 def _check_population(space: Space) -> None:
     """Refuse parameters that do not fit the weights, order of graphs and optimizer state of a cloned checkpoint."""
+    structural = named(PretrainConfig, "structural")
     for field in space:
         group, _, name = field.partition(".")
-        if group == "pretrain" and name in _STRUCTURAL:
+        if group == "pretrain" and name in structural:
             raise RequestError(
                 f"--space {field}: scheduler=pbt changes parameters while training goes on, this one decides what"
                 " weights or steps there are; leave it out, or choose another scheduler"
@@ -134,18 +132,23 @@ def searcher_of(config: TuneConfig) -> str:
     return "grid" if any(name in GRIDS for name in config.space) else "tpe"
 
 
-def proposals_of(sweep: Sweep) -> Proposals:
-    """Return the proposals of a sweep."""
-    config = sweep.config
+def proposals_of(sweep: Sweep) -> Searcher:
+    """Build the searcher that proposes the trials of ``sweep``."""
+    return _searcher(sweep.config, read_space(sweep.config), sweep.mode)
+
+
+def _searcher(config: TuneConfig, space: Space, mode: str) -> Searcher:
     seconds = len(config.objectives) > 1
-    return Proposals(read_space(config), searcher_of(config), config.seed, sweep.mode, config.n_startup_trials, seconds)
+    return build_searcher(
+        config, searcher_of(config), SearchContext(space, config.seed, mode, config.n_startup_trials, seconds)
+    )
 
 
 def planned_trials(config: TuneConfig, space: Space) -> int:
-    """Return the number of trials of a sweep."""
-    if searcher_of(config) != "grid":
+    """How many trials there will be; RequestError where the searcher proposes another number."""
+    count = _searcher(config, space, "max").count
+    if count is None:
         return config.trials or DEFAULT_TRIALS
-    _, count = grid(space)
     if config.trials and config.trials != count:
         raise RequestError(f"trials={config.trials}: the grid has {count} points; leave trials out")
     return count

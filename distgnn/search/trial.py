@@ -14,10 +14,10 @@ from distgnn.config import PretrainConfig, TuneConfig
 from distgnn.corpus.stream import local_units
 from distgnn.distributed import ProcessGroup, choose_device
 from distgnn.errors import WorkError
-from distgnn.models.registry import import_modules
 from distgnn.pretraining.history import Snapshot
 from distgnn.pretraining.loop import Hooks, train
 from distgnn.pretraining.run import CONFIG, Run, new_run, open_corpus, resumed_run
+from distgnn.register import import_modules
 from distgnn.search.joint import JointTrial
 from distgnn.search.records import Clone, Rung, Sweep, TrialRecord, trial_folder
 from distgnn.search.scoring import validation_score

@@ -9,9 +9,9 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from distgnn.search.proposals import Proposals
 from distgnn.search.records import ENDED, Rung, Sweep, TrialRecord, write_results, write_trial
 from distgnn.search.schedulers import decide
+from distgnn.search.searchers.base import Searcher
 from distgnn.storage.folder import Folder
 
 
@@ -31,7 +31,7 @@ class TrialStore:
         self,
         folder: Folder,
         sweep: Sweep,
-        proposals: Proposals,
+        proposals: Searcher,
         known: Iterable[TrialRecord],
         concurrency: int,
         on_change: Callable[[list[TrialRecord]], None],

@@ -15,7 +15,7 @@ from distgnn.config import TransferConfig, to_json
 from distgnn.config.transfer import CONTROL
 from distgnn.distributed import choose_device
 from distgnn.finetuning.comparison import finetune
-from distgnn.models.registry import import_modules
+from distgnn.register import import_modules
 from distgnn.search.joint import method_named, source_of
 from distgnn.search.records import Sweep, TrialRecord, best_of
 from distgnn.search.scoring import initial_encoder

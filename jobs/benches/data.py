@@ -10,10 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from distgnn.config import ArraysConfig, MotifsConfig, PpiConfig
+from distgnn import register
 from distgnn.corpus.plan import Plan
 from distgnn.corpus.reader import CorpusReader
-from distgnn.corpus.sources import SOURCES
+from distgnn.corpus.sources.arrays import ArraysConfig
+from distgnn.corpus.sources.motifs import MotifsConfig
+from distgnn.corpus.sources.ppi import PpiConfig
 from distgnn.corpus.stream import Prepare, assemble, local_units
 from distgnn.corpus.writer import build_corpus
 from distgnn.graph.batch import GraphBatch
@@ -34,7 +36,7 @@ def molecules(rows: int) -> Iterator[tuple[str, str]]:
             kind, case = "arrays", "molecules"
         else:
             config, kind, case = MotifsConfig(out=folder, graphs=rows), "motifs", "motifs"
-        build_corpus(SOURCES[kind][1](config), folder)
+        build_corpus(register.corpus_source.get(kind).make(config), folder)
         yield case, folder
 
 
@@ -46,7 +48,7 @@ def proteins() -> Iterator[tuple[str, str] | None]:
         yield None
         return
     with tempfile.TemporaryDirectory() as folder:
-        build_corpus(SOURCES["ppi"][1](PpiConfig(input=(str(network),), out=folder)), folder)
+        build_corpus(register.corpus_source.get("ppi").make(PpiConfig(input=(str(network),), out=folder)), folder)
         yield "proteins", folder
 
 

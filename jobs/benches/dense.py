@@ -8,11 +8,10 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from distgnn.config import L2PConfig
 from distgnn.graph.batch import GraphBatch, row_graph, select_graphs
 from distgnn.models.batch_context import Aggregation, Context
 from distgnn.models.encoder import Encoder
-from distgnn.objectives.l2p.objective import L2P
+from distgnn.objectives.l2p.objective import L2P, L2PConfig
 from distgnn.objectives.l2p.task_batch import Links, Tasks
 
 _AGGREGATION: dict[str, Aggregation] = {"gin": "sum", "gcn": "gcn", "sage": "mean", "gat": "gcn"}

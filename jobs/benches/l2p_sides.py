@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from distgnn.config import L2PConfig
 from distgnn.graph.batch import GraphBatch, slice_graphs
 from distgnn.models.encoder import Encoder
-from distgnn.objectives.l2p.objective import L2P
+from distgnn.objectives.l2p.objective import L2P, L2PConfig
 from distgnn.objectives.l2p.task_batch import Tasks
 from distgnn.objectives.l2p.task_sampler import NAME
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
-_HEAVY = ["distgnn.objectives.registry", "distgnn.corpus.reader", "distgnn.corpus.sources", "tyro"]
+_HEAVY = ["distgnn.objectives.build", "distgnn.corpus.reader", "distgnn.corpus.sources", "tyro"]
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 

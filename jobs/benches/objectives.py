@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from distgnn.config import ContextConfig, EncoderConfig, MaskingConfig, PretrainConfig
+from distgnn import register
+from distgnn.config import EncoderConfig, PretrainConfig
+from distgnn.config.pretrain import UNTRAINED
 from distgnn.corpus.manifest import read_manifest
 from distgnn.corpus.reader import CorpusReader
 from distgnn.errors import RequestError
@@ -20,10 +22,11 @@ from distgnn.graph.batch import GraphBatch, slice_graphs
 from distgnn.graph.pyg import to_pyg
 from distgnn.graph.subgraph import keep_nodes
 from distgnn.models.encoder import build_encoder
+from distgnn.objectives.attrmasking import MaskingConfig
 from distgnn.objectives.base import Objective
-from distgnn.objectives.contextpred import NAME, RootDistances
+from distgnn.objectives.build import build_objective
+from distgnn.objectives.contextpred import NAME, ContextConfig, RootDistances
 from distgnn.objectives.masking import MaskBuilder, hidden_rows
-from distgnn.objectives.registry import OBJECTIVES, build_objective
 from distgnn.storage.folder import open_folder
 
 from .data import molecules, proteins, step_batches
@@ -49,7 +52,7 @@ def bench_objectives(options: Options) -> Iterator[dict[str, Any]]:
 def step_lines(uri: str, name: str, encoder: EncoderConfig, device: str, runs: int) -> Iterator[dict[str, Any]]:
     """Graphs per second of a forward and backward, for each objective that the corpus has what it takes for."""
     schema = read_manifest(open_folder(uri)).schema
-    for kind in OBJECTIVES:
+    for kind in (*register.objective.names(), UNTRAINED):
         config = PretrainConfig(corpus=uri, objective=kind, encoder=encoder)  # pyright: ignore[reportArgumentType]
         try:
             objective = build_objective(config, schema)

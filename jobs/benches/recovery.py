@@ -17,8 +17,7 @@ from typing import Any
 import torch
 
 from distgnn.cli import main
-from distgnn.config import MotifsConfig
-from distgnn.corpus.sources import SOURCES
+from distgnn.corpus.sources.motifs import MotifsConfig, MotifsSource
 from distgnn.corpus.writer import build_corpus
 from distgnn.pretraining.history import read_history
 from distgnn.storage.folder import open_folder
@@ -40,7 +39,10 @@ def bench_recovery(options: Options) -> Iterator[dict[str, Any]]:
     """One line a fault and one for the losses; the same for a world that changes by stop and resume."""
     rounds = 1 if options.quick else 3
     with s3_server() as bucket, tempfile.TemporaryDirectory() as scratch:
-        build_corpus(SOURCES["motifs"][1](MotifsConfig(out=f"{bucket}/corpus", graphs=2000)), f"{bucket}/corpus")
+        build_corpus(
+            MotifsSource(MotifsConfig(out=f"{bucket}/corpus", graphs=2000)),
+            f"{bucket}/corpus",
+        )
         log = Path(scratch) / "driver.log"
         seconds, losses = killed_run(bucket, log, rounds, options.quick)
         found = {"2 ranks, motifs on S3": losses}

@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from distgnn.config import KgrecConfig, MadeConfig
 from distgnn.graph.keyed import below, draw, key
 from distgnn.network.csr import Edges, both_ways, with_messages
 from distgnn.network.manifest import NetworkManifest
 from distgnn.network.network import Network, Relation
 from distgnn.network.sample import sample_block
-from distgnn.network.sources.kgrec import build_kgrec
-from distgnn.network.sources.synthetic import build_made
+from distgnn.network.sources.kgrec import KgrecConfig, build_kgrec
+from distgnn.network.sources.synthetic import MadeConfig, build_made
 from distgnn.network.store import load_network, save_network
 
 from .data import data_root

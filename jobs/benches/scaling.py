@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from distgnn.config import EncoderConfig, L2PConfig
+from distgnn.config import EncoderConfig
 from distgnn.corpus.manifest import read_manifest
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema
 from distgnn.models.encoder import build_encoder
-from distgnn.objectives.l2p.objective import L2P
+from distgnn.objectives.l2p.objective import L2P, L2PConfig
 from distgnn.storage.folder import open_folder
 
 from .data import molecules, step_batches

@@ -16,12 +16,11 @@ from typing import Any
 import torch
 
 from distgnn.cli import main
-from distgnn.config import L2PConfig
 from distgnn.corpus.plan import Plan
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import assemble, local_units
 from distgnn.graph.batch import GraphBatch
-from distgnn.objectives.l2p.objective import L2P
+from distgnn.objectives.l2p.objective import L2P, L2PConfig
 from distgnn.scale.pool import start_ray
 from distgnn.scale.train.stream import ray_units
 

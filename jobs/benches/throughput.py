@@ -19,11 +19,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from distgnn.config import EncoderConfig, L2PConfig
+from distgnn.config import EncoderConfig
 from distgnn.corpus.manifest import read_manifest
 from distgnn.graph.batch import GraphBatch, concat_graphs
 from distgnn.models.encoder import build_encoder
-from distgnn.objectives.l2p.objective import L2P
+from distgnn.objectives.l2p.objective import L2P, L2PConfig
 from distgnn.storage.folder import open_folder
 
 from .data import step_batches

@@ -8,7 +8,8 @@ import networkx as nx
 import torch
 from torch_geometric.data import Data
 
-from distgnn.config import ContextConfig, MaskingConfig
+from distgnn.objectives.attrmasking import MaskingConfig
+from distgnn.objectives.contextpred import ContextConfig
 
 
 def context_transform(graph: Data, config: ContextConfig) -> Data:

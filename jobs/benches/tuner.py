@@ -21,14 +21,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from distgnn import register
 from distgnn.cli import main
-from distgnn.config import FinetuneConfig, MotifsConfig, PretrainConfig, TuneConfig
-from distgnn.corpus.sources import SOURCES
+from distgnn.config import FinetuneConfig, PretrainConfig, TuneConfig
+from distgnn.corpus.sources.motifs import MotifsConfig, MotifsSource
 from distgnn.corpus.writer import build_corpus
 from distgnn.graph.keyed import draw, key, unit_interval
 from distgnn.search.domains import Choice, Range, Value
-from distgnn.search.proposals import Proposals
 from distgnn.search.records import Rung, Sweep, TrialRecord, read_sweep, read_trials
+from distgnn.search.searchers.base import SearchContext
 from distgnn.search.space import Params, Space, read_space
 from distgnn.search.trial import Trial
 from distgnn.storage.folder import Folder, open_folder
@@ -66,7 +67,7 @@ def bench_tuner(options: Options) -> Iterator[dict[str, Any]]:
 def sweep_lines(scratch: Path, trials: int, steps: int) -> Iterator[dict[str, Any]]:
     """The wall time of a sweep beside that of the same trials in a loop, and its share that lies outside the trials."""
     corpus = str(scratch / "motifs")
-    build_corpus(SOURCES["motifs"][1](MotifsConfig(out=corpus, graphs=2000)), corpus)
+    build_corpus(MotifsSource(MotifsConfig(out=corpus, graphs=2000)), corpus)
     words = [word for item in _WORDS.items() for word in item]
     words += ["--pretrain.corpus", corpus, "--finetune.corpus", corpus, "--out", str(scratch / "sweep")]
     start = time.perf_counter()
@@ -147,7 +148,10 @@ def _place(domain: Range | Choice, value: Value) -> float:
 
 def trials_needed(space: Space, searcher: str, seed: int) -> int:
     """How many trials ``searcher`` makes until one is near enough; no more than _MOST."""
-    proposals, known = Proposals(space, searcher, seed, "max"), list[TrialRecord]()
+    proposals, known = (
+        register.searcher.get(searcher).make(None, SearchContext(space, seed, "max")),
+        list[TrialRecord](),
+    )
     for number in range(_MOST):
         params = proposals.propose(number, known)
         score = planted_score(space, params, seed)

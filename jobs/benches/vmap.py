@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
-from distgnn.config import L2PConfig
 from distgnn.models.encoder import Encoder
+from distgnn.objectives.l2p.objective import L2PConfig
 
 from .dense import Dense, DenseContext
 

@@ -20,12 +20,12 @@ import torch
 from distgnn.auxiliary.network_tasks.build import build_problem
 from distgnn.auxiliary.step import MultiTaskStep
 from distgnn.auxiliary.weighting import build_weighting
-from distgnn.config import KgrecConfig, NetworkTaskConfig, WeightingConfig
+from distgnn.config import NetworkTaskConfig, WeightingConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import below, draw, key
 from distgnn.network.csr import Edges, both_ways, build_network
 from distgnn.network.network import Network, Relation
-from distgnn.network.sources.kgrec import build_kgrec
+from distgnn.network.sources.kgrec import KgrecConfig, build_kgrec
 
 from .data import data_root
 from .double_backward import AsWrittenStep, DoubleBackwardStep

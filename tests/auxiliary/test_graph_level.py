@@ -17,7 +17,7 @@ from distgnn.auxiliary.hypergradient import derivatives, shifted_parameters
 from distgnn.auxiliary.problem import Samples
 from distgnn.auxiliary.task_gradients import Layout
 from distgnn.auxiliary.trainer import Trainer, update_running_stats
-from distgnn.config import CorpusTaskConfig, EncoderConfig, FinetuneConfig, MaskingConfig, SplitConfig, TransferConfig
+from distgnn.config import CorpusTaskConfig, EncoderConfig, FinetuneConfig, SplitConfig, TransferConfig
 from distgnn.config.transfer import ObjectivesConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
@@ -26,7 +26,8 @@ from distgnn.labels.dataset import LabelledSet, load_labelled
 from distgnn.labels.scores import score
 from distgnn.models.heads import graph_features
 from distgnn.models.norm import statistics
-from distgnn.objectives.registry import build_objective
+from distgnn.objectives.attrmasking import MaskingConfig
+from distgnn.objectives.build import build_objective
 from tests.helpers.labelled import FEATURES, signal, write_labelled
 from tests.helpers.training import CPU
 
@@ -232,7 +233,7 @@ def test_dropout_is_keyed_and_options_of_objectives_count(binary: str) -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.equal(sums(first), sums(again))
     assert not torch.allclose(sums(first), base)
-    rates = [ObjectivesConfig(attrmasking=MaskingConfig(rate=rate)) for rate in (0.15, 0.9)]
+    rates = [ObjectivesConfig({"attrmasking": MaskingConfig(rate=rate)}) for rate in (0.15, 0.9)]
     few, many = (problem(binary, objectives=rate) for rate in rates)
     masked = [made.losses(made.fetch(FOLDS, 0))[1][1].losses.item() for made in (few, many)]
     assert masked[0] != masked[1]
@@ -289,7 +290,7 @@ def test_wrong_options(wrong: dict[str, Any], says: str) -> None:
 def test_a_task_the_corpus_cannot_serve(tmp_path: Path) -> None:
     """contextpred needs no features, attrmasking does: bonds are absent here."""
     uri = write(str(tmp_path / "c"), "binary")
-    masks = ObjectivesConfig(attrmasking=MaskingConfig(target="edge"))
+    masks = ObjectivesConfig({"attrmasking": MaskingConfig(target="edge")})
     with pytest.raises(RequestError, match="edge"):
         problem(uri, objectives=masks)
 

@@ -18,11 +18,11 @@ from distgnn.auxiliary.problem import Rows, Samples
 from distgnn.auxiliary.step import MultiTaskStep
 from distgnn.auxiliary.task_gradients import Layout, cosines
 from distgnn.auxiliary.weighting import Weighting, build_weighting
-from distgnn.config import EncoderConfig, L2PConfig, WeightingConfig
+from distgnn.config import EncoderConfig, WeightingConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.models.encoder import build_encoder
 from distgnn.models.ops.scatter import ScatteredRows
-from distgnn.objectives.l2p.objective import L2P
+from distgnn.objectives.l2p.objective import L2P, L2PConfig
 from jobs.benches.double_backward import AsWrittenStep, DoubleBackwardStep
 from tests.helpers.graphs import MOLECULE, random_graphs, with_tasks
 from tests.helpers.lookahead import lookahead_loss

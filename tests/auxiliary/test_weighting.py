@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distgnn.auxiliary.weighting import METHODS, Signals, Weighting, build_weighting
+from distgnn import register
+from distgnn.auxiliary.weighting import Signals, Weighting, build_weighting
 from distgnn.auxiliary.weighting.model import WeightModel
 from distgnn.config import WeightingConfig, from_json, to_json
 from distgnn.errors import RequestError
@@ -107,7 +108,7 @@ def test_model_options_reach_the_model() -> None:
     assert asked.hidden.out_features == 9
 
 
-@pytest.mark.parametrize("method", sorted(set(METHODS) - {"library"}))
+@pytest.mark.parametrize("method", sorted(set(register.weighting.names()) - {"library"}))
 def test_weights_are_drawn_by_seed_alone_and_leave_global_state(method: Any) -> None:
     config = WeightingConfig(method=method, hidden=6)
     state = torch.random.get_rng_state()
@@ -119,7 +120,7 @@ def test_weights_are_drawn_by_seed_alone_and_leave_global_state(method: Any) -> 
         assert not torch.equal(first["hidden.weight"], other["hidden.weight"])
 
 
-@pytest.mark.parametrize("method", sorted(set(METHODS) - {"library"}))
+@pytest.mark.parametrize("method", sorted(set(register.weighting.names()) - {"library"}))
 def test_no_auxiliary_task_at_all(method: Any) -> None:
     made = build_weighting(WeightingConfig(method=method, hidden=6), NAMES[:1], 0)
     one = torch.zeros(1)

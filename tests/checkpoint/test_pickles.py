@@ -17,10 +17,9 @@ import torch
 from distgnn.checkpoint import push_pull
 from distgnn.checkpoint.format import FILES, load_checkpoint, newest, seal
 from distgnn.checkpoint.load import load_encoder
-from distgnn.config import ArraysConfig
 from distgnn.corpus.inspect import verify
 from distgnn.corpus.reader import CorpusReader
-from distgnn.corpus.sources.arrays import ArraysSource
+from distgnn.corpus.sources.arrays import ArraysConfig, ArraysSource
 from distgnn.errors import RequestError
 from distgnn.network.store import load_network, save_network
 from distgnn.pretraining.run import Run

@@ -14,7 +14,6 @@ import distgnn.options
 from distgnn.config import (
     EncoderConfig,
     FinetuneConfig,
-    PpiConfig,
     PretrainConfig,
     TransferConfig,
     TuneConfig,
@@ -23,8 +22,22 @@ from distgnn.config import (
     to_json,
 )
 from distgnn.config.base import result_fields
-from distgnn.config.fields import Facts, changed, declares, facts_of, hyper, named, present_name, runtime, walk
+from distgnn.config.fields import (
+    Facts,
+    changed,
+    declares,
+    facts_of,
+    group_types,
+    hyper,
+    named,
+    plain_fields,
+    present_name,
+    runtime,
+    walk,
+)
+from distgnn.corpus.sources.ppi import PpiConfig
 from distgnn.errors import RequestError
+from distgnn.register import REGISTRIES
 
 
 def config_classes() -> list[type[Any]]:
@@ -33,6 +46,7 @@ def config_classes() -> list[type[Any]]:
         for found in pkgutil.iter_modules(distgnn.config.__path__)
     ]
     found = {item for module in (*modules, distgnn.options) for item in vars(module).values() if isinstance(item, type)}
+    found |= {entry.config for registry in REGISTRIES.values() for entry in registry.entries() if entry.config}
     skipped = {Facts, distgnn.options.Globals}
     return sorted((item for item in found - skipped if dataclasses.is_dataclass(item)), key=lambda item: item.__name__)
 
@@ -129,9 +143,8 @@ class TestEarlierNames:
         config = from_json(kind, old)
         assert config == from_json(kind, new)
         assert from_json(kind, to_json(config)) == config
-        assert set(to_json(config)) == {item.name for item in dataclasses.fields(kind)}, (
-            "written with the present names"
-        )
+        saved = {item.name for item in plain_fields(kind)} | set(group_types(kind))
+        assert set(to_json(config)) == saved, "written with the present names"
 
     def test_both_names_are_refused(self) -> None:
         with pytest.raises(RequestError, match=r"config\.jump: is the earlier name of jumping_knowledge"):

@@ -17,13 +17,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distgnn.config import BuildConfig, MotifsConfig
+from distgnn.config import BuildConfig
 from distgnn.corpus.inspect import verify
 from distgnn.corpus.manifest import Manifest
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected, rejected
-from distgnn.corpus.sources.motifs import MotifsSource
+from distgnn.corpus.sources.motifs import MotifsConfig, MotifsSource
 from distgnn.corpus.writer import build_corpus
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.ragged import packed

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distgnn.config import EncoderConfig, FinetuneConfig, MotifsConfig, SplitConfig
-from distgnn.corpus.sources import SOURCES
+from distgnn import register
+from distgnn.config import EncoderConfig, FinetuneConfig, SplitConfig
+from distgnn.corpus.sources.motifs import MotifsConfig
 from distgnn.corpus.writer import build_corpus
 from distgnn.finetuning.comparison import FinetuneComparison, finetune
 from distgnn.storage.arrays import write_arrays
@@ -22,7 +23,7 @@ from distgnn.storage.folder import open_folder
 @pytest.fixture
 def config(tmp_path: Path) -> FinetuneConfig:
     motifs = MotifsConfig(out=str(tmp_path / "motifs"), graphs=60)
-    build_corpus(SOURCES["motifs"][1](motifs), motifs.out)
+    build_corpus(register.corpus_source.get("motifs").make(motifs), motifs.out)
     small = EncoderConfig(layers=1, width=4)
     split = SplitConfig(method="random", fractions=(0.4, 0.3, 0.3))
     return FinetuneConfig(corpus=motifs.out, out=str(tmp_path / "out"), encoder=small, split=split, seeds=2, epochs=1)

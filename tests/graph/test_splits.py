@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distgnn.config import MoleculesConfig, SplitConfig
+from distgnn.config import SplitConfig
 from distgnn.corpus.reader import CorpusReader
+from distgnn.corpus.sources.molecules import MoleculesConfig
 from distgnn.errors import RequestError
 from distgnn.graph.splits import make_split
 from tests.helpers.corpora import build, real

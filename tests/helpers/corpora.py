@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from distgnn.config import BuildConfig, MotifsConfig
+from distgnn import register
+from distgnn.config import BuildConfig
 from distgnn.corpus.manifest import Manifest
-from distgnn.corpus.sources import SOURCES
+from distgnn.corpus.sources.motifs import MotifsConfig
 from distgnn.corpus.writer import Mapper, build_corpus
 
 DATA = Path(os.environ.get("DISTGNN_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -32,7 +33,7 @@ def real(*names: str) -> tuple[str, ...]:
 def build(kind: str, config: BuildConfig, mapper: Mapper = map) -> Manifest:
     """Build as the command does."""
     return build_corpus(
-        SOURCES[kind][1](config),
+        register.corpus_source.get(kind).make(config),
         config.out,
         unit_rows=config.unit_rows,
         shard_rows=config.shard_rows,

@@ -13,11 +13,11 @@ from torch_geometric.data import Data
 from torch_geometric.utils import add_self_loops, scatter
 
 import distgnn
-from distgnn.config import EncoderConfig, L2PConfig
+from distgnn.config import EncoderConfig
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema
 from distgnn.models.encoder import Encoder, build_encoder
-from distgnn.objectives.l2p.objective import L2P
+from distgnn.objectives.l2p.objective import L2P, L2PConfig
 from tests.helpers.graphs import MOLECULE, random_graphs, with_tasks
 
 SIZES = [4, 1, 6, 5, 9]

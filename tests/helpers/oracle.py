@@ -13,12 +13,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from distgnn.config import L2PConfig
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.keyed import key
 from distgnn.graph.purposes import PretrainDraw
 from distgnn.models.encoder import Encoder
-from distgnn.objectives.l2p.objective import shifted_dimensions
+from distgnn.objectives.l2p.objective import L2PConfig, shifted_dimensions
 from tests.helpers.slow_layers import Copy, SlowEncoder, graph_rows, stream_of
 
 Edges = list[tuple[int, int, int]]

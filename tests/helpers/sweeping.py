@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from distgnn import register
 from distgnn.config import (
     CorpusTaskConfig,
     EncoderConfig,
@@ -14,6 +15,8 @@ from distgnn.config import (
     TuneConfig,
     WeightingConfig,
 )
+from distgnn.search.searchers.base import SearchContext, Searcher
+from distgnn.search.space import Space
 from tests.helpers.training import small
 
 SMALL_ENCODER = EncoderConfig(layers=1, width=6)
@@ -46,3 +49,8 @@ def joint_tuning(data: str, out: str, **options: Any) -> TuneConfig:
     )
     usual: dict[str, Any] = {"space": ("weighting.lr=log(1e-4,1e-2)",), "trials": 4, "final_seeds": 1}
     return TuneConfig(out=out, transfer=transfer, **(usual | options))
+
+
+def proposer(space: Space, searcher: str, seed: int, mode: str, **more: Any) -> Searcher:
+    """The searcher of that name."""
+    return register.searcher.get(searcher).make(None, SearchContext(space, seed, mode, **more))

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from distgnn.config import EncoderConfig, L2PConfig, PretrainConfig, TrainConfig
+from distgnn.config import EncoderConfig, PretrainConfig, TrainConfig
 from distgnn.corpus.stream import local_units
 from distgnn.distributed import ProcessGroup
+from distgnn.objectives.l2p.objective import L2PConfig
 from distgnn.pretraining.history import read_history
 from distgnn.pretraining.loop import Hooks, train
 from distgnn.pretraining.run import Run, new_run, open_corpus
@@ -50,7 +51,7 @@ def small(corpus: str, out: Path | str, name: str = "run", objective: Any = "l2p
         name=name,
         objective=objective,
         encoder=SMALL_ENCODER,
-        l2p=L2PConfig(support=4, query=3),
+        options={"l2p": L2PConfig(support=4, query=3)},
         train=replace(SMALL_TRAIN, **options),
     )
 

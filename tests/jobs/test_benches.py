@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from distgnn.config import ContextConfig, EncoderConfig, L2PConfig, MaskingConfig, MotifsConfig
+from distgnn import register
+from distgnn.config import EncoderConfig
 from distgnn.corpus.manifest import read_manifest
-from distgnn.corpus.sources import SOURCES
+from distgnn.corpus.sources.motifs import MotifsConfig, MotifsSource
 from distgnn.corpus.writer import build_corpus
 from distgnn.graph.batch import slice_graphs
 from distgnn.graph.distances import hops
@@ -17,9 +18,9 @@ from distgnn.graph.pyg import to_pyg
 from distgnn.graph.schema import Schema
 from distgnn.graph.subgraph import keep_nodes
 from distgnn.models.encoder import build_encoder
-from distgnn.objectives.contextpred import RootDistances
-from distgnn.objectives.l2p.objective import L2P
-from distgnn.objectives.registry import OBJECTIVES
+from distgnn.objectives.attrmasking import MaskingConfig
+from distgnn.objectives.contextpred import ContextConfig, RootDistances
+from distgnn.objectives.l2p.objective import L2P, L2PConfig
 from distgnn.storage.folder import open_folder
 from jobs.benches.dense import densify
 from jobs.benches.l2p_sides import graphs_with_tasks, loop_losses
@@ -41,7 +42,10 @@ TINY = EncoderConfig(layers=2, width=6)
 def motifs(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = str(tmp_path_factory.mktemp("motifs"))
     build_corpus(
-        SOURCES["motifs"][1](MotifsConfig(out=folder, graphs=320, nodes=(4, 8))), folder, unit_rows=32, shard_rows=320
+        MotifsSource(MotifsConfig(out=folder, graphs=320, nodes=(4, 8))),
+        folder,
+        unit_rows=32,
+        shard_rows=320,
     )
     return folder
 
@@ -113,7 +117,7 @@ def test_throughput_lines(motifs: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_objectives_lines(motifs: str) -> None:
     lines = list(step_lines(motifs, "motifs", EncoderConfig(layers=1, width=4), "cpu", 1))
     met = [line["case"].split(", ")[1] for line in lines]
-    assert {"l2p", "edgepred", "contextpred", "supervised"} <= set(met) <= set(OBJECTIVES) - {"none"}
+    assert {"l2p", "edgepred", "contextpred", "supervised"} <= set(met) <= set(register.objective.names())
     assert all(line["value"] > 0 for line in lines)
 
 

@@ -61,8 +61,8 @@ def test_bench_names_what_it_does_not_know(
 def test_a_job_is_its_command(script: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
     monkeypatch.setattr(cli, "main", lambda given: asked.append(given) or 2)
-    monkeypatch.setattr(sys, "argv", [f"jobs/{script}.py", "--set", "a=b c", "--json"])
+    monkeypatch.setattr(sys, "argv", [f"jobs/{script}.py", "--name", "b c", "--json"])
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(ROOT / "jobs" / f"{script}.py"), run_name="__main__")
     assert stop.value.code == 2, "the exit code follows"
-    assert asked == [[*words, "--set", "a=b c", "--json"]]
+    assert asked == [[*words, "--name", "b c", "--json"]]

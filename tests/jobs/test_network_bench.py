@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from distgnn.config import MadeConfig
 from distgnn.network.sample import sample_block
+from distgnn.network.sources.synthetic import MadeConfig
 from jobs.benches.sampler import DRAWS, as_dictionaries, dictionary_block, sampling_lines, size_lines
 from tests.network.test_sampling import named, small
 

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from distgnn import register
 from distgnn.commands.finetune import finetune
 from distgnn.commands.output import Output
 from distgnn.commands.pretrain import pretrain, resume
 from distgnn.commands.transfer import transfer
 from distgnn.commands.tune import log_sweep
-from distgnn.config import FinetuneConfig, PretrainConfig, SplitConfig
+from distgnn.config import FinetuneConfig, MetricsConfig, PretrainConfig, SplitConfig
 from distgnn.errors import DivergedError, RequestError
-from distgnn.monitor.loggers import base
 from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
 from distgnn.options import Globals
 from distgnn.storage.folder import Folder, open_folder
@@ -50,7 +50,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def write_steps(name: str, run: LoggedRun, steps: range, value: float) -> None:
-    with open_loggers((name,), run) as group:
+    with open_loggers((name,), run, MetricsConfig()) as group:
         for step in steps:
             group.log(step, {"train/loss": value + step, "train/bad": float("nan")})
         group.summary = {"score": value}
@@ -66,7 +66,7 @@ def test_csv(tmp_path: Path) -> None:
 
 
 def test_csv_goes_back_with_restarted_workers(tmp_path: Path) -> None:
-    with open_loggers(("csv",), logged(tmp_path)) as group:
+    with open_loggers(("csv",), logged(tmp_path), MetricsConfig()) as group:
         for step, value in ((1, 1.0), (5, 5.0), (3, 30.0)):
             group.log(step, {"loss": value})
     assert rows(tmp_path) == [(1, "loss", 1.0), (3, "loss", 30.0)]
@@ -146,7 +146,7 @@ class Notes:
 
 @pytest.fixture
 def notes(monkeypatch: pytest.MonkeyPatch) -> list[Notes]:
-    monkeypatch.setitem(base.LOGGERS, "notes", base.Entry(Notes, SimpleNamespace))
+    register.logger("notes")(Notes)
     monkeypatch.setattr(Notes, "made", [])
     return Notes.made
 
@@ -155,14 +155,14 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> list[Notes]:
 def test_status_of_a_block_that_raises(
     tmp_path: Path, notes: list[Notes], error: type[BaseException], status: str
 ) -> None:
-    with pytest.raises(error), open_loggers(("notes",), logged(tmp_path)):
+    with pytest.raises(error), open_loggers(("notes",), logged(tmp_path), MetricsConfig()):
         raise error
     assert notes[0].end == (status, {})
 
 
 def test_refused_before_anything_starts(tmp_path: Path, corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = open_folder(str(tmp_path))
-    with pytest.raises(RequestError, match=r"loggers: 'tensorbord' is unknown; there are .*csv, mlflow"):
+    with pytest.raises(RequestError, match=r"loggers='tensorbord' is unknown \(there are .*csv, mlflow"):
         check_loggers(("tensorbord",), folder)
     with pytest.raises(RequestError, match="loggers: csv is given twice"):
         check_loggers(("csv", "csv"), folder)

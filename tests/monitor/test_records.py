@@ -19,13 +19,13 @@ from distgnn.auxiliary.epoch_metrics import note_epoch
 from distgnn.auxiliary.step import StepRecord
 from distgnn.cli import main
 from distgnn.config import BuildConfig, FinetuneConfig, MetricsConfig, PretrainConfig, TransferConfig
+from distgnn.config.fields import named
 from distgnn.corpus.plan import UnitRead
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.monitor.prometheus import PrometheusMeter, serve_metrics
 from distgnn.monitor.sink import METRICS, SILENT
 from distgnn.pretraining.metrics import SnapshotMeter, StepMeter, StorageMeter, note_checkpoint
-from distgnn.pretraining.run import RESUMABLE
 from distgnn.pretraining.step import StepResult
 from distgnn.scale.metrics import RayMeter
 from distgnn.scale.train import stream
@@ -251,7 +251,7 @@ def test_a_host_that_is_not_ours(tmp_path: Path, capfd: pytest.CaptureFixture[st
 
 
 def test_metrics_may_change_when_a_run_is_resumed() -> None:
-    assert {"metrics.host", "metrics.port"} <= RESUMABLE
+    assert {"metrics.host", "metrics.port"} <= named(PretrainConfig, "resumable")
 
 
 def test_ray_meters_travel() -> None:

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distgnn.config import KgrecConfig, SplitConfig
+from distgnn.config import SplitConfig
 from distgnn.errors import RequestError
 from distgnn.graph.splits import make_split
 from distgnn.network.csr import Edges, both_ways, build_network, edges_of, with_messages
 from distgnn.network.metapath import PathPairs, path_pairs
 from distgnn.network.network import Network, Relation
 from distgnn.network.paths import PAPER_PATHS
-from distgnn.network.sources.kgrec import build_kgrec
+from distgnn.network.sources.kgrec import KgrecConfig, build_kgrec
 from tests.helpers.corpora import real
 from tests.network.test_sampling import MADE, RATED, SIZES, small, some
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from distgnn.config import OagConfig
 from distgnn.errors import RequestError
 from distgnn.network.network import Network
-from distgnn.network.sources.oag import build_oag
+from distgnn.network.sources.oag import OagConfig, build_oag
 from tests.network.test_sources import pairs
 
 # p1, p2 and p3 are kept; p4 is German, p5 has no known venue, p6 is too old, p7 is not cited, p8 has no title

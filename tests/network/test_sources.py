@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from distgnn.config import CitationConfig, HeteroConfig, KgrecConfig, MadeConfig, RedditConfig
+from distgnn import register
 from distgnn.errors import RequestError
 from distgnn.network.csr import edges_of
 from distgnn.network.network import Network, Relation
-from distgnn.network.sources import NETWORK_SOURCES
-from distgnn.network.sources.hetero import build_hetero
-from distgnn.network.sources.kgrec import build_kgrec
-from distgnn.network.sources.single import build_citation, build_reddit
-from distgnn.network.sources.synthetic import build_made
+from distgnn.network.sources.hetero import HeteroConfig, build_hetero
+from distgnn.network.sources.kgrec import KgrecConfig, build_kgrec
+from distgnn.network.sources.single import CitationConfig, RedditConfig, build_citation, build_reddit
+from distgnn.network.sources.synthetic import MadeConfig, build_made
 from tests.helpers.corpora import real
 
 RATINGS = "0 0 1\n0 1 0\n1 2 1\n"
@@ -329,8 +328,8 @@ def test_synthetic_networks_follow_their_options() -> None:
 
 
 def test_every_source_has_an_example() -> None:
-    for kind, (config, _) in NETWORK_SOURCES.items():
-        assert f"Example: distgnn network build {kind} " in (config.__doc__ or "")
+    for entry in register.network_source.entries():
+        assert f"Example: distgnn network build {entry.name} " in (entry.config.__doc__ or "")
 
 
 @pytest.mark.data

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from distgnn.config import EncoderConfig, MaskingConfig, PretrainConfig
+from distgnn.config import EncoderConfig, PretrainConfig
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Feature, Schema
 from distgnn.models.encoder import Encoder, build_encoder
 from distgnn.models.norm import statistics
-from distgnn.objectives.attrmasking import AttrMasking
+from distgnn.objectives.attrmasking import AttrMasking, MaskingConfig
+from distgnn.objectives.build import build_objective
 from distgnn.objectives.masking import NAME, MaskBuilder
-from distgnn.objectives.registry import build_objective
 from tests.helpers.checks import assert_prepare_ignores_the_batch, assert_same_loss_and_gradient, assert_streams_add_up
 from tests.helpers.graphs import BARE, MOLECULE, random_graphs, with_tasks
 
@@ -36,7 +36,9 @@ NUMBERS = Schema(node=(Feature("value", "dense", 3),))
 
 def build(schema: Schema, target: Any = "auto", kind: Any = "gin", rate: float = 0.3) -> tuple[Encoder, AttrMasking]:
     config = EncoderConfig(kind=kind, layers=2, width=6)
-    request = PretrainConfig("-", objective="attrmasking", encoder=config, attrmasking=MaskingConfig(target, rate))
+    request = PretrainConfig(
+        "-", objective="attrmasking", encoder=config, options={"attrmasking": MaskingConfig(target, rate)}
+    )
     objective = build_objective(request, schema)
     assert isinstance(objective, AttrMasking)
     if objective.token is not None:

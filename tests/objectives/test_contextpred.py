@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from distgnn.config import ContextConfig, EncoderConfig, PretrainConfig
+from distgnn.config import EncoderConfig, PretrainConfig
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch, concat_graphs, slice_graphs
 from distgnn.graph.distances import hops
 from distgnn.models.encoder import Encoder, build_encoder
-from distgnn.objectives.contextpred import NAME, ContextPred, RootDistances
+from distgnn.objectives.base import ObjectiveContext
+from distgnn.objectives.contextpred import NAME, ContextConfig, ContextPred, RootDistances
 from tests.helpers.graphs import BARE, MOLECULE, as_networkx, random_graphs, with_tasks
 
 SIZES = [14, 1, 12, 5, 16, 2, 13, 11, 9]
@@ -128,7 +129,7 @@ def slow_loss(encoder: Encoder, objective: ContextPred, batch: GraphBatch) -> Sl
 def build(context: ContextConfig, **encoder: Any) -> tuple[Encoder, ContextPred]:
     config = EncoderConfig(layers=3, width=6, **encoder)
     torch.manual_seed(0)
-    objective = ContextPred(PretrainConfig(corpus="-", contextpred=context, encoder=config), MOLECULE).double()
+    objective = ContextPred(context, ObjectiveContext(MOLECULE, PretrainConfig(corpus="-", encoder=config))).double()
     return build_encoder(MOLECULE, config, 1).double(), objective
 
 

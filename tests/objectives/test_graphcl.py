@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from distgnn.config import ContrastConfig, EncoderConfig
+from distgnn.config import EncoderConfig, PretrainConfig
 from distgnn.graph.batch import GraphBatch, concat_graphs, slice_graphs
 from distgnn.models.encoder import Encoder, build_encoder
 from distgnn.objectives.augmentations import VIEWS, Augmenter, view_of
-from distgnn.objectives.graphcl import GraphCL
+from distgnn.objectives.base import ObjectiveContext
+from distgnn.objectives.graphcl import ContrastConfig, GraphCL
 from tests.helpers.graphs import BARE, MOLECULE, as_networkx, random_graphs, with_tasks
 
 ALL = ("drop_nodes", "perturb_edges", "mask_attributes", "subgraph")
@@ -150,7 +151,9 @@ def test_directed_graphs_keep_their_directions() -> None:
 
 def build(config: ContrastConfig, schema: Any = MOLECULE, **encoder: Any) -> tuple[Encoder, GraphCL]:
     torch.manual_seed(0)
-    objective = GraphCL(config, 6).double()
+    objective = GraphCL(
+        config, ObjectiveContext(MOLECULE, PretrainConfig("-", encoder=EncoderConfig(width=6)))
+    ).double()
     torch.nn.init.normal_(objective.token)
     return build_encoder(schema, EncoderConfig(layers=2, width=6, **encoder), 1).double(), objective
 

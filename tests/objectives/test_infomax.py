@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distgnn.config import EncoderConfig
+from distgnn.config import EncoderConfig, PretrainConfig
 from distgnn.graph.batch import GraphBatch
 from distgnn.models.encoder import build_encoder
+from distgnn.objectives.base import ObjectiveContext
 from distgnn.objectives.infomax import Infomax
 from distgnn.objectives.streams import next_graph
 from tests.helpers.graphs import BARE, MOLECULE, random_graphs
@@ -40,7 +41,7 @@ def slow_loss(nodes: Tensor, weight: Tensor, batch: GraphBatch) -> tuple[Tensor,
 def test_equals_plain_loops() -> None:
     encoder = build_encoder(MOLECULE, EncoderConfig(layers=2, width=6), 1).double()
     torch.manual_seed(0)
-    objective = Infomax(6).double()
+    objective = Infomax(None, ObjectiveContext(MOLECULE, PretrainConfig("-", encoder=EncoderConfig(width=6)))).double()
     batch = replace(random_graphs([5, 1, 9, 2, 6, 3]), stream_ptr=STREAMS)
     losses = objective.losses(encoder, batch, 3, 0)
     slow, right, scores = slow_loss(encoder(batch), objective.weight, batch)

@@ -15,7 +15,7 @@ from distgnn.graph.batch import GraphBatch, Ragged, select_graphs, slice_graphs
 from distgnn.models.encoder import Encoder, build_encoder
 from distgnn.models.norm import statistics
 from distgnn.objectives.base import Objective
-from distgnn.objectives.registry import build_objective
+from distgnn.objectives.build import build_objective
 from tests.helpers.graphs import MOLECULE, permute_nodes, random_graphs, with_tasks
 from tests.helpers.training import losses, small, train_small
 

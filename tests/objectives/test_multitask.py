@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from distgnn.config import EncoderConfig, MaskingConfig, MultitaskConfig, PretrainConfig
+from distgnn.config import EncoderConfig, PretrainConfig
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
 from distgnn.models.encoder import Encoder, build_encoder
-from distgnn.objectives.attrmasking import AttrMasking
+from distgnn.objectives.attrmasking import AttrMasking, MaskingConfig
+from distgnn.objectives.build import build_objective
 from distgnn.objectives.edgepred import EdgePred
-from distgnn.objectives.multitask import Multitask
-from distgnn.objectives.registry import build_objective
+from distgnn.objectives.multitask import Multitask, MultitaskConfig
 from tests.helpers.checks import assert_same_loss_and_gradient, assert_streams_add_up
 from tests.helpers.graphs import BARE, MOLECULE, random_graphs, with_tasks
 
@@ -26,8 +26,7 @@ def build(weight: float = 0.7, target: Any = "auto", rate: float = 0.3) -> tuple
         "-",
         objective="multitask",
         encoder=EncoderConfig(layers=2, width=6),
-        attrmasking=MaskingConfig(target, rate),
-        multitask=MultitaskConfig(weight),
+        options={"attrmasking": MaskingConfig(target, rate), "multitask": MultitaskConfig(weight)},
     )
     objective = build_objective(request, MOLECULE)
     assert isinstance(objective, Multitask)

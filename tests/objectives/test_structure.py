@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from distgnn.config import EncoderConfig, PretrainConfig, StructureConfig
+from distgnn.config import EncoderConfig, PretrainConfig
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.properties import clustering, degree, neighbours
 from distgnn.models.encoder import Encoder, build_encoder
-from distgnn.objectives.registry import build_objective
-from distgnn.objectives.structure import NAME, Structure
+from distgnn.objectives.build import build_objective
+from distgnn.objectives.structure import NAME, Structure, StructureConfig
 from tests.helpers.checks import assert_same_loss_and_gradient
 from tests.helpers.graphs import BARE, MOLECULE, random_graphs, with_tasks
 
@@ -56,7 +56,9 @@ def test_loops_repeated_edges_and_directions_do_not_count() -> None:
 
 def build(properties: tuple[str, ...]) -> tuple[Encoder, Structure]:
     config = EncoderConfig(layers=2, width=6)
-    request = PretrainConfig("-", objective="structure", encoder=config, structure=StructureConfig(properties))
+    request = PretrainConfig(
+        "-", objective="structure", encoder=config, options={"structure": StructureConfig(properties)}
+    )
     objective = build_objective(request, MOLECULE)
     assert isinstance(objective, Structure)
     return build_encoder(MOLECULE, config, 1).double(), objective.double()

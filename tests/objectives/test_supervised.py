@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distgnn.config import EncoderConfig, PretrainConfig, SupervisedConfig
+from distgnn.config import EncoderConfig, PretrainConfig
 from distgnn.corpus.reader import CorpusReader
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema
 from distgnn.models.encoder import Encoder, build_encoder
-from distgnn.objectives.registry import build_objective
-from distgnn.objectives.supervised import Supervised
+from distgnn.objectives.build import build_objective
+from distgnn.objectives.supervised import Supervised, SupervisedConfig
 from tests.helpers.checks import assert_same_loss_and_gradient, assert_streams_add_up, gradients
 from tests.helpers.graphs import MOLECULE, random_graphs, with_tasks
 from tests.helpers.labelled import signal, write_labelled
@@ -36,7 +36,7 @@ def build(task: Any, labels: tuple[str, ...] = (), schema: Schema = LABELLED) ->
     config = EncoderConfig(layers=2, width=6)
     asked = SupervisedConfig(labels, task)
     objective = build_objective(
-        PretrainConfig("data/x", objective="supervised", encoder=config, supervised=asked), schema
+        PretrainConfig("data/x", objective="supervised", encoder=config, options={"supervised": asked}), schema
     )
     assert isinstance(objective, Supervised)
     return build_encoder(schema, config, 1).double(), objective.double()
@@ -156,7 +156,7 @@ def test_training_learns_a_signal(tmp_path: Path, task: Any) -> None:
     config = small(
         str(tmp_path / "corpus"), tmp_path, objective="supervised", max_steps=40, lr=1e-2, validation_fraction=0.2
     )
-    run = train_small(replace(config, supervised=SupervisedConfig(task=task)))
+    run = train_small(replace(config, options={"supervised": SupervisedConfig(task=task)}))
     curve = list(losses(run).values())
     assert sum(curve[-5:]) < 0.7 * sum(curve[:5])
     means = validations(run)[40]

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 import torch
 
+from distgnn import register
 from distgnn.checkpoint.training_state import make_state
 from distgnn.config import EncoderConfig, PretrainConfig
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import assemble, local_units
 from distgnn.distributed import ProcessGroup
-from distgnn.objectives.registry import OBJECTIVES
 from distgnn.pretraining.run import make_plan
 from distgnn.pretraining.step import outer_step
 from tests.helpers.training import CPU, SMALL_TRAIN
 
 STEPS = 200
-CELLS = [name for name in OBJECTIVES if name != "none"]
+CELLS = register.objective.names()
 
 
 # Every objective with one encoder and every encoder with one objective; the other pairs are slow.

@@ -13,10 +13,11 @@ from distgnn.config import FinetuneConfig, PretrainConfig, TransferConfig, TuneC
 from distgnn.errors import RequestError
 from distgnn.search.domains import Choice, Range, told
 from distgnn.search.presets import PRESETS
-from distgnn.search.proposals import Proposals, drawn, explored
+from distgnn.search.proposals import drawn, explored
 from distgnn.search.records import Rung, TrialRecord
 from distgnn.search.space import Params, apply, defaults, grid, present_params, read_space, texts
 from distgnn.search.sweep import planned_trials, rungs_of, searcher_of
+from tests.helpers.sweeping import proposer
 
 PRETRAIN = TuneConfig(pretrain=PretrainConfig("a"), finetune=FinetuneConfig("b"))
 FINETUNE = TuneConfig(finetune=FinetuneConfig("b", checkpoint=("c",)))
@@ -192,7 +193,7 @@ class TestProposals:
 
     @given(st.integers(0, 2**63), st.integers(0, 50))
     def test_random_is_a_function_of_seed_and_number(self, seed: int, number: int) -> None:
-        random = Proposals(self.SPACE, "random", seed, "max")
+        random = proposer(self.SPACE, "random", seed, "max")
         params = random.propose(number, [])
         assert params == random.propose(number, [record(0, params, 1.0)])
         assert all(domain.holds(params[field]) for field, domain in self.SPACE.items())
@@ -208,12 +209,12 @@ class TestProposals:
 
     def test_grid_is_every_point_once(self) -> None:
         space = read_space(spaced("l2p.node_steps=0..2", "l2p.order={1,2}"))
-        points = [tuple(Proposals(space, "grid", 0, "max").propose(n, []).values()) for n in range(6)]
+        points = [tuple(proposer(space, "grid", 0, "max").propose(n, []).values()) for n in range(6)]
         assert points == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]
 
     @pytest.mark.parametrize("state", ["running", "finished", "stopped", "failed"])
     def test_tpe_knows_every_state(self, state: str) -> None:
-        tpe = Proposals(self.SPACE, "tpe", 0, "max", n_startup_trials=1)
+        tpe = proposer(self.SPACE, "tpe", 0, "max", n_startup_trials=1)
         known = [record(0, tpe.propose(0, []), 1.0), replace(record(1, drawn(self.SPACE, 5), 2.0), state=state)]
         params = tpe.propose(2, known)
         assert params == tpe.propose(2, known[::-1])
@@ -226,13 +227,13 @@ class TestProposals:
         assert needed["tpe"][2] < needed["random"][2]
 
     def test_two_objectives(self) -> None:
-        both = Proposals(self.SPACE, "tpe", 0, "max", n_startup_trials=1, seconds=True)
+        both = proposer(self.SPACE, "tpe", 0, "max", n_startup_trials=1, seconds=True)
         known = [replace(record(n, drawn(self.SPACE, n), float(n)), seconds=float(n)) for n in range(4)]
-        assert both.propose(4, known) != Proposals(self.SPACE, "tpe", 0, "max", n_startup_trials=1).propose(4, known)
+        assert both.propose(4, known) != proposer(self.SPACE, "tpe", 0, "max", n_startup_trials=1).propose(4, known)
 
 
 def trials_needed(space: dict, searcher: str, seed: int) -> int:
-    proposals, known = Proposals(space, searcher, seed, "max", n_startup_trials=6), []
+    proposals, known = proposer(space, searcher, seed, "max", n_startup_trials=6), []
     for number in range(60):
         params = proposals.propose(number, known)
         far = sum((math.log10(float(value)) + 2) ** 2 for value in params.values())

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from distgnn.config import MoleculesConfig
 from distgnn.corpus.inspect import verify
 from distgnn.corpus.reader import CorpusReader
-from distgnn.corpus.sources.molecules import MoleculesSource
+from distgnn.corpus.sources.molecules import MoleculesConfig, MoleculesSource
 from distgnn.errors import RequestError, WorkError
 from distgnn.storage.folder import open_folder
 from tests.helpers.corpora import contents, motifs

@@ -7,11 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, draw_nodes, sample_count
-from distgnn.auxiliary.network_tasks.views import Views
+from distgnn import register
+from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, TaskContext, draw_nodes, sample_count
 from distgnn.auxiliary.problem import Samples
-from distgnn.config import NetworkTaskConfig
-from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
 from distgnn.graph.purposes import NetworkDraw
@@ -20,6 +18,7 @@ from distgnn.models.network_encoder import NetworkEncoder
 _TEMPERATURE = 0.1
 
 
+@register.network_task("attribute_generation")
 class AttributeGeneration(AuxiliaryTask):
     """(1 - cosine of a linear map of the embedding and the features) / 0.1, as published for Reddit.
 
@@ -28,17 +27,18 @@ class AttributeGeneration(AuxiliaryTask):
 
     name = "attribute_generation"
 
-    def __init__(self, views: Views, kind: str, config: NetworkTaskConfig, seed: int, group: ProcessGroup) -> None:
+    def __init__(self, config: None, context: TaskContext) -> None:  # noqa: ARG002
         super().__init__()
+        views, kind, shared = context.views, context.kind, context.options
         if kind not in views.network.features:
             raise RequestError(
                 f"attribute_generation: {kind} nodes have no features in this network; choose other auxiliary tasks"
             )
-        self.views, self.group, self.nodes = views, group, views.network.nodes(kind)
-        self.batch, self.key = config.aux_batch, key(seed, NetworkDraw.ATTRIBUTE_NODES)
+        self.views, self.group, self.nodes = views, context.group, views.network.nodes(kind)
+        self.batch, self.key = shared.aux_batch, key(context.seed, NetworkDraw.ATTRIBUTE_NODES)
         self.features = views.network.features[kind]
-        self.blank = nn.Parameter(torch.zeros(config.width))
-        self.tell = nn.Linear(config.width, self.features.shape[1])
+        self.blank = nn.Parameter(torch.zeros(shared.width))
+        self.tell = nn.Linear(shared.width, self.features.shape[1])
 
     def ask(self, step: int) -> Asked:
         """This rank's part of the drawn nodes, and where any of them lie in its cut-out."""

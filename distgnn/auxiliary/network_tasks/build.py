@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import torch
 
-from distgnn.auxiliary.network_tasks.attribute_generation import AttributeGeneration
-from distgnn.auxiliary.network_tasks.edge_generation import EdgeGeneration
+from distgnn import register
 from distgnn.auxiliary.network_tasks.label_sets import LabelSetTarget, has_label_sets, read_label_sets
 from distgnn.auxiliary.network_tasks.links import COLUMNS, LinkTarget, read_links, training_network
 from distgnn.auxiliary.network_tasks.metapaths import PathTask
 from distgnn.auxiliary.network_tasks.nodes import NodeTarget, read_nodes
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
-from distgnn.auxiliary.network_tasks.tasks import AuxiliaryTask, TargetTask
+from distgnn.auxiliary.network_tasks.tasks import AuxiliaryTask, TargetTask, TaskContext
 from distgnn.auxiliary.network_tasks.views import Evaluation, Views
 from distgnn.config import NetworkTaskConfig
 from distgnn.distributed import ProcessGroup
-from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
 from distgnn.graph.purposes import NetworkDraw
 from distgnn.models.network_encoder import NodeInputs, build_network_encoder
 from distgnn.network.network import Network
-
-_GENERATION: dict[str, type[EdgeGeneration] | type[AttributeGeneration]] = {
-    EdgeGeneration.name: EdgeGeneration,
-    AttributeGeneration.name: AttributeGeneration,
-}
 
 
 def build_problem(network: Network, config: NetworkTaskConfig, seed: int, group: ProcessGroup) -> NetworkProblem:
@@ -39,7 +32,8 @@ def build_problem(network: Network, config: NetworkTaskConfig, seed: int, group:
         inputs = NodeInputs(passed)
         views = Views(passed, inputs, config.layers, config.fan_out, seed, group.device)
         names = config.auxiliary or default_auxiliary(network, target.kind)
-        auxiliary = [_auxiliary(views, name, target.kind, config, group) for name in names]
+        context = TaskContext(views, target.kind, config, views.seed, group)
+        auxiliary = [_auxiliary(context, name) for name in names]
     encoder = build_network_encoder(passed, config, key(seed, NetworkDraw.ENCODER)).to(group.device)
     for task in (target, *auxiliary):
         task.to(group.device)
@@ -62,13 +56,12 @@ def default_auxiliary(network: Network, kind: str) -> tuple[str, ...]:
     features of the target's ``kind`` of nodes (of edges alone where they have no features)."""
     if network.meta.get("paths"):
         return tuple(network.meta["paths"])
-    return tuple(_GENERATION) if kind in network.features else (EdgeGeneration.name,)
+    return ("edge_generation", "attribute_generation") if kind in network.features else ("edge_generation",)
 
 
-def _auxiliary(views: Views, name: str, kind: str, config: NetworkTaskConfig, group: ProcessGroup) -> AuxiliaryTask:
-    if name in _GENERATION:
-        return _GENERATION[name](views, kind, config, views.seed, group)
-    if " " not in name:
-        known = ", ".join(_GENERATION)
-        raise RequestError(f"network.auxiliary: {name!r} is neither one of {known} nor a path such as 'a relation b'")
-    return PathTask(views.network, name, config, views.seed, group)
+def _auxiliary(context: TaskContext, name: str) -> AuxiliaryTask:
+    """A meta-path such as "a relation b", or a registered task."""
+    if " " in name:
+        return PathTask(context.views.network, name, context.options, context.seed, context.group)
+    entry = register.network_task.get(name, "network.auxiliary", ("a path such as 'a relation b'",))
+    return entry.make(getattr(context.options, entry.name) if entry.config else None, context)

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distgnn import register
 from distgnn.auxiliary.network_tasks.removal import Removal
-from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, draw_nodes, sample_count
-from distgnn.auxiliary.network_tasks.views import Views, without
+from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, TaskContext, draw_nodes, sample_count
+from distgnn.auxiliary.network_tasks.views import without
 from distgnn.auxiliary.problem import Rows, Samples
-from distgnn.config import NetworkTaskConfig
-from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
 from distgnn.graph.purposes import NetworkDraw
@@ -38,6 +37,7 @@ class _Asked:
     negative: Tensor
 
 
+@register.network_task("edge_generation")
 class EdgeGeneration(AuxiliaryTask):
     """InfoNCE: which node sent a removed message, among nodes of its type that send the receiver none of this relation?
 
@@ -49,17 +49,18 @@ class EdgeGeneration(AuxiliaryTask):
 
     name = "edge_generation"
 
-    def __init__(self, views: Views, kind: str, config: NetworkTaskConfig, seed: int, group: ProcessGroup) -> None:
+    def __init__(self, config: None, context: TaskContext) -> None:  # noqa: ARG002
         super().__init__()
-        self.views, self.group, self.nodes = views, group, views.network.nodes(kind)
-        self.batch, self.negatives, self.seed = config.aux_batch, config.negatives, seed
-        self.removal = Removal(views.network, config.removed, seed)
+        views, kind, shared = context.views, context.kind, context.options
+        self.views, self.group, self.nodes = views, context.group, views.network.nodes(kind)
+        self.batch, self.negatives, self.seed = shared.aux_batch, shared.negatives, context.seed
+        self.removal = Removal(views.network, shared.removed, context.seed)
         relations = views.network.relations
         self.relations = [number for number, relation in enumerate(relations) if relation.target == kind]
         if not self.relations:
             raise RequestError(f"edge_generation: no relation leads to {kind} nodes; choose other auxiliary tasks")
         self.left, self.right = (
-            nn.ModuleList(nn.Linear(config.width, config.width) for _ in self.relations) for _ in range(2)
+            nn.ModuleList(nn.Linear(shared.width, shared.width) for _ in self.relations) for _ in range(2)
         )
 
     def ask(self, step: int) -> Asked:

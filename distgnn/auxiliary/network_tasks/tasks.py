@@ -12,7 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distgnn.auxiliary.network_tasks.views import Views
 from distgnn.auxiliary.problem import Rows, Samples
+from distgnn.config import NetworkTaskConfig
+from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import distinct, draw
 from distgnn.models.network_encoder import Cut, NetworkEncoder
 
@@ -69,8 +72,27 @@ class TargetTask(NetworkTask):
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class TaskContext:
+    """What an auxiliary task is built from, besides its own options.
+
+    Attributes:
+        views: The network whose messages training may see, and how it is sampled.
+        kind: The type of nodes that the target is about.
+        options: Options that tasks share.
+        seed: Of the training.
+        group: The processes that train together.
+    """
+
+    views: Views
+    kind: str
+    options: NetworkTaskConfig
+    seed: int
+    group: ProcessGroup
+
+
 class AuxiliaryTask(NetworkTask):
-    """A task that makes its samples itself."""
+    """A task that makes its samples itself, built as ``Class(config, context: TaskContext)``."""
 
     def ask(self, step: int) -> Asked:
         """This rank's share of a step, a function of (seed, step)."""

@@ -1,6 +1,6 @@
-"""Ways to weigh auxiliary losses, one file each behind one signature."""
+"""Ways to weigh auxiliary losses, one file each; see :data:`distgnn.register.weighting`."""
 
-from distgnn.auxiliary.weighting.methods import METHODS, build_weighting
-from distgnn.auxiliary.weighting.signals import Signals, Weighting
+from distgnn.auxiliary.weighting.build import build_weighting
+from distgnn.auxiliary.weighting.signals import Signals, Weighting, WeightingContext
 
-__all__ = ["METHODS", "Signals", "Weighting", "build_weighting"]
+__all__ = ["Signals", "Weighting", "WeightingContext", "build_weighting"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from distgnn import register
 from distgnn.auxiliary.weighting.signals import Signals, Weighting
 
 
+@register.weighting("cosine")
 class CosineGate(Weighting):
     """Shared parameters take a task's gradient where its cosine with the target's is not negative; heads always learn."""
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from distgnn.auxiliary.weighting.signals import Signals, Weighting
+from distgnn import register
+from distgnn.auxiliary.weighting.signals import Signals, Weighting, WeightingContext
 from distgnn.errors import RequestError
 
 
+@register.weighting("fixed")
 class Fixed(Weighting):
-    """The weights ``values`` of ``names`` (the target first); empty = 1 each, as in the AUX-TS paper's section 4.1."""
+    """The weights ``weighting.fixed`` (the target's first); empty = 1 each, as in the AUX-TS paper's section 4.1."""
 
     values: Tensor
 
-    def __init__(self, values: tuple[float, ...], names: tuple[str, ...]) -> None:
-        super().__init__()
+    def __init__(self, config: None, context: WeightingContext) -> None:
+        super().__init__(config, context)
+        values, names = context.options.fixed, context.names
         if values and len(values) != len(names):
             raise RequestError(
                 f"weighting.fixed holds {len(values)} weights for {len(names)} tasks; give one each for {', '.join(names)}"

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distgnn.auxiliary.weighting.signals import Signals, Weighting
-from distgnn.config import WeightingConfig
+from distgnn import register
+from distgnn.auxiliary.weighting.signals import Signals, Weighting, WeightingContext
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
 from distgnn.graph.purposes import AuxiliaryDraw
@@ -18,6 +18,7 @@ from distgnn.graph.purposes import AuxiliaryDraw
 _FAILURES = (ImportError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, NotImplementedError)
 
 
+@register.weighting("library")
 class LibraryWeighting(Weighting):
     """Calls an object made from ``config.library`` with what ``config.library_reads`` says; heads learn by their own losses.
 
@@ -29,12 +30,13 @@ class LibraryWeighting(Weighting):
     reads = "gradients"
     plain_heads = True
 
-    def __init__(self, config: WeightingConfig, tasks: int, seed: int) -> None:
-        super().__init__()
-        self.seed, self.calls, where = seed, 0, f"weighting.library={config.library}"
-        kind = load_class(config.library)
+    def __init__(self, config: None, context: WeightingContext) -> None:
+        super().__init__(config, context)
+        shared, tasks = context.options, context.tasks
+        self.seed, self.calls, where = context.seed, 0, f"weighting.library={shared.library}"
+        kind = load_class(shared.library)
         mixes = any(base.__name__ == "Aggregator" for base in kind.__mro__)
-        self.gramian = config.library_reads == "gramian" and not mixes
+        self.gramian = shared.library_reads == "gramian" and not mixes
         probe = torch.arange(1.0, tasks * (tasks + 2) + 1).sin().view(tasks, tasks + 2)
         try:
             self.method = _weighting_of(kind, mixes)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distgnn.auxiliary.weighting.signals import Signals, Weighting
-from distgnn.config import WeightingConfig
+from distgnn.auxiliary.weighting.signals import Signals, Weighting, WeightingContext
 
 _EMBEDDING = 8
 
@@ -15,20 +16,21 @@ _EMBEDDING = 8
 class WeightModel(Weighting):
     """weight = output(W2 relu(W1 [signals of the row, type of its task] + b1) + b2).
 
-    extra: how many signals :meth:`see` gives beside the loss. config: settled. tasks: K + 1.
+    extra: how many signals :meth:`see` gives beside the loss. config: the method's own options.
     """
 
     learns = "meta"
 
-    def __init__(self, config: WeightingConfig, tasks: int, extra: int) -> None:
-        super().__init__()
-        self.per_sample, self.normalised = config.granularity == "sample", bool(config.normalise)
-        self.types = nn.Embedding(tasks, _EMBEDDING if config.types == "learned" else tasks)
-        if config.types == "onehot":
+    def __init__(self, config: Any, context: WeightingContext, extra: int) -> None:
+        super().__init__(config, context)
+        shared, tasks = context.options, context.tasks
+        self.per_sample, self.normalised = shared.granularity == "sample", bool(shared.normalise)
+        self.types = nn.Embedding(tasks, _EMBEDDING if shared.types == "learned" else tasks)
+        if shared.types == "onehot":
             self.types = nn.Embedding.from_pretrained(torch.eye(tasks))
-        self.hidden = nn.Linear(1 + extra + self.types.embedding_dim, config.hidden)
-        self.out = nn.Linear(config.hidden, 1)
-        self.activation = {"softplus": F.softplus, "sigmoid": torch.sigmoid}[config.output]
+        self.hidden = nn.Linear(1 + extra + self.types.embedding_dim, shared.hidden)
+        self.out = nn.Linear(shared.hidden, 1)
+        self.activation = {"softplus": F.softplus, "sigmoid": torch.sigmoid}[shared.output]
 
     def see(self, signals: Signals) -> Tensor:
         """float [R, extra]: what the method looks at beside loss and type."""

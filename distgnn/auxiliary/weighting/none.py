@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from distgnn import register
 from distgnn.auxiliary.weighting.signals import Signals, Weighting
 
 
+@register.weighting("none")
 class NoAuxiliary(Weighting):
     """1 for the target, 0 for the others."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from distgnn.config import WeightingConfig
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,29 @@ class Signals:
     shared: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class WeightingContext:
+    """What a method is built from, besides its own options.
+
+    Attributes:
+        options: Options that methods share, every automatic one settled.
+        names: The tasks, the target first.
+        seed: Of the training.
+    """
+
+    options: WeightingConfig
+    names: tuple[str, ...]
+    seed: int
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks there are, the target among them."""
+        return len(self.names)
+
+
 class Weighting(nn.Module):
-    """A method: signals to weights, one a row. A new method is a new file and a line in methods.py.
+    """A method: signals to weights, one a row. A new method is one file, see
+    :mod:`distgnn.register`.
 
     reads: what must be computed for it, beside losses: nothing, the tasks' gradients and their cosines, or also the matrix of
     gradients. learns: how its own parameters are trained: not at all, by the joint loss with :meth:`penalty` added, or by the
@@ -38,6 +61,9 @@ class Weighting(nn.Module):
     reads: Literal["losses", "cosines", "gradients"] = "losses"
     learns: Literal["nothing", "joint", "meta"] = "nothing"
     alone = plain_heads = per_sample = normalised = False
+
+    def __init__(self, config: Any = None, context: WeightingContext | None = None) -> None:  # noqa: ARG002
+        super().__init__()
 
     def forward(self, signals: Signals) -> Tensor:
         """Weights [R], not negative; differentiable with respect to the method's own parameters."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from distgnn.config import ArraysConfig
+from distgnn import register
+from distgnn.config import InputBuildConfig
+from distgnn.config.base import check
+from distgnn.config.fields import setting
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.files import Array, described, load_npz
@@ -69,6 +73,24 @@ def _tasks(data: dict[str, Array]) -> tuple[str, ...]:
     return tuple(map(str, data["tasks"])) if "y" in data and "tasks" in data else ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class ArraysConfig(InputBuildConfig):
+    """Molecules from packed arrays (.npz with node_ptr, edge_ptr, atom, bond_uv, bond); RDKit is not needed.
+
+    Example: distgnn corpus build arrays --input pretrain_*.npz --out data/molecules
+    """
+
+    drop_downstream: bool = setting(True)
+    """Leave out the rows that a file's in_downstream marks (molecules that also lie in a labelled set)."""
+    limit: int = setting(0)
+    """Take only this many graphs; 0 = all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.limit >= 0, f"limit must not be negative, found {self.limit}")
+
+
+@register.corpus_source("arrays", ArraysConfig)
 class ArraysSource:
     """Packed molecules.
 

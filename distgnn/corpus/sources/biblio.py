@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from distgnn.config import BiblioConfig
+from distgnn.config import InputBuildConfig
+from distgnn.config.base import check
+from distgnn.config.fields import setting
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.ego import Csr, Hop, csr, ego_networks, upward
@@ -115,6 +118,33 @@ def load_bibliography(folder: str, drop_venue: bool, labelled: bool) -> Bibliogr
         area,
         [str(known.get(name, name)) for name in venues],
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BiblioConfig(InputBuildConfig):
+    """Paper-centred sub-graphs of a bibliography: the paper, its authors, terms and venue, and other papers of its authors.
+
+    Example: distgnn corpus build biblio --input hetero/dblp4area --drop-venue --out data/papers
+    """
+
+    format: Literal["tables", "predblp"] = setting("tables")
+    """tables: a folder with paper_author.txt, paper_term.txt, paper_conf.txt, conf.txt (and conf_label.txt for labels);
+    predblp: PreDBLP's JSON lines, one sub-graph a line."""
+    drop_venue: bool = setting(False)
+    """Leave the venue nodes out, where the label follows from the venue."""
+    papers_per_author: int = setting(5)
+    """Most papers followed from each author of the centre paper (tables only)."""
+    fan_out: int = setting(50)
+    """Most authors, terms and venues taken around the centre paper (tables only)."""
+    seed: int = setting(0)
+    """Key of the draw of neighbours (tables only)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("papers_per_author", "fan_out"):
+            value = getattr(self, name)
+            check(1 <= value <= 1000, f"{name} must lie in 1..1000, found {value}")
+        check(self.format == "predblp" or len(self.input) == 1, "input must be one folder of tables (format=tables)")
 
 
 class BiblioSource:

@@ -6,13 +6,16 @@ import csv
 import importlib
 import importlib.util
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from distgnn.config import MoleculesConfig
+from distgnn import register
+from distgnn.config import InputBuildConfig
+from distgnn.config.fields import setting
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected, rejected
 from distgnn.corpus.sources.files import described, input_errors, open_text, suffix_free
@@ -59,6 +62,22 @@ class _Columns(NamedTuple):
         return [row[i].strip() for i in self.indices] if len(row) > max(self.indices) else []
 
 
+@dataclass(frozen=True, kw_only=True)
+class MoleculesConfig(InputBuildConfig):
+    """Molecules from SMILES text (csv, tsv, smi); needs RDKit (the extra 'chem').
+
+    Example: distgnn corpus build molecules --input bbbp.csv --labels p_np --out data/bbbp
+    """
+
+    smiles: str = setting("smiles")
+    """Column with the SMILES: its name in the header, or its number from 0 for files without a header (.smi: always 0)."""
+    labels: tuple[str, ...] = setting(())
+    """Columns with labels (names, or numbers in files without a header); an empty field is an unknown label."""
+    split: str = setting("")
+    """Column with the split: train, val (or valid), test, or 0, 1, 2; empty = the input has none."""
+
+
+@register.corpus_source("molecules", MoleculesConfig)
 class MoleculesSource:
     """Tables of SMILES. graph_id is the row number over all files, rejected rows included.
 

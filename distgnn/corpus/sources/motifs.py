@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from distgnn.config import MotifsConfig
+from distgnn import register
+from distgnn.config import BuildConfig
+from distgnn.config.base import check
+from distgnn.config.fields import setting
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.graph.keyed import below, draw, key, unit_interval
@@ -28,6 +32,35 @@ _SIZE, _PARENT, _PLANT, _PLACE, _COLOR, _SAME, _KNOWN = range(7)
 _ROWS = 4096
 
 
+@dataclass(frozen=True, kw_only=True)
+class MotifsConfig(BuildConfig):
+    """Made graphs: random trees in which motifs are planted, labelled with the motifs they hold. Needs no data.
+
+    Example: distgnn corpus build motifs --graphs 10000 --out data/motifs
+    """
+
+    graphs: int = setting(10_000)
+    """How many graphs."""
+    nodes: tuple[int, ...] = setting((12, 30))
+    """Fewest and most nodes of the tree, before motifs are planted."""
+    plant: float = setting(0.3)
+    """Probability of each motif to be planted in a graph."""
+    labelled: float = setting(1.0)
+    """Share of graphs whose labels are known."""
+    seed: int = setting(0)
+    """Key of everything that is drawn."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.graphs >= 1, f"graphs must be at least 1, found {self.graphs}")
+        good = len(self.nodes) == 2 and 2 <= self.nodes[0] <= self.nodes[-1] <= 10_000
+        check(good, f"nodes must be two numbers with 2 <= fewest <= most <= 10000, found {self.nodes}")
+        for name in ("plant", "labelled"):
+            value = getattr(self, name)
+            check(0 <= value <= 1, f"{name} must lie in [0, 1], found {value}")
+
+
+@register.corpus_source("motifs", MotifsConfig)
 class MotifsSource:
     """Random recursive trees; each motif is joined to a random tree node by one edge with probability ``plant``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -10,7 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from distgnn.config import PpiConfig
+from distgnn import register
+from distgnn.config import BuildConfig, InputBuildConfig
+from distgnn.config.base import check
+from distgnn.config.fields import reads, setting
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.ego import Csr, Hop, ego_networks, undirected, upward
@@ -117,6 +121,51 @@ def degree_class(partners: Ints) -> Ints:
     return np.minimum(np.frexp(partners)[1], _DEGREE_CLASSES - 1).astype(np.int64)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PpiConfig(InputBuildConfig):
+    """Ego networks of every protein of interaction networks: edge lists (two ids a line) or STRING action tables.
+
+    Example: distgnn corpus build ppi --input HSapiens.el.xz MMusculus.el.xz --out data/ppi
+    """
+
+    input: tuple[str, ...] = reads(())
+    """Paths or URIs of the networks; a file's name up to the first '-' or '.' names its species."""
+    species: tuple[str, ...] = setting(())
+    """Networks with a species name of your own, as name=path; they follow those of input."""
+    hops: int = setting(2)
+    """Radius of an ego network."""
+    fan_out: int = setting(10)
+    """Most neighbours followed from each node of each hop (drawn without replacement); edges among all nodes reached are kept."""
+    seed: int = setting(0)
+    """Key of the draw of neighbours."""
+    actions: tuple[str, ...] = setting(())
+    """Action types of a STRING table (its column 'mode') that become one 0/1 edge feature each."""
+    degree: bool = setting(False)
+    """Node feature: how many partners the protein has in the whole network, as a class that doubles (0, 1, 2-3, 4-7, ..., 1024
+    and more). A fan-out cap hides it from the ego network, so that masking has something to predict."""
+    labels: str = reads("")
+    """Label table: a .npz with terms and <prefix>_entrez, _indptr, _indices, or tab-separated text: group, node, term."""
+    label_groups: tuple[str, ...] = setting(())
+    """For a .npz: which prefix labels which species, as species=prefix (HSapiens=human)."""
+    min_positives: int = setting(1)
+    """Keep the terms with at least this many positives in every labelled species."""
+    labelled_only: bool = setting(False)
+    """Only proteins of the label table become centres."""
+
+    def __post_init__(self) -> None:
+        BuildConfig.__post_init__(self)
+        check(bool(self.input or self.species), "input (or species) must name at least one network")
+        for name in ("species", "label_groups"):
+            bad = [item for item in getattr(self, name) if not all(item.partition("="))]
+            check(not bad, f"{name}: {bad[:1]} must have the form name=value")
+        check(1 <= self.hops <= 4, f"hops must be 1, 2, 3 or 4, found {self.hops}")
+        check(1 <= self.fan_out <= 1000, f"fan_out must lie in 1..1000, found {self.fan_out}")
+        check(self.min_positives >= 1, f"min_positives must be at least 1, found {self.min_positives}")
+        check(bool(self.labels) or not self.labelled_only, "labelled_only needs labels (a label table)")
+        check(bool(self.labels) or not self.label_groups, "label_groups needs labels (a label table)")
+
+
+@register.corpus_source("ppi", PpiConfig)
 class PpiSource:
     """Ego networks: nodes within ``hops`` of a protein over at most ``fan_out`` links of each, and all edges among them.
 

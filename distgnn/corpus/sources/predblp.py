@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from distgnn.config import BiblioConfig
+from distgnn import register
 from distgnn.corpus.shard import Piece
-from distgnn.corpus.sources.base import Rejected, rejected
-from distgnn.corpus.sources.biblio import NODE_TYPE
+from distgnn.corpus.sources.base import Rejected, Source, rejected
+from distgnn.corpus.sources.biblio import NODE_TYPE, BiblioConfig, BiblioSource
 from distgnn.corpus.sources.files import described, input_errors, open_text
 from distgnn.graph.ragged import each_once, packed, pointers
 from distgnn.graph.schema import Feature, Schema
@@ -168,3 +168,9 @@ def _without_venues(counts: Any, types: Any, numbers: Any, pairs: Any, owner: An
     counts = counts - np.bincount(graph[venue], minlength=len(counts))
     kept = (pairs < counts[owner, None]).all(axis=1)
     return counts, types[~venue], numbers[~venue], pairs[kept], owner[kept]
+
+
+@register.corpus_source("biblio", BiblioConfig)
+def biblio_source(config: BiblioConfig) -> Source:
+    """Paper-centred sub-graphs of a bibliography, from tables or from PreDBLP's JSON lines."""
+    return PreDblpSource(config) if config.format == "predblp" else BiblioSource(config)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -18,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from distgnn.config import TuDatasetConfig
+from distgnn import register
+from distgnn.config import InputBuildConfig
+from distgnn.config.base import check
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.files import described, input_errors, open_binary
@@ -89,7 +92,8 @@ def _parse(uri: str, name: str, data: bytes, rows: int | None) -> Table:
         raise RequestError(f"{where}: {len(table)} rows where {rows} belong")
     if data.count(b",") != len(table) * (table.shape[1] - 1):
         raise RequestError(f"{where}, row {_odd_row(data)}: rows have unequal lengths")
-    _check_rows(np.isfinite(table).all(axis=1) | (name == "graph_attributes"), where, "NaN or infinite")
+    if name != "graph_attributes":
+        _check_rows(np.isfinite(table).all(axis=1), where, "NaN or infinite")
     if not name.endswith("_attributes"):
         _check_rows(
             (table == np.floor(table)).all(axis=1),
@@ -182,6 +186,28 @@ def _labels(tables: dict[str, Table]) -> tuple[tuple[str, ...], Table | None]:
     return tuple(names), np.concatenate(columns, axis=1) if columns else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class TuDatasetConfig(InputBuildConfig):
+    """A TUDataset (text tables, as a folder or a zip). PyG graphs in memory are written with distgnn.write_corpus instead.
+
+    Example: distgnn corpus build tudataset --input PROTEINS.zip --out data/proteins
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(len(self.input) == 1, f"input must be one TUDataset folder or zip, found {len(self.input)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PygConfig(TuDatasetConfig):
+    """Deprecated alias of the kind tudataset.
+
+    Example: distgnn corpus build pyg --input PROTEINS.zip --out data/proteins
+    """
+
+
+@register.corpus_source("pyg", PygConfig)  # deprecated alias
+@register.corpus_source("tudataset", TuDatasetConfig)
 class TuDatasetSource:
     """A TUDataset: node and edge labels as categories, attributes as numbers, graph labels (classes) and attributes as y.
 

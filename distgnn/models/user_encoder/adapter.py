@@ -12,16 +12,16 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch_geometric.data import Data
 
+from distgnn import register
 from distgnn.config import EncoderConfig
 from distgnn.errors import RequestError
 from distgnn.graph.batch import slice_graphs
 from distgnn.graph.pyg import joined_pyg
 from distgnn.graph.schema import Schema
 from distgnn.models.batch_context import Context
-from distgnn.models.encoder import LAYERS
 from distgnn.models.fast_weights import FastWeights
+from distgnn.models.layer import Psi
 from distgnn.models.ops.segments import Rows
-from distgnn.models.registry import REGISTERED, Psi
 from distgnn.models.user_encoder.hooks import watch
 from distgnn.models.user_encoder.norm import summed_statistics, with_stream_norms
 from distgnn.models.user_encoder.synthetic import made_graphs, made_numbers
@@ -34,6 +34,8 @@ ARGUMENTS = ("x", "edge_index", "edge_attr", "batch", "data")
 
 def register_encoder(name: str, factory: Factory) -> None:
     """Register a module written for PyG as ``--encoder.kind NAME`` (EncoderConfig.kind).
+
+    The same as ``distgnn.register.encoder(name)(factory)``.
 
     The parameters of the module's ``forward`` select its inputs by name:
 
@@ -52,14 +54,7 @@ def register_encoder(name: str, factory: Factory) -> None:
     Raises:
         RequestError: the name is invalid or in use.
     """
-    if name in LAYERS or not name.isidentifier():
-        raise RequestError(
-            f"register_encoder: {name!r} is a built-in kind or not a valid identifier; choose another name"
-        )
-    known = REGISTERED.get(name)
-    if known is not None:
-        raise RequestError(f"register_encoder: {name!r} is already registered; choose another name")
-    REGISTERED[name] = lambda schema, config: UserPsi(schema, config, factory(schema, config))
+    register.encoder(name)(factory)
 
 
 class UserPsi(Psi):

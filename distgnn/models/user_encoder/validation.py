@@ -17,8 +17,8 @@ from distgnn.graph.batch import slice_graphs
 from distgnn.graph.schema import Schema
 from distgnn.models.batch_context import Context
 from distgnn.models.fast_weights import Change, FastWeights
+from distgnn.models.layer import Psi
 from distgnn.models.ops.segments import Rows
-from distgnn.models.registry import Psi
 from distgnn.models.user_encoder.hooks import adaptable_parameters, trained
 from distgnn.models.user_encoder.synthetic import made_graphs, made_numbers
 from distgnn.models.user_encoder.tracking import FALLBACK

@@ -1,1 +1,1 @@
-"""Loggers of metrics, one file each; see :data:`distgnn.register.logger`."""
+"""Experiment loggers, one file each; see :mod:`distgnn.monitor.loggers.base` and :data:`distgnn.register.logger`."""

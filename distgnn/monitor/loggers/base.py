@@ -1,19 +1,18 @@
-"""What experiment loggers share: the interface, the table of names, and the group that a command writes to."""
+"""What experiment loggers share: the interface, and the group that a command writes to."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol
 
-from distgnn.config import to_json
+from distgnn import register
+from distgnn.config import MetricsConfig, to_json
 from distgnn.errors import RequestError
-
-T = TypeVar("T", bound=Callable[..., Any])
 
 
 class RunFolder(Protocol):
@@ -71,13 +70,6 @@ class Logger(Protocol):
         ...
 
 
-class Entry(NamedTuple):
-    """A registered logger: its class and the dataclass of its options."""
-
-    make: Callable[..., Logger]
-    config: type[Any]
-
-
 class LibraryLogger:
     """Base of the built-in loggers.
 
@@ -88,20 +80,6 @@ class LibraryLogger:
 
     library = ""
     local_only = False
-
-
-LOGGERS: dict[str, Entry] = {}
-"""All registered loggers by name."""
-
-
-def logger(name: str, config: type[Any]) -> Callable[[T], T]:
-    """Register the decorated class as the logger ``name`` with options ``config``."""
-
-    def decorate(make: T) -> T:
-        LOGGERS[name] = Entry(make, config)
-        return make
-
-    return decorate
 
 
 def flat(config: Any) -> dict[str, Any]:
@@ -126,14 +104,13 @@ def check_loggers(names: tuple[str, ...], folder: RunFolder) -> None:
         RequestError: A name is unknown or repeated, a library is not installed, or the folder is not local and must be.
     """
     for name in names:
-        if name not in LOGGERS:
-            raise RequestError(f"loggers: {name!r} is unknown; there are {', '.join(sorted(LOGGERS))}")
+        make = register.logger.get(name, "loggers").make
         if names.count(name) > 1:
             raise RequestError(f"loggers: {name} is given twice; give it once")
-        library = getattr(LOGGERS[name].make, "library", "")
+        library = getattr(make, "library", "")
         if library and importlib.util.find_spec(library) is None:
             raise RequestError(f"loggers: {name} is not installed; pip install 'distgnn[{name}]'")
-        if getattr(LOGGERS[name].make, "local_only", False) and not folder.local:
+        if getattr(make, "local_only", False) and not folder.local:
             raise RequestError(
                 f"loggers: {name} needs a local folder, found {folder.uri}; use wandb or mlflow, or a local out"
             )
@@ -161,8 +138,8 @@ class LoggerGroup:
 
 
 @contextmanager
-def open_loggers(names: tuple[str, ...], run: LoggedRun) -> Iterator[LoggerGroup]:
-    """The loggers called ``names``, closed at the end; ``status`` is "failed" where the block raises.
+def open_loggers(names: tuple[str, ...], run: LoggedRun, options: MetricsConfig) -> Iterator[LoggerGroup]:
+    """The loggers called ``names`` with their ``options``, closed at the end; ``status`` is "failed" where the block raises.
 
     Raises:
         RequestError: See :func:`check_loggers`.
@@ -171,8 +148,8 @@ def open_loggers(names: tuple[str, ...], run: LoggedRun) -> Iterator[LoggerGroup
     group = LoggerGroup([])
     try:
         for name in names:
-            entry = LOGGERS[name]
-            group.loggers.append(entry.make(entry.config(), run))
+            entry = register.logger.get(name, "loggers")
+            group.loggers.append(entry.make(getattr(options, name) if entry.config else None, run))
         yield group
     except BaseException as error:
         group.status = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from distgnn.monitor.loggers.base import LibraryLogger, LoggedRun, logger
+from distgnn import register
+from distgnn.monitor.loggers.base import LibraryLogger, LoggedRun
 
 FILE = "metrics.csv"
 _HEADER = ("step", "metric", "value")
@@ -18,7 +19,7 @@ class CsvConfig:
     """Options of the csv logger (none)."""
 
 
-@logger("csv", CsvConfig)
+@register.logger("csv", CsvConfig)
 class CsvLogger(LibraryLogger):
     """Append rows (step, metric, value) to metrics.csv; final scores have the last step and the prefix ``summary/``.
 

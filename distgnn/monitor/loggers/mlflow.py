@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from distgnn.monitor.loggers.base import LibraryLogger, LoggedRun, logger
+from distgnn import register
+from distgnn.config.fields import runtime
+from distgnn.monitor.loggers.base import LibraryLogger, LoggedRun
 
 FILE = "mlflow.txt"
 _STATUS = {"finished": "FINISHED", "stopped": "KILLED"}
@@ -21,11 +23,11 @@ _LONGEST = 500
 class MlflowConfig:
     """Options of the mlflow logger. The server is MLflow's own setting: MLFLOW_TRACKING_URI."""
 
-    experiment: str = "distgnn"
+    experiment: str = runtime("distgnn")
     """Name of the experiment."""
 
 
-@logger("mlflow", MlflowConfig)
+@register.logger("mlflow", MlflowConfig)
 class MlflowLogger(LibraryLogger):
     """Log to the MLflow tracking server; the run id is kept in mlflow.txt, so that a resumed run continues it."""
 

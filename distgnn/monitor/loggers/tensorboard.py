@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from distgnn.monitor.loggers.base import LibraryLogger, LoggedRun, logger
+from distgnn import register
+from distgnn.config.fields import runtime
+from distgnn.monitor.loggers.base import LibraryLogger, LoggedRun
 
 FOLDER = "tensorboard"
 
@@ -16,11 +18,11 @@ FOLDER = "tensorboard"
 class TensorboardConfig:
     """Options of the tensorboard logger."""
 
-    flush_secs: int = 30
+    flush_secs: int = runtime(30)
     """Seconds between writes to the event file."""
 
 
-@logger("tensorboard", TensorboardConfig)
+@register.logger("tensorboard", TensorboardConfig)
 class TensorboardLogger(LibraryLogger):
     """Write event files to the folder ``tensorboard`` of the run; the config is the text "config".
 

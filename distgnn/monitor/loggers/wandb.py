@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from distgnn.monitor.loggers.base import LibraryLogger, LoggedRun, logger
+from distgnn import register
+from distgnn.config.fields import runtime
+from distgnn.monitor.loggers.base import LibraryLogger, LoggedRun
 
 _EXIT = {"finished": 0, "stopped": 130}
 
@@ -17,11 +19,11 @@ _EXIT = {"finished": 0, "stopped": 130}
 class WandbConfig:
     """Options of the wandb logger. Account, server and mode are wandb's own: ``wandb login``, WANDB_MODE, WANDB_ENTITY."""
 
-    project: str = "distgnn"
+    project: str = runtime("distgnn")
     """Name of the project."""
 
 
-@logger("wandb", WandbConfig)
+@register.logger("wandb", WandbConfig)
 class WandbLogger(LibraryLogger):
     """Log to Weights & Biases under the run's name; a resumed run continues the same wandb run."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from distgnn.config import HeteroConfig
+from distgnn import register
+from distgnn.config import InputNetworkConfig
+from distgnn.config.fields import setting
 from distgnn.errors import RequestError
 from distgnn.network.csr import Edges, both_ways, build_network
 from distgnn.network.network import Network, Relation
@@ -48,6 +51,19 @@ LAYOUTS = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeteroConfig(InputNetworkConfig):
+    """Papers, authors and what else a bibliography has, in HeCo's folders: pa.txt and the like, *_feat.npz, labels.npy,
+    train_20.npy and the other splits.
+
+    Example: distgnn network build hetero --input hetero/acm --layout acm --out data/acm
+    """
+
+    layout: Literal["acm", "dblp", "aminer"] = setting()
+    """Which files there are and what their letters stand for."""
+
+
+@register.network_source("hetero", HeteroConfig)
 def build_hetero(config: HeteroConfig) -> Network:
     """Build a network with each link as relations such as paper_author and paper_author^-1.
 

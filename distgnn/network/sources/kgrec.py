@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 
-from distgnn.config import KgrecConfig
+from distgnn import register
+from distgnn.config import InputNetworkConfig
+from distgnn.config.fields import setting
 from distgnn.corpus.sources.files import input_errors, open_binary
 from distgnn.errors import RequestError
 from distgnn.network.csr import Edges, both_ways, build_network
@@ -20,6 +25,20 @@ _COLUMNS = {"hrt": ("head", "relation", "tail"), "htr": ("head", "tail", "relati
 _ENDS = ("item", "entity")
 
 
+@dataclass(frozen=True, kw_only=True)
+class KgrecConfig(InputNetworkConfig):
+    """Ratings of items that are entities of a knowledge graph, as KGCN and RippleNet publish them: user, item and label in
+    ratings.txt or ratings_final.npy, triples in kg.txt or kg_final.npy, names in relation-list.txt if it is there. Item i is
+    entity i. A network named last-fm or book-crossing brings the meta-paths of AUX-TS with it.
+
+    Example: distgnn network build kgrec --input kgrec/last-fm --columns htr --out data/last-fm
+    """
+
+    columns: Literal["hrt", "htr"] = setting("hrt")
+    """Order of the columns of the triples: head, relation, tail, or head, tail, relation (KGCN's Last-FM)."""
+
+
+@register.network_source("kgrec", KgrecConfig)
 def build_kgrec(config: KgrecConfig) -> Network:
     """Build a network with types item, entity (entities that are not items, numbered from 0) and user.
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from distgnn.config import OagConfig
+from distgnn import register
+from distgnn.config import InputNetworkConfig
+from distgnn.config.base import check
+from distgnn.config.fields import setting
 from distgnn.errors import RequestError
 from distgnn.network.csr import Edges, both_ways, build_network
 from distgnn.network.network import Ints, Network, Relation
@@ -21,6 +26,25 @@ _SINCE = {"train": 2014, "val": 2017, "test": 2018}
 _ROLES = ("AP_write_first", "AP_write_last", "AP_write_other")
 
 
+@dataclass(frozen=True, kw_only=True)
+class OagConfig(InputNetworkConfig):
+    """A domain of the Open Academic Graph from the raw tables of HGT and GPT-GNN: a folder with Papers_CS_20190919.tsv,
+    PR_, PF_, PAuAf_, FHierarchy_20190919.tsv and vfi_vector.tsv. Kept are English papers of a known venue that are cited enough.
+
+    Example: distgnn network build oag --input oag_raw --out data/oag-cs
+    """
+
+    domain: str = setting("_CS")
+    """What follows the table's name: _CS, _Med, or empty for all."""
+    citation_bar: float = setting(1.0)
+    """Keep papers cited at least this often per year up to 2020, of which at most 20 count."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.citation_bar >= 0, f"citation_bar must not be negative, found {self.citation_bar}")
+
+
+@register.network_source("oag", OagConfig)
 def build_oag(config: OagConfig) -> Network:
     """Build the network of one OAG domain as HGT's preprocessing does, every relation in both directions.
 

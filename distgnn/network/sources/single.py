@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from distgnn.config import CitationConfig, RedditConfig
+from distgnn import register
+from distgnn.config import InputNetworkConfig
 from distgnn.corpus.sources.files import load_npz
 from distgnn.errors import RequestError
 from distgnn.network.csr import build_network, symmetric
@@ -20,6 +22,23 @@ _PARTS = {1: "node.train", 2: "node.val", 3: "node.test"}  # as in GraphSAGE: by
 Arrays = dict[str, npt.NDArray[Any]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class CitationConfig(InputNetworkConfig):
+    """One undirected network of classified nodes from a .npz with n, indptr, indices, y and x_shape, x_indptr, x_indices, x_data.
+
+    Example: distgnn network build citation --input citation/cora.npz --out data/cora
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedditConfig(InputNetworkConfig):
+    """Reddit posts as DGL publishes GraphSAGE's data: a folder with reddit_data.npz and reddit_graph.npz.
+
+    Example: distgnn network build reddit --input reddit --out data/reddit
+    """
+
+
+@register.network_source("citation", CitationConfig)
 def build_citation(config: CitationConfig) -> Network:
     """Build a citation network: undirected edges without self-loops, features "node", table node.label."""
     uri = config.input
@@ -39,6 +58,7 @@ def build_citation(config: CitationConfig) -> Network:
     return _single(uri, nodes, (source, target), features, tables, provenance("citation", uri, config.name, [uri]))
 
 
+@register.network_source("reddit", RedditConfig)
 def build_reddit(config: RedditConfig) -> Network:
     """Build the Reddit network with features "node".
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
-from distgnn.config import MadeConfig
+from distgnn import register
+from distgnn.config import NetworkBuildConfig
+from distgnn.config.base import check
+from distgnn.config.fields import setting
 from distgnn.graph.keyed import draw, key, permutation, unit_interval
 from distgnn.network.csr import build_network, symmetric
 from distgnn.network.network import Network, Relation
@@ -14,6 +19,29 @@ _PART = 1 << 22
 _RANK, _LEFT, _RIGHT = range(3)
 
 
+@dataclass(frozen=True, kw_only=True)
+class MadeConfig(NetworkBuildConfig):
+    """A made network whose degrees follow a power law, to try sizes. Needs no data.
+
+    Example: distgnn network build made --nodes 1000000 --edges 10000000 --out data/made
+    """
+
+    nodes: int = setting(100_000)
+    """How many nodes."""
+    edges: int = setting(1_000_000)
+    """How many undirected edges are drawn; each passes messages both ways, and repeated ones count once."""
+    skew: float = setting(0.5)
+    """Node r in the order of degrees is drawn with a weight of r^-skew; 0 = all alike."""
+    seed: int = setting(0)
+    """Key of everything that is drawn."""
+
+    def __post_init__(self) -> None:
+        check(1 <= self.nodes <= 1 << 31, f"nodes must lie in 1..2^31, found {self.nodes}")
+        check(self.edges >= 0, f"edges must not be negative, found {self.edges}")
+        check(0 <= self.skew < 1, f"skew must lie in [0, 1), found {self.skew}")
+
+
+@register.network_source("made", MadeConfig)
 def build_made(config: MadeConfig) -> Network:
     """Build a network of one node type with the symmetric relation "linked".
 

@@ -10,12 +10,17 @@ With adaptation=batch all graphs of a stream share one psi' and omega', stepped 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distgnn.config import L2PConfig
+from distgnn import register
+from distgnn.config.base import check
+from distgnn.config.fields import hyper
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.keyed import draw, key
 from distgnn.graph.purposes import PretrainDraw
@@ -23,12 +28,56 @@ from distgnn.graph.subgraph import keep_edges
 from distgnn.models.batch_context import Context
 from distgnn.models.encoder import Encoder
 from distgnn.models.fast_weights import FastWeights
-from distgnn.objectives.base import Losses, Objective
+from distgnn.objectives.base import Losses, Objective, ObjectiveContext
 from distgnn.objectives.l2p.task_batch import Links, Tasks
 from distgnn.objectives.l2p.task_sampler import TaskBuilder
 from distgnn.objectives.streams import next_graph
 
 
+@dataclass(frozen=True)
+class L2PConfig:
+    """L2P-GNN's meta-learning (Lu et al., AAAI 2021, Eq. 6-13)."""
+
+    node_steps: int = hyper(1)
+    """s: inner gradient steps on psi (0..3)."""
+    graph_steps: int = hyper(1)
+    """t: inner gradient steps on omega (0..3)."""
+    order: Literal[1, 2] = hyper(2)
+    """2 differentiates through the adaptation, 1 treats the adapted weights' update as constant."""
+    levels: Literal["both", "node", "graph"] = hyper("both")
+    """Losses and adaptation of both levels, or the ablations with one of them only (Fig. 3a)."""
+    adaptation: Literal["graph", "batch"] = hyper("graph")
+    """graph = every graph adapts its own psi and omega (paper), batch = one set for all graphs of a stream, on the mean of
+    their losses (in the manner of the released code)."""
+    messages: Literal["all", "no_support", "no_tasks"] = hyper("all")
+    """Edges that messages pass along: all (paper and released code), all but the support edges, or neither support nor query
+    edges, so that no link is visible to the encoder that predicts it."""
+    children: int = hyper(1)
+    """k: child tasks per graph."""
+    support: int = hyper(10)
+    """Support edges per child task; small graphs give what they have."""
+    query: int = hyper(5)
+    """Query edges per child task."""
+    node_lr: float = hyper(1e-3)
+    """alpha: inner learning rate of psi."""
+    graph_lr: float = hyper(1e-3)
+    """beta: inner learning rate of omega."""
+    negatives: Literal["shift", "other"] = hyper("shift")
+    """Negative graph embedding: shift = some dimensions of the graph's own moved (paper), other = the next graph of the stream."""
+
+    def __post_init__(self) -> None:
+        for name in ("node_steps", "graph_steps"):
+            value = getattr(self, name)
+            check(0 <= value <= 3, f"l2p.{name} must be 0, 1, 2 or 3, found {value}")
+        for name in ("children", "support", "query"):
+            value = getattr(self, name)
+            check(value >= 1, f"l2p.{name} must be at least 1, found {value}")
+        for name in ("node_lr", "graph_lr"):
+            value = getattr(self, name)
+            check(value >= 0, f"l2p.{name} must not be negative, found {value}")
+
+
+@register.objective("l2p", L2PConfig)
 class L2P(Objective):
     """See the module text. Losses are sums over usable graphs; the metric ``skipped`` is the share of the others.
 
@@ -37,7 +86,7 @@ class L2P(Objective):
 
     metric_names = ("link_accuracy", "adaptation_gain", "inner_loss", "skipped")
 
-    def __init__(self, config: L2PConfig) -> None:
+    def __init__(self, config: L2PConfig, context: ObjectiveContext | None = None) -> None:  # noqa: ARG002
         super().__init__()
         self.config = config
         self.prepare = TaskBuilder(config.children, config.support, config.query)

@@ -13,8 +13,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import View, common_fidelity, score_at
-from distgnn.search.proposals import distribution
 from distgnn.search.records import TrialRecord
+from distgnn.search.searchers.tpe import distribution
 
 MIN_TRIALS = 6
 """Importances of fewer trials are not reported."""

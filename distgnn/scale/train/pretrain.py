@@ -20,7 +20,6 @@ from ray.train.torch import TorchTrainer
 from distgnn.config import PretrainConfig, from_json, to_json
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import DivergedError, RequestError, WorkError
-from distgnn.models.registry import import_modules
 from distgnn.monitor.prometheus import serve_metrics
 from distgnn.monitor.sink import Meter
 from distgnn.pretraining.console import Display
@@ -29,6 +28,7 @@ from distgnn.pretraining.local import stop_signals
 from distgnn.pretraining.loop import Hooks, Status, train
 from distgnn.pretraining.metrics import SnapshotMeter, log_run
 from distgnn.pretraining.run import Run, Start
+from distgnn.register import import_modules
 from distgnn.scale.metrics import RayMeter
 from distgnn.scale.pool import start_ray
 from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted, remove_file

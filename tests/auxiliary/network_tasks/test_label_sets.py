@@ -17,14 +17,13 @@ from distgnn.auxiliary.network_tasks import label_sets
 from distgnn.auxiliary.network_tasks.build import build_problem
 from distgnn.auxiliary.network_tasks.label_sets import LabelSetTarget, read_label_sets
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
-from distgnn.config import OagConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.labels.ranking import label_scores
 from distgnn.models.network_encoder import Cut
 from distgnn.network.network import Network
 from distgnn.network.sample import full_block
-from distgnn.network.sources.oag import build_oag
+from distgnn.network.sources.oag import OagConfig, build_oag
 from distgnn.network.store import load_network, save_network
 from tests.helpers.networks import CONFIG, CPU, LABELS, problem_of, tagged
 from tests.network.test_oag import FILES

@@ -8,11 +8,11 @@ import torch
 
 from distgnn.auxiliary.network_tasks.build import build_problem
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
-from distgnn.config import HeteroConfig, KgrecConfig, NetworkTaskConfig
+from distgnn.config import NetworkTaskConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import permutation
-from distgnn.network.sources.hetero import build_hetero
-from distgnn.network.sources.kgrec import build_kgrec
+from distgnn.network.sources.hetero import HeteroConfig, build_hetero
+from distgnn.network.sources.kgrec import KgrecConfig, build_kgrec
 from tests.helpers.corpora import real
 
 ALONE = ProcessGroup.single_process(torch.device("cpu"))

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from distgnn.config import BiblioConfig
 from distgnn.corpus.inspect import cat
 from distgnn.corpus.reader import CorpusReader
+from distgnn.corpus.sources.biblio import BiblioConfig
 from distgnn.errors import RequestError
 from tests.helpers.corpora import build, real
 

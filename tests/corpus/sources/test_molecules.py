@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from distgnn.config import ArraysConfig, MoleculesConfig
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.sources import arrays
-from distgnn.corpus.sources.arrays import ArraysSource
-from distgnn.corpus.sources.molecules import MoleculesSource
+from distgnn.corpus.sources.arrays import ArraysConfig, ArraysSource
+from distgnn.corpus.sources.molecules import MoleculesConfig, MoleculesSource
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch, select_graphs
 from tests.helpers.corpora import build, real

@@ -9,8 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distgnn.config import MotifsConfig
-from distgnn.corpus.sources.motifs import MOTIFS, MotifsSource
+from distgnn.corpus.sources.motifs import MOTIFS, MotifsConfig, MotifsSource
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch, concat_graphs, slice_graphs
 

@@ -13,10 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distgnn.config import PpiConfig
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.sources.ego import Hop, ego_networks, undirected, upward
-from distgnn.corpus.sources.ppi import PpiSource, degree_class
+from distgnn.corpus.sources.ppi import PpiConfig, PpiSource, degree_class
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import distinct, draw
 from tests.helpers.corpora import build, real

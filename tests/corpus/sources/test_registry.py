@@ -11,18 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distgnn.config import (
-    ArraysConfig,
-    BiblioConfig,
-    BuildConfig,
-    MoleculesConfig,
-    MotifsConfig,
-    PpiConfig,
-    PygConfig,
-    TuDatasetConfig,
-)
+from distgnn import register
+from distgnn.config import BuildConfig
 from distgnn.corpus.inspect import verify
-from distgnn.corpus.sources import SOURCES
+from distgnn.corpus.sources.arrays import ArraysConfig
+from distgnn.corpus.sources.biblio import BiblioConfig
+from distgnn.corpus.sources.molecules import MoleculesConfig
+from distgnn.corpus.sources.motifs import MotifsConfig
+from distgnn.corpus.sources.ppi import PpiConfig
+from distgnn.corpus.sources.tudataset import PygConfig, TuDatasetConfig
 from tests.corpus.sources.test_biblio import record, tables
 from tests.corpus.sources.test_molecules import CSV, save
 from tests.corpus.sources.test_ppi import HUMAN, MOUSE, network, npz
@@ -48,10 +45,10 @@ def inputs(tmp_path: Path, kind: str, out: str) -> BuildConfig:
     return kinds[kind](out=out, input=(folder(tmp_path),))
 
 
-@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("kind", register.corpus_source.names())
 def test_two_processes_give_the_same_bytes(tmp_path: Path, kind: str) -> None:
     config = inputs(tmp_path, kind, str(tmp_path / "one"))
-    assert type(config) is SOURCES[kind][0]
+    assert type(config) is register.corpus_source.get(kind).config
     manifest = build(kind, config)
     build(kind, dataclasses.replace(config, out=str(tmp_path / "two")), two_processes)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
@@ -67,11 +64,14 @@ def test_predblp_is_chosen_by_format(tmp_path: Path) -> None:
 
 
 def test_every_builder_has_an_example() -> None:
-    for kind, (config, _) in SOURCES.items():
-        assert f"Example: distgnn corpus build {kind} " in (config.__doc__ or "")
+    for entry in register.corpus_source.entries():
+        assert f"Example: distgnn corpus build {entry.name} " in (entry.config.__doc__ or "")
 
 
 def test_registry_does_not_import_rdkit_or_ray() -> None:
-    code = "import distgnn.corpus.sources, sys; print([name for name in ('rdkit', 'ray') if name in sys.modules])"
+    code = (
+        "import distgnn.register, sys; distgnn.register.corpus_source.names();"
+        " print([name for name in ('rdkit', 'ray') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

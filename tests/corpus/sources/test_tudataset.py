@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from distgnn.cli import main
-from distgnn.config import TuDatasetConfig
 from distgnn.corpus.inspect import cat
 from distgnn.corpus.reader import CorpusReader
-from distgnn.corpus.sources.tudataset import load_dataset
+from distgnn.corpus.sources.tudataset import TuDatasetConfig, load_dataset
 from distgnn.errors import RequestError
 from tests.helpers.corpora import build, contents, real
 

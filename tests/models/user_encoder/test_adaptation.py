@@ -11,14 +11,14 @@ import torch_geometric.nn as pyg
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from distgnn.config import EncoderConfig, L2PConfig
+from distgnn.config import EncoderConfig
 from distgnn.graph.batch import GraphBatch, slice_graphs
 from distgnn.graph.schema import Schema
 from distgnn.models.batch_context import Context
 from distgnn.models.encoder import Encoder, build_encoder
 from distgnn.models.fast_weights import FastWeights
 from distgnn.models.norm import apply_statistics, statistics
-from distgnn.objectives.l2p.objective import L2P
+from distgnn.objectives.l2p.objective import L2P, L2PConfig
 from tests.helpers.custom import SIZES, STACKS, WIDTH, Recurrent, Stack, bare, gathered, gin, made, tasks
 from tests.helpers.graphs import BARE, MOLECULE, random_graphs
 from tests.helpers.oracle import Oracle

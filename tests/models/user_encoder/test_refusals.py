@@ -11,11 +11,11 @@ import torch_geometric.nn as pyg
 from torch import Tensor, nn
 
 import distgnn
-from distgnn.config import EncoderConfig, L2PConfig
+from distgnn import register
+from distgnn.config import EncoderConfig
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
-from distgnn.models.registry import REGISTERED
-from distgnn.objectives.l2p.objective import L2P
+from distgnn.objectives.l2p.objective import L2P, L2PConfig
 from tests.helpers.custom import SIZES, STACKS, WIDTH, Factory, Recurrent, Stack, bare, gathered, made, tasks
 from tests.helpers.graphs import random_graphs
 
@@ -158,7 +158,7 @@ def test_invalid_modules_are_rejected(name: str) -> None:
 @pytest.mark.parametrize("name", ["gin", "two words", "mine"])
 def test_invalid_names_are_rejected(name: str) -> None:
     distgnn.register_encoder("mine", STACKS["gin"])
-    with pytest.raises(RequestError, match=f"register_encoder: '{name}' is .* choose another"):
+    with pytest.raises(RequestError, match=f"register.encoder: '{name}' is .* choose another"):
         distgnn.register_encoder(name, STACKS["gin"])
 
 
@@ -175,7 +175,7 @@ def test_hidden_features_are_not_readable_through_data() -> None:
         raw(batch, inputs=raw.embed(batch))
     with pytest.raises(RequestError, match="hides edge features, but the module reads data"):
         raw(raw.context(batch, torch.ones(batch.num_edges, dtype=torch.bool)))
-    REGISTERED.clear()
+    register.encoder.forget_users()
     plain = made(STACKS["plain"])
     hidden = torch.arange(batch.num_edges) % 2 == 0
     other = replace(batch, edge_cat=torch.where(hidden.unsqueeze(1), 0, batch.edge_cat))

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from distgnn.config import EncoderConfig, L2PConfig
+from distgnn.config import EncoderConfig
 from distgnn.graph.batch import GraphBatch, Ragged, slice_graphs
 from distgnn.graph.schema import Schema
 from distgnn.models.encoder import Encoder, build_encoder
 from distgnn.models.fast_weights import FastWeights
 from distgnn.models.norm import statistics
 from distgnn.models.ops.segments import Rows
-from distgnn.objectives.l2p.objective import L2P
+from distgnn.objectives.l2p.objective import L2P, L2PConfig
 from tests.helpers.graphs import BARE, MOLECULE, permute_nodes, random_graphs, with_tasks
 from tests.helpers.oracle import Oracle, l2p_total
 

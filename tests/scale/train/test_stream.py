@@ -16,7 +16,7 @@ from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import Prepare, local_units
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
-from distgnn.objectives.registry import build_objective
+from distgnn.objectives.build import build_objective
 from distgnn.pretraining.run import make_plan
 from distgnn.scale.train import stream
 from distgnn.scale.train.stream import ray_units

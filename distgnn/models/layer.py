@@ -1,17 +1,27 @@
-"""Kinds of encoders that users registered, by name. Modules that register some are imported when a person names them."""
+"""What encoders are made of: psi, everything between inputs and node embeddings, and the layers that it usually stacks."""
 
 from __future__ import annotations
-
-import importlib
-from collections.abc import Callable
 
 from torch import Tensor, nn
 
 from distgnn.config import EncoderConfig
-from distgnn.errors import RequestError
-from distgnn.graph.schema import Schema
 from distgnn.models.batch_context import Context
 from distgnn.models.fast_weights import FastWeights
+
+
+class Layer(nn.Module):
+    """One message passing layer, registered by :data:`distgnn.register.encoder` and stacked by MessagePassing.
+
+    Adaptable parameters are those of the modules in :mod:`distgnn.models.fast_weights`.
+    """
+
+    def __init__(self, config: EncoderConfig, edge_width: int, last: bool) -> None:  # noqa: ARG002
+        """edge_width: columns of ``context.edge_sums``, 0 to leave edge attributes out. last: whether it is the last layer."""
+        super().__init__()
+
+    def forward(self, x: Tensor, context: Context, fast: FastWeights | None = None) -> Tensor:
+        """[N, width] -> [N, width]."""
+        raise NotImplementedError
 
 
 class Psi(nn.Module):
@@ -28,18 +38,3 @@ class Psi(nn.Module):
 
     def rehearse(self, order: int) -> None:
         """Raise RequestError where it cannot be trained; order: of its adaptation per graph, 0 = it will not adapt so."""
-
-
-REGISTERED: dict[str, Callable[[Schema, EncoderConfig], Psi]] = {}
-"""name -> what builds psi for a corpus and a config."""
-
-
-def import_modules(names: tuple[str, ...]) -> None:
-    """Import the modules that register encoders; RequestError for one that cannot be found."""
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise RequestError(
-                f"imports: {name!r} cannot be imported ({error}); is it installed or on PYTHONPATH?"
-            ) from error

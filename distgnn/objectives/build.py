@@ -1,0 +1,33 @@
+"""The objective that a run asks for."""
+
+from __future__ import annotations
+
+import torch
+
+from distgnn import register
+from distgnn.config import PretrainConfig
+from distgnn.config.pretrain import UNTRAINED
+from distgnn.graph.keyed import key
+from distgnn.graph.purposes import PretrainDraw
+from distgnn.graph.schema import Schema
+from distgnn.objectives.base import Objective, ObjectiveContext
+
+
+def build_objective(config: PretrainConfig, schema: Schema) -> Objective | None:
+    """Build the objective that ``config`` names.
+
+    Its initial weights are a function of the arguments alone; global random state is left as it was.
+
+    Returns:
+        The objective; None for the control that trains nothing.
+
+    Raises:
+        RequestError: The objective is unknown, or the corpus lacks what it needs.
+    """
+    if config.objective == UNTRAINED:
+        return None
+    entry = register.objective.get(config.objective, "objective", (UNTRAINED,))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(config.train.seed, PretrainDraw.WEIGHTS))
+        options = getattr(config, entry.name) if entry.config else None
+        return entry.make(options, ObjectiveContext(schema, config))

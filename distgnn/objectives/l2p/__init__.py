@@ -1,0 +1,1 @@
+"""L2P-GNN: the objective, the child tasks it adapts on, and their batches."""

@@ -1,0 +1,88 @@
+"""Config classes as the command line shows them: with a group for the options of each registered name.
+
+tyro makes flags from dataclass fields, so a class whose groups come from registries is parsed as a subclass that has them as
+fields. Help texts are those of the class itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, TypeVar, cast
+
+import tyro
+
+from distgnn.config.base import OpenConfig
+from distgnn.config.fields import facts_of, group_types, plain_fields, type_of
+from distgnn.register import REGISTRIES
+
+C = TypeVar("C")
+
+
+def opened_type(kind: type[Any]) -> type[Any]:
+    """``kind``, or a subclass of it where it or a group of it has groups that registries add."""
+    changes: list[tuple[str, Any, Any]] = []
+    for item in plain_fields(kind):
+        hint = type_of(kind, item.name)
+        if dataclasses.is_dataclass(hint):
+            below = opened_type(cast(type, hint))
+            if below is not hint:
+                changes.append((item.name, below, _default(item, below)))
+        elif facts_of(item).names:
+            changes.append((item.name, _named(item, hint), _default(item, None)))
+    groups = group_types(kind)
+    changes += [
+        (name, config, dataclasses.field(default_factory=config, kw_only=True)) for name, config in groups.items()
+    ]
+    if not changes:
+        return kind
+    if issubclass(kind, OpenConfig):
+        changes.append(
+            ("options", tyro.conf.Suppress[tyro.conf.Fixed[Any]], dataclasses.field(default_factory=dict, kw_only=True))
+        )
+    made = dataclasses.make_dataclass(kind.__name__, changes, bases=(kind,), frozen=True)
+    made.__doc__ = kind.__doc__
+    return made
+
+
+def _default(item: dataclasses.Field[Any], below: type[Any] | None) -> Any:
+    if item.default_factory is not dataclasses.MISSING:
+        factory = item.default_factory
+        return dataclasses.field(
+            default_factory=lambda: factory() if below is None else opened(factory(), below), kw_only=True
+        )
+    if item.default is dataclasses.MISSING:
+        return dataclasses.field(kw_only=True)
+    return dataclasses.field(default=item.default, kw_only=True)
+
+
+def _named(item: dataclasses.Field[Any], hint: Any) -> Any:
+    facts = facts_of(item)
+    names = "|".join((*facts.also, *REGISTRIES[facts.names].names()))
+    return Annotated[hint, tyro.conf.arg(metavar=f"{{{names}}}" if hint is str else f"[{{{names}}} ...]")]
+
+
+def opened(config: Any, kind: type[Any]) -> Any:
+    """``config`` as an instance of ``kind``, which :func:`opened_type` made of its class."""
+    if type(config) is kind:
+        return config
+    values = {}
+    for item in dataclasses.fields(kind):
+        if item.name == "options" and isinstance(config, OpenConfig):
+            continue
+        value, hint = getattr(config, item.name), item.type
+        below = isinstance(hint, type) and dataclasses.is_dataclass(hint) and dataclasses.is_dataclass(value)
+        values[item.name] = opened(value, cast(type, hint)) if below else value
+    return kind(**values)
+
+
+def closed(config: Any, kind: type[C]) -> C:
+    """The ``kind`` that ``config``, an instance of what :func:`opened_type` made of it, stands for."""
+    if type(config) is kind:
+        return config
+    values: dict[str, Any] = {}
+    for item in plain_fields(kind):
+        hint, value = type_of(kind, item.name), getattr(config, item.name)
+        values[item.name] = closed(value, cast(type, hint)) if dataclasses.is_dataclass(hint) else value
+    if issubclass(kind, OpenConfig):
+        values["options"] = {name: getattr(config, name) for name in group_types(kind)}
+    return kind(**values)

@@ -1,0 +1,29 @@
+"""Grid search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from distgnn import register
+from distgnn.search.records import TrialRecord
+from distgnn.search.searchers.base import Searcher
+from distgnn.search.space import Params, grid
+
+
+@register.searcher("grid")
+class GridSearcher(Searcher):
+    """Proposes every point of the space once."""
+
+    @property
+    def count(self) -> int:
+        """The number of points; RequestError for a field that does not have finitely many values."""
+        return grid(self.context.space)[1]
+
+    def propose(self, number: int, known: Sequence[TrialRecord]) -> Params:  # noqa: ARG002
+        """Point ``number``; the last field varies fastest."""
+        points, _ = grid(self.context.space)
+        found: Params = {}
+        for dotted, values in reversed(points.items()):
+            number, place = divmod(number, len(values))
+            found[dotted] = values[place]
+        return {dotted: found[dotted] for dotted in self.context.space}

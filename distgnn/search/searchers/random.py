@@ -1,0 +1,22 @@
+"""Random search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from distgnn import register
+from distgnn.graph.keyed import key
+from distgnn.graph.purposes import SearchDraw
+from distgnn.search.proposals import drawn
+from distgnn.search.records import TrialRecord
+from distgnn.search.searchers.base import Searcher
+from distgnn.search.space import Params
+
+
+@register.searcher("random")
+class RandomSearcher(Searcher):
+    """Draws every field independently."""
+
+    def propose(self, number: int, known: Sequence[TrialRecord]) -> Params:  # noqa: ARG002
+        """A function of the seed and the number."""
+        return drawn(self.context.space, key(self.context.seed, SearchDraw.RANDOM, number))

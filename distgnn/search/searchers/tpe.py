@@ -1,0 +1,92 @@
+"""Optuna's tree-structured Parzen estimator."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, cast
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState
+
+from distgnn import register
+from distgnn.graph.keyed import key
+from distgnn.graph.purposes import SearchDraw
+from distgnn.search.domains import Choice, Range, Value
+from distgnn.search.records import TrialRecord
+from distgnn.search.searchers.base import Searcher
+from distgnn.search.space import Params
+
+_STATES = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+@register.searcher("tpe")
+class TpeSearcher(Searcher):
+    """Optuna's tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011)."""
+
+    def propose(self, number: int, known: Sequence[TrialRecord]) -> Params:
+        """Ask Optuna, which is told the known trials; running ones count as not promising."""
+        context = self.context
+        distributions = {dotted: distribution(domain) for dotted, domain in context.space.items()}
+        with warnings.catch_warnings():  # optuna calls what we use of it (constant_liar, multivariate) experimental
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = optuna.samplers.TPESampler(
+                n_startup_trials=context.n_startup_trials,
+                multivariate=True,
+                constant_liar=True,
+                seed=key(context.seed, SearchDraw.TPE, number) % 2**32,
+            )
+        directions: list[Any] = ["maximize" if context.mode == "max" else "minimize", "minimize"][: 1 + context.seconds]
+        verbosity = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        try:
+            study = optuna.create_study(sampler=sampler, directions=directions)
+            study.add_trials([self._told(record, distributions) for record in sorted(known, key=_number)])
+            asked = study.ask(distributions).params
+        finally:
+            optuna.logging.set_verbosity(verbosity)
+        return {dotted: _settled(domain, asked[dotted]) for dotted, domain in context.space.items()}
+
+    def _told(self, record: TrialRecord, distributions: dict[str, BaseDistribution]) -> optuna.trial.FrozenTrial:
+        context = self.context
+        state = _STATES.get(record.state, TrialState.RUNNING)
+        values = [record.score, record.seconds][: 1 + context.seconds]
+        steps = {} if context.seconds else {rung.fidelity: rung.score for rung in record.rungs}
+        return optuna.trial.create_trial(
+            state=state,
+            params=dict(record.params),
+            distributions=distributions,
+            values=cast(Any, values) if state is TrialState.COMPLETE else None,
+            intermediate_values=steps,
+        )
+
+
+def distribution(domain: Range | Choice) -> BaseDistribution:
+    """``domain`` as Optuna has it."""
+    if isinstance(domain, Choice):
+        return CategoricalDistribution(domain.values)
+    if domain.kind == "int":
+        return IntDistribution(int(domain.low), _last(domain, int), domain.log, int(domain.step or 1))
+    return FloatDistribution(domain.low, _last(domain, float), domain.log, domain.step or None)
+
+
+def _last(domain: Range, kind: type) -> Any:
+    """The last value that steps from ``low`` meet (optuna warns where ``high`` is none)."""
+    return kind(domain.points()[-1] if domain.step else domain.high)
+
+
+def _settled(domain: Range | Choice, value: Any) -> Value:
+    """As the domain has it: optuna's steps differ from ours in the last bit."""
+    if isinstance(domain, Choice):
+        return value
+    return domain.nearest(value)
+
+
+def _number(record: TrialRecord) -> int:
+    return record.number

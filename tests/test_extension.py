@@ -1,0 +1,343 @@
+"""A module of a user's adds one of each kind: found through --imports, with options everywhere; no file of ours is touched."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import distgnn
+from distgnn import register
+from distgnn.auxiliary.weighting import build_weighting
+from distgnn.cli import main
+from distgnn.config import FinetuneConfig, PretrainConfig, TuneConfig, WeightingConfig, to_json
+from distgnn.corpus.manifest import read_manifest
+from distgnn.pretraining.run import run_config
+from distgnn.search.records import Sweep
+from distgnn.search.space import apply, defaults, read_space
+from distgnn.search.sweep import proposals_of
+from distgnn.storage.folder import open_folder
+from tests.helpers.networks import films, problem_of
+
+MODULE = '''
+"""One of each."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+import distgnn
+from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, sample_count
+from distgnn.auxiliary.problem import Samples
+from distgnn.auxiliary.weighting import Weighting
+from distgnn.config import BuildConfig, NetworkBuildConfig
+from distgnn.corpus.sources.motifs import MotifsConfig, MotifsSource
+from distgnn.models.pooling import Pooling
+from distgnn.network.sources.synthetic import MadeConfig, build_made
+from distgnn.objectives.base import Losses, Objective, no_extras
+from distgnn.search.searchers.base import Searcher
+
+
+@dataclass(frozen=True)
+class NormConfig:
+    """Keep embeddings near a length."""
+
+    length: float = 1.0
+    """The length."""
+
+
+@distgnn.register.objective("my_norm", NormConfig)
+class Norm(Objective):
+    """Squared distance of a graph embedding's length from the wanted one."""
+
+    metric_names = ("length",)
+
+    def __init__(self, config, context):
+        super().__init__()
+        self.config, self.prepare = config, no_extras
+        self.scale = nn.Parameter(torch.ones(context.width))
+
+    def losses(self, encoder, batch, seed, epoch):
+        length = (encoder.pool(encoder(batch), batch) * self.scale).norm(dim=1)
+        total = (length - self.config.length).square().sum()
+        count = torch.tensor(float(batch.num_graphs))
+        return Losses(total, count, {"length": (length.detach().sum(), count)})
+
+
+@dataclass(frozen=True)
+class DeepConfig:
+    """A stack of linear maps."""
+
+    depth: int = 1
+    """How many."""
+
+
+@distgnn.register.encoder("my_maps", DeepConfig)
+class Maps(nn.Module):
+    """No messages."""
+
+    def __init__(self, schema, config, own):
+        super().__init__()
+        self.maps = nn.Sequential(*(nn.Linear(config.width, config.width) for _ in range(own.depth)))
+
+    def forward(self, x):
+        return self.maps(x)
+
+
+@dataclass(frozen=True)
+class PowerConfig:
+    """A scaled sum."""
+
+    factor: float = 1.0
+    """What the sum is multiplied by."""
+
+
+@distgnn.register.pooling("my_sum", PowerConfig)
+class Scaled(Pooling):
+    """The sum times a factor."""
+
+    def build(self, config, own):
+        self.factor = own.factor
+
+    def readout(self, nodes, members, fast=None):
+        return members(nodes) * self.factor
+
+
+@dataclass(frozen=True)
+class ConstantConfig:
+    """One weight for all auxiliary tasks."""
+
+    value: float = 0.5
+    """The weight."""
+
+
+@distgnn.register.weighting("my_constant", ConstantConfig)
+class Constant(Weighting):
+    """1 for the target."""
+
+    def __init__(self, config, context):
+        super().__init__()
+        self.value = config.value
+
+    def forward(self, signals):
+        return torch.where(signals.task == 0, 1.0, self.value).to(signals.loss.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewConfig(BuildConfig):
+    """A few motif graphs."""
+
+    few: int = 5
+    """How many."""
+
+
+@distgnn.register.corpus_source("my_few", FewConfig)
+def few(config):
+    return MotifsSource(MotifsConfig(out=config.out, graphs=config.few))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyConfig(NetworkBuildConfig):
+    """A tiny network."""
+
+    size: int = 20
+    """Its nodes."""
+
+
+@distgnn.register.network_source("my_tiny", TinyConfig)
+def tiny(config):
+    return build_made(MadeConfig(out=config.out, nodes=config.size, edges=40))
+
+
+@dataclass(frozen=True)
+class LengthConfig:
+    """Lengths of node embeddings."""
+
+    wanted: float = 1.0
+    """The wanted length."""
+
+
+@distgnn.register.network_task("my_length", LengthConfig)
+class Length(AuxiliaryTask):
+    """Squared distance of a node embedding's length from the wanted one."""
+
+    name = "my_length"
+
+    def __init__(self, config, context):
+        super().__init__()
+        self.wanted, self.nodes = config.wanted, context.views.network.nodes(context.kind)
+
+    def ask(self, step):
+        return Asked(np.arange(self.nodes.start, self.nodes.start + 2), None)
+
+    def samples(self, embedded, asked):
+        losses = (embedded.norm(dim=1) - self.wanted).square()
+        return Samples(losses, torch.zeros_like(losses), sample_count(losses))
+
+
+@dataclass(frozen=True)
+class FirstConfig:
+    """Take a value."""
+
+    place: int = 0
+    """Which."""
+
+
+@distgnn.register.searcher("my_first", FirstConfig)
+class First(Searcher):
+    """The same point of every domain."""
+
+    def propose(self, number, known):
+        return {name: domain.points()[self.config.place] for name, domain in self.context.space.items()}
+
+
+@dataclass(frozen=True)
+class QuietConfig:
+    """Nothing."""
+
+    level: int = 0
+    """How quiet."""
+
+
+@distgnn.register.logger("my_quiet", QuietConfig)
+class Quiet:
+    """Log nothing."""
+'''
+TINY = "--encoder.width 6 --train.streams 2 --train.max-steps 2 --train.checkpoint-minutes 0 --train.device cpu"
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of the module, which no process has imported yet."""
+    (tmp_path / "my_extension.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "my_extension"
+    sys.modules.pop("my_extension", None)
+
+
+def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit, match="0"):
+        main([*words, "--help"])
+    return capsys.readouterr().out
+
+
+def forget() -> None:
+    for registry in register.REGISTRIES.values():
+        registry.forget_users()
+    sys.modules.pop("my_extension", None)
+
+
+def test_objective_encoder_and_pooling(
+    module: str, corpus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["pretrain", "--corpus", corpus, "--out", str(tmp_path), "--name", "one", *TINY.split()]
+    words += ["--objective", "my_norm", "--encoder.kind", "my_maps", "--encoder.pooling", "my_sum"]
+    assert main(words) == 2
+    assert "--imports" in capsys.readouterr().err
+    options = ["--my-norm.length", "2.5", "--encoder.my-maps.depth", "3", "--encoder.my-sum.factor", "0.5"]
+    assert main([*words, *options, "--imports", module]) == 0
+    saved = json.loads((tmp_path / "one/config.json").read_text())
+    assert saved["my_norm"] == {"length": 2.5}
+    assert (saved["encoder"]["my_maps"], saved["encoder"]["my_sum"]) == ({"depth": 3}, {"factor": 0.5})
+    encoder = distgnn.load_encoder(str(tmp_path / "one"))
+    assert len(encoder.encoder.psi.module.maps) == 3
+    assert encoder.encoder.pooling.factor == 0.5
+
+    forget()
+    assert to_json(run_config(str(tmp_path / "one"))) == saved, "read without the module, which a folder cannot name"
+    assert module not in sys.modules
+    assert main(["pretrain", "--resume", str(tmp_path / "one")]) == 2
+    assert module not in sys.modules
+    assert main(["pretrain", "--resume", str(tmp_path / "one"), "--imports", module]) == 0
+    words = ["pretrain", "--config", str(tmp_path / "one/config.json"), "--name", "two", "--my-norm.length", "3"]
+    assert main(words) == 0
+    assert json.loads((tmp_path / "two/config.json").read_text())["my_norm"] == {"length": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        (["pretrain"], ["--my-norm.length", "--encoder.my-maps.depth", "--encoder.my-sum.factor", "my_norm"]),
+        (["finetune"], ["--encoder.my-maps.depth"]),
+        (
+            ["transfer"],
+            ["--weighting.my-constant.value", "--network.my-length.wanted", "--corpus.objectives.my-norm.length"],
+        ),
+        (["tune"], ["--my-first.place", "--pretrain.my-norm.length", "--transfer.weighting.my-constant.value"]),
+        (["corpus", "build", "my_few"], ["--few", "How many."]),
+        (["network", "build", "my_tiny"], ["--size", "Its nodes."]),
+    ],
+)
+def test_help(module: str, capsys: pytest.CaptureFixture[str], command: list[str], flags: list[str]) -> None:
+    text = help_of(capsys, *command, "--imports", module)
+    assert not [flag for flag in flags if flag not in text]
+
+
+def test_sources(module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["corpus", "build", "my_few", "--out", str(tmp_path / "c"), "--few", "7"]
+    assert main(words) == 2
+    assert "kind='my_few' is unknown" in capsys.readouterr().err
+    assert main([*words, "--imports", module]) == 0
+    assert read_manifest(open_folder(str(tmp_path / "c"))).graphs == 7
+    words = ["network", "build", "my_tiny", "--out", str(tmp_path / "n"), "--size", "30", "--imports", module, "--json"]
+    capsys.readouterr()
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["nodes"] == 30
+
+
+def test_weighting(module: str, corpus: str, tmp_path: Path) -> None:
+    options = (
+        "--methods my_constant --schemes scratch --corpus.auxiliary my_norm --corpus.objectives.my-norm.length 2"
+        " --weighting.my-constant.value 0.25 --corpus.split.method random --device cpu --batch 64"
+        " --corpus.encoder.layers 1 --corpus.encoder.width 6 --seeds 1 --epochs 1"
+    )
+    words = ["transfer", "--data", corpus, "--out", str(tmp_path / "t"), "--imports", module]
+    assert main([*words, *options.split()]) == 0
+    saved = json.loads((tmp_path / "t/config.json").read_text())
+    assert saved["weighting"]["my_constant"] == {"value": 0.25}
+    assert saved["corpus"]["objectives"]["my_norm"] == {"length": 2.0}
+    config = WeightingConfig(method="my_constant", options={"my_constant": {"value": 0.25}})
+    assert build_weighting(config, ("target", "a"), 0).value == 0.25
+
+
+def test_network_task(module: str) -> None:
+    register.import_modules((module,))
+    options: dict[str, Any] = {"auxiliary": ("my_length",), "options": {"my_length": {"wanted": 2.0}}}
+    task = problem_of(films(), **options).auxiliary[0]
+    assert isinstance(task, register.network_task.get("my_length").make)
+    assert task.wanted == 2.0
+
+
+def test_searcher_and_space(module: str) -> None:
+    register.import_modules((module,))
+    pretrain = PretrainConfig("a", objective="my_norm")
+    config = TuneConfig(
+        pretrain=pretrain,
+        finetune=FinetuneConfig("b"),
+        space=("my_norm.length={1.0,2.0,4.0}", "encoder.my_maps.depth=1..3"),
+        searcher="my_first",
+        options={"my_first": {"place": 1}},
+    )
+    space = read_space(config)
+    assert defaults(config, space) == {"pretrain.my_norm.length": 1.0, "pretrain.encoder.my_maps.depth": 1}
+    sweep: Any = Sweep(config, "roc_auc", "max", (1,), {}, {}, 1, 0.0)
+    params = proposals_of(sweep).propose(0, [])
+    assert params == {"pretrain.my_norm.length": 2.0, "pretrain.encoder.my_maps.depth": 2}
+    trial = apply(config, params)
+    assert (trial.pretrain.my_norm.length, trial.pretrain.encoder.my_maps.depth) == (2.0, 2)
+    assert to_json(config)["my_first"] == {"place": 1}
+
+
+def test_logger_and_documentation(module: str) -> None:
+    register.import_modules((module,))
+    assert register.logger.get("my_quiet").config is not None
+    for registry in register.REGISTRIES.values():
+        rows = [row for row in registry.table() if row.source == module]
+        assert len(rows) == 1, registry.kind
+        assert rows[0].name.startswith("my_")
