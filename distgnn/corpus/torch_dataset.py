@@ -265,10 +265,6 @@ class _Windows:
             graphs = concat_graphs([self._reader.unit(int(unit)) for unit in units])
             rows = np.arange(graphs.num_graphs)
             if self._shuffle:
-<<<<<<< HEAD
-                rows = permutation(key(self._plan.seed, PretrainDraw.WINDOW_ROWS, epoch, window), graphs.num_graphs)
-=======
                 rows = permutation(key(self._plan.seed, PretrainDraw.WINDOW, epoch, window), graphs.num_graphs)
->>>>>>> main
             self._held = (epoch, window), graphs, rows
         return self._held[1], self._held[2]

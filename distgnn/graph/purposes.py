@@ -24,7 +24,6 @@ class PretrainDraw(IntEnum):
     ROOT = 15
     VIEWS = 16
     WEIGHTS = 31
-    WINDOW_ROWS = 0x77696E
 
 
 @unique
