@@ -133,7 +133,7 @@ def log_sweep(folder: Folder, sweep: Sweep, status: str) -> None:
     """Log score and seconds of each trial, at its number, when the search has ended; a resumed sweep logs all of them again."""
     config, trials = sweep.config, read_trials(folder)
     logged = LoggedRun(base_name(folder.uri), folder, flat(config))
-    with open_loggers(config.loggers, logged, config.metrics) as logs:
+    with open_loggers(config.loggers, logged, config) as logs:
         logs.status = status
         for trial in trials:
             if trial.score is not None:

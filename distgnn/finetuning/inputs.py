@@ -69,7 +69,7 @@ def _molecules(texts: Sequence[str], schema: Schema, first: int) -> GraphBatch:
     if importlib.util.find_spec("rdkit") is None:
         raise RequestError("reading SMILES needs RDKit, which is not installed: pip install 'distgnn[chem]'")
     schema.check_features(Schema(ATOM_FEATURES, BOND_FEATURES), "the model cannot read SMILES")
-    found = importlib.import_module("distgnn.corpus.sources.smiles").parse(texts)
+    found = importlib.import_module("distgnn.corpus.smiles").parse(texts)
     if found.reasons:
         row, reason = next(iter(found.reasons.items()))
         raise RequestError(f"SMILES {first + row}, {texts[row][:80]!r}: {reason}; leave it out")

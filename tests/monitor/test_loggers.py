@@ -203,7 +203,7 @@ def test_pretrain_and_resume(corpus: str, tmp_path: Path, monkeypatch: pytest.Mo
     for file in newest[-1].iterdir():
         file.unlink()
     newest[-1].rmdir()
-    resume(Globals("", (), False, str(folder)), [], Output(False))
+    resume(Globals("", False, str(folder)), [], Output(False))
     steps = [step for step, name, _ in rows(folder) if name == "train/lr"]
     assert steps == list(range(1, 7)), "steps after the checkpoint are logged once"
     kept = {(step, value) for step, name, value in before if name == "train/loss"}
