@@ -100,7 +100,7 @@ def finetune(config: FinetuneConfig | None = None, **options: Any) -> FinetuneRe
     checkpoints = initial_encoders([load_checkpoint(uri) for uri in chosen.checkpoint])
     with (
         meters(chosen.metrics, chosen.out, chosen.workers > 1) as (here, _),
-        open_loggers(chosen.loggers, LoggedRun(base_name(chosen.out), folder, flat(chosen)), chosen) as logs,
+        open_loggers(chosen.loggers, LoggedRun(base_name(chosen.out), folder, flat(chosen)), chosen.metrics) as logs,
     ):
         results = compare_checkpoints(chosen, checkpoints, JobProgress(meter=here, logs=logs))
         logs.summary = _mean_scores(results.comparison)

@@ -97,7 +97,7 @@ def transfer(config: TransferConfig | None = None, **options: Any) -> TransferRe
     device = choose_device(chosen.device if chosen.workers == 1 else "cpu").type
     with (
         meters(chosen.metrics, chosen.out, chosen.workers > 1 or chosen.ranks > 1) as (here, work),
-        open_loggers(chosen.loggers, logged, chosen) as logs,
+        open_loggers(chosen.loggers, logged, chosen.metrics) as logs,
     ):
         run = RunJob(source, folder.sub("jobs"), device, work)
         result = compare_methods(run, _mapper(chosen), JobProgress(meter=here, command="transfer", logs=logs))
