@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from distgnn.corpus.sources.pyg import write_corpus
     from distgnn.corpus.torch_dataset import Corpus
     from distgnn.errors import DistgnnError, DivergedError, RequestError, WorkError
-    from distgnn.finetuning.saved_model import FineTuned, load_model
+    from distgnn.finetuning.saved_model import FineTunedModel, load_model
     from distgnn.graph.batch import GraphBatch
     from distgnn.graph.schema import Feature, Schema
     from distgnn.models.user_encoder.adapter import register_encoder
@@ -61,7 +61,7 @@ _MODULES = {
     "distgnn.corpus.sources.pyg": ("write_corpus",),
     "distgnn.corpus.torch_dataset": ("Corpus",),
     "distgnn.errors": ("DistgnnError", "DivergedError", "RequestError", "WorkError"),
-    "distgnn.finetuning.saved_model": ("FineTuned", "load_model"),
+    "distgnn.finetuning.saved_model": ("FineTunedModel", "load_model"),
     "distgnn.graph.batch": ("GraphBatch",),
     "distgnn.graph.schema": ("Feature", "Schema"),
     "distgnn.models.user_encoder.adapter": ("register_encoder",),
@@ -76,7 +76,7 @@ __all__ = [
     "EvaluateConfig",
     "EvaluationResults",
     "Feature",
-    "FineTuned",
+    "FineTunedModel",
     "FinetuneConfig",
     "FinetuneResults",
     "GraphBatch",

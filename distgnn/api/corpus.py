@@ -16,8 +16,8 @@ from distgnn.api.metrics import meters
 from distgnn.config import BuildConfig
 from distgnn.corpus.torch_dataset import Corpus
 from distgnn.corpus.writer import build_corpus as write_shards
-from distgnn.monitor.sink import SILENT, Meter
-from distgnn.pretraining.metrics import StorageMeter
+from distgnn.monitor.sink import NULL_SINK, MetricsSink
+from distgnn.pretraining.metrics import StorageMetrics
 
 _SECONDS = 5.0
 
@@ -63,8 +63,8 @@ def build_corpus(source: str, config: BuildConfig | None = None, **options: Any)
 class BuildProgress:
     """Parts done, graphs, rate and time left: a live line on a terminal, a plain one every few seconds elsewhere."""
 
-    def __init__(self, console: Console, meter: Meter = SILENT) -> None:
-        self.console, self._meter, self._noted, self._storage = console, meter, 0, StorageMeter(meter)
+    def __init__(self, console: Console, meter: MetricsSink = NULL_SINK) -> None:
+        self.console, self._meter, self._noted, self._storage = console, meter, 0, StorageMetrics(meter)
         meter.note("distgnn_build_graphs_total", 0)
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._start = self._shown = time.monotonic()

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from distgnn.auxiliary.trainer import TrainingResult
 from distgnn.monitor.loggers.base import LoggerGroup
-from distgnn.monitor.sink import SILENT, Meter
-from distgnn.pretraining.metrics import StorageMeter
+from distgnn.monitor.sink import NULL_SINK, MetricsSink
+from distgnn.pretraining.metrics import StorageMetrics
 
 
 class JobProgress:
@@ -28,13 +28,13 @@ class JobProgress:
         self,
         title: str = "",
         later: int = 0,
-        meter: Meter = SILENT,
+        meter: MetricsSink = NULL_SINK,
         command: str = "finetune",
         logs: LoggerGroup | None = None,
     ) -> None:
         self.title, self.later = title, later
         self._logs = logs or LoggerGroup([])
-        self._meter, self._command, self._storage = meter, command, StorageMeter(meter)
+        self._meter, self._command, self._storage = meter, command, StorageMetrics(meter)
         meter.note("distgnn_jobs_total", 0, command=command)
         self._console = Console(stderr=True, highlight=False)
         self._start, self._ran = time.monotonic(), 0

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from distgnn.auxiliary.data_source import InitialEncoder
-from distgnn.checkpoint.compatibility import check_fits
+from distgnn.checkpoint.compatibility import check_compatible
 from distgnn.checkpoint.training_state import load_weights, strip
 from distgnn.config import EncoderConfig, LabelChoice, from_json, to_json
 from distgnn.config.base import read_json
@@ -41,7 +41,7 @@ KIND = Kind("fine-tuned model", "distgnn-model", 1, (WEIGHTS, CONFIG))
 
 
 @dataclass(frozen=True)
-class About:
+class ModelInfo:
     """What a fine-tuned model is, apart from its tensors.
 
     schema, encoder: what the encoder is made of. task, labels, outputs: what the head predicts. use_center: whether the head
@@ -69,7 +69,7 @@ class About:
         return (json.dumps(plain | groups, indent=1, sort_keys=True) + "\n").encode()
 
     @classmethod
-    def from_bytes(cls, raw: bytes) -> About:
+    def from_bytes(cls, raw: bytes) -> ModelInfo:
         """The inverse of :meth:`to_bytes`; raises RequestError, ValueError, KeyError or TypeError for other bytes."""
         data: dict[str, Any] = read_json(raw)
         choice = from_json(LabelChoice, data["choice"], "choice")
@@ -80,13 +80,13 @@ class About:
         return cls(**data | {"schema": schema, "encoder": encoder, "choice": choice, "labels": labels})
 
 
-class FineTuned(nn.Module):
+class FineTunedModel(nn.Module):
     """An encoder with a head on its standardised features, for PyG ``Data``/``Batch`` or GraphBatch; in evaluation mode."""
 
-    def __init__(self, about: About, tensors: dict[str, Tensor], where: str) -> None:
+    def __init__(self, about: ModelInfo, tensors: dict[str, Tensor], where: str) -> None:
         super().__init__()
         self.about = about
-        check_fits(about.schema, about.encoder, strip(tensors, "encoder"), where)
+        check_compatible(about.schema, about.encoder, strip(tensors, "encoder"), where)
         self.encoder = build_encoder(about.schema, about.encoder, seed=0)
         width = self.encoder.width * (2 if about.use_center else 1)
         self.head = build_head(width, about.outputs, seed=0)
@@ -167,11 +167,11 @@ def write_models(
     return names
 
 
-def _about(result: FinetuneComparison, encoder: EncoderConfig, digest: str, method: str, seed: int) -> About:
+def _about(result: FinetuneComparison, encoder: EncoderConfig, digest: str, method: str, seed: int) -> ModelInfo:
     data, config, target = result.data, to_json(result.config), result.data.target
     choice = from_json(LabelChoice, {name: config[name] for name in CHOICE})
     found = next(found for (row, number), found in result.results.items() if (row.method, number) == (method, seed))
-    return About(
+    return ModelInfo(
         data.schema, encoder, target.task, target.names, target.outputs, data.use_center, choice, digest,
         method, seed, found.best_epoch, part_scores(found),
     )  # fmt: skip
@@ -207,7 +207,7 @@ def model_uris(uri: str) -> list[str]:
     return found
 
 
-def load_model(uri: str) -> FineTuned:
+def load_model(uri: str) -> FineTunedModel:
     """Load the fine-tuned model at a path, file:// or s3:// URI, verified against its checksums.json.
 
     Files from s3:// are kept in the cache (see :func:`distgnn.load_encoder`).
@@ -218,9 +218,9 @@ def load_model(uri: str) -> FineTuned:
     folder = open_folder(uri)
     files = read_cached(folder, KIND, read_checksums(folder, KIND), KIND.files)
     try:
-        about, tensors = About.from_bytes(files[CONFIG]), safetensors.torch.load(files[WEIGHTS])
+        about, tensors = ModelInfo.from_bytes(files[CONFIG]), safetensors.torch.load(files[WEIGHTS])
     except RequestError:
         raise
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RequestError(f"{uri}: the model's files do not parse ({type(error).__name__}: {error})") from error
-    return FineTuned(about, tensors, uri)
+    return FineTunedModel(about, tensors, uri)

@@ -125,7 +125,7 @@ def read_verified(folder: Folder, kind: Kind) -> tuple[dict[str, bytes], bytes]:
 
 def _read_one(folder: Folder, name: str, digest: str, kind: Kind) -> bytes:
     try:
-        data = folder.read_sealed(name, digest)
+        data = folder.read_checked(name, digest)
     except RequestError as error:
         if folder.size(name) is None:
             raise RequestError(f"{folder.at(name)}: missing from the {kind.word}; pull it again") from error

@@ -22,7 +22,7 @@ from distgnn.corpus.reader import CorpusReader
 from distgnn.errors import RequestError
 from distgnn.finetuning.comparison import FinetuneComparison
 from distgnn.finetuning.evaluate import evaluate
-from distgnn.finetuning.saved_model import FineTuned, load_model, model_uris, write_models
+from distgnn.finetuning.saved_model import FineTunedModel, load_model, model_uris, write_models
 from distgnn.graph.pyg import to_pyg
 from distgnn.models.encoder import build_encoder
 from distgnn.storage.folder import open_folder
@@ -61,7 +61,7 @@ def finetuned(uri: str, out: Path, methods: list[InitialEncoder] = METHODS[:1], 
     return compare_checkpoints(config(uri, out, **changes), methods, JobProgress()).comparison
 
 
-def models(out: Path) -> list[FineTuned]:
+def models(out: Path) -> list[FineTunedModel]:
     return [load_model(uri) for uri in model_uris(str(out))]
 
 
