@@ -207,7 +207,16 @@ class QuietConfig:
 
 @distgnn.register.logger("my_quiet", QuietConfig)
 class Quiet:
-    """Log nothing."""
+    """Write what it is told to a file."""
+
+    def __init__(self, config, run):
+        self.run, self.said = run, [f"level {config.level}"]
+
+    def log(self, step, values):
+        self.said.append(f"{step} {sorted(values)[0]}")
+
+    def finish(self, status, summary):
+        self.run.folder.write("quiet.txt", "\\n".join([*self.said, status]).encode())
 '''
 TINY = "--encoder.width 6 --train.streams 2 --train.max-steps 2 --train.checkpoint-minutes 0 --train.device cpu"
 
@@ -334,9 +343,27 @@ def test_searcher_and_space(module: str) -> None:
     assert to_json(config)["my_first"] == {"place": 1}
 
 
-def test_logger_and_documentation(module: str) -> None:
+def test_logger(module: str, corpus: str, tmp_path: Path) -> None:
+    words = [
+        "pretrain",
+        "--corpus",
+        corpus,
+        "--out",
+        str(tmp_path),
+        "--name",
+        "one",
+        *TINY.split(),
+        "--imports",
+        module,
+    ]
+    assert main([*words, "--loggers", "my_quiet", "--metrics.my-quiet.level", "3"]) == 0
+    lines = (tmp_path / "one/quiet.txt").read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("level 3", "finished")
+    assert json.loads((tmp_path / "one/config.json").read_text())["metrics"]["my_quiet"] == {"level": 3}
+
+
+def test_documentation(module: str) -> None:
     register.import_modules((module,))
-    assert register.logger.get("my_quiet").config is not None
     for registry in register.REGISTRIES.values():
         rows = [row for row in registry.table() if row.source == module]
         assert len(rows) == 1, registry.kind

@@ -63,7 +63,6 @@ def test_refuses(name: str, config: type | None, message: str) -> None:
 
 
 def test_an_unknown_name_is_told_the_closest_one() -> None:
-    register.logger("tensorboard")(lambda: None)
     with pytest.raises(
         RequestError, match=r"loggers='tensorbord' is unknown \(there are none, .*did you mean 'tensorboard'"
     ):

@@ -10,7 +10,7 @@ from distgnn.config.fields import Options, hyper, reads, registered, runtime, se
 from distgnn.config.finetune import DROPOUT, EPOCHS, LR, SEEDS, LabelChoice
 from distgnn.config.metrics import MetricsConfig
 from distgnn.config.network_tasks import NetworkTaskConfig
-from distgnn.config.pretrain import EncoderConfig, PretrainConfig, TrainConfig
+from distgnn.config.pretrain import UNTRAINED, EncoderConfig, PretrainConfig, TrainConfig
 from distgnn.config.weighting import WeightingConfig
 
 CONTROL = "none"
@@ -52,6 +52,8 @@ class CorpusTaskConfig(LabelChoice):
         check(0 <= self.dropout < 1, f"corpus.dropout must lie in [0, 1), found {self.dropout}")
         check(self.max_labels >= 0, f"corpus.max_labels must not be negative, found {self.max_labels}")
         for name in self.auxiliary:
+            trains = name.removesuffix(ELSEWHERE) != UNTRAINED
+            check(trains, f"corpus.auxiliary: {name} trains nothing; leave it out")
             check(
                 name != "supervised", f"corpus.auxiliary: supervised is the target itself; supervised{ELSEWHERE} is not"
             )

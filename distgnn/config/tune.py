@@ -68,8 +68,8 @@ class TuneConfig(OpenConfig):
     finetune: FinetuneConfig = hyper(factory=lambda: FinetuneConfig(corpus=""))
     transfer: TransferConfig = hyper(factory=lambda: TransferConfig(data=""))
 
-    options: Options = registered("searcher")
-    """Options of registered searchers."""
+    options: Options = registered("searcher", "logger")
+    """Options of registered searchers and experiment loggers."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

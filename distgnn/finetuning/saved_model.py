@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
@@ -21,6 +22,7 @@ from distgnn.config import EncoderConfig, LabelChoice, from_json, to_json
 from distgnn.config.base import read_json
 from distgnn.errors import RequestError
 from distgnn.finetuning.comparison import CHOICE, FinetuneComparison
+from distgnn.finetuning.inputs import Graphs, input_batches
 from distgnn.finetuning.results import part_scores
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.pyg import from_pyg
@@ -114,6 +116,30 @@ class FineTuned(nn.Module):
         standard = (features - self.get_buffer("features_mean")) / self.get_buffer("features_std")
         return self.target.predictions(self.head(standard))
 
+    @torch.no_grad()
+    def predict(self, graphs: Graphs) -> pd.DataFrame:
+        """Predict the labels of graphs.
+
+        Args:
+            graphs: URI of a corpus, PyG ``Data`` or ``Batch``, a list of ``Data``, or a list of SMILES (needs RDKit).
+
+        Returns:
+            One row for each graph in order, one column for each label: probabilities (classification), class numbers
+            (multiclass) or values in the labels' units (regression). The index is the graph id.
+
+        Raises:
+            RequestError: The graphs have other features than the model, or a SMILES cannot be read.
+        """
+        ids: list[Tensor] = []
+        values: list[Tensor] = []
+        for batch in input_batches(graphs, self.about.schema):
+            ids.append(batch.graph_id)
+            values.append(self(batch).cpu())
+        if not ids:
+            return pd.DataFrame(columns=list(self.about.labels))
+        index = pd.Index(torch.cat(ids).numpy(), name="graph_id")
+        return pd.DataFrame(torch.cat(values).numpy(), index=index, columns=list(self.about.labels))
+
 
 def write_models(
     result: FinetuneComparison, encoders: Iterable[InitialEncoder], digest: str, folder: Folder
@@ -193,6 +219,8 @@ def load_model(uri: str) -> FineTuned:
     files = read_cached(folder, KIND, read_checksums(folder, KIND), KIND.files)
     try:
         about, tensors = About.from_bytes(files[CONFIG]), safetensors.torch.load(files[WEIGHTS])
+    except RequestError:
+        raise
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RequestError(f"{uri}: the model's files do not parse ({type(error).__name__}: {error})") from error
     return FineTuned(about, tensors, uri)

@@ -94,6 +94,8 @@ def parse_checksums(raw: bytes, where: str, kind: Kind) -> Checksums:
         sealed = read_json(raw)
         name, version, entries = sealed["format"], sealed["version"], dict(sealed["files"])
         wanted = {file: str(entry["sha256"]) for file, entry in entries.items()}
+    except RequestError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{where}: not a list of checksums ({error}); pull the {kind.word} again") from error
     if (name, version) != (kind.name, kind.version):

@@ -58,7 +58,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 WRONG = {
     "--data /nowhere": "/nowhere: neither a corpus nor a network here",
-    "--data x --methods magic": "methods: ['magic'] is none of none, fixed",
+    "--data x --methods magic": "methods='magic' is unknown (there are auxts_all",
     "--data x --schemes magic": "schemes: ['magic'] is none of scratch, pretrained",
     "--data x --methods fixed fixed": "methods must name each once",
     "--data x --methods": "methods must name at least one",
@@ -73,7 +73,7 @@ WRONG = {
     "--data x --weighting.method selar": "a run's methods are named with methods",
     "--data x --weighting.method library --weighting.library a:B": "methods lacks library",
     "--data x --methods library": "methods: library needs weighting.method=library",
-    "--data x --corpus.auxiliary magic": "corpus.auxiliary: 'magic' is none of",
+    "--data x --corpus.auxiliary magic": "corpus.auxiliary='magic' is unknown (there are attrmasking",
     "--data x --imports no.such.module": "imports: 'no.such.module' cannot be imported",
     "--data DATA --corpus.split.method random --ranks 2": "ranks=2 exceeds corpus.streams=1",
     "--data DATA --corpus.split.method random --encoders magic": "encoder.kind='magic' is unknown",

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 import distgnn
+from distgnn.api.finetune import compare_checkpoints
+from distgnn.api.progress import JobProgress
 from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.cli import main
-from distgnn.commands.finetune import JobProgress, compare_checkpoints
 from distgnn.config import EncoderConfig, EvaluateConfig, FinetuneConfig, SplitConfig
 from distgnn.corpus.reader import CorpusReader
 from distgnn.errors import RequestError
@@ -57,7 +58,7 @@ def config(uri: str, out: Path, **changes: Any) -> FinetuneConfig:
 
 
 def finetuned(uri: str, out: Path, methods: list[InitialEncoder] = METHODS[:1], **changes: Any) -> FinetuneComparison:
-    return compare_checkpoints(config(uri, out, **changes), methods, JobProgress())
+    return compare_checkpoints(config(uri, out, **changes), methods, JobProgress()).comparison
 
 
 def models(out: Path) -> list[FineTuned]:

@@ -1,4 +1,4 @@
-"""The files of the package through which a call goes."""
+"""The files on the call stack when a function is entered."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from pathlib import Path
 from types import FrameType
 
 
-def files_on_the_way(call: Callable[[], object], root: Path, last: str) -> list[list[str]]:
-    """For every function of the file ``last`` that runs in this thread during ``call``: the files below ``root`` that are on the
-    stack, outermost first."""
-    found: dict[tuple[str, ...], None] = {}
+def files_on_stack(call: Callable[[], object], function: str, root: Path) -> list[str]:
+    """Files below ``root`` on the stack, outermost first, when ``call`` first enters the function of that qualified name."""
+    found: list[str] = []
 
     def note(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and frame.f_code.co_filename == str(root / last):
-            paths = [path for path in map(Path, _stack(frame)) if path.is_relative_to(root)]
-            found.setdefault(tuple(dict.fromkeys(str(path.relative_to(root)) for path in paths)))
+        if event == "call" and not found and frame.f_code.co_qualname == function:
+            inner: FrameType | None = frame
+            while inner is not None:
+                path = Path(inner.f_code.co_filename)
+                if path.is_relative_to(root):
+                    found.insert(0, str(path.relative_to(root)))
+                inner = inner.f_back
 
     before = sys.getprofile()
     sys.setprofile(note)
@@ -24,12 +27,4 @@ def files_on_the_way(call: Callable[[], object], root: Path, last: str) -> list[
         call()
     finally:
         sys.setprofile(before)
-    return [list(way) for way in found]
-
-
-def _stack(frame: FrameType | None) -> list[str]:
-    files = []
-    while frame is not None:
-        files.append(frame.f_code.co_filename)
-        frame = frame.f_back
-    return files[::-1]
+    return list(dict.fromkeys(found))

@@ -16,11 +16,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from distgnn import register
+from distgnn.api.tune import log_sweep
 from distgnn.commands.finetune import finetune
 from distgnn.commands.output import Output
 from distgnn.commands.pretrain import pretrain, resume
 from distgnn.commands.transfer import transfer
-from distgnn.commands.tune import log_sweep
 from distgnn.config import FinetuneConfig, MetricsConfig, PretrainConfig, SplitConfig
 from distgnn.errors import DivergedError, RequestError
 from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
@@ -203,7 +203,7 @@ def test_pretrain_and_resume(corpus: str, tmp_path: Path, monkeypatch: pytest.Mo
     for file in newest[-1].iterdir():
         file.unlink()
     newest[-1].rmdir()
-    resume(Globals("", (), False, str(folder)), [], Output(False))
+    resume(Globals("", False, str(folder)), [], Output(False))
     steps = [step for step, name, _ in rows(folder) if name == "train/lr"]
     assert steps == list(range(1, 7)), "steps after the checkpoint are logged once"
     kept = {(step, value) for step, name, value in before if name == "train/loss"}

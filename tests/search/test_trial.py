@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from distgnn.api.finetune import initial_encoders
 from distgnn.checkpoint.format import load_checkpoint
-from distgnn.commands.finetune import initial_encoders
 from distgnn.config import TuneConfig, load_config
 from distgnn.config.finetune import FinetuneConfig
 from distgnn.config.pretrain import PretrainConfig
@@ -250,7 +250,8 @@ class TestRecords:
         folder, sweep = begin(corpus, tmp_path / "sweep")
         assert resumed_sweep(folder, replace(sweep.config, trials=7)).trials == 7
         with pytest.raises(
-            RequestError, match=r"--resume: seed=3 differs from the sweep's 0; only these may change: trials"
+            RequestError,
+            match=r"--resume: seed=3 differs from the sweep's 0; only these may change: concurrency, .*trials",
         ):
             resumed_sweep(folder, replace(sweep.config, seed=3))
 

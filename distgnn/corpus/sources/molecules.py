@@ -144,7 +144,7 @@ class MoleculesSource:
 
     def read(self, part: MoleculesPart) -> tuple[Piece | None, list[Rejected]]:
         """Parse the molecules of a chunk."""
-        parse = importlib.import_module("distgnn.corpus.sources.smiles").parse
+        parse = importlib.import_module("distgnn.corpus.smiles").parse
         molecules = parse([fields[0] if fields else "" for fields in part.fields])
         refused = []
         for number, reason in molecules.reasons.items():

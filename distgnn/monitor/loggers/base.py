@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from distgnn import register
-from distgnn.config import MetricsConfig, to_json
+from distgnn.config import to_json
+from distgnn.config.base import OpenConfig
 from distgnn.errors import RequestError
 
 
@@ -138,7 +139,7 @@ class LoggerGroup:
 
 
 @contextmanager
-def open_loggers(names: tuple[str, ...], run: LoggedRun, options: MetricsConfig) -> Iterator[LoggerGroup]:
+def open_loggers(names: tuple[str, ...], run: LoggedRun, options: OpenConfig) -> Iterator[LoggerGroup]:
     """The loggers called ``names`` with their ``options``, closed at the end; ``status`` is "failed" where the block raises.
 
     Raises:

@@ -331,7 +331,7 @@ def tables_less(network: Network, **tables: Any) -> Network:
 REFUSED = [
     (films(), {"auxiliary": ("attribute_generation",)}, "item nodes have no features"),
     (papers(features=False), {"auxiliary": ("attribute_generation",)}, "paper nodes have no features"),
-    (films(), {"auxiliary": ("edgepred",)}, "'edgepred' is neither one of edge_generation"),
+    (films(), {"auxiliary": ("edgepred",)}, "network.auxiliary='edgepred' is unknown .*edge_generation"),
     (films(), {"auxiliary": ("item knows user",)}, "no relation 'knows'"),
     (films(), {"target": "node"}, "no table TYPE.label"),
     (papers(), {"target": "link"}, "no table 'rating.user'"),

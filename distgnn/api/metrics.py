@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from distgnn.commands.output import load_function
+from distgnn.api.arguments import load_function
 from distgnn.config import MetricsConfig
 from distgnn.monitor.prometheus import serve_metrics
 from distgnn.monitor.sink import SILENT, Meter
