@@ -1,4 +1,7 @@
-"""distgnn: pre-training of graph neural networks at cluster scale. Names below are loaded when first used; none needs Ray."""
+"""Pre-training of graph neural networks at cluster scale, on Ray.
+
+Names are imported when they are first used. ``import distgnn`` itself imports neither torch nor Ray nor RDKit.
+"""
 
 from __future__ import annotations
 
@@ -8,40 +11,113 @@ from typing import TYPE_CHECKING, Any
 from distgnn import register
 
 if TYPE_CHECKING:
-    from distgnn.checkpoint.format import load_checkpoint
-    from distgnn.checkpoint.load import load_encoder
+    from distgnn.api.corpus import build_corpus
+    from distgnn.api.finetune import EvaluationResults, FinetuneResults, evaluate, finetune
+    from distgnn.api.network import build_network
+    from distgnn.api.pretrain import Run, pretrain, resume
+    from distgnn.api.transfer import TransferResults, transfer
+    from distgnn.api.tune import SweepResults, resume_sweep, tune
+    from distgnn.checkpoint.format import Checkpoint, load_checkpoint
+    from distgnn.checkpoint.load import PretrainedEncoder, load_encoder
+    from distgnn.config import (
+        EncoderConfig,
+        EvaluateConfig,
+        FinetuneConfig,
+        PretrainConfig,
+        SplitConfig,
+        TrainConfig,
+        TransferConfig,
+        TuneConfig,
+        WeightingConfig,
+    )
     from distgnn.corpus.sources.pyg import write_corpus
-    from distgnn.finetuning.saved_model import load_model
+    from distgnn.corpus.torch_dataset import Corpus
+    from distgnn.errors import DistgnnError, DivergedError, RequestError, WorkError
+    from distgnn.finetuning.saved_model import FineTunedModel, load_model
     from distgnn.graph.batch import GraphBatch
     from distgnn.graph.schema import Feature, Schema
     from distgnn.models.user_encoder.adapter import register_encoder
 
+__version__ = "0.1.0"
+
+_MODULES = {
+    "distgnn.api.corpus": ("build_corpus",),
+    "distgnn.api.network": ("build_network",),
+    "distgnn.api.finetune": ("EvaluationResults", "FinetuneResults", "evaluate", "finetune"),
+    "distgnn.api.pretrain": ("Run", "pretrain", "resume"),
+    "distgnn.api.transfer": ("TransferResults", "transfer"),
+    "distgnn.api.tune": ("SweepResults", "resume_sweep", "tune"),
+    "distgnn.checkpoint.format": ("Checkpoint", "load_checkpoint"),
+    "distgnn.checkpoint.load": ("PretrainedEncoder", "load_encoder"),
+    "distgnn.config": (
+        "EncoderConfig",
+        "EvaluateConfig",
+        "FinetuneConfig",
+        "PretrainConfig",
+        "SplitConfig",
+        "TrainConfig",
+        "TransferConfig",
+        "TuneConfig",
+        "WeightingConfig",
+    ),
+    "distgnn.corpus.sources.pyg": ("write_corpus",),
+    "distgnn.corpus.torch_dataset": ("Corpus",),
+    "distgnn.errors": ("DistgnnError", "DivergedError", "RequestError", "WorkError"),
+    "distgnn.finetuning.saved_model": ("FineTunedModel", "load_model"),
+    "distgnn.graph.batch": ("GraphBatch",),
+    "distgnn.graph.schema": ("Feature", "Schema"),
+    "distgnn.models.user_encoder.adapter": ("register_encoder",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
+    "Checkpoint",
+    "Corpus",
+    "DistgnnError",
+    "DivergedError",
+    "EncoderConfig",
+    "EvaluateConfig",
+    "EvaluationResults",
     "Feature",
+    "FineTunedModel",
+    "FinetuneConfig",
+    "FinetuneResults",
     "GraphBatch",
+    "PretrainConfig",
+    "PretrainedEncoder",
+    "RequestError",
+    "Run",
     "Schema",
+    "SplitConfig",
+    "SweepResults",
+    "TrainConfig",
+    "TransferConfig",
+    "TransferResults",
+    "TuneConfig",
+    "WeightingConfig",
+    "WorkError",
+    "build_corpus",
+    "build_network",
+    "evaluate",
+    "finetune",
     "load_checkpoint",
     "load_encoder",
     "load_model",
+    "pretrain",
     "register",
     "register_encoder",
+    "resume",
+    "resume_sweep",
+    "transfer",
+    "tune",
     "write_corpus",
 ]
-__version__ = "0.1.0"
-
-_HOMES = {
-    "Feature": "distgnn.graph.schema",
-    "GraphBatch": "distgnn.graph.batch",
-    "Schema": "distgnn.graph.schema",
-    "load_checkpoint": "distgnn.checkpoint.format",
-    "load_encoder": "distgnn.checkpoint.load",
-    "load_model": "distgnn.finetuning.saved_model",
-    "register_encoder": "distgnn.models.user_encoder.adapter",
-    "write_corpus": "distgnn.corpus.sources.pyg",
-}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'distgnn' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

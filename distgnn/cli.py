@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from distgnn.commands.output import Output, load_function
+from distgnn.api.arguments import load_function
+from distgnn.commands.output import Output
 from distgnn.config import DoctorConfig, EvaluateConfig, FinetuneConfig, PretrainConfig, TransferConfig, TuneConfig
 from distgnn.errors import INTERRUPTED, RequestError, WorkError
 from distgnn.options import (
@@ -57,7 +58,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ),
     ("tune",): Command(TuneConfig, "distgnn.commands.tune:tune", "search hyper-parameters with Ray Tune"),
     ("evaluate",): Command(
-        EvaluateConfig, "distgnn.commands.evaluate:evaluate", "fine-tuned models on a labelled corpus"
+        EvaluateConfig, "distgnn.commands.finetune:evaluate", "fine-tuned models on a labelled corpus"
     ),
     ("doctor",): Command(DoctorConfig, "distgnn.commands.doctor:doctor", "look at the cluster before a run"),
     ("push",): Command(PushOptions, "distgnn.commands.checkpoints:push", "copy a checkpoint to a path or URI"),
@@ -163,7 +164,7 @@ def _build(what: str, builds: Builds, words: list[str]) -> Request:
         raise RequestError(f"{what} build: {unknown('kind', kind, sources.names())}")
     options, rest = split_globals(words[1:])
     config = parse(entry.config, f"distgnn {what} build {kind}", rest, options)
-    return Request(config, lambda: load_function(builds.home)(config, entry.make, Output(options.json)))
+    return Request(config, lambda: load_function(builds.home)(config, kind, Output(options.json)))
 
 
 def _overview() -> str:

@@ -1,16 +1,20 @@
-"""The two ways a command fails, each with one line that says what, where and what to do."""
+"""Exceptions of distgnn. Each message is one line that says what is wrong, where, and what to do."""
 
 INTERRUPTED = 130
-"""Exit code of a command that a signal stopped."""
+"""Exit code of a command that was stopped by a signal."""
 
 
-class RequestError(Exception):
-    """The request was wrong: bad option, bad input file, incompatible checkpoint. Exit code 2."""
+class DistgnnError(Exception):
+    """Base class of all exceptions that distgnn raises on purpose."""
 
 
-class WorkError(Exception):
-    """The request was right but the work failed: disk full, storage gone, training diverged. Exit code 1."""
+class RequestError(DistgnnError, ValueError):
+    """The request is wrong: an invalid option, a bad input file, an incompatible checkpoint. Exit code 2 of a command."""
+
+
+class WorkError(DistgnnError):
+    """The request is right but the work failed: a full disk, unreachable storage, diverged training. Exit code 1 of a command."""
 
 
 class DivergedError(WorkError):
-    """Training cannot go on from here: trying the same again would end the same way."""
+    """Training diverged; running it again gives the same result."""

@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from distgnn import register
+from distgnn.api.finetune import compare_checkpoints, initial_encoders
+from distgnn.api.progress import JobProgress
 from distgnn.checkpoint.format import load_checkpoint
 from distgnn.cli import guarded
-from distgnn.commands.finetune import JobProgress, compare_checkpoints, initial_encoders
 from distgnn.commands.output import Output
 from distgnn.config import EncoderConfig, FinetuneConfig, PretrainConfig, to_json
 from distgnn.config.base import check, from_json
@@ -113,7 +114,7 @@ def finetune_encoder(
     methods = initial_encoders([load_checkpoint(run_folder(cell).uri) for cell in cells])
     named = [replace(method, name=objective) for method, objective in zip(methods, names, strict=True)]
     settings = config.settings(config.cell(CONTROL, encoder).encoder, folder.sub(encoder).uri)
-    return compare_checkpoints(settings, named, JobProgress(f"fine-tuned {encoder} ", later))
+    return compare_checkpoints(settings, named, JobProgress(f"fine-tuned {encoder} ", later)).comparison
 
 
 def run(config: GridConfig, output: Output) -> int:

@@ -39,7 +39,7 @@ from distgnn.auxiliary.weighting import Weighting
 from distgnn.config import BuildConfig, NetworkBuildConfig
 from distgnn.corpus.sources.motifs import MotifsConfig, MotifsSource
 from distgnn.models.pooling import Pooling
-from distgnn.network.sources.synthetic import MadeConfig, build_made
+from distgnn.network.sources.synthetic import SyntheticNetworkConfig, build_synthetic
 from distgnn.objectives.base import Losses, Objective, no_extras
 from distgnn.search.searchers.base import Searcher
 
@@ -152,7 +152,7 @@ class TinyConfig(NetworkBuildConfig):
 
 @distgnn.register.network_source("my_tiny", TinyConfig)
 def tiny(config):
-    return build_made(MadeConfig(out=config.out, nodes=config.size, edges=40))
+    return build_synthetic(SyntheticNetworkConfig(out=config.out, nodes=config.size, edges=40))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from distgnn.corpus.plan import Plan, UnitRead
+from distgnn.corpus.plan import Plan, UnitRef
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import assemble, read_unit
 from distgnn.distributed import ProcessGroup
@@ -23,7 +23,7 @@ class AuxiliaryCorpus:
         manifest = self.reader.manifest
         self.schema = manifest.schema
         self.plan = Plan(manifest.graphs, manifest.unit_rows, streams, -(-graphs // streams), seed)
-        self._units: OrderedDict[UnitRead, GraphBatch] = OrderedDict()
+        self._units: OrderedDict[UnitRef, GraphBatch] = OrderedDict()
 
     def step(self, number: int, group: ProcessGroup) -> GraphBatch | None:
         """This rank's graphs of a step, whole streams marked by ``stream_ptr``; None where its streams have run dry."""
@@ -31,7 +31,7 @@ class AuxiliaryCorpus:
         units = (self._unit(read) for read in plan.reads(number, number + 1, rank, size))
         return next(assemble(plan, number, number + 1, rank, size, units))[1]
 
-    def _unit(self, read: UnitRead) -> GraphBatch:
+    def _unit(self, read: UnitRef) -> GraphBatch:
         """A unit; the last one of every stream is kept, since the next steps go on in it."""
         if read not in self._units:
             self._units[read] = read_unit(self.reader, self.plan, no_extras, read)

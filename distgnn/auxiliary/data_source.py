@@ -12,7 +12,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from distgnn import register
-from distgnn.auxiliary.graph_level import CorpusProblem, head_seed
+from distgnn.auxiliary.graph_level import GraphLevelProblem, head_seed
 from distgnn.auxiliary.linear_probe import LinearProbe
 from distgnn.auxiliary.network_tasks.build import build_problem
 from distgnn.auxiliary.problem import MultiTaskProblem
@@ -145,7 +145,7 @@ class CorpusDataSource:
             model = build_encoder(data.schema, start.encoder, seed)
             _load(model, weights, start.name)
             return LinearProbe(data, model, head_seed(seed), group)
-        problem = CorpusProblem(data, start.encoder, self.config.corpus, seed, group)
+        problem = GraphLevelProblem(data, start.encoder, self.config.corpus, seed, group)
         _load(problem.encoder, weights, start.name)
         return problem
 

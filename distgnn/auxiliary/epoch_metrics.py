@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 
 from distgnn.auxiliary.step import StepRecord
-from distgnn.monitor.sink import Meter
+from distgnn.monitor.sink import MetricsSink
 
 _BY_TASK = {"distgnn_transfer_task_weight": "weights", "distgnn_transfer_gradient_cosine": "cosines"}
 
 
-def note_epoch(meter: Meter, names: Sequence[str], method: str, records: Sequence[StepRecord]) -> None:
+def record_epoch(meter: MetricsSink, names: Sequence[str], method: str, records: Sequence[StepRecord]) -> None:
     """Note an epoch's records. names: of the K + 1 tasks, the target first. What the method has no number for is left out."""
     meter.note("distgnn_transfer_steps_total", len(records), method=method)
     for name, field in _BY_TASK.items():
@@ -20,7 +20,7 @@ def note_epoch(meter: Meter, names: Sequence[str], method: str, records: Sequenc
     _note_mean(meter, "distgnn_transfer_meta_loss", [record.meta_loss for record in records], method=method)
 
 
-def _note_mean(meter: Meter, name: str, values: Sequence[float], **labels: str) -> None:
+def _note_mean(meter: MetricsSink, name: str, values: Sequence[float], **labels: str) -> None:
     known = [value for value in values if not math.isnan(value)]
     if known:
         meter.note(name, sum(known) / len(known), **labels)

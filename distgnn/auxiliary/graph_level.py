@@ -38,7 +38,7 @@ class Batch:
     epoch: int
 
 
-class CorpusProblem(LabelTarget):
+class GraphLevelProblem(LabelTarget):
     """A MultiTaskProblem on labelled graphs; see :class:`distgnn.auxiliary.problem.MultiTaskProblem`.
 
     The target's samples are known labels, graph by graph. Without auxiliary tasks, training it is fine-tuning. Every fold is

@@ -28,7 +28,7 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.keyed import key
 from distgnn.graph.purposes import AuxiliaryDraw
-from distgnn.monitor.sink import SILENT, Meter
+from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.register import import_modules
 from distgnn.storage.folder import Folder
 
@@ -73,7 +73,7 @@ class RunJob:
     source: DataSource
     folder: Folder
     device: str = "cpu"
-    meter: Meter = SILENT
+    meter: MetricsSink = NULL_SINK
     save_models: bool = False
 
     @property

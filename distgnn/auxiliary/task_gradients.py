@@ -176,9 +176,9 @@ class WeightedTaskGradients:
 
     def along(self, direction: Tensor) -> Tensor:
         """[K + 1]: derivatives of the tasks' mean losses along ``direction``, a flat vector of the target's parameters."""
-        moved = self._gradients.shared @ direction[: self._gradients.shared.shape[1]]
+        shifted_parameters = self._gradients.shared @ direction[: self._gradients.shared.shape[1]]
         head = self._gradients.target_heads @ direction[self._gradients.shared.shape[1] :]
-        return self._shares @ torch.cat([moved[: self._parts] + head, moved[self._parts :]])
+        return self._shares @ torch.cat([shifted_parameters[: self._parts] + head, shifted_parameters[self._parts :]])
 
     def reduce(self, tensor: Tensor) -> Tensor:
         """The sum over ranks of what each knows a part of; here all know all."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from distgnn.auxiliary.batches import Batches
-from distgnn.auxiliary.epoch_metrics import note_epoch
+from distgnn.auxiliary.epoch_metrics import record_epoch
 from distgnn.auxiliary.problem import MultiTaskProblem, PartEvaluation, Samples
 from distgnn.auxiliary.step import MultiTaskStep, StepRecord
 from distgnn.auxiliary.task_gradients import flat_gradient
@@ -25,7 +25,7 @@ from distgnn.graph.keyed import key
 from distgnn.graph.purposes import AuxiliaryDraw
 from distgnn.labels.scores import Floats
 from distgnn.models.norm import apply_statistics, statistics
-from distgnn.monitor.sink import SILENT, Meter
+from distgnn.monitor.sink import NULL_SINK, MetricsSink
 
 CURVES = ("losses", "weights", "cosines", "hypergradients")
 """Fields of a StepRecord that are kept, one number a task."""
@@ -93,7 +93,7 @@ class Trainer:
         method: str,
         seed: int,
         group: ProcessGroup,
-        meter: Meter = SILENT,
+        meter: MetricsSink = NULL_SINK,
     ) -> None:
         self.problem, self.config, self.method, self.group, self.meter = problem, config, method, group, meter
         weighted = _Weighted(config, method)
@@ -127,7 +127,7 @@ class Trainer:
             records = self._train_epoch(len(self.validation))
             self.records += records
             if self.group.is_main_process:
-                note_epoch(self.meter, self.problem.names, self.method, records)
+                record_epoch(self.meter, self.problem.names, self.method, records)
             self._select(self.problem.evaluate("val"))
         self._seconds += time.perf_counter() - start
 

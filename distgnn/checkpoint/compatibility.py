@@ -13,7 +13,7 @@ from distgnn.graph.schema import Schema
 from distgnn.models.encoder import build_encoder
 
 
-def check_fits(schema: Schema, config: EncoderConfig, weights: dict[str, Tensor], where: str) -> None:
+def check_compatible(schema: Schema, config: EncoderConfig, weights: dict[str, Tensor], where: str) -> None:
     """Raise RequestError unless ``weights`` have the names and shapes of the encoder of (schema, config).
 
     Files that others made may claim any size, and building what they claim could take all memory. So the encoder is built

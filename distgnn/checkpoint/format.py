@@ -16,7 +16,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from distgnn.checkpoint.compatibility import check_fits
+from distgnn.checkpoint.compatibility import check_compatible
 from distgnn.checkpoint.training_state import strip
 from distgnn.config import EncoderConfig, from_json
 from distgnn.config.base import read_json
@@ -90,7 +90,7 @@ def parse_encoder(files: dict[str, bytes], uri: str) -> SavedEncoder:
     with _parsing(uri):
         config, model = read_json(files["config.json"]), safetensors.torch.load(files["model.safetensors"])
         schema, encoder = Schema.from_json(config["schema"]), from_json(EncoderConfig, config["encoder"], "encoder")
-        check_fits(schema, encoder, strip(model, "encoder"), uri)
+        check_compatible(schema, encoder, strip(model, "encoder"), uri)
         return SavedEncoder(uri, schema, encoder, dict(config["run"]), model)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from distgnn.commands.output import Output, load_function
+from distgnn.api.arguments import load_function
+from distgnn.commands.output import Output
 from distgnn.config import DoctorConfig
 
 

@@ -1,11 +1,9 @@
-"""Where results go, and how a command finds code that is slow to import."""
+"""Output of commands."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +18,3 @@ class Output:
         """Print a result: ``value`` as JSON, or ``text``."""
         sys.stdout.write((json.dumps(value) if self.json else text) + "\n")
         sys.stdout.flush()
-
-
-def load_function(home: str) -> Callable[..., Any]:
-    """The function at 'module:name', whose module is imported now."""
-    module, name = home.split(":")
-    return getattr(importlib.import_module(module), name)

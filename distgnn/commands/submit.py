@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import distgnn
-from distgnn.commands.output import Output, load_function
+from distgnn.api.arguments import load_function
+from distgnn.commands.output import Output
 from distgnn.config import SubmitConfig
 from distgnn.config.fields import named
 from distgnn.errors import INTERRUPTED, RequestError

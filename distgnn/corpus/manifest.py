@@ -97,6 +97,8 @@ class Manifest:
                 raise RequestError(
                     f"{where}: format version {version} is unknown; this distgnn reads version {VERSION}"
                 )
+        except RequestError:
+            raise
         except (ValueError, KeyError, TypeError) as error:
             raise RequestError(f"{where}: not a corpus manifest ({error}); rebuild the corpus") from error
         try:

@@ -20,7 +20,7 @@ from distgnn.graph.keyed import first_of_permutation, key, permutation
 from distgnn.graph.purposes import PretrainDraw
 
 
-class UnitRead(NamedTuple):
+class UnitRef(NamedTuple):
     """A unit that a rank has to read.
 
     Attributes:
@@ -34,10 +34,10 @@ class UnitRead(NamedTuple):
     unit: int
 
 
-class Take(NamedTuple):
+class RowSlice(NamedTuple):
     """Rows low:high of a unit, in its permuted order, that a stream contributes to a step."""
 
-    read: UnitRead
+    read: UnitRef
     low: int
     high: int
 
@@ -91,7 +91,7 @@ class Plan:
         """Return the training units in the order of an epoch, int64; the short unit is last."""
         return _epoch_order(self, epoch)
 
-    def row_order(self, read: UnitRead) -> npt.NDArray[np.int64]:
+    def row_order(self, read: UnitRef) -> npt.NDArray[np.int64]:
         """Return the permutation of a unit's rows in its epoch, int64."""
         return permutation(key(self.seed, PretrainDraw.ROWS, read.epoch, read.unit), self.rows_of(read.unit))
 
@@ -122,7 +122,7 @@ class Plan:
         longest = max(self.stream_length(0), self.stream_length((self._train_units - 1) % self.streams))
         return -(-longest // self.per_stream)
 
-    def takes(self, step: int, stream: int) -> list[Take]:
+    def takes(self, step: int, stream: int) -> list[RowSlice]:
         """Return the row slices that a stream contributes to global step ``step``; empty once it is exhausted in this epoch."""
         epoch, local = divmod(step, self.steps_per_epoch)
         low = local * self.per_stream
@@ -131,14 +131,14 @@ class Plan:
         while low < high:
             position, row = divmod(low, self.unit_rows)
             stop = min(high - position * self.unit_rows, self.unit_rows)
-            read = UnitRead(epoch, stream, int(order[stream + position * self.streams]))
-            result.append(Take(read, row, stop))
+            read = UnitRef(epoch, stream, int(order[stream + position * self.streams]))
+            result.append(RowSlice(read, row, stop))
             low = position * self.unit_rows + stop
         return result
 
-    def reads(self, start: int, stop: int, rank: int, world_size: int) -> Iterator[UnitRead]:
+    def reads(self, start: int, stop: int, rank: int, world_size: int) -> Iterator[UnitRef]:
         """Iterate over the units that a rank must read for steps start:stop, each once, in the order of first use."""
-        seen: dict[int, UnitRead] = {}
+        seen: dict[int, UnitRef] = {}
         for step in range(start, stop):
             for stream in range(rank, self.streams, world_size):
                 for take in self.takes(step, stream):

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import torch
 
-from distgnn.corpus.plan import Plan, Take, UnitRead
+from distgnn.corpus.plan import Plan, RowSlice, UnitRef
 from distgnn.corpus.reader import CorpusReader
 from distgnn.graph.batch import GraphBatch, Ragged, concat_graphs, select_graphs, slice_graphs
 
 Prepare = Callable[[GraphBatch, int, int], dict[str, Ragged]]
 
 
-def read_unit(reader: CorpusReader, plan: Plan, prepare: Prepare, read: UnitRead) -> GraphBatch:
+def read_unit(reader: CorpusReader, plan: Plan, prepare: Prepare, read: UnitRef) -> GraphBatch:
     """Read a unit in the row order of its epoch and compute its extras. A pure function of its arguments.
 
     Args:
@@ -28,7 +28,7 @@ def read_unit(reader: CorpusReader, plan: Plan, prepare: Prepare, read: UnitRead
     return replace(graphs, extras=prepare(graphs, plan.seed, read.epoch))
 
 
-def local_units(reader: CorpusReader, plan: Plan, prepare: Prepare, reads: Iterable[UnitRead]) -> Iterator[GraphBatch]:
+def local_units(reader: CorpusReader, plan: Plan, prepare: Prepare, reads: Iterable[UnitRef]) -> Iterator[GraphBatch]:
     """Read the units of ``reads`` in order in this process."""
     return (read_unit(reader, plan, prepare, read) for read in reads)
 
@@ -50,9 +50,9 @@ def assemble(
         (step, batch). Graphs are grouped by stream, delimited by ``stream_ptr`` (exhausted streams are left out); the
         batch is None if all streams of this rank are exhausted.
     """
-    current: dict[int, tuple[UnitRead, GraphBatch]] = {}
+    current: dict[int, tuple[UnitRef, GraphBatch]] = {}
 
-    def graphs_of(take: Take) -> GraphBatch:
+    def graphs_of(take: RowSlice) -> GraphBatch:
         if take.read.stream not in current or current[take.read.stream][0] != take.read:
             current[take.read.stream] = take.read, next(units)
         return slice_graphs(current[take.read.stream][1], take.low, take.high)

@@ -7,6 +7,7 @@ import operator
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from html import escape
 from typing import Any, overload
 
 import numpy as np
@@ -74,6 +75,18 @@ class Corpus:
 
     def __repr__(self) -> str:
         return f"Corpus({self.uri!r}, graphs={len(self)})"
+
+    def _repr_html_(self) -> str:
+        """HTML for notebooks; all text is escaped."""
+        names = ", ".join(feature.name for feature in (*self.schema.node, *self.schema.edge))
+        rows = {
+            "corpus": self.uri,
+            "graphs": f"{len(self):,}",
+            "features": names,
+            "labels": ", ".join(self.schema.labels),
+        }
+        cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows.items())
+        return f"<table>{cells}</table>"
 
     @overload
     def __getitem__(self, index: int) -> Data: ...

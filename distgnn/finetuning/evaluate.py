@@ -14,7 +14,7 @@ from distgnn.config import EvaluateConfig
 from distgnn.corpus.manifest import read_manifest
 from distgnn.corpus.reader import CorpusReader
 from distgnn.errors import RequestError
-from distgnn.finetuning.saved_model import About, FineTuned
+from distgnn.finetuning.saved_model import FineTunedModel, ModelInfo
 from distgnn.graph.batch import select_graphs
 from distgnn.labels.dataset import LabelledSet, check_defined, labelled_graphs, read_labelled
 from distgnn.labels.scores import METRIC_OF, Floats, Score, score
@@ -47,7 +47,7 @@ class Evaluation:
         return METRIC_OF[self.data.target.task]
 
 
-def evaluate(config: EvaluateConfig, models: Sequence[FineTuned], device: str = "cpu") -> Evaluation:
+def evaluate(config: EvaluateConfig, models: Sequence[FineTunedModel], device: str = "cpu") -> Evaluation:
     """Every model on the part of ``config.corpus`` that the config asks for.
 
     part auto: of the corpus that the models were fine-tuned on, only what they have not seen (test and ood); all labelled
@@ -66,7 +66,7 @@ def evaluate(config: EvaluateConfig, models: Sequence[FineTuned], device: str = 
     return Evaluation(config, data, tuple(scored))
 
 
-def _common(models: list[About]) -> About:
+def _common(models: list[ModelInfo]) -> ModelInfo:
     """What the models have in common; RequestError naming what one predicts in another way than the first."""
     first = models[0]
     for other in models[1:]:
@@ -78,7 +78,7 @@ def _common(models: list[About]) -> About:
     return first
 
 
-def _all_graphs(corpus: str, model: FineTuned, part: str) -> LabelledSet:
+def _all_graphs(corpus: str, model: FineTunedModel, part: str) -> LabelledSet:
     about = model.about
     reader = CorpusReader(corpus, labels=True)
     schema = reader.manifest.schema
@@ -91,7 +91,7 @@ def _all_graphs(corpus: str, model: FineTuned, part: str) -> LabelledSet:
     return LabelledSet(schema, graphs, torch.from_numpy(y), model.target, parts, about.use_center)
 
 
-def _part(corpus: str, model: FineTuned, part: str) -> LabelledSet:
+def _part(corpus: str, model: FineTunedModel, part: str) -> LabelledSet:
     """The part(s) of a corpus split as for the model's training; the labels must be chosen alike."""
     about = model.about
     data = read_labelled(corpus, about.choice)
@@ -110,7 +110,7 @@ def _part(corpus: str, model: FineTuned, part: str) -> LabelledSet:
 
 
 @torch.no_grad()
-def _predict(model: FineTuned, data: LabelledSet, part: str) -> Floats:
+def _predict(model: FineTunedModel, data: LabelledSet, part: str) -> Floats:
     """float32 [rows of the part, T]."""
     rows = torch.from_numpy(data.parts[part])
     return torch.cat([model(select_graphs(data.graphs, some)) for some in rows.split(EVALUATION_BATCH)]).cpu().numpy()

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
@@ -15,12 +16,13 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from distgnn.auxiliary.data_source import InitialEncoder
-from distgnn.checkpoint.compatibility import check_fits
+from distgnn.checkpoint.compatibility import check_compatible
 from distgnn.checkpoint.training_state import load_weights, strip
 from distgnn.config import EncoderConfig, LabelChoice, from_json, to_json
 from distgnn.config.base import read_json
 from distgnn.errors import RequestError
 from distgnn.finetuning.comparison import CHOICE, FinetuneComparison
+from distgnn.finetuning.inputs import Graphs, input_batches
 from distgnn.finetuning.results import part_scores
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.pyg import from_pyg
@@ -39,7 +41,7 @@ KIND = Kind("fine-tuned model", "distgnn-model", 1, (WEIGHTS, CONFIG))
 
 
 @dataclass(frozen=True)
-class About:
+class ModelInfo:
     """What a fine-tuned model is, apart from its tensors.
 
     schema, encoder: what the encoder is made of. task, labels, outputs: what the head predicts. use_center: whether the head
@@ -67,7 +69,7 @@ class About:
         return (json.dumps(plain | groups, indent=1, sort_keys=True) + "\n").encode()
 
     @classmethod
-    def from_bytes(cls, raw: bytes) -> About:
+    def from_bytes(cls, raw: bytes) -> ModelInfo:
         """The inverse of :meth:`to_bytes`; raises RequestError, ValueError, KeyError or TypeError for other bytes."""
         data: dict[str, Any] = read_json(raw)
         choice = from_json(LabelChoice, data["choice"], "choice")
@@ -78,13 +80,13 @@ class About:
         return cls(**data | {"schema": schema, "encoder": encoder, "choice": choice, "labels": labels})
 
 
-class FineTuned(nn.Module):
+class FineTunedModel(nn.Module):
     """An encoder with a head on its standardised features, for PyG ``Data``/``Batch`` or GraphBatch; in evaluation mode."""
 
-    def __init__(self, about: About, tensors: dict[str, Tensor], where: str) -> None:
+    def __init__(self, about: ModelInfo, tensors: dict[str, Tensor], where: str) -> None:
         super().__init__()
         self.about = about
-        check_fits(about.schema, about.encoder, strip(tensors, "encoder"), where)
+        check_compatible(about.schema, about.encoder, strip(tensors, "encoder"), where)
         self.encoder = build_encoder(about.schema, about.encoder, seed=0)
         width = self.encoder.width * (2 if about.use_center else 1)
         self.head = build_head(width, about.outputs, seed=0)
@@ -114,6 +116,30 @@ class FineTuned(nn.Module):
         standard = (features - self.get_buffer("features_mean")) / self.get_buffer("features_std")
         return self.target.predictions(self.head(standard))
 
+    @torch.no_grad()
+    def predict(self, graphs: Graphs) -> pd.DataFrame:
+        """Predict the labels of graphs.
+
+        Args:
+            graphs: URI of a corpus, PyG ``Data`` or ``Batch``, a list of ``Data``, or a list of SMILES (needs RDKit).
+
+        Returns:
+            One row for each graph in order, one column for each label: probabilities (classification), class numbers
+            (multiclass) or values in the labels' units (regression). The index is the graph id.
+
+        Raises:
+            RequestError: The graphs have other features than the model, or a SMILES cannot be read.
+        """
+        ids: list[Tensor] = []
+        values: list[Tensor] = []
+        for batch in input_batches(graphs, self.about.schema):
+            ids.append(batch.graph_id)
+            values.append(self(batch).cpu())
+        if not ids:
+            return pd.DataFrame(columns=list(self.about.labels))
+        index = pd.Index(torch.cat(ids).numpy(), name="graph_id")
+        return pd.DataFrame(torch.cat(values).numpy(), index=index, columns=list(self.about.labels))
+
 
 def write_models(
     result: FinetuneComparison, encoders: Iterable[InitialEncoder], digest: str, folder: Folder
@@ -141,11 +167,11 @@ def write_models(
     return names
 
 
-def _about(result: FinetuneComparison, encoder: EncoderConfig, digest: str, method: str, seed: int) -> About:
+def _about(result: FinetuneComparison, encoder: EncoderConfig, digest: str, method: str, seed: int) -> ModelInfo:
     data, config, target = result.data, to_json(result.config), result.data.target
     choice = from_json(LabelChoice, {name: config[name] for name in CHOICE})
     found = next(found for (row, number), found in result.results.items() if (row.method, number) == (method, seed))
-    return About(
+    return ModelInfo(
         data.schema, encoder, target.task, target.names, target.outputs, data.use_center, choice, digest,
         method, seed, found.best_epoch, part_scores(found),
     )  # fmt: skip
@@ -181,7 +207,7 @@ def model_uris(uri: str) -> list[str]:
     return found
 
 
-def load_model(uri: str) -> FineTuned:
+def load_model(uri: str) -> FineTunedModel:
     """Load the fine-tuned model at a path, file:// or s3:// URI, verified against its checksums.json.
 
     Files from s3:// are kept in the cache (see :func:`distgnn.load_encoder`).
@@ -192,7 +218,9 @@ def load_model(uri: str) -> FineTuned:
     folder = open_folder(uri)
     files = read_cached(folder, KIND, read_checksums(folder, KIND), KIND.files)
     try:
-        about, tensors = About.from_bytes(files[CONFIG]), safetensors.torch.load(files[WEIGHTS])
+        about, tensors = ModelInfo.from_bytes(files[CONFIG]), safetensors.torch.load(files[WEIGHTS])
+    except RequestError:
+        raise
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RequestError(f"{uri}: the model's files do not parse ({type(error).__name__}: {error})") from error
-    return FineTuned(about, tensors, uri)
+    return FineTunedModel(about, tensors, uri)

@@ -13,7 +13,7 @@ from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema, sizes
 from distgnn.models.ops.attention import Attention
 from distgnn.models.ops.messages import Messages, looped_messages, plain_messages
-from distgnn.models.ops.segments import Rows
+from distgnn.models.ops.segments import Segments
 from distgnn.models.ops.sparse import SparseMap
 
 Aggregation = Literal["sum", "mean", "gcn"]
@@ -42,7 +42,7 @@ class Context:
     ) -> None:
         self.batch, self.schema, self.dtype, self.hidden_edges = batch, schema, dtype, hidden_edges
         self._degree = degree
-        self.nodes = Rows(batch.node_ptr)
+        self.nodes = Segments(batch.node_ptr)
         self._maps: dict[Aggregation, SparseMap] = {}
         self._sums: dict[Aggregation, Tensor] = {}
 
@@ -115,12 +115,12 @@ class Context:
         return Attention(self.looped, self.nodes, self.attributes(self.looped))
 
     @cached_property
-    def streams(self) -> Rows:
+    def streams(self) -> Segments:
         """Nodes grouped by stream (one group if the batch has no streams)."""
         stream_ptr = self.batch.stream_ptr
-        return self.whole if stream_ptr is None else Rows(self.batch.node_ptr[stream_ptr])
+        return self.whole if stream_ptr is None else Segments(self.batch.node_ptr[stream_ptr])
 
     @cached_property
-    def whole(self) -> Rows:
+    def whole(self) -> Segments:
         """All nodes as one group."""
-        return Rows(self.batch.node_ptr[[0, -1]])
+        return Segments(self.batch.node_ptr[[0, -1]])

@@ -16,7 +16,7 @@ from distgnn.graph.schema import Schema, sizes
 from distgnn.models.batch_context import Context
 from distgnn.models.fast_weights import AdaptiveLinear, FastWeights
 from distgnn.models.layer import Layer, Psi
-from distgnn.models.ops.segments import Rows
+from distgnn.models.ops.segments import Segments
 from distgnn.models.ops.sparse import SparseMap
 from distgnn.models.pooling import build_pooling
 
@@ -113,7 +113,7 @@ class Encoder(nn.Module):
 
     def pool(self, nodes: Tensor, batch: GraphBatch) -> Tensor:
         """Graph embeddings [G, width] from node embeddings [N, width] (L2P-GNN Eq. 2)."""
-        return self.pooling(nodes, Rows(batch.node_ptr).membership)
+        return self.pooling(nodes, Segments(batch.node_ptr).membership)
 
     def readout(self, nodes: Tensor, members: SparseMap) -> Tensor:
         """[groups, width]: each group's node rows put together, before omega; ``members`` is a map [groups, N] of ones."""
@@ -127,7 +127,7 @@ def build_psi(schema: Schema, config: EncoderConfig) -> Psi:
         return MessagePassing(schema, config)
     own = (getattr(config, entry.name),) if entry.config else ()
     adapter = importlib.import_module("distgnn.models.user_encoder.adapter")  # it loads PyG
-    return adapter.UserPsi(schema, config, entry.make(schema, config, *own))
+    return adapter.UserEncoder(schema, config, entry.make(schema, config, *own))
 
 
 def build_encoder(schema: Schema, config: EncoderConfig, seed: int) -> Encoder:

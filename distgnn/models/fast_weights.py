@@ -20,19 +20,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distgnn.models.ops.block_product import within_graphs
-from distgnn.models.ops.segments import Rows
+from distgnn.models.ops.block_product import block_diagonal_product
+from distgnn.models.ops.segments import Segments
 
 
 class Update(Protocol):
     """Change of a layer's parameters by one inner step."""
 
-    def apply(self, rows: Rows, x: Tensor) -> Tensor:
+    def apply(self, rows: Segments, x: Tensor) -> Tensor:
         """Return the change of the layer's output at input ``x``, without the learning rate."""
         ...
 
 
-Change = Callable[[Rows, Tensor, Tensor], Update]
+Change = Callable[[Segments, Tensor, Tensor], Update]
 """Function of (rows, input x, gradient of the output) that returns the update of a kind of layer."""
 
 
@@ -45,12 +45,12 @@ class FastWeights:
         order: 2 keeps the updates differentiable, 1 treats them as constants.
     """
 
-    def __init__(self, nodes: Rows, lr: float, order: int) -> None:
+    def __init__(self, nodes: Segments, lr: float, order: int) -> None:
         self.nodes, self.lr, self.order = nodes, lr, order
         self._updates: dict[Hashable, list[Update]] = defaultdict(list)
-        self._tape: list[tuple[Hashable, Rows, Tensor, Tensor, Change]] = []
+        self._tape: list[tuple[Hashable, Segments, Tensor, Tensor, Change]] = []
 
-    def adapted(self, layer: Hashable, rows: Rows, x: Tensor, y: Tensor, change: Change) -> Tensor:
+    def adapted(self, layer: Hashable, rows: Segments, x: Tensor, y: Tensor, change: Change) -> Tensor:
         """Return the output of ``layer`` with the updates so far, and record it for the next step.
 
         Args:
@@ -84,18 +84,18 @@ class LinearUpdate:
     def __init__(self, x: Tensor, delta: Tensor, bias: bool) -> None:
         self.x, self.delta, self.bias = x, delta, bias
 
-    def apply(self, rows: Rows, x: Tensor) -> Tensor:
+    def apply(self, rows: Segments, x: Tensor) -> Tensor:
         """Return the change of the output, [rows, in] -> [rows, out]."""
-        return within_graphs(x, self.x, self.delta, rows, self.bias)
+        return block_diagonal_product(x, self.x, self.delta, rows, self.bias)
 
 
 class ScaleUpdate:
     """Change of an elementwise gain and bias, per group."""
 
-    def __init__(self, rows: Rows, x: Tensor, delta: Tensor) -> None:
+    def __init__(self, rows: Segments, x: Tensor, delta: Tensor) -> None:
         self.gain, self.shift = rows.sum(x * delta), rows.sum(delta)
 
-    def apply(self, rows: Rows, x: Tensor) -> Tensor:
+    def apply(self, rows: Segments, x: Tensor) -> Tensor:
         """Return the change of the output, [rows, width] -> [rows, width]."""
         return torch.addcmul(rows.expand(self.shift), x, rows.expand(self.gain))
 
@@ -103,10 +103,10 @@ class ScaleUpdate:
 class ShiftUpdate:
     """Change of an added vector, per group."""
 
-    def __init__(self, rows: Rows, x: Tensor, delta: Tensor) -> None:  # noqa: ARG002 - a Change
+    def __init__(self, rows: Segments, x: Tensor, delta: Tensor) -> None:  # noqa: ARG002 - a Change
         self.shift = rows.sum(delta)
 
-    def apply(self, rows: Rows, x: Tensor) -> Tensor:  # noqa: ARG002 - an Update
+    def apply(self, rows: Segments, x: Tensor) -> Tensor:  # noqa: ARG002 - an Update
         """Return the change of the output, [rows, width]."""
         return rows.expand(self.shift)
 
@@ -114,7 +114,7 @@ class ShiftUpdate:
 class AdaptiveLinear(nn.Linear):
     """torch.nn.Linear whose weight and bias can be adapted per graph."""
 
-    def forward(self, input: Tensor, fast: FastWeights | None = None, rows: Rows | None = None) -> Tensor:  # noqa: A002
+    def forward(self, input: Tensor, fast: FastWeights | None = None, rows: Segments | None = None) -> Tensor:  # noqa: A002
         """Apply the layer, with the adapted weights of each graph if ``fast`` is given.
 
         Args:
@@ -128,7 +128,7 @@ class AdaptiveLinear(nn.Linear):
         y = F.linear(input, self.weight, self.bias).to(self.weight.dtype)  # bfloat16 would round small updates away
         return y if fast is None else fast.adapted(self, rows or fast.nodes, input, y, self._change)
 
-    def _change(self, rows: Rows, x: Tensor, delta: Tensor) -> Update:  # noqa: ARG002 - a Change
+    def _change(self, rows: Segments, x: Tensor, delta: Tensor) -> Update:  # noqa: ARG002 - a Change
         return LinearUpdate(x, delta, self.bias is not None)
 
 

@@ -12,7 +12,7 @@ from distgnn.models.batch_context import Context
 from distgnn.models.fast_weights import AdaptiveLinear, AdaptiveShift, FastWeights
 from distgnn.models.layer import Layer
 from distgnn.models.norm import Norm, bias_before
-from distgnn.models.ops.segments import Rows
+from distgnn.models.ops.segments import Segments
 
 _SLOPE = 0.2
 
@@ -77,14 +77,14 @@ class AdaptiveScore(nn.Module):
 class _ScoreUpdate:
     """Change of the attention vectors: [B, 2, heads, width] for each size class of graphs."""
 
-    def __init__(self, rows: Rows, x: Tensor, delta: Tensor) -> None:
+    def __init__(self, rows: Segments, x: Tensor, delta: Tensor) -> None:
         heads = delta.shape[1] // 2
         padded = zip(rows.padding.pad(x), rows.padding.pad(delta), strict=True)
         self.change = [
             torch.einsum("blkh,blhd->bkhd", d.unflatten(2, (2, heads)), v.unflatten(2, (heads, -1))) for v, d in padded
         ]
 
-    def apply(self, rows: Rows, x: Tensor) -> Tensor:
+    def apply(self, rows: Segments, x: Tensor) -> Tensor:
         """Return the change of the scores, [N, heads * width] -> [N, 2 * heads]."""
         padded = zip(rows.padding.pad(x), self.change, strict=True)
         parts = [torch.einsum("blhd,bkhd->blkh", v.unflatten(2, (c.shape[2], -1)), c).flatten(2) for v, c in padded]

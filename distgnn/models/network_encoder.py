@@ -18,7 +18,7 @@ from distgnn.models.batch_context import Context
 from distgnn.models.encoder import MessagePassing
 from distgnn.models.hgt import HGT
 from distgnn.models.ops.sparse import SparseMap, csr_tensor
-from distgnn.network.network import Block, Network
+from distgnn.network.network import Network, SampledSubgraph
 
 _SPARSE = 0.1
 """Features with a smaller fraction of non-zeros are stored and multiplied as sparse rows."""
@@ -69,7 +69,7 @@ def _tensor(rows: Any, device: torch.device | str) -> Tensor:
     return csr_tensor(ptr, columns, torch.from_numpy(rows.data), rows.shape).to(device)
 
 
-class Cut:
+class SubgraphBatch:
     """A sampled subgraph as tensors, with the constants that its forward passes share.
 
     Args:
@@ -87,7 +87,7 @@ class Cut:
         seed: int64 [s], positions of the queried nodes.
     """
 
-    def __init__(self, inputs: NodeInputs, block: Block, device: torch.device | str = "cpu") -> None:
+    def __init__(self, inputs: NodeInputs, block: SampledSubgraph, device: torch.device | str = "cpu") -> None:
         self.counts: list[int] = np.diff(block.node.searchsorted(inputs.type_ptr)).tolist()
         self.inputs = inputs.rows(block.node, device)
         columns = block.seed, block.source, block.target, block.relation, block.degree
@@ -139,7 +139,7 @@ class NetworkInput(nn.Module):
             nn.init.xavier_uniform_(maps[-1].weight)  # pyright: ignore[reportArgumentType]
         self.types = nn.ModuleList(maps)
 
-    def forward(self, cut: Cut) -> Tensor:
+    def forward(self, cut: SubgraphBatch) -> Tensor:
         """Return inputs [n, width] in the order of the subgraph's nodes."""
         return torch.cat([_map_inputs(features, layer) for features, layer in zip(cut.inputs, self.types, strict=True)])
 
@@ -175,7 +175,7 @@ class NetworkEncoder(nn.Module):
         """Dtype of the weights."""
         return next(self.parameters()).dtype
 
-    def forward(self, cut: Cut, inputs: Tensor | None = None) -> Tensor:
+    def forward(self, cut: SubgraphBatch, inputs: Tensor | None = None) -> Tensor:
         """Embed the queried nodes.
 
         Args:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from distgnn import register
 from distgnn.config import EncoderConfig
 from distgnn.models.fast_weights import AdaptiveLinear, FastWeights
-from distgnn.models.ops.segments import Rows
+from distgnn.models.ops.segments import Segments
 from distgnn.models.ops.sparse import SparseMap
 
 
@@ -30,7 +30,7 @@ class Pooling(nn.Module):
         """Make the parameters of the readout; called before omega is made."""
 
     def forward(
-        self, nodes: Tensor, members: SparseMap, fast: FastWeights | None = None, rows: Rows | None = None
+        self, nodes: Tensor, members: SparseMap, fast: FastWeights | None = None, rows: Segments | None = None
     ) -> Tensor:
         """[groups, width] from nodes [N, width]; ``members`` is a map [groups, N] of ones.
 
@@ -75,7 +75,7 @@ class AttentionPooling(Pooling):
 
     def readout(self, nodes: Tensor, members: SparseMap, fast: FastWeights | None = None) -> Tensor:
         """[groups, width]."""
-        pairs = Rows(members.matrix.crow_indices())  # (group, node) pairs, grouped by group
+        pairs = Segments(members.matrix.crow_indices())  # (group, node) pairs, grouped by group
         pick = SparseMap.select(members.matrix.col_indices(), nodes.shape[0])
         return pairs.sum(pick(nodes) * pairs.softmax(pick(self.gate(nodes, fast))))
 

@@ -9,12 +9,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 from distgnn.config import MetricsConfig
 from distgnn.errors import RequestError
-from distgnn.monitor.sink import METRICS, SILENT, Meter, Metric
+from distgnn.monitor.sink import METRICS, NULL_SINK, Metric, MetricsSink
 
 _Shown = Counter | Gauge | Histogram
 
 
-class PrometheusMeter:
+class PrometheusSink:
     """Keeps what is noted in ``registry``, under the names of the table, with the label run."""
 
     def __init__(self, run: str) -> None:
@@ -45,7 +45,7 @@ class PrometheusMeter:
 
 
 @contextmanager
-def serve_metrics(config: MetricsConfig, run: str, otherwise: Meter = SILENT) -> Iterator[Meter]:
+def serve_metrics(config: MetricsConfig, run: str, otherwise: MetricsSink = NULL_SINK) -> Iterator[MetricsSink]:
     """A meter whose values are served at config.host:port until the block ends; ``otherwise`` where no port is given.
 
     Raises RequestError where the address cannot be had.
@@ -53,7 +53,7 @@ def serve_metrics(config: MetricsConfig, run: str, otherwise: Meter = SILENT) ->
     if not config.port:
         yield otherwise
         return
-    meter = PrometheusMeter(run)
+    meter = PrometheusSink(run)
     try:
         server, thread = start_http_server(config.port, config.host, meter.registry)
     except OSError as error:

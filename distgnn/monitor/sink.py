@@ -80,7 +80,7 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
 """The table by name."""
 
 
-class Meter(Protocol):
+class MetricsSink(Protocol):
     """Takes values as they come; cheap enough for every step (below 0.1 ms)."""
 
     def note(self, name: str, value: float, **labels: str) -> None:
@@ -91,11 +91,11 @@ class Meter(Protocol):
         ...
 
 
-class Silent:
+class NullSink:
     """A meter nobody reads."""
 
     def note(self, name: str, value: float, **labels: str) -> None:
         """Drop it."""
 
 
-SILENT = Silent()
+NULL_SINK = NullSink()

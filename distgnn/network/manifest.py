@@ -114,6 +114,8 @@ def read_manifest(folder: Folder) -> NetworkManifest:
             meta=dict(data["meta"]),
         )
         _check(manifest, where)
+    except RequestError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise RequestError(f"{where}: not a network manifest ({error}); rebuild the network") from error
     return manifest

@@ -27,7 +27,7 @@ _POSITIVE, _START, _END, _REST = range(4)
 _TRIES = 16
 
 
-def path_pairs(network: Network, path: str) -> PathPairs:
+def path_pairs(network: Network, path: str) -> MetapathPairs:
     """Return all pairs of nodes joined by a meta-path. A node is never paired with itself.
 
     Args:
@@ -55,11 +55,11 @@ def path_pairs(network: Network, path: str) -> PathPairs:
         raise RequestError(f"path {path!r}: it joins no two nodes; remove it")
     joined.sort_indices()
     first = [int(network.type_ptr[network.types.index(end)]) for end in (steps[0], steps[-1])]
-    return PathPairs(path, joined, steps[0] == steps[-1], first[0], first[1])
+    return MetapathPairs(path, joined, steps[0] == steps[-1], first[0], first[1])
 
 
 @dataclass(frozen=True)
-class PathPairs:
+class MetapathPairs:
     """The pairs joined by a meta-path, and samples of them.
 
     Samples are functions of the key alone: pair i is the same for every sample size.

@@ -73,7 +73,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Block:
+class SampledSubgraph:
     """The part of a sampled network that L layers need to embed some nodes exactly.
 
     Which messages a node receives is a function of (key, node) alone, so each key defines one sampled network, a block is

@@ -10,13 +10,13 @@ import numpy.typing as npt
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import distinct, draw
 from distgnn.graph.ragged import ranges
-from distgnn.network.network import Block, Ints, Network
+from distgnn.network.network import Ints, Network, SampledSubgraph
 
 Rows = npt.NDArray[np.int64]
 _SPARSE = 64  # largest ratio of range to values for which a Boolean mask is faster than sorting
 
 
-def sample_block(network: Network, seeds: npt.ArrayLike, hops: int, fan_out: int, key: int) -> Block:
+def sample_block(network: Network, seeds: npt.ArrayLike, hops: int, fan_out: int, key: int) -> SampledSubgraph:
     """Sample the subgraph that ``hops`` layers need to embed ``seeds``.
 
     Which messages a node receives is a function of (key, node) alone. Nodes ``hops`` away from all seeds are included
@@ -47,7 +47,7 @@ def sample_block(network: Network, seeds: npt.ArrayLike, hops: int, fan_out: int
     received = np.zeros(len(node), np.int64)
     received[place[target]] = counts
     message = _sorted(message, network.num_messages)  # message order is (target, relation, source)
-    return Block(
+    return SampledSubgraph(
         node=node,
         seed=place[queried].astype(np.int64),
         source=place[network.source[message]].astype(np.int64),
@@ -57,12 +57,12 @@ def sample_block(network: Network, seeds: npt.ArrayLike, hops: int, fan_out: int
     )
 
 
-def full_block(network: Network) -> Block:
+def full_block(network: Network) -> SampledSubgraph:
     """Return the block of all nodes and all messages, with every node as a seed."""
     node = np.arange(network.num_nodes)
     degree = np.diff(network.indptr)
     relation = _relations(network, slice(None))
-    return Block(node, node, network.source.astype(np.int64), np.repeat(node, degree), relation, degree)
+    return SampledSubgraph(node, node, network.source.astype(np.int64), np.repeat(node, degree), relation, degree)
 
 
 class _SampledMessages(NamedTuple):

@@ -20,7 +20,7 @@ from distgnn.graph.schema import Schema, sizes
 from distgnn.models.encoder import Encoder
 from distgnn.models.ops.sparse import SparseMap
 from distgnn.objectives.base import Losses, Objective, ObjectiveContext
-from distgnn.objectives.feature_heads import Recovery
+from distgnn.objectives.feature_heads import FeatureReconstructionHead
 from distgnn.objectives.masking import NAME, MaskBuilder, Of, hidden_rows
 from distgnn.objectives.streams import sum_of_means
 
@@ -44,7 +44,8 @@ class MaskingConfig:
 
 @register.objective("attrmasking", MaskingConfig)
 class AttrMasking(Objective):
-    """Per graph the mean over its hidden rows of :class:`Recovery`'s loss; graphs without rows to hide are ``skipped``.
+    """Per graph the mean over its hidden rows of :class:`FeatureReconstructionHead`'s loss.
+    Graphs without rows to mask are ``skipped``.
 
     node: a learned token stands in for the hidden nodes' input; categories cost cross-entropy, numbers squared error.
     edge: hidden edges lose their attributes; one class, the first categorical feature's or, where all are dense, the number
@@ -65,7 +66,7 @@ class AttrMasking(Objective):
         classes, numbers = sizes(features, "categorical"), sizes(features, "dense")
         if self.target == "edge":
             classes, numbers = (classes or [sum(numbers)])[:1], []
-        self.recovery = Recovery(classes, numbers, width, channels=self.of == "edge")
+        self.recovery = FeatureReconstructionHead(classes, numbers, width, channels=self.of == "edge")
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
         """Losses summed over graphs with something hidden."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Recovered(NamedTuple):
+class ReconstructionLoss(NamedTuple):
     """Of M rows. loss: float [M], the mean over the row's features. right, asked: scalars, how many classes and channels
     were told right, of how many (plain numbers are not asked for)."""
 
@@ -18,7 +18,7 @@ class Recovered(NamedTuple):
     asked: int
 
 
-class Recovery(nn.Module):
+class FeatureReconstructionHead(nn.Module):
     """One linear head for every feature. A categorical feature costs its cross-entropy; a dense one, the mean over its
     channels of the squared error or, where ``channels``, of the binary cross-entropy of value > 0.
     """
@@ -29,7 +29,7 @@ class Recovery(nn.Module):
         self.categories, self.numbers, self.channels = categories, numbers, channels
         self.linear = nn.Linear(width, sum(categories) + sum(numbers))
 
-    def forward(self, rows: Tensor, cat: Tensor, dense: Tensor) -> Recovered:
+    def forward(self, rows: Tensor, cat: Tensor, dense: Tensor) -> ReconstructionLoss:
         """rows: float [M, width]; cat: int [M, len(categories)]; dense: float [M, sum of numbers]."""
         outputs = self.linear(rows).split([*self.categories, *self.numbers], dim=1)
         classes, values = outputs[: len(self.categories)], outputs[len(self.categories) :]
@@ -44,7 +44,7 @@ class Recovery(nn.Module):
             if self.channels:
                 right += ((value > 0) == (truth > 0)).sum()
                 asked += truth.numel()
-        return Recovered(torch.stack(losses).mean(0), right, asked)
+        return ReconstructionLoss(torch.stack(losses).mean(0), right, asked)
 
     def _dense_loss(self, value: Tensor, truth: Tensor) -> Tensor:
         if self.channels:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from distgnn import register
 from distgnn.graph.batch import GraphBatch
 from distgnn.models.encoder import Encoder
-from distgnn.models.ops.segments import Rows
+from distgnn.models.ops.segments import Segments
 from distgnn.models.ops.sparse import SparseMap
 from distgnn.objectives.base import Losses, Objective, ObjectiveContext, no_extras
 from distgnn.objectives.streams import next_graph, sum_of_means
@@ -34,7 +34,7 @@ class Infomax(Objective):
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
         """The loss summed over graphs."""
-        nodes, rows = encoder(batch), Rows(batch.node_ptr)
+        nodes, rows = encoder(batch), Segments(batch.node_ptr)
         every = torch.arange(batch.num_graphs, device=nodes.device)
         other = next_graph(every, batch)
         asked = torch.sigmoid(rows.mean(nodes)) @ self.weight

@@ -15,7 +15,7 @@ import torch
 
 from distgnn.checkpoint.training_state import TrainState, make_state
 from distgnn.config import PretrainConfig
-from distgnn.corpus.plan import Plan, UnitRead
+from distgnn.corpus.plan import Plan, UnitRef
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import read_unit
 from distgnn.distributed import ProcessGroup, choose_device
@@ -76,7 +76,7 @@ def _search(config: PretrainConfig, reader: CorpusReader, device: torch.device) 
     state.encoder.train()
     longest = max(plan.stream_length(stream) for stream in range(plan.streams))
     prepare = objective_of(state).prepare
-    graphs = _Graphs(read_unit(reader, plan, prepare, UnitRead(0, 0, unit)) for unit in cycle(range(manifest.units)))
+    graphs = _Graphs(read_unit(reader, plan, prepare, UnitRef(0, 0, unit)) for unit in cycle(range(manifest.units)))
 
     def trial(size: int) -> Trial | None:
         return _try(config, state, graphs.batch(plan, size).to(device), device)

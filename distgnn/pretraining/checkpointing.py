@@ -13,11 +13,11 @@ from distgnn.checkpoint.model_card import checkpoint_files
 from distgnn.checkpoint.training_state import Frozen, TrainState
 from distgnn.corpus.manifest import Manifest
 from distgnn.errors import RequestError
-from distgnn.monitor.sink import SILENT, Meter
+from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.pretraining.background import Background
 from distgnn.pretraining.history import Recorder, Written
 from distgnn.pretraining.metrics import note_checkpoint
-from distgnn.pretraining.retention import Shelf
+from distgnn.pretraining.retention import CheckpointRetention
 from distgnn.pretraining.run import Run
 from distgnn.storage.verified import publish
 
@@ -26,7 +26,7 @@ _HURRY_SECONDS = 10.0
 
 
 @dataclass
-class Saver:
+class CheckpointSaver:
     """Writes the checkpoints of a run; the leading rank has the only one.
 
     The state is copied while training waits; a thread makes files of the copy and puts them away, at most one checkpoint at a
@@ -36,9 +36,9 @@ class Saver:
     run: Run
     manifest: Manifest
     steps_per_epoch: int
-    shelf: Shelf
+    shelf: CheckpointRetention
     recorder: Recorder
-    meter: Meter = SILENT
+    meter: MetricsSink = NULL_SINK
     last: float = field(default_factory=time.monotonic)
     _writing: Background[Written] = field(default_factory=lambda: Background("distgnn-checkpoint"))
     _stalled: float = 0.0

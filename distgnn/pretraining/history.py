@@ -166,6 +166,8 @@ def read_progress(run: Folder) -> Snapshot:
         raise RequestError(f"{run.uri}: no {NAME} here; give the folder of a run that has started")
     try:
         return dict(read_json(run.read(NAME)))
+    except RequestError:
+        raise
     except (ValueError, TypeError) as error:
         raise RequestError(f"{run.at(NAME)}: not readable ({error})") from error
 
@@ -187,6 +189,8 @@ def read_history(run: Folder) -> list[dict[str, Any]]:
             first = int(name.removesuffix(".jsonl"))
             rows = [row for row in rows if row["step"] <= first]
             rows += [_row(line) for line in folder.read(name).splitlines()]
+        except RequestError:
+            raise
         except (ValueError, KeyError, TypeError) as error:
             raise RequestError(f"{folder.at(name)}: not a part of a history ({error!r}); remove it") from error
     return rows

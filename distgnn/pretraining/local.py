@@ -15,7 +15,7 @@ from distgnn.monitor.prometheus import serve_metrics
 from distgnn.pretraining.console import Display, Screen
 from distgnn.pretraining.history import Snapshot, write_failure
 from distgnn.pretraining.loop import Hooks, Status, train
-from distgnn.pretraining.metrics import SnapshotMeter, log_run
+from distgnn.pretraining.metrics import SnapshotMetrics, log_run
 from distgnn.pretraining.run import Start
 
 
@@ -46,7 +46,7 @@ def pretrain_here(start: Start) -> Status:
         Display() as display,
         stop_signals(display) as stopping,
     ):
-        gauges = SnapshotMeter(meter)
+        gauges = SnapshotMetrics(meter)
 
         def show(snapshot: Snapshot) -> None:
             display.show(snapshot)

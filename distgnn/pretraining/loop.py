@@ -14,16 +14,16 @@ from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import assemble, read_unit
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.batch import GraphBatch
-from distgnn.monitor.sink import SILENT, Meter
+from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.objectives.base import Objective
-from distgnn.pretraining.checkpointing import Saver, restore_newest
+from distgnn.pretraining.checkpointing import CheckpointSaver, restore_newest
 from distgnn.pretraining.history import Recorder, Snapshot
 from distgnn.pretraining.host_to_device import send
 from distgnn.pretraining.memory import peak_memory_mb
-from distgnn.pretraining.metrics import StepMeter
+from distgnn.pretraining.metrics import StepMetrics
 from distgnn.pretraining.precision import matrix_products
 from distgnn.pretraining.prefetch import Prefetch
-from distgnn.pretraining.retention import open_shelf
+from distgnn.pretraining.retention import open_retention
 from distgnn.pretraining.run import Run, Units, make_plan, planned_steps
 from distgnn.pretraining.step import StepResult, check_agreement, learning_rate, outer_step
 from distgnn.pretraining.validation import validate
@@ -49,7 +49,7 @@ class Hooks:
     units: Units
     should_stop: Callable[[], bool]
     show: Callable[[Snapshot], None]
-    meter: Meter = SILENT
+    meter: MetricsSink = NULL_SINK
     warned: Callable[[], bool] = _never
     until: int = 0
 
@@ -59,7 +59,7 @@ class _Desk:
     """What only the leading rank has: the recorder and the saver."""
 
     recorder: Recorder
-    saver: Saver
+    saver: CheckpointSaver
 
     def after_step(self, state: TrainState, *, warned: bool) -> None:
         self.saver.notice(state.step)
@@ -89,12 +89,14 @@ def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks, sta
         config, peak = run.config.train, partial(peak_memory_mb, group.device)
         recorder = Recorder(run.folder, run.name, total, state.step, config.log_seconds, hooks.show, peak)
         recorder.metrics, recorder.validation = metrics.get("train", {}), metrics.get("validation", {})
-        shelf = open_shelf(run.folder, state.step, config.keep, config.keep_best)
-        desk = _Desk(recorder, Saver(run, reader.manifest, plan.steps_per_epoch, shelf, recorder, hooks.meter))
+        shelf = open_retention(run.folder, state.step, config.keep, config.keep_best)
+        desk = _Desk(
+            recorder, CheckpointSaver(run, reader.manifest, plan.steps_per_epoch, shelf, recorder, hooks.meter)
+        )
     status: Status = "finished"
     try:
         if state.objective is not None and state.step < (hooks.until or total):
-            meter = StepMeter(hooks.meter, group)
+            meter = StepMetrics(hooks.meter, group)
             status = _Loop(run, reader, group, hooks, plan, total, state, state.objective, desk, meter).steps()
     except Exception:
         if desk:
@@ -127,7 +129,7 @@ class _Loop:
     state: TrainState
     objective: Objective
     desk: _Desk | None
-    meter: StepMeter
+    meter: StepMetrics
 
     def steps(self) -> Status:
         state, first = self.state, self.state.step

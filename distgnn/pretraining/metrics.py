@@ -11,7 +11,7 @@ import torch
 from distgnn.checkpoint.format import FOLDER, step_names
 from distgnn.distributed import ProcessGroup
 from distgnn.monitor.loggers.base import LoggedRun, LoggerGroup, flat, open_loggers
-from distgnn.monitor.sink import Meter
+from distgnn.monitor.sink import MetricsSink
 from distgnn.pretraining.history import Snapshot
 from distgnn.pretraining.memory import peak_memory_mb
 from distgnn.pretraining.run import Run
@@ -23,26 +23,26 @@ _FIRST_SEEN = ("distgnn_train_graphs_total", "distgnn_train_steps_total", "distg
 _MB = 1e6
 
 
-class StorageMeter:
+class StorageMetrics:
     """Notes the storage requests of this process that have failed since it was made."""
 
-    def __init__(self, meter: Meter) -> None:
-        self._meter, self._told = meter, errors_seen()
+    def __init__(self, meter: MetricsSink) -> None:
+        self._meter, self._formatted = meter, errors_seen()
         meter.note("distgnn_storage_errors_total", 0)
 
     def note(self) -> None:
         """Note those that came since the last time."""
         seen = errors_seen()
-        if seen > self._told:
-            self._meter.note("distgnn_storage_errors_total", seen - self._told)
-            self._told = seen
+        if seen > self._formatted:
+            self._meter.note("distgnn_storage_errors_total", seen - self._formatted)
+            self._formatted = seen
 
 
-class StepMeter:
+class StepMetrics:
     """Notes the steps of one rank. Counts of the global batch come from the leading rank alone, so that ranks add up to them."""
 
-    def __init__(self, meter: Meter, group: ProcessGroup) -> None:
-        self._meter, self._group, self._storage = meter, group, StorageMeter(meter)
+    def __init__(self, meter: MetricsSink, group: ProcessGroup) -> None:
+        self._meter, self._group, self._storage = meter, group, StorageMetrics(meter)
         self._waited = self._next = 0.0
         meter.note("distgnn_train_data_wait_seconds_total", 0)
         if group.is_main_process:
@@ -81,10 +81,10 @@ _GAUGES = {
 _LOSSES = {"outer": "loss", "inner": "inner_loss"}
 
 
-class SnapshotMeter:
+class SnapshotMetrics:
     """Notes a run's snapshots. Ranks that began again (``started`` of a snapshot is new) count as a restart."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: MetricsSink) -> None:
         self._meter = meter
         self._started: float | None = None
         meter.note("distgnn_restarts_total", 0)
@@ -106,7 +106,7 @@ class SnapshotMeter:
         self._started = started
 
 
-def note_checkpoint(meter: Meter, *, stall_seconds: float, write_seconds: float, size: int) -> None:
+def note_checkpoint(meter: MetricsSink, *, stall_seconds: float, write_seconds: float, size: int) -> None:
     """Note a checkpoint that is whole. stall_seconds: the loop waited for it. write_seconds: until it was. size: bytes."""
     meter.note("distgnn_checkpoint_stall_seconds", stall_seconds)
     meter.note("distgnn_checkpoint_seconds", write_seconds)

@@ -21,7 +21,7 @@ def kept_steps(scores: dict[int, float | None], newest: int, best: int) -> set[i
 
 
 @dataclass
-class Shelf:
+class CheckpointRetention:
     """The checkpoints of a run. folder: where they lie. scores: as :func:`kept_steps` has them."""
 
     folder: Folder
@@ -63,7 +63,7 @@ class Shelf:
             here.delete(file)
 
 
-def open_shelf(run: Folder, step: int, newest: int, best: int) -> Shelf:
+def open_retention(run: Folder, step: int, newest: int, best: int) -> CheckpointRetention:
     """The shelf of a run that goes on at ``step``.
 
     Deletes what crashes left behind: checkpoints that are not whole, and those of later steps, which were found damaged and
@@ -76,7 +76,7 @@ def open_shelf(run: Folder, step: int, newest: int, best: int) -> Shelf:
     for name in {name for name in names if name.startswith("step-")} - set(whole):  # what is not ours stays
         folder.delete_folder(name)
     scores = {int(name.removeprefix("step-")): _score(folder.sub(name)) for name in whole}
-    return Shelf(folder, newest, best, scores)
+    return CheckpointRetention(folder, newest, best, scores)
 
 
 def _score(checkpoint: Folder) -> float | None:

@@ -14,7 +14,7 @@ import torch
 from distgnn.checkpoint.training_state import TrainState, make_state
 from distgnn.config import PretrainConfig, load_config, to_json
 from distgnn.config.fields import changed, named
-from distgnn.corpus.plan import Plan, UnitRead
+from distgnn.corpus.plan import Plan, UnitRef
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import Prepare
 from distgnn.distributed import choose_device
@@ -25,7 +25,7 @@ from distgnn.pretraining.init_from import load_init, write_start
 from distgnn.storage.folder import Folder, open_folder
 
 CONFIG = "config.json"
-Units = Callable[[CorpusReader, Plan, Prepare, Iterable[UnitRead]], Iterator[GraphBatch]]
+Units = Callable[[CorpusReader, Plan, Prepare, Iterable[UnitRef]], Iterator[GraphBatch]]
 
 
 @dataclass(frozen=True)

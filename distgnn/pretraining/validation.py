@@ -9,7 +9,7 @@ import torch
 
 from distgnn.checkpoint.training_state import TrainState
 from distgnn.config import TrainConfig
-from distgnn.corpus.plan import Plan, UnitRead
+from distgnn.corpus.plan import Plan, UnitRef
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.batch import GraphBatch, slice_graphs
 from distgnn.models.norm import statistics
@@ -17,7 +17,7 @@ from distgnn.objectives.base import Objective
 from distgnn.pretraining.precision import autocast
 from distgnn.pretraining.step import loss_sums, named_sums
 
-ReadUnit = Callable[[UnitRead], GraphBatch]
+ReadUnit = Callable[[UnitRef], GraphBatch]
 
 
 def validate(
@@ -33,7 +33,7 @@ def validate(
         return {}
     total = loss_sums(None, objective.metric_names, group.device).double()
     for unit in held[group.rank :: group.world_size]:
-        for batch in _batches(read(UnitRead(0, 0, int(unit))), plan):
+        for batch in _batches(read(UnitRef(0, 0, int(unit))), plan):
             with autocast(config, group.device):
                 losses = objective.losses(state.encoder, batch.to(group.device), config.seed, 0)
             total += loss_sums(losses, objective.metric_names, group.device)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from distgnn.finetuning.evaluate import Evaluation
 from distgnn.finetuning.results import scored_on
 from distgnn.labels.scores import HIGHER_IS_BETTER
-from distgnn.report.table import TITLES, drawn, spread
+from distgnn.report.table import TITLES, drawn, scale, spread
 
 
 def summary(result: Evaluation, uris: Sequence[str]) -> dict[str, Any]:
@@ -40,3 +41,20 @@ def terminal(result: Evaluation) -> str:
         coverage = min(run.scores[part].coverage for run in runs for part in data.parts)
         body.append([method, str(len(runs)), *cells, f"{100 * coverage:.0f} %"])
     return drawn(title, ["method", "seeds", *data.parts, "coverage"], body)
+
+
+def figure(result: Evaluation) -> Figure:
+    """Draw one panel for each part: the score of every model, grouped by method."""
+    parts, methods = list(result.data.parts), list(dict.fromkeys(model.method for model in result.models))
+    sheet = Figure(figsize=(4.5 * len(parts) + 1.5, 1.2 + 0.45 * len(methods)), layout="constrained")
+    factor = scale(result.metric)[0]
+    panels = np.ravel(sheet.subplots(1, len(parts), sharey=True))
+    for axes, part in zip(panels, parts, strict=True):
+        for model in result.models:
+            place = methods.index(model.method)
+            axes.plot(factor * model.scores[part].value, place, "o", color=f"C{place % 10}", alpha=0.7)
+        axes.set_yticks(range(len(methods)), methods)
+        axes.set(xlabel=TITLES[result.metric], title=part)
+        axes.grid(axis="x", alpha=0.3)
+    panels[0].invert_yaxis()
+    return sheet

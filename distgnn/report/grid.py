@@ -43,11 +43,12 @@ class Grid:
         return next(row for row in self.results[encoder].rows if row.method == objective)
 
     def contrasts(self, part: str) -> dict[tuple[str, str], Contrast]:
-        """Every cell (objective, encoder) against its control, with Holm's correction over the whole table of ``part``."""
+        """Every cell (objective, encoder) that was not refused against its control, with Holm's correction over the table."""
         found = {
             (row.method, encoder): contrast
             for encoder, result in self.results.items()
             for row, contrast in result.contrasts(part).items()
+            if (row.method, encoder) not in self.refused
         }
         corrected = holm([contrast.p for contrast in found.values()])
         return {cell: c._replace(p_holm=p) for (cell, c), p in zip(found.items(), corrected, strict=True)}

@@ -14,14 +14,14 @@ _NOTHING = sys.float_info.min
 
 
 @dataclass(frozen=True)
-class RayMeter:
+class RaySink:
     """Notes values of ``run``; can be sent to workers, each of which shows its own, told apart by the label WorkerId."""
 
     run: str
     _metrics: dict[str, _Shown] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def __reduce__(self) -> tuple[type[RayMeter], tuple[str]]:
-        return RayMeter, (self.run,)
+    def __reduce__(self) -> tuple[type[RaySink], tuple[str]]:
+        return RaySink, (self.run,)
 
     def note(self, name: str, value: float, **labels: str) -> None:
         """See Meter."""

@@ -49,7 +49,7 @@ class _Seed:
     random: torch.Tensor
 
 
-class JointTrial:
+class MultiTaskTrial:
     """The trainings of a trial.
 
     Args:

@@ -194,6 +194,8 @@ def read_sweep(folder: Folder) -> Sweep:
         header["space"] = {present_name(TuneConfig, name): text for name, text in header["space"].items()}
         header["default"] = present_params(header["default"])
         return Sweep(config, rungs=tuple(map(int, data["rungs"])), **header)
+    except RequestError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{where}: not readable ({type(error).__name__}: {error})") from error
 
@@ -227,6 +229,8 @@ def _read_trial(folder: Folder) -> TrialRecord:
         rungs = tuple(Rung(int(r["fidelity"]), float(r["score"]), float(r["seconds"])) for r in data["rungs"])
         clones = tuple(Clone(**clone | {"params": present_params(clone["params"])}) for clone in data["clones"])
         return TrialRecord(**data | {"params": present_params(data["params"]), "rungs": rungs, "clones": clones})
+    except RequestError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(
             f"{folder.at(TRIAL)}: not the record of a trial ({type(error).__name__}: {error})"

@@ -18,7 +18,7 @@ from distgnn.pretraining.history import Snapshot
 from distgnn.pretraining.loop import Hooks, train
 from distgnn.pretraining.run import CONFIG, Run, new_run, open_corpus, resumed_run
 from distgnn.register import import_modules
-from distgnn.search.joint import JointTrial
+from distgnn.search.joint import MultiTaskTrial
 from distgnn.search.records import Clone, Rung, Sweep, TrialRecord, trial_folder
 from distgnn.search.scoring import validation_score
 from distgnn.search.space import Params, apply
@@ -85,7 +85,7 @@ class Trial:
     def _scorer(self, pretrainer: Pretrainer) -> Callable[[int], float]:
         config = self.configured
         if config.kind == "transfer":
-            return JointTrial(config.transfer, self.sweep.sub("jobs"), self.folder).score
+            return MultiTaskTrial(config.transfer, self.sweep.sub("jobs"), self.folder).score
         if config.kind == "finetune":
             checkpoint = config.finetune.checkpoint[0]
             return lambda seeds: validation_score(config.finetune, checkpoint, seeds, self.folder.sub("finetune"))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from distgnn.errors import RequestError
 from distgnn.storage.folder import Folder
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -24,6 +25,8 @@ def read_arrays(folder: Folder, name: str) -> tuple[dict[str, Any], Arrays] | No
     try:
         arrays = safetensors.numpy.load(folder.read(name))
         return json.loads(arrays.pop(_TOLD).tobytes()), arrays
+    except RequestError:
+        raise
     except (SafetensorError, KeyError, ValueError):
         return None
 

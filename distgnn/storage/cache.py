@@ -65,6 +65,6 @@ def _kept(entry: Folder, checksums: Checksums, names: Sequence[str]) -> tuple[di
 
 def _read_kept(entry: Folder, name: str, digest: str) -> bytes | None:
     try:
-        return entry.read_sealed(name, digest) if entry.size(name) is not None else None
+        return entry.read_checked(name, digest) if entry.size(name) is not None else None
     except (RequestError, WorkError):
         return None

@@ -110,7 +110,7 @@ class Folder:
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
-    def read_sealed(self, name: str, sha256: str) -> bytes | None:
+    def read_checked(self, name: str, sha256: str) -> bytes | None:
         """The whole file if its bytes hash to ``sha256``, else None; what came over a network damaged is fetched once more."""
         for _ in range(1 if self.local else 2):
             data = self.read(name)

@@ -32,7 +32,7 @@ class _Failures:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kinds: Counter[str] = Counter()
-        self._told = -_LINE_SECONDS
+        self._formatted = -_LINE_SECONDS
 
     def add(self, kind: str) -> None:
         with self._lock:
@@ -46,8 +46,8 @@ class _Failures:
         """A line on stderr, unless there was one a moment ago: threads and ranks meet the same fault together."""
         with self._lock:
             now = time.monotonic()
-            due = now - self._told >= _LINE_SECONDS
-            self._told = now if due else self._told
+            due = now - self._formatted >= _LINE_SECONDS
+            self._formatted = now if due else self._formatted
         if due:
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
@@ -83,7 +83,7 @@ def patience() -> float:
     return seconds
 
 
-def patiently(what: str, work: Callable[[], T], kind_of: Callable[[BaseException], str]) -> T:
+def with_retries(what: str, work: Callable[[], T], kind_of: Callable[[BaseException], str]) -> T:
     """``work()``, which must be safe to repeat, tried again while it raises what ``kind_of`` gives a kind for; others pass.
 
     what: for people, such as "read s3://b/x". When patience is over the last error is raised as it is.

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from pyarrow import fs as pafs
 
 from distgnn.errors import RequestError
-from distgnn.storage.retry import patiently
+from distgnn.storage.retry import with_retries
 from distgnn.storage.s3_client import s3_client
 from distgnn.storage.s3_errors import RAISED, ChangedError, TruncatedError, code_of, explained, kind_of
 from distgnn.storage.uri import S3Options
@@ -39,7 +39,7 @@ class S3Files(pafs.FileSystemHandler):
         bucket, _, key = path.partition("/")
         try:
             client = s3_client(self.options)
-            return patiently(f"{action} s3://{path}", lambda: work(client, bucket, key), kind_of)
+            return with_retries(f"{action} s3://{path}", lambda: work(client, bucket, key), kind_of)
         except RAISED as error:
             raise explained(action, f"s3://{path}", error) from error
 

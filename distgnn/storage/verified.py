@@ -94,6 +94,8 @@ def parse_checksums(raw: bytes, where: str, kind: Kind) -> Checksums:
         sealed = read_json(raw)
         name, version, entries = sealed["format"], sealed["version"], dict(sealed["files"])
         wanted = {file: str(entry["sha256"]) for file, entry in entries.items()}
+    except RequestError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{where}: not a list of checksums ({error}); pull the {kind.word} again") from error
     if (name, version) != (kind.name, kind.version):
@@ -123,7 +125,7 @@ def read_verified(folder: Folder, kind: Kind) -> tuple[dict[str, bytes], bytes]:
 
 def _read_one(folder: Folder, name: str, digest: str, kind: Kind) -> bytes:
     try:
-        data = folder.read_sealed(name, digest)
+        data = folder.read_checked(name, digest)
     except RequestError as error:
         if folder.size(name) is None:
             raise RequestError(f"{folder.at(name)}: missing from the {kind.word}; pull it again") from error

@@ -12,7 +12,7 @@ from distgnn.graph.batch import GraphBatch, row_graph, select_graphs
 from distgnn.models.batch_context import Aggregation, Context
 from distgnn.models.encoder import Encoder
 from distgnn.objectives.l2p.objective import L2P, L2PConfig
-from distgnn.objectives.l2p.task_batch import Links, Tasks
+from distgnn.objectives.l2p.task_batch import EdgeSamples, TaskBatch
 
 _AGGREGATION: dict[str, Aggregation] = {"gin": "sum", "gcn": "gcn", "sage": "mean", "gat": "gcn"}
 
@@ -28,7 +28,7 @@ class DenseLinks:
     ends: Tensor
     weight: Tensor
     members: Tensor
-    moved: Tensor
+    shifted_parameters: Tensor
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ def _dense_attention(adjacency: Tensor, attributes: Tensor) -> SimpleNamespace:
 
 def densify(encoder: Encoder, batch: GraphBatch, config: L2PConfig) -> Dense:
     """Pad a batch and its tasks (made before the clock starts: a loader's work)."""
-    batch = select_graphs(batch, Tasks(batch).usable)
-    tasks, context, dtype = Tasks(batch), encoder.context(batch), encoder.dtype
+    batch = select_graphs(batch, TaskBatch(batch).usable)
+    tasks, context, dtype = TaskBatch(batch), encoder.context(batch), encoder.dtype
     sizes, device = batch.node_ptr.diff(), batch.node_ptr.device
     graphs, length, children = batch.num_graphs, int(sizes.max()), int(tasks.children.max())
     place = torch.arange(length, device=device)
@@ -97,10 +97,10 @@ def densify(encoder: Encoder, batch: GraphBatch, config: L2PConfig) -> Dense:
     mask = real.unsqueeze(2).to(dtype)
     adjacency, edge_sums, attributes = _dense_edges(encoder, context, slot, mask)
     child = (torch.arange(children, device=device) < tasks.children.unsqueeze(1)).to(dtype)
-    moved = L2P(config).moved_dimensions(encoder, tasks, 0, 0)
+    shifted_parameters = L2P(config).moved_dimensions(encoder, tasks, 0, 0)
     support, query = (
         _dense_links(tasks, links, (graphs, length, children), shift, dtype)
-        for links, shift in zip((tasks.support, tasks.query), moved, strict=True)
+        for links, shift in zip((tasks.support, tasks.query), shifted_parameters, strict=True)
     )
     return Dense(batch, slot, mask, adjacency, edge_sums, attributes, child, support, query)
 
@@ -127,9 +127,13 @@ def _dense_edges(encoder: Encoder, context: Context, slot: Tensor, mask: Tensor)
 
 
 def _dense_links(
-    tasks: Tasks, links: Links, shape: tuple[int, int, int], moved: Tensor | None, dtype: torch.dtype
+    tasks: TaskBatch,
+    links: EdgeSamples,
+    shape: tuple[int, int, int],
+    shifted_parameters: Tensor | None,
+    dtype: torch.dtype,
 ) -> DenseLinks:
-    if moved is None:
+    if shifted_parameters is None:
         raise ValueError("the vmap side is written for negatives=shift")
     graphs, length, children = shape
     starts, owner = tasks.batch.node_ptr[:-1], row_graph(tasks.batch.node_ptr)
@@ -147,4 +151,4 @@ def _dense_links(
     graph, first = tasks.child_graph[task], tasks.children.cumsum(0) - tasks.children
     members[graph, task - first[graph], node - starts[graph]] = 1
     members[owner, children, torch.arange(owner.numel(), device=starts.device) - starts[owner]] = 1
-    return DenseLinks(ends, weight, members / members.sum(2, keepdim=True).clamp(min=1), moved)
+    return DenseLinks(ends, weight, members / members.sum(2, keepdim=True).clamp(min=1), shifted_parameters)

@@ -45,8 +45,8 @@ class DoubleBackwardStep(MultiTaskStep):
         bound, near = Bound(self.problem), set(map(id, self.layout.near))
         names = [name for name, parameter in bound.named_parameters() if id(parameter) in near]
         grads = torch.autograd.grad(joint, self.layout.near, create_graph=True, materialize_grads=True)
-        moved = [value - alpha * grad for value, grad in zip(self.layout.near, grads, strict=True)]
-        ahead = dict(zip(names, moved, strict=True))
+        shifted_parameters = [value - alpha * grad for value, grad in zip(self.layout.near, grads, strict=True)]
+        ahead = dict(zip(names, shifted_parameters, strict=True))
         samples = functional_call(bound, ahead, (self.problem.fold_losses, batch, judge))
         return samples.losses.sum() / samples.count
 

@@ -10,13 +10,13 @@ from torch import Tensor
 from distgnn.graph.batch import GraphBatch, slice_graphs
 from distgnn.models.encoder import Encoder
 from distgnn.objectives.l2p.objective import L2P, L2PConfig
-from distgnn.objectives.l2p.task_batch import Tasks
+from distgnn.objectives.l2p.task_batch import TaskBatch
 from distgnn.objectives.l2p.task_sampler import NAME
 
 
 def link_step(encoder: Encoder, batch: GraphBatch) -> Tensor:
     """Plain link prediction on the same query and support edges: one forward, node loss only."""
-    tasks, nodes = Tasks(batch), encoder(batch)
+    tasks, nodes = TaskBatch(batch), encoder(batch)
     return tasks.support.node_loss(nodes).sum() + tasks.query.node_loss(nodes).sum()
 
 
@@ -44,20 +44,20 @@ def explicit_step(encoder: Encoder, batch: GraphBatch, config: L2PConfig, reduce
 
     reduce: of the support links' losses. With torch.sum and a batch of one graph it is that graph's loss by the paper.
     """
-    tasks, context = Tasks(batch), encoder.context(batch)
+    tasks, context = TaskBatch(batch), encoder.context(batch)
     objective = L2P(config)
     psi = {name: p for name, p in encoder.named_parameters() if name.startswith("psi.")}
-    moved = objective.moved_dimensions(encoder, tasks, 0, 0)
+    shifted_parameters = objective.moved_dimensions(encoder, tasks, 0, 0)
     nodes = encoder(context)
     loss = reduce(tasks.support.node_loss(nodes))
     grads = torch.autograd.grad(loss, list(psi.values()), create_graph=True)
     fast = {name: p - config.node_lr * g for (name, p), g in zip(psi.items(), grads, strict=True)}
     omega = dict(encoder.named_parameters())["pooling.omega.weight"]
     pooled = encoder.readout(nodes, tasks.membership(tasks.support))
-    graph_loss = objective.graph_loss(pooled @ omega.t(), tasks, moved[0])
+    graph_loss = objective.graph_loss(pooled @ omega.t(), tasks, shifted_parameters[0])
     fast_omega = omega - config.graph_lr * torch.autograd.grad(graph_loss, omega, create_graph=True)[0]
     adapted = torch.func.functional_call(encoder, fast, (context,))
     pooled = encoder.readout(adapted, tasks.membership(tasks.query))
     share = 1 / tasks.children.to(adapted.dtype)
     node_loss = (tasks.query.node_loss(adapted) * share[tasks.query.graph]).sum()
-    return node_loss + objective.graph_loss(pooled @ fast_omega.t(), tasks, moved[1])
+    return node_loss + objective.graph_loss(pooled @ fast_omega.t(), tasks, shifted_parameters[1])

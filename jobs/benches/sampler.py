@@ -18,7 +18,7 @@ from distgnn.network.manifest import NetworkManifest
 from distgnn.network.network import Network, Relation
 from distgnn.network.sample import sample_block
 from distgnn.network.sources.kgrec import KgrecConfig, build_kgrec
-from distgnn.network.sources.synthetic import MadeConfig, build_made
+from distgnn.network.sources.synthetic import SyntheticNetworkConfig, build_synthetic
 from distgnn.network.store import load_network, save_network
 
 from .data import data_root
@@ -52,7 +52,7 @@ def bench_sampler(options: Options) -> Iterator[dict[str, Any]]:
     for nodes, edges in ((100_000, 1_000_000), *(() if options.quick else ((10_000_000, 50_000_000),))):
         case = f"made, {nodes:,} nodes"
         with tempfile.TemporaryDirectory() as folder:
-            yield from size_lines(case, MadeConfig(out=folder, nodes=nodes, edges=edges))
+            yield from size_lines(case, SyntheticNetworkConfig(out=folder, nodes=nodes, edges=edges))
             yield from sampling_lines(case, load_network(folder), runs, dictionaries=nodes <= 1_000_000)
 
 
@@ -67,10 +67,10 @@ def real_networks() -> Iterator[tuple[str, Network]]:
             yield name, with_messages(network, *both_ways(Edges(Relation("rated", "user", "item"), user, item)))
 
 
-def size_lines(case: str, config: MadeConfig) -> Iterator[dict[str, Any]]:
+def size_lines(case: str, config: SyntheticNetworkConfig) -> Iterator[dict[str, Any]]:
     """Seconds to make, build and store a network, its bytes a message, and the most memory this process has had."""
     start = time.perf_counter()
-    manifest: NetworkManifest = save_network(build_made(config), config.out)
+    manifest: NetworkManifest = save_network(build_synthetic(config), config.out)
     seconds = time.perf_counter() - start
     messages = manifest.arrays["source"].shape[0]
     size = sum(file.stat().st_size for file in Path(config.out).rglob("*.npy"))

@@ -44,7 +44,7 @@ def bench_scaling(options: Options) -> Iterator[dict[str, Any]]:
         "t": {t: _side(many[1], schema, encoder, replace(config, graph_steps=t), options) for t in range(4)},
         "k": {k: _side(many[k], schema, encoder, replace(config, children=k), options) for k in many},
         "width": {w: _side(many[1], schema, replace(encoder, width=w), config, options) for w in widths},
-        "nodes": {n: _side(made_graphs(nodes // n, n), Schema(), encoder, config, options) for n in sizes},
+        "nodes": {n: _side(synthetic_graphs(nodes // n, n), Schema(), encoder, config, options) for n in sizes},
     }
     for axis, sides in axes.items():
         name = case if axis != "nodes" else f"made graphs, {nodes} nodes a step"
@@ -77,7 +77,7 @@ def _side(
     return Side("step", work)
 
 
-def made_graphs(graphs: int, nodes: int, seed: int = 0) -> GraphBatch:
+def synthetic_graphs(graphs: int, nodes: int, seed: int = 0) -> GraphBatch:
     """Featureless graphs of ``nodes`` nodes each: a random tree and a tenth as many more edges (as sparse as molecules)."""
     rng = np.random.default_rng(seed)
     child = np.arange(1, nodes)

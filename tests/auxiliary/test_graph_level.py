@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from distgnn.auxiliary.auxiliary_corpus import AuxiliaryCorpus
-from distgnn.auxiliary.graph_level import CorpusProblem
+from distgnn.auxiliary.graph_level import GraphLevelProblem
 from distgnn.auxiliary.hypergradient import derivatives, shifted_parameters
 from distgnn.auxiliary.problem import Samples
 from distgnn.auxiliary.task_gradients import Layout
@@ -63,13 +63,13 @@ def labelled(uri: str) -> LabelledSet:
 
 def problem(
     uri: str, group: ProcessGroup = ALONE, seed: int = 0, encoder: EncoderConfig = SMALL, **options: Any
-) -> CorpusProblem:
+) -> GraphLevelProblem:
     settings: dict[str, Any] = {"auxiliary": TASKS, "streams": 2, "dropout": 0.0} | options
-    made = CorpusProblem(labelled(uri), encoder, CorpusTaskConfig(**settings), seed, group)
+    made = GraphLevelProblem(labelled(uri), encoder, CorpusTaskConfig(**settings), seed, group)
     return double(made)
 
 
-def double(made: CorpusProblem) -> CorpusProblem:
+def double(made: GraphLevelProblem) -> GraphLevelProblem:
     made.encoder.double()
     made.heads.double()
     return made
@@ -243,7 +243,7 @@ def test_dropout_is_keyed_and_options_of_objectives_count(binary: str) -> None:
     "method", ["none", "fixed", "cosine", "selar", "auxts_one", "auxts_all", "frozen", "uncertainty"]
 )
 def test_every_method_trains(binary: str, method: str) -> None:
-    made = CorpusProblem(labelled(binary), SMALL, CorpusTaskConfig(auxiliary=TASKS), 0, ALONE)
+    made = GraphLevelProblem(labelled(binary), SMALL, CorpusTaskConfig(auxiliary=TASKS), 0, ALONE)
     found = Trainer(made, TransferConfig(binary, epochs=2, batch=24, lr=0.01), method, 0, ALONE).run()
     assert all(np.isfinite(value) for epoch in found.validation for value in epoch.values())
     assert found.curves["losses"].shape == (6, 3)

@@ -21,7 +21,7 @@ from distgnn.auxiliary.weighting import Weighting, build_weighting
 from distgnn.config import EncoderConfig, WeightingConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.models.encoder import build_encoder
-from distgnn.models.ops.scatter import ScatteredRows
+from distgnn.models.ops.scatter import ScatteredSegments
 from distgnn.objectives.l2p.objective import L2P, L2PConfig
 from jobs.benches.double_backward import AsWrittenStep, DoubleBackwardStep
 from tests.helpers.graphs import MOLECULE, random_graphs, with_tasks
@@ -205,7 +205,7 @@ def test_forward_mode_runs_through_every_encoder_and_l2p(kind: str, norm: str) -
 
 
 def test_padding_in_forward_mode() -> None:
-    rows = ScatteredRows(torch.tensor([1, 0, 1, 2, 1]), 3)
+    rows = ScatteredSegments(torch.tensor([1, 0, 1, 2, 1]), 3)
     x = torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
     torch.autograd.gradcheck(
         lambda v: rows.padding.unpad(rows.padding.pad(v * v)), (x,), check_forward_ad=True, check_backward_ad=False

@@ -21,7 +21,7 @@ from distgnn.pretraining import checkpointing
 from distgnn.pretraining.background import Background
 from distgnn.pretraining.history import Snapshot, read_history, read_progress
 from distgnn.pretraining.loop import Hooks, train
-from distgnn.pretraining.retention import Shelf, kept_steps, open_shelf
+from distgnn.pretraining.retention import CheckpointRetention, kept_steps, open_retention
 from distgnn.pretraining.run import Run, new_run, open_corpus
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.verified import CHECKSUMS, publish
@@ -80,7 +80,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(
     monkeypatch.setattr(checkpointing, "publish", publishing)
     config = small(corpus, tmp_path, max_steps=7, validate_every=0, checkpoint_every=2, keep=9)
     config = replace(config, train=replace(config.train, checkpoint_every=0, checkpoint_minutes=0))
-    monkeypatch.setattr(checkpointing.Saver, "due", lambda _, state, *, hurry: state.step == 2 or hurry)
+    monkeypatch.setattr(checkpointing.CheckpointSaver, "due", lambda _, state, *, hurry: state.step == 2 or hurry)
     run = run_with(config, hooks(show))
     assert steps_there(run) == [2, 7]
     assert load_checkpoint(run.folder.at(f"{FOLDER}/{step_name(2)}")).step == 2
@@ -151,7 +151,7 @@ def test_which_checkpoints_are_kept(scores: dict[int, float | None], newest_kept
 def test_wants_exactly_what_would_be_kept(before: list[float], score: float, best: int) -> None:
     scores: dict[int, float | None] = dict(enumerate(before))
     kept = kept_steps(scores, 1, best)
-    shelf = Shelf(open_folder("unused"), 1, best, {step: scores[step] for step in kept})
+    shelf = CheckpointRetention(open_folder("unused"), 1, best, {step: scores[step] for step in kept})
     later = {**shelf.scores, 50: score, 99: None}
     assert shelf.wants(score) == (50 in kept_steps(later, 1, best))
 
@@ -226,7 +226,7 @@ def test_a_crash_at_any_write_of_a_checkpoint_loses_nothing(
         found = newest(run)
         assert found is not None
         assert found.uri == old.uri
-        assert open_shelf(run, 1, newest=2, best=0).scores.keys() == {1}
+        assert open_retention(run, 1, newest=2, best=0).scores.keys() == {1}
         assert run.sub(FOLDER).names() == [step_name(1)]
         publish(new, files, seal(files))
         found = newest(run)
@@ -240,7 +240,7 @@ def test_a_crash_while_deleting_leaves_no_half_checkpoint(
     run = open_folder(base).sub("deleting")
     for step in (1, 2):
         publish(run.sub(FOLDER).sub(step_name(step)), files, seal(files))
-    shelf, delete, calls = open_shelf(run, 2, newest=1, best=0), Folder.delete, iter(range(2))
+    shelf, delete, calls = open_retention(run, 2, newest=1, best=0), Folder.delete, iter(range(2))
 
     def dying(folder: Folder, name: str) -> None:
         if next(calls, None) is None:
@@ -255,7 +255,7 @@ def test_a_crash_while_deleting_leaves_no_half_checkpoint(
         with pytest.raises(RequestError, match="no whole checkpoint"):
             load_checkpoint(run.sub(FOLDER).at(step_name(1)))
     shelf.remove(step_name(1))
-    assert open_shelf(run, 2, newest=1, best=0).scores.keys() == {2}
+    assert open_retention(run, 2, newest=1, best=0).scores.keys() == {2}
     assert run.sub(FOLDER).names() == [step_name(2)]
     shelf.remove(step_name(1))  # what is gone is gone
 

@@ -15,7 +15,7 @@ import torch
 
 from distgnn.auxiliary.comparison import Row, compare_methods
 from distgnn.auxiliary.data_source import CorpusDataSource, InitialEncoder
-from distgnn.auxiliary.graph_level import CorpusProblem
+from distgnn.auxiliary.graph_level import GraphLevelProblem
 from distgnn.auxiliary.jobs import RunJob
 from distgnn.auxiliary.linear_probe import LinearProbe
 from distgnn.auxiliary.trainer import Trainer
@@ -190,7 +190,7 @@ def test_full_fine_tuning_trains_the_encoder_and_its_statistics(binary: str) -> 
 @pytest.mark.parametrize("use", [True, False, None])
 def test_centre_reaches_the_head(binary: str, use: Any) -> None:
     problem = trainer(config(binary, use_center=use)).problem
-    assert isinstance(problem, CorpusProblem)
+    assert isinstance(problem, GraphLevelProblem)
     assert problem.width == (16 if use in ("no", False) else 32)
 
 

@@ -13,15 +13,16 @@ import pytest
 import torch
 
 import distgnn
+from distgnn.api.finetune import compare_checkpoints
+from distgnn.api.progress import JobProgress
 from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.cli import main
-from distgnn.commands.finetune import JobProgress, compare_checkpoints
 from distgnn.config import EncoderConfig, EvaluateConfig, FinetuneConfig, SplitConfig
 from distgnn.corpus.reader import CorpusReader
 from distgnn.errors import RequestError
 from distgnn.finetuning.comparison import FinetuneComparison
 from distgnn.finetuning.evaluate import evaluate
-from distgnn.finetuning.saved_model import FineTuned, load_model, model_uris, write_models
+from distgnn.finetuning.saved_model import FineTunedModel, load_model, model_uris, write_models
 from distgnn.graph.pyg import to_pyg
 from distgnn.models.encoder import build_encoder
 from distgnn.storage.folder import open_folder
@@ -57,10 +58,10 @@ def config(uri: str, out: Path, **changes: Any) -> FinetuneConfig:
 
 
 def finetuned(uri: str, out: Path, methods: list[InitialEncoder] = METHODS[:1], **changes: Any) -> FinetuneComparison:
-    return compare_checkpoints(config(uri, out, **changes), methods, JobProgress())
+    return compare_checkpoints(config(uri, out, **changes), methods, JobProgress()).comparison
 
 
-def models(out: Path) -> list[FineTuned]:
+def models(out: Path) -> list[FineTunedModel]:
     return [load_model(uri) for uri in model_uris(str(out))]
 
 

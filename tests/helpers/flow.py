@@ -1,4 +1,4 @@
-"""Which files of the package a call enters."""
+"""The files on the call stack when a function is entered."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from pathlib import Path
 from types import FrameType
 
 
-def files_called(call: Callable[[], object], root: Path) -> list[str]:
-    """Files below ``root`` whose functions run in this thread during ``call``, in the order in which they are first entered."""
-    found: dict[str, None] = {}
+def files_on_stack(call: Callable[[], object], function: str, root: Path) -> list[str]:
+    """Files below ``root`` on the stack, outermost first, when ``call`` first enters the function of that qualified name."""
+    found: list[str] = []
 
     def note(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and frame.f_code.co_name != "<module>":
-            path = Path(frame.f_code.co_filename)
-            if path.is_relative_to(root):
-                found.setdefault(str(path.relative_to(root)))
+        if event == "call" and not found and frame.f_code.co_qualname == function:
+            inner: FrameType | None = frame
+            while inner is not None:
+                path = Path(inner.f_code.co_filename)
+                if path.is_relative_to(root):
+                    found.insert(0, str(path.relative_to(root)))
+                inner = inner.f_back
 
     before = sys.getprofile()
     sys.setprofile(note)
@@ -24,4 +27,4 @@ def files_called(call: Callable[[], object], root: Path) -> list[str]:
         call()
     finally:
         sys.setprofile(before)
-    return list(found)
+    return list(dict.fromkeys(found))

@@ -13,7 +13,7 @@ from distgnn.auxiliary.network_tasks.problem import NetworkProblem
 from distgnn.config import NetworkTaskConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.network.csr import Edges, both_ways, build_network, symmetric
-from distgnn.network.network import Block, Network, Relation
+from distgnn.network.network import Network, Relation, SampledSubgraph
 
 CPU = torch.device("cpu")
 CONFIG = NetworkTaskConfig(width=6, fan_out=0, aux_batch=7, negatives=5)
@@ -73,7 +73,7 @@ def tagged(labels: dict[int, list[int]] = LABELS) -> Network:
     return replace(network, tables=tables | parts)
 
 
-def slow_block(network: Network, seeds: Any, hops: int) -> Block:
+def slow_block(network: Network, seeds: Any, hops: int) -> SampledSubgraph:
     """All messages that ``hops`` layers need, by walking; nothing is sampled."""
     asked = [int(node) for node in seeds]
     inside, frontier, messages = set(asked), set(asked), []
@@ -85,7 +85,7 @@ def slow_block(network: Network, seeds: Any, hops: int) -> Block:
         inside |= frontier
     node = np.array(sorted(inside), np.int64)
     target, relation, source = np.array(sorted(messages), np.int64).reshape(-1, 3).T
-    return Block(
+    return SampledSubgraph(
         node=node,
         seed=np.searchsorted(node, np.array(asked, np.int64)),
         source=np.searchsorted(node, source),

@@ -28,7 +28,7 @@ from jobs.benches.l2p_step import GROUPS, KINDS, Setting, compared, memory_lines
 from jobs.benches.measure import Side
 from jobs.benches.memory import apart, peak_mb
 from jobs.benches.objectives import context_lines, masking_lines, step_lines
-from jobs.benches.scaling import axis_lines, made_graphs
+from jobs.benches.scaling import axis_lines, synthetic_graphs
 from jobs.benches.throughput import count_work, throughput_lines
 from jobs.benches.transforms import context_transform, masking_transform
 from jobs.benches.vmap import vmap_step
@@ -145,7 +145,7 @@ def test_the_published_transforms_do_what_ours_do() -> None:
 
 
 def test_scaling_lines_and_made_graphs() -> None:
-    batch = made_graphs(3, 20)
+    batch = synthetic_graphs(3, 20)
     assert batch.edge_ptr.diff().tolist() == [int((batch.edges[0] // 20 == g).sum()) for g in range(3)]
     assert torch.equal(batch.edges[0] // 20, batch.edges[1] // 20)
     assert bool((batch.edges[0] != batch.edges[1]).all())

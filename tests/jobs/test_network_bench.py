@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from distgnn.network.sample import sample_block
-from distgnn.network.sources.synthetic import MadeConfig
+from distgnn.network.sources.synthetic import SyntheticNetworkConfig
 from jobs.benches.sampler import DRAWS, as_dictionaries, dictionary_block, sampling_lines, size_lines
 from tests.network.test_sampling import named, small
 
@@ -28,7 +28,7 @@ def test_the_dictionaries_find_what_the_arrays_find(fan_out: int, draws: str) ->
 
 
 def test_lines(tmp_path: str) -> None:
-    made = list(size_lines("made", MadeConfig(out=str(tmp_path), nodes=50, edges=100)))
+    made = list(size_lines("made", SyntheticNetworkConfig(out=str(tmp_path), nodes=50, edges=100)))
     assert [result["unit"] for result in made] == ["s", "bytes/message", "GB"]
     both = list(sampling_lines("small", small(), 1))
     assert [result["baseline"] for result in both] == list(DRAWS)

@@ -18,7 +18,7 @@ from distgnn.models.batch_context import Context
 from distgnn.models.encoder import Encoder, build_encoder
 from distgnn.models.norm import Norm, apply_statistics, statistics
 from distgnn.models.ops import attention
-from distgnn.models.ops.segments import Padding, Rows
+from distgnn.models.ops.segments import Padding, Segments
 from distgnn.models.ops.sparse import SparseMap
 from tests.helpers.graphs import BARE, MOLECULE, permute_nodes, random_graphs
 
@@ -116,7 +116,7 @@ def test_dense_attention_equals_gathered_attention(density: float, monkeypatch: 
 
 
 def test_softmax_within_groups() -> None:
-    rows, scores = Rows(torch.tensor([0, 3, 3, 4])), torch.tensor([[1e4, 0.0], [1e4, 1.0], [-1e4, 2.0], [5.0, 5.0]])
+    rows, scores = Segments(torch.tensor([0, 3, 3, 4])), torch.tensor([[1e4, 0.0], [1e4, 1.0], [-1e4, 2.0], [5.0, 5.0]])
     expected = torch.cat([scores[:3].softmax(0), torch.ones(1, 2)])
     torch.testing.assert_close(rows.softmax(scores), expected)
 
@@ -190,7 +190,7 @@ def padded_slots(padding: Padding, x: torch.Tensor) -> list[tuple[torch.Tensor, 
 
 
 def test_segment_sum_mean_and_expand() -> None:
-    rows, x = Rows(torch.tensor([0, 3, 3, 4])), torch.arange(8.0).view(4, 2)
+    rows, x = Segments(torch.tensor([0, 3, 3, 4])), torch.arange(8.0).view(4, 2)
     torch.testing.assert_close(rows.sum(x), torch.stack([x[:3].sum(0), torch.zeros(2), x[3]]))
     torch.testing.assert_close(rows.mean(x), torch.stack([x[:3].mean(0), torch.zeros(2), x[3]]))
     torch.testing.assert_close(rows.expand(x[:3]), x[[0, 0, 0, 2]])

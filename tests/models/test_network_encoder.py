@@ -17,10 +17,10 @@ from torch_geometric.nn import HGTConv
 from distgnn.config import NetworkTaskConfig
 from distgnn.errors import RequestError
 from distgnn.models.hgt import HGT
-from distgnn.models.network_encoder import Cut, NetworkEncoder, NodeInputs, build_network_encoder
+from distgnn.models.network_encoder import NetworkEncoder, NodeInputs, SubgraphBatch, build_network_encoder
 from distgnn.models.ops.sparse import SparseMap
 from distgnn.network.csr import Edges, both_ways, build_network
-from distgnn.network.network import Block, Network, Relation
+from distgnn.network.network import Network, Relation, SampledSubgraph
 from distgnn.network.sample import full_block, sample_block
 from tests.helpers.networks import films, papers, slow_block
 
@@ -34,8 +34,8 @@ def encoder_of(network: Network, kind: str, **options: object) -> NetworkEncoder
     return build_network_encoder(network, config, 0).double()
 
 
-def cut_of(network: Network, block: Block) -> Cut:
-    return Cut(NodeInputs(network), block)
+def cut_of(network: Network, block: SampledSubgraph) -> SubgraphBatch:
+    return SubgraphBatch(NodeInputs(network), block)
 
 
 ENCODERS = {kind: encoder_of(NETWORK, kind) for kind in KINDS}

@@ -16,11 +16,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from distgnn import register
+from distgnn.api.tune import log_sweep
 from distgnn.commands.finetune import finetune
 from distgnn.commands.output import Output
 from distgnn.commands.pretrain import pretrain, resume
 from distgnn.commands.transfer import transfer
-from distgnn.commands.tune import log_sweep
 from distgnn.config import FinetuneConfig, MetricsConfig, PretrainConfig, SplitConfig
 from distgnn.errors import DivergedError, RequestError
 from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers

@@ -15,19 +15,19 @@ import pyarrow as pa
 import pytest
 import torch
 
-from distgnn.auxiliary.epoch_metrics import note_epoch
+from distgnn.auxiliary.epoch_metrics import record_epoch
 from distgnn.auxiliary.step import StepRecord
 from distgnn.cli import main
 from distgnn.config import BuildConfig, FinetuneConfig, MetricsConfig, PretrainConfig, TransferConfig
 from distgnn.config.fields import named
-from distgnn.corpus.plan import UnitRead
+from distgnn.corpus.plan import UnitRef
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
-from distgnn.monitor.prometheus import PrometheusMeter, serve_metrics
-from distgnn.monitor.sink import METRICS, SILENT
-from distgnn.pretraining.metrics import SnapshotMeter, StepMeter, StorageMeter, note_checkpoint
+from distgnn.monitor.prometheus import PrometheusSink, serve_metrics
+from distgnn.monitor.sink import METRICS, NULL_SINK
+from distgnn.pretraining.metrics import SnapshotMetrics, StepMetrics, StorageMetrics, note_checkpoint
 from distgnn.pretraining.step import StepResult
-from distgnn.scale.metrics import RayMeter
+from distgnn.scale.metrics import RaySink
 from distgnn.scale.train import stream
 from distgnn.storage.retry import note_error
 from tests.helpers.prometheus import free_port
@@ -74,7 +74,7 @@ def test_ranks_add_up_to_the_run() -> None:
     """Counts of the global batch come once; waiting and memory come from every rank."""
     leader, other = Notes(), Notes()
     for notes, rank in ((leader, 0), (other, 1)):
-        meter = StepMeter(notes, ProcessGroup(rank, 2, CPU))
+        meter = StepMetrics(notes, ProcessGroup(rank, 2, CPU))
         meter.step(step(), 0.5, 0.25)
         meter.step(step(applied=False), 0.75, 0.25 + 0.125)
     told = leader.sums()
@@ -97,8 +97,8 @@ def test_ranks_add_up_to_the_run() -> None:
 
 def test_counters_begin_at_zero() -> None:
     notes = Notes()
-    StepMeter(notes, ProcessGroup.single_process(CPU))
-    SnapshotMeter(notes)
+    StepMetrics(notes, ProcessGroup.single_process(CPU))
+    SnapshotMetrics(notes)
     counters = {name.removeprefix("distgnn_") for name, metric in METRICS.items() if metric.kind == "counter"}
     expected = {name for name in counters if name.startswith("train_")} | {"restarts_total", "storage_errors_total"}
     assert {name for name, value, _ in notes.seen if value == 0} == expected
@@ -107,7 +107,7 @@ def test_counters_begin_at_zero() -> None:
 def test_storage_errors_since_the_last_time() -> None:
     note_error("server")
     notes = Notes()
-    meter = StorageMeter(notes)
+    meter = StorageMetrics(notes)
     meter.note()
     note_error("timeout")
     note_error("server")
@@ -124,7 +124,7 @@ def test_tasks_that_read_tell_their_storage_errors(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(stream, "read_unit", fail)
     notes = Notes()
     task = stream._ReadUnits(None, None, None, notes)  # pyright: ignore[reportArgumentType]
-    rows = pa.Table.from_pylist([UnitRead(*[0] * len(UnitRead._fields))._asdict()] * 2)
+    rows = pa.Table.from_pylist([UnitRef(*[0] * len(UnitRef._fields))._asdict()] * 2)
     assert [table["error"][0].as_py() for table in task(rows)] == ["storage gone"] * 2
     assert notes.of("storage_errors_total") == [0, 1, 1]
 
@@ -136,7 +136,7 @@ def snapshot(started: float = 1.0, **changes: Any) -> dict[str, Any]:
 
 def test_snapshots_become_gauges() -> None:
     notes = Notes()
-    SnapshotMeter(notes)(snapshot(validation={"loss": 4.0}))
+    SnapshotMetrics(notes)(snapshot(validation={"loss": 4.0}))
     assert notes.seen[1:] == [
         ("train_adaptation_gain", 0.5, {}),
         ("train_learning_rate", 1e-3, {}),
@@ -150,13 +150,13 @@ def test_snapshots_become_gauges() -> None:
 def test_what_a_snapshot_lacks_is_left_out() -> None:
     notes = Notes()
     failed = {"step": 0, "total": 0, "metrics": {}, "validation": {}, "status": "failed"}
-    SnapshotMeter(notes)(failed)
+    SnapshotMetrics(notes)(failed)
     assert notes.seen == [("restarts_total", 0, {})]
 
 
 def test_ranks_that_began_again_are_a_restart() -> None:
     notes = Notes()
-    meter = SnapshotMeter(notes)
+    meter = SnapshotMetrics(notes)
     for started in (1.0, 1.0, 2.0, 2.0, 3.0):
         meter(snapshot(started))
     meter({"step": 5, "total": 20, "metrics": {}, "validation": {}})  # an old snapshot without the time
@@ -176,7 +176,7 @@ def test_an_epoch_of_joint_training() -> None:
         StepRecord(1, (1.0, 1.0), (1.0, 0.75), (1.0, nan), (nan, nan), 3.0),
     ]
     notes = Notes()
-    note_epoch(notes, ("target", "links"), "auxts_one", records)
+    record_epoch(notes, ("target", "links"), "auxts_one", records)
     method = {"method": "auxts_one"}
     assert notes.seen == [
         ("transfer_steps_total", 2, method),
@@ -188,12 +188,12 @@ def test_an_epoch_of_joint_training() -> None:
     ]
 
 
-def value(meter: PrometheusMeter, name: str, **labels: str) -> float | None:
+def value(meter: PrometheusSink, name: str, **labels: str) -> float | None:
     return meter.registry.get_sample_value(f"distgnn_{name}", {"run": "r", **labels})
 
 
 def test_prometheus_adds_sets_and_observes() -> None:
-    meter = PrometheusMeter("r")
+    meter = PrometheusSink("r")
     for number in (0, 2, 3):
         meter.note("distgnn_train_graphs_total", number)
         meter.note("distgnn_train_loss", number, loop="outer")
@@ -225,7 +225,7 @@ def test_served_on_loopback_alone_until_told() -> None:
 def test_off_by_default() -> None:
     other = Notes()
     with serve_metrics(MetricsConfig(), "r") as silent, serve_metrics(MetricsConfig(), "r", other) as given:
-        assert silent is SILENT
+        assert silent is NULL_SINK
         assert given is other
     for config in (PretrainConfig, FinetuneConfig, TransferConfig, BuildConfig):
         assert {item.name: item.default_factory for item in fields(config)}["metrics"] is MetricsConfig
@@ -255,7 +255,7 @@ def test_metrics_may_change_when_a_run_is_resumed() -> None:
 
 
 def test_ray_meters_travel() -> None:
-    meter = RayMeter("r")
+    meter = RaySink("r")
     meter.note("distgnn_world_size", 1)
     again = pickle.loads(pickle.dumps(meter))
     assert again == meter

@@ -14,7 +14,7 @@ from distgnn.config import SplitConfig
 from distgnn.errors import RequestError
 from distgnn.graph.splits import make_split
 from distgnn.network.csr import Edges, both_ways, build_network, edges_of, with_messages
-from distgnn.network.metapath import PathPairs, path_pairs
+from distgnn.network.metapath import MetapathPairs, path_pairs
 from distgnn.network.network import Network, Relation
 from distgnn.network.paths import PAPER_PATHS
 from distgnn.network.sources.kgrec import KgrecConfig, build_kgrec
@@ -44,7 +44,7 @@ def as_set(pairs: tuple[np.ndarray, np.ndarray]) -> set[tuple[int, int]]:
     return set(zip(*(end.tolist() for end in pairs), strict=True))
 
 
-def everything(pairs: PathPairs) -> set[tuple[int, int]]:
+def everything(pairs: MetapathPairs) -> set[tuple[int, int]]:
     found = pairs.joined.tocoo()
     return {(int(s) + pairs.first_start, int(e) + pairs.first_end) for s, e in zip(found.row, found.col, strict=True)}
 

@@ -13,7 +13,7 @@ from distgnn.errors import RequestError
 from distgnn.graph.keyed import below, draw, key
 from distgnn.network import csr
 from distgnn.network.csr import Edges, both_ways, build_network, edges_of, symmetric, with_messages
-from distgnn.network.network import Block, Network, Relation
+from distgnn.network.network import Network, Relation, SampledSubgraph
 from distgnn.network.sample import full_block, sample_block
 
 SIZES = {"item": 7, "entity": 5, "user": 4}
@@ -72,7 +72,7 @@ def slow_block(network: Network, seeds: list[int], hops: int, fan_out: int, word
     return nodes, sorted(messages)
 
 
-def named(block: Block) -> list[tuple[int, int, int]]:
+def named(block: SampledSubgraph) -> list[tuple[int, int, int]]:
     """A block's messages with global ids, in its order."""
     ends = block.node[block.target].tolist(), block.relation.tolist(), block.node[block.source].tolist()
     return list(zip(*ends, strict=True))

@@ -17,7 +17,7 @@ from distgnn.network.network import Network, Relation
 from distgnn.network.sources.hetero import HeteroConfig, build_hetero
 from distgnn.network.sources.kgrec import KgrecConfig, build_kgrec
 from distgnn.network.sources.single import CitationConfig, RedditConfig, build_citation, build_reddit
-from distgnn.network.sources.synthetic import MadeConfig, build_made
+from distgnn.network.sources.synthetic import SyntheticNetworkConfig, build_synthetic
 from tests.helpers.corpora import real
 
 RATINGS = "0 0 1\n0 1 0\n1 2 1\n"
@@ -315,7 +315,7 @@ def test_reddit_invalid_files_are_rejected_in_one_line(case: str, tmp_path: Path
 
 def test_synthetic_networks_follow_their_options() -> None:
     def made(**options: Any) -> Network:
-        return build_made(MadeConfig(**({"out": "x", "nodes": 400, "edges": 4000} | options)))
+        return build_synthetic(SyntheticNetworkConfig(**({"out": "x", "nodes": 400, "edges": 4000} | options)))
 
     network = made()
     assert undirected(network)

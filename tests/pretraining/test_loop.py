@@ -14,7 +14,7 @@ import torch
 from distgnn.checkpoint.format import FOLDER, load_checkpoint, newest
 from distgnn.checkpoint.training_state import TrainState, make_state
 from distgnn.config import TrainConfig
-from distgnn.corpus.plan import UnitRead
+from distgnn.corpus.plan import UnitRef
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import read_unit
 from distgnn.distributed import ProcessGroup
@@ -162,7 +162,7 @@ def test_validation_changes_nothing_and_is_fixed(corpus: str) -> None:
     objective, before = state.objective, weights(state)
     assert objective is not None
 
-    def read(unit: UnitRead) -> GraphBatch:
+    def read(unit: UnitRef) -> GraphBatch:
         return read_unit(reader, plan, objective.prepare, unit)
 
     first, second = (

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from distgnn.api.finetune import initial_encoders
 from distgnn.checkpoint.format import load_checkpoint
-from distgnn.commands.finetune import initial_encoders
 from distgnn.config import TuneConfig, load_config
 from distgnn.config.finetune import FinetuneConfig
 from distgnn.config.pretrain import PretrainConfig

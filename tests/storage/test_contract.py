@@ -45,7 +45,7 @@ def test_200_faults_from_corpus_to_pulled_checkpoint(
         motifs(f"{base}/corpus")
         folder = open_folder(f"{base}/corpus")
         shards = {
-            shard.name: folder.read_sealed(shard.name, shard.sha256)
+            shard.name: folder.read_checked(shard.name, shard.sha256)
             for shard in CorpusReader(folder.uri).manifest.shards
         }
         assert shards | {"corpus.json": folder.read("corpus.json")} == contents(Path(corpus))

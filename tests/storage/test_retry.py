@@ -74,9 +74,9 @@ def test_what_came_damaged_is_read_again(folder: Folder, proxy: Faulty) -> None:
     digest = "18ac3e7343f016890c510e93f935261169d9e3f565436429830faf0934f4f8e4"  # of b"d"
     folder.write("a", b"d")
     proxy.inject(["flip"], only=["get"])
-    assert folder.read_sealed("a", digest) == b"d"
+    assert folder.read_checked("a", digest) == b"d"
     assert proxy.counts["get"] == 2
-    assert folder.read_sealed("a", "0" * 64) is None
+    assert folder.read_checked("a", "0" * 64) is None
 
 
 def test_gone_for_a_while(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distgnn import register
-from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, TaskContext, draw_nodes, sample_count
+from distgnn.auxiliary.network_tasks.tasks import AuxiliaryTask, NodeQuery, TaskContext, draw_nodes, sample_count
 from distgnn.auxiliary.problem import Samples
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
@@ -40,23 +40,23 @@ class AttributeGeneration(AuxiliaryTask):
         self.blank = nn.Parameter(torch.zeros(shared.width))
         self.tell = nn.Linear(shared.width, self.features.shape[1])
 
-    def ask(self, step: int) -> Asked:
+    def ask(self, step: int) -> NodeQuery:
         """This rank's part of the drawn nodes, and where any of them lie in its cut-out."""
         drawn = draw_nodes(key(self.key, step), self.nodes, self.batch)
         mine = drawn[self.group.rank :: self.group.world_size]
         block = self.views.block(mine, step)
         hidden, features = np.isin(block.node, drawn), self.features[mine - self.nodes.start]
         data = tuple(torch.from_numpy(array).to(self.group.device) for array in (hidden, features))
-        return Asked(mine, data, self.views.cut(block))
+        return NodeQuery(mine, data, self.views.cut(block))
 
-    def inputs(self, encoder: NetworkEncoder, asked: Asked) -> Tensor:
+    def inputs(self, encoder: NetworkEncoder, asked: NodeQuery) -> Tensor:
         """The nodes' inputs, those of drawn nodes replaced."""
         if asked.cut is None:
             raise ValueError("attribute generation embeds a cut-out of its own")
         hidden, _ = asked.data
         return torch.where(hidden.unsqueeze(1), self.blank, encoder.embed(asked.cut))
 
-    def samples(self, embedded: Tensor, asked: Asked) -> Samples:
+    def samples(self, embedded: Tensor, asked: NodeQuery) -> Samples:
         """One loss a node."""
         _, features = asked.data
         likeness = F.cosine_similarity(self.tell(embedded), features.to(embedded.dtype), dim=1)

@@ -7,7 +7,7 @@ import torch
 from distgnn import register
 from distgnn.auxiliary.network_tasks.label_sets import LabelSetTarget, has_label_sets, read_label_sets
 from distgnn.auxiliary.network_tasks.links import COLUMNS, LinkTarget, read_links, training_network
-from distgnn.auxiliary.network_tasks.metapaths import PathTask
+from distgnn.auxiliary.network_tasks.metapaths import MetapathTask
 from distgnn.auxiliary.network_tasks.nodes import NodeTarget, read_nodes
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
 from distgnn.auxiliary.network_tasks.tasks import AuxiliaryTask, TargetTask, TaskContext
@@ -62,6 +62,6 @@ def default_auxiliary(network: Network, kind: str) -> tuple[str, ...]:
 def _auxiliary(context: TaskContext, name: str) -> AuxiliaryTask:
     """A meta-path such as "a relation b", or a registered task."""
     if " " in name:
-        return PathTask(context.views.network, name, context.options, context.seed, context.group)
+        return MetapathTask(context.views.network, name, context.options, context.seed, context.group)
     entry = register.network_task.get(name, "network.auxiliary", ("a path such as 'a relation b'",))
     return entry.make(getattr(context.options, entry.name) if entry.config else None, context)

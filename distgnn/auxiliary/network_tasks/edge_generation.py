@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from distgnn import register
 from distgnn.auxiliary.network_tasks.removal import Removal
-from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, TaskContext, draw_nodes, sample_count
+from distgnn.auxiliary.network_tasks.tasks import AuxiliaryTask, NodeQuery, TaskContext, draw_nodes, sample_count
 from distgnn.auxiliary.network_tasks.views import without
 from distgnn.auxiliary.problem import Rows, Samples
 from distgnn.errors import RequestError
@@ -26,7 +26,7 @@ _TEMPERATURE = 0.1
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _EdgeQuery:
     """Removed messages of one relation. target, source: int64 [p], rows of the embeddings. pool: int64 [q], those of the
     nodes they compete with. negative: bool [p, q], which of these are no neighbours of the target."""
 
@@ -63,7 +63,7 @@ class EdgeGeneration(AuxiliaryTask):
             nn.ModuleList(nn.Linear(shared.width, shared.width) for _ in self.relations) for _ in range(2)
         )
 
-    def ask(self, step: int) -> Asked:
+    def ask(self, step: int) -> NodeQuery:
         """This rank's part of the drawn nodes, and all messages they lose."""
         network = self.views.network
         drawn = draw_nodes(key(self.seed, NetworkDraw.EDGE_NODES, step), self.nodes, self.batch)
@@ -82,7 +82,7 @@ class EdgeGeneration(AuxiliaryTask):
             some = relation == number
             pool = pools[network.relations[number].source]
             data.append(self._ask_relation(number, source[some], target[some], pool, seeds))
-        return Asked(seeds, data, cut)
+        return NodeQuery(seeds, data, cut)
 
     def _pool(self, kind: str, step: int) -> Rows:
         """Ascending ids of the nodes of a type that a step's samples compete with."""
@@ -93,22 +93,22 @@ class EdgeGeneration(AuxiliaryTask):
             )
         )
 
-    def _ask_relation(self, relation: int, source: Rows, target: Rows, pool: Rows, seeds: Rows) -> _Asked:
+    def _ask_relation(self, relation: int, source: Rows, target: Rows, pool: Rows, seeds: Rows) -> _EdgeQuery:
         receiver, row = np.unique(target, return_inverse=True)
         negative = ~_are_neighbours(self.views.network, relation, receiver, pool)[row.reshape(-1)]
         told = negative.any(axis=1)
         columns = (np.searchsorted(seeds, ids) for ids in (target[told], source[told], pool))
         target_row, source_row, pool_row = (torch.from_numpy(ids).to(self.group.device) for ids in columns)
-        return _Asked(
+        return _EdgeQuery(
             relation, target_row, source_row, pool_row, torch.from_numpy(negative[told]).to(self.group.device)
         )
 
-    def samples(self, embedded: Tensor, asked: Asked) -> Samples:
+    def samples(self, embedded: Tensor, asked: NodeQuery) -> Samples:
         """One loss a removed message, relation after relation."""
         losses = torch.cat([embedded.new_zeros(0), *(self._losses(embedded, one) for one in asked.data)])
         return Samples(losses, torch.zeros_like(losses), sample_count(losses))
 
-    def _losses(self, embedded: Tensor, asked: _Asked) -> Tensor:
+    def _losses(self, embedded: Tensor, asked: _EdgeQuery) -> Tensor:
         place, rows = self.relations.index(asked.relation), embedded.shape[0]
         left, right = self.left[place](embedded), self.right[place](embedded)
         target, source, pool = (

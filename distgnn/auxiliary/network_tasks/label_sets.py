@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distgnn.auxiliary.network_tasks.nodes import labelled_parts
-from distgnn.auxiliary.network_tasks.tasks import Asked, TargetTask, sample_count
+from distgnn.auxiliary.network_tasks.tasks import NodeQuery, TargetTask, sample_count
 from distgnn.auxiliary.problem import Rows, Samples
 from distgnn.config import NetworkTaskConfig
 from distgnn.errors import RequestError
@@ -95,12 +95,12 @@ class LabelSetTarget(TargetTask):
         self.rows = len(sets.node["train"])
         self.classify = nn.Linear(config.width, sets.classes)
 
-    def ask(self, rows: Rows) -> Asked:
+    def ask(self, rows: Rows) -> NodeQuery:
         """Training nodes by number."""
         nodes = self.sets.node["train"][rows]
-        return Asked(nodes, tuple(torch.from_numpy(column).to(self.device) for column in self.sets.of(nodes)))
+        return NodeQuery(nodes, tuple(torch.from_numpy(column).to(self.device) for column in self.sets.of(nodes)))
 
-    def samples(self, embedded: Tensor, asked: Asked) -> Samples:
+    def samples(self, embedded: Tensor, asked: NodeQuery) -> Samples:
         """The divergence of each node; asked.data: (place, label) int64 [p]."""
         guess = F.log_softmax(self.classify(embedded), dim=1)
         truth = guess.new_zeros(guess.shape)

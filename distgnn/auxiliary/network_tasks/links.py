@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distgnn.auxiliary.network_tasks.tasks import Asked, PairTask, TargetTask, pairs
+from distgnn.auxiliary.network_tasks.tasks import NodeQuery, PairTask, TargetTask, pairs
 from distgnn.auxiliary.problem import Rows
 from distgnn.config import NetworkTaskConfig, SplitConfig
 from distgnn.errors import RequestError
@@ -70,7 +70,7 @@ class LinkTarget(PairTask, TargetTask):
         """Whether the user rates the item."""
         return self.links.label[self.links.parts["train"]].astype(np.int64)
 
-    def ask(self, rows: Rows) -> Asked:
+    def ask(self, rows: Rows) -> NodeQuery:
         """Training rows by number."""
         row = self.links.parts["train"][rows]
         return pairs(self.links.user[row], self.links.item[row], self.links.label[row], self.device)

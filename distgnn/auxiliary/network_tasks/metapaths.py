@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, PairTask, pairs
+from distgnn.auxiliary.network_tasks.tasks import AuxiliaryTask, NodeQuery, PairTask, pairs
 from distgnn.config import NetworkTaskConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import key
@@ -15,7 +15,7 @@ from distgnn.network.network import Network
 _POSITIVE, _NEGATIVE = range(2)
 
 
-class PathTask(PairTask, AuxiliaryTask):
+class MetapathTask(PairTask, AuxiliaryTask):
     """A step has as many joined pairs as not joined ones (one more where aux_batch is odd), drawn anew for each step.
 
     Labels come from the messages of ``network`` alone: hand in the one that training may see. Raises RequestError for a
@@ -28,7 +28,7 @@ class PathTask(PairTask, AuxiliaryTask):
         self.batch, self.key = config.aux_batch, key(seed, NetworkDraw.PATH)
         self.pairs.negatives(self.key, 1)  # a path that joins everything is refused now, not in the middle of a run
 
-    def ask(self, step: int) -> Asked:
+    def ask(self, step: int) -> NodeQuery:
         """This rank's pairs."""
         joined = self.batch - self.batch // 2
         drawn = key(self.key, step)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distgnn.auxiliary.network_tasks.tasks import Asked, TargetTask, sample_count
+from distgnn.auxiliary.network_tasks.tasks import NodeQuery, TargetTask, sample_count
 from distgnn.auxiliary.problem import Rows, Samples
 from distgnn.config import NetworkTaskConfig, SplitConfig
 from distgnn.errors import RequestError
@@ -87,11 +87,13 @@ class NodeTarget(TargetTask):
         """The class of each training node."""
         return self.nodes.label["train"]
 
-    def ask(self, rows: Rows) -> Asked:
+    def ask(self, rows: Rows) -> NodeQuery:
         """Training nodes by number."""
-        return Asked(self.nodes.node["train"][rows], torch.from_numpy(self.nodes.label["train"][rows]).to(self.device))
+        return NodeQuery(
+            self.nodes.node["train"][rows], torch.from_numpy(self.nodes.label["train"][rows]).to(self.device)
+        )
 
-    def samples(self, embedded: Tensor, asked: Asked) -> Samples:
+    def samples(self, embedded: Tensor, asked: NodeQuery) -> Samples:
         """Cross entropy of each node; asked.data: class numbers int64 [n]."""
         losses = F.cross_entropy(self.classify(embedded), asked.data, reduction="none")
         return Samples(losses, torch.zeros_like(losses), sample_count(losses))

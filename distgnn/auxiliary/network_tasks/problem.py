@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, NetworkTask, TargetTask
+from distgnn.auxiliary.network_tasks.tasks import AuxiliaryTask, NetworkTask, NodeQuery, TargetTask
 from distgnn.auxiliary.network_tasks.views import Evaluation, Views, joins, without
 from distgnn.auxiliary.problem import PartEvaluation, Rows, Samples
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import key
 from distgnn.graph.purposes import NetworkDraw
-from distgnn.models.network_encoder import Cut, NetworkEncoder
+from distgnn.models.network_encoder import NetworkEncoder, SubgraphBatch
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class NetworkBatch:
     none of their own, in this order. hidden: int64 [2, p] or None, pairs of nodes that pass no messages in this step."""
 
     step: int
-    folds: list[Asked]
-    auxiliary: list[Asked]
-    cut: Cut
+    folds: list[NodeQuery]
+    auxiliary: list[NodeQuery]
+    cut: SubgraphBatch
     hidden: Rows | None
-    fold_cuts: dict[int, Cut] = field(default_factory=dict)
+    fold_cuts: dict[int, SubgraphBatch] = field(default_factory=dict)
 
 
 class NetworkProblem:
@@ -71,7 +71,7 @@ class NetworkProblem:
         seeds = np.concatenate([one.seeds for one in (*asked, *auxiliary) if one.cut is None])
         return NetworkBatch(step, asked, auxiliary, self._cut(seeds, step, hidden), hidden)
 
-    def _cut(self, seeds: Rows, step: int, hidden: Rows | None) -> Cut:
+    def _cut(self, seeds: Rows, step: int, hidden: Rows | None) -> SubgraphBatch:
         block = self.views.block(seeds, step)
         if hidden is not None:
             block = without(block, joins(block, self.views.network.num_nodes, hidden))
@@ -89,7 +89,7 @@ class NetworkProblem:
             auxiliary.append(task.samples(embedded, one))
         return target, auxiliary
 
-    def _embed(self, task: NetworkTask, asked: Asked, step: int, place: int) -> Tensor:
+    def _embed(self, task: NetworkTask, asked: NodeQuery, step: int, place: int) -> Tensor:
         with self._dropout(step, place):
             return self.encoder(asked.cut, task.inputs(self.encoder, asked))
 

@@ -9,7 +9,7 @@ from distgnn.auxiliary.problem import Rows
 from distgnn.graph.keyed import draw, key, unit_interval
 from distgnn.graph.purposes import NetworkDraw
 from distgnn.network.csr import INVERSE
-from distgnn.network.network import Block, Network, Relation
+from distgnn.network.network import Network, Relation, SampledSubgraph
 
 
 class Removal:
@@ -23,7 +23,7 @@ class Removal:
         self.turned = np.array([0 <= base != number for number, base in enumerate(forward)])
         self.symmetric = ~np.isin(self.base, self.base[self.turned])
 
-    def __call__(self, block: Block, drawn: Rows, step: int) -> npt.NDArray[np.bool_]:
+    def __call__(self, block: SampledSubgraph, drawn: Rows, step: int) -> npt.NDArray[np.bool_]:
         """bool [m]: messages of the block that are removed in a step that drew these nodes (global ids)."""
         source, target = block.node[block.source], block.node[block.target]
         turned = np.where(self.symmetric[block.relation], source > target, self.turned[block.relation])

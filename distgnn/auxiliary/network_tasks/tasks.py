@@ -17,11 +17,11 @@ from distgnn.auxiliary.problem import Rows, Samples
 from distgnn.config import NetworkTaskConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import distinct, draw
-from distgnn.models.network_encoder import Cut, NetworkEncoder
+from distgnn.models.network_encoder import NetworkEncoder, SubgraphBatch
 
 
 @dataclass(frozen=True)
-class Asked:
+class NodeQuery:
     """One task's share of a step. seeds: int64 [s], global ids of the nodes whose embeddings its losses read.
 
     data: what else its losses read, made by the task for itself. cut: the cut-out to embed the seeds in where the task
@@ -30,7 +30,7 @@ class Asked:
 
     seeds: Rows
     data: Any
-    cut: Cut | None = None
+    cut: SubgraphBatch | None = None
 
 
 class NetworkTask(nn.Module):
@@ -38,11 +38,11 @@ class NetworkTask(nn.Module):
 
     name: str
 
-    def inputs(self, encoder: NetworkEncoder, asked: Asked) -> Tensor | None:  # noqa: ARG002
+    def inputs(self, encoder: NetworkEncoder, asked: NodeQuery) -> Tensor | None:  # noqa: ARG002
         """float [n, width] to embed instead of the nodes' own inputs; None = their own."""
         return None
 
-    def samples(self, embedded: Tensor, asked: Asked) -> Samples:
+    def samples(self, embedded: Tensor, asked: NodeQuery) -> Samples:
         """Losses from the seeds' embeddings [s, width]."""
         raise NotImplementedError
 
@@ -59,7 +59,7 @@ class TargetTask(NetworkTask):
         """int64 [rows], the class of each training row; zeros where rows have none, or several."""
         return np.zeros(self.rows, np.int64)
 
-    def ask(self, rows: Rows) -> Asked:
+    def ask(self, rows: Rows) -> NodeQuery:
         """Training rows by number."""
         raise NotImplementedError
 
@@ -94,7 +94,7 @@ class TaskContext:
 class AuxiliaryTask(NetworkTask):
     """A task that makes its samples itself, built as ``Class(config, context: TaskContext)``."""
 
-    def ask(self, step: int) -> Asked:
+    def ask(self, step: int) -> NodeQuery:
         """This rank's share of a step, a function of (seed, step)."""
         raise NotImplementedError
 
@@ -111,16 +111,16 @@ class PairTask(NetworkTask):
         first, second = self.phi(embedded).chunk(2)
         return (first * second).sum(1)
 
-    def samples(self, embedded: Tensor, asked: Asked) -> Samples:
+    def samples(self, embedded: Tensor, asked: NodeQuery) -> Samples:
         """Binary cross entropy of each pair; asked.data: labels float32 [n]."""
         labels = asked.data.to(embedded.dtype)
         losses = F.binary_cross_entropy_with_logits(self.logits(embedded), labels, reduction="none")
         return Samples(losses, labels, sample_count(losses))
 
 
-def pairs(first: Rows, second: Rows, labels: npt.NDArray[np.integer[Any]], device: torch.device) -> Asked:
+def pairs(first: Rows, second: Rows, labels: npt.NDArray[np.integer[Any]], device: torch.device) -> NodeQuery:
     """What a :class:`PairTask` asks of pairs of global ids [n] with labels 0 or 1."""
-    return Asked(np.concatenate([first, second]), torch.from_numpy(labels.astype(np.float32)).to(device))
+    return NodeQuery(np.concatenate([first, second]), torch.from_numpy(labels.astype(np.float32)).to(device))
 
 
 def sample_count(losses: Tensor) -> Tensor:

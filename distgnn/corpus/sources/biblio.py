@@ -61,6 +61,8 @@ def _table(folder: str, name: str) -> tuple[Names, Names]:
             table = pd.read_csv(
                 file, sep="\t", header=None, usecols=[0, 1], dtype=str, quoting=3, encoding_errors="replace"
             )
+        except RequestError:
+            raise
         except ValueError as error:  # pandas' own parser errors are ValueErrors
             raise RequestError(f"{uri}: needs two tab-separated columns ({' '.join(str(error).split())})") from error
     incomplete = table.isna().any(axis=1).to_numpy()

@@ -115,6 +115,8 @@ def _from_text(uri: str) -> Labels:
     with input_errors(uri), open_binary(uri) as file:
         try:
             table = pd.read_csv(file, sep="\t", dtype=str, usecols=["group", "node", "term"]).dropna()
+        except RequestError:
+            raise
         except ValueError as error:  # pandas' own parser errors are ValueErrors
             raise RequestError(f"{uri}: needs the tab-separated columns group, node, term ({error})") from error
     terms, column = np.unique(table["term"].to_numpy(object).astype(str), return_inverse=True)

@@ -78,6 +78,8 @@ def _table(uri: str, actions: bool) -> pd.DataFrame:
                 return pd.read_csv(
                     file, sep=r"\s+", header=None, usecols=[0, 1], names=["a", "b"], dtype=str, comment="#"
                 )
+            except RequestError:
+                raise
             except ValueError as error:  # pandas' own parser errors are ValueErrors
                 raise RequestError(
                     f"{uri}: not an edge list with two ids per line ({' '.join(str(error).split())})"

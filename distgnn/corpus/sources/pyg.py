@@ -90,6 +90,8 @@ def collect(graphs: Sequence[Data], schema: Schema, first: int = 0) -> Piece:
     try:
         batch = cast(Any, Batch.from_data_list(list(graphs)))  # pyright: ignore[reportArgumentType]
         packed = from_pyg(batch, schema)
+    except RequestError:
+        raise
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         where = f"graphs {first}..{first + len(graphs) - 1}"
         raise RequestError(

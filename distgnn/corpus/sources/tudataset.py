@@ -93,10 +93,10 @@ def _parse(uri: str, name: str, data: bytes, rows: int | None) -> Table:
     if data.count(b",") != len(table) * (table.shape[1] - 1):
         raise RequestError(f"{where}, row {_odd_row(data)}: rows have unequal lengths")
     if name != "graph_attributes":
-        _check_rows(np.isfinite(table).all(axis=1), where, "NaN or infinite")
+        _check_rows(np.asarray(np.isfinite(table).all(axis=1)), where, "NaN or infinite")
     if not name.endswith("_attributes"):
         _check_rows(
-            (table == np.floor(table)).all(axis=1),
+            np.asarray((table == np.floor(table)).all(axis=1)),
             where,
             "not a whole number; numbers belong into a table of attributes",
         )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from distgnn.models.ops.messages import Messages
-from distgnn.models.ops.segments import Rows
+from distgnn.models.ops.segments import Segments
 from distgnn.models.ops.sparse import SparseMap
 
 _MOST_SLOTS = 32
@@ -24,20 +24,20 @@ class Attention:
         attributes: float [M, attributes + 1], edge attributes of the messages.
     """
 
-    def __init__(self, messages: Messages, nodes: Rows, attributes: Tensor) -> None:
+    def __init__(self, messages: Messages, nodes: Segments, attributes: Tensor) -> None:
         self.messages, self.attributes, self._nodes = messages, attributes, nodes
-        self._grouped: dict[Rows, Rows] = {}
+        self._grouped: dict[Segments, Segments] = {}
 
     @cached_property
-    def incoming(self) -> Rows:
+    def incoming(self) -> Segments:
         """Messages grouped by target node."""
         every = torch.arange(self._nodes.owner.numel() + 1, device=self.messages.target.device)
-        return Rows(torch.searchsorted(self.messages.target, every))
+        return Segments(torch.searchsorted(self.messages.target, every))
 
-    def grouped(self, nodes: Rows) -> Rows:
+    def grouped(self, nodes: Segments) -> Segments:
         """Group the messages by the groups of their target nodes."""
         if nodes not in self._grouped:
-            self._grouped[nodes] = Rows(torch.searchsorted(self.messages.target, nodes.ptr))
+            self._grouped[nodes] = Segments(torch.searchsorted(self.messages.target, nodes.ptr))
         return self._grouped[nodes]
 
     @cached_property

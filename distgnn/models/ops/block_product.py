@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distgnn.models.ops.segments import Padding, Rows
+from distgnn.models.ops.segments import Padding, Segments
 
 
-def within_graphs(x: Tensor, keys: Tensor, values: Tensor, rows: Rows, bias: bool) -> Tensor:
+def block_diagonal_product(x: Tensor, keys: Tensor, values: Tensor, rows: Segments, bias: bool) -> Tensor:
     """Compute y_i = sum_j (keys_j . x_i + bias) values_j over the rows j of i's graph.
 
     Differentiable any number of times and in forward mode. Under autocast the products run in the autocast dtype.
@@ -29,10 +29,10 @@ def within_graphs(x: Tensor, keys: Tensor, values: Tensor, rows: Rows, bias: boo
     Returns:
         [N, out].
     """
-    return _WithinGraphs.apply(x, keys, values, rows.padding, bias)  # pyright: ignore[reportReturnType]
+    return _BlockDiagonalProduct.apply(x, keys, values, rows.padding, bias)  # pyright: ignore[reportReturnType]
 
 
-class _WithinGraphs(torch.autograd.Function):
+class _BlockDiagonalProduct(torch.autograd.Function):
     """Linear in each of its three tensor arguments (except for the bias), so its derivatives are products of the same kind.
 
     Padded slots of x and keys hold arbitrary rows; values and gradients are zero there, so they do not contribute.
@@ -68,9 +68,9 @@ class _WithinGraphs(torch.autograd.Function):
         x, keys, values = ctx.saved_tensors
         dx, dkeys, dvalues = tangents[:3]
         parts = [
-            None if dx is None else _WithinGraphs.apply(dx, keys, values, ctx.padding, False),
-            None if dkeys is None else _WithinGraphs.apply(x, dkeys, values, ctx.padding, False),
-            None if dvalues is None else _WithinGraphs.apply(x, keys, dvalues, ctx.padding, ctx.bias),
+            None if dx is None else _BlockDiagonalProduct.apply(dx, keys, values, ctx.padding, False),
+            None if dkeys is None else _BlockDiagonalProduct.apply(x, dkeys, values, ctx.padding, False),
+            None if dvalues is None else _BlockDiagonalProduct.apply(x, keys, dvalues, ctx.padding, ctx.bias),
         ]
         return torch.stack([part for part in parts if part is not None]).sum(0)  # pyright: ignore[reportArgumentType]
 
@@ -79,7 +79,7 @@ def _derivatives(x: Tensor, keys: Tensor, values: Tensor, grad: Tensor, ctx: Any
     """Differentiable gradients of the three arguments."""
     products = (grad, values, keys, False), (values, grad, x, False), (keys, x, grad, ctx.bias)
     return [
-        _WithinGraphs.apply(*parts, ctx.padding, bias) if needed else None  # pyright: ignore[reportReturnType]
+        _BlockDiagonalProduct.apply(*parts, ctx.padding, bias) if needed else None  # pyright: ignore[reportReturnType]
         for (*parts, bias), needed in zip(products, ctx.needs_input_grad[:3], strict=True)
     ]
 

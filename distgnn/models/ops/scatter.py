@@ -7,10 +7,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from distgnn.models.ops.segments import Padding, Rows
+from distgnn.models.ops.segments import Padding, Segments
 
 
-class ScatteredRows(Rows):
+class ScatteredSegments(Segments):
     """Rows in any order. ``ptr`` and ``sizes`` refer to the rows in ``order``.
 
     Args:

@@ -14,7 +14,7 @@ from distgnn.models.ops.sparse import SparseMap
 _CLASSES = 9
 
 
-class Rows:
+class Segments:
     """Contiguous groups of rows; ``ptr`` is int64 [groups + 1] and group g owns rows ptr[g]:ptr[g+1]."""
 
     def __init__(self, ptr: Tensor) -> None:

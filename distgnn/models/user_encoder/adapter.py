@@ -21,11 +21,11 @@ from distgnn.graph.schema import Schema
 from distgnn.models.batch_context import Context
 from distgnn.models.fast_weights import FastWeights
 from distgnn.models.layer import Psi
-from distgnn.models.ops.segments import Rows
+from distgnn.models.ops.segments import Segments
 from distgnn.models.user_encoder.hooks import watch
 from distgnn.models.user_encoder.norm import summed_statistics, with_stream_norms
-from distgnn.models.user_encoder.synthetic import made_graphs, made_numbers
-from distgnn.models.user_encoder.tracking import Layout, Place
+from distgnn.models.user_encoder.synthetic import synthetic_graphs, synthetic_values
+from distgnn.models.user_encoder.tracking import ForwardTracker, Layout
 from distgnn.models.user_encoder.validation import rehearse
 
 Factory = Callable[[Schema, EncoderConfig], nn.Module]
@@ -57,14 +57,14 @@ def register_encoder(name: str, factory: Factory) -> None:
     register.encoder(name)(factory)
 
 
-class UserPsi(Psi):
+class UserEncoder(Psi):
     """psi (the message-passing part of an encoder) implemented by a user's module."""
 
     def __init__(self, schema: Schema, config: EncoderConfig, module: nn.Module) -> None:
         super().__init__()
         self.kind, self.width, self.schema = config.kind, config.width, schema
         self.takes = _arguments(module, config.kind)
-        self.place = Place()
+        self.place = ForwardTracker()
         _refuse_caches(module)
         self.reads_input = "data" not in self.takes
         self.module = with_stream_norms(module, self.place)
@@ -114,10 +114,10 @@ class UserPsi(Psi):
     @torch.no_grad()
     def _learn_row_kinds(self) -> None:
         """Run once on synthetic graphs to learn which kind of rows each submodule reads."""
-        graphs = made_graphs(self.schema)
+        graphs = synthetic_graphs(self.schema)
         given = _ModuleInputs(Context(graphs, self.schema, torch.get_default_dtype()), self.takes)
         self.place.learning = True
-        nodes = self.eval()._pass(made_numbers(graphs.num_nodes, self.width, 4), given, None)
+        nodes = self.eval()._pass(synthetic_values(graphs.num_nodes, self.width, 4), given, None)
         self.place.learning = False
         self.train()
         if not isinstance(nodes, Tensor) or nodes.shape != (graphs.num_nodes, self.width):
@@ -131,10 +131,10 @@ class UserPsi(Psi):
 class _ParameterUpdate:
     """Change of a group's own copy of a parameter by one step."""
 
-    def __init__(self, rows: Rows, x: Tensor, delta: Tensor) -> None:  # noqa: ARG002 - a Change
+    def __init__(self, rows: Segments, x: Tensor, delta: Tensor) -> None:  # noqa: ARG002 - a Change
         self.delta = delta
 
-    def apply(self, rows: Rows, x: Tensor) -> Tensor:  # noqa: ARG002 - an Update
+    def apply(self, rows: Segments, x: Tensor) -> Tensor:  # noqa: ARG002 - an Update
         """Return the change, of the parameter's shape."""
         return self.delta
 

@@ -19,10 +19,10 @@ from torch.utils.hooks import RemovableHandle
 
 from distgnn.errors import RequestError
 from distgnn.models.fast_weights import Change, LinearUpdate, Update
-from distgnn.models.ops.segments import Rows
+from distgnn.models.ops.segments import Segments
 from distgnn.models.ops.sparse import SparseMap
 from distgnn.models.user_encoder.norm import StreamNorm
-from distgnn.models.user_encoder.tracking import FALLBACK, Place
+from distgnn.models.user_encoder.tracking import FALLBACK, ForwardTracker
 
 Names = tuple[str, ...]
 _NODE_PARAMETERS: dict[type[nn.Module], Names] = {
@@ -44,13 +44,13 @@ _ROW_PARAMETERS: dict[type[nn.Module], Names] = {
 class _TableUpdate:
     """Change of an embedding table: one row per (group, index) that was looked up."""
 
-    def __init__(self, rows: Rows, index: Tensor, delta: Tensor, size: int) -> None:
+    def __init__(self, rows: Segments, index: Tensor, delta: Tensor, size: int) -> None:
         self.size = size
         self.keys, place = torch.unique(rows.owner * size + index, return_inverse=True)
         every = torch.arange(index.numel(), device=index.device)
         self.change = SparseMap.from_pairs(place, every, (self.keys.numel(), index.numel()))(delta)
 
-    def apply(self, rows: Rows, x: Tensor) -> Tensor:
+    def apply(self, rows: Segments, x: Tensor) -> Tensor:
         """Return the change of the output, int64 [rows] -> [rows, width]."""
         queries = rows.owner * self.size + x
         place = torch.searchsorted(self.keys, queries).clamp(max=self.keys.numel() - 1)
@@ -64,7 +64,7 @@ def _linear_change(module: nn.Module) -> Change:
 
 
 def _table_change(module: nn.Embedding) -> Change:
-    def change(rows: Rows, x: Tensor, delta: Tensor) -> Update:
+    def change(rows: Segments, x: Tensor, delta: Tensor) -> Update:
         return _TableUpdate(rows, x, delta, module.num_embeddings)
 
     return change
@@ -96,7 +96,7 @@ def trained(module: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in module.parameters(recurse=False))
 
 
-def watch(module: nn.Module, place: Place) -> ExitStack:
+def watch(module: nn.Module, place: ForwardTracker) -> ExitStack:
     """Register hooks on all of ``module`` for one pass; closing the result removes them. Unsupported submodules are skipped."""
     stack = ExitStack()
     for path, part in module.named_modules():
@@ -105,7 +105,7 @@ def watch(module: nn.Module, place: Place) -> ExitStack:
     return stack
 
 
-def _hooks(path: str, module: nn.Module, place: Place) -> Iterator[RemovableHandle]:
+def _hooks(path: str, module: nn.Module, place: ForwardTracker) -> Iterator[RemovableHandle]:
     if isinstance(module, pyg.MessagePassing):
         yield from _message_hooks(module, place)
     if not trained(module) or not (place.fast or place.learning):
@@ -124,7 +124,7 @@ def _hooks(path: str, module: nn.Module, place: Place) -> Iterator[RemovableHand
         yield module.register_forward_hook(lambda part, *_: place.uncover(part, row_names + node_names))
 
 
-def _message_hooks(module: pyg.MessagePassing, place: Place) -> Iterator[RemovableHandle]:
+def _message_hooks(module: pyg.MessagePassing, place: ForwardTracker) -> Iterator[RemovableHandle]:
     """Inform ``place`` when messages are computed, and of their target nodes."""
     names = _names(_EDGE_PARAMETERS, module)
     targets: list[Tensor] = []
@@ -157,7 +157,9 @@ def _message_hooks(module: pyg.MessagePassing, place: Place) -> Iterator[Removab
     yield module.register_edge_update_forward_hook(leave_update)
 
 
-def _adapt_output(path: str, place: Place, module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> Tensor | None:
+def _adapt_output(
+    path: str, place: ForwardTracker, module: nn.Module, args: Any, kwargs: Any, output: Tensor
+) -> Tensor | None:
     x: Tensor = args[0] if args else next(iter(kwargs.values()))
     where, fast = place.where(path, x.shape[0]), place.fast
     if where is None or fast is None or not x.shape[0]:
@@ -179,13 +181,13 @@ def _normalises_rows(module: nn.Module) -> bool:
     return isinstance(module, nn.LayerNorm) or (isinstance(module, pyg.LayerNorm) and module.mode == "node")
 
 
-def _scaled(module: nn.Module, place: Place, x: Tensor, rows: Rows) -> Tensor:
+def _scaled(module: nn.Module, place: ForwardTracker, x: Tensor, rows: Segments) -> Tensor:
     weight, bias = module.get_parameter("weight"), getattr(module, "bias", None)
     y = F.layer_norm(x, weight.shape, eps=float(module.eps)) * place.adapted(module, "weight", rows)  # pyright: ignore[reportArgumentType]
     return y if bias is None else y + place.adapted(module, "bias", rows)
 
 
-def _shadow_rows(path: str, place: Place, names: Names, module: nn.Module, args: Any, kwargs: Any) -> None:
+def _shadow_rows(path: str, place: ForwardTracker, names: Names, module: nn.Module, args: Any, kwargs: Any) -> None:
     x: Tensor = args[0] if args else next(iter(kwargs.values()))
     where = place.where(path, x.shape[0])
     if where is not None and place.fast:

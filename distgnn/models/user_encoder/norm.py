@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from distgnn.errors import RequestError
 from distgnn.models.norm import StreamStatistics
-from distgnn.models.ops.scatter import ScatteredRows
-from distgnn.models.ops.segments import Rows
-from distgnn.models.user_encoder.tracking import Place
+from distgnn.models.ops.scatter import ScatteredSegments
+from distgnn.models.ops.segments import Segments
+from distgnn.models.user_encoder.tracking import ForwardTracker
 
 
 class StreamNorm(StreamStatistics):
@@ -27,7 +27,7 @@ class StreamNorm(StreamStatistics):
         RequestError: ``norm`` has no running statistics or no momentum.
     """
 
-    def __init__(self, norm: nn.BatchNorm1d, place: Place, path: str) -> None:
+    def __init__(self, norm: nn.BatchNorm1d, place: ForwardTracker, path: str) -> None:
         if norm.running_mean is None or norm.running_var is None or norm.momentum is None:
             raise RequestError(f"encoder: {path} (BatchNorm1d) needs track_running_stats=True and a momentum")
         super().__init__(norm.running_mean, norm.running_var, norm.momentum, norm.eps)
@@ -51,13 +51,13 @@ class StreamNorm(StreamStatistics):
         gain, shift = (self.place.adapted(self, name, rows) for name in ("weight", "bias"))
         return torch.addcmul(shift, y, gain)
 
-    def _by_stream(self, x: Tensor, rows: Rows) -> Tensor:
-        if not isinstance(rows, ScatteredRows):
+    def _by_stream(self, x: Tensor, rows: Segments) -> Tensor:
+        if not isinstance(rows, ScatteredSegments):
             return self.by_group(x, rows.sizes)
         return self.by_group(x[rows.order], rows.sizes)[rows.inverse]
 
 
-def with_stream_norms(module: nn.Module, place: Place) -> nn.Module:
+def with_stream_norms(module: nn.Module, place: ForwardTracker) -> nn.Module:
     """Replace each BatchNorm1d of ``module`` in place.
 
     Raises:

@@ -13,7 +13,7 @@ from distgnn.graph.schema import Feature, Schema
 _SIZES = (5, 3, 7)
 
 
-def made_graphs(schema: Schema) -> GraphBatch:
+def synthetic_graphs(schema: Schema) -> GraphBatch:
     """Create three graphs, each a stream, with distinct numbers of nodes (15), edges (14, or 28 messages) and graphs.
 
     The last node of the last graph is isolated.
@@ -44,7 +44,7 @@ def made_graphs(schema: Schema) -> GraphBatch:
     )
 
 
-def made_numbers(rows: int, columns: int, purpose: int) -> Tensor:
+def synthetic_values(rows: int, columns: int, purpose: int) -> Tensor:
     """Return deterministic uniform numbers in [-1, 1), float32 [rows, columns]."""
     words = draw(key(CheckDraw.SYNTHETIC, purpose), range(rows * columns))
     return torch.from_numpy(unit_interval(words) * 2 - 1).float().view(rows, columns)
@@ -52,9 +52,9 @@ def made_numbers(rows: int, columns: int, purpose: int) -> Tensor:
 
 def _categories(features: tuple[Feature, ...], rows: int, purpose: int) -> Tensor:
     sizes = torch.tensor([f.size for f in features if f.kind == "categorical"])
-    share = (made_numbers(rows, len(sizes), purpose) + 1) / 2
+    share = (synthetic_values(rows, len(sizes), purpose) + 1) / 2
     return (share * sizes).to(torch.int32).clamp(max=sizes - 1) if len(sizes) else share.to(torch.int32)
 
 
 def _numbers(features: tuple[Feature, ...], rows: int, purpose: int) -> Tensor:
-    return made_numbers(rows, sum(f.size for f in features if f.kind == "dense"), purpose)
+    return synthetic_values(rows, sum(f.size for f in features if f.kind == "dense"), purpose)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from distgnn.errors import RequestError
 from distgnn.models.batch_context import Context
 from distgnn.models.fast_weights import FastWeights, ShiftUpdate
-from distgnn.models.ops.scatter import ScatteredRows
-from distgnn.models.ops.segments import Rows
+from distgnn.models.ops.scatter import ScatteredSegments
+from distgnn.models.ops.segments import Segments
 
 Kind = Literal["nodes", "edges", "graphs"]
 Where = Kind | Tensor
@@ -27,26 +27,26 @@ FALLBACK = "use --l2p.adaptation batch"
 class Grouping:
     """Groups (graphs or streams) of all kinds of rows; ``nodes`` and ``graphs`` are grouped directly."""
 
-    def __init__(self, context: Context, nodes: Rows, graphs: Rows) -> None:
+    def __init__(self, context: Context, nodes: Segments, graphs: Segments) -> None:
         self.nodes, self.graphs = nodes, graphs
-        self._targets, self._known = context.plain.target, list[tuple[Tensor, Rows]]()
+        self._targets, self._known = context.plain.target, list[tuple[Tensor, Segments]]()
 
     @cached_property
-    def edges(self) -> Rows:
+    def edges(self) -> Segments:
         """Messages along edges in the order of the module's input (by target)."""
-        return Rows(torch.searchsorted(self._targets, self.nodes.ptr))
+        return Segments(torch.searchsorted(self._targets, self.nodes.ptr))
 
-    def of(self, where: Where) -> Rows:
+    def of(self, where: Where) -> Segments:
         """Return the groups of such rows (cached, so the same object each time)."""
         if isinstance(where, Tensor):
             return self._messages_to(where)
         return {"nodes": self.nodes, "graphs": self.graphs}.get(where) or self.edges
 
-    def _messages_to(self, target: Tensor) -> Rows:
+    def _messages_to(self, target: Tensor) -> Segments:
         for known, rows in self._known:
             if torch.equal(known, target):
                 return rows
-        rows = ScatteredRows(self.nodes.owner[target], self.nodes.ptr.numel() - 1)
+        rows = ScatteredSegments(self.nodes.owner[target], self.nodes.ptr.numel() - 1)
         self._known.append((target, rows))
         return rows
 
@@ -57,14 +57,14 @@ class Layout:
     def __init__(self, context: Context) -> None:
         batch, device = context.batch, context.nodes.ptr.device
         every, ptr = torch.arange(batch.num_graphs + 1, device=device), batch.stream_ptr
-        self.by_graph = Grouping(context, context.nodes, Rows(every))
-        self.by_stream = Grouping(context, context.streams, Rows(every[[0, -1]] if ptr is None else ptr))
+        self.by_graph = Grouping(context, context.nodes, Segments(every))
+        self.by_stream = Grouping(context, context.streams, Segments(every[[0, -1]] if ptr is None else ptr))
         counts = {"nodes": batch.num_nodes, "edges": context.plain.target.numel(), "graphs": batch.num_graphs}
         self.counts: dict[Kind, int] = counts  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @dataclass
-class Place:
+class ForwardTracker:
     """State of the running forward pass, shared by the hooks and norms of a module.
 
     Attributes:
@@ -131,7 +131,7 @@ class Place:
             raise RequestError("encoder: the module was called directly; call its encoder instead")
         return self.layout
 
-    def shadow(self, module: nn.Module, names: tuple[str, ...], rows: Rows) -> None:
+    def shadow(self, module: nn.Module, names: tuple[str, ...], rows: Segments) -> None:
         """Replace parameters ``names`` of ``module`` by one value per row, adapted to its graph, until :meth:`uncover`."""
         for name in names:
             parameter = getattr(module, name)
@@ -144,7 +144,7 @@ class Place:
         for name in names:
             vars(module).pop(name, None)
 
-    def adapted(self, module: nn.Module, name: str, rows: Rows) -> Tensor:
+    def adapted(self, module: nn.Module, name: str, rows: Segments) -> Tensor:
         """Return a parameter with one value per row, adapted to the row's graph.
 
         Returns:

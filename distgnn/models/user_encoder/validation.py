@@ -18,9 +18,9 @@ from distgnn.graph.schema import Schema
 from distgnn.models.batch_context import Context
 from distgnn.models.fast_weights import Change, FastWeights
 from distgnn.models.layer import Psi
-from distgnn.models.ops.segments import Rows
+from distgnn.models.ops.segments import Segments
 from distgnn.models.user_encoder.hooks import adaptable_parameters, trained
-from distgnn.models.user_encoder.synthetic import made_graphs, made_numbers
+from distgnn.models.user_encoder.synthetic import synthetic_graphs, synthetic_values
 from distgnn.models.user_encoder.tracking import FALLBACK
 
 _STEP = 0.1
@@ -88,11 +88,11 @@ class _Trial:
     """A float64 copy of psi in training mode, synthetic graphs, and each of them alone (``alone``: with its nodes)."""
 
     def __init__(self, psi: Psi, schema: Schema, width: int) -> None:
-        graphs = made_graphs(schema)
+        graphs = synthetic_graphs(schema)
         self.psi = copy.deepcopy(psi).double().train()
         self.context = Context(graphs, schema, torch.float64)
-        self.x = made_numbers(graphs.num_nodes, width, 5).double()
-        self.probes = [made_numbers(graphs.num_nodes, width, purpose).double() for purpose in (6, 7)]
+        self.x = synthetic_values(graphs.num_nodes, width, 5).double()
+        self.probes = [synthetic_values(graphs.num_nodes, width, purpose).double() for purpose in (6, 7)]
         ptr = graphs.node_ptr.tolist()
         self.alone = [
             (Context(slice_graphs(graphs, g, g + 1), schema, torch.float64), slice(ptr[g], ptr[g + 1]))
@@ -184,11 +184,11 @@ def _adapts(trial: _Trial, order: int, path: str) -> bool:
 class _SelectiveFastWeights(FastWeights):
     """FastWeights that adapts only layers with some of ``parameters`` (None: all layers)."""
 
-    def __init__(self, nodes: Rows, lr: float, order: int, parameters: set[nn.Parameter] | None) -> None:
+    def __init__(self, nodes: Segments, lr: float, order: int, parameters: set[nn.Parameter] | None) -> None:
         super().__init__(nodes, lr, order)
         self.parameters = parameters
 
-    def adapted(self, layer: Hashable, rows: Rows, x: Tensor, y: Tensor, change: Change) -> Tensor:
+    def adapted(self, layer: Hashable, rows: Segments, x: Tensor, y: Tensor, change: Change) -> Tensor:
         """See FastWeights."""
         module = layer[0] if isinstance(layer, tuple) else layer
         own = set(module.parameters(recurse=False)) if isinstance(module, nn.Module) else set()

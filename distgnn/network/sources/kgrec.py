@@ -85,6 +85,8 @@ def _relation_names(folder: str, triples: str, relation: Rows) -> list[str]:
     with input_errors(uri), open_binary(uri) as file:
         try:
             table = pd.read_csv(file, sep=r"\s+", header=None, names=["number", "name"], dtype=str)
+        except RequestError:
+            raise
         except ValueError as error:  # pandas' own parser errors are ValueErrors
             raise RequestError(f"{uri}: needs two columns, number and name ({error})") from error
     wrong = table["number"].to_numpy() != np.arange(len(table)).astype(str)

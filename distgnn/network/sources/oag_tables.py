@@ -96,6 +96,8 @@ def read_vectors(folder: str) -> tuple[pd.Index, npt.NDArray[np.float32]]:
     with input_errors(uri), open_binary(uri) as file:
         try:
             table = pd.read_csv(file, sep=r"\s+", header=None, dtype={0: str})
+        except RequestError:
+            raise
         except ValueError as error:
             raise RequestError(
                 f"{uri}: each row must hold an id and a vector ({' '.join(str(error).split())})"

@@ -69,6 +69,8 @@ def _text_table(uri: str, columns: Sequence[str]) -> npt.NDArray[Any]:
             table = pd.read_csv(file, sep=r"\s+", header=None, encoding_errors="replace")
         except pd.errors.EmptyDataError:
             return np.zeros((0, len(columns)))
+        except RequestError:
+            raise
         except ValueError as error:  # pandas' own parser errors are ValueErrors
             raise RequestError(f"{uri}: needs the columns {', '.join(columns)} ({_line(error)})") from error
     numbers = table.apply(pd.to_numeric, errors="coerce").to_numpy()

@@ -20,7 +20,7 @@ _RANK, _LEFT, _RIGHT = range(3)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MadeConfig(NetworkBuildConfig):
+class SyntheticNetworkConfig(NetworkBuildConfig):
     """A made network whose degrees follow a power law, to try sizes. Needs no data.
 
     Example: distgnn network build made --nodes 1000000 --edges 10000000 --out data/made
@@ -41,8 +41,8 @@ class MadeConfig(NetworkBuildConfig):
         check(0 <= self.skew < 1, f"skew must lie in [0, 1), found {self.skew}")
 
 
-@register.network_source("made", MadeConfig)
-def build_made(config: MadeConfig) -> Network:
+@register.network_source("made", SyntheticNetworkConfig)
+def build_synthetic(config: SyntheticNetworkConfig) -> Network:
     """Build a network of one node type with the symmetric relation "linked".
 
     Both ends of an edge are sampled by weight, so high-degree nodes are linked with each other.
@@ -56,7 +56,7 @@ def build_made(config: MadeConfig) -> Network:
     )
 
 
-def _ends(config: MadeConfig, words: int, node: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+def _ends(config: SyntheticNetworkConfig, words: int, node: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Sample one end of each edge by inverting the cumulative distribution of the weights rank^-skew."""
     ends = np.empty(config.edges, np.int32)
     for low in range(0, config.edges, _PART):

@@ -29,7 +29,7 @@ from distgnn.models.batch_context import Context
 from distgnn.models.encoder import Encoder
 from distgnn.models.fast_weights import FastWeights
 from distgnn.objectives.base import Losses, Objective, ObjectiveContext
-from distgnn.objectives.l2p.task_batch import Links, Tasks
+from distgnn.objectives.l2p.task_batch import EdgeSamples, TaskBatch
 from distgnn.objectives.l2p.task_sampler import TaskBuilder
 from distgnn.objectives.streams import next_graph
 
@@ -93,7 +93,7 @@ class L2P(Objective):
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:
         """Query loss after adaptation, summed over usable graphs, with gradients for theta = {psi, omega} (Eq. 12-13)."""
-        tasks = Tasks(batch)
+        tasks = TaskBatch(batch)
         context = encoder.context(self._visible(tasks))
         if not tasks.usable.numel():
             encoder(context)  # its running statistics count like any other rank's
@@ -110,7 +110,7 @@ class L2P(Objective):
         inner = self._inner(tasks, prior, [loss for loss in (node_loss, graph_loss) if loss is not None])
         return self._report(total, tasks, before - total.detach(), right / (has.numel() + has.sum()), inner)
 
-    def _visible(self, tasks: Tasks) -> GraphBatch:
+    def _visible(self, tasks: TaskBatch) -> GraphBatch:
         """The batch with the edges that messages pass along."""
         if self.config.messages == "all":
             return tasks.batch
@@ -120,7 +120,9 @@ class L2P(Objective):
         ]
         return keep_edges(tasks.batch, ~torch.isin(*ids))
 
-    def _adapt_nodes(self, encoder: Encoder, context: Context, tasks: Tasks) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _adapt_nodes(
+        self, encoder: Encoder, context: Context, tasks: TaskBatch
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """(node embeddings under psi, under psi' after s steps on the support edges), each [N, width] (Eq. 10), and the loss
         of the first of these steps (None: there was none)."""
         first: Tensor | None = None
@@ -137,7 +139,7 @@ class L2P(Objective):
         return prior, nodes, first
 
     def _adapt_pooling(
-        self, encoder: Encoder, context: Context, tasks: Tasks, nodes: Tensor, moved: Tensor | None
+        self, encoder: Encoder, context: Context, tasks: TaskBatch, nodes: Tensor, moved: Tensor | None
     ) -> tuple[FastWeights | None, Tensor | None]:
         """omega' after t steps on the support sub-structures (Eq. 11), and the loss of the first of these steps."""
         if not self.config.graph_steps or self.config.levels == "node":
@@ -151,7 +153,7 @@ class L2P(Objective):
             fast.step(loss)
         return fast, first
 
-    def _inner(self, tasks: Tasks, like: Tensor, losses: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def _inner(self, tasks: TaskBatch, like: Tensor, losses: list[Tensor]) -> tuple[Tensor, Tensor]:
         """(sum, weight) of the inner losses: a weight of 1 for each set of weights that is adapted; 0 where none is."""
         if not losses:
             return like.new_zeros(()), like.new_zeros(())
@@ -161,19 +163,21 @@ class L2P(Objective):
         nodes = context.nodes if self.config.adaptation == "graph" else context.streams
         return FastWeights(nodes, lr, self.config.order)
 
-    def _share(self, tasks: Tasks, like: Tensor) -> Tensor:
+    def _share(self, tasks: TaskBatch, like: Tensor) -> Tensor:
         """[U]: the weight of each usable graph's loss in the loss its weights step on."""
         if self.config.adaptation == "graph":
             return like.new_ones(tasks.usable.numel())
         return 1 / tasks.stream_sizes[tasks.stream].to(like.dtype)
 
-    def _pooled(self, encoder: Encoder, tasks: Tasks, links: Links, nodes: Tensor, fast: FastWeights | None) -> Tensor:
+    def _pooled(
+        self, encoder: Encoder, tasks: TaskBatch, links: EdgeSamples, nodes: Tensor, fast: FastWeights | None
+    ) -> Tensor:
         """[C + U, width]: embeddings of the child tasks' sub-structures and of the graphs."""
         rows = tasks.pooled if self.config.adaptation == "graph" else tasks.pooled_by_stream
         return encoder.pooling(nodes, tasks.membership(links), fast, rows)
 
     def _query_loss(
-        self, encoder: Encoder, tasks: Tasks, nodes: Tensor, fast: FastWeights | None, moved: Tensor | None
+        self, encoder: Encoder, tasks: TaskBatch, nodes: Tensor, fast: FastWeights | None, moved: Tensor | None
     ) -> Tensor:
         """L_graph(omega'; Q) + 1/k sum_c L_node(psi'; Q_c), summed over graphs (Eq. 9); one of them where levels says so."""
         total = nodes.new_zeros(())
@@ -184,7 +188,7 @@ class L2P(Objective):
             total = total + self.graph_loss(self._pooled(encoder, tasks, tasks.query, nodes, fast), tasks, moved)
         return total
 
-    def graph_loss(self, out: Tensor, tasks: Tasks, moved: Tensor | None, share: Tensor | None = None) -> Tensor:
+    def graph_loss(self, out: Tensor, tasks: TaskBatch, moved: Tensor | None, share: Tensor | None = None) -> Tensor:
         """sum_c -log sigma(h_Sc . h_G) - log sigma(-h_Sc . h_G'), summed over graphs (Eq. 8) with weights share [U] (None = 1)."""
         part, whole = out.index_select(0, tasks.child_row), out.index_select(0, tasks.graph_row)
         other = (
@@ -196,7 +200,7 @@ class L2P(Objective):
         return each.sum() if share is None else (each * share[tasks.child_graph]).sum()
 
     def moved_dimensions(
-        self, encoder: Encoder, tasks: Tasks, seed: int, epoch: int
+        self, encoder: Encoder, tasks: TaskBatch, seed: int, epoch: int
     ) -> tuple[Tensor | None, Tensor | None]:
         """For support and query: int64 [U, width], which dimension of h_G each dimension of h_G' is; None for ``other``."""
         if self.config.negatives == "other":
@@ -209,7 +213,7 @@ class L2P(Objective):
         return support, query
 
     def _report(
-        self, total: Tensor, tasks: Tasks, gain: Tensor, accuracy: Tensor, inner: tuple[Tensor, Tensor]
+        self, total: Tensor, tasks: TaskBatch, gain: Tensor, accuracy: Tensor, inner: tuple[Tensor, Tensor]
     ) -> Losses:
         count = torch.tensor(float(tasks.usable.numel()), device=total.device)
         graphs = torch.tensor(float(tasks.batch.num_graphs), device=total.device)

@@ -10,14 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distgnn.graph.batch import GraphBatch, row_graph
-from distgnn.models.ops.segments import Rows
+from distgnn.models.ops.segments import Segments
 from distgnn.models.ops.sparse import SparseMap
 from distgnn.objectives.l2p.task_sampler import ANCHOR, CHILD, NAME, NEGATIVE, POSITIVE, QUERY
 from distgnn.objectives.streams import stream_bounds
 
 
 @dataclass(frozen=True, eq=False)
-class Links:
+class EdgeSamples:
     """Support or query edges of a batch, M rows.
 
     ends: the map [3 M, N] that picks the rows of anchors u, then of positives v, then of negatives v' (any row where there is
@@ -32,7 +32,7 @@ class Links:
     pairs: Tensor
 
     @classmethod
-    def of(cls, rows: Tensor, graph: Tensor, nodes: int) -> Links:
+    def of(cls, rows: Tensor, graph: Tensor, nodes: int) -> EdgeSamples:
         """rows: int64 [M, 4], batch-absolute u, v, v' (-1 = none) and the child task."""
         anchor, positive, negative, child = rows.t()
         ends = SparseMap.select(torch.cat([anchor, positive, negative.clamp(min=0)]), nodes)
@@ -53,7 +53,7 @@ class Links:
         return F.softplus(-positive) + F.softplus(negative) * self.has_negative
 
 
-class Tasks:
+class TaskBatch:
     """The parent tasks of a batch. Graphs without a task (fewer than two edges) are left out: U usable graphs, C child tasks.
 
     usable: int64 [U], their place in the batch. children: int64 [U], child tasks of each. child_graph: int64 [C].
@@ -64,7 +64,7 @@ class Tasks:
     def __init__(self, batch: GraphBatch) -> None:
         extra = batch.extras[NAME]
         self.batch = batch
-        self._members: dict[Links, SparseMap] = {}
+        self._members: dict[EdgeSamples, SparseMap] = {}
         counts, owner, values = extra.ptr.diff(), row_graph(extra.ptr), extra.values.long()
         self.usable = torch.nonzero(counts > 0).flatten()
         graph = (torch.cumsum(counts > 0, 0) - 1)[owner]
@@ -72,23 +72,23 @@ class Tasks:
         self.children = none.scatter_reduce(0, graph, values[:, CHILD] + 1, "amax")
         self.child_graph = torch.repeat_interleave(self.children)
         ends = (self.children + 1).cumsum(0)
-        self.pooled = Rows(torch.cat([ends.new_zeros(1), ends]))
+        self.pooled = Segments(torch.cat([ends.new_zeros(1), ends]))
         self.graph_row = ends - 1
         self.child_row = torch.arange(self.child_graph.numel(), device=ends.device) + self.child_graph
         local = values[:, [ANCHOR, POSITIVE, NEGATIVE]]
         absolute = torch.where(local < 0, -1, local + batch.node_ptr[owner].unsqueeze(1))
         child = values[:, CHILD] + (self.children.cumsum(0) - self.children)[graph]
         rows, is_query = torch.cat([absolute, child.unsqueeze(1)], dim=1), values[:, QUERY] == 1
-        self.support = Links.of(rows[~is_query], graph[~is_query], batch.num_nodes)
-        self.query = Links.of(rows[is_query], graph[is_query], batch.num_nodes)
+        self.support = EdgeSamples.of(rows[~is_query], graph[~is_query], batch.num_nodes)
+        self.query = EdgeSamples.of(rows[is_query], graph[is_query], batch.num_nodes)
 
-    def membership(self, links: Links) -> SparseMap:
+    def membership(self, links: EdgeSamples) -> SparseMap:
         """[C + U, N]: which nodes each pooled row reads: end nodes of a child task's edges, or the whole graph (Eq. 2, 8)."""
         if links not in self._members:
             self._members[links] = self._membership(links)
         return self._members[links]
 
-    def _membership(self, links: Links) -> SparseMap:
+    def _membership(self, links: EdgeSamples) -> SparseMap:
         owner = row_graph(self.batch.node_ptr)
         place = torch.full((self.batch.num_graphs,), -1, device=owner.device).index_copy(
             0, self.usable, self.graph_row
@@ -109,7 +109,7 @@ class Tasks:
         return torch.bincount(self.stream, minlength=stream_bounds(self.batch).numel() - 1)
 
     @cached_property
-    def pooled_by_stream(self) -> Rows:
+    def pooled_by_stream(self) -> Segments:
         """The rows of ``pooled``, grouped by stream."""
         ends = self.stream_sizes.cumsum(0)
-        return Rows(self.pooled.ptr[torch.cat([ends.new_zeros(1), ends])])
+        return Segments(self.pooled.ptr[torch.cat([ends.new_zeros(1), ends])])

@@ -104,6 +104,12 @@ def _figures(view: View) -> Iterator[tuple[str, Figure]]:
         yield "seconds", _figure(plots.plot_pareto_front(both, target_names=[label, "seconds of the trial"]))
 
 
+def history_figure(view: View) -> Figure:
+    """Draw the scores of the trials in order, and the best so far (Optuna's optimization history)."""
+    with drawing():
+        return _figure(plots.plot_optimization_history(study_of(view), target_name=score_label(view)))
+
+
 def _figure(axes: Axes | np.ndarray) -> Figure:
     """The figure of one or several axes."""
     return np.ravel(np.asarray(axes))[0].get_figure()

@@ -30,7 +30,7 @@ class SweepDisplay(Screen):
     def __init__(self, sweep: Sweep, known: Iterable[TrialRecord] = (), console: Console | None = None) -> None:
         super().__init__(console)
         self._sweep, self._space = sweep, resolved(sweep)
-        self._told = {trial.number for trial in known if trial.state in ENDED}
+        self._formatted = {trial.number for trial in known if trial.state in ENDED}
         self._began = time.monotonic()
 
     def show(self, trials: Sequence[TrialRecord]) -> None:
@@ -40,8 +40,8 @@ class SweepDisplay(Screen):
             self.live.update(Group(Text(self._standing(view)), table(view)), refresh=True)
             return
         for trial in trials:
-            if trial.state in ENDED and trial.number not in self._told:
-                self._told.add(trial.number)
+            if trial.state in ENDED and trial.number not in self._formatted:
+                self._formatted.add(trial.number)
                 self.say(f"{time.strftime('%H:%M:%S')} {line(view, trial)} | {self._standing(view)}")
 
     def _standing(self, view: View) -> str:

@@ -21,15 +21,15 @@ from distgnn.config import PretrainConfig, from_json, to_json
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import DivergedError, RequestError, WorkError
 from distgnn.monitor.prometheus import serve_metrics
-from distgnn.monitor.sink import Meter
+from distgnn.monitor.sink import MetricsSink
 from distgnn.pretraining.console import Display
 from distgnn.pretraining.history import NAME, Snapshot, read_progress, write_failure
 from distgnn.pretraining.local import stop_signals
 from distgnn.pretraining.loop import Hooks, Status, train
-from distgnn.pretraining.metrics import SnapshotMeter, log_run
+from distgnn.pretraining.metrics import SnapshotMetrics, log_run
 from distgnn.pretraining.run import Run, Start
 from distgnn.register import import_modules
-from distgnn.scale.metrics import RayMeter
+from distgnn.scale.metrics import RaySink
 from distgnn.scale.pool import start_ray
 from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted, remove_file
 from distgnn.scale.train.preflight import Resources, preflight
@@ -57,7 +57,7 @@ def pretrain_on_ray(start: Start) -> Status:
     start_ray(os.cpu_count() or 1)
     try:
         resources = preflight(run)
-        metrics = serve_metrics(run.config.metrics, run.name, RayMeter(run.name))
+        metrics = serve_metrics(run.config.metrics, run.name, RaySink(run.name))
         with metrics as meter, train_settings(run.config.recovery):
             return _watch(start, resources, meter)
     except (RequestError, WorkError) as error:
@@ -69,12 +69,12 @@ def pretrain_on_ray(start: Start) -> Status:
             ray.shutdown()
 
 
-def _watch(start: Start, resources: Resources, meter: Meter) -> Status:
+def _watch(start: Start, resources: Resources, meter: MetricsSink) -> Status:
     """Run the trainer in a thread, since Ray takes over Ctrl-C in the main one; meanwhile show what the leading rank writes."""
     run = start.run
     _clear(run.folder)
     seen = _snapshot(run.folder).get("updated")
-    failures, gauges = list[Exception](), SnapshotMeter(meter)
+    failures, gauges = list[Exception](), SnapshotMetrics(meter)
     thread = threading.Thread(target=fit, args=(start, resources, failures), name="distgnn-fit", daemon=True)
     with log_run(run) as logs, Display() as display, stop_signals(display) as stopping:
         thread.start()
@@ -157,7 +157,7 @@ def train_worker(settings: dict[str, Any], group: ProcessGroup) -> None:
     run = Run(open_folder(settings["folder"]), from_json(PretrainConfig, settings["config"]))
     if has_failed(run.folder):
         return
-    meter = RayMeter(run.name)
+    meter = RaySink(run.name)
     units = partial(ray_units, cpus=settings["reading_cpus"], meter=meter)
     try:
         import_modules(run.config.imports)

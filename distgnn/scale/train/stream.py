@@ -14,13 +14,13 @@ import torch
 from ray.data import Dataset, TaskPoolStrategy
 
 from distgnn.corpus.payload import decode, encode
-from distgnn.corpus.plan import Plan, UnitRead
+from distgnn.corpus.plan import Plan, UnitRef
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import Prepare, read_unit
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.batch import GraphBatch
-from distgnn.monitor.sink import SILENT, Meter
-from distgnn.pretraining.metrics import StorageMeter
+from distgnn.monitor.sink import NULL_SINK, MetricsSink
+from distgnn.pretraining.metrics import StorageMetrics
 
 _WINDOW = 20_000
 _UNITS_A_TASK = 8
@@ -36,16 +36,16 @@ class _ReadUnits:
     reader: CorpusReader
     plan: Plan
     prepare: Prepare
-    meter: Meter
+    meter: MetricsSink
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         torch.set_num_threads(1)
-        storage = StorageMeter(self.meter)
+        storage = StorageMetrics(self.meter)
         for row in rows.to_pylist():
-            yield self._row(UnitRead(**row))
+            yield self._row(UnitRef(**row))
             storage.note()
 
-    def _row(self, read: UnitRead) -> pa.Table:
+    def _row(self, read: UnitRef) -> pa.Table:
         data, description, error, kind = b"", "", "", ""
         try:
             data, description = encode(read_unit(self.reader, self.plan, self.prepare, read))
@@ -60,9 +60,9 @@ def ray_units(
     reader: CorpusReader,
     plan: Plan,
     prepare: Prepare,
-    reads: Iterable[UnitRead],
+    reads: Iterable[UnitRef],
     cpus: float = 1.0,
-    meter: Meter = SILENT,
+    meter: MetricsSink = NULL_SINK,
 ) -> Iterator[GraphBatch]:
     """Units of ``reads`` in order, made by Ray Data tasks ahead of the consumer; equal to ``local_units`` bit for bit.
 
@@ -87,7 +87,7 @@ def ray_units(
             yield _unit(row)
 
 
-def _dataset(window: list[UnitRead], blocks: int) -> Dataset:
+def _dataset(window: list[UnitRef], blocks: int) -> Dataset:
     # Not from_arrow: it describes its tables in tasks of one CPU each, for which there may be none.
     dataset = ray.data.from_items([read._asdict() for read in window], override_num_blocks=blocks)
     context = dataset.context

@@ -47,13 +47,13 @@ class TpeSearcher(Searcher):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
             study = optuna.create_study(sampler=sampler, directions=directions)
-            study.add_trials([self._told(record, distributions) for record in sorted(known, key=_number)])
+            study.add_trials([self._formatted(record, distributions) for record in sorted(known, key=_number)])
             asked = study.ask(distributions).params
         finally:
             optuna.logging.set_verbosity(verbosity)
         return {dotted: _settled(domain, asked[dotted]) for dotted, domain in context.space.items()}
 
-    def _told(self, record: TrialRecord, distributions: dict[str, BaseDistribution]) -> optuna.trial.FrozenTrial:
+    def _formatted(self, record: TrialRecord, distributions: dict[str, BaseDistribution]) -> optuna.trial.FrozenTrial:
         context = self.context
         state = _STATES.get(record.state, TrialState.RUNNING)
         values = [record.score, record.seconds][: 1 + context.seconds]

@@ -15,11 +15,11 @@ from distgnn.auxiliary.network_tasks.attribute_generation import AttributeGenera
 from distgnn.auxiliary.network_tasks.edge_generation import EdgeGeneration
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
 from distgnn.auxiliary.network_tasks.removal import Removal
-from distgnn.auxiliary.network_tasks.tasks import Asked, draw_nodes
+from distgnn.auxiliary.network_tasks.tasks import NodeQuery, draw_nodes
 from distgnn.graph.keyed import draw, key, unit_interval
-from distgnn.models.network_encoder import Cut
+from distgnn.models.network_encoder import SubgraphBatch
 from distgnn.network.csr import Edges, both_ways, build_network
-from distgnn.network.network import Block, Network, Relation
+from distgnn.network.network import Network, Relation, SampledSubgraph
 from distgnn.network.sample import full_block
 from tests.helpers.networks import CONFIG, papers, problem_of
 
@@ -30,7 +30,7 @@ def edge_task(problem: NetworkProblem) -> EdgeGeneration:
     return task
 
 
-def messages(block: Block) -> list[tuple[int, int, int]]:
+def messages(block: SampledSubgraph) -> list[tuple[int, int, int]]:
     """(relation, source, target), global ids."""
     ends = block.node[block.source].tolist(), block.node[block.target].tolist()
     return list(zip(block.relation.tolist(), *ends, strict=True))
@@ -82,7 +82,7 @@ def slow_edge_losses(problem: NetworkProblem, network: Network, step: int) -> li
     kept = [one for one in messages(whole) if one not in removed(network, 0.5, drawn, step)]
     relation, source, target = np.array(kept).T
     block = replace(whole, relation=relation, source=source, target=target)
-    nodes, losses = problem.encoder(Cut(problem.views.inputs, block)), []
+    nodes, losses = problem.encoder(SubgraphBatch(problem.views.inputs, block)), []
     lost = sorted(removed(network, 0.5, drawn, step), key=lambda one: (one[0], one[2], one[1]))
     for number, u, v in lost:
         if v not in drawn:
@@ -128,7 +128,7 @@ def test_sampled_messages_only_are_asked_for() -> None:
     assert 0 < samples(problem.encoder(asked.cut), asked).count <= CONFIG.aux_batch  # one message a node
 
 
-def pool_sizes(asked: Asked) -> list[int]:
+def pool_sizes(asked: NodeQuery) -> list[int]:
     return [len(one.pool) for one in asked.data]
 
 
@@ -164,7 +164,7 @@ def test_attribute_losses_by_the_book() -> None:
     with torch.no_grad():
         task.blank.copy_(torch.arange(6) / 6)
     _, (_, samples) = problem.losses(problem.fetch([np.arange(2)], 5))
-    asked, cut = task.ask(5), Cut(problem.views.inputs, full_block(network))
+    asked, cut = task.ask(5), SubgraphBatch(problem.views.inputs, full_block(network))
     x = problem.encoder.embed(cut)
     x[asked.seeds] = task.blank
     told = task.tell(problem.encoder(cut, x)[asked.seeds])

@@ -20,7 +20,7 @@ from distgnn.auxiliary.network_tasks.problem import NetworkProblem
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.labels.ranking import label_scores
-from distgnn.models.network_encoder import Cut
+from distgnn.models.network_encoder import SubgraphBatch
 from distgnn.network.network import Network
 from distgnn.network.sample import full_block
 from distgnn.network.sources.oag import OagConfig, build_oag
@@ -33,7 +33,7 @@ from tests.network.test_sources import pairs
 def logits(problem: NetworkProblem, network: Network) -> Tensor:
     """[N, classes], from all messages."""
     assert isinstance(problem.target, LabelSetTarget)
-    return problem.target.classify(problem.encoder(Cut(problem.views.inputs, full_block(network))))
+    return problem.target.classify(problem.encoder(SubgraphBatch(problem.views.inputs, full_block(network))))
 
 
 def test_losses_by_the_book() -> None:
@@ -166,9 +166,9 @@ def same(first: Network, other: Network) -> bool:
 
 
 def test_no_label_is_in_a_message(tmp_path: Path) -> None:
-    network, moved = made_oag(tmp_path), made_oag(tmp_path, lambda year: year >= 2014)
-    assert network.tables["paper.labels.class"].tolist() != moved.tables["paper.labels.class"].tolist()
-    assert same(network, moved)
+    network, shifted_parameters = made_oag(tmp_path), made_oag(tmp_path, lambda year: year >= 2014)
+    assert network.tables["paper.labels.class"].tolist() != shifted_parameters.tables["paper.labels.class"].tolist()
+    assert same(network, shifted_parameters)
     assert not same(network, made_oag(tmp_path, lambda year: year < 2014))  # these are there to be seen
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from distgnn.auxiliary.network_tasks import views
 from distgnn.auxiliary.network_tasks.build import build_problem, default_auxiliary
 from distgnn.auxiliary.network_tasks.links import LinkTarget, read_links, training_network
-from distgnn.auxiliary.network_tasks.metapaths import PathTask
+from distgnn.auxiliary.network_tasks.metapaths import MetapathTask
 from distgnn.auxiliary.network_tasks.nodes import NodeTarget, read_nodes
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
 from distgnn.auxiliary.problem import Samples
@@ -23,7 +23,7 @@ from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import NetworkTaskConfig, WeightingConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
-from distgnn.models.network_encoder import Cut
+from distgnn.models.network_encoder import SubgraphBatch
 from distgnn.network.csr import Edges, both_ways, build_network
 from distgnn.network.network import Network, Relation
 from distgnn.network.sample import full_block
@@ -115,7 +115,7 @@ def link_target(problem: NetworkProblem) -> LinkTarget:
 
 def embedded(problem: NetworkProblem, network: Network) -> Tensor:
     """All nodes, from all messages."""
-    return problem.encoder(Cut(problem.views.inputs, full_block(network)))
+    return problem.encoder(SubgraphBatch(problem.views.inputs, full_block(network)))
 
 
 def test_link_losses_by_the_book() -> None:
@@ -195,7 +195,7 @@ def test_one_sample_a_step() -> None:
 def test_path_labels_are_those_of_the_training_network() -> None:
     network = films()
     passed = training_network(network, read_links(network, LINKS))
-    task = PathTask(passed, PATHS[1], replace(LINKS, aux_batch=41), 0, ProcessGroup.single_process(CPU))
+    task = MetapathTask(passed, PATHS[1], replace(LINKS, aux_batch=41), 0, ProcessGroup.single_process(CPU))
     target = np.repeat(np.arange(passed.num_nodes), np.diff(passed.indptr))
     edges = set(zip(passed.source.tolist(), target.tolist(), strict=True))
     users, seen = network.nodes("user"), set()
@@ -284,7 +284,7 @@ def test_a_path_that_joins_everything_is_refused_at_once() -> None:
     user, item = np.divmod(np.arange(6), 3)
     full = build_network({"item": 3, "user": 2}, both_ways(Edges(Relation("rated", "user", "item"), user, item)))
     with pytest.raises(RequestError, match="joins every start with every end"):
-        PathTask(full, "user rated item", LINKS, 0, ProcessGroup.single_process(CPU))
+        MetapathTask(full, "user rated item", LINKS, 0, ProcessGroup.single_process(CPU))
 
 
 def test_splits_do_not_depend_on_the_seed() -> None:

@@ -14,7 +14,7 @@ from distgnn.graph.schema import Schema
 from distgnn.models.encoder import Encoder, build_encoder
 from distgnn.models.fast_weights import FastWeights
 from distgnn.models.norm import statistics
-from distgnn.models.ops.segments import Rows
+from distgnn.models.ops.segments import Segments
 from distgnn.objectives.l2p.objective import L2P, L2PConfig
 from tests.helpers.graphs import BARE, MOLECULE, permute_nodes, random_graphs, with_tasks
 from tests.helpers.oracle import Oracle, l2p_total
@@ -119,7 +119,7 @@ def test_every_parameter_of_psi_and_omega_adapts(kind: str) -> None:
     layers = {m for part in (encoder.psi, encoder.pooling) for m in part.modules() if list(m.parameters(recurse=False))}
     fast = FastWeights(nodes, 0.1, 2)
     embedded = encoder(context(batch), fast)
-    pooled = encoder.pooling(embedded, nodes.membership, fast, Rows(torch.arange(batch.num_graphs + 1)))
+    pooled = encoder.pooling(embedded, nodes.membership, fast, Segments(torch.arange(batch.num_graphs + 1)))
     fast.step(pooled.square().sum())
     assert set(fast._updates) == layers
 

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from distgnn.commands.output import load_function
+from distgnn.api.arguments import load_function
 from distgnn.config import MetricsConfig
 from distgnn.monitor.prometheus import serve_metrics
-from distgnn.monitor.sink import SILENT, Meter
+from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.storage.uri import base_name
 
 
 class Meters(NamedTuple):
     """here: of this process. work: of the processes that do the work, which may be this one."""
 
-    here: Meter
-    work: Meter
+    here: MetricsSink
+    work: MetricsSink
 
 
 @contextmanager
@@ -27,6 +27,6 @@ def meters(config: MetricsConfig, out: str, on_ray: bool) -> Iterator[Meters]:
     Raises RequestError where the address of ``config`` cannot be had.
     """
     run = base_name(out)
-    remote: Meter = load_function("distgnn.scale.metrics:RayMeter")(run) if on_ray else SILENT
+    remote: MetricsSink = load_function("distgnn.scale.metrics:RayMeter")(run) if on_ray else NULL_SINK
     with serve_metrics(config, run, remote) as here:
         yield Meters(here, remote if on_ray else here)

@@ -1,0 +1,66 @@
+"""Arguments of the API functions: a config object, keyword options, or both."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from distgnn.config import from_json, to_json
+from distgnn.errors import RequestError
+
+C = TypeVar("C")
+
+
+def build_config(kind: type[C], config: C | None, options: Mapping[str, Any]) -> C:
+    """Build the config of an API call.
+
+    Args:
+        kind: Config class.
+        config: Config to start from, or None.
+        options: Values of fields. A group of fields may be a config object or a dictionary; a single string is accepted for a field
+            that takes several; paths are accepted for URIs.
+
+    Returns:
+        ``config`` with ``options`` on top.
+
+    Raises:
+        RequestError: An option is unknown, has the wrong type or an invalid value.
+    """
+    if config is not None and not isinstance(config, kind):
+        raise RequestError(f"config: expected {kind.__name__}, found {type(config).__name__}")
+    fields = to_json(config) if config is not None else {}
+    return from_json(
+        kind, _merged(fields, {name: _plain(value) for name, value in options.items()}, kind), kind.__name__
+    )
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return to_json(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _merged(fields: dict[str, Any], options: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    merged = dict(fields)
+    for name, value in options.items():
+        if isinstance(value, str) and typing.get_origin(hints.get(name)) is tuple:
+            value = [value]
+        if isinstance(value, dict) and isinstance(fields.get(name), dict):
+            value = fields[name] | value
+        merged[name] = value
+    return merged
+
+
+def load_function(entry_point: str) -> Callable[..., Any]:
+    """Return the function at ``"module:name"``, whose module is imported now (Ray is only imported when it is used)."""
+    module, name = entry_point.split(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,209 @@
+"""Fine-tuning and evaluation: ``distgnn.finetune`` and ``distgnn.evaluate``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from distgnn.api.arguments import build_config, load_function
+from distgnn.api.metrics import meters
+from distgnn.api.progress import JobProgress
+from distgnn.api.results import Results
+from distgnn.auxiliary.data_source import InitialEncoder
+from distgnn.checkpoint.format import Checkpoint, load_checkpoint
+from distgnn.checkpoint.load import encoder_of
+from distgnn.config import EvaluateConfig, FinetuneConfig, to_json
+from distgnn.corpus.manifest import read_manifest
+from distgnn.distributed import choose_device
+from distgnn.finetuning.comparison import FinetuneComparison, with_controls
+from distgnn.finetuning.comparison import finetune as compare
+from distgnn.finetuning.evaluate import Evaluation
+from distgnn.finetuning.evaluate import evaluate as evaluate_models
+from distgnn.finetuning.results import PREDICTIONS, RESULTS, predictions, summary, write_results
+from distgnn.finetuning.saved_model import MODELS, load_model, model_uris, write_models
+from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
+from distgnn.register import import_modules
+from distgnn.report import evaluation, table
+from distgnn.report.scores import score_figure
+from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.uri import base_name
+
+
+@dataclass(frozen=True)
+class FinetuneResults(Results):
+    """Result of a fine-tuning: every checkpoint and its control, over seeds.
+
+    Attributes:
+        folder: Folder with table.md, results.json and, on request, predictions.parquet and models/.
+        comparison: Scores, predictions and curves of each training.
+    """
+
+    folder: Folder
+    comparison: FinetuneComparison = field(repr=False)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Mean, sd, se, difference to the control, p and p_holm of each row, part and metric."""
+        return pd.DataFrame(self.comparison.summary())
+
+    @property
+    def records(self) -> pd.DataFrame:
+        """One row for each method, seed, part and metric."""
+        return pd.DataFrame(self.comparison.records())
+
+    @property
+    def models(self) -> list[str]:
+        """URIs of the saved models (``save_models=True``), for :func:`distgnn.load_model`."""
+        return model_uris(self.uri)
+
+    def plot(self) -> Figure:
+        """Draw the scores of every method over its seeds."""
+        return score_figure(self.comparison)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of results.json."""
+        return summary(self.comparison)
+
+    def __str__(self) -> str:
+        return table.terminal(self.comparison)
+
+
+def finetune(config: FinetuneConfig | None = None, **options: Any) -> FinetuneResults:
+    """Fine-tune checkpoints on a labelled corpus, beside the same encoders without pre-training.
+
+    Finished trainings are kept in ``out``: the same call continues after an interruption, and more seeds extend it.
+
+    Args:
+        config: Config of the comparison. Alternatively, its fields as keyword options.
+        **options: Fields of :class:`FinetuneConfig`, such as ``corpus``, ``checkpoint``, ``seeds`` and ``split``.
+
+    Returns:
+        Scores over seeds with paired tests.
+
+    Raises:
+        RequestError: Corpus, labels, split or a checkpoint do not fit.
+        WorkError: A training diverged or storage failed.
+
+    Example:
+        >>> results = distgnn.finetune(corpus="data/bbbp", checkpoint="runs/zinc", seeds=5)
+        >>> results.table
+    """
+    chosen = build_config(FinetuneConfig, config, options)
+    import_modules(chosen.imports)
+    folder = open_folder(chosen.out)
+    check_loggers(chosen.loggers, folder)
+    checkpoints = initial_encoders([load_checkpoint(uri) for uri in chosen.checkpoint])
+    with (
+        meters(chosen.metrics, chosen.out, chosen.workers > 1) as (here, _),
+        open_loggers(chosen.loggers, LoggedRun(base_name(chosen.out), folder, flat(chosen)), chosen.metrics) as logs,
+    ):
+        results = compare_checkpoints(chosen, checkpoints, JobProgress(meter=here, logs=logs))
+        logs.summary = _mean_scores(results.comparison)
+    return results
+
+
+def compare_checkpoints(
+    config: FinetuneConfig, checkpoints: list[InitialEncoder], progress: JobProgress
+) -> FinetuneResults:
+    """Compare ``checkpoints`` and write the files of the comparison to ``config.out``."""
+    mapper = map if config.workers == 1 else load_function("distgnn.scale.pool:ordered_map")(config.workers)
+    device = choose_device(config.device if config.workers == 1 else "cpu").type
+    folder = open_folder(config.out)
+    # Written first, so that an unwritable folder fails before the work.
+    folder.write("config.json", (json.dumps(to_json(config), indent=1) + "\n").encode())
+    result = compare(config, checkpoints, folder.sub("jobs"), mapper, device, progress)
+    folder.write(table.TABLE, table.markdown(result).encode())
+    write_results(result, folder)
+    if config.save_models:
+        everything, _ = with_controls(checkpoints, config.encoder)
+        write_models(result, everything, read_manifest(open_folder(config.corpus)).digest(), folder.sub(MODELS))
+    return FinetuneResults(folder, result)
+
+
+def _mean_scores(result: FinetuneComparison) -> dict[str, float]:
+    """Mean over seeds of each method's scores, by ``METHOD/PART``."""
+    parts = next(iter(result.results.values())).scores
+    return {f"{row.method}/{part}": float(result.values(row, part).mean()) for row in result.rows for part in parts}
+
+
+def initial_encoders(checkpoints: list[Checkpoint]) -> list[InitialEncoder]:
+    """Return an initial encoder for each checkpoint, named after its run (and its step if a run comes more than once)."""
+    runs = Counter(checkpoint.run["name"] for checkpoint in checkpoints)
+    return [
+        InitialEncoder(_name(one, runs), one.encoder, encoder_of(one).state_dict(), one.schema) for one in checkpoints
+    ]
+
+
+def _name(checkpoint: Checkpoint, runs: Counter[str]) -> str:
+    name = checkpoint.run["name"]
+    return name if runs[name] == 1 else f"{name}@{checkpoint.step}"
+
+
+@dataclass(frozen=True)
+class EvaluationResults(Results):
+    """Scores and predictions of fine-tuned models on a labelled corpus.
+
+    Attributes:
+        folder: Folder with results.json and predictions.parquet.
+        evaluation: Scores and predictions of each model.
+        model_uris: The models, in order.
+    """
+
+    folder: Folder
+    evaluation: Evaluation = field(repr=False)
+    model_uris: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row for each model and part."""
+        rows = [
+            {"model": model["model"], "method": model["method"], "seed": model["seed"], "part": part, **score}
+            for model in self.to_json()["models"]
+            for part, score in model["scores"].items()
+        ]
+        return pd.DataFrame(rows)
+
+    def plot(self) -> Figure:
+        """Draw the score of each model, one panel for each part."""
+        return evaluation.figure(self.evaluation)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of results.json."""
+        return evaluation.summary(self.evaluation, self.model_uris)
+
+    def __str__(self) -> str:
+        return evaluation.terminal(self.evaluation)
+
+
+def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluationResults:
+    """Evaluate fine-tuned models on a labelled corpus.
+
+    Args:
+        config: Config of the evaluation. Alternatively, its fields as keyword options.
+        **options: Fields of :class:`EvaluateConfig`, such as ``model``, ``corpus`` and ``part``.
+
+    Returns:
+        Scores of every model.
+
+    Raises:
+        RequestError: A model is missing, or does not fit the corpus.
+
+    Example:
+        >>> distgnn.evaluate(model="runs/bbbp", corpus="data/bbbp-2025").table
+    """
+    chosen = build_config(EvaluateConfig, config, options)
+    import_modules(chosen.imports)
+    uris = tuple(uri for given in chosen.model for uri in model_uris(given))
+    found = evaluate_models(chosen, [load_model(uri) for uri in uris], choose_device(chosen.device).type)
+    folder = open_folder(chosen.out)
+    results = EvaluationResults(folder, found, uris)
+    folder.write(
+        PREDICTIONS, predictions(found.data, [(one.method, one.seed, one.predictions) for one in found.models])
+    )
+    folder.write(RESULTS, (json.dumps(results.to_json(), indent=1) + "\n").encode())
+    return results

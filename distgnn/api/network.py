@@ -1,0 +1,34 @@
+"""Building networks: ``distgnn.build_network``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distgnn import register
+from distgnn.api.arguments import build_config
+from distgnn.config import NetworkBuildConfig
+from distgnn.errors import RequestError
+from distgnn.network.manifest import NAME, NetworkManifest
+from distgnn.network.store import save_network
+from distgnn.storage.folder import open_folder
+
+
+def build_network(source: str, config: NetworkBuildConfig | None = None, **options: Any) -> NetworkManifest:
+    """Build one large network from raw files, for :func:`distgnn.transfer`.
+
+    Args:
+        source: Name of a network source, such as ``"kgrec"`` or ``"hetero"``; see :mod:`distgnn.register`.
+        config: Config of the source. Alternatively, its fields as keyword options.
+        **options: Fields of the config, such as ``input`` and ``out``.
+
+    Returns:
+        Manifest of the network that was written to ``out``.
+
+    Raises:
+        RequestError: The source is unknown, an option is wrong, an input file cannot be read, or a network exists at ``out``.
+    """
+    entry = register.network_source.get(source, "source")
+    chosen: NetworkBuildConfig = build_config(entry.config or NetworkBuildConfig, config, options)
+    if not chosen.overwrite and open_folder(chosen.out).size(NAME) is not None:  # before hours of reading
+        raise RequestError(f"{chosen.out}: a network already exists; use another --out or --overwrite")
+    return save_network(entry.make(chosen), chosen.out, chosen.overwrite)

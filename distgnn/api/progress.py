@@ -1,0 +1,64 @@
+"""Progress of comparisons: a line on stderr after each job with the time left, and the scores in the experiment loggers."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from rich.console import Console
+
+from distgnn.auxiliary.trainer import TrainingResult
+from distgnn.monitor.loggers.base import LoggerGroup
+from distgnn.monitor.sink import NULL_SINK, MetricsSink
+from distgnn.pretraining.metrics import StorageMetrics
+
+
+class JobProgress:
+    """Prints a line after each job, counts jobs, and logs their scores.
+
+    Args:
+        title: Beginning of each line.
+        later: Number of jobs that follow after these, for the time left.
+        meter: Metrics sink that counts jobs.
+        command: Label of the count.
+        logs: Experiment loggers; scores are logged at the number of finished jobs.
+    """
+
+    def __init__(
+        self,
+        title: str = "",
+        later: int = 0,
+        meter: MetricsSink = NULL_SINK,
+        command: str = "finetune",
+        logs: LoggerGroup | None = None,
+    ) -> None:
+        self.title, self.later = title, later
+        self._logs = logs or LoggerGroup([])
+        self._meter, self._command, self._storage = meter, command, StorageMetrics(meter)
+        meter.note("distgnn_jobs_total", 0, command=command)
+        self._console = Console(stderr=True, highlight=False)
+        self._start, self._ran = time.monotonic(), 0
+
+    def __call__(self, done: int, jobs: int, job: str, result: TrainingResult | None) -> None:
+        """Report a finished job; see :data:`distgnn.auxiliary.jobs.Progress`."""
+        text = "done"
+        if result is not None:
+            metric = result.metrics[0]
+            self._logs.log(done, _values(job.rpartition(", seed ")[0], result))
+            text = f"test {metric} {result.scores['test'][metric]:.4f}, best epoch {result.best_epoch}, {result.seconds:.1f} s"
+        self._ran += 1
+        self._meter.note("distgnn_jobs_total", 1, command=self._command)
+        self._storage.note()
+        left = timedelta(seconds=round((time.monotonic() - self._start) / self._ran * (jobs - done + self.later)))
+        self._console.print(f"{self.title}{done}/{jobs} {job}: {text} | {left} left", soft_wrap=True, markup=False)
+
+
+def _values(name: str, result: TrainingResult) -> dict[str, float]:
+    """Scores of a job by ``NAME/PART`` (``NAME/PART_METRIC`` with several metrics), and its best epoch."""
+    several = len(result.metrics) > 1
+    scores = {
+        f"{name}/{part}_{metric}" if several else f"{name}/{part}": value
+        for part, found in result.scores.items()
+        for metric, value in found.items()
+    }
+    return {**scores, f"{name}/best_epoch": result.best_epoch}

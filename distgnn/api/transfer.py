@@ -1,0 +1,122 @@
+"""Training on a target and auxiliary tasks: ``distgnn.transfer``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from distgnn.api.arguments import build_config, load_function
+from distgnn.api.finetune import initial_encoders
+from distgnn.api.metrics import meters
+from distgnn.api.progress import JobProgress
+from distgnn.api.results import Results
+from distgnn.auxiliary.comparison import Comparison, compare_methods
+from distgnn.auxiliary.data_source import CorpusDataSource, DataSource, NetworkDataSource, is_network
+from distgnn.auxiliary.jobs import RunJob
+from distgnn.checkpoint.format import load_checkpoint
+from distgnn.config import TransferConfig, to_json
+from distgnn.corpus.writer import Mapper
+from distgnn.distributed import choose_device
+from distgnn.finetuning.results import RESULTS
+from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
+from distgnn.register import import_modules
+from distgnn.report.auxiliary import markdown, terminal, transfer_summary
+from distgnn.report.curves import write_curves, write_pictures
+from distgnn.report.scores import score_figure
+from distgnn.report.table import TABLE
+from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.uri import base_name
+
+_CELL = ("scheme", "encoder", "method", "metric")
+
+
+@dataclass(frozen=True)
+class TransferResults(Results):
+    """Result of a comparison of weighting methods.
+
+    Attributes:
+        folder: Folder with table.md, results.json, curves.parquet and pictures/.
+        comparison: Scores and curves of each training.
+    """
+
+    folder: Folder
+    comparison: Comparison[TransferConfig] = field(repr=False)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Mean, sd, se, difference to the control, p and p_holm of each row, part and metric."""
+        return pd.DataFrame(self.comparison.summary())
+
+    @property
+    def records(self) -> pd.DataFrame:
+        """One row for each method, encoder, scheme, seed, part and metric."""
+        return pd.DataFrame(self.comparison.records())
+
+    def plot(self) -> Figure:
+        """Draw the scores of every row over its seeds."""
+        return score_figure(self.comparison)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of results.json."""
+        return transfer_summary(self.comparison)
+
+    def __str__(self) -> str:
+        return terminal(self.comparison)
+
+
+def transfer(config: TransferConfig | None = None, **options: Any) -> TransferResults:
+    """Train a target beside auxiliary tasks with several weighting methods, and compare them.
+
+    Finished trainings are kept in ``out``: the same call continues after an interruption.
+
+    Args:
+        config: Config of the comparison. Alternatively, its fields as keyword options.
+        **options: Fields of :class:`TransferConfig`, such as ``data``, ``methods``, ``encoders`` and ``seeds``.
+
+    Returns:
+        Scores over seeds with paired tests against the target alone.
+
+    Raises:
+        RequestError: Data and tasks do not fit.
+        WorkError: A training diverged or storage failed.
+
+    Example:
+        >>> distgnn.transfer(data="data/last-fm", encoders=["gcn"], methods=["none", "auxts_all"], seeds=3).table
+    """
+    chosen = build_config(TransferConfig, config, options)
+    import_modules(chosen.imports)
+    folder = open_folder(chosen.out)
+    check_loggers(chosen.loggers, folder)
+    source, logged = _source(chosen), LoggedRun(base_name(chosen.out), folder, flat(chosen))
+    # Written first, so that an unwritable folder fails before the work.
+    folder.write("config.json", (json.dumps(to_json(chosen), indent=1) + "\n").encode())
+    device = choose_device(chosen.device if chosen.workers == 1 else "cpu").type
+    with (
+        meters(chosen.metrics, chosen.out, chosen.workers > 1 or chosen.ranks > 1) as (here, work),
+        open_loggers(chosen.loggers, logged, chosen.metrics) as logs,
+    ):
+        run = RunJob(source, folder.sub("jobs"), device, work)
+        result = compare_methods(run, _mapper(chosen), JobProgress(meter=here, command="transfer", logs=logs))
+        value = transfer_summary(result)
+        logs.summary = {"/".join(cell[name] for name in _CELL): cell["mean"] for cell in value["cells"]}
+    folder.write(TABLE, markdown(result).encode())
+    folder.write(RESULTS, (json.dumps(value, indent=1) + "\n").encode())
+    write_curves(result, folder)
+    write_pictures(result, folder)
+    return TransferResults(folder, result)
+
+
+def _source(config: TransferConfig) -> DataSource:
+    if is_network(config.data):
+        return NetworkDataSource.read(config)
+    return CorpusDataSource.read(config, initial_encoders([load_checkpoint(uri) for uri in config.checkpoint]))
+
+
+def _mapper(config: TransferConfig) -> Mapper:
+    if config.ranks > 1:
+        return load_function("distgnn.scale.train.auxiliary:ranked_map")(config)
+    return map if config.workers == 1 else load_function("distgnn.scale.pool:ordered_map")(config.workers)

@@ -1,0 +1,143 @@
+"""Search over configs: ``distgnn.tune`` and ``distgnn.resume_sweep``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from distgnn.api.arguments import build_config, load_function
+from distgnn.api.results import Results
+from distgnn.config import TuneConfig
+from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
+from distgnn.report.sweep.data import view_of
+from distgnn.report.sweep.figures import history_figure
+from distgnn.report.sweep.page import write_sweep_report
+from distgnn.report.sweep.table import terminal
+from distgnn.search.records import SWEEP, Sweep, best_of, read_sweep, read_trials, results_table
+from distgnn.search.sweep import new_sweep, resumed_sweep
+from distgnn.search.winner import WINNER, read_result
+from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.uri import base_name
+
+
+@dataclass(frozen=True)
+class SweepResults(Results):
+    """A sweep in its folder.
+
+    Attributes:
+        folder: Folder with sweep.json, trials/, results.parquet, sweep.html and winner/.
+        status: ``finished`` or ``stopped``; empty for a sweep that was only opened.
+    """
+
+    folder: Folder
+    status: str = ""
+
+    @classmethod
+    def open(cls, uri: str) -> SweepResults:
+        """Open the sweep at ``uri``; raises RequestError if there is none."""
+        folder = open_folder(uri)
+        read_sweep(folder)
+        return cls(folder)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row for each trial: state, score, seconds and parameters."""
+        return results_table(read_trials(self.folder)).to_pandas()
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        """Parameters of the trial with the best score; empty before any trial has a score."""
+        best = best_of(read_sweep(self.folder), read_trials(self.folder))
+        return dict(best.params) if best else {}
+
+    def plot(self) -> Figure:
+        """Draw the scores of the trials in order, and the best so far."""
+        return history_figure(view_of(self.folder))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return status, counts of trials, the winner and its test scores."""
+        trials = read_trials(self.folder)
+        best = best_of(read_sweep(self.folder), trials)
+        return {
+            "sweep": self.folder.uri,
+            "status": self.status,
+            "trials": dict(Counter(trial.state for trial in trials)),
+            "winner": best and {"number": best.number, "params": best.params, "score": best.score},
+            "result": read_result(self.folder),
+            "config": self.folder.sub(WINNER).uri if best else "",
+        }
+
+    def __str__(self) -> str:
+        return terminal(view_of(self.folder))
+
+
+def tune(config: TuneConfig | None = None, **options: Any) -> SweepResults:
+    """Search hyper-parameters with Ray Tune.
+
+    Args:
+        config: Config of the sweep. Alternatively, its fields as keyword options.
+        **options: Fields of :class:`TuneConfig`, such as ``space``, ``trials``, ``scheduler``, ``pretrain`` and ``finetune``.
+
+    Returns:
+        The sweep, finished or stopped.
+
+    Raises:
+        RequestError: A field or range is wrong, or a sweep exists at ``out``. Nothing is written.
+
+    Example:
+        >>> sweep = distgnn.tune(space=["finetune.lr=log(1e-4,1e-2)"], trials=8, finetune={"corpus": "data/bace"})
+        >>> sweep.best_params
+    """
+    chosen = build_config(TuneConfig, config, options)
+    check_loggers(chosen.loggers, open_folder(chosen.out))
+    return _run(*new_sweep(chosen))
+
+
+def resume_sweep(uri: str, config: TuneConfig | None = None, **options: Any) -> SweepResults:
+    """Continue a sweep.
+
+    Args:
+        uri: Folder of the sweep.
+        config: Config that replaces the saved one; it may only differ in resumable fields. None takes the saved config.
+            Modules named in a saved ``imports`` are not imported; name them again.
+        **options: Resumable fields to change, such as ``trials``.
+    """
+    folder = open_folder(uri)
+    chosen = build_config(TuneConfig, config or resumable_config(uri), options)
+    check_loggers(chosen.loggers, folder)
+    return _run(folder, resumed_sweep(folder, chosen))
+
+
+def resumable_config(uri: str) -> TuneConfig:
+    """Read the saved config of the sweep at ``uri`` without its ``imports``: a folder never names code to run."""
+    config = read_sweep(open_folder(uri)).config
+    groups = {name: replace(getattr(config, name), imports=()) for name in ("pretrain", "finetune", "transfer")}
+    return replace(config, **groups)
+
+
+def _run(folder: Folder, sweep: Sweep) -> SweepResults:
+    try:
+        status = load_function("distgnn.scale.tune.sweep:run_sweep")(folder, sweep)
+    finally:
+        if folder.size(SWEEP) is not None:
+            write_sweep_report(folder)
+    log_sweep(folder, sweep, status)
+    return SweepResults(folder, status)
+
+
+def log_sweep(folder: Folder, sweep: Sweep, status: str) -> None:
+    """Log score and seconds of each trial, at its number, when the search has ended; a resumed sweep logs all of them again."""
+    config, trials = sweep.config, read_trials(folder)
+    logged = LoggedRun(base_name(folder.uri), folder, flat(config))
+    with open_loggers(config.loggers, logged, config) as logs:
+        logs.status = status
+        for trial in trials:
+            if trial.score is not None:
+                logs.log(trial.number, {"trial/score": trial.score, "trial/seconds": trial.seconds})
+        best = best_of(sweep, trials)
+        if best is not None and best.score is not None:
+            logs.summary = {"best/score": best.score, "best/trial": best.number}

@@ -1,0 +1,83 @@
+"""Inputs of a prediction: a corpus, PyG graphs or SMILES, as batches with the features of a model."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, cast
+
+import numpy as np
+from torch_geometric.data import Batch, Data
+
+from distgnn.corpus.reader import CorpusReader
+from distgnn.corpus.sources.molecules import ATOM_FEATURES, BOND_FEATURES
+from distgnn.errors import RequestError
+from distgnn.graph.batch import GraphBatch
+from distgnn.graph.pyg import from_pyg
+from distgnn.graph.ragged import packed, pointers
+from distgnn.graph.schema import Schema
+
+_GRAPHS = 256
+Graphs = GraphBatch | Data | Sequence[Data] | Sequence[str] | str | os.PathLike[str]
+"""A corpus URI, one PyG graph or batch, a list of PyG graphs, or a list of SMILES."""
+
+
+def input_batches(data: Graphs, schema: Schema) -> Iterator[GraphBatch]:
+    """Yield the graphs of ``data`` in order, a few hundred at a time.
+
+    Args:
+        data: URI of a corpus, PyG ``Data`` or ``Batch``, a sequence of ``Data``, or a sequence of SMILES (needs RDKit).
+        schema: Features of the model; the data must have the same.
+
+    Raises:
+        RequestError: The data have other features, or a SMILES cannot be read.
+    """
+    if isinstance(data, str | os.PathLike):
+        yield from _corpus(os.fspath(data), schema)
+    elif isinstance(data, GraphBatch):
+        yield data
+    elif isinstance(data, Data):
+        yield from_pyg(data, schema)
+    else:
+        yield from _sequence(data, schema)
+
+
+def _corpus(uri: str, schema: Schema) -> Iterator[GraphBatch]:
+    reader = CorpusReader(uri)
+    schema.check_features(reader.manifest.schema, f"the model cannot read {uri}")
+    for unit in range(reader.manifest.units):
+        yield reader.unit(unit)
+
+
+def _sequence(data: Sequence[Any], schema: Schema) -> Iterator[GraphBatch]:
+    items, first = iter(data), 0
+    while chunk := list(islice(items, _GRAPHS)):
+        if all(isinstance(item, str) for item in chunk):
+            yield _molecules(chunk, schema, first)
+        elif all(isinstance(item, Data) for item in chunk):
+            yield from_pyg(cast(Any, Batch.from_data_list(chunk)), schema)
+        else:
+            kinds = sorted({type(item).__name__ for item in chunk})
+            raise RequestError(f"graphs: expected PyG Data or SMILES text, found {', '.join(kinds)}")
+        first += len(chunk)
+
+
+def _molecules(texts: Sequence[str], schema: Schema, first: int) -> GraphBatch:
+    if importlib.util.find_spec("rdkit") is None:
+        raise RequestError("reading SMILES needs RDKit, which is not installed: pip install 'distgnn[chem]'")
+    schema.check_features(Schema(ATOM_FEATURES, BOND_FEATURES), "the model cannot read SMILES")
+    found = importlib.import_module("distgnn.corpus.smiles").parse(texts)
+    if found.reasons:
+        row, reason = next(iter(found.reasons.items()))
+        raise RequestError(f"SMILES {first + row}, {texts[row][:80]!r}: {reason}; leave it out")
+    return packed(
+        first + np.arange(len(texts)),
+        pointers(found.atoms),
+        pointers(found.bonds),
+        found.bond_uv.T,
+        node_cat=found.atom,
+        edge_cat=found.bond,
+    )
