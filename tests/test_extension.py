@@ -33,7 +33,7 @@ import torch
 from torch import nn
 
 import distgnn
-from distgnn.auxiliary.network_tasks.tasks import Asked, AuxiliaryTask, sample_count
+from distgnn.auxiliary.network_tasks.tasks import NodeQuery, AuxiliaryTask, sample_count
 from distgnn.auxiliary.problem import Samples
 from distgnn.auxiliary.weighting import Weighting
 from distgnn.config import BuildConfig, NetworkBuildConfig
@@ -174,7 +174,7 @@ class Length(AuxiliaryTask):
         self.wanted, self.nodes = config.wanted, context.views.network.nodes(context.kind)
 
     def ask(self, step):
-        return Asked(np.arange(self.nodes.start, self.nodes.start + 2), None)
+        return NodeQuery(np.arange(self.nodes.start, self.nodes.start + 2), None)
 
     def samples(self, embedded, asked):
         losses = (embedded.norm(dim=1) - self.wanted).square()
