@@ -72,8 +72,7 @@ class Display(Screen):
         """Show a snapshot."""
         line = describe(snapshot)
         if self.live:
-            self.live.update(
-                Text(line), refresh=True
-            )  # Text wraps on a narrow terminal, so the time left stays visible
+            # Text wraps on a narrow terminal, so the time left stays visible.
+            self.live.update(Text(line), refresh=True)
         else:
             self.say(f"{time.strftime('%H:%M:%S')} {line}")

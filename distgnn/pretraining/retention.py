@@ -103,10 +103,6 @@ def open_retention(run: Folder, step: int, newest: int, best: int) -> Checkpoint
 def _score(checkpoint: Folder) -> float | None:
     try:
         score = json.loads(checkpoint.read("state.json")).get("score")
-    except (
-        RequestError,
-        ValueError,
-        AttributeError,
-    ):  # damaged: treated as a checkpoint without a score
+    except (RequestError, ValueError, AttributeError):  # damaged: treated as a checkpoint without a score
         return None
     return score if isinstance(score, float) else None

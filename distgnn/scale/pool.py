@@ -47,9 +47,8 @@ def start_ray(cpus: int) -> None:
     """
     if ray.is_initialized():
         return
-    os.environ.setdefault(
-        "RAY_IGNORE_UNHANDLED_ERRORS", "1"
-    )  # only the first error is raised; Ray would log the others
+    # Only the first error is raised; Ray would log the others.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     address = os.environ.get("RAY_ADDRESS", "")
     if address:
         check_address(address, "RAY_ADDRESS")

@@ -80,9 +80,8 @@ class Folder:
             RequestError: If the name is absolute, contains ``..`` or is not printable.
         """
         pure = PurePosixPath(name)
-        odd = (
-            "\\" in name or not name.isprintable() or ("?" in name and not self.local)
-        )  # "?" starts the options of a URI
+        # "?" starts the options of a URI.
+        odd = "\\" in name or not name.isprintable() or ("?" in name and not self.local)
         if not name or pure.is_absolute() or ".." in pure.parts or odd:
             raise RequestError(f"{self.uri}: the name {name!r} does not stay inside its folder; refusing it")
         return f"{self.path}/{pure}"

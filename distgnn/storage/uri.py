@@ -82,9 +82,8 @@ def refuse_secrets(uri: str) -> None:
     place, _, query = rest.partition("?")
     authority, user, asked = place.partition("/")[0], place.rpartition("@")[0], parse_qsl(query, keep_blank_values=True)
     named = any(_SECRET.search(name) for name, _ in asked) or "@" in query
-    bucket_like = (
-        "@" in authority or ":" in authority or ":" in user
-    )  # secret keys may contain slashes; prefixes may contain "@"
+    # Secret keys may contain slashes; prefixes may contain "@".
+    bucket_like = "@" in authority or ":" in authority or ":" in user
     if named or (bucket_like if scheme == "s3" else bool(user)):
         raise RequestError(
             f"a {scheme}:// URI carries a user, key or password, and URIs are kept in configs and logs; take it out and give"
