@@ -1,4 +1,4 @@
-"""Demo (``make demo``): build corpora, pre-train with L2P, fine-tune and compare with the control; ten minutes on two cores.
+"""Demo (``make demo``): build corpora, pre-train with L2P, fine-tune and compare with the control; under ten minutes on two cores.
 
 Uses real molecules and protein networks from DISTGNN_DATA (default ../shared/data) if available, else synthetic motif graphs.
 Lines that start with '$' are commands that can be run as they are.

@@ -188,7 +188,7 @@ def first_whole(uri: str, read: Callable[[Folder, Checksums], _T]) -> _T:
         return read(folder, parse_checksums(raw, folder.at(CHECKSUMS), KIND))
     found = _newest_readable(folder, read)
     if found is None:
-        raise RequestError(f"{uri}: no whole checkpoint here; give a checkpoint or the folder of a run that has one")
+        raise RequestError(f"{uri}: no complete checkpoint here; give a checkpoint or the folder of a run that has one")
     return found
 
 

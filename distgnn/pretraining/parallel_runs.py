@@ -84,7 +84,7 @@ def _prepared(cell: PretrainConfig) -> bool:
     try:
         resumed_run(folder.uri, cell)
     except RequestError as error:
-        raise RequestError(f"{folder.uri}: a run with other options lies here ({error}); choose another out") from error
+        raise RequestError(f"{folder.uri}: a run with other options exists ({error}); choose another out") from error
     return folder.size(NAME) is None or read_progress(folder)["status"] != "finished"
 
 

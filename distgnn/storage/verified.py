@@ -99,7 +99,7 @@ def read_checksums(folder: Folder, kind: Kind) -> Checksums:
     """
     raw = folder.read_if_there(CHECKSUMS)
     if raw is None:
-        raise RequestError(f"{folder.uri}: not a whole {kind.word} ({CHECKSUMS} is missing)")
+        raise RequestError(f"{folder.uri}: not a complete {kind.word} ({CHECKSUMS} is missing)")
     return parse_checksums(raw, folder.at(CHECKSUMS), kind)
 
 
