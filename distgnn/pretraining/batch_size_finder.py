@@ -49,7 +49,8 @@ def with_batch_size(config: PretrainConfig, reader: CorpusReader) -> PretrainCon
     """Return ``config`` with train.graphs_per_stream set; it is measured if it is 0. The result is saved with the run.
 
     Raises:
-        RequestError: If ``config.workers`` train on other machines, or a step of one graph per stream does not fit in memory.
+        RequestError: If ``config.workers`` is above 1 (they may train on other machines), or a step of one graph per stream
+            does not fit in memory.
     """
     if config.train.graphs_per_stream:
         return config

@@ -88,7 +88,7 @@ def patience() -> float:
 
 
 def with_retries(what: str, work: Callable[[], T], kind_of: Callable[[BaseException], str]) -> T:
-    """Call ``work`` and retry it on transient errors.
+    """Call ``work`` and retry it on transient errors. After the time limit, the last error is raised unchanged.
 
     Args:
         what: Description for messages, such as "read s3://b/x".
@@ -96,7 +96,7 @@ def with_retries(what: str, work: Callable[[], T], kind_of: Callable[[BaseExcept
         kind_of: Returns the kind of a transient error, "" for other errors, which are raised immediately.
 
     Returns:
-        The result of ``work``. After the time limit, the last error is raised.
+        The result of ``work``.
     """
     limit = patience()
 
