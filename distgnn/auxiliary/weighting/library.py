@@ -1,4 +1,4 @@
-"""A weighting class of an installed multi-task library, such as TorchJD's, which knows gradients as a matrix or its Gramian."""
+"""Weighting by a class of an installed multi-task library such as TorchJD, from the gradient matrix or its Gramian."""
 
 from __future__ import annotations
 
@@ -20,11 +20,18 @@ _FAILURES = (ImportError, TypeError, ValueError, RuntimeError, AttributeError, I
 
 @register.weighting("library")
 class LibraryWeighting(Weighting):
-    """Calls an object made from ``config.library`` with what ``config.library_reads`` says; heads learn by their own losses.
+    """Weights of a class from an installed library, such as TorchJD.
 
-    Of an aggregator (a class with a base called Aggregator: from a matrix to the mixed gradient) its ``weighting`` is called,
-    with the matrix. Raises RequestError unless the class can be made without arguments and answers with one weight a task,
-    and an aggregator mixes by those weights.
+    The class ``config.library`` is instantiated without arguments and called with the input that
+    ``config.library_reads`` selects. Heads
+    are trained on their own losses. For an aggregator (a class with a base called Aggregator, which maps a matrix to
+    the weighted
+    gradient) its ``weighting`` is called with the matrix.
+
+    Raises:
+        RequestError: The class cannot be instantiated, does not return one weight per task, or is an aggregator whose
+            result is not the
+            weighted sum.
     """
 
     reads = "gradients"
@@ -57,14 +64,14 @@ class LibraryWeighting(Weighting):
             raise RequestError(f"{where}: mixes gradients by more than weights; name a weighting class")
 
     def forward(self, signals: Signals) -> Tensor:
-        """Weights [R]."""
+        """Return weights [R]."""
         if signals.shared is None:
             raise ValueError("the matrix of gradients is missing")
         self.calls += 1
         return self._ask(self.method, signals.shared).to(signals.loss)[signals.task]
 
     def _ask(self, method: Callable[[Tensor], Any], matrix: Tensor) -> Any:
-        """Its answer; what it draws at random is a function of (seed, number of the call), the same on every rank."""
+        """Call ``method``; its random numbers are a function of (seed, number of the call), identical on all ranks."""
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(key(self.seed, AuxiliaryDraw.WEIGHTING_DRAWS, self.calls))
             return method(matrix @ matrix.t() if self.gramian else matrix)
@@ -76,7 +83,11 @@ def _weighting_of(kind: type, mixes: bool) -> Callable[[Tensor], Any]:
 
 
 def load_class(name: str) -> type:
-    """What "module:Class" names; raises RequestError where there is no such class."""
+    """Import the class "module:Class".
+
+    Raises:
+        RequestError: There is no such class.
+    """
     module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
