@@ -183,7 +183,7 @@ def test_corpus_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert json.loads(capsys.readouterr().out)["graphs"] == 50
     assert "already exists" in complaint(capsys, 2, "corpus", "build", "motifs", "--graphs", "50", "--out", uri)
     assert main(["corpus", "verify", uri]) == 0
-    assert "50 graphs, all well" in capsys.readouterr().out
+    assert "50 graphs, no problems" in capsys.readouterr().out
     assert main(["corpus", "stat", uri, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["graphs"] == 50
     assert main(["corpus", "cat", uri, "--start", "7", "--count", "2"]) == 0

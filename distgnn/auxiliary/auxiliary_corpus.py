@@ -13,8 +13,9 @@ from distgnn.objectives.base import no_extras
 
 
 class AuxiliaryCorpus:
-    """A corpus in the order of a pre-training schedule: each graph once per epoch; the graphs of a step depend on
-    (seed, step) only.
+    """A corpus in the order of a pre-training schedule: each graph once per epoch.
+
+    The graphs of a step are a function of (seed, step).
 
     Args:
         uri: URI of the corpus.
@@ -32,9 +33,7 @@ class AuxiliaryCorpus:
         self._units: OrderedDict[UnitRef, GraphBatch] = OrderedDict()
 
     def step(self, number: int, group: ProcessGroup) -> GraphBatch | None:
-        """Return this rank's graphs of a step, whole streams marked by ``stream_ptr``; None if its streams are
-        exhausted.
-        """
+        """Return this rank's graphs of a step, in whole streams (``stream_ptr``); None if its streams are exhausted."""
         plan, rank, size = self.plan, group.rank, group.world_size
         units = (self._unit(read) for read in plan.reads(number, number + 1, rank, size))
         return next(assemble(plan, number, number + 1, rank, size, units))[1]

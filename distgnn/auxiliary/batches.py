@@ -14,18 +14,15 @@ class Batches:
     """Training rows of each step: a pure function of (seed, step), identical on all ranks.
 
     An epoch visits each row once, in a new order, in batches whose sizes differ by at most one row. The rows of a step
-    do not depend on
-    ``folds``, so that methods with and without folds train on the same rows in the same order.
+    do not depend on ``folds``, so that methods with and without folds train on the same rows in the same order.
 
     Args:
         strata: Class of each row, int64 [rows].
         batch: Maximum number of rows of a step.
         seed: Key of the orders.
         folds: Number of folds of each batch. With 2 or more, the folds are stratified by class, so that no fold
-            evaluates what the
-            others do not contain. With 1, the batch is halved and the second half is the validation fold. With 0, the
-            batch is
-            not split.
+            evaluates what the others do not contain. With 1, the batch is halved and the second half is the validation
+            fold. With 0, the batch is not split.
 
     Raises:
         RequestError: A batch would have fewer rows than folds.

@@ -152,8 +152,7 @@ class Comparison(Generic[Config]):
         """Return one record per row, part and metric: statistics over seeds, and the paired test against the control.
 
         ``sd`` (sample standard deviation) and ``se`` (standard error of the mean) are None for a single seed;
-        ``control``, ``difference``,
-        ``gain``, ``p`` and ``p_holm`` are None for a control.
+        ``control``, ``difference``, ``gain``, ``p`` and ``p_holm`` are None for a control.
         """
         return [record for metric in self.metrics for part in self.parts for record in self._summary(part, metric)]
 

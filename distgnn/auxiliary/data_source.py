@@ -88,8 +88,9 @@ class DataSource(Protocol):
         ...
 
     def identity(self, encoder: int, scheme: str) -> str:
-        """Return a text that identifies the data, the encoder and (unless all is trained from scratch) its weights, for
-        cache keys.
+        """Return a text for cache keys that identifies the data and the encoder.
+
+        It includes the weights unless ``scheme`` is training from scratch.
         """
         ...
 

@@ -47,9 +47,8 @@ class GraphLevelProblem(LabelTarget):
     """A multi-task problem on labelled graphs, see :class:`distgnn.auxiliary.problem.MultiTaskProblem`.
 
     The target's samples are the known labels, graph by graph. Without auxiliary tasks, training is fine-tuning. Every
-    fold is
-    split into ``config.streams`` streams and each rank takes whole streams, so ghost normalisation never mixes graphs
-    of two folds.
+    fold is split into ``config.streams`` streams and each rank takes whole streams, so ghost normalisation never mixes
+    graphs of two folds.
 
     Args:
         data: The labelled corpus.
@@ -113,9 +112,7 @@ class GraphLevelProblem(LabelTarget):
         return graphs and replace(graphs, extras=objective.prepare(graphs, self.seed, step))
 
     def losses(self, batch: Batch) -> tuple[list[Samples], list[Samples]]:
-        """See :class:`MultiTaskProblem`. The target's pass is the first; the encoder's running statistics are taken
-        from it.
-        """
+        """See :class:`MultiTaskProblem`. Running statistics are those of the first pass, the target's."""
         self.encoder.train()
         sizes = [fold.num_graphs for fold in batch.folds]
         together = _joined(batch.folds)
@@ -134,9 +131,7 @@ class GraphLevelProblem(LabelTarget):
 
     @contextmanager
     def _dropout(self, step: int, part: int = 0) -> Iterator[None]:
-        """Seed the global random state so that dropout is a function of (seed, step, part, rank), and restore it
-        afterwards.
-        """
+        """Context manager that makes dropout a function of (seed, step, part, rank); restores the global random state."""
         device = self.group.device
         with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
             torch.manual_seed(key(self.seed, AuxiliaryDraw.DROPOUT, step, part, self.group.rank))

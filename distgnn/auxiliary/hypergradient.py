@@ -1,11 +1,9 @@
 """Exact hypergradients of the target's loss after a look-ahead step, without second derivatives.
 
 With theta_hat(w) = theta - alpha * sum_r w_r g_r (AUX-TS Eq. 8; g_r: gradient of row r's share of its task's mean loss)
-and
-v = grad L_meta at theta_hat, the chain rule gives dL_meta / dw_r = -alpha <g_r, v>. This is a dot product if g_r is
-known.
-Otherwise it is the directional derivative of row r's loss along v, computed for all rows in one pass by forward-mode
-automatic differentiation.
+and v = grad L_meta at theta_hat, the chain rule gives dL_meta / dw_r = -alpha <g_r, v>. This is a dot product if g_r is
+known. Otherwise it is the directional derivative of row r's loss along v, computed for all rows in one pass by
+forward-mode automatic differentiation.
 """
 
 from __future__ import annotations
@@ -40,8 +38,9 @@ class WeightedGradients(Protocol):
         ...
 
     def along(self, direction: Tensor) -> Tensor:
-        """Return [R]: directional derivatives of the rows' shares of the tasks' mean losses, w.r.t. the target's
-        parameters.
+        """Return [R]: directional derivatives of the rows' shares of the tasks' mean losses.
+
+        ``direction`` is a flat vector of the target's parameters.
         """
         ...
 
@@ -73,8 +72,9 @@ def shifted_parameters(layout: Layout, step: Tensor) -> Iterator[None]:
 def meta_gradient(
     problem: MultiTaskProblem, batch: Any, part: int, layout: Layout, group: ProcessGroup
 ) -> tuple[Tensor, Tensor]:
-    """Return the gradient of the target's mean loss on a fold at the current parameters (flat, as ``layout.near``), and
-    that loss.
+    """Return the gradient of the target's mean loss on a fold at the current parameters, and that loss.
+
+    The gradient is flat, in the order of ``layout.near``.
     """
     samples = problem.fold_losses(batch, part)
     total = samples.losses.sum()
@@ -102,8 +102,7 @@ class Bound(nn.Module):
 
 
 def derivatives(problem: MultiTaskProblem, batch: Any, layout: Layout, direction: Tensor) -> list[Tensor]:
-    """Return directional derivatives of every loss of ``problem.losses(batch)``, by forward-mode automatic
-    differentiation.
+    """Return directional derivatives of every loss of ``problem.losses(batch)``, by forward-mode differentiation.
 
     The tangents of parameters that are not in ``layout.near`` are explicit zeros, since torch is slower without a
     tangent.

@@ -1,8 +1,7 @@
 """Trainings as jobs, one per scheme, encoder, method and seed; results of finished jobs are cached.
 
 Jobs with the same scheme, encoder and seed start from the same weights and take the same rows in the same order, so
-that methods
-can be compared by paired tests.
+that methods can be compared by paired tests.
 """
 
 from __future__ import annotations
@@ -51,9 +50,7 @@ class Job(NamedTuple):
 
 
 Progress = Callable[[int, int, str, TrainingResult | None], None]
-"""Called after each job with (jobs done, number of jobs, title of the job, its result; None for a pre-training on
-auxiliary tasks).
-"""
+"""Called after each job with (jobs done, number of jobs, title, result; None for a pre-training on auxiliary tasks)."""
 
 
 def global_seed(seed: int, rank: int) -> int:
@@ -90,8 +87,7 @@ class RunJob:
         return JobCache(self.folder)
 
     def __call__(self, job: Job, group: ProcessGroup | None = None) -> TrainingResult | None:
-        """Run ``job``. A collective of ``group`` (None = this process alone). The global random state is restored
-        afterwards.
+        """Run ``job``. A collective of ``group`` (None = this process alone). Restores the global random state.
 
         Returns:
             The result, a function of the job; None for a pre-training on the auxiliary tasks only.
@@ -116,8 +112,9 @@ class RunJob:
         return found
 
     def begin(self, job: Job, group: ProcessGroup) -> Trainer:
-        """Return the trainer of ``job`` before its first epoch. The pre-training on auxiliary tasks it starts from must
-        be finished.
+        """Return the trainer of ``job`` before its first epoch.
+
+        If it starts from a pre-training on auxiliary tasks, that job must be finished.
         """
         weights = self._start(job) if job.scheme == "pretrained" else None
         problem = self.source.problem(job.encoder, job.seed, group, weights)

@@ -39,9 +39,7 @@ class LabelTarget(ABC):
 
     @abstractmethod
     def predict(self, rows: Tensor) -> Tensor:
-        """Return outputs of the target's head [n, outputs] for the graphs ``rows`` (int64 [n]), computed in evaluation
-        mode.
-        """
+        """Return outputs of the target's head [n, outputs] in evaluation mode, for the graphs ``rows`` (int64 [n])."""
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:

@@ -78,10 +78,10 @@ class MultiTaskProblem(Protocol):
         ...
 
     def losses(self, batch: Any) -> tuple[list[Samples], list[Samples]]:
-        """Return the target's samples of each fold, and the samples of each auxiliary task, from one forward pass if
-        possible.
+        """Return the target's samples of each fold and the samples of each auxiliary task.
 
-        The losses of a fold never depend on rows of another fold, normalisation included.
+        They come from one forward pass if possible. The losses of a fold never depend on rows of another fold,
+        normalisation included.
         """
         ...
 

@@ -13,8 +13,9 @@ from distgnn.auxiliary.weighting.signals import Signals
 from distgnn.distributed import ProcessGroup
 
 Derivative = Callable[[Tensor], list[Tensor]]
-"""Maps a flat direction of the target's parameters to directional derivatives of all losses: the target's folds, then
-auxiliary tasks.
+"""Maps a flat direction of the target's parameters to directional derivatives of all losses.
+
+Those of the target's folds come first, then those of the auxiliary tasks.
 """
 
 
@@ -22,8 +23,7 @@ class WeightedSampleGradients:
     """R rows of this rank: one per sample, or one per task for losses that cannot be split or without ``per_sample``.
 
     A weighted gradient costs one backward pass. The weighted sum over rows, sum_r w_r l_r / n_r, is this rank's share
-    of
-    J = sum_i mean_j(w_ij l_ij). Only the folds ``parts`` of the target's samples are used.
+    of J = sum_i mean_j(w_ij l_ij). Only the folds ``parts`` of the target's samples are used.
 
     Attributes:
         losses: [R], l_r.

@@ -65,8 +65,7 @@ class StepRecord:
 
 
 class MultiTaskStep:
-    """Trains a problem's shared network and heads with Adam on weighted losses, and the weighting method with its own
-    Adam.
+    """Trains a problem's shared network and heads, and the weighting method, each with its own Adam.
 
     All ranks must start with the same parameters; they remain identical.
 
@@ -128,8 +127,10 @@ class MultiTaskStep:
         return StepRecord(number, losses, used, cosines, slopes, float(meta_loss))
 
     def _learn_ahead(self, found: ForwardPass, number: int) -> tuple[Tensor, Tensor]:
-        """Stage 1 (lines 5-12): update the weighting method; return (dL_meta / dw by task, L_meta), averaged over the
-        validation folds.
+        """Stage 1 (lines 5-12): update the weighting method by look-ahead steps.
+
+        Returns:
+            dL_meta / dw by task and L_meta, averaged over the validation folds.
         """
         alpha = self.options.alpha or self.optimiser.param_groups[0]["lr"]
         judges, total = self.batches.judges, torch.zeros(())

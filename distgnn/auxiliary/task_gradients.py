@@ -14,8 +14,7 @@ from distgnn.distributed import ProcessGroup
 
 
 class Layout:
-    """Order of a problem's trained parameters in flat vectors: the shared ones, then those of each head, the target's
-    first.
+    """Order of the trained parameters in flat vectors: the shared ones, the target's head, the other heads.
 
     Attributes:
         layers: Sizes of consecutive shared parameters that belong to the same module.
@@ -86,8 +85,7 @@ class Totals:
     parts: int
 
     def shares(self, parts: Sequence[int]) -> Tensor:
-        """Return [K + 1, C + K]: the matrix that maps those sums to means of the tasks, with only some folds of the
-        target.
+        """Return [K + 1, C + K]: the matrix from those sums to means of the tasks, with only some folds of the target.
 
         Rows of tasks without samples are zero.
         """
@@ -185,8 +183,9 @@ class WeightedTaskGradients:
         return torch.cat([shared, first, *others])
 
     def along(self, direction: Tensor) -> Tensor:
-        """Return [K + 1]: directional derivatives of the tasks' mean losses along ``direction``, flat as the target's
-        parameters.
+        """Return [K + 1]: directional derivatives of the tasks' mean losses.
+
+        ``direction`` is a flat vector of the target's parameters.
         """
         shifted_parameters = self._gradients.shared @ direction[: self._gradients.shared.shape[1]]
         head = self._gradients.target_heads @ direction[self._gradients.shared.shape[1] :]

@@ -71,8 +71,7 @@ class Trainer:
     """Trains one problem with one weighting method and keeps the weights of the best epoch.
 
     Without auxiliary tasks this is fine-tuning. Every rank creates a trainer on its own share of the same problem and
-    calls the same
-    methods.
+    calls the same methods.
 
     Args:
         problem: The tasks, the shared network and the heads; trained in place.
@@ -187,8 +186,8 @@ class _Weighted:
 
 
 def update_running_stats(shared: nn.Module, group: ProcessGroup) -> None:
-    """Update running statistics with those of the first forward pass since the last call, summed over ranks. A
-    collective.
+    """Update running statistics with those of the first forward pass since the last call. A collective: sums over
+    ranks.
     """
     found = statistics(shared).to(group.device)
     if found.numel():

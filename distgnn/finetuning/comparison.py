@@ -110,8 +110,7 @@ def with_controls(
     """Add a control for each distinct architecture.
 
     The control is called "none" or, if there are several architectures, "none (NAME)" with the first method of the
-    architecture.
-    Without methods, its architecture is ``encoder``.
+    architecture. Without methods, its architecture is ``encoder``.
 
     Returns:
         ``methods`` followed by the controls, and the control's name for each method.

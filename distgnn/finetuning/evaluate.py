@@ -55,8 +55,7 @@ def evaluate(config: EvaluateConfig, models: Sequence[FineTunedModel], device: s
     """Evaluate every model on the part of ``config.corpus`` that the config selects.
 
     With part=auto, this is the held-out data (test and ood) of the corpus that the models were fine-tuned on, and all
-    labelled graphs
-    of any other corpus.
+    labelled graphs of any other corpus.
 
     Raises:
         RequestError: The models predict different labels, or do not fit the corpus.

@@ -1,6 +1,4 @@
-"""Saved fine-tuned models: verified folders with an encoder and its head, and the module to load them. Does not need
-Ray.
-"""
+"""Saved fine-tuned models: verified folders with an encoder and its head, and the module to load them without Ray."""
 
 from __future__ import annotations
 
@@ -120,7 +118,7 @@ class FineTunedModel(nn.Module):
 
     def forward(self, data: Data | GraphBatch) -> Tensor:
         """Return float [G, T]: probabilities (classification), class numbers (multiclass) or values in the labels'
-        units (regression).
+        units.
         """
         batch = data if isinstance(data, GraphBatch) else from_pyg(data, self.about.schema)
         batch = batch.to(self.encoder.device)
@@ -191,9 +189,7 @@ def _about(result: FinetuneComparison, encoder: EncoderConfig, digest: str, meth
 
 
 def _plain(method: str, methods: tuple[str, ...]) -> str:
-    """Return a folder name for ``method``: its letters, digits and ._@-, with a hash suffix if two methods would
-    collide.
-    """
+    """Return a folder name for ``method``: its letters, digits and ._@-, with a hash suffix if two would collide."""
     plain = {name: "".join(c if c.isalnum() or c in "._@-" else "-" for c in name).strip(".-") for name in methods}
     alike = list(plain.values()).count(plain[method]) > 1 or not plain[method]
     return f"{plain[method]}-{hashlib.sha256(method.encode()).hexdigest()[:6]}" if alike else plain[method]

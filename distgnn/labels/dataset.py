@@ -106,8 +106,8 @@ def check_defined(task: Task, y: Floats, parts: dict[str, Rows], where: str) -> 
 
 
 def most_positives(train: Floats, count: int) -> Rows:
-    """Return the columns of the ``count`` labels with most positives in the training rows, ascending; ties go to the
-    earlier column.
+    """Return the ascending columns of the ``count`` labels with most positives in ``train``; ties go to earlier
+    columns.
     """
     positives = (train == 1).sum(axis=0)
     return np.sort(np.argsort(-positives, kind="stable")[:count])

@@ -15,8 +15,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 def link_scores(users: Ints, labels: Ints, scores: Floats) -> dict[str, float]:
-    """Compute "auc", the ROC-AUC over all rows, and "user_auc", its mean over users with rows of both labels; NaN if
-    undefined.
+    """Compute "auc", the ROC-AUC over all rows, and "user_auc", its mean over users; NaN if undefined.
 
     Shape:
         users: [n], arbitrary ids.
@@ -29,10 +28,9 @@ def link_scores(users: Ints, labels: Ints, scores: Floats) -> dict[str, float]:
 
 
 def user_auc(users: Ints, labels: Ints, scores: Floats) -> float:
-    """Return the mean over users of the ROC-AUC of their rows (ties count half); users with a single label are left
-    out.
+    """Return the mean over users of the ROC-AUC of their rows (ties count half).
 
-    NaN if no user has both labels. Arguments as in :func:`link_scores`.
+    Users with a single label are left out; NaN if no user has both labels. Arguments as in :func:`link_scores`.
     """
     if not len(users):
         return float("nan")
@@ -60,8 +58,7 @@ def class_scores(relevant: Bools, scores: Floats) -> dict[str, float]:
     """Compute "micro_f1" and "macro_f1" of the top class, and "mrr" and "ndcg" of the ranking of all classes.
 
     F1 takes the class with the highest score as the prediction. It is correct if the node has this class; otherwise the
-    true class
-    is the node's first one.
+    true class is the node's first one.
 
     Shape:
         relevant: bool [n, C], the classes of each node, at least one.
@@ -80,8 +77,7 @@ def label_scores(relevant: Bools, scores: Floats) -> dict[str, float]:
     """Compute "mrr" and "ndcg" of the ranking of all classes, means over nodes; arguments as in :func:`class_scores`.
 
     NDCG uses the usual discount 1 / log2(1 + rank); classes with equal scores share theirs. GPT-GNN's function, which
-    AUX-TS used for
-    its published numbers, does not discount rank 2 and therefore gives other values.
+    AUX-TS used for its published numbers, does not discount rank 2 and therefore gives other values.
     """
     return {"mrr": mean_reciprocal_rank(relevant, scores), "ndcg": float(ndcg_score(relevant, scores))}
 

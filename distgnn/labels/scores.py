@@ -38,8 +38,7 @@ def score(task: Task, y: Floats, prediction: Floats) -> Score:
     """Compute the metric of the task; at least one label must be :func:`defined`.
 
     classification: ROC-AUC, mean over labels. multiclass: micro-F1 of class numbers (T = 1). regression: RMSE in the
-    labels' units,
-    mean over labels.
+    labels' units, mean over labels.
 
     Shape:
         y: float [G, T], NaN = unknown.
@@ -69,8 +68,9 @@ def _rmse(y: Floats, prediction: Floats) -> float:
 
 
 def paired_p_value(first: npt.ArrayLike, second: npt.ArrayLike) -> float | None:
-    """Return the p-value of a two-sided paired t-test over seeds; None if undefined (fewer than 2 seeds, or constant
-    differences).
+    """Return the p-value of a two-sided paired t-test over seeds.
+
+    None if it is undefined: fewer than 2 seeds, or constant differences.
     """
     one, other = (np.asarray(values, dtype=np.float64) for values in (first, second))
     difference = one - other

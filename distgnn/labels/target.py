@@ -23,8 +23,7 @@ class Target:
         names: Names of the T labels.
         outputs: Number of outputs of the head: T, or the number of classes.
         mean, std: float32 [T], statistics of the known training labels, by which regression labels are standardised; 0
-            and 1 for
-            other tasks.
+            and 1 for other tasks.
     """
 
     task: Task
@@ -46,8 +45,9 @@ class Target:
         return each.sum() / known.sum().clamp(min=1)
 
     def samples(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (losses, labels), float [n] each, of the n known labels, graph by graph; the mean of the losses is
-        :meth:`loss`.
+        """Return (losses, labels), float [n] each, of the n known labels, graph by graph.
+
+        The mean of the losses is :meth:`loss`.
         """
         if self.task == "multiclass":
             return F.cross_entropy(outputs, y[:, 0].long(), reduction="none"), y[:, 0]
@@ -57,7 +57,7 @@ class Target:
 
     def predictions(self, outputs: Tensor) -> Tensor:
         """Return float [G, T]: probabilities (classification), class numbers (multiclass) or values in the labels'
-        units (regression).
+        units.
         """
         if self.task == "multiclass":
             return outputs.argmax(1, keepdim=True).float()
@@ -69,8 +69,7 @@ class Target:
 
 
 def detect_task(y: Floats, asked: str, where: str) -> Task:
-    """Return the task of labels y [G, T] (NaN = unknown): ``asked``, checked against the labels, or inferred for
-    "auto".
+    """Return the task of labels y [G, T] (NaN = unknown): ``asked``, or inferred from the labels for "auto".
 
     Raises:
         RequestError: The labels do not suit the task.

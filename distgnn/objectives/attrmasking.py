@@ -1,8 +1,7 @@
 """AttrMasking: predict masked node or edge features from node embeddings (Hu et al., ICLR 2020).
 
 Hu et al., "Strategies for pre-training graph neural networks", section 3.1.2. Masked node features are predicted from
-the
-embeddings of the masked nodes, masked edge features from the embeddings of the edges' end nodes.
+the embeddings of the masked nodes, masked edge features from the embeddings of the edges' end nodes.
 """
 
 from __future__ import annotations
@@ -53,12 +52,10 @@ class AttrMasking(Objective):
     The loss of a graph is the mean loss of a :class:`FeatureReconstructionHead` over its masked nodes or edges.
 
     Target ``node``: the input of masked nodes is replaced by a learned token. The loss is cross-entropy for categorical
-    features
-    and squared error for dense features.
+    features and squared error for dense features.
     Target ``edge``: masked edges lose their attributes. One class is predicted: the first categorical feature or, if
-    all features
-    are dense, the index of the first active channel (value > 0; 0 if none is active), as in the published code for
-    proteins.
+    all features are dense, the index of the first active channel (value > 0; 0 if none is active), as in the published
+    code for proteins.
     Target ``edge_multilabel``: every categorical feature is predicted, and every dense channel as a binary label (value
     > 0).
 

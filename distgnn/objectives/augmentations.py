@@ -1,10 +1,8 @@
 """Graph augmentations for contrastive learning (You et al., NeurIPS 2020), sampled with keyed randomness.
 
 You et al., "Graph contrastive learning with augmentations". :class:`Augmenter` runs in the data readers and samples the
-changes
-as extras of the batch; :func:`view_of` applies them in the training step. Each view of each graph uses one
-augmentation, sampled
-uniformly. An augmentation changes round(rate * n) of n elements, at least one:
+changes as extras of the batch; :func:`view_of` applies them in the training step. Each view of each graph uses one
+augmentation, sampled uniformly. An augmentation changes round(rate * n) of n elements, at least one:
   drop_nodes       removes nodes and their edges
   perturb_edges    replaces edges by non-edges of the graph (or removes them if no non-edge is left); a new edge
   inherits the
@@ -44,8 +42,8 @@ class Augmenter:
     """Samples the changes of both views.
 
     Produces for each view v the extras ``view{v}_nodes``, uint8 [N] (0 kept, 1 masked, 2 dropped), and
-    ``view{v}_edges``, int32 rows
-    [edge, u, v] of changed edges with their new end nodes, or -1 for removed edges. Ids are local to the graph.
+    ``view{v}_edges``, int32 rows [edge, u, v] of changed edges with their new end nodes, or -1 for removed edges. Ids
+    are local to the graph.
 
     Args:
         augmentations: Names of the augmentations to sample from.
@@ -100,9 +98,7 @@ class Augmenter:
 
 
 def _connected(graphs: GraphBatch, chosen: Bool, counts: Int, words: UInt64, keys: UInt64) -> Bool:
-    """Return bool [N]: in each chosen graph, a connected set of ``counts`` nodes (fewer if the root's component is
-    smaller).
-    """
+    """Return bool [N]: in each chosen graph, a connected set of ``counts`` nodes, or the root's component if smaller."""
     sizes, start = graphs.node_ptr.diff().numpy(), graphs.node_ptr.numpy()[:-1]
     owner, _ = numbered(sizes)
     edges = graphs.edges.numpy()

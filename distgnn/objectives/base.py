@@ -59,8 +59,7 @@ class Objective(nn.Module):
 
     Attributes:
         prepare: Picklable function (graphs, seed, epoch) -> extras, called by the data readers on whole units. It
-            computes what the
-            loss needs (tasks, masks) from keyed randomness alone.
+            computes what the loss needs (tasks, masks) from keyed randomness alone.
         metric_names: Keys of ``Losses.sums``, in a fixed order.
     """
 

@@ -1,14 +1,11 @@
 """ContextPred: match a node's neighbourhood with its context graph (Hu et al., ICLR 2020, section 3.1.1).
 
 Each graph has one keyed root. The encoder embeds the root within its K-hop neighbourhood (or the whole graph). An
-auxiliary
-encoder embeds the context graph, which is induced by the nodes more than r1 and at most r2 hops away; its embeddings of
-the anchors
-(context nodes within K hops) are averaged to c. With h the embedding of the root, the loss is
+auxiliary encoder embeds the context graph, which is induced by the nodes more than r1 and at most r2 hops away; its
+embeddings of the anchors (context nodes within K hops) are averaged to c. With h the embedding of the root, the loss is
     -ln sigma(h . c) - ln sigma(-h . c')
 where c' is the context of the next graph of the stream, cyclic ("cbow" with one negative, as in the published code).
-Graphs without
-anchors are skipped; a graph alone in its stream contributes the first term only.
+Graphs without anchors are skipped; a graph alone in its stream contributes the first term only.
 """
 
 from __future__ import annotations
@@ -38,10 +35,10 @@ NAME = "contextpred"
 
 @dataclass(frozen=True)
 class RootDistances:
-    """Computes the extra ``contextpred``: int32 [N], hops from the graph's keyed root, -1 if unreachable or beyond
-    ``radius``.
+    """Computes the extra ``contextpred``: int32 [N], hops from the graph's keyed root.
 
-    The root is uniform among the graph's nodes. Directed edges are followed in both directions.
+    The value is -1 for unreachable nodes and beyond ``radius``. The root is uniform among the graph's nodes. Directed
+    edges are followed in both directions.
 
     Args:
         radius: Largest distance needed; 0 = unlimited.
@@ -89,8 +86,7 @@ class ContextConfig:
     graph, inner 1)
     with the context limited to 4 hops: no difference for ego-networks of 2 hops, and a local context for molecules. The
     published molecule setting is 5, 4, 7; graphs of fewer than 5 hops have no context there and are skipped (about a
-    fifth of
-    molecules with 24 atoms on average, and every ego-network of 2 hops).
+    fifth of molecules with 24 atoms on average, and every ego-network of 2 hops).
     """
 
     neighbourhood: int = hyper(0)
@@ -121,8 +117,7 @@ class ContextPred(Objective):
     """Match the neighbourhood of a node with its context graph (Hu et al., ICLR 2020).
 
     See the module docstring. Losses are sums over graphs with anchors. Metrics: ``context_accuracy``, the share of
-    contexts classified correctly;
-    ``skipped``, the share of graphs without anchors.
+    contexts classified correctly; ``skipped``, the share of graphs without anchors.
 
     Attributes:
         context: The auxiliary encoder, discarded after pre-training.

@@ -1,10 +1,8 @@
 """EdgePred: link prediction (Hamilton et al., NeurIPS 2017), as a baseline of Hu et al. (ICLR 2020).
 
 The loss of a graph is the mean of -ln sigma(h_u . h_v) over its edges plus the mean of -ln sigma(-h_u . h_v) over as
-many keyed
-non-edges (or all non-edges, if there are fewer). Edges are not removed from message passing, as in the published code.
-Graphs
-without edges are skipped; complete graphs contribute the first term only.
+many keyed non-edges (or all non-edges, if there are fewer). Edges are not removed from message passing, as in the
+published code. Graphs without edges are skipped; complete graphs contribute the first term only.
 """
 
 from __future__ import annotations
@@ -28,8 +26,9 @@ NAME = "edgepred"
 
 
 def draw_non_edges(graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:
-    """Sample the extra ``edgepred``: int32 rows [u, v] of distinct non-edges, local ids, at most as many as the graph
-    has edges.
+    """Sample the extra ``edgepred``: int32 rows [u, v] of distinct non-edges, at most as many as the graph has edges.
+
+    Ids are local to the graph.
     """
     keys = graph_keys(graphs, seed, PretrainDraw.NON_EDGES, epoch)
     non_edges = NonEdges(graphs)
@@ -58,9 +57,7 @@ class EdgePred(Objective):
         return self.of_nodes(encoder(batch), batch)
 
     def of_nodes(self, nodes: Tensor, batch: GraphBatch) -> Losses:
-        """Return the losses for node embeddings [N, width], for objectives that combine link prediction with another
-        loss.
-        """
+        """Return the losses for node embeddings [N, width], for objectives that add another loss."""
         extra = batch.extras[NAME]
         absent = extra.values.long().t() + batch.node_ptr[row_graph(extra.ptr)]
         positive, negative = _scores(nodes, torch.cat([batch.edges, absent], dim=1)).split(

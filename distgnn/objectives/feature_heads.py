@@ -27,8 +27,7 @@ class FeatureReconstructionHead(nn.Module):
     """One linear head for each feature.
 
     The loss of a categorical feature is the cross-entropy. The loss of a dense feature is the mean over its channels of
-    the squared
-    error or, with ``channels``, of the binary cross-entropy of value > 0.
+    the squared error or, with ``channels``, of the binary cross-entropy of value > 0.
     """
 
     def __init__(self, categories: list[int], numbers: list[int], width: int, channels: bool) -> None:

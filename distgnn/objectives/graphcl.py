@@ -1,8 +1,7 @@
 """GraphCL: contrastive learning of two augmented views of each graph (You et al., NeurIPS 2020).
 
 You et al., "Graph contrastive learning with augmentations". Two views (see :mod:`distgnn.objectives.augmentations`) are
-embedded and
-projected by a small network to z and z'. The loss of a graph n is the mean over both directions of
+embedded and projected by a small network to z and z'. The loss of a graph n is the mean over both directions of
     -ln(exp(sim(z_n, z'_n) / T) / sum over the other graphs m of the stream of exp(sim(z_n, z'_m) / T))
 with sim the cosine similarity (NT-Xent). A graph alone in its stream has no negatives and is skipped.
 """
@@ -87,9 +86,7 @@ class GraphCL(Objective):
         return F.normalize(projected.to(torch.promote_types(projected.dtype, torch.float32)))
 
     def _contrast(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return one tensor [2]: the loss summed over a stream's graphs, and the number of correctly matched rows of
-        both views.
-        """
+        """Return one tensor [2]: the loss summed over a stream's graphs, and the number of correctly matched rows."""
         with torch.autocast(first.device.type, enabled=False):  # bfloat16 is too coarse for similarities divided by T
             similar = first @ second.t() / self.temperature
         same = similar.diagonal()

@@ -1,10 +1,9 @@
 """Infomax: contrast node embeddings with graph summaries (deep graph infomax, Velickovic et al., ICLR 2019).
 
 As Hu et al. (ICLR 2020) train it as a baseline. The summary of a graph g is s_g = sigma(mean of its node embeddings).
-The loss of a
-graph is the mean over its nodes of -ln sigma(h . W s_g) plus that of -ln sigma(-h . W s_g'), where g' is the next graph
-of the
-stream, cyclic, as in the published code. A graph alone in its stream contributes the first term only.
+The loss of a graph is the mean over its nodes of -ln sigma(h . W s_g) plus that of -ln sigma(-h . W s_g'), where g' is
+the next graph of the stream, cyclic, as in the published code. A graph alone in its stream contributes the first term
+only.
 """
 
 from __future__ import annotations

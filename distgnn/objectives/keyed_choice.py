@@ -17,9 +17,7 @@ def graph_keys(graphs: GraphBatch, seed: int, purpose: int, epoch: int) -> UInt6
 
 
 def numbered(counts: Int) -> tuple[Int, Int]:
-    """Return (group of each row, its index within the group), int64 [sum of counts] each, for int64 [groups]
-    ``counts``.
-    """
+    """Return (group of each row, its index within the group), int64 [sum of counts] each; counts: int64 [groups]."""
     owner = np.repeat(np.arange(len(counts)), counts)
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
 

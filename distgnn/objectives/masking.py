@@ -29,9 +29,7 @@ class MaskBuilder:
     rate: float
 
     def __call__(self, graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:
-        """Return the extras: a pure function of (seed, epoch, graph id, rows of the graph), independent of batches and
-        workers.
-        """
+        """Return the extras: a pure function of (seed, epoch, graph id, rows of the graph)."""
         ptr = _pointers(graphs, self.of).numpy()
         counts = np.diff(ptr)
         take = np.minimum(np.maximum(np.rint(self.rate * counts).astype(np.int64), 1), counts)

@@ -45,8 +45,7 @@ class Multitask(Objective):
     """AttrMasking and EdgePred on the same embeddings: mask loss + link_weight * link loss.
 
     Losses are sums over graphs with masked nodes or edges. Every graph with edges has a masked row, so no graph
-    contributes to the
-    link loss only. The metric ``skipped`` is the share of graphs without links.
+    contributes to the link loss only. The metric ``skipped`` is the share of graphs without links.
     """
 
     metric_names = ("mask_accuracy", "link_accuracy", "mask_loss", "link_loss", "skipped")

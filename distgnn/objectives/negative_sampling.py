@@ -26,9 +26,7 @@ class _Gaps:
         self._keys = group * self._stride + (excluded - rank)
 
     def nth(self, group: Int, r: Int) -> Int:
-        """Return int64 [k]: the r-th allowed id of each ``group``; r must be less than the group's number of allowed
-        ids.
-        """
+        """Return int64 [k]: the r-th allowed id of each ``group``; r is less than the number of allowed ids."""
         return r + np.searchsorted(self._keys, group * self._stride + r, side="right") - self._start[group]
 
 
@@ -49,8 +47,10 @@ class Neighbours:
         self._free = np.repeat(sizes, sizes) - self._gaps.count
 
     def orient(self, ends: Int, words: UInt64) -> tuple[Int, Int]:
-        """Choose (anchor, other end) of each edge by a keyed coin flip; if only one end has a non-neighbour, it is the
+        """Choose (anchor, other end) of each edge by a keyed coin flip; an end without non-neighbours is not the
         anchor.
+
+        If neither end has one, the coin flip decides.
         """
         flip = (words & np.uint64(1)).astype(bool)
         anchor, other = np.where(flip, ends[::-1], ends)
@@ -90,8 +90,7 @@ class NonEdges:
         """Sample ``counts[g]`` distinct non-edges of each graph.
 
         A graph's non-edges are split into ``counts[g]`` equal intervals, one non-edge is sampled from each, and all are
-        rotated by one
-        keyed shift. Thus they are distinct, and all non-edges are equally likely.
+        rotated by one keyed shift. Thus they are distinct, and all non-edges are equally likely.
 
         Args:
             keys: One key per graph.

@@ -12,8 +12,9 @@ from distgnn.graph.batch import GraphBatch
 
 
 def stream_bounds(batch: GraphBatch) -> Tensor:
-    """Return int64 [S + 1]: stream s owns the graphs bounds[s]:bounds[s+1]. A batch without ``stream_ptr`` is one
-    stream.
+    """Return int64 [S + 1]: stream s owns the graphs bounds[s]:bounds[s+1].
+
+    A batch without ``stream_ptr`` is one stream.
     """
     if batch.stream_ptr is None:
         return torch.tensor([0, batch.num_graphs], device=batch.node_ptr.device)

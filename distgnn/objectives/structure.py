@@ -63,8 +63,8 @@ class Structure(Objective):
     """Predict structural properties of nodes by regression (Jin et al., 2020).
 
     The loss of a graph is the mean squared error over its nodes and properties. The properties are log(1 + degree) and
-    the local
-    clustering coefficient, see :mod:`distgnn.graph.properties`. Metrics: the mean absolute error of each property.
+    the local clustering coefficient, see :mod:`distgnn.graph.properties`. Metrics: the mean absolute error of each
+    property.
     """
 
     def __init__(self, config: StructureConfig, context: ObjectiveContext) -> None:

@@ -68,9 +68,8 @@ class Supervised(Objective):
     """Predict graph labels with a linear head on the graph embedding (Hu et al., ICLR 2020).
 
     The loss of a graph is the mean over its known labels. Regression labels are not rescaled: bring labels of very
-    different
-    magnitudes to a common scale when building the corpus. The metric ``skipped`` is the share of graphs without a known
-    label.
+    different magnitudes to a common scale when building the corpus. The metric ``skipped`` is the share of graphs
+    without a known label.
     """
 
     def __init__(self, config: SupervisedConfig, context: ObjectiveContext) -> None:

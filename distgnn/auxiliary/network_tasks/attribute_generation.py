@@ -23,8 +23,7 @@ class AttributeGeneration(AuxiliaryTask):
     """Predict the features of masked nodes (GPT-GNN, KDD 2020, as AUX-TS uses it).
 
     The loss is (1 - cosine of a linear map of the embedding and the features) / 0.1, as published for Reddit. Each step
-    samples
-    ``aux_batch`` nodes of type ``kind``; their input is replaced by one learned vector wherever they occur.
+    samples ``aux_batch`` nodes of type ``kind``; their input is replaced by one learned vector wherever they occur.
     """
 
     name = "attribute_generation"

@@ -21,10 +21,9 @@ from distgnn.network.network import Network
 
 
 def build_problem(network: Network, config: NetworkTaskConfig, seed: int, group: ProcessGroup) -> NetworkProblem:
-    """Build a problem with fresh weights, a function of (network, config, seed). The global random state is not
-    changed.
+    """Build a problem with fresh weights, a function of (network, config, seed).
 
-    The split is a function of (network, config) only.
+    The split is a function of (network, config) only. The global random state is not changed.
 
     Raises:
         RequestError: The network does not support the target or an auxiliary task.

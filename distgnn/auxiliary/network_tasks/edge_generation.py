@@ -47,14 +47,10 @@ class EdgeGeneration(AuxiliaryTask):
     """Predict the sender of removed messages by contrast, InfoNCE (GPT-GNN, KDD 2020, as AUX-TS uses it).
 
     Negatives are nodes of the sender's type that send the receiver no message of this relation. Each step samples
-    ``aux_batch`` nodes
-    of type ``kind`` and removes a share of their edges, in both directions; each removed message is a sample. The score
-    is the cosine
-    of a linear map of the receiver's embedding and one of the sender's, separate for each relation, divided by 0.1.
-    Negatives are
-    taken from one keyed pool per type and step, so that a sample does not depend on the other samples of a rank.
-    Messages without
-    negatives are left out.
+    ``aux_batch`` nodes of type ``kind`` and removes a share of their edges, in both directions; each removed message is
+    a sample. The score is the cosine of a linear map of the receiver's embedding and one of the sender's, separate for
+    each relation, divided by 0.1. Negatives are taken from one keyed pool per type and step, so that a sample does not
+    depend on the other samples of a rank. Messages without negatives are left out.
     """
 
     name = "edge_generation"

@@ -57,8 +57,7 @@ def read_label_sets(network: Network, config: NetworkTaskConfig) -> LabelSets:
     """Read the label sets of the network, split by :func:`labelled_parts`.
 
     The tables are TYPE.labels.node (ids within the type) and TYPE.labels.class (class numbers), with a row per label of
-    a node, and
-    TYPE.labels.meaning, the names of the classes.
+    a node, and TYPE.labels.meaning, the names of the classes.
 
     Raises:
         RequestError: The tables are inconsistent.
@@ -90,11 +89,10 @@ def read_label_sets(network: Network, config: NetworkTaskConfig) -> LabelSets:
 
 
 class LabelSetTarget(TargetTask):
-    """KL divergence between the softmax over a linear map of a node's embedding and the uniform distribution over its
-    labels.
+    """KL divergence between the predicted distribution and the uniform distribution over a node's labels.
 
-    As in the code of GPT-GNN and AUX-TS (finetune_OAG_PF.py). The label signal of SELAR is 0, since labels have no
-    order.
+    The prediction is the softmax over a linear map of the embedding, as in the code of GPT-GNN and AUX-TS
+    (finetune_OAG_PF.py). The label signal of SELAR is 0, since labels have no order.
     """
 
     name, metrics = "node", ("mrr", "ndcg")

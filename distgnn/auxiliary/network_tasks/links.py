@@ -59,8 +59,9 @@ def read_links(network: Network, config: NetworkTaskConfig) -> Links:
 
 
 def training_network(network: Network, links: Links) -> Network:
-    """Add the positive ratings of the training part to the network as messages in both directions; no other rating is
-    included.
+    """Add the positive ratings of the training part to the network, as messages in both directions.
+
+    No other rating is included.
     """
     rows = links.parts["train"]
     rows = rows[links.label[rows] == 1]

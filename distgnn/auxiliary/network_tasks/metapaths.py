@@ -19,8 +19,7 @@ class MetapathTask(PairTask, AuxiliaryTask):
     """Predict whether two nodes are connected by a meta-path (SELAR, section 3.1; AUX-TS, Table 5).
 
     Each step samples as many connected as unconnected pairs (one more connected pair if aux_batch is odd). Labels are
-    derived from the
-    messages of ``network``, which must be the training network.
+    derived from the messages of ``network``, which must be the training network.
 
     Raises:
         RequestError: The path has no pairs of one of the labels.

@@ -42,11 +42,9 @@ class NetworkProblem:
     """A multi-task problem on a network, see :class:`~distgnn.auxiliary.problem.MultiTaskProblem`.
 
     One forward pass serves all tasks that change neither messages nor inputs. In a step all ranks see the same sampled
-    network. Rows,
-    pairs and sampled nodes are distributed round-robin; embeddings do not depend on the share of a rank, so sums over
-    ranks equal those of
-    a single rank. With messages=hide, the links of all folds of a step exchange no messages; folds do not depend on
-    each other otherwise.
+    network. Rows, pairs and sampled nodes are distributed round-robin; embeddings do not depend on the share of a rank,
+    so sums over ranks equal those of a single rank. With messages=hide, the links of all folds of a step exchange no
+    messages; folds do not depend on each other otherwise.
     """
 
     lower_is_better: frozenset[str] = frozenset()
@@ -100,9 +98,7 @@ class NetworkProblem:
             return self.encoder(asked.cut, task.inputs(self.encoder, asked))
 
     def fold_losses(self, batch: Any, fold: int) -> Samples:
-        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Embeds the fold's nodes only, so dropout masks
-        differ.
-        """
+        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Embeds the fold only; dropout masks differ."""
         asked = batch.folds[fold]
         if fold not in batch.fold_cuts:
             batch.fold_cuts[fold] = self._cut(asked.seeds, batch.step, batch.hidden)
@@ -122,9 +118,7 @@ class NetworkProblem:
 
     @torch.no_grad()
     def evaluate(self, part: str) -> PartEvaluation:
-        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Every rank evaluates the whole part, with identical
-        results.
-        """
+        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Every rank evaluates the whole part."""
         training = self.encoder.training
         self.encoder.eval()
         try:

@@ -13,8 +13,9 @@ from distgnn.network.network import Network, Relation, SampledSubgraph
 
 
 class Removal:
-    """Removes edges by a key per edge: both messages of an edge are removed together, on all ranks and in all
-    subgraphs.
+    """Removes edges by a key per edge, so the choice is the same on all ranks and in all subgraphs.
+
+    Both messages of an edge are removed together.
     """
 
     def __init__(self, network: Network, share: float, seed: int) -> None:
@@ -37,9 +38,7 @@ class Removal:
 
 
 def _forward(relation: Relation) -> Relation:
-    """Return the relation whose messages run in the opposite direction if ``relation`` is an inverse (NAME^-1), else
-    itself.
-    """
+    """Return the inverse relation if ``relation`` is an inverse (NAME^-1), else ``relation`` itself."""
     if not relation.name.endswith(INVERSE):
         return relation
     return Relation(relation.name.removesuffix(INVERSE), relation.target, relation.source)

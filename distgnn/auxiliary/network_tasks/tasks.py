@@ -72,7 +72,7 @@ class TargetTask(NetworkTask):
         raise NotImplementedError
 
     def hidden(self, rows: Rows) -> Rows | None:  # noqa: ARG002
-        """Return int64 [2, p]: pairs of nodes that exchange no messages in a step with the training ``rows``; None = no
+        """Return int64 [2, p]: node pairs that exchange no messages in a step with training ``rows``; None = no
         restriction.
         """
         return None
@@ -144,9 +144,7 @@ def sample_count(losses: Tensor) -> Tensor:
 
 
 def draw_nodes(key: int, nodes: range, count: int) -> Rows:
-    """Sample ``count`` distinct ``nodes`` with a key, in random order; all of them, ascending, if there are no more
-    than ``count``.
-    """
+    """Sample ``count`` distinct ``nodes`` with a key, in random order; all of them, ascending, if there are no more."""
     if len(nodes) <= count:
         return np.arange(nodes.start, nodes.stop)
     return distinct(draw(key, 0), np.array([len(nodes)]), count)[0] + nodes.start

@@ -41,9 +41,7 @@ class Views:
     device: torch.device
 
     def block(self, seeds: Rows, step: int, hops: int | None = None) -> SampledSubgraph:
-        """Return the subgraph that all layers (or ``hops`` of them) need to embed ``seeds`` in the network sampled for
-        ``step``.
-        """
+        """Return the subgraph that all layers (or ``hops`` of them) need to embed ``seeds`` in the network of ``step``."""
         return sample_block(
             self.network,
             seeds,
@@ -84,8 +82,7 @@ class Evaluation:
     """Embeddings for evaluation, in the whole network (fan_out 0) or in a network sampled once.
 
     Subgraphs of a network of up to 8 million messages are built once per part and cached. For larger networks they hold
-    4096 nodes
-    each and are built on demand.
+    4096 nodes each and are built on demand.
     """
 
     network: Network

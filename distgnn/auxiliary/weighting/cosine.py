@@ -1,4 +1,4 @@
-"""Weighting by gradient similarity (Du et al., "Adapting auxiliary losses using gradient similarity", 2018, section 3)."""
+"""Weighting by gradient similarity (Du et al., "Adapting auxiliary losses using gradient similarity", 2018)."""
 
 from __future__ import annotations
 

@@ -23,15 +23,12 @@ class LibraryWeighting(Weighting):
     """Weights of a class from an installed library, such as TorchJD.
 
     The class ``config.library`` is instantiated without arguments and called with the input that
-    ``config.library_reads`` selects. Heads
-    are trained on their own losses. For an aggregator (a class with a base called Aggregator, which maps a matrix to
-    the weighted
-    gradient) its ``weighting`` is called with the matrix.
+    ``config.library_reads`` selects. Heads are trained on their own losses. For an aggregator (a class with a base
+    called Aggregator, which maps a matrix to the weighted gradient) its ``weighting`` is called with the matrix.
 
     Raises:
         RequestError: The class cannot be instantiated, does not return one weight per task, or is an aggregator whose
-            result is not the
-            weighted sum.
+            result is not the weighted sum.
     """
 
     reads = "gradients"

@@ -1,4 +1,7 @@
-"""Weighting by SELAR (Hwang et al., "Self-supervised auxiliary learning with meta-paths", NeurIPS 2020, section 3.1)."""
+"""Weighting by SELAR (Hwang et al., "Self-supervised auxiliary learning with meta-paths", NeurIPS 2020).
+
+Section 3.1.
+"""
 
 from __future__ import annotations
 

@@ -52,14 +52,14 @@ class WeightingContext:
 
 
 class Weighting(nn.Module):
-    """A weighting method: a module from signals to one weight per row. Register it with
-    :data:`distgnn.register.weighting`.
+    """A weighting method: a module that maps signals to one weight per row.
+
+    Register it with :data:`distgnn.register.weighting`.
 
     Attributes:
         reads: Inputs besides the losses: none, the tasks' gradients and their cosines, or also the matrix of gradients.
         learns: How its own parameters are trained: not at all, by the weighted loss plus :meth:`penalty`, or by the
-            target's loss after
-            a look-ahead step.
+            target's loss after a look-ahead step.
         alone: Whether only the target is trained.
         plain_heads: Whether a task's head is trained by the unweighted loss of the task.
         per_sample: Whether rows are samples (for tasks with samples).

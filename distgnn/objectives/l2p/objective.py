@@ -88,10 +88,8 @@ class L2P(Objective):
     See the module docstring. Losses are sums over usable graphs (those with a child task).
 
     Metrics: ``link_accuracy``, the share of query links classified correctly after adaptation; ``adaptation_gain``, the
-    decrease of the
-    query loss by adaptation; ``inner_loss``, the support loss of the adapted levels before the first inner step;
-    ``skipped``, the
-    share of graphs that are not usable.
+    decrease of the query loss by adaptation; ``inner_loss``, the support loss of the adapted levels before the first
+    inner step; ``skipped``, the share of graphs that are not usable.
     """
 
     metric_names = ("link_accuracy", "adaptation_gain", "inner_loss", "skipped")
@@ -102,8 +100,9 @@ class L2P(Objective):
         self.prepare = TaskBuilder(config.children, config.support, config.query)
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:
-        """Return the query loss after adaptation, summed over usable graphs, with gradients for theta = {psi, omega}
-        (Eq. 12-13).
+        """Return the query loss after adaptation, summed over usable graphs.
+
+        It is differentiable with respect to theta = {psi, omega} (Eq. 12-13).
         """
         tasks = TaskBatch(batch)
         context = encoder.context(self._visible(tasks))
@@ -195,9 +194,7 @@ class L2P(Objective):
     def _query_loss(
         self, encoder: Encoder, tasks: TaskBatch, nodes: Tensor, fast: FastWeights | None, moved: Tensor | None
     ) -> Tensor:
-        """Return L_graph(omega'; Q) + 1/k sum_c L_node(psi'; Q_c), summed over graphs (Eq. 9); only one term if
-        ``levels`` selects one.
-        """
+        """Return L_graph(omega'; Q) + 1/k sum_c L_node(psi'; Q_c), summed over graphs (Eq. 9), for the selected levels."""
         total = nodes.new_zeros(())
         if self.config.levels != "graph":
             share = 1 / tasks.children.to(nodes.dtype)
@@ -227,8 +224,9 @@ class L2P(Objective):
     def moved_dimensions(
         self, encoder: Encoder, tasks: TaskBatch, seed: int, epoch: int
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Return for support and query int64 [U, width]: the dimension of h_G for each dimension of h_G'; None for
-        negatives=other.
+        """Return for support and query int64 [U, width]: the dimension of h_G for each dimension of h_G'.
+
+        None for negatives=other.
         """
         if self.config.negatives == "other":
             return None, None
@@ -254,8 +252,7 @@ class L2P(Objective):
 
 
 def shifted_dimensions(draw_key: int, graph_ids: np.ndarray, width: int) -> np.ndarray:
-    """Return int64 [U, width]: for each graph, a permutation that cyclically shifts a keyed random half of the
-    dimensions.
+    """Return int64 [U, width]: a permutation per graph that cyclically shifts a keyed random half of the dimensions.
 
     The paper's negative graph embedding is made by "shifting some dimensions of h_G": gather h_G with row g.
     """

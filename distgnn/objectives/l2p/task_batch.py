@@ -65,8 +65,7 @@ class TaskBatch:
         children: int64 [U], number of child tasks.
         child_graph: int64 [C], the usable graph of each child task.
         pooled: The rows pooled with omega: for each usable graph those of its child tasks (``child_row``, int64 [C]),
-            then its own
-            (``graph_row``, int64 [U]).
+            then its own (``graph_row``, int64 [U]).
     """
 
     def __init__(self, batch: GraphBatch) -> None:
@@ -91,8 +90,9 @@ class TaskBatch:
         self.query = EdgeSamples.of(rows[is_query], graph[is_query], batch.num_nodes)
 
     def membership(self, links: EdgeSamples) -> SparseMap:
-        """Return the map [C + U, N] of the nodes of each pooled row: end nodes of a child task's edges, or the whole
-        graph (Eq. 2, 8).
+        """Return the map [C + U, N] of the nodes of each pooled row (Eq. 2, 8).
+
+        The nodes are the end nodes of a child task's edges, or the whole graph.
         """
         if links not in self._members:
             self._members[links] = self._membership(links)

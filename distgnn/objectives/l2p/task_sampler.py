@@ -1,16 +1,13 @@
 """Sampling of L2P-GNN's child tasks (Lu et al., AAAI 2021, Eq. 6-7) for a whole unit at once by keyed hashes.
 
 Each graph has k child tasks with support and query edges, sampled without replacement from the undirected edges, all
-disjoint.
-Each sampled edge {u, v} gets a negative v' that is neither u nor a neighbour of u, sampled exactly (no rejection).
+disjoint. Each sampled edge {u, v} gets a negative v' that is neither u nor a neighbour of u, sampled exactly (no
+rejection).
 
 Small graphs yield smaller tasks. A graph with E edges has min(k, E // 2) child tasks with equal shares of the edges (at
-most
-support + query each), split in the proportion support : query with at least one edge on each side. A graph with fewer
-than two
-edges has no task. If u has no non-neighbour, the other end becomes the anchor; if neither end has one, the negative is
--1 and
-only the positive term contributes to the loss.
+most support + query each), split in the proportion support : query with at least one edge on each side. A graph with
+fewer than two edges has no task. If u has no non-neighbour, the other end becomes the anchor; if neither end has one,
+the negative is -1 and only the positive term contributes to the loss.
 """
 
 from __future__ import annotations
@@ -43,9 +40,7 @@ class TaskBuilder:
     query: int
 
     def __call__(self, graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:
-        """Return the extras: a pure function of (seed, epoch, graph id, stored edges), independent of batches and
-        workers.
-        """
+        """Return the extras: a pure function of (seed, epoch, graph id, stored edges)."""
         node_ptr, edge_ptr = graphs.node_ptr.numpy(), graphs.edge_ptr.numpy()
         keys = graph_keys(graphs, seed, PretrainDraw.TASKS, epoch)
         ptr, child, query = self._shares(np.diff(edge_ptr))
