@@ -13,6 +13,7 @@ from distgnn import register
 if TYPE_CHECKING:
     from distgnn.api.corpus import build_corpus
     from distgnn.api.finetune import EvaluationResults, FinetuneResults, evaluate, finetune
+    from distgnn.api.network import build_network
     from distgnn.api.pretrain import Run, pretrain, resume
     from distgnn.api.transfer import TransferResults, transfer
     from distgnn.api.tune import SweepResults, resume_sweep, tune
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "distgnn.api.corpus": ("build_corpus",),
+    "distgnn.api.network": ("build_network",),
     "distgnn.api.finetune": ("EvaluationResults", "FinetuneResults", "evaluate", "finetune"),
     "distgnn.api.pretrain": ("Run", "pretrain", "resume"),
     "distgnn.api.transfer": ("TransferResults", "transfer"),
@@ -94,6 +96,7 @@ __all__ = [
     "WeightingConfig",
     "WorkError",
     "build_corpus",
+    "build_network",
     "evaluate",
     "finetune",
     "load_checkpoint",

@@ -122,6 +122,9 @@ def run(config: GridConfig, output: Output) -> int:
     import_modules(config.pretrain.imports)
     for encoder in config.encoders:
         register.encoder.get(encoder, "encoder.kind")
+    for objective in config.objectives:
+        if objective != CONTROL:
+            register.objective.get(objective, "pretrain.objective", (CONTROL,))
     read_manifest(open_folder(config.pretrain.corpus))
     load_labelled(config.finetune)  # a wrong split or label is told now, not after the pre-training
     objectives = tuple(objective for objective in config.objectives if objective != CONTROL)

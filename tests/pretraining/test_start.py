@@ -17,6 +17,7 @@ from distgnn.checkpoint.format import FILES, load_checkpoint
 from distgnn.cli import main
 from distgnn.config import to_json
 from distgnn.errors import RequestError
+from distgnn.objectives.attrmasking import MaskingConfig
 from distgnn.pretraining.local import pretrain_here
 from distgnn.pretraining.run import new_run, new_start, resumed_start
 from distgnn.search import trial
@@ -117,8 +118,8 @@ def test_a_rung_of_a_sweep_compares_names(corpus: str, tmp_path: Path, counted: 
 
 
 def test_a_start_refuses_what_the_corpus_lacks_before_there_is_a_folder(corpus: str, tmp_path: Path) -> None:
-    config = replace(small(corpus, tmp_path), objective="attrmasking")
-    config = replace(config, attrmasking=replace(config.attrmasking, target="edge"))
+    options = {"attrmasking": MaskingConfig("edge")}
+    config = replace(small(corpus, tmp_path), objective="attrmasking", options=options)
     with pytest.raises(RequestError, match="attrmasking"):
         new_start(config)
     assert list(tmp_path.iterdir()) == []

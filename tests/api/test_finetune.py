@@ -1,0 +1,111 @@
+"""Fine-tuning, evaluation and prediction through the Python API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import distgnn as dg
+from tests.helpers.transfers import write
+
+SMALL: dict[str, Any] = {
+    "encoder": {"layers": 2, "width": 8},
+    "split": {"method": "random", "fractions": (0.6, 0.2, 0.2)},
+    "seeds": 2,
+    "epochs": 3,
+    "batch": 16,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write(str(tmp_path_factory.mktemp("api") / "labelled"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(labelled: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    train = {"max_steps": 1, "streams": 2, "graphs_per_stream": 4, "device": "cpu", "validation_fraction": 0.0}
+    out = tmp_path_factory.mktemp("runs")
+    return dg.pretrain(
+        corpus=labelled, out=out, name="one", objective="edgepred", encoder=SMALL["encoder"], train=train
+    ).uri
+
+
+@pytest.fixture(scope="module")
+def results(labelled: str, checkpoint: str, tmp_path_factory: pytest.TempPathFactory) -> dg.FinetuneResults:
+    out = tmp_path_factory.mktemp("finetune")
+    return dg.finetune(corpus=labelled, checkpoint=checkpoint, out=out, save_models=True, **SMALL)
+
+
+def test_table_has_a_row_for_each_method_and_part(results: dg.FinetuneResults) -> None:
+    assert list(results.table["method"]) == ["one", "none"]
+    assert {"mean", "sd", "se", "gain", "p", "p_holm"} <= set(results.table.columns)
+    scores = results.records.query("method == 'one' and part == 'test'")["value"]
+    assert results.table["mean"].iloc[0] == pytest.approx(scores.mean())
+
+
+def test_text_figure_and_html(results: dg.FinetuneResults) -> None:
+    assert "none" in str(results)
+    assert [axes.get_title() for axes in results.plot().axes] == ["test"]
+    assert "<table" in results._repr_html_()
+    assert results.to_json()["metric"] == "roc_auc"
+
+
+def test_control_equals_that_of_transfer(labelled: str, results: dg.FinetuneResults, tmp_path: Path) -> None:
+    shared = {name: value for name, value in SMALL.items() if name not in ("encoder", "split")}
+    corpus = {"auxiliary": ["edgepred"], "encoder": SMALL["encoder"], "split": SMALL["split"]}
+    other = dg.transfer(data=labelled, out=tmp_path, methods=["fixed"], schemes=["scratch"], corpus=corpus, **shared)
+    mine, theirs = (one.records.query("method == 'none' and part == 'test'")["value"] for one in (results, other))
+    assert list(mine) == list(theirs)
+    assert set(other.table["method"]) == {"none", "fixed"}
+
+
+def test_evaluate(labelled: str, results: dg.FinetuneResults, tmp_path: Path) -> None:
+    evaluation = dg.evaluate(model=results.uri, corpus=labelled, out=tmp_path, device="cpu")
+    assert len(evaluation.table) == 4
+    expected = results.records.query("part == 'test'").set_index(["method", "seed"])["value"]
+    for row in evaluation.table.itertuples():
+        assert row.value == pytest.approx(expected[row.method, row.seed])
+    assert len(evaluation.plot().axes) == 1
+
+
+def test_predictions_of_a_corpus_equal_those_of_its_graphs(labelled: str, results: dg.FinetuneResults) -> None:
+    model, corpus = dg.load_model(results.models[0]), dg.Corpus(labelled)
+    whole = model.predict(labelled)
+    assert list(whole.columns) == ["easy"]
+    assert len(whole) == len(corpus)
+    one_by_one = [model.predict(corpus[row]).to_numpy()[0, 0] for row in range(3)]
+    np.testing.assert_allclose(whole["easy"].to_numpy()[:3], one_by_one, rtol=1e-5)
+    np.testing.assert_allclose(model.predict(corpus[:3]).to_numpy(), whole.to_numpy()[:3], rtol=1e-5)
+    assert torch.is_grad_enabled()
+
+
+def test_inputs_that_do_not_fit_are_refused(results: dg.FinetuneResults) -> None:
+    model = dg.load_model(results.models[0])
+    with pytest.raises(dg.RequestError, match="cannot read SMILES"):
+        model.predict(["CCO"])
+    with pytest.raises(dg.RequestError, match="expected PyG Data or SMILES text, found int"):
+        model.predict([1, 2])  # pyright: ignore[reportArgumentType]
+
+
+def test_smiles(tmp_path: Path) -> None:
+    table = tmp_path / "m.csv"
+    table.write_text(
+        "smiles,acid\n"
+        + "".join(f"{'C' * n}{end},{int(end == 'C(=O)O')}\n" for n in range(1, 13) for end in ("O", "C(=O)O"))
+    )
+    corpus = dg.build_corpus("molecules", input=table, labels="acid", out=tmp_path / "corpus")
+    assert len(corpus) == 24
+    out = tmp_path / "out"
+    results = dg.finetune(corpus=corpus.uri, out=out, save_models=True, **SMALL | {"seeds": 1, "epochs": 1})
+    model = dg.load_model(results.models[0])
+    np.testing.assert_allclose(
+        model.predict(["CO", "CC(=O)O"]).to_numpy(), model.predict(corpus.uri).to_numpy()[:2], rtol=1e-5
+    )
+    with pytest.raises(dg.RequestError, match="SMILES 1, 'xyz': RDKit cannot read"):
+        model.predict(["CO", "xyz"])
