@@ -184,7 +184,7 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert stat.items() <= built.items()
     assert stat["bytes"] == sum(path.stat().st_size for path in Path(out).rglob("*.npy"))
     assert main(["network", "verify", out]) == 0
-    assert "all well" in capsys.readouterr().out
+    assert "no problems" in capsys.readouterr().out
 
 
 WRONG = {
