@@ -164,7 +164,7 @@ def _command(path: tuple[str, ...], command: Command, words: list[str]) -> Reque
     if options.resume:
         if path not in RESUMED:
             known = " and ".join(" ".join(other) for other in RESUMED)
-            raise RequestError(f"--resume belongs to {known}, not to {' '.join(path)}")
+            raise RequestError(f"--resume is an option of {known}, not of {' '.join(path)}")
         resume = load_function(RESUMED[path])
         return Request(StatusOptions(options.resume), lambda: resume(options, rest, Output(options.json)))
     parsed = parse(command.options, f"distgnn {' '.join(path)}", rest, options)

@@ -134,7 +134,7 @@ def split_globals(words: list[str]) -> tuple[Globals, list[str]]:
         name, equals, value = word.partition("=")
         if name == "--set":
             setting = value or (queue[0] if queue else "a.b=value")
-            raise RequestError(f"--set: is no option any more; give --{setting.replace('=', ' ', 1)} instead")
+            raise RequestError(f"--set: was removed; give --{setting.replace('=', ' ', 1)} instead")
         if word == "--json":
             as_json = True
         elif name in values and (equals or queue):

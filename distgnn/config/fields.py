@@ -1,8 +1,7 @@
 """Metadata of config fields, and groups of options from registries. Standard library only.
 
-A config class with a field ``options: Options = registered("objective")`` has a group for each registered name with
-options of
-its own: ``config.l2p``, ``--l2p.node-steps`` and ``{"l2p": {"node_steps": 1}}`` in JSON. ``options`` contains the
+A config class with a field ``options: Options = registered("objective")`` has a group for each registered name that has
+options: ``config.l2p``, ``--l2p.node-steps`` and ``{"l2p": {"node_steps": 1}}`` in JSON. ``options`` contains the
 groups that differ from their defaults.
 """
 

@@ -25,4 +25,4 @@ class MetricsConfig(OpenConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(0 <= self.port <= _MOST, f"metrics.port must lie in 0..{_MOST}, found {self.port}")
-        check(bool(self.host), "metrics.host must not be empty; 127.0.0.1 is this machine alone")
+        check(bool(self.host), "metrics.host must not be empty; use 127.0.0.1 for this machine only")

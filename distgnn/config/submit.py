@@ -13,8 +13,7 @@ class SubmitConfig:
     """Run a command as a job on a Ray cluster. Options are validated before the upload, secrets are not uploaded.
 
     The exit code is that of the job. Options of submit come first. A command other than those of distgnn follows "--".
-    For submitted jobs, use Ray's own
-    commands: ray job list, ray job logs --follow ID, ray job stop ID.
+    Manage submitted jobs with Ray: ray job list, ray job logs --follow ID, ray job stop ID.
 
     Example: distgnn submit --address http://head:8265 pretrain --corpus s3://data/zinc --out s3://runs --workers 8
     """

@@ -57,11 +57,12 @@ class CorpusTaskConfig(LabelChoice):
             trains = name.removesuffix(ELSEWHERE) != UNTRAINED
             check(trains, f"corpus.auxiliary: {name} trains nothing; leave it out")
             check(
-                name != "supervised", f"corpus.auxiliary: supervised is the target itself; supervised{ELSEWHERE} is not"
+                name != "supervised",
+                f"corpus.auxiliary: supervised is the target itself; use supervised{ELSEWHERE} or leave it out",
             )
             check(self.auxiliary.count(name) == 1, f"corpus.auxiliary names {name!r} twice; name each task once")
         elsewhere = any(name.endswith(ELSEWHERE) for name in self.auxiliary)
-        check(elsewhere == bool(self.aux_corpus), f"corpus.aux_corpus and tasks NAME{ELSEWHERE} need each other")
+        check(elsewhere == bool(self.aux_corpus), f"corpus.aux_corpus and tasks NAME{ELSEWHERE} must be given together")
 
     def objective(self, name: str, encoder: EncoderConfig, corpus: str, seed: int) -> PretrainConfig:
         """Return the config that the objective ``name`` of an auxiliary task on ``corpus`` is built from."""
@@ -158,7 +159,10 @@ class TransferConfig:
             not (self.checkpoint and self.encoders),
             "encoders: checkpoints bring their own; leave encoders or checkpoint out",
         )
-        check(not self.checkpoint or "pretrained" in self.schemes, "checkpoint needs schemes to have pretrained")
+        check(
+            not self.checkpoint or "pretrained" in self.schemes,
+            "checkpoint is only used by scheme pretrained; add it to schemes",
+        )
         ready = "pretrained" not in self.schemes or bool(self.checkpoint) or self.pretrain_epochs > 0
         check(ready, "scheme pretrained without checkpoint needs pretrain_epochs of at least 1")
         self._check_weighting()
@@ -169,7 +173,7 @@ class TransferConfig:
         """
         given, usual = self.weighting.method, WeightingConfig().method
         owned = bool(self.weighting.fixed or self.weighting.library)
-        check(given == usual or owned, f"weighting.method={given}: a run's methods are named with methods")
+        check(given == usual or owned, f"weighting.method={given}: set methods instead")
         check(not owned or given in self.methods, f"weighting.{given} is given, but methods lacks {given}")
         has = bool(self.weighting.library) or "library" not in self.methods
         check(has, "methods: library needs weighting.method=library and weighting.library=module:Class")

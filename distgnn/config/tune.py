@@ -98,7 +98,7 @@ class TuneConfig(OpenConfig):
     def _check_groups(self) -> None:
         given = {"pretrain.corpus": self.pretrain.corpus, "finetune.corpus": self.finetune.corpus}
         both = [name for name, value in given.items() if value and self.transfer.data]
-        check(not both, f"{both[:1]} and transfer.data are both given; a trial is one or the other")
+        check(not both, f"{both[:1]} and transfer.data are both given; give one of them")
         if self.kind == "transfer":
             self._check_transfer()
             return
@@ -114,7 +114,7 @@ class TuneConfig(OpenConfig):
             )
             sized = self.pretrain.train.graphs_per_stream > 0
             check(sized, "pretrain.train.graphs_per_stream must be at least 1: all trials need the same steps")
-            check(self.pretrain.objective != "none", "pretrain.objective=none trains nothing that could be searched")
+            check(self.pretrain.objective != "none", "pretrain.objective=none trains nothing; choose another objective")
         else:
             check(len(self.finetune.checkpoint) == 1, "finetune.checkpoint must name the one checkpoint of all trials")
         for name in ("pretrain", "finetune"):

@@ -75,7 +75,7 @@ class WeightingConfig(OpenConfig):
             check(value >= 1, f"weighting.{name} must be at least 1, found {value}")
         check(
             all(0 <= value < float("inf") for value in self.fixed),
-            f"weighting.fixed must be numbers from 0 on, found {self.fixed}",
+            f"weighting.fixed must be finite and not negative, found {self.fixed}",
         )
         check(
             self.method != "library" or self.library.count(":") == 1,

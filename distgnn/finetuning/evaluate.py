@@ -91,7 +91,7 @@ def _all_graphs(corpus: str, model: FineTunedModel, part: str) -> LabelledSet:
     schema = reader.manifest.schema
     about.schema.check_features(schema, f"the model cannot read {corpus}")
     if about.use_center and not schema.center:
-        raise RequestError(f"{corpus}: the corpus has no centre nodes, which the model's head looks at")
+        raise RequestError(f"{corpus}: the corpus has no centre nodes, which the model needs")
     graphs, y = labelled_graphs(reader, about.labels, corpus)
     parts = {part: np.flatnonzero(np.any(~np.isnan(y), axis=1))}
     check_defined(about.task, y, parts, corpus)

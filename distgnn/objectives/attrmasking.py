@@ -56,8 +56,8 @@ class AttrMasking(Objective):
     Target ``edge``: masked edges lose their attributes. One class is predicted: the first categorical feature or, if
     all features are dense, the index of the first active channel (value > 0; 0 if none is active), as in the published
     code for proteins.
-    Target ``edge_multilabel``: every categorical feature is predicted, and every dense channel as a binary label (value
-    > 0).
+    Target ``edge_multilabel``: every categorical feature is predicted, and every dense channel as a binary label
+    (value > 0).
 
     The metric ``skipped`` is the share of graphs without anything to mask.
     """
@@ -126,7 +126,7 @@ def choose_target(config: MaskingConfig, schema: Schema) -> Target:
     """
     if not schema.node and not schema.edge:
         raise RequestError(
-            "attrmasking: the corpus has no node or edge features to hide; choose edgepred, infomax, contextpred or structure"
+            "attrmasking: the corpus has no node or edge features to mask; choose edgepred, infomax, contextpred or structure"
         )
     if config.target == "auto":
         return "node" if schema.node else "edge_multilabel"

@@ -5,12 +5,10 @@ changes as extras of the batch; :func:`view_of` applies them in the training ste
 augmentation, sampled uniformly. An augmentation changes round(rate * n) of n elements, at least one:
   drop_nodes       removes nodes and their edges
   perturb_edges    replaces edges by non-edges of the graph (or removes them if no non-edge is left); a new edge
-  inherits the
-                   attributes of the edge it replaces, so that the distribution of attributes is unchanged
+                   inherits the attributes of the edge it replaces, so the distribution of attributes is unchanged
   mask_attributes  masks the input of nodes
   subgraph         keeps a connected subgraph, grown hop by hop from a keyed root, the nodes of the last hop in keyed
-  order
-                   (if the root's component is smaller, the subgraph is that component)
+                   order (if the root's component is smaller, the subgraph is that component)
 At least one node is always kept, and is not masked if the graph has two or more.
 """
 

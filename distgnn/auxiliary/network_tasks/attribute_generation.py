@@ -53,7 +53,7 @@ class AttributeGeneration(AuxiliaryTask):
     def inputs(self, encoder: NetworkEncoder, asked: NodeQuery) -> Tensor:
         """Return the nodes' inputs, with those of sampled nodes replaced."""
         if asked.cut is None:
-            raise ValueError("attribute generation embeds a cut-out of its own")
+            raise ValueError("attribute generation needs its own subgraph")
         hidden, _ = asked.data
         return torch.where(hidden.unsqueeze(1), self.blank, encoder.embed(asked.cut))
 

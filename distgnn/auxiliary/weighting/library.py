@@ -49,16 +49,16 @@ class LibraryWeighting(Weighting):
         except _FAILURES as error:
             said = " ".join(str(error).split())[:200]
             raise RequestError(
-                f"{where}: cannot be made without arguments and weigh {tasks} gradients as a"
+                f"{where}: cannot be instantiated without arguments and called for {tasks} gradients with their"
                 f" {'gramian' if self.gramian else 'matrix'} ({said})"
             ) from error
         if not isinstance(found, Tensor) or found.shape != (tasks,):
             shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise RequestError(
-                f"{where}: gave {shape} for {tasks} gradients, not one weight each; name a weighting class"
+                f"{where}: returned {shape} for {tasks} gradients, not one weight each; name a weighting class"
             )
         if mixed is not None and not torch.allclose(mixed, found @ probe, rtol=1e-3, atol=1e-5):
-            raise RequestError(f"{where}: mixes gradients by more than weights; name a weighting class")
+            raise RequestError(f"{where}: its result is not a weighted sum of the gradients; name a weighting class")
 
     def forward(self, signals: Signals) -> Tensor:
         """Return weights [R]."""
@@ -89,7 +89,7 @@ def load_class(name: str) -> type:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise RequestError(f"weighting.library={name}: {error}; install the package or mend the name") from error
+        raise RequestError(f"weighting.library={name}: {error}; install the package or correct the name") from error
     if not isinstance(found, type):
         raise RequestError(
             f"weighting.library={name}: is not a class; name one such as torchjd.aggregation:MGDAWeighting"
