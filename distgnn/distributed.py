@@ -1,4 +1,4 @@
-"""Communication between training processes. The only module that imports torch.distributed; all others take a ProcessGroup."""
+"""Process groups of distributed training; the only module that imports torch.distributed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from distgnn.errors import RequestError
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The training processes and this process's place among them.
+    """The training processes and this process's rank among them.
 
     Args:
         rank: The index of this process, 0 to ``world_size - 1``.
@@ -30,7 +30,7 @@ class ProcessGroup:
 
     @classmethod
     def single_process(cls, device: torch.device) -> ProcessGroup:
-        """A group of one process; its collectives return at once."""
+        """A group of one process, whose collectives are no-ops."""
         return cls(0, 1, device)
 
     @classmethod
@@ -42,21 +42,25 @@ class ProcessGroup:
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this is rank 0, which alone writes files and shows progress."""
+        """Whether this is rank 0, the only one that writes files and shows progress."""
         return self.rank == 0
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
-        """Replace ``tensor`` (float32 or float64, on ``device``) by its sum over ranks.
+        """Replace ``tensor`` (float32 or float64, on ``device``) by its sum over ranks, in place.
 
         Returns:
-            The same tensor, equal to the last bit on every rank.
+            The same tensor, bitwise equal on all ranks.
         """
         if self.world_size > 1:
             dist.all_reduce(tensor)
         return tensor
 
     def agrees(self, values: Tensor) -> bool:
-        """Whether ``values`` (float64 [n], no NaN) are exactly equal on all ranks; a collective with one answer for all."""
+        """Whether ``values`` are exactly equal on all ranks. Collective; every rank gets the same answer.
+
+        Shape:
+            - values: float64 [n], without NaN
+        """
         bounds = torch.stack([values, -values]).to(self.device)
         if self.world_size > 1:
             dist.all_reduce(bounds, op=dist.ReduceOp.MAX)
@@ -70,7 +74,14 @@ class ProcessGroup:
 
 @contextmanager
 def joined(rank: int, world_size: int, method: str, device: torch.device) -> Iterator[ProcessGroup]:
-    """A new process group, initialized at ``method`` (tcp://HOST:PORT or file://PATH) within a minute and destroyed on exit."""
+    """Context manager that initializes a process group and destroys it on exit.
+
+    Args:
+        rank: The index of this process.
+        world_size: The number of processes.
+        method: Rendezvous, tcp://HOST:PORT or file://PATH; all processes must join within a minute.
+        device: The device this process computes on; NCCL is used for a GPU, Gloo for a CPU.
+    """
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(
         backend, init_method=method, rank=rank, world_size=world_size, timeout=timedelta(seconds=60)

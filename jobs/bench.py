@@ -1,9 +1,9 @@
-"""The benchmark tables: python jobs/bench.py [NAME ...] [--json] [--quick] [--device cuda]
+"""Run the benchmarks: python jobs/bench.py [NAME ...] [--json] [--quick] [--device cuda]
 
-Both sides of every comparison do the same work in the same run, interleaved; a line holds medians. One JSON object a line:
+Both sides of a comparison do the same work in the same run, interleaved; results are medians. One JSON object per line:
 {"bench", "case", "metric", "value", "unit", "baseline", "baseline_value", "ratio", "runs"} with ratio = value / baseline_value.
-Real data of DISTGNN_DATA is used when it is there, planted motifs otherwise (the case says which).
-Results also go to build/bench/NAME.json.
+Real data of DISTGNN_DATA is used if available, else synthetic motif graphs (see "case").
+Results are also written to build/bench/NAME.json.
 Names: corpus_build tasks stream l2p_step objectives sampler scaling plan recovery weighting_step tuner.
 """
 
@@ -50,7 +50,7 @@ BENCHES = {
 
 
 def run(options: Options) -> None:
-    """Run the named benches and print their lines as they come."""
+    """Run the selected benchmarks and print their results."""
     unknown = set(options.names) - set(BENCHES)
     if unknown:
         sys.stderr.write(f"bench: unknown name {min(unknown)!r}; the names are: {', '.join(BENCHES)}\n")
@@ -72,7 +72,7 @@ def run(options: Options) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
+    """Description of the hardware and the version of torch."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {"cpus": os.cpu_count(), "processor": platform.processor(), "torch": torch.__version__, "gpu": gpu}
 

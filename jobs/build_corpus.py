@@ -1,4 +1,7 @@
-"""Build a corpus: ray job submit -- python jobs/build_corpus.py molecules --input s3://... --out s3://... --workers 8."""
+"""Build a corpus as a Ray job.
+
+ray job submit -- python jobs/build_corpus.py molecules --input s3://... --out s3://... --workers 8
+"""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""make demo: build corpora, pre-train with L2P, fine-tune beside the control, and show the tables. Under ten minutes on two cores.
+"""Demo (``make demo``): build corpora, pre-train with L2P, fine-tune and compare with the control; under ten minutes on two cores.
 
-Real molecules and protein networks when DISTGNN_DATA (default ../shared/data) is there, planted motifs otherwise. Every line
-that starts with '$' is a command you can run yourself.
+Uses real molecules and protein networks from DISTGNN_DATA (default ../shared/data) if available, else synthetic motif graphs.
+Lines that start with '$' are commands that can be run as they are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MOUSE = "--split.method group --split.ood-groups MMusculus"
 
 
 def distgnn(command: str) -> None:
-    """Run one command line in this process, shown as a user would type it; ends the demo where it fails."""
+    """Print a command line and run it in this process; exits if it fails."""
     sys.stdout.write(f"\n$ distgnn {command}\n")
     sys.stdout.flush()
     code = main(shlex.split(command))
@@ -43,7 +43,7 @@ def molecules(data: Path) -> None:
 
 
 def proteins(data: Path) -> None:
-    """Pre-train on ego networks of four species; fine-tune on human GO terms; test on held-out human proteins and on mouse."""
+    """Pre-train on ego networks of four species; fine-tune on human GO terms; test on held-out human and on mouse proteins."""
     grid = data / "ppi/biogrid"
     pool = " ".join(f"{grid}/{name}-3.4.164.el.xz" for name in ("DMelanogaster", "SPombe", "CElegans", "RNorvegicus"))
     distgnn(f"corpus build ppi --input {pool} --unit-rows 256 --out {OUT}/proteins")
@@ -55,7 +55,7 @@ def proteins(data: Path) -> None:
 
 
 def motifs() -> None:
-    """The same road on made graphs, where there is no data."""
+    """The same steps on synthetic graphs, without data."""
     distgnn(f"corpus build motifs --graphs 8192 --unit-rows 256 --labelled 0 --out {OUT}/motifs")
     distgnn(f"corpus build motifs --graphs 1500 --seed 1 --out {OUT}/labelled")
     distgnn(f"pretrain --corpus {OUT}/motifs --out {OUT}/runs --name motifs --train.epochs 4 {SMALL}")
@@ -63,7 +63,7 @@ def motifs() -> None:
 
 
 def finetune(corpus: str, run: str, options: str) -> None:
-    """Three seeds of the pre-trained encoder and of the control, two at a time."""
+    """Fine-tune the pre-trained encoder and the control with three seeds, two jobs at a time."""
     common = "--seeds 3 --workers 2"
     distgnn(
         f"finetune --corpus {OUT}/{corpus} --checkpoint {OUT}/runs/{run} --out {OUT}/runs/{run}-{corpus} {common} {options}"
@@ -71,7 +71,7 @@ def finetune(corpus: str, run: str, options: str) -> None:
 
 
 def run() -> None:
-    """The whole demo, from nothing."""
+    """Run the whole demo in an empty folder."""
     start = time.monotonic()
     data = Path(os.environ.get("DISTGNN_DATA", "../shared/data"))
     shutil.rmtree(OUT, ignore_errors=True)
@@ -79,7 +79,7 @@ def run() -> None:
         molecules(data)
         proteins(data)
     else:
-        sys.stdout.write(f"no data at {data} (set DISTGNN_DATA); using made graphs\n")
+        sys.stdout.write(f"no data at {data} (set DISTGNN_DATA); using synthetic graphs\n")
         motifs()
     sys.stdout.write(f"\ndone in {time.monotonic() - start:.0f} s; runs and tables are in {OUT}/runs\n")
 

@@ -1,4 +1,7 @@
-"""Evaluate fine-tuned models: ray job submit -- python jobs/evaluate.py --model s3://... --corpus s3://... --out s3://...."""
+"""Evaluate fine-tuned models as a Ray job.
+
+ray job submit -- python jobs/evaluate.py --model s3://... --corpus s3://... --out s3://...
+"""
 
 import sys
 

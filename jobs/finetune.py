@@ -1,4 +1,7 @@
-"""Fine-tune checkpoints: ray job submit -- python jobs/finetune.py --corpus s3://... --checkpoint s3://... --workers 8."""
+"""Fine-tune checkpoints as a Ray job.
+
+ray job submit -- python jobs/finetune.py --corpus s3://... --checkpoint s3://... --workers 8
+"""
 
 import sys
 

@@ -1,10 +1,10 @@
-"""Objectives x encoders: pre-train every cell, fine-tune it beside its control, one table (as Table 2 of L2P-GNN).
+"""Pre-train a grid of objectives x encoders, fine-tune each cell and its control, and print one table (as Table 2 of L2P-GNN).
 
 python jobs/grid.py --pretrain data/molecules --finetune data/bace --out runs/grid --workers 2 --seeds 3
 
---pretrain, --finetune and --seeds are short for --pretrain.corpus, --finetune.corpus and --finetune.seeds; every other flag of
-``distgnn pretrain`` and ``distgnn finetune`` is there with its group's name before it (--pretrain.train.max-steps 500,
---finetune.epochs 20). The same command again goes on where it was stopped; another --finetune corpus uses the same runs.
+--pretrain, --finetune and --seeds are short for --pretrain.corpus, --finetune.corpus and --finetune.seeds; all other options of
+``distgnn pretrain`` and ``distgnn finetune`` are available with the group's name as a prefix (--pretrain.train.max-steps 500,
+--finetune.epochs 20). Repeating the command resumes the grid; another --finetune corpus reuses the pre-training runs.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SHORT = {"--pretrain": "--pretrain.corpus", "--finetune": "--finetune.corpus", "
 
 @dataclass(frozen=True)
 class GridConfig:
-    """Pre-train with every objective and encoder, fine-tune every one of them, and show one table.
+    """Pre-train each objective with each encoder, fine-tune the results, and print one table.
 
     Example: python jobs/grid.py --pretrain data/molecules --finetune data/bace --seeds 3 --workers 2
     """
@@ -51,13 +51,13 @@ class GridConfig:
     pretrain: PretrainConfig
     finetune: FinetuneConfig
     out: str = "runs/grid"
-    """URI of the folder for runs/ (pre-training) and one folder of tables for each fine-tuning corpus, named after it."""
+    """Output folder (URI): runs/ holds the pre-training runs; each fine-tuning corpus gets a folder of tables, named after it."""
     objectives: tuple[str, ...] = ("none", "edgepred", "infomax", "contextpred", "attrmasking", "graphcl", "l2p")
-    """Rows; none, the control, is always there."""
+    """Objectives (rows); the control, none, is always included."""
     encoders: tuple[str, ...] = ("gin", "gcn", "sage", "gat")
-    """Columns."""
+    """Encoders (columns)."""
     workers: int = 1
-    """Cells pre-trained, and jobs fine-tuned, side by side; more than 1 gives each one thread."""
+    """Number of parallel processes; each has one thread if there are several."""
 
     def __post_init__(self) -> None:
         check(self.workers >= 1, f"workers must be at least 1, found {self.workers}")
@@ -73,7 +73,7 @@ class GridConfig:
             from_json(PretrainConfig, to_json(self.cell(objective, encoder)), "pretrain")
 
     def cell(self, objective: str, encoder: str) -> PretrainConfig:
-        """The pre-training of one cell, with absolute folders (as a run saves it)."""
+        """Config of the pre-training of one cell, with absolute folders."""
         return replace(
             self.pretrain,
             corpus=open_folder(self.pretrain.corpus).uri,
@@ -85,7 +85,7 @@ class GridConfig:
         )
 
     def settings(self, encoder: EncoderConfig, out: str) -> FinetuneConfig:
-        """The fine-tuning of the cells with ``encoder``, which writes to ``out``."""
+        """Config of the fine-tuning of all cells with ``encoder``, written to ``out``."""
         return replace(
             self.finetune,
             out=out,
@@ -97,7 +97,7 @@ class GridConfig:
 
 
 def _check_free(group: str, given: PretrainConfig | FinetuneConfig, cells: Sequence[object]) -> None:
-    """Raise RequestError where ``given`` sets a field that the grid sets for its ``cells``."""
+    """Raise RequestError if ``given`` sets a field that the grid sets for its ``cells``."""
     usual = changed(to_json(type(given)(corpus=given.corpus)), to_json(given))
     taken = [name for cell in cells for name in changed(to_json(given), to_json(cell)) if name in usual]
     check(
@@ -109,7 +109,15 @@ def _check_free(group: str, given: PretrainConfig | FinetuneConfig, cells: Seque
 def finetune_encoder(
     config: GridConfig, encoder: str, names: list[str], folder: Folder, later: int
 ) -> FinetuneComparison:
-    """Fine-tune the pre-trained cells ``names`` (objectives) of one encoder beside their control, in ``folder``."""
+    """Fine-tune the cells of one encoder and their control.
+
+    Args:
+        config: The grid.
+        encoder: The encoder.
+        names: Objectives of the pre-trained cells.
+        folder: Folder of the results.
+        later: Number of jobs after these, for the progress display.
+    """
     cells = [config.cell(objective, encoder) for objective in names]
     methods = initial_encoders([load_checkpoint(run_folder(cell).uri) for cell in cells])
     named = [replace(method, name=objective) for method, objective in zip(methods, names, strict=True)]
@@ -118,7 +126,7 @@ def finetune_encoder(
 
 
 def run(config: GridConfig, output: Output) -> int:
-    """The whole grid: runs, fine-tunings, table.md and results.json in the folder of the fine-tuning corpus."""
+    """Run the grid; write table.md and results.json to the folder of the fine-tuning corpus."""
     import_modules(config.pretrain.imports)
     for encoder in config.encoders:
         register.encoder.get(encoder, "encoder.kind")
@@ -126,7 +134,7 @@ def run(config: GridConfig, output: Output) -> int:
         if objective != CONTROL:
             register.objective.get(objective, "pretrain.objective", (CONTROL,))
     read_manifest(open_folder(config.pretrain.corpus))
-    load_labelled(config.finetune)  # a wrong split or label is told now, not after the pre-training
+    load_labelled(config.finetune)  # reports a wrong split or label before the pre-training
     objectives = tuple(objective for objective in config.objectives if objective != CONTROL)
     places = [(objective, encoder) for encoder in config.encoders for objective in objectives]
     cells = [config.cell(*place) for place in places]
@@ -147,13 +155,13 @@ def run(config: GridConfig, output: Output) -> int:
 
 
 def main(words: list[str]) -> int:
-    """Parse and run; the exit code."""
+    """Parse the command line and run the grid; returns the exit code."""
     options, rest = split_globals([SHORT.get(word, word) for word in words])
     return run(parse(GridConfig, "jobs/grid.py", rest, options), Output(options.json))
 
 
 if __name__ == "__main__":
-    # A shell's background jobs ignore the first; clusters send the second.
+    # Background jobs of a shell ignore SIGINT by default; clusters send SIGTERM.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     sys.exit(guarded(lambda: main(sys.argv[1:])))

@@ -1,4 +1,7 @@
-"""Pre-train on a cluster: ray job submit -- python jobs/pretrain.py --corpus s3://... --out s3://... --workers 8."""
+"""Pre-train as a Ray job.
+
+ray job submit -- python jobs/pretrain.py --corpus s3://... --out s3://... --workers 8
+"""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""Compare weightings of auxiliary tasks: ray job submit -- python jobs/transfer.py --data s3://... --out s3://... --workers 8."""
+"""Compare weightings of auxiliary tasks as a Ray job.
+
+ray job submit -- python jobs/transfer.py --data s3://... --out s3://... --workers 8
+"""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""Search on a cluster: ray job submit -- python jobs/tune.py --space adaptation --pretrain.corpus s3://... --out s3://..."""
+"""Tune hyperparameters as a Ray job.
+
+ray job submit -- python jobs/tune.py --space adaptation --pretrain.corpus s3://... --out s3://...
+"""
 
 import sys
 

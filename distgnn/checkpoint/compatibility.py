@@ -1,4 +1,4 @@
-"""Whether weights are those of the encoder that a config describes, found out before any memory is taken for it."""
+"""Compatibility check of saved weights with an encoder config, without allocating the encoder."""
 
 from __future__ import annotations
 
@@ -14,10 +14,19 @@ from distgnn.models.encoder import build_encoder
 
 
 def check_compatible(schema: Schema, config: EncoderConfig, weights: dict[str, Tensor], where: str) -> None:
-    """Raise RequestError unless ``weights`` have the names and shapes of the encoder of (schema, config).
+    """Check that ``weights`` have the names and shapes of the encoder of (``schema``, ``config``).
 
-    Files that others made may claim any size, and building what they claim could take all memory. So the encoder is built
-    without storage ("meta" tensors); registered kinds are left to their own modules.
+    A file from elsewhere may claim any size, so the encoder is built on the "meta" device, without memory. Only built-in
+    encoder kinds are checked; registered ones are checked when they are loaded.
+
+    Args:
+        schema: Node and edge features that the encoder reads.
+        config: The encoder's config.
+        weights: Tensors by name, as in ``Encoder.state_dict()``.
+        where: Start of the error message.
+
+    Raises:
+        RequestError: If a name or shape differs.
     """
     entry = register.encoder.get(config.kind, "encoder.kind")
     if not entry.builtin:

@@ -1,7 +1,8 @@
-"""A checkpoint: a folder people can read, whose checksums.json is written last. Nothing in it is ever unpickled.
+"""Checkpoint format: a verified folder of safetensors and JSON files. Nothing is unpickled.
 
-model.safetensors (weights: encoder.*, objective.*), state.safetensors (Adam), config.json (encoder, features, the run's whole
-config), state.json (step, epoch, seed, metrics), corpus.json (manifest it was trained on), card.md (for people).
+model.safetensors (weights: encoder.*, objective.*), state.safetensors (Adam), config.json (encoder, features, config of the
+run), state.json (step, epoch, seed, metrics), corpus.json (manifest of the training corpus), card.md (model card) and
+checksums.json, which is written last.
 """
 
 from __future__ import annotations
@@ -37,9 +38,14 @@ KIND = Kind("checkpoint", "distgnn-checkpoint", 1, FILES)
 
 @dataclass(frozen=True)
 class SavedEncoder:
-    """The verified part of a checkpoint from which its encoder is built.
+    """The part of a checkpoint that defines its encoder, verified.
 
-    schema, encoder: what the encoder is made of. run: the whole PretrainConfig as JSON. model: weights by name (CPU).
+    Attributes:
+        uri: The checkpoint.
+        schema: Node and edge features that the encoder reads.
+        encoder: The encoder's config.
+        run: The PretrainConfig of the run as JSON.
+        model: Weights by name (``encoder.*``, ``objective.*``), on the CPU.
     """
 
     uri: str
@@ -51,34 +57,50 @@ class SavedEncoder:
 
 @dataclass(frozen=True)
 class Checkpoint(SavedEncoder):
-    """A verified checkpoint. state: step, epoch, seed, metrics, corpus. optimiser: Adam's tensors by name (CPU)."""
+    """A verified checkpoint.
+
+    Attributes:
+        state: Contents of state.json: step, epoch, seed, metrics, corpus.
+        optimiser: Adam's tensors by name, on the CPU.
+    """
 
     state: dict[str, Any]
     optimiser: dict[str, Tensor]
 
     @property
     def step(self) -> int:
-        """The step that comes next."""
+        """Index of the next step."""
         return int(self.state["step"])
 
 
 def step_name(step: int) -> str:
-    """Folder name of a step's checkpoint; names sort by step."""
+    """Folder name of the checkpoint of a step; names sort by step."""
     return f"step-{step:09d}"
 
 
 def seal(files: dict[str, bytes]) -> bytes:
-    """checksums.json of a checkpoint's ``files``."""
+    """Contents of checksums.json for a checkpoint's ``files``."""
     return verified.seal(files, KIND)
 
 
 def read_verified(folder: Folder) -> tuple[dict[str, bytes], bytes]:
-    """All files of a checkpoint by name and its checksums.json, every byte verified; raises RequestError."""
+    """Read and verify all files of a checkpoint.
+
+    Returns:
+        The contents by file name, and the contents of checksums.json.
+
+    Raises:
+        RequestError: If a file is missing or its checksum is wrong.
+    """
     return verified.read_verified(folder, KIND)
 
 
 def parse(files: dict[str, bytes], uri: str) -> Checkpoint:
-    """The checkpoint in verified ``files``; raises RequestError if they do not parse."""
+    """Parse the verified ``files`` of the checkpoint at ``uri``.
+
+    Raises:
+        RequestError: If a file is malformed, or the weights do not fit the config.
+    """
     saved = parse_encoder(files, uri)
     with _parsing(uri):
         state, optimiser = read_json(files["state.json"]), safetensors.torch.load(files["state.safetensors"])
@@ -86,7 +108,11 @@ def parse(files: dict[str, bytes], uri: str) -> Checkpoint:
 
 
 def parse_encoder(files: dict[str, bytes], uri: str) -> SavedEncoder:
-    """The encoder in verified ``files`` (at least :data:`ENCODER_FILES`); raises RequestError if they do not parse."""
+    """Parse the encoder from verified ``files``, which hold at least :data:`ENCODER_FILES`.
+
+    Raises:
+        RequestError: If a file is malformed, or the weights do not fit the config.
+    """
     with _parsing(uri):
         config, model = read_json(files["config.json"]), safetensors.torch.load(files["model.safetensors"])
         schema, encoder = Schema.from_json(config["schema"]), from_json(EncoderConfig, config["encoder"], "encoder")
@@ -105,33 +131,41 @@ def _parsing(uri: str) -> Iterator[None]:
 
 
 def load_checkpoint(uri: str) -> Checkpoint:
-    """Verify and parse the checkpoint at ``uri``, or the newest whole one of the run at ``uri``; every byte is read once.
+    """Load the checkpoint at ``uri``, or the newest complete one of the run at ``uri``. Every file is read once.
 
     Raises:
-        RequestError: If there is no whole checkpoint, or its files do not parse.
+        RequestError: If there is no complete checkpoint, or a file is malformed.
     """
     folder, files = first_whole(uri, _read_all)
     return parse(files, folder.uri)
 
 
 def load_saved_encoder(uri: str) -> SavedEncoder:
-    """As :func:`load_checkpoint`, but only config.json and model.safetensors are read, through the local cache."""
+    """Like :func:`load_checkpoint`, but read only config.json and model.safetensors, through the local cache."""
     folder, files = first_whole(uri, _read_encoder)
     return parse_encoder(files, folder.uri)
 
 
 def resolve(uri: str) -> Folder:
-    """The checkpoint that ``uri`` names: itself, or the newest one of a run; raises RequestError if its encoder is not whole."""
+    """Folder of the checkpoint at ``uri``, or of the newest readable checkpoint of the run at ``uri``.
+
+    Raises:
+        RequestError: If there is no checkpoint whose encoder files are complete.
+    """
     return first_whole(uri, _read_encoder)[0]
 
 
 def read_newest(run: Folder) -> tuple[Folder, dict[str, bytes]] | None:
-    """The newest whole checkpoint of a run and its files, every byte verified; damaged or unfinished ones are skipped."""
+    """Read and verify the newest complete checkpoint of a run. Damaged and incomplete checkpoints are skipped.
+
+    Returns:
+        The checkpoint's folder and the contents by file name, or None if there is no complete checkpoint.
+    """
     return _newest_readable(run, _read_all)
 
 
 def newest(run: Folder) -> Folder | None:
-    """The newest checkpoint of a run that has its checksums.json. A name only: no other file is read."""
+    """Folder of the newest checkpoint of a run that has a checksums.json. No file is read."""
     folder = run.sub(FOLDER)
     finished = (name for name in reversed(step_names(folder)) if folder.sub(name).size(CHECKSUMS) is not None)
     name = next(finished, None)
@@ -139,10 +173,14 @@ def newest(run: Folder) -> Folder | None:
 
 
 def first_whole(uri: str, read: Callable[[Folder, Checksums], _T]) -> _T:
-    """``read`` of the checkpoint at ``uri``, or of the newest checkpoint of the run at ``uri`` that it can read.
+    """Apply ``read`` to the checkpoint at ``uri``, or to the newest checkpoint of the run at ``uri`` that it can read.
+
+    Args:
+        uri: A checkpoint or a run.
+        read: Reads a checkpoint, given its folder and checksums; raises RequestError if it is incomplete.
 
     Raises:
-        RequestError: If the checkpoint cannot be read, or the run has none that can.
+        RequestError: If ``read`` fails for the checkpoint, or for all checkpoints of the run.
     """
     folder = open_folder(uri)
     raw = folder.read_if_there(CHECKSUMS)
@@ -150,7 +188,7 @@ def first_whole(uri: str, read: Callable[[Folder, Checksums], _T]) -> _T:
         return read(folder, parse_checksums(raw, folder.at(CHECKSUMS), KIND))
     found = _newest_readable(folder, read)
     if found is None:
-        raise RequestError(f"{uri}: no whole checkpoint here; give a checkpoint or the folder of a run that has one")
+        raise RequestError(f"{uri}: no complete checkpoint here; give a checkpoint or the folder of a run that has one")
     return found
 
 
@@ -174,5 +212,5 @@ def _read_encoder(folder: Folder, checksums: Checksums) -> tuple[Folder, dict[st
 
 
 def step_names(folder: Folder) -> list[str]:
-    """Names in ``folder`` that may be checkpoints of steps, by step."""
+    """Names of the checkpoint folders in ``folder``, sorted by step. They may be incomplete."""
     return [name for name in folder.names() if name.startswith("step-") and not PurePosixPath(name).suffix]

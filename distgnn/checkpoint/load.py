@@ -1,4 +1,4 @@
-"""A checkpoint as an nn.Module for PyG users. Nothing here needs Ray."""
+"""Pre-trained encoders as ``nn.Module`` for PyG users."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ from distgnn.models.encoder import Encoder, build_encoder
 
 
 class Embeddings(NamedTuple):
-    """nodes: [N, width], graphs: [G, width]."""
+    """Output of :class:`PretrainedEncoder`.
+
+    Shape:
+        - nodes: [N, width]
+        - graphs: [G, width]
+    """
 
     nodes: Tensor
     graphs: Tensor
 
 
 class PretrainedEncoder(nn.Module):
-    """An encoder with its pooling, for PyG ``Data``/``Batch`` or GraphBatch; starts in evaluation mode."""
+    """A pre-trained encoder with its pooling, applied to PyG ``Data`` or ``Batch``, or to GraphBatch. Starts in evaluation mode."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -32,18 +37,23 @@ class PretrainedEncoder(nn.Module):
 
     @property
     def schema(self) -> Schema:
-        """The features it reads."""
+        """Node and edge features that the encoder reads."""
         return self.encoder.schema
 
     @property
     def width(self) -> int:
-        """Size of its embeddings."""
+        """Size of the embeddings."""
         return self.encoder.width
 
     def forward(self, data: Data | GraphBatch) -> Embeddings:
-        """Embeddings of all nodes and graphs; raises RequestError where the data has other features than :attr:`schema`.
+        """Embed all nodes and graphs.
 
-        The data may lie on any device and is moved to the weights'. See :func:`distgnn.graph.pyg.from_pyg` for its layout.
+        Args:
+            data: Graphs on any device; they are moved to the device of the weights. :func:`distgnn.graph.pyg.from_pyg`
+                describes the layout of PyG data.
+
+        Raises:
+            RequestError: If the features of ``data`` differ from :attr:`schema`.
         """
         batch = data if isinstance(data, GraphBatch) else from_pyg(data, self.schema)
         batch = batch.to(self.encoder.device)
@@ -52,7 +62,11 @@ class PretrainedEncoder(nn.Module):
 
 
 def encoder_of(checkpoint: SavedEncoder) -> Encoder:
-    """The encoder of a loaded checkpoint; raises RequestError where its weights do not fit its config."""
+    """Build the encoder of a loaded checkpoint.
+
+    Raises:
+        RequestError: If its weights do not fit its config.
+    """
     encoder = build_encoder(checkpoint.schema, checkpoint.encoder, seed=0)
     load_weights(encoder, strip(checkpoint.model, "encoder"), checkpoint.uri)
     return encoder
@@ -61,8 +75,8 @@ def encoder_of(checkpoint: SavedEncoder) -> Encoder:
 def load_encoder(uri: str) -> PretrainedEncoder:
     """Load the pre-trained encoder of a checkpoint, or of the newest checkpoint of a run.
 
-    Only config.json and model.safetensors are read, and verified against checksums.json. From s3:// they are kept in the cache
-    that ``distgnn pull`` uses (DISTGNN_CACHE, default ~/.cache/distgnn), so that loading again downloads checksums.json alone.
+    Only config.json and model.safetensors are read, and verified against checksums.json. Files from s3:// are cached in the
+    cache of ``distgnn pull`` (DISTGNN_CACHE, default ~/.cache/distgnn), so a second load downloads checksums.json only.
 
     Args:
         uri: A path, file:// or s3:// URI.
@@ -71,6 +85,6 @@ def load_encoder(uri: str) -> PretrainedEncoder:
         The encoder with its pooling, in evaluation mode.
 
     Raises:
-        RequestError: If there is no whole checkpoint at ``uri``, or its files do not parse.
+        RequestError: If there is no complete checkpoint at ``uri``, or a file is malformed.
     """
     return PretrainedEncoder(encoder_of(load_saved_encoder(uri)))

@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself to people, and the bytes of all its files."""
+"""Contents of a checkpoint's files, including its model card."""
 
 from __future__ import annotations
 
@@ -21,9 +21,18 @@ def checkpoint_files(
     metrics: dict[str, Any],
     score: float | None = None,
 ) -> dict[str, bytes]:
-    """Every file of a checkpoint but its checksums.
+    """Contents of all files of a checkpoint except checksums.json.
 
-    metrics: {"train": {...}, "validation": {...}} as last measured. score: validation loss of just this state (None: not measured).
+    Args:
+        state: Copy of the training state.
+        config: The run's config.
+        manifest: Manifest of the training corpus.
+        epoch: Index of the epoch.
+        metrics: Last metrics, ``{"train": {...}, "validation": {...}}``.
+        score: Validation loss of exactly this state; None if it was not measured.
+
+    Returns:
+        Contents by file name.
     """
     described = {
         "step": state.step,

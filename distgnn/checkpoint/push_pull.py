@@ -1,4 +1,4 @@
-"""Copies of checkpoints between paths and URIs, verified on both sides, whole or not there at all."""
+"""Copies of checkpoints between paths and URIs, verified on both sides and atomic."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ from distgnn.storage.verified import CHECKSUMS, Checksums, publish, read_files
 
 
 def push(source: str, target: str) -> str:
-    """Copy the checkpoint at ``source`` (or the newest of the run there) to ``target``; returns the target's URI.
+    """Copy the checkpoint at ``source``, or the newest one of the run there, to ``target``.
 
-    An identical checkpoint at the target is left as it is; anything else there is refused with RequestError.
+    An identical checkpoint at the target is left in place.
+
+    Returns:
+        The URI of the target.
+
+    Raises:
+        RequestError: If there is no complete checkpoint at ``source``, or ``target`` holds something else.
+        WorkError: If the copy differs from its source.
     """
 
     def read(folder: Folder, checksums: Checksums) -> tuple[dict[str, bytes], bytes]:
@@ -22,12 +29,15 @@ def push(source: str, target: str) -> str:
 
 
 def pull(source: str, target: str = "") -> str:
-    """Copy a checkpoint to this machine; returns the local folder.
+    """Copy a checkpoint to this machine.
 
     Args:
-        source: The checkpoint, or a run whose newest checkpoint is meant.
-        target: The local folder. Empty: an entry of the cache keyed by content (see :mod:`distgnn.storage.cache`); files
-            that are whole there are not fetched again.
+        source: A checkpoint, or a run (its newest checkpoint is copied).
+        target: The local folder. If empty, the checkpoint is stored in the local cache (:mod:`distgnn.storage.cache`), and
+            files that are complete there are not downloaded again.
+
+    Returns:
+        The local folder.
     """
     if target:
         return push(source, target)

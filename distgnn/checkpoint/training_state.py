@@ -1,4 +1,4 @@
-"""What training changes: weights, optimiser moments and the number of the next step. Everything else is the config."""
+"""Training state: weights, optimizer moments and the index of the next step."""
 
 from __future__ import annotations
 
@@ -19,9 +19,15 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True)
 class Frozen:
-    """A state as it was after some step, in CPU memory that training no longer touches: what a checkpoint is made of.
+    """A copy of the training state in CPU memory, from which a checkpoint is written while training continues.
 
-    step: the next one. weights: how many the encoder has. model, optimiser: tensors by name.
+    Attributes:
+        step: Index of the next step.
+        skipped: Number of consecutive steps that were not finite.
+        schema: Features of the encoder.
+        weights: Number of encoder parameters.
+        model: Weights and buffers by name.
+        optimiser: Adam's tensors by name.
     """
 
     step: int
@@ -34,7 +40,15 @@ class Frozen:
 
 @dataclass
 class TrainState:
-    """encoder and objective (trained together), their Adam, the next step, and how many steps in a row were not finite."""
+    """The training state.
+
+    Attributes:
+        encoder: The encoder.
+        objective: The objective, trained together with the encoder; None if nothing is trained.
+        optimiser: Adam over the parameters of both.
+        step: Index of the next step.
+        skipped: Number of consecutive steps that were not finite.
+    """
 
     encoder: Encoder
     objective: Objective | None
@@ -43,11 +57,11 @@ class TrainState:
     skipped: int = 0
 
     def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        """Trained parameters in a fixed order, named as in model.safetensors."""
+        """Trained parameters in a fixed order, with their names in model.safetensors."""
         return _named_parameters(self.encoder, self.objective)
 
     def freeze(self) -> Frozen:
-        """A copy of everything a checkpoint keeps."""
+        """Copy everything that a checkpoint holds."""
         weights = sum(parameter.numel() for parameter in self.encoder.parameters())
         tensors = self.model_tensors(), self.optimiser_tensors()
         return Frozen(self.step, self.skipped, self.encoder.schema, weights, *tensors)
@@ -70,7 +84,17 @@ class TrainState:
         return found
 
     def restore(self, step: int, model: dict[str, Tensor], optimiser: dict[str, Tensor], where: str) -> None:
-        """Take over a checkpoint's tensors; raises RequestError where names or shapes differ."""
+        """Load the tensors of a checkpoint.
+
+        Args:
+            step: Index of the next step.
+            model: Weights and buffers, as from :meth:`model_tensors`.
+            optimiser: Adam's tensors, as from :meth:`optimiser_tensors`.
+            where: Start of the error message.
+
+        Raises:
+            RequestError: If names or shapes differ.
+        """
         load_weights(self.encoder, strip(model, "encoder"), where)
         if self.objective is not None:
             load_weights(self.objective, strip(model, "objective"), where)
@@ -92,7 +116,7 @@ class TrainState:
 
 
 def make_state(config: PretrainConfig, schema: Schema, device: torch.device) -> TrainState:
-    """A fresh state: the same bits for the same config and schema, wherever it is made."""
+    """Build a new training state. It depends on ``config`` and ``schema`` only, not on the machine or the rank."""
     encoder = build_encoder(schema, config.encoder, config.train.seed)
     objective = build_objective(config, schema)
     if objective is not None:
@@ -106,20 +130,20 @@ def make_state(config: PretrainConfig, schema: Schema, device: torch.device) -> 
 
 
 def adaptation_order(config: PretrainConfig) -> int:
-    """Order of the derivatives through which a run adapts psi to each graph; 0 where it does not."""
+    """Derivative order (1 or 2) of the per-graph adaptation of psi; 0 if the run does not adapt psi to each graph."""
     l2p = config.l2p
     adapts = config.objective == "l2p" and l2p.adaptation == "graph" and l2p.levels != "graph" and l2p.node_steps > 0
     return l2p.order if adapts else 0
 
 
 def load_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> None:
-    """Strict ``load_state_dict`` whose complaints are one RequestError."""
+    """Strict ``load_state_dict``; raises RequestError if names or shapes differ."""
     check_weights(module, weights, where)
     module.load_state_dict(weights)
 
 
 def check_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> None:
-    """Raise RequestError unless ``weights`` have the names and shapes of the module's own."""
+    """Check that ``weights`` have the names and shapes of the module's own; raises RequestError if not."""
     own = module.state_dict()
     missing, unknown = sorted(set(own) - set(weights)), sorted(set(weights) - set(own))
     if missing or unknown:

@@ -1,4 +1,4 @@
-"""Metrics over HTTP for Prometheus, from a process that is not Ray's: a registry of its own and a small server."""
+"""Prometheus endpoint of commands without Ray: a registry and an HTTP server in the process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ _Shown = Counter | Gauge | Histogram
 
 
 class PrometheusSink:
-    """Keeps what is noted in ``registry``, under the names of the table, with the label run."""
+    """Metrics sink that stores values in a prometheus_client registry, with the label ``run``.
+
+    Args:
+        run: Value of the label.
+    """
 
     def __init__(self, run: str) -> None:
         self.registry = CollectorRegistry()
@@ -23,7 +27,7 @@ class PrometheusSink:
         self._metrics: dict[str, _Shown] = {}
 
     def note(self, name: str, value: float, **labels: str) -> None:
-        """See Meter."""
+        """See :class:`~distgnn.monitor.sink.MetricsSink`."""
         shown = self._metrics.get(name) or self._make(METRICS[name])
         child = shown.labels(run=self._run, **labels)
         if isinstance(child, Counter):
@@ -34,7 +38,7 @@ class PrometheusSink:
             child.observe(value)
 
     def _make(self, metric: Metric) -> _Shown:
-        """The metric in this registry, from its first value on: what a command never notes does not show."""
+        """Create the metric on its first value, so that metrics a command never records are not exported."""
         words = metric.name, metric.help, ("run", *metric.labels)
         if metric.kind == "histogram":
             made = Histogram(*words, registry=self.registry, buckets=metric.buckets)
@@ -46,9 +50,18 @@ class PrometheusSink:
 
 @contextmanager
 def serve_metrics(config: MetricsConfig, run: str, otherwise: MetricsSink = NULL_SINK) -> Iterator[MetricsSink]:
-    """A meter whose values are served at config.host:port until the block ends; ``otherwise`` where no port is given.
+    """Context manager that serves metrics over HTTP at ``config.host:config.port``.
 
-    Raises RequestError where the address cannot be had.
+    Args:
+        config: Options; no server is started if the port is 0.
+        run: Value of the label ``run``.
+        otherwise: The sink to use without a server.
+
+    Yields:
+        The sink.
+
+    Raises:
+        RequestError: If the server cannot listen at the address.
     """
     if not config.port:
         yield otherwise

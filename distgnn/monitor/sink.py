@@ -1,7 +1,7 @@
-"""Metrics under one roof: every name, kind and unit in one table, and the interface that code notes values through.
+"""Table of all metrics (names, kinds, units), and the interface that records their values.
 
-Standard library only, so that every floor may use it. Who shows the values is decided where a command starts: prometheus_client
-(distgnn.monitor.prometheus), Ray's own metrics (distgnn.scale.metrics), or nobody (SILENT).
+Standard library only, so every package may import it. The sink is chosen at the start of a command: prometheus_client
+(:mod:`distgnn.monitor.prometheus`), Ray's metrics (:mod:`distgnn.scale.metrics`), or :data:`NULL_SINK`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from typing import Literal, Protocol
 
 @dataclass(frozen=True)
 class Metric:
-    """One row of the table.
+    """A metric.
 
-    name: as Prometheus shows it, unit last (Ray puts "ray_" before it). labels: beside "run", which all have. buckets: upper
-    bounds of a histogram, in the unit.
+    Attributes:
+        name: Name in Prometheus, ending in the unit; Ray prepends "ray_".
+        kind: Kind of the metric.
+        help: Description.
+        labels: Labels besides "run", which every metric has.
+        buckets: Upper bounds of a histogram, in the unit.
     """
 
     name: str
@@ -77,25 +81,29 @@ _TABLE = (
     ),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
-"""The table by name."""
+"""All metrics by name."""
 
 
 class MetricsSink(Protocol):
-    """Takes values as they come; cheap enough for every step (below 0.1 ms)."""
+    """Receives the values of metrics. A call is cheap enough for every step (below 0.1 ms)."""
 
     def note(self, name: str, value: float, **labels: str) -> None:
-        """Add ``value`` to a counter, set a gauge to it, or put it into a histogram; ``labels`` as the table has them.
+        """Record a value.
 
-        Adding 0 makes the counter's series appear, so that an alert on its increase will see the first event too.
+        Args:
+            name: Key of :data:`METRICS`.
+            value: Increment of a counter, value of a gauge, or observation of a histogram. An increment of 0 creates the
+                counter's series, so that an alert on its increase sees the first event.
+            labels: Values of the metric's labels.
         """
         ...
 
 
 class NullSink:
-    """A meter nobody reads."""
+    """Metrics sink that discards everything."""
 
     def note(self, name: str, value: float, **labels: str) -> None:
-        """Drop it."""
+        """Discard the value."""
 
 
 NULL_SINK = NullSink()

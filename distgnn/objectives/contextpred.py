@@ -83,10 +83,9 @@ class ContextConfig:
     """ContextPred (Hu et al., ICLR 2020, section 3.1.1).
 
     The default (0, 1, 4) suits small graphs and ego-networks of a few hops. It is the published protein setting (whole
-    graph, inner 1)
-    with the context limited to 4 hops: no difference for ego-networks of 2 hops, and a local context for molecules. The
-    published molecule setting is 5, 4, 7; graphs of fewer than 5 hops have no context there and are skipped (about a
-    fifth of molecules with 24 atoms on average, and every ego-network of 2 hops).
+    graph, inner 1) with the context limited to 4 hops: no difference for ego-networks of 2 hops, and a local context
+    for molecules. The published molecule setting is 5, 4, 7; graphs of fewer than 5 hops have no context there and are
+    skipped (about a fifth of molecules with 24 atoms on average, and every ego-network of 2 hops).
     """
 
     neighbourhood: int = hyper(0)

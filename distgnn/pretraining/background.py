@@ -1,4 +1,4 @@
-"""One piece of work at a time beside training, in a thread of its own."""
+"""Background thread that runs one task at a time beside training."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 class Background(Generic[T]):
-    """Work goes in by :meth:`start` and its result comes out of :meth:`take`, once; so does what it raised.
+    """Run tasks in a daemon thread, one at a time. Results and exceptions are collected by :meth:`take`.
 
-    The thread dies with the process: an interrupted user does not wait for a storage that is gone.
+    The thread does not keep the process alive: an interrupt does not wait for unreachable storage.
     """
 
     def __init__(self, name: str) -> None:
@@ -23,16 +23,16 @@ class Background(Generic[T]):
 
     @property
     def busy(self) -> bool:
-        """Whether work is under way."""
+        """Whether a task is running."""
         return self._thread is not None and self._thread.is_alive()
 
     def start(self, work: Callable[[], T]) -> None:
-        """Begin ``work``; what was begun before must have been taken."""
+        """Start ``work``. The result of the previous task must have been taken."""
         self._thread = threading.Thread(target=self._run, args=(work,), name=self._name, daemon=True)
         self._thread.start()
 
     def take(self) -> T | None:
-        """Wait for the work under way and give its result, or raise what it raised; None where there is nothing to take."""
+        """Wait for the running task; return its result or raise its exception, once. None if there is no task."""
         self.wait()
         result, error = self._result, self._error
         self._result = self._error = None
@@ -41,12 +41,12 @@ class Background(Generic[T]):
         return result
 
     def wait(self) -> None:
-        """Wait for the work under way; its result, or what it raised, stays to be taken."""
+        """Wait for the running task and keep its result or exception for :meth:`take`."""
         if self._thread is not None:
             self._thread.join()
 
     def _run(self, work: Callable[[], T]) -> None:
         try:
             self._result = work()
-        except BaseException as error:  # noqa: BLE001 - handed to whoever takes the result
+        except BaseException as error:  # noqa: BLE001 - raised by take()
             self._error = error

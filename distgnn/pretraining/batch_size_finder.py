@@ -1,7 +1,7 @@
-"""Finding train.graphs_per_stream for a new run: real training steps on the corpus's first graphs, each twice as large.
+"""Batch size finder: choose train.graphs_per_stream by timing training steps of doubling size.
 
-On a GPU the largest power of two whose step stays below 80 % of the free memory. On a CPU, where memory is rarely what ends
-it, a search for throughput: the size after which two more doublings bring less than 5 % (at most 256).
+On a GPU: the largest power of two whose step needs less than 80 % of the free memory. On a CPU, where memory is rarely the
+limit: the size beyond which two doublings improve throughput by less than 5 % (at most 256).
 """
 
 from __future__ import annotations
@@ -34,16 +34,23 @@ _SECONDS = 12.0
 
 @dataclass(frozen=True)
 class Trial:
-    """A step of some size: its seconds, and its peak of memory as a share of what is free (0 on a CPU)."""
+    """Measurement of one step.
+
+    Attributes:
+        seconds: Duration.
+        memory_share: Peak memory as a fraction of the free memory; 0 on a CPU.
+    """
 
     seconds: float
     memory_share: float
 
 
 def with_batch_size(config: PretrainConfig, reader: CorpusReader) -> PretrainConfig:
-    """``config`` with a number for train.graphs_per_stream where it is 0; saved with the run, so that it stays the same.
+    """Return ``config`` with train.graphs_per_stream set; it is measured if it is 0. The result is saved with the run.
 
-    Raises RequestError where the machine that will train is not this one, or not even one graph a stream fits.
+    Raises:
+        RequestError: If ``config.workers`` is above 1 (they may train on other machines), or a step of one graph per stream
+            does not fit in memory.
     """
     if config.train.graphs_per_stream:
         return config
@@ -88,7 +95,15 @@ def _search(config: PretrainConfig, reader: CorpusReader, device: torch.device) 
 
 
 def largest_that_fits(trial: Callable[[int], Trial | None], most: int) -> int:
-    """The largest power of two up to ``most`` whose trial (None: out of memory) stays below 80 % of the memory; 0 where none."""
+    """The largest power of two up to ``most`` whose step needs less than 80 % of the memory.
+
+    Args:
+        trial: Measures a step of a size; returns None if memory is exhausted.
+        most: The largest size to try.
+
+    Returns:
+        The size; 0 if even one graph does not fit.
+    """
     found = 0
     for size in _doubling(most):
         done = trial(size)
@@ -99,7 +114,15 @@ def largest_that_fits(trial: Callable[[int], Trial | None], most: int) -> int:
 
 
 def fastest(trial: Callable[[int], Trial | None], most: int) -> int:
-    """The power of two up to ``most`` after which two doublings bring less than 5 % more graphs a second, or time is up."""
+    """The power of two up to ``most`` beyond which two doublings improve throughput by less than 5 %, within a time limit.
+
+    Args:
+        trial: Measures a step of a size; returns None if memory is exhausted.
+        most: The largest size to try.
+
+    Returns:
+        The size; 0 if even one graph does not fit.
+    """
     found, best, started = 0, 0.0, time.perf_counter()
     for size in _doubling(most):
         done = trial(size)
@@ -118,14 +141,14 @@ def _doubling(most: int) -> Iterator[int]:
 
 
 class _Graphs:
-    """The first graphs of the corpus, read as far as they are asked for."""
+    """The first graphs of the corpus, read on demand."""
 
     def __init__(self, units: Iterator[GraphBatch]) -> None:
         self._units = units
         self._graphs = next(units)
 
     def batch(self, plan: Plan, size: int) -> GraphBatch:
-        """``size`` graphs for each stream."""
+        """A batch of ``size`` graphs per stream."""
         count = size * plan.streams
         while self._graphs.num_graphs < count:
             self._graphs = concat_graphs([self._graphs, next(self._units)])
@@ -133,11 +156,11 @@ class _Graphs:
 
 
 def _try(config: PretrainConfig, state: TrainState, batch: GraphBatch, device: torch.device) -> Trial | None:
-    """The fastest of some whole steps that leave the weights alone (rate 0); None where memory runs out."""
+    """Measure the fastest of a few complete steps with learning rate 0; None if memory is exhausted."""
     seconds, group = float("inf"), ProcessGroup.single_process(device)
     free = _free_memory(device)
     try:
-        for _ in range(_STEPS + 1):  # the first one warms up
+        for _ in range(_STEPS + 1):  # the first step is a warm-up
             start = time.perf_counter()
             outer_step(state, batch, config.train, group, epoch=0, lr=0.0, stop=False)
             seconds = min(seconds, time.perf_counter() - start)
@@ -148,7 +171,7 @@ def _try(config: PretrainConfig, state: TrainState, batch: GraphBatch, device: t
 
 
 def _free_memory(device: torch.device) -> int:
-    """Bytes this process may have on a GPU, those it holds included; resets the peak. 1 on a CPU."""
+    """Bytes available to this process on a GPU, including those it holds; resets the peak statistics. 1 on a CPU."""
     if device.type != "cuda":
         return 1
     torch.cuda.reset_peak_memory_stats(device)

@@ -1,4 +1,4 @@
-"""When checkpoints of a run are due, and writing and finding them. Training goes on while one is being written."""
+"""Saving checkpoints in the background of training, and resuming from the newest one."""
 
 from __future__ import annotations
 
@@ -22,15 +22,24 @@ from distgnn.pretraining.run import Run
 from distgnn.storage.verified import publish
 
 _HURRY_SECONDS = 10.0
-"""Seconds between checkpoints while a node is about to go."""
+"""Seconds between checkpoints while a node is about to be terminated."""
 
 
 @dataclass
 class CheckpointSaver:
-    """Writes the checkpoints of a run; the leading rank has the only one.
+    """Saves the checkpoints of a run, in the main process.
 
-    The state is copied while training waits; a thread makes files of the copy and puts them away, at most one checkpoint at a
-    time. What goes wrong there is raised after the step that is under way. steps_per_epoch: of the plan.
+    Training waits only while the state is copied. A thread writes the copy, one checkpoint at a time; its exceptions are
+    raised after the current step.
+
+    Attributes:
+        run: The run.
+        manifest: Manifest of its corpus.
+        steps_per_epoch: Steps per epoch of its plan.
+        shelf: Retention policy and the checkpoints present.
+        recorder: Progress and history of the run.
+        meter: Receives durations and sizes.
+        last: Time (``time.monotonic``) of the last checkpoint.
     """
 
     run: Run
@@ -47,7 +56,12 @@ class CheckpointSaver:
         self._tell()
 
     def due(self, state: TrainState, *, hurry: bool) -> bool:
-        """Whether the step, the clock, a validation or ``hurry`` (a node is about to go) ask for a checkpoint of ``state``."""
+        """Whether ``state`` should be saved, by step count, time, validation loss or an imminent node loss.
+
+        Args:
+            state: The current state.
+            hurry: Whether a node is about to be terminated.
+        """
         train, waited = self.run.config.train, time.monotonic() - self.last
         by_step = train.checkpoint_every > 0 and state.step % train.checkpoint_every == 0
         by_clock = train.checkpoint_minutes > 0 and waited >= 60 * train.checkpoint_minutes
@@ -56,7 +70,7 @@ class CheckpointSaver:
         return by_step or by_clock or by_warning or (score is not None and self.shelf.wants(score))
 
     def save(self, state: TrainState) -> None:
-        """Begin a checkpoint of ``state``, unless this step has one; waits for the one before. Raises what that one ran into."""
+        """Start saving ``state`` unless its step is saved already. Waits for the previous checkpoint and raises its exception."""
         start = time.perf_counter()
         self._take(state.step)
         self.last = time.monotonic()
@@ -69,12 +83,12 @@ class CheckpointSaver:
         self._stalled = time.perf_counter() - start
 
     def notice(self, step: int) -> None:
-        """Take note, at ``step``, of a checkpoint that has become whole; never waits. Raises what it ran into."""
+        """Record, at ``step``, a checkpoint that has been completed, and raise its exception. Does not block."""
         if not self._writing.busy:
             self._take(step)
 
     def finish(self, state: TrainState) -> None:
-        """Write a last checkpoint and wait until it is whole."""
+        """Save the final state and wait until it is complete."""
         self.save(state)
         start = time.perf_counter()
         self._writing.wait()
@@ -82,7 +96,7 @@ class CheckpointSaver:
         self._take(state.step)
 
     def wait(self) -> None:
-        """Let the checkpoint under way become whole, for training that ends with an error of its own."""
+        """Wait for the checkpoint in progress without raising its exception, for use while another one is handled."""
         self._writing.wait()
 
     def _take(self, step: int) -> None:
@@ -104,7 +118,7 @@ class CheckpointSaver:
         return loss if math.isfinite(loss) else None
 
     def _write(self, state: Frozen, metrics: dict[str, Any], score: float | None, gone: list[str]) -> Written:
-        """Runs beside training: touches nothing that training changes."""
+        """Write a checkpoint and delete the obsolete ones. Runs in the thread, so it must not touch the training state."""
         start = time.perf_counter()
         epoch = state.step // self.steps_per_epoch
         files = checkpoint_files(state, self.run.config, self.manifest, epoch, metrics, score)
@@ -119,10 +133,14 @@ def _place(step: int) -> str:
 
 
 def restore_newest(run: Run, state: TrainState, manifest: Manifest) -> dict[str, Any]:
-    """Continue ``state`` from a run's newest whole checkpoint, if it has one; returns that checkpoint's metrics.
+    """Restore ``state`` from a run's newest complete checkpoint, if there is one.
 
-    Raises RequestError where the checkpoint comes from another corpus (its steps would mean other graphs), or there is none
-    though the run began with one.
+    Returns:
+        The checkpoint's metrics; empty without a checkpoint.
+
+    Raises:
+        RequestError: If the corpus has changed since the checkpoint (its steps would refer to other graphs), or the run was
+            initialised from a checkpoint and has none left.
     """
     found = read_newest(run.folder)
     if found is None:

@@ -1,4 +1,4 @@
-"""A run's snapshots for people: one live line on a terminal, plain lines elsewhere. Always on stderr."""
+"""Console progress of a run on stderr: one live line on a terminal, plain lines otherwise."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN = (("loss", "loss", "{:.4f}"), ("link_accuracy", "link acc", "{:.3f}"), (
 
 
 def describe(snapshot: Snapshot) -> str:
-    """One line: step, loss, the objective's metrics, speed, share of time spent waiting for data, memory, time left."""
+    """One line: step, loss, metrics of the objective, throughput, share of time waiting for data, memory, time left."""
     metrics, validation = snapshot["metrics"], snapshot["validation"]
     parts = [f"step {snapshot['step']}/{snapshot['total']}"]
     parts += [f"{label} {style.format(metrics[name])}" for name, label, style in _SHOWN if name in metrics]
@@ -38,7 +38,12 @@ def describe(snapshot: Snapshot) -> str:
 
 
 class Screen:
-    """Where a job is watched, on stderr; a context manager, so that a terminal is left as it was found. live: on a terminal."""
+    """Console on stderr with an optional live line; a context manager that restores the terminal.
+
+    Attributes:
+        console: The rich console.
+        live: The live line; None if stderr is not a terminal.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
@@ -56,17 +61,18 @@ class Screen:
             self.live.stop()
 
     def say(self, line: str) -> None:
-        """A line of its own, above what is live."""
+        """Print a line above the live line."""
         self.console.print(line, soft_wrap=True, markup=False)
 
 
 class Display(Screen):
-    """Shows snapshots as they come."""
+    """Shows snapshots of a run."""
 
     def show(self, snapshot: Snapshot) -> None:
         """Show a snapshot."""
         line = describe(snapshot)
         if self.live:
-            self.live.update(Text(line), refresh=True)  # a narrow terminal folds it rather than lose the time left
+            # Text wraps on a narrow terminal, so the time left stays visible.
+            self.live.update(Text(line), refresh=True)
         else:
             self.say(f"{time.strftime('%H:%M:%S')} {line}")

@@ -1,4 +1,4 @@
-"""What a run tells about itself: progress.json (now) and history/ (so far), both in the run folder."""
+"""Progress of a run (progress.json) and its history of metrics (history/), in the run folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Snapshot = dict[str, Any]
 
 @dataclass
 class _Interval:
-    """Sums over the steps since ``clock`` (perf_counter seconds)."""
+    """Sums over the steps since ``clock`` (``time.perf_counter``)."""
 
     clock: float = field(default_factory=time.perf_counter)
     sums: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -46,7 +46,13 @@ class _Interval:
 
 @dataclass(frozen=True)
 class Written:
-    """A checkpoint that has become whole: of which step, seconds to write it (training went on), its size."""
+    """A completed checkpoint.
+
+    Attributes:
+        step: Its step.
+        write_seconds: Time to write it, beside training.
+        bytes: Total size of its files.
+    """
 
     step: int
     write_seconds: float
@@ -55,11 +61,22 @@ class Written:
 
 @dataclass
 class Recorder:
-    """Gathers steps into intervals of ``seconds`` and writes a row for each; ``show`` sees every snapshot that is written.
+    """Aggregates steps into intervals; writes a history row and a snapshot for each.
 
-    folder: of the run. total: planned steps. first: the step the run starts or continues at.
-    peak_memory_mb: of this process so far. validated: the step of the last validation since then (-1: none). checkpoint, best:
-    where the newest one and the one of lowest validation loss lie in the folder.
+    Attributes:
+        folder: Folder of the run.
+        run: Name of the run.
+        total: Planned steps.
+        first: The step at which this process starts or resumes.
+        seconds: Length of an interval.
+        show: Called with every snapshot.
+        peak_memory_mb: Returns the peak memory of this process.
+        started: Unix time of the start.
+        metrics: Means of the last interval.
+        validation: Means of the last validation.
+        validated: Step of the last validation by this process; -1 if there was none.
+        checkpoint: Path of the newest checkpoint in the run folder.
+        best: Path of the checkpoint with the lowest validation loss in the run folder.
     """
 
     folder: Folder
@@ -81,16 +98,20 @@ class Recorder:
 
     def __post_init__(self) -> None:
         history = self.folder.sub(HISTORY)
-        for name in history.names():  # rows of steps that are about to be done again
+        for name in history.names():  # rows of steps that will be repeated
             if name >= _part(self.first):
                 history.delete(name)
         self._origin = self._interval.clock
         self._part_start = self.first
 
     def add(self, step: int, result: StepResult, lr: float, waited: float) -> None:
-        """Count a finished step (``step`` = the next one); write when an interval is over.
+        """Add a finished step, and write a row when the interval is over.
 
-        waited: seconds spent waiting for data since training began in this process.
+        Args:
+            step: Index of the next step.
+            result: Result of the step.
+            lr: Learning rate of the step.
+            waited: Total seconds of waiting for data in this process.
         """
         interval = self._interval
         interval.add(result)
@@ -106,7 +127,7 @@ class Recorder:
         self._interval = _Interval()
 
     def add_validation(self, step: int, means: dict[str, float]) -> None:
-        """Note a validation."""
+        """Record the means of a validation."""
         if means:
             if self._interval.sums:
                 self._close_interval(step)
@@ -115,7 +136,7 @@ class Recorder:
             self.write(step, "running")
 
     def add_checkpoint(self, step: int, written: Written, stall_seconds: float) -> None:
-        """Note, at ``step``, a checkpoint that has become whole. stall_seconds: how long training waited for it."""
+        """Record, at ``step``, a completed checkpoint. stall_seconds: how long training waited for it."""
         row = {"of": written.step, "stall_seconds": stall_seconds, "write_seconds": written.write_seconds}
         self._add_row({"step": step, "time": round(time.time(), 3), "checkpoint": {**row, "bytes": written.bytes}})
 
@@ -128,7 +149,7 @@ class Recorder:
         self.folder.write(f"{HISTORY}/{_part(self._part_start)}", lines.encode())
 
     def finish(self, step: int, status: str) -> None:
-        """Write what is left of the last interval, and the final status."""
+        """Write the last, partial interval and the final status."""
         if self._interval.sums:
             self._close_interval(step)
         self.write(step, status)
@@ -161,7 +182,11 @@ def _part(step: int) -> str:
 
 
 def read_progress(run: Folder) -> Snapshot:
-    """The last snapshot of a run; raises RequestError where the folder is not a run's or no step was done yet."""
+    """Read the last snapshot of a run.
+
+    Raises:
+        RequestError: If the folder is not that of a started run, or the file is malformed.
+    """
     if run.size(NAME) is None:
         raise RequestError(f"{run.uri}: no {NAME} here; give the folder of a run that has started")
     try:
@@ -173,7 +198,7 @@ def read_progress(run: Folder) -> Snapshot:
 
 
 def write_failure(run: Folder, name: str, error: Exception) -> None:
-    """Mark a run as failed, keeping what its last snapshot said."""
+    """Mark a run as failed; the rest of its last snapshot is kept."""
     nothing: Snapshot = {"run": name, "step": 0, "total": 0, "metrics": {}, "validation": {}, "checkpoint": ""}
     known = read_progress(run) if run.size(NAME) is not None else nothing
     changes = {"status": "failed", "error": str(error), "seconds_left": None, "updated": time.time()}
@@ -181,7 +206,11 @@ def write_failure(run: Folder, name: str, error: Exception) -> None:
 
 
 def read_history(run: Folder) -> list[dict[str, Any]]:
-    """Rows of all intervals and validations in order of steps; where a restart did steps again, the later rows count."""
+    """Rows of all intervals and validations in order of steps. Steps repeated after a restart appear once, as last recorded.
+
+    Raises:
+        RequestError: If a file is malformed.
+    """
     folder = run.sub(HISTORY)
     rows: list[dict[str, Any]] = []
     for name in folder.names():

@@ -1,4 +1,4 @@
-"""Batches on their way to the device: copied beside the computation where there is a GPU, handed over at once elsewhere."""
+"""Asynchronous copies of batches from host to device."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ from distgnn.graph.batch import GraphBatch, map_tensors, pin
 
 @dataclass(frozen=True)
 class Arriving:
-    """A batch whose copy has been asked for; ``event`` happens when it is complete (None: it is)."""
+    """A batch whose copy to the device may be in progress.
+
+    Attributes:
+        batch: The batch on the device.
+        event: Recorded after the copy; None if the copy is complete.
+    """
 
     batch: GraphBatch
     event: torch.Event | None = None
 
     def arrived(self) -> GraphBatch:
-        """The batch, safe to compute with on the current stream; the host does not wait, the stream does."""
+        """The batch, safe to use on the current stream. The stream waits for the copy, the host does not."""
         if self.event is None:
             return self.batch
         stream = torch.cuda.current_stream(self.batch.edges.device)
         stream.wait_event(self.event)
 
         def used_here(tensor: Tensor) -> Tensor:
-            tensor.record_stream(stream)  # or its memory might be given away to the next copy while it is still read
+            tensor.record_stream(stream)  # or the allocator could reuse its memory for the next copy too early
             return tensor
 
         return map_tensors(self.batch, used_here)
@@ -35,9 +40,14 @@ class Arriving:
 def send(
     batches: Iterator[tuple[int, GraphBatch | None]], device: torch.device
 ) -> Iterator[tuple[int, Arriving | None]]:
-    """The same batches on ``device``, step by step. Meant for the reading thread: how far copies run ahead is its queue's length.
+    """Copy batches to ``device``, in order.
 
-    For a GPU each batch goes through page-locked memory on a stream of its own, so it arrives while an earlier one is computed.
+    For a GPU, batches are copied from pinned memory on a separate stream, so copies overlap with computation. Call it in the
+    prefetching thread: the length of its queue bounds the number of copies ahead.
+
+    Args:
+        batches: Pairs of step and batch; None if this rank has no graphs in a step.
+        device: The target device.
     """
     stream = torch.cuda.Stream(device) if device.type == "cuda" else None
     for step, batch in batches:

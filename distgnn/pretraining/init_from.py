@@ -1,4 +1,4 @@
-"""What is checked before a run has a folder, and the first checkpoint of a run that starts from another one's encoder."""
+"""Initialization of a new run from another run's encoder, and checks before the run folder exists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ from distgnn.storage.verified import publish
 
 
 def load_init(config: PretrainConfig, schema: Schema) -> SavedEncoder | None:
-    """The checkpoint ``config.init`` names, or None; raises RequestError unless its encoder is that of config and features."""
+    """Load the encoder that ``config.init`` names.
+
+    Returns:
+        The saved encoder; None if ``config.init`` is empty.
+
+    Raises:
+        RequestError: If its config or features differ from those of the run.
+    """
     if not config.init:
         return None
     checkpoint = load_saved_encoder(config.init)
@@ -33,18 +40,29 @@ def load_init(config: PretrainConfig, schema: Schema) -> SavedEncoder | None:
 
 
 def check_objective(config: PretrainConfig) -> None:
-    """Raise RequestError where the corpus is none or lacks what the objective needs (labels, features to hide), or where the
-    encoder cannot be trained so."""
+    """Check that the run's objective can train its encoder on its corpus.
+
+    Raises:
+        RequestError: If there is no corpus, the corpus lacks what the objective needs (such as labels), or the objective
+            does not support the encoder.
+    """
     make_state(config, read_manifest(open_folder(config.corpus)).schema, torch.device("cpu"))
 
 
 def write_start(run: Folder, config: PretrainConfig, manifest: Manifest, init: SavedEncoder, state: TrainState) -> None:
-    """Load the encoder's weights and running statistics of ``init`` into the fresh ``state``, and write it as step 0.
+    """Load the weights and running statistics of ``init`` into ``state`` and save it as the checkpoint of step 0.
 
-    Training continues from this checkpoint as from any other, so workers and resumed runs never read ``init`` again.
+    Training resumes from it as from any checkpoint, so workers and resumed runs never read ``init`` again.
+
+    Args:
+        run: Folder of the run.
+        config: Config of the run.
+        manifest: Manifest of its corpus.
+        init: The encoder to start from.
+        state: New state of the run, changed in place.
 
     Raises:
-        RequestError: If the run has checkpoints already.
+        RequestError: If the run already has checkpoints.
     """
     folder = run.sub(FOLDER)
     if folder.names():

@@ -1,4 +1,4 @@
-"""Pre-training in the user's own process: one rank, no Ray."""
+"""Pre-training in the current process, without Ray."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from distgnn.pretraining.run import Start
 
 @contextmanager
 def stop_signals(display: Screen) -> Iterator[threading.Event]:
-    """An event that Ctrl-C (or SIGTERM) sets. A second Ctrl-C interrupts at once. Handlers are put back at the end."""
+    """Context manager that yields an event set by SIGINT (Ctrl-C) or SIGTERM. A second signal interrupts immediately.
+
+    The previous signal handlers are restored on exit.
+    """
     stopping = threading.Event()
 
     def ask(number: int, _: FrameType | None) -> None:
@@ -38,7 +41,7 @@ def stop_signals(display: Screen) -> Iterator[threading.Event]:
 
 
 def pretrain_here(start: Start) -> Status:
-    """Train a run in this process until it is finished or stopped by a signal; failures are recorded in the run folder."""
+    """Train a run in this process until it is finished or stopped by a signal. Failures are recorded in the run folder."""
     run = start.run
     with (
         serve_metrics(run.config.metrics, run.name) as meter,

@@ -1,4 +1,4 @@
-"""The training loop of one rank: the same whether it runs in the user's process or under Ray Train."""
+"""Training loop of one rank, in the current process or in a Ray Train worker."""
 
 from __future__ import annotations
 
@@ -38,12 +38,16 @@ def _never() -> bool:
 
 @dataclass(frozen=True)
 class Hooks:
-    """How the loop meets its surroundings.
+    """Callbacks of the training loop.
 
-    units: reads the plan's units ahead of the loop, here or through Ray Data. should_stop: asked before each step.
-    show: called by the leading rank with every snapshot. meter: takes this rank's metrics. warned: asked by the leading rank after
-    each step: whether a node is about to go, so that a checkpoint is wanted soon. until: how many steps
-    there shall be when this ends, as if asked to stop there (0 = all); the rates of learning are those of the whole run.
+    Attributes:
+        units: Reads the plan's units ahead of the loop, locally or with Ray Data.
+        should_stop: Called before each step; True stops all ranks after the step, with a checkpoint.
+        show: Called with every snapshot, in the main process.
+        meter: Receives the metrics of this rank.
+        warned: Called after each step, in the main process: whether a node is about to be terminated, so that a checkpoint
+            is due soon.
+        until: Stop after this many steps of the run (0: train to the end). The learning rate schedule is that of the whole run.
     """
 
     units: Units
@@ -56,7 +60,7 @@ class Hooks:
 
 @dataclass(frozen=True)
 class _Desk:
-    """What only the leading rank has: the recorder and the saver."""
+    """Recorder and checkpoint saver of the main process."""
 
     recorder: Recorder
     saver: CheckpointSaver
@@ -68,22 +72,25 @@ class _Desk:
 
 
 def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks, state: TrainState | None = None) -> Status:
-    """Train from the run's newest checkpoint, or from scratch, to the end or until some rank is told to stop.
+    """Train from the run's newest checkpoint, or from scratch, until the end or until a rank stops.
 
-    Every rank calls it with the same run. The main process writes checkpoints, progress and history.
+    Collective: every rank calls it with the same run. The main process writes checkpoints, progress and history.
 
     Args:
         run: The run.
         reader: The reader of its corpus.
         group: The training processes.
-        hooks: Connections to the environment.
-        state: The fresh state on ``group.device`` that :func:`~distgnn.pretraining.run.new_run` was given, if any; it is
+        hooks: Callbacks.
+        state: The new state on ``group.device`` that :func:`~distgnn.pretraining.run.new_run` was given, if any; it is
             trained in place.
+
+    Returns:
+        "finished", or "stopped" if a rank stopped training.
     """
     plan = make_plan(run.config, reader)
     total = planned_steps(run.config, plan)
     state, metrics = _first_state(run, reader, group, state)
-    group.barrier()  # nobody may write or delete checkpoints before all have read the same one
+    group.barrier()  # no rank may write or delete checkpoints before all have read the same one
     desk = None
     if group.is_main_process:
         config, peak = run.config.train, partial(peak_memory_mb, group.device)
@@ -111,7 +118,7 @@ def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks, sta
 def _first_state(
     run: Run, reader: CorpusReader, group: ProcessGroup, state: TrainState | None
 ) -> tuple[TrainState, dict[str, Any]]:
-    """(the state that training starts from, the metrics of its checkpoint)."""
+    """The state that training starts from, and the metrics of its checkpoint."""
     if state is not None and run.config.init:
         return state, {}  # new_run has written its first checkpoint from this state
     state = state or make_state(run.config, reader.manifest.schema, group.device)

@@ -1,4 +1,4 @@
-"""What pre-training tells a meter: every rank after each step, and whoever sees the run's snapshots after each interval."""
+"""Metrics of pre-training: by each rank after each step, and from the run's snapshots after each interval."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _MB = 1e6
 
 
 class StorageMetrics:
-    """Notes the storage requests of this process that have failed since it was made."""
+    """Counts failed storage requests of this process since construction."""
 
     def __init__(self, meter: MetricsSink) -> None:
         self._meter, self._formatted = meter, errors_seen()
         meter.note("distgnn_storage_errors_total", 0)
 
     def note(self) -> None:
-        """Note those that came since the last time."""
+        """Count the failures since the last call."""
         seen = errors_seen()
         if seen > self._formatted:
             self._meter.note("distgnn_storage_errors_total", seen - self._formatted)
@@ -39,7 +39,10 @@ class StorageMetrics:
 
 
 class StepMetrics:
-    """Notes the steps of one rank. Counts of the global batch come from the leading rank alone, so that ranks add up to them."""
+    """Metrics of the steps of one rank.
+
+    Counts of the global batch come from the main process only, so they can be summed over ranks.
+    """
 
     def __init__(self, meter: MetricsSink, group: ProcessGroup) -> None:
         self._meter, self._group, self._storage = meter, group, StorageMetrics(meter)
@@ -51,7 +54,13 @@ class StepMetrics:
                 meter.note(name, 0)
 
     def step(self, result: StepResult, seconds: float, waited: float) -> None:
-        """Note a finished step. seconds: it computed. waited: for data, since training began in this process."""
+        """Record a finished step.
+
+        Args:
+            result: Result of the step.
+            seconds: Duration of its computation.
+            waited: Total seconds of waiting for data in this process.
+        """
         note = self._meter.note
         note("distgnn_train_data_wait_seconds_total", waited - self._waited)
         self._waited = waited
@@ -82,7 +91,7 @@ _LOSSES = {"outer": "loss", "inner": "inner_loss"}
 
 
 class SnapshotMetrics:
-    """Notes a run's snapshots. Ranks that began again (``started`` of a snapshot is new) count as a restart."""
+    """Metrics from a run's snapshots. A new value of ``started`` counts as a restart."""
 
     def __init__(self, meter: MetricsSink) -> None:
         self._meter = meter
@@ -90,7 +99,7 @@ class SnapshotMetrics:
         meter.note("distgnn_restarts_total", 0)
 
     def __call__(self, snapshot: Snapshot) -> None:
-        """Note one; meant for ``Hooks.show`` or whoever watches the run from outside."""
+        """Record a snapshot. Used as ``Hooks.show`` or by the driver."""
         note, metrics = self._meter.note, snapshot["metrics"]
         for name, (part, key) in _GAUGES.items():
             if key in snapshot[part]:
@@ -107,21 +116,28 @@ class SnapshotMetrics:
 
 
 def note_checkpoint(meter: MetricsSink, *, stall_seconds: float, write_seconds: float, size: int) -> None:
-    """Note a checkpoint that is whole. stall_seconds: the loop waited for it. write_seconds: until it was. size: bytes."""
+    """Record a completed checkpoint.
+
+    Args:
+        meter: Receives the values.
+        stall_seconds: How long training waited for it.
+        write_seconds: How long writing took.
+        size: Total bytes.
+    """
     meter.note("distgnn_checkpoint_stall_seconds", stall_seconds)
     meter.note("distgnn_checkpoint_seconds", write_seconds)
     meter.note("distgnn_checkpoint_bytes", size)
 
 
 class SnapshotLogger:
-    """Logs a run's snapshots: ``train/NAME`` for each mean of an interval and ``validation/NAME`` for each of a validation."""
+    """Logs a run's snapshots: ``train/NAME`` for means of an interval, ``validation/NAME`` for means of a validation."""
 
     def __init__(self, group: LoggerGroup) -> None:
         self.group = group
         self._logged: dict[str, dict[str, float]] = {}
 
     def __call__(self, snapshot: Snapshot) -> None:
-        """Log what is new in a snapshot; the latest values become the summary."""
+        """Log the values that changed since the last snapshot; the latest ones become the summary."""
         for title, part in (("train", "metrics"), ("validation", "validation")):
             values = snapshot[part]
             if values and values != self._logged.get(part):
@@ -133,9 +149,9 @@ class SnapshotLogger:
 
 @contextmanager
 def log_run(run: Run) -> Iterator[SnapshotLogger]:
-    """The loggers of ``run.config.loggers``, for the one process that sees the run's snapshots.
+    """Open the loggers of ``run.config.loggers``, in the process that receives the run's snapshots.
 
-    A run with a checkpoint continues its records from the step of the newest one.
+    For a run with checkpoints, the loggers resume at the step of the newest one.
     """
     names = step_names(run.folder.sub(FOLDER)) if run.config.loggers else []
     step = int(names[-1].removeprefix("step-")) if names else None

@@ -1,4 +1,4 @@
-"""Runs several pre-trainings in parallel processes. Stopped runs are resumed, finished runs are kept."""
+"""Several pre-training runs in parallel processes; stopped runs are resumed, finished runs are skipped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class _Child:
-    """The process of ``distgnn pretrain`` for one run of a grid.
+    """Process of ``distgnn pretrain`` for one run.
 
     Args:
         cell: Config of the run.
@@ -50,7 +50,15 @@ class _Child:
         return cls(cell, process, errors, time.monotonic())
 
     def outcome(self) -> str:
-        """Return why the run was refused, empty if it finished; raises if the whole grid must stop."""
+        """Wait for the process.
+
+        Returns:
+            Why the run was rejected; empty if it finished.
+
+        Raises:
+            KeyboardInterrupt: If it was interrupted.
+            WorkError: If it crashed.
+        """
         code = self.process.wait()
         with self.errors:
             self.errors.seek(0)
@@ -76,15 +84,19 @@ def _prepared(cell: PretrainConfig) -> bool:
     try:
         resumed_run(folder.uri, cell)
     except RequestError as error:
-        raise RequestError(f"{folder.uri}: a run with other options lies here ({error}); choose another out") from error
+        raise RequestError(f"{folder.uri}: a run with other options exists ({error}); choose another out") from error
     return folder.size(NAME) is None or read_progress(folder)["status"] != "finished"
 
 
 def pretrain_cells(cells: list[PretrainConfig], workers: int) -> dict[str, str]:
-    """Pre-train the runs that are not finished, ``workers`` at a time. On an interrupt, running ones write a checkpoint first.
+    """Pre-train the unfinished runs, ``workers`` at a time. On an interrupt, the running ones write a checkpoint first.
+
+    Args:
+        cells: Configs of the runs.
+        workers: Number of parallel processes.
 
     Returns:
-        The reasons of the runs that were refused, by name.
+        The reasons of rejected runs, by name.
     """
     waiting = deque(cell for cell in cells if _prepared(cell))
     refused: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""In which precision a run computes. Weights, their gradients and Adam are float32 throughout."""
+"""Floating-point precision of a run. Weights, gradients and Adam's state are always float32."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from distgnn.config import TrainConfig
 
 
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
-    """The context in which losses are computed: with bf16, dense products take bfloat16 (sparse sums stay in float32)."""
+    """Context for computing losses: with bf16, dense products use bfloat16; sparse sums stay in float32."""
     return torch.autocast(device.type, torch.bfloat16) if config.precision == "bf16" else nullcontext()
 
 
 @contextmanager
 def matrix_products(config: TrainConfig, device: torch.device) -> Iterator[None]:
-    """float32 products of a whole training, backward passes included: in TensorFloat-32 with tf32 on a GPU; then as before."""
+    """Context for training: with tf32 on a GPU, float32 matrix products use TensorFloat-32. The setting is restored on exit."""
     if config.precision != "tf32" or device.type != "cuda":
         yield
         return

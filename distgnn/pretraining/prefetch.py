@@ -1,4 +1,4 @@
-"""Reading ahead: a thread fills a short queue while the step computes."""
+"""Prefetching: a thread fills a bounded queue while the step computes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ _POLL_SECONDS = 0.1
 
 
 class _End:
-    """Closes the queue, with the exception that ended the reading, if any."""
+    """End of the source, with the exception that ended it, if any."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 class Prefetch(Generic[T]):
-    """The items of an iterator, in order, made up to ``depth`` ahead by a thread. Its exceptions come out at their place.
+    """Iterate over ``source`` in order, with up to ``depth`` items computed ahead by a thread. Exceptions keep their position.
 
-    Use as a context manager: leaving it stops the thread and closes the iterator. ``waited``: seconds blocked after the first item.
+    Use as a context manager; exit stops the thread and closes the iterator.
+
+    Attributes:
+        waited: Seconds blocked, not counting the first item.
     """
 
     def __init__(self, source: Iterator[T], depth: int = 4) -> None:
@@ -40,7 +43,7 @@ class Prefetch(Generic[T]):
         threads = torch.get_num_threads()
         self._thread.start()
         self._settled.wait()
-        torch.set_num_threads(threads)  # the reader's call reached MKL, whose setting is the process's
+        torch.set_num_threads(threads)  # the thread's call also changed MKL's setting, which is global
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,16 +67,16 @@ class Prefetch(Generic[T]):
         return item
 
     def _fill(self) -> None:
-        # A second pool of OpenMP threads would make the first one go to sleep between operations: half the speed.
+        # A second OpenMP thread pool makes the first one sleep between operations, which halves the speed.
         torch.set_num_threads(1)
-        torch.get_num_threads()  # makes the setting this thread's own, before the consumer sets the process's back
+        torch.get_num_threads()  # makes the setting thread-local before the consumer restores the global one
         self._settled.set()
         error: BaseException | None = None
         try:
             for item in self._source:
                 if not self._put(item):
                     break
-        except BaseException as found:  # noqa: BLE001 - handed to the consumer, who raises it
+        except BaseException as found:  # noqa: BLE001 - raised in the consumer
             error = found
         finally:
             close = getattr(self._source, "close", None)

@@ -1,4 +1,4 @@
-"""Which checkpoints of a run there are and which are kept: listed once when ranks begin, known from then on."""
+"""Retention of checkpoints: keep the newest and the best ones, delete the others."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from distgnn.storage.verified import CHECKSUMS
 
 
 def kept_steps(scores: dict[int, float | None], newest: int, best: int) -> set[int]:
-    """The steps whose checkpoints stay: the ``newest`` last ones and the ``best`` ones of lowest score (the earlier of equals).
+    """Steps whose checkpoints are kept.
 
-    scores: validation loss by step; None where the checkpoint was not written at a validation.
+    Args:
+        scores: Validation loss by step; None if the checkpoint was not written at a validation.
+        newest: How many of the last checkpoints to keep.
+        best: How many of the lowest scores to keep; ties are resolved in favour of earlier steps.
     """
     scored = sorted((score, step) for step, score in scores.items() if score is not None)
     return set(sorted(scores)[-newest:]) | {step for _, step in scored[:best]}
@@ -22,7 +25,14 @@ def kept_steps(scores: dict[int, float | None], newest: int, best: int) -> set[i
 
 @dataclass
 class CheckpointRetention:
-    """The checkpoints of a run. folder: where they lie. scores: as :func:`kept_steps` has them."""
+    """Checkpoints of a run and the policy that keeps them; listed once at the start, then tracked in memory.
+
+    Attributes:
+        folder: Folder of the checkpoints.
+        newest: How many of the last checkpoints to keep.
+        best: How many of the lowest scores to keep.
+        scores: Validation loss of each checkpoint by step, as in :func:`kept_steps`.
+    """
 
     folder: Folder
     newest: int
@@ -30,19 +40,23 @@ class CheckpointRetention:
     scores: dict[int, float | None]
 
     def best_step(self) -> int | None:
-        """The step of lowest validation loss among the checkpoints there are."""
+        """Step of the checkpoint with the lowest validation loss; None if no checkpoint has one."""
         scored = [(score, step) for step, score in self.scores.items() if score is not None]
         return min(scored)[1] if scored else None
 
     def wants(self, score: float) -> bool:
-        """Whether a checkpoint of this validation loss would be among the best that are kept."""
+        """Whether a checkpoint with validation loss ``score`` would be among the best that are kept."""
         if not self.best:
             return False
         known = sorted(other for other in self.scores.values() if other is not None)
         return len(known) < self.best or score < known[self.best - 1]
 
     def add(self, step: int, score: float | None) -> list[str]:
-        """Note a checkpoint that is being written; returns the names of those to delete once it is whole."""
+        """Register a checkpoint that is being written.
+
+        Returns:
+            Names of the checkpoints to delete once it is complete.
+        """
         self.scores[step] = score
         gone = sorted(set(self.scores) - kept_steps(self.scores, self.newest, self.best))
         for old in gone:
@@ -50,8 +64,10 @@ class CheckpointRetention:
         return [step_name(old) for old in gone]
 
     def remove(self, name: str) -> None:
-        """Delete a checkpoint without listing it, so that half of one is never taken for whole: a local one goes at once, of
-        others checksums.json goes first."""
+        """Delete a checkpoint such that a partly deleted one is never taken for complete.
+
+        A local folder is renamed first; elsewhere checksums.json is deleted first. The folder is not listed.
+        """
         here = self.folder.sub(name)
         if here.size(CHECKSUMS) is None:
             return
@@ -64,16 +80,21 @@ class CheckpointRetention:
 
 
 def open_retention(run: Folder, step: int, newest: int, best: int) -> CheckpointRetention:
-    """The shelf of a run that goes on at ``step``.
+    """List the checkpoints of a run that continues at ``step``, and delete those a crash left behind.
 
-    Deletes what crashes left behind: checkpoints that are not whole, and those of later steps, which were found damaged and
-    will be written again. Lists the folder.
+    Incomplete checkpoints are deleted, and those of later steps, which are damaged and will be written again.
+
+    Args:
+        run: Folder of the run.
+        step: The step at which training continues.
+        newest: How many of the last checkpoints to keep.
+        best: How many of the lowest scores to keep.
     """
     folder = run.sub(FOLDER)
     names = set(folder.names())
     whole = [name for name in step_names(folder) if folder.sub(name).size(CHECKSUMS) is not None]
     whole = [name for name in whole if name <= step_name(step)]
-    for name in {name for name in names if name.startswith("step-")} - set(whole):  # what is not ours stays
+    for name in {name for name in names if name.startswith("step-")} - set(whole):  # other files are left alone
         folder.delete_folder(name)
     scores = {int(name.removeprefix("step-")): _score(folder.sub(name)) for name in whole}
     return CheckpointRetention(folder, newest, best, scores)
@@ -82,10 +103,6 @@ def open_retention(run: Folder, step: int, newest: int, best: int) -> Checkpoint
 def _score(checkpoint: Folder) -> float | None:
     try:
         score = json.loads(checkpoint.read("state.json")).get("score")
-    except (
-        RequestError,
-        ValueError,
-        AttributeError,
-    ):  # an old one that got damaged: it stays until newer ones push it out
+    except (RequestError, ValueError, AttributeError):  # damaged: treated as a checkpoint without a score
         return None
     return score if isinstance(score, float) else None

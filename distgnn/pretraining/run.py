@@ -1,4 +1,4 @@
-"""A run and what follows from its config: the plan, the number of steps, the folder it lives in."""
+"""Pre-training runs: folder, config, plan and number of steps; creation and resumption."""
 
 from __future__ import annotations
 
@@ -30,19 +30,24 @@ Units = Callable[[CorpusReader, Plan, Prepare, Iterable[UnitRef]], Iterator[Grap
 
 @dataclass(frozen=True)
 class Run:
-    """folder: config.json, progress.json, history/ and checkpoints/ of the run. config: resolved, with its name."""
+    """A pre-training run.
+
+    Attributes:
+        folder: Folder with config.json, progress.json, history/ and checkpoints/.
+        config: The resolved config, including the name.
+    """
 
     folder: Folder
     config: PretrainConfig
 
     @property
     def name(self) -> str:
-        """The run id."""
+        """Name of the run."""
         return self.config.name
 
 
 def make_plan(config: PretrainConfig, reader: CorpusReader) -> Plan:
-    """The plan of a run over a corpus."""
+    """Plan of the run ``config`` over its corpus."""
     train, manifest = config.train, reader.manifest
     return Plan(
         manifest.graphs,
@@ -55,7 +60,7 @@ def make_plan(config: PretrainConfig, reader: CorpusReader) -> Plan:
 
 
 def planned_steps(config: PretrainConfig, plan: Plan) -> int:
-    """How many steps the run will have made when it is finished; 0 where there is nothing to train."""
+    """Total number of steps of the run; 0 if nothing is trained."""
     if config.objective == "none":
         return 0
     steps = config.train.epochs * plan.steps_per_epoch
@@ -64,9 +69,12 @@ def planned_steps(config: PretrainConfig, plan: Plan) -> int:
 
 @dataclass(frozen=True)
 class Start:
-    """A run with all that was read and built to check it, so that training does neither again.
+    """A run with the objects built to check it, which training reuses.
 
-    reader: of the run's corpus. state: where training starts, as long as no checkpoint is newer; None: training builds it.
+    Attributes:
+        run: The run.
+        reader: Reader of its corpus.
+        state: State that training starts from, unless there is a newer checkpoint; None if training builds it.
     """
 
     run: Run
@@ -75,11 +83,11 @@ class Start:
 
 
 def new_start(config: PretrainConfig) -> Start:
-    """Check the corpus and the objective, then make the folder of a new run as :func:`new_run` does.
+    """Check the corpus and the objective, then create a run with :func:`new_run`.
 
     Raises:
-        RequestError: If the corpus lacks what the objective needs, the encoder cannot be trained so, the device is missing, or
-            :func:`new_run` refuses the run.
+        RequestError: If the corpus lacks what the objective needs, the objective does not support the encoder, the device is
+            missing, or :func:`new_run` fails.
     """
     reader = open_corpus(config)
     device = choose_device(config.train.device) if config.workers == 1 else torch.device("cpu")
@@ -89,22 +97,22 @@ def new_start(config: PretrainConfig) -> Start:
 
 
 def resumed_start(uri: str, config: PretrainConfig) -> Start:
-    """The start of the run at ``uri``, as :func:`resumed_run` has it; its newest checkpoint says where training starts."""
+    """Start of the run at ``uri``, checked by :func:`resumed_run`; training continues from its newest checkpoint."""
     run = resumed_run(uri, config)
     return Start(run, open_corpus(run.config))
 
 
 def new_run(config: PretrainConfig, reader: CorpusReader | None = None, state: TrainState | None = None) -> Run:
-    """Make the folder of a new run with its config and, if ``config.init`` is given, its first checkpoint.
+    """Create the folder of a new run with its config and, if ``config.init`` is given, its first checkpoint.
 
     Args:
         config: The run's config; ``name`` may be empty.
         reader: The reader of its corpus, if it is open already.
-        state: A fresh state of the run, if there is one; the weights of ``config.init`` are loaded into it.
+        state: A new state of the run, if there is one; the weights of ``config.init`` are loaded into it.
 
     Raises:
         RequestError: If there is no corpus, ``init`` does not fit, the folder cannot be written, a run of that name exists, or
-            train.graphs_per_stream is 0 and no size can be found.
+            train.graphs_per_stream is 0 and no batch size can be found.
     """
     reader = reader or open_corpus(config)
     manifest = reader.manifest
@@ -130,12 +138,16 @@ def new_run(config: PretrainConfig, reader: CorpusReader | None = None, state: T
 
 
 def open_corpus(config: PretrainConfig) -> CorpusReader:
-    """The corpus of a run; graphs come with labels only where the objective learns from them."""
+    """Open the corpus of a run. Labels are read only if the objective uses them."""
     return CorpusReader(config.corpus, labels=config.objective == "supervised")
 
 
 def run_config(uri: str) -> PretrainConfig:
-    """The config saved in a run folder; raises RequestError where there is none."""
+    """Load the config saved in a run folder.
+
+    Raises:
+        RequestError: If the folder is not that of a run.
+    """
     folder = open_folder(uri)
     if folder.size(CONFIG) is None:
         raise RequestError(f"{uri}: no run here ({CONFIG} is missing); give the folder of a run")
@@ -143,9 +155,13 @@ def run_config(uri: str) -> PretrainConfig:
 
 
 def resumed_run(uri: str, config: PretrainConfig) -> Run:
-    """The run at ``uri`` with ``config``'s values of the fields that may change; RequestError naming any other that differs."""
+    """Open the run at ``uri`` with the resumable fields (number of workers, logging and so on) taken from ``config``.
+
+    Raises:
+        RequestError: If any other field differs from the saved config.
+    """
     before = run_config(uri)
-    resumable = named(PretrainConfig, "resumable")  # none of them moves the curve
+    resumable = named(PretrainConfig, "resumable")  # none of them changes the loss curve
     for name, (old, new) in changed(to_json(before), to_json(config)).items():
         if name not in resumable:
             allowed = ", ".join(sorted(resumable))

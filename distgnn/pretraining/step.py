@@ -1,4 +1,4 @@
-"""One outer step: local gradients, one flat all_reduce of everything ranks must agree on, one Adam update."""
+"""One training step: local gradients, one flat all-reduce, one Adam update."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ _MOST_SKIPPED = 20
 
 @dataclass(frozen=True)
 class StepResult:
-    """Of the global batch, the same on every rank: sums and weights by name ("loss" among them), and what was agreed.
+    """Result of a step for the global batch, equal on all ranks.
 
-    graphs: how many it held. stop: some rank asked to stop. applied: whether the weights changed (where no graph contributed,
-    or loss or gradient was not finite, they did not).
+    Attributes:
+        sums: (sum, weight) of each metric by name, including "loss".
+        graphs: Number of graphs in the global batch.
+        stop: Whether a rank requested to stop.
+        applied: Whether the weights changed. They do not if no graph contributed, or if the loss or gradient is not finite.
     """
 
     sums: dict[str, tuple[float, float]]
@@ -36,14 +39,14 @@ class StepResult:
 
 
 def objective_of(state: TrainState) -> Objective:
-    """What is trained; raises WorkError where there is nothing."""
+    """The objective of ``state``; raises WorkError if there is none."""
     if state.objective is None:
         raise WorkError("there is no objective to train")
     return state.objective
 
 
 def learning_rate(config: TrainConfig, step: int, total: int) -> float:
-    """The rate of step ``step`` of ``total``: a linear rise over warmup_steps, then constant or a half cosine down to 0."""
+    """Learning rate of step ``step`` of ``total``: linear warm-up over warmup_steps, then constant or cosine decay to 0."""
     if step < config.warmup_steps:
         return config.lr * (step + 1) / (config.warmup_steps + 1)
     if config.schedule == "constant":
@@ -53,7 +56,16 @@ def learning_rate(config: TrainConfig, step: int, total: int) -> float:
 
 
 def loss_sums(losses: Losses | None, names: tuple[str, ...], device: torch.device) -> Tensor:
-    """float32 [2 + 2 * len(names)]: total, count, then (sum, weight) per metric; zeros where this rank had no graphs."""
+    """Flatten losses for the all-reduce.
+
+    Args:
+        losses: Losses of this rank; None if it has no graphs (zeros are returned).
+        names: Metric names, in order.
+        device: Device of the result.
+
+    Returns:
+        float32 [2 + 2 * len(names)]: total, count, then (sum, weight) of each metric.
+    """
     if losses is None:
         return torch.zeros(2 + 2 * len(names), device=device)
     pairs = [losses.total, losses.count, *(value for name in names for value in losses.sums[name])]
@@ -61,7 +73,7 @@ def loss_sums(losses: Losses | None, names: tuple[str, ...], device: torch.devic
 
 
 def named_sums(flat: list[float], names: tuple[str, ...]) -> dict[str, tuple[float, float]]:
-    """The inverse of :func:`loss_sums`, with the loss itself under "loss"."""
+    """Inverse of :func:`loss_sums`; the loss is named "loss"."""
     return {name: (flat[2 * i], flat[2 * i + 1]) for i, name in enumerate(("loss", *names))}
 
 
@@ -75,9 +87,19 @@ def outer_step(
     lr: float,
     stop: bool,
 ) -> StepResult:
-    """Take one step with this rank's share of the global batch (None: no share; it still takes part in the sum).
+    """Take one step with this rank's share of the global batch. Collective.
 
-    Raises DivergedError after 20 steps in a row whose loss or gradient is not finite.
+    Args:
+        state: Training state, updated in place.
+        batch: This rank's graphs; None if it has none, in which case it only joins the all-reduce.
+        config: Training options.
+        group: The training processes.
+        epoch: Index of the epoch, a key of the random draws.
+        lr: Learning rate.
+        stop: Whether this rank requests to stop.
+
+    Raises:
+        DivergedError: If the loss or gradient was not finite in 20 consecutive steps.
     """
     objective = objective_of(state)
     parameters = [parameter for _, parameter in state.named_parameters()]
@@ -102,7 +124,11 @@ def outer_step(
 
 
 def check_agreement(state: TrainState, group: ProcessGroup) -> None:
-    """Raise WorkError unless every rank holds the same weights, bit for bit; a collective."""
+    """Check that all ranks hold bitwise equal weights. Collective.
+
+    Raises:
+        WorkError: If they differ.
+    """
     sums = torch.stack([tensor.double().square().sum() for _, tensor in state.named_parameters()]).detach()
     if not group.agrees(sums):
         raise WorkError(
@@ -111,7 +137,7 @@ def check_agreement(state: TrainState, group: ProcessGroup) -> None:
 
 
 def _pieces(batch: GraphBatch | None, config: TrainConfig) -> list[GraphBatch | None]:
-    """What is computed at once: this rank's whole share or, for exact sums, each of its streams."""
+    """Batches computed at once: this rank's whole share or, for exact sums, each of its streams."""
     if not config.exact or batch is None or batch.stream_ptr is None:
         return [batch]
     pieces = []
@@ -128,9 +154,10 @@ def _sums(
     group: ProcessGroup,
     epoch: int,
 ) -> list[Tensor]:
-    """Flat gradient, statistics of norms and loss sums of some graphs; float32, or float64 where sums must be exact.
+    """Flat gradient, normalisation statistics and loss sums of one batch; float32, or float64 for exact sums.
 
-    Sums of a few float32 numbers are exact in float64 (unless they differ in size by 2^29), so their order does not matter.
+    Sums of a few float32 numbers are exact in float64 (unless their magnitudes differ by 2^29), so the order of ranks does
+    not matter.
     """
     losses = None
     if batch is not None:

@@ -1,4 +1,4 @@
-"""The objective's own loss on held-out graphs: equal for any number of processes; the model is not changed."""
+"""Validation: the objective's loss on held-out graphs, independent of the number of processes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,21 @@ ReadUnit = Callable[[UnitRef], GraphBatch]
 def validate(
     state: TrainState, objective: Objective, plan: Plan, config: TrainConfig, group: ProcessGroup, read: ReadUnit
 ) -> dict[str, float]:
-    """Means over the plan's held-out graphs by metric name ("loss" among them); empty where nothing is held out. A collective.
+    """Means over the plan's held-out graphs. Collective; ranks share the units.
 
-    Ranks share the units. Normalisation uses statistics of the graphs at hand, as in training, because the loss itself
-    adapts the encoder on them.
+    Normalisation uses batch statistics, as in training, because the objective itself adapts the encoder on the batch. The
+    model is not changed.
+
+    Args:
+        state: Training state.
+        objective: The objective of ``state``.
+        plan: The plan of the run.
+        config: Training options.
+        group: The training processes.
+        read: Reads a unit.
+
+    Returns:
+        Means by metric name, including "loss"; empty if no graphs are held out.
     """
     held = plan.split_units()[1]
     if not len(held):
@@ -37,13 +48,13 @@ def validate(
             with autocast(config, group.device):
                 losses = objective.losses(state.encoder, batch.to(group.device), config.seed, 0)
             total += loss_sums(losses, objective.metric_names, group.device)
-    statistics(state.encoder)  # reading forgets them: validation must not move the running statistics
+    statistics(state.encoder)  # reading clears them: validation must not change the running statistics
     sums = named_sums(group.all_reduce(total).tolist(), objective.metric_names)
     return {name: value / weight for name, (value, weight) in sums.items() if weight > 0}
 
 
 def _batches(unit: GraphBatch, plan: Plan) -> Iterator[GraphBatch]:
-    """A unit cut into batches of the size of a step, each of streams of the size of a stream's share."""
+    """Split a unit into batches of a step's size, with streams of a stream's share."""
     size = plan.streams * plan.per_stream
     for low in range(0, unit.num_graphs, size):
         batch = slice_graphs(unit, low, min(low + size, unit.num_graphs))

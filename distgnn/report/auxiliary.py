@@ -1,4 +1,4 @@
-"""The table of a comparison of weighting methods (as Tables 2 and 3 of AUX-TS), and the same as plain JSON values."""
+"""Tables of a comparison of weighting methods (as Tables 2 and 3 of AUX-TS), and its summary as JSON values."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ better."""
 
 
 def marks(contrast: Contrast) -> str:
-    """What a table shows beside a score."""
+    """Suffix of a score in a table: "*" if the difference is significant, "↓" if it is negative."""
     return ("*" if contrast.significant else "") + (" ↓" if contrast.gain < 0 else "")
 
 
 def rows(result: MethodComparison, metric: str) -> tuple[list[str], list[list[str]]]:
-    """(titles, a row of cells for each scheme and method)."""
+    """Cells of the table of one metric.
+
+    Returns:
+        The column titles, and one row of cells for each scheme and method.
+    """
     encoders = list(dict.fromkeys(row.encoder for row in result.rows))
     contrasts = result.contrasts(metric=metric)
     cells = {row: _cell(result, row, metric, contrasts.get(row)) for row in result.rows}
@@ -59,18 +63,18 @@ def _notes(result: MethodComparison) -> str:
 
 
 def terminal(result: MethodComparison) -> str:
-    """The tables drawn for standard output."""
+    """Tables for standard output."""
     return "\n\n".join([*(drawn(*table) for table in _titled(result)), _notes(result)])
 
 
 def markdown(result: MethodComparison) -> str:
-    """The same tables as Markdown text."""
+    """Tables as Markdown."""
     tables = [f"{title}\n\n{piped(titles, body)}" for title, titles, body in _titled(result)]
     return "\n\n".join([*tables, _notes(result)]) + "\n"
 
 
 def transfer_summary(result: MethodComparison) -> dict[str, Any]:
-    """The comparison as plain JSON values: every cell of the tables, and every job."""
+    """The comparison as JSON values: all cells of the tables, and all jobs."""
     return {
         "config": to_json(result.config),
         "tasks": list(result.tasks),

@@ -1,4 +1,4 @@
-"""What joint trainings recorded, as a Parquet file and as pictures (Figures 3-6 of AUX-TS)."""
+"""Training curves of auxiliary tasks, as a Parquet file and as figures (Figures 3-6 of AUX-TS)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _PANELS = {"losses": "loss", "weights": "weight", "cosines": "gradient similarit
 _NAMES = ("scheme", "encoder", "method", "task")
 _LEGEND_LETTERS = 200
 _SMOOTH = 20
-"""The smoothed line is a moving mean over this part of the steps."""
+"""The window of the moving mean is the number of steps divided by this."""
 
 
 def write_curves(result: MethodComparison, folder: Folder) -> None:
-    """Write curves.parquet: a row for each job, step and task; meta_loss stands in the target's rows."""
+    """Write curves.parquet: one row per job, step and task. meta_loss is in the rows of the target task."""
     sink, schema = pa.BufferOutputStream(), _schema()
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
         for (row, seed), found in result.results.items():
@@ -59,7 +59,11 @@ def _or_null(values: npt.NDArray[np.float32]) -> pa.Array:
 
 
 def pictures(result: MethodComparison) -> Iterator[tuple[str, bytes]]:
-    """(file name, PNG): losses, weights and cosines of every method beside none, and validation scores of all methods."""
+    """Figures of the training curves.
+
+    Yields:
+        (file name, PNG): losses, weights and cosines of each method that has a control, and validation scores of all methods.
+    """
     for scheme, encoder in dict.fromkeys((row.scheme, row.encoder) for row in result.rows):
         where = f"{scheme}, {encoder}, {len(result.seeds)} seed(s)"
         rows = [row for row in result.rows if (row.scheme, row.encoder) == (scheme, encoder)]
@@ -72,14 +76,14 @@ def pictures(result: MethodComparison) -> Iterator[tuple[str, bytes]]:
 
 
 def write_pictures(result: MethodComparison, folder: Folder) -> None:
-    """Write them into the folder ``pictures``."""
+    """Write the figures to the folder ``pictures``."""
     for name, data in pictures(result):
         folder.sub(PICTURES).write(name.replace("/", "_"), data)
 
 
 def _training(found: list[TrainingResult], title: str) -> Figure:
     names = found[0].tasks
-    columns = max(1, min(len(names), _LEGEND_LETTERS // (max(map(len, names)) + 8)))  # names of meta-paths are long
+    columns = max(1, min(len(names), _LEGEND_LETTERS // (max(map(len, names)) + 8)))  # names may be long
     figure = Figure(figsize=(15, 4.3 + 0.22 * -(-len(names) // columns)), layout="constrained")
     for axes, (curve, label) in zip(np.ravel(figure.subplots(1, len(_PANELS))), _PANELS.items(), strict=True):
         for place, task in enumerate(names):
@@ -107,7 +111,7 @@ def _validation(fitted: dict[str, list[TrainingResult]], title: str, metric: str
 
 
 def _line(axes: Axes, curves: list[npt.NDArray[np.floating]], label: str, color: str) -> None:
-    """The mean over seeds, faint as it is and smoothed, in a band of one sample deviation of the smoothed seeds."""
+    """Plot the mean over seeds: raw in the background, smoothed in the foreground, with a band of one standard deviation."""
     table = _table(curves)
     if table.isna().to_numpy().all():
         return
@@ -120,5 +124,5 @@ def _line(axes: Axes, curves: list[npt.NDArray[np.floating]], label: str, color:
 
 
 def _table(curves: list[npt.NDArray[np.floating]]) -> pd.DataFrame:
-    """A column for each seed; those that stopped earlier end in NaN, which means leave out."""
+    """One column per seed; shorter curves are padded with NaN."""
     return pd.DataFrame({number: pd.Series(np.asarray(curve, np.float64)) for number, curve in enumerate(curves)})

@@ -1,4 +1,4 @@
-"""The table of an evaluation of fine-tuned models: a row for each method, over its seeds."""
+"""Table and figure of an evaluation of fine-tuned models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from distgnn.report.table import TITLES, drawn, scale, spread
 
 
 def summary(result: Evaluation, uris: Sequence[str]) -> dict[str, Any]:
-    """The evaluation of the models at ``uris`` as plain JSON values."""
+    """The evaluation of the models at ``uris`` as JSON values."""
     return scored_on(result.config, result.data, result.metric) | {
         "models": [
             {
@@ -30,7 +30,7 @@ def summary(result: Evaluation, uris: Sequence[str]) -> dict[str, Any]:
 
 
 def terminal(result: Evaluation) -> str:
-    """The table drawn for standard output: mean and sample deviation over seeds."""
+    """Table for standard output: mean and standard deviation over the seeds of each method."""
     data, direction = result.data, "higher" if HIGHER_IS_BETTER[result.metric] else "lower"
     sizes = ", ".join(f"{part} {len(rows)}" for part, rows in data.parts.items())
     title = f"{result.config.corpus} ({sizes}): {data.target.task}, {TITLES[result.metric]} ({direction} is better)"
@@ -44,7 +44,7 @@ def terminal(result: Evaluation) -> str:
 
 
 def figure(result: Evaluation) -> Figure:
-    """Draw one panel for each part: the score of every model, grouped by method."""
+    """Figure with one panel per part: the score of every model, grouped by method."""
     parts, methods = list(result.data.parts), list(dict.fromkeys(model.method for model in result.models))
     sheet = Figure(figsize=(4.5 * len(parts) + 1.5, 1.2 + 0.45 * len(methods)), layout="constrained")
     factor = scale(result.metric)[0]

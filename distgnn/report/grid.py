@@ -1,4 +1,4 @@
-"""The table of a grid: objectives down, encoders across, and what each objective gains on average (as Table 2 of L2P-GNN)."""
+"""Table of a grid of pre-training runs: objectives by encoders, with average gains (as Table 2 of L2P-GNN)."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ table. Average gain: mean over encoders of the difference to none; positive is b
 
 @dataclass(frozen=True)
 class Grid:
-    """objectives: rows, without the control. results: by encoder (the columns), its methods named as the objectives.
+    """Results of a grid.
 
-    refused: why a cell (objective, encoder) is empty; every cell is here or in its encoder's result.
+    Attributes:
+        objectives: Rows of the table, without the control.
+        results: Fine-tuning result by encoder (column); its methods are named like the objectives.
+        refused: Reason by (objective, encoder) for cells that could not be run. All other cells are in ``results``.
     """
 
     objectives: tuple[str, ...]
@@ -35,15 +38,15 @@ class Grid:
 
     @property
     def parts(self) -> list[str]:
-        """What there is a table for: test, and ood where the split has it."""
+        """Parts with a table: test, and ood if the split has it."""
         return list(next(iter(self.results.values())).parts)
 
     def row(self, objective: str, encoder: str) -> Row:
-        """The row of a cell in its encoder's result."""
+        """The row of a cell in the result of its encoder."""
         return next(row for row in self.results[encoder].rows if row.method == objective)
 
     def contrasts(self, part: str) -> dict[tuple[str, str], Contrast]:
-        """Every cell (objective, encoder) that was not refused against its control, with Holm's correction over the table."""
+        """Comparison of each cell (objective, encoder) with its control. Holm's correction covers the whole table."""
         found = {
             (row.method, encoder): contrast
             for encoder, result in self.results.items()
@@ -55,7 +58,11 @@ class Grid:
 
 
 def rows(grid: Grid, part: str) -> tuple[list[str], list[list[str]]]:
-    """(titles, a row of cells for the control and each objective) of one part."""
+    """Cells of the table of one part.
+
+    Returns:
+        The column titles, and one row of cells for the control and each objective.
+    """
     contrasts = grid.contrasts(part)
     control = [_spread(grid, CONTROL, encoder, part) for encoder in grid.results]
     body = [[CONTROL, *control, ""]]
@@ -75,7 +82,7 @@ def _spread(grid: Grid, objective: str, encoder: str, part: str) -> str:
 
 
 def _average_gain(grid: Grid, known: list[Contrast]) -> str:
-    """Over the encoders that have the cell, whose number is told where it is not all of them."""
+    """Mean gain over the encoders that have the cell; their number is appended if it is not all."""
     if not known:
         return "-"
     factor, decimals = scale(next(iter(grid.results.values())).metric)
@@ -84,7 +91,7 @@ def _average_gain(grid: Grid, known: list[Contrast]) -> str:
 
 
 def _reasons(grid: Grid) -> Iterator[str]:
-    """A line for each reason: what is missing, and why."""
+    """One line for each reason of missing cells."""
     encoders: dict[tuple[str, str], list[str]] = defaultdict(list)
     for (objective, encoder), reason in grid.refused.items():
         encoders[objective, reason].append(encoder)
@@ -98,12 +105,12 @@ def _titled(grid: Grid) -> Iterator[tuple[str, list[str], list[list[str]]]]:
 
 
 def terminal(grid: Grid) -> str:
-    """The tables drawn for standard output."""
+    """Tables for standard output."""
     return _joined([drawn(*table) for table in _titled(grid)], grid)
 
 
 def markdown(grid: Grid) -> str:
-    """The same tables as Markdown text."""
+    """Tables as Markdown."""
     return _joined([f"{title}\n\n{piped(titles, body)}" for title, titles, body in _titled(grid)], grid) + "\n"
 
 
@@ -112,7 +119,7 @@ def _joined(tables: list[str], grid: Grid) -> str:
 
 
 def grid_summary(grid: Grid) -> dict[str, Any]:
-    """The grid as plain JSON values: every cell with its scores by seed, every encoder's fine-tuning, what was refused."""
+    """The grid as JSON values: cells with scores by seed, the fine-tuning result of each encoder, and rejected cells."""
     return {
         "objectives": [CONTROL, *grid.objectives],
         "encoders": list(grid.results),

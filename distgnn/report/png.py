@@ -1,4 +1,4 @@
-"""Figures as PNG."""
+"""PNG images of figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 
 def png(figure: Figure) -> bytes:
-    """Return the figure as PNG at 110 dots per inch, cropped to what is drawn."""
+    """Render the figure as PNG at 110 dots per inch, cropped to its contents."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Figure of a comparison: the scores of every row over its seeds."""
+"""Figure of a comparison: scores of all rows over seeds."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from distgnn.report.table import TITLES, scale
 
 
 def score_figure(result: Comparison[Any]) -> Figure:
-    """Draw one panel for each part: every seed as a dot, mean and sample standard deviation as a bar.
+    """Figure with one panel per part: a tick for each seed, mean and sample standard deviation as an error bar.
 
-    Rows whose difference from their control is significant are marked with an asterisk.
+    Rows that differ significantly from their control are marked with an asterisk.
     """
     figure = Figure(figsize=(4.5 * len(result.parts) + 1.5, 1.2 + 0.45 * len(result.rows)), layout="constrained")
     factor = scale(result.metric)[0]
@@ -37,6 +37,6 @@ def score_figure(result: Comparison[Any]) -> Figure:
 
 
 def _label(row: Row, result: Comparison[Any]) -> str:
-    """Name of a row: its method, and encoder and scheme where rows differ in them."""
+    """Name of a row: its method, with encoder and scheme if these vary."""
     others = [name for name in ("encoder", "scheme") if len({getattr(other, name) for other in result.rows}) > 1]
     return ", ".join([row.method, *(getattr(row, name) for name in others)])

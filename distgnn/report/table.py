@@ -1,4 +1,4 @@
-"""The table of a fine-tuning: for a terminal, and as Markdown. A method that loses to its control is said to lose."""
+"""Tables of a fine-tuning comparison, for the terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -25,24 +25,28 @@ TITLES = {"roc_auc": "ROC-AUC x 100", "micro_f1": "micro-F1 x 100", "rmse": "RMS
 
 
 def scale(metric: str) -> tuple[float, int]:
-    """(factor, decimals) of printed numbers."""
+    """(factor, decimals) of printed scores."""
     return (1.0, 3) if metric == "rmse" else (100.0, 2)
 
 
 def spread(metric: str, values: npt.NDArray[np.float64]) -> str:
-    """Mean and, of two or more values, sample standard deviation."""
+    """Mean and, for two or more values, sample standard deviation.
+
+    Shape:
+        - values: float64 [seeds]
+    """
     return mean_and_sd(metric, float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None)
 
 
 def mean_and_sd(metric: str, mean: float, sd: float | None) -> str:
-    """Both as text; ``sd`` is None for one seed."""
+    """Format mean and standard deviation; ``sd`` is None for one seed."""
     factor, decimals = scale(metric)
     text = f"{factor * mean:.{decimals}f}"
     return text if sd is None else f"{text} ± {factor * sd:.{decimals}f}"
 
 
 def verdict(contrast: Contrast) -> str:
-    """The comparison with the control in words."""
+    """Result of the comparison with the control as text."""
     gain = contrast.gain
     word = "better than" if gain > 0 else "worse than" if gain < 0 else "same as"
     unclear = " (not significant)" if contrast.p is not None else " (no test possible)"
@@ -50,12 +54,12 @@ def verdict(contrast: Contrast) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """A p-value as text; "-" where no test was possible."""
+    """Format a p-value; "-" if there is none."""
     return "-" if value is None else f"{value:.3g}"
 
 
 def _cells(record: Mapping[str, Any], contrast: Contrast | None) -> list[str]:
-    """Cells of one row of :meth:`Comparison.summary` for one part."""
+    """Cells of one record of :meth:`Comparison.summary`."""
     factor, decimals = scale(record["metric"])
     cells = [
         mean_and_sd(record["metric"], record["mean"], record["sd"]),
@@ -68,7 +72,11 @@ def _cells(record: Mapping[str, Any], contrast: Contrast | None) -> list[str]:
 
 
 def rows(result: FinetuneComparison) -> tuple[list[str], list[list[str]]]:
-    """(titles, a row of cells for each method): statistics over seeds for each part, and the paired comparison."""
+    """Cells of the table: statistics over seeds for each part, and the paired comparison with the control.
+
+    Returns:
+        The column titles, and one row of cells for each method.
+    """
     titles = ["method", "seeds"]
     for part in result.parts:
         titles += [part, "se", "vs none", "p", "p (Holm)", f"verdict ({part})"]
@@ -83,7 +91,7 @@ def rows(result: FinetuneComparison) -> tuple[list[str], list[list[str]]]:
 
 
 def heading(result: FinetuneComparison) -> str:
-    """One line: corpus, task, metric and its direction, labels, split and part sizes."""
+    """One line: corpus, task, labels, metric and its direction, split and part sizes, fine-tuning mode."""
     data, direction = result.data, "higher" if HIGHER_IS_BETTER[result.metric] else "lower"
     sizes = ", ".join(f"{part} {len(graphs)}" for part, graphs in data.parts.items())
     mode = "frozen encoder" if result.config.frozen else "full fine-tuning"
@@ -94,17 +102,17 @@ def heading(result: FinetuneComparison) -> str:
 
 
 def terminal(result: FinetuneComparison) -> str:
-    """The table drawn for standard output."""
+    """Table for standard output."""
     return drawn(heading(result), *rows(result))
 
 
 def markdown(result: FinetuneComparison) -> str:
-    """The same table as Markdown text."""
+    """Table as Markdown, with notes."""
     return f"{heading(result)}\n\n{piped(*rows(result))}\n\n{_NOTES}\n"
 
 
 def drawn(title: str, titles: list[str], body: list[list[str]]) -> str:
-    """A title and a table in boxes: as wide as the terminal, 160 columns where standard output is none."""
+    """Render a table with box characters, as wide as the terminal, or 160 columns if standard output is not a terminal."""
     table = Table()
     for name in titles:
         table.add_column(name)
@@ -117,6 +125,6 @@ def drawn(title: str, titles: list[str], body: list[list[str]]) -> str:
 
 
 def piped(titles: list[str], body: list[list[str]]) -> str:
-    """A table in Markdown."""
+    """Render a table as Markdown."""
     lines = [titles, ["---"] * len(titles), *body]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,4 +1,4 @@
-"""Whether a Ray cluster answers at an address."""
+"""Reachability check of a Ray cluster address."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ _SECONDS = 10.0
 
 
 def check_address(address: str, name: str) -> None:
-    """Raise RequestError where nobody listens at [scheme://]host:port, the value of ``name``; Ray would keep trying for minutes."""
+    """Check that a server listens at an address; otherwise Ray would retry for minutes.
+
+    Args:
+        address: [scheme://]host:port; an address without a port is not checked.
+        name: Name of the setting that holds it, for messages.
+
+    Raises:
+        RequestError: If the connection fails.
+    """
     try:
         parts = urlsplit(address if "://" in address else f"//{address}")
         if parts.port is not None:
             socket.create_connection((parts.hostname, parts.port), timeout=_SECONDS).close()
     except (OSError, ValueError) as error:
-        raise RequestError(f"{name}={address}: no Ray answers there; start it, or mend or unset {name}") from error
+        raise RequestError(f"{name}={address}: no Ray answers there; start it, or correct or unset {name}") from error

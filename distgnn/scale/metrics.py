@@ -1,4 +1,4 @@
-"""Metrics from processes of a Ray cluster, through Ray: each node's agent shows them to Prometheus as ray_<name>."""
+"""Metrics of processes in a Ray cluster, exported by Ray as ray_<name>."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ _NOTHING = sys.float_info.min
 
 @dataclass(frozen=True)
 class RaySink:
-    """Notes values of ``run``; can be sent to workers, each of which shows its own, told apart by the label WorkerId."""
+    """Metrics sink that uses ``ray.util.metrics``. It can be pickled; each process exports its own series (label WorkerId).
+
+    Attributes:
+        run: Value of the label ``run``.
+    """
 
     run: str
     _metrics: dict[str, _Shown] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -24,10 +28,10 @@ class RaySink:
         return RaySink, (self.run,)
 
     def note(self, name: str, value: float, **labels: str) -> None:
-        """See Meter."""
+        """See :class:`~distgnn.monitor.sink.MetricsSink`."""
         shown = self._metrics.get(name) or self._make(METRICS[name])
         if isinstance(shown, Counter):
-            shown.inc(max(value, _NOTHING), labels)  # Ray refuses to add 0, which would make the series appear
+            shown.inc(max(value, _NOTHING), labels)  # Ray rejects an increment of 0, which creates the series
         elif isinstance(shown, Gauge):
             shown.set(value, labels)
         else:

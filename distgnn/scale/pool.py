@@ -1,4 +1,4 @@
-"""An ordered map: in this process for one worker, on Ray for more. The same results in the same order either way."""
+"""Ordered map over worker processes: in this process for one worker, as Ray tasks for more."""
 
 from __future__ import annotations
 
@@ -20,12 +20,19 @@ _AHEAD = 2
 
 
 def ordered_map(workers: int) -> Mapper:
-    """A map whose results come in the order of its inputs, as they are ready.
+    """A lazy map whose results come in the order of its inputs.
 
-    workers: 1 maps in this process and leaves Ray alone; more run that many Ray tasks side by side, each with one torch
-    thread. Inputs are drawn as room comes free, so an endless generator is never drained: at most ``2 * workers``
-    results are waiting or under way. The function goes to the object store once. RequestError and WorkError of the
-    function are raised as themselves; a worker that cannot be kept alive is a WorkError.
+    With several workers, at most ``2 * workers`` results are pending, so an infinite iterable is consumed only as needed. The
+    function is put into the object store once.
+
+    Args:
+        workers: 1 maps in this process without Ray; more run that many Ray tasks in parallel, each with one torch thread.
+
+    Returns:
+        The map. It raises RequestError and WorkError of the function unchanged, and WorkError if a Ray worker is lost.
+
+    Raises:
+        RequestError: If ``workers`` is less than 1.
     """
     if workers < 1:
         raise RequestError(f"workers must be at least 1, found {workers}")
@@ -33,12 +40,15 @@ def ordered_map(workers: int) -> Mapper:
 
 
 def start_ray(cpus: int) -> None:
-    """Join the running Ray (this process's own, or RAY_ADDRESS's), or start a quiet local one with ``cpus`` CPUs."""
+    """Connect to Ray (this process's own, or RAY_ADDRESS), or start a local instance with ``cpus`` CPUs.
+
+    Raises:
+        RequestError: If RAY_ADDRESS is set and nothing listens there.
+    """
     if ray.is_initialized():
         return
-    os.environ.setdefault(
-        "RAY_IGNORE_UNHANDLED_ERRORS", "1"
-    )  # only the first error is raised; Ray would print the others
+    # Only the first error is raised; Ray would log the others.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     address = os.environ.get("RAY_ADDRESS", "")
     if address:
         check_address(address, "RAY_ADDRESS")
@@ -48,7 +58,7 @@ def start_ray(cpus: int) -> None:
 
 
 class _RayMap:
-    """The mapper for more than one worker; starts Ray when first used."""
+    """Map for more than one worker; starts Ray on first use."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers

@@ -1,4 +1,4 @@
-"""Ray jobs through ``ray.job_submission``: connect, submit, follow to the exit code. Errors are one line."""
+"""Job submission to a Ray cluster through ``ray.job_submission``: connect, submit, follow until the exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from distgnn.errors import INTERRUPTED, RequestError, WorkError
 from distgnn.scale.address import check_address
 
-try:  # part of ray[default]; without it the client cannot be created, which connect() reports
+try:  # part of ray[default]; if it is missing, connect() fails with an explanation
     from aiohttp import ClientError
 except ImportError:
     ClientError = OSError
@@ -27,14 +27,14 @@ _TIMEOUT_SECONDS = 120.0
 
 
 def connect(address: str) -> JobSubmissionClient:
-    """Return a client of the cluster at ``address``, of the environment's, or of the one on this machine.
+    """Connect to the cluster at ``address``, or by default to that of the environment or the one on this machine.
 
     Raises:
-        RequestError: ray[default], the cluster or the right token is missing.
+        RequestError: If ray[default] is not installed, the cluster is unreachable, or the token is rejected.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     if address:
-        os.environ["RAY_API_SERVER_ADDRESS"] = address  # Ray prefers the environment to its argument
+        os.environ["RAY_API_SERVER_ADDRESS"] = address  # the environment variable takes precedence over Ray's argument
     for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
         if found := os.environ.get(name):
             check_address(found, "address" if address else name)
@@ -44,16 +44,28 @@ def connect(address: str) -> JobSubmissionClient:
 
 
 def start(client: JobSubmissionClient, entrypoint: str, environment: dict[str, Any]) -> str:
-    """Submit the shell command ``entrypoint``; returns the job's id."""
+    """Submit the shell command ``entrypoint``.
+
+    Args:
+        client: The cluster.
+        entrypoint: The command.
+        environment: Ray's ``runtime_env``.
+
+    Returns:
+        The job id.
+    """
     with _one_line_errors():
         return client.submit_job(entrypoint=entrypoint, runtime_env=environment)
 
 
 def follow(client: JobSubmissionClient, job: str) -> int:
-    """Print a job's output until it ends; returns its exit code (INTERRUPTED if it was stopped).
+    """Print a job's output until it ends.
+
+    Returns:
+        Its exit code; INTERRUPTED if it was stopped.
 
     Raises:
-        WorkError: The job could not be started, or the cluster did not answer for two minutes.
+        WorkError: If the job could not be started, or the cluster did not answer for two minutes.
     """
     shown, seen = [0], time.monotonic()
     while True:
@@ -70,7 +82,7 @@ def follow(client: JobSubmissionClient, job: str) -> int:
 
 
 async def _print_new(client: JobSubmissionClient, job: str, shown: list[int]) -> None:
-    """Print the log from character ``shown[0]``; Ray sends it from the beginning on each connection."""
+    """Print the log from character ``shown[0]`` on; Ray sends it from the beginning on each connection."""
     passed = 0
     async for text in client.tail_job_logs(job):
         new = text[max(shown[0] - passed, 0) :]

@@ -1,1 +1,1 @@
-"""Search over configs: spaces, proposals, trials, and what a sweep leaves behind. Nothing here needs Ray."""
+"""Hyperparameter search without Ray: spaces, searchers, trials and records of sweeps."""

@@ -1,6 +1,6 @@
-"""What a parameter may be, and the language for it: ``lo..hi``, ``lo..hi/step``, ``log(lo,hi)``, ``{a,b,c}``, typed by the field.
+"""Domains of hyperparameters and their syntax: ``lo..hi``, ``lo..hi/step``, ``log(lo,hi)``, ``{a,b,c}``.
 
-A value is an int, float, bool or text; lists of texts are written with "+" between their items.
+A value is an int, float, bool or string, according to the type of the field. Items of a list of strings are joined by "+".
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ _RANGE = re.compile(r"(?P<low>[^/]+?)\.\.(?P<high>[^/]+?)(/(?P<step>[^/]+))?")
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``, both among them: evenly, or in even steps, or evenly in the logarithm."""
+    """Numbers from ``low`` to ``high``, inclusive, distributed uniformly or log-uniformly.
+
+    Attributes:
+        kind: Type of the numbers.
+        low: Lower bound.
+        high: Upper bound.
+        step: Distance of the points from ``low``; 0 for all numbers.
+        log: Whether the distribution is uniform in the logarithm.
+    """
 
     kind: Literal["int", "float"]
     low: float
@@ -29,29 +37,29 @@ class Range:
     log: bool = False
 
     def number(self, value: float) -> int | float:
-        """``value`` as this kind of number."""
+        """``value`` as a number of this kind."""
         return round(value) if self.kind == "int" else float(value)
 
     def points(self) -> tuple[Value, ...]:
-        """Every value; empty where there is no end of them."""
+        """All values; empty if the range is continuous or logarithmic."""
         step = self.step or (1.0 if self.kind == "int" and not self.log else 0.0)
         if not step:
             return (self.number(self.low),) if self.low == self.high else ()
         count = int((self.high - self.low) / step + 1e-9) + 1
-        # 0.6, not 0.6000000000000001: a value is what people write
+        # rounded to 12 digits: 0.6 instead of 0.6000000000000001
         return tuple(self.number(float(f"{self.low + place * step:.12g}")) for place in range(count))
 
     def nearest(self, value: float) -> int | float:
-        """The point nearest to ``value`` where there are steps, else ``value`` as this kind of number."""
+        """The point nearest to ``value`` if the range is discrete, else ``value`` as a number of this kind."""
         points = cast(tuple[float, ...], self.points())
         return self.number(min(points, key=lambda point: abs(point - value)) if points else value)
 
     def ends(self) -> tuple[Value, ...]:
-        """Values to try whether the field takes them."""
+        """Bounds, which are used to validate the domain against its field."""
         return (self.number(self.low), self.number(self.high))
 
     def holds(self, value: Value) -> bool:
-        """Whether ``value`` is one of its values."""
+        """Whether ``value`` is in the range."""
         if isinstance(value, str | bool) or not self.low <= value <= self.high:
             return False
         return not self.step or abs((value - self.low) / self.step - round((value - self.low) / self.step)) < 1e-9
@@ -59,23 +67,32 @@ class Range:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of ``values``."""
+    """A finite set of values."""
 
     values: tuple[Value, ...]
 
     def points(self) -> tuple[Value, ...]:
-        """Every value."""
+        """All values."""
         return self.values
 
     ends = points
 
     def holds(self, value: Value) -> bool:
-        """Whether ``value`` is one of them."""
+        """Whether ``value`` is one of the values."""
         return any(value == known and type(value) is type(known) for known in self.values)
 
 
 def read_domain(told: str, hint: Any, text: str) -> Range | Choice:
-    """What ``told`` says about a field of type ``hint``; raises RequestError quoting ``text``."""
+    """Parse a domain.
+
+    Args:
+        told: Text of the domain.
+        hint: Type of the field.
+        text: The whole argument of ``--space``, for messages.
+
+    Raises:
+        RequestError: If the text is malformed or does not fit the type.
+    """
     if told.startswith("{") and told.endswith("}"):
         items = [item.strip() for item in told[1:-1].split(",")]
         if items == [""] or "" in items:
@@ -119,7 +136,7 @@ def _value(item: str, hint: Any, text: str) -> Value:
     try:
         if hint in (int, float):
             found = hint(item)
-            if abs(found) < float("inf"):  # also false for what is not a number
+            if abs(found) < float("inf"):  # False for NaN, too
                 return found
     except ValueError:
         pass
@@ -138,7 +155,7 @@ def _example(hint: Any) -> str:
 
 
 def told(domain: Range | Choice) -> str:
-    """``domain`` in the language."""
+    """Format ``domain`` in the syntax that :func:`read_domain` parses."""
     if isinstance(domain, Choice):
         return (
             "{"

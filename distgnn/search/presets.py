@@ -1,4 +1,4 @@
-"""Ready-made search spaces, as data: fields and what they may be, in the language of :mod:`distgnn.search.space`."""
+"""Predefined search spaces, in the syntax of :mod:`distgnn.search.domains`."""
 
 PRESETS: dict[str, tuple[str, ...]] = {
     # L2P-GNN's adaptation: s and t to 3 (Lu et al., AAAI 2021, Fig. 3b), k and the sizes of a task, alpha, beta, order.
@@ -41,4 +41,4 @@ PRESETS: dict[str, tuple[str, ...]] = {
     "fig3b": ("pretrain.l2p.node_steps=0..3", "pretrain.l2p.graph_steps=0..3"),
 }
 GRIDS = ("fig3b",)
-"""Those that searcher=auto takes point by point."""
+"""Presets for which searcher=auto selects grid search."""

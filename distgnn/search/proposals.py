@@ -1,4 +1,4 @@
-"""Random points of a search space, and the exploration of population-based training."""
+"""Random sampling from a search space, and the exploration step of population-based training."""
 
 from __future__ import annotations
 
@@ -15,14 +15,25 @@ _RESAMPLE, _FACTORS = 0.25, (0.8, 1.2)
 
 
 def drawn(space: Space, at: int) -> Params:
-    """A point of ``space``, every field evenly (in the logarithm where it says so); a function of the key ``at``."""
+    """Sample a point of ``space``; a pure function of the key ``at``.
+
+    Each field is sampled independently and uniformly (log-uniformly for logarithmic ranges).
+    """
     shares = unit_interval(draw(at, np.arange(len(space))))
     return {dotted: _place(domain, float(share)) for (dotted, domain), share in zip(space.items(), shares, strict=True)}
 
 
 def explored(space: Space, params: Params, *parts: int) -> Params:
-    """PBT's exploration (Jaderberg et al., 2017): each value drawn anew with probability 1/4, else a number times 0.8 or 1.2 (kept
-    within its range; at least a step further where it has steps) and a choice as it is; a function of the numbers ``parts``."""
+    """Exploration step of population-based training (Jaderberg et al., 2017); a pure function of ``parts``.
+
+    Each value is resampled with probability 1/4. Otherwise a number is multiplied by 0.8 or 1.2 and clipped to its range (moved
+    by one step in a discrete range), and a choice is kept.
+
+    Args:
+        space: The search space.
+        params: The parameters to perturb.
+        parts: Integers from which the random key is derived.
+    """
     at = key(SearchDraw.EXPLORE, *parts)
     anew, words = (
         drawn(space, key(at, SearchDraw.ANEW)),
@@ -49,7 +60,7 @@ def _place(domain: Range | Choice, share: float) -> Value:
     if points:
         return points[int(share * len(points))]
     if isinstance(domain, Range) and domain.log:
-        spread = 0.5 if domain.kind == "int" else 0.0  # the ends of whole numbers get as much room as the others
+        spread = 0.5 if domain.kind == "int" else 0.0  # integers at the bounds are as likely as the others
         low, high = np.log(domain.low - spread), np.log(domain.high + spread)
         return domain.number(min(max(float(np.exp(low + share * (high - low))), domain.low), domain.high))
     low, high = cast(Range, domain).low, cast(Range, domain).high

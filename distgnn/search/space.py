@@ -1,4 +1,4 @@
-"""Search spaces: which fields of a sweep's configs vary, and how (see :mod:`distgnn.search.domains`)."""
+"""Search spaces of sweeps: which config fields vary, and over which domains."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ from distgnn.search.presets import PRESETS
 Params = dict[str, Value]
 Space = dict[str, Range | Choice]
 TRIALS = ("pretrain", "finetune", "transfer")
-"""Groups of a sweep's config that hold configs of trials."""
+"""Groups of TuneConfig that are configs of trials."""
 _GROUPS = {"pretrain": ("pretrain", "finetune"), "finetune": ("finetune",), "transfer": ("transfer",)}
 
 
 def read_space(config: TuneConfig) -> Space:
-    """The space of ``config``, ready-made ones first; raises RequestError naming a field or text that is wrong."""
+    """Parse ``config.space``; presets come first.
+
+    Raises:
+        RequestError: If a preset, field or domain is invalid, or the space is empty.
+    """
     named = [item for item in config.space if "=" not in item]
     for name in named:
         if name not in PRESETS:
@@ -44,7 +48,19 @@ def read_space(config: TuneConfig) -> Space:
 
 
 def find_field(config: TuneConfig, field: str, text: str) -> tuple[str, Any]:
-    """(name with its group in front, type) of ``field``, which may leave the group out; raises RequestError quoting ``text``."""
+    """Resolve a field name, in which the group may be omitted.
+
+    Args:
+        config: Config of the sweep.
+        field: Name of the field.
+        text: The whole argument of ``--space``, for messages.
+
+    Returns:
+        The dotted name with its group, and the type of the field.
+
+    Raises:
+        RequestError: If there is no such field or it is not searchable.
+    """
     groups = _GROUPS[config.kind]
     first, _, rest = field.partition(".")
     if first in TRIALS and first not in groups:
@@ -60,7 +76,11 @@ def find_field(config: TuneConfig, field: str, text: str) -> tuple[str, Any]:
 
 
 def apply(config: TuneConfig, params: Params) -> TuneConfig:
-    """``config`` with the values of ``params``; raises RequestError where they do not fit together."""
+    """Set the fields ``params`` of ``config``.
+
+    Raises:
+        RequestError: If a value is invalid.
+    """
     data = to_json(config)
     for dotted, value in params.items():
         *path, last = dotted.split(".")
@@ -73,7 +93,7 @@ def apply(config: TuneConfig, params: Params) -> TuneConfig:
 
 
 def present_params(params: Params) -> Params:
-    """Parameters that an earlier version may have written, with the present names and values of their fields."""
+    """Convert parameters saved by an earlier version to the current field names and values."""
     found: Params = {}
     for dotted, value in params.items():
         name = present_name(TuneConfig, dotted)
@@ -83,12 +103,19 @@ def present_params(params: Params) -> Params:
 
 
 def defaults(config: TuneConfig, space: Space) -> Params:
-    """What the fields of ``space`` are in ``config`` itself."""
+    """Values of the fields of ``space`` in ``config``."""
     return {dotted: _plain(attrgetter(dotted)(config)) for dotted in space}
 
 
 def grid(space: Space) -> tuple[dict[str, tuple[Value, ...]], int]:
-    """(the values of every field, how many points there are); raises RequestError for a field without end of values."""
+    """Points of a grid search.
+
+    Returns:
+        The values of each field, and the number of points.
+
+    Raises:
+        RequestError: If a domain is not finite.
+    """
     points = {dotted: domain.points() for dotted, domain in space.items()}
     endless = [dotted for dotted, values in points.items() if not values]
     if endless:
@@ -100,14 +127,14 @@ def grid(space: Space) -> tuple[dict[str, tuple[Value, ...]], int]:
 
 
 def _plain(value: Any) -> Value:
-    """A value of a field as a parameter; None is the automatic choice."""
+    """The value of a field as a parameter; None becomes "auto"."""
     if value is None:
         return "auto"
     return "+".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def _hint(kind: type[Any], dotted: str) -> Any:
-    """The type of a field that is not a group; None where there is none."""
+    """The type of a field; None if there is no such field or it is a group."""
     hint = type_of(kind, dotted)
     return None if dataclasses.is_dataclass(hint) else hint
 
@@ -118,7 +145,7 @@ def _check_searchable(group: str, name: str, text: str) -> None:
 
 
 def _check_values(config: TuneConfig, dotted: str, domain: Range | Choice) -> None:
-    """The ends of a range, or every choice, must be values that the field takes beside what is set."""
+    """Check that the field accepts the bounds of a range, or each choice."""
     for value in domain.ends():
         try:
             apply(config, {dotted: value})
@@ -127,5 +154,5 @@ def _check_values(config: TuneConfig, dotted: str, domain: Range | Choice) -> No
 
 
 def texts(space: Space) -> dict[str, str]:
-    """The space as people write it, by field."""
+    """Format the domains of ``space`` by field."""
     return {dotted: told(domain) for dotted, domain in space.items()}

@@ -1,4 +1,4 @@
-"""Arrays with JSON values beside them, in one safetensors file."""
+"""Arrays and JSON values in one safetensors file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ _TOLD = "outcome"
 
 
 def read_arrays(folder: Folder, name: str) -> tuple[dict[str, Any], Arrays] | None:
-    """(JSON values, arrays) of the file ``name``; None where it is absent or not whole."""
+    """Read the file ``name``.
+
+    Returns:
+        (JSON values, arrays by name); None if the file is missing or malformed.
+    """
     if folder.size(name) is None:
         return None
     try:
@@ -32,7 +36,14 @@ def read_arrays(folder: Folder, name: str) -> tuple[dict[str, Any], Arrays] | No
 
 
 def write_arrays(folder: Folder, name: str, told: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write the file ``name``, whole or not at all; no array may be called "outcome"."""
+    """Write the file ``name`` atomically.
+
+    Args:
+        folder: The folder.
+        name: The file.
+        told: JSON values.
+        arrays: Arrays by name; the name "outcome" is reserved.
+    """
     text = np.frombuffer(json.dumps(told).encode(), np.uint8)
     whole = {key: np.asarray(array, order="C") for key, array in arrays.items()}
     folder.write(name, safetensors.numpy.save({**whole, _TOLD: text}))

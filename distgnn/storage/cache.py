@@ -1,7 +1,7 @@
 """Local cache of verified folders, keyed by content: DISTGNN_CACHE (default ~/.cache/distgnn)/sha256 of checksums.json/.
 
-Every file is written atomically and verified whenever it is read, and checksums.json is written last. An entry may therefore
-hold a part of the files; it is whole once checksums.json is there. Entries may be deleted at any time.
+Files are written atomically and verified on each read. checksums.json is written last, so an entry without it may be
+incomplete. Entries may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -16,9 +16,18 @@ from distgnn.storage.verified import CHECKSUMS, Checksums, Kind, read_files
 
 
 def read_cached(origin: Folder, kind: Kind, checksums: Checksums, names: Sequence[str]) -> dict[str, bytes]:
-    """Read the files ``names`` of ``origin``, each verified, and keep in the cache what was downloaded.
+    """Read the files ``names`` of ``origin``, each verified, and cache what was downloaded.
 
-    Local folders are read directly. If the cache cannot be written, a warning says so and the files are returned all the same.
+    Local folders are read directly. If the cache cannot be written, a warning is issued.
+
+    Args:
+        origin: A verified folder.
+        kind: Its format.
+        checksums: Its checksums.
+        names: The files to read.
+
+    Returns:
+        The contents by file name.
 
     Raises:
         RequestError: If a file that is not in the cache is missing from ``origin`` or its checksum is wrong.
@@ -37,7 +46,15 @@ def read_cached(origin: Folder, kind: Kind, checksums: Checksums, names: Sequenc
 
 
 def pull_to_cache(origin: Folder, kind: Kind, checksums: Checksums) -> Folder:
-    """Complete the cache entry of ``origin``: files that are missing or damaged are fetched, then checksums.json is written.
+    """Download the files of ``origin`` that are missing or damaged in the cache, then write checksums.json.
+
+    Args:
+        origin: A verified folder.
+        kind: Its format.
+        checksums: Its checksums.
+
+    Returns:
+        The cache entry.
 
     Raises:
         RequestError: If a file is missing from ``origin``, its checksum is wrong, or the cache cannot be written.
@@ -57,7 +74,7 @@ def _entry(checksums: Checksums) -> Folder:
 
 
 def _kept(entry: Folder, checksums: Checksums, names: Sequence[str]) -> tuple[dict[str, bytes], list[str]]:
-    """(files of the cache entry whose checksum is right, names of all others)."""
+    """(files of the cache entry with the right checksum, names of all others)."""
     read = {name: _read_kept(entry, name, checksums.sha256[name]) for name in names}
     found = {name: data for name, data in read.items() if data is not None}
     return found, [name for name in names if name not in found]

@@ -1,7 +1,4 @@
-"""Folders by URI: plain paths, file:// and s3:// through pyarrow.fs, with names that cannot leave their folder.
-
-S3 is our own file system of pyarrow (distgnn.storage.s3): it tries again while storage fails, and lists only where asked to.
-"""
+"""Folders by URI: paths, file:// and s3:// through pyarrow.fs; file names cannot leave their folder."""
 
 from __future__ import annotations
 
@@ -27,7 +24,16 @@ _UNUSABLE = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsE
 
 @contextmanager
 def storage_errors(action: str, uri: str) -> Iterator[None]:
-    """Turn file system exceptions into one line: RequestError for what the user named wrongly, WorkError for failing storage."""
+    """Context manager that converts file system exceptions to one-line errors.
+
+    Args:
+        action: Verb for the message, such as "read".
+        uri: The file or folder.
+
+    Raises:
+        RequestError: If the path is missing, not permitted or not usable.
+        WorkError: If storage fails otherwise.
+    """
     try:
         yield
     except FileNotFoundError as error:
@@ -46,7 +52,13 @@ def storage_errors(action: str, uri: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder on some file system. Names given to its methods are relative, '/'-separated, and stay inside it."""
+    """A folder on a file system. File names are relative, '/'-separated, and stay inside the folder.
+
+    Attributes:
+        filesystem: The pyarrow file system.
+        path: Path on the file system.
+        uri: Path or URI, for messages and configs.
+    """
 
     filesystem: pafs.FileSystem
     path: str
@@ -54,39 +66,44 @@ class Folder:
 
     @property
     def local(self) -> bool:
-        """Whether it lies on this machine's file system."""
+        """Whether the folder is on this machine's file system."""
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
     def at(self, name: str) -> str:
-        """The URI of ``name`` in this folder, for messages and for opening it elsewhere."""
+        """URI of the file ``name``, for messages or to open it elsewhere."""
         return join(self.uri, name)
 
     def locate(self, name: str) -> str:
-        """The file system's path of ``name``; raises RequestError for names that are absolute, climb out or are unprintable."""
+        """Path of ``name`` on the file system.
+
+        Raises:
+            RequestError: If the name is absolute, contains ``..`` or is not printable.
+        """
         pure = PurePosixPath(name)
-        odd = "\\" in name or not name.isprintable() or ("?" in name and not self.local)  # a URI's options start at "?"
+        # "?" starts the options of a URI.
+        odd = "\\" in name or not name.isprintable() or ("?" in name and not self.local)
         if not name or pure.is_absolute() or ".." in pure.parts or odd:
             raise RequestError(f"{self.uri}: the name {name!r} does not stay inside its folder; refusing it")
         return f"{self.path}/{pure}"
 
     def sub(self, name: str) -> Folder:
-        """The folder ``name`` below this one (it need not exist)."""
+        """The subfolder ``name``, which need not exist."""
         return Folder(self.filesystem, self.locate(name), self.at(name))
 
     def size(self, name: str) -> int | None:
-        """Bytes of the file ``name``, or None where there is no such file."""
+        """Size of the file ``name`` in bytes; None if there is no such file."""
         with storage_errors("look at", self.at(name)):
             info = self.filesystem.get_file_info(self.locate(name))
         return info.size if info.type == pafs.FileType.File else None
 
     def names(self) -> list[str]:
-        """Sorted names of the files and folders directly inside; empty where the folder does not exist."""
+        """Sorted names of the files and folders directly inside; empty if the folder does not exist."""
         with storage_errors("list", self.uri):
             entries = self.filesystem.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
         return sorted(entry.base_name for entry in entries)
 
     def files(self) -> list[str]:
-        """Sorted relative names of all files below."""
+        """Sorted relative names of all files at any depth."""
         selector = pafs.FileSelector(self.path, allow_not_found=True, recursive=True)
         with storage_errors("list", self.uri):
             entries = self.filesystem.get_file_info(selector)
@@ -94,7 +111,7 @@ class Folder:
         return sorted(entry.path[start:] for entry in entries if entry.type == pafs.FileType.File)
 
     def read(self, name: str) -> bytes:
-        """The whole file ``name``."""
+        """Contents of the file ``name``."""
         with (
             storage_errors("read", self.at(name)),
             self.filesystem.open_input_stream(self.locate(name), compression=None) as stream,
@@ -102,7 +119,7 @@ class Folder:
             return stream.read()
 
     def read_if_there(self, name: str) -> bytes | None:
-        """The whole file ``name``, or None if there is no such file; one request."""
+        """Contents of the file ``name``; None if there is no such file. One request."""
         with storage_errors("read", self.at(name)):
             try:
                 with self.filesystem.open_input_stream(self.locate(name), compression=None) as stream:
@@ -111,7 +128,7 @@ class Folder:
                 return None
 
     def read_checked(self, name: str, sha256: str) -> bytes | None:
-        """The whole file if its bytes hash to ``sha256``, else None; what came over a network damaged is fetched once more."""
+        """Contents of the file ``name`` if its sha256 matches, else None. On a mismatch, a remote file is downloaded once more."""
         for _ in range(1 if self.local else 2):
             data = self.read(name)
             if hashlib.sha256(data).hexdigest() == sha256:
@@ -121,12 +138,12 @@ class Folder:
         return None
 
     def open(self, name: str) -> pa.NativeFile:
-        """A seekable reader of the file ``name``."""
+        """Open the file ``name`` for random access."""
         with storage_errors("read", self.at(name)):
             return self.filesystem.open_input_file(self.locate(name))
 
     def open_if_there(self, name: str) -> pa.NativeFile | None:
-        """A seekable reader of the file ``name``, or None where there is no such file."""
+        """Open the file ``name`` for random access; None if there is no such file."""
         with storage_errors("read", self.at(name)):
             try:
                 return self.filesystem.open_input_file(self.locate(name))
@@ -134,7 +151,7 @@ class Folder:
                 return None
 
     def write(self, name: str, data: bytes | pa.Buffer) -> None:
-        """Write the file ``name`` so that it is either whole or absent: renamed into place, or one object put."""
+        """Write the file ``name`` atomically: by rename on a local file system, as one object elsewhere."""
         path = self.locate(name)
         with storage_errors("write", self.at(name)):
             if not self.local:
@@ -154,12 +171,15 @@ class Folder:
                 raise
 
     def delete(self, name: str) -> None:
-        """Remove the file ``name``."""
+        """Delete the file ``name``."""
         with storage_errors("delete", self.at(name)):
             self.filesystem.delete_file(self.locate(name))
 
     def delete_folder(self, name: str) -> None:
-        """Remove the folder ``name`` and all below it; a local one is gone at once, and a link goes without what it points to."""
+        """Delete the folder ``name`` recursively.
+
+        A local folder is renamed first, so it disappears atomically. Symbolic links are removed, not followed.
+        """
         path = self.locate(name)
         with storage_errors("delete", self.at(name)):
             if self.local:
@@ -170,9 +190,10 @@ class Folder:
 
 
 def open_folder(uri: str) -> Folder:
-    """The folder at ``uri``: a path, file:///..., or s3://bucket/prefix with options (see distgnn.storage.uri).
+    """Open the folder at ``uri``: a path, file:///... or s3://bucket/prefix?option=... (see :mod:`distgnn.storage.uri`).
 
-    Raises RequestError for anything else, and for URIs that carry keys or passwords.
+    Raises:
+        RequestError: If the URI is of another kind, malformed, or contains credentials.
     """
     if not uri:
         raise RequestError("an empty path was given where a folder is needed")

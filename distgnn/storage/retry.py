@@ -1,7 +1,7 @@
-"""Patience with storage: what passes by itself is tried again, with pauses that grow, until DISTGNN_STORAGE_PATIENCE is over.
+"""Retries of storage requests: transient errors are retried with exponential backoff and full jitter.
 
-One policy for every request, so libraries below do not retry on their own. Pauses are drawn at random up to a bound that
-doubles ("full jitter"), so that many ranks do not come back all at once. Failed requests are counted for the metrics.
+This is the only retry policy: retries of the libraries below are disabled. DISTGNN_STORAGE_PATIENCE limits the total time
+of an operation. Failed requests are counted for the metrics.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LINE_SECONDS = 30.0
 
 
 class _Failures:
-    """Failed requests of this process by kind, and when a person was last told."""
+    """Counts of this process's failed requests by kind, and the time of the last message."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -43,7 +43,7 @@ class _Failures:
             return dict(self._kinds)
 
     def tell(self, line: str) -> None:
-        """A line on stderr, unless there was one a moment ago: threads and ranks meet the same fault together."""
+        """Write a line to stderr, rate-limited, since threads and ranks fail together."""
         with self._lock:
             now = time.monotonic()
             due = now - self._formatted >= _LINE_SECONDS
@@ -57,12 +57,12 @@ _failures = _Failures()
 
 
 def errors_seen() -> int:
-    """How many storage requests of this process have failed so far, those that were tried again included."""
+    """Number of failed storage requests of this process, including retried ones."""
     return sum(_failures.kinds().values())
 
 
 def errors_by_kind() -> dict[str, int]:
-    """The same by kind: connection, timeout, throttled, server, damaged, refused."""
+    """Number of failed storage requests by kind: connection, timeout, throttled, server, damaged, refused."""
     return _failures.kinds()
 
 
@@ -72,7 +72,11 @@ def note_error(kind: str) -> None:
 
 
 def patience() -> float:
-    """Seconds for which one operation is tried again; 0 = never. Raises RequestError where the variable is no such number."""
+    """Seconds for which an operation is retried, from DISTGNN_STORAGE_PATIENCE; 0 disables retries.
+
+    Raises:
+        RequestError: If the variable is not a non-negative number.
+    """
     text = os.environ.get(VARIABLE, "")
     try:
         seconds = float(text) if text else _DEFAULT_SECONDS
@@ -84,9 +88,15 @@ def patience() -> float:
 
 
 def with_retries(what: str, work: Callable[[], T], kind_of: Callable[[BaseException], str]) -> T:
-    """``work()``, which must be safe to repeat, tried again while it raises what ``kind_of`` gives a kind for; others pass.
+    """Call ``work`` and retry it on transient errors. After the time limit, the last error is raised unchanged.
 
-    what: for people, such as "read s3://b/x". When patience is over the last error is raised as it is.
+    Args:
+        what: Description for messages, such as "read s3://b/x".
+        work: The operation; it must be idempotent.
+        kind_of: Returns the kind of a transient error, "" for other errors, which are raised immediately.
+
+    Returns:
+        The result of ``work``.
     """
     limit = patience()
 

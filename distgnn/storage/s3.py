@@ -1,7 +1,7 @@
-"""Buckets as a file system of pyarrow, made of boto3 so that the whole AWS chain works: profiles, SSO, roles that are renewed.
+"""S3 file system for pyarrow, based on boto3, which supports the whole AWS credential chain (profiles, SSO, roles).
 
-Each method is one request (listings and large uploads: a few), tried again as a whole while storage fails. Nothing but listing
-and deleting folders sends LIST, and nothing leaves folder markers behind. Pickles hold the options, never credentials.
+Each method is one request, or a few for listings and large uploads, retried as a whole. Only listing and deleting folders
+send LIST requests. No folder markers are created. Pickles hold options, never credentials.
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ _UPLOAD = TransferConfig(multipart_threshold=_PART_BYTES, multipart_chunksize=_P
 
 @dataclass(frozen=True)
 class S3Files(pafs.FileSystemHandler):
-    """Objects by "bucket/key". Raises FileNotFoundError, RequestError (refused) or WorkError (storage fails for too long)."""
+    """File system of objects addressed by "bucket/key".
+
+    Methods raise FileNotFoundError, RequestError (access refused or wrong settings) or WorkError (still failing after retries).
+    """
 
     options: S3Options
 
     def _do(self, action: str, path: str, work: Callable[[Any, str, str], T]) -> T:
-        """``work(client, bucket, key)``, tried again while storage fails."""
+        """Call ``work(client, bucket, key)`` with retries."""
         bucket, _, key = path.partition("/")
         try:
             client = s3_client(self.options)
@@ -44,15 +47,18 @@ class S3Files(pafs.FileSystemHandler):
             raise explained(action, f"s3://{path}", error) from error
 
     def get_type_name(self) -> str:
-        """Name of this kind of file system."""
+        """Name of the file system type."""
         return "distgnn-s3"
 
     def normalize_path(self, path: str) -> str:
-        """Paths are keys: left as they are."""
+        """Return the path unchanged; keys are not normalised."""
         return path
 
     def get_file_info(self, paths: list[str]) -> list[pafs.FileInfo]:
-        """What lies at each path, by HEAD; prefixes ("folders") are not found, since telling would need a LIST."""
+        """Info of the objects at ``paths``, by HEAD requests.
+
+        Prefixes ("folders") are reported as not found, since detecting them would need a LIST request.
+        """
         return [self._info(path) for path in paths]
 
     def _info(self, path: str) -> pafs.FileInfo:
@@ -63,7 +69,7 @@ class S3Files(pafs.FileSystemHandler):
         return pafs.FileInfo(path, pafs.FileType.File, size=head["ContentLength"], mtime=head["LastModified"])
 
     def get_file_info_selector(self, selector: pafs.FileSelector) -> list[pafs.FileInfo]:
-        """What lies below a prefix: all objects, or those directly there and the next prefixes."""
+        """Info of all objects below a prefix or, if not recursive, of its direct objects and prefixes."""
         base, deep = selector.base_dir.rstrip("/"), selector.recursive
         found = self._do("list", base, lambda client, bucket, key: list(_listed(client, bucket, key, deep)))
         if not found and not selector.allow_not_found:
@@ -71,12 +77,12 @@ class S3Files(pafs.FileSystemHandler):
         return found
 
     def open_input_file(self, path: str) -> pa.NativeFile:
-        """A seekable reader; every read is a request of its own for just those bytes."""
+        """Open an object for random access; each read is one range request."""
         head = self._do("read", path, lambda client, bucket, key: client.head_object(Bucket=bucket, Key=key))
         return pa.PythonFile(_ObjectFile(self, path, head["ContentLength"], head.get("ETag", "")), mode="r")
 
     def open_input_stream(self, path: str) -> pa.NativeFile:
-        """The whole object, fetched now: small ones by one request, others piece by piece, each tried again by itself."""
+        """Download an object: small ones in one request, others in parts that are retried separately."""
         data, size, etag = self._do("read", path, _first_piece)
         if size <= len(data):
             return pa.BufferReader(data)
@@ -84,12 +90,12 @@ class S3Files(pafs.FileSystemHandler):
         return pa.BufferReader(b"".join([data, *rest]))
 
     def fetch(self, path: str, start: int, stop: int, etag: str) -> bytes:
-        """Bytes start:stop of the version of an object that ``etag`` names."""
+        """Bytes ``start:stop`` of the version ``etag`` of an object."""
         limits = {"Range": f"bytes={start}-{stop - 1}"} | ({"IfMatch": etag} if etag else {})
 
         def get(client: Any, bucket: str, key: str) -> bytes:
             answer = client.get_object(Bucket=bucket, Key=key, **limits)
-            if etag and answer.get("ETag", etag) != etag:  # a server that does not know If-Match
+            if etag and answer.get("ETag", etag) != etag:  # a server without support for If-Match
                 raise ChangedError("its ETag is another")
             data = answer["Body"].read()
             if len(data) != stop - start:
@@ -99,11 +105,11 @@ class S3Files(pafs.FileSystemHandler):
         return self._do("read", path, get)
 
     def open_output_stream(self, path: str, metadata: Any) -> pa.NativeFile:  # noqa: ARG002 - pyarrow's signature
-        """A writer that puts the object when it is closed: whole or not there."""
+        """Open an object for writing; it is uploaded atomically on close."""
         return pa.PythonFile(_Upload(self, path), mode="w")
 
     def put(self, path: str, data: bytes) -> None:
-        """Write an object; large ones in parts, which become visible together."""
+        """Write an object atomically; large ones by multipart upload."""
 
         def upload(client: Any, bucket: str, key: str) -> None:
             if len(data) <= _PART_BYTES:
@@ -114,11 +120,11 @@ class S3Files(pafs.FileSystemHandler):
         self._do("write", path, upload)
 
     def delete_file(self, path: str) -> None:
-        """Remove an object; one that is not there is no error, since a repeated request must not fail."""
+        """Delete an object. A missing object is not an error, so that the request can be retried."""
         self._do("delete", path, lambda client, bucket, key: client.delete_object(Bucket=bucket, Key=key))
 
     def delete_dir(self, path: str) -> None:
-        """Remove all objects below a prefix."""
+        """Delete all objects below a prefix."""
         found = self.get_file_info_selector(pafs.FileSelector(path, allow_not_found=True, recursive=True))
         keys = [{"Key": info.path.partition("/")[2]} for info in found]
         for start in range(0, len(keys), _DELETED_AT_ONCE):
@@ -129,29 +135,29 @@ class S3Files(pafs.FileSystemHandler):
                 raise RequestError(f"cannot delete s3://{path}: {refused.get('Key')} stays ({refused.get('Code')})")
 
     def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:  # noqa: ARG002 - prefixes are no objects
-        """The same: a prefix is nothing beside its objects."""
+        """Same as :meth:`delete_dir`: a prefix exists only through its objects."""
         self.delete_dir(path)
 
     def create_dir(self, path: str, recursive: bool) -> None:
-        """Prefixes need no making."""
+        """Do nothing: prefixes need not be created."""
 
     def delete_root_dir_contents(self) -> NoReturn:
-        """Refused: it would empty every bucket."""
+        """Not supported: it would empty all buckets."""
         raise NotImplementedError("buckets are not emptied")
 
     def move(self, src: str, dest: str) -> NoReturn:
-        """Refused: objects cannot be renamed."""
+        """Not supported: objects cannot be renamed."""
         raise NotImplementedError("objects cannot be renamed; write them anew")
 
     copy_file = move
 
     def open_append_stream(self, path: str, metadata: Any) -> NoReturn:
-        """Refused: objects are written whole."""
+        """Not supported: objects cannot be appended to."""
         raise NotImplementedError("objects cannot grow; write them anew")
 
 
 class _ObjectFile(io.RawIOBase):
-    """A seekable reader of one version of an object."""
+    """Random access to one version of an object."""
 
     def __init__(self, files: S3Files, path: str, size: int, etag: str) -> None:
         self._files, self._path, self._size, self._etag, self._at = files, path, size, etag, 0
@@ -179,7 +185,7 @@ class _ObjectFile(io.RawIOBase):
 
 
 class _Upload(io.RawIOBase):
-    """Gathers what is written and puts it when closed."""
+    """Buffer that is uploaded on close."""
 
     def __init__(self, files: S3Files, path: str) -> None:
         self._files, self._path, self._parts = files, path, list[bytes]()
@@ -198,7 +204,7 @@ class _Upload(io.RawIOBase):
 
 
 def _first_piece(client: Any, bucket: str, key: str) -> tuple[bytes, int, str]:
-    """(the first bytes of an object, its size, its etag)."""
+    """(first bytes of an object, its size, its ETag)."""
     try:
         answer = client.get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{_PART_BYTES - 1}")
     except ClientError as error:
@@ -213,7 +219,7 @@ def _listed(client: Any, bucket: str, key: str, deep: bool) -> Iterator[pafs.Fil
     prefix, kind = f"{key}/" if key else "", {} if deep else {"Delimiter": "/"}
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **kind):
         for item in page.get("Contents", []):
-            if not item["Key"].endswith("/"):  # a marker that another tool left
+            if not item["Key"].endswith("/"):  # a folder marker of another tool
                 path = f"{bucket}/{item['Key']}"
                 yield pafs.FileInfo(path, pafs.FileType.File, size=item["Size"], mtime=item["LastModified"])
         for item in page.get("CommonPrefixes", []):

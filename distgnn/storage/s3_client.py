@@ -1,4 +1,4 @@
-"""Clients of S3: settings from a URI's options over the AWS chain, no retries of their own, one client for each process."""
+"""S3 clients: options of a URI combined with the AWS credential chain, one cached client per process."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ _CONNECT_SECONDS, _READ_SECONDS = 10.0, 30.0
 
 
 def s3_client(options: S3Options) -> Any:
-    """A client that renews its credentials itself; raises RequestError where the settings cannot be used.
+    """A boto3 client for ``options``, which refreshes its credentials.
 
-    Kept, until the AWS variables or the patience change or the process is forked.
+    It is cached until AWS variables or the retry limit change, or the process is forked.
+
+    Raises:
+        RequestError: If the settings are invalid.
     """
     return _client(options, patience(), _surroundings())
 
 
 def _surroundings() -> frozenset[tuple[str, str]]:
-    """What a client follows from: a change of the AWS variables, or a fork, asks for a new one."""
+    """Cache key of a client: the AWS variables and the process id."""
     return frozenset({item for item in os.environ.items() if item[0].startswith("AWS_")} | {("pid", str(os.getpid()))})
 
 
@@ -39,9 +42,9 @@ def _client(options: S3Options, seconds: float, surroundings: frozenset[tuple[st
     config = Config(
         connect_timeout=min(_CONNECT_SECONDS, max(seconds, 1.0)),
         read_timeout=min(_READ_SECONDS, max(seconds, 1.0)),
-        retries={"total_max_attempts": 1, "mode": "standard"},  # distgnn.storage.retry does it
+        retries={"total_max_attempts": 1, "mode": "standard"},  # distgnn.storage.retry retries
         signature_version=UNSIGNED if options.anonymous else None,
-        # Many servers other than Amazon's refuse the checksums that newer clients add to every write.
+        # Many S3-compatible servers reject the checksums that newer clients add to every write.
         request_checksum_calculation=None if checksums else "when_required",
         response_checksum_validation=None if checksums else "when_required",
     )

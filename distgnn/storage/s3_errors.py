@@ -1,4 +1,4 @@
-"""What boto3 raises, sorted: what passes by itself (worth another try), and one line for people about the rest."""
+"""Classification of boto3 errors: transient ones, which are retried, and one-line messages for the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from distgnn.errors import RequestError, WorkError
 from distgnn.storage.retry import VARIABLE, note_error, patience
 
 RAISED = (boto.BotoCoreError, boto.ClientError, ResponseParserError, HTTPError, OSError)
-"""Everything that a request may raise."""
+"""Exceptions that a request may raise."""
 
 _THROTTLED = {
     "SlowDown",
@@ -40,16 +40,16 @@ _CREDENTIALS = (
 
 
 class ChangedError(OSError):
-    """An object is not the version that was opened."""
+    """The object was changed while it was being read."""
 
 
 class TruncatedError(OSError):
-    """Fewer bytes came than were asked for."""
+    """The response has fewer bytes than requested."""
 
 
 _BROKEN_BODIES = (
     TruncatedError,
-    ResponseParserError,  # an answer cut off within its XML
+    ResponseParserError,  # a response truncated within its XML
     boto.IncompleteReadError,
     boto.ResponseStreamingError,
     boto.FlexibleChecksumError,
@@ -58,7 +58,7 @@ _BROKEN_BODIES = (
 
 
 def code_of(error: boto.ClientError) -> str:
-    """The service's code, such as NoSuchKey; the HTTP status where the answer had no body."""
+    """Error code of the service, such as NoSuchKey; the HTTP status if the response has no body."""
     return str(error.response.get("Error", {}).get("Code", "")) or str(_status(error))
 
 
@@ -67,12 +67,12 @@ def _status(error: boto.ClientError) -> int:
 
 
 def is_missing(error: BaseException) -> bool:
-    """Whether there is no such object."""
+    """Whether the object does not exist."""
     return isinstance(error, boto.ClientError) and code_of(error) in ("404", "NoSuchKey", "NotFound")
 
 
 def kind_of(error: BaseException) -> str:
-    """How an error that passes by itself is counted (connection, timeout, throttled, server, damaged); "" for others."""
+    """Kind of a transient error (connection, timeout, throttled, server, damaged); "" for others."""
     if isinstance(error, boto.ClientError):
         return _kind_of_answer(error)
     if isinstance(error, _TIMEOUTS):
@@ -80,7 +80,7 @@ def kind_of(error: BaseException) -> str:
     if isinstance(error, _BROKEN_BODIES):
         return "damaged"
     if isinstance(error, boto.SSLError) and "certificate" in str(error).lower():
-        return ""  # a wrong certificate stays wrong
+        return ""  # an invalid certificate is not transient
     return "connection" if isinstance(error, _CONNECTION) else ""
 
 
@@ -94,14 +94,23 @@ def _kind_of_answer(error: boto.ClientError) -> str:
 
 
 def explained(action: str, where: str, error: BaseException) -> Exception:
-    """What to raise for a request's last error: FileNotFoundError, WorkError where storage failed, else RequestError."""
+    """The exception to raise for the last error of a request.
+
+    Args:
+        action: Verb for the message, such as "read".
+        where: URI of the object.
+        error: The last error.
+
+    Returns:
+        FileNotFoundError for a missing object, WorkError for an error that persisted through retries, else RequestError.
+    """
     reason = " ".join(str(error).split())[:300]
     if is_missing(error):
         return FileNotFoundError(where)
     if kind_of(error):
         return WorkError(
-            f"cannot {action} {where}: storage still fails after {patience():g} s ({reason}); see to it and continue"
-            f" (longer patience: {VARIABLE}=SECONDS)"
+            f"cannot {action} {where}: storage still fails after {patience():g} s ({reason}); check the storage and resume"
+            f" ({VARIABLE}=SECONDS changes the limit)"
         )
     note_error("refused")
     return RequestError(f"cannot {action} {where}: {_advice(error) or reason}")

@@ -1,7 +1,7 @@
-"""Where things lie, in words: joining and splitting URIs, and the options that an s3:// URI may carry.
+"""Storage URIs: joining, splitting, and the options of s3:// URIs.
 
-``s3://bucket/prefix?endpoint=http://minio:9000&region=eu-1&profile=lab&anonymous=true``: what is not said follows from the
-usual AWS chain (environment, ~/.aws, instance roles). URIs end up in configs, logs and manifests, so none may hold a secret.
+``s3://bucket/prefix?endpoint=http://minio:9000&region=eu-1&profile=lab&anonymous=true``: missing options come from the AWS
+chain (environment, ~/.aws, instance roles). URIs are saved in configs, logs and manifests, so credentials are refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ _OPTIONS = ("endpoint", "region", "profile", "anonymous")
 
 @dataclass(frozen=True)
 class S3Options:
-    """How to reach a bucket; empty fields are left to the AWS chain. anonymous: send unsigned requests."""
+    """Options of an s3:// URI; empty ones come from the AWS chain.
+
+    Attributes:
+        endpoint: URL of an S3-compatible server.
+        region: AWS region.
+        profile: Profile in ~/.aws.
+        anonymous: Whether requests are unsigned.
+    """
 
     endpoint: str = ""
     region: str = ""
@@ -30,7 +37,13 @@ class S3Options:
 
 @dataclass(frozen=True)
 class S3Place:
-    """A folder in a bucket. path: "bucket/prefix" without a slash at its end. uri: the same with scheme and options."""
+    """A parsed s3:// URI.
+
+    Attributes:
+        path: "bucket/prefix" without a trailing slash.
+        uri: The same with scheme and options.
+        options: The options.
+    """
 
     path: str
     uri: str
@@ -38,40 +51,39 @@ class S3Place:
 
 
 def _parted(uri: str) -> tuple[str, str]:
-    """(uri without its options, "?options" or ""); only s3:// URIs have options, a path may hold any character."""
+    """(URI without options, "?options" or ""). Only s3:// URIs have options; a path may contain any character."""
     head, mark, query = uri.partition("?") if uri.startswith(_S3) else (uri, "", "")
     return head, mark + query
 
 
 def join(uri: str, name: str) -> str:
-    """The URI of ``name`` inside the folder ``uri``; options stay at the end."""
+    """URI of ``name`` in the folder ``uri``; options stay at the end."""
     head, query = _parted(uri)
     return f"{head.rstrip('/')}/{name}{query}"
 
 
 def parent(uri: str) -> tuple[str, str]:
-    """(URI of the folder, name in it) of a file's URI or path."""
+    """(URI of the folder, file name) of a file's URI or path."""
     head, query = _parted(uri)
     folder, _, name = head.rpartition("/")
     return (folder or ("/" if head.startswith("/") else ".")) + query, name
 
 
 def base_name(uri: str) -> str:
-    """The last part of a path or URI, without options."""
+    """Last component of a path or URI, without options."""
     return _parted(uri)[0].rstrip("/").rpartition("/")[2]
 
 
 def refuse_secrets(uri: str) -> None:
-    """Raise RequestError, without repeating it, for a URI that carries a user, a key or a password."""
+    """Raise RequestError if a URI contains a user, key or password. The message does not repeat the URI."""
     scheme, mark, rest = uri.partition("://")
     if not mark or scheme == "file":
         return
     place, _, query = rest.partition("?")
     authority, user, asked = place.partition("/")[0], place.rpartition("@")[0], parse_qsl(query, keep_blank_values=True)
     named = any(_SECRET.search(name) for name, _ in asked) or "@" in query
-    bucket_like = (
-        "@" in authority or ":" in authority or ":" in user
-    )  # keys may hold slashes, and so may prefixes hold "@"
+    # Secret keys may contain slashes; prefixes may contain "@".
+    bucket_like = "@" in authority or ":" in authority or ":" in user
     if named or (bucket_like if scheme == "s3" else bool(user)):
         raise RequestError(
             f"a {scheme}:// URI carries a user, key or password, and URIs are kept in configs and logs; take it out and give"
@@ -80,13 +92,17 @@ def refuse_secrets(uri: str) -> None:
 
 
 def s3_place(uri: str) -> S3Place:
-    """The parts of an s3:// URI; raises RequestError for bad bucket names, unknown options and names that climb out."""
+    """Parse an s3:// URI.
+
+    Raises:
+        RequestError: If the bucket name, the prefix or an option is invalid, or the URI contains credentials.
+    """
     refuse_secrets(uri)
     head, query = _parted(uri)
     bucket, _, prefix = head.removeprefix(_S3).partition("/")
     prefix = prefix.strip("/")
     if not _BUCKET.fullmatch(bucket):
-        raise RequestError(f"{uri}: {bucket!r} is no name of a bucket; write s3://BUCKET/PREFIX")
+        raise RequestError(f"{uri}: {bucket!r} is not a valid bucket name; write s3://BUCKET/PREFIX")
     if ".." in prefix.split("/") or "\\" in prefix or not prefix.isprintable():
         raise RequestError(f"{uri}: a prefix with '..', backslashes or control characters is refused")
     path = f"{bucket}/{prefix}".rstrip("/")

@@ -1,6 +1,6 @@
-"""Verified folders: checksums.json is written last and lists the sha256 of every file. Nothing is ever unpickled.
+"""Verified folders: checksums.json is written last and lists the sha256 of every file. Nothing is unpickled.
 
-Checkpoints and fine-tuned models are verified folders, each of its own :class:`Kind`.
+Checkpoints and fine-tuned models are verified folders, each with its own :class:`Kind`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ CHECKSUMS = "checksums.json"
 
 @dataclass(frozen=True)
 class Kind:
-    """A format of verified folders. word: its name in messages. name, version: of the format. files: all that it has."""
+    """Format of a verified folder.
+
+    Attributes:
+        word: What messages call it, such as "checkpoint".
+        name: Name of the format.
+        version: Version of the format.
+        files: All its files, except checksums.json.
+    """
 
     word: str
     name: str
@@ -30,19 +37,24 @@ class Kind:
 
 @dataclass(frozen=True)
 class Checksums:
-    """A parsed checksums.json. raw: its bytes. sha256: digest by file name."""
+    """A parsed checksums.json.
+
+    Attributes:
+        raw: Contents of the file.
+        sha256: Digest by file name.
+    """
 
     raw: bytes
     sha256: dict[str, str]
 
     @property
     def key(self) -> str:
-        """The identity of the folder's content: sha256 of checksums.json."""
+        """Identity of the folder's contents: sha256 of checksums.json."""
         return hashlib.sha256(self.raw).hexdigest()
 
 
 def seal(files: dict[str, bytes], kind: Kind) -> bytes:
-    """checksums.json of ``files``."""
+    """Contents of checksums.json for ``files``."""
     entries = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()}
     return json.dumps(
         {"format": kind.name, "version": kind.version, "files": entries}, indent=1, sort_keys=True
@@ -50,9 +62,12 @@ def seal(files: dict[str, bytes], kind: Kind) -> bytes:
 
 
 def publish(folder: Folder, files: dict[str, bytes], seal_bytes: bytes) -> None:
-    """Write ``files`` to ``folder`` so that it is whole or not there: renamed into place, or checksums.json put last.
+    """Write ``files`` and checksums.json to ``folder`` atomically: by rename on a local file system, else checksums.json last.
 
-    What lies there must not be whole; the remains of an unfinished one are replaced.
+    Args:
+        folder: The target. It must not be complete; an incomplete one is replaced.
+        files: Contents by file name.
+        seal_bytes: Contents of checksums.json.
     """
     local = folder.local
     target = _beside(folder) if local else folder
@@ -80,16 +95,25 @@ def read_checksums(folder: Folder, kind: Kind) -> Checksums:
     """Read and parse checksums.json of ``folder``.
 
     Raises:
-        RequestError: If it is missing or not that of a ``kind``.
+        RequestError: If it is missing, malformed or of another format than ``kind``.
     """
     raw = folder.read_if_there(CHECKSUMS)
     if raw is None:
-        raise RequestError(f"{folder.uri}: not a whole {kind.word} ({CHECKSUMS} is missing)")
+        raise RequestError(f"{folder.uri}: not a complete {kind.word} ({CHECKSUMS} is missing)")
     return parse_checksums(raw, folder.at(CHECKSUMS), kind)
 
 
 def parse_checksums(raw: bytes, where: str, kind: Kind) -> Checksums:
-    """Parse checksums.json of a ``kind``; raises RequestError naming ``where`` if it is another's or malformed."""
+    """Parse the contents of checksums.json.
+
+    Args:
+        raw: The contents.
+        where: URI of the file, for messages.
+        kind: The expected format.
+
+    Raises:
+        RequestError: If it is malformed or of another format.
+    """
     try:
         sealed = read_json(raw)
         name, version, entries = sealed["format"], sealed["version"], dict(sealed["files"])
@@ -118,7 +142,14 @@ def read_files(folder: Folder, kind: Kind, checksums: Checksums, names: Sequence
 
 
 def read_verified(folder: Folder, kind: Kind) -> tuple[dict[str, bytes], bytes]:
-    """All files of ``folder`` by name, each verified, and its checksums.json; raises RequestError as :func:`read_files`."""
+    """Read and verify all files of ``folder``.
+
+    Returns:
+        The contents by file name, and the contents of checksums.json.
+
+    Raises:
+        RequestError: If a file is missing or its checksum is wrong.
+    """
     checksums = read_checksums(folder, kind)
     return read_files(folder, kind, checksums, kind.files), checksums.raw
 

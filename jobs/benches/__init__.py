@@ -1,1 +1,1 @@
-"""The benches of jobs/bench.py, one file each."""
+"""Benchmarks of jobs/bench.py, one file each."""

@@ -78,7 +78,7 @@ WRONG = {
     "--data DATA --corpus.split.method random --ranks 2": "ranks=2 exceeds corpus.streams=1",
     "--data DATA --corpus.split.method random --encoders magic": "encoder.kind='magic' is unknown",
     "--data DATA --corpus.split.method random --corpus.labels magic": "no label column 'magic'",
-    "--data DATA --corpus.split.method random --checkpoint /nowhere": "/nowhere: no whole checkpoint here",
+    "--data DATA --corpus.split.method random --checkpoint /nowhere": "/nowhere: no complete checkpoint here",
     "--data DATA --corpus.split.method random --corpus.auxiliary edgepred@corpus --corpus.aux-corpus /nowhere": "no corpus here",
     "--data DATA --corpus.split.method random --methods fixed --weighting.method fixed --weighting.fixed 1 1": "fixed",
     "--data DATA --corpus.split.method random --corpus.objectives.attrmasking.target edge": "edge",

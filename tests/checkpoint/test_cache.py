@@ -111,7 +111,7 @@ def test_a_damaged_or_partial_entry_is_fetched_again(run: Run, traffic: Traffic,
     assert files == {WEIGHTS: 1, CHECKSUMS: 1}
     assert all(torch.equal(found[0].state_dict()[name], tensor) for name, tensor in expected.items())
     assert not (entry / CHECKSUMS).exists(), "an entry with some of the files is not whole"
-    with pytest.raises(RequestError, match="not a whole checkpoint"):
+    with pytest.raises(RequestError, match="not a complete checkpoint"):
         read_verified(open_folder(str(entry)))
 
 

@@ -180,7 +180,7 @@ def test_a_corpus_that_changed_under_a_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_checkpoint_at_all(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="no whole checkpoint here"):
+    with pytest.raises(RequestError, match="no complete checkpoint here"):
         load_checkpoint(str(tmp_path))
 
 

@@ -252,7 +252,7 @@ def test_a_crash_while_deleting_leaves_no_half_checkpoint(
             context.setattr(Folder, "delete", dying)
             with pytest.raises(CrashError):
                 shelf.remove(step_name(1))
-        with pytest.raises(RequestError, match="no whole checkpoint"):
+        with pytest.raises(RequestError, match="no complete checkpoint"):
             load_checkpoint(run.sub(FOLDER).at(step_name(1)))
     shelf.remove(step_name(1))
     assert open_retention(run, 2, newest=1, best=0).scores.keys() == {2}

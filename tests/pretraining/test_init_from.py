@@ -113,7 +113,7 @@ def test_other_features_are_refused(first: Run, tmp_path: Path) -> None:
 
 
 def test_no_checkpoint_is_refused(first: Run, tmp_path: Path) -> None:
-    refused(replace(second(first, tmp_path), init=str(tmp_path / "nowhere")), "no whole checkpoint here")
+    refused(replace(second(first, tmp_path), init=str(tmp_path / "nowhere")), "no complete checkpoint here")
 
 
 def test_checkpoints_without_a_run_are_not_overwritten(first: Run, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_grid_and_the_same_again(place: Path, capsys: pytest.CaptureFixture[st
     again = capsys.readouterr()
     assert json.loads(again.out) == value
     assert again.err == ""
-    with pytest.raises(RequestError, match=r"gin-l2p: a run with other options lies here .*train.max_steps=4"):
+    with pytest.raises(RequestError, match=r"gin-l2p: a run with other options exists .*train.max_steps=4"):
         main([*words(place, "out", "--objectives", "l2p", "--pretrain.train.max-steps", "4")])
 
 

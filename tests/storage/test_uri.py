@@ -49,8 +49,8 @@ def test_options_travel_to_sub_folders() -> None:
 
 
 @pytest.mark.parametrize(("uri", "message"), [
-    ("s3://", "no name of a bucket"),
-    ("s3://a b/x", "no name of a bucket"),
+    ("s3://", "not a valid bucket name"),
+    ("s3://a b/x", "not a valid bucket name"),
     ("s3://bucket/../x", r"prefix with '\.\.'"),
     ("s3://bucket/a\\b", "backslashes"),
     ("s3://bucket/a\nb", "control characters"),

@@ -1,4 +1,4 @@
-"""What experiment loggers share: the interface, and the group that a command writes to."""
+"""Interface of experiment loggers, and the group of loggers that a command writes to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from distgnn.errors import RequestError
 
 
 class RunFolder(Protocol):
-    """The part of storage.folder.Folder that loggers use."""
+    """The methods of :class:`distgnn.storage.folder.Folder` that loggers use."""
 
     @property
     def uri(self) -> str:
@@ -44,7 +44,7 @@ class RunFolder(Protocol):
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """What a logger is told when it is made.
+    """The run that a logger records.
 
     Args:
         name: The name of the run.
@@ -119,7 +119,7 @@ def check_loggers(names: tuple[str, ...], folder: RunFolder) -> None:
 
 @dataclass
 class LoggerGroup:
-    """The loggers of a command. Values that are not finite are left out."""
+    """The loggers of a command. Non-finite values are dropped."""
 
     loggers: list[Logger]
     status: str = "finished"

@@ -1,6 +1,6 @@
-"""Joint trainings in several ranks on Ray Train: one group of workers takes the jobs one after another, all of it each.
+"""Auxiliary-task training on Ray Train: one worker group runs the jobs in sequence, each on all ranks.
 
-The jobs' own files are the only truth: a group that Ray restarts goes on with the first job that has none.
+A restarted worker group continues with the first job whose result file is missing.
 """
 
 from __future__ import annotations
@@ -32,10 +32,15 @@ _QUIET = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
 
 
 def ranked_map(config: TransferConfig) -> Mapper:
-    """A map over joint trainings, each in ``config.ranks`` Ray Train workers; results in order, read from the jobs' files.
+    """A map over jobs, each run by ``config.ranks`` Ray Train workers. Results come in order, read from the jobs' files.
 
-    Joins the running Ray (RAY_ADDRESS, or this process's own) or starts a local one. Raises RequestError where the cluster
-    has too few CPUs or GPUs, and what the workers raised, as itself.
+    Connects to Ray (RAY_ADDRESS, or this process's own) or starts a local instance.
+
+    Args:
+        config: Config of the comparison.
+
+    Returns:
+        The map. It raises RequestError if the cluster has too few GPUs, and RequestError and WorkError of workers unchanged.
     """
     return _RankedMap(config)
 
@@ -57,7 +62,7 @@ class _RankedMap:
                 ray.shutdown()
 
     def _results(self, function: RunJob, jobs: list[Job]) -> Iterator[Any]:
-        """Ray takes over Ctrl-C where its trainer runs, so that is a thread of its own; this one waits for files."""
+        """Run the trainer in a thread, since it handles SIGINT in the main one, and wait for result files."""
         scaling, failures = self._scaling(), list[Exception]()
         thread = threading.Thread(target=self._fit, args=(scaling, function, jobs, failures), daemon=True)
         thread.start()
@@ -90,7 +95,7 @@ class _RankedMap:
         settings = {"function": ray.put(function), "jobs": jobs}
         try:
             TorchTrainer(_rank, train_loop_config=settings, scaling_config=scaling, run_config=run).fit()
-        except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
+        except Exception as error:  # noqa: BLE001 - raised in the main thread
             failures.append(error)
         finally:
             if storage.names():
@@ -102,11 +107,17 @@ def _rank(settings: dict[str, Any]) -> None:
 
 
 def run_jobs(function: RunJob, jobs: list[Job], group: ProcessGroup) -> None:
-    """One rank's part of the jobs that are not finished. What trying again cannot mend is noted, so that nobody does."""
+    """Run the unfinished jobs on one rank. Non-retryable errors are recorded, so that a restarted worker group ends immediately.
+
+    Args:
+        function: Runs a job and knows its result file.
+        jobs: The jobs.
+        group: The training processes.
+    """
     for job in jobs:
         if has_failed(function.folder):
             return
-        if function.done(job):  # the same answer on every rank: no rank can finish a job that another has not begun
+        if function.done(job):  # equal on all ranks: a job cannot finish before all ranks have started it
             continue
         try:
             function(job, group)

@@ -1,4 +1,4 @@
-"""What went wrong on workers: notes in a run's folder of what trying again cannot mend, and causes as our own exceptions."""
+"""Failures of Ray workers: a file that records non-retryable errors, and the cause of an exception of Ray."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _KINDS = {kind.__name__: kind for kind in (RequestError, WorkError, DivergedErro
 
 
 def has_failed(folder: Folder) -> bool:
-    """Whether a worker noted what trying again cannot mend."""
+    """Whether a worker recorded a non-retryable error."""
     return folder.size(_FAILED) is not None
 
 
 def note_failure(folder: Folder, error: RequestError | WorkError) -> None:
-    """Note it for the driver and for worker groups to come."""
+    """Record a non-retryable error for the driver and restarted worker groups."""
     note = {"kind": type(error).__name__, "error": str(error)}
     folder.write(_FAILED, json.dumps(note).encode())
 
 
 def forget_failure(folder: Folder) -> None:
-    """Take the note away."""
+    """Delete the record."""
     remove_file(folder, _FAILED)
 
 
 def noted_failure(folder: Folder) -> RequestError | WorkError | None:
-    """What a worker noted, if anything."""
+    """The recorded error; None if there is none."""
     if not has_failed(folder):
         return None
     note = json.loads(folder.read(_FAILED))
@@ -38,20 +38,20 @@ def noted_failure(folder: Folder) -> RequestError | WorkError | None:
 
 
 def raise_noted(folder: Folder) -> None:
-    """Raise what a worker noted, if anything."""
+    """Raise the recorded error, if there is one."""
     error = noted_failure(folder)
     if error:
         raise error
 
 
 def remove_file(folder: Folder, name: str) -> None:
-    """Delete a file that may be there."""
+    """Delete the file ``name`` if it exists."""
     if folder.size(name) is not None:
         folder.delete(name)
 
 
 def cause_of(error: Exception) -> Exception:
-    """What the workers raised: our own exceptions as themselves, anything else as a WorkError of one line."""
+    """The cause of an exception of Ray Train: a RequestError or WorkError of a worker unchanged, else a WorkError of one line."""
     found = list(error.worker_failures.values()) if isinstance(error, WorkerGroupError) else [error]
     chain = [link for failure in found for link in _links(failure)]
     for link in chain:

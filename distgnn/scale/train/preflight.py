@@ -1,4 +1,4 @@
-"""Questions to the cluster before a run: what Ray would hang on, or fail on late, is refused here with the arithmetic."""
+"""Preflight checks of a Ray cluster: reject runs on which Ray would hang or fail late."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ _FINEST = 1 / 64
 
 @dataclass(frozen=True)
 class Resources:
-    """What each training process reserves, and each task that reads for it."""
+    """Resources of a training process.
+
+    Attributes:
+        cpus: CPUs reserved by the process.
+        gpu: Whether it reserves a GPU.
+        reading_cpus: CPUs reserved by each of its reading tasks.
+    """
 
     cpus: float
     gpu: bool
@@ -31,7 +37,11 @@ class Resources:
 
 
 def preflight(run: Run) -> Resources:
-    """What the workers of ``run`` get from the Ray that is up; raises RequestError where the cluster cannot carry the run."""
+    """Check the cluster and choose the resources of the workers of ``run``. Ray must be running.
+
+    Raises:
+        RequestError: If the cluster has too few resources, or a node cannot access a local path.
+    """
     total = ray.cluster_resources()
     resources = share(run.config, total.get("CPU", 0.0), total.get("GPU", 0.0))
     nodes = live_nodes()
@@ -43,10 +53,18 @@ def preflight(run: Run) -> Resources:
 
 
 def share(config: PretrainConfig, cpus: float, gpus: float) -> Resources:
-    """CPUs and GPUs of each worker; raises RequestError with the sum that does not add up.
+    """Choose the CPUs and GPUs of each worker.
 
-    Workers of a fixed number leave a CPU for reading. Elastic ones may hold every CPU that is left when nodes are lost, so their
-    reading reserves none.
+    A fixed number of workers leaves one CPU for reading. Elastic workers may hold all CPUs that remain after the loss of nodes,
+    so their reading tasks reserve none.
+
+    Args:
+        config: Config of the run.
+        cpus: CPUs of the cluster.
+        gpus: GPUs of the cluster.
+
+    Raises:
+        RequestError: If they do not suffice; the message shows the arithmetic.
     """
     least = config.min_workers or config.workers
     if config.train.device == "cuda" and gpus < least:
@@ -72,9 +90,9 @@ def _fixed_cpus(config: PretrainConfig, cpus: float) -> float:
 
 
 def _elastic_cpus(config: PretrainConfig, cpus: float) -> float:
-    """One CPU, or the half, quarter ... of one with which min_workers can start on what there is.
+    """One CPU, or the largest of 1/2, 1/4, ... with which min_workers fit the cluster.
 
-    Ray counts the workers that fit a node by dividing floats and rounding down; only such fractions divide exactly.
+    Ray counts the workers that fit a node by floor division of floats, which is exact for such fractions only.
     """
     least, wanted = config.min_workers, config.cpus_per_worker
     if (wanted / _FINEST) % 1:
@@ -94,7 +112,7 @@ def _elastic_cpus(config: PretrainConfig, cpus: float) -> float:
 
 
 def _check_paths(run: Run, nodes: list[Node]) -> None:
-    """Every node must see local paths (a shared file system); one small task a node looks."""
+    """Check in one small task per node that local paths are on a shared file system."""
     needed = {"corpus": (run.config.corpus, MANIFEST), "out": (run.folder.uri, CONFIG)}
     local = {name: file for name, file in needed.items() if _is_local(file[0])}
     if len(nodes) < 2 or not local:
@@ -114,5 +132,5 @@ def _is_local(uri: str) -> bool:
 
 @ray.remote(num_cpus=0)
 def _missing(files: dict[str, tuple[str, str]]) -> list[str]:
-    """Names of the files (folder, file) that this node does not see."""
+    """Names of the files (folder, file) that do not exist on this node."""
     return [name for name, (folder, file) in files.items() if open_folder(folder).size(file) is None]

@@ -1,6 +1,6 @@
-"""Pre-training on Ray Train: the engine's loop in several workers, each reading its share of the plan through Ray Data.
+"""Pre-training on Ray Train: the training loop in several workers, which read their units through Ray Data.
 
-The checkpoints in the run folder are the only truth: a worker group that Ray restarts continues from the newest one.
+Ray's own checkpoints are not used: a restarted worker group resumes from the newest checkpoint in the run folder.
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ _QUIET = "RAY_DATA_DISABLE_PROGRESS_BARS"
 
 
 def pretrain_on_ray(start: Start) -> Status:
-    """Train a run with ``config.workers`` Ray Train workers (down to ``config.min_workers``) until it ends or a signal stops it.
+    """Train a run with ``config.workers`` Ray Train workers (at least ``config.min_workers``) until it ends or is stopped.
 
-    Joins the running Ray (RAY_ADDRESS, or this process's own) or starts a local one.
+    Connects to Ray (RAY_ADDRESS, or this process's own) or starts a local instance.
 
     Raises:
-        RequestError: If the cluster has too few resources. Exceptions of the workers are raised as they are.
+        RequestError: If the cluster has too few resources.
+        WorkError: If training fails. RequestError and DivergedError of workers are raised unchanged.
     """
     run = start.run
     os.environ.setdefault(_QUIET, "1")
@@ -70,7 +71,7 @@ def pretrain_on_ray(start: Start) -> Status:
 
 
 def _watch(start: Start, resources: Resources, meter: MetricsSink) -> Status:
-    """Run the trainer in a thread, since Ray takes over Ctrl-C in the main one; meanwhile show what the leading rank writes."""
+    """Run the trainer in a thread, since it handles SIGINT in the main one, and show the progress that rank 0 writes."""
     run = start.run
     _clear(run.folder)
     seen = _snapshot(run.folder).get("updated")
@@ -102,14 +103,21 @@ def _raise_failure(run: Run, failures: list[Exception]) -> None:
 
 
 def _clear(folder: Folder) -> None:
-    """Take away what an earlier start left to its ranks."""
+    """Delete signals that an earlier run left for its workers."""
     remove_file(folder, STOP)
     forget_failure(folder)
     drop_reservation(folder)
 
 
 def fit(start: Start, resources: Resources, failures: list[Exception], until: int = 0) -> None:
-    """Train the run of ``start`` to its end, or to step ``until``; what goes wrong is put into ``failures``."""
+    """Train the run of ``start``.
+
+    Args:
+        start: The run.
+        resources: Resources of each worker.
+        failures: Receives the exception if training fails.
+        until: Stop after this many steps; 0 trains to the end.
+    """
     run = start.run
     config, storage = run.config, run.folder.sub(_RAY)
     trainer = TorchTrainer(
@@ -128,7 +136,7 @@ def fit(start: Start, resources: Resources, failures: list[Exception], until: in
             elastic_resize_monitor_interval_s=config.recovery.resize_seconds,
         ),
         run_config=RunConfig(
-            name=f"{run.name}-{secrets.token_hex(2)}",  # Ray continues a run whose name it knows; ours continue from our own files
+            name=f"{run.name}-{secrets.token_hex(2)}",  # unique, since Ray would restore its own state of a known name
             storage_path=storage.path,
             storage_filesystem=storage.filesystem,
             failure_config=FailureConfig(max_failures=config.max_failures),
@@ -137,7 +145,7 @@ def fit(start: Start, resources: Resources, failures: list[Exception], until: in
     )
     try:
         trainer.fit()
-    except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
+    except Exception as error:  # noqa: BLE001 - raised in the main thread
         failures.append(error)
     finally:
         if storage.names():
@@ -150,9 +158,13 @@ def _rank(settings: dict[str, Any]) -> None:
 
 
 def train_worker(settings: dict[str, Any], group: ProcessGroup) -> None:
-    """One training worker of the run in ``settings`` (folder, config as JSON, reader, reading_cpus of each reading task, until).
+    """Train in one worker.
 
-    What trying again cannot mend is noted in the run folder, so that the next worker group ends at once.
+    Non-retryable errors are recorded in the run folder, so that a restarted worker group ends immediately.
+
+    Args:
+        settings: folder (URI of the run), config (as JSON), reader, reading_cpus (of each reading task) and until.
+        group: The training processes.
     """
     run = Run(open_folder(settings["folder"]), from_json(PretrainConfig, settings["config"]))
     if has_failed(run.folder):
@@ -179,7 +191,7 @@ def _never() -> bool:
 
 
 def _ignore(_: Snapshot) -> None:
-    """The driver shows snapshots; workers only write them."""
+    """Do nothing: the driver shows snapshots, workers only write them."""
 
 
 def _snapshot(folder: Folder) -> Snapshot:

@@ -1,4 +1,4 @@
-"""Units through Ray Data: tasks anywhere in the cluster read, permute and prepare them; the order is the plan's."""
+"""Parallel reading of corpus units through Ray Data, in the order of the plan."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ERRORS: dict[str, type[Exception]] = {"RequestError": RequestError, "WorkError"
 
 @dataclass(frozen=True)
 class _ReadUnits:
-    """The function that runs in Ray Data's tasks: a unit becomes one row, and so does what went wrong with it."""
+    """Function of the Ray Data tasks: turns each unit, or the error of reading it, into one row."""
 
     reader: CorpusReader
     plan: Plan
@@ -64,12 +64,20 @@ def ray_units(
     cpus: float = 1.0,
     meter: MetricsSink = NULL_SINK,
 ) -> Iterator[GraphBatch]:
-    """Units of ``reads`` in order, made by Ray Data tasks ahead of the consumer; equal to ``local_units`` bit for bit.
+    """Read units in order with Ray Data tasks ahead of the consumer; bitwise equal to ``local_units``. Ray must be running.
 
-    cpus: what each task reserves; Ray must have as many that training does not hold. 0 reserves nothing and runs on any node, so
-    that reading goes on when training holds every CPU that is left; then at most two tasks run at a time. meter: takes the storage
-    errors of the tasks.
-    Raises RequestError and WorkError of the reading at the unit that caused them. Needs a Ray that is up.
+    Args:
+        reader: Reader of the corpus.
+        plan: The plan of the run.
+        prepare: Transform of the objective.
+        reads: The units.
+        cpus: CPUs reserved by each task, which training must leave free. 0 reserves none, so that reading continues when
+            training holds all CPUs; at most two tasks run at a time then.
+        meter: Receives the storage errors of the tasks.
+
+    Raises:
+        RequestError: As raised by reading, at the position of the unit that caused it.
+        WorkError: Likewise.
     """
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     pending = iter(reads)
@@ -88,7 +96,7 @@ def ray_units(
 
 
 def _dataset(window: list[UnitRef], blocks: int) -> Dataset:
-    # Not from_arrow: it describes its tables in tasks of one CPU each, for which there may be none.
+    # from_arrow would run tasks that reserve one CPU each, and there may be none free.
     dataset = ray.data.from_items([read._asdict() for read in window], override_num_blocks=blocks)
     context = dataset.context
     context.execution_options.preserve_order = True

@@ -1,1 +1,1 @@
-"""Proposers of trials, one file each; see :data:`distgnn.register.searcher`."""
+"""Searchers, one file each; see :data:`distgnn.register.searcher`."""

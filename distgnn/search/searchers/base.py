@@ -1,4 +1,4 @@
-"""The interface of searchers, which propose the parameters of trials."""
+"""Interface of searchers, which propose the parameters of trials."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from distgnn.search.space import Params, Space
 
 @dataclass(frozen=True)
 class SearchContext:
-    """What a searcher is built from, besides its own options.
+    """Arguments of a searcher besides its own options.
 
     Attributes:
         space: The domain of each field.
-        seed: Key of the proposals.
-        mode: Whether the score is to be maximised ("max") or minimised ("min").
-        n_startup_trials: Trials before a searcher learns, as in TuneConfig.
-        seconds: Whether short trials are an objective beside the score.
+        seed: Random seed.
+        mode: "max" or "min": whether the score is maximised or minimised.
+        n_startup_trials: Number of random trials before a model is fitted, as in TuneConfig.
+        seconds: Whether the duration of trials is a second objective.
     """
 
     space: Space
@@ -32,9 +32,14 @@ class SearchContext:
 
 
 class Searcher:
-    """Proposes parameters. A proposal is a function of (seed, number, known trials): a searcher has no state.
+    """Base class of searchers.
 
-    A stopped sweep therefore continues with the proposals that it would have made.
+    A searcher is stateless: a proposal is a function of (seed, number, known trials). A resumed sweep therefore continues with
+    the same proposals.
+
+    Args:
+        config: Options of the searcher; None if it has none.
+        context: The search space and the objective.
     """
 
     def __init__(self, config: Any, context: SearchContext) -> None:
@@ -42,15 +47,24 @@ class Searcher:
 
     @property
     def count(self) -> int | None:
-        """How many trials there are; None for any number."""
+        """Number of trials; None if unlimited."""
         return None
 
     def propose(self, number: int, known: Sequence[TrialRecord]) -> Params:
-        """Propose the parameters of trial ``number``, given the other trials so far (running ones among them)."""
+        """Propose the parameters of a trial.
+
+        Args:
+            number: Number of the trial.
+            known: The other trials so far, including running ones.
+        """
         raise NotImplementedError
 
 
 def build_searcher(config: TuneConfig, name: str, context: SearchContext) -> Searcher:
-    """Build the searcher ``name`` with its options in ``config``; RequestError for an unknown one."""
+    """Build the searcher ``name`` with its options in ``config``.
+
+    Raises:
+        RequestError: If there is no such searcher.
+    """
     entry = register.searcher.get(name, "searcher", ("auto",))
     return entry.make(getattr(config, entry.name) if entry.config else None, context)

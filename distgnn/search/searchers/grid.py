@@ -12,15 +12,15 @@ from distgnn.search.space import Params, grid
 
 @register.searcher("grid")
 class GridSearcher(Searcher):
-    """Proposes every point of the space once."""
+    """Proposes each point of the space once."""
 
     @property
     def count(self) -> int:
-        """The number of points; RequestError for a field that does not have finitely many values."""
+        """Number of points; raises RequestError if a domain is not finite."""
         return grid(self.context.space)[1]
 
     def propose(self, number: int, known: Sequence[TrialRecord]) -> Params:  # noqa: ARG002
-        """Point ``number``; the last field varies fastest."""
+        """See :class:`Searcher`; the last field varies fastest."""
         points, _ = grid(self.context.space)
         found: Params = {}
         for dotted, values in reversed(points.items()):

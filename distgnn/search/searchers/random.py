@@ -15,8 +15,8 @@ from distgnn.search.space import Params
 
 @register.searcher("random")
 class RandomSearcher(Searcher):
-    """Draws every field independently."""
+    """Samples each field independently."""
 
     def propose(self, number: int, known: Sequence[TrialRecord]) -> Params:  # noqa: ARG002
-        """A function of the seed and the number."""
+        """See :class:`Searcher`."""
         return drawn(self.context.space, key(self.context.seed, SearchDraw.RANDOM, number))

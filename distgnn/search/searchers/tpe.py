@@ -1,4 +1,4 @@
-"""Optuna's tree-structured Parzen estimator."""
+"""Tree-structured Parzen estimator (TPE) of Optuna."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class TpeSearcher(Searcher):
     """Optuna's tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011)."""
 
     def propose(self, number: int, known: Sequence[TrialRecord]) -> Params:
-        """Ask Optuna, which is told the known trials; running ones count as not promising."""
+        """See :class:`Searcher`. Running trials are assumed to score badly (``constant_liar``)."""
         context = self.context
         distributions = {dotted: distribution(domain) for dotted, domain in context.space.items()}
-        with warnings.catch_warnings():  # optuna calls what we use of it (constant_liar, multivariate) experimental
+        with warnings.catch_warnings():  # constant_liar and multivariate are experimental in Optuna
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = optuna.samplers.TPESampler(
                 n_startup_trials=context.n_startup_trials,
@@ -68,7 +68,7 @@ class TpeSearcher(Searcher):
 
 
 def distribution(domain: Range | Choice) -> BaseDistribution:
-    """``domain`` as Optuna has it."""
+    """Convert ``domain`` to an Optuna distribution."""
     if isinstance(domain, Choice):
         return CategoricalDistribution(domain.values)
     if domain.kind == "int":
@@ -77,12 +77,12 @@ def distribution(domain: Range | Choice) -> BaseDistribution:
 
 
 def _last(domain: Range, kind: type) -> Any:
-    """The last value that steps from ``low`` meet (optuna warns where ``high`` is none)."""
+    """The last point of a discrete range, else its upper bound (Optuna warns if ``high`` is not a point)."""
     return kind(domain.points()[-1] if domain.step else domain.high)
 
 
 def _settled(domain: Range | Choice, value: Any) -> Value:
-    """As the domain has it: optuna's steps differ from ours in the last bit."""
+    """Convert a value of Optuna to one of the domain; multiples of a step may differ by rounding."""
     if isinstance(domain, Choice):
         return value
     return domain.nearest(value)
