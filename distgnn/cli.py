@@ -1,4 +1,4 @@
-"""The command line: words to a command, a command to an exit code. 0 done, 1 the work failed, 2 the request was wrong."""
+"""The command line: dispatches to commands and converts errors to exit codes (1 failure, 2 invalid request)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,13 @@ from distgnn.register import REGISTRIES, unknown
 
 
 class Command(NamedTuple):
-    """options: dataclass of its flags. home: 'module:function' taking (options, Output), loaded when called."""
+    """A command.
+
+    Attributes:
+        options: Dataclass of its flags.
+        home: Entry point 'module:function', called with (options, Output); imported on use.
+        summary: Its line in the overview.
+    """
 
     options: type[Any]
     home: str
@@ -34,7 +40,13 @@ class Command(NamedTuple):
 
 
 class Builds(NamedTuple):
-    """sources: the registry of the sources. home: what builds with them."""
+    """A command that builds a corpus or a network.
+
+    Attributes:
+        sources: The registry of its sources.
+        home: Entry point 'module:function'.
+        summary: Its line in the overview.
+    """
 
     sources: str
     home: str
@@ -43,10 +55,10 @@ class Builds(NamedTuple):
 
 COMMANDS: dict[tuple[str, ...], Command] = {
     ("corpus", "verify"): Command(CorpusUri, "distgnn.commands.corpus:verify", "check every byte of a corpus"),
-    ("corpus", "stat"): Command(CorpusUri, "distgnn.commands.corpus:stat", "what a corpus holds"),
-    ("corpus", "cat"): Command(CatOptions, "distgnn.commands.corpus:cat", "graphs as JSON"),
+    ("corpus", "stat"): Command(CorpusUri, "distgnn.commands.corpus:stat", "print statistics of a corpus"),
+    ("corpus", "cat"): Command(CatOptions, "distgnn.commands.corpus:cat", "print graphs as JSON"),
     ("network", "verify"): Command(NetworkUri, "distgnn.commands.network:verify", "check every byte of a network"),
-    ("network", "stat"): Command(NetworkUri, "distgnn.commands.network:stat", "what a network holds"),
+    ("network", "stat"): Command(NetworkUri, "distgnn.commands.network:stat", "print statistics of a network"),
     ("pretrain",): Command(PretrainConfig, "distgnn.commands.pretrain:pretrain", "pre-train an encoder on a corpus"),
     ("finetune",): Command(
         FinetuneConfig, "distgnn.commands.finetune:finetune", "compare checkpoints on a labelled corpus"
@@ -54,40 +66,40 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("transfer",): Command(
         TransferConfig,
         "distgnn.commands.transfer:transfer",
-        "train with auxiliary tasks, their weights learned (AUX-TS)",
+        "train with weighted auxiliary tasks (AUX-TS)",
     ),
     ("tune",): Command(TuneConfig, "distgnn.commands.tune:tune", "search hyper-parameters with Ray Tune"),
     ("evaluate",): Command(
-        EvaluateConfig, "distgnn.commands.finetune:evaluate", "fine-tuned models on a labelled corpus"
+        EvaluateConfig, "distgnn.commands.finetune:evaluate", "evaluate fine-tuned models on a labelled corpus"
     ),
-    ("doctor",): Command(DoctorConfig, "distgnn.commands.doctor:doctor", "look at the cluster before a run"),
+    ("doctor",): Command(DoctorConfig, "distgnn.commands.doctor:doctor", "check the cluster before a run"),
     ("push",): Command(PushOptions, "distgnn.commands.checkpoints:push", "copy a checkpoint to a path or URI"),
-    ("pull",): Command(PullOptions, "distgnn.commands.checkpoints:pull", "take a checkpoint home"),
-    ("report",): Command(ReportOptions, "distgnn.commands.tune:report", "tables and pages of a sweep"),
-    ("status",): Command(StatusOptions, "distgnn.commands.checkpoints:status", "what a run is doing"),
+    ("pull",): Command(PullOptions, "distgnn.commands.checkpoints:pull", "download a checkpoint"),
+    ("report",): Command(ReportOptions, "distgnn.commands.tune:report", "write the tables and pages of a sweep"),
+    ("status",): Command(StatusOptions, "distgnn.commands.checkpoints:status", "print the status of a run"),
 }
 RESUMED: dict[tuple[str, ...], str] = {
     ("pretrain",): "distgnn.commands.pretrain:resume",
     ("tune",): "distgnn.commands.tune:resume",
 }
-"""What takes --resume: functions of (global options, words, Output)."""
+"""Entry points of commands with --resume, called with (global options, arguments, Output)."""
 BUILDS: dict[tuple[str, ...], Builds] = {
-    ("corpus", "build"): Builds("corpus_source", "distgnn.commands.corpus:build", "make a corpus from raw graphs"),
+    ("corpus", "build"): Builds("corpus_source", "distgnn.commands.corpus:build", "build a corpus from raw graphs"),
     ("network", "build"): Builds(
         "network_source",
         "distgnn.commands.network:build",
-        "make one large network from raw files",
+        "build one large network from raw files",
     ),
 }
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command and return the exit code."""
     return guarded(lambda: _dispatch(list(sys.argv[1:] if words is None else words)))
 
 
 def guarded(command: Callable[[], int]) -> int:
-    """The exit code of ``command``; its failures are one line on stderr."""
+    """Run ``command`` and return its exit code; errors are printed as one line on stderr."""
     try:
         return command()
     except RequestError as error:
@@ -96,7 +108,7 @@ def guarded(command: Callable[[], int]) -> int:
         return _complain(error, 1)
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output (head, less) has gone
+    except BrokenPipeError:  # the reader of stdout (head, less) has exited
         sys.stderr.close()
         return 1
 
@@ -120,7 +132,12 @@ def _dispatch(words: list[str]) -> int:
 
 
 class Request(NamedTuple):
-    """options: of the command that the words name. run: does it."""
+    """A parsed command line.
+
+    Attributes:
+        options: Options of the command.
+        run: Runs the command and returns the exit code.
+    """
 
     options: Any
     run: Callable[[], int]
@@ -132,7 +149,7 @@ def _options_of(words: list[str]) -> Any:
 
 
 def _understood(words: list[str]) -> Request | None:
-    """What ``words`` ask for, their options checked; None where they name no command."""
+    """Parse ``words`` to a command and its validated options; None if they do not name a command."""
     if tuple(words[:2]) in BUILDS:
         return _build(words[0], BUILDS[tuple(words[:2])], words[2:])
     for depth in (1, 2):
@@ -147,7 +164,7 @@ def _command(path: tuple[str, ...], command: Command, words: list[str]) -> Reque
     if options.resume:
         if path not in RESUMED:
             known = " and ".join(" ".join(other) for other in RESUMED)
-            raise RequestError(f"--resume belongs to {known}, not to {' '.join(path)}")
+            raise RequestError(f"--resume is an option of {known}, not of {' '.join(path)}")
         resume = load_function(RESUMED[path])
         return Request(StatusOptions(options.resume), lambda: resume(options, rest, Output(options.json)))
     parsed = parse(command.options, f"distgnn {' '.join(path)}", rest, options)

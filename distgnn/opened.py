@@ -1,7 +1,7 @@
-"""Config classes as the command line shows them: with a group for the options of each registered name.
+"""Config classes as tyro parses them: with a field for each group of options from a registry.
 
-tyro makes flags from dataclass fields, so a class whose groups come from registries is parsed as a subclass that has them as
-fields. Help texts are those of the class itself.
+tyro generates flags from dataclass fields, so a class with groups from registries is parsed as a subclass that has the
+groups as fields. Help texts are those of the original class.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ C = TypeVar("C")
 
 
 def opened_type(kind: type[Any]) -> type[Any]:
-    """``kind``, or a subclass of it where it or a group of it has groups that registries add."""
+    """Return ``kind``, or a subclass with the groups as fields if it or one of its groups has groups from registries."""
     changes: list[tuple[str, Any, Any]] = []
     for item in plain_fields(kind):
         hint = type_of(kind, item.name)
@@ -62,7 +62,7 @@ def _named(item: dataclasses.Field[Any], hint: Any) -> Any:
 
 
 def opened(config: Any, kind: type[Any]) -> Any:
-    """``config`` as an instance of ``kind``, which :func:`opened_type` made of its class."""
+    """Convert ``config`` to an instance of ``kind``, which :func:`opened_type` made from its class."""
     if type(config) is kind:
         return config
     values = {}
@@ -76,7 +76,7 @@ def opened(config: Any, kind: type[Any]) -> Any:
 
 
 def closed(config: Any, kind: type[C]) -> C:
-    """The ``kind`` that ``config``, an instance of what :func:`opened_type` made of it, stands for."""
+    """Convert ``config``, an instance of a class from :func:`opened_type`, to the original class ``kind``."""
     if type(config) is kind:
         return config
     values: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""From command line words to a config: flags by tyro, --config of our own, and errors as one line."""
+"""Parsing of command line arguments to a config: flags by tyro, --config files, and one-line errors."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from distgnn.register import import_modules
 
 C = TypeVar("C")
 _FOOTER = """
-Also: --config FILE (JSON, as a run saves it), --json (results as JSON on stdout)."""
+Also: --config FILE (JSON, as saved by a run), --json (results as JSON on stdout)."""
 _RESUME = """
-To continue a run: --resume RUN_FOLDER (with its saved config; workers and other fields that do not move the curve may change)."""
+To continue a run: --resume RUN_FOLDER (with its saved config; workers and other fields that do not change results may change)."""
 _RESUME_SWEEP = """
-To continue a sweep: --resume SWEEP_FOLDER (with its saved config; trials, retries and shares of the cluster may change)."""
+To continue a sweep: --resume SWEEP_FOLDER (with its saved config; trials, retries and resources may change)."""
 _SPACE = "--space"
 _BOX = " │╭╮╰╯─"
 _HINTS = ("Argument helptext", "For full helptext", "Arguments similar")
@@ -31,7 +31,7 @@ _HINTS = ("Argument helptext", "For full helptext", "Arguments similar")
 
 @dataclass(frozen=True)
 class CorpusUri:
-    """A corpus that is there.
+    """Verify or describe an existing corpus.
 
     Example: distgnn corpus verify data/molecules
     """
@@ -42,7 +42,7 @@ class CorpusUri:
 
 @dataclass(frozen=True)
 class NetworkUri:
-    """A network that is there.
+    """Verify or describe an existing network.
 
     Example: distgnn network stat data/last-fm
     """
@@ -53,7 +53,7 @@ class NetworkUri:
 
 @dataclass(frozen=True)
 class CatOptions:
-    """Graphs of a corpus as JSON, one a line.
+    """Print graphs of a corpus as JSON, one per line.
 
     Example: distgnn corpus cat data/molecules --start 100 --count 3
     """
@@ -61,14 +61,14 @@ class CatOptions:
     uri: tyro.conf.Positional[str] = reads()
     """Path or URI of the corpus."""
     start: int = runtime(0)
-    """First graph."""
+    """Index of the first graph."""
     count: int = runtime(10)
-    """How many graphs."""
+    """Number of graphs."""
 
 
 @dataclass(frozen=True)
 class PushOptions:
-    """Copy a checkpoint (or the newest one of a run) to a path or URI, verified on both sides.
+    """Copy a checkpoint (or the most recent one of a run) to a path or URI; source and copy are verified.
 
     Example: distgnn push runs/molecules s3://models/molecules
     """
@@ -76,12 +76,12 @@ class PushOptions:
     source: tyro.conf.Positional[str] = reads()
     """Checkpoint or run folder."""
     target: tyro.conf.Positional[str] = writes()
-    """Where the copy goes; must be empty or hold the same checkpoint."""
+    """Destination; must be empty or contain the same checkpoint."""
 
 
 @dataclass(frozen=True)
 class PullOptions:
-    """Take a checkpoint home, verified; prints the local folder.
+    """Download a checkpoint and verify it; prints the local folder.
 
     Example: distgnn pull s3://models/molecules
     """
@@ -89,12 +89,12 @@ class PullOptions:
     source: tyro.conf.Positional[str] = reads()
     """Checkpoint or run folder."""
     target: tyro.conf.Positional[str] = writes("")
-    """Local folder; empty = a cache keyed by content (DISTGNN_CACHE, default ~/.cache/distgnn)."""
+    """Local folder; empty = a content-addressed cache (DISTGNN_CACHE, default ~/.cache/distgnn)."""
 
 
 @dataclass(frozen=True)
 class StatusOptions:
-    """What a run says about itself.
+    """Print the status and progress of a run.
 
     Example: distgnn status runs/molecules
     """
@@ -105,18 +105,18 @@ class StatusOptions:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """The tables and pages of a sweep, made anew.
+    """Write the tables and pages of a sweep again.
 
     Example: distgnn report runs/sweep
     """
 
     sweep: tyro.conf.Positional[str] = reads()
-    """Folder of a distgnn tune."""
+    """Output folder of distgnn tune."""
 
 
 @dataclass(frozen=True)
 class Globals:
-    """What every command takes beside its own flags."""
+    """Options of every command."""
 
     config: str
     json: bool
@@ -124,7 +124,7 @@ class Globals:
 
 
 def split_globals(words: list[str]) -> tuple[Globals, list[str]]:
-    """Take --config, --json and --resume out of ``words``; returns them and the rest."""
+    """Split ``words`` into --config, --json and --resume, and the remaining arguments."""
     values: dict[str, list[str]] = {"--config": [], "--resume": []}
     rest: list[str] = []
     as_json = False
@@ -134,7 +134,7 @@ def split_globals(words: list[str]) -> tuple[Globals, list[str]]:
         name, equals, value = word.partition("=")
         if name == "--set":
             setting = value or (queue[0] if queue else "a.b=value")
-            raise RequestError(f"--set: is no option any more; give --{setting.replace('=', ' ', 1)} instead")
+            raise RequestError(f"--set: was removed; give --{setting.replace('=', ' ', 1)} instead")
         if word == "--json":
             as_json = True
         elif name in values and (equals or queue):
@@ -151,10 +151,12 @@ def split_globals(words: list[str]) -> tuple[Globals, list[str]]:
 
 
 def parse(kind: type[C], program: str, words: list[str], options: Globals, default: C | None = None) -> C:
-    """A ``kind`` from --config (or ``default``), then flags.
+    """Parse arguments to a ``kind``: values of --config (or ``default``), overridden by flags.
 
-    The modules of --imports are imported first, since what they register has flags of its own. Raises RequestError in one
-    line; --help exits 0.
+    The modules of --imports are imported first, since what they register adds flags. --help exits with code 0.
+
+    Raises:
+        RequestError: An argument is invalid; the message is a single line.
     """
     import_named(words)
     if options.config:
@@ -179,7 +181,7 @@ def parse(kind: type[C], program: str, words: list[str], options: Globals, defau
 
 
 def _read_config(kind: type[C], given: str) -> C:
-    """The config at ``given``. A person named the file, so the modules that it names are imported."""
+    """Read the config file ``given`` and import the modules it names (trusted, since the user named the file)."""
     path = Path(given)
     try:
         raw = path.read_bytes()
@@ -194,14 +196,14 @@ def _read_config(kind: type[C], given: str) -> C:
 
 
 def import_named(words: list[str]) -> None:
-    """Import the modules of --imports among ``words``."""
+    """Import the modules of --imports in ``words``."""
     names = imports_of(words)
     check_imports(names)
     import_modules(names)
 
 
 def imports_of(words: list[str]) -> tuple[str, ...]:
-    """The values of --imports, --pretrain.imports and the like."""
+    """Return the values of --imports, --pretrain.imports and so on."""
     found: list[str] = []
     taking = False
     for word in words:
@@ -215,7 +217,7 @@ def imports_of(words: list[str]) -> tuple[str, ...]:
 
 
 def _gathered(words: list[str]) -> list[str]:
-    """``words`` with what every --space of them gives behind one."""
+    """Return ``words`` with the values of all --space options merged into one."""
     rest: list[str] = []
     values: list[str] = []
     taking = False
@@ -238,7 +240,7 @@ def _description(kind: type[Any]) -> str:
 
 
 def flatten(boxed: str) -> str:
-    """tyro's boxed complaint as one line, without borders, help texts and hints."""
+    """Convert tyro's boxed error message to one line, without borders, help texts and hints."""
     blocks: list[list[str]] = [[]]
     for line in boxed.splitlines():
         text = line.strip(_BOX)

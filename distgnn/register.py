@@ -1,6 +1,6 @@
-"""Registries of everything that a config names: objectives, encoders, poolings, weightings, sources, tasks, searchers, loggers.
+"""Registries: objectives, encoders, poolings, weightings, sources, tasks, searchers and loggers by name.
 
-Built-ins and the modules of users (``--imports my_package.my_module``) register themselves alike, by a decorator on a class or
+Built-ins and user modules (``--imports my_package.my_module``) register in the same way: by a decorator on a class or
 function, with the dataclass of its options in the same file::
 
     @dataclass(frozen=True)
@@ -8,7 +8,7 @@ function, with the dataclass of its options in the same file::
         '''Count triangles.'''
 
         rate: float = 0.1
-        '''Share of the triangles.'''
+        '''Fraction of the triangles.'''
 
     @distgnn.register.objective("triad", TriadConfig)
     class Triad(Objective):
@@ -16,8 +16,8 @@ function, with the dataclass of its options in the same file::
 
         def __init__(self, config: TriadConfig, context: ObjectiveContext) -> None: ...
 
-The options appear on the command line (``--objective triad --triad.rate 0.2``), in ``--help``, in saved configs and in the
-search spaces of sweeps. Standard library only: the modules of the built-ins are imported by the first look-up.
+The options appear on the command line (``--objective triad --triad.rate 0.2``), in ``--help``, in saved configs and in
+the search spaces of sweeps. Standard library only: modules of built-ins are imported by the first look-up.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Entry:
     """A registered class or function.
 
     Attributes:
-        name: The name in configs.
-        make: The class or function; its arguments are those of its registry.
-        config: Dataclass of its own options; None if it has none.
+        name: Name in configs.
+        make: The class or function; its arguments depend on the registry.
+        config: Dataclass of its options; None if it has none.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Entry:
 
     @property
     def summary(self) -> str:
-        """The first line of the docstring."""
+        """First line of the docstring."""
         return (self.make.__doc__ or "").strip().partition("\n")[0]
 
     @property
@@ -61,7 +61,7 @@ class Entry:
 
 
 class Row(NamedTuple):
-    """One row of :meth:`Registry.table`. source: the module that defines the entry."""
+    """One row of :meth:`Registry.table`; ``source`` is the module that defines the entry."""
 
     name: str
     summary: str
@@ -69,12 +69,16 @@ class Row(NamedTuple):
 
 
 class Registry:
-    """Names of one kind of thing. An instance is the decorator that registers."""
+    """Registered names of one kind. An instance is a decorator that registers a class or function."""
 
     def __init__(self, kind: str, package: str, nested: bool = False, whole: bool = False) -> None:
-        """``package`` holds the built-ins, whose modules register them; ``nested`` includes its sub-packages.
+        """Create a registry.
 
-        whole: Options are the config of a command, not a group of another config, so fields may be required.
+        Args:
+            kind: Kind of the entries.
+            package: Package of the built-ins, which are registered when its modules are imported.
+            nested: Include sub-packages.
+            whole: The options are the config of a command, not a group of another config, so fields may be required.
         """
         self.kind, self._package, self._nested, self._whole = kind, package, nested, whole
         self._entries: dict[str, Entry] = {}
@@ -84,11 +88,11 @@ class Registry:
         """Register the decorated class or function.
 
         Args:
-            name: The name in configs and on the command line; a Python identifier.
+            name: Name in configs and on the command line; a Python identifier.
             config: Dataclass of its options. Every field needs a default; a field's docstring is its help text.
 
         Raises:
-            RequestError: The name is taken or not an identifier, or ``config`` is not a dataclass of defaults.
+            RequestError: The name is taken or not an identifier, or ``config`` is not a dataclass with defaults.
         """
 
         def decorate(make: T) -> T:
@@ -111,29 +115,29 @@ class Registry:
         self._entries[entry.name] = entry
 
     def names(self) -> tuple[str, ...]:
-        """All names, sorted."""
+        """Return all names, sorted."""
         self._load()
         return tuple(sorted(self._entries))
 
     def entries(self) -> tuple[Entry, ...]:
-        """All entries, sorted by name."""
+        """Return all entries, sorted by name."""
         return tuple(self._entries[name] for name in self.names())
 
     def find(self, name: str) -> Entry | None:
-        """The entry called ``name``, if there is one."""
+        """Return the entry called ``name``; None if there is none."""
         self._load()
         return self._entries.get(name)
 
     def get(self, name: str, field: str = "", also: tuple[str, ...] = ()) -> Entry:
-        """The entry called ``name``.
+        """Return the entry called ``name``.
 
         Args:
             name: The name to look up.
-            field: The config field that holds the name, for the message.
-            also: Other values that the field takes, for the message.
+            field: The config field that contains the name, for the error message.
+            also: Other values that the field takes, for the error message.
 
         Raises:
-            RequestError: There is none; the message lists the known names and the closest one.
+            RequestError: The name is unknown; the message lists the known names and the closest match.
         """
         found = self.find(name)
         if found is None:
@@ -141,20 +145,20 @@ class Registry:
         return found
 
     def table(self) -> list[Row]:
-        """A row for each entry, for documentation."""
+        """Return a row for each entry, for documentation."""
         return [Row(entry.name, entry.summary, entry.make.__module__) for entry in self.entries()]
 
     def forget(self, name: str) -> None:
-        """Remove an entry, such as one that a notebook cell defines anew."""
+        """Remove an entry, for instance before a notebook cell registers it again."""
         self._entries.pop(name, None)
 
     def forget_users(self) -> None:
-        """Remove every entry that is not built in."""
+        """Remove all entries that are not built in."""
         self._entries = {name: entry for name, entry in self._entries.items() if entry.builtin}
 
     def _load(self) -> None:
         if not self._loaded:
-            self._loaded = True  # before the imports, which register
+            self._loaded = True  # set first: the imports register entries
             try:
                 _import_all(self._package, self._nested)
             except ImportError:
@@ -163,7 +167,7 @@ class Registry:
 
 
 def unknown(field: str, name: str, known: tuple[str, ...]) -> str:
-    """The message for a name that is not registered."""
+    """Return the error message for a name that is not registered."""
     close = get_close_matches(name, known, 1)
     hint = f" did you mean {close[0]!r}?" if close else ""
     return (
@@ -194,24 +198,26 @@ def _import_all(package: str, nested: bool) -> None:
 
 
 objective = Registry("objective", "distgnn.objectives", nested=True)
-"""Pre-training objectives: ``Class(config, context: distgnn.objectives.base.ObjectiveContext)``, an Objective."""
+"""Pre-training objectives: an Objective, built as ``Class(config, context: distgnn.objectives.base.ObjectiveContext)``."""
 encoder = Registry("encoder", "distgnn.models")
-"""Message passing: a :class:`~distgnn.models.layer.Layer`, or a function or class ``(schema, config: EncoderConfig)`` that
-makes a module written for PyG; with options of its own they are the last argument."""
+"""Encoders: a :class:`~distgnn.models.layer.Layer`, or a function or class that returns a module in PyG's style.
+
+The arguments are ``(schema, config: EncoderConfig)`` and, if it has options of its own, these.
+"""
 pooling = Registry("pooling", "distgnn.models")
-"""Graph embeddings from node embeddings: a :class:`~distgnn.models.pooling.Pooling`, ``Class(encoder_config, config)``."""
+"""Poolings: a :class:`~distgnn.models.pooling.Pooling`, built as ``Class(encoder_config, config)``."""
 weighting = Registry("weighting", "distgnn.auxiliary.weighting")
-"""Weights of auxiliary losses: ``Class(config, context: WeightingContext)``, a Weighting."""
+"""Weighting methods of auxiliary losses: a Weighting, built as ``Class(config, context: WeightingContext)``."""
 corpus_source = Registry("corpus_source", "distgnn.corpus.sources", whole=True)
-"""Builders of corpora: ``Class(config)``, a Source; the config is a BuildConfig."""
+"""Corpus builders: a Source, built as ``Class(config)``; the config is a BuildConfig."""
 network_source = Registry("network_source", "distgnn.network.sources", whole=True)
-"""Builders of networks: a function ``(config) -> Network``; the config is a NetworkBuildConfig."""
+"""Network builders: a function ``(config) -> Network``; the config is a NetworkBuildConfig."""
 network_task = Registry("network_task", "distgnn.auxiliary.network_tasks")
-"""Auxiliary tasks on a network: ``Class(config, context: TaskContext)``, an AuxiliaryTask."""
+"""Auxiliary tasks on a network: an AuxiliaryTask, built as ``Class(config, context: TaskContext)``."""
 searcher = Registry("searcher", "distgnn.search.searchers")
-"""Proposers of trials: ``Class(config, context: SearchContext)``, a Searcher."""
+"""Search algorithms: a Searcher, built as ``Class(config, context: SearchContext)``."""
 logger = Registry("logger", "distgnn.monitor.loggers")
-"""Experiment loggers: ``Class(config, run: distgnn.monitor.loggers.base.LoggedRun)``, see there."""
+"""Experiment loggers, built as ``Class(config, run: LoggedRun)``; see :mod:`distgnn.monitor.loggers.base`."""
 
 REGISTRIES: dict[str, Registry] = {
     registry.kind: registry
@@ -231,7 +237,11 @@ REGISTRIES: dict[str, Registry] = {
 
 
 def import_modules(names: tuple[str, ...]) -> None:
-    """Import the modules that register something; RequestError for one that cannot be found."""
+    """Import modules that register something.
+
+    Raises:
+        RequestError: A module cannot be imported.
+    """
     for name in names:
         try:
             importlib.import_module(name)

@@ -48,14 +48,14 @@ WRONG = {
     "pretrain --corpus x --train.epochs 0": "train.epochs must be at least 1, found 0",
     "pretrain --corpus x --workers 9": "raise train.streams",
     "pretrain --corpus x --objective magic": "objective='magic' is unknown (there are none, attrmasking, contextpred",
-    "pretrain --corpus x --set train.lr=1": "--set: is no option any more; give --train.lr 1 instead",
-    "pretrain --corpus x --set": "--set: is no option any more",
+    "pretrain --corpus x --set train.lr=1": "--set: was removed; give --train.lr 1 instead",
+    "pretrain --corpus x --set": "--set: was removed",
     "pretrain --corpus x --tran.lr 1": "--tran.lr",
     "pretrain --config /nowhere.json": "--config /nowhere.json: cannot be read",
     "pretrain --resume /nowhere": "/nowhere: no run here",
     "pretrain --resume a --resume b": "--resume: given twice",
     "pretrain --resume a --config b": "leave --config out",
-    "status --resume a b": "--resume belongs to pretrain and tune",
+    "status --resume a b": "--resume is an option of pretrain and tune",
     "status": "Run folder",
     "status /nowhere": "no progress.json here",
     "push /nowhere /tmp/x": "/nowhere: no complete checkpoint here",
@@ -183,7 +183,7 @@ def test_corpus_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert json.loads(capsys.readouterr().out)["graphs"] == 50
     assert "already exists" in complaint(capsys, 2, "corpus", "build", "motifs", "--graphs", "50", "--out", uri)
     assert main(["corpus", "verify", uri]) == 0
-    assert "50 graphs, all well" in capsys.readouterr().out
+    assert "50 graphs, no problems" in capsys.readouterr().out
     assert main(["corpus", "stat", uri, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["graphs"] == 50
     assert main(["corpus", "cat", uri, "--start", "7", "--count", "2"]) == 0

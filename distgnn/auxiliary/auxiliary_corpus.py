@@ -1,4 +1,4 @@
-"""Graphs of the pre-training corpus for auxiliary tasks: any step of its plan, read when asked for."""
+"""Reader of the pre-training corpus for auxiliary tasks: the graphs of any step of its schedule."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ from distgnn.objectives.base import no_extras
 
 
 class AuxiliaryCorpus:
-    """A corpus in the order of a pre-training plan: every graph once an epoch, a step's graphs a function of (seed, step).
+    """A corpus in the order of a pre-training schedule: each graph once per epoch.
 
-    graphs: of a step, spread evenly over ``streams`` (rounded up). labels: whether the graphs come with y.
+    The graphs of a step are a function of (seed, step).
+
+    Args:
+        uri: URI of the corpus.
+        graphs: Graphs per step, divided evenly over the streams (rounded up).
+        streams: Number of streams.
+        seed: Key of the order.
+        labels: Whether to read the labels y.
     """
 
     def __init__(self, uri: str, graphs: int, streams: int, seed: int, *, labels: bool = False) -> None:
@@ -26,13 +33,13 @@ class AuxiliaryCorpus:
         self._units: OrderedDict[UnitRef, GraphBatch] = OrderedDict()
 
     def step(self, number: int, group: ProcessGroup) -> GraphBatch | None:
-        """This rank's graphs of a step, whole streams marked by ``stream_ptr``; None where its streams have run dry."""
+        """Return this rank's graphs of a step, in whole streams (``stream_ptr``); None if its streams are exhausted."""
         plan, rank, size = self.plan, group.rank, group.world_size
         units = (self._unit(read) for read in plan.reads(number, number + 1, rank, size))
         return next(assemble(plan, number, number + 1, rank, size, units))[1]
 
     def _unit(self, read: UnitRef) -> GraphBatch:
-        """A unit; the last one of every stream is kept, since the next steps go on in it."""
+        """Return a unit. The most recent unit of each stream is cached, since the next steps continue in it."""
         if read not in self._units:
             self._units[read] = read_unit(self.reader, self.plan, no_extras, read)
             if len(self._units) > self.plan.streams:

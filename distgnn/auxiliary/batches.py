@@ -1,4 +1,4 @@
-"""The training rows of each step: keyed permutations of all rows, cut into batches, and into folds where a method needs them."""
+"""Sampling of the training rows of each step: keyed permutations split into batches and folds."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from distgnn.graph.purposes import AuxiliaryDraw
 
 
 class Batches:
-    """Rows of each step, a pure function of (seed, step) and the same on every rank.
+    """Training rows of each step: a pure function of (seed, step), identical on all ranks.
 
-    An epoch takes every row once, in an order of its own, in batches of equal size (give or take one row). The rows of a step
-    do not depend on ``folds``, so methods with and without folds train on the same rows in the same order.
+    An epoch visits each row once, in a new order, in batches whose sizes differ by at most one row. The rows of a step
+    do not depend on ``folds``, so that methods with and without folds train on the same rows in the same order.
 
     Args:
-        strata: The class of each row, int64 [rows].
-        batch: The most rows of a step.
+        strata: Class of each row, int64 [rows].
+        batch: Maximum number of rows of a step.
         seed: Key of the orders.
-        folds: Parts of each batch. With 2 or more, the parts hold equal numbers of each class, give or take one: a class that
-            is frequent in one part and rare in another would make a part judge what the others do not teach. With 1, the batch
-            is halved and the second half judges the first. With 0, a batch is one part.
+        folds: Number of folds of each batch. With 2 or more, the folds are stratified by class, so that no fold
+            evaluates what the others do not contain. With 1, the batch is halved and the second half is the validation
+            fold. With 0, the batch is not split.
 
     Raises:
-        RequestError: A batch would have fewer rows than parts.
+        RequestError: A batch would have fewer rows than folds.
     """
 
     def __init__(self, strata: Rows, batch: int, seed: int, folds: int = 0) -> None:
@@ -42,11 +42,11 @@ class Batches:
 
     @property
     def judges(self) -> tuple[int, ...]:
-        """Parts of a step that judge a look-ahead step on the others."""
+        """Folds of a step on which a look-ahead step is evaluated."""
         return tuple(range(self.folds)) if self.folds > 1 else (1,) if self.folds else ()
 
     def rows(self, step: int) -> list[Rows]:
-        """Rows of each part of a step, int64."""
+        """Return the rows of each fold of a step, int64."""
         epoch, place = divmod(step, self.steps_per_epoch)
         rows, steps = len(self.strata), self.steps_per_epoch
         if self._order[0] != epoch:

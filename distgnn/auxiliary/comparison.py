@@ -1,4 +1,4 @@
-"""Comparisons of trainings over seeds, each row paired with its control; and the comparison of weighting methods."""
+"""Comparison of trainings over seeds with paired tests against controls, and the comparison of weighting methods."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Config = TypeVar("Config")
 
 
 class Row(NamedTuple):
-    """What a row of a comparison is: trained once with every seed.
+    """One row of a comparison; trained once per seed.
 
     Args:
-        method: Name of the checkpoint, or of the weighting method; "none" for the control.
+        method: Name of the checkpoint or of the weighting method; "none" for the control.
         encoder: Name of the encoder.
         scheme: "scratch" or "pretrained".
     """
@@ -35,13 +35,13 @@ class Row(NamedTuple):
 
 
 class Contrast(NamedTuple):
-    """A row against its control over the same seeds.
+    """Difference between a row and its control over the same seeds.
 
     Args:
         difference: Mean of the row minus mean of the control.
-        gain: The difference with the sign that makes better positive.
-        relative_gain: ``gain`` as a share of the control's mean.
-        p: Two-sided paired t-test; None if no test is possible.
+        gain: The difference, negated for metrics where lower is better.
+        relative_gain: ``gain`` divided by the control's mean.
+        p: p-value of the two-sided paired t-test; None if the test is undefined.
         p_holm: ``p`` after Holm's correction over the rows of the same part and metric.
     """
 
@@ -59,13 +59,13 @@ class Contrast(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison(Generic[Config]):
-    """Results of every row and seed. Tables, files and pictures are made from it.
+    """Results for every row and seed; the basis of tables, files and figures.
 
     Args:
-        config: What was asked for.
-        controls: The control of each row that has one.
-        results: One training for each row and seed, in the order they were asked for.
-        lower_is_better: Metrics of which less is better.
+        config: Config of the comparison.
+        controls: Control of each row that has one.
+        results: One training per row and seed, in the order of the jobs.
+        lower_is_better: Metrics where lower is better.
     """
 
     config: Config
@@ -85,12 +85,12 @@ class Comparison(Generic[Config]):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the metrics, the one that selects epochs first."""
+        """Names of the metrics; the first selects the epoch."""
         return self._first.metrics
 
     @property
     def metric(self) -> str:
-        """The metric that selects epochs."""
+        """Name of the metric that selects the epoch."""
         return self.metrics[0]
 
     @property
@@ -100,7 +100,7 @@ class Comparison(Generic[Config]):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Parts of the data that were not seen in training: test, and ood where the split has it."""
+        """Parts of the data not used in training: test, and ood if the split has one."""
         return tuple(part for part in ("test", "ood") if part in self._first.scores)
 
     @property
@@ -108,15 +108,15 @@ class Comparison(Generic[Config]):
         return next(iter(self.results.values()))
 
     def of(self, row: Row) -> list[TrainingResult]:
-        """The results of ``row``, in seed order."""
+        """Return the results of ``row`` in seed order."""
         return [self.results[row, seed] for seed in self.seeds]
 
     def values(self, row: Row, part: str = "test", metric: str = "") -> npt.NDArray[np.float64]:
-        """The metric (default: the one that selects epochs) of ``row`` on ``part``, float64 [seeds]."""
+        """Return the metric (default: the one that selects the epoch) of ``row`` on ``part``, float64 [seeds]."""
         return np.array([result.scores[part][metric or self.metric] for result in self.of(row)])
 
     def contrasts(self, part: str = "test", metric: str = "") -> dict[Row, Contrast]:
-        """Every row that has a control against it."""
+        """Return the contrast of every row that has a control."""
         metric = metric or self.metric
         pairs = {
             row: (self.values(row, part, metric), self.values(control, part, metric))
@@ -132,7 +132,7 @@ class Comparison(Generic[Config]):
         return found
 
     def records(self) -> list[dict[str, Any]]:
-        """One record for each row, seed, part and metric."""
+        """Return one record per row, seed, part and metric."""
         return [
             {
                 **row._asdict(),
@@ -149,10 +149,10 @@ class Comparison(Generic[Config]):
         ]
 
     def summary(self) -> list[dict[str, Any]]:
-        """One record for each row, part and metric: statistics over seeds, and the paired test against the control.
+        """Return one record per row, part and metric: statistics over seeds, and the paired test against the control.
 
-        ``sd`` (sample deviation) and ``se`` (standard error of the mean) are None for one seed; ``control``, ``difference``,
-        ``gain``, ``p`` and ``p_holm`` are None for a control.
+        ``sd`` (sample standard deviation) and ``se`` (standard error of the mean) are None for a single seed;
+        ``control``, ``difference``, ``gain``, ``p`` and ``p_holm`` are None for a control.
         """
         return [record for metric in self.metrics for part in self.parts for record in self._summary(part, metric)]
 
@@ -181,7 +181,7 @@ class Comparison(Generic[Config]):
 
 
 def jobs_of(config: TransferConfig, encoders: int) -> list[Job]:
-    """Every job of a comparison of weighting methods, seed by seed."""
+    """Return all jobs of a comparison of weighting methods, seed by seed."""
     return [
         Job(seed, scheme, encoder, method)
         for seed in range(config.seeds)
@@ -192,10 +192,10 @@ def jobs_of(config: TransferConfig, encoders: int) -> list[Job]:
 
 
 def compare_methods(run: RunJob, mapper: Mapper = map, progress: Progress | None = None) -> Comparison[TransferConfig]:
-    """Compare the weighting methods of ``run.config``; finished jobs are not run again.
+    """Compare the weighting methods of ``run.config``. Finished jobs are loaded instead of run.
 
     Raises:
-        RequestError: Data and tasks do not fit, before anything is trained.
+        RequestError: The data do not suit the tasks; raised before anything is trained.
         WorkError: A training diverged.
     """
     names = run.source.encoders
@@ -208,7 +208,7 @@ def compare_methods(run: RunJob, mapper: Mapper = map, progress: Progress | None
 def method_comparison(
     config: TransferConfig, encoders: Sequence[str], results: dict[Job, TrainingResult], lower: frozenset[str]
 ) -> Comparison[TransferConfig]:
-    """The comparison of weighting methods from the results of its jobs; the control is the target alone."""
+    """Build the comparison of weighting methods from job results; the control is training without auxiliary tasks."""
     named = {(Row(job.method, encoders[job.encoder], job.scheme), job.seed): found for job, found in results.items()}
     controls = {row: row._replace(method=CONTROL) for row, _ in named if row.method != CONTROL}
     return Comparison(config, controls, named, lower)

@@ -1,4 +1,4 @@
-"""Sources of multi-task problems: a labelled corpus or a network, with the encoders to compare. Can be sent to workers."""
+"""Data sources of multi-task problems: a labelled corpus or a network, with the encoders to compare."""
 
 from __future__ import annotations
 
@@ -32,18 +32,19 @@ from distgnn.storage.folder import open_folder
 
 Weights = dict[str, Tensor]
 NETWORK_BATCH = 128
-"""Default rows of a step on a network: a row there is one node or one pair, not a whole graph."""
+"""Default batch size on a network, where a row is one node or one pair, not a whole graph."""
 
 
 @dataclass(frozen=True)
 class InitialEncoder:
-    """An encoder to start from.
+    """An encoder with its initial weights.
 
     Args:
-        name: Its name in tables, such as the run of a checkpoint.
-        encoder: The architecture.
-        weights: State of the encoder, or None for fresh weights (a function of the seed).
-        schema: Schema of the corpus the weights were trained on, checked against the labelled corpus; None for fresh weights.
+        name: Name in tables, such as the run of a checkpoint.
+        encoder: Config of the encoder.
+        weights: State of the encoder; None = fresh weights, a function of the seed.
+        schema: Schema of the corpus that the weights were trained on, checked against the labelled corpus; None for
+            fresh weights.
     """
 
     name: str
@@ -53,46 +54,56 @@ class InitialEncoder:
 
 
 class DataSource(Protocol):
-    """Makes the problems of a comparison.
+    """Protocol of the factory of a comparison's problems. Instances are picklable.
 
     Attributes:
-        unused: The group of options that this kind of data does not read.
+        unused: The group of options that does not apply to this kind of data.
     """
 
     unused: str
 
     @property
     def config(self) -> TransferConfig:
-        """Options of every training, with the batch of this kind of data where it was left open."""
+        """Options of every training, with the default batch size of this kind of data filled in."""
         ...
 
     @property
     def encoders(self) -> tuple[str, ...]:
-        """Names of the encoders, the columns of a table."""
+        """Names of the encoders: the columns of a table."""
         ...
 
     def problem(self, encoder: int, seed: int, group: ProcessGroup, weights: Weights | None = None) -> MultiTaskProblem:
-        """A problem, a function of the arguments; ``weights`` of the shared network, or None for fresh ones."""
+        """Build a problem, a function of the arguments.
+
+        Args:
+            encoder: Index of the encoder.
+            seed: Training seed.
+            group: The training processes.
+            weights: Weights of the shared network; None = fresh ones.
+        """
         ...
 
     def start(self, encoder: int) -> Weights | None:
-        """The shared weights that a checkpoint brings, if any."""
+        """Return the shared weights from a checkpoint; None without one."""
         ...
 
     def identity(self, encoder: int, scheme: str) -> str:
-        """A text that changes with the data, the encoder and (unless everything is trained from scratch) its weights."""
+        """Return a text for cache keys that identifies the data and the encoder.
+
+        It includes the weights unless ``scheme`` is training from scratch.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class CorpusDataSource:
-    """A labelled corpus, held in memory.
+    """A labelled corpus in memory.
 
     Args:
         config: Options of every training.
         data: The labelled corpus.
         digest: sha256 of its manifest.
-        starts: The encoders to compare.
+        starts: Encoders to compare.
         frozen: Train a linear probe on the frozen encoders.
     """
 
@@ -105,7 +116,11 @@ class CorpusDataSource:
 
     @classmethod
     def read(cls, config: TransferConfig, checkpoints: Sequence[InitialEncoder]) -> CorpusDataSource:
-        """Read config.data; raises RequestError where labels, split or a checkpoint's features do not fit."""
+        """Read the corpus ``config.data``.
+
+        Raises:
+            RequestError: The labels, the split or a checkpoint's features do not fit the corpus.
+        """
         if config.ranks > config.corpus.streams:
             raise RequestError(
                 f"ranks={config.ranks} exceeds corpus.streams={config.corpus.streams}; raise corpus.streams"
@@ -127,7 +142,11 @@ class CorpusDataSource:
         starts: Sequence[InitialEncoder],
         frozen: bool = False,
     ) -> CorpusDataSource:
-        """For ``data`` as it was read; raises RequestError where a checkpoint's features do not fit."""
+        """Build the source for ``data`` that has been read.
+
+        Raises:
+            RequestError: A checkpoint's features do not fit the corpus.
+        """
         for start in starts:
             if start.schema is not None:
                 start.schema.check_features(data.schema, f"{start.name} cannot read {config.data}")
@@ -135,11 +154,11 @@ class CorpusDataSource:
 
     @property
     def encoders(self) -> tuple[str, ...]:
-        """Names of checkpoints, or kinds."""
+        """Names of the checkpoints, or of the kinds of encoders."""
         return tuple(start.name for start in self.starts)
 
     def problem(self, encoder: int, seed: int, group: ProcessGroup, weights: Weights | None = None) -> MultiTaskProblem:
-        """See :class:`DataSource`. Raises RequestError where ``weights`` do not fit the encoder's config."""
+        """See :class:`DataSource`. Raises RequestError if ``weights`` do not fit the encoder's config."""
         start, data = self.starts[encoder], self.data
         if self.frozen:
             model = build_encoder(data.schema, start.encoder, seed)
@@ -175,7 +194,11 @@ def _load(model: nn.Module, weights: Weights | None, name: str) -> None:
 
 @dataclass(frozen=True)
 class NetworkDataSource:
-    """A network, read by every process for itself. digest: of its manifest."""
+    """A network, loaded by every process itself.
+
+    Args:
+        digest: sha256 of its manifest.
+    """
 
     config: TransferConfig
     digest: str
@@ -183,7 +206,11 @@ class NetworkDataSource:
 
     @classmethod
     def read(cls, config: TransferConfig) -> NetworkDataSource:
-        """Look at config.data; raises RequestError for an unknown encoder or a checkpoint."""
+        """Read the manifest of the network ``config.data``.
+
+        Raises:
+            RequestError: An encoder is unknown, or a checkpoint is given.
+        """
         if config.checkpoint:
             raise RequestError(
                 f"checkpoint: {config.data} is a network, whose encoders are pre-trained on the auxiliary tasks alone"
@@ -196,7 +223,7 @@ class NetworkDataSource:
 
     @property
     def encoders(self) -> tuple[str, ...]:
-        """Kinds."""
+        """Kinds of the encoders."""
         return self.config.encoders or (self.config.network.encoder,)
 
     def problem(self, encoder: int, seed: int, group: ProcessGroup, weights: Weights | None = None) -> MultiTaskProblem:
@@ -208,7 +235,7 @@ class NetworkDataSource:
         return problem
 
     def start(self, encoder: int) -> Weights | None:  # noqa: ARG002
-        """None: there are no checkpoints of networks."""
+        """None: checkpoints of networks do not exist."""
         return None
 
     def identity(self, encoder: int, scheme: str) -> str:  # noqa: ARG002
@@ -218,12 +245,16 @@ class NetworkDataSource:
 
 @lru_cache(maxsize=1)
 def _network(uri: str, digest: str) -> Network:  # noqa: ARG001
-    """The network, read once by a process; ``digest`` is in the key so that another network at the same place is read anew."""
+    """Return the network, cached per process; ``digest`` invalidates the cache if the network at ``uri`` changes."""
     return load_network(uri)
 
 
 def is_network(uri: str) -> bool:
-    """Whether a network lies at ``uri``; raises RequestError where neither a network nor a corpus does."""
+    """Return whether there is a network at ``uri`` (True) or a corpus (False).
+
+    Raises:
+        RequestError: There is neither.
+    """
     folder = open_folder(uri)
     if folder.size(networks.NAME) is not None:
         return True

@@ -1,4 +1,4 @@
-"""What joint training tells a meter: after each epoch, the means over its steps."""
+"""Metrics of multi-task training for the metrics sink: means over the steps of each epoch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ _BY_TASK = {"distgnn_transfer_task_weight": "weights", "distgnn_transfer_gradien
 
 
 def record_epoch(meter: MetricsSink, names: Sequence[str], method: str, records: Sequence[StepRecord]) -> None:
-    """Note an epoch's records. names: of the K + 1 tasks, the target first. What the method has no number for is left out."""
+    """Send the means of an epoch to the metrics sink; values that the method does not have are omitted.
+
+    Args:
+        meter: The metrics sink.
+        names: Names of the K + 1 tasks, the target first.
+        method: Name of the weighting method.
+        records: Records of the steps.
+    """
     meter.note("distgnn_transfer_steps_total", len(records), method=method)
     for name, field in _BY_TASK.items():
         for task, values in zip(names, zip(*(getattr(record, field) for record in records), strict=True), strict=True):

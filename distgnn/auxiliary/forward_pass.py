@@ -1,4 +1,4 @@
-"""One forward pass of a step, and every weighted of its losses that is asked for."""
+"""One forward pass of a multi-task step, and the rows to be weighted that are derived from it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ from distgnn.distributed import ProcessGroup
 
 
 class ForwardPass:
-    """Losses of a batch at the parameters as they are, summed over ranks, with the tasks' gradients where they are needed.
+    """Losses of a batch at the current parameters, summed over ranks, with gradients per task if needed.
 
-    Gradients are taken task by task where the weighting sees them, or where dots with them are its hypergradient. by_layer:
-    how cosines are taken. target, auxiliary: the samples of this rank.
+    Gradients are computed per task if the weighting method reads them, or if the hypergradient is a dot product with
+    them.
+
+    Attributes:
+        by_layer: Whether cosines are averaged over layers.
+        target, auxiliary: Samples of this rank.
     """
 
     def __init__(
@@ -43,7 +47,7 @@ class ForwardPass:
             self.totals = Totals(*sums, parts=len(self.target))
 
     def weighted(self, parts: Sequence[int]) -> WeightedGradients:
-        """The rows to weigh where the target counts those parts of its samples."""
+        """Return the rows to be weighted, with only the folds ``parts`` of the target's samples."""
         if self._gradients is not None and not self._weighting.per_sample:
             return WeightedTaskGradients(self._gradients, parts, self._weighting.reads == "gradients")
         shares = self.totals.shares(parts)

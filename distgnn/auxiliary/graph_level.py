@@ -1,4 +1,4 @@
-"""Joint training on a labelled corpus of graphs: labels as the target, pre-training objectives as auxiliary tasks."""
+"""Multi-task problem on a labelled corpus: graph labels as the target, pre-training objectives as auxiliary tasks."""
 
 from __future__ import annotations
 
@@ -30,8 +30,13 @@ from distgnn.objectives.build import build_objective
 
 @dataclass(frozen=True)
 class Batch:
-    """A step's share of one rank. folds: the target's graphs with labels; tasks: each auxiliary task's graphs with its extras,
-    None where this rank has none. epoch: what keyed extras were made with, the step's number."""
+    """One rank's share of a step.
+
+    Attributes:
+        folds: The target's labelled graphs, fold by fold.
+        tasks: Graphs of each auxiliary task with their extras; None if this rank has none.
+        epoch: The step's number, used as epoch for keyed extras.
+    """
 
     folds: tuple[GraphBatch, ...]
     tasks: tuple[GraphBatch | None, ...]
@@ -39,20 +44,21 @@ class Batch:
 
 
 class GraphLevelProblem(LabelTarget):
-    """A MultiTaskProblem on labelled graphs; see :class:`distgnn.auxiliary.problem.MultiTaskProblem`.
+    """A multi-task problem on labelled graphs, see :class:`distgnn.auxiliary.problem.MultiTaskProblem`.
 
-    The target's samples are known labels, graph by graph. Without auxiliary tasks, training it is fine-tuning. Every fold is
-    cut into ``config.streams`` streams, and ranks take whole ones, so ghost normalisation never mixes graphs of two folds.
+    The target's samples are the known labels, graph by graph. Without auxiliary tasks, training is fine-tuning. Every
+    fold is split into ``config.streams`` streams and each rank takes whole streams, so ghost normalisation never mixes
+    graphs of two folds.
 
     Args:
         data: The labelled corpus.
-        encoder: The encoder's architecture; its initial weights are a function of ``seed``.
+        encoder: Config of the encoder; its initial weights are a function of ``seed``.
         config: Auxiliary tasks, streams and dropout.
-        seed: Key of everything random.
+        seed: Key of all randomness.
         group: The training processes.
 
     Raises:
-        RequestError: The corpora cannot serve the auxiliary tasks.
+        RequestError: The corpora do not suit the auxiliary tasks.
     """
 
     def __init__(
@@ -60,7 +66,7 @@ class GraphLevelProblem(LabelTarget):
     ) -> None:
         super().__init__(data, group.device)
         self.config, self.group, self.seed = config, group, seed
-        # auxiliary tasks prepare graphs on the CPU; without them the corpus stays on the device
+        # auxiliary tasks need the graphs on the CPU; without them the corpus is kept on the device
         self.graphs = replace(data.graphs, y=data.y).to("cpu" if config.auxiliary else group.device)
         self.elsewhere = _auxiliary_corpus(data, config, seed)
         self.encoder = build_encoder(data.schema, encoder, seed).to(group.device)
@@ -82,7 +88,7 @@ class GraphLevelProblem(LabelTarget):
         return objective
 
     def fetch(self, folds: Sequence[Rows], step: int) -> Batch:
-        """See :class:`MultiTaskProblem`; graphs are cut out and extras drawn here."""
+        """See :class:`MultiTaskProblem`. Selects the graphs and samples the extras."""
         parts = tuple(self._fold(number, rows) for number, rows in enumerate(folds))
         labelled = _joined(parts)
         other = self.elsewhere.step(step, self.group) if self.elsewhere else None
@@ -94,7 +100,7 @@ class GraphLevelProblem(LabelTarget):
         return Batch(tuple(part.to(device) for part in parts), tuple(task and task.to(device) for task in tasks), step)
 
     def _fold(self, number: int, rows: Rows) -> GraphBatch:
-        """This rank's streams of a fold."""
+        """Return this rank's streams of a fold."""
         streams, rank, size = self.config.streams, self.group.rank, self.group.world_size
         chunks = enumerate(np.array_split(rows, streams), start=number * streams)
         mine = [chunk for place, chunk in chunks if place % size == rank and len(chunk)]
@@ -106,7 +112,7 @@ class GraphLevelProblem(LabelTarget):
         return graphs and replace(graphs, extras=objective.prepare(graphs, self.seed, step))
 
     def losses(self, batch: Batch) -> tuple[list[Samples], list[Samples]]:
-        """See :class:`MultiTaskProblem`. The target's pass is the first, whose statistics become the encoder's running ones."""
+        """See :class:`MultiTaskProblem`. Running statistics are those of the first pass, the target's."""
         self.encoder.train()
         sizes = [fold.num_graphs for fold in batch.folds]
         together = _joined(batch.folds)
@@ -117,7 +123,7 @@ class GraphLevelProblem(LabelTarget):
             return target, [self._task_samples(objective, graphs, batch.epoch) for objective, graphs in tasks]
 
     def fold_losses(self, batch: Batch, fold: int) -> Samples:
-        """See :class:`MultiTaskProblem`; dropout hits other places than in ``losses``."""
+        """See :class:`MultiTaskProblem`. The dropout masks differ from those of ``losses``."""
         self.encoder.train()
         graphs = batch.folds[fold]
         with self._dropout(batch.epoch, 1 + fold):
@@ -125,14 +131,14 @@ class GraphLevelProblem(LabelTarget):
 
     @contextmanager
     def _dropout(self, step: int, part: int = 0) -> Iterator[None]:
-        """Global random state in which dropout is a function of (seed, step, part, rank); put back afterwards."""
+        """Context manager that makes dropout a function of (seed, step, part, rank); restores the global random state."""
         device = self.group.device
         with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
             torch.manual_seed(key(self.seed, AuxiliaryDraw.DROPOUT, step, part, self.group.rank))
             yield
 
     def _outputs(self, graphs: GraphBatch) -> Tensor:
-        """[G, outputs]."""
+        """Return [G, outputs]."""
         return self.heads[0](graph_features(self.encoder, graphs, self.data.use_center))
 
     def _samples(self, outputs: Tensor, graphs: GraphBatch) -> Samples:
@@ -148,22 +154,22 @@ class GraphLevelProblem(LabelTarget):
         return Samples(zero + found.total, zero.detach(), found.count.to(zero.dtype), whole=True)
 
     def _nothing(self, count: int) -> Tensor:
-        """Zeros [count] that depend on the weights, so that ranks without graphs differentiate what the others do."""
+        """Return zeros [count] that depend on the weights, so that ranks without graphs take part in the backward pass."""
         return 0 * next(self.encoder.parameters()).flatten()[:count]
 
     def predict(self, rows: Tensor) -> Tensor:
-        """Outputs of the target's head [n, outputs], in evaluation mode."""
+        """Return outputs of the target's head [n, outputs], computed in evaluation mode."""
         self.encoder.eval()
         return self._outputs(select_graphs(self.graphs, rows.to(self.graphs.edges.device)).to(self.device))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Encoder and head; features are used as they are."""
+        """Return the encoder and the head; features are not standardised."""
         zeros = torch.zeros(self.width, device=self.device)
         return named_tensors(self.encoder, self.heads[0], zeros, torch.ones_like(zeros))
 
 
 def head_seed(seed: int) -> int:
-    """Key of the initial weights of the target's head."""
+    """Return the key of the initial weights of the target's head."""
     return key(seed, AuxiliaryDraw.HEAD)
 
 
@@ -178,7 +184,7 @@ def _auxiliary_corpus(data: LabelledSet, config: CorpusTaskConfig, seed: int) ->
 
 
 def _joined(parts: Sequence[GraphBatch]) -> GraphBatch | None:
-    """All graphs of ``parts``, stream by stream; None where there are none."""
+    """Return all graphs of ``parts``, stream by stream; None if there are none."""
     if not any(part.num_graphs for part in parts):
         return None
     sizes = [0]

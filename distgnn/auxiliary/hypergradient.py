@@ -1,8 +1,9 @@
-"""How the target's loss after a look-ahead step changes with the weights: exact, without second derivatives.
+"""Exact hypergradients of the target's loss after a look-ahead step, without second derivatives.
 
-With theta_hat(w) = theta - alpha * sum_r w_r g_r (AUX-TS Eq. 8; g_r: gradient of row r's share of its task's mean loss) and
-v = grad L_meta at theta_hat, the chain rule gives dL_meta / dw_r = -alpha <g_r, v>: a product where g_r is known, and else the
-derivative of row r's loss along v, which forward mode finds for all rows in one pass.
+With theta_hat(w) = theta - alpha * sum_r w_r g_r (AUX-TS Eq. 8; g_r: gradient of row r's share of its task's mean loss)
+and v = grad L_meta at theta_hat, the chain rule gives dL_meta / dw_r = -alpha <g_r, v>. This is a dot product if g_r is
+known. Otherwise it is the directional derivative of row r's loss along v, computed for all rows in one pass by
+forward-mode automatic differentiation.
 """
 
 from __future__ import annotations
@@ -23,32 +24,40 @@ from distgnn.distributed import ProcessGroup
 
 
 class WeightedGradients(Protocol):
-    """Rows to be weighed and what can be done with them: :class:`WeightedTaskGradients`, :class:`WeightedSampleGradients`.
+    """Protocol of rows to be weighted: :class:`WeightedTaskGradients`, :class:`WeightedSampleGradients`.
 
-    scale: [R]; the sum over a task's rows (of all ranks) of value * scale is the task's mean value.
+    Attributes:
+        scale: [R]; the sum over a task's rows (of all ranks) of value * scale is the task's mean value.
     """
 
     signals: Signals
     scale: Tensor
 
     def gradient(self, weights: Tensor, head_weights: Tensor) -> Tensor:
-        """The joint gradient as a flat vector of all parameters."""
+        """Return the weighted gradient as a flat vector of all parameters."""
         ...
 
     def along(self, direction: Tensor) -> Tensor:
-        """[R]: derivatives of the rows' shares of the tasks' mean losses along a direction of the target's parameters."""
+        """Return [R]: directional derivatives of the rows' shares of the tasks' mean losses.
+
+        ``direction`` is a flat vector of the target's parameters.
+        """
         ...
 
     def reduce(self, tensor: Tensor) -> Tensor:
-        """The sum over ranks of what each knows a part of."""
+        """Return the sum over ranks of their partial values."""
         ...
 
 
 @contextmanager
 def shifted_parameters(layout: Layout, step: Tensor) -> Iterator[None]:
-    """Inside, the target's parameters are theta - step (flat, as ``layout.near``); then again theta, bit for bit.
+    """Context manager: inside, the target's parameters are theta - step; on exit they are restored bit for bit.
 
-    Written through ``data``: the graph of the pass at theta stays good, as theta is back before it is used.
+    The parameters are written through ``data``, so the autograd graph of the pass at theta remains valid.
+
+    Args:
+        layout: Layout of the parameters.
+        step: Flat, in the order of ``layout.near``.
     """
     before = [parameter.detach().clone() for parameter in layout.near]
     for parameter, change in zip(layout.near, layout.pieces(step, layout.near), strict=True):
@@ -63,7 +72,10 @@ def shifted_parameters(layout: Layout, step: Tensor) -> Iterator[None]:
 def meta_gradient(
     problem: MultiTaskProblem, batch: Any, part: int, layout: Layout, group: ProcessGroup
 ) -> tuple[Tensor, Tensor]:
-    """(gradient of the target's mean loss on a part at the parameters as they are, flat as ``layout.near``; that loss)."""
+    """Return the gradient of the target's mean loss on a fold at the current parameters, and that loss.
+
+    The gradient is flat, in the order of ``layout.near``.
+    """
     samples = problem.fold_losses(batch, part)
     total = samples.losses.sum()
     flat = layout.parameters[0].new_empty(layout.near_size + 2)
@@ -74,27 +86,39 @@ def meta_gradient(
 
 
 class Bound(nn.Module):
-    """Shared network and heads as one module, so that ``torch.func.functional_call`` can give a function of a problem other
-    parameters: ``functional_call(bound, {name: value}, (problem.losses, batch))``."""
+    """Shared network and heads as one module, to call a function of a problem with other parameters.
+
+    Use it as ``functional_call(bound, {name: value}, (problem.losses, batch))`` with
+    :func:`torch.func.functional_call`.
+    """
 
     def __init__(self, problem: MultiTaskProblem) -> None:
         super().__init__()
         self.shared, self.heads = problem.shared, problem.heads
 
     def forward(self, function: Callable[..., Any], *words: Any) -> Any:
-        """function(*words)."""
+        """Return function(*words)."""
         return function(*words)
 
 
 def derivatives(problem: MultiTaskProblem, batch: Any, layout: Layout, direction: Tensor) -> list[Tensor]:
-    """Derivatives of every loss of ``problem.losses(batch)`` along ``direction`` (flat, as ``layout.near``), by forward mode.
+    """Return directional derivatives of every loss of ``problem.losses(batch)``, by forward-mode differentiation.
 
-    One tensor for each part of the target and each auxiliary task, shaped as its losses. The other parameters move by zeros:
-    torch spends longer on what has no tangent at all.
+    The tangents of parameters that are not in ``layout.near`` are explicit zeros, since torch is slower without a
+    tangent.
+
+    Args:
+        problem: The tasks.
+        batch: The batch of a step.
+        layout: Layout of the parameters.
+        direction: Flat, in the order of ``layout.near``.
+
+    Returns:
+        One tensor per fold of the target and per auxiliary task, with the shape of its losses.
     """
     tangents = dict(zip(map(id, layout.near), layout.pieces(direction, layout.near), strict=True))
     bound = Bound(problem)
-    with torch.enable_grad(), forward_ad.dual_level():  # some objectives take gradients inside their losses
+    with torch.enable_grad(), forward_ad.dual_level():  # some objectives compute gradients inside their losses
         duals = {
             name: forward_ad.make_dual(value, tangents[id(value)] if id(value) in tangents else torch.zeros_like(value))
             for name, value in bound.named_parameters()
@@ -105,21 +129,26 @@ def derivatives(problem: MultiTaskProblem, batch: Any, layout: Layout, direction
 
 
 def target_mean(weighted: WeightedGradients, values: Tensor) -> Tensor:
-    """This rank's part of the mean of the target's ``values`` [R]; add over ranks by ``weighted.reduce``."""
+    """Return this rank's part of the mean of the target's ``values`` [R]; sum it over ranks by ``weighted.reduce``."""
     return (values * weighted.scale)[weighted.signals.task == 0].sum()
 
 
 def normalised(weighted: WeightedGradients, raw: Tensor) -> Tensor:
-    """Weights divided by the target's mean weight over all ranks; not differentiable."""
+    """Return the weights divided by the target's mean weight over all ranks; not differentiable."""
     raw = raw.detach()
     return raw / weighted.reduce(target_mean(weighted, raw))
 
 
 def surrogate(weighted: WeightedGradients, raw: Tensor, slopes: Tensor, divide: bool) -> Tensor:
-    """A scalar whose gradients, added over ranks, are those of L_meta with respect to the weighting's parameters.
+    """Return a scalar whose gradients, summed over ranks, are those of L_meta w.r.t. the weighting model's parameters.
 
-    raw: [R], the model's output. slopes: [R], dL_meta / dw_r for the weights as used, which are ``raw``, or with ``divide``
-    raw / m, m being the target's mean: then every row also acts through m, d(raw / m) = d raw / m - raw dm / m^2.
+    Args:
+        weighted: The rows.
+        raw: [R], output of the weighting model.
+        slopes: [R], dL_meta / dw_r for the weights as used.
+        divide: Whether the weights used are raw / m, with m the target's mean, instead of ``raw``. Then every row also
+            acts
+            through m: d(raw / m) = d raw / m - raw dm / m^2.
     """
     direct = (slopes * raw).sum()
     if not divide:

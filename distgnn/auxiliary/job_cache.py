@@ -1,4 +1,4 @@
-"""Results of finished trainings, kept as files: a stopped comparison continues, and more seeds extend it."""
+"""Cache of finished trainings as files: a stopped comparison continues, and more seeds extend it."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from distgnn.storage.arrays import read_arrays, write_arrays
 from distgnn.storage.folder import Folder
 
 FORMAT = "training 2"
-"""Part of every job's key: results of an older trainer are not taken for results of this one."""
+"""Part of every cache key; changes if results of an older trainer must not be reused."""
 _VALUES = ("tasks", "metrics", "best_epoch", "seconds", "validation", "scores", "coverage")
 _TUPLES = ("tasks", "metrics", "validation")
 
 
 @dataclass(frozen=True)
 class JobCache:
-    """One file for each finished job, named after everything the job depends on.
+    """Results of finished jobs, one file each. The file's name is derived from everything the job depends on.
 
     Args:
-        folder: Where the files are.
+        folder: Folder of the files.
     """
 
     folder: Folder
 
     def has(self, name: str) -> bool:
-        """Whether the file ``name`` is there and whole."""
+        """Return whether the file ``name`` exists and is complete."""
         return read_arrays(self.folder, name) is not None
 
     def load(self, name: str) -> TrainingResult | None:
-        """The result in the file ``name``; None if it is absent or damaged."""
+        """Return the result in the file ``name``; None if it is missing or damaged."""
         found = read_arrays(self.folder, name)
         if found is None or set(found[0]) != set(_VALUES):
             return None
@@ -53,7 +53,7 @@ class JobCache:
         )
 
     def save(self, name: str, result: TrainingResult) -> None:
-        """Write ``result`` to the file ``name``, whole or not at all."""
+        """Write ``result`` to the file ``name`` atomically."""
         arrays = {f"predictions/{part}": array for part, array in result.predictions.items()}
         arrays |= {f"curves/{curve}": array for curve, array in result.curves.items()}
         arrays |= {f"weights/{path}": tensor.numpy() for path, tensor in result.weights.items()}
@@ -61,10 +61,10 @@ class JobCache:
         write_arrays(self.folder, name, values, {**arrays, "meta_loss": result.meta_loss})
 
     def load_weights(self, name: str) -> dict[str, Tensor] | None:
-        """Weights in the file ``name``; None if it is absent or damaged."""
+        """Return the weights in the file ``name``; None if it is missing or damaged."""
         found = read_arrays(self.folder, name)
         return found and {path: torch.from_numpy(array) for path, array in found[1].items()}
 
     def save_weights(self, name: str, weights: dict[str, Tensor]) -> None:
-        """Write ``weights`` to the file ``name``, whole or not at all."""
+        """Write ``weights`` to the file ``name`` atomically."""
         write_arrays(self.folder, name, {}, {path: tensor.numpy() for path, tensor in weights.items()})

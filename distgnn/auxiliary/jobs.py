@@ -1,7 +1,7 @@
-"""Trainings as jobs: every scheme, encoder, method and seed is one; finished jobs are kept.
+"""Trainings as jobs, one per scheme, encoder, method and seed; results of finished jobs are cached.
 
-Jobs of one scheme, encoder and seed start from the same weights and take the same rows in the same order, so methods are
-compared in pairs.
+Jobs with the same scheme, encoder and seed start from the same weights and take the same rows in the same order, so
+that methods can be compared by paired tests.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Job(NamedTuple):
         seed: Training seed.
         scheme: "scratch" or "pretrained".
         encoder: Index of the encoder in the data source.
-        method: Weighting method; empty for the training on auxiliary tasks alone.
+        method: Weighting method; empty for pre-training on the auxiliary tasks only.
     """
 
     seed: int
@@ -50,24 +50,24 @@ class Job(NamedTuple):
 
 
 Progress = Callable[[int, int, str, TrainingResult | None], None]
-"""Called after each job with (jobs done, jobs in all, the job in words, its result; None for a training on auxiliary tasks)."""
+"""Called after each job with (jobs done, number of jobs, title, result; None for a pre-training on auxiliary tasks)."""
 
 
 def global_seed(seed: int, rank: int) -> int:
-    """Seed of torch's own generator for a job, for users' modules that draw from it."""
+    """Return the seed of torch's global generator for a job, for user modules that use it."""
     return key(seed, AuxiliaryDraw.GLOBAL, rank)
 
 
 @dataclass(frozen=True)
 class RunJob:
-    """Runs a job and keeps its result; can be sent to workers.
+    """Runs jobs and caches their results. Instances are picklable.
 
     Args:
-        source: Makes the problems; its config has the options of every training.
-        folder: Where results are kept. Workers that share it keep their results themselves.
+        source: Factory of the problems; its config has the options of every training.
+        folder: Folder of the results. Workers that can access it write their results themselves.
         device: torch device of a process that trains alone.
         meter: Metrics sink of the processes that run jobs.
-        save_models: Keep the trained models; a job without its model counts as not finished.
+        save_models: Save the trained models; a job without its model counts as unfinished.
     """
 
     source: DataSource
@@ -83,16 +83,16 @@ class RunJob:
 
     @property
     def cache(self) -> JobCache:
-        """Results in ``folder``."""
+        """The results in ``folder``."""
         return JobCache(self.folder)
 
     def __call__(self, job: Job, group: ProcessGroup | None = None) -> TrainingResult | None:
-        """Run ``job``; a collective of ``group`` (None: this process alone). Global random state is left as it was.
+        """Run ``job``. A collective of ``group`` (None = this process alone). Restores the global random state.
 
         Returns:
-            The result, a function of the job; None for a training on auxiliary tasks alone.
+            The result, a function of the job; None for a pre-training on the auxiliary tasks only.
         """
-        import_modules(self.config.imports)  # this may be another process
+        import_modules(self.config.imports)  # this may be a worker process
         group = group or ProcessGroup.single_process(torch.device(self.device))
         with torch.random.fork_rng(devices=[] if group.device.type == "cpu" else [group.device]):
             torch.manual_seed(global_seed(job.seed, group.rank))
@@ -112,7 +112,10 @@ class RunJob:
         return found
 
     def begin(self, job: Job, group: ProcessGroup) -> Trainer:
-        """The trainer of ``job`` before its first epoch; trainings on auxiliary tasks that it starts from must be finished."""
+        """Return the trainer of ``job`` before its first epoch.
+
+        If it starts from a pre-training on auxiliary tasks, that job must be finished.
+        """
         weights = self._start(job) if job.scheme == "pretrained" else None
         problem = self.source.problem(job.encoder, job.seed, group, weights)
         return Trainer(problem, self.config, job.method, job.seed, group, self.meter)
@@ -134,16 +137,16 @@ class RunJob:
         return weights
 
     def done(self, job: Job) -> bool:
-        """Whether the job's file is there and whole."""
+        """Return whether the job's file exists and is complete."""
         return self.cache.has(self.name(job)) if not job.method else self.load(job) is not None
 
     def load(self, job: Job) -> TrainingResult | None:
-        """The result of a finished job; None if it has not finished, or its file is damaged."""
+        """Return the result of a finished job; None if it is unfinished or its file is damaged."""
         found = self.cache.load(self.name(job)) if job.method else None
         return None if found is None or (self.save_models and not found.weights) else found
 
     def name(self, job: Job) -> str:
-        """The file of a job, named after everything it depends on."""
+        """Return the name of the job's file, derived from everything the job depends on."""
         own: dict[str, Any] = {"weighting": to_json(self.config.weighted(job.method))} if job.method else {}
         alone = not job.method
         if alone or (job.scheme == "pretrained" and self.source.start(job.encoder) is None):
@@ -155,7 +158,7 @@ class RunJob:
         return f"{job.method or 'auxiliary'}-{sha256(text.encode()).hexdigest()[:16]}-seed{job.seed}.safetensors"
 
     def title(self, job: Job) -> str:
-        """The job in words; a method or scheme that all jobs have is left out."""
+        """Return a readable title of the job; a method or scheme common to all jobs is omitted."""
         config, encoder = self.config, self.source.encoders[job.encoder]
         method = [] if job.method and len(config.compared) == 1 else [job.method or "auxiliary tasks alone"]
         scheme = [] if len(config.compared) == len(config.schemes) == 1 else [job.scheme]
@@ -165,12 +168,12 @@ class RunJob:
 def run_jobs(
     run: RunJob, jobs: Sequence[Job], mapper: Mapper = map, progress: Progress | None = None
 ) -> dict[Job, TrainingResult]:
-    """Results of ``jobs``, in order; finished ones are loaded, the others run.
+    """Return the results of ``jobs``, in order. Finished jobs are loaded, the others are run.
 
     Args:
         run: Runs one job.
-        jobs: The trainings; those on auxiliary tasks alone that they start from are added.
-        mapper: An ordered map over independent jobs.
+        jobs: The trainings; pre-trainings on auxiliary tasks that they start from are added.
+        mapper: Ordered map over independent jobs.
         progress: Called after each job that was run.
 
     Raises:
@@ -186,7 +189,7 @@ def run_jobs(
     total, done = len(jobs) + len(first), len(jobs) - len(missing)
     for stage in (first, missing):
         for job, result in zip(stage, mapper(run, stage) if stage else (), strict=True):
-            if result is not None and not run.done(job):  # a worker without the folder
+            if result is not None and not run.done(job):  # the worker cannot access the folder
                 run.cache.save(run.name(job), result)
             found[job] = result
             done += 1
@@ -196,7 +199,11 @@ def run_jobs(
 
 
 def rehearse(run: RunJob, encoder: int) -> MultiTaskProblem:
-    """Make everything the jobs of an encoder need, once; raises RequestError for what does not fit."""
+    """Build everything the jobs of an encoder need once, to fail before training.
+
+    Raises:
+        RequestError: Data, encoder and tasks do not fit together.
+    """
     config = run.config
     problem = run.source.problem(encoder, 0, ProcessGroup.single_process(torch.device("cpu")))
     for method in config.compared:

@@ -1,4 +1,4 @@
-"""The target of problems on labelled graphs: losses of known labels, and evaluation."""
+"""Target task of problems on labelled graphs: losses of known labels, and evaluation."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ EVALUATION_BATCH = 256
 
 
 class LabelTarget(ABC):
-    """What problems on labelled graphs have in common; see :class:`distgnn.auxiliary.problem.MultiTaskProblem`.
+    """Common part of problems on labelled graphs, see :class:`distgnn.auxiliary.problem.MultiTaskProblem`.
 
     Args:
         data: The labelled corpus.
-        device: Where the model computes.
+        device: Device of the model.
     """
 
     encoder: Encoder
@@ -39,21 +39,27 @@ class LabelTarget(ABC):
 
     @abstractmethod
     def predict(self, rows: Tensor) -> Tensor:
-        """Outputs of the target's head [n, outputs] for the graphs ``rows`` (int64 [n]), in evaluation mode."""
+        """Return outputs of the target's head [n, outputs] in evaluation mode, for the graphs ``rows`` (int64 [n])."""
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """The whole model: encoder.*, head.*, and the statistics its features are standardised by, float [F]: features.mean
-        and features.std."""
+        """Return the whole model: encoder.*, head.*, and the statistics that standardise its features, float [F].
+
+        The statistics are called features.mean and features.std.
+        """
 
     def label_samples(self, outputs: Tensor, y: Tensor) -> Samples:
-        """Losses of the known labels among ``y`` [n, T], graph by graph; outputs: [n, outputs]."""
+        """Return the losses of the known labels among ``y`` [n, T], graph by graph; outputs: [n, outputs]."""
         losses, labels = self.target.samples(outputs, y)
         return Samples(losses, labels.to(losses.dtype), losses.new_tensor(float(losses.numel())))
 
     @torch.no_grad()
     def evaluate(self, part: str) -> PartEvaluation:
-        """Metric, coverage and predictions on ``part``. Raises WorkError where predictions are not finite."""
+        """Return metric, coverage and predictions on ``part``.
+
+        Raises:
+            WorkError: Predictions are not finite.
+        """
         rows = torch.from_numpy(self.data.parts[part])
         outputs = torch.cat([self.predict(some) for some in rows.split(EVALUATION_BATCH)])
         predictions = self.target.predictions(outputs).cpu()
@@ -64,7 +70,7 @@ class LabelTarget(ABC):
 
 
 def _strata(data: LabelledSet) -> Rows:
-    """int64 [training graphs]: the class where there is one label of classes, else zeros."""
+    """Return int64 [training graphs]: the class if there is a single class label, else zeros."""
     labels = data.labels("train")
     if data.target.task == "regression" or labels.shape[1] > 1:
         return np.zeros(len(labels), np.int64)
@@ -72,7 +78,7 @@ def _strata(data: LabelledSet) -> Rows:
 
 
 def named_tensors(encoder: nn.Module, head: nn.Module, mean: Tensor, std: Tensor) -> dict[str, Tensor]:
-    """Tensors of a model by name, as :meth:`LabelTarget.tensors` gives them."""
+    """Return the tensors of a model by name, as :meth:`LabelTarget.tensors`."""
     modules = (("encoder", encoder), ("head", head))
     found = {f"{part}.{name}": tensor for part, module in modules for name, tensor in module.state_dict().items()}
     return {**found, "features.mean": mean, "features.std": std}

@@ -1,4 +1,4 @@
-"""Linear probe: the labels of a corpus as the target, predicted by a head on the features of a frozen encoder."""
+"""Linear probe: predict the labels of a corpus by a linear head on the features of a frozen encoder."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from distgnn.models.heads import build_head, graph_features
 
 
 class LinearProbe(LabelTarget):
-    """A MultiTaskProblem without auxiliary tasks; see :class:`distgnn.auxiliary.problem.MultiTaskProblem`.
+    """A problem without auxiliary tasks, see :class:`distgnn.auxiliary.problem.MultiTaskProblem`.
 
-    Features are computed once and standardised over the training part.
+    Features are computed once and standardised with the statistics of the training part.
 
     Args:
         data: The labelled corpus.
         encoder: The frozen encoder, with its weights.
         head_seed: Key of the head's initial weights.
-        group: The training processes; one that trains alone.
+        group: The training processes; must be a single process.
     """
 
     names: tuple[str, ...] = ("target",)
@@ -44,7 +44,7 @@ class LinearProbe(LabelTarget):
 
     @torch.no_grad()
     def _features(self, width: int) -> Tensor:
-        """[G, width]; zeros for graphs of no part."""
+        """Return [G, width]; zeros for graphs that belong to no part."""
         graphs = self.data.graphs.to(self.device)
         features = torch.zeros(graphs.num_graphs, width, device=self.device)
         for part in self.data.parts.values():
@@ -53,7 +53,7 @@ class LinearProbe(LabelTarget):
         return features
 
     def fetch(self, folds: Sequence[Rows], step: int) -> list[Tensor]:  # noqa: ARG002
-        """Rows of the corpus, fold by fold."""
+        """Return the rows of the corpus, fold by fold."""
         return [self.train[torch.from_numpy(rows)] for rows in folds]
 
     def losses(self, batch: list[Tensor]) -> tuple[list[Samples], list[Samples]]:
@@ -66,9 +66,9 @@ class LinearProbe(LabelTarget):
         return self.label_samples(self.predict(rows), self.data.y[rows].to(self.device))
 
     def predict(self, rows: Tensor) -> Tensor:
-        """Outputs of the head; it has no other mode for evaluation."""
+        """Return outputs of the head, which is the same in training and evaluation mode."""
         return self.heads[0](self.features[rows.to(self.device)])
 
     def tensors(self) -> dict[str, Tensor]:
-        """The encoder as it was, the trained head, and the statistics of the features."""
+        """Return the unchanged encoder, the trained head and the statistics of the features."""
         return named_tensors(self.encoder, self.heads[0], self.mean, self.std)

@@ -17,9 +17,11 @@ Rows = npt.NDArray[np.int64]
 class Samples:
     """Losses of one task on this rank's share of a step. The task's loss is sum(losses) / sum(count), both over ranks.
 
-    losses: [n], differentiable, one a sample; or [1], the sum of a loss that only exists as a whole (``whole`` is then true).
-    labels: [n], detached, what SELAR's label signal sees; zeros where samples have none. count: float scalar, how many
-    samples ``losses`` stands for (n where not whole).
+    Attributes:
+        losses: float [n], differentiable, one per sample; or [1], the sum, for a loss that cannot be split into samples
+            (``whole``).
+        labels: float [n], detached, the label signal of SELAR; zeros for samples without labels.
+        count: Float scalar, number of samples in ``losses`` (n unless ``whole``).
     """
 
     losses: Tensor
@@ -30,12 +32,12 @@ class Samples:
 
 @dataclass(frozen=True)
 class PartEvaluation:
-    """The target's metrics on one part of the data.
+    """Metrics of the target on one part of the data.
 
     Args:
-        scores: Value by metric.
+        scores: Value of each metric.
         coverage: Share of the labels that the metric is defined for.
-        predictions: float32 [rows of the part, T], where the target's predictions are kept.
+        predictions: float32 [rows of the part, T], if the target's predictions are kept.
     """
 
     scores: dict[str, float]
@@ -44,13 +46,17 @@ class PartEvaluation:
 
 
 class MultiTaskProblem(Protocol):
-    """K + 1 tasks on one shared encoder. Everything random in a step is a function of (seed, step).
+    """K + 1 tasks on one shared encoder. All randomness of a step is a function of (seed, step).
 
-    names: of the tasks, the target first. shared: what all tasks read. heads: one module a task, read by it alone.
-    rows: how many training rows the target has. strata: int64 [rows], classes that folds get equal shares of; zeros where
-    rows have none. metrics: names of what ``evaluate`` gives, the one that selects first;
-    higher is better for each of them unless it is in ``lower_is_better``. parts: what a finished training is evaluated on,
-    "val" among them.
+    Attributes:
+        names: Names of the tasks, the target first.
+        shared: The network used by all tasks.
+        heads: One module per task, used by that task only.
+        rows: Number of training rows of the target.
+        strata: int64 [rows], classes for stratified folds; zeros for rows without classes.
+        metrics: Names of the metrics of ``evaluate``; the first selects the epoch.
+        lower_is_better: Metrics where lower is better.
+        parts: Parts on which a finished training is evaluated, including "val".
     """
 
     names: tuple[str, ...]
@@ -63,20 +69,26 @@ class MultiTaskProblem(Protocol):
     parts: tuple[str, ...]
 
     def fetch(self, folds: Sequence[Rows], step: int) -> Any:
-        """This rank's share of a step, ready on the device: the target's rows of each fold (one or more; numbers below
-        ``rows``, of all ranks) and as many samples of each auxiliary task as a step has. Changes no model; may run ahead."""
+        """Return this rank's share of a step, on the device. Does not change the model, so it may be called ahead.
+
+        Args:
+            folds: Rows of the target in each of one or more folds, of all ranks.
+            step: Number of the step; it determines the samples of the auxiliary tasks.
+        """
         ...
 
     def losses(self, batch: Any) -> tuple[list[Samples], list[Samples]]:
-        """(the target's samples fold by fold, the samples of each auxiliary task), from one forward pass where possible.
+        """Return the target's samples of each fold and the samples of each auxiliary task.
 
-        A fold's losses never depend on rows of another fold (normalisation included)."""
+        They come from one forward pass if possible. The losses of a fold never depend on rows of another fold,
+        normalisation included.
+        """
         ...
 
     def fold_losses(self, batch: Any, fold: int) -> Samples:
-        """The target's samples of one fold, the same as in ``losses``, at the parameters as they are now."""
+        """Return the target's samples of one fold, the same as in ``losses``, at the current parameters."""
         ...
 
     def evaluate(self, part: str) -> PartEvaluation:
-        """Metrics of the target on ``part`` at the parameters as they are now, in evaluation mode."""
+        """Return the metrics of the target on ``part`` at the current parameters, computed in evaluation mode."""
         ...

@@ -1,4 +1,4 @@
-"""Rows that are samples (or tasks whose gradients were not taken one by one), seen through the graph of one forward pass."""
+"""Weighting of single samples, and of tasks without separate gradients, by one backward pass."""
 
 from __future__ import annotations
 
@@ -13,14 +13,21 @@ from distgnn.auxiliary.weighting.signals import Signals
 from distgnn.distributed import ProcessGroup
 
 Derivative = Callable[[Tensor], list[Tensor]]
-"""A flat direction of the target's parameters -> derivatives of all losses of the target's parts and the auxiliary tasks."""
+"""Maps a flat direction of the target's parameters to directional derivatives of all losses.
+
+Those of the target's folds come first, then those of the auxiliary tasks.
+"""
 
 
 class WeightedSampleGradients:
-    """R rows of this rank: a row for each sample, or for a whole task where its loss is one, or where ``per_sample`` is false.
+    """R rows of this rank: one per sample, or one per task for losses that cannot be split or without ``per_sample``.
 
-    A mixture costs one backward pass. The rows' weighted sum sum_r w_r l_r / n_r is this rank's share of
-    J = sum_i mean_j(w_ij l_ij). The target counts ``parts`` of its samples only. losses, shares: [R], l_r and 1 / n_r.
+    A weighted gradient costs one backward pass. The weighted sum over rows, sum_r w_r l_r / n_r, is this rank's share
+    of J = sum_i mean_j(w_ij l_ij). Only the folds ``parts`` of the target's samples are used.
+
+    Attributes:
+        losses: [R], l_r.
+        shares: [R], 1 / n_r.
     """
 
     def __init__(
@@ -58,19 +65,19 @@ class WeightedSampleGradients:
         self.scale = torch.where(single, 1 / group.world_size, self.shares)
 
     def _rows(self, values: list[Tensor]) -> list[Tensor]:
-        """Per task one row for each of its samples, or their sum."""
+        """Return for each task one row per sample, or their sum."""
         taken = [torch.cat([values[place] for place in places]) for places in self._places]
         return [part.sum().reshape(1) if one else part for part, one in zip(taken, self._single, strict=True)]
 
     def gradient(self, weights: Tensor, head_weights: Tensor) -> Tensor:  # noqa: ARG002 - heads see the rows' weights
-        """The joint gradient as a flat vector of all parameters, summed over ranks; weights: [R]."""
+        """Return the weighted gradient as a flat vector of all parameters, summed over ranks; weights: [R]."""
         joint = (weights * self.shares * self.losses).sum()
         return self._group.all_reduce(flat_gradient(joint, self._layout.parameters))
 
     def along(self, direction: Tensor) -> Tensor:
-        """[R]: derivatives of the rows' shares of the tasks' mean losses along ``direction``."""
+        """Return [R]: directional derivatives of the rows' shares of the tasks' mean losses along ``direction``."""
         return torch.cat(self._rows(self._derivative(direction))) * self.shares
 
     def reduce(self, tensor: Tensor) -> Tensor:
-        """The sum over ranks of what each knows a part of."""
+        """Return the sum over ranks of their partial values."""
         return self._group.all_reduce(tensor.clone())

@@ -1,4 +1,4 @@
-"""A step of joint training, for every weighting method: AUX-TS's Algorithm 1 where the weighting learns by looking ahead."""
+"""One step of multi-task training with any weighting method (AUX-TS, Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -21,36 +21,39 @@ from distgnn.errors import DivergedError
 
 
 class StepOptions(Protocol):
-    """What a step reads of a run's config."""
+    """Protocol of the options that a step uses."""
 
     @property
     def batch(self) -> int:
-        """Rows of the target a step takes, all folds together."""
+        """Rows of the target per step, over all folds."""
         ...
 
     @property
     def lr(self) -> float:
-        """Adam's rate for the model."""
+        """Adam's learning rate for the model."""
         ...
 
     @property
     def weight_decay(self) -> float:
-        """L2 penalty of that Adam."""
+        """Adam's weight decay (L2 penalty) for the model."""
         ...
 
     @property
     def weighting(self) -> WeightingConfig:
-        """How losses are weighed."""
+        """Options of the weighting method."""
         ...
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What a step met and did: K + 1 numbers each, the target's first, the same on every rank; NaN where there is none.
+    """Per-task values of one step: K + 1 numbers each, the target first, identical on all ranks; NaN if undefined.
 
-    losses: means at the parameters before the step. weights: as used for the shared parameters (a task's mean where samples
-    are weighed). cosines: with the target's gradient. hypergradients: dL_meta / dw, averaged over folds (added over samples).
-    meta_loss: the target's loss after the look-ahead, averaged over folds.
+    Attributes:
+        losses: Mean losses at the parameters before the step.
+        weights: Weights of the shared parameters' gradients (the mean over samples if samples are weighted).
+        cosines: Cosine similarities with the target's gradient.
+        hypergradients: dL_meta / dw, averaged over folds (summed over samples).
+        meta_loss: Loss of the target after the look-ahead step, averaged over folds.
     """
 
     step: int
@@ -62,10 +65,13 @@ class StepRecord:
 
 
 class MultiTaskStep:
-    """Trains a problem's shared network and heads by Adam on weighted losses, and the weighting by its own Adam.
+    """Trains a problem's shared network and heads, and the weighting method, each with its own Adam.
 
-    weighting: made by ``build_weighting(config.weighting, problem.names, seed)``. optimiser: the model's; its rate may be
-    changed between steps. All ranks must hold the same parameters; they then stay the same.
+    All ranks must start with the same parameters; they remain identical.
+
+    Attributes:
+        weighting: The method, from ``build_weighting(config.weighting, problem.names, seed)``.
+        optimiser: Optimizer of the model; its learning rate may be changed between steps.
     """
 
     def __init__(
@@ -85,18 +91,19 @@ class MultiTaskStep:
 
     @property
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        """Those whose state a training needs to go on: the model's, and the weighting's own where it learns."""
+        """Optimizers whose state is saved: that of the model, and that of the weighting method if it learns."""
         own = {"own_optimiser": self._own_optimiser} if self._own_optimiser else {}
         return {"optimiser": self.optimiser, **own}
 
     def fetch(self, number: int) -> Any:
-        """What step ``number`` needs of the data; may be called ahead."""
+        """Return the data of step ``number``; may be called ahead."""
         return self.problem.fetch(self.batches.rows(number), number)
 
     def step(self, number: int, batch: Any = None) -> StepRecord:
-        """Take step ``number`` (from 0) with ``batch`` (None = fetch it now).
+        """Run step ``number`` (counted from 0) on ``batch`` (None = fetch it now).
 
-        Raises WorkError where a loss or the joint gradient is not finite; the model's parameters are as before the step then.
+        Raises:
+            WorkError: A loss or the weighted gradient is not finite. The parameters of the model are then unchanged.
         """
         batch = self.fetch(number) if batch is None else batch
         by_layer = self.options.similarity == "layer"
@@ -120,7 +127,11 @@ class MultiTaskStep:
         return StepRecord(number, losses, used, cosines, slopes, float(meta_loss))
 
     def _learn_ahead(self, found: ForwardPass, number: int) -> tuple[Tensor, Tensor]:
-        """Stage 1 (lines 5-12): (dL_meta / dw by task, L_meta), averaged over the parts that judge; the weighting moves."""
+        """Stage 1 (lines 5-12): update the weighting method by look-ahead steps.
+
+        Returns:
+            dL_meta / dw by task and L_meta, averaged over the validation folds.
+        """
         alpha = self.options.alpha or self.optimiser.param_groups[0]["lr"]
         judges, total = self.batches.judges, torch.zeros(())
         weighted_by_judge = [
@@ -147,16 +158,16 @@ class MultiTaskStep:
         return torch.stack(slopes).sum(0), meta_loss
 
     def _used(self, weighted: WeightedGradients, raw: Tensor) -> Tensor:
-        """The weights the losses get, without gradients."""
+        """Return the weights to apply to the losses, detached."""
         return normalised(weighted, raw) if self.weighting.normalised else raw.detach()
 
     def _by_task(self, weighted: WeightedGradients, values: Tensor) -> Tensor:
-        """[K + 1]: sums of ``values`` [R] by task, over ranks."""
+        """Return [K + 1]: sums of ``values`` [R] by task, over ranks."""
         sums = values.new_zeros(len(self.problem.names)).index_add(0, weighted.signals.task, values)
         return weighted.reduce(sums)
 
     def _learn(self, weighted: WeightedGradients, loss: Tensor) -> None:
-        """One Adam step of the weighting on ``loss``, added over ranks as the weighted's rows are."""
+        """One Adam step of the weighting method on ``loss``, reduced over ranks like the rows of ``weighted``."""
         if self._own_optimiser is None:
             return
         flat = weighted.reduce(flat_gradient(loss, self._own, keep=False))
@@ -165,7 +176,7 @@ class MultiTaskStep:
         self._own_optimiser.step()
 
     def _move(self, gradient: Tensor, number: int) -> None:
-        """Stage 2 (line 19): one Adam step of the model along the joint gradient, clipped where the config says so."""
+        """Stage 2 (line 19): one Adam step of the model with the weighted gradient, clipped according to the config."""
         norm = float(gradient.norm())
         if not math.isfinite(norm):
             raise DivergedError(f"step {number}: the joint gradient is not finite; lower lr or weighting.lr")

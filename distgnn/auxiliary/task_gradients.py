@@ -1,4 +1,4 @@
-"""Gradients of several tasks over shared parameters: one flat all_reduce, their products, and mixtures of them."""
+"""Gradients of all tasks w.r.t. the shared parameters: one flat all-reduce, their cosines, and weighted sums."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from distgnn.distributed import ProcessGroup
 
 
 class Layout:
-    """How the trained parameters of a problem lie in flat vectors: the shared ones, then each head's, the target's first.
+    """Order of the trained parameters in flat vectors: the shared ones, the target's head, the other heads.
 
-    layers: sizes of the runs of shared parameters that one module owns. near: parameters of the target's loss (the shared
-    ones and the target's head), the first ``near_size`` numbers of a flat vector.
+    Attributes:
+        layers: Sizes of consecutive shared parameters that belong to the same module.
+        near: Parameters of the target's loss: the shared ones and the target's head.
+        near_size: Their size: the first numbers of a flat vector.
     """
 
     def __init__(self, problem: MultiTaskProblem) -> None:
@@ -30,11 +32,11 @@ class Layout:
         self.shared_size, self.near_size = _count(self.shared), _count(self.near)
 
     def cut(self, flat: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-        """A flat vector cut into parts as long as ``parameters``."""
+        """Split a flat vector into parts of the sizes of ``parameters``."""
         return list(flat.split([parameter.numel() for parameter in parameters]))
 
     def pieces(self, flat: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-        """A flat vector cut into the shapes of ``parameters``."""
+        """Split a flat vector into tensors of the shapes of ``parameters``."""
         parts = self.cut(flat, parameters)
         return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
 
@@ -48,7 +50,7 @@ def _count(parameters: Sequence[Tensor]) -> int:
 
 
 def _layers(module: nn.Module) -> list[int]:
-    """Numbers of trained parameters by owning module, in the order of ``module.parameters()``."""
+    """Return numbers of trained parameters by owning module, in the order of ``module.parameters()``."""
     sizes: dict[str, int] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
@@ -58,14 +60,14 @@ def _layers(module: nn.Module) -> list[int]:
 
 
 def flat_gradient(loss: Tensor, parameters: Sequence[Tensor], keep: bool = True) -> Tensor:
-    """d loss / d parameters as one vector, zeros where there is no path. keep: whether the graph is used again."""
+    """Return d loss / d parameters as one vector, with zeros for unused parameters; keep: retain the graph."""
     flat = parameters[0].new_empty(_count(parameters))
     write_gradient(loss, parameters, list(flat.split([parameter.numel() for parameter in parameters])), keep)
     return flat
 
 
 def write_gradient(loss: Tensor, parameters: Sequence[Tensor], places: Sequence[Tensor], keep: bool = True) -> None:
-    """The same, written where it is wanted: places: flat, one a parameter."""
+    """Like :func:`flat_gradient`, but written to ``places``: one flat tensor per parameter."""
     found = [None] * len(parameters)
     if loss.requires_grad:
         found = torch.autograd.grad(loss, parameters, retain_graph=keep, allow_unused=True)
@@ -75,7 +77,7 @@ def write_gradient(loss: Tensor, parameters: Sequence[Tensor], places: Sequence[
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over ranks for C parts of the target's samples and then K auxiliary tasks, float [C + K] each."""
+    """Sums over ranks for C folds of the target's samples, then K auxiliary tasks; float [C + K] each."""
 
     loss: Tensor
     count: Tensor
@@ -83,9 +85,9 @@ class Totals:
     parts: int
 
     def shares(self, parts: Sequence[int]) -> Tensor:
-        """[K + 1, C + K]: what turns those sums into means of the tasks, the target's over some of its parts only.
+        """Return [K + 1, C + K]: the matrix from those sums to means of the tasks, with only some folds of the target.
 
-        A task without samples gets zeros.
+        Rows of tasks without samples are zero.
         """
         tasks = len(self.loss) - self.parts + 1
         chosen = self.loss.new_zeros(tasks, len(self.loss))
@@ -95,24 +97,27 @@ class Totals:
         return chosen * torch.where(count > 0, 1 / count, 0).unsqueeze(1)
 
     def means(self, shares: Tensor) -> tuple[Tensor, Tensor]:
-        """(mean loss, mean label) of the tasks, [K + 1] each; a sum that is not finite stays with its own task."""
+        """Return (mean loss, mean label) of the tasks, [K + 1] each; a non-finite sum affects its own task only."""
         mine = shares > 0
         loss, label = (torch.where(mine, shares * sums, 0).sum(1) for sums in (self.loss, self.label))
         return loss, label
 
 
 def local_totals(target: list[Samples], auxiliary: list[Samples]) -> Tensor:
-    """[3, C + K]: sums of losses, counts and labels of this rank."""
+    """Return [3, C + K]: sums of losses, counts and labels of this rank."""
     rows = [(samples.losses.detach().sum(), samples.count, samples.labels.sum()) for samples in (*target, *auxiliary)]
     like = target[0].losses
     return torch.stack([torch.stack([value.to(like) for value in row]) for row in rows], dim=1)
 
 
 class TaskGradients:
-    """Gradients of the summed losses of every part of the target and every auxiliary task, over all ranks.
+    """Gradients of the summed losses of every fold of the target and every auxiliary task, over all ranks.
 
-    shared: [C + K, P]. target_heads: [C, P0]. heads: [Pi] of each auxiliary task. gram: [L, C + K, C + K], products of the
-    rows of ``shared``, over the whole (L = 1) or layer by layer.
+    Attributes:
+        shared: [C + K, P], gradients of the shared parameters.
+        target_heads: [C, P0], gradients of the target's head.
+        heads: [Pi] for each auxiliary task.
+        gram: [L, C + K, C + K], Gram matrix of the rows of ``shared``, in total (L = 1) or layer by layer.
     """
 
     def __init__(
@@ -136,14 +141,17 @@ class TaskGradients:
         self.gram = torch.stack([part @ part.t() for part in layers])
 
     def cosines(self, shares: Tensor) -> Tensor:
-        """[K + 1]: see :func:`cosines`."""
+        """Return [K + 1], see :func:`cosines`."""
         return cosines(shares @ self.gram @ shares.t())
 
 
 def cosines(gram: Tensor) -> Tensor:
-    """[T] in [-1, 1]: of every gradient with the first, averaged over layers; gram: [L, T, T], their products.
+    """Return [T] in [-1, 1]: cosine similarity of every gradient with the first, averaged over layers.
 
-    The first with itself is 1; a gradient that is zero (in a layer) has the cosine 0 (there).
+    The first entry is 1. A zero gradient (in a layer) has cosine 0 (in that layer).
+
+    Args:
+        gram: [L, T, T], Gram matrices of the gradients.
     """
     squares = gram.diagonal(dim1=1, dim2=2)
     lengths = (squares * squares[:, :1]).sqrt()
@@ -152,9 +160,9 @@ def cosines(gram: Tensor) -> Tensor:
 
 
 class WeightedTaskGradients:
-    """K + 1 rows, the tasks, whose gradients are known: any mixture of them is a product, and so is any derivative.
+    """K + 1 rows, one per task, with known gradients. Weighted gradients and derivatives are matrix products.
 
-    The target counts ``parts`` of its samples only. Everything is the same on every rank.
+    Only the folds ``parts`` of the target's samples are used. All values are identical on all ranks.
     """
 
     def __init__(self, gradients: TaskGradients, parts: Sequence[int], matrix: bool) -> None:
@@ -167,7 +175,7 @@ class WeightedTaskGradients:
         self._parts = totals.parts
 
     def gradient(self, weights: Tensor, head_weights: Tensor) -> Tensor:
-        """The joint gradient as a flat vector of all parameters; weights, head_weights: [K + 1]."""
+        """Return the weighted gradient as a flat vector of all parameters; weights, head_weights: [K + 1]."""
         shared = (weights @ self._shares) @ self._gradients.shared
         mixed = head_weights @ self._shares
         first = mixed[: self._parts] @ self._gradients.target_heads
@@ -175,11 +183,14 @@ class WeightedTaskGradients:
         return torch.cat([shared, first, *others])
 
     def along(self, direction: Tensor) -> Tensor:
-        """[K + 1]: derivatives of the tasks' mean losses along ``direction``, a flat vector of the target's parameters."""
+        """Return [K + 1]: directional derivatives of the tasks' mean losses.
+
+        ``direction`` is a flat vector of the target's parameters.
+        """
         shifted_parameters = self._gradients.shared @ direction[: self._gradients.shared.shape[1]]
         head = self._gradients.target_heads @ direction[self._gradients.shared.shape[1] :]
         return self._shares @ torch.cat([shifted_parameters[: self._parts] + head, shifted_parameters[self._parts :]])
 
     def reduce(self, tensor: Tensor) -> Tensor:
-        """The sum over ranks of what each knows a part of; here all know all."""
+        """Return ``tensor``: values are already summed over ranks."""
         return tensor

@@ -1,4 +1,4 @@
-"""The trainer on labels: epochs of steps, the best epoch chosen by validation, one evaluation of the test part."""
+"""Trainer on labels: epochs of steps, early stopping on validation data, one evaluation of the best epoch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from distgnn.models.norm import apply_statistics, statistics
 from distgnn.monitor.sink import NULL_SINK, MetricsSink
 
 CURVES = ("losses", "weights", "cosines", "hypergradients")
-"""Fields of a StepRecord that are kept, one number a task."""
+"""Fields of a StepRecord that are saved, one number per task."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ class TrainingResult:
 
     Args:
         tasks: Names of the tasks, the target first.
-        metrics: Names of the target's metrics, the one that selects the epoch first.
+        metrics: Names of the target's metrics; the first selects the epoch.
         best_epoch: The first epoch with the best validation score, counted from 1.
         seconds: Wall time.
         validation: Metrics on the validation part after each epoch.
-        scores: Metrics by part ("val", "test" and, where the split has it, "ood") at the best epoch.
+        scores: Metrics by part ("val", "test" and, if the split has one, "ood") at the best epoch.
         coverage: Share of the labels that the metric is defined for, by part.
         predictions: float32 [rows of the part, T] by part; empty for networks.
-        curves: float32 [steps, tasks] by name (CURVES), NaN where a method has no such number.
-        meta_loss: float32 [steps], the target's loss after the look-ahead step.
-        weights: The trained model, where it is kept; see :meth:`distgnn.auxiliary.label_target.LabelTarget.tensors`.
+        curves: float32 [steps, tasks] by name (CURVES); NaN for values that the method does not have.
+        meta_loss: float32 [steps], loss of the target after the look-ahead step.
+        weights: The trained model, if saved; see :meth:`distgnn.auxiliary.label_target.LabelTarget.tensors`.
     """
 
     tasks: tuple[str, ...]
@@ -63,15 +63,15 @@ class TrainingResult:
 
     @property
     def history(self) -> tuple[float, ...]:
-        """The selecting metric on the validation part after each epoch."""
+        """Validation values of the selecting metric, one per epoch."""
         return tuple(scores[self.metrics[0]] for scores in self.validation)
 
 
 class Trainer:
-    """Trains one problem with one weighting method, epoch by epoch, and keeps the weights of the best epoch.
+    """Trains one problem with one weighting method and keeps the weights of the best epoch.
 
-    Without auxiliary tasks this is fine-tuning. All ranks make a trainer of their own share of the same problem and call it
-    alike.
+    Without auxiliary tasks this is fine-tuning. Every rank creates a trainer on its own share of the same problem and
+    calls the same methods.
 
     Args:
         problem: The tasks, the shared network and the heads; trained in place.
@@ -79,10 +79,10 @@ class Trainer:
         method: Name of the weighting method.
         seed: Key of the order of rows and of the weighting's initial weights.
         group: The training processes.
-        meter: Metrics sink of the main process; takes task weights and cosines after each epoch.
+        meter: Metrics sink of the main process; receives task weights and cosines after each epoch.
 
     Attributes:
-        validation: Metrics after each epoch so far.
+        validation: Validation metrics of each finished epoch.
         best_epoch: Counted from 1; 0 before the first epoch.
     """
 
@@ -99,7 +99,7 @@ class Trainer:
         weighted = _Weighted(config, method)
         weighting = build_weighting(weighted.weighting, problem.names, seed)
         if config.similarities and weighting.reads == "losses":
-            weighting.reads = "cosines"  # recorded only; the method itself does not read them
+            weighting.reads = "cosines"  # only recorded; the method does not read them
         self.step = MultiTaskStep(problem, weighting, weighted, group, seed)
         self.trained = nn.ModuleList([problem.shared, problem.heads])
         self.sign = -1 if problem.metrics[0] in problem.lower_is_better else 1
@@ -111,17 +111,21 @@ class Trainer:
 
     @property
     def best(self) -> float:
-        """The selecting metric on "val" after the best epoch so far; there must have been one."""
+        """Validation value of the selecting metric at the best epoch. Undefined before the first epoch."""
         return self.validation[self.best_epoch - 1][self.problem.metrics[0]]
 
     @property
     def finished(self) -> bool:
-        """Whether the epochs, or the patience, of the config are used up."""
+        """Whether the maximum number of epochs is reached or early stopping applies."""
         waited, patience = len(self.validation) - self.best_epoch, self.config.patience
         return len(self.validation) >= self.config.epochs or bool(patience and self.best_epoch and waited >= patience)
 
     def train_until(self, epochs: int) -> None:
-        """Train until ``epochs`` epochs are done or the training is finished. Raises WorkError where it diverges."""
+        """Train until ``epochs`` epochs are done or the training is finished.
+
+        Raises:
+            WorkError: The training diverged.
+        """
         start = time.perf_counter()
         while len(self.validation) < epochs and not self.finished:
             records = self._train_epoch(len(self.validation))
@@ -133,7 +137,7 @@ class Trainer:
 
     def _train_epoch(self, epoch: int) -> list[StepRecord]:
         count, shared = self.step.batches.steps_per_epoch, self.problem.shared
-        statistics(shared)  # forgets passes that must not count, such as evaluations in training mode
+        statistics(shared)  # discard passes that must not count, such as evaluations in training mode
         records = []
         for number in range(epoch * count, (epoch + 1) * count):
             records.append(self.step.step(number))
@@ -141,19 +145,19 @@ class Trainer:
         return records
 
     def _select(self, found: PartEvaluation) -> None:
-        """Keep the weights where the validation score is the best so far."""
+        """Keep the weights if the validation score is the best so far."""
         self.validation.append(found.scores)
         if not self.best_epoch or self.sign * found.scores[self.problem.metrics[0]] > self.sign * self.best:
             self.best_epoch, self.best_weights = len(self.validation), copy.deepcopy(self.trained.state_dict())
             self._best_evaluation = found
 
     def run(self) -> TrainingResult:
-        """Train all epochs, then :meth:`finish`."""
+        """Train all epochs, then call :meth:`finish`."""
         self.train_until(self.config.epochs)
         return self.finish()
 
     def finish(self) -> TrainingResult:
-        """Evaluate the weights of the best epoch on all parts; the problem is left with them."""
+        """Evaluate the weights of the best epoch on all parts; the problem keeps these weights."""
         start, problem = time.perf_counter(), self.problem
         self.trained.load_state_dict(self.best_weights)
         known = {"val": self._best_evaluation} if self._best_evaluation else {}
@@ -174,7 +178,7 @@ class Trainer:
 
 
 class _Weighted:
-    """What a step reads of the run's config, with the options of one method."""
+    """The options of a step, with those of one weighting method."""
 
     def __init__(self, config: TransferConfig, method: str) -> None:
         self.batch, self.lr, self.weight_decay = config.batch, config.lr, config.weight_decay
@@ -182,7 +186,9 @@ class _Weighted:
 
 
 def update_running_stats(shared: nn.Module, group: ProcessGroup) -> None:
-    """Move running statistics by those of the first pass since they were last read, summed over ranks; a collective."""
+    """Update running statistics with those of the first forward pass since the last call. A collective: sums over
+    ranks.
+    """
     found = statistics(shared).to(group.device)
     if found.numel():
         apply_statistics(shared, group.all_reduce(found))
@@ -191,9 +197,9 @@ def update_running_stats(shared: nn.Module, group: ProcessGroup) -> None:
 def pretrain_auxiliary(
     problem: MultiTaskProblem, config: TransferConfig, seed: int, group: ProcessGroup
 ) -> dict[str, Tensor]:
-    """Train on the auxiliary tasks alone, each with weight 1, for ``config.pretrain_epochs``; a collective.
+    """Train on the auxiliary tasks only, each with weight 1, for ``config.pretrain_epochs`` epochs. A collective.
 
-    Steps take training rows as :class:`Batches` does (their labels are not used).
+    Training rows are sampled by :class:`Batches`; their labels are not used.
 
     Returns:
         The shared weights, on the CPU.

@@ -1,4 +1,4 @@
-"""A joint training between two epochs, as arrays: what it needs to go on with the same numbers in another process."""
+"""State of a trainer between two epochs as arrays, to continue with identical numbers in another process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Tensors = dict[str, Tensor]
 
 
 def freeze(fit: Trainer) -> tuple[dict[str, Any], Arrays]:
-    """(JSON values, arrays by name) of ``fit``, without the curves of its steps so far."""
+    """Return (JSON values, arrays by name) of a trainer, without the curves of its past steps."""
     groups: dict[str, Tensors] = {"now": fit.trained.state_dict(), "best": fit.best_weights}
     groups["weighting"] = fit.step.weighting.state_dict()
     groups |= {name: _flat(optimiser) for name, optimiser in fit.step.optimisers.items()}
@@ -24,7 +24,7 @@ def freeze(fit: Trainer) -> tuple[dict[str, Any], Arrays]:
 
 
 def thaw(fit: Trainer, told: dict[str, Any], arrays: Arrays) -> None:
-    """Take ``fit``, made anew from the same config, to where it was frozen; its curves begin there."""
+    """Restore a new trainer of the same config from its frozen state; its curves start there."""
     device = fit.group.device
     groups: dict[str, Tensors] = {}
     for name, array in arrays.items():

@@ -1,1 +1,1 @@
-"""What each command does, once its options are known."""
+"""Commands of the command line, called with parsed options."""

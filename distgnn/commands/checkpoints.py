@@ -1,4 +1,4 @@
-"""distgnn push, pull and status."""
+"""The commands ``distgnn push``, ``pull`` and ``status``."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from distgnn.storage.folder import open_folder
 
 
 def push(options: PushOptions, output: Output) -> int:
-    """Copy a checkpoint away."""
+    """Copy a checkpoint to a path or URI."""
     where = push_pull.push(options.source, options.target)
     output.emit({"checkpoint": where}, where)
     return 0
 
 
 def pull(options: PullOptions, output: Output) -> int:
-    """Copy a checkpoint here."""
+    """Download a checkpoint."""
     where = push_pull.pull(options.source, options.target)
     output.emit({"checkpoint": where}, where)
     return 0
 
 
 def status(options: StatusOptions, output: Output) -> int:
-    """Show a run's last snapshot."""
+    """Print the last progress snapshot of a run."""
     snapshot = read_progress(open_folder(options.run))
     error = f": {snapshot['error']}" if "error" in snapshot else ""
     output.emit(snapshot, f"{snapshot['run']} | {describe(snapshot)}{error}")

@@ -1,4 +1,4 @@
-"""distgnn corpus build, verify, stat and cat."""
+"""The commands ``distgnn corpus build``, ``verify``, ``stat`` and ``cat``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from distgnn.options import CatOptions, CorpusUri
 
 
 def build(config: BuildConfig, source: str, output: Output) -> int:
-    """Build a corpus with the source of that name."""
+    """Build a corpus with the named source, and print its size."""
     start = time.monotonic()
     manifest = build_corpus(source, config).manifest
     seconds, size = time.monotonic() - start, sum(shard.bytes for shard in manifest.shards)
@@ -35,7 +35,7 @@ def build(config: BuildConfig, source: str, output: Output) -> int:
 
 
 def verify(options: CorpusUri, output: Output) -> int:
-    """Check a corpus byte by byte; RequestError with the first problem, the others on stdout."""
+    """Verify every byte of a corpus and print the problems; raises RequestError with their number."""
     report = inspect.verify(options.uri)
     for problem in report.problems:
         output.emit({"problem": problem}, problem)
@@ -45,20 +45,20 @@ def verify(options: CorpusUri, output: Output) -> int:
         )
     output.emit(
         {"corpus": options.uri, "graphs": report.graphs, "ok": True},
-        f"{options.uri}: {report.graphs:,} graphs, all well",
+        f"{options.uri}: {report.graphs:,} graphs, no problems",
     )
     return 0
 
 
 def stat(options: CorpusUri, output: Output) -> int:
-    """What a corpus holds."""
+    """Print statistics of a corpus."""
     facts = inspect.stat(options.uri)
     output.emit(facts, json.dumps(facts, indent=1))
     return 0
 
 
 def cat(options: CatOptions, output: Output) -> int:
-    """Graphs as JSON lines."""
+    """Print graphs as JSON lines."""
     for graph in inspect.cat(options.uri, options.start, options.count):
         output.emit(graph, json.dumps(graph))
     return 0

@@ -1,4 +1,4 @@
-"""distgnn doctor: a line for each thing a run needs, and what to do where it is not there."""
+"""The command ``distgnn doctor``: one line per check, with a remedy if it fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from distgnn.config import DoctorConfig
 
 
 def doctor(config: DoctorConfig, output: Output) -> int:
-    """Print each check as it is done; 1 where one failed."""
+    """Print each check as it completes; returns 1 if a check failed."""
     failed = 0
     for check in load_function("distgnn.scale.doctor.examine:examine")(config):
         failed += check.status == "fail"

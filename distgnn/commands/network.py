@@ -16,7 +16,7 @@ from distgnn.storage.folder import open_folder
 
 
 def build(config: NetworkBuildConfig, source: str, output: Output) -> int:
-    """Build a network with the source of that name, and print its size."""
+    """Build a network with the named source, and print its size."""
     start = time.monotonic()
     facts = statistics(build_network(source, config), config.out) | {"seconds": time.monotonic() - start}
     counts = f"{facts['nodes']:,} nodes, {facts['messages']:,} messages, {facts['relations']} relations"
@@ -32,7 +32,7 @@ def stat(options: NetworkUri, output: Output) -> int:
 
 
 def verify(options: NetworkUri, output: Output) -> int:
-    """Check every byte of a network; print the problems and raise RequestError with their number."""
+    """Verify every byte of a network and print the problems; raises RequestError with their number."""
     problems = verify_network(options.uri)
     for problem in problems:
         output.emit({"problem": problem}, problem)

@@ -1,4 +1,4 @@
-"""Output of commands."""
+"""Output of commands: text or JSON on stdout."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Output:
-    """Results on stdout: text for people, or one JSON value a line for machines (--json). Progress goes to stderr."""
+    """Writes results to stdout: text, or one JSON value per line (--json). Progress is written to stderr."""
 
     json: bool
 
     def emit(self, value: Any, text: str) -> None:
-        """Print a result: ``value`` as JSON, or ``text``."""
+        """Write a result: ``value`` as JSON, or ``text``."""
         sys.stdout.write((json.dumps(value) if self.json else text) + "\n")
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The command ``distgnn pretrain``, new or with ``--resume``."""
+"""The command ``distgnn pretrain``, for new runs and with ``--resume``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def pretrain(config: PretrainConfig, output: Output) -> int:
 
 
 def resume(options: Globals, words: list[str], output: Output) -> int:
-    """Continue the run of ``options.resume`` with the flags in ``words`` on top of its saved config."""
+    """Continue the run ``options.resume`` with its saved config, overridden by the flags in ``words``."""
     if options.config:
         raise RequestError("--resume uses the run's own config; leave --config out")
     saved = resumable_config(options.resume)

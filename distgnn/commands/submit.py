@@ -1,7 +1,7 @@
-"""distgnn submit: run a command as a Ray job.
+"""The command ``distgnn submit``: run a command as a Ray job.
 
-Adds to ``ray job submit``: options are checked before anything is uploaded, secrets are left out of the upload, a lost
-connection to the log is restored, and the exit code is the job's.
+In addition to ``ray job submit``: options are validated before the upload, secrets are not uploaded, a lost connection
+to the log is restored, and the exit code is that of the job.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from distgnn.options import parse, split_globals
 
 PACKAGE = Path(distgnn.__file__).parent
 Understand = Callable[[list[str]], Any]
-"""Options of a command line of distgnn; None for other commands, RequestError for wrong options."""
+"""Parses a command line of distgnn: its options, None for other commands, RequestError for invalid options."""
 
 SECRETS = (".env*", ".aws", ".ssh", ".ray", ".netrc", ".kube", ".docker", "*.pem", "id_*", "credentials*")
 _BULK = (".git", ".venv", "venv", "__pycache__", "*.egg-info")
 _STOP_SECONDS = "60"
-"""Time for a checkpoint after ``ray job stop``; Ray's default is 3."""
+"""Seconds to write a checkpoint after ``ray job stop``; Ray's default is 3."""
 _SECRET_VARIABLES = ("SECRET", "TOKEN", "PASSWORD", "KEY")
 _VALUED = ("--address", "--working-dir", "--working_dir", "--env", "--config")
 
 
 def submit(words: list[str], understand: Understand) -> int:
-    """Submit a command line and, by default, follow the job to its end.
+    """Submit a command line and, by default, follow the job until it ends.
 
     Returns:
-        The job's exit code: 0 done, 1 failed, 2 wrong request, 130 stopped.
+        The job's exit code: 0 succeeded, 1 failed, 2 invalid request, 130 stopped.
 
     Raises:
-        RequestError: The options are wrong, or results would be lost; nothing has been uploaded.
+        RequestError: The options are invalid, or results would be lost; nothing has been uploaded.
     """
     own, job = split_words(words)
     options, rest = split_globals(own)
@@ -68,7 +68,10 @@ def submit(words: list[str], understand: Understand) -> int:
 
 
 def split_words(words: list[str]) -> tuple[list[str], list[str]]:
-    """Split into (options of submit, command). The command is the first word that is no option's value, or starts with "--"."""
+    """Split into (options of submit, command).
+
+    The command starts at the first word that is neither an option nor its value, or at "--".
+    """
     own: list[str] = []
     env: list[str] = []
     queue = list(words)
@@ -86,7 +89,7 @@ def split_words(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def working_dir(config: SubmitConfig) -> Path | None:
-    """Return the folder to upload; None where distgnn is installed and no folder is given."""
+    """Return the folder to upload; None if distgnn is installed and no folder is given."""
     if not config.working_dir:
         checkout = PACKAGE.parent
         return checkout if (checkout / "pyproject.toml").is_file() and (checkout / "jobs").is_dir() else None
@@ -99,7 +102,11 @@ def working_dir(config: SubmitConfig) -> Path | None:
 
 
 def _entrypoint(job: list[str], folder: Path | None, understand: Understand) -> str:
-    """The job's shell command. RequestError for wrong options, and where results or --config would not be found."""
+    """Return the job's shell command.
+
+    Raises:
+        RequestError: The options are invalid, or --config or the results would not be found.
+    """
     if job in ([], ["--"]):
         raise RequestError("which command? for example: distgnn submit pretrain --corpus s3://... --out s3://...")
     other = job[0] == "--"
@@ -123,7 +130,7 @@ def _entrypoint(job: list[str], folder: Path | None, understand: Understand) -> 
 
 
 def runtime_env(folder: Path | None, variables: dict[str, str]) -> dict[str, Any]:
-    """Return the runtime environment: ``folder`` without secrets, and the package unless it is in there."""
+    """Return Ray's runtime environment: ``folder`` without secrets, and the package unless ``folder`` contains it."""
     found: dict[str, Any] = {
         "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": _STOP_SECONDS} | variables,
         "excludes": [*SECRETS, *_BULK],
@@ -136,7 +143,7 @@ def runtime_env(folder: Path | None, variables: dict[str, str]) -> dict[str, Any
 
 
 def secrets(folder: Path | None) -> list[str]:
-    """Return the paths below ``folder`` that match SECRETS, without looking into folders that are excluded."""
+    """Return the paths below ``folder`` that match SECRETS; excluded folders are not searched."""
     found: list[str] = []
     for place, folders, files in os.walk(folder) if folder is not None else ():
         names = [name for name in sorted(folders + files) if _matches(name, SECRETS)]

@@ -1,4 +1,4 @@
-"""The commands ``distgnn tune``, new or with ``--resume``, and ``distgnn report``."""
+"""The commands ``distgnn tune`` (new sweeps and ``--resume``) and ``distgnn report``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def tune(config: TuneConfig, output: Output) -> int:
 
 
 def resume(options: Globals, words: list[str], output: Output) -> int:
-    """Continue the sweep of ``options.resume`` with the flags in ``words`` on top of its saved config."""
+    """Continue the sweep ``options.resume`` with its saved config, overridden by the flags in ``words``."""
     if options.config:
         raise RequestError("--resume uses the sweep's own config; leave --config out")
     saved = resumable_config(options.resume)

@@ -1,6 +1,6 @@
-"""Every knob, as frozen dataclasses that check themselves when built. Standard library only; the CLI is made from these.
+"""Configs of all commands: frozen dataclasses that validate themselves; the command line is generated from them.
 
-Cross-field errors name the field to change.
+Standard library only. Error messages that concern several fields name the field to change.
 """
 
 from distgnn.config.base import from_json, load_config, to_json

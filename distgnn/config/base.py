@@ -1,4 +1,4 @@
-"""What configs share: checks with a message, and JSON that can be fed back. Standard library only."""
+"""Common parts of configs: validation, and conversion to and from JSON. Standard library only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from distgnn.register import REGISTRIES, unknown
 
 C = TypeVar("C")
 YES_NO: dict[Any, bool | None] = {"yes": True, "no": False, "auto": None}
-"""How earlier versions wrote values of ``bool | None``."""
+"""Values of ``bool | None`` in configs of earlier versions."""
 
 
 def check(good: bool, message: str) -> None:
@@ -39,14 +39,14 @@ def check_imports(names: tuple[str, ...]) -> None:
 
 
 class _Groups(dict[str, Any]):
-    """Groups by name, hashable as configs are."""
+    """Groups by name, hashable like the configs that contain them."""
 
     def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return hash(tuple(sorted(self)))
 
 
 class OpenConfig:
-    """Base of config classes with groups that registries add, see :mod:`distgnn.config.fields`."""
+    """Base of configs with groups of options from registries, see :mod:`distgnn.config.fields`."""
 
     options: Options
 
@@ -55,7 +55,7 @@ class OpenConfig:
         object.__setattr__(self, "options", _Groups(kept))
 
     def __getattr__(self, name: str) -> Any:
-        """The options of a registered name: those given, else their defaults."""
+        """Return the options of a registered name: the given ones, else their defaults."""
         if not name.startswith("_") and "options" in vars(self):
             kind, given = group_type(type(self), name), self.options.get(name, {})
             if kind is not None:
@@ -68,7 +68,7 @@ def _is_default(value: Any) -> bool:
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """A config as plain JSON values; the inverse of :func:`from_json`."""
+    """Convert a config to JSON values; the inverse of :func:`from_json`."""
     return json.loads(json.dumps(_plain(config)))
 
 
@@ -80,7 +80,7 @@ def _plain(value: Any) -> Any:
 
 
 def groups_of(config: Any) -> dict[str, Any]:
-    """The groups of ``config`` that are saved: those of built-ins, of selected names, and of names whose options are given."""
+    """Return the groups of ``config`` to save: those of built-ins, of selected names, and of names with given options."""
     if not isinstance(config, OpenConfig):
         return {}
     entries = [entry for registry in registries_of(type(config)) for entry in registry.entries() if entry.config]
@@ -90,7 +90,7 @@ def groups_of(config: Any) -> dict[str, Any]:
 
 
 def result_fields(config: Any) -> dict[str, Any]:
-    """A config as JSON without the fields that change no result of a job: what a job's cache key is made from."""
+    """Convert a config to JSON without fields that do not change a job's results; the basis of cache keys."""
     found = {
         item.name: result_fields(value) if dataclasses.is_dataclass(value) else value
         for item in plain_fields(type(config))
@@ -101,7 +101,7 @@ def result_fields(config: Any) -> dict[str, Any]:
 
 
 def read_json(raw: bytes | str) -> Any:
-    """``json.loads`` whose every complaint is a ValueError, also about bytes that are no text and about endless nesting."""
+    """Like ``json.loads``, but raises ValueError for every malformed input, also invalid UTF-8 and excessive nesting."""
     try:
         return json.loads(raw)
     except RecursionError as error:
@@ -109,7 +109,16 @@ def read_json(raw: bytes | str) -> Any:
 
 
 def from_json(kind: type[C], data: dict[str, Any], where: str = "config") -> C:
-    """Build a config from a dictionary, whose fields may have earlier names; RequestError for an unknown or missing one."""
+    """Build a config from a dictionary. Earlier names of fields are accepted.
+
+    Args:
+        kind: The config class.
+        data: Values by field.
+        where: Prefix of the fields' names in error messages.
+
+    Raises:
+        RequestError: A field is unknown or missing, or a value is invalid.
+    """
     if not isinstance(data, dict):
         raise RequestError(
             f"{where}: expected an object with the fields of {kind.__name__}, found {type(data).__name__}"
@@ -129,7 +138,7 @@ def from_json(kind: type[C], data: dict[str, Any], where: str = "config") -> C:
 
 
 def _group(kind: type[Any], name: str, value: Any, where: str) -> Any:
-    """A group that a registry adds. JSON of a name that is not registered stays as it is, until its module is imported."""
+    """Convert a group of a registry. Groups of unregistered names stay JSON until their module is imported."""
     config = group_type(kind, name)
     if config is not None:
         return from_json(config, value, f"{where}.{name}")
@@ -139,7 +148,7 @@ def _group(kind: type[Any], name: str, value: Any, where: str) -> Any:
 
 
 def check_names(config: Any, where: str = "") -> None:
-    """Raise RequestError for a name or a group in ``config`` that is not registered."""
+    """Raise RequestError if ``config`` contains a name or a group that is not registered."""
     for item in plain_fields(type(config)):
         value = getattr(config, item.name)
         if dataclasses.is_dataclass(value):
@@ -164,7 +173,11 @@ def _with_present_names(kind: type[Any], data: dict[str, Any], where: str) -> di
 
 
 def load_config(kind: type[C], raw: bytes, where: str) -> C:
-    """A config from JSON text; raises RequestError naming ``where``."""
+    """Build a config from JSON text.
+
+    Raises:
+        RequestError: The text is not JSON, or not a valid config; the message starts with ``where``.
+    """
     try:
         data = read_json(raw)
     except ValueError as error:
@@ -202,7 +215,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def _convert_choice(value: Any, where: str) -> bool | None:
-    """A ``bool | None``, which configs of earlier versions hold as "yes", "no" or "auto"."""
+    """Convert a ``bool | None``; configs of earlier versions contain "yes", "no" or "auto"."""
     if value is None or isinstance(value, bool):
         return value
     if value not in YES_NO:

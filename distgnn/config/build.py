@@ -1,4 +1,4 @@
-"""Knobs of the corpus builders, one class each. A field's docstring is its help text."""
+"""Config of the corpus builders, one class per kind of input. A field's docstring is its help text."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from distgnn.config.metrics import MetricsConfig
 
 @dataclass(frozen=True, kw_only=True)
 class BuildConfig:
-    """What every builder of corpora shares."""
+    """Options common to all corpus builders."""
 
     out: str = writes()
     """URI of the corpus to write."""
     unit_rows: int = setting(512)
-    """Graphs in a unit (row group), the amount that is read at once."""
+    """Graphs per unit (Parquet row group), the amount that is read at a time."""
     shard_rows: int = setting(65_536)
-    """Graphs in a shard (file); a multiple of unit_rows. A stopped build continues after its last whole shard."""
+    """Graphs per shard (file); a multiple of unit_rows. An interrupted build continues after the last complete shard."""
     overwrite: bool = runtime(False)
-    """Replace a corpus, or the rest of an unfinished build, that lies at the target."""
+    """Replace an existing corpus or an unfinished build at the target."""
     workers: int = runtime(1)
-    """Processes that read the input; more than 1 uses Ray. The bytes written do not depend on it."""
+    """Processes that read the input; more than 1 uses Ray. The files written do not depend on it."""
     imports: tuple[str, ...] = runtime(())
     """Python modules to import first, such as one that registers the builder."""
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
@@ -36,10 +36,10 @@ class BuildConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class InputBuildConfig(BuildConfig):
-    """A builder that reads files."""
+    """Options of a builder that reads files."""
 
     input: tuple[str, ...] = reads()
-    """Paths or URIs of the input files, in order; .gz and .xz are unpacked while reading."""
+    """Paths or URIs of the input files, in order; .gz and .xz files are decompressed while reading."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

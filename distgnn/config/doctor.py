@@ -1,4 +1,4 @@
-"""Knobs of the examination of a cluster. A field's docstring is its help text."""
+"""Config of ``distgnn doctor``. A field's docstring is its help text."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from distgnn.config.fields import reads, runtime, writes
 
 @dataclass(frozen=True)
 class DoctorConfig:
-    """Look at everything a run needs before it starts, here and on every node of the cluster of RAY_ADDRESS.
+    """Check the prerequisites of a run, on this machine and on every node of the cluster at RAY_ADDRESS.
 
     From outside a cluster: distgnn submit --address http://head:8265 doctor ...
     Example: distgnn doctor --corpus s3://data/zinc --out s3://runs --workers 8
     """
 
     corpus: str = reads("")
-    """URI of a corpus to read from; a few of its shards are checked byte for byte."""
+    """URI of a corpus to read from; a few of its shards are verified byte by byte."""
     out: str = writes("")
-    """URI of the folder that runs are to be written to; a small file is written, read, replaced and deleted there."""
+    """URI of the folder for runs; a small file is written, read, replaced and deleted there."""
     workers: int = runtime(1)
-    """Training processes that are to fit, beside the reading."""
+    """Number of training processes that must fit on the cluster besides the data readers."""
     min_workers: int = runtime(0)
-    """The fewest that are to fit, as for an elastic distgnn pretrain; 0 = not elastic."""
+    """Minimum number of training processes that must fit, as for elastic training with distgnn pretrain; 0 = not
+    elastic.
+    """
     cpus_per_worker: float = runtime(0.0)
-    """CPUs of each, as for distgnn pretrain."""
+    """CPUs per training process, as for distgnn pretrain."""
     device: Literal["auto", "cpu", "cuda"] = runtime("auto")
-    """Where they are to compute."""
+    """Device of the training processes."""
     shards: int = runtime(3)
-    """How many shards of the corpus are checked, spread over it."""
+    """Number of shards of the corpus to verify, evenly spaced."""
     network: bool = runtime(False)
-    """Also sum gradients in two processes, on two nodes where there are two, and measure how fast (15 s)."""
+    """Also run an all-reduce between two processes, on two nodes if there are two, and measure its bandwidth (15 s)."""
 
     def __post_init__(self) -> None:
         check(self.workers >= 1, f"workers must be at least 1, found {self.workers}")

@@ -1,8 +1,8 @@
-"""Facts about config fields, kept on the fields as dataclass metadata, and groups of options that registries add.
+"""Metadata of config fields, and groups of options from registries. Standard library only.
 
-A config class with a field ``options: Options = registered("objective")`` has a group for each registered name with options of
-its own: ``config.l2p``, ``--l2p.node-steps`` and ``{"l2p": {"node_steps": 1}}`` in JSON. ``options`` holds those that differ
-from their defaults. Standard library only.
+A config class with a field ``options: Options = registered("objective")`` has a group for each registered name that has
+options: ``config.l2p``, ``--l2p.node-steps`` and ``{"l2p": {"node_steps": 1}}`` in JSON. ``options`` contains the
+groups that differ from their defaults.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ Options = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Facts:
-    """What the commands know about a config field.
+    """Metadata of a config field.
 
     Attributes:
         resumable: May change when a run or a sweep is resumed.
         reads: Path or URI of an input.
         writes: Path or URI of an output.
         results: Changes the results of a fine-tuning or transfer job, so it is part of the job's cache key.
-        searchable: A sweep may search it.
-        structural: Determines the shape of the weights or the order of the data, so it cannot change while a model trains.
-        aliases: Earlier names of the field, still read from saved configs.
-        names: The registry whose names the field holds.
-        also: Values besides those names.
+        searchable: May be searched by a sweep.
+        structural: Determines the shape of the weights or the order of the data, so it cannot change during training.
+        aliases: Earlier names of the field, still accepted in saved configs.
+        names: The registry of the names that the field takes.
+        also: Other values that the field takes.
     """
 
     resumable: bool = False
@@ -48,7 +48,7 @@ class Facts:
     also: tuple[str, ...] = ()
 
     def below(self, group: Facts) -> Facts:
-        """The facts of a field of ``group``: a group restricts what its fields allow."""
+        """Combine with the metadata of the ``group`` that contains the field: a group restricts what its fields allow."""
         return replace(
             self,
             resumable=self.resumable or group.resumable,
@@ -62,7 +62,14 @@ HYPER = Facts(searchable=True)
 
 
 def option(default: Any = MISSING, facts: Facts = Facts(), *, factory: Any = MISSING, **changes: Any) -> Any:
-    """A dataclass field with ``facts``, of which ``changes`` replaces some. ``factory`` makes the default of a group."""
+    """Declare a dataclass field with metadata.
+
+    Args:
+        default: Default value.
+        facts: Metadata of the field.
+        factory: Factory of the default value, for groups.
+        changes: Attributes of ``facts`` to replace.
+    """
     metadata = {_KEY: replace(facts, **changes)}
     if factory is not MISSING:
         return dataclasses.field(default_factory=factory, metadata=metadata)
@@ -70,43 +77,43 @@ def option(default: Any = MISSING, facts: Facts = Facts(), *, factory: Any = MIS
 
 
 def hyper(default: Any = MISSING, **changes: Any) -> Any:
-    """A hyper-parameter: it changes results, and a sweep may search it."""
+    """Declare a hyper-parameter: it changes results and may be searched by a sweep."""
     return option(default, HYPER, **changes)
 
 
 def setting(default: Any = MISSING, **changes: Any) -> Any:
-    """A field that changes results or their meaning, so it is the same in all trials of a sweep."""
+    """Declare a field that changes results or their meaning; it is the same in all trials of a sweep."""
     return option(default, Facts(), **changes)
 
 
 def runtime(default: Any = MISSING, **changes: Any) -> Any:
-    """A field that says how the work is run. Results do not depend on it, and it may change on resume."""
+    """Declare a field for how to run: it does not change results and may change on resume."""
     return option(default, Facts(resumable=True, results=False), **changes)
 
 
 def reads(default: Any = MISSING, **changes: Any) -> Any:
-    """Path or URI of an input."""
+    """Declare the path or URI of an input."""
     return option(default, Facts(reads=True), **changes)
 
 
 def writes(default: Any = MISSING, **changes: Any) -> Any:
-    """Path or URI of an output."""
+    """Declare the path or URI of an output."""
     return option(default, Facts(writes=True, results=False), **changes)
 
 
 def registered(*registries: str) -> Any:
-    """The field ``options`` of a class whose groups are the options of what ``registries`` hold."""
+    """Declare the field ``options`` of a class whose groups are the options of the entries of ``registries``."""
     return dataclasses.field(default_factory=dict, metadata={_KEY: HYPER, _REGISTRIES: registries})
 
 
 def registries_of(kind: type[Any]) -> tuple[Registry, ...]:
-    """The registries whose options are groups of ``kind``."""
+    """Return the registries whose options are groups of ``kind``."""
     item = next((item for item in dataclasses.fields(kind) if _REGISTRIES in item.metadata), None)
     return tuple(REGISTRIES[name] for name in item.metadata[_REGISTRIES]) if item else ()
 
 
 def group_types(kind: type[Any]) -> dict[str, type[Any]]:
-    """The groups that registries add to ``kind``; RequestError for one with the name of a field."""
+    """Return the groups that registries add to ``kind``; raises RequestError if one has the name of a field."""
     found: dict[str, type[Any]] = {}
     taken = {item.name for item in dataclasses.fields(kind)}
     for registry in registries_of(kind):
@@ -120,18 +127,18 @@ def group_types(kind: type[Any]) -> dict[str, type[Any]]:
 
 
 def group_type(kind: type[Any], name: str) -> type[Any] | None:
-    """The config class of the group ``name`` that a registry adds to ``kind``."""
+    """Return the config class of the group ``name`` that a registry adds to ``kind``; None if there is none."""
     entries = (registry.find(name) for registry in registries_of(kind))
     return next((entry.config for entry in entries if entry and entry.config), None)
 
 
 def plain_fields(kind: type[Any]) -> list[dataclasses.Field[Any]]:
-    """The fields of ``kind`` without its ``options``."""
+    """Return the fields of ``kind`` without ``options``."""
     return [item for item in dataclasses.fields(kind) if _REGISTRIES not in item.metadata]
 
 
 def selected(config: Any) -> Iterator[tuple[str, str, Facts]]:
-    """(field, name, facts) of every registered name that ``config`` itself holds."""
+    """Yield (field, name, metadata) for every registered name in the fields of ``config`` itself."""
     for item in plain_fields(type(config)):
         facts = facts_of(item)
         if facts.names:
@@ -140,17 +147,17 @@ def selected(config: Any) -> Iterator[tuple[str, str, Facts]]:
 
 
 def facts_of(item: dataclasses.Field[Any]) -> Facts:
-    """The facts of one field; those of a hyper-parameter where it declares none (a class of a user's module)."""
+    """Return the metadata of a field; fields without metadata (in user modules) are hyper-parameters."""
     return item.metadata.get(_KEY, HYPER)
 
 
 def declares(item: dataclasses.Field[Any]) -> bool:
-    """Whether the field declares its facts."""
+    """Return whether the field has metadata."""
     return _KEY in item.metadata
 
 
 def walk(kind: type[Any]) -> Iterator[tuple[str, Facts]]:
-    """(dotted name, facts) of every field of a config class and of its groups."""
+    """Yield (dotted name, metadata) for every field of a config class and of its groups."""
     for item in plain_fields(kind):
         facts, hint = facts_of(item), type_of(kind, item.name)
         if dataclasses.is_dataclass(hint):
@@ -162,7 +169,7 @@ def walk(kind: type[Any]) -> Iterator[tuple[str, Facts]]:
 
 
 def type_of(kind: type[Any], dotted: str) -> Any:
-    """The type of a field, a group, or a field of a group; None where there is none."""
+    """Return the type of a field, a group, or a field of a group; None if it does not exist."""
     hint: Any = kind
     for part in dotted.split("."):
         if not dataclasses.is_dataclass(hint):
@@ -174,17 +181,17 @@ def type_of(kind: type[Any], dotted: str) -> Any:
 
 
 def named(kind: type[Any], fact: str, value: bool = True) -> frozenset[str]:
-    """Dotted names of the fields of ``kind`` whose ``fact`` (a name of :class:`Facts`) is ``value``."""
+    """Return the dotted names of the fields of ``kind`` whose attribute ``fact`` of :class:`Facts` is ``value``."""
     return frozenset(name for name, facts in walk(kind) if getattr(facts, fact) == value)
 
 
 def renamed(kind: type[Any]) -> dict[str, str]:
-    """Earlier names of the fields of ``kind`` (not of its groups), and their present ones."""
+    """Map earlier names of the fields of ``kind`` (without its groups) to present ones."""
     return {alias: item.name for item in dataclasses.fields(kind) for alias in facts_of(item).aliases}
 
 
 def present_name(kind: type[Any], dotted: str) -> str:
-    """``dotted`` with earlier names of fields replaced by the present ones."""
+    """Replace earlier names of fields in ``dotted`` by the present ones."""
     first, dot, rest = dotted.partition(".")
     first = renamed(kind).get(first, first)
     below = type_of(kind, first)
@@ -194,7 +201,7 @@ def present_name(kind: type[Any], dotted: str) -> str:
 
 
 def flat(data: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested JSON objects as one mapping from dotted names to values."""
+    """Flatten nested JSON objects to a mapping from dotted names to values."""
     if not isinstance(data, dict):
         return {prefix: data}
     return {
@@ -205,6 +212,6 @@ def flat(data: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def changed(old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
-    """Dotted names whose values differ between two configs of the same class as JSON: name -> (old, new)."""
+    """Return the dotted names whose values differ between two JSON configs of the same class: name -> (old, new)."""
     before, after = flat(old), flat(new)
     return {name: (before.get(name), after.get(name)) for name in before | after if before.get(name) != after.get(name)}

@@ -1,4 +1,4 @@
-"""Knobs of fine-tuning: labels, split, seeds, optimisation. A field's docstring is its help text."""
+"""Config of ``distgnn finetune``: labels, split, seeds and optimisation. A field's docstring is its help text."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from distgnn.config.metrics import MetricsConfig
 from distgnn.config.pretrain import EncoderConfig
 
 EPOCHS, BATCH, LR, DROPOUT, SEEDS = 50, 32, 1e-3, 0.5, 5
-"""Defaults of every training on graph labels, with and without auxiliary tasks. Batch, rate and dropout are those of Hu et al.
-2020, the protocol of most published fine-tuning results."""
+"""Defaults of all trainings on graph labels, with and without auxiliary tasks. Batch, lr and dropout are those of Hu et
+al. (ICLR 2020), the protocol of most published fine-tuning results.
+"""
 
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """How labelled graphs become train, val, test and (out of distribution) ood."""
+    """Split of the labelled graphs into train, val, test and (out of distribution) ood."""
 
     method: Literal["column", "random", "scaffold", "group"] = setting("scaffold")
-    """column = the corpus's own split; scaffold = whole groups, largest to train (Hu et al.); random = by graph;
-    group = random within the groups that are not in ood_groups, which become 'ood'."""
+    """column = split stored in the corpus; scaffold = groups are not divided, largest to train (Hu et al.); random = by
+    graph; group = random among the groups not in ood_groups, which become 'ood'.
+    """
     fractions: tuple[float, float, float] = setting((0.8, 0.1, 0.1))
-    """Shares of train, val and test."""
+    """Fractions of train, val and test."""
     ood_groups: tuple[str, ...] = setting(())
-    """Groups (species, years, ...) never trained on and tested apart; needs method=group."""
+    """Groups (species, years, ...) excluded from training and evaluated separately; needs method=group."""
     seed: int = setting(0)
-    """Key of random splits; the split is the same for every training seed."""
+    """Seed of random splits; the split is the same for every training seed."""
 
     def __post_init__(self) -> None:
         good = len(self.fractions) == 3 and all(f > 0 for f in self.fractions) and abs(sum(self.fractions) - 1) < 1e-6
@@ -38,22 +40,24 @@ class SplitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelChoice:
-    """What of a labelled corpus is predicted, and for which graphs; shared by everything that is trained on labels."""
+    """Selection of labels and graphs of a labelled corpus, common to all trainings on labels."""
 
     task: Literal["auto", "classification", "multiclass", "regression"] = setting("auto")
-    """auto: labels that are all 0/1 are multi-label classification, other whole numbers multi-class, the rest regression."""
+    """auto = multi-label classification if all labels are 0 or 1, multiclass if they are other whole numbers, else
+    regression.
+    """
     labels: tuple[str, ...] = setting(())
     """Label columns to use; empty = all."""
     max_labels: int = setting(0)
-    """Keep only this many label columns, those with most positives in the training part; 0 = all."""
+    """Use only this many label columns, those with the most positives in the training part; 0 = all."""
     split: SplitConfig = setting(factory=SplitConfig)
     use_center: bool | None = hyper(None)
-    """Feed the centre node's embedding to the head beside the graph's; None = where the corpus has centres."""
+    """Concatenate the centre node's embedding to the graph embedding; None = if the corpus has centre nodes."""
 
 
 @dataclass(frozen=True)
 class FinetuneConfig(LabelChoice):
-    """Fine-tune checkpoints on a labelled corpus, always beside the same encoder without pre-training.
+    """Fine-tune checkpoints on a labelled corpus and compare them with the same encoder without pre-training.
 
     Example: distgnn finetune --corpus data/bbbp --checkpoint runs/molecules --seeds 5
     """
@@ -63,37 +67,39 @@ class FinetuneConfig(LabelChoice):
     checkpoint: tuple[str, ...] = reads((), results=False)
     """Checkpoints (or run folders) to compare; the control 'none' is always added."""
     out: str = writes("runs/finetune")
-    """URI of the folder for table, results and predictions."""
+    """URI of the folder for results, tables and predictions."""
     seeds: int = setting(SEEDS, results=False)
     """Training seeds 0..seeds-1."""
     epochs: int = hyper(EPOCHS)
-    """Passes over the training part."""
+    """Maximum number of passes over the training part."""
     patience: int = hyper(0)
-    """Stop after this many epochs without a better validation score; 0 = never."""
+    """Early stopping after this many epochs without a better validation score; 0 = off."""
     batch: int = hyper(BATCH)
     """Graphs per step."""
     lr: float = hyper(LR)
     """Learning rate of Adam."""
     weight_decay: float = hyper(0.0)
-    """L2 penalty of Adam."""
+    """Weight decay (L2 penalty) of Adam."""
     dropout: float = hyper(DROPOUT)
-    """Dropout in the encoder while fine-tuning."""
+    """Dropout probability in the encoder during fine-tuning."""
     frozen: bool = hyper(False)
-    """Train the head only (linear probe) on the frozen encoder."""
+    """Train only the head on the frozen encoder (linear probe)."""
     encoder: EncoderConfig = setting(factory=EncoderConfig, results=False)
-    """Encoder of the control when no checkpoint is given; otherwise the checkpoint's own."""
+    """Encoder of the control if no checkpoint is given; otherwise the checkpoint's encoder is used."""
     imports: tuple[str, ...] = runtime(())
-    """Python modules to import first, such as one that registers the encoder kind of a checkpoint."""
+    """Python modules to import first, such as one that registers the encoder of a checkpoint."""
     workers: int = runtime(1)
-    """Runs (a method with a seed) trained side by side; more than 1 uses Ray, on CPUs."""
+    """Trainings (a method with a seed) to run in parallel; more than 1 uses Ray, on CPUs."""
     device: Literal["auto", "cpu", "cuda"] = runtime("auto")
-    """Where to compute with workers=1; auto takes a GPU when there is one."""
+    """Device to compute on with workers=1; auto = GPU if available."""
     save_predictions: bool = runtime(False)
-    """Write predictions.parquet beside the table."""
+    """Write predictions.parquet next to the results."""
     save_models: bool = runtime(False)
     """Write every fine-tuned model to models/METHOD-seedN, for distgnn evaluate and distgnn.load_model."""
     loggers: tuple[str, ...] = runtime((), names="logger")
-    """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
+    """Experiment loggers besides Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install
+    'distgnn[NAME]'.
+    """
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Knobs of metrics. A field's docstring is its help text."""
+"""Config of metrics for Prometheus and experiment loggers. A field's docstring is its help text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _MOST = 65_535
 
 @dataclass(frozen=True)
 class MetricsConfig(OpenConfig):
-    """Metrics of this process for Prometheus. Processes in a Ray cluster need no port: theirs come with Ray's own metrics."""
+    """Prometheus metrics of this process. Processes in a Ray cluster need no port: their metrics are exported by Ray."""
 
     port: int = runtime(0)
-    """Serve metrics for Prometheus at this port while the command runs; 0 = do not."""
+    """Port of the Prometheus endpoint while the command runs; 0 = no endpoint."""
     host: str = runtime("127.0.0.1")
-    """Address to serve them at; 0.0.0.0 lets other machines read them (without a password)."""
+    """Address of the endpoint; 0.0.0.0 = reachable from other machines (without authentication)."""
 
     options: Options = registered("logger")
     """Options of experiment loggers."""
@@ -25,4 +25,4 @@ class MetricsConfig(OpenConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(0 <= self.port <= _MOST, f"metrics.port must lie in 0..{_MOST}, found {self.port}")
-        check(bool(self.host), "metrics.host must not be empty; 127.0.0.1 is this machine alone")
+        check(bool(self.host), "metrics.host must not be empty; use 127.0.0.1 for this machine only")

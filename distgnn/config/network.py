@@ -1,4 +1,4 @@
-"""Knobs of the network builders, one class each. A field's docstring is its help text."""
+"""Config of the network builders, one class per kind of input. A field's docstring is its help text."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from distgnn.config.fields import reads, runtime, setting, writes
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkBuildConfig:
-    """What every builder of networks shares."""
+    """Options common to all network builders."""
 
     out: str = writes()
     """URI of the network to write."""
     overwrite: bool = runtime(False)
-    """Replace a network that lies at the target."""
+    """Replace an existing network at the target."""
     imports: tuple[str, ...] = runtime(())
     """Python modules to import first, such as one that registers the builder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputNetworkConfig(NetworkBuildConfig):
-    """A builder that reads files."""
+    """Options of a builder that reads files."""
 
     input: str = reads()
-    """Path or URI of the input: a folder of files, or the one file."""
+    """Path or URI of the input: a folder of files, or a single file."""
     name: str = setting("")
-    """What the network is called; empty = the name of the input."""
+    """Name of the network; empty = the name of the input."""
 
     def __post_init__(self) -> None:
         check(bool(self.input.strip("/")), "input must name a folder or file")

@@ -1,4 +1,4 @@
-"""Knobs of a target task and its auxiliary tasks on one large network. A field's docstring is its help text."""
+"""Config of target and auxiliary tasks on one large network. A field's docstring is its help text."""
 
 from __future__ import annotations
 
@@ -11,42 +11,46 @@ from distgnn.config.fields import Options, hyper, registered, setting
 
 @dataclass(frozen=True)
 class NetworkTaskConfig(OpenConfig):
-    """A network's encoder, what is predicted, and how messages, rows and negatives are drawn."""
+    """Encoder, target, auxiliary tasks and sampling on a network."""
 
     encoder: Literal["gcn", "gat", "gin", "sage", "hgt"] = hyper("gcn")
-    """Message passing; hgt sees types and relations (PyG's HGTConv), the others see who is joined to whom."""
+    """Message passing layer; hgt uses node and relation types (PyG's HGTConv), the others only the adjacency."""
     layers: int = hyper(2)
-    """How many message passing layers; also how many hops are sampled."""
+    """Number of message passing layers; also the number of hops sampled."""
     width: int = hyper(16)
     """Size of node embeddings."""
     heads: int = hyper(1)
-    """Attention heads: of gat averaged, of hgt side by side (then width must be a multiple)."""
+    """Attention heads: averaged for gat, concatenated for hgt (width must be a multiple of heads)."""
     dropout: float = hyper(0.0)
-    """Probability of dropping an activation after each layer in training."""
+    """Dropout probability after each layer in training."""
     fan_out: int = hyper(8)
-    """The most messages a node receives in a training step, drawn anew for each step; 0 = all."""
+    """Maximum number of messages per node in a training step, sampled anew in each step; 0 = all."""
     eval_fan_out: int = hyper(0)
-    """The most messages a node receives in evaluation, drawn once; 0 = all."""
+    """Maximum number of messages per node in evaluation, sampled once; 0 = all."""
     target: Literal["auto", "link", "node"] = setting("auto")
-    """link = ratings of items by users, node = classes of nodes, one or several; auto = whichever the network has tables for."""
+    """link = ratings of items by users, node = node classes, one or several per node; auto = the one that the network
+    has tables for.
+    """
     auxiliary: tuple[str, ...] = hyper(())
-    """Auxiliary tasks: meta-paths, edge_generation, attribute_generation; empty = the usual ones of such a network."""
+    """Auxiliary tasks: meta-paths, edge_generation, attribute_generation; empty = the published tasks for this kind of
+    network.
+    """
     aux_batch: int = hyper(128)
-    """Samples a step has of each auxiliary task: pairs of a meta-path, nodes of a generation task."""
+    """Samples of each auxiliary task per step: node pairs for a meta-path, nodes for a generation task."""
     negatives: int = hyper(255)
-    """Nodes of the right type, drawn for each step, among which edge_generation has to find the true one."""
+    """Negative nodes of the right type for edge_generation, sampled in each step."""
     removed: float = hyper(0.5)
-    """Share of the edges at the drawn nodes that edge_generation removes and asks for."""
+    """Fraction of the edges of the sampled nodes that edge_generation removes and predicts."""
     hidden: int = hyper(100)
-    """Hidden units of what turns an embedding into a task's own (links and meta-paths)."""
+    """Hidden units of the task heads of links and meta-paths."""
     messages: Literal["keep", "hide"] = hyper("keep")
-    """Links: training positives pass messages (as published), or hide = all but those that the step asks for."""
+    """Links: keep = training positives pass messages (as published), hide = except those predicted in the step."""
     fractions: tuple[float, float, float] = setting((0.6, 0.2, 0.2))
-    """Shares of rows in train, val and test, where the network has no split of its own."""
+    """Fractions of train, val and test, if the network has no split of its own."""
     split_seed: int = setting(0)
-    """Key of that split."""
+    """Seed of this split."""
     official_split: Literal[20, 40, 60] = setting(20)
-    """Nodes: which published split, by training nodes per class, where the network has them."""
+    """Nodes: the published split to use, by training nodes per class, if the network has several."""
 
     options: Options = registered("network_task")
     """Options of registered auxiliary tasks."""

@@ -1,4 +1,4 @@
-"""Knobs of pre-training: encoder, objective, optimisation, workers. A field's docstring is its help text."""
+"""Config of ``distgnn pretrain``: encoder, objective and training. A field's docstring is its help text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from distgnn.config.metrics import MetricsConfig
 from distgnn.config.recovery import RecoveryConfig
 
 UNTRAINED = "none"
-"""The objective that trains nothing."""
+"""The objective of the control without training."""
 
 
 @dataclass(frozen=True)
@@ -19,23 +19,27 @@ class EncoderConfig(OpenConfig):
     """The graph encoder (psi) and its pooling (omega)."""
 
     kind: str = hyper("gin", structural=True, names="encoder")
-    """gin, gcn, sage, gat, or a kind registered by distgnn.register.encoder (see imports); that one's module decides about
-    layers, norm, jumping_knowledge and heads itself."""
+    """gin, gcn, sage, gat, or a kind registered by distgnn.register.encoder (see imports). A registered module decides
+    itself whether to use layers, norm, jumping_knowledge and heads.
+    """
     layers: int = hyper(5, structural=True)
-    """How many message passing layers."""
+    """Number of message passing layers."""
     width: int = hyper(300, structural=True)
     """Size of node and graph embeddings."""
     norm: Literal["ghost", "batch", "graph", "layer", "none"] = hyper("ghost", structural=True)
-    """Normalisation: ghost = batch statistics within one stream (same numbers on any world size), batch = within one
-    rank's whole share, graph = within each graph, layer = within each node."""
+    """Normalisation: ghost = batch statistics within each stream (independent of the number of ranks), batch = within
+    the share of a rank, graph = within each graph, layer = within each node.
+    """
     jumping_knowledge: Literal["last", "sum", "max", "concat"] = hyper("last", structural=True, aliases=("jump",))
-    """Jumping knowledge: the last layer's node embeddings, or all layers' summed, maximised, or concatenated and projected."""
+    """Jumping knowledge: node embeddings of the last layer, or of all layers combined by sum, maximum, or concatenation
+    with a projection.
+    """
     heads: int = hyper(2, structural=True)
     """Attention heads of a gat layer, averaged."""
     pooling: str = hyper("mean", structural=True, names="pooling")
-    """How node embeddings become a graph embedding, before the matrix omega."""
+    """Pooling of node embeddings to a graph embedding, before the matrix omega."""
     omega: bool = hyper(True, structural=True)
-    """Whether pooling ends in the matrix omega (L2P-GNN's graph level adapts it)."""
+    """Multiply the pooled embedding by the matrix omega (adapted by L2P-GNN at graph level)."""
     options: Options = registered("encoder", "pooling")
     """Options of registered encoders and poolings."""
 
@@ -48,39 +52,43 @@ class EncoderConfig(OpenConfig):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The outer optimisation and the order of data."""
+    """Optimisation and order of the data."""
 
     epochs: int = setting(10)
     """Passes over the corpus (held-out graphs excluded)."""
     max_steps: int = setting(0)
     """Stop after this many steps; 0 = after all epochs."""
     seed: int = hyper(0, structural=True)
-    """Key of all randomness: initial weights, order, tasks."""
+    """Seed of all randomness: initial weights, order of the data, tasks."""
     streams: int = hyper(4, structural=True)
-    """V: virtual readers; the most ranks that can take part, and the groups of ghost normalisation."""
+    """V: virtual readers; the maximum number of ranks, and the groups of ghost normalisation."""
     graphs_per_stream: int = hyper(16, structural=True)
-    """Graphs each stream adds to a step; streams x graphs_per_stream is the global batch. 0 = find it when the run
-    starts (what fits the GPU, or what is fastest on the CPU; needs workers=1) and keep it for the run."""
+    """Graphs per stream and step; streams x graphs_per_stream is the global batch size. 0 = determine it when the run
+    starts (what fits the GPU, or the fastest on a CPU; needs workers=1) and keep it for the run.
+    """
     lr: float = hyper(1e-3)
     """gamma: learning rate of Adam."""
     weight_decay: float = hyper(0.0)
-    """L2 penalty of Adam."""
+    """Weight decay (L2 penalty) of Adam."""
     warmup_steps: int = hyper(0)
-    """Steps over which the learning rate rises from 0."""
+    """Steps of linear learning rate warm-up from 0."""
     schedule: Literal["cosine", "constant"] = hyper("cosine")
-    """Learning rate after warm-up."""
+    """Learning rate schedule after the warm-up."""
     clip_norm: float = hyper(1.0)
-    """Largest norm of the outer gradient; 0 = no clipping."""
+    """Maximum norm of the outer gradient; 0 = no clipping."""
     precision: Literal["fp32", "tf32", "bf16"] = hyper("fp32")
-    """tf32 = fp32 whose dense products keep 10 bits of the fraction (GPU; a CPU computes fp32), bf16 = dense products in
-    bfloat16, 7 bits; sparse sums, weights and Adam stay fp32."""
+    """tf32 = fp32 with dense products in TF32, a mantissa of 10 bits (GPU only; a CPU uses fp32), bf16 = dense products
+    in bfloat16, 7 bits; sparse sums, weights and Adam remain fp32.
+    """
     exact: bool = hyper(False)
-    """The same weights, bit for bit, whatever the number of workers (with as many threads each, on CPUs of one kind): streams are
-    computed one at a time and summed in float64. Without it the order of float32 sums differs, and training amplifies that."""
+    """Bitwise identical weights for any number of workers (with the same number of threads per worker, on CPUs of one
+    kind): streams are computed one at a time and summed in float64. Otherwise the order of float32 sums differs, and
+    training amplifies the difference.
+    """
     device: Literal["auto", "cpu", "cuda"] = runtime("auto")
-    """Where to compute; auto takes a GPU when there is one."""
+    """Device to compute on; auto = GPU if available."""
     validation_fraction: float = setting(0.02)
-    """Share of the corpus (in whole units, at least one when > 0 and the corpus has two) held out for validation."""
+    """Fraction of the corpus held out for validation (whole units, at least one if > 0 and the corpus has two)."""
     validate_every: int = runtime(500)
     """Steps between validations; 0 = only at the end."""
     checkpoint_every: int = runtime(0)
@@ -88,10 +96,11 @@ class TrainConfig:
     checkpoint_minutes: float = runtime(10.0)
     """Minutes between checkpoints; 0 = only at the end."""
     keep: int = runtime(2)
-    """How many of the newest checkpoints to keep."""
+    """Number of most recent checkpoints to keep."""
     keep_best: int = runtime(0)
-    """How many of the checkpoints with the lowest validation loss to keep beside them; when > 0, each validation that is among the
-    best so far writes one."""
+    """Number of checkpoints with the lowest validation loss to keep in addition. If > 0, a checkpoint is written after
+    each validation that is among the best so far.
+    """
     log_seconds: float = runtime(5.0)
     """Seconds between progress lines and updates of progress.json."""
 
@@ -137,28 +146,32 @@ class PretrainConfig(OpenConfig):
     out: str = writes("runs")
     """URI of the folder that holds runs."""
     name: str = setting("")
-    """Run id; made unique when empty. An id that exists is refused: use --resume."""
+    """Name of the run; generated if empty. An existing name is an error: use --resume."""
     objective: str = setting("l2p", names="objective", also=("none",))
-    """Pre-training loss; none writes the untrained encoder (the control)."""
+    """Pre-training objective; none = write the untrained encoder (the control)."""
     init: str = reads("")
-    """Checkpoint (or run) whose encoder the training starts from, such as a self-supervised one before objective=supervised;
-    read once, when the run is made."""
+    """Checkpoint (or run) to initialise the encoder from, such as a self-supervised one before objective=supervised;
+    read only when the run is created.
+    """
     imports: tuple[str, ...] = runtime(())
-    """Python modules to import first, such as one that registers an encoder kind."""
+    """Python modules to import first, such as one that registers an encoder."""
     workers: int = runtime(1)
-    """Training processes. 1 trains in this process without Ray; more use Ray Train."""
+    """Number of training processes. 1 = in this process, without Ray; more use Ray Train."""
     min_workers: int = runtime(0)
-    """The fewest processes to go on with when nodes are lost; as nodes come, they become up to workers again, with the same
-    losses. 0 = always workers of them."""
+    """Elastic training: continue with at least this many processes when nodes are lost, and scale up to workers when
+    nodes are added, with the same losses. 0 = always use workers processes.
+    """
     cpus_per_worker: float = runtime(0.0)
-    """CPUs Ray reserves for each training process; 0 = one, or an equal share of what one reader leaves."""
+    """CPUs that Ray reserves for each training process; 0 = one, or an equal share of the CPUs left by one reader."""
     max_failures: int = runtime(3)
-    """How often Ray restarts the workers from the last checkpoint (nodes taken away with a notice do not count)."""
+    """Maximum number of restarts from the last checkpoint by Ray (announced preemptions of nodes do not count)."""
     recovery: RecoveryConfig = runtime(factory=RecoveryConfig)
     encoder: EncoderConfig = hyper(factory=EncoderConfig)
     train: TrainConfig = hyper(factory=TrainConfig)
     loggers: tuple[str, ...] = runtime((), names="logger")
-    """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
+    """Experiment loggers besides Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install
+    'distgnn[NAME]'.
+    """
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
     options: Options = registered("objective")
     """Options of the objectives, such as {"l2p": L2PConfig(node_steps=2)}."""

@@ -1,4 +1,4 @@
-"""Options of ``distgnn submit``. A field's docstring is its help text."""
+"""Config of ``distgnn submit``. A field's docstring is its help text."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ from distgnn.config.fields import runtime
 
 @dataclass(frozen=True)
 class SubmitConfig:
-    """Run a command as a job on a Ray cluster: its options are checked first, secrets are not uploaded, the exit code is the job's.
+    """Run a command as a job on a Ray cluster. Options are validated before the upload, secrets are not uploaded.
 
-    Options of submit come first. A command that is not one of distgnn follows "--". For jobs that already run, use Ray's own
-    commands: ray job list, ray job logs --follow ID, ray job stop ID.
+    The exit code is that of the job. Options of submit come first. A command other than those of distgnn follows "--".
+    Manage submitted jobs with Ray: ray job list, ray job logs --follow ID, ray job stop ID.
 
     Example: distgnn submit --address http://head:8265 pretrain --corpus s3://data/zinc --out s3://runs --workers 8
     """
 
     address: str = runtime("")
-    """Dashboard of the cluster (http://HOST:8265), or its address (HOST:6379); empty = RAY_API_SERVER_ADDRESS, else
-    RAY_ADDRESS, else the Ray cluster on this machine."""
+    """Dashboard URL of the cluster (http://HOST:8265), or its address (HOST:6379); empty = RAY_API_SERVER_ADDRESS, else
+    RAY_ADDRESS, else the Ray cluster on this machine.
+    """
     working_dir: str = runtime("")
-    """Folder that is uploaded, without secrets and what its .gitignore and .rayignore name; empty = the checkout that distgnn
-    runs from, or only the package where distgnn is installed."""
+    """Folder to upload, without secrets and files excluded by its .gitignore and .rayignore; empty = the source
+    checkout that distgnn runs from or, if distgnn is installed, only the package.
+    """
     env: tuple[str, ...] = runtime(())
-    """Environment variables of the job: NAME=VALUE, or NAME for its value here. No others are passed on. Ray stores the values
-    with the job; credentials belong on the nodes instead."""
+    """Environment variables of the job: NAME=VALUE, or NAME to pass on its local value. No other variables are passed.
+    Ray stores the values with the job; set credentials on the nodes instead.
+    """
     wait: bool = runtime(True)
-    """Print the job's output until it ends, and exit with its exit code. Ctrl-C leaves the job running."""
+    """Stream the job's output until it ends, and exit with its exit code. Ctrl-C does not stop the job."""
 
     def __post_init__(self) -> None:
         for item in self.env:

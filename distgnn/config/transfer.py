@@ -1,4 +1,4 @@
-"""Knobs of joint training on a target and auxiliary tasks: methods, schemes, seeds. A field's docstring is its help text."""
+"""Config of ``distgnn transfer``: auxiliary tasks and weighting. A field's docstring is its help text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from distgnn.config.weighting import WeightingConfig
 CONTROL = "none"
 SCHEMES = ("scratch", "pretrained")
 ELSEWHERE = "@corpus"
-"""Ends the name of an auxiliary task on the graphs of aux_corpus."""
+"""Suffix of the name of an auxiliary task on the graphs of aux_corpus."""
 
 
 @dataclass(frozen=True)
@@ -29,20 +29,22 @@ class ObjectivesConfig(OpenConfig):
 
 @dataclass(frozen=True)
 class CorpusTaskConfig(LabelChoice):
-    """A labelled corpus's target, its auxiliary tasks and its encoder."""
+    """Auxiliary tasks and encoder for a labelled corpus."""
 
     auxiliary: tuple[str, ...] = hyper(("edgepred", "attrmasking"), names="objective")
-    """Pre-training objectives beside the target: NAME on the labelled graphs of the step, NAME@corpus on graphs of aux_corpus."""
+    """Pre-training objectives as auxiliary tasks: NAME on the labelled graphs of the step, NAME@corpus on graphs of
+    aux_corpus.
+    """
     aux_corpus: str = reads("")
-    """URI of the (unlabelled, usually larger) corpus of NAME@corpus."""
+    """URI of the corpus for NAME@corpus tasks (unlabelled, usually larger)."""
     aux_batch: int = hyper(32)
-    """Graphs of aux_corpus in a step."""
+    """Graphs of aux_corpus per step."""
     streams: int = hyper(1)
-    """Parts of each fold's rows, the groups of ghost normalisation; also the most ranks that can take part."""
+    """Streams per fold, the groups of ghost normalisation; also the maximum number of ranks."""
     dropout: float = hyper(DROPOUT)
-    """Dropout in the encoder while training."""
+    """Dropout probability in the encoder during training."""
     encoder: EncoderConfig = hyper(factory=EncoderConfig)
-    """The encoder where no checkpoint is given; otherwise the checkpoint's own."""
+    """Encoder if no checkpoint is given; otherwise the checkpoint's encoder is used."""
     objectives: ObjectivesConfig = hyper(factory=ObjectivesConfig)
 
     def __post_init__(self) -> None:
@@ -55,14 +57,15 @@ class CorpusTaskConfig(LabelChoice):
             trains = name.removesuffix(ELSEWHERE) != UNTRAINED
             check(trains, f"corpus.auxiliary: {name} trains nothing; leave it out")
             check(
-                name != "supervised", f"corpus.auxiliary: supervised is the target itself; supervised{ELSEWHERE} is not"
+                name != "supervised",
+                f"corpus.auxiliary: supervised is the target itself; use supervised{ELSEWHERE} or leave it out",
             )
             check(self.auxiliary.count(name) == 1, f"corpus.auxiliary names {name!r} twice; name each task once")
         elsewhere = any(name.endswith(ELSEWHERE) for name in self.auxiliary)
-        check(elsewhere == bool(self.aux_corpus), f"corpus.aux_corpus and tasks NAME{ELSEWHERE} need each other")
+        check(elsewhere == bool(self.aux_corpus), f"corpus.aux_corpus and tasks NAME{ELSEWHERE} must be given together")
 
     def objective(self, name: str, encoder: EncoderConfig, corpus: str, seed: int) -> PretrainConfig:
-        """What the objective ``name`` of an auxiliary task on ``corpus`` is built from."""
+        """Return the config that the objective ``name`` of an auxiliary task on ``corpus`` is built from."""
         objective, train = name.removesuffix(ELSEWHERE), TrainConfig(seed=seed)
         return PretrainConfig(
             corpus, objective=objective, encoder=encoder, train=train, options=self.objectives.options
@@ -71,56 +74,65 @@ class CorpusTaskConfig(LabelChoice):
 
 @dataclass(frozen=True)
 class TransferConfig:
-    """Train on a target and auxiliary tasks at once, with learned or fixed weights, always beside the target alone (AUX-TS).
+    """Train on a target with auxiliary tasks, by learned or fixed weights, and compare with the target alone (AUX-TS).
 
-    Example: distgnn transfer --data data/bace --corpus.auxiliary edgepred attrmasking --methods fixed auxts_all --seeds 3
+    Example: distgnn transfer --data data/bace --corpus.auxiliary edgepred attrmasking --methods fixed auxts_all --seeds
+    3
     """
 
     data: str = reads()
     """URI of a labelled corpus or of a network."""
     out: str = writes("runs/transfer")
-    """URI of the folder for results, table and curves; the same command again goes on where it was stopped."""
+    """URI of the folder for results, tables and curves; repeating the command continues an interrupted comparison."""
     methods: tuple[str, ...] = hyper(
         (CONTROL, "fixed", "cosine", "selar", "auxts_one", "auxts_all"), results=False, names="weighting"
     )
-    """Ways of weighing: none, fixed, cosine, selar, auxts_one, auxts_all, frozen, uncertainty, library; none is always added."""
+    """Weighting methods: none, fixed, cosine, selar, auxts_one, auxts_all, frozen, uncertainty, library; none is always
+    added.
+    """
     schemes: tuple[str, ...] = setting(SCHEMES, results=False)
-    """scratch = everything from the start; pretrained = from checkpoints, or else from a training on the auxiliary tasks alone."""
+    """scratch = from initial weights; pretrained = from the checkpoints or, without them, after pre-training on the
+    auxiliary tasks only.
+    """
     encoders: tuple[str, ...] = hyper((), results=False)
-    """Kinds of encoders, the columns of the table; empty = the one of corpus.encoder or network.encoder, or the checkpoints."""
+    """Kinds of encoders to compare, the columns of the table; empty = corpus.encoder or network.encoder, or the
+    checkpoints.
+    """
     checkpoint: tuple[str, ...] = reads((), results=False)
-    """Checkpoints (or runs) that scheme pretrained starts from; labelled corpora only."""
+    """Checkpoints (or runs) for scheme pretrained; labelled corpora only."""
     seeds: int = setting(SEEDS, results=False)
     """Training seeds 0..seeds-1."""
     epochs: int = setting(EPOCHS)
-    """Passes over the target's training rows."""
+    """Maximum number of passes over the target's training rows."""
     pretrain_epochs: int = hyper(50, results=False)
-    """Passes of the training on auxiliary tasks alone (scheme pretrained without checkpoint)."""
+    """Epochs of pre-training on the auxiliary tasks (scheme pretrained without checkpoint)."""
     patience: int = hyper(0)
-    """Stop after this many epochs without a better validation score; 0 = never."""
+    """Early stopping after this many epochs without a better validation score; 0 = off."""
     batch: int = hyper(0)
-    """Training rows of a step, all folds together; 0 = 32 graphs of a corpus (as fine-tuning), 128 rows of a network."""
+    """Training rows per step, over all folds; 0 = 32 graphs of a corpus (as in fine-tuning), 128 rows of a network."""
     lr: float = hyper(LR)
     """Learning rate of Adam."""
     weight_decay: float = hyper(0.0)
-    """L2 penalty of Adam."""
+    """Weight decay (L2 penalty) of Adam."""
     similarities: bool = setting(False)
-    """Record gradient similarities for methods that do not look at them too, at the cost of the tasks' gradients."""
+    """Record gradient similarities also for methods that do not use them; this computes the gradients of each task."""
     weighting: WeightingConfig = hyper(factory=WeightingConfig, results=False)
     corpus: CorpusTaskConfig = hyper(factory=CorpusTaskConfig)
     network: NetworkTaskConfig = hyper(factory=NetworkTaskConfig)
     imports: tuple[str, ...] = runtime(())
-    """Python modules to import first, such as one that registers an encoder kind."""
+    """Python modules to import first, such as one that registers an encoder."""
     workers: int = runtime(1)
-    """Jobs (a method, encoder, scheme and seed) side by side; more than 1 uses Ray tasks, on CPUs."""
+    """Jobs (a method, encoder, scheme and seed) to run in parallel; more than 1 uses Ray tasks, on CPUs."""
     ranks: int = runtime(1)
-    """Processes that train each job together, data-parallel; more than 1 uses Ray Train."""
+    """Data-parallel training processes per job; more than 1 uses Ray Train."""
     max_failures: int = runtime(3)
-    """How often Ray Train restarts the ranks; finished jobs are not run again."""
+    """Maximum number of restarts by Ray Train; finished jobs are not run again."""
     device: Literal["auto", "cpu", "cuda"] = runtime("auto")
-    """Where to compute; auto takes a GPU when there is one."""
+    """Device to compute on; auto = GPU if available."""
     loggers: tuple[str, ...] = runtime((), names="logger")
-    """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
+    """Experiment loggers besides Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install
+    'distgnn[NAME]'.
+    """
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
 
     def __post_init__(self) -> None:
@@ -147,27 +159,32 @@ class TransferConfig:
             not (self.checkpoint and self.encoders),
             "encoders: checkpoints bring their own; leave encoders or checkpoint out",
         )
-        check(not self.checkpoint or "pretrained" in self.schemes, "checkpoint needs schemes to have pretrained")
+        check(
+            not self.checkpoint or "pretrained" in self.schemes,
+            "checkpoint is only used by scheme pretrained; add it to schemes",
+        )
         ready = "pretrained" not in self.schemes or bool(self.checkpoint) or self.pretrain_epochs > 0
         check(ready, "scheme pretrained without checkpoint needs pretrain_epochs of at least 1")
         self._check_weighting()
 
     def _check_weighting(self) -> None:
-        """weighting.method is set for each of ``methods``; here it only says whose own option, fixed or library, is given."""
+        """Check that weighting.method marks only options of fixed or library; the methods themselves come from
+        ``methods``.
+        """
         given, usual = self.weighting.method, WeightingConfig().method
         owned = bool(self.weighting.fixed or self.weighting.library)
-        check(given == usual or owned, f"weighting.method={given}: a run's methods are named with methods")
+        check(given == usual or owned, f"weighting.method={given}: set methods instead")
         check(not owned or given in self.methods, f"weighting.{given} is given, but methods lacks {given}")
         has = bool(self.weighting.library) or "library" not in self.methods
         check(has, "methods: library needs weighting.method=library and weighting.library=module:Class")
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """The methods, with the control first."""
+        """The methods, the control first."""
         return (CONTROL, *(method for method in self.methods if method != CONTROL))
 
     def weighted(self, method: str) -> WeightingConfig:
-        """The weighting options of ``method``: without those that only another one has."""
+        """Return the weighting options of ``method``, without options that apply to other methods only."""
         fixed = self.weighting.fixed if method == "fixed" else ()
         library = self.weighting.library if method == "library" else ""
         return from_json(

@@ -1,4 +1,4 @@
-"""Knobs of a search over other configs: what varies, who proposes, who stops. A field's docstring is its help text."""
+"""Config of ``distgnn tune``: search space, searcher, scheduler and trials. A field's docstring is its help text."""
 
 from __future__ import annotations
 
@@ -16,54 +16,64 @@ Kind = Literal["pretrain", "finetune", "transfer"]
 
 @dataclass(frozen=True)
 class TuneConfig(OpenConfig):
-    """Search hyper-parameters with Ray Tune, scored on validation data after a short fine-tuning; test data is looked at once.
+    """Search hyper-parameters with Ray Tune by validation scores; test data is evaluated once at the end.
 
     Example: distgnn tune --space adaptation --pretrain.corpus data/molecules --finetune.corpus data/bace --trials 16
 
-    A trial is a pre-training and a fine-tuning (--pretrain.corpus and --finetune.corpus), a fine-tuning of one checkpoint
-    (--finetune.corpus and --finetune.checkpoint), or a training with auxiliary tasks (--transfer.data).
+    A trial is a pre-training and a fine-tuning (--pretrain.corpus and --finetune.corpus), a fine-tuning of one
+    checkpoint (--finetune.corpus and --finetune.checkpoint), or a training with auxiliary tasks (--transfer.data).
     """
 
     out: str = writes("runs/sweep")
-    """URI of the folder of the sweep; a sweep that lies there is continued with --resume."""
+    """URI of the folder of the sweep; continue an existing sweep with --resume."""
     space: tuple[str, ...] = setting(())
-    """Ready-made spaces (adaptation, aux-ts, encoder, finetune, fig3b), and fields with what they may be, which add to them or
-    take their place: FIELD=lo..hi, FIELD=lo..hi/step, FIELD=log(lo,hi), FIELD={a,b,c}; such as l2p.node_lr=log(1e-4,1e-1)."""
+    """Predefined spaces (adaptation, aux-ts, encoder, finetune, fig3b), and fields with their domains, which extend or
+    override them: FIELD=lo..hi, FIELD=lo..hi/step, FIELD=log(lo,hi), FIELD={a,b,c}; such as l2p.node_lr=log(1e-4,1e-1).
+    """
     trials: int = runtime(0)
-    """How many; 0 = 16, or every point of a grid."""
+    """Number of trials; 0 = 16, or every point of a grid."""
     searcher: str = setting("auto", names="searcher", also=("auto",))
-    """Who proposes: tpe = Optuna's tree-structured Parzen estimator, random, grid = every point; auto = tpe, but grid for fig3b."""
+    """Search algorithm: tpe = Optuna's tree-structured Parzen estimator, random, grid = every point; auto = tpe, but
+    grid for fig3b.
+    """
     scheduler: Literal["none", "asha", "median", "pbt"] = setting("none")
-    """Who stops: asha = successive halving, median = those below the others' median, pbt = bad ones go on with the weights and
-    changed parameters of good ones; all of them judge at rungs."""
+    """Trial scheduler: asha = asynchronous successive halving, median = median stopping rule, pbt = population based
+    training (poor trials copy the weights of good ones and perturb their parameters). All decide at rungs.
+    """
     seed: int = setting(0)
-    """Key of what is proposed (trials take their own seeds from their configs)."""
+    """Seed of the search algorithm (the seeds of trials are in their configs)."""
     max_steps: int = setting(0, aliases=("steps",))
-    """Length of a whole trial: pre-training steps, epochs of transfer, or seeds of fine-tuning; 0 = as their configs say."""
+    """Length of a full trial: pre-training steps, epochs of transfer, or seeds of fine-tuning; 0 = as in their configs."""
     grace_period: int = setting(0, aliases=("grace",))
     """The first rung; 0 = max_steps / reduction_factor^2. The next rungs follow at grace_period x reduction_factor, x
-    reduction_factor^2 ...; with pbt there is one every grace_period (0 = max_steps / 5)."""
+    reduction_factor^2 ...; with pbt there is one every grace_period (0 = max_steps / 5).
+    """
     reduction_factor: int = setting(3, aliases=("eta",))
-    """A rung keeps about one trial in reduction_factor."""
+    """About one in reduction_factor trials continues after a rung."""
     n_startup_trials: int = setting(8, aliases=("startup",))
-    """Trials that tpe draws at random before it learns."""
+    """Random trials before tpe uses its model."""
     objectives: tuple[str, ...] = setting(("score",))
-    """score alone, or score and seconds (tpe then looks for their Pareto front); the winner always has the best score."""
+    """score, or score and seconds (tpe then searches their Pareto front); the winner always has the best score."""
     retries: int = runtime(1)
-    """How often a trial that failed is tried again; it goes on from its last checkpoint. One that diverged, or whose
-    parameters do not fit together, would only do so again, and is not."""
+    """Maximum number of retries of a failed trial, which continues from its last checkpoint. Trials that diverged or
+    have incompatible parameters are not retried.
+    """
     concurrency: int = runtime(0)
-    """Trials at a time; 0 = as many as the cluster has room for."""
+    """Maximum number of concurrent trials; 0 = as many as fit on the cluster."""
     cpus_per_trial: float = runtime(1.0)
-    """CPUs Ray reserves for a trial, or for each of its workers; may be a fraction."""
+    """CPUs that Ray reserves for a trial, or for each of its workers; may be fractional."""
     gpus_per_trial: float = runtime(0.0)
-    """GPUs Ray reserves for a trial, or for each of its workers; may be a fraction."""
+    """GPUs that Ray reserves for a trial, or for each of its workers; may be fractional."""
     workers_per_trial: int = setting(1)
-    """Processes that pre-train each trial together; more than 1 use Ray Train, with one CPU beside them for reading."""
+    """Data-parallel processes per pre-training trial; more than 1 uses Ray Train, with one more CPU for reading."""
     final_seeds: int = runtime(3)
-    """Seeds 0..final_seeds-1 of the last look: winner and default configuration on validation and test; 0 = leave it out."""
+    """Seeds 0..final_seeds-1 of the final evaluation of winner and default configuration on validation and test data; 0
+    = skip it.
+    """
     loggers: tuple[str, ...] = runtime((), names="logger")
-    """Experiment loggers beside Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install 'distgnn[NAME]'."""
+    """Experiment loggers besides Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install
+    'distgnn[NAME]'.
+    """
     pretrain: PretrainConfig = hyper(factory=lambda: PretrainConfig(corpus=""))
     finetune: FinetuneConfig = hyper(factory=lambda: FinetuneConfig(corpus=""))
     transfer: TransferConfig = hyper(factory=lambda: TransferConfig(data=""))
@@ -88,7 +98,7 @@ class TuneConfig(OpenConfig):
     def _check_groups(self) -> None:
         given = {"pretrain.corpus": self.pretrain.corpus, "finetune.corpus": self.finetune.corpus}
         both = [name for name, value in given.items() if value and self.transfer.data]
-        check(not both, f"{both[:1]} and transfer.data are both given; a trial is one or the other")
+        check(not both, f"{both[:1]} and transfer.data are both given; give one of them")
         if self.kind == "transfer":
             self._check_transfer()
             return
@@ -104,7 +114,7 @@ class TuneConfig(OpenConfig):
             )
             sized = self.pretrain.train.graphs_per_stream > 0
             check(sized, "pretrain.train.graphs_per_stream must be at least 1: all trials need the same steps")
-            check(self.pretrain.objective != "none", "pretrain.objective=none trains nothing that could be searched")
+            check(self.pretrain.objective != "none", "pretrain.objective=none trains nothing; choose another objective")
         else:
             check(len(self.finetune.checkpoint) == 1, "finetune.checkpoint must name the one checkpoint of all trials")
         for name in ("pretrain", "finetune"):
@@ -143,19 +153,19 @@ class TuneConfig(OpenConfig):
 
     @property
     def kind(self) -> Kind:
-        """What a trial is."""
+        """The kind of trials."""
         if self.transfer.data:
             return "transfer"
         return "pretrain" if self.pretrain.corpus else "finetune"
 
     @property
     def axis(self) -> str:
-        """What a trial's length is counted in."""
+        """The unit of a trial's length."""
         return {"pretrain": "steps", "finetune": "seeds", "transfer": "epochs"}[self.kind]
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """Where trials ask to compute: auto, cpu or cuda."""
+        """Devices that trials request: auto, cpu or cuda."""
         own = {"pretrain": (self.pretrain.train.device, self.finetune.device), "finetune": (self.finetune.device,)}
         return own.get(self.kind, (self.transfer.device,))
 

@@ -1,6 +1,7 @@
-"""Fine-tuning on graph labels: checkpoints compared over seeds, each with the same encoder without pre-training.
+"""Fine-tuning on graph labels: compare checkpoints over seeds with the same encoders without pre-training.
 
-Fine-tuning is training on labels without auxiliary tasks; the control is the control of ``distgnn transfer``, scheme scratch.
+Fine-tuning is training on labels without auxiliary tasks. The control is that of ``distgnn transfer`` with scheme
+scratch.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ CHOICE = tuple(LabelChoice.__dataclass_fields__)
 
 @dataclass(frozen=True)
 class FinetuneComparison(Comparison[FinetuneConfig]):
-    """The comparison of a fine-tuning, with the labelled corpus. A row is named after its checkpoint."""
+    """Comparison of fine-tunings, with the labelled corpus. A row is named after its checkpoint."""
 
     data: LabelledSet = field(repr=False)
 
@@ -38,18 +39,19 @@ def finetune(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> FinetuneComparison:
-    """Fine-tune every checkpoint with seeds 0..config.seeds-1, and the control: the same architecture, freshly initialised.
+    """Fine-tune every checkpoint with seeds 0..config.seeds-1, and as a control its architecture with fresh weights.
 
     Args:
         config: Corpus and training options.
-        checkpoints: The encoders to compare; without any, there is only the control of ``config.encoder``.
-        folder: Where results are kept as they come; finished trainings are not run again.
-        mapper: An ordered map over independent jobs.
+        checkpoints: The encoders to compare; if empty, only the control with the architecture ``config.encoder`` is
+            trained.
+        folder: Cache of the results; finished trainings are not run again.
+        mapper: Ordered map over independent jobs.
         device: torch device of the trainings.
         progress: Called after each job.
 
     Raises:
-        RequestError: Corpus, labels, split or a checkpoint's features do not fit.
+        RequestError: The corpus, its labels, the split or a checkpoint's features do not fit.
         WorkError: A training diverged.
     """
     everything, controls = with_controls(checkpoints, config.encoder)
@@ -66,13 +68,17 @@ def finetune(
 
 
 def finetune_source(config: FinetuneConfig, data: LabelledSet, starts: Sequence[InitialEncoder]) -> CorpusDataSource:
-    """The data source of a fine-tuning; raises RequestError where a checkpoint's features do not fit ``data``."""
+    """Build the data source of a fine-tuning.
+
+    Raises:
+        RequestError: A checkpoint's features do not fit ``data``.
+    """
     digest = read_manifest(open_folder(config.corpus)).digest()
     return CorpusDataSource.of(training_config(config), data, digest, starts, config.frozen)
 
 
 def training_config(config: FinetuneConfig) -> TransferConfig:
-    """The training on labels that a fine-tuning is: the target alone, without auxiliary tasks."""
+    """Return the training options of a fine-tuning: the target only, without auxiliary tasks."""
     choice = {name: getattr(config, name) for name in CHOICE}
     return TransferConfig(
         config.corpus,
@@ -90,7 +96,7 @@ def training_config(config: FinetuneConfig) -> TransferConfig:
 
 
 def finetune_job(source: CorpusDataSource, seed: int, place: int) -> Job:
-    """The job of one encoder of ``source``."""
+    """Return the job of one encoder of ``source``."""
     return Job(seed, _scheme(source.starts[place]), place, CONTROL)
 
 
@@ -101,10 +107,13 @@ def _scheme(start: InitialEncoder) -> str:
 def with_controls(
     methods: Sequence[InitialEncoder], encoder: EncoderConfig
 ) -> tuple[tuple[InitialEncoder, ...], dict[str, str]]:
-    """(``methods`` and after them one control for each of their architectures, the control's name for each method).
+    """Add a control for each distinct architecture.
 
-    The control is "none"; where architectures differ, "none (NAME)" with the first method of the architecture. Without
-    methods it has the architecture ``encoder``.
+    The control is called "none" or, if there are several architectures, "none (NAME)" with the first method of the
+    architecture. Without methods, its architecture is ``encoder``.
+
+    Returns:
+        ``methods`` followed by the controls, and the control's name for each method.
     """
     names = [method.name for method in methods]
     taken = [name for name in names if names.count(name) > 1 or name.split(" ")[0] == CONTROL]

@@ -1,4 +1,4 @@
-"""Fine-tuned models on a labelled corpus: the metrics of fine-tuning, without training."""
+"""Evaluation of fine-tuned models on a labelled corpus with the metrics of fine-tuning, without training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _UNSEEN = ("test", "ood")
 
 
 class ModelScores(NamedTuple):
-    """One fine-tuned model (by method and seed) on each part: scores, and predictions float32 [rows of the part, T]."""
+    """Scores of one fine-tuned model (method and seed) by part, and its predictions, float32 [rows of the part, T]."""
 
     method: str
     seed: int
@@ -35,7 +35,11 @@ class ModelScores(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of fine-tuned models. data: the graphs they were asked about, by part."""
+    """Scores of fine-tuned models.
+
+    Attributes:
+        data: The evaluated graphs, by part.
+    """
 
     config: EvaluateConfig
     data: LabelledSet
@@ -48,10 +52,13 @@ class Evaluation:
 
 
 def evaluate(config: EvaluateConfig, models: Sequence[FineTunedModel], device: str = "cpu") -> Evaluation:
-    """Every model on the part of ``config.corpus`` that the config asks for.
+    """Evaluate every model on the part of ``config.corpus`` that the config selects.
 
-    part auto: of the corpus that the models were fine-tuned on, only what they have not seen (test and ood); all labelled
-    graphs of any other corpus. Raises RequestError where models differ in what they predict, or do not fit the corpus.
+    With part=auto, this is the held-out data (test and ood) of the corpus that the models were fine-tuned on, and all
+    labelled graphs of any other corpus.
+
+    Raises:
+        RequestError: The models predict different labels, or do not fit the corpus.
     """
     about = _common([model.about for model in models])
     digest = read_manifest(open_folder(config.corpus)).digest()
@@ -67,7 +74,7 @@ def evaluate(config: EvaluateConfig, models: Sequence[FineTunedModel], device: s
 
 
 def _common(models: list[ModelInfo]) -> ModelInfo:
-    """What the models have in common; RequestError naming what one predicts in another way than the first."""
+    """Return what all models predict. Raises RequestError naming a model that differs from the first."""
     first = models[0]
     for other in models[1:]:
         for name in ("task", "labels", "outputs", "use_center", "choice"):
@@ -84,7 +91,7 @@ def _all_graphs(corpus: str, model: FineTunedModel, part: str) -> LabelledSet:
     schema = reader.manifest.schema
     about.schema.check_features(schema, f"the model cannot read {corpus}")
     if about.use_center and not schema.center:
-        raise RequestError(f"{corpus}: the corpus has no centre nodes, which the model's head looks at")
+        raise RequestError(f"{corpus}: the corpus has no centre nodes, which the model needs")
     graphs, y = labelled_graphs(reader, about.labels, corpus)
     parts = {part: np.flatnonzero(np.any(~np.isnan(y), axis=1))}
     check_defined(about.task, y, parts, corpus)
@@ -92,7 +99,7 @@ def _all_graphs(corpus: str, model: FineTunedModel, part: str) -> LabelledSet:
 
 
 def _part(corpus: str, model: FineTunedModel, part: str) -> LabelledSet:
-    """The part(s) of a corpus split as for the model's training; the labels must be chosen alike."""
+    """Return part(s) of a corpus, split as in the model's training; the labels must be selected in the same way."""
     about = model.about
     data = read_labelled(corpus, about.choice)
     about.schema.check_features(data.schema, f"the model cannot read {corpus}")
@@ -111,6 +118,6 @@ def _part(corpus: str, model: FineTunedModel, part: str) -> LabelledSet:
 
 @torch.no_grad()
 def _predict(model: FineTunedModel, data: LabelledSet, part: str) -> Floats:
-    """float32 [rows of the part, T]."""
+    """Return float32 [rows of the part, T]."""
     rows = torch.from_numpy(data.parts[part])
     return torch.cat([model(select_graphs(data.graphs, some)) for some in rows.split(EVALUATION_BATCH)]).cpu().numpy()

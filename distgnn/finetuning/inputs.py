@@ -1,4 +1,4 @@
-"""Inputs of a prediction: a corpus, PyG graphs or SMILES, as batches with the features of a model."""
+"""Inputs of a prediction: a corpus, PyG graphs or SMILES, converted to batches with the model's features."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Graphs = GraphBatch | Data | Sequence[Data] | Sequence[str] | str | os.PathLike[
 
 
 def input_batches(data: Graphs, schema: Schema) -> Iterator[GraphBatch]:
-    """Yield the graphs of ``data`` in order, a few hundred at a time.
+    """Yield the graphs of ``data`` in order, in batches of a few hundred.
 
     Args:
         data: URI of a corpus, PyG ``Data`` or ``Batch``, a sequence of ``Data``, or a sequence of SMILES (needs RDKit).
-        schema: Features of the model; the data must have the same.
+        schema: Features of the model; those of the data must be the same.
 
     Raises:
-        RequestError: The data have other features, or a SMILES cannot be read.
+        RequestError: The data have other features, or a SMILES string cannot be parsed.
     """
     if isinstance(data, str | os.PathLike):
         yield from _corpus(os.fspath(data), schema)

@@ -1,4 +1,4 @@
-"""A fine-tuning's result as files: results.json always, predictions.parquet on request."""
+"""Result files of a fine-tuning: results.json, and predictions.parquet on request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SCHEMA = pa.schema(
 
 
 def summary(result: FinetuneComparison) -> dict[str, Any]:
-    """The result as plain JSON values."""
+    """Return the result as JSON values."""
     return scored_on(result.config, result.data, result.metric) | {
         "controls": {row.method: control.method for row, control in result.controls.items()},
         "summary": result.summary(),
@@ -51,7 +51,7 @@ def summary(result: FinetuneComparison) -> dict[str, Any]:
 
 
 def part_scores(result: TrainingResult) -> dict[str, dict[str, float]]:
-    """{"value", "coverage"} of the metric by part."""
+    """Return {"value", "coverage"} of the metric, by part."""
     return {
         part: {"value": scores[result.metrics[0]], "coverage": result.coverage[part]}
         for part, scores in result.scores.items()
@@ -59,7 +59,7 @@ def part_scores(result: TrainingResult) -> dict[str, dict[str, float]]:
 
 
 def scored_on(config: object, data: LabelledSet, metric: str) -> dict[str, Any]:
-    """What scores were asked for and taken on, as plain JSON values."""
+    """Return the config, the metric and the data of an evaluation as JSON values."""
     return {
         "config": to_json(config),
         "task": data.target.task,
@@ -71,7 +71,7 @@ def scored_on(config: object, data: LabelledSet, metric: str) -> dict[str, Any]:
 
 
 def write_results(result: FinetuneComparison, folder: Folder) -> None:
-    """Write results.json, and predictions.parquet where the config asks for it, into ``folder``."""
+    """Write results.json to ``folder``, and predictions.parquet if the config enables it."""
     if result.config.save_predictions:
         runs = [(row.method, seed, found.predictions) for (row, seed), found in result.results.items()]
         folder.write(PREDICTIONS, predictions(result.data, runs))
@@ -79,7 +79,7 @@ def write_results(result: FinetuneComparison, folder: Folder) -> None:
 
 
 def predictions(data: LabelledSet, runs: Iterable[tuple[str, int, Mapping[str, Floats]]]) -> pa.Buffer:
-    """predictions.parquet: a row for each graph, part, method, seed and label; y is null where unknown.
+    """Build predictions.parquet: a row per graph, part, method, seed and label; y is null if unknown.
 
     Args:
         data: The labelled corpus.

@@ -1,4 +1,4 @@
-"""Fine-tuned models: sealed folders of an encoder with its head, and the module that they are loaded as. Nothing here needs Ray."""
+"""Saved fine-tuned models: verified folders with an encoder and its head, and the module to load them without Ray."""
 
 from __future__ import annotations
 
@@ -42,11 +42,16 @@ KIND = Kind("fine-tuned model", "distgnn-model", 1, (WEIGHTS, CONFIG))
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a fine-tuned model is, apart from its tensors.
+    """Description of a fine-tuned model, without its tensors.
 
-    schema, encoder: what the encoder is made of. task, labels, outputs: what the head predicts. use_center: whether the head
-    sees the centre node. choice: labels and split it was trained with, on the corpus with the manifest's sha256 ``digest``.
-    method, seed, best_epoch, scores (metric by part, {"value", "coverage"}): the job of the fine-tuning that made it.
+    Attributes:
+        schema, encoder: Features and config of the encoder.
+        task, labels, outputs: What the head predicts.
+        use_center: Whether the head sees the embedding of the centre node.
+        choice: Labels and split of the training.
+        digest: sha256 of the manifest of the training corpus.
+        method, seed, best_epoch: The job that trained the model.
+        scores: Metric by part, {"value", "coverage"}.
     """
 
     schema: Schema
@@ -63,14 +68,14 @@ class ModelInfo:
     scores: dict[str, dict[str, float]]
 
     def to_bytes(self) -> bytes:
-        """config.json of the model."""
+        """Serialise to config.json of the model."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
         groups = {"schema": self.schema.to_json(), "encoder": to_json(self.encoder), "choice": to_json(self.choice)}
         return (json.dumps(plain | groups, indent=1, sort_keys=True) + "\n").encode()
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> ModelInfo:
-        """The inverse of :meth:`to_bytes`; raises RequestError, ValueError, KeyError or TypeError for other bytes."""
+        """Parse config.json of a model; raises RequestError, ValueError, KeyError or TypeError for malformed bytes."""
         data: dict[str, Any] = read_json(raw)
         choice = from_json(LabelChoice, data["choice"], "choice")
         encoder = from_json(EncoderConfig, data["encoder"], "encoder")
@@ -81,7 +86,10 @@ class ModelInfo:
 
 
 class FineTunedModel(nn.Module):
-    """An encoder with a head on its standardised features, for PyG ``Data``/``Batch`` or GraphBatch; in evaluation mode."""
+    """A fine-tuned encoder with its head, in evaluation mode, for PyG ``Data`` or ``Batch`` and GraphBatch.
+
+    The head is applied to standardised features of the encoder.
+    """
 
     def __init__(self, about: ModelInfo, tensors: dict[str, Tensor], where: str) -> None:
         super().__init__()
@@ -104,12 +112,14 @@ class FineTunedModel(nn.Module):
 
     @property
     def target(self) -> Target:
-        """What is predicted, on the model's device."""
+        """The prediction target, on the model's device."""
         mean, std = self.get_buffer("target_mean"), self.get_buffer("target_std")
         return Target(self.about.task, self.about.labels, self.about.outputs, mean, std)
 
     def forward(self, data: Data | GraphBatch) -> Tensor:
-        """float [G, T]: probabilities (classification), class numbers (multiclass) or values in the labels' units."""
+        """Return float [G, T]: probabilities (classification), class numbers (multiclass) or values in the labels'
+        units.
+        """
         batch = data if isinstance(data, GraphBatch) else from_pyg(data, self.about.schema)
         batch = batch.to(self.encoder.device)
         features = graph_features(self.encoder, batch, self.about.use_center)
@@ -124,11 +134,12 @@ class FineTunedModel(nn.Module):
             graphs: URI of a corpus, PyG ``Data`` or ``Batch``, a list of ``Data``, or a list of SMILES (needs RDKit).
 
         Returns:
-            One row for each graph in order, one column for each label: probabilities (classification), class numbers
-            (multiclass) or values in the labels' units (regression). The index is the graph id.
+            One row per graph in order, one column per label: probabilities (classification), class numbers (multiclass)
+                or values in the
+            labels' units (regression). The index is the graph id.
 
         Raises:
-            RequestError: The graphs have other features than the model, or a SMILES cannot be read.
+            RequestError: The graphs have other features than the model, or a SMILES string cannot be parsed.
         """
         ids: list[Tensor] = []
         values: list[Tensor] = []
@@ -144,16 +155,16 @@ class FineTunedModel(nn.Module):
 def write_models(
     result: FinetuneComparison, encoders: Iterable[InitialEncoder], digest: str, folder: Folder
 ) -> list[str]:
-    """Write every trained model to ``folder``/METHOD-seedN, in place of one that lies there.
+    """Write every trained model to ``folder``/METHOD-seedN; existing models are replaced.
 
     Args:
         result: A fine-tuning with ``save_models``.
-        encoders: What its rows started from, by name.
+        encoders: The initial encoders of its rows, by name.
         digest: sha256 of the corpus.
-        folder: Where the models are written.
+        folder: Destination.
 
     Returns:
-        The models' names.
+        Names of the models.
     """
     by_name = {start.name: start.encoder for start in encoders}
     methods, names = tuple(row.method for row in result.rows), []
@@ -178,7 +189,7 @@ def _about(result: FinetuneComparison, encoder: EncoderConfig, digest: str, meth
 
 
 def _plain(method: str, methods: tuple[str, ...]) -> str:
-    """A folder's name for ``method``: letters, digits and ._@- of it, with a few digits of a hash where two would be alike."""
+    """Return a folder name for ``method``: its letters, digits and ._@-, with a hash suffix if two would collide."""
     plain = {name: "".join(c if c.isalnum() or c in "._@-" else "-" for c in name).strip(".-") for name in methods}
     alike = list(plain.values()).count(plain[method]) > 1 or not plain[method]
     return f"{plain[method]}-{hashlib.sha256(method.encode()).hexdigest()[:6]}" if alike else plain[method]
@@ -194,7 +205,11 @@ def _replace(folder: Folder, files: dict[str, bytes]) -> None:
 
 
 def model_uris(uri: str) -> list[str]:
-    """URIs of the models at ``uri``: itself, or all of a fine-tuning's output folder; raises RequestError where there is none."""
+    """Return the URIs of the models at ``uri``: a model itself, or all models in the output folder of a fine-tuning.
+
+    Raises:
+        RequestError: There is no model.
+    """
     folder = open_folder(uri)
     if folder.size(CHECKSUMS) is not None:
         return [folder.uri]
@@ -210,10 +225,10 @@ def model_uris(uri: str) -> list[str]:
 def load_model(uri: str) -> FineTunedModel:
     """Load the fine-tuned model at a path, file:// or s3:// URI, verified against its checksums.json.
 
-    Files from s3:// are kept in the cache (see :func:`distgnn.load_encoder`).
+    Files from s3:// are cached (see :func:`distgnn.load_encoder`).
 
     Raises:
-        RequestError: If there is no whole model at ``uri``, or its files do not parse.
+        RequestError: There is no complete model at ``uri``, or its files cannot be parsed.
     """
     folder = open_folder(uri)
     files = read_cached(folder, KIND, read_checksums(folder, KIND), KIND.files)

@@ -1,4 +1,4 @@
-"""The labelled corpus of a fine-tuning: graphs in memory, chosen labels, parts."""
+"""Labelled corpus for training on labels: graphs in memory, chosen labels, and the split into parts."""
 
 from __future__ import annotations
 
@@ -21,9 +21,13 @@ from distgnn.labels.target import Target, detect_task, make_target
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """graphs: the whole corpus. y: float32 [G, T], the chosen labels, NaN = unknown. parts: rows of train, val, test (and ood).
+    """A labelled corpus in memory.
 
-    use_center: whether the head sees the centre node.
+    Attributes:
+        graphs: The whole corpus.
+        y: float32 [G, T], the chosen labels, NaN = unknown.
+        parts: Rows of train, val, test (and ood).
+        use_center: Whether the head sees the embedding of the centre node.
     """
 
     schema: Schema
@@ -34,17 +38,21 @@ class LabelledSet:
     use_center: bool
 
     def labels(self, part: str) -> Floats:
-        """float32 [rows of the part, T], NaN = unknown."""
+        """Return the labels of a part: float32 [rows of the part, T], NaN = unknown."""
         return self.y[torch.from_numpy(self.parts[part])].numpy()
 
 
 def load_labelled(config: FinetuneConfig) -> LabelledSet:
-    """The labelled corpus of a fine-tuning, as :func:`read_labelled`."""
+    """Read the labelled corpus of a fine-tuning, see :func:`read_labelled`."""
     return read_labelled(config.corpus, config)
 
 
 def read_labelled(corpus: str, config: LabelChoice) -> LabelledSet:
-    """Read ``corpus`` whole, choose labels and split it; raises RequestError for whatever does not fit the request."""
+    """Read all of ``corpus`` into memory, select labels and split it.
+
+    Raises:
+        RequestError: The corpus lacks the labels, the split, or labels in a part.
+    """
     reader = CorpusReader(corpus, labels=True)
     schema, where = reader.manifest.schema, corpus
     graphs, y = labelled_graphs(reader, config.labels, where)
@@ -69,7 +77,19 @@ def read_labelled(corpus: str, config: LabelChoice) -> LabelledSet:
 
 
 def labelled_graphs(reader: CorpusReader, asked: tuple[str, ...], where: str) -> tuple[GraphBatch, Floats]:
-    """(every graph, float32 [G, T] of the labels ``asked`` for (none: all), NaN = unknown); RequestError where they are absent."""
+    """Read every graph and its labels.
+
+    Args:
+        reader: Reader of the corpus.
+        asked: Names of the labels; empty = all.
+        where: The corpus, for error messages.
+
+    Returns:
+        All graphs, and float32 [G, T], NaN = unknown.
+
+    Raises:
+        RequestError: The corpus lacks the labels.
+    """
     columns = label_columns(reader.manifest.schema.labels, asked, where)
     graphs = reader.load()
     if graphs.y is None or bool(torch.isnan(graphs.y).all()):
@@ -78,7 +98,7 @@ def labelled_graphs(reader: CorpusReader, asked: tuple[str, ...], where: str) ->
 
 
 def check_defined(task: Task, y: Floats, parts: dict[str, Rows], where: str) -> None:
-    """Raise RequestError unless the metric is defined for some label of y [G, T] in every part."""
+    """Raise RequestError unless the metric is defined for at least one label of y [G, T] in every part."""
     for name, rows in parts.items():
         if not defined(task, y[rows]).any():
             need = "both classes" if task == "classification" else "a known value"
@@ -86,7 +106,9 @@ def check_defined(task: Task, y: Floats, parts: dict[str, Rows], where: str) -> 
 
 
 def most_positives(train: Floats, count: int) -> Rows:
-    """Ascending columns of the ``count`` labels with most positives among the training rows (the earlier column wins a tie)."""
+    """Return the ascending columns of the ``count`` labels with most positives in ``train``; ties go to earlier
+    columns.
+    """
     positives = (train == 1).sum(axis=0)
     return np.sort(np.argsort(-positives, kind="stable")[:count])
 

@@ -1,4 +1,4 @@
-"""Graph labels: choosing their columns by name, and losses where unknown ones have no influence and no gradient."""
+"""Losses of graph labels that ignore unknown labels, and selection of label columns by name."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ LabelTask = Literal["classification", "regression"]
 
 
 def label_losses(task: LabelTask, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """(loss of each label float [G, T], 0 where unknown; which are known bool [G, T]); outputs, y: float [G, T], NaN = unknown.
+    """Compute the loss of each label: binary cross-entropy of logits (classification) or squared error (regression).
 
-    classification: binary cross-entropy of logits with 0/1 labels; regression: squared error.
+    Args:
+        task: Kind of the labels.
+        outputs: float [G, T].
+        y: float [G, T], NaN = unknown.
+
+    Returns:
+        Losses float [G, T], 0 for unknown labels, and bool [G, T]: which labels are known.
     """
     known = ~torch.isnan(y)
     y = torch.where(known, y, 0.0)
@@ -26,7 +32,11 @@ def label_losses(task: LabelTask, outputs: Tensor, y: Tensor) -> tuple[Tensor, T
 
 
 def label_columns(known: tuple[str, ...], asked: tuple[str, ...], where: str) -> list[int]:
-    """Places among the ``known`` labels of those ``asked`` for (none: all); RequestError, starting with ``where``, if absent."""
+    """Return the indices in ``known`` of the labels ``asked`` for (empty = all).
+
+    Raises:
+        RequestError: A label does not exist; the message starts with ``where``.
+    """
     if not known:
         raise RequestError(f"{where}: the corpus has no labels; build it with labels")
     absent = [name for name in asked if name not in known]

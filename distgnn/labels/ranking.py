@@ -1,4 +1,4 @@
-"""How well rows are ranked: links pooled over users and user by user, and classes of nodes."""
+"""Ranking metrics: ROC-AUC of links, pooled and per user, and F1, MRR and NDCG of node classes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ Bools = npt.NDArray[np.bool_]
 
 
 def link_scores(users: Ints, labels: Ints, scores: Floats) -> dict[str, float]:
-    """ "auc": ROC-AUC over all rows at once; "user_auc": its mean over users that have rows of both labels.
+    """Compute "auc", the ROC-AUC over all rows, and "user_auc", its mean over users; NaN if undefined.
 
-    users: [n], any ids. labels: [n], 0 or 1. scores: [n], higher = more likely 1. NaN where the rows cannot tell.
+    Shape:
+        users: [n], arbitrary ids.
+        labels: [n], 0 or 1.
+        scores: [n], higher = more likely 1.
     """
     both = 0 < int(labels.sum()) < len(labels)
     pooled = float(roc_auc_score(labels, scores)) if both else float("nan")
@@ -25,9 +28,9 @@ def link_scores(users: Ints, labels: Ints, scores: Floats) -> dict[str, float]:
 
 
 def user_auc(users: Ints, labels: Ints, scores: Floats) -> float:
-    """Mean over users of the ROC-AUC of their own rows (ties count half); users with one label only are left out.
+    """Return the mean over users of the ROC-AUC of their rows (ties count half).
 
-    NaN where no user has both labels. Arguments as in :func:`link_scores`.
+    Users with a single label are left out; NaN if no user has both labels. Arguments as in :func:`link_scores`.
     """
     if not len(users):
         return float("nan")
@@ -42,9 +45,9 @@ def user_auc(users: Ints, labels: Ints, scores: Floats) -> float:
 
 
 def _ranks_within(group: Ints, scores: Floats, rows: Ints) -> npt.NDArray[np.float64]:
-    """float64 [n]: each row's rank among its group's, from 1; equal scores share the mean of their ranks.
+    """Return float64 [n]: the rank of each row in its group, counted from 1; ties share the mean of their ranks.
 
-    One ranking of all rows does: dense ranks put group before group, and a group's ranks lie together.
+    All rows are ranked at once with the group as the first key, so each group's ranks are contiguous.
     """
     dense = rankdata(scores, method="dense").astype(np.int64)
     ranks = rankdata(group * (int(dense.max()) + 1) + dense)
@@ -52,10 +55,14 @@ def _ranks_within(group: Ints, scores: Floats, rows: Ints) -> npt.NDArray[np.flo
 
 
 def class_scores(relevant: Bools, scores: Floats) -> dict[str, float]:
-    """Metrics of nodes' classes: "micro_f1", "macro_f1" (of the highest class), "mrr" and "ndcg" (of all classes' order).
+    """Compute "micro_f1" and "macro_f1" of the top class, and "mrr" and "ndcg" of the ranking of all classes.
 
-    relevant: [n, C], the classes a node has, at least one. scores: [n, C], C > 1. F1 takes the highest scored class as the
-    prediction, which is right where the node has it; the other one of ``relevant`` is its first.
+    F1 takes the class with the highest score as the prediction. It is correct if the node has this class; otherwise the
+    true class is the node's first one.
+
+    Shape:
+        relevant: bool [n, C], the classes of each node, at least one.
+        scores: [n, C], C > 1.
     """
     best, first = scores.argmax(1), relevant.argmax(1)
     truth = np.where(relevant[np.arange(len(best)), best], best, first)
@@ -67,15 +74,15 @@ def class_scores(relevant: Bools, scores: Floats) -> dict[str, float]:
 
 
 def label_scores(relevant: Bools, scores: Floats) -> dict[str, float]:
-    """ "mrr" and "ndcg" of all classes' order, means over nodes; arguments as in :func:`class_scores`.
+    """Compute "mrr" and "ndcg" of the ranking of all classes, means over nodes; arguments as in :func:`class_scores`.
 
-    NDCG has the usual discount 1 / log2(1 + rank), classes of equal score share theirs. GPT-GNN's own function, by which
-    AUX-TS's numbers were measured, does not discount rank 2 either, and so gives others.
+    NDCG uses the usual discount 1 / log2(1 + rank); classes with equal scores share theirs. GPT-GNN's function, which
+    AUX-TS used for its published numbers, does not discount rank 2 and therefore gives other values.
     """
     return {"mrr": mean_reciprocal_rank(relevant, scores), "ndcg": float(ndcg_score(relevant, scores))}
 
 
 def mean_reciprocal_rank(relevant: Bools, scores: Floats) -> float:
-    """Mean of 1 / rank of the first relevant class; an irrelevant class with the same score goes before it."""
+    """Return the mean of 1 / rank of the first relevant class; an irrelevant class with the same score ranks before it."""
     best = np.where(relevant, scores, -np.inf).max(1, keepdims=True)
     return float(np.mean(1 / (1 + (~relevant & (scores >= best)).sum(1))))

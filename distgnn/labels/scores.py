@@ -1,4 +1,4 @@
-"""Metrics of predictions, and tests of whether one method beats another over the same seeds."""
+"""Metrics of predictions, and paired significance tests over seeds with Holm's correction."""
 
 from __future__ import annotations
 
@@ -18,24 +18,31 @@ HIGHER_IS_BETTER = {"roc_auc": True, "micro_f1": True, "rmse": False}
 
 
 class Score(NamedTuple):
-    """A metric's mean over the labels it is defined for, and the share of labels that were (coverage)."""
+    """Mean of a metric over the labels it is defined for, and the share of these labels (coverage)."""
 
     value: float
     coverage: float
 
 
 def defined(task: Task, y: Floats) -> npt.NDArray[np.bool_]:
-    """bool [T]: labels a metric is defined for; ROC-AUC needs both classes, the others one known value. y: [G, T], NaN unknown."""
+    """Return bool [T]: for which labels of y [G, T] (NaN = unknown) the metric is defined.
+
+    ROC-AUC needs both classes, the other metrics one known value.
+    """
     if task == "classification":
         return np.logical_and(np.any(y == 1, axis=0), np.any(y == 0, axis=0))
     return np.asarray(np.any(~np.isnan(y), axis=0))
 
 
 def score(task: Task, y: Floats, prediction: Floats) -> Score:
-    """The task's metric. y, prediction: float [G, T], y NaN where unknown; at least one label must be :func:`defined`.
+    """Compute the metric of the task; at least one label must be :func:`defined`.
 
-    classification: ROC-AUC of scores, mean over labels. multiclass: micro-F1 of class numbers (T = 1). regression: RMSE in
-    the labels' own units, mean over labels.
+    classification: ROC-AUC, mean over labels. multiclass: micro-F1 of class numbers (T = 1). regression: RMSE in the
+    labels' units, mean over labels.
+
+    Shape:
+        y: float [G, T], NaN = unknown.
+        prediction: float [G, T].
     """
     use = defined(task, y)
     one = {"classification": _roc_auc, "multiclass": _micro_f1, "regression": _rmse}[task]
@@ -61,7 +68,10 @@ def _rmse(y: Floats, prediction: Floats) -> float:
 
 
 def paired_p_value(first: npt.ArrayLike, second: npt.ArrayLike) -> float | None:
-    """Two-sided paired t-test over seeds; None if it is undefined (fewer than 2 seeds, or differences that do not vary)."""
+    """Return the p-value of a two-sided paired t-test over seeds.
+
+    None if it is undefined: fewer than 2 seeds, or constant differences.
+    """
     one, other = (np.asarray(values, dtype=np.float64) for values in (first, second))
     difference = one - other
     if difference.size < 2 or np.std(difference) <= 1e-9 * max(float(np.abs(difference).max()), 1e-12):
@@ -70,7 +80,7 @@ def paired_p_value(first: npt.ArrayLike, second: npt.ArrayLike) -> float | None:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction of the p-values of one family; None (no test) stays None and is not counted."""
+    """Apply Holm's step-down correction to the p-values of one family; None (no test) stays None and is not counted."""
     known = sorted((value, place) for place, value in enumerate(p_values) if value is not None)
     corrected: list[float | None] = [None] * len(p_values)
     largest = 0.0

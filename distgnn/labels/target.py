@@ -1,4 +1,4 @@
-"""What is predicted: the kind of task, its labels, its loss over known labels, and how outputs become predictions."""
+"""Prediction target: kind of task, labels, loss over known labels, and conversion of outputs to predictions."""
 
 from __future__ import annotations
 
@@ -16,8 +16,15 @@ from distgnn.labels.scores import Floats, Task
 
 @dataclass(frozen=True)
 class Target:
-    """task; names: of the T labels; outputs: of the head (T, or the number of classes); mean, std: float32 [T] of known
-    training labels (0 and 1 unless the task is a regression, whose labels are standardised)."""
+    """A prediction target.
+
+    Attributes:
+        task: Kind of task.
+        names: Names of the T labels.
+        outputs: Number of outputs of the head: T, or the number of classes.
+        mean, std: float32 [T], statistics of the known training labels, by which regression labels are standardised; 0
+            and 1 for other tasks.
+    """
 
     task: Task
     names: tuple[str, ...]
@@ -26,14 +33,22 @@ class Target:
     std: Tensor
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Mean loss over known labels; outputs: [G, outputs], y: float [G, T], NaN = unknown (no influence, no gradient)."""
+        """Return the mean loss over known labels.
+
+        Shape:
+            outputs: [G, outputs].
+            y: float [G, T], NaN = unknown (ignored).
+        """
         if self.task == "multiclass":
             return F.cross_entropy(outputs, y[:, 0].long())
         each, known = label_losses(self.task, outputs, (y - self.mean) / self.std)
         return each.sum() / known.sum().clamp(min=1)
 
     def samples(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """(losses float [n], labels float [n]) of the n known labels, graph by graph; the mean of losses is :meth:`loss`."""
+        """Return (losses, labels), float [n] each, of the n known labels, graph by graph.
+
+        The mean of the losses is :meth:`loss`.
+        """
         if self.task == "multiclass":
             return F.cross_entropy(outputs, y[:, 0].long(), reduction="none"), y[:, 0]
         y = (y - self.mean) / self.std
@@ -41,18 +56,24 @@ class Target:
         return each[known], y[known]
 
     def predictions(self, outputs: Tensor) -> Tensor:
-        """float [G, T]: probabilities (classification), class numbers (multiclass) or values in the labels' units."""
+        """Return float [G, T]: probabilities (classification), class numbers (multiclass) or values in the labels'
+        units.
+        """
         if self.task == "multiclass":
             return outputs.argmax(1, keepdim=True).float()
         return outputs.sigmoid() if self.task == "classification" else outputs * self.std + self.mean
 
     def to(self, device: str) -> Target:
-        """The same target on another device."""
+        """Return the target on another device."""
         return Target(self.task, self.names, self.outputs, self.mean.to(device), self.std.to(device))
 
 
 def detect_task(y: Floats, asked: str, where: str) -> Task:
-    """The task of labels y [G, T] (NaN = unknown): as asked, checked against the labels, or found from them for "auto"."""
+    """Return the task of labels y [G, T] (NaN = unknown): ``asked``, or inferred from the labels for "auto".
+
+    Raises:
+        RequestError: The labels do not suit the task.
+    """
     known = y[~np.isnan(y)]
     binary = bool(np.isin(known, (0, 1)).all())
     whole = bool(((known >= 0) & (known == np.round(known))).all())
@@ -70,7 +91,7 @@ def detect_task(y: Floats, asked: str, where: str) -> Task:
 
 
 def make_target(task: Task, names: tuple[str, ...], y: Floats, train: Floats) -> Target:
-    """The target of labels y [G, T]; ``train`` are the rows of the training part, the only ones statistics are taken from."""
+    """Build the target of labels y [G, T]; statistics are taken from the training rows ``train`` only."""
     mean, std = np.zeros(len(names)), np.ones(len(names))
     if task == "regression":
         mean, std = np.nanmean(train, axis=0), np.nanstd(train, axis=0)

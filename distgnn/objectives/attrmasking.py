@@ -1,6 +1,7 @@
-"""AttrMasking (Hu et al., "Strategies for pre-training graph neural networks", ICLR 2020, section 3.1.2).
+"""AttrMasking: predict masked node or edge features from node embeddings (Hu et al., ICLR 2020).
 
-The features of some nodes or edges are hidden, and told from the embeddings of these nodes, or of the edges' end nodes.
+Hu et al., "Strategies for pre-training graph neural networks", section 3.1.2. Masked node features are predicted from
+the embeddings of the masked nodes, masked edge features from the embeddings of the edges' end nodes.
 """
 
 from __future__ import annotations
@@ -29,14 +30,16 @@ Target = Literal["node", "edge", "edge_multilabel"]
 
 @dataclass(frozen=True)
 class MaskingConfig:
-    """AttrMasking (Hu et al., ICLR 2020, section 3.1.2), also the mask part of multitask."""
+    """AttrMasking (Hu et al., ICLR 2020, section 3.1.2); also the masking part of the multitask objective."""
 
     target: Literal["auto", "node", "edge", "edge_multilabel"] = hyper("auto", structural=True)
-    """What is hidden and predicted: all features of nodes, one class of edges (their first categorical feature, or the first
-    active one of their channels, as in the published code), or all features of edges, each channel as a label of its own;
-    auto = nodes where they have features, else edge_multilabel."""
+    """What is masked and predicted: node = all features of nodes; edge = one class per edge (the first categorical
+    feature or, without one, the index of the first active channel, as in the published code); edge_multilabel = all
+    features of edges, with one binary label per dense channel; auto = node if the corpus has node features, else
+    edge_multilabel.
+    """
     rate: float = hyper(0.15)
-    """Share of nodes or edges hidden, at least one in each graph that has any."""
+    """Fraction of nodes or edges that are masked; at least one in each graph that has any."""
 
     def __post_init__(self) -> None:
         check(0 < self.rate < 1, f"attrmasking.rate must lie in (0, 1), found {self.rate}")
@@ -44,13 +47,19 @@ class MaskingConfig:
 
 @register.objective("attrmasking", MaskingConfig)
 class AttrMasking(Objective):
-    """Per graph the mean over its hidden rows of :class:`FeatureReconstructionHead`'s loss.
-    Graphs without rows to mask are ``skipped``.
+    """Predict masked node or edge features (Hu et al., ICLR 2020).
 
-    node: a learned token stands in for the hidden nodes' input; categories cost cross-entropy, numbers squared error.
-    edge: hidden edges lose their attributes; one class, the first categorical feature's or, where all are dense, the number
-    of the first active channel (value > 0; 0 where none is), as the published code for proteins does.
-    edge_multilabel: every categorical feature, and every dense channel as a label of its own (active where value > 0).
+    The loss of a graph is the mean loss of a :class:`FeatureReconstructionHead` over its masked nodes or edges.
+
+    Target ``node``: the input of masked nodes is replaced by a learned token. The loss is cross-entropy for categorical
+    features and squared error for dense features.
+    Target ``edge``: masked edges lose their attributes. One class is predicted: the first categorical feature or, if
+    all features are dense, the index of the first active channel (value > 0; 0 if none is active), as in the published
+    code for proteins.
+    Target ``edge_multilabel``: every categorical feature is predicted, and every dense channel as a binary label
+    (value > 0).
+
+    The metric ``skipped`` is the share of graphs without anything to mask.
     """
 
     metric_names = ("mask_accuracy", "skipped")
@@ -69,11 +78,11 @@ class AttrMasking(Objective):
         self.recovery = FeatureReconstructionHead(classes, numbers, width, channels=self.of == "edge")
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
-        """Losses summed over graphs with something hidden."""
+        """Return the losses, summed over graphs with masked nodes or edges."""
         return self.of_nodes(self.encode(encoder, batch), batch)
 
     def encode(self, encoder: Encoder, batch: GraphBatch) -> Tensor:
-        """Node embeddings [N, width] of the graphs with what is hidden left out."""
+        """Return node embeddings [N, width], computed without the masked features."""
         size = batch.num_nodes if self.of == "node" else batch.num_edges
         hidden = torch.zeros(size, dtype=torch.bool, device=batch.edges.device)
         hidden[hidden_rows(batch, self.of)] = True
@@ -82,7 +91,7 @@ class AttrMasking(Objective):
         return encoder(batch, inputs=torch.where(hidden.unsqueeze(1), self.token, encoder.embed(batch)))
 
     def of_nodes(self, nodes: Tensor, batch: GraphBatch) -> Losses:
-        """Losses of node embeddings from :meth:`encode`."""
+        """Return the losses for node embeddings [N, width] from :meth:`encode`."""
         ptr, hidden = batch.extras[NAME].ptr, hidden_rows(batch, self.of)
         recovered = self.recovery(self._read(nodes, batch, hidden), *self._truth(batch, hidden))
         total = sum_of_means(recovered.loss, ptr)
@@ -91,7 +100,7 @@ class AttrMasking(Objective):
         return Losses(total, count, {"mask_accuracy": (recovered.right, asked), "skipped": (graphs - count, graphs)})
 
     def _read(self, nodes: Tensor, batch: GraphBatch, hidden: Tensor) -> Tensor:
-        """[M, width]: embeddings of hidden nodes, or the sums of hidden edges' two ends."""
+        """Return [M, width]: the embeddings of masked nodes, or the sums of the embeddings of masked edges' end nodes."""
         if self.of == "node":
             return SparseMap.select(hidden, batch.num_nodes)(nodes)
         every = torch.arange(hidden.numel(), device=hidden.device)
@@ -99,7 +108,7 @@ class AttrMasking(Objective):
         return SparseMap.from_pairs(every.repeat(2), ends, (hidden.numel(), batch.num_nodes))(nodes)
 
     def _truth(self, batch: GraphBatch, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """(categories [M, C], dense values [M, D]) that are asked for."""
+        """Return the targets: categories [M, C] and dense values [M, D]."""
         if self.target == "node":
             return batch.node_cat[hidden], batch.node_dense[hidden]
         cat, dense = batch.edge_cat[hidden], batch.edge_dense[hidden]
@@ -110,10 +119,14 @@ class AttrMasking(Objective):
 
 
 def choose_target(config: MaskingConfig, schema: Schema) -> Target:
-    """What is hidden in corpora of ``schema``; raises RequestError where it has no such features."""
+    """Resolve the target for a corpus of ``schema``.
+
+    Raises:
+        RequestError: The corpus has no such features.
+    """
     if not schema.node and not schema.edge:
         raise RequestError(
-            "attrmasking: the corpus has no node or edge features to hide; choose edgepred, infomax, contextpred or structure"
+            "attrmasking: the corpus has no node or edge features to mask; choose edgepred, infomax, contextpred or structure"
         )
     if config.target == "auto":
         return "node" if schema.node else "edge_multilabel"

@@ -1,14 +1,15 @@
-"""Two keyed views of every graph (You et al., "Graph contrastive learning with augmentations", NeurIPS 2020).
+"""Graph augmentations for contrastive learning (You et al., NeurIPS 2020), sampled with keyed randomness.
 
-Readers choose what changes (:class:`Augmenter`), as extras; :func:`view_of` carries it out in the training step. Each view of
-each graph draws one augmentation with uniform probability; of n things round(rate * n), at least one, change:
-  drop_nodes       nodes go with their edges
-  perturb_edges    edges are replaced by non-edges of the graph (dropped where there are none left); a new edge takes over the
-                   attributes of the one it replaces, so that a graph's attributes stay what they were
-  mask_attributes  nodes hide their input
-  subgraph         nodes outside a connected part go: it grows hop by hop from a keyed root, the last hop's nodes in keyed
-                   order (a root in a small component keeps that component)
-At least one node always stays, and stays unhidden where the graph has two.
+You et al., "Graph contrastive learning with augmentations". :class:`Augmenter` runs in the data readers and samples the
+changes as extras of the batch; :func:`view_of` applies them in the training step. Each view of each graph uses one
+augmentation, sampled uniformly. An augmentation changes round(rate * n) of n elements, at least one:
+  drop_nodes       removes nodes and their edges
+  perturb_edges    replaces edges by non-edges of the graph (or removes them if no non-edge is left); a new edge
+                   inherits the attributes of the edge it replaces, so the distribution of attributes is unchanged
+  mask_attributes  masks the input of nodes
+  subgraph         keeps a connected subgraph, grown hop by hop from a keyed root, the nodes of the last hop in keyed
+                   order (if the root's component is smaller, the subgraph is that component)
+At least one node is always kept, and is not masked if the graph has two or more.
 """
 
 from __future__ import annotations
@@ -36,17 +37,22 @@ Bool = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Augmenter:
-    """Makes for each view v the extras ``view{v}_nodes``, uint8 [N] (0 kept, 1 hidden, 2 dropped), and ``view{v}_edges``,
-    int32 rows [edge, u, v] of edges that change: their new end nodes, -1 where the edge goes. Ids are local to the graph.
+    """Samples the changes of both views.
 
-    augmentations: the names to draw from. rate: in (0, 1).
+    Produces for each view v the extras ``view{v}_nodes``, uint8 [N] (0 kept, 1 masked, 2 dropped), and
+    ``view{v}_edges``, int32 rows [edge, u, v] of changed edges with their new end nodes, or -1 for removed edges. Ids
+    are local to the graph.
+
+    Args:
+        augmentations: Names of the augmentations to sample from.
+        rate: Fraction of elements that change, in (0, 1).
     """
 
     augmentations: tuple[str, ...]
     rate: float
 
     def __call__(self, graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:
-        """A pure function of (seed, epoch, graph id, stored edges)."""
+        """Return the extras: a pure function of (seed, epoch, graph id, stored edges)."""
         keys = graph_keys(graphs, seed, PretrainDraw.VIEWS, epoch)
         non_edges = NonEdges(graphs) if "perturb_edges" in self.augmentations else None
         extras: dict[str, Ragged] = {}
@@ -85,12 +91,12 @@ class Augmenter:
         return Ragged(torch.from_numpy(rows), torch.from_numpy(np.concatenate([[0], np.cumsum(counts)])))
 
     def _changed(self, counts: Int) -> Int:
-        """How many of ``counts`` things change."""
+        """Return how many of ``counts`` elements change."""
         return np.minimum(np.maximum(np.rint(self.rate * counts).astype(np.int64), 1), counts)
 
 
 def _connected(graphs: GraphBatch, chosen: Bool, counts: Int, words: UInt64, keys: UInt64) -> Bool:
-    """bool [N]: in each chosen graph a connected set of ``counts`` nodes (fewer where the root's component is smaller)."""
+    """Return bool [N]: in each chosen graph, a connected set of ``counts`` nodes, or the root's component if smaller."""
     sizes, start = graphs.node_ptr.diff().numpy(), graphs.node_ptr.numpy()[:-1]
     owner, _ = numbered(sizes)
     edges = graphs.edges.numpy()
@@ -105,7 +111,11 @@ def _connected(graphs: GraphBatch, chosen: Bool, counts: Int, words: UInt64, key
 
 
 def view_of(batch: GraphBatch, number: int) -> tuple[GraphBatch, Tensor]:
-    """(view ``number`` of every graph, bool [its nodes]: which hide their input), from the extras in ``batch``."""
+    """Apply the changes in the extras of ``batch``.
+
+    Returns:
+        View ``number`` of every graph, and bool [nodes of the view]: which nodes have a masked input.
+    """
     changes = batch.extras[f"view{number}_edges"]
     owner = row_graph(changes.ptr)
     edge, *ends = changes.values.long().t()

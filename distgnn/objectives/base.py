@@ -1,4 +1,4 @@
-"""The small interface every pre-training objective has. A new objective is one file, see :mod:`distgnn.register`."""
+"""Interface of pre-training objectives: Objective, its Losses and the context it is built from."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from distgnn.models.encoder import Encoder
 
 @dataclass(frozen=True)
 class Losses:
-    """What one batch gives. Everything is a sum, so that ranks can be added before anything is divided.
+    """Losses and metrics of one batch. All values are sums, so that they can be added over ranks before dividing.
 
-    total: scalar, differentiable, summed over contributing graphs. count: scalar float, how many graphs contributed.
-    sums: per metric name (sum, weight), both detached scalars; the metric is sum / weight.
+    Attributes:
+        total: Differentiable scalar, summed over contributing graphs.
+        count: Number of contributing graphs, a float scalar.
+        sums: (sum, weight) for each metric, detached scalars; the metric is sum / weight.
     """
 
     total: Tensor
@@ -32,7 +34,7 @@ class ObjectiveContext:
 
     Attributes:
         schema: Features and labels of the corpus.
-        options: The config of the run: its encoder, its corpus, and the options of other objectives.
+        options: Config of the run: its encoder, its corpus, and the options of other objectives.
     """
 
     schema: Schema
@@ -40,7 +42,7 @@ class ObjectiveContext:
 
     @property
     def encoder(self) -> EncoderConfig:
-        """The architecture of the encoder."""
+        """Options of the encoder."""
         return self.options.encoder
 
     @property
@@ -50,22 +52,32 @@ class ObjectiveContext:
 
 
 class Objective(nn.Module):
-    """A pre-training loss, built as ``Class(config, context: ObjectiveContext)``.
+    """A pre-training objective, built as ``Class(config, context: ObjectiveContext)``.
 
-    May own parameters, which are trained beside the encoder's.
+    Its parameters, if it has any, are trained with those of the encoder. Register it with
+    :data:`distgnn.register.objective`.
 
-    prepare: a small picklable function of (graphs, seed, epoch) that readers call on whole units; it makes the extras the
-    loss needs (tasks, masks) from keyed randomness alone. metric_names: keys of ``Losses.sums``, in a fixed order.
+    Attributes:
+        prepare: Picklable function (graphs, seed, epoch) -> extras, called by the data readers on whole units. It
+            computes what the loss needs (tasks, masks) from keyed randomness alone.
+        metric_names: Keys of ``Losses.sums``, in a fixed order.
     """
 
     prepare: Prepare
     metric_names: tuple[str, ...] = ()
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:
-        """Losses of a batch whose extras came from ``prepare`` with the same seed and epoch."""
+        """Return the losses of a batch.
+
+        Args:
+            encoder: The encoder being trained.
+            batch: Graphs with the extras that ``prepare`` computed for the same seed and epoch.
+            seed: Seed of the run.
+            epoch: Epoch of the batch, counted from 0.
+        """
         raise NotImplementedError
 
 
 def no_extras(graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:  # noqa: ARG001
-    """The ``prepare`` of an objective that needs nothing but the graphs."""
+    """``prepare`` of an objective that needs no extras."""
     return {}

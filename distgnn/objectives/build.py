@@ -1,4 +1,4 @@
-"""The objective that a run asks for."""
+"""Factory of pre-training objectives."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from distgnn.objectives.base import Objective, ObjectiveContext
 def build_objective(config: PretrainConfig, schema: Schema) -> Objective | None:
     """Build the objective that ``config`` names.
 
-    Its initial weights are a function of the arguments alone; global random state is left as it was.
+    The initial weights depend on the arguments only; the global random state is not changed.
 
     Returns:
-        The objective; None for the control that trains nothing.
+        The objective, or None for the control ``none``, which trains nothing.
 
     Raises:
-        RequestError: The objective is unknown, or the corpus lacks what it needs.
+        RequestError: The objective is unknown, or the corpus lacks the features it needs.
     """
     if config.objective == UNTRAINED:
         return None

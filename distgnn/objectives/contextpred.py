@@ -1,10 +1,11 @@
-"""ContextPred (Hu et al., ICLR 2020, section 3.1.1): a node's neighbourhood and what surrounds it know each other.
+"""ContextPred: match a node's neighbourhood with its context graph (Hu et al., ICLR 2020, section 3.1.1).
 
-Per graph one keyed root. The encoder's embedding of the root, seen with its K-hop neighbourhood (or the whole graph), is
-compared by dot product with the context: an auxiliary encoder embeds the subgraph induced by the nodes more than r1 and at
-most r2 hops away, and its embeddings of the anchors (context nodes the encoder may see: within K hops) are averaged.
-Loss: -ln sigma(h . c) - ln sigma(-h . c'), c' the context of the stream's next graph, cyclic ("cbow", one negative, as in the
-published code). Graphs without anchors are skipped; one alone in its stream gives the first term only.
+Each graph has one keyed root. The encoder embeds the root within its K-hop neighbourhood (or the whole graph). An
+auxiliary encoder embeds the context graph, which is induced by the nodes more than r1 and at most r2 hops away; its
+embeddings of the anchors (context nodes within K hops) are averaged to c. With h the embedding of the root, the loss is
+    -ln sigma(h . c) - ln sigma(-h . c')
+where c' is the context of the next graph of the stream, cyclic ("cbow" with one negative, as in the published code).
+Graphs without anchors are skipped; a graph alone in its stream contributes the first term only.
 """
 
 from __future__ import annotations
@@ -34,15 +35,19 @@ NAME = "contextpred"
 
 @dataclass(frozen=True)
 class RootDistances:
-    """Makes the extra ``contextpred``: int32 [N], hops from the graph's keyed root (0); -1 = unreachable or beyond radius.
+    """Computes the extra ``contextpred``: int32 [N], hops from the graph's keyed root.
 
-    The root is uniform among the graph's nodes. radius: the largest distance needed, 0 = any. Directed edges count both ways.
+    The value is -1 for unreachable nodes and beyond ``radius``. The root is uniform among the graph's nodes. Directed
+    edges are followed in both directions.
+
+    Args:
+        radius: Largest distance needed; 0 = unlimited.
     """
 
     radius: int
 
     def __call__(self, graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:
-        """A pure function of (seed, epoch, graph id, stored edges)."""
+        """Return the extras: a pure function of (seed, epoch, graph id, stored edges)."""
         keys = graph_keys(graphs, seed, PretrainDraw.ROOT, epoch)
         roots = graphs.node_ptr.numpy()[:-1] + below(keys, graphs.node_ptr.diff().numpy())
         distance = hops(graphs.edges.numpy(), roots, graphs.num_nodes, self.radius)
@@ -50,9 +55,12 @@ class RootDistances:
 
 
 class _Parts:
-    """Who is what in a batch. usable: int64 [U], graphs with anchors.
+    """Node sets of a batch.
 
-    roots, context, anchors: bool [N], only in usable graphs. seen: bool [N], the nodes the encoder sees, in every graph.
+    Attributes:
+        usable: int64 [U], graphs with anchors.
+        roots, context, anchors: bool [N], set in usable graphs only.
+        seen: bool [N], nodes visible to the encoder, in every graph.
     """
 
     def __init__(self, batch: GraphBatch, config: ContextConfig) -> None:
@@ -74,18 +82,18 @@ class _Parts:
 class ContextConfig:
     """ContextPred (Hu et al., ICLR 2020, section 3.1.1).
 
-    The default suits small graphs and ego-networks of a few hops: it is the published protein setting (whole graph, 1) with
-    the context bounded to 4 hops, which changes nothing in ego-networks of 2 hops and keeps a context local in molecules. The
-    published molecule setting is 5, 4, 7: graphs of fewer than 5 hops have no context there and are skipped (about a fifth of
-    molecules with 24 atoms on average, every ego-network of 2 hops).
+    The default (0, 1, 4) suits small graphs and ego-networks of a few hops. It is the published protein setting (whole
+    graph, inner 1) with the context limited to 4 hops: no difference for ego-networks of 2 hops, and a local context
+    for molecules. The published molecule setting is 5, 4, 7; graphs of fewer than 5 hops have no context there and are
+    skipped (about a fifth of molecules with 24 atoms on average, and every ego-network of 2 hops).
     """
 
     neighbourhood: int = hyper(0)
-    """K: hops of the neighbourhood the encoder sees around the root; 0 = the whole graph (as for proteins)."""
+    """K: hops of the root's neighbourhood that the encoder sees; 0 = the whole graph (published for proteins)."""
     inner: int = hyper(1)
-    """r1: the context graph holds the nodes more than this many hops from the root ..."""
+    """r1: the context graph consists of the nodes more than this many hops from the root."""
     outer: int = hyper(4)
-    """r2: ... and at most this many; 0 = all of them."""
+    """r2: the context graph consists of the nodes at most this many hops from the root; 0 = no limit."""
     layers: int = hyper(3, structural=True)
     """Message passing layers of the auxiliary context encoder."""
 
@@ -105,10 +113,13 @@ class ContextConfig:
 
 @register.objective("contextpred", ContextConfig)
 class ContextPred(Objective):
-    """See the module text. Only the main encoder is the product; ``context`` is the auxiliary one.
+    """Match the neighbourhood of a node with its context graph (Hu et al., ICLR 2020).
 
-    Losses are sums over graphs with anchors. Metrics: ``context_accuracy``, the share of contexts told right from wrong;
-    ``skipped``, of graphs without anchors.
+    See the module docstring. Losses are sums over graphs with anchors. Metrics: ``context_accuracy``, the share of
+    contexts classified correctly; ``skipped``, the share of graphs without anchors.
+
+    Attributes:
+        context: The auxiliary encoder, discarded after pre-training.
     """
 
     metric_names = ("context_accuracy", "skipped")
@@ -122,11 +133,11 @@ class ContextPred(Objective):
         self.context = Encoder(context.schema, auxiliary)
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
-        """The loss summed over graphs with anchors."""
+        """Return the losses, summed over graphs with anchors."""
         parts = _Parts(batch, self.config)
         asked = self._asked(encoder, batch, parts)
         if not parts.usable.numel():
-            zero = asked.detach().sum()  # of nothing, but the encoder ran: its running statistics count
+            zero = asked.detach().sum()  # the encoder still runs: every rank updates its running statistics
             return self._report(zero, zero, zero, parts, batch)
         context = self._contexts(batch, parts)
         other = next_graph(parts.usable, batch)
@@ -138,13 +149,13 @@ class ContextPred(Objective):
         return self._report(total, right, paired.sum() + paired.numel(), parts, batch)
 
     def _asked(self, encoder: Encoder, batch: GraphBatch, parts: _Parts) -> Tensor:
-        """[U, width]: the encoder's embeddings of the roots."""
+        """Return [U, width]: the encoder's embeddings of the roots."""
         seen = keep_nodes(batch, parts.seen) if self.config.neighbourhood else batch
         roots = torch.nonzero(parts.roots[parts.seen]).flatten()
         return SparseMap.select(roots, seen.num_nodes)(encoder(seen))
 
     def _contexts(self, batch: GraphBatch, parts: _Parts) -> Tensor:
-        """[U, width]: the auxiliary encoder's embeddings of the contexts."""
+        """Return [U, width]: the auxiliary encoder's embeddings of the context graphs."""
         context = keep_nodes(batch, parts.context)
         anchors = torch.nonzero(parts.anchors[parts.context]).flatten()
         members = SparseMap.from_pairs(parts.anchor_owner, anchors, (parts.usable.numel(), context.num_nodes))

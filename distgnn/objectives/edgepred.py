@@ -1,8 +1,8 @@
-"""EdgePred: link prediction (Hamilton et al., NeurIPS 2017), as Hu et al. (ICLR 2020) train it for comparison.
+"""EdgePred: link prediction (Hamilton et al., NeurIPS 2017), as a baseline of Hu et al. (ICLR 2020).
 
-Per graph: mean of -ln sigma(h_u . h_v) over its edges + mean of -ln sigma(-h_u . h_v) over as many keyed non-edges (or all
-there are). Edges stay in message passing, as in the published code. Graphs without edges give nothing; complete graphs give
-their edges only.
+The loss of a graph is the mean of -ln sigma(h_u . h_v) over its edges plus the mean of -ln sigma(-h_u . h_v) over as
+many keyed non-edges (or all non-edges, if there are fewer). Edges are not removed from message passing, as in the
+published code. Graphs without edges are skipped; complete graphs contribute the first term only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ NAME = "edgepred"
 
 
 def draw_non_edges(graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:
-    """The extra ``edgepred``: int32 rows [u, v], local to their graph, no pair twice; as many as the graph has edges."""
+    """Sample the extra ``edgepred``: int32 rows [u, v] of distinct non-edges, at most as many as the graph has edges.
+
+    Ids are local to the graph.
+    """
     keys = graph_keys(graphs, seed, PretrainDraw.NON_EDGES, epoch)
     non_edges = NonEdges(graphs)
     counts = np.minimum(graphs.edge_ptr.diff().numpy(), non_edges.count)
@@ -37,9 +40,10 @@ def draw_non_edges(graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragge
 
 @register.objective("edgepred")
 class EdgePred(Objective):
-    """See the module text. Losses are sums over graphs with edges.
+    """Predict links against sampled non-edges (Hamilton et al., NeurIPS 2017).
 
-    Metrics: ``link_accuracy``, the share of edges and non-edges on their side of 0; ``skipped``, of graphs without edges.
+    See the module docstring. Losses are sums over graphs with edges. Metrics: ``link_accuracy``, the share of edges and
+    non-edges classified correctly; ``skipped``, the share of graphs without edges.
     """
 
     metric_names = ("link_accuracy", "skipped")
@@ -49,11 +53,11 @@ class EdgePred(Objective):
         self.prepare = draw_non_edges
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
-        """The loss summed over graphs with edges."""
+        """Return the losses, summed over graphs with edges."""
         return self.of_nodes(encoder(batch), batch)
 
     def of_nodes(self, nodes: Tensor, batch: GraphBatch) -> Losses:
-        """The same from node embeddings [N, width], for objectives that predict links beside something else."""
+        """Return the losses for node embeddings [N, width], for objectives that add another loss."""
         extra = batch.extras[NAME]
         absent = extra.values.long().t() + batch.node_ptr[row_graph(extra.ptr)]
         positive, negative = _scores(nodes, torch.cat([batch.edges, absent], dim=1)).split(
@@ -67,6 +71,6 @@ class EdgePred(Objective):
 
 
 def _scores(nodes: Tensor, pairs: Tensor) -> Tensor:
-    """[k]: h_u . h_v of node pairs int64 [2, k]."""
+    """Return [k]: h_u . h_v of node pairs int64 [2, k]."""
     u, v = SparseMap.select(pairs.flatten(), nodes.shape[0])(nodes).chunk(2)
     return (u * v).sum(1)

@@ -1,4 +1,4 @@
-"""Linear heads that tell hidden features from embeddings, and how wrong they are."""
+"""Linear heads that reconstruct features from embeddings, and their loss."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from torch.nn import functional as F
 
 
 class ReconstructionLoss(NamedTuple):
-    """Of M rows. loss: float [M], the mean over the row's features. right, asked: scalars, how many classes and channels
-    were told right, of how many (plain numbers are not asked for)."""
+    """Loss of M rows.
+
+    Attributes:
+        loss: float [M], the mean over the row's features.
+        right: Scalar, number of correctly predicted classes and channels.
+        asked: Number of predicted classes and channels (values predicted by regression do not count).
+    """
 
     loss: Tensor
     right: Tensor
@@ -19,18 +24,33 @@ class ReconstructionLoss(NamedTuple):
 
 
 class FeatureReconstructionHead(nn.Module):
-    """One linear head for every feature. A categorical feature costs its cross-entropy; a dense one, the mean over its
-    channels of the squared error or, where ``channels``, of the binary cross-entropy of value > 0.
+    """One linear head for each feature.
+
+    The loss of a categorical feature is the cross-entropy. The loss of a dense feature is the mean over its channels of
+    the squared error or, with ``channels``, of the binary cross-entropy of value > 0.
     """
 
     def __init__(self, categories: list[int], numbers: list[int], width: int, channels: bool) -> None:
-        """categories, numbers: sizes of the categorical and of the dense features."""
+        """Create the heads.
+
+        Args:
+            categories: Sizes of the categorical features.
+            numbers: Sizes of the dense features.
+            width: Size of the embeddings.
+            channels: Whether the channels of dense features are binary labels.
+        """
         super().__init__()
         self.categories, self.numbers, self.channels = categories, numbers, channels
         self.linear = nn.Linear(width, sum(categories) + sum(numbers))
 
     def forward(self, rows: Tensor, cat: Tensor, dense: Tensor) -> ReconstructionLoss:
-        """rows: float [M, width]; cat: int [M, len(categories)]; dense: float [M, sum of numbers]."""
+        """Return the loss of each row.
+
+        Shape:
+            rows: float [M, width].
+            cat: int [M, len(categories)].
+            dense: float [M, sum of numbers].
+        """
         outputs = self.linear(rows).split([*self.categories, *self.numbers], dim=1)
         classes, values = outputs[: len(self.categories)], outputs[len(self.categories) :]
         columns, numbers = cat.long().t(), dense.to(self.linear.weight.dtype).split(self.numbers, dim=1)

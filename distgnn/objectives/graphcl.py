@@ -1,8 +1,9 @@
-"""GraphCL (You et al., "Graph contrastive learning with augmentations", NeurIPS 2020).
+"""GraphCL: contrastive learning of two augmented views of each graph (You et al., NeurIPS 2020).
 
-Two augmented views of each graph (see augment.py) are embedded and projected by a small network to z and z'. Per graph, the
-mean over both directions of -ln(exp(sim(z_n, z'_n) / T) / sum over the stream's other graphs m of
-exp(sim(z_n, z'_m) / T)), sim = cosine. A graph alone in its stream has nothing to be told from and is skipped.
+You et al., "Graph contrastive learning with augmentations". Two views (see :mod:`distgnn.objectives.augmentations`) are
+embedded and projected by a small network to z and z'. The loss of a graph n is the mean over both directions of
+    -ln(exp(sim(z_n, z'_n) / T) / sum over the other graphs m of the stream of exp(sim(z_n, z'_m) / T))
+with sim the cosine similarity (NT-Xent). A graph alone in its stream has no negatives and is skipped.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ class ContrastConfig:
     """Contrast of two augmented views (You et al., "GraphCL", NeurIPS 2020); rate and temperature as published."""
 
     augmentations: tuple[str, ...] = hyper(("drop_nodes", "perturb_edges", "mask_attributes", "subgraph"))
-    """Each view of each graph draws one of these: drop_nodes, perturb_edges, mask_attributes, subgraph."""
+    """Augmentations to sample from, one per view of each graph: drop_nodes, perturb_edges, mask_attributes, subgraph."""
     rate: float = hyper(0.2)
-    """Share of nodes, edges or attributes an augmentation changes."""
+    """Fraction of nodes, edges or attributes that an augmentation changes."""
     temperature: float = hyper(0.1)
-    """Of the NT-Xent loss."""
+    """Temperature of the NT-Xent loss."""
 
     def __post_init__(self) -> None:
         known = ("drop_nodes", "perturb_edges", "mask_attributes", "subgraph")
@@ -45,10 +46,15 @@ class ContrastConfig:
 
 @register.objective("graphcl", ContrastConfig)
 class GraphCL(Objective):
-    """See the module text. token: [width], the input of hidden nodes. project: the projection network.
+    """Contrast two augmented views of each graph (You et al., NeurIPS 2020).
 
-    Losses are sums over graphs that are not alone in their stream. Metrics: ``contrast_accuracy``, the share of views whose
-    most similar one is the other view of the same graph; ``skipped``, of graphs alone.
+    See the module docstring. Losses are sums over graphs that are not alone in their stream. Metrics:
+    ``contrast_accuracy``, the share of views whose most similar view is the other view of the same graph; ``skipped``,
+    the share of graphs alone in their stream.
+
+    Attributes:
+        token: [width], the input of masked nodes.
+        project: The projection network.
     """
 
     metric_names = ("contrast_accuracy", "skipped")
@@ -62,7 +68,7 @@ class GraphCL(Objective):
         self.project = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
-        """The loss summed over graphs that are not alone in their stream."""
+        """Return the losses, summed over graphs that are not alone in their stream."""
         sizes = stream_bounds(batch).diff().tolist()
         views = [self._embed(encoder, *view_of(batch, number)).split(sizes) for number in range(VIEWS)]
         pairs = [self._contrast(*pair) for pair, size in zip(zip(*views, strict=True), sizes, strict=True) if size > 1]
@@ -74,16 +80,14 @@ class GraphCL(Objective):
         return Losses(total, count, sums)
 
     def _embed(self, encoder: Encoder, graphs: GraphBatch, hidden: Tensor) -> Tensor:
-        """[G, width]: directions of the projected graph embeddings, at least in single precision."""
+        """Return [G, width]: normalised projections of the graph embeddings, in single precision or better."""
         inputs = torch.where(hidden.unsqueeze(1), self.token, encoder.embed(graphs))
         projected = self.project(encoder.pool(encoder(graphs, inputs=inputs), graphs))
         return F.normalize(projected.to(torch.promote_types(projected.dtype, torch.float32)))
 
     def _contrast(self, first: Tensor, second: Tensor) -> Tensor:
-        """(loss summed over a stream's graphs, how many of both views' rows are told right), one tensor [2]."""
-        with torch.autocast(
-            first.device.type, enabled=False
-        ):  # bfloat16 similarities over T lose the small differences
+        """Return one tensor [2]: the loss summed over a stream's graphs, and the number of correctly matched rows."""
+        with torch.autocast(first.device.type, enabled=False):  # bfloat16 is too coarse for similarities divided by T
             similar = first @ second.t() / self.temperature
         same = similar.diagonal()
         others = similar.masked_fill(torch.eye(len(similar), dtype=torch.bool, device=similar.device), -torch.inf)

@@ -1,8 +1,9 @@
-"""Infomax: deep graph infomax (Velickovic et al., ICLR 2019) between graphs, as Hu et al. (ICLR 2020) train it for comparison.
+"""Infomax: contrast node embeddings with graph summaries (deep graph infomax, Velickovic et al., ICLR 2019).
 
-Summary s_g = sigma(mean of g's node embeddings). Per graph: mean over its nodes of -ln sigma(h . W s_g) and of
--ln sigma(-h . W s_g'), where g' is the next graph of the stream, cyclic, as in the published code. A graph alone in its
-stream has no g' and gives the first term only.
+As Hu et al. (ICLR 2020) train it as a baseline. The summary of a graph g is s_g = sigma(mean of its node embeddings).
+The loss of a graph is the mean over its nodes of -ln sigma(h . W s_g) plus that of -ln sigma(-h . W s_g'), where g' is
+the next graph of the stream, cyclic, as in the published code. A graph alone in its stream contributes the first term
+only.
 """
 
 from __future__ import annotations
@@ -22,7 +23,13 @@ from distgnn.objectives.streams import next_graph, sum_of_means
 
 @register.objective("infomax")
 class Infomax(Objective):
-    """See the module text. weight: W [width, width]. Metric ``summary_accuracy``: the share of scores on their side of 0."""
+    """Contrast node embeddings with graph summaries (Velickovic et al., ICLR 2019).
+
+    See the module docstring. Metric: ``summary_accuracy``, the share of node-summary pairs classified correctly.
+
+    Attributes:
+        weight: W [width, width].
+    """
 
     metric_names = ("summary_accuracy",)
 
@@ -33,7 +40,7 @@ class Infomax(Objective):
         self.weight = nn.Parameter(torch.empty(width, width).uniform_(-(width**-0.5), width**-0.5))
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
-        """The loss summed over graphs."""
+        """Return the losses, summed over graphs."""
         nodes, rows = encoder(batch), Segments(batch.node_ptr)
         every = torch.arange(batch.num_graphs, device=nodes.device)
         other = next_graph(every, batch)

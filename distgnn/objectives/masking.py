@@ -1,4 +1,4 @@
-"""Which nodes or edges are hidden: a keyed share of each graph's rows."""
+"""Keyed masks: which nodes or edges of each graph are masked."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Of = Literal["node", "edge"]
 
 @dataclass(frozen=True)
 class MaskBuilder:
-    """Makes the extra ``masked``: int32 [M], the hidden nodes or edges, numbered within their graph.
+    """Samples the extra ``masked``: int32 [M], the masked nodes or edges, numbered within their graph.
 
-    A graph of n rows hides max(1, round(rate * n)) of them; one without rows hides none.
+    In a graph of n rows max(1, round(rate * n)) are masked; in a graph without rows, none.
     """
 
     of: Of
     rate: float
 
     def __call__(self, graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:
-        """A pure function of (seed, epoch, graph id, rows of the graph); batches and workers do not matter."""
+        """Return the extras: a pure function of (seed, epoch, graph id, rows of the graph)."""
         ptr = _pointers(graphs, self.of).numpy()
         counts = np.diff(ptr)
         take = np.minimum(np.maximum(np.rint(self.rate * counts).astype(np.int64), 1), counts)
@@ -41,7 +41,7 @@ class MaskBuilder:
 
 
 def hidden_rows(batch: GraphBatch, of: Of) -> Tensor:
-    """int64 [M]: the hidden nodes or edges, numbered through the batch."""
+    """Return int64 [M]: the masked nodes or edges, numbered within the batch."""
     extra = batch.extras[NAME]
     return extra.values + torch.repeat_interleave(_pointers(batch, of)[:-1], extra.ptr.diff())
 

@@ -1,6 +1,6 @@
-"""Multi-task pre-training: hidden features and links, told from the same embeddings.
+"""Multi-task pre-training: AttrMasking and EdgePred on the same embeddings.
 
-The features are hidden as in AttrMasking, the links are EdgePred's; the encoder runs once, with the features hidden, for both.
+The encoder runs once, with masked features, for both losses.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from distgnn.objectives.edgepred import EdgePred
 
 @dataclass(frozen=True)
 class Together:
-    """Makes the extras of several objectives."""
+    """Combines the ``prepare`` functions of several objectives."""
 
     makers: tuple[Prepare, ...]
 
     def __call__(self, graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:
-        """All of them, by name."""
+        """Return the extras of all objectives, by name."""
         return {name: made for maker in self.makers for name, made in maker(graphs, seed, epoch).items()}
 
 
 @dataclass(frozen=True)
 class MultitaskConfig:
-    """Masked features (with attrmasking's options) and links (as edgepred), told from the same embeddings."""
+    """AttrMasking (with the options of attrmasking) and EdgePred on the same embeddings."""
 
     link_weight: float = hyper(1.0)
-    """Weight of the link loss beside the masked-feature loss."""
+    """Weight of the EdgePred loss; that of AttrMasking is 1."""
 
     def __post_init__(self) -> None:
         check(self.link_weight >= 0, f"multitask.link_weight must not be negative, found {self.link_weight}")
@@ -42,9 +42,10 @@ class MultitaskConfig:
 
 @register.objective("multitask", MultitaskConfig)
 class Multitask(Objective):
-    """The mask loss + link_weight * the link loss, summed over graphs with anything hidden.
+    """AttrMasking and EdgePred on the same embeddings: mask loss + link_weight * link loss.
 
-    Every graph with edges has a hidden row, so no graph gives links alone. ``skipped``: the share without links.
+    Losses are sums over graphs with masked nodes or edges. Every graph with edges has a masked row, so no graph
+    contributes to the link loss only. The metric ``skipped`` is the share of graphs without links.
     """
 
     metric_names = ("mask_accuracy", "link_accuracy", "mask_loss", "link_loss", "skipped")
@@ -56,7 +57,7 @@ class Multitask(Objective):
         self.prepare = Together((self.masking.prepare, self.links.prepare))
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
-        """Both losses of one pass."""
+        """Return the sum of both losses from one forward pass."""
         nodes = self.masking.encode(encoder, batch)
         mask, link = self.masking.of_nodes(nodes, batch), self.links.of_nodes(nodes, batch)
         parts = {"mask_loss": (mask.total.detach(), mask.count), "link_loss": (link.total.detach(), link.count)}

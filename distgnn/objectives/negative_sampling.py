@@ -1,4 +1,4 @@
-"""Exact draws of what is not there: nodes that are no neighbour of a node, node pairs that are no edge. No rejection."""
+"""Exact negative sampling without rejection: non-neighbours of nodes and non-edges of graphs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ _SHIFT = 1
 
 
 class _Gaps:
-    """For groups of sorted excluded ids e_0 < e_1 < ...: the r-th id that is none of them is r + #{i : e_i - i <= r}."""
+    """Access by rank to the ids that are not excluded.
+
+    For sorted excluded ids e_0 < e_1 < ... of a group, the r-th allowed id is r + #{i : e_i - i <= r}.
+    """
 
     def __init__(self, group: Int, excluded: Int, groups: int, most: int) -> None:
-        """group, excluded: int64 [k], sorted by group and id, ids in [0, most)."""
+        """group, excluded: int64 [k], sorted by group and id; ids are in [0, most)."""
         self.count = np.bincount(group, minlength=groups)
         self._start = np.cumsum(self.count) - self.count
         self._stride = most + 1
@@ -23,12 +26,12 @@ class _Gaps:
         self._keys = group * self._stride + (excluded - rank)
 
     def nth(self, group: Int, r: Int) -> Int:
-        """The r-th allowed id of each ``group``, int64 [k]; right wherever r is less than the number of allowed ids."""
+        """Return int64 [k]: the r-th allowed id of each ``group``; r is less than the number of allowed ids."""
         return r + np.searchsorted(self._keys, group * self._stride + r, side="right") - self._start[group]
 
 
 class Neighbours:
-    """For every node the ids it must not be given as negatives (itself and its neighbours), for draws of the others."""
+    """Samples non-neighbours of nodes. The node itself and its neighbours are excluded."""
 
     def __init__(self, graphs: GraphBatch) -> None:
         (source, target), nodes = graphs.edges.numpy(), graphs.num_nodes
@@ -44,23 +47,30 @@ class Neighbours:
         self._free = np.repeat(sizes, sizes) - self._gaps.count
 
     def orient(self, ends: Int, words: UInt64) -> tuple[Int, Int]:
-        """(anchor, other end): a keyed coin, overruled where only one end has a non-neighbour."""
+        """Choose (anchor, other end) of each edge by a keyed coin flip; an end without non-neighbours is not the
+        anchor.
+
+        If neither end has one, the coin flip decides.
+        """
         flip = (words & np.uint64(1)).astype(bool)
         anchor, other = np.where(flip, ends[::-1], ends)
         swap = (self._free[anchor] == 0) & (self._free[other] > 0)
         return np.where(swap, other, anchor), np.where(swap, anchor, other)
 
     def draw_absent(self, anchor: Int, words: UInt64) -> Int:
-        """Batch-absolute id of a uniformly drawn node of the anchor's graph that is not excluded, or -1 where none is left."""
+        """Sample a non-neighbour of each anchor uniformly from its graph: batch-absolute ids, -1 if there is none."""
         free = self._free[anchor]
         r = below(words, free)
         return np.where(free > 0, self._first[anchor] + self._gaps.nth(anchor, r), -1)
 
 
 class NonEdges:
-    """For every graph the pairs of different nodes that no stored edge joins, in either direction.
+    """Samples pairs of distinct nodes of a graph that no stored edge connects in either direction.
 
-    A pair u < v has the number v (v - 1) / 2 + u among its graph's pairs. count: int64 [G], non-edges of each graph.
+    A pair u < v has the index v (v - 1) / 2 + u among the pairs of its graph.
+
+    Attributes:
+        count: int64 [G], number of non-edges of each graph.
     """
 
     def __init__(self, graphs: GraphBatch) -> None:
@@ -77,11 +87,17 @@ class NonEdges:
         self.count = every - self._gaps.count
 
     def draw(self, keys: UInt64, counts: Int) -> tuple[Int, Int, Int]:
-        """(graph, u, v) of ``counts[g]`` different non-edges of each graph, graph after graph; u, v local, in keyed order.
+        """Sample ``counts[g]`` distinct non-edges of each graph.
 
-        keys: one per graph. counts: int64 [G], at most :attr:`count`. A graph's non-edges are cut into as many equal runs
-        as are wanted, one is drawn from each, and all are moved round by one keyed shift: they cannot repeat, and every
-        non-edge is as likely as every other.
+        A graph's non-edges are split into ``counts[g]`` equal intervals, one non-edge is sampled from each, and all are
+        rotated by one keyed shift. Thus they are distinct, and all non-edges are equally likely.
+
+        Args:
+            keys: One key per graph.
+            counts: int64 [G], at most :attr:`count`.
+
+        Returns:
+            (graph, u, v), graph after graph, in keyed order; u and v are local to the graph.
         """
         owner, rank = numbered(counts)
         free, wanted = self.count[owner], counts[owner]
@@ -90,7 +106,7 @@ class NonEdges:
         shift = draw(keys ^ np.uint64(_SHIFT), 0) % np.maximum(self.count, 1).astype(np.uint64)
         place = low + (words % (high - low).astype(np.uint64)).astype(np.int64)
         code = self._gaps.nth(owner, (place + shift.astype(np.int64)[owner]) % free)
-        v = (1 + np.sqrt(1 + 8 * code)).astype(np.int64) // 2  # exact: the root of an odd square below 2**53 is
+        v = (1 + np.sqrt(1 + 8 * code)).astype(np.int64) // 2  # exact: sqrt of an odd square below 2**53 is exact
         u = code - v * (v - 1) // 2
         flip = words >> np.uint64(63) == 1
         return owner, np.where(flip, v, u), np.where(flip, u, v)

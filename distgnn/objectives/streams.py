@@ -1,4 +1,7 @@
-"""What relates graphs of one stream to each other, and sums over graphs. Never across streams: ranks hold whole streams."""
+"""Relations between graphs of one stream, and sums over graphs.
+
+Streams are never split over ranks, so losses that compare graphs of one stream do not depend on the number of ranks.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,26 @@ from distgnn.graph.batch import GraphBatch
 
 
 def stream_bounds(batch: GraphBatch) -> Tensor:
-    """int64 [S + 1]: graphs of stream s are bounds[s]:bounds[s+1] (one stream where the batch does not say)."""
+    """Return int64 [S + 1]: stream s owns the graphs bounds[s]:bounds[s+1].
+
+    A batch without ``stream_ptr`` is one stream.
+    """
     if batch.stream_ptr is None:
         return torch.tensor([0, batch.num_graphs], device=batch.node_ptr.device)
     return batch.stream_ptr
 
 
 def next_graph(graphs: Tensor, batch: GraphBatch) -> Tensor:
-    """int64 [U]: for each of the chosen ``graphs`` (ascending places in the batch) the number in 0..U-1 of the next chosen
-    one of the same stream, cyclic. The only one of a stream meets itself.
+    """Return the successor of each chosen graph among the chosen graphs of its stream, cyclic.
+
+    The only chosen graph of a stream is its own successor.
+
+    Args:
+        graphs: int64 [U], ascending indices in the batch.
+        batch: The batch.
+
+    Returns:
+        int64 [U], indices into ``graphs``.
     """
     bounds = stream_bounds(batch)
     stream = torch.bucketize(graphs, bounds[1:], right=True)
@@ -27,7 +41,7 @@ def next_graph(graphs: Tensor, batch: GraphBatch) -> Tensor:
 
 
 def sum_of_means(values: Tensor, ptr: Tensor) -> Tensor:
-    """The mean of each group's values, summed over groups that have any; values: [M], group g owns ptr[g]:ptr[g+1]."""
+    """Return the sum over non-empty groups of the mean of values [M]; group g owns ptr[g]:ptr[g+1]."""
     counts = ptr.diff()
     share = torch.repeat_interleave(1 / counts.to(values.dtype), counts)
     return (values * share).sum()

@@ -1,4 +1,4 @@
-"""Structural pre-training: telling local properties of the graph's structure from node embeddings.
+"""Structure prediction: regress structural properties of nodes from their embeddings.
 
 The node property task of Jin et al. ("Self-supervised learning on graphs: deep insights and new direction", 2020).
 """
@@ -33,12 +33,12 @@ PROPERTIES = {"degree": _log_degree, "clustering": clustering}
 
 @dataclass(frozen=True)
 class PropertyBuilder:
-    """Makes the extra ``structure``: float32 [N, len(names)], the named properties of every node."""
+    """Computes the extra ``structure``: float32 [N, len(names)], the named properties of every node."""
 
     names: tuple[str, ...]
 
     def __call__(self, graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:  # noqa: ARG002
-        """A function of the graphs alone."""
+        """Return the extras: a function of the graphs only."""
         joined = neighbours(graphs)
         columns = [PROPERTIES[name](joined) for name in self.names]
         return {NAME: Ragged(torch.from_numpy(np.stack(columns, axis=1, dtype=np.float32)), graphs.node_ptr)}
@@ -46,10 +46,10 @@ class PropertyBuilder:
 
 @dataclass(frozen=True)
 class StructureConfig:
-    """Prediction of structural properties of nodes."""
+    """Prediction of structural properties of nodes (Jin et al., 2020)."""
 
     properties: tuple[str, ...] = hyper(("degree", "clustering"), structural=True)
-    """Which: degree (log(1 + degree)), clustering (local clustering coefficient)."""
+    """Properties to predict: degree (log(1 + degree)), clustering (local clustering coefficient)."""
 
     def __post_init__(self) -> None:
         bad = [name for name in self.properties if name not in ("degree", "clustering")]
@@ -60,9 +60,11 @@ class StructureConfig:
 
 @register.objective("structure", StructureConfig)
 class Structure(Objective):
-    """Per graph the mean over nodes and properties of the squared error. Metrics: each property's mean absolute error.
+    """Predict structural properties of nodes by regression (Jin et al., 2020).
 
-    Properties: log(1 + degree) and the local clustering coefficient, see :mod:`distgnn.graph.properties`.
+    The loss of a graph is the mean squared error over its nodes and properties. The properties are log(1 + degree) and
+    the local clustering coefficient, see :mod:`distgnn.graph.properties`. Metrics: the mean absolute error of each
+    property.
     """
 
     def __init__(self, config: StructureConfig, context: ObjectiveContext) -> None:
@@ -72,7 +74,7 @@ class Structure(Objective):
         self.head = nn.Linear(context.width, len(config.properties))
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
-        """Losses summed over graphs (those without nodes give none)."""
+        """Return the losses, summed over graphs with nodes."""
         truth = batch.extras[NAME].values.to(self.head.weight.dtype)
         error = self.head(encoder(batch)).to(truth.dtype) - truth
         total = sum_of_means(error.square().mean(1), batch.node_ptr)

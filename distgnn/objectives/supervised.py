@@ -1,4 +1,4 @@
-"""Supervised pre-training on graph labels (Hu et al., "Strategies for pre-training graph neural networks", ICLR 2020, 3.2)."""
+"""Supervised pre-training on graph labels (Hu et al., ICLR 2020, section 3.2)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ from distgnn.objectives.base import Losses, Objective, ObjectiveContext, no_extr
 
 @dataclass(frozen=True)
 class LabelCheck:
-    """Refuses classes that are not 0 or 1 where they are read; makes no extras.
+    """Checks in the data readers that class labels are 0 or 1; adds no extras.
 
-    columns: of y, called ``names``. where: the corpus, for messages.
+    Args:
+        columns: Columns of y to check.
+        names: Names of the columns.
+        where: The corpus, for error messages.
     """
 
     columns: list[int]
@@ -30,7 +33,11 @@ class LabelCheck:
     where: str
 
     def __call__(self, graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:  # noqa: ARG002
-        """Raises RequestError naming label and value."""
+        """Check the labels.
+
+        Raises:
+            RequestError: A label is neither 0 nor 1 nor unknown.
+        """
         y = chosen_labels(graphs, self.columns)
         odd = torch.nonzero(~torch.isnan(y) & (y != 0) & (y != 1))
         if odd.numel():
@@ -44,12 +51,12 @@ class LabelCheck:
 
 @dataclass(frozen=True)
 class SupervisedConfig:
-    """Supervised pre-training on the corpus's own graph labels (Hu et al., ICLR 2020, section 3.2)."""
+    """Supervised pre-training on the graph labels of the corpus (Hu et al., ICLR 2020, section 3.2)."""
 
     labels: tuple[str, ...] = hyper((), structural=True)
     """Label columns to use; empty = all."""
     task: Literal["classification", "regression"] = hyper("classification", structural=True)
-    """classification = 0/1 labels, regression = numbers, taken as they are; unknown labels have no influence."""
+    """classification = 0/1 labels, regression = real values, not rescaled. Unknown labels are ignored."""
 
     def __post_init__(self) -> None:
         twice = [name for name in self.labels if self.labels.count(name) > 1]
@@ -58,13 +65,19 @@ class SupervisedConfig:
 
 @register.objective("supervised", SupervisedConfig)
 class Supervised(Objective):
-    """A linear head on the graph embedding. Per graph the mean over its known labels; graphs without one are ``skipped``.
+    """Predict graph labels with a linear head on the graph embedding (Hu et al., ICLR 2020).
 
-    Numbers (regression) are taken as they are: bring labels of very different sizes to one scale when building the corpus.
+    The loss of a graph is the mean over its known labels. Regression labels are not rescaled: bring labels of very
+    different magnitudes to a common scale when building the corpus. The metric ``skipped`` is the share of graphs
+    without a known label.
     """
 
     def __init__(self, config: SupervisedConfig, context: ObjectiveContext) -> None:
-        """Raises RequestError where the corpus has no such labels."""
+        """Create the head.
+
+        Raises:
+            RequestError: The corpus lacks the labels.
+        """
         super().__init__()
         schema, where = context.schema, context.options.corpus
         self.task: LabelTask = config.task
@@ -76,7 +89,7 @@ class Supervised(Objective):
         self.head = nn.Linear(context.width, len(self.columns))
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
-        """Losses summed over graphs with a known label."""
+        """Return the losses, summed over graphs with a known label."""
         y = chosen_labels(batch, self.columns).to(self.head.weight.dtype)
         outputs = self.head(encoder.pool(encoder(batch), batch)).to(y.dtype)
         each, known = label_losses(self.task, outputs, y)
@@ -88,13 +101,17 @@ class Supervised(Objective):
         return Losses(total, count, {self.metric_names[0]: good, "skipped": (graphs - count, graphs)})
 
     def _quality(self, outputs: Tensor, y: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """Over known labels: (how many classes are right, or the sum of absolute errors; their number)."""
+        """Return over known labels: (number of correct classes or sum of absolute errors, number of labels)."""
         each = (outputs > 0) == (y > 0.5) if self.task == "classification" else (outputs - y).abs()
         return torch.where(known, each, 0).sum(), known.sum()
 
 
 def chosen_labels(graphs: GraphBatch, columns: list[int]) -> Tensor:
-    """float32 [G, len(columns)], NaN = unknown. Raises RequestError where the graphs were read without labels."""
+    """Return float32 [G, len(columns)], NaN = unknown.
+
+    Raises:
+        RequestError: The graphs were read without labels.
+    """
     if graphs.y is None:
         raise RequestError("supervised: these graphs come without labels; use CorpusReader(uri, labels=True)")
     return graphs.y[:, columns]

@@ -213,14 +213,14 @@ def test_what_a_library_draws_is_keyed() -> None:
 @pytest.mark.parametrize(
     ("name", "reads", "said"),
     [
-        ("fakelib:Picky", "gramian", "cannot be made without arguments"),
-        ("fakelib:Broken", "gramian", "weigh 3 gradients as a gramian .too few rows."),
-        ("fakelib:Mixer", "matrix", r"gave \[5\] for 3 gradients, not one weight each; name a weighting class"),
-        ("fakelib:Rescaling", "gramian", "mixes gradients by more than weights; name a weighting class"),
+        ("fakelib:Picky", "gramian", "cannot be instantiated without arguments"),
+        ("fakelib:Broken", "gramian", "called for 3 gradients with their gramian .too few rows."),
+        ("fakelib:Mixer", "matrix", r"returned \[5\] for 3 gradients, not one weight each; name a weighting class"),
+        ("fakelib:Rescaling", "gramian", "its result is not a weighted sum of the gradients; name a weighting class"),
         ("fakelib:number", "gramian", "is not a class"),
-        ("fakelib:Absent", "gramian", "install the package or mend the name"),
-        ("absent_package_of_ours:Any", "gramian", "install the package or mend the name"),
-        (":Any", "gramian", "install the package or mend the name"),
+        ("fakelib:Absent", "gramian", "install the package or correct the name"),
+        ("absent_package_of_ours:Any", "gramian", "install the package or correct the name"),
+        (":Any", "gramian", "install the package or correct the name"),
     ],
 )
 def test_refused_libraries(name: str, reads: Any, said: str) -> None:
@@ -238,8 +238,8 @@ def test_refused_libraries(name: str, reads: Any, said: str) -> None:
         ({"clip_norm": -1.0}, "weighting.clip_norm must not be negative"),
         ({"hidden": 0}, "weighting.hidden must be at least 1"),
         ({"folds": 0}, "weighting.folds must be at least 1"),
-        ({"fixed": (1.0, -1.0)}, "weighting.fixed must be numbers from 0 on"),
-        ({"fixed": (1.0, float("nan"))}, "weighting.fixed must be numbers from 0 on"),
+        ({"fixed": (1.0, -1.0)}, "weighting.fixed must be finite and not negative"),
+        ({"fixed": (1.0, float("nan"))}, "weighting.fixed must be finite and not negative"),
         ({"method": "library"}, "needs weighting.library=module:Class"),
         ({"method": "library", "library": "torchjd"}, "needs weighting.library=module:Class"),
     ],

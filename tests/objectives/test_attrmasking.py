@@ -239,7 +239,7 @@ def test_auto_takes_nodes_then_all_channels_of_edges() -> None:
 @pytest.mark.parametrize(
     ("schema", "target", "message"),
     [
-        (BARE, "auto", "attrmasking: the corpus has no node or edge features to hide; choose edgepred"),
+        (BARE, "auto", "attrmasking: the corpus has no node or edge features to mask; choose edgepred"),
         (BARE, "edge", "the corpus has no node or edge features"),
         (CHANNELS, "node", "attrmasking.target=node: the corpus has edge features only; set attrmasking.target=auto"),
         (NUMBERS, "edge", "attrmasking.target=edge: the corpus has node features only"),

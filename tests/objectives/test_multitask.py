@@ -77,5 +77,5 @@ def test_wrong_requests() -> None:
     with pytest.raises(RequestError, match=r"multitask.link_weight must not be negative, found -1"):
         MultitaskConfig(-1)
     for schema in (BARE, Schema(labels=("a",))):
-        with pytest.raises(RequestError, match="no node or edge features to hide; choose edgepred"):
+        with pytest.raises(RequestError, match="no node or edge features to mask; choose edgepred"):
             build_objective(PretrainConfig("-", objective="multitask"), schema)

@@ -1,4 +1,4 @@
-"""Auxiliary task: features of nodes that hide them (Hu et al., "GPT-GNN", KDD 2020, section 3.3, as AUX-TS uses it)."""
+"""Auxiliary task: attribute generation, predict masked node features (GPT-GNN, Hu et al., KDD 2020, section 3.3)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _TEMPERATURE = 0.1
 
 @register.network_task("attribute_generation")
 class AttributeGeneration(AuxiliaryTask):
-    """(1 - cosine of a linear map of the embedding and the features) / 0.1, as published for Reddit.
+    """Predict the features of masked nodes (GPT-GNN, KDD 2020, as AUX-TS uses it).
 
-    A step draws ``aux_batch`` nodes of type ``kind``, whose inputs are replaced by one learned vector wherever they occur.
+    The loss is (1 - cosine of a linear map of the embedding and the features) / 0.1, as published for Reddit. Each step
+    samples ``aux_batch`` nodes of type ``kind``; their input is replaced by one learned vector wherever they occur.
     """
 
     name = "attribute_generation"
@@ -41,7 +42,7 @@ class AttributeGeneration(AuxiliaryTask):
         self.tell = nn.Linear(shared.width, self.features.shape[1])
 
     def ask(self, step: int) -> NodeQuery:
-        """This rank's part of the drawn nodes, and where any of them lie in its cut-out."""
+        """Return this rank's share of the sampled nodes, and the positions of all sampled nodes in its subgraph."""
         drawn = draw_nodes(key(self.key, step), self.nodes, self.batch)
         mine = drawn[self.group.rank :: self.group.world_size]
         block = self.views.block(mine, step)
@@ -50,14 +51,14 @@ class AttributeGeneration(AuxiliaryTask):
         return NodeQuery(mine, data, self.views.cut(block))
 
     def inputs(self, encoder: NetworkEncoder, asked: NodeQuery) -> Tensor:
-        """The nodes' inputs, those of drawn nodes replaced."""
+        """Return the nodes' inputs, with those of sampled nodes replaced."""
         if asked.cut is None:
-            raise ValueError("attribute generation embeds a cut-out of its own")
+            raise ValueError("attribute generation needs its own subgraph")
         hidden, _ = asked.data
         return torch.where(hidden.unsqueeze(1), self.blank, encoder.embed(asked.cut))
 
     def samples(self, embedded: Tensor, asked: NodeQuery) -> Samples:
-        """One loss a node."""
+        """Return one loss per node."""
         _, features = asked.data
         likeness = F.cosine_similarity(self.tell(embedded), features.to(embedded.dtype), dim=1)
         losses = (1 - likeness) / _TEMPERATURE

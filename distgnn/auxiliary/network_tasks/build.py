@@ -1,4 +1,4 @@
-"""The one door to problems on a network: which tasks there are, and everything they share."""
+"""Factory of multi-task problems on a network."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ from distgnn.network.network import Network
 
 
 def build_problem(network: Network, config: NetworkTaskConfig, seed: int, group: ProcessGroup) -> NetworkProblem:
-    """A problem with fresh weights, which are a function of (network, config, seed); global random state is left as it was.
+    """Build a problem with fresh weights, a function of (network, config, seed).
 
-    The split is a function of (network, config) alone. Raises RequestError for a target or an auxiliary task that the
-    network cannot have.
+    The split is a function of (network, config) only. The global random state is not changed.
+
+    Raises:
+        RequestError: The network does not support the target or an auxiliary task.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(seed, NetworkDraw.HEADS))
@@ -42,7 +44,7 @@ def build_problem(network: Network, config: NetworkTaskConfig, seed: int, group:
 
 
 def _target(network: Network, config: NetworkTaskConfig, group: ProcessGroup) -> tuple[TargetTask, Network]:
-    """The target task, and the network whose messages training may see."""
+    """Return the target task, and the network whose messages are available in training."""
     if config.target == "link" or (config.target == "auto" and COLUMNS[0] in network.tables):
         links = read_links(network, config)
         return LinkTarget(links, config, group.device), training_network(network, links)
@@ -52,15 +54,17 @@ def _target(network: Network, config: NetworkTaskConfig, group: ProcessGroup) ->
 
 
 def default_auxiliary(network: Network, kind: str) -> tuple[str, ...]:
-    """The published auxiliary tasks of such a network: the meta-paths it was built with, else generation of edges and of the
-    features of the target's ``kind`` of nodes (of edges alone where they have no features)."""
+    """Return the published auxiliary tasks of a network: its meta-paths, else edge and attribute generation.
+
+    Attribute generation is left out if nodes of the target's ``kind`` have no features.
+    """
     if network.meta.get("paths"):
         return tuple(network.meta["paths"])
     return ("edge_generation", "attribute_generation") if kind in network.features else ("edge_generation",)
 
 
 def _auxiliary(context: TaskContext, name: str) -> AuxiliaryTask:
-    """A meta-path such as "a relation b", or a registered task."""
+    """Build the task of a meta-path such as "a relation b", or a registered task."""
     if " " in name:
         return MetapathTask(context.views.network, name, context.options, context.seed, context.group)
     entry = register.network_task.get(name, "network.auxiliary", ("a path such as 'a relation b'",))

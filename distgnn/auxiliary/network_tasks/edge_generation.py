@@ -1,4 +1,4 @@
-"""Auxiliary task: edges that were removed (Hu et al., "GPT-GNN", KDD 2020, section 3.4, as AUX-TS uses it)."""
+"""Auxiliary task: edge generation, predict removed edges by contrast (GPT-GNN, Hu et al., KDD 2020, section 3.4)."""
 
 from __future__ import annotations
 
@@ -27,8 +27,13 @@ _TEMPERATURE = 0.1
 
 @dataclass(frozen=True)
 class _EdgeQuery:
-    """Removed messages of one relation. target, source: int64 [p], rows of the embeddings. pool: int64 [q], those of the
-    nodes they compete with. negative: bool [p, q], which of these are no neighbours of the target."""
+    """Removed messages of one relation.
+
+    Attributes:
+        target, source: int64 [p], rows of the embeddings.
+        pool: int64 [q], rows of the candidate nodes.
+        negative: bool [p, q], which candidates are not neighbours of the target.
+    """
 
     relation: int
     target: Tensor
@@ -39,12 +44,13 @@ class _EdgeQuery:
 
 @register.network_task("edge_generation")
 class EdgeGeneration(AuxiliaryTask):
-    """InfoNCE: which node sent a removed message, among nodes of its type that send the receiver none of this relation?
+    """Predict the sender of removed messages by contrast, InfoNCE (GPT-GNN, KDD 2020, as AUX-TS uses it).
 
-    A step draws ``aux_batch`` nodes of type ``kind`` and removes a share of the edges at them, both ways; each sampled
-    message that they lose is a sample. Its score is the cosine of a linear map of the receiver's embedding and one of the
-    sender's, both of the relation's own, divided by 0.1. Negatives are one keyed pool for each type and step, so that no
-    sample depends on what else a rank has. A message without any negative is left out.
+    Negatives are nodes of the sender's type that send the receiver no message of this relation. Each step samples
+    ``aux_batch`` nodes of type ``kind`` and removes a share of their edges, in both directions; each removed message is
+    a sample. The score is the cosine of a linear map of the receiver's embedding and one of the sender's, separate for
+    each relation, divided by 0.1. Negatives are taken from one keyed pool per type and step, so that a sample does not
+    depend on the other samples of a rank. Messages without negatives are left out.
     """
 
     name = "edge_generation"
@@ -64,7 +70,7 @@ class EdgeGeneration(AuxiliaryTask):
         )
 
     def ask(self, step: int) -> NodeQuery:
-        """This rank's part of the drawn nodes, and all messages they lose."""
+        """Return this rank's share of the sampled nodes, with all messages removed from them."""
         network = self.views.network
         drawn = draw_nodes(key(self.seed, NetworkDraw.EDGE_NODES, step), self.nodes, self.batch)
         mine = drawn[self.group.rank :: self.group.world_size]
@@ -85,7 +91,7 @@ class EdgeGeneration(AuxiliaryTask):
         return NodeQuery(seeds, data, cut)
 
     def _pool(self, kind: str, step: int) -> Rows:
-        """Ascending ids of the nodes of a type that a step's samples compete with."""
+        """Return the ids of the candidate nodes of a type in a step, ascending."""
         place = self.views.network.types.index(kind)
         return np.sort(
             draw_nodes(
@@ -104,7 +110,7 @@ class EdgeGeneration(AuxiliaryTask):
         )
 
     def samples(self, embedded: Tensor, asked: NodeQuery) -> Samples:
-        """One loss a removed message, relation after relation."""
+        """Return one loss per removed message, relation by relation."""
         losses = torch.cat([embedded.new_zeros(0), *(self._losses(embedded, one) for one in asked.data)])
         return Samples(losses, torch.zeros_like(losses), sample_count(losses))
 
@@ -121,7 +127,7 @@ class EdgeGeneration(AuxiliaryTask):
 
 
 def _are_neighbours(network: Network, relation: int, receiver: Rows, pool: Rows) -> npt.NDArray[np.bool_]:
-    """bool [receivers, q]: which of ``pool`` (ascending) send each receiver a message of the relation."""
+    """Return bool [receivers, q]: which of ``pool`` (ascending) send each receiver a message of the relation."""
     start = network.indptr[receiver]
     degree = network.indptr[receiver + 1] - start
     slot, row = ranges(start, degree), np.repeat(np.arange(len(receiver)), degree)

@@ -1,4 +1,4 @@
-"""The target task "node" where nodes have several labels each, such as a paper's fields (GPT-GNN and AUX-TS on OAG_CS)."""
+"""Target task: multi-label node classification, such as a paper's fields (GPT-GNN and AUX-TS on OAG_CS)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,18 @@ from distgnn.network.network import Network
 
 _COLUMNS = ".labels.node", ".labels.class", ".labels.meaning"
 _ROWS = 256
-"""Nodes ranked at once: thousands of classes by all nodes of a part would not fit in memory."""
+"""Nodes ranked at once: scores of thousands of classes for all nodes of a part would not fit in memory."""
 
 
 @dataclass(frozen=True)
 class LabelSets:
-    """Nodes of type ``kind`` with sets of labels. node: int64 by part, global ids.
+    """Nodes of type ``kind`` with sets of labels.
 
-    The node with global id first + v has the labels label[pointer[v]:pointer[v + 1]], int64, numbers below ``classes``.
+    The node with the global id first + v has the labels label[pointer[v]:pointer[v + 1]].
+
+    Attributes:
+        node: int64 by part, global ids.
+        label: int64, less than ``classes``.
     """
 
     kind: str
@@ -39,21 +43,24 @@ class LabelSets:
     label: Rows
 
     def of(self, nodes: Rows) -> tuple[Rows, Rows]:
-        """(place, label), int64 [p]: every label of ``nodes`` (global ids), and its node's place among them."""
+        """Return (index into ``nodes``, label), int64 [p] each, for every label of ``nodes`` (global ids)."""
         start, stop = (self.pointer[nodes - self.first + more] for more in (0, 1))
         return np.repeat(np.arange(len(nodes)), stop - start), self.label[ranges(start, stop - start)]
 
 
 def has_label_sets(network: Network) -> bool:
-    """Whether nodes of some type have sets of labels."""
+    """Return whether nodes of any type have sets of labels."""
     return any(kind + _COLUMNS[0] in network.tables for kind in network.types)
 
 
 def read_label_sets(network: Network, config: NetworkTaskConfig) -> LabelSets:
-    """The tables TYPE.labels.node (ids within the type) and TYPE.labels.class (numbers), a row for each label of a node, and
-    TYPE.labels.meaning, what each class stands for; split as :func:`labelled_parts` says.
+    """Read the label sets of the network, split by :func:`labelled_parts`.
 
-    Raises RequestError for tables that do not fit together.
+    The tables are TYPE.labels.node (ids within the type) and TYPE.labels.class (class numbers), with a row per label of
+    a node, and TYPE.labels.meaning, the names of the classes.
+
+    Raises:
+        RequestError: The tables are inconsistent.
     """
     kind = next(kind for kind in network.types if kind + _COLUMNS[0] in network.tables)
     names = [kind + column for column in _COLUMNS]
@@ -82,9 +89,10 @@ def read_label_sets(network: Network, config: NetworkTaskConfig) -> LabelSets:
 
 
 class LabelSetTarget(TargetTask):
-    """KL divergence of the softmax over a linear map of a node's embedding from its labels, all of which are equally likely.
+    """KL divergence between the predicted distribution and the uniform distribution over a node's labels.
 
-    As GPT-GNN's and AUX-TS's code has it (finetune_OAG_PF.py). SELAR's label signal is 0: labels have no order.
+    The prediction is the softmax over a linear map of the embedding, as in the code of GPT-GNN and AUX-TS
+    (finetune_OAG_PF.py). The label signal of SELAR is 0, since labels have no order.
     """
 
     name, metrics = "node", ("mrr", "ndcg")
@@ -96,12 +104,12 @@ class LabelSetTarget(TargetTask):
         self.classify = nn.Linear(config.width, sets.classes)
 
     def ask(self, rows: Rows) -> NodeQuery:
-        """Training nodes by number."""
+        """Return the query of training nodes, given by row."""
         nodes = self.sets.node["train"][rows]
         return NodeQuery(nodes, tuple(torch.from_numpy(column).to(self.device) for column in self.sets.of(nodes)))
 
     def samples(self, embedded: Tensor, asked: NodeQuery) -> Samples:
-        """The divergence of each node; asked.data: (place, label) int64 [p]."""
+        """Return the divergence of each node; asked.data: (index, label), int64 [p] each."""
         guess = F.log_softmax(self.classify(embedded), dim=1)
         truth = guess.new_zeros(guess.shape)
         truth[asked.data] = 1
@@ -109,7 +117,7 @@ class LabelSetTarget(TargetTask):
         return Samples(losses, torch.zeros_like(losses), sample_count(losses))
 
     def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:
-        """How high a node's labels are ranked among all classes."""
+        """Return ranking metrics of the nodes' labels among all classes."""
         nodes, found = self.sets.node[part], []
         embedded = embed(nodes)
         for low in range(0, len(nodes), _ROWS):

@@ -1,4 +1,4 @@
-"""The target task "link": does a user rate an item? (KGCN, SELAR and AUX-TS on Last-FM and Book-Crossing)."""
+"""Target task: link prediction, does a user rate an item positively (KGCN, SELAR, AUX-TS on Last-FM, Book-Crossing)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ _RATED = Relation("rated", "user", "item")
 
 @dataclass(frozen=True)
 class Links:
-    """Rated pairs. user, item: int64 [n], global ids. label: int64 [n], 0 or 1. parts: ascending rows of train, val, test."""
+    """Rated pairs.
+
+    Attributes:
+        user, item: int64 [n], global ids.
+        label: int64 [n], 0 or 1.
+        parts: Ascending rows of train, val, test.
+    """
 
     user: Rows
     item: Rows
@@ -33,7 +39,11 @@ class Links:
 
 
 def read_links(network: Network, config: NetworkTaskConfig) -> Links:
-    """The network's ratings, split by ``config``; RequestError where it has none that can be learnt and judged."""
+    """Read the network's ratings, split as ``config`` says.
+
+    Raises:
+        RequestError: A part lacks ratings of either label.
+    """
     missing = [name for name in COLUMNS if name not in network.tables]
     if missing:
         raise RequestError(f"target=link: the network has no table {missing[0]!r}; use target=node or another network")
@@ -49,7 +59,10 @@ def read_links(network: Network, config: NetworkTaskConfig) -> Links:
 
 
 def training_network(network: Network, links: Links) -> Network:
-    """The network with the training part's positive ratings as messages, both ways; no other rating is in it."""
+    """Add the positive ratings of the training part to the network, as messages in both directions.
+
+    No other rating is included.
+    """
     rows = links.parts["train"]
     rows = rows[links.label[rows] == 1]
     user, item = links.user[rows] - network.nodes("user").start, links.item[rows] - network.nodes("item").start
@@ -57,7 +70,7 @@ def training_network(network: Network, links: Links) -> Network:
 
 
 class LinkTarget(PairTask, TargetTask):
-    """Rows of the training part, and scores of the others."""
+    """Link prediction with the training ratings, evaluated on the other parts."""
 
     name, metrics, kind = "link", ("auc", "user_auc"), "item"
 
@@ -67,21 +80,21 @@ class LinkTarget(PairTask, TargetTask):
         self.rows = len(links.parts["train"])
 
     def strata(self) -> Rows:
-        """Whether the user rates the item."""
+        """Label of each training row."""
         return self.links.label[self.links.parts["train"]].astype(np.int64)
 
     def ask(self, rows: Rows) -> NodeQuery:
-        """Training rows by number."""
+        """Return the query of training rows."""
         row = self.links.parts["train"][rows]
         return pairs(self.links.user[row], self.links.item[row], self.links.label[row], self.device)
 
     def hidden(self, rows: Rows) -> Rows | None:
-        """With messages=hide the pairs asked for."""
+        """With messages=hide, return the pairs of ``rows``."""
         row = self.links.parts["train"][rows]
         return np.stack([self.links.user[row], self.links.item[row]]) if self.hides else None
 
     def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:
-        """Pooled and per-user ROC-AUC."""
+        """Return pooled and per-user ROC-AUC."""
         row = self.links.parts[part]
         user, item = self.links.user[row], self.links.item[row]
         logits = self.logits(embed(np.concatenate([user, item])))

@@ -1,4 +1,4 @@
-"""Auxiliary task: are two nodes joined by a meta-path? (SELAR, Hwang et al., NeurIPS 2020, section 3.1; AUX-TS, Table 5)."""
+"""Auxiliary task: meta-path prediction, are two nodes connected by a meta-path (SELAR, Hwang et al., NeurIPS 2020)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ _POSITIVE, _NEGATIVE = range(2)
 
 
 class MetapathTask(PairTask, AuxiliaryTask):
-    """A step has as many joined pairs as not joined ones (one more where aux_batch is odd), drawn anew for each step.
+    """Predict whether two nodes are connected by a meta-path (SELAR, section 3.1; AUX-TS, Table 5).
 
-    Labels come from the messages of ``network`` alone: hand in the one that training may see. Raises RequestError for a
-    path that has no pairs of either label.
+    Each step samples as many connected as unconnected pairs (one more connected pair if aux_batch is odd). Labels are
+    derived from the messages of ``network``, which must be the training network.
+
+    Raises:
+        RequestError: The path has no pairs of one of the labels.
     """
 
     def __init__(self, network: Network, path: str, config: NetworkTaskConfig, seed: int, group: ProcessGroup) -> None:
         super().__init__(config.width, config.hidden)
         self.name, self.pairs, self.group = path, path_pairs(network, path), group
         self.batch, self.key = config.aux_batch, key(seed, NetworkDraw.PATH)
-        self.pairs.negatives(self.key, 1)  # a path that joins everything is refused now, not in the middle of a run
+        self.pairs.negatives(self.key, 1)  # fail early for a path that connects all pairs
 
     def ask(self, step: int) -> NodeQuery:
-        """This rank's pairs."""
+        """Return this rank's pairs."""
         joined = self.batch - self.batch // 2
         drawn = key(self.key, step)
         positive = np.stack(self.pairs.positives(key(drawn, _POSITIVE), joined))

@@ -1,4 +1,4 @@
-"""The target task "node": which class does a node have? Where nodes have several, see label_sets."""
+"""Target task: node classification with one class per node; several classes per node are in label_sets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ _LABEL = ".label"
 
 @dataclass(frozen=True)
 class Nodes:
-    """Nodes of type ``kind`` with classes. node, label: int64 by part, global ids and class numbers below ``classes``."""
+    """Nodes of type ``kind`` with classes.
+
+    Attributes:
+        node: int64 by part, global ids.
+        label: int64 by part, class numbers less than ``classes``.
+    """
 
     kind: str
     classes: int
@@ -33,7 +38,11 @@ class Nodes:
 
 
 def read_nodes(network: Network, config: NetworkTaskConfig) -> Nodes:
-    """The network's labelled nodes, by its own split where it has one; RequestError where there is nothing to learn."""
+    """Read the network's labelled nodes, with its published split if it has one.
+
+    Raises:
+        RequestError: There are no usable labels.
+    """
     kinds = [kind for kind in network.types if kind + _LABEL in network.tables]
     if not kinds:
         raise RequestError("target=node: the network has no table TYPE.label; use target=link or another network")
@@ -50,8 +59,19 @@ def read_nodes(network: Network, config: NetworkTaskConfig) -> Nodes:
 def labelled_parts(
     network: Network, kind: str, known: npt.NDArray[np.bool_], config: NetworkTaskConfig
 ) -> dict[str, Rows]:
-    """Ids, within the type, of each part's nodes: by the published split of this size, else the network's only one, else a
-    keyed one. known: bool [nodes of the type], which have a label; RequestError where a part has others, or none."""
+    """Return the ids, within the type, of the nodes of each part.
+
+    The split is the published one of the configured size, else the network's only split, else a keyed random one.
+
+    Args:
+        network: The network.
+        kind: Type of the nodes.
+        known: bool [nodes of the type], which nodes have a label.
+        config: Options of the split.
+
+    Raises:
+        RequestError: A part is empty or has nodes without a label.
+    """
     for ending in (f"_{config.official_split}", ""):
         names = {part: f"{kind}.{part}{ending}" for part in PARTS}
         if all(name in network.tables for name in names.values()):
@@ -73,7 +93,7 @@ def _check(kind: str, parts: dict[str, Rows], known: npt.NDArray[np.bool_]) -> N
 
 
 class NodeTarget(TargetTask):
-    """Cross entropy over a linear map of embeddings. SELAR's label signal is 0: class numbers have no order."""
+    """Cross-entropy of a linear map of the embeddings. The label signal of SELAR is 0, since classes have no order."""
 
     name, metrics = "node", ("micro_f1", "macro_f1", "mrr", "ndcg")
 
@@ -84,21 +104,21 @@ class NodeTarget(TargetTask):
         self.classify = nn.Linear(config.width, nodes.classes)
 
     def strata(self) -> Rows:
-        """The class of each training node."""
+        """Class of each training node."""
         return self.nodes.label["train"]
 
     def ask(self, rows: Rows) -> NodeQuery:
-        """Training nodes by number."""
+        """Return the query of training nodes, given by row."""
         return NodeQuery(
             self.nodes.node["train"][rows], torch.from_numpy(self.nodes.label["train"][rows]).to(self.device)
         )
 
     def samples(self, embedded: Tensor, asked: NodeQuery) -> Samples:
-        """Cross entropy of each node; asked.data: class numbers int64 [n]."""
+        """Return the cross-entropy of each node; asked.data: class numbers int64 [n]."""
         losses = F.cross_entropy(self.classify(embedded), asked.data, reduction="none")
         return Samples(losses, torch.zeros_like(losses), sample_count(losses))
 
     def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:
-        """F1 of the likeliest class, and how high the true one is ranked."""
+        """Return F1 of the most likely class, and ranking metrics of the true class."""
         found = self.classify(embed(self.nodes.node[part])).double().cpu().numpy()
         return class_scores(np.arange(self.nodes.classes) == self.nodes.label[part][:, None], found)

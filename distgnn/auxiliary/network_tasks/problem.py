@@ -1,4 +1,4 @@
-"""The MultiTaskProblem on one large network: a target and auxiliary tasks over one shared encoder."""
+"""Multi-task problem on one large network: a target and auxiliary tasks on one shared encoder."""
 
 from __future__ import annotations
 
@@ -22,8 +22,13 @@ from distgnn.models.network_encoder import NetworkEncoder, SubgraphBatch
 
 @dataclass(frozen=True)
 class NetworkBatch:
-    """This rank's share of a step. cut: the common cut-out, of the seeds of ``folds`` and of those of ``auxiliary`` that have
-    none of their own, in this order. hidden: int64 [2, p] or None, pairs of nodes that pass no messages in this step."""
+    """One rank's share of a step.
+
+    Attributes:
+        cut: The common subgraph, of the seeds of ``folds`` and then of those ``auxiliary`` queries without a subgraph
+            of their own.
+        hidden: int64 [2, p] or None, pairs of nodes that exchange no messages in this step.
+    """
 
     step: int
     folds: list[NodeQuery]
@@ -34,13 +39,12 @@ class NetworkBatch:
 
 
 class NetworkProblem:
-    """A :class:`~distgnn.auxiliary.problem.MultiTaskProblem`.
+    """A multi-task problem on a network, see :class:`~distgnn.auxiliary.problem.MultiTaskProblem`.
 
-    One forward pass serves all tasks that change neither messages nor inputs.
-
-    In a step every rank sees the same sampled network; rows, pairs and drawn nodes are dealt to ranks in turn, and embeddings
-    do not depend on what a rank has, so sums over ranks are those of one rank. With messages=hide the links of all folds of a
-    step pass no messages in any of them; a fold depends on others in nothing else.
+    One forward pass serves all tasks that change neither messages nor inputs. In a step all ranks see the same sampled
+    network. Rows, pairs and sampled nodes are distributed round-robin; embeddings do not depend on the share of a rank,
+    so sums over ranks equal those of a single rank. With messages=hide, the links of all folds of a step exchange no
+    messages; folds do not depend on each other otherwise.
     """
 
     lower_is_better: frozenset[str] = frozenset()
@@ -63,7 +67,7 @@ class NetworkProblem:
         self.rows, self.strata, self.metrics = target.rows, target.strata(), target.metrics
 
     def fetch(self, folds: Sequence[Rows], step: int) -> NetworkBatch:
-        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Sampling runs here, on the CPU."""
+        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Samples the network on the CPU."""
         mine = slice(self.group.rank, None, self.group.world_size)
         asked = [self.target.ask(np.asarray(rows, np.int64)[mine]) for rows in folds]
         auxiliary = [task.ask(step) for task in self.auxiliary]
@@ -94,7 +98,7 @@ class NetworkProblem:
             return self.encoder(asked.cut, task.inputs(self.encoder, asked))
 
     def fold_losses(self, batch: Any, fold: int) -> Samples:
-        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Embeds the fold's nodes only, which with dropout draws anew."""
+        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Embeds the fold only; dropout masks differ."""
         asked = batch.folds[fold]
         if fold not in batch.fold_cuts:
             batch.fold_cuts[fold] = self._cut(asked.seeds, batch.step, batch.hidden)
@@ -103,7 +107,7 @@ class NetworkProblem:
 
     @contextmanager
     def _dropout(self, step: int, number: int) -> Iterator[None]:
-        """Dropout that is a function of (seed, step, pass, rank), so that a pass can be repeated."""
+        """Context manager that makes dropout a function of (seed, step, pass, rank), so that a pass can be repeated."""
         if not self.encoder.dropout:
             yield
             return
@@ -114,7 +118,7 @@ class NetworkProblem:
 
     @torch.no_grad()
     def evaluate(self, part: str) -> PartEvaluation:
-        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. The same on all ranks: each scores the whole part."""
+        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Every rank evaluates the whole part."""
         training = self.encoder.training
         self.encoder.eval()
         try:

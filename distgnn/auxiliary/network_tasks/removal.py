@@ -1,4 +1,4 @@
-"""Which edges of a sampled network are removed in a step: a share of those at drawn nodes, in both directions at once."""
+"""Removal of edges from a sampled network: a share of the edges of sampled nodes, in both directions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from distgnn.network.network import Network, Relation, SampledSubgraph
 
 
 class Removal:
-    """Removes an edge by its own key, so that its two messages go together and no rank or block makes a difference."""
+    """Removes edges by a key per edge, so the choice is the same on all ranks and in all subgraphs.
+
+    Both messages of an edge are removed together.
+    """
 
     def __init__(self, network: Network, share: float, seed: int) -> None:
         self.nodes, self.share, self.seed = network.num_nodes, share, seed
@@ -24,7 +27,7 @@ class Removal:
         self.symmetric = ~np.isin(self.base, self.base[self.turned])
 
     def __call__(self, block: SampledSubgraph, drawn: Rows, step: int) -> npt.NDArray[np.bool_]:
-        """bool [m]: messages of the block that are removed in a step that drew these nodes (global ids)."""
+        """Return bool [m]: messages of the subgraph removed in a step that sampled the nodes ``drawn`` (global ids)."""
         source, target = block.node[block.source], block.node[block.target]
         turned = np.where(self.symmetric[block.relation], source > target, self.turned[block.relation])
         first, second = np.where(turned, target, source), np.where(turned, source, target)
@@ -35,7 +38,7 @@ class Removal:
 
 
 def _forward(relation: Relation) -> Relation:
-    """The relation whose messages run along the edges that this one's run against; itself where it is no NAME^-1."""
+    """Return the inverse relation if ``relation`` is an inverse (NAME^-1), else ``relation`` itself."""
     if not relation.name.endswith(INVERSE):
         return relation
     return Relation(relation.name.removesuffix(INVERSE), relation.target, relation.source)

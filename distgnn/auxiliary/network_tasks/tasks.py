@@ -1,4 +1,4 @@
-"""The small interface of every task on a network, and what tasks share: drawn nodes, and losses of pairs."""
+"""Interface of tasks on a network, and common parts: node sampling and losses of node pairs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ from distgnn.models.network_encoder import NetworkEncoder, SubgraphBatch
 
 @dataclass(frozen=True)
 class NodeQuery:
-    """One task's share of a step. seeds: int64 [s], global ids of the nodes whose embeddings its losses read.
+    """One rank's share of a task in a step.
 
-    data: what else its losses read, made by the task for itself. cut: the cut-out to embed the seeds in where the task
-    changes messages or inputs; None = the step's common one.
+    Attributes:
+        seeds: int64 [s], global ids of the nodes to embed.
+        data: Further inputs of the task's losses.
+        cut: Subgraph to embed the seeds in, if the task changes messages or inputs; None = the common subgraph of the
+            step.
     """
 
     seeds: Rows
@@ -34,41 +37,53 @@ class NodeQuery:
 
 
 class NetworkTask(nn.Module):
-    """What one task reads on top of the shared encoder; its parameters are the task's head."""
+    """A task on the shared encoder; its parameters are the task's head."""
 
     name: str
 
     def inputs(self, encoder: NetworkEncoder, asked: NodeQuery) -> Tensor | None:  # noqa: ARG002
-        """float [n, width] to embed instead of the nodes' own inputs; None = their own."""
+        """Return float [n, width], replacements of the nodes' inputs; None = unchanged inputs."""
         return None
 
     def samples(self, embedded: Tensor, asked: NodeQuery) -> Samples:
-        """Losses from the seeds' embeddings [s, width]."""
+        """Return the losses for the seeds' embeddings [s, width]."""
         raise NotImplementedError
 
 
 class TargetTask(NetworkTask):
-    """The task that is judged. kind: the type of nodes it is about. rows: how many training rows it has. metrics: names of
-    what ``scores`` gives, the one that selects first."""
+    """The target task.
+
+    Attributes:
+        kind: Type of its nodes.
+        rows: Number of training rows.
+        metrics: Names of the metrics of ``scores``; the first selects the epoch.
+    """
 
     kind: str
     metrics: tuple[str, ...]
     rows: int
 
     def strata(self) -> Rows:
-        """int64 [rows], the class of each training row; zeros where rows have none, or several."""
+        """int64 [rows], class of each training row; zeros for rows without a class or with several."""
         return np.zeros(self.rows, np.int64)
 
     def ask(self, rows: Rows) -> NodeQuery:
-        """Training rows by number."""
+        """Return the query of training rows."""
         raise NotImplementedError
 
     def hidden(self, rows: Rows) -> Rows | None:  # noqa: ARG002
-        """int64 [2, p]: pairs of nodes that pass no messages in a step that asks for training ``rows``; None = all may."""
+        """Return int64 [2, p]: node pairs that exchange no messages in a step with training ``rows``; None = no
+        restriction.
+        """
         return None
 
     def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:
-        """Metrics over all rows of the part; ``embed``: global ids [s] -> [s, width]."""
+        """Return the metrics over all rows of the part.
+
+        Args:
+            part: Name of the part.
+            embed: Maps global ids [s] to embeddings [s, width].
+        """
         raise NotImplementedError
 
 
@@ -77,11 +92,11 @@ class TaskContext:
     """What an auxiliary task is built from, besides its own options.
 
     Attributes:
-        views: The network whose messages training may see, and how it is sampled.
-        kind: The type of nodes that the target is about.
-        options: Options that tasks share.
-        seed: Of the training.
-        group: The processes that train together.
+        views: The training network and its sampling.
+        kind: Type of the target's nodes.
+        options: Options common to all tasks.
+        seed: Training seed.
+        group: The training processes.
     """
 
     views: Views
@@ -92,44 +107,44 @@ class TaskContext:
 
 
 class AuxiliaryTask(NetworkTask):
-    """A task that makes its samples itself, built as ``Class(config, context: TaskContext)``."""
+    """An auxiliary task, built as ``Class(config, context: TaskContext)``."""
 
     def ask(self, step: int) -> NodeQuery:
-        """This rank's share of a step, a function of (seed, step)."""
+        """Return this rank's share of a step, a function of (seed, step)."""
         raise NotImplementedError
 
 
 class PairTask(NetworkTask):
-    """Whether two nodes belong together: sigmoid(phi(x) . phi(y)), phi = linear, ReLU, linear (as published by SELAR)."""
+    """Binary classification of node pairs: sigmoid(phi(x) . phi(y)), with phi a linear-ReLU-linear network (SELAR)."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.phi = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width))
 
     def logits(self, embedded: Tensor) -> Tensor:
-        """[n] of rows [2 n, width]: all first nodes, then all second ones."""
+        """Return [n] for rows [2 n, width]: all first nodes, then all second nodes."""
         first, second = self.phi(embedded).chunk(2)
         return (first * second).sum(1)
 
     def samples(self, embedded: Tensor, asked: NodeQuery) -> Samples:
-        """Binary cross entropy of each pair; asked.data: labels float32 [n]."""
+        """Return the binary cross-entropy of each pair; asked.data: labels float32 [n]."""
         labels = asked.data.to(embedded.dtype)
         losses = F.binary_cross_entropy_with_logits(self.logits(embedded), labels, reduction="none")
         return Samples(losses, labels, sample_count(losses))
 
 
 def pairs(first: Rows, second: Rows, labels: npt.NDArray[np.integer[Any]], device: torch.device) -> NodeQuery:
-    """What a :class:`PairTask` asks of pairs of global ids [n] with labels 0 or 1."""
+    """Return the query of a :class:`PairTask` for pairs of global ids [n] with labels 0 or 1."""
     return NodeQuery(np.concatenate([first, second]), torch.from_numpy(labels.astype(np.float32)).to(device))
 
 
 def sample_count(losses: Tensor) -> Tensor:
-    """How many samples there are, as a scalar of the losses' kind."""
+    """Return the number of samples as a scalar with the dtype and device of ``losses``."""
     return torch.tensor(float(losses.numel()), dtype=losses.dtype, device=losses.device)
 
 
 def draw_nodes(key: int, nodes: range, count: int) -> Rows:
-    """``count`` different ones of ``nodes``, keyed, in random order; all of them, ascending, where there are no more."""
+    """Sample ``count`` distinct ``nodes`` with a key, in random order; all of them, ascending, if there are no more."""
     if len(nodes) <= count:
         return np.arange(nodes.start, nodes.stop)
     return distinct(draw(key, 0), np.array([len(nodes)]), count)[0] + nodes.start

@@ -1,4 +1,4 @@
-"""What encoders see of a network: cut-outs of the network sampled for a step, and the one that is evaluated on."""
+"""Subgraph batches of a network for training (sampled per step) and evaluation."""
 
 from __future__ import annotations
 
@@ -24,8 +24,14 @@ _SEEDS = 4096
 
 @dataclass(frozen=True)
 class Views:
-    """network: the messages that are passed, inputs: of its nodes. fan_out: of training steps, 0 = all. seed: key of the
-    sampling."""
+    """Sampling of the training network.
+
+    Attributes:
+        network: The network with the messages available in training.
+        inputs: Inputs of its nodes.
+        fan_out: Maximum number of messages per node in a training step; 0 = all.
+        seed: Key of the sampling.
+    """
 
     network: Network
     inputs: NodeInputs
@@ -35,7 +41,7 @@ class Views:
     device: torch.device
 
     def block(self, seeds: Rows, step: int, hops: int | None = None) -> SampledSubgraph:
-        """What all layers (or ``hops`` of them) need to embed ``seeds`` in the network sampled for ``step``."""
+        """Return the subgraph that all layers (or ``hops`` of them) need to embed ``seeds`` in the network of ``step``."""
         return sample_block(
             self.network,
             seeds,
@@ -45,18 +51,24 @@ class Views:
         )
 
     def cut(self, block: SampledSubgraph) -> SubgraphBatch:
-        """The block as tensors."""
+        """Return the subgraph as tensors."""
         return SubgraphBatch(self.inputs, block, self.device)
 
 
 def without(block: SampledSubgraph, dropped: npt.NDArray[np.bool_]) -> SampledSubgraph:
-    """The block less some messages. Degrees stay: they normalise, and are known of nodes at the rim as well."""
+    """Return the subgraph without some messages. Degrees, used for normalisation, are unchanged."""
     kept = ~dropped
     return replace(block, source=block.source[kept], target=block.target[kept], relation=block.relation[kept])
 
 
 def joins(block: SampledSubgraph, nodes: int, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """bool [m]: messages between two nodes of a pair, either way. pairs: int64 [2, p], global ids; nodes: N."""
+    """Return bool [m]: messages between two nodes of a pair, in either direction.
+
+    Args:
+        block: The subgraph.
+        nodes: N, number of nodes of the network.
+        pairs: int64 [2, p], global ids.
+    """
     codes = _pair_codes(block.node[block.source], block.node[block.target], nodes)
     return np.isin(codes, _pair_codes(pairs[0], pairs[1], nodes))
 
@@ -67,10 +79,10 @@ def _pair_codes(first: Any, second: Any, nodes: int) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Embeddings for scores: of nodes in the whole network (fan_out 0) or in one sampled once.
+    """Embeddings for evaluation, in the whole network (fan_out 0) or in a network sampled once.
 
-    Cut-outs of a network of up to 8 million messages are made once for each part and kept; those of a larger one hold 4096
-    nodes each and are made when they are needed.
+    Subgraphs of a network of up to 8 million messages are built once per part and cached. For larger networks they hold
+    4096 nodes each and are built on demand.
     """
 
     network: Network
@@ -81,7 +93,7 @@ class Evaluation:
     _kept: dict[str, list[SubgraphBatch]] = field(default_factory=dict)
 
     def embed(self, encoder: NetworkEncoder, nodes: Rows, part: str) -> Tensor:
-        """[s, width]: embeddings of ``nodes``, which are always the same for a ``part``."""
+        """Return [s, width]: embeddings of ``nodes``, which must be the same for every call with a ``part``."""
         seeds, place = np.unique(nodes, return_inverse=True)
         found = torch.cat([encoder(cut) for cut in self._cuts(seeds, part)])
         return found[torch.from_numpy(place.reshape(-1)).to(found.device)]
@@ -94,7 +106,7 @@ class Evaluation:
         return self._kept[part]
 
     def _cut(self, seeds: Rows) -> SubgraphBatch:
-        drawn = key(0, NetworkDraw.EVALUATION)  # the same for every seed, so that seeds are compared on one network
+        drawn = key(0, NetworkDraw.EVALUATION)  # independent of the seed: all seeds are evaluated on one network
         return SubgraphBatch(
             self.inputs, sample_block(self.network, seeds, self.hops, self.fan_out, drawn), self.device
         )

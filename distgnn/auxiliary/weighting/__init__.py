@@ -1,4 +1,4 @@
-"""Ways to weigh auxiliary losses, one file each; see :data:`distgnn.register.weighting`."""
+"""Weighting methods of auxiliary losses, one file each; see :data:`distgnn.register.weighting`."""
 
 from distgnn.auxiliary.weighting.build import build_weighting
 from distgnn.auxiliary.weighting.signals import Signals, Weighting, WeightingContext

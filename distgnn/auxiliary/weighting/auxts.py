@@ -1,4 +1,4 @@
-"""AUX-TS's weighting (Eq. 5-6): the model also sees how alike the tasks' gradients are."""
+"""Weighting by AUX-TS (Eq. 5-6): a weighting model that reads loss, task and gradient similarity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from distgnn.auxiliary.weighting.signals import Signals, WeightingContext
 
 @register.weighting("auxts_one")
 class OneSimilarity(WeightModel):
-    """Sees loss, type and the cosine of the row's own task, the target's being 1 (the paper's "one sim")."""
+    """AUX-TS with the cosine of a task's own gradient with the target's (the paper's "one sim").
+
+    Reads loss, task and cosine; the target's cosine is 1.
+    """
 
     reads = "cosines"
 
@@ -19,13 +22,13 @@ class OneSimilarity(WeightModel):
         super().__init__(config, context, extra=1)
 
     def see(self, signals: Signals) -> Tensor:
-        """The cosine [R, 1]."""
+        """Return the cosine [R, 1]."""
         return signals.cosines[signals.task].unsqueeze(1)
 
 
 @register.weighting("auxts_all")
 class AllSimilarities(WeightModel):
-    """Sees loss, type and the cosines of all auxiliary tasks (the paper's "all sims")."""
+    """AUX-TS with the cosines of all auxiliary tasks' gradients with the target's (the paper's "all sims")."""
 
     reads = "cosines"
 
@@ -33,5 +36,5 @@ class AllSimilarities(WeightModel):
         super().__init__(config, context, extra=context.tasks - 1)
 
     def see(self, signals: Signals) -> Tensor:
-        """The cosines [R, K], the same for every row."""
+        """Return the cosines [R, K], the same for every row."""
         return signals.cosines[1:].expand(len(signals.task), -1)

@@ -1,4 +1,4 @@
-"""The weighting method of a config."""
+"""Factory of weighting methods."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from distgnn.graph.purposes import AuxiliaryDraw
 def build_weighting(config: WeightingConfig, names: tuple[str, ...], seed: int) -> Weighting:
     """Build the method ``config.method`` for tasks ``names`` (the target first).
 
-    Its initial weights are a function of the arguments alone; global random state is left as it was.
+    The initial weights depend on the arguments only; the global random state is not changed.
 
     Raises:
-        RequestError: The method is unknown, or its weights or library do not fit the tasks.
+        RequestError: The method is unknown, or its weights or library do not suit the tasks.
     """
     entry = register.weighting.get(config.method, "methods")
     with torch.random.fork_rng(devices=[]):

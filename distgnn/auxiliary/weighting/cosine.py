@@ -1,4 +1,4 @@
-"""The gate of Du et al., "Adapting auxiliary losses using gradient similarity" (2018), section 3, unweighted."""
+"""Weighting by gradient similarity (Du et al., "Adapting auxiliary losses using gradient similarity", 2018)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from distgnn.auxiliary.weighting.signals import Signals, Weighting
 
 @register.weighting("cosine")
 class CosineGate(Weighting):
-    """Shared parameters take a task's gradient where its cosine with the target's is not negative; heads always learn."""
+    """Use a task's gradient of shared parameters if its cosine with the target's is not negative (Du et al., 2018).
+
+    The unweighted version. Heads are always trained.
+    """
 
     reads = "cosines"
     plain_heads = True
 
     def forward(self, signals: Signals) -> Tensor:
-        """Weights [R], each 0 or 1."""
+        """Return weights [R], each 0 or 1."""
         return (signals.cosines[signals.task] >= 0).to(signals.loss.dtype)

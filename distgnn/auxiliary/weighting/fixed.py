@@ -1,4 +1,4 @@
-"""Weights that are given and stay."""
+"""Weighting by constant weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distgnn.errors import RequestError
 
 @register.weighting("fixed")
 class Fixed(Weighting):
-    """The weights ``weighting.fixed`` (the target's first); empty = 1 each, as in the AUX-TS paper's section 4.1."""
+    """Constant weights ``weighting.fixed``, the target's first; empty = 1 for each task (AUX-TS, section 4.1)."""
 
     values: Tensor
 
@@ -26,5 +26,5 @@ class Fixed(Weighting):
         self.register_buffer("values", torch.tensor(values or (1.0,) * len(names)))
 
     def forward(self, signals: Signals) -> Tensor:
-        """Weights [R]."""
+        """Return weights [R]."""
         return self.values[signals.task]

@@ -1,4 +1,4 @@
-"""The control of learning to weigh: AUX-TS's model as it was drawn."""
+"""Control of learned weighting: the weighting model of AUX-TS, untrained."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from distgnn.auxiliary.weighting.auxts import AllSimilarities
 
 @register.weighting("frozen")
 class Frozen(AllSimilarities):
-    """AUX-TS (all similarities) whose model is never trained; what the published code in effect ran (algorithms.md 3.2)."""
+    """AUX-TS (all similarities) with an untrained weighting model: the effective behaviour of the published code.
+
+    See algorithms.md, section 3.2.
+    """
 
     learns = "nothing"

@@ -1,4 +1,4 @@
-"""A weighting class of an installed multi-task library, such as TorchJD's, which knows gradients as a matrix or its Gramian."""
+"""Weighting by a class of an installed multi-task library such as TorchJD, from the gradient matrix or its Gramian."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ _FAILURES = (ImportError, TypeError, ValueError, RuntimeError, AttributeError, I
 
 @register.weighting("library")
 class LibraryWeighting(Weighting):
-    """Calls an object made from ``config.library`` with what ``config.library_reads`` says; heads learn by their own losses.
+    """Weights of a class from an installed library, such as TorchJD.
 
-    Of an aggregator (a class with a base called Aggregator: from a matrix to the mixed gradient) its ``weighting`` is called,
-    with the matrix. Raises RequestError unless the class can be made without arguments and answers with one weight a task,
-    and an aggregator mixes by those weights.
+    The class ``config.library`` is instantiated without arguments and called with the input that
+    ``config.library_reads`` selects. Heads are trained on their own losses. For an aggregator (a class with a base
+    called Aggregator, which maps a matrix to the weighted gradient) its ``weighting`` is called with the matrix.
+
+    Raises:
+        RequestError: The class cannot be instantiated, does not return one weight per task, or is an aggregator whose
+            result is not the weighted sum.
     """
 
     reads = "gradients"
@@ -45,26 +49,26 @@ class LibraryWeighting(Weighting):
         except _FAILURES as error:
             said = " ".join(str(error).split())[:200]
             raise RequestError(
-                f"{where}: cannot be made without arguments and weigh {tasks} gradients as a"
+                f"{where}: cannot be instantiated without arguments and called for {tasks} gradients with their"
                 f" {'gramian' if self.gramian else 'matrix'} ({said})"
             ) from error
         if not isinstance(found, Tensor) or found.shape != (tasks,):
             shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise RequestError(
-                f"{where}: gave {shape} for {tasks} gradients, not one weight each; name a weighting class"
+                f"{where}: returned {shape} for {tasks} gradients, not one weight each; name a weighting class"
             )
         if mixed is not None and not torch.allclose(mixed, found @ probe, rtol=1e-3, atol=1e-5):
-            raise RequestError(f"{where}: mixes gradients by more than weights; name a weighting class")
+            raise RequestError(f"{where}: its result is not a weighted sum of the gradients; name a weighting class")
 
     def forward(self, signals: Signals) -> Tensor:
-        """Weights [R]."""
+        """Return weights [R]."""
         if signals.shared is None:
             raise ValueError("the matrix of gradients is missing")
         self.calls += 1
         return self._ask(self.method, signals.shared).to(signals.loss)[signals.task]
 
     def _ask(self, method: Callable[[Tensor], Any], matrix: Tensor) -> Any:
-        """Its answer; what it draws at random is a function of (seed, number of the call), the same on every rank."""
+        """Call ``method``; its random numbers are a function of (seed, number of the call), identical on all ranks."""
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(key(self.seed, AuxiliaryDraw.WEIGHTING_DRAWS, self.calls))
             return method(matrix @ matrix.t() if self.gramian else matrix)
@@ -76,12 +80,16 @@ def _weighting_of(kind: type, mixes: bool) -> Callable[[Tensor], Any]:
 
 
 def load_class(name: str) -> type:
-    """What "module:Class" names; raises RequestError where there is no such class."""
+    """Import the class "module:Class".
+
+    Raises:
+        RequestError: There is no such class.
+    """
     module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise RequestError(f"weighting.library={name}: {error}; install the package or mend the name") from error
+        raise RequestError(f"weighting.library={name}: {error}; install the package or correct the name") from error
     if not isinstance(found, type):
         raise RequestError(
             f"weighting.library={name}: is not a class; name one such as torchjd.aggregation:MGDAWeighting"

@@ -1,4 +1,4 @@
-"""The weighting model: a network of 2 layers from signals to a positive weight (AUX-TS, section 3.2 and appendix A)."""
+"""Weighting model: a 2-layer network from signals to a positive weight (AUX-TS, section 3.2 and appendix A)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ _EMBEDDING = 8
 
 
 class WeightModel(Weighting):
-    """weight = output(W2 relu(W1 [signals of the row, type of its task] + b1) + b2).
+    """weight = output(W2 relu(W1 [signals of the row, embedding of its task] + b1) + b2).
 
-    extra: how many signals :meth:`see` gives beside the loss. config: the method's own options.
+    Args:
+        config: The method's own options.
+        context: Common options and tasks.
+        extra: Number of signals that :meth:`see` adds to the loss.
     """
 
     learns = "meta"
@@ -33,10 +36,10 @@ class WeightModel(Weighting):
         self.activation = {"softplus": F.softplus, "sigmoid": torch.sigmoid}[shared.output]
 
     def see(self, signals: Signals) -> Tensor:
-        """float [R, extra]: what the method looks at beside loss and type."""
+        """Return float [R, extra]: the signals besides loss and task."""
         raise NotImplementedError
 
     def forward(self, signals: Signals) -> Tensor:
-        """Weights [R]."""
+        """Return weights [R]."""
         columns = [signals.loss.unsqueeze(1), self.see(signals), self.types(signals.task)]
         return self.activation(self.out(F.relu(self.hidden(torch.cat(columns, dim=1))))).squeeze(1)

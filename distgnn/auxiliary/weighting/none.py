@@ -1,4 +1,4 @@
-"""The control: no auxiliary task."""
+"""Control of the weighting methods: training without auxiliary tasks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from distgnn.auxiliary.weighting.signals import Signals, Weighting
 
 @register.weighting("none")
 class NoAuxiliary(Weighting):
-    """1 for the target, 0 for the others."""
+    """Train on the target only: weight 1 for the target, 0 for the auxiliary tasks."""
 
     alone = True
 
     def forward(self, signals: Signals) -> Tensor:
-        """Weights [R]."""
+        """Return weights [R]."""
         return (signals.task == 0).to(signals.loss.dtype)

@@ -1,4 +1,7 @@
-"""SELAR's weighting (Hwang et al., "Self-supervised auxiliary learning with meta-paths", NeurIPS 2020, section 3.1)."""
+"""Weighting by SELAR (Hwang et al., "Self-supervised auxiliary learning with meta-paths", NeurIPS 2020).
+
+Section 3.1.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,14 @@ from distgnn.auxiliary.weighting.signals import Signals, WeightingContext
 
 @register.weighting("selar")
 class Selar(WeightModel):
-    """Sees loss, type and label; published per sample, with sigmoid, normalised by the target's weights."""
+    """A weighting model that reads loss, task and label (SELAR, Hwang et al., NeurIPS 2020).
+
+    Published with weights per sample, sigmoid output and division by the target's mean weight.
+    """
 
     def __init__(self, config: None, context: WeightingContext) -> None:
         super().__init__(config, context, extra=1)
 
     def see(self, signals: Signals) -> Tensor:
-        """The label [R, 1]."""
+        """Return the label [R, 1]."""
         return signals.label.unsqueeze(1)

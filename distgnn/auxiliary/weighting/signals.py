@@ -1,4 +1,4 @@
-"""The one signature of every weighting method, and what it may look at."""
+"""Interface of weighting methods, and the signals they read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from distgnn.config import WeightingConfig
 
 @dataclass(frozen=True)
 class Signals:
-    """What is known of R rows to be weighed: the K + 1 tasks, or this rank's samples one by one. Nothing carries gradients.
+    """Signals of R rows to be weighted: the K + 1 tasks, or this rank's samples. All tensors are detached.
 
-    task: int64 [R], 0 = the target. loss, label: float [R], raw (a task's are means over all ranks). cosines: [K + 1], of the
-    auxiliary gradients with the target's, the target's own 1; NaN where the method asked for no gradients. shared: [K + 1, P],
-    gradients of the tasks' mean losses with respect to the shared parameters; only for methods that read them.
+    Attributes:
+        task: int64 [R], 0 = the target.
+        loss, label: float [R], not normalised; means over all ranks if a row is a task.
+        cosines: [K + 1], cosines of the tasks' gradients with the target's (1 for the target); NaN unless the method
+            reads gradients.
+        shared: [K + 1, P], gradients of the tasks' mean losses w.r.t. the shared parameters; only for methods that read
+            them.
     """
 
     task: Tensor
@@ -32,9 +36,9 @@ class WeightingContext:
     """What a method is built from, besides its own options.
 
     Attributes:
-        options: Options that methods share, every automatic one settled.
-        names: The tasks, the target first.
-        seed: Of the training.
+        options: Options common to all methods, with automatic values resolved.
+        names: Names of the tasks, the target first.
+        seed: Training seed.
     """
 
     options: WeightingConfig
@@ -43,19 +47,23 @@ class WeightingContext:
 
     @property
     def tasks(self) -> int:
-        """How many tasks there are, the target among them."""
+        """Number of tasks, including the target."""
         return len(self.names)
 
 
 class Weighting(nn.Module):
-    """A method: signals to weights, one a row. A new method is one file, see
-    :mod:`distgnn.register`.
+    """A weighting method: a module that maps signals to one weight per row.
 
-    reads: what must be computed for it, beside losses: nothing, the tasks' gradients and their cosines, or also the matrix of
-    gradients. learns: how its own parameters are trained: not at all, by the joint loss with :meth:`penalty` added, or by the
-    target's loss after a look-ahead step. alone: only the target is trained. plain_heads: a task's head is trained by the
-    task's own loss, whatever its weight. per_sample: rows are samples where a task has them. normalised: weights are divided
-    by the target's mean weight.
+    Register it with :data:`distgnn.register.weighting`.
+
+    Attributes:
+        reads: Inputs besides the losses: none, the tasks' gradients and their cosines, or also the matrix of gradients.
+        learns: How its own parameters are trained: not at all, by the weighted loss plus :meth:`penalty`, or by the
+            target's loss after a look-ahead step.
+        alone: Whether only the target is trained.
+        plain_heads: Whether a task's head is trained by the unweighted loss of the task.
+        per_sample: Whether rows are samples (for tasks with samples).
+        normalised: Whether weights are divided by the target's mean weight.
     """
 
     reads: Literal["losses", "cosines", "gradients"] = "losses"
@@ -66,9 +74,9 @@ class Weighting(nn.Module):
         super().__init__()
 
     def forward(self, signals: Signals) -> Tensor:
-        """Weights [R], not negative; differentiable with respect to the method's own parameters."""
+        """Return weights [R], not negative and differentiable w.r.t. the method's own parameters."""
         raise NotImplementedError
 
     def penalty(self) -> Tensor:
-        """What the joint loss holds beside the weighted losses; a scalar."""
+        """Return the scalar that is added to the weighted losses."""
         return torch.zeros(())

@@ -1,4 +1,7 @@
-"""Kendall, Gal and Cipolla, "Multi-task learning using uncertainty to weigh losses", CVPR 2018."""
+"""Weighting by homoscedastic uncertainty (Kendall, Gal and Cipolla, CVPR 2018).
+
+Kendall, Gal and Cipolla, "Multi-task learning using uncertainty to weigh losses", section 3.2.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from distgnn.auxiliary.weighting.signals import Signals, Weighting, WeightingCon
 
 @register.weighting("uncertainty")
 class Uncertainty(Weighting):
-    """Joint loss sum_i exp(-s_i) l_i + s_i (their section 3.2 with s = log sigma^2, up to constants); it trains s too."""
+    """Joint loss sum_i exp(-s_i) l_i + s_i with learned s = log sigma^2 (Kendall et al., CVPR 2018, up to constants)."""
 
     learns = "joint"
 
@@ -20,9 +23,9 @@ class Uncertainty(Weighting):
         self.log_variance = nn.Parameter(torch.zeros(context.tasks))
 
     def forward(self, signals: Signals) -> Tensor:
-        """Weights exp(-s) [R]."""
+        """Return weights exp(-s) [R]."""
         return torch.exp(-self.log_variance)[signals.task]
 
     def penalty(self) -> Tensor:
-        """sum_i s_i."""
+        """Return sum_i s_i."""
         return self.log_variance.sum()

@@ -1,1 +1,1 @@
-"""L2P-GNN: the objective, the child tasks it adapts on, and their batches."""
+"""L2P-GNN: the objective, the sampling of its child tasks, and their batches."""

@@ -1,11 +1,11 @@
-"""L2P-GNN (Lu et al., "Learning to pre-train graph neural networks", AAAI 2021), Eq. 6-13, adapted per graph.
+"""L2P-GNN: pre-training by meta-learning with adaptation per graph (Lu et al., AAAI 2021, Eq. 6-13).
 
-One pass over a batch, for every graph G at once:
+Lu et al., "Learning to pre-train graph neural networks". One forward pass computes for every graph G of the batch:
     psi'   = psi   - alpha * d/dpsi   sum_c L_node(psi; S_c)         s times   (Eq. 7, 10)
     omega' = omega - beta  * d/domega L_graph(omega; S)              t times   (Eq. 8, 11; node embeddings from psi)
     loss   = L_graph(omega'; Q) + 1/k sum_c L_node(psi'; Q_c)                  (Eq. 9, 12; node embeddings from psi')
 
-With adaptation=batch all graphs of a stream share one psi' and omega', stepped on the mean of their losses.
+With adaptation=batch all graphs of a stream share one psi' and omega', adapted on the mean of their losses.
 """
 
 from __future__ import annotations
@@ -43,27 +43,31 @@ class L2PConfig:
     graph_steps: int = hyper(1)
     """t: inner gradient steps on omega (0..3)."""
     order: Literal[1, 2] = hyper(2)
-    """2 differentiates through the adaptation, 1 treats the adapted weights' update as constant."""
+    """2 = differentiate through the adaptation, 1 = first-order approximation (the update is treated as a constant)."""
     levels: Literal["both", "node", "graph"] = hyper("both")
-    """Losses and adaptation of both levels, or the ablations with one of them only (Fig. 3a)."""
+    """Levels with a loss and adaptation: both, or only one of them (ablations, Fig. 3a)."""
     adaptation: Literal["graph", "batch"] = hyper("graph")
-    """graph = every graph adapts its own psi and omega (paper), batch = one set for all graphs of a stream, on the mean of
-    their losses (in the manner of the released code)."""
+    """graph = every graph adapts its own psi and omega (paper), batch = all graphs of a stream share one adaptation on
+    the mean of their losses (similar to the released code).
+    """
     messages: Literal["all", "no_support", "no_tasks"] = hyper("all")
-    """Edges that messages pass along: all (paper and released code), all but the support edges, or neither support nor query
-    edges, so that no link is visible to the encoder that predicts it."""
+    """Edges used for message passing: all (paper and released code), no_support = all except the support edges,
+    no_tasks = all except support and query edges, so that the encoder does not see the links it predicts.
+    """
     children: int = hyper(1)
     """k: child tasks per graph."""
     support: int = hyper(10)
-    """Support edges per child task; small graphs give what they have."""
+    """Support edges per child task; fewer in small graphs."""
     query: int = hyper(5)
-    """Query edges per child task."""
+    """Query edges per child task; fewer in small graphs."""
     node_lr: float = hyper(1e-3)
     """alpha: inner learning rate of psi."""
     graph_lr: float = hyper(1e-3)
     """beta: inner learning rate of omega."""
     negatives: Literal["shift", "other"] = hyper("shift")
-    """Negative graph embedding: shift = some dimensions of the graph's own moved (paper), other = the next graph of the stream."""
+    """Negative graph embedding: shift = the graph's own with some dimensions permuted (paper), other = the next graph
+    of the stream.
+    """
 
     def __post_init__(self) -> None:
         for name in ("node_steps", "graph_steps"):
@@ -79,9 +83,13 @@ class L2PConfig:
 
 @register.objective("l2p", L2PConfig)
 class L2P(Objective):
-    """See the module text. Losses are sums over usable graphs; the metric ``skipped`` is the share of the others.
+    """Meta-learning with adaptation on child tasks of links and subgraphs (L2P-GNN, Lu et al., AAAI 2021).
 
-    inner_loss: what adaptation starts from, the support losses of both levels (those that are adapted) before the first step.
+    See the module docstring. Losses are sums over usable graphs (those with a child task).
+
+    Metrics: ``link_accuracy``, the share of query links classified correctly after adaptation; ``adaptation_gain``, the
+    decrease of the query loss by adaptation; ``inner_loss``, the support loss of the adapted levels before the first
+    inner step; ``skipped``, the share of graphs that are not usable.
     """
 
     metric_names = ("link_accuracy", "adaptation_gain", "inner_loss", "skipped")
@@ -92,11 +100,14 @@ class L2P(Objective):
         self.prepare = TaskBuilder(config.children, config.support, config.query)
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:
-        """Query loss after adaptation, summed over usable graphs, with gradients for theta = {psi, omega} (Eq. 12-13)."""
+        """Return the query loss after adaptation, summed over usable graphs.
+
+        It is differentiable with respect to theta = {psi, omega} (Eq. 12-13).
+        """
         tasks = TaskBatch(batch)
         context = encoder.context(self._visible(tasks))
         if not tasks.usable.numel():
-            encoder(context)  # its running statistics count like any other rank's
+            encoder(context)  # every rank updates its running statistics
             zero = torch.zeros((), device=encoder.device)
             return self._report(zero, tasks, zero, zero, (zero, zero))
         moved = self.moved_dimensions(encoder, tasks, seed, epoch)
@@ -111,7 +122,7 @@ class L2P(Objective):
         return self._report(total, tasks, before - total.detach(), right / (has.numel() + has.sum()), inner)
 
     def _visible(self, tasks: TaskBatch) -> GraphBatch:
-        """The batch with the edges that messages pass along."""
+        """Return the batch with only the edges used for message passing."""
         if self.config.messages == "all":
             return tasks.batch
         hidden = [tasks.support.pairs] + ([tasks.query.pairs] if self.config.messages == "no_tasks" else [])
@@ -123,8 +134,12 @@ class L2P(Objective):
     def _adapt_nodes(
         self, encoder: Encoder, context: Context, tasks: TaskBatch
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """(node embeddings under psi, under psi' after s steps on the support edges), each [N, width] (Eq. 10), and the loss
-        of the first of these steps (None: there was none)."""
+        """Adapt psi with s steps on the support edges (Eq. 10).
+
+        Returns:
+            Node embeddings under psi and under psi', [N, width] each, and the loss of the first step (None without
+            steps).
+        """
         first: Tensor | None = None
         steps = self.config.node_steps if self.config.levels != "graph" else 0
         fast = self._fast_weights(context, self.config.node_lr) if steps else None
@@ -141,7 +156,7 @@ class L2P(Objective):
     def _adapt_pooling(
         self, encoder: Encoder, context: Context, tasks: TaskBatch, nodes: Tensor, moved: Tensor | None
     ) -> tuple[FastWeights | None, Tensor | None]:
-        """omega' after t steps on the support sub-structures (Eq. 11), and the loss of the first of these steps."""
+        """Return omega' after t steps on the support subgraphs (Eq. 11), and the loss of the first step."""
         if not self.config.graph_steps or self.config.levels == "node":
             return None, None
         first: Tensor | None = None
@@ -154,7 +169,7 @@ class L2P(Objective):
         return fast, first
 
     def _inner(self, tasks: TaskBatch, like: Tensor, losses: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """(sum, weight) of the inner losses: a weight of 1 for each set of weights that is adapted; 0 where none is."""
+        """Return (sum, weight) of the inner losses; the weight counts the adapted sets of weights."""
         if not losses:
             return like.new_zeros(()), like.new_zeros(())
         return torch.stack(losses).sum(), self._share(tasks, like).sum()
@@ -164,7 +179,7 @@ class L2P(Objective):
         return FastWeights(nodes, lr, self.config.order)
 
     def _share(self, tasks: TaskBatch, like: Tensor) -> Tensor:
-        """[U]: the weight of each usable graph's loss in the loss its weights step on."""
+        """Return [U]: the weight of each usable graph's loss in the loss of its adaptation."""
         if self.config.adaptation == "graph":
             return like.new_ones(tasks.usable.numel())
         return 1 / tasks.stream_sizes[tasks.stream].to(like.dtype)
@@ -172,14 +187,14 @@ class L2P(Objective):
     def _pooled(
         self, encoder: Encoder, tasks: TaskBatch, links: EdgeSamples, nodes: Tensor, fast: FastWeights | None
     ) -> Tensor:
-        """[C + U, width]: embeddings of the child tasks' sub-structures and of the graphs."""
+        """Return [C + U, width]: embeddings of the child tasks' subgraphs, then of the graphs."""
         rows = tasks.pooled if self.config.adaptation == "graph" else tasks.pooled_by_stream
         return encoder.pooling(nodes, tasks.membership(links), fast, rows)
 
     def _query_loss(
         self, encoder: Encoder, tasks: TaskBatch, nodes: Tensor, fast: FastWeights | None, moved: Tensor | None
     ) -> Tensor:
-        """L_graph(omega'; Q) + 1/k sum_c L_node(psi'; Q_c), summed over graphs (Eq. 9); one of them where levels says so."""
+        """Return L_graph(omega'; Q) + 1/k sum_c L_node(psi'; Q_c), summed over graphs (Eq. 9), for the selected levels."""
         total = nodes.new_zeros(())
         if self.config.levels != "graph":
             share = 1 / tasks.children.to(nodes.dtype)
@@ -189,7 +204,14 @@ class L2P(Objective):
         return total
 
     def graph_loss(self, out: Tensor, tasks: TaskBatch, moved: Tensor | None, share: Tensor | None = None) -> Tensor:
-        """sum_c -log sigma(h_Sc . h_G) - log sigma(-h_Sc . h_G'), summed over graphs (Eq. 8) with weights share [U] (None = 1)."""
+        """Return sum_c -log sigma(h_Sc . h_G) - log sigma(-h_Sc . h_G'), summed over graphs (Eq. 8).
+
+        Args:
+            out: [C + U, width], embeddings of the child tasks' subgraphs and of the graphs.
+            tasks: The child tasks.
+            moved: int64 [U, width], dimensions of h_G that make up h_G'; None = h_G' is the next graph of the stream.
+            share: [U], weights of the graphs; None = 1.
+        """
         part, whole = out.index_select(0, tasks.child_row), out.index_select(0, tasks.graph_row)
         other = (
             whole.index_select(0, next_graph(tasks.usable, tasks.batch)) if moved is None else whole.gather(1, moved)
@@ -202,7 +224,10 @@ class L2P(Objective):
     def moved_dimensions(
         self, encoder: Encoder, tasks: TaskBatch, seed: int, epoch: int
     ) -> tuple[Tensor | None, Tensor | None]:
-        """For support and query: int64 [U, width], which dimension of h_G each dimension of h_G' is; None for ``other``."""
+        """Return for support and query int64 [U, width]: the dimension of h_G for each dimension of h_G'.
+
+        None for negatives=other.
+        """
         if self.config.negatives == "other":
             return None, None
         ids = tasks.batch.graph_id[tasks.usable].cpu().numpy().view(np.uint64)
@@ -227,9 +252,9 @@ class L2P(Objective):
 
 
 def shifted_dimensions(draw_key: int, graph_ids: np.ndarray, width: int) -> np.ndarray:
-    """int64 [U, width]: a keyed random half of the dimensions moved cyclically among themselves, the others in place.
+    """Return int64 [U, width]: a permutation per graph that cyclically shifts a keyed random half of the dimensions.
 
-    The paper's negative is "shifting some dimensions of h_G"; a vector gathered with row g is graph g's negative.
+    The paper's negative graph embedding is made by "shifting some dimensions of h_G": gather h_G with row g.
     """
     keys = draw(draw_key, graph_ids)[:, None]
     order = np.argsort(draw(keys, np.arange(width)[None, :]), axis=1)[:, : max(width // 2, 2)]

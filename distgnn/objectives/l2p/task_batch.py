@@ -1,4 +1,4 @@
-"""L2P-GNN's task rows as tensors that the losses read: the ends of all links, and which nodes every pooled row takes."""
+"""Child tasks of L2P-GNN as tensors: end nodes of support and query edges, and members of each pooled subgraph."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ from distgnn.objectives.streams import stream_bounds
 class EdgeSamples:
     """Support or query edges of a batch, M rows.
 
-    ends: the map [3 M, N] that picks the rows of anchors u, then of positives v, then of negatives v' (any row where there is
-    none). has_negative: float [M]. graph: int64 [M], the usable graph. endpoints: int64 [2, k], the
-    distinct (child task, node) pairs of Eq. 8's set {h_u | (u, v) in S_c}. pairs: int64 [2, M], the edges u, v themselves.
+    Attributes:
+        ends: Map [3 M, N] that selects the rows of anchors u, then positives v, then negatives v' (an arbitrary row if
+            there is none).
+        has_negative: float [M], 1 if the edge has a negative.
+        graph: int64 [M], index of the usable graph.
+        endpoints: int64 [2, k], the distinct (child task, node) pairs of the set {h_u | (u, v) in S_c} of Eq. 8.
+        pairs: int64 [2, M], the edges (u, v).
     """
 
     ends: SparseMap
@@ -33,7 +37,7 @@ class EdgeSamples:
 
     @classmethod
     def of(cls, rows: Tensor, graph: Tensor, nodes: int) -> EdgeSamples:
-        """rows: int64 [M, 4], batch-absolute u, v, v' (-1 = none) and the child task."""
+        """Build the samples from rows int64 [M, 4]: batch-absolute u, v, v' (-1 = none) and the child task."""
         anchor, positive, negative, child = rows.t()
         ends = SparseMap.select(torch.cat([anchor, positive, negative.clamp(min=0)]), nodes)
         pairs = torch.unique(torch.cat([child, child]) * nodes + torch.cat([anchor, positive]))
@@ -43,22 +47,25 @@ class EdgeSamples:
         )
 
     def scores(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        """(h_u . h_v, h_u . h_v'), each [M]."""
+        """Return (h_u . h_v, h_u . h_v'), each [M]."""
         anchor, positive, negative = self.ends(nodes).chunk(3)
         return (anchor * positive).sum(1), (anchor * negative).sum(1)
 
     def node_loss(self, nodes: Tensor) -> Tensor:
-        """[M]: -ln sigma(h_u . h_v) - ln sigma(-h_u . h_v') of every edge (Eq. 7)."""
+        """Return [M]: -ln sigma(h_u . h_v) - ln sigma(-h_u . h_v') of every edge (Eq. 7)."""
         positive, negative = self.scores(nodes)
         return F.softplus(-positive) + F.softplus(negative) * self.has_negative
 
 
 class TaskBatch:
-    """The parent tasks of a batch. Graphs without a task (fewer than two edges) are left out: U usable graphs, C child tasks.
+    """The parent tasks of a batch: U usable graphs and C child tasks. Graphs with fewer than two edges have no task.
 
-    usable: int64 [U], their place in the batch. children: int64 [U], child tasks of each. child_graph: int64 [C].
-    pooled: the rows omega sees, per usable graph its child tasks' (``child_row`` int64 [C]) and then its own
-    (``graph_row`` int64 [U]).
+    Attributes:
+        usable: int64 [U], indices of the graphs in the batch.
+        children: int64 [U], number of child tasks.
+        child_graph: int64 [C], the usable graph of each child task.
+        pooled: The rows pooled with omega: for each usable graph those of its child tasks (``child_row``, int64 [C]),
+            then its own (``graph_row``, int64 [U]).
     """
 
     def __init__(self, batch: GraphBatch) -> None:
@@ -83,7 +90,10 @@ class TaskBatch:
         self.query = EdgeSamples.of(rows[is_query], graph[is_query], batch.num_nodes)
 
     def membership(self, links: EdgeSamples) -> SparseMap:
-        """[C + U, N]: which nodes each pooled row reads: end nodes of a child task's edges, or the whole graph (Eq. 2, 8)."""
+        """Return the map [C + U, N] of the nodes of each pooled row (Eq. 2, 8).
+
+        The nodes are the end nodes of a child task's edges, or the whole graph.
+        """
         if links not in self._members:
             self._members[links] = self._membership(links)
         return self._members[links]
@@ -105,7 +115,7 @@ class TaskBatch:
 
     @cached_property
     def stream_sizes(self) -> Tensor:
-        """int64 [S]: usable graphs of each stream."""
+        """int64 [S]: number of usable graphs of each stream."""
         return torch.bincount(self.stream, minlength=stream_bounds(self.batch).numel() - 1)
 
     @cached_property

@@ -1,12 +1,13 @@
-"""L2P-GNN's tasks (Lu et al., AAAI 2021, Eq. 6-7), made for a whole unit at once with sorts and keyed hashes.
+"""Sampling of L2P-GNN's child tasks (Lu et al., AAAI 2021, Eq. 6-7) for a whole unit at once by keyed hashes.
 
-Per graph: k child tasks with support and query edges, drawn without replacement from the undirected edges and all disjoint;
-for every drawn edge {u, v} a negative v' that is neither u nor a neighbour of u, drawn exactly (no rejection).
+Each graph has k child tasks with support and query edges, sampled without replacement from the undirected edges, all
+disjoint. Each sampled edge {u, v} gets a negative v' that is neither u nor a neighbour of u, sampled exactly (no
+rejection).
 
-Graphs too small for the request give what they have: with E edges there are min(k, E // 2) child tasks with equal shares of
-the edges (at most support + query each), cut in the proportion support : query with at least one edge on each side. A graph
-with fewer than two edges has no task. Where u has no non-neighbour the other end is taken as u; where neither has one (they
-are joined to all) the negative is -1 and only the positive term counts.
+Small graphs yield smaller tasks. A graph with E edges has min(k, E // 2) child tasks with equal shares of the edges (at
+most support + query each), split in the proportion support : query with at least one edge on each side. A graph with
+fewer than two edges has no task. If u has no non-neighbour, the other end becomes the anchor; if neither end has one,
+the negative is -1 and only the positive term contributes to the loss.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ _EDGE, _NEGATIVE = 1, 2
 
 @dataclass(frozen=True)
 class TaskBuilder:
-    """Makes the extra ``l2p``: int32 rows [anchor u, positive v, negative v' or -1, child task, 1 if query], ids local to
-    their graph. Rows of a graph lie together, support before query within a child task.
+    """Samples the extra ``l2p``: int32 rows [anchor u, positive v, negative v' or -1, child task, 1 if query].
+
+    Ids are local to the graph. The rows of a graph are contiguous, support before query within a child task.
     """
 
     children: int
@@ -38,7 +40,7 @@ class TaskBuilder:
     query: int
 
     def __call__(self, graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:
-        """A pure function of (seed, epoch, graph id, stored edges); batches and workers do not matter."""
+        """Return the extras: a pure function of (seed, epoch, graph id, stored edges)."""
         node_ptr, edge_ptr = graphs.node_ptr.numpy(), graphs.edge_ptr.numpy()
         keys = graph_keys(graphs, seed, PretrainDraw.TASKS, epoch)
         ptr, child, query = self._shares(np.diff(edge_ptr))
@@ -54,7 +56,7 @@ class TaskBuilder:
         return {NAME: Ragged(rows, torch.from_numpy(ptr))}
 
     def _shares(self, edges: Int) -> tuple[Int, Int, Int]:
-        """(ptr int64 [G+1] of drawn edges per graph, child task of each drawn edge, 1 for each query edge)."""
+        """Return (ptr int64 [G+1] of sampled edges, child task of each sampled edge, 1 for each query edge)."""
         tasks = np.minimum(self.children, edges // 2)
         owner = np.repeat(np.arange(len(edges)), tasks)
         number = np.arange(len(owner)) - np.repeat(np.cumsum(tasks) - tasks, tasks)
@@ -68,6 +70,6 @@ class TaskBuilder:
 
 
 def _shuffled_edges(keys: UInt64, edge_ptr: Int, drawn: Int) -> Int:
-    """Batch-absolute numbers of drawn edges: each graph's edges in a keyed order, the first as many as ``drawn`` says."""
+    """Return the sampled edges, batch-absolute: the first ``drawn`` edges of each graph in a keyed order."""
     owner, rank = numbered(np.diff(edge_ptr))
     return first_of_each(draw((keys ^ np.uint64(_EDGE))[owner], rank), edge_ptr, drawn)
