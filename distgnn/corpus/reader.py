@@ -66,7 +66,7 @@ class CorpusReader:
             )
         try:
             file = pq.ParquetFile(raw, page_checksum_verification=True, pre_buffer=not self.folder.local)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RequestError(f"{where}: not readable as Parquet ({reason}); restore the shard") from error
         found, expected = file.schema_arrow.remove_metadata(), arrow_schema(manifest.schema)

@@ -28,7 +28,7 @@ class DenseLinks:
     ends: Tensor
     weight: Tensor
     members: Tensor
-    shifted_parameters: Tensor
+    moved: Tensor
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,10 @@ def densify(encoder: Encoder, batch: GraphBatch, config: L2PConfig) -> Dense:
     mask = real.unsqueeze(2).to(dtype)
     adjacency, edge_sums, attributes = _dense_edges(encoder, context, slot, mask)
     child = (torch.arange(children, device=device) < tasks.children.unsqueeze(1)).to(dtype)
-    shifted_parameters = L2P(config).moved_dimensions(encoder, tasks, 0, 0)
+    moved = L2P(config).moved_dimensions(encoder, tasks, 0, 0)
     support, query = (
         _dense_links(tasks, links, (graphs, length, children), shift, dtype)
-        for links, shift in zip((tasks.support, tasks.query), shifted_parameters, strict=True)
+        for links, shift in zip((tasks.support, tasks.query), moved, strict=True)
     )
     return Dense(batch, slot, mask, adjacency, edge_sums, attributes, child, support, query)
 
@@ -130,10 +130,10 @@ def _dense_links(
     tasks: TaskBatch,
     links: EdgeSamples,
     shape: tuple[int, int, int],
-    shifted_parameters: Tensor | None,
+    moved: Tensor | None,
     dtype: torch.dtype,
 ) -> DenseLinks:
-    if shifted_parameters is None:
+    if moved is None:
         raise ValueError("the vmap side is written for negatives=shift")
     graphs, length, children = shape
     starts, owner = tasks.batch.node_ptr[:-1], row_graph(tasks.batch.node_ptr)
@@ -151,4 +151,4 @@ def _dense_links(
     graph, first = tasks.child_graph[task], tasks.children.cumsum(0) - tasks.children
     members[graph, task - first[graph], node - starts[graph]] = 1
     members[owner, children, torch.arange(owner.numel(), device=starts.device) - starts[owner]] = 1
-    return DenseLinks(ends, weight, members / members.sum(2, keepdim=True).clamp(min=1), shifted_parameters)
+    return DenseLinks(ends, weight, members / members.sum(2, keepdim=True).clamp(min=1), moved)

@@ -47,17 +47,17 @@ def explicit_step(encoder: Encoder, batch: GraphBatch, config: L2PConfig, reduce
     tasks, context = TaskBatch(batch), encoder.context(batch)
     objective = L2P(config)
     psi = {name: p for name, p in encoder.named_parameters() if name.startswith("psi.")}
-    shifted_parameters = objective.moved_dimensions(encoder, tasks, 0, 0)
+    moved = objective.moved_dimensions(encoder, tasks, 0, 0)
     nodes = encoder(context)
     loss = reduce(tasks.support.node_loss(nodes))
     grads = torch.autograd.grad(loss, list(psi.values()), create_graph=True)
     fast = {name: p - config.node_lr * g for (name, p), g in zip(psi.items(), grads, strict=True)}
     omega = dict(encoder.named_parameters())["pooling.omega.weight"]
     pooled = encoder.readout(nodes, tasks.membership(tasks.support))
-    graph_loss = objective.graph_loss(pooled @ omega.t(), tasks, shifted_parameters[0])
+    graph_loss = objective.graph_loss(pooled @ omega.t(), tasks, moved[0])
     fast_omega = omega - config.graph_lr * torch.autograd.grad(graph_loss, omega, create_graph=True)[0]
     adapted = torch.func.functional_call(encoder, fast, (context,))
     pooled = encoder.readout(adapted, tasks.membership(tasks.query))
     share = 1 / tasks.children.to(adapted.dtype)
     node_loss = (tasks.query.node_loss(adapted) * share[tasks.query.graph]).sum()
-    return node_loss + objective.graph_loss(pooled @ fast_omega.t(), tasks, shifted_parameters[1])
+    return node_loss + objective.graph_loss(pooled @ fast_omega.t(), tasks, moved[1])

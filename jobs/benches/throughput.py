@@ -111,12 +111,12 @@ def throughput_lines(
             finish(device)
             return 1.0
 
-        flops, shifted_parameters = count_work(step)
+        flops, moved = count_work(step)
         seconds = measure([Side("step", step)], 5)["step"]
         case = f"{label}, batch {size}"
         yield line("l2p_step", case, "second-order per-graph L2P", "graphs/s", [size / s for s in seconds])
         yield line("l2p_step", case, "share of the matrix ceiling", "%", [100 * flops / s / matrix for s in seconds])
-        traffic = [100 * shifted_parameters / s / bandwidth for s in seconds]
+        traffic = [100 * moved / s / bandwidth for s in seconds]
         yield line("l2p_step", case, "share of the copy ceiling (traffic counted without caches)", "%", traffic)
 
 

@@ -297,7 +297,7 @@ def test_commands_of_the_readme_are_ours() -> None:
         known(words)
     for folder in re.findall(r"kubectl apply -k cluster/(\S+)", text):
         assert (CLUSTER / folder / "kustomization.yaml").exists()
-    for path in re.findall(r"(?<![\w-])cluster/([\w./-]+\.\w+)", text):
+    for path in re.findall(r"(?<![\w/-])cluster/([\w./-]+\.\w+)", text):
         assert (CLUSTER / path).exists(), path
 
 

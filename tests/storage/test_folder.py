@@ -25,7 +25,7 @@ def test_s3_round_trip(s3: str, tmp_path: Path) -> None:
     assert verify(s3).ok
     here, there = (CorpusReader(uri).load() for uri in (str(tmp_path / "local"), s3))
     assert torch.equal(here.edges, there.edges)
-    with pytest.raises(RequestError, match="already there"):
+    with pytest.raises(RequestError, match="already exists"):
         motifs(s3)
     motifs(s3, graphs=20, overwrite=True)
     assert CorpusReader(s3).manifest.graphs == 20

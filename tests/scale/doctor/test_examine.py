@@ -155,7 +155,7 @@ class TestProbes:
         seen = storage_checks.leave(str(tmp_path))
         assert probe_out(str(tmp_path), seen).problem == ""
         storage_checks.clear(str(tmp_path), seen)
-        assert "not a whole probe" in probe_out(str(tmp_path), seen).problem
+        assert "not a complete probe" in probe_out(str(tmp_path), seen).problem
 
     def test_storage_that_serves_old_content(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write = Folder.write
