@@ -1,8 +1,9 @@
 # Every target puts what it needs into .venv first; nothing outside the checkout is touched.
 PYTHON ?= python3
 BIN := .venv/bin
-# Two test processes; every file runs in one of them, and all tests of Ray in the same one (tests/conftest.py).
-TESTS := $(BIN)/python -m pytest -n 2 --no-loadscope-reorder
+# Two test processes, every file in one of them (tests/conftest.py). Tests that start Ray run afterwards, in one process of their own.
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := $(PYTEST) -n 2 --no-loadscope-reorder
 # Processes that tests start import what others have compiled.
 unexport PYTHONDONTWRITEBYTECODE
 export OMP_NUM_THREADS ?= 1
@@ -19,13 +20,13 @@ demo: .venv/ready
 	$(BIN)/python jobs/demo.py
 
 test: .venv/ready
-	$(TESTS)
+	$(PARALLEL) -m 'not slow and not ray'
+	$(PYTEST) -m 'ray and not slow'
 
 test-slow: .venv/ready
-	$(TESTS) -m slow
+	$(PYTEST) -m slow
 
-test-all: .venv/ready
-	$(TESTS) -m 'slow or not slow'
+test-all: test test-slow
 
 # The fast core with the lowest versions that pyproject.toml allows.
 test-lowest: .venv/ready
