@@ -1,9 +1,7 @@
 # Every target puts what it needs into .venv first; nothing outside the checkout is touched.
 PYTHON ?= python3
 BIN := .venv/bin
-# Two test processes, every file in one of them (tests/conftest.py). Tests that start Ray run afterwards, in one process of their own.
 PYTEST := $(BIN)/python -m pytest
-PARALLEL := $(PYTEST) -n 2 --no-loadscope-reorder
 # Processes that tests start import what others have compiled.
 unexport PYTHONDONTWRITEBYTECODE
 export OMP_NUM_THREADS ?= 1
@@ -20,8 +18,7 @@ demo: .venv/ready
 	$(BIN)/python jobs/demo.py
 
 test: .venv/ready
-	$(PARALLEL) -m 'not slow and not ray'
-	$(PYTEST) -m 'ray and not slow'
+	$(PYTEST)
 
 test-slow: .venv/ready
 	$(PYTEST) -m slow

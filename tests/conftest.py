@@ -1,4 +1,4 @@
-"""What all tests share: quiet processes, a small corpus, one local Ray, and the order in which workers run the files."""
+"""Shared by all tests: quiet processes, a small corpus, one local Ray, and the order of the files."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
-from xdist.scheduler import LoadScopeScheduling
 
 from distgnn import register
 from tests.helpers.corpora import motifs
@@ -28,26 +26,9 @@ settings.load_profile("tests")
 _SHARED: list[ModuleType] = []  # Ray, while a shared one runs
 
 
-class _Files(LoadScopeScheduling):
-    """Every file runs in one worker, and all files that start Ray in the same one: one local Ray at a time.
-
-    xdist's own loadgroup does nothing under pytest 9.2, which no longer reads the node ids that xdist rewrites.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "ray" if _starts_ray(self.config.rootpath / file) else file
-
-
 @cache
 def _starts_ray(file: Path) -> bool:
     return "pytest.mark.ray" in file.read_text()
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """The schedule of ``pytest -n 2``."""
-    return _Files(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
