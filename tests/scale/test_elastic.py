@@ -124,6 +124,12 @@ def test_recovery_waits_until_lost_nodes_are_known(monkeypatch: pytest.MonkeyPat
         assert 0.5 <= time.monotonic() - start < 5
 
 
+def test_draining_nodes_does_not_start_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: pytest.fail("Ray was asked for its context"))
+    assert draining_nodes() == []
+
+
 def test_stop_watcher_sees_the_stop_file_and_draining_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distgnn.scale.train.stop_watcher._SECONDS", 0.01)
     folder, draining = open_folder(str(tmp_path)), list[str]()

@@ -21,6 +21,8 @@ _DRAINING = "DRAINING"
 
 def draining_nodes() -> list[str]:
     """Return the ids of the nodes that are draining (a spot instance reclaimed, a node scaled down); empty if Ray cannot tell."""
+    if not ray.is_initialized():  # get_runtime_context would start a Ray of its own, whose end would end this process
+        return []
     try:
         status = get_cluster_status(ray.get_runtime_context().gcs_address)
     except (RayError, RuntimeError):
