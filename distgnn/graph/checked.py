@@ -1,0 +1,92 @@
+"""Checks of arrays before they are cast: shape, dtype, range and finiteness, so that no value changes in silence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from distgnn.errors import RequestError
+
+Shape = tuple[int | None, ...]
+_INT64 = np.iinfo(np.int64)
+_EXACT = 1 << 53  # float64 holds every whole number up to this one
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def whole(
+    values: npt.ArrayLike, what: str, *, shape: Shape | None = None, low: int = _INT64.min, high: int = _INT64.max
+) -> npt.NDArray[np.int64]:
+    """Return ``values`` as int64.
+
+    Args:
+        values: Whole numbers of any integer or floating-point dtype.
+        what: Name of the array, the start of error messages.
+        shape: Required shape; None in a place = any length.
+        low: Smallest value.
+        high: Largest value.
+
+    Raises:
+        RequestError: The shape differs, or a value is not a whole number from ``low`` to ``high``.
+    """
+    array = _numbers(values, what, shape)
+    if array.dtype.kind == "f":
+        refuse(~np.isfinite(array), what, "NaN or infinite")
+        refuse(array != np.floor(array), what, "not a whole number", array)
+        refuse(np.abs(array) > _EXACT, what, "too large to be exact", array)
+    elif array.dtype.kind != "b":
+        limits = np.iinfo(array.dtype)
+        if low <= limits.min and limits.max <= high:
+            return array.astype(np.int64, copy=False)
+    if array.size and not (low <= int(array.min()) and int(array.max()) <= high):
+        refuse((array < low) | (array > high), what, f"outside {low}..{high}", array)
+    return array.astype(np.int64, copy=False)
+
+
+def real(
+    values: npt.ArrayLike, what: str, *, shape: Shape | None = None, unknown: bool = False
+) -> npt.NDArray[np.float32]:
+    """Return ``values`` as float32.
+
+    Args:
+        values: Real numbers of any dtype.
+        what: Name of the array, the start of error messages.
+        shape: Required shape; None in a place = any length.
+        unknown: Whether NaN (an unknown value) is allowed.
+
+    Raises:
+        RequestError: The shape differs, or a value is infinite, too large for float32, or NaN where that is not allowed.
+    """
+    array = _numbers(values, what, shape)
+    if array.dtype.kind == "f":
+        refuse(np.isinf(array), what, "infinite")
+        if not unknown:
+            refuse(np.isnan(array), what, "NaN")
+    if array.dtype.itemsize > 2 and array.dtype != np.float32:
+        refuse(np.abs(array) > _LARGEST, what, "too large for float32", array)
+    return array.astype(np.float32, copy=False)
+
+
+def refuse(bad: npt.NDArray[np.bool_], what: str, problem: str, values: npt.NDArray[Any] | None = None) -> None:
+    """Raise RequestError with the first row of ``bad`` [n, ...] that is true anywhere."""
+    if bad.any():
+        place = np.unravel_index(int(np.argmax(bad)), bad.shape)
+        value = "" if values is None else f"{values[place]!s} is "
+        row = f", row {place[0]}" if bad.ndim else ""
+        raise RequestError(f"{what}{row}: {value}{problem}")
+
+
+def _numbers(values: npt.ArrayLike, what: str, shape: Shape | None) -> npt.NDArray[Any]:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise RequestError(f"{what}: rows have unequal lengths") from error
+    if shape is not None:
+        fits = array.ndim == len(shape) and all(want in (None, n) for want, n in zip(shape, array.shape, strict=True))
+        if not fits:
+            wanted = ", ".join("*" if want is None else str(want) for want in shape)
+            raise RequestError(f"{what}: expected shape [{wanted}], found {list(array.shape)}")
+    if array.dtype.kind not in "biuf" and array.size:
+        raise RequestError(f"{what}: expected numbers, found {array.dtype}")
+    return array if array.dtype.kind in "biuf" else array.astype(np.float64)
