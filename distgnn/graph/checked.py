@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,20 @@ import numpy.typing as npt
 from distgnn.errors import RequestError
 
 Shape = tuple[int | None, ...]
+Place = Callable[[int], str]
 _INT64 = np.iinfo(np.int64)
 _EXACT = 1 << 53  # float64 holds every whole number up to this one
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 def whole(
-    values: npt.ArrayLike, what: str, *, shape: Shape | None = None, low: int = _INT64.min, high: int = _INT64.max
+    values: npt.ArrayLike,
+    what: str,
+    *,
+    shape: Shape | None = None,
+    low: int = _INT64.min,
+    high: int = _INT64.max,
+    place: Place = "row {}".format,
 ) -> npt.NDArray[np.int64]:
     """Return ``values`` as int64.
 
@@ -26,26 +34,32 @@ def whole(
         shape: Required shape; None in a place = any length.
         low: Smallest value.
         high: Largest value.
+        place: Returns the name of a row for error messages.
 
     Raises:
         RequestError: The shape differs, or a value is not a whole number from ``low`` to ``high``.
     """
     array = _numbers(values, what, shape)
     if array.dtype.kind == "f":
-        refuse(~np.isfinite(array), what, "NaN or infinite")
-        refuse(array != np.floor(array), what, "not a whole number", array)
-        refuse(np.abs(array) > _EXACT, what, "too large to be exact", array)
+        _refuse(~np.isfinite(array), what, "not finite", array, place)
+        _refuse(array != np.floor(array), what, "not a whole number", array, place)
+        _refuse(np.abs(array) > _EXACT, what, "too large to be exact", array, place)
     elif array.dtype.kind != "b":
         limits = np.iinfo(array.dtype)
         if low <= limits.min and limits.max <= high:
             return array.astype(np.int64, copy=False)
     if array.size and not (low <= int(array.min()) and int(array.max()) <= high):
-        refuse((array < low) | (array > high), what, f"outside {low}..{high}", array)
+        _refuse((array < low) | (array > high), what, f"outside {low}..{high}", array, place)
     return array.astype(np.int64, copy=False)
 
 
 def real(
-    values: npt.ArrayLike, what: str, *, shape: Shape | None = None, unknown: bool = False
+    values: npt.ArrayLike,
+    what: str,
+    *,
+    shape: Shape | None = None,
+    unknown: bool = False,
+    place: Place = "row {}".format,
 ) -> npt.NDArray[np.float32]:
     """Return ``values`` as float32.
 
@@ -54,27 +68,27 @@ def real(
         what: Name of the array, the start of error messages.
         shape: Required shape; None in a place = any length.
         unknown: Whether NaN (an unknown value) is allowed.
+        place: Returns the name of a row for error messages.
 
     Raises:
         RequestError: The shape differs, or a value is infinite, too large for float32, or NaN where that is not allowed.
     """
     array = _numbers(values, what, shape)
     if array.dtype.kind == "f":
-        refuse(np.isinf(array), what, "infinite")
+        _refuse(np.isinf(array), what, "infinite", array, place)
         if not unknown:
-            refuse(np.isnan(array), what, "NaN")
+            _refuse(np.isnan(array), what, "not a number", array, place)
     if array.dtype.itemsize > 2 and array.dtype != np.float32:
-        refuse(np.abs(array) > _LARGEST, what, "too large for float32", array)
+        _refuse(np.abs(array) > _LARGEST, what, "too large for float32", array, place)
     return array.astype(np.float32, copy=False)
 
 
-def refuse(bad: npt.NDArray[np.bool_], what: str, problem: str, values: npt.NDArray[Any] | None = None) -> None:
+def _refuse(bad: npt.NDArray[np.bool_], what: str, problem: str, values: npt.NDArray[Any], place: Place) -> None:
     """Raise RequestError with the first row of ``bad`` [n, ...] that is true anywhere."""
     if bad.any():
-        place = np.unravel_index(int(np.argmax(bad)), bad.shape)
-        value = "" if values is None else f"{values[place]!s} is "
-        row = f", row {place[0]}" if bad.ndim else ""
-        raise RequestError(f"{what}{row}: {value}{problem}")
+        where = np.unravel_index(int(np.argmax(bad)), bad.shape)
+        row = f", {place(int(where[0]))}" if bad.ndim else ""
+        raise RequestError(f"{what}{row}: {values[where]!s} is {problem}")
 
 
 def _numbers(values: npt.ArrayLike, what: str, shape: Shape | None) -> npt.NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -61,27 +62,34 @@ def packed(
     Raises:
         RequestError: an array has another shape, or a value that its dtype in a GraphBatch cannot hold.
     """
-    graphs, nodes, stored = len(node_ptr) - 1, int(node_ptr[-1]), int(edge_ptr[-1])
+    graphs, stored = len(node_ptr) - 1, int(edge_ptr[-1])
     shift = np.repeat(node_ptr[:-1], np.diff(edge_ptr))
 
-    def codes(values: npt.NDArray[Any] | None, rows: int, name: str) -> torch.Tensor:
-        found = np.zeros((rows, 0), np.int64) if values is None else values
-        checked = whole(found, name, shape=(rows, None), low=-1, high=_INT32)  # -1 is refused with the graph's id
+    ids = whole(graph_id, "graph_id", shape=(graphs,))
+
+    def graph_of(ptr: Ints) -> Callable[[int], str]:
+        return lambda row: f"graph {ids[np.searchsorted(ptr, row, side='right') - 1]}"
+
+    def codes(values: npt.NDArray[Any] | None, ptr: Ints, name: str) -> torch.Tensor:
+        found = np.zeros((int(ptr[-1]), 0), np.int64) if values is None else values
+        checked = whole(found, name, shape=(int(ptr[-1]), None), low=0, high=_INT32, place=graph_of(ptr))
         return torch.from_numpy(checked.astype(np.int32))
 
-    def numbers(values: npt.NDArray[Any] | None, rows: int, name: str) -> torch.Tensor:
-        found = np.zeros((rows, 0), np.float32) if values is None else values
-        return torch.from_numpy(np.ascontiguousarray(real(found, name, shape=(rows, None))))
+    def numbers(values: npt.NDArray[Any] | None, ptr: Ints, name: str) -> torch.Tensor:
+        found = np.zeros((int(ptr[-1]), 0), np.float32) if values is None else values
+        return torch.from_numpy(
+            np.ascontiguousarray(real(found, name, shape=(int(ptr[-1]), None), place=graph_of(ptr)))
+        )
 
     return GraphBatch(
-        graph_id=torch.from_numpy(whole(graph_id, "graph_id", shape=(graphs,))),
+        graph_id=torch.from_numpy(ids),
         node_ptr=torch.from_numpy(node_ptr),
         edge_ptr=torch.from_numpy(edge_ptr),
         edges=torch.from_numpy(whole(edges, "edges", shape=(2, stored)) + shift),
-        node_cat=codes(node_cat, nodes, "node_cat"),
-        node_dense=numbers(node_dense, nodes, "node_dense"),
-        edge_cat=codes(edge_cat, stored, "edge_cat"),
-        edge_dense=numbers(edge_dense, stored, "edge_dense"),
+        node_cat=codes(node_cat, node_ptr, "node_cat"),
+        node_dense=numbers(node_dense, node_ptr, "node_dense"),
+        edge_cat=codes(edge_cat, edge_ptr, "edge_cat"),
+        edge_dense=numbers(edge_dense, edge_ptr, "edge_dense"),
         center=None if center is None else torch.from_numpy(whole(center, "center", shape=(graphs,)) + node_ptr[:-1]),
         y=None if y is None else torch.from_numpy(real(y, "y", shape=(graphs, None), unknown=True)),
         directed=directed,

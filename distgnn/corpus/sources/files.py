@@ -98,6 +98,7 @@ class _Bounded(io.RawIOBase):
 
     def __init__(self, file: IO[bytes], limit: int, uri: str) -> None:
         self._file, self._limit, self._uri = file, limit, uri
+        self._position = 0
 
     def readable(self) -> bool:
         return True
@@ -106,10 +107,11 @@ class _Bounded(io.RawIOBase):
         return self._file.seekable()
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
+        self._position = self._file.seek(offset, whence)
+        return self._position
 
     def tell(self) -> int:
-        return self._file.tell()
+        return self._position
 
     def readinto(self, buffer: Any) -> int:
         try:
@@ -118,7 +120,8 @@ class _Bounded(io.RawIOBase):
             if error.errno is not None:
                 raise
             raise DamagedError(str(error)) from error
-        if self._file.tell() > self._limit:
+        self._position += len(data)
+        if self._position > self._limit:
             raise RequestError(
                 f"{self._uri}: unpacks to more than {self._limit:,} bytes; unpack it yourself if it should"
             )

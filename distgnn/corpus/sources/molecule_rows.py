@@ -140,8 +140,10 @@ class MoleculeRows:
         return [header[self._place(table, name)] for name in dict.fromkeys((self.asked.smiles, *self._further))]
 
     def _place(self, table: Table, name: str) -> int:
-        if not table.header:
-            return 0 if self._smi and name == self.asked.smiles else int(name)
+        if self._smi and name == self.asked.smiles:
+            return 0
+        if not table.header and name.isdigit():
+            return int(name)
         if name in table.header:
             return table.header.index(name)
         alike = [i for i, column in enumerate(table.header) if column.lower() == "smiles" == name]
