@@ -107,7 +107,10 @@ def pack(schema: Schema, piece: Piece) -> pa.Table:
     if schema.group:
         columns.append(pa.array(_required(piece.group, "group"), pa.string()))
     if schema.split:
-        columns.append(pa.array(_required(piece.split, "split"), pa.uint8()))
+        split = _required(piece.split, "split")
+        if not set(split) <= {0, 1, 2, None}:
+            raise RequestError(f"split: {min(set(split) - {0, 1, 2, None}, key=str)!r} is not 0, 1, 2 or None")
+        columns.append(pa.array(split, pa.uint8()))
     return pa.Table.from_arrays(columns, schema=arrow_schema(schema))
 
 

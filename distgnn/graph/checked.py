@@ -14,7 +14,6 @@ Shape = tuple[int | None, ...]
 Place = Callable[[int], str]
 _INT64 = np.iinfo(np.int64)
 _EXACT = 1 << 53  # float64 holds every whole number up to this one
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 def whole(
@@ -41,6 +40,7 @@ def whole(
     """
     array = _numbers(values, what, shape)
     if array.dtype.kind == "f":
+        array = array.astype(np.float64, copy=False)
         _refuse(~np.isfinite(array), what, "not finite", array, place)
         _refuse(array != np.floor(array), what, "not a whole number", array, place)
         _refuse(np.abs(array) > _EXACT, what, "too large to be exact", array, place)
@@ -78,9 +78,11 @@ def real(
         _refuse(np.isinf(array), what, "infinite", array, place)
         if not unknown:
             _refuse(np.isnan(array), what, "not a number", array, place)
-    if array.dtype.itemsize > 2 and array.dtype != np.float32:
-        _refuse(np.abs(array) > _LARGEST, what, "too large for float32", array, place)
-    return array.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):
+        found = array.astype(np.float32, copy=False)
+    if found is not array:
+        _refuse(np.isinf(found), what, "too large for float32", array, place)
+    return found
 
 
 def _refuse(bad: npt.NDArray[np.bool_], what: str, problem: str, values: npt.NDArray[Any], place: Place) -> None:

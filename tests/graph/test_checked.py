@@ -36,7 +36,8 @@ def test_whole_returns_equal_numbers_or_refuses(values: np.ndarray, low: int, hi
 @given(values=NUMBERS)
 def test_real_returns_the_nearest_float32_or_refuses(values: np.ndarray) -> None:
     wide = values.astype(np.float64)
-    good = (np.isfinite(wide) & (np.abs(wide) <= np.finfo(np.float32).max)).all()
+    with np.errstate(over="ignore"):
+        good = np.isfinite(wide.astype(np.float32)).all()
     if not good:
         with pytest.raises(RequestError, match=r"^a, row \d"):
             real(values, "a")

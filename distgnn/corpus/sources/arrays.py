@@ -67,7 +67,9 @@ def _load(uri: str) -> dict[str, Array]:
     if _tasks(data):
         y = data["y"]
         data["y"] = y[:, None] if y.ndim == 1 and len(_tasks(data)) == 1 else y
-        data["y"] = real(data["y"], f"{uri}, y", shape=(graphs, len(_tasks(data))), unknown=True)
+        data["y"] = real(
+            data["y"], f"{uri}, y (a column for each of tasks)", shape=(graphs, len(_tasks(data))), unknown=True
+        )
     return data
 
 

@@ -122,13 +122,14 @@ class MoleculesSource:
     def _y(self, part: MoleculesPart, kept: Sequence[int]) -> npt.NDArray[np.float32]:
         last = 1 + len(self._labels)
         texts = np.array([part.fields[row][1:last] for row in kept], dtype=object)
-        y = numbers(texts, self.config.decimal)
-        bad = np.isinf(y) | (np.abs(y) > np.finfo(np.float32).max)
+        with np.errstate(over="ignore"):
+            y = numbers(texts, self.config.decimal).astype(np.float32)
+        bad = np.isinf(y)
         if bad.any():
             row, column = np.argwhere(bad)[0]
             where = f"{part.file}, line {part.lines[kept[row]]}, column {self._labels[column]}"
             raise RequestError(f"{where}: the label {texts[row, column]!r} is not a number; leave unknown labels empty")
-        return y.astype(np.float32)
+        return y
 
     def _split(self, part: MoleculesPart, kept: Sequence[int]) -> list[int | None]:
         names = [part.fields[row][-1].lower() for row in kept]

@@ -55,7 +55,7 @@ def _record(start: int, lines: list[str], size: int) -> Record:
 def _items(lines: list[str]) -> dict[str, str]:
     """Return the data items: "> <NAME>", then the value."""
     found: dict[str, str] = {}
-    for head, value in zip(lines, [*lines[1:], ""], strict=True):
+    for head, value in zip(lines, [*lines[1:], ""], strict=False):
         if head.startswith(">") and "<" in head:
             name = head[head.index("<") + 1 :].rpartition(">")[0]
             found.setdefault(name, value.strip())

@@ -244,8 +244,8 @@ def test_arrays_labels_and_split(tmp_path: Path) -> None:
     ({"atom": np.full((6, 2), 4)}, "node category is outside"),
     ({"bond_uv": np.array([[0, 1.9], [1, 2]] * 2)}, r"bond_uv, row 0: 1\.9 is not a whole number"),
     ({"scaffold_split": np.array([0, 3])}, "scaffold_split, row 1: 3 is outside"),
-    ({"y": np.zeros((2, 3)), "tasks": np.array(["a"])}, r"a.npz, y: expected shape \[2, 1\], found \[2, 3\]"),
-    ({"y": np.full((2, 1), np.inf), "tasks": np.array(["a"])}, "a.npz, y, row 0: inf is infinite"),
+    ({"y": np.zeros((2, 3)), "tasks": np.array(["a"])}, r"y .a column for each of tasks.: expected shape .2, 1., found .2, 3."),
+    ({"y": np.full((2, 1), np.inf), "tasks": np.array(["a"])}, "a.npz, y .*, row 0: inf is infinite"),
     ({"y": np.zeros((2, 1))}, "a.npz: y needs tasks"),
     ({"atom": np.array([object()] * 6)}, "not a readable .npz of plain arrays"),
 ])  # fmt: skip
