@@ -41,7 +41,8 @@ class BuildState:
         skip: number of that row within the part.
         shards: finished shards.
         rejected: number of rejected rows so far.
-        read: number of rows read so far; -1 in builds that an earlier version started.
+        read: number of rows read so far.
+        counted: whether ``read`` counts from the start; False in builds that an earlier version started.
         histograms: as in the manifest.
     """
 
@@ -50,7 +51,8 @@ class BuildState:
     skip: int = 0
     shards: list[Shard] = field(default_factory=list)
     rejected: int = 0
-    read: int = -1
+    read: int = 0
+    counted: bool = False
     histograms: dict[str, list[int]] = field(default_factory=lambda: {"nodes": [0] * _BINS, "edges": [0] * _BINS})
 
     @classmethod
@@ -61,7 +63,7 @@ class BuildState:
             RequestError: the folder holds the state of another build.
         """
         if folder.size(STATE) is None:
-            return cls(fingerprint, read=0)
+            return cls(fingerprint, counted=True)
         try:
             state = from_json(cls, read_json(folder.read(STATE)), STATE)
         except (ValueError, RequestError) as error:
@@ -99,7 +101,7 @@ class CorpusWriter:
         skip = self.state.skip if part == self.state.part else 0
         if skip == 0:  # else the part's rejected rows were written with the shard that ended within it
             self._rejected += rejected
-            self.state.read += read if self.state.read >= 0 else 0
+            self.state.read += read
         table = table.slice(skip)
         while self._rows + table.num_rows >= self.shard_rows:
             take = self.shard_rows - self._rows
@@ -158,7 +160,7 @@ class CorpusWriter:
         if not self.state.shards:
             raise RequestError(f"{self.folder.uri}: the input contains no usable graph ({self._why_none()})")
         stored = sum(shard.graphs for shard in self.state.shards)
-        if self.state.read not in (-1, stored + self.state.rejected):
+        if self.state.counted and self.state.read != stored + self.state.rejected:
             raise WorkError(
                 f"{self.folder.uri}: {self.state.read:,} rows read, but {stored:,} stored and {self.state.rejected:,}"
                 " rejected; build it again with --overwrite"

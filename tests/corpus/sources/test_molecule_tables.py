@@ -227,6 +227,12 @@ def test_bombs_and_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffi
             made(tmp_path, f"m.csv{suffix}", damaged)
 
 
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_files_whose_name_hides_their_packing_are_refused(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(RequestError, match=f"m.csv: not text, but .*name it {suffix}"):
+        made(tmp_path, "m.csv", PACKERS[suffix](TEXT.encode()))
+
+
 def test_zips_of_several_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"m.zip: must hold one file, found 2 \(m.csv, n.csv\)"):
         made(tmp_path, "m.zip", zipped(b"smiles\nC\n", **{"n.csv": b""}))
