@@ -244,7 +244,7 @@ def test_each_attribute_is_checked_and_named(schema: Schema, values: dict[str, A
 def test_gradients_text_splits_and_int32_are_read() -> None:
     grad = torch.ones(2, 1, requires_grad=True)
     rest = {"x": grad, "edge_attr": torch.ones(2, 1), "group": "a", "edge_index": EDGES.int(), "smiles": "C"}
-    piece = collect([pair(**rest, split=split) for split in ("train", "VALID", torch.tensor(2), None)], DENSE)
+    piece = collect([pair(**rest, split=split) for split in ("train", "VALID", torch.tensor(2), "")], DENSE)
     assert piece.split == [0, 1, 2, None]
     assert piece.graphs.edges.dtype == torch.int64
     assert not piece.graphs.node_dense.requires_grad

@@ -65,6 +65,7 @@ def test_codes_of_another_corpus(tmp_path: Path) -> None:
     first = str(tmp_path / "first")
     build("tudataset", TuDatasetConfig(input=(folder(tmp_path),), out=first))
     path = folder(tmp_path, node_labels="7\n7\n7\n7\n7\n", graph_labels="1\n1\n")
+    load_dataset.cache_clear()
     assert load(tmp_path, path)[0]["node"]["label"] == [0, 0, 0]
     load_dataset.cache_clear()
     graphs = load(tmp_path, path, codes_of=first)
