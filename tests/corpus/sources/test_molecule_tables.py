@@ -115,6 +115,14 @@ def test_quotes_in_tab_separated_text_are_characters(tmp_path: Path) -> None:
     assert (atoms(graphs), refused) == ([3, 3, 3, 4], [])
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_quoted_fields_may_hold_separators_and_line_ends(tmp_path: Path, mark: str) -> None:
+    text = f'name,smiles,y\n"a\nb",C,1\n"x{mark}""y""",CC,2\n"\n\n",oops,3\n'.replace(",", mark)
+    graphs, refused = made(tmp_path, "m.csv", text, labels=("y",))
+    assert [(graph["num_nodes"], graph["y"]["y"]) for graph in graphs] == [(1, 1), (2, 2)]
+    assert [row[1:] for row in refused] == [["7", "RDKit cannot read the SMILES", "oops"]]
+
+
 @pytest.mark.parametrize(("text", "message"), [
     ('smiles,y,name\nCCO,1,a\nCCN,0,"b\nCCC,1,c\n', "m.csv, line 3: a quote is opened and never closed"),
     ('smiles,y,name\nCCO,1,a\nCCN,0,"b\nCCC,1,"c"\n', "m.csv, line 3: a quote is opened and never closed"),
