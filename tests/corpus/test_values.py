@@ -43,7 +43,7 @@ def test_labels_have_the_width_of_the_schema() -> None:
 @pytest.mark.parametrize("split", [3, -1, 1.5, "train"])
 def test_splits_are_0_1_2_or_unknown(split: Any) -> None:
     assert pack(SCHEMA, piece([[1.0]], None)).column("split").to_pylist() == [None]
-    with pytest.raises(RequestError, match="split: .* is not 0, 1, 2 or None"):
+    with pytest.raises(RequestError, match=r"split: .* is not 0, 1, 2 or None"):
         pack(SCHEMA, piece([[1.0]], split))
 
 
@@ -80,7 +80,7 @@ def test_units_have_the_rows_of_the_manifest(tmp_path: Path) -> None:
     motifs(tmp_path, graphs=32, unit_rows=16, shard_rows=64)
     uri = rewritten(tmp_path, lambda table: table, [31, 1])
     for number in range(2):
-        with pytest.raises(RequestError, match="unit 0: 31 rows where 16 belong|unit 1: 1 rows where 16 belong"):
+        with pytest.raises(RequestError, match=r"unit 0: 31 rows where 16 belong|unit 1: 1 rows where 16 belong"):
             CorpusReader(uri).unit(number)
     assert any("31 rows where 16 belong" in problem for problem in verify(uri).problems)
 
@@ -101,7 +101,7 @@ def test_batches_to_predict_are_taken_apart(graphs: Any) -> None:
     assert torch.cat([batch.graph_id for batch in batches]).tolist() == list(range(7))
     assert torch.cat([batch.node_cat[::2, 0] for batch in batches]).tolist() == [n % 3 for n in range(7)]
     assert sum(batch.num_edges for batch in batches) == 14
-    with pytest.raises(RequestError, match="graph 1: data.x: expected a dense tensor"):
+    with pytest.raises(RequestError, match=r"graph 1: data.x: expected a dense tensor"):
         list(input_batches([GRAPHS[0], Data(x=[0], edge_index=torch.zeros(2, 0, dtype=torch.long))], schema))
 
 
