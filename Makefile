@@ -17,8 +17,9 @@ setup: .venv/ready
 demo: .venv/ready
 	$(BIN)/python jobs/demo.py
 
+# Whole files per process, those that start Ray first; a process that dies fails the run instead of hanging it.
 test: .venv/ready
-	$(PYTEST)
+	$(PYTEST) -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test-slow: .venv/ready
 	$(PYTEST) -m slow
