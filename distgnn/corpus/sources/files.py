@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import lzma
 import os
+import stat
 import tokenize
 import zipfile
 import zlib
@@ -34,11 +36,21 @@ _DAMAGED = (
     UnicodeDecodeError,
     pa.ArrowInvalid,
 )
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+"""Extensions of files that are decompressed while they are read."""
 
 
 def _locate(uri: str) -> tuple[Folder, str]:
     folder, name = parent(uri)
     return open_folder(folder), name
+
+
+def _check_regular(folder: Folder, name: str) -> None:
+    """Refuse local devices and named pipes, which can block or never end."""
+    path = folder.locate(name)
+    if folder.local and os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+        kind = "a folder" if os.path.isdir(path) else "a device or named pipe"
+        raise RequestError(f"{folder.at(name)}: is {kind}, not a regular file; give a file")
 
 
 def described(uris: Sequence[str]) -> list[dict[str, Any]]:
@@ -52,6 +64,7 @@ def described(uris: Sequence[str]) -> list[dict[str, Any]]:
         folder, name = _locate(uri)
         size = folder.size(name)
         if size is None:
+            _check_regular(folder, name)
             raise RequestError(f"{uri}: no such input file; check the path")
         result.append({"name": name, "bytes": size})
     return result
@@ -67,18 +80,37 @@ def input_errors(uri: str) -> Iterator[None]:
             raise RequestError(
                 f"{uri}: damaged, or not in the format of its extension ({error}); download it again"
             ) from error
+        except OSError as error:
+            if error.errno is None and base_name(uri).endswith((".bz2", ".zst")):  # their decompressors say it so
+                raise RequestError(f"{uri}: damaged, or not in the format of its extension ({error})") from error
+            raise
 
 
 def open_binary(uri: str) -> IO[bytes]:
     """Open a binary stream of the decompressed file; use it within :func:`input_errors`."""
     folder, name = _locate(uri)
+    _check_regular(folder, name)
     ahead = io.DEFAULT_BUFFER_SIZE if folder.local else _AHEAD_BYTES
     raw = io.BufferedReader(cast(Any, folder.open(name)), ahead)
-    if name.endswith(".gz"):
-        return cast(IO[bytes], gzip.open(raw))
-    if name.endswith(".xz"):
-        return cast(IO[bytes], lzma.open(raw))
-    return cast(IO[bytes], raw)
+    extension = os.path.splitext(name)[1]
+    if extension == ".zip":
+        return _only_member(uri, cast(IO[bytes], raw))
+    if extension == ".zst":
+        return cast(IO[bytes], io.BufferedReader(cast(Any, pa.CompressedInputStream(raw, "zstd"))))
+    library = {".gz": gzip, ".bz2": bz2, ".xz": lzma}.get(extension)
+    return cast(IO[bytes], library.open(raw) if library else raw)
+
+
+def _only_member(uri: str, file: IO[bytes]) -> IO[bytes]:
+    """Open the only file of a zip archive."""
+    archive = zipfile.ZipFile(file)
+    names = [item.filename for item in archive.infolist() if not item.is_dir()]
+    if len(names) != 1:
+        raise RequestError(f"{uri}: the archive holds {len(names)} files; one is needed, so unpack it")
+    try:
+        return archive.open(names[0])
+    except (RuntimeError, NotImplementedError) as error:  # encrypted, or an unknown compression
+        raise RequestError(f"{uri}: cannot be unpacked ({error}); unpack it with another program") from error
 
 
 def open_text(uri: str) -> io.TextIOWrapper:
@@ -107,12 +139,11 @@ def load_npz(uri: str, wanted: Sequence[str], optional: Sequence[str] = ()) -> d
                 found = ", ".join(data.files) or "none"
                 raise RequestError(f"{uri}: the array {missing[0]!r} is missing; found {found}")
             return {name: data[name] for name in (*wanted, *optional) if name in data.files}
-        except ARRAY_ERRORS as error:
+        except (*ARRAY_ERRORS, RuntimeError) as error:  # RuntimeError: an encrypted member
             raise RequestError(f"{uri}: not a readable .npz of plain arrays ({error})") from error
 
 
 def suffix_free(uri: str) -> str:
-    """Return the lower-case extension before any .gz or .xz, such as '.csv'."""
-    name = base_name(uri)
-    stem, extension = os.path.splitext(name)
-    return (os.path.splitext(stem)[1] if extension in (".gz", ".xz") else extension).lower()
+    """Return the lower-case extension before that of a compression, such as '.csv'."""
+    stem, extension = os.path.splitext(base_name(uri))
+    return (os.path.splitext(stem)[1] if extension in COMPRESSED else extension).lower()
