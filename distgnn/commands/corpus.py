@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from datetime import timedelta
 
 from distgnn.api.corpus import build_corpus
@@ -27,10 +28,13 @@ def build(config: BuildConfig, source: str, output: Output) -> int:
         "bytes_per_graph": size / manifest.graphs,
         "seconds": seconds,
         "digest": manifest.digest(),
+        "inputs": [asdict(account) for account in manifest.accounts],
     }
+    unread = " (rejected rows: rejected-inputs.tsv there)" if any(item.rejected for item in manifest.accounts) else ""
+    inputs = "".join(f"{account.line()}\n" for account in manifest.accounts)
     rejected = f", {manifest.rejected:,} rows rejected (see rejected-*.tsv there)" if manifest.rejected else ""
     text = f"{config.out}: {manifest.graphs:,} graphs in {value['shards']} shards, {value['bytes_per_graph']:.0f} bytes a graph"
-    output.emit(value, f"{text}{rejected}, {timedelta(seconds=round(seconds))}")
+    output.emit(value, f"{inputs}{text}{rejected}{unread}, {timedelta(seconds=round(seconds))}")
     return 0
 
 

@@ -18,15 +18,17 @@ import pyarrow.parquet as pq
 
 from distgnn.config.base import from_json, read_json
 from distgnn.corpus import manifest as manifests
+from distgnn.corpus.account import Account
 from distgnn.corpus.manifest import Manifest, Shard
 from distgnn.corpus.shard import arrow_schema, check_structure, check_values, pack
-from distgnn.corpus.sources.base import Rejected, Source
+from distgnn.corpus.sources.base import Accounts, Rejected, Source
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
 from distgnn.storage.folder import Folder, open_folder
 
 STATE = "_build.json"
 _BINS = 34
+_INPUTS = "rejected-inputs.tsv"
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
@@ -121,14 +123,19 @@ class CorpusWriter:
         self._tables, self._rows = [], 0
 
     def _write_rejected(self, number: int) -> None:
-        if self._rejected:
-            lines = ["file\trow\treason\ttext", *("\t".join(item) for item in self._rejected)]
-            self.folder.write(f"rejected-{number:05d}.tsv", ("\n".join(lines) + "\n").encode())
+        self._write_rows(f"rejected-{number:05d}.tsv", self._rejected)
         self.state.rejected += len(self._rejected)
         self._rejected = []
 
-    def close(self, provenance: dict[str, Any]) -> Manifest:
-        """Write the last shard and the manifest.
+    def _write_rows(self, name: str, rows: Sequence[Rejected]) -> None:
+        if rows:
+            lines = ["file\trow\treason\ttext", *("\t".join(item) for item in rows)]
+            self.folder.write(name, ("\n".join(lines) + "\n").encode())
+
+    def close(
+        self, provenance: dict[str, Any], accounts: Sequence[tuple[Account, Sequence[Rejected]]] = ()
+    ) -> Manifest:
+        """Write the last shard, the manifest, and the rows of ``accounts`` that could not be read.
 
         Raises:
             RequestError: there is no graph at all.
@@ -149,7 +156,9 @@ class CorpusWriter:
             histograms={kind: np.trim_zeros(counts, "b") for kind, counts in self.state.histograms.items()},
             rejected=self.state.rejected,
             provenance=provenance,
+            accounts=tuple(account for account, _ in accounts),
         )
+        self._write_rows(_INPUTS, [row for _, rows in accounts for row in rows])
         self.folder.write(manifests.NAME, result.to_bytes())
         if self.folder.size(STATE) is not None:
             self.folder.delete(STATE)
@@ -236,4 +245,4 @@ def build_corpus(
         done += table.num_rows
         if progress:
             progress(number + 1, source.total_parts(), done)
-    return writer.close(source.provenance())
+    return writer.close(source.provenance(), source.accounts() if isinstance(source, Accounts) else ())

@@ -54,14 +54,14 @@ class Block(NamedTuple):
         nodes: string, identifiers of nodes that are declared without a link.
         rejected: rows that could not be read.
         skipped: number of rows that are no links, by reason.
-        comments: number of comment lines.
+        read: number of entries, counted before they are parsed: links, declared nodes, and rows that are neither.
     """
 
     links: Links = NO_LINKS
     nodes: pa.Array = NO_TEXT
     rejected: tuple[Rejected, ...] = ()
     skipped: Mapping[str, int] = {}
-    comments: int = 0
+    read: int = 0
 
 
 def true_where(condition: Any) -> Mask:

@@ -33,13 +33,13 @@ def matrix_market(uri: str, options: EdgeOptions) -> Iterator[Block]:
         raise RequestError(f"{uri}: {' '.join(banner)[:100]!r} is not a sparse matrix (coordinate) of Matrix Market")
     width, size, found = _WIDTHS[banner[3]], (0, 0), 0
     for lines in line_blocks(uri, options.encoding):
-        lines, comments = meaningful(lines, "%")
+        lines = meaningful(lines, "%")
         if not size[0] and len(lines.number):
             size = _size(uri, lines)
             lines = lines.select(np.arange(len(lines.number)) > 0)
         links = _entries(uri, lines, width, size[0])
         found += len(links.row)
-        yield Block(links, comments=comments)
+        yield Block(links, read=len(lines.number))
     if found != size[1]:
         raise RequestError(f"{uri}: holds {found} entries, but its size line says {size[1]}; download it again")
 
@@ -78,12 +78,14 @@ class _Xml:
         self.links: list[tuple[str, str, int, str]] = []
         self.nodes: list[str] = []
         self.bad: list[tuple[int, str, str]] = []
+        self.read = 0
 
     def _refuse(self, *_: object) -> None:
         raise RequestError(f"{self.uri}: has a document type (<!DOCTYPE ...>), which is refused; remove it")
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         tag, line = tag.rpartition(" ")[2], self.parser.CurrentLineNumber
+        self.read += tag in ("edge", "node", "hyperedge")
         if tag == "edge":
             source, target = attributes.get("source", ""), attributes.get("target", "")
             if source and target:
@@ -105,14 +107,15 @@ class _Xml:
         source, target = (pa.array(column, pa.string()) for column in columns[:2])
         links = Links(source, target, np.array(columns[2], np.int64), score=score)
         found = Block(links, pa.array(self.nodes, pa.string()), tuple(rejected(self.name, *item) for item in self.bad))
-        self.links, self.nodes, self.bad = [], [], []
+        found = found._replace(read=self.read)
+        self.links, self.nodes, self.bad, self.read = [], [], [], 0
         return found
 
 
 def xml_blocks(uri: str, format_name: str) -> Iterator[Block]:
     """Read GraphML or GEXF: nodes by id, edges by source and target. Edges of GEXF have a weight, 1 if it is not given."""
     stream = _Xml(uri, base_name(uri))
-    with input_errors(uri), open_binary(uri) as file:
+    with input_errors(uri), open_binary(uri, member=True) as file:
         try:
             while data := file.read(_PART):
                 stream.parser.Parse(data, False)
@@ -127,7 +130,7 @@ def xml_blocks(uri: str, format_name: str) -> Iterator[Block]:
 def parquet_blocks(uri: str, options: EdgeOptions) -> Iterator[Block]:
     """Read columns of a Parquet file; identifiers are text or integers."""
     size = described([uri])[0]["bytes"]
-    with input_errors(uri), open_binary(uri) as file:
+    with input_errors(uri), open_binary(uri, member=True) as file:
         table = pq.ParquetFile(file)
         if table.metadata.num_rows > _ROWS_PER_BYTE * size:
             raise RequestError(f"{uri}: claims {table.metadata.num_rows:,} rows in {size:,} bytes; refusing it")
@@ -167,7 +170,8 @@ def _parquet_block(name: str, batch: pa.RecordBatch, columns: list[str], first: 
         None if score is None else _number(score),
     )
     absent = ~true_where(pc.and_(pc.not_equal(ends[0], ""), pc.not_equal(ends[1], "")))
-    return Block(links.select(~absent), NO_TEXT, refused(name, links, absent, "an empty identifier"))
+    bad = refused(name, links, absent, "an empty identifier")
+    return Block(links.select(~absent), NO_TEXT, bad, read=batch.num_rows)
 
 
 def _number(score: pa.Array) -> pa.Array:

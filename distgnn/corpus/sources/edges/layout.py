@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Literal, NamedTuple
 from distgnn.corpus.sources.edges.fields import split_line
 from distgnn.corpus.sources.edges.headers import Header, column_of, known_header, missing_columns
 from distgnn.corpus.sources.edges.lines import read_head
-from distgnn.corpus.sources.files import suffix_free
+from distgnn.corpus.sources.files import plain_name
 from distgnn.errors import RequestError
 
 Format = Literal[
@@ -108,7 +109,7 @@ def recognise(uri: str, options: EdgeOptions) -> Layout:
 def _whole_format(uri: str, start: bytes, lines: Sequence[str], asked: Format) -> Format:
     """Return the asked format, or the one that extension or content tell without looking at columns; else "auto"."""
     content = _content(start, lines)
-    extension = _EXTENSIONS.get(suffix_free(uri), "auto")
+    extension = _EXTENSIONS.get(os.path.splitext(plain_name(uri))[1], "auto")
     if asked != "auto":
         if "parquet" in (content, asked) and content != asked:
             raise RequestError(f"{uri}: the content is {content or 'not parquet'}, but --format is {asked}")

@@ -69,7 +69,7 @@ def line_blocks(uri: str, encoding: str = "utf-8") -> Iterator[Lines]:
 
 
 def _decoded(uri: str, encoding: str) -> Iterator[str]:
-    with input_errors(uri), open_binary(uri) as file:
+    with input_errors(uri), open_binary(uri, member=True) as file:
         chunk = file.read(4)
         name = "utf-16" if chunk[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else _ENCODINGS.get(encoding, encoding)
         decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(name)(), translate=True)
@@ -101,7 +101,7 @@ def read_head(uri: str, encoding: str = "utf-8") -> tuple[bytes, list[str]]:
     Raises:
         RequestError: the file is compressed but not named so, or not text.
     """
-    with input_errors(uri), open_binary(uri) as file:
+    with input_errors(uri), open_binary(uri, member=True) as file:
         start = file.read(8)
     for magic, extension in _MAGIC.items():
         if start.startswith(magic):
@@ -121,14 +121,9 @@ def _first_lines(uri: str, encoding: str) -> Iterator[str]:
             yield line.rstrip("\n")
 
 
-def meaningful(lines: Lines, comment: str = "") -> tuple[Lines, int]:
-    """Remove blank lines and lines that begin with ``comment``.
-
-    Returns:
-        The other lines, and the number of comments.
-    """
+def meaningful(lines: Lines, comment: str = "") -> Lines:
+    """Return the lines that are not blank and do not begin with ``comment``."""
     blank = pc.equal(pc.ascii_trim_whitespace(lines.text), "").to_numpy(zero_copy_only=False)
     if not comment:
-        return lines.select(~blank), 0
-    noted = pc.starts_with(lines.text, comment).to_numpy(zero_copy_only=False)
-    return lines.select(~(blank | noted)), int(noted.sum())
+        return lines.select(~blank)
+    return lines.select(~(blank | pc.starts_with(lines.text, comment).to_numpy(zero_copy_only=False)))

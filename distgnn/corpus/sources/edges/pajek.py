@@ -20,8 +20,7 @@ def pajek_blocks(uri: str, encoding: str) -> Iterator[Block]:
     """Read a Pajek network. The identifier of a vertex is its label, or its number if it has none."""
     reader = _Pajek(uri)
     for lines in line_blocks(uri, encoding):
-        lines, comments = meaningful(lines, "%")
-        yield Block(comments=comments)
+        lines = meaningful(lines, "%")
         heads = np.flatnonzero(true_where(pc.starts_with(lines.text, "*")))
         cuts = np.unique(np.concatenate([[0], heads, [len(lines.number)]]))
         for start, end in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
@@ -67,7 +66,7 @@ class _Pajek:
                 counted = texts.value_counts()
                 name = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")[0].as_py()
                 raise RequestError(f"{self.uri}: the {kind} {name!r} is given twice; make labels distinct")
-        return Block(nodes=label)
+        return Block(nodes=label, read=len(lines.number))
 
     def _edges(self, lines: Lines) -> Block:
         split = words(lines)
@@ -87,7 +86,9 @@ class _Pajek:
             raise RequestError(f"{self.uri}, line {line}: the ends of an edge must be vertex numbers; fix the line")
         place = pc.index_in(numbers, value_set=self.numbers)
         ends = pc.coalesce(self.labels.take(place), numbers)
-        return Block(links._replace(source=ends.slice(0, len(links.row)), target=ends.slice(len(links.row))))
+        links = links._replace(source=ends.slice(0, len(links.row)), target=ends.slice(len(links.row)))
+        entries = int((split.value_lengths().to_numpy() - 1).sum()) if self.section in _LISTS else len(lines.number)
+        return Block(links, read=entries)
 
     def _check(self, lines: Lines, good: np.ndarray, what: str) -> None:
         if not good.all():

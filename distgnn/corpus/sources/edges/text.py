@@ -33,9 +33,9 @@ def text_blocks(uri: str, layout: Layout, encoding: str) -> Iterator[Block]:
     readers = {"edges": _edges, "sif": _sif, "adjlist": _adjacency, "ntriples": _triples, "mitab": _mitab}
     read = readers.get(layout.format, _table)
     for lines in line_blocks(uri, encoding):
-        lines, comments = meaningful(lines.select(lines.number > layout.skip), comment)
+        lines = meaningful(lines.select(lines.number > layout.skip), comment)
         if len(lines.number):
-            yield read(uri, layout, lines)._replace(comments=comments)
+            yield read(uri, layout, lines)
 
 
 def _rows(uri: str, layout: Layout, lines: Lines) -> Rows:
@@ -63,7 +63,7 @@ def _edges(uri: str, layout: Layout, lines: Lines) -> Block:
     if wrong:
         shown = next((text for line, _, text in rows.bad if line == min(wrong)), "")
         raise RequestError(f"{uri}, line {min(wrong)}: {shown[:120]!r} does not hold two ids; fix or remove the line")
-    return Block(links)
+    return Block(links, read=len(lines.number))
 
 
 def _table(uri: str, layout: Layout, lines: Lines) -> Block:
@@ -82,7 +82,7 @@ def _table(uri: str, layout: Layout, lines: Lines) -> Block:
         skipped, links = {"no identifier (-)": int(absent.sum())}, links.select(~absent)
     empty = true_where(pc.or_(pc.equal(links.source, ""), pc.equal(links.target, "")))
     bad += refused(name, links, empty, "an empty identifier")
-    return Block(links.select(~empty), rejected=bad, skipped=skipped)
+    return Block(links.select(~empty), rejected=bad, skipped=skipped, read=len(lines.number))
 
 
 def _unspaced(uri: str, links: Links) -> Links:
@@ -110,7 +110,7 @@ def _mitab(uri: str, layout: Layout, lines: Lines) -> Block:
         for field in (item.filter(pa.array(~wrong)) for item in found)
     ]
     links = links.select(~wrong)._replace(source=ends[0], target=ends[1])
-    return Block(links, rejected=block.rejected + bad, skipped=skipped)
+    return Block(links, rejected=block.rejected + bad, skipped=skipped, read=block.read)
 
 
 def _refused_lines(name: str, lines: Lines, reason: str) -> tuple[Rejected, ...]:
@@ -148,7 +148,8 @@ def _ragged(
     nodes = split.filter(pa.array(width == 1)).flatten()
     links = one_to_many(split.filter(pa.array(whole)), lines.number[whole], first)
     empty = true_where(pc.or_(pc.equal(links.source, ""), pc.equal(links.target, "")))
-    return Block(links.select(~empty), nodes, bad + refused(name, links, empty, "an empty identifier"))
+    bad += refused(name, links, empty, "an empty identifier")
+    return Block(links.select(~empty), nodes, bad, read=int(np.maximum(width - first, 1).sum()))
 
 
 def _triples(uri: str, layout: Layout, lines: Lines) -> Block:
@@ -160,7 +161,8 @@ def _triples(uri: str, layout: Layout, lines: Lines) -> Block:
     literal = true_where(pc.starts_with(found.field("o"), '"'))
     found, number = found.filter(pa.array(~literal)), number[~literal]
     source, kind, target = (_bare(found.field(part)) for part in "spo")
-    return Block(Links(source, target, number, kind), NO_TEXT, bad, {"a literal, not a node": int(literal.sum())})
+    skipped = {"a literal, not a node": int(literal.sum())}
+    return Block(Links(source, target, number, kind), NO_TEXT, bad, skipped, len(lines.number))
 
 
 def _bare(terms: pa.Array) -> pa.Array:
