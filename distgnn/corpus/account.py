@@ -31,7 +31,9 @@ class Account:
         """Raise WorkError if the parts do not add up to the entries read."""
         parts = sum(sum(part.values()) for part in (self.stored, self.skipped, self.rejected))
         if parts != self.read:
-            raise WorkError(f"{self.file}: {self.read:,} entries read, but {parts:,} accounted for; a defect of the reader")
+            raise WorkError(
+                f"{self.file}: {self.read:,} entries read, but {parts:,} accounted for; a defect of the reader"
+            )
 
     def line(self) -> str:
         """Describe the account in one line."""

@@ -42,6 +42,14 @@ _MARKS = (  # of UTF-32 first: the mark of UTF-16 starts it
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_PACKED = (
+    (b"\x1f\x8b", "packed by gzip; name it .gz"),
+    (b"BZh", "packed by bzip2; name it .bz2"),
+    (b"\xfd7zXZ", "packed by xz; name it .xz"),
+    (b"\x28\xb5\x2f\xfd", "packed by zstd; name it .zst"),
+    (b"PK\x03\x04", "a zip archive or an Excel workbook; name it .zip, or save it as CSV"),
+    (b"PAR1", "a Parquet file; name it .parquet"),
+)
 
 
 class DamagedError(ValueError):
@@ -98,6 +106,7 @@ class _Bounded(io.RawIOBase):
 
     def __init__(self, file: IO[bytes], limit: int, uri: str) -> None:
         self._file, self._limit, self._uri = file, limit, uri
+        self._position = 0
 
     def readable(self) -> bool:
         return True
@@ -106,10 +115,11 @@ class _Bounded(io.RawIOBase):
         return self._file.seekable()
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
+        self._position = self._file.seek(offset, whence)
+        return self._position
 
     def tell(self) -> int:
-        return self._file.tell()
+        return self._position
 
     def readinto(self, buffer: Any) -> int:
         try:
@@ -118,7 +128,8 @@ class _Bounded(io.RawIOBase):
             if error.errno is not None:
                 raise
             raise DamagedError(str(error)) from error
-        if self._file.tell() > self._limit:
+        self._position += len(data)
+        if self._position > self._limit:
             raise RequestError(
                 f"{self._uri}: unpacks to more than {self._limit:,} bytes; unpack it yourself if it should"
             )
@@ -203,6 +214,9 @@ def open_text(uri: str, encoding: str = "", errors: str = "strict") -> io.TextIO
     """
     file = io.BufferedReader(cast(Any, open_binary(uri, member=True)))
     head = file.peek(_HEAD)[:_HEAD]
+    packed = next((what for mark, what in _PACKED if head.startswith(mark)), None)
+    if packed:
+        raise RequestError(f"{uri}: not text, but {packed}")
     found = next((name for mark, name in _MARKS if head.startswith(mark)), encoding or "utf-8")
     if b"\0" in head and found.lower().startswith(("utf-8", "latin", "iso-8859", "cp", "ascii")):
         raise RequestError(

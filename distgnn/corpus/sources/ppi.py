@@ -18,7 +18,7 @@ from distgnn.config.fields import reads, setting
 from distgnn.corpus.account import Account
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
-from distgnn.corpus.sources.edges.layout import EdgeOptions, Encoding, Format
+from distgnn.corpus.sources.edges.layout import DEFAULT, EdgeOptions, Encoding, Format
 from distgnn.corpus.sources.edges.read import read_edges
 from distgnn.corpus.sources.ego import Csr, Hop, ego_networks, undirected, upward
 from distgnn.corpus.sources.files import described
@@ -71,7 +71,7 @@ class Network(NamedTuple):
 
 
 @lru_cache(maxsize=2)
-def load_network(uri: str, actions: tuple[str, ...], options: EdgeOptions = EdgeOptions()) -> Network:
+def load_network(uri: str, actions: tuple[str, ...], options: EdgeOptions = DEFAULT) -> Network:
     """Read a network. Self-loops are dropped; duplicate edges are merged, with the union of their action types.
 
     Args:
@@ -138,7 +138,10 @@ class PpiConfig(InputBuildConfig):
         for name in ("species", "label_groups"):
             bad = [item for item in getattr(self, name) if not all(item.partition("="))]
             check(not bad, f"{name}: {bad[:1]} must have the form name=value")
-        check(len(self.columns) in (0, 2, 3), f"columns must be SOURCE TARGET or SOURCE TARGET WEIGHT, found {self.columns}")
+        check(
+            len(self.columns) in (0, 2, 3),
+            f"columns must be SOURCE TARGET or SOURCE TARGET WEIGHT, found {self.columns}",
+        )
         check(math.isfinite(self.min_score), f"min_score must be finite, found {self.min_score}")
         check(1 <= self.hops <= 4, f"hops must be 1, 2, 3 or 4, found {self.hops}")
         check(1 <= self.fan_out <= 1000, f"fan_out must lie in 1..1000, found {self.fan_out}")
@@ -169,7 +172,11 @@ class PpiSource:
             )
         uris = [uri for _, uri in self._networks]
         self._files = described([*uris, *([config.labels] if config.labels else [])])
-        names = {name: self._network(number).names for number, name in enumerate(species)}
+        names, self._accounts = {}, []
+        for number, name in enumerate(species):
+            network = self._network(number)
+            names[name] = network.names
+            self._accounts.append((network.account, network.rejected))
         self._first = np.cumsum([0, *(len(found) for found in names.values())])
         self._terms = self._labels().chosen(names, config.min_positives) if config.labels else ()
         self._counts = [len(self._centers(number)) for number in range(len(species))]
@@ -235,15 +242,14 @@ class PpiSource:
 
     def accounts(self) -> list[tuple[Account, Sequence[Rejected]]]:
         """Return what became of the rows of each network, and the rows that could not be read."""
-        networks = (self._network(number) for number in range(len(self._networks)))
-        return [(network.account, network.rejected) for network in networks]
+        return self._accounts
 
     def provenance(self) -> dict[str, Any]:
         """Return input files, species and options."""
         config = self.config
         names = ("hops", "fan_out", "seed", "actions", "label_groups", "min_positives", "labelled_only")
         names += ("degree",) if config.degree else ()
-        names += tuple(name for name in _READING if getattr(config, name) != getattr(EdgeOptions, name))
+        names += tuple(name for name in _READING if getattr(config, name) != getattr(DEFAULT, name))
         options = {
             name: value if not isinstance(value := getattr(config, name), tuple) else list(value) for name in names
         }

@@ -215,5 +215,7 @@ def _stripped(uri: str, names: pa.Array) -> pa.Array:
     twice = counted.filter(pc.greater(counted.field("counts"), 1))
     if len(twice):
         name = twice.field("values")[0].as_py()
-        raise RequestError(f"{uri}: the identifier {name!r} occurs in two databases; give --columns of other identifiers")
+        raise RequestError(
+            f"{uri}: the identifier {name!r} occurs in two databases; give --columns of other identifiers"
+        )
     return bare

@@ -55,9 +55,7 @@ def _plain(text: pa.Array) -> list[str]:
     return [line.rstrip("\n") for line in text.to_pylist()]
 
 
-def delimited_rows(
-    uri: str, lines: Lines, width: int, columns: Sequence[int], delimiter: str, quotes: bool
-) -> Rows:
+def delimited_rows(uri: str, lines: Lines, width: int, columns: Sequence[int], delimiter: str, quotes: bool) -> Rows:
     """Split lines at a delimiter and take columns of those with ``width`` fields; empty fields beyond them are ignored.
 
     Raises:
@@ -136,10 +134,15 @@ def _buffer(text: pa.StringArray) -> bytes:
     return text.buffers()[2].to_pybytes()[offsets[0] : offsets[-1]]
 
 
+def ascii_words(line: str) -> list[str]:
+    """Split a line at ASCII white space, as :func:`words` does; other spaces may belong to identifiers."""
+    return [word.decode() for word in line.encode().split()]
+
+
 def split_line(line: str, delimiter: str, quotes: bool) -> list[str]:
     """Split one line, such as a header; "" as delimiter is white space."""
     if not delimiter:
-        return line.split()
+        return ascii_words(line)
     if not quotes:
         return line.split(delimiter)
     return next(csv.reader([line], delimiter=delimiter), [])

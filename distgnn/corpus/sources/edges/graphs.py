@@ -10,20 +10,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from distgnn.corpus.sources.base import rejected
 from distgnn.corpus.sources.edges.blocks import NO_TEXT, Block, Links, refused, true_where
 from distgnn.corpus.sources.edges.fields import spaced_rows
 from distgnn.corpus.sources.edges.headers import column_of, known_header
 from distgnn.corpus.sources.edges.layout import EdgeOptions
 from distgnn.corpus.sources.edges.lines import Lines, line_blocks, meaningful, pc, read_head
-from distgnn.corpus.sources.base import rejected
 from distgnn.corpus.sources.files import described, input_errors, open_binary
 from distgnn.errors import RequestError
-
 from distgnn.storage.uri import base_name
 
 _WIDTHS = {"pattern": 2, "integer": 3, "real": 3, "complex": 4}
 _PART, _BATCH = 1 << 16, 1 << 18
-_ROWS_PER_BYTE = 1000
+_ROWS_PER_BYTE = 64
 
 
 def matrix_market(uri: str, options: EdgeOptions) -> Iterator[Block]:
@@ -51,7 +50,9 @@ def _size(uri: str, lines: Lines) -> tuple[int, int]:
         raise RequestError(f"{uri}, line {lines.number[0]}: {' '.join(text)[:80]!r} is not a size ROWS COLUMNS ENTRIES")
     rows, columns, entries = map(int, text)
     if rows != columns or not rows:
-        raise RequestError(f"{uri}: a matrix of {rows} x {columns} is not the adjacency of one kind of nodes; it must be square")
+        raise RequestError(
+            f"{uri}: a matrix of {rows} x {columns} is not the adjacency of one kind of nodes; it must be square"
+        )
     return rows, entries
 
 
@@ -148,7 +149,9 @@ def parquet_blocks(uri: str, options: EdgeOptions) -> Iterator[Block]:
         _check_types(uri, table.schema_arrow, columns[:2])
         row = 0
         for batch in table.iter_batches(_BATCH, columns=columns):
-            yield _parquet_block(base_name(uri), batch, [names[max(column, -1)] if column >= 0 else "" for column in header[1:]], row)
+            yield _parquet_block(
+                base_name(uri), batch, [names[max(column, -1)] if column >= 0 else "" for column in header[1:]], row
+            )
             row += batch.num_rows
 
 
@@ -177,5 +180,3 @@ def _parquet_block(name: str, batch: pa.RecordBatch, columns: list[str], first: 
 def _number(score: pa.Array) -> pa.Array:
     numeric = pa.types.is_integer(score.type) or pa.types.is_floating(score.type)
     return pc.cast(score, pa.float64() if numeric else pa.string(), safe=False)
-
-

@@ -35,9 +35,7 @@ _PAIRS = (
 _KNOWN = (
     _Known("string", "protein1", "protein2", ("combined_score",)),
     _Known("string", "item_id_a", "item_id_b", ("score",), "mode"),
-    _Known(
-        "biogrid", "entrez gene interactor a", "entrez gene interactor b", ("score",), "experimental system"
-    ),
+    _Known("biogrid", "entrez gene interactor a", "entrez gene interactor b", ("score",), "experimental system"),
     _Known("mitab", "id interactor a", "id interactor b"),
     _Known("mitab", "id(s) interactor a", "id(s) interactor b"),
     *(_Known("", *pair.split(), _SCORES) for pair in _PAIRS),
@@ -91,4 +89,3 @@ def missing_columns(uri: str, wanted: Sequence[str], names: Sequence[str]) -> Re
     missing = next((name for name in wanted if name not in [found.strip() for found in names]), wanted[0])
     known = ", ".join(name.strip() for name in names)[:300]
     return RequestError(f"{uri}: no column {missing!r} in its first line; the columns are {known}")
-

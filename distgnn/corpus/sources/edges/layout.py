@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from distgnn.corpus.sources.edges.fields import split_line
+from distgnn.corpus.sources.edges.fields import ascii_words, split_line
 from distgnn.corpus.sources.edges.headers import Header, column_of, known_header, missing_columns
 from distgnn.corpus.sources.edges.lines import read_head
 from distgnn.corpus.sources.files import plain_name
@@ -23,6 +23,10 @@ _EXTENSIONS: dict[str, Format] = {
     ".sif": "sif", ".mtx": "mtx", ".adjlist": "adjlist", ".nt": "ntriples", ".graphml": "graphml", ".gexf": "gexf",
     ".parquet": "parquet",
 }  # fmt: skip
+_OTHERS = {
+    ".gml": "GML", ".dot": "DOT", ".gv": "DOT", ".metis": "METIS", ".graph": "METIS", ".lgl": "LGL", ".ttl": "Turtle",
+    ".rdf": "RDF/XML", ".nq": "N-Quads", ".json": "JSON", ".cx": "CX",
+}  # fmt: skip
 _CONTENT: tuple[tuple[str, Format], ...] = (
     (r"%%MatrixMarket\b", "mtx"),
     (r"\*(vertices|network|arcs|edges)\b", "pajek"),
@@ -32,6 +36,8 @@ _DELIMITED: dict[str, tuple[str, ...]] = {"csv": (",", ";", "\t"), "tsv": ("\t",
 _UNQUOTED = ("string", "biogrid", "mitab")
 _MITAB_WIDTH, _MOST_COLUMNS, _SHOWN = 15, 1000, 120
 _MITAB_ID = re.compile(r"[^:\t]+:.+")
+_NOUN = "gene|protein|node|interactor|partner|symbol|entrez|uniprot|ensembl|id|ids|name|official|item|entity|vertex"
+_COLUMN_NAME = re.compile(rf"#?(?:{_NOUN})(?:[ _.-]*(?:{_NOUN}))*[ _.-]*[ab12xy]?")
 _NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "": "white space"}
 
 
@@ -54,6 +60,9 @@ class EdgeOptions:
     quotes: bool = True
 
 
+DEFAULT = EdgeOptions()
+
+
 class Layout(NamedTuple):
     """Recognised layout of a file.
 
@@ -65,6 +74,7 @@ class Layout(NamedTuple):
         width: number of fields of a row; 0 for formats without columns.
         source: column number, as are target, score and kind (of the interaction); -1 = no such column.
         spaced: whether a space follows each delimiter.
+        head: names of the source and target columns; "" if the file has no header.
         seen: description of the columns, for messages.
     """
 
@@ -78,6 +88,7 @@ class Layout(NamedTuple):
     score: int = -1
     kind: int = -1
     spaced: bool = False
+    head: tuple[str, str] = ("", "")
     seen: str = ""
 
 
@@ -93,7 +104,7 @@ def recognise(uri: str, options: EdgeOptions) -> Layout:
         if options.columns and found != "parquet":
             raise RequestError(f"{uri}: is {found}, which has no columns; remove --columns, or give another --format")
         return Layout(found)
-    rows = [(number, line) for number, line in enumerate(lines) if line.strip() and not line.startswith("sep=")]
+    rows = [(number, line) for number, line in enumerate(lines) if ascii_words(line) and not line.startswith("sep=")]
     first = next(((number, line) for number, line in rows if not line.startswith("#")), None)
     noted = [(number, line) for number, line in rows if line.startswith("#") and (first is None or number < first[0])]
     if first is None and not noted:
@@ -118,6 +129,13 @@ def _whole_format(uri: str, start: bytes, lines: Sequence[str], asked: Format) -
         raise RequestError(f"{uri}: an XML file, but neither GraphML nor GEXF (line 1 is {_shown(lines[0])})")
     if content:
         return content  # type: ignore[return-value]
+    if lines and lines[0].lstrip().startswith(("{", "[")):
+        raise RequestError(f"{uri}: looks like JSON (line 1 is {_shown(lines[0])}); convert it, or give --format")
+    other = os.path.splitext(plain_name(uri))[1]
+    if other in _OTHERS:
+        raise RequestError(
+            f"{uri}: {_OTHERS[other]} is not read (line 1 is {_shown(lines[0])}); convert it, or give --format"
+        )
     if extension in ("graphml", "gexf", "parquet", "mtx", "pajek", "ntriples"):
         seen = _shown(lines[0]) if lines else "empty"
         raise RequestError(f"{uri}: the content is not {extension} (line 1 is {seen}); rename it, or give --format")
@@ -128,15 +146,14 @@ def _content(start: bytes, lines: Sequence[str]) -> str:
     if start.startswith(b"PAR1"):
         return "parquet"
     first = next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
-    if first.startswith("<?xml") or re.match(r"<!|<(graphml|gexf)\b", first):
-        whole = " ".join(lines)
-        return next((name for name in ("graphml", "gexf") if re.search(rf"<(\w+:)?{name}\b", whole)), "xml")
-    return next((name for pattern, name in _CONTENT if re.match(pattern, first, re.IGNORECASE)), "")
+    found = next((name for pattern, name in _CONTENT if re.match(pattern, first, re.IGNORECASE | re.ASCII)), "")
+    if found or not re.match(r"<[?!A-Za-z]", first):
+        return found
+    whole = " ".join(lines)
+    return next((name for name in ("graphml", "gexf") if re.search(rf"<(\w+:)?{name}\b", whole)), "xml")
 
 
-def _headed(
-    uri: str, candidates: Sequence[tuple[int, str]], options: EdgeOptions, found: Format
-) -> Layout | None:
+def _headed(uri: str, candidates: Sequence[tuple[int, str]], options: EdgeOptions, found: Format) -> Layout | None:
     """Return the layout if one of the lines is a header that is known, or that has the asked columns."""
     named = [name for name in options.columns if not name.isdigit()]
     if found in ("edges", "sif", "adjlist") or (options.columns and not named):
@@ -145,13 +162,19 @@ def _headed(
         delimiter = _delimiter(line, found)
         names = [name.strip() for name in split_line(line.removeprefix("#"), delimiter, quotes=True)]
         header = column_of(uri, names, options.columns) if named else known_header(uri, names, found)
+        if header is not None and found in (*_UNQUOTED, "auto") and header.format != found != "auto":
+            raise RequestError(
+                f"{uri}: has the header of {header.format or 'a table'} (line {number + 1}), not of {found}"
+            )
         if header is not None:
             return _with_header(uri, header, names, number, line, delimiter, options)
     if named:
         number, line = candidates[-1]
-        raise missing_columns(uri, named, split_line(line, _delimiter(line, found), quotes=True))
+        raise missing_columns(uri, options.columns, split_line(line, _delimiter(line, found), quotes=True))
     if found in ("string", "biogrid"):
-        raise RequestError(f"{uri}: has no header of {found} (line {candidates[-1][0] + 1} is {_shown(candidates[-1][1])})")
+        raise RequestError(
+            f"{uri}: has no header of {found} (line {candidates[-1][0] + 1} is {_shown(candidates[-1][1])})"
+        )
     return None
 
 
@@ -167,9 +190,10 @@ def _with_header(
         width -= 1  # a trailing delimiter
     spaced = delimiter in (",", ";") and line.count(delimiter) == line.count(delimiter + " ")
     used = ", ".join(names[column] for column in header[1:] if column >= 0)
+    head = names[header.source], names[header.target]
     ignored = [name for column, name in enumerate(names[:width]) if column not in header[1:]]
     seen = f"columns {used}" + (f"; not read: {', '.join(ignored)[:_SHOWN]}" if ignored else "")
-    return Layout(kind, delimiter, quotes, number + 1, width, *header[1:], spaced, seen)
+    return Layout(kind, delimiter, quotes, number + 1, width, *header[1:], spaced, head, seen)
 
 
 def _headless(uri: str, first: tuple[int, str], rows: list[str], options: EdgeOptions, found: Format) -> Layout:
@@ -191,7 +215,7 @@ def _headless(uri: str, first: tuple[int, str], rows: list[str], options: EdgeOp
 
 def _plain(uri: str, number: int, rows: list[str], found: Format) -> Layout:
     """Return the layout of a plain list of two identifiers a line, separated by white space or by one tab."""
-    widths = [len(row.split()) for row in rows]
+    widths = [len(ascii_words(row)) for row in rows]
     tabs = [row.strip("\t ").count("\t") + 1 for row in rows]
     if set(widths) == {2}:
         _check_first(uri, number, rows, found)
@@ -208,10 +232,14 @@ def _plain(uri: str, number: int, rows: list[str], found: Format) -> Layout:
 
 def _check_first(uri: str, number: int, rows: list[str], found: Format) -> None:
     """Refuse a first line that differs from all others as a header does."""
-    numeric = [all(word.isdigit() for word in row.split()) for row in rows]
-    if found == "auto" and len(rows) > 1 and not any(word.isdigit() for word in rows[0].split()) and all(numeric[1:]):
+    first, others = ascii_words(rows[0]), [word for row in rows[1:] for word in ascii_words(row)]
+    bare = [word.strip('"').lower() for word in first]
+    named = all(map(_COLUMN_NAME.fullmatch, bare)) or known_header(uri, bare, "auto") is not None
+    named &= not set(first) & set(others)
+    numbered = not any(map(str.isdigit, first)) and all(map(str.isdigit, others))
+    if found == "auto" and others and (named or numbered):
         raise RequestError(
-            f"{uri}, line {number + 1}: {_shown(rows[0])} looks like a header; give --columns {' '.join(rows[0].split())},"
+            f"{uri}, line {number + 1}: {_shown(rows[0])} looks like a header; give --columns {' '.join(first)},"
             " or --format edges if it is an edge"
         )
 
@@ -245,7 +273,12 @@ def _mitab(line: str) -> bool:
 
 
 def _unknown(
-    uri: str, number: int, line: str, delimiter: str, width: int, widths: set[int] = frozenset()  # type: ignore[assignment]
+    uri: str,
+    number: int,
+    line: str,
+    delimiter: str,
+    width: int,
+    widths: set[int] = frozenset(),  # type: ignore[assignment]
 ) -> RequestError:
     counted = f"{width} columns" if len(widths) < 2 else f"rows of {', '.join(map(str, sorted(widths)[:4]))} columns"
     help_text = "--columns SOURCE TARGET with names of its header, or --columns 0 1 if it has none"
@@ -261,4 +294,3 @@ def _unknown(
 
 def _shown(line: str) -> str:
     return repr(line if len(line) <= _SHOWN else line[:_SHOWN] + "...")
-

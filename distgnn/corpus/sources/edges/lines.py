@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import io
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,21 +62,25 @@ def line_blocks(uri: str, encoding: str = "utf-8") -> Iterator[Lines]:
             yield lines
             number, rest = number + len(lines.number), rest[end:]
         if len(rest) > LONGEST_LINE:
-            raise RequestError(f"{uri}, line {number}: longer than {LONGEST_LINE >> 20} MiB; this is not a table of edges")
+            raise RequestError(
+                f"{uri}, line {number}: longer than {LONGEST_LINE >> 20} MiB; this is not a table of edges"
+            )
     if rest:
         yield _lines(rest, number)
 
 
-def _decoded(uri: str, encoding: str) -> Iterator[str]:
+def _decoded(uri: str, encoding: str, size: int = BLOCK_BYTES) -> Iterator[str]:
     with input_errors(uri), open_binary(uri, member=True) as file:
         chunk = file.read(4)
-        name = "utf-16" if chunk[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else _ENCODINGS.get(encoding, encoding)
+        name = (
+            "utf-16" if chunk[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else _ENCODINGS.get(encoding, encoding)
+        )
         decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(name)(), translate=True)
         place = 0
         while chunk:
             try:
                 yield decoder.decode(chunk)
-                place, chunk = place + len(chunk), file.read(BLOCK_BYTES)
+                place, chunk = place + len(chunk), file.read(size)
                 if not chunk:
                     yield decoder.decode(b"", final=True)
             except UnicodeDecodeError as error:
@@ -108,17 +111,13 @@ def read_head(uri: str, encoding: str = "utf-8") -> tuple[bytes, list[str]]:
             raise RequestError(f"{uri}: holds {extension} data but is not named so; rename it to *{extension}")
     if start.startswith(b"PAR1"):
         return start, []
-    return start, list(islice(_first_lines(uri, encoding), 1000))
-
-
-def _first_lines(uri: str, encoding: str) -> Iterator[str]:
-    size = 0
-    for lines in line_blocks(uri, encoding):
-        for line in lines.text.slice(0, 1000).to_pylist():
-            size += len(line)
-            if size > _HEAD_BYTES and size > len(line):
-                return
-            yield line.rstrip("\n")
+    text, more = "", False
+    for part in _decoded(uri, encoding, _HEAD_BYTES):
+        if more := len(text) >= _HEAD_BYTES:
+            break
+        text += part
+    lines = text.split("\n")
+    return start, lines[:-1] if more and len(lines) > 1 else lines
 
 
 def meaningful(lines: Lines, comment: str = "") -> Lines:

@@ -42,7 +42,9 @@ class _Pajek:
         """Start a section."""
         self.section = head[0].lower().rstrip(":")
         if self.section not in ("*network", "*vertices", *_PAIRS, *_LISTS):
-            raise RequestError(f"{self.uri}, line {line}: a section {head[0][:40]!r} cannot be read; export *Arcs or *Edges")
+            raise RequestError(
+                f"{self.uri}, line {line}: a section {head[0][:40]!r} cannot be read; export *Arcs or *Edges"
+            )
 
     def read(self, lines: Lines) -> Block:
         """Read lines of the current section."""
@@ -52,7 +54,9 @@ class _Pajek:
             return self._vertices(lines)
         if self.section in _PAIRS or self.section in _LISTS:
             return self._edges(lines)
-        raise RequestError(f"{self.uri}, line {lines.number[0]}: {lines.text[0].as_py()[:80]!r} is in no section of Pajek")
+        raise RequestError(
+            f"{self.uri}, line {lines.number[0]}: {lines.text[0].as_py()[:80]!r} is in no section of Pajek"
+        )
 
     def _vertices(self, lines: Lines) -> Block:
         found = pc.extract_regex(lines.text, _VERTEX)

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from distgnn.corpus.sources.edges.blocks import Block
 from distgnn.corpus.sources.edges.edge_set import EdgeList, EdgeSet
 from distgnn.corpus.sources.edges.graphs import matrix_market, parquet_blocks, xml_blocks
-from distgnn.corpus.sources.edges.layout import EdgeOptions, Layout, recognise
+from distgnn.corpus.sources.edges.layout import DEFAULT, EdgeOptions, Layout, recognise
 from distgnn.corpus.sources.edges.pajek import pajek_blocks
 from distgnn.corpus.sources.edges.text import text_blocks
 from distgnn.errors import RequestError
 from distgnn.storage.uri import base_name
 
 
-def read_edges(uri: str, options: EdgeOptions = EdgeOptions(), kinds: tuple[str, ...] = ()) -> EdgeList:
+def read_edges(uri: str, options: EdgeOptions = DEFAULT, kinds: tuple[str, ...] = ()) -> EdgeList:
     """Read an edge table: STRING, BioGRID, PSI-MITAB, SIF, Matrix Market, adjacency lists, N-Triples, GraphML, GEXF, Pajek,
     Parquet, tables with named columns, and plain lists of two identifiers a line.
 
@@ -33,7 +33,9 @@ def read_edges(uri: str, options: EdgeOptions = EdgeOptions(), kinds: tuple[str,
     for block in _blocks(uri, layout, options):
         if len(block.links.row):
             if options.min_score and block.links.score is None:
-                raise RequestError(f"{uri}: --min-score, but {_seen(layout)} has no score; remove it, or name a weight column")
+                raise RequestError(
+                    f"{uri}: --min-score, but {_seen(layout)} has no score; remove it, or name a weight column"
+                )
             if kinds and block.links.kind is None:
                 raise RequestError(
                     f"{uri}: actions need a table with types of interaction, such as STRING's (first column item_id_a),"

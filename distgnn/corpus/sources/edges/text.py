@@ -18,7 +18,8 @@ from distgnn.storage.uri import base_name
 
 _NOTED = ("edges", "biogrid", "mitab", "sif", "adjlist", "ntriples")
 """Formats in which every line that begins with # is a comment; in others only lines before the header are."""
-_NODE = r"<[^<>\"{}|^`\\\x00-\x20]*(?:\\u[0-9A-Fa-f]{4}[^<>\"{}|^`\\\x00-\x20]*|\\U[0-9A-Fa-f]{8}[^<>\"{}|^`\\\x00-\x20]*)*>|_:[^\s<>\"]+"
+_PLAIN = r"[^<>\"{}|^`\\\x00-\x20]*"  # characters of an IRI
+_NODE = rf"<{_PLAIN}(?:\\u[0-9A-Fa-f]{{4}}{_PLAIN}|\\U[0-9A-Fa-f]{{8}}{_PLAIN})*>|_:[^\s<>\"]+"
 _TRIPLE = (
     rf"^[ \t]*(?P<s>{_NODE})[ \t]*(?P<p><[^<>\s]*>)[ \t]*(?P<o>{_NODE}|\"(?:[^\"\\\n]|\\.)*\"(?:@[A-Za-z0-9-]+|\^\^<[^<>\s]*>)?)"
     r"[ \t]*\.[ \t]*(?:#.*)?\n?$"
@@ -81,8 +82,10 @@ def _table(uri: str, layout: Layout, lines: Lines) -> Block:
         absent = true_where(pc.or_(pc.equal(links.source, "-"), pc.equal(links.target, "-")))
         skipped, links = {"no identifier (-)": int(absent.sum())}, links.select(~absent)
     empty = true_where(pc.or_(pc.equal(links.source, ""), pc.equal(links.target, "")))
-    bad += refused(name, links, empty, "an empty identifier")
-    return Block(links.select(~empty), rejected=bad, skipped=skipped, read=len(lines.number))
+    bad, links = bad + refused(name, links, empty, "an empty identifier"), links.select(~empty)
+    again = true_where(pc.and_(pc.equal(links.source, layout.head[0]), pc.equal(links.target, layout.head[1])))
+    bad, links = bad + refused(name, links, again, "the header again"), links.select(~again)
+    return Block(links, rejected=bad, skipped=skipped, read=len(lines.number))
 
 
 def _unspaced(uri: str, links: Links) -> Links:
@@ -106,7 +109,9 @@ def _mitab(uri: str, layout: Layout, lines: Lines) -> Block:
     wrong = ~true_where(pc.and_(found[0].is_valid(), found[1].is_valid()))
     bad = refused(name, links, wrong, "not an identifier DATABASE:ID")
     ends = [
-        pc.binary_join_element_wise(field.field("db"), pc.replace_substring_regex(field.field("id"), '^"(.*)"$', r"\1"), ":")
+        pc.binary_join_element_wise(
+            field.field("db"), pc.replace_substring_regex(field.field("id"), '^"(.*)"$', r"\1"), ":"
+        )
         for field in (item.filter(pa.array(~wrong)) for item in found)
     ]
     links = links.select(~wrong)._replace(source=ends[0], target=ends[1])
@@ -152,7 +157,7 @@ def _ragged(
     return Block(links.select(~empty), nodes, bad, read=int(np.maximum(width - first, 1).sum()))
 
 
-def _triples(uri: str, layout: Layout, lines: Lines) -> Block:
+def _triples(uri: str, _: Layout, lines: Lines) -> Block:
     """Read triples; the predicate is the kind, and triples with a literal as object are skipped."""
     found = pc.extract_regex(lines.text, _TRIPLE)
     wrong = ~true_where(found.is_valid())
