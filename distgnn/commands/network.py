@@ -19,8 +19,9 @@ from distgnn.storage.folder import open_folder
 def build(config: NetworkBuildConfig, source: str, output: Output) -> int:
     """Build a network with the named source, and print its size."""
     start = time.monotonic()
-    facts = statistics(build_network(source, config), config.out) | {"seconds": time.monotonic() - start}
-    accounts = [Account(**account) for account in facts["meta"].get("accounts", ())]
+    manifest = build_network(source, config)
+    facts = statistics(manifest, config.out) | {"seconds": time.monotonic() - start}
+    accounts = [Account(**account) for account in manifest.meta.get("accounts", ())]
     inputs = "".join(f"{account.line()}\n" for account in accounts)
     counts = f"{facts['nodes']:,} nodes, {facts['messages']:,} messages, {facts['relations']} relations"
     output.emit(facts, f"{inputs}{config.out}: {counts}, {facts['bytes']:,} bytes, {facts['seconds']:.1f} s")

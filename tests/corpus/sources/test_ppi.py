@@ -339,7 +339,7 @@ def test_devices_are_refused(tmp_path: Path) -> None:
 def test_shs27k_has_the_published_sizes() -> None:
     (path,) = real("ppi/shs27k/protein.actions.SHS27k.STRING.txt")
     found = PpiSource(PpiConfig(species=(f"human={path}",), out=""))._network(0)
-    assert (len(found.names), found.account.stored["edges"], found.account.read) == (1690, 7624, 63_407)
+    assert (len(found.names), found.account.stored["edges"], found.account.read) == (1690, 7624, 63_408)
 
 
 @pytest.mark.data

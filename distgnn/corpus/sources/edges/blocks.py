@@ -21,10 +21,10 @@ class Links(NamedTuple):
     """L links between nodes.
 
     Attributes:
-        source: string [L].
-        target: string [L].
+        source: string [L], or a dictionary of strings where an identifier of the file stands for many links.
+        target: as ``source``.
         row: int64 [L], line or row numbers.
-        kind: string [L], the type of the interaction; None if the format has none.
+        kind: as ``source``, the type of the interaction; None if the format has none.
         score: string or number [L]; None if the format has none.
     """
 
@@ -76,6 +76,18 @@ def refused(name: str, links: Links, wrong: Mask, reason: str) -> tuple[Rejected
     return tuple(rejected(name, row, reason, f"{source or ''} {target or ''}") for row, source, target in pairs)
 
 
+def coded(texts: pa.Array, place: Ints) -> pa.DictionaryArray:
+    """Return ``texts[place]`` without copies of the texts, of which one can be long and stand for many links."""
+    return pa.DictionaryArray.from_arrays(pa.array(place.astype(np.int32)), texts)
+
+
+def equals(column: pa.Array, text: str) -> Mask:
+    """Return where a column of strings, or of a dictionary of strings, is ``text``."""
+    if pa.types.is_dictionary(column.type):
+        return true_where(pc.equal(column.dictionary, text))[column.indices.to_numpy()]
+    return true_where(pc.equal(column, text))
+
+
 def one_to_many(split: pa.ListArray, number: Ints, first: int) -> Links:
     """Return the links from field 0 of each line to its fields from ``first`` on.
 
@@ -84,9 +96,9 @@ def one_to_many(split: pa.ListArray, number: Ints, first: int) -> Links:
         number: line numbers.
         first: place of the first target; if 2, field 1 is the kind.
     """
-    flat, offsets = split.flatten(), split.offsets.to_numpy().astype(np.int64)
-    starts, targets = offsets[:-1], np.maximum(np.diff(offsets) - first, 0)
+    flat, width = split.flatten(), split.value_lengths().to_numpy().astype(np.int64)
+    starts, targets = np.cumsum(width) - width, np.maximum(width - first, 0)
     line = np.repeat(np.arange(len(targets)), targets)
     place = np.arange(len(line)) - np.repeat(np.cumsum(targets) - targets, targets) + starts[line] + first
-    kind = flat.take(pa.array(starts[line] + 1)) if first == 2 else None
-    return Links(flat.take(pa.array(starts[line])), flat.take(pa.array(place)), number[line], kind)
+    kind = coded(flat, starts[line] + 1) if first == 2 else None
+    return Links(coded(flat, starts[line]), coded(flat, place), number[line], kind)

@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from distgnn.corpus.account import Account
 from distgnn.corpus.sources.base import Rejected
-from distgnn.corpus.sources.edges.blocks import NO_TEXT, Block, Links, refused, true_where
+from distgnn.corpus.sources.edges.blocks import NO_TEXT, Block, Links, equals, refused, true_where
 from distgnn.corpus.sources.edges.lines import pc
 from distgnn.errors import RequestError
 from distgnn.graph.ragged import Ints
 
 _PENDING = 1 << 22
-_MOST_NODES = (1 << 31) - 1
+_MOST = (1 << 31) - 1
 _MOST_REJECTED = 10_000
 _MOST_KINDS = 1000
 _NUMBER = r"^[ ]*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?[ ]*$"
@@ -49,6 +49,16 @@ def _distinct(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """Return the sorted distinct numbers, several times faster than numpy.unique, which hashes."""
     keys = np.sort(keys)
     return keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
+
+
+def _encoded(text: pa.Array) -> tuple[pa.Array, npt.NDArray[np.integer]]:
+    """Return distinct texts and the place of each text among them."""
+    if not pa.types.is_dictionary(text.type):
+        encoded = text.dictionary_encode()
+        return encoded.dictionary, encoded.indices.to_numpy()
+    used, place = np.unique(text.indices.to_numpy(), return_inverse=True)
+    encoded = text.dictionary.take(pa.array(used)).dictionary_encode()  # the dictionary may have a text twice
+    return encoded.dictionary, encoded.indices.to_numpy()[place]
 
 
 class _Keys:
@@ -130,19 +140,19 @@ class EdgeSet:
         """Return the number of each identifier, in the order of their first appearance."""
         if not len(text):
             return np.zeros(0, np.int64)
-        coded = text.dictionary_encode()
-        place = pc.index_in(coded.dictionary, value_set=self._names)
-        new = coded.dictionary.filter(pc.is_null(place))
-        if len(self._names) + len(new) > _MOST_NODES:
-            raise RequestError(f"{self._uri}: more than {_MOST_NODES:,} nodes")
+        distinct, indices = _encoded(text)
+        place = pc.index_in(distinct, value_set=self._names)
+        new = distinct.filter(pc.is_null(place))
+        if max(len(self._names) + len(new), self._names.nbytes + new.nbytes) > _MOST:
+            raise RequestError(f"{self._uri}: more than {_MOST:,} nodes or bytes of identifiers; split the network")
         places = pc.fill_null(place, 0).to_numpy().astype(np.int64)
         places[true_where(pc.is_null(place))] = len(self._names) + np.arange(len(new))
         if len(new):
             self._names = pa.concat_arrays([self._names, new])
-        return places[coded.indices.to_numpy()]
+        return places[indices]
 
     def _join(self, links: Links) -> None:
-        codes = self._codes(pa.concat_arrays([links.source, links.target])).reshape(2, -1)
+        codes = np.stack([self._codes(links.source), self._codes(links.target)])
         low, high = codes.min(axis=0).astype(np.uint64), codes.max(axis=0).astype(np.uint64)
         keys = low << np.uint64(32) | high
         self._links += len(keys)
@@ -151,9 +161,9 @@ class EdgeSet:
         self._edges.add(_distinct(keys[apart]))
         if self._kinds and links.kind is not None:
             if len(self._seen) < _MOST_KINDS:
-                self._seen |= set(pc.unique(links.kind).to_pylist())
+                self._seen |= set(_encoded(links.kind)[0].slice(0, _MOST_KINDS).to_pylist())
             for kind, found in self._of_kind.items():
-                found.add(_distinct(keys[apart & true_where(pc.equal(links.kind, kind))]))
+                found.add(_distinct(keys[apart & equals(links.kind, kind)]))
 
     def result(self, layout: str, strip: bool = False) -> EdgeList:
         """Return the network.

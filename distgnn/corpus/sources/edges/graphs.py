@@ -22,7 +22,8 @@ from distgnn.storage.uri import base_name
 
 _WIDTHS = {"pattern": 2, "integer": 3, "real": 3, "complex": 4}
 _PART, _BATCH = 1 << 16, 1 << 18
-_ROWS_PER_BYTE = 64
+_ROWS_PER_BYTE, _SCORE = 64, 2
+_PARQUET_ERRORS = (pa.ArrowException, OSError, NotImplementedError)
 
 
 def matrix_market(uri: str, options: EdgeOptions) -> Iterator[Block]:
@@ -132,7 +133,7 @@ def parquet_blocks(uri: str, options: EdgeOptions) -> Iterator[Block]:
     """Read columns of a Parquet file; identifiers are text or integers."""
     size = described([uri])[0]["bytes"]
     with input_errors(uri), open_binary(uri, member=True) as file:
-        table = pq.ParquetFile(file)
+        table = _parquet_file(uri, file)
         if table.metadata.num_rows > _ROWS_PER_BYTE * size:
             raise RequestError(f"{uri}: claims {table.metadata.num_rows:,} rows in {size:,} bytes; refusing it")
         names = list(table.schema_arrow.names)
@@ -145,21 +146,40 @@ def parquet_blocks(uri: str, options: EdgeOptions) -> Iterator[Block]:
             raise RequestError(
                 f"{uri}: no known columns of edges; the columns are {', '.join(names)[:300]}; give --columns SOURCE TARGET"
             )
-        columns = [names[column] for column in header[1:] if column >= 0]
-        _check_types(uri, table.schema_arrow, columns[:2])
+        used = [names[column] if column >= 0 else "" for column in header[1:]]
+        columns = [name for name in used if name]
+        _check_types(uri, table.schema_arrow, used)
         row = 0
-        for batch in table.iter_batches(_BATCH, columns=columns):
-            yield _parquet_block(
-                base_name(uri), batch, [names[max(column, -1)] if column >= 0 else "" for column in header[1:]], row
-            )
+        for batch in _batches(uri, table, columns):
+            yield _parquet_block(base_name(uri), batch, used, row)
             row += batch.num_rows
 
 
+def _parquet_file(uri: str, file: Any) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file)
+    except _PARQUET_ERRORS as error:
+        raise _damaged(uri, error) from error
+
+
+def _batches(uri: str, table: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from table.iter_batches(_BATCH, columns=columns)
+    except _PARQUET_ERRORS as error:
+        raise _damaged(uri, error) from error
+
+
+def _damaged(uri: str, error: Exception) -> RequestError:
+    return RequestError(f"{uri}: damaged, or not Parquet ({' '.join(str(error).split())[:200]}); write it again")
+
+
 def _check_types(uri: str, schema: pa.Schema, columns: list[str]) -> None:
-    for name in columns:
-        kind: Any = schema.field(name).type
+    """Check the types of the columns source, target, score and kind ("" = none)."""
+    for place, name in enumerate(columns):
+        kind: Any = schema.field(name).type if name else pa.string()
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
+        numeric = pa.types.is_integer(kind) or (place == _SCORE and pa.types.is_floating(kind))
+        if not (numeric or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             raise RequestError(f"{uri}: the column {name!r} is {kind}; identifiers must be text or integers")
 
 
@@ -167,7 +187,8 @@ def _parquet_block(name: str, batch: pa.RecordBatch, columns: list[str], first: 
     source, target, score, kind = (batch.column(column) if column else None for column in columns)
     ends = [pc.cast(column, pa.string()) for column in (source, target)]
     links = Links(
-        *ends,
+        ends[0],
+        ends[1],
         np.arange(first + 1, first + 1 + batch.num_rows),
         None if kind is None else pc.cast(kind, pa.string()),
         None if score is None else _number(score),

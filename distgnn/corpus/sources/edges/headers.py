@@ -38,7 +38,7 @@ _KNOWN = (
     _Known("biogrid", "entrez gene interactor a", "entrez gene interactor b", ("score",), "experimental system"),
     _Known("mitab", "id interactor a", "id interactor b"),
     _Known("mitab", "id(s) interactor a", "id(s) interactor b"),
-    *(_Known("", *pair.split(), _SCORES) for pair in _PAIRS),
+    *(_Known("", pair[0], pair[1], _SCORES) for pair in map(str.split, _PAIRS)),
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from distgnn.corpus.sources.edges.blocks import NO_TEXT, Block, Links, one_to_many, true_where
+from distgnn.corpus.sources.edges.blocks import NO_TEXT, Block, Links, coded, one_to_many, true_where
 from distgnn.corpus.sources.edges.fields import words
 from distgnn.corpus.sources.edges.lines import Lines, line_blocks, meaningful, pc
 from distgnn.errors import RequestError
@@ -78,19 +78,22 @@ class _Pajek:
         if self.section in _LISTS:
             links = one_to_many(split, lines.number, 1)
         else:
-            flat, starts = split.flatten(), split.offsets.to_numpy()[:-1].astype(np.int64)
-            width = split.value_lengths().to_numpy()
+            flat, width = split.flatten(), split.value_lengths().to_numpy().astype(np.int64)
+            starts = np.cumsum(width) - width
             weight = flat.take(pa.array(np.where(width > 2, starts + 2, starts)))
             score = pc.if_else(pa.array(width > 2), weight, "1")
-            links = Links(flat.take(pa.array(starts)), flat.take(pa.array(starts + 1)), lines.number, score=score)
-        numbers = pa.concat_arrays([links.source, links.target])
-        good = true_where(pc.match_substring_regex(numbers, "^[0-9]+$")).reshape(2, -1).all(axis=0)
+            links = Links(coded(flat, starts), coded(flat, starts + 1), lines.number, score=score)
+        texts = links.source.dictionary
+        ends = np.stack([links.source.indices.to_numpy(), links.target.indices.to_numpy()])
+        good = true_where(pc.match_substring_regex(texts, "^[0-9]+$"))[ends].all(axis=0)
         if not good.all():
             line = int(links.row[np.argmin(good)])
             raise RequestError(f"{self.uri}, line {line}: the ends of an edge must be vertex numbers; fix the line")
-        place = pc.index_in(numbers, value_set=self.numbers)
-        ends = pc.coalesce(self.labels.take(place), numbers)
-        links = links._replace(source=ends.slice(0, len(links.row)), target=ends.slice(len(links.row)))
+        # Labels of vertices, then the numbers themselves, for vertices that are not listed.
+        place = pc.index_in(texts, value_set=self.numbers)
+        label = pc.if_else(pc.is_null(place), pa.array(len(self.labels) + np.arange(len(texts))), place).to_numpy()
+        known = pa.concat_arrays([self.labels, texts])
+        links = links._replace(source=coded(known, label[ends[0]]), target=coded(known, label[ends[1]]))
         entries = int((split.value_lengths().to_numpy() - 1).sum()) if self.section in _LISTS else len(lines.number)
         return Block(links, read=entries)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from distgnn.corpus.sources.base import Rejected, rejected
-from distgnn.corpus.sources.edges.blocks import NO_TEXT, Block, Links, one_to_many, refused, true_where
+from distgnn.corpus.sources.edges.blocks import NO_TEXT, Block, Links, equals, one_to_many, refused, true_where
 from distgnn.corpus.sources.edges.fields import Rows, delimited_rows, spaced_rows, words
 from distgnn.corpus.sources.edges.layout import Layout
 from distgnn.corpus.sources.edges.lines import Lines, line_blocks, meaningful, pc
@@ -152,7 +152,7 @@ def _ragged(
     width = split.value_lengths().to_numpy()
     nodes = split.filter(pa.array(width == 1)).flatten()
     links = one_to_many(split.filter(pa.array(whole)), lines.number[whole], first)
-    empty = true_where(pc.or_(pc.equal(links.source, ""), pc.equal(links.target, "")))
+    empty = equals(links.source, "") | equals(links.target, "")
     bad += refused(name, links, empty, "an empty identifier")
     return Block(links.select(~empty), nodes, bad, read=int(np.maximum(width - first, 1).sum()))
 
