@@ -13,6 +13,8 @@ from distgnn.corpus import inspect
 from distgnn.errors import RequestError
 from distgnn.options import CatOptions, CorpusUri
 
+_SHOWN = 12
+
 
 def build(config: BuildConfig, source: str, output: Output) -> int:
     """Build a corpus with the named source, and print its size."""
@@ -32,8 +34,10 @@ def build(config: BuildConfig, source: str, output: Output) -> int:
     listed = " (see rejected-*.tsv there)" if manifest.rejected else ""
     rows = f"{value['rows']:,} rows read = {manifest.graphs:,} stored + {manifest.rejected:,} rejected{listed}"
     size = f"{manifest.graphs:,} graphs in {value['shards']} shards, {value['bytes_per_graph']:.0f} bytes a graph"
-    labels = f", {len(manifest.schema.labels)} labels" if manifest.schema.labels else ""
-    output.emit(value, f"{config.out}: {size}{labels}, {timedelta(seconds=round(seconds))}; {rows}")
+    names = manifest.schema.labels
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    labels = f", {len(names)} label(s): {shown}" if names else ""
+    output.emit(value, f"{config.out}: {size}, {timedelta(seconds=round(seconds))}; {rows}{labels}")
     return 0
 
 
