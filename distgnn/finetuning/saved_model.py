@@ -134,9 +134,9 @@ class FineTunedModel(nn.Module):
             graphs: URI of a corpus, PyG ``Data`` or ``Batch``, a list of ``Data``, or a list of SMILES (needs RDKit).
 
         Returns:
-            One row per graph in order, one column per label: probabilities (classification), class numbers (multiclass)
-                or values in the
-            labels' units (regression). The index is the graph id.
+            One row per graph in order, one column per label: probabilities (classification), class numbers (multiclass;
+            ``about.schema.classes`` has what they stand for, where the corpus says so) or values in the labels' units
+            (regression). The index is the graph id.
 
         Raises:
             RequestError: The graphs have other features than the model, or a SMILES string cannot be parsed.
