@@ -7,10 +7,10 @@ checksums.json, which is written last.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 import safetensors.torch
@@ -29,6 +29,7 @@ from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.verified import CHECKSUMS, Checksums, Kind, parse_checksums, read_checksums, read_files
 
 _T = TypeVar("_T")
+_STEP = re.compile("step-[0-9]{9}")
 
 FOLDER = "checkpoints"
 FILES = ("model.safetensors", "state.safetensors", "config.json", "state.json", "corpus.json", "card.md")
@@ -212,5 +213,5 @@ def _read_encoder(folder: Folder, checksums: Checksums) -> tuple[Folder, dict[st
 
 
 def step_names(folder: Folder) -> list[str]:
-    """Names of the checkpoint folders in ``folder``, sorted by step. They may be incomplete."""
-    return [name for name in folder.names() if name.startswith("step-") and not PurePosixPath(name).suffix]
+    """Names of the checkpoint folders in ``folder``, sorted by step. They may be incomplete; other names are ignored."""
+    return [name for name in folder.names() if _STEP.fullmatch(name)]

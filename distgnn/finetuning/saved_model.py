@@ -33,7 +33,7 @@ from distgnn.models.encoder import build_encoder
 from distgnn.models.heads import build_head, graph_features
 from distgnn.storage.cache import read_cached
 from distgnn.storage.folder import Folder, open_folder
-from distgnn.storage.verified import CHECKSUMS, Kind, publish, read_checksums, seal
+from distgnn.storage.verified import CHECKSUMS, Kind, publish_safely, read_checksums, seal
 
 MODELS = "models"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -197,11 +197,8 @@ def _plain(method: str, methods: tuple[str, ...]) -> str:
 
 def _replace(folder: Folder, files: dict[str, bytes]) -> None:
     sealed = seal(files, KIND)
-    if folder.size(CHECKSUMS) is not None:
-        if folder.read(CHECKSUMS) == sealed:
-            return
-        folder.delete(CHECKSUMS)
-    publish(folder, files, sealed)
+    if folder.read_if_there(CHECKSUMS) != sealed:
+        publish_safely(folder, files, sealed, KIND)
 
 
 def model_uris(uri: str) -> list[str]:
@@ -214,7 +211,8 @@ def model_uris(uri: str) -> list[str]:
     if folder.size(CHECKSUMS) is not None:
         return [folder.uri]
     inside = folder.sub(MODELS)
-    found = [inside.sub(name).uri for name in inside.names() if inside.sub(name).size(CHECKSUMS) is not None]
+    names = [name for name in inside.names() if name.isprintable()]
+    found = [inside.sub(name).uri for name in names if inside.sub(name).size(CHECKSUMS) is not None]
     if not found:
         raise RequestError(
             f"{uri}: no fine-tuned model here; give one, or the output of distgnn finetune --save-models"

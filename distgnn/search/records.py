@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -19,6 +20,7 @@ from distgnn.storage.folder import Folder
 
 SWEEP, RESULTS, TRIALS, TRIAL = "sweep.json", "results.parquet", "trials", "trial.json"
 _FORMAT, _VERSION = "distgnn-sweep", 1
+_NUMBER = re.compile("[0-9]{4,9}")
 State = Literal["queued", "running", "stopped", "finished", "failed"]
 ENDED = ("stopped", "finished", "failed")
 _COLUMNS = [
@@ -219,7 +221,7 @@ def write_trial(folder: Folder, record: TrialRecord) -> None:
 def read_trials(folder: Folder) -> list[TrialRecord]:
     """Read all trials of the sweep in ``folder``, by number; raises RequestError if a file is damaged."""
     below = folder.sub(TRIALS)
-    numbers = [name for name in below.names() if name.isdigit() and below.sub(name).size(TRIAL) is not None]
+    numbers = [name for name in below.names() if _NUMBER.fullmatch(name) and below.sub(name).size(TRIAL) is not None]
     return [_read_trial(below.sub(name)) for name in numbers]
 
 

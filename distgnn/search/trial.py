@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from distgnn.checkpoint.format import FOLDER, newest, read_verified, step_name
+from distgnn.checkpoint.format import FOLDER, KIND, newest, read_verified, step_name
 from distgnn.config import PretrainConfig, TuneConfig
 from distgnn.corpus.stream import local_units
 from distgnn.distributed import ProcessGroup, choose_device
@@ -23,7 +23,7 @@ from distgnn.search.records import Clone, Rung, Sweep, TrialRecord, trial_folder
 from distgnn.search.scoring import validation_score
 from distgnn.search.space import Params, apply
 from distgnn.storage.folder import Folder
-from distgnn.storage.verified import CHECKSUMS, publish
+from distgnn.storage.verified import CHECKSUMS, publish_safely
 
 Pretrainer = Callable[[Run, int], None]
 """Trains a run from its newest checkpoint up to a step, and writes a checkpoint there."""
@@ -161,7 +161,7 @@ def checkpoint_at(trial: Folder, segment: int, step: int) -> Folder:
 def copy_checkpoint(source: Folder, target: Folder) -> None:
     """Copy a checkpoint and verify it; a complete one at ``target`` is kept."""
     if target.size(CHECKSUMS) is None:
-        publish(target, *read_verified(source))
+        publish_safely(target, *read_verified(source), KIND)
 
 
 def _never() -> bool:

@@ -69,7 +69,9 @@ def pull_to_cache(origin: Folder, kind: Kind, checksums: Checksums) -> Folder:
 
 
 def _entry(checksums: Checksums) -> Folder:
-    root = os.environ.get("DISTGNN_CACHE") or os.path.join("~", ".cache", "distgnn")
+    root = os.environ.get("DISTGNN_CACHE") or os.path.expanduser(os.path.join("~", ".cache", "distgnn"))
+    if root.startswith("~"):
+        raise RequestError("there is no home folder for the cache; set DISTGNN_CACHE to a folder, or HOME")
     return open_folder(root).sub(checksums.key)
 
 
