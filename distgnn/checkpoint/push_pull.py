@@ -7,6 +7,8 @@ from distgnn.errors import RequestError, WorkError
 from distgnn.storage.cache import pull_to_cache
 from distgnn.storage.claim import CLAIM, claimed
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.lock import LOCK, locked
+from distgnn.storage.temporary import remove_left_over_beside
 from distgnn.storage.verified import CHECKSUMS, Checksums, publish_safely, read_files
 
 
@@ -26,7 +28,13 @@ def push(source: str, target: str) -> str:
     def read(folder: Folder, checksums: Checksums) -> tuple[dict[str, bytes], bytes]:
         return read_files(folder, KIND, checksums, FILES), checksums.raw
 
-    return _place(*first_whole(source, read), open_folder(target))
+    folder = open_folder(target)
+    files, sealed = first_whole(source, read)
+    if folder.local:  # a rename decides between two writers
+        remove_left_over_beside(folder.path)
+        return _place(files, sealed, folder)
+    with locked(folder):
+        return _place(files, sealed, folder)
 
 
 def pull(source: str, target: str = "") -> str:
@@ -51,7 +59,7 @@ def _place(files: dict[str, bytes], sealed: bytes, folder: Folder) -> str:
             raise RequestError(f"{folder.uri}: another checkpoint is already there; choose another target")
         read_verified(folder)
         return folder.uri
-    foreign = sorted(set(folder.names()) - claimed(folder) - {CLAIM})
+    foreign = sorted(set(folder.names()) - claimed(folder) - {CLAIM, LOCK})
     if foreign:
         raise RequestError(f"{folder.uri}: the folder holds other things ({foreign[0]}); choose an empty target")
     publish_safely(folder, files, sealed, KIND)

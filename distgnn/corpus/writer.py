@@ -25,6 +25,7 @@ from distgnn.corpus.sources.base import Rejected, Source
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.lock import locked
 
 STATE = "_build.json"
 _BINS = 34
@@ -250,16 +251,18 @@ def build_corpus(
     Raises:
         RequestError: the input is unusable, or a corpus already exists.
     """
-    folder = prepare_folder(uri, overwrite, resume)
     identity = {"source": source.provenance(), "schema": source.schema.to_json(), "rows": [unit_rows, shard_rows]}
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    state = BuildState.load(folder, fingerprint)
-    folder.write(STATE, json.dumps(asdict(state)).encode())  # marks the files that follow as ours
-    try:
-        return _written(source, CorpusWriter(folder, source.schema, unit_rows, shard_rows, state), mapper, progress)
-    finally:
-        if not state.shards and folder.size(STATE) is not None:  # nothing was written
-            folder.delete(STATE)
+    with locked(open_folder(uri)):
+        folder = prepare_folder(uri, overwrite, resume)
+        state = BuildState.load(folder, fingerprint)
+        writer = CorpusWriter(folder, source.schema, unit_rows, shard_rows, state)
+        folder.write(STATE, json.dumps(asdict(state)).encode())  # marks the files that follow as ours
+        try:
+            return _written(source, writer, mapper, progress)
+        finally:
+            if not state.shards and folder.size(STATE) is not None:  # nothing was written
+                folder.delete(STATE)
 
 
 def _written(source: Source, writer: CorpusWriter, mapper: Mapper, progress: Progress | None) -> Manifest:

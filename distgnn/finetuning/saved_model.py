@@ -17,6 +17,7 @@ from torch_geometric.data import Data
 
 from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.checkpoint.compatibility import check_compatible
+from distgnn.checkpoint.format import check_finite_weights
 from distgnn.checkpoint.training_state import load_weights, strip
 from distgnn.config import EncoderConfig, LabelChoice, from_json, to_json
 from distgnn.config.base import read_json
@@ -173,6 +174,7 @@ def write_models(
         about = _about(result, by_name[row.method], digest, row.method, seed)
         target = {"target.mean": result.data.target.mean, "target.std": result.data.target.std}
         tensors = {name: tensor.contiguous() for name, tensor in {**found.weights, **target}.items()}
+        check_finite_weights(tensors, f"{row.method}, seed {seed}")
         files = {WEIGHTS: safetensors.torch.save(tensors), CONFIG: about.to_bytes()}
         _replace(folder.sub(names[-1]), files)
     return names
@@ -236,4 +238,5 @@ def load_model(uri: str) -> FineTunedModel:
         raise
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RequestError(f"{uri}: the model's files do not parse ({type(error).__name__}: {error})") from error
+    check_finite_weights(tensors, uri)
     return FineTunedModel(about, tensors, uri)

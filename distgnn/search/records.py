@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -263,7 +264,11 @@ def _cell(record: TrialRecord, name: str) -> Any:
     return getattr(record, name)
 
 
+def _score(record: TrialRecord) -> float:
+    return math.nan if record.score is None else record.score
+
+
 def best_of(sweep: Sweep, records: Iterable[TrialRecord]) -> TrialRecord | None:
-    """Return the finished trial with the best score (the first of equals); None if no trial finished."""
-    whole = [record for record in records if record.state == "finished" and record.score is not None]
+    """Return the finished trial with the best finite score (the first of equals); None if there is none."""
+    whole = [record for record in records if record.state == "finished" and math.isfinite(_score(record))]
     return max(whole, key=lambda record: (sweep.sign * (record.score or 0.0), -record.number), default=None)

@@ -5,6 +5,7 @@ The whole state of a trial is in its folder; of other trials it reads only a che
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from distgnn.checkpoint.format import FOLDER, KIND, newest, read_verified, step_
 from distgnn.config import PretrainConfig, TuneConfig
 from distgnn.corpus.stream import local_units
 from distgnn.distributed import ProcessGroup, choose_device
-from distgnn.errors import WorkError
+from distgnn.errors import DivergedError, WorkError
 from distgnn.pretraining.history import Snapshot
 from distgnn.pretraining.loop import Hooks, train
 from distgnn.pretraining.run import CONFIG, Run, new_run, open_corpus, resumed_run
@@ -71,7 +72,7 @@ class Trial:
 
         Raises:
             RequestError: The parameters do not fit each other or the data.
-            WorkError: Training diverged.
+            WorkError: Training diverged, or the score is not finite.
         """
         start = time.perf_counter()
         import_modules(self.config.imports)  # trials may run in other processes
@@ -79,6 +80,8 @@ class Trial:
         for fidelity in self.rungs:
             if fidelity > self.reached:
                 value = score(fidelity)
+                if not math.isfinite(value):
+                    raise DivergedError(f"the score at {fidelity} {self.config.axis} is {value}")
                 yield Rung(fidelity, value, time.perf_counter() - start)
                 start = time.perf_counter()  # do not count the time that the caller took
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -174,6 +175,25 @@ class Folder:
             finally:
                 Path(temporary).unlink(missing_ok=True)
 
+    def write_new(self, name: str, data: bytes) -> bool:
+        """Write the file ``name`` unless it exists; returns whether it was written. Of several writers one succeeds."""
+        path = self.locate(name)
+        with storage_errors("write", self.at(name)):
+            if not self.local:
+                return _objects(self.filesystem).put_if(path, data, etag="")
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            return write_new_local(path, data)
+
+    def replace(self, name: str, old: bytes, new: bytes) -> bool:
+        """Replace the file ``name`` if its contents are ``old``; returns whether they were. Of several writers one succeeds."""
+        path = self.locate(name)
+        with storage_errors("write", self.at(name)):
+            if not self.local:
+                files = _objects(self.filesystem)
+                etag = files.etag_of(path, old)
+                return etag is not None and files.put_if(path, new, etag)
+            return replace_local(path, old, new)
+
     def delete(self, name: str) -> None:
         """Delete the file ``name``."""
         with storage_errors("delete", self.at(name)):
@@ -191,6 +211,36 @@ class Folder:
                 os.rename(path, gone)
                 path = gone
             self.filesystem.delete_dir(path)
+
+
+def _objects(filesystem: pafs.FileSystem) -> S3Files:
+    return filesystem.handler  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def write_new_local(path: str, data: bytes) -> bool:
+    """Write a file unless it exists. It is never seen without its contents."""
+    temporary = f"{path}{temporary_tail()}"
+    try:
+        Path(temporary).write_bytes(data)
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return True
+
+
+def replace_local(path: str, old: bytes, new: bytes) -> bool:
+    """Replace a file if its contents are ``old``. Other processes that replace it wait."""
+    with open(path, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        same = os.path.exists(path) and os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+        if not same or file.read() != old:
+            return False
+        temporary = f"{path}{temporary_tail()}"
+        Path(temporary).write_bytes(new)
+        os.replace(temporary, path)
+    return True
 
 
 def open_folder(uri: str) -> Folder:

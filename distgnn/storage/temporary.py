@@ -17,11 +17,11 @@ _TAIL = re.compile(r".+\.distgnn-tmp-([0-9a-f]{8})-(\d+)-([0-9a-f]{8})")
 
 def temporary_tail() -> str:
     """A unique suffix for a temporary file or folder of this process."""
-    return f".distgnn-tmp-{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    return f".distgnn-tmp-{machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 @lru_cache(maxsize=1)
-def _machine() -> str:
+def machine() -> str:
     """Digest of this machine and its process ids, which containers of one machine do not share."""
     try:
         space = os.readlink("/proc/self/ns/pid")
@@ -33,7 +33,7 @@ def _machine() -> str:
 def is_left_over(name: str) -> bool:
     """Whether ``name`` is that of a temporary file of a process of this machine that has ended."""
     found = _TAIL.fullmatch(name)
-    return found is not None and found[1] == _machine() and is_gone(int(found[2]))
+    return found is not None and found[1] == machine() and is_gone(int(found[2]))
 
 
 def remove_left_over(path: str, deep: bool = True) -> None:
