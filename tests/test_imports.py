@@ -15,7 +15,7 @@ FLOORS = [
     "pretraining", "search", "report", "doctor", "scale",
 ]  # fmt: skip
 EVERYWHERE = {"errors", "config", "distributed", "monitor", "register"}
-TOP = {"api", "cli", "commands", "options", "opened", "__init__", "__main__"}
+TOP = {"api", "cli", "commands", "interrupts", "options", "opened", "__init__", "__main__"}
 FILES = sorted(ROOT.rglob("*.py"))
 LOADERS = {("torch", "load"), ("numpy", "load"), ("np", "load")}
 
