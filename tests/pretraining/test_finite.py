@@ -27,6 +27,7 @@ from distgnn.storage.verified import CHECKSUMS
 from tests.helpers.corpora import contents
 from tests.helpers.sweeps import trial
 from tests.helpers.training import CPU, small, train_small
+from tests.helpers.transfers import write
 
 SMALL = ["--encoder.layers=1", "--encoder.width=8", "--train.graphs-per-stream=4", "--train.device=cpu"]
 
@@ -133,3 +134,17 @@ def test_no_winner_without_a_finite_score() -> None:
     assert best_of(sweep, [nan]) is None
     assert best_of(sweep, [nan, good]) == good
     assert best_of(replace(sweep, mode="min"), [good, nan]) == good
+
+
+def test_a_run_without_memory_fails_in_one_line(
+    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("distgnn.pretraining.loop.outer_step", full)
+    words = ["pretrain", "--corpus", corpus, "--out", str(tmp_path), "--name", "r", "--train.max-steps=1"]
+    assert main([*words, *SMALL]) == 1
+    assert "error: out of memory (CUDA out of memory. Tried to allocate 2.00 GiB)" in capsys.readouterr().err
+    progress = json.loads((tmp_path / "r" / "progress.json").read_text())
+    assert (progress["status"], progress["error"][:13]) == ("failed", "out of memory")

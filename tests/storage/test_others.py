@@ -56,7 +56,7 @@ def test_an_incomplete_checkpoint_with_files_of_others(corpus: str, tmp_path: Pa
 @pytest.mark.parametrize("name", ["shard-00000.parquet", "rejected-00000.tsv", "corpus.json"])
 def test_a_corpus_is_not_built_over_files_of_others(tmp_path: Path, name: str, overwrite: bool) -> None:
     (tmp_path / name).write_text('{"documents": 7}')
-    with pytest.raises(RequestError, match="other things|not the manifest of a corpus|already exists"):
+    with pytest.raises(RequestError, match=r"other things|not the manifest of a corpus|already exists"):
         motifs(tmp_path, graphs=20, overwrite=overwrite)
     assert contents(tmp_path) == {name: b'{"documents": 7}'}
 
@@ -92,7 +92,7 @@ def test_a_network_is_not_written_over_files_of_others(tmp_path: Path) -> None:
         assert contents(target) == {name: b"mine"}
     (tmp_path / "o").mkdir()
     (tmp_path / "o" / "network.json").write_text("[]")
-    with pytest.raises(RequestError, match="not the manifest of a network, so it is not overwritten"):
+    with pytest.raises(RequestError, match=r"not the manifest of a network, so it is not overwritten"):
         save_network(network, str(tmp_path / "o"), overwrite=True)
     save_network(network, str(tmp_path / "n"), overwrite=True)
     assert CLAIM not in contents(tmp_path / "n")
@@ -127,9 +127,9 @@ def test_results_are_not_written_over_those_of_others(tmp_path: Path, name: str)
     (out / name).write_text(json.dumps(PLANTED[name]))
     before = contents(out)
     small: dict[str, Any] = {"seeds": 1, "epochs": 1, "out": out, "encoder": {"layers": 1, "width": 4}, "device": "cpu"}
-    with pytest.raises(RequestError, match="other things|is that of another command"):
+    with pytest.raises(RequestError, match=r"other things|is that of another command"):
         dg.finetune(corpus=corpus, **small)
-    with pytest.raises(RequestError, match="other things|is that of another command"):
+    with pytest.raises(RequestError, match=r"other things|is that of another command"):
         dg.transfer(data=corpus, **small)
     assert contents(out) == before
 
@@ -137,7 +137,7 @@ def test_results_are_not_written_over_those_of_others(tmp_path: Path, name: str)
 def test_a_run_is_no_place_for_results(corpus: str, tmp_path: Path) -> None:
     run = train_small(small(corpus, tmp_path, max_steps=1))
     before = run.folder.read("config.json")
-    with pytest.raises(RequestError, match="config.json: is that of another command"):
+    with pytest.raises(RequestError, match=r"config.json: is that of another command"):
         dg.finetune(corpus=write(str(tmp_path / "c")), out=run.folder.uri)
     assert run.folder.read("config.json") == before
 
