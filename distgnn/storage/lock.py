@@ -25,6 +25,7 @@ LOCK = "_lock.json"
 _TRIES = 5
 _RENEW_SECONDS = 20.0
 _STALE_SECONDS = 120.0
+_RELEASE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -85,14 +86,13 @@ def locked(folder: Folder) -> Iterator[None]:
     if folder.local:
         remove_left_over(folder.path)
     over = threading.Event()
-    thread = threading.Thread(target=_renew, args=(folder, holder, over), name="distgnn-lock", daemon=True)
-    thread.start()
+    keeper = threading.Thread(target=_keep, args=(folder, holder, made, over), name="distgnn-lock", daemon=True)
+    keeper.start()
     try:
         yield
     finally:
         over.set()
-        thread.join()
-        _release(folder, holder, made)
+        keeper.join(_RELEASE_SECONDS)  # no longer, if storage does not answer: this machine takes the lock over at once
 
 
 def _acquire(folder: Folder, holder: Holder) -> None:
@@ -125,38 +125,27 @@ def _read(folder: Folder) -> tuple[bytes, Holder] | None:
         return raw, Holder(token="", owner="unknown", host="unknown", machine="", pid=0, renewed=0.0)
 
 
-def _renew(folder: Folder, holder: Holder, over: threading.Event) -> None:
+def _keep(folder: Folder, holder: Holder, made: list[str], over: threading.Event) -> None:
+    """Renew the lock until ``over``; then delete it, and the folders that were made for it if they are empty."""
     while not over.wait(_RENEW_SECONDS):
         try:
-            found = _read(folder)
-            if found is None or found[1].token != holder.token:
-                sys.stderr.write(
-                    f"distgnn: {folder.uri}: the lock was lost to {found[1] if found else 'someone'}; stop one\n"
-                )
+            if not _is_held(folder, holder):
+                sys.stderr.write(f"distgnn: {folder.uri}: another command has taken the lock over; stop one of them\n")
                 return
             folder.write(LOCK, replace(holder, renewed=time.time()).to_bytes())
         except (RequestError, WorkError):  # storage does not answer now; the command itself reports it where it writes
             continue
-
-
-def _release(folder: Folder, holder: Holder, made: list[str]) -> None:
-    """Delete the lock unless another command has taken it over, and the folders that were made for it if they are empty."""
     try:
-        found = _read(folder)
-        if found is not None and found[1].token == holder.token:
+        if _is_held(folder, holder):
             folder.delete(LOCK)
     except (RequestError, WorkError) as error:
         sys.stderr.write(f"distgnn: {folder.uri}: the lock stays ({error})\n")
     _remove_empty(made)
 
 
-def _missing_folders(folder: Folder) -> list[str]:
-    """Folders that will be made for the lock, innermost first."""
-    path, made = folder.path, list[str]()
-    while folder.local and path and not os.path.lexists(path):
-        made.append(path)
-        path = os.path.dirname(path)
-    return made
+def _is_held(folder: Folder, holder: Holder) -> bool:
+    found = _read(folder)
+    return found is not None and found[1].token == holder.token
 
 
 def _remove_empty(made: list[str]) -> None:

@@ -17,7 +17,7 @@ _S3 = "s3://"
 _SECRET = re.compile(r"key|secret|passw|token|credential|signature", re.IGNORECASE)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _OPTIONS = ("endpoint", "region", "profile", "anonymous")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/|(file|s3|s3a|gs|gcs|az|abfs|abfss|hdfs|https?):")
 _KNOWN = "a path, file:///PATH or s3://BUCKET/PREFIX"
 
 
@@ -67,6 +67,7 @@ def join(uri: str, name: str) -> str:
 
 def parent(uri: str) -> tuple[str, str]:
     """(URI of the folder, file name) of a file's URI or path."""
+    uri = local_path(uri) or uri if uri.startswith("file:") else uri
     head, query = _parted(uri)
     folder, _, name = head.rpartition("/")
     return (folder or ("/" if head.startswith("/") else ".")) + query, name
@@ -92,7 +93,7 @@ def local_path(uri: str) -> str | None:
         return None
     else:
         refuse_secrets(uri)
-        path = _path_of_file_uri(uri, scheme[1])
+        path = _path_of_file_uri(uri)
     if scheme is None and uri.startswith("~") and path == os.path.abspath(uri):
         raise RequestError(f"{uri}: there is no such home folder; set HOME, or give an absolute path")
     if not path.isprintable() and any("\ud800" <= c <= "\udfff" for c in path):
@@ -100,12 +101,12 @@ def local_path(uri: str) -> str | None:
     return path
 
 
-def _path_of_file_uri(uri: str, scheme: str) -> str:
+def _path_of_file_uri(uri: str) -> str:
     host, slash, rest = uri.removeprefix("file:").removeprefix("//").partition("/")
-    if scheme != "file":
+    if not uri.startswith("file:/"):
         local = f", or ./{uri} for a local folder of that name" if "://" not in uri else ""
         raise RequestError(f"{uri}: not a path, file:// or s3:// URI; give {_KNOWN}{local}")
-    if uri.startswith("file://") and host not in ("", "localhost"):
+    if host not in ("", "localhost"):
         raise RequestError(f"{uri}: files of another host ({host}) cannot be read; give {_KNOWN}")
     return os.path.abspath(unquote(slash + rest))
 

@@ -14,6 +14,7 @@ from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.sources.molecules import MoleculesConfig, MoleculesSource
 from distgnn.errors import RequestError, WorkError
 from distgnn.storage.folder import open_folder
+from distgnn.storage.uri import parent
 from tests.helpers.corpora import contents, motifs
 
 
@@ -73,7 +74,20 @@ def test_bad_uris() -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["ftp://h/x", "gs://b/x", "az://b/x", "hdfs://h/x", "s3a://b/x", "S3://b/x", "s3:/b/x", "gs:/b", "data:/x"]
+    "uri",
+    [
+        "ftp://h/x",
+        "gs://b/x",
+        "az://b/x",
+        "hdfs://h/x",
+        "s3a://b/x",
+        "S3://b/x",
+        "s3:/b/x",
+        "gs:/b",
+        "data:/x",
+        "file:x",
+        "s3:b",
+    ],
 )
 def test_other_schemes_are_refused_at_once(uri: str) -> None:
     start = time.monotonic()
@@ -87,6 +101,7 @@ def test_other_schemes_are_refused_at_once(uri: str) -> None:
 def test_a_file_uri_names_its_place(tmp_path: Path) -> None:
     for start in ("file:", "file://", "file://localhost"):
         assert open_folder(f"{start}{tmp_path}/a%20b/") == open_folder(f"{tmp_path}/a b")
+    assert parent(f"file://{tmp_path}/a%20b/c%20d.csv") == (f"{tmp_path}/a b", "c d.csv")
     with pytest.raises(RequestError, match="files of another host"):
         open_folder("file://server/x")
 

@@ -127,7 +127,7 @@ def test_a_lock_is_renewed_and_a_lost_one_is_not_removed(
             time.sleep(0.01)
         assert folder.read(LOCK) != before
         other = Holder(owner="bob").to_bytes()
-        while folder.read(LOCK) != other or "lost to bob" not in capsys.readouterr().err:
+        while folder.read(LOCK) != other or "has taken the lock over" not in capsys.readouterr().err:
             folder.write(LOCK, other)
             time.sleep(0.1)
     assert folder.read(LOCK) == other
