@@ -42,10 +42,12 @@ class TransferResults(Results):
     Attributes:
         folder: Folder with table.md, results.json, curves.parquet and pictures/.
         comparison: Scores and curves of each training.
+        note: What was inferred about the labels or changed; "" if nothing.
     """
 
     folder: Folder
     comparison: Comparison[TransferConfig] = field(repr=False)
+    note: str = ""
 
     @property
     def table(self) -> pd.DataFrame:
@@ -63,10 +65,10 @@ class TransferResults(Results):
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of results.json."""
-        return transfer_summary(self.comparison)
+        return transfer_summary(self.comparison) | ({"note": self.note} if self.note else {})
 
     def __str__(self) -> str:
-        return terminal(self.comparison)
+        return terminal(self.comparison) + (f"\n\nTarget: {self.note}." if self.note else "")
 
 
 def transfer(config: TransferConfig | None = None, **options: Any) -> TransferResults:
@@ -107,13 +109,14 @@ def _compared(config: TransferConfig, source: DataSource, folder: Folder) -> Tra
     ):
         run = RunJob(source, folder.sub("jobs"), device, work)
         result = compare_methods(run, _mapper(config), JobProgress(meter=here, command="transfer", logs=logs))
-        value = transfer_summary(result)
+        results = TransferResults(folder, result, source.data.note if isinstance(source, CorpusDataSource) else "")
+        value = results.to_json()
         logs.summary = {"/".join(cell[name] for name in _CELL): cell["mean"] for cell in value["cells"]}
     folder.write(TABLE, markdown(result).encode())
     folder.write(RESULTS, (json.dumps(value, indent=1) + "\n").encode())
     write_curves(result, folder)
     write_pictures(result, folder)
-    return TransferResults(folder, result)
+    return results
 
 
 def _source(config: TransferConfig) -> DataSource:

@@ -23,14 +23,17 @@ def build(config: BuildConfig, source: str, output: Output) -> int:
         "corpus": config.out,
         "graphs": manifest.graphs,
         "shards": len(manifest.shards),
+        "rows": manifest.graphs + manifest.rejected,
         "rejected": manifest.rejected,
         "bytes_per_graph": size / manifest.graphs,
         "seconds": seconds,
         "digest": manifest.digest(),
     }
-    rejected = f", {manifest.rejected:,} rows rejected (see rejected-*.tsv there)" if manifest.rejected else ""
-    text = f"{config.out}: {manifest.graphs:,} graphs in {value['shards']} shards, {value['bytes_per_graph']:.0f} bytes a graph"
-    output.emit(value, f"{text}{rejected}, {timedelta(seconds=round(seconds))}")
+    listed = " (see rejected-*.tsv there)" if manifest.rejected else ""
+    rows = f"{value['rows']:,} rows read = {manifest.graphs:,} stored + {manifest.rejected:,} rejected{listed}"
+    size = f"{manifest.graphs:,} graphs in {value['shards']} shards, {value['bytes_per_graph']:.0f} bytes a graph"
+    labels = f", {len(manifest.schema.labels)} labels" if manifest.schema.labels else ""
+    output.emit(value, f"{config.out}: {size}{labels}, {timedelta(seconds=round(seconds))}; {rows}")
     return 0
 
 

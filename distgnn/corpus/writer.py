@@ -21,8 +21,8 @@ from distgnn.config.base import from_json, read_json
 from distgnn.corpus import manifest as manifests
 from distgnn.corpus.manifest import Manifest, Shard
 from distgnn.corpus.shard import arrow_schema, check_structure, check_values, pack
-from distgnn.corpus.sources.base import Rejected, Source
-from distgnn.errors import RequestError
+from distgnn.corpus.sources.base import CountsRows, Rejected, Source
+from distgnn.errors import RequestError, WorkError
 from distgnn.graph.schema import Schema
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import locked
@@ -30,6 +30,7 @@ from distgnn.storage.lock import locked
 STATE = "_build.json"
 _BINS = 34
 _FILES = re.compile(r"shard-[0-9]{5,}\.parquet|rejected-[0-9]{5,}\.tsv")
+_REJECTED = "file\trow\treason\ttext"
 Progress = Callable[[int, int | None, int], None]
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
@@ -44,6 +45,8 @@ class BuildState:
         skip: number of that row within the part.
         shards: finished shards.
         rejected: number of rejected rows so far.
+        read: number of rows read so far.
+        counted: whether ``read`` counts from the start; False in builds that an earlier version started.
         histograms: as in the manifest.
     """
 
@@ -52,6 +55,8 @@ class BuildState:
     skip: int = 0
     shards: list[Shard] = field(default_factory=list)
     rejected: int = 0
+    read: int = 0
+    counted: bool = False
     histograms: dict[str, list[int]] = field(default_factory=lambda: {"nodes": [0] * _BINS, "edges": [0] * _BINS})
 
     @classmethod
@@ -62,13 +67,13 @@ class BuildState:
             RequestError: the folder holds the state of another build.
         """
         if folder.size(STATE) is None:
-            return cls(fingerprint)
+            return cls(fingerprint, counted=True)
         try:
             state = from_json(cls, read_json(folder.read(STATE)), STATE)
         except (ValueError, RequestError) as error:
             raise RequestError(f"{folder.at(STATE)}: not a valid build state ({error}); use --overwrite") from error
         if state.fingerprint != fingerprint and not state.shards:  # nothing is lost
-            return cls(fingerprint)
+            return cls(fingerprint, counted=True)
         if state.fingerprint != fingerprint:
             raise RequestError(
                 f"{folder.uri}: holds an unfinished build with other inputs or options; use --overwrite or another --out"
@@ -88,11 +93,21 @@ class CorpusWriter:
         self._rows = 0
         self._rejected: list[Rejected] = []
 
-    def add(self, part: int, table: pa.Table, rejected: Sequence[Rejected]) -> None:
-        """Append the rows of part number ``part``; full shards are written immediately."""
+    def add(self, part: int, table: pa.Table, rejected: Sequence[Rejected], read: int) -> None:
+        """Append the rows of part number ``part``, which has ``read`` input rows; full shards are written immediately.
+
+        Raises:
+            WorkError: an input row was neither stored nor rejected, or more than once.
+        """
+        if table.num_rows + len(rejected) != read:
+            raise WorkError(
+                f"{self.folder.uri}, part {part}: {read:,} rows read, but {table.num_rows:,} stored and"
+                f" {len(rejected):,} rejected; a defect of the corpus source"
+            )
         skip = self.state.skip if part == self.state.part else 0
         if skip == 0:  # else the part's rejected rows were written with the shard that ended within it
             self._rejected += rejected
+            self.state.read += read
         table = table.slice(skip)
         while self._rows + table.num_rows >= self.shard_rows:
             take = self.shard_rows - self._rows
@@ -126,10 +141,15 @@ class CorpusWriter:
         self._write_rejected(number)
         self._tables, self._rows = [], 0
 
+    def _why_none(self) -> str:
+        if not self.state.rejected:
+            return "no rows were read; check the input"
+        return f"{self.state.rejected:,} rows read, all rejected; {self.folder.at(_rejected_name(0))} lists the reasons"
+
     def _write_rejected(self, number: int) -> None:
         if self._rejected:
-            lines = ["file\trow\treason\ttext", *("\t".join(item) for item in self._rejected)]
-            self.folder.write(f"rejected-{number:05d}.tsv", ("\n".join(lines) + "\n").encode())
+            lines = [_REJECTED, *("\t".join(item) for item in self._rejected)]
+            self.folder.write(_rejected_name(number), ("\n".join(lines) + "\n").encode())
         self.state.rejected += len(self._rejected)
         self._rejected = []
 
@@ -138,17 +158,22 @@ class CorpusWriter:
 
         Raises:
             RequestError: there is no graph at all.
+            WorkError: the rows stored and rejected are not the rows read.
         """
         if self._rows:
             self._write_shard()
-        if not self.state.shards:
-            raise RequestError(
-                f"{self.folder.uri}: the input contains no usable graph ({len(self._rejected)} rejected); check the input"
-            )
         self._write_rejected(len(self.state.shards))
+        if not self.state.shards:
+            raise RequestError(f"{self.folder.uri}: the input contains no usable graph ({self._why_none()})")
+        stored = sum(shard.graphs for shard in self.state.shards)
+        if self.state.counted and self.state.read != stored + self.state.rejected:
+            raise WorkError(
+                f"{self.folder.uri}: {self.state.read:,} rows read, but {stored:,} stored and {self.state.rejected:,}"
+                " rejected; build it again with --overwrite"
+            )
         result = Manifest(
             schema=self.schema,
-            graphs=sum(shard.graphs for shard in self.state.shards),
+            graphs=stored,
             unit_rows=self.unit_rows,
             shard_rows=self.shard_rows,
             shards=tuple(self.state.shards),
@@ -169,14 +194,21 @@ class _ReadPart:
     source: Source
     schema: Schema
 
-    def __call__(self, part: Any) -> tuple[pa.Table, list[Rejected]]:
+    def __call__(self, part: Any) -> tuple[pa.Table, list[Rejected], int]:
+        """Return the graphs, the rejected rows, and the number of rows read."""
         piece, rejected = self.source.read(part)
+        stored = piece.graphs.num_graphs if piece else 0
+        read = self.source.rows(part) if isinstance(self.source, CountsRows) else stored + len(rejected)
         if piece is None:
-            return arrow_schema(self.schema).empty_table(), rejected
+            return arrow_schema(self.schema).empty_table(), rejected, read
         where = f"{self.source.provenance()['source']} input"
         check_values(self.schema, piece.graphs, where)
         check_structure(self.schema, piece.graphs, where)
-        return pack(self.schema, piece), rejected
+        return pack(self.schema, piece), rejected, read
+
+
+def _rejected_name(number: int) -> str:
+    return f"rejected-{number:05d}.tsv"
 
 
 def prepare_folder(uri: str, overwrite: bool, resume: bool = True) -> Folder:
@@ -197,11 +229,12 @@ def prepare_folder(uri: str, overwrite: bool, resume: bool = True) -> Folder:
     if complete:
         _check_ours(folder)
     found = [name for name in folder.names() if _FILES.fullmatch(name)]
-    if found and not complete and not begun:
+    rejected = not complete and not begun and found == [_rejected_name(0)] and _lists_rejected(folder)
+    if found and not complete and not begun and not rejected:
         raise RequestError(
             f"{uri}: the folder holds other things ({found[0]}), no corpus of distgnn; use another --out"
         )
-    if overwrite or (begun and not resume):
+    if overwrite or rejected or (begun and not resume):
         for name in ([manifests.NAME] if complete else []) + ([STATE] if begun and complete else []) + found:
             folder.delete(name)
         if begun and not complete:
@@ -218,6 +251,11 @@ def _check_ours(folder: Folder) -> None:
     if not ours:
         where = folder.at(manifests.NAME)
         raise RequestError(f"{where}: not the manifest of a corpus, so it is not overwritten; use another --out")
+
+
+def _lists_rejected(folder: Folder) -> bool:
+    """Whether the folder holds what a build wrote in which every row was rejected."""
+    return (folder.read_if_there(_rejected_name(0)) or b"").startswith(_REJECTED.encode())
 
 
 def build_corpus(
@@ -270,8 +308,8 @@ def _written(source: Source, writer: CorpusWriter, mapper: Mapper, progress: Pro
     first = state.part
     done = sum(shard.graphs for shard in state.shards) - state.skip
     results = mapper(_ReadPart(source, writer.schema), islice(source.parts(), first, None))
-    for number, (table, rejected) in enumerate(results, start=first):
-        writer.add(number, table, rejected)
+    for number, (table, rejected, read) in enumerate(results, start=first):
+        writer.add(number, table, rejected, read)
         done += table.num_rows
         if progress:
             progress(number + 1, source.total_parts(), done)

@@ -82,7 +82,12 @@ class Folder:
         """
         pure = PurePosixPath(name)
         # "?" starts the options of a URI.
-        odd = "\\" in name or not name.isprintable() or ("?" in name and not self.local)
+        unprintable = next((letter for letter in name if not letter.isprintable()), None)
+        if unprintable is not None:
+            raise RequestError(
+                f"{self.uri}: the name {name!r} has the character {unprintable!r}, which does not print; rename it"
+            )
+        odd = "\\" in name or ("?" in name and not self.local)
         if not pure.parts or pure.is_absolute() or ".." in pure.parts or odd:
             raise RequestError(f"{self.uri}: the name {name!r} does not stay inside its folder; refusing it")
         return f"{self.path}/{pure}"

@@ -148,6 +148,15 @@ def _is_held(folder: Folder, holder: Holder) -> bool:
     return found is not None and found[1].token == holder.token
 
 
+def _missing_folders(folder: Folder) -> list[str]:
+    """Folders that will be made for the lock, innermost first."""
+    path, made = folder.path, list[str]()
+    while folder.local and path and not os.path.lexists(path):
+        made.append(path)
+        path = os.path.dirname(path)
+    return made
+
+
 def _remove_empty(made: list[str]) -> None:
     for path in made:
         try:
