@@ -14,6 +14,8 @@ from distgnn.corpus import inspect
 from distgnn.errors import RequestError
 from distgnn.options import CatOptions, CorpusUri
 
+_SHOWN = 12
+
 
 def build(config: BuildConfig, source: str, output: Output) -> int:
     """Build a corpus with the named source, and print its size."""
@@ -24,6 +26,7 @@ def build(config: BuildConfig, source: str, output: Output) -> int:
         "corpus": config.out,
         "graphs": manifest.graphs,
         "shards": len(manifest.shards),
+        "rows": manifest.graphs + manifest.rejected,
         "rejected": manifest.rejected,
         "bytes_per_graph": size / manifest.graphs,
         "seconds": seconds,
@@ -32,9 +35,13 @@ def build(config: BuildConfig, source: str, output: Output) -> int:
     }
     unread = " (rejected rows: rejected-inputs.tsv there)" if any(item.rejected for item in manifest.accounts) else ""
     inputs = "".join(f"{account.line()}\n" for account in manifest.accounts)
-    rejected = f", {manifest.rejected:,} rows rejected (see rejected-*.tsv there)" if manifest.rejected else ""
-    text = f"{config.out}: {manifest.graphs:,} graphs in {value['shards']} shards, {value['bytes_per_graph']:.0f} bytes a graph"
-    output.emit(value, f"{inputs}{text}{rejected}{unread}, {timedelta(seconds=round(seconds))}")
+    listed = " (see rejected-*.tsv there)" if manifest.rejected else ""
+    rows = f"{value['rows']:,} rows read = {manifest.graphs:,} stored + {manifest.rejected:,} rejected{listed}"
+    size = f"{manifest.graphs:,} graphs in {value['shards']} shards, {value['bytes_per_graph']:.0f} bytes a graph"
+    names = manifest.schema.labels
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    labels = f", {len(names)} label(s): {shown}" if names else ""
+    output.emit(value, f"{inputs}{config.out}: {size}, {timedelta(seconds=round(seconds))}; {rows}{unread}{labels}")
     return 0
 
 
@@ -64,5 +71,6 @@ def stat(options: CorpusUri, output: Output) -> int:
 def cat(options: CatOptions, output: Output) -> int:
     """Print graphs as JSON lines."""
     for graph in inspect.cat(options.uri, options.start, options.count):
-        output.emit(graph, json.dumps(graph))
+        if not output.emit(graph, json.dumps(graph)):
+            break
     return 0

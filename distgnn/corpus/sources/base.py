@@ -9,6 +9,9 @@ from distgnn.corpus.account import Account
 from distgnn.corpus.shard import Piece
 from distgnn.graph.schema import Schema
 
+SPLITS = {"train": 0, "valid": 1, "val": 1, "test": 2, "0": 0, "1": 1, "2": 2, "": None}
+"""Values of a split column in text, in lower case."""
+
 
 class Rejected(NamedTuple):
     """An input row that yielded no graph. All fields are text without tabs or newlines (see :func:`rejected`)."""
@@ -55,4 +58,13 @@ class Accounts(Protocol):
 
     def accounts(self) -> Sequence[tuple[Account, Sequence[Rejected]]]:
         """Return for each input file what became of its rows, and the rows that could not be read."""
+        ...
+
+
+@runtime_checkable
+class CountsRows(Protocol):
+    """A source that knows how many rows a part has. The build then checks that each row was stored or rejected."""
+
+    def rows(self, part: Any) -> int:
+        """Return the number of input rows of a part that the options select."""
         ...

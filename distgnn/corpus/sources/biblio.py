@@ -78,7 +78,7 @@ def _check_papers(folder: str, tables: Sequence[tuple[Names, Names]]) -> None:
     """Check that the first columns of the tables of links name the same kind of thing."""
     first = tables[0][0]
     for (left, _), (name, _) in zip(tables[1:], _LINKS[1:], strict=True):
-        if len(left) and len(first) and not np.isin(left, first).any():
+        if len(left) and len(first) and not pd.Index(left).isin(first).any():
             raise RequestError(
                 f"{join(folder, name)}: none of its papers (the first column) is in {_LINKS[0][0]}; are the columns swapped?"
             )
@@ -207,6 +207,10 @@ class BiblioSource:
     def total_parts(self) -> int:
         """Return the number of slices."""
         return -(-self._papers // _CENTERS)
+
+    def rows(self, part: tuple[int, int]) -> int:
+        """Return the number of papers of a slice."""
+        return part[1] - part[0]
 
     def read(self, part: tuple[int, int]) -> tuple[Piece, list[Rejected]]:
         """Return the subgraphs of a slice of papers."""

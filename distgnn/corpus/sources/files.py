@@ -287,8 +287,3 @@ def load_npz(uri: str, wanted: Sequence[str], optional: Sequence[str] = ()) -> d
             raise
         except ARRAY_ERRORS as error:
             raise RequestError(f"{uri}: not a readable .npz of plain arrays ({error})") from error
-
-
-def suffix_free(uri: str) -> str:
-    """Return the lower-case extension before that of a compression, such as '.csv'."""
-    return os.path.splitext(plain_name(uri))[1]

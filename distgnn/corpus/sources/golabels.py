@@ -14,9 +14,11 @@ from scipy.sparse import csr_array
 from distgnn.corpus.sources.edges.columns import tab_columns
 from distgnn.corpus.sources.files import load_npz
 from distgnn.errors import RequestError
+from distgnn.graph.checked import whole
 from distgnn.graph.ragged import Ints
 from distgnn.storage.uri import base_name
 
+_MOST_GROUPS = 1000
 Names = npt.NDArray[Any]
 
 
@@ -98,14 +100,21 @@ def _from_npz(uri: str, prefixes: Mapping[str, str]) -> Labels:
     order = np.argsort(data["terms"].astype(str))
     groups = {}
     for group, prefix in prefixes.items():
-        names, indptr, indices = (data[f"{prefix}_{field}"] for field in fields)
+        names = data[f"{prefix}_entrez"]
+        if names.ndim != 1 or names.dtype.kind not in "iuU" or len(np.unique(names)) < len(names):
+            raise RequestError(
+                f"{uri}: {prefix}_entrez must hold distinct integers or texts, found {names.dtype} {names.shape}"
+            )
+        indptr, indices = (
+            whole(data[f"{prefix}_{name}"], f"{uri}, {prefix}_{name}", shape=(None,)) for name in fields[1:]
+        )
         consistent = len(indptr) == len(names) + 1 and indptr[-1] == len(indices)
         if not consistent or (len(indices) and not 0 <= indices.min() <= indices.max() < len(order)):
             raise RequestError(
                 f"{uri}: {prefix}_indptr and {prefix}_indices do not match {prefix}_entrez and terms; rebuild the file"
             )
         ones = np.ones(len(indices), np.float32)
-        matrix = csr_array((ones, indices.astype(np.int64), indptr.astype(np.int64)), shape=(len(names), len(order)))
+        matrix = csr_array((ones, indices, indptr), shape=(len(names), len(order)))
         rows = np.argsort(names.astype(str))
         groups[group] = names.astype(str)[rows], matrix[rows][:, order]
     return Labels(uri, data["terms"].astype(str)[order], groups)
@@ -116,8 +125,12 @@ def _from_text(uri: str) -> Labels:
         uri, (), "needs the tab-separated columns group, node, term", ("group", "node", "term")
     )
     terms, column = np.unique(term, return_inverse=True)
-    groups = {}
-    for name in np.unique(group).tolist():
+    groups, found = {}, np.unique(group).tolist()
+    if len(found) > _MOST_GROUPS:
+        raise RequestError(
+            f"{uri}: {len(found):,} groups, more than {_MOST_GROUPS:,}; the column group names the network"
+        )
+    for name in found:
         in_group = group == name
         names, row = np.unique(node[in_group], return_inverse=True)
         matrix = csr_array((np.ones(len(row), np.float32), (row, column[in_group])), shape=(len(names), len(terms)))

@@ -147,6 +147,10 @@ class PreDblpSource:
         """Return None: counting lines would read every file in advance."""
         return
 
+    def rows(self, part: PreDblpPart) -> int:
+        """Return the number of lines that are not blank of a chunk."""
+        return sum(bool(line.strip()) for line in part.lines)
+
     def read(self, part: PreDblpPart) -> tuple[Piece | None, list[Rejected]]:
         """Parse the subgraphs of a chunk."""
         records, kept, refused = [], [], []

@@ -304,6 +304,13 @@ def test_invalid_label_tables_are_rejected(tmp_path: Path) -> None:
     np.savez(broken, **{**np.load(npz(tmp_path)), "human_indices": np.array([0, 1, 1, 0, 5])})
     with pytest.raises(RequestError, match="human_indptr and human_indices do not match"):
         load(tmp_path, input=human, labels=str(broken), label_groups=("Human=human",))
+    for wrong in ([9.0, 1, 2, 3], [9, 9, 2, 3]):
+        np.savez(broken, **{**np.load(npz(tmp_path)), "human_entrez": np.array(wrong)})
+        with pytest.raises(RequestError, match="human_entrez must hold distinct integers or texts"):
+            load(tmp_path, input=human, labels=str(broken), label_groups=("Human=human",))
+    bad.write_text("group\tnode\tterm\n" + "".join(f"g{n}\t1\tt\n" for n in range(1001)))
+    with pytest.raises(RequestError, match="1,001 groups, more than 1,000"):
+        load(tmp_path, input=human, labels=str(bad))
 
 
 @pytest.mark.parametrize(("options", "message"), [
