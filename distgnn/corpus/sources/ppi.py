@@ -142,6 +142,7 @@ class PpiConfig(InputBuildConfig):
             len(self.columns) in (0, 2, 3),
             f"columns must be SOURCE TARGET or SOURCE TARGET WEIGHT, found {self.columns}",
         )
+        check(len(set(self.columns)) == len(self.columns), f"columns must differ, found {self.columns}")
         check(math.isfinite(self.min_score), f"min_score must be finite, found {self.min_score}")
         check(1 <= self.hops <= 4, f"hops must be 1, 2, 3 or 4, found {self.hops}")
         check(1 <= self.fan_out <= 1000, f"fan_out must lie in 1..1000, found {self.fan_out}")

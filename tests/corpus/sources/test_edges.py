@@ -155,7 +155,7 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
         "w.txt", "1 2 0.5\n",
         {}, r"3 columns separated by white space, line 1 is '1 2 0.5'; give --columns .* or --format sif",
     ),
-    "ragged": ("g.txt", "0 1 2 3\n1 2\n", {}, "rows of 2, 4 columns .*; give --format adjlist"),
+    "ragged": ("g.txt", "0 1 2 3\n1 2\n", {}, "2, 4 columns .*; give --format adjlist"),
     "one column": ("g.txt", "a\nb\n", {}, "1 columns separated by white space"),
     "a longer row": ("g.txt", "1 2\n0 1 2\n", {}, "edge 2: '0 1 2' does not hold two ids"),
     "a longer row later": ("g.txt", "1 2\n" * 40_000 + "3\n", {}, r"line 40001: '3' does not hold two ids"),
@@ -208,6 +208,8 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
         {}, "has a document type",
     ),
     "broken xml": ("g.graphml", XML + "<graphml><graph>", {}, "not well-formed graphml"),
+    "commas in names": ("g.el", "1,2-diol x\n", {}, "or --format edges if the identifiers hold them"),
+    "odd number": ("g.el", "a b\n", {"columns": ("0", "²")}, "no column '0'"),
     "json": ("g.txt", '{"a": "b"}\n', {}, "looks like JSON"),
     "gml": ("g.gml", "graph [\n", {}, "GML is not read"),
     "html": ("g.txt", "<html lang=en>\n", {}, "an XML file, but neither"),
@@ -225,7 +227,7 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "mitab twice": ("m.txt", mitab(("a:1", "b:2"), ("b:1", "b:2")), {}, "'1' occurs in two databases"),
     "not biogrid": ("b.txt", "a\tb\n", {"format": "biogrid"}, "has no header of biogrid"),
     "not parquet": ("b.parquet", "a b\n", {}, "the content is not parquet"),
-    "too many columns": ("c.csv", ",".join(["source", "target", *map(str, range(2000))]) + "\n", {}, "more than 1000"),
+    "many columns": ("c.csv", ",".join(["source", "target", *"x" * 2000]) + "\n", {}, "2,002 columns, more than 1,000"),
 }  # fmt: skip
 
 

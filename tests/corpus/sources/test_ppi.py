@@ -322,6 +322,7 @@ def test_invalid_label_tables_are_rejected(tmp_path: Path) -> None:
     ({"input": ("a",), "label_groups": ("h=x",)}, "label_groups needs labels"),
     ({"input": ("a",), "labelled_only": True}, "labelled_only needs labels"),
     ({"input": ("a",), "columns": ("a",)}, "columns must be SOURCE TARGET or SOURCE TARGET WEIGHT"),
+    ({"input": ("a",), "columns": ("a", "a")}, "columns must differ"),
     ({"input": ("a",), "min_score": float("nan")}, "min_score must be finite"),
     ({"input": ("a",), "min_positives": 0}, "min_positives must be at least 1"),
 ])  # fmt: skip

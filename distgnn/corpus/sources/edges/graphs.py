@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from distgnn.corpus.sources.base import rejected
 from distgnn.corpus.sources.edges.blocks import NO_TEXT, Block, Links, refused, true_where
 from distgnn.corpus.sources.edges.fields import spaced_rows
-from distgnn.corpus.sources.edges.headers import column_of, known_header
+from distgnn.corpus.sources.edges.headers import column_of, is_number, known_header
 from distgnn.corpus.sources.edges.layout import EdgeOptions
 from distgnn.corpus.sources.edges.lines import Lines, line_blocks, meaningful, pc, read_head
 from distgnn.corpus.sources.files import described, input_errors, open_binary
@@ -138,7 +138,7 @@ def parquet_blocks(uri: str, options: EdgeOptions) -> Iterator[Block]:
             raise RequestError(f"{uri}: claims {table.metadata.num_rows:,} rows in {size:,} bytes; refusing it")
         names = list(table.schema_arrow.names)
         wanted = tuple(
-            names[int(name)] if name.isdigit() and name not in names and int(name) < len(names) else name
+            names[int(name)] if is_number(name) and name not in names and int(name) < len(names) else name
             for name in options.columns
         )
         header = column_of(uri, names, wanted) if wanted else known_header(uri, names, "auto")

@@ -42,6 +42,11 @@ _KNOWN = (
 )
 
 
+def is_number(name: str) -> bool:
+    """Return whether a name given as a column is the number of one."""
+    return name.isascii() and name.isdigit() and len(name) < 5
+
+
 def known_header(uri: str, names: Sequence[str], wanted: str) -> Header | None:
     """Return the columns of a header that is known; None if it is not.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 from distgnn.corpus.sources.edges.fields import ascii_words, split_line
-from distgnn.corpus.sources.edges.headers import Header, column_of, known_header, missing_columns
+from distgnn.corpus.sources.edges.headers import Header, column_of, is_number, known_header, missing_columns
 from distgnn.corpus.sources.edges.lines import read_head
 from distgnn.corpus.sources.files import plain_name
 from distgnn.errors import RequestError
@@ -109,12 +109,16 @@ def recognise(uri: str, options: EdgeOptions) -> Layout:
     noted = [(number, line) for number, line in rows if line.startswith("#") and (first is None or number < first[0])]
     if first is None and not noted:
         raise RequestError(f"{uri}: the file is empty; give a file with edges")
-    layout = _headed(uri, noted[-1:] + ([first] if first else []), options, found)
-    if layout is not None:
-        return layout
-    if first is None:
+    headed = _headed(uri, noted[-1:] + ([first] if first else []), options, found)
+    if headed is None and first is None:
         raise RequestError(f"{uri}: has no rows, only comments (line 1 is {_shown(lines[0])}); give a file with edges")
-    return _headless(uri, first, [line for _, line in rows if not line.startswith("#")], options, found)
+    lines = [line for _, line in rows if not line.startswith("#")]
+    layout = headed or _headless(uri, cast(tuple[int, str], first), lines, options, found)
+    if layout.width > _MOST_COLUMNS:
+        raise RequestError(
+            f"{uri}: {layout.width:,} columns, more than {_MOST_COLUMNS:,}; this is not a table of edges"
+        )
+    return layout
 
 
 def _whole_format(uri: str, start: bytes, lines: Sequence[str], asked: Format) -> Format:
@@ -128,7 +132,7 @@ def _whole_format(uri: str, start: bytes, lines: Sequence[str], asked: Format) -
     if content == "xml":
         raise RequestError(f"{uri}: an XML file, but neither GraphML nor GEXF (line 1 is {_shown(lines[0])})")
     if content:
-        return content  # type: ignore[return-value]
+        return cast(Format, content)
     if lines and lines[0].lstrip().startswith(("{", "[")):
         raise RequestError(f"{uri}: looks like JSON (line 1 is {_shown(lines[0])}); convert it, or give --format")
     other = os.path.splitext(plain_name(uri))[1]
@@ -155,7 +159,7 @@ def _content(start: bytes, lines: Sequence[str]) -> str:
 
 def _headed(uri: str, candidates: Sequence[tuple[int, str]], options: EdgeOptions, found: Format) -> Layout | None:
     """Return the layout if one of the lines is a header that is known, or that has the asked columns."""
-    named = [name for name in options.columns if not name.isdigit()]
+    named = [name for name in options.columns if not is_number(name)]
     if found in ("edges", "sif", "adjlist") or (options.columns and not named):
         return None
     for number, line in candidates:
@@ -167,7 +171,7 @@ def _headed(uri: str, candidates: Sequence[tuple[int, str]], options: EdgeOption
                 f"{uri}: has the header of {header.format or 'a table'} (line {number + 1}), not of {found}"
             )
         if header is not None:
-            return _with_header(uri, header, names, number, line, delimiter, options)
+            return _with_header(header, names, number, line, delimiter, options)
     if named:
         number, line = candidates[-1]
         raise missing_columns(uri, options.columns, split_line(line, _delimiter(line, found), quotes=True))
@@ -179,10 +183,8 @@ def _headed(uri: str, candidates: Sequence[tuple[int, str]], options: EdgeOption
 
 
 def _with_header(
-    uri: str, header: Header, names: Sequence[str], number: int, line: str, delimiter: str, options: EdgeOptions
+    header: Header, names: Sequence[str], number: int, line: str, delimiter: str, options: EdgeOptions
 ) -> Layout:
-    if len(names) > _MOST_COLUMNS:
-        raise RequestError(f"{uri}: the header has {len(names)} columns, more than {_MOST_COLUMNS}")
     kind = header.format or "table"
     quotes = options.quotes and bool(delimiter) and kind not in _UNQUOTED
     width = len(names)
@@ -209,7 +211,7 @@ def _headless(uri: str, first: tuple[int, str], rows: list[str], options: EdgeOp
     if options.columns:
         return _numbered(uri, line, number, delimiter, options)
     if delimiter in (",", ";") or found in ("csv", "tsv"):
-        raise _unknown(uri, number, line, delimiter, len(split_line(line, delimiter, quotes=True)))
+        raise _unknown(uri, number, line, delimiter, [len(split_line(line, delimiter, quotes=True))])
     return _plain(uri, number, rows, found)
 
 
@@ -227,7 +229,8 @@ def _plain(uri: str, number: int, rows: list[str], found: Format) -> Layout:
         raise RequestError(
             f"{uri}, edge {row + 1}: {_shown(rows[row])} does not hold two ids; fix or remove it, or give --format or --columns"
         )
-    raise _unknown(uri, number, rows[0], "\t" if set(tabs) == {tabs[0]} and tabs[0] > 1 else "", widths[0], set(widths))
+    tabbed = set(tabs) == {tabs[0]} and tabs[0] > 1
+    raise _unknown(uri, number, rows[0], "\t" if tabbed else "", tabs if tabbed else widths)
 
 
 def _check_first(uri: str, number: int, rows: list[str], found: Format) -> None:
@@ -246,7 +249,7 @@ def _check_first(uri: str, number: int, rows: list[str], found: Format) -> None:
 
 def _numbered(uri: str, line: str, number: int, delimiter: str, options: EdgeOptions) -> Layout:
     fields = split_line(line, delimiter, quotes=options.quotes)
-    columns = [int(name) for name in options.columns if name.isdigit()]
+    columns = [int(name) for name in options.columns if is_number(name)]
     if len(columns) < len(options.columns) or max(columns) >= len(fields):
         raise RequestError(
             f"{uri}: --columns {' '.join(options.columns)}, but line {number + 1} ({_shown(line)}) has the columns"
@@ -272,23 +275,19 @@ def _mitab(line: str) -> bool:
     return all(_MITAB_ID.fullmatch(field) or field == "-" for field in line.split("\t")[:2])
 
 
-def _unknown(
-    uri: str,
-    number: int,
-    line: str,
-    delimiter: str,
-    width: int,
-    widths: set[int] = frozenset(),  # type: ignore[assignment]
-) -> RequestError:
-    counted = f"{width} columns" if len(widths) < 2 else f"rows of {', '.join(map(str, sorted(widths)[:4]))} columns"
-    help_text = "--columns SOURCE TARGET with names of its header, or --columns 0 1 if it has none"
-    if len(widths) > 1:
-        help_text = "--format adjlist or --format sif if it is such a file"
-    elif not delimiter and width == 3:
-        help_text += ", or --format sif"
+def _unknown(uri: str, number: int, line: str, delimiter: str, widths: Collection[int]) -> RequestError:
+    """Return the error for a file of unknown shape: what was seen, and which option to give."""
+    counted = ", ".join(map(str, sorted(set(widths))[:4]))
+    option = "--columns SOURCE TARGET with names of its header, or --columns 0 1 if it has none"
+    if len(set(widths)) > 1:
+        option = "--format adjlist or --format sif if it is such a file"
+    elif not delimiter and 3 in widths:
+        option += ", or --format sif"
+    elif delimiter in (",", ";") and len(ascii_words(line)) == 2:
+        option += ", or --format edges if the identifiers hold them"
     return RequestError(
-        f"{uri}: not a known table of edges: {counted} separated by {_NAMES[delimiter]},"
-        f" line {number + 1} is {_shown(line)}; give {help_text}"
+        f"{uri}: not a known table of edges: {counted} columns separated by {_NAMES[delimiter]},"
+        f" line {number + 1} is {_shown(line)}; give {option}"
     )
 
 
