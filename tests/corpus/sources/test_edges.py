@@ -420,3 +420,24 @@ def test_identifiers_survive_every_format_that_can_carry_them(
     assert pairs(edges) == {(min(pair), max(pair)) for pair in rows}
     assert set(edges.names) == {name for pair in rows for name in pair}
     assert edges.account.rejected == NOTHING
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    case=st.sampled_from(sorted(READ)),
+    place=st.integers(0, 200),
+    cut=st.integers(0, 20),
+    piece=st.binary(max_size=6) | st.sampled_from([b"\0", b'"', b"\t", b"\n", b"#", b"*", b"<", b"9" * 30, b"\xff"]),
+)
+def test_damaged_files_are_read_or_refused_in_one_line(
+    case: str, place: int, cut: int, piece: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    name, content, options, *_ = READ[case]
+    whole = content.encode() if isinstance(content, str) else content
+    damaged = whole[:place] + piece + whole[place + cut :]
+    said = ""
+    try:
+        read_edges(put(tmp_path_factory.getbasetemp(), name, damaged), EdgeOptions(**options)).account.check()
+    except RequestError as error:
+        said = str(error)
+    assert "\n" not in said
