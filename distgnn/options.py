@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import tyro
 
 from distgnn.config import load_config
-from distgnn.config.base import check_imports, check_names
+from distgnn.config.base import check_finite, check_imports, check_names
 from distgnn.config.fields import reads, runtime, writes
 from distgnn.errors import RequestError
 from distgnn.opened import closed, opened, opened_type
@@ -177,6 +177,7 @@ def parse(kind: type[C], program: str, words: list[str], options: Globals, defau
         raise RequestError(f"{flatten(complaints.getvalue())}; see {program} --help") from None
     config = closed(found, kind)
     check_names(config)
+    check_finite(config)
     return config
 
 

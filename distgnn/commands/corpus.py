@@ -67,5 +67,6 @@ def stat(options: CorpusUri, output: Output) -> int:
 def cat(options: CatOptions, output: Output) -> int:
     """Print graphs as JSON lines."""
     for graph in inspect.cat(options.uri, options.start, options.count):
-        output.emit(graph, json.dumps(graph))
+        if not output.emit(graph, json.dumps(graph)):
+            break
     return 0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import typing
 from typing import Any, Literal, TypeVar
 
 from distgnn.config.fields import (
     Options,
     facts_of,
+    flat,
     group_type,
     group_types,
     plain_fields,
@@ -162,6 +164,19 @@ def check_names(config: Any, where: str = "") -> None:
             raise RequestError(unknown(f"{where}options", name, known))
 
 
+def check_finite(config: Any, where: str = "") -> None:
+    """Raise RequestError if a number in ``config`` is infinite or not a number."""
+    for name, value in flat(to_json(config)).items():
+        for number in value if isinstance(value, list) else (value,):
+            _finite(number, f"{where}{name}")
+
+
+def _finite(value: Any, where: str) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RequestError(f"{where} must be a finite number, found {value}")
+    return value
+
+
 def _with_present_names(kind: type[Any], data: dict[str, Any], where: str) -> dict[str, Any]:
     names = renamed(kind)
     twice = [name for name in data if names.get(name) in data]
@@ -208,10 +223,17 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise RequestError(f"{where}: must be one of {', '.join(map(str, typing.get_args(hint)))}, found {value!r}")
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return _as_float(value, where)
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
         raise RequestError(f"{where}: expected {hint.__name__}, found {value!r}")
-    return value
+    return _finite(value, where)
+
+
+def _as_float(value: int, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise RequestError(f"{where} must be a finite number, found one of {len(str(value))} digits") from error
 
 
 def _convert_choice(value: Any, where: str) -> bool | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -24,10 +25,13 @@ from distgnn.corpus.sources.base import CountsRows, Rejected, Source
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.schema import Schema
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.lock import locked
 
 STATE = "_build.json"
 _BINS = 34
+_FILES = re.compile(r"shard-[0-9]{5,}\.parquet|rejected-[0-9]{5,}\.tsv")
 _REJECTED = "file\trow\treason\ttext"
+Progress = Callable[[int, int | None, int], None]
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
@@ -68,6 +72,8 @@ class BuildState:
             state = from_json(cls, read_json(folder.read(STATE)), STATE)
         except (ValueError, RequestError) as error:
             raise RequestError(f"{folder.at(STATE)}: not a valid build state ({error}); use --overwrite") from error
+        if state.fingerprint != fingerprint and not state.shards:  # nothing is lost
+            return cls(fingerprint, counted=True)
         if state.fingerprint != fingerprint:
             raise RequestError(
                 f"{folder.uri}: holds an unfinished build with other inputs or options; use --overwrite or another --out"
@@ -205,30 +211,50 @@ def _rejected_name(number: int) -> str:
     return f"rejected-{number:05d}.tsv"
 
 
-def prepare_folder(uri: str, overwrite: bool) -> Folder:
-    """Open the folder of a new corpus.
+def prepare_folder(uri: str, overwrite: bool, resume: bool = True) -> Folder:
+    """Open the folder of a new corpus. Only files of a corpus of ours are deleted or written over.
 
     Args:
         uri: the folder.
         overwrite: delete an existing corpus.
+        resume: keep what an unfinished build has written.
 
     Raises:
-        RequestError: a complete corpus exists and ``overwrite`` is False.
+        RequestError: a complete corpus exists and ``overwrite`` is False, or the folder holds such files of others.
     """
     folder = open_folder(uri)
-    complete = folder.size(manifests.NAME) is not None
+    complete, begun = folder.size(manifests.NAME) is not None, folder.size(STATE) is not None
     if complete and not overwrite:
         raise RequestError(f"{uri}: a corpus already exists; use --overwrite or another --out")
-    if overwrite:
-        stale = [name for name in folder.names() if name.startswith(("shard-", "rejected-")) or name == STATE]
-        for name in ([manifests.NAME] if complete else []) + stale:
+    if complete:
+        _check_ours(folder)
+    found = [name for name in folder.names() if _FILES.fullmatch(name)]
+    rejected = not complete and not begun and found == [_rejected_name(0)] and _lists_rejected(folder)
+    if found and not complete and not begun and not rejected:
+        raise RequestError(
+            f"{uri}: the folder holds other things ({found[0]}), no corpus of distgnn; use another --out"
+        )
+    if overwrite or rejected or (begun and not resume):
+        for name in ([manifests.NAME] if complete else []) + ([STATE] if begun and complete else []) + found:
             folder.delete(name)
-    elif folder.size(STATE) is None and _lists_rejected(folder):  # of a build in which every row was rejected
-        folder.delete(_rejected_name(0))
+        if begun and not complete:
+            folder.delete(STATE)  # last, since it marks the others as ours
     return folder
 
 
+def _check_ours(folder: Folder) -> None:
+    """Raise RequestError if the manifest is not one of ours, whatever its version; it would be overwritten."""
+    try:
+        ours = {"version", "shards", "unit_rows"} <= set(read_json(folder.read(manifests.NAME)))
+    except (ValueError, TypeError):
+        ours = False
+    if not ours:
+        where = folder.at(manifests.NAME)
+        raise RequestError(f"{where}: not the manifest of a corpus, so it is not overwritten; use another --out")
+
+
 def _lists_rejected(folder: Folder) -> bool:
+    """Whether the folder holds what a build wrote in which every row was rejected."""
     return (folder.read_if_there(_rejected_name(0)) or b"").startswith(_REJECTED.encode())
 
 
@@ -239,8 +265,9 @@ def build_corpus(
     unit_rows: int = 512,
     shard_rows: int = 65_536,
     overwrite: bool = False,
+    resume: bool = True,
     mapper: Mapper = map,
-    progress: Callable[[int, int | None, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Manifest:
     """Build a corpus, or continue an interrupted build of the same inputs and options.
 
@@ -252,6 +279,7 @@ def build_corpus(
         unit_rows: graphs per unit (row group).
         shard_rows: graphs per shard; a multiple of ``unit_rows``.
         overwrite: replace an existing corpus.
+        resume: continue an interrupted build; otherwise start it again.
         mapper: an ordered map, such as ``map`` or one that runs on Ray.
         progress: called after each part with (parts done, total parts or None, graphs written or buffered).
 
@@ -261,14 +289,25 @@ def build_corpus(
     Raises:
         RequestError: the input is unusable, or a corpus already exists.
     """
-    folder = prepare_folder(uri, overwrite)
     identity = {"source": source.provenance(), "schema": source.schema.to_json(), "rows": [unit_rows, shard_rows]}
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    state = BuildState.load(folder, fingerprint)
-    writer = CorpusWriter(folder, source.schema, unit_rows, shard_rows, state)
+    with locked(open_folder(uri)):
+        folder = prepare_folder(uri, overwrite, resume)
+        state = BuildState.load(folder, fingerprint)
+        writer = CorpusWriter(folder, source.schema, unit_rows, shard_rows, state)
+        folder.write(STATE, json.dumps(asdict(state)).encode())  # marks the files that follow as ours
+        try:
+            return _written(source, writer, mapper, progress)
+        finally:
+            if not state.shards and folder.size(STATE) is not None:  # nothing was written
+                folder.delete(STATE)
+
+
+def _written(source: Source, writer: CorpusWriter, mapper: Mapper, progress: Progress | None) -> Manifest:
+    state = writer.state
     first = state.part
     done = sum(shard.graphs for shard in state.shards) - state.skip
-    results = mapper(_ReadPart(source, source.schema), islice(source.parts(), first, None))
+    results = mapper(_ReadPart(source, writer.schema), islice(source.parts(), first, None))
     for number, (table, rejected, read) in enumerate(results, start=first):
         writer.add(number, table, rejected, read)
         done += table.num_rows

@@ -17,6 +17,7 @@ from torch_geometric.data import Data
 
 from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.checkpoint.compatibility import check_compatible
+from distgnn.checkpoint.format import check_finite_weights
 from distgnn.checkpoint.training_state import load_weights, strip
 from distgnn.config import EncoderConfig, LabelChoice, from_json, to_json
 from distgnn.config.base import read_json
@@ -33,7 +34,7 @@ from distgnn.models.encoder import build_encoder
 from distgnn.models.heads import build_head, graph_features
 from distgnn.storage.cache import read_cached
 from distgnn.storage.folder import Folder, open_folder
-from distgnn.storage.verified import CHECKSUMS, Kind, publish, read_checksums, seal
+from distgnn.storage.verified import CHECKSUMS, Kind, publish_safely, read_checksums, seal
 
 MODELS = "models"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -173,6 +174,7 @@ def write_models(
         about = _about(result, by_name[row.method], digest, row.method, seed)
         target = {"target.mean": result.data.target.mean, "target.std": result.data.target.std}
         tensors = {name: tensor.contiguous() for name, tensor in {**found.weights, **target}.items()}
+        check_finite_weights(tensors, f"{row.method}, seed {seed}")
         files = {WEIGHTS: safetensors.torch.save(tensors), CONFIG: about.to_bytes()}
         _replace(folder.sub(names[-1]), files)
     return names
@@ -197,11 +199,8 @@ def _plain(method: str, methods: tuple[str, ...]) -> str:
 
 def _replace(folder: Folder, files: dict[str, bytes]) -> None:
     sealed = seal(files, KIND)
-    if folder.size(CHECKSUMS) is not None:
-        if folder.read(CHECKSUMS) == sealed:
-            return
-        folder.delete(CHECKSUMS)
-    publish(folder, files, sealed)
+    if folder.read_if_there(CHECKSUMS) != sealed:
+        publish_safely(folder, files, sealed, KIND)
 
 
 def model_uris(uri: str) -> list[str]:
@@ -214,7 +213,8 @@ def model_uris(uri: str) -> list[str]:
     if folder.size(CHECKSUMS) is not None:
         return [folder.uri]
     inside = folder.sub(MODELS)
-    found = [inside.sub(name).uri for name in inside.names() if inside.sub(name).size(CHECKSUMS) is not None]
+    names = [name for name in inside.names() if name.isprintable()]
+    found = [inside.sub(name).uri for name in names if inside.sub(name).size(CHECKSUMS) is not None]
     if not found:
         raise RequestError(
             f"{uri}: no fine-tuned model here; give one, or the output of distgnn finetune --save-models"
@@ -238,4 +238,5 @@ def load_model(uri: str) -> FineTunedModel:
         raise
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RequestError(f"{uri}: the model's files do not parse ({type(error).__name__}: {error})") from error
+    check_finite_weights(tensors, uri)
     return FineTunedModel(about, tensors, uri)

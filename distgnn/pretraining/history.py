@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from distgnn.storage.folder import Folder
 NAME = "progress.json"
 HISTORY = "history"
 _ROWS_A_PART = 200
+_PART = re.compile(r"[0-9]{9}\.jsonl")
 Snapshot = dict[str, Any]
 
 
@@ -98,7 +100,7 @@ class Recorder:
 
     def __post_init__(self) -> None:
         history = self.folder.sub(HISTORY)
-        for name in history.names():  # rows of steps that will be repeated
+        for name in _parts(history):  # rows of steps that will be repeated
             if name >= _part(self.first):
                 history.delete(name)
         self._origin = self._interval.clock
@@ -181,6 +183,11 @@ def _part(step: int) -> str:
     return f"{step:09d}.jsonl"
 
 
+def _parts(history: Folder) -> list[str]:
+    """Names of the history's files; other names in the folder are ignored."""
+    return [name for name in history.names() if _PART.fullmatch(name)]
+
+
 def read_progress(run: Folder) -> Snapshot:
     """Read the last snapshot of a run.
 
@@ -213,7 +220,7 @@ def read_history(run: Folder) -> list[dict[str, Any]]:
     """
     folder = run.sub(HISTORY)
     rows: list[dict[str, Any]] = []
-    for name in folder.names():
+    for name in _parts(folder):
         try:
             first = int(name.removesuffix(".jsonl"))
             rows = [row for row in rows if row["step"] <= first]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -19,6 +21,7 @@ from distgnn.storage.folder import Folder
 
 SWEEP, RESULTS, TRIALS, TRIAL = "sweep.json", "results.parquet", "trials", "trial.json"
 _FORMAT, _VERSION = "distgnn-sweep", 1
+_NUMBER = re.compile("[0-9]{4,9}")
 State = Literal["queued", "running", "stopped", "finished", "failed"]
 ENDED = ("stopped", "finished", "failed")
 _COLUMNS = [
@@ -219,7 +222,7 @@ def write_trial(folder: Folder, record: TrialRecord) -> None:
 def read_trials(folder: Folder) -> list[TrialRecord]:
     """Read all trials of the sweep in ``folder``, by number; raises RequestError if a file is damaged."""
     below = folder.sub(TRIALS)
-    numbers = [name for name in below.names() if name.isdigit() and below.sub(name).size(TRIAL) is not None]
+    numbers = [name for name in below.names() if _NUMBER.fullmatch(name) and below.sub(name).size(TRIAL) is not None]
     return [_read_trial(below.sub(name)) for name in numbers]
 
 
@@ -261,7 +264,11 @@ def _cell(record: TrialRecord, name: str) -> Any:
     return getattr(record, name)
 
 
+def _score(record: TrialRecord) -> float:
+    return math.nan if record.score is None else record.score
+
+
 def best_of(sweep: Sweep, records: Iterable[TrialRecord]) -> TrialRecord | None:
-    """Return the finished trial with the best score (the first of equals); None if no trial finished."""
-    whole = [record for record in records if record.state == "finished" and record.score is not None]
+    """Return the finished trial with the best finite score (the first of equals); None if there is none."""
+    whole = [record for record in records if record.state == "finished" and math.isfinite(_score(record))]
     return max(whole, key=lambda record: (sweep.sign * (record.score or 0.0), -record.number), default=None)

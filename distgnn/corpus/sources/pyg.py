@@ -15,13 +15,12 @@ from torch_geometric.data.data import BaseData
 from distgnn.corpus.manifest import Manifest
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import SPLITS, Rejected
-from distgnn.corpus.writer import STATE, build_corpus
+from distgnn.corpus.writer import build_corpus
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch, row_graph
 from distgnn.graph.checked import real
 from distgnn.graph.pyg import from_pyg
 from distgnn.graph.schema import Schema
-from distgnn.storage.folder import open_folder
 
 _GRAPHS = 512
 
@@ -262,8 +261,5 @@ def write_corpus(
     Raises:
         RequestError: a graph does not match ``schema``, or a corpus already exists.
     """
-    folder = open_folder(uri)
-    if folder.size(STATE) is not None:
-        folder.delete(STATE)
     source = PygSource(graphs, schema)
-    return build_corpus(source, uri, unit_rows=unit_rows, shard_rows=shard_rows, overwrite=overwrite)
+    return build_corpus(source, uri, unit_rows=unit_rows, shard_rows=shard_rows, overwrite=overwrite, resume=False)
