@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from distgnn.api.arguments import load_function
 from distgnn.commands.output import Output
 from distgnn.config import DoctorConfig, EvaluateConfig, FinetuneConfig, PretrainConfig, TransferConfig, TuneConfig
-from distgnn.errors import INTERRUPTED, RequestError, WorkError
+from distgnn.errors import INTERRUPTED, RequestError, WorkError, printable
 from distgnn.options import (
     CatOptions,
     CorpusUri,
@@ -95,6 +96,7 @@ BUILDS: dict[tuple[str, ...], Builds] = {
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
+    warnings.formatwarning = _formatted
     return guarded(lambda: _dispatch(list(sys.argv[1:] if words is None else words)))
 
 
@@ -113,8 +115,16 @@ def guarded(command: Callable[[], int]) -> int:
         return 1
 
 
+def _formatted(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Format a warning as one line."""
+    del filename, lineno, line
+    return f"distgnn: {category.__name__}: {printable(' '.join(str(message).split()))}\n"
+
+
 def _complain(what: object, code: int) -> int:
-    sys.stderr.write(f"distgnn: error: {' '.join(str(what).split())}\n")
+    sys.stderr.write(f"distgnn: error: {printable(' '.join(str(what).split()))}\n")
     return code
 
 

@@ -1,5 +1,7 @@
 """Exceptions of distgnn. Each message is one line that says what is wrong, where, and what to do."""
 
+import re
+
 INTERRUPTED = 130
 """Exit code of a command that was stopped by a signal."""
 
@@ -18,3 +20,14 @@ class WorkError(DistgnnError):
 
 class DivergedError(WorkError):
     """Training diverged; running it again gives the same result."""
+
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""Control characters (except tab and line feed), invisible and direction-changing ones, and lone surrogates."""
+
+
+def printable(text: str) -> str:
+    r"""Escape what a terminal or a viewer would obey instead of showing, such as ``\x1b``. All output passes through here."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from distgnn.errors import printable
+
 
 @dataclass(frozen=True)
 class Output:
@@ -15,6 +17,6 @@ class Output:
     json: bool
 
     def emit(self, value: Any, text: str) -> None:
-        """Write a result: ``value`` as JSON, or ``text``."""
-        sys.stdout.write((json.dumps(value) if self.json else text) + "\n")
+        """Write a result: ``value`` as JSON, or ``text`` with control characters escaped."""
+        sys.stdout.write((json.dumps(value) if self.json else printable(text)) + "\n")
         sys.stdout.flush()

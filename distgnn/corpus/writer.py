@@ -16,14 +16,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distgnn.config.base import from_json, read_json
 from distgnn.corpus import manifest as manifests
-from distgnn.corpus.manifest import Manifest, Shard
+from distgnn.corpus.manifest import MANIFEST_BYTES, Histogram, Manifest, Shard
 from distgnn.corpus.shard import arrow_schema, check_structure, check_values, pack
 from distgnn.corpus.sources.base import Rejected, Source
-from distgnn.errors import RequestError
+from distgnn.errors import RequestError, printable
 from distgnn.graph.schema import Schema
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.records import Count, Name, read_record
 
 STATE = "_build.json"
 _BINS = 34
@@ -43,12 +43,12 @@ class BuildState:
         histograms: as in the manifest.
     """
 
-    fingerprint: str
-    part: int = 0
-    skip: int = 0
+    fingerprint: Name
+    part: Count = 0
+    skip: Count = 0
     shards: list[Shard] = field(default_factory=list)
-    rejected: int = 0
-    histograms: dict[str, list[int]] = field(default_factory=lambda: {"nodes": [0] * _BINS, "edges": [0] * _BINS})
+    rejected: Count = 0
+    histograms: dict[Name, Histogram] = field(default_factory=lambda: {"nodes": [0] * _BINS, "edges": [0] * _BINS})
 
     @classmethod
     def load(cls, folder: Folder, fingerprint: str) -> BuildState:
@@ -59,10 +59,7 @@ class BuildState:
         """
         if folder.size(STATE) is None:
             return cls(fingerprint)
-        try:
-            state = from_json(cls, read_json(folder.read(STATE)), STATE)
-        except (ValueError, RequestError) as error:
-            raise RequestError(f"{folder.at(STATE)}: not a valid build state ({error}); use --overwrite") from error
+        state = read_record(folder, STATE, cls, "a valid build state", "use --overwrite", MANIFEST_BYTES)
         if state.fingerprint != fingerprint:
             raise RequestError(
                 f"{folder.uri}: holds an unfinished build with other inputs or options; use --overwrite or another --out"
@@ -123,7 +120,7 @@ class CorpusWriter:
     def _write_rejected(self, number: int) -> None:
         if self._rejected:
             lines = ["file\trow\treason\ttext", *("\t".join(item) for item in self._rejected)]
-            self.folder.write(f"rejected-{number:05d}.tsv", ("\n".join(lines) + "\n").encode())
+            self.folder.write(f"rejected-{number:05d}.tsv", (printable("\n".join(lines)) + "\n").encode())
         self.state.rejected += len(self._rejected)
         self._rejected = []
 

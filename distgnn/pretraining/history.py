@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from distgnn.config.base import read_json
 from distgnn.errors import RequestError
 from distgnn.pretraining.step import StepResult
 from distgnn.storage.folder import Folder
+from distgnn.storage.records import MAX_TEXT, Count, Name, Seconds, Text, convert, parse_object
 
 NAME = "progress.json"
 HISTORY = "history"
 _ROWS_A_PART = 200
+_MAX_BYTES = 16 << 20
+_MAX_DIGITS = 18
+_READABLE = "readable"
+_PART, _REMOVE = "a part of a history", "remove it"
 Snapshot = dict[str, Any]
 
 
@@ -181,6 +185,24 @@ def _part(step: int) -> str:
     return f"{step:09d}.jsonl"
 
 
+@dataclass(frozen=True)
+class _Progress:
+    """Fields of progress.json that commands use; a newer version may write more."""
+
+    run: Name
+    status: Name
+    step: Count
+    total: Count
+    metrics: dict[Name, float]
+    validation: dict[Name, float]
+    seconds_left: Seconds | None
+    error: Text = ""
+    checkpoint: Name = ""
+    best: Name = ""
+    started: Seconds = 0.0
+    updated: Seconds = 0.0
+
+
 def read_progress(run: Folder) -> Snapshot:
     """Read the last snapshot of a run.
 
@@ -189,19 +211,18 @@ def read_progress(run: Folder) -> Snapshot:
     """
     if run.size(NAME) is None:
         raise RequestError(f"{run.uri}: no {NAME} here; give the folder of a run that has started")
-    try:
-        return dict(read_json(run.read(NAME)))
-    except RequestError:
-        raise
-    except (ValueError, TypeError) as error:
-        raise RequestError(f"{run.at(NAME)}: not readable ({error})") from error
+    where = run.at(NAME)
+    data = parse_object(run.read(NAME, _MAX_BYTES), where, _READABLE)
+    known = {item.name for item in fields(_Progress)}
+    convert({name: value for name, value in data.items() if name in known}, _Progress, where, _READABLE)
+    return data
 
 
 def write_failure(run: Folder, name: str, error: Exception) -> None:
     """Mark a run as failed; the rest of its last snapshot is kept."""
     nothing: Snapshot = {"run": name, "step": 0, "total": 0, "metrics": {}, "validation": {}, "checkpoint": ""}
     known = read_progress(run) if run.size(NAME) is not None else nothing
-    changes = {"status": "failed", "error": str(error), "seconds_left": None, "updated": time.time()}
+    changes = {"status": "failed", "error": str(error)[:MAX_TEXT], "seconds_left": None, "updated": time.time()}
     run.write(NAME, json.dumps({**known, **changes}, indent=1).encode())
 
 
@@ -214,17 +235,16 @@ def read_history(run: Folder) -> list[dict[str, Any]]:
     folder = run.sub(HISTORY)
     rows: list[dict[str, Any]] = []
     for name in folder.names():
-        try:
-            first = int(name.removesuffix(".jsonl"))
-            rows = [row for row in rows if row["step"] <= first]
-            rows += [_row(line) for line in folder.read(name).splitlines()]
-        except RequestError:
-            raise
-        except (ValueError, KeyError, TypeError) as error:
-            raise RequestError(f"{folder.at(name)}: not a part of a history ({error!r}); remove it") from error
+        first = name.removesuffix(".jsonl")
+        if not first.isdecimal() or len(first) > _MAX_DIGITS:
+            raise RequestError(f"{folder.at(name)}: not {_PART} (its name is no step); {_REMOVE}")
+        rows = [row for row in rows if row["step"] <= int(first)]
+        lines = folder.read(name, _MAX_BYTES).splitlines()
+        rows += [_row(line, f"{folder.at(name)}, line {number}") for number, line in enumerate(lines, start=1)]
     return rows
 
 
-def _row(line: bytes) -> dict[str, Any]:
-    row = dict(read_json(line))
-    return {**row, "step": int(row["step"])}
+def _row(line: bytes, where: str) -> dict[str, Any]:
+    row = parse_object(line, where, _PART, _REMOVE)
+    convert(row.get("step"), Count, where, _PART, _REMOVE)
+    return convert(row, dict[Name, int | float | dict[Name, int | float | None] | None], where, _PART, _REMOVE)

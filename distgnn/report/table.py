@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
+from html import escape
 from itertools import chain
 from typing import Any
 
@@ -13,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from distgnn.auxiliary.comparison import SIGNIFICANT, Contrast
+from distgnn.errors import printable
 from distgnn.finetuning.comparison import FinetuneComparison
 from distgnn.labels.scores import HIGHER_IS_BETTER
 
@@ -108,7 +111,7 @@ def terminal(result: FinetuneComparison) -> str:
 
 def markdown(result: FinetuneComparison) -> str:
     """Table as Markdown, with notes."""
-    return f"{heading(result)}\n\n{piped(*rows(result))}\n\n{_NOTES}\n"
+    return f"{plain(heading(result))}\n\n{piped(*rows(result))}\n\n{_NOTES}\n"
 
 
 def drawn(title: str, titles: list[str], body: list[list[str]]) -> str:
@@ -126,5 +129,11 @@ def drawn(title: str, titles: list[str], body: list[list[str]]) -> str:
 
 def piped(titles: list[str], body: list[list[str]]) -> str:
     """Render a table as Markdown."""
-    lines = [titles, ["---"] * len(titles), *body]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    lines = [[plain(cell) for cell in line] for line in (titles, *body)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (lines[0], ["---"] * len(titles), *lines[1:]))
+
+
+def plain(text: str) -> str:
+    """Escape ``text`` for one line or cell of Markdown: no markup, links, HTML or control characters of others."""
+    line = escape(" ".join(printable(text).split()), quote=False)
+    return re.sub(r"([|`\[\]])", r"\\\1", line)
