@@ -22,6 +22,7 @@ from distgnn.storage.records import MAX_BYTES, Count, Digest, Name, Small, check
 NAME = "network.json"
 VERSION = 1
 _WHAT, _REMEDY = "a network manifest", "rebuild the network"
+Dtype = Literal["int64", "int32", "uint8", "uint16", "float32"]
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _DTYPES = {
     "indptr": ("int64",),
@@ -45,7 +46,7 @@ class Stored:
     """
 
     file: Name
-    dtype: Literal["int64", "int32", "uint8", "uint16", "float32"]
+    dtype: Dtype
     shape: tuple[Count, ...]
     bytes: Count
     sha256: Digest

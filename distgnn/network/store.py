@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import pyarrow as pa
 from distgnn.corpus.sources.files import ARRAY_ERRORS
 from distgnn.errors import RequestError
 from distgnn.graph.ragged import pointers
-from distgnn.network.manifest import NAME, NetworkManifest, Stored, arrays_of, read_manifest
+from distgnn.network.manifest import NAME, Dtype, NetworkManifest, Stored, arrays_of, read_manifest
 from distgnn.network.network import Network
 from distgnn.storage.folder import Folder, open_folder, storage_errors
 
@@ -92,7 +92,7 @@ def _write(folder: Folder, name: str, array: Array) -> Stored:
     np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
     data = buffer.getbuffer()
     folder.write(name, pa.py_buffer(data))
-    return Stored(name, array.dtype.name, array.shape, len(data), hashlib.sha256(data).hexdigest())
+    return Stored(name, cast(Dtype, array.dtype.name), array.shape, len(data), hashlib.sha256(data).hexdigest())
 
 
 def _read(folder: Folder, name: str, item: Stored) -> Array:

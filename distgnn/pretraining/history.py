@@ -186,6 +186,11 @@ def _part(step: int) -> str:
 
 
 @dataclass(frozen=True)
+class _Step:
+    step: Count
+
+
+@dataclass(frozen=True)
 class _Progress:
     """Fields of progress.json that commands use; a newer version may write more."""
 
@@ -246,5 +251,5 @@ def read_history(run: Folder) -> list[dict[str, Any]]:
 
 def _row(line: bytes, where: str) -> dict[str, Any]:
     row = parse_object(line, where, _PART, _REMOVE)
-    convert(row.get("step"), Count, where, _PART, _REMOVE)
+    convert({"step": row.get("step")}, _Step, where, _PART, _REMOVE)
     return convert(row, dict[Name, int | float | dict[Name, int | float | None] | None], where, _PART, _REMOVE)

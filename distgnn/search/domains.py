@@ -71,11 +71,11 @@ class Range:
         if isinstance(value, str | bool):
             return False
         slack = 1e-5 * max(abs(self.low), abs(self.high))
-        return self.holds(self.clipped(value)) and abs(self.clipped(value) - value) <= slack
+        return self.low - slack <= value <= self.high + slack and self.holds(self.clipped(value))
 
-    def clipped(self, value: float) -> float:
+    def clipped(self, value: Value) -> Value:
         """``value``, or the bound that it exceeds."""
-        return min(max(value, self.low), self.high)
+        return value if isinstance(value, str | bool) else min(max(value, self.low), self.high)
 
 
 @dataclass(frozen=True)

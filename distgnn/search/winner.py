@@ -6,7 +6,7 @@ Only the final evaluation reads test data, and nothing is selected after it.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -21,8 +21,8 @@ from distgnn.register import import_modules
 from distgnn.search.joint import method_named, source_of
 from distgnn.search.records import Sweep, TrialRecord, best_of
 from distgnn.search.scoring import initial_encoder
-from distgnn.search.trial import Pretrainer, Trial, copy_checkpoint, pretrain_here
 from distgnn.search.space import Params
+from distgnn.search.trial import Pretrainer, Trial, copy_checkpoint, pretrain_here
 from distgnn.storage.folder import Folder
 from distgnn.storage.records import Name, Small, read_record
 
@@ -48,24 +48,24 @@ class Result:
     """The final evaluation of a sweep, as in winner/result.json.
 
     Attributes:
+        number: Number of the winning trial.
+        rows: The evaluations, that of the winner first.
         kind: Kind of trial.
         metric: Name of the score.
         mode: "max" if a higher score is better, otherwise "min".
-        number: Number of the winning trial.
-        params: Its parameters.
+        params: Parameters of the winning trial.
         score: Its score in the search.
         seeds: Number of seeds of the final evaluation.
-        rows: The evaluations, that of the winner first.
     """
 
-    kind: Name
-    metric: Name
-    mode: Literal["max", "min"]
     number: Small
-    params: Params
-    score: float | None
-    seeds: Small
     rows: tuple[FinalEvaluation, ...]
+    kind: Name = ""
+    metric: Name = ""
+    mode: Literal["max", "min"] = "max"
+    params: Params = field(default_factory=dict)
+    score: float | None = None
+    seeds: Small = 0
 
 
 def write_winner(folder: Folder, sweep: Sweep, records: list[TrialRecord]) -> TrialRecord | None:
@@ -142,14 +142,14 @@ def _evaluation(label: str, result: Comparison[Any], row: Row) -> FinalEvaluatio
 def write_result(folder: Folder, sweep: Sweep, best: TrialRecord, evaluations: list[FinalEvaluation]) -> None:
     """Write winner/result.json."""
     value = Result(
+        best.number,
+        tuple(evaluations),
         sweep.kind,
         sweep.metric,
         sweep.mode,
-        best.number,
         best.params,
         best.score,
         sweep.config.final_seeds,
-        tuple(evaluations),
     )
     folder.sub(WINNER).write(RESULT, (json.dumps(asdict(value), indent=1) + "\n").encode())
 
