@@ -6,6 +6,7 @@ import json
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,12 +28,18 @@ _SPACE = ("l2p.node_lr=log(1e-4,1e-1)", "l2p.node_steps=0..3", "l2p.order={1,2}"
 def build_seeds(work: Path) -> None:
     """Build all seeds below ``work``; a corpus and a checkpoint stay there unmutated, as ``corpus`` and ``checkpoint``."""
     corpus = work / "corpus"
-    distgnn.build_corpus("motifs", graphs=60, out=corpus, unit_rows=16, shard_rows=32)
-    distgnn.build_network("made", SyntheticNetworkConfig(out=str(work / "network"), nodes=200, edges=600))
+    build_untrained(work)
     train = {"graphs_per_stream": 4, "streams": 2, "checkpoint_every": 2, "validate_every": 2, "log_seconds": 0}
     run = distgnn.pretrain(corpus=corpus, out=work, name="run", encoder=SMALL, train=train | {"max_steps": 4})
     pull(run.checkpoint, str(work / "checkpoint"))
-    _write_finetuning(work, corpus)
+    options = {"seeds": 1, "epochs": 1, "encoder": SMALL, "save_models": True}
+    distgnn.finetune(corpus=corpus, checkpoint=(str(work / "checkpoint"),), out=work / "finetuned", **options)
+
+
+def build_untrained(work: Path) -> None:
+    """Build the seeds that need no training."""
+    distgnn.build_corpus("motifs", graphs=60, out=work / "corpus", unit_rows=16, shard_rows=32)
+    distgnn.build_network("made", SyntheticNetworkConfig(out=str(work / "network"), nodes=200, edges=600))
     _write_sweep(work / "sweep")
     _write_inputs(work / "inputs")
     (work / "build").mkdir()
@@ -41,11 +48,6 @@ def build_seeds(work: Path) -> None:
     for config in (PretrainConfig(corpus="c"), FinetuneConfig(corpus="d"), _tuning()):
         name = type(config).__name__.removesuffix("Config").lower()
         (work / "configs" / f"{name}.json").write_text(json.dumps(to_json(config)))
-
-
-def _write_finetuning(work: Path, corpus: Path) -> None:
-    options = {"seeds": 1, "epochs": 1, "encoder": SMALL, "save_models": True}
-    distgnn.finetune(corpus=corpus, checkpoint=(str(work / "checkpoint"),), out=work / "finetuned", **options)
 
 
 def _tuning() -> TuneConfig:
@@ -86,16 +88,24 @@ def _write_inputs(folder: Path) -> None:
     packed = {name: np.array(value) for name, value in arrays.items()} | {"bond": np.zeros((3, 2), int)}
     labels = {"y": np.array([[0.0], [1.0]]), "tasks": np.array(["t"]), "in_downstream": np.array([False, False])}
     np.savez(folder / "arrays.npz", **packed, **labels, scaffold_split=np.array([0, 1]))
-    center = {"convert_id": 1, "n_citation": 3, "year": 2001, "cat": 1}
-    record = {"center_id": center, "papers": [center], "authors": [{"convert_id": 2, "org": 1, "paper_num": 4}]}
-    record |= {"venue": [{"convert_id": 4, "sub_cat": 1}], "terms": [{"convert_id": 3}], "edges": {"1": [2, 3, 4]}}
-    (folder / "predblp.jsonl").write_text((json.dumps(record) + "\n") * 3)
+    (folder / "predblp.jsonl").write_text((json.dumps(predblp_record()) + "\n") * 3)
     _write_networks(folder)
     with zipfile.ZipFile(folder / "TU.zip", "w") as archive:
         archive.writestr("TU/TU_A.txt", "1, 2\n2, 1\n2, 3\n3, 2\n4, 5\n5, 4\n")
         archive.writestr("TU/TU_graph_indicator.txt", "1\n1\n1\n2\n2\n")
         archive.writestr("TU/TU_graph_labels.txt", "0\n1\n")
         archive.writestr("TU/TU_node_labels.txt", "0\n1\n2\n0\n1\n")
+
+
+def predblp_record() -> dict[str, Any]:
+    """A line of PreDBLP."""
+    center = {"convert_id": 1, "n_citation": 3, "year": 2001, "cat": 1}
+    record = {"center_id": center, "papers": [center], "authors": [{"convert_id": 2, "org": 1, "paper_num": 4}]}
+    return record | {
+        "venue": [{"convert_id": 4, "sub_cat": 1}],
+        "terms": [{"convert_id": 3}],
+        "edges": {"1": [2, 3, 4]},
+    }
 
 
 def _write_networks(folder: Path) -> None:

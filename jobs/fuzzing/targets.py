@@ -171,7 +171,7 @@ TARGETS = (
         ), 12, kind=KIND, strict=(0, 1),
     ),
     Target(
-        "model", "finetuned/models/none-gin-seed0", ("*",),
+        "model", "finetuned/models/run-seed0", ("*",),
         (lambda x, out, seeds: ["evaluate", "--corpus", f"{seeds}/corpus", "--model", x, "--out", out],), 6,
         kind=saved_model.KIND, strict=(0,),
     ),
