@@ -1,6 +1,6 @@
 """A batch of inputs in one process: each has ten seconds of CPU time, and the process a bound on its memory.
 
-``python -m jobs.fuzzing.worker SEEDS SCRATCH SEED FIRST COUNT [TARGET ...]`` prints one JSON line per finding and a last one with counts.
+``python -m jobs.fuzzing.worker SEEDS SCRATCH SEED FIRST COUNT [TARGET ...]`` prints a JSON line per finding, and one with counts.
 Input number N of a seed is a function of (SEED, N) alone.
 """
 
