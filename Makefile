@@ -11,14 +11,15 @@ export OMP_NUM_THREADS ?= 1
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-.PHONY: setup demo test test-slow test-all test-lowest test-wheel bench fuzz lint prometheus
+.PHONY: setup demo gpu test test-slow test-all test-lowest test-wheel bench fuzz lint prometheus
 setup: .venv/ready
 
 demo: .venv/ready
 	$(BIN)/python jobs/demo.py
 
+# Whole files per process, those that start Ray first; a process that dies fails the run instead of hanging it.
 test: .venv/ready
-	$(PYTEST)
+	$(PYTEST) -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test-slow: .venv/ready
 	$(PYTEST) -m slow
@@ -32,6 +33,10 @@ test-lowest: .venv/ready
 # A wheel in an empty environment, outside the checkout.
 test-wheel: .venv/ready
 	.ci/wheel
+
+# What only a GPU can show, in under 6 minutes on one; see docs/gpu.md.
+gpu: .venv/ready
+	$(BIN)/python jobs/gpu_check.py
 
 bench: .venv/ready
 	$(BIN)/python jobs/bench.py

@@ -8,6 +8,7 @@ groups that differ from their defaults.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, replace
@@ -180,10 +181,15 @@ def type_of(kind: type[Any], dotted: str) -> Any:
     for part in dotted.split("."):
         if not dataclasses.is_dataclass(hint):
             return None
-        hints = typing.get_type_hints(hint)
+        hints = _type_hints(hint)
         known = {item.name for item in plain_fields(typing.cast(type, hint))}
         hint = hints[part] if part in known else group_type(typing.cast(type, hint), part)
     return hint
+
+
+@functools.cache  # it compiles the text of every annotation
+def _type_hints(kind: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def named(kind: type[Any], fact: str, value: bool = True) -> frozenset[str]:

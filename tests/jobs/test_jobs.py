@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import runpy
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,17 +16,25 @@ ROOT = Path(__file__).resolve().parents[2]
 KEYS = ["bench", "case", "metric", "value", "unit", "baseline", "baseline_value", "ratio", "runs"]
 
 
-def bench(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run jobs/bench.py without real data, in another folder (it writes build/bench there)."""
-    command = [sys.executable, str(ROOT / "jobs/bench.py"), *words]
-    environment = os.environ | {"DISTGNN_DATA": str(tmp_path / "absent")}
-    return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Runs jobs/bench.py without real data, in another folder (it writes build/bench there)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DISTGNN_DATA", str(tmp_path / "absent"))
+    monkeypatch.syspath_prepend(str(ROOT / "jobs"))
+
+    def run(*words: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["bench.py", *words])
+        runpy.run_path(str(ROOT / "jobs/bench.py"), run_name="__main__")
+
+    return run
 
 
-def test_bench_writes_one_json_object_a_line(tmp_path: Path) -> None:
-    done = bench(tmp_path, "tasks", "--json", "--quick")
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
+def test_bench_writes_one_json_object_a_line(
+    bench: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench("tasks", "--json", "--quick")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [list(line) for line in lines] == [KEYS] * 2
     assert all(line["case"] == "motifs" and line["value"] > 0 for line in lines)
     assert lines[1]["ratio"] == lines[1]["value"] / lines[1]["baseline_value"]
@@ -35,13 +42,10 @@ def test_bench_writes_one_json_object_a_line(tmp_path: Path) -> None:
 
 
 def test_bench_names_what_it_does_not_know(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bench: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(ROOT / "jobs"))
-    monkeypatch.setattr(sys, "argv", ["bench.py", "speed"])
     with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(ROOT / "jobs/bench.py"), run_name="__main__")
+        bench("speed")
     assert stop.value.code == 2
     assert "unknown name 'speed'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

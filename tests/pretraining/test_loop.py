@@ -13,6 +13,7 @@ import torch
 
 from distgnn.checkpoint.format import FOLDER, load_checkpoint, newest
 from distgnn.checkpoint.training_state import TrainState, make_state
+from distgnn.cli import main
 from distgnn.config import TrainConfig
 from distgnn.corpus.plan import UnitRef
 from distgnn.corpus.reader import CorpusReader
@@ -253,9 +254,7 @@ def test_kill_9_then_resume_and_ctrl_c(corpus: str, tmp_path: Path) -> None:
     assert "Traceback" not in err
     step = load_checkpoint(str(tmp_path / "stopped")).step
     assert 5 <= step < 80
-    again = start_command("pretrain", "--resume", str(tmp_path / "killed"))
-    out, err = again.communicate(timeout=100)
-    assert again.returncode == 0, err
+    assert main(["pretrain", "--resume", str(tmp_path / "killed")]) == 0
     assert load_checkpoint(str(tmp_path / "killed")).step == 80
     folder = open_folder(str(tmp_path / "killed"))
     whole = train_small(replace(run_config(folder.uri), name="whole"))

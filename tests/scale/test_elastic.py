@@ -167,7 +167,7 @@ def wait_until(condition: Any) -> None:
         time.sleep(0.005)
 
 
-@pytest.fixture
+@pytest.fixture(scope="class")
 def _busy_ray() -> Iterator[None]:
     """A Ray whose only CPU is held."""
     start_ray(1)
@@ -184,27 +184,25 @@ class _Holder:
 @pytest.mark.ray
 @pytest.mark.usefixtures("_busy_ray")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_reading_goes_on_when_training_holds_every_cpu(corpus: str) -> None:
-    assert draining_nodes() == []
-    assert ray.available_resources().get("CPU", 0) == 0
-    reader = CorpusReader(corpus)
-    plan = Plan(reader.manifest.graphs, reader.manifest.unit_rows, 3, 8)
-    reads = list(plan.reads(0, 4, 0, 1))
-    found = list(ray_units(reader, plan, lambda *_: {}, reads, cpus=0.0))
-    expected = list(local_units(reader, plan, lambda *_: {}, reads))
-    assert [unit.graph_id.tolist() for unit in found] == [unit.graph_id.tolist() for unit in expected]
+class TestBusyRay:
+    def test_reading_goes_on_when_training_holds_every_cpu(self, corpus: str) -> None:
+        assert draining_nodes() == []
+        assert ray.available_resources().get("CPU", 0) == 0
+        reader = CorpusReader(corpus)
+        plan = Plan(reader.manifest.graphs, reader.manifest.unit_rows, 3, 8)
+        reads = list(plan.reads(0, 4, 0, 1))
+        found = list(ray_units(reader, plan, lambda *_: {}, reads, cpus=0.0))
+        expected = list(local_units(reader, plan, lambda *_: {}, reads))
+        assert [unit.graph_id.tolist() for unit in found] == [unit.graph_id.tolist() for unit in expected]
 
-
-@pytest.mark.ray
-@pytest.mark.usefixtures("_busy_ray")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_draining_node_is_seen() -> None:
-    node = ray.get_runtime_context().get_node_id()
-    assert draining_nodes() == []
-    words = [str(Path(sys.executable).parent / "ray"), "drain-node", "--address", ray.get_runtime_context().gcs_address]
-    words += ["--node-id", node, "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "a test"]
-    subprocess.run([*words, "--deadline-remaining-seconds", "60"], check=True, capture_output=True)
-    wait_until(lambda: draining_nodes() == [node])
+    def test_a_draining_node_is_seen(self) -> None:
+        """Drains the only node, so it comes last."""
+        node = ray.get_runtime_context().get_node_id()
+        words = [str(Path(sys.executable).parent / "ray"), "drain-node", "--address"]
+        words += [ray.get_runtime_context().gcs_address, "--node-id", node, "--reason", "DRAIN_NODE_REASON_PREEMPTION"]
+        words += ["--reason-message", "a test", "--deadline-remaining-seconds", "60"]
+        subprocess.run(words, check=True, capture_output=True)
+        wait_until(lambda: draining_nodes() == [node])
 
 
 def test_a_lost_drivers_reservation_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

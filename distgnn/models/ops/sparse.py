@@ -3,7 +3,7 @@
 Summing messages, summing the rows of a graph and copying a graph's value to its rows are products with a constant sparse
 matrix. Their derivatives are products with the transpose, with a fixed order of additions; the derivative of a plain
 gather in torch is a scatter-add, which is not deterministic on GPUs. Gathers, and on CPUs their transposes, skip the
-matrix.
+matrix. On GPUs, a product gathers the rows and sums them by segment: cuSPARSE adds long rows in a varying order.
 """
 
 from __future__ import annotations
@@ -79,8 +79,7 @@ class SparseMap:
 
 def _csr(rows: Tensor, columns: Tensor, shape: tuple[int, int], values: Tensor) -> Tensor:
     order = torch.argsort(rows * shape[1] + columns)
-    counts = torch.bincount(rows, minlength=shape[0])
-    ptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    ptr = torch.searchsorted(rows[order], torch.arange(shape[0] + 1, device=rows.device))
     return csr_tensor(ptr, columns[order], values[order], shape)
 
 
@@ -98,6 +97,18 @@ def csr_tensor(ptr: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, i
         return torch.sparse_csr_tensor(ptr, columns, values, shape, check_invariants=False)
 
 
+def _sum_type(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _sum_segments(sparse: SparseMap, x: Tensor) -> Tensor:
+    """The product as a gather and a sum by segment, whose order of additions is fixed on every device."""
+    rows = x.index_select(0, sparse.matrix.col_indices()).to(_sum_type(x))
+    if sparse.adds_to is None:  # else all values are 1
+        rows = rows * sparse.matrix.values().to(rows.dtype).unsqueeze(1)
+    return torch.segment_reduce(rows, "sum", offsets=sparse.matrix.crow_indices(), axis=0, unsafe=True).to(x.dtype)
+
+
 class _Product(torch.autograd.Function):
     """A @ x. The backward pass applies the transpose and the forward mode A itself, so derivatives of any order exist."""
 
@@ -106,8 +117,10 @@ class _Product(torch.autograd.Function):
         ctx.sparse = sparse
         if sparse.picks is not None:
             return x.index_select(0, sparse.picks)
-        if sparse.adds_to is not None and not x.is_cuda:  # index_add_ is not deterministic on GPUs
-            total = x.new_zeros((sparse.matrix.shape[0], x.shape[1]), dtype=torch.promote_types(x.dtype, torch.float32))
+        if x.is_cuda:
+            return _sum_segments(sparse, x)
+        if sparse.adds_to is not None:
+            total = x.new_zeros((sparse.matrix.shape[0], x.shape[1]), dtype=_sum_type(x))
             return total.index_add_(0, sparse.adds_to, x.to(total.dtype)).to(x.dtype)
         if x.dtype == torch.float64:
             return sparse.matrix.double() @ x

@@ -216,8 +216,8 @@ class L2P(Objective):
         other = (
             whole.index_select(0, next_graph(tasks.usable, tasks.batch)) if moved is None else whole.gather(1, moved)
         )
-        positive = (part * whole.index_select(0, tasks.child_graph)).sum(1)
-        negative = (part * other.index_select(0, tasks.child_graph)).sum(1)
+        positive = (part * tasks.of_children(whole)).sum(1)
+        negative = (part * tasks.of_children(other)).sum(1)
         each = F.softplus(-positive) + F.softplus(negative)
         return each.sum() if share is None else (each * share[tasks.child_graph]).sum()
 

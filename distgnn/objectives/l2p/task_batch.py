@@ -109,6 +109,11 @@ class TaskBatch:
         return SparseMap.from_pairs(rows, columns, (self.pooled.owner.numel(), self.batch.num_nodes))
 
     @cached_property
+    def of_children(self) -> SparseMap:
+        """The map [C, U] that copies the row of each usable graph to its child tasks."""
+        return SparseMap.select(self.child_graph, self.usable.numel())
+
+    @cached_property
     def stream(self) -> Tensor:
         """int64 [U]: the stream of each usable graph."""
         return torch.bucketize(self.usable, stream_bounds(self.batch)[1:], right=True)

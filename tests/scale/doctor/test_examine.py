@@ -240,7 +240,7 @@ class TestWithoutACluster:
         assert "the storage of out, seen from this machine is 3600" in lines(DoctorConfig(out=str(tmp_path)))["clock"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def _two_nodes() -> Iterator[None]:
     """A head and a second raylet, joined through RAY_ADDRESS as a user would."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})

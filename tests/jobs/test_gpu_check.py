@@ -1,0 +1,48 @@
+"""jobs/gpu_check.py: its page, and checks that fail or do not exist. The checks themselves need a GPU; copies run anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def check(out: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "jobs/gpu_check.py", "--device", "cpu", "--out", str(out), *words]
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def test_a_check_writes_its_numbers_and_its_page(tmp_path: Path) -> None:
+    done = check(tmp_path, "copies")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "gpu.json").read_text())
+    assert [row["copy"] for row in record["checks"]["copies"]["rows"]] == ["pageable", "page-locked, side stream"]
+    page = (tmp_path / "gpu.md").read_text()
+    assert page.startswith("# GPU check\n\nAll checks passed.")
+    assert "| pageable |" in page
+
+
+def test_a_check_over_its_time_limit_fails_alone(tmp_path: Path) -> None:
+    done = check(tmp_path, "copies", "--seconds", "0.1")
+    assert done.returncode == 1
+    page = (tmp_path / "gpu.md").read_text()
+    assert "Failed: copies." in page
+    assert "**Failed:** over 0.1 s" in page
+
+
+def test_unknown_check(tmp_path: Path) -> None:
+    done = check(tmp_path, "copy")
+    assert done.returncode == 2
+    assert done.stderr.startswith("gpu_check: unknown check 'copy'; the checks are equality, ")
