@@ -164,7 +164,7 @@ class TestManifests:
             (put("graphs", value=10**30), "more than 64 bits"),
             (put("shards", 0, "bytes", value=0), "cannot be in the 0 bytes"),
             (put("unit_rows", value=0), "$.unit_rows"),
-            (put("schema", "node", 0, "size", value=2**31), "size must lie in"),
+            (put("schema", "node", 0, "size", value=2**29), "size must lie in"),
             (put("schema", "node", 0, "size", value=2**21), "2097152 categories for"),
             (put(ESCAPE, value=1), "'\\x1b]0;pwned\\x07' is an unknown field"),
             (put("version", value=2), "written by a newer version of distgnn"),
@@ -282,7 +282,7 @@ class TestSweeps:
             assert "&lt;script&gt;alert(1)" in text
             assert "\x1b" not in text
             assert "\u202e" not in text
-        assert "\\[x\\](javascript:alert(1)) a\\|b \\x1b]0;pwned\\x07\\u202e" in (sweep / "sweep.md").read_text()
+        assert "\\[x\\](javascript:alert(1)) a\\|b \\x1b\\]0;pwned\\x07\\u202e" in (sweep / "sweep.md").read_text()
 
 
 class TestCode:
@@ -314,7 +314,11 @@ class TestCode:
             apply(asked().config, {"transfer.weighting.library": "evil_module:W"})
 
     @pytest.mark.parametrize(
-        "more", [{"imports": ["evil_module"]}, {"transfer": {"weighting": {"library": "evil_module:W"}}}]
+        "more",
+        [
+            {"corpus": "c", "imports": ["evil_module"]},
+            {"transfer": {"data": "d", "weighting": {"library": "evil_module:W"}}},
+        ],
     )
     def test_a_config_file(self, more: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         command = "tune" if "transfer" in more else "pretrain"

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from distgnn.auxiliary.comparison import SIGNIFICANT, Contrast
 from distgnn.errors import printable
@@ -118,12 +119,12 @@ def drawn(title: str, titles: list[str], body: list[list[str]]) -> str:
     """Render a table with box characters, as wide as the terminal, or 160 columns if standard output is not a terminal."""
     table = Table()
     for name in titles:
-        table.add_column(name)
+        table.add_column(printable(name))
     for row in body:
-        table.add_row(*row)
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     with console.capture() as captured:
-        console.print(title, table, sep="\n", markup=False, highlight=False)
+        console.print(printable(title), table, sep="\n", markup=False, highlight=False)
     return captured.get().rstrip()
 
 
