@@ -128,7 +128,14 @@ class TestProgress:
 
     def test_history(self, run: Path) -> None:
         path = next((run / "history").iterdir())
-        for line in ("{}", '{"step": -1}', '{"step": 1, "loss": "x"}', '{"step": Infinity}', "["):
+        for line in (
+            "{}",
+            '{"step": -1}',
+            '{"step": 1, "loss": "x"}',
+            '{"step": Infinity}',
+            '{"step": 1, "validation": 1}',
+            "[",
+        ):
             path.write_text(line)
             with pytest.raises(RequestError, match=r"jsonl, line 1: not a part of a history"):
                 read_history(open_folder(str(run)))

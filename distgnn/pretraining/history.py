@@ -186,8 +186,13 @@ def _part(step: int) -> str:
 
 
 @dataclass(frozen=True)
-class _Step:
+class _Row:
+    """Fields of a row of the history that have a type of their own; the others are metrics."""
+
     step: Count
+    time: Seconds = 0.0
+    validation: dict[Name, float] = field(default_factory=dict)
+    checkpoint: dict[Name, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -251,5 +256,7 @@ def read_history(run: Folder) -> list[dict[str, Any]]:
 
 def _row(line: bytes, where: str) -> dict[str, Any]:
     row = parse_object(line, where, _PART, _REMOVE)
-    convert({"step": row.get("step")}, _Step, where, _PART, _REMOVE)
-    return convert(row, dict[Name, int | float | dict[Name, int | float | None] | None], where, _PART, _REMOVE)
+    known = {item.name for item in fields(_Row)}
+    convert({name: value for name, value in row.items() if name in known}, _Row, where, _PART, _REMOVE)
+    convert({name: value for name, value in row.items() if name not in known}, dict[Name, float], where, _PART, _REMOVE)
+    return row
