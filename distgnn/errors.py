@@ -7,7 +7,10 @@ INTERRUPTED = 130
 
 
 class DistgnnError(Exception):
-    """Base class of all exceptions that distgnn raises on purpose."""
+    """Base class of all exceptions that distgnn raises on purpose. Text of others in a message is escaped when it is shown."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class RequestError(DistgnnError, ValueError):
