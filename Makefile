@@ -22,7 +22,7 @@ test: .venv/ready
 	$(PYTEST) -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test-slow: .venv/ready
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow --timeout 600
 
 test-all: test test-slow
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import tyro
 
 from distgnn.config import load_config
-from distgnn.config.base import check, check_code, check_imports, check_names, check_numbers
+from distgnn.config.base import check, check_code, check_finite, check_imports, check_names, check_numbers
 from distgnn.config.fields import reads, runtime, writes
 from distgnn.errors import RequestError
 from distgnn.opened import closed, opened, opened_type
@@ -179,6 +179,7 @@ def parse(kind: type[C], program: str, words: list[str], options: Globals, defau
     config = closed(found, kind)
     check_numbers(config)
     check_names(config)
+    check_finite(config)
     return config
 
 

@@ -347,7 +347,7 @@ class TestCode:
         ("--encoder.layers=100000000", "encoder.layers: must be at most 1000"),
         ("--l2p.support=99999999999999999999", "l2p.support: must be at most 65536"),
         ("--train.streams=99999999999", "train.streams: must be at most 65536"),
-        ("--train.lr=inf", "train.lr: must be finite"),
+        ("--train.lr=inf", "train.lr must be a finite number"),
         ("--train.epochs=2147483648", "train.epochs: must be at most 2147483647"),
     ],
 )
@@ -358,8 +358,8 @@ def test_numbers_of_options(words: str, said: str, capsys: pytest.CaptureFixture
 def test_numbers_of_config_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for value, said in (
         (10**400, "more than 64 bits"),
-        (NAN, "train.lr: must be finite"),
-        (INF, "train.lr: must be finite"),
+        (NAN, "train.lr must be a finite number"),
+        (INF, "train.lr must be a finite number"),
     ):
         (tmp_path / "c.json").write_text(json.dumps({"corpus": "c", "train": {"lr": value}}))
         assert said in complaint(capsys, "pretrain", "--config", tmp_path / "c.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ FLOORS = [
     "pretraining", "search", "report", "doctor", "scale",
 ]  # fmt: skip
 EVERYWHERE = {"errors", "config", "distributed", "monitor", "register"}
-TOP = {"api", "cli", "commands", "options", "opened", "__init__", "__main__"}
+TOP = {"api", "cli", "commands", "interrupts", "options", "opened", "__init__", "__main__"}
 FILES = sorted(ROOT.rglob("*.py"))
 LOADERS = {("torch", "load"), ("numpy", "load"), ("np", "load")}
 
@@ -94,3 +95,22 @@ def test_unknown_public_name() -> None:
 
     with pytest.raises(AttributeError, match="nothing"):
         _ = distgnn.nothing
+
+
+ENTRY_POINTS = sorted({name for path in FILES for name in re.findall(r'"(distgnn[\w.]*:\w+)"', path.read_text())})
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_entry_points_that_are_imported_on_use_exist(name: str) -> None:
+    """Texts "module:name" are no imports, so that no other tool finds a name that has changed."""
+    module, _, attribute = name.partition(":")
+    defined = {
+        node.name
+        for node in ast.parse((ROOT.parent / f"{module.replace('.', '/')}.py").read_text()).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
+    assert attribute in defined
+
+
+def test_entry_points_are_found() -> None:
+    assert len(ENTRY_POINTS) > 20

@@ -27,6 +27,6 @@ def meters(config: MetricsConfig, out: str, on_ray: bool) -> Iterator[Meters]:
     Raises RequestError where the address of ``config`` cannot be had.
     """
     run = base_name(out)
-    remote: MetricsSink = load_function("distgnn.scale.metrics:RayMeter")(run) if on_ray else NULL_SINK
+    remote: MetricsSink = load_function("distgnn.scale.metrics:RaySink")(run) if on_ray else NULL_SINK
     with serve_metrics(config, run, remote) as here:
         yield Meters(here, remote if on_ray else here)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from distgnn.api.arguments import build_config, load_function
 from distgnn.api.finetune import initial_encoders
 from distgnn.api.metrics import meters
+from distgnn.api.output import output_folder
 from distgnn.api.progress import JobProgress
 from distgnn.api.results import Results
 from distgnn.auxiliary.comparison import Comparison, compare_methods
@@ -41,10 +42,12 @@ class TransferResults(Results):
     Attributes:
         folder: Folder with table.md, results.json, curves.parquet and pictures/.
         comparison: Scores and curves of each training.
+        note: What was inferred about the labels or changed; "" if nothing.
     """
 
     folder: Folder
     comparison: Comparison[TransferConfig] = field(repr=False)
+    note: str = ""
 
     @property
     def table(self) -> pd.DataFrame:
@@ -62,10 +65,10 @@ class TransferResults(Results):
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of results.json."""
-        return transfer_summary(self.comparison)
+        return transfer_summary(self.comparison) | ({"note": self.note} if self.note else {})
 
     def __str__(self) -> str:
-        return terminal(self.comparison)
+        return terminal(self.comparison) + (f"\n\nTarget: {self.note}." if self.note else "")
 
 
 def transfer(config: TransferConfig | None = None, **options: Any) -> TransferResults:
@@ -89,25 +92,31 @@ def transfer(config: TransferConfig | None = None, **options: Any) -> TransferRe
     """
     chosen = build_config(TransferConfig, config, options)
     import_modules(chosen.imports)
-    folder = open_folder(chosen.out)
-    check_loggers(chosen.loggers, folder)
-    source, logged = _source(chosen), LoggedRun(base_name(chosen.out), folder, flat(chosen))
+    check_loggers(chosen.loggers, open_folder(chosen.out))
+    source = _source(chosen)
+    with output_folder(chosen.out, TransferConfig) as folder:
+        return _compared(chosen, source, folder)
+
+
+def _compared(config: TransferConfig, source: DataSource, folder: Folder) -> TransferResults:
+    logged = LoggedRun(base_name(config.out), folder, flat(config))
     # Written first, so that an unwritable folder fails before the work.
-    folder.write("config.json", (json.dumps(to_json(chosen), indent=1) + "\n").encode())
-    device = choose_device(chosen.device if chosen.workers == 1 else "cpu").type
+    folder.write("config.json", (json.dumps(to_json(config), indent=1) + "\n").encode())
+    device = choose_device(config.device if config.workers == 1 else "cpu").type
     with (
-        meters(chosen.metrics, chosen.out, chosen.workers > 1 or chosen.ranks > 1) as (here, work),
-        open_loggers(chosen.loggers, logged, chosen.metrics) as logs,
+        meters(config.metrics, config.out, config.workers > 1 or config.ranks > 1) as (here, work),
+        open_loggers(config.loggers, logged, config.metrics) as logs,
     ):
         run = RunJob(source, folder.sub("jobs"), device, work)
-        result = compare_methods(run, _mapper(chosen), JobProgress(meter=here, command="transfer", logs=logs))
-        value = transfer_summary(result)
+        result = compare_methods(run, _mapper(config), JobProgress(meter=here, command="transfer", logs=logs))
+        results = TransferResults(folder, result, source.data.note if isinstance(source, CorpusDataSource) else "")
+        value = results.to_json()
         logs.summary = {"/".join(cell[name] for name in _CELL): cell["mean"] for cell in value["cells"]}
     folder.write(TABLE, markdown(result).encode())
     folder.write(RESULTS, (json.dumps(value, indent=1) + "\n").encode())
     write_curves(result, folder)
     write_pictures(result, folder)
-    return TransferResults(folder, result)
+    return results
 
 
 def _source(config: TransferConfig) -> DataSource:

@@ -11,18 +11,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from distgnn.api.arguments import build_config, code_names, load_function
+from distgnn.api.output import refuse_names
 from distgnn.api.results import Results
 from distgnn.config import TuneConfig
 from distgnn.config.base import check_code
 from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
 from distgnn.report.sweep.data import view_of
 from distgnn.report.sweep.figures import history_figure
-from distgnn.report.sweep.page import write_sweep_report
+from distgnn.report.sweep.page import MARKDOWN, PAGE, write_sweep_report
 from distgnn.report.sweep.table import terminal
-from distgnn.search.records import SWEEP, Sweep, best_of, read_sweep, read_trials, results_table
+from distgnn.search.records import RESULTS, SWEEP, TRIALS, Sweep, best_of, read_sweep, read_trials, results_table
 from distgnn.search.sweep import new_sweep, resumed_sweep
 from distgnn.search.winner import WINNER, read_result
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.lock import locked
 from distgnn.storage.uri import base_name
 
 
@@ -95,8 +97,12 @@ def tune(config: TuneConfig | None = None, **options: Any) -> SweepResults:
         >>> sweep.best_params
     """
     chosen = build_config(TuneConfig, config, options)
-    check_loggers(chosen.loggers, open_folder(chosen.out))
-    return _run(*new_sweep(chosen))
+    folder = open_folder(chosen.out)
+    check_loggers(chosen.loggers, folder)
+    with locked(folder):
+        if folder.size(SWEEP) is None:
+            refuse_names(folder, {TRIALS, RESULTS, WINNER, MARKDOWN, PAGE})
+        return _run(*new_sweep(chosen))
 
 
 def resume_sweep(uri: str, config: TuneConfig | None = None, **options: Any) -> SweepResults:
@@ -112,7 +118,8 @@ def resume_sweep(uri: str, config: TuneConfig | None = None, **options: Any) -> 
     folder = open_folder(uri)
     chosen = build_config(TuneConfig, config or resumable_config(uri, code_names(options)), options)
     check_loggers(chosen.loggers, folder)
-    return _run(folder, resumed_sweep(folder, chosen))
+    with locked(folder):
+        return _run(folder, resumed_sweep(folder, chosen))
 
 
 def resumable_config(uri: str, given: Collection[str] = ()) -> TuneConfig:

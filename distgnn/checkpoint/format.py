@@ -7,10 +7,10 @@ checksums.json, which is written last.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 import safetensors.torch
@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from distgnn.checkpoint.compatibility import check_compatible
-from distgnn.checkpoint.training_state import strip
+from distgnn.checkpoint.training_state import not_finite, strip
 from distgnn.config import EncoderConfig, from_json
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
@@ -30,6 +30,8 @@ from distgnn.storage.uri import join
 from distgnn.storage.verified import CHECKSUMS, Checksums, Kind, parse_checksums, read_checksums, read_files
 
 _T = TypeVar("_T")
+_WEIGHTS = (".weight", ".bias", ".running_mean", ".running_var")
+_STEP = re.compile("step-[0-9]{9}")
 
 FOLDER = "checkpoints"
 FILES = ("model.safetensors", "state.safetensors", "config.json", "state.json", "corpus.json", "card.md")
@@ -150,7 +152,17 @@ def parse_encoder(files: dict[str, bytes], uri: str) -> SavedEncoder:
         model = safetensors.torch.load(files["model.safetensors"])
         schema, encoder = Schema.from_json(saved.schema), from_json(EncoderConfig, saved.encoder, "encoder")
         check_compatible(schema, encoder, strip(model, "encoder"), uri)
+        check_finite_weights(model, uri)
         return SavedEncoder(uri, schema, encoder, saved.run, model)
+
+
+def check_finite_weights(tensors: dict[str, Tensor], where: str) -> None:
+    """Raise RequestError if a weight, or the running statistic of a norm, is not finite; earlier versions wrote such files."""
+    weights = {name: tensor for name, tensor in tensors.items() if name.endswith(_WEIGHTS)}
+    if found := not_finite(weights):
+        raise RequestError(
+            f"{where}: weight {found} is not finite, the training diverged; choose an earlier checkpoint"
+        )
 
 
 @contextmanager
@@ -245,5 +257,5 @@ def _read_encoder(folder: Folder, checksums: Checksums) -> tuple[Folder, dict[st
 
 
 def step_names(folder: Folder) -> list[str]:
-    """Names of the checkpoint folders in ``folder``, sorted by step. They may be incomplete."""
-    return [name for name in folder.names() if name.startswith("step-") and not PurePosixPath(name).suffix]
+    """Names of the checkpoint folders in ``folder``, sorted by step. They may be incomplete; other names are ignored."""
+    return [name for name in folder.names() if _STEP.fullmatch(name)]

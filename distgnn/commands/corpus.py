@@ -13,6 +13,8 @@ from distgnn.corpus import inspect
 from distgnn.errors import RequestError
 from distgnn.options import CatOptions, CorpusUri
 
+_SHOWN = 12
+
 
 def build(config: BuildConfig, source: str, output: Output) -> int:
     """Build a corpus with the named source, and print its size."""
@@ -23,14 +25,19 @@ def build(config: BuildConfig, source: str, output: Output) -> int:
         "corpus": config.out,
         "graphs": manifest.graphs,
         "shards": len(manifest.shards),
+        "rows": manifest.graphs + manifest.rejected,
         "rejected": manifest.rejected,
         "bytes_per_graph": size / manifest.graphs,
         "seconds": seconds,
         "digest": manifest.digest(),
     }
-    rejected = f", {manifest.rejected:,} rows rejected (see rejected-*.tsv there)" if manifest.rejected else ""
-    text = f"{config.out}: {manifest.graphs:,} graphs in {value['shards']} shards, {value['bytes_per_graph']:.0f} bytes a graph"
-    output.emit(value, f"{text}{rejected}, {timedelta(seconds=round(seconds))}")
+    listed = " (see rejected-*.tsv there)" if manifest.rejected else ""
+    rows = f"{value['rows']:,} rows read = {manifest.graphs:,} stored + {manifest.rejected:,} rejected{listed}"
+    size = f"{manifest.graphs:,} graphs in {value['shards']} shards, {value['bytes_per_graph']:.0f} bytes a graph"
+    names = manifest.schema.labels
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    labels = f", {len(names)} label(s): {shown}" if names else ""
+    output.emit(value, f"{config.out}: {size}, {timedelta(seconds=round(seconds))}; {rows}{labels}")
     return 0
 
 
@@ -60,5 +67,6 @@ def stat(options: CorpusUri, output: Output) -> int:
 def cat(options: CatOptions, output: Output) -> int:
     """Print graphs as JSON lines."""
     for graph in inspect.cat(options.uri, options.start, options.count):
-        output.emit(graph, json.dumps(graph))
+        if not output.emit(graph, json.dumps(graph)):
+            break
     return 0

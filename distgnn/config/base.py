@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from distgnn.config.fields import (
     Options,
     facts_of,
+    flat,
     group_type,
     group_types,
     named,
@@ -217,13 +218,12 @@ def _group(kind: type[Any], name: str, value: Any, where: str) -> Any:
 
 
 def check_number(kind: type[Any], name: str, value: Any, where: str = "") -> None:
-    """Raise RequestError if a number in the field ``name`` is beyond its limit (:attr:`Facts.most`) or not finite."""
+    """Raise RequestError if a number in the field ``name`` is beyond its limit (:attr:`Facts.most`)."""
     numbers = value if isinstance(value, tuple) else (value,)
     for number in numbers:
         if isinstance(number, bool) or not isinstance(number, int | float):
             continue
         field = f"{where}.{name}" if where else name
-        check(isinstance(number, int) or math.isfinite(number), f"{field}: must be finite, found {number}")
         most = next(facts_of(item).most for item in dataclasses.fields(kind) if item.name == name)
         most = most or (MOST if isinstance(number, int) else 0)
         check(not most or abs(number) <= most, f"{field}: must be at most {most}, found {_short(number)}")
@@ -255,6 +255,19 @@ def check_names(config: Any, where: str = "") -> None:
         if group_type(type(config), name) is None:
             known = (*(item.name for item in plain_fields(type(config))), *group_types(type(config)))
             raise RequestError(unknown(f"{where}options", name, known))
+
+
+def check_finite(config: Any, where: str = "") -> None:
+    """Raise RequestError if a number in ``config`` is infinite or not a number."""
+    for name, value in flat(to_json(config)).items():
+        for number in value if isinstance(value, list) else (value,):
+            _finite(number, f"{where}{name}")
+
+
+def _finite(value: Any, where: str) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RequestError(f"{where} must be a finite number, found {value}")
+    return value
 
 
 def _with_present_names(kind: type[Any], data: dict[str, Any], where: str) -> dict[str, Any]:
@@ -308,12 +321,18 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def _convert_leaf(hint: Any, value: Any, where: str) -> Any:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if hint is float and whole and abs(value) < _MAX_INT:
-        return float(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return _as_float(value, where)
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
         raise RequestError(f"{where}: expected {hint.__name__}, found {_short(value)}")
-    return value
+    return _finite(value, where)
+
+
+def _as_float(value: int, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise RequestError(f"{where} must be a finite number, found one of {len(str(value))} digits") from error
 
 
 def _short(value: Any) -> str:

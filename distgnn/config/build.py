@@ -39,7 +39,7 @@ class InputBuildConfig(BuildConfig):
     """Options of a builder that reads files."""
 
     input: tuple[str, ...] = reads()
-    """Paths or URIs of the input files, in order; .gz and .xz files are decompressed while reading."""
+    """Paths or URIs of the input files, in order; .gz, .bz2, .xz and .zst files are decompressed while reading."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -43,8 +43,8 @@ class LabelChoice:
     """Selection of labels and graphs of a labelled corpus, common to all trainings on labels."""
 
     task: Literal["auto", "classification", "multiclass", "regression"] = setting("auto")
-    """auto = multi-label classification if all labels are 0 or 1, multiclass if they are other whole numbers, else
-    regression.
+    """auto = multi-label classification if all labels are 0 or 1 (or -1 or 1), multiclass if they are other whole numbers
+    below 32, most of them used; larger whole numbers need a task; else regression.
     """
     labels: tuple[str, ...] = setting(())
     """Label columns to use; empty = all."""

@@ -194,3 +194,4 @@ class PretrainConfig(OpenConfig):
         ok = not self.train.exact or self.encoder.norm != "batch"
         check(ok, "train.exact: encoder.norm=batch takes its statistics from all graphs of a worker; use ghost")
         check("/" not in self.name, f"name must not contain '/', found {self.name!r}")
+        check(self.name not in (".", ".."), f"name must be that of a folder of its own, found {self.name!r}")

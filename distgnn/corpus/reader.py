@@ -124,7 +124,11 @@ class CorpusReader:
         where = self.where(unit)
         try:
             with storage_errors("read", where):
-                return self._shard(shard).read_row_group(group, columns=columns, use_threads=False)
+                file = self._shard(shard)
+                rows, expected = file.metadata.row_group(group).num_rows, self.manifest.rows_of(unit)
+                if rows != expected:
+                    raise RequestError(f"{where}: {rows} rows where {expected} belong; restore the shard")
+                return file.read_row_group(group, columns=columns, use_threads=False)
         except WorkError as error:
             if "crc" in str(error).lower() or "checksum" in str(error).lower():
                 raise RequestError(f"{where}: wrong checksum, the bytes are damaged; restore the shard") from error
@@ -171,6 +175,8 @@ class CorpusReader:
             values = self.table(unit, ["y"]).column("y").combine_chunks().flatten().to_numpy(zero_copy_only=False)
             if len(values) != self.manifest.rows_of(unit) * width:
                 raise RequestError(f"{self.where(unit)}, field y: {len(values)} values, not {width} per graph")
+            if np.isinf(values).any():
+                raise RequestError(f"{self.where(unit)}, field y: a label is infinite; rebuild the corpus")
             parts.append(values.reshape(-1, width))
         return np.concatenate(parts)
 

@@ -16,6 +16,7 @@ import torch
 
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
+from distgnn.graph.checked import real
 from distgnn.graph.schema import Feature, Schema
 
 Array = npt.NDArray[Any]
@@ -100,13 +101,16 @@ def pack(schema: Schema, piece: Piece) -> pa.Table:
     if schema.center:
         columns.append(pa.array((_required(graphs.center, "center").numpy() - node_ptr[:-1]).astype(np.uint32)))
     if schema.labels:
-        y = _required(graphs.y, "y").numpy()
+        y = real(_required(graphs.y, "y").numpy(), "y", shape=(graphs.num_graphs, len(schema.labels)), unknown=True)
         ptr = np.arange(len(y) + 1) * len(schema.labels)
-        columns.append(_lists(ptr, np.ascontiguousarray(y, np.float32).reshape(-1), pa.float32()))
+        columns.append(_lists(ptr, np.ascontiguousarray(y).reshape(-1), pa.float32()))
     if schema.group:
         columns.append(pa.array(_required(piece.group, "group"), pa.string()))
     if schema.split:
-        columns.append(pa.array(_required(piece.split, "split"), pa.uint8()))
+        split = _required(piece.split, "split")
+        if not set(split) <= {0, 1, 2, None}:
+            raise RequestError(f"split: {min(set(split) - {0, 1, 2, None}, key=str)!r} is not 0, 1, 2 or None")
+        columns.append(pa.array(split, pa.uint8()))
     return pa.Table.from_arrays(columns, schema=arrow_schema(schema))
 
 
@@ -117,7 +121,7 @@ def _required(value: T | None, name: str) -> T:
 
 
 def check_values(schema: Schema, graphs: GraphBatch, where: str) -> None:
-    """Check ids, categories and dense values. Cheap, so that readers call it for every unit.
+    """Check ids, categories, dense values and labels. Cheap, so that readers call it for every unit.
 
     Raises:
         RequestError: a value is out of range; the message names the first such row.
@@ -140,6 +144,9 @@ def check_values(schema: Schema, graphs: GraphBatch, where: str) -> None:
         center = graphs.center.numpy()
         outside = (center < node_ptr[:-1]) | (center >= node_ptr[1:])
         _refuse(where, graphs, np.arange(graphs.num_graphs), outside, "the centre node is outside the graph")
+    if graphs.y is not None:
+        infinite = torch.isinf(graphs.y).any(dim=1).numpy()
+        _refuse(where, graphs, np.arange(graphs.num_graphs), infinite, "a label is infinite")
 
 
 def check_structure(schema: Schema, graphs: GraphBatch, where: str) -> None:

@@ -20,6 +20,7 @@ _BOND_TYPE = {
 }
 _DIRECTION = {Chem.BondDir.ENDDOWNRIGHT: 1, Chem.BondDir.ENDUPRIGHT: 2}
 _OTHER_CHIRALITY = 3
+_LONGEST, _MOST_ATOMS = 100_000, 65_536
 
 
 class Molecules(NamedTuple):
@@ -53,8 +54,9 @@ def parse(texts: Sequence[str]) -> Molecules:
     molecules: list[Chem.Mol] = []
     with BlockLogs():
         for number, text in enumerate(texts):
-            molecule = Chem.MolFromSmiles(text)
-            reason = _refusal(molecule)
+            odd = _odd_text(text)
+            molecule = None if odd else Chem.MolFromSmiles(text)
+            reason = odd or _refusal(molecule)
             if reason:
                 reasons[number] = reason
             else:
@@ -86,11 +88,40 @@ def parse(texts: Sequence[str]) -> Molecules:
     )
 
 
+def parse_blocks(blocks: Sequence[str]) -> Molecules:
+    """Parse mol blocks (V2000, V3000), by way of their SMILES: explicit hydrogens and coordinates do not stay."""
+    with BlockLogs():
+        texts = [_smiles_of(block) for block in blocks]
+    molecules = parse([text or "" for text in texts])
+    unread = {number: "RDKit cannot read the mol block" for number, text in enumerate(texts) if text is None}
+    return molecules._replace(reasons=molecules.reasons | unread)
+
+
+def _smiles_of(block: str) -> str | None:
+    molecule = Chem.MolFromMolBlock(block) if block else None
+    if molecule is None:
+        return None
+    if molecule.GetNumConformers() and molecule.GetConformer().Is3D():
+        Chem.AssignStereochemistryFrom3D(molecule)
+    return Chem.MolToSmiles(molecule)
+
+
+def _odd_text(text: str) -> str:
+    """Return why a text is no SMILES before RDKit reads it, which would ignore what follows a space or a zero byte."""
+    if len(text.split()) > 1:
+        return "text behind the SMILES"
+    if not (text.isascii() and text.isprintable()):
+        return "a character that no SMILES has"
+    return f"longer than {_LONGEST} characters" if len(text) > _LONGEST else ""
+
+
 def _refusal(molecule: Any) -> str:
     if molecule is None:
         return "RDKit cannot read the SMILES"
     if molecule.GetNumAtoms() == 0:
         return "no atoms"
+    if molecule.GetNumAtoms() > _MOST_ATOMS:
+        return f"more than {_MOST_ATOMS} atoms"
     unsupported = {bond.GetBondType() for bond in molecule.GetBonds()} - _BOND_TYPE.keys()
     return (
         f"a bond is neither single, double, triple nor aromatic ({min(map(str, unsupported))})" if unsupported else ""

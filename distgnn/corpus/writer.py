@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -19,14 +20,18 @@ import pyarrow.parquet as pq
 from distgnn.corpus import manifest as manifests
 from distgnn.corpus.manifest import MANIFEST_BYTES, Histogram, Manifest, Shard
 from distgnn.corpus.shard import arrow_schema, check_structure, check_values, pack
-from distgnn.corpus.sources.base import Rejected, Source
-from distgnn.errors import RequestError, printable
+from distgnn.corpus.sources.base import CountsRows, Rejected, Source
+from distgnn.errors import RequestError, WorkError, printable
 from distgnn.graph.schema import Schema
 from distgnn.storage.folder import Folder, open_folder
-from distgnn.storage.records import Count, Name, read_record
+from distgnn.storage.lock import locked
+from distgnn.storage.records import Count, Name, parse_object, read_record
 
 STATE = "_build.json"
 _BINS = 34
+_FILES = re.compile(r"shard-[0-9]{5,}\.parquet|rejected-[0-9]{5,}\.tsv")
+_REJECTED = "file\trow\treason\ttext"
+Progress = Callable[[int, int | None, int], None]
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
@@ -40,6 +45,8 @@ class BuildState:
         skip: number of that row within the part.
         shards: finished shards.
         rejected: number of rejected rows so far.
+        read: number of rows read so far.
+        counted: whether ``read`` counts from the start; False in builds that an earlier version started.
         histograms: as in the manifest.
     """
 
@@ -48,6 +55,8 @@ class BuildState:
     skip: Count = 0
     shards: list[Shard] = field(default_factory=list)
     rejected: Count = 0
+    read: Count = 0
+    counted: bool = False
     histograms: dict[Name, Histogram] = field(default_factory=lambda: {"nodes": [0] * _BINS, "edges": [0] * _BINS})
 
     @classmethod
@@ -58,8 +67,10 @@ class BuildState:
             RequestError: the folder holds the state of another build.
         """
         if folder.size(STATE) is None:
-            return cls(fingerprint)
+            return cls(fingerprint, counted=True)
         state = read_record(folder, STATE, cls, "a valid build state", "use --overwrite", MANIFEST_BYTES)
+        if state.fingerprint != fingerprint and not state.shards:  # nothing is lost
+            return cls(fingerprint, counted=True)
         if state.fingerprint != fingerprint:
             raise RequestError(
                 f"{folder.uri}: holds an unfinished build with other inputs or options; use --overwrite or another --out"
@@ -79,11 +90,21 @@ class CorpusWriter:
         self._rows = 0
         self._rejected: list[Rejected] = []
 
-    def add(self, part: int, table: pa.Table, rejected: Sequence[Rejected]) -> None:
-        """Append the rows of part number ``part``; full shards are written immediately."""
+    def add(self, part: int, table: pa.Table, rejected: Sequence[Rejected], read: int) -> None:
+        """Append the rows of part number ``part``, which has ``read`` input rows; full shards are written immediately.
+
+        Raises:
+            WorkError: an input row was neither stored nor rejected, or more than once.
+        """
+        if table.num_rows + len(rejected) != read:
+            raise WorkError(
+                f"{self.folder.uri}, part {part}: {read:,} rows read, but {table.num_rows:,} stored and"
+                f" {len(rejected):,} rejected; a defect of the corpus source"
+            )
         skip = self.state.skip if part == self.state.part else 0
         if skip == 0:  # else the part's rejected rows were written with the shard that ended within it
             self._rejected += rejected
+            self.state.read += read
         table = table.slice(skip)
         while self._rows + table.num_rows >= self.shard_rows:
             take = self.shard_rows - self._rows
@@ -117,10 +138,15 @@ class CorpusWriter:
         self._write_rejected(number)
         self._tables, self._rows = [], 0
 
+    def _why_none(self) -> str:
+        if not self.state.rejected:
+            return "no rows were read; check the input"
+        return f"{self.state.rejected:,} rows read, all rejected; {self.folder.at(_rejected_name(0))} lists the reasons"
+
     def _write_rejected(self, number: int) -> None:
         if self._rejected:
-            lines = ["file\trow\treason\ttext", *("\t".join(item) for item in self._rejected)]
-            self.folder.write(f"rejected-{number:05d}.tsv", (printable("\n".join(lines)) + "\n").encode())
+            lines = [_REJECTED, *("\t".join(item) for item in self._rejected)]
+            self.folder.write(_rejected_name(number), (printable("\n".join(lines)) + "\n").encode())
         self.state.rejected += len(self._rejected)
         self._rejected = []
 
@@ -129,17 +155,22 @@ class CorpusWriter:
 
         Raises:
             RequestError: there is no graph at all.
+            WorkError: the rows stored and rejected are not the rows read.
         """
         if self._rows:
             self._write_shard()
-        if not self.state.shards:
-            raise RequestError(
-                f"{self.folder.uri}: the input contains no usable graph ({len(self._rejected)} rejected); check the input"
-            )
         self._write_rejected(len(self.state.shards))
+        if not self.state.shards:
+            raise RequestError(f"{self.folder.uri}: the input contains no usable graph ({self._why_none()})")
+        stored = sum(shard.graphs for shard in self.state.shards)
+        if self.state.counted and self.state.read != stored + self.state.rejected:
+            raise WorkError(
+                f"{self.folder.uri}: {self.state.read:,} rows read, but {stored:,} stored and {self.state.rejected:,}"
+                " rejected; build it again with --overwrite"
+            )
         result = Manifest(
             schema=self.schema,
-            graphs=sum(shard.graphs for shard in self.state.shards),
+            graphs=stored,
             unit_rows=self.unit_rows,
             shard_rows=self.shard_rows,
             shards=tuple(self.state.shards),
@@ -160,35 +191,70 @@ class _ReadPart:
     source: Source
     schema: Schema
 
-    def __call__(self, part: Any) -> tuple[pa.Table, list[Rejected]]:
+    def __call__(self, part: Any) -> tuple[pa.Table, list[Rejected], int]:
+        """Return the graphs, the rejected rows, and the number of rows read."""
         piece, rejected = self.source.read(part)
+        stored = piece.graphs.num_graphs if piece else 0
+        read = self.source.rows(part) if isinstance(self.source, CountsRows) else stored + len(rejected)
         if piece is None:
-            return arrow_schema(self.schema).empty_table(), rejected
+            return arrow_schema(self.schema).empty_table(), rejected, read
         where = f"{self.source.provenance()['source']} input"
         check_values(self.schema, piece.graphs, where)
         check_structure(self.schema, piece.graphs, where)
-        return pack(self.schema, piece), rejected
+        return pack(self.schema, piece), rejected, read
 
 
-def prepare_folder(uri: str, overwrite: bool) -> Folder:
-    """Open the folder of a new corpus.
+def _rejected_name(number: int) -> str:
+    return f"rejected-{number:05d}.tsv"
+
+
+def prepare_folder(uri: str, overwrite: bool, resume: bool = True) -> Folder:
+    """Open the folder of a new corpus. Only files of a corpus of ours are deleted or written over.
 
     Args:
         uri: the folder.
         overwrite: delete an existing corpus.
+        resume: keep what an unfinished build has written.
 
     Raises:
-        RequestError: a complete corpus exists and ``overwrite`` is False.
+        RequestError: a complete corpus exists and ``overwrite`` is False, or the folder holds such files of others.
     """
     folder = open_folder(uri)
-    complete = folder.size(manifests.NAME) is not None
+    complete, begun = folder.size(manifests.NAME) is not None, folder.size(STATE) is not None
     if complete and not overwrite:
         raise RequestError(f"{uri}: a corpus already exists; use --overwrite or another --out")
-    if overwrite:
-        stale = [name for name in folder.names() if name.startswith(("shard-", "rejected-")) or name == STATE]
-        for name in ([manifests.NAME] if complete else []) + stale:
+    if complete:
+        _check_ours(folder)
+    found = [name for name in folder.names() if _FILES.fullmatch(name)]
+    rejected = not complete and not begun and found == [_rejected_name(0)] and _lists_rejected(folder)
+    if found and not complete and not begun and not rejected:
+        raise RequestError(
+            f"{uri}: the folder holds other things ({found[0]}), no corpus of distgnn; use another --out"
+        )
+    if overwrite or rejected or (begun and not resume):
+        for name in ([manifests.NAME] if complete else []) + ([STATE] if begun and complete else []) + found:
             folder.delete(name)
+        if begun and not complete:
+            folder.delete(STATE)  # last, since it marks the others as ours
     return folder
+
+
+def _check_ours(folder: Folder) -> None:
+    """Raise RequestError if the manifest is not one of ours, whatever its version; it would be overwritten."""
+    try:
+        ours = {"version", "shards", "unit_rows"} <= set(
+            parse_object(folder.read(manifests.NAME, MANIFEST_BYTES), "", "")
+        )
+    except (ValueError, TypeError):
+        ours = False
+    if not ours:
+        where = folder.at(manifests.NAME)
+        raise RequestError(f"{where}: not the manifest of a corpus, so it is not overwritten; use another --out")
+
+
+def _lists_rejected(folder: Folder) -> bool:
+    """Whether the folder holds what a build wrote in which every row was rejected."""
+    return (folder.read_if_there(_rejected_name(0)) or b"").startswith(_REJECTED.encode())
 
 
 def build_corpus(
@@ -198,8 +264,9 @@ def build_corpus(
     unit_rows: int = 512,
     shard_rows: int = 65_536,
     overwrite: bool = False,
+    resume: bool = True,
     mapper: Mapper = map,
-    progress: Callable[[int, int | None, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Manifest:
     """Build a corpus, or continue an interrupted build of the same inputs and options.
 
@@ -211,6 +278,7 @@ def build_corpus(
         unit_rows: graphs per unit (row group).
         shard_rows: graphs per shard; a multiple of ``unit_rows``.
         overwrite: replace an existing corpus.
+        resume: continue an interrupted build; otherwise start it again.
         mapper: an ordered map, such as ``map`` or one that runs on Ray.
         progress: called after each part with (parts done, total parts or None, graphs written or buffered).
 
@@ -220,16 +288,27 @@ def build_corpus(
     Raises:
         RequestError: the input is unusable, or a corpus already exists.
     """
-    folder = prepare_folder(uri, overwrite)
     identity = {"source": source.provenance(), "schema": source.schema.to_json(), "rows": [unit_rows, shard_rows]}
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    state = BuildState.load(folder, fingerprint)
-    writer = CorpusWriter(folder, source.schema, unit_rows, shard_rows, state)
+    with locked(open_folder(uri)):
+        folder = prepare_folder(uri, overwrite, resume)
+        state = BuildState.load(folder, fingerprint)
+        writer = CorpusWriter(folder, source.schema, unit_rows, shard_rows, state)
+        folder.write(STATE, json.dumps(asdict(state)).encode())  # marks the files that follow as ours
+        try:
+            return _written(source, writer, mapper, progress)
+        finally:
+            if not state.shards and folder.size(STATE) is not None:  # nothing was written
+                folder.delete(STATE)
+
+
+def _written(source: Source, writer: CorpusWriter, mapper: Mapper, progress: Progress | None) -> Manifest:
+    state = writer.state
     first = state.part
     done = sum(shard.graphs for shard in state.shards) - state.skip
-    results = mapper(_ReadPart(source, source.schema), islice(source.parts(), first, None))
-    for number, (table, rejected) in enumerate(results, start=first):
-        writer.add(number, table, rejected)
+    results = mapper(_ReadPart(source, writer.schema), islice(source.parts(), first, None))
+    for number, (table, rejected, read) in enumerate(results, start=first):
+        writer.add(number, table, rejected, read)
         done += table.num_rows
         if progress:
             progress(number + 1, source.total_parts(), done)

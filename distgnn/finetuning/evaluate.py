@@ -18,6 +18,7 @@ from distgnn.finetuning.saved_model import FineTunedModel, ModelInfo
 from distgnn.graph.batch import select_graphs
 from distgnn.labels.dataset import LabelledSet, check_defined, labelled_graphs, read_labelled
 from distgnn.labels.scores import METRIC_OF, Floats, Score, score
+from distgnn.labels.target import check_known_classes, task_labels
 from distgnn.storage.folder import open_folder
 
 ALL = "all"
@@ -92,10 +93,14 @@ def _all_graphs(corpus: str, model: FineTunedModel, part: str) -> LabelledSet:
     about.schema.check_features(schema, f"the model cannot read {corpus}")
     if about.use_center and not schema.center:
         raise RequestError(f"{corpus}: the corpus has no centre nodes, which the model needs")
+    about.schema.check_classes(schema, about.labels, f"the model cannot be evaluated on {corpus}")
     graphs, y = labelled_graphs(reader, about.labels, corpus)
+    _, y, note = task_labels(y, about.task, corpus)
+    check_known_classes(model.target, y, corpus)
     parts = {part: np.flatnonzero(np.any(~np.isnan(y), axis=1))}
     check_defined(about.task, y, parts, corpus)
-    return LabelledSet(schema, graphs, torch.from_numpy(y), model.target, parts, about.use_center)
+    y = torch.from_numpy(np.ascontiguousarray(y))
+    return LabelledSet(schema, graphs, y, model.target, parts, about.use_center, note)
 
 
 def _part(corpus: str, model: FineTunedModel, part: str) -> LabelledSet:
@@ -103,17 +108,19 @@ def _part(corpus: str, model: FineTunedModel, part: str) -> LabelledSet:
     about = model.about
     data = read_labelled(corpus, about.choice)
     about.schema.check_features(data.schema, f"the model cannot read {corpus}")
+    about.schema.check_classes(data.schema, about.labels, f"the model cannot be evaluated on {corpus}")
     found = (data.target.names, data.target.task, data.use_center)
     if found != (about.labels, about.task, about.use_center):
         raise RequestError(
             f"{corpus}: the model's choice of labels gives {data.target.task} of {', '.join(data.target.names[:5])} here, not"
             f" {about.task} of {', '.join(about.labels[:5])}; use part=all"
         )
+    check_known_classes(model.target, data.y.numpy(), corpus)
     names = [name for name in _UNSEEN if name in data.parts] if part == "unseen" else [part]
     if names[0] not in data.parts:
         raise RequestError(f"part={part}: the model's split has only {', '.join(data.parts)}")
     parts = {name: data.parts[name] for name in names}
-    return LabelledSet(data.schema, data.graphs, data.y, model.target, parts, data.use_center)
+    return LabelledSet(data.schema, data.graphs, data.y, model.target, parts, data.use_center, data.note)
 
 
 @torch.no_grad()

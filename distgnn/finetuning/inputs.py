@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Data
 
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.sources.molecules import ATOM_FEATURES, BOND_FEATURES
+from distgnn.corpus.sources.pyg import collect, single_graphs
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.pyg import from_pyg
@@ -22,7 +24,7 @@ from distgnn.graph.schema import Schema
 
 _GRAPHS = 256
 Graphs = GraphBatch | Data | Sequence[Data] | Sequence[str] | str | os.PathLike[str]
-"""A corpus URI, one PyG graph or batch, a list of PyG graphs, or a list of SMILES."""
+"""A corpus URI, one PyG graph or batch, a list of PyG graphs (or a DataLoader), or a list of SMILES."""
 
 
 def input_batches(data: Graphs, schema: Schema) -> Iterator[GraphBatch]:
@@ -52,17 +54,26 @@ def _corpus(uri: str, schema: Schema) -> Iterator[GraphBatch]:
         yield reader.unit(unit)
 
 
-def _sequence(data: Sequence[Any], schema: Schema) -> Iterator[GraphBatch]:
+def _sequence(data: Iterable[Any], schema: Schema) -> Iterator[GraphBatch]:
     items, first = iter(data), 0
     while chunk := list(islice(items, _GRAPHS)):
         if all(isinstance(item, str) for item in chunk):
             yield _molecules(chunk, schema, first)
+            first += len(chunk)
         elif all(isinstance(item, Data) for item in chunk):
-            yield from_pyg(cast(Any, Batch.from_data_list(chunk)), schema)
+            graphs = list(single_graphs(chunk))
+            for low in range(0, len(graphs), _GRAPHS):
+                part = graphs[low : low + _GRAPHS]
+                yield collect(part, _unlabelled(schema), first).graphs
+                first += len(part)
         else:
             kinds = sorted({type(item).__name__ for item in chunk})
             raise RequestError(f"graphs: expected PyG Data or SMILES text, found {', '.join(kinds)}")
-        first += len(chunk)
+
+
+def _unlabelled(schema: Schema) -> Schema:
+    """Return the schema of graphs to predict: every direction of an edge is kept, as in :func:`from_pyg`."""
+    return replace(schema, labels=(), classes={}, group="", split=False, directed=True)
 
 
 def _molecules(texts: Sequence[str], schema: Schema, first: int) -> GraphBatch:

@@ -67,6 +67,7 @@ def scored_on(config: object, data: LabelledSet, metric: str) -> dict[str, Any]:
         "higher_is_better": HIGHER_IS_BETTER[metric],
         "labels": list(data.target.names),
         "graphs": {part: len(rows) for part, rows in data.parts.items()},
+        **({"note": data.note} if data.note else {}),
     }
 
 

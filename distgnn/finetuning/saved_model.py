@@ -18,6 +18,7 @@ from torch_geometric.data import Data
 
 from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.checkpoint.compatibility import check_compatible
+from distgnn.checkpoint.format import check_finite_weights
 from distgnn.checkpoint.training_state import load_weights, strip
 from distgnn.config import EncoderConfig, LabelChoice, from_json, to_json
 from distgnn.errors import RequestError
@@ -34,7 +35,7 @@ from distgnn.models.heads import build_head, graph_features
 from distgnn.storage.cache import read_cached
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.records import Name, Small, parse_record
-from distgnn.storage.verified import CHECKSUMS, Kind, publish, read_checksums, seal
+from distgnn.storage.verified import CHECKSUMS, Kind, publish_safely, read_checksums, seal
 
 MODELS = "models"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -151,9 +152,9 @@ class FineTunedModel(nn.Module):
             graphs: URI of a corpus, PyG ``Data`` or ``Batch``, a list of ``Data``, or a list of SMILES (needs RDKit).
 
         Returns:
-            One row per graph in order, one column per label: probabilities (classification), class numbers (multiclass)
-                or values in the
-            labels' units (regression). The index is the graph id.
+            One row per graph in order, one column per label: probabilities (classification), class numbers (multiclass;
+            ``about.schema.classes`` has what they stand for, where the corpus says so) or values in the labels' units
+            (regression). The index is the graph id.
 
         Raises:
             RequestError: The graphs have other features than the model, or a SMILES string cannot be parsed.
@@ -190,6 +191,7 @@ def write_models(
         about = _about(result, by_name[row.method], digest, row.method, seed)
         target = {"target.mean": result.data.target.mean, "target.std": result.data.target.std}
         tensors = {name: tensor.contiguous() for name, tensor in {**found.weights, **target}.items()}
+        check_finite_weights(tensors, f"{row.method}, seed {seed}")
         files = {WEIGHTS: safetensors.torch.save(tensors), CONFIG: about.to_bytes()}
         _replace(folder.sub(names[-1]), files)
     return names
@@ -214,11 +216,8 @@ def _plain(method: str, methods: tuple[str, ...]) -> str:
 
 def _replace(folder: Folder, files: dict[str, bytes]) -> None:
     sealed = seal(files, KIND)
-    if folder.size(CHECKSUMS) is not None:
-        if folder.read(CHECKSUMS) == sealed:
-            return
-        folder.delete(CHECKSUMS)
-    publish(folder, files, sealed)
+    if folder.read_if_there(CHECKSUMS) != sealed:
+        publish_safely(folder, files, sealed, KIND)
 
 
 def model_uris(uri: str) -> list[str]:
@@ -231,7 +230,8 @@ def model_uris(uri: str) -> list[str]:
     if folder.size(CHECKSUMS) is not None:
         return [folder.uri]
     inside = folder.sub(MODELS)
-    found = [inside.sub(name).uri for name in inside.names() if inside.sub(name).size(CHECKSUMS) is not None]
+    names = [name for name in inside.names() if name.isprintable()]
+    found = [inside.sub(name).uri for name in names if inside.sub(name).size(CHECKSUMS) is not None]
     if not found:
         raise RequestError(
             f"{uri}: no fine-tuned model here; give one, or the output of distgnn finetune --save-models"
@@ -254,4 +254,5 @@ def load_model(uri: str) -> FineTunedModel:
         tensors = safetensors.torch.load(files[WEIGHTS])
     except (ValueError, TypeError, SafetensorError) as error:
         raise RequestError(f"{uri}: the model's files do not parse ({type(error).__name__}: {error})") from error
+    check_finite_weights(tensors, uri)
     return FineTunedModel(about, tensors, uri)

@@ -20,7 +20,8 @@ def neighbours(graphs: GraphBatch) -> csr_array:
     source, target = source[source != target], target[source != target]
     rows, columns = np.concatenate([source, target]), np.concatenate([target, source])
     adjacency = csr_array((np.ones(len(rows), np.int64), (rows, columns)), shape=(graphs.num_nodes, graphs.num_nodes))
-    adjacency.data[:] = 1  # the constructor sums duplicate edges
+    adjacency.sum_duplicates()  # SciPy 1.13 leaves duplicate edges as they are
+    adjacency.data[:] = 1
     return adjacency
 
 

@@ -16,12 +16,39 @@ from distgnn.graph.batch import GraphBatch, message_edges, row_graph
 from distgnn.graph.schema import Feature, Schema, sizes
 
 
+def _tensor(data: Data, name: str, rows: int | None = None) -> Tensor | None:
+    """Return a dense tensor of real numbers; None if the data has no such attribute.
+
+    Raises:
+        RequestError: it is something else, or has another number of rows.
+    """
+    value = data.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_complex():
+        kind = f"{value.dtype} tensor" if isinstance(value, Tensor) else type(value).__name__
+        raise RequestError(f"data.{name}: expected a dense tensor of numbers, found {kind}")
+    if rows is not None and (not value.dim() or len(value) != rows):
+        raise RequestError(f"data.{name}: expected {rows} rows, found shape {list(value.shape)}")
+    return value
+
+
+def _edge_index(data: Data, nodes: int) -> Tensor:
+    edges = _tensor(data, "edge_index")
+    if edges is None or edges.dim() != 2 or len(edges) != 2 or edges.is_floating_point() or edges.dtype == torch.bool:
+        found = "none" if edges is None else f"{str(edges.dtype).removeprefix('torch.')} {list(edges.shape)}"
+        raise RequestError(f"data.edge_index: expected whole numbers of shape [2, E], found {found}")
+    if edges.numel() and (int(edges.min()) < 0 or int(edges.max()) >= nodes):
+        raise RequestError(f"data.edge_index: a node id is outside [0, {nodes})")
+    return edges.to(torch.int64)
+
+
 def _feature_columns(
     data: Data, name: str, schema_features: tuple[Feature, ...], rows: int, where: str
 ) -> tuple[Tensor, Tensor]:
     """Split ``data.<name>`` and ``data.<name>_dense`` into int32 categories and float32 numbers, checked against the schema."""
+    value, extra = (_tensor(data, one, rows) for one in (name, f"{name}_dense"))
     expected_sizes = {kind: sizes(schema_features, kind) for kind in ("categorical", "dense")}
-    value, extra = data.get(name), data.get(f"{name}_dense")
     if value is not None and value.dim() == 1:
         value = value.unsqueeze(1)
     if not expected_sizes["categorical"]:
@@ -42,6 +69,18 @@ def _feature_columns(
     return cat.to(torch.int32), dense.to(torch.float32)
 
 
+def _whole(data: Data, name: str, graphs: int) -> Tensor | None:
+    """Return one whole number for each graph, int64 [graphs]; None if the data has no such attribute."""
+    value = _tensor(data, name)
+    if value is None:
+        return None
+    if value.numel() != graphs or value.is_floating_point():
+        raise RequestError(
+            f"data.{name}: expected one whole number for each of {graphs} graphs, found {list(value.shape)}"
+        )
+    return value.reshape(-1).to(torch.int64)
+
+
 def from_pyg(data: Data, schema: Schema) -> GraphBatch:
     """Convert PyG Data or Batch to a GraphBatch.
 
@@ -49,7 +88,8 @@ def from_pyg(data: Data, schema: Schema) -> GraphBatch:
 
     Args:
         data: ``x`` holds categories (with dense numbers in ``x_dense``), or dense numbers if the schema has no categorical
-            features; ``edge_attr`` / ``edge_attr_dense`` likewise. Optional: ``y``, ``graph_id``, ``center_index``
+            features; ``edge_attr`` / ``edge_attr_dense`` likewise. Optional: ``y`` (as many values for each graph), ``graph_id``,
+            ``center_index``
             (batch-absolute, which ``Batch.from_data_list`` does for names that end in "index").
         schema: features to check against.
 
@@ -61,9 +101,8 @@ def from_pyg(data: Data, schema: Schema) -> GraphBatch:
     """
     if data.edge_index is None or data.num_nodes is None:
         raise RequestError("data.edge_index: missing; a PyG graph needs edge_index and x or num_nodes")
-    n, edges = int(data.num_nodes), data.edge_index
-    if edges.numel() and (int(edges.min()) < 0 or int(edges.max()) >= n):
-        raise RequestError(f"data.edge_index: a node id is outside [0, {n})")
+    n = int(data.num_nodes)
+    edges = _edge_index(data, n)
     node_cat, node_dense = _feature_columns(data, "x", schema.node, n, "data")
     edge_cat, edge_dense = _feature_columns(data, "edge_attr", schema.edge, edges.shape[1], "data")
     batch_ptr = data.get("ptr")  # a Batch has one
@@ -79,9 +118,10 @@ def from_pyg(data: Data, schema: Schema) -> GraphBatch:
         edge_ptr = torch.zeros_like(ptr)
         edge_ptr[-1] = edges.shape[1] if ptr.numel() == 2 else 0
     graphs = ptr.numel() - 1
-    y, graph_id, center = data.get("y"), data.get("graph_id"), data.get("center_index")
+    y, graph_id, center = data.get("y"), _whole(data, "graph_id", graphs), _whole(data, "center_index", graphs)
+    labelled = isinstance(y, Tensor) and graphs and y.numel() % graphs == 0 and not y.is_complex()
     return GraphBatch(
-        graph_id=torch.arange(graphs) if graph_id is None else graph_id.view(-1),
+        graph_id=torch.arange(graphs) if graph_id is None else graph_id,
         node_ptr=ptr,
         edge_ptr=edge_ptr,
         edges=edges,
@@ -89,8 +129,8 @@ def from_pyg(data: Data, schema: Schema) -> GraphBatch:
         node_dense=node_dense,
         edge_cat=edge_cat,
         edge_dense=edge_dense,
-        center=None if center is None else center.view(-1).to(torch.int64),
-        y=None if y is None else y.view(graphs, -1).to(torch.float32),
+        center=center,
+        y=y.reshape(graphs, -1).to(torch.float32) if labelled else None,
         directed=True,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ import numpy.typing as npt
 import torch
 
 from distgnn.graph.batch import GraphBatch
+from distgnn.graph.checked import real, whole
 
 Ints = npt.NDArray[np.int64]
+_INT32 = (1 << 31) - 1
 
 
 def pointers(counts: npt.ArrayLike) -> Ints:
@@ -40,6 +43,9 @@ def packed(
 ) -> GraphBatch:
     """Build a GraphBatch from arrays whose node ids are local to their graph.
 
+    Every array is checked before it is cast; node ids and category codes are checked against the graph and the schema by
+    :func:`distgnn.corpus.shard.check_values`.
+
     Args:
         graph_id: [G].
         node_ptr: int64 [G+1].
@@ -52,25 +58,40 @@ def packed(
         center: [G], graph-local node ids.
         y: [G, T].
         directed: whether edges are directed.
+
+    Raises:
+        RequestError: an array has another shape, or a value that its dtype in a GraphBatch cannot hold.
     """
-    nodes, stored = int(node_ptr[-1]), int(edge_ptr[-1])
+    graphs, stored = len(node_ptr) - 1, int(edge_ptr[-1])
     shift = np.repeat(node_ptr[:-1], np.diff(edge_ptr))
 
-    def rows(values: npt.NDArray[Any] | None, count: int, kind: torch.dtype) -> torch.Tensor:
-        empty = np.zeros((count, 0)) if values is None else np.ascontiguousarray(values)
-        return torch.from_numpy(empty).to(kind)
+    ids = whole(graph_id, "graph_id", shape=(graphs,))
+
+    def graph_of(ptr: Ints) -> Callable[[int], str]:
+        return lambda row: f"graph {ids[np.searchsorted(ptr, row, side='right') - 1]}"
+
+    def codes(values: npt.NDArray[Any] | None, ptr: Ints, name: str) -> torch.Tensor:
+        found = np.zeros((int(ptr[-1]), 0), np.int64) if values is None else values
+        checked = whole(found, name, shape=(int(ptr[-1]), None), low=0, high=_INT32, place=graph_of(ptr))
+        return torch.from_numpy(checked.astype(np.int32))
+
+    def numbers(values: npt.NDArray[Any] | None, ptr: Ints, name: str) -> torch.Tensor:
+        found = np.zeros((int(ptr[-1]), 0), np.float32) if values is None else values
+        return torch.from_numpy(
+            np.ascontiguousarray(real(found, name, shape=(int(ptr[-1]), None), place=graph_of(ptr)))
+        )
 
     return GraphBatch(
-        graph_id=torch.from_numpy(np.asarray(graph_id, np.int64)),
+        graph_id=torch.from_numpy(ids),
         node_ptr=torch.from_numpy(node_ptr),
         edge_ptr=torch.from_numpy(edge_ptr),
-        edges=torch.from_numpy(edges.astype(np.int64) + shift),
-        node_cat=rows(node_cat, nodes, torch.int32),
-        node_dense=rows(node_dense, nodes, torch.float32),
-        edge_cat=rows(edge_cat, stored, torch.int32),
-        edge_dense=rows(edge_dense, stored, torch.float32),
-        center=None if center is None else torch.from_numpy(center + node_ptr[:-1]),
-        y=None if y is None else torch.from_numpy(np.asarray(y, np.float32)),
+        edges=torch.from_numpy(whole(edges, "edges", shape=(2, stored)) + shift),
+        node_cat=codes(node_cat, node_ptr, "node_cat"),
+        node_dense=numbers(node_dense, node_ptr, "node_dense"),
+        edge_cat=codes(edge_cat, edge_ptr, "edge_cat"),
+        edge_dense=numbers(edge_dense, edge_ptr, "edge_dense"),
+        center=None if center is None else torch.from_numpy(whole(center, "center", shape=(graphs,)) + node_ptr[:-1]),
+        y=None if y is None else torch.from_numpy(real(y, "y", shape=(graphs, None), unknown=True)),
         directed=directed,
     )
 

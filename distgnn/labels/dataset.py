@@ -16,7 +16,7 @@ from distgnn.graph.schema import Schema
 from distgnn.graph.splits import Rows, make_split
 from distgnn.labels.loss import label_columns
 from distgnn.labels.scores import Floats, Task, defined
-from distgnn.labels.target import Target, detect_task, make_target
+from distgnn.labels.target import Target, make_target, task_labels
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class LabelledSet:
         y: float32 [G, T], the chosen labels, NaN = unknown.
         parts: Rows of train, val, test (and ood).
         use_center: Whether the head sees the embedding of the centre node.
+        note: What was inferred about the labels or changed, for reports; "" if nothing.
     """
 
     schema: Schema
@@ -36,6 +37,7 @@ class LabelledSet:
     target: Target
     parts: dict[str, Rows]
     use_center: bool
+    note: str = ""
 
     def labels(self, part: str) -> Floats:
         """Return the labels of a part: float32 [rows of the part, T], NaN = unknown."""
@@ -57,7 +59,7 @@ def read_labelled(corpus: str, config: LabelChoice) -> LabelledSet:
     schema, where = reader.manifest.schema, corpus
     graphs, y = labelled_graphs(reader, config.labels, where)
     names = np.array(config.labels or schema.labels)
-    task = detect_task(y, config.task, where)
+    task, y, note = task_labels(y, config.task, where, named=names[0] in schema.classes)
     parts = make_split(
         config.split,
         graphs.graph_id.numpy(),
@@ -73,7 +75,7 @@ def read_labelled(corpus: str, config: LabelChoice) -> LabelledSet:
     check_defined(task, y, parts, where)
     target = make_target(task, tuple(names.tolist()), y, y[parts["train"]])
     chosen = torch.from_numpy(np.ascontiguousarray(y))
-    return LabelledSet(schema, graphs, chosen, target, parts, _use_center(schema, config, where))
+    return LabelledSet(schema, graphs, chosen, target, parts, _use_center(schema, config, where), note)
 
 
 def labelled_graphs(reader: CorpusReader, asked: tuple[str, ...], where: str) -> tuple[GraphBatch, Floats]:

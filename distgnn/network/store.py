@@ -18,7 +18,9 @@ from distgnn.errors import RequestError
 from distgnn.graph.ragged import pointers
 from distgnn.network.manifest import NAME, Dtype, NetworkManifest, Stored, arrays_of, read_manifest
 from distgnn.network.network import Network
+from distgnn.storage.claim import claim, settle
 from distgnn.storage.folder import Folder, open_folder, storage_errors
+from distgnn.storage.records import MAX_BYTES, parse_object
 
 Array = npt.NDArray[Any]
 
@@ -35,16 +37,31 @@ def save_network(network: Network, uri: str, overwrite: bool = False) -> Network
         RequestError: a network exists and ``overwrite`` is False, or a name or dtype cannot be stored.
     """
     folder, arrays = open_folder(uri), arrays_of(network)
-    if folder.size(NAME) is not None:
-        if not overwrite:
-            raise RequestError(f"{uri}: a network already exists; use another --out or --overwrite")
+    replaced = folder.size(NAME) is not None
+    if replaced and not overwrite:
+        raise RequestError(f"{uri}: a network already exists; use another --out or --overwrite")
+    names = (NAME, *(f"{name}.npy" for name in arrays))
+    claim(folder, names, "network", ours=_files_of(folder) if replaced else ())
+    if replaced:
         folder.delete(NAME)  # the folder holds no valid network until the new manifest is written
     stored = {name: _write(folder, f"{name}.npy", array) for name, array in arrays.items()}
     counts = np.diff(network.type_ptr).tolist()
     types = tuple(zip(network.types, counts, strict=True))
     manifest = NetworkManifest(types, network.relations, stored, network.meta)
     folder.write(NAME, manifest.to_bytes())
+    settle(folder)
     return manifest
+
+
+def _files_of(folder: Folder) -> set[str]:
+    """Names of the files of the network in ``folder``; raises RequestError if its network.json is not one of ours."""
+    try:
+        data = parse_object(folder.read(NAME, MAX_BYTES), folder.at(NAME), "a network manifest")
+        return {NAME, *(str(item["file"]) for item in data["arrays"].values())}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RequestError(
+            f"{folder.at(NAME)}: not the manifest of a network, so it is not overwritten; use another --out"
+        ) from error
 
 
 def load_network(uri: str) -> Network:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -17,9 +18,9 @@ NAME = "progress.json"
 HISTORY = "history"
 _ROWS_A_PART = 200
 _MAX_BYTES = 16 << 20
-_MAX_DIGITS = 18
 _READABLE = "readable"
 _PART, _REMOVE = "a part of a history", "remove it"
+_NAME_OF_PART = re.compile(r"[0-9]{9}\.jsonl")
 Snapshot = dict[str, Any]
 
 
@@ -102,7 +103,7 @@ class Recorder:
 
     def __post_init__(self) -> None:
         history = self.folder.sub(HISTORY)
-        for name in history.names():  # rows of steps that will be repeated
+        for name in _parts(history):  # rows of steps that will be repeated
             if name >= _part(self.first):
                 history.delete(name)
         self._origin = self._interval.clock
@@ -185,6 +186,11 @@ def _part(step: int) -> str:
     return f"{step:09d}.jsonl"
 
 
+def _parts(history: Folder) -> list[str]:
+    """Names of the history's files; other names in the folder are ignored."""
+    return [name for name in history.names() if _NAME_OF_PART.fullmatch(name)]
+
+
 @dataclass(frozen=True)
 class _Row:
     """Fields of a row of the history that have a type of their own; the others are metrics."""
@@ -244,11 +250,9 @@ def read_history(run: Folder) -> list[dict[str, Any]]:
     """
     folder = run.sub(HISTORY)
     rows: list[dict[str, Any]] = []
-    for name in folder.names():
-        first = name.removesuffix(".jsonl")
-        if not first.isdecimal() or len(first) > _MAX_DIGITS:
-            raise RequestError(f"{folder.at(name)}: not {_PART} (its name is no step); {_REMOVE}")
-        rows = [row for row in rows if row["step"] <= int(first)]
+    for name in _parts(folder):
+        first = int(name.removesuffix(".jsonl"))
+        rows = [row for row in rows if row["step"] <= first]
         lines = folder.read(name, _MAX_BYTES).splitlines()
         rows += [_row(line, f"{folder.at(name)}, line {number}") for number, line in enumerate(lines, start=1)]
     return rows

@@ -103,6 +103,11 @@ def resumed_start(uri: str, config: PretrainConfig) -> Start:
     return Start(run, open_corpus(run.config))
 
 
+def run_name(config: PretrainConfig) -> str:
+    """Name of a new run: the given one, else a new one."""
+    return config.name or f"{config.objective}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
 def new_run(config: PretrainConfig, reader: CorpusReader | None = None, state: TrainState | None = None) -> Run:
     """Create the folder of a new run with its config and, if ``config.init`` is given, its first checkpoint.
 
@@ -118,7 +123,7 @@ def new_run(config: PretrainConfig, reader: CorpusReader | None = None, state: T
     reader = reader or open_corpus(config)
     manifest = reader.manifest
     init = load_init(config, manifest.schema)
-    name = config.name or f"{config.objective}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    name = run_name(config)
     config = dataclasses.replace(
         config,
         name=name,

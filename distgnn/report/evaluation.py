@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from distgnn.finetuning.evaluate import Evaluation
 from distgnn.finetuning.results import scored_on
 from distgnn.labels.scores import HIGHER_IS_BETTER
-from distgnn.report.table import TITLES, drawn, scale, spread
+from distgnn.report.table import TITLES, drawn, scale, spread, task_of
 
 
 def summary(result: Evaluation, uris: Sequence[str]) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def terminal(result: Evaluation) -> str:
     """Table for standard output: mean and standard deviation over the seeds of each method."""
     data, direction = result.data, "higher" if HIGHER_IS_BETTER[result.metric] else "lower"
     sizes = ", ".join(f"{part} {len(rows)}" for part, rows in data.parts.items())
-    title = f"{result.config.corpus} ({sizes}): {data.target.task}, {TITLES[result.metric]} ({direction} is better)"
+    title = f"{result.config.corpus} ({sizes}): {task_of(data)}, {TITLES[result.metric]} ({direction} is better)"
     body = []
     for method in dict.fromkeys(model.method for model in result.models):
         runs = [model for model in result.models if model.method == method]

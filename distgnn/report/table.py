@@ -18,6 +18,7 @@ from rich.text import Text
 from distgnn.auxiliary.comparison import SIGNIFICANT, Contrast
 from distgnn.errors import printable
 from distgnn.finetuning.comparison import FinetuneComparison
+from distgnn.labels.dataset import LabelledSet
 from distgnn.labels.scores import HIGHER_IS_BETTER
 
 TABLE = "table.md"
@@ -94,13 +95,18 @@ def rows(result: FinetuneComparison) -> tuple[list[str], list[list[str]]]:
     return [*titles, "coverage"], body
 
 
+def task_of(data: LabelledSet) -> str:
+    """Return the task, and what was inferred about the labels or changed."""
+    return f"{data.target.task} ({data.note})" if data.note else data.target.task
+
+
 def heading(result: FinetuneComparison) -> str:
     """One line: corpus, task, labels, metric and its direction, split and part sizes, fine-tuning mode."""
     data, direction = result.data, "higher" if HIGHER_IS_BETTER[result.metric] else "lower"
     sizes = ", ".join(f"{part} {len(graphs)}" for part, graphs in data.parts.items())
     mode = "frozen encoder" if result.config.frozen else "full fine-tuning"
     return (
-        f"{result.config.corpus}: {data.target.task}, {len(data.target.names)} label(s), {TITLES[result.metric]} ({direction} "
+        f"{result.config.corpus}: {task_of(data)}, {len(data.target.names)} label(s), {TITLES[result.metric]} ({direction} "
         f"is better), {result.config.split.method} split ({sizes}), {mode}"
     )
 

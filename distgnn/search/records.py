@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
@@ -32,6 +34,7 @@ from distgnn.storage.records import (
 
 SWEEP, RESULTS, TRIALS, TRIAL = "sweep.json", "results.parquet", "trials", "trial.json"
 _FORMAT, _VERSION = "distgnn-sweep", 1
+_NUMBER = re.compile("[0-9]{4,9}")
 State = Literal["queued", "running", "stopped", "finished", "failed"]
 ENDED = ("stopped", "finished", "failed")
 _COLUMNS = [
@@ -244,7 +247,7 @@ def write_trial(folder: Folder, record: TrialRecord) -> None:
 def read_trials(folder: Folder) -> list[TrialRecord]:
     """Read all trials of the sweep in ``folder``, by number; raises RequestError if a file is damaged."""
     below = folder.sub(TRIALS)
-    names = [name for name in below.names() if name.isdecimal() and below.sub(name).size(TRIAL) is not None]
+    names = [name for name in below.names() if _NUMBER.fullmatch(name) and below.sub(name).size(TRIAL) is not None]
     records = sorted((_read_trial(below.sub(name), name) for name in names), key=lambda record: record.number)
     if records and records[-1].number > _MAX_GAP * (len(records) + 100):
         raise RequestError(f"{below.uri}: trial {records[-1].number} among {len(records)} trials; remove its folder")
@@ -285,7 +288,11 @@ def _cell(record: TrialRecord, name: str) -> Any:
     return getattr(record, name)
 
 
+def _score(record: TrialRecord) -> float:
+    return math.nan if record.score is None else record.score
+
+
 def best_of(sweep: Sweep, records: Iterable[TrialRecord]) -> TrialRecord | None:
-    """Return the finished trial with the best score (the first of equals); None if no trial finished."""
-    whole = [record for record in records if record.state == "finished" and record.score is not None]
+    """Return the finished trial with the best finite score (the first of equals); None if there is none."""
+    whole = [record for record in records if record.state == "finished" and math.isfinite(_score(record))]
     return max(whole, key=lambda record: (sweep.sign * (record.score or 0.0), -record.number), default=None)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import stat
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ from pyarrow import fs as pafs
 from distgnn.errors import RequestError, WorkError
 from distgnn.storage.retry import note_error
 from distgnn.storage.s3 import S3Files
-from distgnn.storage.uri import join, refuse_secrets, s3_place
+from distgnn.storage.temporary import temporary_tail
+from distgnn.storage.uri import join, local_path, s3_place
 
 _UNUSABLE = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 
@@ -58,7 +59,7 @@ class Folder:
     Attributes:
         filesystem: The pyarrow file system.
         path: Path on the file system.
-        uri: Path or URI, for messages and configs.
+        uri: Its s3:// URI, or its absolute path; for messages and configs.
     """
 
     filesystem: pafs.FileSystem
@@ -82,8 +83,13 @@ class Folder:
         """
         pure = PurePosixPath(name)
         # "?" starts the options of a URI.
-        odd = "\\" in name or not name.isprintable() or ("?" in name and not self.local)
-        if not name or pure.is_absolute() or ".." in pure.parts or odd:
+        unprintable = next((letter for letter in name if not letter.isprintable()), None)
+        if unprintable is not None:
+            raise RequestError(
+                f"{self.uri}: the name {name!r} has the character {unprintable!r}, which does not print; rename it"
+            )
+        odd = "\\" in name or ("?" in name and not self.local)
+        if not pure.parts or pure.is_absolute() or ".." in pure.parts or odd:
             raise RequestError(f"{self.uri}: the name {name!r} does not stay inside its folder; refusing it")
         return f"{self.path}/{pure}"
 
@@ -100,11 +106,16 @@ class Folder:
     def names(self) -> list[str]:
         """Sorted names of the files and folders directly inside; empty if the folder does not exist."""
         with storage_errors("list", self.uri):
+            if self.local:  # Arrow refuses folders that hold a name that is not UTF-8
+                return sorted(os.listdir(self.path)) if os.path.lexists(self.path) else []
             entries = self.filesystem.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
         return sorted(entry.base_name for entry in entries)
 
     def files(self) -> list[str]:
         """Sorted relative names of all files at any depth."""
+        if self.local:
+            found = (os.path.join(place, name) for place, _, names in os.walk(self.path) for name in names)
+            return sorted(os.path.relpath(path, self.path) for path in found if os.path.isfile(path))
         selector = pafs.FileSelector(self.path, allow_not_found=True, recursive=True)
         with storage_errors("list", self.uri):
             entries = self.filesystem.get_file_info(selector)
@@ -180,16 +191,34 @@ class Folder:
                     stream.write(data)
                 return
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            temporary = f"{path}.tmp-{uuid.uuid4().hex[:8]}"
+            temporary = f"{path}{temporary_tail()}"
             try:
                 with open(temporary, "xb") as file:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
                 os.replace(temporary, path)
-            except OSError:
+            finally:
                 Path(temporary).unlink(missing_ok=True)
-                raise
+
+    def write_new(self, name: str, data: bytes) -> bool:
+        """Write the file ``name`` unless it exists; returns whether it was written. Of several writers one succeeds."""
+        path = self.locate(name)
+        with storage_errors("write", self.at(name)):
+            if not self.local:
+                return _objects(self.filesystem).put_if(path, data, etag="")
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            return write_new_local(path, data)
+
+    def replace(self, name: str, old: bytes, new: bytes) -> bool:
+        """Replace the file ``name`` if its contents are ``old``; returns whether they were. Of several writers one succeeds."""
+        path = self.locate(name)
+        with storage_errors("write", self.at(name)):
+            if not self.local:
+                files = _objects(self.filesystem)
+                etag = files.etag_of(path, old)
+                return etag is not None and files.put_if(path, new, etag)
+            return replace_local(path, old, new)
 
     def delete(self, name: str) -> None:
         """Delete the file ``name``."""
@@ -204,10 +233,40 @@ class Folder:
         path = self.locate(name)
         with storage_errors("delete", self.at(name)):
             if self.local:
-                gone = f"{path}.gone-{uuid.uuid4().hex[:8]}"
+                gone = f"{path}{temporary_tail()}"
                 os.rename(path, gone)
                 path = gone
             self.filesystem.delete_dir(path)
+
+
+def _objects(filesystem: pafs.FileSystem) -> S3Files:
+    return filesystem.handler  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def write_new_local(path: str, data: bytes) -> bool:
+    """Write a file unless it exists. It is never seen without its contents."""
+    temporary = f"{path}{temporary_tail()}"
+    try:
+        Path(temporary).write_bytes(data)
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return True
+
+
+def replace_local(path: str, old: bytes, new: bytes) -> bool:
+    """Replace a file if its contents are ``old``. Other processes that replace it wait."""
+    with open(path, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        same = os.path.exists(path) and os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+        if not same or file.read() != old:
+            return False
+        temporary = f"{path}{temporary_tail()}"
+        Path(temporary).write_bytes(new)
+        os.replace(temporary, path)
+    return True
 
 
 def open_folder(uri: str) -> Folder:
@@ -218,16 +277,8 @@ def open_folder(uri: str) -> Folder:
     """
     if not uri:
         raise RequestError("an empty path was given where a folder is needed")
-    if "://" not in uri:
-        path = os.path.abspath(os.path.expanduser(uri))
+    path = local_path(uri)
+    if path is not None:
         return Folder(pafs.LocalFileSystem(), path, path)
-    if uri.startswith("s3://"):
-        place = s3_place(uri)
-        return Folder(pafs.PyFileSystem(S3Files(place.options)), place.path, place.uri)
-    refuse_secrets(uri)
-    with storage_errors("open", uri):
-        try:
-            filesystem, path = pafs.FileSystem.from_uri(uri)
-        except pa.ArrowInvalid as error:
-            raise RequestError(f"{uri}: not a path, file:// or s3:// URI ({error})") from error
-    return Folder(filesystem, path.rstrip("/"), uri.rstrip("/"))
+    place = s3_place(uri)
+    return Folder(pafs.PyFileSystem(S3Files(place.options)), place.path, place.uri)

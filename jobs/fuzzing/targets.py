@@ -12,6 +12,7 @@ import distgnn
 from distgnn import cli
 from distgnn.api import tune as tuning
 from distgnn.checkpoint.format import KIND
+from distgnn.commands import dispatch
 from distgnn.corpus.writer import BuildState
 from distgnn.finetuning import saved_model
 from distgnn.search.records import Sweep, read_trials
@@ -108,7 +109,7 @@ def _resume_build(x: Path, _: random.Random) -> None:
 
 def _config_file(x: Path, rng: random.Random) -> None:
     command = rng.choice(["pretrain", "finetune", "tune", "transfer", "evaluate"])
-    cli._understood([command, "--config", str(x)])
+    dispatch._understood([command, "--config", str(x)])
 
 
 def _options(_: Path, rng: random.Random) -> None:
@@ -125,7 +126,7 @@ def _options(_: Path, rng: random.Random) -> None:
         "init",
     )
     words = [word for name in rng.sample(names, 3) for word in (f"--{name}", _word(rng))]
-    cli._understood(["pretrain", "--corpus", "c", *words])
+    dispatch._understood(["pretrain", "--corpus", "c", *words])
 
 
 def _space(_: Path, rng: random.Random) -> None:

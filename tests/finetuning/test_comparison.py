@@ -27,7 +27,7 @@ from distgnn.finetuning.results import summary, write_results
 from distgnn.graph.schema import Feature
 from distgnn.labels.dataset import load_labelled, most_positives
 from distgnn.labels.scores import score
-from distgnn.labels.target import Target, detect_task, make_target
+from distgnn.labels.target import Target, make_target
 from distgnn.models.encoder import build_encoder
 from distgnn.storage.folder import open_folder
 from tests.helpers.finetunings import finetuned, first, value
@@ -287,28 +287,6 @@ class TestTarget:
         assert target.mean.tolist() == [2.0, 5.0]
         assert target.std.tolist() == [1.0, 1.0]
         assert target.predictions(torch.ones(1, 2)).tolist() == [[3.0, 6.0]]
-
-    @pytest.mark.parametrize(
-        ("y", "asked", "task"),
-        [
-            ([[0, 1], [NAN, 1]], "auto", "classification"),
-            ([[0], [2]], "auto", "multiclass"),
-            ([[0, 3], [2, 1]], "auto", "regression"),
-            ([[-1], [2]], "auto", "regression"),
-            ([[0.5], [2]], "auto", "regression"),
-            ([[0], [1]], "regression", "regression"),
-            ([[0], [1]], "multiclass", "multiclass"),
-        ],
-    )
-    def test_detection(self, y: list[list[float]], asked: str, task: str) -> None:
-        assert detect_task(np.array(y, dtype=np.float32), asked, "c") == task
-
-    @pytest.mark.parametrize(
-        ("y", "asked"), [([[2.0]], "classification"), ([[0.5]], "multiclass"), ([[1.0, 2.0]], "multiclass")]
-    )
-    def test_tasks_that_do_not_fit(self, y: list[list[float]], asked: str) -> None:
-        with pytest.raises(RequestError, match=f"c: task={asked} needs"):
-            detect_task(np.array(y), asked, "c")
 
 
 class TestLabels:

@@ -28,6 +28,13 @@ from distgnn.pretraining.run import Run, new_run, open_corpus
 from distgnn.storage.folder import open_folder
 
 CPU = torch.device("cpu")
+# What ranks would import one by one, 2 s each: encoders (with PyG) and objectives.
+_PRELOADED = [
+    "tests.helpers.training",
+    "distgnn.models.hgt",
+    "distgnn.objectives.multitask",
+    "distgnn.graph.properties",
+]
 SMALL_ENCODER = EncoderConfig(layers=2, width=12)
 # Seed 1: with seed 0 a rounding error tips a ReLU of identical nodes in step 3, and numbers of ranks differ by 1e-4 from there on.
 SMALL_TRAIN = TrainConfig(
@@ -103,7 +110,7 @@ def validations(run: Run) -> dict[int, dict[str, float]]:
 def run_ranks(size: int, job: Callable[[ProcessGroup], Any]) -> list[Any]:
     """``job(group)`` in ``size`` gloo processes at once; results by rank. ``job`` must be picklable."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.helpers.training"])
+    context.set_forkserver_preload(_PRELOADED)
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(size, mp_context=context) as pool:
         started = [pool.submit(_rank, rank, size, f"file://{folder}/group", job) for rank in range(size)]
         return [future.result(timeout=120) for future in started]

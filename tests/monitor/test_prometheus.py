@@ -235,7 +235,6 @@ def test_metrics_of_this_process(here: Recorded, check: Callable[[Recorded], Non
 @needs_prometheus
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside Ray itself
 @pytest.mark.parametrize("check", [check_panels, check_rules, check_numbers])
 def test_metrics_of_ray(on_ray: Recorded, check: Callable[[Recorded], None]) -> None:
@@ -245,7 +244,6 @@ def test_metrics_of_ray(on_ray: Recorded, check: Callable[[Recorded], None]) -> 
 @needs_prometheus
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("check", [check_panels, check_rules, check_numbers])
 def test_metrics_of_jobs(by_jobs: Recorded, check: Callable[[Recorded], None]) -> None:
     check(by_jobs)

@@ -18,6 +18,7 @@ from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.files import Array, described, load_npz
 from distgnn.corpus.sources.molecules import ATOM_FEATURES, BOND_FEATURES
 from distgnn.errors import RequestError
+from distgnn.graph.checked import Shape, real, whole
 from distgnn.graph.ragged import packed, pointers, ranges
 from distgnn.graph.schema import Schema
 
@@ -48,25 +49,42 @@ class ArraysPart(NamedTuple):
 def _load(uri: str) -> dict[str, Array]:
     """Load and check a file; only one is cached because parts are read in file order."""
     data = load_npz(uri, _WANTED, _OPTIONAL)
-    graphs = len(data["node_ptr"]) - 1
-    for kind, ptr, rows in (("node", data["node_ptr"], data["atom"]), ("edge", data["edge_ptr"], data["bond"])):
-        consistent = (
-            len(ptr) == graphs + 1
-            and graphs >= 0
-            and ptr[0] == 0
-            and ptr[-1] == len(rows)
-            and (np.diff(ptr) >= 0).all()
+    graphs = len(np.atleast_1d(data["node_ptr"])) - 1
+    for kind, rows in (("node", "atom"), ("edge", "bond")):
+        data[f"{kind}_ptr"] = _pointers(
+            uri, f"{kind}_ptr", data[f"{kind}_ptr"], graphs, rows, len(np.atleast_1d(data[rows]))
         )
-        if not consistent or rows.ndim != 2 or rows.shape[1] != 2:
-            raise RequestError(
-                f"{uri}: {kind}_ptr must be int64 [G+1] and end at the number of {kind} rows, of shape [*, 2]; rebuild the file"
-            )
-    if data["bond_uv"].shape != data["bond"].shape:
-        raise RequestError(f"{uri}: bond_uv must have shape {data['bond'].shape}, found {data['bond_uv'].shape}")
-    for name in ("in_downstream", "y", "scaffold_split"):
-        if name in data and len(data[name]) != graphs:
-            raise RequestError(f"{uri}: {name} must have {graphs} rows, found {len(data[name])}")
+    for name, features in (("atom", ATOM_FEATURES), ("bond", BOND_FEATURES)):
+        _narrow(data, uri, name, (None, 2), max(feature.size for feature in features) - 1)
+    _narrow(data, uri, "bond_uv", (len(data["bond"]), 2), (1 << 32) - 1)
+    for name, high in (("in_downstream", 1), ("scaffold_split", 2)):
+        if name in data:
+            _narrow(data, uri, name, (graphs,), high)
+    if "tasks" in data and data["tasks"].ndim != 1:
+        raise RequestError(f"{uri}, tasks: expected shape [*], found {list(data['tasks'].shape)}")
+    if "y" in data and "tasks" not in data:
+        raise RequestError(f"{uri}: y needs tasks, the names of its columns")
+    if _tasks(data):
+        y = data["y"]
+        data["y"] = y[:, None] if y.ndim == 1 and len(_tasks(data)) == 1 else y
+        data["y"] = real(
+            data["y"], f"{uri}, y (a column for each of tasks)", shape=(graphs, len(_tasks(data))), unknown=True
+        )
     return data
+
+
+def _pointers(uri: str, name: str, values: Array, graphs: int, kind: str, rows: int) -> Array:
+    ptr = whole(values, f"{uri}, {name}", shape=(graphs + 1,))
+    if graphs < 0 or ptr[0] != 0 or ptr[-1] != rows or (np.diff(ptr) < 0).any():
+        raise RequestError(f"{uri}: {name} must start at 0, never fall and end at the {rows} rows of {kind}")
+    return ptr
+
+
+def _narrow(data: dict[str, Array], uri: str, name: str, shape: Shape, high: int) -> None:
+    """Check an array of whole numbers 0..high; arrays of integers keep their dtype and memory."""
+    checked = whole(data[name], f"{uri}, {name}", shape=shape, low=0, high=high)
+    if data[name].dtype.kind == "f":
+        data[name] = checked
 
 
 def _tasks(data: dict[str, Array]) -> tuple[str, ...]:
@@ -113,7 +131,7 @@ class ArraysSource:
 
     def _usable(self, data: dict[str, Array]) -> Array:
         if self.config.drop_downstream and "in_downstream" in data:
-            return ~data["in_downstream"]
+            return data["in_downstream"] == 0
         return np.ones(len(data["node_ptr"]) - 1, bool)
 
     def parts(self) -> Iterator[ArraysPart]:
@@ -133,6 +151,10 @@ class ArraysSource:
     def total_parts(self) -> None:
         """Return None: counting would open every file in advance."""
         return
+
+    def rows(self, part: ArraysPart) -> int:
+        """Return the number of graphs to take of a slice."""
+        return part.take
 
     def read(self, part: ArraysPart) -> tuple[Piece | None, list[Rejected]]:
         """Return the usable graphs of a slice."""

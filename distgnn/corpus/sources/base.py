@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from distgnn.corpus.shard import Piece
 from distgnn.graph.schema import Schema
+
+SPLITS = {"train": 0, "valid": 1, "val": 1, "test": 2, "0": 0, "1": 1, "2": 2, "": None}
+"""Values of a split column in text, in lower case."""
 
 
 class Rejected(NamedTuple):
@@ -45,4 +48,13 @@ class Source(Protocol):
 
     def provenance(self) -> dict[str, Any]:
         """Return inputs and options as JSON; equal for equal builds (no absolute paths, no time)."""
+        ...
+
+
+@runtime_checkable
+class CountsRows(Protocol):
+    """A source that knows how many rows a part has. The build then checks that each row was stored or rejected."""
+
+    def rows(self, part: Any) -> int:
+        """Return the number of input rows of a part that the options select."""
         ...

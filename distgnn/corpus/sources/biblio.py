@@ -195,6 +195,10 @@ class BiblioSource:
         """Return the number of slices."""
         return -(-self._papers // _CENTERS)
 
+    def rows(self, part: tuple[int, int]) -> int:
+        """Return the number of papers of a slice."""
+        return part[1] - part[0]
+
     def read(self, part: tuple[int, int]) -> tuple[Piece, list[Rejected]]:
         """Return the subgraphs of a slice of papers."""
         tables, config, centers = self._tables(), self.config, np.arange(*part)

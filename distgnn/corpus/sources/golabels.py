@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 
 from distgnn.corpus.sources.files import input_errors, load_npz, open_binary
 from distgnn.errors import RequestError
+from distgnn.graph.checked import whole
 from distgnn.graph.ragged import Ints
 from distgnn.storage.uri import base_name
 
@@ -98,14 +99,17 @@ def _from_npz(uri: str, prefixes: Mapping[str, str]) -> Labels:
     order = np.argsort(data["terms"].astype(str))
     groups = {}
     for group, prefix in prefixes.items():
-        names, indptr, indices = (data[f"{prefix}_{field}"] for field in fields)
+        names = data[f"{prefix}_entrez"]
+        indptr, indices = (
+            whole(data[f"{prefix}_{name}"], f"{uri}, {prefix}_{name}", shape=(None,)) for name in fields[1:]
+        )
         consistent = len(indptr) == len(names) + 1 and indptr[-1] == len(indices)
         if not consistent or (len(indices) and not 0 <= indices.min() <= indices.max() < len(order)):
             raise RequestError(
                 f"{uri}: {prefix}_indptr and {prefix}_indices do not match {prefix}_entrez and terms; rebuild the file"
             )
         ones = np.ones(len(indices), np.float32)
-        matrix = csr_array((ones, indices.astype(np.int64), indptr.astype(np.int64)), shape=(len(names), len(order)))
+        matrix = csr_array((ones, indices, indptr), shape=(len(names), len(order)))
         rows = np.argsort(names.astype(str))
         groups[group] = names.astype(str)[rows], matrix[rows][:, order]
     return Labels(uri, data["terms"].astype(str)[order], groups)

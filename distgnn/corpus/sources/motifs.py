@@ -87,6 +87,10 @@ class MotifsSource:
         """Return the number of slices."""
         return -(-self.config.graphs // _ROWS)
 
+    def rows(self, part: tuple[int, int]) -> int:
+        """Return the number of graphs of a slice."""
+        return part[1] - part[0]
+
     def read(self, part: tuple[int, int]) -> tuple[Piece, list[Rejected]]:
         """Generate graphs low:high, a pure function of the seed and the graph ids."""
         config, ids = self.config, np.arange(*part)

@@ -196,7 +196,7 @@ class PpiSource:
         reach = sum(config.fan_out**hop for hop in range(config.hops + 1))
         self._schema = Schema(
             node=(_DEGREE,) if config.degree else (),
-            edge=(Feature("action", "dense", len(config.actions), ", ".join(config.actions)),)
+            edge=(Feature("action", "dense", len(config.actions), ", ".join(config.actions), config.actions),)
             if config.actions
             else (),
             labels=self._terms,
@@ -232,6 +232,10 @@ class PpiSource:
     def total_parts(self) -> int:
         """Return the number of slices."""
         return sum(-(-count // _CENTERS) for count in self._counts)
+
+    def rows(self, part: PpiPart) -> int:
+        """Return the number of centres of a slice."""
+        return part.high - part.low
 
     def read(self, part: PpiPart) -> tuple[Piece, list[Rejected]]:
         """Return the ego networks of a slice of centres."""

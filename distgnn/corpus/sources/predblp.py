@@ -73,13 +73,23 @@ def _record(text: str) -> _Record:
     kinds, numbers = [], []
     for kind, items in nodes.items():
         for item in items:
-            if int(item["convert_id"]) in local:
-                raise ValueError(f"node {item['convert_id']} appears twice")
-            local[int(item["convert_id"])] = len(kinds)
+            number = _number(item["convert_id"])
+            if number in local:
+                raise ValueError(f"node {number} appears twice")
+            local[number] = len(kinds)
             kinds.append(types[kind])
             numbers.append(_numbers(kind, item))
-    edges = [(local[int(src)], local[int(dst)]) for src, ends in line["edges"].items() for dst in ends]
-    return _Record(kinds, numbers, edges, local[int(center["convert_id"])], float(center["cat"]))
+    edges = [(local[_number(src)], local[_number(dst)]) for src, ends in line["edges"].items() for dst in ends]
+    area = float(center["cat"])
+    if not all(map(math.isfinite, chain([area], *numbers))):
+        raise ValueError("a number is NaN or infinite")
+    return _Record(kinds, numbers, edges, local[_number(center["convert_id"])], area)
+
+
+def _number(value: Any) -> int:
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(f"node number {value} is not a whole number")
+    return int(value)
 
 
 def _numbers(kind: str, item: dict[str, Any]) -> tuple[float, float, float]:
@@ -118,6 +128,10 @@ class PreDblpSource:
     def total_parts(self) -> None:
         """Return None: counting lines would read every file in advance."""
         return
+
+    def rows(self, part: PreDblpPart) -> int:
+        """Return the number of lines that are not blank of a chunk."""
+        return sum(bool(line.strip()) for line in part.lines)
 
     def read(self, part: PreDblpPart) -> tuple[Piece | None, list[Rejected]]:
         """Parse the subgraphs of a chunk."""

@@ -10,16 +10,17 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
+from torch_geometric.data.data import BaseData
 
 from distgnn.corpus.manifest import Manifest
 from distgnn.corpus.shard import Piece
-from distgnn.corpus.sources.base import Rejected
-from distgnn.corpus.writer import STATE, build_corpus
+from distgnn.corpus.sources.base import SPLITS, Rejected
+from distgnn.corpus.writer import build_corpus
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch, row_graph
+from distgnn.graph.checked import real
 from distgnn.graph.pyg import from_pyg
 from distgnn.graph.schema import Schema
-from distgnn.storage.folder import open_folder
 
 _GRAPHS = 512
 
@@ -64,20 +65,102 @@ def _each_once(batch: GraphBatch, first: int) -> GraphBatch:
     )
 
 
-def _column(graphs: Sequence[Data], name: str, required: bool, first: int) -> list[Any] | None:
-    if not required:
-        return None
-    missing = [number for number, graph in enumerate(graphs) if name not in graph]
-    if missing:
-        raise RequestError(f"graph {first + missing[0]}: the schema has {name!r}, but data.{name} is missing")
-    return [value.item() if isinstance(value := graph[name], Tensor) else value for graph in graphs]
+def single_graphs(graphs: Iterable[Any]) -> Iterator[Data]:
+    """Iterate over the graphs of an iterable of Data, of Batch or of lists of them, such as a DataLoader.
+
+    Raises:
+        RequestError: an element is something else; the message names it.
+    """
+    if isinstance(graphs, Batch):
+        graphs = [graphs]
+    if isinstance(graphs, BaseData):
+        raise RequestError(f"graphs: expected an iterable of PyG Data, found one {type(graphs).__name__}; pass a list")
+    for number, item in enumerate(graphs):
+        if isinstance(item, Batch):
+            yield from single_graphs(_taken_apart(cast(Batch, item), number))
+        elif isinstance(item, list | tuple):
+            yield from single_graphs(item)
+        elif isinstance(item, Data) and item.get("ptr") is None:
+            yield item
+        else:
+            kind = "a joined batch without its parts" if isinstance(item, Data) else type(item).__name__
+            raise RequestError(f"graphs, element {number}: expected PyG Data or Batch, found {kind}")
+
+
+def _taken_apart(batch: Any, number: int) -> list[Any]:
+    try:
+        return batch.to_data_list()
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise RequestError(
+            f"graphs, element {number}: this Batch cannot be taken apart ({error}); pass its graphs"
+        ) from error
+
+
+def _used(graph: Data, schema: Schema) -> Data:
+    """Return the attributes that are read, checked, without gradients."""
+    if not any(graph.get(name) is not None for name in ("x", "num_nodes")):
+        dense = graph.get("x_dense")
+        if not isinstance(dense, Tensor):
+            raise RequestError("data.num_nodes: missing; a PyG graph needs x or num_nodes")
+        nodes = len(dense)
+    else:
+        nodes = graph.num_nodes
+    names = ["x", "x_dense", "edge_index", "edge_attr", "edge_attr_dense", "graph_id", "center_index"]
+    values = {name: graph[name] for name in names if graph.get(name) is not None}
+    if isinstance(values.get("graph_id"), int):
+        values["graph_id"] = torch.tensor([values["graph_id"]])
+    if schema.labels:
+        values["y"] = _labels(graph, len(schema.labels))
+    plain = {name: value.detach() if isinstance(value, Tensor) else value for name, value in values.items()}
+    return Data(num_nodes=nodes, **plain)
+
+
+def _labels(graph: Data, labels: int) -> Tensor:
+    y = graph.get("y")
+    if isinstance(y, int | float):
+        y = torch.tensor([y], dtype=torch.float64)
+    if not isinstance(y, Tensor):
+        found = "0 values" if y is None else f"{type(y).__name__}, not a tensor"
+        raise RequestError(f"data.y has {found}, but the schema has {labels} labels")
+    if y.numel() != labels:
+        raise RequestError(f"data.y has {y.numel()} values, but the schema has {labels} labels")
+    return torch.from_numpy(real(y.detach().cpu().reshape(1, -1).numpy(), "data.y", unknown=True))
+
+
+def _checked(graph: Data, schema: Schema) -> Data:
+    used = _used(graph, schema)
+    found = from_pyg(used, schema)
+    if schema.center and found.center is None:
+        raise RequestError("the schema has a centre, but data.center_index is missing")
+    if not (bool(torch.isfinite(found.node_dense).all()) and bool(torch.isfinite(found.edge_dense).all())):
+        raise RequestError("a feature is NaN or infinite, or too large for float32")
+    return used
+
+
+def _group(graph: Data) -> str | None:
+    if "group" not in graph:
+        raise RequestError("the schema has 'group', but data.group is missing")
+    if not isinstance(graph["group"], str | None):
+        raise RequestError(f"data.group: expected text or None, found {type(graph['group']).__name__}")
+    return graph["group"]
+
+
+def _split(graph: Data) -> int | None:
+    if "split" not in graph:
+        raise RequestError("the schema has 'split', but data.split is missing")
+    value = graph["split"]
+    text = str(value.item() if isinstance(value, Tensor) and value.numel() == 1 else "" if value is None else value)
+    if text.lower() not in SPLITS:
+        raise RequestError(f"data.split: {text[:80]!r} is not a valid split; use train, val, test or 0, 1, 2")
+    return SPLITS[text.lower()]
 
 
 def collect(graphs: Sequence[Data], schema: Schema, first: int = 0) -> Piece:
     """Convert PyG graphs to one piece that matches ``schema``.
 
-    See :func:`distgnn.graph.pyg.from_pyg` for the attributes read. In addition ``data.group`` (text) and ``data.split``
-    (0, 1, 2) are read if the schema has them. graph_id is ``data.graph_id``, or the running number without it.
+    See :func:`distgnn.graph.pyg.from_pyg` for the attributes read; others are ignored. In addition ``data.group`` (text)
+    and ``data.split`` (train, val, test or 0, 1, 2) are read if the schema has them. graph_id is ``data.graph_id``, or
+    the running number without it.
 
     Args:
         graphs: one or more graphs.
@@ -87,30 +170,32 @@ def collect(graphs: Sequence[Data], schema: Schema, first: int = 0) -> Piece:
     Raises:
         RequestError: a graph does not match; the message names it.
     """
+    used: list[Data] = []
+    groups: list[str | None] = []
+    splits: list[int | None] = []
+    for number, graph in enumerate(graphs, first):
+        try:
+            used.append(_checked(graph, schema))
+            groups += [_group(graph)] if schema.group else []
+            splits += [_split(graph)] if schema.split else []
+        except RequestError as error:
+            raise RequestError(f"graph {number}: {error}") from error
+    packed = _packed(used, schema, first)
+    if not schema.directed:
+        packed = _each_once(packed, first)
+    return Piece(packed, group=groups if schema.group else None, split=splits if schema.split else None)
+
+
+def _packed(graphs: list[Data], schema: Schema, first: int) -> GraphBatch:
     try:
-        batch = cast(Any, Batch.from_data_list(list(graphs)))  # pyright: ignore[reportArgumentType]
-        packed = from_pyg(batch, schema)
-    except RequestError:
-        raise
+        batch = cast(Any, Batch.from_data_list(graphs))  # pyright: ignore[reportArgumentType]
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         where = f"graphs {first}..{first + len(graphs) - 1}"
         raise RequestError(
             f"{where}: the graphs do not all have the same attributes ({' '.join(str(error).split())})"
         ) from error
-    if "graph_id" not in batch:
-        packed = replace(packed, graph_id=packed.graph_id + first)
-    found = 0 if packed.y is None else packed.y.shape[1]
-    if schema.labels and found != len(schema.labels):
-        raise RequestError(f"graph {first}: data.y has {found} values, but the schema has {len(schema.labels)} labels")
-    if schema.center and packed.center is None:
-        raise RequestError(f"graph {first}: the schema has a centre, but data.center_index is missing")
-    if not schema.directed:
-        packed = _each_once(packed, first)
-    return Piece(
-        packed,
-        group=_column(graphs, "group", bool(schema.group), first),
-        split=_column(graphs, "split", schema.split, first),
-    )
+    found = from_pyg(batch, schema)
+    return found if "graph_id" in batch else replace(found, graph_id=found.graph_id + first)
 
 
 class PygSource:
@@ -126,7 +211,7 @@ class PygSource:
 
     def parts(self) -> Iterator[PygPart]:
         """Iterate over chunks of the iterable."""
-        graphs, first = iter(self._graphs), 0
+        graphs, first = single_graphs(self._graphs), 0
         while chunk := list(islice(graphs, _GRAPHS)):
             yield PygPart(first, chunk)
             first += len(chunk)
@@ -134,6 +219,10 @@ class PygSource:
     def total_parts(self) -> None:
         """Return None: an iterable has no known length."""
         return
+
+    def rows(self, part: PygPart) -> int:
+        """Return the number of graphs of a chunk."""
+        return len(part.graphs)
 
     def read(self, part: PygPart) -> tuple[Piece, list[Rejected]]:
         """Convert the graphs of a chunk."""
@@ -158,7 +247,8 @@ def write_corpus(
     An iterable cannot be resumed, so an unfinished build at ``uri`` is restarted.
 
     Args:
-        graphs: PyG Data objects; see :func:`collect` for the attributes read.
+        graphs: PyG Data objects, or batches of them, such as a DataLoader yields; see :func:`collect` for the attributes
+            read.
         uri: where the corpus is written.
         schema: features, labels and conventions of the graphs.
         unit_rows: graphs per unit (row group).
@@ -171,8 +261,5 @@ def write_corpus(
     Raises:
         RequestError: a graph does not match ``schema``, or a corpus already exists.
     """
-    folder = open_folder(uri)
-    if folder.size(STATE) is not None:
-        folder.delete(STATE)
     source = PygSource(graphs, schema)
-    return build_corpus(source, uri, unit_rows=unit_rows, shard_rows=shard_rows, overwrite=overwrite)
+    return build_corpus(source, uri, unit_rows=unit_rows, shard_rows=shard_rows, overwrite=overwrite, resume=False)

@@ -135,9 +135,9 @@ def test_missing_rdkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("m.csv.gz", b"not gzip at all", "damaged, or not in the format"),
     ("m.csv.gz", gzip.compress(CSV.encode())[:-20], "damaged, or not in the format"),
     ("m.csv.xz", b"no", "damaged, or not in the format"),
-    ("m.csv", b"\xff\xfe\x00smiles\n", "damaged, or not in the format"),
+    ("m.csv", b"\xff\xfe\x00smiles\n", "no column 'smiles'"),
     ("m.csv", b"", r"no column 'smiles'; its columns are none"),
-    ("m.csv", b'smiles\n"' + b"C" * 200_000, "m.csv, line 2: not readable as a table"),
+    ("m.csv", b'smiles\n"' + b"C" * 200_000, "m.csv, line 2: a quote is opened and never closed"),
 ])  # fmt: skip
 def test_damaged_files_are_rejected(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
@@ -234,12 +234,19 @@ def test_arrays_labels_and_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("more", "message"), [
-    ({"node_ptr": np.array([0, 3, 7])}, "node_ptr must be int64"),
-    ({"edge_ptr": np.array([0, 4])}, "edge_ptr must be int64"),
-    ({"bond_uv": np.zeros((3, 2), np.uint16)}, "bond_uv must have shape"),
-    ({"in_downstream": np.array([True])}, "in_downstream must have 2 rows, found 1"),
+    ({"node_ptr": np.array([0, 3, 7])}, "node_ptr must start at 0, never fall and end at the 6 rows of atom"),
+    ({"edge_ptr": np.array([0, 4])}, r"edge_ptr: expected shape \[3\], found \[2\]"),
+    ({"bond_uv": np.zeros((3, 2), np.uint16)}, r"bond_uv: expected shape \[4, 2\], found \[3, 2\]"),
+    ({"in_downstream": np.array([True])}, r"in_downstream: expected shape \[2\], found \[1\]"),
     ({"bond_uv": np.array([[0, 1], [1, 3]] * 2, np.uint16)}, "arrays input, row 0 .*outside the graph"),
-    ({"atom": np.full((6, 2), 120, np.uint8)}, "node category is outside"),
+    ({"atom": np.full((6, 2), 120, np.uint8)}, r"atom, row 0: 120 is outside 0\.\.119"),
+    ({"atom": np.full((6, 2), 2**32 + 6)}, "atom, row 0: 4294967302 is outside"),
+    ({"atom": np.full((6, 2), 4)}, "node category is outside"),
+    ({"bond_uv": np.array([[0, 1.9], [1, 2]] * 2)}, r"bond_uv, row 0: 1\.9 is not a whole number"),
+    ({"scaffold_split": np.array([0, 3])}, "scaffold_split, row 1: 3 is outside"),
+    ({"y": np.zeros((2, 3)), "tasks": np.array(["a"])}, r"y .a column for each of tasks.: expected shape .2, 1., found .2, 3."),
+    ({"y": np.full((2, 1), np.inf), "tasks": np.array(["a"])}, "a.npz, y .*, row 0: inf is infinite"),
+    ({"y": np.zeros((2, 1))}, "a.npz: y needs tasks"),
     ({"atom": np.array([object()] * 6)}, "not a readable .npz of plain arrays"),
 ])  # fmt: skip
 def test_invalid_arrays_are_rejected(tmp_path: Path, more: dict[str, np.ndarray], message: str) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Batch, Data, HeteroData
+from torch_geometric.loader import DataLoader
 
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.sources.pyg import collect, write_corpus
@@ -143,8 +146,8 @@ FORTH, BACK = [0, 1, 2], [1, 2, 3]
     ({"edge_attr": torch.tensor([[0], [0], [0], [0], [0], [1]])}, "graph 11, edge_index: the two directions"),
     ({"edge_index": torch.tensor([[0, 1, 2, 1, 2, 9], [1, 2, 3, 0, 1, 2]])}, "edge_index: a node id is outside|reverse"),
     ({"x": torch.full((4, 1), 5)}, "data.x: a category is outside"),
-    ({"x": torch.zeros(4, 2, dtype=torch.int64)}, "do not all have the same attributes"),
-    ({"y": torch.zeros(1, 3)}, "do not all have the same attributes"),
+    ({"x": torch.zeros(4, 2, dtype=torch.int64)}, "graph 11: data.x: the schema has 1 categorical"),
+    ({"y": torch.zeros(1, 3)}, "graph 11: data.y has 3 values, but the schema has 2 labels"),
 ])  # fmt: skip
 def test_graphs_that_do_not_match_the_schema_are_rejected(values: dict[str, object], message: str) -> None:
     with pytest.raises(RequestError, match=message):
@@ -170,3 +173,88 @@ def test_center_survives_batching() -> None:
     centers = from_pyg(batch, SCHEMA).center  # type: ignore[arg-type]
     assert centers is not None
     assert ((centers // 4) == torch.arange(5)).all()
+
+
+LABELLED = Schema(node=(Feature("k", "categorical", 2),), labels=("active",))
+EDGES = torch.tensor([[0, 1], [1, 0]])
+
+
+def pair(**values: object) -> Data:
+    return Data(**{"x": torch.zeros(2, 1, dtype=torch.long), "edge_index": EDGES, "y": torch.ones(1)} | values)
+
+
+@pytest.mark.parametrize("wrapped", [
+    lambda graphs: DataLoader(graphs, batch_size=32),
+    lambda graphs: Batch.from_data_list(graphs),
+    lambda graphs: [Batch.from_data_list(graphs[:10]), graphs[10], graphs[11:]],
+    lambda graphs: iter(graphs),
+])  # fmt: skip
+def test_batches_are_taken_apart(tmp_path: Path, wrapped: Callable[[list[Data]], Any]) -> None:
+    graphs = [ring(number, 2 + number % 3) for number in range(70)]
+    assert write_corpus(wrapped(graphs), str(tmp_path), SCHEMA).graphs == 70
+    same(CorpusReader(str(tmp_path), labels=True).load(), collect(graphs, SCHEMA).graphs)
+
+
+@pytest.mark.parametrize(("graphs", "message"), [
+    (pair(), "expected an iterable of PyG Data, found one Data; pass a list"),
+    ([pair(), HeteroData()], "graphs, element 1: expected PyG Data or Batch, found HeteroData"),
+    (["C"], "graphs, element 0: expected PyG Data or Batch, found str"),
+    ([pair(ptr=torch.tensor([0, 1, 2]))], "element 0: .* found a joined batch without its parts"),
+])  # fmt: skip
+def test_other_things_than_graphs_are_refused(tmp_path: Path, graphs: Any, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        write_corpus(graphs, str(tmp_path), LABELLED)
+
+
+DENSE = Schema(node=(Feature("v", "dense", 1),), edge=(Feature("w", "dense", 1),), group="g", split=True)
+
+
+@pytest.mark.parametrize(("schema", "values", "message"), [
+    (LABELLED, {"y": torch.ones(2)}, "data.y has 2 values, but the schema has 1 labels"),
+    (LABELLED, {"y": torch.ones(0)}, "data.y has 0 values"),
+    (LABELLED, {"y": None}, "data.y has 0 values"),
+    (LABELLED, {"y": "active"}, "data.y has str, not a tensor"),
+    (LABELLED, {"y": torch.tensor([float("inf")])}, "data.y, row 0: inf is infinite"),
+    (LABELLED, {"y": torch.tensor([1e39], dtype=torch.float64)}, "too large for float32"),
+    (LABELLED, {"y": torch.tensor([1j])}, "data.y: expected numbers, found complex64"),
+    (LABELLED, {"x": np.zeros((2, 1))}, "data.x: expected a dense tensor of numbers, found ndarray"),
+    (LABELLED, {"x": torch.full((2, 1), 0.5)}, "non-integer values"),
+    (LABELLED, {"x": torch.full((2, 1), 2**32)}, r"a category is outside \[0, size\)"),
+    (LABELLED, {"num_nodes": 9}, r"data.x: expected 9 rows, found shape \[2, 1\]"),
+    (LABELLED, {"edge_index": torch.tensor([])}, r"data.edge_index: expected whole numbers of shape \[2, E\], found float32 \[0\]"),
+    (LABELLED, {"edge_index": EDGES.float()}, "data.edge_index: expected whole numbers"),
+    (LABELLED, {"edge_index": None}, "data.edge_index"),
+    (LABELLED, {"x": None}, "data.num_nodes: missing"),
+    (LABELLED, {"graph_id": torch.tensor([1, 2])}, "data.graph_id: expected one whole number"),
+    (LABELLED, {"graph_id": torch.tensor([0.5])}, "data.graph_id: expected one whole number"),
+    (DENSE, {"edge_attr": torch.full((2, 1), float("nan"))}, "a feature is NaN or infinite"),
+    (DENSE, {"edge_attr": torch.ones(3, 1)}, "data.edge_attr: expected 2 rows"),
+    (DENSE, {"split": 5}, "data.split: '5' is not a valid split"),
+    (DENSE, {"split": 1.5}, "data.split: '1.5' is not a valid split"),
+    (DENSE, {"group": 3}, "data.group: expected text or None, found int"),
+])  # fmt: skip
+def test_each_attribute_is_checked_and_named(schema: Schema, values: dict[str, Any], message: str) -> None:
+    rest = (
+        {} if schema is LABELLED else {"x": torch.ones(2, 1), "edge_attr": torch.ones(2, 1), "group": "a", "split": 0}
+    )
+    with pytest.raises(RequestError, match=f"^graph 11: .*{message}"):
+        collect([pair(**rest), pair(**rest | values)], schema, first=10)
+
+
+def test_gradients_text_splits_and_int32_are_read() -> None:
+    grad = torch.ones(2, 1, requires_grad=True)
+    rest = {"x": grad, "edge_attr": torch.ones(2, 1), "group": "a", "edge_index": EDGES.int(), "smiles": "C"}
+    piece = collect([pair(**rest, split=split) for split in ("train", "VALID", torch.tensor(2), "")], DENSE)
+    assert piece.split == [0, 1, 2, None]
+    assert piece.graphs.edges.dtype == torch.int64
+    assert not piece.graphs.node_dense.requires_grad
+    assert collect([pair(y=3), pair(y=torch.tensor([[4]]))], LABELLED).graphs.y.tolist() == [[3], [4]]  # type: ignore[union-attr]
+
+
+def test_many_small_int32_edges_do_not_overflow(tmp_path: Path) -> None:
+    a = torch.arange(200)
+    b = (a + 1) % 200
+    edges = torch.stack([torch.cat([a, b]), torch.cat([b, a])]).int()
+    graph = Data(x=torch.zeros(200, 1, dtype=torch.long), edge_index=edges)
+    manifest = write_corpus([graph] * 512, str(tmp_path), Schema(node=(Feature("k", "categorical", 2),)))
+    assert (manifest.graphs, manifest.shards[0].edges) == (512, 512 * 200)

@@ -42,9 +42,9 @@ def folder(tmp_path: Path, **changes: str | None) -> str:
     return str(path)
 
 
-def load(tmp_path: Path, uri: str) -> list[dict[str, Any]]:
+def load(tmp_path: Path, uri: str, **options: Any) -> list[dict[str, Any]]:
     out = str(tmp_path / "out")
-    manifest = build("tudataset", TuDatasetConfig(input=(uri,), out=out, overwrite=True))
+    manifest = build("tudataset", TuDatasetConfig(input=(uri,), out=out, overwrite=True, **options))
     return list(cat(out, 0, manifest.graphs))
 
 
@@ -55,8 +55,36 @@ def test_tables_become_graphs(tmp_path: Path) -> None:
     assert graphs[1]["node"]["attributes"] == [[3, 4], [4, 5]]
     assert graphs[0]["edge"] == {"label": [0, 1], "attributes": [[1], [2]]}
     assert [graph["y"] for graph in graphs] == [{"class": 0, "target_0": 0.25}, {"class": 1, "target_0": None}]
-    meaning = CorpusReader(str(tmp_path / "out")).manifest.schema.node[0].meaning
-    assert meaning == "codes of 3, 7"
+    schema = CorpusReader(str(tmp_path / "out")).manifest.schema
+    assert (schema.node[0].meaning, schema.node[0].vocabulary) == ("codes of 3, 7", ("3", "7"))
+    assert schema.edge[0].vocabulary == ("4", "9")
+    assert schema.classes == {"class": ("-1", "1")}
+
+
+def test_codes_of_another_corpus(tmp_path: Path) -> None:
+    first = str(tmp_path / "first")
+    build("tudataset", TuDatasetConfig(input=(folder(tmp_path),), out=first))
+    path = folder(tmp_path, node_labels="7\n7\n7\n7\n7\n", graph_labels="1\n1\n")
+    load_dataset.cache_clear()
+    assert load(tmp_path, path)[0]["node"]["label"] == [0, 0, 0]
+    load_dataset.cache_clear()
+    graphs = load(tmp_path, path, codes_of=first)
+    assert [graph["node"]["label"] for graph in graphs] == [[1, 1, 1], [1, 1]]
+    assert [graph["y"]["class"] for graph in graphs] == [1, 1]
+    schema, other = (CorpusReader(uri).manifest.schema for uri in (first, str(tmp_path / "out")))
+    assert (schema.node, schema.edge, schema.classes) == (other.node, other.edge, other.classes)
+    load_dataset.cache_clear()
+    with pytest.raises(
+        RequestError, match="table node_labels, column 0: the value 5 has no code in the corpus of codes_of"
+    ):
+        load(tmp_path, folder(tmp_path, node_labels="7\n3\n5\n3\n3\n"), codes_of=first)
+
+
+def test_graph_numbers_without_nodes_are_rejected_rows(tmp_path: Path) -> None:
+    path = folder(tmp_path, graph_indicator="1\n1\n1\n3\n3\n", graph_labels="1\n1\n1\n", graph_attributes="0\n0\n0\n")
+    assert [graph["graph_id"] for graph in load(tmp_path, path)] == [0, 2]
+    lines = (tmp_path / "out" / "rejected-00000.tsv").read_text().splitlines()
+    assert lines[1:] == ["SET\t2\tno node has this graph number\t"]
 
 
 def test_zip_equals_folder(tmp_path: Path) -> None:
@@ -79,6 +107,10 @@ def test_zip_equals_folder(tmp_path: Path) -> None:
     ({"graph_attributes": "1, 2\n1\n"}, "table graph_attributes, row 2: rows have unequal lengths"),
     ({"graph_labels": "1\n2.25\n"}, "table graph_labels, row 2: not a whole number"),
     ({"A": "1.5, 2\n"}, "table A, row 1: not a whole number"),
+    ({"graph_attributes": "1\ninf\n"}, "table graph_attributes, row 2: NaN or infinite"),
+    ({"graph_attributes": "1\n1e39\n"}, "graph_attributes, row 1: .*too large for float32"),
+    ({"node_labels": "0, 1, 5, 0\n0, 1\n0, 1\n0\n0\n"}, "table node_labels, row 2: rows have unequal lengths"),
+    ({"graph_indicator": "1\n1\n1\n99999999999\n99999999999\n"}, "graph 99999999999 of at most 5"),
     ({"A": "1, 9\n"}, r"needs two node numbers a row, within 1\.\.5"),
 ])  # fmt: skip
 def test_bad_tables(tmp_path: Path, changes: dict[str, str], message: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import ray
 
 from distgnn.checkpoint.format import load_checkpoint
 from distgnn.cli import main
-from distgnn.config import to_json
+from distgnn.config import TuneConfig, to_json
 from distgnn.errors import RequestError
 from distgnn.scale.pool import start_ray
 from distgnn.scale.tune.sweep import run_sweep
@@ -32,7 +32,7 @@ from tests.helpers.training import start_command
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.ray]  # inside Ray itself
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def _ray() -> Iterator[None]:
     start_ray(2)
     yield
@@ -110,12 +110,20 @@ def words(config: Any, path: Path) -> list[str]:
     return ["tune", "--config", str(path), "--json"]
 
 
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of a command; one that hangs does not outlive its test."""
+    try:
+        out, errors = process.communicate(timeout=500)
+    finally:
+        process.kill()
+    return process.returncode, out, errors
+
+
 def done(*given: str) -> int:
     """The exit code of the command, in a process of its own."""
-    process = start_command(*given)
-    _, errors = process.communicate(timeout=240)
+    code, _, errors = ended(start_command(*given))
     print(errors)
-    return process.returncode
+    return code
 
 
 def running_trials(token: str) -> list[int]:
@@ -139,13 +147,13 @@ def test_a_killed_trial_goes_on(corpus: str, tmp_path: Path, monkeypatch: pytest
         corpus, str(tmp_path / "sweep"), trials=2, scheduler="asha", concurrency=1, max_steps=81, final_seeds=0
     )
     process = start_command(*words(config, tmp_path / "config.json"))
-    first, deadline = tmp_path / "sweep/trials/0000/trial.json", time.monotonic() + 120
+    first, deadline = tmp_path / "sweep/trials/0000/trial.json", time.monotonic() + 240
     while time.monotonic() < deadline and not (first.exists() and json.loads(first.read_text())["rungs"]):
         time.sleep(0.02)
     for number in running_trials(token):
         os.kill(number, signal.SIGKILL)
-    _, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors
+    code, _, errors = ended(process)
+    assert code == 0, errors
     assert "its process was lost" in errors
     trial = read_trials(open_folder(str(tmp_path / "sweep")))[0]
     assert (trial.state, trial.tries) == ("finished", 2)
@@ -171,8 +179,8 @@ def test_trials_of_several_workers(corpus: str, tmp_path: Path) -> None:
 def test_on_s3(corpus: str, s3: str, tmp_path: Path) -> None:
     config = tuning(corpus, f"{s3}/sweep", trials=4, scheduler="pbt", grace_period=3, final_seeds=1)
     process = start_command(*words(config, tmp_path / "config.json"))
-    out, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors
+    code, out, errors = ended(process)
+    assert code == 0, errors
     value = json.loads(out)
     assert value["trials"] == {"finished": 4}
     assert len(value["result"]["rows"]) == 3
@@ -182,23 +190,31 @@ def test_on_s3(corpus: str, s3: str, tmp_path: Path) -> None:
     assert main(["report", folder.uri]) == 0
 
 
+def interruptible(corpus: str, out: Path) -> TuneConfig:
+    return tuning(
+        corpus, str(out), trials=4, scheduler="asha", concurrency=1, max_steps=27, n_startup_trials=2, final_seeds=0
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """The trials of a sweep that was left alone."""
+    folder = tmp_path_factory.mktemp("alone")
+    assert done(*words(interruptible(corpus, folder / "sweep"), folder / "config.json")) == 0
+    return told(read_trials(open_folder(str(folder / "sweep"))))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_killed_and_resumed(corpus: str, tmp_path: Path, number: signal.Signals) -> None:
+def test_killed_and_resumed(corpus: str, alone: list[Any], tmp_path: Path, number: signal.Signals) -> None:
     """No trial is lost or repeated, and the results are those of a sweep that was left alone."""
-    config = tuning(
-        corpus, str(tmp_path / "sweep"), trials=5, scheduler="asha", concurrency=1, max_steps=27, n_startup_trials=2
-    )
-    alone = replace(config, out=str(tmp_path / "alone"))
-    assert done(*words(alone, tmp_path / "alone.json")) == 0
-    process = start_command(*words(config, tmp_path / "config.json"))
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "sweep/trials/0002/trial.json").exists() and time.monotonic() < deadline:
+    process = start_command(*words(interruptible(corpus, tmp_path / "sweep"), tmp_path / "config.json"))
+    deadline = time.monotonic() + 240
+    while not (tmp_path / "sweep/trials/0001/trial.json").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(process.pid, number)
-    process.communicate(timeout=100)
-    assert process.returncode == (130 if number == signal.SIGTERM else -signal.SIGKILL)
+    assert ended(process)[0] == (130 if number == signal.SIGTERM else -signal.SIGKILL)
     assert done("tune", "--resume", str(tmp_path / "sweep"), "--json") == 0
-    there, here = (read_trials(open_folder(str(tmp_path / name))) for name in ("alone", "sweep"))
-    assert told(here) == told(there)
-    assert [trial.tries for trial in here] == [1] * 5
+    trials = read_trials(open_folder(str(tmp_path / "sweep")))
+    assert told(trials) == alone
+    assert [trial.tries for trial in trials] == [1] * 4
