@@ -14,7 +14,7 @@ import pandas as pd
 from distgnn import register
 from distgnn.config import BuildConfig, InputBuildConfig
 from distgnn.config.base import check
-from distgnn.config.fields import reads, setting
+from distgnn.config.fields import SEED, reads, setting
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.ego import Csr, Hop, ego_networks, undirected, upward
@@ -134,11 +134,11 @@ class PpiConfig(InputBuildConfig):
     """Paths or URIs of the networks; a file's name up to the first '-' or '.' names its species."""
     species: tuple[str, ...] = setting(())
     """Networks with a species name of your own, as name=path; they follow those of input."""
-    hops: int = setting(2)
+    hops: int = setting(2, most=1000)
     """Radius of an ego network."""
-    fan_out: int = setting(10)
+    fan_out: int = setting(10, most=1 << 20)
     """Most neighbours followed from each node of each hop (drawn without replacement); edges among all nodes reached are kept."""
-    seed: int = setting(0)
+    seed: int = setting(0, most=SEED)
     """Key of the draw of neighbours."""
     actions: tuple[str, ...] = setting(())
     """Action types of a STRING table (its column 'mode') that become one 0/1 edge feature each."""

@@ -13,7 +13,6 @@ The identifiers ``org``, venue id and ``sub_cat`` are left out because they have
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distgnn import register
+from distgnn.config.base import read_json
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected, Source, rejected
 from distgnn.corpus.sources.biblio import NODE_TYPE, BiblioConfig, BiblioSource
@@ -63,7 +63,7 @@ class _Record(NamedTuple):
 
 def _record(text: str) -> _Record:
     """Parse a line; raises ValueError, TypeError or KeyError if it is not a valid record."""
-    line = json.loads(text)
+    line = read_json(text)
     center = line["center_id"]
     nodes = {"paper": line["papers"] or [center], "author": line["authors"], "term": line["terms"]}
     if len(line["venue"]):
@@ -144,7 +144,7 @@ class PreDblpSource:
                 kept.append(number)
             except KeyError as error:
                 refused.append(rejected(part.file, part.line + number, f"no field or node {error}", text))
-            except (ValueError, TypeError, AttributeError) as error:
+            except (ValueError, TypeError, AttributeError, OverflowError) as error:
                 refused.append(rejected(part.file, part.line + number, f"not a PreDBLP record: {error}", text))
         return (self._piece(part, kept, records) if records else None), refused
 
