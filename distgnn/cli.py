@@ -9,9 +9,10 @@ import importlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
-from distgnn.errors import INTERRUPTED, RequestError, WorkError, explain
+from distgnn.errors import INTERRUPTED, RequestError, WorkError, explain, printable
 from distgnn.interrupts import ends_at_once
 
 _READER_LEFT = 141
@@ -20,6 +21,7 @@ _READER_LEFT = 141
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
+    warnings.formatwarning = _formatted
     return guarded(lambda: _run(list(sys.argv[1:] if words is None else words)))
 
 
@@ -62,6 +64,14 @@ def _code_of(command: Callable[[], int]) -> int:
         return _complain(line, 1)
 
 
+def _formatted(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Format a warning as one line."""
+    del filename, lineno, line
+    return f"distgnn: {category.__name__}: {printable(' '.join(str(message).split()))}\n"
+
+
 def _has_streams() -> bool:
     """Prepare the standard streams; False if stdout was closed when the process started."""
     closed = sys.stdout is None
@@ -102,7 +112,7 @@ def drop_stdout() -> None:
 
 def _complain(what: object, code: int) -> int:
     try:
-        sys.stderr.write(f"distgnn: error: {' '.join(str(what).split())}\n")
+        sys.stderr.write(f"distgnn: error: {printable(' '.join(str(what).split()))}\n")
     except OSError:  # stderr is full or closed
         return code
     return code

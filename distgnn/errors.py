@@ -1,13 +1,17 @@
 """Exceptions of distgnn. Each message is one line that says what is wrong, where, and what to do."""
 
 import errno
+import re
 
 INTERRUPTED = 130
 """Exit code of a command that was stopped by a signal."""
 
 
 class DistgnnError(Exception):
-    """Base class of all exceptions that distgnn raises on purpose."""
+    """Base class of all exceptions that distgnn raises on purpose. Text of others in a message is escaped when it is shown."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class RequestError(DistgnnError, ValueError):
@@ -20,6 +24,17 @@ class WorkError(DistgnnError):
 
 class DivergedError(WorkError):
     """Training diverged; running it again gives the same result."""
+
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""Control characters (except tab and line feed), invisible and direction-changing ones, and lone surrogates."""
+
+
+def printable(text: str) -> str:
+    r"""Escape what a terminal or a viewer would obey instead of showing, such as ``\x1b``. All output passes through here."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory", "bad_alloc")

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from distgnn.config import load_config
-from distgnn.config.base import read_json
 from distgnn.errors import RequestError
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import locked
+from distgnn.storage.records import MAX_BYTES, parse_object
 
 CONFIG = "config.json"
 _OUTPUTS = {"table.md", "results.json", "predictions.parquet", "curves.parquet", "jobs", "models", "pictures"}
@@ -65,12 +65,12 @@ def check_results(folder: Folder, name: str, key: str, others: set[str]) -> None
     Raises:
         RequestError: The file is not ours.
     """
-    raw = folder.read_if_there(name)
+    raw = folder.read_if_there(name, MAX_BYTES)
     if raw is None:
         refuse_names(folder, others)
         return
     try:
-        ours = key in dict(read_json(raw))
+        ours = key in parse_object(raw, folder.at(name), "a result")
     except (ValueError, TypeError):
         ours = False
     if not ours:

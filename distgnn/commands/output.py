@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distgnn.cli import drop_stdout
-from distgnn.errors import WorkError
+from distgnn.errors import WorkError, printable
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Output:
     json: bool
 
     def emit(self, value: Any, text: str) -> bool:
-        """Write a result: ``value`` as JSON, or ``text``.
+        """Write a result: ``value`` as JSON, or ``text`` with control characters escaped.
 
         Returns:
             Whether the reader is still there; if not (head, less), further output is discarded.
@@ -27,7 +27,7 @@ class Output:
             WorkError: stdout cannot be written to, such as on a full disk. What the command has done is not undone.
         """
         try:
-            sys.stdout.write((json.dumps(value) if self.json else text) + "\n")
+            sys.stdout.write((json.dumps(value) if self.json else printable(text)) + "\n")
             sys.stdout.flush()
         except BrokenPipeError:
             drop_stdout()

@@ -19,7 +19,7 @@ from distgnn.commands.output import Output
 from distgnn.commands.upload import Upload, upload_of
 from distgnn.config import SubmitConfig
 from distgnn.config.fields import named
-from distgnn.errors import INTERRUPTED, RequestError
+from distgnn.errors import INTERRUPTED, RequestError, printable
 from distgnn.options import parse, split_globals
 
 PACKAGE = Path(distgnn.__file__).parent
@@ -174,5 +174,5 @@ def _variables(items: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 
 
 def _note(text: str) -> None:
-    sys.stderr.write(f"distgnn submit: {text}\n")
+    sys.stderr.write(f"distgnn submit: {printable(text)}\n")
     sys.stderr.flush()

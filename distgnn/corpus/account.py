@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from distgnn.errors import WorkError
+from distgnn.storage.records import Count, Name, Text
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,12 @@ class Account:
         rejected: entries that could not be read, by reason.
     """
 
-    file: str
-    format: str
-    read: int
-    stored: dict[str, int]
-    skipped: dict[str, int] = field(default_factory=dict)
-    rejected: dict[str, int] = field(default_factory=dict)
+    file: Name
+    format: Text
+    read: Count
+    stored: dict[Name, Count]
+    skipped: dict[Name, Count] = field(default_factory=dict)
+    rejected: dict[Name, Count] = field(default_factory=dict)
 
     def check(self) -> None:
         """Raise WorkError if the parts do not add up to the entries read."""

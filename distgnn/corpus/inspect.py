@@ -83,9 +83,12 @@ def _check_shard(reader: CorpusReader, number: int) -> tuple[list[str], list[npt
     manifest = reader.manifest
     per_shard = manifest.shard_rows // manifest.unit_rows
     units = range(number * per_shard, min((number + 1) * per_shard, manifest.units))
-    problems, ids = _decode(reader, number, units)
-    distinct = dict.fromkeys(problems)  # an unreadable shard gives the same line for each unit
-    return [*_hash_problems(reader, number), *distinct], ids
+    try:
+        reader.check_shard(number)
+        problems, ids = _decode(reader, number, units)
+    except (RequestError, WorkError) as error:
+        problems, ids = [str(error)], []
+    return [*_hash_problems(reader, number), *problems], ids
 
 
 def _hash_problems(reader: CorpusReader, number: int) -> list[str]:

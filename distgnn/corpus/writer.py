@@ -17,16 +17,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distgnn.config.base import from_json, read_json
 from distgnn.corpus import manifest as manifests
 from distgnn.corpus.account import Account
-from distgnn.corpus.manifest import Manifest, Shard
+from distgnn.corpus.manifest import MANIFEST_BYTES, Histogram, Manifest, Shard
 from distgnn.corpus.shard import arrow_schema, check_structure, check_values, pack
 from distgnn.corpus.sources.base import Accounts, CountsRows, Rejected, Source
-from distgnn.errors import RequestError, WorkError
+from distgnn.errors import RequestError, WorkError, printable
 from distgnn.graph.schema import Schema
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import locked
+from distgnn.storage.records import Count, Name, parse_object, read_record
 
 STATE = "_build.json"
 _BINS = 34
@@ -52,14 +52,14 @@ class BuildState:
         histograms: as in the manifest.
     """
 
-    fingerprint: str
-    part: int = 0
-    skip: int = 0
+    fingerprint: Name
+    part: Count = 0
+    skip: Count = 0
     shards: list[Shard] = field(default_factory=list)
-    rejected: int = 0
-    read: int = 0
+    rejected: Count = 0
+    read: Count = 0
     counted: bool = False
-    histograms: dict[str, list[int]] = field(default_factory=lambda: {"nodes": [0] * _BINS, "edges": [0] * _BINS})
+    histograms: dict[Name, Histogram] = field(default_factory=lambda: {"nodes": [0] * _BINS, "edges": [0] * _BINS})
 
     @classmethod
     def load(cls, folder: Folder, fingerprint: str) -> BuildState:
@@ -70,10 +70,7 @@ class BuildState:
         """
         if folder.size(STATE) is None:
             return cls(fingerprint, counted=True)
-        try:
-            state = from_json(cls, read_json(folder.read(STATE)), STATE)
-        except (ValueError, RequestError) as error:
-            raise RequestError(f"{folder.at(STATE)}: not a valid build state ({error}); use --overwrite") from error
+        state = read_record(folder, STATE, cls, "a valid build state", "use --overwrite", MANIFEST_BYTES)
         if state.fingerprint != fingerprint and not state.shards:  # nothing is lost
             return cls(fingerprint, counted=True)
         if state.fingerprint != fingerprint:
@@ -156,7 +153,7 @@ class CorpusWriter:
     def _write_rows(self, name: str, rows: Sequence[Rejected]) -> None:
         if rows:
             lines = [_REJECTED, *("\t".join(item) for item in rows)]
-            self.folder.write(name, ("\n".join(lines) + "\n").encode())
+            self.folder.write(name, (printable("\n".join(lines)) + "\n").encode())
 
     def close(
         self, provenance: dict[str, Any], accounts: Sequence[tuple[Account, Sequence[Rejected]]] = ()
@@ -254,7 +251,9 @@ def prepare_folder(uri: str, overwrite: bool, resume: bool = True) -> Folder:
 def _check_ours(folder: Folder) -> None:
     """Raise RequestError if the manifest is not one of ours, whatever its version; it would be overwritten."""
     try:
-        ours = {"version", "shards", "unit_rows"} <= set(read_json(folder.read(manifests.NAME)))
+        ours = {"version", "shards", "unit_rows"} <= set(
+            parse_object(folder.read(manifests.NAME, MANIFEST_BYTES), "", "")
+        )
     except (ValueError, TypeError):
         ours = False
     if not ours:

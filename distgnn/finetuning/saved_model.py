@@ -6,11 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import safetensors.torch
 import torch
+from msgspec import Meta
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch_geometric.data import Data
@@ -20,7 +21,6 @@ from distgnn.checkpoint.compatibility import check_compatible
 from distgnn.checkpoint.format import check_finite_weights
 from distgnn.checkpoint.training_state import load_weights, strip
 from distgnn.config import EncoderConfig, LabelChoice, from_json, to_json
-from distgnn.config.base import read_json
 from distgnn.errors import RequestError
 from distgnn.finetuning.comparison import CHOICE, FinetuneComparison
 from distgnn.finetuning.inputs import Graphs, input_batches
@@ -34,6 +34,7 @@ from distgnn.models.encoder import build_encoder
 from distgnn.models.heads import build_head, graph_features
 from distgnn.storage.cache import read_cached
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.records import Name, Small, parse_record
 from distgnn.storage.verified import CHECKSUMS, Kind, publish_safely, read_checksums, seal
 
 MODELS = "models"
@@ -75,15 +76,31 @@ class ModelInfo:
         return (json.dumps(plain | groups, indent=1, sort_keys=True) + "\n").encode()
 
     @classmethod
-    def from_bytes(cls, raw: bytes) -> ModelInfo:
-        """Parse config.json of a model; raises RequestError, ValueError, KeyError or TypeError for malformed bytes."""
-        data: dict[str, Any] = read_json(raw)
-        choice = from_json(LabelChoice, data["choice"], "choice")
-        encoder = from_json(EncoderConfig, data["encoder"], "encoder")
-        if data["task"] not in ("classification", "multiclass", "regression"):
-            raise ValueError(f"unknown task {data['task']!r}")
-        schema, labels = Schema.from_json(data["schema"]), tuple(str(name) for name in data["labels"])
-        return cls(**data | {"schema": schema, "encoder": encoder, "choice": choice, "labels": labels})
+    def from_bytes(cls, raw: bytes, where: str) -> ModelInfo:
+        """Parse config.json of a model at ``where``; raises RequestError for malformed bytes."""
+        saved = parse_record(raw, _SavedInfo, where, "the config of a fine-tuned model")
+        choice = from_json(LabelChoice, saved.choice, "choice")
+        encoder = from_json(EncoderConfig, saved.encoder, "encoder")
+        schema = Schema.from_json(saved.schema)
+        return cls(**vars(saved) | {"schema": schema, "encoder": encoder, "choice": choice})
+
+
+@dataclass(frozen=True)
+class _SavedInfo:
+    """config.json of a model; see :class:`ModelInfo`."""
+
+    schema: dict[str, Any]
+    encoder: dict[str, Any]
+    task: Task
+    labels: tuple[Name, ...]
+    outputs: Annotated[int, Meta(ge=1, le=1 << 24)]
+    use_center: bool
+    choice: dict[str, Any]
+    digest: Name
+    method: Name
+    seed: Small
+    best_epoch: Small
+    scores: dict[Name, dict[Name, float]]
 
 
 class FineTunedModel(nn.Module):
@@ -232,11 +249,10 @@ def load_model(uri: str) -> FineTunedModel:
     """
     folder = open_folder(uri)
     files = read_cached(folder, KIND, read_checksums(folder, KIND), KIND.files)
+    about = ModelInfo.from_bytes(files[CONFIG], folder.at(CONFIG))
     try:
-        about, tensors = ModelInfo.from_bytes(files[CONFIG]), safetensors.torch.load(files[WEIGHTS])
-    except RequestError:
-        raise
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        tensors = safetensors.torch.load(files[WEIGHTS])
+    except (ValueError, TypeError, SafetensorError) as error:
         raise RequestError(f"{uri}: the model's files do not parse ({type(error).__name__}: {error})") from error
     check_finite_weights(tensors, uri)
     return FineTunedModel(about, tensors, uri)

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import io
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from distgnn.config.base import read_json
 from distgnn.corpus.sources.files import ARRAY_ERRORS
 from distgnn.errors import RequestError
 from distgnn.graph.ragged import pointers
-from distgnn.network.manifest import NAME, NetworkManifest, Stored, arrays_of, read_manifest
+from distgnn.network.manifest import NAME, Dtype, NetworkManifest, Stored, arrays_of, read_manifest
 from distgnn.network.network import Network
 from distgnn.storage.claim import claim, settle
 from distgnn.storage.folder import Folder, open_folder, storage_errors
+from distgnn.storage.records import MAX_BYTES, parse_object
 
 Array = npt.NDArray[Any]
 
@@ -56,7 +56,7 @@ def save_network(network: Network, uri: str, overwrite: bool = False) -> Network
 def _files_of(folder: Folder) -> set[str]:
     """Names of the files of the network in ``folder``; raises RequestError if its network.json is not one of ours."""
     try:
-        data = read_json(folder.read(NAME))
+        data = parse_object(folder.read(NAME, MAX_BYTES), folder.at(NAME), "a network manifest")
         return {NAME, *(str(item["file"]) for item in data["arrays"].values())}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RequestError(
@@ -109,7 +109,7 @@ def _write(folder: Folder, name: str, array: Array) -> Stored:
     np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
     data = buffer.getbuffer()
     folder.write(name, pa.py_buffer(data))
-    return Stored(name, array.dtype.name, array.shape, len(data), hashlib.sha256(data).hexdigest())
+    return Stored(name, cast(Dtype, array.dtype.name), array.shape, len(data), hashlib.sha256(data).hexdigest())
 
 
 def _read(folder: Folder, name: str, item: Stored) -> Array:

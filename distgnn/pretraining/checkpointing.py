@@ -161,10 +161,10 @@ def restore_newest(run: Run, state: TrainState, manifest: Manifest) -> dict[str,
         return {}
     folder, files = found
     checkpoint = parse(files, folder.uri)
-    if checkpoint.state.get("corpus") != manifest.digest():
+    if checkpoint.state.corpus != manifest.digest():
         raise RequestError(
             f"{folder.uri}: trained on another corpus than the run's now; restore that corpus or start a new run"
         )
     state.restore(checkpoint.step, checkpoint.model, checkpoint.optimiser, folder.uri)
-    state.skipped = int(checkpoint.state["skipped"])
-    return checkpoint.state["metrics"]
+    state.skipped = checkpoint.state.skipped
+    return checkpoint.state.metrics

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
-from distgnn.checkpoint.format import FOLDER, KIND, step_name, step_names
+from distgnn.checkpoint.format import FOLDER, KIND, SavedState, step_name, step_names
 from distgnn.errors import RequestError
 from distgnn.storage.folder import Folder
+from distgnn.storage.records import read_record
 from distgnn.storage.verified import CHECKSUMS, remove_verified
 
 
@@ -97,7 +97,6 @@ def open_retention(run: Folder, step: int, newest: int, best: int) -> Checkpoint
 
 def _score(checkpoint: Folder) -> float | None:
     try:
-        score = json.loads(checkpoint.read("state.json")).get("score")
-    except (RequestError, ValueError, AttributeError):  # damaged: treated as a checkpoint without a score
+        return read_record(checkpoint, "state.json", SavedState, "the state of a checkpoint").score
+    except RequestError:  # damaged: treated as a checkpoint without a score
         return None
-    return score if isinstance(score, float) else None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from distgnn.config.base import read_json
 from distgnn.errors import RequestError
 from distgnn.storage.folder import Folder
+from distgnn.storage.records import MAX_BYTES, parse_object
 
 CLAIM = "_unfinished.json"
 _FORMAT = "distgnn-claim"
@@ -15,9 +15,9 @@ _FORMAT = "distgnn-claim"
 
 def claimed(folder: Folder) -> set[str]:
     """Names of the files that an unfinished command of ours was going to write to ``folder``; empty if there is no claim."""
-    raw = folder.read_if_there(CLAIM)
+    raw = folder.read_if_there(CLAIM, MAX_BYTES)
     try:
-        data = read_json(raw) if raw else {}
+        data = parse_object(raw, folder.at(CLAIM), "a claim") if raw else {}
         return {str(name) for name in data["files"]} if data.get("format") == _FORMAT else set()
     except (ValueError, KeyError, TypeError, AttributeError):
         return set()

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,22 +122,40 @@ class Folder:
         start = len(self.path.rstrip("/")) + 1
         return sorted(entry.path[start:] for entry in entries if entry.type == pafs.FileType.File)
 
-    def read(self, name: str) -> bytes:
-        """Contents of the file ``name``."""
-        with (
-            storage_errors("read", self.at(name)),
-            self.filesystem.open_input_stream(self.locate(name), compression=None) as stream,
-        ):
-            return stream.read()
+    def read(self, name: str, limit: int = 0) -> bytes:
+        """Contents of the file ``name``; raises RequestError if it has more than ``limit`` bytes (0 = no limit)."""
+        with storage_errors("read", self.at(name)):
+            return self._contents(name, limit)
 
-    def read_if_there(self, name: str) -> bytes | None:
-        """Contents of the file ``name``; None if there is no such file. One request."""
+    def read_if_there(self, name: str, limit: int = 0) -> bytes | None:
+        """Like :meth:`read`, but None if there is no such file. One request."""
         with storage_errors("read", self.at(name)):
             try:
-                with self.filesystem.open_input_stream(self.locate(name), compression=None) as stream:
-                    return stream.read()
+                return self._contents(name, limit)
             except (FileNotFoundError, NotADirectoryError):
                 return None
+
+    def _contents(self, name: str, limit: int) -> bytes:
+        self._check_regular(name)
+        with self.filesystem.open_input_stream(self.locate(name), compression=None) as stream:
+            data = stream.read(limit + 1) if limit else stream.read()
+        if limit and len(data) > limit:
+            raise RequestError(f"{self.at(name)}: has more than {limit} bytes, too large for such a file; restore it")
+        return data
+
+    def _check_regular(self, name: str) -> None:
+        """Refuse FIFOs, devices and sockets, which would block or never end. Nothing is read."""
+        if not self.local:
+            return
+        file = os.open(self.locate(name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            mode = os.fstat(file).st_mode
+        finally:
+            os.close(file)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise RequestError(f"{self.at(name)}: not a regular file (a FIFO or a device); refusing it")
 
     def read_checked(self, name: str, sha256: str) -> bytes | None:
         """Contents of the file ``name`` if its sha256 matches, else None. On a mismatch, a remote file is downloaded once more."""
@@ -151,12 +170,14 @@ class Folder:
     def open(self, name: str) -> pa.NativeFile:
         """Open the file ``name`` for random access."""
         with storage_errors("read", self.at(name)):
+            self._check_regular(name)
             return self.filesystem.open_input_file(self.locate(name))
 
     def open_if_there(self, name: str) -> pa.NativeFile | None:
         """Open the file ``name`` for random access; None if there is no such file."""
         with storage_errors("read", self.at(name)):
             try:
+                self._check_regular(name)
                 return self.filesystem.open_input_file(self.locate(name))
             except FileNotFoundError:
                 return None

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
-from distgnn.config.base import from_json, read_json
 from distgnn.errors import RequestError, WorkError
 from distgnn.storage.folder import Folder
 from distgnn.storage.process import is_gone, started_at
+from distgnn.storage.records import MAX_BYTES, Name, Seconds, Small, parse_record
 from distgnn.storage.temporary import machine, remove_left_over
 
 LOCK = "_lock.json"
@@ -42,13 +42,13 @@ class Holder:
         renewed: Unix time of the last renewal.
     """
 
-    token: str = field(default_factory=lambda: secrets.token_hex(8))
-    owner: str = ""
-    host: str = field(default_factory=socket.gethostname)
-    machine: str = field(default_factory=machine)
-    pid: int = field(default_factory=os.getpid)
-    process: str = field(default_factory=lambda: started_at(os.getpid()))
-    renewed: float = field(default_factory=time.time)
+    token: Name = field(default_factory=lambda: secrets.token_hex(8))
+    owner: Name = ""
+    host: Name = field(default_factory=socket.gethostname)
+    machine: Name = field(default_factory=machine)
+    pid: Small = field(default_factory=os.getpid)
+    process: Name = field(default_factory=lambda: started_at(os.getpid()))
+    renewed: Seconds = field(default_factory=time.time)
 
     def __str__(self) -> str:
         when = datetime.fromtimestamp(min(max(self.renewed, 0.0), 4e9), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -116,11 +116,11 @@ def _acquire(folder: Folder, holder: Holder) -> None:
 
 def _read(folder: Folder) -> tuple[bytes, Holder] | None:
     """(contents, holder) of the lock file; None if there is none. A damaged file counts as that of a dead holder."""
-    raw = folder.read_if_there(LOCK)
+    raw = folder.read_if_there(LOCK, MAX_BYTES)
     if raw is None:
         return None
     try:
-        return raw, from_json(Holder, read_json(raw), LOCK)
+        return raw, parse_record(raw, Holder, folder.at(LOCK), "a lock")
     except (ValueError, RequestError):
         return raw, Holder(token="", owner="unknown", host="unknown", machine="", pid=0, renewed=0.0)
 

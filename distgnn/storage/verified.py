@@ -13,13 +13,15 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distgnn.config.base import read_json
 from distgnn.errors import RequestError
 from distgnn.storage.claim import claim, settle
 from distgnn.storage.folder import Folder, storage_errors
+from distgnn.storage.records import Count, Digest, Name, Small, check_version, convert, parse_object
 from distgnn.storage.temporary import temporary_tail
 
 CHECKSUMS = "checksums.json"
+_WHAT = "a list of checksums"
+_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,19 @@ class Checksums:
     def key(self) -> str:
         """Identity of the folder's contents: sha256 of checksums.json."""
         return hashlib.sha256(self.raw).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Entry:
+    sha256: Digest
+    bytes: Count = 0
+
+
+@dataclass(frozen=True)
+class _Sealed:
+    format: Name
+    version: Small
+    files: dict[str, _Entry]
 
 
 def seal(files: dict[str, bytes], kind: Kind) -> bytes:
@@ -159,7 +174,7 @@ def read_checksums(folder: Folder, kind: Kind) -> Checksums:
     Raises:
         RequestError: If it is missing, malformed or of another format than ``kind``.
     """
-    raw = folder.read_if_there(CHECKSUMS)
+    raw = folder.read_if_there(CHECKSUMS, _MAX_BYTES)
     if raw is None:
         raise RequestError(f"{folder.uri}: not a complete {kind.word} ({CHECKSUMS} is missing)")
     return parse_checksums(raw, folder.at(CHECKSUMS), kind)
@@ -176,18 +191,12 @@ def parse_checksums(raw: bytes, where: str, kind: Kind) -> Checksums:
     Raises:
         RequestError: If it is malformed or of another format.
     """
-    try:
-        sealed = read_json(raw)
-        name, version, entries = sealed["format"], sealed["version"], dict(sealed["files"])
-        wanted = {file: str(entry["sha256"]) for file, entry in entries.items()}
-    except RequestError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise RequestError(f"{where}: not a list of checksums ({error}); pull the {kind.word} again") from error
-    if (name, version) != (kind.name, kind.version):
-        raise RequestError(
-            f"{where}: {name} version {version} is unknown; this distgnn reads {kind.name} version {kind.version}"
-        )
+    data = parse_object(raw, where, _WHAT, f"pull the {kind.word} again")
+    if data.get("format", kind.name) != kind.name:
+        raise RequestError(f"{where}: {str(data['format'])[:80]!r} is not the format of a {kind.word} ({kind.name})")
+    check_version(data, kind.version, where, _WHAT, f"pull the {kind.word} again")
+    sealed = convert(data, _Sealed, where, _WHAT, f"pull the {kind.word} again")
+    wanted = {name: entry.sha256 for name, entry in sealed.files.items()}
     if set(wanted) != set(kind.files):
         odd = min(set(wanted) ^ set(kind.files))
         raise RequestError(f"{where}: lists other files than a {kind.word} has ({odd!r}); refusing it")

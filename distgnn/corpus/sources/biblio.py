@@ -13,7 +13,7 @@ import pandas as pd
 
 from distgnn.config import InputBuildConfig
 from distgnn.config.base import check
-from distgnn.config.fields import setting
+from distgnn.config.fields import SEED, setting
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.edges.columns import tab_columns
@@ -147,11 +147,11 @@ class BiblioConfig(InputBuildConfig):
     predblp: PreDBLP's JSON lines, one sub-graph a line."""
     drop_venue: bool = setting(False)
     """Leave the venue nodes out, where the label follows from the venue."""
-    papers_per_author: int = setting(5)
+    papers_per_author: int = setting(5, most=1 << 20)
     """Most papers followed from each author of the centre paper (tables only)."""
-    fan_out: int = setting(50)
+    fan_out: int = setting(50, most=1 << 20)
     """Most authors, terms and venues taken around the centre paper (tables only)."""
-    seed: int = setting(0)
+    seed: int = setting(0, most=SEED)
     """Key of the draw of neighbours (tables only)."""
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from distgnn import register
 from distgnn.config import BuildConfig, InputBuildConfig
 from distgnn.config.base import check
-from distgnn.config.fields import reads, setting
+from distgnn.config.fields import SEED, reads, setting
 from distgnn.corpus.account import Account
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
@@ -112,11 +112,11 @@ class PpiConfig(InputBuildConfig):
     """Encoding of text without a byte order mark."""
     quotes: bool = setting(True)
     """Whether fields of comma, semicolon and tab separated tables may be quoted; false = quotes are part of the identifiers."""
-    hops: int = setting(2)
+    hops: int = setting(2, most=1000)
     """Radius of an ego network."""
-    fan_out: int = setting(10)
+    fan_out: int = setting(10, most=1 << 20)
     """Most neighbours followed from each node of each hop (drawn without replacement); edges among all nodes reached are kept."""
-    seed: int = setting(0)
+    seed: int = setting(0, most=SEED)
     """Key of the draw of neighbours."""
     actions: tuple[str, ...] = setting(())
     """Action types of a STRING table (its column 'mode') that become one 0/1 edge feature each."""

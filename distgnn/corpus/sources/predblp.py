@@ -13,7 +13,6 @@ The identifiers ``org``, venue id and ``sub_cat`` are left out because they have
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 
 from distgnn import register
+from distgnn.config.base import read_json
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected, Source, rejected
 from distgnn.corpus.sources.biblio import NODE_TYPE, BiblioConfig, BiblioSource
@@ -65,7 +65,7 @@ class _Record(NamedTuple):
 
 def _record(text: str) -> _Record:
     """Parse a line; raises ValueError, TypeError or KeyError if it is not a valid record."""
-    line = json.loads(text)
+    line = read_json(text)
     center = line["center_id"]
     nodes = {"paper": line["papers"] or [center], "author": line["authors"], "term": line["terms"]}
     if len(line["venue"]):
