@@ -19,7 +19,7 @@ from distgnn.corpus.writer import build_corpus
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch, row_graph
 from distgnn.graph.checked import real
-from distgnn.graph.pyg import from_pyg
+from distgnn.graph.pyg import dense_tensor, from_pyg
 from distgnn.graph.schema import Schema
 
 _GRAPHS = 512
@@ -98,13 +98,15 @@ def _taken_apart(batch: Any, number: int) -> list[Any]:
 
 def _used(graph: Data, schema: Schema) -> Data:
     """Return the attributes that are read, checked, without gradients."""
-    if not any(graph.get(name) is not None for name in ("x", "num_nodes")):
-        dense = graph.get("x_dense")
-        if not isinstance(dense, Tensor):
-            raise RequestError("data.num_nodes: missing; a PyG graph needs x or num_nodes")
-        nodes = len(dense)
-    else:
-        nodes = graph.num_nodes
+    nodes = graph.get("num_nodes")
+    rows = [value for name in ("x", "x_dense") if (value := dense_tensor(graph, name)) is not None and value.dim()]
+    if nodes is None and not rows:
+        raise RequestError("data.num_nodes: missing; a PyG graph needs x or num_nodes")
+    nodes = len(rows[0]) if nodes is None else nodes
+    if isinstance(nodes, Tensor) and nodes.numel() == 1:
+        nodes = nodes.item()
+    if not isinstance(nodes, int) or nodes < 0:
+        raise RequestError(f"data.num_nodes: expected a whole number, found {nodes!r}")
     names = ["x", "x_dense", "edge_index", "edge_attr", "edge_attr_dense", "graph_id", "center_index"]
     values = {name: graph[name] for name in names if graph.get(name) is not None}
     if isinstance(values.get("graph_id"), int):
