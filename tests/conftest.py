@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,8 @@ from tests.helpers.servers import moto, rclone, s3, server
 __all__ = ["moto", "rclone", "s3", "server"]
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; what tests start must see Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)
 settings.register_profile("tests", deadline=None)  # a busy machine is no failure
 settings.load_profile("tests")

@@ -150,7 +150,7 @@ def _same_words(expected: tuple[str, ...], found: tuple[str, ...], where: str) -
     here = f"code {code} stands for {found[code]!r}, not {expected[code]!r}" if code is not None else "another size"
     raise RequestError(
         f"{where}: the codes stand for other values ({here}: {_some(found)} instead of {_some(expected)});"
-        " build the corpus with --codes-of the corpus of the model"
+        " build the corpus with the same codes (corpus build tudataset --codes-of CORPUS)"
     )
 
 
