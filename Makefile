@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-.PHONY: setup demo gpu test test-slow test-all test-lowest test-wheel bench lint prometheus
+.PHONY: setup demo gpu test test-slow test-all test-lowest test-wheel bench fuzz lint prometheus
 setup: .venv/ready
 
 demo: .venv/ready
@@ -40,6 +40,10 @@ gpu: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python jobs/bench.py
+
+# 10,000 mutated real files through all readers and commands; findings name the (seed, number) that repeats them.
+fuzz: .venv/ready
+	$(BIN)/python jobs/fuzz.py
 
 lint: .venv/ready
 	$(BIN)/ruff check .

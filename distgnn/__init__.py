@@ -8,9 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from distgnn import register
-
 if TYPE_CHECKING:
+    from distgnn import register
     from distgnn.api.corpus import build_corpus
     from distgnn.api.finetune import EvaluationResults, FinetuneResults, evaluate, finetune
     from distgnn.api.network import build_network
@@ -114,6 +113,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "register":
+        return importlib.import_module("distgnn.register")
     if name not in _HOMES:
         raise AttributeError(f"module 'distgnn' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

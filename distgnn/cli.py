@@ -1,105 +1,51 @@
-"""The command line: dispatches to commands and converts errors to exit codes (1 failure, 2 invalid request)."""
+"""The command line: runs a command; an error is one line on stderr and an exit code (1 failure, 2 invalid request).
+
+This module and the package import the standard library only, so that Ctrl-C is handled from the first moments on.
+"""
 
 from __future__ import annotations
 
+import importlib
+import io
+import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
-from distgnn.api.arguments import load_function
-from distgnn.commands.output import Output
-from distgnn.config import DoctorConfig, EvaluateConfig, FinetuneConfig, PretrainConfig, TransferConfig, TuneConfig
-from distgnn.errors import INTERRUPTED, RequestError, WorkError
-from distgnn.options import (
-    CatOptions,
-    CorpusUri,
-    NetworkUri,
-    PullOptions,
-    PushOptions,
-    ReportOptions,
-    StatusOptions,
-    import_named,
-    parse,
-    split_globals,
-)
-from distgnn.register import REGISTRIES, unknown
+from distgnn.errors import INTERRUPTED, RequestError, WorkError, explain, printable
+from distgnn.interrupts import ends_at_once
 
-
-class Command(NamedTuple):
-    """A command.
-
-    Attributes:
-        options: Dataclass of its flags.
-        home: Entry point 'module:function', called with (options, Output); imported on use.
-        summary: Its line in the overview.
-    """
-
-    options: type[Any]
-    home: str
-    summary: str
-
-
-class Builds(NamedTuple):
-    """A command that builds a corpus or a network.
-
-    Attributes:
-        sources: The registry of its sources.
-        home: Entry point 'module:function'.
-        summary: Its line in the overview.
-    """
-
-    sources: str
-    home: str
-    summary: str
-
-
-COMMANDS: dict[tuple[str, ...], Command] = {
-    ("corpus", "verify"): Command(CorpusUri, "distgnn.commands.corpus:verify", "check every byte of a corpus"),
-    ("corpus", "stat"): Command(CorpusUri, "distgnn.commands.corpus:stat", "print statistics of a corpus"),
-    ("corpus", "cat"): Command(CatOptions, "distgnn.commands.corpus:cat", "print graphs as JSON"),
-    ("network", "verify"): Command(NetworkUri, "distgnn.commands.network:verify", "check every byte of a network"),
-    ("network", "stat"): Command(NetworkUri, "distgnn.commands.network:stat", "print statistics of a network"),
-    ("pretrain",): Command(PretrainConfig, "distgnn.commands.pretrain:pretrain", "pre-train an encoder on a corpus"),
-    ("finetune",): Command(
-        FinetuneConfig, "distgnn.commands.finetune:finetune", "compare checkpoints on a labelled corpus"
-    ),
-    ("transfer",): Command(
-        TransferConfig,
-        "distgnn.commands.transfer:transfer",
-        "train with weighted auxiliary tasks (AUX-TS)",
-    ),
-    ("tune",): Command(TuneConfig, "distgnn.commands.tune:tune", "search hyper-parameters with Ray Tune"),
-    ("evaluate",): Command(
-        EvaluateConfig, "distgnn.commands.finetune:evaluate", "evaluate fine-tuned models on a labelled corpus"
-    ),
-    ("doctor",): Command(DoctorConfig, "distgnn.commands.doctor:doctor", "check the cluster before a run"),
-    ("push",): Command(PushOptions, "distgnn.commands.checkpoints:push", "copy a checkpoint to a path or URI"),
-    ("pull",): Command(PullOptions, "distgnn.commands.checkpoints:pull", "download a checkpoint"),
-    ("report",): Command(ReportOptions, "distgnn.commands.tune:report", "write the tables and pages of a sweep"),
-    ("status",): Command(StatusOptions, "distgnn.commands.checkpoints:status", "print the status of a run"),
-}
-RESUMED: dict[tuple[str, ...], str] = {
-    ("pretrain",): "distgnn.commands.pretrain:resume",
-    ("tune",): "distgnn.commands.tune:resume",
-}
-"""Entry points of commands with --resume, called with (global options, arguments, Output)."""
-BUILDS: dict[tuple[str, ...], Builds] = {
-    ("corpus", "build"): Builds("corpus_source", "distgnn.commands.corpus:build", "build a corpus from raw graphs"),
-    ("network", "build"): Builds(
-        "network_source",
-        "distgnn.commands.network:build",
-        "build one large network from raw files",
-    ),
-}
+_READER_LEFT = 141
+"""Exit code of a command that SIGPIPE would have ended."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
-    return guarded(lambda: _dispatch(list(sys.argv[1:] if words is None else words)))
+    warnings.formatwarning = _formatted
+    return guarded(lambda: _run(list(sys.argv[1:] if words is None else words)))
+
+
+def _run(words: list[str]) -> int:
+    odd = next((word for word in words if any("\ud800" <= c <= "\udfff" for c in word)), None)
+    if odd is not None:
+        raise RequestError(f"{odd!a}: not valid UTF-8; rename the file")
+    with ends_at_once():
+        run = importlib.import_module("distgnn.commands.dispatch").run
+    return run(words)
 
 
 def guarded(command: Callable[[], int]) -> int:
     """Run ``command`` and return its exit code; errors are printed as one line on stderr."""
+    if not _has_streams():
+        return _complain("stdout is closed; redirect it, for example to /dev/null", 1)
+    try:
+        return _flushed(_code_of(command))
+    except SystemExit:  # --help
+        _flushed(0)
+        raise
+
+
+def _code_of(command: Callable[[], int]) -> int:
     try:
         return command()
     except RequestError as error:
@@ -109,88 +55,67 @@ def guarded(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:  # the reader of stdout (head, less) has exited
-        sys.stderr.close()
-        return 1
+        drop_stdout()
+        return _READER_LEFT
+    except (OSError, MemoryError, RuntimeError, ImportError) as error:
+        line = explain(error)
+        if line is None:
+            raise
+        return _complain(line, 1)
 
 
-def _complain(what: object, code: int) -> int:
-    sys.stderr.write(f"distgnn: error: {' '.join(str(what).split())}\n")
+def _formatted(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Format a warning as one line."""
+    del filename, lineno, line
+    return f"distgnn: {category.__name__}: {printable(' '.join(str(message).split()))}\n"
+
+
+def _has_streams() -> bool:
+    """Prepare the standard streams; False if stdout was closed when the process started."""
+    closed = sys.stdout is None
+    for number in (0, 1, 2):  # otherwise the next file opened would get the number of a closed stream
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return not closed
+
+
+def _flushed(code: int) -> int:
+    """Write what stdout still holds; returns the exit code."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop_stdout()
+    except OSError as error:
+        drop_stdout()
+        return _complain(f"cannot write to stdout: {error.strerror}", 1)
     return code
 
 
-def _dispatch(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help"):
-        sys.stdout.write(_overview())
-        return 0 if words else 2
-    if words[0] == "submit":
-        return load_function("distgnn.commands.submit:submit")(words[1:], _options_of)
-    request = _understood(words)
-    if request is None:
-        known = ", ".join(" ".join(path) for path in (*BUILDS, *COMMANDS, ("submit",)))
-        raise RequestError(f"unknown command {' '.join(words[:2])!r}; the commands are: {known}")
-    return request.run()
+def drop_stdout() -> None:
+    """Discard further output, also what is written when the process ends."""
+    try:
+        number = sys.stdout.fileno()
+    except (OSError, ValueError):  # not a file, as in tests
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
 
 
-class Request(NamedTuple):
-    """A parsed command line.
-
-    Attributes:
-        options: Options of the command.
-        run: Runs the command and returns the exit code.
-    """
-
-    options: Any
-    run: Callable[[], int]
-
-
-def _options_of(words: list[str]) -> Any:
-    request = _understood(words)
-    return None if request is None else request.options
-
-
-def _understood(words: list[str]) -> Request | None:
-    """Parse ``words`` to a command and its validated options; None if they do not name a command."""
-    if tuple(words[:2]) in BUILDS:
-        return _build(words[0], BUILDS[tuple(words[:2])], words[2:])
-    for depth in (1, 2):
-        path = tuple(words[:depth])
-        if path in COMMANDS:
-            return _command(path, COMMANDS[path], words[depth:])
-    return None
-
-
-def _command(path: tuple[str, ...], command: Command, words: list[str]) -> Request:
-    options, rest = split_globals(words)
-    if options.resume:
-        if path not in RESUMED:
-            known = " and ".join(" ".join(other) for other in RESUMED)
-            raise RequestError(f"--resume is an option of {known}, not of {' '.join(path)}")
-        resume = load_function(RESUMED[path])
-        return Request(StatusOptions(options.resume), lambda: resume(options, rest, Output(options.json)))
-    parsed = parse(command.options, f"distgnn {' '.join(path)}", rest, options)
-    return Request(parsed, lambda: load_function(command.home)(parsed, Output(options.json)))
-
-
-def _build(what: str, builds: Builds, words: list[str]) -> Request:
-    sources, kind = REGISTRIES[builds.sources], words[0] if words else ""
-    import_named(words)
-    if kind in ("", "-h", "--help"):
-        raise RequestError(f"{what} build: which kind? the kinds are: {', '.join(sources.names())} (each has --help)")
-    entry = sources.find(kind)
-    if entry is None or entry.config is None:
-        raise RequestError(f"{what} build: {unknown('kind', kind, sources.names())}")
-    options, rest = split_globals(words[1:])
-    config = parse(entry.config, f"distgnn {what} build {kind}", rest, options)
-    return Request(config, lambda: load_function(builds.home)(config, kind, Output(options.json)))
-
-
-def _overview() -> str:
-    rows = [(f"{' '.join(path)} KIND", builds.summary) for path, builds in BUILDS.items()]
-    rows += [(" ".join(path), command.summary) for path, command in COMMANDS.items()]
-    rows.append(("submit COMMAND", "run any of these as a job on a Ray cluster"))
-    lines = "\n".join(f"  distgnn {name:<18} {summary}" for name, summary in rows)
-    example = "  distgnn corpus build motifs --graphs 2000 --out data/motifs\n  distgnn pretrain --corpus data/motifs"
-    return f"Pre-training of graph neural networks on Ray.\n\n{lines}\n\nEach has --help. For example:\n{example}\n"
+def _complain(what: object, code: int) -> int:
+    try:
+        sys.stderr.write(f"distgnn: error: {printable(' '.join(str(what).split()))}\n")
+    except OSError:  # stderr is full or closed
+        return code
+    return code
 
 
 if __name__ == "__main__":

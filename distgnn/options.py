@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 import tyro
 
 from distgnn.config import load_config
-from distgnn.config.base import check_imports, check_names
+from distgnn.config.base import check, check_code, check_finite, check_imports, check_names, check_numbers
 from distgnn.config.fields import reads, runtime, writes
 from distgnn.errors import RequestError
 from distgnn.opened import closed, opened, opened_type
 from distgnn.register import import_modules
+from distgnn.storage.records import MAX_BYTES
 
 C = TypeVar("C")
 _FOOTER = """
@@ -160,7 +161,7 @@ def parse(kind: type[C], program: str, words: list[str], options: Globals, defau
     """
     import_named(words)
     if options.config:
-        default = _read_config(kind, options.config)
+        default = _read_config(kind, options.config, words)
     words, shown = _gathered(words), opened_type(kind)
     footer = _FOOTER + {"distgnn pretrain": _RESUME, "distgnn tune": _RESUME_SWEEP}.get(program, "")
     complaints = io.StringIO()
@@ -176,23 +177,24 @@ def parse(kind: type[C], program: str, words: list[str], options: Globals, defau
             raise
         raise RequestError(f"{flatten(complaints.getvalue())}; see {program} --help") from None
     config = closed(found, kind)
+    check_numbers(config)
     check_names(config)
+    check_finite(config)
     return config
 
 
-def _read_config(kind: type[C], given: str) -> C:
-    """Read the config file ``given`` and import the modules it names (trusted, since the user named the file)."""
+def _read_config(kind: type[C], given: str, words: list[str]) -> C:
+    """Read the config file ``given``. Code that it names must be named by ``words``, too; its modules are imported by then."""
     path = Path(given)
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise RequestError(f"--config {path}: cannot be read ({error.strerror}); give a JSON file") from error
+    check(len(raw) <= MAX_BYTES, f"--config {path}: has more than {MAX_BYTES} bytes; give a JSON file")
     config = load_config(kind, raw, given)
-    modules = getattr(config, "imports", ())
-    if not modules:
-        return config
-    import_modules(modules)
-    return load_config(kind, raw, given)
+    check_code(config, code_of(words), f"--config {path}")
+    return config
 
 
 def import_named(words: list[str]) -> None:
@@ -204,12 +206,21 @@ def import_named(words: list[str]) -> None:
 
 def imports_of(words: list[str]) -> tuple[str, ...]:
     """Return the values of --imports, --pretrain.imports and so on."""
+    return _values_of(words, ("imports",))
+
+
+def code_of(words: list[str]) -> tuple[str, ...]:
+    """Return all names of code in ``words``: the values of --imports and --weighting.library of any group."""
+    return _values_of(words, ("imports", "library"))
+
+
+def _values_of(words: list[str], fields: tuple[str, ...]) -> tuple[str, ...]:
     found: list[str] = []
     taking = False
     for word in words:
         name, equals, value = word.partition("=")
         if word.startswith("-"):
-            taking = name.rpartition(".")[2].lstrip("-") == "imports"
+            taking = name.rpartition(".")[2].lstrip("-") in fields
             found += [value] if taking and equals else []
         elif taking:
             found.append(word)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from distgnn.checkpoint.format import load_checkpoint
-from distgnn.cli import COMMANDS, main
+from distgnn.cli import main
+from distgnn.commands.dispatch import COMMANDS
 from distgnn.errors import RequestError, WorkError
 from distgnn.options import split_globals
 from tests.helpers.corpora import motifs

@@ -264,8 +264,15 @@ def test_objective_encoder_and_pooling(
     assert main(["pretrain", "--resume", str(tmp_path / "one")]) == 2
     assert module not in sys.modules
     assert main(["pretrain", "--resume", str(tmp_path / "one"), "--imports", module]) == 0
-    words = ["pretrain", "--config", str(tmp_path / "one/config.json"), "--name", "two", "--my-norm.length", "3"]
-    assert main(words) == 0
+    words = ["pretrain", "--config", str(tmp_path / "one/config.json"), "--name", "two"]
+    forget()
+    assert main(words) == 2
+    assert (
+        f"imports names code to run ('{module}'); files cannot do that, add --imports {module}"
+        in capsys.readouterr().err
+    )
+    assert module not in sys.modules
+    assert main([*words, "--my-norm.length", "3", "--imports", module]) == 0
     assert json.loads((tmp_path / "two/config.json").read_text())["my_norm"] == {"length": 3.0}
 
 

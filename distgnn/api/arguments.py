@@ -38,6 +38,16 @@ def build_config(kind: type[C], config: C | None, options: Mapping[str, Any]) ->
     )
 
 
+def code_names(options: Any) -> set[str]:
+    """Return the names of code (``imports``, ``library``) anywhere in the options of an API call."""
+    value = _plain(options)
+    if not isinstance(value, dict):
+        return set()
+    own = [value[name] for name in ("imports", "library") if name in value]
+    listed = {name for found in own for name in ([found] if isinstance(found, str) else found)}
+    return listed.union(*(code_names(below) for below in value.values()))
+
+
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return to_json(value)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from distgnn.api.arguments import build_config, load_function
 from distgnn.api.metrics import meters
+from distgnn.api.output import check_results, output_folder
 from distgnn.api.progress import JobProgress
 from distgnn.api.results import Results
 from distgnn.auxiliary.data_source import InitialEncoder
@@ -31,6 +32,7 @@ from distgnn.register import import_modules
 from distgnn.report import evaluation, table
 from distgnn.report.scores import score_figure
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.lock import locked
 from distgnn.storage.uri import base_name
 
 
@@ -95,10 +97,10 @@ def finetune(config: FinetuneConfig | None = None, **options: Any) -> FinetuneRe
     """
     chosen = build_config(FinetuneConfig, config, options)
     import_modules(chosen.imports)
-    folder = open_folder(chosen.out)
-    check_loggers(chosen.loggers, folder)
+    check_loggers(chosen.loggers, open_folder(chosen.out))
     checkpoints = initial_encoders([load_checkpoint(uri) for uri in chosen.checkpoint])
     with (
+        output_folder(chosen.out, FinetuneConfig) as folder,
         meters(chosen.metrics, chosen.out, chosen.workers > 1) as (here, _),
         open_loggers(chosen.loggers, LoggedRun(base_name(chosen.out), folder, flat(chosen)), chosen.metrics) as logs,
     ):
@@ -199,11 +201,13 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Evaluation
     chosen = build_config(EvaluateConfig, config, options)
     import_modules(chosen.imports)
     uris = tuple(uri for given in chosen.model for uri in model_uris(given))
-    found = evaluate_models(chosen, [load_model(uri) for uri in uris], choose_device(chosen.device).type)
     folder = open_folder(chosen.out)
-    results = EvaluationResults(folder, found, uris)
-    folder.write(
-        PREDICTIONS, predictions(found.data, [(one.method, one.seed, one.predictions) for one in found.models])
-    )
-    folder.write(RESULTS, (json.dumps(results.to_json(), indent=1) + "\n").encode())
+    with locked(folder):
+        check_results(folder, RESULTS, "models", {PREDICTIONS})
+        found = evaluate_models(chosen, [load_model(uri) for uri in uris], choose_device(chosen.device).type)
+        results = EvaluationResults(folder, found, uris)
+        folder.write(RESULTS, (json.dumps(results.to_json(), indent=1) + "\n").encode())
+        folder.write(
+            PREDICTIONS, predictions(found.data, [(one.method, one.seed, one.predictions) for one in found.models])
+        )
     return results

@@ -11,6 +11,7 @@ from distgnn.errors import RequestError
 from distgnn.network.manifest import NAME, NetworkManifest
 from distgnn.network.store import save_network
 from distgnn.storage.folder import open_folder
+from distgnn.storage.lock import locked
 
 
 def build_network(source: str, config: NetworkBuildConfig | None = None, **options: Any) -> NetworkManifest:
@@ -29,6 +30,8 @@ def build_network(source: str, config: NetworkBuildConfig | None = None, **optio
     """
     entry = register.network_source.get(source, "source")
     chosen: NetworkBuildConfig = build_config(entry.config or NetworkBuildConfig, config, options)
-    if not chosen.overwrite and open_folder(chosen.out).size(NAME) is not None:  # before hours of reading
-        raise RequestError(f"{chosen.out}: a network already exists; use another --out or --overwrite")
-    return save_network(entry.make(chosen), chosen.out, chosen.overwrite)
+    folder = open_folder(chosen.out)
+    with locked(folder):
+        if not chosen.overwrite and folder.size(NAME) is not None:  # before hours of reading
+            raise RequestError(f"{chosen.out}: a network already exists; use another --out or --overwrite")
+        return save_network(entry.make(chosen), chosen.out, chosen.overwrite)

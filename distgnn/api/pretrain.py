@@ -11,16 +11,18 @@ from matplotlib.figure import Figure
 
 from distgnn import register
 from distgnn.api.arguments import build_config, load_function
-from distgnn.checkpoint.format import newest
+from distgnn.api.output import refuse_names
+from distgnn.checkpoint.format import FOLDER, newest
 from distgnn.checkpoint.load import PretrainedEncoder, load_encoder
 from distgnn.config import PretrainConfig
 from distgnn.errors import WorkError
 from distgnn.monitor.loggers.base import check_loggers
-from distgnn.pretraining.history import read_history, read_progress
+from distgnn.pretraining.history import HISTORY, NAME, read_history, read_progress
 from distgnn.pretraining.local import pretrain_here
-from distgnn.pretraining.run import Start, new_start, resumed_start, run_config
+from distgnn.pretraining.run import CONFIG, Start, new_start, resumed_start, run_config, run_name
 from distgnn.register import import_modules
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.lock import locked
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,8 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> Run:
         The run, finished or stopped.
 
     Raises:
-        RequestError: The config is wrong, the corpus cannot serve the objective, or a run of that name exists. Nothing is written.
+        RequestError: The config is wrong, the corpus cannot serve the objective, a run of that name exists, or
+            another command writes there. Nothing is written.
         WorkError: Training diverged or storage failed.
 
     Example:
@@ -129,7 +132,12 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> Run:
     """
     chosen = build_config(PretrainConfig, config, options)
     _check(chosen, chosen.out)
-    return _train(new_start(chosen))
+    chosen = replace(chosen, name=run_name(chosen))
+    folder = open_folder(chosen.out).sub(chosen.name)
+    with locked(folder):
+        if folder.size(CONFIG) is None:
+            refuse_names(folder, {NAME, HISTORY, FOLDER})
+        return _train(new_start(chosen))
 
 
 def resume(uri: str, config: PretrainConfig | None = None, **options: Any) -> Run:
@@ -150,7 +158,8 @@ def resume(uri: str, config: PretrainConfig | None = None, **options: Any) -> Ru
     """
     chosen = build_config(PretrainConfig, config or resumable_config(uri), options)
     _check(chosen, uri)
-    return _train(resumed_start(uri, chosen))
+    with locked(open_folder(uri)):
+        return _train(resumed_start(uri, chosen))
 
 
 def resumable_config(uri: str) -> PretrainConfig:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from rich.console import Console
 
 from distgnn.auxiliary.trainer import TrainingResult
+from distgnn.errors import printable
 from distgnn.monitor.loggers.base import LoggerGroup
 from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.pretraining.metrics import StorageMetrics
@@ -50,7 +51,8 @@ class JobProgress:
         self._meter.note("distgnn_jobs_total", 1, command=self._command)
         self._storage.note()
         left = timedelta(seconds=round((time.monotonic() - self._start) / self._ran * (jobs - done + self.later)))
-        self._console.print(f"{self.title}{done}/{jobs} {job}: {text} | {left} left", soft_wrap=True, markup=False)
+        line = printable(f"{self.title}{done}/{jobs} {job}: {text} | {left} left")
+        self._console.print(line, soft_wrap=True, markup=False)
 
 
 def _values(name: str, result: TrainingResult) -> dict[str, float]:

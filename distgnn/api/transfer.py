@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from distgnn.api.arguments import build_config, load_function
 from distgnn.api.finetune import initial_encoders
 from distgnn.api.metrics import meters
+from distgnn.api.output import output_folder
 from distgnn.api.progress import JobProgress
 from distgnn.api.results import Results
 from distgnn.auxiliary.comparison import Comparison, compare_methods
@@ -91,18 +92,23 @@ def transfer(config: TransferConfig | None = None, **options: Any) -> TransferRe
     """
     chosen = build_config(TransferConfig, config, options)
     import_modules(chosen.imports)
-    folder = open_folder(chosen.out)
-    check_loggers(chosen.loggers, folder)
-    source, logged = _source(chosen), LoggedRun(base_name(chosen.out), folder, flat(chosen))
+    check_loggers(chosen.loggers, open_folder(chosen.out))
+    source = _source(chosen)
+    with output_folder(chosen.out, TransferConfig) as folder:
+        return _compared(chosen, source, folder)
+
+
+def _compared(config: TransferConfig, source: DataSource, folder: Folder) -> TransferResults:
+    logged = LoggedRun(base_name(config.out), folder, flat(config))
     # Written first, so that an unwritable folder fails before the work.
-    folder.write("config.json", (json.dumps(to_json(chosen), indent=1) + "\n").encode())
-    device = choose_device(chosen.device if chosen.workers == 1 else "cpu").type
+    folder.write("config.json", (json.dumps(to_json(config), indent=1) + "\n").encode())
+    device = choose_device(config.device if config.workers == 1 else "cpu").type
     with (
-        meters(chosen.metrics, chosen.out, chosen.workers > 1 or chosen.ranks > 1) as (here, work),
-        open_loggers(chosen.loggers, logged, chosen.metrics) as logs,
+        meters(config.metrics, config.out, config.workers > 1 or config.ranks > 1) as (here, work),
+        open_loggers(config.loggers, logged, config.metrics) as logs,
     ):
         run = RunJob(source, folder.sub("jobs"), device, work)
-        result = compare_methods(run, _mapper(chosen), JobProgress(meter=here, command="transfer", logs=logs))
+        result = compare_methods(run, _mapper(config), JobProgress(meter=here, command="transfer", logs=logs))
         results = TransferResults(folder, result, source.data.note if isinstance(source, CorpusDataSource) else "")
         value = results.to_json()
         logs.summary = {"/".join(cell[name] for name in _CELL): cell["mean"] for cell in value["cells"]}

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from distgnn.api.arguments import build_config, load_function
+from distgnn.api.arguments import build_config, code_names, load_function
+from distgnn.api.output import refuse_names
 from distgnn.api.results import Results
 from distgnn.config import TuneConfig
+from distgnn.config.base import check_code
 from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
 from distgnn.report.sweep.data import view_of
 from distgnn.report.sweep.figures import history_figure
-from distgnn.report.sweep.page import write_sweep_report
+from distgnn.report.sweep.page import MARKDOWN, PAGE, write_sweep_report
 from distgnn.report.sweep.table import terminal
-from distgnn.search.records import SWEEP, Sweep, best_of, read_sweep, read_trials, results_table
+from distgnn.search.records import RESULTS, SWEEP, TRIALS, Sweep, best_of, read_sweep, read_trials, results_table
 from distgnn.search.sweep import new_sweep, resumed_sweep
 from distgnn.search.winner import WINNER, read_result
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.lock import locked
 from distgnn.storage.uri import base_name
 
 
@@ -61,13 +65,13 @@ class SweepResults(Results):
     def to_json(self) -> dict[str, Any]:
         """Return status, counts of trials, the winner and its test scores."""
         trials = read_trials(self.folder)
-        best = best_of(read_sweep(self.folder), trials)
+        best, result = best_of(read_sweep(self.folder), trials), read_result(self.folder)
         return {
             "sweep": self.folder.uri,
             "status": self.status,
             "trials": dict(Counter(trial.state for trial in trials)),
             "winner": best and {"number": best.number, "params": best.params, "score": best.score},
-            "result": read_result(self.folder),
+            "result": result and asdict(result),
             "config": self.folder.sub(WINNER).uri if best else "",
         }
 
@@ -93,8 +97,12 @@ def tune(config: TuneConfig | None = None, **options: Any) -> SweepResults:
         >>> sweep.best_params
     """
     chosen = build_config(TuneConfig, config, options)
-    check_loggers(chosen.loggers, open_folder(chosen.out))
-    return _run(*new_sweep(chosen))
+    folder = open_folder(chosen.out)
+    check_loggers(chosen.loggers, folder)
+    with locked(folder):
+        if folder.size(SWEEP) is None:
+            refuse_names(folder, {TRIALS, RESULTS, WINNER, MARKDOWN, PAGE})
+        return _run(*new_sweep(chosen))
 
 
 def resume_sweep(uri: str, config: TuneConfig | None = None, **options: Any) -> SweepResults:
@@ -103,20 +111,32 @@ def resume_sweep(uri: str, config: TuneConfig | None = None, **options: Any) -> 
     Args:
         uri: Folder of the sweep.
         config: Config that replaces the saved one; it may only differ in resumable fields. None takes the saved config.
-            Modules named in a saved ``imports`` are not imported; name them again.
+            Modules named in a saved ``imports`` are not imported; name them again, and the class of a saved
+            ``weighting.library``.
         **options: Resumable fields to change, such as ``trials``.
     """
     folder = open_folder(uri)
-    chosen = build_config(TuneConfig, config or resumable_config(uri), options)
+    chosen = build_config(TuneConfig, config or resumable_config(uri, code_names(options)), options)
     check_loggers(chosen.loggers, folder)
-    return _run(folder, resumed_sweep(folder, chosen))
+    with locked(folder):
+        return _run(folder, resumed_sweep(folder, chosen))
 
 
-def resumable_config(uri: str) -> TuneConfig:
-    """Read the saved config of the sweep at ``uri`` without its ``imports``: a folder never names code to run."""
+def resumable_config(uri: str, given: Collection[str] = ()) -> TuneConfig:
+    """Read the saved config of the sweep at ``uri`` without its ``imports``: a folder never names code to run.
+
+    Args:
+        uri: The sweep.
+        given: Code that the user names.
+
+    Raises:
+        RequestError: A class of a library (``weighting.library``) is not among ``given``.
+    """
     config = read_sweep(open_folder(uri)).config
     groups = {name: replace(getattr(config, name), imports=()) for name in ("pretrain", "finetune", "transfer")}
-    return replace(config, **groups)
+    config = replace(config, **groups)
+    check_code(config, given, f"--resume {uri}")
+    return config
 
 
 def _run(folder: Folder, sweep: Sweep) -> SweepResults:

@@ -3,19 +3,51 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+import numpy as np
 import torch
+from msgspec import Meta
 from torch import Tensor
 
 from distgnn.auxiliary.trainer import CURVES, TrainingResult
-from distgnn.storage.arrays import read_arrays, write_arrays
+from distgnn.storage.arrays import Arrays, read_arrays, write_arrays
 from distgnn.storage.folder import Folder
+from distgnn.storage.records import Name, Seconds, Small
 
 FORMAT = "training 2"
 """Part of every cache key; changes if results of an older trainer must not be reused."""
 _VALUES = ("tasks", "metrics", "best_epoch", "seconds", "validation", "scores", "coverage")
-_TUPLES = ("tasks", "metrics", "validation")
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """JSON values of a :class:`TrainingResult`."""
+
+    tasks: Annotated[tuple[Name, ...], Meta(min_length=1)]
+    metrics: Annotated[tuple[Name, ...], Meta(min_length=1)]
+    best_epoch: Small
+    seconds: Seconds
+    validation: tuple[dict[Name, float], ...]
+    scores: dict[Name, dict[Name, float]]
+    coverage: dict[Name, float]
+
+    def __post_init__(self) -> None:
+        whole = all(self.metrics[0] in found for found in (*self.validation, *self.scores.values()))
+        if not whole or set(self.coverage) != set(self.scores) or self.best_epoch > len(self.validation):
+            raise ValueError("scores, coverage and epochs do not belong together")
+
+
+def _fits(name: str, arrays: Arrays, saved: _Saved) -> bool:
+    """Return whether the array ``name`` is there, with the shape of its kind."""
+    array = arrays.get(name)
+    if array is None or array.dtype != np.float32:
+        return False
+    if name.startswith("predictions/"):
+        return array.ndim == 2
+    if name == "meta_loss":
+        return array.ndim == 1
+    return array.shape == (len(arrays["meta_loss"]), len(saved.tasks))
 
 
 @dataclass(frozen=True)
@@ -30,19 +62,22 @@ class JobCache:
 
     def has(self, name: str) -> bool:
         """Return whether the file ``name`` exists and is complete."""
-        return read_arrays(self.folder, name) is not None
+        return read_arrays(self.folder, name, dict[str, Any]) is not None
 
     def load(self, name: str) -> TrainingResult | None:
         """Return the result in the file ``name``; None if it is missing or damaged."""
-        found = read_arrays(self.folder, name)
-        if found is None or set(found[0]) != set(_VALUES):
+        found = read_arrays(self.folder, name, _Saved)
+        if found is None:
             return None
-        values, arrays = found
-        fields: dict[str, Any] = {name: tuple(value) if name in _TUPLES else value for name, value in values.items()}
+        saved, arrays = found
+        parts = [part for part in saved.scores if f"predictions/{part}" in arrays]
         prefix = "weights/"
+        names = ["meta_loss", *(f"curves/{curve}" for curve in CURVES), *(f"predictions/{part}" for part in parts)]
+        if not all(_fits(name, arrays, saved) for name in names):
+            return None
         return TrainingResult(
-            **fields,
-            predictions={part: arrays[path] for part in values["scores"] if (path := f"predictions/{part}") in arrays},
+            **vars(saved),
+            predictions={part: arrays[f"predictions/{part}"] for part in parts},
             curves={curve: arrays[f"curves/{curve}"] for curve in CURVES},
             meta_loss=arrays["meta_loss"],
             weights={
@@ -62,7 +97,7 @@ class JobCache:
 
     def load_weights(self, name: str) -> dict[str, Tensor] | None:
         """Return the weights in the file ``name``; None if it is missing or damaged."""
-        found = read_arrays(self.folder, name)
+        found = read_arrays(self.folder, name, dict[str, Any])
         return found and {path: torch.from_numpy(array) for path, array in found[1].items()}
 
     def save_weights(self, name: str, weights: dict[str, Tensor]) -> None:

@@ -18,6 +18,7 @@ from distgnn.auxiliary.problem import MultiTaskProblem, PartEvaluation, Samples
 from distgnn.auxiliary.step import MultiTaskStep, StepRecord
 from distgnn.auxiliary.task_gradients import flat_gradient
 from distgnn.auxiliary.weighting import build_weighting
+from distgnn.checkpoint.training_state import not_finite
 from distgnn.config import TransferConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import DivergedError
@@ -130,6 +131,7 @@ class Trainer:
         while len(self.validation) < epochs and not self.finished:
             records = self._train_epoch(len(self.validation))
             self.records += records
+            check_weights_finite(self.trained, f"epoch {len(self.validation) + 1}", self.config.lr)
             if self.group.is_main_process:
                 record_epoch(self.meter, self.problem.names, self.method, records)
             self._select(self.problem.evaluate("val"))
@@ -185,6 +187,14 @@ class _Weighted:
         self.weighting = config.weighted(method)
 
 
+def check_weights_finite(module: nn.Module, where: str, lr: float) -> None:
+    """Raise DivergedError if a weight or running statistic of ``module`` is not finite."""
+    tensors: dict[str, Tensor] = dict(module.named_parameters())
+    tensors |= {name: buffer for name, buffer in module.named_buffers() if "running_" in name}
+    if found := not_finite(tensors):
+        raise DivergedError(f"{where}: weight {found} is not finite; lower lr (now {lr:g}) or weight_decay")
+
+
 def update_running_stats(shared: nn.Module, group: ProcessGroup) -> None:
     """Update running statistics with those of the first forward pass since the last call. A collective: sums over
     ranks.
@@ -213,6 +223,7 @@ def pretrain_auxiliary(
     for number in range(config.pretrain_epochs * batches.steps_per_epoch):
         _auxiliary_step(problem, problem.fetch(batches.rows(number), number), optimiser, parameters, number, group)
         update_running_stats(problem.shared, group)
+    check_weights_finite(problem.shared, "pre-training on auxiliary tasks", config.lr)
     return {name: tensor.detach().cpu().clone() for name, tensor in problem.shared.state_dict().items()}
 
 

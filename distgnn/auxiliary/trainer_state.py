@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from distgnn.auxiliary.trainer import Trainer
 from distgnn.storage.arrays import Arrays
+from distgnn.storage.records import Name, Small
 
 Tensors = dict[str, Tensor]
 
@@ -23,7 +25,20 @@ def freeze(fit: Trainer) -> tuple[dict[str, Any], Arrays]:
     return {"validation": fit.validation, "best_epoch": fit.best_epoch}, arrays
 
 
-def thaw(fit: Trainer, told: dict[str, Any], arrays: Arrays) -> None:
+@dataclass(frozen=True)
+class FrozenState:
+    """JSON values of a frozen trainer.
+
+    Attributes:
+        validation: Metrics on the validation part after each epoch.
+        best_epoch: The first epoch with the best validation score, counted from 1.
+    """
+
+    validation: tuple[dict[Name, float], ...]
+    best_epoch: Small
+
+
+def thaw(fit: Trainer, state: FrozenState, arrays: Arrays) -> None:
     """Restore a new trainer of the same config from its frozen state; its curves start there."""
     device = fit.group.device
     groups: dict[str, Tensors] = {}
@@ -35,7 +50,7 @@ def thaw(fit: Trainer, told: dict[str, Any], arrays: Arrays) -> None:
     fit.step.weighting.load_state_dict(groups.get("weighting", {}))
     for name, optimiser in fit.step.optimisers.items():
         optimiser.load_state_dict(_nested(optimiser, groups.get(name, {})))
-    fit.validation, fit.best_epoch = list(told["validation"]), int(told["best_epoch"])
+    fit.validation, fit.best_epoch = list(state.validation), state.best_epoch
 
 
 def _array(tensor: Tensor) -> Any:

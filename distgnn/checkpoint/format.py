@@ -7,10 +7,10 @@ checksums.json, which is written last.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 import safetensors.torch
@@ -18,17 +18,20 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from distgnn.checkpoint.compatibility import check_compatible
-from distgnn.checkpoint.training_state import strip
+from distgnn.checkpoint.training_state import not_finite, strip
 from distgnn.config import EncoderConfig, from_json
-from distgnn.config.base import read_json
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
 from distgnn.storage import verified
 from distgnn.storage.cache import read_cached
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.records import Count, Finite, Name, parse_record
+from distgnn.storage.uri import join
 from distgnn.storage.verified import CHECKSUMS, Checksums, Kind, parse_checksums, read_checksums, read_files
 
 _T = TypeVar("_T")
+_WEIGHTS = (".weight", ".bias", ".running_mean", ".running_var")
+_STEP = re.compile("step-[0-9]{9}")
 
 FOLDER = "checkpoints"
 FILES = ("model.safetensors", "state.safetensors", "config.json", "state.json", "corpus.json", "card.md")
@@ -56,21 +59,51 @@ class SavedEncoder:
 
 
 @dataclass(frozen=True)
+class SavedState:
+    """Contents of state.json.
+
+    Attributes:
+        step: Index of the next step.
+        skipped: Number of consecutive steps that were not finite.
+        metrics: Last metrics, "train" and "validation", by name.
+        epoch: Index of the epoch.
+        seed: Seed of the run.
+        score: Validation loss of exactly this state; None if it was not measured.
+        corpus: Digest of the training corpus.
+    """
+
+    step: Count
+    skipped: Count
+    metrics: dict[Name, dict[Name, float]]
+    epoch: Count = 0
+    seed: int = 0
+    score: Finite | None = None
+    corpus: Name = ""
+
+
+@dataclass(frozen=True)
+class _SavedConfig:
+    schema: dict[str, Any]
+    encoder: dict[str, Any]
+    run: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Checkpoint(SavedEncoder):
     """A verified checkpoint.
 
     Attributes:
-        state: Contents of state.json: step, epoch, seed, metrics, corpus.
+        state: Contents of state.json.
         optimiser: Adam's tensors by name, on the CPU.
     """
 
-    state: dict[str, Any]
+    state: SavedState
     optimiser: dict[str, Tensor]
 
     @property
     def step(self) -> int:
         """Index of the next step."""
-        return int(self.state["step"])
+        return self.state.step
 
 
 def step_name(step: int) -> str:
@@ -102,9 +135,9 @@ def parse(files: dict[str, bytes], uri: str) -> Checkpoint:
         RequestError: If a file is malformed, or the weights do not fit the config.
     """
     saved = parse_encoder(files, uri)
+    state = parse_record(files["state.json"], SavedState, join(uri, "state.json"), "the state of a checkpoint")
     with _parsing(uri):
-        state, optimiser = read_json(files["state.json"]), safetensors.torch.load(files["state.safetensors"])
-        return Checkpoint(**vars(saved), state={"step": int(state["step"]), **state}, optimiser=optimiser)
+        return Checkpoint(**vars(saved), state=state, optimiser=safetensors.torch.load(files["state.safetensors"]))
 
 
 def parse_encoder(files: dict[str, bytes], uri: str) -> SavedEncoder:
@@ -113,11 +146,23 @@ def parse_encoder(files: dict[str, bytes], uri: str) -> SavedEncoder:
     Raises:
         RequestError: If a file is malformed, or the weights do not fit the config.
     """
+    where = join(uri, "config.json")
+    saved = parse_record(files["config.json"], _SavedConfig, where, "the config of a checkpoint")
     with _parsing(uri):
-        config, model = read_json(files["config.json"]), safetensors.torch.load(files["model.safetensors"])
-        schema, encoder = Schema.from_json(config["schema"]), from_json(EncoderConfig, config["encoder"], "encoder")
+        model = safetensors.torch.load(files["model.safetensors"])
+        schema, encoder = Schema.from_json(saved.schema), from_json(EncoderConfig, saved.encoder, "encoder")
         check_compatible(schema, encoder, strip(model, "encoder"), uri)
-        return SavedEncoder(uri, schema, encoder, dict(config["run"]), model)
+        check_finite_weights(model, uri)
+        return SavedEncoder(uri, schema, encoder, saved.run, model)
+
+
+def check_finite_weights(tensors: dict[str, Tensor], where: str) -> None:
+    """Raise RequestError if a weight, or the running statistic of a norm, is not finite; earlier versions wrote such files."""
+    weights = {name: tensor for name, tensor in tensors.items() if name.endswith(_WEIGHTS)}
+    if found := not_finite(weights):
+        raise RequestError(
+            f"{where}: weight {found} is not finite, the training diverged; choose an earlier checkpoint"
+        )
 
 
 @contextmanager
@@ -126,7 +171,7 @@ def _parsing(uri: str) -> Iterator[None]:
         yield
     except RequestError:
         raise
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (ValueError, TypeError, SafetensorError) as error:
         raise RequestError(f"{uri}: the checkpoint's files do not parse ({type(error).__name__}: {error})") from error
 
 
@@ -212,5 +257,5 @@ def _read_encoder(folder: Folder, checksums: Checksums) -> tuple[Folder, dict[st
 
 
 def step_names(folder: Folder) -> list[str]:
-    """Names of the checkpoint folders in ``folder``, sorted by step. They may be incomplete."""
-    return [name for name in folder.names() if name.startswith("step-") and not PurePosixPath(name).suffix]
+    """Names of the checkpoint folders in ``folder``, sorted by step. They may be incomplete; other names are ignored."""
+    return [name for name in folder.names() if _STEP.fullmatch(name)]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from distgnn.checkpoint.format import FILES, KIND, first_whole, read_verified
 from distgnn.errors import RequestError, WorkError
 from distgnn.storage.cache import pull_to_cache
+from distgnn.storage.claim import CLAIM, claimed
 from distgnn.storage.folder import Folder, open_folder
-from distgnn.storage.verified import CHECKSUMS, Checksums, publish, read_files
+from distgnn.storage.lock import LOCK, locked
+from distgnn.storage.temporary import remove_left_over_beside
+from distgnn.storage.verified import CHECKSUMS, Checksums, publish_safely, read_files
 
 
 def push(source: str, target: str) -> str:
@@ -25,7 +28,13 @@ def push(source: str, target: str) -> str:
     def read(folder: Folder, checksums: Checksums) -> tuple[dict[str, bytes], bytes]:
         return read_files(folder, KIND, checksums, FILES), checksums.raw
 
-    return _place(*first_whole(source, read), open_folder(target))
+    folder = open_folder(target)
+    files, sealed = first_whole(source, read)
+    if folder.local:  # a rename decides between two writers
+        remove_left_over_beside(folder.path)
+        return _place(files, sealed, folder)
+    with locked(folder):
+        return _place(files, sealed, folder)
 
 
 def pull(source: str, target: str = "") -> str:
@@ -50,10 +59,10 @@ def _place(files: dict[str, bytes], sealed: bytes, folder: Folder) -> str:
             raise RequestError(f"{folder.uri}: another checkpoint is already there; choose another target")
         read_verified(folder)
         return folder.uri
-    foreign = sorted(set(folder.names()) - set(FILES))
+    foreign = sorted(set(folder.names()) - claimed(folder) - {CLAIM, LOCK})
     if foreign:
         raise RequestError(f"{folder.uri}: the folder holds other things ({foreign[0]}); choose an empty target")
-    publish(folder, files, sealed)
+    publish_safely(folder, files, sealed, KIND)
     if read_verified(folder)[1] != sealed:
         raise WorkError(f"{folder.uri}: the copy differs from its source; someone else wrote there, try another target")
     return folder.uri

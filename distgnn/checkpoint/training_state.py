@@ -28,6 +28,7 @@ class Frozen:
         weights: Number of encoder parameters.
         model: Weights and buffers by name.
         optimiser: Adam's tensors by name.
+        damaged: A weight or running statistic that is not finite; "" if there is none.
     """
 
     step: int
@@ -36,6 +37,7 @@ class Frozen:
     weights: int
     model: dict[str, Tensor]
     optimiser: dict[str, Tensor]
+    damaged: str = ""
 
 
 @dataclass
@@ -63,8 +65,16 @@ class TrainState:
     def freeze(self) -> Frozen:
         """Copy everything that a checkpoint holds."""
         weights = sum(parameter.numel() for parameter in self.encoder.parameters())
-        tensors = self.model_tensors(), self.optimiser_tensors()
-        return Frozen(self.step, self.skipped, self.encoder.schema, weights, *tensors)
+        model, optimiser = self.model_tensors(), self.optimiser_tensors()
+        damaged = not_finite({name: model[name] for name in self._trained_names() if name in model})
+        return Frozen(self.step, self.skipped, self.encoder.schema, weights, model, optimiser, damaged)
+
+    def _trained_names(self) -> list[str]:
+        """Names of the parameters and running statistics; other buffers of user modules may hold infinite constants."""
+        modules = {"encoder": self.encoder, **({"objective": self.objective} if self.objective is not None else {})}
+        named = [f"{part}.{name}" for part, module in modules.items() for name, _ in module.named_parameters()]
+        buffers = [f"{part}.{name}" for part, module in modules.items() for name, _ in module.named_buffers()]
+        return named + [name for name in buffers if "running_" in name]
 
     def model_tensors(self) -> dict[str, Tensor]:
         """Copies of weights and buffers on the CPU: ``encoder.*`` and ``objective.*``."""
@@ -152,6 +162,14 @@ def check_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> 
         if tensor.shape != weights[name].shape:
             found = tuple(weights[name].shape)
             raise RequestError(f"{where}: weight {name} has shape {found} where {tuple(tensor.shape)} belongs")
+
+
+def not_finite(tensors: dict[str, Tensor]) -> str:
+    """Name of the first weight or running statistic that is not finite; "" if there is none."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            return name
+    return ""
 
 
 def strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -10,24 +10,22 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import distgnn
 from distgnn.api.arguments import load_function
 from distgnn.commands.output import Output
+from distgnn.commands.upload import Upload, upload_of
 from distgnn.config import SubmitConfig
 from distgnn.config.fields import named
-from distgnn.errors import INTERRUPTED, RequestError
+from distgnn.errors import INTERRUPTED, RequestError, printable
 from distgnn.options import parse, split_globals
 
 PACKAGE = Path(distgnn.__file__).parent
 Understand = Callable[[list[str]], Any]
 """Parses a command line of distgnn: its options, None for other commands, RequestError for invalid options."""
 
-SECRETS = (".env*", ".aws", ".ssh", ".ray", ".netrc", ".kube", ".docker", "*.pem", "id_*", "credentials*")
-_BULK = (".git", ".venv", "venv", "__pycache__", "*.egg-info")
 _STOP_SECONDS = "60"
 """Seconds to write a checkpoint after ``ray job stop``; Ray's default is 3."""
 _SECRET_VARIABLES = ("SECRET", "TOKEN", "PASSWORD", "KEY")
@@ -48,11 +46,13 @@ def submit(words: list[str], understand: Understand) -> int:
     config, output = parse(SubmitConfig, "distgnn submit", rest, options), Output(options.json)
     folder = working_dir(config)
     entrypoint = _entrypoint(job, folder, understand)
-    variables = dict(_variables(config.env))
+    variables, upload = dict(_variables(config.env)), upload_of(folder)
+    if config.dry_run:
+        return _list(upload, folder, output)
     client = load_function("distgnn.scale.submit:connect")(config.address)
-    if skipped := secrets(folder):
+    if skipped := upload.secrets:
         _note(f"left out of the upload: {', '.join(skipped[:10])}{', ...' if skipped[10:] else ''}")
-    name = load_function("distgnn.scale.submit:start")(client, entrypoint, runtime_env(folder, variables))
+    name = load_function("distgnn.scale.submit:start")(client, entrypoint, _runtime_env(folder, variables, upload))
     if not config.wait:
         output.emit({"job": name, "status": "submitted", "exit_code": None}, name)
         return 0
@@ -93,10 +93,11 @@ def working_dir(config: SubmitConfig) -> Path | None:
     if not config.working_dir:
         checkout = PACKAGE.parent
         return checkout if (checkout / "pyproject.toml").is_file() and (checkout / "jobs").is_dir() else None
-    folder = Path(config.working_dir).expanduser().resolve()
+    folder = Path(os.path.expanduser(config.working_dir)).resolve()
     if not folder.is_dir():
         raise RequestError(f"working_dir={config.working_dir}: not a folder; give one that holds what the job imports")
-    if folder in (Path.home(), *Path.home().parents):
+    home = Path(os.path.expanduser("~")).resolve()
+    if folder in (home, *home.parents):
         raise RequestError(f"working_dir={folder}: is or contains your home folder; give a folder of code")
     return folder
 
@@ -131,29 +132,35 @@ def _entrypoint(job: list[str], folder: Path | None, understand: Understand) -> 
 
 def runtime_env(folder: Path | None, variables: dict[str, str]) -> dict[str, Any]:
     """Return Ray's runtime environment: ``folder`` without secrets, and the package unless ``folder`` contains it."""
+    return _runtime_env(folder, variables, upload_of(folder))
+
+
+def _runtime_env(folder: Path | None, variables: dict[str, str], upload: Upload) -> dict[str, Any]:
     found: dict[str, Any] = {
         "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": _STOP_SECONDS} | variables,
-        "excludes": [*SECRETS, *_BULK],
+        "excludes": upload.excludes,
     }
     if folder is not None:
         found["working_dir"] = str(folder)
-    if folder is None or not (folder / PACKAGE.name / "__init__.py").is_file():
+    if _needs_package(folder):
         found["py_modules"] = [str(PACKAGE)]
     return found
 
 
-def secrets(folder: Path | None) -> list[str]:
-    """Return the paths below ``folder`` that match SECRETS; excluded folders are not searched."""
-    found: list[str] = []
-    for place, folders, files in os.walk(folder) if folder is not None else ():
-        names = [name for name in sorted(folders + files) if _matches(name, SECRETS)]
-        found += [os.path.relpath(os.path.join(place, name), folder) for name in names]
-        folders[:] = [name for name in folders if not _matches(name, SECRETS + _BULK)]
-    return found
+def _needs_package(folder: Path | None) -> bool:
+    return folder is None or not (folder / PACKAGE.name / "__init__.py").is_file()
 
 
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def _list(upload: Upload, folder: Path | None, output: Output) -> int:
+    """Print what would be uploaded, with sizes."""
+    package = upload_of(PACKAGE).files if _needs_package(folder) else []
+    files = [*upload.files, *((f"{PACKAGE.name}/{name}", size) for name, size in package)]
+    total = sum(size for _, size in files)
+    lines = [f"{size:>12,}  {name}" for name, size in files]
+    left = [f"{'left out':>12}  {name}" for name in upload.secrets]
+    value = {"files": dict(files), "bytes": total, "left_out": upload.secrets}
+    output.emit(value, "\n".join([*lines, *left, f"{total:>12,}  bytes in {len(files)} files; nothing was uploaded"]))
+    return 0
 
 
 def _variables(items: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -167,5 +174,5 @@ def _variables(items: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 
 
 def _note(text: str) -> None:
-    sys.stderr.write(f"distgnn submit: {text}\n")
+    sys.stderr.write(f"distgnn submit: {printable(text)}\n")
     sys.stderr.flush()

@@ -10,7 +10,7 @@ from distgnn.api.tune import tune as run_search
 from distgnn.commands.output import Output
 from distgnn.config import TuneConfig
 from distgnn.errors import INTERRUPTED, RequestError
-from distgnn.options import Globals, ReportOptions, parse
+from distgnn.options import Globals, ReportOptions, code_of, parse
 from distgnn.report.sweep.page import write_sweep_report
 
 
@@ -23,7 +23,7 @@ def resume(options: Globals, words: list[str], output: Output) -> int:
     """Continue the sweep ``options.resume`` with its saved config, overridden by the flags in ``words``."""
     if options.config:
         raise RequestError("--resume uses the sweep's own config; leave --config out")
-    saved = resumable_config(options.resume)
+    saved = resumable_config(options.resume, code_of(words))
     config = parse(TuneConfig, "distgnn tune", words, options, default=saved)
     return _report(resume_sweep(options.resume, config), output)
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import re
 import typing
+from collections.abc import Collection
+from operator import attrgetter
 from typing import Any, Literal, TypeVar
 
 from distgnn.config.fields import (
     Options,
     facts_of,
+    flat,
     group_type,
     group_types,
+    named,
     plain_fields,
     registries_of,
     renamed,
@@ -22,6 +28,8 @@ from distgnn.errors import RequestError
 from distgnn.register import REGISTRIES, unknown
 
 C = TypeVar("C")
+MOST = (1 << 31) - 1
+"""Largest whole number of a config field that declares no other limit."""
 YES_NO: dict[Any, bool | None] = {"yes": True, "no": False, "auto": None}
 """Values of ``bool | None`` in configs of earlier versions."""
 
@@ -36,6 +44,25 @@ def check_imports(names: tuple[str, ...]) -> None:
     """Raise RequestError unless ``names`` are dotted names of modules."""
     bad = [name for name in names if not all(part.isidentifier() for part in name.split("."))]
     check(not bad, f"imports: {bad[:1]} is not a dotted name of a Python module such as my_package.encoders")
+
+
+def check_code(config: Any, given: Collection[str], where: str) -> None:
+    """Refuse a config of a file that names code (modules, a class) which the user does not name, too.
+
+    Args:
+        config: The config as read from a file.
+        given: What the user names: values of --imports and --weighting.library.
+        where: The file, for the message.
+
+    Raises:
+        RequestError: A name is not among ``given``.
+    """
+    for dotted in sorted(named(type(config), "code")):
+        value = attrgetter(dotted)(config)
+        for name in (value,) if isinstance(value, str) else value:
+            if name and name not in given:
+                flag = f"--{dotted.replace('_', '-')} {name}"
+                raise RequestError(f"{where}: {dotted} names code to run ({name!r}); files cannot do that, add {flag}")
 
 
 class _Groups(dict[str, Any]):
@@ -100,12 +127,53 @@ def result_fields(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(found | {name: _plain(group) for name, group in groups_of(config).items()}))
 
 
+MAX_DEPTH = 64
+"""Largest nesting of a JSON file."""
+_MAX_INT = 1 << 64
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+
+
 def read_json(raw: bytes | str) -> Any:
-    """Like ``json.loads``, but raises ValueError for every malformed input, also invalid UTF-8 and excessive nesting."""
+    """Parse JSON that others may have written.
+
+    Every malformed input raises ValueError: invalid UTF-8, deep nesting, a key given twice, an integer beyond 64 bits, and
+    text that is not Unicode. NaN and infinity are read, as Python writes them.
+    """
     try:
-        return json.loads(raw)
+        text = raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw
+        value = json.loads(text, parse_int=_integer, object_pairs_hook=_object)
     except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+        raise ValueError(f"nested more than {MAX_DEPTH} deep") from error
+    _check_depth(value)
+    if _SURROGATE.search(text):
+        json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError is a ValueError
+    return value
+
+
+def _integer(digits: str) -> int:
+    value = int(digits) if len(digits) <= len(str(_MAX_INT)) + 1 else _MAX_INT
+    if not -_MAX_INT < value < _MAX_INT:
+        raise ValueError(f"the number {digits[:24]}... has more than 64 bits")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise ValueError(f"the key {twice!r} occurs twice")
+    return found
+
+
+def _check_depth(value: Any) -> None:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"nested more than {MAX_DEPTH} deep")
+        inner = (item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list))
+        level = [child for items in inner for child in items if isinstance(child, dict | list)]
 
 
 def from_json(kind: type[C], data: dict[str, Any], where: str = "config") -> C:
@@ -128,6 +196,8 @@ def from_json(kind: type[C], data: dict[str, Any], where: str = "config") -> C:
     values = {
         name: _convert(type_of(kind, name), value, f"{where}.{name}") for name, value in data.items() if name in known
     }
+    for name, value in values.items():
+        check_number(kind, name, value, where)
     groups = {name: _group(kind, name, value, where) for name, value in data.items() if name not in known}
     if groups:
         values["options"] = groups
@@ -147,6 +217,31 @@ def _group(kind: type[Any], name: str, value: Any, where: str) -> Any:
     return value
 
 
+def check_number(kind: type[Any], name: str, value: Any, where: str = "") -> None:
+    """Raise RequestError if a number in the field ``name`` is beyond its limit (:attr:`Facts.most`)."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            continue
+        field = f"{where}.{name}" if where else name
+        most = next(facts_of(item).most for item in dataclasses.fields(kind) if item.name == name)
+        most = most or (MOST if isinstance(number, int) else 0)
+        check(not most or abs(number) <= most, f"{field}: must be at most {most}, found {_short(number)}")
+
+
+def check_numbers(config: Any, where: str = "") -> None:
+    """Apply :func:`check_number` to all fields of ``config`` and of its groups."""
+    for item in plain_fields(type(config)):
+        value = getattr(config, item.name)
+        if dataclasses.is_dataclass(value):
+            check_numbers(value, f"{where}.{item.name}" if where else item.name)
+        else:
+            check_number(type(config), item.name, value, where)
+    for name, group in getattr(config, "options", {}).items():
+        if dataclasses.is_dataclass(group):
+            check_numbers(group, f"{where}.{name}" if where else name)
+
+
 def check_names(config: Any, where: str = "") -> None:
     """Raise RequestError if ``config`` contains a name or a group that is not registered."""
     for item in plain_fields(type(config)):
@@ -160,6 +255,19 @@ def check_names(config: Any, where: str = "") -> None:
         if group_type(type(config), name) is None:
             known = (*(item.name for item in plain_fields(type(config))), *group_types(type(config)))
             raise RequestError(unknown(f"{where}options", name, known))
+
+
+def check_finite(config: Any, where: str = "") -> None:
+    """Raise RequestError if a number in ``config`` is infinite or not a number."""
+    for name, value in flat(to_json(config)).items():
+        for number in value if isinstance(value, list) else (value,):
+            _finite(number, f"{where}{name}")
+
+
+def _finite(value: Any, where: str) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RequestError(f"{where} must be a finite number, found {value}")
+    return value
 
 
 def _with_present_names(kind: type[Any], data: dict[str, Any], where: str) -> dict[str, Any]:
@@ -190,12 +298,12 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return from_json(typing.cast(type, hint), value, where)
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
-            raise RequestError(f"{where}: expected a list, found {value!r}")
+            raise RequestError(f"{where}: expected a list, found {_short(value)}")
         item = typing.get_args(hint)[0]
         return tuple(_convert(item, entry, f"{where}[{i}]") for i, entry in enumerate(value))
     if typing.get_origin(hint) is dict:
         if not isinstance(value, dict):
-            raise RequestError(f"{where}: expected an object, found {value!r}")
+            raise RequestError(f"{where}: expected an object, found {_short(value)}")
         return {name: _convert(typing.get_args(hint)[1], entry, f"{where}.{name}") for name, entry in value.items()}
     if hint is Any:
         return value
@@ -205,13 +313,34 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return list(_convert(tuple[typing.get_args(hint)[0], ...], value, where))
     if typing.get_origin(hint) is Literal:
         if value not in typing.get_args(hint):
-            raise RequestError(f"{where}: must be one of {', '.join(map(str, typing.get_args(hint)))}, found {value!r}")
+            raise RequestError(
+                f"{where}: must be one of {', '.join(map(str, typing.get_args(hint)))}, found {_short(value)}"
+            )
         return value
+    return _convert_leaf(hint, value, where)
+
+
+def _convert_leaf(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return _as_float(value, where)
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
-        raise RequestError(f"{where}: expected {hint.__name__}, found {value!r}")
-    return value
+        raise RequestError(f"{where}: expected {hint.__name__}, found {_short(value)}")
+    return _finite(value, where)
+
+
+def _as_float(value: int, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise RequestError(f"{where} must be a finite number, found one of {len(str(value))} digits") from error
+
+
+def _short(value: Any) -> str:
+    """``repr`` of a value of a file, cut to a length that suits a message."""
+    if isinstance(value, int) and not -_MAX_INT < value < _MAX_INT:
+        return "a number of more than 64 bits"
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
 def _convert_choice(value: Any, where: str) -> bool | None:
@@ -219,5 +348,5 @@ def _convert_choice(value: Any, where: str) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
     if value not in YES_NO:
-        raise RequestError(f"{where}: expected true, false or null, found {value!r}")
+        raise RequestError(f"{where}: expected true, false or null, found {_short(value)}")
     return YES_NO[value]

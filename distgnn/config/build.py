@@ -21,9 +21,9 @@ class BuildConfig:
     """Graphs per shard (file); a multiple of unit_rows. An interrupted build continues after the last complete shard."""
     overwrite: bool = runtime(False)
     """Replace an existing corpus or an unfinished build at the target."""
-    workers: int = runtime(1)
+    workers: int = runtime(1, most=65_536)
     """Processes that read the input; more than 1 uses Ray. The files written do not depend on it."""
-    imports: tuple[str, ...] = runtime(())
+    imports: tuple[str, ...] = runtime((), code=True)
     """Python modules to import first, such as one that registers the builder."""
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
 

@@ -28,7 +28,7 @@ class EvaluateConfig:
     """
     out: str = writes("runs/evaluate")
     """URI of the folder for results.json and predictions.parquet."""
-    imports: tuple[str, ...] = runtime(())
+    imports: tuple[str, ...] = runtime((), code=True)
     """Python modules to import first, such as one that registers the encoder of a model."""
     device: Literal["auto", "cpu", "cuda"] = runtime("auto")
     """Device to compute on; auto = GPU if available."""

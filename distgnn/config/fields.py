@@ -18,6 +18,8 @@ from distgnn.errors import RequestError
 from distgnn.register import REGISTRIES, Registry
 
 _KEY, _REGISTRIES = "distgnn", "distgnn.registries"
+SEED = (1 << 63) - 1
+"""Largest seed: random number generators take 64 bits."""
 Options = Mapping[str, Any]
 """Groups of options by name: instances of their config classes, or JSON objects of names that are not registered (yet)."""
 
@@ -36,6 +38,8 @@ class Facts:
         aliases: Earlier names of the field, still accepted in saved configs.
         names: The registry of the names that the field takes.
         also: Other values that the field takes.
+        most: Largest absolute value of a number; 0 = 2^31 - 1 for whole numbers, none for others.
+        code: Names code that is imported. It is taken from the user, never from a file.
     """
 
     resumable: bool = False
@@ -47,6 +51,8 @@ class Facts:
     aliases: tuple[str, ...] = ()
     names: str = ""
     also: tuple[str, ...] = ()
+    most: int = 0
+    code: bool = False
 
     def below(self, group: Facts) -> Facts:
         """Combine with the metadata of the ``group`` that contains the field: a group restricts what its fields allow."""

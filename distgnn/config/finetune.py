@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distgnn.config.base import check, check_imports
-from distgnn.config.fields import hyper, reads, runtime, setting, writes
+from distgnn.config.fields import SEED, hyper, reads, runtime, setting, writes
 from distgnn.config.metrics import MetricsConfig
 from distgnn.config.pretrain import EncoderConfig
 
@@ -28,7 +28,7 @@ class SplitConfig:
     """Fractions of train, val and test."""
     ood_groups: tuple[str, ...] = setting(())
     """Groups (species, years, ...) excluded from training and evaluated separately; needs method=group."""
-    seed: int = setting(0)
+    seed: int = setting(0, most=SEED)
     """Seed of random splits; the split is the same for every training seed."""
 
     def __post_init__(self) -> None:
@@ -68,13 +68,13 @@ class FinetuneConfig(LabelChoice):
     """Checkpoints (or run folders) to compare; the control 'none' is always added."""
     out: str = writes("runs/finetune")
     """URI of the folder for results, tables and predictions."""
-    seeds: int = setting(SEEDS, results=False)
+    seeds: int = setting(SEEDS, results=False, most=100_000)
     """Training seeds 0..seeds-1."""
     epochs: int = hyper(EPOCHS)
     """Maximum number of passes over the training part."""
     patience: int = hyper(0)
     """Early stopping after this many epochs without a better validation score; 0 = off."""
-    batch: int = hyper(BATCH)
+    batch: int = hyper(BATCH, most=1 << 24)
     """Graphs per step."""
     lr: float = hyper(LR)
     """Learning rate of Adam."""
@@ -86,9 +86,9 @@ class FinetuneConfig(LabelChoice):
     """Train only the head on the frozen encoder (linear probe)."""
     encoder: EncoderConfig = setting(factory=EncoderConfig, results=False)
     """Encoder of the control if no checkpoint is given; otherwise the checkpoint's encoder is used."""
-    imports: tuple[str, ...] = runtime(())
+    imports: tuple[str, ...] = runtime((), code=True)
     """Python modules to import first, such as one that registers the encoder of a checkpoint."""
-    workers: int = runtime(1)
+    workers: int = runtime(1, most=65_536)
     """Trainings (a method with a seed) to run in parallel; more than 1 uses Ray, on CPUs."""
     device: Literal["auto", "cpu", "cuda"] = runtime("auto")
     """Device to compute on with workers=1; auto = GPU if available."""

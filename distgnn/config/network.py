@@ -16,7 +16,7 @@ class NetworkBuildConfig:
     """URI of the network to write."""
     overwrite: bool = runtime(False)
     """Replace an existing network at the target."""
-    imports: tuple[str, ...] = runtime(())
+    imports: tuple[str, ...] = runtime((), code=True)
     """Python modules to import first, such as one that registers the builder."""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distgnn.config.base import OpenConfig, check
-from distgnn.config.fields import Options, hyper, registered, setting
+from distgnn.config.fields import SEED, Options, hyper, registered, setting
 
 
 @dataclass(frozen=True)
@@ -15,17 +15,17 @@ class NetworkTaskConfig(OpenConfig):
 
     encoder: Literal["gcn", "gat", "gin", "sage", "hgt"] = hyper("gcn")
     """Message passing layer; hgt uses node and relation types (PyG's HGTConv), the others only the adjacency."""
-    layers: int = hyper(2)
+    layers: int = hyper(2, most=1000)
     """Number of message passing layers; also the number of hops sampled."""
-    width: int = hyper(16)
+    width: int = hyper(16, most=32_768)
     """Size of node embeddings."""
-    heads: int = hyper(1)
+    heads: int = hyper(1, most=1024)
     """Attention heads: averaged for gat, concatenated for hgt (width must be a multiple of heads)."""
     dropout: float = hyper(0.0)
     """Dropout probability after each layer in training."""
-    fan_out: int = hyper(8)
+    fan_out: int = hyper(8, most=1 << 20)
     """Maximum number of messages per node in a training step, sampled anew in each step; 0 = all."""
-    eval_fan_out: int = hyper(0)
+    eval_fan_out: int = hyper(0, most=1 << 20)
     """Maximum number of messages per node in evaluation, sampled once; 0 = all."""
     target: Literal["auto", "link", "node"] = setting("auto")
     """link = ratings of items by users, node = node classes, one or several per node; auto = the one that the network
@@ -35,19 +35,19 @@ class NetworkTaskConfig(OpenConfig):
     """Auxiliary tasks: meta-paths, edge_generation, attribute_generation; empty = the published tasks for this kind of
     network.
     """
-    aux_batch: int = hyper(128)
+    aux_batch: int = hyper(128, most=1 << 24)
     """Samples of each auxiliary task per step: node pairs for a meta-path, nodes for a generation task."""
-    negatives: int = hyper(255)
+    negatives: int = hyper(255, most=1 << 20)
     """Negative nodes of the right type for edge_generation, sampled in each step."""
     removed: float = hyper(0.5)
     """Fraction of the edges of the sampled nodes that edge_generation removes and predicts."""
-    hidden: int = hyper(100)
+    hidden: int = hyper(100, most=1 << 20)
     """Hidden units of the task heads of links and meta-paths."""
     messages: Literal["keep", "hide"] = hyper("keep")
     """Links: keep = training positives pass messages (as published), hide = except those predicted in the step."""
     fractions: tuple[float, float, float] = setting((0.6, 0.2, 0.2))
     """Fractions of train, val and test, if the network has no split of its own."""
-    split_seed: int = setting(0)
+    split_seed: int = setting(0, most=SEED)
     """Seed of this split."""
     official_split: Literal[20, 40, 60] = setting(20)
     """Nodes: the published split to use, by training nodes per class, if the network has several."""

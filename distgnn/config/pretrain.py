@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distgnn.config.base import OpenConfig, check, check_imports
-from distgnn.config.fields import Options, hyper, reads, registered, runtime, setting, writes
+from distgnn.config.fields import SEED, Options, hyper, reads, registered, runtime, setting, writes
 from distgnn.config.metrics import MetricsConfig
 from distgnn.config.recovery import RecoveryConfig
 
@@ -22,9 +22,9 @@ class EncoderConfig(OpenConfig):
     """gin, gcn, sage, gat, or a kind registered by distgnn.register.encoder (see imports). A registered module decides
     itself whether to use layers, norm, jumping_knowledge and heads.
     """
-    layers: int = hyper(5, structural=True)
+    layers: int = hyper(5, structural=True, most=1000)
     """Number of message passing layers."""
-    width: int = hyper(300, structural=True)
+    width: int = hyper(300, structural=True, most=32_768)
     """Size of node and graph embeddings."""
     norm: Literal["ghost", "batch", "graph", "layer", "none"] = hyper("ghost", structural=True)
     """Normalisation: ghost = batch statistics within each stream (independent of the number of ranks), batch = within
@@ -34,7 +34,7 @@ class EncoderConfig(OpenConfig):
     """Jumping knowledge: node embeddings of the last layer, or of all layers combined by sum, maximum, or concatenation
     with a projection.
     """
-    heads: int = hyper(2, structural=True)
+    heads: int = hyper(2, structural=True, most=1024)
     """Attention heads of a gat layer, averaged."""
     pooling: str = hyper("mean", structural=True, names="pooling")
     """Pooling of node embeddings to a graph embedding, before the matrix omega."""
@@ -56,13 +56,13 @@ class TrainConfig:
 
     epochs: int = setting(10)
     """Passes over the corpus (held-out graphs excluded)."""
-    max_steps: int = setting(0)
+    max_steps: int = setting(0, most=1 << 48)
     """Stop after this many steps; 0 = after all epochs."""
-    seed: int = hyper(0, structural=True)
+    seed: int = hyper(0, structural=True, most=SEED)
     """Seed of all randomness: initial weights, order of the data, tasks."""
-    streams: int = hyper(4, structural=True)
+    streams: int = hyper(4, structural=True, most=65_536)
     """V: virtual readers; the maximum number of ranks, and the groups of ghost normalisation."""
-    graphs_per_stream: int = hyper(16, structural=True)
+    graphs_per_stream: int = hyper(16, structural=True, most=1 << 24)
     """Graphs per stream and step; streams x graphs_per_stream is the global batch size. 0 = determine it when the run
     starts (what fits the GPU, or the fastest on a CPU; needs workers=1) and keep it for the run.
     """
@@ -153,9 +153,9 @@ class PretrainConfig(OpenConfig):
     """Checkpoint (or run) to initialise the encoder from, such as a self-supervised one before objective=supervised;
     read only when the run is created.
     """
-    imports: tuple[str, ...] = runtime(())
+    imports: tuple[str, ...] = runtime((), code=True)
     """Python modules to import first, such as one that registers an encoder."""
-    workers: int = runtime(1)
+    workers: int = runtime(1, most=65_536)
     """Number of training processes. 1 = in this process, without Ray; more use Ray Train."""
     min_workers: int = runtime(0)
     """Elastic training: continue with at least this many processes when nodes are lost, and scale up to workers when
@@ -194,3 +194,4 @@ class PretrainConfig(OpenConfig):
         ok = not self.train.exact or self.encoder.norm != "batch"
         check(ok, "train.exact: encoder.norm=batch takes its statistics from all graphs of a worker; use ghost")
         check("/" not in self.name, f"name must not contain '/', found {self.name!r}")
+        check(self.name not in (".", ".."), f"name must be that of a folder of its own, found {self.name!r}")

@@ -10,7 +10,8 @@ from distgnn.config.fields import runtime
 
 @dataclass(frozen=True)
 class SubmitConfig:
-    """Run a command as a job on a Ray cluster. Options are validated before the upload, secrets are not uploaded.
+    """Run a command as a job on a Ray cluster. Options are validated before the upload; files that look like
+    credentials are not uploaded.
 
     The exit code is that of the job. Options of submit come first. A command other than those of distgnn follows "--".
     Manage submitted jobs with Ray: ray job list, ray job logs --follow ID, ray job stop ID.
@@ -32,6 +33,9 @@ class SubmitConfig:
     """
     wait: bool = runtime(True)
     """Stream the job's output until it ends, and exit with its exit code. Ctrl-C does not stop the job."""
+
+    dry_run: bool = runtime(False)
+    """Only list what would be uploaded, with sizes, and what is left out because it looks like a credential."""
 
     def __post_init__(self) -> None:
         for item in self.env:

@@ -37,9 +37,9 @@ class CorpusTaskConfig(LabelChoice):
     """
     aux_corpus: str = reads("")
     """URI of the corpus for NAME@corpus tasks (unlabelled, usually larger)."""
-    aux_batch: int = hyper(32)
+    aux_batch: int = hyper(32, most=1 << 24)
     """Graphs of aux_corpus per step."""
-    streams: int = hyper(1)
+    streams: int = hyper(1, most=65_536)
     """Streams per fold, the groups of ghost normalisation; also the maximum number of ranks."""
     dropout: float = hyper(DROPOUT)
     """Dropout probability in the encoder during training."""
@@ -100,7 +100,7 @@ class TransferConfig:
     """
     checkpoint: tuple[str, ...] = reads((), results=False)
     """Checkpoints (or runs) for scheme pretrained; labelled corpora only."""
-    seeds: int = setting(SEEDS, results=False)
+    seeds: int = setting(SEEDS, results=False, most=100_000)
     """Training seeds 0..seeds-1."""
     epochs: int = setting(EPOCHS)
     """Maximum number of passes over the target's training rows."""
@@ -108,7 +108,7 @@ class TransferConfig:
     """Epochs of pre-training on the auxiliary tasks (scheme pretrained without checkpoint)."""
     patience: int = hyper(0)
     """Early stopping after this many epochs without a better validation score; 0 = off."""
-    batch: int = hyper(0)
+    batch: int = hyper(0, most=1 << 24)
     """Training rows per step, over all folds; 0 = 32 graphs of a corpus (as in fine-tuning), 128 rows of a network."""
     lr: float = hyper(LR)
     """Learning rate of Adam."""
@@ -119,11 +119,11 @@ class TransferConfig:
     weighting: WeightingConfig = hyper(factory=WeightingConfig, results=False)
     corpus: CorpusTaskConfig = hyper(factory=CorpusTaskConfig)
     network: NetworkTaskConfig = hyper(factory=NetworkTaskConfig)
-    imports: tuple[str, ...] = runtime(())
+    imports: tuple[str, ...] = runtime((), code=True)
     """Python modules to import first, such as one that registers an encoder."""
-    workers: int = runtime(1)
+    workers: int = runtime(1, most=65_536)
     """Jobs (a method, encoder, scheme and seed) to run in parallel; more than 1 uses Ray tasks, on CPUs."""
-    ranks: int = runtime(1)
+    ranks: int = runtime(1, most=65_536)
     """Data-parallel training processes per job; more than 1 uses Ray Train."""
     max_failures: int = runtime(3)
     """Maximum number of restarts by Ray Train; finished jobs are not run again."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distgnn.config.base import OpenConfig, check
-from distgnn.config.fields import Options, hyper, registered, runtime, setting, writes
+from distgnn.config.fields import SEED, Options, hyper, registered, runtime, setting, writes
 from distgnn.config.finetune import FinetuneConfig
 from distgnn.config.pretrain import PretrainConfig
 from distgnn.config.transfer import CONTROL, TransferConfig
@@ -30,7 +30,7 @@ class TuneConfig(OpenConfig):
     """Predefined spaces (adaptation, aux-ts, encoder, finetune, fig3b), and fields with their domains, which extend or
     override them: FIELD=lo..hi, FIELD=lo..hi/step, FIELD=log(lo,hi), FIELD={a,b,c}; such as l2p.node_lr=log(1e-4,1e-1).
     """
-    trials: int = runtime(0)
+    trials: int = runtime(0, most=1 << 20)
     """Number of trials; 0 = 16, or every point of a grid."""
     searcher: str = setting("auto", names="searcher", also=("auto",))
     """Search algorithm: tpe = Optuna's tree-structured Parzen estimator, random, grid = every point; auto = tpe, but
@@ -40,17 +40,17 @@ class TuneConfig(OpenConfig):
     """Trial scheduler: asha = asynchronous successive halving, median = median stopping rule, pbt = population based
     training (poor trials copy the weights of good ones and perturb their parameters). All decide at rungs.
     """
-    seed: int = setting(0)
+    seed: int = setting(0, most=SEED)
     """Seed of the search algorithm (the seeds of trials are in their configs)."""
-    max_steps: int = setting(0, aliases=("steps",))
+    max_steps: int = setting(0, aliases=("steps",), most=1 << 48)
     """Length of a full trial: pre-training steps, epochs of transfer, or seeds of fine-tuning; 0 = as in their configs."""
-    grace_period: int = setting(0, aliases=("grace",))
+    grace_period: int = setting(0, aliases=("grace",), most=1 << 48)
     """The first rung; 0 = max_steps / reduction_factor^2. The next rungs follow at grace_period x reduction_factor, x
     reduction_factor^2 ...; with pbt there is one every grace_period (0 = max_steps / 5).
     """
     reduction_factor: int = setting(3, aliases=("eta",))
     """About one in reduction_factor trials continues after a rung."""
-    n_startup_trials: int = setting(8, aliases=("startup",))
+    n_startup_trials: int = setting(8, aliases=("startup",), most=1 << 20)
     """Random trials before tpe uses its model."""
     objectives: tuple[str, ...] = setting(("score",))
     """score, or score and seconds (tpe then searches their Pareto front); the winner always has the best score."""
@@ -58,15 +58,15 @@ class TuneConfig(OpenConfig):
     """Maximum number of retries of a failed trial, which continues from its last checkpoint. Trials that diverged or
     have incompatible parameters are not retried.
     """
-    concurrency: int = runtime(0)
+    concurrency: int = runtime(0, most=65_536)
     """Maximum number of concurrent trials; 0 = as many as fit on the cluster."""
     cpus_per_trial: float = runtime(1.0)
     """CPUs that Ray reserves for a trial, or for each of its workers; may be fractional."""
     gpus_per_trial: float = runtime(0.0)
     """GPUs that Ray reserves for a trial, or for each of its workers; may be fractional."""
-    workers_per_trial: int = setting(1)
+    workers_per_trial: int = setting(1, most=65_536)
     """Data-parallel processes per pre-training trial; more than 1 uses Ray Train, with one more CPU for reading."""
-    final_seeds: int = runtime(3)
+    final_seeds: int = runtime(3, most=100_000)
     """Seeds 0..final_seeds-1 of the final evaluation of winner and default configuration on validation and test data; 0
     = skip it.
     """

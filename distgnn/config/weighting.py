@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from distgnn.config.base import OpenConfig, check
-from distgnn.config.fields import Options, hyper, registered
+from distgnn.config.fields import Options, hyper, registered, setting
 
 _AUXTS: dict[str, Any] = {"output": "softplus", "normalise": False, "granularity": "task", "types": "learned"}
 _SELAR: dict[str, Any] = {"output": "sigmoid", "normalise": True, "granularity": "sample", "types": "onehot"}
@@ -24,7 +24,7 @@ class WeightingConfig(OpenConfig):
     """
     fixed: tuple[float, ...] = hyper(())
     """Weights of method=fixed, the target's first; empty = 1 for every task (paper)."""
-    hidden: int = hyper(1000)
+    hidden: int = hyper(1000, most=1 << 20)
     """Hidden units of the weighting model (2 layers)."""
     output: Literal["auto", "softplus", "sigmoid"] = hyper("auto")
     """Output activation of the weighting model; auto = sigmoid for selar, else softplus."""
@@ -42,7 +42,7 @@ class WeightingConfig(OpenConfig):
     """Encoding of the task for a weighting model: a learned embedding or one-hot; auto = onehot for selar, else
     learned.
     """
-    folds: int = hyper(3)
+    folds: int = hyper(3, most=1000)
     """Stratified folds of each batch for cross-validation: each fold in turn evaluates a look-ahead step on the others.
     1 = no cross-validation: the second half of a batch evaluates a step on the first half. Not used by methods without
     look-ahead.
@@ -53,7 +53,7 @@ class WeightingConfig(OpenConfig):
     """Cosine of two tasks' gradients: whole = over all shared parameters, layer = mean of the cosines of the layers."""
     clip_norm: float = hyper(0.0)
     """Maximum norm of the weighted gradient (after cosines and look-ahead); 0 = no clipping."""
-    library: str = hyper("")
+    library: str = setting("", code=True)
     """For method=library: module:Class, such as torchjd.aggregation:MGDAWeighting. It is instantiated without arguments
     and called in each step with the input selected by library_reads; it must return one weight per task.
     """

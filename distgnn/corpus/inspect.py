@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from distgnn.corpus.shard import check_structure
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.batch import GraphBatch, slice_graphs
 from distgnn.graph.schema import Feature
+from distgnn.storage.folder import Folder
 
 _CHUNK = 8 << 20
 _TOP_GROUPS = 10
@@ -82,9 +83,12 @@ def _check_shard(reader: CorpusReader, number: int) -> tuple[list[str], list[npt
     manifest = reader.manifest
     per_shard = manifest.shard_rows // manifest.unit_rows
     units = range(number * per_shard, min((number + 1) * per_shard, manifest.units))
-    problems, ids = _decode(reader, number, units)
-    distinct = dict.fromkeys(problems)  # an unreadable shard gives the same line for each unit
-    return [*_hash_problems(reader, number), *distinct], ids
+    try:
+        reader.check_shard(number)
+        problems, ids = _decode(reader, number, units)
+    except (RequestError, WorkError) as error:
+        problems, ids = [str(error)], []
+    return [*_hash_problems(reader, number), *problems], ids
 
 
 def _hash_problems(reader: CorpusReader, number: int) -> list[str]:
@@ -92,13 +96,17 @@ def _hash_problems(reader: CorpusReader, number: int) -> list[str]:
     where = reader.folder.at(entry.name)
     if reader.folder.size(entry.name) != entry.bytes:
         return []  # missing or truncated: reported by decoding
+    tries = 1 if reader.folder.local else 2  # bytes may be damaged on the way
+    same = any(_digest(reader.folder, entry.name) == entry.sha256 for _ in range(tries))
+    return [] if same else [f"{where}: sha256 differs from corpus.json; restore the shard"]
+
+
+def _digest(folder: Folder, name: str) -> str:
     digest = hashlib.sha256()
-    with reader.folder.open(entry.name) as file:
+    with folder.open(name) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
-    return (
-        [] if digest.hexdigest() == entry.sha256 else [f"{where}: sha256 differs from corpus.json; restore the shard"]
-    )
+    return digest.hexdigest()
 
 
 def _decode(reader: CorpusReader, number: int, units: range) -> tuple[list[str], list[npt.NDArray[np.int64]]]:
@@ -148,6 +156,7 @@ def stat(uri: str) -> dict[str, Any]:
         "groups": _groups(reader) if schema.group else None,
         "split": _splits(reader) if schema.split else None,
         "rejected": manifest.rejected,
+        "inputs": [asdict(account) for account in manifest.accounts],
         "provenance": manifest.provenance,
     }
 

@@ -19,6 +19,19 @@ from distgnn.storage.retry import note_error
 
 _ROW_COLUMNS = ("group", "split")
 _OPEN_SHARDS = 8
+_MIN_VALUES, _VALUES_PER_BYTE = 1 << 25, 1000
+"""Most values of a unit: any unit may have the first number of them, and more only for more bytes."""
+
+
+def _check_group(found: pq.RowGroupMetaData, manifest: Manifest, shard: int, group: int, where: str) -> None:
+    """Compare a row group with the manifest and with its size in the file, before it is decoded."""
+    unit = shard * (manifest.shard_rows // manifest.unit_rows) + group
+    if found.num_rows != manifest.rows_of(unit):
+        raise RequestError(f"{where}: {found.num_rows} rows where {manifest.rows_of(unit)} belong; restore the shard")
+    columns = [found.column(number) for number in range(found.num_columns)]
+    values, size = sum(column.num_values for column in columns), sum(column.total_compressed_size for column in columns)
+    if not 0 <= values <= max(_MIN_VALUES, _VALUES_PER_BYTE * size):
+        raise RequestError(f"{where}: {values} values cannot be in {size} bytes; restore the shard")
 
 
 class CorpusReader:
@@ -79,7 +92,21 @@ class CorpusReader:
             raise RequestError(
                 f"{where}: {file.metadata.num_rows} rows, but corpus.json records {entry.graphs}; restore it"
             )
+        for group in range(file.num_row_groups):
+            _check_group(file.metadata.row_group(group), manifest, number, group, f"{where}, unit {group}")
         return file
+
+    def check_first(self) -> None:
+        """Open the first shard, so that nothing is allocated for graphs that only corpus.json claims.
+
+        All shards but the last have as many graphs as the first.
+        """
+        self.check_shard(0)
+
+    def check_shard(self, number: int) -> None:
+        """Compare the size and the row counts of a shard with the manifest; raises RequestError if they differ."""
+        with storage_errors("read", self.folder.at(self.manifest.shards[number].name)):
+            self._shard(number)
 
     def table(self, unit: int, columns: list[str] | None = None) -> pa.Table:
         """Return the raw rows of a unit. A unit that arrives damaged from remote storage is fetched once more."""

@@ -150,6 +150,7 @@ class Corpus:
             raise RequestError("to_torch: batch_size, epochs and world_size must be at least 1")
         if not 0 <= rank < world_size:
             raise RequestError(f"to_torch: rank {rank} is not in 0..{world_size - 1}")
+        self._reader.check_first()
         settings = BatchSettings(self.manifest.digest(), batch_size, seed, epochs, shuffle, drop_last, world_size)
         return BatchDataset(self._reader, settings, rank)
 

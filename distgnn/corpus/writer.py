@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -16,18 +17,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distgnn.config.base import from_json, read_json
 from distgnn.corpus import manifest as manifests
-from distgnn.corpus.manifest import Manifest, Shard
+from distgnn.corpus.account import Account
+from distgnn.corpus.manifest import MANIFEST_BYTES, Histogram, Manifest, Shard
 from distgnn.corpus.shard import arrow_schema, check_structure, check_values, pack
-from distgnn.corpus.sources.base import CountsRows, Rejected, Source
-from distgnn.errors import RequestError, WorkError
+from distgnn.corpus.sources.base import Accounts, CountsRows, Rejected, Source
+from distgnn.errors import RequestError, WorkError, printable
 from distgnn.graph.schema import Schema
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.lock import locked
+from distgnn.storage.records import Count, Name, parse_object, read_record
 
 STATE = "_build.json"
 _BINS = 34
+_FILES = re.compile(r"shard-[0-9]{5,}\.parquet|rejected-(?:[0-9]{5,}|inputs)\.tsv")
 _REJECTED = "file\trow\treason\ttext"
+Progress = Callable[[int, int | None, int], None]
+_INPUTS = "rejected-inputs.tsv"
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
@@ -46,14 +52,14 @@ class BuildState:
         histograms: as in the manifest.
     """
 
-    fingerprint: str
-    part: int = 0
-    skip: int = 0
+    fingerprint: Name
+    part: Count = 0
+    skip: Count = 0
     shards: list[Shard] = field(default_factory=list)
-    rejected: int = 0
-    read: int = 0
+    rejected: Count = 0
+    read: Count = 0
     counted: bool = False
-    histograms: dict[str, list[int]] = field(default_factory=lambda: {"nodes": [0] * _BINS, "edges": [0] * _BINS})
+    histograms: dict[Name, Histogram] = field(default_factory=lambda: {"nodes": [0] * _BINS, "edges": [0] * _BINS})
 
     @classmethod
     def load(cls, folder: Folder, fingerprint: str) -> BuildState:
@@ -64,10 +70,9 @@ class BuildState:
         """
         if folder.size(STATE) is None:
             return cls(fingerprint, counted=True)
-        try:
-            state = from_json(cls, read_json(folder.read(STATE)), STATE)
-        except (ValueError, RequestError) as error:
-            raise RequestError(f"{folder.at(STATE)}: not a valid build state ({error}); use --overwrite") from error
+        state = read_record(folder, STATE, cls, "a valid build state", "use --overwrite", MANIFEST_BYTES)
+        if state.fingerprint != fingerprint and not state.shards:  # nothing is lost
+            return cls(fingerprint, counted=True)
         if state.fingerprint != fingerprint:
             raise RequestError(
                 f"{folder.uri}: holds an unfinished build with other inputs or options; use --overwrite or another --out"
@@ -141,14 +146,19 @@ class CorpusWriter:
         return f"{self.state.rejected:,} rows read, all rejected; {self.folder.at(_rejected_name(0))} lists the reasons"
 
     def _write_rejected(self, number: int) -> None:
-        if self._rejected:
-            lines = [_REJECTED, *("\t".join(item) for item in self._rejected)]
-            self.folder.write(_rejected_name(number), ("\n".join(lines) + "\n").encode())
+        self._write_rows(_rejected_name(number), self._rejected)
         self.state.rejected += len(self._rejected)
         self._rejected = []
 
-    def close(self, provenance: dict[str, Any]) -> Manifest:
-        """Write the last shard and the manifest.
+    def _write_rows(self, name: str, rows: Sequence[Rejected]) -> None:
+        if rows:
+            lines = [_REJECTED, *("\t".join(item) for item in rows)]
+            self.folder.write(name, (printable("\n".join(lines)) + "\n").encode())
+
+    def close(
+        self, provenance: dict[str, Any], accounts: Sequence[tuple[Account, Sequence[Rejected]]] = ()
+    ) -> Manifest:
+        """Write the last shard, the manifest, and the rows of ``accounts`` that could not be read.
 
         Raises:
             RequestError: there is no graph at all.
@@ -174,7 +184,9 @@ class CorpusWriter:
             histograms={kind: np.trim_zeros(counts, "b") for kind, counts in self.state.histograms.items()},
             rejected=self.state.rejected,
             provenance=provenance,
+            accounts=tuple(account for account, _ in accounts),
         )
+        self._write_rows(_INPUTS, [row for _, rows in accounts for row in rows])
         self.folder.write(manifests.NAME, result.to_bytes())
         if self.folder.size(STATE) is not None:
             self.folder.delete(STATE)
@@ -205,30 +217,52 @@ def _rejected_name(number: int) -> str:
     return f"rejected-{number:05d}.tsv"
 
 
-def prepare_folder(uri: str, overwrite: bool) -> Folder:
-    """Open the folder of a new corpus.
+def prepare_folder(uri: str, overwrite: bool, resume: bool = True) -> Folder:
+    """Open the folder of a new corpus. Only files of a corpus of ours are deleted or written over.
 
     Args:
         uri: the folder.
         overwrite: delete an existing corpus.
+        resume: keep what an unfinished build has written.
 
     Raises:
-        RequestError: a complete corpus exists and ``overwrite`` is False.
+        RequestError: a complete corpus exists and ``overwrite`` is False, or the folder holds such files of others.
     """
     folder = open_folder(uri)
-    complete = folder.size(manifests.NAME) is not None
+    complete, begun = folder.size(manifests.NAME) is not None, folder.size(STATE) is not None
     if complete and not overwrite:
         raise RequestError(f"{uri}: a corpus already exists; use --overwrite or another --out")
-    if overwrite:
-        stale = [name for name in folder.names() if name.startswith(("shard-", "rejected-")) or name == STATE]
-        for name in ([manifests.NAME] if complete else []) + stale:
+    if complete:
+        _check_ours(folder)
+    found = [name for name in folder.names() if _FILES.fullmatch(name)]
+    rejected = not complete and not begun and found == [_rejected_name(0)] and _lists_rejected(folder)
+    if found and not complete and not begun and not rejected:
+        raise RequestError(
+            f"{uri}: the folder holds other things ({found[0]}), no corpus of distgnn; use another --out"
+        )
+    if overwrite or rejected or (begun and not resume):
+        for name in ([manifests.NAME] if complete else []) + ([STATE] if begun and complete else []) + found:
             folder.delete(name)
-    elif folder.size(STATE) is None and _lists_rejected(folder):  # of a build in which every row was rejected
-        folder.delete(_rejected_name(0))
+        if begun and not complete:
+            folder.delete(STATE)  # last, since it marks the others as ours
     return folder
 
 
+def _check_ours(folder: Folder) -> None:
+    """Raise RequestError if the manifest is not one of ours, whatever its version; it would be overwritten."""
+    try:
+        ours = {"version", "shards", "unit_rows"} <= set(
+            parse_object(folder.read(manifests.NAME, MANIFEST_BYTES), "", "")
+        )
+    except (ValueError, TypeError):
+        ours = False
+    if not ours:
+        where = folder.at(manifests.NAME)
+        raise RequestError(f"{where}: not the manifest of a corpus, so it is not overwritten; use another --out")
+
+
 def _lists_rejected(folder: Folder) -> bool:
+    """Whether the folder holds what a build wrote in which every row was rejected."""
     return (folder.read_if_there(_rejected_name(0)) or b"").startswith(_REJECTED.encode())
 
 
@@ -239,8 +273,9 @@ def build_corpus(
     unit_rows: int = 512,
     shard_rows: int = 65_536,
     overwrite: bool = False,
+    resume: bool = True,
     mapper: Mapper = map,
-    progress: Callable[[int, int | None, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Manifest:
     """Build a corpus, or continue an interrupted build of the same inputs and options.
 
@@ -252,6 +287,7 @@ def build_corpus(
         unit_rows: graphs per unit (row group).
         shard_rows: graphs per shard; a multiple of ``unit_rows``.
         overwrite: replace an existing corpus.
+        resume: continue an interrupted build; otherwise start it again.
         mapper: an ordered map, such as ``map`` or one that runs on Ray.
         progress: called after each part with (parts done, total parts or None, graphs written or buffered).
 
@@ -261,17 +297,28 @@ def build_corpus(
     Raises:
         RequestError: the input is unusable, or a corpus already exists.
     """
-    folder = prepare_folder(uri, overwrite)
     identity = {"source": source.provenance(), "schema": source.schema.to_json(), "rows": [unit_rows, shard_rows]}
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    state = BuildState.load(folder, fingerprint)
-    writer = CorpusWriter(folder, source.schema, unit_rows, shard_rows, state)
+    with locked(open_folder(uri)):
+        folder = prepare_folder(uri, overwrite, resume)
+        state = BuildState.load(folder, fingerprint)
+        writer = CorpusWriter(folder, source.schema, unit_rows, shard_rows, state)
+        folder.write(STATE, json.dumps(asdict(state)).encode())  # marks the files that follow as ours
+        try:
+            return _written(source, writer, mapper, progress)
+        finally:
+            if not state.shards and folder.size(STATE) is not None:  # nothing was written
+                folder.delete(STATE)
+
+
+def _written(source: Source, writer: CorpusWriter, mapper: Mapper, progress: Progress | None) -> Manifest:
+    state = writer.state
     first = state.part
     done = sum(shard.graphs for shard in state.shards) - state.skip
-    results = mapper(_ReadPart(source, source.schema), islice(source.parts(), first, None))
+    results = mapper(_ReadPart(source, writer.schema), islice(source.parts(), first, None))
     for number, (table, rejected, read) in enumerate(results, start=first):
         writer.add(number, table, rejected, read)
         done += table.num_rows
         if progress:
             progress(number + 1, source.total_parts(), done)
-    return writer.close(source.provenance())
+    return writer.close(source.provenance(), source.accounts() if isinstance(source, Accounts) else ())

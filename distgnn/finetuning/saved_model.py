@@ -6,20 +6,21 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import safetensors.torch
 import torch
+from msgspec import Meta
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.checkpoint.compatibility import check_compatible
+from distgnn.checkpoint.format import check_finite_weights
 from distgnn.checkpoint.training_state import load_weights, strip
 from distgnn.config import EncoderConfig, LabelChoice, from_json, to_json
-from distgnn.config.base import read_json
 from distgnn.errors import RequestError
 from distgnn.finetuning.comparison import CHOICE, FinetuneComparison
 from distgnn.finetuning.inputs import Graphs, input_batches
@@ -33,7 +34,8 @@ from distgnn.models.encoder import build_encoder
 from distgnn.models.heads import build_head, graph_features
 from distgnn.storage.cache import read_cached
 from distgnn.storage.folder import Folder, open_folder
-from distgnn.storage.verified import CHECKSUMS, Kind, publish, read_checksums, seal
+from distgnn.storage.records import Name, Small, parse_record
+from distgnn.storage.verified import CHECKSUMS, Kind, publish_safely, read_checksums, seal
 
 MODELS = "models"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -74,15 +76,31 @@ class ModelInfo:
         return (json.dumps(plain | groups, indent=1, sort_keys=True) + "\n").encode()
 
     @classmethod
-    def from_bytes(cls, raw: bytes) -> ModelInfo:
-        """Parse config.json of a model; raises RequestError, ValueError, KeyError or TypeError for malformed bytes."""
-        data: dict[str, Any] = read_json(raw)
-        choice = from_json(LabelChoice, data["choice"], "choice")
-        encoder = from_json(EncoderConfig, data["encoder"], "encoder")
-        if data["task"] not in ("classification", "multiclass", "regression"):
-            raise ValueError(f"unknown task {data['task']!r}")
-        schema, labels = Schema.from_json(data["schema"]), tuple(str(name) for name in data["labels"])
-        return cls(**data | {"schema": schema, "encoder": encoder, "choice": choice, "labels": labels})
+    def from_bytes(cls, raw: bytes, where: str) -> ModelInfo:
+        """Parse config.json of a model at ``where``; raises RequestError for malformed bytes."""
+        saved = parse_record(raw, _SavedInfo, where, "the config of a fine-tuned model")
+        choice = from_json(LabelChoice, saved.choice, "choice")
+        encoder = from_json(EncoderConfig, saved.encoder, "encoder")
+        schema = Schema.from_json(saved.schema)
+        return cls(**vars(saved) | {"schema": schema, "encoder": encoder, "choice": choice})
+
+
+@dataclass(frozen=True)
+class _SavedInfo:
+    """config.json of a model; see :class:`ModelInfo`."""
+
+    schema: dict[str, Any]
+    encoder: dict[str, Any]
+    task: Task
+    labels: tuple[Name, ...]
+    outputs: Annotated[int, Meta(ge=1, le=1 << 24)]
+    use_center: bool
+    choice: dict[str, Any]
+    digest: Name
+    method: Name
+    seed: Small
+    best_epoch: Small
+    scores: dict[Name, dict[Name, float]]
 
 
 class FineTunedModel(nn.Module):
@@ -134,9 +152,9 @@ class FineTunedModel(nn.Module):
             graphs: URI of a corpus, PyG ``Data`` or ``Batch``, a list of ``Data``, or a list of SMILES (needs RDKit).
 
         Returns:
-            One row per graph in order, one column per label: probabilities (classification), class numbers (multiclass)
-                or values in the
-            labels' units (regression). The index is the graph id.
+            One row per graph in order, one column per label: probabilities (classification), class numbers (multiclass;
+            ``about.schema.classes`` has what they stand for, where the corpus says so) or values in the labels' units
+            (regression). The index is the graph id.
 
         Raises:
             RequestError: The graphs have other features than the model, or a SMILES string cannot be parsed.
@@ -173,6 +191,7 @@ def write_models(
         about = _about(result, by_name[row.method], digest, row.method, seed)
         target = {"target.mean": result.data.target.mean, "target.std": result.data.target.std}
         tensors = {name: tensor.contiguous() for name, tensor in {**found.weights, **target}.items()}
+        check_finite_weights(tensors, f"{row.method}, seed {seed}")
         files = {WEIGHTS: safetensors.torch.save(tensors), CONFIG: about.to_bytes()}
         _replace(folder.sub(names[-1]), files)
     return names
@@ -197,11 +216,8 @@ def _plain(method: str, methods: tuple[str, ...]) -> str:
 
 def _replace(folder: Folder, files: dict[str, bytes]) -> None:
     sealed = seal(files, KIND)
-    if folder.size(CHECKSUMS) is not None:
-        if folder.read(CHECKSUMS) == sealed:
-            return
-        folder.delete(CHECKSUMS)
-    publish(folder, files, sealed)
+    if folder.read_if_there(CHECKSUMS) != sealed:
+        publish_safely(folder, files, sealed, KIND)
 
 
 def model_uris(uri: str) -> list[str]:
@@ -214,7 +230,8 @@ def model_uris(uri: str) -> list[str]:
     if folder.size(CHECKSUMS) is not None:
         return [folder.uri]
     inside = folder.sub(MODELS)
-    found = [inside.sub(name).uri for name in inside.names() if inside.sub(name).size(CHECKSUMS) is not None]
+    names = [name for name in inside.names() if name.isprintable()]
+    found = [inside.sub(name).uri for name in names if inside.sub(name).size(CHECKSUMS) is not None]
     if not found:
         raise RequestError(
             f"{uri}: no fine-tuned model here; give one, or the output of distgnn finetune --save-models"
@@ -232,10 +249,10 @@ def load_model(uri: str) -> FineTunedModel:
     """
     folder = open_folder(uri)
     files = read_cached(folder, KIND, read_checksums(folder, KIND), KIND.files)
+    about = ModelInfo.from_bytes(files[CONFIG], folder.at(CONFIG))
     try:
-        about, tensors = ModelInfo.from_bytes(files[CONFIG]), safetensors.torch.load(files[WEIGHTS])
-    except RequestError:
-        raise
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        tensors = safetensors.torch.load(files[WEIGHTS])
+    except (ValueError, TypeError, SafetensorError) as error:
         raise RequestError(f"{uri}: the model's files do not parse ({type(error).__name__}: {error})") from error
+    check_finite_weights(tensors, uri)
     return FineTunedModel(about, tensors, uri)

@@ -16,7 +16,7 @@ from distgnn.graph.batch import GraphBatch, message_edges, row_graph
 from distgnn.graph.schema import Feature, Schema, sizes
 
 
-def _tensor(data: Data, name: str, rows: int | None = None) -> Tensor | None:
+def dense_tensor(data: Data, name: str, rows: int | None = None) -> Tensor | None:
     """Return a dense tensor of real numbers; None if the data has no such attribute.
 
     Raises:
@@ -34,7 +34,7 @@ def _tensor(data: Data, name: str, rows: int | None = None) -> Tensor | None:
 
 
 def _edge_index(data: Data, nodes: int) -> Tensor:
-    edges = _tensor(data, "edge_index")
+    edges = dense_tensor(data, "edge_index")
     if edges is None or edges.dim() != 2 or len(edges) != 2 or edges.is_floating_point() or edges.dtype == torch.bool:
         found = "none" if edges is None else f"{str(edges.dtype).removeprefix('torch.')} {list(edges.shape)}"
         raise RequestError(f"data.edge_index: expected whole numbers of shape [2, E], found {found}")
@@ -47,7 +47,7 @@ def _feature_columns(
     data: Data, name: str, schema_features: tuple[Feature, ...], rows: int, where: str
 ) -> tuple[Tensor, Tensor]:
     """Split ``data.<name>`` and ``data.<name>_dense`` into int32 categories and float32 numbers, checked against the schema."""
-    value, extra = (_tensor(data, one, rows) for one in (name, f"{name}_dense"))
+    value, extra = (dense_tensor(data, one, rows) for one in (name, f"{name}_dense"))
     expected_sizes = {kind: sizes(schema_features, kind) for kind in ("categorical", "dense")}
     if value is not None and value.dim() == 1:
         value = value.unsqueeze(1)
@@ -71,7 +71,7 @@ def _feature_columns(
 
 def _whole(data: Data, name: str, graphs: int) -> Tensor | None:
     """Return one whole number for each graph, int64 [graphs]; None if the data has no such attribute."""
-    value = _tensor(data, name)
+    value = dense_tensor(data, name)
     if value is None:
         return None
     if value.numel() != graphs or value.is_floating_point():

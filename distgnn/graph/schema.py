@@ -9,6 +9,8 @@ from typing import Any, Literal
 from distgnn.config.base import from_json
 from distgnn.errors import RequestError
 
+MAX_CATEGORIES, MAX_NUMBERS, MAX_NODES = 1 << 28, 1 << 20, 1 << 32
+"""Largest size of a categorical feature, of a dense one, and of a graph."""
 _CODES_OF = "codes of "
 
 
@@ -36,8 +38,9 @@ class Feature:
             raise RequestError(f"feature name {self.name!r} is not a valid identifier; use a name such as 'atom'")
         if self.kind not in ("categorical", "dense"):
             raise RequestError(f"feature {self.name}: kind must be 'categorical' or 'dense', found {self.kind!r}")
-        if self.size < 1:
-            raise RequestError(f"feature {self.name}: size must be at least 1, found {self.size}")
+        most = MAX_CATEGORIES if self.kind == "categorical" else MAX_NUMBERS
+        if not 1 <= self.size <= most:
+            raise RequestError(f"feature {self.name}: size must lie in 1..{most}, found {self.size}")
         if self.vocabulary and len(self.vocabulary) != self.size:
             raise RequestError(f"feature {self.name}: {len(self.vocabulary)} words in a vocabulary of size {self.size}")
 
@@ -79,8 +82,8 @@ class Schema:
 
     def __post_init__(self) -> None:
         names = [feature.name for feature in self.node], [feature.name for feature in self.edge], self.labels
-        if self.max_nodes < 1:
-            raise RequestError(f"schema: max_nodes must be at least 1, found {self.max_nodes}")
+        if not 1 <= self.max_nodes <= MAX_NODES:
+            raise RequestError(f"schema: max_nodes must lie in 1..{MAX_NODES}, found {self.max_nodes}")
         for kind, used in zip(("node feature", "edge feature", "label"), names, strict=True):
             twice = [name for name, count in Counter(used).items() if count > 1]
             if twice:
@@ -147,7 +150,7 @@ def _same_words(expected: tuple[str, ...], found: tuple[str, ...], where: str) -
     here = f"code {code} stands for {found[code]!r}, not {expected[code]!r}" if code is not None else "another size"
     raise RequestError(
         f"{where}: the codes stand for other values ({here}: {_some(found)} instead of {_some(expected)});"
-        " build the corpus with --codes-of the corpus of the model"
+        " build the corpus with the same codes (corpus build tudataset --codes-of CORPUS)"
     )
 
 

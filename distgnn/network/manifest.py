@@ -9,18 +9,20 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from distgnn.config.base import from_json, read_json
 from distgnn.errors import RequestError
 from distgnn.network.network import Network, Relation
 from distgnn.storage.folder import Folder
+from distgnn.storage.records import MAX_BYTES, Count, Digest, Name, Small, check_version, convert, parse_object
 
 NAME = "network.json"
 VERSION = 1
+_WHAT, _REMEDY = "a network manifest", "rebuild the network"
+Dtype = Literal["int64", "int32", "uint8", "uint16", "float32"]
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _DTYPES = {
     "indptr": ("int64",),
@@ -43,11 +45,11 @@ class Stored:
         sha256: hexadecimal digest of the whole file.
     """
 
-    file: str
-    dtype: str
-    shape: tuple[int, ...]
-    bytes: int
-    sha256: str
+    file: Name
+    dtype: Dtype
+    shape: tuple[Count, ...]
+    bytes: Count
+    sha256: Digest
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,11 @@ class NetworkManifest:
         meta: provenance and notes.
     """
 
-    types: tuple[tuple[str, int], ...]
+    types: tuple[tuple[Name, Count], ...]
     relations: tuple[Relation, ...]
     arrays: dict[str, Stored]
     meta: dict[str, Any] = field(default_factory=dict)
-    version: int = VERSION
+    version: Small = VERSION
 
     @property
     def nodes(self) -> int:
@@ -101,23 +103,10 @@ def read_manifest(folder: Folder) -> NetworkManifest:
     where = folder.at(NAME)
     if folder.size(NAME) is None:
         raise RequestError(f"{folder.uri}: no network here ({NAME} is missing); build one with 'distgnn network build'")
-    try:
-        data = read_json(folder.read(NAME))
-        if data["version"] != VERSION:
-            raise RequestError(
-                f"{where}: format version {data['version']} is unknown; this distgnn reads version {VERSION}"
-            )
-        manifest = NetworkManifest(
-            types=tuple((str(name), int(count)) for name, count in data["types"]),
-            relations=tuple(from_json(Relation, item, f"{where}.relations") for item in data["relations"]),
-            arrays={name: from_json(Stored, item, f"{where}.arrays.{name}") for name, item in data["arrays"].items()},
-            meta=dict(data["meta"]),
-        )
-        _check(manifest, where)
-    except RequestError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise RequestError(f"{where}: not a network manifest ({error}); rebuild the network") from error
+    data = parse_object(folder.read(NAME, MAX_BYTES), where, _WHAT, _REMEDY)
+    check_version(data, VERSION, where, _WHAT, _REMEDY)
+    manifest = convert(data, NetworkManifest, where, _WHAT, _REMEDY)
+    _check(manifest, where)
     return manifest
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,11 @@ import pyarrow as pa
 from distgnn.corpus.sources.files import ARRAY_ERRORS
 from distgnn.errors import RequestError
 from distgnn.graph.ragged import pointers
-from distgnn.network.manifest import NAME, NetworkManifest, Stored, arrays_of, read_manifest
+from distgnn.network.manifest import NAME, Dtype, NetworkManifest, Stored, arrays_of, read_manifest
 from distgnn.network.network import Network
+from distgnn.storage.claim import claim, settle
 from distgnn.storage.folder import Folder, open_folder, storage_errors
+from distgnn.storage.records import MAX_BYTES, parse_object
 
 Array = npt.NDArray[Any]
 
@@ -35,16 +37,31 @@ def save_network(network: Network, uri: str, overwrite: bool = False) -> Network
         RequestError: a network exists and ``overwrite`` is False, or a name or dtype cannot be stored.
     """
     folder, arrays = open_folder(uri), arrays_of(network)
-    if folder.size(NAME) is not None:
-        if not overwrite:
-            raise RequestError(f"{uri}: a network already exists; use another --out or --overwrite")
+    replaced = folder.size(NAME) is not None
+    if replaced and not overwrite:
+        raise RequestError(f"{uri}: a network already exists; use another --out or --overwrite")
+    names = (NAME, *(f"{name}.npy" for name in arrays))
+    claim(folder, names, "network", ours=_files_of(folder) if replaced else ())
+    if replaced:
         folder.delete(NAME)  # the folder holds no valid network until the new manifest is written
     stored = {name: _write(folder, f"{name}.npy", array) for name, array in arrays.items()}
     counts = np.diff(network.type_ptr).tolist()
     types = tuple(zip(network.types, counts, strict=True))
     manifest = NetworkManifest(types, network.relations, stored, network.meta)
     folder.write(NAME, manifest.to_bytes())
+    settle(folder)
     return manifest
+
+
+def _files_of(folder: Folder) -> set[str]:
+    """Names of the files of the network in ``folder``; raises RequestError if its network.json is not one of ours."""
+    try:
+        data = parse_object(folder.read(NAME, MAX_BYTES), folder.at(NAME), "a network manifest")
+        return {NAME, *(str(item["file"]) for item in data["arrays"].values())}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RequestError(
+            f"{folder.at(NAME)}: not the manifest of a network, so it is not overwritten; use another --out"
+        ) from error
 
 
 def load_network(uri: str) -> Network:
@@ -92,7 +109,7 @@ def _write(folder: Folder, name: str, array: Array) -> Stored:
     np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
     data = buffer.getbuffer()
     folder.write(name, pa.py_buffer(data))
-    return Stored(name, array.dtype.name, array.shape, len(data), hashlib.sha256(data).hexdigest())
+    return Stored(name, cast(Dtype, array.dtype.name), array.shape, len(data), hashlib.sha256(data).hexdigest())
 
 
 def _read(folder: Folder, name: str, item: Stored) -> Array:

@@ -88,13 +88,13 @@ class ContextConfig:
     skipped (about a fifth of molecules with 24 atoms on average, and every ego-network of 2 hops).
     """
 
-    neighbourhood: int = hyper(0)
+    neighbourhood: int = hyper(0, most=1000)
     """K: hops of the root's neighbourhood that the encoder sees; 0 = the whole graph (published for proteins)."""
-    inner: int = hyper(1)
+    inner: int = hyper(1, most=1000)
     """r1: the context graph consists of the nodes more than this many hops from the root."""
-    outer: int = hyper(4)
+    outer: int = hyper(4, most=1000)
     """r2: the context graph consists of the nodes at most this many hops from the root; 0 = no limit."""
-    layers: int = hyper(3, structural=True)
+    layers: int = hyper(3, structural=True, most=1000)
     """Message passing layers of the auxiliary context encoder."""
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from distgnn.checkpoint.format import FOLDER, parse, read_newest, seal, step_nam
 from distgnn.checkpoint.model_card import checkpoint_files
 from distgnn.checkpoint.training_state import Frozen, TrainState
 from distgnn.corpus.manifest import Manifest
-from distgnn.errors import RequestError
+from distgnn.errors import DivergedError, RequestError
 from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.pretraining.background import Background
 from distgnn.pretraining.history import Recorder, Written
@@ -70,16 +70,28 @@ class CheckpointSaver:
         return by_step or by_clock or by_warning or (score is not None and self.shelf.wants(score))
 
     def save(self, state: TrainState) -> None:
-        """Start saving ``state`` unless its step is saved already. Waits for the previous checkpoint and raises its exception."""
+        """Start saving ``state`` unless its step is saved already. Waits for the previous checkpoint and raises its exception.
+
+        Raises:
+            DivergedError: A weight is not finite. Nothing is written, and no earlier checkpoint is deleted.
+        """
         start = time.perf_counter()
         self._take(state.step)
         self.last = time.monotonic()
         if state.step in self.shelf.scores:
             return
-        score = self._score(state.step)
+        score, frozen = self._score(state.step), state.freeze()
+        if frozen.damaged:
+            kept = (
+                f"the last good checkpoint is {self.recorder.checkpoint}" if self.recorder.checkpoint else "start again"
+            )
+            raise DivergedError(
+                f"step {state.step}: weight {frozen.damaged} is not finite, so no checkpoint is written; lower train.lr"
+                f" (now {self.run.config.train.lr:g}) or train.weight_decay; {kept}"
+            )
         gone = self.shelf.add(state.step, score)
         metrics = {"train": self.recorder.metrics, "validation": self.recorder.validation}
-        self._writing.start(partial(self._write, state.freeze(), metrics, score, gone))
+        self._writing.start(partial(self._write, frozen, metrics, score, gone))
         self._stalled = time.perf_counter() - start
 
     def notice(self, step: int) -> None:
@@ -149,10 +161,10 @@ def restore_newest(run: Run, state: TrainState, manifest: Manifest) -> dict[str,
         return {}
     folder, files = found
     checkpoint = parse(files, folder.uri)
-    if checkpoint.state.get("corpus") != manifest.digest():
+    if checkpoint.state.corpus != manifest.digest():
         raise RequestError(
             f"{folder.uri}: trained on another corpus than the run's now; restore that corpus or start a new run"
         )
     state.restore(checkpoint.step, checkpoint.model, checkpoint.optimiser, folder.uri)
-    state.skipped = int(checkpoint.state["skipped"])
-    return checkpoint.state["metrics"]
+    state.skipped = checkpoint.state.skipped
+    return checkpoint.state.metrics

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from distgnn.errors import printable
 from distgnn.pretraining.history import Snapshot
 
 _SHOWN = (("loss", "loss", "{:.4f}"), ("link_accuracy", "link acc", "{:.3f}"), ("adaptation_gain", "gain", "{:+.4f}"))
@@ -25,6 +26,7 @@ def describe(snapshot: Snapshot) -> str:
         parts.append(f"val loss {validation['loss']:.4f}")
     if "graphs_per_s" in metrics:
         parts.append(f"{metrics['graphs_per_s']:,.0f} graphs/s")
+    if "data_wait" in metrics:
         parts.append(f"data wait {metrics['data_wait']:.0%}")
     if "peak_memory_mb" in metrics:
         parts.append(f"peak {metrics['peak_memory_mb']:,.0f} MB")
@@ -62,7 +64,7 @@ class Screen:
 
     def say(self, line: str) -> None:
         """Print a line above the live line."""
-        self.console.print(line, soft_wrap=True, markup=False)
+        self.console.print(printable(line), soft_wrap=True, markup=False)
 
 
 class Display(Screen):
@@ -73,6 +75,6 @@ class Display(Screen):
         line = describe(snapshot)
         if self.live:
             # Text wraps on a narrow terminal, so the time left stays visible.
-            self.live.update(Text(line), refresh=True)
+            self.live.update(Text(printable(line)), refresh=True)
         else:
             self.say(f"{time.strftime('%H:%M:%S')} {line}")

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from distgnn.config.base import read_json
 from distgnn.errors import RequestError
 from distgnn.pretraining.step import StepResult
 from distgnn.storage.folder import Folder
+from distgnn.storage.records import MAX_TEXT, Count, Name, Seconds, Text, convert, parse_object
 
 NAME = "progress.json"
 HISTORY = "history"
 _ROWS_A_PART = 200
+_MAX_BYTES = 16 << 20
+_READABLE = "readable"
+_PART, _REMOVE = "a part of a history", "remove it"
+_NAME_OF_PART = re.compile(r"[0-9]{9}\.jsonl")
 Snapshot = dict[str, Any]
 
 
@@ -98,7 +103,7 @@ class Recorder:
 
     def __post_init__(self) -> None:
         history = self.folder.sub(HISTORY)
-        for name in history.names():  # rows of steps that will be repeated
+        for name in _parts(history):  # rows of steps that will be repeated
             if name >= _part(self.first):
                 history.delete(name)
         self._origin = self._interval.clock
@@ -181,6 +186,39 @@ def _part(step: int) -> str:
     return f"{step:09d}.jsonl"
 
 
+def _parts(history: Folder) -> list[str]:
+    """Names of the history's files; other names in the folder are ignored."""
+    return [name for name in history.names() if _NAME_OF_PART.fullmatch(name)]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Fields of a row of the history that have a type of their own; the others are metrics."""
+
+    step: Count
+    time: Seconds = 0.0
+    validation: dict[Name, float] = field(default_factory=dict)
+    checkpoint: dict[Name, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """Fields of progress.json that commands use; a newer version may write more."""
+
+    run: Name
+    status: Name
+    step: Count
+    total: Count
+    metrics: dict[Name, float]
+    validation: dict[Name, float]
+    seconds_left: Seconds | None
+    error: Text = ""
+    checkpoint: Name = ""
+    best: Name = ""
+    started: Seconds = 0.0
+    updated: Seconds = 0.0
+
+
 def read_progress(run: Folder) -> Snapshot:
     """Read the last snapshot of a run.
 
@@ -189,19 +227,18 @@ def read_progress(run: Folder) -> Snapshot:
     """
     if run.size(NAME) is None:
         raise RequestError(f"{run.uri}: no {NAME} here; give the folder of a run that has started")
-    try:
-        return dict(read_json(run.read(NAME)))
-    except RequestError:
-        raise
-    except (ValueError, TypeError) as error:
-        raise RequestError(f"{run.at(NAME)}: not readable ({error})") from error
+    where = run.at(NAME)
+    data = parse_object(run.read(NAME, _MAX_BYTES), where, _READABLE)
+    known = {item.name for item in fields(_Progress)}
+    convert({name: value for name, value in data.items() if name in known}, _Progress, where, _READABLE)
+    return data
 
 
 def write_failure(run: Folder, name: str, error: Exception) -> None:
     """Mark a run as failed; the rest of its last snapshot is kept."""
     nothing: Snapshot = {"run": name, "step": 0, "total": 0, "metrics": {}, "validation": {}, "checkpoint": ""}
     known = read_progress(run) if run.size(NAME) is not None else nothing
-    changes = {"status": "failed", "error": str(error), "seconds_left": None, "updated": time.time()}
+    changes = {"status": "failed", "error": str(error)[:MAX_TEXT], "seconds_left": None, "updated": time.time()}
     run.write(NAME, json.dumps({**known, **changes}, indent=1).encode())
 
 
@@ -213,18 +250,17 @@ def read_history(run: Folder) -> list[dict[str, Any]]:
     """
     folder = run.sub(HISTORY)
     rows: list[dict[str, Any]] = []
-    for name in folder.names():
-        try:
-            first = int(name.removesuffix(".jsonl"))
-            rows = [row for row in rows if row["step"] <= first]
-            rows += [_row(line) for line in folder.read(name).splitlines()]
-        except RequestError:
-            raise
-        except (ValueError, KeyError, TypeError) as error:
-            raise RequestError(f"{folder.at(name)}: not a part of a history ({error!r}); remove it") from error
+    for name in _parts(folder):
+        first = int(name.removesuffix(".jsonl"))
+        rows = [row for row in rows if row["step"] <= first]
+        lines = folder.read(name, _MAX_BYTES).splitlines()
+        rows += [_row(line, f"{folder.at(name)}, line {number}") for number, line in enumerate(lines, start=1)]
     return rows
 
 
-def _row(line: bytes) -> dict[str, Any]:
-    row = dict(read_json(line))
-    return {**row, "step": int(row["step"])}
+def _row(line: bytes, where: str) -> dict[str, Any]:
+    row = parse_object(line, where, _PART, _REMOVE)
+    known = {item.name for item in fields(_Row)}
+    convert({name: value for name, value in row.items() if name in known}, _Row, where, _PART, _REMOVE)
+    convert({name: value for name, value in row.items() if name not in known}, dict[Name, float], where, _PART, _REMOVE)
+    return row

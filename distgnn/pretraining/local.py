@@ -10,7 +10,7 @@ from types import FrameType
 
 from distgnn.corpus.stream import local_units
 from distgnn.distributed import ProcessGroup, choose_device
-from distgnn.errors import RequestError, WorkError
+from distgnn.errors import RequestError, WorkError, explain
 from distgnn.monitor.prometheus import serve_metrics
 from distgnn.pretraining.console import Display, Screen
 from distgnn.pretraining.history import Snapshot, write_failure
@@ -64,3 +64,10 @@ def pretrain_here(start: Start) -> Status:
         except (RequestError, WorkError) as error:
             write_failure(run.folder, run.name, error)
             raise
+        except (MemoryError, RuntimeError, OSError) as error:
+            line = explain(error)
+            if line is None:
+                raise
+            failure = WorkError(line)
+            write_failure(run.folder, run.name, failure)
+            raise failure from error

@@ -25,7 +25,7 @@ from distgnn.pretraining.precision import matrix_products
 from distgnn.pretraining.prefetch import Prefetch
 from distgnn.pretraining.retention import open_retention
 from distgnn.pretraining.run import Run, Units, make_plan, planned_steps
-from distgnn.pretraining.step import StepResult, check_agreement, learning_rate, outer_step
+from distgnn.pretraining.step import StepResult, check_agreement, check_last_steps, learning_rate, outer_step
 from distgnn.pretraining.validation import validate
 
 Status = Literal["finished", "stopped"]
@@ -86,6 +86,9 @@ def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks, sta
 
     Returns:
         "finished", or "stopped" if a rank stopped training.
+
+    Raises:
+        DivergedError: A weight or the last steps are not finite.
     """
     plan = make_plan(run.config, reader)
     total = planned_steps(run.config, plan)
@@ -111,6 +114,9 @@ def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks, sta
         raise
     if desk:
         desk.saver.finish(state)
+    if status == "finished":
+        check_last_steps(state, run.config.train.lr)
+    if desk:
         desk.recorder.finish(state.step, status)
     return status
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
-from distgnn.checkpoint.format import FILES, FOLDER, step_name, step_names
+from distgnn.checkpoint.format import FOLDER, KIND, SavedState, step_name, step_names
 from distgnn.errors import RequestError
 from distgnn.storage.folder import Folder
-from distgnn.storage.verified import CHECKSUMS
+from distgnn.storage.records import read_record
+from distgnn.storage.verified import CHECKSUMS, remove_verified
 
 
 def kept_steps(scores: dict[int, float | None], newest: int, best: int) -> set[int]:
@@ -64,45 +64,39 @@ class CheckpointRetention:
         return [step_name(old) for old in gone]
 
     def remove(self, name: str) -> None:
-        """Delete a checkpoint such that a partly deleted one is never taken for complete.
-
-        A local folder is renamed first; elsewhere checksums.json is deleted first. The folder is not listed.
-        """
-        here = self.folder.sub(name)
-        if here.size(CHECKSUMS) is None:
-            return
-        if self.folder.local:
-            self.folder.delete_folder(name)
-            return
-        here.delete(CHECKSUMS)
-        for file in FILES:
-            here.delete(file)
+        """Delete a checkpoint, but not what others put into its folder; see :func:`~distgnn.storage.verified.remove_verified`."""
+        if self.folder.sub(name).size(CHECKSUMS) is not None:
+            remove_verified(self.folder, name, KIND)
 
 
 def open_retention(run: Folder, step: int, newest: int, best: int) -> CheckpointRetention:
     """List the checkpoints of a run that continues at ``step``, and delete those a crash left behind.
 
-    Incomplete checkpoints are deleted, and those of later steps, which are damaged and will be written again.
+    Incomplete checkpoints are deleted, and those of later steps, which are damaged and will be written again. Folders of
+    other names, such as copies that a user made, are left alone.
 
     Args:
         run: Folder of the run.
         step: The step at which training continues.
         newest: How many of the last checkpoints to keep.
         best: How many of the lowest scores to keep.
+
+    Raises:
+        RequestError: If the folder of an incomplete checkpoint also holds files of others.
     """
     folder = run.sub(FOLDER)
-    names = set(folder.names())
-    whole = [name for name in step_names(folder) if folder.sub(name).size(CHECKSUMS) is not None]
-    whole = [name for name in whole if name <= step_name(step)]
-    for name in {name for name in names if name.startswith("step-")} - set(whole):  # other files are left alone
-        folder.delete_folder(name)
+    names = step_names(folder)
+    whole = [name for name in names if name <= step_name(step) and folder.sub(name).size(CHECKSUMS) is not None]
+    for name in set(names) - set(whole):
+        remove_verified(folder, name, KIND)
+        if left := folder.sub(name).names():
+            raise RequestError(f"{folder.at(name)}: holds other things ({left[0]}); move them away, then resume")
     scores = {int(name.removeprefix("step-")): _score(folder.sub(name)) for name in whole}
     return CheckpointRetention(folder, newest, best, scores)
 
 
 def _score(checkpoint: Folder) -> float | None:
     try:
-        score = json.loads(checkpoint.read("state.json")).get("score")
-    except (RequestError, ValueError, AttributeError):  # damaged: treated as a checkpoint without a score
+        return read_record(checkpoint, "state.json", SavedState, "the state of a checkpoint").score
+    except RequestError:  # damaged: treated as a checkpoint without a score
         return None
-    return score if isinstance(score, float) else None

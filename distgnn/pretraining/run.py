@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from distgnn.checkpoint.training_state import TrainState, make_state
-from distgnn.config import PretrainConfig, load_config, to_json
+from distgnn.config import PretrainConfig, to_json
 from distgnn.config.fields import changed, named
 from distgnn.corpus.plan import Plan, UnitRef
 from distgnn.corpus.reader import CorpusReader
@@ -23,6 +23,7 @@ from distgnn.graph.batch import GraphBatch
 from distgnn.pretraining.batch_size_finder import with_batch_size
 from distgnn.pretraining.init_from import load_init, write_start
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.records import read_config
 
 CONFIG = "config.json"
 Units = Callable[[CorpusReader, Plan, Prepare, Iterable[UnitRef]], Iterator[GraphBatch]]
@@ -102,6 +103,11 @@ def resumed_start(uri: str, config: PretrainConfig) -> Start:
     return Start(run, open_corpus(run.config))
 
 
+def run_name(config: PretrainConfig) -> str:
+    """Name of a new run: the given one, else a new one."""
+    return config.name or f"{config.objective}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
 def new_run(config: PretrainConfig, reader: CorpusReader | None = None, state: TrainState | None = None) -> Run:
     """Create the folder of a new run with its config and, if ``config.init`` is given, its first checkpoint.
 
@@ -117,7 +123,7 @@ def new_run(config: PretrainConfig, reader: CorpusReader | None = None, state: T
     reader = reader or open_corpus(config)
     manifest = reader.manifest
     init = load_init(config, manifest.schema)
-    name = config.name or f"{config.objective}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    name = run_name(config)
     config = dataclasses.replace(
         config,
         name=name,
@@ -139,7 +145,9 @@ def new_run(config: PretrainConfig, reader: CorpusReader | None = None, state: T
 
 def open_corpus(config: PretrainConfig) -> CorpusReader:
     """Open the corpus of a run. Labels are read only if the objective uses them."""
-    return CorpusReader(config.corpus, labels=config.objective == "supervised")
+    reader = CorpusReader(config.corpus, labels=config.objective == "supervised")
+    reader.check_first()
+    return reader
 
 
 def run_config(uri: str) -> PretrainConfig:
@@ -151,7 +159,7 @@ def run_config(uri: str) -> PretrainConfig:
     folder = open_folder(uri)
     if folder.size(CONFIG) is None:
         raise RequestError(f"{uri}: no run here ({CONFIG} is missing); give the folder of a run")
-    return load_config(PretrainConfig, folder.read(CONFIG), folder.at(CONFIG))
+    return read_config(folder, CONFIG, PretrainConfig)
 
 
 def resumed_run(uri: str, config: PretrainConfig) -> Run:

@@ -127,9 +127,14 @@ def check_agreement(state: TrainState, group: ProcessGroup) -> None:
     """Check that all ranks hold bitwise equal weights. Collective.
 
     Raises:
+        DivergedError: If they are not finite.
         WorkError: If they differ.
     """
     sums = torch.stack([tensor.double().square().sum() for _, tensor in state.named_parameters()]).detach()
+    if not bool(torch.isfinite(sums).all()):
+        raise DivergedError(
+            f"step {state.step}: a weight is not finite; lower train.lr and go back to an earlier checkpoint"
+        )
     if not group.agrees(sums):
         raise WorkError(
             f"step {state.step}: ranks hold different weights; resume from the last checkpoint and report this"
@@ -180,6 +185,14 @@ def _finite(state: TrainState, finite: bool, lr: float) -> bool:
             f"step {state.step}: loss or gradient was not finite {state.skipped} steps in a row; lower train.lr (now {lr:g})"
         )
     return finite
+
+
+def check_last_steps(state: TrainState, lr: float) -> None:
+    """Raise DivergedError if the last steps of a run were skipped, because its loss or gradient was not finite."""
+    if state.skipped:
+        raise DivergedError(
+            f"step {state.step}: loss or gradient was not finite in the last {state.skipped} steps; lower train.lr (now {lr:g})"
+        )
 
 
 def _set_gradients(parameters: list[nn.Parameter], flat: Tensor) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
+from html import escape
 from itertools import chain
 from typing import Any
 
@@ -11,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from distgnn.auxiliary.comparison import SIGNIFICANT, Contrast
+from distgnn.errors import printable
 from distgnn.finetuning.comparison import FinetuneComparison
 from distgnn.labels.dataset import LabelledSet
 from distgnn.labels.scores import HIGHER_IS_BETTER
@@ -114,23 +118,29 @@ def terminal(result: FinetuneComparison) -> str:
 
 def markdown(result: FinetuneComparison) -> str:
     """Table as Markdown, with notes."""
-    return f"{heading(result)}\n\n{piped(*rows(result))}\n\n{_NOTES}\n"
+    return f"{plain(heading(result))}\n\n{piped(*rows(result))}\n\n{_NOTES}\n"
 
 
 def drawn(title: str, titles: list[str], body: list[list[str]]) -> str:
     """Render a table with box characters, as wide as the terminal, or 160 columns if standard output is not a terminal."""
     table = Table()
     for name in titles:
-        table.add_column(name)
+        table.add_column(printable(name))
     for row in body:
-        table.add_row(*row)
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     with console.capture() as captured:
-        console.print(title, table, sep="\n", markup=False, highlight=False)
+        console.print(printable(title), table, sep="\n", markup=False, highlight=False)
     return captured.get().rstrip()
 
 
 def piped(titles: list[str], body: list[list[str]]) -> str:
     """Render a table as Markdown."""
-    lines = [titles, ["---"] * len(titles), *body]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    lines = [[plain(cell) for cell in line] for line in (titles, *body)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (lines[0], ["---"] * len(titles), *lines[1:]))
+
+
+def plain(text: str) -> str:
+    """Escape ``text`` for one line or cell of Markdown: no markup, links, HTML or control characters of others."""
+    line = escape(" ".join(printable(text).split()), quote=False)
+    return re.sub(r"([|`\[\]])", r"\\\1", line)

@@ -52,9 +52,19 @@ def start_ray(cpus: int) -> None:
     address = os.environ.get("RAY_ADDRESS", "")
     if address:
         check_address(address, "RAY_ADDRESS")
-        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+        _join(address)
         return
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def _join(address: str) -> None:
+    try:
+        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RequestError(
+            f"RAY_ADDRESS={address}: no Ray answers there; start it, or correct or unset RAY_ADDRESS ({reason})"
+        ) from error
 
 
 class _RayMap:

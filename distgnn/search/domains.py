@@ -13,6 +13,8 @@ from typing import Any, Literal, cast
 from distgnn.errors import RequestError
 
 Value = int | float | bool | str
+MAX_POINTS = 1_000_000
+"""Most points of a discrete range."""
 _TRUTH = {"true": True, "false": False, "yes": True, "no": False}
 _LOG = re.compile(r"log\(([^,()]+),([^,()]+)\)")
 _RANGE = re.compile(r"(?P<low>[^/]+?)\.\.(?P<high>[^/]+?)(/(?P<step>[^/]+))?")
@@ -64,6 +66,17 @@ class Range:
             return False
         return not self.step or abs((value - self.low) / self.step - round((value - self.low) / self.step)) < 1e-9
 
+    def near(self, value: Value) -> bool:
+        """Whether ``value`` is in the range, up to the rounding of bounds that were saved as text."""
+        if isinstance(value, str | bool):
+            return False
+        slack = 1e-5 * max(abs(self.low), abs(self.high))
+        return self.low - slack <= value <= self.high + slack and self.holds(self.clipped(value))
+
+    def clipped(self, value: Value) -> Value:
+        """``value``, or the bound that it exceeds."""
+        return value if isinstance(value, str | bool) else min(max(value, self.low), self.high)
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -80,6 +93,12 @@ class Choice:
     def holds(self, value: Value) -> bool:
         """Whether ``value`` is one of the values."""
         return any(value == known and type(value) is type(known) for known in self.values)
+
+    near = holds
+
+    def clipped(self, value: Value) -> Value:
+        """``value`` itself."""
+        return value
 
 
 def read_domain(told: str, hint: Any, text: str) -> Range | Choice:
@@ -119,6 +138,9 @@ def _range(hint: Any, low: str, high: str, step: str, text: str, *, log: bool) -
         raise RequestError(f"--space {text}: log(lo,hi) needs numbers above 0")
     if step and by <= 0:
         raise RequestError(f"--space {text}: the step must be above 0")
+    unit = by or (1.0 if hint is int and not log else 0.0)
+    if unit and (last - first) / unit > MAX_POINTS:
+        raise RequestError(f"--space {text}: more than {MAX_POINTS} points; give a larger step, or log(lo,hi)")
     return Range("int" if hint is int else "float", first, last, by, log)
 
 

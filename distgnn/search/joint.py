@@ -12,10 +12,11 @@ import torch
 from distgnn.auxiliary.data_source import CorpusDataSource, DataSource, NetworkDataSource, is_network
 from distgnn.auxiliary.jobs import Job, RunJob, global_seed
 from distgnn.auxiliary.trainer import Trainer
-from distgnn.auxiliary.trainer_state import freeze, thaw
+from distgnn.auxiliary.trainer_state import FrozenState, freeze, thaw
 from distgnn.config import TransferConfig
 from distgnn.config.transfer import CONTROL
 from distgnn.distributed import ProcessGroup, choose_device
+from distgnn.errors import RequestError
 from distgnn.search.scoring import initial_encoder, seen
 from distgnn.storage.arrays import read_arrays, write_arrays
 from distgnn.storage.folder import Folder
@@ -83,11 +84,17 @@ class MultiTaskTrial:
             torch.manual_seed(global_seed(seed, 0))
             fit = self.run.begin(job, self.group)
             random = torch.get_rng_state()
-        kept = read_arrays(self.folder, _name(seed))
+        kept = read_arrays(self.folder, _name(seed), FrozenState)
         if kept is not None:
-            told, arrays = kept
-            random = torch.from_numpy(arrays.pop(_RANDOM).copy())
-            thaw(fit, told, arrays)
+            state, arrays = kept
+            try:
+                random = torch.from_numpy(arrays.pop(_RANDOM).copy())
+                thaw(fit, state, arrays)
+            except (RuntimeError, KeyError, ValueError, TypeError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise RequestError(
+                    f"{self.folder.at(_name(seed))}: not the state of this trial ({reason}); remove it"
+                ) from error
         return _Seed(fit, random)
 
 

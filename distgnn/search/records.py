@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import Meta
 
 from distgnn.config import TuneConfig, from_json, to_json
-from distgnn.config.base import read_json
 from distgnn.config.fields import present_name
 from distgnn.errors import RequestError
 from distgnn.search.space import Params, present_params
 from distgnn.storage.folder import Folder
+from distgnn.storage.records import (
+    MAX_BYTES,
+    Count,
+    Name,
+    Positive,
+    Seconds,
+    Small,
+    Text,
+    check_version,
+    convert,
+    parse_object,
+    read_record,
+)
 
 SWEEP, RESULTS, TRIALS, TRIAL = "sweep.json", "results.parquet", "trials", "trial.json"
 _FORMAT, _VERSION = "distgnn-sweep", 1
+_NUMBER = re.compile("[0-9]{4,9}")
 State = Literal["queued", "running", "stopped", "finished", "failed"]
 ENDED = ("stopped", "finished", "failed")
 _COLUMNS = [
@@ -33,12 +49,16 @@ _COLUMNS = [
     ("ended", pa.float64()),
     ("clone_of", pa.int32()),
 ]
-_HEADER = ("metric", "mode", "space", "default", "trials", "started", "wall")
+_HEADER = ("metric", "mode", "rungs", "space", "default", "trials", "started", "wall")
+_READABLE = "readable"
+_MAX_GAP = 10
+"""Trials are numbered without gaps; where folders were removed, a number may be this many times the number of trials."""
 PARAM = "param:"
 """Prefix of the columns of parameters."""
 
 
-class Rung(NamedTuple):
+@dataclass(frozen=True)
+class Rung:
     """A report of a trial.
 
     Attributes:
@@ -47,9 +67,9 @@ class Rung(NamedTuple):
         seconds: Time since the last rung.
     """
 
-    fidelity: int
+    fidelity: Count
     score: float
-    seconds: float
+    seconds: Seconds
 
 
 @dataclass(frozen=True)
@@ -64,10 +84,10 @@ class Clone:
         params: Parameters to continue with.
     """
 
-    of: int
-    segment: int
-    at: int
-    after: int
+    of: Small
+    segment: Small
+    at: Count
+    after: Small
     params: Params
 
 
@@ -89,15 +109,15 @@ class TrialRecord:
         clones: Clones of population-based training, in order.
     """
 
-    number: int
+    number: Small
     params: Params
     state: State = "queued"
-    tries: int = 0
-    reason: str = ""
+    tries: Small = 0
+    reason: Text = ""
     refused: bool = False
-    started: float | None = None
-    ended: float | None = None
-    seconds: float = 0.0
+    started: Seconds | None = None
+    ended: Seconds | None = None
+    seconds: Seconds = 0.0
     rungs: tuple[Rung, ...] = ()
     clones: tuple[Clone, ...] = ()
 
@@ -173,9 +193,23 @@ class Sweep:
         return 1 if self.mode == "max" else -1
 
 
+@dataclass(frozen=True)
+class _Header:
+    """sweep.json without its config; see :class:`Sweep`."""
+
+    metric: Name
+    mode: Literal["max", "min"]
+    rungs: Annotated[tuple[Positive, ...], Meta(min_length=1)]
+    space: dict[Name, Text]
+    default: Params
+    trials: Small
+    started: Seconds
+    wall: Seconds = 0.0
+
+
 def write_sweep(folder: Folder, sweep: Sweep) -> None:
     """Write sweep.json."""
-    header = {name: getattr(sweep, name) for name in ("kind", "axis", "rungs", *_HEADER)}
+    header = {name: getattr(sweep, name) for name in ("kind", "axis", *_HEADER)}
     value = {"format": _FORMAT, "version": _VERSION, **header, "config": to_json(sweep.config)}
     folder.write(SWEEP, (json.dumps(value, indent=1) + "\n").encode())
 
@@ -185,19 +219,14 @@ def read_sweep(folder: Folder) -> Sweep:
     if folder.size(SWEEP) is None:
         raise RequestError(f"{folder.uri}: no sweep here ({SWEEP} is missing); give the folder of a distgnn tune")
     where = folder.at(SWEEP)
-    try:
-        data = dict(read_json(folder.read(SWEEP)))
-        if (data["format"], data["version"]) != (_FORMAT, _VERSION):
-            raise RequestError(f"{where}: {data['format']} version {data['version']} is unknown to this distgnn")
-        config = from_json(TuneConfig, data["config"], where)
-        header = {name: data[name] for name in _HEADER}
-        header["space"] = {present_name(TuneConfig, name): text for name, text in header["space"].items()}
-        header["default"] = present_params(header["default"])
-        return Sweep(config, rungs=tuple(map(int, data["rungs"])), **header)
-    except RequestError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise RequestError(f"{where}: not readable ({type(error).__name__}: {error})") from error
+    data = parse_object(folder.read(SWEEP, MAX_BYTES), where, _READABLE)
+    if data.get("format") != _FORMAT:
+        raise RequestError(f"{where}: {str(data.get('format'))[:80]!r} is not the format of a sweep ({_FORMAT})")
+    check_version(data, _VERSION, where, _READABLE)
+    config = from_json(TuneConfig, data.get("config", {}), where)
+    told = convert({name: data[name] for name in _HEADER if name in data}, _Header, where, _READABLE)
+    space = {present_name(TuneConfig, name): text for name, text in told.space.items()}
+    return Sweep(config, **vars(told) | {"space": space, "default": present_params(told.default)})
 
 
 def trial_folder(folder: Folder, number: int) -> Folder:
@@ -207,34 +236,32 @@ def trial_folder(folder: Folder, number: int) -> Folder:
 
 def read_trial(folder: Folder, number: int) -> TrialRecord:
     """Read a trial of the sweep in ``folder``; raises RequestError if its file is damaged."""
-    return _read_trial(trial_folder(folder, number))
+    return _read_trial(trial_folder(folder, number), f"{number:04d}")
 
 
 def write_trial(folder: Folder, record: TrialRecord) -> None:
     """Write trial.json of a trial; ``folder`` is that of the sweep."""
-    value = asdict(record) | {"rungs": [rung._asdict() for rung in record.rungs]}
-    trial_folder(folder, record.number).write(TRIAL, (json.dumps(value, indent=1) + "\n").encode())
+    trial_folder(folder, record.number).write(TRIAL, (json.dumps(asdict(record), indent=1) + "\n").encode())
 
 
 def read_trials(folder: Folder) -> list[TrialRecord]:
     """Read all trials of the sweep in ``folder``, by number; raises RequestError if a file is damaged."""
     below = folder.sub(TRIALS)
-    numbers = [name for name in below.names() if name.isdigit() and below.sub(name).size(TRIAL) is not None]
-    return [_read_trial(below.sub(name)) for name in numbers]
+    names = [name for name in below.names() if _NUMBER.fullmatch(name) and below.sub(name).size(TRIAL) is not None]
+    records = sorted((_read_trial(below.sub(name), name) for name in names), key=lambda record: record.number)
+    if records and records[-1].number > _MAX_GAP * (len(records) + 100):
+        raise RequestError(f"{below.uri}: trial {records[-1].number} among {len(records)} trials; remove its folder")
+    return records
 
 
-def _read_trial(folder: Folder) -> TrialRecord:
-    try:
-        data: dict[str, Any] = dict(read_json(folder.read(TRIAL)))
-        rungs = tuple(Rung(int(r["fidelity"]), float(r["score"]), float(r["seconds"])) for r in data["rungs"])
-        clones = tuple(Clone(**clone | {"params": present_params(clone["params"])}) for clone in data["clones"])
-        return TrialRecord(**data | {"params": present_params(data["params"]), "rungs": rungs, "clones": clones})
-    except RequestError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
+def _read_trial(folder: Folder, name: str) -> TrialRecord:
+    found = read_record(folder, TRIAL, TrialRecord, "the record of a trial")
+    if f"{found.number:04d}" != name:
         raise RequestError(
-            f"{folder.at(TRIAL)}: not the record of a trial ({type(error).__name__}: {error})"
-        ) from error
+            f"{folder.at(TRIAL)}: is the record of trial {found.number}, not of {name}; restore the file"
+        )
+    clones = tuple(replace(clone, params=present_params(clone.params)) for clone in found.clones)
+    return replace(found, params=present_params(found.params), clones=clones)
 
 
 def write_results(folder: Folder, records: Iterable[TrialRecord]) -> None:
@@ -261,7 +288,11 @@ def _cell(record: TrialRecord, name: str) -> Any:
     return getattr(record, name)
 
 
+def _score(record: TrialRecord) -> float:
+    return math.nan if record.score is None else record.score
+
+
 def best_of(sweep: Sweep, records: Iterable[TrialRecord]) -> TrialRecord | None:
-    """Return the finished trial with the best score (the first of equals); None if no trial finished."""
-    whole = [record for record in records if record.state == "finished" and record.score is not None]
+    """Return the finished trial with the best finite score (the first of equals); None if there is none."""
+    whole = [record for record in records if record.state == "finished" and math.isfinite(_score(record))]
     return max(whole, key=lambda record: (sweep.sign * (record.score or 0.0), -record.number), default=None)

@@ -81,8 +81,10 @@ def apply(config: TuneConfig, params: Params) -> TuneConfig:
     Raises:
         RequestError: If a value is invalid.
     """
-    data = to_json(config)
+    data, searchable = to_json(config), named(TuneConfig, "searchable")
     for dotted, value in params.items():
+        if dotted not in searchable:  # such as a field that names code
+            raise RequestError(f"trial: {dotted} cannot be a parameter of a trial")
         *path, last = dotted.split(".")
         place = data
         for part in path:
@@ -100,6 +102,15 @@ def present_params(params: Params) -> Params:
         optional = _hint(TuneConfig, name) == (bool | None) and isinstance(value, str)
         found[name] = _plain(YES_NO.get(value, value)) if optional else value
     return found
+
+
+def check_params(space: Space, params: Params, where: str) -> None:
+    """Raise RequestError unless all ``params`` of a trial are in ``space``; ``where`` names the trial."""
+    for dotted, value in params.items():
+        if dotted not in space:
+            raise RequestError(f"{where}: {dotted} is not searched by this sweep; restore its record")
+        if not space[dotted].near(value):
+            raise RequestError(f"{where}: {dotted}={value!r} is outside {told(space[dotted])}; restore its record")
 
 
 def defaults(config: TuneConfig, space: Space) -> Params:

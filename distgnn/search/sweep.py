@@ -16,10 +16,10 @@ from distgnn.pretraining.run import make_plan, open_corpus, planned_steps
 from distgnn.register import import_modules
 from distgnn.search.joint import metric_of
 from distgnn.search.presets import GRIDS
-from distgnn.search.records import SWEEP, Sweep, read_sweep
+from distgnn.search.records import SWEEP, Sweep, read_sweep, read_trials
 from distgnn.search.scoring import search_data
 from distgnn.search.searchers.base import SearchContext, Searcher, build_searcher
-from distgnn.search.space import Space, defaults, read_space, texts
+from distgnn.search.space import Space, check_params, defaults, read_space, texts
 from distgnn.storage.folder import Folder, open_folder
 
 DEFAULT_TRIALS = 16
@@ -67,7 +67,10 @@ def resumed_sweep(folder: Folder, config: TuneConfig) -> Sweep:
             raise RequestError(
                 f"--resume: {name}={new!r} differs from the sweep's {old!r}; only these may change: {_allowed()}"
             )
-    return replace(before, config=config, trials=planned_trials(config, read_space(config)))
+    space = read_space(config)
+    for record in read_trials(folder):
+        check_params(space, record.params, f"{folder.uri}: trial {record.number}")
+    return replace(before, config=config, trials=planned_trials(config, space))
 
 
 def _allowed() -> str:

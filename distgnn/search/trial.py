@@ -5,15 +5,16 @@ The whole state of a trial is in its folder; of other trials it reads only a che
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from distgnn.checkpoint.format import FOLDER, newest, read_verified, step_name
+from distgnn.checkpoint.format import FOLDER, KIND, newest, read_verified, step_name
 from distgnn.config import PretrainConfig, TuneConfig
 from distgnn.corpus.stream import local_units
 from distgnn.distributed import ProcessGroup, choose_device
-from distgnn.errors import WorkError
+from distgnn.errors import DivergedError, WorkError
 from distgnn.pretraining.history import Snapshot
 from distgnn.pretraining.loop import Hooks, train
 from distgnn.pretraining.run import CONFIG, Run, new_run, open_corpus, resumed_run
@@ -23,7 +24,7 @@ from distgnn.search.records import Clone, Rung, Sweep, TrialRecord, trial_folder
 from distgnn.search.scoring import validation_score
 from distgnn.search.space import Params, apply
 from distgnn.storage.folder import Folder
-from distgnn.storage.verified import CHECKSUMS, publish
+from distgnn.storage.verified import CHECKSUMS, publish_safely
 
 Pretrainer = Callable[[Run, int], None]
 """Trains a run from its newest checkpoint up to a step, and writes a checkpoint there."""
@@ -71,7 +72,7 @@ class Trial:
 
         Raises:
             RequestError: The parameters do not fit each other or the data.
-            WorkError: Training diverged.
+            WorkError: Training diverged, or the score is not finite.
         """
         start = time.perf_counter()
         import_modules(self.config.imports)  # trials may run in other processes
@@ -79,6 +80,8 @@ class Trial:
         for fidelity in self.rungs:
             if fidelity > self.reached:
                 value = score(fidelity)
+                if not math.isfinite(value):
+                    raise DivergedError(f"the score at {fidelity} {self.config.axis} is {value}")
                 yield Rung(fidelity, value, time.perf_counter() - start)
                 start = time.perf_counter()  # do not count the time that the caller took
 
@@ -161,7 +164,7 @@ def checkpoint_at(trial: Folder, segment: int, step: int) -> Folder:
 def copy_checkpoint(source: Folder, target: Folder) -> None:
     """Copy a checkpoint and verify it; a complete one at ``target`` is kept."""
     if target.size(CHECKSUMS) is None:
-        publish(target, *read_verified(source))
+        publish_safely(target, *read_verified(source), KIND)
 
 
 def _never() -> bool:

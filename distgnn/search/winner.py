@@ -6,8 +6,10 @@ Only the final evaluation reads test data, and nothing is selected after it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from distgnn.auxiliary.comparison import Comparison, Row, compare_methods
 from distgnn.auxiliary.jobs import RunJob
@@ -19,22 +21,51 @@ from distgnn.register import import_modules
 from distgnn.search.joint import method_named, source_of
 from distgnn.search.records import Sweep, TrialRecord, best_of
 from distgnn.search.scoring import initial_encoder
+from distgnn.search.space import Params
 from distgnn.search.trial import Pretrainer, Trial, copy_checkpoint, pretrain_here
 from distgnn.storage.folder import Folder
+from distgnn.storage.records import Name, Small, read_record
 
 WINNER, RESULT, CHECKPOINT, DEFAULT = "winner", "result.json", "checkpoint", "default"
 FINAL = (WINNER, DEFAULT)
 """Configurations of the final evaluation."""
 PRETRAIN, FINETUNE, TRANSFER = "pretrain.json", "finetune.json", "transfer.json"
 
+Scores = Annotated[tuple[float, ...], Meta(min_length=1)]
+
 
 @dataclass(frozen=True)
 class FinalEvaluation:
     """Validation and test scores of one configuration, one per seed."""
 
-    name: str
-    validation: tuple[float, ...]
-    test: tuple[float, ...]
+    name: Name
+    validation: Scores
+    test: Scores
+
+
+@dataclass(frozen=True)
+class Result:
+    """The final evaluation of a sweep, as in winner/result.json.
+
+    Attributes:
+        number: Number of the winning trial.
+        rows: The evaluations, that of the winner first.
+        kind: Kind of trial.
+        metric: Name of the score.
+        mode: "max" if a higher score is better, otherwise "min".
+        params: Parameters of the winning trial.
+        score: Its score in the search.
+        seeds: Number of seeds of the final evaluation.
+    """
+
+    number: Small
+    rows: tuple[FinalEvaluation, ...]
+    kind: Name = ""
+    metric: Name = ""
+    mode: Literal["max", "min"] = "max"
+    params: Params = field(default_factory=dict)
+    score: float | None = None
+    seeds: Small = 0
 
 
 def write_winner(folder: Folder, sweep: Sweep, records: list[TrialRecord]) -> TrialRecord | None:
@@ -110,23 +141,24 @@ def _evaluation(label: str, result: Comparison[Any], row: Row) -> FinalEvaluatio
 
 def write_result(folder: Folder, sweep: Sweep, best: TrialRecord, evaluations: list[FinalEvaluation]) -> None:
     """Write winner/result.json."""
-    header = {
-        "kind": sweep.kind,
-        "metric": sweep.metric,
-        "mode": sweep.mode,
-        "number": best.number,
-        "params": best.params,
-    }
-    rows = [{"name": found.name, "validation": found.validation, "test": found.test} for found in evaluations]
-    value = {**header, "score": best.score, "seeds": sweep.config.final_seeds, "rows": rows}
-    folder.sub(WINNER).write(RESULT, (json.dumps(value, indent=1) + "\n").encode())
+    value = Result(
+        best.number,
+        tuple(evaluations),
+        sweep.kind,
+        sweep.metric,
+        sweep.mode,
+        best.params,
+        best.score,
+        sweep.config.final_seeds,
+    )
+    folder.sub(WINNER).write(RESULT, (json.dumps(asdict(value), indent=1) + "\n").encode())
 
 
 def _write(folder: Folder, name: str, config: Any) -> None:
     folder.write(name, (json.dumps(to_json(config), indent=1) + "\n").encode())
 
 
-def read_result(folder: Folder) -> dict[str, Any] | None:
+def read_result(folder: Folder) -> Result | None:
     """Read winner/result.json in the folder of a sweep; None before the final evaluation."""
     target = folder.sub(WINNER)
-    return json.loads(target.read(RESULT)) if target.size(RESULT) is not None else None
+    return read_record(target, RESULT, Result, "the result of a sweep") if target.size(RESULT) is not None else None

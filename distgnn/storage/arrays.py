@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from distgnn.errors import RequestError
 from distgnn.storage.folder import Folder
+from distgnn.storage.records import parse_record
 
+R = TypeVar("R")
 Arrays = dict[str, npt.NDArray[Any]]
 _TOLD = "outcome"
 
 
-def read_arrays(folder: Folder, name: str) -> tuple[dict[str, Any], Arrays] | None:
+def read_arrays(folder: Folder, name: str, kind: type[R]) -> tuple[R, Arrays] | None:
     """Read the file ``name``.
+
+    Args:
+        folder: The folder.
+        name: The file.
+        kind: Type of the record that holds the JSON values.
 
     Returns:
         (JSON values, arrays by name); None if the file is missing or malformed.
     """
     if folder.size(name) is None:
         return None
+    data = folder.read(name)
     try:
-        arrays = safetensors.numpy.load(folder.read(name))
-        return json.loads(arrays.pop(_TOLD).tobytes()), arrays
-    except RequestError:
-        raise
-    except (SafetensorError, KeyError, ValueError):
+        arrays = safetensors.numpy.load(data)
+        told = arrays.pop(_TOLD).tobytes()
+        return parse_record(told, kind, folder.at(name), "a result"), arrays
+    except (SafetensorError, KeyError, ValueError, TypeError):  # a RequestError is a ValueError
         return None
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from distgnn.errors import RequestError, WorkError
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.temporary import remove_left_over
 from distgnn.storage.verified import CHECKSUMS, Checksums, Kind, read_files
 
 
@@ -60,6 +61,7 @@ def pull_to_cache(origin: Folder, kind: Kind, checksums: Checksums) -> Folder:
         RequestError: If a file is missing from ``origin``, its checksum is wrong, or the cache cannot be written.
     """
     entry = _entry(checksums)
+    remove_left_over(entry.path)
     missing = _kept(entry, checksums, kind.files)[1]
     for name, data in read_files(origin, kind, checksums, missing).items():
         entry.write(name, data)
@@ -69,7 +71,9 @@ def pull_to_cache(origin: Folder, kind: Kind, checksums: Checksums) -> Folder:
 
 
 def _entry(checksums: Checksums) -> Folder:
-    root = os.environ.get("DISTGNN_CACHE") or os.path.join("~", ".cache", "distgnn")
+    root = os.environ.get("DISTGNN_CACHE") or os.path.expanduser(os.path.join("~", ".cache", "distgnn"))
+    if root.startswith("~"):
+        raise RequestError("there is no home folder for the cache; set DISTGNN_CACHE to a folder, or HOME")
     return open_folder(root).sub(checksums.key)
 
 

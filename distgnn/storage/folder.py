@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
-import uuid
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from pyarrow import fs as pafs
 from distgnn.errors import RequestError, WorkError
 from distgnn.storage.retry import note_error
 from distgnn.storage.s3 import S3Files
-from distgnn.storage.uri import join, refuse_secrets, s3_place
+from distgnn.storage.temporary import temporary_tail
+from distgnn.storage.uri import join, local_path, s3_place
 
 _UNUSABLE = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 
@@ -57,7 +59,7 @@ class Folder:
     Attributes:
         filesystem: The pyarrow file system.
         path: Path on the file system.
-        uri: Path or URI, for messages and configs.
+        uri: Its s3:// URI, or its absolute path; for messages and configs.
     """
 
     filesystem: pafs.FileSystem
@@ -87,7 +89,7 @@ class Folder:
                 f"{self.uri}: the name {name!r} has the character {unprintable!r}, which does not print; rename it"
             )
         odd = "\\" in name or ("?" in name and not self.local)
-        if not name or pure.is_absolute() or ".." in pure.parts or odd:
+        if not pure.parts or pure.is_absolute() or ".." in pure.parts or odd:
             raise RequestError(f"{self.uri}: the name {name!r} does not stay inside its folder; refusing it")
         return f"{self.path}/{pure}"
 
@@ -104,33 +106,56 @@ class Folder:
     def names(self) -> list[str]:
         """Sorted names of the files and folders directly inside; empty if the folder does not exist."""
         with storage_errors("list", self.uri):
+            if self.local:  # Arrow refuses folders that hold a name that is not UTF-8
+                return sorted(os.listdir(self.path)) if os.path.lexists(self.path) else []
             entries = self.filesystem.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
         return sorted(entry.base_name for entry in entries)
 
     def files(self) -> list[str]:
         """Sorted relative names of all files at any depth."""
+        if self.local:
+            found = (os.path.join(place, name) for place, _, names in os.walk(self.path) for name in names)
+            return sorted(os.path.relpath(path, self.path) for path in found if os.path.isfile(path))
         selector = pafs.FileSelector(self.path, allow_not_found=True, recursive=True)
         with storage_errors("list", self.uri):
             entries = self.filesystem.get_file_info(selector)
         start = len(self.path.rstrip("/")) + 1
         return sorted(entry.path[start:] for entry in entries if entry.type == pafs.FileType.File)
 
-    def read(self, name: str) -> bytes:
-        """Contents of the file ``name``."""
-        with (
-            storage_errors("read", self.at(name)),
-            self.filesystem.open_input_stream(self.locate(name), compression=None) as stream,
-        ):
-            return stream.read()
+    def read(self, name: str, limit: int = 0) -> bytes:
+        """Contents of the file ``name``; raises RequestError if it has more than ``limit`` bytes (0 = no limit)."""
+        with storage_errors("read", self.at(name)):
+            return self._contents(name, limit)
 
-    def read_if_there(self, name: str) -> bytes | None:
-        """Contents of the file ``name``; None if there is no such file. One request."""
+    def read_if_there(self, name: str, limit: int = 0) -> bytes | None:
+        """Like :meth:`read`, but None if there is no such file. One request."""
         with storage_errors("read", self.at(name)):
             try:
-                with self.filesystem.open_input_stream(self.locate(name), compression=None) as stream:
-                    return stream.read()
+                return self._contents(name, limit)
             except (FileNotFoundError, NotADirectoryError):
                 return None
+
+    def _contents(self, name: str, limit: int) -> bytes:
+        self._check_regular(name)
+        with self.filesystem.open_input_stream(self.locate(name), compression=None) as stream:
+            data = stream.read(limit + 1) if limit else stream.read()
+        if limit and len(data) > limit:
+            raise RequestError(f"{self.at(name)}: has more than {limit} bytes, too large for such a file; restore it")
+        return data
+
+    def _check_regular(self, name: str) -> None:
+        """Refuse FIFOs, devices and sockets, which would block or never end. Nothing is read."""
+        if not self.local:
+            return
+        file = os.open(self.locate(name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            mode = os.fstat(file).st_mode
+        finally:
+            os.close(file)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise RequestError(f"{self.at(name)}: not a regular file (a FIFO or a device); refusing it")
 
     def read_checked(self, name: str, sha256: str) -> bytes | None:
         """Contents of the file ``name`` if its sha256 matches, else None. On a mismatch, a remote file is downloaded once more."""
@@ -145,12 +170,14 @@ class Folder:
     def open(self, name: str) -> pa.NativeFile:
         """Open the file ``name`` for random access."""
         with storage_errors("read", self.at(name)):
+            self._check_regular(name)
             return self.filesystem.open_input_file(self.locate(name))
 
     def open_if_there(self, name: str) -> pa.NativeFile | None:
         """Open the file ``name`` for random access; None if there is no such file."""
         with storage_errors("read", self.at(name)):
             try:
+                self._check_regular(name)
                 return self.filesystem.open_input_file(self.locate(name))
             except FileNotFoundError:
                 return None
@@ -164,16 +191,34 @@ class Folder:
                     stream.write(data)
                 return
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            temporary = f"{path}.tmp-{uuid.uuid4().hex[:8]}"
+            temporary = f"{path}{temporary_tail()}"
             try:
                 with open(temporary, "xb") as file:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
                 os.replace(temporary, path)
-            except OSError:
+            finally:
                 Path(temporary).unlink(missing_ok=True)
-                raise
+
+    def write_new(self, name: str, data: bytes) -> bool:
+        """Write the file ``name`` unless it exists; returns whether it was written. Of several writers one succeeds."""
+        path = self.locate(name)
+        with storage_errors("write", self.at(name)):
+            if not self.local:
+                return _objects(self.filesystem).put_if(path, data, etag="")
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            return write_new_local(path, data)
+
+    def replace(self, name: str, old: bytes, new: bytes) -> bool:
+        """Replace the file ``name`` if its contents are ``old``; returns whether they were. Of several writers one succeeds."""
+        path = self.locate(name)
+        with storage_errors("write", self.at(name)):
+            if not self.local:
+                files = _objects(self.filesystem)
+                etag = files.etag_of(path, old)
+                return etag is not None and files.put_if(path, new, etag)
+            return replace_local(path, old, new)
 
     def delete(self, name: str) -> None:
         """Delete the file ``name``."""
@@ -188,10 +233,40 @@ class Folder:
         path = self.locate(name)
         with storage_errors("delete", self.at(name)):
             if self.local:
-                gone = f"{path}.gone-{uuid.uuid4().hex[:8]}"
+                gone = f"{path}{temporary_tail()}"
                 os.rename(path, gone)
                 path = gone
             self.filesystem.delete_dir(path)
+
+
+def _objects(filesystem: pafs.FileSystem) -> S3Files:
+    return filesystem.handler  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def write_new_local(path: str, data: bytes) -> bool:
+    """Write a file unless it exists. It is never seen without its contents."""
+    temporary = f"{path}{temporary_tail()}"
+    try:
+        Path(temporary).write_bytes(data)
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return True
+
+
+def replace_local(path: str, old: bytes, new: bytes) -> bool:
+    """Replace a file if its contents are ``old``. Other processes that replace it wait."""
+    with open(path, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        same = os.path.exists(path) and os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+        if not same or file.read() != old:
+            return False
+        temporary = f"{path}{temporary_tail()}"
+        Path(temporary).write_bytes(new)
+        os.replace(temporary, path)
+    return True
 
 
 def open_folder(uri: str) -> Folder:
@@ -202,16 +277,8 @@ def open_folder(uri: str) -> Folder:
     """
     if not uri:
         raise RequestError("an empty path was given where a folder is needed")
-    if "://" not in uri:
-        path = os.path.abspath(os.path.expanduser(uri))
+    path = local_path(uri)
+    if path is not None:
         return Folder(pafs.LocalFileSystem(), path, path)
-    if uri.startswith("s3://"):
-        place = s3_place(uri)
-        return Folder(pafs.PyFileSystem(S3Files(place.options)), place.path, place.uri)
-    refuse_secrets(uri)
-    with storage_errors("open", uri):
-        try:
-            filesystem, path = pafs.FileSystem.from_uri(uri)
-        except pa.ArrowInvalid as error:
-            raise RequestError(f"{uri}: not a path, file:// or s3:// URI ({error})") from error
-    return Folder(filesystem, path.rstrip("/"), uri.rstrip("/"))
+    place = s3_place(uri)
+    return Folder(pafs.PyFileSystem(S3Files(place.options)), place.path, place.uri)

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
-from distgnn.errors import RequestError
+from distgnn.errors import RequestError, printable
 
 T = TypeVar("T")
 VARIABLE = "DISTGNN_STORAGE_PATIENCE"
@@ -49,7 +49,7 @@ class _Failures:
             due = now - self._formatted >= _LINE_SECONDS
             self._formatted = now if due else self._formatted
         if due:
-            sys.stderr.write(f"{line}\n")
+            sys.stderr.write(f"{printable(line)}\n")
             sys.stderr.flush()
 
 

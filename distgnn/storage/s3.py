@@ -119,6 +119,38 @@ class S3Files(pafs.FileSystemHandler):
 
         self._do("write", path, upload)
 
+    def put_if(self, path: str, data: bytes, etag: str) -> bool:
+        """Write a small object if its ETag is ``etag``, or with "" if there is no such object.
+
+        Servers that do not know conditional writes, and ignore or refuse the condition, write it in any case.
+
+        Returns:
+            Whether it was written.
+        """
+        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+
+        def put(client: Any, bucket: str, key: str) -> bool:
+            try:
+                client.put_object(Bucket=bucket, Key=key, Body=data, **condition)
+            except ClientError as error:
+                if code_of(error) in ("412", "PreconditionFailed", "ConditionalRequestConflict", "409"):
+                    return False
+                if code_of(error) not in ("NotImplemented", "501"):
+                    raise
+                client.put_object(Bucket=bucket, Key=key, Body=data)
+            return True
+
+        return self._do("write", path, put)
+
+    def etag_of(self, path: str, data: bytes) -> str | None:
+        """ETag of an object if its contents are ``data``, else None."""
+
+        def get(client: Any, bucket: str, key: str) -> str | None:
+            answer = client.get_object(Bucket=bucket, Key=key)
+            return answer["ETag"] if answer["Body"].read() == data else None
+
+        return self._do("read", path, get)
+
     def delete_file(self, path: str) -> None:
         """Delete an object. A missing object is not an error, so that the request can be retried."""
         self._do("delete", path, lambda client, bucket, key: client.delete_object(Bucket=bucket, Key=key))

@@ -6,9 +6,10 @@ chain (environment, ~/.aws, instance roles). URIs are saved in configs, logs and
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from distgnn.errors import RequestError
 
@@ -16,6 +17,8 @@ _S3 = "s3://"
 _SECRET = re.compile(r"key|secret|passw|token|credential|signature", re.IGNORECASE)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _OPTIONS = ("endpoint", "region", "profile", "anonymous")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/|(file|s3|s3a|gs|gcs|az|abfs|abfss|hdfs|https?):")
+_KNOWN = "a path, file:///PATH or s3://BUCKET/PREFIX"
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def join(uri: str, name: str) -> str:
 
 def parent(uri: str) -> tuple[str, str]:
     """(URI of the folder, file name) of a file's URI or path."""
+    uri = local_path(uri) or uri if uri.startswith("file:") else uri
     head, query = _parted(uri)
     folder, _, name = head.rpartition("/")
     return (folder or ("/" if head.startswith("/") else ".")) + query, name
@@ -72,6 +76,39 @@ def parent(uri: str) -> tuple[str, str]:
 def base_name(uri: str) -> str:
     """Last component of a path or URI, without options."""
     return _parted(uri)[0].rstrip("/").rpartition("/")[2]
+
+
+def local_path(uri: str) -> str | None:
+    """Absolute path of a path or file: URI; None for an s3:// URI.
+
+    ``file:/x``, ``file:///x`` and ``file://localhost/x`` name the same file. ``~`` is expanded in paths only.
+
+    Raises:
+        RequestError: If the URI has another scheme or is malformed, or the path is not valid UTF-8.
+    """
+    scheme = _SCHEME.match(uri)
+    if scheme is None:
+        path = os.path.abspath(os.path.expanduser(uri))
+    elif uri.startswith(_S3):
+        return None
+    else:
+        refuse_secrets(uri)
+        path = _path_of_file_uri(uri)
+    if scheme is None and uri.startswith("~") and path == os.path.abspath(uri):
+        raise RequestError(f"{uri}: there is no such home folder; set HOME, or give an absolute path")
+    if not path.isprintable() and any("\ud800" <= c <= "\udfff" for c in path):
+        raise RequestError(f"{path!a}: the name is not valid UTF-8; rename it")
+    return path
+
+
+def _path_of_file_uri(uri: str) -> str:
+    host, slash, rest = uri.removeprefix("file:").removeprefix("//").partition("/")
+    if not uri.startswith("file:/"):
+        local = f", or ./{uri} for a local folder of that name" if "://" not in uri else ""
+        raise RequestError(f"{uri}: not a path, file:// or s3:// URI; give {_KNOWN}{local}")
+    if host not in ("", "localhost"):
+        raise RequestError(f"{uri}: files of another host ({host}) cannot be read; give {_KNOWN}")
+    return os.path.abspath(unquote(slash + rest))
 
 
 def refuse_secrets(uri: str) -> None:
@@ -116,10 +153,18 @@ def _options(uri: str, query: str) -> S3Options:
     if unknown or len(found) < len(pairs):
         raise RequestError(f"{uri}: unknown or repeated option {(unknown or ['?'])[0]!r}; known: {', '.join(_OPTIONS)}")
     endpoint, anonymous = found.get("endpoint", ""), found.get("anonymous", "false").lower()
-    if endpoint and (urlsplit(endpoint).scheme not in ("http", "https") or not urlsplit(endpoint).hostname):
+    if endpoint and not _is_url(endpoint):
         raise RequestError(f"{uri}: endpoint={endpoint!r} must look like http://HOST:PORT")
     if anonymous not in ("true", "false"):
         raise RequestError(f"{uri}: anonymous={anonymous!r} must be true or false")
     if anonymous == "true" and found.get("profile"):
         raise RequestError(f"{uri}: anonymous=true and a profile exclude each other; drop one")
     return S3Options(endpoint.rstrip("/"), found.get("region", ""), found.get("profile", ""), anonymous == "true")
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # such as an IPv6 address without its closing bracket, or a port that is no number
+        return False

@@ -5,17 +5,23 @@ Checkpoints and fine-tuned models are verified folders, each with its own :class
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-import uuid
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distgnn.config.base import read_json
-from distgnn.errors import RequestError, WorkError
+from distgnn.errors import RequestError
+from distgnn.storage.claim import claim, settle
 from distgnn.storage.folder import Folder, storage_errors
+from distgnn.storage.records import Count, Digest, Name, Small, check_version, convert, parse_object
+from distgnn.storage.temporary import temporary_tail
 
 CHECKSUMS = "checksums.json"
+_WHAT = "a list of checksums"
+_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,19 @@ class Checksums:
         return hashlib.sha256(self.raw).hexdigest()
 
 
+@dataclass(frozen=True)
+class _Entry:
+    sha256: Digest
+    bytes: Count = 0
+
+
+@dataclass(frozen=True)
+class _Sealed:
+    format: Name
+    version: Small
+    files: dict[str, _Entry]
+
+
 def seal(files: dict[str, bytes], kind: Kind) -> bytes:
     """Contents of checksums.json for ``files``."""
     entries = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()}
@@ -62,33 +81,91 @@ def seal(files: dict[str, bytes], kind: Kind) -> bytes:
 
 
 def publish(folder: Folder, files: dict[str, bytes], seal_bytes: bytes) -> None:
-    """Write ``files`` and checksums.json to ``folder`` atomically: by rename on a local file system, else checksums.json last.
+    """Write ``files`` and checksums.json to a new folder: by rename on a local file system, else checksums.json last.
+
+    Nothing is looked up, so an object store needs one request per file: the caller knows that the folder is its own.
 
     Args:
-        folder: The target. It must not be complete; an incomplete one is replaced.
+        folder: The target. A local one must be absent or empty.
         files: Contents by file name.
         seal_bytes: Contents of checksums.json.
+
+    Raises:
+        RequestError: If the local folder is not empty, or not permitted.
     """
-    local = folder.local
-    target = _beside(folder) if local else folder
+    if not folder.local:
+        _write(folder, files, seal_bytes)
+        return
+    target = Folder(folder.filesystem, os.path.realpath(folder.path), folder.uri)
+    staged = _beside(target)
     try:
-        for name, data in files.items():
-            target.write(name, data)
-        target.write(CHECKSUMS, seal_bytes)
-    except (RequestError, WorkError):
-        if local and target.names():
-            target.filesystem.delete_dir(target.path)
-        raise
-    if local:
-        with storage_errors("write", folder.uri):
-            if folder.names():
-                folder.filesystem.delete_dir(folder.path)
-            folder.filesystem.move(target.path, folder.path)
+        _write(staged, files, seal_bytes)
+        _move(staged, target)
+    finally:
+        shutil.rmtree(staged.path, ignore_errors=True)
+
+
+def publish_safely(folder: Folder, files: dict[str, bytes], seal_bytes: bytes, kind: Kind) -> None:
+    """Like :func:`publish`, for a folder that may hold other things; a complete folder of the same kind is replaced.
+
+    Files of others are never overwritten: a file of the same name must belong to a complete folder of ``kind``, or be claimed
+    by an unfinished command (:mod:`distgnn.storage.claim`).
+
+    Raises:
+        RequestError: If the folder holds files of these names that are not ours.
+    """
+    if folder.local and not folder.names():
+        publish(folder, files, seal_bytes)
+        return
+    whole, names = folder.read_if_there(CHECKSUMS), (*files, CHECKSUMS)
+    if whole is not None:
+        parse_checksums(whole, folder.at(CHECKSUMS), kind)  # refuses the checksums of others
+    claim(folder, names, kind.word, ours=() if whole is None else names)
+    if whole is not None:
+        folder.delete(CHECKSUMS)
+    _write(folder, files, seal_bytes)
+    settle(folder)
+
+
+def remove_verified(parent: Folder, name: str, kind: Kind) -> None:
+    """Delete the folder ``name`` of ``parent`` such that a partly deleted one is never taken for complete.
+
+    Only the files of ``kind`` are deleted, so other files in the folder, and then the folder itself, stay; a symbolic link
+    is deleted, not what it leads to. A local folder without other files is renamed first. An object store is not listed:
+    checksums.json is deleted first.
+    """
+    folder = parent.sub(name)
+    ours = {CHECKSUMS, *kind.files}
+    if folder.local and (os.path.islink(folder.path) or set(folder.names()) <= ours):
+        parent.delete_folder(name)
+        return
+    for file in (CHECKSUMS, *kind.files):
+        if not folder.local or folder.size(file) is not None:
+            folder.delete(file)
+
+
+def _write(folder: Folder, files: dict[str, bytes], seal_bytes: bytes) -> None:
+    for name, data in files.items():
+        folder.write(name, data)
+    folder.write(CHECKSUMS, seal_bytes)
+
+
+def _move(staged: Folder, target: Folder) -> None:
+    with storage_errors("write", target.uri):
+        try:
+            os.rename(staged.path, target.path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            first = (target.names() or ["a file"])[0]
+            raise RequestError(
+                f"{target.uri}: the folder holds other things ({first}); choose an empty target"
+            ) from error
 
 
 def _beside(folder: Folder) -> Folder:
-    path, tail = folder.path, f".tmp-{uuid.uuid4().hex[:8]}"
-    return Folder(folder.filesystem, f"{path}{tail}", f"{folder.uri}{tail}")
+    tail = temporary_tail()
+    return Folder(folder.filesystem, f"{folder.path}{tail}", f"{folder.uri}{tail}")
 
 
 def read_checksums(folder: Folder, kind: Kind) -> Checksums:
@@ -97,7 +174,7 @@ def read_checksums(folder: Folder, kind: Kind) -> Checksums:
     Raises:
         RequestError: If it is missing, malformed or of another format than ``kind``.
     """
-    raw = folder.read_if_there(CHECKSUMS)
+    raw = folder.read_if_there(CHECKSUMS, _MAX_BYTES)
     if raw is None:
         raise RequestError(f"{folder.uri}: not a complete {kind.word} ({CHECKSUMS} is missing)")
     return parse_checksums(raw, folder.at(CHECKSUMS), kind)
@@ -114,18 +191,12 @@ def parse_checksums(raw: bytes, where: str, kind: Kind) -> Checksums:
     Raises:
         RequestError: If it is malformed or of another format.
     """
-    try:
-        sealed = read_json(raw)
-        name, version, entries = sealed["format"], sealed["version"], dict(sealed["files"])
-        wanted = {file: str(entry["sha256"]) for file, entry in entries.items()}
-    except RequestError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise RequestError(f"{where}: not a list of checksums ({error}); pull the {kind.word} again") from error
-    if (name, version) != (kind.name, kind.version):
-        raise RequestError(
-            f"{where}: {name} version {version} is unknown; this distgnn reads {kind.name} version {kind.version}"
-        )
+    data = parse_object(raw, where, _WHAT, f"pull the {kind.word} again")
+    if data.get("format", kind.name) != kind.name:
+        raise RequestError(f"{where}: {str(data['format'])[:80]!r} is not the format of a {kind.word} ({kind.name})")
+    check_version(data, kind.version, where, _WHAT, f"pull the {kind.word} again")
+    sealed = convert(data, _Sealed, where, _WHAT, f"pull the {kind.word} again")
+    wanted = {name: entry.sha256 for name, entry in sealed.files.items()}
     if set(wanted) != set(kind.files):
         odd = min(set(wanted) ^ set(kind.files))
         raise RequestError(f"{where}: lists other files than a {kind.word} has ({odd!r}); refusing it")

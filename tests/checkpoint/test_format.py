@@ -51,9 +51,9 @@ def test_what_is_in_it(trained: Run) -> None:
     assert checkpoint.step == 6
     assert checkpoint.run["train"]["max_steps"] == 6
     assert checkpoint.schema == manifest.schema
-    assert checkpoint.state["corpus"] == manifest.digest()
-    assert checkpoint.state["seed"] == 1
-    assert checkpoint.state["metrics"]["validation"]["loss"] > 0
+    assert checkpoint.state.corpus == manifest.digest()
+    assert checkpoint.state.seed == 1
+    assert checkpoint.state.metrics["validation"]["loss"] > 0
     folder = Path(checkpoint.uri)
     assert sorted(path.name for path in folder.iterdir()) == sorted((*FILES, CHECKSUMS))
     assert (folder / "corpus.json").read_bytes() == manifest.to_bytes()

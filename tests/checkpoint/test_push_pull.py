@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from distgnn.checkpoint.format import load_checkpoint, newest
 from distgnn.checkpoint.load import load_encoder
 from distgnn.errors import RequestError
 from distgnn.pretraining.run import Run
-from distgnn.storage.verified import CHECKSUMS
+from distgnn.storage.folder import Folder, open_folder
 from tests.helpers.corpora import contents
 from tests.helpers.training import small, train_small
 
@@ -48,11 +49,56 @@ def test_another_checkpoint_or_other_files_are_not_overwritten(runs: list[Run], 
         push_pull.pull(runs[0].folder.uri, str(tmp_path))
 
 
-def test_an_unfinished_copy_is_finished(runs: list[Run], tmp_path: Path) -> None:
-    push_pull.push(runs[0].folder.uri, str(tmp_path / "x"))
-    (tmp_path / "x" / CHECKSUMS).unlink()
-    push_pull.push(runs[1].folder.uri, str(tmp_path / "x"))
-    assert contents(tmp_path / "x") == contents(source(runs[1]))
+def test_files_of_others_with_the_names_of_ours_stay(runs: list[Run], tmp_path: Path) -> None:
+    for name, target in {"config.json": "hf", "card.md/thesis.txt": "hf2", "checksums.json": "hf3"}.items():
+        path = tmp_path / target / name
+        path.parent.mkdir(parents=True)
+        path.write_text("my only copy")
+        with pytest.raises(RequestError):
+            push_pull.push(runs[0].folder.uri, str(tmp_path / target))
+        assert contents(tmp_path / target) == {name: b"my only copy"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hf", "hf2", "hf3"]
+
+
+def test_an_unfinished_copy_of_ours_is_finished(runs: list[Run], s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, write = open_folder(s3), Folder.write
+
+    def killed(folder: Folder, name: str, data: bytes) -> None:
+        if name == "state.json":
+            raise KeyboardInterrupt
+        write(folder, name, data)
+
+    monkeypatch.setattr(Folder, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        push_pull.push(runs[0].folder.uri, s3)
+    monkeypatch.setattr(Folder, "write", write)
+    assert "config.json" in target.names()
+    assert push_pull.push(runs[1].folder.uri, s3) == s3
+    assert {name: target.read(name) for name in target.names()} == contents(source(runs[1]))
+
+
+def test_objects_of_others_stay(runs: list[Run], s3: str) -> None:
+    target = open_folder(s3)
+    target.write("config.json", b"my only copy")
+    with pytest.raises(RequestError, match=r"holds other things \(config.json\)"):
+        push_pull.push(runs[0].folder.uri, s3)
+    assert {name: target.read(name) for name in target.names()} == {"config.json": b"my only copy"}
+
+
+def test_target_through_a_link(runs: list[Run], tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    push_pull.push(runs[0].folder.uri, str(tmp_path / "link"))
+    assert contents(tmp_path / "real") == contents(source(runs[0]))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+
+
+def test_names_that_are_not_utf8(runs: list[Run], tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff")).touch()
+    with pytest.raises(RequestError, match="holds other things"):
+        push_pull.push(runs[0].folder.uri, str(tmp_path))
+    with pytest.raises(RequestError, match=r"\\udcff': the name is not valid UTF-8"):
+        push_pull.push(runs[0].folder.uri, os.fsdecode(b"\xff"))
 
 
 def test_a_damaged_source_is_not_copied(runs: list[Run], tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_a_checkpoint_holds_the_state_of_its_step_though_training_went_on(
     assert publishing.most == 1
     for step in (3, 6):
         found, expected = (load_checkpoint(one.folder.at(f"{FOLDER}/{step_name(step)}")) for one in (run, plain))
-        assert found.state["step"] == step
+        assert found.state.step == step
         for mine, theirs in ((found.model, expected.model), (found.optimiser, expected.optimiser)):
             assert all((mine[name] == theirs[name]).all() for name in theirs)
 
@@ -165,7 +165,7 @@ def test_keep_best(corpus: str, tmp_path: Path) -> None:
     assert steps_there(run) == sorted({*best, 11})
     assert read_progress(run.folder)["best"] == f"{FOLDER}/{step_name(best[0])}"
     for step in best:
-        assert load_checkpoint(run.folder.at(f"{FOLDER}/{step_name(step)}")).state["score"] == measured[step]
+        assert load_checkpoint(run.folder.at(f"{FOLDER}/{step_name(step)}")).state.score == measured[step]
     without = train_small(replace(config, name="without", train=replace(config.train, keep_best=0)))
     assert steps_there(without) == [11]
     assert losses(run) == pytest.approx(losses(without), rel=1e-6)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
+import typing
+from dataclasses import MISSING
 from typing import Any
 
 import pytest
@@ -37,6 +39,7 @@ from distgnn.config.fields import (
 )
 from distgnn.corpus.sources.ppi import PpiConfig
 from distgnn.errors import RequestError
+from distgnn.options import Globals, parse
 from distgnn.register import REGISTRIES
 
 
@@ -49,6 +52,32 @@ def config_classes() -> list[type[Any]]:
     found |= {entry.config for registry in REGISTRIES.values() for entry in registry.entries() if entry.config}
     skipped = {Facts, distgnn.options.Globals}
     return sorted((item for item in found - skipped if dataclasses.is_dataclass(item)), key=lambda item: item.__name__)
+
+
+def floats(kind: type[Any]) -> dict[str, Any]:
+    """Default of each float of a config class, and of each tuple of floats as one of its items, by field."""
+    hints = typing.get_type_hints(kind)
+    return {item.name: hints[item.name] for item in plain_fields(kind) if "float" in str(hints[item.name])}
+
+
+@pytest.mark.parametrize("bad", ["inf", "-inf", "nan"])
+@pytest.mark.parametrize("kind", [kind for kind in config_classes() if floats(kind)], ids=lambda kind: kind.__name__)
+def test_no_number_of_a_config_is_infinite(kind: type[Any], bad: str) -> None:
+    required = {item.name: "x" for item in plain_fields(kind) if item.default is item.default_factory is MISSING}
+    for name, hint in floats(kind).items():
+        value = [float(bad)] if typing.get_origin(hint) is tuple else float(bad)
+        value = {"a": float(bad)} if typing.get_origin(hint) is dict else value
+        with pytest.raises(RequestError, match=f"{name}.*must be a finite number, found {bad}"):
+            from_json(kind, {**required, name: value})
+
+
+def test_an_infinite_option_of_a_group() -> None:
+    with pytest.raises(RequestError, match=r"^train.lr must be a finite number, found inf$"):
+        parse(PretrainConfig, "distgnn pretrain", ["--corpus", "x", "--train.lr", "inf"], Globals("", False, ""))
+    with pytest.raises(RequestError, match=r"^l2p.node_lr must be a finite number, found inf$"):
+        parse(PretrainConfig, "distgnn pretrain", ["--corpus", "x", "--l2p.node-lr", "inf"], Globals("", False, ""))
+    with pytest.raises(RequestError, match="must be a finite number, found one of 401 digits"):
+        from_json(PretrainConfig, {"corpus": "x", "train": {"lr": 10**400}})
 
 
 @pytest.mark.parametrize("kind", config_classes(), ids=lambda kind: kind.__name__)

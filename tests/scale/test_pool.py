@@ -62,6 +62,19 @@ def test_a_dead_address_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         start_ray(1)
 
 
+def test_an_address_without_ray_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance.\nPlease specify the one")
+
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(
+        RequestError, match=r"^RAY_ADDRESS=auto: no Ray answers there; .*\(Could not find any running Ray inst"
+    ):
+        start_ray(1)
+
+
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
 class TestOnRay:

@@ -18,6 +18,7 @@ from distgnn import cli
 from distgnn.cli import main
 from distgnn.commands import submit
 from distgnn.commands.submit import PACKAGE, runtime_env, split_words
+from distgnn.commands.upload import upload_of
 from distgnn.config import SubmitConfig
 from distgnn.errors import RequestError, WorkError
 from distgnn.scale import submit as scale
@@ -144,8 +145,16 @@ class TestWords:
 
 
 CODE = ("mine.py", "sub/other.py", "idle.py", "environment.txt")
-SECRET = (".env", ".env.local", ".netrc", "server.pem", "sub/id_rsa", "credentials.json")
+SECRET = (
+    ".env", ".env.local", "prod.env", ".netrc", "server.pem", "tls.key", "sub/id_rsa", "credentials.json", ".pypirc",
+    ".npmrc", ".git-credentials", "my-service-account.json", "kubeconfig.yaml", "x.tfstate", "ID_ED25519", "sub/Server.PEM",
+)  # fmt: skip
 SECRET_FOLDERS = (".aws/config", ".ssh/known_hosts", ".ray/auth_token", ".kube/config", ".docker/config.json")
+SECRET_TEXT = {
+    "gcp.json": '{"type": "service_account", "project_id": "p"}',
+    "sub/deploy": "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA",
+    "aws.ini": "[default]\naws_secret_access_key = x",
+}
 BULK = (".git/HEAD", ".venv/bin/python", "sub/__pycache__/other.pyc", "x.egg-info/PKG-INFO", "data/big")
 
 
@@ -154,7 +163,13 @@ def filled(folder: Path) -> Path:
     for name in (*CODE, *SECRET, *SECRET_FOLDERS, *BULK):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("x")
+    for name, text in SECRET_TEXT.items():
+        (folder / name).write_text(text)
+    (folder / "link.txt").symlink_to(folder / ".aws" / "config")
+    (folder / "code.py").symlink_to("mine.py")
     (folder / ".gitignore").write_text("data/\n!.env\n")
+    (folder / "sub" / ".rayignore").write_text("*.bin\n")
+    (folder / "sub" / "x.bin").write_text("x")
     return folder
 
 
@@ -162,17 +177,37 @@ class TestUpload:
     def test_code_is_uploaded_without_secrets_and_what_git_ignores(self, tmp_path: Path) -> None:
         made = runtime_env(filled(tmp_path / "wd"), {})
         create_package(made["working_dir"], tmp_path / "p.zip", include_gitignore=True, excludes=made["excludes"])
-        names = zipfile.ZipFile(tmp_path / "p.zip").namelist()
-        assert sorted(name for name in names if not name.endswith("/")) == sorted([".gitignore", *CODE])
+        packed = zipfile.ZipFile(tmp_path / "p.zip").infolist()
+        found = {item.filename: item.file_size for item in packed if not item.is_dir()}
+        assert sorted(found) == sorted([".gitignore", "sub/.rayignore", "code.py", *CODE])
+        assert dict(upload_of(tmp_path / "wd").files) == found  # what is listed is what travels
 
     def test_secrets_that_stay_are_named(
         self, client: FakeClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         folder = filled(tmp_path / "wd")
-        assert sorted(submit.secrets(folder)) == sorted([*SECRET, ".aws", ".ssh", ".ray", ".kube", ".docker"])
+        folders = [".aws", ".ssh", ".ray", ".kube", ".docker"]
+        assert upload_of(folder).secrets == sorted([*SECRET, *folders, *SECRET_TEXT, "link.txt"])
         assert main(["submit", "--working-dir", str(folder), *GOOD]) == 0
         assert "left out of the upload: .aws, .docker, .env" in capsys.readouterr().err
         assert client.submitted["runtime_env"]["working_dir"] == str(folder)
+
+    def test_a_dry_run_lists_what_would_travel(
+        self, client: FakeClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "mine.py").write_text("import os\n")
+        (tmp_path / ".env").write_text("SECRET=1")
+        words = ["submit", "--working-dir", str(tmp_path), "--dry-run"]
+        assert main([*words, "--json", *GOOD]) == 0
+        shown = json.loads(capsys.readouterr().out)
+        assert shown["files"]["mine.py"] == 10
+        assert shown["files"]["distgnn/__init__.py"] > 0
+        assert (shown["left_out"], client.submitted) == ([".env"], {})
+        assert main([*words, *GOOD]) == 0
+        out = capsys.readouterr().out.splitlines()
+        assert out[0].split() == ["10", "mine.py"]
+        assert "left out  .env" in "\n".join(out)
+        assert out[-1].endswith(f"bytes in {len(shown['files'])} files; nothing was uploaded")
 
     def test_a_home_folder_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HOME", str(tmp_path / "me"))

@@ -127,9 +127,9 @@ class TestHonesty:
         winner.write_result(folder, sweep, best, looks)
         told = winner.read_result(folder)
         assert told is not None
-        assert [row["name"] for row in told["rows"]] == ["winner", "default", "none"]
-        assert told["rows"][0]["validation"] == [record.score]
-        assert all(len(row["test"]) == 1 for row in told["rows"])
+        assert [row.name for row in told.rows] == ["winner", "default", "none"]
+        assert told.rows[0].validation == (record.score,)
+        assert all(len(row.test) == 1 for row in told.rows)
 
 
 class TestClones:

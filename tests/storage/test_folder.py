@@ -14,6 +14,7 @@ from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.sources.molecules import MoleculesConfig, MoleculesSource
 from distgnn.errors import RequestError, WorkError
 from distgnn.storage.folder import open_folder
+from distgnn.storage.uri import parent
 from tests.helpers.corpora import contents, motifs
 
 
@@ -41,7 +42,7 @@ def test_s3_round_trip(s3: str, tmp_path: Path) -> None:
     assert time.monotonic() - start < 30
 
 
-@pytest.mark.parametrize("name", ["", "..", "../x", "a/../../x", "/x", "a\\..\\b"])
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/../../x", "/x", "a\\..\\b"])
 def test_names_stay_inside(tmp_path: Path, name: str) -> None:
     folder = open_folder(str(tmp_path))
     for action in (folder.read, folder.size, folder.open, folder.delete, lambda n: folder.write(n, b""), folder.sub):
@@ -70,8 +71,35 @@ def test_folder_works_alike_for_paths_and_file_uris(tmp_path: Path) -> None:
 def test_bad_uris() -> None:
     with pytest.raises(RequestError, match="empty path"):
         open_folder("")
-    with pytest.raises(RequestError, match="not a path, file:// or s3://"):
-        open_folder("ftp://somewhere/x")
+
+
+OTHERS = [
+    "ftp://h/x", "gs://b/x", "az://b/x", "hdfs://h/x", "s3a://b/x", "S3://b/x", "s3:/b/x", "gs:/b", "data:/x", "file:x", "s3:b",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("uri", OTHERS)
+def test_other_schemes_are_refused_at_once(uri: str) -> None:
+    start = time.monotonic()
+    with pytest.raises(
+        RequestError, match="not a path, file:// or s3:// URI; give a path, file:///PATH or s3://BUCKET"
+    ):
+        open_folder(uri)
+    assert time.monotonic() - start < 1
+
+
+def test_a_file_uri_names_its_place(tmp_path: Path) -> None:
+    for start in ("file:", "file://", "file://localhost"):
+        assert open_folder(f"{start}{tmp_path}/a%20b/") == open_folder(f"{tmp_path}/a b")
+    assert parent(f"file://{tmp_path}/a%20b/c%20d.csv") == (f"{tmp_path}/a b", "c d.csv")
+    with pytest.raises(RequestError, match="files of another host"):
+        open_folder("file://server/x")
+
+
+def test_a_colon_in_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert open_folder("run:1/x").path == f"{tmp_path}/run:1/x"
+    assert open_folder("./data:/x").path == f"{tmp_path}/data:/x"
 
 
 def test_missing_file(tmp_path: Path) -> None:

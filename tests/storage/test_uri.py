@@ -24,7 +24,6 @@ OPTIONS = "?endpoint=http://minio:9000&region=eu-1"
     ("/", "/n"),
     ("s3://b", "s3://b/n"),
     (f"s3://b/p/{OPTIONS}", f"s3://b/p/n{OPTIONS}"),
-    ("file:///x", "file:///x/n"),
 ])  # fmt: skip
 def test_join_and_parent(uri: str, joined: str) -> None:
     assert join(uri, "n") == joined
@@ -57,6 +56,8 @@ def test_options_travel_to_sub_folders() -> None:
     ("s3://bucket?endpiont=http://h", "unknown or repeated option 'endpiont'"),
     ("s3://bucket?region=a&region=b", "repeated option"),
     ("s3://bucket?endpoint=minio:9000", "must look like http://HOST:PORT"),
+    ("s3://bucket?endpoint=http://[::1", "must look like http://HOST:PORT"),
+    ("s3://bucket?endpoint=http://h:x", "must look like http://HOST:PORT"),
     ("s3://bucket?anonymous=yes", "must be true or false"),
     ("s3://bucket?anonymous=true&profile=p", "exclude each other"),
 ])  # fmt: skip

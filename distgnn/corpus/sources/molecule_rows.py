@@ -102,7 +102,7 @@ class MoleculeRows:
         return [
             name
             for place, name in enumerate(names)
-            if place not in used and name and self._only_numbers(texts[:, place])
+            if place not in used and name and self._only_numbers(name, texts[:, place])
         ]
 
     def _numeric_items(self) -> list[str]:
@@ -111,12 +111,18 @@ class MoleculeRows:
         return [
             name
             for name in names
-            if self._only_numbers(np.array([record.items.get(name, "") for record in records], dtype=object))
+            if self._only_numbers(name, np.array([record.items.get(name, "") for record in records], dtype=object))
         ]
 
-    def _only_numbers(self, texts: npt.NDArray[np.object_]) -> bool:
+    def _only_numbers(self, name: str, texts: npt.NDArray[np.object_]) -> bool:
         found = numbers(texts, self.asked.decimal)
-        return not np.isinf(found).any() and not np.isnan(found).all()
+        other, known = np.isinf(found), np.isfinite(found)
+        if 0 < other.sum() < known.sum():
+            odd = str(texts[int(np.argmax(other))])
+            raise RequestError(
+                f"{self.uri}: labels=all, but the column {name!r} holds numbers and {odd!r}; name the columns"
+            )
+        return not other.any() and bool(known.any())
 
     def _table(self, everything: bool = False) -> Table:
         asked = self.asked

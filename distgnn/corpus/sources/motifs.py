@@ -12,7 +12,7 @@ import numpy.typing as npt
 from distgnn import register
 from distgnn.config import BuildConfig
 from distgnn.config.base import check
-from distgnn.config.fields import setting
+from distgnn.config.fields import SEED, setting
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.graph.keyed import below, draw, key, unit_interval
@@ -39,15 +39,15 @@ class MotifsConfig(BuildConfig):
     Example: distgnn corpus build motifs --graphs 10000 --out data/motifs
     """
 
-    graphs: int = setting(10_000)
+    graphs: int = setting(10_000, most=1 << 40)
     """How many graphs."""
-    nodes: tuple[int, ...] = setting((12, 30))
+    nodes: tuple[int, ...] = setting((12, 30), most=65_536)
     """Fewest and most nodes of the tree, before motifs are planted."""
     plant: float = setting(0.3)
     """Probability of each motif to be planted in a graph."""
     labelled: float = setting(1.0)
     """Share of graphs whose labels are known."""
-    seed: int = setting(0)
+    seed: int = setting(0, most=SEED)
     """Key of everything that is drawn."""
 
     def __post_init__(self) -> None:

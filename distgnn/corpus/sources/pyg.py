@@ -15,13 +15,12 @@ from torch_geometric.data.data import BaseData
 from distgnn.corpus.manifest import Manifest
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import SPLITS, Rejected
-from distgnn.corpus.writer import STATE, build_corpus
+from distgnn.corpus.writer import build_corpus
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch, row_graph
 from distgnn.graph.checked import real
-from distgnn.graph.pyg import from_pyg
+from distgnn.graph.pyg import dense_tensor, from_pyg
 from distgnn.graph.schema import Schema
-from distgnn.storage.folder import open_folder
 
 _GRAPHS = 512
 
@@ -99,13 +98,15 @@ def _taken_apart(batch: Any, number: int) -> list[Any]:
 
 def _used(graph: Data, schema: Schema) -> Data:
     """Return the attributes that are read, checked, without gradients."""
-    if not any(graph.get(name) is not None for name in ("x", "num_nodes")):
-        dense = graph.get("x_dense")
-        if not isinstance(dense, Tensor):
-            raise RequestError("data.num_nodes: missing; a PyG graph needs x or num_nodes")
-        nodes = len(dense)
-    else:
-        nodes = graph.num_nodes
+    nodes = graph.get("num_nodes")
+    rows = [value for name in ("x", "x_dense") if (value := dense_tensor(graph, name)) is not None and value.dim()]
+    if nodes is None and not rows:
+        raise RequestError("data.num_nodes: missing; a PyG graph needs x or num_nodes")
+    nodes = len(rows[0]) if nodes is None else nodes
+    if isinstance(nodes, Tensor) and nodes.numel() == 1:
+        nodes = nodes.item()
+    if not isinstance(nodes, int) or nodes < 0:
+        raise RequestError(f"data.num_nodes: expected a whole number, found {nodes!r}")
     names = ["x", "x_dense", "edge_index", "edge_attr", "edge_attr_dense", "graph_id", "center_index"]
     values = {name: graph[name] for name in names if graph.get(name) is not None}
     if isinstance(values.get("graph_id"), int):
@@ -262,8 +263,5 @@ def write_corpus(
     Raises:
         RequestError: a graph does not match ``schema``, or a corpus already exists.
     """
-    folder = open_folder(uri)
-    if folder.size(STATE) is not None:
-        folder.delete(STATE)
     source = PygSource(graphs, schema)
-    return build_corpus(source, uri, unit_rows=unit_rows, shard_rows=shard_rows, overwrite=overwrite)
+    return build_corpus(source, uri, unit_rows=unit_rows, shard_rows=shard_rows, overwrite=overwrite, resume=False)

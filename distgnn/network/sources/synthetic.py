@@ -10,7 +10,7 @@ import numpy.typing as npt
 from distgnn import register
 from distgnn.config import NetworkBuildConfig
 from distgnn.config.base import check
-from distgnn.config.fields import setting
+from distgnn.config.fields import SEED, setting
 from distgnn.graph.keyed import draw, key, permutation, unit_interval
 from distgnn.network.csr import build_network, symmetric
 from distgnn.network.network import Network, Relation
@@ -26,13 +26,13 @@ class SyntheticNetworkConfig(NetworkBuildConfig):
     Example: distgnn network build made --nodes 1000000 --edges 10000000 --out data/made
     """
 
-    nodes: int = setting(100_000)
+    nodes: int = setting(100_000, most=1 << 40)
     """How many nodes."""
-    edges: int = setting(1_000_000)
+    edges: int = setting(1_000_000, most=1 << 40)
     """How many undirected edges are drawn; each passes messages both ways, and repeated ones count once."""
     skew: float = setting(0.5)
     """Node r in the order of degrees is drawn with a weight of r^-skew; 0 = all alike."""
-    seed: int = setting(0)
+    seed: int = setting(0, most=SEED)
     """Key of everything that is drawn."""
 
     def __post_init__(self) -> None:

@@ -38,9 +38,9 @@ from distgnn.objectives.streams import next_graph
 class L2PConfig:
     """L2P-GNN's meta-learning (Lu et al., AAAI 2021, Eq. 6-13)."""
 
-    node_steps: int = hyper(1)
+    node_steps: int = hyper(1, most=1000)
     """s: inner gradient steps on psi (0..3)."""
-    graph_steps: int = hyper(1)
+    graph_steps: int = hyper(1, most=1000)
     """t: inner gradient steps on omega (0..3)."""
     order: Literal[1, 2] = hyper(2)
     """2 = differentiate through the adaptation, 1 = first-order approximation (the update is treated as a constant)."""
@@ -54,11 +54,11 @@ class L2PConfig:
     """Edges used for message passing: all (paper and released code), no_support = all except the support edges,
     no_tasks = all except support and query edges, so that the encoder does not see the links it predicts.
     """
-    children: int = hyper(1)
+    children: int = hyper(1, most=1024)
     """k: child tasks per graph."""
-    support: int = hyper(10)
+    support: int = hyper(10, most=65_536)
     """Support edges per child task; fewer in small graphs."""
-    query: int = hyper(5)
+    query: int = hyper(5, most=65_536)
     """Query edges per child task; fewer in small graphs."""
     node_lr: float = hyper(1e-3)
     """alpha: inner learning rate of psi."""

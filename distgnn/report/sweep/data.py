@@ -9,12 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from distgnn.config.base import read_json
-from distgnn.errors import RequestError
 from distgnn.search.domains import Choice, Range, Value
 from distgnn.search.records import State, Sweep, TrialRecord, best_of, read_sweep, read_trials
-from distgnn.search.space import Params, Space, read_space
-from distgnn.search.winner import RESULT, WINNER, FinalEvaluation
+from distgnn.search.space import Params, Space, check_params, read_space
+from distgnn.search.winner import FinalEvaluation, read_result
 from distgnn.storage.folder import Folder
 
 _MAX_GRID_VALUES = 12
@@ -118,29 +116,13 @@ def view_of(folder: Folder, sweep: Sweep | None = None, trials: Iterable[TrialRe
         RequestError: There is no sweep, or a file of it is damaged.
     """
     sweep = sweep or read_sweep(folder)
-    records = tuple(read_trials(folder) if trials is None else trials)
-    return View(PurePosixPath(folder.uri).name, sweep, resolved(sweep), records, _final(folder.sub(WINNER)))
+    records, space = tuple(read_trials(folder) if trials is None else trials), resolved(sweep)
+    for record in records:
+        check_params(space, record.params, f"{folder.uri}: trial {record.number}")
+    found = read_result(folder)
+    return View(PurePosixPath(folder.uri).name, sweep, space, records, found and Final(found.number, found.rows))
 
 
 def resolved(sweep: Sweep) -> Space:
     """Return the space that the sweep was started with, whatever a predefined space of that name is today."""
     return read_space(replace(sweep.config, space=tuple(f"{name}={told}" for name, told in sweep.space.items())))
-
-
-def _final(folder: Folder) -> Final | None:
-    """Content of winner/result.json; None before the end of the sweep."""
-    if folder.size(RESULT) is None:
-        return None
-    try:
-        data = read_json(folder.read(RESULT))
-        sides = (
-            FinalEvaluation(str(r["name"]), tuple(map(float, r["validation"])), tuple(map(float, r["test"])))
-            for r in data["rows"]
-        )
-        return Final(int(data["number"]), tuple(sides))
-    except RequestError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise RequestError(
-            f"{folder.at(RESULT)}: not the result of a sweep ({type(error).__name__}: {error})"
-        ) from error

@@ -9,6 +9,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from distgnn.errors import printable
 from distgnn.pretraining.console import Screen
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import View, leader, ordered, resolved
@@ -37,7 +38,7 @@ class SweepDisplay(Screen):
         """Show the current state of the trials."""
         view = View("", self._sweep, self._space, tuple(trials))
         if self.live:
-            self.live.update(Group(Text(self._standing(view)), table(view)), refresh=True)
+            self.live.update(Group(Text(printable(self._standing(view))), table(view)), refresh=True)
             return
         for trial in trials:
             if trial.state in ENDED and trial.number not in self._formatted:
@@ -69,5 +70,5 @@ def table(view: View) -> Table:
         number = f"{trial.number} ★" if best is not None and trial.number == best.number else str(trial.number)
         far = f"{trial.fidelity}/{view.sweep.budget}"
         place = number, trial.state, texts.score(view, trial.score), far, texts.seconds(trial.seconds)
-        drawn.add_row(*place, texts.settings(view, trial))
+        drawn.add_row(*(Text(printable(cell)) for cell in (*place, texts.settings(view, trial))))
     return drawn

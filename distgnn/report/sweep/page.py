@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from jinja2 import Environment
 
+from distgnn.errors import printable
 from distgnn.report.curves import PICTURES
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import View, view_of
@@ -132,13 +133,14 @@ class Pages:
         try:
             _write(self._folder, view_of(self._folder, sweep, trials))
         except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            sys.stderr.write(f"distgnn: the page of the sweep could not be drawn ({type(error).__name__}: {error})\n")
+            reason = printable(f"{type(error).__name__}: {error}")
+            sys.stderr.write(f"distgnn: the page of the sweep could not be drawn ({reason})\n")
         end = self._clock()
         self._next = end + max(_INTERVAL_SECONDS, (end - begin) / _MAX_SHARE)
 
 
 def _write(folder: Folder, view: View) -> list[Picture]:
     found, shown = importance(view), pictures(view)
-    folder.write(MARKDOWN, markdown(view, found).encode())
-    folder.write(PAGE, page(view, found, shown).encode())
+    folder.write(MARKDOWN, printable(markdown(view, found)).encode())
+    folder.write(PAGE, printable(page(view, found, shown)).encode())
     return shown

@@ -63,7 +63,7 @@ def _frozen(view: View, trial: TrialRecord | None, seconds: bool) -> FrozenTrial
     values: Any = [factor * (trial.score or 0.0), trial.seconds][: 1 + seconds]
     return create_trial(
         state=state,
-        params={names[name]: trial.params[name] for name in known},
+        params={names[name]: view.space[name].clipped(trial.params[name]) for name in known},
         distributions={names[name]: distribution(view.space[name]) for name in known},
         values=values if state is TrialState.COMPLETE else None,
         intermediate_values={} if seconds else {rung.fidelity: factor * rung.score for rung in trial.rungs},
@@ -86,7 +86,7 @@ def comparable_study(view: View) -> tuple[optuna.Study, int] | None:
     names, study = texts.short(view), _new_study(view)
     axes = {names[name]: distribution(view.space[name]) for name in varied}
     for trial, score in found:
-        params = {names[name]: trial.params[name] for name in varied}
+        params = {names[name]: view.space[name].clipped(trial.params[name]) for name in varied}
         study.add_trial(create_trial(params=params, distributions=axes, value=score))
     return study, fidelity
 

@@ -10,7 +10,7 @@ from distgnn.labels.scores import paired_p_value
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import Final, View, leader, ordered
 from distgnn.report.sweep.study import Importance, importance, pareto
-from distgnn.report.table import drawn, piped
+from distgnn.report.table import drawn, piped, plain
 from distgnn.search.records import TrialRecord
 from distgnn.search.winner import DEFAULT, WINNER, FinalEvaluation
 
@@ -170,8 +170,9 @@ def _folded(view: View, table: Table) -> Table:
 
 def markdown(view: View, found: Importance | None) -> str:
     """Return all tables as Markdown."""
-    head = f"# Sweep {view.name}\n\n{texts.about(view)}\n\n{texts.standing(view)}"
+    head = f"# Sweep {plain(view.name)}\n\n{plain(texts.about(view))}\n\n{plain(texts.standing(view))}"
     parts = [
-        f"## {table.heading}\n\n{piped(table.titles, table.body)}\n\n{table.note}" for table in tables(view, found)
+        f"## {table.heading}\n\n{piped(table.titles, table.body)}\n\n{plain(table.note)}"
+        for table in tables(view, found)
     ]
     return "\n\n".join([head, *parts]) + "\n"

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from typing import Literal
 
 from ray.train import WorkerGroupError
 
 from distgnn.errors import DivergedError, RequestError, WorkError
 from distgnn.storage.folder import Folder
+from distgnn.storage.records import MAX_TEXT, Text, read_record
 
 _FAILED = "failed.json"
 _KINDS = {kind.__name__: kind for kind in (RequestError, WorkError, DivergedError)}
+
+
+@dataclass(frozen=True)
+class _Note:
+    kind: Literal["RequestError", "WorkError", "DivergedError"]
+    error: Text
 
 
 def has_failed(folder: Folder) -> bool:
@@ -20,7 +29,7 @@ def has_failed(folder: Folder) -> bool:
 
 def note_failure(folder: Folder, error: RequestError | WorkError) -> None:
     """Record a non-retryable error for the driver and restarted worker groups."""
-    note = {"kind": type(error).__name__, "error": str(error)}
+    note = {"kind": type(error).__name__, "error": str(error)[:MAX_TEXT]}
     folder.write(_FAILED, json.dumps(note).encode())
 
 
@@ -33,8 +42,8 @@ def noted_failure(folder: Folder) -> RequestError | WorkError | None:
     """The recorded error; None if there is none."""
     if not has_failed(folder):
         return None
-    note = json.loads(folder.read(_FAILED))
-    return _KINDS[note["kind"]](note["error"])
+    note = read_record(folder, _FAILED, _Note, "the record of a failure", "remove it")
+    return _KINDS[note.kind](note.error)
 
 
 def raise_noted(folder: Folder) -> None:

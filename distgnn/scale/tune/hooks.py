@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ _LOST_ERRORS = ("ActorDied", "ActorUnavailable", "NodeDied", "WorkerCrashed", "O
 
 def result_of(number: int, rung: Rung) -> dict[str, Any]:
     """Return what trial ``number`` reports to Tune at ``rung``."""
-    return {NUMBER: number, **rung._asdict()}
+    return {NUMBER: number, **asdict(rung)}
 
 
 class StoreSearcher(Searcher):
@@ -59,7 +60,7 @@ class StoreStopper(Stopper):
         """Return whether to end the process of a trial. Tune repeats the last result when a trial returns."""
         if NUMBER not in result:  # the trial returned without a report
             return False
-        return not self.store.report(result[NUMBER], Rung(*(result[name] for name in Rung._fields)))
+        return not self.store.report(result[NUMBER], Rung(**{item.name: result[item.name] for item in fields(Rung)}))
 
     def stop_all(self) -> bool:
         """Return whether to end the whole experiment."""

@@ -33,6 +33,7 @@ from distgnn.search.sweep import proposals_of
 from distgnn.search.trial_store import TrialStore
 from distgnn.search.winner import FINAL, write_result, write_winner
 from distgnn.storage.folder import Folder
+from distgnn.storage.temporary import remove_left_over, temporary_tail
 
 Status = Literal["finished", "stopped"]
 _POLL_SECONDS = 0.5
@@ -125,7 +126,10 @@ def _tune(store: TrialStore, capacity: Capacity, failures: list[Exception]) -> N
     function = TrialFunction(store.folder.uri, store.sweep).__call__
     trial: Any = tune.with_resources(function, PlacementGroupFactory([bundle]))
     try:
-        with tempfile.TemporaryDirectory(prefix="distgnn-tune-") as storage:  # Tune's own files are never read
+        remove_left_over(tempfile.gettempdir(), deep=False)
+        with tempfile.TemporaryDirectory(
+            temporary_tail(), "distgnn-tune-"
+        ) as storage:  # Tune's own files are never read
             Tuner(
                 trial,
                 tune_config=tune.TuneConfig(

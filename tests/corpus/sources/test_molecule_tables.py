@@ -207,6 +207,8 @@ def test_all_labels(tmp_path: Path) -> None:
     assert graphs[0]["y"] == {"all": 1}
     graphs, _ = made(tmp_path, "m.smi", "C x 1\nCC y 2\n", labels=("all",))
     assert [graph["y"] for graph in graphs] == [{"2": 1}, {"2": 2}]
+    with pytest.raises(RequestError, match="labels=all, but the column 'y' holds numbers and '>10'; name the columns"):
+        made(tmp_path, "m.csv", "smiles,y\nC,1\nCC,>10\nCCC,3\n", labels=("all",))
     with pytest.raises(RequestError, match="labels=all, but no further column holds numbers only"):
         made(tmp_path, "m.csv", "smiles,name\nC,x\n", labels=("all",))
 

@@ -70,8 +70,8 @@ class TestSweeps:
         assert [trial.state for trial in trials] == ["finished"] * 2
         result = read_result(open_folder(str(tmp_path / "sweep")))
         assert result is not None
-        assert [row["name"] for row in result["rows"]] == ["winner", "default", "none"]
-        assert result["rows"][0]["validation"] == [result["score"]]
+        assert [row.name for row in result.rows] == ["winner", "default", "none"]
+        assert result.rows[0].validation == (result.score,)
         names = {path.name for path in (tmp_path / "sweep" / "winner").iterdir()}
         assert {"pretrain.json", "finetune.json", "checkpoint", "result.json", "default"} <= names
         assert {"results.parquet", "sweep.json"} <= {p.name for p in (tmp_path / "sweep").iterdir()}

@@ -1,0 +1,79 @@
+"""Output folders of commands: locked while a command writes there, and never those of others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from distgnn.config import load_config
+from distgnn.errors import RequestError
+from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.lock import locked
+from distgnn.storage.records import MAX_BYTES, parse_object
+
+CONFIG = "config.json"
+_OUTPUTS = {"table.md", "results.json", "predictions.parquet", "curves.parquet", "jobs", "models", "pictures"}
+
+
+@contextmanager
+def output_folder(uri: str, kind: type[Any]) -> Iterator[Folder]:
+    """Context manager that locks the output folder of a command, which holds config.json and its results.
+
+    Args:
+        uri: The folder.
+        kind: Config class of the command.
+
+    Raises:
+        RequestError: Another command writes there, or the folder holds results of something else.
+    """
+    folder = open_folder(uri)
+    with locked(folder):
+        raw = folder.read_if_there(CONFIG)
+        if raw is None:
+            refuse_names(folder, _OUTPUTS)
+        else:
+            _check_config(folder, kind, raw)
+        yield folder
+
+
+def _check_config(folder: Folder, kind: type[Any], raw: bytes) -> None:
+    try:
+        load_config(kind, raw, folder.at(CONFIG))
+    except RequestError as error:
+        raise RequestError(
+            f"{folder.at(CONFIG)}: is that of another command, so it is not overwritten; choose another out"
+        ) from error
+
+
+def refuse_names(folder: Folder, names: set[str]) -> None:
+    """Raise RequestError if ``folder`` holds one of ``names``, though no command of ours has written there."""
+    held = sorted(names & set(folder.names()))
+    if held:
+        raise RequestError(f"{folder.uri}: the folder holds other things ({held[0]}); choose another folder")
+
+
+def check_results(folder: Folder, name: str, key: str, others: set[str]) -> None:
+    """Check that the JSON file ``name`` of ``folder``, which will be overwritten, is an earlier one of ours.
+
+    Args:
+        folder: The folder.
+        name: The file.
+        key: A field of the file.
+        others: Other files that will be overwritten, which only stand beside the first.
+
+    Raises:
+        RequestError: The file is not ours.
+    """
+    raw = folder.read_if_there(name, MAX_BYTES)
+    if raw is None:
+        refuse_names(folder, others)
+        return
+    try:
+        ours = key in parse_object(raw, folder.at(name), "a result")
+    except (ValueError, TypeError):
+        ours = False
+    if not ours:
+        raise RequestError(
+            f"{folder.at(name)}: is not that of this command, so it is not overwritten; choose another out"
+        )

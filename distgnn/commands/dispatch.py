@@ -1,0 +1,179 @@
+"""Table of the commands; parses a command line and calls its command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from distgnn.api.arguments import load_function
+from distgnn.commands.output import Output
+from distgnn.config import DoctorConfig, EvaluateConfig, FinetuneConfig, PretrainConfig, TransferConfig, TuneConfig
+from distgnn.errors import RequestError
+from distgnn.interrupts import ends_at_once
+from distgnn.options import (
+    CatOptions,
+    CorpusUri,
+    NetworkUri,
+    PullOptions,
+    PushOptions,
+    ReportOptions,
+    StatusOptions,
+    import_named,
+    parse,
+    split_globals,
+)
+from distgnn.register import REGISTRIES, unknown
+
+
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+        options: Dataclass of its flags.
+        home: Entry point 'module:function', called with (options, Output); imported on use.
+        summary: Its line in the overview.
+    """
+
+    options: type[Any]
+    home: str
+    summary: str
+
+
+class Builds(NamedTuple):
+    """A command that builds a corpus or a network.
+
+    Attributes:
+        sources: The registry of its sources.
+        home: Entry point 'module:function'.
+        summary: Its line in the overview.
+    """
+
+    sources: str
+    home: str
+    summary: str
+
+
+COMMANDS: dict[tuple[str, ...], Command] = {
+    ("corpus", "verify"): Command(CorpusUri, "distgnn.commands.corpus:verify", "check every byte of a corpus"),
+    ("corpus", "stat"): Command(CorpusUri, "distgnn.commands.corpus:stat", "print statistics of a corpus"),
+    ("corpus", "cat"): Command(CatOptions, "distgnn.commands.corpus:cat", "print graphs as JSON"),
+    ("network", "verify"): Command(NetworkUri, "distgnn.commands.network:verify", "check every byte of a network"),
+    ("network", "stat"): Command(NetworkUri, "distgnn.commands.network:stat", "print statistics of a network"),
+    ("pretrain",): Command(PretrainConfig, "distgnn.commands.pretrain:pretrain", "pre-train an encoder on a corpus"),
+    ("finetune",): Command(
+        FinetuneConfig, "distgnn.commands.finetune:finetune", "compare checkpoints on a labelled corpus"
+    ),
+    ("transfer",): Command(
+        TransferConfig,
+        "distgnn.commands.transfer:transfer",
+        "train with weighted auxiliary tasks (AUX-TS)",
+    ),
+    ("tune",): Command(TuneConfig, "distgnn.commands.tune:tune", "search hyper-parameters with Ray Tune"),
+    ("evaluate",): Command(
+        EvaluateConfig, "distgnn.commands.finetune:evaluate", "evaluate fine-tuned models on a labelled corpus"
+    ),
+    ("doctor",): Command(DoctorConfig, "distgnn.commands.doctor:doctor", "check the cluster before a run"),
+    ("push",): Command(PushOptions, "distgnn.commands.checkpoints:push", "copy a checkpoint to a path or URI"),
+    ("pull",): Command(PullOptions, "distgnn.commands.checkpoints:pull", "download a checkpoint"),
+    ("report",): Command(ReportOptions, "distgnn.commands.tune:report", "write the tables and pages of a sweep"),
+    ("status",): Command(StatusOptions, "distgnn.commands.checkpoints:status", "print the status of a run"),
+}
+RESUMED: dict[tuple[str, ...], str] = {
+    ("pretrain",): "distgnn.commands.pretrain:resume",
+    ("tune",): "distgnn.commands.tune:resume",
+}
+"""Entry points of commands with --resume, called with (global options, arguments, Output)."""
+BUILDS: dict[tuple[str, ...], Builds] = {
+    ("corpus", "build"): Builds("corpus_source", "distgnn.commands.corpus:build", "build a corpus from raw graphs"),
+    ("network", "build"): Builds(
+        "network_source",
+        "distgnn.commands.network:build",
+        "build one large network from raw files",
+    ),
+}
+
+
+def run(words: list[str]) -> int:
+    """Run the command line ``words`` and return the exit code.
+
+    Raises:
+        RequestError: The command is unknown or an option is invalid, or what the command raises.
+    """
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(_overview())
+        return 0 if words else 2
+    if words[0] == "submit":
+        return _load("distgnn.commands.submit:submit")(words[1:], _options_of)
+    request = _understood(words)
+    if request is None:
+        known = ", ".join(" ".join(path) for path in (*BUILDS, *COMMANDS, ("submit",)))
+        raise RequestError(f"unknown command {' '.join(words[:2])!r}; the commands are: {known}")
+    return request.run()
+
+
+def _load(entry_point: str) -> Callable[..., Any]:
+    with ends_at_once():
+        return load_function(entry_point)
+
+
+class Request(NamedTuple):
+    """A parsed command line.
+
+    Attributes:
+        options: Options of the command.
+        run: Runs the command and returns the exit code.
+    """
+
+    options: Any
+    run: Callable[[], int]
+
+
+def _options_of(words: list[str]) -> Any:
+    request = _understood(words)
+    return None if request is None else request.options
+
+
+def _understood(words: list[str]) -> Request | None:
+    """Parse ``words`` to a command and its validated options; None if they do not name a command."""
+    if tuple(words[:2]) in BUILDS:
+        return _build(words[0], BUILDS[tuple(words[:2])], words[2:])
+    for depth in (1, 2):
+        path = tuple(words[:depth])
+        if path in COMMANDS:
+            return _command(path, COMMANDS[path], words[depth:])
+    return None
+
+
+def _command(path: tuple[str, ...], command: Command, words: list[str]) -> Request:
+    options, rest = split_globals(words)
+    if options.resume:
+        if path not in RESUMED:
+            known = " and ".join(" ".join(other) for other in RESUMED)
+            raise RequestError(f"--resume is an option of {known}, not of {' '.join(path)}")
+        resume = _load(RESUMED[path])
+        return Request(StatusOptions(options.resume), lambda: resume(options, rest, Output(options.json)))
+    parsed = parse(command.options, f"distgnn {' '.join(path)}", rest, options)
+    return Request(parsed, lambda: _load(command.home)(parsed, Output(options.json)))
+
+
+def _build(what: str, builds: Builds, words: list[str]) -> Request:
+    sources, kind = REGISTRIES[builds.sources], words[0] if words else ""
+    import_named(words)
+    if kind in ("", "-h", "--help"):
+        raise RequestError(f"{what} build: which kind? the kinds are: {', '.join(sources.names())} (each has --help)")
+    entry = sources.find(kind)
+    if entry is None or entry.config is None:
+        raise RequestError(f"{what} build: {unknown('kind', kind, sources.names())}")
+    options, rest = split_globals(words[1:])
+    config = parse(entry.config, f"distgnn {what} build {kind}", rest, options)
+    return Request(config, lambda: _load(builds.home)(config, kind, Output(options.json)))
+
+
+def _overview() -> str:
+    rows = [(f"{' '.join(path)} KIND", builds.summary) for path, builds in BUILDS.items()]
+    rows += [(" ".join(path), command.summary) for path, command in COMMANDS.items()]
+    rows.append(("submit COMMAND", "run any of these as a job on a Ray cluster"))
+    lines = "\n".join(f"  distgnn {name:<18} {summary}" for name, summary in rows)
+    example = "  distgnn corpus build motifs --graphs 2000 --out data/motifs\n  distgnn pretrain --corpus data/motifs"
+    return f"Pre-training of graph neural networks on Ray.\n\n{lines}\n\nEach has --help. For example:\n{example}\n"
