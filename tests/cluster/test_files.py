@@ -20,7 +20,8 @@ import yaml
 from ray._private import ray_constants
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from distgnn import __version__, cli
+from distgnn import __version__
+from distgnn.commands import dispatch
 from distgnn.errors import RequestError
 from tests.helpers.manifests import Resource, documents, render
 from tests.helpers.prometheus import ROOT
@@ -249,7 +250,7 @@ def known(words: list[str]) -> None:
     """Raise RequestError unless distgnn takes ``words``; ``...`` and placeholders stand for values."""
     if words[0] == "submit":
         words = words[1:]
-    assert cli._understood(words) is not None, words
+    assert dispatch._understood(words) is not None, words
 
 
 def commands(text: str) -> Iterator[list[str]]:

@@ -230,7 +230,7 @@ def test_invalid_edge_lists_are_rejected(tmp_path: Path, text: str, message: str
 
 LABELS_WRONG = {
     "a\tb\n1\t2\n": "needs the tab-separated columns group, node, term; its first line is 'a.tb'",
-    "": "needs the tab-separated columns group, node, term; its first line is ''",
+    "": "needs the tab-separated columns group, node, term; its first line is empty",
     "group\tnode\tterm\nHuman\t1\t\n": r"bad.tsv, line 2: an empty field; fix or remove the line",
     "group\tnode\tterm\nHuman\t1\tt\nHuman\t1\n": r"bad.tsv, line 3: 2 fields where line 1 has 3",
     "group\tnode\tterm\tterm\nHuman\t1\tt\tt\n": "needs the tab-separated columns group, node, term",
