@@ -104,7 +104,9 @@ class MoleculesSource:
         refused = []
         for row, reason in molecules.reasons.items():
             text = part.fields[row][0] if part.fields[row] else ""
-            refused.append(rejected(part.file, part.lines[row], part.problems.get(row, reason), text))
+            refused.append(
+                rejected(part.file, part.lines[row], part.problems[row] if row in part.problems else reason, text)
+            )
         if not molecules.kept:
             return None, refused
         graphs = packed(
