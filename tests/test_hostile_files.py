@@ -324,11 +324,11 @@ class TestCode:
         "more",
         [
             {"corpus": "c", "imports": ["evil_module"]},
-            {"transfer": {"data": "d", "weighting": {"library": "evil_module:W"}}},
+            {"data": "d", "weighting": {"library": "evil_module:W"}},
         ],
     )
     def test_a_config_file(self, more: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        command = "tune" if "transfer" in more else "pretrain"
+        command = "transfer" if "data" in more else "pretrain"
         (tmp_path / "c.json").write_text(json.dumps(more))
         said = complaint(capsys, command, "--config", tmp_path / "c.json")
         assert "names code to run ('evil_module" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from datetime import timedelta
 
 from distgnn.api.corpus import build_corpus
@@ -30,14 +31,17 @@ def build(config: BuildConfig, source: str, output: Output) -> int:
         "bytes_per_graph": size / manifest.graphs,
         "seconds": seconds,
         "digest": manifest.digest(),
+        "inputs": [asdict(account) for account in manifest.accounts],
     }
+    unread = " (rejected rows: rejected-inputs.tsv there)" if any(item.rejected for item in manifest.accounts) else ""
+    inputs = "".join(f"{account.line()}\n" for account in manifest.accounts)
     listed = " (see rejected-*.tsv there)" if manifest.rejected else ""
     rows = f"{value['rows']:,} rows read = {manifest.graphs:,} stored + {manifest.rejected:,} rejected{listed}"
     size = f"{manifest.graphs:,} graphs in {value['shards']} shards, {value['bytes_per_graph']:.0f} bytes a graph"
     names = manifest.schema.labels
     shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
     labels = f", {len(names)} label(s): {shown}" if names else ""
-    output.emit(value, f"{config.out}: {size}, {timedelta(seconds=round(seconds))}; {rows}{labels}")
+    output.emit(value, f"{inputs}{config.out}: {size}, {timedelta(seconds=round(seconds))}; {rows}{unread}{labels}")
     return 0
 
 

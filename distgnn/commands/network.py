@@ -8,6 +8,7 @@ import time
 from distgnn.api.network import build_network
 from distgnn.commands.output import Output
 from distgnn.config import NetworkBuildConfig
+from distgnn.corpus.account import Account
 from distgnn.errors import RequestError
 from distgnn.network.manifest import read_manifest, statistics
 from distgnn.network.store import verify_network
@@ -18,9 +19,12 @@ from distgnn.storage.folder import open_folder
 def build(config: NetworkBuildConfig, source: str, output: Output) -> int:
     """Build a network with the named source, and print its size."""
     start = time.monotonic()
-    facts = statistics(build_network(source, config), config.out) | {"seconds": time.monotonic() - start}
+    manifest = build_network(source, config)
+    facts = statistics(manifest, config.out) | {"seconds": time.monotonic() - start}
+    accounts = [Account(**account) for account in manifest.meta.get("accounts", ())]
+    inputs = "".join(f"{account.line()}\n" for account in accounts)
     counts = f"{facts['nodes']:,} nodes, {facts['messages']:,} messages, {facts['relations']} relations"
-    output.emit(facts, f"{config.out}: {counts}, {facts['bytes']:,} bytes, {facts['seconds']:.1f} s")
+    output.emit(facts, f"{inputs}{config.out}: {counts}, {facts['bytes']:,} bytes, {facts['seconds']:.1f} s")
     return 0
 
 

@@ -81,7 +81,7 @@ def _ignored_by(place: Path) -> Iterator[tuple[Path, PathSpec]]:
     for name in _IGNORES:
         if (place / name).is_file():
             lines = (place / name).read_text(errors="replace").splitlines()
-            yield place, PathSpec.from_lines("gitwildmatch", lines)
+            yield place, PathSpec.from_lines("gitignore", lines)
 
 
 def _looks_secret(path: Path) -> bool:

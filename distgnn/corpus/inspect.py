@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -156,6 +156,7 @@ def stat(uri: str) -> dict[str, Any]:
         "groups": _groups(reader) if schema.group else None,
         "split": _splits(reader) if schema.split else None,
         "rejected": manifest.rejected,
+        "inputs": [asdict(account) for account in manifest.accounts],
         "provenance": manifest.provenance,
     }
 

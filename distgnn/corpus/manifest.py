@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from distgnn.corpus.account import Account
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
 from distgnn.storage.folder import Folder
@@ -57,6 +58,7 @@ class Manifest:
         histograms: "nodes" and "edges" to counts per power of two; entry i counts graphs with 2**(i-1) <= n < 2**i.
         rejected: number of input rows that yielded no graph.
         provenance: input files and options of the build.
+        accounts: what became of the rows of input files whose rows are not graphs, such as tables of edges.
     """
 
     schema: Schema
@@ -67,6 +69,7 @@ class Manifest:
     histograms: dict[Name, Histogram] = field(default_factory=dict)
     rejected: Count = 0
     provenance: dict[str, Any] = field(default_factory=dict)
+    accounts: tuple[Account, ...] = ()
     version: Small = VERSION
 
     @property
@@ -84,12 +87,14 @@ class Manifest:
         return min(self.unit_rows, self.graphs - unit * self.unit_rows)
 
     def digest(self) -> str:
-        """Return the SHA-256 of the canonical JSON, the identity of the corpus."""
-        return hashlib.sha256(self.to_bytes()).hexdigest()
+        """Return the SHA-256 of the canonical JSON without ``accounts``, the identity of the corpus."""
+        return hashlib.sha256(replace(self, accounts=()).to_bytes()).hexdigest()
 
     def to_bytes(self) -> bytes:
         """Serialise to canonical JSON."""
         data = asdict(self) | {"schema": self.schema.to_json()}
+        if not self.accounts:
+            del data["accounts"]
         return (json.dumps(data, indent=1, sort_keys=True) + "\n").encode()
 
     @classmethod

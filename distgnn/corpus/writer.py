@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distgnn.corpus import manifest as manifests
+from distgnn.corpus.account import Account
 from distgnn.corpus.manifest import MANIFEST_BYTES, Histogram, Manifest, Shard
 from distgnn.corpus.shard import arrow_schema, check_structure, check_values, pack
-from distgnn.corpus.sources.base import CountsRows, Rejected, Source
+from distgnn.corpus.sources.base import Accounts, CountsRows, Rejected, Source
 from distgnn.errors import RequestError, WorkError, printable
 from distgnn.graph.schema import Schema
 from distgnn.storage.folder import Folder, open_folder
@@ -29,9 +30,10 @@ from distgnn.storage.records import Count, Name, parse_object, read_record
 
 STATE = "_build.json"
 _BINS = 34
-_FILES = re.compile(r"shard-[0-9]{5,}\.parquet|rejected-[0-9]{5,}\.tsv")
+_FILES = re.compile(r"shard-[0-9]{5,}\.parquet|rejected-(?:[0-9]{5,}|inputs)\.tsv")
 _REJECTED = "file\trow\treason\ttext"
 Progress = Callable[[int, int | None, int], None]
+_INPUTS = "rejected-inputs.tsv"
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
@@ -144,14 +146,19 @@ class CorpusWriter:
         return f"{self.state.rejected:,} rows read, all rejected; {self.folder.at(_rejected_name(0))} lists the reasons"
 
     def _write_rejected(self, number: int) -> None:
-        if self._rejected:
-            lines = [_REJECTED, *("\t".join(item) for item in self._rejected)]
-            self.folder.write(_rejected_name(number), (printable("\n".join(lines)) + "\n").encode())
+        self._write_rows(_rejected_name(number), self._rejected)
         self.state.rejected += len(self._rejected)
         self._rejected = []
 
-    def close(self, provenance: dict[str, Any]) -> Manifest:
-        """Write the last shard and the manifest.
+    def _write_rows(self, name: str, rows: Sequence[Rejected]) -> None:
+        if rows:
+            lines = [_REJECTED, *("\t".join(item) for item in rows)]
+            self.folder.write(name, (printable("\n".join(lines)) + "\n").encode())
+
+    def close(
+        self, provenance: dict[str, Any], accounts: Sequence[tuple[Account, Sequence[Rejected]]] = ()
+    ) -> Manifest:
+        """Write the last shard, the manifest, and the rows of ``accounts`` that could not be read.
 
         Raises:
             RequestError: there is no graph at all.
@@ -177,7 +184,9 @@ class CorpusWriter:
             histograms={kind: np.trim_zeros(counts, "b") for kind, counts in self.state.histograms.items()},
             rejected=self.state.rejected,
             provenance=provenance,
+            accounts=tuple(account for account, _ in accounts),
         )
+        self._write_rows(_INPUTS, [row for _, rows in accounts for row in rows])
         self.folder.write(manifests.NAME, result.to_bytes())
         if self.folder.size(STATE) is not None:
             self.folder.delete(STATE)
@@ -312,4 +321,4 @@ def _written(source: Source, writer: CorpusWriter, mapper: Mapper, progress: Pro
         done += table.num_rows
         if progress:
             progress(number + 1, source.total_parts(), done)
-    return writer.close(source.provenance())
+    return writer.close(source.provenance(), source.accounts() if isinstance(source, Accounts) else ())

@@ -85,7 +85,7 @@ def _write_inputs(folder: Path) -> None:
     lines = [f"{text},mol{at},{at % 2},{at * 0.5}" for at, text in enumerate(smiles)]
     (folder / "molecules.csv").write_text("\n".join(["smiles,name,active,value", *lines]) + "\n")
     arrays = {"node_ptr": [0, 3, 5], "edge_ptr": [0, 2, 3], "atom": [[6, 0]] * 5, "bond_uv": [[0, 1], [1, 2], [0, 1]]}
-    packed = {name: np.array(value) for name, value in arrays.items()} | {"bond": np.zeros((3, 2), int)}
+    packed: dict[str, Any] = {name: np.array(value) for name, value in arrays.items()} | {"bond": np.zeros((3, 2), int)}
     labels = {"y": np.array([[0.0], [1.0]]), "tasks": np.array(["t"]), "in_downstream": np.array([False, False])}
     np.savez(folder / "arrays.npz", **packed, **labels, scaffold_split=np.array([0, 1]))
     (folder / "predblp.jsonl").write_text((json.dumps(predblp_record()) + "\n") * 3)
@@ -119,7 +119,7 @@ def _write_networks(folder: Path) -> None:
         "x_shape": [4, 3],
         "x_indptr": range(5),
     }
-    plain = {name: np.array(value) for name, value in values.items()}
+    plain: dict[str, Any] = {name: np.array(value) for name, value in values.items()}
     np.savez(folder / "citation.npz", **plain, x_indices=np.array([0, 1, 2, 0]), x_data=np.ones(4, np.float32))
     (folder / "ppi.txt").write_text(
         "".join(f"P{a}\tP{b}\n" for a, b in ((1, 2), (2, 3), (3, 4), (4, 1), (1, 3), (5, 2)))

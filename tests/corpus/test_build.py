@@ -195,7 +195,7 @@ def test_columns_of_the_schema_are_required(tmp_path: Path) -> None:
 
 def test_target_that_is_a_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(RequestError, match=r"cannot write .*/file/sub/_build.json"):
+    with pytest.raises(RequestError, match=r"cannot write .*/file/sub/_lock.json"):
         motifs(tmp_path / "file" / "sub")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,8 +174,12 @@ class TestSaving:
     def test_kept_jobs_give_the_same_models(self, binary: str, tmp_path: Path) -> None:
         finetuned(binary, tmp_path)
         before = (tmp_path / "models" / "none-seed0" / CHECKSUMS).read_bytes()
-        (tmp_path / "models" / "none-seed0" / "model.safetensors").unlink()
         (tmp_path / "models" / "none-seed0" / CHECKSUMS).unlink()
+        with pytest.raises(
+            RequestError, match=r"none-seed0: the folder holds other things \(config.json\), no fine-tuned"
+        ):
+            finetuned(binary, tmp_path)  # without its checksums nothing says that it is ours
+        shutil.rmtree(tmp_path / "models" / "none-seed0")
         finetuned(binary, tmp_path)
         assert (tmp_path / "models" / "none-seed0" / CHECKSUMS).read_bytes() == before
         load_model(str(tmp_path / "models" / "none-seed0"))

@@ -111,6 +111,8 @@ WRONG = {
         {"PR_CS_20190919": "a\tb\n17\t11\n17\t13\n17\t13\n"},
         "the relation 'PP_cite' is empty for the kept papers",
     ),
+    "no header": ({"PR_CS_20190919": CITED[4:]}, r"PR_CS_20190919.tsv: the first line must be a header, found '12'"),
+    "two vectors": ({"vfi_vector": VECTORS + "91\t1 0.5\n"}, r"vfi_vector.tsv: the id '91' has two vectors"),
     "vectors": ({"vfi_vector": VECTORS + "83\ta b\n"}, r"vfi_vector.tsv, row 9: a feature is not finite"),
     "ragged": ({"vfi_vector": VECTORS + "83\t1 2 3\n"}, r"vfi_vector.tsv: each row must hold an id and a vector"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import scipy.sparse as sp
 
 from distgnn import register
+from distgnn.corpus.account import Account
 from distgnn.errors import RequestError
 from distgnn.network.csr import edges_of
 from distgnn.network.network import Network, Relation
@@ -79,8 +81,17 @@ def test_kgrec_relation_names_column_order_and_npy_files(tmp_path: Path) -> None
 
 KGREC_WRONG = {
     "kg.txt: no rows": ({"kg": ""}, r"kg.txt: the table has no rows"),
-    "two columns": ({"kg": "0 1\n"}, r"kg.txt: needs the columns head, tail, relation, found shape \(1, 2\)"),
-    "more columns later": ({"kg": "0 1 0\n0 1 0 3\n"}, r"kg.txt: needs the columns .*line 2, saw 4"),
+    "two columns": ({"kg": "0 1\n"}, r"kg.txt, row 1: '0 1' is not 3 numbers \(head, tail, relation\)"),
+    "more columns later": ({"kg": "0 1 0\n0 1 0 3\n"}, r"kg.txt, row 2: '0 1 0 3' is not 3 numbers"),
+    "commas": ({"kg": "0,1,0\n"}, r"kg.txt, row 1: '0,1,0' is not 3 numbers"),
+    "powers": ({"kg": "0 1e2 0\n"}, r"kg.txt, row 1: '0 1e2 0' is not 3 numbers"),
+    "other order": ({"kg": "0 1 100000000\n"}, r"kg.txt: 1 relations up to number 100000000.*give --columns"),
+    "gaps": (
+        {"kg": "0 100000000 1\n"},
+        r"kg.txt: head or tail 100000000 in a table of 1 rows; ids must be numbers from 0",
+    ),
+    "users": ({"ratings": "2000000000 0 1\n"}, r"ratings.txt: user 2000000000 in a table of 1 rows"),
+    "names of three words": ({"relation_list": "0 a b\n"}, r"relation-list.txt, row 1: must hold the number 0"),
     "fewer columns later": ({"kg": "0 1 0\n0 1\n"}, r"kg.txt, row 2: .* is not 3 numbers"),
     "text": ({"ratings": "0 0 1\na 0 1\n"}, r"ratings.txt, row 2: 'a 0 1' is not 3 numbers"),
     "not whole": ({"ratings": "0 0 1\n0 0.5 1\n"}, r"ratings.txt, row 2: 0.5 is not an integer"),
@@ -175,11 +186,32 @@ def parts(name: str, **values: Any) -> Callable[[Path], Any]:
     return lambda folder: np.savez(folder / name, **values)
 
 
+def test_accounts_name_every_row(tmp_path: Path) -> None:
+    (papers,) = [item for item in acm(hetero(tmp_path)).meta["accounts"] if item["file"] == "pa.txt"]
+    expected = Account("pa.txt", "paper, author", 4, {"edges": 3, "duplicates": 1})
+    assert papers == asdict(expected)
+    assert [item["stored"] for item in kgrec(tmp_path, kg=TRIPLES + "0 3 0\n").meta["accounts"]] == [
+        {"ratings": 3},
+        {"edges": 4, "duplicates": 1},
+    ]
+    (linked,) = citation(tmp_path).meta["accounts"]
+    assert (linked["read"], linked["stored"]) == (4, {"edges": 2, "duplicates": 1, "self-loops": 1})
+
+
+def test_relations_more_varied_than_tails_are_refused(tmp_path: Path) -> None:
+    rows = "".join(f"{n % 5} {n % 7} {n}\n" for n in range(300))
+    with pytest.raises(RequestError, match=r"kg.txt: 300 relations but 7 tails; are the columns in another order"):
+        kgrec(tmp_path, kg=rows)
+
+
 HETERO_WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     "paper": (text("pa.txt", "0 0\n9 0\n"), r"pa.txt, row 2: paper 9 is out of range; it must be in \[0, 4\)"),
     "author": (text("pa.txt", "0 0\n1 3\n"), r"pa.txt, row 2: author 3 is out of range; it must be in \[0, 3\)"),
     "empty": (text("ps.txt", ""), r"ps.txt: the table has no rows"),
-    "columns": (text("ps.txt", "1 1 1\n"), r"ps.txt: needs the columns p, s, found"),
+    "columns": (text("ps.txt", "1 1 1\n"), r"ps.txt, row 1: '1 1 1' is not 2 numbers \(p, s\)"),
+    "header": (text("ps.txt", "paper subject\n1 1\n"), r"ps.txt, row 1: 'paper subject' is not 2 numbers"),
+    "swapped": (text("ps.txt", "0 0\n0 1\n0 2\n0 3\n"), r"its first column names 1 of 4 papers, its second 4"),
+    "gaps": (text("ps.txt", "0 99999999\n"), r"ps.txt: subject 99999999 in a table of 1 rows"),
     "missing": (lambda folder: (folder / "ps.txt").unlink(), r"ps.txt not found"),
     "no split": (lambda folder: (folder / "val_40.npy").unlink(), r"val_40.npy not found"),
     "split": (array("train_20.npy", [1, 4]), r"train_20.npy, row 2: node 4 is out of range"),
@@ -250,6 +282,17 @@ CITATION_WRONG = {
     "features": ({"x_shape": [4, 1]}, "not a sparse matrix of shape"),
     "rows": ({"x_shape": [2, 3], "x_indptr": [0, 1, 2]}, "2 rows of features for 4 nodes"),
     "empty": ({"indptr": [0] * 5, "indices": []}, "the relation 'linked' has no edges"),
+    "huge": (
+        {"x_shape": [4, 10**12]},
+        r"x_data: a matrix of shape \(4, 1000000000000\) .* too sparse to be used densely",
+    ),
+    "text": ({"n": "a"}, r"cora.npz, n: must hold integers, found <U1"),
+    "nan": ({"n": np.nan}, r"cora.npz, n, row 1: nan is not an integer"),
+    "two sizes": ({"n": [4, 4]}, "n must be one number of nodes"),
+    "infinite pointer": ({"indptr": [0, 2, 3, 3, np.inf]}, r"indptr, row 5: inf is not an integer"),
+    "unsigned": ({"y": np.array([1, 0, 0, 2**63], np.uint64)}, r"row 4: 9223372036854775808 is not an integer"),
+    "values": ({"x_data": ["a", "b"]}, r"x_data: a sparse matrix must hold numbers at integer places, found <U1"),
+    "large values": ({"x_data": [1e300, 1.0]}, "row 1: a feature is not finite"),
     "object": ({"y": np.array([None] * 4)}, "not a readable .npz of plain arrays"),
 }
 
@@ -298,6 +341,7 @@ def test_reddit(tmp_path: Path) -> None:
 REDDIT_WRONG = {
     "shape": ({"shape": np.array([5, 5])}, r"reddit_graph.npz: has shape"),
     "row": ({"row": np.array([0, 1, 2, 4])}, r"reddit_graph.npz, row 4: row 4 is out of range"),
+    "real row": ({"row": np.array([0.0, 1, 2, 2])}, r"reddit_graph.npz: row must hold integers, found float64"),
     "uneven": ({"row": np.array([0])}, r"reddit_graph.npz: 1 rows but 4 columns"),
     "label": ({"label": np.array([1])}, r"reddit_data.npz: 1 labels for 4 nodes"),
     "nan": ({"feature": np.full((4, 1), np.nan)}, r"reddit_data.npz, row 1: a feature is not finite"),

@@ -17,7 +17,7 @@ from distgnn.auxiliary.trainer import check_weights_finite
 from distgnn.checkpoint.format import FOLDER, check_finite_weights, load_checkpoint, newest, seal
 from distgnn.checkpoint.training_state import make_state
 from distgnn.cli import main
-from distgnn.config import TuneConfig
+from distgnn.config import FinetuneConfig, TuneConfig
 from distgnn.corpus.reader import CorpusReader
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import DivergedError, RequestError
@@ -129,7 +129,8 @@ def test_fine_tuning_with_a_rate_that_is_too_high(tmp_path: Path, capsys: pytest
 
 
 def test_no_winner_without_a_finite_score() -> None:
-    sweep = Sweep(TuneConfig(), "auc", "max", (10,), {}, {}, 2, 0.0)
+    config = TuneConfig(finetune=FinetuneConfig(corpus="x", checkpoint=("y",)), space=("finetune.lr=log(1e-4,1e-1)",))
+    sweep = Sweep(config, "auc", "max", (10,), {}, {}, 2, 0.0)
     nan, good = (trial(number, rungs=(Rung(10, score, 1.0),)) for number, score in enumerate((math.nan, 0.5)))
     assert best_of(sweep, [nan]) is None
     assert best_of(sweep, [nan, good]) == good

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from distgnn.corpus.account import Account
 from distgnn.corpus.shard import Piece
 from distgnn.graph.schema import Schema
 
@@ -48,6 +49,15 @@ class Source(Protocol):
 
     def provenance(self) -> dict[str, Any]:
         """Return inputs and options as JSON; equal for equal builds (no absolute paths, no time)."""
+        ...
+
+
+@runtime_checkable
+class Accounts(Protocol):
+    """A source whose graphs are not rows of its input, such as ego networks of a table of edges."""
+
+    def accounts(self) -> Sequence[tuple[Account, Sequence[Rejected]]]:
+        """Return for each input file what became of its rows, and the rows that could not be read."""
         ...
 
 

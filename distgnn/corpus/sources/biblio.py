@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -16,8 +16,9 @@ from distgnn.config.base import check
 from distgnn.config.fields import SEED, setting
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
+from distgnn.corpus.sources.edges.columns import tab_columns
 from distgnn.corpus.sources.ego import Csr, Hop, csr, ego_networks, upward
-from distgnn.corpus.sources.files import described, input_errors, open_binary
+from distgnn.corpus.sources.files import described
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
 from distgnn.graph.ragged import packed
@@ -53,32 +54,43 @@ class Bibliography(NamedTuple):
     venue_names: list[str]
 
 
-def _table(folder: str, name: str) -> tuple[Names, Names]:
+def _table(folder: str, name: str, widths: Sequence[int] = (2,)) -> tuple[Names, Names]:
     """Return the first two columns of a tab-separated table as text."""
-    uri = join(folder, name)
-    with input_errors(uri), open_binary(uri) as file:
-        try:
-            table = pd.read_csv(
-                file, sep="\t", header=None, usecols=[0, 1], dtype=str, quoting=3, encoding_errors="replace"
-            )
-        except RequestError:
-            raise
-        except ValueError as error:  # pandas' own parser errors are ValueErrors
-            raise RequestError(f"{uri}: needs two tab-separated columns ({' '.join(str(error).split())})") from error
-    incomplete = table.isna().any(axis=1).to_numpy()
-    if incomplete.any():
-        raise RequestError(f"{uri}, line {int(np.argmax(incomplete)) + 1}: an empty field; fix or remove the line")
-    left, right = table.to_numpy(object).astype(str).T
+    left, right = tab_columns(
+        join(folder, name), widths, f"needs {' to '.join(map(str, widths))} tab-separated columns"
+    )
     return left, right
+
+
+def _mapping(folder: str, name: str, widths: Sequence[int] = (2,)) -> tuple[Names, Names]:
+    """Return a table whose first column must not repeat."""
+    left, right = _table(folder, name, widths)
+    values, counts = np.unique(left, return_counts=True)
+    if (counts > 1).any():
+        twice = values[np.argmax(counts > 1)]
+        raise RequestError(
+            f"{join(folder, name)}: {str(twice)!r} is in the first column twice; are the columns swapped?"
+        )
+    return left, right
+
+
+def _check_papers(folder: str, tables: Sequence[tuple[Names, Names]]) -> None:
+    """Check that the first columns of the tables of links name the same kind of thing."""
+    first = tables[0][0]
+    for (left, _), (name, _) in zip(tables[1:], _LINKS[1:], strict=True):
+        if len(left) and len(first) and not pd.Index(left).isin(first).any():
+            raise RequestError(
+                f"{join(folder, name)}: none of its papers (the first column) is in {_LINKS[0][0]}; are the columns swapped?"
+            )
 
 
 def _areas(folder: str, venues: pd.Index) -> npt.NDArray[np.int64]:
     """Return the area of each venue, -1 if conf_label.txt does not list it."""
-    names, areas = _table(folder, "conf_label.txt")
-    invalid = [area for area in areas if not area.isdigit()]
+    names, areas = _mapping(folder, "conf_label.txt", (2, 3, 4))
+    invalid = [area for area in areas if not (area.isascii() and area.isdigit() and len(area) < 5)]
     if invalid:
         raise RequestError(
-            f"{join(folder, 'conf_label.txt')}: the area {str(invalid[0])!r} is not a non-negative integer; fix the line"
+            f"{join(folder, 'conf_label.txt')}: the area {str(invalid[0])!r} is not an integer from 0 to 9999; fix the line"
         )
     known = dict(zip(names, map(int, areas), strict=True))
     return np.array([known.get(venue, -1) for venue in venues])
@@ -93,7 +105,8 @@ def load_bibliography(folder: str, drop_venue: bool, labelled: bool) -> Bibliogr
         drop_venue: leave out venue nodes.
         labelled: whether to read conf_label.txt.
     """
-    tables = [_table(folder, name) for name, _ in _LINKS]
+    tables = [(_mapping if kind == _VENUE else _table)(folder, name) for name, kind in _LINKS]
+    _check_papers(folder, tables)
     papers = pd.Index(np.unique(np.concatenate([left for left, _ in tables])))
     names = [pd.Index(np.unique(right)) for _, right in tables]
     start, types, links = len(papers), [np.zeros(len(papers), np.uint8)], []
@@ -109,7 +122,7 @@ def load_bibliography(folder: str, drop_venue: bool, labelled: bool) -> Bibliogr
     venues = names[-1]
     venue = np.full(len(papers), -1)
     venue[papers.get_indexer(tables[-1][0])] = venues.get_indexer(tables[-1][1])
-    known = dict(zip(*_table(folder, "conf.txt"), strict=True))
+    known = dict(zip(*_mapping(folder, "conf.txt"), strict=True))
     area = np.append(_areas(folder, venues) if labelled else np.full(len(venues), -1), -1)[venue]
     return Bibliography(
         node_type,

@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from scipy.sparse import csr_array
 
-from distgnn.corpus.sources.files import input_errors, load_npz, open_binary
+from distgnn.corpus.sources.edges.columns import tab_columns
+from distgnn.corpus.sources.files import load_npz
 from distgnn.errors import RequestError
 from distgnn.graph.checked import whole
 from distgnn.graph.ragged import Ints
 from distgnn.storage.uri import base_name
 
+_MOST_GROUPS = 1000
 Names = npt.NDArray[Any]
 
 
@@ -37,7 +38,7 @@ class Labels:
 
     def rows(self, group: str, names: Names) -> Ints:
         """Return the row of each name in its group's matrix, int64 [len(names)], -1 if the table does not list it."""
-        known = self.groups[group][0] if group in self.groups else np.array([], dtype=str)
+        known = self.groups[group][0].astype(object) if group in self.groups else np.array([], dtype=object)
         if not len(known):
             return np.full(len(names), -1)
         found = np.minimum(np.searchsorted(known, names), len(known) - 1)
@@ -48,7 +49,7 @@ class Labels:
         rows = self.rows(group, names)
         y = np.full((len(names), len(terms)), np.nan, np.float32)
         if (rows >= 0).any():
-            columns = np.searchsorted(self.terms, np.array(terms))
+            columns = np.searchsorted(self.terms.astype(object), np.array(terms, dtype=object))
             y[rows >= 0] = self.groups[group][1][rows[rows >= 0]][:, columns].toarray()
         return y
 
@@ -100,6 +101,10 @@ def _from_npz(uri: str, prefixes: Mapping[str, str]) -> Labels:
     groups = {}
     for group, prefix in prefixes.items():
         names = data[f"{prefix}_entrez"]
+        if names.ndim != 1 or names.dtype.kind not in "iuU" or len(np.unique(names)) < len(names):
+            raise RequestError(
+                f"{uri}: {prefix}_entrez must hold distinct integers or texts, found {names.dtype} {names.shape}"
+            )
         indptr, indices = (
             whole(data[f"{prefix}_{name}"], f"{uri}, {prefix}_{name}", shape=(None,)) for name in fields[1:]
         )
@@ -116,18 +121,18 @@ def _from_npz(uri: str, prefixes: Mapping[str, str]) -> Labels:
 
 
 def _from_text(uri: str) -> Labels:
-    with input_errors(uri), open_binary(uri) as file:
-        try:
-            table = pd.read_csv(file, sep="\t", dtype=str, usecols=["group", "node", "term"]).dropna()
-        except RequestError:
-            raise
-        except ValueError as error:  # pandas' own parser errors are ValueErrors
-            raise RequestError(f"{uri}: needs the tab-separated columns group, node, term ({error})") from error
-    terms, column = np.unique(table["term"].to_numpy(object).astype(str), return_inverse=True)
-    groups = {}
-    for group in sorted(table["group"].unique()):
-        in_group = (table["group"] == group).to_numpy()
-        names, row = np.unique(table["node"].to_numpy(object)[in_group].astype(str), return_inverse=True)
+    group, node, term = tab_columns(
+        uri, (), "needs the tab-separated columns group, node, term", ("group", "node", "term")
+    )
+    terms, column = np.unique(term, return_inverse=True)
+    groups, found = {}, np.unique(group).tolist()
+    if len(found) > _MOST_GROUPS:
+        raise RequestError(
+            f"{uri}: {len(found):,} groups, more than {_MOST_GROUPS:,}; the column group names the network"
+        )
+    for name in found:
+        in_group = group == name
+        names, row = np.unique(node[in_group], return_inverse=True)
         matrix = csr_array((np.ones(len(row), np.float32), (row, column[in_group])), shape=(len(names), len(terms)))
-        groups[group] = names, matrix.minimum(1)
+        groups[name] = names, matrix.minimum(1)
     return Labels(uri, terms, groups)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from distgnn import register
 from distgnn.config import BuildConfig, InputBuildConfig
 from distgnn.config.base import check
 from distgnn.config.fields import SEED, reads, setting
+from distgnn.corpus.account import Account
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
+from distgnn.corpus.sources.edges.layout import DEFAULT, EdgeOptions, Encoding, Format
+from distgnn.corpus.sources.edges.read import read_edges
 from distgnn.corpus.sources.ego import Csr, Hop, ego_networks, undirected, upward
-from distgnn.corpus.sources.files import described, input_errors, open_binary
+from distgnn.corpus.sources.files import described
 from distgnn.corpus.sources.golabels import Labels, read_labels
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
@@ -36,6 +39,9 @@ _DEGREE = Feature(
 )
 
 
+_READING = tuple(item.name for item in fields(EdgeOptions))
+
+
 class PpiPart(NamedTuple):
     """Centres low:high (among the usable ones) of species number ``species``."""
 
@@ -48,74 +54,35 @@ class Network(NamedTuple):
     """Network of one species.
 
     Attributes:
-        names: sorted protein names.
+        names: sorted protein names, object [N].
         links: both directions of each edge.
         up: each edge once.
         actions: uint8 [E, A], 0/1 action types of each edge.
+        account: what became of the rows of the table.
+        rejected: rows that could not be read.
     """
 
     names: npt.NDArray[Any]
     links: Csr
     up: Csr
     actions: npt.NDArray[np.uint8]
-
-
-def _table(uri: str, actions: bool) -> pd.DataFrame:
-    """Read columns a and b (text) and, for STRING tables, mode."""
-    with input_errors(uri):
-        with open_binary(uri) as file:
-            head = file.readline().decode()
-        string = head.startswith("item_id_a\t")
-        if actions and not string:
-            raise RequestError(
-                f"{uri}: actions need a STRING action table (first column item_id_a); remove actions or the file"
-            )
-        with open_binary(uri) as file:
-            try:
-                if string:
-                    columns = ["item_id_a", "item_id_b", "mode"]
-                    return pd.read_csv(file, sep="\t", usecols=columns, dtype=str).set_axis(["a", "b", "mode"], axis=1)
-                return pd.read_csv(
-                    file, sep=r"\s+", header=None, usecols=[0, 1], names=["a", "b"], dtype=str, comment="#"
-                )
-            except RequestError:
-                raise
-            except ValueError as error:  # pandas' own parser errors are ValueErrors
-                raise RequestError(
-                    f"{uri}: not an edge list with two ids per line ({' '.join(str(error).split())})"
-                ) from error
+    account: Account
+    rejected: tuple[Rejected, ...]
 
 
 @lru_cache(maxsize=2)
-def load_network(uri: str, actions: tuple[str, ...]) -> Network:
+def load_network(uri: str, actions: tuple[str, ...], options: EdgeOptions = DEFAULT) -> Network:
     """Read a network. Self-loops are dropped; duplicate edges are merged, with the union of their action types.
 
     Args:
-        uri: a STRING action table or a white-space separated edge list.
+        uri: an edge table (see :func:`~distgnn.corpus.sources.edges.read.read_edges`).
         actions: action types to keep as edge features.
+        options: how to read the table.
     """
-    table = _table(uri, bool(actions))
-    incomplete = pd.isna(table[["a", "b"]].to_numpy(object)).any(axis=1)
-    if incomplete.any():
-        raise RequestError(
-            f"{uri}, edge {int(np.argmax(incomplete)) + 1}: the line does not hold two ids; fix or remove it"
-        )
-    unknown = set(actions) - set(table["mode"].unique() if actions else ())
-    if unknown:
-        known = ", ".join(sorted(table["mode"].dropna().unique()))
-        raise RequestError(f"{uri}: no action type {min(unknown)!r}; the table has {known}")
-    ends = np.concatenate([table["a"].to_numpy(object), table["b"].to_numpy(object)])
-    names, ids = np.unique(ends.astype(str), return_inverse=True)
-    ids = ids.reshape(2, -1).astype(np.int64)
-    low, high = ids.min(axis=0), ids.max(axis=0)
-    keys, edge = np.unique(low * len(names) + high, return_inverse=True)
-    flags = np.zeros((len(keys), len(actions)), np.uint8)
-    for column, action in enumerate(actions):
-        flags[edge[np.asarray(table["mode"] == action)], column] = 1
-    keep = keys // len(names) != keys % len(names)
-    src, dst = keys[keep] // len(names), keys[keep] % len(names)
-    nodes = len(names)
-    return Network(names, undirected(src, dst, nodes), upward(src, dst, nodes), flags[keep])
+    edges = read_edges(uri, options, actions)
+    nodes = len(edges.names)
+    links, up = undirected(edges.low, edges.high, nodes), upward(edges.low, edges.high, nodes)
+    return Network(edges.names, links, up, edges.kinds.astype(np.uint8), edges.account, edges.rejected)
 
 
 def degree_class(partners: Ints) -> Ints:
@@ -125,7 +92,8 @@ def degree_class(partners: Ints) -> Ints:
 
 @dataclass(frozen=True, kw_only=True)
 class PpiConfig(InputBuildConfig):
-    """Ego networks of every protein of interaction networks: edge lists (two ids a line) or STRING action tables.
+    """Ego networks of every protein of interaction networks: edge lists (two ids a line), STRING, BioGRID, PSI-MITAB, SIF,
+    Matrix Market, adjacency lists, N-Triples, GraphML, GEXF, Pajek, Parquet, and tables with named columns.
 
     Example: distgnn corpus build ppi --input HSapiens.el.xz MMusculus.el.xz --out data/ppi
     """
@@ -134,6 +102,16 @@ class PpiConfig(InputBuildConfig):
     """Paths or URIs of the networks; a file's name up to the first '-' or '.' names its species."""
     species: tuple[str, ...] = setting(())
     """Networks with a species name of your own, as name=path; they follow those of input."""
+    format: Format = setting("auto")
+    """Format of the networks; auto recognises it from content and extension."""
+    columns: tuple[str, ...] = setting(())
+    """Columns of source, target and, if there is one, weight: names in the header, or numbers from 0 in files without one."""
+    min_score: float = setting(0.0)
+    """Drop edges with a lower score (STRING: 0 to 1000) or weight; 0 keeps all."""
+    encoding: Encoding = setting("utf-8")
+    """Encoding of text without a byte order mark."""
+    quotes: bool = setting(True)
+    """Whether fields of comma, semicolon and tab separated tables may be quoted; false = quotes are part of the identifiers."""
     hops: int = setting(2, most=1000)
     """Radius of an ego network."""
     fan_out: int = setting(10, most=1 << 20)
@@ -160,6 +138,12 @@ class PpiConfig(InputBuildConfig):
         for name in ("species", "label_groups"):
             bad = [item for item in getattr(self, name) if not all(item.partition("="))]
             check(not bad, f"{name}: {bad[:1]} must have the form name=value")
+        check(
+            len(self.columns) in (0, 2, 3),
+            f"columns must be SOURCE TARGET or SOURCE TARGET WEIGHT, found {self.columns}",
+        )
+        check(len(set(self.columns)) == len(self.columns), f"columns must differ, found {self.columns}")
+        check(math.isfinite(self.min_score), f"min_score must be finite, found {self.min_score}")
         check(1 <= self.hops <= 4, f"hops must be 1, 2, 3 or 4, found {self.hops}")
         check(1 <= self.fan_out <= 1000, f"fan_out must lie in 1..1000, found {self.fan_out}")
         check(self.min_positives >= 1, f"min_positives must be at least 1, found {self.min_positives}")
@@ -178,6 +162,7 @@ class PpiSource:
 
     def __init__(self, config: PpiConfig) -> None:
         self.config = config
+        self._reading = EdgeOptions(**{name: getattr(config, name) for name in _READING})
         named = [item.partition("=")[::2] for item in config.species]
         self._networks = [*((base_name(uri).split(".")[0].split("-")[0], uri) for uri in config.input), *named]
         species = [name for name, _ in self._networks]
@@ -188,7 +173,11 @@ class PpiSource:
             )
         uris = [uri for _, uri in self._networks]
         self._files = described([*uris, *([config.labels] if config.labels else [])])
-        names = {name: self._network(number).names for number, name in enumerate(species)}
+        names, self._accounts = {}, []
+        for number, name in enumerate(species):
+            network = self._network(number)
+            names[name] = network.names
+            self._accounts.append((network.account, network.rejected))
         self._first = np.cumsum([0, *(len(found) for found in names.values())])
         self._terms = self._labels().chosen(names, config.min_positives) if config.labels else ()
         self._counts = [len(self._centers(number)) for number in range(len(species))]
@@ -207,7 +196,7 @@ class PpiSource:
         )
 
     def _network(self, number: int) -> Network:
-        return load_network(self._networks[number][1], self.config.actions)
+        return load_network(self._networks[number][1], self.config.actions, self._reading)
 
     def _labels(self) -> Labels:
         return read_labels(self.config.labels, self.config.label_groups)
@@ -256,11 +245,16 @@ class PpiSource:
         )
         return Piece(graphs, group=[species] * len(centers)), []
 
+    def accounts(self) -> list[tuple[Account, Sequence[Rejected]]]:
+        """Return what became of the rows of each network, and the rows that could not be read."""
+        return self._accounts
+
     def provenance(self) -> dict[str, Any]:
         """Return input files, species and options."""
         config = self.config
         names = ("hops", "fan_out", "seed", "actions", "label_groups", "min_positives", "labelled_only")
         names += ("degree",) if config.degree else ()
+        names += tuple(name for name in _READING if getattr(config, name) != getattr(DEFAULT, name))
         options = {
             name: value if not isinstance(value := getattr(config, name), tuple) else list(value) for name in names
         }

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected, Source, rejected
 from distgnn.corpus.sources.biblio import NODE_TYPE, BiblioConfig, BiblioSource
 from distgnn.corpus.sources.files import described, input_errors, open_text
+from distgnn.errors import RequestError
 from distgnn.graph.ragged import each_once, packed, pointers
 from distgnn.graph.schema import Feature, Schema
 from distgnn.storage.uri import base_name
@@ -33,8 +34,9 @@ from distgnn.storage.uri import base_name
 _NUMBERS = Feature(
     "numbers", "dense", 3, "papers: log(1 + citations), (year - 2000) / 10; authors: log(1 + papers); else 0"
 )
-_LINES = 512
+_LINES, _LONGEST = 512, 1 << 24
 _MAX_NODES = 65_536
+_MAX_CATEGORIES = 1 << 24  # exact as float32
 
 
 class PreDblpPart(NamedTuple):
@@ -73,29 +75,45 @@ def _record(text: str) -> _Record:
     kinds, numbers = [], []
     for kind, items in nodes.items():
         for item in items:
-            number = _number(item["convert_id"])
-            if number in local:
-                raise ValueError(f"node {number} appears twice")
-            local[number] = len(kinds)
+            node = _whole(item["convert_id"])
+            if node in local:
+                raise ValueError(f"node {node} appears twice")
+            local[node] = len(kinds)
             kinds.append(types[kind])
             numbers.append(_numbers(kind, item))
-    edges = [(local[_number(src)], local[_number(dst)]) for src, ends in line["edges"].items() for dst in ends]
-    area = float(center["cat"])
-    if not all(map(math.isfinite, chain([area], *numbers))):
-        raise ValueError("a number is NaN or infinite")
-    return _Record(kinds, numbers, edges, local[_number(center["convert_id"])], area)
+    if len(kinds) > _MAX_NODES:
+        raise ValueError(f"{len(kinds)} nodes, more than {_MAX_NODES}")
+    if not np.isfinite(np.array(numbers, np.float32)).all():
+        raise ValueError("a number is not finite")
+    edges = [(local[_whole(src)], local[_whole(dst)]) for src, ends in line["edges"].items() for dst in ends]
+    return _Record(kinds, numbers, edges, local[_whole(center["convert_id"])], _category(center["cat"]))
 
 
-def _number(value: Any) -> int:
-    if isinstance(value, float) and not value.is_integer():
-        raise ValueError(f"node number {value} is not a whole number")
+def _whole(value: Any) -> int:
+    """Return a node id, an integer or its text; int() would also take 1.5."""
+    if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, str) and value.isdecimal())):
+        raise ValueError(f"{str(value)[:40]!r} is not an integer")
     return int(value)
+
+
+def _category(value: Any) -> float:
+    number = float(value)
+    if not (0 <= number < _MAX_CATEGORIES and number == int(number)):
+        raise ValueError(f"cat {str(value)[:40]!r} is not a class number")
+    return number
 
 
 def _numbers(kind: str, item: dict[str, Any]) -> tuple[float, float, float]:
     if kind == "paper":
         return math.log1p(float(item["n_citation"])), (float(item["year"]) - 2000) / 10, 0.0
     return (0.0, 0.0, math.log1p(float(item["paper_num"]))) if kind == "author" else (0.0, 0.0, 0.0)
+
+
+def _lines(uri: str, text: TextIO) -> Iterator[str]:
+    while line := text.readline(_LONGEST):
+        if len(line) == _LONGEST:
+            raise RequestError(f"{uri}: a line of more than {_LONGEST >> 20} MiB; this is not PreDBLP's format")
+        yield line
 
 
 class PreDblpSource:
@@ -121,7 +139,7 @@ class PreDblpSource:
         for uri in self.config.input:
             with input_errors(uri), open_text(uri) as text:
                 line = 1
-                while lines := list(islice(text, _LINES)):
+                while lines := list(islice(_lines(uri, text), _LINES)):
                     yield PreDblpPart(base_name(uri), line, first, lines)
                     line, first = line + len(lines), first + len(lines)
 
@@ -144,7 +162,7 @@ class PreDblpSource:
                 kept.append(number)
             except KeyError as error:
                 refused.append(rejected(part.file, part.line + number, f"no field or node {error}", text))
-            except (ValueError, TypeError, AttributeError, OverflowError) as error:
+            except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
                 refused.append(rejected(part.file, part.line + number, f"not a PreDBLP record: {error}", text))
         return (self._piece(part, kept, records) if records else None), refused
 

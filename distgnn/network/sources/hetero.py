@@ -17,6 +17,8 @@ from distgnn.network.network import Network, Relation
 from distgnn.network.sources.reading import (
     Rows,
     check_ids,
+    count_ids,
+    edge_account,
     exists,
     find,
     id_table,
@@ -81,10 +83,13 @@ def build_hetero(config: HeteroConfig) -> Network:
     }
     sizes = _sizes(layout, links, label, features)
     edges: list[Edges] = []
+    accounts = []
     for pair, ends in links.items():
         source, target = (layout.types[letter] for letter in pair)
         for letter in pair:
             check_ids(join(folder, f"{pair}.txt"), layout.types[letter], ends[letter], sizes[layout.types[letter]])
+        _check_order(join(folder, f"{pair}.txt"), source, list(ends.values()), sizes[source])
+        accounts.append(edge_account(join(folder, f"{pair}.txt"), f"{source}, {target}", list(ends.values())))
         edges += both_ways(Edges(Relation(f"{source}_{target}", source, target), ends[pair[0]], ends[pair[1]]))
     tables: dict[str, npt.NDArray[Any]] = {f"{layout.labelled}.label": label}
     for split in _SPLITS:
@@ -92,7 +97,7 @@ def build_hetero(config: HeteroConfig) -> Network:
     files = [uri, *(join(folder, f"{name}.txt") for name in links)]
     files += [join(folder, f"{letter}_feat.npz") for letter, name in layout.types.items() if name in features]
     return build_network(
-        sizes, edges, features, tables, provenance("hetero", folder, config.name, files, layout=config.layout)
+        sizes, edges, features, tables, provenance("hetero", folder, config.name, files, accounts, layout=config.layout)
     )
 
 
@@ -103,13 +108,22 @@ def _sizes(
     sizes = {}
     for letter, name in layout.types.items():
         given = len(label) if name == layout.labelled else len(features.get(name, ()))
-        linked = max(int(ends[letter].max()) + 1 for pair, ends in links.items() if letter in pair)
-        sizes[name] = given or linked
+        ends = [(pair, found[letter]) for pair, found in links.items() if letter in pair]
+        sizes[name] = given or count_ids(f"{ends[0][0]}.txt", name, *(column for _, column in ends))
         if name in features and len(features[name]) != sizes[name]:
             raise RequestError(
                 f"{letter}_feat.npz: {len(features[name])} rows for {sizes[name]} {name}s; download it again"
             )
     return sizes
+
+
+def _check_order(uri: str, source: str, ends: list[Rows], size: int) -> None:
+    """Refuse a table whose second column covers the nodes of the first one's type, and its first column few of them."""
+    first, second = (len(np.unique(column)) for column in ends)
+    if 2 * first < size and 10 * second > 9 * size and int(ends[1].max()) < size:
+        raise RequestError(
+            f"{uri}: its first column names {first:,} of {size:,} {source}s, its second {second:,}; are the columns swapped?"
+        )
 
 
 def _split(folder: str, name: str, nodes: int) -> Rows:

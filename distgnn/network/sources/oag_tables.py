@@ -16,6 +16,7 @@ from distgnn.network.sources.reading import Rows, finite
 from distgnn.storage.uri import join
 
 _DATE = "20190919"
+_LONGEST = 1 << 20
 Table = Any
 """A pandas DataFrame or Series, whose annotations are too loose for type checking."""
 TABLES: dict[str, dict[str, int]] = {
@@ -44,7 +45,12 @@ def read_table(folder: str, table: str, domain: str) -> Table:
     """
     uri, columns = table_uri(folder, table, domain), TABLES[table]
     with input_errors(uri), open_binary(uri) as file:
-        width = len(file.readline().rstrip(b"\r\n").split(b"\t"))
+        header = file.readline(_LONGEST).rstrip(b"\r\n").split(b"\t")
+    width = len(header)
+    if header[0].isdigit():
+        raise RequestError(
+            f"{uri}: the first line must be a header, found {header[0].decode()[:40]!r}; download it again"
+        )
     places = {name: place % width for name, place in columns.items() if -width <= place < width}
     if len(set(places.values())) < len(columns):
         raise RequestError(f"{uri}: needs the columns {', '.join(columns)}, found {width} columns")
@@ -95,7 +101,7 @@ def read_vectors(folder: str) -> tuple[pd.Index, npt.NDArray[np.float32]]:
     uri = join(folder, "vfi_vector.tsv")
     with input_errors(uri), open_binary(uri) as file:
         try:
-            table = pd.read_csv(file, sep=r"\s+", header=None, dtype={0: str})
+            table = pd.read_csv(file, sep=r"\s+", header=None, dtype={0: str}, keep_default_na=False)
         except RequestError:
             raise
         except ValueError as error:
@@ -103,4 +109,7 @@ def read_vectors(folder: str) -> tuple[pd.Index, npt.NDArray[np.float32]]:
                 f"{uri}: each row must hold an id and a vector ({' '.join(str(error).split())})"
             ) from error
     vectors = table.drop(columns=0).apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
-    return pd.Index(table[0].to_numpy()), finite(uri, vectors)
+    ids = pd.Index(table[0].to_numpy(object), dtype=object)
+    if not ids.is_unique:
+        raise RequestError(f"{uri}: the id {ids[ids.duplicated()][0]!r} has two vectors; remove one")
+    return ids, finite(uri, vectors)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import scipy.sparse as sp
 
+from distgnn.corpus.account import Account
+from distgnn.corpus.sources.edges.columns import integer_columns
 from distgnn.corpus.sources.files import ARRAY_ERRORS, described, input_errors, load_npz, open_binary
 from distgnn.errors import RequestError
 from distgnn.storage.uri import base_name, join
 
 Rows = npt.NDArray[np.int64]
 _LARGEST = 1 << 31
+_FREE_IDS, _IDS_PER_ROW = 1 << 20, 64
+_FREE_VALUES, _VALUES_PER_ENTRY = 1 << 27, 1024
+_EXACT = 2.0**53
 
 
 def find(folder: str, names: Sequence[str]) -> str:
@@ -52,35 +58,33 @@ def id_table(uri: str, columns: Sequence[str]) -> dict[str, Rows]:
     Raises:
         RequestError: a value is not such an integer (the message names the row), or there are no rows.
     """
-    table = load_array(uri) if base_name(uri).endswith(".npy") else _text_table(uri, columns)
-    if table.ndim != 2 or table.shape[1] != len(columns):
-        raise RequestError(f"{uri}: needs the columns {', '.join(columns)}, found shape {table.shape}")
-    if not len(table):
+    if base_name(uri).endswith(".npy"):
+        table = load_array(uri)
+        if table.ndim != 2 or table.shape[1] != len(columns):
+            raise RequestError(f"{uri}: needs the columns {', '.join(columns)}, found shape {table.shape}")
+        numbers = list(whole_numbers(uri, table).T)
+    else:
+        numbers = integer_columns(uri, columns)
+    if not len(numbers[0]):
         raise RequestError(f"{uri}: the table has no rows; download it again")
-    numbers = whole_numbers(uri, table)
-    for position, name in enumerate(columns):
-        check_ids(uri, name, numbers[:, position], _LARGEST)
-    return {name: np.ascontiguousarray(numbers[:, position]) for position, name in enumerate(columns)}
+    for name, column in zip(columns, numbers, strict=True):
+        check_ids(uri, name, column, _LARGEST)
+    return {name: np.ascontiguousarray(column) for name, column in zip(columns, numbers, strict=True)}
 
 
-def _text_table(uri: str, columns: Sequence[str]) -> npt.NDArray[Any]:
-    with input_errors(uri), open_binary(uri) as file:
-        try:
-            table = pd.read_csv(file, sep=r"\s+", header=None, encoding_errors="replace")
-        except pd.errors.EmptyDataError:
-            return np.zeros((0, len(columns)))
-        except RequestError:
-            raise
-        except ValueError as error:  # pandas' own parser errors are ValueErrors
-            raise RequestError(f"{uri}: needs the columns {', '.join(columns)} ({_line(error)})") from error
-    numbers = table.apply(pd.to_numeric, errors="coerce").to_numpy()
-    bad = np.isnan(numbers).any(axis=1) if numbers.dtype.kind == "f" else np.zeros(len(numbers), np.bool_)
-    if bad.any():
-        row = int(np.argmax(bad))
+def count_ids(uri: str, name: str, *columns: Rows) -> int:
+    """Return how many nodes there are: one more than the largest id. Memory grows with it, so it must fit the rows.
+
+    Raises:
+        RequestError: ids are so large that they cannot be numbers from 0 on; the message names file and column.
+    """
+    largest = max(int(ids.max()) for ids in columns)
+    if largest >= _FREE_IDS + _IDS_PER_ROW * sum(map(len, columns)):
         raise RequestError(
-            f"{uri}, row {row + 1}: {' '.join(map(str, table.iloc[row]))!r} is not {len(columns)} numbers; fix the row"
+            f"{uri}: {name} {largest} in a table of {len(columns[0]):,} rows; ids must be numbers from 0 on without large"
+            " gaps (are the columns in another order?)"
         )
-    return numbers
+    return largest + 1
 
 
 def whole_numbers(uri: str, values: npt.NDArray[Any]) -> Rows:
@@ -91,11 +95,15 @@ def whole_numbers(uri: str, values: npt.NDArray[Any]) -> Rows:
     """
     if values.dtype.kind not in "iuf":
         raise RequestError(f"{uri}: must hold integers, found {values.dtype}")
+    bad = np.zeros(values.shape, np.bool_)
     if values.dtype.kind == "f":
-        bad = values != np.floor(values)
-        if bad.any():
-            row = np.argwhere(bad)[0]
-            raise RequestError(f"{uri}, row {int(row[0]) + 1}: {values[tuple(row)]} is not an integer; fix the row")
+        bad = ~(np.abs(values) < _EXACT) | (values != np.floor(values))
+    elif values.dtype == np.uint64:
+        bad = values > np.iinfo(np.int64).max
+    if bad.any():
+        row = np.argwhere(bad)[0]
+        where = f", row {int(row[0]) + 1}" if len(row) else ""
+        raise RequestError(f"{uri}{where}: {values[tuple(row)]} is not an integer; fix the row")
     return values.astype(np.int64)
 
 
@@ -132,8 +140,9 @@ def load_matrix(uri: str) -> npt.NDArray[np.float32]:
     if _is_plain(uri):
         return finite(uri, load_array(uri))
     parts = load_npz(uri, ("data", "shape", "format"), ("row", "col", "indices", "indptr"))
-    shape = tuple(int(size) for size in parts["shape"])
-    layout = parts["format"].item()
+    shape = tuple(whole_numbers(uri, parts["shape"].reshape(-1)).tolist())
+    layout = parts["format"].reshape(-1)[:1].tolist()
+    layout = layout[0] if layout else ""
     layout = layout.decode() if isinstance(layout, bytes) else str(layout)
     names = {"coo": ("row", "col"), "csr": ("indices", "indptr"), "csc": ("indices", "indptr")}.get(layout, ())
     if not names or set(names) - set(parts):
@@ -157,6 +166,13 @@ def dense(
     Raises:
         RequestError: the parts are inconsistent.
     """
+    if data.dtype.kind not in "iufb" or any(place.dtype.kind not in "iu" for place in places):
+        found = ", ".join(str(array.dtype) for array in (data, *places))
+        raise RequestError(f"{uri}: a sparse matrix must hold numbers at integer places, found {found}")
+    if len(shape) != 2 or min(shape) < 0 or math.prod(shape) > _FREE_VALUES + _VALUES_PER_ENTRY * data.size:
+        raise RequestError(
+            f"{uri}: a matrix of shape {shape} with {data.size:,} values is too sparse to be used densely"
+        )
     try:
         if layout == "coo":
             matrix: Any = sp.coo_matrix((data, places), shape=shape)
@@ -168,7 +184,8 @@ def dense(
         raise RequestError(
             f"{uri}: not a sparse matrix of shape {shape} ({_line(error)}); download it again"
         ) from error
-    return finite(uri, matrix.astype(np.float32).toarray())
+    with np.errstate(over="ignore"):
+        return finite(uri, matrix.astype(np.float32).toarray())
 
 
 def finite(uri: str, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -179,16 +196,47 @@ def finite(uri: str, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """
     if values.ndim != 2 or values.dtype.kind not in "iufb":
         raise RequestError(f"{uri}: features must be a matrix of numbers, found {values.dtype} {values.shape}")
-    bad = ~np.isfinite(values).all(axis=1)
+    with np.errstate(over="ignore"):
+        features = np.ascontiguousarray(values, np.float32)
+    bad = ~np.isfinite(features).all(axis=1)
     if bad.any():
-        raise RequestError(f"{uri}, row {int(np.argmax(bad)) + 1}: a feature is not finite; fix the row")
-    return np.ascontiguousarray(values, np.float32)
+        raise RequestError(f"{uri}, row {int(np.argmax(bad)) + 1}: a feature is not finite as float32; fix the row")
+    return features
 
 
-def provenance(kind: str, uri: str, name: str, files: Sequence[str], **options: Any) -> dict[str, Any]:
-    """Return kind, name, input files and options for the manifest (no absolute paths, no time)."""
+def edge_account(uri: str, what: str, ends: Sequence[Rows], undirected: bool = False) -> Account:
+    """Count what becomes of the rows of a table of edges: distinct edges, duplicates and, if undirected, self-loops.
+
+    Args:
+        uri: the file.
+        what: description of its format.
+        ends: integer columns that identify an edge.
+        undirected: whether (a, b) is (b, a), and self-loops are dropped.
+    """
+    rows, loops = len(ends[0]), 0
+    columns = [np.asarray(column, np.int64) for column in ends]
+    if undirected:
+        apart = columns[0] != columns[1]
+        loops = rows - int(apart.sum())
+        columns = [np.minimum(*columns)[apart], np.maximum(*columns)[apart]]
+    order = np.lexsort(columns)
+    new = np.zeros(len(order), np.bool_)
+    for column in columns:
+        new[1:] |= np.diff(column[order]) != 0
+    edges = int(new.sum()) + bool(len(order))
+    stored = {"edges": edges, "duplicates": len(order) - edges} | ({"self-loops": loops} if undirected else {})
+    account = Account(base_name(uri), what, rows, stored)
+    account.check()
+    return account
+
+
+def provenance(
+    kind: str, uri: str, name: str, files: Sequence[str], accounts: Sequence[Account] = (), **options: Any
+) -> dict[str, Any]:
+    """Return kind, name, input files, options and accounts for the manifest (no absolute paths, no time)."""
     title = name or base_name(uri).removesuffix(".npz")
-    return {"kind": kind, "name": title, "files": described(files), "options": options}
+    facts = {"kind": kind, "name": title, "files": described(files), "options": options}
+    return facts | ({"accounts": [asdict(account) for account in accounts]} if accounts else {})
 
 
 def _is_plain(uri: str) -> bool:

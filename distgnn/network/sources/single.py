@@ -14,7 +14,7 @@ from distgnn.corpus.sources.files import load_npz
 from distgnn.errors import RequestError
 from distgnn.network.csr import build_network, symmetric
 from distgnn.network.network import Network, Relation
-from distgnn.network.sources.reading import check_ids, dense, finite, provenance, whole_numbers
+from distgnn.network.sources.reading import check_ids, dense, edge_account, finite, provenance, whole_numbers
 from distgnn.storage.uri import join
 
 _LINKED = Relation("linked", "node", "node")
@@ -43,19 +43,20 @@ def build_citation(config: CitationConfig) -> Network:
     """Build a citation network: undirected edges without self-loops, features "node", table node.label."""
     uri = config.input
     found = load_npz(uri, ("n", "indptr", "indices", "y", "x_shape", "x_indptr", "x_indices", "x_data"))
-    nodes = int(found["n"].reshape(-1)[0])
-    pointer = whole_numbers(uri, found["indptr"])
-    degree = np.diff(pointer)
+    pointer = whole_numbers(f"{uri}, indptr", found["indptr"].reshape(-1))
+    nodes, degree = _size(uri, found["n"]), np.diff(pointer)
     fits = len(pointer) == nodes + 1 and pointer[0] == 0 and pointer[-1] == len(found["indices"])
     if not fits or (degree < 0).any():
         raise RequestError(f"{uri}: indptr does not point into indices for {nodes} nodes; download it again")
-    source, target = np.repeat(np.arange(nodes), degree), whole_numbers(uri, found["indices"])
+    source, target = np.repeat(np.arange(nodes), degree), whole_numbers(f"{uri}, indices", found["indices"].reshape(-1))
     check_ids(uri, "node", target, nodes)
-    shape = tuple(int(size) for size in found["x_shape"])
-    indices, starts = (whole_numbers(uri, found[name]) for name in ("x_indices", "x_indptr"))
-    features = dense(uri, "csr", found["x_data"], (indices, starts), shape)
+    shape = tuple(whole_numbers(f"{uri}, x_shape", found["x_shape"].reshape(-1)).tolist())
+    indices, starts = (whole_numbers(f"{uri}, {name}", found[name].reshape(-1)) for name in ("x_indices", "x_indptr"))
+    features = dense(f"{uri}, x_data", "csr", found["x_data"], (indices, starts), shape)
     tables = {"node.label": _labels(uri, found["y"], nodes)}
-    return _single(uri, nodes, (source, target), features, tables, provenance("citation", uri, config.name, [uri]))
+    accounts = [edge_account(uri, "indptr, indices", (source, target), undirected=True)]
+    meta = provenance("citation", uri, config.name, [uri], accounts)
+    return _single(uri, nodes, (source, target), features, tables, meta)
 
 
 @register.network_source("reddit", RedditConfig)
@@ -70,13 +71,14 @@ def build_reddit(config: RedditConfig) -> Network:
     graph = load_npz(files[1], ("row", "col", "shape"))
     features = finite(files[0], data["feature"])
     nodes = len(features)
-    if tuple(graph["shape"].tolist()) != (nodes, nodes):
-        raise RequestError(
-            f"{files[1]}: has shape {tuple(graph['shape'])} for {nodes} nodes; download both files again"
-        )
+    shape = tuple(graph["shape"].reshape(-1).tolist())
+    if shape != (nodes, nodes):
+        raise RequestError(f"{files[1]}: has shape {shape} for {nodes} nodes; download both files again")
     if len(graph["row"]) != len(graph["col"]):
         raise RequestError(f"{files[1]}: {len(graph['row'])} rows but {len(graph['col'])} columns; download it again")
     for name in ("row", "col"):
+        if graph[name].ndim != 1 or graph[name].dtype.kind not in "iu":
+            raise RequestError(f"{files[1]}: {name} must hold integers, found {graph[name].dtype} {graph[name].shape}")
         check_ids(files[1], name, graph[name], nodes)
     part = _labels(files[0], data["node_types"], nodes)
     tables = {name: np.flatnonzero(part == number) for number, name in _PARTS.items()}
@@ -86,6 +88,14 @@ def build_reddit(config: RedditConfig) -> Network:
     }
     meta = provenance("reddit", folder, config.name, files)
     return _single(files[1], nodes, (graph["row"], graph["col"]), features, tables, meta)
+
+
+def _size(uri: str, values: npt.NDArray[Any]) -> int:
+    """Return a single non-negative integer."""
+    numbers = whole_numbers(f"{uri}, n", values.reshape(-1))
+    if len(numbers) != 1 or numbers[0] < 0:
+        raise RequestError(f"{uri}: n must be one number of nodes, found {values.reshape(-1)[:3].tolist()}")
+    return int(numbers[0])
 
 
 def _labels(uri: str, values: npt.NDArray[Any], nodes: int) -> npt.NDArray[np.int64]:

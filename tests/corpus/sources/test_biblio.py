@@ -76,9 +76,16 @@ def test_options_change_the_graphs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"paper_term": None}, r"paper_term.txt: no such input file"),
-    ({"paper_author": "p1\n"}, r"paper_author.txt: needs two tab-separated columns"),
+    ({"paper_author": "p1\n"}, r"paper_author.txt: needs 2 tab-separated columns; its first line is 'p1'"),
+    ({"paper_author": "p1\ta1\tx\n"}, r"paper_author.txt: needs 2 tab-separated columns"),
+    ({"paper_author": "p1\ta1\np2\ta1\tx\n"}, r"paper_author.txt, line 2: 3 fields where line 1 has 2"),
+    ({"paper_author": "p1 a1\n"}, r"paper_author.txt: needs 2 tab-separated columns"),
+    ({"paper_term": "t1\tp1\n"}, r"paper_term.txt: none of its papers \(the first column\) is in paper_author.txt"),
+    ({"paper_conf": "c1\tp1\nc1\tp2\n"}, r"paper_conf.txt: 'c1' is in the first column twice; are the columns swapped\?"),
+    ({"conf": "c1\tKDD\nc1\tAAAI\n"}, r"conf.txt: 'c1' is in the first column twice"),
+    ({"conf_label": "c1\t99999\n"}, "the area '99999' is not an integer from 0 to 9999"),
     ({"paper_author": "p1\ta1\np2\t\n"}, r"paper_author.txt, line 2: an empty field"),
-    ({"conf_label": "c1\tbest\n"}, "the area 'best' is not a non-negative integer"),
+    ({"conf_label": "c1\tbest\n"}, "the area 'best' is not an integer from 0 to 9999"),
 ])  # fmt: skip
 def test_invalid_tables_are_rejected(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
     with pytest.raises(RequestError, match=message):
@@ -143,3 +150,23 @@ def test_predblp_lines(tmp_path: Path) -> None:
     assert dropped[0]["node"]["type"] == [0, 0, 1, 2]
     assert sorted(map(sorted, dropped[0]["edges"])) == [[0, 2], [0, 3], [1, 2]]
     assert dropped[1]["edges"] == []
+
+
+DEEP, BIG = "[" * 100_000, json.dumps(record()).replace('"year": 2010', '"year": 1' + "0" * 400)
+PREDBLP_WRONG = {
+    "deep": DEEP,
+    "big number": BIG,
+    "infinite id": json.dumps(record(terms=[{"convert_id": float("inf")}])),
+    "broken id": json.dumps(record(terms=[{"convert_id": 1.5}])),
+    "nan": json.dumps(record(authors=[{"convert_id": 20, "paper_num": float("nan")}])),
+    "class": json.dumps(record(center_id={"convert_id": 10, "n_citation": 3, "year": 2010, "cat": 1.5})),
+    "no table": "a\tb",
+}
+
+
+@pytest.mark.parametrize("case", PREDBLP_WRONG)
+def test_wrong_lines_of_predblp_are_listed(case: str, tmp_path: Path) -> None:
+    path = tmp_path / "graph.json"
+    path.write_text(f"{json.dumps(record())}\n{PREDBLP_WRONG[case]}\n")
+    graphs, reader = load(tmp_path, str(path), format="predblp")
+    assert (len(graphs), reader.manifest.rejected) == (1, 1)

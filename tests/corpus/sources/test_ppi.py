@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import lzma
+import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +167,7 @@ def test_actions_become_edge_features(tmp_path: Path) -> None:
     assert torch.equal(plain.edges, batch.edges)
     with pytest.raises(RequestError, match="no action type 'ptmod'; the table has binding, reaction"):
         load(tmp_path, input=(path,), actions=("ptmod",))
-    with pytest.raises(RequestError, match="actions need a STRING action table"):
+    with pytest.raises(RequestError, match="actions need a table with types of interaction, such as STRING's"):
         load(tmp_path, input=(network(tmp_path, HUMAN),), actions=("binding",))
 
 
@@ -217,13 +219,70 @@ def test_labelled_only_and_min_positives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("1\n2\n", "not an edge list with two ids per line"),
-    ("", "the input contains no usable graph"),
-    ("1 2\n3\n", r"edge 2: the line does not hold two ids"),
+    ("1\n2\n", "not a known table of edges: 1 columns"),
+    ("", "the file is empty"),
+    ("1 2\n3\n", r"edge 2: '3' does not hold two ids"),
 ])  # fmt: skip
 def test_invalid_edge_lists_are_rejected(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         load(tmp_path, input=(network(tmp_path, text, "bad.el"),))
+
+
+LABELS_WRONG = {
+    "a\tb\n1\t2\n": "needs the tab-separated columns group, node, term; its first line is 'a.tb'",
+    "": "needs the tab-separated columns group, node, term; its first line is ''",
+    "group\tnode\tterm\nHuman\t1\t\n": r"bad.tsv, line 2: an empty field; fix or remove the line",
+    "group\tnode\tterm\nHuman\t1\tt\nHuman\t1\n": r"bad.tsv, line 3: 2 fields where line 1 has 3",
+    "group\tnode\tterm\tterm\nHuman\t1\tt\tt\n": "needs the tab-separated columns group, node, term",
+}
+
+
+def test_identifiers_and_terms_are_text(tmp_path: Path) -> None:
+    files = (network(tmp_path, "iav\tnan\nnan\tg#1\n007 1e5\n", "fly.el"),)
+    labels = tmp_path / "lab.tsv"
+    rows = (("iav", "GO:1"), ("nan", "NA"), ("g#1", "NA"), ("007", "GO:1"))
+    labels.write_text("node\tx\tgroup\tterm\r\n" + "".join(f"{node}\t\tfly\t{term}\r\n" for node, term in rows))
+    batch, reader = load(tmp_path, input=files, labels=str(labels))
+    assert reader.manifest.schema.labels == ("GO:1", "NA")
+    nan = float("nan")
+    expected = torch.tensor([[1, 0], [nan, nan], [0, 1], [1, 0], [0, 1]])  # 007 1e5 g#1 iav nan
+    assert torch.equal(batch.y.nan_to_num(9), expected.nan_to_num(9))
+
+
+def test_reading_options_and_accounts(tmp_path: Path) -> None:
+    text = "Gene A;Gene B;conf\nä;b;0.5\nb;c;x\nc;a;0.1\nc;a\n"
+    path = tmp_path / "fly.csv"
+    path.write_bytes(text.encode("latin-1"))
+    options = {
+        "columns": ("Gene A", "Gene B", "conf"),
+        "min_score": 0.3,
+        "encoding": "latin-1",
+        "format": "csv",
+        "quotes": False,
+    }
+    batch, reader = load(tmp_path, input=(str(path),), **options)
+    assert batch.node_ptr.diff().tolist() == [2, 2]
+    (account,) = reader.manifest.accounts
+    assert (account.file, account.read, account.stored["edges"]) == ("fly.csv", 4, 1)
+    assert account.skipped == {"score below 0.3": 1}
+    assert list(account.rejected.values()) == [1, 1]
+    listed = (tmp_path / "out" / "rejected-inputs.tsv").read_text().splitlines()
+    assert [line.split("\t")[:2] for line in listed[1:]] == [["fly.csv", "5"], ["fly.csv", "3"]]
+    saved = reader.manifest.provenance["options"]
+    assert {name: saved[name] for name in options} == {
+        name: list(v) if name == "columns" else v for name, v in options.items()
+    }
+    assert replace(reader.manifest, accounts=()).digest() == reader.manifest.digest()
+
+
+def test_corpora_of_plain_lists_keep_their_identity(tmp_path: Path) -> None:
+    _, reader = load(tmp_path, input=(network(tmp_path, HUMAN),))
+    assert set(reader.manifest.provenance["options"]) == PLAIN_OPTIONS
+    assert reader.manifest.accounts[0].line().endswith("6 entries read = 4 edges + 1 duplicates + 1 self-loops")
+    assert not (tmp_path / "out" / "rejected-inputs.tsv").exists()
+
+
+PLAIN_OPTIONS = {"hops", "fan_out", "seed", "actions", "label_groups", "min_positives", "labelled_only"}
 
 
 def test_invalid_label_tables_are_rejected(tmp_path: Path) -> None:
@@ -237,13 +296,21 @@ def test_invalid_label_tables_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"use label_groups with .npz tables only"):
         load(tmp_path, input=human, labels=table(tmp_path), label_groups=("Human=human",))
     bad = tmp_path / "bad.tsv"
-    bad.write_text("a\tb\n1\t2\n")
-    with pytest.raises(RequestError, match="needs the tab-separated columns group, node, term"):
-        load(tmp_path, input=human, labels=str(bad))
+    for text, says in LABELS_WRONG.items():
+        bad.write_text(text)
+        with pytest.raises(RequestError, match=says):
+            load(tmp_path, input=human, labels=str(bad))
     broken = tmp_path / "broken.npz"
     np.savez(broken, **{**np.load(npz(tmp_path)), "human_indices": np.array([0, 1, 1, 0, 5])})
     with pytest.raises(RequestError, match="human_indptr and human_indices do not match"):
         load(tmp_path, input=human, labels=str(broken), label_groups=("Human=human",))
+    for wrong in ([9.0, 1, 2, 3], [9, 9, 2, 3]):
+        np.savez(broken, **{**np.load(npz(tmp_path)), "human_entrez": np.array(wrong)})
+        with pytest.raises(RequestError, match="human_entrez must hold distinct integers or texts"):
+            load(tmp_path, input=human, labels=str(broken), label_groups=("Human=human",))
+    bad.write_text("group\tnode\tterm\n" + "".join(f"g{n}\t1\tt\n" for n in range(1001)))
+    with pytest.raises(RequestError, match="1,001 groups, more than 1,000"):
+        load(tmp_path, input=human, labels=str(bad))
 
 
 @pytest.mark.parametrize(("options", "message"), [
@@ -254,6 +321,9 @@ def test_invalid_label_tables_are_rejected(tmp_path: Path) -> None:
     ({"input": ("a",), "labels": "x", "label_groups": ("h",)}, "label_groups: .* must have the form"),
     ({"input": ("a",), "label_groups": ("h=x",)}, "label_groups needs labels"),
     ({"input": ("a",), "labelled_only": True}, "labelled_only needs labels"),
+    ({"input": ("a",), "columns": ("a",)}, "columns must be SOURCE TARGET or SOURCE TARGET WEIGHT"),
+    ({"input": ("a",), "columns": ("a", "a")}, "columns must differ"),
+    ({"input": ("a",), "min_score": float("nan")}, "min_score must be finite"),
     ({"input": ("a",), "min_positives": 0}, "min_positives must be at least 1"),
 ])  # fmt: skip
 def test_invalid_configs_are_rejected(options: dict[str, Any], message: str) -> None:
@@ -265,6 +335,19 @@ def test_duplicate_species_are_rejected(tmp_path: Path) -> None:
     path = network(tmp_path, HUMAN)
     with pytest.raises(RequestError, match="two networks are named 'Human'"):
         PpiSource(PpiConfig(input=(path, path), out=""))
+
+
+def test_devices_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.el")
+    with pytest.raises(RequestError, match=r"pipe.el: "):
+        PpiSource(PpiConfig(input=(str(tmp_path / "pipe.el"),), out=""))
+
+
+@pytest.mark.data
+def test_shs27k_has_the_published_sizes() -> None:
+    (path,) = real("ppi/shs27k/protein.actions.SHS27k.STRING.txt")
+    found = PpiSource(PpiConfig(species=(f"human={path}",), out=""))._network(0)
+    assert (len(found.names), found.account.stored["edges"], found.account.read) == (1690, 7624, 63_408)
 
 
 @pytest.mark.data

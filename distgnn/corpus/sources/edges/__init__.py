@@ -1,0 +1,1 @@
+"""Reader of edge tables: the formats in which networks are published, recognised by their content."""
