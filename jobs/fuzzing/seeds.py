@@ -87,7 +87,7 @@ def _write_inputs(folder: Path) -> None:
     arrays = {"node_ptr": [0, 3, 5], "edge_ptr": [0, 2, 3], "atom": [[6, 0]] * 5, "bond_uv": [[0, 1], [1, 2], [0, 1]]}
     packed: dict[str, Any] = {name: np.array(value) for name, value in arrays.items()} | {"bond": np.zeros((3, 2), int)}
     labels = {"y": np.array([[0.0], [1.0]]), "tasks": np.array(["t"]), "in_downstream": np.array([False, False])}
-    np.savez(folder / "arrays.npz", **packed, **labels, scaffold_split=np.array([0, 1]))
+    np.savez(folder / "arrays.npz", allow_pickle=False, **packed, **labels, scaffold_split=np.array([0, 1]))
     (folder / "predblp.jsonl").write_text((json.dumps(predblp_record()) + "\n") * 3)
     _write_networks(folder)
     with zipfile.ZipFile(folder / "TU.zip", "w") as archive:

@@ -84,7 +84,8 @@ def _build(what: str, kind: str, *options: str) -> Words:
 
 def _table(x: Path, _: random.Random) -> None:
     found = distgnn.Run.open(str(x))
-    _ = str(found.table) + found._repr_html_()
+    str(found.table)
+    found._repr_html_()
 
 
 def _resume_sweep(x: Path, _: random.Random) -> None:

@@ -179,7 +179,7 @@ def test_wrong_row_count_in_the_manifest_is_rejected(corpus: Path) -> None:
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"version": 2}, "format version 2 is unknown; this distgnn reads version 1"),
+    ({"version": 2}, r"written by a newer version of distgnn .format version 2, this one reads 1."),
     ({"graphs": 0, "shards": []}, "holds no graphs"),
     ({"graphs": 151}, "do not add up"),
     ({"unit_rows": "many"}, "not a corpus manifest"),

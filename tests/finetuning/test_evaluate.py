@@ -214,7 +214,7 @@ class TestRefusals:
     def test_a_checkpoint_is_no_model(self, out: Path, tmp_path: Path) -> None:
         sealed = json.loads((out / "models" / "run-gin-seed0" / CHECKSUMS).read_text())
         (tmp_path / CHECKSUMS).write_text(json.dumps(sealed | {"format": "distgnn-checkpoint"}))
-        with pytest.raises(RequestError, match="this distgnn reads distgnn-model version 1"):
+        with pytest.raises(RequestError, match=r"not the format of a fine-tuned model .distgnn-model."):
             load_model(str(tmp_path))
 
     def test_models_that_predict_other_things(self, binary: str, out: Path, tmp_path: Path) -> None:

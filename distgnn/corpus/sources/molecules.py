@@ -102,9 +102,9 @@ class MoleculesSource:
         parse = smiles.parse_blocks if part.blocks else smiles.parse
         molecules = parse(["" if row in part.problems else fields[0] for row, fields in enumerate(part.fields)])
         refused = []
-        for row, reason in molecules.reasons.items():
+        for row, reason in (molecules.reasons | part.problems).items():
             text = part.fields[row][0] if part.fields[row] else ""
-            refused.append(rejected(part.file, part.lines[row], part.problems.get(row, reason), text))
+            refused.append(rejected(part.file, part.lines[row], reason, text))
         if not molecules.kept:
             return None, refused
         graphs = packed(

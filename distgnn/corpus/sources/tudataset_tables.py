@@ -69,10 +69,10 @@ def parse(uri: str, name: str, data: bytes, rows: int | None) -> Table:
     if rows is not None and len(table) != rows:
         raise RequestError(f"{where}: {len(table)} rows where {rows} belong")
     finite = np.isfinite(table) if name != "graph_attributes" else ~np.isinf(table)  # NaN = unknown target
-    check_rows(finite.all(axis=1), where, "NaN or infinite")
+    check_rows(np.asarray(finite.all(axis=1)), where, "NaN or infinite")
     if not name.endswith("_attributes"):
         good = (table == np.floor(table)) & (np.abs(table) < _LARGEST)
-        check_rows(good.all(axis=1), where, "not a whole number; numbers belong into a table of attributes")
+        check_rows(np.asarray(good.all(axis=1)), where, "not a whole number; numbers belong into a table of attributes")
     return table
 
 

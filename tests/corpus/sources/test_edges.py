@@ -191,7 +191,7 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "binary": ("c.el", b"a b\n\0\1 c\n", {}, "line 2: a NUL byte"),
     "hidden gzip": ("c.el", gzip.compress(b"a b\n"), {}, r"holds .gz data but is not named so"),
     "no gzip": ("c.el.gz", "a b\n", {}, "damaged, or not in the format of its extension"),
-    "no scores": ("c.el", "a b\n", {"min_score": 1}, "has no score"),
+    "no scores": ("c.el", "a b\n", {"min_score": 1}, "--min-score needs a score, but the file .edges, two columns. has none"),
     "high scores": ("c.csv", "source,target,weight\na,b,1\n", {"min_score": 9}, "no edge is left: .* 1 skipped"),
     "all wrong": (
         "c.csv", "source,target,weight\na,b\nc,d\ne,f,1\n",

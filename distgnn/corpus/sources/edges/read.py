@@ -34,7 +34,8 @@ def read_edges(uri: str, options: EdgeOptions = DEFAULT, kinds: tuple[str, ...] 
         if len(block.links.row):
             if options.min_score and block.links.score is None:
                 raise RequestError(
-                    f"{uri}: --min-score, but {_seen(layout)} has no score; remove it, or name a weight column"
+                    f"{uri}: --min-score needs a score, but the file ({_seen(layout)}) has none; remove it, or name a"
+                    " weight in --columns"
                 )
             if kinds and block.links.kind is None:
                 raise RequestError(
