@@ -24,7 +24,8 @@ from distgnn.storage.temporary import machine, remove_left_over
 LOCK = "_lock.json"
 _TRIES = 5
 _RENEW_SECONDS = 20.0
-_STALE_SECONDS = 120.0
+_WATCH_SECONDS = 65.0  # more than three renewals
+_STALE_SECONDS = 3600.0
 _RELEASE_SECONDS = 10.0
 
 
@@ -60,7 +61,7 @@ class Holder:
 
     @property
     def dead(self) -> bool:
-        """Whether its process has ended: told by the process on this machine, by the time of the last renewal on others."""
+        """Whether its process has certainly ended: it is gone from this machine, or was last seen elsewhere an hour ago."""
         if self.machine == machine():
             return is_gone(self.pid, self.process)
         return time.time() - self.renewed > _STALE_SECONDS
@@ -105,13 +106,25 @@ def _acquire(folder: Folder, holder: Holder) -> None:
         raw, other = found
         if other.token == holder.token:  # read again, since some servers ignore the condition of a write
             return
-        if not other.dead:
+        if not other.dead and (other.machine == machine() or _is_renewed(folder, raw, other)):
             raise RequestError(
                 f"{folder.uri}: another command writes here ({other}); wait for its end, or choose another folder"
             )
         if folder.replace(LOCK, raw, data):
             sys.stderr.write(f"distgnn: {folder.uri}: took over the lock of a command that has ended ({other})\n")
     raise WorkError(f"{folder.at(LOCK)}: cannot be written and read back; check the storage")
+
+
+def _is_renewed(folder: Folder, raw: bytes, other: Holder) -> bool:
+    """Whether the holder on another machine renews its lock. Watched, since clocks of machines may differ."""
+    sys.stderr.write(f"distgnn: {folder.uri}: waits up to {_WATCH_SECONDS:.0f} s to see whether {other} still runs\n")
+    until = time.monotonic() + _WATCH_SECONDS
+    while time.monotonic() < until:
+        time.sleep(_WATCH_SECONDS / 65)
+        found = _read(folder)
+        if found is None or found[0] != raw:
+            return found is not None and found[1].token == other.token
+    return False
 
 
 def _read(folder: Folder) -> tuple[bytes, Holder] | None:

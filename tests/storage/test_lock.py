@@ -69,16 +69,36 @@ def test_the_lock_of_a_dead_command_is_taken_over(folder: Folder, capsys: pytest
     assert folder.names() == []
 
 
-@pytest.mark.parametrize(("seconds", "free"), [(60, False), (600, True)])
-def test_other_machines_are_judged_by_the_time(folder: Folder, seconds: float, free: bool) -> None:
-    other = Holder(owner="ann", host="far", machine="0", pid=1, renewed=time.time() - seconds)
+def far(seconds: float = 60.0) -> Holder:
+    """A holder on another machine."""
+    return Holder(owner="ann", host="far", machine="0", pid=1, renewed=time.time() - seconds)
+
+
+def test_a_holder_on_another_machine_that_renews_its_lock_keeps_it(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "_WATCH_SECONDS", 30.0)
+    other = far()
     folder.write(LOCK, other.to_bytes())
-    if free:
-        with locked(folder):
-            return
+    renewed = replace(other, renewed=time.time()).to_bytes()
+    timer = threading.Timer(0.2, folder.write, (LOCK, renewed))
+    timer.start()
     with pytest.raises(RequestError, match="ann on far, process 1, last seen 20"), locked(folder):
         pass
-    assert folder.read(LOCK) == other.to_bytes()
+    timer.join()
+    assert folder.read(LOCK) == renewed
+
+
+@pytest.mark.parametrize(("watched", "seconds"), [(0.2, 60.0), (0.2, -600.0), (1e9, 4000.0)])
+def test_a_lock_of_another_machine_that_nobody_renews_is_taken_over(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, watched: float, seconds: float
+) -> None:
+    """Its time says nothing by itself, as clocks differ; what is an hour old is not watched."""
+    monkeypatch.setattr(lock, "_WATCH_SECONDS", watched)
+    folder.write(LOCK, far(seconds).to_bytes())
+    with locked(folder):
+        assert b"far" not in folder.read(LOCK)
+    assert folder.names() == []
 
 
 def test_another_process_of_the_same_id_is_another(folder: Folder) -> None:
