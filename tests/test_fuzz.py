@@ -204,15 +204,25 @@ def test_files_of_checkpoints(checkpoint: Path, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize(
-    "claim", [{"width": 10**6}, {"layers": 10**9}, {"width": 10**30}, {"heads": 10**12, "kind": "gat"}]
+    ("claim", "message"),
+    [
+        ({"width": 32768, "layers": 1000}, "weights do not fit the model"),
+        ({"width": 32768, "heads": 1024, "kind": "gat"}, "weights do not fit the model"),
+        ({"width": 10**6}, "encoder.width: must be at most 32768"),
+        ({"layers": 10**9}, "encoder.layers: must be at most 1000"),
+        ({"width": 10**30}, "more than 64 bits"),
+        ({"heads": 10**12, "kind": "gat"}, "encoder.heads: must be at most 1024"),
+    ],
 )
-def test_a_config_cannot_claim_all_memory(checkpoint: Path, tmp_path: Path, claim: dict[str, Any]) -> None:
+def test_a_config_cannot_claim_all_memory(
+    checkpoint: Path, tmp_path: Path, claim: dict[str, Any], message: str
+) -> None:
     copied = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
     config = json.loads((copied / "config.json").read_text())
     config["encoder"] |= claim
     (copied / "config.json").write_text(json.dumps(config))
     (copied / CHECKSUMS).write_bytes(seal({file: (copied / file).read_bytes() for file in FILES}))
-    with pytest.raises(RequestError, match="weights do not fit the model"):
+    with pytest.raises(RequestError, match=message):
         load_checkpoint(str(copied))
 
 

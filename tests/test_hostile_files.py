@@ -388,7 +388,7 @@ def test_fuzzed(tmp_path: Path) -> None:
         str(tmp_path / "scratch"),
         "0",
         "0",
-        "150",
+        "40",
         *CHEAP,
     ]
     root = Path(__file__).parents[1]
@@ -396,5 +396,5 @@ def test_fuzzed(tmp_path: Path) -> None:
     done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, check=True, timeout=250)
     *findings, last = map(json.loads, done.stdout.splitlines())
     assert findings == []
-    assert last["counts"]["inputs"] == last["counts"]["refused"] + last["counts"]["accepted"] == 150
-    assert min(last["counts"]["refused"], last["counts"]["accepted"]) > 10
+    assert last["counts"]["inputs"] == last["counts"]["refused"] + last["counts"]["accepted"] == 40
+    assert min(last["counts"]["refused"], last["counts"]["accepted"]) > 3

@@ -121,7 +121,10 @@ def pickled(folder: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "version": (edit(lambda data: data.update(version=9)), "format version 9 is unknown; this distgnn reads version 1"),
+    "version": (
+        edit(lambda data: data.update(version=9)),
+        r"written by a newer version of distgnn .format version 9, this one reads 1.",
+    ),
     "no version": (edit(lambda data: data.pop("version")), "not a network manifest"),
     "not json": (lambda folder: (folder / "network.json").write_bytes(b"{"), "not a network manifest"),
     "a list": (lambda folder: (folder / "network.json").write_bytes(b"[]"), "not a network manifest"),
@@ -134,7 +137,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "relations": (edit(lambda data: data["arrays"]["relation"].update(shape=[4])), "'relation' has shape"),
     "features": (edit(lambda data: data["arrays"]["features/item"].update(shape=[6, 2])), "'features/item' has shape"),
     "types": (edit(lambda data: data["types"].pop()), "do not match its relations"),
-    "fewer nodes": (edit(lambda data: data["types"][2].__setitem__(1, -1)), "do not match its relations"),
+    "fewer nodes": (edit(lambda data: data["types"][2].__setitem__(1, -1)), "not a network manifest"),
     "climbs": (edit(lambda data: data["arrays"]["source"].update(file="../s.npy")), "does not stay inside its folder"),
     "absolute": (
         edit(lambda data: data["arrays"]["source"].update(file="/etc/passwd")),

@@ -241,6 +241,7 @@ def wait_for_checkpoint(run: Path) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_kill_9_then_resume_and_ctrl_c(corpus: str, tmp_path: Path) -> None:
     killed, stopped = (start_command(*words(corpus, tmp_path, name)) for name in ("killed", "stopped"))
     wait_for_checkpoint(tmp_path / "killed")

@@ -33,9 +33,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     found: Counter[str] = Counter()
     read, real, build = Folder.read, hashlib.sha256, training_state.build_encoder
 
-    def reading(folder: Folder, name: str) -> bytes:
+    def reading(folder: Folder, name: str, limit: int = 0) -> bytes:
         found[name.rpartition("/")[2]] += 1
-        return read(folder, name)
+        return read(folder, name, limit)
 
     def hashing(data: bytes = b"", **options: Any) -> Any:
         found["sha256"] += len(data)

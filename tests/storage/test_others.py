@@ -126,11 +126,13 @@ def test_results_are_not_written_over_those_of_others(tmp_path: Path, name: str)
     out.mkdir()
     (out / name).write_text(json.dumps(PLANTED[name]))
     before = contents(out)
-    small: dict[str, Any] = {"seeds": 1, "epochs": 1, "out": out, "encoder": {"layers": 1, "width": 4}, "device": "cpu"}
+    small: dict[str, Any] = {"seeds": 1, "epochs": 1, "out": str(out), "device": "cpu"}
+    split = {"method": "random"}
+    encoder = {"layers": 1, "width": 4}
     with pytest.raises(RequestError, match=r"other things|is that of another command"):
-        dg.finetune(corpus=corpus, **small)
+        dg.finetune(corpus=corpus, encoder=encoder, split=split, **small)
     with pytest.raises(RequestError, match=r"other things|is that of another command"):
-        dg.transfer(data=corpus, **small)
+        dg.transfer(data=corpus, corpus={"encoder": encoder, "split": split}, **small)
     assert contents(out) == before
 
 

@@ -253,6 +253,7 @@ def _two_nodes() -> Iterator[None]:
     Path("/tmp/ray/ray_current_cluster").unlink(missing_ok=True)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("_two_nodes")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")

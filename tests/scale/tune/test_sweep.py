@@ -77,6 +77,7 @@ class TestSweeps:
         assert {"results.parquet", "sweep.json"} <= {p.name for p in (tmp_path / "sweep").iterdir()}
         assert read_sweep(open_folder(str(tmp_path / "sweep"))).wall > 0
 
+    @pytest.mark.slow
     def test_clones_carry_the_weights(self, corpus: str, tmp_path: Path) -> None:
         status, trials = swept(corpus, tmp_path / "sweep", scheduler="pbt", grace_period=3, trials=4, final_seeds=0)
         assert status == "finished"
