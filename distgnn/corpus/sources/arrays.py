@@ -83,7 +83,7 @@ def _pointers(uri: str, name: str, values: Array, graphs: int, kind: str, rows: 
 def _narrow(data: dict[str, Array], uri: str, name: str, shape: Shape, high: int) -> None:
     """Check an array of whole numbers 0..high; arrays of integers keep their dtype and memory."""
     checked = whole(data[name], f"{uri}, {name}", shape=shape, low=0, high=high)
-    if data[name].dtype.kind == "f":
+    if data[name].dtype.kind in "bf":
         data[name] = checked
 
 

@@ -45,7 +45,7 @@ def build_citation(config: CitationConfig) -> Network:
     found = load_npz(uri, ("n", "indptr", "indices", "y", "x_shape", "x_indptr", "x_indices", "x_data"))
     pointer = whole_numbers(f"{uri}, indptr", found["indptr"].reshape(-1))
     nodes, degree = _size(uri, found["n"]), np.diff(pointer)
-    fits = len(pointer) == nodes + 1 and pointer[0] == 0 and pointer[-1] == len(found["indices"])
+    fits = len(pointer) == nodes + 1 and pointer[0] == 0 and pointer[-1] == found["indices"].size
     if not fits or (degree < 0).any():
         raise RequestError(f"{uri}: indptr does not point into indices for {nodes} nodes; download it again")
     source, target = np.repeat(np.arange(nodes), degree), whole_numbers(f"{uri}, indices", found["indices"].reshape(-1))
