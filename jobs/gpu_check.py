@@ -20,8 +20,20 @@ from typing import Any, Literal
 
 import torch
 import tyro
-from benches.gpu_checks import CHECKS, Finding
+from benches import gpu_costs, gpu_runs, gpu_values
+from benches.gpu_values import Finding
 
+CHECKS = {
+    "equality": gpu_values.check_equality,
+    "precision": gpu_values.check_precision,
+    "training": gpu_runs.check_training,
+    "labels": gpu_runs.check_labels,
+    "nccl": gpu_runs.check_nccl,
+    "synchronisation": gpu_costs.check_synchronisation,
+    "copies": gpu_costs.check_copies,
+    "memory": gpu_costs.check_memory,
+    "speed": gpu_costs.check_speed,
+}
 _TIMED = ("copies", "memory", "speed")
 _TAIL = 1500
 

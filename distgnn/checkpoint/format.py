@@ -136,7 +136,7 @@ def parse(files: dict[str, bytes], uri: str) -> Checkpoint:
     """
     saved = parse_encoder(files, uri)
     state = parse_record(files["state.json"], SavedState, join(uri, "state.json"), "the state of a checkpoint")
-    with _parsing(uri):
+    with parsing(uri, "checkpoint"):
         return Checkpoint(**vars(saved), state=state, optimiser=safetensors.torch.load(files["state.safetensors"]))
 
 
@@ -148,7 +148,7 @@ def parse_encoder(files: dict[str, bytes], uri: str) -> SavedEncoder:
     """
     where = join(uri, "config.json")
     saved = parse_record(files["config.json"], _SavedConfig, where, "the config of a checkpoint")
-    with _parsing(uri):
+    with parsing(uri, "checkpoint"):
         model = safetensors.torch.load(files["model.safetensors"])
         schema, encoder = Schema.from_json(saved.schema), from_json(EncoderConfig, saved.encoder, "encoder")
         check_compatible(schema, encoder, strip(model, "encoder"), uri)
@@ -166,13 +166,14 @@ def check_finite_weights(tensors: dict[str, Tensor], where: str) -> None:
 
 
 @contextmanager
-def _parsing(uri: str) -> Iterator[None]:
+def parsing(uri: str, what: str) -> Iterator[None]:
+    """Context manager that turns what a damaged file raises into a RequestError about the ``what`` at ``uri``."""
     try:
         yield
     except RequestError:
         raise
     except (ValueError, TypeError, SafetensorError) as error:
-        raise RequestError(f"{uri}: the checkpoint's files do not parse ({type(error).__name__}: {error})") from error
+        raise RequestError(f"{uri}: the {what}'s files do not parse ({type(error).__name__}: {error})") from error
 
 
 def load_checkpoint(uri: str) -> Checkpoint:

@@ -12,13 +12,12 @@ import pandas as pd
 import safetensors.torch
 import torch
 from msgspec import Meta
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.checkpoint.compatibility import check_compatible
-from distgnn.checkpoint.format import check_finite_weights
+from distgnn.checkpoint.format import check_finite_weights, parsing
 from distgnn.checkpoint.training_state import load_weights, strip
 from distgnn.config import EncoderConfig, LabelChoice, from_json, to_json
 from distgnn.errors import RequestError
@@ -250,9 +249,7 @@ def load_model(uri: str) -> FineTunedModel:
     folder = open_folder(uri)
     files = read_cached(folder, KIND, read_checksums(folder, KIND), KIND.files)
     about = ModelInfo.from_bytes(files[CONFIG], folder.at(CONFIG))
-    try:
+    with parsing(uri, "model"):
         tensors = safetensors.torch.load(files[WEIGHTS])
-    except (ValueError, TypeError, SafetensorError) as error:
-        raise RequestError(f"{uri}: the model's files do not parse ({type(error).__name__}: {error})") from error
     check_finite_weights(tensors, uri)
     return FineTunedModel(about, tensors, uri)

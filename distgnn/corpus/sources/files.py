@@ -42,14 +42,14 @@ _MARKS = (  # of UTF-32 first: the mark of UTF-16 starts it
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_PACKED = (
-    (b"\x1f\x8b", "packed by gzip; name it .gz"),
-    (b"BZh", "packed by bzip2; name it .bz2"),
-    (b"\xfd7zXZ", "packed by xz; name it .xz"),
-    (b"\x28\xb5\x2f\xfd", "packed by zstd; name it .zst"),
-    (b"PK\x03\x04", "a zip archive or an Excel workbook; name it .zip, or save it as CSV"),
-    (b"PAR1", "a Parquet file; name it .parquet"),
-)
+_PACKED = {
+    b"\x1f\x8b": (".gz", "packed by gzip; name it .gz"),
+    b"BZh": (".bz2", "packed by bzip2; name it .bz2"),
+    b"\xfd7zXZ": (".xz", "packed by xz; name it .xz"),
+    b"\x28\xb5\x2f\xfd": (".zst", "packed by zstd; name it .zst"),
+    b"PK\x03\x04": (".zip", "a zip archive or an Excel workbook; name it .zip, or save it as CSV"),
+    b"PAR1": (".parquet", "a Parquet file; name it .parquet"),
+}
 
 
 class DamagedError(ValueError):
@@ -204,6 +204,11 @@ def plain_name(uri: str) -> str:
     return stem if extension in _UNPACK else name
 
 
+def packing(head: bytes) -> tuple[str, str]:
+    """Return the extension of a compressed or Parquet file that starts with ``head``, and what it is; "" for others."""
+    return next((found for mark, found in _PACKED.items() if head.startswith(mark)), ("", ""))
+
+
 def open_text(uri: str, encoding: str = "", errors: str = "strict") -> io.TextIOWrapper:
     """Open a text stream of the decompressed file that preserves line ends, as the csv module requires.
 
@@ -214,7 +219,7 @@ def open_text(uri: str, encoding: str = "", errors: str = "strict") -> io.TextIO
     """
     file = io.BufferedReader(cast(Any, open_binary(uri, member=True)))
     head = file.peek(_HEAD)[:_HEAD]
-    packed = next((what for mark, what in _PACKED if head.startswith(mark)), None)
+    _, packed = packing(head)
     if packed:
         raise RequestError(f"{uri}: not text, but {packed}")
     found = next((name for mark, name in _MARKS if head.startswith(mark)), encoding or "utf-8")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as _compute
 
-from distgnn.corpus.sources.files import input_errors, open_binary
+from distgnn.corpus.sources.files import input_errors, open_binary, packing
 from distgnn.errors import RequestError
 from distgnn.graph.ragged import Ints
 
@@ -20,7 +20,6 @@ pc: Any = _compute  # its functions are made at run time
 BLOCK_BYTES = 1 << 24
 LONGEST_LINE = 1 << 24
 _HEAD_BYTES = 1 << 16
-_MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ": ".xz", b"\x28\xb5\x2f\xfd": ".zst", b"PK\x03\x04": ".zip"}
 _ENCODINGS = {"utf-8": "utf-8-sig"}
 
 
@@ -106,11 +105,11 @@ def read_head(uri: str, encoding: str = "utf-8") -> tuple[bytes, list[str]]:
     """
     with input_errors(uri), open_binary(uri, member=True) as file:
         start = file.read(8)
-    for magic, extension in _MAGIC.items():
-        if start.startswith(magic):
-            raise RequestError(f"{uri}: holds {extension} data but is not named so; rename it to *{extension}")
-    if start.startswith(b"PAR1"):
+    extension, _ = packing(start)
+    if extension == ".parquet":
         return start, []
+    if extension:
+        raise RequestError(f"{uri}: holds {extension} data but is not named so; rename it to *{extension}")
     text, more = "", False
     for part in _decoded(uri, encoding, _HEAD_BYTES):
         if more := len(text) >= _HEAD_BYTES:
