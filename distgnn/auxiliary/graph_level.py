@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
@@ -116,26 +115,24 @@ class GraphLevelProblem(LabelTarget):
         self.encoder.train()
         sizes = [fold.num_graphs for fold in batch.folds]
         together = _joined(batch.folds)
-        with self._dropout(batch.epoch):
-            outputs = [self._nothing(0)] * len(sizes) if together is None else self._outputs(together).split(sizes)
-            target = [self._samples(output, fold) for output, fold in zip(outputs, batch.folds, strict=True)]
-            tasks = zip(self.objectives, batch.tasks, strict=True)
-            return target, [self._task_samples(objective, graphs, batch.epoch) for objective, graphs in tasks]
+        self._restart_dropout(batch.epoch, 0)
+        outputs = [self._nothing(0)] * len(sizes) if together is None else self._outputs(together).split(sizes)
+        target = [self._samples(output, fold) for output, fold in zip(outputs, batch.folds, strict=True)]
+        auxiliary = []
+        for place, (objective, graphs) in enumerate(zip(self.objectives, batch.tasks, strict=True), start=1):
+            self._restart_dropout(batch.epoch, place)
+            auxiliary.append(self._task_samples(objective, graphs, batch.epoch))
+        return target, auxiliary
 
     def fold_losses(self, batch: Batch, fold: int) -> Samples:
         """See :class:`MultiTaskProblem`. The dropout masks differ from those of ``losses``."""
         self.encoder.train()
         graphs = batch.folds[fold]
-        with self._dropout(batch.epoch, 1 + fold):
-            return self._samples(self._outputs(graphs) if graphs.num_graphs else self._nothing(0), graphs)
+        self._restart_dropout(batch.epoch, -1 - fold)
+        return self._samples(self._outputs(graphs) if graphs.num_graphs else self._nothing(0), graphs)
 
-    @contextmanager
-    def _dropout(self, step: int, part: int = 0) -> Iterator[None]:
-        """Context manager that makes dropout a function of (seed, step, part, rank); restores the global random state."""
-        device = self.group.device
-        with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
-            torch.manual_seed(key(self.seed, AuxiliaryDraw.DROPOUT, step, part, self.group.rank))
-            yield
+    def _restart_dropout(self, step: int, number: int) -> None:
+        self.encoder.dropout.restart(key(self.seed, AuxiliaryDraw.DROPOUT, step, number))
 
     def _outputs(self, graphs: GraphBatch) -> Tensor:
         """Return [G, outputs]."""

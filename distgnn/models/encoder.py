@@ -14,6 +14,7 @@ from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema, sizes
 from distgnn.models.batch_context import Context
+from distgnn.models.dropout import Dropout, Masks, node_ids
 from distgnn.models.fast_weights import AdaptiveLinear, FastWeights
 from distgnn.models.layer import Layer, Psi
 from distgnn.models.ops.segments import Segments
@@ -54,14 +55,15 @@ class MessagePassing(Psi):
         self.jump, width = config.jumping_knowledge, config.width
         self.project = AdaptiveLinear(count * width, width) if config.jumping_knowledge == "concat" else None
 
-    def forward(self, x: Tensor, context: Context, fast: FastWeights | None, dropout: float) -> Tensor:
+    def forward(self, x: Tensor, context: Context, fast: FastWeights | None, masks: Masks | None) -> Tensor:
         """[N, width] -> [N, width]."""
         outputs: list[Tensor] = []
         for number, layer in enumerate(self.layers, start=1):
             x = layer(x, context, fast)
             if number < len(self.layers):
                 x = F.relu(x)
-            x = F.dropout(x, dropout, self.training)
+            if masks is not None:
+                x = masks.drop(x, number)
             outputs.append(x)
         if self.project is not None:
             return self.project(torch.cat(outputs, dim=1), fast)
@@ -75,7 +77,7 @@ class Encoder(nn.Module):
 
     def __init__(self, schema: Schema, config: EncoderConfig) -> None:
         super().__init__()
-        self.schema, self.config, self.width, self.dropout = schema, config, config.width, 0.0
+        self.schema, self.config, self.width, self.dropout = schema, config, config.width, Dropout()
         self.embed = InputEmbedding(schema, config.width)
         self.psi = build_psi(schema, config)
         self.pooling = build_pooling(config)
@@ -91,8 +93,11 @@ class Encoder(nn.Module):
         return next(self.parameters()).dtype
 
     def set_dropout(self, probability: float) -> None:
-        """Probability of dropping an activation after each layer in training mode (0 until set)."""
-        self.dropout = probability
+        """Drop activations after each layer in training mode with this probability (0 until set).
+
+        The mask of a node depends on ``graph_id`` and its position in its graph, see :class:`Dropout`.
+        """
+        self.dropout = Dropout(probability)
 
     def context(self, batch: GraphBatch, hidden_edges: Tensor | None = None) -> Context:
         """What several forward passes over ``batch`` share; hidden_edges: bool [E], edges without their attributes."""
@@ -109,7 +114,10 @@ class Encoder(nn.Module):
         if inputs is not None and not self.psi.reads_input:
             raise RequestError("encoder: the objective hides node features, but the module reads data; let it take x")
         x = self.embed(context.batch) if inputs is None else inputs
-        return self.psi(x, context, fast, self.dropout)
+        masks = None
+        if self.training and self.dropout.probability:
+            masks = self.dropout.masks(node_ids(context.batch))
+        return self.psi(x, context, fast, masks)
 
     def pool(self, nodes: Tensor, batch: GraphBatch) -> Tensor:
         """Graph embeddings [G, width] from node embeddings [N, width] (L2P-GNN Eq. 2)."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch_geometric.nn import HGTConv
 
+from distgnn.models.dropout import Masks
 from distgnn.network.network import Network
 
 Triple = tuple[str, str, str]
@@ -31,23 +31,28 @@ class HGT(nn.Module):
         metadata = self.types, self.relations
         self.layers = nn.ModuleList(HGTConv(width, width, metadata, heads) for _ in range(layers))
 
-    def forward(self, x: Tensor, counts: list[int], messages: tuple[Tensor, Tensor, Tensor], dropout: float) -> Tensor:
+    def forward(
+        self, x: Tensor, counts: list[int], messages: tuple[Tensor, Tensor, Tensor], masks: Masks | None = None
+    ) -> Tensor:
         """Apply all layers.
 
         Args:
             x: [n, width]; nodes of a type are contiguous.
             counts: number of nodes of each type.
             messages: (source, target, relation), int64 [m] each; source and target are positions among all n nodes.
-            dropout: dropout probability after each layer.
+            masks: dropout after each layer; None = no dropout.
 
         Returns:
             [n, width].
         """
         nodes = dict(zip(self.types, x.split(counts), strict=True))
         edges = self._edges(counts, *messages)
-        for layer in self.layers:
+        of_type = dict(zip(self.types, masks.split(counts), strict=True)) if masks else {}
+        for number, layer in enumerate(self.layers, start=1):
             found = layer(nodes, edges)  # a type without incoming relations has no output and is left unchanged
-            nodes = {kind: F.dropout(found.get(kind, h), dropout, self.training) for kind, h in nodes.items()}
+            nodes = {kind: found.get(kind, h) for kind, h in nodes.items()}
+            if of_type:
+                nodes = {kind: of_type[kind].drop(h, number) for kind, h in nodes.items()}
         return torch.cat([nodes[kind] for kind in self.types])
 
     def _edges(self, counts: list[int], source: Tensor, target: Tensor, relation: Tensor) -> dict[Triple, Tensor]:

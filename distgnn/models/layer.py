@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from distgnn.config import EncoderConfig
 from distgnn.models.batch_context import Context
+from distgnn.models.dropout import Masks
 from distgnn.models.fast_weights import FastWeights
 
 
@@ -32,8 +33,11 @@ class Psi(nn.Module):
 
     reads_input: bool = True
 
-    def forward(self, x: Tensor, context: Context, fast: FastWeights | None, dropout: float) -> Tensor:
-        """[N, width] -> [N, width]; with ``fast``, each group's nodes see that group's adapted weights."""
+    def forward(self, x: Tensor, context: Context, fast: FastWeights | None, masks: Masks | None) -> Tensor:
+        """[N, width] -> [N, width]; with ``fast``, each group's nodes see that group's adapted weights.
+
+        masks: dropout after each layer; None = no dropout.
+        """
         raise NotImplementedError
 
     def rehearse(self, order: int) -> None:

@@ -15,6 +15,7 @@ from distgnn.config import EncoderConfig, NetworkTaskConfig
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema
 from distgnn.models.batch_context import Context
+from distgnn.models.dropout import Dropout
 from distgnn.models.encoder import MessagePassing
 from distgnn.models.hgt import HGT
 from distgnn.models.ops.sparse import SparseMap, csr_tensor
@@ -79,6 +80,7 @@ class SubgraphBatch:
 
     Attributes:
         counts: number of nodes of each type; nodes of a type are contiguous.
+        node: int64 [n], ascending global ids.
         inputs: see :meth:`NodeInputs.rows`.
         source: int64 [m], positions among the n nodes.
         target: int64 [m].
@@ -90,8 +92,8 @@ class SubgraphBatch:
     def __init__(self, inputs: NodeInputs, block: SampledSubgraph, device: torch.device | str = "cpu") -> None:
         self.counts: list[int] = np.diff(block.node.searchsorted(inputs.type_ptr)).tolist()
         self.inputs = inputs.rows(block.node, device)
-        columns = block.seed, block.source, block.target, block.relation, block.degree
-        self.seed, self.source, self.target, self.relation, self.degree = (
+        columns = block.node, block.seed, block.source, block.target, block.relation, block.degree
+        self.node, self.seed, self.source, self.target, self.relation, self.degree = (
             torch.from_numpy(column).to(device) for column in columns
         )
         self._contexts: dict[torch.dtype, Context] = {}
@@ -162,7 +164,7 @@ class NetworkEncoder(nn.Module):
 
     def __init__(self, network: Network, config: NetworkTaskConfig) -> None:
         super().__init__()
-        self.width, self.dropout, self.hops = config.width, config.dropout, config.layers
+        self.width, self.dropout, self.hops = config.width, Dropout(config.dropout), config.layers
         self.embed = NetworkInput(network, config.width)
         if config.encoder == "hgt":
             self.psi: HGT | MessagePassing = HGT(network, config.layers, config.width, config.heads)
@@ -186,10 +188,11 @@ class NetworkEncoder(nn.Module):
             [s, width], in query order.
         """
         x = self.embed(cut) if inputs is None else inputs
+        masks = self.dropout.masks(cut.node) if self.training and self.dropout.probability else None
         if isinstance(self.psi, HGT):
-            x = self.psi(torch.tanh(x), cut.counts, (cut.source, cut.target, cut.relation), self.dropout)
+            x = self.psi(torch.tanh(x), cut.counts, (cut.source, cut.target, cut.relation), masks)
         else:
-            x = self.psi(x, cut.context(x.dtype), None, self.dropout)
+            x = self.psi(x, cut.context(x.dtype), None, masks)
         return cut.seeds(x)
 
 

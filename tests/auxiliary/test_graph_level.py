@@ -119,9 +119,10 @@ def batch_of(uri: str, streams: int) -> Any:
     return problem(uri, streams=streams).fetch(FOLDS, 3)
 
 
-def test_two_ranks_sum_to_one(binary: str) -> None:
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_two_ranks_sum_to_one(binary: str, dropout: float) -> None:
     """Losses of every fold and task, and running statistics."""
-    options = {"auxiliary": (*TASKS, "infomax@corpus"), "aux_corpus": binary, "aux_batch": 10}
+    options = {"auxiliary": (*TASKS, "infomax@corpus"), "aux_corpus": binary, "aux_batch": 10, "dropout": dropout}
     found = []
     for group in (ALONE, ProcessGroup(0, 2, CPU), ProcessGroup(1, 2, CPU)):
         made = problem(binary, group, **options)

@@ -223,7 +223,7 @@ def test_checkpoints_of_other_features_are_refused(data: str, tmp_path: Path) ->
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside Ray itself
 def test_workers_and_ranks_equal_one_process(data: str, tmp_path: Path) -> None:
     settings = config(
-        data, str(tmp_path / "one"), corpus=task(streams=2, dropout=0.0), schemes=BOTH, methods=("auxts_one",), epochs=2
+        data, str(tmp_path / "one"), corpus=task(streams=2), schemes=BOTH, methods=("auxts_one",), epochs=2
     )
     alone, _ = run(settings)
     side_by_side, _ = run(replace(settings, out=str(tmp_path / "two"), workers=2), ordered_map(2))

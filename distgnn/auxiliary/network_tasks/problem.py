@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,8 +83,8 @@ class NetworkProblem:
     def losses(self, batch: Any) -> tuple[list[Samples], list[Samples]]:
         """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`."""
         common = [one for one in (*batch.folds, *batch.auxiliary) if one.cut is None]
-        with self._dropout(batch.step, 0):
-            parts = iter(self.encoder(batch.cut).split([len(one.seeds) for one in common]))
+        self._restart_dropout(batch.step, 0)
+        parts = iter(self.encoder(batch.cut).split([len(one.seeds) for one in common]))
         target = [self.target.samples(next(parts), one) for one in batch.folds]
         auxiliary = []
         for place, (task, one) in enumerate(zip(self.auxiliary, batch.auxiliary, strict=True), start=1):
@@ -94,27 +93,19 @@ class NetworkProblem:
         return target, auxiliary
 
     def _embed(self, task: NetworkTask, asked: NodeQuery, step: int, place: int) -> Tensor:
-        with self._dropout(step, place):
-            return self.encoder(asked.cut, task.inputs(self.encoder, asked))
+        self._restart_dropout(step, place)
+        return self.encoder(asked.cut, task.inputs(self.encoder, asked))
 
     def fold_losses(self, batch: Any, fold: int) -> Samples:
         """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Embeds the fold only; dropout masks differ."""
         asked = batch.folds[fold]
         if fold not in batch.fold_cuts:
             batch.fold_cuts[fold] = self._cut(asked.seeds, batch.step, batch.hidden)
-        with self._dropout(batch.step, -1 - fold):
-            return self.target.samples(self.encoder(batch.fold_cuts[fold]), asked)
+        self._restart_dropout(batch.step, -1 - fold)
+        return self.target.samples(self.encoder(batch.fold_cuts[fold]), asked)
 
-    @contextmanager
-    def _dropout(self, step: int, number: int) -> Iterator[None]:
-        """Context manager that makes dropout a function of (seed, step, pass, rank), so that a pass can be repeated."""
-        if not self.encoder.dropout:
-            yield
-            return
-        device = self.group.device
-        with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
-            torch.manual_seed(key(self.views.seed, NetworkDraw.DROPOUT, step, number, self.group.rank))
-            yield
+    def _restart_dropout(self, step: int, number: int) -> None:
+        self.encoder.dropout.restart(key(self.views.seed, NetworkDraw.DROPOUT, step, number))
 
     @torch.no_grad()
     def evaluate(self, part: str) -> PartEvaluation:

@@ -9,7 +9,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 from torch_geometric.data import Data
 
 from distgnn import register
@@ -19,6 +18,7 @@ from distgnn.graph.batch import slice_graphs
 from distgnn.graph.pyg import joined_pyg
 from distgnn.graph.schema import Schema
 from distgnn.models.batch_context import Context
+from distgnn.models.dropout import Masks
 from distgnn.models.fast_weights import FastWeights
 from distgnn.models.layer import Psi
 from distgnn.models.ops.segments import Segments
@@ -71,13 +71,13 @@ class UserEncoder(Psi):
         self._last: tuple[Context, _ModuleInputs] | None = None
         self._learn_row_kinds()
 
-    def forward(self, x: Tensor, context: Context, fast: FastWeights | None, dropout: float) -> Tensor:
+    def forward(self, x: Tensor, context: Context, fast: FastWeights | None, masks: Masks | None) -> Tensor:
         """Compute node embeddings, [N, width] -> [N, width]."""
         if fast is None or fast.nodes is context.nodes:
             nodes = self._pass(x, self._inputs(context), fast)
         else:
             nodes = self._pass_by_group(x, context, fast)
-        return F.dropout(nodes, dropout, self.training)
+        return nodes if masks is None else masks.drop(nodes, 1)
 
     def _pass(
         self, x: Tensor, given: _ModuleInputs, fast: FastWeights | None, weights: dict[str, Tensor] | None = None

@@ -107,12 +107,12 @@ class _Trial:
 
     def run(self, fast: FastWeights | None = None) -> Tensor:
         """Run all graphs at once, each in its own stream."""
-        return self.psi(self.x, self.context, fast, 0.0)
+        return self.psi(self.x, self.context, fast, None)
 
     def run_alone(self, graph: int, weights: Mapping[str, Tensor]) -> Tensor:
         """Run one graph with its own weights."""
         context, nodes = self.alone[graph]
-        return functional_call(self.psi, dict(weights), (self.x[nodes], context, None, 0.0))
+        return functional_call(self.psi, dict(weights), (self.x[nodes], context, None, None))
 
     @torch.no_grad()
     def complaint(self) -> str:

@@ -64,12 +64,13 @@ def gradients(problem: NetworkProblem, sums: Tensor) -> list[Tensor]:
 
 
 @BOTH
-@pytest.mark.parametrize("messages", ["keep", "hide"])
-def test_ranks_add_up_to_one(network: Network, config: NetworkTaskConfig, messages: str) -> None:
-    alone = problem_of(network, config, messages=messages)
+@pytest.mark.parametrize(("messages", "dropout"), [("keep", 0.0), ("hide", 0.0), ("keep", 0.5)])
+def test_ranks_add_up_to_one(network: Network, config: NetworkTaskConfig, messages: str, dropout: float) -> None:
+    config = replace(config, messages=messages, dropout=dropout)
+    alone = problem_of(network, config)
     folds, size = folds_of(alone), 3
     whole = gathered(alone.losses(alone.fetch(folds, 4)))
-    ranks = [problem_of(network, config, ProcessGroup(rank, size, CPU), messages=messages) for rank in range(size)]
+    ranks = [problem_of(network, config, ProcessGroup(rank, size, CPU)) for rank in range(size)]
     found = [gathered(problem.losses(problem.fetch(folds, 4))) for problem in ranks]
     torch.testing.assert_close(torch.stack(found).sum(0), whole, rtol=1e-12, atol=1e-12)
     parts = [gradients(problem, sums) for problem, sums in zip(ranks, found, strict=True)]

@@ -37,7 +37,7 @@ class Copies(Oracle):
             graph = slice_graphs(self.batch, g, g + 1)
             nodes = inputs[int(self.batch.node_ptr[g]) : int(self.batch.node_ptr[g + 1])]
             context = Context(graph, self.encoder.schema, torch.float64)
-            rows.append(functional_call(self.encoder.psi, weights, (nodes, context, None, 0.0)))
+            rows.append(functional_call(self.encoder.psi, weights, (nodes, context, None, None)))
         return torch.cat(rows)
 
 

@@ -1,0 +1,101 @@
+"""Dropout whose masks are keyed by row, so that they depend neither on the batch a row is in nor on the training process.
+
+The mask of an activation is a function of (key, pass, row id, layer, column). It is drawn by a multiplicative hash with 32
+bits, which costs about as much as :func:`torch.nn.functional.dropout`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distgnn.graph.batch import GraphBatch
+from distgnn.graph.keyed import draw, key
+
+
+class Dropout:
+    """Probability and key of an encoder's dropout.
+
+    Masks of successive passes differ. Passes after :meth:`restart` with the same key repeat the masks.
+
+    Args:
+        probability: Probability of dropping an activation, in [0, 1).
+    """
+
+    def __init__(self, probability: float = 0.0) -> None:
+        self.probability = probability
+        self.restart(0)
+
+    def restart(self, key: int) -> None:
+        """Use the masks of ``key``, from the first pass on."""
+        self._key, self._passes = key, 0
+
+    def masks(self, rows: Tensor) -> Masks:
+        """Return the masks of the next pass.
+
+        Args:
+            rows: int64 [N], ids of the rows of an activation.
+        """
+        self._passes += 1
+        return Masks(self.probability, key(self._key, self._passes), rows)
+
+
+class Masks:
+    """Dropout masks of one pass over N rows.
+
+    Args:
+        probability: Probability of dropping an activation, in [0, 1).
+        key: Key of the pass.
+        rows: int64 [N], ids of the rows.
+    """
+
+    def __init__(self, probability: float, key: int, rows: Tensor) -> None:
+        self.probability, self.key, self.rows = probability, key, rows
+
+    def split(self, counts: Sequence[int]) -> list[Masks]:
+        """Return the masks of the first counts[0] rows, of the next counts[1] rows and so on."""
+        return [Masks(self.probability, self.key, rows) for rows in self.rows.split(list(counts))]
+
+    def drop(self, x: Tensor, layer: int) -> Tensor:
+        """Drop activations, and scale what is left by 1 / (1 - probability).
+
+        Args:
+            x: float [N, width], activations after a layer.
+            layer: Number of the layer; masks of different layers are independent.
+
+        Returns:
+            [N, width].
+        """
+        row, column = self._words(x.shape[1], layer)
+        word = row[:, None] + column
+        word *= _MULTIPLIERS[0]
+        word ^= word >> 15
+        word *= _MULTIPLIERS[1]
+        kept = word >= round(self.probability * 2**32) - 2**31
+        return x * kept.to(x.dtype).mul_(1 / (1 - self.probability))
+
+    def _words(self, width: int, layer: int) -> tuple[Tensor, Tensor]:
+        """Return one int32 word per row [N] and one per column [width]."""
+        columns = draw(key(self.key, layer), np.arange(width, dtype=np.uint64))
+        row = self.rows * _ROW_MULTIPLIER
+        return _folded(row ^ (row >> 29)), _folded(torch.from_numpy(columns.view(np.int64)).to(row.device))
+
+
+_ROW_MULTIPLIER = 0x1E3779B97F4A7C15
+_MULTIPLIERS = 0x7FEB352D, 0x2C1B3C6D
+
+
+def _folded(word: Tensor) -> Tensor:
+    """Return the upper and lower 32 bits of int64 words put together, int32."""
+    return (word ^ (word >> 32)).to(torch.int32)
+
+
+def node_ids(batch: GraphBatch) -> Tensor:
+    """Return an id per node, int64 [N], from its graph's id and its position within the graph."""
+    counts = batch.node_ptr.diff()
+    start = (batch.graph_id << 32) - batch.node_ptr[:-1]
+    nodes = torch.arange(batch.num_nodes, device=batch.node_ptr.device)
+    return nodes + start.repeat_interleave(counts, output_size=batch.num_nodes)

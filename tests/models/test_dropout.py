@@ -1,0 +1,69 @@
+"""Keyed dropout: its rate, that masks are independent, and that they belong to rows, not to batches or processes."""
+
+import pytest
+import torch
+
+from distgnn.graph.batch import select_graphs
+from distgnn.models.dropout import Dropout, node_ids
+from tests.helpers.graphs import random_graphs
+
+ROWS, WIDTH = 20_000, 32
+
+
+def kept(dropout: Dropout, layer: int = 1, rows: torch.Tensor | None = None) -> torch.Tensor:
+    rows = torch.arange(ROWS) if rows is None else rows
+    return dropout.masks(rows).drop(torch.ones(len(rows), WIDTH, dtype=torch.float64), layer)
+
+
+@pytest.mark.parametrize("probability", [0.01, 0.3, 0.5, 0.95])
+def test_rate_and_scale(probability: float) -> None:
+    found = kept(Dropout(probability))
+    assert found.unique().tolist() == [0, pytest.approx(1 / (1 - probability))]
+    spread = (probability * (1 - probability)) ** 0.5
+    for part, count in ((found, ROWS * WIDTH), (found.mean(0), ROWS), (found[:200].mean(1), WIDTH)):
+        rate = 1 - part * (1 - probability)
+        assert (rate.mean() - probability).abs() < 5 * spread / part.numel() ** 0.5 / (count / part.numel()) ** 0.5
+        assert (rate - probability).abs().max() < 6 * spread / count**0.5 or part is found
+
+
+def test_masks_of_rows_columns_layers_passes_and_keys_are_uncorrelated() -> None:
+    dropout, other = Dropout(0.5), Dropout(0.5)
+    other.restart(1)
+    first, second = kept(dropout), kept(dropout)
+    unrelated = [(first, second), (first, kept(other)), (first, first.roll(1, 0)), (first, first.roll(1, 1))]
+    dropout.restart(0)
+    unrelated.append((first, kept(dropout, layer=2)))
+    for one, two in unrelated:
+        assert abs(float(((one - 1) * (two - 1)).mean())) < 5 / (ROWS * WIDTH) ** 0.5
+
+
+def test_a_restart_repeats_the_masks() -> None:
+    dropout = Dropout(0.5)
+    dropout.restart(7)
+    first = [kept(dropout), kept(dropout)]
+    dropout.restart(7)
+    assert torch.equal(kept(dropout), first[0])
+    assert torch.equal(kept(dropout), first[1])
+
+
+def test_the_mask_of_a_row_depends_on_its_id_only() -> None:
+    chosen = torch.tensor([5, 3, 11])
+    whole, part = kept(Dropout(0.5)), kept(Dropout(0.5), rows=chosen)
+    assert torch.equal(part, whole[chosen])
+    pieces = Dropout(0.5).masks(torch.arange(10)).split([3, 0, 7])
+    joined = torch.cat([piece.drop(torch.ones(len(piece.rows), WIDTH), 1) for piece in pieces])
+    assert torch.equal(joined.double(), whole[:10])
+
+
+def test_ids_of_nodes_belong_to_graphs_not_to_batches() -> None:
+    graphs = random_graphs([4, 1, 6])
+    ids = node_ids(graphs)
+    assert len(ids.unique()) == graphs.num_nodes
+    assert torch.equal(node_ids(select_graphs(graphs, torch.tensor([2, 0]))), torch.cat([ids[5:], ids[:4]]))
+
+
+def test_gradients_pass_where_activations_do() -> None:
+    x = torch.rand(50, WIDTH, dtype=torch.float64, requires_grad=True)
+    out = Dropout(0.5).masks(torch.arange(50)).drop(x, 1)
+    (gradient,) = torch.autograd.grad(out.sum(), x)
+    assert torch.equal(gradient * x, out)
