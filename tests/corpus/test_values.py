@@ -19,9 +19,10 @@ from torch_geometric.loader import DataLoader
 
 from distgnn.corpus.inspect import verify
 from distgnn.corpus.reader import CorpusReader
-from distgnn.corpus.shard import Piece, pack
+from distgnn.corpus.shard import Piece, check_values, pack
 from distgnn.errors import RequestError
 from distgnn.finetuning.inputs import input_batches
+from distgnn.graph.batch import GraphBatch
 from distgnn.graph.ragged import packed, pointers
 from distgnn.graph.schema import Feature, Schema
 from tests.helpers.corpora import edit_manifest, motifs
@@ -38,6 +39,19 @@ def test_labels_have_the_width_of_the_schema() -> None:
     assert pack(SCHEMA, piece([[1.0], [2.0]])).column("y").to_pylist() == [[1], [2]]
     with pytest.raises(RequestError, match=r"y: expected shape \[2, 1\], found \[2, 3\]"):
         pack(SCHEMA, piece([[10.0, 11, 12], [20, 21, 22]]))
+
+
+@pytest.mark.parametrize(("center", "row"), [([0, 2], 1), ([2, 0], 0), ([-1, 0], 0), ([0, -2], 1)])
+def test_the_centre_is_a_node_of_its_graph(center: list[int], row: int) -> None:
+    """Node 2 of the first graph is node 0 of the second, and the other way round."""
+    nodes, edges = pointers([2, 2]), pointers([0, 0])
+
+    def graphs(center: list[int]) -> GraphBatch:
+        return packed([7, 8], nodes, edges, np.zeros((2, 0)), center=np.array(center))
+
+    check_values(Schema(center=True), graphs([1, 0]), "x")
+    with pytest.raises(RequestError, match=rf"^x, row {row} \(graph {7 + row}\): the centre node is outside the graph"):
+        check_values(Schema(center=True), graphs(center), "x")
 
 
 @pytest.mark.parametrize("split", [3, -1, 1.5, "train"])
