@@ -26,6 +26,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +118,12 @@ def mutants_of(module: Path, choose: random.Random) -> list[Mutant]:
 class Baseline:
     """Measures the tests without a change: how long each takes, and which of them reach each line of the modules.
 
-    What a fixture reaches counts for all tests of the file, and what an import reaches ("") for all tests.
+    What a fixture of several tests reaches counts for all tests of the file, and what an import reaches ("") for all tests.
     """
 
     def __init__(self, modules: list[Path], timings: Path) -> None:
         self.modules, self.timings, self.seconds = modules, timings, defaultdict[str, float](float)
+        self.test = ""
         self.coverage = coverage.Coverage(data_file=None, include=[str(module) for module in modules])
 
     @pytest.hookimpl(trylast=True)
@@ -133,14 +135,20 @@ class Baseline:
             if not {"rclone", "local_ray"} & set(getattr(item, "fixturenames", ())) and "[rclone" not in item.name
         ]
 
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Fixtures come."""
-        self.coverage.switch_context(item.nodeid.partition("::")[0])
-
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> None:
-        """The test itself comes."""
-        self.coverage.switch_context(item.nodeid)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Another test comes."""
+        self.test = item.nodeid
+        self.coverage.switch_context(self.test)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
+        """A fixture comes."""
+        if fixturedef.scope != "function":
+            self.coverage.switch_context(self.test.partition("::")[0])
+        result = yield
+        self.coverage.switch_context(self.test)
+        return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note how long it took."""
@@ -155,19 +163,18 @@ class Baseline:
 
 
 class Chosen:
-    """Runs the tests that reach a line, the quickest files first."""
+    """Runs tests that reach a line, ``most`` seconds of them: those of the module's own file first, then the quickest."""
 
-    def __init__(self, baseline: dict[str, Any], slowest: float, module: Path, line: int) -> None:
-        self.seconds, self.files = baseline["seconds"], defaultdict[str, float](float)
+    def __init__(self, baseline: dict[str, Any], most: float, module: Path, line: int) -> None:
+        seconds, self.files = baseline["seconds"], defaultdict[str, float](float)
         lines = statement(module.read_text(), line)
         found = [name for at, names in baseline["reached"][str(module)].items() if int(at) in lines for name in names]
-        self.tests = {
-            name
-            for name, spent in self.seconds.items()
-            if spent <= slowest and {"", name, name.partition("::")[0]} & set(found)
-        }
+        reaching = [name for name in seconds if {"", name, name.partition("::")[0]} & set(found)]
+        reaching.sort(key=lambda name: (module.stem not in name.partition("::")[0], seconds[name]))
+        spent = list(accumulate(seconds[name] for name in reaching))
+        self.tests = {name for name, total in zip(reaching, spent, strict=True) if total <= most}
         for name in self.tests:
-            self.files[name.partition("::")[0]] += self.seconds[name]
+            self.files[name.partition("::")[0]] += seconds[name]
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -255,10 +262,10 @@ def copy_tree(tree: Path) -> None:
             shutil.copy2(ROOT / name, tree / name)
 
 
-def one(bench: Bench, mutant: Mutant, baseline: dict[str, Any], slowest: float) -> dict[str, Any]:
+def one(bench: Bench, mutant: Mutant, baseline: dict[str, Any], most: float) -> dict[str, Any]:
     """Make the change, run the tests that reach it, and take it back."""
     path = bench.tree / mutant.module
-    source, chosen = path.read_text(), Chosen(baseline, slowest, path, mutant.line)
+    source, chosen = path.read_text(), Chosen(baseline, most, path, mutant.line)
     changed = mutate_code(source, OPERATORS[mutant.operator](), mutant.occurrence)
     diff = [line for line in difflib.ndiff(source.splitlines(), changed.splitlines()) if line[0] in "+-"]
     start, outcome = time.monotonic(), "survived"
@@ -292,7 +299,7 @@ def run_group(name: str, config: dict[str, Any], bench: Bench, results: Path, ag
     for mutant in left:
         if time.monotonic() > until:
             return
-        told = one(bench, mutant, baseline, config["slowest"])
+        told = one(bench, mutant, baseline, config["most"])
         with results.open("a") as file:
             file.write(json.dumps(told | {"group": name}) + "\n")
         print(
