@@ -83,6 +83,13 @@ def test_secrets_are_refused_and_not_repeated(uri: str) -> None:
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize("uri", [
+    "s3://bucket/a@b/c:d", "s3://bucket?endpoint=http://h:9000", "https://host:9000/x", "gs://bucket/x?a=b", "a@b:c", "file://h/a@b",
+])  # fmt: skip
+def test_what_is_no_secret(uri: str) -> None:
+    refuse_secrets(uri)
+
+
 @given(st.text(max_size=40))
 def test_any_text_is_a_place_or_one_line(text: str) -> None:
     try:

@@ -102,6 +102,16 @@ def test_an_entry_of_the_cache_is_whole_before_its_checksums_come(
     assert len(log) == 3
 
 
+def test_there_may_be_no_home_for_the_cache(objects: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(objects, FILES, SEALED)
+    monkeypatch.delenv("DISTGNN_CACHE")
+    monkeypatch.setattr(os.path, "expanduser", str)
+    with pytest.raises(
+        RequestError, match="there is no home folder for the cache; set DISTGNN_CACHE to a folder, or HOME"
+    ):
+        pull_to_cache(objects, KIND, read_checksums(objects, KIND))
+
+
 def test_nothing_stays_of_a_folder_that_could_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
