@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from distgnn.corpus.manifest import NAME, Manifest, Shard, read_manifest
+from distgnn.corpus.manifest import MANIFEST_BYTES, NAME, Manifest, Shard, read_manifest
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Feature, Schema
 from distgnn.storage.folder import open_folder
@@ -81,7 +82,9 @@ def test_categories_that_the_graphs_cannot_use(kind: Any) -> None:
 
 def test_the_digest_is_that_of_the_graphs() -> None:
     manifest = made(shard(8))
-    assert len(manifest.digest()) == 64
+    assert manifest.digest() == "29b2571885f4e2e14f9bd48c37c2ee3578fc1b55b6de5aa2fdf65a2fc9294442"  # as ever
+    value = json.loads(manifest.to_bytes())
+    assert list(value) == sorted(value)
     assert b"accounts" not in manifest.to_bytes()
     assert replace(manifest, rejected=1).digest() != manifest.digest()
 
@@ -96,3 +99,4 @@ def test_where_there_is_no_corpus(tmp_path: Path) -> None:
     assert read_manifest(folder).graphs == 8
     with pytest.raises(RequestError, match=r"not a corpus manifest .*; rebuild the corpus"):
         Manifest.from_bytes(b'{"version": 1}', "here")
+    assert MANIFEST_BYTES == 1 << 28  # as much memory as a file may claim

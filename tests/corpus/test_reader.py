@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import weakref
 from pathlib import Path
+from shutil import copytree
 
 import pyarrow.parquet as pq
 import pytest
@@ -88,6 +89,14 @@ def test_what_arrives_damaged_is_fetched_once_more(corpus: Path, monkeypatch: py
         path.write_bytes(whole)
     assert opened == [1, 1][: 1 + remote]
     assert errors_by_kind().get("damaged", 0) == before + remote
+
+
+def test_what_is_no_parquet(corpus: Path, tmp_path: Path) -> None:
+    folder = Path(copytree(corpus, tmp_path / "c"))
+    path = folder / "shard-00002.parquet"
+    path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(RequestError, match=r"shard-00002.parquet: not readable as Parquet \(.*\); restore the shard"):
+        CorpusReader(str(folder)).unit(2)
 
 
 def test_values_that_the_bytes_cannot_hold(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:

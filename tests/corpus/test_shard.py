@@ -43,6 +43,7 @@ def graphs(**changes: Any) -> GraphBatch:
 def test_a_table_and_back() -> None:
     table = pack(WHOLE, Piece(graphs(), group=["a", None, "b"], split=[0, None, 2]))
     assert table.schema == arrow_schema(WHOLE)
+    assert [field.name for field in table.schema if field.nullable] == ["center", "y", "group", "split"]
     assert table.to_pylist()[2] == {
         "graph_id": 9, "num_nodes": 3, "src": [0, 2], "dst": [1, 1], "node.a": [2, 3, 4], "node.b": [0, 1, 2],
         "node.d": [6, 7, 8, 9, 10, 11], "edge.k": [1, 0], "edge.w": [1.5, 2.5], "center": 2,
