@@ -99,9 +99,9 @@ def annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     return [((n.lineno, n.col_offset), (n.end_lineno or 0, n.end_col_offset or 0)) for n in nodes]
 
 
-def mutants_of(module: Path, choose: random.Random) -> list[Mutant]:
+def mutants_of(module: Path, seed: int) -> list[Mutant]:
     """One mutant for each operator and place of ``module``: of the replacements of an operator or number, one is drawn."""
-    source = module.read_text()
+    source, choose = module.read_text(), random.Random(f"{seed} {module.name}")
     nodes, unread = list(ast_nodes(get_ast(source))), annotations(source)
     digest, at = hashlib.sha256(source.encode()).hexdigest()[:8], defaultdict[Any, list[Mutant]](list)
     for name, kind in OPERATORS.items():
@@ -252,7 +252,8 @@ class Bench:
 
 
 def copy_tree(tree: Path) -> None:
-    """Bring the copy of the checkout up to date."""
+    """Copy what git knows of the checkout, and new files."""
+    shutil.rmtree(tree, ignore_errors=True)
     names = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True
     )
@@ -281,19 +282,20 @@ def one(bench: Bench, mutant: Mutant, baseline: dict[str, Any], most: float) -> 
 
 def run_group(name: str, config: dict[str, Any], bench: Bench, results: Path, again: bool, until: float) -> None:
     """Draw the mutants of a group, and run those without a result."""
-    group, choose = config["groups"][name], random.Random(f"{config['seed']} {name}")
+    group, seed = config["groups"][name], config["seed"]
     modules = sorted({path for pattern in group["modules"] for path in ROOT.glob(pattern)})
-    found = [mutant for module in modules for mutant in mutants_of(module, choose)]
-    choose.shuffle(found)
-    drawn = found[: group["sample"]]
-    known = read(results)
-    left = [m for m in drawn if m not in known or (again and known[m]["outcome"] == "survived")]
-    print(f"{name}: {len(found)} places, {len(drawn)} mutants drawn, {len(left)} to run", flush=True)
+    found = [mutant for module in modules for mutant in mutants_of(module, seed)]
+    found.sort(key=lambda mutant: hashlib.sha256(f"{seed} {mutant}".encode()).digest())
+    known = {mutant: line for mutant, line in read(results).items() if line["group"] == name}
+    left = [mutant for mutant in found if mutant not in known][: max(0, group["sample"] - len(known))]
+    left += [mutant for mutant, line in known.items() if again and line["outcome"] == "survived"]
+    print(f"{name}: {len(found)} places, {len(known)} results, {len(left)} mutants to run", flush=True)
     if not left:
         return
     timings = bench.scratch / f"{name}.json"
     plugin = Baseline([bench.tree / module.relative_to(ROOT) for module in modules], timings)
-    newest = max(path.stat().st_mtime for path in bench.tree.rglob("*.py"))
+    sources = (*bench.tree.rglob("*.py"), ROOT / ".ci" / "mutants.toml")
+    newest = max(path.stat().st_mtime for path in sources)
     old = timings.exists() and timings.stat().st_mtime > newest
     if not old and bench.run(group["tests"], plugin, 1200) != "survived":
         sys.exit(f"{name}: the tests fail without a change; see {bench.scratch / 'last.log'}")
