@@ -169,15 +169,12 @@ class FineTunedModel(nn.Module):
         return pd.DataFrame(torch.cat(values).numpy(), index=index, columns=list(self.about.labels))
 
 
-def write_models(
-    result: FinetuneComparison, encoders: Iterable[InitialEncoder], digest: str, folder: Folder
-) -> list[str]:
+def write_models(result: FinetuneComparison, encoders: Iterable[InitialEncoder], folder: Folder) -> list[str]:
     """Write every trained model to ``folder``/METHOD-seedN; existing models are replaced.
 
     Args:
         result: A fine-tuning with ``save_models``.
         encoders: The initial encoders of its rows, by name.
-        digest: sha256 of the corpus.
         folder: Destination.
 
     Returns:
@@ -187,7 +184,7 @@ def write_models(
     methods, names = tuple(row.method for row in result.rows), []
     for (row, seed), found in result.results.items():
         names.append(f"{_plain(row.method, methods)}-seed{seed}")
-        about = _about(result, by_name[row.method], digest, row.method, seed)
+        about = _about(result, by_name[row.method], row.method, seed)
         target = {"target.mean": result.data.target.mean, "target.std": result.data.target.std}
         tensors = {name: tensor.contiguous() for name, tensor in {**found.weights, **target}.items()}
         check_finite_weights(tensors, f"{row.method}, seed {seed}")
@@ -196,12 +193,12 @@ def write_models(
     return names
 
 
-def _about(result: FinetuneComparison, encoder: EncoderConfig, digest: str, method: str, seed: int) -> ModelInfo:
+def _about(result: FinetuneComparison, encoder: EncoderConfig, method: str, seed: int) -> ModelInfo:
     data, config, target = result.data, to_json(result.config), result.data.target
     choice = from_json(LabelChoice, {name: config[name] for name in CHOICE})
     found = next(found for (row, number), found in result.results.items() if (row.method, number) == (method, seed))
     return ModelInfo(
-        data.schema, encoder, target.task, target.names, target.outputs, data.use_center, choice, digest,
+        data.schema, encoder, target.task, target.names, target.outputs, data.use_center, choice, data.digest,
         method, seed, found.best_epoch, part_scores(found),
     )  # fmt: skip
 
