@@ -73,6 +73,7 @@ def test_refused(uri: str, message: str) -> None:
     f"s3://bucket/x?endpoint=http://{KEY}:{SECRET}@host",
     f"s3://bucket/x?session_token={SECRET}",
     f"gs://{SECRET}@bucket/x",
+    f"abfs://{SECRET}@host/x",
     f"https://user:{SECRET}@host/x",
     f"https://host/x?X-Amz-Signature={SECRET}",
 ])  # fmt: skip
