@@ -104,6 +104,19 @@ def test_nothing_stays_of_a_file_that_could_not_be_written(
     assert contents(tmp_path) == {"x": b"old"}
 
 
+def test_no_file_stays_open(tmp_path: Path) -> None:
+    folder = open_folder(str(tmp_path))
+    folder.write("x", b"1")
+    folder.read("x")  # pyarrow's own files
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        folder.write("x", b"1")
+        assert folder.read("x") == folder.read_if_there("x") == b"1"
+        assert folder.replace("x", b"1", b"1")
+        folder.open("x").close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_bad_uris() -> None:
     with pytest.raises(RequestError, match="empty path"):
         open_folder("")

@@ -9,12 +9,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from distgnn.config.base import MAX_DEPTH, read_json
 from distgnn.errors import RequestError, printable
 from distgnn.storage.folder import open_folder
-from distgnn.storage.records import Count, Digest, Finite, Name, Seconds, check_version, convert, read_record
+from distgnn.storage.records import (
+    Count,
+    Digest,
+    Finite,
+    Name,
+    Positive,
+    Seconds,
+    Small,
+    Text,
+    check_version,
+    convert,
+    read_record,
+)
 
 ROOT = Path(__file__).parents[2] / "distgnn"
 READERS = {"config/base.py", "corpus/payload.py"}
@@ -96,6 +109,24 @@ def test_limits_of_fields(tmp_path: Path, changes: dict[str, Any], said: str) ->
 def test_limits_of_the_file(tmp_path: Path, raw: bytes, said: str) -> None:
     with pytest.raises(RequestError, match=said):
         read(tmp_path, raw)
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "high"),
+    [(Count, 0, 1 << 48), (Positive, 1, 1 << 48), (Small, 0, (1 << 31) - 1), (Seconds, 0, 1e11)],
+)
+def test_limits_of_numbers(kind: Any, low: float, high: float) -> None:
+    assert [msgspec.convert(value, kind) for value in (low, high)] == [low, high]
+    for value in (low - 1, high + 1):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert(value, kind)
+
+
+@pytest.mark.parametrize(("kind", "most"), [(Name, 4096), (Text, 65_536)])
+def test_limits_of_texts(kind: Any, most: int) -> None:
+    assert len(msgspec.convert("a" * most, kind)) == most
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert("a" * (most + 1), kind)
 
 
 def test_the_limit_of_a_file_is_16_mib(tmp_path: Path) -> None:
