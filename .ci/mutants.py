@@ -99,6 +99,14 @@ def annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     return [((n.lineno, n.col_offset), (n.end_lineno or 0, n.end_col_offset or 0)) for n in nodes]
 
 
+def makes(operator: Operator, source: str, occurrence: int) -> bool:
+    """Whether cosmic-ray can make the change; it cannot replace the exception in ``except module.Error``."""
+    try:
+        return mutate_code(source, operator, occurrence) is not None
+    except AttributeError:
+        return False
+
+
 def mutants_of(module: Path, seed: int) -> list[Mutant]:
     """One mutant for each operator and place of ``module``: of the replacements of an operator or number, one is drawn."""
     source, choose = module.read_text(), random.Random(f"{seed} {module.name}")
@@ -109,6 +117,8 @@ def mutants_of(module: Path, seed: int) -> list[Mutant]:
         places = [place for node in nodes for place in operator.mutation_positions(node)]
         for occurrence, (start, _) in enumerate(places):
             if "BinaryOperator" in name and any(low <= start <= high for low, high in unread):
+                continue
+            if "Exception" in name and not makes(operator, source, occurrence):
                 continue
             mutant = Mutant(str(module.relative_to(ROOT)), name, occurrence, start[0], digest)
             at[name.partition("_")[0], start].append(mutant)
