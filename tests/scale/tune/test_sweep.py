@@ -117,6 +117,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
         out, errors = process.communicate(timeout=500)
     finally:
         process.kill()
+        process.communicate()
     return process.returncode, out, errors
 
 
