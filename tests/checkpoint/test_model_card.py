@@ -56,7 +56,7 @@ def test_files() -> None:
     assert lines[:11] == [
         "# Graph encoder, edgepred pre-training, step 7",
         "",
-        f"- encoder: gin, 1 layers of width 4, batch normalisation, mean pooling, {frozen.weights:,} weights",
+        f"- encoder: gin, 1 layers of width 4, ghost normalisation, mean pooling, {frozen.weights:,} weights",
         "- trained for 7 steps (epoch 3) with seed 0",
         f"- corpus: 1,200 graphs, digest {MANIFEST.digest()[:16]}",
         "- node features: color (categorical, 8), size (dense, 2)",
