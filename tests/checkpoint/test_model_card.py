@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from distgnn.checkpoint.model_card import checkpoint_files
-from distgnn.checkpoint.training_state import TrainState, make_state, not_finite
+from distgnn.checkpoint.training_state import make_state
 from distgnn.config import EncoderConfig, PretrainConfig
 from distgnn.corpus.manifest import Manifest, Shard
 from distgnn.graph.schema import Feature, Schema
@@ -20,15 +20,11 @@ CONFIG = PretrainConfig(corpus="c", objective="edgepred", encoder=EncoderConfig(
 MANIFEST = Manifest(SCHEMA, 1200, 4, 1200, (Shard("x", 1200, 0, 0, 10**6, "0" * 64),))
 
 
-def state() -> TrainState:
-    made = make_state(CONFIG, SCHEMA, CPU)
-    made.step, made.skipped = 7, 2
-    return made
-
-
 def test_files() -> None:
     metrics: dict[str, Any] = {"validation": {"loss": 0.123456, "note": "x"}, "train": {"seconds": 12, "loss": 1e-9}}
-    frozen = state().freeze()
+    state = make_state(CONFIG, SCHEMA, CPU)
+    state.step, state.skipped = 7, 2
+    frozen = state.freeze()
     files = checkpoint_files(frozen, CONFIG, MANIFEST, 3, metrics, 0.25)
     assert sorted(files) == sorted(
         ["model.safetensors", "state.safetensors", "config.json", "state.json", "corpus.json", "card.md"]
@@ -67,29 +63,3 @@ def test_files() -> None:
         "| train | loss | 1e-09 |",
     ]
     assert lines[11:14] == ["| train | seconds | 12 |", "| validation | loss | 0.1235 |", ""]
-
-
-def test_a_frozen_state_is_a_copy() -> None:
-    made = state()
-    frozen = made.freeze()
-    assert (frozen.step, frozen.skipped, frozen.schema, frozen.damaged) == (7, 2, SCHEMA, "")
-    assert frozen.weights == sum(parameter.numel() for parameter in made.encoder.parameters())
-    name, parameter = next(iter(made.encoder.named_parameters()))
-    before = frozen.model[f"encoder.{name}"].clone()
-    with torch.no_grad():
-        parameter.fill_(float("nan"))
-    assert torch.equal(frozen.model[f"encoder.{name}"], before)
-    assert made.freeze().damaged == f"encoder.{name}"
-    names = [name for name, _ in made.named_parameters()]
-    assert sorted(frozen.optimiser) == sorted(
-        f"{kind}.{n}" for n in names for kind in ("exp_avg", "exp_avg_sq", "step")
-    )
-    assert not any(bool(tensor.any()) for tensor in frozen.optimiser.values())
-    assert all(tensor.dtype == torch.float32 for tensor in frozen.optimiser.values())
-
-
-def test_what_is_not_finite() -> None:
-    whole, counts = torch.zeros(2), torch.tensor([1 << 62])
-    assert not_finite({"a": whole, "b": counts}) == ""
-    for value in (float("nan"), float("inf"), -float("inf")):
-        assert not_finite({"a": whole, "b": counts, "c": torch.tensor([0, value]), "d": torch.tensor(value)}) == "c"
