@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from distgnn.checkpoint.compatibility import check_compatible
 from distgnn.checkpoint.training_state import (
     TrainState,
     adaptation_order,
@@ -94,3 +95,30 @@ def test_weights_that_do_not_fit() -> None:
     with pytest.raises(RequestError, match=r"^here: weight weight has shape \(2, 1\) where \(1, 2\) belongs"):
         check_weights(module, weights | {"weight": torch.ones(2, 1)}, "here")
     assert strip({"a.b.c": weights["bias"], "ab.c": weights["bias"]}, "a").keys() == {"b.c"}
+
+
+def test_an_optimiser_state_that_does_not_fit() -> None:
+    made, frozen = state(), state().freeze()
+    name = max(frozen.optimiser)
+    for optimiser, odd in (
+        ({key: value for key, value in frozen.optimiser.items() if key != name}, name),
+        (frozen.optimiser | {"step.x": torch.zeros(())}, "step.x"),
+    ):
+        with pytest.raises(
+            RequestError, match=rf"^here: the optimiser state does not fit the model \({odd}\); resume with"
+        ):
+            made.restore(3, frozen.model, optimiser, "here")
+    made.restore(3, frozen.model, frozen.optimiser, "here")
+    assert made.step == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"layers": 500, "width": 4}, 500), ({"layers": 1, "width": 8000}, 8000)]
+)
+def test_sizes_that_the_weights_cannot_have(settings: dict[str, int], said: int) -> None:
+    weights = strip(state().freeze().model, "encoder")
+    check_compatible(SCHEMA, EncoderConfig(layers=1, width=4), weights, "here")
+    with pytest.raises(
+        RequestError, match=rf"^here: weights do not fit the model .its config claims sizes up to {said}\)"
+    ):
+        check_compatible(SCHEMA, EncoderConfig(**settings), weights, "here")
