@@ -114,7 +114,7 @@ def test_recovery_waits_until_lost_nodes_are_known(monkeypatch: pytest.MonkeyPat
             return nodes if len(looks) < 4 else nodes[:1]
 
         monkeypatch.setattr(recovery.ray, "nodes", told)
-        monkeypatch.setattr(recovery, "_count_again", lambda: counted.append(time.monotonic()))
+        monkeypatch.setattr(recovery, "_refresh_resources", lambda: counted.append(time.monotonic()))
         RecoveryCallback("", 20.0).after_exception(None, {})
         assert len(looks) == 4
         assert counted[0] >= looks[3]

@@ -316,8 +316,8 @@ class TestConnecting:
     @pytest.mark.parametrize(
         ("error", "says"),
         [
-            (AuthenticationError("Authentication required: x"), "asks for a token; set RAY_AUTH_MODE=token"),
-            (AuthenticationError("Authentication failed: x"), "refuses the token; set"),
+            (AuthenticationError("Authentication required: x"), "requires a token; set RAY_AUTH_MODE=token"),
+            (AuthenticationError("Authentication failed: x"), "rejects the token; set"),
             (RuntimeError("The Ray jobs CLI & SDK require the ray[default] installation"), r"install 'ray\[default\]'"),
             (ConnectionError("Failed to connect"), "no Ray dashboard answers .Failed to connect.; give --address"),
         ],

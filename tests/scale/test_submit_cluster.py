@@ -66,10 +66,10 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 def test_a_wrong_token_and_a_missing_one_are_one_line(cluster: dict[str, str], tmp_path: Path) -> None:
     wrong = start(cluster, "doctor", RAY_AUTH_TOKEN="f" * 64)
     missing = start(cluster, "doctor", RAY_AUTH_TOKEN="", RAY_AUTH_MODE="disabled", HOME=str(tmp_path))
-    for process, says in ((wrong, "refuses the token"), (missing, "asks for a token")):
+    for process, message in ((wrong, "rejects the token"), (missing, "requires a token")):
         code, out, err = end(process)
         assert (code, out) == (2, ""), err
-        assert says in err
+        assert message in err
         assert err.count("\n") == 1
         assert "f" * 64 not in err
 

@@ -1,4 +1,4 @@
-"""Pre-training on Ray Train: the training loop in several workers, which read their units through Ray Data.
+"""Pre-training on Ray Train: the training loop runs in several workers, which read units through Ray Data.
 
 Ray's own checkpoints are not used: a restarted worker group resumes from the newest checkpoint in the run folder.
 """
@@ -48,13 +48,19 @@ def pretrain_on_ray(start: Start) -> Status:
 
     Connects to Ray (RAY_ADDRESS, or this process's own) or starts a local instance.
 
+    Args:
+        start: The run.
+
+    Returns:
+        The final status.
+
     Raises:
         RequestError: If the cluster has too few resources.
         WorkError: If training fails. RequestError and DivergedError of workers are raised unchanged.
     """
     run = start.run
     os.environ.setdefault(_QUIET, "1")
-    ours = not ray.is_initialized()
+    started = not ray.is_initialized()
     start_ray(os.cpu_count() or 1)
     try:
         resources = preflight(run)
@@ -66,28 +72,28 @@ def pretrain_on_ray(start: Start) -> Status:
         raise
     finally:
         _clear(run.folder)
-        if ours:
+        if started:
             ray.shutdown()
 
 
 def _watch(start: Start, resources: Resources, meter: MetricsSink) -> Status:
-    """Run the trainer in a thread, since it handles SIGINT in the main one, and show the progress that rank 0 writes."""
+    """Run the trainer in a thread, since in the main thread it handles SIGINT, and show the progress written by rank 0."""
     run = start.run
     _clear(run.folder)
-    seen = _snapshot(run.folder).get("updated")
+    shown = _snapshot(run.folder).get("updated")
     failures, gauges = list[Exception](), SnapshotMetrics(meter)
     thread = threading.Thread(target=fit, args=(start, resources, failures), name="distgnn-fit", daemon=True)
     with log_run(run) as logs, Display() as display, stop_signals(display) as stopping:
         thread.start()
-        asked = False
+        stop_sent = False
         while thread.is_alive():
             thread.join(_POLL_SECONDS)
-            if stopping.is_set() and not asked:
+            if stopping.is_set() and not stop_sent:
                 run.folder.write(STOP, b"")
-                asked = True
+                stop_sent = True
             snapshot = _snapshot(run.folder)
-            if snapshot.get("updated") != seen:
-                seen = snapshot["updated"]
+            if snapshot.get("updated") != shown:
+                shown = snapshot["updated"]
                 display.show(snapshot)
                 gauges(snapshot)
                 logs(snapshot)
@@ -103,7 +109,7 @@ def _raise_failure(run: Run, failures: list[Exception]) -> None:
 
 
 def _clear(folder: Folder) -> None:
-    """Delete signals that an earlier run left for its workers."""
+    """Delete the stop file, the recorded failure and the reservation of an earlier run."""
     remove_file(folder, STOP)
     forget_failure(folder)
     drop_reservation(folder)
@@ -191,7 +197,7 @@ def _never() -> bool:
 
 
 def _ignore(_: Snapshot) -> None:
-    """Do nothing: the driver shows snapshots, workers only write them."""
+    """Do nothing: workers write snapshots, the driver shows them."""
 
 
 def _snapshot(folder: Folder) -> Snapshot:
