@@ -358,7 +358,7 @@ def test_the_scale_of_a_loss_moves_auxts_less_than_selar() -> None:
 def test_bench_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTGNN_DATA", "absent")
     name, network = ratings_network()
-    assert name == "made ratings"
+    assert name == "synthetic ratings"
     config = NetworkTaskConfig(auxiliary=tuple(network.meta["paths"]), width=4, hidden=5, fan_out=2, aux_batch=8)
     lines = list(compared(name, network, config, Run(batch=12), "cpu", 1))
     assert all(line["value"] > 0 and line["baseline_value"] > 0 for line in lines if "step" in line["metric"])
