@@ -173,7 +173,7 @@ class Length(AuxiliaryTask):
         super().__init__()
         self.wanted, self.nodes = config.wanted, context.views.network.nodes(context.kind)
 
-    def ask(self, step):
+    def query(self, step):
         return NodeQuery(np.arange(self.nodes.start, self.nodes.start + 2), None)
 
     def samples(self, embedded, asked):

@@ -16,7 +16,7 @@ import torch
 
 from distgnn import cli
 from distgnn.errors import explain
-from distgnn.interrupts import ends_at_once
+from distgnn.interrupts import exit_on_interrupt
 from distgnn.storage.uri import local_path
 from tests.helpers.training import command
 
@@ -80,7 +80,7 @@ def test_ctrl_c_while_modules_are_imported(seconds: float) -> None:
 def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with ends_at_once():
+        with exit_on_interrupt():
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)

@@ -10,7 +10,7 @@ from distgnn.api.arguments import load_function
 from distgnn.commands.output import Output
 from distgnn.config import DoctorConfig, EvaluateConfig, FinetuneConfig, PretrainConfig, TransferConfig, TuneConfig
 from distgnn.errors import RequestError
-from distgnn.interrupts import ends_at_once
+from distgnn.interrupts import exit_on_interrupt
 from distgnn.options import (
     CatOptions,
     CorpusUri,
@@ -113,7 +113,7 @@ def run(words: list[str]) -> int:
 
 
 def _load(entry_point: str) -> Callable[..., Any]:
-    with ends_at_once():
+    with exit_on_interrupt():
         return load_function(entry_point)
 
 

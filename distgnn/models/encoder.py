@@ -129,7 +129,7 @@ class Encoder(nn.Module):
 
 
 def build_psi(schema: Schema, config: EncoderConfig) -> Psi:
-    """Layers between embedded inputs and node embeddings: of ours, or a user's module written for PyG."""
+    """Build the layers between embedded inputs and node embeddings: built-in layers, or a PyG module of the user."""
     entry = register.encoder.get(config.kind, "encoder.kind")
     if isinstance(entry.make, type) and issubclass(entry.make, Layer):
         return MessagePassing(schema, config)
@@ -139,7 +139,7 @@ def build_psi(schema: Schema, config: EncoderConfig) -> Psi:
 
 
 def build_encoder(schema: Schema, config: EncoderConfig, seed: int) -> Encoder:
-    """An encoder whose initial weights are a function of (schema, config, seed) alone; global random state is left as it was."""
+    """Build an encoder whose initial weights depend only on (schema, config, seed); the global random state is unchanged."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Encoder(schema, config)

@@ -27,16 +27,16 @@ def stop_signals(display: Screen) -> Iterator[threading.Event]:
     """
     stopping = threading.Event()
 
-    def ask(number: int, _: FrameType | None) -> None:
+    def on_signal(number: int, _: FrameType | None) -> None:
         stopping.set()
         signal.signal(number, signal.default_int_handler)
         display.say("stopping after this step, with a checkpoint (Ctrl-C again: at once, without one)")
 
-    kept = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stopping
     finally:
-        for number, handler in kept.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 

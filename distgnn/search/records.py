@@ -224,9 +224,9 @@ def read_sweep(folder: Folder) -> Sweep:
         raise RequestError(f"{where}: {str(data.get('format'))[:80]!r} is not the format of a sweep ({_FORMAT})")
     check_version(data, _VERSION, where, _READABLE)
     config = from_json(TuneConfig, data.get("config", {}), where)
-    told = convert({name: data[name] for name in _HEADER if name in data}, _Header, where, _READABLE)
-    space = {present_name(TuneConfig, name): text for name, text in told.space.items()}
-    return Sweep(config, **vars(told) | {"space": space, "default": present_params(told.default)})
+    header = convert({name: data[name] for name in _HEADER if name in data}, _Header, where, _READABLE)
+    space = {present_name(TuneConfig, name): text for name, text in header.space.items()}
+    return Sweep(config, **vars(header) | {"space": space, "default": present_params(header.default)})
 
 
 def trial_folder(folder: Folder, number: int) -> Folder:

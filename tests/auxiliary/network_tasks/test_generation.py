@@ -111,31 +111,31 @@ def test_edge_losses_by_the_book(step: int) -> None:
 
 def test_removed_messages_are_in_no_cut_out_of_the_task() -> None:
     network = papers()
-    asked = edge_task(problem_of(network)).ask(0)
-    assert asked.cut is not None
+    query = edge_task(problem_of(network)).query(0)
+    assert query.cut is not None
     drawn = draw_nodes(key(3, 64, 0), network.nodes("paper"), CONFIG.aux_batch)
-    block = problem_of(network).views.block(asked.seeds, 0)
+    block = problem_of(network).views.block(query.seeds, 0)
     node = torch.from_numpy(block.node)
-    ends = node[asked.cut.source].tolist(), node[asked.cut.target].tolist()
-    seen = set(zip(asked.cut.relation.tolist(), *ends, strict=True))
+    ends = node[query.cut.source].tolist(), node[query.cut.target].tolist()
+    seen = set(zip(query.cut.relation.tolist(), *ends, strict=True))
     assert seen == set(messages(block)) - removed(network, 0.5, drawn, 0)
 
 
 def test_sampled_messages_only_are_asked_for() -> None:
     problem = problem_of(papers(), fan_out=1, removed=1.0)
     samples = edge_task(problem).samples
-    asked = edge_task(problem).ask(0)
-    assert 0 < samples(problem.encoder(asked.cut), asked).count <= CONFIG.aux_batch  # one message a node
+    query = edge_task(problem).query(0)
+    assert 0 < samples(problem.encoder(query.cut), query).count <= CONFIG.aux_batch  # one message a node
 
 
-def pool_sizes(asked: NodeQuery) -> list[int]:
-    return [len(one.pool) for one in asked.data]
+def pool_sizes(query: NodeQuery) -> list[int]:
+    return [len(one.pool) for one in query.data]
 
 
 def test_negatives_and_batch_are_read() -> None:
-    assert set(pool_sizes(edge_task(problem_of(papers(), negatives=3)).ask(0))) == {3}
-    assert set(pool_sizes(edge_task(problem_of(papers(), negatives=255)).ask(0))) == {20, 10, 4}  # all there are
-    few, many = (edge_task(problem_of(papers(), aux_batch=size, removed=1.0)).ask(0) for size in (2, 20))
+    assert set(pool_sizes(edge_task(problem_of(papers(), negatives=3)).query(0))) == {3}
+    assert set(pool_sizes(edge_task(problem_of(papers(), negatives=255)).query(0))) == {20, 10, 4}  # all there are
+    few, many = (edge_task(problem_of(papers(), aux_batch=size, removed=1.0)).query(0) for size in (2, 20))
     assert sum(len(one.target) for one in few.data) < sum(len(one.target) for one in many.data)
 
 
@@ -164,26 +164,26 @@ def test_attribute_losses_by_the_book() -> None:
     with torch.no_grad():
         task.blank.copy_(torch.arange(6) / 6)
     _, (_, samples) = problem.losses(problem.fetch([np.arange(2)], 5))
-    asked, cut = task.ask(5), SubgraphBatch(problem.views.inputs, full_block(network))
+    query, cut = task.query(5), SubgraphBatch(problem.views.inputs, full_block(network))
     x = problem.encoder.embed(cut)
-    x[asked.seeds] = task.blank
-    told = task.tell(problem.encoder(cut, x)[asked.seeds])
-    raw = torch.from_numpy(network.features["paper"])[asked.seeds].double()
-    for loss, one, wanted in zip(samples.losses, told, raw, strict=True):
+    x[query.seeds] = task.blank
+    predicted = task.tell(problem.encoder(cut, x)[query.seeds])
+    raw = torch.from_numpy(network.features["paper"])[query.seeds].double()
+    for loss, one, wanted in zip(samples.losses, predicted, raw, strict=True):
         torch.testing.assert_close(loss, (1 - (one @ wanted) / one.norm() / wanted.norm()) / 0.1)
-    assert samples.count == len(set(asked.seeds.tolist())) == CONFIG.aux_batch
+    assert samples.count == len(set(query.seeds.tolist())) == CONFIG.aux_batch
 
 
 def test_hidden_features_are_not_seen() -> None:
     network = papers()
     task = problem_of(network).auxiliary[1]
-    drawn, values = task.ask(0).seeds, network.features["paper"].copy()
+    drawn, values = task.query(0).seeds, network.features["paper"].copy()
     values[drawn] = 100
     changed = problem_of(replace(network, features={"paper": values}))
     found = []
     for problem in (problem_of(network), changed):
-        asked = problem.auxiliary[1].ask(0)
-        found.append(problem.encoder(asked.cut, problem.auxiliary[1].inputs(problem.encoder, asked)))
+        query = problem.auxiliary[1].query(0)
+        found.append(problem.encoder(query.cut, problem.auxiliary[1].inputs(problem.encoder, query)))
     assert torch.equal(*found)
 
 

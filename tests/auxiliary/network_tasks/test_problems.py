@@ -150,7 +150,7 @@ def test_hide_leaves_out_the_links_a_step_asks_for() -> None:
     kept, hidden = (problem_of(films(), LINKS, fan_out=0, messages=how) for how in ("keep", "hide"))
     links = link_target(kept).links
     some = links.parts["train"][rows]
-    asked = set(zip(links.user[some].tolist(), links.item[some].tolist(), strict=True))
+    query = set(zip(links.user[some].tolist(), links.item[some].tolist(), strict=True))
 
     def messages(problem: NetworkProblem) -> set[tuple[int, int]]:
         block = problem.views.block(np.arange(problem.views.network.num_nodes), 0)
@@ -159,7 +159,7 @@ def test_hide_leaves_out_the_links_a_step_asks_for() -> None:
         return set(zip(block.node[block.source].tolist(), block.node[block.target].tolist(), strict=True))
 
     assert messages(kept) - messages(hidden) == {
-        pair for pair in messages(kept) if pair in asked or pair[::-1] in asked
+        pair for pair in messages(kept) if pair in query or pair[::-1] in query
     }
     assert messages(hidden) < messages(kept)
     first, other = (problem.losses(problem.fetch([rows], 0))[0][0].losses for problem in (kept, hidden))
@@ -201,9 +201,9 @@ def test_path_labels_are_those_of_the_training_network() -> None:
     edges = set(zip(passed.source.tolist(), target.tolist(), strict=True))
     users, seen = network.nodes("user"), set()
     for step in range(20):
-        asked = task.ask(step)
-        assert asked.data.sum() == 21
-        for one, two, label in zip(asked.seeds[:41].tolist(), asked.seeds[41:].tolist(), asked.data, strict=True):
+        query = task.query(step)
+        assert query.data.sum() == 21
+        for one, two, label in zip(query.seeds[:41].tolist(), query.seeds[41:].tolist(), query.data, strict=True):
             assert (one != two and any((one, u) in edges and (u, two) in edges for u in users)) == label
             seen.add((one, two))
     assert len(seen) > 50  # drawn anew for each step
@@ -370,6 +370,6 @@ def test_joint_steps_run_on_networks(network: Network, config: NetworkTaskConfig
 def test_folds_are_told_the_classes_of_rows() -> None:
     for network in (films(), papers()):
         problem = build_problem(network, NetworkTaskConfig(width=6), 3, ProcessGroup.single_process(CPU))
-        labels = problem.target.ask(np.arange(problem.rows)).data.long().tolist()
+        labels = problem.target.query(np.arange(problem.rows)).data.long().tolist()
         assert problem.strata.tolist() == labels
         assert len(set(labels)) > 1
