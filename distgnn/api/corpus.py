@@ -12,7 +12,7 @@ from rich.text import Text
 
 from distgnn import register
 from distgnn.api.arguments import build_config, load_function
-from distgnn.api.metrics import meters
+from distgnn.api.metrics import open_sinks
 from distgnn.config import BuildConfig
 from distgnn.corpus.torch_dataset import Corpus
 from distgnn.corpus.writer import build_corpus as write_shards
@@ -45,8 +45,8 @@ def build_corpus(source: str, config: BuildConfig | None = None, **options: Any)
     chosen: BuildConfig = build_config(entry.config or BuildConfig, config, options)
     mapper = map if chosen.workers == 1 else load_function("distgnn.scale.pool:ordered_map")(chosen.workers)
     with (
-        meters(chosen.metrics, chosen.out, chosen.workers > 1) as (here, _),
-        BuildProgress(Console(stderr=True, highlight=False), here) as progress,
+        open_sinks(chosen.metrics, chosen.out, chosen.workers > 1) as (sink, _),
+        BuildProgress(Console(stderr=True, highlight=False), sink) as progress,
     ):
         write_shards(
             entry.make(chosen),

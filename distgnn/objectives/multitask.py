@@ -19,7 +19,7 @@ from distgnn.objectives.edgepred import EdgePred
 
 
 @dataclass(frozen=True)
-class Together:
+class CombinedExtras:
     """Combines the ``prepare`` functions of several objectives."""
 
     makers: tuple[Prepare, ...]
@@ -54,7 +54,7 @@ class Multitask(Objective):
         super().__init__()
         self.link_weight = config.link_weight
         self.masking, self.links = AttrMasking(context.options.attrmasking, context), EdgePred()
-        self.prepare = Together((self.masking.prepare, self.links.prepare))
+        self.prepare = CombinedExtras((self.masking.prepare, self.links.prepare))
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
         """Return the sum of both losses from one forward pass."""

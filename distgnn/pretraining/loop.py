@@ -59,7 +59,7 @@ class Hooks:
 
 
 @dataclass(frozen=True)
-class _Desk:
+class _MainProcess:
     """Recorder and checkpoint saver of the main process."""
 
     recorder: Recorder
@@ -67,7 +67,7 @@ class _Desk:
 
     def after_step(self, state: TrainState, *, warned: bool) -> None:
         self.saver.notice(state.step)
-        if self.saver.due(state, hurry=warned):
+        if self.saver.due(state, node_loss=warned):
             self.saver.save(state)
 
 
@@ -94,30 +94,30 @@ def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks, sta
     total = planned_steps(run.config, plan)
     state, metrics = _first_state(run, reader, group, state)
     group.barrier()  # no rank may write or delete checkpoints before all have read the same one
-    desk = None
+    main = None
     if group.is_main_process:
         config, peak = run.config.train, partial(peak_memory_mb, group.device)
         recorder = Recorder(run.folder, run.name, total, state.step, config.log_seconds, hooks.show, peak)
         recorder.metrics, recorder.validation = metrics.get("train", {}), metrics.get("validation", {})
-        shelf = open_retention(run.folder, state.step, config.keep, config.keep_best)
-        desk = _Desk(
-            recorder, CheckpointSaver(run, reader.manifest, plan.steps_per_epoch, shelf, recorder, hooks.meter)
+        retention = open_retention(run.folder, state.step, config.keep, config.keep_best)
+        main = _MainProcess(
+            recorder, CheckpointSaver(run, reader.manifest, plan.steps_per_epoch, retention, recorder, hooks.meter)
         )
     status: Status = "finished"
     try:
         if state.objective is not None and state.step < (hooks.until or total):
             meter = StepMetrics(hooks.meter, group)
-            status = _Loop(run, reader, group, hooks, plan, total, state, state.objective, desk, meter).steps()
+            status = _Loop(run, reader, group, hooks, plan, total, state, state.objective, main, meter).steps()
     except Exception:
-        if desk:
-            desk.saver.wait()
+        if main:
+            main.saver.wait()
         raise
-    if desk:
-        desk.saver.finish(state)
+    if main:
+        main.saver.finish(state)
     if status == "finished":
         check_last_steps(state, run.config.train.lr)
-    if desk:
-        desk.recorder.finish(state.step, status)
+    if main:
+        main.recorder.finish(state.step, status)
     return status
 
 
@@ -141,7 +141,7 @@ class _Loop:
     total: int
     state: TrainState
     objective: Objective
-    desk: _Desk | None
+    main: _MainProcess | None
     meter: StepMetrics
 
     def steps(self) -> Status:
@@ -156,8 +156,8 @@ class _Loop:
                 if result.stop:
                     return "stopped"
                 self._validate_if_due()
-                if self.desk:
-                    self.desk.after_step(state, warned=self.hooks.warned())
+                if self.main:
+                    self.main.after_step(state, warned=self.hooks.warned())
         return "finished"
 
     def _batches(self, first: int) -> Iterator[tuple[int, GraphBatch | None]]:
@@ -173,8 +173,8 @@ class _Loop:
         start = time.perf_counter()
         result = outer_step(self.state, batch, config, self.group, epoch=epoch, lr=lr, stop=stop)
         self.meter.step(result, time.perf_counter() - start, waited)
-        if self.desk:
-            self.desk.recorder.add(self.state.step, result, lr, waited)
+        if self.main:
+            self.main.recorder.add(self.state.step, result, lr, waited)
         return result
 
     def _validate_if_due(self) -> None:
@@ -183,5 +183,5 @@ class _Loop:
             return
         read = partial(read_unit, self.reader, self.plan, self.objective.prepare)
         means = validate(self.state, self.objective, self.plan, self.run.config.train, self.group, read)
-        if self.desk:
-            self.desk.recorder.add_validation(step, means)
+        if self.main:
+            self.main.recorder.add_validation(step, means)
