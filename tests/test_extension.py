@@ -1,4 +1,4 @@
-"""A module of a user's adds one of each kind: found through --imports, with options everywhere; no file of ours is touched."""
+"""A user module adds one entry to every registry through --imports, with options; no file of distgnn is changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""distgnn transfer: its files and lines, and one line for what is wrong."""
+"""The command distgnn transfer: files, output and one-line errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write(str(tmp_path_factory.mktemp("transfer") / "corpus"))
 
 
-def test_the_command(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_and_output_of_the_command(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = config(data, str(tmp_path / "out"), schemes=BOTH, methods=("auxts_one",))
     (tmp_path / "config.json").write_text(json.dumps(to_json(settings)))
     words = ["transfer", "--config", str(tmp_path / "config.json"), "--json"]

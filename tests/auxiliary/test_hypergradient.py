@@ -1,4 +1,4 @@
-"""Hypergradients equal finite differences and double backward; the look-ahead moves what it should and puts it back."""
+"""Hypergradients equal finite differences and double backward; the look-ahead restores the parameters."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def own(weighting: nn.Module) -> list[nn.Parameter]:
 
 
 def hypergradient(step: MultiTaskStep) -> tuple[list[Tensor], Weighting]:
-    """(what a step's first stage took, the weighting as it was); the model is put back."""
+    """Return the gradients of a step's first stage and the weighting before it; the model is restored."""
     before, parameters = copy.deepcopy(step.weighting), [value.detach().clone() for value in step.layout.parameters]
     step.step(0)
     for parameter, value in zip(step.layout.parameters, parameters, strict=True):
@@ -151,7 +151,7 @@ def test_meta_gradient_depends_on_every_parameter_moved() -> None:
     assert meta_gradient(step.problem, batch, 0, layout, ALONE)[1] == plain
 
 
-def test_parameters_come_back_bit_for_bit() -> None:
+def test_parameters_are_restored_bit_for_bit() -> None:
     layout = Layout(Planted(dtype=torch.float32))
     before = [parameter.detach().clone() for parameter in layout.near]
     change = torch.randn(layout.near_size, generator=torch.Generator().manual_seed(0)) * 1e3
@@ -164,7 +164,7 @@ def test_parameters_come_back_bit_for_bit() -> None:
 
 
 class Graphs:
-    """A MultiTaskProblem on graphs: squared errors of each graph, folds are streams; L2P is an auxiliary task given as a whole."""
+    """A MultiTaskProblem on graphs: squared error of each graph, folds are streams; L2P is an auxiliary task with a summed loss."""
 
     names = ("target", "l2p")
     strata: Rows = np.zeros(8, np.int64)
@@ -220,7 +220,7 @@ def test_padding_in_forward_mode() -> None:
     scale=st.sampled_from([1e-12, 1.0, 1e9]),
 )
 def test_cosines(seed: int, tasks: int, layers: int, scale: float) -> None:
-    """As torch has them, layer by layer; a gradient of zeros is like no other; bounded in float32 too."""
+    """Equal to torch's, layer by layer; 0 for a zero gradient; in [-1, 1] in float32, too."""
     gradients = torch.randn(layers, tasks, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     gradients[:, 1:] += gradients[:, :1] * torch.tensor([0.0, 5.0, -1e6])[seed % 3]
     gradients[0, -1] = 0
@@ -241,7 +241,7 @@ def test_cosines(seed: int, tasks: int, layers: int, scale: float) -> None:
         (AsWrittenStep, "task", False),
     ],
 )
-def test_what_the_bench_compares_takes_the_same_steps(
+def test_baselines_of_the_benchmark_take_the_same_steps(
     kind: type[MultiTaskStep], granularity: str, normalise: bool
 ) -> None:
     ours = made("auxts_all", granularity=granularity, normalise=normalise)

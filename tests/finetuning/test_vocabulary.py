@@ -1,4 +1,4 @@
-"""Category codes and class numbers keep their meaning when a checkpoint or a model meets another corpus."""
+"""Category codes and class numbers are checked when a checkpoint or a model is used with another corpus."""
 
 from __future__ import annotations
 

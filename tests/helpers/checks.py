@@ -1,4 +1,4 @@
-"""What every objective must fulfil, as asserts that their tests share."""
+"""Assertions that hold for every objective."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def assert_same_loss_and_gradient(ours: Tensor, slow: Tensor, *modules: nn.Modul
 
 
 def assert_streams_add_up(objective: Objective, encoder: Encoder, graphs: GraphBatch, first: int) -> None:
-    """What makes N ranks equal one; the second stream begins with graph ``first``."""
+    """Assert that losses of streams sum up, so that N ranks equal one; the second stream begins with graph ``first``."""
     whole = with_tasks(graphs, objective.prepare, streams=[0, first])
     parts = [slice_graphs(whole, 0, first), slice_graphs(whole, first, whole.num_graphs)]
     together, *alone = (objective.losses(encoder, batch, 3, 0) for batch in (whole, *parts))
@@ -37,7 +37,7 @@ def assert_streams_add_up(objective: Objective, encoder: Encoder, graphs: GraphB
 
 
 def assert_prepare_ignores_the_batch(prepare: Prepare, graphs: GraphBatch) -> None:
-    """Extras of a graph are the same alone, and among others in any order."""
+    """Assert that the extras of a graph do not depend on the batch or the order of graphs."""
     order = list(reversed(range(graphs.num_graphs)))
     made, moved = prepare(graphs, 5, 2), prepare(select_graphs(graphs, torch.tensor(order)), 5, 2)
     for name, extra in made.items():

@@ -1,4 +1,4 @@
-"""A planted MultiTaskProblem made of plain tensors: a teacher, a target that follows it, auxiliary tasks that help or harm."""
+"""A synthetic MultiTaskProblem on tensors: a teacher, a target that follows it, helpful and harmful auxiliary tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INPUT, _NOISE, _HEAD = 901, 902, 903
 
 @dataclass(frozen=True)
 class Options:
-    """What MultiTaskStep reads of a run's config."""
+    """Options that MultiTaskStep reads."""
 
     batch: int = 24
     lr: float = 0.01

@@ -1,4 +1,4 @@
-"""Sweeps that are made up: their scores are a known function of their parameters."""
+"""Synthetic sweeps whose scores are a known function of their parameters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def worth(params: dict[str, Any]) -> float:
 
 
 def drawn(rng: np.random.Generator) -> dict[str, Any]:
-    """One draw from SPACE."""
+    """Sample SPACE once."""
     return {
         NODE_LR: float(10 ** rng.uniform(-4, -1)),
         NODE_STEPS: int(rng.integers(4)),
@@ -77,7 +77,7 @@ def asked(fields: tuple[str, ...] = SPACE, trials: int = 0, mode: Any = "max", w
 def view(
     trials: list[TrialRecord], final: Final | None = None, space: tuple[str, ...] = SPACE, mode: Any = "max"
 ) -> View:
-    """What the report sees of these trials."""
+    """Return the view of these trials."""
     sweep = asked(space, len(trials), mode)
     return View("adaptation", sweep, read_space(sweep.config), tuple(trials), final)
 

@@ -31,7 +31,7 @@ def small(schema: Schema = MOLECULE, **changes: object) -> Encoder:
 
 
 def trained(encoder: Encoder) -> Encoder:
-    """With running statistics that are not the initial ones, in evaluation mode."""
+    """Return the encoder in evaluation mode, with running statistics other than the initial ones."""
     for seed in range(3):
         encoder.train()
         encoder(random_graphs(SIZES, encoder.schema, seed))
@@ -44,7 +44,7 @@ def random_state(graphs: GraphBatch, width: int) -> Tensor:
 
 
 def one_layer(kind: Any, schema: Schema = BARE, **options: Any) -> tuple[Any, GraphBatch, Context]:
-    """(a layer without norm behind it, as a last layer is, graphs of all shapes, their context)."""
+    """Return (a last layer, which has no norm, graphs of several shapes, their context)."""
     encoder = small(schema, kind=kind, layers=1, **options)
     graphs = random_graphs(SIZES, schema)
     return encoder.psi.layers[0], graphs, encoder.context(graphs)
@@ -62,7 +62,7 @@ def test_gin_layer_equals_pyg() -> None:
 
 
 def directed(graphs: GraphBatch) -> GraphBatch:
-    """One direction of every edge only, and an edge from a node to itself."""
+    """Keep one direction of every edge, and add a self-loop."""
     edges = graphs.edges.clone()
     edges[1, -1] = edges[0, -1]
     return replace(graphs, edges=edges, directed=True)

@@ -96,7 +96,7 @@ def test_positives_are_keyed_and_uniform() -> None:
 
 
 def test_negatives_follow_the_node_frequencies_of_positives() -> None:
-    """User 0 has 30 of 33 positives: among negatives it should be about as common, not 1 of 4."""
+    """User 0 has 30 of 33 positives, and must be about as frequent among negatives."""
     items = np.arange(30)
     ends = np.concatenate([np.zeros(30, np.int64), [1, 2, 3]]), np.concatenate([items, [30, 31, 32]])
     network = build_network({"user": 4, "item": 33}, [Edges(RATED, *ends)])

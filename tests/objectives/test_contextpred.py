@@ -168,7 +168,7 @@ def test_equals_networkx_for_every_kind_of_encoder(kind: str) -> None:
     assert_equals_slow(*build(ContextConfig(neighbourhood=3, inner=2, outer=5), kind=kind, norm="graph"))
 
 
-def test_pooling_of_the_encoder_has_no_part_in_it() -> None:
+def test_the_pooling_of_the_encoder_is_not_used() -> None:
     context = ContextConfig()
     encoder, objective = build(context, pooling="sum")
     assert_equals_slow(encoder, objective)
@@ -187,7 +187,7 @@ def test_every_option_changes_the_loss(other: dict[str, int]) -> None:
     assert not torch.isclose(*totals)
 
 
-def test_the_search_goes_no_further_than_needed() -> None:
+def test_the_search_radius_is_the_largest_needed() -> None:
     config = ContextConfig(neighbourhood=2, inner=1, outer=3)
     distances = build(config)[1].prepare(long_graphs(), 3, 0)[NAME].values
     assert int(distances.max()) == 3
@@ -203,7 +203,7 @@ def test_batches_without_any_context_give_no_loss() -> None:
     assert [float(part) for part in losses.sums["skipped"]] == [3.0, 3.0]
 
 
-def test_bad_radii_are_refused() -> None:
+def test_invalid_radii_are_refused() -> None:
     for wrong in ({"inner": 4}, {"neighbourhood": 1}, {"layers": 0}, {"outer": -1}):
         with pytest.raises(RequestError, match="contextpred"):
             ContextConfig(**wrong)

@@ -1,4 +1,4 @@
-"""GraphCL: what views may change, their making against plain sets, and the loss against plain loops."""
+"""GraphCL: views against plain sets, and the loss against plain loops."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LAWFUL = settings(max_examples=60, deadline=None)
 
 
 def changed(count: int, rate: float) -> int:
-    """How many of ``count`` things an augmentation changes."""
+    """Return how many of ``count`` elements an augmentation changes."""
     return min(max(round(rate * count), 1), count)
 
 
@@ -54,7 +54,7 @@ def edge_set(graphs: GraphBatch, g: int) -> set[frozenset[int]]:
 
 @LAWFUL
 @given(GRAPHS, RATES)
-def test_dropped_nodes_go_with_their_edges(graphs: GraphBatch, rate: float) -> None:
+def test_dropped_nodes_lose_their_edges(graphs: GraphBatch, rate: float) -> None:
     for view, hidden in views_of(graphs, ("drop_nodes",), rate):
         assert not hidden.any()
         for g, size in enumerate(graphs.node_ptr.diff().tolist()):
@@ -82,7 +82,7 @@ def test_perturbed_edges_become_non_edges_and_keep_their_attributes(graphs: Grap
 
 @LAWFUL
 @given(GRAPHS, RATES)
-def test_masked_nodes_hide_and_nothing_else_changes(graphs: GraphBatch, rate: float) -> None:
+def test_masking_changes_only_the_inputs_of_masked_nodes(graphs: GraphBatch, rate: float) -> None:
     for view, hidden in views_of(graphs, ("mask_attributes",), rate):
         assert torch.equal(view.edges, graphs.edges)
         for g, size in enumerate(graphs.node_ptr.diff().tolist()):
@@ -116,7 +116,7 @@ def test_subgraphs_grow_from_every_node_and_end_anywhere_in_their_last_hop() -> 
     assert min(met.values()) > 10
 
 
-def test_each_view_of_each_graph_draws_its_own_augmentation() -> None:
+def test_each_view_of_each_graph_samples_its_augmentation() -> None:
     graphs = random_graphs([8] * 400, MOLECULE, density=0.4)
     extras = Augmenter(ALL, 0.25)(graphs, 0, 0)
     drawn = []
@@ -183,7 +183,7 @@ def slow_view(graph: GraphBatch, number: int) -> tuple[GraphBatch, list[bool]]:
 
 
 def slow_loss(encoder: Encoder, objective: GraphCL, batch: GraphBatch, streams: list[int]) -> tuple[Tensor, int]:
-    """(loss, rows told right), stream by stream and graph by graph."""
+    """Return (loss, number of correctly matched rows), stream by stream and graph by graph."""
     total, right = torch.zeros((), dtype=torch.float64), 0
     for low, high in pairwise([*streams, batch.num_graphs]):
         embedded = []

@@ -1,4 +1,4 @@
-"""Draws of non-edges against plain sets."""
+"""Sampled non-edges against plain sets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def absent_pairs(graphs: GraphBatch, g: int) -> set[frozenset[int]]:
 
 @settings(max_examples=80, deadline=None)
 @given(GRAPHS, st.integers(0, 99), st.floats(0, 1))
-def test_drawn_pairs_are_distinct_non_edges(graphs: GraphBatch, seed: int, share: float) -> None:
+def test_sampled_pairs_are_distinct_non_edges(graphs: GraphBatch, seed: int, share: float) -> None:
     non_edges = NonEdges(graphs)
     absent = [absent_pairs(graphs, g) for g in range(graphs.num_graphs)]
     assert non_edges.count.tolist() == [len(pairs) for pairs in absent]
@@ -48,7 +48,7 @@ def test_drawn_pairs_are_distinct_non_edges(graphs: GraphBatch, seed: int, share
         assert set(drawn) <= absent[g]
 
 
-def test_every_non_edge_is_as_likely_and_either_end_comes_first() -> None:
+def test_non_edges_are_sampled_uniformly_in_either_order() -> None:
     path = random_graphs([6], BARE, density=0.0)
     path = replace(
         path,
@@ -70,8 +70,8 @@ def test_every_non_edge_is_as_likely_and_either_end_comes_first() -> None:
     assert len(together) > 2 * len(pairs)  # more than the shift alone would give
 
 
-def test_pairs_of_a_large_graph_are_told_apart() -> None:
-    """Numbers of pairs beyond 32 bits: the first and the last pairs of 70 000 nodes come back as what they are."""
+def test_pairs_of_a_large_graph_are_exact() -> None:
+    """Indices of pairs beyond 32 bits: the first and the last pairs of 70,000 nodes are exact."""
     nodes = 70_000
     graphs = random_graphs([1], BARE)
     cut = torch.tensor([[0, nodes - 2], [1, nodes - 1]])

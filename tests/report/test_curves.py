@@ -1,4 +1,4 @@
-"""Tables, curves and pictures of a made-up comparison say what its numbers say."""
+"""Tables, curves and figures of a synthetic comparison match its scores."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TestTable:
             ["pretrained", "none", "50.00"], ["pretrained", "fixed", "40.00 ↓"], ["pretrained", "auxts_one", "60.00"],
         ]  # fmt: skip
 
-    def test_less_is_better_for_errors(self) -> None:
+    def test_lower_is_better_for_errors(self) -> None:
         result = made(SCORES, metric="rmse")
         found = result.contrasts(metric="rmse")[Row("fixed", "e0", "scratch")]
         assert found.relative_gain == pytest.approx(1 - 0.6266667 / 0.72)

@@ -1,4 +1,4 @@
-"""The ordered map: order, laziness, errors as themselves, nothing started for one worker."""
+"""The ordered map: order, laziness, unchanged errors, and no Ray for one worker."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class TestOnRay:
         assert list(ordered_map(2)(lambda _: torch.get_num_threads(), [0, 1])) == [1, 1]
 
     @pytest.mark.parametrize(("job", "kind"), [(1, RequestError), (2, WorkError)])
-    def test_our_errors_stay_themselves(self, job: int, kind: type[Exception]) -> None:
+    def test_distgnn_errors_are_raised_unchanged(self, job: int, kind: type[Exception]) -> None:
         with pytest.raises(kind) as caught:
             list(ordered_map(2)(fail, [0, job, 0]))
         assert type(caught.value) is kind
@@ -123,7 +123,7 @@ class TestOnRay:
 
 
 class _Busy:
-    """Counts, through files, how many calls are under way."""
+    """Counts running calls through files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

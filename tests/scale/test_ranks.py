@@ -1,4 +1,4 @@
-"""The curve does not depend on how many ranks draw it, nor on where it was interrupted."""
+"""Losses do not depend on the number of ranks or on interruptions."""
 
 from __future__ import annotations
 

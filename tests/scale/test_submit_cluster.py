@@ -1,4 +1,4 @@
-"""Jobs on a real cluster with token authentication: one cluster, started as on a machine, for all of these."""
+"""Jobs on a real cluster with token authentication, shared by all tests."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_wrong_token_and_a_missing_one_are_one_line(cluster: dict[str, str], t
 
 
 def test_jobs_that_work_and_one_that_fails(cluster: dict[str, str], tmp_path: Path) -> None:
-    """Two Ray tasks build, so workers import what travels; the output streams; exit codes follow."""
+    """Two Ray tasks build a corpus, so workers import the uploaded code; output is streamed; exit codes are returned."""
     corpus = str(tmp_path / "corpus")
     words = f"corpus build motifs --graphs 256 --unit-rows 32 --workers 2 --out {corpus}"
     built, failing = start(cluster, *words.split()), start(cluster, "corpus", "verify", "/nowhere")
@@ -125,8 +125,8 @@ def through_ray(cluster: dict[str, str], *words: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_folder_of_ones_own(cluster: dict[str, str], tmp_path: Path) -> None:
-    """Its scripts run; distgnn travels beside it, to the workers too; git-ignored files stay; the exit code is the job's."""
+def test_a_folder_of_the_user(cluster: dict[str, str], tmp_path: Path) -> None:
+    """Its scripts run; distgnn is uploaded too, but no git-ignored files; the exit code is that of the job."""
     for name, text in (("jobs/where.py", WHERE), (".gitignore", "data/\n"), ("data/big", "x"), ("mine.py", "")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -168,7 +168,7 @@ def test_ctrl_c_leaves_the_job(cluster: dict[str, str], tmp_path: Path) -> None:
     assert through_ray(cluster, "job", "stop", "--no-wait", name)[0] == 0
 
 
-def test_the_doctor_inside(cluster: dict[str, str], tmp_path: Path) -> None:
+def test_the_doctor_as_a_job(cluster: dict[str, str], tmp_path: Path) -> None:
     code, out, err = end(start(cluster, "doctor", "--out", str(tmp_path), "--workers", "2"))
     assert code == 0, out + err
     assert "ok   token" in out

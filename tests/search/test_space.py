@@ -1,4 +1,4 @@
-"""Search spaces: what the language says, what it refuses and why, and proposals that depend on nothing but what they should."""
+"""Search spaces: syntax, refused spaces, and proposals as pure functions."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class TestLanguage:
         with pytest.raises(RequestError, match="nothing to search"):
             read_space(PRETRAIN)
 
-    def test_later_ones_take_the_place(self) -> None:
+    def test_later_domains_override_earlier_ones(self) -> None:
         space = read_space(spaced("l2p.node_steps={1}", "fig3b"))
         assert space == {
             "pretrain.l2p.node_steps": Choice((1,)),
@@ -201,7 +201,7 @@ class TestProposals:
         assert moved == explore(self.SPACE, params, seed % 97, number)
         assert all(domain.contains(moved[field]) for field, domain in self.SPACE.items())
 
-    def test_random_is_even(self) -> None:
+    def test_random_search_is_uniform(self) -> None:
         values = [sample_params(self.SPACE, at)["pretrain.l2p.node_lr"] for at in range(400)]
         below = sum(float(value) < math.sqrt(1e-4 * 1e-1) for value in values)
         assert 160 < below < 240
@@ -243,5 +243,5 @@ def trials_needed(space: dict, searcher: str, seed: int) -> int:
     return 60
 
 
-def test_told_is_read_again() -> None:
+def test_formatted_domains_can_be_parsed() -> None:
     assert format_domain(Choice((True, False))) == "{true,false}"

@@ -1,4 +1,4 @@
-"""Generation of edges and of features on networks, by the book."""
+"""Edge and attribute generation on networks against plain loops."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def removed(network: Network, share: float, drawn: Any, step: int) -> set[tuple[
 
 
 def turned(network: Network, message: tuple[int, int, int]) -> tuple[int, int, int]:
-    """The message along the same edge the other way."""
+    """Return the message along the same edge in the other direction."""
     relation = network.relations[message[0]]
     name = relation.name.removesuffix("^-1") if relation.name.endswith("^-1") else relation.name + "^-1"
     if relation.name == "cites":
@@ -50,7 +50,7 @@ def turned(network: Network, message: tuple[int, int, int]) -> tuple[int, int, i
     return network.relations.index(Relation(name, relation.target, relation.source)), message[2], message[1]
 
 
-def test_edges_are_removed_both_ways_and_only_at_drawn_nodes() -> None:
+def test_edges_are_removed_in_both_directions_and_only_at_sampled_nodes() -> None:
     network, drawn = papers(), [0, 4, 7, 11]
     everything = set(messages(full_block(network)))
     at_drawn = {one for one in everything if one[1] in drawn or one[2] in drawn}
@@ -62,7 +62,7 @@ def test_edges_are_removed_both_ways_and_only_at_drawn_nodes() -> None:
     assert removed(network, 0.5, [0, 4], step=0) == {one for one in found if {one[1], one[2]} & {0, 4}}
 
 
-def test_the_removed_share() -> None:
+def test_the_share_of_removed_edges() -> None:
     left, right = np.divmod(np.arange(3000), 60)
     network = build_network({"a": 50, "b": 60}, both_ways(Edges(Relation("r", "a", "b"), left, right)))
     for share in (0.2, 0.5):
@@ -76,7 +76,7 @@ def test_one_way_relations_are_removed_too() -> None:
 
 
 def slow_edge_losses(problem: NetworkProblem, network: Network, step: int) -> list[float]:
-    """InfoNCE of each removed message into a drawn node, in the order of (relation, target, source)."""
+    """InfoNCE of each removed message into a sampled node, in the order of (relation, target, source)."""
     task, drawn = edge_task(problem), draw_nodes(key(3, 64, step), network.nodes("paper"), CONFIG.aux_batch)
     whole = full_block(network)
     kept = [one for one in messages(whole) if one not in removed(network, 0.5, drawn, step)]
@@ -98,7 +98,7 @@ def slow_edge_losses(problem: NetworkProblem, network: Network, step: int) -> li
 
 
 @pytest.mark.parametrize("step", [0, 1])
-def test_edge_losses_by_the_book(step: int) -> None:
+def test_edge_losses_equal_a_plain_loop(step: int) -> None:
     network = papers()
     problem = problem_of(network)
     _, (samples, _) = problem.losses(problem.fetch([np.arange(2)], step))
@@ -109,7 +109,7 @@ def test_edge_losses_by_the_book(step: int) -> None:
     assert not samples.labels.any()
 
 
-def test_removed_messages_are_in_no_cut_out_of_the_task() -> None:
+def test_removed_messages_are_not_in_the_subgraph() -> None:
     network = papers()
     query = edge_task(problem_of(network)).query(0)
     assert query.cut is not None
@@ -121,7 +121,7 @@ def test_removed_messages_are_in_no_cut_out_of_the_task() -> None:
     assert seen == set(messages(block)) - removed(network, 0.5, drawn, 0)
 
 
-def test_sampled_messages_only_are_asked_for() -> None:
+def test_only_sampled_messages_are_predicted() -> None:
     problem = problem_of(papers(), fan_out=1, removed=1.0)
     samples = edge_task(problem).samples
     query = edge_task(problem).query(0)
@@ -132,7 +132,7 @@ def pool_sizes(query: NodeQuery) -> list[int]:
     return [len(one.pool) for one in query.data]
 
 
-def test_negatives_and_batch_are_read() -> None:
+def test_options_negatives_and_aux_batch() -> None:
     assert set(pool_sizes(edge_task(problem_of(papers(), negatives=3)).query(0))) == {3}
     assert set(pool_sizes(edge_task(problem_of(papers(), negatives=255)).query(0))) == {20, 10, 4}  # all there are
     few, many = (edge_task(problem_of(papers(), aux_batch=size, removed=1.0)).query(0) for size in (2, 20))
@@ -156,7 +156,7 @@ def rows() -> dict[str, Any]:
     return {f"paper.{part}_20": np.array(ids) for part, ids in (("train", [0, 1]), ("val", [2]), ("test", [3]))}
 
 
-def test_attribute_losses_by_the_book() -> None:
+def test_attribute_losses_equal_a_plain_loop() -> None:
     network = papers()
     problem = problem_of(network)
     task = problem.auxiliary[1]
@@ -174,7 +174,7 @@ def test_attribute_losses_by_the_book() -> None:
     assert samples.count == len(set(query.seeds.tolist())) == CONFIG.aux_batch
 
 
-def test_hidden_features_are_not_seen() -> None:
+def test_masked_features_do_not_change_embeddings() -> None:
     network = papers()
     task = problem_of(network).auxiliary[1]
     drawn, values = task.query(0).seeds, network.features["paper"].copy()
@@ -187,7 +187,7 @@ def test_hidden_features_are_not_seen() -> None:
     assert torch.equal(*found)
 
 
-def test_drawn_nodes() -> None:
+def test_sampled_nodes() -> None:
     nodes = range(5, 505)
     found = draw_nodes(1, nodes, 40)
     assert len(set(found.tolist())) == 40
@@ -198,7 +198,7 @@ def test_drawn_nodes() -> None:
     assert np.abs(counts / 2000 - 0.3).max() < 4 * math.sqrt(0.21 / 2000)
 
 
-def test_the_removal_is_the_documented_draw() -> None:
+def test_the_removal_is_the_documented_keyed_sample() -> None:
     network = papers()
     taken = Removal(network, 0.5, 3)(full_block(network), np.arange(34), 2)
     for (number, u, v), gone in zip(messages(full_block(network)), taken, strict=True):

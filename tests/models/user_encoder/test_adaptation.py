@@ -25,7 +25,7 @@ from tests.helpers.oracle import Oracle
 
 
 class Copies(Oracle):
-    """The oracle whose node embeddings come from every graph alone, run with that graph's copy of the weights."""
+    """The oracle with node embeddings computed graph by graph, each with its copy of the weights."""
 
     def __init__(self, encoder: Encoder, batch: GraphBatch, config: L2PConfig, seed: int, epoch: int) -> None:
         super().__init__(encoder, batch, config, seed, epoch)
@@ -86,7 +86,7 @@ def test_directed_graphs() -> None:
 
 
 class OwnGin(nn.Module):
-    """Our gin layers, written for PyG."""
+    """The built-in gin layers, written for PyG."""
 
     def __init__(self, _: Schema, config: EncoderConfig) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class OwnGin(nn.Module):
 
 
 @pytest.mark.parametrize("adaptation", ["graph", "batch"])
-def test_equals_our_own_gin_with_several_graphs_in_a_stream(adaptation: Any) -> None:
+def test_equals_the_built_in_gin_with_several_graphs_per_stream(adaptation: Any) -> None:
     theirs = made(OwnGin, BARE, layers=2)
     ours = build_encoder(BARE, EncoderConfig(width=WIDTH, layers=2), seed=1).double().train()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""L2P against the by-the-book oracle, finite differences, and its limits."""
+"""L2P against the reference implementation and finite differences, and special cases."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_node_ids_do_not_matter() -> None:
 
 
 def test_streams_are_independent_and_their_losses_add_up() -> None:
-    """What makes N ranks equal one: a step's loss is the sum of its streams' losses taken alone."""
+    """The loss of a step is the sum of the losses of its streams, so that N ranks equal one."""
     config, encoder = L2PConfig(node_lr=0.02, negatives="other"), build()
     whole = batch_for(config)
     parts = [slice_graphs(whole, 0, 3), slice_graphs(whole, 3, len(SIZES))]

@@ -54,7 +54,7 @@ def test_edges_are_real_distinct_and_disjoint(graphs: GraphBatch, builder: TaskB
 
 @settings(max_examples=60, deadline=None)
 @given(GRAPHS, REQUESTS)
-def test_small_graphs_give_what_they_have(graphs: GraphBatch, builder: TaskBuilder) -> None:
+def test_small_graphs_have_smaller_tasks(graphs: GraphBatch, builder: TaskBuilder) -> None:
     for g in range(graphs.num_graphs):
         rows, edges = rows_of(graphs, builder, g), len(edges_of(graphs, g))
         children = min(builder.children, edges // 2)

@@ -1,4 +1,4 @@
-"""A running sweep tells each ended trial once, and shows a table on a terminal."""
+"""Display of a running sweep: each ended trial is printed once; a table on a terminal."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_line_for_each_ended_trial() -> None:
     assert last == "done"
 
 
-def test_trials_of_earlier_sessions_are_not_told_again() -> None:
+def test_trials_of_earlier_sessions_are_not_printed_again() -> None:
     console = plain()
     with SweepDisplay(replace(SWEEP, wall=500.0), [GOOD, BUSY], console) as display:
         display.show([GOOD, replace(BUSY, state="finished")])

@@ -52,7 +52,7 @@ def told(trials: list[TrialRecord]) -> list[Any]:
 @pytest.mark.usefixtures("_ray")
 class TestSweeps:
     @pytest.mark.slow
-    def test_the_same_trials_every_time(self, corpus: str, tmp_path: Path) -> None:
+    def test_trials_are_deterministic(self, corpus: str, tmp_path: Path) -> None:
         options = {"trials": 4, "scheduler": "asha", "concurrency": 1, "n_startup_trials": 2, "final_seeds": 0}
         first, second = (swept(corpus, tmp_path / name, **options) for name in ("first", "second"))
         assert first[0] == second[0] == "finished"
@@ -64,7 +64,7 @@ class TestSweeps:
         assert not {"ray", "failed.json"} & {path.name for path in (tmp_path / "first").rglob("*")}
 
     @pytest.mark.slow
-    def test_the_last_look_and_its_files(self, corpus: str, tmp_path: Path) -> None:
+    def test_the_final_evaluation_and_its_files(self, corpus: str, tmp_path: Path) -> None:
         status, trials = swept(corpus, tmp_path / "sweep", searcher="random", trials=2)
         assert status == "finished"
         assert [trial.state for trial in trials] == ["finished"] * 2
@@ -78,7 +78,7 @@ class TestSweeps:
         assert read_sweep(open_folder(str(tmp_path / "sweep"))).wall > 0
 
     @pytest.mark.slow
-    def test_clones_carry_the_weights(self, corpus: str, tmp_path: Path) -> None:
+    def test_clones_copy_the_weights(self, corpus: str, tmp_path: Path) -> None:
         status, trials = swept(corpus, tmp_path / "sweep", scheduler="pbt", grace_period=3, trials=4, final_seeds=0)
         assert status == "finished"
         assert [trial.state for trial in trials] == ["finished"] * 4
@@ -92,7 +92,7 @@ class TestSweeps:
             assert contents(here) == contents(there)
 
     @pytest.mark.slow
-    def test_failures_are_told_and_others_go_on(self, corpus: str, tmp_path: Path) -> None:
+    def test_failures_are_reported_and_other_trials_continue(self, corpus: str, tmp_path: Path) -> None:
         space = ("train.lr={1e-3,1e30}", "finetune.lr={0.01}")
         status, trials = swept(
             corpus, tmp_path / "sweep", space=space, searcher="grid", trials=0, final_seeds=0, retries=1
@@ -101,7 +101,7 @@ class TestSweeps:
         assert [(trial.state, trial.tries) for trial in trials] == [("finished", 1), ("failed", 1)]
         assert trials[1].reason
 
-    def test_too_large_a_trial(self, corpus: str, tmp_path: Path) -> None:
+    def test_a_trial_that_does_not_fit_is_refused(self, corpus: str, tmp_path: Path) -> None:
         with pytest.raises(RequestError, match="largest of the Ray cluster's 1 has 2 CPUs"):
             swept(corpus, tmp_path / "sweep", cpus_per_trial=3.0)
 
@@ -112,7 +112,7 @@ def words(config: Any, path: Path) -> list[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr) of a command; one that hangs does not outlive its test."""
+    """Run a command with a timeout; return (exit code, stdout, stderr)."""
     try:
         out, errors = process.communicate(timeout=500)
     finally:
@@ -121,7 +121,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def done(*given: str) -> int:
-    """The exit code of the command, in a process of its own."""
+    """Run the command in a new process; return its exit code."""
     code, _, errors = ended(start_command(*given))
     print(errors)
     return code
@@ -141,7 +141,7 @@ def running_trials(token: str) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_killed_trial_goes_on(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_trial_is_retried(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     token = uuid.uuid4().hex
     monkeypatch.setenv("DISTGNN_TEST", token)
     config = tuning(
@@ -163,7 +163,7 @@ def test_a_killed_trial_goes_on(corpus: str, tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.slow
 def test_trials_of_several_workers(corpus: str, tmp_path: Path) -> None:
-    """They score as trials of one process do."""
+    """Their scores equal those of trials of one process."""
     found = []
     for name, more in (("one", {}), ("two", {"workers_per_trial": 2, "cpus_per_trial": 0.25})):
         config = tuning(
@@ -199,7 +199,7 @@ def interruptible(corpus: str, out: Path) -> TuneConfig:
 
 @pytest.fixture(scope="module")
 def alone(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    """The trials of a sweep that was left alone."""
+    """The trials of an uninterrupted sweep."""
     folder = tmp_path_factory.mktemp("alone")
     assert done(*words(interruptible(corpus, folder / "sweep"), folder / "config.json")) == 0
     return told(read_trials(open_folder(str(folder / "sweep"))))
@@ -208,7 +208,7 @@ def alone(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_and_resumed(corpus: str, alone: list[Any], tmp_path: Path, number: signal.Signals) -> None:
-    """No trial is lost or repeated, and the results are those of a sweep that was left alone."""
+    """No trial is lost or repeated, and the results equal those of an uninterrupted sweep."""
     process = start_command(*words(interruptible(corpus, tmp_path / "sweep"), tmp_path / "config.json"))
     deadline = time.monotonic() + 240
     while not (tmp_path / "sweep/trials/0001/trial.json").exists() and time.monotonic() < deadline:
