@@ -19,19 +19,19 @@ _BROKEN_PIPE = 141
 """Exit code of a process that SIGPIPE terminates."""
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     warnings.formatwarning = _format_warning
-    return guarded(lambda: _run(list(sys.argv[1:] if words is None else words)))
+    return guarded(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
 
 
-def _run(words: list[str]) -> int:
-    invalid = next((word for word in words if any("\ud800" <= c <= "\udfff" for c in word)), None)
+def _run(argv: list[str]) -> int:
+    invalid = next((word for word in argv if any("\ud800" <= c <= "\udfff" for c in word)), None)
     if invalid is not None:
         raise RequestError(f"{invalid!a}: not valid UTF-8; rename the file")
     with exit_on_interrupt():
         run = importlib.import_module("distgnn.commands.dispatch").run
-    return run(words)
+    return run(argv)
 
 
 def guarded(command: Callable[[], int]) -> int:

@@ -26,7 +26,7 @@ class CombinedExtras:
 
     def __call__(self, graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:
         """Return the extras of all objectives, by name."""
-        return {name: made for maker in self.makers for name, made in maker(graphs, seed, epoch).items()}
+        return {name: extra for maker in self.makers for name, extra in maker(graphs, seed, epoch).items()}
 
 
 @dataclass(frozen=True)

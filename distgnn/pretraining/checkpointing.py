@@ -89,9 +89,9 @@ class CheckpointSaver:
                 f"step {state.step}: weight {frozen.damaged} is not finite, so no checkpoint is written; lower train.lr"
                 f" (now {self.run.config.train.lr:g}) or train.weight_decay; {kept}"
             )
-        gone = self.retention.add(state.step, score)
+        obsolete = self.retention.add(state.step, score)
         metrics = {"train": self.recorder.metrics, "validation": self.recorder.validation}
-        self._writing.start(partial(self._write, frozen, metrics, score, gone))
+        self._writing.start(partial(self._write, frozen, metrics, score, obsolete))
         self._stalled = time.perf_counter() - start
 
     def notice(self, step: int) -> None:
@@ -129,13 +129,13 @@ class CheckpointSaver:
         loss = self.recorder.validation.get("loss", math.nan) if self.recorder.validated == step else math.nan
         return loss if math.isfinite(loss) else None
 
-    def _write(self, state: Frozen, metrics: dict[str, Any], score: float | None, gone: list[str]) -> Written:
+    def _write(self, state: Frozen, metrics: dict[str, Any], score: float | None, obsolete: list[str]) -> Written:
         """Write a checkpoint and delete the obsolete ones. Runs in the thread, so it must not touch the training state."""
         start = time.perf_counter()
         epoch = state.step // self.steps_per_epoch
         files = checkpoint_files(state, self.run.config, self.manifest, epoch, metrics, score)
         publish(self.retention.folder.sub(step_name(state.step)), files, seal(files))
-        for name in gone:
+        for name in obsolete:
             self.retention.remove(name)
         return Written(state.step, time.perf_counter() - start, sum(map(len, files.values())))
 

@@ -294,5 +294,5 @@ def _score(record: TrialRecord) -> float:
 
 def best_of(sweep: Sweep, records: Iterable[TrialRecord]) -> TrialRecord | None:
     """Return the finished trial with the best finite score (the first of equals); None if there is none."""
-    whole = [record for record in records if record.state == "finished" and math.isfinite(_score(record))]
-    return max(whole, key=lambda record: (sweep.sign * (record.score or 0.0), -record.number), default=None)
+    finished = [record for record in records if record.state == "finished" and math.isfinite(_score(record))]
+    return max(finished, key=lambda record: (sweep.sign * (record.score or 0.0), -record.number), default=None)

@@ -46,10 +46,12 @@ class DoubleBackwardStep(MultiTaskStep):
     def _look_ahead_loss(self, joint: Tensor, batch: Any, judge: int) -> Tensor:
         """Return the target's mean loss on a part after a gradient step on the joint loss, differentiable through the step."""
         alpha = self.options.alpha or self.optimiser.param_groups[0]["lr"]
-        bound, shifted = Bound(self.problem), set(map(id, self.layout.near))
+        bound, shifted = Bound(self.problem), set(map(id, self.layout.target_parameters))
         names = [name for name, parameter in bound.named_parameters() if id(parameter) in shifted]
-        grads = torch.autograd.grad(joint, self.layout.near, create_graph=True, materialize_grads=True)
-        shifted_parameters = [value - alpha * grad for value, grad in zip(self.layout.near, grads, strict=True)]
+        grads = torch.autograd.grad(joint, self.layout.target_parameters, create_graph=True, materialize_grads=True)
+        shifted_parameters = [
+            value - alpha * grad for value, grad in zip(self.layout.target_parameters, grads, strict=True)
+        ]
         ahead = dict(zip(names, shifted_parameters, strict=True))
         samples = functional_call(bound, ahead, (self.problem.fold_losses, batch, judge))
         return samples.losses.sum() / samples.count

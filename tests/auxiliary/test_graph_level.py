@@ -158,7 +158,7 @@ def test_auxiliary_losses_are_the_objectives_own(binary: str) -> None:
         expected = objective.losses(made.encoder, graphs, 0, 9)
         assert samples.losses.item() == pytest.approx(expected.total.item(), rel=1e-9), name
         assert float(samples.count) == float(expected.count)
-        assert samples.whole
+        assert samples.summed
         assert [*own.state_dict()] == [*objective.state_dict()]
 
 
@@ -257,7 +257,7 @@ def test_forward_mode_equals_finite_differences(binary: str, kind: str) -> None:
     made = problem(binary, encoder=replace(SMALL, kind=kind), auxiliary=tasks)
     layout, batch = Layout(made), made.fetch(FOLDS, 2)
     with torch.no_grad():
-        flat = torch.sin(torch.arange(layout.near_size, dtype=torch.float64))
+        flat = torch.sin(torch.arange(layout.target_size, dtype=torch.float64))
         found = derivatives(made, batch, layout, flat)
         ends = []
         for sign in (1, -1):

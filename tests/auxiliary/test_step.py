@@ -25,7 +25,7 @@ from tests.helpers.training import run_ranks
 
 CPU = torch.device("cpu")
 ALONE = ProcessGroup.single_process(CPU)
-KINDS = (Kind(scale=2.0), Kind("random", whole=True), Kind("opposite"))
+KINDS = (Kind(scale=2.0), Kind("random", summed=True), Kind("opposite"))
 METHODS = ("none", "fixed", "cosine", "selar", "auxts_one", "auxts_all", "frozen", "uncertainty")
 
 
@@ -205,7 +205,7 @@ def test_folds_are_independent() -> None:
         def recording(
             batch: Any, fold: int, judge: Any = judge, step: MultiTaskStep = step, name: str = name
         ) -> Samples:
-            seen[name].append(torch.cat([parameter.detach().flatten() for parameter in step.layout.near]))
+            seen[name].append(torch.cat([parameter.detach().flatten() for parameter in step.layout.target_parameters]))
             return judge(batch, fold)
 
         problem.fold_losses = recording  # pyright: ignore[reportAttributeAccessIssue]
@@ -251,7 +251,7 @@ def test_no_auxiliary_tasks(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["fixed", "auxts_all", "selar"])
 def test_a_task_without_samples_has_no_influence(method: str) -> None:
-    step = made(method, Planted((Kind(rows=0), Kind("random", whole=True, rows=0), Kind())))
+    step = made(method, Planted((Kind(rows=0), Kind("random", summed=True, rows=0), Kind())))
     record = step.step(0)
     assert record.losses[1:3] == (0, 0)
     assert all(map(math.isfinite, record.weights))

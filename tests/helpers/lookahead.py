@@ -44,7 +44,7 @@ def signals_of(tasks: list[list[Samples]], known: Tensor, per_sample: bool) -> t
     for number, parts in enumerate(tasks):
         losses, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("losses", "labels"))
         count = sum(float(part.count) for part in parts)
-        if per_sample and not parts[0].whole:
+        if per_sample and not parts[0].summed:
             rows += [(number, loss.detach(), label, loss / count) for loss, label in zip(losses, labels, strict=True)]
         else:
             mean = losses.sum() / count

@@ -17,7 +17,7 @@ from ray.job_submission import JobStatus
 from distgnn import cli
 from distgnn.cli import main
 from distgnn.commands import submit
-from distgnn.commands.submit import PACKAGE, runtime_env, split_words
+from distgnn.commands.submit import PACKAGE, runtime_env, split_argv
 from distgnn.commands.upload import upload_of
 from distgnn.config import SubmitConfig
 from distgnn.errors import RequestError, WorkError
@@ -74,15 +74,15 @@ def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 class TestWords:
     def test_options_come_first_then_the_command(self) -> None:
-        own, job = split_words(["--address", "http://h:1", "--env", "A=1", "--no-wait", "--env=B", *GOOD, "--no-wait"])
+        own, job = split_argv(["--address", "http://h:1", "--env", "A=1", "--no-wait", "--env=B", *GOOD, "--no-wait"])
         assert own == ["--address=http://h:1", "--no-wait", "--env", "A=1", "B"]
         assert job == [*GOOD, "--no-wait"]
 
     def test_both_spellings_and_a_value_like_a_command(self) -> None:
-        assert split_words(["--working-dir", "pretrain", "doctor"]) == (["--working-dir=pretrain"], ["doctor"])
-        assert split_words(["--working_dir=x", "--json", "--", "ls"]) == (["--working_dir=x", "--json"], ["--", "ls"])
+        assert split_argv(["--working-dir", "pretrain", "doctor"]) == (["--working-dir=pretrain"], ["doctor"])
+        assert split_argv(["--working_dir=x", "--json", "--", "ls"]) == (["--working_dir=x", "--json"], ["--", "ls"])
         with pytest.raises(RequestError, match="--address: a value is missing"):
-            split_words(["--address"])
+            split_argv(["--address"])
 
     @pytest.mark.parametrize(
         ("words", "says"),

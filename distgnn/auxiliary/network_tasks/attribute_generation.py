@@ -44,11 +44,11 @@ class AttributeGeneration(AuxiliaryTask):
     def query(self, step: int) -> NodeQuery:
         """Return this rank's share of the sampled nodes, and the positions of all sampled nodes in its subgraph."""
         sampled = draw_nodes(key(self.key, step), self.nodes, self.batch)
-        mine = sampled[self.group.rank :: self.group.world_size]
-        block = self.views.block(mine, step)
-        hidden, features = np.isin(block.node, sampled), self.features[mine - self.nodes.start]
+        share = sampled[self.group.rank :: self.group.world_size]
+        block = self.views.block(share, step)
+        hidden, features = np.isin(block.node, sampled), self.features[share - self.nodes.start]
         data = tuple(torch.from_numpy(array).to(self.group.device) for array in (hidden, features))
-        return NodeQuery(mine, data, self.views.cut(block))
+        return NodeQuery(share, data, self.views.cut(block))
 
     def inputs(self, encoder: NetworkEncoder, query: NodeQuery) -> Tensor:
         """Return the nodes' inputs, with those of sampled nodes replaced."""

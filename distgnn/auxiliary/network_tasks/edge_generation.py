@@ -73,8 +73,8 @@ class EdgeGeneration(AuxiliaryTask):
         """Return this rank's share of the sampled nodes, with all messages removed from them."""
         network = self.views.network
         sampled = draw_nodes(key(self.seed, NetworkDraw.EDGE_NODES, step), self.nodes, self.batch)
-        mine = sampled[self.group.rank :: self.group.world_size]
-        local = self.views.block(mine, step, hops=1)
+        share = sampled[self.group.rank :: self.group.world_size]
+        local = self.views.block(share, step, hops=1)
         removed = np.flatnonzero(self.removal(local, sampled, step))
         removed = removed[np.argsort(local.relation[removed], kind="stable")]
         relation = local.relation[removed]

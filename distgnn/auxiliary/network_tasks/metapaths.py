@@ -37,7 +37,7 @@ class MetapathTask(PairTask, AuxiliaryTask):
         step_key = key(self.key, step)
         positive = np.stack(self.pairs.positives(key(step_key, _POSITIVE), positives))
         negative = np.stack(self.pairs.negatives(key(step_key, _NEGATIVE), self.batch - positives))
-        mine = slice(self.group.rank, None, self.group.world_size)
-        ends = np.concatenate([positive, negative], axis=1)[:, mine]
-        label = np.repeat([1, 0], [positives, self.batch - positives])[mine]
+        share = slice(self.group.rank, None, self.group.world_size)
+        ends = np.concatenate([positive, negative], axis=1)[:, share]
+        label = np.repeat([1, 0], [positives, self.batch - positives])[share]
         return pairs(ends[0], ends[1], label, self.group.device)

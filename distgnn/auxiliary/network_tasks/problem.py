@@ -67,8 +67,8 @@ class NetworkProblem:
 
     def fetch(self, folds: Sequence[Rows], step: int) -> NetworkBatch:
         """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Samples the network on the CPU."""
-        mine = slice(self.group.rank, None, self.group.world_size)
-        queries = [self.target.query(np.asarray(rows, np.int64)[mine]) for rows in folds]
+        share = slice(self.group.rank, None, self.group.world_size)
+        queries = [self.target.query(np.asarray(rows, np.int64)[share]) for rows in folds]
         auxiliary = [task.query(step) for task in self.auxiliary]
         hidden = self.target.hidden(np.concatenate(folds))
         seeds = np.concatenate([one.seeds for one in (*queries, *auxiliary) if one.cut is None])

@@ -75,8 +75,8 @@ class LibraryWeighting(Weighting):
 
 
 def _weighting_of(kind: type, mixes: bool) -> Callable[[Tensor], Any]:
-    made = kind()
-    return made.weighting if mixes else made
+    instance = kind()
+    return instance.weighting if mixes else instance
 
 
 def load_class(name: str) -> type:

@@ -105,7 +105,7 @@ def test_edge_losses_equal_a_plain_loop(step: int) -> None:
     wanted = slow_edge_losses(problem, network, step)
     assert samples.losses.tolist() == pytest.approx(wanted, rel=1e-10)
     assert samples.count == len(wanted) > 10
-    assert not samples.whole
+    assert not samples.summed
     assert not samples.labels.any()
 
 

@@ -47,7 +47,7 @@ def test_losses_equal_a_plain_loop() -> None:
         wanted = sum(share * math.log(share / chance[label].item()) for label in LABELS[node])
         assert loss.item() == pytest.approx(wanted, rel=1e-12)
     assert {len(LABELS[node]) for node in (7, 0, 4)} == {1, 2}
-    assert (samples.count, samples.whole, samples.labels.tolist()) == (3, False, [0, 0, 0])
+    assert (samples.count, samples.summed, samples.labels.tolist()) == (3, False, [0, 0, 0])
 
 
 def test_scores_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ def test_link_losses_equal_a_plain_loop() -> None:
         assert label == links.label[row]
         torch.testing.assert_close(loss, -torch.log(chance if label else 1 - chance))
     assert samples.count == 3
-    assert not samples.whole
+    assert not samples.summed
 
 
 def test_training_positives_and_nothing_else_pass_messages() -> None:
