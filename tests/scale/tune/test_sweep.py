@@ -167,7 +167,7 @@ def test_trials_of_several_workers(corpus: str, tmp_path: Path) -> None:
     found = []
     for name, more in (("one", {}), ("two", {"workers_per_trial": 2, "cpus_per_trial": 0.25})):
         config = tuning(
-            corpus, str(tmp_path / name), trials=2, scheduler="asha", searcher="random", final_seeds=1, **more
+            corpus, str(tmp_path / name), trials=1, scheduler="asha", searcher="random", final_seeds=1, **more
         )
         assert done(*words(config, tmp_path / "config.json")) == 0
         found.append(read_trials(open_folder(str(tmp_path / name))))
