@@ -138,8 +138,8 @@ def test_an_unwritable_target(corpus: str, tmp_path: Path, capsys: pytest.Captur
 
 def test_a_saved_config_gives_the_same_run(run: str, tmp_path: Path) -> None:
     assert main(["pretrain", "--config", f"{run}/config.json", "--out", str(tmp_path)]) == 0
-    mine, theirs = (load_checkpoint(folder).model for folder in (str(tmp_path / "first"), run))
-    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    actual, expected = (load_checkpoint(folder).model for folder in (str(tmp_path / "first"), run))
+    assert all(torch.equal(actual[name], expected[name]) for name in expected)
 
 
 def test_flags_over_a_config_and_json(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,6 +92,6 @@ WRONG = {
 def test_wrong_requests_are_one_line(
     data: str, network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, says: str
 ) -> None:
-    asked = words.replace("DATA", data).replace("NETWORK", network).split()
-    assert says in refused(capsys, *asked, "--out", str(tmp_path / "out"))
+    arguments = words.replace("DATA", data).replace("NETWORK", network).split()
+    assert says in refused(capsys, *arguments, "--out", str(tmp_path / "out"))
     assert not (tmp_path / "out" / "jobs").exists()

@@ -244,15 +244,15 @@ def test_cosines(seed: int, tasks: int, layers: int, scale: float) -> None:
 def test_baselines_of_the_benchmark_take_the_same_steps(
     kind: type[MultiTaskStep], granularity: str, normalise: bool
 ) -> None:
-    ours = made("auxts_all", granularity=granularity, normalise=normalise)
-    config = ours.options
+    optimized = made("auxts_all", granularity=granularity, normalise=normalise)
+    config = optimized.options
     problem = Planted(KINDS)
-    theirs = kind(problem, build_weighting(config, problem.names, 5), Options(weighting=config), ALONE, 1)
+    baseline = kind(problem, build_weighting(config, problem.names, 5), Options(weighting=config), ALONE, 1)
     for number in range(3):
-        ours.step(number)
-        theirs.step(number)
+        optimized.step(number)
+        baseline.step(number)
     for mine, other in (
-        (ours.layout.parameters, theirs.layout.parameters),
-        (own(ours.weighting), own(theirs.weighting)),
+        (optimized.layout.parameters, baseline.layout.parameters),
+        (own(optimized.weighting), own(baseline.weighting)),
     ):
         torch.testing.assert_close(list(mine), list(other), rtol=1e-6, atol=1e-8)

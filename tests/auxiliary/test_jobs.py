@@ -54,10 +54,10 @@ def numbers(result: Comparison[Any]) -> list[Any]:
 
 def same(one: Comparison[Any], other: Comparison[Any], tolerance: float = 0.0) -> None:
     assert list(one.results) == list(other.results)
-    for mine, theirs in zip(one.results.values(), other.results.values(), strict=True):
-        assert mine.scores["test"] == pytest.approx(theirs.scores["test"], abs=tolerance)
-        for name, curve in mine.curves.items():
-            np.testing.assert_allclose(curve, theirs.curves[name], rtol=100 * tolerance, atol=tolerance)
+    for actual, expected in zip(one.results.values(), other.results.values(), strict=True):
+        assert actual.scores["test"] == pytest.approx(expected.scores["test"], abs=tolerance)
+        for name, curve in actual.curves.items():
+            np.testing.assert_allclose(curve, expected.curves[name], rtol=100 * tolerance, atol=tolerance)
 
 
 class TestJobs:

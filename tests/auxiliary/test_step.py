@@ -310,16 +310,18 @@ def test_two_ranks_equal_one() -> None:
     """Each rank has every second sample; the last task has a single sample, so the second rank has none."""
     alone = curves(ALONE)
     for ranks in run_ranks(2, curves):
-        for case, mine, theirs in zip(CASES, ranks, alone, strict=True):
-            for found, wanted in zip(mine[0], theirs[0], strict=True):
+        for case, actual, expected in zip(CASES, ranks, alone, strict=True):
+            for found, wanted in zip(actual[0], expected[0], strict=True):
                 for name in ("losses", "weights", "cosines", "hypergradients", "meta_loss"):
                     numbers = getattr(wanted, name)
                     assert getattr(found, name) == pytest.approx(numbers, rel=1e-9, abs=1e-13, nan_ok=True), (
                         case,
                         name,
                     )
-            assert mine[1] == pytest.approx(theirs[1], rel=1e-7, abs=1e-9), case
-            assert mine[2] == pytest.approx(theirs[2], rel=1e-5, abs=1e-7), case  # Adam makes rounding errors larger
+            assert actual[1] == pytest.approx(expected[1], rel=1e-7, abs=1e-9), case
+            assert actual[2] == pytest.approx(expected[2], rel=1e-5, abs=1e-7), (
+                case
+            )  # Adam makes rounding errors larger
 
 
 def train(
@@ -337,10 +339,10 @@ def train(
 def test_a_harmful_task_ends_with_less_weight_than_a_helpful_one(harm: str) -> None:
     """Harmful tasks have random or opposite labels, so that equal weights are worse than no auxiliary task."""
     kinds = (Kind(rows=16), Kind(harm, rows=16))
-    none, fixed, ours = (train(method, kinds, 150) for method in ("none", "fixed", "auxts_all"))
-    assert ours[1][2] < 0.4 * ours[1][1]
-    assert ours[1][1] > 0.3
-    assert ours[0] < none[0] < fixed[0]
+    none, fixed, learned = (train(method, kinds, 150) for method in ("none", "fixed", "auxts_all"))
+    assert learned[1][2] < 0.4 * learned[1][1]
+    assert learned[1][1] > 0.3
+    assert learned[0] < none[0] < fixed[0]
 
 
 def test_the_scale_of_a_loss_moves_auxts_less_than_selar() -> None:

@@ -155,8 +155,8 @@ def both(group: ProcessGroup) -> tuple[Any, ...]:
 def test_two_ranks_equal_one() -> None:
     alone, ranks = both(ProcessGroup.single_process(CPU)), run_ranks(2, partial(both))
     assert ranks[0] == ranks[1]
-    for mine, theirs in zip(alone, ranks[0], strict=True):
-        flat = [torch.cat([torch.tensor(v).flatten() for v in _numbers(x)]) for x in (mine, theirs)]
+    for actual, expected in zip(alone, ranks[0], strict=True):
+        flat = [torch.cat([torch.tensor(v).flatten() for v in _numbers(x)]) for x in (actual, expected)]
         torch.testing.assert_close(flat[0], flat[1], rtol=1e-6, atol=1e-8)
 
 

@@ -191,8 +191,8 @@ def test_library_class_gets_the_selected_input() -> None:
     assert found.tolist() == [3, 2, 2, 4]
     for reads in ("matrix", "gramian"):
         assert library("Aggregator", reads)(signals()).tolist() == [3, 2, 2, 4]
-    drawn = library("FromGramian")(signals()) - torch.tensor([5.0, 4, 4, 10])
-    assert bool(((drawn >= 0) & (drawn < 1)).all())
+    random_part = library("FromGramian")(signals()) - torch.tensor([5.0, 4, 4, 10])
+    assert bool(((random_part >= 0) & (random_part < 1)).all())
     method = library("FromGramian")
     assert (method.plain_heads, method.reads) == (True, "gradients")
 

@@ -215,16 +215,16 @@ def test_the_controls_of_finetune_and_transfer_are_the_same_run(binary: str, tmp
     """Bitwise, for any auxiliary tasks and methods in the same comparison."""
     settings = config(binary, seeds=2, epochs=3, dropout=dropout)
     control = finetuned(settings)
-    asked = method_config(settings, str(tmp_path), auxiliary=("edgepred", "attrmasking"))
-    other = compare_methods(RunJob(CorpusDataSource.read(asked, ()), open_folder(str(tmp_path))))
+    other_config = method_config(settings, str(tmp_path), auxiliary=("edgepred", "attrmasking"))
+    other = compare_methods(RunJob(CorpusDataSource.read(other_config, ()), open_folder(str(tmp_path))))
     for seed in range(2):
-        mine = control.results[Row("none", "gin", "scratch"), seed]
-        theirs = other.results[Row("none", "gin", "scratch"), seed]
-        assert mine.validation == theirs.validation
-        assert mine.scores == theirs.scores
-        assert mine.best_epoch == theirs.best_epoch
-        assert all(np.array_equal(mine.predictions[part], theirs.predictions[part]) for part in ("val", "test"))
-        assert theirs.validation != other.results[Row("auxts_one", "gin", "scratch"), seed].validation
+        actual = control.results[Row("none", "gin", "scratch"), seed]
+        expected = other.results[Row("none", "gin", "scratch"), seed]
+        assert actual.validation == expected.validation
+        assert actual.scores == expected.scores
+        assert actual.best_epoch == expected.best_epoch
+        assert all(np.array_equal(actual.predictions[part], expected.predictions[part]) for part in ("val", "test"))
+        assert expected.validation != other.results[Row("auxts_one", "gin", "scratch"), seed].validation
 
 
 def test_defaults_of_finetune_and_transfer_are_the_same() -> None:
@@ -235,9 +235,9 @@ def test_defaults_of_finetune_and_transfer_are_the_same() -> None:
 
 
 def test_the_default_batch_is_that_of_fine_tuning(binary: str) -> None:
-    asked = TransferConfig(binary, corpus=CorpusTaskConfig(split=SplitConfig("random")))
-    assert CorpusDataSource.read(asked, ()).config.batch == FinetuneConfig("c").batch
-    assert CorpusDataSource.read(replace(asked, batch=7), ()).config.batch == 7
+    other_config = TransferConfig(binary, corpus=CorpusTaskConfig(split=SplitConfig("random")))
+    assert CorpusDataSource.read(other_config, ()).config.batch == FinetuneConfig("c").batch
+    assert CorpusDataSource.read(replace(other_config, batch=7), ()).config.batch == 7
 
 
 def test_centre_is_refused_where_there_is_none(tmp_path: Path) -> None:
@@ -361,8 +361,8 @@ class TestRefusals:
 @pytest.fixture(scope="module")
 def result(binary: str) -> FinetuneComparison:
     seen: list[tuple[int, int]] = []
-    asked = config(binary, seeds=2, epochs=2, save_predictions=True)
-    result = finetuned(asked, [PLAIN], progress=lambda done, count, *_: seen.append((done, count)))
+    other_config = config(binary, seeds=2, epochs=2, save_predictions=True)
+    result = finetuned(other_config, [PLAIN], progress=lambda done, count, *_: seen.append((done, count)))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     return result
 

@@ -17,9 +17,9 @@ def gradients(total: Tensor, *modules: nn.Module) -> list[Tensor]:
     return list(torch.autograd.grad(total, parameters, materialize_grads=True))
 
 
-def assert_same_loss_and_gradient(ours: Tensor, slow: Tensor, *modules: nn.Module) -> None:
-    torch.testing.assert_close(ours, slow, rtol=1e-11, atol=1e-11)
-    for a, b in zip(gradients(ours, *modules), gradients(slow, *modules), strict=True):
+def assert_same_loss_and_gradient(loss: Tensor, reference: Tensor, *modules: nn.Module) -> None:
+    torch.testing.assert_close(loss, reference, rtol=1e-11, atol=1e-11)
+    for a, b in zip(gradients(loss, *modules), gradients(reference, *modules), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
 
 

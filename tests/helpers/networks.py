@@ -75,8 +75,8 @@ def tagged(labels: dict[int, list[int]] = LABELS) -> Network:
 
 def slow_block(network: Network, seeds: Any, hops: int) -> SampledSubgraph:
     """Collect all messages that ``hops`` layers need, without sampling."""
-    asked = [int(node) for node in seeds]
-    inside, frontier, messages = set(asked), set(asked), []
+    queried = [int(node) for node in seeds]
+    inside, frontier, messages = set(queried), set(queried), []
     for _ in range(hops):
         for v in sorted(frontier):
             for slot in range(int(network.indptr[v]), int(network.indptr[v + 1])):
@@ -87,7 +87,7 @@ def slow_block(network: Network, seeds: Any, hops: int) -> SampledSubgraph:
     target, relation, source = np.array(sorted(messages), np.int64).reshape(-1, 3).T
     return SampledSubgraph(
         node=node,
-        seed=np.searchsorted(node, np.array(asked, np.int64)),
+        seed=np.searchsorted(node, np.array(queried, np.int64)),
         source=np.searchsorted(node, source),
         target=np.searchsorted(node, target),
         relation=relation.copy(),

@@ -94,5 +94,5 @@ class Prometheus:
 
     def series(self, query: str, since: float) -> list[dict[str, Any]]:
         """What ``query`` gave each second from ``since`` (time.time()) to now, as a Grafana panel asks."""
-        asked = {"query": query, "start": str(since), "end": str(time.time()), "step": "1"}
-        return list(self.ask("query_range", **asked)["result"])
+        arguments = {"query": query, "start": str(since), "end": str(time.time()), "step": "1"}
+        return list(self.ask("query_range", **arguments)["result"])

@@ -11,7 +11,7 @@ from distgnn.search.records import Rung, TrialRecord, read_trials
 from distgnn.storage.folder import open_folder
 from jobs.benches import tuner
 from jobs.benches.tuner import adaptation, looped_seconds, planted_score, search_lines, sweep_lines, trials_needed
-from tests.helpers.sweeps import asked, view, write
+from tests.helpers.sweeps import synthetic_sweep, view, write
 
 SPACE = adaptation()
 USUAL = {name: domain.ends()[0] for name, domain in SPACE.items()}
@@ -81,5 +81,5 @@ def test_the_loop_runs_the_same_trials(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(tuner, "Trial", Recorded)
     folder = open_folder(write(tmp_path, view([TrialRecord(3, {"x": 1}, "finished", rungs=(Rung(1, 0.5, 1.0),))])))
-    assert looped_seconds(asked(), read_trials(folder), folder) < 5
+    assert looped_seconds(synthetic_sweep(), read_trials(folder), folder) < 5
     assert ran == [TrialRecord(3, {"x": 1})]

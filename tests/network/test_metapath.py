@@ -89,8 +89,8 @@ def test_positives_are_keyed_and_uniform() -> None:
     assert np.array_equal([end[:20] for end in pairs.negatives(1, 50)], pairs.negatives(1, 20))
     assert not np.array_equal(pairs.negatives(1, 50), pairs.negatives(2, 50))
     assert [len(end) for end in (*pairs.positives(1, 0), *pairs.negatives(1, 0))] == [0] * 4
-    drawn = pairs.positives(9, 100 * len(pairs))
-    counts = np.unique(np.stack(drawn), axis=1, return_counts=True)[1]
+    sampled = pairs.positives(9, 100 * len(pairs))
+    counts = np.unique(np.stack(sampled), axis=1, return_counts=True)[1]
     assert len(counts) == len(pairs)
     assert abs(counts - 100).max() < 50
 

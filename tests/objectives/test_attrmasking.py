@@ -72,11 +72,11 @@ def slow_row(objective: AttrMasking, h: Tensor, cat: Tensor, dense: Tensor) -> t
     if objective.target == "edge":
         active = (dense > 0).nonzero().flatten().tolist()
         cat, dense = (cat[:1], dense[:0]) if cat.numel() else (torch.tensor([(active or [0])[0]]), dense[:0])
-    outputs, terms, right, asked = objective.recovery.linear(h), [], 0, 0
+    outputs, terms, correct, predicted = objective.recovery.linear(h), [], 0, 0
     for size, truth in zip(objective.recovery.categories, cat.tolist(), strict=True):
         logits, outputs = outputs[:size], outputs[size:]
         terms.append(-torch.log_softmax(logits, 0)[truth])
-        right, asked = right + int(int(logits.argmax()) == truth), asked + 1
+        correct, predicted = correct + int(int(logits.argmax()) == truth), predicted + 1
     for size in objective.recovery.numbers:
         values, outputs = outputs[:size], outputs[size:]
         truths, dense = dense[:size].double(), dense[size:]
@@ -85,12 +85,12 @@ def slow_row(objective: AttrMasking, h: Tensor, cat: Tensor, dense: Tensor) -> t
             continue
         signs = torch.where(truths > 0, 1.0, -1.0)
         terms.append(-F.logsigmoid(values * signs).mean())
-        right, asked = right + int((values * signs > 0).sum()), asked + size
-    return torch.stack(terms).mean(), right, asked
+        correct, predicted = correct + int((values * signs > 0).sum()), predicted + size
+    return torch.stack(terms).mean(), correct, predicted
 
 
 def slow_loss(encoder: Encoder, objective: AttrMasking, batch: GraphBatch) -> tuple[Tensor, int, int]:
-    nodes, total, right, asked = slow_nodes(encoder, objective, batch), torch.zeros((), dtype=torch.float64), 0, 0
+    nodes, total, correct, predicted = slow_nodes(encoder, objective, batch), torch.zeros((), dtype=torch.float64), 0, 0
     for g in range(batch.num_graphs):
         each = []
         for row in hidden_of(batch, g, batch.node_ptr if objective.of == "node" else batch.edge_ptr):
@@ -100,10 +100,10 @@ def slow_loss(encoder: Encoder, objective: AttrMasking, batch: GraphBatch) -> tu
                 u, v = batch.edges[:, row].tolist()
                 found = slow_row(objective, nodes[u] + nodes[v], batch.edge_cat[row], batch.edge_dense[row])
             each.append(found[0])
-            right, asked = right + found[1], asked + found[2]
+            correct, predicted = correct + found[1], predicted + found[2]
         if each:
             total = total + torch.stack(each).mean()
-    return total, right, asked
+    return total, correct, predicted
 
 
 CASES = [(RICH, "node"), (RICH, "edge"), (RICH, "edge_multilabel"), (CHANNELS, "edge"), (CHANNELS, "auto")]
@@ -113,12 +113,12 @@ CASES = [(RICH, "node"), (RICH, "edge"), (RICH, "edge_multilabel"), (CHANNELS, "
 def test_equals_plain_loops(schema: Schema, target: str) -> None:
     encoder, objective = build(schema, target)
     batch = with_tasks(random_graphs(SIZES, schema), objective.prepare, streams=[0, 3])
-    found, (slow, right, asked) = objective.losses(encoder, batch, 3, 0), slow_loss(encoder, objective, batch)
+    found, (slow, correct, predicted) = objective.losses(encoder, batch, 3, 0), slow_loss(encoder, objective, batch)
     assert_same_loss_and_gradient(found.total, slow, encoder, objective)
     contributing = batch.node_ptr.diff() if objective.of == "node" else batch.edge_ptr.diff()
     without = int((contributing == 0).sum())
     assert float(found.count) == len(SIZES) - without
-    assert [float(part) for part in found.sums["mask_accuracy"]] == [right, asked]
+    assert [float(part) for part in found.sums["mask_accuracy"]] == [correct, predicted]
     assert [float(part) for part in found.sums["skipped"]] == [without, len(SIZES)]
 
 
@@ -205,10 +205,10 @@ def test_masks_depend_on_seed_and_epoch_and_cover_every_node() -> None:
     assert torch.equal(first, builder(graphs, 0, 0)[NAME].values)
     assert not torch.equal(first, builder(graphs, 0, 1)[NAME].values)
     assert not torch.equal(first, builder(graphs, 1, 0)[NAME].values)
-    met = Counter(row for epoch in range(400) for row in builder(graphs, 0, epoch)[NAME].values.tolist())
-    assert len(met) == 12
-    assert min(met.values()) > 70
-    assert max(met.values()) < 130
+    counts = Counter(row for epoch in range(400) for row in builder(graphs, 0, epoch)[NAME].values.tolist())
+    assert len(counts) == 12
+    assert min(counts.values()) > 70
+    assert max(counts.values()) < 130
 
 
 @pytest.mark.parametrize(("schema", "target"), [(RICH, "edge"), (CHANNELS, "auto")])

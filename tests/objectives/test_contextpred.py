@@ -110,19 +110,19 @@ def slow_loss(encoder: Encoder, objective: ContextPred, batch: GraphBatch) -> Sl
                 places.append((len(seen) - 1, sorted(near).index(root)))
                 around.append((induced(graph, context), [sorted(context).index(n) for n in sorted(context & near)]))
         nodes = encoder(concat_graphs(seen)).split([part.num_nodes for part in seen])
-        asked = [nodes[part][root] for part, root in places]
+        embedded = [nodes[part][root] for part, root in places]
         if around:
             inner = objective.context(concat_graphs([part for part, _ in around]))
             parts = inner.split([part.num_nodes for part, _ in around])
             contexts = [part[anchors].mean(0) for part, (_, anchors) in zip(parts, around, strict=True)]
-        usable += len(asked)
-        for i, h in enumerate(asked):
-            own, strange = h @ contexts[i], h @ contexts[(i + 1) % len(asked)]
-            total = total - F.logsigmoid(own)
-            right, scores = right + int(own > 0), scores + 1
-            if len(asked) > 1:
-                total = total - F.logsigmoid(-strange)
-                right, scores = right + int(strange < 0), scores + 1
+        usable += len(embedded)
+        for i, h in enumerate(embedded):
+            positive, negative = h @ contexts[i], h @ contexts[(i + 1) % len(embedded)]
+            total = total - F.logsigmoid(positive)
+            right, scores = right + int(positive > 0), scores + 1
+            if len(embedded) > 1:
+                total = total - F.logsigmoid(-negative)
+                right, scores = right + int(negative < 0), scores + 1
     return Slow(total if usable else None, usable, right, scores)
 
 

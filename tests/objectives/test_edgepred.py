@@ -34,9 +34,9 @@ def slow_loss(nodes: Tensor, batch: GraphBatch) -> Tensor:
 def test_equals_plain_loops() -> None:
     encoder, objective = encoder_for_tests(), EdgePred()
     batch = with_tasks(random_graphs([5, 1, 9, 2, 6, 3]), objective.prepare, streams=[0, 3])
-    ours, slow = objective.losses(encoder, batch, 3, 0).total, slow_loss(encoder(batch), batch)
-    torch.testing.assert_close(ours, slow, rtol=1e-12, atol=0)
-    both = [torch.autograd.grad(t, list(encoder.parameters()), materialize_grads=True) for t in (ours, slow)]
+    actual, expected = objective.losses(encoder, batch, 3, 0).total, slow_loss(encoder(batch), batch)
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=0)
+    both = [torch.autograd.grad(t, list(encoder.parameters()), materialize_grads=True) for t in (actual, expected)]
     for a, b in zip(*both, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
 

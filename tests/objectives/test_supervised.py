@@ -34,9 +34,9 @@ NUMBERS = [[1.5, -2, NAN], [NAN, NAN, NAN], [0, NAN, 30], [0.1, 1, 1], [NAN, 0, 
 
 def build(task: Any, labels: tuple[str, ...] = (), schema: Schema = LABELLED) -> tuple[Encoder, Supervised]:
     config = EncoderConfig(layers=2, width=6)
-    asked = SupervisedConfig(labels, task)
+    label_config = SupervisedConfig(labels, task)
     objective = build_objective(
-        PretrainConfig("data/x", objective="supervised", encoder=config, options={"supervised": asked}), schema
+        PretrainConfig("data/x", objective="supervised", encoder=config, options={"supervised": label_config}), schema
     )
     assert isinstance(objective, Supervised)
     return build_encoder(schema, config, 1).double(), objective.double()

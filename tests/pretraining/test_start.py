@@ -102,8 +102,8 @@ def test_init_is_read_once_and_the_first_checkpoint_not_at_all(corpus: str, tmp_
     assert found["state.safetensors"] == 0
     assert found["state"] == 1
     again = train_small(replace(config, name="third"))  # every rank reads the first checkpoint, as under Ray
-    ours, theirs = load_checkpoint(str(tmp_path / "second")), load_checkpoint(again.folder.uri)
-    assert all(ours.model[name].equal(theirs.model[name]) for name in ours.model)
+    actual, expected = load_checkpoint(str(tmp_path / "second")), load_checkpoint(again.folder.uri)
+    assert all(actual.model[name].equal(expected.model[name]) for name in actual.model)
 
 
 def test_a_rung_of_a_sweep_does_not_hash_its_checkpoint(corpus: str, tmp_path: Path, counted: Counted) -> None:

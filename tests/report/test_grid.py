@@ -44,8 +44,8 @@ def words(place: Path, out: str, *more: str) -> list[str]:
 
 def test_a_grid_is_run_once_and_resumed(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    asked = words(place, "out", "--objectives", "none", "l2p", "--pretrain.train.max-steps", "3")
-    assert main([*asked, "--json"]) == 0
+    arguments = words(place, "out", "--objectives", "none", "l2p", "--pretrain.train.max-steps", "3")
+    assert main([*arguments, "--json"]) == 0
     first = capsys.readouterr()
     value = json.loads(first.out)
     assert "pre-trained 1/1 gin-l2p: " in first.err
@@ -60,7 +60,7 @@ def test_a_grid_is_run_once_and_resumed(place: Path, capsys: pytest.CaptureFixtu
         raise AssertionError("a finished cell was trained again")
 
     monkeypatch.setattr(subprocess, "Popen", nothing_starts)
-    assert main([*asked, "--json"]) == 0
+    assert main([*arguments, "--json"]) == 0
     again = capsys.readouterr()
     assert json.loads(again.out) == value
     assert again.err == ""

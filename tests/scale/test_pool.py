@@ -37,7 +37,7 @@ def fail(number: int) -> int:
     return number
 
 
-def drawn(log: list[int], count: int) -> Iterator[int]:
+def counted_inputs(log: list[int], count: int) -> Iterator[int]:
     for number in range(count):
         log.append(number)
         yield number
@@ -80,7 +80,7 @@ def test_an_address_without_ray_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
 class TestOnRay:
     def test_order_is_kept_and_inputs_are_not_drained(self) -> None:
         log: list[int] = []
-        results = ordered_map(2)(slow_for_even, drawn(log, 1000))
+        results = ordered_map(2)(slow_for_even, counted_inputs(log, 1000))
         assert not log, "nothing is drawn before a result is wanted"
         assert [next(results) for _ in range(5)] == [0, 10, 20, 30, 40]
         assert len(log) <= 5 + 2 * 2

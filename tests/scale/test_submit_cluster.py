@@ -110,9 +110,9 @@ def test_every_job_through_rays_own_command(cluster: dict[str, str], tmp_path: P
     for words in road:
         code, out = through_ray(cluster, *f"job submit --working-dir . -- python jobs/{words}".split())
         assert code == 0, out
-    told = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("tuned", "asked")]
-    tuned = {(run["method"], run["seed"]): run["scores"]["test"] for run in told[0]["runs"]}
-    assert {(model["method"], model["seed"]): model["scores"]["test"] for model in told[1]["models"]} == tuned
+    results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("tuned", "asked")]
+    tuned = {(run["method"], run["seed"]): run["scores"]["test"] for run in results[0]["runs"]}
+    assert {(model["method"], model["seed"]): model["scores"]["test"] for model in results[1]["models"]} == tuned
     assert (tmp_path / "transfer" / "results.json").is_file()
 
 
@@ -134,10 +134,10 @@ def test_a_folder_of_the_user(cluster: dict[str, str], tmp_path: Path) -> None:
         start(cluster, "--working-dir", str(tmp_path), "--env", "MARK=here", "--", "python", "jobs/where.py")
     )
     assert code == 3, out + err
-    told = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
-    assert told["files"] == [".gitignore", "mine.py", "where.py"]
-    assert told["mark"] == "here"
-    for place in (told["driver"], *told["workers"]):
+    results = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
+    assert results["files"] == [".gitignore", "mine.py", "where.py"]
+    assert results["mark"] == "here"
+    for place in (results["driver"], *results["workers"]):
         assert "py_modules_files" in place, "not what happens to be installed there"
 
 

@@ -82,11 +82,11 @@ class TestAsha:
             for number, record in enumerate(records):
                 if record.state == "running":
                     score = float(generator.random())
-                    theirs = ray.on_trial_result(None, _RayTrial(number), {"t": fidelity, "score": score})
-                    ours = record.with_rung(Rung(fidelity, score, 1.0))
+                    decision = ray.on_trial_result(None, _RayTrial(number), {"t": fidelity, "score": score})
+                    with_rung_record = record.with_rung(Rung(fidelity, score, 1.0))
                     others = [other for other in records if other.number != number]
-                    records[number] = decide(sweep_of("asha", rungs=rungs), ours, others)
-                    assert (theirs == "STOP") == (records[number].state == "stopped")
+                    records[number] = decide(sweep_of("asha", rungs=rungs), with_rung_record, others)
+                    assert (decision == "STOP") == (records[number].state == "stopped")
         assert {record.state for record in records} == {"running", "stopped"}
 
 

@@ -94,9 +94,9 @@ def test_a_trial_is_the_run_of_its_config(corpus: str, tmp_path: Path) -> None:
     path = tmp_path / "sweep" / "winner"
     config = load_config(PretrainConfig, (path / "pretrain.json").read_bytes(), "pretrain.json")
     run = train_small(replace(config, out=str(tmp_path / "again")))
-    ours, theirs = load_checkpoint(str(path / "checkpoint")), load_checkpoint(run.folder.uri)
-    assert ours.step == theirs.step == 9
-    assert all(torch.equal(tensor, theirs.model[name]) for name, tensor in ours.model.items())
+    actual, reference = load_checkpoint(str(path / "checkpoint")), load_checkpoint(run.folder.uri)
+    assert actual.step == reference.step == 9
+    assert all(torch.equal(tensor, reference.model[name]) for name, tensor in actual.model.items())
     tuned = load_config(FinetuneConfig, (path / "finetune.json").read_bytes(), "finetune.json")
     assert tuned.lr == 0.02
     result = finetuned(tuned, InitialEncoder.load_all(tuned.checkpoint))
@@ -125,11 +125,11 @@ class TestHonesty:
         assert best is not None
         looks = [found for name in winner.FINAL for found in winner.evaluate_final(folder, sweep, best, name)]
         winner.write_result(folder, sweep, best, looks)
-        told = winner.read_result(folder)
-        assert told is not None
-        assert [row.name for row in told.rows] == ["winner", "default", "none"]
-        assert told.rows[0].validation == (record.score,)
-        assert all(len(row.test) == 1 for row in told.rows)
+        evaluation = winner.read_result(folder)
+        assert evaluation is not None
+        assert [row.name for row in evaluation.rows] == ["winner", "default", "none"]
+        assert evaluation.rows[0].validation == (record.score,)
+        assert all(len(row.test) == 1 for row in evaluation.rows)
 
 
 class TestClones:

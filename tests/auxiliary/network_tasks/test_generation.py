@@ -36,8 +36,8 @@ def messages(block: SampledSubgraph) -> list[tuple[int, int, int]]:
     return list(zip(block.relation.tolist(), *ends, strict=True))
 
 
-def removed(network: Network, share: float, drawn: Any, step: int) -> set[tuple[int, int, int]]:
-    taken = Removal(network, share, 3)(full_block(network), np.asarray(drawn), step)
+def removed(network: Network, share: float, sampled: Any, step: int) -> set[tuple[int, int, int]]:
+    taken = Removal(network, share, 3)(full_block(network), np.asarray(sampled), step)
     return {one for one, gone in zip(messages(full_block(network)), taken, strict=True) if gone}
 
 
@@ -51,14 +51,14 @@ def turned(network: Network, message: tuple[int, int, int]) -> tuple[int, int, i
 
 
 def test_edges_are_removed_in_both_directions_and_only_at_sampled_nodes() -> None:
-    network, drawn = papers(), [0, 4, 7, 11]
+    network, sampled = papers(), [0, 4, 7, 11]
     everything = set(messages(full_block(network)))
-    at_drawn = {one for one in everything if one[1] in drawn or one[2] in drawn}
-    found = removed(network, 0.5, drawn, step=0)
-    assert found < at_drawn
+    at_sampled = {one for one in everything if one[1] in sampled or one[2] in sampled}
+    found = removed(network, 0.5, sampled, step=0)
+    assert found < at_sampled
     assert {turned(network, one) for one in found} == found
-    assert removed(network, 1.0, drawn, step=0) == at_drawn
-    assert removed(network, 0.5, drawn, step=1) not in (found, at_drawn)
+    assert removed(network, 1.0, sampled, step=0) == at_sampled
+    assert removed(network, 0.5, sampled, step=1) not in (found, at_sampled)
     assert removed(network, 0.5, [0, 4], step=0) == {one for one in found if {one[1], one[2]} & {0, 4}}
 
 
@@ -77,15 +77,15 @@ def test_one_way_relations_are_removed_too() -> None:
 
 def slow_edge_losses(problem: NetworkProblem, network: Network, step: int) -> list[float]:
     """InfoNCE of each removed message into a sampled node, in the order of (relation, target, source)."""
-    task, drawn = edge_task(problem), draw_nodes(key(3, 64, step), network.nodes("paper"), CONFIG.aux_batch)
+    task, sampled = edge_task(problem), draw_nodes(key(3, 64, step), network.nodes("paper"), CONFIG.aux_batch)
     whole = full_block(network)
-    kept = [one for one in messages(whole) if one not in removed(network, 0.5, drawn, step)]
+    kept = [one for one in messages(whole) if one not in removed(network, 0.5, sampled, step)]
     relation, source, target = np.array(kept).T
     block = replace(whole, relation=relation, source=source, target=target)
     nodes, losses = problem.encoder(SubgraphBatch(problem.views.inputs, block)), []
-    lost = sorted(removed(network, 0.5, drawn, step), key=lambda one: (one[0], one[2], one[1]))
+    lost = sorted(removed(network, 0.5, sampled, step), key=lambda one: (one[0], one[2], one[1]))
     for number, u, v in lost:
-        if v not in drawn:
+        if v not in sampled:
             continue
         kind = network.relations[number].source
         pool = draw_nodes(key(3, 65, step, network.types.index(kind)), network.nodes(kind), CONFIG.negatives)
@@ -113,12 +113,12 @@ def test_removed_messages_are_not_in_the_subgraph() -> None:
     network = papers()
     query = edge_task(problem_of(network)).query(0)
     assert query.cut is not None
-    drawn = draw_nodes(key(3, 64, 0), network.nodes("paper"), CONFIG.aux_batch)
+    sampled = draw_nodes(key(3, 64, 0), network.nodes("paper"), CONFIG.aux_batch)
     block = problem_of(network).views.block(query.seeds, 0)
     node = torch.from_numpy(block.node)
     ends = node[query.cut.source].tolist(), node[query.cut.target].tolist()
     seen = set(zip(query.cut.relation.tolist(), *ends, strict=True))
-    assert seen == set(messages(block)) - removed(network, 0.5, drawn, 0)
+    assert seen == set(messages(block)) - removed(network, 0.5, sampled, 0)
 
 
 def test_only_sampled_messages_are_predicted() -> None:
@@ -177,8 +177,8 @@ def test_attribute_losses_equal_a_plain_loop() -> None:
 def test_masked_features_do_not_change_embeddings() -> None:
     network = papers()
     task = problem_of(network).auxiliary[1]
-    drawn, values = task.query(0).seeds, network.features["paper"].copy()
-    values[drawn] = 100
+    sampled, values = task.query(0).seeds, network.features["paper"].copy()
+    values[sampled] = 100
     changed = problem_of(replace(network, features={"paper": values}))
     found = []
     for problem in (problem_of(network), changed):

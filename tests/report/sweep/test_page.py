@@ -118,8 +118,8 @@ class Reader(HTMLParser):
 
 class TestPage:
     def test_texts_are_escaped_and_the_page_is_self_contained(self) -> None:
-        odd = replace(SEEN, name="<b>bold</b>", sweep=replace(SEEN.sweep, metric='"<i>'))
-        read = Reader(page(odd, None, [Picture(f"p{n}", "t", "c", b"png") for n in range(5)]))
+        hostile = replace(SEEN, name="<b>bold</b>", sweep=replace(SEEN.sweep, metric='"<i>'))
+        read = Reader(page(hostile, None, [Picture(f"p{n}", "t", "c", b"png") for n in range(5)]))
         tags = [tag for tag, _ in read.tags]
         assert tags.count("script") == 1
         assert not {"b", "i", "link", "iframe"} & set(tags)

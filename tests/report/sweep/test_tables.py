@@ -15,7 +15,7 @@ from distgnn.search.records import Clone
 from distgnn.search.space import defaults, read_space
 from distgnn.search.space import texts as texts_of
 from distgnn.search.winner import FinalEvaluation
-from tests.helpers.sweeps import NODE_LR, NODE_STEPS, ORDER, asked, final, trial, view
+from tests.helpers.sweeps import NODE_LR, NODE_STEPS, ORDER, final, synthetic_sweep, trial, view
 
 PARAMS = {NODE_LR: 0.0123456, NODE_STEPS: 2, ORDER: 1}
 TRIALS = [
@@ -160,7 +160,7 @@ KINDS = {
 )
 def test_other_kinds_of_trial(kind: str, about: str, again: str, control: str, field: str) -> None:
     space = read_space(KINDS[kind])
-    sweep = replace(asked(), config=KINDS[kind], space=texts_of(space), default=defaults(KINDS[kind], space))
+    sweep = replace(synthetic_sweep(), config=KINDS[kind], space=texts_of(space), default=defaults(KINDS[kind], space))
     params = {name: domain.ends()[0] for name, domain in space.items()}
     sides = tuple(FinalEvaluation(name, (0.5, 0.6), (0.4, 0.5)) for name in ("winner", "default", "none"))
     seen = View("x", sweep, space, (trial(0, params=params),), Final(0, sides))

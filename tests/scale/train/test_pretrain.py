@@ -155,8 +155,8 @@ def test_an_error_that_a_restart_cannot_fix_is_recorded(corpus: str, tmp_path: P
 
 
 def test_causes() -> None:
-    ours = WorkError("disk full")
-    assert cause_of(WorkerGroupError("x", {0: RuntimeError("gloo"), 1: ours})) is ours
+    cause = WorkError("disk full")
+    assert cause_of(WorkerGroupError("x", {0: RuntimeError("gloo"), 1: cause})) is cause
     other = cause_of(WorkerGroupError("x", {0: RuntimeError("a\nb: lost a rank")}))
     assert isinstance(other, WorkError)
     assert "b: lost a rank" in str(other)

@@ -45,7 +45,7 @@ def swept(corpus: str, out: Path | str, **options: Any) -> tuple[str, list[Trial
     return status, read_trials(folder)
 
 
-def told(trials: list[TrialRecord]) -> list[Any]:
+def outcomes(trials: list[TrialRecord]) -> list[Any]:
     return [(t.number, t.state, t.params, [(r.fidelity, r.score) for r in t.rungs]) for t in trials]
 
 
@@ -56,7 +56,7 @@ class TestSweeps:
         options = {"trials": 4, "scheduler": "asha", "concurrency": 1, "n_startup_trials": 2, "final_seeds": 0}
         first, second = (swept(corpus, tmp_path / name, **options) for name in ("first", "second"))
         assert first[0] == second[0] == "finished"
-        assert told(first[1]) == told(second[1])
+        assert outcomes(first[1]) == outcomes(second[1])
         states = [trial.state for trial in first[1]]
         assert set(states) <= {"finished", "stopped"}
         assert "finished" in states
@@ -132,8 +132,8 @@ def running_trials(token: str) -> list[int]:
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            ours = token.encode() in (place / "environ").read_bytes()
-            if ours and b"ray::ImplicitFunc" in (place / "cmdline").read_bytes():
+            own = token.encode() in (place / "environ").read_bytes()
+            if own and b"ray::ImplicitFunc" in (place / "cmdline").read_bytes():
                 found.append(int(place.name))
         except OSError:  # it has ended, or is not ours to look at
             continue
@@ -202,7 +202,7 @@ def alone(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """The trials of an uninterrupted sweep."""
     folder = tmp_path_factory.mktemp("alone")
     assert done(*words(interruptible(corpus, folder / "sweep"), folder / "config.json")) == 0
-    return told(read_trials(open_folder(str(folder / "sweep"))))
+    return outcomes(read_trials(open_folder(str(folder / "sweep"))))
 
 
 @pytest.mark.slow
@@ -217,5 +217,5 @@ def test_killed_and_resumed(corpus: str, alone: list[Any], tmp_path: Path, numbe
     assert ended(process)[0] == (130 if number == signal.SIGTERM else -signal.SIGKILL)
     assert done("tune", "--resume", str(tmp_path / "sweep"), "--json") == 0
     trials = read_trials(open_folder(str(tmp_path / "sweep")))
-    assert told(trials) == alone
+    assert outcomes(trials) == alone
     assert [trial.tries for trial in trials] == [1] * 4
