@@ -32,7 +32,7 @@ def read_space(config: TuneConfig) -> Space:
     for name in named:
         if name not in PRESETS:
             raise RequestError(
-                f"--space {name}: no ready-made space has this name ({', '.join(PRESETS)}), and it is not FIELD=RANGE"
+                f"--space {name}: no predefined space has this name ({', '.join(PRESETS)}), and it is not FIELD=RANGE"
             )
     texts = [text for name in named for text in PRESETS[name]] + [item for item in config.space if "=" in item]
     space: Space = {}
@@ -41,7 +41,7 @@ def read_space(config: TuneConfig) -> Space:
         dotted, hint = find_field(config, field.strip(), text)
         space[dotted] = read_domain(domain.strip(), hint, text)
     if not space:
-        raise RequestError(f"--space: nothing to search; name a ready-made space ({', '.join(PRESETS)}) or FIELD=RANGE")
+        raise RequestError(f"--space: nothing to search; name a predefined space ({', '.join(PRESETS)}) or FIELD=RANGE")
     for dotted, domain in space.items():
         _check_values(config, dotted, domain)
     return space

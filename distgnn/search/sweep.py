@@ -106,8 +106,8 @@ def _check_population(space: Space) -> None:
         group, _, name = field.partition(".")
         if group == "pretrain" and name in structural:
             raise RequestError(
-                f"--space {field}: scheduler=pbt changes parameters while training goes on, this one decides what"
-                " weights or steps there are; leave it out, or choose another scheduler"
+                f"--space {field}: scheduler=pbt changes parameters during training, but this one determines the"
+                " shapes of weights or the steps; leave it out, or choose another scheduler"
             )
 
 

@@ -67,7 +67,7 @@ WRONG = {
     "--data x --batch -1": "batch must not be negative",
     "--data x --workers 2 --ranks 2": "workers and ranks",
     "--data x --workers 2 --device cuda": "device=cuda needs workers=1",
-    "--data x --checkpoint c --encoders gin": "checkpoints bring their own",
+    "--data x --checkpoint c --encoders gin": "checkpoints determine the encoder",
     "--data x --checkpoint c --schemes scratch": "checkpoint is only used by scheme pretrained",
     "--data x --pretrain-epochs 0": "needs pretrain_epochs",
     "--data x --weighting.method selar": "set methods instead",

@@ -69,7 +69,7 @@ class TestLanguage:
             ("train.max_steps=1..2", "the same in all trials"),
             ("finetune.split.seed=1..2", "the same in all trials"),
             ("transfer.lr=0.1..1", "do not transfer"),
-            ("nothing", "no ready-made space has this name"),
+            ("nothing", "no predefined space has this name"),
         ],
     )
     def test_refuses(self, text: str, message: str) -> None:
