@@ -82,7 +82,7 @@ def finetune(config: FinetuneConfig | None = None, **options: Any) -> FinetuneRe
         open_sinks(chosen.metrics, chosen.out, chosen.workers > 1) as (sink, _),
         open_loggers(chosen.loggers, LoggedRun(base_name(chosen.out), folder, flat(chosen)), chosen.metrics) as logs,
     ):
-        results = compare_checkpoints(chosen, checkpoints, JobProgress(meter=sink, logs=logs))
+        results = compare_checkpoints(chosen, checkpoints, JobProgress(sink=sink, logs=logs))
         logs.summary = _mean_scores(results.comparison)
     return results
 

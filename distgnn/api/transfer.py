@@ -86,7 +86,7 @@ def _compared(config: TransferConfig, source: DataSource, folder: Folder) -> Tra
         open_loggers(config.loggers, logged, config.metrics) as logs,
     ):
         run = RunJob(source, folder.sub("jobs"), device, worker_sink)
-        result = compare_methods(run, _mapper(config), JobProgress(meter=sink, command="transfer", logs=logs))
+        result = compare_methods(run, _mapper(config), JobProgress(sink=sink, command="transfer", logs=logs))
         results = TransferResults(folder, result, source.data.note if isinstance(source, CorpusDataSource) else "")
         value = results.to_json()
         logs.summary = {"/".join(cell[name] for name in _CELL): cell["mean"] for cell in value["cells"]}

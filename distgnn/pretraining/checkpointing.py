@@ -38,7 +38,7 @@ class CheckpointSaver:
         steps_per_epoch: Steps per epoch of its plan.
         retention: Retention policy and the checkpoints present.
         recorder: Progress and history of the run.
-        meter: Receives durations and sizes.
+        sink: Receives durations and sizes.
         last: Time (``time.monotonic``) of the last checkpoint.
     """
 
@@ -47,7 +47,7 @@ class CheckpointSaver:
     steps_per_epoch: int
     retention: CheckpointRetention
     recorder: Recorder
-    meter: MetricsSink = NULL_SINK
+    sink: MetricsSink = NULL_SINK
     last: float = field(default_factory=time.monotonic)
     _writing: Background[Written] = field(default_factory=lambda: Background("distgnn-checkpoint"))
     _stalled: float = 0.0
@@ -118,7 +118,7 @@ class CheckpointSaver:
         self._tell()
         self.recorder.add_checkpoint(step, written, self._stalled)
         stall, seconds, size = self._stalled, written.write_seconds, written.bytes
-        note_checkpoint(self.meter, stall_seconds=stall, write_seconds=seconds, size=size)
+        note_checkpoint(self.sink, stall_seconds=stall, write_seconds=seconds, size=size)
 
     def _tell(self) -> None:
         newest, best = max(self.retention.scores, default=None), self.retention.best_step()

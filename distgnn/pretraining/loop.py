@@ -44,7 +44,7 @@ class Hooks:
         units: Reads the plan's units ahead of the loop, locally or with Ray Data.
         should_stop: Called before each step; True stops all ranks after the step, with a checkpoint.
         show: Called with every snapshot, in the main process.
-        meter: Receives the metrics of this rank.
+        sink: Receives the metrics of this rank.
         warned: Called after each step, in the main process: whether a node is about to be terminated, so that a checkpoint
             is due soon.
         until: Stop after this many steps of the run (0: train to the end). The learning rate schedule is that of the whole run.
@@ -53,7 +53,7 @@ class Hooks:
     units: Units
     should_stop: Callable[[], bool]
     show: Callable[[Snapshot], None]
-    meter: MetricsSink = NULL_SINK
+    sink: MetricsSink = NULL_SINK
     warned: Callable[[], bool] = _never
     until: int = 0
 
@@ -101,13 +101,13 @@ def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks, sta
         recorder.metrics, recorder.validation = metrics.get("train", {}), metrics.get("validation", {})
         retention = open_retention(run.folder, state.step, config.keep, config.keep_best)
         main = _MainProcess(
-            recorder, CheckpointSaver(run, reader.manifest, plan.steps_per_epoch, retention, recorder, hooks.meter)
+            recorder, CheckpointSaver(run, reader.manifest, plan.steps_per_epoch, retention, recorder, hooks.sink)
         )
     status: Status = "finished"
     try:
         if state.objective is not None and state.step < (hooks.until or total):
-            meter = StepMetrics(hooks.meter, group)
-            status = _Loop(run, reader, group, hooks, plan, total, state, state.objective, main, meter).steps()
+            step_metrics = StepMetrics(hooks.sink, group)
+            status = _Loop(run, reader, group, hooks, plan, total, state, state.objective, main, step_metrics).steps()
     except Exception:
         if main:
             main.saver.wait()
@@ -142,7 +142,7 @@ class _Loop:
     state: TrainState
     objective: Objective
     main: _MainProcess | None
-    meter: StepMetrics
+    step_metrics: StepMetrics
 
     def steps(self) -> Status:
         state, first = self.state, self.state.step
@@ -172,7 +172,7 @@ class _Loop:
         stop = self.hooks.should_stop() or step + 1 == self.hooks.until
         start = time.perf_counter()
         result = outer_step(self.state, batch, config, self.group, epoch=epoch, lr=lr, stop=stop)
-        self.meter.step(result, time.perf_counter() - start, waited)
+        self.step_metrics.step(result, time.perf_counter() - start, waited)
         if self.main:
             self.main.recorder.add(self.state.step, result, lr, waited)
         return result

@@ -74,9 +74,9 @@ def test_metrics_of_ranks_sum_to_those_of_the_run() -> None:
     """Counts of the global batch are recorded once; waiting time and memory by every rank."""
     leader, other = Notes(), Notes()
     for notes, rank in ((leader, 0), (other, 1)):
-        meter = StepMetrics(notes, ProcessGroup(rank, 2, CPU))
-        meter.step(step(), 0.5, 0.25)
-        meter.step(step(applied=False), 0.75, 0.25 + 0.125)
+        sink = StepMetrics(notes, ProcessGroup(rank, 2, CPU))
+        sink.step(step(), 0.5, 0.25)
+        sink.step(step(applied=False), 0.75, 0.25 + 0.125)
     told = leader.sums()
     assert told["train_steps_total"] == 2
     assert told["train_graphs_total"] == 48
@@ -107,12 +107,12 @@ def test_counters_start_at_zero() -> None:
 def test_storage_errors_are_counted_once() -> None:
     note_error("server")
     notes = Notes()
-    meter = StorageMetrics(notes)
-    meter.note()
+    sink = StorageMetrics(notes)
+    sink.note()
     note_error("timeout")
     note_error("server")
-    meter.note()
-    meter.note()
+    sink.note()
+    sink.note()
     assert notes.of("storage_errors_total") == [0, 2]
 
 
@@ -156,10 +156,10 @@ def test_missing_values_of_a_snapshot_are_skipped() -> None:
 
 def test_a_new_start_time_counts_as_a_restart() -> None:
     notes = Notes()
-    meter = SnapshotMetrics(notes)
+    sink = SnapshotMetrics(notes)
     for started in (1.0, 1.0, 2.0, 2.0, 3.0):
-        meter(snapshot(started))
-    meter({"step": 5, "total": 20, "metrics": {}, "validation": {}})  # an old snapshot without the time
+        sink(snapshot(started))
+    sink({"step": 5, "total": 20, "metrics": {}, "validation": {}})  # an old snapshot without the time
     assert notes.of("restarts_total") == [0, 1, 1]
 
 
@@ -188,27 +188,27 @@ def test_metrics_of_multi_task_training() -> None:
     ]
 
 
-def value(meter: PrometheusSink, name: str, **labels: str) -> float | None:
-    return meter.registry.get_sample_value(f"distgnn_{name}", {"run": "r", **labels})
+def value(sink: PrometheusSink, name: str, **labels: str) -> float | None:
+    return sink.registry.get_sample_value(f"distgnn_{name}", {"run": "r", **labels})
 
 
 def test_prometheus_sink_records_all_kinds() -> None:
-    meter = PrometheusSink("r")
+    sink = PrometheusSink("r")
     for number in (0, 2, 3):
-        meter.note("distgnn_train_graphs_total", number)
-        meter.note("distgnn_train_loss", number, loop="outer")
-        meter.note("distgnn_checkpoint_seconds", number)
-    assert value(meter, "train_graphs_total") == 5
-    assert value(meter, "train_loss", loop="outer") == 3
-    assert value(meter, "checkpoint_seconds_sum") == 5
-    assert value(meter, "checkpoint_seconds_bucket", le="2.5") == 2
-    assert value(meter, "world_size") is None
+        sink.note("distgnn_train_graphs_total", number)
+        sink.note("distgnn_train_loss", number, loop="outer")
+        sink.note("distgnn_checkpoint_seconds", number)
+    assert value(sink, "train_graphs_total") == 5
+    assert value(sink, "train_loss", loop="outer") == 3
+    assert value(sink, "checkpoint_seconds_sum") == 5
+    assert value(sink, "checkpoint_seconds_bucket", le="2.5") == 2
+    assert value(sink, "world_size") is None
 
 
 def test_the_endpoint_listens_on_loopback_by_default() -> None:
     port = free_port()
-    with serve_metrics(MetricsConfig(port=port), "r") as meter:
-        meter.note("distgnn_world_size", 3)
+    with serve_metrics(MetricsConfig(port=port), "r") as sink:
+        sink.note("distgnn_world_size", 3)
         listening = [c.laddr for c in psutil.Process().net_connections() if c.status == psutil.CONN_LISTEN]
         assert [address[0] for address in listening if address[1] == port] == ["127.0.0.1"]
         text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
@@ -255,9 +255,9 @@ def test_metrics_may_change_when_a_run_is_resumed() -> None:
 
 
 def test_ray_sinks_can_be_pickled() -> None:
-    meter = RaySink("r")
-    meter.note("distgnn_world_size", 1)
-    again = pickle.loads(pickle.dumps(meter))
-    assert again == meter
+    sink = RaySink("r")
+    sink.note("distgnn_world_size", 1)
+    again = pickle.loads(pickle.dumps(sink))
+    assert again == sink
     again.note("distgnn_train_graphs_total", 0)
     again.note("distgnn_train_step_seconds", 0.5)

@@ -31,7 +31,7 @@ class SweepDisplay(Screen):
     def __init__(self, sweep: Sweep, known: Iterable[TrialRecord] = (), console: Console | None = None) -> None:
         super().__init__(console)
         self._sweep, self._space = sweep, resolved(sweep)
-        self._formatted = {trial.number for trial in known if trial.state in ENDED}
+        self._printed = {trial.number for trial in known if trial.state in ENDED}
         self._began = time.monotonic()
 
     def show(self, trials: Sequence[TrialRecord]) -> None:
@@ -41,8 +41,8 @@ class SweepDisplay(Screen):
             self.live.update(Group(Text(printable(self._standing(view))), table(view)), refresh=True)
             return
         for trial in trials:
-            if trial.state in ENDED and trial.number not in self._formatted:
-                self._formatted.add(trial.number)
+            if trial.state in ENDED and trial.number not in self._printed:
+                self._printed.add(trial.number)
                 self.say(f"{time.strftime('%H:%M:%S')} {line(view, trial)} | {self._standing(view)}")
 
     def _standing(self, view: View) -> str:

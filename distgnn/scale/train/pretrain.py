@@ -65,8 +65,8 @@ def pretrain_on_ray(start: Start) -> Status:
     try:
         resources = preflight(run)
         metrics = serve_metrics(run.config.metrics, run.name, RaySink(run.name))
-        with metrics as meter, train_settings(run.config.recovery):
-            return _watch(start, resources, meter)
+        with metrics as sink, train_settings(run.config.recovery):
+            return _watch(start, resources, sink)
     except (RequestError, WorkError) as error:
         write_failure(run.folder, run.name, error)
         raise
@@ -76,12 +76,12 @@ def pretrain_on_ray(start: Start) -> Status:
             ray.shutdown()
 
 
-def _watch(start: Start, resources: Resources, meter: MetricsSink) -> Status:
+def _watch(start: Start, resources: Resources, sink: MetricsSink) -> Status:
     """Run the trainer in a thread, since in the main thread it handles SIGINT, and show the progress written by rank 0."""
     run = start.run
     _clear(run.folder)
     shown = _snapshot(run.folder).get("updated")
-    failures, gauges = list[Exception](), SnapshotMetrics(meter)
+    failures, gauges = list[Exception](), SnapshotMetrics(sink)
     thread = threading.Thread(target=fit, args=(start, resources, failures), name="distgnn-fit", daemon=True)
     with log_run(run) as logs, Display() as display, stop_signals(display) as stopping:
         thread.start()
@@ -175,8 +175,8 @@ def train_worker(settings: dict[str, Any], group: ProcessGroup) -> None:
     run = Run(open_folder(settings["folder"]), from_json(PretrainConfig, settings["config"]))
     if has_failed(run.folder):
         return
-    meter = RaySink(run.name)
-    units = partial(ray_units, cpus=settings["reading_cpus"], meter=meter)
+    sink = RaySink(run.name)
+    units = partial(ray_units, cpus=settings["reading_cpus"], sink=sink)
     try:
         import_modules(run.config.imports)
         with StopWatcher(run.folder) if group.is_main_process else nullcontext() as watcher:
@@ -185,7 +185,7 @@ def train_worker(settings: dict[str, Any], group: ProcessGroup) -> None:
                 run,
                 settings["reader"],
                 group,
-                Hooks(units, stop, _ignore, meter, warned, settings.get("until", 0)),
+                Hooks(units, stop, _ignore, sink, warned, settings.get("until", 0)),
             )
     except (RequestError, DivergedError) as error:
         note_failure(run.folder, error)

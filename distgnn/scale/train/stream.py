@@ -36,11 +36,11 @@ class _ReadUnits:
     reader: CorpusReader
     plan: Plan
     prepare: Prepare
-    meter: MetricsSink
+    sink: MetricsSink
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         torch.set_num_threads(1)
-        storage = StorageMetrics(self.meter)
+        storage = StorageMetrics(self.sink)
         for row in rows.to_pylist():
             yield self._row(UnitRef(**row))
             storage.note()
@@ -62,7 +62,7 @@ def ray_units(
     prepare: Prepare,
     reads: Iterable[UnitRef],
     cpus: float = 1.0,
-    meter: MetricsSink = NULL_SINK,
+    sink: MetricsSink = NULL_SINK,
 ) -> Iterator[GraphBatch]:
     """Read units in order with Ray Data tasks ahead of the consumer; bitwise equal to ``local_units``. Ray must be running.
 
@@ -73,7 +73,7 @@ def ray_units(
         reads: The units.
         cpus: CPUs reserved by each task, which training must leave free. 0 reserves none, so that reading continues when
             training holds all CPUs; at most two tasks run at a time then.
-        meter: Receives the storage errors of the tasks.
+        sink: Receives the storage errors of the tasks.
 
     Raises:
         RequestError: As raised by reading, at the position of the unit that caused it.
@@ -84,7 +84,7 @@ def ray_units(
     while window := list(islice(pending, _WINDOW)):
         blocks = -(-len(window) // _UNITS_PER_TASK)
         dataset = _dataset(window, blocks).map_batches(
-            _ReadUnits(reader, plan, prepare, meter),
+            _ReadUnits(reader, plan, prepare, sink),
             batch_size=_UNITS_PER_TASK,
             batch_format="pyarrow",
             zero_copy_batch=True,
