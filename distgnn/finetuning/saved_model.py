@@ -6,14 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pandas as pd
 import safetensors.torch
 import torch
 from msgspec import Meta
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.checkpoint.compatibility import check_compatible
@@ -35,6 +34,9 @@ from distgnn.storage.cache import read_cached
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.records import Name, Small, parse_record
 from distgnn.storage.verified import CHECKSUMS, Kind, publish_safely, read_checksums, seal
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 MODELS = "models"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

@@ -101,6 +101,7 @@ class TestSweeps:
         assert [(trial.state, trial.tries) for trial in trials] == [("finished", 1), ("failed", 1)]
         assert trials[1].reason
 
+    @pytest.mark.slow
     def test_a_trial_that_does_not_fit_is_refused(self, corpus: str, tmp_path: Path) -> None:
         with pytest.raises(RequestError, match="largest of the Ray cluster's 1 has 2 CPUs"):
             swept(corpus, tmp_path / "sweep", cpus_per_trial=3.0)
@@ -117,6 +118,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
         out, errors = process.communicate(timeout=500)
     finally:
         process.kill()
+        process.communicate()
     return process.returncode, out, errors
 
 
