@@ -33,7 +33,7 @@ from distgnn.search.space import apply
 from distgnn.storage.folder import open_folder
 from jobs.fuzzing.seeds import build_untrained, predblp_record
 from tests.helpers.corpora import motifs
-from tests.helpers.sweeps import asked, trial, view, write
+from tests.helpers.sweeps import synthetic_sweep, trial, view, write
 from tests.helpers.training import small, train_small
 
 Edit = Callable[[Any], None]
@@ -333,7 +333,7 @@ class TestCode:
     def test_parameters_of_trials(self) -> None:
         assert "transfer.weighting.library" not in named(TuneConfig, "searchable")
         with pytest.raises(RequestError, match="cannot be a parameter of a trial"):
-            apply(asked().config, {"transfer.weighting.library": "evil_module:W"})
+            apply(synthetic_sweep().config, {"transfer.weighting.library": "evil_module:W"})
 
     @pytest.mark.parametrize(
         "more",

@@ -1,4 +1,4 @@
-"""Initial encoders: read from the encoder files alone, with names that tell checkpoints apart."""
+"""Initial encoders: only the encoder files are read, and names are unique."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A comparison of weighting methods that is made up, and one that takes seconds."""
+"""A synthetic comparison of weighting methods, and one that takes seconds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write(uri: str, graphs: int = 60) -> str:
 
 
 def write_network(uri: str, nodes: int = 60) -> str:
-    """Two classes of nodes that are joined to their like, with features that tell a little."""
+    """Write a network of two classes, most edges within a class, with features weakly correlated with the class."""
     rng = np.random.default_rng(0)
     label = np.arange(nodes) % 2
     likely = np.where(label[:, None] == label, 0.2, 0.02) * (1 - np.eye(nodes))
