@@ -94,7 +94,7 @@ class TestJobs:
             path.write_bytes(path.read_bytes()[:20])
         assert len(run(settings)[1]) == 2
 
-    def test_other_data_at_the_same_place_are_other_jobs(self, tmp_path: Path) -> None:
+    def test_job_name_depends_on_data(self, tmp_path: Path) -> None:
         places = {name: str(tmp_path / name) for name in ("corpus", "beside", "network")}
 
         def names() -> list[str]:

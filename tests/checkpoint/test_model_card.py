@@ -1,4 +1,4 @@
-"""The files of a checkpoint: what they say about the state, the run and the corpus."""
+"""Contents of a checkpoint's files, including its model card."""
 
 from __future__ import annotations
 

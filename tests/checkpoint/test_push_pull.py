@@ -112,7 +112,7 @@ def test_a_damaged_source_is_not_copied(runs: list[Run], tmp_path: Path) -> None
     assert not (tmp_path / "copy").exists()
 
 
-def test_the_copy_is_read_back(runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copy_is_verified(runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Someone else may write to the target at the same time."""
     other = contents(source(runs[1]))
 

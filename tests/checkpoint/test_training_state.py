@@ -1,4 +1,4 @@
-"""The training state: what a checkpoint copies of it, and weights that do not fit."""
+"""Training state: copies for checkpoints, and checks of weights and optimizer state."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_frozen_state_is_a_copy() -> None:
     assert all(tensor.dtype == torch.float32 for tensor in frozen.optimiser.values())
 
 
-def test_what_is_not_finite() -> None:
+def test_first_non_finite_tensor_is_named() -> None:
     whole, counts = torch.zeros(2), torch.tensor([1 << 62])
     assert not_finite({"a": whole, "b": counts}) == ""
     for value in (float("nan"), float("inf"), -float("inf")):
@@ -74,7 +74,7 @@ def test_what_is_not_finite() -> None:
     (config("l2p", node_steps=0), 0),
     (config("none"), None),
 ])  # fmt: skip
-def test_the_last_layer_is_rehearsed_as_it_will_be_adapted(
+def test_rehearsal_uses_adaptation_order(
     settings: PretrainConfig, order: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
@@ -84,7 +84,7 @@ def test_the_last_layer_is_rehearsed_as_it_will_be_adapted(
     assert adaptation_order(settings) == (order or 0)
 
 
-def test_weights_that_do_not_fit() -> None:
+def test_wrong_weights_are_refused() -> None:
     module, weights = nn.Linear(2, 1), {"weight": torch.ones(1, 2), "bias": torch.zeros(1)}
     load_weights(module, weights, "here")
     assert module.weight.tolist() == [[1, 1]]
@@ -97,7 +97,7 @@ def test_weights_that_do_not_fit() -> None:
     assert strip({"a.b.c": weights["bias"], "ab.c": weights["bias"]}, "a").keys() == {"b.c"}
 
 
-def test_an_optimiser_state_that_does_not_fit() -> None:
+def test_wrong_optimizer_state_is_refused() -> None:
     made, frozen = state(), state().freeze()
     name = max(frozen.optimiser)
     for optimiser, odd in (
@@ -115,7 +115,7 @@ def test_an_optimiser_state_that_does_not_fit() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"), [({"layers": 500, "width": 4}, 500), ({"layers": 1, "width": 8000}, 8000)]
 )
-def test_sizes_that_the_weights_cannot_have(settings: dict[str, int], said: int) -> None:
+def test_claimed_sizes_beyond_weights_are_refused(settings: dict[str, int], said: int) -> None:
     weights = strip(state().freeze().model, "encoder")
     check_compatible(SCHEMA, EncoderConfig(layers=1, width=4), weights, "here")
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""The manifest of a corpus: how units and shards follow from it, and the bounds of what it may claim."""
+"""Corpus manifest: units and shards, consistency checks, limits, digest."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_units() -> None:
     made(shard(6), unit_rows=4, shard_rows=6),
     made(graphs=5),
 ])  # fmt: skip
-def test_sizes_that_do_not_add_up(bad: Manifest) -> None:
+def test_inconsistent_sizes_are_refused(bad: Manifest) -> None:
     with pytest.raises(RequestError, match=r"^here: shard and unit sizes do not add up; rebuild the corpus"):
         checked(bad)
 
@@ -57,14 +57,14 @@ def test_a_corpus_without_graphs() -> None:
         checked(made())
 
 
-def test_graphs_that_the_bytes_cannot_hold() -> None:
+def test_more_graphs_than_bytes_allow() -> None:
     assert checked(made(shard(640, size=10), shard_rows=640))
     with pytest.raises(RequestError, match=r"^here: 644 graphs cannot be in the 10 bytes of 'x.parquet'; rebuild"):
         checked(made(shard(644, size=10), shard_rows=644))
 
 
 @pytest.mark.parametrize("kind", ["node", "edge"])
-def test_categories_that_the_graphs_cannot_use(kind: Any) -> None:
+def test_oversized_vocabulary_is_refused(kind: Any) -> None:
     def of(size: int, rows: int, sort: Any = "categorical") -> Manifest:
         counts: dict[str, Any] = {f"{kind}s": rows}
         features: dict[str, Any] = {kind: (Feature("a", sort, size),)}
@@ -80,7 +80,7 @@ def test_categories_that_the_graphs_cannot_use(kind: Any) -> None:
         checked(of(million + 3, million // 2 + 1))
 
 
-def test_the_digest_is_that_of_the_graphs() -> None:
+def test_digest_is_stable() -> None:
     manifest = made(shard(8))
     assert manifest.digest() == "29b2571885f4e2e14f9bd48c37c2ee3578fc1b55b6de5aa2fdf65a2fc9294442"  # as ever
     value = json.loads(manifest.to_bytes())
@@ -89,7 +89,7 @@ def test_the_digest_is_that_of_the_graphs() -> None:
     assert replace(manifest, rejected=1).digest() != manifest.digest()
 
 
-def test_where_there_is_no_corpus(tmp_path: Path) -> None:
+def test_missing_manifest(tmp_path: Path) -> None:
     folder = open_folder(str(tmp_path))
     with pytest.raises(
         RequestError, match=r"no corpus here .corpus.json is missing.; build one with 'distgnn corpus build'"

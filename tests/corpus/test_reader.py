@@ -1,4 +1,4 @@
-"""Reading units: few open shards, one more try for what arrives damaged, and bounds on what a file may claim."""
+"""CorpusReader: limit of open shards, retry of damaged remote units, and limits on metadata."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_few_shards_are_open_at_once(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_shards_are_limited(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_OPEN_SHARDS", 2)
     reader = CorpusReader(str(corpus))
     first = reader._shard(0)
@@ -46,7 +46,7 @@ def test_few_shards_are_open_at_once(corpus: Path, monkeypatch: pytest.MonkeyPat
     assert other.unit(2).graph_id.tolist() == [8, 9, 10, 11]
 
 
-def test_columns_by_what_is_asked(corpus: Path) -> None:
+def test_selected_columns(corpus: Path) -> None:
     assert CorpusReader(str(corpus)).unit(0).y is None
     reader = CorpusReader(str(corpus), labels=True)
     y = reader.unit(1).y
@@ -59,7 +59,7 @@ def test_columns_by_what_is_asked(corpus: Path) -> None:
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_what_arrives_damaged_is_fetched_once_more(corpus: Path, monkeypatch: pytest.MonkeyPatch, remote: bool) -> None:
+def test_damaged_remote_unit_is_fetched_again(corpus: Path, monkeypatch: pytest.MonkeyPatch, remote: bool) -> None:
     reader, path = CorpusReader(str(corpus)), corpus / "shard-00001.parquet"
     if remote:
         store = pafs.SubTreeFileSystem(str(corpus.parent), pafs.LocalFileSystem())
@@ -91,7 +91,7 @@ def test_what_arrives_damaged_is_fetched_once_more(corpus: Path, monkeypatch: py
     assert errors_by_kind().get("damaged", 0) == before + remote
 
 
-def test_what_is_no_parquet(corpus: Path, tmp_path: Path) -> None:
+def test_invalid_parquet_is_refused(corpus: Path, tmp_path: Path) -> None:
     folder = Path(copytree(corpus, tmp_path / "c"))
     path = folder / "shard-00002.parquet"
     path.write_bytes(bytes(path.stat().st_size))
@@ -99,7 +99,7 @@ def test_what_is_no_parquet(corpus: Path, tmp_path: Path) -> None:
         CorpusReader(str(folder)).unit(2)
 
 
-def test_values_that_the_bytes_cannot_hold(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_values_than_bytes_allow(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     group = pq.ParquetFile(corpus / "shard-00000.parquet").metadata.row_group(0)
     columns = [group.column(number) for number in range(group.num_columns)]
     values, size = sum(c.num_values for c in columns), sum(c.total_compressed_size for c in columns)

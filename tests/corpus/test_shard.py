@@ -1,4 +1,4 @@
-"""Arrow tables of graphs: widths of ids, columns by schema, and the rows that errors name."""
+"""Conversion between Arrow tables and graphs: types, columns, and rows named by errors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def graphs(**changes: Any) -> GraphBatch:
     return packed([7, 8, 9], pointers([2, 1, 3]), pointers([1, 0, 2]), **(arrays | changes))
 
 
-def test_a_table_and_back() -> None:
+def test_round_trip() -> None:
     table = pack(WHOLE, Piece(graphs(), group=["a", None, "b"], split=[0, None, 2]))
     assert table.schema == arrow_schema(WHOLE)
     assert [field.name for field in table.schema if field.nullable] == ["center", "y", "group", "split"]
@@ -77,7 +77,7 @@ def test_widths_of_ids(most: int, kind: pa.DataType) -> None:
     ({"node_cat": np.array([[0, 0], [1, 2], [1, 1], [2, 0], [3, 1], [300, 2]])}, r"row 2 \(graph 9\): a node category"),
     ({"edge_cat": np.array([[0], [1], [2]])}, r"row 2 \(graph 9\): a edge category is outside"),
 ])  # fmt: skip
-def test_values_outside(changes: dict[str, Any], said: str) -> None:
+def test_values_out_of_range_are_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(RequestError, match=f"^here, {said}"):
         check_values(WHOLE, graphs(**changes), "here")
 
@@ -89,7 +89,7 @@ def test_values_outside(changes: dict[str, Any], said: str) -> None:
     ("y", (1, 1), np.inf, r"row 1 \(graph 8\): a label is infinite"),
     ("y", (2, 0), -np.inf, r"row 2 \(graph 9\): a label is infinite"),
 ])  # fmt: skip
-def test_values_that_are_none(field: str, place: tuple[int, int], value: float, said: str) -> None:
+def test_invalid_values_are_refused(field: str, place: tuple[int, int], value: float, said: str) -> None:
     batch = graphs()
     getattr(batch, field)[place] = value
     with pytest.raises(RequestError, match=f"^here, {said}"):
@@ -132,12 +132,12 @@ def changed(name: str, row: int, value: Any) -> pa.Table:
     ("y", 2, None, "row 2, field y: expected 2 values"),
     ("center", 1, None, "field center: a graph has no centre, but the schema requires one"),
 ])  # fmt: skip
-def test_rows_of_other_lengths(name: str, row: int, value: Any, said: str) -> None:
+def test_wrong_list_lengths_are_refused(name: str, row: int, value: Any, said: str) -> None:
     with pytest.raises(RequestError, match=f"^here, {said}"):
         unpack(WHOLE, changed(name, row, value), "here")
 
 
-def test_what_the_schema_has_must_be_there() -> None:
+def test_missing_columns_are_refused() -> None:
     for name, made in (
         ("center", Piece(replace(graphs(), center=None), ["a"] * 3, [0] * 3)),
         ("y", Piece(replace(graphs(), y=None), ["a"] * 3, [0] * 3)),

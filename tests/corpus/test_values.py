@@ -42,7 +42,7 @@ def test_labels_have_the_width_of_the_schema() -> None:
 
 
 @pytest.mark.parametrize(("center", "row"), [([0, 2], 1), ([2, 0], 0), ([-1, 0], 0), ([0, -2], 1)])
-def test_the_centre_is_a_node_of_its_graph(center: list[int], row: int) -> None:
+def test_centre_outside_its_graph_is_refused(center: list[int], row: int) -> None:
     """Node 2 of the first graph is node 0 of the second, and the other way round."""
     nodes, edges = pointers([2, 2]), pointers([0, 0])
 

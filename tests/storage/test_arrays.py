@@ -1,4 +1,4 @@
-"""Arrays and JSON values in one file: what was written is read, and what is damaged counts as missing."""
+"""Arrays and JSON values in one file: round trip, and damaged files that count as missing."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_folder_works_alike_for_paths_and_file_uris(tmp_path: Path) -> None:
         assert folder.files() == []
 
 
-def test_a_file_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_syncs_before_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced, names = [], []
 
     def fsync(file: int, sync: Callable[[int], None] = os.fsync) -> None:
@@ -90,7 +90,7 @@ def test_a_file_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: p
     ("link", lambda folder: folder.write_new("y", b"new")),
     ("replace", lambda folder: folder.replace("x", b"old", b"new")),
 ])  # fmt: skip
-def test_nothing_stays_of_a_file_that_could_not_be_written(
+def test_failed_write_leaves_no_temporary_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, action: Callable[[Folder], object]
 ) -> None:
     def refuse(*_: object) -> None:
@@ -104,7 +104,7 @@ def test_nothing_stays_of_a_file_that_could_not_be_written(
     assert contents(tmp_path) == {"x": b"old"}
 
 
-def test_no_file_stays_open(tmp_path: Path) -> None:
+def test_no_file_descriptor_leaks(tmp_path: Path) -> None:
     folder = open_folder(str(tmp_path))
     folder.write("x", b"1")
     folder.read("x")  # pyarrow's own files

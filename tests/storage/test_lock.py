@@ -176,7 +176,7 @@ def test_what_killed_commands_left_is_removed(tmp_path: Path) -> None:
     assert not (tmp_path / f"staged{gone}").exists()
 
 
-def test_what_killed_commands_left_beside_their_target_is_removed(tmp_path: Path) -> None:
+def test_leftovers_beside_a_target_are_removed(tmp_path: Path) -> None:
     gone = f".distgnn-tmp-{machine()}-{ended().pid}-12345678"
     kept = [f"x{temporary_tail()}", f"xy{gone}", "x.distgnn-tmp-0", "x"]
     for name in (*kept, f"x{gone}"):

@@ -178,7 +178,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return found
 
 
-def test_pauses_grow_until_patience_ends(pauses: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+def test_backoff_and_messages(pauses: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     def gone() -> None:
         raise OSError("a\nb \x1b")
 
@@ -193,7 +193,9 @@ def test_pauses_grow_until_patience_ends(pauses: list[float], capsys: pytest.Cap
     assert [int(line.split()[-2]) for line in lines] == [297, 257, 227, 197, 167, 137, 107, 77, 47, 17]  # each 30 s
 
 
-def test_what_passes_and_what_does_not(pauses: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+def test_transient_errors_are_retried_and_others_raised(
+    pauses: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
     errors = iter([OSError("1"), OSError("2")])
 
     def work() -> int:

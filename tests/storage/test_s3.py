@@ -1,4 +1,4 @@
-"""The requests that the S3 file system sends, to a client that is made up: ranges, conditions, parts, pages."""
+"""Requests of the S3 file system, sent to a fake client: ranges, conditions, parts, pages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def refused(code: str, status: int = 400) -> ClientError:
 
 
 class Client:
-    """Objects by key, and the requests for them. etag: of all; fails: errors of the next requests."""
+    """Fake boto3 client. Attributes: ``fails``, errors of the next requests; ``asked``, arguments of all requests."""
 
     def __init__(self, **objects: bytes) -> None:
         self.objects, self.etag = {name.replace("__", "/"): data for name, data in objects.items()}, "e"
@@ -122,7 +122,7 @@ def test_random_access(client: Client, folder: Folder) -> None:
     )
 
 
-def test_another_version_or_too_few_bytes(client: Client, folder: Folder) -> None:
+def test_changed_or_truncated_object_is_refused(client: Client, folder: Folder) -> None:
     files = S3Files(S3Options())
     assert files.fetch("bucket/a/x", 2, 5, "") == b"234"
     with pytest.raises(RequestError, match="it was changed while it was being read; start again"):

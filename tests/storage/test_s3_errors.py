@@ -1,4 +1,4 @@
-"""Which errors of S3 are tried again, and what is said about the others; and the settings of clients."""
+"""Classification and messages of S3 errors, and settings of S3 clients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from distgnn.storage.uri import S3Options
 
 
 def answer(code: str, status: int = 400) -> boto.ClientError:
-    """A refusal by the server; an answer to HEAD has no code."""
+    """An error response; the response to HEAD has no code."""
     return boto.ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "GetObject")
 
 
@@ -77,7 +77,7 @@ def test_missing_objects() -> None:
     (boto.NoCredentialsError(), "Unable to locate credentials; set AWS_PROFILE or keys in the environment, or add ?anonymous"),
     (OSError("a \n b"), "a b"),
 ])  # fmt: skip
-def test_what_is_said(error: BaseException, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages(error: BaseException, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "_failures", retry._Failures())
     found = explained("read", "s3://b/x", error)
     assert isinstance(found, RequestError)
@@ -85,7 +85,7 @@ def test_what_is_said(error: BaseException, said: str, monkeypatch: pytest.Monke
     assert errors_by_kind() == {"refused": 1}
 
 
-def test_what_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_message_after_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(retry.VARIABLE, "2.5")
     found = explained("write", "s3://b/x", answer("SlowDown", 503))
     assert isinstance(found, WorkError)
@@ -95,7 +95,7 @@ def test_what_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment of its own."""
+    """An environment without AWS settings."""
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):

@@ -87,7 +87,7 @@ def test_secrets_are_refused_and_not_repeated(uri: str) -> None:
 @pytest.mark.parametrize("uri", [
     "s3://bucket/a@b/c:d", "s3://bucket?endpoint=http://h:9000", "https://host:9000/x", "gs://bucket/x?a=b", "a@b:c", "file://h/a@b",
 ])  # fmt: skip
-def test_what_is_no_secret(uri: str) -> None:
+def test_uris_without_secrets_are_accepted(uri: str) -> None:
     refuse_secrets(uri)
 
 

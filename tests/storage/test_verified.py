@@ -1,4 +1,4 @@
-"""Verified folders: checksums.json comes last and goes first, so that a killed writer leaves nothing that looks complete."""
+"""Verified folders: checksums.json is written last and deleted first, so a killed writer never leaves a complete-looking folder."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ WHOLE = FILES | {CHECKSUMS: SEALED}
 
 @pytest.fixture
 def objects(tmp_path: Path) -> Folder:
-    """A folder that is handled as one of an object store: no renames, one request for each file."""
+    """A local folder treated as an object store: no renames, one request per file."""
     (tmp_path / "store" / "x").mkdir(parents=True)
     return Folder(pafs.SubTreeFileSystem(str(tmp_path / "store"), pafs.LocalFileSystem()), "x", "s3://bucket/x")
 
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is written and deleted, in order."""
+    """Names of written (+) and deleted (-) files, in order."""
     done: list[str] = []
 
     def noted(sign: str, method: Callable[..., None]) -> Callable[..., None]:
@@ -59,7 +59,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return done
 
 
-def test_checksums() -> None:
+def test_seal_lists_sha256_and_size() -> None:
     entries = {
         "a": {"sha256": sha256(b"1").hexdigest(), "bytes": 1},
         "b": {"sha256": sha256(b"22").hexdigest(), "bytes": 2},
@@ -75,7 +75,7 @@ def test_checksums_are_written_last(objects: Folder, tmp_path: Path, log: list[s
     assert contents(tmp_path / "store" / "x") == contents(tmp_path / "local") == WHOLE
 
 
-def test_a_complete_folder_is_replaced_from_its_checksums_on(objects: Folder, log: list[str]) -> None:
+def test_replacing_a_folder_deletes_checksums_first(objects: Folder, log: list[str]) -> None:
     objects.write("notes", b"mine")
     publish(objects, FILES, SEALED)
     log.clear()
@@ -86,7 +86,7 @@ def test_a_complete_folder_is_replaced_from_its_checksums_on(objects: Folder, lo
     assert objects.names() == ["a", "b", CHECKSUMS, "notes"]
 
 
-def test_an_entry_of_the_cache_is_whole_before_its_checksums_come(
+def test_checksums_of_a_cache_entry_are_written_last(
     objects: Folder, tmp_path: Path, log: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DISTGNN_CACHE", str(tmp_path / "cache"))
@@ -102,7 +102,7 @@ def test_an_entry_of_the_cache_is_whole_before_its_checksums_come(
     assert len(log) == 3
 
 
-def test_there_may_be_no_home_for_the_cache(objects: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_without_home_folder_is_refused(objects: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(objects, FILES, SEALED)
     monkeypatch.delenv("DISTGNN_CACHE")
     monkeypatch.setattr(os.path, "expanduser", str)
@@ -112,7 +112,7 @@ def test_there_may_be_no_home_for_the_cache(objects: Folder, monkeypatch: pytest
         pull_to_cache(objects, KIND, read_checksums(objects, KIND))
 
 
-def test_nothing_stays_of_a_folder_that_could_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_publish_leaves_no_staged_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -164,13 +164,13 @@ ENTRY = {"sha256": "0" * 64, "bytes": 1}
     (sealed(files={"a": ENTRY, "b": {"sha256": "x"}}), r"not a list of checksums .*; pull the thing again"),
     (b" " * (1 << 20) + SEALED, "has more than 1048576 bytes"),
 ])  # fmt: skip
-def test_checksums_that_are_refused(tmp_path: Path, raw: bytes, said: str) -> None:
+def test_invalid_checksums_are_refused(tmp_path: Path, raw: bytes, said: str) -> None:
     (tmp_path / CHECKSUMS).write_bytes(raw)
     with pytest.raises(RequestError, match=rf"{CHECKSUMS}: .*{said}"):
         read_checksums(open_folder(str(tmp_path)), KIND)
 
 
-def test_what_is_not_whole_is_refused(tmp_path: Path) -> None:
+def test_incomplete_or_damaged_folder_is_refused(tmp_path: Path) -> None:
     folder = open_folder(str(tmp_path / "x"))
     with pytest.raises(RequestError, match=r"x: not a complete thing \(checksums.json is missing\)"):
         read_verified(folder, KIND)
