@@ -57,6 +57,8 @@ def test_centre_outside_its_graph_is_refused(center: list[int], row: int) -> Non
 @pytest.mark.parametrize("split", [3, -1, 1.5, "train"])
 def test_splits_are_0_1_2_or_unknown(split: Any) -> None:
     assert pack(SCHEMA, piece([[1.0]], None)).column("split").to_pylist() == [None]
+    valid = replace(piece([[1.0]] * 4), split=[0, 1, 2, None])
+    assert pack(SCHEMA, valid).column("split").to_pylist() == [0, 1, 2, None]
     mixed = replace(piece([[1.0]] * 5), split=[0, 1, split, 2, None])
     with pytest.raises(RequestError, match=rf"split: {split!r} is not 0, 1, 2 or None"):
         pack(SCHEMA, mixed)
