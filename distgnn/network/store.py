@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from distgnn.corpus.sources.files import ARRAY_ERRORS
+from distgnn.corpus.sources.npz import ARRAY_ERRORS, read_npy
 from distgnn.errors import RequestError
 from distgnn.graph.ragged import pointers
 from distgnn.network.manifest import NAME, Dtype, NetworkManifest, Stored, arrays_of, read_manifest
@@ -136,7 +136,8 @@ def _array(folder: Folder, item: Stored) -> Array:
     if mapped:
         with storage_errors("read", folder.at(item.file)):
             return np.load(folder.locate(item.file), mmap_mode="r", allow_pickle=False)
-    return np.load(io.BytesIO(folder.read(item.file)), allow_pickle=False)
+    data = folder.read(item.file)
+    return read_npy(io.BytesIO(data), len(data))
 
 
 def _with_prefix(arrays: dict[str, Array], part: str) -> dict[str, Array]:
