@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from jobs.benches.server import environment, s3_server
 from jobs.killing.drill import Drill, Tally, quotas
 from jobs.killing.scenes import Scene, build_given, scenes
+from jobs.killing.sweeps import SweepDrill
 from jobs.killing.victim import ask
 
 _COLUMNS = ("kills", "writing", "pairs", "refused", "finished", "reruns")
@@ -35,12 +36,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scene", default="", help="only scenes whose name starts with this")
     parser.add_argument("--round", type=int, default=-1, help="only this round")
+    parser.add_argument("--sweep-kills", type=int, default=4, help="kills of tune, which starts Ray each time")
     parser.add_argument("--json", default="", help="file for the counts and problems")
     asked, start = parser.parse_args(), time.monotonic()
     with _place() as (work, chosen):
         chosen = [scene for scene in chosen if scene.name.startswith(asked.scene)]
         counts = quotas(chosen, asked.kills)
         tallies = [_run(scene, work, asked.seed, counts[scene.name], asked.round) for scene in chosen]
+        if asked.sweep_kills and "tune".startswith(asked.scene):
+            tallies.append(SweepDrill(work, asked.seed).run(asked.sweep_kills))
     if asked.json:
         told = {
             "seed": asked.seed,

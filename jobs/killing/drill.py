@@ -89,19 +89,19 @@ class Drill:
         if self.scene.pairs and rng.random() < 1 / 3:
             found += self._two_writers(rng)
         else:
-            for _ in range(rng.randint(1, _MAX_KILLS)):
-                if not self._killed(rng):
+            for before in range(rng.randint(1, _MAX_KILLS)):
+                if not self._killed(rng, self.writes // (1 + before)):
                     break
                 found += self._look()
         found += self._finish()
         self.tally.problems += [f"round {number}: {problem}" for problem in found]
 
-    def _killed(self, rng: random.Random) -> bool:
-        """Start the command and kill it; returns whether it was still running."""
+    def _killed(self, rng: random.Random, writes: int) -> bool:
+        """Start the command and kill it, mostly at one of the first ``writes`` writes; returns whether it was still running."""
         victim = Victim.run(self._words(), self.work, self.log)
         writing = rng.random() < 2 / 3
         if writing:
-            victim.wait_writes(rng.randint(1, self.writes))
+            victim.wait_writes(rng.randint(1, writes))
             pause(rng)
         else:
             time.sleep(max(0.0, rng.random() * self.seconds))

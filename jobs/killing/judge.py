@@ -32,6 +32,7 @@ _VOLATILE = {
     "started", "updated", "time", "seconds", "seconds_left", "first", "graphs_per_s", "data_wait", "peak_memory_mb",
     "checkpoint_seconds", "stall_seconds", "wall", "ended", "tries",
 }  # fmt: skip
+_TIMES = ("results.parquet", "sweep.html", "sweep.md", "pictures/seconds.png", "pictures/progress.png")
 _LEFTOVER = (".distgnn-tmp-", LOCK, CLAIM, "_build.json")
 
 
@@ -54,8 +55,8 @@ def contents(uri: str) -> dict[str, str]:
 
 
 def _content(folder: Folder, name: str) -> str:
-    """A digest; the list of checksums and cards of checkpoints depend on times, and the files themselves are compared."""
-    if name.endswith((CHECKSUMS, "card.md")):
+    """A digest or a text; "" for files that show times or are derived from them. What they are made of is compared."""
+    if name.endswith((CHECKSUMS, "card.md", *_TIMES)):
         return ""
     data = folder.read(name)
     if name.endswith(".json"):

@@ -13,8 +13,8 @@ from distgnn.storage.folder import open_folder
 Words = tuple[str, ...]
 _ENCODER = ("--encoder.layers", "1", "--encoder.width", "8")
 _TRAIN = (
-    *("--train.max-steps", "8", "--train.graphs-per-stream", "4", "--train.streams", "2", "--train.log-seconds", "0"),
-    *("--train.checkpoint-every", "2", "--train.checkpoint-minutes", "0", "--train.validate-every", "4"),
+    *("--train.max-steps", "6", "--train.graphs-per-stream", "4", "--train.streams", "2", "--train.log-seconds", "0"),
+    *("--train.checkpoint-every", "2", "--train.checkpoint-minutes", "0", "--train.validate-every", "3"),
     *("--train.keep", "2", "--train.device", "cpu"),
 )
 

@@ -100,11 +100,6 @@ class Victim:
         """What it has said."""
         return self.log.read_text(errors="replace")
 
-    @property
-    def crashed(self) -> bool:
-        """Whether it ended by an exception, or had to be ended."""
-        return self.code not in (0, 1, 2)
-
 
 def _child(work: Callable[[], int], root: str, log: Path, telling: int) -> None:
     code = _CRASHED
@@ -112,12 +107,14 @@ def _child(work: Callable[[], int], root: str, log: Path, telling: int) -> None:
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for stream in (1, 2):
             os.dup2(file, stream)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", 1)
         sys.addaudithook(_teller(root, telling))
         code = work()
     except BaseException:  # noqa: BLE001 - told by the exit code
         traceback.print_exc()
     finally:
         sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
 
 
