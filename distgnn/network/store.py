@@ -37,9 +37,9 @@ def save_network(network: Network, uri: str, overwrite: bool = False) -> Network
         RequestError: a network exists and ``overwrite`` is False, or a name or dtype cannot be stored.
     """
     folder, arrays = open_folder(uri), arrays_of(network)
+    if not overwrite:
+        refuse_existing(folder)
     replaced = folder.size(NAME) is not None
-    if replaced and not overwrite:
-        raise RequestError(f"{uri}: a network already exists; use another --out or --overwrite")
     names = (NAME, *(f"{name}.npy" for name in arrays))
     claim(folder, names, "network", ours=_files_of(folder) if replaced else ())
     if replaced:
@@ -51,6 +51,13 @@ def save_network(network: Network, uri: str, overwrite: bool = False) -> Network
     folder.write(NAME, manifest.to_bytes())
     settle(folder)
     return manifest
+
+
+def refuse_existing(folder: Folder) -> None:
+    """Raise RequestError if there is a network in ``folder``; first end the claim of a build that was killed after it."""
+    if folder.size(NAME) is not None:
+        settle(folder)
+        raise RequestError(f"{folder.uri}: a network already exists; use another --out or --overwrite")
 
 
 def _files_of(folder: Folder) -> set[str]:

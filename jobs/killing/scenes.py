@@ -88,7 +88,7 @@ def scenes(work: Path, bucket: str) -> list[Scene]:
         return ("finetune", "--corpus", corpus, "--checkpoint", checkpoint, "--out", f"{place}/out", *few)
 
     def joint(place: str) -> Words:
-        few = ("--seeds", "2", "--epochs", "2", "--device", "cpu", "--methods", "none", "auxts_one", "--batch", "24")
+        few = ("--seeds", "1", "--epochs", "2", "--device", "cpu", "--methods", "none", "auxts_one", "--batch", "24")
         tasks = ("--corpus.auxiliary", "edgepred", "--schemes", "scratch", "pretrained", "--pretrain-epochs", "1")
         encoder = ("--corpus.encoder.layers", "1", "--corpus.encoder.width", "8")
         return ("transfer", "--data", corpus, "--out", f"{place}/out", *few, *tasks, *encoder)
