@@ -109,20 +109,20 @@ def scenes(work: Path, bucket: str) -> list[Scene]:
     )
     exists, s3 = "a corpus already exists", f"{bucket}/scenes"
     made: list[Callable[[], Scene]] = [
-        lambda: Scene("corpus build", local("build"), build(local("build")), 4, pairs=True, complete=exists),
+        lambda: Scene("corpus build", local("build"), build(local("build")), 6, pairs=True, complete=exists),
         lambda: Scene(
-            "corpus build --overwrite", local("again"), build(local("again"), "--overwrite"), 2,
+            "corpus build --overwrite", local("again"), build(local("again"), "--overwrite"), 5,
             (*old, f"{local('again')}/corpus"),
         ),
         lambda: Scene("corpus build to S3", f"{s3}/build", build(f"{s3}/build"), 2, pairs=True, complete=exists),
-        lambda: Scene("pretrain", local("pretrain"), pretrain(local("pretrain")), 4, resumed="run", pairs=True),
+        lambda: Scene("pretrain", local("pretrain"), pretrain(local("pretrain")), 5, resumed="run", pairs=True),
         lambda: Scene("pretrain --init", local("init"), pretrain(local("init"), "--init", checkpoint), 2, resumed="run"),
-        lambda: Scene("pretrain to S3", f"{s3}/pretrain", pretrain(f"{s3}/pretrain"), 3, resumed="run", pairs=True),
+        lambda: Scene("pretrain to S3", f"{s3}/pretrain", pretrain(f"{s3}/pretrain"), 1, resumed="run", pairs=True),
         lambda: Scene("finetune", local("finetune"), tuned(local("finetune")), 4, pairs=True),
-        lambda: Scene("transfer", local("transfer"), joint(local("transfer")), 3, pairs=True),
-        lambda: Scene("push", local("push"), ("push", str(work / "run"), f"{local('push')}/copy"), 2, pairs=True),
-        lambda: Scene("push to S3", f"{s3}/push", ("push", str(work / "run"), f"{s3}/push/copy"), 3, pairs=True),
-        lambda: Scene("pull from S3", local("pull"), ("pull", remote, f"{local('pull')}/copy"), 2, pairs=True),
-        lambda: Scene("pull to the cache", local("cache"), ("pull", remote), 2, pairs=True),
+        lambda: Scene("transfer", local("transfer"), joint(local("transfer")), 2, pairs=True),
+        lambda: Scene("push", local("push"), ("push", str(work / "run"), f"{local('push')}/copy"), 4, pairs=True),
+        lambda: Scene("push to S3", f"{s3}/push", ("push", str(work / "run"), f"{s3}/push/copy"), 2, pairs=True),
+        lambda: Scene("pull from S3", local("pull"), ("pull", remote, f"{local('pull')}/copy"), 3, pairs=True),
+        lambda: Scene("pull to the cache", local("cache"), ("pull", remote), 3, pairs=True),
     ]  # fmt: skip
     return [make() for make in made]

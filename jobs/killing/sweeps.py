@@ -29,7 +29,7 @@ from jobs.killing.victim import ask
 
 _MARK = "DISTGNN_KILL_DRILL"
 """Environment variable of the driver and of all that it starts."""
-_POLL_SECONDS = 0.005
+_POLL_SECONDS = 0.03
 
 
 class SweepDrill:
@@ -146,4 +146,4 @@ def _tuning(corpus: str, out: str) -> TuneConfig:
         ),
     )
     space = ("weighting.lr=log(1e-4,1e-2)",)
-    return TuneConfig(out=out, transfer=transfer, space=space, trials=4, final_seeds=1, searcher="random")
+    return TuneConfig(out=out, transfer=transfer, space=space, trials=2, final_seeds=1, searcher="random")
