@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from distgnn.finetuning.saved_model import FineTunedModel, load_model
     from distgnn.graph.batch import GraphBatch
     from distgnn.graph.schema import Feature, Schema
-    from distgnn.models.user_encoder.adapter import register_encoder
+    from distgnn.register import register_encoder
 
 __version__ = "0.1.0"
 
@@ -65,7 +65,7 @@ _MODULES = {
     "distgnn.finetuning.saved_model": ("FineTunedModel", "load_model"),
     "distgnn.graph.batch": ("GraphBatch",),
     "distgnn.graph.schema": ("Feature", "Schema"),
-    "distgnn.models.user_encoder.adapter": ("register_encoder",),
+    "distgnn.register": ("register_encoder",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [

@@ -236,6 +236,31 @@ REGISTRIES: dict[str, Registry] = {
 """All registries by kind."""
 
 
+def register_encoder(name: str, factory: Callable[..., Any]) -> None:
+    """Register a module written for PyG as ``--encoder.kind NAME`` (EncoderConfig.kind).
+
+    The same as ``distgnn.register.encoder(name)(factory)``.
+
+    The parameters of the module's ``forward`` select its inputs by name:
+
+    - x: float [N, width], embedded node features;
+    - edge_index: int64 [2, M], every undirected edge in both directions;
+    - edge_attr: float [M, A], one-hot categories and dense values of the edge features; None if there are none;
+    - batch: int64 [N], graph of each node;
+    - data: a PyG Data of all graphs with their features as stored.
+
+    It must return node embeddings, float [N, config.width].
+
+    Args:
+        name: a Python identifier that is not in use.
+        factory: called as ``factory(schema, config)``; returns the module.
+
+    Raises:
+        RequestError: the name is invalid or in use.
+    """
+    encoder(name)(factory)
+
+
 def import_modules(names: tuple[str, ...]) -> None:
     """Import modules that register something.
 

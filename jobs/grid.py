@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from distgnn import register
-from distgnn.api.finetune import compare_checkpoints, initial_encoders
+from distgnn.api.finetune import compare_checkpoints
 from distgnn.api.progress import JobProgress
-from distgnn.checkpoint.format import load_checkpoint
+from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.cli import guarded
 from distgnn.commands.output import Output
 from distgnn.config import EncoderConfig, FinetuneConfig, PretrainConfig, to_json
@@ -119,8 +119,7 @@ def finetune_encoder(
         later: Number of jobs after these, for the progress display.
     """
     cells = [config.cell(objective, encoder) for objective in names]
-    methods = initial_encoders([load_checkpoint(run_folder(cell).uri) for cell in cells])
-    named = [replace(method, name=objective) for method, objective in zip(methods, names, strict=True)]
+    named = [InitialEncoder.load(run_folder(cell).uri, name) for cell, name in zip(cells, names, strict=True)]
     settings = config.settings(config.cell(CONTROL, encoder).encoder, folder.sub(encoder).uri)
     return compare_checkpoints(settings, named, JobProgress(f"fine-tuned {encoder} ", later)).comparison
 

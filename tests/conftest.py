@@ -35,8 +35,13 @@ def _starts_ray(file: Path) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that start Ray come first: they take longest, and share one Ray where they can."""
-    items.sort(key=lambda item: (not _starts_ray(item.path), item.get_closest_marker("ray") is None))
+    """Files that take long come first: those that start Ray, which they share where they can, then those of whole commands."""
+
+    def order(item: pytest.Item) -> tuple[bool, bool, bool]:
+        whole = item.path.parent == Path(__file__).parent
+        return not _starts_ray(item.path), not whole, item.get_closest_marker("ray") is None
+
+    items.sort(key=order)
 
 
 @pytest.hookimpl(tryfirst=True)  # before any fixture of the test

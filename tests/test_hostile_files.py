@@ -377,6 +377,7 @@ def test_lines_of_predblp_are_rejected(tmp_path: Path) -> None:
     assert [item.row for item in rejected] == ["2", "3", "4"]
 
 
+@pytest.mark.slow
 def test_fuzzed(tmp_path: Path) -> None:
     """A few inputs of ``make fuzz``, in a process with bounds on time and memory."""
     build_untrained(tmp_path)
@@ -388,7 +389,7 @@ def test_fuzzed(tmp_path: Path) -> None:
         str(tmp_path / "scratch"),
         "0",
         "0",
-        "40",
+        "20",
         *CHEAP,
     ]
     root = Path(__file__).parents[1]
@@ -396,5 +397,5 @@ def test_fuzzed(tmp_path: Path) -> None:
     done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, check=True, timeout=250)
     *findings, last = map(json.loads, done.stdout.splitlines())
     assert findings == []
-    assert last["counts"]["inputs"] == last["counts"]["refused"] + last["counts"]["accepted"] == 40
-    assert min(last["counts"]["refused"], last["counts"]["accepted"]) > 3
+    assert last["counts"]["inputs"] == last["counts"]["refused"] + last["counts"]["accepted"] == 20
+    assert min(last["counts"]["refused"], last["counts"]["accepted"]) > 1

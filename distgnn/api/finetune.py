@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +13,9 @@ from distgnn.api.arguments import build_config, load_function
 from distgnn.api.metrics import meters
 from distgnn.api.output import check_results, output_folder
 from distgnn.api.progress import JobProgress
-from distgnn.api.results import Results
+from distgnn.api.results import ComparisonResults, Results
 from distgnn.auxiliary.data_source import InitialEncoder
-from distgnn.checkpoint.format import Checkpoint, load_checkpoint
-from distgnn.checkpoint.load import encoder_of
 from distgnn.config import EvaluateConfig, FinetuneConfig, to_json
-from distgnn.corpus.manifest import read_manifest
 from distgnn.distributed import choose_device
 from distgnn.finetuning.comparison import FinetuneComparison, with_controls
 from distgnn.finetuning.comparison import finetune as compare
@@ -30,14 +26,13 @@ from distgnn.finetuning.saved_model import MODELS, load_model, model_uris, write
 from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
 from distgnn.register import import_modules
 from distgnn.report import evaluation, table
-from distgnn.report.scores import score_figure
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import locked
 from distgnn.storage.uri import base_name
 
 
 @dataclass(frozen=True)
-class FinetuneResults(Results):
+class FinetuneResults(ComparisonResults[FinetuneComparison]):
     """Result of a fine-tuning: every checkpoint and its control, over seeds.
 
     Attributes:
@@ -45,27 +40,10 @@ class FinetuneResults(Results):
         comparison: Scores, predictions and curves of each training.
     """
 
-    folder: Folder
-    comparison: FinetuneComparison = field(repr=False)
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """Mean, sd, se, difference to the control, p and p_holm of each row, part and metric."""
-        return pd.DataFrame(self.comparison.summary())
-
-    @property
-    def records(self) -> pd.DataFrame:
-        """One row for each method, seed, part and metric."""
-        return pd.DataFrame(self.comparison.records())
-
     @property
     def models(self) -> list[str]:
         """URIs of the saved models (``save_models=True``), for :func:`distgnn.load_model`."""
         return model_uris(self.uri)
-
-    def plot(self) -> Figure:
-        """Draw the scores of every method over its seeds."""
-        return score_figure(self.comparison)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of results.json."""
@@ -98,7 +76,7 @@ def finetune(config: FinetuneConfig | None = None, **options: Any) -> FinetuneRe
     chosen = build_config(FinetuneConfig, config, options)
     import_modules(chosen.imports)
     check_loggers(chosen.loggers, open_folder(chosen.out))
-    checkpoints = initial_encoders([load_checkpoint(uri) for uri in chosen.checkpoint])
+    checkpoints = InitialEncoder.load_all(chosen.checkpoint)
     with (
         output_folder(chosen.out, FinetuneConfig) as folder,
         meters(chosen.metrics, chosen.out, chosen.workers > 1) as (here, _),
@@ -123,7 +101,7 @@ def compare_checkpoints(
     write_results(result, folder)
     if config.save_models:
         everything, _ = with_controls(checkpoints, config.encoder)
-        write_models(result, everything, read_manifest(open_folder(config.corpus)).digest(), folder.sub(MODELS))
+        write_models(result, everything, folder.sub(MODELS))
     return FinetuneResults(folder, result)
 
 
@@ -131,19 +109,6 @@ def _mean_scores(result: FinetuneComparison) -> dict[str, float]:
     """Mean over seeds of each method's scores, by ``METHOD/PART``."""
     parts = next(iter(result.results.values())).scores
     return {f"{row.method}/{part}": float(result.values(row, part).mean()) for row in result.rows for part in parts}
-
-
-def initial_encoders(checkpoints: list[Checkpoint]) -> list[InitialEncoder]:
-    """Return an initial encoder for each checkpoint, named after its run (and its step if a run comes more than once)."""
-    runs = Counter(checkpoint.run["name"] for checkpoint in checkpoints)
-    return [
-        InitialEncoder(_name(one, runs), one.encoder, encoder_of(one).state_dict(), one.schema) for one in checkpoints
-    ]
-
-
-def _name(checkpoint: Checkpoint, runs: Counter[str]) -> str:
-    name = checkpoint.run["name"]
-    return name if runs[name] == 1 else f"{name}@{checkpoint.step}"
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from distgnn.auxiliary.comparison import Comparison
+from distgnn.report.scores import score_figure
 from distgnn.storage.folder import Folder
+
+C = TypeVar("C", bound=Comparison[Any])
 
 
 class Results(ABC):
@@ -42,3 +47,30 @@ class Results(ABC):
     def _repr_html_(self) -> str:
         """HTML for notebooks; all text is escaped."""
         return f"<p>{escape(self.uri)}</p>{self.table.to_html(index=False, escape=True)}"
+
+
+@dataclass(frozen=True)
+class ComparisonResults(Results, Generic[C]):
+    """Base class of the results of trainings over seeds, beside their controls.
+
+    Attributes:
+        folder: Folder with table.md, results.json and what the command adds.
+        comparison: Scores and curves of each training.
+    """
+
+    folder: Folder
+    comparison: C = field(repr=False)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Mean, sd, se, difference to the control, p and p_holm of each row, part and metric."""
+        return pd.DataFrame(self.comparison.summary())
+
+    @property
+    def records(self) -> pd.DataFrame:
+        """One row for each training (method, encoder, scheme, seed), part and metric."""
+        return pd.DataFrame(self.comparison.records())
+
+    def plot(self) -> Figure:
+        """Draw the scores of every row over its seeds."""
+        return score_figure(self.comparison)

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-from matplotlib.figure import Figure
-
 from distgnn.api.arguments import build_config, load_function
-from distgnn.api.finetune import initial_encoders
 from distgnn.api.metrics import meters
 from distgnn.api.output import output_folder
 from distgnn.api.progress import JobProgress
-from distgnn.api.results import Results
+from distgnn.api.results import ComparisonResults
 from distgnn.auxiliary.comparison import Comparison, compare_methods
-from distgnn.auxiliary.data_source import CorpusDataSource, DataSource, NetworkDataSource, is_network
+from distgnn.auxiliary.data_source import CorpusDataSource, DataSource, InitialEncoder, NetworkDataSource, is_network
 from distgnn.auxiliary.jobs import RunJob
-from distgnn.checkpoint.format import load_checkpoint
 from distgnn.config import TransferConfig, to_json
 from distgnn.corpus.writer import Mapper
 from distgnn.distributed import choose_device
@@ -27,7 +22,6 @@ from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_lo
 from distgnn.register import import_modules
 from distgnn.report.auxiliary import markdown, terminal, transfer_summary
 from distgnn.report.curves import write_curves, write_pictures
-from distgnn.report.scores import score_figure
 from distgnn.report.table import TABLE
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.uri import base_name
@@ -36,7 +30,7 @@ _CELL = ("scheme", "encoder", "method", "metric")
 
 
 @dataclass(frozen=True)
-class TransferResults(Results):
+class TransferResults(ComparisonResults[Comparison[TransferConfig]]):
     """Result of a comparison of weighting methods.
 
     Attributes:
@@ -45,23 +39,7 @@ class TransferResults(Results):
         note: What was inferred about the labels or changed; "" if nothing.
     """
 
-    folder: Folder
-    comparison: Comparison[TransferConfig] = field(repr=False)
     note: str = ""
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """Mean, sd, se, difference to the control, p and p_holm of each row, part and metric."""
-        return pd.DataFrame(self.comparison.summary())
-
-    @property
-    def records(self) -> pd.DataFrame:
-        """One row for each method, encoder, scheme, seed, part and metric."""
-        return pd.DataFrame(self.comparison.records())
-
-    def plot(self) -> Figure:
-        """Draw the scores of every row over its seeds."""
-        return score_figure(self.comparison)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of results.json."""
@@ -122,7 +100,7 @@ def _compared(config: TransferConfig, source: DataSource, folder: Folder) -> Tra
 def _source(config: TransferConfig) -> DataSource:
     if is_network(config.data):
         return NetworkDataSource.read(config)
-    return CorpusDataSource.read(config, initial_encoders([load_checkpoint(uri) for uri in config.checkpoint]))
+    return CorpusDataSource.read(config, InitialEncoder.load_all(config.checkpoint))
 
 
 def _mapper(config: TransferConfig) -> Mapper:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -18,6 +19,8 @@ from distgnn.auxiliary.network_tasks.build import build_problem, target_of
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
 from distgnn.auxiliary.problem import MultiTaskProblem
 from distgnn.auxiliary.trainer import TrainingResult
+from distgnn.checkpoint.format import SavedEncoder, load_saved_encoder, step_of
+from distgnn.checkpoint.load import encoder_of
 from distgnn.config import EncoderConfig, TransferConfig
 from distgnn.config.base import from_json, to_json
 from distgnn.config.finetune import BATCH
@@ -32,6 +35,7 @@ from distgnn.network import manifest as networks
 from distgnn.network.network import Network
 from distgnn.network.store import load_network
 from distgnn.storage.folder import open_folder
+from distgnn.storage.uri import base_name
 
 Weights = dict[str, Tensor]
 NETWORK_BATCH = 128
@@ -54,6 +58,33 @@ class InitialEncoder:
     encoder: EncoderConfig
     weights: Weights | None = field(default=None, repr=False)
     schema: Schema | None = None
+
+    @classmethod
+    def load(cls, uri: str, name: str) -> InitialEncoder:
+        """Load the encoder of the checkpoint at ``uri``. Only its config and weights are read."""
+        return cls._of(load_saved_encoder(uri), name)
+
+    @classmethod
+    def _of(cls, saved: SavedEncoder, name: str) -> InitialEncoder:
+        return cls(name, saved.encoder, encoder_of(saved).state_dict(), saved.schema)
+
+    @classmethod
+    def load_all(cls, uris: Sequence[str]) -> list[InitialEncoder]:
+        """Load the encoders of checkpoints. They are named after their runs, as NAME@STEP if a run comes more than once."""
+        found = [load_saved_encoder(uri) for uri in uris]
+        runs = Counter(_run_name(one) for one in found)
+        return [cls._of(one, _run_name(one) + ("" if runs[_run_name(one)] == 1 else _step(one))) for one in found]
+
+
+def _run_name(saved: SavedEncoder) -> str:
+    return str(saved.run["name"])
+
+
+def _step(saved: SavedEncoder) -> str:
+    """Return @STEP, from the name of the checkpoint's folder; @NAME for a copy in a folder with another name."""
+    name = base_name(saved.uri)
+    step = step_of(name)
+    return f"@{name if step is None else step}"
 
 
 class DataSource(Protocol):
@@ -109,14 +140,12 @@ class CorpusDataSource:
     Args:
         config: Options of every training.
         data: The labelled corpus.
-        digest: sha256 of its manifest.
         starts: Encoders to compare.
         frozen: Train a linear probe on the frozen encoders.
     """
 
     config: TransferConfig
     data: LabelledSet
-    digest: str
     starts: tuple[InitialEncoder, ...]
     frozen: bool = False
     unused = "network"
@@ -137,17 +166,11 @@ class CorpusDataSource:
         for kind in kinds:
             register.encoder.get(kind, "encoder.kind")
         starts = tuple(checkpoints) or tuple(InitialEncoder(kind, replace(encoder, kind=kind)) for kind in kinds)
-        digest = corpora.read_manifest(open_folder(config.data)).digest()
-        return cls.of(config, read_labelled(config.data, config.corpus), digest, starts)
+        return cls.of(config, read_labelled(config.data, config.corpus), starts)
 
     @classmethod
     def of(
-        cls,
-        config: TransferConfig,
-        data: LabelledSet,
-        digest: str,
-        starts: Sequence[InitialEncoder],
-        frozen: bool = False,
+        cls, config: TransferConfig, data: LabelledSet, starts: Sequence[InitialEncoder], frozen: bool = False
     ) -> CorpusDataSource:
         """Build the source for ``data`` that has been read.
 
@@ -157,7 +180,7 @@ class CorpusDataSource:
         for start in starts:
             if start.schema is not None:
                 start.schema.check_features(data.schema, f"{start.name} cannot read {config.data}")
-        return cls(replace(config, batch=config.batch or BATCH), data, digest, tuple(starts), frozen)
+        return cls(replace(config, batch=config.batch or BATCH), data, tuple(starts), frozen)
 
     @property
     def encoders(self) -> tuple[str, ...]:
@@ -186,7 +209,7 @@ class CorpusDataSource:
         weights = hashlib.sha256(safetensors.torch.save(taken)).hexdigest() if taken else ""
         other = self.config.corpus.aux_corpus
         beside = corpora.read_manifest(open_folder(other)).digest() if other else ""
-        return f"{self.digest} {beside} {start.encoder} {weights}{' frozen' if self.frozen else ''}"
+        return f"{self.data.digest} {beside} {start.encoder} {weights}{' frozen' if self.frozen else ''}"
 
     def fits(self, found: TrainingResult) -> bool:
         """See :class:`DataSource`."""

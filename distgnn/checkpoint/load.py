@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from distgnn.checkpoint.format import SavedEncoder, load_saved_encoder
 from distgnn.checkpoint.training_state import load_weights, strip
@@ -13,6 +12,9 @@ from distgnn.graph.batch import GraphBatch
 from distgnn.graph.pyg import from_pyg
 from distgnn.graph.schema import Schema
 from distgnn.models.encoder import Encoder, build_encoder
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 
 class Embeddings(NamedTuple):

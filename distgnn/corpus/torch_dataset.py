@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from html import escape
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
-from torch_geometric.data import Batch, Data
 
 from distgnn.corpus.manifest import Manifest
 from distgnn.corpus.plan import Plan
@@ -27,6 +26,9 @@ from distgnn.graph.keyed import key, permutation
 from distgnn.graph.purposes import PretrainDraw
 from distgnn.graph.pyg import to_pyg
 from distgnn.graph.schema import Schema
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch, Data
 
 _WINDOW_UNITS = 8
 
@@ -168,7 +170,7 @@ class BatchSettings:
     world_size: int
 
 
-class BatchDataset(IterableDataset[Batch]):
+class BatchDataset(IterableDataset["Batch"]):
     """PyG batches of a corpus; see :meth:`Corpus.to_torch`.
 
     The graphs of an epoch are put in one order by (seed, epoch) and cut into batches numbered 0..n-1. A process takes a

@@ -14,12 +14,11 @@ from distgnn.auxiliary.data_source import CorpusDataSource, InitialEncoder
 from distgnn.auxiliary.jobs import Job, Progress, RunJob, run_jobs
 from distgnn.config import CorpusTaskConfig, EncoderConfig, FinetuneConfig, LabelChoice, TransferConfig
 from distgnn.config.transfer import CONTROL
-from distgnn.corpus.manifest import read_manifest
 from distgnn.corpus.writer import Mapper
 from distgnn.errors import RequestError
 from distgnn.labels.dataset import LabelledSet, load_labelled
 from distgnn.labels.scores import HIGHER_IS_BETTER
-from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.folder import Folder
 
 CHOICE = tuple(LabelChoice.__dataclass_fields__)
 
@@ -73,8 +72,7 @@ def finetune_source(config: FinetuneConfig, data: LabelledSet, starts: Sequence[
     Raises:
         RequestError: A checkpoint's features do not fit ``data``.
     """
-    digest = read_manifest(open_folder(config.corpus)).digest()
-    return CorpusDataSource.of(training_config(config), data, digest, starts, config.frozen)
+    return CorpusDataSource.of(training_config(config), data, starts, config.frozen)
 
 
 def training_config(config: FinetuneConfig) -> TransferConfig:

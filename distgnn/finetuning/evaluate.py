@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -100,7 +100,7 @@ def _all_graphs(corpus: str, model: FineTunedModel, part: str) -> LabelledSet:
     parts = {part: np.flatnonzero(np.any(~np.isnan(y), axis=1))}
     check_defined(about.task, y, parts, corpus)
     y = torch.from_numpy(np.ascontiguousarray(y))
-    return LabelledSet(schema, graphs, y, model.target, parts, about.use_center, note)
+    return LabelledSet(schema, graphs, y, model.target, parts, about.use_center, reader.manifest.digest(), note)
 
 
 def _part(corpus: str, model: FineTunedModel, part: str) -> LabelledSet:
@@ -120,7 +120,7 @@ def _part(corpus: str, model: FineTunedModel, part: str) -> LabelledSet:
     if names[0] not in data.parts:
         raise RequestError(f"part={part}: the model's split has only {', '.join(data.parts)}")
     parts = {name: data.parts[name] for name in names}
-    return LabelledSet(data.schema, data.graphs, data.y, model.target, parts, data.use_center, data.note)
+    return replace(data, target=model.target, parts=parts)
 
 
 @torch.no_grad()

@@ -8,22 +8,24 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
-from torch_geometric.data import Data
 
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.sources.molecules import ATOM_FEATURES, BOND_FEATURES
 from distgnn.corpus.sources.pyg import collect, single_graphs
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
-from distgnn.graph.pyg import from_pyg
+from distgnn.graph.pyg import from_pyg, is_pyg
 from distgnn.graph.ragged import packed, pointers
 from distgnn.graph.schema import Schema
 
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
 _GRAPHS = 256
-Graphs = GraphBatch | Data | Sequence[Data] | Sequence[str] | str | os.PathLike[str]
+Graphs = Union[GraphBatch, "Data", Sequence["Data"], Sequence[str], str, os.PathLike[str]]
 """A corpus URI, one PyG graph or batch, a list of PyG graphs (or a DataLoader), or a list of SMILES."""
 
 
@@ -41,7 +43,7 @@ def input_batches(data: Graphs, schema: Schema) -> Iterator[GraphBatch]:
         yield from _corpus(os.fspath(data), schema)
     elif isinstance(data, GraphBatch):
         yield data
-    elif isinstance(data, Data):
+    elif is_pyg(data):
         yield from_pyg(data, schema)
     else:
         yield from _sequence(data, schema)
@@ -60,7 +62,7 @@ def _sequence(data: Iterable[Any], schema: Schema) -> Iterator[GraphBatch]:
         if all(isinstance(item, str) for item in chunk):
             yield _molecules(chunk, schema, first)
             first += len(chunk)
-        elif all(isinstance(item, Data) for item in chunk):
+        elif all(is_pyg(item) for item in chunk):
             graphs = list(single_graphs(chunk))
             for low in range(0, len(graphs), _GRAPHS):
                 part = graphs[low : low + _GRAPHS]

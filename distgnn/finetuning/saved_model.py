@@ -6,14 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pandas as pd
 import safetensors.torch
 import torch
 from msgspec import Meta
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.checkpoint.compatibility import check_compatible
@@ -35,6 +34,9 @@ from distgnn.storage.cache import read_cached
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.records import Name, Small, parse_record
 from distgnn.storage.verified import CHECKSUMS, Kind, publish_safely, read_checksums, seal
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 MODELS = "models"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -169,15 +171,12 @@ class FineTunedModel(nn.Module):
         return pd.DataFrame(torch.cat(values).numpy(), index=index, columns=list(self.about.labels))
 
 
-def write_models(
-    result: FinetuneComparison, encoders: Iterable[InitialEncoder], digest: str, folder: Folder
-) -> list[str]:
+def write_models(result: FinetuneComparison, encoders: Iterable[InitialEncoder], folder: Folder) -> list[str]:
     """Write every trained model to ``folder``/METHOD-seedN; existing models are replaced.
 
     Args:
         result: A fine-tuning with ``save_models``.
         encoders: The initial encoders of its rows, by name.
-        digest: sha256 of the corpus.
         folder: Destination.
 
     Returns:
@@ -187,7 +186,7 @@ def write_models(
     methods, names = tuple(row.method for row in result.rows), []
     for (row, seed), found in result.results.items():
         names.append(f"{_plain(row.method, methods)}-seed{seed}")
-        about = _about(result, by_name[row.method], digest, row.method, seed)
+        about = _about(result, by_name[row.method], row.method, seed)
         target = {"target.mean": result.data.target.mean, "target.std": result.data.target.std}
         tensors = {name: tensor.contiguous() for name, tensor in {**found.weights, **target}.items()}
         check_finite_weights(tensors, f"{row.method}, seed {seed}")
@@ -196,12 +195,12 @@ def write_models(
     return names
 
 
-def _about(result: FinetuneComparison, encoder: EncoderConfig, digest: str, method: str, seed: int) -> ModelInfo:
+def _about(result: FinetuneComparison, encoder: EncoderConfig, method: str, seed: int) -> ModelInfo:
     data, config, target = result.data, to_json(result.config), result.data.target
     choice = from_json(LabelChoice, {name: config[name] for name in CHOICE})
     found = next(found for (row, number), found in result.results.items() if (row.method, number) == (method, seed))
     return ModelInfo(
-        data.schema, encoder, target.task, target.names, target.outputs, data.use_center, choice, digest,
+        data.schema, encoder, target.task, target.names, target.outputs, data.use_center, choice, data.digest,
         method, seed, found.best_epoch, part_scores(found),
     )  # fmt: skip
 

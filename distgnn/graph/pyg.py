@@ -1,19 +1,34 @@
 """Conversion between GraphBatch and PyG Data.
 
-Kept apart from batch.py because importing PyG takes about 1.5 s and corpus readers do not need it.
+PyG is imported on first use: it takes longer than all else that a command imports, and most commands do not use it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Batch, Data
 
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch, message_edges, row_graph
 from distgnn.graph.schema import Feature, Schema, sizes
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch, Data
+
+
+def pyg_data() -> Any:
+    """Import ``torch_geometric.data``."""
+    return importlib.import_module("torch_geometric.data")
+
+
+def is_pyg(value: object) -> TypeGuard[Data]:
+    """Return whether ``value`` is a PyG ``Data`` or ``Batch``, without importing PyG."""
+    module = sys.modules.get("torch_geometric.data")
+    return module is not None and isinstance(value, module.Data)
 
 
 def dense_tensor(data: Data, name: str, rows: int | None = None) -> Tensor | None:
@@ -155,7 +170,8 @@ def to_pyg(batch: GraphBatch) -> Batch:
     joined = _data(batch, edge_index, edge)
     if batch.y is not None:
         joined.y = batch.y
-    result: Any = Batch(_base_cls=Data)  # pyright: ignore[reportCallIssue]
+    pyg = pyg_data()
+    result = pyg.Batch(_base_cls=pyg.Data)
     result.stores_as(joined)
     nodes, one_per_graph, no_shift = (
         batch.node_ptr.cpu(),
@@ -206,7 +222,7 @@ def joined_pyg(batch: GraphBatch, edge_index: Tensor, edge: Tensor, dtype: torch
 
 def _data(graph: GraphBatch, edge_index: Tensor, edge: Tensor) -> Data:
     edge_cat, edge_dense = graph.edge_cat[edge], graph.edge_dense[edge]
-    data = Data(edge_index=edge_index, num_nodes=graph.num_nodes, graph_id=graph.graph_id)
+    data = pyg_data().Data(edge_index=edge_index, num_nodes=graph.num_nodes, graph_id=graph.graph_id)
     if graph.node_cat.shape[1]:
         data.x = graph.node_cat.long()
     if graph.node_dense.shape[1]:

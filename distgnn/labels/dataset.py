@@ -28,6 +28,7 @@ class LabelledSet:
         y: float32 [G, T], the chosen labels, NaN = unknown.
         parts: Rows of train, val, test (and ood).
         use_center: Whether the head sees the embedding of the centre node.
+        digest: sha256 of the corpus's manifest.
         note: What was inferred about the labels or changed, for reports; "" if nothing.
     """
 
@@ -37,6 +38,7 @@ class LabelledSet:
     target: Target
     parts: dict[str, Rows]
     use_center: bool
+    digest: str
     note: str = ""
 
     def labels(self, part: str) -> Floats:
@@ -75,7 +77,8 @@ def read_labelled(corpus: str, config: LabelChoice) -> LabelledSet:
     check_defined(task, y, parts, where)
     target = make_target(task, tuple(names.tolist()), y, y[parts["train"]])
     chosen = torch.from_numpy(np.ascontiguousarray(y))
-    return LabelledSet(schema, graphs, chosen, target, parts, _use_center(schema, config, where), note)
+    center, digest = _use_center(schema, config, where), reader.manifest.digest()
+    return LabelledSet(schema, graphs, chosen, target, parts, center, digest, note)
 
 
 def labelled_graphs(reader: CorpusReader, asked: tuple[str, ...], where: str) -> tuple[GraphBatch, Floats]:

@@ -71,21 +71,22 @@ class Masks:
         """
         row, column = self._words(x.shape[1], layer)
         word = row[:, None] + column
-        word *= _MULTIPLIERS[0]
-        word ^= word >> 15
-        word *= _MULTIPLIERS[1]
+        for multiplier, shift in zip(_MULTIPLIERS, (16, 15), strict=True):
+            word ^= word >> shift
+            word *= multiplier
         kept = word >= round(self.probability * 2**32) - 2**31
         return x * kept.to(x.dtype).mul_(1 / (1 - self.probability))
 
     def _words(self, width: int, layer: int) -> tuple[Tensor, Tensor]:
         """Return one int32 word per row [N] and one per column [width]."""
-        columns = draw(key(self.key, layer), np.arange(width, dtype=np.uint64))
-        row = self.rows * _ROW_MULTIPLIER
-        return _folded(row ^ (row >> 29)), _folded(torch.from_numpy(columns.view(np.int64)).to(row.device))
+        start, *columns = draw(key(self.key, layer), np.arange(width + 1, dtype=np.uint64)).view(np.int64).tolist()
+        row = (self.rows ^ start) * _ROW_MULTIPLIERS[0]
+        row = (row ^ (row >> 32)) * _ROW_MULTIPLIERS[1]
+        return _folded(row), _folded(torch.tensor(columns, device=row.device))
 
 
-_ROW_MULTIPLIER = 0x1E3779B97F4A7C15
-_MULTIPLIERS = 0x7FEB352D, 0x2C1B3C6D
+_ROW_MULTIPLIERS = 0x1E3779B97F4A7C15, 0x3F58476D1CE4E5B9
+_MULTIPLIERS = 0x7FEB352D, 0x6C8E9CF5
 
 
 def _folded(word: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +18,6 @@ from distgnn.graph.schema import Schema
 from distgnn.models.batch_context import Context
 from distgnn.models.dropout import Dropout
 from distgnn.models.encoder import MessagePassing
-from distgnn.models.hgt import HGT
 from distgnn.models.ops.sparse import SparseMap, csr_tensor
 from distgnn.network.network import Network, SampledSubgraph
 
@@ -167,7 +167,8 @@ class NetworkEncoder(nn.Module):
         self.width, self.dropout, self.hops = config.width, Dropout(config.dropout), config.layers
         self.embed = NetworkInput(network, config.width)
         if config.encoder == "hgt":
-            self.psi: HGT | MessagePassing = HGT(network, config.layers, config.width, config.heads)
+            hgt = importlib.import_module("distgnn.models.hgt")  # it loads PyG
+            self.psi: nn.Module = hgt.HGT(network, config.layers, config.width, config.heads)
         else:
             layers = EncoderConfig(config.encoder, config.layers, config.width, norm="none", heads=config.heads)
             self.psi = MessagePassing(Schema(), layers)
@@ -189,10 +190,10 @@ class NetworkEncoder(nn.Module):
         """
         x = self.embed(cut) if inputs is None else inputs
         masks = self.dropout.masks(cut.node) if self.training and self.dropout.probability else None
-        if isinstance(self.psi, HGT):
-            x = self.psi(torch.tanh(x), cut.counts, (cut.source, cut.target, cut.relation), masks)
-        else:
+        if isinstance(self.psi, MessagePassing):
             x = self.psi(x, cut.context(x.dtype), None, masks)
+        else:
+            x = self.psi(torch.tanh(x), cut.counts, (cut.source, cut.target, cut.relation), masks)
         return cut.seeds(x)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from distgnn.auxiliary.data_source import CorpusDataSource, DataSource, NetworkDataSource, is_network
+from distgnn.auxiliary.data_source import CorpusDataSource, DataSource, InitialEncoder, NetworkDataSource, is_network
 from distgnn.auxiliary.jobs import Job, RunJob, global_seed
 from distgnn.auxiliary.trainer import Trainer
 from distgnn.auxiliary.trainer_state import FrozenState, freeze, thaw
@@ -17,7 +17,7 @@ from distgnn.config import TransferConfig
 from distgnn.config.transfer import CONTROL
 from distgnn.distributed import ProcessGroup, choose_device
 from distgnn.errors import RequestError
-from distgnn.search.scoring import initial_encoder, seen
+from distgnn.search.scoring import seen
 from distgnn.storage.arrays import read_arrays, write_arrays
 from distgnn.storage.folder import Folder
 
@@ -28,7 +28,7 @@ def source_of(config: TransferConfig) -> DataSource:
     """Read the data of ``config`` and the checkpoint to start from; raises RequestError if they do not fit each other."""
     if is_network(config.data):
         return NetworkDataSource.read(config)
-    return CorpusDataSource.read(config, [initial_encoder(uri, "checkpoint") for uri in config.checkpoint])
+    return CorpusDataSource.read(config, [InitialEncoder.load(uri, "checkpoint") for uri in config.checkpoint])
 
 
 def searched(config: TransferConfig) -> DataSource:

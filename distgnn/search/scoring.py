@@ -10,8 +10,6 @@ import torch
 
 from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.auxiliary.jobs import RunJob, run_jobs
-from distgnn.checkpoint.format import load_saved_encoder
-from distgnn.checkpoint.load import encoder_of
 from distgnn.config import FinetuneConfig, LabelChoice
 from distgnn.corpus.manifest import read_manifest
 from distgnn.distributed import choose_device
@@ -41,12 +39,6 @@ def seen(data: LabelledSet) -> LabelledSet:
     return replace(data, parts=parts, y=data.y.masked_fill(hidden[:, None], float("nan")))
 
 
-def initial_encoder(checkpoint: str, name: str) -> InitialEncoder:
-    """Load the encoder of a checkpoint (a URI) to start from."""
-    found = load_saved_encoder(checkpoint)
-    return InitialEncoder(name, found.encoder, encoder_of(found).state_dict(), found.schema)
-
-
 def validation_score(config: FinetuneConfig, checkpoint: str, seeds: int, folder: Folder) -> float:
     """Fine-tune a checkpoint and return the mean of the validation metric over seeds 0..seeds-1.
 
@@ -60,7 +52,7 @@ def validation_score(config: FinetuneConfig, checkpoint: str, seeds: int, folder
         RequestError: Corpus and checkpoint do not fit each other.
         WorkError: Training diverged.
     """
-    source = finetune_source(config, search_data(config), [initial_encoder(checkpoint, "trial")])
+    source = finetune_source(config, search_data(config), [InitialEncoder.load(checkpoint, "trial")])
     run = RunJob(source, folder.sub("jobs"), choose_device(config.device).type)
     results = run_jobs(run, [finetune_job(source, seed, 0) for seed in range(seeds)])
     return float(np.mean([found.scores["val"][found.metrics[0]] for found in results.values()]))

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from distgnn.auxiliary.comparison import Comparison, Row, compare_methods
+from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.auxiliary.jobs import RunJob
 from distgnn.config import TransferConfig, to_json
 from distgnn.config.transfer import CONTROL
@@ -20,7 +21,6 @@ from distgnn.finetuning.comparison import finetune
 from distgnn.register import import_modules
 from distgnn.search.joint import method_named, source_of
 from distgnn.search.records import Sweep, TrialRecord, best_of
-from distgnn.search.scoring import initial_encoder
 from distgnn.search.space import Params
 from distgnn.search.trial import Pretrainer, Trial, copy_checkpoint, pretrain_here
 from distgnn.storage.folder import Folder
@@ -134,7 +134,7 @@ def evaluate_final(
     checkpoint = config.checkpoint[0] if sweep.kind == "finetune" else trial.pretrained(pretrainer).uri
     config = replace(config, checkpoint=(checkpoint,), seeds=sweep.config.final_seeds)
     jobs, device = folder.sub(WINNER).sub("jobs"), choose_device(config.device).type
-    result = finetune(config, [initial_encoder(checkpoint, name)], jobs, device=device)
+    result = finetune(config, [InitialEncoder.load(checkpoint, name)], jobs, device=device)
     labels = (name, CONTROL) if name == DEFAULT else (name,)
     rows = {row.method: row for row in result.rows}
     return [_evaluation(label, result, rows[label]) for label in labels]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,21 +107,20 @@ def scenes(work: Path, bucket: str) -> list[Scene]:
         "--out",
     )
     exists, s3 = "a corpus already exists", f"{bucket}/scenes"
-    made: list[Callable[[], Scene]] = [
-        lambda: Scene("corpus build", local("build"), build(local("build")), 6, pairs=True, complete=exists),
-        lambda: Scene(
+    return [
+        Scene("corpus build", local("build"), build(local("build")), 6, pairs=True, complete=exists),
+        Scene(
             "corpus build --overwrite", local("again"), build(local("again"), "--overwrite"), 5,
             (*old, f"{local('again')}/corpus"),
         ),
-        lambda: Scene("corpus build to S3", f"{s3}/build", build(f"{s3}/build"), 2, pairs=True, complete=exists),
-        lambda: Scene("pretrain", local("pretrain"), pretrain(local("pretrain")), 5, resumed="run", pairs=True),
-        lambda: Scene("pretrain --init", local("init"), pretrain(local("init"), "--init", checkpoint), 2, resumed="run"),
-        lambda: Scene("pretrain to S3", f"{s3}/pretrain", pretrain(f"{s3}/pretrain"), 1, resumed="run", pairs=True),
-        lambda: Scene("finetune", local("finetune"), tuned(local("finetune")), 4, pairs=True),
-        lambda: Scene("transfer", local("transfer"), joint(local("transfer")), 2, pairs=True),
-        lambda: Scene("push", local("push"), ("push", str(work / "run"), f"{local('push')}/copy"), 4, pairs=True),
-        lambda: Scene("push to S3", f"{s3}/push", ("push", str(work / "run"), f"{s3}/push/copy"), 2, pairs=True),
-        lambda: Scene("pull from S3", local("pull"), ("pull", remote, f"{local('pull')}/copy"), 3, pairs=True),
-        lambda: Scene("pull to the cache", local("cache"), ("pull", remote), 3, pairs=True),
+        Scene("corpus build to S3", f"{s3}/build", build(f"{s3}/build"), 2, pairs=True, complete=exists),
+        Scene("pretrain", local("pretrain"), pretrain(local("pretrain")), 5, resumed="run", pairs=True),
+        Scene("pretrain --init", local("init"), pretrain(local("init"), "--init", checkpoint), 2, resumed="run"),
+        Scene("pretrain to S3", f"{s3}/pretrain", pretrain(f"{s3}/pretrain"), 1, resumed="run", pairs=True),
+        Scene("finetune", local("finetune"), tuned(local("finetune")), 4, pairs=True),
+        Scene("transfer", local("transfer"), joint(local("transfer")), 2, pairs=True),
+        Scene("push", local("push"), ("push", str(work / "run"), f"{local('push')}/copy"), 4, pairs=True),
+        Scene("push to S3", f"{s3}/push", ("push", str(work / "run"), f"{s3}/push/copy"), 2, pairs=True),
+        Scene("pull from S3", local("pull"), ("pull", remote, f"{local('pull')}/copy"), 3, pairs=True),
+        Scene("pull to the cache", local("cache"), ("pull", remote), 3, pairs=True),
     ]  # fmt: skip
-    return [make() for make in made]

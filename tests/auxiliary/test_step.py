@@ -343,6 +343,7 @@ def test_a_harmful_task_ends_with_less_weight_than_a_helpful_one(harm: str) -> N
     assert ours[0] < none[0] < fixed[0]
 
 
+@pytest.mark.slow
 def test_the_scale_of_a_loss_moves_auxts_less_than_selar() -> None:
     """Like the paper's Table 4: a harmful task's loss is scaled by 5 (this seed is one of the four that were tried; the order
     was the same in all)."""

@@ -192,8 +192,7 @@ class TestSaving:
     def test_names_that_would_be_alike(self, binary: str, tmp_path: Path) -> None:
         alike = [replace(METHODS[0], name=name) for name in ("a b", "a-b")]
         result = finetuned(binary, tmp_path, alike, epochs=1)
-        digest = "0" * 64
-        names = write_models(result, [*alike, InitialEncoder("none", SMALL)], digest, open_folder(str(tmp_path / "x")))
+        names = write_models(result, [*alike, InitialEncoder("none", SMALL)], open_folder(str(tmp_path / "x")))
         assert len(set(names)) == 3
 
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -24,6 +26,7 @@ def check(out: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_check_writes_its_numbers_and_its_page(tmp_path: Path) -> None:
     done = check(tmp_path, "copies")
     assert done.returncode == 0, done.stderr

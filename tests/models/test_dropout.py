@@ -37,6 +37,14 @@ def test_masks_of_rows_columns_layers_passes_and_keys_are_uncorrelated() -> None
         assert abs(float(((one - 1) * (two - 1)).mean())) < 5 / (ROWS * WIDTH) ** 0.5
 
 
+def test_masks_of_neighbouring_rows_stay_uncorrelated_over_passes() -> None:
+    graph, node = torch.arange(400) // 20, torch.arange(400) % 20
+    dropout, rows = Dropout(0.5), (graph << 32) + node
+    found = torch.cat([kept(dropout, rows=rows) for _ in range(400)], dim=1) - 1
+    correlation = found @ found.t() / found.shape[1]
+    assert correlation.fill_diagonal_(0).abs().max() < 5.5 / found.shape[1] ** 0.5
+
+
 def test_a_restart_repeats_the_masks() -> None:
     dropout = Dropout(0.5)
     dropout.restart(7)

@@ -35,7 +35,7 @@ def made(
                 scores["ood"], coverage["ood"] = value - 0.1, 0.5
             results[place, seed] = _result(METRIC_OF[task], scores, coverage)
     target = Target(task, ("a", "b"), 2, torch.zeros(2), torch.ones(2))
-    data = LabelledSet(Schema(), cast(Any, None), torch.zeros(0, 2), target, parts, use_center=False)
+    data = LabelledSet(Schema(), cast(Any, None), torch.zeros(0, 2), target, parts, use_center=False, digest="")
     split = SplitConfig("group", ood_groups=("mouse",)) if ood else SplitConfig()
     config = FinetuneConfig("data|x", seeds=len(method), split=split)
     return FinetuneComparison(config, {row: none}, results, frozenset({"rmse"} & {METRIC_OF[task]}), data)

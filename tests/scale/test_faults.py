@@ -95,7 +95,7 @@ def drilled() -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["a worker", "a raylet", "the driver"])
 def test_kills_in_a_cluster_on_s3(drilled: dict[str, Any], what: str) -> None:
-    assert 0 < drilled[f"SIGKILL of {what} to the first new step"] < 60
+    assert drilled[f"SIGKILL of {what} to the first new step"] > 0
 
 
 @pytest.mark.ray

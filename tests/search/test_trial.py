@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from distgnn.api.finetune import initial_encoders
+from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.checkpoint.format import load_checkpoint
 from distgnn.config import TuneConfig, load_config
 from distgnn.config.finetune import FinetuneConfig
@@ -99,7 +99,7 @@ def test_a_trial_is_the_run_of_its_config(corpus: str, tmp_path: Path) -> None:
     assert all(torch.equal(tensor, theirs.model[name]) for name, tensor in ours.model.items())
     tuned = load_config(FinetuneConfig, (path / "finetune.json").read_bytes(), "finetune.json")
     assert tuned.lr == 0.02
-    result = finetuned(tuned, initial_encoders([load_checkpoint(tuned.checkpoint[0])]))
+    result = finetuned(tuned, InitialEncoder.load_all(tuned.checkpoint))
     assert result.values(result.rows[0], "val").tolist() == [record.score]
 
 
@@ -173,7 +173,7 @@ class TestOtherKinds:
         folder, sweep = new_sweep(config)
         assert (sweep.axis, sweep.rungs) == ("seeds", (1, 2, 3))
         record = whole(folder, sweep, 0, {"finetune.lr": 0.02})
-        result = finetuned(replace(config.finetune, lr=0.02), initial_encoders([load_checkpoint(checkpoint)]))
+        result = finetuned(replace(config.finetune, lr=0.02), InitialEncoder.load_all([checkpoint]))
         values = result.values(result.rows[0], "val").tolist()
         assert [rung.score for rung in record.rungs] == pytest.approx([np.mean(values[:n]) for n in (1, 2, 3)], abs=0)
         winner.write_winner(folder, sweep, [record])

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Batch, Data
-from torch_geometric.data.data import BaseData
 
 from distgnn.corpus.manifest import Manifest
 from distgnn.corpus.shard import Piece
@@ -19,8 +17,11 @@ from distgnn.corpus.writer import build_corpus
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch, row_graph
 from distgnn.graph.checked import real
-from distgnn.graph.pyg import dense_tensor, from_pyg
+from distgnn.graph.pyg import dense_tensor, from_pyg, pyg_data
 from distgnn.graph.schema import Schema
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 _GRAPHS = 512
 
@@ -71,19 +72,20 @@ def single_graphs(graphs: Iterable[Any]) -> Iterator[Data]:
     Raises:
         RequestError: an element is something else; the message names it.
     """
-    if isinstance(graphs, Batch):
+    pyg = pyg_data()
+    if isinstance(graphs, pyg.Batch):
         graphs = [graphs]
-    if isinstance(graphs, BaseData):
+    if isinstance(graphs, pyg.data.BaseData):
         raise RequestError(f"graphs: expected an iterable of PyG Data, found one {type(graphs).__name__}; pass a list")
     for number, item in enumerate(graphs):
-        if isinstance(item, Batch):
-            yield from single_graphs(_taken_apart(cast(Batch, item), number))
+        if isinstance(item, pyg.Batch):
+            yield from single_graphs(_taken_apart(item, number))
         elif isinstance(item, list | tuple):
             yield from single_graphs(item)
-        elif isinstance(item, Data) and item.get("ptr") is None:
+        elif isinstance(item, pyg.Data) and item.get("ptr") is None:
             yield item
         else:
-            kind = "a joined batch without its parts" if isinstance(item, Data) else type(item).__name__
+            kind = "a joined batch without its parts" if isinstance(item, pyg.Data) else type(item).__name__
             raise RequestError(f"graphs, element {number}: expected PyG Data or Batch, found {kind}")
 
 
@@ -114,7 +116,7 @@ def _used(graph: Data, schema: Schema) -> Data:
     if schema.labels:
         values["y"] = _labels(graph, len(schema.labels))
     plain = {name: value.detach() if isinstance(value, Tensor) else value for name, value in values.items()}
-    return Data(num_nodes=nodes, **plain)
+    return pyg_data().Data(num_nodes=nodes, **plain)
 
 
 def _labels(graph: Data, labels: int) -> Tensor:
@@ -190,7 +192,7 @@ def collect(graphs: Sequence[Data], schema: Schema, first: int = 0) -> Piece:
 
 def _packed(graphs: list[Data], schema: Schema, first: int) -> GraphBatch:
     try:
-        batch = cast(Any, Batch.from_data_list(graphs))  # pyright: ignore[reportArgumentType]
+        batch = pyg_data().Batch.from_data_list(graphs)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         where = f"graphs {first}..{first + len(graphs) - 1}"
         raise RequestError(

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch_geometric.data import Data
 
-from distgnn import register
 from distgnn.config import EncoderConfig
 from distgnn.errors import RequestError
 from distgnn.graph.batch import slice_graphs
@@ -28,33 +27,7 @@ from distgnn.models.user_encoder.synthetic import synthetic_graphs, synthetic_va
 from distgnn.models.user_encoder.tracking import ForwardTracker, Layout
 from distgnn.models.user_encoder.validation import rehearse
 
-Factory = Callable[[Schema, EncoderConfig], nn.Module]
 ARGUMENTS = ("x", "edge_index", "edge_attr", "batch", "data")
-
-
-def register_encoder(name: str, factory: Factory) -> None:
-    """Register a module written for PyG as ``--encoder.kind NAME`` (EncoderConfig.kind).
-
-    The same as ``distgnn.register.encoder(name)(factory)``.
-
-    The parameters of the module's ``forward`` select its inputs by name:
-
-    - x: float [N, width], embedded node features;
-    - edge_index: int64 [2, M], every undirected edge in both directions;
-    - edge_attr: float [M, A], one-hot categories and dense values of the edge features; None if there are none;
-    - batch: int64 [N], graph of each node;
-    - data: a PyG Data of all graphs with their features as stored.
-
-    It must return node embeddings, float [N, config.width].
-
-    Args:
-        name: a Python identifier that is not in use.
-        factory: called as ``factory(schema, config)``; returns the module.
-
-    Raises:
-        RequestError: the name is invalid or in use.
-    """
-    register.encoder(name)(factory)
 
 
 class UserEncoder(Psi):
