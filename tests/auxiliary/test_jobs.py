@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -92,6 +93,25 @@ class TestJobs:
         for path in (tmp_path / "out" / "jobs").iterdir():
             path.write_bytes(path.read_bytes()[:20])
         assert len(run(settings)[1]) == 2
+
+    def test_job_name_depends_on_data(self, tmp_path: Path) -> None:
+        places = {name: str(tmp_path / name) for name in ("corpus", "beside", "network")}
+
+        def names() -> list[str]:
+            graphs = config(
+                places["corpus"], "out", corpus=task(auxiliary=("infomax@corpus",), aux_corpus=places["beside"])
+            )
+            sources = CorpusDataSource.read(graphs, ()), NetworkDataSource.read(config(places["network"], "out"))
+            return [RunJob(source, open_folder("out")).name(Job(0, "scratch", 0, "none")) for source in sources]
+
+        write(places["corpus"]), write(places["beside"]), write_network(places["network"])
+        found = names()
+        assert names() == found
+        for name, changed in (("corpus", 0), ("beside", 0), ("network", 1)):
+            shutil.rmtree(places[name])
+            write_network(places[name], nodes=50) if name == "network" else write(places[name], graphs=50)
+            before, found = found, names()
+            assert [here != there for here, there in zip(before, found, strict=True)] == [changed == 0, changed == 1]
 
     def test_pretraining_is_shared_by_methods_and_counts(self, data: str, tmp_path: Path) -> None:
         settings = config(
