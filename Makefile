@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-.PHONY: setup demo gpu test test-slow test-slow-again test-all test-lowest test-wheel bench fuzz mutants lint prometheus
+.PHONY: setup demo gpu test test-slow test-slow-again test-all test-lowest test-wheel bench fuzz kills mutants lint prometheus
 setup: .venv/ready
 
 demo: .venv/ready
@@ -48,6 +48,10 @@ bench: .venv/ready
 # 10,000 mutated real files through all readers and commands; findings name the (seed, number) that repeats them.
 fuzz: .venv/ready
 	$(BIN)/python jobs/fuzz.py
+
+# 200 SIGKILLs of the commands that write; a problem names the round that repeats it.
+kills: .venv/ready
+	$(BIN)/python jobs/kills.py
 
 # Small changes of the code that no test notices (.ci/mutants.toml says where). Goes on where it was stopped; an hour or two.
 mutants: .venv/ready

@@ -7,9 +7,8 @@ from typing import Any
 from distgnn import register
 from distgnn.api.arguments import build_config
 from distgnn.config import NetworkBuildConfig
-from distgnn.errors import RequestError
-from distgnn.network.manifest import NAME, NetworkManifest
-from distgnn.network.store import save_network
+from distgnn.network.manifest import NetworkManifest
+from distgnn.network.store import refuse_existing, save_network
 from distgnn.storage.folder import open_folder
 from distgnn.storage.lock import locked
 
@@ -32,6 +31,6 @@ def build_network(source: str, config: NetworkBuildConfig | None = None, **optio
     chosen: NetworkBuildConfig = build_config(entry.config or NetworkBuildConfig, config, options)
     folder = open_folder(chosen.out)
     with locked(folder):
-        if not chosen.overwrite and folder.size(NAME) is not None:  # before hours of reading
-            raise RequestError(f"{chosen.out}: a network already exists; use another --out or --overwrite")
+        if not chosen.overwrite:  # before hours of reading
+            refuse_existing(folder)
         return save_network(entry.make(chosen), chosen.out, chosen.overwrite)

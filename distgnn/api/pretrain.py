@@ -21,6 +21,7 @@ from distgnn.pretraining.history import HISTORY, NAME, read_history, read_progre
 from distgnn.pretraining.local import pretrain_here
 from distgnn.pretraining.run import CONFIG, Start, new_start, resumed_start, run_config, run_name
 from distgnn.register import import_modules
+from distgnn.storage.claim import claimed
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import locked
 
@@ -136,7 +137,7 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> Run:
     folder = open_folder(chosen.out).sub(chosen.name)
     with locked(folder):
         if folder.size(CONFIG) is None:
-            refuse_names(folder, {NAME, HISTORY, FOLDER})
+            refuse_names(folder, {NAME, HISTORY} if claimed(folder) else {NAME, HISTORY, FOLDER})
         return _train(new_start(chosen))
 
 

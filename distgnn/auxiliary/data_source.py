@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from distgnn import register
 from distgnn.auxiliary.graph_level import GraphLevelProblem, head_seed
 from distgnn.auxiliary.linear_probe import LinearProbe
-from distgnn.auxiliary.network_tasks.build import build_problem
+from distgnn.auxiliary.network_tasks.build import build_problem, target_of
+from distgnn.auxiliary.network_tasks.problem import NetworkProblem
 from distgnn.auxiliary.problem import MultiTaskProblem
-from distgnn.checkpoint.format import SavedEncoder, load_saved_encoder, step_of
+from distgnn.auxiliary.trainer import TrainingResult
+from distgnn.checkpoint.format import SavedEncoder, load_checkpoint, load_saved_encoder
 from distgnn.checkpoint.load import encoder_of
 from distgnn.config import EncoderConfig, TransferConfig
 from distgnn.config.base import from_json, to_json
@@ -27,12 +29,12 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
 from distgnn.labels.dataset import LabelledSet, read_labelled
+from distgnn.labels.scores import METRIC_OF
 from distgnn.models.encoder import build_encoder
 from distgnn.network import manifest as networks
 from distgnn.network.network import Network
 from distgnn.network.store import load_network
 from distgnn.storage.folder import open_folder
-from distgnn.storage.uri import base_name
 
 Weights = dict[str, Tensor]
 NETWORK_BATCH = 128
@@ -78,10 +80,7 @@ def _run_name(saved: SavedEncoder) -> str:
 
 
 def _step(saved: SavedEncoder) -> str:
-    """Return @STEP, from the name of the checkpoint's folder; @NAME for a copy in a folder with another name."""
-    name = base_name(saved.uri)
-    step = step_of(name)
-    return f"@{name if step is None else step}"
+    return f"@{load_checkpoint(saved.uri).step}"
 
 
 class DataSource(Protocol):
@@ -123,6 +122,10 @@ class DataSource(Protocol):
 
         It includes the weights unless ``scheme`` is training from scratch.
         """
+        ...
+
+    def fits(self, found: TrainingResult) -> bool:
+        """Return whether a result from a file has the metrics, parts and predictions of this data."""
         ...
 
 
@@ -204,6 +207,16 @@ class CorpusDataSource:
         beside = corpora.read_manifest(open_folder(other)).digest() if other else ""
         return f"{self.data.digest} {beside} {start.encoder} {weights}{' frozen' if self.frozen else ''}"
 
+    def fits(self, found: TrainingResult) -> bool:
+        """See :class:`DataSource`."""
+        data, predictions = self.data, {part: array.shape for part, array in found.predictions.items()}
+        shapes = {part: (len(rows), data.y.shape[1]) for part, rows in data.parts.items() if part != "train"}
+        return (
+            found.metrics == (METRIC_OF[data.target.task],)
+            and set(found.scores) == set(shapes)
+            and predictions == shapes
+        )
+
 
 def _load(model: nn.Module, weights: Weights | None, name: str) -> None:
     if weights is None:
@@ -264,6 +277,11 @@ class NetworkDataSource:
     def identity(self, encoder: int, scheme: str) -> str:  # noqa: ARG002
         """See :class:`DataSource`."""
         return f"{self.digest} {self.encoders[encoder]}"
+
+    def fits(self, found: TrainingResult) -> bool:
+        """See :class:`DataSource`."""
+        target = target_of(_network(self.config.data, self.digest), self.config.network)
+        return found.metrics == target.metrics and set(found.scores) == set(NetworkProblem.parts)
 
 
 @lru_cache(maxsize=1)

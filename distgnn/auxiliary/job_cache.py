@@ -33,7 +33,7 @@ class _Saved:
     coverage: dict[Name, float]
 
     def __post_init__(self) -> None:
-        complete = all(self.metrics[0] in found for found in (*self.validation, *self.scores.values()))
+        complete = all(set(self.metrics) == set(found) for found in (*self.validation, *self.scores.values()))
         if not complete or set(self.coverage) != set(self.scores) or self.best_epoch > len(self.validation):
             raise ValueError("scores, coverage and epochs do not belong together")
 

@@ -141,9 +141,10 @@ class RunJob:
         return self.cache.has(self.name(job)) if not job.method else self.load(job) is not None
 
     def load(self, job: Job) -> TrainingResult | None:
-        """Return the result of a finished job; None if it is unfinished or its file is damaged."""
+        """Return the result of a finished job; None if it is unfinished, or its file is damaged or not of this data."""
         found = self.cache.load(self.name(job)) if job.method else None
-        return None if found is None or (self.save_models and not found.weights) else found
+        lacks_model = self.save_models and found is not None and not found.weights
+        return None if found is None or lacks_model or not self.source.fits(found) else found
 
     def name(self, job: Job) -> str:
         """Return the name of the job's file, derived from everything the job depends on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from distgnn.checkpoint.format import FILES, KIND, first_whole, read_verified
 from distgnn.errors import RequestError, WorkError
 from distgnn.storage.cache import pull_to_cache
-from distgnn.storage.claim import CLAIM, claimed
+from distgnn.storage.claim import CLAIM, claimed, settle
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import LOCK, locked
 from distgnn.storage.temporary import remove_left_over_beside
@@ -58,6 +58,7 @@ def _place(files: dict[str, bytes], sealed: bytes, folder: Folder) -> str:
         if folder.read(CHECKSUMS) != sealed:
             raise RequestError(f"{folder.uri}: another checkpoint is already there; choose another target")
         read_verified(folder)
+        settle(folder)  # it was killed after the last file
         return folder.uri
     foreign = sorted(set(folder.names()) - claimed(folder) - {CLAIM, LOCK})
     if foreign:

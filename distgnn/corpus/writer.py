@@ -80,6 +80,10 @@ class BuildState:
         return state
 
 
+_CLEARING = json.dumps(asdict(BuildState(""))).encode()
+"""The state of a folder whose corpus is being deleted."""
+
+
 class CorpusWriter:
     """Writes tables as shards: ``add`` takes rows in order; ``close`` writes the rest and the manifest."""
 
@@ -231,34 +235,41 @@ def prepare_folder(uri: str, overwrite: bool, resume: bool = True) -> Folder:
     folder = open_folder(uri)
     complete, begun = folder.size(manifests.NAME) is not None, folder.size(STATE) is not None
     if complete and not overwrite:
+        if begun and _is_ours(folder):  # it was killed after the last file
+            folder.delete(STATE)
         raise RequestError(f"{uri}: a corpus already exists; use --overwrite or another --out")
-    if complete:
-        _check_ours(folder)
+    if complete and not _is_ours(folder):
+        where = folder.at(manifests.NAME)
+        raise RequestError(f"{where}: not the manifest of a corpus, so it is not overwritten; use another --out")
     found = [name for name in folder.names() if _FILES.fullmatch(name)]
     rejected = not complete and not begun and found == [_rejected_name(0)] and _lists_rejected(folder)
     if found and not complete and not begun and not rejected:
         raise RequestError(
             f"{uri}: the folder holds other things ({found[0]}), no corpus of distgnn; use another --out"
         )
-    if overwrite or rejected or (begun and not resume):
-        for name in ([manifests.NAME] if complete else []) + ([STATE] if begun and complete else []) + found:
-            folder.delete(name)
-        if begun and not complete:
-            folder.delete(STATE)  # last, since it marks the others as ours
+    clearing = begun and not complete and folder.read(STATE) == _CLEARING
+    if overwrite or rejected or clearing or (begun and not resume):
+        _clear(folder, [manifests.NAME] if complete else [], found)
     return folder
 
 
-def _check_ours(folder: Folder) -> None:
-    """Raise RequestError if the manifest is not one of ours, whatever its version; it would be overwritten."""
+def _clear(folder: Folder, manifest: list[str], found: list[str]) -> None:
+    """Delete a corpus or an unfinished build; meanwhile a state marks its files as ours, and that they are to go."""
+    if manifest:
+        folder.write(STATE, _CLEARING)
+    for name in (*manifest, *found):
+        folder.delete(name)
+    if folder.size(STATE) is not None:
+        folder.delete(STATE)
+
+
+def _is_ours(folder: Folder) -> bool:
+    """Return whether the manifest is one of ours, whatever its version."""
     try:
-        ours = {"version", "shards", "unit_rows"} <= set(
-            parse_object(folder.read(manifests.NAME, MANIFEST_BYTES), "", "")
-        )
+        raw = folder.read(manifests.NAME, MANIFEST_BYTES)
+        return {"version", "shards", "unit_rows"} <= set(parse_object(raw, "", ""))
     except (ValueError, TypeError):
-        ours = False
-    if not ours:
-        where = folder.at(manifests.NAME)
-        raise RequestError(f"{where}: not the manifest of a corpus, so it is not overwritten; use another --out")
+        return False
 
 
 def _lists_rejected(folder: Folder) -> bool:
@@ -307,8 +318,8 @@ def build_corpus(
         try:
             return _written(source, writer, mapper, progress)
         finally:
-            if not state.shards and folder.size(STATE) is not None:  # nothing was written
-                folder.delete(STATE)
+            if not any(name.startswith("shard-") for name in folder.names()) and folder.size(STATE) is not None:
+                folder.delete(STATE)  # nothing was written
 
 
 def _written(source: Source, writer: CorpusWriter, mapper: Mapper, progress: Progress | None) -> Manifest:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from distgnn.corpus.sources.files import ARRAY_ERRORS
+from distgnn.corpus.sources.npz import ARRAY_ERRORS, read_npy
 from distgnn.errors import RequestError
 from distgnn.graph.ragged import pointers
 from distgnn.network.manifest import NAME, Dtype, NetworkManifest, Stored, arrays_of, read_manifest
@@ -37,9 +37,9 @@ def save_network(network: Network, uri: str, overwrite: bool = False) -> Network
         RequestError: a network exists and ``overwrite`` is False, or a name or dtype cannot be stored.
     """
     folder, arrays = open_folder(uri), arrays_of(network)
+    if not overwrite:
+        refuse_existing(folder)
     replaced = folder.size(NAME) is not None
-    if replaced and not overwrite:
-        raise RequestError(f"{uri}: a network already exists; use another --out or --overwrite")
     names = (NAME, *(f"{name}.npy" for name in arrays))
     claim(folder, names, "network", ours=_files_of(folder) if replaced else ())
     if replaced:
@@ -51,6 +51,13 @@ def save_network(network: Network, uri: str, overwrite: bool = False) -> Network
     folder.write(NAME, manifest.to_bytes())
     settle(folder)
     return manifest
+
+
+def refuse_existing(folder: Folder) -> None:
+    """Raise RequestError if there is a network in ``folder``; first end the claim of a build that was killed after it."""
+    if folder.size(NAME) is not None:
+        settle(folder)
+        raise RequestError(f"{folder.uri}: a network already exists; use another --out or --overwrite")
 
 
 def _files_of(folder: Folder) -> set[str]:
@@ -136,7 +143,8 @@ def _array(folder: Folder, item: Stored) -> Array:
     if mapped:
         with storage_errors("read", folder.at(item.file)):
             return np.load(folder.locate(item.file), mmap_mode="r", allow_pickle=False)
-    return np.load(io.BytesIO(folder.read(item.file)), allow_pickle=False)
+    data = folder.read(item.file)
+    return read_npy(io.BytesIO(data), len(data))
 
 
 def _with_prefix(arrays: dict[str, Array], part: str) -> dict[str, Array]:

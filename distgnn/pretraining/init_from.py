@@ -6,15 +6,16 @@ from dataclasses import asdict
 
 import torch
 
-from distgnn.checkpoint.format import FOLDER, SavedEncoder, load_saved_encoder, seal, step_name
+from distgnn.checkpoint.format import FILES, FOLDER, SavedEncoder, load_saved_encoder, seal, step_name
 from distgnn.checkpoint.model_card import checkpoint_files
 from distgnn.checkpoint.training_state import TrainState, load_weights, make_state, strip
 from distgnn.config import PretrainConfig
 from distgnn.corpus.manifest import Manifest, read_manifest
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
+from distgnn.storage.claim import claim, claimed
 from distgnn.storage.folder import Folder, open_folder
-from distgnn.storage.verified import publish
+from distgnn.storage.verified import CHECKSUMS, publish
 
 
 def load_init(config: PretrainConfig, schema: Schema) -> SavedEncoder | None:
@@ -52,7 +53,8 @@ def check_objective(config: PretrainConfig) -> None:
 def write_start(run: Folder, config: PretrainConfig, manifest: Manifest, init: SavedEncoder, state: TrainState) -> None:
     """Load the weights and running statistics of ``init`` into ``state`` and save it as the checkpoint of step 0.
 
-    Training resumes from it as from any checkpoint, so workers and resumed runs never read ``init`` again.
+    Training resumes from it as from any checkpoint, so workers and resumed runs never read ``init`` again. The files are
+    claimed until the run has its config, see :mod:`distgnn.storage.claim`.
 
     Args:
         run: Folder of the run.
@@ -64,9 +66,14 @@ def write_start(run: Folder, config: PretrainConfig, manifest: Manifest, init: S
     Raises:
         RequestError: If the run already has checkpoints.
     """
-    folder = run.sub(FOLDER)
-    if folder.names():
+    folder, ours = run.sub(FOLDER), claimed(run)
+    wanted = [f"{FOLDER}/{step_name(0)}/{name}" for name in (*FILES, CHECKSUMS)]
+    for name in wanted:  # of a command that was killed before the run had its config
+        if name in ours and run.size(name) is not None:
+            run.delete(name)
+    if set(folder.names()) - ({step_name(0)} if ours else set()):
         raise RequestError(f"{folder.uri}: not empty, though no run is here; remove it or choose another name")
+    claim(run, wanted, "run")
     load_weights(state.encoder, strip(init.model, "encoder"), init.uri)
     files = checkpoint_files(state.freeze(), config, manifest, epoch=0, metrics={})
     publish(folder.sub(step_name(0)), files, seal(files))

@@ -22,6 +22,7 @@ from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.pretraining.batch_size_finder import with_batch_size
 from distgnn.pretraining.init_from import load_init, write_start
+from distgnn.storage.claim import settle
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.records import read_config
 
@@ -181,4 +182,6 @@ def resumed_run(uri: str, config: PretrainConfig) -> Run:
 
 def _saved(run: Run) -> Run:
     run.folder.write(CONFIG, (json.dumps(to_json(run.config), indent=1) + "\n").encode())
+    if run.config.init:
+        settle(run.folder)
     return run

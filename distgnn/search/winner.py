@@ -42,6 +42,11 @@ class FinalEvaluation:
     validation: Scores
     test: Scores
 
+    @property
+    def parts(self) -> tuple[tuple[str, tuple[float, ...]], ...]:
+        """Scores by part of the data."""
+        return ("validation", self.validation), ("test", self.test)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -66,6 +71,14 @@ class Result:
     params: Params = field(default_factory=dict)
     score: float | None = None
     seeds: Small = 0
+
+    def __post_init__(self) -> None:
+        found = [(f"{row.name}.{part}", scores) for row in self.rows for part, scores in row.parts]
+        for name, scores in found:
+            if len(scores) != len(found[0][1]):
+                raise ValueError(
+                    f"{len(scores)} scores of {name}, but {len(found[0][1])} of {found[0][0]}; one per seed"
+                )
 
 
 def write_winner(folder: Folder, sweep: Sweep, records: list[TrialRecord]) -> TrialRecord | None:

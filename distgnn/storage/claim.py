@@ -33,10 +33,13 @@ def claim(folder: Folder, names: Iterable[str], what: str, ours: Iterable[str] =
         ours: Names of files that are known to be ours, such as those that a manifest lists.
 
     Raises:
-        RequestError: One of the files exists and was not claimed by an earlier, unfinished command.
+        RequestError: One of the files exists and was not claimed by an earlier, unfinished command, or the claim is none.
     """
     wanted = sorted(set(names))
-    top, known = set(folder.names()), claimed(folder) | set(ours)
+    top, begun = set(folder.names()), claimed(folder)
+    known = begun | set(ours)
+    if CLAIM in top and not begun:
+        raise RequestError(f"{folder.at(CLAIM)}: not a claim of distgnn; choose an empty target")
     new = [name for name in wanted if name not in known and name.partition("/")[0] in top]
     foreign = [name for name in new if "/" not in name or folder.size(name) is not None]
     if foreign:
@@ -47,6 +50,6 @@ def claim(folder: Folder, names: Iterable[str], what: str, ours: Iterable[str] =
 
 
 def settle(folder: Folder) -> None:
-    """End the claim of a folder whose files are complete."""
-    if folder.size(CLAIM) is not None:
+    """End our claim of a folder whose files are complete, if there is one."""
+    if claimed(folder):
         folder.delete(CLAIM)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,12 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
 from ray.cluster_utils import Cluster
 
 from distgnn.errors import RequestError, WorkError
 from distgnn.pretraining.history import NAME, Snapshot, read_history, read_progress
 from distgnn.storage.folder import Folder, open_folder
+
+from .server import environment
 
 HEARTBEATS = {
     "RAY_health_check_initial_delay_ms": "2000",
@@ -31,53 +31,8 @@ HEARTBEATS = {
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
 }
-_BUCKET = "drill"
 _POLL_SECONDS, _TIMEOUT_SECONDS = 0.05, 300.0
 _OBJECT_STORE = 100 << 20
-
-
-@contextmanager
-def s3_server() -> Iterator[str]:
-    """Context manager that starts a moto server, points the environment to it, and yields the URI of an empty bucket."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    keys = {"AWS_ACCESS_KEY_ID": "drill", "AWS_SECRET_ACCESS_KEY": "drill"}
-    region = {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
-    try:
-        with environment(AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}", **keys, **region):
-            _wait_for_port(port)
-            boto3.client("s3").create_bucket(Bucket=_BUCKET)
-            yield f"s3://{_BUCKET}"
-    finally:
-        server.kill()
-        server.wait()
-
-
-def _wait_for_port(port: int) -> None:
-    deadline = time.monotonic() + _TIMEOUT_SECONDS
-    while time.monotonic() < deadline:
-        with suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        time.sleep(_POLL_SECONDS)
-    raise SystemExit("the S3 server did not start")
-
-
-@contextmanager
-def environment(**variables: str) -> Iterator[None]:
-    """Context manager that sets environment variables."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 @dataclass

@@ -22,8 +22,9 @@ from distgnn.corpus.writer import build_corpus
 from distgnn.pretraining.history import read_history
 from distgnn.storage.folder import open_folder
 
-from .drill import Drill, drill, s3_server
+from .drill import Drill, drill
 from .measure import Options, line
+from .server import s3_server
 
 _STEPS_BETWEEN = 15
 _SETTINGS = """

@@ -13,6 +13,7 @@ from distgnn.checkpoint.format import load_checkpoint, newest
 from distgnn.checkpoint.load import load_encoder
 from distgnn.errors import RequestError, WorkError
 from distgnn.pretraining.run import Run
+from distgnn.storage.claim import CLAIM
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.verified import publish_safely
 from tests.helpers.corpora import contents
@@ -60,6 +61,19 @@ def test_files_of_others_with_the_names_of_ours_stay(runs: list[Run], tmp_path: 
             push_pull.push(runs[0].folder.uri, str(tmp_path / target))
         assert contents(tmp_path / target) == {name: b"my only copy"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hf", "hf2", "hf3"]
+
+
+def test_a_copy_that_was_killed_after_its_last_file(runs: list[Run], s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distgnn.storage.verified.settle", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        push_pull.push(runs[0].folder.uri, s3)
+    assert CLAIM in open_folder(s3).names()
+    assert push_pull.push(runs[0].folder.uri, s3) == s3
+    assert CLAIM not in open_folder(s3).names()
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_an_unfinished_copy_of_ours_is_finished(runs: list[Run], s3: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from distgnn.config import EncoderConfig, FinetuneConfig, SplitConfig
 from distgnn.corpus.sources.motifs import MotifsConfig
 from distgnn.corpus.writer import build_corpus
 from distgnn.finetuning.comparison import FinetuneComparison, finetune
-from distgnn.storage.arrays import write_arrays
+from distgnn.storage.arrays import read_arrays, write_arrays
 from distgnn.storage.folder import open_folder
 
 
@@ -71,6 +71,40 @@ def test_a_damaged_file_is_run_again(config: FinetuneConfig) -> None:
     for path in (Path(config.out) / "jobs").iterdir():
         path.write_bytes(path.read_bytes()[:20])
     assert run(config)[1] == [1, 2]
+
+
+def _other_metric(told: Any, _: Any) -> None:
+    told["metrics"] = ["x"]
+    for scores in (*told["validation"], *told["scores"].values()):
+        scores["x"] = scores.pop("roc_auc")
+
+
+def _no_test(told: Any, _: Any) -> None:
+    told["scores"].pop("test")
+    told["coverage"].pop("test")
+
+
+STRANGE: dict[str, Callable[[Any, Any], object]] = {
+    "another metric": _other_metric,
+    "a metric without scores": lambda told, _: told["metrics"].append("x"),
+    "no scores of a part": _no_test,
+    "fewer rows": lambda _, arrays: arrays.update({"predictions/test": arrays["predictions/test"][:-1]}),
+    "other labels": lambda _, arrays: arrays.update({"predictions/test": arrays["predictions/test"][:, :1]}),
+    "no predictions": lambda _, arrays: arrays.pop("predictions/test"),
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_results_of_other_data_are_run_again(config: FinetuneConfig, case: str) -> None:
+    first, _ = run(config)
+    jobs = open_folder(config.out).sub("jobs")
+    found = read_arrays(jobs, jobs.names()[0], dict[str, Any])
+    assert found is not None
+    STRANGE[case](*found)
+    write_arrays(jobs, jobs.names()[0], *found)
+    again, ran = run(config)
+    assert ran == [2]
+    assert scores(again) == scores(first)
 
 
 def test_jobs_of_an_older_trainer_are_ignored(config: FinetuneConfig) -> None:

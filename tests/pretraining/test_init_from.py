@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
+import distgnn
 from distgnn.checkpoint.format import FOLDER, load_checkpoint, newest
 from distgnn.checkpoint.training_state import make_state, strip
 from distgnn.cli import main
 from distgnn.config import PretrainConfig
 from distgnn.corpus.manifest import read_manifest
 from distgnn.errors import RequestError
-from distgnn.pretraining.run import Run, new_run
-from distgnn.storage.folder import open_folder
+from distgnn.pretraining.run import CONFIG, Run, new_run
+from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.verified import CHECKSUMS
 from tests.helpers.corpora import motifs
 from tests.helpers.labelled import write_labelled
 from tests.helpers.training import CPU, continue_small, losses, small, train_small
@@ -134,3 +137,45 @@ def test_an_invalid_objective_is_refused_before_the_folder_is_created(
     assert main(["pretrain", *words, "--supervised.labels", "toxic"]) == 2
     assert "no label column 'toxic'" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_start_that_was_killed_is_made_again(
+    first: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remote: bool, request: pytest.FixtureRequest
+) -> None:
+    """Killed at the first and last writes of the start, at the config, and at the write after it."""
+    out = request.getfixturevalue("s3") if remote else str(tmp_path)
+    config, write, left = replace(second(first, tmp_path), out=out), Folder.write, 0
+
+    def killed(folder: Folder, name: str, data: bytes) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise KeyboardInterrupt
+        write(folder, name, data)
+
+    run = open_folder(out).sub("second")
+    for count in (2, 8, 9, 10):
+        left = count
+        monkeypatch.setattr(Folder, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            distgnn.pretrain(config)
+        monkeypatch.setattr(Folder, "write", write)
+        assert (newest(run) is None) == (CHECKSUMS not in "".join(run.files()))
+        assert (run.size(CONFIG) is None) == (count < 10)
+    assert distgnn.resume(run.uri).status == "finished"
+    assert "_unfinished.json" not in run.names()
+
+
+def test_checkpoints_of_others_are_no_start(first: Run, tmp_path: Path) -> None:
+    """A claim covers the files of the start only."""
+    theirs = tmp_path / "second" / "checkpoints" / "step-000000000" / "model.safetensors"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    with pytest.raises(RequestError, match=r"holds other things \(checkpoints\)"):
+        distgnn.pretrain(second(first, tmp_path))
+    claim = {"format": "distgnn-claim", "files": ["checkpoints/step-000000000/notes", "config.json"]}
+    (tmp_path / "second" / "_unfinished.json").write_text(json.dumps(claim))
+    with pytest.raises(RequestError, match="holds other things"):
+        distgnn.pretrain(second(first, tmp_path))
+    assert theirs.read_text() == "theirs"

@@ -19,6 +19,7 @@ from distgnn.network.store import load_network, save_network
 from distgnn.pretraining.history import read_history, read_progress
 from distgnn.storage.claim import CLAIM, claim, claimed, settle
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.lock import LOCK
 from tests.helpers.corpora import contents, motifs
 from tests.helpers.training import continue_small, small, train_small
 from tests.helpers.transfers import write, write_network
@@ -110,6 +111,80 @@ def test_claims(tmp_path: Path) -> None:
     for text in (b"{", b"[1]", b'{"format": "x", "files": ["a"]}', b'{"files": 3}'):
         folder.write(CLAIM, text)
         assert claimed(folder) == set()
+        settle(folder)
+        with pytest.raises(RequestError, match=r"_unfinished.json: not a claim of distgnn"):
+            claim(folder, ["d"], "thing")
+        assert folder.read(CLAIM) == text
+
+
+def killed_at(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Let the change number ``count`` of a file, counted from 1, raise KeyboardInterrupt instead."""
+    left, changes = count, {name: getattr(Folder, name) for name in ("write", "delete")}
+
+    def changing(change: Any) -> Any:
+        def changed(folder: Folder, name: str, *data: Any) -> None:
+            nonlocal left
+            left -= name != LOCK
+            if left <= 0 and name != LOCK:
+                raise KeyboardInterrupt
+            change(folder, name, *data)
+
+        return changed
+
+    for name, change in changes.items():
+        monkeypatch.setattr(Folder, name, changing(change))
+
+
+@pytest.mark.parametrize("before", [0, 90])
+@pytest.mark.parametrize("again", [True, False])
+def test_a_build_that_is_killed_at_any_change_is_made_again(tmp_path: Path, before: int, again: bool) -> None:
+    """With --overwrite over a larger corpus, or not, and again with or without it; nothing of the old one stays."""
+    options: dict[str, Any] = {"unit_rows": 8, "shard_rows": 16}
+    motifs(tmp_path / "whole", graphs=40, **options)
+    folder, expected = open_folder(str(tmp_path / "killed")), contents(tmp_path / "whole")
+    if before:
+        motifs(tmp_path / "old", graphs=before, **options)
+    for count in range(1, 40):
+        shutil.rmtree(folder.path, ignore_errors=True)
+        if before:
+            shutil.copytree(tmp_path / "old", folder.path)
+        with pytest.MonkeyPatch.context() as patch:
+            killed_at(patch, count)
+            try:
+                motifs(folder.path, graphs=40, overwrite=bool(before), **options)
+                break
+            except KeyboardInterrupt:
+                pass
+        exists = folder.size("corpus.json") is not None
+        if exists and not (before and again):
+            with pytest.raises(RequestError, match="already exists"):
+                motifs(folder.path, graphs=40, **options)
+        else:
+            motifs(folder.path, graphs=40, overwrite=again and bool(before), **options)
+        found = contents(Path(folder.path))
+        assert found == expected or (exists and found == contents(tmp_path / "old")), count
+    assert count > (12 if before else 6)
+
+
+def test_a_network_that_is_killed_at_any_change_is_made_again(tmp_path: Path) -> None:
+    write_network(str(tmp_path / "n"))
+    network = load_network(str(tmp_path / "n"))
+    for count in range(1, 40):
+        folder = open_folder(str(tmp_path / str(count)))
+        with pytest.MonkeyPatch.context() as patch:
+            killed_at(patch, count)
+            try:
+                save_network(network, folder.uri)
+                break
+            except KeyboardInterrupt:
+                pass
+        if folder.size("network.json") is not None:
+            with pytest.raises(RequestError, match="already exists"):
+                save_network(network, folder.uri)
+        else:
+            save_network(network, folder.uri)
+        assert contents(Path(folder.path)) == contents(tmp_path / "n"), count
+    assert count > 6
 
 
 PLANTED: dict[str, dict[str, Any]] = {

@@ -43,12 +43,20 @@ def build_problem(network: Network, config: NetworkTaskConfig, seed: int, group:
     return NetworkProblem(encoder, target, auxiliary, views, evaluation, group)
 
 
+def target_of(network: Network, config: NetworkTaskConfig) -> type[TargetTask]:
+    """Return the class of the target task."""
+    if config.target == "link" or (config.target == "auto" and COLUMNS[0] in network.tables):
+        return LinkTarget
+    return LabelSetTarget if has_label_sets(network) else NodeTarget
+
+
 def _target(network: Network, config: NetworkTaskConfig, group: ProcessGroup) -> tuple[TargetTask, Network]:
     """Return the target task, and the network whose messages are available in training."""
-    if config.target == "link" or (config.target == "auto" and COLUMNS[0] in network.tables):
+    kind = target_of(network, config)
+    if kind is LinkTarget:
         links = read_links(network, config)
         return LinkTarget(links, config, group.device), training_network(network, links)
-    if has_label_sets(network):
+    if kind is LabelSetTarget:
         return LabelSetTarget(read_label_sets(network, config), config, group.device), network
     return NodeTarget(read_nodes(network, config), config, group.device), network
 

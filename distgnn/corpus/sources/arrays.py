@@ -15,8 +15,9 @@ from distgnn.config.base import check
 from distgnn.config.fields import setting
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
-from distgnn.corpus.sources.files import Array, described, load_npz
+from distgnn.corpus.sources.files import described
 from distgnn.corpus.sources.molecules import ATOM_FEATURES, BOND_FEATURES
+from distgnn.corpus.sources.npz import Array, load_npz
 from distgnn.errors import RequestError
 from distgnn.graph.checked import Shape, real, whole
 from distgnn.graph.ragged import packed, pointers, ranges

@@ -8,27 +8,23 @@ import gzip
 import io
 import lzma
 import os
-import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, cast
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from distgnn.errors import RequestError
 from distgnn.storage.folder import Folder, open_folder, storage_errors
 from distgnn.storage.uri import base_name, parent
 
-Array = npt.NDArray[Any]
-ARRAY_ERRORS = (ValueError, EOFError, OverflowError, MemoryError, SyntaxError, tokenize.TokenError)
-"""Exceptions of NumPy for a damaged .npy file, whose header it parses as Python."""
 _AHEAD_BYTES = 8 << 20  # each read of a remote object is a request
 _UNPACKED_BYTES, _UNPACKED_TIMES = 256 << 20, 250
 _HEAD, _LINE_LENGTH = 4096, 1 << 20
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_NOT_PLAIN = 0x61  # flags of a zip's member: encrypted, a patch, strongly encrypted
 _UNPACK: dict[str, Callable[[Any], IO[bytes]]] = {
     ".gz": lambda raw: cast(IO[bytes], gzip.GzipFile(fileobj=raw)),
     ".bz2": lambda raw: cast(IO[bytes], bz2.BZ2File(raw)),
@@ -63,6 +59,7 @@ _DAMAGED = (
     zlib.error,
     lzma.LZMAError,
     zipfile.BadZipFile,
+    NotImplementedError,  # of zipfile, for versions of the format that it does not know
     UnicodeError,
     pa.ArrowInvalid,
 )
@@ -130,11 +127,13 @@ class _Bounded(io.RawIOBase):
             raise DamagedError(str(error)) from error
         self._position += len(data)
         if self._position > self._limit:
-            raise RequestError(
-                f"{self._uri}: unpacks to more than {self._limit:,} bytes; unpack it yourself if it should"
-            )
+            raise _too_large(self._uri, self._limit)
         buffer[: len(data)] = data
         return len(data)
+
+
+def _too_large(uri: str, limit: int) -> RequestError:
+    return RequestError(f"{uri}: unpacks to more than {limit:,} bytes; unpack it yourself if it should")
 
 
 def unpacked_limit(packed: int) -> int:
@@ -157,7 +156,7 @@ def open_binary(uri: str, member: bool = False) -> IO[bytes]:
     raw = io.BufferedReader(cast(Any, native), ahead)
     packing = os.path.splitext(name)[1].lower()
     if packing == ".zip" and member:
-        file = _open_member(uri, raw)
+        file = _open_member(uri, raw, native.size())
     elif packing in _UNPACK:
         file = _UNPACK[packing](raw)
     else:
@@ -165,12 +164,36 @@ def open_binary(uri: str, member: bool = False) -> IO[bytes]:
     return cast(IO[bytes], io.BufferedReader(_Bounded(file, unpacked_limit(native.size()), uri)))
 
 
-def _open_member(uri: str, raw: IO[bytes]) -> IO[bytes]:
+def largest_size(uri: str) -> int:
+    """Return how many bytes the stream of :func:`open_binary` can hold; use it within :func:`input_errors`."""
+    size = described([uri])[0]["bytes"]
+    return unpacked_limit(size) if os.path.splitext(uri)[1].lower() in _UNPACK else size
+
+
+def _open_member(uri: str, raw: IO[bytes], packed: int) -> IO[bytes]:
     archive = zipfile.ZipFile(raw)
-    try:
-        return archive.open(_only_member(uri, archive))
-    except (RuntimeError, NotImplementedError) as error:  # encrypted, or an unknown method
-        raise RequestError(f"{uri}: {error}; unpack it yourself") from error
+    check_members(uri, archive, packed)
+    return archive.open(_only_member(uri, archive))
+
+
+def check_members(uri: str, archive: zipfile.ZipFile, packed: int) -> None:
+    """Check that the files of a zip can be unpacked in bounded memory.
+
+    Args:
+        uri: The zip, for the message.
+        archive: The zip.
+        packed: Its size; the sizes in its directory are those that its author wrote there.
+
+    Raises:
+        RequestError: They unpack to more than :func:`unpacked_limit` bytes, are encrypted, or are packed by bzip2 or LZMA,
+            which zipfile unpacks without a bound.
+    """
+    members = archive.infolist()
+    for member in members:
+        if member.flag_bits & _NOT_PLAIN or member.compress_type not in _METHODS:
+            raise RequestError(f"{uri}, {member.filename}: encrypted, or not packed by deflate; unpack it yourself")
+    if sum(member.file_size for member in members) > unpacked_limit(packed):
+        raise _too_large(uri, unpacked_limit(packed))
 
 
 def _only_member(uri: str, archive: zipfile.ZipFile) -> str:
@@ -257,38 +280,3 @@ def check_encoding(name: str) -> None:
         "".encode(name)
     except (LookupError, ValueError) as error:
         raise RequestError(f"encoding={name!r}: unknown; such as utf-8, utf-16-le or latin-1") from error
-
-
-def _check_members(uri: str, data: np.lib.npyio.NpzFile) -> None:
-    members = data.zip.infolist() if data.zip is not None else []
-    unpacked, packed = (sum(getattr(member, name) for member in members) for name in ("file_size", "compress_size"))
-    if unpacked > unpacked_limit(packed):
-        raise RequestError(f"{uri}: unpacks to {unpacked:,} bytes from {packed:,}; not a data set")
-
-
-def load_npz(uri: str, wanted: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Array]:
-    """Load arrays of an .npz file by name.
-
-    Args:
-        uri: the file.
-        wanted: names of required arrays.
-        optional: names of arrays to load if present.
-
-    Raises:
-        RequestError: a required array is missing, or the file is not an .npz of plain arrays.
-    """
-    with input_errors(uri), open_binary(uri) as file:
-        try:
-            data = np.load(file, allow_pickle=False)
-            if not isinstance(data, np.lib.npyio.NpzFile):
-                raise RequestError(f"{uri}: holds a single array; an .npz with {', '.join(wanted)} is needed")
-            missing = [name for name in wanted if name not in data.files]
-            if missing:
-                found = ", ".join(data.files) or "none"
-                raise RequestError(f"{uri}: the array {missing[0]!r} is missing; found {found}")
-            _check_members(uri, data)
-            return {name: data[name] for name in (*wanted, *optional) if name in data.files}
-        except RequestError:
-            raise
-        except ARRAY_ERRORS as error:
-            raise RequestError(f"{uri}: not a readable .npz of plain arrays ({error})") from error

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from distgnn.corpus.sources.edges.columns import tab_columns
-from distgnn.corpus.sources.files import load_npz
+from distgnn.corpus.sources.npz import load_npz
 from distgnn.errors import RequestError
 from distgnn.graph.checked import whole
 from distgnn.graph.ragged import Ints

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from distgnn.corpus.sources.files import data_members, input_errors, open_binary, unpacked_limit
+from distgnn.corpus.sources.files import check_members, data_members, described, input_errors, open_binary
 from distgnn.errors import RequestError
 from distgnn.storage.folder import open_folder
 from distgnn.storage.uri import base_name
@@ -43,14 +43,8 @@ def contents(uri: str) -> dict[str, bytes]:
 
 def _unzipped(uri: str) -> dict[str, bytes]:
     with open_binary(uri) as file, zipfile.ZipFile(file) as archive:
-        members = [archive.getinfo(name) for name in data_members(archive) if name.endswith(".txt")]
-        unpacked, packed = (sum(getattr(one, size) for one in members) for size in ("file_size", "compress_size"))
-        if unpacked > unpacked_limit(packed):
-            raise RequestError(f"{uri}: unpacks to {unpacked:,} bytes from {packed:,}; not a data set")
-        try:
-            return {one.filename: archive.read(one) for one in members}
-        except (RuntimeError, NotImplementedError) as error:  # encrypted, or an unknown method
-            raise RequestError(f"{uri}: {error}; unpack it yourself") from error
+        check_members(uri, archive, described([uri])[0]["bytes"])
+        return {name: archive.read(name) for name in data_members(archive) if name.endswith(".txt")}
 
 
 def parse(uri: str, name: str, data: bytes, rows: int | None) -> Table:

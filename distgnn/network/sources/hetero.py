@@ -11,6 +11,7 @@ import numpy.typing as npt
 from distgnn import register
 from distgnn.config import InputNetworkConfig
 from distgnn.config.fields import setting
+from distgnn.corpus.sources.npz import load_npy
 from distgnn.errors import RequestError
 from distgnn.network.csr import Edges, both_ways, build_network
 from distgnn.network.network import Network, Relation
@@ -22,7 +23,6 @@ from distgnn.network.sources.reading import (
     exists,
     find,
     id_table,
-    load_array,
     load_matrix,
     provenance,
     whole_numbers,
@@ -75,7 +75,7 @@ def build_hetero(config: HeteroConfig) -> Network:
     folder, layout = config.input.rstrip("/"), LAYOUTS[config.layout]
     links = {pair: id_table(find(folder, [f"{pair}.txt"]), tuple(pair)) for pair in layout.links}
     uri = find(folder, ["labels.npy"])
-    label = whole_numbers(uri, load_array(uri).reshape(-1))
+    label = whole_numbers(uri, load_npy(uri).reshape(-1))
     features = {
         name: load_matrix(join(folder, f"{letter}_feat.npz"))
         for letter, name in layout.types.items()
@@ -128,6 +128,6 @@ def _check_order(uri: str, source: str, ends: list[Rows], size: int) -> None:
 
 def _split(folder: str, name: str, nodes: int) -> Rows:
     uri = find(folder, [name])
-    rows = whole_numbers(uri, load_array(uri).reshape(-1))
+    rows = whole_numbers(uri, load_npy(uri).reshape(-1))
     check_ids(uri, "node", rows, nodes)
     return rows

@@ -13,7 +13,8 @@ import scipy.sparse as sp
 
 from distgnn.corpus.account import Account
 from distgnn.corpus.sources.edges.columns import integer_columns
-from distgnn.corpus.sources.files import ARRAY_ERRORS, described, input_errors, load_npz, open_binary
+from distgnn.corpus.sources.files import described
+from distgnn.corpus.sources.npz import is_npy, load_npy, load_npz
 from distgnn.errors import RequestError
 from distgnn.storage.uri import base_name, join
 
@@ -59,7 +60,7 @@ def id_table(uri: str, columns: Sequence[str]) -> dict[str, Rows]:
         RequestError: a value is not such an integer (the message names the row), or there are no rows.
     """
     if base_name(uri).endswith(".npy"):
-        table = load_array(uri)
+        table = load_npy(uri)
         if table.ndim != 2 or table.shape[1] != len(columns):
             raise RequestError(f"{uri}: needs the columns {', '.join(columns)}, found shape {table.shape}")
         numbers = list(whole_numbers(uri, table).T)
@@ -119,26 +120,10 @@ def check_ids(uri: str, name: str, ids: Rows, size: int) -> None:
         raise RequestError(f"{uri}, row {row + 1}: {name} {int(ids[row])} is out of range; it must be in [0, {size})")
 
 
-def load_array(uri: str) -> npt.NDArray[Any]:
-    """Load a plain .npy array.
-
-    Raises:
-        RequestError: the file is damaged or requires pickle.
-    """
-    with input_errors(uri), open_binary(uri) as file:
-        try:
-            array = np.load(file, allow_pickle=False)
-        except ARRAY_ERRORS as error:
-            raise RequestError(f"{uri}: not a plain .npy array ({_line(error)}); download it again") from error
-    if not isinstance(array, np.ndarray):
-        raise RequestError(f"{uri}: holds several arrays, expected one")
-    return array
-
-
 def load_matrix(uri: str) -> npt.NDArray[np.float32]:
     """Load a sparse matrix of scipy.sparse.save_npz (csr, csc or coo) or a plain .npy array as dense float32."""
-    if _is_plain(uri):
-        return finite(uri, load_array(uri))
+    if is_npy(uri):
+        return finite(uri, load_npy(uri))
     parts = load_npz(uri, ("data", "shape", "format"), ("row", "col", "indices", "indptr"))
     shape = tuple(whole_numbers(uri, parts["shape"].reshape(-1)).tolist())
     layout = parts["format"].reshape(-1)[:1].tolist()
@@ -237,11 +222,6 @@ def provenance(
     title = name or base_name(uri).removesuffix(".npz")
     facts = {"kind": kind, "name": title, "files": described(files), "options": options}
     return facts | ({"accounts": [asdict(account) for account in accounts]} if accounts else {})
-
-
-def _is_plain(uri: str) -> bool:
-    with input_errors(uri), open_binary(uri) as file:
-        return file.read(6) == b"\x93NUMPY"
 
 
 def _line(error: Exception) -> str:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from distgnn import register
 from distgnn.config import InputNetworkConfig
-from distgnn.corpus.sources.files import load_npz
+from distgnn.corpus.sources.npz import load_npz
 from distgnn.errors import RequestError
 from distgnn.network.csr import build_network, symmetric
 from distgnn.network.network import Network, Relation

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import ray
@@ -36,8 +37,23 @@ def examine(config: DoctorConfig) -> Iterator[Check]:
     Yields:
         Each check as soon as it is done.
     """
+    with _short_retries():
+        yield from _checks(config, os.environ.get("RAY_ADDRESS", ""))
+
+
+@contextmanager
+def _short_retries() -> Iterator[None]:
+    """Context manager that retries storage requests for a short time, unless the user has set a time."""
+    given = VARIABLE in os.environ
     os.environ.setdefault(VARIABLE, RETRY_SECONDS)
-    address = os.environ.get("RAY_ADDRESS", "")
+    try:
+        yield
+    finally:
+        if not given:
+            os.environ.pop(VARIABLE, None)
+
+
+def _checks(config: DoctorConfig, address: str) -> Iterator[Check]:
     yield checks.check_token(os.environ, Path.home(), remote=bool(address))
     started, problem = not ray.is_initialized(), _connect(address)
     if problem:

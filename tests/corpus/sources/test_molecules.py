@@ -241,17 +241,25 @@ def test_arrays_labels_and_split(tmp_path: Path) -> None:
     ({"bond_uv": np.array([[0, 1], [1, 3]] * 2, np.uint16)}, "arrays input, row 0 .*outside the graph"),
     ({"atom": np.full((6, 2), 120, np.uint8)}, r"atom, row 0: 120 is outside 0\.\.119"),
     ({"atom": np.full((6, 2), 2**32 + 6)}, "atom, row 0: 4294967302 is outside"),
+    ({"atom": np.ones((6, 2), bool), "bond_uv": np.zeros((4, 2), bool)}, "arrays input, row 0 .*: an edge joins a node to itself"),
     ({"atom": np.full((6, 2), 4)}, "node category is outside"),
     ({"bond_uv": np.array([[0, 1.9], [1, 2]] * 2)}, r"bond_uv, row 0: 1\.9 is not a whole number"),
     ({"scaffold_split": np.array([0, 3])}, "scaffold_split, row 1: 3 is outside"),
     ({"y": np.zeros((2, 3)), "tasks": np.array(["a"])}, r"y .a column for each of tasks.: expected shape .2, 1., found .2, 3."),
     ({"y": np.full((2, 1), np.inf), "tasks": np.array(["a"])}, "a.npz, y .*, row 0: inf is infinite"),
     ({"y": np.zeros((2, 1))}, "a.npz: y needs tasks"),
-    ({"atom": np.array([object()] * 6)}, "not a readable .npz of plain arrays"),
+    ({"atom": np.array([object()] * 6)}, "a.npz, atom: not a plain array .Object arrays cannot be loaded"),
 ])  # fmt: skip
 def test_invalid_arrays_are_rejected(tmp_path: Path, more: dict[str, np.ndarray], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         load(tmp_path / "out", save(tmp_path / "a.npz", 2, **more))
+
+
+def test_booleans_are_read_as_the_numbers_0_and_1(tmp_path: Path) -> None:
+    flags = {"atom": np.eye(6, 2, dtype=bool), "bond": np.eye(4, 2, dtype=bool)}
+    found = load(tmp_path / "out", save(tmp_path / "a.npz", 2, **flags))
+    assert found.node_cat.tolist() == np.eye(6, 2).tolist()
+    assert found.edge_cat.tolist() == np.eye(4, 2).tolist()
 
 
 def test_files_without_arrays_are_rejected(tmp_path: Path) -> None:

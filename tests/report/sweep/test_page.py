@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -157,6 +158,17 @@ class TestFiles:
         folder = open_folder(write(tmp_path, SEEN))
         folder.sub("winner").write("result.json", damage)
         with pytest.raises(RequestError, match=r"winner/result\.json: not the result of a sweep"):
+            write_sweep_report(folder)
+
+    @pytest.mark.parametrize(("row", "part"), [(0, "test"), (1, "validation"), (1, "test")])
+    def test_scores_of_unequal_numbers_of_seeds(self, tmp_path: Path, row: int, part: str) -> None:
+        folder = open_folder(write(tmp_path, SEEN))
+        rows = [{"name": name, "validation": [0.7, 0.8], "test": [0.6, 0.7]} for name in ("winner", "default")]
+        rows[row][part] = [0.5, 0.6, 0.7]
+        folder.sub("winner").write("result.json", json.dumps({"number": 3, "rows": rows}).encode())
+        with pytest.raises(
+            RequestError, match=rf"winner/result\.json: .*3 scores of {rows[row]['name']}\.{part}, but 2 of"
+        ):
             write_sweep_report(folder)
 
     def test_pages_are_refreshed_periodically(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
