@@ -13,7 +13,7 @@ from pyarrow import fs as pafs
 
 from distgnn.corpus import reader as module
 from distgnn.corpus.reader import CorpusReader
-from distgnn.errors import RequestError
+from distgnn.errors import RequestError, WorkError
 from distgnn.storage.folder import Folder
 from distgnn.storage.retry import errors_by_kind
 from tests.helpers.corpora import motifs
@@ -89,6 +89,15 @@ def test_damaged_remote_unit_is_fetched_again(corpus: Path, monkeypatch: pytest.
         path.write_bytes(whole)
     assert opened == [1, 1][: 1 + remote]
     assert errors_by_kind().get("damaged", 0) == before + remote
+
+
+def test_other_read_errors_are_not_called_damage(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", failing)
+    with pytest.raises(WorkError, match=r"cannot read .*shard-00000.parquet, unit 0: .*Input/output error"):
+        CorpusReader(str(corpus)).unit(0)
 
 
 def test_invalid_parquet_is_refused(corpus: Path, tmp_path: Path) -> None:
