@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-.PHONY: setup demo gpu test test-slow test-all test-lowest test-wheel bench fuzz kills lint prometheus
+.PHONY: setup demo gpu test test-slow test-slow-again test-all test-lowest test-wheel bench fuzz kills mutants lint prometheus
 setup: .venv/ready
 
 demo: .venv/ready
@@ -23,6 +23,10 @@ test: .venv/ready
 
 test-slow: .venv/ready
 	$(PYTEST) -m slow --timeout 600
+
+# Those that failed last time, once more.
+test-slow-again: .venv/ready
+	$(PYTEST) -m slow --timeout 600 --last-failed --last-failed-no-failures none
 
 test-all: test test-slow
 
@@ -48,6 +52,10 @@ fuzz: .venv/ready
 # 200 SIGKILLs of the commands that write; a problem names the round that repeats it.
 kills: .venv/ready
 	$(BIN)/python jobs/kills.py
+
+# Small changes of the code that no test notices (.ci/mutants.toml says where). Goes on where it was stopped; an hour or two.
+mutants: .venv/ready
+	.ci/mutants
 
 lint: .venv/ready
 	$(BIN)/ruff check .

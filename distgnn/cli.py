@@ -1,6 +1,6 @@
-"""The command line: runs a command; an error is one line on stderr and an exit code (1 failure, 2 invalid request).
+"""Command line entry point: runs a command; errors are one line on stderr and an exit code (1 failure, 2 invalid request).
 
-This module and the package import the standard library only, so that Ctrl-C is handled from the first moments on.
+This module and the package import the standard library only, so that Ctrl-C is handled from the start.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from distgnn.errors import INTERRUPTED, RequestError, WorkError, explain, printable
-from distgnn.interrupts import ends_at_once
+from distgnn.interrupts import exit_on_interrupt
 
-_READER_LEFT = 141
-"""Exit code of a command that SIGPIPE would have ended."""
+_BROKEN_PIPE = 141
+"""Exit code of a process that SIGPIPE terminates."""
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
-    warnings.formatwarning = _formatted
-    return guarded(lambda: _run(list(sys.argv[1:] if words is None else words)))
+    warnings.formatwarning = _format_warning
+    return guarded(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
 
 
-def _run(words: list[str]) -> int:
-    odd = next((word for word in words if any("\ud800" <= c <= "\udfff" for c in word)), None)
-    if odd is not None:
-        raise RequestError(f"{odd!a}: not valid UTF-8; rename the file")
-    with ends_at_once():
+def _run(argv: list[str]) -> int:
+    invalid = next((word for word in argv if any("\ud800" <= c <= "\udfff" for c in word)), None)
+    if invalid is not None:
+        raise RequestError(f"{invalid!a}: not valid UTF-8; rename the file")
+    with exit_on_interrupt():
         run = importlib.import_module("distgnn.commands.dispatch").run
-    return run(words)
+    return run(argv)
 
 
 def guarded(command: Callable[[], int]) -> int:
     """Run ``command`` and return its exit code; errors are printed as one line on stderr."""
     if not _has_streams():
-        return _complain("stdout is closed; redirect it, for example to /dev/null", 1)
+        return _print_error("stdout is closed; redirect it, for example to /dev/null", 1)
     try:
         return _flushed(_code_of(command))
     except SystemExit:  # --help
@@ -49,22 +49,22 @@ def _code_of(command: Callable[[], int]) -> int:
     try:
         return command()
     except RequestError as error:
-        return _complain(error, 2)
+        return _print_error(error, 2)
     except WorkError as error:
-        return _complain(error, 1)
+        return _print_error(error, 1)
     except KeyboardInterrupt:
-        return _complain("interrupted", INTERRUPTED)
+        return _print_error("interrupted", INTERRUPTED)
     except BrokenPipeError:  # the reader of stdout (head, less) has exited
         drop_stdout()
-        return _READER_LEFT
+        return _BROKEN_PIPE
     except (OSError, MemoryError, RuntimeError, ImportError) as error:
         line = explain(error)
         if line is None:
             raise
-        return _complain(line, 1)
+        return _print_error(line, 1)
 
 
-def _formatted(
+def _format_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     """Format a warning as one line."""
@@ -73,7 +73,7 @@ def _formatted(
 
 
 def _has_streams() -> bool:
-    """Prepare the standard streams; False if stdout was closed when the process started."""
+    """Prepare the standard streams; return False if stdout was closed when the process started."""
     closed = sys.stdout is None
     for number in (0, 1, 2):  # otherwise the next file opened would get the number of a closed stream
         try:
@@ -88,29 +88,29 @@ def _has_streams() -> bool:
 
 
 def _flushed(code: int) -> int:
-    """Write what stdout still holds; returns the exit code."""
+    """Flush stdout and return the exit code."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         drop_stdout()
     except OSError as error:
         drop_stdout()
-        return _complain(f"cannot write to stdout: {error.strerror}", 1)
+        return _print_error(f"cannot write to stdout: {error.strerror}", 1)
     return code
 
 
 def drop_stdout() -> None:
-    """Discard further output, also what is written when the process ends."""
+    """Discard further output, including output at exit of the process."""
     try:
         number = sys.stdout.fileno()
     except (OSError, ValueError):  # not a file, as in tests
         return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, number)
-    os.close(nowhere)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, number)
+    os.close(null)
 
 
-def _complain(what: object, code: int) -> int:
+def _print_error(what: object, code: int) -> int:
     try:
         sys.stderr.write(f"distgnn: error: {printable(' '.join(str(what).split()))}\n")
     except OSError:  # stderr is full or closed

@@ -8,7 +8,7 @@ INTERRUPTED = 130
 
 
 class DistgnnError(Exception):
-    """Base class of all exceptions that distgnn raises on purpose. Text of others in a message is escaped when it is shown."""
+    """Base class of all exceptions that distgnn raises. Control characters in a message are escaped when it is shown."""
 
     def __str__(self) -> str:
         return printable(super().__str__())
@@ -33,7 +33,7 @@ _UNPRINTABLE = re.compile(
 
 
 def printable(text: str) -> str:
-    r"""Escape what a terminal or a viewer would obey instead of showing, such as ``\x1b``. All output passes through here."""
+    r"""Escape control and invisible characters such as ``\x1b``. Applied to all output."""
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
@@ -41,7 +41,7 @@ _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ca
 
 
 def explain(error: OSError | MemoryError | RuntimeError | ImportError) -> str | None:
-    """One line for an exception that the machine causes (memory, files, threads, libraries); None for other ones."""
+    """Return a one-line message for an exception caused by the machine (memory, files, threads, libraries); None for others."""
     text = " ".join(str(error).split())[:300]
     if isinstance(error, MemoryError) or any(part in text.lower() for part in _NO_MEMORY):
         return f"out of memory ({text or type(error).__name__}); use smaller batches, fewer workers or a larger machine"

@@ -1,4 +1,4 @@
-"""Ctrl-C while modules are imported, when nothing is at stake."""
+"""Handling of Ctrl-C while modules are imported."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from distgnn.errors import INTERRUPTED
 
 
 @contextmanager
-def ends_at_once() -> Iterator[None]:
-    """Context manager in which Ctrl-C ends the process in one line, since modules may turn KeyboardInterrupt into other errors.
+def exit_on_interrupt() -> Iterator[None]:
+    """Context manager in which Ctrl-C ends the process with a one-line message.
 
-    Outside the main thread, and where another handler is installed or the signal is ignored, nothing changes.
+    Imported modules may turn KeyboardInterrupt into other errors. Outside the main thread, and if another handler is installed or
+    the signal is ignored, nothing changes.
     """
-    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not ours or threading.current_thread() is not threading.main_thread():
+    default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not default or threading.current_thread() is not threading.main_thread():
         yield
         return
     signal.signal(signal.SIGINT, _end)

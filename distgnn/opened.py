@@ -39,9 +39,9 @@ def opened_type(kind: type[Any]) -> type[Any]:
         changes.append(
             ("options", tyro.conf.Suppress[tyro.conf.Fixed[Any]], dataclasses.field(default_factory=dict, kw_only=True))
         )
-    made = dataclasses.make_dataclass(kind.__name__, changes, bases=(kind,), frozen=True)
-    made.__doc__ = kind.__doc__
-    return made
+    created = dataclasses.make_dataclass(kind.__name__, changes, bases=(kind,), frozen=True)
+    created.__doc__ = kind.__doc__
+    return created
 
 
 def _default(item: dataclasses.Field[Any], below: type[Any] | None) -> Any:

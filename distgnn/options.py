@@ -124,12 +124,12 @@ class Globals:
     resume: str
 
 
-def split_globals(words: list[str]) -> tuple[Globals, list[str]]:
-    """Split ``words`` into --config, --json and --resume, and the remaining arguments."""
+def split_globals(argv: list[str]) -> tuple[Globals, list[str]]:
+    """Split ``argv`` into --config, --json and --resume, and the remaining arguments."""
     values: dict[str, list[str]] = {"--config": [], "--resume": []}
     rest: list[str] = []
     as_json = False
-    queue = list(words)
+    queue = list(argv)
     while queue:
         word = queue.pop(0)
         name, equals, value = word.partition("=")
@@ -151,7 +151,7 @@ def split_globals(words: list[str]) -> tuple[Globals, list[str]]:
     return Globals(single["--config"], as_json, single["--resume"]), rest
 
 
-def parse(kind: type[C], program: str, words: list[str], options: Globals, default: C | None = None) -> C:
+def parse(kind: type[C], program: str, argv: list[str], options: Globals, default: C | None = None) -> C:
     """Parse arguments to a ``kind``: values of --config (or ``default``), overridden by flags.
 
     The modules of --imports are imported first, since what they register adds flags. --help exits with code 0.
@@ -159,19 +159,19 @@ def parse(kind: type[C], program: str, words: list[str], options: Globals, defau
     Raises:
         RequestError: An argument is invalid; the message is a single line.
     """
-    import_named(words)
+    import_named(argv)
     if options.config:
-        default = _read_config(kind, options.config, words)
-    words, shown = _gathered(words), opened_type(kind)
+        default = _read_config(kind, options.config, argv)
+    argv, shown = _gathered(argv), opened_type(kind)
     footer = _FOOTER + {"distgnn pretrain": _RESUME, "distgnn tune": _RESUME_SWEEP}.get(program, "")
     complaints = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaints):
             text = f"{_description(kind)}\n{footer}"
             if default is None:
-                found = tyro.cli(shown, prog=program, description=text, args=words)
+                found = tyro.cli(shown, prog=program, description=text, args=argv)
             else:
-                found = tyro.cli(shown, prog=program, description=text, args=words, default=opened(default, shown))
+                found = tyro.cli(shown, prog=program, description=text, args=argv, default=opened(default, shown))
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -183,8 +183,8 @@ def parse(kind: type[C], program: str, words: list[str], options: Globals, defau
     return config
 
 
-def _read_config(kind: type[C], given: str, words: list[str]) -> C:
-    """Read the config file ``given``. Code that it names must be named by ``words``, too; its modules are imported by then."""
+def _read_config(kind: type[C], given: str, argv: list[str]) -> C:
+    """Read the config file ``given``. Code that it names must be named by ``argv``, too; its modules are imported by then."""
     path = Path(given)
     try:
         with path.open("rb") as file:
@@ -193,31 +193,31 @@ def _read_config(kind: type[C], given: str, words: list[str]) -> C:
         raise RequestError(f"--config {path}: cannot be read ({error.strerror}); give a JSON file") from error
     check(len(raw) <= MAX_BYTES, f"--config {path}: has more than {MAX_BYTES} bytes; give a JSON file")
     config = load_config(kind, raw, given)
-    check_code(config, code_of(words), f"--config {path}")
+    check_code(config, code_of(argv), f"--config {path}")
     return config
 
 
-def import_named(words: list[str]) -> None:
-    """Import the modules of --imports in ``words``."""
-    names = imports_of(words)
+def import_named(argv: list[str]) -> None:
+    """Import the modules of --imports in ``argv``."""
+    names = imports_of(argv)
     check_imports(names)
     import_modules(names)
 
 
-def imports_of(words: list[str]) -> tuple[str, ...]:
+def imports_of(argv: list[str]) -> tuple[str, ...]:
     """Return the values of --imports, --pretrain.imports and so on."""
-    return _values_of(words, ("imports",))
+    return _values_of(argv, ("imports",))
 
 
-def code_of(words: list[str]) -> tuple[str, ...]:
-    """Return all names of code in ``words``: the values of --imports and --weighting.library of any group."""
-    return _values_of(words, ("imports", "library"))
+def code_of(argv: list[str]) -> tuple[str, ...]:
+    """Return all names of code in ``argv``: the values of --imports and --weighting.library of any group."""
+    return _values_of(argv, ("imports", "library"))
 
 
-def _values_of(words: list[str], fields: tuple[str, ...]) -> tuple[str, ...]:
+def _values_of(argv: list[str], fields: tuple[str, ...]) -> tuple[str, ...]:
     found: list[str] = []
     taking = False
-    for word in words:
+    for word in argv:
         name, equals, value = word.partition("=")
         if word.startswith("-"):
             taking = name.rpartition(".")[2].lstrip("-") in fields
@@ -227,12 +227,12 @@ def _values_of(words: list[str], fields: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _gathered(words: list[str]) -> list[str]:
-    """Return ``words`` with the values of all --space options merged into one."""
+def _gathered(argv: list[str]) -> list[str]:
+    """Return ``argv`` with the values of all --space options merged into one."""
     rest: list[str] = []
     values: list[str] = []
     taking = False
-    for word in words:
+    for word in argv:
         name, equals, value = word.partition("=")
         if word.startswith("--"):
             taking = name == _SPACE
@@ -242,7 +242,7 @@ def _gathered(words: list[str]) -> list[str]:
             values.append(word)
         elif equals:
             values.append(value)
-    return [*rest, _SPACE, *values] if values else words
+    return [*rest, _SPACE, *values] if values else argv
 
 
 def _description(kind: type[Any]) -> str:

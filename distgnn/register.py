@@ -71,16 +71,16 @@ class Row(NamedTuple):
 class Registry:
     """Registered names of one kind. An instance is a decorator that registers a class or function."""
 
-    def __init__(self, kind: str, package: str, nested: bool = False, whole: bool = False) -> None:
+    def __init__(self, kind: str, package: str, nested: bool = False, standalone: bool = False) -> None:
         """Create a registry.
 
         Args:
             kind: Kind of the entries.
             package: Package of the built-ins, which are registered when its modules are imported.
             nested: Include sub-packages.
-            whole: The options are the config of a command, not a group of another config, so fields may be required.
+            standalone: The options are the config of a command, not a group of another config, so fields may be required.
         """
-        self.kind, self._package, self._nested, self._whole = kind, package, nested, whole
+        self.kind, self._package, self._nested, self._standalone = kind, package, nested, standalone
         self._entries: dict[str, Entry] = {}
         self._loaded = False
 
@@ -111,7 +111,7 @@ class Registry:
             module = self._entries[entry.name].make.__module__
             raise RequestError(f"{where}: {entry.name!r} is registered already (by {module}); choose another name")
         if entry.config is not None:
-            _check_options(entry.config, f"{where}: options of {entry.name!r}", self._whole)
+            _check_options(entry.config, f"{where}: options of {entry.name!r}", self._standalone)
         self._entries[entry.name] = entry
 
     def names(self) -> tuple[str, ...]:
@@ -176,7 +176,7 @@ def unknown(field: str, name: str, known: tuple[str, ...]) -> str:
     )
 
 
-def _check_options(config: type[Any], where: str, whole: bool) -> None:
+def _check_options(config: type[Any], where: str, standalone: bool) -> None:
     if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
         raise RequestError(f"{where}: {config!r} is not a dataclass")
     needed = [
@@ -184,7 +184,7 @@ def _check_options(config: type[Any], where: str, whole: bool) -> None:
         for item in dataclasses.fields(config)
         if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
     ]
-    if needed and not whole:
+    if needed and not standalone:
         raise RequestError(f"{where}: {config.__name__}.{needed[0]} has no default; give it one")
 
 
@@ -208,9 +208,9 @@ pooling = Registry("pooling", "distgnn.models")
 """Poolings: a :class:`~distgnn.models.pooling.Pooling`, built as ``Class(encoder_config, config)``."""
 weighting = Registry("weighting", "distgnn.auxiliary.weighting")
 """Weighting methods of auxiliary losses: a Weighting, built as ``Class(config, context: WeightingContext)``."""
-corpus_source = Registry("corpus_source", "distgnn.corpus.sources", whole=True)
+corpus_source = Registry("corpus_source", "distgnn.corpus.sources", standalone=True)
 """Corpus builders: a Source, built as ``Class(config)``; the config is a BuildConfig."""
-network_source = Registry("network_source", "distgnn.network.sources", whole=True)
+network_source = Registry("network_source", "distgnn.network.sources", standalone=True)
 """Network builders: a function ``(config) -> Network``; the config is a NetworkBuildConfig."""
 network_task = Registry("network_task", "distgnn.auxiliary.network_tasks")
 """Auxiliary tasks on a network: an AuxiliaryTask, built as ``Class(config, context: TaskContext)``."""

@@ -72,7 +72,7 @@ def run(options: Options) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """Description of the hardware and the version of torch."""
+    """Return a description of the hardware and the version of torch."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {"cpus": os.cpu_count(), "processor": platform.processor(), "torch": torch.__version__, "gpu": gpu}
 

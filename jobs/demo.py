@@ -1,7 +1,7 @@
 """Demo (``make demo``): build corpora, pre-train with L2P, fine-tune and compare with the control; under ten minutes on two cores.
 
 Uses real molecules and protein networks from DISTGNN_DATA (default ../shared/data) if available, else synthetic motif graphs.
-Lines that start with '$' are commands that can be run as they are.
+Lines that start with '$' are the commands.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def finetune(corpus: str, run: str, options: str) -> None:
 
 
 def run() -> None:
-    """Run the whole demo in an empty folder."""
+    """Run the demo in an empty folder."""
     start = time.monotonic()
     data = Path(os.environ.get("DISTGNN_DATA", "../shared/data"))
     shutil.rmtree(OUT, ignore_errors=True)

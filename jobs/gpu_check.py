@@ -1,7 +1,7 @@
-"""Run what only a GPU can show, and write one JSON and one page: python jobs/gpu_check.py [CHECK ...] [--out FOLDER]
+"""Run the checks that need a GPU: python jobs/gpu_check.py [CHECK ...] [--out FOLDER]
 
-Each check runs in a process of its own: a failed one cannot disturb the others. The page is ``gpu.md``, the numbers are in
-``gpu.json``. On one GPU it takes a few minutes. ``--device cpu`` tries the checks themselves where there is no GPU.
+Each check runs in its own process, so that a failure does not affect the others. The results are ``gpu.md`` and ``gpu.json``.
+All checks take a few minutes on one GPU. ``--device cpu`` tests the checks themselves without a GPU.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ _TAIL = 1500
 
 @dataclass(frozen=True)
 class Options:
-    """Which checks to run and where."""
+    """Options of jobs/gpu_check.py."""
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Checks; none = all."""
+    """Checks to run; none = all."""
     device: Literal["cuda", "cpu"] = "cuda"
     """Device to check."""
     out: Path = Path("build/gpu")
     """Folder for gpu.json and gpu.md."""
     side_by_side: int = 3
-    """Checks that run at once; those that measure time run alone afterwards."""
+    """Number of checks that run in parallel; checks that measure time run one at a time afterwards."""
     seconds: float = 300.0
     """Time limit of a check."""
     only: bool = False
@@ -68,9 +68,9 @@ def run(options: Options) -> int:
         print(json.dumps(asdict(CHECKS[names[0]](options.device))))
         return 0
     with ThreadPoolExecutor(options.side_by_side) as pool:
-        beside = {name: pool.submit(_apart, name, options) for name in names if name not in _TIMED}
-        results = {name: future.result() for name, future in beside.items()}
-    results |= {name: _apart(name, options) for name in names if name in _TIMED}
+        futures = {name: pool.submit(_run_check, name, options) for name in names if name not in _TIMED}
+        results = {name: future.result() for name, future in futures.items()}
+    results |= {name: _run_check(name, options) for name in names if name in _TIMED}
     record = {"machine": machine(), "checks": {name: results[name] for name in names}}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "gpu.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -78,12 +78,12 @@ def run(options: Options) -> int:
     return 1 if any(result["failures"] for result in results.values()) else 0
 
 
-def _apart(name: str, options: Options) -> dict[str, Any]:
-    """The finding of a check that runs in a process of its own, with its duration."""
+def _run_check(name: str, options: Options) -> dict[str, Any]:
+    """Run a check in its own process; return its finding and duration."""
     started = time.perf_counter()
-    words = [sys.executable, __file__, name, "--only", "--device", options.device]
+    command = [sys.executable, __file__, name, "--only", "--device", options.device]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=options.seconds, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=options.seconds, check=False)
         output, errors, status = done.stdout, done.stderr, f"exit status {done.returncode}"
     except subprocess.TimeoutExpired as error:
         output, errors, status = "", (error.stderr or b"").decode(), f"over {options.seconds:g} s"
@@ -98,7 +98,7 @@ def _apart(name: str, options: Options) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Hardware and versions."""
+    """Return hardware and versions."""
     gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     packages = {name: version(name) for name in ("torch", "torch-geometric", "ray", "numpy")}
     python = platform.python_version()
@@ -106,7 +106,7 @@ def machine() -> dict[str, Any]:
 
 
 def page(record: dict[str, Any]) -> str:
-    """The findings in Markdown."""
+    """Return the findings as Markdown."""
     facts = ", ".join(
         f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in record["machine"].items()
     )

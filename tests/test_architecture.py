@@ -1,4 +1,4 @@
-"""docs/architecture.md lists every module, and the way from the command to the loss that it names is the real one."""
+"""docs/architecture.md lists every module and the actual call path from the command to the loss."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def split_page() -> tuple[str, str, str]:
 
 
 def test_file_map_is_current() -> None:
-    """Write it again with: python -m tests.test_architecture"""
+    """Regenerate it with: python -m tests.test_architecture"""
     assert split_page()[1] == file_map()
 
 

@@ -1,4 +1,4 @@
-"""The command line: results on stdout, one line for what is wrong, the right exit code."""
+"""The command line: results on stdout, one-line errors, exit codes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SMALL = ["--encoder.layers=2", "--encoder.width=8", "--train.max-steps=3", "--tr
 
 @pytest.fixture(scope="module")
 def run(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A run made by the command."""
+    """A run of the command."""
     out = tmp_path_factory.mktemp("cli")
     assert main(["pretrain", "--corpus", corpus, "--out", str(out), "--name", "first", *SMALL]) == 0
     return str(out / "first")
 
 
 def complaint(capsys: pytest.CaptureFixture[str], code: int, *words: str) -> str:
-    """The one line a failing command writes."""
+    """Return the one line that a failing command writes."""
     assert main(list(words)) == code
     out, err = capsys.readouterr()
     assert out == ""
@@ -138,8 +138,8 @@ def test_an_unwritable_target(corpus: str, tmp_path: Path, capsys: pytest.Captur
 
 def test_a_saved_config_gives_the_same_run(run: str, tmp_path: Path) -> None:
     assert main(["pretrain", "--config", f"{run}/config.json", "--out", str(tmp_path)]) == 0
-    mine, theirs = (load_checkpoint(folder).model for folder in (str(tmp_path / "first"), run))
-    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    actual, expected = (load_checkpoint(folder).model for folder in (str(tmp_path / "first"), run))
+    assert all(torch.equal(actual[name], expected[name]) for name in expected)
 
 
 def test_flags_over_a_config_and_json(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,14 +159,14 @@ def test_run_ids_are_unique(corpus: str, tmp_path: Path, capsys: pytest.CaptureF
     capsys.readouterr()
 
 
-def test_resume_refuses_what_moves_the_curve(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_refuses_options_that_change_the_losses(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     said = complaint(capsys, 2, "pretrain", "--resume", run, "--train.lr", "0.5")
     assert "train.lr=0.5 differs from the run's 0.001" in said
     assert main(["pretrain", "--resume", run, "--train.log-seconds", "1"]) == 0
     assert json.loads(Path(run, "config.json").read_text())["train"]["log_seconds"] == 1
 
 
-def test_a_config_file_that_is_not_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_config_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for text, says in (("{", "not JSON"), ('{"corpus": "x", "speed": 1}', "unknown field"), ("{}", "corpus")):
         (tmp_path / "c.json").write_text(text)
         assert says in complaint(capsys, 2, "pretrain", "--config", str(tmp_path / "c.json"))

@@ -49,7 +49,7 @@ def test_two_ranks() -> None:
     assert all(one["same"] and not one["other"] for one in found)
 
 
-def test_ranks_that_drift_apart_are_told_on_all() -> None:
+def test_disagreement_of_ranks_is_detected_on_all_ranks() -> None:
     assert all("different weights" in message for message in run_ranks(2, drift))
 
 

@@ -1,4 +1,4 @@
-"""The modules that docs/extending.md shows work as they are."""
+"""The modules shown in docs/extending.md work unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A module of a user's adds one of each kind: found through --imports, with options everywhere; no file of ours is touched."""
+"""A user module adds one entry to every registry through --imports, with options; no file of distgnn is changed."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ class Length(AuxiliaryTask):
         super().__init__()
         self.wanted, self.nodes = config.wanted, context.views.network.nodes(context.kind)
 
-    def ask(self, step):
+    def query(self, step):
         return NodeQuery(np.arange(self.nodes.start, self.nodes.start + 2), None)
 
     def samples(self, embedded, asked):

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ import pytest
 from distgnn.api.tune import resumable_config
 from distgnn.checkpoint.format import FILES, seal
 from distgnn.cli import main
-from distgnn.config import TransferConfig, TuneConfig, WeightingConfig
+from distgnn.config import FinetuneConfig, PretrainConfig, TransferConfig, TuneConfig, WeightingConfig
 from distgnn.config.fields import named
 from distgnn.corpus.inspect import verify
 from distgnn.corpus.reader import CorpusReader
@@ -32,7 +33,7 @@ from distgnn.search.space import apply
 from distgnn.storage.folder import open_folder
 from jobs.fuzzing.seeds import build_untrained, predblp_record
 from tests.helpers.corpora import motifs
-from tests.helpers.sweeps import asked, trial, view, write
+from tests.helpers.sweeps import synthetic_sweep, trial, view, write
 from tests.helpers.training import small, train_small
 
 Edit = Callable[[Any], None]
@@ -315,10 +316,24 @@ class TestCode:
         assert confirmed.transfer.weighting.library == "evil_module:W"
         assert confirmed.transfer.imports == ()
 
+    def test_imports_of_a_resumed_sweep(self, tmp_path: Path) -> None:
+        """Of each group, whichever kind of trial the sweep has."""
+        evil = ("evil_module",)
+        groups: dict[str, Any] = {
+            "pretrain": PretrainConfig(corpus="c", imports=evil),
+            "finetune": FinetuneConfig(corpus="c", imports=evil),
+            "transfer": TransferConfig(data="", imports=evil),
+        }
+        config = TuneConfig(space=("train.lr={1e-3,1e-4}",), **groups)
+        write_sweep(open_folder(str(tmp_path)), Sweep(config, "roc_auc", "max", (10,), {}, {}, 2, 1.0))
+        found = resumable_config(str(tmp_path))
+        assert [getattr(found, name).imports for name in groups] == [()] * 3
+        assert replace(found, **groups) == config
+
     def test_parameters_of_trials(self) -> None:
         assert "transfer.weighting.library" not in named(TuneConfig, "searchable")
         with pytest.raises(RequestError, match="cannot be a parameter of a trial"):
-            apply(asked().config, {"transfer.weighting.library": "evil_module:W"})
+            apply(synthetic_sweep().config, {"transfer.weighting.library": "evil_module:W"})
 
     @pytest.mark.parametrize(
         "more",

@@ -1,4 +1,4 @@
-"""The floors: imports point down only, Ray stays in scale, torch.distributed in distributed.py, and nothing unpickles."""
+"""Import rules: imports point down, Ray only in scale, torch.distributed only in distributed.py, and no unpickling."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def floor_of(path: Path) -> str:
 
 
 def imported(tree: ast.AST) -> set[str]:
-    """Dotted names of everything imported, wherever it stands; ``from a import b`` counts as a.b."""
+    """Return the dotted names of all imports of a module; ``from a import b`` counts as a.b."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

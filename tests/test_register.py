@@ -1,4 +1,4 @@
-"""Registries: what they take, what they refuse, and that they are light until the first look-up."""
+"""Registries: registration, refused entries, and lazy imports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _forget() -> Iterator[None]:
         registry.forget_users()
 
 
-def test_registers_a_class_and_its_options() -> None:
+def test_a_class_and_its_options_are_registered() -> None:
     @register.logger("mine", Options)
     class Mine:
         """Log nothing.
@@ -56,13 +56,13 @@ class Required:
         ("taken", None, r"'taken' is registered already \(by tests.test_register\); choose another name"),
     ],
 )
-def test_refuses(name: str, config: type | None, message: str) -> None:
+def test_invalid_registrations_are_refused(name: str, config: type | None, message: str) -> None:
     register.logger("taken")(lambda: None)
     with pytest.raises(RequestError, match=f"register.logger: .*{message}|register.logger: {message}"):
         register.logger(name, config)(lambda: None)
 
 
-def test_an_unknown_name_is_told_the_closest_one() -> None:
+def test_an_unknown_name_suggests_the_closest_one() -> None:
     with pytest.raises(
         RequestError, match=r"loggers='tensorbord' is unknown \(there are none, .*did you mean 'tensorboard'"
     ):

@@ -1,4 +1,4 @@
-"""The command line where the machine lacks something: one line and the right exit code, never a traceback."""
+"""The command line with missing resources: one line and an exit code, never a traceback."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import torch
 
 from distgnn import cli
 from distgnn.errors import explain
-from distgnn.interrupts import ends_at_once
+from distgnn.interrupts import exit_on_interrupt
 from distgnn.storage.uri import local_path
 from tests.helpers.training import command
 
 
 def run(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own."""
+    """Run a command in a new process."""
     return subprocess.run(command(*words), text=True, stderr=subprocess.PIPE, check=False, timeout=120, **options)  # pyright: ignore
 
 
@@ -49,7 +49,7 @@ def test_a_reader_that_leaves_is_no_error(corpus: str) -> None:
     os.close(writer)
 
 
-def test_a_fault_is_told_also_when_the_reader_leaves(tmp_path: Path, corpus: str) -> None:
+def test_an_error_is_reported_when_the_reader_of_stdout_has_exited(tmp_path: Path, corpus: str) -> None:
     copy = tmp_path / "corpus"
     copy.mkdir()
     for path in Path(corpus).iterdir():
@@ -80,13 +80,13 @@ def test_ctrl_c_while_modules_are_imported(seconds: float) -> None:
 def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with ends_at_once():
+        with exit_on_interrupt():
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def test_the_first_moments_import_little() -> None:
+def test_starting_imports_few_modules() -> None:
     code = "import distgnn.cli, sys; print(sorted({'tyro', 'numpy', 'dataclasses', 'distgnn.register'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stdout == "[]\n"
 
@@ -113,14 +113,14 @@ def raising(error: BaseException) -> Callable[[], int]:
         (OSError(errno.EIO, "Input/output error", "/x"), "[Errno 5] Input/output error: '/x'"),
     ],
 )
-def test_what_the_machine_lacks_is_one_line(error: Exception, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_resources_are_one_line(error: Exception, says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.guarded(raising(error)) == 1
     err = capsys.readouterr().err
     assert err.startswith(f"distgnn: error: {says}")
     assert err.count("\n") == 1
 
 
-def test_faults_of_ours_are_not_hidden() -> None:
+def test_bugs_are_not_hidden() -> None:
     assert explain(RuntimeError("shape mismatch")) is None
     with pytest.raises(RuntimeError, match="shape mismatch"):
         cli.guarded(raising(RuntimeError("shape mismatch")))

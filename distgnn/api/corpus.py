@@ -12,7 +12,7 @@ from rich.text import Text
 
 from distgnn import register
 from distgnn.api.arguments import build_config, load_function
-from distgnn.api.metrics import meters
+from distgnn.api.metrics import open_sinks
 from distgnn.config import BuildConfig
 from distgnn.corpus.torch_dataset import Corpus
 from distgnn.corpus.writer import build_corpus as write_shards
@@ -45,8 +45,8 @@ def build_corpus(source: str, config: BuildConfig | None = None, **options: Any)
     chosen: BuildConfig = build_config(entry.config or BuildConfig, config, options)
     mapper = map if chosen.workers == 1 else load_function("distgnn.scale.pool:ordered_map")(chosen.workers)
     with (
-        meters(chosen.metrics, chosen.out, chosen.workers > 1) as (here, _),
-        BuildProgress(Console(stderr=True, highlight=False), here) as progress,
+        open_sinks(chosen.metrics, chosen.out, chosen.workers > 1) as (sink, _),
+        BuildProgress(Console(stderr=True, highlight=False), sink) as progress,
     ):
         write_shards(
             entry.make(chosen),
@@ -63,9 +63,9 @@ def build_corpus(source: str, config: BuildConfig | None = None, **options: Any)
 class BuildProgress:
     """Parts done, graphs, rate and time left: a live line on a terminal, a plain one every few seconds elsewhere."""
 
-    def __init__(self, console: Console, meter: MetricsSink = NULL_SINK) -> None:
-        self.console, self._meter, self._noted, self._storage = console, meter, 0, StorageMetrics(meter)
-        meter.note("distgnn_build_graphs_total", 0)
+    def __init__(self, console: Console, sink: MetricsSink = NULL_SINK) -> None:
+        self.console, self._sink, self._noted, self._storage = console, sink, 0, StorageMetrics(sink)
+        sink.note("distgnn_build_graphs_total", 0)
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._start = self._shown = time.monotonic()
         self._first: tuple[int, int] | None = None
@@ -83,7 +83,7 @@ class BuildProgress:
         """Called by build_corpus after each part."""
         if self._first is None:
             self._first = part, graphs
-        self._meter.note("distgnn_build_graphs_total", graphs - self._noted)
+        self._sink.note("distgnn_build_graphs_total", graphs - self._noted)
         self._noted = graphs
         self._storage.note()
         now = time.monotonic()

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from distgnn.api.arguments import build_config, load_function
-from distgnn.api.metrics import meters
+from distgnn.api.metrics import open_sinks
 from distgnn.api.output import check_results, output_folder
 from distgnn.api.progress import JobProgress
 from distgnn.api.results import ComparisonResults, Results
@@ -79,10 +79,10 @@ def finetune(config: FinetuneConfig | None = None, **options: Any) -> FinetuneRe
     checkpoints = InitialEncoder.load_all(chosen.checkpoint)
     with (
         output_folder(chosen.out, FinetuneConfig) as folder,
-        meters(chosen.metrics, chosen.out, chosen.workers > 1) as (here, _),
+        open_sinks(chosen.metrics, chosen.out, chosen.workers > 1) as (sink, _),
         open_loggers(chosen.loggers, LoggedRun(base_name(chosen.out), folder, flat(chosen)), chosen.metrics) as logs,
     ):
-        results = compare_checkpoints(chosen, checkpoints, JobProgress(meter=here, logs=logs))
+        results = compare_checkpoints(chosen, checkpoints, JobProgress(sink=sink, logs=logs))
         logs.summary = _mean_scores(results.comparison)
     return results
 

@@ -1,4 +1,4 @@
-"""Where the metrics of a command go: to a port of this process, to Ray's own metrics, or nowhere."""
+"""Metrics sinks of a command: an HTTP endpoint of this process, the metrics of Ray, or none."""
 
 from __future__ import annotations
 
@@ -13,20 +13,31 @@ from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.storage.uri import base_name
 
 
-class Meters(NamedTuple):
-    """here: of this process. work: of the processes that do the work, which may be this one."""
+class Sinks(NamedTuple):
+    """Metrics sinks of a command.
 
-    here: MetricsSink
-    work: MetricsSink
+    Attributes:
+        local: Sink of this process.
+        workers: Sink of the processes that run the jobs, which may be this one.
+    """
+
+    local: MetricsSink
+    workers: MetricsSink
 
 
 @contextmanager
-def meters(config: MetricsConfig, out: str, on_ray: bool) -> Iterator[Meters]:
-    """Meters of a command that writes to ``out``, whose last part names the run; ``on_ray``: Ray's processes do the work.
+def open_sinks(config: MetricsConfig, out: str, on_ray: bool) -> Iterator[Sinks]:
+    """Context manager that opens the metrics sinks of a command.
 
-    Raises RequestError where the address of ``config`` cannot be had.
+    Args:
+        config: Options of the endpoint.
+        out: Output folder; its last component is the name of the run.
+        on_ray: Whether Ray processes run the jobs.
+
+    Raises:
+        RequestError: The endpoint cannot listen at its address.
     """
     run = base_name(out)
     remote: MetricsSink = load_function("distgnn.scale.metrics:RaySink")(run) if on_ray else NULL_SINK
-    with serve_metrics(config, run, remote) as here:
-        yield Meters(here, remote if on_ray else here)
+    with serve_metrics(config, run, remote) as local:
+        yield Sinks(local, remote if on_ray else local)

@@ -1,4 +1,4 @@
-"""Output folders of commands: locked while a command writes there, and never those of others."""
+"""Output folders of commands: locked while a command writes, and never overwriting unrelated files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def output_folder(uri: str, kind: type[Any]) -> Iterator[Folder]:
         kind: Config class of the command.
 
     Raises:
-        RequestError: Another command writes there, or the folder holds results of something else.
+        RequestError: Another process writes there, or the folder holds other files.
     """
     folder = open_folder(uri)
     with locked(folder):
@@ -47,33 +47,33 @@ def _check_config(folder: Folder, kind: type[Any], raw: bytes) -> None:
 
 
 def refuse_names(folder: Folder, names: set[str]) -> None:
-    """Raise RequestError if ``folder`` holds one of ``names``, though no command of ours has written there."""
-    held = sorted(names & set(folder.names()))
-    if held:
-        raise RequestError(f"{folder.uri}: the folder holds other things ({held[0]}); choose another folder")
+    """Raise RequestError if ``folder`` has one of the files ``names``; called when no distgnn command has written there yet."""
+    present = sorted(names & set(folder.names()))
+    if present:
+        raise RequestError(f"{folder.uri}: the folder holds other things ({present[0]}); choose another folder")
 
 
 def check_results(folder: Folder, name: str, key: str, others: set[str]) -> None:
-    """Check that the JSON file ``name`` of ``folder``, which will be overwritten, is an earlier one of ours.
+    """Check that the JSON file ``name`` of ``folder``, which will be overwritten, was written by the same command.
 
     Args:
         folder: The folder.
         name: The file.
         key: A field of the file.
-        others: Other files that will be overwritten, which only stand beside the first.
+        others: Other files that will be overwritten; they may exist only together with ``name``.
 
     Raises:
-        RequestError: The file is not ours.
+        RequestError: The file was not written by the command.
     """
     raw = folder.read_if_there(name, MAX_BYTES)
     if raw is None:
         refuse_names(folder, others)
         return
     try:
-        ours = key in parse_object(raw, folder.at(name), "a result")
+        known = key in parse_object(raw, folder.at(name), "a result")
     except (ValueError, TypeError):
-        ours = False
-    if not ours:
+        known = False
+    if not known:
         raise RequestError(
             f"{folder.at(name)}: is not that of this command, so it is not overwritten; choose another out"
         )

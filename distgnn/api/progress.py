@@ -20,7 +20,7 @@ class JobProgress:
     Args:
         title: Beginning of each line.
         later: Number of jobs that follow after these, for the time left.
-        meter: Metrics sink that counts jobs.
+        sink: Metrics sink that counts jobs.
         command: Label of the count.
         logs: Experiment loggers; scores are logged at the number of finished jobs.
     """
@@ -29,14 +29,14 @@ class JobProgress:
         self,
         title: str = "",
         later: int = 0,
-        meter: MetricsSink = NULL_SINK,
+        sink: MetricsSink = NULL_SINK,
         command: str = "finetune",
         logs: LoggerGroup | None = None,
     ) -> None:
         self.title, self.later = title, later
         self._logs = logs or LoggerGroup([])
-        self._meter, self._command, self._storage = meter, command, StorageMetrics(meter)
-        meter.note("distgnn_jobs_total", 0, command=command)
+        self._sink, self._command, self._storage = sink, command, StorageMetrics(sink)
+        sink.note("distgnn_jobs_total", 0, command=command)
         self._console = Console(stderr=True, highlight=False)
         self._start, self._ran = time.monotonic(), 0
 
@@ -48,7 +48,7 @@ class JobProgress:
             self._logs.log(done, _values(job.rpartition(", seed ")[0], result))
             text = f"test {metric} {result.scores['test'][metric]:.4f}, best epoch {result.best_epoch}, {result.seconds:.1f} s"
         self._ran += 1
-        self._meter.note("distgnn_jobs_total", 1, command=self._command)
+        self._sink.note("distgnn_jobs_total", 1, command=self._command)
         self._storage.note()
         left = timedelta(seconds=round((time.monotonic() - self._start) / self._ran * (jobs - done + self.later)))
         line = printable(f"{self.title}{done}/{jobs} {job}: {text} | {left} left")

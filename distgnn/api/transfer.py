@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distgnn.api.arguments import build_config, load_function
-from distgnn.api.metrics import meters
+from distgnn.api.metrics import open_sinks
 from distgnn.api.output import output_folder
 from distgnn.api.progress import JobProgress
 from distgnn.api.results import ComparisonResults
@@ -82,11 +82,11 @@ def _compared(config: TransferConfig, source: DataSource, folder: Folder) -> Tra
     folder.write("config.json", (json.dumps(to_json(config), indent=1) + "\n").encode())
     device = choose_device(config.device if config.workers == 1 else "cpu").type
     with (
-        meters(config.metrics, config.out, config.workers > 1 or config.ranks > 1) as (here, work),
+        open_sinks(config.metrics, config.out, config.workers > 1 or config.ranks > 1) as (sink, worker_sink),
         open_loggers(config.loggers, logged, config.metrics) as logs,
     ):
-        run = RunJob(source, folder.sub("jobs"), device, work)
-        result = compare_methods(run, _mapper(config), JobProgress(meter=here, command="transfer", logs=logs))
+        run = RunJob(source, folder.sub("jobs"), device, worker_sink)
+        result = compare_methods(run, _mapper(config), JobProgress(sink=sink, command="transfer", logs=logs))
         results = TransferResults(folder, result, source.data.note if isinstance(source, CorpusDataSource) else "")
         value = results.to_json()
         logs.summary = {"/".join(cell[name] for name in _CELL): cell["mean"] for cell in value["cells"]}

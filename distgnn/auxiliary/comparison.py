@@ -125,8 +125,8 @@ class Comparison(Generic[Config]):
         p_values = [paired_p_value(*pair) for pair in pairs.values()]
         sign = -1.0 if metric in self.lower_is_better else 1.0
         found = {}
-        for (row, (ours, control)), p, corrected in zip(pairs.items(), p_values, holm(p_values), strict=True):
-            difference = float(ours.mean() - control.mean())
+        for (row, (values, control)), p, corrected in zip(pairs.items(), p_values, holm(p_values), strict=True):
+            difference = float(values.mean() - control.mean())
             gain = sign * difference
             found[row] = Contrast(difference, gain, gain / abs(float(control.mean())) if gain else 0.0, p, corrected)
         return found

@@ -19,7 +19,7 @@ from distgnn.auxiliary.network_tasks.build import build_problem, target_of
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
 from distgnn.auxiliary.problem import MultiTaskProblem
 from distgnn.auxiliary.trainer import TrainingResult
-from distgnn.checkpoint.format import SavedEncoder, load_saved_encoder, step_of
+from distgnn.checkpoint.format import SavedEncoder, load_checkpoint, load_saved_encoder
 from distgnn.checkpoint.load import encoder_of
 from distgnn.config import EncoderConfig, TransferConfig
 from distgnn.config.base import from_json, to_json
@@ -35,7 +35,6 @@ from distgnn.network import manifest as networks
 from distgnn.network.network import Network
 from distgnn.network.store import load_network
 from distgnn.storage.folder import open_folder
-from distgnn.storage.uri import base_name
 
 Weights = dict[str, Tensor]
 NETWORK_BATCH = 128
@@ -81,10 +80,7 @@ def _run_name(saved: SavedEncoder) -> str:
 
 
 def _step(saved: SavedEncoder) -> str:
-    """Return @STEP, from the name of the checkpoint's folder; @NAME for a copy in a folder with another name."""
-    name = base_name(saved.uri)
-    step = step_of(name)
-    return f"@{name if step is None else step}"
+    return f"@{load_checkpoint(saved.uri).step}"
 
 
 class DataSource(Protocol):

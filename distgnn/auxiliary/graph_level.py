@@ -102,9 +102,9 @@ class GraphLevelProblem(LabelTarget):
         """Return this rank's streams of a fold."""
         streams, rank, size = self.config.streams, self.group.rank, self.group.world_size
         chunks = enumerate(np.array_split(rows, streams), start=number * streams)
-        mine = [chunk for place, chunk in chunks if place % size == rank and len(chunk)]
-        chosen = self.train[torch.from_numpy(np.concatenate([rows[:0], *mine]))].to(self.graphs.edges.device)
-        ptr = torch.tensor([0, *accumulate(map(len, mine))])
+        own = [chunk for place, chunk in chunks if place % size == rank and len(chunk)]
+        chosen = self.train[torch.from_numpy(np.concatenate([rows[:0], *own]))].to(self.graphs.edges.device)
+        ptr = torch.tensor([0, *accumulate(map(len, own))])
         return replace(select_graphs(self.graphs, chosen), stream_ptr=ptr)
 
     def _task_graphs(self, objective: Objective, graphs: GraphBatch | None, step: int) -> GraphBatch | None:
@@ -146,9 +146,9 @@ class GraphLevelProblem(LabelTarget):
     def _task_samples(self, objective: Objective, graphs: GraphBatch | None, epoch: int) -> Samples:
         zero = self._nothing(1)
         if graphs is None:
-            return Samples(zero, zero.detach(), zero.new_zeros(()), whole=True)
+            return Samples(zero, zero.detach(), zero.new_zeros(()), summed=True)
         found = objective.losses(self.encoder, graphs, self.seed, epoch)
-        return Samples(zero + found.total, zero.detach(), found.count.to(zero.dtype), whole=True)
+        return Samples(zero + found.total, zero.detach(), found.count.to(zero.dtype), summed=True)
 
     def _nothing(self, count: int) -> Tensor:
         """Return zeros [count] that depend on the weights, so that ranks without graphs take part in the backward pass."""

@@ -37,7 +37,7 @@ class WeightedGradients(Protocol):
         """Return the weighted gradient as a flat vector of all parameters."""
         ...
 
-    def along(self, direction: Tensor) -> Tensor:
+    def directional_derivatives(self, direction: Tensor) -> Tensor:
         """Return [R]: directional derivatives of the rows' shares of the tasks' mean losses.
 
         ``direction`` is a flat vector of the target's parameters.
@@ -57,15 +57,15 @@ def shifted_parameters(layout: Layout, step: Tensor) -> Iterator[None]:
 
     Args:
         layout: Layout of the parameters.
-        step: Flat, in the order of ``layout.near``.
+        step: Flat, in the order of ``layout.target_parameters``.
     """
-    before = [parameter.detach().clone() for parameter in layout.near]
-    for parameter, change in zip(layout.near, layout.pieces(step, layout.near), strict=True):
+    before = [parameter.detach().clone() for parameter in layout.target_parameters]
+    for parameter, change in zip(layout.target_parameters, layout.pieces(step, layout.target_parameters), strict=True):
         parameter.data.sub_(change)
     try:
         yield
     finally:
-        for parameter, value in zip(layout.near, before, strict=True):
+        for parameter, value in zip(layout.target_parameters, before, strict=True):
             parameter.data.copy_(value)
 
 
@@ -74,12 +74,12 @@ def meta_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Return the gradient of the target's mean loss on a fold at the current parameters, and that loss.
 
-    The gradient is flat, in the order of ``layout.near``.
+    The gradient is flat, in the order of ``layout.target_parameters``.
     """
     samples = problem.fold_losses(batch, part)
     total = samples.losses.sum()
-    flat = layout.parameters[0].new_empty(layout.near_size + 2)
-    write_gradient(total, layout.near, layout.cut(flat[:-2], layout.near), keep=False)
+    flat = layout.parameters[0].new_empty(layout.target_size + 2)
+    write_gradient(total, layout.target_parameters, layout.cut(flat[:-2], layout.target_parameters), keep=False)
     flat[-2:] = torch.stack([total.detach(), samples.count.to(total)])
     group.all_reduce(flat)
     return flat[:-2] / flat[-1], flat[-2] / flat[-1]
@@ -104,19 +104,21 @@ class Bound(nn.Module):
 def derivatives(problem: MultiTaskProblem, batch: Any, layout: Layout, direction: Tensor) -> list[Tensor]:
     """Return directional derivatives of every loss of ``problem.losses(batch)``, by forward-mode differentiation.
 
-    The tangents of parameters that are not in ``layout.near`` are explicit zeros, since torch is slower without a
+    The tangents of parameters that are not in ``layout.target_parameters`` are explicit zeros, since torch is slower without a
     tangent.
 
     Args:
         problem: The tasks.
         batch: The batch of a step.
         layout: Layout of the parameters.
-        direction: Flat, in the order of ``layout.near``.
+        direction: Flat, in the order of ``layout.target_parameters``.
 
     Returns:
         One tensor per fold of the target and per auxiliary task, with the shape of its losses.
     """
-    tangents = dict(zip(map(id, layout.near), layout.pieces(direction, layout.near), strict=True))
+    tangents = dict(
+        zip(map(id, layout.target_parameters), layout.pieces(direction, layout.target_parameters), strict=True)
+    )
     bound = Bound(problem)
     with torch.enable_grad(), forward_ad.dual_level():  # some objectives compute gradients inside their losses
         duals = {

@@ -33,8 +33,8 @@ class _Saved:
     coverage: dict[Name, float]
 
     def __post_init__(self) -> None:
-        whole = all(set(self.metrics) == set(found) for found in (*self.validation, *self.scores.values()))
-        if not whole or set(self.coverage) != set(self.scores) or self.best_epoch > len(self.validation):
+        complete = all(set(self.metrics) == set(found) for found in (*self.validation, *self.scores.values()))
+        if not complete or set(self.coverage) != set(self.scores) or self.best_epoch > len(self.validation):
             raise ValueError("scores, coverage and epochs do not belong together")
 
 

@@ -66,14 +66,14 @@ class RunJob:
         source: Factory of the problems; its config has the options of every training.
         folder: Folder of the results. Workers that can access it write their results themselves.
         device: torch device of a process that trains alone.
-        meter: Metrics sink of the processes that run jobs.
+        sink: Metrics sink of the processes that run jobs.
         save_models: Save the trained models; a job without its model counts as unfinished.
     """
 
     source: DataSource
     folder: Folder
     device: str = "cpu"
-    meter: MetricsSink = NULL_SINK
+    sink: MetricsSink = NULL_SINK
     save_models: bool = False
 
     @property
@@ -118,7 +118,7 @@ class RunJob:
         """
         weights = self._start(job) if job.scheme == "pretrained" else None
         problem = self.source.problem(job.encoder, job.seed, group, weights)
-        return Trainer(problem, self.config, job.method, job.seed, group, self.meter)
+        return Trainer(problem, self.config, job.method, job.seed, group, self.sink)
 
     def _pretrain(self, job: Job, group: ProcessGroup) -> None:
         problem = self.source.problem(job.encoder, job.seed, group)

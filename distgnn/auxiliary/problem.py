@@ -19,15 +19,15 @@ class Samples:
 
     Attributes:
         losses: float [n], differentiable, one per sample; or [1], the sum, for a loss that cannot be split into samples
-            (``whole``).
+            (``summed``).
         labels: float [n], detached, the label signal of SELAR; zeros for samples without labels.
-        count: Float scalar, number of samples in ``losses`` (n unless ``whole``).
+        count: Float scalar, number of samples in ``losses`` (n unless ``summed``).
     """
 
     losses: Tensor
     labels: Tensor
     count: Tensor
-    whole: bool = False
+    summed: bool = False
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class WeightedSampleGradients:
         self._layout, self._group, self._derivative = layout, group, derivative
         self._places = [list(parts)] + [[totals.parts + number] for number in range(len(auxiliary))]
         every = [*target, *auxiliary]
-        self._single = [not per_sample or every[places[0]].whole for places in self._places]
+        self._single = [not per_sample or every[places[0]].summed for places in self._places]
         self.losses = torch.cat(self._rows([samples.losses for samples in every]))
         rows = [len(part) for part in self._rows([samples.losses.detach() for samples in every])]
         device = self.losses.device
@@ -74,7 +74,7 @@ class WeightedSampleGradients:
         joint = (weights * self.shares * self.losses).sum()
         return self._group.all_reduce(flat_gradient(joint, self._layout.parameters))
 
-    def along(self, direction: Tensor) -> Tensor:
+    def directional_derivatives(self, direction: Tensor) -> Tensor:
         """Return [R]: directional derivatives of the rows' shares of the tasks' mean losses along ``direction``."""
         return torch.cat(self._rows(self._derivative(direction))) * self.shares
 

@@ -141,10 +141,10 @@ class MultiTaskStep:
         for judge, weighted in zip(judges, weighted_by_judge, strict=True):
             raw = self.weighting(weighted.signals)
             weights = self._used(weighted, raw)
-            step = alpha * weighted.gradient(weights, weights)[: self.layout.near_size]
+            step = alpha * weighted.gradient(weights, weights)[: self.layout.target_size]
             with shifted_parameters(self.layout, step):
                 direction, loss = meta_gradient(self.problem, found.batch, judge, self.layout, self.group)
-            slope = weighted.along(direction) * (-alpha / len(judges))
+            slope = weighted.directional_derivatives(direction) * (-alpha / len(judges))
             total = total + surrogate(weighted, raw, slope, self.weighting.normalised)
             slopes.append(self._by_task(weighted, slope))
             losses.append(loss / len(judges))

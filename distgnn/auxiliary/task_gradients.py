@@ -18,18 +18,18 @@ class Layout:
 
     Attributes:
         layers: Sizes of consecutive shared parameters that belong to the same module.
-        near: Parameters of the target's loss: the shared ones and the target's head.
-        near_size: Their size: the first numbers of a flat vector.
+        target_parameters: Parameters of the target's loss: the shared ones and the target's head.
+        target_size: Their size: the first numbers of a flat vector.
     """
 
     def __init__(self, problem: MultiTaskProblem) -> None:
         self.shared = _trained(problem.shared)
         self.heads = [_trained(head) for head in problem.heads]
-        self.near = [*self.shared, *self.heads[0]]
+        self.target_parameters = [*self.shared, *self.heads[0]]
         self.parameters = [*self.shared, *(parameter for head in self.heads for parameter in head)]
         self.layers = _layers(problem.shared)
         self.head_sizes = [_count(head) for head in self.heads]
-        self.shared_size, self.near_size = _count(self.shared), _count(self.near)
+        self.shared_size, self.target_size = _count(self.shared), _count(self.target_parameters)
 
     def cut(self, flat: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
         """Split a flat vector into parts of the sizes of ``parameters``."""
@@ -98,8 +98,8 @@ class Totals:
 
     def means(self, shares: Tensor) -> tuple[Tensor, Tensor]:
         """Return (mean loss, mean label) of the tasks, [K + 1] each; a non-finite sum affects its own task only."""
-        mine = shares > 0
-        loss, label = (torch.where(mine, shares * sums, 0).sum(1) for sums in (self.loss, self.label))
+        present = shares > 0
+        loss, label = (torch.where(present, shares * sums, 0).sum(1) for sums in (self.loss, self.label))
         return loss, label
 
 
@@ -182,7 +182,7 @@ class WeightedTaskGradients:
         others = [mix * head for mix, head in zip(mixed[self._parts :], self._gradients.heads, strict=True)]
         return torch.cat([shared, first, *others])
 
-    def along(self, direction: Tensor) -> Tensor:
+    def directional_derivatives(self, direction: Tensor) -> Tensor:
         """Return [K + 1]: directional derivatives of the tasks' mean losses.
 
         ``direction`` is a flat vector of the target's parameters.

@@ -80,7 +80,7 @@ class Trainer:
         method: Name of the weighting method.
         seed: Key of the order of rows and of the weighting's initial weights.
         group: The training processes.
-        meter: Metrics sink of the main process; receives task weights and cosines after each epoch.
+        sink: Metrics sink of the main process; receives task weights and cosines after each epoch.
 
     Attributes:
         validation: Validation metrics of each finished epoch.
@@ -94,9 +94,9 @@ class Trainer:
         method: str,
         seed: int,
         group: ProcessGroup,
-        meter: MetricsSink = NULL_SINK,
+        sink: MetricsSink = NULL_SINK,
     ) -> None:
-        self.problem, self.config, self.method, self.group, self.meter = problem, config, method, group, meter
+        self.problem, self.config, self.method, self.group, self.sink = problem, config, method, group, sink
         weighted = _Weighted(config, method)
         weighting = build_weighting(weighted.weighting, problem.names, seed)
         if config.similarities and weighting.reads == "losses":
@@ -133,7 +133,7 @@ class Trainer:
             self.records += records
             check_weights_finite(self.trained, f"epoch {len(self.validation) + 1}", self.config.lr)
             if self.group.is_main_process:
-                record_epoch(self.meter, self.problem.names, self.method, records)
+                record_epoch(self.sink, self.problem.names, self.method, records)
             self._select(self.problem.evaluate("val"))
         self._seconds += time.perf_counter() - start
 

@@ -257,11 +257,6 @@ def _read_encoder(folder: Folder, checksums: Checksums) -> tuple[Folder, dict[st
     return folder, read_cached(folder, KIND, checksums, ENCODER_FILES)
 
 
-def step_of(name: str) -> int | None:
-    """Step of the checkpoint folder called ``name``; None for other names."""
-    return int(name.removeprefix("step-")) if _STEP.fullmatch(name) else None
-
-
 def step_names(folder: Folder) -> list[str]:
     """Names of the checkpoint folders in ``folder``, sorted by step. They may be incomplete; other names are ignored."""
-    return [name for name in folder.names() if step_of(name) is not None]
+    return [name for name in folder.names() if _STEP.fullmatch(name)]

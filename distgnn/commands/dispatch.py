@@ -10,7 +10,7 @@ from distgnn.api.arguments import load_function
 from distgnn.commands.output import Output
 from distgnn.config import DoctorConfig, EvaluateConfig, FinetuneConfig, PretrainConfig, TransferConfig, TuneConfig
 from distgnn.errors import RequestError
-from distgnn.interrupts import ends_at_once
+from distgnn.interrupts import exit_on_interrupt
 from distgnn.options import (
     CatOptions,
     CorpusUri,
@@ -31,12 +31,12 @@ class Command(NamedTuple):
 
     Attributes:
         options: Dataclass of its flags.
-        home: Entry point 'module:function', called with (options, Output); imported on use.
+        entry_point: Entry point 'module:function', called with (options, Output); imported on use.
         summary: Its line in the overview.
     """
 
     options: type[Any]
-    home: str
+    entry_point: str
     summary: str
 
 
@@ -45,12 +45,12 @@ class Builds(NamedTuple):
 
     Attributes:
         sources: The registry of its sources.
-        home: Entry point 'module:function'.
+        entry_point: Entry point 'module:function'.
         summary: Its line in the overview.
     """
 
     sources: str
-    home: str
+    entry_point: str
     summary: str
 
 
@@ -94,26 +94,26 @@ BUILDS: dict[tuple[str, ...], Builds] = {
 }
 
 
-def run(words: list[str]) -> int:
-    """Run the command line ``words`` and return the exit code.
+def run(argv: list[str]) -> int:
+    """Run the command line ``argv`` and return the exit code.
 
     Raises:
         RequestError: The command is unknown or an option is invalid, or what the command raises.
     """
-    if not words or words[0] in ("-h", "--help"):
+    if not argv or argv[0] in ("-h", "--help"):
         sys.stdout.write(_overview())
-        return 0 if words else 2
-    if words[0] == "submit":
-        return _load("distgnn.commands.submit:submit")(words[1:], _options_of)
-    request = _understood(words)
+        return 0 if argv else 2
+    if argv[0] == "submit":
+        return _load("distgnn.commands.submit:submit")(argv[1:], _options_of)
+    request = _understood(argv)
     if request is None:
         known = ", ".join(" ".join(path) for path in (*BUILDS, *COMMANDS, ("submit",)))
-        raise RequestError(f"unknown command {' '.join(words[:2])!r}; the commands are: {known}")
+        raise RequestError(f"unknown command {' '.join(argv[:2])!r}; the commands are: {known}")
     return request.run()
 
 
 def _load(entry_point: str) -> Callable[..., Any]:
-    with ends_at_once():
+    with exit_on_interrupt():
         return load_function(entry_point)
 
 
@@ -129,24 +129,24 @@ class Request(NamedTuple):
     run: Callable[[], int]
 
 
-def _options_of(words: list[str]) -> Any:
-    request = _understood(words)
+def _options_of(argv: list[str]) -> Any:
+    request = _understood(argv)
     return None if request is None else request.options
 
 
-def _understood(words: list[str]) -> Request | None:
-    """Parse ``words`` to a command and its validated options; None if they do not name a command."""
-    if tuple(words[:2]) in BUILDS:
-        return _build(words[0], BUILDS[tuple(words[:2])], words[2:])
+def _understood(argv: list[str]) -> Request | None:
+    """Parse ``argv`` to a command and its validated options; None if they do not name a command."""
+    if tuple(argv[:2]) in BUILDS:
+        return _build(argv[0], BUILDS[tuple(argv[:2])], argv[2:])
     for depth in (1, 2):
-        path = tuple(words[:depth])
+        path = tuple(argv[:depth])
         if path in COMMANDS:
-            return _command(path, COMMANDS[path], words[depth:])
+            return _command(path, COMMANDS[path], argv[depth:])
     return None
 
 
-def _command(path: tuple[str, ...], command: Command, words: list[str]) -> Request:
-    options, rest = split_globals(words)
+def _command(path: tuple[str, ...], command: Command, argv: list[str]) -> Request:
+    options, rest = split_globals(argv)
     if options.resume:
         if path not in RESUMED:
             known = " and ".join(" ".join(other) for other in RESUMED)
@@ -154,20 +154,20 @@ def _command(path: tuple[str, ...], command: Command, words: list[str]) -> Reque
         resume = _load(RESUMED[path])
         return Request(StatusOptions(options.resume), lambda: resume(options, rest, Output(options.json)))
     parsed = parse(command.options, f"distgnn {' '.join(path)}", rest, options)
-    return Request(parsed, lambda: _load(command.home)(parsed, Output(options.json)))
+    return Request(parsed, lambda: _load(command.entry_point)(parsed, Output(options.json)))
 
 
-def _build(what: str, builds: Builds, words: list[str]) -> Request:
-    sources, kind = REGISTRIES[builds.sources], words[0] if words else ""
-    import_named(words)
+def _build(what: str, builds: Builds, argv: list[str]) -> Request:
+    sources, kind = REGISTRIES[builds.sources], argv[0] if argv else ""
+    import_named(argv)
     if kind in ("", "-h", "--help"):
         raise RequestError(f"{what} build: which kind? the kinds are: {', '.join(sources.names())} (each has --help)")
     entry = sources.find(kind)
     if entry is None or entry.config is None:
         raise RequestError(f"{what} build: {unknown('kind', kind, sources.names())}")
-    options, rest = split_globals(words[1:])
+    options, rest = split_globals(argv[1:])
     config = parse(entry.config, f"distgnn {what} build {kind}", rest, options)
-    return Request(config, lambda: _load(builds.home)(config, kind, Output(options.json)))
+    return Request(config, lambda: _load(builds.entry_point)(config, kind, Output(options.json)))
 
 
 def _overview() -> str:

@@ -35,6 +35,6 @@ class Output:
         except OSError as error:
             drop_stdout()
             raise WorkError(
-                f"cannot write the result to stdout: {error.strerror}; what was asked for is done"
+                f"cannot write the result to stdout: {error.strerror}; the command itself has finished"
             ) from error
         return True

@@ -16,12 +16,12 @@ def pretrain(config: PretrainConfig, output: Output) -> int:
     return _report(run_pretraining(config), output)
 
 
-def resume(options: Globals, words: list[str], output: Output) -> int:
-    """Continue the run ``options.resume`` with its saved config, overridden by the flags in ``words``."""
+def resume(options: Globals, argv: list[str], output: Output) -> int:
+    """Continue the run ``options.resume`` with its saved config, overridden by the flags in ``argv``."""
     if options.config:
         raise RequestError("--resume uses the run's own config; leave --config out")
     saved = resumable_config(options.resume)
-    config = parse(PretrainConfig, "distgnn pretrain", words, options, default=saved)
+    config = parse(PretrainConfig, "distgnn pretrain", argv, options, default=saved)
     return _report(resume_pretraining(options.resume, config), output)
 
 

@@ -32,7 +32,7 @@ _SECRET_VARIABLES = ("SECRET", "TOKEN", "PASSWORD", "KEY")
 _VALUED = ("--address", "--working-dir", "--working_dir", "--env", "--config")
 
 
-def submit(words: list[str], understand: Understand) -> int:
+def submit(argv: list[str], understand: Understand) -> int:
     """Submit a command line and, by default, follow the job until it ends.
 
     Returns:
@@ -41,7 +41,7 @@ def submit(words: list[str], understand: Understand) -> int:
     Raises:
         RequestError: The options are invalid, or results would be lost; nothing has been uploaded.
     """
-    own, job = split_words(words)
+    own, job = split_argv(argv)
     options, rest = split_globals(own)
     config, output = parse(SubmitConfig, "distgnn submit", rest, options), Output(options.json)
     folder = working_dir(config)
@@ -67,14 +67,14 @@ def submit(words: list[str], understand: Understand) -> int:
     return code
 
 
-def split_words(words: list[str]) -> tuple[list[str], list[str]]:
+def split_argv(argv: list[str]) -> tuple[list[str], list[str]]:
     """Split into (options of submit, command).
 
     The command starts at the first word that is neither an option nor its value, or at "--".
     """
     own: list[str] = []
     env: list[str] = []
-    queue = list(words)
+    queue = list(argv)
     while queue and queue[0].startswith("-") and queue[0] != "--":
         name, equals, value = queue.pop(0).partition("=")
         if name in _VALUED and not equals:

@@ -19,12 +19,12 @@ def tune(config: TuneConfig, output: Output) -> int:
     return _report(run_search(config), output)
 
 
-def resume(options: Globals, words: list[str], output: Output) -> int:
-    """Continue the sweep ``options.resume`` with its saved config, overridden by the flags in ``words``."""
+def resume(options: Globals, argv: list[str], output: Output) -> int:
+    """Continue the sweep ``options.resume`` with its saved config, overridden by the flags in ``argv``."""
     if options.config:
         raise RequestError("--resume uses the sweep's own config; leave --config out")
-    saved = resumable_config(options.resume, code_of(words))
-    config = parse(TuneConfig, "distgnn tune", words, options, default=saved)
+    saved = resumable_config(options.resume, code_of(argv))
+    config = parse(TuneConfig, "distgnn tune", argv, options, default=saved)
     return _report(resume_sweep(options.resume, config), output)
 
 

@@ -1,4 +1,4 @@
-"""What ``distgnn submit`` uploads: the working folder as Ray packs it, without anything that looks like a credential."""
+"""Files that ``distgnn submit`` uploads: the working folder as Ray packs it, without files that look like credentials."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _IGNORES = (".gitignore", ".rayignore")
 
 
 class Upload(NamedTuple):
-    """What is uploaded.
+    """Files to upload.
 
     Attributes:
         files: (path, bytes) of each file, by path in the folder.
-        secrets: Files and folders that stay because they look like credentials.
-        excludes: Patterns of what stays, in the syntax of .gitignore, for Ray.
+        secrets: Files and folders that are excluded because they look like credentials.
+        excludes: Patterns of excluded files in the syntax of .gitignore, for Ray.
     """
 
     files: list[tuple[str, int]]
@@ -46,7 +46,7 @@ class Upload(NamedTuple):
 
 
 def upload_of(folder: Path | None) -> Upload:
-    """Look through the working folder (None: there is none) as Ray does when it packs it."""
+    """List the files of the working folder that Ray would pack; empty for None."""
     files: list[tuple[str, int]] = []
     secrets: list[str] = []
     for path, size in _entries(folder, folder, [], set()) if folder is not None else ():
@@ -61,8 +61,8 @@ def upload_of(folder: Path | None) -> Upload:
 def _entries(
     folder: Path, place: Path, ignored: list[tuple[Path, PathSpec]], seen: set[Path]
 ) -> Iterator[tuple[str, int | None]]:
-    """(path in ``folder``, size) of what Ray would pack of ``place``; the size is None if it looks like a credential."""
-    if (real := place.resolve()) in seen:  # a link to a folder above
+    """Yield (path in ``folder``, size) of the files that Ray would pack of ``place``; size None marks likely credentials."""
+    if (real := place.resolve()) in seen:  # a link to a parent folder
         return
     ignored, seen = [*ignored, *_ignored_by(place)], seen | {real}
     for path in sorted(place.iterdir()):
@@ -85,7 +85,7 @@ def _ignored_by(place: Path) -> Iterator[tuple[Path, PathSpec]]:
 
 
 def _looks_secret(path: Path) -> bool:
-    """Whether the name of a file or folder, or of what a link leads to, or the text of a file looks like a credential."""
+    """Return whether the name of a file or folder, the target of a link, or the text of a file looks like a credential."""
     real = path.resolve()
     names = [path.name, *(real.parts if path.is_symlink() else ())]
     if any(_matches(name.lower(), SECRETS) for name in names):

@@ -78,8 +78,8 @@ class OpenConfig:
     options: Options
 
     def __post_init__(self) -> None:
-        kept = {name: value for name, value in self.options.items() if not _is_default(value)}
-        object.__setattr__(self, "options", _Groups(kept))
+        groups = {name: value for name, value in self.options.items() if not _is_default(value)}
+        object.__setattr__(self, "options", _Groups(groups))
 
     def __getattr__(self, name: str) -> Any:
         """Return the options of a registered name: the given ones, else their defaults."""

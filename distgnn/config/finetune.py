@@ -110,5 +110,5 @@ class FinetuneConfig(LabelChoice):
         for name in ("lr", "weight_decay", "max_labels", "patience"):
             value = getattr(self, name)
             check(value >= 0, f"{name} must not be negative, found {value}")
-        check(self.workers == 1 or self.device != "cuda", "device=cuda needs workers=1 (side by side runs use CPUs)")
+        check(self.workers == 1 or self.device != "cuda", "device=cuda needs workers=1 (parallel trainings use CPUs)")
         check(0 <= self.dropout < 1, f"dropout must lie in [0, 1), found {self.dropout}")

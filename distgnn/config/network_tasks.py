@@ -64,8 +64,8 @@ class NetworkTaskConfig(OpenConfig):
             value = getattr(self, name)
             check(value >= 0, f"network.{name} must not be negative, found {value}")
         check(self.width >= 2, f"network.width must be at least 2, found {self.width}")
-        whole = self.encoder != "hgt" or self.width % self.heads == 0
-        check(whole, f"network.width={self.width} must be a multiple of network.heads={self.heads} for encoder=hgt")
+        divisible = self.encoder != "hgt" or self.width % self.heads == 0
+        check(divisible, f"network.width={self.width} must be a multiple of network.heads={self.heads} for encoder=hgt")
         check(0 <= self.dropout < 1, f"network.dropout must lie in [0, 1), found {self.dropout}")
         check(0 < self.removed <= 1, f"network.removed must lie in (0, 1], found {self.removed}")
         good = len(self.fractions) == 3 and all(share > 0 for share in self.fractions)

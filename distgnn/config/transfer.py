@@ -152,12 +152,12 @@ class TransferConfig:
             check(len(set(found)) == len(found), f"{name} must name each once, found {' '.join(found)}")
         check(
             self.workers == 1 or self.ranks == 1,
-            "workers and ranks are both above 1; jobs run side by side or in ranks",
+            "workers and ranks are both above 1; set one of them to 1",
         )
-        check(self.workers == 1 or self.device != "cuda", "device=cuda needs workers=1 (side by side jobs use CPUs)")
+        check(self.workers == 1 or self.device != "cuda", "device=cuda needs workers=1 (parallel jobs use CPUs)")
         check(
             not (self.checkpoint and self.encoders),
-            "encoders: checkpoints bring their own; leave encoders or checkpoint out",
+            "encoders: checkpoints determine the encoder; leave out encoders or checkpoint",
         )
         check(
             not self.checkpoint or "pretrained" in self.schemes,

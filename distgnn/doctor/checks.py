@@ -11,7 +11,7 @@ from distgnn.doctor.storage_checks import Probed
 
 Status = Literal["ok", "warn", "fail"]
 _MB, _GB = 1 << 20, 1 << 30
-_LEAST_STORE = 256 * _MB
+_MIN_STORE = 256 * _MB
 _FULL, _NEARLY_FULL = 0.95, 0.90
 _CLOCK_WARN, _CLOCK_FAIL = 5.0, 600.0
 _MUST_AGREE = ("ray", "distgnn")
@@ -25,26 +25,30 @@ class Check(NamedTuple):
     message: str
 
 
-def check_versions(here: Facts, nodes: Iterable[Facts]) -> Check:
+def check_versions(local: Facts, nodes: Iterable[Facts]) -> Check:
     """Check that all nodes run the same software.
 
     Different versions of Python, Ray or distgnn fail; others warn, because they change losses by rounding.
+
+    Args:
+        local: Facts of this machine.
+        nodes: Facts of the nodes.
     """
     failures, warnings = [], []
     for facts in nodes:
-        for name, local in here.versions.items():
-            remote = facts.versions.get(name, "missing")
-            if remote == local or (name == "python" and _minor(remote) == _minor(local)):
+        for name, expected in local.versions.items():
+            found = facts.versions.get(name, "missing")
+            if found == expected or (name == "python" and _minor(found) == _minor(expected)):
                 continue
-            required = name in (*_MUST_AGREE, "python") or remote == "missing"
-            (failures if required else warnings).append(f"{name} {remote} on {facts.node}, {local} here")
+            required = name in (*_MUST_AGREE, "python") or found == "missing"
+            (failures if required else warnings).append(f"{name} {found} on {facts.node}, {expected} on this machine")
     if failures or warnings:
         return Check(
             "versions",
             "fail" if failures else "warn",
             f"{'; '.join((failures + warnings)[:4])}; use one image (or environment) everywhere",
         )
-    return Check("versions", "ok", ", ".join(f"{name} {found}" for name, found in here.versions.items()))
+    return Check("versions", "ok", ", ".join(f"{name} {found}" for name, found in local.versions.items()))
 
 
 def _minor(version: str) -> str:
@@ -53,20 +57,25 @@ def _minor(version: str) -> str:
 
 def check_object_store(stores: Mapping[str, float]) -> Check:
     """Check the size in bytes of Ray's object store by node."""
-    small = {node: size for node, size in stores.items() if size < _LEAST_STORE}
+    small = {node: size for node, size in stores.items() if size < _MIN_STORE}
     if small:
         node, size = min(small.items(), key=lambda item: item[1])
         return Check(
             "object store",
             "warn",
             f"{size / _MB:.0f} MB on {node}: units in transit will be spilled to disk; start Ray there with"
-            f" --object-store-memory of at least {_LEAST_STORE / _MB:.0f} MB",
+            f" --object-store-memory of at least {_MIN_STORE / _MB:.0f} MB",
         )
     return Check("object store", "ok", f"{min(stores.values(), default=0) / _GB:.1f} GB or more on each node")
 
 
 def check_shm(nodes: Sequence[Facts], stores: Mapping[str, float]) -> Check:
-    """Check that /dev/shm can hold the object store of each node; otherwise Ray places it on disk."""
+    """Check that /dev/shm can hold the object store of each node; otherwise Ray places it on disk.
+
+    Args:
+        nodes: Facts of the nodes.
+        stores: Bytes of the object store by node.
+    """
     for facts in nodes:
         store = stores.get(facts.node, 0.0)
         if facts.shm is None or facts.shm < store:
@@ -97,17 +106,23 @@ def check_disk(nodes: Sequence[Facts]) -> Check:
 
 
 def check_gpus(counted: Mapping[str, float], nodes: Sequence[Facts], device: str) -> Check:
-    """Check that torch can use the GPUs that Ray counts on each node (``counted``)."""
+    """Check that torch can use the GPUs that Ray counts.
+
+    Args:
+        counted: Number of GPUs that Ray counts, by node.
+        nodes: Facts of the nodes.
+        device: The option ``device``.
+    """
     for facts in nodes:
-        rays = int(counted.get(facts.node, 0))
-        if rays > facts.gpus:
+        expected = int(counted.get(facts.node, 0))
+        if expected > facts.gpus:
             return Check(
                 "gpus",
                 "fail",
-                f"Ray counts {rays} GPUs on {facts.node}, but torch can use {facts.gpus} of them; install a CUDA build of"
+                f"Ray counts {expected} GPUs on {facts.node}, but torch can use {facts.gpus} of them; install a CUDA build of"
                 " torch and a matching driver",
             )
-        if rays and not facts.nccl:
+        if expected and not facts.nccl:
             return Check("gpus", "fail", f"torch on {facts.node} has no NCCL; install a CUDA build of torch")
     total = sum(counted.values())
     if device == "cuda" and not total:
@@ -116,7 +131,7 @@ def check_gpus(counted: Mapping[str, float], nodes: Sequence[Facts], device: str
 
 
 def check_clock(offsets: Mapping[str, float]) -> Check:
-    """Check ``offsets``: by how many seconds each other clock is ahead of this one."""
+    """Check clocks; ``offsets`` are the seconds by which each clock is ahead of the local one."""
     owner, worst = max(offsets.items(), key=lambda item: abs(item[1]), default=("", 0.0))
     text = f"the clock of {owner} is {abs(worst):.1f} s {'ahead' if worst > 0 else 'behind'}" if owner else "one clock"
     if abs(worst) > _CLOCK_FAIL:
@@ -173,8 +188,8 @@ def check_storage(name: str, done: str, probes: Mapping[str, Probed]) -> Check:
     )
 
 
-def check_shards(asked: int, problems: Sequence[str]) -> Check:
-    """Report ``problems`` found in a sample of at most ``asked`` shards of the corpus."""
+def check_shards(count: int, problems: Sequence[str]) -> Check:
+    """Report the ``problems`` found in a sample of at most ``count`` shards of the corpus."""
     if problems:
         return Check("shards", "fail", problems[0])
-    return Check("shards", "ok", f"{asked} (or all) of the corpus's shards match their checksums")
+    return Check("shards", "ok", f"{count} (or all) of the corpus's shards match their checksums")

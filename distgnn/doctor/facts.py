@@ -21,7 +21,7 @@ _SHM = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class Questions:
-    """What a node has to examine.
+    """What to examine on a node.
 
     Attributes:
         out: URI of the output folder; empty = skip.

@@ -14,7 +14,7 @@ from distgnn.storage.verified import Kind, publish, read_verified, seal
 
 _PROBE = Kind("probe", "distgnn-probe", 1, ("probe",))
 _BYTES = 1 << 20
-PREFIX = "distgnn-doctor-"
+_PREFIX = "distgnn-doctor-"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def probe_out(uri: str, seen: str = "") -> Probed:
         uri: the output folder.
         seen: name of a folder that another node published there and that must be visible; empty = none.
     """
-    folder, name = open_folder(uri), f"{PREFIX}{secrets.token_hex(4)}"
+    folder, name = open_folder(uri), f"{_PREFIX}{secrets.token_hex(4)}"
     start, ahead = time.perf_counter(), 0.0
     try:
         if seen:
@@ -61,15 +61,15 @@ def probe_out(uri: str, seen: str = "") -> Probed:
     return Probed("", time.perf_counter() - start, ahead)
 
 
-def leave(uri: str) -> str:
-    """Publish a probe folder below ``uri`` for other nodes; returns its name. Remove it with :func:`clear`."""
-    name, files = f"{PREFIX}{secrets.token_hex(4)}", {"probe": b"seen"}
+def publish_probe(uri: str) -> str:
+    """Publish a probe folder below ``uri`` for other nodes and return its name; see :func:`delete_probe`."""
+    name, files = f"{_PREFIX}{secrets.token_hex(4)}", {"probe": b"seen"}
     publish(open_folder(uri).sub(name), files, seal(files, _PROBE))
     return name
 
 
-def clear(uri: str, name: str) -> None:
-    """Delete a folder published by :func:`leave`."""
+def delete_probe(uri: str, name: str) -> None:
+    """Delete a folder published by :func:`publish_probe`."""
     open_folder(uri).delete_folder(name)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from distgnn.graph.schema import Feature, Schema, sizes
 
 if TYPE_CHECKING:
     from torch_geometric.data import Batch, Data
+    from typing_extensions import TypeIs
 
 
 def pyg_data() -> Any:
@@ -25,7 +26,7 @@ def pyg_data() -> Any:
     return importlib.import_module("torch_geometric.data")
 
 
-def is_pyg(value: object) -> TypeGuard[Data]:
+def is_pyg(value: object) -> TypeIs[Data]:
     """Return whether ``value`` is a PyG ``Data`` or ``Batch``, without importing PyG."""
     module = sys.modules.get("torch_geometric.data")
     return module is not None and isinstance(value, module.Data)

@@ -130,8 +130,10 @@ class Schema:
             expected, found = (tuple((f.name, f.kind, f.size) for f in getattr(s, kind)) for s in (self, other))
             if expected != found:
                 raise RequestError(f"{where}: {kind} features differ: expected {expected}, found {found}")
-            for own, theirs in zip(getattr(self, kind), getattr(other, kind), strict=True):
-                _same_words(own.words(), theirs.words(), f"{where}: {kind} feature {own.name!r}")
+            for expected_feature, feature in zip(getattr(self, kind), getattr(other, kind), strict=True):
+                _check_vocabulary(
+                    expected_feature.words(), feature.words(), f"{where}: {kind} feature {feature.name!r}"
+                )
 
     def check_classes(self, other: Schema, labels: tuple[str, ...], where: str) -> None:
         """Check that the class numbers of ``labels`` stand for the same classes in ``other``, where both know them.
@@ -140,16 +142,18 @@ class Schema:
             RequestError: they differ; ``where`` starts the message.
         """
         for name in labels:
-            _same_words(self.classes.get(name, ()), other.classes.get(name, ()), f"{where}: label {name!r}")
+            _check_vocabulary(self.classes.get(name, ()), other.classes.get(name, ()), f"{where}: label {name!r}")
 
 
-def _same_words(expected: tuple[str, ...], found: tuple[str, ...], where: str) -> None:
+def _check_vocabulary(expected: tuple[str, ...], found: tuple[str, ...], where: str) -> None:
     if not expected or not found or expected == found:
         return
     code = next((i for i, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), None)
-    here = f"code {code} stands for {found[code]!r}, not {expected[code]!r}" if code is not None else "another size"
+    difference = (
+        f"code {code} stands for {found[code]!r}, not {expected[code]!r}" if code is not None else "another size"
+    )
     raise RequestError(
-        f"{where}: the codes stand for other values ({here}: {_some(found)} instead of {_some(expected)});"
+        f"{where}: the codes stand for other values ({difference}: {_some(found)} instead of {_some(expected)});"
         " build the corpus with the same codes (corpus build tudataset --codes-of CORPUS)"
     )
 

@@ -118,9 +118,9 @@ class Context:
     def streams(self) -> Segments:
         """Nodes grouped by stream (one group if the batch has no streams)."""
         stream_ptr = self.batch.stream_ptr
-        return self.whole if stream_ptr is None else Segments(self.batch.node_ptr[stream_ptr])
+        return self.all_nodes if stream_ptr is None else Segments(self.batch.node_ptr[stream_ptr])
 
     @cached_property
-    def whole(self) -> Segments:
+    def all_nodes(self) -> Segments:
         """All nodes as one group."""
         return Segments(self.batch.node_ptr[[0, -1]])

@@ -1,6 +1,6 @@
 """Dropout whose masks are keyed by row, so that they depend neither on the batch a row is in nor on the training process.
 
-The mask of an activation is a function of (key, pass, row id, layer, column). It is drawn by a multiplicative hash with 32
+The mask of an activation is a function of (key, pass, row id, layer, column). It is computed by a multiplicative hash with 32
 bits, which costs about as much as :func:`torch.nn.functional.dropout`.
 """
 

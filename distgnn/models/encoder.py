@@ -23,7 +23,7 @@ from distgnn.models.pooling import build_pooling
 
 
 class InputEmbedding(nn.Module):
-    """Node features to [N, width]: one embedding per category plus a linear map of numbers, or a learned constant."""
+    """Embed node features: the sum of one embedding per category and a linear map of numbers, or a learned constant."""
 
     def __init__(self, schema: Schema, width: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class InputEmbedding(nn.Module):
         self.constant = None if schema.node else nn.Parameter(torch.ones(width))
 
     def forward(self, batch: GraphBatch) -> Tensor:
-        """[N, width]."""
+        """Return [N, width]."""
         if self.constant is not None:
             return self.constant.expand(batch.num_nodes, -1)
         parts = [table(column) for column, table in zip(batch.node_cat.t(), self.tables, strict=True)]
@@ -45,7 +45,7 @@ class InputEmbedding(nn.Module):
 
 
 class MessagePassing(Psi):
-    """The layers and how their outputs are put together (Xu et al., "jumping knowledge networks", ICML 2018)."""
+    """Stack of message passing layers whose outputs are combined (Xu et al., "jumping knowledge networks", ICML 2018)."""
 
     def __init__(self, schema: Schema, config: EncoderConfig) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class MessagePassing(Psi):
         self.project = AdaptiveLinear(count * width, width) if config.jumping_knowledge == "concat" else None
 
     def forward(self, x: Tensor, context: Context, fast: FastWeights | None, masks: Masks | None) -> Tensor:
-        """[N, width] -> [N, width]."""
+        """Apply the layers, [N, width] -> [N, width]."""
         outputs: list[Tensor] = []
         for number, layer in enumerate(self.layers, start=1):
             x = layer(x, context, fast)
@@ -73,7 +73,12 @@ class MessagePassing(Psi):
 
 
 class Encoder(nn.Module):
-    """Node and graph embeddings of a GraphBatch. psi and pooling can adapt per graph, the input embedding never does."""
+    """Encoder of node and graph embeddings. psi and pooling can be adapted per graph, the input embedding cannot.
+
+    Args:
+        schema: Features of the graphs.
+        config: Options of the encoder.
+    """
 
     def __init__(self, schema: Schema, config: EncoderConfig) -> None:
         super().__init__()
@@ -84,31 +89,45 @@ class Encoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights lie."""
+        """Device of the weights."""
         return next(self.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of its weights."""
+        """Data type of the weights."""
         return next(self.parameters()).dtype
 
     def set_dropout(self, probability: float) -> None:
-        """Drop activations after each layer in training mode with this probability (0 until set).
+        """Set the dropout probability of activations after each layer in training mode (default 0).
 
         The mask of a node depends on ``graph_id`` and its position in its graph, see :class:`Dropout`.
         """
         self.dropout = Dropout(probability)
 
     def context(self, batch: GraphBatch, hidden_edges: Tensor | None = None) -> Context:
-        """What several forward passes over ``batch`` share; hidden_edges: bool [E], edges without their attributes."""
+        """Build the constants that forward passes over ``batch`` share.
+
+        Args:
+            batch: G graphs with E edges.
+            hidden_edges: bool [E], edges whose attributes are hidden.
+        """
         return Context(batch, self.schema, self.dtype, hidden_edges)
 
     def forward(
         self, batch: GraphBatch | Context, fast: FastWeights | None = None, inputs: Tensor | None = None
     ) -> Tensor:
-        """Node embeddings [N, width]; with ``fast``, each graph's nodes see that graph's adapted psi.
+        """Compute node embeddings.
 
-        inputs: float [N, width] taken instead of ``self.embed(batch)``, such as one with hidden nodes replaced.
+        Args:
+            batch: The graphs, or their context from :meth:`context`.
+            fast: Parameters of psi adapted per graph; None = shared parameters.
+            inputs: float [N, width], used instead of ``self.embed(batch)``, such as inputs with masked nodes.
+
+        Returns:
+            [N, width].
+
+        Raises:
+            RequestError: ``inputs`` are given, but the user's module reads the original features.
         """
         context = batch if isinstance(batch, Context) else self.context(batch)
         if inputs is not None and not self.psi.reads_input:
@@ -120,16 +139,16 @@ class Encoder(nn.Module):
         return self.psi(x, context, fast, masks)
 
     def pool(self, nodes: Tensor, batch: GraphBatch) -> Tensor:
-        """Graph embeddings [G, width] from node embeddings [N, width] (L2P-GNN Eq. 2)."""
+        """Pool node embeddings [N, width] to graph embeddings [G, width] (L2P-GNN Eq. 2)."""
         return self.pooling(nodes, Segments(batch.node_ptr).membership)
 
     def readout(self, nodes: Tensor, members: SparseMap) -> Tensor:
-        """[groups, width]: each group's node rows put together, before omega; ``members`` is a map [groups, N] of ones."""
+        """Pool without omega, [N, width] -> [groups, width]; ``members`` is a map [groups, N] of ones."""
         return self.pooling.readout(nodes, members)
 
 
 def build_psi(schema: Schema, config: EncoderConfig) -> Psi:
-    """Layers between embedded inputs and node embeddings: of ours, or a user's module written for PyG."""
+    """Build the layers between embedded inputs and node embeddings: built-in layers, or a PyG module of the user."""
     entry = register.encoder.get(config.kind, "encoder.kind")
     if isinstance(entry.make, type) and issubclass(entry.make, Layer):
         return MessagePassing(schema, config)
@@ -139,7 +158,7 @@ def build_psi(schema: Schema, config: EncoderConfig) -> Psi:
 
 
 def build_encoder(schema: Schema, config: EncoderConfig, seed: int) -> Encoder:
-    """An encoder whose initial weights are a function of (schema, config, seed) alone; global random state is left as it was."""
+    """Build an encoder whose initial weights depend only on (schema, config, seed); the global random state is unchanged."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Encoder(schema, config)

@@ -1,4 +1,4 @@
-"""What encoders are made of: psi, everything between inputs and node embeddings, and the layers that it usually stacks."""
+"""Interfaces of encoders: psi, which maps embedded inputs to node embeddings, and message passing layers."""
 
 from __future__ import annotations
 
@@ -17,28 +17,49 @@ class Layer(nn.Module):
     """
 
     def __init__(self, config: EncoderConfig, edge_width: int, last: bool) -> None:  # noqa: ARG002
-        """edge_width: columns of ``context.edge_sums``, 0 to leave edge attributes out. last: whether it is the last layer."""
+        """Create the layer.
+
+        Args:
+            config: Options of the encoder.
+            edge_width: Number of columns of ``context.edge_sums``; 0 ignores edge attributes.
+            last: Whether this is the last layer.
+        """
         super().__init__()
 
     def forward(self, x: Tensor, context: Context, fast: FastWeights | None = None) -> Tensor:
-        """[N, width] -> [N, width]."""
+        """Apply the layer, [N, width] -> [N, width]; see :class:`~distgnn.models.fast_weights.AdaptiveLinear` for ``fast``."""
         raise NotImplementedError
 
 
 class Psi(nn.Module):
     """psi of L2P-GNN: everything between embedded inputs and node embeddings.
 
-    reads_input: whether embedded (and perhaps partly hidden) features are all it sees of nodes.
+    Attributes:
+        reads_input: Whether it reads node features only from its input, so that they can be masked.
     """
 
     reads_input: bool = True
 
     def forward(self, x: Tensor, context: Context, fast: FastWeights | None, masks: Masks | None) -> Tensor:
-        """[N, width] -> [N, width]; with ``fast``, each group's nodes see that group's adapted weights.
+        """Compute node embeddings.
 
-        masks: dropout after each layer; None = no dropout.
+        Args:
+            x: [N, width], embedded inputs.
+            context: Constants of the batch.
+            fast: Parameters adapted per group; None = shared parameters.
+            masks: Dropout masks after each layer; None = no dropout.
+
+        Returns:
+            [N, width].
         """
         raise NotImplementedError
 
     def rehearse(self, order: int) -> None:
-        """Raise RequestError where it cannot be trained; order: of its adaptation per graph, 0 = it will not adapt so."""
+        """Check that it can be trained.
+
+        Args:
+            order: Order of the adaptation per graph; 0 = no adaptation.
+
+        Raises:
+            RequestError: It cannot.
+        """

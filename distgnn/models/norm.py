@@ -104,7 +104,7 @@ class Norm(StreamStatistics):
             return centred * context.nodes.expand(torch.rsqrt(var + self.eps))
         if not self.training:
             return self.by_running(x)
-        return self.by_group(x, (context.streams if self.kind == "ghost" else context.whole).sizes)
+        return self.by_group(x, (context.streams if self.kind == "ghost" else context.all_nodes).sizes)
 
 
 def bias_before(kind: str) -> bool:

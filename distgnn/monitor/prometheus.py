@@ -11,7 +11,7 @@ from distgnn.config import MetricsConfig
 from distgnn.errors import RequestError
 from distgnn.monitor.sink import METRICS, NULL_SINK, Metric, MetricsSink
 
-_Shown = Counter | Gauge | Histogram
+_ClientMetric = Counter | Gauge | Histogram
 
 
 class PrometheusSink:
@@ -24,12 +24,12 @@ class PrometheusSink:
     def __init__(self, run: str) -> None:
         self.registry = CollectorRegistry()
         self._run = run
-        self._metrics: dict[str, _Shown] = {}
+        self._metrics: dict[str, _ClientMetric] = {}
 
     def note(self, name: str, value: float, **labels: str) -> None:
         """See :class:`~distgnn.monitor.sink.MetricsSink`."""
-        shown = self._metrics.get(name) or self._make(METRICS[name])
-        child = shown.labels(run=self._run, **labels)
+        metric = self._metrics.get(name) or self._create(METRICS[name])
+        child = metric.labels(run=self._run, **labels)
         if isinstance(child, Counter):
             child.inc(value)
         elif isinstance(child, Gauge):
@@ -37,15 +37,15 @@ class PrometheusSink:
         else:
             child.observe(value)
 
-    def _make(self, metric: Metric) -> _Shown:
-        """Create the metric on its first value, so that metrics a command never records are not exported."""
-        words = metric.name, metric.help, ("run", *metric.labels)
+    def _create(self, metric: Metric) -> _ClientMetric:
+        """Create a metric at its first value, so that metrics that a command never records are not exported."""
+        arguments = metric.name, metric.help, ("run", *metric.labels)
         if metric.kind == "histogram":
-            made = Histogram(*words, registry=self.registry, buckets=metric.buckets)
+            created = Histogram(*arguments, registry=self.registry, buckets=metric.buckets)
         else:
-            made = (Counter if metric.kind == "counter" else Gauge)(*words, registry=self.registry)
-        self._metrics[metric.name] = made
-        return made
+            created = (Counter if metric.kind == "counter" else Gauge)(*arguments, registry=self.registry)
+        self._metrics[metric.name] = created
+        return created
 
 
 @contextmanager
@@ -66,15 +66,15 @@ def serve_metrics(config: MetricsConfig, run: str, otherwise: MetricsSink = NULL
     if not config.port:
         yield otherwise
         return
-    meter = PrometheusSink(run)
+    sink = PrometheusSink(run)
     try:
-        server, thread = start_http_server(config.port, config.host, meter.registry)
+        server, thread = start_http_server(config.port, config.host, sink.registry)
     except OSError as error:
         raise RequestError(
             f"metrics.port={config.port}: cannot serve at {config.host} ({error.strerror}); choose another port or host"
         ) from error
     try:
-        yield meter
+        yield sink
     finally:
         server.shutdown()
         server.server_close()

@@ -1,4 +1,4 @@
-"""Auxiliary meta-paths of AUX-TS on Last-FM and Book-Crossing (Table 5, after SELAR), in the names of our networks."""
+"""Auxiliary meta-paths of AUX-TS on Last-FM and Book-Crossing (Table 5, after SELAR), in the relation names of kgrec networks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _SHARED_USER = "user rated item rated^-1 user rated item"
 
 
 def _shared(*relation: str) -> tuple[str, ...]:
-    """Meta-paths from a user over an item to other items that share an entity through a relation."""
+    """Return meta-paths from a user over an item to other items that share an entity through a relation."""
     return tuple(f"user rated item {name} entity {name}^-1 item" for name in relation)
 
 

@@ -61,7 +61,7 @@ def refuse_existing(folder: Folder) -> None:
 
 
 def _files_of(folder: Folder) -> set[str]:
-    """Names of the files of the network in ``folder``; raises RequestError if its network.json is not one of ours."""
+    """Return the names of the files of the network in ``folder``; RequestError if its network.json is not a network manifest."""
     try:
         data = parse_object(folder.read(NAME, MAX_BYTES), folder.at(NAME), "a network manifest")
         return {NAME, *(str(item["file"]) for item in data["arrays"].values())}

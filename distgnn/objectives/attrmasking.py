@@ -96,8 +96,10 @@ class AttrMasking(Objective):
         recovered = self.recovery(self._read(nodes, batch, hidden), *self._truth(batch, hidden))
         total = sum_of_means(recovered.loss, ptr)
         count = (ptr.diff() > 0).sum().float()
-        graphs, asked = torch.full_like(count, batch.num_graphs), torch.full_like(count, recovered.asked)
-        return Losses(total, count, {"mask_accuracy": (recovered.right, asked), "skipped": (graphs - count, graphs)})
+        graphs, predicted = torch.full_like(count, batch.num_graphs), torch.full_like(count, recovered.predicted)
+        return Losses(
+            total, count, {"mask_accuracy": (recovered.correct, predicted), "skipped": (graphs - count, graphs)}
+        )
 
     def _read(self, nodes: Tensor, batch: GraphBatch, hidden: Tensor) -> Tensor:
         """Return [M, width]: the embeddings of masked nodes, or the sums of the embeddings of masked edges' end nodes."""

@@ -135,20 +135,20 @@ class ContextPred(Objective):
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
         """Return the losses, summed over graphs with anchors."""
         parts = _Parts(batch, self.config)
-        asked = self._asked(encoder, batch, parts)
+        roots = self._root_embeddings(encoder, batch, parts)
         if not parts.usable.numel():
-            zero = asked.detach().sum()  # the encoder still runs: every rank updates its running statistics
+            zero = roots.detach().sum()  # the encoder still runs: every rank updates its running statistics
             return self._report(zero, zero, zero, parts, batch)
         context = self._contexts(batch, parts)
         other = next_graph(parts.usable, batch)
         paired = other != torch.arange(other.numel(), device=other.device)
-        own = (asked * context).sum(1)
-        strange = (asked * SparseMap.select(other, other.numel())(context)).sum(1)
-        total = F.softplus(-own).sum() + (F.softplus(strange) * paired).sum()
-        right = (own > 0).sum() + ((strange < 0) & paired).sum()
-        return self._report(total, right, paired.sum() + paired.numel(), parts, batch)
+        positive = (roots * context).sum(1)
+        negative = (roots * SparseMap.select(other, other.numel())(context)).sum(1)
+        total = F.softplus(-positive).sum() + (F.softplus(negative) * paired).sum()
+        correct = (positive > 0).sum() + ((negative < 0) & paired).sum()
+        return self._report(total, correct, paired.sum() + paired.numel(), parts, batch)
 
-    def _asked(self, encoder: Encoder, batch: GraphBatch, parts: _Parts) -> Tensor:
+    def _root_embeddings(self, encoder: Encoder, batch: GraphBatch, parts: _Parts) -> Tensor:
         """Return [U, width]: the encoder's embeddings of the roots."""
         seen = keep_nodes(batch, parts.seen) if self.config.neighbourhood else batch
         roots = torch.nonzero(parts.roots[parts.seen]).flatten()
@@ -161,8 +161,8 @@ class ContextPred(Objective):
         members = SparseMap.from_pairs(parts.anchor_owner, anchors, (parts.usable.numel(), context.num_nodes))
         return self.context.readout(self.context(context), members)
 
-    def _report(self, total: Tensor, right: Tensor, scores: Tensor, parts: _Parts, batch: GraphBatch) -> Losses:
+    def _report(self, total: Tensor, correct: Tensor, scores: Tensor, parts: _Parts, batch: GraphBatch) -> Losses:
         count = torch.full((), float(parts.usable.numel()), device=total.device)
         graphs = torch.full_like(count, batch.num_graphs)
-        sums = {"context_accuracy": (right.float(), scores.float()), "skipped": (graphs - count, graphs)}
+        sums = {"context_accuracy": (correct.float(), scores.float()), "skipped": (graphs - count, graphs)}
         return Losses(total, count, sums)

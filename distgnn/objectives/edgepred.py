@@ -65,9 +65,9 @@ class EdgePred(Objective):
         )
         total = sum_of_means(F.softplus(-positive), batch.edge_ptr) + sum_of_means(F.softplus(negative), extra.ptr)
         count = (batch.edge_ptr.diff() > 0).sum().float()
-        graphs, right = torch.full_like(count, batch.num_graphs), (positive > 0).sum() + (negative < 0).sum()
+        graphs, correct = torch.full_like(count, batch.num_graphs), (positive > 0).sum() + (negative < 0).sum()
         scores = torch.full_like(count, positive.numel() + negative.numel())
-        return Losses(total, count, {"link_accuracy": (right.float(), scores), "skipped": (graphs - count, graphs)})
+        return Losses(total, count, {"link_accuracy": (correct.float(), scores), "skipped": (graphs - count, graphs)})
 
 
 def _scores(nodes: Tensor, pairs: Tensor) -> Tensor:

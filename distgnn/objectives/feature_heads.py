@@ -14,13 +14,13 @@ class ReconstructionLoss(NamedTuple):
 
     Attributes:
         loss: float [M], the mean over the row's features.
-        right: Scalar, number of correctly predicted classes and channels.
-        asked: Number of predicted classes and channels (values predicted by regression do not count).
+        correct: Scalar, number of correctly predicted classes and channels.
+        predicted: Number of predicted classes and channels (values predicted by regression do not count).
     """
 
     loss: Tensor
-    right: Tensor
-    asked: int
+    correct: Tensor
+    predicted: int
 
 
 class FeatureReconstructionHead(nn.Module):
@@ -54,17 +54,17 @@ class FeatureReconstructionHead(nn.Module):
         outputs = self.linear(rows).split([*self.categories, *self.numbers], dim=1)
         classes, values = outputs[: len(self.categories)], outputs[len(self.categories) :]
         columns, numbers = cat.long().t(), dense.to(self.linear.weight.dtype).split(self.numbers, dim=1)
-        losses, right, asked = [], torch.zeros((), device=rows.device), 0
+        losses, correct, predicted = [], torch.zeros((), device=rows.device), 0
         for logits, column in zip(classes, columns, strict=True):
             losses.append(F.cross_entropy(logits, column, reduction="none"))
-            right += (logits.argmax(1) == column).sum()
-            asked += column.numel()
+            correct += (logits.argmax(1) == column).sum()
+            predicted += column.numel()
         for value, truth in zip(values, numbers, strict=True):
             losses.append(self._dense_loss(value, truth).mean(1))
             if self.channels:
-                right += ((value > 0) == (truth > 0)).sum()
-                asked += truth.numel()
-        return ReconstructionLoss(torch.stack(losses).mean(0), right, asked)
+                correct += ((value > 0) == (truth > 0)).sum()
+                predicted += truth.numel()
+        return ReconstructionLoss(torch.stack(losses).mean(0), correct, predicted)
 
     def _dense_loss(self, value: Tensor, truth: Tensor) -> Tensor:
         if self.channels:

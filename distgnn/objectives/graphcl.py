@@ -73,10 +73,10 @@ class GraphCL(Objective):
         views = [self._embed(encoder, *view_of(batch, number)).split(sizes) for number in range(VIEWS)]
         pairs = [self._contrast(*pair) for pair, size in zip(zip(*views, strict=True), sizes, strict=True) if size > 1]
         none = batch.node_ptr.new_zeros(2, dtype=torch.float32)
-        total, right = torch.stack([none, *pairs]).sum(0)
+        total, correct = torch.stack([none, *pairs]).sum(0)
         graphs = torch.full((), float(batch.num_graphs), device=none.device)
         count = torch.full_like(graphs, sum(size for size in sizes if size > 1))
-        sums = {"contrast_accuracy": (right.detach(), VIEWS * count), "skipped": (graphs - count, graphs)}
+        sums = {"contrast_accuracy": (correct.detach(), VIEWS * count), "skipped": (graphs - count, graphs)}
         return Losses(total, count, sums)
 
     def _embed(self, encoder: Encoder, graphs: GraphBatch, hidden: Tensor) -> Tensor:
@@ -92,5 +92,5 @@ class GraphCL(Objective):
         same = similar.diagonal()
         others = similar.masked_fill(torch.eye(len(similar), dtype=torch.bool, device=similar.device), -torch.inf)
         loss = (others.logsumexp(0) + others.logsumexp(1)) / 2 - same
-        right = (same > others.amax(0)).sum() + (same > others.amax(1)).sum()
-        return torch.stack([loss.sum(), right.to(loss.dtype)])
+        correct = (same > others.amax(0)).sum() + (same > others.amax(1)).sum()
+        return torch.stack([loss.sum(), correct.to(loss.dtype)])

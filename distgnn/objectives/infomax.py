@@ -44,12 +44,12 @@ class Infomax(Objective):
         nodes, rows = encoder(batch), Segments(batch.node_ptr)
         every = torch.arange(batch.num_graphs, device=nodes.device)
         other = next_graph(every, batch)
-        asked = torch.sigmoid(rows.mean(nodes)) @ self.weight
-        own = (nodes * rows.expand(asked)).sum(1)
-        strange = (nodes * rows.expand(SparseMap.select(other, batch.num_graphs)(asked))).sum(1)
+        summaries = torch.sigmoid(rows.mean(nodes)) @ self.weight
+        positive = (nodes * rows.expand(summaries)).sum(1)
+        negative = (nodes * rows.expand(SparseMap.select(other, batch.num_graphs)(summaries))).sum(1)
         paired = (other != every)[rows.owner]
-        total = sum_of_means(F.softplus(-own), rows.ptr) + sum_of_means(F.softplus(strange) * paired, rows.ptr)
-        right = (own > 0).sum() + ((strange < 0) & paired).sum()
+        total = sum_of_means(F.softplus(-positive), rows.ptr) + sum_of_means(F.softplus(negative) * paired, rows.ptr)
+        correct = (positive > 0).sum() + ((negative < 0) & paired).sum()
         scores = paired.sum() + paired.numel()
         count = torch.full((), float(batch.num_graphs), device=nodes.device)
-        return Losses(total, count, {"summary_accuracy": (right.float(), scores.float())})
+        return Losses(total, count, {"summary_accuracy": (correct.float(), scores.float())})

@@ -19,14 +19,14 @@ from distgnn.objectives.edgepred import EdgePred
 
 
 @dataclass(frozen=True)
-class Together:
+class CombinedExtras:
     """Combines the ``prepare`` functions of several objectives."""
 
     makers: tuple[Prepare, ...]
 
     def __call__(self, graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:
         """Return the extras of all objectives, by name."""
-        return {name: made for maker in self.makers for name, made in maker(graphs, seed, epoch).items()}
+        return {name: extra for maker in self.makers for name, extra in maker(graphs, seed, epoch).items()}
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Multitask(Objective):
         super().__init__()
         self.link_weight = config.link_weight
         self.masking, self.links = AttrMasking(context.options.attrmasking, context), EdgePred()
-        self.prepare = Together((self.masking.prepare, self.links.prepare))
+        self.prepare = CombinedExtras((self.masking.prepare, self.links.prepare))
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
         """Return the sum of both losses from one forward pass."""

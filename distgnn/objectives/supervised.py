@@ -39,9 +39,9 @@ class LabelCheck:
             RequestError: A label is neither 0 nor 1 nor unknown.
         """
         y = chosen_labels(graphs, self.columns)
-        odd = torch.nonzero(~torch.isnan(y) & (y != 0) & (y != 1))
-        if odd.numel():
-            graph, column = odd[0].tolist()
+        invalid = torch.nonzero(~torch.isnan(y) & (y != 0) & (y != 1))
+        if invalid.numel():
+            graph, column = invalid[0].tolist()
             raise RequestError(
                 f"{self.where}: label {self.names[column]!r} is {float(y[graph, column]):g} in graph {int(graphs.graph_id[graph])}"
                 " where 0 or 1 belongs; set supervised.task=regression or choose others with supervised.labels"

@@ -21,7 +21,7 @@ from distgnn.pretraining.retention import CheckpointRetention
 from distgnn.pretraining.run import Run
 from distgnn.storage.verified import publish
 
-_HURRY_SECONDS = 10.0
+_NODE_LOSS_SECONDS = 10.0
 """Seconds between checkpoints while a node is about to be terminated."""
 
 
@@ -36,18 +36,18 @@ class CheckpointSaver:
         run: The run.
         manifest: Manifest of its corpus.
         steps_per_epoch: Steps per epoch of its plan.
-        shelf: Retention policy and the checkpoints present.
+        retention: Retention policy and the checkpoints present.
         recorder: Progress and history of the run.
-        meter: Receives durations and sizes.
+        sink: Receives durations and sizes.
         last: Time (``time.monotonic``) of the last checkpoint.
     """
 
     run: Run
     manifest: Manifest
     steps_per_epoch: int
-    shelf: CheckpointRetention
+    retention: CheckpointRetention
     recorder: Recorder
-    meter: MetricsSink = NULL_SINK
+    sink: MetricsSink = NULL_SINK
     last: float = field(default_factory=time.monotonic)
     _writing: Background[Written] = field(default_factory=lambda: Background("distgnn-checkpoint"))
     _stalled: float = 0.0
@@ -55,19 +55,19 @@ class CheckpointSaver:
     def __post_init__(self) -> None:
         self._tell()
 
-    def due(self, state: TrainState, *, hurry: bool) -> bool:
+    def due(self, state: TrainState, *, node_loss: bool) -> bool:
         """Whether ``state`` should be saved, by step count, time, validation loss or an imminent node loss.
 
         Args:
             state: The current state.
-            hurry: Whether a node is about to be terminated.
+            node_loss: Whether a node is about to be terminated.
         """
         train, waited = self.run.config.train, time.monotonic() - self.last
         by_step = train.checkpoint_every > 0 and state.step % train.checkpoint_every == 0
         by_clock = train.checkpoint_minutes > 0 and waited >= 60 * train.checkpoint_minutes
-        by_warning = hurry and waited >= _HURRY_SECONDS and not self._writing.busy
+        by_warning = node_loss and waited >= _NODE_LOSS_SECONDS and not self._writing.busy
         score = self._score(state.step)
-        return by_step or by_clock or by_warning or (score is not None and self.shelf.wants(score))
+        return by_step or by_clock or by_warning or (score is not None and self.retention.wants(score))
 
     def save(self, state: TrainState) -> None:
         """Start saving ``state`` unless its step is saved already. Waits for the previous checkpoint and raises its exception.
@@ -78,7 +78,7 @@ class CheckpointSaver:
         start = time.perf_counter()
         self._take(state.step)
         self.last = time.monotonic()
-        if state.step in self.shelf.scores:
+        if state.step in self.retention.scores:
             return
         score, frozen = self._score(state.step), state.freeze()
         if frozen.damaged:
@@ -89,9 +89,9 @@ class CheckpointSaver:
                 f"step {state.step}: weight {frozen.damaged} is not finite, so no checkpoint is written; lower train.lr"
                 f" (now {self.run.config.train.lr:g}) or train.weight_decay; {kept}"
             )
-        gone = self.shelf.add(state.step, score)
+        obsolete = self.retention.add(state.step, score)
         metrics = {"train": self.recorder.metrics, "validation": self.recorder.validation}
-        self._writing.start(partial(self._write, frozen, metrics, score, gone))
+        self._writing.start(partial(self._write, frozen, metrics, score, obsolete))
         self._stalled = time.perf_counter() - start
 
     def notice(self, step: int) -> None:
@@ -118,10 +118,10 @@ class CheckpointSaver:
         self._tell()
         self.recorder.add_checkpoint(step, written, self._stalled)
         stall, seconds, size = self._stalled, written.write_seconds, written.bytes
-        note_checkpoint(self.meter, stall_seconds=stall, write_seconds=seconds, size=size)
+        note_checkpoint(self.sink, stall_seconds=stall, write_seconds=seconds, size=size)
 
     def _tell(self) -> None:
-        newest, best = max(self.shelf.scores, default=None), self.shelf.best_step()
+        newest, best = max(self.retention.scores, default=None), self.retention.best_step()
         self.recorder.checkpoint = "" if newest is None else _place(newest)
         self.recorder.best = "" if best is None else _place(best)
 
@@ -129,14 +129,14 @@ class CheckpointSaver:
         loss = self.recorder.validation.get("loss", math.nan) if self.recorder.validated == step else math.nan
         return loss if math.isfinite(loss) else None
 
-    def _write(self, state: Frozen, metrics: dict[str, Any], score: float | None, gone: list[str]) -> Written:
+    def _write(self, state: Frozen, metrics: dict[str, Any], score: float | None, obsolete: list[str]) -> Written:
         """Write a checkpoint and delete the obsolete ones. Runs in the thread, so it must not touch the training state."""
         start = time.perf_counter()
         epoch = state.step // self.steps_per_epoch
         files = checkpoint_files(state, self.run.config, self.manifest, epoch, metrics, score)
-        publish(self.shelf.folder.sub(step_name(state.step)), files, seal(files))
-        for name in gone:
-            self.shelf.remove(name)
+        publish(self.retention.folder.sub(step_name(state.step)), files, seal(files))
+        for name in obsolete:
+            self.retention.remove(name)
         return Written(state.step, time.perf_counter() - start, sum(map(len, files.values())))
 
 

@@ -32,10 +32,10 @@ def load_init(config: PretrainConfig, schema: Schema) -> SavedEncoder | None:
     checkpoint = load_saved_encoder(config.init)
     where = f"init {checkpoint.uri}"
     checkpoint.schema.check_features(schema, where)
-    there, here = asdict(checkpoint.encoder), asdict(config.encoder)
-    odd = [name for name in here if here[name] != there[name]]
-    if odd:
-        wanted = ", ".join(f"encoder.{name}={there[name]}" for name in odd)
+    saved, given = asdict(checkpoint.encoder), asdict(config.encoder)
+    different = [name for name in given if given[name] != saved[name]]
+    if different:
+        wanted = ", ".join(f"encoder.{name}={saved[name]}" for name in different)
         raise RequestError(f"{where}: trained with another encoder; set {wanted}")
     return checkpoint
 

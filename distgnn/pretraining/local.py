@@ -27,16 +27,16 @@ def stop_signals(display: Screen) -> Iterator[threading.Event]:
     """
     stopping = threading.Event()
 
-    def ask(number: int, _: FrameType | None) -> None:
+    def on_signal(number: int, _: FrameType | None) -> None:
         stopping.set()
         signal.signal(number, signal.default_int_handler)
         display.say("stopping after this step, with a checkpoint (Ctrl-C again: at once, without one)")
 
-    kept = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stopping
     finally:
-        for number, handler in kept.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
@@ -44,12 +44,12 @@ def pretrain_here(start: Start) -> Status:
     """Train a run in this process until it is finished or stopped by a signal. Failures are recorded in the run folder."""
     run = start.run
     with (
-        serve_metrics(run.config.metrics, run.name) as meter,
+        serve_metrics(run.config.metrics, run.name) as sink,
         log_run(run) as logs,
         Display() as display,
         stop_signals(display) as stopping,
     ):
-        gauges = SnapshotMetrics(meter)
+        gauges = SnapshotMetrics(sink)
 
         def show(snapshot: Snapshot) -> None:
             display.show(snapshot)
@@ -58,7 +58,7 @@ def pretrain_here(start: Start) -> Status:
 
         try:
             group = ProcessGroup.single_process(choose_device(run.config.train.device))
-            hooks = Hooks(local_units, stopping.is_set, show, meter)
+            hooks = Hooks(local_units, stopping.is_set, show, sink)
             logs.group.status = train(run, start.reader, group, hooks, start.state)
             return logs.group.status
         except (RequestError, WorkError) as error:

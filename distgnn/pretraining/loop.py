@@ -44,7 +44,7 @@ class Hooks:
         units: Reads the plan's units ahead of the loop, locally or with Ray Data.
         should_stop: Called before each step; True stops all ranks after the step, with a checkpoint.
         show: Called with every snapshot, in the main process.
-        meter: Receives the metrics of this rank.
+        sink: Receives the metrics of this rank.
         warned: Called after each step, in the main process: whether a node is about to be terminated, so that a checkpoint
             is due soon.
         until: Stop after this many steps of the run (0: train to the end). The learning rate schedule is that of the whole run.
@@ -53,13 +53,13 @@ class Hooks:
     units: Units
     should_stop: Callable[[], bool]
     show: Callable[[Snapshot], None]
-    meter: MetricsSink = NULL_SINK
+    sink: MetricsSink = NULL_SINK
     warned: Callable[[], bool] = _never
     until: int = 0
 
 
 @dataclass(frozen=True)
-class _Desk:
+class _MainProcess:
     """Recorder and checkpoint saver of the main process."""
 
     recorder: Recorder
@@ -67,7 +67,7 @@ class _Desk:
 
     def after_step(self, state: TrainState, *, warned: bool) -> None:
         self.saver.notice(state.step)
-        if self.saver.due(state, hurry=warned):
+        if self.saver.due(state, node_loss=warned):
             self.saver.save(state)
 
 
@@ -94,30 +94,30 @@ def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks, sta
     total = planned_steps(run.config, plan)
     state, metrics = _first_state(run, reader, group, state)
     group.barrier()  # no rank may write or delete checkpoints before all have read the same one
-    desk = None
+    main = None
     if group.is_main_process:
         config, peak = run.config.train, partial(peak_memory_mb, group.device)
         recorder = Recorder(run.folder, run.name, total, state.step, config.log_seconds, hooks.show, peak)
         recorder.metrics, recorder.validation = metrics.get("train", {}), metrics.get("validation", {})
-        shelf = open_retention(run.folder, state.step, config.keep, config.keep_best)
-        desk = _Desk(
-            recorder, CheckpointSaver(run, reader.manifest, plan.steps_per_epoch, shelf, recorder, hooks.meter)
+        retention = open_retention(run.folder, state.step, config.keep, config.keep_best)
+        main = _MainProcess(
+            recorder, CheckpointSaver(run, reader.manifest, plan.steps_per_epoch, retention, recorder, hooks.sink)
         )
     status: Status = "finished"
     try:
         if state.objective is not None and state.step < (hooks.until or total):
-            meter = StepMetrics(hooks.meter, group)
-            status = _Loop(run, reader, group, hooks, plan, total, state, state.objective, desk, meter).steps()
+            step_metrics = StepMetrics(hooks.sink, group)
+            status = _Loop(run, reader, group, hooks, plan, total, state, state.objective, main, step_metrics).steps()
     except Exception:
-        if desk:
-            desk.saver.wait()
+        if main:
+            main.saver.wait()
         raise
-    if desk:
-        desk.saver.finish(state)
+    if main:
+        main.saver.finish(state)
     if status == "finished":
         check_last_steps(state, run.config.train.lr)
-    if desk:
-        desk.recorder.finish(state.step, status)
+    if main:
+        main.recorder.finish(state.step, status)
     return status
 
 
@@ -141,8 +141,8 @@ class _Loop:
     total: int
     state: TrainState
     objective: Objective
-    desk: _Desk | None
-    meter: StepMetrics
+    main: _MainProcess | None
+    step_metrics: StepMetrics
 
     def steps(self) -> Status:
         state, first = self.state, self.state.step
@@ -156,8 +156,8 @@ class _Loop:
                 if result.stop:
                     return "stopped"
                 self._validate_if_due()
-                if self.desk:
-                    self.desk.after_step(state, warned=self.hooks.warned())
+                if self.main:
+                    self.main.after_step(state, warned=self.hooks.warned())
         return "finished"
 
     def _batches(self, first: int) -> Iterator[tuple[int, GraphBatch | None]]:
@@ -172,9 +172,9 @@ class _Loop:
         stop = self.hooks.should_stop() or step + 1 == self.hooks.until
         start = time.perf_counter()
         result = outer_step(self.state, batch, config, self.group, epoch=epoch, lr=lr, stop=stop)
-        self.meter.step(result, time.perf_counter() - start, waited)
-        if self.desk:
-            self.desk.recorder.add(self.state.step, result, lr, waited)
+        self.step_metrics.step(result, time.perf_counter() - start, waited)
+        if self.main:
+            self.main.recorder.add(self.state.step, result, lr, waited)
         return result
 
     def _validate_if_due(self) -> None:
@@ -183,5 +183,5 @@ class _Loop:
             return
         read = partial(read_unit, self.reader, self.plan, self.objective.prepare)
         means = validate(self.state, self.objective, self.plan, self.run.config.train, self.group, read)
-        if self.desk:
-            self.desk.recorder.add_validation(step, means)
+        if self.main:
+            self.main.recorder.add_validation(step, means)

@@ -26,16 +26,16 @@ _MB = 1e6
 class StorageMetrics:
     """Counts failed storage requests of this process since construction."""
 
-    def __init__(self, meter: MetricsSink) -> None:
-        self._meter, self._formatted = meter, errors_seen()
-        meter.note("distgnn_storage_errors_total", 0)
+    def __init__(self, sink: MetricsSink) -> None:
+        self._sink, self._counted = sink, errors_seen()
+        sink.note("distgnn_storage_errors_total", 0)
 
     def note(self) -> None:
         """Count the failures since the last call."""
         seen = errors_seen()
-        if seen > self._formatted:
-            self._meter.note("distgnn_storage_errors_total", seen - self._formatted)
-            self._formatted = seen
+        if seen > self._counted:
+            self._sink.note("distgnn_storage_errors_total", seen - self._counted)
+            self._counted = seen
 
 
 class StepMetrics:
@@ -44,14 +44,14 @@ class StepMetrics:
     Counts of the global batch come from the main process only, so they can be summed over ranks.
     """
 
-    def __init__(self, meter: MetricsSink, group: ProcessGroup) -> None:
-        self._meter, self._group, self._storage = meter, group, StorageMetrics(meter)
+    def __init__(self, sink: MetricsSink, group: ProcessGroup) -> None:
+        self._sink, self._group, self._storage = sink, group, StorageMetrics(sink)
         self._waited = self._next = 0.0
-        meter.note("distgnn_train_data_wait_seconds_total", 0)
+        sink.note("distgnn_train_data_wait_seconds_total", 0)
         if group.is_main_process:
-            meter.note("distgnn_world_size", group.world_size)
+            sink.note("distgnn_world_size", group.world_size)
             for name in _FIRST_SEEN:
-                meter.note(name, 0)
+                sink.note(name, 0)
 
     def step(self, result: StepResult, seconds: float, waited: float) -> None:
         """Record a finished step.
@@ -61,7 +61,7 @@ class StepMetrics:
             seconds: Duration of its computation.
             waited: Total seconds of waiting for data in this process.
         """
-        note = self._meter.note
+        note = self._sink.note
         note("distgnn_train_data_wait_seconds_total", waited - self._waited)
         self._waited = waited
         if self._group.is_main_process:
@@ -78,8 +78,8 @@ class StepMetrics:
 
     def _note_memory(self) -> None:
         device = self._group.device
-        self._meter.note("distgnn_gpu_memory_bytes", _MB * peak_memory_mb(device) if device.type == "cuda" else 0)
-        self._meter.note("distgnn_host_memory_bytes", _MB * peak_memory_mb(torch.device("cpu")))
+        self._sink.note("distgnn_gpu_memory_bytes", _MB * peak_memory_mb(device) if device.type == "cuda" else 0)
+        self._sink.note("distgnn_host_memory_bytes", _MB * peak_memory_mb(torch.device("cpu")))
 
 
 _GAUGES = {
@@ -93,14 +93,14 @@ _LOSSES = {"outer": "loss", "inner": "inner_loss"}
 class SnapshotMetrics:
     """Metrics from a run's snapshots. A new value of ``started`` counts as a restart."""
 
-    def __init__(self, meter: MetricsSink) -> None:
-        self._meter = meter
+    def __init__(self, sink: MetricsSink) -> None:
+        self._sink = sink
         self._started: float | None = None
-        meter.note("distgnn_restarts_total", 0)
+        sink.note("distgnn_restarts_total", 0)
 
     def __call__(self, snapshot: Snapshot) -> None:
         """Record a snapshot. Used as ``Hooks.show`` or by the driver."""
-        note, metrics = self._meter.note, snapshot["metrics"]
+        note, metrics = self._sink.note, snapshot["metrics"]
         for name, (part, key) in _GAUGES.items():
             if key in snapshot[part]:
                 note(name, snapshot[part][key])
@@ -115,18 +115,18 @@ class SnapshotMetrics:
         self._started = started
 
 
-def note_checkpoint(meter: MetricsSink, *, stall_seconds: float, write_seconds: float, size: int) -> None:
+def note_checkpoint(sink: MetricsSink, *, stall_seconds: float, write_seconds: float, size: int) -> None:
     """Record a completed checkpoint.
 
     Args:
-        meter: Receives the values.
+        sink: Receives the values.
         stall_seconds: How long training waited for it.
         write_seconds: How long writing took.
         size: Total bytes.
     """
-    meter.note("distgnn_checkpoint_stall_seconds", stall_seconds)
-    meter.note("distgnn_checkpoint_seconds", write_seconds)
-    meter.note("distgnn_checkpoint_bytes", size)
+    sink.note("distgnn_checkpoint_stall_seconds", stall_seconds)
+    sink.note("distgnn_checkpoint_seconds", write_seconds)
+    sink.note("distgnn_checkpoint_bytes", size)
 
 
 class SnapshotLogger:

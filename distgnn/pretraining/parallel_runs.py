@@ -114,8 +114,8 @@ def pretrain_cells(cells: list[PretrainConfig], workers: int) -> dict[str, str]:
                     refused[child.cell.name] = reason
                 done = jobs - len(waiting) - len(running)
                 left = (time.monotonic() - start) / done * (jobs - done)
-                took = f"{time.monotonic() - child.started:.1f} s"
-                line = f"pre-trained {done}/{jobs} {child.cell.name}: {reason or took}"
+                duration = f"{time.monotonic() - child.started:.1f} s"
+                line = f"pre-trained {done}/{jobs} {child.cell.name}: {reason or duration}"
                 console.print(f"{line} | {timedelta(seconds=round(left))} left", soft_wrap=True, markup=False)
     finally:
         for child in running:

@@ -58,10 +58,10 @@ class CheckpointRetention:
             Names of the checkpoints to delete once it is complete.
         """
         self.scores[step] = score
-        gone = sorted(set(self.scores) - kept_steps(self.scores, self.newest, self.best))
-        for old in gone:
+        obsolete = sorted(set(self.scores) - kept_steps(self.scores, self.newest, self.best))
+        for old in obsolete:
             del self.scores[old]
-        return [step_name(old) for old in gone]
+        return [step_name(old) for old in obsolete]
 
     def remove(self, name: str) -> None:
         """Delete a checkpoint, but not what others put into its folder; see :func:`~distgnn.storage.verified.remove_verified`."""
@@ -86,12 +86,12 @@ def open_retention(run: Folder, step: int, newest: int, best: int) -> Checkpoint
     """
     folder = run.sub(FOLDER)
     names = step_names(folder)
-    whole = [name for name in names if name <= step_name(step) and folder.sub(name).size(CHECKSUMS) is not None]
-    for name in set(names) - set(whole):
+    complete = [name for name in names if name <= step_name(step) and folder.sub(name).size(CHECKSUMS) is not None]
+    for name in set(names) - set(complete):
         remove_verified(folder, name, KIND)
         if left := folder.sub(name).names():
             raise RequestError(f"{folder.at(name)}: holds other things ({left[0]}); move them away, then resume")
-    scores = {int(name.removeprefix("step-")): _score(folder.sub(name)) for name in whole}
+    scores = {int(name.removeprefix("step-")): _score(folder.sub(name)) for name in complete}
     return CheckpointRetention(folder, newest, best, scores)
 
 

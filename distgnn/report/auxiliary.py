@@ -9,7 +9,7 @@ import numpy as np
 
 from distgnn.auxiliary.comparison import SIGNIFICANT, Comparison, Contrast, Row
 from distgnn.config import TransferConfig, to_json
-from distgnn.report.table import drawn, piped, scale
+from distgnn.report.table import markdown_table, scale, text_table
 
 MethodComparison = Comparison[TransferConfig]
 _NOTES = f"""Test scores of the epoch that was best in validation: mean ± sample standard deviation over seeds. none = the target
@@ -49,8 +49,8 @@ def _cell(result: MethodComparison, row: Row, metric: str, contrast: Contrast | 
     return text if contrast is None else text + marks(contrast)
 
 
-def _titled(result: MethodComparison) -> Iterator[tuple[str, list[str], list[list[str]]]]:
-    """(heading, titles, rows) of each metric's table."""
+def _tables(result: MethodComparison) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """Yield (heading, titles, rows) of each metric's table."""
     for metric in result.metrics:
         unit, direction = ("", "lower") if metric in result.lower_is_better else (" x 100", "higher")
         about = f"{result.config.data}: {metric}{unit} ({direction} is better), {len(result.seeds)} seed(s)"
@@ -64,12 +64,12 @@ def _notes(result: MethodComparison) -> str:
 
 def terminal(result: MethodComparison) -> str:
     """Tables for standard output."""
-    return "\n\n".join([*(drawn(*table) for table in _titled(result)), _notes(result)])
+    return "\n\n".join([*(text_table(*table) for table in _tables(result)), _notes(result)])
 
 
 def markdown(result: MethodComparison) -> str:
     """Tables as Markdown."""
-    tables = [f"{title}\n\n{piped(titles, body)}" for title, titles, body in _titled(result)]
+    tables = [f"{title}\n\n{markdown_table(titles, body)}" for title, titles, body in _tables(result)]
     return "\n\n".join([*tables, _notes(result)]) + "\n"
 
 

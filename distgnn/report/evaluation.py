@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from distgnn.finetuning.evaluate import Evaluation
 from distgnn.finetuning.results import scored_on
 from distgnn.labels.scores import HIGHER_IS_BETTER
-from distgnn.report.table import TITLES, drawn, scale, spread, task_of
+from distgnn.report.table import TITLES, scale, spread, task_of, text_table
 
 
 def summary(result: Evaluation, uris: Sequence[str]) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def terminal(result: Evaluation) -> str:
         cells = [spread(result.metric, np.array([run.scores[part].value for run in runs])) for part in data.parts]
         coverage = min(run.scores[part].coverage for run in runs for part in data.parts)
         body.append([method, str(len(runs)), *cells, f"{100 * coverage:.0f} %"])
-    return drawn(title, ["method", "seeds", *data.parts, "coverage"], body)
+    return text_table(title, ["method", "seeds", *data.parts, "coverage"], body)
 
 
 def figure(result: Evaluation) -> Figure:

@@ -15,7 +15,7 @@ from distgnn.finetuning.comparison import FinetuneComparison
 from distgnn.finetuning.results import summary
 from distgnn.labels.scores import holm
 from distgnn.report.auxiliary import marks
-from distgnn.report.table import drawn, heading, piped, scale, spread
+from distgnn.report.table import heading, markdown_table, scale, spread, text_table
 
 _NOTES = """Mean ± sample deviation over seeds, beside the same encoder without pre-training (none). ↓ worse than none: negative
 transfer. * differs from none, p < 0.05 in a two-sided paired t-test over seeds after Holm's correction over the cells of the
@@ -98,20 +98,20 @@ def _reasons(grid: Grid) -> Iterator[str]:
     return (f"- {objective} ({', '.join(names)}): {reason}" for (objective, reason), names in encoders.items())
 
 
-def _titled(grid: Grid) -> Iterator[tuple[str, list[str], list[list[str]]]]:
-    """(heading, titles, rows) of each part's table."""
+def _tables(grid: Grid) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """Return (heading, titles, rows) of each part's table."""
     about = heading(next(iter(grid.results.values())))
     return ((f"{about}: {part}", *rows(grid, part)) for part in grid.parts)
 
 
 def terminal(grid: Grid) -> str:
     """Tables for standard output."""
-    return _joined([drawn(*table) for table in _titled(grid)], grid)
+    return _joined([text_table(*table) for table in _tables(grid)], grid)
 
 
 def markdown(grid: Grid) -> str:
     """Tables as Markdown."""
-    return _joined([f"{title}\n\n{piped(titles, body)}" for title, titles, body in _titled(grid)], grid) + "\n"
+    return _joined([f"{title}\n\n{markdown_table(titles, body)}" for title, titles, body in _tables(grid)], grid) + "\n"
 
 
 def _joined(tables: list[str], grid: Grid) -> str:

@@ -30,12 +30,12 @@ TITLES = {"roc_auc": "ROC-AUC x 100", "micro_f1": "micro-F1 x 100", "rmse": "RMS
 
 
 def scale(metric: str) -> tuple[float, int]:
-    """(factor, decimals) of printed scores."""
+    """Return (factor, decimals) of printed scores."""
     return (1.0, 3) if metric == "rmse" else (100.0, 2)
 
 
 def spread(metric: str, values: npt.NDArray[np.float64]) -> str:
-    """Mean and, for two or more values, sample standard deviation.
+    """Format the mean and, for two or more values, the sample standard deviation.
 
     Shape:
         - values: float64 [seeds]
@@ -51,7 +51,7 @@ def mean_and_sd(metric: str, mean: float, sd: float | None) -> str:
 
 
 def verdict(contrast: Contrast) -> str:
-    """Result of the comparison with the control as text."""
+    """Return the result of the comparison with the control as text."""
     gain = contrast.gain
     word = "better than" if gain > 0 else "worse than" if gain < 0 else "same as"
     unclear = " (not significant)" if contrast.p is not None else " (no test possible)"
@@ -64,7 +64,7 @@ def p_value(value: float | None) -> str:
 
 
 def _cells(record: Mapping[str, Any], contrast: Contrast | None) -> list[str]:
-    """Cells of one record of :meth:`Comparison.summary`."""
+    """Return the cells of one record of :meth:`Comparison.summary`."""
     factor, decimals = scale(record["metric"])
     cells = [
         mean_and_sd(record["metric"], record["mean"], record["sd"]),
@@ -77,7 +77,7 @@ def _cells(record: Mapping[str, Any], contrast: Contrast | None) -> list[str]:
 
 
 def rows(result: FinetuneComparison) -> tuple[list[str], list[list[str]]]:
-    """Cells of the table: statistics over seeds for each part, and the paired comparison with the control.
+    """Return the cells of the table: statistics over seeds for each part, and the paired comparison with the control.
 
     Returns:
         The column titles, and one row of cells for each method.
@@ -101,7 +101,7 @@ def task_of(data: LabelledSet) -> str:
 
 
 def heading(result: FinetuneComparison) -> str:
-    """One line: corpus, task, labels, metric and its direction, split and part sizes, fine-tuning mode."""
+    """Return one line: corpus, task, labels, metric and its direction, split and part sizes, fine-tuning mode."""
     data, direction = result.data, "higher" if HIGHER_IS_BETTER[result.metric] else "lower"
     sizes = ", ".join(f"{part} {len(graphs)}" for part, graphs in data.parts.items())
     mode = "frozen encoder" if result.config.frozen else "full fine-tuning"
@@ -112,16 +112,16 @@ def heading(result: FinetuneComparison) -> str:
 
 
 def terminal(result: FinetuneComparison) -> str:
-    """Table for standard output."""
-    return drawn(heading(result), *rows(result))
+    """Return the table for standard output."""
+    return text_table(heading(result), *rows(result))
 
 
 def markdown(result: FinetuneComparison) -> str:
-    """Table as Markdown, with notes."""
-    return f"{plain(heading(result))}\n\n{piped(*rows(result))}\n\n{_NOTES}\n"
+    """Return the table as Markdown, with notes."""
+    return f"{escape_markdown(heading(result))}\n\n{markdown_table(*rows(result))}\n\n{_NOTES}\n"
 
 
-def drawn(title: str, titles: list[str], body: list[list[str]]) -> str:
+def text_table(title: str, titles: list[str], body: list[list[str]]) -> str:
     """Render a table with box characters, as wide as the terminal, or 160 columns if standard output is not a terminal."""
     table = Table()
     for name in titles:
@@ -134,13 +134,13 @@ def drawn(title: str, titles: list[str], body: list[list[str]]) -> str:
     return captured.get().rstrip()
 
 
-def piped(titles: list[str], body: list[list[str]]) -> str:
+def markdown_table(titles: list[str], body: list[list[str]]) -> str:
     """Render a table as Markdown."""
-    lines = [[plain(cell) for cell in line] for line in (titles, *body)]
+    lines = [[escape_markdown(cell) for cell in line] for line in (titles, *body)]
     return "\n".join("| " + " | ".join(line) + " |" for line in (lines[0], ["---"] * len(titles), *lines[1:]))
 
 
-def plain(text: str) -> str:
-    """Escape ``text`` for one line or cell of Markdown: no markup, links, HTML or control characters of others."""
+def escape_markdown(text: str) -> str:
+    """Escape ``text`` for one line or cell of Markdown, so that it adds no markup, links, HTML or control characters."""
     line = escape(" ".join(printable(text).split()), quote=False)
     return re.sub(r"([|`\[\]])", r"\\\1", line)

@@ -9,8 +9,8 @@ from ray.util.metrics import Counter, Gauge, Histogram
 
 from distgnn.monitor.sink import METRICS, Metric
 
-_Shown = Counter | Gauge | Histogram
-_NOTHING = sys.float_info.min
+_RayMetric = Counter | Gauge | Histogram
+_SMALLEST = sys.float_info.min
 
 
 @dataclass(frozen=True)
@@ -22,27 +22,27 @@ class RaySink:
     """
 
     run: str
-    _metrics: dict[str, _Shown] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _metrics: dict[str, _RayMetric] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __reduce__(self) -> tuple[type[RaySink], tuple[str]]:
         return RaySink, (self.run,)
 
     def note(self, name: str, value: float, **labels: str) -> None:
         """See :class:`~distgnn.monitor.sink.MetricsSink`."""
-        shown = self._metrics.get(name) or self._make(METRICS[name])
-        if isinstance(shown, Counter):
-            shown.inc(max(value, _NOTHING), labels)  # Ray rejects an increment of 0, which creates the series
-        elif isinstance(shown, Gauge):
-            shown.set(value, labels)
+        metric = self._metrics.get(name) or self._create(METRICS[name])
+        if isinstance(metric, Counter):
+            metric.inc(max(value, _SMALLEST), labels)  # Ray rejects an increment of 0, which creates the series
+        elif isinstance(metric, Gauge):
+            metric.set(value, labels)
         else:
-            shown.observe(value, labels)
+            metric.observe(value, labels)
 
-    def _make(self, metric: Metric) -> _Shown:
+    def _create(self, metric: Metric) -> _RayMetric:
         keys = ("run", *metric.labels)
         if metric.kind == "histogram":
-            made = Histogram(metric.name, metric.help, list(metric.buckets), keys)
+            created = Histogram(metric.name, metric.help, list(metric.buckets), keys)
         else:
-            made = (Counter if metric.kind == "counter" else Gauge)(metric.name, metric.help, keys)
-        made.set_default_tags({"run": self.run})
-        self._metrics[metric.name] = made
-        return made
+            created = (Counter if metric.kind == "counter" else Gauge)(metric.name, metric.help, keys)
+        created.set_default_tags({"run": self.run})
+        self._metrics[metric.name] = created
+        return created

@@ -16,17 +16,17 @@ from distgnn.corpus.writer import Mapper
 from distgnn.errors import RequestError, WorkError
 from distgnn.scale.address import check_address
 
-_AHEAD = 2
+_PENDING_PER_WORKER = 2
 
 
 def ordered_map(workers: int) -> Mapper:
-    """A lazy map whose results come in the order of its inputs.
+    """Return a lazy map that yields results in the order of its inputs.
 
     With several workers, at most ``2 * workers`` results are pending, so an infinite iterable is consumed only as needed. The
     function is put into the object store once.
 
     Args:
-        workers: 1 maps in this process without Ray; more run that many Ray tasks in parallel, each with one torch thread.
+        workers: Number of parallel Ray tasks, each with one torch thread; 1 maps in this process without Ray.
 
     Returns:
         The map. It raises RequestError and WorkError of the function unchanged, and WorkError if a Ray worker is lost.
@@ -52,12 +52,12 @@ def start_ray(cpus: int) -> None:
     address = os.environ.get("RAY_ADDRESS", "")
     if address:
         check_address(address, "RAY_ADDRESS")
-        _join(address)
+        _connect(address)
         return
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 
 
-def _join(address: str) -> None:
+def _connect(address: str) -> None:
     try:
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
@@ -75,24 +75,24 @@ class _RayMap:
 
     def __call__(self, function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
         start_ray(self.workers)
-        held: deque[Any] = deque()
+        pending: deque[Any] = deque()
         try:
-            yield from self._results(ray.put(function), jobs, held)
+            yield from self._results(ray.put(function), jobs, pending)
         finally:
-            for result in held:
+            for result in pending:
                 ray.cancel(result)
 
-    def _results(self, function: Any, jobs: Iterable[Any], held: deque[Any]) -> Iterator[Any]:
+    def _results(self, function: Any, jobs: Iterable[Any], pending: deque[Any]) -> Iterator[Any]:
         running: list[Any] = []
         for job in jobs:
             if len(running) == self.workers:
                 running = ray.wait(running, num_returns=1, fetch_local=False)[1]
-            held.append(_call.remote(function, job))
-            running.append(held[-1])
-            if len(held) == _AHEAD * self.workers:
-                yield _take(held.popleft())
-        while held:
-            yield _take(held.popleft())
+            pending.append(_call.remote(function, job))
+            running.append(pending[-1])
+            if len(pending) == _PENDING_PER_WORKER * self.workers:
+                yield _get(pending.popleft())
+        while pending:
+            yield _get(pending.popleft())
 
 
 @ray.remote(num_cpus=1)
@@ -101,7 +101,7 @@ def _call(function: Callable[[Any], Any], job: Any) -> Any:
     return function(job)
 
 
-def _take(result: Any) -> Any:
+def _get(result: Any) -> Any:
     try:
         return ray.get(result)
     except RayTaskError as error:

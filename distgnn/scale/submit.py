@@ -1,4 +1,4 @@
-"""Job submission to a Ray cluster through ``ray.job_submission``: connect, submit, follow until the exit code."""
+"""Job submission to a Ray cluster through ``ray.job_submission``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ _TIMEOUT_SECONDS = 120.0
 
 
 def connect(address: str) -> JobSubmissionClient:
-    """Connect to the cluster at ``address``, or by default to that of the environment or the one on this machine.
+    """Connect to a cluster.
+
+    Args:
+        address: Address of its dashboard; by default that of the environment, or the one on this machine.
 
     Raises:
         RequestError: If ray[default] is not installed, the cluster is unreachable, or the token is rejected.
@@ -107,7 +110,7 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except AuthenticationError as error:
-        what = "refuses the token" if "Authentication failed" in str(error) else "asks for a token"
+        what = "rejects the token" if "Authentication failed" in str(error) else "requires a token"
         hint = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to the cluster's own"
         raise RequestError(f"the cluster {what}; {hint}") from error
     except (ConnectionError, OSError, ClientError) as error:

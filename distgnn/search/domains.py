@@ -14,7 +14,7 @@ from distgnn.errors import RequestError
 
 Value = int | float | bool | str
 MAX_POINTS = 1_000_000
-"""Most points of a discrete range."""
+"""Maximum number of points of a discrete range."""
 _TRUTH = {"true": True, "false": False, "yes": True, "no": False}
 _LOG = re.compile(r"log\(([^,()]+),([^,()]+)\)")
 _RANGE = re.compile(r"(?P<low>[^/]+?)\.\.(?P<high>[^/]+?)(/(?P<step>[^/]+))?")
@@ -39,11 +39,11 @@ class Range:
     log: bool = False
 
     def number(self, value: float) -> int | float:
-        """``value`` as a number of this kind."""
+        """Convert ``value`` to a number of this kind."""
         return round(value) if self.kind == "int" else float(value)
 
     def points(self) -> tuple[Value, ...]:
-        """All values; empty if the range is continuous or logarithmic."""
+        """Return all values; empty if the range is continuous or logarithmic."""
         step = self.step or (1.0 if self.kind == "int" and not self.log else 0.0)
         if not step:
             return (self.number(self.low),) if self.low == self.high else ()
@@ -52,29 +52,29 @@ class Range:
         return tuple(self.number(float(f"{self.low + place * step:.12g}")) for place in range(count))
 
     def nearest(self, value: float) -> int | float:
-        """The point nearest to ``value`` if the range is discrete, else ``value`` as a number of this kind."""
+        """Return the point nearest to ``value`` if the range is discrete, else ``value`` as a number of this kind."""
         points = cast(tuple[float, ...], self.points())
         return self.number(min(points, key=lambda point: abs(point - value)) if points else value)
 
     def ends(self) -> tuple[Value, ...]:
-        """Bounds, which are used to validate the domain against its field."""
+        """Return the bounds, which are used to validate the domain against its field."""
         return (self.number(self.low), self.number(self.high))
 
-    def holds(self, value: Value) -> bool:
-        """Whether ``value`` is in the range."""
+    def contains(self, value: Value) -> bool:
+        """Return whether ``value`` is in the range."""
         if isinstance(value, str | bool) or not self.low <= value <= self.high:
             return False
         return not self.step or abs((value - self.low) / self.step - round((value - self.low) / self.step)) < 1e-9
 
-    def near(self, value: Value) -> bool:
-        """Whether ``value`` is in the range, up to the rounding of bounds that were saved as text."""
+    def contains_rounded(self, value: Value) -> bool:
+        """Return whether ``value`` is in the range, up to the rounding of bounds that were saved as text."""
         if isinstance(value, str | bool):
             return False
         slack = 1e-5 * max(abs(self.low), abs(self.high))
-        return self.low - slack <= value <= self.high + slack and self.holds(self.clipped(value))
+        return self.low - slack <= value <= self.high + slack and self.contains(self.clipped(value))
 
     def clipped(self, value: Value) -> Value:
-        """``value``, or the bound that it exceeds."""
+        """Return ``value``, or the bound that it exceeds."""
         return value if isinstance(value, str | bool) else min(max(value, self.low), self.high)
 
 
@@ -85,35 +85,35 @@ class Choice:
     values: tuple[Value, ...]
 
     def points(self) -> tuple[Value, ...]:
-        """All values."""
+        """Return all values."""
         return self.values
 
     ends = points
 
-    def holds(self, value: Value) -> bool:
-        """Whether ``value`` is one of the values."""
+    def contains(self, value: Value) -> bool:
+        """Return whether ``value`` is one of the values."""
         return any(value == known and type(value) is type(known) for known in self.values)
 
-    near = holds
+    contains_rounded = contains
 
     def clipped(self, value: Value) -> Value:
-        """``value`` itself."""
+        """Return ``value``."""
         return value
 
 
-def read_domain(told: str, hint: Any, text: str) -> Range | Choice:
+def read_domain(domain: str, hint: Any, text: str) -> Range | Choice:
     """Parse a domain.
 
     Args:
-        told: Text of the domain.
+        domain: Text of the domain.
         hint: Type of the field.
-        text: The whole argument of ``--space``, for messages.
+        text: The complete argument of ``--space``, for messages.
 
     Raises:
         RequestError: If the text is malformed or does not fit the type.
     """
-    if told.startswith("{") and told.endswith("}"):
-        items = [item.strip() for item in told[1:-1].split(",")]
+    if domain.startswith("{") and domain.endswith("}"):
+        items = [item.strip() for item in domain[1:-1].split(",")]
         if items == [""] or "" in items:
             raise RequestError(f"--space {text}: an empty choice; give {{a,b,c}}")
         values = tuple(_value(item, hint, text) for item in items)
@@ -122,9 +122,9 @@ def read_domain(told: str, hint: Any, text: str) -> Range | Choice:
         return Choice(values)
     if hint not in (int, float):
         raise RequestError(f"--space {text}: this field takes a choice such as {{{_example(hint)}}}, not a range")
-    if found := _LOG.fullmatch(told):
+    if found := _LOG.fullmatch(domain):
         return _range(hint, found[1], found[2], "", text, log=True)
-    if found := _RANGE.fullmatch(told):
+    if found := _RANGE.fullmatch(domain):
         return _range(hint, found["low"], found["high"], found["step"] or "", text, log=False)
     raise RequestError(f"--space {text}: not lo..hi, lo..hi/step, log(lo,hi) or {{a,b,c}}")
 
@@ -133,7 +133,7 @@ def _range(hint: Any, low: str, high: str, step: str, text: str, *, log: bool) -
     ends = [_value(item, hint, text) for item in (low, high, *([step] if step else []))]
     first, last, by = (*(float(typing.cast(float, end)) for end in ends), 0.0)[:3]
     if first > last:
-        raise RequestError(f"--space {text}: an empty range, {low.strip()} lies above {high.strip()}")
+        raise RequestError(f"--space {text}: an empty range, {low.strip()} is above {high.strip()}")
     if log and first <= 0:
         raise RequestError(f"--space {text}: log(lo,hi) needs numbers above 0")
     if step and by <= 0:
@@ -176,7 +176,7 @@ def _example(hint: Any) -> str:
     return ",".join(map(str, typing.get_args(hint))) if typing.get_origin(hint) is Literal else "a,b"
 
 
-def told(domain: Range | Choice) -> str:
+def format_domain(domain: Range | Choice) -> str:
     """Format ``domain`` in the syntax that :func:`read_domain` parses."""
     if isinstance(domain, Choice):
         return (

@@ -31,13 +31,13 @@ def source_of(config: TransferConfig) -> DataSource:
     return CorpusDataSource.read(config, [InitialEncoder.load(uri, "checkpoint") for uri in config.checkpoint])
 
 
-def searched(config: TransferConfig) -> DataSource:
+def search_source(config: TransferConfig) -> DataSource:
     """Read the data without the test labels of a corpus (those of a network are read, but never scored)."""
     source = source_of(config)
     return replace(source, data=seen(source.data)) if isinstance(source, CorpusDataSource) else source
 
 
-def method_named(config: TransferConfig) -> str:
+def method_of(config: TransferConfig) -> str:
     """Return the one method that is not the control."""
     return next(method for method in config.methods if method != CONTROL)
 
@@ -62,21 +62,21 @@ class MultiTaskTrial:
     def __init__(self, config: TransferConfig, shared: Folder, folder: Folder) -> None:
         device = choose_device(config.device)
         self.config, self.folder, self.group = config, folder, ProcessGroup.single_process(device)
-        self.run = RunJob(searched(config), shared, device.type)
-        self.seeds = [self._begun(seed) for seed in range(config.seeds)]
+        self.run = RunJob(search_source(config), shared, device.type)
+        self.seeds = [self._begin(seed) for seed in range(config.seeds)]
 
     def score(self, epochs: int) -> float:
         """Train up to ``epochs`` and return the mean validation metric at the best epoch; WorkError on divergence."""
         for number, seed in enumerate(self.seeds):
-            with _turn(seed):
+            with _random_state(seed):
                 seed.fit.train_until(epochs)
-            told, arrays = freeze(seed.fit)
-            write_arrays(self.folder, _name(number), told, {**arrays, _RANDOM: seed.random.numpy()})
+            state, arrays = freeze(seed.fit)
+            write_arrays(self.folder, _name(number), state, {**arrays, _RANDOM: seed.random.numpy()})
         return float(np.mean([seed.fit.best for seed in self.seeds]))
 
-    def _begun(self, seed: int) -> _Seed:
+    def _begin(self, seed: int) -> _Seed:
         config = self.config
-        job = Job(seed, config.schemes[0], 0, method_named(config))
+        job = Job(seed, config.schemes[0], 0, method_of(config))
         first = job._replace(method="")
         if job.scheme == "pretrained" and self.run.source.start(0) is None and not self.run.done(first):
             self.run(first)
@@ -84,9 +84,9 @@ class MultiTaskTrial:
             torch.manual_seed(global_seed(seed, 0))
             fit = self.run.begin(job, self.group)
             random = torch.get_rng_state()
-        kept = read_arrays(self.folder, _name(seed), FrozenState)
-        if kept is not None:
-            state, arrays = kept
+        saved = read_arrays(self.folder, _name(seed), FrozenState)
+        if saved is not None:
+            state, arrays = saved
             try:
                 random = torch.from_numpy(arrays.pop(_RANDOM).copy())
                 thaw(fit, state, arrays)
@@ -103,7 +103,7 @@ def _name(seed: int) -> str:
 
 
 @contextmanager
-def _turn(seed: _Seed) -> Iterator[None]:
+def _random_state(seed: _Seed) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(seed.random)
         yield
@@ -111,6 +111,6 @@ def _turn(seed: _Seed) -> Iterator[None]:
 
 
 def metric_of(config: TransferConfig) -> tuple[str, bool]:
-    """Return the name of the selecting metric and whether higher is better. Checks all that a training needs."""
-    problem = searched(config).problem(0, 0, ProcessGroup.single_process(torch.device("cpu")))
+    """Return the name of the selecting metric and whether higher is better. Fails if a training cannot start."""
+    problem = search_source(config).problem(0, 0, ProcessGroup.single_process(torch.device("cpu")))
     return problem.metrics[0], problem.metrics[0] not in problem.lower_is_better

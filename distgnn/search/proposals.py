@@ -14,16 +14,18 @@ from distgnn.search.space import Params, Space
 _RESAMPLE, _FACTORS = 0.25, (0.8, 1.2)
 
 
-def drawn(space: Space, at: int) -> Params:
-    """Sample a point of ``space``; a pure function of the key ``at``.
+def sample_params(space: Space, key: int) -> Params:
+    """Sample a point of ``space``; a pure function of ``key``.
 
     Each field is sampled independently and uniformly (log-uniformly for logarithmic ranges).
     """
-    shares = unit_interval(draw(at, np.arange(len(space))))
-    return {dotted: _place(domain, float(share)) for (dotted, domain), share in zip(space.items(), shares, strict=True)}
+    shares = unit_interval(draw(key, np.arange(len(space))))
+    return {
+        dotted: _value_at(domain, float(share)) for (dotted, domain), share in zip(space.items(), shares, strict=True)
+    }
 
 
-def explored(space: Space, params: Params, *parts: int) -> Params:
+def explore(space: Space, params: Params, *parts: int) -> Params:
     """Exploration step of population-based training (Jaderberg et al., 2017); a pure function of ``parts``.
 
     Each value is resampled with probability 1/4. Otherwise a number is multiplied by 0.8 or 1.2 and clipped to its range (moved
@@ -34,18 +36,18 @@ def explored(space: Space, params: Params, *parts: int) -> Params:
         params: The parameters to perturb.
         parts: Integers from which the random key is derived.
     """
-    at = key(SearchDraw.EXPLORE, *parts)
-    anew, words = (
-        drawn(space, key(at, SearchDraw.ANEW)),
-        unit_interval(draw(at, np.arange(2 * len(space)))).reshape(-1, 2),
+    step_key = key(SearchDraw.EXPLORE, *parts)
+    resampled, numbers = (
+        sample_params(space, key(step_key, SearchDraw.ANEW)),
+        unit_interval(draw(step_key, np.arange(2 * len(space)))).reshape(-1, 2),
     )
     return {
-        dotted: anew[dotted] if renew < _RESAMPLE else _moved(domain, params[dotted], up >= 0.5)
-        for (dotted, domain), (renew, up) in zip(space.items(), words, strict=True)
+        dotted: resampled[dotted] if share < _RESAMPLE else _perturbed(domain, params[dotted], up >= 0.5)
+        for (dotted, domain), (share, up) in zip(space.items(), numbers, strict=True)
     }
 
 
-def _moved(domain: Range | Choice, value: Value, up: bool) -> Value:
+def _perturbed(domain: Range | Choice, value: Value, up: bool) -> Value:
     if isinstance(domain, Choice) or isinstance(value, str):
         return value
     points = domain.points()
@@ -55,7 +57,8 @@ def _moved(domain: Range | Choice, value: Value, up: bool) -> Value:
     return domain.number(min(max(value * _FACTORS[int(up)], domain.low), domain.high))
 
 
-def _place(domain: Range | Choice, share: float) -> Value:
+def _value_at(domain: Range | Choice, share: float) -> Value:
+    """Return the value at ``share`` (0 to 1) of the domain's distribution."""
     points = domain.points()
     if points:
         return points[int(share * len(points))]

@@ -224,9 +224,9 @@ def read_sweep(folder: Folder) -> Sweep:
         raise RequestError(f"{where}: {str(data.get('format'))[:80]!r} is not the format of a sweep ({_FORMAT})")
     check_version(data, _VERSION, where, _READABLE)
     config = from_json(TuneConfig, data.get("config", {}), where)
-    told = convert({name: data[name] for name in _HEADER if name in data}, _Header, where, _READABLE)
-    space = {present_name(TuneConfig, name): text for name, text in told.space.items()}
-    return Sweep(config, **vars(told) | {"space": space, "default": present_params(told.default)})
+    header = convert({name: data[name] for name in _HEADER if name in data}, _Header, where, _READABLE)
+    space = {present_name(TuneConfig, name): text for name, text in header.space.items()}
+    return Sweep(config, **vars(header) | {"space": space, "default": present_params(header.default)})
 
 
 def trial_folder(folder: Folder, number: int) -> Folder:
@@ -294,5 +294,5 @@ def _score(record: TrialRecord) -> float:
 
 def best_of(sweep: Sweep, records: Iterable[TrialRecord]) -> TrialRecord | None:
     """Return the finished trial with the best finite score (the first of equals); None if there is none."""
-    whole = [record for record in records if record.state == "finished" and math.isfinite(_score(record))]
-    return max(whole, key=lambda record: (sweep.sign * (record.score or 0.0), -record.number), default=None)
+    finished = [record for record in records if record.state == "finished" and math.isfinite(_score(record))]
+    return max(finished, key=lambda record: (sweep.sign * (record.score or 0.0), -record.number), default=None)

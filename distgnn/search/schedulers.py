@@ -13,7 +13,7 @@ import numpy as np
 
 from distgnn.graph.keyed import key
 from distgnn.graph.purposes import SearchDraw
-from distgnn.search.proposals import explored
+from distgnn.search.proposals import explore
 from distgnn.search.records import Clone, Sweep, TrialRecord
 from distgnn.search.space import read_space
 
@@ -88,6 +88,6 @@ def _exploit(sweep: Sweep, record: TrialRecord, others: Sequence[TrialRecord]) -
         return record
     seed, turn = sweep.config.seed, len(record.clones)
     source = upper[key(seed, SearchDraw.CLONE_SOURCE, record.number, turn) % len(upper)]
-    params = explored(read_space(sweep.config), source.params, seed, _CLONED, record.number, turn)
+    params = explore(read_space(sweep.config), source.params, seed, _CLONED, record.number, turn)
     clone = Clone(source.number, len(source.clones), source.reached, len(record.rungs), params)
     return replace(record, params=params, clones=(*record.clones, clone))

@@ -12,7 +12,7 @@ from distgnn.config.base import YES_NO
 from distgnn.config.fields import named, present_name, type_of
 from distgnn.config.tune import TuneConfig
 from distgnn.errors import RequestError
-from distgnn.search.domains import Choice, Range, Value, read_domain, told
+from distgnn.search.domains import Choice, Range, Value, format_domain, read_domain
 from distgnn.search.presets import PRESETS
 
 Params = dict[str, Value]
@@ -32,7 +32,7 @@ def read_space(config: TuneConfig) -> Space:
     for name in named:
         if name not in PRESETS:
             raise RequestError(
-                f"--space {name}: no ready-made space has this name ({', '.join(PRESETS)}), and it is not FIELD=RANGE"
+                f"--space {name}: no predefined space has this name ({', '.join(PRESETS)}), and it is not FIELD=RANGE"
             )
     texts = [text for name in named for text in PRESETS[name]] + [item for item in config.space if "=" in item]
     space: Space = {}
@@ -41,7 +41,7 @@ def read_space(config: TuneConfig) -> Space:
         dotted, hint = find_field(config, field.strip(), text)
         space[dotted] = read_domain(domain.strip(), hint, text)
     if not space:
-        raise RequestError(f"--space: nothing to search; name a ready-made space ({', '.join(PRESETS)}) or FIELD=RANGE")
+        raise RequestError(f"--space: nothing to search; name a predefined space ({', '.join(PRESETS)}) or FIELD=RANGE")
     for dotted, domain in space.items():
         _check_values(config, dotted, domain)
     return space
@@ -53,7 +53,7 @@ def find_field(config: TuneConfig, field: str, text: str) -> tuple[str, Any]:
     Args:
         config: Config of the sweep.
         field: Name of the field.
-        text: The whole argument of ``--space``, for messages.
+        text: The complete argument of ``--space``, for messages.
 
     Returns:
         The dotted name with its group, and the type of the field.
@@ -109,17 +109,19 @@ def check_params(space: Space, params: Params, where: str) -> None:
     for dotted, value in params.items():
         if dotted not in space:
             raise RequestError(f"{where}: {dotted} is not searched by this sweep; restore its record")
-        if not space[dotted].near(value):
-            raise RequestError(f"{where}: {dotted}={value!r} is outside {told(space[dotted])}; restore its record")
+        if not space[dotted].contains_rounded(value):
+            raise RequestError(
+                f"{where}: {dotted}={value!r} is outside {format_domain(space[dotted])}; restore its record"
+            )
 
 
 def defaults(config: TuneConfig, space: Space) -> Params:
-    """Values of the fields of ``space`` in ``config``."""
+    """Return the values of the fields of ``space`` in ``config``."""
     return {dotted: _plain(attrgetter(dotted)(config)) for dotted in space}
 
 
 def grid(space: Space) -> tuple[dict[str, tuple[Value, ...]], int]:
-    """Points of a grid search.
+    """Return the points of a grid search.
 
     Returns:
         The values of each field, and the number of points.
@@ -128,9 +130,11 @@ def grid(space: Space) -> tuple[dict[str, tuple[Value, ...]], int]:
         RequestError: If a domain is not finite.
     """
     points = {dotted: domain.points() for dotted, domain in space.items()}
-    endless = [dotted for dotted, values in points.items() if not values]
-    if endless:
-        raise RequestError(f"--space {endless[0]}: a grid needs an end of values; give {{a,b,c}} or lo..hi/step")
+    infinite = [dotted for dotted, values in points.items() if not values]
+    if infinite:
+        raise RequestError(
+            f"--space {infinite[0]}: a grid needs a finite number of values; give {{a,b,c}} or lo..hi/step"
+        )
     count = 1
     for values in points.values():
         count *= len(values)
@@ -138,14 +142,14 @@ def grid(space: Space) -> tuple[dict[str, tuple[Value, ...]], int]:
 
 
 def _plain(value: Any) -> Value:
-    """The value of a field as a parameter; None becomes "auto"."""
+    """Return the value of a field as a parameter; None becomes "auto"."""
     if value is None:
         return "auto"
     return "+".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def _hint(kind: type[Any], dotted: str) -> Any:
-    """The type of a field; None if there is no such field or it is a group."""
+    """Return the type of a field; None if there is no such field or it is a group."""
     hint = type_of(kind, dotted)
     return None if dataclasses.is_dataclass(hint) else hint
 
@@ -161,9 +165,9 @@ def _check_values(config: TuneConfig, dotted: str, domain: Range | Choice) -> No
         try:
             apply(config, {dotted: value})
         except RequestError as error:
-            raise RequestError(f"--space {dotted}: {value!r} is refused ({error})") from error
+            raise RequestError(f"--space {dotted}: {value!r} is rejected ({error})") from error
 
 
 def texts(space: Space) -> dict[str, str]:
     """Format the domains of ``space`` by field."""
-    return {dotted: told(domain) for dotted, domain in space.items()}
+    return {dotted: format_domain(domain) for dotted, domain in space.items()}

@@ -1,4 +1,4 @@
-"""Sets up a sweep: its search space, the length of trials and their rungs; and resumes one."""
+"""Creates and resumes sweeps: search space, length of trials and their rungs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def new_sweep(config: TuneConfig) -> tuple[Folder, Sweep]:
         raise RequestError(
             f"{folder.uri}: a sweep exists here; continue it with --resume {folder.uri} or choose another out"
         )
-    config = placed(config)
+    config = absolute_config(config)
     space = read_space(config)
     if config.scheduler == "pbt":
         _check_population(space)
@@ -61,7 +61,7 @@ def resumed_sweep(folder: Folder, config: TuneConfig) -> Sweep:
     """
     import_modules(config.imports)
     before = read_sweep(folder)
-    config, resumable = placed(config), named(TuneConfig, "resumable")
+    config, resumable = absolute_config(config), named(TuneConfig, "resumable")
     for name, (old, new) in sorted(changed(to_json(before.config), to_json(config)).items()):
         if name not in resumable:
             raise RequestError(
@@ -74,12 +74,12 @@ def resumed_sweep(folder: Folder, config: TuneConfig) -> Sweep:
 
 
 def _allowed() -> str:
-    """The fields that may change, in words."""
+    """Return a text of the fields that may change."""
     own = ", ".join(sorted(name for name in named(TuneConfig, "resumable") if "." not in name))
     return f"{own}, and how trials are run (imports, device, metrics and the like)"
 
 
-def placed(config: TuneConfig) -> TuneConfig:
+def absolute_config(config: TuneConfig) -> TuneConfig:
     """Return ``config`` with absolute URIs, and the URIs of single checkpoints instead of runs."""
     pretrain, finetune, transfer = config.pretrain, config.finetune, config.transfer
     corpus = replace(transfer.corpus, aux_corpus=_place(transfer.corpus.aux_corpus))
@@ -100,14 +100,14 @@ def placed(config: TuneConfig) -> TuneConfig:
 
 
 def _check_population(space: Space) -> None:
-    """Refuse parameters that do not fit the weights, order of graphs and optimizer state of a cloned checkpoint."""
+    """Reject parameters that do not fit the weights, order of graphs and optimizer state of a cloned checkpoint."""
     structural = named(PretrainConfig, "structural")
     for field in space:
         group, _, name = field.partition(".")
         if group == "pretrain" and name in structural:
             raise RequestError(
-                f"--space {field}: scheduler=pbt changes parameters while training goes on, this one decides what"
-                " weights or steps there are; leave it out, or choose another scheduler"
+                f"--space {field}: scheduler=pbt changes parameters during training, but this one determines the"
+                " shapes of weights or the steps; leave it out, or choose another scheduler"
             )
 
 
@@ -148,7 +148,11 @@ def _searcher(config: TuneConfig, space: Space, mode: str) -> Searcher:
 
 
 def planned_trials(config: TuneConfig, space: Space) -> int:
-    """How many trials there will be; RequestError where the searcher proposes another number."""
+    """Return the number of trials.
+
+    Raises:
+        RequestError: The searcher proposes another number.
+    """
     count = _searcher(config, space, "max").count
     if count is None:
         return config.trials or DEFAULT_TRIALS
@@ -159,27 +163,27 @@ def planned_trials(config: TuneConfig, space: Space) -> int:
 
 def rungs_of(config: TuneConfig) -> tuple[int, ...]:
     """Return the fidelities at which trials report; the last is the budget. Raises RequestError if there is none before it."""
-    whole = config.max_steps or _whole(config)
+    length = config.max_steps or _default_length(config)
     if config.scheduler == "none":
-        return (whole,)
+        return (length,)
     if config.scheduler == "pbt":
-        every = config.grace_period or max(1, whole // _PBT_RUNGS)
-        return (*range(every, whole, every), whole)
-    rung = config.grace_period or -(-whole // config.reduction_factor**2)
-    if rung >= whole:
+        every = config.grace_period or max(1, length // _PBT_RUNGS)
+        return (*range(every, length, every), length)
+    rung = config.grace_period or -(-length // config.reduction_factor**2)
+    if rung >= length:
         raise RequestError(
-            f"scheduler={config.scheduler}: trials of {whole} {config.axis} have no rung before their end (grace_period={rung});"
+            f"scheduler={config.scheduler}: trials of {length} {config.axis} have no rung before their end (grace_period={rung});"
             " raise max_steps or lower grace_period"
         )
     found = []
-    while rung < whole:
+    while rung < length:
         found.append(rung)
         rung *= config.reduction_factor
-    return (*found, whole)
+    return (*found, length)
 
 
-def _whole(config: TuneConfig) -> int:
-    """Return the length of a trial that the configs themselves ask for."""
+def _default_length(config: TuneConfig) -> int:
+    """Return the length of a trial according to the configs of the trial."""
     if config.kind == "transfer":
         return config.transfer.epochs
     if config.kind == "finetune":

@@ -152,7 +152,7 @@ class Trial:
 
 
 def planned(config: PretrainConfig, steps: int) -> PretrainConfig:
-    """Return ``config`` with a length of ``steps`` steps, whatever number of epochs that is."""
+    """Return ``config`` with a length of ``steps`` steps, regardless of its number of epochs."""
     return replace(config, train=replace(config.train, epochs=max(config.train.epochs, steps), max_steps=steps))
 
 
@@ -172,4 +172,4 @@ def _never() -> bool:
 
 
 def _ignore(_: Snapshot) -> None:
-    """Trials show their rungs, not their steps."""
+    """Do nothing: the display of a sweep shows rungs, not steps."""

@@ -1,4 +1,4 @@
-"""Trial records of a sweep: the only writer of them, and the queue that trials are started from."""
+"""Store of the trial records of a sweep: writes the records and holds the queue of trials to start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from distgnn.storage.folder import Folder
 
 
 class TrialStore:
-    """Trial records by number. Each change is written before anything follows from it, so a sweep can be killed at any time.
+    """Trial records by number. Each change is written before it takes effect, so a sweep can be killed at any time.
 
     Args:
         folder: Folder of the sweep.
@@ -45,7 +45,7 @@ class TrialStore:
         self._waiting = deque(number for number, record in sorted(self.records.items()) if self._startable(record))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle nothing: Ray Tune saves the objects it is given, but a sweep resumes from its records only."""
+        """Pickle no state: Ray Tune saves this object, but a sweep resumes from its records only."""
         return {}
 
     def trials(self) -> list[TrialRecord]:
@@ -77,7 +77,7 @@ class TrialStore:
         return self._write(replace(record, state="running", tries=tries, started=started, ended=None, reason=""))
 
     def report(self, number: int, rung: Rung) -> bool:
-        """Record a rung together with the scheduler's decision, in one write. A rung that is known already changes nothing.
+        """Record a rung together with the scheduler's decision, in one write. A rung already recorded changes nothing.
 
         Returns:
             Whether the process of the trial continues. If not, the trial has ended, or :meth:`complete` queues it: with

@@ -1,4 +1,4 @@
-"""The end of a sweep: the winner as config files and a checkpoint, and its final evaluation, next to the default configuration.
+"""Winner of a sweep as config files and a checkpoint, and the final evaluation of the winner and the default configuration.
 
 Only the final evaluation reads test data, and nothing is selected after it.
 """
@@ -19,7 +19,7 @@ from distgnn.config.transfer import CONTROL
 from distgnn.distributed import choose_device
 from distgnn.finetuning.comparison import finetune
 from distgnn.register import import_modules
-from distgnn.search.joint import method_named, source_of
+from distgnn.search.joint import method_of, source_of
 from distgnn.search.records import Sweep, TrialRecord, best_of
 from distgnn.search.space import Params
 from distgnn.search.trial import Pretrainer, Trial, copy_checkpoint, pretrain_here
@@ -143,7 +143,7 @@ def evaluate_final(
 def _evaluate_joint(config: TransferConfig, sweep: Sweep, name: str, folder: Folder) -> list[FinalEvaluation]:
     settings = replace(config, seeds=sweep.config.final_seeds, epochs=sweep.budget)
     result = compare_methods(RunJob(source_of(settings), folder, choose_device(config.device).type))
-    methods = {name: method_named(settings), **({CONTROL: CONTROL} if name == DEFAULT else {})}
+    methods = {name: method_of(settings), **({CONTROL: CONTROL} if name == DEFAULT else {})}
     rows = {row.method: row for row in result.rows}
     return [_evaluation(label, result, rows[method]) for label, method in methods.items()]
 

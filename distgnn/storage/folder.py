@@ -264,8 +264,11 @@ def replace_local(path: str, old: bytes, new: bytes) -> bool:
         if not same or file.read() != old:
             return False
         temporary = f"{path}{temporary_tail()}"
-        Path(temporary).write_bytes(new)
-        os.replace(temporary, path)
+        try:
+            Path(temporary).write_bytes(new)
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
     return True
 
 

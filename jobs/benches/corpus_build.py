@@ -1,4 +1,4 @@
-"""Bench corpus_build: how fast a corpus is written, and how large it is."""
+"""Benchmark corpus_build: speed of building a corpus, and its size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .measure import Options, line
 
 
 def bench_corpus_build(options: Options) -> Iterator[dict[str, Any]]:
-    """Building a corpus: graphs per second and bytes per graph, checksums and all."""
+    """Measure graphs per second, checksums included, and bytes per graph."""
     rows = 40_000 if options.quick else 160_000
     built = [build_once(rows) for _ in range(2 if options.quick else 3)]
     case = built[0][0]
@@ -21,7 +21,7 @@ def bench_corpus_build(options: Options) -> Iterator[dict[str, Any]]:
 
 
 def build_once(rows: int) -> tuple[str, float, float]:
-    """(case, graphs per second, bytes per graph) of one build."""
+    """Build a corpus once; return (case, graphs per second, bytes per graph)."""
     start = time.perf_counter()
     with molecules(rows) as (case, uri):
         seconds = time.perf_counter() - start

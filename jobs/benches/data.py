@@ -1,4 +1,4 @@
-"""Corpora for the benches: real molecules and protein networks where DISTGNN_DATA has them, planted motifs otherwise."""
+"""Corpora for the benchmarks: real molecules and protein networks if DISTGNN_DATA has them, otherwise synthetic motif graphs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from distgnn.graph.batch import GraphBatch
 
 
 def data_root() -> Path:
-    """Where the real data lies."""
+    """Return the folder of the real data."""
     return Path(os.environ.get("DISTGNN_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 
 
 @contextmanager
 def molecules(rows: int) -> Iterator[tuple[str, str]]:
-    """(case name, URI) of a corpus of ``rows`` real molecules, or of planted motifs where there is no data."""
+    """Context manager that yields (case name, URI) of a corpus of ``rows`` molecules, or of motif graphs without data."""
     arrays = sorted((data_root() / "molecules/arrays").glob("pretrain_*.npz"))
     with tempfile.TemporaryDirectory() as folder:
         if arrays:
@@ -42,7 +42,7 @@ def molecules(rows: int) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def proteins() -> Iterator[tuple[str, str] | None]:
-    """(case name, URI) of a corpus of a fly's protein ego networks (8 k of them), or None where there is no data."""
+    """Context manager that yields (case name, URI) of a corpus of 8,000 protein ego networks of the fly; None without data."""
     network = data_root() / "ppi/biogrid/DMelanogaster-3.4.164.el.xz"
     if not network.exists():
         yield None
@@ -53,10 +53,18 @@ def proteins() -> Iterator[tuple[str, str] | None]:
 
 
 def step_batches(uri: str, prepare: Prepare, count: int, streams: int = 4, per_stream: int = 16) -> list[GraphBatch]:
-    """The first ``count`` whole batches of training steps of a corpus, with the extras that ``prepare`` makes."""
+    """Return the first full batches of the training steps of a corpus.
+
+    Args:
+        uri: The corpus.
+        prepare: Transform of the objective, which adds extras.
+        count: Maximum number of batches.
+        streams: Number of streams.
+        per_stream: Graphs per stream in a batch.
+    """
     reader = CorpusReader(uri, labels=True)
     plan = Plan(reader.manifest.graphs, reader.manifest.unit_rows, streams, per_stream)
     units = local_units(reader, plan, prepare, plan.reads(0, plan.steps_per_epoch, 0, 1))
-    made = (batch for _, batch in assemble(plan, 0, plan.steps_per_epoch, 0, 1, units))
-    whole = (batch for batch in made if batch is not None and batch.num_graphs == streams * per_stream)
-    return list(islice(whole, count))
+    batches = (batch for _, batch in assemble(plan, 0, plan.steps_per_epoch, 0, 1, units))
+    full = (batch for batch in batches if batch is not None and batch.num_graphs == streams * per_stream)
+    return list(islice(full, count))

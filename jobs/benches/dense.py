@@ -1,4 +1,4 @@
-"""Graphs padded to the largest of a batch, with dense adjacency: what torch.func.vmap needs, and what a layer asks of a context."""
+"""Graphs padded to the largest of a batch, with dense adjacency, as torch.func.vmap requires."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ _AGGREGATION: dict[str, Aggregation] = {"gin": "sum", "gcn": "gcn", "sage": "mea
 
 @dataclass(frozen=True)
 class DenseLinks:
-    """Support or query of every graph: B graphs, at most M links, at most C child tasks, at most L nodes.
+    """Support or query links of B graphs with at most M links, C child tasks and L nodes each.
 
-    ends: int64 [B, M, 3] local u, v, v'. weight: [B, M, 2], 1 where the positive and where the negative counts.
-    members: [B, C + 1, L], rows that average a child task's end nodes, the last row all nodes. moved: int64 [B, width].
+    Attributes:
+        ends: int64 [B, M, 3], local ids of anchor, positive and negative.
+        weight: [B, M, 2], 1 where the positive and where the negative exists.
+        members: [B, C + 1, L], rows that average the end nodes of a child task; the last row averages all nodes.
+        moved: int64 [B, width], shifted dimensions of the negative graph embedding.
     """
 
     ends: Tensor
@@ -33,11 +36,18 @@ class DenseLinks:
 
 @dataclass(frozen=True)
 class Dense:
-    """A batch's usable graphs, padded to the largest.
+    """Usable graphs of a batch, padded to the largest.
 
-    packed: those graphs as they lie in memory. slot: int64 [B, L], each slot's node. real: [B, L, 1], 0 where padded.
-    adjacency: [B, L, L], weights of the encoder's aggregation. edge_sums: [B, L, k]. attributes: [B, L * L, k], of every
-    pair (target, source) (attention only; k = 0 without edge features). child: [B, C], 1 where there is a child task.
+    Attributes:
+        packed: The graphs as a batch.
+        slot: int64 [B, L], node of each slot.
+        real: [B, L, 1], 0 for padding.
+        adjacency: [B, L, L], weights of the encoder's aggregation.
+        edge_sums: [B, L, k], sums of the edge features of incoming messages.
+        attributes: [B, L * L, k], edge features of every pair (target, source), for attention only; k = 0 without edge features.
+        child: [B, C], 1 for each child task.
+        support: The support links.
+        query: The query links.
     """
 
     packed: GraphBatch
@@ -52,7 +62,7 @@ class Dense:
 
 
 class DenseContext(Context):
-    """What a layer asks of a context, for one graph as dense tensors (batched by vmap)."""
+    """Context of one graph as dense tensors, batched by vmap."""
 
     def __init__(self, adjacency: Tensor, edge_sums: Tensor, attributes: Tensor) -> None:
         vars(self).update(
@@ -63,7 +73,7 @@ class DenseContext(Context):
 
 
 def _dense_attention(adjacency: Tensor, attributes: Tensor) -> SimpleNamespace:
-    """Attention over all pairs (target, source) of one graph; pairs without a message get weight 0."""
+    """Return the attention operations over all pairs (target, source) of one graph; pairs without a message get weight 0."""
     size = adjacency.shape[0]
 
     def weights(scores: Tensor) -> Tensor:
@@ -86,7 +96,7 @@ def _dense_attention(adjacency: Tensor, attributes: Tensor) -> SimpleNamespace:
 
 
 def densify(encoder: Encoder, batch: GraphBatch, config: L2PConfig) -> Dense:
-    """Pad a batch and its tasks (made before the clock starts: a loader's work)."""
+    """Pad a batch and its tasks. Not timed, since a data loader does it."""
     batch = select_graphs(batch, TaskBatch(batch).usable)
     tasks, context, dtype = TaskBatch(batch), encoder.context(batch), encoder.dtype
     sizes, device = batch.node_ptr.diff(), batch.node_ptr.device
@@ -106,7 +116,7 @@ def densify(encoder: Encoder, batch: GraphBatch, config: L2PConfig) -> Dense:
 
 
 def _dense_edges(encoder: Encoder, context: Context, slot: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(adjacency, edge_sums, attributes) of :class:`Dense`."""
+    """Return (adjacency, edge_sums, attributes) of :class:`Dense`."""
     how, batch = _AGGREGATION[encoder.config.kind], context.batch
     (graphs, length), owner, first = slot.shape, row_graph(batch.node_ptr), batch.node_ptr[:-1]
     messages = context.looped if how == "gcn" else context.plain
@@ -134,16 +144,14 @@ def _dense_links(
     dtype: torch.dtype,
 ) -> DenseLinks:
     if moved is None:
-        raise ValueError("the vmap side is written for negatives=shift")
+        raise ValueError("the vmap variant supports negatives=shift only")
     graphs, length, children = shape
     starts, owner = tasks.batch.node_ptr[:-1], row_graph(tasks.batch.node_ptr)
     counts = torch.bincount(links.graph, minlength=graphs)
     at = torch.arange(links.graph.numel(), device=starts.device) - (counts.cumsum(0) - counts)[links.graph]
     ends = torch.zeros(graphs, int(counts.max()), 3, dtype=torch.int64, device=starts.device)
     picked = links.ends.matrix.col_indices().view(3, -1).t() - starts[links.graph].unsqueeze(1)
-    ends[links.graph, at] = picked.clamp(
-        min=0, max=length - 1
-    )  # what stands for "no negative" may lie in another graph
+    ends[links.graph, at] = picked.clamp(0, length - 1)  # the placeholder of a missing negative may be in another graph
     weight = torch.zeros(*ends.shape[:2], 2, dtype=dtype, device=starts.device)
     weight[links.graph, at] = torch.stack([torch.ones_like(links.has_negative), links.has_negative], 1).to(dtype)
     members = torch.zeros(graphs, children + 1, length, dtype=dtype, device=starts.device)

@@ -1,4 +1,4 @@
-"""AUX-TS's first stage as its formulas read: the look-ahead stays in the graph, and torch differentiates through it."""
+"""First stage of AUX-TS by double backward: autograd differentiates through the look-ahead step."""
 
 from __future__ import annotations
 
@@ -20,18 +20,22 @@ from distgnn.auxiliary.weighting import Signals
 
 
 class DoubleBackwardStep(MultiTaskStep):
-    """The same step, on one rank, with the same signals from gradients taken once; only the way to the weighting's gradient
-    differs."""
+    """MultiTaskStep on one rank whose gradient of the weighting is computed by double backward.
+
+    The signals are the same, from task gradients computed once.
+    """
 
     def _learn_ahead(self, found: ForwardPass, number: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         losses = []
         for judge in self.batches.judges:
             others = [part for part in range(self.batches.parts) if part != judge]
-            losses.append(self._judged(self._joint_loss(found, found.weighted(others), others), found.batch, judge))
+            losses.append(
+                self._look_ahead_loss(self._joint_loss(found, found.weighted(others), others), found.batch, judge)
+            )
         return torch.zeros(len(self.problem.names), device=losses[0].device), self._descend(losses)
 
     def _joint_loss(self, found: ForwardPass, weighted: WeightedGradients, parts: list[int]) -> Tensor:
-        """sum_r w_r l_r / n_r, differentiable with respect to the model and the weighting."""
+        """Return sum_r w_r l_r / n_r, differentiable with respect to the model and the weighting."""
         raw = self.weighting(weighted.signals)
         if self.weighting.normalised:
             raw = raw / (raw * weighted.scale)[weighted.signals.task == 0].sum()
@@ -39,19 +43,21 @@ class DoubleBackwardStep(MultiTaskStep):
             return (raw * weighted.shares * weighted.losses).sum()
         return (raw * torch.stack(_means([found.target[part] for part in parts], found.auxiliary))).sum()
 
-    def _judged(self, joint: Tensor, batch: Any, judge: int) -> Tensor:
-        """The target's mean loss on a part after a step along the joint loss, with the step in the graph."""
+    def _look_ahead_loss(self, joint: Tensor, batch: Any, judge: int) -> Tensor:
+        """Return the target's mean loss on a part after a gradient step on the joint loss, differentiable through the step."""
         alpha = self.options.alpha or self.optimiser.param_groups[0]["lr"]
-        bound, near = Bound(self.problem), set(map(id, self.layout.near))
-        names = [name for name, parameter in bound.named_parameters() if id(parameter) in near]
-        grads = torch.autograd.grad(joint, self.layout.near, create_graph=True, materialize_grads=True)
-        shifted_parameters = [value - alpha * grad for value, grad in zip(self.layout.near, grads, strict=True)]
+        bound, shifted = Bound(self.problem), set(map(id, self.layout.target_parameters))
+        names = [name for name, parameter in bound.named_parameters() if id(parameter) in shifted]
+        grads = torch.autograd.grad(joint, self.layout.target_parameters, create_graph=True, materialize_grads=True)
+        shifted_parameters = [
+            value - alpha * grad for value, grad in zip(self.layout.target_parameters, grads, strict=True)
+        ]
         ahead = dict(zip(names, shifted_parameters, strict=True))
         samples = functional_call(bound, ahead, (self.problem.fold_losses, batch, judge))
         return samples.losses.sum() / samples.count
 
     def _descend(self, losses: list[Tensor]) -> Tensor:
-        """One Adam step of the weighting on the losses' mean, which is returned."""
+        """Do one optimizer step of the weighting on the mean of ``losses``, and return the mean."""
         meta_loss = torch.stack(losses).mean()
         flat = flat_gradient(meta_loss, self._own)
         for parameter, part in zip(self._own, self.layout.pieces(flat, self._own), strict=True):
@@ -62,8 +68,10 @@ class DoubleBackwardStep(MultiTaskStep):
 
 
 class AsWrittenStep(DoubleBackwardStep):
-    """Algorithm 1 line by line, for one weight a task: losses and similarities anew for each fold (lines 6-12) and again for
-    the second stage (lines 14-19)."""
+    """Algorithm 1 of AUX-TS line by line, for one weight per task.
+
+    Losses and similarities are computed anew for each fold (lines 6-12) and again for the second stage (lines 14-19).
+    """
 
     def step(self, number: int, batch: Any = None) -> StepRecord:
         """See :class:`MultiTaskStep`; the record is empty."""
@@ -71,7 +79,7 @@ class AsWrittenStep(DoubleBackwardStep):
         losses = []
         for judge in self.batches.judges:
             others = [part for part in range(self.batches.parts) if part != judge]
-            losses.append(self._judged(self._weighted(batch, others), batch, judge))
+            losses.append(self._look_ahead_loss(self._weighted(batch, others), batch, judge))
         meta_loss = self._descend(losses)
         joint = self._weighted(batch, range(self.batches.parts))
         self._move(flat_gradient(joint, self.layout.parameters, keep=False), number)
@@ -89,7 +97,7 @@ class AsWrittenStep(DoubleBackwardStep):
 
 
 def _means(target: list[Samples], auxiliary: list[Samples]) -> list[Tensor]:
-    """The tasks' mean losses."""
+    """Return the mean losses of the tasks, the target first."""
     total = torch.stack([samples.losses.sum() for samples in target]).sum()
     count = torch.stack([samples.count for samples in target]).sum()
     return [total / count, *(samples.losses.sum() / samples.count for samples in auxiliary)]

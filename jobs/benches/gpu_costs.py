@@ -1,4 +1,4 @@
-"""GPU checks of costs: copies, waits of the host, memory and speed."""
+"""GPU checks of costs: copies, synchronisations of the host, memory and speed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .throughput import seconds_of, throughput_lines
 
 
 def check_copies(device: str) -> Finding:
-    """Page-locked copies on a side stream: bytes arrive unchanged; time of a copy beside that of a pageable one."""
+    """Page-locked copies on a side stream: contents arrive unchanged; time compared with pageable copies."""
     finding = Finding()
     with molecules(4096) as (_, uri):
         case = Case(uri)
@@ -33,10 +33,10 @@ def check_copies(device: str) -> Finding:
     equal = all(
         torch.equal(a.cpu(), b)
         for x, y in zip(arrived, batches, strict=True)
-        for a, b in zip(_all(x), _all(y), strict=True)
+        for a, b in zip(_tensors(x), _tensors(y), strict=True)
     )
-    finding.expect(equal, "a batch changed on its way to the device")
-    size = sum(tensor.nbytes for tensor in _all(batches[0]))
+    finding.expect(equal, "a batch changed in the copy to the device")
+    size = sum(tensor.nbytes for tensor in _tensors(batches[0]))
     for name, copy in _copies(batches, torch.device(device)).items():
         seconds = seconds_of(copy, device)
         gbps = len(batches) * size / seconds / 1e9
@@ -46,7 +46,8 @@ def check_copies(device: str) -> Finding:
     return finding
 
 
-def _all(batch: GraphBatch) -> list[Tensor]:
+def _tensors(batch: GraphBatch) -> list[Tensor]:
+    """Return all tensors of a batch."""
     found: list[Tensor] = []
     map_tensors(batch, lambda tensor: (found.append(tensor), tensor)[1])
     return found
@@ -62,7 +63,7 @@ def _copies(batches: list[GraphBatch], device: torch.device) -> dict[str, Callab
 
 
 def check_synchronisation(device: str) -> Finding:
-    """Times the host waits for the GPU in one training step (torch.cuda.set_sync_debug_mode), and where."""
+    """Number and places of host synchronisations in one training step (torch.cuda.set_sync_debug_mode)."""
     finding = Finding(notes=["A step needs one: the read of its losses."])
     with molecules(2048) as (_, uri):
         for objective, kind in [*(("l2p", kind) for kind in KINDS), ("edgepred", "gin"), ("graphcl", "gin")]:
@@ -78,6 +79,7 @@ def check_synchronisation(device: str) -> Finding:
 
 
 def _waits(work: Callable[[], object]) -> list[str]:
+    """Return file:line of each synchronisation in ``work()``."""
     if not torch.cuda.is_available():
         return []
     with warnings.catch_warnings(record=True) as caught:

@@ -1,4 +1,4 @@
-"""GPU checks of whole runs: pre-training, resuming on another device, NCCL, fine-tuning and transfer."""
+"""GPU checks of complete runs: pre-training, resuming on another device, NCCL, fine-tuning and transfer."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def _losses(run: distgnn.Run) -> Tensor:
 
 
 def check_training(device: str) -> Finding:
-    """Whole runs: GPU against CPU, repeated, exact, stopped and resumed across devices, batch size found."""
+    """Complete runs: GPU against CPU, repeated, exact, stopped and resumed across devices, batch size found."""
     finding = Finding(notes=["Largest relative difference of a step's loss to 8 steps on the CPU."])
     with molecules(2048) as (_, uri), tempfile.TemporaryDirectory() as out:
         cpu = distgnn.pretrain(_config(uri, out, "cpu", "cpu"))
-        wanted = _losses(cpu)
+        expected = _losses(cpu)
 
         def row(name: str, run: distgnn.Run, limit: float) -> Tensor:
             found = _losses(run)
-            worst = float(((found - wanted) / wanted).abs().max())
+            worst = float(((found - expected) / expected).abs().max())
             finding.expect(worst < limit, f"{name}: losses differ from the CPU's by {worst:.1e}")
             finding.rows.append({"run": name, "steps": len(found), "difference": worst, "status": run.status})
             return found
@@ -80,11 +80,11 @@ def check_training(device: str) -> Finding:
 
 
 def _resumed(uri: str, out: str, name: str, first: str, second: str) -> distgnn.Run:
-    """A run of 8 steps whose second half is on another device."""
+    """Train a run of 8 steps whose second half is on another device."""
     start = new_start(_config(uri, out, name, first))
     _train(start, first, until=4)
-    moved = replace(start.run.config, train=replace(start.run.config.train, device=second))
-    _train(resumed_start(start.run.folder.uri, moved), second)
+    resumed = replace(start.run.config, train=replace(start.run.config.train, device=second))
+    _train(resumed_start(start.run.folder.uri, resumed), second)
     return distgnn.Run.open(start.run.folder.uri)
 
 
@@ -95,7 +95,7 @@ def _train(start: Start, device: str, until: int = 0) -> None:
 
 
 def check_nccl(device: str) -> Finding:
-    """NCCL: sums over one rank, over two where there are two GPUs, and a Ray Train worker with a GPU."""
+    """NCCL: all-reduce over one rank, over two if there are two GPUs, and a Ray Train worker with a GPU."""
     finding = Finding()
     ranks = min(2, max(torch.cuda.device_count(), 1))
     with tempfile.TemporaryDirectory() as folder:
@@ -104,29 +104,29 @@ def check_nccl(device: str) -> Finding:
             spawn(_sum_over_ranks, (size, where, device), size)  # raises if a rank fails
             finding.rows.append({"what": f"all_reduce over {size} rank(s)", "difference": 0.0})
     if ranks == 1:
-        finding.notes.append("One GPU: two ranks were not tried.")
+        finding.notes.append("One GPU: two ranks were not tested.")
     with molecules(2048) as (_, uri), tempfile.TemporaryDirectory() as out:
-        wanted = _losses(distgnn.pretrain(_config(uri, out, "here", device)))
+        expected = _losses(distgnn.pretrain(_config(uri, out, "local", device)))
         ray.init(address="local", num_cpus=4, num_gpus=ranks, include_dashboard=False, log_to_driver=False)
         try:
             config = replace(_config(uri, out, "ray", device), workers=2, min_workers=ranks)
             found = _losses(distgnn.pretrain(config))
         finally:
             ray.shutdown()
-        worst = float(((found - wanted) / wanted).abs().max())
+        worst = float(((found - expected) / expected).abs().max())
         finding.rows.append(
             {"what": f"8 steps in {ranks} Ray Train worker(s) against this process", "difference": worst}
         )
-        finding.expect(worst < (_TRAINED), f"Ray Train: losses differ by {worst:.1e}")
+        finding.expect(worst < _TRAINED, f"Ray Train: losses differ by {worst:.1e}")
     return finding
 
 
 def _sum_over_ranks(rank: int, size: int, method: str, device: str) -> None:
-    where = torch.device(f"cuda:{rank}" if device == "cuda" else "cpu")
-    if where.type == "cuda":
-        torch.cuda.set_device(where)
-    with joined(rank, size, method, where):
-        value = torch.full((1 << 20,), float(rank + 1), device=where, dtype=torch.float64)
+    target = torch.device(f"cuda:{rank}" if device == "cuda" else "cpu")
+    if target.type == "cuda":
+        torch.cuda.set_device(target)
+    with joined(rank, size, method, target):
+        value = torch.full((1 << 20,), float(rank + 1), device=target, dtype=torch.float64)
         dist.all_reduce(value)
         if not bool((value == size * (size + 1) / 2).all()):
             raise RuntimeError(f"rank {rank} of {size}: the sum over ranks is wrong")
@@ -139,17 +139,17 @@ def check_labels(device: str) -> Finding:
         distgnn.build_corpus("motifs", out=f"{out}/corpus", graphs=2048)
         distgnn.pretrain(_config(f"{out}/corpus", out, "run", device))
         _write_network(f"{out}/network")
-        scores = {where: _scores(out, where) for where in ("cpu", device)}
-        for name, wanted in scores["cpu"].items():
+        scores = {name: _scores(out, name) for name in ("cpu", device)}
+        for name, expected in scores["cpu"].items():
             found = scores[device][name]
-            finding.rows.append({"what": name, "CPU": wanted, "GPU": found})
-            finding.expect(abs(found - wanted) < 5.0, f"{name}: {found:.1f} on the GPU, {wanted:.1f} on the CPU")
+            finding.rows.append({"what": name, "CPU": expected, "GPU": found})
+            finding.expect(abs(found - expected) < 5.0, f"{name}: {found:.1f} on the GPU, {expected:.1f} on the CPU")
         encoder = distgnn.load_encoder(f"{out}/run")
         batch = Case(f"{out}/corpus").batch()
         with torch.no_grad():
-            wanted_rows = encoder(batch).graphs
+            expected_rows = encoder(batch).graphs
             found_rows = encoder.to(device)(batch.to(device)).graphs.cpu()
-        worst = difference(found_rows.double(), wanted_rows.double())
+        worst = difference(found_rows.double(), expected_rows.double())
         finding.rows.append({"what": "embeddings: relative difference", "CPU": 0.0, "GPU": worst})
         finding.expect(worst < SINGLE, f"embeddings differ by {worst:.1e}")
     return finding
@@ -158,15 +158,15 @@ def check_labels(device: str) -> Finding:
 def _scores(out: str, device: str) -> dict[str, float]:
     split = SplitConfig("random", fractions=(0.6, 0.2, 0.2))
     options: dict[str, Any] = {"seeds": 1, "device": device}
-    tuned = distgnn.finetune(
+    finetuned = distgnn.finetune(
         corpus=f"{out}/corpus", checkpoint=(f"{out}/run",), split=split, out=f"{out}/f-{device}", epochs=3, **options
     )
     methods = ("fixed", "auxts_all")
-    moved = distgnn.transfer(
+    transferred = distgnn.transfer(
         data=f"{out}/network", methods=methods, schemes=("scratch",), out=f"{out}/t-{device}", epochs=20, **options
     )
     found: dict[str, float] = {}
-    for name, results in (("finetune", tuned), ("transfer", moved)):
+    for name, results in (("finetune", finetuned), ("transfer", transferred)):
         for record in results.comparison.records():
             if record["part"] == "test":
                 found[" ".join((name, *(record[key] for key in ("method", "encoder", "metric") if record[key])))] = (
@@ -176,7 +176,7 @@ def _scores(out: str, device: str) -> dict[str, float]:
 
 
 def _write_network(uri: str, nodes: int = 400) -> None:
-    """Two classes of nodes joined to their like, with features that tell a little."""
+    """Write a network of two classes, most edges within a class, with features weakly correlated with the class."""
     rng = np.random.default_rng(0)
     label = np.arange(nodes) % 2
     pairs = np.argwhere(rng.random((nodes, nodes)) < np.where(label[:, None] == label, 0.03, 0.003))

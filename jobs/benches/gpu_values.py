@@ -1,6 +1,6 @@
 """GPU checks of values: losses and gradients against the CPU, and in lower precision.
 
-Every check returns a :class:`Finding`: rows for a table, and the reasons why it failed, if it did.
+Every check returns a :class:`Finding` with rows of a table, and failures if there are any.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Finding:
     Attributes:
         rows: Rows of its table; all have the same keys.
         failures: What is wrong; empty if the check passed.
-        notes: What to know when reading the table.
+        notes: Explanations of the table.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Finding:
     notes: list[str] = field(default_factory=list)
 
     def expect(self, ok: bool, failure: str) -> None:
-        """Note ``failure`` unless ``ok``."""
+        """Add ``failure`` unless ``ok``."""
         if not ok:
             self.failures.append(failure)
 
@@ -65,16 +65,25 @@ class Case:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def state(self, device: str) -> TrainState:
-        """A new training state on ``device``."""
+        """Return a new training state on ``device``."""
         config = PretrainConfig("unused", objective=self.objective, encoder=self.encoder, train=self.train)
         return make_state(config, read_manifest(open_folder(self.uri)).schema, torch.device(device))
 
     def batch(self, per_stream: int = 16) -> GraphBatch:
-        """The first training batch, 4 streams, on the CPU."""
+        """Return the first training batch, of 4 streams, on the CPU."""
         return step_batches(self.uri, objective_of(self.state("cpu")).prepare, 1, per_stream=per_stream)[0]
 
     def gradient(self, device: str, dtype: torch.dtype, batch: GraphBatch) -> tuple[float, Tensor]:
-        """(loss, flat float64 gradient on the CPU) of ``batch`` computed on ``device`` in ``dtype``."""
+        """Compute loss and gradient.
+
+        Args:
+            device: Device of the computation.
+            dtype: Data type of the parameters and inputs.
+            batch: The batch.
+
+        Returns:
+            The loss, and the flat gradient as float64 on the CPU.
+        """
         state = self.state(device)
         modules = (state.encoder.to(dtype).train(), objective_of(state).to(dtype).train())
         cast = map_tensors(batch.to(device), lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
@@ -86,9 +95,9 @@ class Case:
         return float(total.detach()), torch.cat([grad.flatten().double().cpu() for grad in grads])
 
 
-def difference(found: Tensor, wanted: Tensor) -> float:
-    """Norm of the difference, relative to that of ``wanted``."""
-    return float((found - wanted).norm() / wanted.norm().clamp_min(1e-300))
+def difference(found: Tensor, expected: Tensor) -> float:
+    """Return the norm of the difference, relative to the norm of ``expected``."""
+    return float((found - expected).norm() / expected.norm().clamp_min(1e-300))
 
 
 def check_equality(device: str) -> Finding:
@@ -132,14 +141,14 @@ def check_precision(device: str) -> Finding:
 
 def _precision(case: Case, device: str, finding: Finding) -> dict[str, Any]:
     batch = case.batch()
-    loss, wanted = case.gradient(device, torch.float32, batch)
+    loss, expected = case.gradient(device, torch.float32, batch)
     row: dict[str, Any] = {"objective": case.objective, "encoder": case.encoder.kind}
     for precision in ("tf32", "bf16"):
         found_loss, found = replace(case, train=TrainConfig(precision=precision)).gradient(device, torch.float32, batch)
-        row[f"{precision} 1 - cosine"] = 1 - float(torch.cosine_similarity(found, wanted, dim=0))
+        row[f"{precision} 1 - cosine"] = 1 - float(torch.cosine_similarity(found, expected, dim=0))
         row[f"{precision} loss error"] = abs(found_loss - loss) / abs(loss)
-    steep = case.objective == "l2p" and case.encoder.kind == "gin"  # any rounding turns it, see test_precision.py
-    name, turned = f"{case.objective} {case.encoder.kind}", row["bf16 1 - cosine"]
-    finding.expect(turned < (0.2 if steep else 0.02), f"{name}: bf16 turns the gradient")
-    finding.expect(row["tf32 1 - cosine"] < turned, f"{name}: tf32 turns the gradient more than bf16")
+    sensitive = case.objective == "l2p" and case.encoder.kind == "gin"  # sensitive to rounding, see test_precision.py
+    name, bf16 = f"{case.objective} {case.encoder.kind}", row["bf16 1 - cosine"]
+    finding.expect(bf16 < (0.2 if sensitive else 0.02), f"{name}: bf16 changes the direction of the gradient")
+    finding.expect(row["tf32 1 - cosine"] < bf16, f"{name}: tf32 changes the direction of the gradient more than bf16")
     return row

@@ -1,4 +1,4 @@
-"""Other ways to take an L2P step: one adaptation for the batch, plain link prediction, an explicit loop over graphs."""
+"""Baselines of an L2P step: one adaptation for the batch, plain link prediction, an explicit loop over graphs."""
 
 from __future__ import annotations
 
@@ -15,34 +15,38 @@ from distgnn.objectives.l2p.task_sampler import NAME
 
 
 def link_step(encoder: Encoder, batch: GraphBatch) -> Tensor:
-    """Plain link prediction on the same query and support edges: one forward, node loss only."""
+    """Return the loss of plain link prediction on the same support and query edges: one forward pass, node loss only."""
     tasks, nodes = TaskBatch(batch), encoder(batch)
     return tasks.support.node_loss(nodes).sum() + tasks.query.node_loss(nodes).sum()
 
 
 def batch_shared_step(encoder: Encoder, batch: GraphBatch, config: L2PConfig) -> Tensor:
-    """What the released L2P-GNN code does: one set of fast weights for the whole batch, mean inner loss, second order."""
+    """Return the loss of the released L2P-GNN code: one set of fast weights for the batch, mean inner loss, second order."""
     return explicit_step(encoder, batch, config, torch.mean)
 
 
 def loop_losses(encoder: Encoder, graphs: Sequence[GraphBatch], config: L2PConfig) -> Iterator[Tensor]:
-    """The paper's per-graph adaptation as one writes it down: the loss of graph after graph, each with its own fast weights.
+    """Yield the loss of each graph, with fast weights of its own, as in the paper.
 
-    Taking each loss's gradient before the next is asked for keeps one graph's intermediate values in memory at a time.
+    A caller that computes the gradient of each loss before the next keeps the activations of one graph in memory at a time.
     """
     return (explicit_step(encoder, graph, config, torch.sum) for graph in graphs)
 
 
 def graphs_with_tasks(batch: GraphBatch) -> list[GraphBatch]:
-    """The graphs that a loop visits, each as a batch of its own (made before the clock starts: a loader's work)."""
+    """Return the graphs with tasks, each as a batch. Not timed, since a data loader does it."""
     counts = batch.extras[NAME].ptr.diff().tolist()
     return [slice_graphs(batch, i, i + 1) for i, count in enumerate(counts) if count]
 
 
 def explicit_step(encoder: Encoder, batch: GraphBatch, config: L2PConfig, reduce: Callable[[Tensor], Tensor]) -> Tensor:
-    """Query loss after one explicit second-order step (s = t = 1) on psi and omega, shared by all graphs of ``batch``.
+    """Return the query loss after one second-order step (s = t = 1) on psi and omega, shared by all graphs of ``batch``.
 
-    reduce: of the support links' losses. With torch.sum and a batch of one graph it is that graph's loss by the paper.
+    Args:
+        encoder: The encoder.
+        batch: The graphs with their tasks.
+        config: Options of L2P.
+        reduce: Reduction of the losses of the support links. With torch.sum and one graph, the loss is that of the paper.
     """
     tasks, context = TaskBatch(batch), encoder.context(batch)
     objective = L2P(config)

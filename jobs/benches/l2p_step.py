@@ -1,8 +1,8 @@
-"""Bench l2p_step: a second-order per-graph L2P step against other ways to take it, on ragged molecules and protein networks.
+"""Benchmark l2p_step: a second-order per-graph L2P step against its baselines, on molecules and protein networks.
 
-With ghost norm against one adaptation for the whole batch (batch_shared, the released code) and plain link prediction
-(plain_link). With layer norm, the only one a graph can have on its own, against a loop over graphs (loop) and torch.func.vmap
-over padded graphs (vmap); both are checked to give the same loss first. Reading and padding lie outside the clock.
+With ghost norm, the baselines are one adaptation for the batch (batch_shared, the released code) and plain link prediction
+(plain_link). With layer norm, which does not depend on other graphs, they are a loop over graphs (loop) and torch.func.vmap over
+padded graphs (vmap); their losses are checked for equality first. Reading and padding are not timed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,14 @@ GROUPS: dict[Any, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Setting:
-    """uri: of the corpus. encoder: what is trained. batches: how many different ones of 64 graphs. device: where."""
+    """Setting of a measurement.
+
+    Attributes:
+        uri: URI of the corpus.
+        encoder: Config of the encoder.
+        batches: Number of different batches of 64 graphs.
+        device: Device of the computation.
+    """
 
     uri: str
     encoder: EncoderConfig
@@ -49,14 +56,14 @@ class Setting:
     device: str
 
     def load(self) -> tuple[Encoder, list[GraphBatch]]:
-        """The encoder, and the batches with their tasks, on the device."""
+        """Return the encoder and the batches with their tasks, on the device."""
         schema = read_manifest(open_folder(self.uri)).schema
         batches = step_batches(self.uri, L2P(CONFIG).prepare, self.batches)
         return build_encoder(schema, self.encoder, 0).to(self.device), [batch.to(self.device) for batch in batches]
 
 
 def losses_of(side: str, encoder: Encoder, batch: GraphBatch) -> Callable[[], Iterable[Tensor]]:
-    """A side's loss of ``batch``, in parts that add up; what a loader would do is done before it returns."""
+    """Return a function that computes the loss of a method in summands; work of a data loader is done before it is called."""
     if side == "loop":
         graphs = graphs_with_tasks(batch)
         return lambda: loop_losses(encoder, graphs, CONFIG)
@@ -72,7 +79,7 @@ def losses_of(side: str, encoder: Encoder, batch: GraphBatch) -> Callable[[], It
 
 
 def step(encoder: Encoder, losses: Callable[[], Iterable[Tensor]]) -> float:
-    """One forward and backward; returns 1, the steps it did."""
+    """Do one forward and backward pass; return the number of steps, 1."""
     encoder.zero_grad()
     for loss in losses():
         loss.backward()
@@ -82,16 +89,16 @@ def step(encoder: Encoder, losses: Callable[[], Iterable[Tensor]]) -> float:
 
 def check_same_work(encoder: Encoder, batch: GraphBatch) -> None:
     """Raise AssertionError unless loop and vmap give the loss of the per-graph step."""
-    ours, *others = (
+    expected, *others = (
         sum(float(part.detach()) for part in losses_of(side, encoder, batch)()) for side in GROUPS["layer"]
     )
     for total in others:
-        torch.testing.assert_close(total, ours, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(total, expected, rtol=1e-4, atol=1e-4)
 
 
 def peak_of(setting: Setting, side: str) -> float:
-    """Peak memory (MB) of a side's step on the batch with most nodes, after a step on its first graphs that loads libraries."""
-    torch.set_num_threads(1)  # speed does not matter here
+    """Return the peak memory (MB) of a step on the batch with most nodes, after a warm-up step on its first graphs."""
+    torch.set_num_threads(1)
     encoder, batches = setting.load()
     largest = max(batches, key=lambda batch: batch.num_nodes)
     first = slice_graphs(largest, 0, 4)
@@ -101,7 +108,7 @@ def peak_of(setting: Setting, side: str) -> float:
 
 
 def compared(setting: Setting, name: str, runs: int) -> Iterator[dict[str, Any]]:
-    """Times of the sides that the setting's norm allows."""
+    """Measure the step and the baselines that the norm of the setting supports."""
     encoder, batches = setting.load()
     names = GROUPS[setting.encoder.norm]
     if "loop" in names:
@@ -118,33 +125,33 @@ def compared(setting: Setting, name: str, runs: int) -> Iterator[dict[str, Any]]
 
 
 def memory_lines(setting: Setting, name: str) -> Iterator[dict[str, Any]]:
-    """Peak memory of the same sides."""
+    """Measure the peak memory of the same methods."""
     names = GROUPS[setting.encoder.norm]
-    ask = peak_of if torch.device(setting.device).type == "cuda" else lambda *words: apart(peak_of, *words)
-    peaks = {side: [ask(setting, side)] for side in names}
+    measured = peak_of if torch.device(setting.device).type == "cuda" else lambda *words: apart(peak_of, *words)
+    peaks = {side: [measured(setting, side)] for side in names}
     case = case_name(name, setting.encoder)
     for baseline in names[1:]:
         yield line("l2p_step", case, "peak memory of a step", "MB", peaks["per_graph"], (baseline, peaks[baseline]))
 
 
 def case_name(data: str, encoder: EncoderConfig) -> str:
-    """What a line is about."""
+    """Return the name of a case."""
     return f"{data}, {encoder.kind} {encoder.layers}x{encoder.width}, {encoder.norm} norm"
 
 
 def bench_l2p_step(options: Options) -> Iterator[dict[str, Any]]:
-    """Every encoder on both kinds of graphs; when quick, loop and vmap for the first encoder only, and memory on molecules."""
+    """Measure all encoders on both corpora. With ``quick``: loop and vmap for the first encoder only, memory on molecules only."""
     torch.set_num_threads(os.cpu_count() or 1)
     base = EncoderConfig(layers=2, width=32) if options.quick else EncoderConfig()
     runs, count = (3, 2) if options.quick else (7, 4)
-    with molecules(2048) as (made, uri), proteins() as other:
-        for name, folder in [(made, uri), *([other] if other else [])]:
+    with molecules(2048) as (case, uri), proteins() as other:
+        for name, folder in [(case, uri), *([other] if other else [])]:
             for kind in KINDS:
-                whole = kind == KINDS[0] or not options.quick
-                for norm in list(GROUPS)[: 2 if whole else 1]:
+                complete = kind == KINDS[0] or not options.quick
+                for norm in list(GROUPS)[: 2 if complete else 1]:
                     setting = Setting(folder, replace(base, kind=kind, norm=norm), count, options.device)
                     yield from compared(setting, name, runs)
-                    if not options.quick or (whole and name == made):
+                    if not options.quick or (complete and name == case):
                         yield from memory_lines(setting, name)
         if torch.device(options.device).type == "cuda":
-            yield from throughput_lines(uri, made, EncoderConfig(), options.device, (64, 256, 1024, 4096))
+            yield from throughput_lines(uri, case, EncoderConfig(), options.device, (64, 256, 1024, 4096))

@@ -1,4 +1,4 @@
-"""What every bench shares: its options, timing both sides of a comparison interleaved, and the form of a result line."""
+"""Common parts of the benchmarks: options, interleaved timing and the format of result lines."""
 
 from __future__ import annotations
 
@@ -14,28 +14,41 @@ import tyro
 
 @dataclass(frozen=True)
 class Options:
-    """Which benches to run and how."""
+    """Options of jobs/bench.py."""
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Benches; none = all."""
+    """Benchmarks to run; none = all."""
     json: bool = False
-    """One JSON object a line on stdout instead of a table."""
+    """Print one JSON object per line instead of a table."""
     quick: bool = False
-    """Small sizes: an answer within 45 seconds."""
+    """Use small sizes, for results within 45 seconds."""
     device: str = "cpu"
-    """Where the model benches compute."""
+    """Device of the model benchmarks."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison: a name and a piece of work that returns how many units it did (graphs, steps)."""
+    """One side of a comparison.
+
+    Attributes:
+        name: Its name.
+        work: The function to time; returns the number of units (graphs, steps) it has processed.
+    """
 
     name: str
     work: Callable[[], float]
 
 
 def measure(sides: list[Side], runs: int) -> dict[str, list[float]]:
-    """Seconds per unit of each side, interleaved so that drift of the machine meets all alike; one warm-up each."""
+    """Time all sides, interleaved, so that changes of the machine's speed affect all of them, after one warm-up each.
+
+    Args:
+        sides: The sides.
+        runs: Number of runs of each side.
+
+    Returns:
+        Seconds per unit of each run, by side.
+    """
     for side in sides:
         side.work()
     seconds: dict[str, list[float]] = {side.name: [] for side in sides}
@@ -48,17 +61,26 @@ def measure(sides: list[Side], runs: int) -> dict[str, list[float]]:
 
 
 def line(
-    bench: str, case: str, metric: str, unit: str, ours: list[float], against: tuple[str, list[float]] | None = None
+    bench: str, case: str, metric: str, unit: str, samples: list[float], against: tuple[str, list[float]] | None = None
 ) -> dict[str, Any]:
-    """One result line from samples of our side and, where there is one, of the baseline's (name, samples)."""
-    value = statistics.median(ours)
+    """Return a result line.
+
+    Args:
+        bench: Name of the benchmark.
+        case: What was measured on.
+        metric: What was measured.
+        unit: Unit of the samples.
+        samples: The measured values.
+        against: Name and values of the baseline, if there is one.
+    """
+    value = statistics.median(samples)
     base = statistics.median(against[1]) if against else None
-    values = (bench, case, metric, value, unit, against and against[0], base, base and value / base, len(ours))
+    values = (bench, case, metric, value, unit, against and against[0], base, base and value / base, len(samples))
     keys = "bench", "case", "metric", "value", "unit", "baseline", "baseline_value", "ratio", "runs"
     return dict(zip(keys, values, strict=True))
 
 
 def finish(device: torch.device | str) -> None:
-    """Wait until the device has done what was asked of it, so that a clock can be read."""
+    """Wait until the device has finished its work, so that the time can be measured."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize()

@@ -1,4 +1,4 @@
-"""Peak memory of a piece of work, in MB (10^6 bytes) beyond what was there before it."""
+"""Peak memory of a function, in MB (10^6 bytes) above the memory in use before it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
-_HEAVY = ["distgnn.objectives.build", "distgnn.corpus.reader", "distgnn.corpus.sources", "tyro"]
+_PRELOAD = ["distgnn.objectives.build", "distgnn.corpus.reader", "distgnn.corpus.sources", "tyro"]
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def peak_mb(work: Callable[[], object], device: str) -> float:
-    """Peak of ``work()``: on CUDA what torch allocated, on the CPU the process's resident pages (Linux).
+    """Return the peak memory of ``work()``: memory allocated by torch on CUDA, resident memory of the process on the CPU (Linux).
 
-    Resident pages of earlier work are handed back late, so on the CPU ask in a process that did nothing else (:func:`apart`).
+    Resident pages of earlier work are released late, so on the CPU it should be called in a new process (:func:`apart`).
     """
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize()
@@ -28,7 +28,7 @@ def peak_mb(work: Callable[[], object], device: str) -> float:
         torch.cuda.synchronize()
         return (torch.cuda.max_memory_allocated() - before) / 1e6
     before = _resident("VmRSS")
-    _RESET.write_text("5")  # proc(5): sets the peak back to what is resident now
+    _RESET.write_text("5")  # proc(5): resets the peak to the current resident memory
     work()
     return (_resident("VmHWM") - before) / 1e6
 
@@ -39,8 +39,8 @@ def _resident(field: str) -> int:
 
 
 def apart(function: Callable[..., T], *arguments: object) -> T:
-    """``function(*arguments)`` in a process of its own (both picklable)."""
+    """Call ``function(*arguments)`` in a new process; function and arguments must be picklable."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_HEAVY)
+    context.set_forkserver_preload(_PRELOAD)
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(function, *arguments).result()

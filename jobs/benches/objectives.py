@@ -1,4 +1,4 @@
-"""Bench objectives: a training step of every objective with every encoder, and how fast their extras are made on one core."""
+"""Benchmark objectives: training steps of every objective with every encoder, and preparation of extras on one core."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from .transforms import context_transform, masking_transform
 
 
 def bench_objectives(options: Options) -> Iterator[dict[str, Any]]:
-    """Steps of 64 graphs on the device; then preparation."""
+    """Measure steps of 64 graphs on the device, then preparation."""
     torch.set_num_threads(os.cpu_count() or 1)
     base = EncoderConfig(layers=2, width=32) if options.quick else EncoderConfig()
     runs = 3 if options.quick else 9
@@ -50,7 +50,7 @@ def bench_objectives(options: Options) -> Iterator[dict[str, Any]]:
 
 
 def step_lines(uri: str, name: str, encoder: EncoderConfig, device: str, runs: int) -> Iterator[dict[str, Any]]:
-    """Graphs per second of a forward and backward, for each objective that the corpus has what it takes for."""
+    """Measure forward and backward passes of each objective that the corpus supports."""
     schema = read_manifest(open_folder(uri)).schema
     for kind in (*register.objective.names(), UNTRAINED):
         config = PretrainConfig(corpus=uri, objective=kind, encoder=encoder)  # pyright: ignore[reportArgumentType]
@@ -66,7 +66,7 @@ def step_lines(uri: str, name: str, encoder: EncoderConfig, device: str, runs: i
 
 
 def training_step(config: PretrainConfig, objective: Objective, device: str) -> Callable[[], float]:
-    """A forward and backward over the next batch; returns its graphs."""
+    """Return a function that does a forward and backward pass over the next batch and returns its number of graphs."""
     schema = read_manifest(open_folder(config.corpus)).schema
     encoder = build_encoder(schema, config.encoder, 0).to(device)
     batches = cycle([batch.to(device) for batch in step_batches(config.corpus, objective.prepare, 4)])
@@ -83,51 +83,61 @@ def training_step(config: PretrainConfig, objective: Objective, device: str) -> 
 
 
 def context_lines(uri: str, name: str, runs: int) -> Iterator[dict[str, Any]]:
-    """ContextPred's roots and context subgraphs: whole units against one networkx graph at a time."""
+    """Measure roots and context subgraphs of ContextPred: units at once against one networkx graph at a time."""
     config = ContextConfig()
     prepare = RootDistances(config.outer)
 
-    def ours(unit: GraphBatch, epoch: int) -> GraphBatch:
+    def by_unit(unit: GraphBatch, epoch: int) -> GraphBatch:
         distance = prepare(unit, 0, epoch)[NAME].values
         return keep_nodes(unit, (distance > config.inner) & (distance <= config.outer))
 
-    rates = preparation_rates(uri, ours, lambda graph: context_transform(graph, config), runs)
+    rates = preparation_rates(uri, by_unit, lambda graph: context_transform(graph, config), runs)
     metric = "ContextPred's contexts, one core"
-    yield line("objectives", name, metric, "graphs/s", rates["ours"], ("networkx_per_graph", rates["theirs"]))
+    yield line("objectives", name, metric, "graphs/s", rates["by_unit"], ("networkx_per_graph", rates["by_graph"]))
 
 
 def masking_lines(uri: str, name: str, runs: int) -> Iterator[dict[str, Any]]:
-    """AttrMasking's hidden nodes and their labels: whole units against one PyG graph at a time."""
+    """Measure masked nodes and their labels of AttrMasking: units at once against one PyG graph at a time."""
     config = MaskingConfig()
     prepare = MaskBuilder("node", config.rate)
 
-    def ours(unit: GraphBatch, epoch: int) -> tuple[Tensor, Tensor]:
+    def by_unit(unit: GraphBatch, epoch: int) -> tuple[Tensor, Tensor]:
         hidden = hidden_rows(replace(unit, extras=prepare(unit, 0, epoch)), "node")
         return unit.node_cat[hidden], unit.node_dense[hidden]
 
     if not read_manifest(open_folder(uri)).schema.node:
         return
-    rates = preparation_rates(uri, ours, lambda graph: masking_transform(graph, config), runs)
+    rates = preparation_rates(uri, by_unit, lambda graph: masking_transform(graph, config), runs)
     metric = "AttrMasking's hidden nodes, one core"
-    yield line("objectives", name, metric, "graphs/s", rates["ours"], ("pyg_per_graph", rates["theirs"]))
+    yield line("objectives", name, metric, "graphs/s", rates["by_unit"], ("pyg_per_graph", rates["by_graph"]))
 
 
 def preparation_rates(
-    uri: str, ours: Callable[[GraphBatch, int], object], theirs: Callable[[Data], Data], runs: int
+    uri: str, by_unit: Callable[[GraphBatch, int], object], by_graph: Callable[[Data], Data], runs: int
 ) -> dict[str, list[float]]:
-    """Graphs per second of both sides; reading and the making of Data lie outside the clock."""
+    """Measure the preparation of graphs; reading and conversion to Data are not timed.
+
+    Args:
+        uri: The corpus.
+        by_unit: Prepares a unit, given the epoch.
+        by_graph: Prepares one graph.
+        runs: Number of runs.
+
+    Returns:
+        Graphs per second of "by_unit" and "by_graph".
+    """
     reader, epochs = CorpusReader(uri), cycle(range(10**6))
     units = [reader.unit(number) for number in range(min(reader.manifest.units, 4))]
     data = [to_pyg(slice_graphs(units[0], i, i + 1))[0] for i in range(min(256, units[0].num_graphs))]
 
-    def whole_units() -> float:
+    def units_at_once() -> float:
         epoch = next(epochs)
         for unit in units:
-            ours(unit, epoch)
+            by_unit(unit, epoch)
         return sum(unit.num_graphs for unit in units)
 
     def one_by_one() -> float:
-        return len([theirs(graph) for graph in data])  # pyright: ignore[reportArgumentType]
+        return len([by_graph(graph) for graph in data])  # pyright: ignore[reportArgumentType]
 
-    seconds = measure([Side("ours", whole_units), Side("theirs", one_by_one)], runs)
+    seconds = measure([Side("by_unit", units_at_once), Side("by_graph", one_by_one)], runs)
     return {name: [1 / s for s in values] for name, values in seconds.items()}

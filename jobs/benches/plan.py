@@ -1,4 +1,4 @@
-"""Bench plan: what it costs a rank to know its part, at a corpus of 10^9 graphs, for any step and number of ranks."""
+"""Benchmark plan: time and memory in which a rank computes its share of a step, for a corpus of 10^9 graphs."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .measure import Options, line
 _GRAPHS, _UNIT_ROWS, _PER_STREAM, _HELD_OUT = 10**9, 1000, 16, 0.001
 _WORLDS = (1, 64, 4096)
 _AT = 2.7
-"""Epochs after which the rank starts: in the middle of the third."""
+"""Epoch at which the rank starts, within the third."""
 
 
 def bench_plan(options: Options) -> Iterator[dict[str, Any]]:
-    """Seconds and memory until the last of W ranks has the first read and batch of a step in mid-run, nothing remembered."""
+    """Measure for several numbers of ranks, without cached state."""
     for world in _WORLDS:
         yield from world_lines(world, 3 if options.quick else 7)
 
 
 def world_lines(world: int, runs: int) -> Iterator[dict[str, Any]]:
-    """What the last of ``world`` ranks pays."""
+    """Measure the last of ``world`` ranks."""
     case = f"{_GRAPHS:,} graphs, {_GRAPHS // _UNIT_ROWS:,} units, {world} ranks"
-    seeds = count()  # what one seed's plan remembers is of no use to the next
+    seeds = count()  # a plan caches values of its seed
     yield line("plan", case, "start of a rank", "s", [_seconds(lambda: start(world, next(seeds))) for _ in range(runs)])
     tracemalloc.start()
     plan, step = start(world, next(seeds))
@@ -38,7 +38,7 @@ def world_lines(world: int, runs: int) -> Iterator[dict[str, Any]]:
 
 
 def start(world: int, seed: int) -> tuple[Plan, int]:
-    """The plan, and the step that the last rank begins with: all it has to know is worked out."""
+    """Return the plan and the step at which the last rank starts, after computing its first read."""
     plan = Plan(_GRAPHS, _UNIT_ROWS, max(world, 4), _PER_STREAM, seed, _HELD_OUT)
     step = int(_AT * plan.steps_per_epoch)
     next(islice(plan.reads(step, step + 1, world - 1, world), 1))

@@ -1,7 +1,7 @@
-"""Bench recovery: seconds from SIGKILL of a worker, a raylet or the driver, or a new node, to the first new step; and the losses.
+"""Benchmark recovery: seconds from a failure or a new node to the next step, and the effect on the losses.
 
-On a real cluster of several raylets with its run on S3 (see drill). Heartbeats as cluster/ sets them. The losses are compared with
-those of the same run in one process that nobody disturbed.
+Failures are SIGKILL of a worker, a raylet or the driver, in a cluster of several raylets with its run on S3 (see drill), with the
+heartbeats of cluster/. The losses are compared with those of the same run in one process without failures.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from .drill import Drill, drill
 from .measure import Options, line
 from .server import s3_server
 
-_APART = 15
+_STEPS_BETWEEN = 15
 _SETTINGS = """
     --objective l2p --encoder.layers 3 --encoder.width 64 --train.device cpu --train.seed 1 --train.epochs 1000
     --train.schedule constant
     --train.exact --train.validate-every 0 --train.checkpoint-every 5 --train.checkpoint-minutes 0 --train.log-seconds 0
     --recovery.resize-seconds 5
 """
-"""Small steps, each with a row of history, and a checkpoint every fifth; sums that do not depend on the number of ranks."""
+"""Small steps with a history row each, a checkpoint every 5 steps, and sums that do not depend on the number of ranks."""
 
 
 def bench_recovery(options: Options) -> Iterator[dict[str, Any]]:
-    """One line a fault and one for the losses; the same for a world that changes by stop and resume."""
+    """Measure failures, preemption, and changes of the number of workers by stop and resume."""
     rounds = 1 if options.quick else 3
     with s3_server() as bucket, tempfile.TemporaryDirectory() as scratch:
         build_corpus(
@@ -50,10 +50,9 @@ def bench_recovery(options: Options) -> Iterator[dict[str, Any]]:
         for event, samples in seconds.items():
             yield line("recovery", next(iter(found)), f"{event} to the first new step", "s", samples)
         if not options.quick:
-            took, found["2 ranks, one of them on a node taken away with a notice"] = preempted_run(bucket, log)
-            yield line(
-                "recovery", "2 ranks, motifs on S3", "end of an announced node to the first new step", "s", [took]
-            )
+            after_notice, found["2 ranks, one of them on a node taken away with a notice"] = preempted_run(bucket, log)
+            metric = "end of an announced node to the first new step"
+            yield line("recovery", "2 ranks, motifs on S3", metric, "s", [after_notice])
             found["workers 1 -> 3 -> 2 by stop and resume"] = resized_run(bucket, log)
         expected = undisturbed(bucket, max(step for losses in found.values() for step in losses))
         for case, losses in found.items():
@@ -64,7 +63,7 @@ _DIFFERENCE = "largest difference of a step's loss to an undisturbed run"
 
 
 def difference(found: dict[int, float], expected: dict[int, float]) -> float:
-    """The largest relative difference; raises SystemExit where a step is missing, or was never made."""
+    """Return the largest relative difference; raises SystemExit if a step is missing."""
     missing = set(range(1, max(found) + 1)) ^ set(found)
     if missing:
         raise SystemExit(f"the history has no step {min(missing)}")
@@ -72,79 +71,91 @@ def difference(found: dict[int, float], expected: dict[int, float]) -> float:
 
 
 def undisturbed(bucket: str, steps: int) -> dict[int, float]:
-    """Losses of the same run in this process."""
-    torch.set_num_threads(1)  # as the ranks have
+    """Return the losses of the same run in this process."""
+    torch.set_num_threads(1)  # as in the ranks
     with redirect_stdout(sys.stderr):
-        if main([*_words(bucket, "undisturbed", 1, 0), "--train.max-steps", str(steps)]) != 0:
+        if main([*_arguments(bucket, "undisturbed", 1, 0), "--train.max-steps", str(steps)]) != 0:
             raise SystemExit("the undisturbed run failed")
     rows = read_history(open_folder(f"{bucket}/runs").sub("undisturbed"))
     return {row["step"]: row["loss"] for row in rows if "loss" in row}
 
 
-def _words(bucket: str, name: str, workers: int, least: int) -> list[str]:
-    where = ["--corpus", f"{bucket}/corpus", "--out", f"{bucket}/runs", "--name", name]
-    return ["pretrain", *where, *_SETTINGS.split(), f"--workers={workers}", f"--min-workers={least}"]
+def _arguments(bucket: str, name: str, workers: int, least: int) -> list[str]:
+    paths = ["--corpus", f"{bucket}/corpus", "--out", f"{bucket}/runs", "--name", name]
+    return ["pretrain", *paths, *_SETTINGS.split(), f"--workers={workers}", f"--min-workers={least}"]
 
 
 def killed_run(bucket: str, log: Path, rounds: int, quick: bool) -> tuple[dict[str, list[float]], dict[int, float]]:
-    """(seconds to the first new step by event, losses by step) of a run that loses a worker and a raylet, gets a node, and loses
-    its driver, ``rounds`` times."""
+    """Run with ``rounds`` times the loss of a worker and of a raylet, a new node, and the loss of the driver.
+
+    Args:
+        bucket: URI of the bucket.
+        log: File of the driver's output.
+        rounds: Number of repetitions.
+        quick: Whether to stop soon after the last event.
+
+    Returns:
+        Seconds to the next step by event, and losses by step.
+    """
     events = ("SIGKILL of a worker", "SIGKILL of a raylet", "a new node", "SIGKILL of the driver")
     seconds: dict[str, list[float]] = {event: [] for event in events}
-    with drill(f"{bucket}/runs/killed", _words(bucket, "killed", 2, 1), nodes=2, log=log) as field:
-        field.start()
+    with drill(f"{bucket}/runs/killed", _arguments(bucket, "killed", 2, 1), nodes=2, log=log) as run:
+        run.start()
         for _ in range(rounds):
-            what = (field.kill_worker, field.kill_raylet, field.add_node, lambda: _kill_and_resume(field))
-            for event, happens in zip(events, what, strict=True):
-                seconds[event].append(survive(field, happens))
-        field.wait_step(field.snapshot()["step"] + (5 if quick else _APART))
-        field.stop()
-        return seconds, field.losses()
+            actions = (run.kill_worker, run.kill_raylet, run.add_node, lambda: _kill_and_resume(run))
+            for event, action in zip(events, actions, strict=True):
+                seconds[event].append(measure_recovery(run, action))
+        run.wait_step(run.snapshot()["step"] + (5 if quick else _STEPS_BETWEEN))
+        run.stop()
+        return seconds, run.losses()
 
 
-def _kill_and_resume(field: Drill) -> None:
-    field.kill_driver()
-    field.start()
+def _kill_and_resume(run: Drill) -> None:
+    run.kill_driver()
+    run.start()
 
 
-def survive(field: Drill, happens: Callable[[], object]) -> float:
-    """Let the run go on for some steps, call ``happens``, and wait until new ranks have gone on from there; returns seconds."""
-    field.wait_step(field.snapshot().get("step", 0) + _APART)
-    before, start = field.snapshot(), time.time()
-    happens()
-    return field.recovered(start, before)
+def measure_recovery(run: Drill, action: Callable[[], object]) -> float:
+    """Train some steps, call ``action``, and return the seconds until new ranks have made a step."""
+    run.wait_step(run.snapshot().get("step", 0) + _STEPS_BETWEEN)
+    before, start = run.snapshot(), time.time()
+    action()
+    return run.recovered(start, before)
 
 
 def preempted_run(bucket: str, log: Path) -> tuple[float, dict[int, float]]:
-    """(seconds from a node's end to the first new step, losses by step) of a run that writes a checkpoint only because it is told
-    that a node will go."""
-    words = [*_words(bucket, "preempted", 2, 1), "--train.checkpoint-every=0"]
-    with drill(f"{bucket}/runs/preempted", words, nodes=2, log=log) as field:
-        field.start()
-        before = field.wait_step(_APART)
-        node = field.busy_node()
-        field.announce(node, seconds=20)
-        field.wait_checkpoint(before)
-        before, killed = field.snapshot(), time.time()
-        field.kill_raylet(node)
-        seconds = field.recovered(killed, before)
-        if field.first_step() == 0:
-            raise SystemExit("the preempted run began again from the start")
-        field.wait_step(before["step"] + _APART)
-        field.stop()
-        return seconds, field.losses()
+    """Run that loses a node after a notice; the only checkpoint is that written on the notice.
+
+    Returns:
+        Seconds from the end of the node to the next step, and losses by step.
+    """
+    words = [*_arguments(bucket, "preempted", 2, 1), "--train.checkpoint-every=0"]
+    with drill(f"{bucket}/runs/preempted", words, nodes=2, log=log) as run:
+        run.start()
+        before = run.wait_step(_STEPS_BETWEEN)
+        node = run.busy_node()
+        run.announce(node, seconds=20)
+        run.wait_checkpoint(before)
+        before, killed = run.snapshot(), time.time()
+        run.kill_raylet(node)
+        seconds = run.recovered(killed, before)
+        if run.first_step() == 0:
+            raise SystemExit("the preempted run restarted from step 0")
+        run.wait_step(before["step"] + _STEPS_BETWEEN)
+        run.stop()
+        return seconds, run.losses()
 
 
 def resized_run(bucket: str, log: Path) -> dict[int, float]:
-    """Losses by step of a run with one worker that is stopped, goes on with three, is stopped, and goes on with two."""
-    with drill(f"{bucket}/runs/resized", _words(bucket, "resized", 1, 0), nodes=4, log=log) as field:
-        field.start()
+    """Return the losses by step of a run that is stopped and resumed with 1, 3 and 2 workers."""
+    with drill(f"{bucket}/runs/resized", _arguments(bucket, "resized", 1, 0), nodes=4, log=log) as run:
+        run.start()
         for workers in (3, 2):
-            field.wait_step(field.snapshot().get("step", 0) + _APART)
-            field.stop()
-            field.start(f"--workers={workers}")
-        before = field.snapshot()
-        field.recovered(0.0, before)
-        field.wait_step(before["step"] + _APART)
-        field.stop()
-        return field.losses()
+            run.wait_step(run.snapshot().get("step", 0) + _STEPS_BETWEEN)
+            run.stop()
+            run.start(f"--workers={workers}")
+        before = run.snapshot()
+        run.recovered(0.0, before)
+        run.wait_step(before["step"] + _STEPS_BETWEEN)
+        run.stop()
+        return run.losses()

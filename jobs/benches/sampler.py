@@ -1,4 +1,4 @@
-"""Bench sampler: keyed blocks on arrays against a per-node sampler on Python dictionaries; and what a large network costs."""
+"""Benchmark sampler: keyed sampling on arrays against a per-node sampler on Python dictionaries, and costs of large networks."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ DRAWS: dict[str, Draws] = {
     "python_dictionaries": lambda seed: random.Random(seed).sample,
     "numpy_choice": _numpy_choice,
 }
-"""Ways to draw some of a node's messages without replacement, by seed."""
+"""Functions that sample messages of a node without replacement, by name; each is created from a seed."""
 
 
 def bench_sampler(options: Options) -> Iterator[dict[str, Any]]:
-    """Seeds a second, 1,024 a call, 2 hops, 10 messages a node, on real and made networks; building the made one."""
+    """Measure sampling around 1,024 seeds per call, 2 hops, 10 messages per node, and building of synthetic networks."""
     runs = 3 if options.quick else 9
     for name, network in real_networks():
         yield from sampling_lines(name, network, runs)
     for nodes, edges in ((100_000, 1_000_000), *(() if options.quick else ((10_000_000, 50_000_000),))):
-        case = f"made, {nodes:,} nodes"
+        case = f"synthetic, {nodes:,} nodes"
         with tempfile.TemporaryDirectory() as folder:
             yield from size_lines(case, SyntheticNetworkConfig(out=folder, nodes=nodes, edges=edges))
             yield from sampling_lines(case, load_network(folder), runs, dictionaries=nodes <= 1_000_000)
 
 
 def real_networks() -> Iterator[tuple[str, Network]]:
-    """Last-FM and Book-Crossing with all their positive ratings, where DISTGNN_DATA has them."""
+    """Yield Last-FM and Book-Crossing with all positive ratings, if DISTGNN_DATA has them."""
     for name, (folder, columns) in _REAL.items():
         path = data_root() / folder
         if path.exists():
@@ -68,28 +68,34 @@ def real_networks() -> Iterator[tuple[str, Network]]:
 
 
 def size_lines(case: str, config: SyntheticNetworkConfig) -> Iterator[dict[str, Any]]:
-    """Seconds to make, build and store a network, its bytes a message, and the most memory this process has had."""
+    """Measure time to sample, build and store a network, bytes per message, and the peak memory of the process."""
     start = time.perf_counter()
     manifest: NetworkManifest = save_network(build_synthetic(config), config.out)
     seconds = time.perf_counter() - start
     messages = manifest.arrays["source"].shape[0]
     size = sum(file.stat().st_size for file in Path(config.out).rglob("*.npy"))
     case = f"{case}, {messages:,} messages"
-    yield line("sampler", case, "drawn, built and stored", "s", [seconds])
+    yield line("sampler", case, "sampled, built and stored", "s", [seconds])
     yield line("sampler", case, "stored", "bytes/message", [size / messages])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     yield line("sampler", case, "peak memory of the process so far", "GB", [peak])
 
 
 def sampling_lines(case: str, network: Network, runs: int, dictionaries: bool = True) -> Iterator[dict[str, Any]]:
-    """Seeds a second of ours and, where they fit, of dictionaries, interleaved on the same seeds.
+    """Measure seeds per second of sampling on arrays and on dictionaries, interleaved, on the same seeds.
 
-    python_dictionaries draws as lean as Python can; numpy_choice draws with one numpy call a node, as GPT-GNN's sampler does.
+    python_dictionaries samples with random.sample; numpy_choice with one NumPy call per node, as in GPT-GNN.
+
+    Args:
+        case: Name of the case.
+        network: The network.
+        runs: Number of runs.
+        dictionaries: Whether to measure dictionaries, which need much memory.
     """
-    sides = [Side("arrays", Calls(network).ours)]
+    sides = [Side("arrays", Calls(network).arrays)]
     if dictionaries:
         adjacency = as_dictionaries(network)
-        sides += [Side(name, Calls(network, adjacency, draws).theirs) for name, draws in DRAWS.items()]
+        sides += [Side(name, Calls(network, adjacency, draws).dictionaries) for name, draws in DRAWS.items()]
     seconds = measure(sides, runs)
     rates = {name: [1 / each for each in samples] for name, samples in seconds.items()}
     baselines = [(name, rates[name]) for name in DRAWS] if dictionaries else [None]
@@ -98,9 +104,9 @@ def sampling_lines(case: str, network: Network, runs: int, dictionaries: bool = 
 
 
 class Calls:
-    """Calls with new seeds each time, the same for both sides. Each returns how many seeds it sampled around.
+    """Sampling calls with new seeds each time, the same for all sides. Each call returns its number of seeds.
 
-    Seeds are nodes that receive messages, as training's users and items do: around the others there is nothing to sample.
+    Seeds are nodes that receive messages.
     """
 
     def __init__(self, network: Network, adjacency: Adjacency | None = None, draws: Draws | None = None) -> None:
@@ -116,19 +122,19 @@ class Calls:
         self.number += 1
         return self.nodes[below(draw(key(self.number), np.arange(_SEEDS)), np.full(_SEEDS, len(self.nodes)))]
 
-    def ours(self) -> float:
-        """One block."""
+    def arrays(self) -> float:
+        """Sample a block on arrays."""
         sample_block(self.network, self._seeds(), _HOPS, _FAN_OUT, self.number)
         return _SEEDS
 
-    def theirs(self) -> float:
-        """The same as a per-node sampler does it."""
+    def dictionaries(self) -> float:
+        """Sample a block on dictionaries, node by node."""
         dictionary_block(self.adjacency, self._seeds().tolist(), _HOPS, _FAN_OUT, self.draws(self.number))
         return _SEEDS
 
 
 def as_dictionaries(network: Network) -> Adjacency:
-    """What each node receives, as lists of (relation, source) in a dictionary."""
+    """Return the messages that each node receives, as lists of (relation, source)."""
     source = network.source.tolist()
     relation = network.relation.tolist() or [0] * len(source)
     pointer = network.indptr.tolist()
@@ -139,7 +145,18 @@ def as_dictionaries(network: Network) -> Adjacency:
 def dictionary_block(
     adjacency: Adjacency, seeds: list[int], hops: int, fan_out: int, sample: Draw
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(nodes, messages [3, m] as places of source and target in nodes, and relation), one node after the other."""
+    """Sample node by node.
+
+    Args:
+        adjacency: Messages of each node.
+        seeds: Nodes to start from.
+        hops: Number of hops.
+        fan_out: Maximum number of messages per node.
+        sample: Samples messages of a node.
+
+    Returns:
+        The nodes, and messages [3, m]: positions of source and target in the nodes, and relation.
+    """
     place = {node: number for number, node in enumerate(dict.fromkeys(seeds))}
     frontier, found = list(place), []
     for _ in range(hops):

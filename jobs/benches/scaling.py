@@ -1,8 +1,7 @@
-"""Bench scaling: pre-training with one rank and two (see world), and what a per-graph second-order L2P step costs as one thing
-grows, each line against the smallest setting.
+"""Benchmark scaling: pre-training with one and two ranks (see world), and time of a second-order L2P step as one setting grows.
 
-Steps s and t, child tasks k and the width on real molecules, 64 a step; the size of graphs on made ones, with the number of
-nodes in a step kept (as nearly as whole graphs allow).
+Steps s and t, child tasks k and the width are varied on molecules, 64 graphs per step; the size of graphs on synthetic graphs,
+with about the same number of nodes per step. The smallest setting is the baseline.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from .world import world_lines
 
 
 def bench_scaling(options: Options) -> Iterator[dict[str, Any]]:
-    """The world's lines, then one line a setting."""
+    """Measure ranks, then settings."""
     yield from world_lines(options)
     torch.set_num_threads(os.cpu_count() or 1)
     encoder, config = EncoderConfig(layers=2, width=32) if options.quick else EncoderConfig(), L2PConfig()
@@ -47,12 +46,12 @@ def bench_scaling(options: Options) -> Iterator[dict[str, Any]]:
         "nodes": {n: _side(synthetic_graphs(nodes // n, n), Schema(), encoder, config, options) for n in sizes},
     }
     for axis, sides in axes.items():
-        name = case if axis != "nodes" else f"made graphs, {nodes} nodes a step"
+        name = case if axis != "nodes" else f"synthetic graphs, {nodes} nodes per step"
         yield from axis_lines(f"{name}, gin {encoder.layers}x{encoder.width}", axis, sides, runs)
 
 
 def axis_lines(case: str, axis: str, sides: dict[int, Side], runs: int) -> Iterator[dict[str, Any]]:
-    """One line for each setting of an axis but the smallest, which is the baseline."""
+    """Measure the settings of an axis against the first, the baseline."""
     seconds = measure([Side(f"{axis}={value}", side.work) for value, side in sides.items()], runs)
     (smallest, base), *others = ((name, [1e3 * s for s in samples]) for name, samples in seconds.items())
     for name, ms in others:
@@ -78,7 +77,7 @@ def _side(
 
 
 def synthetic_graphs(graphs: int, nodes: int, seed: int = 0) -> GraphBatch:
-    """Featureless graphs of ``nodes`` nodes each: a random tree and a tenth as many more edges (as sparse as molecules)."""
+    """Return featureless graphs of ``nodes`` nodes: a random tree with 10 % more edges (about the density of molecules)."""
     rng = np.random.default_rng(seed)
     child = np.arange(1, nodes)
     parts = []

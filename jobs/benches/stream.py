@@ -1,4 +1,4 @@
-"""Bench stream: step batches through Ray Data against the Ray-free reader, and how long training waits for them."""
+"""Benchmark stream: step batches through Ray Data against the reader without Ray, and the time that training waits for data."""
 
 from __future__ import annotations
 
@@ -29,16 +29,18 @@ from .measure import Options, line
 
 
 def bench_stream(options: Options) -> Iterator[dict[str, Any]]:
-    """Step batches with tasks through Ray Data against the Ray-free reader, and the share of training spent waiting."""
+    """Measure both readers, and the share of training time spent waiting for data."""
     rows = 40_000 if options.quick else 160_000
     config = L2PConfig()
     start_ray(os.cpu_count() or 1)
-    torch.set_num_threads(1)  # as in the thread that reads ahead of training
+    torch.set_num_threads(1)  # as in the prefetch thread
     with molecules(rows) as (case, uri):
         reader = CorpusReader(uri)
         plan = Plan(reader.manifest.graphs, reader.manifest.unit_rows, streams=4, per_stream=16)
         samples: dict[str, list[tuple[float, float]]] = {"ray": [], "local": []}
-        cold, _ = timed_stream(islice(stream_batches(reader, plan, config, ray_units), 8))  # Ray starts its processes
+        cold, _ = timed_stream(
+            islice(stream_batches(reader, plan, config, ray_units), 8)
+        )  # includes the start of Ray processes
         for _ in range(2 if options.quick else 3):
             for name, units in (("ray", ray_units), ("local", local_units)):
                 samples[name].append(timed_stream(stream_batches(reader, plan, config, units)))
@@ -52,14 +54,14 @@ def bench_stream(options: Options) -> Iterator[dict[str, Any]]:
 
 
 def stream_batches(reader: CorpusReader, plan: Plan, config: L2PConfig, units: Any) -> Iterator[GraphBatch]:
-    """One epoch of step batches, units read through ``units``."""
+    """Yield the step batches of one epoch; ``units`` reads the units."""
     stop = plan.steps_per_epoch
-    made = assemble(plan, 0, stop, 0, 1, units(reader, plan, L2P(config).prepare, plan.reads(0, stop, 0, 1)))
-    return (batch for _, batch in made if batch is not None)
+    batches = assemble(plan, 0, stop, 0, 1, units(reader, plan, L2P(config).prepare, plan.reads(0, stop, 0, 1)))
+    return (batch for _, batch in batches if batch is not None)
 
 
 def timed_stream(batches: Iterator[GraphBatch]) -> tuple[float, float]:
-    """(seconds to the first batch, graphs per second over all of them)."""
+    """Return (seconds to the first batch, graphs per second of all batches)."""
     start = time.perf_counter()
     graphs = next(batches).num_graphs
     first = time.perf_counter() - start
@@ -68,9 +70,9 @@ def timed_stream(batches: Iterator[GraphBatch]) -> tuple[float, float]:
 
 
 def data_wait(uri: str, steps: int) -> float:
-    """Share of an in-process L2P run's time spent waiting for batches, as its progress.json says."""
+    """Return the share of a local L2P run's time spent waiting for batches, from its progress.json."""
     with tempfile.TemporaryDirectory() as out, redirect_stdout(sys.stderr):
-        words = [
+        arguments = [
             "--corpus",
             uri,
             "--out",
@@ -82,6 +84,6 @@ def data_wait(uri: str, steps: int) -> float:
             "--train.validation-fraction",
             "0",
         ]
-        if main(["pretrain", *words]) != 0:
+        if main(["pretrain", *arguments]) != 0:
             raise SystemExit("the training run failed")
         return json.loads((Path(out) / "wait/progress.json").read_text())["metrics"]["data_wait"]

@@ -1,4 +1,4 @@
-"""Bench tasks: L2P's tasks made for whole units at once, against a per-graph PyG transform."""
+"""Benchmark tasks: sampling of L2P tasks for a unit at once, against a per-graph PyG transform."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .measure import Options, Side, line, measure
 
 
 def bench_tasks(options: Options) -> Iterator[dict[str, Any]]:
-    """L2P tasks on one core: a whole unit by sorts and hashes against a per-graph PyG transform and collation."""
+    """Measure sampling on one core by sorts and hashes against a per-graph PyG transform and collation."""
     torch.set_num_threads(1)
     with molecules(2048) as (case, uri):
         reader = CorpusReader(uri)
@@ -30,13 +30,13 @@ def bench_tasks(options: Options) -> Iterator[dict[str, Any]]:
     builder, epochs = TaskBuilder(children=1, support=10, query=5), cycle(range(10**6))
     data = [to_pyg(slice_graphs(units[0], i, i + 1))[0] for i in range(256)]
 
-    def ours() -> float:
+    def by_unit() -> float:
         epoch = next(epochs)
         for unit in units:
             builder(unit, 0, epoch)
         return sum(unit.num_graphs for unit in units)
 
-    def ours_batched() -> float:
+    def by_unit_batched() -> float:
         epoch = next(epochs)
         for unit in units:
             ready = replace(unit, extras=builder(unit, 0, epoch))
@@ -49,14 +49,16 @@ def bench_tasks(options: Options) -> Iterator[dict[str, Any]]:
             Batch.from_data_list([pyg_transform(graph) for graph in data[start : start + 64]])
         return len(data)
 
-    seconds = measure([Side("tasks", ours), Side("batched", ours_batched), Side("pyg", pyg)], 3 if options.quick else 9)
+    seconds = measure(
+        [Side("tasks", by_unit), Side("batched", by_unit_batched), Side("pyg", pyg)], 3 if options.quick else 9
+    )
     rates = {name: [1 / s for s in values] for name, values in seconds.items()}
     yield line("tasks", case, "tasks of a unit, one core", "graphs/s", rates["tasks"])
     yield line("tasks", case, "tasks and batches of 64", "graphs/s", rates["batched"], ("pyg_per_graph", rates["pyg"]))
 
 
 def pyg_transform(graph: Data) -> Data:
-    """What a PyG user writes: 15 random edges, cut 10 + 5, and as many sampled non-edges."""
+    """Sample 15 edges, split 10 + 5, and as many non-edges, as a PyG transform does."""
     edges: Tensor = graph["edge_index"]
     picked = edges[:, torch.randperm(edges.shape[1])[:15]]
     negatives = negative_sampling(edges, graph.num_nodes, num_neg_samples=15)

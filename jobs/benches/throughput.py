@@ -1,8 +1,8 @@
-"""How much of a device a second-order step uses: graphs per second by batch size, and shares of ceilings measured beside it.
+"""Utilization of a device by a second-order step: graphs per second by batch size, and shares of measured ceilings.
 
-The ceilings are those a large matrix product and a large copy reach here and now, so any card (or CPU) will do. Arithmetic:
-2 m n k of every dense product, 2 d per entry of every sparse one. Traffic: every operator's inputs and outputs counted once
-each, as if nothing stayed in a cache and nothing were fused; so the share of bandwidth is an upper estimate.
+The ceilings are the rates of a large matrix product and a large copy on the same device. Arithmetic counts 2 m n k for every dense
+product and 2 d per entry of every sparse product. Traffic counts the inputs and outputs of every operator once, without caches or
+fusion, so the share of bandwidth is an upper bound.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .measure import Side, finish, line, measure
 
 
 class Counter(TorchDispatchMode):
-    """flops and bytes of the operators that run inside it; see the module text."""
+    """Counts flops and bytes of the operators that run inside it; see the module docstring."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,14 +63,14 @@ def _size(tensor: Tensor) -> int:
 
 
 def count_work(work: Callable[[], object]) -> tuple[int, int]:
-    """(flops, bytes) of ``work()``."""
+    """Return (flops, bytes) of ``work()``."""
     with Counter() as counter:
         work()
     return counter.flops, counter.bytes
 
 
 def seconds_of(work: Callable[[], object], device: str, runs: int = 5) -> float:
-    """The fastest of some runs, after a warm-up."""
+    """Return the seconds of the fastest of several runs, after a warm-up."""
     best = math.inf
     for _ in range(runs + 1):
         finish(device)
@@ -82,7 +82,7 @@ def seconds_of(work: Callable[[], object], device: str, runs: int = 5) -> float:
 
 
 def ceilings(device: str) -> tuple[float, float]:
-    """(flops per second of a large float32 product, bytes per second of a large copy, reads and writes both counted)."""
+    """Return (flops per second of a float32 product, bytes per second read and written by a copy)."""
     size, count = (8192, 1 << 28) if torch.device(device).type == "cuda" else (1024, 1 << 24)
     a, source = torch.randn(size, size, device=device), torch.randn(count, device=device)
     target = torch.empty_like(source)
@@ -93,17 +93,25 @@ def ceilings(device: str) -> tuple[float, float]:
 def throughput_lines(
     uri: str, name: str, encoder_config: EncoderConfig, device: str, sizes: tuple[int, ...]
 ) -> Iterator[dict[str, Any]]:
-    """Second-order steps by batch size (multiples of 16): speed, and what share of the two ceilings it is."""
+    """Measure second-order steps by batch size.
+
+    Args:
+        uri: The corpus.
+        name: Its name in the results.
+        encoder_config: The encoder.
+        device: Device of the computation.
+        sizes: Batch sizes, multiples of 16.
+    """
     config = L2PConfig()
     objective = L2P(config)
     encoder = build_encoder(read_manifest(open_folder(uri)).schema, encoder_config, 0).to(device)
-    made = step_batches(uri, objective.prepare, max(sizes) // 16, streams=1)
+    batches = step_batches(uri, objective.prepare, max(sizes) // 16, streams=1)
     matrix, bandwidth = ceilings(device)
     label = f"{name}, {encoder_config.kind} {encoder_config.layers}x{encoder_config.width}"
     yield line("l2p_step", label, "ceiling: float32 matrix product", "TFLOP/s", [matrix / 1e12])
     yield line("l2p_step", label, "ceiling: copy", "GB/s", [bandwidth / 1e9])
     for size in sizes:
-        batch = joined([made[i % len(made)] for i in range(size // 16)]).to(device)
+        batch = merge_streams([batches[i % len(batches)] for i in range(size // 16)]).to(device)
 
         def step(batch: GraphBatch = batch) -> float:
             encoder.zero_grad()
@@ -120,7 +128,7 @@ def throughput_lines(
         yield line("l2p_step", case, "share of the copy ceiling (traffic counted without caches)", "%", traffic)
 
 
-def joined(batches: list[GraphBatch]) -> GraphBatch:
-    """Batches of one stream each as the streams of one batch."""
+def merge_streams(batches: list[GraphBatch]) -> GraphBatch:
+    """Merge batches of one stream each into one batch of several streams."""
     ends = torch.tensor([0, *(batch.num_graphs for batch in batches)]).cumsum(0)
     return replace(concat_graphs(batches), stream_ptr=ends)

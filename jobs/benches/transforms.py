@@ -13,15 +13,15 @@ from distgnn.objectives.contextpred import ContextConfig
 
 
 def context_transform(graph: Data, config: ContextConfig) -> Data:
-    """A random root and the subgraph induced by the nodes in its ring of hops, with features, through networkx."""
-    whole = nx.Graph()
-    whole.add_nodes_from(range(graph.num_nodes or 0))
-    whole.add_edges_from((u, v, {"place": i}) for i, (u, v) in enumerate(graph["edge_index"].t().tolist()))
-    root = random.randrange(whole.number_of_nodes())
-    hops = nx.single_source_shortest_path_length(whole, root, config.outer or None)
+    """Sample a root and the subgraph induced by the nodes between the inner and outer distance, with features, by networkx."""
+    full = nx.Graph()
+    full.add_nodes_from(range(graph.num_nodes or 0))
+    full.add_edges_from((u, v, {"place": i}) for i, (u, v) in enumerate(graph["edge_index"].t().tolist()))
+    root = random.randrange(full.number_of_nodes())
+    hops = nx.single_source_shortest_path_length(full, root, config.outer or None)
     ring = sorted(node for node, distance in hops.items() if distance > config.inner)
     number = {node: i for i, node in enumerate(ring)}
-    edges = [(number[u], number[v], place) for u, v, place in whole.subgraph(ring).edges(data="place")]
+    edges = [(number[u], number[v], place) for u, v, place in full.subgraph(ring).edges(data="place")]
     kept = torch.tensor(edges, dtype=torch.int64).reshape(-1, 3)
     result = graph.clone()
     result.root_index = torch.tensor([root])
@@ -34,7 +34,7 @@ def context_transform(graph: Data, config: ContextConfig) -> Data:
 
 
 def masking_transform(graph: Data, config: MaskingConfig) -> Data:
-    """A random share of the nodes, and the features they had (the model puts its token in their place)."""
+    """Sample nodes to mask, and keep their features as labels."""
     nodes = graph.num_nodes or 0
     hidden = torch.tensor(random.sample(range(nodes), max(1, round(config.rate * nodes))))
     result = graph.clone()

@@ -1,8 +1,8 @@
-"""Bench tuner: what a sweep costs beside its trials, and how many trials TPE needs where random draws need more.
+"""Benchmark tuner: overhead of a sweep, and number of trials that TPE and random search need.
 
-The sweep is ``distgnn tune`` as a user starts it, from its start to its end, one trial at a time, with trials of seconds; the
-loop runs the same trials one after the other in a process that is already there. The search is on a planted optimum: a score of
-four of the fields of the ready-made space ``adaptation``, the other four do nothing; the optimum is another one for every seed.
+The overhead is that of a complete ``distgnn tune`` with short trials, one at a time, against a loop over the same trials in one
+process. The search is on a synthetic score with a known optimum: it depends on four of the eight fields of the predefined space
+``adaptation``, and the optimum depends on the seed.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from distgnn.storage.folder import Folder, open_folder
 
 from .measure import Options, line
 
-_MATTER = ("pretrain.l2p.node_lr", "pretrain.l2p.graph_lr", "pretrain.l2p.node_steps", "pretrain.l2p.support")
-_NEAR = 0.97
-"""Of the best score there is; a drawn point comes as near about once in 160."""
-_MOST = 400
-_WORDS = {
+_RELEVANT = ("pretrain.l2p.node_lr", "pretrain.l2p.graph_lr", "pretrain.l2p.node_steps", "pretrain.l2p.support")
+_GOAL = 0.97
+"""Score to reach, as a share of the optimum; about one random point in 160 reaches it."""
+_MAX_TRIALS = 400
+_OPTIONS = {
     "--space": "l2p.node_lr=log(1e-4,1e-3)",
     "--searcher": "random",
     "--concurrency": "1",
@@ -54,25 +54,31 @@ _WORDS = {
     "--finetune.epochs": "2",
     "--finetune.split.method": "random",
 }
-"""Trials that all take as long: only a rate is searched, where none of them diverges."""
+"""Trials of the same duration: only the learning rate is searched, in a range without divergence."""
 
 
 def bench_tuner(options: Options) -> Iterator[dict[str, Any]]:
-    """The sweep beside its trials, then trials to the optimum: tpe beside random."""
+    """Measure the overhead, then the trials to the optimum."""
     with tempfile.TemporaryDirectory() as scratch:
         yield from sweep_lines(Path(scratch), *((4, 40) if options.quick else (12, 300)))
     yield from search_lines(range(5 if options.quick else 15))
 
 
 def sweep_lines(scratch: Path, trials: int, steps: int) -> Iterator[dict[str, Any]]:
-    """The wall time of a sweep beside that of the same trials in a loop, and its share that lies outside the trials."""
+    """Measure the wall time of a sweep against a loop over the same trials, and the share of time outside trials.
+
+    Args:
+        scratch: Folder for the corpus and the sweep.
+        trials: Number of trials.
+        steps: Pre-training steps of a trial.
+    """
     corpus = str(scratch / "motifs")
     build_corpus(MotifsSource(MotifsConfig(out=corpus, graphs=2000)), corpus)
-    words = [word for item in _WORDS.items() for word in item]
-    words += ["--pretrain.corpus", corpus, "--finetune.corpus", corpus, "--out", str(scratch / "sweep")]
+    arguments = [text for option in _OPTIONS.items() for text in option]
+    arguments += ["--pretrain.corpus", corpus, "--finetune.corpus", corpus, "--out", str(scratch / "sweep")]
     start = time.perf_counter()
     with redirect_stdout(sys.stderr):
-        if main(["tune", *words, "--trials", str(trials), "--max-steps", str(steps)]) != 0:
+        if main(["tune", *arguments, "--trials", str(trials), "--max-steps", str(steps)]) != 0:
             raise SystemExit("the sweep failed")
     wall = time.perf_counter() - start
     folder = open_folder(str(scratch / "sweep"))
@@ -82,21 +88,27 @@ def sweep_lines(scratch: Path, trials: int, steps: int) -> Iterator[dict[str, An
     case = f"{trials} trials of {inside / trials:.1f} s, one at a time"
     yield line("tuner", case, "wall time of the sweep", "s", [wall], ("loop", [looped]))
     yield line("tuner", case, "share of the sweep's time outside trials", "%", [100 * (1 - inside / wall)])
-    beside = 100 * (1 - inside / read_sweep(folder).wall)
-    yield line("tuner", case, "the same without the start of Ray and of the command", "%", [beside])
+    overhead = 100 * (1 - inside / read_sweep(folder).wall)
+    yield line("tuner", case, "the same without the start of Ray and of the command", "%", [overhead])
     yield line("tuner", case, "from the end of a trial to the start of the next", "s", gaps(records))
 
 
 def gaps(records: list[TrialRecord]) -> list[float]:
-    """Seconds from the end of each trial to the start of the one after it, of trials that were made one at a time."""
+    """Return the seconds from the end of each trial to the start of the next, for trials that ran one at a time."""
     times = [(record.started or 0.0, record.ended or 0.0) for record in sorted(records, key=lambda r: r.started or 0.0)]
     return [start - end for (_, end), (start, _) in pairwise(times)]
 
 
 def looped_seconds(sweep: Sweep, records: list[TrialRecord], folder: Folder) -> float:
-    """Seconds to run the trials with the same parameters in this process, one after the other, into ``folder``.
+    """Run the trials in sequence in this process, with one thread, as trials have one CPU reserved.
 
-    With one thread, as a trial that has one CPU reserved.
+    Args:
+        sweep: The sweep.
+        records: Its trials.
+        folder: Folder to write to.
+
+    Returns:
+        Seconds.
     """
     torch.set_num_threads(1)
     start = time.perf_counter()
@@ -107,38 +119,38 @@ def looped_seconds(sweep: Sweep, records: list[TrialRecord], folder: Folder) -> 
 
 
 def search_lines(seeds: range) -> Iterator[dict[str, Any]]:
-    """Trials until a score as near to the planted optimum, by seed, of tpe beside random."""
+    """Measure the number of trials until the score is reached, for tpe against random."""
     space = adaptation()
     needed = {searcher: [trials_needed(space, searcher, seed) for seed in seeds] for searcher in ("tpe", "random")}
     case = f"planted optimum in {len(space)} fields, {len(seeds)} seeds"
-    metric = f"trials to {100 * _NEAR:.0f} % of the optimum's score"
-    yield line("tuner", case, metric, "trials", *_two(needed))
-    won = statistics.mean(float(a < b) for a, b in zip(needed["tpe"], needed["random"], strict=True))
-    yield line("tuner", case, "seeds in which tpe needs fewer trials than random", "%", [100 * won])
+    metric = f"trials to {100 * _GOAL:.0f} % of the optimum's score"
+    yield line("tuner", case, metric, "trials", *_samples(needed))
+    wins = statistics.mean(float(a < b) for a, b in zip(needed["tpe"], needed["random"], strict=True))
+    yield line("tuner", case, "seeds in which tpe needs fewer trials than random", "%", [100 * wins])
 
 
-def _two(needed: dict[str, list[int]]) -> tuple[list[float], tuple[str, list[float]]]:
+def _samples(needed: dict[str, list[int]]) -> tuple[list[float], tuple[str, list[float]]]:
     return list(map(float, needed["tpe"])), ("random", list(map(float, needed["random"])))
 
 
 def adaptation() -> Space:
-    """The ready-made space, of corpora that nobody reads."""
+    """Return the predefined space ``adaptation``."""
     return read_space(
         TuneConfig(space=("adaptation",), pretrain=PretrainConfig(corpus="x"), finetune=FinetuneConfig(corpus="x"))
     )
 
 
 def planted_score(space: Space, params: Params, seed: int) -> float:
-    """1 at the optimum of ``seed``, falling with the squared distance from it in the fields that matter."""
-    optimum = unit_interval(draw(key(seed), np.arange(len(_MATTER))))
-    places = np.array([_place(space[name], params[name]) for name in _MATTER])
-    grain = np.array([0.0 if len(space[name].points()) == 0 else 1 / len(space[name].points()) for name in _MATTER])
+    """Return 1 minus the squared distance to the optimum of ``seed`` in the relevant fields."""
+    optimum = unit_interval(draw(key(seed), np.arange(len(_RELEVANT))))
+    places = np.array([_place(space[name], params[name]) for name in _RELEVANT])
+    grain = np.array([0.0 if len(space[name].points()) == 0 else 1 / len(space[name].points()) for name in _RELEVANT])
     optimum = np.where(grain > 0, (np.floor(optimum / np.maximum(grain, 1e-9)) + 0.5) * grain, optimum)
     return float(1 - ((places - optimum) ** 2).sum())
 
 
 def _place(domain: Range | Choice, value: Value) -> float:
-    """Place of a value in its domain, from 0 to 1: by its index among few points, else on the scale of the range."""
+    """Return the position of a value in its domain, from 0 to 1: by index among few points, else on the scale of the range."""
     points = domain.points()
     if isinstance(domain, Choice) or 0 < len(points) <= 12:
         return (points.index(value) + 0.5) / len(points)
@@ -147,15 +159,15 @@ def _place(domain: Range | Choice, value: Value) -> float:
 
 
 def trials_needed(space: Space, searcher: str, seed: int) -> int:
-    """How many trials ``searcher`` makes until one is near enough; no more than _MOST."""
+    """Return the number of trials until ``searcher`` reaches the score, at most ``_MAX_TRIALS``."""
     proposals, known = (
         register.searcher.get(searcher).make(None, SearchContext(space, seed, "max")),
         list[TrialRecord](),
     )
-    for number in range(_MOST):
+    for number in range(_MAX_TRIALS):
         params = proposals.propose(number, known)
         score = planted_score(space, params, seed)
-        if score >= _NEAR:
+        if score >= _GOAL:
             return number + 1
         known.append(TrialRecord(number, params, "finished", rungs=(Rung(1, score, 1.0),)))
-    return _MOST
+    return _MAX_TRIALS

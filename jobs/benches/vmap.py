@@ -1,6 +1,6 @@
-"""The per-graph L2P step by torch.func.vmap: graphs padded to the largest of the batch, dense adjacency, func.grad inside.
+"""Per-graph L2P step by torch.func.vmap over padded graphs with dense adjacency, with torch.func.grad inside.
 
-Needs a norm that looks at one node at a time (layer): statistics over padded rows would be wrong. One inner step (s = t = 1).
+Requires a norm without statistics over nodes (layer), because of padded rows. One inner step (s = t = 1).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Weights = dict[str, Tensor]
 
 
 def vmap_step(encoder: Encoder, dense: Dense, config: L2PConfig) -> Tensor:
-    """Query loss after one second-order step on every graph's own psi and omega, summed over graphs."""
+    """Return the query loss after one second-order step on psi and omega of each graph, summed over graphs."""
     psi: Weights = {name: p for name, p in encoder.named_parameters() if name.startswith("psi.")}
     omega = dict(encoder.named_parameters())["pooling.omega.weight"]
     inputs = encoder.embed(dense.packed)[dense.slot] * dense.real
@@ -51,6 +51,6 @@ def _node_loss(nodes: Tensor, links: Weights) -> Tensor:
 
 def _graph_loss(omega: Tensor, nodes: Tensor, links: Weights, child: Tensor) -> Tensor:
     pooled = links["members"] @ nodes @ omega.t()
-    parts, whole = pooled[:-1], pooled[-1]
-    positive, negative = parts @ whole, parts @ whole.gather(0, links["moved"])
+    parts, graph = pooled[:-1], pooled[-1]
+    positive, negative = parts @ graph, parts @ graph.gather(0, links["moved"])
     return ((F.softplus(-positive) + F.softplus(negative)) * child).sum()

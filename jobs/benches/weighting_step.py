@@ -1,9 +1,9 @@
-"""Bench weighting_step: a joint step of every weighting method against fixed weights, and against double backward.
+"""Benchmark weighting_step: a multi-task step of every weighting method against fixed weights, and against double backward.
 
-Link prediction with five meta-path tasks on Last-FM where DISTGNN_DATA has it, on a made network otherwise; three folds.
-Sides take the same batches in turn; sampling lies outside the clock. The line "cost beyond fixed weights" compares what a
-learning method costs more than fixed weights with what it costs more when torch differentiates through the look-ahead: with
-our gradients of tasks, taken once ("by double backward"), and with Algorithm 1 line by line ("as written").
+Link prediction with five meta-path tasks and three folds, on Last-FM if DISTGNN_DATA has it, otherwise on a synthetic network.
+All methods process the same batches; sampling is not timed. The line "cost beyond fixed weights" compares the additional time of a
+learned weighting with its additional time by double backward: with task gradients computed once ("by double backward"), and with
+Algorithm 1 line by line ("as written").
 """
 
 from __future__ import annotations
@@ -43,14 +43,18 @@ _METHODS: dict[str, dict[str, Any]] = {
     "selar": {},
     "auxts_all per sample": {"granularity": "sample"},
 }
-_WAYS: dict[str, type[MultiTaskStep]] = {" by double backward": DoubleBackwardStep, " as written": AsWrittenStep}
-_EXPLICIT = {"auxts_all": tuple(_WAYS), "selar": tuple(_WAYS)[:1], "auxts_all per sample": tuple(_WAYS)[:1]}
+_BASELINES: dict[str, type[MultiTaskStep]] = {" by double backward": DoubleBackwardStep, " as written": AsWrittenStep}
+_EXPLICIT = {
+    "auxts_all": tuple(_BASELINES),
+    "selar": tuple(_BASELINES)[:1],
+    "auxts_all per sample": tuple(_BASELINES)[:1],
+}
 _PATHS = ("user rated item a entity a^-1 item", "user rated item rated^-1 user rated item", "item b entity b^-1 item")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a step reads of a run's config."""
+    """Options of a run that a step reads."""
 
     batch: int = 1024
     lr: float = 1e-3
@@ -59,7 +63,7 @@ class Run:
 
 
 def bench_weighting_step(options: Options) -> Iterator[dict[str, Any]]:
-    """GCN as the paper has it, and GAT; every method."""
+    """Measure every method with GCN, the encoder of the paper, and GAT."""
     torch.set_num_threads(os.cpu_count() or 1)
     name, network = ratings_network()
     for encoder in ("gcn",) if options.quick else ("gcn", "gat"):
@@ -70,7 +74,7 @@ def bench_weighting_step(options: Options) -> Iterator[dict[str, Any]]:
 
 
 def ratings_network() -> tuple[str, Network]:
-    """Last-FM, or a made network of users, items and entities."""
+    """Return (name, network): Last-FM, or a synthetic network of users, items and entities."""
     path = data_root() / "kgrec/last-fm"
     if path.exists():
         return "last-fm", build_kgrec(KgrecConfig(input=str(path), out="", name="last-fm", columns="htr"))
@@ -78,24 +82,32 @@ def ratings_network() -> tuple[str, Network]:
     ends = {kind: below(draw(key(7, n), np.arange(count)), np.full(count, 300)) for n, kind in enumerate("uieab")}
     edges = [Edges(Relation(name, "item", "entity"), ends["i"], ends[name]) for name in "ab"]
     tables = {"rating.user": ends["u"], "rating.item": ends["e"], "rating.label": np.arange(count) % 2}
-    ways = [way for found in edges for way in both_ways(found)]
-    made = build_network(dict.fromkeys(("user", "item", "entity"), 300), ways, tables=tables)
-    return "made ratings", replace(made, meta={"paths": list(_PATHS)})
+    directed = [direction for found in edges for direction in both_ways(found)]
+    network = build_network(dict.fromkeys(("user", "item", "entity"), 300), directed, tables=tables)
+    return "synthetic ratings", replace(network, meta={"paths": list(_PATHS)})
 
 
 def make_step(side: str, network: Network, config: NetworkTaskConfig, run: Run, device: str) -> MultiTaskStep:
-    """A side's step, on a problem of its own that begins as the others' do."""
-    way = next((way for way in _WAYS if side.endswith(way)), "")
-    name = side.removesuffix(way)
+    """Return the step of a method on its own problem, which starts like those of the other methods.
+
+    Args:
+        side: The method, followed by a key of ``_BASELINES`` for double backward.
+        network: The network.
+        config: Config of the problem.
+        run: Options of the run.
+        device: Device of the computation.
+    """
+    baseline = next((baseline for baseline in _BASELINES if side.endswith(baseline)), "")
+    name = side.removesuffix(baseline)
     weighting = WeightingConfig(method=name.split(" ")[0], **_METHODS[name])  # pyright: ignore[reportArgumentType]
     group = ProcessGroup.single_process(torch.device(device))
     problem = build_problem(network, config, 0, group)
-    made = build_weighting(weighting, problem.names, 0)
-    return _WAYS.get(way, MultiTaskStep)(problem, made, replace(run, weighting=weighting), group, 0)
+    module = build_weighting(weighting, problem.names, 0)
+    return _BASELINES.get(baseline, MultiTaskStep)(problem, module, replace(run, weighting=weighting), group, 0)
 
 
 def timed(step: MultiTaskStep, batches: list[Any]) -> Side:
-    """A side that takes one step a call."""
+    """Return a side that does one step per call."""
     numbered = cycle(enumerate(batches))
 
     def work() -> float:
@@ -110,19 +122,19 @@ def timed(step: MultiTaskStep, batches: list[Any]) -> Side:
 def compared(
     case: str, network: Network, config: NetworkTaskConfig, run: Run, device: str, runs: int
 ) -> Iterator[dict[str, Any]]:
-    """Times of all sides, interleaved."""
-    names = [*_METHODS, *(name + way for name, ways in _EXPLICIT.items() for way in ways)]
+    """Measure all methods, interleaved."""
+    names = [*_METHODS, *(name + baseline for name, baselines in _EXPLICIT.items() for baseline in baselines)]
     steps = {name: make_step(name, network, config, run, device) for name in names}
     batches = {name: [step.fetch(number) for number in range(2)] for name, step in steps.items()}
     for name, step in steps.items():
         for number, batch in enumerate(batches[name]):
-            step.step(number, batch)  # the folds' blocks are sampled on first use
+            step.step(number, batch)  # samples the subgraphs of the folds
     found = measure([replace(timed(step, batches[name]), name=name) for name, step in steps.items()], runs)
     ms = {name: [1e3 * seconds for seconds in samples] for name, samples in found.items()}
     for name in names[1:]:
         yield line("weighting_step", case, f"step, {name}", "ms", ms[name], ("fixed", ms["fixed"]))
     beyond = {name: [value - fixed for value, fixed in zip(ms[name], ms["fixed"], strict=True)] for name in names[1:]}
-    for name, ways in _EXPLICIT.items():
-        for way in ways:
-            against = f"the same{way}", beyond[name + way]
+    for name, baselines in _EXPLICIT.items():
+        for baseline in baselines:
+            against = f"the same{baseline}", beyond[name + baseline]
             yield line("weighting_step", case, f"cost beyond fixed weights, {name}", "ms", beyond[name], against)

@@ -1,8 +1,7 @@
-"""Part of bench scaling: pre-training with one rank and with two on this machine, what the sum over ranks costs, and how long a
-checkpoint holds up training.
+"""Part of benchmark scaling: pre-training with one and two ranks on one machine, the all-reduce, and stalls by checkpoints.
 
-The engine's own loop in processes of one torch thread each, joined by gloo and without Ray, which starts ranks but takes no part in
-a step. Time in the all-reduce counts waiting for the slower rank.
+Runs the training loop in processes of one torch thread each, connected by Gloo, without Ray, which takes no part in a step. The
+time of the all-reduce includes waiting for the slower rank.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from .measure import Options, line
 
 @dataclass(frozen=True)
 class TimedGroup(ProcessGroup):
-    """A process group that adds up the seconds spent in all_reduce."""
+    """Process group that records the seconds spent in each all_reduce."""
 
     spent: list[float] = field(default_factory=list)
 
@@ -48,7 +47,7 @@ class TimedGroup(ProcessGroup):
 
 
 def world_lines(options: Options) -> Iterator[dict[str, Any]]:
-    """Speed of two ranks against one, the share of a step in the all-reduce, and the stall by a checkpoint."""
+    """Measure the speed of two ranks against one, the share of a step in the all-reduce, and the stall by a checkpoint."""
     steps, runs = (40, 1) if options.quick else (60, 3)
     encoder = EncoderConfig(layers=3, width=100) if options.quick else EncoderConfig()
     with molecules(8192) as (case, uri), TemporaryDirectory() as out:
@@ -64,13 +63,20 @@ def world_lines(options: Options) -> Iterator[dict[str, Any]]:
     share = [100 * run.reducing for run in measured[2]]
     yield line("scaling", name, "share of a step in the all-reduce, 2 ranks", "%", share)
     every = [run for size in measured for run in measured[size]]
-    stalls, whole = ([1e3 * value for run in every for value in part(run)] for part in (_stalls, _whole))
-    yield line("scaling", name, "a checkpoint holds up training", "ms", stalls, ("written_in_the_loop", whole))
+    stalls, blocking = ([1e3 * value for run in every for value in part(run)] for part in (_stalls, _blocking))
+    yield line("scaling", name, "a checkpoint holds up training", "ms", stalls, ("written_in_the_loop", blocking))
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One run. reducing: share of the leading rank's step in all_reduce. stalls, writes: seconds of each checkpoint."""
+    """Measurements of one run.
+
+    Attributes:
+        graphs_per_s: Speed.
+        reducing: Share of a step that rank 0 spends in all_reduce.
+        stalls: Seconds by which each checkpoint stalls training.
+        writes: Seconds to write each checkpoint.
+    """
 
     graphs_per_s: float
     reducing: float
@@ -82,13 +88,13 @@ def _stalls(run: Measured) -> list[float]:
     return run.stalls
 
 
-def _whole(run: Measured) -> list[float]:
-    """What a loop that waits for its checkpoints would wait: the copy and the writing."""
+def _blocking(run: Measured) -> list[float]:
+    """Return the stalls of a loop that waits until its checkpoints are written."""
     return [stall + write for stall, write in zip(run.stalls, run.writes, strict=True)]
 
 
 def timed_run(config: PretrainConfig, size: int, name: str) -> Measured:
-    """A run of ``config`` with ``size`` ranks."""
+    """Run ``config`` with ``size`` ranks."""
     run = new_run(replace(config, name=name))
     with TemporaryDirectory() as scratch:
         settings = (size, scratch, run.folder.uri, to_json(run.config))
@@ -96,7 +102,7 @@ def timed_run(config: PretrainConfig, size: int, name: str) -> Measured:
         spent = json.loads((Path(scratch) / "spent.json").read_text())
     rows, train_config = read_history(run.folder), run.config.train
     speeds = [row["graphs_per_s"] for row in rows if "loss" in row]
-    speed = statistics.median(speeds[1:] or speeds)  # the first interval is the machine's warm-up
+    speed = statistics.median(speeds[1:] or speeds)  # the first interval includes the warm-up
     step_seconds = train_config.streams * train_config.graphs_per_stream / speed
     checkpoints = [row["checkpoint"] for row in rows if "checkpoint" in row][:-1]  # training waits for the last one
     return Measured(

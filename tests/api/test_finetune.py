@@ -60,8 +60,8 @@ def test_control_equals_that_of_transfer(labelled: str, results: dg.FinetuneResu
     shared = {name: value for name, value in SMALL.items() if name not in ("encoder", "split")}
     corpus = {"auxiliary": ["edgepred"], "encoder": SMALL["encoder"], "split": SMALL["split"]}
     other = dg.transfer(data=labelled, out=tmp_path, methods=["fixed"], schemes=["scratch"], corpus=corpus, **shared)
-    mine, theirs = (one.records.query("method == 'none' and part == 'test'")["value"] for one in (results, other))
-    assert list(mine) == list(theirs)
+    actual, reference = (one.records.query("method == 'none' and part == 'test'")["value"] for one in (results, other))
+    assert list(actual) == list(reference)
     assert set(other.table["method"]) == {"none", "fixed"}
 
 

@@ -63,8 +63,8 @@ def test_open_and_load_encoder(run: dg.Run, corpus: str) -> None:
 def test_config_object_and_options_are_the_same(corpus: str, run: dg.Run, tmp_path: Path) -> None:
     config = dg.PretrainConfig(corpus, encoder=SMALL_ENCODER, train=dg.TrainConfig(**SMALL["train"]))
     again = dg.pretrain(config, out=tmp_path, name="again")
-    mine, theirs = (dg.load_checkpoint(one.checkpoint).model for one in (run, again))
-    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    actual, expected = (dg.load_checkpoint(one.checkpoint).model for one in (run, again))
+    assert all(torch.equal(actual[name], expected[name]) for name in actual)
 
 
 def test_resume(corpus: str, tmp_path: Path) -> None:

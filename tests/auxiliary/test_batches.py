@@ -1,4 +1,4 @@
-"""Batches take every row once an epoch; folds only cut a batch into parts."""
+"""Batches: every row once per epoch, and folds that partition a batch."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_folds_do_not_change_the_rows_of_a_step() -> None:
         assert sorted(whole.rows(step)[0].tolist()) == sorted(np.concatenate(parted.rows(step)).tolist())
 
 
-def test_every_epoch_has_another_order() -> None:
+def test_the_order_differs_between_epochs() -> None:
     batches = Batches(zeros(60), 12, 0)
     first, second = (np.concatenate([batches.rows(step)[0] for step in range(i, i + 5)]).tolist() for i in (0, 5))
     assert sorted(first) == sorted(second) == list(range(60))

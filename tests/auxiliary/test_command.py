@@ -1,4 +1,4 @@
-"""distgnn transfer: its files and lines, and one line for what is wrong."""
+"""The command distgnn transfer: files, output and one-line errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write(str(tmp_path_factory.mktemp("transfer") / "corpus"))
 
 
-def test_the_command(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_and_output_of_the_command(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = config(data, str(tmp_path / "out"), schemes=BOTH, methods=("auxts_one",))
     (tmp_path / "config.json").write_text(json.dumps(to_json(settings)))
     words = ["transfer", "--config", str(tmp_path / "config.json"), "--json"]
@@ -67,7 +67,7 @@ WRONG = {
     "--data x --batch -1": "batch must not be negative",
     "--data x --workers 2 --ranks 2": "workers and ranks",
     "--data x --workers 2 --device cuda": "device=cuda needs workers=1",
-    "--data x --checkpoint c --encoders gin": "checkpoints bring their own",
+    "--data x --checkpoint c --encoders gin": "checkpoints determine the encoder",
     "--data x --checkpoint c --schemes scratch": "checkpoint is only used by scheme pretrained",
     "--data x --pretrain-epochs 0": "needs pretrain_epochs",
     "--data x --weighting.method selar": "set methods instead",
@@ -92,6 +92,6 @@ WRONG = {
 def test_wrong_requests_are_one_line(
     data: str, network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, says: str
 ) -> None:
-    asked = words.replace("DATA", data).replace("NETWORK", network).split()
-    assert says in refused(capsys, *asked, "--out", str(tmp_path / "out"))
+    arguments = words.replace("DATA", data).replace("NETWORK", network).split()
+    assert says in refused(capsys, *arguments, "--out", str(tmp_path / "out"))
     assert not (tmp_path / "out" / "jobs").exists()

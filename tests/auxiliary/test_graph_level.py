@@ -1,4 +1,4 @@
-"""Joint training on a labelled corpus: the losses are those of fine-tuning and pre-training, and folds meet through nothing."""
+"""Multi-task problems on a labelled corpus: losses equal those of fine-tuning and pre-training, and folds are independent."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_labels_are_known_ones_in_order(binary: str) -> None:
     assert target[0].labels.tolist() == y[~torch.isnan(y)].tolist()
 
 
-def test_a_fold_alone_gives_the_same_losses(binary: str) -> None:
+def test_fold_losses_equal_those_of_the_joint_pass(binary: str) -> None:
     """Ghost normalisation stays within streams, and streams within folds."""
     made = problem(binary)
     batch = made.fetch(FOLDS, 3)
@@ -133,7 +133,7 @@ def test_two_ranks_sum_to_one(binary: str, dropout: float) -> None:
     assert all(float(part[:, 2].min()) > 0 for part in found[1][:2])
 
 
-def test_a_rank_without_rows_differentiates_zeros(binary: str) -> None:
+def test_a_rank_without_rows_returns_differentiable_zeros(binary: str) -> None:
     made = problem(binary, ProcessGroup(1, 2, CPU), streams=2)
     target, auxiliary = made.losses(made.fetch([np.array([4]), np.array([6])], 0))
     assert [len(samples.losses) for samples in target] == [0, 0]
@@ -158,11 +158,11 @@ def test_auxiliary_losses_are_the_objectives_own(binary: str) -> None:
         expected = objective.losses(made.encoder, graphs, 0, 9)
         assert samples.losses.item() == pytest.approx(expected.total.item(), rel=1e-9), name
         assert float(samples.count) == float(expected.count)
-        assert samples.whole
+        assert samples.summed
         assert [*own.state_dict()] == [*objective.state_dict()]
 
 
-def test_tasks_are_drawn_anew_each_step_and_alike_again(binary: str) -> None:
+def test_task_samples_are_a_function_of_the_step(binary: str) -> None:
     made = problem(binary)
     first, again, other = (sums(made.losses(made.fetch(FOLDS, step))[1]) for step in (0, 0, 1))
     assert torch.equal(first, again)
@@ -170,8 +170,8 @@ def test_tasks_are_drawn_anew_each_step_and_alike_again(binary: str) -> None:
 
 
 class TestAuxiliaryCorpus:
-    def test_plan_meets_every_graph_once(self, corpus: str) -> None:
-        """Any step can be asked for, in any order."""
+    def test_every_graph_is_read_once_per_epoch(self, corpus: str) -> None:
+        """Steps can be read in any order."""
         made = AuxiliaryCorpus(corpus, 30, 3, seed=4)
         steps = list(range(made.plan.steps_per_epoch))
         found = {step: made.step(step, ALONE) for step in reversed(steps)}
@@ -188,7 +188,7 @@ class TestAuxiliaryCorpus:
         with pytest.raises(RequestError, match=r"aux_corpus .* features differ"):
             problem(binary, auxiliary=("edgepred@corpus",), aux_corpus=corpus)
 
-    def test_supervised_elsewhere_reads_labels(self, binary: str) -> None:
+    def test_supervised_task_on_aux_corpus_reads_labels(self, binary: str) -> None:
         made = problem(binary, auxiliary=("supervised@corpus",), aux_corpus=binary)
         assert made.losses(made.fetch(FOLDS, 0))[1][0].losses.item() > 0
 
@@ -211,7 +211,7 @@ def test_lower_is_better_for_errors(tmp_path: Path) -> None:
     assert (made.metrics, made.lower_is_better) == (("rmse",), {"rmse"})
 
 
-def test_running_statistics_are_the_targets(binary: str) -> None:
+def test_running_statistics_are_those_of_the_target(binary: str) -> None:
     made = problem(binary)
     batch = made.fetch(FOLDS, 0)
     made.losses(batch)
@@ -251,13 +251,13 @@ def test_every_method_trains(binary: str, method: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gin", "gcn", "sage", "gat"])
-def test_forward_mode_is_finite_differences(binary: str, kind: str) -> None:
-    """What per-sample weights need: it runs through ghost normalisation, messages and the loss of labels."""
+def test_forward_mode_equals_finite_differences(binary: str, kind: str) -> None:
+    """As used for weights per sample: through ghost normalisation, messages and the loss of labels."""
     tasks = ("edgepred", "attrmasking", "infomax", "structure")
     made = problem(binary, encoder=replace(SMALL, kind=kind), auxiliary=tasks)
     layout, batch = Layout(made), made.fetch(FOLDS, 2)
     with torch.no_grad():
-        flat = torch.sin(torch.arange(layout.near_size, dtype=torch.float64))
+        flat = torch.sin(torch.arange(layout.target_size, dtype=torch.float64))
         found = derivatives(made, batch, layout, flat)
         ends = []
         for sign in (1, -1):
@@ -287,7 +287,7 @@ def test_wrong_options(wrong: dict[str, Any], says: str) -> None:
         CorpusTaskConfig(**wrong)
 
 
-def test_a_task_the_corpus_cannot_serve(tmp_path: Path) -> None:
+def test_a_task_without_its_features_is_refused(tmp_path: Path) -> None:
     """contextpred needs no features, attrmasking does: bonds are absent here."""
     uri = write(str(tmp_path / "c"), "binary")
     masks = ObjectivesConfig({"attrmasking": MaskingConfig(target="edge")})

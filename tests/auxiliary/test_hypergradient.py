@@ -1,4 +1,4 @@
-"""Hypergradients equal finite differences and double backward; the look-ahead moves what it should and puts it back."""
+"""Hypergradients equal finite differences and double backward; the look-ahead restores the parameters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.helpers.lookahead import lookahead_loss
 from tests.helpers.planted import Kind, Options, Planted
 
 ALONE = ProcessGroup.single_process(torch.device("cpu"))
-KINDS = (Kind(scale=2.0), Kind("random", whole=True), Kind("opposite", fixed=True))
+KINDS = (Kind(scale=2.0), Kind("random", summed=True), Kind("opposite", fixed=True))
 METHODS = ("selar", "auxts_one", "auxts_all")
 
 
@@ -44,7 +44,7 @@ def own(weighting: nn.Module) -> list[nn.Parameter]:
 
 
 def hypergradient(step: MultiTaskStep) -> tuple[list[Tensor], Weighting]:
-    """(what a step's first stage took, the weighting as it was); the model is put back."""
+    """Return the gradients of a step's first stage and the weighting before it; the model is restored."""
     before, parameters = copy.deepcopy(step.weighting), [value.detach().clone() for value in step.layout.parameters]
     step.step(0)
     for parameter, value in zip(step.layout.parameters, parameters, strict=True):
@@ -133,7 +133,7 @@ def test_look_ahead_moves_every_parameter_of_the_target_and_no_other() -> None:
     assert len(seen) == 3
     for there in seen:
         for place, (old, new) in enumerate(zip(before, there, strict=True)):
-            assert bool((old != new).all()) == (place < len(layout.near)), place
+            assert bool((old != new).all()) == (place < len(layout.target_parameters)), place
 
 
 def test_meta_gradient_depends_on_every_parameter_moved() -> None:
@@ -141,30 +141,30 @@ def test_meta_gradient_depends_on_every_parameter_moved() -> None:
     batch, layout = step.fetch(0), step.layout
     plain = meta_gradient(step.problem, batch, 0, layout, ALONE)[1]
     start = 0
-    for parameter in layout.near:
-        change = torch.zeros(layout.near_size, dtype=torch.float64)
+    for parameter in layout.target_parameters:
+        change = torch.zeros(layout.target_size, dtype=torch.float64)
         change[start : start + parameter.numel()] = 0.01
         start += parameter.numel()
         with shifted_parameters(layout, change):
             assert meta_gradient(step.problem, batch, 0, layout, ALONE)[1] != plain
-    assert start == layout.near_size
+    assert start == layout.target_size
     assert meta_gradient(step.problem, batch, 0, layout, ALONE)[1] == plain
 
 
-def test_parameters_come_back_bit_for_bit() -> None:
+def test_parameters_are_restored_bit_for_bit() -> None:
     layout = Layout(Planted(dtype=torch.float32))
-    before = [parameter.detach().clone() for parameter in layout.near]
-    change = torch.randn(layout.near_size, generator=torch.Generator().manual_seed(0)) * 1e3
+    before = [parameter.detach().clone() for parameter in layout.target_parameters]
+    change = torch.randn(layout.target_size, generator=torch.Generator().manual_seed(0)) * 1e3
     with shifted_parameters(layout, change):
-        assert not torch.equal(layout.near[0], before[0])
+        assert not torch.equal(layout.target_parameters[0], before[0])
     with pytest.raises(KeyError), shifted_parameters(layout, change):
         raise KeyError
-    for parameter, value in zip(layout.near, before, strict=True):
+    for parameter, value in zip(layout.target_parameters, before, strict=True):
         assert torch.equal(parameter, value)
 
 
 class Graphs:
-    """A MultiTaskProblem on graphs: squared errors of each graph, folds are streams; L2P is an auxiliary task given as a whole."""
+    """A MultiTaskProblem on graphs: squared error of each graph, folds are streams; L2P is an auxiliary task with a summed loss."""
 
     names = ("target", "l2p")
     strata: Rows = np.zeros(8, np.int64)
@@ -186,7 +186,7 @@ class Graphs:
         made = self.objective.losses(self.shared, batch, 3, 0)
         zero, count = torch.zeros(8, dtype=torch.float64), torch.tensor(4.0)
         target = [Samples(each[:4], zero[:4], count), Samples(each[4:], zero[4:], count)]
-        return target, [Samples(made.total.reshape(1), zero[:1], made.count, whole=True)]
+        return target, [Samples(made.total.reshape(1), zero[:1], made.count, summed=True)]
 
 
 @pytest.mark.parametrize("norm", ["ghost", "layer", "graph"])
@@ -194,12 +194,12 @@ class Graphs:
 def test_forward_mode_runs_through_every_encoder_and_l2p(kind: str, norm: str) -> None:
     problem = Graphs(kind, norm)
     layout = Layout(problem)  # pyright: ignore[reportArgumentType]
-    direction = torch.randn(layout.near_size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    direction = torch.randn(layout.target_size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found = derivatives(problem, problem.graphs, layout, direction)  # pyright: ignore[reportArgumentType]
     target, auxiliary = problem.losses(problem.graphs)
     for samples, slopes in zip((*target, *auxiliary), found, strict=True):
         for loss, slope in zip(samples.losses, slopes, strict=True):
-            grads = torch.autograd.grad(loss, layout.near, retain_graph=True, materialize_grads=True)
+            grads = torch.autograd.grad(loss, layout.target_parameters, retain_graph=True, materialize_grads=True)
             flat = torch.cat([part.flatten() for part in grads])
             torch.testing.assert_close(slope, flat @ direction, rtol=1e-9, atol=1e-10)
 
@@ -220,7 +220,7 @@ def test_padding_in_forward_mode() -> None:
     scale=st.sampled_from([1e-12, 1.0, 1e9]),
 )
 def test_cosines(seed: int, tasks: int, layers: int, scale: float) -> None:
-    """As torch has them, layer by layer; a gradient of zeros is like no other; bounded in float32 too."""
+    """Equal to torch's, layer by layer; 0 for a zero gradient; in [-1, 1] in float32, too."""
     gradients = torch.randn(layers, tasks, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     gradients[:, 1:] += gradients[:, :1] * torch.tensor([0.0, 5.0, -1e6])[seed % 3]
     gradients[0, -1] = 0
@@ -241,18 +241,18 @@ def test_cosines(seed: int, tasks: int, layers: int, scale: float) -> None:
         (AsWrittenStep, "task", False),
     ],
 )
-def test_what_the_bench_compares_takes_the_same_steps(
+def test_baselines_of_the_benchmark_take_the_same_steps(
     kind: type[MultiTaskStep], granularity: str, normalise: bool
 ) -> None:
-    ours = made("auxts_all", granularity=granularity, normalise=normalise)
-    config = ours.options
+    optimized = made("auxts_all", granularity=granularity, normalise=normalise)
+    config = optimized.options
     problem = Planted(KINDS)
-    theirs = kind(problem, build_weighting(config, problem.names, 5), Options(weighting=config), ALONE, 1)
+    baseline = kind(problem, build_weighting(config, problem.names, 5), Options(weighting=config), ALONE, 1)
     for number in range(3):
-        ours.step(number)
-        theirs.step(number)
+        optimized.step(number)
+        baseline.step(number)
     for mine, other in (
-        (ours.layout.parameters, theirs.layout.parameters),
-        (own(ours.weighting), own(theirs.weighting)),
+        (optimized.layout.parameters, baseline.layout.parameters),
+        (own(optimized.weighting), own(baseline.weighting)),
     ):
         torch.testing.assert_close(list(mine), list(other), rtol=1e-6, atol=1e-8)

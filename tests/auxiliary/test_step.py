@@ -1,4 +1,4 @@
-"""Joint steps: what each method does to the model, that folds stay apart, ranks agree, and that learning to weigh works."""
+"""Multi-task steps: gradients of each method, independent folds, equal ranks, and learned weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.helpers.training import run_ranks
 
 CPU = torch.device("cpu")
 ALONE = ProcessGroup.single_process(CPU)
-KINDS = (Kind(scale=2.0), Kind("random", whole=True), Kind("opposite"))
+KINDS = (Kind(scale=2.0), Kind("random", summed=True), Kind("opposite"))
 METHODS = ("none", "fixed", "cosine", "selar", "auxts_one", "auxts_all", "frozen", "uncertainty")
 
 
@@ -44,7 +44,7 @@ def made(
 
 
 def plain_sgd(step: MultiTaskStep, lr: float = 0.1) -> None:
-    """So that a move is the gradient times a constant."""
+    """Use SGD, so that an update is the gradient times a constant."""
     step.optimiser = torch.optim.SGD(step.layout.parameters, lr)
 
 
@@ -53,7 +53,7 @@ def values(step: MultiTaskStep) -> Tensor:
 
 
 def moved_by(step: MultiTaskStep, number: int = 0) -> tuple[Tensor, StepRecord]:
-    """(the joint gradient a step took, its record)."""
+    """Return the weighted gradient of a step and its record."""
     before = values(step)
     plain_sgd(step)
     record = step.step(number)
@@ -79,7 +79,7 @@ def tasks_of(step: MultiTaskStep) -> list[list[Samples]]:
         ("uncertainty", {}, (1, 1, 1, 1)),
     ],
 )
-def test_plain_methods(method: str, options: dict[str, Any], weights: tuple[float, ...]) -> None:
+def test_gradients_of_methods_without_signals(method: str, options: dict[str, Any], weights: tuple[float, ...]) -> None:
     step = made(method, **options)
     means = [mean_loss(parts) for parts in tasks_of(step)]
     wanted = flat_grad(sum((w * mean for w, mean in zip(weights, means, strict=True)), torch.zeros(())), step)
@@ -91,7 +91,7 @@ def test_plain_methods(method: str, options: dict[str, Any], weights: tuple[floa
 
 
 def test_uncertainty_trains_its_variances_by_the_joint_loss() -> None:
-    """d/ds (exp(-s) l + s) = 1 - exp(-s) l, and Adam's first move is its rate against the sign."""
+    """d/ds (exp(-s) l + s) = 1 - exp(-s) l; the first update of Adam is its learning rate times the negative sign."""
     step = made("uncertainty", lr=0.01)
     parameter = next(step.weighting.parameters())
     start = torch.tensor([0.2, -0.3, 0.1, 0.5], dtype=torch.float64)
@@ -137,7 +137,7 @@ def test_second_stage_uses_the_weighting_after_the_first(method: str, granularit
 
 
 class RowSums(nn.Module):
-    """A library's weighting: a function of the matrix of gradients."""
+    """A weighting of a library: a function of the matrix of gradients."""
 
     def forward(self, matrix: Tensor) -> Tensor:
         return matrix.sum(1).abs()
@@ -154,7 +154,7 @@ def test_library_weighs_shared_gradients_and_leaves_heads_alone() -> None:
     assert record.weights == pytest.approx(weights.tolist(), rel=1e-9)
 
 
-def test_frozen_never_moves_and_auxts_does() -> None:
+def test_frozen_is_not_trained_and_auxts_is() -> None:
     for method, moves in (("frozen", False), ("auxts_all", True), ("auxts_one", True), ("selar", True)):
         step = made(method)
         before = copy.deepcopy(step.weighting.state_dict())
@@ -165,8 +165,8 @@ def test_frozen_never_moves_and_auxts_does() -> None:
         assert not any(same) if moves else all(same), method
 
 
-def test_own_rate_and_alpha() -> None:
-    """The own rate is Adam's first move; alpha=0 is the model's rate as it is now; the hypergradient grows with alpha."""
+def test_learning_rates_of_the_weighting_and_of_the_look_ahead() -> None:
+    """lr is the size of Adam's first update; alpha=0 is the model's learning rate; the hypergradient scales with alpha."""
     step = made("auxts_one", lr=0.003)
     before = copy.deepcopy(step.weighting.state_dict())
     step.step(0)
@@ -182,7 +182,7 @@ def test_own_rate_and_alpha() -> None:
     assert slopes[0.02, 0.01] == pytest.approx([2 * slope for slope in slopes[0.01, 0.5]], rel=0.1)
 
 
-def test_clipping_comes_last() -> None:
+def test_the_weighted_gradient_is_clipped() -> None:
     free, record = moved_by(made("auxts_all"))
     clipped, same = moved_by(made("auxts_all", clip_norm=0.05))
     assert float(free.norm()) > 0.05
@@ -191,8 +191,8 @@ def test_clipping_comes_last() -> None:
     torch.testing.assert_close(moved_by(made("auxts_all", clip_norm=50.0))[0], free)
 
 
-def test_folds_stay_apart() -> None:
-    """What a fold judges does not depend on its own rows' labels; every row judges only with its own fold."""
+def test_folds_are_independent() -> None:
+    """The look-ahead of a fold does not depend on the labels of its rows; each row is evaluated with its fold only."""
     seen: dict[str, list[Tensor]] = {}
     for name in ("plain", "changed"):
         problem = Planted(KINDS)
@@ -205,7 +205,7 @@ def test_folds_stay_apart() -> None:
         def recording(
             batch: Any, fold: int, judge: Any = judge, step: MultiTaskStep = step, name: str = name
         ) -> Samples:
-            seen[name].append(torch.cat([parameter.detach().flatten() for parameter in step.layout.near]))
+            seen[name].append(torch.cat([parameter.detach().flatten() for parameter in step.layout.target_parameters]))
             return judge(batch, fold)
 
         problem.fold_losses = recording  # pyright: ignore[reportAttributeAccessIssue]
@@ -230,7 +230,7 @@ def test_only_look_ahead_methods_cut_batches_into_folds(method: str, folds: int)
         )  # the rows of every method are the same
 
 
-def test_one_fold_judges_one_half_of_the_batch_by_the_other() -> None:
+def test_folds_1_evaluates_one_half_of_the_batch_by_the_other() -> None:
     step = made("auxts_all", folds=1)
     step.step(0)
     assert step.problem.judged == [1]  # pyright: ignore[reportAttributeAccessIssue]
@@ -250,15 +250,15 @@ def test_no_auxiliary_tasks(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["fixed", "auxts_all", "selar"])
-def test_a_task_without_samples_counts_for_nothing(method: str) -> None:
-    step = made(method, Planted((Kind(rows=0), Kind("random", whole=True, rows=0), Kind())))
+def test_a_task_without_samples_has_no_influence(method: str) -> None:
+    step = made(method, Planted((Kind(rows=0), Kind("random", summed=True, rows=0), Kind())))
     record = step.step(0)
     assert record.losses[1:3] == (0, 0)
     assert all(map(math.isfinite, record.weights))
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_loss_that_is_not_finite_is_named_and_changes_nothing(method: str) -> None:
+def test_a_non_finite_loss_is_reported_and_changes_nothing(method: str) -> None:
     step = made(method)
     step.step(0)
     batch, before = step.fetch(1), values(step)
@@ -268,7 +268,7 @@ def test_a_loss_that_is_not_finite_is_named_and_changes_nothing(method: str) -> 
     assert torch.equal(values(step), before)
 
 
-def test_a_look_ahead_that_goes_astray_is_named() -> None:
+def test_a_non_finite_look_ahead_is_reported() -> None:
     step = made("auxts_all", alpha=1e200)
     before = values(step)
     with pytest.raises(WorkError, match="step 0: the loss of 'target' is inf after the look-ahead; lower"):
@@ -276,7 +276,7 @@ def test_a_look_ahead_that_goes_astray_is_named() -> None:
     assert torch.equal(values(step), before)
 
 
-def test_a_gradient_that_is_not_finite_is_named() -> None:
+def test_a_non_finite_gradient_is_reported() -> None:
     step = made("fixed")
     step.problem.heads[1].weight.register_hook(lambda grad: grad * math.nan)  # pyright: ignore[reportCallIssue, reportArgumentType]
     before = values(step)
@@ -294,7 +294,7 @@ CASES = [
 
 
 def curves(group: ProcessGroup) -> list[tuple[list[StepRecord], list[float], list[float]]]:
-    """Three steps of every case: records, the model and the weighting in the end."""
+    """Return records, model and weighting after three steps of every case."""
     found = []
     for method, granularity, normalise in CASES:
         problem = Planted((*KINDS, Kind(rows=1)), rank=group.rank, size=group.world_size)
@@ -307,25 +307,27 @@ def curves(group: ProcessGroup) -> list[tuple[list[StepRecord], list[float], lis
 
 
 def test_two_ranks_equal_one() -> None:
-    """Each takes every second sample; the last task has a single one, so the second rank has none of it."""
+    """Each rank has every second sample; the last task has a single sample, so the second rank has none."""
     alone = curves(ALONE)
     for ranks in run_ranks(2, curves):
-        for case, mine, theirs in zip(CASES, ranks, alone, strict=True):
-            for found, wanted in zip(mine[0], theirs[0], strict=True):
+        for case, actual, expected in zip(CASES, ranks, alone, strict=True):
+            for found, wanted in zip(actual[0], expected[0], strict=True):
                 for name in ("losses", "weights", "cosines", "hypergradients", "meta_loss"):
                     numbers = getattr(wanted, name)
                     assert getattr(found, name) == pytest.approx(numbers, rel=1e-9, abs=1e-13, nan_ok=True), (
                         case,
                         name,
                     )
-            assert mine[1] == pytest.approx(theirs[1], rel=1e-7, abs=1e-9), case
-            assert mine[2] == pytest.approx(theirs[2], rel=1e-5, abs=1e-7), case  # Adam makes rounding errors larger
+            assert actual[1] == pytest.approx(expected[1], rel=1e-7, abs=1e-9), case
+            assert actual[2] == pytest.approx(expected[2], rel=1e-5, abs=1e-7), (
+                case
+            )  # Adam makes rounding errors larger
 
 
 def train(
     method: Any, kinds: Sequence[Kind], steps: int, seed: int = 0, **options: Any
 ) -> tuple[float, np.ndarray, list[StepRecord]]:
-    """(validation error, weights averaged over the last third, records)."""
+    """Return (validation error, weights averaged over the last third, records)."""
     problem = Planted(kinds, rows=36, seed=seed, noise=0.3, fixed=True, hidden=8, dtype=torch.float32)
     step = made(method, problem, batch=18, seed=seed, **{"hidden": 100, "lr": 1e-3} | options)
     records = [step.step(number) for number in range(steps)]
@@ -335,12 +337,12 @@ def train(
 
 @pytest.mark.parametrize("harm", ["random", "opposite"])
 def test_a_harmful_task_ends_with_less_weight_than_a_helpful_one(harm: str) -> None:
-    """Random labels, and labels that ask for the opposite; equal weights are worse than no auxiliary task here."""
+    """Harmful tasks have random or opposite labels, so that equal weights are worse than no auxiliary task."""
     kinds = (Kind(rows=16), Kind(harm, rows=16))
-    none, fixed, ours = (train(method, kinds, 150) for method in ("none", "fixed", "auxts_all"))
-    assert ours[1][2] < 0.4 * ours[1][1]
-    assert ours[1][1] > 0.3
-    assert ours[0] < none[0] < fixed[0]
+    none, fixed, learned = (train(method, kinds, 150) for method in ("none", "fixed", "auxts_all"))
+    assert learned[1][2] < 0.4 * learned[1][1]
+    assert learned[1][1] > 0.3
+    assert learned[0] < none[0] < fixed[0]
 
 
 @pytest.mark.slow
@@ -359,7 +361,7 @@ def test_the_scale_of_a_loss_moves_auxts_less_than_selar() -> None:
 def test_bench_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTGNN_DATA", "absent")
     name, network = ratings_network()
-    assert name == "made ratings"
+    assert name == "synthetic ratings"
     config = NetworkTaskConfig(auxiliary=tuple(network.meta["paths"]), width=4, hidden=5, fan_out=2, aux_batch=8)
     lines = list(compared(name, network, config, Run(batch=12), "cpu", 1))
     assert all(line["value"] > 0 and line["baseline_value"] > 0 for line in lines if "step" in line["metric"])

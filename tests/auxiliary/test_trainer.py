@@ -1,4 +1,4 @@
-"""A whole joint training on planted tasks: the chosen epoch, what is kept of it, and training on auxiliary tasks alone."""
+"""The trainer on synthetic tasks: selected epoch, restored weights, and training on auxiliary tasks only."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_steps_and_curves_are_those_of_the_step() -> None:
 
 
 class Scripted(Planted):
-    """Validation scores come from a list; the parameters at each of them are remembered."""
+    """A problem whose validation scores come from a list; records the parameters at each evaluation."""
 
     def __init__(self, scores: list[float], lower: bool = True) -> None:
         super().__init__(KINDS)
@@ -63,7 +63,7 @@ class Scripted(Planted):
 @pytest.mark.parametrize(
     ("scores", "lower", "best"), [([3, 1, 1, 2], True, 2), ([3, 1, 1, 4], False, 4), ([2, 2, 2, 2], False, 1)]
 )
-def test_best_epoch_is_tested_and_left(scores: list[float], lower: bool, best: int) -> None:
+def test_the_best_epoch_is_evaluated_and_restored(scores: list[float], lower: bool, best: int) -> None:
     problem = Scripted(scores, lower)
     found = fit(problem)
     assert found.best_epoch == best
@@ -78,7 +78,7 @@ def test_patience() -> None:
     assert len(fit(Scripted([3, 1, 2, 2, 0, 0]), epochs=6).validation) == 6
 
 
-def test_it_learns_and_seeds_differ() -> None:
+def test_training_learns_and_depends_on_the_seed() -> None:
     found = [fit(Planted((Kind(),), rows=200), seed=seed, epochs=10).validation for seed in (0, 1, 0)]
     assert found[0][-1]["rmse"] < 0.8 * found[0][0]["rmse"]
     assert found[0] == found[2]
@@ -98,7 +98,7 @@ def test_similarities_are_recorded_and_change_nothing(method: str) -> None:
     assert recorded.validation[-1]["rmse"] == pytest.approx(without.validation[-1]["rmse"], rel=1e-9)
 
 
-def test_divergence_is_told() -> None:
+def test_divergence_is_reported() -> None:
     problem = Planted(KINDS)
     problem.y[:] = np.nan
     with pytest.raises(WorkError, match="step 0: the loss of task 'target' is nan"):
@@ -130,7 +130,7 @@ class TestPretraining:
         ]
         assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
-    def test_every_epoch_meets_every_row_in_another_order(self) -> None:
+    def test_pretraining_epochs_use_every_row_in_a_new_order(self) -> None:
         problem = Planted(KINDS, rows=50)
         pretrain_auxiliary(problem, replace(CONFIG, pretrain_epochs=2), 0, ProcessGroup.single_process(CPU))
         rows = [folds[0] for _, folds in problem.asked]
@@ -139,7 +139,7 @@ class TestPretraining:
         assert [sorted(order) for order in orders] == [list(range(50))] * 2
         assert orders[0] != orders[1]
 
-    def test_divergence_is_told(self) -> None:
+    def test_divergence_is_reported(self) -> None:
         problem = Planted((Kind(scale=np.inf),))
         with pytest.raises(WorkError, match="pre-training on auxiliary tasks, step 0: the loss is inf"):
             pretrain_auxiliary(problem, CONFIG, 0, ProcessGroup.single_process(CPU))
@@ -155,8 +155,8 @@ def both(group: ProcessGroup) -> tuple[Any, ...]:
 def test_two_ranks_equal_one() -> None:
     alone, ranks = both(ProcessGroup.single_process(CPU)), run_ranks(2, partial(both))
     assert ranks[0] == ranks[1]
-    for mine, theirs in zip(alone, ranks[0], strict=True):
-        flat = [torch.cat([torch.tensor(v).flatten() for v in _numbers(x)]) for x in (mine, theirs)]
+    for actual, expected in zip(alone, ranks[0], strict=True):
+        flat = [torch.cat([torch.tensor(v).flatten() for v in _numbers(x)]) for x in (actual, expected)]
         torch.testing.assert_close(flat[0], flat[1], rtol=1e-6, atol=1e-8)
 
 

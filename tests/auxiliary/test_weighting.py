@@ -1,4 +1,4 @@
-"""Every weighting method by its formula, and what is refused."""
+"""Weighting methods against their formulas, and invalid options."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def build(method: Any, **options: Any) -> Weighting:
     return build_weighting(WeightingConfig(method=method, **{"hidden": 6} | options), NAMES, 0)
 
 
-def test_none_fixed_and_gate() -> None:
+def test_weights_of_none_fixed_and_cosine() -> None:
     assert build("none")(signals()).tolist() == [1, 0, 0, 0]
     assert build("none").alone
     assert build("fixed")(signals()).tolist() == [1, 1, 1, 1]
@@ -55,7 +55,7 @@ def test_uncertainty() -> None:
 
 
 def by_hand(model: WeightModel, columns: list[list[float]], output: Any) -> Tensor:
-    """The formula of the paper's appendix, row by row."""
+    """Compute the formula of the paper's appendix row by row."""
     found = []
     for task, row in zip((0, 1, 1, 2), columns, strict=True):
         x = torch.cat([torch.tensor(row), model.types.weight[task]])
@@ -74,7 +74,7 @@ SEEN = {
 @pytest.mark.parametrize("types", ["learned", "onehot"])
 @pytest.mark.parametrize("output", ["softplus", "sigmoid"])
 @pytest.mark.parametrize("method", [*SEEN, "frozen"])
-def test_models(method: str, output: str, types: str) -> None:
+def test_weighting_models_equal_the_formula(method: str, output: str, types: str) -> None:
     model = build(method, output=output, types=types)
     assert isinstance(model, WeightModel)
     wanted = by_hand(
@@ -87,7 +87,7 @@ def test_models(method: str, output: str, types: str) -> None:
         assert torch.equal(model.types.weight, torch.eye(3))
 
 
-def test_the_papers_own_choices() -> None:
+def test_auto_options_are_those_of_the_papers() -> None:
     selar, auxts = (WeightingConfig(method=method).settled() for method in ("selar", "auxts_one"))
     assert (selar.output, selar.normalise, selar.granularity, selar.types) == ("sigmoid", True, "sample", "onehot")
     assert (auxts.output, auxts.normalise, auxts.granularity, auxts.types) == ("softplus", False, "task", "learned")
@@ -109,7 +109,7 @@ def test_model_options_reach_the_model() -> None:
 
 
 @pytest.mark.parametrize("method", sorted(set(register.weighting.names()) - {"library"}))
-def test_weights_are_drawn_by_seed_alone_and_leave_global_state(method: Any) -> None:
+def test_initial_weights_depend_on_the_seed_alone(method: Any) -> None:
     config = WeightingConfig(method=method, hidden=6)
     state = torch.random.get_rng_state()
     first, again, other = (build_weighting(config, NAMES, seed).state_dict() for seed in (0, 0, 1))
@@ -121,7 +121,7 @@ def test_weights_are_drawn_by_seed_alone_and_leave_global_state(method: Any) -> 
 
 
 @pytest.mark.parametrize("method", sorted(set(register.weighting.names()) - {"library"}))
-def test_no_auxiliary_task_at_all(method: Any) -> None:
+def test_methods_without_auxiliary_tasks(method: Any) -> None:
     made = build_weighting(WeightingConfig(method=method, hidden=6), NAMES[:1], 0)
     one = torch.zeros(1)
     assert made(Signals(torch.tensor([0]), one, one, one + 1)).shape == (1,)
@@ -138,7 +138,7 @@ class FromMatrix(nn.Module):
 
 
 class Aggregator(nn.Module):
-    """Mixes gradients itself, by weights it can show."""
+    """Mixes gradients, with weights that it exposes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,14 +149,14 @@ class Aggregator(nn.Module):
 
 
 class Rescaling(Aggregator):
-    """Mixes by other weights than those it shows."""
+    """Mixes gradients with other weights than those it exposes."""
 
     def forward(self, matrix: Tensor) -> Tensor:
         return super().forward(matrix) * 2
 
 
 class Mixer(nn.Module):
-    """Mixes gradients without weights, and does not say so."""
+    """Mixes gradients without exposing weights."""
 
     def forward(self, matrix: Tensor) -> Tensor:
         return matrix.median(0).values
@@ -186,19 +186,19 @@ def library(name: str, reads: Any = "gramian") -> Weighting:
 
 
 @pytest.mark.usefixtures("fake")
-def test_library_class_called_with_what_it_reads() -> None:
+def test_library_class_gets_the_selected_input() -> None:
     found = library("FromMatrix", "matrix")(signals())
     assert found.tolist() == [3, 2, 2, 4]
     for reads in ("matrix", "gramian"):
         assert library("Aggregator", reads)(signals()).tolist() == [3, 2, 2, 4]
-    drawn = library("FromGramian")(signals()) - torch.tensor([5.0, 4, 4, 10])
-    assert bool(((drawn >= 0) & (drawn < 1)).all())
+    random_part = library("FromGramian")(signals()) - torch.tensor([5.0, 4, 4, 10])
+    assert bool(((random_part >= 0) & (random_part < 1)).all())
     method = library("FromGramian")
     assert (method.plain_heads, method.reads) == (True, "gradients")
 
 
 @pytest.mark.usefixtures("fake")
-def test_what_a_library_draws_is_keyed() -> None:
+def test_random_numbers_of_a_library_are_keyed() -> None:
     first, second = library("FromGramian"), library("FromGramian")
     torch.manual_seed(1)
     a = [first(signals()) for _ in range(2)]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from distgnn.checkpoint import push_pull
 from distgnn.checkpoint.format import load_checkpoint, newest
 from distgnn.checkpoint.load import load_encoder
-from distgnn.errors import RequestError
+from distgnn.errors import RequestError, WorkError
 from distgnn.pretraining.run import Run
 from distgnn.storage.claim import CLAIM
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.verified import publish_safely
 from tests.helpers.corpora import contents
 from tests.helpers.training import small, train_small
 
@@ -122,6 +124,28 @@ def test_a_damaged_source_is_not_copied(runs: list[Run], tmp_path: Path) -> None
     with pytest.raises(RequestError, match="wrong checksum"):
         push_pull.pull(str(bad), str(tmp_path / "copy"))
     assert not (tmp_path / "copy").exists()
+
+
+def test_copy_is_verified(runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Someone else may write to the target at the same time."""
+    other = contents(source(runs[1]))
+
+    def damaged(folder: Folder, *given: Any) -> None:
+        publish_safely(folder, *given)
+        folder.write("card.md", b"mine")
+
+    def replaced(folder: Folder, *_: Any) -> None:
+        for name, data in other.items():
+            folder.write(name, data)
+
+    monkeypatch.setattr(push_pull, "publish_safely", damaged)
+    with pytest.raises(RequestError, match=r"card.md: wrong checksum"):
+        push_pull.pull(runs[0].folder.uri, str(tmp_path / "damaged"))
+    with pytest.raises(RequestError, match=r"card.md: wrong checksum"):  # what is there is verified too
+        push_pull.pull(runs[0].folder.uri, str(tmp_path / "damaged"))
+    monkeypatch.setattr(push_pull, "publish_safely", replaced)
+    with pytest.raises(WorkError, match=r"replaced: the copy differs from its source; someone else wrote there"):
+        push_pull.pull(runs[0].folder.uri, str(tmp_path / "replaced"))
 
 
 def test_cache(runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

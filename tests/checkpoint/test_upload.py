@@ -80,7 +80,9 @@ def test_training_goes_on_while_a_checkpoint_is_written(
     monkeypatch.setattr(checkpointing, "publish", publishing)
     config = small(corpus, tmp_path, max_steps=7, validate_every=0, checkpoint_every=2, keep=9)
     config = replace(config, train=replace(config.train, checkpoint_every=0, checkpoint_minutes=0))
-    monkeypatch.setattr(checkpointing.CheckpointSaver, "due", lambda _, state, *, hurry: state.step == 2 or hurry)
+    monkeypatch.setattr(
+        checkpointing.CheckpointSaver, "due", lambda _, state, *, node_loss: state.step == 2 or node_loss
+    )
     run = run_with(config, hooks(show))
     assert steps_there(run) == [2, 7]
     assert load_checkpoint(run.folder.at(f"{FOLDER}/{step_name(2)}")).step == 2
@@ -151,9 +153,9 @@ def test_which_checkpoints_are_kept(scores: dict[int, float | None], newest_kept
 def test_wants_exactly_what_would_be_kept(before: list[float], score: float, best: int) -> None:
     scores: dict[int, float | None] = dict(enumerate(before))
     kept = kept_steps(scores, 1, best)
-    shelf = CheckpointRetention(open_folder("unused"), 1, best, {step: scores[step] for step in kept})
-    later = {**shelf.scores, 50: score, 99: None}
-    assert shelf.wants(score) == (50 in kept_steps(later, 1, best))
+    retention = CheckpointRetention(open_folder("unused"), 1, best, {step: scores[step] for step in kept})
+    later = {**retention.scores, 50: score, 99: None}
+    assert retention.wants(score) == (50 in kept_steps(later, 1, best))
 
 
 def test_keep_best(corpus: str, tmp_path: Path) -> None:
@@ -178,11 +180,11 @@ def test_keep_best_needs_a_validation() -> None:
 
 def test_a_node_about_to_go_asks_for_a_checkpoint(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = iter(range(1, 99))
-    monkeypatch.setattr(checkpointing, "_HURRY_SECONDS", 0.0)
+    monkeypatch.setattr(checkpointing, "_NODE_LOSS_SECONDS", 0.0)
     config = small(corpus, tmp_path, max_steps=9, validate_every=0, keep=9)
     run = run_with(config, hooks(warned=lambda: next(steps) == 4))
     assert steps_there(run) == [4, 9]
-    monkeypatch.setattr(checkpointing, "_HURRY_SECONDS", 60.0)
+    monkeypatch.setattr(checkpointing, "_NODE_LOSS_SECONDS", 60.0)
     assert steps_there(run_with(replace(config, name="again"), hooks(warned=lambda: True))) == [9]
 
 
@@ -240,7 +242,7 @@ def test_a_crash_while_deleting_leaves_no_half_checkpoint(
     run = open_folder(base).sub("deleting")
     for step in (1, 2):
         publish(run.sub(FOLDER).sub(step_name(step)), files, seal(files))
-    shelf, delete, calls = open_retention(run, 2, newest=1, best=0), Folder.delete, iter(range(2))
+    retention, delete, calls = open_retention(run, 2, newest=1, best=0), Folder.delete, iter(range(2))
 
     def dying(folder: Folder, name: str) -> None:
         if next(calls, None) is None:
@@ -251,13 +253,13 @@ def test_a_crash_while_deleting_leaves_no_half_checkpoint(
         with monkeypatch.context() as context:
             context.setattr(Folder, "delete", dying)
             with pytest.raises(CrashError):
-                shelf.remove(step_name(1))
+                retention.remove(step_name(1))
         with pytest.raises(RequestError, match="no complete checkpoint"):
             load_checkpoint(run.sub(FOLDER).at(step_name(1)))
-    shelf.remove(step_name(1))
+    retention.remove(step_name(1))
     assert open_retention(run, 2, newest=1, best=0).scores.keys() == {2}
     assert run.sub(FOLDER).names() == [step_name(2)]
-    shelf.remove(step_name(1))  # what is gone is gone
+    retention.remove(step_name(1))  # what is gone is gone
 
 
 def test_damaged_later_checkpoints_are_written_again(corpus: str, tmp_path: Path) -> None:

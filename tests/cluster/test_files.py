@@ -1,4 +1,4 @@
-"""cluster/: manifests hold together, name what there is, keep no secret, and say what has to be filled in."""
+"""Files of cluster/: consistent manifests, valid names, no secrets, and documented placeholders."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EXAMPLES = {"@S3_ENDPOINT@": "http://minio:9000", "@REGISTRY@": "registry.exampl
 
 
 def filled(value: Any) -> Any:
-    """``value`` with something in the place of each placeholder."""
+    """Return ``value`` with every placeholder filled in."""
     text = json.dumps(value)
     for name, example in EXAMPLES.items():
         text = text.replace(name, example)
@@ -46,7 +46,7 @@ def filled(value: Any) -> Any:
 
 
 def resources() -> list[tuple[str, Resource]]:
-    """Everything that is applied, as (where it comes from, resource)."""
+    """Return all applied resources, as (file, resource)."""
     found = [(str(target.relative_to(CLUSTER)), item) for target in TARGETS for item in render(target)]
     found += [("prometheus", item) for item in documents(CLUSTER / "prometheus/podmonitor.yaml")]
     found += [("grafana", item) for item in render(CLUSTER / "grafana")]
@@ -84,7 +84,7 @@ TEMPLATE_IDS = [where for where, _ in TEMPLATES]
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: str(path.relative_to(CLUSTER)))
 def test_yaml_parses_without_repeated_keys(path: Path) -> None:
     class Strict(yaml.SafeLoader):
-        """Refuses a key that comes twice, which YAML's usual loader lets pass."""
+        """YAML loader that refuses duplicate keys."""
 
     def mapping(loader: Strict, node: yaml.MappingNode) -> dict[Any, Any]:
         keys = [loader.construct_object(key) for key, _ in node.value]
@@ -95,7 +95,7 @@ def test_yaml_parses_without_repeated_keys(path: Path) -> None:
     assert list(yaml.load_all(path.read_text(), Loader=Strict))
 
 
-def test_placeholders_are_those_of_the_table() -> None:
+def test_placeholders_are_listed_in_the_readme() -> None:
     readme = (CLUSTER / "README.md").read_text()
     rows = re.findall(r"^\| `(@[A-Z_0-9]+@)` \| .+ \| (.+) \|$", readme, re.MULTILINE)
     used = {path: set(PLACEHOLDER.findall(path.read_text())) for path in FILES if path.name != "README.md"}
@@ -125,7 +125,7 @@ def test_pods_have_the_fields_of_pods(where: str, template: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize(("where", "template"), TEMPLATES, ids=TEMPLATE_IDS)
-def test_pods_are_modest(where: str, template: dict[str, Any]) -> None:
+def test_pods_have_limits_probes_and_no_privileges(where: str, template: dict[str, Any]) -> None:
     """No root, no new privileges, limits and probes, an image with a version."""
     spec = template["spec"]
     assert spec["securityContext"]["runAsNonRoot"] is True
@@ -141,7 +141,7 @@ def test_pods_are_modest(where: str, template: dict[str, Any]) -> None:
         assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
 
 
-def test_secrets_come_from_secrets() -> None:
+def test_credentials_come_from_secrets() -> None:
     named = set()
     for _, template in TEMPLATES:
         for container in template["spec"]["containers"]:
@@ -161,7 +161,7 @@ def test_secrets_come_from_secrets() -> None:
         assert resource["kind"] != "ConfigMap" or not any(SECRET.search(name) for name in resource["data"])
 
 
-def test_overlays_differ_as_they_say() -> None:
+def test_overlays_differ_as_documented() -> None:
     by_place = dict(clusters())
     cpu, full, minio, job = (
         by_place[f"kube/{name}"] for name in ("overlays/cpu", "overlays/spot-gpu", "overlays/minio", "rayjob")
@@ -192,7 +192,7 @@ def test_overlays_differ_as_they_say() -> None:
     assert "RayCluster" not in kinds
 
 
-def test_names_that_refer_to_each_other() -> None:
+def test_references_between_resources_resolve() -> None:
     for where, spec in clusters():
         have = {(item["kind"], item["metadata"]["name"]) for place, item in RESOURCES if place == where}
         for template in (spec["headGroupSpec"]["template"], spec["workerGroupSpecs"][0]["template"]):
@@ -275,7 +275,7 @@ def prefix(job: Path) -> list[str]:
     return [word.value for word in call.args[0].elts if isinstance(word, ast.Constant) and isinstance(word.value, str)]
 
 
-def test_entrypoints_are_commands_of_ours() -> None:
+def test_entrypoints_are_distgnn_commands() -> None:
     (job,) = [item for _, item in RESOURCES if item["kind"] == "RayJob"]
     found = list(commands(job["spec"]["entrypoint"]))
     assert len(found) == 2
@@ -290,7 +290,7 @@ def test_entrypoints_are_commands_of_ours() -> None:
     assert int(given["--min-workers"]) == group["minReplicas"]
 
 
-def test_commands_of_the_readme_are_ours() -> None:
+def test_commands_of_the_readme_are_valid() -> None:
     text = (CLUSTER / "README.md").read_text()
     found = list(commands("\n".join(line for line in text.splitlines() if line.startswith("    "))))
     assert len(found) >= 4
@@ -302,7 +302,7 @@ def test_commands_of_the_readme_are_ours() -> None:
         assert (CLUSTER / path).exists(), path
 
 
-def test_unknown_options_would_be_seen() -> None:
+def test_unknown_options_are_detected() -> None:
     with pytest.raises(RequestError, match="min-wrkers"):
         known(["submit", "pretrain", "--corpus", "c", "--min-wrkers", "2"])
 
@@ -344,7 +344,7 @@ def test_the_dockerfile_passes_hadolint() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_what_the_image_copies_travels_to_the_builder() -> None:
+def test_files_copied_into_the_image_are_in_the_build_context() -> None:
     lines = (CLUSTER / "Dockerfile.dockerignore").read_text().splitlines()
     sent = {line[1:] for line in lines if line.startswith("!")}
     copied = re.findall(r"^COPY (.+) \S+$", (CLUSTER / "Dockerfile").read_text(), re.MULTILINE)

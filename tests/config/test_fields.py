@@ -1,4 +1,4 @@
-"""Facts about fields: every config class declares them, groups pass them on, and the commands follow them."""
+"""Metadata of config fields: declared in every config class, combined with groups, and used by the commands."""
 
 from __future__ import annotations
 

@@ -18,16 +18,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distgnn.config import BuildConfig
+from distgnn.corpus.account import Account
 from distgnn.corpus.inspect import verify
 from distgnn.corpus.manifest import Manifest
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected, rejected
 from distgnn.corpus.sources.motifs import MotifsConfig, MotifsSource
-from distgnn.corpus.writer import build_corpus
+from distgnn.corpus.writer import STATE, build_corpus
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.ragged import packed
 from distgnn.graph.schema import Feature, Schema
+from distgnn.storage.folder import Folder
 from tests.helpers.corpora import contents, motifs, two_processes
 
 
@@ -60,6 +62,13 @@ class Paths:
 
     def provenance(self) -> dict[str, Any]:
         return {"source": "paths", "sizes": self.sizes}
+
+
+class Accounted(Paths):
+    """Its rows come from a file with a row that could not be read."""
+
+    def accounts(self) -> list[tuple[Account, list[Rejected]]]:
+        return [(Account("g", "odd", 2, {"edges": 1}, rejected={"odd": 1}), [rejected("g", 2, "odd", "x")])]
 
 
 def stopping(after: int) -> Callable[..., Iterator[Any]]:
@@ -208,6 +217,23 @@ def file_size_limit(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_the_manifest_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is killed before leaves no corpus that looks complete, and what it wrote is marked as ours from the start."""
+    written: list[str] = []
+
+    def noted(folder: Folder, name: str, data: bytes, write: Callable[..., None] = Folder.write) -> None:
+        written.append(name)
+        write(folder, name, data)
+
+    monkeypatch.setattr(Folder, "write", noted)
+    build_corpus(Accounted([9, 3]), str(tmp_path), unit_rows=2, shard_rows=8)
+    names = [
+        f"{kind}-0000{number}.{end}" for number in (0, 1) for kind, end in (("shard", "parquet"), ("rejected", "tsv"))
+    ]
+    assert written == [STATE, *names[:2], STATE, names[2], "rejected-inputs.tsv", "corpus.json"]
+    assert sorted(contents(tmp_path)) == sorted(set(written) - {STATE})
 
 
 def test_full_disk_leaves_no_complete_corpus(tmp_path: Path) -> None:

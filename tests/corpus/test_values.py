@@ -19,9 +19,10 @@ from torch_geometric.loader import DataLoader
 
 from distgnn.corpus.inspect import verify
 from distgnn.corpus.reader import CorpusReader
-from distgnn.corpus.shard import Piece, pack
+from distgnn.corpus.shard import Piece, check_values, pack
 from distgnn.errors import RequestError
 from distgnn.finetuning.inputs import input_batches
+from distgnn.graph.batch import GraphBatch
 from distgnn.graph.ragged import packed, pointers
 from distgnn.graph.schema import Feature, Schema
 from tests.helpers.corpora import edit_manifest, motifs
@@ -40,11 +41,25 @@ def test_labels_have_the_width_of_the_schema() -> None:
         pack(SCHEMA, piece([[10.0, 11, 12], [20, 21, 22]]))
 
 
+@pytest.mark.parametrize(("center", "row"), [([0, 2], 1), ([2, 0], 0), ([-1, 0], 0), ([0, -2], 1)])
+def test_centre_outside_its_graph_is_refused(center: list[int], row: int) -> None:
+    """Node 2 of the first graph is node 0 of the second, and the other way round."""
+    nodes, edges = pointers([2, 2]), pointers([0, 0])
+
+    def graphs(center: list[int]) -> GraphBatch:
+        return packed([7, 8], nodes, edges, np.zeros((2, 0)), center=np.array(center))
+
+    check_values(Schema(center=True), graphs([1, 0]), "x")
+    with pytest.raises(RequestError, match=rf"^x, row {row} \(graph {7 + row}\): the centre node is outside the graph"):
+        check_values(Schema(center=True), graphs(center), "x")
+
+
 @pytest.mark.parametrize("split", [3, -1, 1.5, "train"])
 def test_splits_are_0_1_2_or_unknown(split: Any) -> None:
     assert pack(SCHEMA, piece([[1.0]], None)).column("split").to_pylist() == [None]
-    with pytest.raises(RequestError, match=r"split: .* is not 0, 1, 2 or None"):
-        pack(SCHEMA, piece([[1.0]], split))
+    mixed = replace(piece([[1.0]] * 5), split=[0, 1, split, 2, None])
+    with pytest.raises(RequestError, match=rf"split: {split!r} is not 0, 1, 2 or None"):
+        pack(SCHEMA, mixed)
 
 
 def rewritten(folder: Path, change: Any, row_groups: list[int]) -> str:

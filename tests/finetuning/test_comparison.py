@@ -73,14 +73,14 @@ def config(uri: str, **changes: Any) -> FinetuneConfig:
     return FinetuneConfig(uri, **settings | changes)
 
 
-def test_signal_is_found_noise_is_not(binary: str) -> None:
+def test_a_signal_is_learned_and_noise_is_not(binary: str) -> None:
     found = {name: value(first(config(binary, labels=(name,), epochs=12))) for name in ("easy", "noise")}
     assert found["easy"] > 0.9
     assert found["noise"] < 0.8
 
 
 @pytest.mark.parametrize(("kind", "least"), [("classes", 0.75), ("values", None)])
-def test_other_tasks_learn(tmp_path: Path, kind: str, least: float | None) -> None:
+def test_regression_and_multiclass_learn(tmp_path: Path, kind: str, least: float | None) -> None:
     result = finetuned(config(corpus(tmp_path, kind), epochs=25, seeds=3))  # a test part of 14 graphs is noisy
     mean = float(result.values(result.rows[0]).mean())
     if least is None:
@@ -92,7 +92,7 @@ def test_other_tasks_learn(tmp_path: Path, kind: str, least: float | None) -> No
         assert mean >= least
 
 
-def test_control_is_always_there_with_each_architecture(binary: str) -> None:
+def test_each_architecture_has_a_control(binary: str) -> None:
     result = finetuned(config(binary, epochs=1), [PLAIN])
     assert result.rows == (Row("pretrained", "gin", "pretrained"), Row("none", "gin", "scratch"))
     assert result.controls == {result.rows[0]: result.rows[1]}
@@ -111,8 +111,8 @@ def test_names_must_differ(names: tuple[str, ...]) -> None:
         with_controls([InitialEncoder(name, SMALL) for name in names], SMALL)
 
 
-def test_same_seed_same_everything_but_the_encoder(binary: str) -> None:
-    """A method whose weights are those the control draws for seed 0 gives the control's numbers exactly."""
+def test_methods_with_the_same_seed_differ_only_in_the_encoder(binary: str) -> None:
+    """A method with the initial weights of the control for seed 0 gives exactly the scores of the control."""
     twin = InitialEncoder("twin", SMALL, build_encoder(FEATURES, SMALL, seed=0).state_dict(), FEATURES)
     result = finetuned(config(binary, seeds=2, epochs=3), [twin])
     runs = {(row.method, seed): found for (row, seed), found in result.results.items()}
@@ -123,7 +123,7 @@ def test_same_seed_same_everything_but_the_encoder(binary: str) -> None:
     assert runs["twin", 1].history != runs["twin", 0].history
 
 
-def test_global_random_state_is_left_alone(binary: str) -> None:
+def test_global_random_state_is_unchanged(binary: str) -> None:
     before = torch.random.get_rng_state()
     finetuned(config(binary, epochs=1))
     assert torch.equal(before, torch.random.get_rng_state())
@@ -188,7 +188,7 @@ def test_full_fine_tuning_trains_the_encoder_and_its_statistics(binary: str) -> 
 
 
 @pytest.mark.parametrize("use", [True, False, None])
-def test_centre_reaches_the_head(binary: str, use: Any) -> None:
+def test_use_center_widens_the_head(binary: str, use: Any) -> None:
     problem = trainer(config(binary, use_center=use)).problem
     assert isinstance(problem, GraphLevelProblem)
     assert problem.width == (16 if use in ("no", False) else 32)
@@ -212,19 +212,19 @@ def method_config(settings: FinetuneConfig, out: str, **tasks: Any) -> TransferC
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_the_controls_of_finetune_and_transfer_are_the_same_run(binary: str, tmp_path: Path, dropout: float) -> None:
-    """To the last bit, whatever auxiliary tasks and methods are compared beside it."""
+    """Bitwise, for any auxiliary tasks and methods in the same comparison."""
     settings = config(binary, seeds=2, epochs=3, dropout=dropout)
     control = finetuned(settings)
-    asked = method_config(settings, str(tmp_path), auxiliary=("edgepred", "attrmasking"))
-    other = compare_methods(RunJob(CorpusDataSource.read(asked, ()), open_folder(str(tmp_path))))
+    other_config = method_config(settings, str(tmp_path), auxiliary=("edgepred", "attrmasking"))
+    other = compare_methods(RunJob(CorpusDataSource.read(other_config, ()), open_folder(str(tmp_path))))
     for seed in range(2):
-        mine = control.results[Row("none", "gin", "scratch"), seed]
-        theirs = other.results[Row("none", "gin", "scratch"), seed]
-        assert mine.validation == theirs.validation
-        assert mine.scores == theirs.scores
-        assert mine.best_epoch == theirs.best_epoch
-        assert all(np.array_equal(mine.predictions[part], theirs.predictions[part]) for part in ("val", "test"))
-        assert theirs.validation != other.results[Row("auxts_one", "gin", "scratch"), seed].validation
+        actual = control.results[Row("none", "gin", "scratch"), seed]
+        expected = other.results[Row("none", "gin", "scratch"), seed]
+        assert actual.validation == expected.validation
+        assert actual.scores == expected.scores
+        assert actual.best_epoch == expected.best_epoch
+        assert all(np.array_equal(actual.predictions[part], expected.predictions[part]) for part in ("val", "test"))
+        assert expected.validation != other.results[Row("auxts_one", "gin", "scratch"), seed].validation
 
 
 def test_defaults_of_finetune_and_transfer_are_the_same() -> None:
@@ -235,9 +235,9 @@ def test_defaults_of_finetune_and_transfer_are_the_same() -> None:
 
 
 def test_the_default_batch_is_that_of_fine_tuning(binary: str) -> None:
-    asked = TransferConfig(binary, corpus=CorpusTaskConfig(split=SplitConfig("random")))
-    assert CorpusDataSource.read(asked, ()).config.batch == FinetuneConfig("c").batch
-    assert CorpusDataSource.read(replace(asked, batch=7), ()).config.batch == 7
+    other_config = TransferConfig(binary, corpus=CorpusTaskConfig(split=SplitConfig("random")))
+    assert CorpusDataSource.read(other_config, ()).config.batch == FinetuneConfig("c").batch
+    assert CorpusDataSource.read(replace(other_config, batch=7), ()).config.batch == 7
 
 
 def test_centre_is_refused_where_there_is_none(tmp_path: Path) -> None:
@@ -361,8 +361,8 @@ class TestRefusals:
 @pytest.fixture(scope="module")
 def result(binary: str) -> FinetuneComparison:
     seen: list[tuple[int, int]] = []
-    asked = config(binary, seeds=2, epochs=2, save_predictions=True)
-    result = finetuned(asked, [PLAIN], progress=lambda done, count, *_: seen.append((done, count)))
+    other_config = config(binary, seeds=2, epochs=2, save_predictions=True)
+    result = finetuned(other_config, [PLAIN], progress=lambda done, count, *_: seen.append((done, count)))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     return result
 
@@ -394,7 +394,7 @@ class TestResults:
         )
         assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
-    def test_nothing_half_written(
+    def test_a_failed_write_leaves_no_results(
         self, result: FinetuneComparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("distgnn.finetuning.results.summary", _fail)

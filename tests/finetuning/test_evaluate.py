@@ -1,4 +1,4 @@
-"""Fine-tuned models, saved and asked again: the figures of the fine-tuning, exactly, and refusals of what does not fit."""
+"""Evaluation of saved models: scores equal those of the fine-tuning, and incompatible requests are refused."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def models(out: Path) -> list[FineTunedModel]:
     return [load_model(uri) for uri in model_uris(str(out))]
 
 
-def asked(uri: str, **changes: Any) -> EvaluateConfig:
+def evaluate_config(uri: str, **changes: Any) -> EvaluateConfig:
     return EvaluateConfig(("x",), uri, device="cpu", **changes)
 
 
@@ -77,7 +77,7 @@ def binary(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def out(binary: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two methods of other architectures, their controls, two seeds."""
+    """Two methods with different architectures, their controls, two seeds."""
     folder = tmp_path_factory.mktemp("tuned")
     finetuned(binary, folder, METHODS, seeds=2)
     return folder
@@ -85,10 +85,10 @@ def out(binary: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", ["binary", "values", "classes"])
 @pytest.mark.parametrize("frozen", [False, True])
-def test_the_test_part_gives_the_figures_of_the_finetuning_exactly(tmp_path: Path, kind: str, frozen: bool) -> None:
+def test_scores_on_the_test_part_equal_those_of_the_finetuning(tmp_path: Path, kind: str, frozen: bool) -> None:
     uri = corpus(tmp_path, kind)
     result = finetuned(uri, tmp_path / "out", frozen=frozen)
-    found = evaluate(asked(uri), models(tmp_path / "out"))
+    found = evaluate(evaluate_config(uri), models(tmp_path / "out"))
     assert set(found.data.parts) == {"test"}
     by_method = {model.method: model for model in found.models}
     for (row, _), trained in result.results.items():
@@ -99,24 +99,26 @@ def test_the_test_part_gives_the_figures_of_the_finetuning_exactly(tmp_path: Pat
 
 @pytest.mark.parametrize("part", ["val", "train", "all"])
 def test_parts(binary: str, out: Path, part: Any) -> None:
-    found = evaluate(asked(binary, part=part), models(out)[:1])
+    found = evaluate(evaluate_config(binary, part=part), models(out)[:1])
     assert len(found.data.parts[part]) == {"train": 210, "val": 140, "all": 700}[part]
     if part == "val":
         kept = json.loads((out / "models" / "run-gin-seed0" / "config.json").read_text())["scores"]["val"]
         named = {model.about.method: model for model in models(out) if model.about.seed == 0}
-        assert evaluate(asked(binary, part="val"), [named["run gin"]]).models[0].scores["val"]._asdict() == kept
+        assert (
+            evaluate(evaluate_config(binary, part="val"), [named["run gin"]]).models[0].scores["val"]._asdict() == kept
+        )
 
 
 def test_ood_comes_with_the_test_part(binary: str, tmp_path: Path) -> None:
     finetuned(binary, tmp_path, split=SplitConfig("group", ood_groups=("g1",)))
-    assert set(evaluate(asked(binary), models(tmp_path)).data.parts) == {"test", "ood"}
+    assert set(evaluate(evaluate_config(binary), models(tmp_path)).data.parts) == {"test", "ood"}
 
 
-def test_another_corpus_is_asked_whole(out: Path, tmp_path: Path) -> None:
+def test_all_graphs_of_another_corpus_are_evaluated(out: Path, tmp_path: Path) -> None:
     s = signal(40)
     other = str(tmp_path / "other")
     write_labelled(other, np.stack([s > 0, s > 0, s < 0], 1).astype(float), ("z", "b", "a"))
-    found = evaluate(asked(other), models(out)[:1])
+    found = evaluate(evaluate_config(other), models(out)[:1])
     assert {part: len(rows) for part, rows in found.data.parts.items()} == {"all": 40}
     assert found.data.target.names == ("a", "b"), "columns by name, in the order of the model"
     assert torch.equal(found.data.y[:, 0], torch.from_numpy((s < 0).astype(np.float32)))
@@ -141,8 +143,8 @@ def test_the_command_writes_table_results_and_predictions(
     assert main([*words, "--json"]) == 0
     value = json.loads(capsys.readouterr().out)
     assert value == json.loads((tmp_path / "results.json").read_text())
-    told = json.loads((out / "results.json").read_text())
-    scores = {(run["method"], run["seed"]): run["scores"]["test"] for run in told["runs"]}
+    written = json.loads((out / "results.json").read_text())
+    scores = {(run["method"], run["seed"]): run["scores"]["test"] for run in written["runs"]}
     assert {(m["method"], m["seed"]): m["scores"]["test"] for m in value["models"]} == scores
     table = pq.read_table(tmp_path / "predictions.parquet")
     assert table.num_rows == 350 * 2 * 8
@@ -150,16 +152,14 @@ def test_the_command_writes_table_results_and_predictions(
 
 
 class TestSaving:
-    def test_a_folder_for_each_outcome_and_none_without_the_option(
-        self, binary: str, out: Path, tmp_path: Path
-    ) -> None:
+    def test_save_models_writes_one_folder_per_training(self, binary: str, out: Path, tmp_path: Path) -> None:
         names = {path.name for path in (out / "models").iterdir()}
         kinds = ("run-gin", "run-gcn", "none--run-gin", "none--run-gcn")
         assert names == {f"{kind}-seed{seed}" for kind in kinds for seed in (0, 1)}
         finetuned(binary, tmp_path, save_models=False)
         assert not (tmp_path / "models").exists()
 
-    def test_jobs_that_kept_no_model_are_run_again(self, binary: str, tmp_path: Path) -> None:
+    def test_jobs_without_a_saved_model_are_run_again(self, binary: str, tmp_path: Path) -> None:
         finetuned(binary, tmp_path, save_models=False)
         ran: list[int] = []
 
@@ -171,7 +171,7 @@ class TestSaving:
             compare_checkpoints(config(binary, tmp_path), METHODS[:1], Counted())
             assert ran == expected, "and not a third time"
 
-    def test_kept_jobs_give_the_same_models(self, binary: str, tmp_path: Path) -> None:
+    def test_cached_jobs_give_the_same_models(self, binary: str, tmp_path: Path) -> None:
         finetuned(binary, tmp_path)
         before = (tmp_path / "models" / "none-seed0" / CHECKSUMS).read_bytes()
         (tmp_path / "models" / "none-seed0" / CHECKSUMS).unlink()
@@ -184,12 +184,12 @@ class TestSaving:
         assert (tmp_path / "models" / "none-seed0" / CHECKSUMS).read_bytes() == before
         load_model(str(tmp_path / "models" / "none-seed0"))
 
-    def test_another_training_takes_the_place(self, binary: str, tmp_path: Path) -> None:
+    def test_models_of_another_training_are_replaced(self, binary: str, tmp_path: Path) -> None:
         finetuned(binary, tmp_path)
         finetuned(binary, tmp_path, epochs=1)
         assert {model.about.best_epoch for model in models(tmp_path)} == {1}
 
-    def test_names_that_would_be_alike(self, binary: str, tmp_path: Path) -> None:
+    def test_names_that_map_to_the_same_folder(self, binary: str, tmp_path: Path) -> None:
         alike = [replace(METHODS[0], name=name) for name in ("a b", "a-b")]
         result = finetuned(binary, tmp_path, alike, epochs=1)
         names = write_models(result, [*alike, InitialEncoder("none", SMALL)], open_folder(str(tmp_path / "x")))
@@ -201,7 +201,7 @@ class TestRefusals:
         with pytest.raises(RequestError, match="no fine-tuned model here"):
             model_uris(str(tmp_path))
 
-    def test_a_changed_byte(self, out: Path, tmp_path: Path) -> None:
+    def test_a_damaged_model_is_refused(self, out: Path, tmp_path: Path) -> None:
         folder = tmp_path / "copy"
         folder.mkdir()
         for path in (out / "models" / "run-gin-seed0").iterdir():
@@ -210,33 +210,33 @@ class TestRefusals:
         with pytest.raises(RequestError, match=r"model\.safetensors: wrong checksum"):
             load_model(str(folder))
 
-    def test_a_checkpoint_is_no_model(self, out: Path, tmp_path: Path) -> None:
+    def test_a_checkpoint_is_refused(self, out: Path, tmp_path: Path) -> None:
         sealed = json.loads((out / "models" / "run-gin-seed0" / CHECKSUMS).read_text())
         (tmp_path / CHECKSUMS).write_text(json.dumps(sealed | {"format": "distgnn-checkpoint"}))
         with pytest.raises(RequestError, match=r"not the format of a fine-tuned model .distgnn-model."):
             load_model(str(tmp_path))
 
-    def test_models_that_predict_other_things(self, binary: str, out: Path, tmp_path: Path) -> None:
+    def test_models_with_other_labels_are_refused(self, binary: str, out: Path, tmp_path: Path) -> None:
         finetuned(binary, tmp_path, labels=("b",), epochs=1)
         with pytest.raises(RequestError, match="differ in labels; evaluate them one after the other"):
-            evaluate(asked(binary), [models(out)[0], models(tmp_path)[0]])
+            evaluate(evaluate_config(binary), [models(out)[0], models(tmp_path)[0]])
 
-    def test_corpora_that_do_not_fit(self, out: Path, tmp_path: Path) -> None:
+    def test_incompatible_corpora_are_refused(self, out: Path, tmp_path: Path) -> None:
         model = models(out)[:1]
         y = np.stack([np.arange(40) % 2.0] * 2, 1)
         write_labelled(str(tmp_path / "names"), y, ("a", "c"))
         with pytest.raises(RequestError, match="no label column 'b'"):
-            evaluate(asked(str(tmp_path / "names")), model)
+            evaluate(evaluate_config(str(tmp_path / "names")), model)
         write_labelled(str(tmp_path / "bare"), y, ("a", "b"), center=False)
         with pytest.raises(RequestError, match="no centre nodes"):
-            evaluate(asked(str(tmp_path / "bare")), model)
+            evaluate(evaluate_config(str(tmp_path / "bare")), model)
         write_labelled(str(tmp_path / "same"), np.ones((40, 2)), ("a", "b"))
         with pytest.raises(RequestError, match="no label has both classes in part 'all'"):
-            evaluate(asked(str(tmp_path / "same")), model)
+            evaluate(evaluate_config(str(tmp_path / "same")), model)
 
-    def test_a_part_that_the_split_has_not(self, binary: str, out: Path) -> None:
+    def test_a_missing_part_is_refused(self, binary: str, out: Path) -> None:
         with pytest.raises(RequestError, match="part=ood: the model's split has only train, val, test"):
-            evaluate(asked(binary, part="ood"), models(out)[:1])
+            evaluate(evaluate_config(binary, part="ood"), models(out)[:1])
 
     @pytest.mark.parametrize("model", [(), ("a", "a")])
     def test_configs(self, model: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""A fine-tuning that was stopped goes on where it was, and only then."""
+"""Cache of finished trainings: continuation, and invalidation by other options."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def config(tmp_path: Path) -> FinetuneConfig:
 
 
 def run(config: FinetuneConfig, mapper: Any = map) -> tuple[FinetuneComparison, list[int]]:
-    """The result, and how many jobs ran (of those there are)."""
+    """Return the result, and how many of the jobs ran."""
     ran: list[int] = []
     jobs = open_folder(config.out).sub("jobs")
     result = finetune(config, [], jobs, mapper, progress=lambda done, *_: ran.append(done))
@@ -49,7 +49,7 @@ def scores(result: FinetuneComparison) -> list[Any]:
     ]
 
 
-def test_stopped_then_continued_equals_undisturbed(config: FinetuneConfig, tmp_path: Path) -> None:
+def test_a_continued_comparison_equals_an_uninterrupted_one(config: FinetuneConfig, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(config, stopping)
     continued, ran = run(config)
@@ -59,7 +59,7 @@ def test_stopped_then_continued_equals_undisturbed(config: FinetuneConfig, tmp_p
     assert scores(continued) == scores(undisturbed)
 
 
-def test_more_seeds_extend_and_other_options_start_anew(config: FinetuneConfig) -> None:
+def test_more_seeds_extend_a_comparison_and_other_options_restart_it(config: FinetuneConfig) -> None:
     run(config)
     assert run(replace(config, seeds=3))[1] == [3]
     assert run(replace(config, lr=0.1))[1] == [1, 2]

@@ -1,4 +1,4 @@
-"""Category codes and class numbers keep their meaning when a checkpoint or a model meets another corpus."""
+"""Category codes and class numbers are checked when a checkpoint or a model is used with another corpus."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from distgnn.finetuning.inputs import input_batches
 from distgnn.finetuning.saved_model import load_model, model_uris
 from distgnn.graph.schema import Feature, Schema
 from distgnn.pretraining.init_from import load_init
-from tests.finetuning.test_evaluate import asked, finetuned
+from tests.finetuning.test_evaluate import evaluate_config, finetuned
 
 KIND = Feature("kind", "categorical", 3, "codes of 0, 1, 2", ("0", "1", "2"))
 SCHEMA = Schema(node=(KIND,), labels=("class",), classes={"class": ("-1", "1")})
@@ -85,12 +85,12 @@ def test_checkpoint_and_model_refuse_other_codes(tmp_path: Path) -> None:
         load_init(start, CorpusReader(b).manifest.schema)
     finetuned(a, tmp_path / "ft", [], split=SplitConfig("random"), encoder=EncoderConfig(width=8, layers=1))
     models = [load_model(uri) for uri in model_uris(str(tmp_path / "ft"))]
-    assert evaluate(asked(a), models).metric == "roc_auc"
+    assert evaluate(evaluate_config(a), models).metric == "roc_auc"
     with pytest.raises(RequestError, match=r"the model cannot read .*stand for other values"):
-        evaluate(asked(b), models)
+        evaluate(evaluate_config(b), models)
     with pytest.raises(
         RequestError, match=r"label 'class': the codes stand for other values .code 0 stands for '1', not '-1'"
     ):
-        evaluate(asked(c), models)
+        evaluate(evaluate_config(c), models)
     with pytest.raises(RequestError, match="stand for other values"):
         list(input_batches(b, models[0].about.schema))

@@ -1,4 +1,4 @@
-"""Purposes of keyed draws are unique within a subject, and all keys name theirs."""
+"""Purposes of keyed random numbers are unique within an enum, and every key has one."""
 
 from __future__ import annotations
 

@@ -146,6 +146,6 @@ def test_scaffold_split_of_bbbp_equals_the_published_one(tmp_path: Path) -> None
     rows = reader.load().graph_id.numpy()
     split = make_split(SplitConfig("scaffold"), rows, reader.column("group"))
     with np.load(arrays_file, allow_pickle=False) as arrays:
-        theirs = dict(zip(arrays["row"].tolist(), arrays["scaffold_split"].tolist(), strict=True))
+        published = dict(zip(arrays["row"].tolist(), arrays["scaffold_split"].tolist(), strict=True))
     for number, part in enumerate(("train", "val", "test")):
-        assert {theirs[row] for row in rows[split[part]].tolist()} == {number}
+        assert {published[row] for row in rows[split[part]].tolist()} == {number}

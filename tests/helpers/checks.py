@@ -1,4 +1,4 @@
-"""What every objective must fulfil, as asserts that their tests share."""
+"""Assertions that hold for every objective."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def gradients(total: Tensor, *modules: nn.Module) -> list[Tensor]:
     return list(torch.autograd.grad(total, parameters, materialize_grads=True))
 
 
-def assert_same_loss_and_gradient(ours: Tensor, slow: Tensor, *modules: nn.Module) -> None:
-    torch.testing.assert_close(ours, slow, rtol=1e-11, atol=1e-11)
-    for a, b in zip(gradients(ours, *modules), gradients(slow, *modules), strict=True):
+def assert_same_loss_and_gradient(loss: Tensor, reference: Tensor, *modules: nn.Module) -> None:
+    torch.testing.assert_close(loss, reference, rtol=1e-11, atol=1e-11)
+    for a, b in zip(gradients(loss, *modules), gradients(reference, *modules), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
 
 
 def assert_streams_add_up(objective: Objective, encoder: Encoder, graphs: GraphBatch, first: int) -> None:
-    """What makes N ranks equal one; the second stream begins with graph ``first``."""
+    """Assert that losses of streams sum up, so that N ranks equal one; the second stream begins with graph ``first``."""
     whole = with_tasks(graphs, objective.prepare, streams=[0, first])
     parts = [slice_graphs(whole, 0, first), slice_graphs(whole, first, whole.num_graphs)]
     together, *alone = (objective.losses(encoder, batch, 3, 0) for batch in (whole, *parts))
@@ -37,7 +37,7 @@ def assert_streams_add_up(objective: Objective, encoder: Encoder, graphs: GraphB
 
 
 def assert_prepare_ignores_the_batch(prepare: Prepare, graphs: GraphBatch) -> None:
-    """Extras of a graph are the same alone, and among others in any order."""
+    """Assert that the extras of a graph do not depend on the batch or the order of graphs."""
     order = list(reversed(range(graphs.num_graphs)))
     made, moved = prepare(graphs, 5, 2), prepare(select_graphs(graphs, torch.tensor(order)), 5, 2)
     for name, extra in made.items():

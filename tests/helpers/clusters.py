@@ -21,7 +21,7 @@ _STARTED_SECONDS = 60.0
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on at 127.0.0.1."""
+    """Return unused ports of 127.0.0.1."""
     sockets = [socket.socket() for _ in range(count)]
     for item in sockets:
         item.bind(("127.0.0.1", 0))
@@ -82,7 +82,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def _end(process: subprocess.Popen[bytes], folder: str) -> None:
-    """End the processes of this cluster and no other: those that name its folder or work in it (the dashboard hides its words)."""
+    """End the processes of this cluster only: those whose command line or working folder contains its folder."""
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(10)
@@ -104,7 +104,7 @@ def _processes() -> list[int]:
 
 
 def _trace(pid: int) -> str:
-    """Command line and working folder of a process; empty where it is gone."""
+    """Return command line and working folder of a process; empty if it has ended."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_text(errors="replace") + os.readlink(f"/proc/{pid}/cwd")
     return ""

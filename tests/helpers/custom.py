@@ -1,4 +1,4 @@
-"""Encoders as a user would write them, for PyG, and graphs to try them on."""
+"""User encoders written for PyG, and graphs to test them."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class Messages(pyg.MessagePassing):
 
 
 class Recurrent(nn.Module):
-    """A cell we know nothing about, and a parameter of its own."""
+    """A recurrent cell, which is not a known module type, and a parameter."""
 
     def __init__(self, _: Schema, config: EncoderConfig) -> None:
         super().__init__()

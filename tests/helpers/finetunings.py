@@ -1,4 +1,4 @@
-"""Fine-tunings whose finished trainings are not kept."""
+"""Fine-tunings without a cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small random graphs for tests, packed by slow obvious code."""
+"""Small random graphs for tests, packed by plain loops."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _numbers(rng: np.random.Generator, rows: int, features: tuple[Feature, ...])
 def with_tasks(
     graphs: GraphBatch, prepare, streams: list[int] | None = None, seed: int = 3, epoch: int = 0
 ) -> GraphBatch:
-    """The batch as a training step sees it: extras made, streams marked by their first graphs."""
+    """Return the batch of a training step, with extras; streams are given by their first graphs."""
     ptr = None if streams is None else torch.tensor([*streams, graphs.num_graphs])
     return replace(graphs, extras=prepare(graphs, seed, epoch), stream_ptr=ptr)
 

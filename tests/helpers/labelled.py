@@ -20,7 +20,7 @@ FEATURES = Schema(node=(Feature("kind", "categorical", 3), Feature("value", "den
 
 @dataclass(frozen=True)
 class OnePiece:
-    """A Source of one part that is already there."""
+    """A Source of one part, given as a batch."""
 
     schema: Schema
     piece: Piece

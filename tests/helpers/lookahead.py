@@ -1,4 +1,4 @@
-"""AUX-TS's look-ahead by the book: everything differentiable, second derivatives by torch, one task and sample after another."""
+"""Reference implementation of AUX-TS's look-ahead by second derivatives of torch, one task and sample at a time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def signals_of(tasks: list[list[Samples]], known: Tensor, per_sample: bool) -> t
     for number, parts in enumerate(tasks):
         losses, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("losses", "labels"))
         count = sum(float(part.count) for part in parts)
-        if per_sample and not parts[0].whole:
+        if per_sample and not parts[0].summed:
             rows += [(number, loss.detach(), label, loss / count) for loss, label in zip(losses, labels, strict=True)]
         else:
             mean = losses.sum() / count
@@ -68,7 +68,7 @@ def joint_loss(
 def lookahead_loss(
     problem: MultiTaskProblem, batch: Any, weighting: Weighting, folds: Batches, alpha: float, by_layer: bool = False
 ) -> Tensor:
-    """L_meta(theta_hat(w)), averaged over the parts that judge; differentiable with respect to the weighting's parameters."""
+    """Return L_meta(theta_hat(w)), averaged over the validation parts; differentiable w.r.t. the weighting's parameters."""
     found, (target, auxiliary) = [], problem.losses(batch)
     bound = Bound(problem)
     parameters = dict(bound.named_parameters())

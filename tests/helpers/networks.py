@@ -1,4 +1,4 @@
-"""Small networks of several types for tests, and blocks of them the slow way."""
+"""Small networks of several types for tests, and a reference implementation of their subgraphs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ LABELS = {v: sorted({v % 4, v * v % 7 % 4, 3 * (v // 9)}) for v in range(18)}
 
 
 def tagged(labels: dict[int, list[int]] = LABELS) -> Network:
-    """The papers with one to three of 5 classes each, of which nobody has the last; 8 train, 5 val, 5 test."""
+    """The papers with one to three of 5 classes each, the last of which is unused; 8 train, 5 val, 5 test."""
     network = papers(features=False)
     pairs = np.array([(node, label) for node, some in labels.items() for label in some])
     pairs = np.random.default_rng(1).permutation(np.concatenate([pairs, pairs[:4]]))  # rows may be repeated
@@ -74,9 +74,9 @@ def tagged(labels: dict[int, list[int]] = LABELS) -> Network:
 
 
 def slow_block(network: Network, seeds: Any, hops: int) -> SampledSubgraph:
-    """All messages that ``hops`` layers need, by walking; nothing is sampled."""
-    asked = [int(node) for node in seeds]
-    inside, frontier, messages = set(asked), set(asked), []
+    """Collect all messages that ``hops`` layers need, without sampling."""
+    queried = [int(node) for node in seeds]
+    inside, frontier, messages = set(queried), set(queried), []
     for _ in range(hops):
         for v in sorted(frontier):
             for slot in range(int(network.indptr[v]), int(network.indptr[v + 1])):
@@ -87,7 +87,7 @@ def slow_block(network: Network, seeds: Any, hops: int) -> SampledSubgraph:
     target, relation, source = np.array(sorted(messages), np.int64).reshape(-1, 3).T
     return SampledSubgraph(
         node=node,
-        seed=np.searchsorted(node, np.array(asked, np.int64)),
+        seed=np.searchsorted(node, np.array(queried, np.int64)),
         source=np.searchsorted(node, source),
         target=np.searchsorted(node, target),
         relation=relation.copy(),

@@ -1,4 +1,4 @@
-"""L2P-GNN by the book: every graph owns a copy of psi and omega, adapted by autograd, with Python loops throughout.
+"""Reference implementation of L2P-GNN: every graph has a copy of psi and omega, adapted by autograd, with Python loops.
 
 Shares nothing with distgnn.objectives.l2p.objective but the task rows and the keyed shift. Statistics of the norm are taken
 within a stream (ghost), everything (batch), a graph or a node; the summed support loss is differentiated with respect to each

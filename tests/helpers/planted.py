@@ -1,4 +1,4 @@
-"""A planted MultiTaskProblem made of plain tensors: a teacher, a target that follows it, auxiliary tasks that help or harm."""
+"""A synthetic MultiTaskProblem on tensors: a teacher, a target that follows it, helpful and harmful auxiliary tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INPUT, _NOISE, _HEAD = 901, 902, 903
 
 @dataclass(frozen=True)
 class Options:
-    """What MultiTaskStep reads of a run's config."""
+    """Options that MultiTaskStep reads."""
 
     batch: int = 24
     lr: float = 0.01
@@ -31,11 +31,11 @@ class Options:
 @dataclass(frozen=True)
 class Kind:
     """An auxiliary task. label: teacher = what the target learns too, random = noise anew in each step, opposite = minus the
-    teacher (harmful only where ``fixed`` keeps a head from turning it round). whole: gives its loss as one sum. scale: of
+    teacher (harmful only where ``fixed`` keeps a head from turning it round). summed: gives its loss as one sum. scale: of
     its loss. fixed: no head. rows: a step's samples."""
 
     label: str = "teacher"
-    whole: bool = False
+    summed: bool = False
     scale: float = 1.0
     fixed: bool = False
     rows: int = 9
@@ -131,8 +131,8 @@ class Planted:
         scale = torch.cat([y.new_full(y.shape, kind.scale) for kind, (_, y) in zip(kinds, parts, strict=True)])
         errors = (outputs - torch.cat([y for _, y in parts])).square() * scale
         return [
-            Samples(each.sum().reshape(1), y.new_zeros(1), y.new_tensor(float(len(y))), whole=True)
-            if kind.whole
+            Samples(each.sum().reshape(1), y.new_zeros(1), y.new_tensor(float(len(y))), summed=True)
+            if kind.summed
             else Samples(each, y, y.new_tensor(float(len(y))))
             for kind, each, (_, y) in zip(kinds, errors.split(sizes), parts, strict=True)
         ]

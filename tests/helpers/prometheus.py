@@ -1,4 +1,4 @@
-"""A Prometheus of our own for tests: on loopback, with its own configuration and storage, gone at the end."""
+"""A Prometheus server for tests, on loopback with temporary configuration and storage."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SECONDS = 20.0
 
 
 def find(name: str) -> str:
-    """prometheus or promtool: in PATH, else where ``make prometheus`` puts it; empty where it is in neither."""
+    """Return the path of prometheus or promtool, from PATH or from ``make prometheus``; empty if there is none."""
     return shutil.which(name) or shutil.which(name, path=str(FETCHED)) or ""
 
 
 def free_port() -> int:
-    """A port of loopback that nobody uses now."""
+    """Return an unused port of loopback."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return int(listening.getsockname()[1])
@@ -77,7 +77,7 @@ class Prometheus:
         raise AssertionError((self._folder / "log").read_text())
 
     def wait_for_scrapes(self) -> None:
-        """Until every target has been looked for once: Prometheus begins some 5 s after its start."""
+        """Wait until every target has been scraped once; Prometheus begins about 5 s after its start."""
         end = time.monotonic() + _SECONDS
         while time.monotonic() < end:
             targets = self.ask("targets")["activeTargets"]
@@ -87,12 +87,12 @@ class Prometheus:
         raise AssertionError((self._folder / "log").read_text())
 
     def ask(self, path: str, **parameters: str) -> Any:
-        """What the HTTP API answers (its field data)."""
+        """Return the field ``data`` of an answer of the HTTP API."""
         url = f"http://127.0.0.1:{self._port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         with urllib.request.urlopen(url, timeout=_SECONDS) as answer:
             return json.load(answer)["data"]
 
     def series(self, query: str, since: float) -> list[dict[str, Any]]:
         """What ``query`` gave each second from ``since`` (time.time()) to now, as a Grafana panel asks."""
-        asked = {"query": query, "start": str(since), "end": str(time.time()), "step": "1"}
-        return list(self.ask("query_range", **asked)["result"])
+        arguments = {"query": query, "start": str(since), "end": str(time.time()), "step": "1"}
+        return list(self.ask("query_range", **arguments)["result"])

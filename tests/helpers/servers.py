@@ -1,4 +1,4 @@
-"""S3 servers on loopback for tests: moto (in memory, believes any key) and rclone (over a folder, checks keys and signatures)."""
+"""S3 servers on loopback for tests: moto (in memory, accepts any key) and rclone (over a folder, checks keys and signatures)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class S3Server:
 
 
 def free_port() -> int:
-    """A port nobody listens on just now."""
+    """Return an unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Encoders by the book: every graph has its own copy of psi, every node visits its neighbours one by one."""
+"""Reference implementation of encoders: a copy of psi per graph, and a loop over neighbours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sweeps that are made up: their scores are a known function of their parameters."""
+"""Synthetic sweeps whose scores are a known function of their parameters."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def worth(params: dict[str, Any]) -> float:
     return float(0.8 - 0.05 * (np.log10(params[NODE_LR]) + 2) ** 2 + 0.004 * params[NODE_STEPS])
 
 
-def drawn(rng: np.random.Generator) -> dict[str, Any]:
-    """One draw from SPACE."""
+def sampled_params(rng: np.random.Generator) -> dict[str, Any]:
+    """Sample SPACE once."""
     return {
         NODE_LR: float(10 ** rng.uniform(-4, -1)),
         NODE_STEPS: int(rng.integers(4)),
@@ -42,7 +42,7 @@ def trial(number: int, state: State = "finished", score: float = 0.7, **options:
     count = {"finished": 3, "stopped": 1, "running": 2}.get(state, 0)
     rungs = tuple(Rung(RUNGS[place], score - 0.05 * (2 - place), RUNGS[place] / 10) for place in range(count))
     given: dict[str, Any] = {
-        "params": drawn(np.random.default_rng(number)),
+        "params": sampled_params(np.random.default_rng(number)),
         "started": None if state == "queued" else 1000.0 + number,
         "ended": 1000.5 + number if state in ENDED else None,
         "seconds": sum(rung.seconds for rung in rungs),
@@ -55,14 +55,14 @@ def trial(number: int, state: State = "finished", score: float = 0.7, **options:
 def planted(count: int = 24, seed: int = 0) -> list[TrialRecord]:
     """Trials of which the better two thirds finish, and the others are stopped at the first rung."""
     rng = np.random.default_rng(seed)
-    params = [drawn(rng) for _ in range(count)]
+    params = [sampled_params(rng) for _ in range(count)]
     scores = [worth(each) for each in params]
     bar = np.quantile(scores, 1 / 3)
     states: list[State] = ["finished" if score >= bar else "stopped" for score in scores]
     return [trial(n, states[n], scores[n], params=params[n]) for n in range(count)]
 
 
-def asked(fields: tuple[str, ...] = SPACE, trials: int = 0, mode: Any = "max", wall: float = 100.0) -> Sweep:
+def synthetic_sweep(fields: tuple[str, ...] = SPACE, trials: int = 0, mode: Any = "max", wall: float = 100.0) -> Sweep:
     """A sweep of pre-trainings over ``fields``."""
     config = TuneConfig(
         space=fields,
@@ -77,8 +77,8 @@ def asked(fields: tuple[str, ...] = SPACE, trials: int = 0, mode: Any = "max", w
 def view(
     trials: list[TrialRecord], final: Final | None = None, space: tuple[str, ...] = SPACE, mode: Any = "max"
 ) -> View:
-    """What the report sees of these trials."""
-    sweep = asked(space, len(trials), mode)
+    """Return the view of these trials."""
+    sweep = synthetic_sweep(space, len(trials), mode)
     return View("adaptation", sweep, read_space(sweep.config), tuple(trials), final)
 
 

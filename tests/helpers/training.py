@@ -64,7 +64,7 @@ def small(corpus: str, out: Path | str, name: str = "run", objective: Any = "l2p
 
 
 class StopAfter:
-    """should_stop of a rank: True when asked for the n-th time (0 = never)."""
+    """should_stop of a rank: True at the n-th call (0 = never)."""
 
     def __init__(self, steps: int) -> None:
         self.left = steps

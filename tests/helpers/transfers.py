@@ -1,4 +1,4 @@
-"""A comparison of weighting methods that is made up, and one that takes seconds."""
+"""A synthetic comparison of weighting methods, and one that takes seconds."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def write(uri: str, graphs: int = 60) -> str:
     return uri
 
 
-def write_network(uri: str) -> str:
-    """Two classes of nodes that are joined to their like, with features that tell a little."""
+def write_network(uri: str, nodes: int = 60) -> str:
+    """Write a network of two classes, most edges within a class, with features weakly correlated with the class."""
     rng = np.random.default_rng(0)
-    label = np.arange(60) % 2
-    likely = np.where(label[:, None] == label, 0.2, 0.02) * (1 - np.eye(60))
-    pairs = np.argwhere(rng.random((60, 60)) < likely)
-    features = (label[:, None] + rng.normal(size=(60, 4))).astype(np.float32)
+    label = np.arange(nodes) % 2
+    likely = np.where(label[:, None] == label, 0.2, 0.02) * (1 - np.eye(nodes))
+    pairs = np.argwhere(rng.random((nodes, nodes)) < likely)
+    features = (label[:, None] + rng.normal(size=(nodes, 4))).astype(np.float32)
     edges = Edges(Relation("cites", "paper", "paper"), pairs[:, 0], pairs[:, 1])
-    made = build_network({"paper": 60}, [edges], {"paper": features}, {"paper.label": label.astype(np.int64)}, {})
+    made = build_network({"paper": nodes}, [edges], {"paper": features}, {"paper.label": label.astype(np.int64)}, {})
     save_network(made, uri)
     return uri
 

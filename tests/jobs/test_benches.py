@@ -1,4 +1,4 @@
-"""What the benches compare does the same work, at tiny sizes."""
+"""Benchmarks: both sides of a comparison do the same work, and result lines have the expected form."""
 
 from __future__ import annotations
 
@@ -57,16 +57,16 @@ def test_loop_and_vmap_equal_the_per_graph_step(kind: str, schema: Schema, child
     config = L2PConfig(children=children, support=4, query=2, node_lr=0.02, graph_lr=0.1)
     encoder = build_encoder(schema, EncoderConfig(kind=kind, layers=2, width=6, norm="layer"), 1).double()  # pyright: ignore[reportArgumentType]
     batch = with_tasks(random_graphs(SIZES, schema), L2P(config).prepare)
-    ours = L2P(config).losses(encoder, batch, 0, 0).total
+    expected = L2P(config).losses(encoder, batch, 0, 0).total
     totals = (
         sum(loop_losses(encoder, graphs_with_tasks(batch), config)),
         vmap_step(encoder, densify(encoder, batch, config), config),
     )
-    wanted = torch.autograd.grad(ours, list(encoder.parameters()), materialize_grads=True)
+    gradients = torch.autograd.grad(expected, list(encoder.parameters()), materialize_grads=True)
     for total in totals:
-        torch.testing.assert_close(total, ours, rtol=1e-11, atol=1e-11)
+        torch.testing.assert_close(total, expected, rtol=1e-11, atol=1e-11)
         found = torch.autograd.grad(total, list(encoder.parameters()), materialize_grads=True)
-        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-10)
+        torch.testing.assert_close(found, gradients, rtol=1e-9, atol=1e-10)
 
 
 def lines_of(lines: Iterator[dict]) -> dict[tuple[str, str | None], dict]:
@@ -81,12 +81,14 @@ def test_l2p_step_lines(motifs: str, norm: str) -> None:
     assert all(line["value"] > 0 and line["case"] == f"motifs, gin 1x4, {norm} norm" for line in lines.values())
 
 
-def test_memory_of_the_sides_is_taken_apart(motifs: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr("jobs.benches.l2p_step.apart", lambda _, __, side: asked.append(side) or float(len(asked)))
+def test_memory_is_measured_in_separate_processes(motifs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+    monkeypatch.setattr(
+        "jobs.benches.l2p_step.apart", lambda _, __, side: measured.append(side) or float(len(measured))
+    )
     lines = list(memory_lines(Setting(motifs, TINY, 1, "cpu"), "motifs"))
     assert [(line["baseline"], line["ratio"]) for line in lines] == [("batch_shared", 1 / 2), ("plain_link", 1 / 3)]
-    assert asked == ["per_graph", "batch_shared", "plain_link"]
+    assert measured == ["per_graph", "batch_shared", "plain_link"]
     monkeypatch.undo()
     assert apart(peak_of, Setting(motifs, TINY, 1, "cpu"), "per_graph") >= 0
 
@@ -95,11 +97,11 @@ def allocate(size: int) -> float:
     return peak_mb(lambda: torch.ones(size).sum(), "cpu")
 
 
-def test_peak_memory_sees_what_was_freed_again() -> None:
+def test_peak_memory_includes_freed_memory() -> None:
     assert 79 < apart(allocate, 20_000_000) < 90
 
 
-def test_work_is_counted() -> None:
+def test_flops_and_bytes_are_counted() -> None:
     a, b = torch.ones(3, 5), torch.ones(5, 7)
     assert count_work(lambda: a @ b) == (2 * 3 * 5 * 7, 4 * (15 + 35 + 21))
     assert count_work(lambda: a.t()) == (0, 0)
@@ -116,8 +118,8 @@ def test_throughput_lines(motifs: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_objectives_lines(motifs: str) -> None:
     lines = list(step_lines(motifs, "motifs", EncoderConfig(layers=1, width=4), "cpu", 1))
-    met = [line["case"].split(", ")[1] for line in lines]
-    assert {"l2p", "edgepred", "contextpred", "supervised"} <= set(met) <= set(register.objective.names())
+    measured = [line["case"].split(", ")[1] for line in lines]
+    assert {"l2p", "edgepred", "contextpred", "supervised"} <= set(measured) <= set(register.objective.names())
     assert all(line["value"] > 0 for line in lines)
 
 
@@ -127,29 +129,29 @@ def test_preparation_lines(motifs: str) -> None:
     assert not list(masking_lines(motifs, "motifs", 1)) or read_manifest(open_folder(motifs)).schema.node
 
 
-def test_the_published_transforms_do_what_ours_do() -> None:
+def test_published_transforms_select_the_same_nodes() -> None:
     graphs = random_graphs([9, 12, 7], density=0.2)
     config, prepare = ContextConfig(inner=0, outer=2), RootDistances(2)
     for g in range(3):
         graph = slice_graphs(graphs, g, g + 1)
-        theirs = context_transform(to_pyg(graph)[0], config)
-        distance = hops(graph.edges.numpy(), theirs.root_index.numpy(), graph.num_nodes, prepare.radius)
-        ours = keep_nodes(graph, torch.from_numpy(distance > 0))
-        pairs = {tuple(sorted(pair)) for pair in theirs.context_index.t().tolist()}
-        assert pairs == {tuple(sorted(pair)) for pair in ours.edges.t().tolist()}
-        torch.testing.assert_close(theirs.x_context.int(), ours.node_cat)
-        assert len(theirs.edge_attr_context) == 2 * ours.num_edges
+        published = context_transform(to_pyg(graph)[0], config)
+        distance = hops(graph.edges.numpy(), published.root_index.numpy(), graph.num_nodes, prepare.radius)
+        context = keep_nodes(graph, torch.from_numpy(distance > 0))
+        pairs = {tuple(sorted(pair)) for pair in published.context_index.t().tolist()}
+        assert pairs == {tuple(sorted(pair)) for pair in context.edges.t().tolist()}
+        torch.testing.assert_close(published.x_context.int(), context.node_cat)
+        assert len(published.edge_attr_context) == 2 * context.num_edges
     hidden = masking_transform(to_pyg(graphs)[1], MaskingConfig(rate=0.25))
     assert hidden.masked_index.unique().numel() == 3
     torch.testing.assert_close(hidden.masked_label, hidden.x[hidden.masked_index])
 
 
-def test_scaling_lines_and_made_graphs() -> None:
+def test_scaling_lines_and_synthetic_graphs() -> None:
     batch = synthetic_graphs(3, 20)
     assert batch.edge_ptr.diff().tolist() == [int((batch.edges[0] // 20 == g).sum()) for g in range(3)]
     assert torch.equal(batch.edges[0] // 20, batch.edges[1] // 20)
     assert bool((batch.edges[0] != batch.edges[1]).all())
     assert torch.unique(batch.edges.sort(0).values, dim=1).shape[1] == batch.num_edges
     sides = {n: Side("step", lambda n=n: 1.0 / n) for n in (1, 2, 3)}
-    lines = list(axis_lines("made", "s", sides, 1))
-    assert [(line["case"], line["baseline"]) for line in lines] == [("made, s=2", "s=1"), ("made, s=3", "s=1")]
+    lines = list(axis_lines("graphs", "s", sides, 1))
+    assert [(line["case"], line["baseline"]) for line in lines] == [("graphs, s=2", "s=1"), ("graphs, s=3", "s=1")]

@@ -1,4 +1,4 @@
-"""The jobs are the commands, option for option; the benchmark script answers in the agreed form."""
+"""Scripts in jobs/ run the commands with the same options; the benchmark script prints JSON lines of a fixed form."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
     return run
 
 
-def test_bench_writes_one_json_object_a_line(
+def test_bench_writes_one_json_object_per_line(
     bench: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench("tasks", "--json", "--quick")
@@ -41,7 +41,7 @@ def test_bench_writes_one_json_object_a_line(
     assert json.loads((tmp_path / "build/bench/tasks.json").read_text())["lines"] == lines
 
 
-def test_bench_names_what_it_does_not_know(
+def test_bench_reports_an_unknown_name(
     bench: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -62,11 +62,11 @@ def test_bench_names_what_it_does_not_know(
         ("evaluate", ["evaluate"]),
     ],
 )
-def test_a_job_is_its_command(script: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[list[str]] = []
-    monkeypatch.setattr(cli, "main", lambda given: asked.append(given) or 2)
+def test_a_job_runs_its_command(script: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+    monkeypatch.setattr(cli, "main", lambda given: calls.append(given) or 2)
     monkeypatch.setattr(sys, "argv", [f"jobs/{script}.py", "--name", "b c", "--json"])
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(ROOT / "jobs" / f"{script}.py"), run_name="__main__")
-    assert stop.value.code == 2, "the exit code follows"
-    assert asked == [[*words, "--name", "b c", "--json"]]
+    assert stop.value.code == 2, "the exit code is that of the command"
+    assert calls == [[*words, "--name", "b c", "--json"]]

@@ -1,4 +1,4 @@
-"""The sampler bench: both sides do the same work, and its lines come out."""
+"""Benchmark sampler: both sides sample the same messages, and result lines have the expected form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.network.test_sampling import named, small
 
 @pytest.mark.parametrize("draws", DRAWS)
 @pytest.mark.parametrize("fan_out", [2, 99])
-def test_the_dictionaries_find_what_the_arrays_find(fan_out: int, draws: str) -> None:
+def test_dictionaries_sample_the_same_as_arrays(fan_out: int, draws: str) -> None:
     network, seeds = small(2, 25), [3, 3, 14, 0]
     block = sample_block(network, seeds, 2, fan_out, 1)
     nodes, (source, target, relation) = dictionary_block(as_dictionaries(network), seeds, 2, fan_out, DRAWS[draws](0))
@@ -28,8 +28,8 @@ def test_the_dictionaries_find_what_the_arrays_find(fan_out: int, draws: str) ->
 
 
 def test_lines(tmp_path: str) -> None:
-    made = list(size_lines("made", SyntheticNetworkConfig(out=str(tmp_path), nodes=50, edges=100)))
-    assert [result["unit"] for result in made] == ["s", "bytes/message", "GB"]
+    sizes = list(size_lines("synthetic", SyntheticNetworkConfig(out=str(tmp_path), nodes=50, edges=100)))
+    assert [result["unit"] for result in sizes] == ["s", "bytes/message", "GB"]
     both = list(sampling_lines("small", small(), 1))
     assert [result["baseline"] for result in both] == list(DRAWS)
     assert all(result["ratio"] > 0 for result in both)

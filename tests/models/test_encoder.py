@@ -31,7 +31,7 @@ def small(schema: Schema = MOLECULE, **changes: object) -> Encoder:
 
 
 def trained(encoder: Encoder) -> Encoder:
-    """With running statistics that are not the initial ones, in evaluation mode."""
+    """Return the encoder in evaluation mode, with running statistics other than the initial ones."""
     for seed in range(3):
         encoder.train()
         encoder(random_graphs(SIZES, encoder.schema, seed))
@@ -44,7 +44,7 @@ def random_state(graphs: GraphBatch, width: int) -> Tensor:
 
 
 def one_layer(kind: Any, schema: Schema = BARE, **options: Any) -> tuple[Any, GraphBatch, Context]:
-    """(a layer without norm behind it, as a last layer is, graphs of all shapes, their context)."""
+    """Return (a last layer, which has no norm, graphs of several shapes, their context)."""
     encoder = small(schema, kind=kind, layers=1, **options)
     graphs = random_graphs(SIZES, schema)
     return encoder.psi.layers[0], graphs, encoder.context(graphs)
@@ -53,16 +53,16 @@ def one_layer(kind: Any, schema: Schema = BARE, **options: Any) -> tuple[Any, Gr
 def test_gin_layer_equals_pyg() -> None:
     layer, graphs, context = one_layer("gin", norm="layer")
     mlp = nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16), nn.ReLU(), nn.Linear(16, 8))
-    theirs = GINConv(mlp).double()  # draws new weights for mlp
+    published = GINConv(mlp).double()  # draws new weights for mlp
     state = layer.state_dict()
     names = {"0": "lift", "1": "norm.scale", "3": "project"}
     mlp.load_state_dict({key: state[f"{names[key[0]]}.{key[2:]}"] for key in mlp.state_dict()})
     x = random_state(graphs, 8)
-    torch.testing.assert_close(layer(x, context), theirs(x, message_edges(graphs)[0]))
+    torch.testing.assert_close(layer(x, context), published(x, message_edges(graphs)[0]))
 
 
 def directed(graphs: GraphBatch) -> GraphBatch:
-    """One direction of every edge only, and an edge from a node to itself."""
+    """Keep one direction of every edge, and add a self-loop."""
     edges = graphs.edges.clone()
     edges[1, -1] = edges[0, -1]
     return replace(graphs, edges=edges, directed=True)
@@ -71,35 +71,35 @@ def directed(graphs: GraphBatch) -> GraphBatch:
 @pytest.mark.parametrize("turn", [lambda graphs: graphs, directed])
 def test_gcn_layer_equals_pyg(turn: Any) -> None:
     layer, graphs, _ = one_layer("gcn")
-    graphs, theirs = turn(graphs), GCNConv(8, 8).double()
-    theirs.load_state_dict({"lin.weight": layer.linear.weight, "bias": layer.linear.bias})
+    graphs, published = turn(graphs), GCNConv(8, 8).double()
+    published.load_state_dict({"lin.weight": layer.linear.weight, "bias": layer.linear.bias})
     x = random_state(graphs, 8)
-    ours = layer(x, Context(graphs, BARE, torch.float64))
-    torch.testing.assert_close(ours, theirs(x, message_edges(graphs)[0]))
+    actual = layer(x, Context(graphs, BARE, torch.float64))
+    torch.testing.assert_close(actual, published(x, message_edges(graphs)[0]))
 
 
 @pytest.mark.parametrize("turn", [lambda graphs: graphs, directed])
 def test_sage_layer_equals_pyg(turn: Any) -> None:
     layer, graphs, _ = one_layer("sage")
-    graphs, theirs = turn(graphs), SAGEConv(8, 8).double()
+    graphs, published = turn(graphs), SAGEConv(8, 8).double()
     neighbours, own = layer.linear.weight.chunk(2, dim=1)
-    theirs.load_state_dict({"lin_l.weight": neighbours, "lin_l.bias": layer.linear.bias, "lin_r.weight": own})
+    published.load_state_dict({"lin_l.weight": neighbours, "lin_l.bias": layer.linear.bias, "lin_r.weight": own})
     x = random_state(graphs, 8)
-    ours = layer(x, Context(graphs, BARE, torch.float64))
-    torch.testing.assert_close(ours, theirs(x, message_edges(graphs)[0]))
+    actual = layer(x, Context(graphs, BARE, torch.float64))
+    torch.testing.assert_close(actual, published(x, message_edges(graphs)[0]))
 
 
 @pytest.mark.parametrize("turn", [lambda graphs: graphs, directed])
 @pytest.mark.parametrize("heads", [1, 3])
 def test_gat_layer_equals_pyg(heads: int, turn: Any) -> None:
     layer, graphs, _ = one_layer("gat", heads=heads)
-    graphs, theirs = turn(graphs), GATConv(8, 8, heads=heads, concat=False).double()
+    graphs, published = turn(graphs), GATConv(8, 8, heads=heads, concat=False).double()
     source, target = layer.score.weight.unsqueeze(1).unbind()
     weights = {"att_src": source, "att_dst": target, "bias": layer.shift.bias, "lin.weight": layer.linear.weight}
-    theirs.load_state_dict(weights)
+    published.load_state_dict(weights)
     x = random_state(graphs, 8)
-    ours = layer(x, Context(graphs, BARE, torch.float64))
-    torch.testing.assert_close(ours, theirs(x, message_edges(graphs)[0]))
+    actual = layer(x, Context(graphs, BARE, torch.float64))
+    torch.testing.assert_close(actual, published(x, message_edges(graphs)[0]))
 
 
 @pytest.mark.parametrize("density", [0.02, 1.0])
@@ -111,8 +111,8 @@ def test_dense_attention_equals_gathered_attention(density: float, monkeypatch: 
         monkeypatch.setattr(attention, "_MOST_SLOTS", most)
         nodes = encoder(graphs)
         outputs.append([nodes, *torch.autograd.grad(nodes.sin().sum(), list(encoder.psi.parameters()))])
-    for ours, theirs in zip(*outputs, strict=True):
-        torch.testing.assert_close(ours, theirs)
+    for actual, published in zip(*outputs, strict=True):
+        torch.testing.assert_close(actual, published)
 
 
 def test_softmax_within_groups() -> None:

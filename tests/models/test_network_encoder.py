@@ -44,7 +44,7 @@ ENCODERS = {kind: encoder_of(NETWORK, kind) for kind in KINDS}
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 33), min_size=1, max_size=6), st.sampled_from(KINDS), st.integers(0, 3))
 def test_embedding_does_not_depend_on_other_queried_nodes(seeds: list[int], kind: str, fan_out: int) -> None:
-    part, whole = (cut_of(NETWORK, sample_block(NETWORK, asked, 2, fan_out, key=5)) for asked in (seeds, ALL))
+    part, whole = (cut_of(NETWORK, sample_block(NETWORK, queried, 2, fan_out, key=5)) for queried in (seeds, ALL))
     torch.testing.assert_close(ENCODERS[kind](part), ENCODERS[kind](whole)[seeds], rtol=0, atol=1e-13)
 
 
@@ -99,23 +99,23 @@ def test_mostly_zero_features_are_stored_sparse() -> None:
 
 @pytest.mark.parametrize("network", [papers(), films()])
 def test_hgt_equals_pyg(network: Network) -> None:
-    ours = encoder_of(network, "hgt")
-    assert isinstance(ours.psi, HGT)
+    actual = encoder_of(network, "hgt")
+    assert isinstance(actual.psi, HGT)
     cut = cut_of(network, full_block(network))
     ends = [(r.source, f"r{number}", r.target) for number, r in enumerate(network.relations)]
-    nodes = dict(zip(network.types, torch.tanh(ours.embed(cut)).split(cut.counts), strict=True))
+    nodes = dict(zip(network.types, torch.tanh(actual.embed(cut)).split(cut.counts), strict=True))
     start = dict(zip(network.types, network.type_ptr.tolist(), strict=False))
     edges = {}
     for number, triple in enumerate(ends):
         mine = cut.relation == number
         edges[triple] = torch.stack([cut.source[mine] - start[triple[0]], cut.target[mine] - start[triple[2]]])
-    for layer in ours.psi.layers:
-        theirs = HGTConv(8, 8, (list(network.types), ends), heads=2).double()
+    for layer in actual.psi.layers:
+        reference = HGTConv(8, 8, (list(network.types), ends), heads=2).double()
         values = list(layer.state_dict().values())
-        theirs.load_state_dict(dict(zip(theirs.state_dict(), values, strict=True)))
-        found = theirs(nodes, edges)
+        reference.load_state_dict(dict(zip(reference.state_dict(), values, strict=True)))
+        found = reference(nodes, edges)
         nodes = {kind: found.get(kind, nodes[kind]) for kind in nodes}
-    torch.testing.assert_close(ours(cut), torch.cat(list(nodes.values())), rtol=0, atol=1e-12)
+    torch.testing.assert_close(actual(cut), torch.cat(list(nodes.values())), rtol=0, atol=1e-12)
 
 
 def test_hgt_depends_on_relations_and_gcn_does_not() -> None:

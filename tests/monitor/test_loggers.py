@@ -1,4 +1,4 @@
-"""Experiment loggers: what each writes, what a resumed run does to it, and what the commands log."""
+"""Experiment loggers: output of each, resumed runs, and values logged by the commands."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_csv(tmp_path: Path) -> None:
     assert [row for row in rows(tmp_path) if row[1] == "summary/score"] == [(6, "summary/score", 10.0)]
 
 
-def test_csv_goes_back_with_restarted_workers(tmp_path: Path) -> None:
+def test_csv_rows_of_repeated_steps_are_replaced(tmp_path: Path) -> None:
     with open_loggers(("csv",), logged(tmp_path), MetricsConfig()) as group:
         for step, value in ((1, 1.0), (5, 5.0), (3, 30.0)):
             group.log(step, {"loss": value})
@@ -83,7 +83,7 @@ def test_tensorboard(tmp_path: Path) -> None:
 
 
 class Calls:
-    """A fake library that notes what is called on it and on what its calls return."""
+    """A fake library that records calls on it and on their results."""
 
     def __init__(self, notes: list[tuple[str, tuple[Any, ...], dict[str, Any]]], name: str = "") -> None:
         self.notes, self.name = notes, name
@@ -128,7 +128,7 @@ def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Notes:
-    """A logger that keeps what it is told."""
+    """A logger that records its values."""
 
     made: ClassVar[list[Notes]] = []
 
@@ -160,7 +160,9 @@ def test_status_of_a_block_that_raises(
     assert notes[0].end == (status, {})
 
 
-def test_refused_before_anything_starts(tmp_path: Path, corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_loggers_are_refused_before_training(
+    tmp_path: Path, corpus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = open_folder(str(tmp_path))
     with pytest.raises(RequestError, match=r"loggers='tensorbord' is unknown \(there are .*csv, mlflow"):
         check_loggers(("tensorbord",), folder)

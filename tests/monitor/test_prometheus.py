@@ -61,7 +61,7 @@ def base(name: str) -> str:
 
 
 @pytest.mark.parametrize("text", [*panels().values(), *marks(), *rules()])
-def test_queries_name_what_there_is(text: str) -> None:
+def test_queries_use_existing_metrics(text: str) -> None:
     found = SELECTOR.findall(text)
     assert len(found) == text.count("distgnn_") > 0  # none is named in another way, without Ray's prefix
     for name, _ in found:
@@ -74,7 +74,7 @@ def test_every_metric_is_on_the_dashboard() -> None:
     assert shown == set(METRICS)
 
 
-def test_panels_are_told_apart_and_lie_beside_each_other() -> None:
+def test_panels_have_distinct_titles_and_do_not_overlap() -> None:
     found = json.loads(DASHBOARD.read_text())["panels"]
     assert len({panel["id"] for panel in found}) == len(found)
     taken: set[tuple[int, int]] = set()
@@ -162,7 +162,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
 
 @pytest.fixture(scope="module")
 def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
-    """Commands whose work is done in processes of a Ray of our own, seen through its agent."""
+    """Commands that run in processes of a local Ray, scraped through its agent."""
     folder = tmp_path_factory.mktemp("ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_metrics_report_interval_ms", "1000")
@@ -179,13 +179,13 @@ def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
 
 @pytest.fixture(scope="module")
 def by_jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
-    """The same as jobs: distgnn submit to a cluster with token authentication."""
+    """The same commands as jobs, by distgnn submit to a cluster with token authentication."""
     folder, since = tmp_path_factory.mktemp("jobs"), time.time()
     with token_cluster(cpus=3, RAY_metrics_report_interval_ms="1000") as access:
         client = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"} | access
 
         def submit(job: list[str]) -> int:
-            """In a process of its own: Ray reads RAY_AUTH_MODE, which tests switch off, once in a process."""
+            """Submit in a new process, since Ray reads RAY_AUTH_MODE once per process."""
             return subprocess.run(command("submit", *job), env=client, check=False).returncode
 
         with Prometheus(folder / "prometheus", [f"127.0.0.1:{access['METRICS']}"], RULES) as server:
@@ -214,7 +214,7 @@ def check_rules(recorded: Recorded) -> None:
 
 
 def check_numbers(recorded: Recorded) -> None:
-    """What was counted is what was done, over all processes and workers; a process may end before its last values are seen."""
+    """Check that counts equal the work done, over all processes; a process may end before its last values are scraped."""
 
     def last(name: str, of: Callable[[list[float]], float] = max) -> float:
         return of(recorded.values(f'sum by (run) ({{__name__=~"(ray_)?distgnn_{name}"}})'))

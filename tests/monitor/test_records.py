@@ -1,4 +1,4 @@
-"""What is told to a meter, by whom and when; the table of names; and the two things that take it."""
+"""Values recorded in metrics sinks, the table of metrics, and the Prometheus and Ray sinks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PLAIN = {"loss", "gain", "rate", "size", "weight", "cosine"}
 
 
 class Notes:
-    """A meter that remembers."""
+    """A metrics sink that records its values."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, float, dict[str, str]]] = []
@@ -59,7 +59,7 @@ def step(graphs: int = 24, applied: bool = True) -> StepResult:
     return StepResult({"loss": (1.0, 1.0)}, graphs, False, applied)
 
 
-def test_names_say_kind_and_unit() -> None:
+def test_names_end_in_kind_or_unit() -> None:
     for name, metric in METRICS.items():
         assert re.fullmatch(r"distgnn_[a-z_]+", name)
         assert (metric.kind == "counter") == name.endswith("_total"), name
@@ -70,13 +70,13 @@ def test_names_say_kind_and_unit() -> None:
         assert "run" not in metric.labels
 
 
-def test_ranks_add_up_to_the_run() -> None:
-    """Counts of the global batch come once; waiting and memory come from every rank."""
+def test_metrics_of_ranks_sum_to_those_of_the_run() -> None:
+    """Counts of the global batch are recorded once; waiting time and memory by every rank."""
     leader, other = Notes(), Notes()
     for notes, rank in ((leader, 0), (other, 1)):
-        meter = StepMetrics(notes, ProcessGroup(rank, 2, CPU))
-        meter.step(step(), 0.5, 0.25)
-        meter.step(step(applied=False), 0.75, 0.25 + 0.125)
+        sink = StepMetrics(notes, ProcessGroup(rank, 2, CPU))
+        sink.step(step(), 0.5, 0.25)
+        sink.step(step(applied=False), 0.75, 0.25 + 0.125)
     told = leader.sums()
     assert told["train_steps_total"] == 2
     assert told["train_graphs_total"] == 48
@@ -95,7 +95,7 @@ def test_ranks_add_up_to_the_run() -> None:
     }
 
 
-def test_counters_begin_at_zero() -> None:
+def test_counters_start_at_zero() -> None:
     notes = Notes()
     StepMetrics(notes, ProcessGroup.single_process(CPU))
     SnapshotMetrics(notes)
@@ -104,19 +104,19 @@ def test_counters_begin_at_zero() -> None:
     assert {name for name, value, _ in notes.seen if value == 0} == expected
 
 
-def test_storage_errors_since_the_last_time() -> None:
+def test_storage_errors_are_counted_once() -> None:
     note_error("server")
     notes = Notes()
-    meter = StorageMetrics(notes)
-    meter.note()
+    sink = StorageMetrics(notes)
+    sink.note()
     note_error("timeout")
     note_error("server")
-    meter.note()
-    meter.note()
+    sink.note()
+    sink.note()
     assert notes.of("storage_errors_total") == [0, 2]
 
 
-def test_tasks_that_read_tell_their_storage_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_tasks_report_storage_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         note_error("timeout")
         raise WorkError("storage gone")
@@ -134,7 +134,7 @@ def snapshot(started: float = 1.0, **changes: Any) -> dict[str, Any]:
     return {"step": 5, "total": 20, "metrics": metrics, "validation": {}, "started": started, **changes}
 
 
-def test_snapshots_become_gauges() -> None:
+def test_gauges_of_a_snapshot() -> None:
     notes = Notes()
     SnapshotMetrics(notes)(snapshot(validation={"loss": 4.0}))
     assert notes.seen[1:] == [
@@ -147,29 +147,29 @@ def test_snapshots_become_gauges() -> None:
     ]
 
 
-def test_what_a_snapshot_lacks_is_left_out() -> None:
+def test_missing_values_of_a_snapshot_are_skipped() -> None:
     notes = Notes()
     failed = {"step": 0, "total": 0, "metrics": {}, "validation": {}, "status": "failed"}
     SnapshotMetrics(notes)(failed)
     assert notes.seen == [("restarts_total", 0, {})]
 
 
-def test_ranks_that_began_again_are_a_restart() -> None:
+def test_a_new_start_time_counts_as_a_restart() -> None:
     notes = Notes()
-    meter = SnapshotMetrics(notes)
+    sink = SnapshotMetrics(notes)
     for started in (1.0, 1.0, 2.0, 2.0, 3.0):
-        meter(snapshot(started))
-    meter({"step": 5, "total": 20, "metrics": {}, "validation": {}})  # an old snapshot without the time
+        sink(snapshot(started))
+    sink({"step": 5, "total": 20, "metrics": {}, "validation": {}})  # an old snapshot without the time
     assert notes.of("restarts_total") == [0, 1, 1]
 
 
-def test_checkpoints() -> None:
+def test_metrics_of_checkpoints() -> None:
     notes = Notes()
     note_checkpoint(notes, stall_seconds=0.1, write_seconds=2.0, size=1000)
     assert notes.sums() == {"checkpoint_stall_seconds": 0.1, "checkpoint_seconds": 2.0, "checkpoint_bytes": 1000}
 
 
-def test_an_epoch_of_joint_training() -> None:
+def test_metrics_of_multi_task_training() -> None:
     nan = math.nan
     records = [
         StepRecord(0, (1.0, 1.0), (1.0, 0.25), (1.0, -0.5), (nan, nan), nan),
@@ -188,27 +188,27 @@ def test_an_epoch_of_joint_training() -> None:
     ]
 
 
-def value(meter: PrometheusSink, name: str, **labels: str) -> float | None:
-    return meter.registry.get_sample_value(f"distgnn_{name}", {"run": "r", **labels})
+def value(sink: PrometheusSink, name: str, **labels: str) -> float | None:
+    return sink.registry.get_sample_value(f"distgnn_{name}", {"run": "r", **labels})
 
 
-def test_prometheus_adds_sets_and_observes() -> None:
-    meter = PrometheusSink("r")
+def test_prometheus_sink_records_all_kinds() -> None:
+    sink = PrometheusSink("r")
     for number in (0, 2, 3):
-        meter.note("distgnn_train_graphs_total", number)
-        meter.note("distgnn_train_loss", number, loop="outer")
-        meter.note("distgnn_checkpoint_seconds", number)
-    assert value(meter, "train_graphs_total") == 5
-    assert value(meter, "train_loss", loop="outer") == 3
-    assert value(meter, "checkpoint_seconds_sum") == 5
-    assert value(meter, "checkpoint_seconds_bucket", le="2.5") == 2
-    assert value(meter, "world_size") is None
+        sink.note("distgnn_train_graphs_total", number)
+        sink.note("distgnn_train_loss", number, loop="outer")
+        sink.note("distgnn_checkpoint_seconds", number)
+    assert value(sink, "train_graphs_total") == 5
+    assert value(sink, "train_loss", loop="outer") == 3
+    assert value(sink, "checkpoint_seconds_sum") == 5
+    assert value(sink, "checkpoint_seconds_bucket", le="2.5") == 2
+    assert value(sink, "world_size") is None
 
 
-def test_served_on_loopback_alone_until_told() -> None:
+def test_the_endpoint_listens_on_loopback_by_default() -> None:
     port = free_port()
-    with serve_metrics(MetricsConfig(port=port), "r") as meter:
-        meter.note("distgnn_world_size", 3)
+    with serve_metrics(MetricsConfig(port=port), "r") as sink:
+        sink.note("distgnn_world_size", 3)
         listening = [c.laddr for c in psutil.Process().net_connections() if c.status == psutil.CONN_LISTEN]
         assert [address[0] for address in listening if address[1] == port] == ["127.0.0.1"]
         text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
@@ -222,7 +222,7 @@ def test_served_on_loopback_alone_until_told() -> None:
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10)
 
 
-def test_off_by_default() -> None:
+def test_no_endpoint_by_default() -> None:
     other = Notes()
     with serve_metrics(MetricsConfig(), "r") as silent, serve_metrics(MetricsConfig(), "r", other) as given:
         assert silent is NULL_SINK
@@ -232,18 +232,18 @@ def test_off_by_default() -> None:
 
 
 @pytest.mark.parametrize("port", [-1, 65_536])
-def test_ports_out_of_range(port: int) -> None:
+def test_invalid_ports_are_refused(port: int) -> None:
     with pytest.raises(RequestError, match=r"metrics\.port must lie in"):
         MetricsConfig(port=port)
 
 
-def test_an_empty_host() -> None:
+def test_an_empty_host_is_refused() -> None:
     with pytest.raises(RequestError, match=r"metrics\.host"):
         MetricsConfig(host="")
 
 
-def test_a_host_that_is_not_ours(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """An address from the range for documentation: a line and exit code 2, and nothing was built."""
+def test_an_unavailable_host_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """An address reserved for documentation gives a one-line error and exit code 2, and nothing is built."""
     words = ["corpus", "build", "motifs", "--graphs", "4", "--out", str(tmp_path / "c")]
     assert main([*words, "--metrics.port", str(free_port()), "--metrics.host", "192.0.2.1"]) == 2
     assert "cannot serve at 192.0.2.1" in capfd.readouterr().err
@@ -254,10 +254,10 @@ def test_metrics_may_change_when_a_run_is_resumed() -> None:
     assert {"metrics.host", "metrics.port"} <= named(PretrainConfig, "resumable")
 
 
-def test_ray_meters_travel() -> None:
-    meter = RaySink("r")
-    meter.note("distgnn_world_size", 1)
-    again = pickle.loads(pickle.dumps(meter))
-    assert again == meter
+def test_ray_sinks_can_be_pickled() -> None:
+    sink = RaySink("r")
+    sink.note("distgnn_world_size", 1)
+    again = pickle.loads(pickle.dumps(sink))
+    assert again == sink
     again.note("distgnn_train_graphs_total", 0)
     again.note("distgnn_train_step_seconds", 0.5)

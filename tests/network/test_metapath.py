@@ -89,14 +89,14 @@ def test_positives_are_keyed_and_uniform() -> None:
     assert np.array_equal([end[:20] for end in pairs.negatives(1, 50)], pairs.negatives(1, 20))
     assert not np.array_equal(pairs.negatives(1, 50), pairs.negatives(2, 50))
     assert [len(end) for end in (*pairs.positives(1, 0), *pairs.negatives(1, 0))] == [0] * 4
-    drawn = pairs.positives(9, 100 * len(pairs))
-    counts = np.unique(np.stack(drawn), axis=1, return_counts=True)[1]
+    sampled = pairs.positives(9, 100 * len(pairs))
+    counts = np.unique(np.stack(sampled), axis=1, return_counts=True)[1]
     assert len(counts) == len(pairs)
     assert abs(counts - 100).max() < 50
 
 
 def test_negatives_follow_the_node_frequencies_of_positives() -> None:
-    """User 0 has 30 of 33 positives: among negatives it should be about as common, not 1 of 4."""
+    """User 0 has 30 of 33 positives, and must be about as frequent among negatives."""
     items = np.arange(30)
     ends = np.concatenate([np.zeros(30, np.int64), [1, 2, 3]]), np.concatenate([items, [30, 31, 32]])
     network = build_network({"user": 4, "item": 33}, [Edges(RATED, *ends)])

@@ -36,9 +36,12 @@ def assert_same(one: Network, two: Network) -> None:
     assert (one.types, one.relations, one.meta) == (two.types, two.relations, two.meta)
     assert one.type_ptr.tolist() == two.type_ptr.tolist()
     assert triples(one) == triples(two)
-    for ours, theirs in ((one.features, two.features), (one.tables, two.tables)):
-        assert ours.keys() == theirs.keys()
-        assert all(np.array_equal(ours[name], theirs[name]) and ours[name].dtype == theirs[name].dtype for name in ours)
+    for actual, expected in ((one.features, two.features), (one.tables, two.tables)):
+        assert actual.keys() == expected.keys()
+        assert all(
+            np.array_equal(actual[name], expected[name]) and actual[name].dtype == expected[name].dtype
+            for name in actual
+        )
 
 
 @pytest.fixture

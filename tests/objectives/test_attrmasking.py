@@ -1,4 +1,4 @@
-"""AttrMasking against loops over hidden rows; what is hidden is drawn from keys and can be seen by nobody."""
+"""AttrMasking against loops over masked rows; masks are keyed, and masked features have no influence."""
 
 from __future__ import annotations
 
@@ -68,15 +68,15 @@ def hidden_edges(batch: GraphBatch) -> set[int]:
 
 
 def slow_row(objective: AttrMasking, h: Tensor, cat: Tensor, dense: Tensor) -> tuple[Tensor, int, int]:
-    """(loss, classes and channels told right, how many were asked for) of one hidden row."""
+    """Return (loss, number of correct classes and channels, number of predictions) of one masked row."""
     if objective.target == "edge":
         active = (dense > 0).nonzero().flatten().tolist()
         cat, dense = (cat[:1], dense[:0]) if cat.numel() else (torch.tensor([(active or [0])[0]]), dense[:0])
-    outputs, terms, right, asked = objective.recovery.linear(h), [], 0, 0
+    outputs, terms, correct, predicted = objective.recovery.linear(h), [], 0, 0
     for size, truth in zip(objective.recovery.categories, cat.tolist(), strict=True):
         logits, outputs = outputs[:size], outputs[size:]
         terms.append(-torch.log_softmax(logits, 0)[truth])
-        right, asked = right + int(int(logits.argmax()) == truth), asked + 1
+        correct, predicted = correct + int(int(logits.argmax()) == truth), predicted + 1
     for size in objective.recovery.numbers:
         values, outputs = outputs[:size], outputs[size:]
         truths, dense = dense[:size].double(), dense[size:]
@@ -85,12 +85,12 @@ def slow_row(objective: AttrMasking, h: Tensor, cat: Tensor, dense: Tensor) -> t
             continue
         signs = torch.where(truths > 0, 1.0, -1.0)
         terms.append(-F.logsigmoid(values * signs).mean())
-        right, asked = right + int((values * signs > 0).sum()), asked + size
-    return torch.stack(terms).mean(), right, asked
+        correct, predicted = correct + int((values * signs > 0).sum()), predicted + size
+    return torch.stack(terms).mean(), correct, predicted
 
 
 def slow_loss(encoder: Encoder, objective: AttrMasking, batch: GraphBatch) -> tuple[Tensor, int, int]:
-    nodes, total, right, asked = slow_nodes(encoder, objective, batch), torch.zeros((), dtype=torch.float64), 0, 0
+    nodes, total, correct, predicted = slow_nodes(encoder, objective, batch), torch.zeros((), dtype=torch.float64), 0, 0
     for g in range(batch.num_graphs):
         each = []
         for row in hidden_of(batch, g, batch.node_ptr if objective.of == "node" else batch.edge_ptr):
@@ -100,10 +100,10 @@ def slow_loss(encoder: Encoder, objective: AttrMasking, batch: GraphBatch) -> tu
                 u, v = batch.edges[:, row].tolist()
                 found = slow_row(objective, nodes[u] + nodes[v], batch.edge_cat[row], batch.edge_dense[row])
             each.append(found[0])
-            right, asked = right + found[1], asked + found[2]
+            correct, predicted = correct + found[1], predicted + found[2]
         if each:
             total = total + torch.stack(each).mean()
-    return total, right, asked
+    return total, correct, predicted
 
 
 CASES = [(RICH, "node"), (RICH, "edge"), (RICH, "edge_multilabel"), (CHANNELS, "edge"), (CHANNELS, "auto")]
@@ -113,12 +113,12 @@ CASES = [(RICH, "node"), (RICH, "edge"), (RICH, "edge_multilabel"), (CHANNELS, "
 def test_equals_plain_loops(schema: Schema, target: str) -> None:
     encoder, objective = build(schema, target)
     batch = with_tasks(random_graphs(SIZES, schema), objective.prepare, streams=[0, 3])
-    found, (slow, right, asked) = objective.losses(encoder, batch, 3, 0), slow_loss(encoder, objective, batch)
+    found, (slow, correct, predicted) = objective.losses(encoder, batch, 3, 0), slow_loss(encoder, objective, batch)
     assert_same_loss_and_gradient(found.total, slow, encoder, objective)
     contributing = batch.node_ptr.diff() if objective.of == "node" else batch.edge_ptr.diff()
     without = int((contributing == 0).sum())
     assert float(found.count) == len(SIZES) - without
-    assert [float(part) for part in found.sums["mask_accuracy"]] == [right, asked]
+    assert [float(part) for part in found.sums["mask_accuracy"]] == [correct, predicted]
     assert [float(part) for part in found.sums["skipped"]] == [without, len(SIZES)]
 
 
@@ -129,7 +129,7 @@ def test_streams_add_up(schema: Schema, target: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gin", "gcn", "sage", "gat"])
-def test_hidden_node_features_cannot_be_seen(kind: str) -> None:
+def test_masked_node_features_do_not_influence_the_embeddings(kind: str) -> None:
     encoder, objective = build(RICH, "node", kind)
     batch = with_tasks(random_graphs(SIZES, RICH), objective.prepare)
     rows = [row for g in range(batch.num_graphs) for row in hidden_of(batch, g, batch.node_ptr)]
@@ -141,7 +141,7 @@ def test_hidden_node_features_cannot_be_seen(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gin", "gcn", "sage", "gat"])
-def test_hidden_edge_features_cannot_be_seen(kind: str) -> None:
+def test_masked_edge_features_do_not_influence_the_embeddings(kind: str) -> None:
     encoder, objective = build(RICH, "edge", kind)
     batch = with_tasks(random_graphs(SIZES, RICH), objective.prepare)
     rows = sorted(hidden_edges(batch))
@@ -152,7 +152,7 @@ def test_hidden_edge_features_cannot_be_seen(kind: str) -> None:
     assert not torch.equal(encoder(batch), encoder(other))
 
 
-def test_what_is_not_hidden_is_seen() -> None:
+def test_unmasked_features_influence_the_embeddings() -> None:
     for target in ("node", "edge"):
         encoder, objective = build(RICH, target)
         batch = with_tasks(random_graphs([8], RICH), objective.prepare)
@@ -183,7 +183,7 @@ GRAPHS = st.builds(
 
 @settings(max_examples=60, deadline=None)
 @given(GRAPHS, st.sampled_from(["node", "edge"]), st.floats(0.01, 0.99))
-def test_how_many_are_hidden(graphs: GraphBatch, of: Any, rate: float) -> None:
+def test_the_number_of_masked_rows(graphs: GraphBatch, of: Any, rate: float) -> None:
     extra = MaskBuilder(of, rate)(graphs, 5, 0)[NAME]
     sizes = (graphs.node_ptr if of == "node" else graphs.edge_ptr).diff().tolist()
     for g, size in enumerate(sizes):
@@ -195,25 +195,25 @@ def test_how_many_are_hidden(graphs: GraphBatch, of: Any, rate: float) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(GRAPHS, st.sampled_from(["node", "edge"]))
-def test_what_is_hidden_does_not_depend_on_the_batch(graphs: GraphBatch, of: Any) -> None:
+def test_masks_do_not_depend_on_the_batch(graphs: GraphBatch, of: Any) -> None:
     assert_prepare_ignores_the_batch(MaskBuilder(of, 0.3), graphs)
 
 
-def test_seed_and_epoch_change_what_is_hidden_and_every_node_comes_up() -> None:
+def test_masks_depend_on_seed_and_epoch_and_cover_every_node() -> None:
     graphs, builder = random_graphs([12]), MaskBuilder("node", 0.25)
     first = builder(graphs, 0, 0)[NAME].values
     assert torch.equal(first, builder(graphs, 0, 0)[NAME].values)
     assert not torch.equal(first, builder(graphs, 0, 1)[NAME].values)
     assert not torch.equal(first, builder(graphs, 1, 0)[NAME].values)
-    met = Counter(row for epoch in range(400) for row in builder(graphs, 0, epoch)[NAME].values.tolist())
-    assert len(met) == 12
-    assert min(met.values()) > 70
-    assert max(met.values()) < 130
+    counts = Counter(row for epoch in range(400) for row in builder(graphs, 0, epoch)[NAME].values.tolist())
+    assert len(counts) == 12
+    assert min(counts.values()) > 70
+    assert max(counts.values()) < 130
 
 
 @pytest.mark.parametrize(("schema", "target"), [(RICH, "edge"), (CHANNELS, "auto")])
-def test_graphs_without_edges_give_no_loss_but_statistics(schema: Schema, target: str) -> None:
-    """The encoder must run even so: whoever holds another stream of the step counts these graphs in the running statistics."""
+def test_graphs_without_edges_update_running_statistics(schema: Schema, target: str) -> None:
+    """The encoder must run nevertheless, since ranks with other streams count these graphs in the running statistics."""
     encoder, objective = build(schema, target)
     batch = with_tasks(random_graphs([1, 3, 1], schema, density=0.0), objective.prepare)
     found = objective.losses(encoder, batch, 3, 0)
@@ -223,7 +223,7 @@ def test_graphs_without_edges_give_no_loss_but_statistics(schema: Schema, target
     assert statistics(encoder).any()
 
 
-def test_single_nodes_are_hidden() -> None:
+def test_graphs_of_one_node_are_masked() -> None:
     encoder, objective = build(MOLECULE)
     batch = with_tasks(random_graphs([1, 1]), objective.prepare)
     found = objective.losses(encoder, batch, 3, 0)
@@ -231,7 +231,7 @@ def test_single_nodes_are_hidden() -> None:
     assert_same_loss_and_gradient(found.total, slow_loss(encoder, objective, batch)[0], encoder, objective)
 
 
-def test_auto_takes_nodes_then_all_channels_of_edges() -> None:
+def test_auto_target_is_nodes_or_else_all_edge_channels() -> None:
     assert build(RICH)[1].target == "node"
     assert build(CHANNELS)[1].target == "edge_multilabel"
 
@@ -246,12 +246,12 @@ def test_auto_takes_nodes_then_all_channels_of_edges() -> None:
         (NUMBERS, "edge_multilabel", "attrmasking.target=edge_multilabel: the corpus has node features only"),
     ],
 )
-def test_what_a_corpus_lacks_is_refused(schema: Schema, target: str, message: str) -> None:
+def test_missing_features_are_refused(schema: Schema, target: str, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         build(schema, target)
 
 
-def test_rate_is_checked() -> None:
+def test_invalid_rates_are_refused() -> None:
     for rate in (0.0, 1.0):
         with pytest.raises(RequestError, match=r"attrmasking.rate must lie in \(0, 1\)"):
             MaskingConfig(rate=rate)

@@ -110,19 +110,19 @@ def slow_loss(encoder: Encoder, objective: ContextPred, batch: GraphBatch) -> Sl
                 places.append((len(seen) - 1, sorted(near).index(root)))
                 around.append((induced(graph, context), [sorted(context).index(n) for n in sorted(context & near)]))
         nodes = encoder(concat_graphs(seen)).split([part.num_nodes for part in seen])
-        asked = [nodes[part][root] for part, root in places]
+        embedded = [nodes[part][root] for part, root in places]
         if around:
             inner = objective.context(concat_graphs([part for part, _ in around]))
             parts = inner.split([part.num_nodes for part, _ in around])
             contexts = [part[anchors].mean(0) for part, (_, anchors) in zip(parts, around, strict=True)]
-        usable += len(asked)
-        for i, h in enumerate(asked):
-            own, strange = h @ contexts[i], h @ contexts[(i + 1) % len(asked)]
-            total = total - F.logsigmoid(own)
-            right, scores = right + int(own > 0), scores + 1
-            if len(asked) > 1:
-                total = total - F.logsigmoid(-strange)
-                right, scores = right + int(strange < 0), scores + 1
+        usable += len(embedded)
+        for i, h in enumerate(embedded):
+            positive, negative = h @ contexts[i], h @ contexts[(i + 1) % len(embedded)]
+            total = total - F.logsigmoid(positive)
+            right, scores = right + int(positive > 0), scores + 1
+            if len(embedded) > 1:
+                total = total - F.logsigmoid(-negative)
+                right, scores = right + int(negative < 0), scores + 1
     return Slow(total if usable else None, usable, right, scores)
 
 
@@ -168,7 +168,7 @@ def test_equals_networkx_for_every_kind_of_encoder(kind: str) -> None:
     assert_equals_slow(*build(ContextConfig(neighbourhood=3, inner=2, outer=5), kind=kind, norm="graph"))
 
 
-def test_pooling_of_the_encoder_has_no_part_in_it() -> None:
+def test_the_pooling_of_the_encoder_is_not_used() -> None:
     context = ContextConfig()
     encoder, objective = build(context, pooling="sum")
     assert_equals_slow(encoder, objective)
@@ -187,7 +187,7 @@ def test_every_option_changes_the_loss(other: dict[str, int]) -> None:
     assert not torch.isclose(*totals)
 
 
-def test_the_search_goes_no_further_than_needed() -> None:
+def test_the_search_radius_is_the_largest_needed() -> None:
     config = ContextConfig(neighbourhood=2, inner=1, outer=3)
     distances = build(config)[1].prepare(long_graphs(), 3, 0)[NAME].values
     assert int(distances.max()) == 3
@@ -203,7 +203,7 @@ def test_batches_without_any_context_give_no_loss() -> None:
     assert [float(part) for part in losses.sums["skipped"]] == [3.0, 3.0]
 
 
-def test_bad_radii_are_refused() -> None:
+def test_invalid_radii_are_refused() -> None:
     for wrong in ({"inner": 4}, {"neighbourhood": 1}, {"layers": 0}, {"outer": -1}):
         with pytest.raises(RequestError, match="contextpred"):
             ContextConfig(**wrong)

@@ -18,7 +18,7 @@ def encoder_for_tests() -> Encoder:
 
 
 def slow_loss(nodes: Tensor, batch: GraphBatch) -> Tensor:
-    """Per graph mean over edges + mean over drawn non-edges, summed."""
+    """Return the sum over graphs of the mean over edges and the mean over sampled non-edges."""
     total, extra = torch.zeros((), dtype=nodes.dtype), batch.extras[NAME]
     for g in range(batch.num_graphs):
         start, edges = int(batch.node_ptr[g]), batch.edges[:, int(batch.edge_ptr[g]) : int(batch.edge_ptr[g + 1])]
@@ -34,14 +34,14 @@ def slow_loss(nodes: Tensor, batch: GraphBatch) -> Tensor:
 def test_equals_plain_loops() -> None:
     encoder, objective = encoder_for_tests(), EdgePred()
     batch = with_tasks(random_graphs([5, 1, 9, 2, 6, 3]), objective.prepare, streams=[0, 3])
-    ours, slow = objective.losses(encoder, batch, 3, 0).total, slow_loss(encoder(batch), batch)
-    torch.testing.assert_close(ours, slow, rtol=1e-12, atol=0)
-    both = [torch.autograd.grad(t, list(encoder.parameters()), materialize_grads=True) for t in (ours, slow)]
+    actual, expected = objective.losses(encoder, batch, 3, 0).total, slow_loss(encoder(batch), batch)
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=0)
+    both = [torch.autograd.grad(t, list(encoder.parameters()), materialize_grads=True) for t in (actual, expected)]
     for a, b in zip(*both, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
 
 
-def test_as_many_non_edges_as_edges_where_there_are() -> None:
+def test_as_many_non_edges_as_edges_if_available() -> None:
     graphs = random_graphs([12, 6, 5], density=0.3)
     counts = EdgePred().prepare(graphs, 0, 0)[NAME].ptr.diff()
     pairs = graphs.node_ptr.diff() * (graphs.node_ptr.diff() - 1) // 2
@@ -66,7 +66,7 @@ def test_graphs_without_edges_are_counted_and_give_no_loss() -> None:
     assert [float(part) for part in losses.sums["skipped"]] == [3.0, 3.0]
 
 
-def test_accuracy_counts_scores_on_their_side_of_zero() -> None:
+def test_accuracy_counts_the_signs_of_scores() -> None:
     objective = EdgePred()
     batch = with_tasks(random_graphs([9, 7]), objective.prepare)
     nodes = torch.randn(16, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""GraphCL: what views may change, their making against plain sets, and the loss against plain loops."""
+"""GraphCL: views against plain sets, and the loss against plain loops."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LAWFUL = settings(max_examples=60, deadline=None)
 
 
 def changed(count: int, rate: float) -> int:
-    """How many of ``count`` things an augmentation changes."""
+    """Return how many of ``count`` elements an augmentation changes."""
     return min(max(round(rate * count), 1), count)
 
 
@@ -54,7 +54,7 @@ def edge_set(graphs: GraphBatch, g: int) -> set[frozenset[int]]:
 
 @LAWFUL
 @given(GRAPHS, RATES)
-def test_dropped_nodes_go_with_their_edges(graphs: GraphBatch, rate: float) -> None:
+def test_dropped_nodes_lose_their_edges(graphs: GraphBatch, rate: float) -> None:
     for view, hidden in views_of(graphs, ("drop_nodes",), rate):
         assert not hidden.any()
         for g, size in enumerate(graphs.node_ptr.diff().tolist()):
@@ -72,17 +72,17 @@ def test_perturbed_edges_become_non_edges_and_keep_their_attributes(graphs: Grap
         assert torch.equal(view.node_cat, graphs.node_cat)
         for g, size in enumerate(graphs.node_ptr.diff().tolist()):
             before, after = edge_set(graphs, g), edge_set(view, g)
-            asked, free = changed(len(before), rate), size * (size - 1) // 2 - len(before)
-            assert len(before - after) == asked
-            assert len(after - before) == min(asked, free)
-            if asked <= free:
+            replaced, free = changed(len(before), rate), size * (size - 1) // 2 - len(before)
+            assert len(before - after) == replaced
+            assert len(after - before) == min(replaced, free)
+            if replaced <= free:
                 rows = slice_graphs(graphs, g, g + 1), slice_graphs(view, g, g + 1)
                 assert torch.equal(rows[0].edge_cat, rows[1].edge_cat)
 
 
 @LAWFUL
 @given(GRAPHS, RATES)
-def test_masked_nodes_hide_and_nothing_else_changes(graphs: GraphBatch, rate: float) -> None:
+def test_masking_changes_only_the_inputs_of_masked_nodes(graphs: GraphBatch, rate: float) -> None:
     for view, hidden in views_of(graphs, ("mask_attributes",), rate):
         assert torch.equal(view.edges, graphs.edges)
         for g, size in enumerate(graphs.node_ptr.diff().tolist()):
@@ -107,27 +107,27 @@ def test_subgraphs_grow_from_every_node_and_end_anywhere_in_their_last_hop() -> 
     none = {"edge_cat": torch.zeros(5, 0), "edge_dense": torch.zeros(5, 0)}
     edges = torch.tensor([[0] * 5, [1, 2, 3, 4, 5]])
     star = replace(star, edges=edges, edge_ptr=torch.tensor([0, 5]), **none)
-    met: Counter[frozenset[int]] = Counter()
+    counts: Counter[frozenset[int]] = Counter()
     for epoch in range(300):
         state = Augmenter(("subgraph",), 0.5)(star, 0, epoch)["view0_nodes"].values
-        met[frozenset(torch.nonzero(state == 0).flatten().tolist())] += 1
-    assert set(map(len, met)) == {3}
-    assert len(met) == 10  # the centre and any two leaves
-    assert min(met.values()) > 10
+        counts[frozenset(torch.nonzero(state == 0).flatten().tolist())] += 1
+    assert set(map(len, counts)) == {3}
+    assert len(counts) == 10  # the centre and any two leaves
+    assert min(counts.values()) > 10
 
 
-def test_each_view_of_each_graph_draws_its_own_augmentation() -> None:
+def test_each_view_of_each_graph_samples_its_augmentation() -> None:
     graphs = random_graphs([8] * 400, MOLECULE, density=0.4)
     extras = Augmenter(ALL, 0.25)(graphs, 0, 0)
-    drawn = []
+    sampled = []
     for number in range(VIEWS):
         state = extras[f"view{number}_nodes"].values.view(-1, 8)
         perturbed = extras[f"view{number}_edges"].ptr.diff() > 0
-        drawn.append(torch.where(perturbed, 3, state.amax(1).long()).tolist())
-    kinds = Counter(zip(*drawn, strict=True))
+        sampled.append(torch.where(perturbed, 3, state.amax(1).long()).tolist())
+    kinds = Counter(zip(*sampled, strict=True))
     assert {kind for pair in kinds for kind in pair} == {1, 2, 3}  # hidden, dropped (nodes or all but a part), edges
     assert len(kinds) == 9
-    shares = Counter(drawn[0])
+    shares = Counter(sampled[0])
     assert shares[1] == pytest.approx(100, abs=30)
     assert shares[2] == pytest.approx(200, abs=40)
     assert not torch.equal(extras["view0_nodes"].values, extras["view1_nodes"].values)
@@ -183,7 +183,7 @@ def slow_view(graph: GraphBatch, number: int) -> tuple[GraphBatch, list[bool]]:
 
 
 def slow_loss(encoder: Encoder, objective: GraphCL, batch: GraphBatch, streams: list[int]) -> tuple[Tensor, int]:
-    """(loss, rows told right), stream by stream and graph by graph."""
+    """Return (loss, number of correctly matched rows), stream by stream and graph by graph."""
     total, right = torch.zeros((), dtype=torch.float64), 0
     for low, high in pairwise([*streams, batch.num_graphs]):
         embedded = []

@@ -21,7 +21,7 @@ def slow(words: np.ndarray, ptr: np.ndarray, counts: np.ndarray) -> list[int]:
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 70)), max_size=8), st.integers(0, 10**6))
 def test_first_of_each_against_sorting(groups: list[tuple[int, int]], seed: int) -> None:
-    """Also where more is asked for than there is."""
+    """Also for counts larger than the group."""
     sizes, counts = np.array(groups, np.int64).reshape(-1, 2).T
     ptr = np.concatenate([[0], np.cumsum(sizes)])
     words = draw(seed, np.arange(ptr[-1]))
@@ -29,8 +29,8 @@ def test_first_of_each_against_sorting(groups: list[tuple[int, int]], seed: int)
 
 
 @pytest.mark.parametrize("shift", [0, 8, 40])
-def test_words_that_are_all_large_or_all_small(shift: int) -> None:
-    """A limit on words would let none through, or all."""
+def test_extreme_words_do_not_break_the_threshold(shift: int) -> None:
+    """A threshold on the words would select no row, or all."""
     ptr, counts = np.array([0, 50, 100, 103]), np.array([3, 50, 1])
     small = draw(1, np.arange(103)) >> np.uint64(shift)
     for words in (small, ~small):

@@ -1,4 +1,4 @@
-"""What every objective must keep: extras that are a function of the graph, additive streams."""
+"""Properties of every objective: extras are a function of the graph, and streams are additive."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_seed_and_epoch_change_the_extras(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_streams_add_up(name: str) -> None:
-    """What makes N ranks equal one: losses, counts, metrics and gradients of a step are the sums of its streams'."""
+    """Losses, counts, metrics and gradients of a step are sums over its streams, so that N ranks equal one."""
     encoder, objective = build(name)
     whole = with_tasks(random_graphs(SIZES), objective.prepare, streams=STREAMS)
     bounds = [*STREAMS, len(SIZES)]
@@ -117,7 +117,7 @@ def test_graphs_without_edges(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["l2p", *NAMES])
 def test_running_statistics_count_graphs_that_give_no_loss(name: str) -> None:
-    """Or they would differ between numbers of ranks where a rank has only such graphs."""
+    """Otherwise they would depend on the number of ranks if a rank has only such graphs."""
     encoder, objective = build(name)
     objective.losses(encoder, with_tasks(random_graphs([1, 1, 4], density=0.0), objective.prepare), 3, 0)
     assert statistics(encoder).abs().sum() > 0

@@ -1,4 +1,4 @@
-"""Masked features and links together: the sum of both losses on embeddings that have not seen what is hidden."""
+"""Multi-task pre-training: the sum of both losses on embeddings without the masked features."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def build(weight: float = 0.7, target: Any = "auto", rate: float = 0.3) -> tuple
 
 @pytest.mark.parametrize("target", ["node", "edge", "edge_multilabel"])
 @pytest.mark.parametrize("weight", [0.0, 0.7, 2.0])
-def test_is_the_weighted_sum_of_both(target: str, weight: float) -> None:
+def test_the_loss_is_the_weighted_sum_of_both(target: str, weight: float) -> None:
     encoder, objective = build(weight, target)
     graphs, masking, links = random_graphs(SIZES), objective.masking, objective.links
     batch = with_tasks(graphs, objective.prepare, streams=[0, 3])
@@ -53,7 +53,7 @@ def test_is_the_weighted_sum_of_both(target: str, weight: float) -> None:
         )
 
 
-def test_links_are_told_without_what_is_hidden() -> None:
+def test_the_link_loss_uses_embeddings_without_masked_features() -> None:
     encoder, objective = build()
     batch = with_tasks(random_graphs(SIZES), objective.prepare)
     seen = EdgePred().of_nodes(encoder(batch), batch).total
@@ -66,14 +66,14 @@ def test_streams_add_up(target: str) -> None:
     assert_streams_add_up(objective, encoder, random_graphs(SIZES), 3)
 
 
-def test_masking_options_count() -> None:
+def test_options_of_masking_are_used() -> None:
     objective = build(target="edge", rate=0.9)[1]
     assert isinstance(objective.masking, AttrMasking)
     assert objective.masking.target == "edge"
     assert int(objective.prepare(random_graphs([9]), 0, 0)["masked"].ptr[-1]) > 5
 
 
-def test_wrong_requests() -> None:
+def test_invalid_options_are_refused() -> None:
     with pytest.raises(RequestError, match=r"multitask.link_weight must not be negative, found -1"):
         MultitaskConfig(-1)
     for schema in (BARE, Schema(labels=("a",))):

@@ -1,4 +1,4 @@
-"""Draws of non-edges against plain sets."""
+"""Sampled non-edges against plain sets."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def absent_pairs(graphs: GraphBatch, g: int) -> set[frozenset[int]]:
 
 @settings(max_examples=80, deadline=None)
 @given(GRAPHS, st.integers(0, 99), st.floats(0, 1))
-def test_drawn_pairs_are_distinct_non_edges(graphs: GraphBatch, seed: int, share: float) -> None:
+def test_sampled_pairs_are_distinct_non_edges(graphs: GraphBatch, seed: int, share: float) -> None:
     non_edges = NonEdges(graphs)
     absent = [absent_pairs(graphs, g) for g in range(graphs.num_graphs)]
     assert non_edges.count.tolist() == [len(pairs) for pairs in absent]
     wanted = np.rint(non_edges.count * share).astype(np.int64)
     owner, u, v = non_edges.draw(draw(seed, np.arange(graphs.num_graphs)), wanted)
     for g in range(graphs.num_graphs):
-        drawn = [frozenset(pair) for pair in zip(u[owner == g].tolist(), v[owner == g].tolist(), strict=True)]
-        assert len(set(drawn)) == len(drawn) == wanted[g]
-        assert set(drawn) <= absent[g]
+        sampled = [frozenset(pair) for pair in zip(u[owner == g].tolist(), v[owner == g].tolist(), strict=True)]
+        assert len(set(sampled)) == len(sampled) == wanted[g]
+        assert set(sampled) <= absent[g]
 
 
-def test_every_non_edge_is_as_likely_and_either_end_comes_first() -> None:
+def test_non_edges_are_sampled_uniformly_in_either_order() -> None:
     path = random_graphs([6], BARE, density=0.0)
     path = replace(
         path,
@@ -57,21 +57,23 @@ def test_every_non_edge_is_as_likely_and_either_end_comes_first() -> None:
         edge_cat=torch.zeros(4, 0, dtype=torch.int32),
         edge_dense=torch.zeros(4, 0),
     )
-    non_edges, met, together = NonEdges(path), Counter[tuple[int, int]](), set[frozenset[frozenset[int]]]()
+    non_edges, counts, together = NonEdges(path), Counter[tuple[int, int]](), set[frozenset[frozenset[int]]]()
     for seed in range(1100):
         _, u, v = non_edges.draw(draw(seed, 0), np.array([3]))
-        met.update(zip(u.tolist(), v.tolist(), strict=True))
+        counts.update(zip(u.tolist(), v.tolist(), strict=True))
         together.add(frozenset(map(frozenset, zip(u.tolist(), v.tolist(), strict=True))))
-    pairs = Counter({pair: sum(met[ends] for ends in met if set(ends) == pair) for pair in map(frozenset, met)})
+    pairs = Counter(
+        {pair: sum(counts[ends] for ends in counts if set(ends) == pair) for pair in map(frozenset, counts)}
+    )
     assert set(pairs) == absent_pairs(path, 0)
-    assert len(met) == 2 * len(pairs)
+    assert len(counts) == 2 * len(pairs)
     assert min(pairs.values()) > 250  # of 300, give or take 15
     assert max(pairs.values()) < 350
     assert len(together) > 2 * len(pairs)  # more than the shift alone would give
 
 
-def test_pairs_of_a_large_graph_are_told_apart() -> None:
-    """Numbers of pairs beyond 32 bits: the first and the last pairs of 70 000 nodes come back as what they are."""
+def test_pairs_of_a_large_graph_are_exact() -> None:
+    """Indices of pairs beyond 32 bits: the first and the last pairs of 70,000 nodes are exact."""
     nodes = 70_000
     graphs = random_graphs([1], BARE)
     cut = torch.tensor([[0, nodes - 2], [1, nodes - 1]])

@@ -46,7 +46,7 @@ def test_properties_against_networkx(sizes: list[int], seed: int, density: float
     np.testing.assert_allclose(clustering(joined), expected[:, 1], rtol=1e-12)
 
 
-def test_loops_repeated_edges_and_directions_do_not_count() -> None:
+def test_self_loops_duplicates_and_directions_are_ignored() -> None:
     edges = torch.tensor([[0, 1, 1, 2, 2, 0, 3], [1, 0, 2, 2, 0, 1, 2]])
     graphs = replace(random_graphs([5], BARE, density=0.0), edges=edges, directed=True)
     joined = neighbours(graphs)
@@ -96,6 +96,6 @@ def test_complete_graphs_and_single_nodes() -> None:
     ("properties", "message"),
     [(("size",), "none of degree, clustering"), ((), "at least one"), (("degree", "degree"), "twice")],
 )
-def test_config_is_checked(properties: Any, message: str) -> None:
+def test_invalid_properties_are_refused(properties: Any, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         StructureConfig(properties)

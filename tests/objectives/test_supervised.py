@@ -1,4 +1,4 @@
-"""Supervised pre-training against loops over known labels; unknown ones have no influence at all."""
+"""Supervised pre-training against loops over known labels; unknown labels have no influence."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ NUMBERS = [[1.5, -2, NAN], [NAN, NAN, NAN], [0, NAN, 30], [0.1, 1, 1], [NAN, 0, 
 
 def build(task: Any, labels: tuple[str, ...] = (), schema: Schema = LABELLED) -> tuple[Encoder, Supervised]:
     config = EncoderConfig(layers=2, width=6)
-    asked = SupervisedConfig(labels, task)
+    label_config = SupervisedConfig(labels, task)
     objective = build_objective(
-        PretrainConfig("data/x", objective="supervised", encoder=config, options={"supervised": asked}), schema
+        PretrainConfig("data/x", objective="supervised", encoder=config, options={"supervised": label_config}), schema
     )
     assert isinstance(objective, Supervised)
     return build_encoder(schema, config, 1).double(), objective.double()
@@ -78,7 +78,7 @@ def test_equals_plain_loops(task: str, y: Any, labels: tuple[str, ...], columns:
     assert float(found.sums[objective.metric_names[0]][1]) == sum(known)
 
 
-def test_quality_is_told_over_known_labels() -> None:
+def test_metrics_are_computed_over_known_labels() -> None:
     for task, y in (("classification", CLASSES), ("regression", NUMBERS)):
         encoder, objective = build(task)
         batch = graphs_with(y)
@@ -131,7 +131,7 @@ def test_classes_are_checked_where_they_are_read() -> None:
         (LABELLED, ("a", "toxic"), "data/x: no label column 'toxic'; it has a, b, c"),
     ],
 )
-def test_labels_that_are_not_there(schema: Schema, labels: tuple[str, ...], message: str) -> None:
+def test_missing_labels_are_refused(schema: Schema, labels: tuple[str, ...], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         build("classification", labels, schema)
 
@@ -165,7 +165,7 @@ def test_training_learns_a_signal(tmp_path: Path, task: Any) -> None:
         assert means["label_accuracy"] > 0.7, "0.5 is chance"
 
 
-def test_damaged_classes_end_the_run_with_one_line(tmp_path: Path) -> None:
+def test_invalid_classes_stop_the_run_with_one_line(tmp_path: Path) -> None:
     write_labelled(str(tmp_path / "corpus"), 2 * np.ones((100, 1)), ("easy",))
     with pytest.raises(RequestError, match="label 'easy' is 2 in graph"):
         train_small(small(str(tmp_path / "corpus"), tmp_path, objective="supervised"))

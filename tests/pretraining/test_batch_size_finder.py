@@ -1,4 +1,4 @@
-"""train.graphs_per_stream=0: a size is found once and stays with the run."""
+"""train.graphs_per_stream=0: the batch size is found once and saved with the run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_running_out_of_memory_ends_the_search(limit: int) -> None:
     assert largest_that_fits(lambda size: Trial(1.0, 0.1) if size <= limit else None, 100) == {0: 0, 1: 1, 9: 8}[limit]
 
 
-def test_speed_may_stand_still_once_but_not_twice() -> None:
+def test_the_search_stops_after_two_doublings_without_gain() -> None:
     tried: list[int] = []
     rates = {1: 10.0, 2: 18.0, 4: 18.5, 8: 30.0, 16: 31.0, 32: 31.2, 64: 100.0}
 
@@ -45,7 +45,9 @@ def test_the_search_ends_in_time() -> None:
     assert fastest(lambda _: Trial(5.0, 0.0), 256) == 1
 
 
-def test_a_new_run_gets_a_number_and_keeps_it(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_batch_size_found_is_saved_with_the_run(
+    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sizes: list[int] = []
     real = batch_size_finder._try
 
@@ -65,7 +67,7 @@ def test_a_new_run_gets_a_number_and_keeps_it(corpus: str, tmp_path: Path, monke
     assert continue_small(run) == "finished"
 
 
-def test_a_number_stays(corpus: str) -> None:
+def test_a_given_batch_size_is_kept(corpus: str) -> None:
     config = small(corpus, "unused")
     assert with_batch_size(config, CorpusReader(corpus)) is config
 
@@ -75,7 +77,7 @@ def test_nothing_to_train_needs_no_search(corpus: str) -> None:
     assert with_batch_size(config, CorpusReader(corpus)).train.graphs_per_stream == 1
 
 
-def test_out_of_memory_is_no_fit(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_for_one_graph_is_an_error(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError
 
@@ -84,7 +86,7 @@ def test_out_of_memory_is_no_fit(corpus: str, monkeypatch: pytest.MonkeyPatch) -
         with_batch_size(small(corpus, "unused", graphs_per_stream=0), CorpusReader(corpus))
 
 
-def test_other_processes_cannot_be_measured_here(corpus: str) -> None:
+def test_several_workers_are_refused(corpus: str) -> None:
     config = replace(small(corpus, "unused", graphs_per_stream=0), workers=2)
     with pytest.raises(RequestError, match="workers=2"):
         with_batch_size(config, CorpusReader(corpus))

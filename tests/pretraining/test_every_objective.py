@@ -1,4 +1,4 @@
-"""Every cell of the grid, encoders x objectives: finite losses and gradients, nothing skipped, and it learns."""
+"""Every pair of encoder and objective: finite losses and gradients, no skipped steps, and the loss decreases."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CELLS = [
 
 
 @pytest.mark.parametrize(("objective", "kind", "steps"), CELLS)
-def test_a_cell_trains(corpus: str, objective: Any, kind: Any, steps: int) -> None:
+def test_an_objective_trains_an_encoder(corpus: str, objective: Any, kind: Any, steps: int) -> None:
     train = replace(SMALL_TRAIN, graphs_per_stream=4, schedule="constant")
     config = PretrainConfig(
         corpus=corpus, objective=objective, encoder=EncoderConfig(kind=kind, layers=2, width=8), train=train

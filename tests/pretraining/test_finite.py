@@ -1,4 +1,4 @@
-"""Weights that are not finite are no result: no checkpoint, no status "finished", and the good checkpoints stay."""
+"""Non-finite weights: no checkpoint, no status "finished", and earlier checkpoints are kept."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.helpers.transfers import write
 SMALL = ["--encoder.layers=1", "--encoder.width=8", "--train.graphs-per-stream=4", "--train.device=cpu"]
 
 
-def test_a_diverged_run_ends_with_1_and_seals_nothing(
+def test_a_diverged_run_exits_with_1_and_writes_no_checkpoint(
     corpus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["pretrain", "--corpus", corpus, "--out", str(tmp_path), "--name", "r", *SMALL]
@@ -42,7 +42,7 @@ def test_a_diverged_run_ends_with_1_and_seals_nothing(
     assert not (tmp_path / "r" / FOLDER).exists()
 
 
-def test_good_checkpoints_stay(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finite_checkpoints_are_kept(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step = torch.optim.Adam.step
 
     def break_at_4(optimiser: torch.optim.Adam) -> None:
@@ -60,7 +60,7 @@ def test_good_checkpoints_stay(corpus: str, tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("part", ["encoder", "objective"])
-def test_running_statistics_and_objectives_count_too(corpus: str, part: str) -> None:
+def test_running_statistics_and_objectives_are_checked(corpus: str, part: str) -> None:
     state = make_state(small(corpus, "unused", objective="infomax"), CorpusReader(corpus).manifest.schema, CPU)
     assert state.freeze().damaged == ""
     assert state.objective is not None
@@ -71,7 +71,7 @@ def test_running_statistics_and_objectives_count_too(corpus: str, part: str) -> 
     assert state.freeze().damaged == name
 
 
-def test_skipped_last_steps_are_not_finished(corpus: str) -> None:
+def test_a_run_whose_last_steps_were_skipped_is_not_finished(corpus: str) -> None:
     state = make_state(small(corpus, "unused"), CorpusReader(corpus).manifest.schema, CPU)
     check_last_steps(state, 0.1)
     check_agreement(state, ProcessGroup.single_process(CPU))
@@ -100,7 +100,7 @@ def test_a_checkpoint_of_an_earlier_version_is_refused(corpus: str, tmp_path: Pa
             load(folder.uri)
 
 
-def test_trainings_on_labels() -> None:
+def test_non_finite_running_statistics_of_trainings_on_labels() -> None:
     module = nn.BatchNorm1d(2)
     check_weights_finite(module, "epoch 1", 0.1)
     check_finite_weights(module.state_dict(), "m")

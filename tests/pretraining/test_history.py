@@ -1,4 +1,4 @@
-"""What a run tells about itself, and reading ahead."""
+"""Progress and history of a run, its console display, and prefetching."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_rows_and_snapshot(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("restart", [0, 6, 10, 11, 17])
-def test_steps_done_again_are_listed_once(tmp_path: Path, restart: int) -> None:
+def test_repeated_steps_are_listed_once(tmp_path: Path, restart: int) -> None:
     folder = open_folder(str(tmp_path))
     record(folder, 0, 19)
     record(folder, restart, restart + 5)
@@ -79,7 +79,7 @@ def test_an_interval_is_a_mean_by_weight(tmp_path: Path) -> None:
     assert row["data_wait"] > 1  # two seconds waited in an interval of microseconds
 
 
-def test_failure_keeps_what_was_known(tmp_path: Path) -> None:
+def test_a_failure_keeps_the_last_snapshot(tmp_path: Path) -> None:
     folder = open_folder(str(tmp_path))
     with pytest.raises(RequestError, match=r"no progress\.json here"):
         read_progress(folder)
@@ -100,7 +100,7 @@ def snapshot_of(status: str = "running") -> Snapshot:
     return {**shown, "seconds_left": 61.0}
 
 
-def test_the_line() -> None:
+def test_the_progress_line() -> None:
     line = "step 5/10 | loss 1.5000 | link acc 0.750 | gain +0.2500 | val loss 2.0000 | 1,234 graphs/s | data wait 3%"
     assert describe(snapshot_of()) == f"{line} | 0:01:01 left"
     assert describe(snapshot_of("stopped")) == f"{line} | stopped"

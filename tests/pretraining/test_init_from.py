@@ -1,4 +1,4 @@
-"""Runs that start from another one's encoder: the same weights, once and for all; what does not fit leaves no folder behind."""
+"""Runs initialized from another run's encoder; incompatible requests leave no folder."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_starts_from_exactly_those_weights(first: Run, tmp_path: Path) -> None:
     assert f"starting from the encoder of {source.uri}" in (Path(started.uri) / "card.md").read_text()
 
 
-def test_it_matters_and_every_world_starts_alike(first: Run, tmp_path: Path) -> None:
+def test_initial_weights_matter_and_are_the_same_on_all_ranks(first: Run, tmp_path: Path) -> None:
     one, two = (train_small(second(first, tmp_path, f"r{ranks}"), ranks) for ranks in (1, 2))
     blank = train_small(replace(second(first, tmp_path, "blank"), init=""))
     assert losses(one) == pytest.approx(losses(two), rel=1e-4)
@@ -88,7 +88,7 @@ def test_resumes_after_the_first_run_is_gone(first: Run, tmp_path: Path, stop_af
     assert_same(*ends)
 
 
-def test_without_its_first_checkpoint_it_does_not_start_from_nothing(first: Run, tmp_path: Path) -> None:
+def test_a_lost_first_checkpoint_is_an_error(first: Run, tmp_path: Path) -> None:
     run = new_run(second(first, tmp_path))
     run.folder.delete_folder(FOLDER)
     with pytest.raises(RequestError, match="the checkpoint it started from is gone; start a new run"):
@@ -115,7 +115,7 @@ def test_other_features_are_refused(first: Run, tmp_path: Path) -> None:
     )
 
 
-def test_no_checkpoint_is_refused(first: Run, tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_refused(first: Run, tmp_path: Path) -> None:
     refused(replace(second(first, tmp_path), init=str(tmp_path / "nowhere")), "no complete checkpoint here")
 
 
@@ -128,7 +128,7 @@ def test_checkpoints_without_a_run_are_not_overwritten(first: Run, tmp_path: Pat
     assert newest(open_folder(str(tmp_path)).sub(config.name)) is not None
 
 
-def test_the_command_refuses_an_objective_before_there_is_a_folder(
+def test_an_invalid_objective_is_refused_before_the_folder_is_created(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     motifs(tmp_path / "corpus", graphs=40)

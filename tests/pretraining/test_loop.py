@@ -1,4 +1,4 @@
-"""The loop in one process: every option of TrainConfig does something, and what cannot be trained on is skipped."""
+"""The training loop in one process: every option of TrainConfig has an effect, and non-finite steps are skipped."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def base(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> dict[int, flo
         ("validation_fraction", 0.5),
     ],
 )
-def test_option_moves_the_curve(base: dict[int, float], corpus: str, tmp_path: Path, field: str, value: Any) -> None:
+def test_every_option_changes_the_losses(
+    base: dict[int, float], corpus: str, tmp_path: Path, field: str, value: Any
+) -> None:
     found = losses(train_small(small(corpus, tmp_path, **(CURVE | {field: value}))))
     assert found != base
     assert all(0 < loss < 1000 for loss in found.values())
@@ -118,7 +120,7 @@ def unchanged(state: TrainState, before: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(tensor, before[name]) for name, tensor in state.model_tensors().items())
 
 
-def test_not_finite_steps_are_skipped_then_refused(corpus: str) -> None:
+def test_non_finite_steps_are_skipped_and_finally_an_error(corpus: str) -> None:
     state, batch, config = prepared(corpus, Scaled(float("nan")))
     before = weights(state)
     for _ in range(19):
@@ -129,7 +131,7 @@ def test_not_finite_steps_are_skipped_then_refused(corpus: str) -> None:
         step(state, batch, config)
 
 
-def test_a_finite_step_forgives_the_skipped_ones(corpus: str) -> None:
+def test_a_finite_step_resets_the_count_of_skipped_steps(corpus: str) -> None:
     state, batch, config = prepared(corpus, Scaled(float("nan")))
     step(state, batch, config)
     state.objective = Scaled(1.0)
@@ -156,7 +158,7 @@ def test_running_statistics_follow_the_steps(corpus: str) -> None:
     assert moved
 
 
-def test_validation_changes_nothing_and_is_fixed(corpus: str) -> None:
+def test_validation_does_not_change_the_model_and_is_deterministic(corpus: str) -> None:
     config, reader = small(corpus, "unused"), CorpusReader(corpus)
     state, plan = make_state(config, reader.manifest.schema, CPU), make_plan(config, reader)
     state.encoder.train()
@@ -199,12 +201,12 @@ def test_checkpoints_by_step_and_how_many_are_kept(corpus: str, tmp_path: Path) 
     assert run.folder.sub(FOLDER).names() == ["step-000000006", "step-000000008", "step-000000009"]
 
 
-def test_checkpoints_by_the_clock(corpus: str, tmp_path: Path) -> None:
+def test_checkpoints_by_time(corpus: str, tmp_path: Path) -> None:
     run = train_small(small(corpus, tmp_path, max_steps=3, checkpoint_minutes=1e-9, keep=9))
     assert len(run.folder.sub(FOLDER).names()) == 3
 
 
-def test_log_seconds_makes_rows_rarer(corpus: str, tmp_path: Path) -> None:
+def test_log_seconds_sets_the_interval_of_rows(corpus: str, tmp_path: Path) -> None:
     assert (
         len(losses(train_small(small(corpus, tmp_path, max_steps=6, log_seconds=3600)))) == 2
     )  # at the last step's validation
@@ -219,7 +221,7 @@ def test_none_writes_the_untrained_encoder(corpus: str, tmp_path: Path) -> None:
     assert all(torch.equal(fresh[name], checkpoint.model[name]) for name in fresh)
 
 
-def test_a_finished_run_stays_as_it_is(corpus: str, tmp_path: Path) -> None:
+def test_resuming_a_finished_run_changes_nothing(corpus: str, tmp_path: Path) -> None:
     run = train_small(small(corpus, tmp_path, max_steps=3))
     before, kept = losses(run), newest(run.folder)
     assert continue_small(run) == "finished"
@@ -242,7 +244,7 @@ def wait_for_checkpoint(run: Path) -> None:
 
 
 @pytest.mark.slow
-def test_kill_9_then_resume_and_ctrl_c(corpus: str, tmp_path: Path) -> None:
+def test_sigkill_resume_and_ctrl_c(corpus: str, tmp_path: Path) -> None:
     killed, stopped = (start_command(*words(corpus, tmp_path, name)) for name in ("killed", "stopped"))
     wait_for_checkpoint(tmp_path / "killed")
     killed.send_signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Lower precision keeps the direction of the outer gradient, and the process's settings are put back."""
+"""Lower precision keeps the direction of the outer gradient, and settings of the process are restored."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def test_bf16_keeps_the_direction_of_the_gradient(objective: str, kind: str) -> 
     assert turned(found, wanted) < 0.02
 
 
-def test_bf16_turns_the_gradient_of_l2p_no_more_than_rounded_weights_do() -> None:
-    """GIN's L2P gradient is so steep before training that any rounding turns it; the second order must not make it worse."""
+def test_bf16_changes_the_direction_of_the_l2p_gradient_as_little_as_rounded_weights() -> None:
+    """Before training, GIN's L2P gradient is sensitive to rounding; second order must not increase that."""
     turns = {"bf16": 0.0, "rounded": 0.0}
     for seed in range(4):
         exact = gradient("l2p", "gin", "fp32", seed)[1]
@@ -64,7 +64,7 @@ def test_bf16_turns_the_gradient_of_l2p_no_more_than_rounded_weights_do() -> Non
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_only_tf32_on_a_gpu_changes_products_and_they_are_put_back(precision: Any, device: str) -> None:
+def test_tf32_on_a_gpu_changes_products_and_is_restored(precision: Any, device: str) -> None:
     before, config = torch.get_float32_matmul_precision(), replace(TrainConfig(), precision=precision)
     with matrix_products(config, torch.device(device)):
         inside = torch.get_float32_matmul_precision()

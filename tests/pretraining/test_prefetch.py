@@ -1,4 +1,4 @@
-"""Reading ahead does not take the training's cores."""
+"""The prefetching thread does not use the cores of training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A start reads the corpus's manifest once, builds the training state once, and hashes nothing that it has just written."""
+"""Starting a run reads the manifest once, builds the training state once, and does not hash what it has just written."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_resume_reads_and_hashes_the_newest_checkpoint_once(corpus: str, tmp_p
     assert 0.9 * one <= found["sha256"] <= 1.3 * one
 
 
-def test_the_size_of_a_batch_is_searched_with_the_open_corpus(corpus: str, tmp_path: Path, counted: Counted) -> None:
+def test_the_batch_size_finder_uses_the_open_corpus(corpus: str, tmp_path: Path, counted: Counted) -> None:
     config = small(corpus, tmp_path, graphs_per_stream=0, max_steps=1)
     assert counted(lambda: pretrain_here(new_start(config)))["corpus.json"] == 1
 
@@ -102,11 +102,11 @@ def test_init_is_read_once_and_the_first_checkpoint_not_at_all(corpus: str, tmp_
     assert found["state.safetensors"] == 0
     assert found["state"] == 1
     again = train_small(replace(config, name="third"))  # every rank reads the first checkpoint, as under Ray
-    ours, theirs = load_checkpoint(str(tmp_path / "second")), load_checkpoint(again.folder.uri)
-    assert all(ours.model[name].equal(theirs.model[name]) for name in ours.model)
+    actual, expected = load_checkpoint(str(tmp_path / "second")), load_checkpoint(again.folder.uri)
+    assert all(actual.model[name].equal(expected.model[name]) for name in actual.model)
 
 
-def test_a_rung_of_a_sweep_compares_names(corpus: str, tmp_path: Path, counted: Counted) -> None:
+def test_a_rung_of_a_sweep_does_not_hash_its_checkpoint(corpus: str, tmp_path: Path, counted: Counted) -> None:
     run = new_run(small(corpus, tmp_path, max_steps=4))
     found = counted(lambda: trial.pretrain_here(run, 2))
     own = Counter(found)
@@ -117,7 +117,7 @@ def test_a_rung_of_a_sweep_compares_names(corpus: str, tmp_path: Path, counted: 
     assert not rung["model.safetensors"]
 
 
-def test_a_start_refuses_what_the_corpus_lacks_before_there_is_a_folder(corpus: str, tmp_path: Path) -> None:
+def test_missing_features_are_refused_before_the_folder_is_created(corpus: str, tmp_path: Path) -> None:
     options = {"attrmasking": MaskingConfig("edge")}
     config = replace(small(corpus, tmp_path), objective="attrmasking", options=options)
     with pytest.raises(RequestError, match="attrmasking"):

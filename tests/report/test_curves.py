@@ -1,4 +1,4 @@
-"""Tables, curves and pictures of a made-up comparison say what its numbers say."""
+"""Tables, curves and figures of a synthetic comparison match its scores."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TestTable:
             ["pretrained", "none", "50.00"], ["pretrained", "fixed", "40.00 ↓"], ["pretrained", "auxts_one", "60.00"],
         ]  # fmt: skip
 
-    def test_less_is_better_for_errors(self) -> None:
+    def test_lower_is_better_for_errors(self) -> None:
         result = made(SCORES, metric="rmse")
         found = result.contrasts(metric="rmse")[Row("fixed", "e0", "scratch")]
         assert found.relative_gain == pytest.approx(1 - 0.6266667 / 0.72)
@@ -87,28 +87,28 @@ def test_parquet_has_every_number(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+def captured(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that are drawn, whose bytes are left out."""
     figures: list[Figure] = []
     monkeypatch.setattr(curves, "_png", lambda figure: figures.append(figure) or b"")
     return figures
 
 
-def test_pictures_show_means_and_spread(drawn: list[Figure]) -> None:
+def test_pictures_show_means_and_spread(captured: list[Figure]) -> None:
     names = [name for name, _ in pictures(RESULT)]
     assert names == [
         f"scratch-{encoder}-{what}.png" for encoder in ("e0", "e1") for what in ("validation", "fixed", "auxts_one")
     ]
-    losses, weights, cosines = drawn[1].axes
+    losses, weights, cosines = captured[1].axes
     assert [axes.get_ylabel() for axes in (losses, weights, cosines)] == ["loss", "weight", "gradient similarity"]
     assert {axes.get_xlabel() for axes in (losses, weights, cosines)} == {"step"}
     raw = np.asarray(losses.lines[2].get_ydata())  # the second task's faint line; seeds are 0, 1, 2
     np.testing.assert_allclose(raw, np.arange(STEPS) * len(TASKS) + 1 + 1)
-    assert [text.get_text() for text in drawn[1].legends[0].get_texts()] == list(TASKS)
+    assert [text.get_text() for text in captured[1].legends[0].get_texts()] == list(TASKS)
     band = losses.collections[0].get_paths()[0].vertices
     assert np.ptp(np.asarray(band)[np.isclose(np.asarray(band)[:, 0], 3), 1]) == pytest.approx(2.0)  # +- 1
-    assert [line.get_label() for line in drawn[0].axes[0].lines] == ["none", "fixed", "auxts_one"]
-    assert drawn[0].axes[0].get_ylabel() == "validation roc_auc"
+    assert [line.get_label() for line in captured[0].axes[0].lines] == ["none", "fixed", "auxts_one"]
+    assert captured[0].axes[0].get_ylabel() == "validation roc_auc"
 
 
 def test_smoothing_and_shorter_seeds() -> None:

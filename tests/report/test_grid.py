@@ -1,4 +1,4 @@
-"""The grid job: every cell once, a table that marks what loses, and reasons for what cannot be trained."""
+"""The grid job: every cell is trained once, the table marks losses, and untrainable cells have reasons."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TINY = (
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a corpus that serves both pre-training and fine-tuning."""
+    """A folder with a corpus for both pre-training and fine-tuning."""
     folder = tmp_path_factory.mktemp("grid")
     motifs(folder / "corpus", graphs=60)
     return folder
@@ -42,10 +42,10 @@ def words(place: Path, out: str, *more: str) -> list[str]:
     return [*both, "--encoders", "gin", "--seeds", "2", *TINY.split(), *more]
 
 
-def test_a_grid_and_the_same_again(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+def test_a_grid_is_run_once_and_resumed(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    asked = words(place, "out", "--objectives", "none", "l2p", "--pretrain.train.max-steps", "3")
-    assert main([*asked, "--json"]) == 0
+    arguments = words(place, "out", "--objectives", "none", "l2p", "--pretrain.train.max-steps", "3")
+    assert main([*arguments, "--json"]) == 0
     first = capsys.readouterr()
     value = json.loads(first.out)
     assert "pre-trained 1/1 gin-l2p: " in first.err
@@ -60,7 +60,7 @@ def test_a_grid_and_the_same_again(place: Path, capsys: pytest.CaptureFixture[st
         raise AssertionError("a finished cell was trained again")
 
     monkeypatch.setattr(subprocess, "Popen", nothing_starts)
-    assert main([*asked, "--json"]) == 0
+    assert main([*arguments, "--json"]) == 0
     again = capsys.readouterr()
     assert json.loads(again.out) == value
     assert again.err == ""
@@ -68,7 +68,7 @@ def test_a_grid_and_the_same_again(place: Path, capsys: pytest.CaptureFixture[st
         main([*words(place, "out", "--objectives", "l2p", "--pretrain.train.max-steps", "4")])
 
 
-def test_what_the_corpus_cannot_serve_does_not_stop_the_grid(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cells_that_cannot_be_trained_do_not_stop_the_grid(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     only_edges = ("--objectives", "attrmasking", "--pretrain.attrmasking.target", "edge")  # which have no features here
     assert main(words(place, "missing", *only_edges, "--seeds", "1")) == 0
     table = (place / "missing/corpus/table.md").read_text()
@@ -78,7 +78,7 @@ def test_what_the_corpus_cannot_serve_does_not_stop_the_grid(place: Path, capsys
 
 
 @pytest.mark.slow
-def test_an_interrupted_grid_keeps_its_steps(place: Path) -> None:
+def test_an_interrupted_grid_resumes_its_runs(place: Path) -> None:
     run = open_folder(str(place / "stopped")).sub("runs/gin-l2p")
     more = words(place, "stopped", "--objectives", "l2p", "--pretrain.train.max-steps", "5000")
     more += ["--pretrain.train.epochs", "5000", "--pretrain.train.log-seconds", "0"]
@@ -96,7 +96,7 @@ def test_an_interrupted_grid_keeps_its_steps(place: Path) -> None:
     assert load_checkpoint(run.uri).step == read_history(run)[-1]["step"] >= 3
 
 
-def test_marks_of_made_numbers() -> None:
+def test_marks_of_given_scores() -> None:
     clearly_better = made([0.80, 0.83, 0.85], [0.70, 0.72, 0.74], ood=True, name="edgepred")
     worse = made([0.80, 0.60, 0.75], [0.70, 0.72, 0.74], ood=True, name="edgepred")
     grid = Grid(("edgepred",), {"gin": clearly_better, "gat": worse}, {})
@@ -110,7 +110,7 @@ def test_marks_of_made_numbers() -> None:
     assert rows(grid, "ood")[1][1][1] == "72.67 ± 2.52*"
 
 
-def test_a_loss_gains_where_it_falls_and_loses_where_it_rises() -> None:
+def test_gains_of_errors_are_negated() -> None:
     grid = Grid(("edgepred",), {"gin": made([1.0, 1.1, 1.3], [0.5, 0.62, 0.77], "regression", name="edgepred")}, {})
     assert rows(grid, "test")[1][1] == ["edgepred", "1.133 ± 0.153* ↓", "-0.503"]
 
@@ -147,7 +147,7 @@ def test_each_part_has_a_table() -> None:
         (("--finetune.labels", "taste"), "no label column 'taste'"),
     ],
 )
-def test_what_a_grid_refuses(place: Path, more: tuple[str, ...], message: str) -> None:
+def test_invalid_grids_are_refused(place: Path, more: tuple[str, ...], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         main(words(place, "refused", *more))
     assert not (place / "refused").exists()

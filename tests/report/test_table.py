@@ -1,4 +1,4 @@
-"""The table says what the scores say: losses as losses, ties as ties, no significance where there is none."""
+"""The table of a fine-tuning: verdicts, ties and significance match the scores."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_verdicts(method: list[float], control: list[float], task: Task, said: s
     assert verdict(result.contrasts()[result.rows[0]]) == said
 
 
-def test_a_control_is_compared_with_nothing() -> None:
+def test_a_control_has_no_comparison() -> None:
     result = made([0.5], [0.5])
     assert [row.method for row in result.contrasts()] == ["l2p"]
     assert rows(result)[1][1][-2] == "control"
@@ -93,7 +93,7 @@ def test_rmse_is_not_a_percentage_and_one_seed_has_no_deviation() -> None:
     assert body[0][2:7] == ["1.234", "-", "+0.234", "-", "-"]
 
 
-def test_ood_has_columns_of_its_own_and_coverage_is_the_least() -> None:
+def test_ood_has_its_own_columns_and_coverage_is_the_minimum() -> None:
     titles, body = rows(made([0.8, 0.9], [0.7, 0.71], ood=True))
     assert titles[8:14] == ["ood", "se", "vs none", "p", "p (Holm)", "verdict (ood)"]
     assert body[0][8] == "75.00 ± 7.07"

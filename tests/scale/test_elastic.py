@@ -1,4 +1,4 @@
-"""Elastic runs: the arithmetic of their resources, the loss of nodes, and the same curve whatever the sequence of worlds."""
+"""Elastic runs: resources, lost nodes, and losses that do not depend on the sequence of worker counts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_elastic_share_of_cpus(least: int, asked: float, cpus: float, expected: 
     assert share(config, cpus, 0) == Resources(expected, gpu=False, reading_cpus=0.0)
 
 
-def test_elastic_requests_that_cannot_be() -> None:
+def test_impossible_elastic_requests_are_refused() -> None:
     elastic = PretrainConfig("c", workers=4, min_workers=2)
     with pytest.raises(RequestError, match="min_workers=2 x cpus_per_worker=2 = 4 CPUs, but the Ray cluster has 3"):
         share(replace(elastic, cpus_per_worker=2.0), 3, 0)
@@ -56,7 +56,7 @@ def test_elastic_requests_that_cannot_be() -> None:
 
 
 @pytest.mark.parametrize("least", [-1, 5])
-def test_min_workers_lies_below_workers(least: int) -> None:
+def test_min_workers_must_be_below_workers(least: int) -> None:
     with pytest.raises(RequestError, match=r"min_workers must lie in 0\.\.workers=4"):
         PretrainConfig("c", workers=4, min_workers=least)
 
@@ -68,7 +68,7 @@ def test_recovery_settings_are_checked(field: str) -> None:
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_the_curve_is_the_same_for_any_sequence_of_worlds(corpus: str, tmp_path: Path, exact: bool) -> None:
+def test_losses_do_not_depend_on_the_sequence_of_worker_counts(corpus: str, tmp_path: Path, exact: bool) -> None:
     config = small(corpus, tmp_path, checkpoint_every=2, exact=exact)
     alone = train_small(replace(config, name="alone"))
     run = train_small(config, ranks=1, stop_after=4)
@@ -83,12 +83,12 @@ def test_the_curve_is_the_same_for_any_sequence_of_worlds(corpus: str, tmp_path:
         assert all(torch.equal(tensor, there[name]) for name, tensor in here.items())
 
 
-def test_exact_sums_need_norms_that_keep_to_a_stream() -> None:
+def test_exact_sums_require_norms_within_streams() -> None:
     with pytest.raises(RequestError, match=r"train\.exact: .*use ghost"):
         PretrainConfig("c", encoder=EncoderConfig(norm="batch"), train=TrainConfig(exact=True))
 
 
-def test_ray_trains_settings_are_set_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_ray_train_are_set_and_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     poll, start = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
     monkeypatch.delenv(poll, raising=False)
     monkeypatch.setenv(start, "7")  # the user's own
@@ -98,7 +98,7 @@ def test_ray_trains_settings_are_set_for_a_while(monkeypatch: pytest.MonkeyPatch
     assert os.environ[start] == "7"
 
 
-def test_recovery_waits_until_lost_nodes_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recovery_waits_until_lost_nodes_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as alive, socket.socket() as gone:
         for one in (alive, gone):
             one.bind(("127.0.0.1", 0))
@@ -114,7 +114,7 @@ def test_recovery_waits_until_lost_nodes_are_known(monkeypatch: pytest.MonkeyPat
             return nodes if len(looks) < 4 else nodes[:1]
 
         monkeypatch.setattr(recovery.ray, "nodes", told)
-        monkeypatch.setattr(recovery, "_count_again", lambda: counted.append(time.monotonic()))
+        monkeypatch.setattr(recovery, "_refresh_resources", lambda: counted.append(time.monotonic()))
         RecoveryCallback("", 20.0).after_exception(None, {})
         assert len(looks) == 4
         assert counted[0] >= looks[3]
@@ -144,7 +144,7 @@ def test_stop_watcher_sees_the_stop_file_and_draining_nodes(tmp_path: Path, monk
         wait_until(watcher.stop)
 
 
-def test_stop_watcher_outlives_a_storage_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_watcher_survives_storage_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distgnn.scale.train.stop_watcher._SECONDS", 0.01)
     answers = iter([WorkError("gone"), RequestError("refused")])
 
@@ -169,7 +169,7 @@ def wait_until(condition: Any) -> None:
 
 @pytest.fixture(scope="class")
 def _busy_ray() -> Iterator[None]:
-    """A Ray whose only CPU is held."""
+    """A Ray instance whose only CPU is reserved."""
     start_ray(1)
     holder = ray.remote(num_cpus=1)(_Holder).remote()
     ray.get(holder.hold.remote())
@@ -185,7 +185,7 @@ class _Holder:
 @pytest.mark.usefixtures("_busy_ray")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 class TestBusyRay:
-    def test_reading_goes_on_when_training_holds_every_cpu(self, corpus: str) -> None:
+    def test_reading_continues_when_training_holds_every_cpu(self, corpus: str) -> None:
         assert draining_nodes() == []
         assert ray.available_resources().get("CPU", 0) == 0
         reader = CorpusReader(corpus)
@@ -195,8 +195,8 @@ class TestBusyRay:
         expected = list(local_units(reader, plan, lambda *_: {}, reads))
         assert [unit.graph_id.tolist() for unit in found] == [unit.graph_id.tolist() for unit in expected]
 
-    def test_a_draining_node_is_seen(self) -> None:
-        """Drains the only node, so it comes last."""
+    def test_a_draining_node_is_detected(self) -> None:
+        """Drains the only node, so this test runs last."""
         node = ray.get_runtime_context().get_node_id()
         words = [str(Path(sys.executable).parent / "ray"), "drain-node", "--address"]
         words += [ray.get_runtime_context().gcs_address, "--node-id", node, "--reason", "DRAIN_NODE_REASON_PREEMPTION"]
@@ -205,7 +205,7 @@ class TestBusyRay:
         wait_until(lambda: draining_nodes() == [node])
 
 
-def test_a_lost_drivers_reservation_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reservation_of_a_lost_driver_is_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, cancelled = open_folder(str(tmp_path)), list[str]()
     cancel = SimpleNamespace(remote=cancelled.append)
     monkeypatch.setattr(recovery.ray, "get_actor", lambda *_, **__: SimpleNamespace(cancel_request=cancel))

@@ -1,4 +1,4 @@
-"""Kills for real: what is lost is started again, nothing is done twice, and the losses are those of an undisturbed run."""
+"""Killed processes: lost work is restarted, no step is repeated, and the losses equal those of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside 
 
 @pytest.fixture
 def raylet() -> Iterator[int]:
-    """Process id of the raylet of a Ray of our own."""
+    """Process id of the raylet of a local Ray."""
     start_ray(2)
     yield ray._private.worker._global_node.all_processes["raylet"][0].process.pid  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
     ray.shutdown()
 
 
 class Killer(threading.Thread):
-    """Kills once the run is at ``step``. before: its progress then. failed: what kept it from killing."""
+    """Kills a process once the run has reached ``step``. before: its progress at that time. failed: error of the kill."""
 
     def __init__(self, run: Run, step: int, kill: Callable[[], None]) -> None:
         super().__init__(daemon=True)
@@ -54,7 +54,7 @@ class Killer(threading.Thread):
 
 
 def assert_undisturbed(run: Run, config: PretrainConfig, tolerance: float = 1e-5) -> None:
-    """Every step once, in order, with the losses of a run in one process that nobody touched."""
+    """Assert that every step occurs once, in order, with the losses of an uninterrupted run in one process."""
     steps = [row["step"] for row in read_history(run.folder) if "loss" in row]
     assert steps == list(range(1, len(steps) + 1))
     alone = train_small(replace(config, name="alone", workers=1, min_workers=0))
@@ -100,5 +100,5 @@ def test_kills_in_a_cluster_on_s3(drilled: dict[str, Any], what: str) -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_kills_do_not_move_the_losses(drilled: dict[str, Any]) -> None:
+def test_kills_do_not_change_the_losses(drilled: dict[str, Any]) -> None:
     assert drilled["largest difference of a step's loss to an undisturbed run"] == 0

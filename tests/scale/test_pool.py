@@ -1,4 +1,4 @@
-"""The ordered map: order, laziness, errors as themselves, nothing started for one worker."""
+"""The ordered map: order, laziness, unchanged errors, and no Ray for one worker."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def fail(number: int) -> int:
     return number
 
 
-def drawn(log: list[int], count: int) -> Iterator[int]:
+def counted_inputs(log: list[int], count: int) -> Iterator[int]:
     for number in range(count):
         log.append(number)
         yield number
@@ -80,7 +80,7 @@ def test_an_address_without_ray_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
 class TestOnRay:
     def test_order_is_kept_and_inputs_are_not_drained(self) -> None:
         log: list[int] = []
-        results = ordered_map(2)(slow_for_even, drawn(log, 1000))
+        results = ordered_map(2)(slow_for_even, counted_inputs(log, 1000))
         assert not log, "nothing is drawn before a result is wanted"
         assert [next(results) for _ in range(5)] == [0, 10, 20, 30, 40]
         assert len(log) <= 5 + 2 * 2
@@ -98,7 +98,7 @@ class TestOnRay:
         assert list(ordered_map(2)(lambda _: torch.get_num_threads(), [0, 1])) == [1, 1]
 
     @pytest.mark.parametrize(("job", "kind"), [(1, RequestError), (2, WorkError)])
-    def test_our_errors_stay_themselves(self, job: int, kind: type[Exception]) -> None:
+    def test_distgnn_errors_are_raised_unchanged(self, job: int, kind: type[Exception]) -> None:
         with pytest.raises(kind) as caught:
             list(ordered_map(2)(fail, [0, job, 0]))
         assert type(caught.value) is kind
@@ -123,7 +123,7 @@ class TestOnRay:
 
 
 class _Busy:
-    """Counts, through files, how many calls are under way."""
+    """Counts running calls through files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

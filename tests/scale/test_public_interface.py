@@ -34,7 +34,7 @@ def _of_ray(module: str) -> bool:
 
 
 def violations(source: str) -> Iterator[str]:
-    """Uses of private names of Ray in a module.
+    """Return the uses of private names of Ray in a module.
 
     Whether an object is Ray's cannot be seen from the text. So private attributes are for ``self`` and ``cls`` only, not even for
     these in a subclass of a class of Ray's, which defines no private method either.
@@ -103,7 +103,7 @@ def test_no_private_name_of_ray(path: Path) -> None:
         "from ray import tune\nclass A(tune.Callback):\n    def on(self):\n        super()._save()",
     ],
 )
-def test_what_is_found(source: str) -> None:
+def test_violations_are_found(source: str) -> None:
     assert list(violations(source))
 
 
@@ -115,5 +115,5 @@ def test_what_is_found(source: str) -> None:
         "from ray.tune import Callback\nclass A(Callback):\n    def __init__(self):\n        self.store = super().__init__()",
     ],
 )
-def test_what_is_not(source: str) -> None:
+def test_public_uses_are_not_violations(source: str) -> None:
     assert not list(violations(source))

@@ -1,4 +1,4 @@
-"""The curve does not depend on how many ranks draw it, nor on where it was interrupted."""
+"""Losses do not depend on the number of ranks or on interruptions."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def test_ranks_equal_one_process(whole: Run, corpus: str, tmp_path: Path, ranks:
     same_curve(run, whole)
     assert list(losses(run)) == list(range(1, 13))
     assert list(validations(run)) == [5, 10, 12]
-    mine, theirs = (load_checkpoint(item.folder.uri).model for item in (run, whole))
-    for name in mine:  # biases before a normalisation have no gradient but rounding errors, which Adam makes large
-        if mine[name].dim() > 1 or name.endswith("running_var"):
-            assert mine[name] == pytest.approx(theirs[name], abs=2e-3), name
+    actual, reference = (load_checkpoint(item.folder.uri).model for item in (run, whole))
+    for name in actual:  # biases before a normalisation have no gradient but rounding errors, which Adam makes large
+        if actual[name].dim() > 1 or name.endswith("running_var"):
+            assert actual[name] == pytest.approx(reference[name], abs=2e-3), name
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""distgnn submit without a cluster: what is uploaded, what is refused before, and how a job is followed."""
+"""distgnn submit without a cluster: uploaded files, refused requests, and following a job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ray.job_submission import JobStatus
 from distgnn import cli
 from distgnn.cli import main
 from distgnn.commands import submit
-from distgnn.commands.submit import PACKAGE, runtime_env, split_words
+from distgnn.commands.submit import PACKAGE, runtime_env, split_argv
 from distgnn.commands.upload import upload_of
 from distgnn.config import SubmitConfig
 from distgnn.errors import RequestError, WorkError
@@ -74,15 +74,15 @@ def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 class TestWords:
     def test_options_come_first_then_the_command(self) -> None:
-        own, job = split_words(["--address", "http://h:1", "--env", "A=1", "--no-wait", "--env=B", *GOOD, "--no-wait"])
+        own, job = split_argv(["--address", "http://h:1", "--env", "A=1", "--no-wait", "--env=B", *GOOD, "--no-wait"])
         assert own == ["--address=http://h:1", "--no-wait", "--env", "A=1", "B"]
         assert job == [*GOOD, "--no-wait"]
 
     def test_both_spellings_and_a_value_like_a_command(self) -> None:
-        assert split_words(["--working-dir", "pretrain", "doctor"]) == (["--working-dir=pretrain"], ["doctor"])
-        assert split_words(["--working_dir=x", "--json", "--", "ls"]) == (["--working_dir=x", "--json"], ["--", "ls"])
+        assert split_argv(["--working-dir", "pretrain", "doctor"]) == (["--working-dir=pretrain"], ["doctor"])
+        assert split_argv(["--working_dir=x", "--json", "--", "ls"]) == (["--working_dir=x", "--json"], ["--", "ls"])
         with pytest.raises(RequestError, match="--address: a value is missing"):
-            split_words(["--address"])
+            split_argv(["--address"])
 
     @pytest.mark.parametrize(
         ("words", "says"),
@@ -182,7 +182,7 @@ class TestUpload:
         assert sorted(found) == sorted([".gitignore", "sub/.rayignore", "code.py", *CODE])
         assert dict(upload_of(tmp_path / "wd").files) == found  # what is listed is what travels
 
-    def test_secrets_that_stay_are_named(
+    def test_excluded_secrets_are_listed(
         self, client: FakeClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         folder = filled(tmp_path / "wd")
@@ -192,7 +192,7 @@ class TestUpload:
         assert "left out of the upload: .aws, .docker, .env" in capsys.readouterr().err
         assert client.submitted["runtime_env"]["working_dir"] == str(folder)
 
-    def test_a_dry_run_lists_what_would_travel(
+    def test_a_dry_run_lists_the_upload(
         self, client: FakeClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "mine.py").write_text("import os\n")
@@ -217,7 +217,7 @@ class TestUpload:
                 submit.working_dir(SubmitConfig(working_dir=str(folder)))
         assert submit.working_dir(SubmitConfig(working_dir="~/code")) == tmp_path / "me" / "code"
 
-    def test_distgnn_itself_beside_another_folder(self, tmp_path: Path) -> None:
+    def test_distgnn_is_uploaded_with_another_folder(self, tmp_path: Path) -> None:
         assert runtime_env(tmp_path, {})["py_modules"] == [str(PACKAGE)]
         alone = runtime_env(None, {})
         assert (alone["py_modules"], "working_dir" in alone) == ([str(PACKAGE)], False)
@@ -225,7 +225,7 @@ class TestUpload:
         (tmp_path / "distgnn" / "__init__.py").write_text("")
         assert "py_modules" not in runtime_env(tmp_path, {})
 
-    def test_where_distgnn_is_installed(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_an_installed_distgnn(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         assert submit.working_dir(SubmitConfig()) == ROOT
         monkeypatch.setattr(submit, "PACKAGE", tmp_path / "site-packages" / "distgnn")
         assert submit.working_dir(SubmitConfig()) is None
@@ -268,7 +268,7 @@ class TestFollowing:
             (JobStatus.STOPPED, None, 130),
         ],
     )
-    def test_the_exit_code_is_the_jobs(
+    def test_the_exit_code_is_that_of_the_job(
         self, client: FakeClient, status: JobStatus, code: int | None, expected: int, capsys: pytest.CaptureFixture[str]
     ) -> None:
         client.status, client.code = status, code
@@ -277,7 +277,9 @@ class TestFollowing:
         assert out[0] == "done"
         assert json.loads(out[1])["exit_code"] == expected
 
-    def test_a_job_that_could_not_start_says_why(self, client: FakeClient, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_job_that_could_not_start_reports_the_reason(
+        self, client: FakeClient, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         client.status, client.code, client.message = JobStatus.FAILED, None, "no\nspace"
         assert main(["submit", *GOOD]) == 1
         assert "job job-1 could not be run: no space" in capsys.readouterr().err
@@ -290,7 +292,7 @@ class TestFollowing:
         assert main(["submit", *GOOD]) == 0
         assert capsys.readouterr().out == "one\ntwo\nthree\njob job-1 succeeded\n"
 
-    def test_a_cluster_that_stays_away_is_an_error(self, client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unreachable_cluster_is_an_error(self, client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(scale, "_TIMEOUT_SECONDS", 0.0)
         client.logs = [[OSError("gone")], ["x"]]
         with pytest.raises(WorkError, match=r"job job-1: the cluster does not answer \(gone\); it may still run"):
@@ -316,8 +318,8 @@ class TestConnecting:
     @pytest.mark.parametrize(
         ("error", "says"),
         [
-            (AuthenticationError("Authentication required: x"), "asks for a token; set RAY_AUTH_MODE=token"),
-            (AuthenticationError("Authentication failed: x"), "refuses the token; set"),
+            (AuthenticationError("Authentication required: x"), "requires a token; set RAY_AUTH_MODE=token"),
+            (AuthenticationError("Authentication failed: x"), "rejects the token; set"),
             (RuntimeError("The Ray jobs CLI & SDK require the ray[default] installation"), r"install 'ray\[default\]'"),
             (ConnectionError("Failed to connect"), "no Ray dashboard answers .Failed to connect.; give --address"),
         ],
@@ -330,7 +332,7 @@ class TestConnecting:
         with pytest.raises(RequestError, match=says):
             scale.connect("")
 
-    def test_the_given_address_wins(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_given_address_takes_precedence(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("RAY_ADDRESS", "http://elsewhere:1")
         monkeypatch.setattr(scale, "check_address", lambda address, _: seen.append(address))
         monkeypatch.setattr(scale, "JobSubmissionClient", lambda: os.environ["RAY_API_SERVER_ADDRESS"])
@@ -339,7 +341,7 @@ class TestConnecting:
         assert seen == ["http://here:1"]
 
 
-def test_the_overview_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_overview_lists_submit(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "distgnn submit COMMAND" in capsys.readouterr().out
     assert cli.main(["frobnicate"]) == 2

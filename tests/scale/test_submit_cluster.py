@@ -1,4 +1,4 @@
-"""Jobs on a real cluster with token authentication: one cluster, started as on a machine, for all of these."""
+"""Jobs on a real cluster with token authentication, shared by all tests."""
 
 from __future__ import annotations
 
@@ -66,16 +66,16 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 def test_a_wrong_token_and_a_missing_one_are_one_line(cluster: dict[str, str], tmp_path: Path) -> None:
     wrong = start(cluster, "doctor", RAY_AUTH_TOKEN="f" * 64)
     missing = start(cluster, "doctor", RAY_AUTH_TOKEN="", RAY_AUTH_MODE="disabled", HOME=str(tmp_path))
-    for process, says in ((wrong, "refuses the token"), (missing, "asks for a token")):
+    for process, message in ((wrong, "rejects the token"), (missing, "requires a token")):
         code, out, err = end(process)
         assert (code, out) == (2, ""), err
-        assert says in err
+        assert message in err
         assert err.count("\n") == 1
         assert "f" * 64 not in err
 
 
 def test_jobs_that_work_and_one_that_fails(cluster: dict[str, str], tmp_path: Path) -> None:
-    """Two Ray tasks build, so workers import what travels; the output streams; exit codes follow."""
+    """Two Ray tasks build a corpus, so workers import the uploaded code; output is streamed; exit codes are returned."""
     corpus = str(tmp_path / "corpus")
     words = f"corpus build motifs --graphs 256 --unit-rows 32 --workers 2 --out {corpus}"
     built, failing = start(cluster, *words.split()), start(cluster, "corpus", "verify", "/nowhere")
@@ -110,9 +110,9 @@ def test_every_job_through_rays_own_command(cluster: dict[str, str], tmp_path: P
     for words in road:
         code, out = through_ray(cluster, *f"job submit --working-dir . -- python jobs/{words}".split())
         assert code == 0, out
-    told = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("tuned", "asked")]
-    tuned = {(run["method"], run["seed"]): run["scores"]["test"] for run in told[0]["runs"]}
-    assert {(model["method"], model["seed"]): model["scores"]["test"] for model in told[1]["models"]} == tuned
+    results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("tuned", "asked")]
+    tuned = {(run["method"], run["seed"]): run["scores"]["test"] for run in results[0]["runs"]}
+    assert {(model["method"], model["seed"]): model["scores"]["test"] for model in results[1]["models"]} == tuned
     assert (tmp_path / "transfer" / "results.json").is_file()
 
 
@@ -125,8 +125,8 @@ def through_ray(cluster: dict[str, str], *words: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_folder_of_ones_own(cluster: dict[str, str], tmp_path: Path) -> None:
-    """Its scripts run; distgnn travels beside it, to the workers too; git-ignored files stay; the exit code is the job's."""
+def test_a_folder_of_the_user(cluster: dict[str, str], tmp_path: Path) -> None:
+    """Its scripts run; distgnn is uploaded too, but no git-ignored files; the exit code is that of the job."""
     for name, text in (("jobs/where.py", WHERE), (".gitignore", "data/\n"), ("data/big", "x"), ("mine.py", "")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -134,10 +134,10 @@ def test_a_folder_of_ones_own(cluster: dict[str, str], tmp_path: Path) -> None:
         start(cluster, "--working-dir", str(tmp_path), "--env", "MARK=here", "--", "python", "jobs/where.py")
     )
     assert code == 3, out + err
-    told = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
-    assert told["files"] == [".gitignore", "mine.py", "where.py"]
-    assert told["mark"] == "here"
-    for place in (told["driver"], *told["workers"]):
+    results = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
+    assert results["files"] == [".gitignore", "mine.py", "where.py"]
+    assert results["mark"] == "here"
+    for place in (results["driver"], *results["workers"]):
         assert "py_modules_files" in place, "not what happens to be installed there"
 
 
@@ -168,7 +168,7 @@ def test_ctrl_c_leaves_the_job(cluster: dict[str, str], tmp_path: Path) -> None:
     assert through_ray(cluster, "job", "stop", "--no-wait", name)[0] == 0
 
 
-def test_the_doctor_inside(cluster: dict[str, str], tmp_path: Path) -> None:
+def test_the_doctor_as_a_job(cluster: dict[str, str], tmp_path: Path) -> None:
     code, out, err = end(start(cluster, "doctor", "--out", str(tmp_path), "--workers", "2"))
     assert code == 0, out + err
     assert "ok   token" in out

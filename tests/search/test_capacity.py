@@ -1,4 +1,4 @@
-"""Capacity of a cluster for trials: the arithmetic and the refusals."""
+"""Capacity of a cluster for trials: resources, and refused requests."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class TestAsha:
         assert decide(sweep_of("asha"), trial(9, (1, 0.1)), at_first_rung(np.nan, np.nan)).state == "running"
 
     def test_the_decisions_of_ray(self) -> None:
-        """On random scores, those of ray.tune.schedulers.ASHAScheduler."""
+        """Equal to the decisions of ray.tune.schedulers.ASHAScheduler on random scores."""
         schedulers = pytest.importorskip("ray.tune.schedulers")
         rungs, generator = (1, 3, 9, 20), np.random.default_rng(0)
         ray = schedulers.ASHAScheduler("t", "score", "max", max_t=20, grace_period=1, reduction_factor=3)
@@ -82,16 +82,16 @@ class TestAsha:
             for number, record in enumerate(records):
                 if record.state == "running":
                     score = float(generator.random())
-                    theirs = ray.on_trial_result(None, _RayTrial(number), {"t": fidelity, "score": score})
-                    ours = record.with_rung(Rung(fidelity, score, 1.0))
+                    decision = ray.on_trial_result(None, _RayTrial(number), {"t": fidelity, "score": score})
+                    with_rung_record = record.with_rung(Rung(fidelity, score, 1.0))
                     others = [other for other in records if other.number != number]
-                    records[number] = decide(sweep_of("asha", rungs=rungs), ours, others)
-                    assert (theirs == "STOP") == (records[number].state == "stopped")
+                    records[number] = decide(sweep_of("asha", rungs=rungs), with_rung_record, others)
+                    assert (decision == "STOP") == (records[number].state == "stopped")
         assert {record.state for record in records} == {"running", "stopped"}
 
 
 class _RayTrial:
-    """What Ray's scheduler reads of a trial."""
+    """Attributes of a trial that Ray's scheduler reads."""
 
     def __init__(self, number: int) -> None:
         self.trial_id = str(number)
@@ -115,7 +115,7 @@ class TestMedian:
         others = [trial(0, (1, 0.9)), *(trial(number, (1, 0.9), (3, 0.9)) for number in (1, 2))]
         assert decide(sweep_of("median"), trial(9, (1, 0.1), (3, 0.1)), others).state == "running"
 
-    def test_less_is_better(self) -> None:
+    def test_lower_is_better(self) -> None:
         others = at_first_rung(0.2, 0.2, 0.2)
         assert decide(sweep_of("median", "min"), trial(9, (1, 0.3)), others).state == "stopped"
         assert decide(sweep_of("median", "min"), trial(9, (1, 0.1)), others).state == "running"
@@ -136,7 +136,7 @@ class TestPopulation:
             group = [trial(other, (3, 0.1 * other)) for other in range(8) if other != number]
             assert bool(self.decided(trial(number, (3, 0.1 * number)), group).clones) == (number == 0)
 
-    def test_less_is_better(self) -> None:
+    def test_lower_is_better(self) -> None:
         others = [trial(1, (3, 0.1)), trial(2, (3, 0.2)), trial(3, (3, 0.3))]
         sweep = sweep_of("pbt", "min", (3, 6, 9))
         assert decide(sweep, trial(0, (3, 0.9)), others).clones[-1].of == 1
@@ -152,7 +152,7 @@ class TestPopulation:
         ended = [trial(number, (3, 0.9), state=state) for number, state in ((1, "failed"), (2, "finished"))]
         assert not self.decided(trial(0, (3, 0.0)), [*ended, trial(3)]).clones
 
-    def test_a_fresh_clone_is_no_source(self) -> None:
+    def test_a_trial_that_has_just_cloned_is_not_cloned(self) -> None:
         """Its checkpoint is copied when its process starts."""
         cloning = trial(1, (3, 0.5), clones=(Clone(2, 0, 3, 1, {}),))
         assert not self.decided(trial(0, (3, 0.0)), [cloning]).clones

@@ -1,4 +1,4 @@
-"""Search spaces: what the language says, what it refuses and why, and proposals that depend on nothing but what they should."""
+"""Search spaces: syntax, refused spaces, and proposals as pure functions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from distgnn.config import FinetuneConfig, PretrainConfig, TransferConfig, TuneConfig, from_json, to_json
 from distgnn.errors import RequestError
-from distgnn.search.domains import Choice, Range, told
+from distgnn.search.domains import Choice, Range, format_domain
 from distgnn.search.presets import PRESETS
-from distgnn.search.proposals import drawn, explored
+from distgnn.search.proposals import explore, sample_params
 from distgnn.search.records import Rung, TrialRecord
 from distgnn.search.space import Params, apply, defaults, grid, present_params, read_space, texts
 from distgnn.search.sweep import planned_trials, rungs_of, searcher_of
@@ -54,7 +54,7 @@ class TestLanguage:
         [
             ("l2p.nope=1..2", "no field 'l2p.nope' in pretrain or finetune"),
             ("pretrain.l2p=1..2", "no field"),
-            ("l2p.node_steps=3..1", "empty range, 3 lies above 1"),
+            ("l2p.node_steps=3..1", "empty range, 3 is above 1"),
             ("l2p.support={}", "empty choice"),
             ("l2p.support={2,2}", "twice"),
             ("l2p.support={a}", "'a' is not a value of this field"),
@@ -65,11 +65,11 @@ class TestLanguage:
             ("l2p.support=2-8", r"not lo\.\.hi"),
             ("l2p.order=1..2", r"takes a choice such as \{1,2\}"),
             ("encoder.norm={ghost,nope}", "'nope' is none of ghost"),
-            ("l2p.node_steps=0..9", "9 is refused .*must be 0, 1, 2 or 3"),
+            ("l2p.node_steps=0..9", "9 is rejected .*must be 0, 1, 2 or 3"),
             ("train.max_steps=1..2", "the same in all trials"),
             ("finetune.split.seed=1..2", "the same in all trials"),
             ("transfer.lr=0.1..1", "do not transfer"),
-            ("nothing", "no ready-made space has this name"),
+            ("nothing", "no predefined space has this name"),
         ],
     )
     def test_refuses(self, text: str, message: str) -> None:
@@ -81,7 +81,7 @@ class TestLanguage:
         with pytest.raises(RequestError, match="nothing to search"):
             read_space(PRETRAIN)
 
-    def test_later_ones_take_the_place(self) -> None:
+    def test_later_domains_override_earlier_ones(self) -> None:
         space = read_space(spaced("l2p.node_steps={1}", "fig3b"))
         assert space == {
             "pretrain.l2p.node_steps": Choice((1,)),
@@ -97,7 +97,7 @@ class TestLanguage:
             _canonical(text) for text in PRESETS[name]
         ]
         for at in range(20):
-            apply(config, drawn(space, at))
+            apply(config, sample_params(space, at))
         assert set(defaults(config, space)) == set(space)
 
     def test_apply_changes_those_fields_only(self) -> None:
@@ -180,7 +180,7 @@ class TestConfig:
         assert planned_trials(config, read_space(config)) == 16
         with pytest.raises(RequestError, match="trials=3: the grid has 16 points"):
             planned_trials(replace(config, trials=3), read_space(config))
-        with pytest.raises(RequestError, match="a grid needs an end of values"):
+        with pytest.raises(RequestError, match="a grid needs a finite number of values"):
             grid(read_space(spaced("l2p.node_lr=0.1..1")))
 
 
@@ -196,16 +196,16 @@ class TestProposals:
         random = proposer(self.SPACE, "random", seed, "max")
         params = random.propose(number, [])
         assert params == random.propose(number, [record(0, params, 1.0)])
-        assert all(domain.holds(params[field]) for field, domain in self.SPACE.items())
-        moved = explored(self.SPACE, params, seed % 97, number)
-        assert moved == explored(self.SPACE, params, seed % 97, number)
-        assert all(domain.holds(moved[field]) for field, domain in self.SPACE.items())
+        assert all(domain.contains(params[field]) for field, domain in self.SPACE.items())
+        moved = explore(self.SPACE, params, seed % 97, number)
+        assert moved == explore(self.SPACE, params, seed % 97, number)
+        assert all(domain.contains(moved[field]) for field, domain in self.SPACE.items())
 
-    def test_random_is_even(self) -> None:
-        values = [drawn(self.SPACE, at)["pretrain.l2p.node_lr"] for at in range(400)]
+    def test_random_search_is_uniform(self) -> None:
+        values = [sample_params(self.SPACE, at)["pretrain.l2p.node_lr"] for at in range(400)]
         below = sum(float(value) < math.sqrt(1e-4 * 1e-1) for value in values)
         assert 160 < below < 240
-        assert {drawn(self.SPACE, at)["pretrain.l2p.support"] for at in range(400)} == set(range(2, 21, 2))
+        assert {sample_params(self.SPACE, at)["pretrain.l2p.support"] for at in range(400)} == set(range(2, 21, 2))
 
     def test_grid_is_every_point_once(self) -> None:
         space = read_space(spaced("l2p.node_steps=0..2", "l2p.order={1,2}"))
@@ -215,10 +215,10 @@ class TestProposals:
     @pytest.mark.parametrize("state", ["running", "finished", "stopped", "failed"])
     def test_tpe_knows_every_state(self, state: str) -> None:
         tpe = proposer(self.SPACE, "tpe", 0, "max", n_startup_trials=1)
-        known = [record(0, tpe.propose(0, []), 1.0), replace(record(1, drawn(self.SPACE, 5), 2.0), state=state)]
+        known = [record(0, tpe.propose(0, []), 1.0), replace(record(1, sample_params(self.SPACE, 5), 2.0), state=state)]
         params = tpe.propose(2, known)
         assert params == tpe.propose(2, known[::-1])
-        assert all(domain.holds(params[field]) for field, domain in self.SPACE.items())
+        assert all(domain.contains(params[field]) for field, domain in self.SPACE.items())
 
     def test_tpe_finds_a_planted_optimum_sooner_than_random(self) -> None:
         """Medians over seeds of the trials until a score within 5 % of the best."""
@@ -228,7 +228,7 @@ class TestProposals:
 
     def test_two_objectives(self) -> None:
         both = proposer(self.SPACE, "tpe", 0, "max", n_startup_trials=1, seconds=True)
-        known = [replace(record(n, drawn(self.SPACE, n), float(n)), seconds=float(n)) for n in range(4)]
+        known = [replace(record(n, sample_params(self.SPACE, n), float(n)), seconds=float(n)) for n in range(4)]
         assert both.propose(4, known) != proposer(self.SPACE, "tpe", 0, "max", n_startup_trials=1).propose(4, known)
 
 
@@ -243,5 +243,5 @@ def trials_needed(space: dict, searcher: str, seed: int) -> int:
     return 60
 
 
-def test_told_is_read_again() -> None:
-    assert told(Choice((True, False))) == "{true,false}"
+def test_formatted_domains_can_be_parsed() -> None:
+    assert format_domain(Choice((True, False))) == "{true,false}"

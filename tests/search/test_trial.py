@@ -1,4 +1,4 @@
-"""Trials without Ray: rungs do not depend on stops, on going on elsewhere, or on test labels; clones are the same bytes."""
+"""Trials without Ray: scores do not depend on interruptions or on test labels; clones copy checkpoints."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_rungs_do_not_depend_on_stops(corpus: str, tmp_path: Path) -> None:
     assert first.read("model.safetensors") == second.read("model.safetensors")
 
 
-def test_a_rung_that_was_reached_but_not_noted(corpus: str, tmp_path: Path) -> None:
+def test_a_rung_that_was_reached_but_not_recorded(corpus: str, tmp_path: Path) -> None:
     folder, sweep = begin(corpus, tmp_path / "sweep")
     through = list(Trial.of(sweep, folder, TrialRecord(0, PARAMS)).run())
     noted = TrialRecord(0, PARAMS, rungs=tuple(through[:-1]))
@@ -87,16 +87,16 @@ def test_a_rung_that_was_reached_but_not_noted(corpus: str, tmp_path: Path) -> N
 
 
 def test_a_trial_is_the_run_of_its_config(corpus: str, tmp_path: Path) -> None:
-    """Pre-trained in one go by distgnn pretrain, and fine-tuned with all its data by distgnn finetune: the same numbers."""
+    """Scores equal those of an uninterrupted distgnn pretrain followed by distgnn finetune."""
     folder, sweep = begin(corpus, tmp_path / "sweep")
     record = whole(folder, sweep, 0, PARAMS)
     assert winner.write_winner(folder, sweep, [record]) == record
     path = tmp_path / "sweep" / "winner"
     config = load_config(PretrainConfig, (path / "pretrain.json").read_bytes(), "pretrain.json")
     run = train_small(replace(config, out=str(tmp_path / "again")))
-    ours, theirs = load_checkpoint(str(path / "checkpoint")), load_checkpoint(run.folder.uri)
-    assert ours.step == theirs.step == 9
-    assert all(torch.equal(tensor, theirs.model[name]) for name, tensor in ours.model.items())
+    actual, reference = load_checkpoint(str(path / "checkpoint")), load_checkpoint(run.folder.uri)
+    assert actual.step == reference.step == 9
+    assert all(torch.equal(tensor, reference.model[name]) for name, tensor in actual.model.items())
     tuned = load_config(FinetuneConfig, (path / "finetune.json").read_bytes(), "finetune.json")
     assert tuned.lr == 0.02
     result = finetuned(tuned, InitialEncoder.load_all(tuned.checkpoint))
@@ -114,7 +114,7 @@ class TestHonesty:
         assert not torch.isnan(everything.y[test]).any()
         assert torch.isnan(data.y[test]).all()
 
-    def test_nothing_but_the_last_look_has_test_scores(
+    def test_only_the_final_evaluation_has_test_scores(
         self, corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         folder, sweep = begin(corpus, tmp_path / "sweep")
@@ -125,15 +125,15 @@ class TestHonesty:
         assert best is not None
         looks = [found for name in winner.FINAL for found in winner.evaluate_final(folder, sweep, best, name)]
         winner.write_result(folder, sweep, best, looks)
-        told = winner.read_result(folder)
-        assert told is not None
-        assert [row.name for row in told.rows] == ["winner", "default", "none"]
-        assert told.rows[0].validation == (record.score,)
-        assert all(len(row.test) == 1 for row in told.rows)
+        evaluation = winner.read_result(folder)
+        assert evaluation is not None
+        assert [row.name for row in evaluation.rows] == ["winner", "default", "none"]
+        assert evaluation.rows[0].validation == (record.score,)
+        assert all(len(row.test) == 1 for row in evaluation.rows)
 
 
 class TestClones:
-    def test_the_same_bytes_then_their_own_way(self, corpus: str, tmp_path: Path) -> None:
+    def test_clones_have_the_same_bytes_and_then_differ(self, corpus: str, tmp_path: Path) -> None:
         folder, sweep = new_sweep(tuning(corpus, str(tmp_path / "sweep"), scheduler="pbt", grace_period=3))
         whole(folder, sweep, 0, PARAMS)
         params: Params = {"pretrain.l2p.node_lr": 0.05, "finetune.lr": 0.02}
@@ -151,7 +151,7 @@ class TestClones:
         assert (here / last).read_bytes() != (there / last).read_bytes()
         assert Trial.of(sweep, folder, record.with_rung(rungs[0])).reached == 9
 
-    def test_a_kill_after_the_copy(self, corpus: str, tmp_path: Path) -> None:
+    def test_a_trial_killed_after_copying_a_clone(self, corpus: str, tmp_path: Path) -> None:
         folder, sweep = new_sweep(tuning(corpus, str(tmp_path / "sweep"), scheduler="pbt", grace_period=3))
         whole(folder, sweep, 0, PARAMS)
         record = TrialRecord(1, PARAMS, clones=(Clone(0, 0, 6, 0, PARAMS),))
@@ -183,7 +183,7 @@ class TestOtherKinds:
         assert [found.name for found in looks] == ["default", "none"]
 
     @pytest.mark.parametrize("scheme", ["scratch", "pretrained"])
-    def test_joint_trainings_go_on(self, tmp_path: Path, scheme: str) -> None:
+    def test_multi_task_trials_continue(self, tmp_path: Path, scheme: str) -> None:
         config = joint_tuning(
             write(str(tmp_path / "data")), str(tmp_path / "sweep"), scheduler="asha", reduction_factor=2
         )
@@ -207,7 +207,7 @@ class TestOtherKinds:
         )
         assert np.mean(looks[0].validation) == record.score
 
-    def test_networks(self, tmp_path: Path) -> None:
+    def test_multi_task_trials_on_networks(self, tmp_path: Path) -> None:
         config = joint_tuning(write_network(str(tmp_path / "net")), str(tmp_path / "sweep"))
         network = replace(config.transfer.network, width=4, aux_batch=8, negatives=5)
         folder, sweep = new_sweep(
@@ -219,7 +219,7 @@ class TestOtherKinds:
 
 
 class TestRecords:
-    def test_read_what_was_written(self, corpus: str, tmp_path: Path) -> None:
+    def test_records_round_trip(self, corpus: str, tmp_path: Path) -> None:
         folder, sweep = begin(corpus, tmp_path / "sweep")
         assert read_sweep(folder) == sweep
         records = [
@@ -237,12 +237,12 @@ class TestRecords:
         assert best_of(sweep, records) == records[0]
         assert best_of(sweep, records[1:]) is None
 
-    def test_a_sweep_lies_there(self, corpus: str, tmp_path: Path) -> None:
+    def test_an_existing_sweep_is_not_overwritten(self, corpus: str, tmp_path: Path) -> None:
         begin(corpus, tmp_path / "sweep")
         with pytest.raises(RequestError, match="continue it with --resume"):
             begin(corpus, tmp_path / "sweep")
 
-    def test_populations_keep_their_shape(self, corpus: str, tmp_path: Path) -> None:
+    def test_population_based_training_refuses_structural_parameters(self, corpus: str, tmp_path: Path) -> None:
         with pytest.raises(RequestError, match=r"pretrain\.encoder\.layers: scheduler=pbt changes parameters"):
             new_sweep(tuning(corpus, str(tmp_path), scheduler="pbt", space=("encoder.layers=1..2",)))
 
@@ -255,7 +255,7 @@ class TestRecords:
         ):
             resumed_sweep(folder, replace(sweep.config, seed=3))
 
-    def test_damaged(self, corpus: str, tmp_path: Path) -> None:
+    def test_damaged_records_are_refused(self, corpus: str, tmp_path: Path) -> None:
         folder, _ = begin(corpus, tmp_path / "sweep")
         write_trial(folder, TrialRecord(0, PARAMS))
         folder.write("trials/0000/trial.json", b"{}")
@@ -265,7 +265,7 @@ class TestRecords:
             read_sweep(open_folder(str(tmp_path)))
 
 
-def test_lost_checkpoints_are_told(corpus: str, tmp_path: Path) -> None:
+def test_lost_checkpoints_are_reported(corpus: str, tmp_path: Path) -> None:
     folder, sweep = begin(corpus, tmp_path / "sweep")
     with pytest.raises(WorkError, match="its newest checkpoint is not that of step 1"):
         next(Trial.of(sweep, folder, TrialRecord(0, PARAMS)).run(lambda _run, _step: None))

@@ -1,4 +1,4 @@
-"""The trial store: what it writes and which trial it starts next, across sessions and kills. No Ray."""
+"""The trial store without Ray: records, and the next trial, across sessions and kills."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def started(store: TrialStore) -> TrialRecord:
 
 class TestTrialStore:
     def test_a_killed_session_loses_and_repeats_nothing(self, corpus: str, tmp_path: Path) -> None:
-        """Killed after every single change, a sweep has the trials of an uninterrupted one."""
+        """A sweep that is killed after every change has the trials of an uninterrupted one."""
         alone = Sessions(corpus, tmp_path / "alone", trials=3)
         store = alone.store(concurrency=1)
         while (record := store.next_trial()) is not None:
@@ -110,7 +110,7 @@ class TestTrialStore:
         ]
 
     def test_earlier_sessions_count_for_the_scheduler(self, corpus: str, tmp_path: Path) -> None:
-        """Also rungs of trials that still run: the killed one is compared with them, and is not judged again at its own rungs."""
+        """Also rungs of running trials; a killed trial is compared with them, and not decided again at its earlier rungs."""
         sessions = Sessions(corpus, tmp_path, trials=3, scheduler="asha")
         store = sessions.store()
         for number, score in ((0, 0.5), (1, 0.9)):

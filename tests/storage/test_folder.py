@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from distgnn.corpus.inspect import verify
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.sources.molecules import MoleculesConfig, MoleculesSource
 from distgnn.errors import RequestError, WorkError
-from distgnn.storage.folder import open_folder
+from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.uri import parent
 from tests.helpers.corpora import contents, motifs
 
@@ -66,6 +68,53 @@ def test_folder_works_alike_for_paths_and_file_uris(tmp_path: Path) -> None:
         folder.delete("y")
         folder.delete_folder("deep")
         assert folder.files() == []
+
+
+def test_write_syncs_before_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, names = [], []
+
+    def fsync(file: int, sync: Callable[[int], None] = os.fsync) -> None:
+        sync(file)
+        synced.append((os.fstat(file).st_ino, os.fstat(file).st_size))
+        names.append((tmp_path / "x").exists())
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    open_folder(str(tmp_path)).write("x", b"12345")
+    assert synced == [((tmp_path / "x").stat().st_ino, 5)]
+    assert names == [False]
+
+
+@pytest.mark.parametrize(("failing", "action"), [
+    ("fsync", lambda folder: folder.write("x", b"new")),
+    ("replace", lambda folder: folder.write("x", b"new")),
+    ("link", lambda folder: folder.write_new("y", b"new")),
+    ("replace", lambda folder: folder.replace("x", b"old", b"new")),
+])  # fmt: skip
+def test_failed_write_leaves_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, action: Callable[[Folder], object]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    folder = open_folder(str(tmp_path))
+    folder.write("x", b"old")
+    monkeypatch.setattr(os, failing, refuse)
+    with pytest.raises(WorkError, match="Input/output error"):
+        action(folder)
+    assert contents(tmp_path) == {"x": b"old"}
+
+
+def test_no_file_descriptor_leaks(tmp_path: Path) -> None:
+    folder = open_folder(str(tmp_path))
+    folder.write("x", b"1")
+    folder.read("x")  # pyarrow's own files
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        folder.write("x", b"1")
+        assert folder.read("x") == folder.read_if_there("x") == b"1"
+        assert folder.replace("x", b"1", b"1")
+        folder.open("x").close()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_bad_uris() -> None:

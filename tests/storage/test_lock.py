@@ -19,7 +19,7 @@ from distgnn.storage import lock
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import LOCK, Holder, locked
 from distgnn.storage.process import is_gone, started_at
-from distgnn.storage.temporary import machine, temporary_tail
+from distgnn.storage.temporary import machine, remove_left_over_beside, temporary_tail
 from tests.helpers.faulty import faulty
 from tests.helpers.servers import S3Server
 
@@ -174,3 +174,13 @@ def test_what_killed_commands_left_is_removed(tmp_path: Path) -> None:
         pass
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
     assert not (tmp_path / f"staged{gone}").exists()
+
+
+def test_leftovers_beside_a_target_are_removed(tmp_path: Path) -> None:
+    gone = f".distgnn-tmp-{machine()}-{ended().pid}-12345678"
+    kept = [f"x{temporary_tail()}", f"xy{gone}", "x.distgnn-tmp-0", "x"]
+    for name in (*kept, f"x{gone}"):
+        (tmp_path / name).mkdir()
+    remove_left_over_beside(str(tmp_path / "x"))
+    remove_left_over_beside(str(tmp_path / "none" / "x"))
+    assert sorted(os.listdir(tmp_path)) == sorted(kept)

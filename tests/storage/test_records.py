@@ -5,16 +5,29 @@ from __future__ import annotations
 import ast
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from distgnn.config.base import MAX_DEPTH, read_json
 from distgnn.errors import RequestError, printable
 from distgnn.storage.folder import open_folder
-from distgnn.storage.records import Count, Digest, Finite, Name, Seconds, check_version, convert, read_record
+from distgnn.storage.records import (
+    Count,
+    Digest,
+    Finite,
+    Name,
+    Positive,
+    Seconds,
+    Small,
+    Text,
+    check_version,
+    convert,
+    read_record,
+)
 
 ROOT = Path(__file__).parents[2] / "distgnn"
 READERS = {"config/base.py", "corpus/payload.py"}
@@ -35,6 +48,7 @@ class Outer:
     seconds: Seconds | None = None
     digest: Digest = "0" * 64
     free: dict[str, Any] | None = None
+    named: dict[Name, Inner] = field(default_factory=dict)
 
 
 WHOLE: dict[str, Any] = {"name": "a", "count": 3, "inner": [{"x": 1}], "loss": 0.5, "seconds": 1, "digest": "a" * 64}
@@ -61,6 +75,10 @@ def test_a_record(tmp_path: Path) -> None:
         ({"name": "a" * 5000}, r"length <= 4096"),
         ({"inner": [{"x": 1}, {"x": -1}]}, r"\$.inner\[1\].x"),
         ({"inner": [{"x": 1, "y": 2}]}, r"inner.'y' is an unknown field"),
+        (
+            {"named": {"a": {"x": 1}, "b": {"x": 1, "y": 2}}},
+            r"'named.b.y' is an unknown field|named.b.'y' is an unknown field",
+        ),
         ({"other": 1}, r"'other' is an unknown field; is the file of a newer version\?"),
         ({"loss": float("nan")}, r"\$.loss"),
         ({"loss": float("inf")}, r"\$.loss"),
@@ -91,6 +109,30 @@ def test_limits_of_fields(tmp_path: Path, changes: dict[str, Any], said: str) ->
 def test_limits_of_the_file(tmp_path: Path, raw: bytes, said: str) -> None:
     with pytest.raises(RequestError, match=said):
         read(tmp_path, raw)
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "high"),
+    [(Count, 0, 1 << 48), (Positive, 1, 1 << 48), (Small, 0, (1 << 31) - 1), (Seconds, 0, 1e11)],
+)
+def test_limits_of_numbers(kind: Any, low: float, high: float) -> None:
+    assert [msgspec.convert(value, kind) for value in (low, high)] == [low, high]
+    for value in (low - 1, high + 1):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert(value, kind)
+
+
+@pytest.mark.parametrize(("kind", "most"), [(Name, 4096), (Text, 65_536)])
+def test_limits_of_texts(kind: Any, most: int) -> None:
+    assert len(msgspec.convert("a" * most, kind)) == most
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert("a" * (most + 1), kind)
+
+
+def test_the_limit_of_a_file_is_16_mib(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_bytes(b" " * ((16 << 20) - 1) + b"{}")
+    with pytest.raises(RequestError, match="has more than 16777216 bytes"):
+        read_record(open_folder(str(tmp_path)), "x.json", Outer, "an outer")
 
 
 def test_deepest_json() -> None:

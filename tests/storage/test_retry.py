@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 import time
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ import pytest
 from distgnn.errors import RequestError, WorkError
 from distgnn.storage import retry
 from distgnn.storage.folder import Folder, open_folder
-from distgnn.storage.retry import errors_by_kind, errors_seen
+from distgnn.storage.retry import errors_by_kind, errors_seen, with_retries
 from tests.helpers.faulty import Faulty, faulty
 from tests.helpers.servers import KEY, SECRET, S3Server
 
@@ -164,3 +165,55 @@ def test_no_list_and_no_extra_requests(folder: Folder, proxy: Faulty) -> None:
     folder.delete("a/b")
     folder.delete("a/b")
     assert proxy.counts == {"put": 1, "head": 2, "get": 1, "delete": 2}
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Pauses, which pass at once and are as long as they may be."""
+    found: list[float] = []
+    monkeypatch.setattr(time, "sleep", found.append)
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0 + sum(found))
+    monkeypatch.setattr(random, "uniform", lambda _, high: high)
+    monkeypatch.setattr(retry, "_failures", retry._Failures())
+    return found
+
+
+def test_backoff_and_messages(pauses: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    def gone() -> None:
+        raise OSError("a\nb \x1b")
+
+    with pytest.raises(OSError, match="a\nb"):
+        with_retries("read s3://b/x", gone, lambda _: "server")
+    assert pauses[:8] == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0])
+    assert 300 <= sum(pauses) < 310
+    assert errors_by_kind() == {"server": len(pauses) + 1}
+    assert errors_seen() == len(pauses) + 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == r"storage: cannot read s3://b/x (a b \x1b); trying again for up to 297 s"
+    assert [int(line.split()[-2]) for line in lines] == [297, 257, 227, 197, 167, 137, 107, 77, 47, 17]  # each 30 s
+
+
+def test_transient_errors_are_retried_and_others_raised(
+    pauses: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    errors = iter([OSError("1"), OSError("2")])
+
+    def work() -> int:
+        for error in errors:
+            raise error
+        return 7
+
+    assert with_retries("read s3://b/x", work, lambda error: "timeout" if isinstance(error, OSError) else "") == 7
+    assert errors_by_kind() == {"timeout": 2}
+    with pytest.raises(ZeroDivisionError):
+        with_retries("read s3://b/x", lambda: 1 / 0, lambda _: "")
+    assert len(pauses) == errors_seen() == 2
+    assert capsys.readouterr().err == ""  # in the first seconds nothing is said
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("", 300.0), ("0", 0.0), ("2.5", 2.5)])
+def test_patience(text: str, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(retry.VARIABLE, text)
+    assert retry.patience() == seconds
+    monkeypatch.delenv(retry.VARIABLE)
+    assert retry.patience() == 300

@@ -73,6 +73,7 @@ def test_refused(uri: str, message: str) -> None:
     f"s3://bucket/x?endpoint=http://{KEY}:{SECRET}@host",
     f"s3://bucket/x?session_token={SECRET}",
     f"gs://{SECRET}@bucket/x",
+    f"abfs://{SECRET}@host/x",
     f"https://user:{SECRET}@host/x",
     f"https://host/x?X-Amz-Signature={SECRET}",
 ])  # fmt: skip
@@ -81,6 +82,13 @@ def test_secrets_are_refused_and_not_repeated(uri: str) -> None:
         open_folder(uri)
     assert KEY not in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", [
+    "s3://bucket/a@b/c:d", "s3://bucket?endpoint=http://h:9000", "https://host:9000/x", "gs://bucket/x?a=b", "a@b:c", "file://h/a@b",
+])  # fmt: skip
+def test_uris_without_secrets_are_accepted(uri: str) -> None:
+    refuse_secrets(uri)
 
 
 @given(st.text(max_size=40))

@@ -41,25 +41,25 @@ class AttributeGeneration(AuxiliaryTask):
         self.blank = nn.Parameter(torch.zeros(shared.width))
         self.tell = nn.Linear(shared.width, self.features.shape[1])
 
-    def ask(self, step: int) -> NodeQuery:
+    def query(self, step: int) -> NodeQuery:
         """Return this rank's share of the sampled nodes, and the positions of all sampled nodes in its subgraph."""
-        drawn = draw_nodes(key(self.key, step), self.nodes, self.batch)
-        mine = drawn[self.group.rank :: self.group.world_size]
-        block = self.views.block(mine, step)
-        hidden, features = np.isin(block.node, drawn), self.features[mine - self.nodes.start]
+        sampled = draw_nodes(key(self.key, step), self.nodes, self.batch)
+        share = sampled[self.group.rank :: self.group.world_size]
+        block = self.views.block(share, step)
+        hidden, features = np.isin(block.node, sampled), self.features[share - self.nodes.start]
         data = tuple(torch.from_numpy(array).to(self.group.device) for array in (hidden, features))
-        return NodeQuery(mine, data, self.views.cut(block))
+        return NodeQuery(share, data, self.views.cut(block))
 
-    def inputs(self, encoder: NetworkEncoder, asked: NodeQuery) -> Tensor:
+    def inputs(self, encoder: NetworkEncoder, query: NodeQuery) -> Tensor:
         """Return the nodes' inputs, with those of sampled nodes replaced."""
-        if asked.cut is None:
+        if query.cut is None:
             raise ValueError("attribute generation needs its own subgraph")
-        hidden, _ = asked.data
-        return torch.where(hidden.unsqueeze(1), self.blank, encoder.embed(asked.cut))
+        hidden, _ = query.data
+        return torch.where(hidden.unsqueeze(1), self.blank, encoder.embed(query.cut))
 
-    def samples(self, embedded: Tensor, asked: NodeQuery) -> Samples:
+    def samples(self, embedded: Tensor, query: NodeQuery) -> Samples:
         """Return one loss per node."""
-        _, features = asked.data
-        likeness = F.cosine_similarity(self.tell(embedded), features.to(embedded.dtype), dim=1)
-        losses = (1 - likeness) / _TEMPERATURE
+        _, features = query.data
+        similarity = F.cosine_similarity(self.tell(embedded), features.to(embedded.dtype), dim=1)
+        losses = (1 - similarity) / _TEMPERATURE
         return Samples(losses, torch.zeros_like(losses), sample_count(losses))

@@ -69,25 +69,26 @@ class EdgeGeneration(AuxiliaryTask):
             nn.ModuleList(nn.Linear(shared.width, shared.width) for _ in self.relations) for _ in range(2)
         )
 
-    def ask(self, step: int) -> NodeQuery:
+    def query(self, step: int) -> NodeQuery:
         """Return this rank's share of the sampled nodes, with all messages removed from them."""
         network = self.views.network
-        drawn = draw_nodes(key(self.seed, NetworkDraw.EDGE_NODES, step), self.nodes, self.batch)
-        mine = drawn[self.group.rank :: self.group.world_size]
-        near = self.views.block(mine, step, hops=1)
-        lost = np.flatnonzero(self.removal(near, drawn, step))
-        lost = lost[np.argsort(near.relation[lost], kind="stable")]
-        relation, source, target = near.relation[lost], near.node[near.source[lost]], near.node[near.target[lost]]
+        sampled = draw_nodes(key(self.seed, NetworkDraw.EDGE_NODES, step), self.nodes, self.batch)
+        share = sampled[self.group.rank :: self.group.world_size]
+        local = self.views.block(share, step, hops=1)
+        removed = np.flatnonzero(self.removal(local, sampled, step))
+        removed = removed[np.argsort(local.relation[removed], kind="stable")]
+        relation = local.relation[removed]
+        source, target = local.node[local.source[removed]], local.node[local.target[removed]]
         kinds = {network.relations[number].source for number in self.relations}
         pools = {kind: self._pool(kind, step) for kind in kinds}
         seeds = np.unique(np.concatenate([source, target, *pools.values()]))
         block = self.views.block(seeds, step)
-        cut = self.views.cut(without(block, self.removal(block, drawn, step)))
+        cut = self.views.cut(without(block, self.removal(block, sampled, step)))
         data = []
         for number in np.unique(relation).tolist():
             some = relation == number
             pool = pools[network.relations[number].source]
-            data.append(self._ask_relation(number, source[some], target[some], pool, seeds))
+            data.append(self._relation_query(number, source[some], target[some], pool, seeds))
         return NodeQuery(seeds, data, cut)
 
     def _pool(self, kind: str, step: int) -> Rows:
@@ -99,30 +100,30 @@ class EdgeGeneration(AuxiliaryTask):
             )
         )
 
-    def _ask_relation(self, relation: int, source: Rows, target: Rows, pool: Rows, seeds: Rows) -> _EdgeQuery:
+    def _relation_query(self, relation: int, source: Rows, target: Rows, pool: Rows, seeds: Rows) -> _EdgeQuery:
         receiver, row = np.unique(target, return_inverse=True)
         negative = ~_are_neighbours(self.views.network, relation, receiver, pool)[row.reshape(-1)]
-        told = negative.any(axis=1)
-        columns = (np.searchsorted(seeds, ids) for ids in (target[told], source[told], pool))
+        usable = negative.any(axis=1)
+        columns = (np.searchsorted(seeds, ids) for ids in (target[usable], source[usable], pool))
         target_row, source_row, pool_row = (torch.from_numpy(ids).to(self.group.device) for ids in columns)
         return _EdgeQuery(
-            relation, target_row, source_row, pool_row, torch.from_numpy(negative[told]).to(self.group.device)
+            relation, target_row, source_row, pool_row, torch.from_numpy(negative[usable]).to(self.group.device)
         )
 
-    def samples(self, embedded: Tensor, asked: NodeQuery) -> Samples:
+    def samples(self, embedded: Tensor, query: NodeQuery) -> Samples:
         """Return one loss per removed message, relation by relation."""
-        losses = torch.cat([embedded.new_zeros(0), *(self._losses(embedded, one) for one in asked.data)])
+        losses = torch.cat([embedded.new_zeros(0), *(self._losses(embedded, one) for one in query.data)])
         return Samples(losses, torch.zeros_like(losses), sample_count(losses))
 
-    def _losses(self, embedded: Tensor, asked: _EdgeQuery) -> Tensor:
-        place, rows = self.relations.index(asked.relation), embedded.shape[0]
+    def _losses(self, embedded: Tensor, query: _EdgeQuery) -> Tensor:
+        place, rows = self.relations.index(query.relation), embedded.shape[0]
         left, right = self.left[place](embedded), self.right[place](embedded)
         target, source, pool = (
             F.normalize(SparseMap.select(index, rows)(side), dim=1)
-            for side, index in ((left, asked.target), (right, asked.source), (right, asked.pool))
+            for side, index in ((left, query.target), (right, query.source), (right, query.pool))
         )
         positive = (target * source).sum(1, keepdim=True) / _TEMPERATURE
-        others = (target @ pool.t() / _TEMPERATURE).masked_fill(~asked.negative, -torch.inf)
+        others = (target @ pool.t() / _TEMPERATURE).masked_fill(~query.negative, -torch.inf)
         return torch.logsumexp(torch.cat([positive, others], dim=1), dim=1) - positive[:, 0]
 
 

@@ -103,16 +103,16 @@ class LabelSetTarget(TargetTask):
         self.rows = len(sets.node["train"])
         self.classify = nn.Linear(config.width, sets.classes)
 
-    def ask(self, rows: Rows) -> NodeQuery:
+    def query(self, rows: Rows) -> NodeQuery:
         """Return the query of training nodes, given by row."""
         nodes = self.sets.node["train"][rows]
         return NodeQuery(nodes, tuple(torch.from_numpy(column).to(self.device) for column in self.sets.of(nodes)))
 
-    def samples(self, embedded: Tensor, asked: NodeQuery) -> Samples:
-        """Return the divergence of each node; asked.data: (index, label), int64 [p] each."""
+    def samples(self, embedded: Tensor, query: NodeQuery) -> Samples:
+        """Return the divergence of each node; query.data: (index, label), int64 [p] each."""
         guess = F.log_softmax(self.classify(embedded), dim=1)
         truth = guess.new_zeros(guess.shape)
-        truth[asked.data] = 1
+        truth[query.data] = 1
         losses = F.kl_div(guess, truth / truth.sum(1, keepdim=True), reduction="none").sum(1)
         return Samples(losses, torch.zeros_like(losses), sample_count(losses))
 
@@ -125,4 +125,4 @@ class LabelSetTarget(TargetTask):
             relevant[self.sets.of(nodes[low : low + _ROWS])] = True
             scores = self.classify(embedded[low : low + _ROWS]).double().cpu().numpy()
             found.append((len(relevant), label_scores(relevant, scores)))
-        return {name: sum(rows * told[name] for rows, told in found) / len(nodes) for name in self.metrics}
+        return {name: sum(rows * metrics[name] for rows, metrics in found) / len(nodes) for name in self.metrics}

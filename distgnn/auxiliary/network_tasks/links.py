@@ -83,7 +83,7 @@ class LinkTarget(PairTask, TargetTask):
         """Label of each training row."""
         return self.links.label[self.links.parts["train"]].astype(np.int64)
 
-    def ask(self, rows: Rows) -> NodeQuery:
+    def query(self, rows: Rows) -> NodeQuery:
         """Return the query of training rows."""
         row = self.links.parts["train"][rows]
         return pairs(self.links.user[row], self.links.item[row], self.links.label[row], self.device)

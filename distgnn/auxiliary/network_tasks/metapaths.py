@@ -31,13 +31,13 @@ class MetapathTask(PairTask, AuxiliaryTask):
         self.batch, self.key = config.aux_batch, key(seed, NetworkDraw.PATH)
         self.pairs.negatives(self.key, 1)  # fail early for a path that connects all pairs
 
-    def ask(self, step: int) -> NodeQuery:
+    def query(self, step: int) -> NodeQuery:
         """Return this rank's pairs."""
-        joined = self.batch - self.batch // 2
-        drawn = key(self.key, step)
-        positive = np.stack(self.pairs.positives(key(drawn, _POSITIVE), joined))
-        negative = np.stack(self.pairs.negatives(key(drawn, _NEGATIVE), self.batch - joined))
-        mine = slice(self.group.rank, None, self.group.world_size)
-        ends = np.concatenate([positive, negative], axis=1)[:, mine]
-        label = np.repeat([1, 0], [joined, self.batch - joined])[mine]
+        positives = self.batch - self.batch // 2
+        step_key = key(self.key, step)
+        positive = np.stack(self.pairs.positives(key(step_key, _POSITIVE), positives))
+        negative = np.stack(self.pairs.negatives(key(step_key, _NEGATIVE), self.batch - positives))
+        share = slice(self.group.rank, None, self.group.world_size)
+        ends = np.concatenate([positive, negative], axis=1)[:, share]
+        label = np.repeat([1, 0], [positives, self.batch - positives])[share]
         return pairs(ends[0], ends[1], label, self.group.device)

@@ -107,15 +107,15 @@ class NodeTarget(TargetTask):
         """Class of each training node."""
         return self.nodes.label["train"]
 
-    def ask(self, rows: Rows) -> NodeQuery:
+    def query(self, rows: Rows) -> NodeQuery:
         """Return the query of training nodes, given by row."""
         return NodeQuery(
             self.nodes.node["train"][rows], torch.from_numpy(self.nodes.label["train"][rows]).to(self.device)
         )
 
-    def samples(self, embedded: Tensor, asked: NodeQuery) -> Samples:
-        """Return the cross-entropy of each node; asked.data: class numbers int64 [n]."""
-        losses = F.cross_entropy(self.classify(embedded), asked.data, reduction="none")
+    def samples(self, embedded: Tensor, query: NodeQuery) -> Samples:
+        """Return the cross-entropy of each node; query.data: class numbers int64 [n]."""
+        losses = F.cross_entropy(self.classify(embedded), query.data, reduction="none")
         return Samples(losses, torch.zeros_like(losses), sample_count(losses))
 
     def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:

@@ -67,12 +67,12 @@ class NetworkProblem:
 
     def fetch(self, folds: Sequence[Rows], step: int) -> NetworkBatch:
         """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Samples the network on the CPU."""
-        mine = slice(self.group.rank, None, self.group.world_size)
-        asked = [self.target.ask(np.asarray(rows, np.int64)[mine]) for rows in folds]
-        auxiliary = [task.ask(step) for task in self.auxiliary]
+        share = slice(self.group.rank, None, self.group.world_size)
+        queries = [self.target.query(np.asarray(rows, np.int64)[share]) for rows in folds]
+        auxiliary = [task.query(step) for task in self.auxiliary]
         hidden = self.target.hidden(np.concatenate(folds))
-        seeds = np.concatenate([one.seeds for one in (*asked, *auxiliary) if one.cut is None])
-        return NetworkBatch(step, asked, auxiliary, self._cut(seeds, step, hidden), hidden)
+        seeds = np.concatenate([one.seeds for one in (*queries, *auxiliary) if one.cut is None])
+        return NetworkBatch(step, queries, auxiliary, self._cut(seeds, step, hidden), hidden)
 
     def _cut(self, seeds: Rows, step: int, hidden: Rows | None) -> SubgraphBatch:
         block = self.views.block(seeds, step)
@@ -92,17 +92,17 @@ class NetworkProblem:
             auxiliary.append(task.samples(embedded, one))
         return target, auxiliary
 
-    def _embed(self, task: NetworkTask, asked: NodeQuery, step: int, place: int) -> Tensor:
+    def _embed(self, task: NetworkTask, query: NodeQuery, step: int, place: int) -> Tensor:
         self._restart_dropout(step, place)
-        return self.encoder(asked.cut, task.inputs(self.encoder, asked))
+        return self.encoder(query.cut, task.inputs(self.encoder, query))
 
     def fold_losses(self, batch: Any, fold: int) -> Samples:
         """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Embeds the fold only; dropout masks differ."""
-        asked = batch.folds[fold]
+        query = batch.folds[fold]
         if fold not in batch.fold_cuts:
-            batch.fold_cuts[fold] = self._cut(asked.seeds, batch.step, batch.hidden)
+            batch.fold_cuts[fold] = self._cut(query.seeds, batch.step, batch.hidden)
         self._restart_dropout(batch.step, -1 - fold)
-        return self.target.samples(self.encoder(batch.fold_cuts[fold]), asked)
+        return self.target.samples(self.encoder(batch.fold_cuts[fold]), query)
 
     def _restart_dropout(self, step: int, number: int) -> None:
         self.encoder.dropout.restart(key(self.views.seed, NetworkDraw.DROPOUT, step, number))

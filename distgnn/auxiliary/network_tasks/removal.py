@@ -26,15 +26,15 @@ class Removal:
         self.turned = np.array([0 <= base != number for number, base in enumerate(forward)])
         self.symmetric = ~np.isin(self.base, self.base[self.turned])
 
-    def __call__(self, block: SampledSubgraph, drawn: Rows, step: int) -> npt.NDArray[np.bool_]:
-        """Return bool [m]: messages of the subgraph removed in a step that sampled the nodes ``drawn`` (global ids)."""
+    def __call__(self, block: SampledSubgraph, sampled: Rows, step: int) -> npt.NDArray[np.bool_]:
+        """Return bool [m]: messages of the subgraph removed in a step that sampled the nodes ``sampled`` (global ids)."""
         source, target = block.node[block.source], block.node[block.target]
         turned = np.where(self.symmetric[block.relation], source > target, self.turned[block.relation])
         first, second = np.where(turned, target, source), np.where(turned, source, target)
         keys = draw(key(self.seed, NetworkDraw.REMOVED, step), self.base[block.relation])
-        taken = unit_interval(draw(keys, first * self.nodes + second)) < self.share
-        at_drawn = np.isin(block.node, drawn)
-        return taken & (at_drawn[block.source] | at_drawn[block.target])
+        removed = unit_interval(draw(keys, first * self.nodes + second)) < self.share
+        is_sampled = np.isin(block.node, sampled)
+        return removed & (is_sampled[block.source] | is_sampled[block.target])
 
 
 def _forward(relation: Relation) -> Relation:

@@ -41,11 +41,11 @@ class NetworkTask(nn.Module):
 
     name: str
 
-    def inputs(self, encoder: NetworkEncoder, asked: NodeQuery) -> Tensor | None:  # noqa: ARG002
+    def inputs(self, encoder: NetworkEncoder, query: NodeQuery) -> Tensor | None:  # noqa: ARG002
         """Return float [n, width], replacements of the nodes' inputs; None = unchanged inputs."""
         return None
 
-    def samples(self, embedded: Tensor, asked: NodeQuery) -> Samples:
+    def samples(self, embedded: Tensor, query: NodeQuery) -> Samples:
         """Return the losses for the seeds' embeddings [s, width]."""
         raise NotImplementedError
 
@@ -67,7 +67,7 @@ class TargetTask(NetworkTask):
         """int64 [rows], class of each training row; zeros for rows without a class or with several."""
         return np.zeros(self.rows, np.int64)
 
-    def ask(self, rows: Rows) -> NodeQuery:
+    def query(self, rows: Rows) -> NodeQuery:
         """Return the query of training rows."""
         raise NotImplementedError
 
@@ -109,7 +109,7 @@ class TaskContext:
 class AuxiliaryTask(NetworkTask):
     """An auxiliary task, built as ``Class(config, context: TaskContext)``."""
 
-    def ask(self, step: int) -> NodeQuery:
+    def query(self, step: int) -> NodeQuery:
         """Return this rank's share of a step, a function of (seed, step)."""
         raise NotImplementedError
 
@@ -126,9 +126,9 @@ class PairTask(NetworkTask):
         first, second = self.phi(embedded).chunk(2)
         return (first * second).sum(1)
 
-    def samples(self, embedded: Tensor, asked: NodeQuery) -> Samples:
-        """Return the binary cross-entropy of each pair; asked.data: labels float32 [n]."""
-        labels = asked.data.to(embedded.dtype)
+    def samples(self, embedded: Tensor, query: NodeQuery) -> Samples:
+        """Return the binary cross-entropy of each pair; query.data: labels float32 [n]."""
+        labels = query.data.to(embedded.dtype)
         losses = F.binary_cross_entropy_with_logits(self.logits(embedded), labels, reduction="none")
         return Samples(losses, labels, sample_count(losses))
 

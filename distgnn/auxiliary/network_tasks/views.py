@@ -106,7 +106,7 @@ class Evaluation:
         return self._kept[part]
 
     def _cut(self, seeds: Rows) -> SubgraphBatch:
-        drawn = key(0, NetworkDraw.EVALUATION)  # independent of the seed: all seeds are evaluated on one network
+        sampling_key = key(0, NetworkDraw.EVALUATION)  # independent of the seed: all seeds are evaluated on one network
         return SubgraphBatch(
-            self.inputs, sample_block(self.network, seeds, self.hops, self.fan_out, drawn), self.device
+            self.inputs, sample_block(self.network, seeds, self.hops, self.fan_out, sampling_key), self.device
         )

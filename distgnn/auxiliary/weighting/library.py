@@ -44,13 +44,13 @@ class LibraryWeighting(Weighting):
         probe = torch.arange(1.0, tasks * (tasks + 2) + 1).sin().view(tasks, tasks + 2)
         try:
             self.method = _weighting_of(kind, mixes)
-            found = self._ask(_weighting_of(kind, mixes), probe)
-            mixed = self._ask(kind(), probe) if mixes else None
+            found = self._call(_weighting_of(kind, mixes), probe)
+            mixed = self._call(kind(), probe) if mixes else None
         except _FAILURES as error:
-            said = " ".join(str(error).split())[:200]
+            message = " ".join(str(error).split())[:200]
             raise RequestError(
                 f"{where}: cannot be instantiated without arguments and called for {tasks} gradients with their"
-                f" {'gramian' if self.gramian else 'matrix'} ({said})"
+                f" {'gramian' if self.gramian else 'matrix'} ({message})"
             ) from error
         if not isinstance(found, Tensor) or found.shape != (tasks,):
             shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -65,9 +65,9 @@ class LibraryWeighting(Weighting):
         if signals.shared is None:
             raise ValueError("the matrix of gradients is missing")
         self.calls += 1
-        return self._ask(self.method, signals.shared).to(signals.loss)[signals.task]
+        return self._call(self.method, signals.shared).to(signals.loss)[signals.task]
 
-    def _ask(self, method: Callable[[Tensor], Any], matrix: Tensor) -> Any:
+    def _call(self, method: Callable[[Tensor], Any], matrix: Tensor) -> Any:
         """Call ``method``; its random numbers are a function of (seed, number of the call), identical on all ranks."""
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(key(self.seed, AuxiliaryDraw.WEIGHTING_DRAWS, self.calls))
@@ -75,8 +75,8 @@ class LibraryWeighting(Weighting):
 
 
 def _weighting_of(kind: type, mixes: bool) -> Callable[[Tensor], Any]:
-    made = kind()
-    return made.weighting if mixes else made
+    instance = kind()
+    return instance.weighting if mixes else instance
 
 
 def load_class(name: str) -> type:

@@ -55,14 +55,14 @@ LAYOUTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class HeteroConfig(InputNetworkConfig):
-    """Papers, authors and what else a bibliography has, in HeCo's folders: pa.txt and the like, *_feat.npz, labels.npy,
+    """A bibliography (papers, authors, ...) in the format of HeCo: a folder with pa.txt and so on, *_feat.npz, labels.npy,
     train_20.npy and the other splits.
 
     Example: distgnn network build hetero --input hetero/acm --layout acm --out data/acm
     """
 
     layout: Literal["acm", "dblp", "aminer"] = setting()
-    """Which files there are and what their letters stand for."""
+    """Data set, which determines the files and the meaning of the letters in their names."""
 
 
 @register.network_source("hetero", HeteroConfig)

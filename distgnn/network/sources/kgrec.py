@@ -29,8 +29,8 @@ _MOST_RELATIONS, _USUAL_RELATIONS = 4096, 256
 @dataclass(frozen=True, kw_only=True)
 class KgrecConfig(InputNetworkConfig):
     """Ratings of items that are entities of a knowledge graph, as KGCN and RippleNet publish them: user, item and label in
-    ratings.txt or ratings_final.npy, triples in kg.txt or kg_final.npy, names in relation-list.txt if it is there. Item i is
-    entity i. A network named last-fm or book-crossing brings the meta-paths of AUX-TS with it.
+    ratings.txt or ratings_final.npy, triples in kg.txt or kg_final.npy, names in relation-list.txt if it exists. Item i is
+    entity i. Networks named last-fm or book-crossing include the meta-paths of AUX-TS.
 
     Example: distgnn network build kgrec --input kgrec/last-fm --columns htr --out data/last-fm
     """

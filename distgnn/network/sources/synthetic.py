@@ -21,19 +21,19 @@ _RANK, _LEFT, _RIGHT = range(3)
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticNetworkConfig(NetworkBuildConfig):
-    """A made network whose degrees follow a power law, to try sizes. Needs no data.
+    """A synthetic network with power-law degrees, to test sizes. Needs no data.
 
     Example: distgnn network build made --nodes 1000000 --edges 10000000 --out data/made
     """
 
     nodes: int = setting(100_000, most=1 << 40)
-    """How many nodes."""
+    """Number of nodes."""
     edges: int = setting(1_000_000, most=1 << 40)
-    """How many undirected edges are drawn; each passes messages both ways, and repeated ones count once."""
+    """Number of undirected edges to sample; each passes messages in both directions, and duplicates are merged."""
     skew: float = setting(0.5)
-    """Node r in the order of degrees is drawn with a weight of r^-skew; 0 = all alike."""
+    """The node of rank r by degree is sampled with weight r^-skew; 0 = uniform."""
     seed: int = setting(0, most=SEED)
-    """Key of everything that is drawn."""
+    """Random seed."""
 
     def __post_init__(self) -> None:
         check(1 <= self.nodes <= 1 << 31, f"nodes must lie in 1..2^31, found {self.nodes}")

@@ -117,9 +117,9 @@ class L2P(Objective):
         with torch.no_grad():
             before = self._query_loss(encoder, tasks, prior, None, moved[1])
         (positive, negative), has = tasks.query.scores(adapted.detach()), tasks.query.has_negative
-        right = (positive > 0).sum() + ((negative < 0) * has).sum()
+        correct = (positive > 0).sum() + ((negative < 0) * has).sum()
         inner = self._inner(tasks, prior, [loss for loss in (node_loss, graph_loss) if loss is not None])
-        return self._report(total, tasks, before - total.detach(), right / (has.numel() + has.sum()), inner)
+        return self._report(total, tasks, before - total.detach(), correct / (has.numel() + has.sum()), inner)
 
     def _visible(self, tasks: TaskBatch) -> GraphBatch:
         """Return the batch with only the edges used for message passing."""
@@ -212,11 +212,11 @@ class L2P(Objective):
             moved: int64 [U, width], dimensions of h_G that make up h_G'; None = h_G' is the next graph of the stream.
             share: [U], weights of the graphs; None = 1.
         """
-        part, whole = out.index_select(0, tasks.child_row), out.index_select(0, tasks.graph_row)
+        part, graph = out.index_select(0, tasks.child_row), out.index_select(0, tasks.graph_row)
         other = (
-            whole.index_select(0, next_graph(tasks.usable, tasks.batch)) if moved is None else whole.gather(1, moved)
+            graph.index_select(0, next_graph(tasks.usable, tasks.batch)) if moved is None else graph.gather(1, moved)
         )
-        positive = (part * tasks.of_children(whole)).sum(1)
+        positive = (part * tasks.of_children(graph)).sum(1)
         negative = (part * tasks.of_children(other)).sum(1)
         each = F.softplus(-positive) + F.softplus(negative)
         return each.sum() if share is None else (each * share[tasks.child_graph]).sum()

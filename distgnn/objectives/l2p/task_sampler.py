@@ -63,13 +63,13 @@ class TaskBuilder:
         share = edges[owner] // tasks[owner] + (number < edges[owner] % tasks[owner])
         sizes = np.minimum(share, self.support + self.query)
         query = np.clip(sizes * self.query // (self.support + self.query), 1, sizes - 1)
-        drawn = np.bincount(owner, weights=sizes, minlength=len(edges)).astype(np.int64)
+        counts = np.bincount(owner, weights=sizes, minlength=len(edges)).astype(np.int64)
         ends = np.cumsum(sizes)
         is_query = np.arange(sizes.sum()) >= np.repeat(ends - query, sizes)
-        return np.concatenate([[0], np.cumsum(drawn)]), np.repeat(number, sizes), is_query.astype(np.int64)
+        return np.concatenate([[0], np.cumsum(counts)]), np.repeat(number, sizes), is_query.astype(np.int64)
 
 
-def _shuffled_edges(keys: UInt64, edge_ptr: Int, drawn: Int) -> Int:
-    """Return the sampled edges, batch-absolute: the first ``drawn`` edges of each graph in a keyed order."""
+def _shuffled_edges(keys: UInt64, edge_ptr: Int, counts: Int) -> Int:
+    """Return the sampled edges, batch-absolute: the first ``counts`` edges of each graph in a keyed order."""
     owner, rank = numbered(np.diff(edge_ptr))
-    return first_of_each(draw((keys ^ np.uint64(_EDGE))[owner], rank), edge_ptr, drawn)
+    return first_of_each(draw((keys ^ np.uint64(_EDGE))[owner], rank), edge_ptr, counts)

@@ -1,4 +1,4 @@
-"""A sweep as its report sees it: space, trials, final evaluation, and the order of the trials."""
+"""Data of a sweep report: space, trials, final evaluation, and the order of the trials."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from distgnn.search.winner import FinalEvaluation, read_result
 from distgnn.storage.folder import Folder
 
 _MAX_GRID_VALUES = 12
-"""Most values of a range that the heat map draws."""
+"""Maximum number of values of a range in the heat map."""
 _RANK = {"finished": 0, "stopped": 1, "running": 2, "queued": 3, "failed": 4}
 
 
@@ -32,10 +32,10 @@ class View:
     """A sweep, running or ended.
 
     Attributes:
-        name: Of its folder.
-        sweep: Its sweep.json.
+        name: Name of the folder.
+        sweep: Content of sweep.json.
         space: Domain of each searched field.
-        trials: Their records.
+        trials: Trial records.
         final: Final evaluation; None before the end.
     """
 
@@ -97,18 +97,18 @@ def ordered(view: View) -> list[TrialRecord]:
 
 def common_fidelity(trials: Sequence[TrialRecord]) -> int | None:
     """Return the highest fidelity that at least three quarters of the trials with a score reached; None without scores."""
-    having = [trial for trial in trials if trial.rungs]
+    with_scores = [trial for trial in trials if trial.rungs]
     reached: dict[int, int] = {}
-    for rung in (rung for trial in having for rung in trial.rungs):
+    for rung in (rung for trial in with_scores for rung in trial.rungs):
         reached[rung.fidelity] = reached.get(rung.fidelity, 0) + 1
-    return max((fidelity for fidelity, count in reached.items() if 4 * count >= 3 * len(having)), default=None)
+    return max((fidelity for fidelity, count in reached.items() if 4 * count >= 3 * len(with_scores)), default=None)
 
 
 def view_of(folder: Folder, sweep: Sweep | None = None, trials: Iterable[TrialRecord] | None = None) -> View:
     """Return the sweep in ``folder``.
 
     Args:
-        folder: Of the sweep.
+        folder: Folder of the sweep.
         sweep: Its sweep.json if already read.
         trials: Its trial records if already read.
 
@@ -124,5 +124,5 @@ def view_of(folder: Folder, sweep: Sweep | None = None, trials: Iterable[TrialRe
 
 
 def resolved(sweep: Sweep) -> Space:
-    """Return the space that the sweep was started with, whatever a predefined space of that name is today."""
-    return read_space(replace(sweep.config, space=tuple(f"{name}={told}" for name, told in sweep.space.items())))
+    """Return the space that the sweep was started with; predefined spaces of the same name may have changed since."""
+    return read_space(replace(sweep.config, space=tuple(f"{name}={domain}" for name, domain in sweep.space.items())))

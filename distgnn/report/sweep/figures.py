@@ -1,6 +1,6 @@
 """Figures of a sweep as PNG, drawn by ``optuna.visualization.matplotlib``.
 
-Drawn here is only what Optuna lacks: the heat map over a grid of two parameters (as Fig. 3(b) of L2P-GNN).
+Only the heat map over a grid of two parameters (as Fig. 3(b) of L2P-GNN) is drawn by this module, since Optuna lacks it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def pictures(view: View) -> list[Picture]:
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Contain what Optuna's functions change: the pyplot style and figures, and warnings that they are experimental."""
+    """Context manager that restores the state of pyplot and silences Optuna's warnings about experimental functions."""
     backend, known = pyplot.get_backend(), set(pyplot.get_fignums())
     pyplot.switch_backend("agg")
     try:
@@ -80,7 +80,7 @@ def drawing() -> Iterator[None]:
 
 
 def _figures(view: View) -> Iterator[tuple[str, Figure]]:
-    """(name, figure) in the order of the page."""
+    """Yield (name, figure) in the order of the page."""
     study, label = study_of(view), score_label(view)
     finished = bool(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
     if finished:
@@ -91,11 +91,11 @@ def _figures(view: View) -> Iterator[tuple[str, Figure]]:
         yield "grid", heat_map(view)
     if (comparable := comparable_study(view)) is not None:
         about = f"{label} after {comparable[1]} {view.sweep.axis}"
-        drawn = plots.plot_param_importances(comparable[0], evaluator=evaluator(), target_name=about)
-        yield "importance", _figure(drawn)
+        bars = plots.plot_param_importances(comparable[0], evaluator=evaluator(), target_name=about)
+        yield "importance", _figure(bars)
     if finished and view.space:
         yield from _slices(study, list(texts.short(view).values()), label)
-        with pyplot.style.context("default"):  # it sets no style, and the grid of the others' would cross its lines
+        with pyplot.style.context("default"):  # without the grid lines of Optuna's style
             figure = _figure(plots.plot_parallel_coordinate(study, target_name=label))
         figure.set_size_inches(max(7.0, 1.4 * len(view.space) + 3.0), 5.0)
         yield "parallel", figure
@@ -111,12 +111,12 @@ def history_figure(view: View) -> Figure:
 
 
 def _figure(axes: Axes | np.ndarray) -> Figure:
-    """The figure of one or several axes."""
+    """Return the figure of one or several axes."""
     return np.ravel(np.asarray(axes))[0].get_figure()
 
 
 def learning_curves(view: View, study: optuna.Study) -> Figure:
-    """Optuna's intermediate values, with a mark where a trial continued with the weights of another one."""
+    """Draw the scores of each trial over its rungs, with a mark where it continued with the weights of another trial."""
     axes = plots.plot_intermediate_values(study)
     axes.set(xlabel=view.sweep.axis, ylabel=score_label(view))
     legend = axes.get_legend()
@@ -135,7 +135,7 @@ def learning_curves(view: View, study: optuna.Study) -> Figure:
 
 
 def _slices(study: optuna.Study, names: list[str], label: str) -> Iterator[tuple[str, Figure]]:
-    """Slice plots of a few parameters each, so that they stay legible."""
+    """Yield slice plots of a few parameters each, so that they stay legible."""
     for start in range(0, len(names), _PANELS):
         panels = np.ravel(np.asarray(plots.plot_slice(study, names[start : start + _PANELS], target_name=label)))
         for axes in panels:
@@ -171,7 +171,7 @@ def heat_map(view: View) -> Figure:
 
 
 def cell_means(view: View, down: str, across: str) -> np.ndarray:
-    """Mean scores of the finished trials of each cell.
+    """Return the mean score of the finished trials of each cell.
 
     Shape:
         float [values of ``down``, values of ``across``]; NaN where no trial has finished.
@@ -184,5 +184,5 @@ def cell_means(view: View, down: str, across: str) -> np.ndarray:
 
 
 def score_label(view: View) -> str:
-    """Label of an axis of scores."""
+    """Return the label of a score axis."""
     return f"validation {view.sweep.metric}{' x 100' if view.higher_is_better else ''}"

@@ -31,7 +31,7 @@ class SweepDisplay(Screen):
     def __init__(self, sweep: Sweep, known: Iterable[TrialRecord] = (), console: Console | None = None) -> None:
         super().__init__(console)
         self._sweep, self._space = sweep, resolved(sweep)
-        self._formatted = {trial.number for trial in known if trial.state in ENDED}
+        self._printed = {trial.number for trial in known if trial.state in ENDED}
         self._began = time.monotonic()
 
     def show(self, trials: Sequence[TrialRecord]) -> None:
@@ -41,8 +41,8 @@ class SweepDisplay(Screen):
             self.live.update(Group(Text(printable(self._standing(view))), table(view)), refresh=True)
             return
         for trial in trials:
-            if trial.state in ENDED and trial.number not in self._formatted:
-                self._formatted.add(trial.number)
+            if trial.state in ENDED and trial.number not in self._printed:
+                self._printed.add(trial.number)
                 self.say(f"{time.strftime('%H:%M:%S')} {line(view, trial)} | {self._standing(view)}")
 
     def _standing(self, view: View) -> str:
@@ -52,23 +52,23 @@ class SweepDisplay(Screen):
 
 def line(view: View, trial: TrialRecord) -> str:
     """Return one line on an ended trial: state, score, duration, settings and reason of failure."""
-    said = [f"trial {trial.number} {trial.state}"]
+    parts = [f"trial {trial.number} {trial.state}"]
     if trial.rungs:
-        said.append(
+        parts.append(
             f"validation {view.sweep.metric} {texts.score(view, trial.score)} after {trial.fidelity} {view.sweep.axis}"
         )
-    said += [texts.seconds(trial.seconds), texts.settings(view, trial)]
-    return ", ".join([*said, *([" ".join(trial.reason.split())] if trial.reason else [])])
+    parts += [texts.seconds(trial.seconds), texts.settings(view, trial)]
+    return ", ".join([*parts, *([" ".join(trial.reason.split())] if trial.reason else [])])
 
 
 def table(view: View) -> Table:
     """Return a table of the best and of the running trials."""
-    drawn = Table("trial", "state", f"val {view.sweep.metric}", view.sweep.axis, "time", "settings")
+    shown = Table("trial", "state", f"val {view.sweep.metric}", view.sweep.axis, "time", "settings")
     best = leader(view)
     finished = [trial for trial in ordered(view) if trial.state == "finished"][:_MAX_FINISHED]
     for trial in [*finished, *view.of("running")[:_MAX_RUNNING]]:
         number = f"{trial.number} ★" if best is not None and trial.number == best.number else str(trial.number)
-        far = f"{trial.fidelity}/{view.sweep.budget}"
-        place = number, trial.state, texts.score(view, trial.score), far, texts.seconds(trial.seconds)
-        drawn.add_row(*(Text(printable(cell)) for cell in (*place, texts.settings(view, trial))))
-    return drawn
+        progress = f"{trial.fidelity}/{view.sweep.budget}"
+        cells = number, trial.state, texts.score(view, trial.score), progress, texts.seconds(trial.seconds)
+        shown.add_row(*(Text(printable(cell)) for cell in (*cells, texts.settings(view, trial))))
+    return shown

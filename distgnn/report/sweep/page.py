@@ -22,7 +22,7 @@ from distgnn.storage.folder import Folder
 MARKDOWN, PAGE = "sweep.md", "sweep.html"
 _INTERVAL_SECONDS = 30.0
 _MAX_SHARE = 0.05
-"""Largest share of a sweep's time that is spent on pages while it runs."""
+"""Maximum share of a running sweep's time that is spent on pages."""
 _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -80,7 +80,13 @@ for (const head of document.querySelectorAll("th")) head.onclick = () => {
 
 
 def page(view: View, found: Importance | None, shown: Sequence[Picture]) -> str:
-    """Return the page as HTML; all texts are escaped and nothing is fetched."""
+    """Return the page as HTML. All texts are escaped, and the page loads no other files.
+
+    Args:
+        view: The sweep.
+        found: Parameter importances, if there are any.
+        shown: The figures.
+    """
     figures = [
         {"title": picture.title, "caption": picture.caption, "data": base64.b64encode(picture.data).decode()}
         for picture in shown
@@ -99,7 +105,7 @@ def write_sweep_report(folder: Folder, sweep: Sweep | None = None, trials: Itera
     """Write sweep.md, sweep.html and pictures/NAME.png of the sweep in ``folder``.
 
     Args:
-        folder: Of the sweep.
+        folder: Folder of the sweep.
         sweep: Its sweep.json if already read.
         trials: Its trial records if already read.
 
@@ -111,11 +117,11 @@ def write_sweep_report(folder: Folder, sweep: Sweep | None = None, trials: Itera
 
 
 class Pages:
-    """Rewrites sweep.md and sweep.html from time to time while a sweep runs.
+    """Rewrites sweep.md and sweep.html periodically while a sweep runs.
 
     Args:
-        folder: Of the sweep.
-        clock: Returns seconds.
+        folder: Folder of the sweep.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, folder: Folder, clock: Callable[[], float] = time.monotonic) -> None:
@@ -123,7 +129,7 @@ class Pages:
         self._next = clock() + _INTERVAL_SECONDS
 
     def refresh(self, sweep: Sweep, trials: Iterable[TrialRecord]) -> None:
-        """Rewrite the page if it is due: every 30 seconds, less often if drawing takes long.
+        """Rewrite the page every 30 seconds, or less often if drawing takes long.
 
         A page that cannot be drawn is reported on stderr and does not stop the sweep.
         """

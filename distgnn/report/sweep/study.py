@@ -53,7 +53,7 @@ def study_of(view: View, *, seconds: bool = False) -> optuna.Study:
 
 
 def _frozen(view: View, trial: TrialRecord | None, seconds: bool) -> FrozenTrial:
-    """A trial for Optuna; a number that has no record, or a final score that is not finite, is a failed one."""
+    """Return a trial for Optuna; trials without a record or with a final score that is not finite are failed trials."""
     if trial is None:
         return create_trial(state=TrialState.FAIL)
     state, names, factor = _STATES[trial.state], texts.short(view), texts.scale(view)[0]
@@ -71,10 +71,13 @@ def _frozen(view: View, trial: TrialRecord | None, seconds: bool) -> FrozenTrial
 
 
 def comparable_study(view: View) -> tuple[optuna.Study, int] | None:
-    """Return (study of the scores at one fidelity, that fidelity), of the parameters that vary.
+    """Return a study of the scores at one fidelity, with the parameters that vary.
 
     The fidelity is the highest that at least three quarters of the trials reached, so that scores are comparable and not
-    only the surviving trials count. None with fewer than MIN_TRIALS such trials, or where scores or parameters do not vary.
+    only the surviving trials count.
+
+    Returns:
+        (study, fidelity); None with fewer than MIN_TRIALS such trials, or if scores or parameters do not vary.
     """
     fidelity = common_fidelity(view.of("finished", "stopped", "running"))
     if fidelity is None:
@@ -97,7 +100,7 @@ def evaluator() -> FanovaImportanceEvaluator:
 
 
 def importance(view: View) -> Importance | None:
-    """Return each parameter's share of the variance that single parameters explain; None as in ``comparable_study``."""
+    """Return each parameter's share of the variance that single parameters explain; None if there is no comparable study."""
     found = comparable_study(view)
     if found is None:
         return None
@@ -108,10 +111,10 @@ def importance(view: View) -> Importance | None:
 
 
 def _comparable_score(trial: TrialRecord, view: View, fidelity: int) -> float | None:
-    """The trial's score at ``fidelity`` if it is finite and the trial sets the whole space."""
+    """Return the trial's score at ``fidelity`` if it is finite and the trial sets all parameters of the space."""
     score = score_at(trial, fidelity) if trial.state != "failed" else None
-    whole = score is not None and np.isfinite(score) and all(name in trial.params for name in view.space)
-    return score if whole else None
+    usable = score is not None and np.isfinite(score) and all(name in trial.params for name in view.space)
+    return score if usable else None
 
 
 def pareto(view: View) -> list[TrialRecord]:

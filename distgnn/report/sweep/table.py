@@ -10,15 +10,15 @@ from distgnn.labels.scores import paired_p_value
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import Final, View, leader, ordered
 from distgnn.report.sweep.study import Importance, importance, pareto
-from distgnn.report.table import drawn, piped, plain
+from distgnn.report.table import escape_markdown, markdown_table, text_table
 from distgnn.search.records import TrialRecord
 from distgnn.search.winner import DEFAULT, WINNER, FinalEvaluation
 
-_BESIDE = "Winner vs. default configuration"
+_COMPARISON = "Winner vs. default configuration"
 TRIALS = "Trials"
 _PARETO = "Score and seconds"
 _SETTINGS = "Settings of the winner"
-_AGAIN = {
+_PROCEDURE = {
     "pretrain": "one pre-training of each configuration fine-tuned with every seed",
     "finetune": "each configuration fine-tuned with every seed",
     "transfer": "each configuration trained with every seed",
@@ -31,7 +31,7 @@ _CLONED = (
 
 
 class Table(NamedTuple):
-    """A heading, a note, the column titles, and rows of cells."""
+    """A table with a heading and a note; ``body`` has one list of cells per row."""
 
     heading: str
     note: str
@@ -61,11 +61,14 @@ def _final(view: View, final: Final) -> Table:
         both = [texts.spread(view, side.validation), texts.spread(view, side.test)]
         body.append([names.get(side.name, side.name), str(len(side.test)), *both, *against])
     note = (
-        f"{texts.metric(view)}: mean ± sample standard deviation over seeds, {_AGAIN[view.sweep.kind]}. The test part is scored "
-        "only here, and for no other trial. The winner was selected on validation, so its validation score is optimistic."
+        f"{texts.metric(view)}: mean ± sample standard deviation over seeds, {_PROCEDURE[view.sweep.kind]}. The test part is "
+        "scored only here, and for no other trial. The winner was selected on validation, so its validation score is optimistic."
     )
     return Table(
-        _BESIDE, note, ["configuration", "seeds", "validation", "test", "test vs default", "p (paired t-test)"], body
+        _COMPARISON,
+        note,
+        ["configuration", "seeds", "validation", "test", "test vs default", "p (paired t-test)"],
+        body,
     )
 
 
@@ -91,9 +94,9 @@ def _settings(view: View, best: TrialRecord, found: Importance | None) -> Table:
         for name in names
     ]
     note = "Importance: the parameter's share of the score variance that single parameters explain (fANOVA)"
-    told = f", from {found.trials} trials after {found.fidelity} {view.sweep.axis}." if found else "; too few trials."
-    told += _CLONED.format(best.number) if best.clones else ""
-    return Table(_SETTINGS, note + told, ["parameter", f"trial {best.number}", "default", "importance"], body)
+    source = f", from {found.trials} trials after {found.fidelity} {view.sweep.axis}." if found else "; too few trials."
+    source += _CLONED.format(best.number) if best.clones else ""
+    return Table(_SETTINGS, note + source, ["parameter", f"trial {best.number}", "default", "importance"], body)
 
 
 def _trials(view: View, best: TrialRecord | None) -> Table:
@@ -116,14 +119,14 @@ def _trials(view: View, best: TrialRecord | None) -> Table:
 
 
 def _row(view: View, trial: TrialRecord, best: TrialRecord | None) -> list[str]:
-    far = str(trial.fidelity) if trial.rungs else "-"
+    fidelity = str(trial.fidelity) if trial.rungs else "-"
     remarks = [f"clone of trial {clone.of} at {clone.at} {view.sweep.axis}" for clone in trial.clones]
     remarks += [f"{trial.tries} tries"] if trial.tries > 1 else []
     remarks += [" ".join(trial.reason.split())] if trial.reason else []
     name = f"{trial.number} ★" if best is not None and trial.number == best.number else str(trial.number)
     settings = [texts.setting(trial.params.get(field)) for field in view.space]
-    place = [name, trial.state, texts.score(view, trial.score), far, texts.seconds(trial.seconds)]
-    return [*place, *settings, "; ".join(remarks)]
+    cells = [name, trial.state, texts.score(view, trial.score), fidelity, texts.seconds(trial.seconds)]
+    return [*cells, *settings, "; ".join(remarks)]
 
 
 def _concurrency(view: View) -> str:
@@ -151,7 +154,7 @@ def _pareto(view: View) -> Table:
 def terminal(view: View) -> str:
     """Return the tables as text for standard output, with one column for all settings of a trial."""
     narrow = (_folded(view, table) for table in tables(view, importance(view)))
-    parts = [f"{drawn(table.heading, table.titles, table.body)}\n{table.note}" for table in narrow]
+    parts = [f"{text_table(table.heading, table.titles, table.body)}\n{table.note}" for table in narrow]
     return "\n\n".join([texts.about(view), *parts])
 
 
@@ -170,9 +173,10 @@ def _folded(view: View, table: Table) -> Table:
 
 def markdown(view: View, found: Importance | None) -> str:
     """Return all tables as Markdown."""
-    head = f"# Sweep {plain(view.name)}\n\n{plain(texts.about(view))}\n\n{plain(texts.standing(view))}"
+    about, standing = escape_markdown(texts.about(view)), escape_markdown(texts.standing(view))
+    head = f"# Sweep {escape_markdown(view.name)}\n\n{about}\n\n{standing}"
     parts = [
-        f"## {table.heading}\n\n{piped(table.titles, table.body)}\n\n{plain(table.note)}"
+        f"## {table.heading}\n\n{markdown_table(table.titles, table.body)}\n\n{escape_markdown(table.note)}"
         for table in tables(view, found)
     ]
     return "\n\n".join([head, *parts]) + "\n"

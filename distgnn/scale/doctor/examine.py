@@ -1,10 +1,14 @@
-"""The examination: every check in turn, here or on the cluster of RAY_ADDRESS. Nothing it meets ends it but Ctrl-C."""
+"""Runs all checks of the doctor command, on this machine and on every node of the cluster of RAY_ADDRESS.
+
+Errors become failed checks, so one failure does not prevent the other checks.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import ray
@@ -16,31 +20,53 @@ from distgnn.doctor import checks, storage_checks
 from distgnn.doctor.checks import Check
 from distgnn.doctor.facts import Facts, Questions, gather
 from distgnn.errors import RequestError, WorkError
-from distgnn.scale.doctor.nodes import PATIENCE_SECONDS, Node, all_reduce_speed, ask, clock_offsets, live_nodes
+from distgnn.scale.doctor.nodes import RETRY_SECONDS, Node, all_reduce_speed, clock_offsets, gather_facts, live_nodes
 from distgnn.scale.pool import start_ray
 from distgnn.scale.train.preflight import share
 from distgnn.storage.retry import VARIABLE
 
-HERE = "this machine"
+_LOCAL = "this machine"
 
 
 def examine(config: DoctorConfig) -> Iterator[Check]:
-    """The checks, as they are done: of this machine, and of every node where RAY_ADDRESS names a cluster."""
-    os.environ.setdefault(VARIABLE, PATIENCE_SECONDS)
-    address = os.environ.get("RAY_ADDRESS", "")
+    """Run the checks.
+
+    Args:
+        config: What to check.
+
+    Yields:
+        Each check as soon as it is done.
+    """
+    with _short_retries():
+        yield from _checks(config, os.environ.get("RAY_ADDRESS", ""))
+
+
+@contextmanager
+def _short_retries() -> Iterator[None]:
+    """Context manager that retries storage requests for a short time, unless the user has set a time."""
+    given = VARIABLE in os.environ
+    os.environ.setdefault(VARIABLE, RETRY_SECONDS)
+    try:
+        yield
+    finally:
+        if not given:
+            os.environ.pop(VARIABLE, None)
+
+
+def _checks(config: DoctorConfig, address: str) -> Iterator[Check]:
     yield checks.check_token(os.environ, Path.home(), remote=bool(address))
-    ours, problem = not ray.is_initialized(), _join(address)
+    started, problem = not ray.is_initialized(), _connect(address)
     if problem:
         yield Check("cluster", "fail", problem)
     try:
         yield from _examine(config, live_nodes() if ray.is_initialized() else [])
     finally:
-        if ours and ray.is_initialized():
+        if started and ray.is_initialized():
             ray.shutdown()
 
 
-def _join(address: str) -> str:
-    """Join the cluster, if there is one; returns why that failed."""
+def _connect(address: str) -> str:
+    """Connect to the cluster at ``address`` if it is set; return the error message, empty on success."""
     if not address:
         return ""
     try:
@@ -51,48 +77,48 @@ def _join(address: str) -> str:
 
 
 def _examine(config: DoctorConfig, nodes: list[Node]) -> Iterator[Check]:
-    seen, problem = _leave(config.out)
+    seen, problem = _publish_probe(config.out)
     if problem:
-        yield Check("out", "fail", f"on {HERE}: {problem}")
+        yield Check("out", "fail", f"on {_LOCAL}: {problem}")
     try:
         questions = Questions("" if problem else config.out, config.corpus, seen)
-        here = gather(questions, HERE, tempfile.gettempdir())
-        facts, silent = ask(nodes, questions)
+        local = gather(questions, _LOCAL, tempfile.gettempdir())
+        facts, errors = gather_facts(nodes, questions)
     finally:
         if seen:
-            storage_checks.clear(config.out, seen)
-    for name, reason in silent.items():
+            storage_checks.delete_probe(config.out, seen)
+    for name, reason in errors.items():
         yield Check("nodes", "fail", f"{name}: {' '.join(reason.split())[:300]}")
-    if nodes and not silent:
+    if nodes and not errors:
         yield Check("nodes", "ok", f"{len(nodes)} answer")
-    yield from _machines(config, here, facts, nodes)
-    yield from _storage(config, [here, *facts])
-    yield _clocks([here, *facts], [node for node in nodes if node.name not in silent])
+    yield from _machines(config, local, facts, nodes)
+    yield from _storage(config, [local, *facts])
+    yield _clocks([local, *facts], [node for node in nodes if node.name not in errors])
     if config.network:
         yield _network(nodes, config.device)
 
 
-def _leave(out: str) -> tuple[str, str]:
-    """(name of a probe that every node must see, why there is none)."""
+def _publish_probe(out: str) -> tuple[str, str]:
+    """Publish a probe folder that every node must see; return (its name, error message), one or both empty."""
     try:
-        return (storage_checks.leave(out), "") if out else ("", "")
+        return (storage_checks.publish_probe(out), "") if out else ("", "")
     except (RequestError, WorkError) as error:
         return "", str(error)
 
 
-def _machines(config: DoctorConfig, here: Facts, facts: list[Facts], nodes: list[Node]) -> Iterator[Check]:
-    """Of the cluster's nodes, or of this machine, which a local Ray would take as a whole."""
-    yield checks.check_versions(here, facts)
-    total = ray.cluster_resources() if nodes else {"CPU": float(os.cpu_count() or 1), "GPU": float(here.gpus)}
+def _machines(config: DoctorConfig, local: Facts, facts: list[Facts], nodes: list[Node]) -> Iterator[Check]:
+    """Check the nodes of the cluster; without a cluster, this machine with all its CPUs and GPUs."""
+    yield checks.check_versions(local, facts)
+    total = ray.cluster_resources() if nodes else {"CPU": float(os.cpu_count() or 1), "GPU": float(local.gpus)}
     if nodes or config.workers > 1:
         yield check_cpus(config, total.get("CPU", 0.0), total.get("GPU", 0.0))
     stores = {node.name: node.store for node in nodes}
     if nodes:
         yield checks.check_object_store(stores)
         yield checks.check_shm(facts, stores)
-    yield checks.check_disk(facts or [here])
-    counted = {node.name: node.gpus for node in nodes} or {HERE: float(here.gpus)}
-    yield checks.check_gpus(counted, facts or [here], config.device)
+    yield checks.check_disk(facts or [local])
+    counted = {node.name: node.gpus for node in nodes} or {_LOCAL: float(local.gpus)}
+    yield checks.check_gpus(counted, facts or [local], config.device)
 
 
 def _storage(config: DoctorConfig, facts: list[Facts]) -> Iterator[Check]:
@@ -101,9 +127,9 @@ def _storage(config: DoctorConfig, facts: list[Facts]) -> Iterator[Check]:
         yield checks.check_storage("out", f"{config.out}: written, read, replaced and deleted", out)
     corpus = {found.node: found.corpus for found in facts if found.corpus is not None}
     if corpus:
-        verdict = checks.check_storage("corpus", f"{config.corpus}: manifest read", corpus)
-        yield verdict
-        if verdict.status == "ok" and config.shards:
+        check = checks.check_storage("corpus", f"{config.corpus}: manifest read", corpus)
+        yield check
+        if check.status == "ok" and config.shards:
             yield checks.check_shards(config.shards, _sample(config))
 
 
@@ -118,7 +144,7 @@ def _clocks(facts: list[Facts], nodes: list[Node]) -> Check:
     try:
         offsets = clock_offsets(nodes)
     except RayError as error:
-        return Check("clock", "fail", f"a node does not tell its time ({' '.join(str(error).split())[:200]})")
+        return Check("clock", "fail", f"reading the clock of a node failed ({' '.join(str(error).split())[:200]})")
     storage = {f"the storage of out, seen from {f.node}": f.out.ahead for f in facts if f.out and not f.out.problem}
     return checks.check_clock(offsets | storage)
 
@@ -130,17 +156,20 @@ def _network(nodes: list[Node], device: str) -> Check:
         gpu = device != "cpu" and sum(node.gpus for node in nodes) >= 2
         speed = all_reduce_speed(nodes, gpu)
     except WorkError as error:
-        return Check(
-            "network",
-            "fail",
-            f"two processes cannot sum ({error}); open all ports between nodes, or set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME",
-        )
-    where = f"{nodes[0].name} and {nodes[1].name}" if len(nodes) > 1 else "two processes of one node"
-    return Check("network", "ok", f"{speed / 1e6:.0f} MB/s of gradients summed between {where}")
+        hint = "open all ports between nodes, or set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME"
+        return Check("network", "fail", f"an all-reduce between two processes failed ({error}); {hint}")
+    where = f"{nodes[0].name} and {nodes[1].name}" if len(nodes) > 1 else "two processes on one node"
+    return Check("network", "ok", f"{speed / 1e6:.0f} MB/s in an all-reduce between {where}")
 
 
 def check_cpus(config: DoctorConfig, cpus: float, gpus: float) -> Check:
-    """Whether the training processes fit beside the reading, by the arithmetic that distgnn pretrain goes by."""
+    """Check that the training workers fit the resources beside the reading tasks, as ``distgnn pretrain`` does.
+
+    Args:
+        config: Number of workers and their CPUs.
+        cpus: CPUs of the cluster.
+        gpus: GPUs of the cluster.
+    """
     train = TrainConfig(streams=config.workers, device=config.device)
     try:
         wanted = PretrainConfig(

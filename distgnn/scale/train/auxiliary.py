@@ -32,7 +32,7 @@ _QUIET = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
 
 
 def ranked_map(config: TransferConfig) -> Mapper:
-    """A map over jobs, each run by ``config.ranks`` Ray Train workers. Results come in order, read from the jobs' files.
+    """Return a map over jobs, each run by ``config.ranks`` Ray Train workers. Results are read from files, in order.
 
     Connects to Ray (RAY_ADDRESS, or this process's own) or starts a local instance.
 
@@ -50,7 +50,7 @@ class _RankedMap:
     config: TransferConfig
 
     def __call__(self, function: Any, jobs: Iterable[Any]) -> Iterator[Any]:
-        ours = not ray.is_initialized()
+        started = not ray.is_initialized()
         start_ray(os.cpu_count() or 1)
         try:
             forget_failure(function.folder)
@@ -58,11 +58,11 @@ class _RankedMap:
                 yield from self._results(function, list(jobs))
         finally:
             forget_failure(function.folder)
-            if ours:
+            if started:
                 ray.shutdown()
 
     def _results(self, function: RunJob, jobs: list[Job]) -> Iterator[Any]:
-        """Run the trainer in a thread, since it handles SIGINT in the main one, and wait for result files."""
+        """Run the trainer in a thread, since in the main thread it handles SIGINT, and wait for result files."""
         scaling, failures = self._scaling(), list[Exception]()
         thread = threading.Thread(target=self._fit, args=(scaling, function, jobs, failures), daemon=True)
         thread.start()
@@ -80,9 +80,9 @@ class _RankedMap:
         gpus, cpus = total.get("GPU", 0.0), total.get("CPU", 0.0)
         if self.config.device == "cuda" and gpus < ranks:
             raise RequestError(f"device=cuda: ranks={ranks} need {ranks} GPUs, but the Ray cluster has {gpus:g}")
-        use = self.config.device != "cpu" and gpus >= ranks
-        share = {"CPU": min(1.0, int(100 * cpus / ranks) / 100), **({"GPU": 1} if use else {})}
-        return ScalingConfig(num_workers=ranks, use_gpu=use, resources_per_worker=share)
+        use_gpu = self.config.device != "cpu" and gpus >= ranks
+        share = {"CPU": min(1.0, int(100 * cpus / ranks) / 100), **({"GPU": 1} if use_gpu else {})}
+        return ScalingConfig(num_workers=ranks, use_gpu=use_gpu, resources_per_worker=share)
 
     def _fit(self, scaling: ScalingConfig, function: RunJob, jobs: list[Job], failures: list[Exception]) -> None:
         storage = function.folder.sub(_RAY)
@@ -110,7 +110,7 @@ def run_jobs(function: RunJob, jobs: list[Job], group: ProcessGroup) -> None:
     """Run the unfinished jobs on one rank. Non-retryable errors are recorded, so that a restarted worker group ends immediately.
 
     Args:
-        function: Runs a job and knows its result file.
+        function: Runs a job, and tells whether it is done.
         jobs: The jobs.
         group: The training processes.
     """

@@ -23,7 +23,7 @@ class _Note:
 
 
 def has_failed(folder: Folder) -> bool:
-    """Whether a worker recorded a non-retryable error."""
+    """Return whether a worker recorded a non-retryable error."""
     return folder.size(_FAILED) is not None
 
 
@@ -39,7 +39,7 @@ def forget_failure(folder: Folder) -> None:
 
 
 def noted_failure(folder: Folder) -> RequestError | WorkError | None:
-    """The recorded error; None if there is none."""
+    """Return the recorded error; None if there is none."""
     if not has_failed(folder):
         return None
     note = read_record(folder, _FAILED, _Note, "the record of a failure", "remove it")
@@ -60,7 +60,11 @@ def remove_file(folder: Folder, name: str) -> None:
 
 
 def cause_of(error: Exception) -> Exception:
-    """The cause of an exception of Ray Train: a RequestError or WorkError of a worker unchanged, else a WorkError of one line."""
+    """Return the cause of an exception of Ray Train.
+
+    Returns:
+        The RequestError or WorkError of a worker; for other errors, a WorkError with a message of one line.
+    """
     found = list(error.worker_failures.values()) if isinstance(error, WorkerGroupError) else [error]
     chain = [link for failure in found for link in _links(failure)]
     for link in chain:

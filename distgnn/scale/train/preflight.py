@@ -1,4 +1,4 @@
-"""Preflight checks of a Ray cluster: reject runs on which Ray would hang or fail late."""
+"""Preflight checks of a Ray cluster, which reject runs that would hang or fail late."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from distgnn.scale.doctor.nodes import Node, live_nodes, on
 from distgnn.storage.folder import open_folder
 
 _READING_CPUS = 1.0
-_FINEST = 1 / 64
+_SMALLEST_SHARE = 1 / 64
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,10 @@ class Resources:
 
 
 def preflight(run: Run) -> Resources:
-    """Check the cluster and choose the resources of the workers of ``run``. Ray must be running.
+    """Check the cluster and choose the resources of the workers. Ray must be running.
+
+    Args:
+        run: The run, whose config.json is written.
 
     Raises:
         RequestError: If the cluster has too few resources, or a node cannot access a local path.
@@ -55,8 +58,8 @@ def preflight(run: Run) -> Resources:
 def share(config: PretrainConfig, cpus: float, gpus: float) -> Resources:
     """Choose the CPUs and GPUs of each worker.
 
-    A fixed number of workers leaves one CPU for reading. Elastic workers may hold all CPUs that remain after the loss of nodes,
-    so their reading tasks reserve none.
+    A fixed number of workers leaves one CPU for reading. Elastic workers may occupy all CPUs after a loss of nodes, so their
+    reading tasks reserve none.
 
     Args:
         config: Config of the run.
@@ -64,7 +67,7 @@ def share(config: PretrainConfig, cpus: float, gpus: float) -> Resources:
         gpus: GPUs of the cluster.
 
     Raises:
-        RequestError: If they do not suffice; the message shows the arithmetic.
+        RequestError: If they do not suffice; the message shows the calculation.
     """
     least = config.min_workers or config.workers
     if config.train.device == "cuda" and gpus < least:
@@ -90,18 +93,18 @@ def _fixed_cpus(config: PretrainConfig, cpus: float) -> float:
 
 
 def _elastic_cpus(config: PretrainConfig, cpus: float) -> float:
-    """One CPU, or the largest of 1/2, 1/4, ... with which min_workers fit the cluster.
+    """Return one CPU, or the largest of 1/2, 1/4, ... with which min_workers fit the cluster.
 
     Ray counts the workers that fit a node by floor division of floats, which is exact for such fractions only.
     """
     least, wanted = config.min_workers, config.cpus_per_worker
-    if (wanted / _FINEST) % 1:
+    if (wanted / _SMALLEST_SHARE) % 1:
         raise RequestError(
             f"cpus_per_worker={wanted:g} with min_workers={least}: Ray miscounts elastic workers unless each has a whole number of"
             " CPUs or a half, quarter, eighth ... of one; use such a number (0 = choose)"
         )
     each = wanted or 1.0
-    while not wanted and each > _FINEST and least * each > cpus:
+    while not wanted and each > _SMALLEST_SHARE and least * each > cpus:
         each /= 2
     if least * each > cpus:
         raise RequestError(
@@ -112,13 +115,13 @@ def _elastic_cpus(config: PretrainConfig, cpus: float) -> float:
 
 
 def _check_paths(run: Run, nodes: list[Node]) -> None:
-    """Check in one small task per node that local paths are on a shared file system."""
+    """Check with one task per node that local paths are on a shared file system."""
     needed = {"corpus": (run.config.corpus, MANIFEST), "out": (run.folder.uri, CONFIG)}
     local = {name: file for name, file in needed.items() if _is_local(file[0])}
     if len(nodes) < 2 or not local:
         return
-    looks = [on(node, _missing).remote(local) for node in nodes]
-    for node, missing in zip(nodes, ray.get(looks), strict=True):
+    results = [on(node, _missing).remote(local) for node in nodes]
+    for node, missing in zip(nodes, ray.get(results), strict=True):
         for name in missing:
             raise RequestError(
                 f"{name}={getattr(run.config, name)}: node {node.name} of the Ray cluster does not see it;"
@@ -132,5 +135,5 @@ def _is_local(uri: str) -> bool:
 
 @ray.remote(num_cpus=0)
 def _missing(files: dict[str, tuple[str, str]]) -> list[str]:
-    """Names of the files (folder, file) that do not exist on this node."""
+    """Return the names of the files (folder, file) that do not exist on this node."""
     return [name for name, (folder, file) in files.items() if open_folder(folder).size(file) is None]

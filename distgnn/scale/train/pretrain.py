@@ -1,4 +1,4 @@
-"""Pre-training on Ray Train: the training loop in several workers, which read their units through Ray Data.
+"""Pre-training on Ray Train: the training loop runs in several workers, which read units through Ray Data.
 
 Ray's own checkpoints are not used: a restarted worker group resumes from the newest checkpoint in the run folder.
 """
@@ -48,46 +48,52 @@ def pretrain_on_ray(start: Start) -> Status:
 
     Connects to Ray (RAY_ADDRESS, or this process's own) or starts a local instance.
 
+    Args:
+        start: The run.
+
+    Returns:
+        The final status.
+
     Raises:
         RequestError: If the cluster has too few resources.
         WorkError: If training fails. RequestError and DivergedError of workers are raised unchanged.
     """
     run = start.run
     os.environ.setdefault(_QUIET, "1")
-    ours = not ray.is_initialized()
+    started = not ray.is_initialized()
     start_ray(os.cpu_count() or 1)
     try:
         resources = preflight(run)
         metrics = serve_metrics(run.config.metrics, run.name, RaySink(run.name))
-        with metrics as meter, train_settings(run.config.recovery):
-            return _watch(start, resources, meter)
+        with metrics as sink, train_settings(run.config.recovery):
+            return _watch(start, resources, sink)
     except (RequestError, WorkError) as error:
         write_failure(run.folder, run.name, error)
         raise
     finally:
         _clear(run.folder)
-        if ours:
+        if started:
             ray.shutdown()
 
 
-def _watch(start: Start, resources: Resources, meter: MetricsSink) -> Status:
-    """Run the trainer in a thread, since it handles SIGINT in the main one, and show the progress that rank 0 writes."""
+def _watch(start: Start, resources: Resources, sink: MetricsSink) -> Status:
+    """Run the trainer in a thread, since in the main thread it handles SIGINT, and show the progress written by rank 0."""
     run = start.run
     _clear(run.folder)
-    seen = _snapshot(run.folder).get("updated")
-    failures, gauges = list[Exception](), SnapshotMetrics(meter)
+    shown = _snapshot(run.folder).get("updated")
+    failures, gauges = list[Exception](), SnapshotMetrics(sink)
     thread = threading.Thread(target=fit, args=(start, resources, failures), name="distgnn-fit", daemon=True)
     with log_run(run) as logs, Display() as display, stop_signals(display) as stopping:
         thread.start()
-        asked = False
+        stop_sent = False
         while thread.is_alive():
             thread.join(_POLL_SECONDS)
-            if stopping.is_set() and not asked:
+            if stopping.is_set() and not stop_sent:
                 run.folder.write(STOP, b"")
-                asked = True
+                stop_sent = True
             snapshot = _snapshot(run.folder)
-            if snapshot.get("updated") != seen:
-                seen = snapshot["updated"]
+            if snapshot.get("updated") != shown:
+                shown = snapshot["updated"]
                 display.show(snapshot)
                 gauges(snapshot)
                 logs(snapshot)
@@ -103,7 +109,7 @@ def _raise_failure(run: Run, failures: list[Exception]) -> None:
 
 
 def _clear(folder: Folder) -> None:
-    """Delete signals that an earlier run left for its workers."""
+    """Delete the stop file, the recorded failure and the reservation of an earlier run."""
     remove_file(folder, STOP)
     forget_failure(folder)
     drop_reservation(folder)
@@ -169,8 +175,8 @@ def train_worker(settings: dict[str, Any], group: ProcessGroup) -> None:
     run = Run(open_folder(settings["folder"]), from_json(PretrainConfig, settings["config"]))
     if has_failed(run.folder):
         return
-    meter = RaySink(run.name)
-    units = partial(ray_units, cpus=settings["reading_cpus"], meter=meter)
+    sink = RaySink(run.name)
+    units = partial(ray_units, cpus=settings["reading_cpus"], sink=sink)
     try:
         import_modules(run.config.imports)
         with StopWatcher(run.folder) if group.is_main_process else nullcontext() as watcher:
@@ -179,7 +185,7 @@ def train_worker(settings: dict[str, Any], group: ProcessGroup) -> None:
                 run,
                 settings["reader"],
                 group,
-                Hooks(units, stop, _ignore, meter, warned, settings.get("until", 0)),
+                Hooks(units, stop, _ignore, sink, warned, settings.get("until", 0)),
             )
     except (RequestError, DivergedError) as error:
         note_failure(run.folder, error)
@@ -191,7 +197,7 @@ def _never() -> bool:
 
 
 def _ignore(_: Snapshot) -> None:
-    """Do nothing: the driver shows snapshots, workers only write them."""
+    """Do nothing: workers write snapshots, the driver shows them."""
 
 
 def _snapshot(folder: Folder) -> Snapshot:

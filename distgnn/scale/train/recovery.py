@@ -1,11 +1,11 @@
 """Recovery from lost workers, nodes and drivers on Ray Train.
 
-Ray notices a lost node only by missed heartbeats. It renews the resource count that elastic worker groups are planned from every
-20 s, and a worker group planned in between waits for the lost node until its start times out. So the controller waits here until
-Ray has noticed, which takes as long as the heartbeat settings of the cluster say, and then has the resources counted again.
+Ray detects a lost node by missed heartbeats. It refreshes its count of resources, from which elastic worker groups are sized, every
+20 s; a worker group that is sized before that waits for the lost node until its start times out. Therefore the controller waits
+until Ray has detected the loss, which takes as long as the heartbeat settings of the cluster, and then triggers a refresh.
 
-After a driver is lost, Ray keeps the CPUs reserved for its elastic workers for another 180 s. So a run writes down the name of its
-reservation, and whoever resumes the run cancels it first.
+After a driver is lost, Ray keeps the CPUs reserved for its elastic workers for another 180 s. Therefore a run records the name of
+its reservation, and a resumed run cancels it.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ def train_settings(config: RecoveryConfig) -> AbstractContextManager[None]:
 
 @contextmanager
 def default_environment(values: dict[str, str]) -> Iterator[None]:
-    """Set those environment variables of ``values`` that are not set, and remove them on exit."""
-    ours = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(ours)
+    """Set the environment variables of ``values`` that are not set yet, and remove them on exit."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        for name in ours:
+        for name in added:
             os.environ.pop(name, None)
 
 
 class RecoveryCallback(UserCallback):
-    """Runs on the controller of Ray Train: waits for Ray to notice lost nodes, and notes the reservation of the run.
+    """Callback of the Ray Train controller: waits until Ray has detected lost nodes, and records the reservation of the run.
 
     Args:
         folder: URI of the run's folder.
@@ -64,20 +64,20 @@ class RecoveryCallback(UserCallback):
         self.folder, self.seconds = folder, seconds
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ARG002
-        """Write down the name under which Ray reserves resources for the workers. They report once, when they start."""
-        with suppress(RequestError, WorkError):  # without the note, a lost driver costs the 180 s
+        """Record the name under which Ray reserves resources for the workers. They report once, when they start."""
+        with suppress(RequestError, WorkError):  # optional: without it, resuming after a lost driver takes 180 s longer
             open_folder(self.folder).write(_RESERVATION, f"train-{run_context.run_id}".encode())
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:  # noqa: ARG002
-        """Wait until the lost nodes are known, then have the resources counted again."""
+        """Wait until Ray has detected the lost nodes, then refresh its count of resources."""
         deadline = time.monotonic() + self.seconds
         while any(not _answers(node) for node in ray.nodes() if node["Alive"]) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
-        _count_again()
+        _refresh_resources()
 
 
 def _answers(node: dict[str, Any]) -> bool:
-    """Return whether the raylet of a node accepts connections; that of a lost node refuses them or does not answer."""
+    """Return whether the raylet of a node accepts connections."""
     try:
         socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), _CONNECT_SECONDS).close()
     except OSError:
@@ -86,22 +86,22 @@ def _answers(node: dict[str, Any]) -> bool:
 
 
 def drop_reservation(folder: Folder) -> None:
-    """Release resources still reserved by a driver of the run in ``folder`` that crashed."""
+    """Release resources still reserved by a driver of the run that crashed."""
     if folder.size(_RESERVATION) is not None:
         _call_coordinator("cancel_request", folder.read(_RESERVATION).decode())
         remove_file(folder, _RESERVATION)
 
 
-def _count_again() -> None:
-    """Have Ray renew the resource count that elastic worker groups are planned from."""
+def _refresh_resources() -> None:
+    """Refresh the count of resources from which Ray sizes elastic worker groups."""
     _call_coordinator("get_reserved_resources", "", recompute=True)
 
 
 def _call_coordinator(method: str, *values: Any, **options: Any) -> None:
-    """Call the actor that plans elastic worker groups.
+    """Call a method of the actor that sizes elastic worker groups.
 
-    Its methods are not documented. If they have changed or there is no such actor, nothing happens: Ray counts its nodes every 20 s
-    and drops reservations after 180 s.
+    Its methods are not documented. If they have changed or there is no such actor, nothing happens; Ray refreshes its count every
+    20 s and releases reservations after 180 s.
     """
     with suppress(RayError, ValueError, TypeError, AttributeError):
         coordinator = ray.get_actor(_COORDINATOR, namespace=_COORDINATOR)

@@ -1,4 +1,4 @@
-"""Watches for requests to stop and for draining nodes, in a thread, so that no training step waits for storage or for Ray."""
+"""Polls for requests to stop and for draining nodes in a thread, so that training steps do not wait for storage or Ray."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from distgnn.errors import RequestError, WorkError
 from distgnn.storage.folder import Folder
 
 STOP = "stop"
-"""File in a run's folder with which the driver asks the workers to stop."""
+"""File in the run folder by which the driver requests the workers to stop."""
 _SECONDS = 1.0
 _DRAINING = "DRAINING"
 
 
 def draining_nodes() -> list[str]:
-    """Return the ids of the nodes that are draining (a spot instance reclaimed, a node scaled down); empty if Ray cannot tell."""
-    if not ray.is_initialized():  # get_runtime_context would start a Ray of its own, whose end would end this process
+    """Return the ids of draining nodes (a reclaimed spot instance, a node scaled down); empty if their state is not available."""
+    if not ray.is_initialized():  # get_runtime_context would start a local Ray
         return []
     try:
         status = get_cluster_status(ray.get_runtime_context().gcs_address)
@@ -32,7 +32,7 @@ def draining_nodes() -> list[str]:
 
 
 class StopWatcher:
-    """Context manager that looks once a second for the stop file in a run's folder and for draining nodes.
+    """Context manager that checks once a second for the stop file in the run folder and for draining nodes.
 
     Args:
         folder: The run's folder.
@@ -41,10 +41,10 @@ class StopWatcher:
 
     def __init__(self, folder: Folder, draining: Callable[[], list[str]] = draining_nodes) -> None:
         self._folder, self._draining = folder, draining
-        self._stop, self._warned, self._over = threading.Event(), threading.Event(), threading.Event()
+        self._stop, self._warned, self._closed = threading.Event(), threading.Event(), threading.Event()
 
     def stop(self) -> bool:
-        """Return whether the driver has asked to stop."""
+        """Return whether the driver has requested to stop."""
         return self._stop.is_set()
 
     def warned(self) -> bool:
@@ -58,14 +58,17 @@ class StopWatcher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
+        self._closed.set()
 
     def _watch(self) -> None:
-        while not self._over.is_set():
+        while not self._closed.is_set():
             try:
                 if self._folder.size(STOP) is not None:
                     self._stop.set()
-            except (RequestError, WorkError):  # storage does not answer now; the loop reports it where it writes
+            except (
+                RequestError,
+                WorkError,
+            ):  # temporary; persistent errors are raised by the writes of the training loop
                 pass
             (self._warned.set if self._draining() else self._warned.clear)()
-            self._over.wait(_SECONDS)
+            self._closed.wait(_SECONDS)

@@ -23,24 +23,24 @@ from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.pretraining.metrics import StorageMetrics
 
 _WINDOW = 20_000
-_UNITS_A_TASK = 8
-_FREE_TASKS = 2
+_UNITS_PER_TASK = 8
+_UNRESERVED_TASKS = 2
 _BLOCK_BYTES = 8 << 20
 _ERRORS: dict[str, type[Exception]] = {"RequestError": RequestError, "WorkError": WorkError}
 
 
 @dataclass(frozen=True)
 class _ReadUnits:
-    """Function of the Ray Data tasks: turns each unit, or the error of reading it, into one row."""
+    """Function of the Ray Data tasks: returns one row per unit, with its data or the error of reading it."""
 
     reader: CorpusReader
     plan: Plan
     prepare: Prepare
-    meter: MetricsSink
+    sink: MetricsSink
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         torch.set_num_threads(1)
-        storage = StorageMetrics(self.meter)
+        storage = StorageMetrics(self.sink)
         for row in rows.to_pylist():
             yield self._row(UnitRef(**row))
             storage.note()
@@ -62,7 +62,7 @@ def ray_units(
     prepare: Prepare,
     reads: Iterable[UnitRef],
     cpus: float = 1.0,
-    meter: MetricsSink = NULL_SINK,
+    sink: MetricsSink = NULL_SINK,
 ) -> Iterator[GraphBatch]:
     """Read units in order with Ray Data tasks ahead of the consumer; bitwise equal to ``local_units``. Ray must be running.
 
@@ -73,7 +73,7 @@ def ray_units(
         reads: The units.
         cpus: CPUs reserved by each task, which training must leave free. 0 reserves none, so that reading continues when
             training holds all CPUs; at most two tasks run at a time then.
-        meter: Receives the storage errors of the tasks.
+        sink: Receives the storage errors of the tasks.
 
     Raises:
         RequestError: As raised by reading, at the position of the unit that caused it.
@@ -82,21 +82,21 @@ def ray_units(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     pending = iter(reads)
     while window := list(islice(pending, _WINDOW)):
-        blocks = -(-len(window) // _UNITS_A_TASK)
+        blocks = -(-len(window) // _UNITS_PER_TASK)
         dataset = _dataset(window, blocks).map_batches(
-            _ReadUnits(reader, plan, prepare, meter),
-            batch_size=_UNITS_A_TASK,
+            _ReadUnits(reader, plan, prepare, sink),
+            batch_size=_UNITS_PER_TASK,
             batch_format="pyarrow",
             zero_copy_batch=True,
             num_cpus=cpus,
-            compute=TaskPoolStrategy(None if cpus else min(_FREE_TASKS, blocks)),
+            compute=TaskPoolStrategy(None if cpus else min(_UNRESERVED_TASKS, blocks)),
         )
         for row in dataset.iter_rows():
             yield _unit(row)
 
 
 def _dataset(window: list[UnitRef], blocks: int) -> Dataset:
-    # from_arrow would run tasks that reserve one CPU each, and there may be none free.
+    # from_arrow would run tasks that reserve one CPU each, which may never be free.
     dataset = ray.data.from_items([read._asdict() for read in window], override_num_blocks=blocks)
     context = dataset.context
     context.execution_options.preserve_order = True

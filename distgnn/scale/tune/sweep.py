@@ -1,6 +1,6 @@
-"""Runs a sweep on Ray Tune: parallel trials, each in a process of its own, then the final evaluation.
+"""Runs a sweep on Ray Tune: parallel trials, each in its own process, then the final evaluation.
 
-The trial records and folders hold the whole state. A resumed sweep is a new Tune experiment; nothing that Tune writes is ever read.
+Trial records and folders hold the complete state. A resumed sweep is a new Tune experiment; files of Tune are never read.
 """
 
 from __future__ import annotations
@@ -45,31 +45,34 @@ _ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
-"""Settings of Ray Tune: no loggers of its own, and one result at a time, since each may end its trial."""
+"""Settings of Ray Tune: no loggers, and unbuffered results, since each result may stop its trial."""
 
 
 @contextmanager
 def _ray() -> Iterator[None]:
     """Use the running Ray, or start one and stop it on exit."""
-    ours = not ray.is_initialized()
+    started = not ray.is_initialized()
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     start_ray(os.cpu_count() or 1)
     try:
         yield
     finally:
-        if ours:
+        if started:
             ray.shutdown()
 
 
 def run_sweep(folder: Folder, sweep: Sweep) -> Status:
-    """Start or resume a sweep, until it is finished or a signal stops it.
+    """Start or resume a sweep and run it until it is finished or a signal stops it.
 
     Joins the running Ray (``RAY_ADDRESS``, or this process's own) or starts a local one.
 
     Args:
         folder: Folder of the sweep.
         sweep: The sweep.
+
+    Returns:
+        "finished" or "stopped".
 
     Raises:
         RequestError: A trial can never fit the cluster; raised before anything is written.
@@ -87,7 +90,7 @@ def run_sweep(folder: Folder, sweep: Sweep) -> Status:
 
             def show(trials: list[TrialRecord]) -> None:
                 display.show(trials)
-                write_sweep(folder, current())  # now, since the process may be killed at any time
+                write_sweep(folder, current())  # at every change, since the process may be killed
                 pages.refresh(current(), trials)
 
             store = TrialStore(folder, sweep, proposals_of(sweep), known, capacity.concurrency, show)
@@ -107,7 +110,7 @@ def cluster_capacity(sweep: Sweep) -> Capacity:
 
 
 def _run_trials(store: TrialStore, capacity: Capacity, stopping: threading.Event) -> Status:
-    """Run Tune in a thread, since it replaces the handler of Ctrl-C in the main one."""
+    """Run Tune in a thread, since in the main thread it replaces the SIGINT handler."""
     if store.done:
         return "finished"
     failures: list[Exception] = []
@@ -127,9 +130,7 @@ def _tune(store: TrialStore, capacity: Capacity, failures: list[Exception]) -> N
     trial: Any = tune.with_resources(function, PlacementGroupFactory([bundle]))
     try:
         remove_left_over(tempfile.gettempdir(), deep=False)
-        with tempfile.TemporaryDirectory(
-            temporary_tail(), "distgnn-tune-"
-        ) as storage:  # Tune's own files are never read
+        with tempfile.TemporaryDirectory(temporary_tail(), "distgnn-tune-") as storage:
             Tuner(
                 trial,
                 tune_config=tune.TuneConfig(
@@ -148,7 +149,7 @@ def _tune(store: TrialStore, capacity: Capacity, failures: list[Exception]) -> N
                     verbose=0,
                 ),
             ).fit()
-    except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
+    except Exception as error:  # noqa: BLE001 - raised in the main thread
         failures.append(error)
 
 
@@ -157,7 +158,7 @@ def _name(trial: Any) -> str:
 
 
 def _finish(store: TrialStore, capacity: Capacity, display: SweepDisplay, stopping: threading.Event) -> Status:
-    """Write the winner's files and run the final evaluation, in Ray tasks of a trial's size."""
+    """Write the winner's files and run the final evaluation, in Ray tasks with the resources of a trial."""
     folder, sweep, trials = store.folder, store.sweep, store.trials()
     best = write_winner(folder, sweep, trials)
     if best is None:

@@ -1,4 +1,4 @@
-"""The trial function that Ray Tune calls: it reads its record, continues from its folder and reports rung by rung."""
+"""Trainable of a sweep on Ray Tune: reads the trial record, resumes from the trial folder and reports each rung."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ class TrialFunction:
     sweep: Sweep
 
     def __call__(self, config: dict[str, Any]) -> None:
-        """Run the trial whose number is in ``config``; an error is noted in its folder for the driver, and raised."""
+        """Run the trial whose number is in ``config``. Errors are recorded in its folder for the driver, and raised."""
         folder, number = open_folder(self.folder), int(config[NUMBER])
-        own = trial_folder(folder, number)
-        forget_failure(own)
+        own_folder = trial_folder(folder, number)
+        forget_failure(own_folder)
         _set_threads(self.sweep)
         try:
             for rung in Trial.of(self.sweep, folder, read_trial(folder, number)).run(pretrainer_of(self.sweep)):
                 tune.report(result_of(number, rung))  # returns if the trial continues; otherwise Tune ends this thread
         except (RequestError, WorkError) as error:
-            note_failure(own, error)
+            note_failure(own_folder, error)
             raise
         except Exception as error:
-            note_failure(own, WorkError(f"{type(error).__name__}: {error}"))
+            note_failure(own_folder, WorkError(f"{type(error).__name__}: {error}"))
             raise
 
 

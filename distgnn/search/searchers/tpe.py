@@ -47,13 +47,13 @@ class TpeSearcher(Searcher):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
             study = optuna.create_study(sampler=sampler, directions=directions)
-            study.add_trials([self._formatted(record, distributions) for record in sorted(known, key=_number)])
-            asked = study.ask(distributions).params
+            study.add_trials([self._frozen(record, distributions) for record in sorted(known, key=_number)])
+            proposed = study.ask(distributions).params
         finally:
             optuna.logging.set_verbosity(verbosity)
-        return {dotted: _settled(domain, asked[dotted]) for dotted, domain in context.space.items()}
+        return {dotted: _value_of(domain, proposed[dotted]) for dotted, domain in context.space.items()}
 
-    def _formatted(self, record: TrialRecord, distributions: dict[str, BaseDistribution]) -> optuna.trial.FrozenTrial:
+    def _frozen(self, record: TrialRecord, distributions: dict[str, BaseDistribution]) -> optuna.trial.FrozenTrial:
         context = self.context
         state = _STATES.get(record.state, TrialState.RUNNING)
         values = [record.score, record.seconds][: 1 + context.seconds]
@@ -81,7 +81,7 @@ def _last(domain: Range, kind: type) -> Any:
     return kind(domain.points()[-1] if domain.step else domain.high)
 
 
-def _settled(domain: Range | Choice, value: Any) -> Value:
+def _value_of(domain: Range | Choice, value: Any) -> Value:
     """Convert a value of Optuna to one of the domain; multiples of a step may differ by rounding."""
     if isinstance(domain, Choice):
         return value

@@ -1,4 +1,4 @@
-"""Generation of edges and of features on networks, by the book."""
+"""Edge and attribute generation on networks against plain loops."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def messages(block: SampledSubgraph) -> list[tuple[int, int, int]]:
     return list(zip(block.relation.tolist(), *ends, strict=True))
 
 
-def removed(network: Network, share: float, drawn: Any, step: int) -> set[tuple[int, int, int]]:
-    taken = Removal(network, share, 3)(full_block(network), np.asarray(drawn), step)
+def removed(network: Network, share: float, sampled: Any, step: int) -> set[tuple[int, int, int]]:
+    taken = Removal(network, share, 3)(full_block(network), np.asarray(sampled), step)
     return {one for one, gone in zip(messages(full_block(network)), taken, strict=True) if gone}
 
 
 def turned(network: Network, message: tuple[int, int, int]) -> tuple[int, int, int]:
-    """The message along the same edge the other way."""
+    """Return the message along the same edge in the other direction."""
     relation = network.relations[message[0]]
     name = relation.name.removesuffix("^-1") if relation.name.endswith("^-1") else relation.name + "^-1"
     if relation.name == "cites":
@@ -50,19 +50,19 @@ def turned(network: Network, message: tuple[int, int, int]) -> tuple[int, int, i
     return network.relations.index(Relation(name, relation.target, relation.source)), message[2], message[1]
 
 
-def test_edges_are_removed_both_ways_and_only_at_drawn_nodes() -> None:
-    network, drawn = papers(), [0, 4, 7, 11]
+def test_edges_are_removed_in_both_directions_and_only_at_sampled_nodes() -> None:
+    network, sampled = papers(), [0, 4, 7, 11]
     everything = set(messages(full_block(network)))
-    at_drawn = {one for one in everything if one[1] in drawn or one[2] in drawn}
-    found = removed(network, 0.5, drawn, step=0)
-    assert found < at_drawn
+    at_sampled = {one for one in everything if one[1] in sampled or one[2] in sampled}
+    found = removed(network, 0.5, sampled, step=0)
+    assert found < at_sampled
     assert {turned(network, one) for one in found} == found
-    assert removed(network, 1.0, drawn, step=0) == at_drawn
-    assert removed(network, 0.5, drawn, step=1) not in (found, at_drawn)
+    assert removed(network, 1.0, sampled, step=0) == at_sampled
+    assert removed(network, 0.5, sampled, step=1) not in (found, at_sampled)
     assert removed(network, 0.5, [0, 4], step=0) == {one for one in found if {one[1], one[2]} & {0, 4}}
 
 
-def test_the_removed_share() -> None:
+def test_the_share_of_removed_edges() -> None:
     left, right = np.divmod(np.arange(3000), 60)
     network = build_network({"a": 50, "b": 60}, both_ways(Edges(Relation("r", "a", "b"), left, right)))
     for share in (0.2, 0.5):
@@ -76,16 +76,16 @@ def test_one_way_relations_are_removed_too() -> None:
 
 
 def slow_edge_losses(problem: NetworkProblem, network: Network, step: int) -> list[float]:
-    """InfoNCE of each removed message into a drawn node, in the order of (relation, target, source)."""
-    task, drawn = edge_task(problem), draw_nodes(key(3, 64, step), network.nodes("paper"), CONFIG.aux_batch)
+    """InfoNCE of each removed message into a sampled node, in the order of (relation, target, source)."""
+    task, sampled = edge_task(problem), draw_nodes(key(3, 64, step), network.nodes("paper"), CONFIG.aux_batch)
     whole = full_block(network)
-    kept = [one for one in messages(whole) if one not in removed(network, 0.5, drawn, step)]
+    kept = [one for one in messages(whole) if one not in removed(network, 0.5, sampled, step)]
     relation, source, target = np.array(kept).T
     block = replace(whole, relation=relation, source=source, target=target)
     nodes, losses = problem.encoder(SubgraphBatch(problem.views.inputs, block)), []
-    lost = sorted(removed(network, 0.5, drawn, step), key=lambda one: (one[0], one[2], one[1]))
+    lost = sorted(removed(network, 0.5, sampled, step), key=lambda one: (one[0], one[2], one[1]))
     for number, u, v in lost:
-        if v not in drawn:
+        if v not in sampled:
             continue
         kind = network.relations[number].source
         pool = draw_nodes(key(3, 65, step, network.types.index(kind)), network.nodes(kind), CONFIG.negatives)
@@ -98,44 +98,44 @@ def slow_edge_losses(problem: NetworkProblem, network: Network, step: int) -> li
 
 
 @pytest.mark.parametrize("step", [0, 1])
-def test_edge_losses_by_the_book(step: int) -> None:
+def test_edge_losses_equal_a_plain_loop(step: int) -> None:
     network = papers()
     problem = problem_of(network)
     _, (samples, _) = problem.losses(problem.fetch([np.arange(2)], step))
     wanted = slow_edge_losses(problem, network, step)
     assert samples.losses.tolist() == pytest.approx(wanted, rel=1e-10)
     assert samples.count == len(wanted) > 10
-    assert not samples.whole
+    assert not samples.summed
     assert not samples.labels.any()
 
 
-def test_removed_messages_are_in_no_cut_out_of_the_task() -> None:
+def test_removed_messages_are_not_in_the_subgraph() -> None:
     network = papers()
-    asked = edge_task(problem_of(network)).ask(0)
-    assert asked.cut is not None
-    drawn = draw_nodes(key(3, 64, 0), network.nodes("paper"), CONFIG.aux_batch)
-    block = problem_of(network).views.block(asked.seeds, 0)
+    query = edge_task(problem_of(network)).query(0)
+    assert query.cut is not None
+    sampled = draw_nodes(key(3, 64, 0), network.nodes("paper"), CONFIG.aux_batch)
+    block = problem_of(network).views.block(query.seeds, 0)
     node = torch.from_numpy(block.node)
-    ends = node[asked.cut.source].tolist(), node[asked.cut.target].tolist()
-    seen = set(zip(asked.cut.relation.tolist(), *ends, strict=True))
-    assert seen == set(messages(block)) - removed(network, 0.5, drawn, 0)
+    ends = node[query.cut.source].tolist(), node[query.cut.target].tolist()
+    seen = set(zip(query.cut.relation.tolist(), *ends, strict=True))
+    assert seen == set(messages(block)) - removed(network, 0.5, sampled, 0)
 
 
-def test_sampled_messages_only_are_asked_for() -> None:
+def test_only_sampled_messages_are_predicted() -> None:
     problem = problem_of(papers(), fan_out=1, removed=1.0)
     samples = edge_task(problem).samples
-    asked = edge_task(problem).ask(0)
-    assert 0 < samples(problem.encoder(asked.cut), asked).count <= CONFIG.aux_batch  # one message a node
+    query = edge_task(problem).query(0)
+    assert 0 < samples(problem.encoder(query.cut), query).count <= CONFIG.aux_batch  # one message a node
 
 
-def pool_sizes(asked: NodeQuery) -> list[int]:
-    return [len(one.pool) for one in asked.data]
+def pool_sizes(query: NodeQuery) -> list[int]:
+    return [len(one.pool) for one in query.data]
 
 
-def test_negatives_and_batch_are_read() -> None:
-    assert set(pool_sizes(edge_task(problem_of(papers(), negatives=3)).ask(0))) == {3}
-    assert set(pool_sizes(edge_task(problem_of(papers(), negatives=255)).ask(0))) == {20, 10, 4}  # all there are
-    few, many = (edge_task(problem_of(papers(), aux_batch=size, removed=1.0)).ask(0) for size in (2, 20))
+def test_options_negatives_and_aux_batch() -> None:
+    assert set(pool_sizes(edge_task(problem_of(papers(), negatives=3)).query(0))) == {3}
+    assert set(pool_sizes(edge_task(problem_of(papers(), negatives=255)).query(0))) == {20, 10, 4}  # all there are
+    few, many = (edge_task(problem_of(papers(), aux_batch=size, removed=1.0)).query(0) for size in (2, 20))
     assert sum(len(one.target) for one in few.data) < sum(len(one.target) for one in many.data)
 
 
@@ -156,7 +156,7 @@ def rows() -> dict[str, Any]:
     return {f"paper.{part}_20": np.array(ids) for part, ids in (("train", [0, 1]), ("val", [2]), ("test", [3]))}
 
 
-def test_attribute_losses_by_the_book() -> None:
+def test_attribute_losses_equal_a_plain_loop() -> None:
     network = papers()
     problem = problem_of(network)
     task = problem.auxiliary[1]
@@ -164,30 +164,30 @@ def test_attribute_losses_by_the_book() -> None:
     with torch.no_grad():
         task.blank.copy_(torch.arange(6) / 6)
     _, (_, samples) = problem.losses(problem.fetch([np.arange(2)], 5))
-    asked, cut = task.ask(5), SubgraphBatch(problem.views.inputs, full_block(network))
+    query, cut = task.query(5), SubgraphBatch(problem.views.inputs, full_block(network))
     x = problem.encoder.embed(cut)
-    x[asked.seeds] = task.blank
-    told = task.tell(problem.encoder(cut, x)[asked.seeds])
-    raw = torch.from_numpy(network.features["paper"])[asked.seeds].double()
-    for loss, one, wanted in zip(samples.losses, told, raw, strict=True):
+    x[query.seeds] = task.blank
+    predicted = task.tell(problem.encoder(cut, x)[query.seeds])
+    raw = torch.from_numpy(network.features["paper"])[query.seeds].double()
+    for loss, one, wanted in zip(samples.losses, predicted, raw, strict=True):
         torch.testing.assert_close(loss, (1 - (one @ wanted) / one.norm() / wanted.norm()) / 0.1)
-    assert samples.count == len(set(asked.seeds.tolist())) == CONFIG.aux_batch
+    assert samples.count == len(set(query.seeds.tolist())) == CONFIG.aux_batch
 
 
-def test_hidden_features_are_not_seen() -> None:
+def test_masked_features_do_not_change_embeddings() -> None:
     network = papers()
     task = problem_of(network).auxiliary[1]
-    drawn, values = task.ask(0).seeds, network.features["paper"].copy()
-    values[drawn] = 100
+    sampled, values = task.query(0).seeds, network.features["paper"].copy()
+    values[sampled] = 100
     changed = problem_of(replace(network, features={"paper": values}))
     found = []
     for problem in (problem_of(network), changed):
-        asked = problem.auxiliary[1].ask(0)
-        found.append(problem.encoder(asked.cut, problem.auxiliary[1].inputs(problem.encoder, asked)))
+        query = problem.auxiliary[1].query(0)
+        found.append(problem.encoder(query.cut, problem.auxiliary[1].inputs(problem.encoder, query)))
     assert torch.equal(*found)
 
 
-def test_drawn_nodes() -> None:
+def test_sampled_nodes() -> None:
     nodes = range(5, 505)
     found = draw_nodes(1, nodes, 40)
     assert len(set(found.tolist())) == 40
@@ -198,7 +198,7 @@ def test_drawn_nodes() -> None:
     assert np.abs(counts / 2000 - 0.3).max() < 4 * math.sqrt(0.21 / 2000)
 
 
-def test_the_removal_is_the_documented_draw() -> None:
+def test_the_removal_is_the_documented_keyed_sample() -> None:
     network = papers()
     taken = Removal(network, 0.5, 3)(full_block(network), np.arange(34), 2)
     for (number, u, v), gone in zip(messages(full_block(network)), taken, strict=True):

@@ -1,4 +1,4 @@
-"""Nodes with several labels each: losses and scores by the book, refusals, and the fields of OAG's papers, which cannot leak."""
+"""Multi-label node classification: losses and scores against plain loops, invalid tables, and no leakage of OAG's paper fields."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def logits(problem: NetworkProblem, network: Network) -> Tensor:
     return problem.target.classify(problem.encoder(SubgraphBatch(problem.views.inputs, full_block(network))))
 
 
-def test_losses_by_the_book() -> None:
+def test_losses_equal_a_plain_loop() -> None:
     network = tagged()
     problem = problem_of(network)
     assert (problem.names, problem.metrics, problem.rows) == (("node", "edge_generation"), ("mrr", "ndcg"), 8)
@@ -47,10 +47,10 @@ def test_losses_by_the_book() -> None:
         wanted = sum(share * math.log(share / chance[label].item()) for label in LABELS[node])
         assert loss.item() == pytest.approx(wanted, rel=1e-12)
     assert {len(LABELS[node]) for node in (7, 0, 4)} == {1, 2}
-    assert (samples.count, samples.whole, samples.labels.tolist()) == (3, False, [0, 0, 0])
+    assert (samples.count, samples.summed, samples.labels.tolist()) == (3, False, [0, 0, 0])
 
 
-def test_scores_do_not_depend_on_how_many_nodes_are_ranked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     network = tagged()
     problem = problem_of(network)
     found = logits(problem, network)[13:18].detach().numpy()
@@ -61,7 +61,7 @@ def test_scores_do_not_depend_on_how_many_nodes_are_ranked_at_once(monkeypatch: 
     assert problem.evaluate("val").scores != problem.evaluate("test").scores
 
 
-def test_labels_read() -> None:
+def test_read_labels() -> None:
     sets = read_label_sets(tagged(), CONFIG)
     assert (sets.kind, sets.classes) == ("paper", 5)
     assert [sets.of(np.array([node]))[1].tolist() for node in range(18)] == list(LABELS.values())
@@ -70,7 +70,7 @@ def test_labels_read() -> None:
     assert label.tolist() == LABELS[5] + LABELS[9] + LABELS[5]
 
 
-def test_papers_that_do_not_come_first() -> None:
+def test_labelled_type_that_is_not_the_first() -> None:
     network = tagged()
     turned = replace(network, types=("author", "paper", "venue"), type_ptr=np.array([0, 10, 30, 34]))
     sets = read_label_sets(turned, CONFIG)
@@ -78,7 +78,7 @@ def test_papers_that_do_not_come_first() -> None:
     assert sets.of(np.array([14]))[1].tolist() == LABELS[4]
 
 
-def test_a_keyed_split_of_labelled_nodes_where_there_is_none() -> None:
+def test_networks_without_a_split_get_a_keyed_split() -> None:
     network = tagged()
     tables = {name: column for name, column in network.tables.items() if ".labels." in name}
     found = read_label_sets(replace(network, tables=tables), CONFIG)
@@ -98,7 +98,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "message"), REFUSED)
-def test_refused(changes: dict[str, Any], message: str) -> None:
+def test_invalid_tables_are_refused(changes: dict[str, Any], message: str) -> None:
     network = tagged()
     tables = {
         f"paper.{name}" if name == "val" else f"paper.labels.{name}": column
@@ -113,7 +113,7 @@ def test_refused(changes: dict[str, Any], message: str) -> None:
 
 
 def made_oag(tmp_path: Path, moves: Callable[[int], bool] = lambda _: False) -> Network:
-    """40 papers of 2010 to 2019 with one or two of six L2 fields each, other ones for papers of years that ``moves`` names."""
+    """Return 40 papers of 2010 to 2019 with one or two of six L2 fields each; ``moves`` changes those of some years."""
     year = [2010 + paper % 10 for paper in range(40)]
     fields = [(paper, 51) for paper in range(0, 40, 3)]
     for paper in range(40):
@@ -159,7 +159,7 @@ def test_labels_are_stored(tmp_path: Path) -> None:
 
 
 def same(first: Network, other: Network) -> bool:
-    """Whether all that an encoder or an auxiliary task can see is the same: everything but the tables."""
+    """Return whether everything that encoders and auxiliary tasks read, all but the tables, is equal."""
     arrays = [(getattr(first, name), getattr(other, name)) for name in ("indptr", "source", "relation")]
     arrays += [(first.features[kind], other.features[kind]) for kind in first.features]
     return first.relations == other.relations and all(np.array_equal(one, two) for one, two in arrays)

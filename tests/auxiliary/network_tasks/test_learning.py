@@ -1,4 +1,4 @@
-"""Problems on real networks can be learnt: the target alone, for seconds."""
+"""Targets on real networks can be learned, without auxiliary tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALONE = ProcessGroup.single_process(torch.device("cpu"))
 
 
 def learn(problem: NetworkProblem, steps: int, batch: int, lr: float) -> None:
-    """Adam on the target's loss."""
+    """Train with Adam on the target's loss."""
     optimizer = torch.optim.Adam([*problem.shared.parameters(), *problem.heads[0].parameters()], lr=lr)
     problem.auxiliary = []
     for step in range(steps):
@@ -31,7 +31,7 @@ def learn(problem: NetworkProblem, steps: int, batch: int, lr: float) -> None:
 
 
 @pytest.mark.data
-def test_ratings_of_last_fm() -> None:
+def test_links_of_last_fm_are_learned() -> None:
     (path,) = real("kgrec/last-fm")
     network = build_kgrec(KgrecConfig(input=path, out="x", name="last-fm", columns="htr"))
     problem = build_problem(network, NetworkTaskConfig(), 0, ALONE)
@@ -47,7 +47,7 @@ def test_ratings_of_last_fm() -> None:
 
 
 @pytest.mark.data
-def test_classes_of_acm() -> None:
+def test_classes_of_acm_are_learned() -> None:
     (path,) = real("hetero/acm")
     network = build_hetero(HeteroConfig(input=path, out="x", layout="acm"))
     problem = build_problem(network, NetworkTaskConfig(width=32), 0, ALONE)

@@ -1,4 +1,4 @@
-"""Problems on networks: samples by the book, no leaks, ranks that add up to one, and every option."""
+"""Problems on networks: losses against plain loops, no leakage, sums over ranks, and options."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def folds_of(problem: NetworkProblem, count: int = 3) -> list[np.ndarray]:
 
 
 def gathered(found: tuple[list[Samples], list[Samples]]) -> Tensor:
-    """[tasks, 2]: (sum of losses, count) of each fold and task."""
+    """Return (sum of losses, count) of each fold and task, [tasks, 2]."""
     return torch.stack([torch.stack([one.losses.sum(), one.count]) for part in found for one in part])
 
 
@@ -65,7 +65,9 @@ def gradients(problem: NetworkProblem, sums: Tensor) -> list[Tensor]:
 
 @BOTH
 @pytest.mark.parametrize(("messages", "dropout"), [("keep", 0.0), ("hide", 0.0), ("keep", 0.5)])
-def test_ranks_add_up_to_one(network: Network, config: NetworkTaskConfig, messages: str, dropout: float) -> None:
+def test_samples_of_two_ranks_sum_to_those_of_one(
+    network: Network, config: NetworkTaskConfig, messages: str, dropout: float
+) -> None:
     config = replace(config, messages=messages, dropout=dropout)
     alone = problem_of(network, config)
     folds, size = folds_of(alone), 3
@@ -91,7 +93,9 @@ def test_a_rank_without_rows_has_no_samples(network: Network, config: NetworkTas
 @BOTH
 @pytest.mark.parametrize("messages", ["keep", "hide"])
 @pytest.mark.parametrize("kind", ["gcn", "hgt"])
-def test_a_fold_alone_gives_its_losses(network: Network, config: NetworkTaskConfig, messages: str, kind: str) -> None:
+def test_fold_losses_equal_those_of_the_joint_pass(
+    network: Network, config: NetworkTaskConfig, messages: str, kind: str
+) -> None:
     problem = problem_of(network, config, messages=messages, encoder=kind)
     batch = problem.fetch(folds_of(problem), 0)
     target, _ = problem.losses(batch)
@@ -115,11 +119,11 @@ def link_target(problem: NetworkProblem) -> LinkTarget:
 
 
 def embedded(problem: NetworkProblem, network: Network) -> Tensor:
-    """All nodes, from all messages."""
+    """Embed all nodes from all messages."""
     return problem.encoder(SubgraphBatch(problem.views.inputs, full_block(network)))
 
 
-def test_link_losses_by_the_book() -> None:
+def test_link_losses_equal_a_plain_loop() -> None:
     problem = problem_of(films(), LINKS, fan_out=0)
     links, rows = link_target(problem).links, np.array([3, 0, 5])
     nodes, head = embedded(problem, training_network(films(), links)), link_target(problem)
@@ -129,7 +133,7 @@ def test_link_losses_by_the_book() -> None:
         assert label == links.label[row]
         torch.testing.assert_close(loss, -torch.log(chance if label else 1 - chance))
     assert samples.count == 3
-    assert not samples.whole
+    assert not samples.summed
 
 
 def test_training_positives_and_nothing_else_pass_messages() -> None:
@@ -145,12 +149,12 @@ def test_training_positives_and_nothing_else_pass_messages() -> None:
     assert passed.num_messages == network.num_messages + len(wanted)
 
 
-def test_hide_leaves_out_the_links_a_step_asks_for() -> None:
+def test_messages_hide_excludes_the_links_of_the_step() -> None:
     rows = np.arange(7)
     kept, hidden = (problem_of(films(), LINKS, fan_out=0, messages=how) for how in ("keep", "hide"))
     links = link_target(kept).links
     some = links.parts["train"][rows]
-    asked = set(zip(links.user[some].tolist(), links.item[some].tolist(), strict=True))
+    query = set(zip(links.user[some].tolist(), links.item[some].tolist(), strict=True))
 
     def messages(problem: NetworkProblem) -> set[tuple[int, int]]:
         block = problem.views.block(np.arange(problem.views.network.num_nodes), 0)
@@ -159,7 +163,7 @@ def test_hide_leaves_out_the_links_a_step_asks_for() -> None:
         return set(zip(block.node[block.source].tolist(), block.node[block.target].tolist(), strict=True))
 
     assert messages(kept) - messages(hidden) == {
-        pair for pair in messages(kept) if pair in asked or pair[::-1] in asked
+        pair for pair in messages(kept) if pair in query or pair[::-1] in query
     }
     assert messages(hidden) < messages(kept)
     first, other = (problem.losses(problem.fetch([rows], 0))[0][0].losses for problem in (kept, hidden))
@@ -185,7 +189,7 @@ def test_no_held_out_rating_leaks(kind: str, messages: str) -> None:
     assert first.evaluate("test").scores != other.evaluate("test").scores
 
 
-def test_one_sample_a_step() -> None:
+def test_steps_with_one_sample() -> None:
     for network, config in ((films(), LINKS), (papers(), NODES)):
         problem = problem_of(network, config, aux_batch=1)
         problem.auxiliary = [task for task in problem.auxiliary if task.name != "edge_generation"]
@@ -201,15 +205,15 @@ def test_path_labels_are_those_of_the_training_network() -> None:
     edges = set(zip(passed.source.tolist(), target.tolist(), strict=True))
     users, seen = network.nodes("user"), set()
     for step in range(20):
-        asked = task.ask(step)
-        assert asked.data.sum() == 21
-        for one, two, label in zip(asked.seeds[:41].tolist(), asked.seeds[41:].tolist(), asked.data, strict=True):
+        query = task.query(step)
+        assert query.data.sum() == 21
+        for one, two, label in zip(query.seeds[:41].tolist(), query.seeds[41:].tolist(), query.data, strict=True):
             assert (one != two and any((one, u) in edges and (u, two) in edges for u in users)) == label
             seen.add((one, two))
     assert len(seen) > 50  # drawn anew for each step
 
 
-def test_class_losses_by_the_book() -> None:
+def test_class_losses_equal_a_plain_loop() -> None:
     network = papers()
     problem = problem_of(network, NODES, fan_out=0)
     assert isinstance(problem.target, NodeTarget)
@@ -220,7 +224,7 @@ def test_class_losses_by_the_book() -> None:
 
 
 @BOTH
-def test_scores_are_those_of_a_whole_pass(network: Network, config: NetworkTaskConfig) -> None:
+def test_scores_equal_those_of_a_full_pass(network: Network, config: NetworkTaskConfig) -> None:
     problem = problem_of(network, config)
     nodes = embedded(problem, problem.views.network)
     problem.heads.requires_grad_(False)
@@ -300,7 +304,7 @@ def test_splits_do_not_depend_on_the_seed() -> None:
     )
 
 
-def test_official_splits_else_the_only_one_else_a_keyed_one() -> None:
+def test_the_official_split_is_preferred_to_a_keyed_one() -> None:
     network = papers()
     assert read_nodes(network, NODES).node["val"].tolist() == [8, 9, 10, 11, 12]
     label = {"paper.label": network.tables["paper.label"]}
@@ -316,7 +320,7 @@ def test_official_splits_else_the_only_one_else_a_keyed_one() -> None:
     assert read_nodes(replace(network, tables=sixty), replace(NODES, official_split=60)).node["test"].tolist() == [7]
 
 
-def test_usual_auxiliary_tasks() -> None:
+def test_default_auxiliary_tasks() -> None:
     assert problem_of(papers(), NODES).names == ("node", "edge_generation", "attribute_generation")
     assert problem_of(papers(features=False), NODES).names == ("node", "edge_generation")
     assert problem_of(films(), LINKS).names == ("link", *PATHS)
@@ -344,7 +348,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("network", "changes", "message"), REFUSED)
-def test_refused(network: Network, changes: dict[str, Any], message: str) -> None:
+def test_invalid_requests_are_refused(network: Network, changes: dict[str, Any], message: str) -> None:
     config = LINKS if "rating.user" in network.tables and "auxiliary" in changes else NODES
     with pytest.raises(RequestError, match=message) as caught:
         build_problem(network, replace(config, **changes), 0, ProcessGroup.single_process(CPU))
@@ -367,9 +371,9 @@ def test_joint_steps_run_on_networks(network: Network, config: NetworkTaskConfig
     assert any(not torch.equal(*pair) for pair in zip(before, problem.shared.parameters(), strict=True))
 
 
-def test_folds_are_told_the_classes_of_rows() -> None:
+def test_strata_are_the_classes_of_the_rows() -> None:
     for network in (films(), papers()):
         problem = build_problem(network, NetworkTaskConfig(width=6), 3, ProcessGroup.single_process(CPU))
-        labels = problem.target.ask(np.arange(problem.rows)).data.long().tolist()
+        labels = problem.target.query(np.arange(problem.rows)).data.long().tolist()
         assert problem.strata.tolist() == labels
         assert len(set(labels)) > 1

@@ -25,7 +25,7 @@ from tests.helpers.oracle import Oracle
 
 
 class Copies(Oracle):
-    """The oracle whose node embeddings come from every graph alone, run with that graph's copy of the weights."""
+    """The oracle with node embeddings computed graph by graph, each with its copy of the weights."""
 
     def __init__(self, encoder: Encoder, batch: GraphBatch, config: L2PConfig, seed: int, epoch: int) -> None:
         super().__init__(encoder, batch, config, seed, epoch)
@@ -48,9 +48,9 @@ def gradients(encoder: Encoder, total: Tensor) -> dict[str, Tensor]:
 
 def assert_same(encoder: Encoder, found: Tensor, wanted: Tensor) -> None:
     torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
-    ours, theirs = gradients(encoder, found), gradients(encoder, wanted)
-    for name, gradient in ours.items():
-        torch.testing.assert_close(gradient, theirs[name], rtol=1e-8, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}")
+    actual, expected = gradients(encoder, found), gradients(encoder, wanted)
+    for name, gradient in actual.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-8, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}")
 
 
 @pytest.mark.parametrize("order", [1, 2])
@@ -86,7 +86,7 @@ def test_directed_graphs() -> None:
 
 
 class OwnGin(nn.Module):
-    """Our gin layers, written for PyG."""
+    """The built-in gin layers, written for PyG."""
 
     def __init__(self, _: Schema, config: EncoderConfig) -> None:
         super().__init__()
@@ -101,23 +101,25 @@ class OwnGin(nn.Module):
 
 
 @pytest.mark.parametrize("adaptation", ["graph", "batch"])
-def test_equals_our_own_gin_with_several_graphs_in_a_stream(adaptation: Any) -> None:
-    theirs = made(OwnGin, BARE, layers=2)
-    ours = build_encoder(BARE, EncoderConfig(width=WIDTH, layers=2), seed=1).double().train()
+def test_equals_the_built_in_gin_with_several_graphs_per_stream(adaptation: Any) -> None:
+    expected = made(OwnGin, BARE, layers=2)
+    actual = build_encoder(BARE, EncoderConfig(width=WIDTH, layers=2), seed=1).double().train()
     with torch.no_grad():
-        for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-            other.copy_(mine)
+        for parameter, other in zip(actual.parameters(), expected.parameters(), strict=True):
+            other.copy_(parameter)
     config = L2PConfig(adaptation=adaptation, node_steps=2, node_lr=0.05)
     batch = tasks(config, BARE, streams=[0, 2])
-    totals = [L2P(config).losses(encoder, batch, 3, 0).total for encoder in (theirs, ours)]
+    totals = [L2P(config).losses(encoder, batch, 3, 0).total for encoder in (expected, actual)]
     torch.testing.assert_close(totals[0], totals[1], rtol=1e-10, atol=1e-10)
-    for mine, other in zip(gradients(ours, totals[1]).values(), gradients(theirs, totals[0]).values(), strict=True):
-        torch.testing.assert_close(other, mine, rtol=1e-8, atol=1e-9)
-    sums = [statistics(encoder) for encoder in (theirs, ours)]
+    for parameter, other in zip(
+        gradients(actual, totals[1]).values(), gradients(expected, totals[0]).values(), strict=True
+    ):
+        torch.testing.assert_close(other, parameter, rtol=1e-8, atol=1e-9)
+    sums = [statistics(encoder) for encoder in (expected, actual)]
     torch.testing.assert_close(sums[0], sums[1])
-    for encoder, total in zip((theirs, ours), sums, strict=True):
+    for encoder, total in zip((expected, actual), sums, strict=True):
         apply_statistics(encoder, total)
-    torch.testing.assert_close(theirs.eval()(batch), ours.eval()(batch), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(expected.eval()(batch), actual.eval()(batch), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("adaptation", ["graph", "batch"])

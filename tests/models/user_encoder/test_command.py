@@ -27,7 +27,7 @@ from tests.helpers.graphs import random_graphs
 
 
 def written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A module in ``folder`` that registers the encoder "filed" when it is imported anew."""
+    """Write a module to ``folder`` that registers the encoder "filed" on import."""
     name = f"encoders_of_{folder.name}"
     text = "import distgnn\nfrom tests.helpers.custom import gin_stack\ndistgnn.register_encoder('filed', gin_stack)\n"
     (folder / f"{name}.py").write_text(text)
@@ -36,7 +36,7 @@ def written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def forget(name: str) -> None:
-    """As in a process that has not imported the module."""
+    """Remove the module and its registration."""
     register.encoder.forget_users()
     sys.modules.pop(name, None)
 

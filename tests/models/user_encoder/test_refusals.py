@@ -21,7 +21,7 @@ from tests.helpers.graphs import random_graphs
 
 
 class Odd(nn.Module):
-    """Does something to its input before and after one linear map."""
+    """Applies functions before and after one linear map."""
 
     def __init__(self, config: EncoderConfig, before: Any = None, after: Any = None, **parts: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""L2P against the by-the-book oracle, finite differences, and its limits."""
+"""L2P against the reference implementation and finite differences, and special cases."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def gradients(encoder: Encoder, total: torch.Tensor) -> list[torch.Tensor]:
 
 def assert_equals_oracle(encoder: Encoder, config: L2PConfig) -> None:
     batch = batch_for(config, encoder.schema)
-    ours = L2P(config).losses(encoder, batch, 3, 0).total
+    actual = L2P(config).losses(encoder, batch, 3, 0).total
     oracle = l2p_total(encoder, batch, config, 3, 0)
-    torch.testing.assert_close(ours, oracle, rtol=1e-11, atol=1e-11)
-    for a, b in zip(gradients(encoder, ours), gradients(encoder, oracle), strict=True):
+    torch.testing.assert_close(actual, oracle, rtol=1e-11, atol=1e-11)
+    for a, b in zip(gradients(encoder, actual), gradients(encoder, oracle), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
 
 
@@ -207,7 +207,7 @@ def test_node_ids_do_not_matter() -> None:
 
 
 def test_streams_are_independent_and_their_losses_add_up() -> None:
-    """What makes N ranks equal one: a step's loss is the sum of its streams' losses taken alone."""
+    """The loss of a step is the sum of the losses of its streams, so that N ranks equal one."""
     config, encoder = L2PConfig(node_lr=0.02, negatives="other"), build()
     whole = batch_for(config)
     parts = [slice_graphs(whole, 0, 3), slice_graphs(whole, 3, len(SIZES))]
@@ -222,9 +222,9 @@ def test_statistics_are_those_of_the_unadapted_pass() -> None:
     config, encoder = L2PConfig(node_lr=0.5), build()
     batch = batch_for(config)
     total_of(config, encoder, batch)
-    met = statistics(encoder)
+    counted = statistics(encoder)
     encoder(batch)
-    torch.testing.assert_close(met, statistics(encoder))
+    torch.testing.assert_close(counted, statistics(encoder))
     assert not statistics(encoder).any()
 
 

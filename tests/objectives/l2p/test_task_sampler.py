@@ -47,14 +47,14 @@ def with_edges(graph: GraphBatch, edges: torch.Tensor) -> GraphBatch:
 def test_edges_are_real_distinct_and_disjoint(graphs: GraphBatch, builder: TaskBuilder) -> None:
     for g in range(graphs.num_graphs):
         rows, real = rows_of(graphs, builder, g), edges_of(graphs, g)
-        drawn = [frozenset(row[:2].tolist()) for row in rows]
-        assert len(set(drawn)) == len(drawn)
-        assert set(drawn) <= real
+        sampled = [frozenset(row[:2].tolist()) for row in rows]
+        assert len(set(sampled)) == len(sampled)
+        assert set(sampled) <= real
 
 
 @settings(max_examples=60, deadline=None)
 @given(GRAPHS, REQUESTS)
-def test_small_graphs_give_what_they_have(graphs: GraphBatch, builder: TaskBuilder) -> None:
+def test_small_graphs_have_smaller_tasks(graphs: GraphBatch, builder: TaskBuilder) -> None:
     for g in range(graphs.num_graphs):
         rows, edges = rows_of(graphs, builder, g), len(edges_of(graphs, g))
         children = min(builder.children, edges // 2)
@@ -91,13 +91,13 @@ def test_negatives_cover_every_non_neighbour_evenly() -> None:
     star = random_graphs([7], BARE, density=0.0)
     edges = torch.tensor([[0] * 6, list(range(1, 7))])
     star = with_edges(star, edges)
-    met: Counter[tuple[int, int]] = Counter()
+    counts: Counter[tuple[int, int]] = Counter()
     for epoch in range(600):
-        met.update((int(r[0]), int(r[2])) for r in rows_of(star, TaskBuilder(1, 3, 3), 0, epoch))
-    assert {u for u, _ in met} == set(range(1, 7))
-    assert len(met) == 30
-    assert min(met.values()) > 70
-    assert max(met.values()) < 170
+        counts.update((int(r[0]), int(r[2])) for r in rows_of(star, TaskBuilder(1, 3, 3), 0, epoch))
+    assert {u for u, _ in counts} == set(range(1, 7))
+    assert len(counts) == 30
+    assert min(counts.values()) > 70
+    assert max(counts.values()) < 170
 
 
 @settings(max_examples=30, deadline=None)

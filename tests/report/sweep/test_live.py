@@ -1,4 +1,4 @@
-"""A running sweep tells each ended trial once, and shows a table on a terminal."""
+"""Display of a running sweep: each ended trial is printed once; a table on a terminal."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import replace
 from rich.console import Console
 
 from distgnn.report.sweep.live import SweepDisplay
-from tests.helpers.sweeps import asked, trial
+from tests.helpers.sweeps import synthetic_sweep, trial
 
-SWEEP = asked(trials=5, wall=0.0)
+SWEEP = synthetic_sweep(trials=5, wall=0.0)
 PARAMS = {"pretrain.l2p.node_lr": 0.001, "pretrain.l2p.node_steps": 2, "pretrain.l2p.order": 1}
 GOOD = trial(0, "finished", 0.71, params=PARAMS)
 BAD = trial(1, "failed", params=PARAMS, reason="ValueError: [red]no\nsuch thing[/red]")
@@ -21,7 +21,7 @@ def plain() -> Console:
     return Console(file=io.StringIO(), highlight=False, width=60)
 
 
-def told(console: Console) -> list[str]:
+def printed_lines(console: Console) -> list[str]:
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
 
@@ -32,7 +32,7 @@ def test_a_line_for_each_ended_trial() -> None:
         for trials in ([BUSY], [GOOD, BUSY], [GOOD, BUSY], [GOOD, BAD, EARLY, BUSY]):
             display.show(trials)
         display.say("done")
-    first, second, third, last = told(console)
+    first, second, third, last = printed_lines(console)
     settings = "node_lr=0.001 node_steps=2 order=1"
     assert f"trial 0 finished, validation roc_auc 71.00 after 90 steps, 13.0 s, {settings} | 1/5 trials ended" in first
     assert f"trial 1 failed, 0.0 s, {settings}, ValueError: [red]no such thing[/red] | 3/5 trials ended" in second
@@ -41,11 +41,11 @@ def test_a_line_for_each_ended_trial() -> None:
     assert last == "done"
 
 
-def test_trials_of_earlier_sessions_are_not_told_again() -> None:
+def test_trials_of_earlier_sessions_are_not_printed_again() -> None:
     console = plain()
     with SweepDisplay(replace(SWEEP, wall=500.0), [GOOD, BUSY], console) as display:
         display.show([GOOD, replace(BUSY, state="finished")])
-    (line,) = told(console)
+    (line,) = printed_lines(console)
     assert "trial 3 finished" in line
     assert line.endswith("0:08:20")
 

@@ -42,7 +42,7 @@ def names(seen: View) -> list[str]:
 
 
 class TestFigures:
-    def test_which_there_are(self) -> None:
+    def test_figures_of_each_kind_of_sweep(self) -> None:
         assert names(SEEN) == ["progress", "rungs", "importance", "slices", "parallel", "seconds"]
         assert names(grid_view({(0, 0): [0.5], (1, 2): [0.6]})) == [
             "progress", "rungs", "grid", "slices", "parallel", "seconds",
@@ -118,9 +118,9 @@ class Reader(HTMLParser):
 
 
 class TestPage:
-    def test_texts_are_escaped_and_nothing_is_fetched(self) -> None:
-        odd = replace(SEEN, name="<b>bold</b>", sweep=replace(SEEN.sweep, metric='"<i>'))
-        read = Reader(page(odd, None, [Picture(f"p{n}", "t", "c", b"png") for n in range(5)]))
+    def test_texts_are_escaped_and_the_page_is_self_contained(self) -> None:
+        hostile = replace(SEEN, name="<b>bold</b>", sweep=replace(SEEN.sweep, metric='"<i>'))
+        read = Reader(page(hostile, None, [Picture(f"p{n}", "t", "c", b"png") for n in range(5)]))
         tags = [tag for tag, _ in read.tags]
         assert tags.count("script") == 1
         assert not {"b", "i", "link", "iframe"} & set(tags)
@@ -130,14 +130,14 @@ class TestPage:
         assert sources == ["data:image/png;base64,cG5n"] * 5
         assert not [attrs for _, attrs in read.tags if "href" in attrs]
 
-    def test_every_trial_is_there(self) -> None:
+    def test_every_trial_is_listed(self) -> None:
         read = Reader(page(SEEN, None, []))
         rows = [attrs.get("class") for tag, attrs in read.tags if tag == "tr" and "class" in attrs]
         assert rows == ["finished"] * 16 + ["stopped"] * 8 + ["running", "failed"]
 
 
 class TestFiles:
-    def test_written_and_read_again(self, tmp_path: Path) -> None:
+    def test_a_written_report_can_be_read(self, tmp_path: Path) -> None:
         seen = replace(SEEN, name=tmp_path.name, final=final(3))
         folder = open_folder(write(tmp_path, seen))
         assert view_of(folder) == seen
@@ -149,12 +149,12 @@ class TestFiles:
         assert "winner (trial 3)" in (tmp_path / MARKDOWN).read_text()
         assert (tmp_path / PAGE).read_text().count("data:image/png;base64,") == 6
 
-    def test_no_sweep(self, tmp_path: Path) -> None:
+    def test_a_folder_without_a_sweep_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(RequestError, match=r"sweep\.json is missing"):
             write_sweep_report(open_folder(str(tmp_path)))
 
     @pytest.mark.parametrize("damage", [b"{", b"[]", b'{"number": 1}', b'{"number": 1, "rows": [{"name": "winner"}]}'])
-    def test_a_damaged_result(self, tmp_path: Path, damage: bytes) -> None:
+    def test_a_damaged_result_is_refused(self, tmp_path: Path, damage: bytes) -> None:
         folder = open_folder(write(tmp_path, SEEN))
         folder.sub("winner").write("result.json", damage)
         with pytest.raises(RequestError, match=r"winner/result\.json: not the result of a sweep"):
@@ -171,7 +171,7 @@ class TestFiles:
         ):
             write_sweep_report(folder)
 
-    def test_pages_are_drawn_now_and_then(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_pages_are_refreshed_periodically(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         now = [0.0]
         drawings: list[float] = []
 
@@ -191,7 +191,7 @@ class TestFiles:
             200.0,
         ]  # after 30 seconds, and then 20 times as long as drawing takes: 80 seconds
 
-    def test_a_page_that_cannot_be_drawn_stops_nothing(
+    def test_a_page_that_cannot_be_drawn_does_not_stop_the_sweep(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr("distgnn.report.sweep.page.pictures", lambda *_: {}["figure"])
@@ -199,7 +199,7 @@ class TestFiles:
         Pages(open_folder(str(tmp_path)), clock=clock).refresh(SEEN.sweep, SEEN.trials)
         assert "the page of the sweep could not be drawn (KeyError: 'figure')" in capsys.readouterr().err
 
-    def test_a_page_while_it_runs_has_no_pictures_beside_it(self, tmp_path: Path) -> None:
+    def test_the_page_of_a_running_sweep_writes_no_picture_files(self, tmp_path: Path) -> None:
         pages = Pages(open_folder(str(tmp_path)), clock=iter([0.0, 31.0, 32.0]).__next__)
         pages.refresh(SEEN.sweep, SEEN.trials[:3])
         assert sorted(path.name for path in tmp_path.iterdir()) == [PAGE, MARKDOWN]

@@ -29,10 +29,10 @@ class TestOrder:
         replace(trial(6, "stopped", 0.5), rungs=trial(6, "running", 0.5).rungs),  # came to the second rung
     )
 
-    def test_the_finished_lead_and_the_stopped_follow_by_how_far_they_came(self) -> None:
+    def test_finished_trials_come_first_then_stopped_ones_by_fidelity(self) -> None:
         assert numbers(ordered(view(list(self.TRIALS)))) == [5, 2, 6, 4, 3, 1, 0]
 
-    def test_less_is_better_for_errors(self) -> None:
+    def test_lower_is_better_for_errors(self) -> None:
         seen = view(list(self.TRIALS), mode="min")
         assert numbers(ordered(seen)) == [2, 5, 6, 4, 3, 1, 0]
         assert leader(seen) is self.TRIALS[2]
@@ -44,7 +44,7 @@ class TestOrder:
     def test_the_winner_leads_once_it_is_known(self) -> None:
         assert leader(view(list(self.TRIALS), final(2))) is self.TRIALS[2]
 
-    def test_nothing_yet(self) -> None:
+    def test_a_sweep_without_finished_trials(self) -> None:
         seen = view([trial(0, "queued")])
         assert leader(seen) is None
         assert pareto(seen) == []
@@ -86,7 +86,7 @@ class TestStudy:
 
 
 class TestCommonFidelity:
-    def test_three_quarters_must_have_come_there(self) -> None:
+    def test_three_quarters_of_the_trials_must_have_reached_it(self) -> None:
         far, near = trial(0, "finished"), trial(1, "stopped")
         assert common_fidelity([far, far, far, near]) == 90
         assert common_fidelity([far, far, near]) == 10
@@ -111,7 +111,7 @@ class TestImportance:
         assert (found.trials, found.fidelity) == (24, 10)
         assert importance(view(planted(), mode=mode)) == found
 
-    def test_what_never_varied_has_none(self) -> None:
+    def test_constant_parameters_have_no_importance(self) -> None:
         trials = [replace(each, params={**each.params, ORDER: 1}) for each in planted()]
         found = importance(view(trials))
         assert found is not None
@@ -137,5 +137,5 @@ class TestImportance:
         assert found.shares[names[0]] > 0.8
 
     @pytest.mark.parametrize("trials", [[], planted(MIN_TRIALS - 1), [trial(n, score=0.7) for n in range(9)]])
-    def test_nothing_is_said_of_too_little(self, trials: list[TrialRecord]) -> None:
+    def test_too_few_trials_have_no_importances(self, trials: list[TrialRecord]) -> None:
         assert importance(view(trials)) is None

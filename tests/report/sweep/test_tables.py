@@ -1,4 +1,4 @@
-"""Tables of a sweep say what its records say, and test scores stand where the winner does and nowhere else."""
+"""Tables of a sweep match its records, and test scores appear only in the final evaluation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from distgnn.search.records import Clone
 from distgnn.search.space import defaults, read_space
 from distgnn.search.space import texts as texts_of
 from distgnn.search.winner import FinalEvaluation
-from tests.helpers.sweeps import NODE_LR, NODE_STEPS, ORDER, asked, final, trial, view
+from tests.helpers.sweeps import NODE_LR, NODE_STEPS, ORDER, final, synthetic_sweep, trial, view
 
 PARAMS = {NODE_LR: 0.0123456, NODE_STEPS: 2, ORDER: 1}
 TRIALS = [
@@ -31,7 +31,7 @@ def named(found: list[Table], heading: str) -> Table:
     return next(table for table in found if table.heading == heading)
 
 
-def test_all_trials_are_there_with_reasons() -> None:
+def test_all_trials_are_listed_with_reasons() -> None:
     table = named(list(tables(view(TRIALS), None)), "Trials")
     assert table.titles == [
         "trial", "state", "validation roc_auc", "steps", "time", "l2p.node_lr", "l2p.node_steps", "l2p.order", "remarks",
@@ -48,7 +48,7 @@ def test_all_trials_are_there_with_reasons() -> None:
     assert "0:03:34 of compute time in 100.0 s: 2.14 trials in parallel on average" in table.note
 
 
-def test_a_running_sweep_does_not_say_how_long_it_ran() -> None:
+def test_a_running_sweep_has_no_wall_time() -> None:
     seen = view(TRIALS)
     table = named(list(tables(replace(seen, sweep=replace(seen.sweep, wall=0.0)), None)), "Trials")
     assert table.note.endswith("0:03:34 of compute time.")
@@ -60,7 +60,7 @@ def test_errors_are_no_percentages() -> None:
     assert table.note.startswith("rmse (lower is better)")
 
 
-def test_settings_of_the_winner_beside_the_default() -> None:
+def test_settings_of_the_winner_and_the_default() -> None:
     found = Importance({ORDER: 0.6, NODE_LR: 0.3, NODE_STEPS: 0.1}, 9, 30)
     table = named(list(tables(view(TRIALS), found)), "Settings of the winner")
     assert table.titles == ["parameter", "trial 3", "default", "importance"]
@@ -81,7 +81,7 @@ def test_pareto_table() -> None:
     assert [row[:3] for row in table.body] == [["0", "70.00", "13.0 s"], ["3", "75.00", "0:03:20"]]
 
 
-def test_the_winner_beside_the_default() -> None:
+def test_final_evaluation_of_the_winner_and_the_default() -> None:
     table = next(tables(view(TRIALS, final(3)), None))
     assert table.titles == ["configuration", "seeds", "validation", "test", "test vs default", "p (paired t-test)"]
     assert table.body == [
@@ -104,7 +104,7 @@ def test_a_control_and_one_seed() -> None:
     ]  # fmt: skip
 
 
-def test_before_the_last_look_nothing_is_said_of_test() -> None:
+def test_before_the_final_evaluation_there_are_no_test_scores() -> None:
     assert " test" not in markdown(view(TRIALS), None)
     for table in list(tables(view(TRIALS, final(3)), None))[1:]:
         assert not any("test" in title for title in table.titles)
@@ -118,7 +118,7 @@ def test_the_terminal_shows_the_same_tables() -> None:
     assert "│ node_lr=0.0123 node_steps=2 order=1 │" in row
 
 
-def test_markdown_is_made_of_whole_tables() -> None:
+def test_markdown_tables_are_complete() -> None:
     text = markdown(view(TRIALS, final(3)), None)
     assert text.startswith("# Sweep adaptation\n\npre-train on data/molecules, fine-tune on data/bbbp; searcher ")
     for block in text.split("\n\n"):
@@ -129,11 +129,11 @@ def test_markdown_is_made_of_whole_tables() -> None:
 
 
 @pytest.mark.parametrize("trials", [[], [trial(0, "queued")], [trial(0, "failed", reason="x")]])
-def test_nothing_yet(trials: list) -> None:
+def test_a_sweep_without_trials(trials: list) -> None:
     assert [table.heading for table in tables(view(trials), None)] == ["Trials"]
 
 
-def test_short_names_stay_apart() -> None:
+def test_short_names_are_unique() -> None:
     space = ("pretrain.train.lr=0.1..0.2", "finetune.lr=0.1..0.2", "pretrain.l2p.node_lr=0.1..0.2")
     assert list(texts.short(view([], space=space)).values()) == ["train.lr", "finetune.lr", "l2p.node_lr"]
 
@@ -160,7 +160,7 @@ KINDS = {
 )
 def test_other_kinds_of_trial(kind: str, about: str, again: str, control: str, field: str) -> None:
     space = read_space(KINDS[kind])
-    sweep = replace(asked(), config=KINDS[kind], space=texts_of(space), default=defaults(KINDS[kind], space))
+    sweep = replace(synthetic_sweep(), config=KINDS[kind], space=texts_of(space), default=defaults(KINDS[kind], space))
     params = {name: domain.ends()[0] for name, domain in space.items()}
     sides = tuple(FinalEvaluation(name, (0.5, 0.6), (0.4, 0.5)) for name in ("winner", "default", "none"))
     seen = View("x", sweep, space, (trial(0, params=params),), Final(0, sides))

@@ -1,4 +1,4 @@
-"""The doctor: each planted fault is found and named, with what to do; a healthy machine and cluster are well."""
+"""The doctor command: every injected fault is reported with a remedy, and a healthy machine and cluster pass."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ from distgnn.scale.train.preflight import preflight
 from distgnn.storage.folder import Folder, open_folder
 
 MB, GB = 1 << 20, 1 << 30
-WELL = Facts("n1", {"python": "3.11.2", "ray": "2.60", "torch": "2.13", "distgnn": "0.1"}, 4 * GB, (100, 50), 0, "")
+HEALTHY = Facts("n1", {"python": "3.11.2", "ray": "2.60", "torch": "2.13", "distgnn": "0.1"}, 4 * GB, (100, 50), 0, "")
 
 
-def said(check: Check) -> str:
+def text_of(check: Check) -> str:
     return f"{check.status}: {check.message}"
 
 
 def newer(**versions: str) -> Facts:
-    return replace(WELL, node="n2", versions=WELL.versions | versions)
+    return replace(HEALTHY, node="n2", versions=HEALTHY.versions | versions)
 
 
 class TestFaults:
     """Facts with one fault each."""
 
     def test_cpus(self) -> None:
-        assert said(check_cpus(DoctorConfig(workers=2), 4, 0)).startswith("ok: workers=2 x 1 CPU fit 4 CPUs")
+        assert text_of(check_cpus(DoctorConfig(workers=2), 4, 0)).startswith("ok: workers=2 x 1 CPU fit 4 CPUs")
         too_many = check_cpus(DoctorConfig(workers=8, cpus_per_worker=1), 4, 0)
-        assert said(too_many).startswith("fail: workers=8 x cpus_per_worker=1 + 1 CPU for reading = 9 CPUs")
+        assert text_of(too_many).startswith("fail: workers=8 x cpus_per_worker=1 + 1 CPU for reading = 9 CPUs")
         assert check_cpus(DoctorConfig(workers=8, min_workers=2, cpus_per_worker=1), 4, 0).status == "ok"
         assert "need 2 GPUs" in check_cpus(DoctorConfig(workers=2, device="cuda"), 4, 1).message
 
@@ -66,43 +66,49 @@ class TestFaults:
         [
             ({}, "ok", "torch 2.13"),
             ({"python": "3.11.9"}, "ok", "python 3.11.2"),
-            ({"python": "3.12.2"}, "fail", "python 3.12.2 on n2, 3.11.2 here"),
-            ({"ray": "2.59"}, "fail", "ray 2.59 on n2, 2.60 here"),
+            ({"python": "3.12.2"}, "fail", "python 3.12.2 on n2, 3.11.2 on this machine"),
+            ({"ray": "2.59"}, "fail", "ray 2.59 on n2, 2.60 on this machine"),
             ({"distgnn": "0.2"}, "fail", "distgnn 0.2 on n2"),
-            ({"torch": "2.12"}, "warn", "torch 2.12 on n2, 2.13 here; use one image"),
+            ({"torch": "2.12"}, "warn", "torch 2.12 on n2, 2.13 on this machine; use one image"),
             ({"torch": "missing"}, "fail", "torch missing on n2"),
         ],
     )
     def test_versions(self, versions: dict[str, str], status: str, words: str) -> None:
-        found = check_versions(WELL, [WELL, newer(**versions)])
+        found = check_versions(HEALTHY, [HEALTHY, newer(**versions)])
         assert found.status == status
         assert words in found.message
 
     def test_object_store(self) -> None:
         assert check_object_store({"a": GB, "b": GB}).status == "ok"
         small = check_object_store({"a": GB, "b": 100 * MB})
-        assert said(small).startswith("warn: 100 MB on b")
+        assert text_of(small).startswith("warn: 100 MB on b")
 
     @pytest.mark.parametrize("shm", [64 * MB, None])
     def test_shm(self, shm: int | None) -> None:
-        assert check_shm([WELL], {"n1": GB}).status == "ok"
-        found = check_shm([WELL, replace(WELL, node="n2", shm=shm)], {"n1": GB, "n2": GB})
+        assert check_shm([HEALTHY], {"n1": GB}).status == "ok"
+        found = check_shm([HEALTHY, replace(HEALTHY, node="n2", shm=shm)], {"n1": GB, "n2": GB})
         assert found.status == "warn"
         assert "/dev/shm of n2" in found.message
         assert "--shm-size" in found.message
 
     @pytest.mark.parametrize(("free", "status"), [(50, "ok"), (8, "warn"), (4, "fail")])
     def test_disk(self, free: int, status: str) -> None:
-        found = check_disk([WELL, replace(WELL, node="n2", disk=(100, free))])
+        found = check_disk([HEALTHY, replace(HEALTHY, node="n2", disk=(100, free))])
         assert found.status == status
         assert f"{'n2' if free < 50 else 'n1'} is {100 - free} % full" in found.message
 
     def test_gpus(self) -> None:
-        assert said(check_gpus({"n1": 0}, [WELL], "auto")).startswith("ok: none")
-        assert said(check_gpus({"n1": 0}, [WELL], "cuda")).startswith("fail: device=cuda, but there is no GPU")
-        assert said(check_gpus({"n1": 2}, [replace(WELL, gpus=1)], "auto")).startswith("fail: Ray counts 2 GPUs on n1")
-        assert said(check_gpus({"n1": 2}, [replace(WELL, gpus=2)], "auto")).startswith("fail: torch on n1 has no NCCL")
-        assert said(check_gpus({"n1": 2}, [replace(WELL, gpus=2, nccl="2.27")], "auto")) == "ok: 2 GPUs, NCCL 2.27"
+        assert text_of(check_gpus({"n1": 0}, [HEALTHY], "auto")).startswith("ok: none")
+        assert text_of(check_gpus({"n1": 0}, [HEALTHY], "cuda")).startswith("fail: device=cuda, but there is no GPU")
+        assert text_of(check_gpus({"n1": 2}, [replace(HEALTHY, gpus=1)], "auto")).startswith(
+            "fail: Ray counts 2 GPUs on n1"
+        )
+        assert text_of(check_gpus({"n1": 2}, [replace(HEALTHY, gpus=2)], "auto")).startswith(
+            "fail: torch on n1 has no NCCL"
+        )
+        assert (
+            text_of(check_gpus({"n1": 2}, [replace(HEALTHY, gpus=2, nccl="2.27")], "auto")) == "ok: 2 GPUs, NCCL 2.27"
+        )
 
     @pytest.mark.parametrize(("seconds", "status"), [(0.1, "ok"), (-7.0, "warn"), (700.0, "fail")])
     def test_clock(self, seconds: float, status: str) -> None:
@@ -112,11 +118,11 @@ class TestFaults:
         assert check_clock({}).status == "ok"
 
     def test_storage(self) -> None:
-        assert said(check_storage("out", "written", {"n1": Probed(seconds=0.5), "n2": Probed()})).endswith(
+        assert text_of(check_storage("out", "written", {"n1": Probed(seconds=0.5), "n2": Probed()})).endswith(
             "0.50 s at most"
         )
         found = check_storage("out", "written", {"n1": Probed(), "n2": Probed("denied")})
-        assert said(found) == "fail: on n2: denied"
+        assert text_of(found) == "fail: on n2: denied"
         found = check_storage("corpus", "read", {"n1": Probed(found="a"), "n2": Probed(found="b")})
         assert "different content" in found.message
 
@@ -130,11 +136,11 @@ class TestFaults:
         assert status({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "x"}) == "ok"
         assert status({"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN": "x"}) == "warn"
         (tmp_path / ".ray").mkdir()
-        kept = tmp_path / ".ray" / "auth_token"
-        kept.write_text("x")
-        kept.chmod(0o644)
+        token = tmp_path / ".ray" / "auth_token"
+        token.write_text("x")
+        token.chmod(0o644)
         assert "chmod 600" in check_token({"RAY_AUTH_MODE": "token"}, tmp_path, remote=True).message
-        kept.chmod(0o600)
+        token.chmod(0o600)
         assert status({"RAY_AUTH_MODE": "token"}) == "ok"
         assert status({}) == "ok"
         other = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "absent")}
@@ -142,7 +148,7 @@ class TestFaults:
 
 
 class TestProbes:
-    def test_a_folder_that_works_is_left_as_it_was(self, tmp_path: Path) -> None:
+    def test_a_probe_leaves_no_files(self, tmp_path: Path) -> None:
         found = probe_out(str(tmp_path))
         assert (found.problem, list(tmp_path.iterdir())) == ("", [])
         assert abs(found.ahead) < 2
@@ -151,10 +157,10 @@ class TestProbes:
         (tmp_path / "f").write_text("")
         assert "f" in probe_out(str(tmp_path / "f")).problem
 
-    def test_what_another_node_wrote_must_be_seen(self, tmp_path: Path) -> None:
-        seen = storage_checks.leave(str(tmp_path))
+    def test_a_probe_of_another_node_must_be_visible(self, tmp_path: Path) -> None:
+        seen = storage_checks.publish_probe(str(tmp_path))
         assert probe_out(str(tmp_path), seen).problem == ""
-        storage_checks.clear(str(tmp_path), seen)
+        storage_checks.delete_probe(str(tmp_path), seen)
         assert "not a complete probe" in probe_out(str(tmp_path), seen).problem
 
     def test_storage_that_serves_old_content(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +183,7 @@ class TestProbes:
 
 
 def lines(config: DoctorConfig) -> dict[str, str]:
-    return {check.name: said(check) for check in examine.examine(config)}
+    return {check.name: text_of(check) for check in examine.examine(config)}
 
 
 @pytest.fixture
@@ -188,18 +194,18 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
 
 @pytest.mark.usefixtures("_alone")
 class TestWithoutACluster:
-    def test_this_machine_is_well(self, corpus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_healthy_machine_passes(self, corpus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         words = ["doctor", "--corpus", corpus, "--out", str(tmp_path)]
         assert main([*words, "--json"]) == 0
         rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         names = ["token", "versions", "disk", "gpus", "out", "corpus", "shards", "clock"]
         assert [row["check"] for row in rows] == names
         assert list(tmp_path.iterdir()) == []
-        assert not ray.is_initialized(), "no cluster is started to look at one"
+        assert not ray.is_initialized(), "the doctor starts no cluster"
         assert main(words) == 0
         assert "written, read, replaced and deleted" in capsys.readouterr().out
 
-    def test_planted_faults(self, corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_injected_faults(self, corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         damaged = tmp_path / "corpus"
         damaged.mkdir()
         for path in Path(corpus).iterdir():
@@ -209,8 +215,10 @@ class TestWithoutACluster:
         (tmp_path / "out").write_text("a file")
         monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=100, free=3))
         monkeypatch.setattr("os.cpu_count", lambda: 2)
-        asked = DoctorConfig(corpus=str(damaged), out=str(tmp_path / "out"), workers=3, cpus_per_worker=1, network=True)
-        found = lines(asked)
+        config = DoctorConfig(
+            corpus=str(damaged), out=str(tmp_path / "out"), workers=3, cpus_per_worker=1, network=True
+        )
+        found = lines(config)
         assert found["shards"].startswith("fail: ")
         assert "shard-00000" in found["shards"]
         assert found["out"].startswith("fail: on this machine")
@@ -232,7 +240,7 @@ class TestWithoutACluster:
         monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
         found = lines(DoctorConfig())
         assert found["cluster"].startswith("fail: RAY_ADDRESS=127.0.0.1:1: no Ray answers")
-        assert "disk" in found, "this machine is looked at all the same"
+        assert "disk" in found, "this machine is checked nevertheless"
 
     def test_storage_ahead_of_the_clock(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         past = storage_checks.time.time() - 3600
@@ -265,31 +273,33 @@ def test_a_cluster_of_two_nodes(
     assert not {name: text for name, text in found.items() if text.startswith("fail")}
     assert found["nodes"] == "ok: 2 answer"
     assert "3 CPUs" in found["cpus"]
-    assert "on 3 node(s)" in found["out"], "written from here and from both nodes"
-    assert "MB/s of gradients" in found["network"]
+    assert "on 3 node(s)" in found["out"], "probed from this process and from both nodes"
+    assert "MB/s in an all-reduce" in found["network"]
     assert {"object store", "shared memory"} <= set(found)
     assert list(tmp_path.iterdir()) == []
-    assert ray.is_initialized(), "a Ray that was there before stays"
+    assert ray.is_initialized(), "a Ray that was already running keeps running"
 
-    # what a run asks before it starts
+    # preflight checks of a run
     run = Run(open_folder(str(tmp_path)), PretrainConfig(corpus, workers=2))
     with pytest.raises(RequestError, match=r"out=runs: node .* does not see it; use a shared file system"):
         preflight(run)
     (tmp_path / "config.json").write_text("{}")
     assert preflight(run).cpus == 1.0
-    assert "distgnn: warning: object store: 150 MB" in capsys.readouterr().err, "what Cluster gives its nodes"
-    monkeypatch.setattr(examine.checks, "_LEAST_STORE", 1)
+    assert "distgnn: warning: object store: 150 MB" in capsys.readouterr().err, "the default of Cluster"
+    monkeypatch.setattr(examine.checks, "_MIN_STORE", 1)
     preflight(run)
     assert capsys.readouterr().err == ""
 
     # faults that need the nodes
     alive = nodes.live_nodes()
-    assert len({node.name for node in alive}) == 2, "two raylets of one address have names of their own"
-    facts, silent = nodes.ask([alive[0], Node("gone", "0" * 56, 0, 0)], Questions(out="s3://no-such-bucket-1/x"))
+    assert len({node.name for node in alive}) == 2, "raylets with the same address have different names"
+    facts, errors = nodes.gather_facts(
+        [alive[0], Node("gone", "0" * 56, 0, 0)], Questions(out="s3://no-such-bucket-1/x")
+    )
     assert len(facts) == 1
     assert facts[0].out is not None
     assert facts[0].out.problem
-    assert list(silent) == ["gone"]
+    assert list(errors) == ["gone"]
     monkeypatch.setattr(nodes, "_ANSWER_SECONDS", 0.0)
     with pytest.raises(GetTimeoutError):
         nodes.clock_offsets(alive)

@@ -1,4 +1,4 @@
-"""Training under Ray Train: the same curve as without Ray, clean stops, errors as themselves, and refusals beforehand."""
+"""Training on Ray Train: the same losses as without Ray, stops, unchanged errors, and preflight checks."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_stop_and_resume(corpus: str, tmp_path: Path, monkeypatch: pytest.Monkey
     stopping = threading.Event()
 
     class Signals:
-        """Stands for Ctrl-C once the first steps are done."""
+        """Simulates Ctrl-C after the first steps."""
 
         def __init__(self, _: object) -> None: ...
 
@@ -155,8 +155,8 @@ def test_an_error_that_a_restart_cannot_fix_is_recorded(corpus: str, tmp_path: P
 
 
 def test_causes() -> None:
-    ours = WorkError("disk full")
-    assert cause_of(WorkerGroupError("x", {0: RuntimeError("gloo"), 1: ours})) is ours
+    cause = WorkError("disk full")
+    assert cause_of(WorkerGroupError("x", {0: RuntimeError("gloo"), 1: cause})) is cause
     other = cause_of(WorkerGroupError("x", {0: RuntimeError("a\nb: lost a rank")}))
     assert isinstance(other, WorkError)
     assert "b: lost a rank" in str(other)

@@ -1,4 +1,4 @@
-"""Units through Ray Data are the reader's own, bit for bit and in order; so are the reader's complaints."""
+"""Units read through Ray Data equal those of the reader, bit for bit and in order, and so do errors."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_same_units_as_the_local_reader(corpus: str, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
-def test_a_damaged_unit_is_told_where_it_is_met(corpus: str, tmp_path: Path) -> None:
+def test_a_damaged_unit_is_reported_at_its_position(corpus: str, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(corpus, tmp_path / "copy"))
     (copy / "shard-00001.parquet").write_bytes(b"PAR1")
     reader, plan, prepare = parts(str(copy))

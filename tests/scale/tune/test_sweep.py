@@ -45,18 +45,18 @@ def swept(corpus: str, out: Path | str, **options: Any) -> tuple[str, list[Trial
     return status, read_trials(folder)
 
 
-def told(trials: list[TrialRecord]) -> list[Any]:
+def outcomes(trials: list[TrialRecord]) -> list[Any]:
     return [(t.number, t.state, t.params, [(r.fidelity, r.score) for r in t.rungs]) for t in trials]
 
 
 @pytest.mark.usefixtures("_ray")
 class TestSweeps:
     @pytest.mark.slow
-    def test_the_same_trials_every_time(self, corpus: str, tmp_path: Path) -> None:
+    def test_trials_are_deterministic(self, corpus: str, tmp_path: Path) -> None:
         options = {"trials": 4, "scheduler": "asha", "concurrency": 1, "n_startup_trials": 2, "final_seeds": 0}
         first, second = (swept(corpus, tmp_path / name, **options) for name in ("first", "second"))
         assert first[0] == second[0] == "finished"
-        assert told(first[1]) == told(second[1])
+        assert outcomes(first[1]) == outcomes(second[1])
         states = [trial.state for trial in first[1]]
         assert set(states) <= {"finished", "stopped"}
         assert "finished" in states
@@ -64,7 +64,7 @@ class TestSweeps:
         assert not {"ray", "failed.json"} & {path.name for path in (tmp_path / "first").rglob("*")}
 
     @pytest.mark.slow
-    def test_the_last_look_and_its_files(self, corpus: str, tmp_path: Path) -> None:
+    def test_the_final_evaluation_and_its_files(self, corpus: str, tmp_path: Path) -> None:
         status, trials = swept(corpus, tmp_path / "sweep", searcher="random", trials=2)
         assert status == "finished"
         assert [trial.state for trial in trials] == ["finished"] * 2
@@ -78,7 +78,7 @@ class TestSweeps:
         assert read_sweep(open_folder(str(tmp_path / "sweep"))).wall > 0
 
     @pytest.mark.slow
-    def test_clones_carry_the_weights(self, corpus: str, tmp_path: Path) -> None:
+    def test_clones_copy_the_weights(self, corpus: str, tmp_path: Path) -> None:
         status, trials = swept(corpus, tmp_path / "sweep", scheduler="pbt", grace_period=3, trials=4, final_seeds=0)
         assert status == "finished"
         assert [trial.state for trial in trials] == ["finished"] * 4
@@ -92,7 +92,7 @@ class TestSweeps:
             assert contents(here) == contents(there)
 
     @pytest.mark.slow
-    def test_failures_are_told_and_others_go_on(self, corpus: str, tmp_path: Path) -> None:
+    def test_failures_are_reported_and_other_trials_continue(self, corpus: str, tmp_path: Path) -> None:
         space = ("train.lr={1e-3,1e30}", "finetune.lr={0.01}")
         status, trials = swept(
             corpus, tmp_path / "sweep", space=space, searcher="grid", trials=0, final_seeds=0, retries=1
@@ -102,7 +102,7 @@ class TestSweeps:
         assert trials[1].reason
 
     @pytest.mark.slow
-    def test_too_large_a_trial(self, corpus: str, tmp_path: Path) -> None:
+    def test_a_trial_that_does_not_fit_is_refused(self, corpus: str, tmp_path: Path) -> None:
         with pytest.raises(RequestError, match="largest of the Ray cluster's 1 has 2 CPUs"):
             swept(corpus, tmp_path / "sweep", cpus_per_trial=3.0)
 
@@ -113,7 +113,7 @@ def words(config: Any, path: Path) -> list[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr) of a command; one that hangs does not outlive its test."""
+    """Run a command with a timeout; return (exit code, stdout, stderr)."""
     try:
         out, errors = process.communicate(timeout=500)
     finally:
@@ -123,7 +123,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def done(*given: str) -> int:
-    """The exit code of the command, in a process of its own."""
+    """Run the command in a new process; return its exit code."""
     code, _, errors = ended(start_command(*given))
     print(errors)
     return code
@@ -134,8 +134,8 @@ def running_trials(token: str) -> list[int]:
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            ours = token.encode() in (place / "environ").read_bytes()
-            if ours and b"ray::ImplicitFunc" in (place / "cmdline").read_bytes():
+            own = token.encode() in (place / "environ").read_bytes()
+            if own and b"ray::ImplicitFunc" in (place / "cmdline").read_bytes():
                 found.append(int(place.name))
         except OSError:  # it has ended, or is not ours to look at
             continue
@@ -143,7 +143,7 @@ def running_trials(token: str) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_killed_trial_goes_on(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_trial_is_retried(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     token = uuid.uuid4().hex
     monkeypatch.setenv("DISTGNN_TEST", token)
     config = tuning(
@@ -165,7 +165,7 @@ def test_a_killed_trial_goes_on(corpus: str, tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.slow
 def test_trials_of_several_workers(corpus: str, tmp_path: Path) -> None:
-    """They score as trials of one process do."""
+    """Their scores equal those of trials of one process."""
     found = []
     for name, more in (("one", {}), ("two", {"workers_per_trial": 2, "cpus_per_trial": 0.25})):
         config = tuning(
@@ -201,16 +201,16 @@ def interruptible(corpus: str, out: Path) -> TuneConfig:
 
 @pytest.fixture(scope="module")
 def alone(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    """The trials of a sweep that was left alone."""
+    """The trials of an uninterrupted sweep."""
     folder = tmp_path_factory.mktemp("alone")
     assert done(*words(interruptible(corpus, folder / "sweep"), folder / "config.json")) == 0
-    return told(read_trials(open_folder(str(folder / "sweep"))))
+    return outcomes(read_trials(open_folder(str(folder / "sweep"))))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_and_resumed(corpus: str, alone: list[Any], tmp_path: Path, number: signal.Signals) -> None:
-    """No trial is lost or repeated, and the results are those of a sweep that was left alone."""
+    """No trial is lost or repeated, and the results equal those of an uninterrupted sweep."""
     process = start_command(*words(interruptible(corpus, tmp_path / "sweep"), tmp_path / "config.json"))
     deadline = time.monotonic() + 240
     while not (tmp_path / "sweep/trials/0001/trial.json").exists() and time.monotonic() < deadline:
@@ -219,5 +219,5 @@ def test_killed_and_resumed(corpus: str, alone: list[Any], tmp_path: Path, numbe
     assert ended(process)[0] == (130 if number == signal.SIGTERM else -signal.SIGKILL)
     assert done("tune", "--resume", str(tmp_path / "sweep"), "--json") == 0
     trials = read_trials(open_folder(str(tmp_path / "sweep")))
-    assert told(trials) == alone
+    assert outcomes(trials) == alone
     assert [trial.tries for trial in trials] == [1] * 4

@@ -1,4 +1,4 @@
-"""Batches on their way to the device. The road to a GPU is walked with its CUDA calls noted instead of made."""
+"""Host-to-device copies of batches. Calls of torch.cuda are recorded instead of executed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def tensors(graphs: GraphBatch) -> list[torch.Tensor]:
     ]
 
 
-def test_every_tensor_is_changed_and_the_rest_stays() -> None:
+def test_map_tensors_changes_every_tensor_and_nothing_else() -> None:
     before = batch()
     after = map_tensors(before, lambda tensor: tensor + 1)
     assert len(tensors(before)) == TENSORS
@@ -47,7 +47,7 @@ def test_pin_locks_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(locked) == TENSORS
 
 
-def test_on_a_cpu_batches_are_handed_over() -> None:
+def test_on_a_cpu_batches_are_passed_through() -> None:
     given = batch()
     (first, arriving), (second, nothing) = send(iter([(3, given), (4, None)]), CPU)
     assert (first, second, nothing) == (3, 4, None)
@@ -56,7 +56,7 @@ def test_on_a_cpu_batches_are_handed_over() -> None:
 
 
 class Cuda:
-    """Notes what is asked of torch.cuda, in order."""
+    """Records calls of torch.cuda in order."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.notes: list[str] = []
@@ -86,7 +86,7 @@ class Cuda:
         self.notes.append(f"wait {event}")
 
 
-def test_on_a_gpu_copies_run_on_their_own_stream_and_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_copies_run_on_a_side_stream_that_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
     given = batch()
     cuda = Cuda(monkeypatch)
     ((_, arriving),) = send(iter([(0, given)]), torch.device("cuda"))
@@ -97,7 +97,7 @@ def test_on_a_gpu_copies_run_on_their_own_stream_and_are_waited_for(monkeypatch:
     assert cuda.notes == ["wait copied", *["keep"] * TENSORS]
 
 
-def test_peak_memory_only_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peak_memory_does_not_decrease(monkeypatch: pytest.MonkeyPatch) -> None:
     before = peak_memory_mb(CPU)
     assert before > 50
     block = torch.ones(int((before + 50) * 1e6 / 4))
