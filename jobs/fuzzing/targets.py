@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import distgnn
 from distgnn import cli
@@ -15,6 +16,7 @@ from distgnn.checkpoint.format import KIND
 from distgnn.commands import dispatch
 from distgnn.corpus.writer import BuildState
 from distgnn.finetuning import saved_model
+from distgnn.search import sweep as sweeps
 from distgnn.search.records import Sweep, read_trials
 from distgnn.search.space import read_space
 from distgnn.search.sweep import proposals_of
@@ -96,12 +98,9 @@ def _resume_sweep(x: Path, _: random.Random) -> None:
         store.next_trial()
         return tuning.SweepResults(folder, "stopped")
 
-    run, placed = tuning._run, tuning.resumed_sweep.__globals__["placed"]
-    tuning._run, tuning.resumed_sweep.__globals__["placed"] = start, lambda config: config
-    try:
+    absolute = sweeps.absolute_config.__name__  # it would look for the data that the config names
+    with patch.object(tuning, "_run", start), patch.object(sweeps, absolute, lambda config: config):
         cli.main(["tune", "--resume", str(x)])
-    finally:
-        tuning._run, tuning.resumed_sweep.__globals__["placed"] = run, placed
 
 
 def _resume_build(x: Path, _: random.Random) -> None:

@@ -53,10 +53,12 @@ class SweepDrill:
         start = time.monotonic()
         changes = self._watched(sys.maxsize, sys.float_info.max)
         seconds, expected = time.monotonic() - start, self._contents()
-        self.place.rename(self.work / "undisturbed")
-        judge.plant(str(self.place))
+        ended = True
         for number in range(kills):
-            self._kill(seconds, changes)
+            if ended:  # nothing is left to kill: begin again
+                self.place.rename(self.work / f"ended-{number}")
+                judge.plant(str(self.place))
+            ended = not self._kill(seconds, changes)
             self.tally.problems += [f"kill {number}: {problem}" for problem in self._look()]
         self._watched(sys.maxsize, sys.float_info.max)
         self.tally.reruns += 1
@@ -65,8 +67,8 @@ class SweepDrill:
         self.tally.problems += [*self._look(), *judge.leftovers(str(self.place))]
         return self.tally
 
-    def _kill(self, seconds: float, changes: int) -> None:
-        """Kill the driver at one of its writes, or at any moment."""
+    def _kill(self, seconds: float, changes: int) -> bool:
+        """Kill the driver at one of its writes, or at any moment; returns whether it was still running."""
         writing = self.rng.random() < 2 / 3
         at, until = self.rng.randint(1, changes), time.monotonic() + self.rng.uniform(0.2, 1.0) * seconds
         made = self._watched(at if writing else sys.maxsize, sys.float_info.max if writing else until)
@@ -74,6 +76,7 @@ class SweepDrill:
         self.tally.kills += killed
         self.tally.writing += killed and writing
         self.tally.finished += not killed
+        return killed
 
     def _watched(self, at: int, until: float) -> int:
         """Run the sweep, and kill its driver at change ``at`` or time ``until``.

@@ -142,6 +142,7 @@ def test_a_build_that_is_killed_at_any_change_is_made_again(tmp_path: Path, befo
     options: dict[str, Any] = {"unit_rows": 8, "shard_rows": 16}
     motifs(tmp_path / "whole", graphs=40, **options)
     folder, expected = open_folder(str(tmp_path / "killed")), contents(tmp_path / "whole")
+    count = 0
     if before:
         motifs(tmp_path / "old", graphs=before, **options)
     for count in range(1, 40):
@@ -168,7 +169,7 @@ def test_a_build_that_is_killed_at_any_change_is_made_again(tmp_path: Path, befo
 
 def test_a_network_that_is_killed_at_any_change_is_made_again(tmp_path: Path) -> None:
     write_network(str(tmp_path / "n"))
-    network = load_network(str(tmp_path / "n"))
+    network, count = load_network(str(tmp_path / "n")), 0
     for count in range(1, 40):
         folder = open_folder(str(tmp_path / str(count)))
         with pytest.MonkeyPatch.context() as patch:

@@ -175,14 +175,15 @@ def save(path: Path, graphs: int, **more: np.ndarray) -> str:
     ptr = np.arange(graphs + 1)
     bonds = np.tile([[0, 1], [1, 2]], (graphs, 1)).astype(np.uint16)
     atoms = np.stack([np.repeat(np.arange(graphs) % 100 + 1, 3), np.zeros(3 * graphs)], axis=1).astype(np.uint8)
-    arrays = {
+    made: dict[str, Any] = {
         "node_ptr": ptr * 3,
         "edge_ptr": ptr * 2,
         "atom": atoms,
         "bond_uv": bonds,
         "bond": np.zeros_like(bonds, np.uint8),
     }
-    np.savez(path, **arrays | more)
+    made.update(more)
+    np.savez(path, **made)
     return str(path)
 
 
