@@ -77,7 +77,7 @@ def convert(value: Any, kind: type[R], where: str, what: str, remedy: str = "") 
     try:
         _check_fields(kind, value, "")
         return msgspec.convert(value, kind, strict=True)
-    except (ValueError, TypeError) as error:  # a ValidationError is a ValueError
+    except (msgspec.ValidationError, ValueError, TypeError) as error:
         raise _refused(where, what, str(error), remedy) from error
 
 
