@@ -1,5 +1,7 @@
 """Keyed dropout: its rate, that masks are independent, and that they belong to rows, not to batches or processes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -45,6 +47,10 @@ def test_masks_of_neighbouring_rows_stay_uncorrelated_over_passes() -> None:
     assert correlation.fill_diagonal_(0).abs().max() < 5.5 / found.shape[1] ** 0.5
 
 
+def test_a_probability_next_to_one_drops_nearly_all() -> None:
+    assert (kept(Dropout(1 - 1e-12)) == 0).all()
+
+
 def test_a_restart_repeats_the_masks() -> None:
     dropout = Dropout(0.5)
     dropout.restart(7)
@@ -68,6 +74,12 @@ def test_ids_of_nodes_belong_to_graphs_not_to_batches() -> None:
     ids = node_ids(graphs)
     assert len(ids.unique()) == graphs.num_nodes
     assert torch.equal(node_ids(select_graphs(graphs, torch.tensor([2, 0]))), torch.cat([ids[5:], ids[:4]]))
+
+
+def test_graph_ids_have_64_bits() -> None:
+    graphs = random_graphs([4, 4, 4, 4])
+    wide = replace(graphs, graph_id=torch.tensor([3, 3 + (1 << 32), 3 + (2 << 32), -(1 << 40) + 3]))
+    assert len(node_ids(wide).unique()) == graphs.num_nodes
 
 
 def test_gradients_pass_where_activations_do() -> None:
