@@ -65,7 +65,7 @@ class FinetuneConfig(LabelChoice):
     corpus: str = reads()
     """URI of the labelled corpus."""
     checkpoint: tuple[str, ...] = reads((), results=False)
-    """Checkpoints (or run folders) to compare; the control 'none' is always added."""
+    """Checkpoints (or run folders) to compare; NAME=RUN gives a name. The control 'none' is always added."""
     out: str = writes("runs/finetune")
     """URI of the folder for results, tables and predictions."""
     seeds: int = setting(SEEDS, results=False, most=100_000)
@@ -102,11 +102,15 @@ class FinetuneConfig(LabelChoice):
     """
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
 
+    least_batch = 1
+    """Smallest valid ``batch``."""
+
     def __post_init__(self) -> None:
         check_imports(self.imports)
-        for name in ("seeds", "epochs", "batch", "workers"):
+        for name in ("seeds", "epochs", "workers"):
             value = getattr(self, name)
             check(value >= 1, f"{name} must be at least 1, found {value}")
+        check(self.batch >= self.least_batch, f"batch must be at least {self.least_batch}, found {self.batch}")
         for name in ("lr", "weight_decay", "max_labels", "patience"):
             value = getattr(self, name)
             check(value >= 0, f"{name} must not be negative, found {value}")
