@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from distgnn.config.base import check
-from distgnn.config.fields import hyper, setting
+from distgnn.config.fields import hyper, reads, setting
 from distgnn.config.finetune import BATCH, SEEDS, FinetuneConfig, SplitConfig
 from distgnn.errors import RequestError
 
@@ -26,6 +26,10 @@ class FewLabelConfig(FinetuneConfig):
     Example: distgnn finetune --corpus data/bbbp --checkpoint runs/molecules --seeds 5
     """
 
+    checkpoint: tuple[str, ...] = reads((), results=False)
+    """Checkpoints (or run folders) to compare; the control 'none' is always added. NAME=RUN gives a method a name;
+    NAME=RUN,RUN,RUN (or the same NAME again) are pre-training seeds of one method, for few-label evaluation.
+    """
     batch: int = hyper(0, most=1 << 24)
     """Graphs per step; 0 = 32, with few-label evaluation 16."""
     train_labels: tuple[int | Literal["all"], ...] = setting((), results=False)
@@ -59,13 +63,21 @@ class FewLabelConfig(FinetuneConfig):
         if self.few_labels:
             self._check_few_labels()
         else:
-            named = [name for name in ("draw_by", "test_graphs", "norm_graphs") if getattr(self, name) != _DEFAULTS[name]]
-            check(not named, f"{named[:1]}: is an option of few-label evaluation; give train_labels, updates or draws, too")
+            named = [
+                name for name in ("draw_by", "test_graphs", "norm_graphs") if getattr(self, name) != _DEFAULTS[name]
+            ]
+            check(
+                not named,
+                f"{named[:1]}: is an option of few-label evaluation; give train_labels, updates or draws, too",
+            )
 
     def _check_few_labels(self) -> None:
         """Refuse options that have no meaning with draws."""
         split = replace(self.split, seed=0)
-        check(split == SplitConfig(), "split: few-label evaluation draws its own splits; give draw_by, and split.seed only")
+        check(
+            split == SplitConfig(),
+            "split: few-label evaluation draws its own splits; give draw_by, and split.seed only",
+        )
         check(self.seeds == SEEDS, f"seeds={self.seeds}: few-label evaluation repeats over draws; give draws")
         for name in ("patience", "max_labels", "save_models", "save_predictions"):
             check(not getattr(self, name), f"{name}: has no meaning in few-label evaluation; leave it out")

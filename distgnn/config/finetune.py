@@ -65,7 +65,7 @@ class FinetuneConfig(LabelChoice):
     corpus: str = reads()
     """URI of the labelled corpus."""
     checkpoint: tuple[str, ...] = reads((), results=False)
-    """Checkpoints (or run folders) to compare; NAME=RUN gives a name. The control 'none' is always added."""
+    """Checkpoints (or run folders) to compare; the control 'none' is always added."""
     out: str = writes("runs/finetune")
     """URI of the folder for results, tables and predictions."""
     seeds: int = setting(SEEDS, results=False, most=100_000)

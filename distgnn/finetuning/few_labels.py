@@ -118,7 +118,9 @@ class RunFewLabels:
             return draw_stratified(rows, ids, self._classes(rows), self.test_graphs, seed, number)
         if self.config.draw_by == "scaffold":
             if self.groups is None:
-                raise RequestError(f"{self.config.corpus}: draw_by=scaffold needs a 'group' column; choose another draw_by")
+                raise RequestError(
+                    f"{self.config.corpus}: draw_by=scaffold needs a 'group' column; choose another draw_by"
+                )
             return draw_groups(rows, ids, self.groups[rows], self.test_graphs, seed, number)
         return draw_random(rows, ids, self.test_graphs, seed, number)
 
@@ -333,7 +335,10 @@ def _arrays(
                 own = range(first, first + len(method.starts))
                 first += len(method.starts)
                 found[method.name, size, updates] = np.array(
-                    [[_value(results[FewLabelJob(n, size, start)], place) for n in range(run.config.draws)] for start in own]
+                    [
+                        [_value(results[FewLabelJob(n, size, start)], place) for n in range(run.config.draws)]
+                        for start in own
+                    ]
                 )
     return found
 

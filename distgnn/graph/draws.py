@@ -75,7 +75,9 @@ def draw_groups(
         groups: str or None, [R], such as scaffolds; a graph without a group is a group of its own.
     """
     words = _words(ids, seed, number)
-    names = np.array([f"graph {graph}" if group is None else f"group {group}" for group, graph in zip(groups, ids, strict=True)])
+    names = np.array(
+        [f"graph {graph}" if group is None else f"group {group}" for group, graph in zip(groups, ids, strict=True)]
+    )
     _, member, sizes = np.unique(names, return_inverse=True, return_counts=True)
     smallest = np.full(len(sizes), np.iinfo(np.int64).max)
     np.minimum.at(smallest, member, ids)  # names a group by an id, so that its place is uniform whatever its size
