@@ -24,7 +24,8 @@ from distgnn.report.png import png
 from distgnn.report.table import TABLE
 from distgnn.storage.folder import Folder, open_folder
 
-TSV, SCORES, PICTURE = "table.tsv", "scores.tsv", "pictures/curves.png"
+TSV, SCORES = "table.tsv", "scores.tsv"
+CURVES, DIFFERENCES = "pictures/curves.png", "pictures/differences.png"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class FewLabelResults(Results):
     """Result of a few-label evaluation: every method and its control, over draws.
 
     Attributes:
-        folder: Folder with table.md, table.tsv, scores.tsv, results.json and pictures/curves.png.
+        folder: Folder with table.md, table.tsv, scores.tsv, results.json and pictures/.
         comparison: The scores, as arrays.
     """
 
@@ -53,9 +54,13 @@ class FewLabelResults(Results):
         """One row for each score: method, pre-training seed, draw, labels and updates."""
         return pd.DataFrame(few_labels.records(self.comparison))
 
-    def plot(self) -> Figure:
-        """Draw learning curves against updates and against labels, with 95 % confidence bands."""
-        return few_labels.figure(self.comparison)
+    def plot(self, difference: bool = False) -> Figure:
+        """Draw learning curves against updates and against labels, with 95 % confidence bands.
+
+        Args:
+            difference: Draw differences to the control, whose bands are those of the tests in the table.
+        """
+        return few_labels.figure(self.comparison, difference)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of results.json."""
@@ -95,6 +100,8 @@ def compare_with_few_labels(
     folder.write(TABLE, few_labels.markdown(found).encode())
     folder.write(TSV, few_labels.tsv(found).encode())
     folder.write(SCORES, results.records.to_csv(sep="\t", index=False).encode())
-    folder.write(PICTURE, png(results.plot()))
+    folder.write(CURVES, png(results.plot()))
+    if found.controls:
+        folder.write(DIFFERENCES, png(results.plot(difference=True)))
     folder.write(RESULTS, (json.dumps(results.to_json(), indent=1) + "\n").encode())
     return results

@@ -68,7 +68,8 @@ def draw_groups(
 ) -> Draw:
     """Draw whole groups, in random order, to the test graphs while they fit; the pool is all others in random order.
 
-    A group that does not fit any more is left to the pool, so there may be fewer test graphs than asked for.
+    A group that does not fit any more is left to the pool and smaller ones fill the rest, so small groups are tested
+    somewhat more often; there may be fewer test graphs than asked for.
 
     Args:
         rows, ids, test, seed, number: See :func:`draw_random`.

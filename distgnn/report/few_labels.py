@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +31,10 @@ Difference: mean difference to the control on the same draws, with its 95 % conf
 resampled t-test (Nadeau and Bengio, 2003; the test graphs of draws overlap), with pre-training seeds as a random factor
 where a method has several. Holm: corrected over all differences of the table, which decides whether one is significant
 (p < {SIGNIFICANT}). An interval from one pre-training seed does not allow for other seeds."""
+
+
+Cell = tuple[Size, int]
+"""(labels, updates)."""
 
 
 class Contrast(NamedTuple):
@@ -169,62 +173,69 @@ def markdown(result: FewLabelScores) -> str:
     return f"{escape_markdown(heading(result))}\n\n{markdown_table(*rows(result))}\n\n{_NOTES}\n"
 
 
-def figure(result: FewLabelScores) -> Figure:
-    """Draw learning curves with bands of 95 % confidence: the score against updates, one panel for each number of labels,
-    and against labels, one panel for each number of updates, where there are several.
+def figure(result: FewLabelScores, difference: bool = False) -> Figure:
+    """Draw learning curves with bands of 95 % confidence.
+
+    The first row has the score against updates for each number of labels, the second the score against labels for each
+    number of updates, where there are several.
+
+    Args:
+        result: The scores.
+        difference: Draw differences to the control instead of scores.
     """
     sizes, updates = (list(dict.fromkeys(values)) for values in zip(*result.cells, strict=True))
-    panels: list[tuple[str, str, list[tuple[float, tuple[Size, int]]]]] = []
-    for size in sizes:
-        cells = [cell for cell in result.cells if cell[0] == size]
-        panels.append((f"{size} labels", "updates", [(float(cell[1]), cell) for cell in cells]))
-    for count in updates if len(sizes) > 1 and result.config.updates else ():
-        cells = [cell for cell in result.cells if cell[1] == count]
-        panels.append((f"{count} updates", "labels", [(float(_count(result, cell[0])), cell) for cell in cells]))
-    across = min(len(panels), max(len(sizes), len(updates)) if len(panels) > len(sizes) else len(sizes))
-    down = -(-len(panels) // across)
-    sheet = Figure(figsize=(3.6 * across + 0.6, 3.0 * down + 0.7), layout="constrained")
-    axes = list(np.ravel(sheet.subplots(down, across, squeeze=False)))
-    for place, panel in zip(axes, panels, strict=False):
-        _curves(place, result, *panel)
-    for place in axes[len(panels) :]:
-        place.set_axis_off()
-    handles, names = axes[0].get_legend_handles_labels()
-    sheet.legend(handles, names, loc="outside upper center", ncols=min(len(names), 6), frameon=False)
-    return sheet
+    sheets = [[(f"{size} labels", "updates", [cell for cell in result.cells if cell[0] == size]) for size in sizes]]
+    if len(sizes) > 1 and result.config.updates:
+        sheets.append(
+            [(f"{count} updates", "labels", [cell for cell in result.cells if cell[1] == count]) for count in updates]
+        )
+    across = max(map(len, sheets))
+    drawn = Figure(figsize=(3.6 * across + 0.6, 3.0 * len(sheets) + 0.7), layout="constrained")
+    grid = drawn.subplots(len(sheets), across, squeeze=False)
+    for line, panels in zip(grid, sheets, strict=True):
+        for axes, (title, label, cells) in zip(line, panels, strict=False):
+            _curves(axes, result, cells, label, difference)
+            axes.set(title=title, xlabel=label)
+        line[0].set_ylabel(f"{TITLES[result.metric]}{', minus control' if difference else ''}")
+        for axes in line[len(panels) :]:
+            axes.set_axis_off()
+    handles, names = grid[0, 0].get_legend_handles_labels()
+    drawn.legend(handles, names, loc="outside upper center", ncols=min(len(names), 6), frameon=False)
+    return drawn
 
 
 def _count(result: FewLabelScores, size: Size) -> int:
     return len(result.data.parts["all"]) - round(float(np.mean(result.tested))) if size == "all" else size
 
 
-def _curves(
-    axes: Axes, result: FewLabelScores, title: str, label: str, points: Sequence[tuple[float, tuple[Size, int]]]
-) -> None:
-    """Draw the mean of every method at ``points``: (place on the x axis, (labels, updates))."""
+def _curves(axes: Axes, result: FewLabelScores, cells: Sequence[Cell], label: str, difference: bool) -> None:
+    """Draw every method at ``cells`` against their updates or labels."""
     factor = scale(result.metric)[0]
-    x = [place for place, _ in points]
+    x = [float(updates if label == "updates" else _count(result, size)) for size, updates in cells]
+    controls = set(result.controls.values())
     for number, name in enumerate(result.methods):
-        found = list(_bands(result, name, [cell for _, cell in points]))
-        mean, low, high = (factor * np.array(values) for values in zip(*found, strict=True))
-        dashed = name in result.controls.values()
-        colour = "0.35" if dashed else f"C{number % 10}"
-        axes.plot(x, mean, "--" if dashed else "-", marker="o", markersize=4, color=colour, label=name)
+        if difference and name not in result.controls:
+            continue
+        bands = [_band(result, name, cell, difference) for cell in cells]
+        mean, low, high = (factor * np.array(values) for values in zip(*bands, strict=True))
+        style, colour = ("--", "0.35") if name in controls else ("-", f"C{number % 10}")
+        axes.plot(x, mean, style, marker="o", markersize=4, color=colour, label=name)
         axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
         if len(x) == 1:
             axes.errorbar(x, mean, yerr=[mean - low, high - mean], color=colour, capsize=3)
+    if difference:
+        axes.axhline(0, color="0.35", linewidth=0.8)
     axes.set_xscale("log")
     axes.set_xticks(x, [f"{place:.0f}" for place in x])
     axes.minorticks_off()
-    axes.set(title=title, xlabel=label, ylabel=TITLES[result.metric])
     axes.grid(alpha=0.3)
 
 
-def _bands(
-    result: FewLabelScores, name: str, cells: Sequence[tuple[Size, int]]
-) -> Iterator[tuple[float, float, float]]:
-    """Yield mean and limits of the 95 % interval; the limits are the mean where the interval is undefined."""
-    for size, updates in cells:
-        one = interval(result.scores[name, size, updates], result.overlap)
-        mean = one.difference
-        yield mean, mean if one.low is None else one.low, mean if one.high is None else one.high
+def _band(result: FewLabelScores, name: str, cell: Cell, difference: bool) -> tuple[float, float, float]:
+    """Return mean and limits of the 95 % interval; the limits are the mean where the interval is undefined."""
+    values = result.scores[name, *cell]
+    found = interval(values, result.overlap)
+    if difference:
+        found = effect(values, result.scores[result.controls[name], *cell], result.overlap)
+    mean = found.difference
+    return mean, mean if found.low is None else found.low, mean if found.high is None else found.high
