@@ -14,10 +14,12 @@ from distgnn.api.arguments import load_function
 from distgnn.api.progress import JobProgress
 from distgnn.api.results import Results
 from distgnn.auxiliary.data_source import InitialEncoder
+from distgnn.checkpoint.format import load_state
 from distgnn.config import FewLabelConfig, to_json
 from distgnn.config.few_labels import checkpoint_groups
 from distgnn.distributed import choose_device
-from distgnn.finetuning.few_labels import FewLabelScores, Method, evaluate_few_labels
+from distgnn.finetuning.few_label_jobs import Method
+from distgnn.finetuning.few_labels import FewLabelScores, evaluate_few_labels
 from distgnn.finetuning.results import RESULTS
 from distgnn.report import few_labels
 from distgnn.report.png import png
@@ -71,12 +73,12 @@ class FewLabelResults(Results):
 
 
 def load_methods(given: tuple[str, ...]) -> list[Method]:
-    """Load the encoders that ``FinetuneConfig.checkpoint`` names: one method for each name, or for each checkpoint."""
+    """Load the encoders that ``FewLabelConfig.checkpoint`` names: one method for each name, or for each checkpoint."""
     groups = checkpoint_groups(given)
     loaded = iter(InitialEncoder.load_all([uri for _, uris in groups for uri in uris]))
     methods = []
     for name, uris in groups:
-        starts = tuple(next(loaded) for _ in uris)
+        starts = tuple(replace(next(loaded), cost=load_state(uri).metrics.get("cost", {})) for uri in uris)
         methods.append(Method(name or starts[0].name, starts))
     return methods
 

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from distgnn.auxiliary.comparison import SIGNIFICANT
 from distgnn.config import to_json
-from distgnn.finetuning.few_labels import FewLabelScores, Size
+from distgnn.finetuning.few_label_jobs import Size
+from distgnn.finetuning.few_labels import FewLabelScores
 from distgnn.labels.resampling import Effect, effect, interval
 from distgnn.labels.scores import holm
 from distgnn.report.table import (
@@ -80,6 +81,8 @@ def summary(result: FewLabelScores, reference: str = "") -> list[dict[str, Any]]
                 "gain": one.difference * (1 if result.higher_is_better else -1) if contrast else None,
                 "low": one.low, "high": one.high, "se": one.se, "p": one.p,
                 "p_holm": contrast.p_holm if contrast else None,
+                "pretrain_graphs": result.costs.get(name, {}).get("graphs"),
+                "pretrain_cpu_seconds": result.costs.get(name, {}).get("cpu_seconds"),
             }  # fmt: skip
             records.append(record)
     return records
@@ -136,6 +139,16 @@ def heading(result: FewLabelScores) -> str:
     )
 
 
+def costs(result: FewLabelScores) -> str:
+    """Return one line: graphs and CPU seconds of the pre-training of each method; "" if nothing is known."""
+    texts = [
+        f"{name} {cost['graphs']:,.0f} graphs, {cost['cpu_seconds']:,.0f} CPU s"
+        for name, cost in result.costs.items()
+        if len(cost) == 2
+    ]
+    return f"Pre-training, mean over seeds: {'; '.join(texts)}" if texts else ""
+
+
 def rows(result: FewLabelScores) -> tuple[list[str], list[list[str]]]:
     """Return the titles and cells of the table."""
     titles = ["labels", "updates", "method", "seeds", "test", "difference", "95 % interval", "p", "p (Holm)", "verdict"]
@@ -165,12 +178,13 @@ def verdict(gain: float, contrast: Contrast) -> str:
 
 def terminal(result: FewLabelScores) -> str:
     """Return the table for standard output."""
-    return text_table(heading(result), *rows(result))
+    return "\n".join(filter(None, [text_table(heading(result), *rows(result)), costs(result)]))
 
 
 def markdown(result: FewLabelScores) -> str:
     """Return the table as Markdown, with notes."""
-    return f"{escape_markdown(heading(result))}\n\n{markdown_table(*rows(result))}\n\n{_NOTES}\n"
+    parts = [escape_markdown(heading(result)), markdown_table(*rows(result)), escape_markdown(costs(result)), _NOTES]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def figure(result: FewLabelScores, difference: bool = False) -> Figure:

@@ -123,6 +123,9 @@ def test_few_labels_by_name_of_method(labelled: str, checkpoint: str, tmp_path: 
     assert "<table" in found._repr_html_()
     assert "2 random draws" in str(found)
     assert len(found.plot().axes) == 4
+    spent = found.table.query("method == 'mine'").iloc[0]
+    assert spent["pretrain_graphs"] == 4
+    assert "mine 4 graphs" in str(found)
     names = {"config.json", "table.md", "table.tsv", "scores.tsv", "results.json"}
     assert names <= {path.name for path in tmp_path.iterdir()}
     assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"curves.png", "differences.png"}

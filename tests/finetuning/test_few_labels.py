@@ -16,7 +16,8 @@ from distgnn.config import EncoderConfig, FewLabelConfig, SplitConfig
 from distgnn.config.few_labels import checkpoint_groups
 from distgnn.errors import RequestError
 from distgnn.finetuning.comparison import finetune_source
-from distgnn.finetuning.few_labels import FewLabelJob, FewLabelScores, Method, RunFewLabels, evaluate_few_labels
+from distgnn.finetuning.few_label_jobs import FewLabelJob, Method, RunFewLabels
+from distgnn.finetuning.few_labels import FewLabelScores, evaluate_few_labels
 from distgnn.graph.batch import select_graphs
 from distgnn.labels.dataset import read_undivided
 from distgnn.labels.resampling import effect
