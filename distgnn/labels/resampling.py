@@ -16,6 +16,7 @@ Bulletin 2, 1946). With one seed this is exactly the test of Nadeau and Bengio, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -55,18 +56,45 @@ def effect(first: Scores, second: Scores, overlap: float) -> Effect:
     Returns:
         The difference with its interval and test.
     """
-    by_draw = first.mean(axis=0) - second.mean(axis=0)
-    difference, draws = float(by_draw.mean()), by_draw.size
-    if draws < 2 or np.ptp(by_draw) <= 1e-12 * max(1.0, float(np.abs(by_draw).max())):
+    return pooled_effect([(first, second)], [overlap])
+
+
+def pooled_effect(pairs: Sequence[tuple[Scores, Scores]], overlaps: Sequence[float]) -> Effect:
+    """Compare two methods on several data sets by the mean over the sets, with the same pre-training seeds on all of them.
+
+    Draws of different sets are independent. Seeds are a factor that the sets share, so what a seed is worth on average over
+    the sets is added once. The result is about these data sets, not about others.
+
+    Args:
+        pairs: (first, second) of each set, as for :func:`effect`.
+        overlaps: The correction of each set.
+
+    Returns:
+        The mean difference with its interval and test.
+    """
+    by_draw = [first.mean(axis=0) - second.mean(axis=0) for first, second in pairs]
+    difference = float(np.mean([values.mean() for values in by_draw]))
+    if any(_is_constant(values) for values in by_draw):
         return Effect(difference)
-    parts = [(float(by_draw.var(ddof=1)) * (1 / draws + overlap), draws - 1)]
-    parts += [(_seed_variance(scores), len(scores) - 1) for scores in (first, second) if len(scores) > 1]
+    parts = [
+        (float(values.var(ddof=1)) * (1 / values.size + overlap) / len(pairs) ** 2, values.size - 1)
+        for values, overlap in zip(by_draw, overlaps, strict=True)
+    ]
+    for method in zip(*pairs, strict=True):
+        scores = np.concatenate([one - one.mean() for one in method], axis=1)
+        if len(scores) > 1:
+            parts.append((_seed_variance(scores), len(scores) - 1))
     variance = sum(value for value, _ in parts)
     df = variance**2 / sum(value**2 / count for value, count in parts)
     se = variance**0.5
     half = se * float(stats.t.ppf((1 + LEVEL) / 2, df))
     p = 2 * float(stats.t.sf(abs(difference) / se, df))
     return Effect(difference, se, df, difference - half, difference + half, p)
+
+
+def _is_constant(values: Scores) -> bool:
+    """Whether no test is possible: fewer than 2 draws, or constant differences."""
+    return values.size < 2 or float(np.ptp(values)) <= 1e-12 * max(1.0, float(np.abs(values).max()))
 
 
 def _seed_variance(scores: Scores) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from distgnn.labels.resampling import effect, interval
+from distgnn.labels.resampling import effect, interval, pooled_effect
 from distgnn.labels.scores import paired_p_value
 
 TEST, GRAPHS = 400, 1500
@@ -76,3 +76,32 @@ def test_false_positives_are_near_nominal_where_the_paired_t_test_is_not(seeds: 
         plain += (paired_p_value(scores.mean(axis=0), np.zeros(draws)) or 1.0) < 0.05
     assert 0.02 < corrected / repeats < 0.09
     assert plain / repeats > 0.25
+
+
+def test_pooled_over_one_set_is_the_effect_of_the_set() -> None:
+    rng = np.random.default_rng(4)
+    first, second = rng.normal(size=(3, 6)), rng.normal(size=(1, 6))
+    assert pooled_effect([(first, second)], [0.3]) == effect(first, second, 0.3)
+
+
+def test_pooled_over_sets_with_one_seed_adds_their_variances() -> None:
+    rng = np.random.default_rng(5)
+    pairs = [(rng.normal(loc=place, size=(1, 6)), rng.normal(size=(1, 6))) for place in range(3)]
+    each, found = [effect(*pair, 0.2) for pair in pairs], pooled_effect(pairs, [0.2] * 3)
+    assert found.difference == pytest.approx(np.mean([one.difference for one in each]))
+    assert found.se == pytest.approx(sum((one.se or 0) ** 2 for one in each) ** 0.5 / 3)
+
+
+def test_pooled_false_positives_with_seeds_that_differ_on_all_sets() -> None:
+    """A seed's worth is shared by the sets; taken for independent, differences that are not there would be found."""
+    rng, repeats, hits, apart = np.random.default_rng(6), 400, 0, 0
+    control = np.zeros((1, 10))
+    for _ in range(repeats):
+        of_seed = rng.normal(size=(5, 1))
+        pairs = [(of_seed + rng.normal(scale=0.5, size=(5, 10)), control) for _ in range(6)]
+        hits += (pooled_effect(pairs, [0.0] * 6).p or 1.0) < 0.05
+        each = [effect(*pair, 0.0) for pair in pairs]
+        mean = np.mean([one.difference for one in each])
+        apart += abs(mean) > 1.96 * sum((one.se or 0) ** 2 for one in each) ** 0.5 / 6
+    assert 0.02 < hits / repeats < 0.09
+    assert apart / repeats > 0.25
