@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +19,7 @@ from distgnn.graph.schema import Schema
 from distgnn.models.batch_context import Context
 from distgnn.models.dropout import Dropout
 from distgnn.models.encoder import MessagePassing
+from distgnn.models.hgt import HGT
 from distgnn.models.layer import Layer
 from distgnn.models.ops.sparse import SparseMap, csr_tensor
 from distgnn.network.network import Network, SampledSubgraph
@@ -173,8 +173,7 @@ class NetworkEncoder(nn.Module):
         self.width, self.dropout, self.hops = config.width, Dropout(config.dropout), config.layers
         self.embed = NetworkInput(network, config.width)
         if config.encoder == "hgt":
-            hgt = importlib.import_module("distgnn.models.hgt")  # it loads PyG
-            self.psi: nn.Module = hgt.HGT(network, config.layers, config.width, config.heads)
+            self.psi: nn.Module = HGT(network, config.layers, config.width, config.heads)
         else:
             layers = EncoderConfig(config.encoder, config.layers, config.width, norm="none", heads=config.heads)
             self.psi = _layers(layers)
