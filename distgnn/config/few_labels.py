@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from distgnn.config.base import check
 from distgnn.config.fields import hyper, reads, setting
@@ -101,8 +101,9 @@ class FewLabelConfig(FinetuneConfig):
 
     def plain(self) -> FinetuneConfig:
         """Return the config without few-label evaluation."""
-        fields = {name: getattr(self, name) for name in FinetuneConfig.__dataclass_fields__}
-        return FinetuneConfig(**fields | {"batch": self.batch or BATCH})
+        fields: dict[str, Any] = {name: getattr(self, name) for name in FinetuneConfig.__dataclass_fields__}
+        fields["batch"] = self.batch or BATCH
+        return FinetuneConfig(**fields)
 
 
 _DEFAULTS = {name: item.default for name, item in FewLabelConfig.__dataclass_fields__.items()}
