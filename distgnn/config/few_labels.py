@@ -57,7 +57,7 @@ class FewLabelConfig(FinetuneConfig):
             values = getattr(self, name)
             check(len(set(values)) == len(values), f"{name} must name each once, found {' '.join(map(str, values))}")
             few = [value for value in values if isinstance(value, int) and value < 1]
-            check(not few, f"{name} must be at least 1, found {few[:1]}")
+            check(not few, f"{name} must be at least 1, found {' '.join(map(str, few))}")
         for name in ("draws", "test_graphs", "norm_graphs"):
             check(getattr(self, name) >= 0, f"{name} must not be negative, found {getattr(self, name)}")
         if self.few_labels:
@@ -68,7 +68,7 @@ class FewLabelConfig(FinetuneConfig):
             ]
             check(
                 not named,
-                f"{named[:1]}: is an option of few-label evaluation; give train_labels, updates or draws, too",
+                f"{' and '.join(named)}: option of few-label evaluation; give train_labels, updates or draws, too",
             )
 
     def _check_few_labels(self) -> None:
