@@ -31,6 +31,8 @@ from distgnn.config.base import check, from_json
 from distgnn.corpus import manifest
 from distgnn.errors import RequestError, WorkError
 from distgnn.options import parse, split_globals
+from distgnn.pretraining.history import NAME as PROGRESS
+from distgnn.pretraining.history import read_progress
 from distgnn.pretraining.parallel_runs import pretrain_cells, run_folder
 from distgnn.report import study as report
 from distgnn.report.png import png
@@ -192,8 +194,19 @@ class Campaign:
                 for domain in domains
                 for method in methods
             ]
-            refused |= pretrain_cells(cells, self.config.workers) if cells else {}
+            reasons = pretrain_cells(cells, self.config.workers) if cells else {}
+            self._check_refused(reasons)
+            refused |= reasons
         return refused
+
+    def _check_refused(self, reasons: dict[str, str]) -> None:
+        """Raise WorkError if a run was not rejected or diverged, but is trained by a process that outlived its study."""
+        for name, reason in reasons.items():
+            run = self.folder.sub("runs").sub(name)
+            if run.size(PROGRESS) is not None and read_progress(run)["status"] != "failed":
+                raise WorkError(
+                    f"pre-training {name}: {reason}; wait for that process to end and start the study again"
+                )
 
     def evaluate(self, name: str, refused: dict[str, str]) -> FewLabelResults:
         """Evaluate all methods of its domain on a set."""
