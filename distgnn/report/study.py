@@ -131,9 +131,14 @@ def _gain(study: Study, name: str, found: Effect | None) -> str:
 def figure(study: Study, cell: Cell) -> Figure:
     """Draw the gain of every comparison by set, and pooled, with 95 % intervals; sets scored by RMSE are left out."""
     names = [*study.sets, "pooled"]
-    sheet = Figure(figsize=(2.4 * len(study.comparisons) + 1.6, 0.32 * len(names) + 1.3), layout="constrained")
-    panels = np.ravel(sheet.subplots(1, len(study.comparisons), sharey=True, sharex=True, squeeze=False))
-    for axes, pair in zip(panels, study.comparisons, strict=True):
+    across = min(4, len(study.comparisons))
+    down = -(-len(study.comparisons) // across)
+    size = 2.6 * across + 1.2, (0.26 * len(names) + 0.9) * down + 0.4
+    sheet = Figure(figsize=size, layout="constrained")
+    panels = np.ravel(sheet.subplots(down, across, sharey=True, sharex=True, squeeze=False))
+    for axes in panels[len(study.comparisons) :]:
+        axes.set_axis_off()
+    for axes, pair in zip(panels, study.comparisons, strict=False):
         each, pooled = study.effects(pair, cell), study.pooled(pair, cell)
         drawn = {name: one for name, one in each.items() if study.sets[name].metric != "rmse"}
         for name, one in [*drawn.items(), *([("pooled", pooled)] if pooled else [])]:
@@ -142,7 +147,7 @@ def figure(study: Study, cell: Cell) -> Figure:
         axes.set(title=f"{pair[0]} - {pair[1]}", xlabel="gain x 100")
         axes.grid(axis="x", alpha=0.3)
     panels[0].set_yticks(range(len(names)), names)
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
     sheet.suptitle(f"{cell[0]} labels, {cell[1]} updates, 95 % intervals")
     return sheet
 
