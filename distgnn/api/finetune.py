@@ -58,7 +58,7 @@ class FinetuneResults(ComparisonResults[FinetuneComparison]):
 
 
 @overload
-def finetune(
+def finetune(  # pyright: ignore[reportOverlappingOverload] - a keyword of few-label evaluation decides
     config: FewLabelConfig | None = None, *, train_labels: Sequence[int | Literal["all"]], **options: Any
 ) -> FewLabelResults: ...
 @overload
