@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from distgnn import register
     from distgnn.api.corpus import build_corpus
+    from distgnn.api.few_labels import FewLabelResults
     from distgnn.api.finetune import EvaluationResults, FinetuneResults, evaluate, finetune
     from distgnn.api.network import build_network
     from distgnn.api.pretrain import Run, pretrain, resume
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from distgnn.config import (
         EncoderConfig,
         EvaluateConfig,
+        FewLabelConfig,
         FinetuneConfig,
         PretrainConfig,
         SplitConfig,
@@ -42,6 +44,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "distgnn.api.corpus": ("build_corpus",),
     "distgnn.api.network": ("build_network",),
+    "distgnn.api.few_labels": ("FewLabelResults",),
     "distgnn.api.finetune": ("EvaluationResults", "FinetuneResults", "evaluate", "finetune"),
     "distgnn.api.pretrain": ("Run", "pretrain", "resume"),
     "distgnn.api.transfer": ("TransferResults", "transfer"),
@@ -51,6 +54,7 @@ _MODULES = {
     "distgnn.config": (
         "EncoderConfig",
         "EvaluateConfig",
+        "FewLabelConfig",
         "FinetuneConfig",
         "PretrainConfig",
         "SplitConfig",
@@ -77,6 +81,8 @@ __all__ = [
     "EvaluateConfig",
     "EvaluationResults",
     "Feature",
+    "FewLabelConfig",
+    "FewLabelResults",
     "FineTunedModel",
     "FinetuneConfig",
     "FinetuneResults",

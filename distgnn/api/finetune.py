@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from os import PathLike, fspath
+from typing import Any, Literal, overload
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from distgnn.api.arguments import build_config, load_function
+from distgnn.api.few_labels import FewLabelResults, compare_with_few_labels, load_methods, single_encoders
 from distgnn.api.metrics import open_sinks
 from distgnn.api.output import check_results, output_folder
 from distgnn.api.progress import JobProgress
 from distgnn.api.results import ComparisonResults, Results
 from distgnn.auxiliary.data_source import InitialEncoder
-from distgnn.config import EvaluateConfig, FinetuneConfig, to_json
+from distgnn.config import EvaluateConfig, FewLabelConfig, FinetuneConfig, from_json, to_json
 from distgnn.distributed import choose_device
+from distgnn.errors import RequestError
 from distgnn.finetuning.comparison import FinetuneComparison, with_controls
 from distgnn.finetuning.comparison import finetune as compare
 from distgnn.finetuning.evaluate import Evaluation
@@ -53,17 +57,28 @@ class FinetuneResults(ComparisonResults[FinetuneComparison]):
         return table.terminal(self.comparison)
 
 
-def finetune(config: FinetuneConfig | None = None, **options: Any) -> FinetuneResults:
+@overload
+def finetune(  # pyright: ignore[reportOverlappingOverload] - a keyword of few-label evaluation decides
+    config: FewLabelConfig | None = None, *, train_labels: Sequence[int | Literal["all"]], **options: Any
+) -> FewLabelResults: ...
+@overload
+def finetune(config: FewLabelConfig | None = None, *, updates: Sequence[int], **options: Any) -> FewLabelResults: ...
+@overload
+def finetune(config: FinetuneConfig | None = None, **options: Any) -> FinetuneResults: ...
+def finetune(config: FinetuneConfig | None = None, **options: Any) -> FinetuneResults | FewLabelResults:
     """Fine-tune checkpoints on a labelled corpus, beside the same encoders without pre-training.
 
     Finished trainings are kept in ``out``: the same call continues after an interruption, and more seeds extend it.
 
     Args:
         config: Config of the comparison. Alternatively, its fields as keyword options.
-        **options: Fields of :class:`FinetuneConfig`, such as ``corpus``, ``checkpoint``, ``seeds`` and ``split``.
+        **options: Fields of :class:`FinetuneConfig` and :class:`FewLabelConfig`, such as ``corpus``, ``checkpoint``,
+            ``seeds`` and ``split``. ``checkpoint`` may be a dictionary from the name of a method to its checkpoint, or to
+            the checkpoints of its pre-training seeds.
 
     Returns:
-        Scores over seeds with paired tests.
+        Scores over seeds with paired tests. With ``train_labels``, ``updates`` or ``draws``: a :class:`FewLabelResults`,
+        scores over draws by number of labels and updates.
 
     Raises:
         RequestError: Corpus, labels, split or a checkpoint do not fit.
@@ -72,19 +87,45 @@ def finetune(config: FinetuneConfig | None = None, **options: Any) -> FinetuneRe
     Example:
         >>> results = distgnn.finetune(corpus="data/bbbp", checkpoint="runs/zinc", seeds=5)
         >>> results.table
+        >>> methods = {"l2p": ["runs/l2p-0", "runs/l2p-1"], "edgepred": ["runs/edgepred-0"]}
+        >>> distgnn.finetune(corpus="data/bbbp", checkpoint=methods, train_labels=[30, 100], updates=[10, 100]).plot()
     """
-    chosen = build_config(FinetuneConfig, config, options)
+    chosen = _chosen(config, options)
     import_modules(chosen.imports)
     check_loggers(chosen.loggers, open_folder(chosen.out))
-    checkpoints = InitialEncoder.load_all(chosen.checkpoint)
+    methods = load_methods(chosen.checkpoint)
+    several = [method.name for method in methods if len(method.starts) > 1]
+    if several and not chosen.few_labels:
+        raise RequestError(
+            f"checkpoint {several[0]}: several pre-training seeds need few-label evaluation; give train_labels or updates"
+        )
     with (
-        output_folder(chosen.out, FinetuneConfig) as folder,
+        output_folder(chosen.out, FewLabelConfig) as folder,
         open_sinks(chosen.metrics, chosen.out, chosen.workers > 1) as (sink, _),
         open_loggers(chosen.loggers, LoggedRun(base_name(chosen.out), folder, flat(chosen)), chosen.metrics) as logs,
     ):
-        results = compare_checkpoints(chosen, checkpoints, JobProgress(sink=sink, logs=logs))
-        logs.summary = _mean_scores(results.comparison)
-    return results
+        progress = JobProgress(sink=sink, logs=logs)
+        if chosen.few_labels:
+            results = compare_with_few_labels(chosen, methods, progress)
+            logs.summary = {
+                f"{name}/{size}_labels/{updates}": float(values.mean())
+                for (name, size, updates), values in results.comparison.scores.items()
+            }
+            return results
+        compared = compare_checkpoints(chosen.plain(), single_encoders(methods), progress)
+        logs.summary = _mean_scores(compared.comparison)
+    return compared
+
+
+def _chosen(config: FinetuneConfig | None, options: dict[str, Any]) -> FewLabelConfig:
+    """Return the config of a call; a :class:`FinetuneConfig` keeps its values, batch size included."""
+    given = options.get("checkpoint")
+    if isinstance(given, Mapping):
+        uris = {name: [value] if isinstance(value, str | PathLike) else value for name, value in given.items()}
+        options = options | {"checkpoint": [f"{name}={fspath(uri)}" for name, found in uris.items() for uri in found]}
+    if config is not None and not isinstance(config, FewLabelConfig):
+        config = from_json(FewLabelConfig, to_json(build_config(FinetuneConfig, config, {})), "FinetuneConfig")
+    return build_config(FewLabelConfig, config, options)
 
 
 def compare_checkpoints(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import timedelta
 
@@ -12,6 +13,8 @@ from distgnn.errors import printable
 from distgnn.monitor.loggers.base import LoggerGroup
 from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.pretraining.metrics import StorageMetrics
+
+_SEED = re.compile(r", (seed|draw) \d+$")
 
 
 class JobProgress:
@@ -42,17 +45,24 @@ class JobProgress:
 
     def __call__(self, done: int, jobs: int, job: str, result: TrainingResult | None) -> None:
         """Report a finished job; see :data:`distgnn.auxiliary.jobs.Progress`."""
-        text = "done"
         if result is not None:
-            metric = result.metrics[0]
-            self._logs.log(done, _values(job.rpartition(", seed ")[0], result))
-            text = f"test {metric} {result.scores['test'][metric]:.4f}, best epoch {result.best_epoch}, {result.seconds:.1f} s"
+            self._logs.log(done, _values(_SEED.sub("", job), result))
         self._ran += 1
         self._sink.note("distgnn_jobs_total", 1, command=self._command)
         self._storage.note()
         left = timedelta(seconds=round((time.monotonic() - self._start) / self._ran * (jobs - done + self.later)))
-        line = printable(f"{self.title}{done}/{jobs} {job}: {text} | {left} left")
+        line = printable(f"{self.title}{done}/{jobs} {job}: {_scores(result) if result else 'done'} | {left} left")
         self._console.print(line, soft_wrap=True, markup=False)
+
+
+def _scores(result: TrainingResult) -> str:
+    metric = result.metrics[0]
+    if result.best_epoch:
+        return (
+            f"test {metric} {result.scores['test'][metric]:.4f}, best epoch {result.best_epoch}, {result.seconds:.1f} s"
+        )
+    values = ", ".join(f"{found[metric]:.4f} at {updates}" for updates, found in result.scores.items())
+    return f"test {metric} {values} updates, {result.seconds:.1f} s"
 
 
 def _values(name: str, result: TrainingResult) -> dict[str, float]:

@@ -51,12 +51,14 @@ class InitialEncoder:
         weights: State of the encoder; None = fresh weights, a function of the seed.
         schema: Schema of the corpus that the weights were trained on, checked against the labelled corpus; None for
             fresh weights.
+        cost: Graphs and CPU seconds of the pre-training, where they are known.
     """
 
     name: str
     encoder: EncoderConfig
     weights: Weights | None = field(default=None, repr=False)
     schema: Schema | None = None
+    cost: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def load(cls, uri: str, name: str) -> InitialEncoder:

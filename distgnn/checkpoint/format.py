@@ -192,6 +192,16 @@ def load_saved_encoder(uri: str) -> SavedEncoder:
     return parse_encoder(files, folder.uri)
 
 
+def load_state(uri: str) -> SavedState:
+    """Load only the state.json of the checkpoint at ``uri``, or of the newest complete one of the run at ``uri``.
+
+    Raises:
+        RequestError: If there is no complete checkpoint, or the file is malformed.
+    """
+    folder, files = first_whole(uri, _read_state)
+    return parse_record(files["state.json"], SavedState, folder.at("state.json"), "the state of a checkpoint")
+
+
 def resolve(uri: str) -> Folder:
     """Folder of the checkpoint at ``uri``, or of the newest readable checkpoint of the run at ``uri``.
 
@@ -255,6 +265,10 @@ def _read_all(folder: Folder, checksums: Checksums) -> tuple[Folder, dict[str, b
 
 def _read_encoder(folder: Folder, checksums: Checksums) -> tuple[Folder, dict[str, bytes]]:
     return folder, read_cached(folder, KIND, checksums, ENCODER_FILES)
+
+
+def _read_state(folder: Folder, checksums: Checksums) -> tuple[Folder, dict[str, bytes]]:
+    return folder, read_files(folder, KIND, checksums, ("state.json",))
 
 
 def step_names(folder: Folder) -> list[str]:

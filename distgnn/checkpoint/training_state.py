@@ -50,6 +50,8 @@ class TrainState:
         optimiser: Adam over the parameters of both.
         step: Index of the next step.
         skipped: Number of consecutive steps that were not finite.
+        graphs: Number of graphs of all steps, a graph once for each step it was in.
+        cpu_seconds: CPU seconds of all steps, over all ranks.
     """
 
     encoder: Encoder
@@ -57,6 +59,13 @@ class TrainState:
     optimiser: torch.optim.Adam
     step: int = 0
     skipped: int = 0
+    graphs: int = 0
+    cpu_seconds: float = 0.0
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """Graphs and CPU seconds spent, as saved with a checkpoint's metrics."""
+        return {"graphs": float(self.graphs), "cpu_seconds": self.cpu_seconds}
 
     def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Trained parameters in a fixed order, with their names in model.safetensors."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from distgnn.api.arguments import load_function
 from distgnn.commands.output import Output
-from distgnn.config import DoctorConfig, EvaluateConfig, FinetuneConfig, PretrainConfig, TransferConfig, TuneConfig
+from distgnn.config import DoctorConfig, EvaluateConfig, FewLabelConfig, PretrainConfig, TransferConfig, TuneConfig
 from distgnn.errors import RequestError
 from distgnn.interrupts import exit_on_interrupt
 from distgnn.options import (
@@ -62,7 +62,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("network", "stat"): Command(NetworkUri, "distgnn.commands.network:stat", "print statistics of a network"),
     ("pretrain",): Command(PretrainConfig, "distgnn.commands.pretrain:pretrain", "pre-train an encoder on a corpus"),
     ("finetune",): Command(
-        FinetuneConfig, "distgnn.commands.finetune:finetune", "compare checkpoints on a labelled corpus"
+        FewLabelConfig, "distgnn.commands.finetune:finetune", "compare checkpoints on a labelled corpus"
     ),
     ("transfer",): Command(
         TransferConfig,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from distgnn.api.finetune import evaluate as run_evaluation
 from distgnn.api.finetune import finetune as run_finetuning
 from distgnn.commands.output import Output
-from distgnn.config import EvaluateConfig, FinetuneConfig
+from distgnn.config import EvaluateConfig, FewLabelConfig
 
 
-def finetune(config: FinetuneConfig, output: Output) -> int:
+def finetune(config: FewLabelConfig, output: Output) -> int:
     """Compare checkpoints and print the table."""
     results = run_finetuning(config)
     output.emit(results.to_json(), f"{results}\nwritten to {results.uri}")

@@ -10,6 +10,7 @@ from distgnn.config.build import (
 )
 from distgnn.config.doctor import DoctorConfig
 from distgnn.config.evaluate import EvaluateConfig
+from distgnn.config.few_labels import FewLabelConfig
 from distgnn.config.finetune import FinetuneConfig, LabelChoice, SplitConfig
 from distgnn.config.metrics import MetricsConfig
 from distgnn.config.network import (
@@ -30,6 +31,7 @@ __all__ = [
     "DoctorConfig",
     "EncoderConfig",
     "EvaluateConfig",
+    "FewLabelConfig",
     "FinetuneConfig",
     "InputBuildConfig",
     "InputNetworkConfig",

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import re
+import types
 import typing
 from collections.abc import Collection
 from operator import attrgetter
@@ -309,6 +310,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return value
     if hint == (bool | None):
         return _convert_choice(value, where)
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return _convert_union(hint, value, where)
     if typing.get_origin(hint) is list:
         return list(_convert(tuple[typing.get_args(hint)[0], ...], value, where))
     if typing.get_origin(hint) is Literal:
@@ -318,6 +321,16 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             )
         return value
     return _convert_leaf(hint, value, where)
+
+
+def _convert_union(hint: Any, value: Any, where: str) -> Any:
+    """Convert a whole number, or one of the texts of a Literal."""
+    texts = [text for kind in typing.get_args(hint) for text in typing.get_args(kind)]
+    if value in texts:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RequestError(f"{where}: expected a whole number or {' or '.join(texts)}, found {_short(value)}")
+    return value
 
 
 def _convert_leaf(hint: Any, value: Any, where: str) -> Any:

@@ -102,11 +102,15 @@ class FinetuneConfig(LabelChoice):
     """
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
 
+    least_batch = 1
+    """Smallest valid ``batch``."""
+
     def __post_init__(self) -> None:
         check_imports(self.imports)
-        for name in ("seeds", "epochs", "batch", "workers"):
+        for name in ("seeds", "epochs", "workers"):
             value = getattr(self, name)
             check(value >= 1, f"{name} must be at least 1, found {value}")
+        check(self.batch >= self.least_batch, f"batch must be at least {self.least_batch}, found {self.batch}")
         for name in ("lr", "weight_decay", "max_labels", "patience"):
             value = getattr(self, name)
             check(value >= 0, f"{name} must not be negative, found {value}")

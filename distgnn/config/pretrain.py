@@ -58,6 +58,10 @@ class TrainConfig:
     """Passes over the corpus (held-out graphs excluded)."""
     max_steps: int = setting(0, most=1 << 48)
     """Stop after this many steps; 0 = after all epochs."""
+    max_cpu_seconds: float = setting(0.0)
+    """Stop when the steps of all workers have taken this many CPU seconds, reading included, validation and checkpoints
+    not; 0 = no limit. The learning rate decays with the share of the seconds, if that is larger than the share of the steps.
+    """
     seed: int = hyper(0, structural=True, most=SEED)
     """Seed of all randomness: initial weights, order of the data, tasks."""
     streams: int = hyper(4, structural=True, most=65_536)
@@ -115,6 +119,7 @@ class TrainConfig:
             "weight_decay",
             "warmup_steps",
             "clip_norm",
+            "max_cpu_seconds",
             "validate_every",
             "checkpoint_every",
             "keep_best",

@@ -93,6 +93,8 @@ class TuneConfig(OpenConfig):
         check(good, f"objectives must be score, or score seconds; found {' '.join(self.objectives)}")
         exceeds = 0 < self.max_steps < self.grace_period
         check(not exceeds, f"grace_period={self.grace_period} exceeds max_steps={self.max_steps}")
+        budget = self.pretrain.train.max_cpu_seconds
+        check(not budget, f"pretrain.train.max_cpu_seconds={budget:g}: trials are compared by steps; give max_steps")
         self._check_groups()
 
     def _check_groups(self) -> None:

@@ -31,6 +31,9 @@ class LabelDraw(IntEnum):
     """Splits of labelled corpora."""
 
     SPLIT = 11
+    DRAW_ORDER = 12
+    DRAW_GROUPS = 13
+    NORM_GRAPHS = 14
 
 
 @unique

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from distgnn.graph.schema import Schema
 from distgnn.graph.splits import Rows, make_split
 from distgnn.labels.loss import label_columns
 from distgnn.labels.scores import Floats, Task, defined
-from distgnn.labels.target import Target, make_target, task_labels
+from distgnn.labels.target import Target, TaskLabels, make_target, task_labels
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,7 @@ def read_labelled(corpus: str, config: LabelChoice) -> LabelledSet:
     """
     reader = CorpusReader(corpus, labels=True)
     schema, where = reader.manifest.schema, corpus
-    graphs, y = labelled_graphs(reader, config.labels, where)
-    names = np.array(config.labels or schema.labels)
-    task, y, note = task_labels(y, config.task, where, named=names[0] in schema.classes)
+    graphs, names, (task, y, note) = _chosen(reader, config, where)
     parts = make_split(
         config.split,
         graphs.graph_id.numpy(),
@@ -79,6 +78,37 @@ def read_labelled(corpus: str, config: LabelChoice) -> LabelledSet:
     chosen = torch.from_numpy(np.ascontiguousarray(y))
     center, digest = _use_center(schema, config, where), reader.manifest.digest()
     return LabelledSet(schema, graphs, chosen, target, parts, center, digest, note)
+
+
+def read_undivided(corpus: str, config: LabelChoice) -> tuple[LabelledSet, npt.NDArray[np.object_] | None]:
+    """Read all of ``corpus`` into memory and select labels, without a split.
+
+    Returns:
+        The corpus, whose only part "all" has the graphs with a known label, and the group of every graph (str or None,
+        [G]; None without groups).
+
+    Raises:
+        RequestError: The corpus lacks the labels.
+    """
+    reader = CorpusReader(corpus, labels=True)
+    schema = reader.manifest.schema
+    graphs, names, (task, y, note) = _chosen(reader, config, corpus)
+    parts = {"all": np.flatnonzero(np.any(~np.isnan(y), axis=1))}
+    check_defined(task, y, parts, corpus)
+    target = make_target(task, tuple(names.tolist()), y, y)
+    chosen, center = torch.from_numpy(np.ascontiguousarray(y)), _use_center(schema, config, corpus)
+    data = LabelledSet(schema, graphs, chosen, target, parts, center, reader.manifest.digest(), note)
+    return data, reader.column("group") if schema.group else None
+
+
+def _chosen(
+    reader: CorpusReader, config: LabelChoice, where: str
+) -> tuple[GraphBatch, npt.NDArray[np.str_], TaskLabels]:
+    """Return every graph, the names of the chosen labels, and the labels as their task reads them."""
+    schema = reader.manifest.schema
+    graphs, y = labelled_graphs(reader, config.labels, where)
+    names = np.array(config.labels or schema.labels)
+    return graphs, names, task_labels(y, config.task, where, named=names[0] in schema.classes)
 
 
 def labelled_graphs(reader: CorpusReader, asked: tuple[str, ...], where: str) -> tuple[GraphBatch, Floats]:

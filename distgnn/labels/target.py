@@ -166,7 +166,8 @@ def make_target(task: Task, names: tuple[str, ...], y: Floats, train: Floats) ->
     """Build the target of labels y [G, T]; statistics are taken from the training rows ``train`` only."""
     mean, std = np.zeros(len(names)), np.ones(len(names))
     if task == "regression":
-        mean, std = np.nanmean(train, axis=0), np.nanstd(train, axis=0)
+        known = ~np.isnan(train).all(axis=0)
+        mean[known], std[known] = np.nanmean(train[:, known], axis=0), np.nanstd(train[:, known], axis=0)
         std[std == 0] = 1.0
     outputs = int(np.nanmax(y)) + 1 if task == "multiclass" else len(names)
     return Target(task, names, outputs, torch.from_numpy(mean).float(), torch.from_numpy(std).float())

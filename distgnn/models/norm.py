@@ -131,6 +131,17 @@ def statistics(module: nn.Module) -> Tensor:
     return torch.cat([part.to(parts[-1].device) for part in parts])
 
 
+def replace_statistics(module: nn.Module, total: Tensor) -> None:
+    """Set running statistics to those of the output of :func:`statistics`, whatever they were before."""
+    norms = list(_tracking(module))
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    apply_statistics(module, total)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
 def apply_statistics(module: nn.Module, total: Tensor) -> None:
     """Update running statistics from the output of :func:`statistics` (summed over ranks)."""
     norms = list(_tracking(module))

@@ -90,7 +90,7 @@ class CheckpointSaver:
                 f" (now {self.run.config.train.lr:g}) or train.weight_decay; {kept}"
             )
         obsolete = self.retention.add(state.step, score)
-        metrics = {"train": self.recorder.metrics, "validation": self.recorder.validation}
+        metrics = {"train": self.recorder.metrics, "validation": self.recorder.validation, "cost": state.cost}
         self._writing.start(partial(self._write, frozen, metrics, score, obsolete))
         self._stalled = time.perf_counter() - start
 
@@ -167,4 +167,6 @@ def restore_newest(run: Run, state: TrainState, manifest: Manifest) -> dict[str,
         )
     state.restore(checkpoint.step, checkpoint.model, checkpoint.optimiser, folder.uri)
     state.skipped = checkpoint.state.skipped
+    spent = checkpoint.state.metrics.get("cost", {})
+    state.graphs, state.cpu_seconds = int(spent.get("graphs", 0)), spent.get("cpu_seconds", 0.0)
     return checkpoint.state.metrics

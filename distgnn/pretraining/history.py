@@ -82,6 +82,8 @@ class Recorder:
         validated: Step of the last validation by this process; -1 if there was none.
         checkpoint: Path of the newest checkpoint in the run folder.
         best: Path of the checkpoint with the lowest validation loss in the run folder.
+        cost: Graphs and CPU seconds of all steps of the run.
+        budget: CPU seconds after which the run ends; 0 = none.
     """
 
     folder: Folder
@@ -97,6 +99,8 @@ class Recorder:
     validated: int = -1
     checkpoint: str = ""
     best: str = ""
+    cost: dict[str, float] = field(default_factory=dict)
+    budget: float = 0.0
     _interval: _Interval = field(default_factory=_Interval)
     _rows: list[dict[str, Any]] = field(default_factory=list)
     _waited: float = 0.0
@@ -106,7 +110,7 @@ class Recorder:
         for name in _parts(history):  # rows of steps that will be repeated
             if name >= _part(self.first):
                 history.delete(name)
-        self._origin = self._interval.clock
+        self._origin, self._cpu_origin = self._interval.clock, self.cost.get("cpu_seconds", 0.0)
         self._part_start = self.first
 
     def add(self, step: int, result: StepResult, lr: float, waited: float) -> None:
@@ -118,6 +122,8 @@ class Recorder:
             lr: Learning rate of the step.
             waited: Total seconds of waiting for data in this process.
         """
+        spent = {"graphs": float(result.graphs), "cpu_seconds": result.cpu_seconds}
+        self.cost = {name: self.cost.get(name, 0.0) + value for name, value in spent.items()}
         interval = self._interval
         interval.add(result)
         interval.lr, interval.waited = lr, waited - self._waited
@@ -127,7 +133,7 @@ class Recorder:
 
     def _close_interval(self, step: int) -> None:
         self.metrics = {**self._interval.metrics(), "peak_memory_mb": self.peak_memory_mb()}
-        self._add_row({"step": step, "time": round(time.time(), 3), **self.metrics})
+        self._add_row({"step": step, "time": round(time.time(), 3), **self.metrics, **self.cost})
         self._waited += self._interval.waited
         self._interval = _Interval()
 
@@ -163,6 +169,9 @@ class Recorder:
         """Write progress.json and show it."""
         done, elapsed = step - self.first, time.perf_counter() - self._origin
         left = elapsed / done * (self.total - step) if done else None
+        spent = self.cost.get("cpu_seconds", 0.0) - self._cpu_origin
+        if left is not None and self.budget and spent > 0:
+            left = min(left, elapsed / spent * max(self.budget - self.cost["cpu_seconds"], 0.0))
         snapshot: Snapshot = {
             "run": self.run,
             "status": status,
@@ -171,6 +180,7 @@ class Recorder:
             "first": self.first,
             "metrics": self.metrics,
             "validation": self.validation,
+            "cost": self.cost,
             "checkpoint": self.checkpoint,
             "best": self.best,
             "seconds_left": left,

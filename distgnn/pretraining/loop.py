@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
 from distgnn.checkpoint.training_state import TrainState, make_state
+from distgnn.config import TrainConfig
 from distgnn.corpus.plan import Plan
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import assemble, read_unit
@@ -97,7 +98,10 @@ def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks, sta
     main = None
     if group.is_main_process:
         config, peak = run.config.train, partial(peak_memory_mb, group.device)
-        recorder = Recorder(run.folder, run.name, total, state.step, config.log_seconds, hooks.show, peak)
+        recorder = Recorder(
+            run.folder, run.name, total, state.step, config.log_seconds, hooks.show, peak,
+            cost=state.cost, budget=config.max_cpu_seconds,
+        )  # fmt: skip
         recorder.metrics, recorder.validation = metrics.get("train", {}), metrics.get("validation", {})
         retention = open_retention(run.folder, state.step, config.keep, config.keep_best)
         main = _MainProcess(
@@ -105,7 +109,11 @@ def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks, sta
         )
     status: Status = "finished"
     try:
-        if state.objective is not None and state.step < (hooks.until or total):
+        if (
+            state.objective is not None
+            and state.step < (hooks.until or total)
+            and not _is_spent(run.config.train, state)
+        ):
             step_metrics = StepMetrics(hooks.sink, group)
             status = _Loop(run, reader, group, hooks, plan, total, state, state.objective, main, step_metrics).steps()
     except Exception:
@@ -121,6 +129,11 @@ def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks, sta
     return status
 
 
+def _is_spent(config: TrainConfig, state: TrainState) -> bool:
+    """Whether the budget of CPU seconds is spent; the same on all ranks."""
+    return bool(config.max_cpu_seconds) and state.cpu_seconds >= config.max_cpu_seconds
+
+
 def _first_state(
     run: Run, reader: CorpusReader, group: ProcessGroup, state: TrainState | None
 ) -> tuple[TrainState, dict[str, Any]]:
@@ -129,6 +142,27 @@ def _first_state(
         return state, {}  # new_run has written its first checkpoint from this state
     state = state or make_state(run.config, reader.manifest.schema, group.device)
     return state, restore_newest(run, state, reader.manifest)
+
+
+class _CpuClock:
+    """CPU seconds of this process, threads included, between laps; pauses are left out."""
+
+    def __init__(self) -> None:
+        self._last, self._paused = time.process_time(), 0.0
+
+    def lap(self) -> float:
+        """Return the seconds since the last lap."""
+        now = time.process_time()
+        seconds, self._last = now - self._last, now
+        return seconds
+
+    def pause(self) -> None:
+        """Stop counting."""
+        self._paused = time.process_time()
+
+    def resume(self) -> None:
+        """Count again."""
+        self._last += time.process_time() - self._paused
 
 
 @dataclass(frozen=True)
@@ -143,6 +177,7 @@ class _Loop:
     objective: Objective
     main: _MainProcess | None
     step_metrics: StepMetrics
+    clock: _CpuClock = field(default_factory=_CpuClock)
 
     def steps(self) -> Status:
         state, first = self.state, self.state.step
@@ -155,9 +190,12 @@ class _Loop:
                 result = self._step(step, arriving and arriving.arrived(), batches.waited)
                 if result.stop:
                     return "stopped"
-                self._validate_if_due()
+                last = state.step == self.total or _is_spent(self.run.config.train, state)
+                self._validate_if_due(last)
                 if self.main:
                     self.main.after_step(state, warned=self.hooks.warned())
+                if last:
+                    break
         return "finished"
 
     def _batches(self, first: int) -> Iterator[tuple[int, GraphBatch | None]]:
@@ -168,20 +206,25 @@ class _Loop:
 
     def _step(self, step: int, batch: GraphBatch | None, waited: float) -> StepResult:
         config = self.run.config.train
-        epoch, lr = step // self.plan.steps_per_epoch, learning_rate(config, step, self.total)
+        budget = config.max_cpu_seconds
+        spent = self.state.cpu_seconds / budget if budget else 0.0
+        epoch, lr = step // self.plan.steps_per_epoch, learning_rate(config, step, self.total, spent)
         stop = self.hooks.should_stop() or step + 1 == self.hooks.until
         start = time.perf_counter()
-        result = outer_step(self.state, batch, config, self.group, epoch=epoch, lr=lr, stop=stop)
+        seconds = self.clock.lap()
+        result = outer_step(self.state, batch, config, self.group, epoch=epoch, lr=lr, stop=stop, cpu_seconds=seconds)
         self.step_metrics.step(result, time.perf_counter() - start, waited)
         if self.main:
             self.main.recorder.add(self.state.step, result, lr, waited)
         return result
 
-    def _validate_if_due(self) -> None:
+    def _validate_if_due(self, last: bool) -> None:
         step, every = self.state.step, self.run.config.train.validate_every
-        if step != self.total and not (every and step % every == 0):
+        if not last and not (every and step % every == 0):
             return
+        self.clock.pause()
         read = partial(read_unit, self.reader, self.plan, self.objective.prepare)
         means = validate(self.state, self.objective, self.plan, self.run.config.train, self.group, read)
         if self.main:
             self.main.recorder.add_validation(step, means)
+        self.clock.resume()

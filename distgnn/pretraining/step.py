@@ -28,6 +28,7 @@ class StepResult:
     Attributes:
         sums: (sum, weight) of each metric by name, including "loss".
         graphs: Number of graphs in the global batch.
+        cpu_seconds: CPU seconds that all ranks reported with the step.
         stop: Whether a rank requested to stop.
         applied: Whether the weights changed. They do not if no graph contributed, or if the loss or gradient is not finite.
     """
@@ -36,6 +37,7 @@ class StepResult:
     graphs: int
     stop: bool
     applied: bool
+    cpu_seconds: float = 0.0
 
 
 def objective_of(state: TrainState) -> Objective:
@@ -45,14 +47,21 @@ def objective_of(state: TrainState) -> Objective:
     return state.objective
 
 
-def learning_rate(config: TrainConfig, step: int, total: int) -> float:
-    """Learning rate of step ``step`` of ``total``: linear warm-up over warmup_steps, then constant or cosine decay to 0."""
+def learning_rate(config: TrainConfig, step: int, total: int, spent: float = 0.0) -> float:
+    """Learning rate of step ``step`` of ``total``: linear warm-up over warmup_steps, then constant or cosine decay to 0.
+
+    Args:
+        config: Training options.
+        step: Index of the step.
+        total: Planned steps.
+        spent: Share of the budget of CPU seconds that is spent; the decay follows whichever share is larger.
+    """
     if step < config.warmup_steps:
         return config.lr * (step + 1) / (config.warmup_steps + 1)
     if config.schedule == "constant":
         return config.lr
     done = (step - config.warmup_steps) / max(total - config.warmup_steps, 1)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    return config.lr * 0.5 * (1 + math.cos(math.pi * min(max(done, spent), 1.0)))
 
 
 def loss_sums(losses: Losses | None, names: tuple[str, ...], device: torch.device) -> Tensor:
@@ -86,6 +95,7 @@ def outer_step(
     epoch: int,
     lr: float,
     stop: bool,
+    cpu_seconds: float = 0.0,
 ) -> StepResult:
     """Take one step with this rank's share of the global batch. Collective.
 
@@ -97,6 +107,7 @@ def outer_step(
         epoch: Index of the epoch, a key of the random draws.
         lr: Learning rate.
         stop: Whether this rank requests to stop.
+        cpu_seconds: CPU seconds that this rank has spent since it last reported.
 
     Raises:
         DivergedError: If the loss or gradient was not finite in 20 consecutive steps.
@@ -107,10 +118,10 @@ def outer_step(
     shared = next(pieces)
     for sums in pieces:
         shared = [total + more for total, more in zip(shared, sums, strict=True)]
-    shared.append(shared[0].new_tensor([float(stop), 0.0 if batch is None else float(batch.num_graphs)]))
+    shared.append(shared[0].new_tensor([float(stop), 0.0 if batch is None else float(batch.num_graphs), cpu_seconds]))
     flat = group.all_reduce(torch.cat(shared))
     gradient, running, sums, flags = flat.split([part.numel() for part in shared])
-    norm, total, count, *metrics, stops, graphs = torch.cat([gradient.norm().reshape(1), sums, flags]).tolist()
+    norm, total, count, *metrics, stops, graphs, seconds = torch.cat([gradient.norm().reshape(1), sums, flags]).tolist()
     applied = count > 0 and _finite(state, math.isfinite(norm) and math.isfinite(total), lr)
     if applied:
         limit = config.clip_norm * count
@@ -120,7 +131,10 @@ def outer_step(
         apply_statistics(state.encoder, running)
     state.optimiser.zero_grad(set_to_none=True)
     state.step += 1
-    return StepResult(named_sums([total, count, *metrics], objective.metric_names), int(graphs), stops > 0, applied)
+    state.graphs += int(graphs)
+    state.cpu_seconds += seconds
+    named = named_sums([total, count, *metrics], objective.metric_names)
+    return StepResult(named, int(graphs), stops > 0, applied, seconds)
 
 
 def check_agreement(state: TrainState, group: ProcessGroup) -> None:

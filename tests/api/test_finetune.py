@@ -109,3 +109,39 @@ def test_smiles(tmp_path: Path) -> None:
     )
     with pytest.raises(dg.RequestError, match="SMILES 1, 'xyz': RDKit cannot read"):
         model.predict(["CO", "xyz"])
+
+
+def test_few_labels_by_name_of_method(labelled: str, checkpoint: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"encoder": SMALL["encoder"], "updates": [1, 2], "draws": 2, "test_graphs": 20}
+    found = dg.finetune(
+        corpus=labelled, checkpoint={"mine": [checkpoint]}, train_labels=[8, "all"], out=tmp_path, **options
+    )
+    assert isinstance(found, dg.FewLabelResults)
+    assert list(found.table["method"]) == ["mine", "none"] * 4
+    assert set(found.table["labels"]) == {8, "all"}
+    assert len(found.records) == 2 * 4 * 2
+    assert "<table" in found._repr_html_()
+    assert "2 random draws" in str(found)
+    assert len(found.plot().axes) == 4
+    spent = found.table.query("method == 'mine'").iloc[0]
+    assert spent["pretrain_graphs"] == 4
+    assert "mine 4 graphs" in str(found)
+    names = {"config.json", "table.md", "table.tsv", "scores.tsv", "results.json"}
+    assert names <= {path.name for path in tmp_path.iterdir()}
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"curves.png", "differences.png"}
+    again = dg.finetune(
+        dg.FewLabelConfig(labelled), checkpoint=[f"mine={checkpoint}"], train_labels=[8, "all"], out=tmp_path, **options
+    )
+    assert again.to_json()["scores"] == found.to_json()["scores"]
+
+
+def test_several_seeds_of_a_method_need_few_labels(labelled: str, checkpoint: str, tmp_path: Path) -> None:
+    with pytest.raises(dg.RequestError, match="several pre-training seeds need few-label evaluation"):
+        dg.finetune(corpus=labelled, checkpoint={"mine": [checkpoint, f"{checkpoint}/"]}, out=tmp_path)
+
+
+def test_named_checkpoint_without_few_labels(labelled: str, checkpoint: str, tmp_path: Path) -> None:
+    found = dg.finetune(corpus=labelled, checkpoint=f"mine={checkpoint}", out=tmp_path, **SMALL)
+    assert list(found.table["method"]) == ["mine", "none"]
+    with pytest.raises(dg.RequestError, match="train_labels\\[0\\]: expected a whole number or all, found 'many'"):
+        dg.finetune(corpus=labelled, train_labels=["many"])  # pyright: ignore[reportArgumentType, reportCallIssue]

@@ -1,0 +1,176 @@
+"""Few-label evaluation: compare methods fine-tuned on few labels for few updates, over draws of the labelled corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from distgnn.auxiliary.job_cache import JobCache
+from distgnn.auxiliary.jobs import Progress
+from distgnn.auxiliary.trainer import TrainingResult
+from distgnn.config import FewLabelConfig
+from distgnn.corpus.writer import Mapper
+from distgnn.errors import RequestError
+from distgnn.finetuning.comparison import finetune_source, with_controls
+from distgnn.finetuning.few_label_jobs import FewLabelJob, Method, RunFewLabels, Size
+from distgnn.labels.dataset import LabelledSet, read_undivided
+from distgnn.labels.scores import HIGHER_IS_BETTER
+from distgnn.storage.folder import Folder
+
+
+@dataclass(frozen=True)
+class FewLabelScores:
+    """Scores of a few-label evaluation.
+
+    Attributes:
+        config: Settled config.
+        data: The labelled corpus, with the part "all".
+        methods: Names of the methods, in order, controls last.
+        controls: Control of each method that has one.
+        scores: float64 [pre-training seeds, draws] by (method, labels, updates).
+        coverage: Smallest share of labels that the metric is defined for.
+        metric: Name of the metric.
+        tested: Number of test graphs of each draw.
+        seconds: Mean wall time of a training.
+        costs: Graphs and CPU seconds of the pre-training of each method, means over its seeds, where all are known.
+    """
+
+    config: FewLabelConfig
+    data: LabelledSet = field(repr=False)
+    methods: tuple[str, ...]
+    controls: dict[str, str]
+    scores: dict[tuple[str, Size, int], npt.NDArray[np.float64]] = field(repr=False)
+    coverage: float
+    metric: str
+    tested: tuple[int, ...]
+    seconds: float
+    costs: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def overlap(self) -> float:
+        """n_test / (N - n_test), the correction for overlapping draws; see :mod:`distgnn.labels.resampling`."""
+        test = float(np.mean(self.tested))
+        return test / (len(self.data.parts["all"]) - test)
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether higher scores are better."""
+        return HIGHER_IS_BETTER[self.metric]
+
+    @property
+    def cells(self) -> tuple[tuple[Size, int], ...]:
+        """All (labels, updates), in order."""
+        return tuple(dict.fromkeys((size, updates) for _, size, updates in self.scores))
+
+
+def evaluate_few_labels(
+    config: FewLabelConfig,
+    methods: Sequence[Method],
+    folder: Folder,
+    mapper: Mapper = map,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> FewLabelScores:
+    """Train every method, and as a control its architecture with fresh weights, on every draw and number of labels.
+
+    Args:
+        config: Corpus and options; unset ones take the defaults of few-label evaluation.
+        methods: The methods to compare; if empty, only the control with the architecture ``config.encoder`` is trained.
+        folder: Cache of the results; finished trainings are not run again.
+        mapper: Ordered map over independent jobs.
+        device: torch device of the trainings.
+        progress: Called after each job.
+
+    Raises:
+        RequestError: The corpus, its labels, the draws or a checkpoint's features do not fit.
+        WorkError: A training diverged.
+    """
+    config = config.settled()
+    _check_seeds(methods)
+    firsts = [replace(method.starts[0], name=method.name) for method in methods]
+    everything, controls = with_controls(firsts, config.encoder)
+    everyone = [*methods, *(Method(start.name, (start,)) for start in everything[len(firsts) :])]
+    starts = [start for method in everyone for start in method.starts]
+    data, groups = read_undivided(config.corpus, config)
+    run = RunFewLabels(config, finetune_source(config, data, starts), groups, folder, device)
+    for number in range(config.draws):  # fails before the first training
+        for size in config.train_labels:
+            run.data(FewLabelJob(number, size, 0))
+    results = _run(run, mapper, progress)
+    tested = tuple(len(run.draw(number).test) for number in range(config.draws))
+    return FewLabelScores(
+        config=config,
+        data=data,
+        methods=tuple(method.name for method in everyone),
+        controls=controls,
+        scores=_arrays(run, everyone, results),
+        coverage=min(value for found in results.values() for value in found.coverage.values()),
+        metric=next(iter(results.values())).metrics[0],
+        tested=tested,
+        seconds=float(np.mean([found.seconds for found in results.values()])),
+        costs={method.name: _mean_cost(method) for method in methods},
+    )
+
+
+def _mean_cost(method: Method) -> dict[str, float]:
+    costs = [start.cost for start in method.starts]
+    names = [name for name in ("graphs", "cpu_seconds") if all(name in cost for cost in costs)]
+    return {name: float(np.mean([cost[name] for cost in costs])) for name in names}
+
+
+def _check_seeds(methods: Sequence[Method]) -> None:
+    for method in methods:
+        for start in method.starts[1:]:
+            if start.encoder != method.starts[0].encoder:
+                raise RequestError(
+                    f"checkpoint {method.name}: {start.name} has another encoder than {method.starts[0].name}; the"
+                    " pre-training seeds of a method need the same one"
+                )
+
+
+def _run(run: RunFewLabels, mapper: Mapper, progress: Progress | None) -> dict[FewLabelJob, TrainingResult]:
+    """Return the results of all jobs, draw by draw. Finished jobs are loaded, the others are run."""
+    config = run.config
+    jobs = [
+        FewLabelJob(number, size, start)
+        for number in range(config.draws)
+        for size in config.train_labels
+        for start in range(len(run.source.starts))
+    ]
+    loaded = {job: run.load(job) for job in jobs}
+    missing = [job for job in jobs if loaded[job] is None]
+    results = {job: found for job, found in loaded.items() if found is not None}
+    for job, found in zip(missing, mapper(run, missing) if missing else (), strict=True):
+        if run.load(job) is None:  # the worker cannot access the folder
+            JobCache(run.folder).save(run.name(job), found)
+        results[job] = found
+        if progress:
+            progress(len(results), len(jobs), run.title(job), found)
+    return results
+
+
+def _arrays(
+    run: RunFewLabels, methods: Sequence[Method], results: dict[FewLabelJob, TrainingResult]
+) -> dict[tuple[str, Size, int], npt.NDArray[np.float64]]:
+    """Return scores by (method, labels, updates), [pre-training seeds, draws]."""
+    found: dict[tuple[str, Size, int], npt.NDArray[np.float64]] = {}
+    for size in run.config.train_labels:
+        for place, updates in enumerate(run.updates(size)):
+            first = 0
+            for method in methods:
+                own = range(first, first + len(method.starts))
+                first += len(method.starts)
+                found[method.name, size, updates] = np.array(
+                    [
+                        [_value(results[FewLabelJob(n, size, start)], place) for n in range(run.config.draws)]
+                        for start in own
+                    ]
+                )
+    return found
+
+
+def _value(result: TrainingResult, place: int) -> float:
+    return list(result.scores.values())[place][result.metrics[0]]
