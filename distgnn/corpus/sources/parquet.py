@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute as _compute
 import pyarrow.parquet as pq
 
 from distgnn.corpus.sources.files import described, unpacked_limit
 from distgnn.errors import RequestError
 
+pc: Any = _compute  # its functions are made at run time
 _ERRORS = (pa.ArrowException, OSError, NotImplementedError)
 _ROWS_PER_BYTE = 64
 
