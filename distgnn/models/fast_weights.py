@@ -43,10 +43,15 @@ class FastWeights:
         nodes: group of each node; layers on other rows derive their grouping from it.
         lr: inner learning rate.
         order: 2 keeps the updates differentiable, 1 treats them as constants.
+        frozen: number of the first layers of psi that do not adapt.
+
+    Attributes:
+        below: outputs of the frozen layers, computed once per batch; None before the first forward pass.
     """
 
-    def __init__(self, nodes: Segments, lr: float, order: int) -> None:
-        self.nodes, self.lr, self.order = nodes, lr, order
+    def __init__(self, nodes: Segments, lr: float, order: int, frozen: int = 0) -> None:
+        self.nodes, self.lr, self.order, self.frozen = nodes, lr, order, frozen
+        self.below: list[Tensor] | None = None
         self._updates: dict[Hashable, list[Update]] = defaultdict(list)
         self._tape: list[tuple[Hashable, Segments, Tensor, Tensor, Change]] = []
 

@@ -54,7 +54,7 @@ def motifs(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("schema", [MOLECULE, BARE])
 @pytest.mark.parametrize("children", [1, 3])
 def test_loop_and_vmap_equal_the_per_graph_step(kind: str, schema: Schema, children: int) -> None:
-    config = L2PConfig(children=children, support=4, query=2, node_lr=0.02, graph_lr=0.1)
+    config = L2PConfig.paper(children=children, support=4, query=2, node_lr=0.02, graph_lr=0.1)
     encoder = build_encoder(schema, EncoderConfig(kind=kind, layers=2, width=6, norm="layer"), 1).double()  # pyright: ignore[reportArgumentType]
     batch = with_tasks(random_graphs(SIZES, schema), L2P(config).prepare)
     expected = L2P(config).losses(encoder, batch, 0, 0).total

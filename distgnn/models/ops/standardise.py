@@ -112,5 +112,8 @@ class _Jacobian(torch.autograd.Function):
     def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         v, x = ctx.saved_tensors
         dv, dx = tangents[:2]
-        parts = [None if dv is None else ctx.groups.jacobian(dv, x), None if dx is None else ctx.groups.curvature(dx, v)]
+        parts = [
+            None if dv is None else ctx.groups.jacobian(dv, x),
+            None if dx is None else ctx.groups.curvature(dx, v),
+        ]
         return torch.stack([part for part in parts if part is not None]).sum(0)
