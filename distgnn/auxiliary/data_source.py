@@ -22,7 +22,7 @@ from distgnn.auxiliary.trainer import TrainingResult
 from distgnn.checkpoint.format import SavedEncoder, load_checkpoint, load_saved_encoder
 from distgnn.checkpoint.load import encoder_of
 from distgnn.config import EncoderConfig, TransferConfig
-from distgnn.config.base import from_json, to_json
+from distgnn.config.base import check_names, from_json, to_json
 from distgnn.config.finetune import BATCH
 from distgnn.corpus import manifest as corpora
 from distgnn.distributed import ProcessGroup
@@ -253,7 +253,9 @@ class NetworkDataSource:
                 " (pretrain_epochs); leave checkpoint out"
             )
         for kind in config.encoders:
-            from_json(type(config.network), to_json(config.network) | {"encoder": kind}, "network")
+            check_names(
+                from_json(type(config.network), to_json(config.network) | {"encoder": kind}, "network"), "network."
+            )
         config = replace(config, batch=config.batch or NETWORK_BATCH)
         return cls(config, hashlib.sha256(open_folder(config.data).read(networks.NAME)).hexdigest())
 

@@ -13,8 +13,10 @@ from distgnn.config.fields import SEED, Options, hyper, registered, setting
 class NetworkTaskConfig(OpenConfig):
     """Encoder, target, auxiliary tasks and sampling on a network."""
 
-    encoder: Literal["gcn", "gat", "gin", "sage", "hgt"] = hyper("gcn")
-    """Message passing layer; hgt uses node and relation types (PyG's HGTConv), the others only the adjacency."""
+    encoder: str = hyper("gcn", names="encoder", also=("hgt",))
+    """Message passing layer: gcn, gat, gin, sage or a registered layer, which use the adjacency only, or hgt, which uses
+    node and relation types (PyG's HGTConv).
+    """
     layers: int = hyper(2, most=1000)
     """Number of message passing layers; also the number of hops sampled."""
     width: int = hyper(16, most=32_768)

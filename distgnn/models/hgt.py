@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import HGTConv
 
 from distgnn.models.dropout import Masks
 from distgnn.network.network import Network
@@ -28,8 +29,9 @@ class HGT(nn.Module):
         self.types = list(place.values())
         ends = enumerate((place[kind.source], place[kind.target]) for kind in network.relations)
         self.relations: list[Triple] = [(source, str(number), target) for number, (source, target) in ends]
+        layer = importlib.import_module("torch_geometric.nn").HGTConv  # PyG takes seconds to import
         metadata = self.types, self.relations
-        self.layers = nn.ModuleList(HGTConv(width, width, metadata, heads) for _ in range(layers))
+        self.layers = nn.ModuleList(layer(width, width, metadata, heads) for _ in range(layers))
 
     def forward(
         self, x: Tensor, counts: list[int], messages: tuple[Tensor, Tensor, Tensor], masks: Masks | None = None

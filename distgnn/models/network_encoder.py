@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from functools import cached_property
 from typing import Any
 
@@ -12,12 +11,16 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
+from distgnn import register
 from distgnn.config import EncoderConfig, NetworkTaskConfig
+from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema
 from distgnn.models.batch_context import Context
 from distgnn.models.dropout import Dropout
 from distgnn.models.encoder import MessagePassing
+from distgnn.models.hgt import HGT
+from distgnn.models.layer import Layer
 from distgnn.models.ops.sparse import SparseMap, csr_tensor
 from distgnn.network.network import Network, SampledSubgraph
 
@@ -158,8 +161,11 @@ def _map_inputs(features: Tensor | SparseMap, layer: nn.Module) -> Tensor:
 class NetworkEncoder(nn.Module):
     """Encoder of sampled subgraphs. A queried node's embedding does not depend on the other queried nodes.
 
-    gcn, gat, gin and sage are the layers used for corpora, without norm; a GCN normalises by degrees in the whole sampled
-    network. hgt distinguishes types and relations.
+    gcn, gat, gin, sage and registered layers are those used for corpora, without norm; a GCN normalises by degrees in the
+    whole sampled network. hgt distinguishes types and relations.
+
+    Raises:
+        RequestError: The encoder is a module written for PyG, which reads whole graphs.
     """
 
     def __init__(self, network: Network, config: NetworkTaskConfig) -> None:
@@ -167,11 +173,10 @@ class NetworkEncoder(nn.Module):
         self.width, self.dropout, self.hops = config.width, Dropout(config.dropout), config.layers
         self.embed = NetworkInput(network, config.width)
         if config.encoder == "hgt":
-            hgt = importlib.import_module("distgnn.models.hgt")  # it loads PyG
-            self.psi: nn.Module = hgt.HGT(network, config.layers, config.width, config.heads)
+            self.psi: nn.Module = HGT(network, config.layers, config.width, config.heads)
         else:
             layers = EncoderConfig(config.encoder, config.layers, config.width, norm="none", heads=config.heads)
-            self.psi = MessagePassing(Schema(), layers)
+            self.psi = _layers(layers)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -195,6 +200,15 @@ class NetworkEncoder(nn.Module):
         else:
             x = self.psi(torch.tanh(x), cut.counts, (cut.source, cut.target, cut.relation), masks)
         return cut.seeds(x)
+
+
+def _layers(config: EncoderConfig) -> MessagePassing:
+    layer = register.encoder.get(config.kind, "network.encoder").make
+    if not (isinstance(layer, type) and issubclass(layer, Layer)):
+        raise RequestError(
+            f"network.encoder={config.kind} is a module that reads whole graphs; register a Layer instead"
+        )
+    return MessagePassing(Schema(), config)
 
 
 def build_network_encoder(network: Network, config: NetworkTaskConfig, seed: int) -> NetworkEncoder:

@@ -82,7 +82,7 @@ WRONG = {
     "--data DATA --corpus.split.method random --corpus.auxiliary edgepred@corpus --corpus.aux-corpus /nowhere": "no corpus here",
     "--data DATA --corpus.split.method random --methods fixed --weighting.method fixed --weighting.fixed 1 1": "fixed",
     "--data DATA --corpus.split.method random --corpus.objectives.attrmasking.target edge": "edge",
-    "--data NETWORK --encoders magic": "network.encoder: must be one of gcn",
+    "--data NETWORK --encoders magic": "network.encoder='magic' is unknown",
     "--data NETWORK --checkpoint c --schemes pretrained": "is a network",
     "--data NETWORK --network.auxiliary magic": "magic",
 }

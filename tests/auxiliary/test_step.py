@@ -335,6 +335,7 @@ def train(
     return problem.evaluate("val").scores["rmse"], last.mean(0), records
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["random", "opposite"])
 def test_a_harmful_task_ends_with_less_weight_than_a_helpful_one(harm: str) -> None:
     """Harmful tasks have random or opposite labels, so that equal weights are worse than no auxiliary task."""

@@ -28,10 +28,10 @@ from distgnn.pretraining.run import Run, new_run, open_corpus
 from distgnn.storage.folder import open_folder
 
 CPU = torch.device("cpu")
-# What ranks would import one by one, 2 s each: encoders (with PyG) and objectives.
+# What ranks would import one by one, 2 s each.
 _PRELOADED = [
     "tests.helpers.training",
-    "distgnn.models.hgt",
+    "torch._dynamo",  # imported by the first step of an optimiser
     "distgnn.objectives.multitask",
     "distgnn.graph.properties",
 ]

@@ -37,6 +37,7 @@ def test_a_check_writes_its_numbers_and_its_page(tmp_path: Path) -> None:
     assert "| pageable |" in page
 
 
+@pytest.mark.slow
 def test_a_check_over_its_time_limit_fails_alone(tmp_path: Path) -> None:
     done = check(tmp_path, "copies", "--seconds", "0.1")
     assert done.returncode == 1

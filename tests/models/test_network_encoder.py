@@ -14,8 +14,10 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch_geometric.nn import HGTConv
 
+from distgnn import register
 from distgnn.config import NetworkTaskConfig
 from distgnn.errors import RequestError
+from distgnn.models.gin import GINLayer
 from distgnn.models.hgt import HGT
 from distgnn.models.network_encoder import NetworkEncoder, NodeInputs, SubgraphBatch, build_network_encoder
 from distgnn.models.ops.sparse import SparseMap
@@ -55,6 +57,23 @@ def test_sampled_subgraph_equals_the_full_network(kind: str) -> None:
     torch.testing.assert_close(found, ENCODERS[kind](cut_of(NETWORK, full_block(NETWORK)))[seeds], rtol=0, atol=1e-13)
     assert found.shape == (4, 8)
     assert found.dtype == torch.float64
+
+
+def test_a_registered_layer_is_used_on_networks() -> None:
+    register.encoder("mine")(type("Mine", (GINLayer,), {}))
+    cut = cut_of(NETWORK, full_block(NETWORK))
+    torch.testing.assert_close(encoder_of(NETWORK, "mine")(cut), ENCODERS["gin"](cut), rtol=0, atol=0)
+
+
+def test_a_module_for_whole_graphs_is_refused() -> None:
+    register.encoder("whole")(nn.Identity)
+    with pytest.raises(RequestError, match=r"network.encoder=whole is a module that reads whole graphs"):
+        encoder_of(NETWORK, "whole")
+
+
+def test_unknown_encoder() -> None:
+    with pytest.raises(RequestError, match=r"network.encoder.*gim.*gin"):
+        encoder_of(NETWORK, "gim")
 
 
 def test_gcn_normalises_by_degrees_in_the_sampled_network() -> None:

@@ -68,6 +68,7 @@ def test_a_grid_is_run_once_and_resumed(place: Path, capsys: pytest.CaptureFixtu
         main([*words(place, "out", "--objectives", "l2p", "--pretrain.train.max-steps", "4")])
 
 
+@pytest.mark.slow
 def test_cells_that_cannot_be_trained_do_not_stop_the_grid(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     only_edges = ("--objectives", "attrmasking", "--pretrain.attrmasking.target", "edge")  # which have no features here
     assert main(words(place, "missing", *only_edges, "--seeds", "1")) == 0

@@ -182,6 +182,7 @@ class _Holder:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("_busy_ray")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 class TestBusyRay:

@@ -108,10 +108,12 @@ class TestOnRay:
         with pytest.raises(ZeroDivisionError, match="a bug"):
             list(ordered_map(2)(fail, [3]))
 
+    @pytest.mark.slow
     def test_a_lost_worker_is_a_work_error(self) -> None:
         with pytest.raises(WorkError, match="a Ray worker was lost"):
             list(ordered_map(2)(fail, [4]))
 
+    @pytest.mark.slow
     def test_fine_tuning_gives_the_same_on_ray(self, tmp_path: Path) -> None:
         write_labelled(str(tmp_path), (signal(60) > 0)[:, None], ("easy",))
         encoder = EncoderConfig(layers=1, width=8)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from distgnn.corpus.sources.files import input_errors, open_binary, text_lines
+from distgnn.corpus.sources.parquet import ParquetColumns
 from distgnn.errors import RequestError
 
 DELIMITERS = {"tab": "\t", "\\t": "\t", "space": " ", **{mark: mark for mark in ("\t", ",", ";", "|", " ")}}
@@ -253,32 +253,20 @@ def parquet_table(uri: str, columns: Callable[[list[str]], list[str]]) -> Table:
         RequestError: The file is damaged, or a column does not hold text or numbers.
     """
     with input_errors(uri):
-        try:
-            file = pq.ParquetFile(open_binary(uri))
-        except OSError as error:
-            raise _not_parquet(uri, error) from error
-    header = [str(name) for name in file.schema_arrow.names]
-    check_header(uri, header)
-    chosen = columns(header)
+        file = ParquetColumns(uri, open_binary(uri))
+    check_header(uri, file.names)
+    chosen = columns(file.names)
     for name in chosen:
-        kind = file.schema_arrow.field(name).type
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        kind = file.kind(name)
         if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_temporal(kind):
             raise RequestError(f"{uri}: the column {name!r} holds {kind}, not text or numbers")
-    return Table(chosen, "", _parquet_rows(uri, file, chosen))
+    return Table(chosen, "", _parquet_rows(file, chosen))
 
 
-def _not_parquet(uri: str, error: OSError) -> RequestError:
-    return RequestError(f"{uri}: not readable as Parquet ({' '.join(str(error).split())[:200]}); download it again")
-
-
-def _parquet_rows(uri: str, file: pq.ParquetFile, columns: list[str]) -> Iterator[Row]:
+def _parquet_rows(file: ParquetColumns, columns: list[str]) -> Iterator[Row]:
     number = 0
-    try:
-        for batch in file.iter_batches(_BATCH, columns=columns, use_threads=False):
-            texts = [pc.fill_null(pc.cast(batch.column(name), pa.string()), "").to_pylist() for name in columns]
-            for fields in zip(*texts, strict=True):
-                number += 1
-                yield Row(number, list(fields))
-    except OSError as error:
-        raise _not_parquet(uri, error) from error
+    for batch in file.batches(columns, _BATCH):
+        texts = [pc.fill_null(pc.cast(batch.column(name), pa.string()), "").to_pylist() for name in columns]
+        for fields in zip(*texts, strict=True):
+            number += 1
+            yield Row(number, list(fields))

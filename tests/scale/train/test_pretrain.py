@@ -33,6 +33,7 @@ def two_workers(config: PretrainConfig) -> PretrainConfig:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_same_curve_as_in_process(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reservations = list[bytes]()

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 from xml.parsers import expat
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from distgnn.corpus.sources.base import rejected
 from distgnn.corpus.sources.edges.blocks import NO_TEXT, Block, Links, refused, true_where
@@ -16,14 +14,14 @@ from distgnn.corpus.sources.edges.fields import spaced_rows
 from distgnn.corpus.sources.edges.headers import column_of, is_number, known_header
 from distgnn.corpus.sources.edges.layout import EdgeOptions
 from distgnn.corpus.sources.edges.lines import Lines, line_blocks, meaningful, pc, read_head
-from distgnn.corpus.sources.files import described, input_errors, open_binary
+from distgnn.corpus.sources.files import input_errors, open_binary
+from distgnn.corpus.sources.parquet import ParquetColumns
 from distgnn.errors import RequestError
 from distgnn.storage.uri import base_name
 
 _WIDTHS = {"pattern": 2, "integer": 3, "real": 3, "complex": 4}
 _PART, _BATCH = 1 << 16, 1 << 18
-_ROWS_PER_BYTE, _SCORE = 64, 2
-_PARQUET_ERRORS = (pa.ArrowException, OSError, NotImplementedError)
+_SCORE = 2
 
 
 def matrix_market(uri: str, options: EdgeOptions) -> Iterator[Block]:
@@ -131,12 +129,9 @@ def xml_blocks(uri: str, format_name: str) -> Iterator[Block]:
 
 def parquet_blocks(uri: str, options: EdgeOptions) -> Iterator[Block]:
     """Read columns of a Parquet file; identifiers are text or integers."""
-    size = described([uri])[0]["bytes"]
     with input_errors(uri), open_binary(uri, member=True) as file:
-        table = _parquet_file(uri, file)
-        if table.metadata.num_rows > _ROWS_PER_BYTE * size:
-            raise RequestError(f"{uri}: claims {table.metadata.num_rows:,} rows in {size:,} bytes; refusing it")
-        names = list(table.schema_arrow.names)
+        table = ParquetColumns(uri, file)
+        names = table.names
         wanted = tuple(
             names[int(name)] if is_number(name) and name not in names and int(name) < len(names) else name
             for name in options.columns
@@ -148,39 +143,20 @@ def parquet_blocks(uri: str, options: EdgeOptions) -> Iterator[Block]:
             )
         used = [names[column] if column >= 0 else "" for column in header[1:]]
         columns = [name for name in used if name]
-        _check_types(uri, table.schema_arrow, used)
+        _check_types(table, used)
         row = 0
-        for batch in _batches(uri, table, columns):
+        for batch in table.batches(columns, _BATCH):
             yield _parquet_block(base_name(uri), batch, used, row)
             row += batch.num_rows
 
 
-def _parquet_file(uri: str, file: Any) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(file)
-    except _PARQUET_ERRORS as error:
-        raise _damaged(uri, error) from error
-
-
-def _batches(uri: str, table: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    try:
-        yield from table.iter_batches(_BATCH, columns=columns)
-    except _PARQUET_ERRORS as error:
-        raise _damaged(uri, error) from error
-
-
-def _damaged(uri: str, error: Exception) -> RequestError:
-    return RequestError(f"{uri}: damaged, or not Parquet ({' '.join(str(error).split())[:200]}); write it again")
-
-
-def _check_types(uri: str, schema: pa.Schema, columns: list[str]) -> None:
+def _check_types(table: ParquetColumns, columns: list[str]) -> None:
     """Check the types of the columns source, target, score and kind ("" = none)."""
     for place, name in enumerate(columns):
-        kind: Any = schema.field(name).type if name else pa.string()
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        kind = table.kind(name) if name else pa.string()
         numeric = pa.types.is_integer(kind) or (place == _SCORE and pa.types.is_floating(kind))
         if not (numeric or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-            raise RequestError(f"{uri}: the column {name!r} is {kind}; identifiers must be text or integers")
+            raise RequestError(f"{table.uri}: the column {name!r} is {kind}; identifiers must be text or integers")
 
 
 def _parquet_block(name: str, batch: pa.RecordBatch, columns: list[str], first: int) -> Block:
