@@ -66,7 +66,7 @@ class _Groups:
     def curvature(self, v: Tensor, g: Tensor) -> Tensor:
         """Return the gradient of <v, jacobian(g, x)> with respect to x, which is symmetric in v and g."""
         parts = zip(*(part.split(self.sizes) for part in (v, g, self.result)), self.moments, strict=True)
-        return torch.cat([_curvature(*three, scale) for *three, (_, scale) in parts])
+        return torch.cat([_curvature(a, b, y, scale) for a, b, y, (_, scale) in parts])
 
 
 def _curvature(v: Tensor, g: Tensor, y: Tensor, scale: Tensor) -> Tensor:
