@@ -4,7 +4,7 @@ Both sides of a comparison do the same work in the same run, interleaved; result
 {"bench", "case", "metric", "value", "unit", "baseline", "baseline_value", "ratio", "runs"} with ratio = value / baseline_value.
 Real data of DISTGNN_DATA is used if available, else synthetic motif graphs (see "case").
 Results are also written to build/bench/NAME.json.
-Names: corpus_build tasks stream l2p_step objectives sampler scaling plan recovery weighting_step tuner.
+Names: corpus_build tasks stream l2p_step l2p_variants objectives sampler scaling plan recovery weighting_step tuner.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 import tyro
 from benches.corpus_build import bench_corpus_build
 from benches.l2p_step import bench_l2p_step
+from benches.l2p_variants import bench_l2p_variants
 from benches.measure import Options
 from benches.objectives import bench_objectives
 from benches.plan import bench_plan
@@ -39,6 +40,7 @@ BENCHES = {
     "tasks": bench_tasks,
     "stream": bench_stream,
     "l2p_step": bench_l2p_step,
+    "l2p_variants": bench_l2p_variants,
     "objectives": bench_objectives,
     "sampler": bench_sampler,
     "scaling": bench_scaling,

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from distgnn.config.fields import (
     Options,
+    as_saved,
     facts_of,
     flat,
     group_type,
@@ -192,7 +193,7 @@ def from_json(kind: type[C], data: dict[str, Any], where: str = "config") -> C:
         raise RequestError(
             f"{where}: expected an object with the fields of {kind.__name__}, found {type(data).__name__}"
         )
-    data = _with_present_names(kind, data, where)
+    data = as_saved(kind, _with_present_names(kind, data, where))
     known = {item.name for item in plain_fields(kind)}  # pyright: ignore[reportArgumentType]
     values = {
         name: _convert(type_of(kind, name), value, f"{where}.{name}") for name, value in data.items() if name in known

@@ -40,6 +40,8 @@ class Facts:
         also: Other values that the field takes.
         most: Largest absolute value of a number; 0 = 2^31 - 1 for whole numbers, none for others.
         code: Names code that is imported. It is taken from the user, never from a file.
+        before: What the lack of the field means in a config that an earlier version saved, if that is not the default.
+            Such a config names all fields without ``before``.
     """
 
     resumable: bool = False
@@ -53,6 +55,7 @@ class Facts:
     also: tuple[str, ...] = ()
     most: int = 0
     code: bool = False
+    before: Any = None
 
     def below(self, group: Facts) -> Facts:
         """Combine with the metadata of the ``group`` that contains the field: a group restricts what its fields allow."""
@@ -200,6 +203,14 @@ def named(kind: type[Any], fact: str, value: bool = True) -> frozenset[str]:
 def renamed(kind: type[Any]) -> dict[str, str]:
     """Map earlier names of the fields of ``kind`` (without its groups) to present ones."""
     return {alias: item.name for item in dataclasses.fields(kind) for alias in facts_of(item).aliases}
+
+
+def as_saved(kind: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete the values of a config that an earlier version saved, see :attr:`Facts.before`; others are returned as given."""
+    facts = {item.name: facts_of(item) for item in plain_fields(kind)}
+    earlier = {name: fact.before for name, fact in facts.items() if fact.before is not None}
+    saved = earlier and all(name in data for name in facts if name not in earlier)
+    return {**earlier, **data} if saved else dict(data)
 
 
 def present_name(kind: type[Any], dotted: str) -> str:

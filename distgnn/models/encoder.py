@@ -57,19 +57,35 @@ class MessagePassing(Psi):
 
     def forward(self, x: Tensor, context: Context, fast: FastWeights | None, masks: Masks | None) -> Tensor:
         """Apply the layers, [N, width] -> [N, width]."""
-        outputs: list[Tensor] = []
-        for number, layer in enumerate(self.layers, start=1):
-            x = layer(x, context, fast)
-            if number < len(self.layers):
-                x = F.relu(x)
-            if masks is not None:
-                x = masks.drop(x, number)
-            outputs.append(x)
+        frozen, below = (0, []) if fast is None else (fast.frozen, fast.below)
+        if below is None and fast is not None:
+            below = fast.below = self._outputs(x, range(frozen), context, None, masks)
+        x = below[-1] if below else x
+        outputs = [*(below or []), *self._outputs(x, range(frozen, len(self.layers)), context, fast, masks)]
+        x = outputs[-1]
         if self.project is not None:
             return self.project(torch.cat(outputs, dim=1), fast)
         if self.jump == "max":
             return torch.stack(outputs).amax(0)
         return torch.stack(outputs).sum(0) if self.jump == "sum" else x
+
+    def _outputs(
+        self, x: Tensor, numbers: range, context: Context, fast: FastWeights | None, masks: Masks | None
+    ) -> list[Tensor]:
+        """Return the outputs of consecutive layers; ``x`` is the input of the first."""
+        outputs: list[Tensor] = []
+        for number in numbers:
+            x = self.layers[number](x, context, fast)
+            if number + 1 < len(self.layers):
+                x = F.relu(x)
+            if masks is not None:
+                x = masks.drop(x, number + 1)
+            outputs.append(x)
+        return outputs
+
+    def frozen_layers(self, adapted: int) -> int:
+        """See :class:`Psi`."""
+        return max(len(self.layers) - adapted, 0) if adapted else 0
 
 
 class Encoder(nn.Module):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +28,12 @@ class Update(Protocol):
     """Change of a layer's parameters by one inner step."""
 
     def apply(self, rows: Segments, x: Tensor) -> Tensor:
-        """Return the change of the layer's output at input ``x``, without the learning rate."""
+        """Return the change of the layer's output at input ``x``."""
         ...
 
 
 Change = Callable[[Segments, Tensor, Tensor], Update]
-"""Function of (rows, input x, gradient of the output) that returns the update of a kind of layer."""
+"""Function of (rows, input x, -learning rate * gradient of the output) that returns the update of a kind of layer."""
 
 
 class FastWeights:
@@ -43,10 +43,15 @@ class FastWeights:
         nodes: group of each node; layers on other rows derive their grouping from it.
         lr: inner learning rate.
         order: 2 keeps the updates differentiable, 1 treats them as constants.
+        frozen: number of the first layers of psi that do not adapt.
+
+    Attributes:
+        below: outputs of the frozen layers, computed once per batch; None before the first forward pass.
     """
 
-    def __init__(self, nodes: Segments, lr: float, order: int) -> None:
-        self.nodes, self.lr, self.order = nodes, lr, order
+    def __init__(self, nodes: Segments, lr: float, order: int, frozen: int = 0) -> None:
+        self.nodes, self.lr, self.order, self.frozen = nodes, lr, order, frozen
+        self.below: list[Tensor] | None = None
         self._updates: dict[Hashable, list[Update]] = defaultdict(list)
         self._tape: list[tuple[Hashable, Segments, Tensor, Tensor, Change]] = []
 
@@ -61,7 +66,15 @@ class FastWeights:
             change: computes the layer's update in the next step.
         """
         for update in self._updates[layer]:
-            y = y - self.lr * update.apply(rows, x)
+            y = y + update.apply(rows, x)
+        return self.record(layer, rows, x, y, change)
+
+    def updates(self, layer: Hashable) -> list[Update]:
+        """Return the updates of ``layer`` so far."""
+        return self._updates[layer]
+
+    def record(self, layer: Hashable, rows: Segments, x: Tensor, y: Tensor, change: Change) -> Tensor:
+        """Record an output that contains the updates so far, and return it; see :meth:`adapted`."""
         self._tape.append((layer, rows, x, y, change))
         return y
 
@@ -70,8 +83,10 @@ class FastWeights:
         outputs = [y for *_, y, _ in self._tape]
         if not outputs:
             return
-        second = self.order == 2
-        deltas = torch.autograd.grad(loss, outputs, create_graph=second, retain_graph=True, materialize_grads=True)
+        second, descent = self.order == 2, torch.full_like(loss, -self.lr)
+        deltas = torch.autograd.grad(
+            loss, outputs, descent, create_graph=second, retain_graph=True, materialize_grads=True
+        )
         for (layer, rows, x, _, change), delta in zip(self._tape, deltas, strict=True):
             delta = delta.to(x.dtype) if x.is_floating_point() else delta  # x may be embedding indices
             self._updates[layer].append(change(rows, x if second else x.detach(), delta))
@@ -90,7 +105,12 @@ class LinearUpdate:
 
 
 class ScaleUpdate:
-    """Change of an elementwise gain and bias, per group."""
+    """Change of an elementwise gain and bias, per group.
+
+    Attributes:
+        gain: [groups, width].
+        shift: [groups, width].
+    """
 
     def __init__(self, rows: Segments, x: Tensor, delta: Tensor) -> None:
         self.gain, self.shift = rows.sum(x * delta), rows.sum(delta)
@@ -142,8 +162,13 @@ class AdaptiveScale(nn.Module):
 
     def forward(self, x: Tensor, fast: FastWeights | None = None) -> Tensor:
         """Apply the layer, [N, width] -> [N, width]. See :class:`AdaptiveLinear`."""
-        y = torch.addcmul(self.bias, x, self.weight)
-        return y if fast is None else fast.adapted(self, fast.nodes, x, y, ScaleUpdate)
+        weight, bias = self.weight, self.bias
+        updates: Any = [] if fast is None else fast.updates(self)
+        if fast is not None and updates:
+            weight = fast.nodes.expand(torch.stack([update.gain for update in updates]).sum(0) + weight)
+            bias = fast.nodes.expand(torch.stack([update.shift for update in updates]).sum(0) + bias)
+        y = torch.addcmul(bias, x, weight)
+        return y if fast is None else fast.record(self, fast.nodes, x, y, ScaleUpdate)
 
 
 class AdaptiveShift(nn.Module):

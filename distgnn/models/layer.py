@@ -54,6 +54,13 @@ class Psi(nn.Module):
         """
         raise NotImplementedError
 
+    def frozen_layers(self, adapted: int) -> int:  # noqa: ARG002
+        """Return the number of the first layers that keep the shared parameters if the last ``adapted`` ones adapt (0 = all).
+
+        0 for a module that has no layers of its own.
+        """
+        return 0
+
     def rehearse(self, order: int) -> None:
         """Check that it can be trained.
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from distgnn.models.batch_context import Context
 from distgnn.models.fast_weights import AdaptiveScale, FastWeights
+from distgnn.models.ops.standardise import standardise
 
 
 class StreamStatistics(nn.Module):
@@ -45,22 +46,13 @@ class StreamStatistics(nn.Module):
         return (x - self.running_mean) * torch.rsqrt(self.running_var + self.eps)
 
     def by_group(self, x: Tensor, sizes: list[int]) -> Tensor:
-        """Apply batch norm to each group of rows (torch's fused kernel, which has exact second derivatives)."""
-        groups = [part for part in x.split(sizes) if part.shape[0]]
+        """Apply batch norm to each group of rows."""
+        groups = [size for size in sizes if size]
+        if self.pending is not None:
+            return standardise(x, groups, self.eps)
         sums = x.new_zeros(2, x.shape[1])
-        parts = [self._batch_norm(part, *sums) for part in groups]
-        if self.pending is None:
-            self.pending = torch.cat([sums.flatten(), sums.new_full((1,), float(len(groups)))]).float()
-        return torch.cat([x[:0], *parts])
-
-    def _batch_norm(self, x: Tensor, mean_sum: Tensor, var_sum: Tensor) -> Tensor:
-        if x.shape[0] == 1:  # a single row equals its mean
-            mean_sum += x.detach()[0]
-            return x * 0
-        mean, var = torch.zeros_like(mean_sum), torch.zeros_like(var_sum)
-        y = F.batch_norm(x, mean, var, training=True, momentum=1.0, eps=self.eps)
-        mean_sum += mean
-        var_sum += var
+        y = standardise(x, groups, self.eps, sums)
+        self.pending = torch.cat([sums.flatten(), sums.new_full((1,), float(len(groups)))]).float()
         return y
 
     @torch.no_grad()

@@ -77,6 +77,14 @@ class Objective(nn.Module):
         """
         raise NotImplementedError
 
+    def advice(self, means: dict[str, float]) -> str:  # noqa: ARG002
+        """Return what is wrong with the first steps of a run and which option to change; empty if nothing is.
+
+        Args:
+            means: Means of the metrics, and of the loss, over the first steps.
+        """
+        return ""
+
 
 def no_extras(graphs: GraphBatch, seed: int, epoch: int) -> dict[str, Ragged]:  # noqa: ARG001
     """``prepare`` of an objective that needs no extras."""

@@ -26,6 +26,7 @@ from distgnn.pretraining.precision import matrix_products
 from distgnn.pretraining.prefetch import Prefetch
 from distgnn.pretraining.retention import open_retention
 from distgnn.pretraining.run import Run, Units, make_plan, planned_steps
+from distgnn.pretraining.start_check import StartCheck
 from distgnn.pretraining.step import StepResult, check_agreement, check_last_steps, learning_rate, outer_step
 from distgnn.pretraining.validation import validate
 
@@ -114,8 +115,10 @@ def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks, sta
             and state.step < (hooks.until or total)
             and not _is_spent(run.config.train, state)
         ):
-            step_metrics = StepMetrics(hooks.sink, group)
-            status = _Loop(run, reader, group, hooks, plan, total, state, state.objective, main, step_metrics).steps()
+            step_metrics, check = StepMetrics(hooks.sink, group), StartCheck(state.objective)
+            status = _Loop(
+                run, reader, group, hooks, plan, total, state, state.objective, main, step_metrics, check
+            ).steps()
     except Exception:
         if main:
             main.saver.wait()
@@ -177,6 +180,7 @@ class _Loop:
     objective: Objective
     main: _MainProcess | None
     step_metrics: StepMetrics
+    check: StartCheck
     clock: _CpuClock = field(default_factory=_CpuClock)
 
     def steps(self) -> Status:
@@ -216,6 +220,7 @@ class _Loop:
         self.step_metrics.step(result, time.perf_counter() - start, waited)
         if self.main:
             self.main.recorder.add(self.state.step, result, lr, waited)
+            self.check.add(result)
         return result
 
     def _validate_if_due(self, last: bool) -> None:

@@ -31,7 +31,7 @@ from .memory import apart, peak_mb
 from .throughput import throughput_lines
 from .vmap import vmap_step
 
-CONFIG = L2PConfig()
+CONFIG = L2PConfig.paper()
 KINDS: tuple[Any, ...] = ("gin", "gcn", "sage", "gat")
 GROUPS: dict[Any, tuple[str, ...]] = {
     "ghost": ("per_graph", "batch_shared", "plain_link"),

@@ -173,7 +173,7 @@ class Graphs:
     def __init__(self, kind: str, norm: str) -> None:
         config = EncoderConfig(kind=kind, layers=2, width=6, norm=norm, pooling="attention")  # pyright: ignore[reportArgumentType]
         sizes = [5, 1, 9, 2, 6, 14, 3, 4]
-        self.objective = L2P(L2PConfig(support=3, query=2, node_lr=0.1, graph_lr=0.1))
+        self.objective = L2P(L2PConfig.paper(support=3, query=2, node_lr=0.1, graph_lr=0.1))
         self.graphs = with_tasks(random_graphs(sizes), self.objective.prepare, streams=[0, 4])
         self.shared = build_encoder(MOLECULE, config, 1).double()
         self.heads = nn.ModuleList([nn.Linear(6, 1).double(), nn.Identity()])

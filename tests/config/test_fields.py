@@ -39,6 +39,7 @@ from distgnn.config.fields import (
 )
 from distgnn.corpus.sources.ppi import PpiConfig
 from distgnn.errors import RequestError
+from distgnn.objectives.l2p.objective import L2PConfig
 from distgnn.options import Globals, parse
 from distgnn.register import REGISTRIES
 
@@ -196,3 +197,15 @@ def test_options_take_defaults_and_factories() -> None:
         many: tuple[int, ...] = hyper(factory=tuple)
 
     assert (Group().one, Group().many) == (1, ())
+
+
+def test_a_field_that_a_saved_config_lacks_keeps_its_earlier_meaning() -> None:
+    """A saved config names all other fields; a user's names some."""
+    saved = to_json(PretrainConfig(corpus="c"))
+    for name in ("adapted_layers", "support_loss", "scores", "node_lr_width"):
+        del saved["l2p"][name]
+    old = from_json(PretrainConfig, saved).l2p
+    assert (old.adapted_layers, old.support_loss, old.scores, old.node_lr_width) == (0, "sum", "dot", 0)
+    assert from_json(PretrainConfig, {"corpus": "c", "l2p": {"node_lr": 0.5}}).l2p == L2PConfig(node_lr=0.5)
+    saved["l2p"]["scores"] = "scaled"
+    assert from_json(PretrainConfig, saved).l2p.scores == "scaled"

@@ -7,6 +7,7 @@ copy. With adaptation=batch the graphs of a stream own one copy together, and th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -46,12 +47,12 @@ def _visible(batch: GraphBatch, messages: str) -> GraphBatch:
     return replace(batch, edges=batch.edges[:, kept], edge_cat=batch.edge_cat[kept], edge_dense=batch.edge_dense[kept])
 
 
-def _node_loss(h: Tensor, edges: Edges) -> Tensor:
+def _node_loss(h: Tensor, edges: Edges, scale: float) -> Tensor:
     total = h.new_zeros(())
     for u, v, n in edges:
-        total = total - torch.nn.functional.logsigmoid(h[u] @ h[v])
+        total = total - torch.nn.functional.logsigmoid(scale * (h[u] @ h[v]))
         if n >= 0:
-            total = total - torch.nn.functional.logsigmoid(-(h[u] @ h[n]))
+            total = total - torch.nn.functional.logsigmoid(-scale * (h[u] @ h[n]))
     return total
 
 
@@ -73,6 +74,7 @@ class Oracle:
         self.usable = [g for g in range(batch.num_graphs) if _tasks(batch, g, True)]
         by_graph = config.adaptation == "graph"
         self.copy_of = [g if by_graph else stream_of(batch, g) for g in range(batch.num_graphs)]
+        self.scale = 1 / math.sqrt(encoder.width) if config.scores == "scaled" else 1.0
         self.forward = SlowEncoder(encoder, _visible(batch, config.messages))
 
     def _mates(self, g: int) -> list[int]:
@@ -89,14 +91,24 @@ class Oracle:
 
     def _descend(self, copies: list[Copy], lr: float, loss: Callable[[list[Copy]], Tensor]) -> list[Copy]:
         value = loss(self._spread(copies))
-        flat = [tensor for copy in copies for tensor in copy.values()]
+        names = [name for name in copies[0] if self._adapts(name)]
+        flat = [copy[name] for copy in copies for name in names]
         second = self.config.order == 2
         found = torch.autograd.grad(value, flat, create_graph=second, retain_graph=True, materialize_grads=True)
         grads = iter(found)
-        return [{name: tensor - lr * next(grads) for name, tensor in copy.items()} for copy in copies]
+        return [{**copy, **{name: copy[name] - lr * next(grads) for name in names}} for copy in copies]
+
+    def _adapts(self, name: str) -> bool:
+        adapted, layers = self.config.adapted_layers, self.encoder.config.layers
+        return not adapted or not name.startswith("layers.") or int(name.split(".")[1]) >= layers - adapted
 
     def _support_loss(self, h: Tensor) -> Tensor:
-        losses = [_node_loss(h, c) * self._share(g) for g in self.usable for c in _tasks(self.batch, g, False)]
+        mean = self.config.support_loss == "mean"
+        losses = [
+            _node_loss(h, c, self.scale) * self._share(g) / (len(c) if mean else 1)
+            for g in self.usable
+            for c in _tasks(self.batch, g, False)
+        ]
         return sum(losses, h.new_zeros(()))
 
     def _graph_loss(self, h: Tensor, omega: list[Copy], query: bool, shared: bool) -> Tensor:
@@ -113,10 +125,14 @@ class Oracle:
             for edges in _tasks(self.batch, g, query):
                 ends = sorted({u for u, _, _ in edges} | {v for _, v, _ in edges})
                 part = _pool(kind, h[ends], omega[g])
-                loss = torch.nn.functional.logsigmoid(part @ whole[g])
-                loss = loss + torch.nn.functional.logsigmoid(-(part @ negative))
+                loss = torch.nn.functional.logsigmoid(self.scale * (part @ whole[g]))
+                loss = loss + torch.nn.functional.logsigmoid(-self.scale * (part @ negative))
                 total = total - loss * (self._share(g) if shared else 1.0)
         return total
+
+    def _node_lr(self) -> float:
+        reference = self.config.node_lr_width
+        return self.config.node_lr * (reference / self.encoder.width if reference else 1)
 
     def inner(self) -> Tensor:
         """Support losses of both levels before any step, summed over the sets of weights that are adapted."""
@@ -133,7 +149,7 @@ class Oracle:
         psi, omega = self._copies(self.encoder.psi), self._copies(self.encoder.pooling)
         prior = self.forward(self._spread(psi))
         for _ in range(config.node_steps if config.levels != "graph" else 0):
-            psi = self._descend(psi, config.node_lr, lambda copies: self._support_loss(self.forward(copies)))
+            psi = self._descend(psi, self._node_lr(), lambda copies: self._support_loss(self.forward(copies)))
         h = self.forward(self._spread(psi))
         for _ in range(config.graph_steps if config.levels != "node" and omega[0] else 0):
             omega = self._descend(omega, config.graph_lr, lambda copies: self._graph_loss(prior, copies, False, True))
@@ -143,7 +159,9 @@ class Oracle:
         if config.levels != "graph":
             for g in self.usable:
                 children = _tasks(self.batch, g, True)
-                total = total + sum((_node_loss(h, edges) for edges in children), h.new_zeros(())) / len(children)
+                total = total + sum((_node_loss(h, edges, self.scale) for edges in children), h.new_zeros(())) / len(
+                    children
+                )
         return total
 
 

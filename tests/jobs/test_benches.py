@@ -25,7 +25,8 @@ from distgnn.storage.folder import open_folder
 from jobs.benches.dense import densify
 from jobs.benches.l2p_sides import graphs_with_tasks, loop_losses
 from jobs.benches.l2p_step import GROUPS, KINDS, Setting, compared, memory_lines, peak_of
-from jobs.benches.measure import Side
+from jobs.benches.l2p_variants import VARIANTS, lines
+from jobs.benches.measure import Options, Side
 from jobs.benches.memory import apart, peak_mb
 from jobs.benches.objectives import context_lines, masking_lines, step_lines
 from jobs.benches.scaling import axis_lines, synthetic_graphs
@@ -54,7 +55,7 @@ def motifs(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("schema", [MOLECULE, BARE])
 @pytest.mark.parametrize("children", [1, 3])
 def test_loop_and_vmap_equal_the_per_graph_step(kind: str, schema: Schema, children: int) -> None:
-    config = L2PConfig(children=children, support=4, query=2, node_lr=0.02, graph_lr=0.1)
+    config = L2PConfig.paper(children=children, support=4, query=2, node_lr=0.02, graph_lr=0.1)
     encoder = build_encoder(schema, EncoderConfig(kind=kind, layers=2, width=6, norm="layer"), 1).double()  # pyright: ignore[reportArgumentType]
     batch = with_tasks(random_graphs(SIZES, schema), L2P(config).prepare)
     expected = L2P(config).losses(encoder, batch, 0, 0).total
@@ -155,3 +156,12 @@ def test_scaling_lines_and_synthetic_graphs() -> None:
     sides = {n: Side("step", lambda n=n: 1.0 / n) for n in (1, 2, 3)}
     lines = list(axis_lines("graphs", "s", sides, 1))
     assert [(line["case"], line["baseline"]) for line in lines] == [("graphs, s=2", "s=1"), ("graphs, s=3", "s=1")]
+
+
+def test_l2p_variants_lines(motifs: str) -> None:
+    found = list(lines(motifs, "motifs", TINY, Options(quick=True), 1))
+    assert len(found) == 5 * len(VARIANTS)
+    cosines = [row for row in found if "cosine" in row["metric"]]
+    assert [row["value"] for row in cosines if "all layers, order 2" in row["case"]] == pytest.approx([1.0] * 4)
+    assert all(row["value"] < 1.0 for row in cosines if "order 1" in row["case"])
+    assert all(row["baseline"] == "s=t=0" and row["paired_ratio"] > 0 for row in found if row["metric"] == "step")

@@ -120,9 +120,9 @@ class PpiConfig(InputBuildConfig):
     """Key of the draw of neighbours."""
     actions: tuple[str, ...] = setting(())
     """Action types of a STRING table (its column 'mode') that become one 0/1 edge feature each."""
-    degree: bool = setting(False)
+    degree: bool = setting(True)
     """Node feature: how many partners the protein has in the whole network, as a class that doubles (0, 1, 2-3, 4-7, ..., 1024
-    and more). A fan-out cap hides it from the ego network, so that masking has something to predict."""
+    and more). A fan-out cap hides it from the ego network. Without it, all proteins have the same input."""
     labels: str = reads("")
     """Label table: a .npz with terms and <prefix>_entrez, _indptr, _indices, or tab-separated text: group, node, term."""
     label_groups: tuple[str, ...] = setting(())
@@ -155,9 +155,10 @@ class PpiConfig(InputBuildConfig):
 class PpiSource:
     """Ego networks: nodes within ``hops`` of a protein over at most ``fan_out`` links of each, and all edges among them.
 
-    Nodes have no features (a constant input) unless ``degree`` is set. The group is the species. graph_id is the running
-    number of the protein (sorted by name within its species) over all networks, labelled or not. Labels of a protein that
-    the label table does not list are unknown; a listed protein is negative for the terms it does not have.
+    Nodes have the degree as their feature, or none (a constant input) if ``degree`` is false. The group is the species.
+    graph_id is the running number of the protein (sorted by name within its species) over all networks, labelled or not.
+    Labels of a protein that the label table does not list are unknown; a listed protein is negative for the terms it does
+    not have.
     """
 
     def __init__(self, config: PpiConfig) -> None:

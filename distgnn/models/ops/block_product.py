@@ -84,16 +84,20 @@ def _derivatives(x: Tensor, keys: Tensor, values: Tensor, grad: Tensor, ctx: Any
     ]
 
 
-def _gradients(x: Tensor, keys: Tensor, values: Tensor, grad: Tensor, ctx: Any) -> list[Tensor]:
-    """Gradients of the three arguments from the padded tensors kept by the forward pass."""
-    padding = ctx.padding
+def _gradients(x: Tensor, keys: Tensor, values: Tensor, grad: Tensor, ctx: Any) -> list[Tensor | None]:
+    """Gradients of the arguments that need one, from the padded tensors kept by the forward pass."""
+    padding, needed = ctx.padding, ctx.needs_input_grad[:3]
     slots = padding.slots(grad.to(ctx.dtype), True)
-    results = [slots.new_empty(len(padding.index), part.shape[1]) for part in (x, keys, values)]
-    places = zip(*map(padding.squares, results), strict=True)
+    results = [
+        slots.new_empty(len(padding.index), part.shape[1]) if need else None
+        for part, need in zip((x, keys, values), needed, strict=True)
+    ]
+    nothing = [None] * len(ctx.classes)
+    places = zip(*(nothing if part is None else padding.squares(part) for part in results), strict=True)
     for each, g, place in zip(ctx.classes, padding.squares(slots), places, strict=True):
         each.gradients(g, *place)
     return [
-        result.index_select(0, padding.inverse).to(part.dtype)
+        None if result is None else result.index_select(0, padding.inverse).to(part.dtype)
         for result, part in zip(results, (x, keys, values), strict=True)
     ]
 
@@ -121,17 +125,31 @@ class _SizeClass:
         if self.bias:
             out += self.values.sum(1, keepdim=True)
 
-    def gradients(self, g: Tensor, x: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Write gradients to x, keys and values, given the gradient ``g`` of the result (zero in padded slots)."""
+    def gradients(self, g: Tensor, x: Tensor | None, keys: Tensor | None, values: Tensor | None) -> None:
+        """Write gradients to those of x, keys and values that are given.
+
+        Args:
+            g: Gradient of the result, zero in padded slots.
+            x: [B, L, in].
+            keys: [B, L, in].
+            values: [B, L, out].
+        """
         if self.scored:
-            scores = torch.bmm(g, self.values.mT)
-            torch.bmm(scores, self.keys, out=x)
-            torch.bmm(scores.mT, self.x, out=keys)
-            torch.bmm(self.middle.mT, g, out=values)
+            if x is not None or keys is not None:
+                scores = torch.bmm(g, self.values.mT)
+                _write(x, scores, self.keys)
+                _write(keys, scores.mT, self.x)
+            _write(values, self.middle.mT, g)
             return
-        matrix = torch.bmm(self.x.mT, g)
-        torch.bmm(g, self.middle.mT, out=x)
-        torch.bmm(self.values, matrix.mT, out=keys)
-        torch.bmm(self.keys, matrix, out=values)
-        if self.bias:
+        _write(x, g, self.middle.mT)
+        if keys is not None or values is not None:
+            matrix = torch.bmm(self.x.mT, g)
+            _write(keys, self.values, matrix.mT)
+            _write(values, self.keys, matrix)
+        if self.bias and values is not None:
             values += g.sum(1, keepdim=True)
+
+
+def _write(out: Tensor | None, left: Tensor, right: Tensor) -> None:
+    if out is not None:
+        torch.bmm(left, right, out=out)

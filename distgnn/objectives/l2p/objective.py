@@ -11,7 +11,7 @@ With adaptation=batch all graphs of a stream share one psi' and omega', adapted 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -60,14 +60,34 @@ class L2PConfig:
     """Support edges per child task; fewer in small graphs."""
     query: int = hyper(5, most=65_536)
     """Query edges per child task; fewer in small graphs."""
-    node_lr: float = hyper(1e-3)
-    """alpha: inner learning rate of psi."""
-    graph_lr: float = hyper(1e-3)
+    node_lr: float = hyper(1e-2)
+    """alpha: inner learning rate of psi, for an encoder of the width ``node_lr_width``."""
+    node_lr_width: int = hyper(64, most=32_768, before=0)
+    """The inner learning rate of psi is node_lr * node_lr_width / encoder.width, since the change of the scores by a
+    step grows with the width; 0 = node_lr at every width (paper).
+    """
+    graph_lr: float = hyper(1e-2)
     """beta: inner learning rate of omega."""
+    adapted_layers: int = hyper(1, most=1000, before=0)
+    """Number of layers of psi that adapt, counted from the last; 0 = all (paper). The layers below are computed once per
+    step. A module written for PyG always adapts as a whole.
+    """
+    support_loss: Literal["sum", "mean"] = hyper("mean", before="sum")
+    """Loss of an inner step on psi: sum over the support edges of a child task (Eq. 7), or their mean (released code), with
+    which the step does not grow with their number.
+    """
+    scores: Literal["dot", "scaled"] = hyper("scaled", before="dot")
+    """Scores of links and subgraphs: dot products (paper), or dot products / sqrt(encoder.width)."""
     negatives: Literal["shift", "other"] = hyper("shift")
     """Negative graph embedding: shift = the graph's own with some dimensions permuted (paper), other = the next graph
     of the stream.
     """
+
+    @classmethod
+    def paper(cls, **changes: Any) -> L2PConfig:
+        """Return the options of the paper: all layers adapt on sums of dot products, at rates that do not depend on the width."""
+        options = {"node_lr": 1e-3, "node_lr_width": 0, "graph_lr": 1e-3, "adapted_layers": 0}
+        return cls(**{**options, "support_loss": "sum", "scores": "dot", **changes})
 
     def __post_init__(self) -> None:
         for name in ("node_steps", "graph_steps"):
@@ -76,7 +96,7 @@ class L2PConfig:
         for name in ("children", "support", "query"):
             value = getattr(self, name)
             check(value >= 1, f"l2p.{name} must be at least 1, found {value}")
-        for name in ("node_lr", "graph_lr"):
+        for name in ("node_lr", "graph_lr", "node_lr_width", "adapted_layers"):
             value = getattr(self, name)
             check(value >= 0, f"l2p.{name} must not be negative, found {value}")
 
@@ -121,6 +141,16 @@ class L2P(Objective):
         inner = self._inner(tasks, prior, [loss for loss in (node_loss, graph_loss) if loss is not None])
         return self._report(total, tasks, before - total.detach(), correct / (has.numel() + has.sum()), inner)
 
+    def advice(self, means: dict[str, float]) -> str:
+        """See :class:`Objective`."""
+        gain = means.get("adaptation_gain", 0.0)
+        if gain >= 0:
+            return ""
+        return (
+            f"l2p: adaptation raises the query loss by {-gain:.3g}; lower l2p.node_lr (now {self.config.node_lr:g}), or use"
+            " l2p.adapted_layers=1, l2p.support_loss=mean and l2p.scores=scaled"
+        )
+
     def _visible(self, tasks: TaskBatch) -> GraphBatch:
         """Return the batch with only the edges used for message passing."""
         if self.config.messages == "all":
@@ -142,12 +172,15 @@ class L2P(Objective):
         """
         first: Tensor | None = None
         steps = self.config.node_steps if self.config.levels != "graph" else 0
-        fast = self._fast_weights(context, self.config.node_lr) if steps else None
+        lr, frozen = self._node_lr(encoder), encoder.psi.frozen_layers(self.config.adapted_layers)
+        fast = self._fast_weights(context, lr, frozen) if steps else None
         prior = nodes = encoder(context, fast)
         for _ in range(steps):
             if fast is not None:
                 share = self._share(tasks, nodes)[tasks.support.graph]
-                loss = (tasks.support.node_loss(nodes) * share).sum()
+                if self.config.support_loss == "mean":
+                    share = share / tasks.support.of_child
+                loss = (tasks.support.node_loss(self._scaled(nodes)) * share).sum()
                 first = loss.detach() if first is None else first
                 fast.step(loss)
             nodes = encoder(context, fast)
@@ -174,9 +207,17 @@ class L2P(Objective):
             return like.new_zeros(()), like.new_zeros(())
         return torch.stack(losses).sum(), self._share(tasks, like).sum()
 
-    def _fast_weights(self, context: Context, lr: float) -> FastWeights:
+    def _node_lr(self, encoder: Encoder) -> float:
+        reference = self.config.node_lr_width
+        return self.config.node_lr * (reference / encoder.width if reference else 1)
+
+    def _fast_weights(self, context: Context, lr: float, frozen: int = 0) -> FastWeights:
         nodes = context.nodes if self.config.adaptation == "graph" else context.streams
-        return FastWeights(nodes, lr, self.config.order)
+        return FastWeights(nodes, lr, self.config.order, frozen)
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        """Scale embeddings [rows, width] so that their dot products are the scores."""
+        return x if self.config.scores == "dot" else x * x.shape[1] ** -0.25
 
     def _share(self, tasks: TaskBatch, like: Tensor) -> Tensor:
         """Return [U]: the weight of each usable graph's loss in the loss of its adaptation."""
@@ -198,7 +239,7 @@ class L2P(Objective):
         total = nodes.new_zeros(())
         if self.config.levels != "graph":
             share = 1 / tasks.children.to(nodes.dtype)
-            total = total + (tasks.query.node_loss(nodes) * share[tasks.query.graph]).sum()
+            total = total + (tasks.query.node_loss(self._scaled(nodes)) * share[tasks.query.graph]).sum()
         if self.config.levels != "node":
             total = total + self.graph_loss(self._pooled(encoder, tasks, tasks.query, nodes, fast), tasks, moved)
         return total
@@ -212,6 +253,7 @@ class L2P(Objective):
             moved: int64 [U, width], dimensions of h_G that make up h_G'; None = h_G' is the next graph of the stream.
             share: [U], weights of the graphs; None = 1.
         """
+        out = self._scaled(out)
         part, graph = out.index_select(0, tasks.child_row), out.index_select(0, tasks.graph_row)
         other = (
             graph.index_select(0, next_graph(tasks.usable, tasks.batch)) if moved is None else graph.gather(1, moved)

@@ -25,6 +25,7 @@ class EdgeSamples:
             there is none).
         has_negative: float [M], 1 if the edge has a negative.
         graph: int64 [M], index of the usable graph.
+        of_child: float [M], number of edges of the edge's child task.
         endpoints: int64 [2, k], the distinct (child task, node) pairs of the set {h_u | (u, v) in S_c} of Eq. 8.
         pairs: int64 [2, M], the edges (u, v).
     """
@@ -32,6 +33,7 @@ class EdgeSamples:
     ends: SparseMap
     has_negative: Tensor
     graph: Tensor
+    of_child: Tensor
     endpoints: Tensor
     pairs: Tensor
 
@@ -42,9 +44,8 @@ class EdgeSamples:
         ends = SparseMap.select(torch.cat([anchor, positive, negative.clamp(min=0)]), nodes)
         pairs = torch.unique(torch.cat([child, child]) * nodes + torch.cat([anchor, positive]))
         endpoints = torch.stack([pairs // nodes, pairs % nodes])
-        return cls(
-            ends, (negative >= 0).to(torch.get_default_dtype()), graph, endpoints, torch.stack([anchor, positive])
-        )
+        kind, pairs = torch.get_default_dtype(), torch.stack([anchor, positive])
+        return cls(ends, (negative >= 0).to(kind), graph, torch.bincount(child)[child].to(kind), endpoints, pairs)
 
     def scores(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """Return (h_u . h_v, h_u . h_v'), each [M]."""

@@ -109,7 +109,7 @@ def test_species_centres_and_clean_edges(tmp_path: Path) -> None:
     assert batch.edge_ptr.diff().tolist() == [4, 4, 4, 4, 1, 1]  # the loop is gone, the repeated edge is there once
     assert batch.center is not None
     assert (batch.center - batch.node_ptr[:-1]).tolist() == [0, 1, 2, 3, 0, 1]
-    assert batch.node_cat.shape[1] == 0
+    assert batch.node_cat.shape[1] == 1  # the degree
     assert batch.node_dense.shape[1] == 0
     named, reader = load(tmp_path, input=files[:1], species=(f"maus={files[1]}",))
     assert reader.column("group").tolist()[-1] == "maus"
@@ -136,7 +136,7 @@ def test_degree_is_of_the_whole_network(tmp_path: Path) -> None:
     """Protein 0 has 40 partners, leaf 01 one more; protein 99 has only itself."""
     star = "".join(f"00 {leaf:02}\n" for leaf in range(1, 41))
     path = network(tmp_path, star + "01 41\n99 99\n")
-    batch, reader = load(tmp_path, input=(path,), fan_out=5, degree=True)
+    batch, reader = load(tmp_path, input=(path,), fan_out=5)
     (feature,) = reader.manifest.schema.node
     assert (feature.name, feature.kind, feature.size) == ("degree", "categorical", 12)
     assert reader.manifest.provenance["options"]["degree"] is True
@@ -144,7 +144,7 @@ def test_degree_is_of_the_whole_network(tmp_path: Path) -> None:
     assert sizes[0] <= 7, "the star's 40 partners are not in its ego network"
     assert batch.node_cat[batch.center].flatten().tolist() == [6, 2, *[1] * 40, 0]
     assert batch.node_cat[: sizes[0]].flatten().tolist()[0] == 6
-    plain, reader = load(tmp_path, input=(path,), fan_out=5)
+    plain, reader = load(tmp_path, input=(path,), fan_out=5, degree=False)
     assert torch.equal(plain.edges, batch.edges)
     assert plain.node_cat.shape[1] == 0
     assert "degree" not in reader.manifest.provenance["options"], "corpora without it stay the same, byte for byte"
@@ -276,7 +276,7 @@ def test_reading_options_and_accounts(tmp_path: Path) -> None:
 
 
 def test_corpora_of_plain_lists_keep_their_identity(tmp_path: Path) -> None:
-    _, reader = load(tmp_path, input=(network(tmp_path, HUMAN),))
+    _, reader = load(tmp_path, input=(network(tmp_path, HUMAN),), degree=False)
     assert set(reader.manifest.provenance["options"]) == PLAIN_OPTIONS
     assert reader.manifest.accounts[0].line().endswith("6 entries read = 4 edges + 1 duplicates + 1 self-loops")
     assert not (tmp_path / "out" / "rejected-inputs.tsv").exists()

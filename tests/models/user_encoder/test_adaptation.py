@@ -58,7 +58,7 @@ def assert_same(encoder: Encoder, found: Tensor, wanted: Tensor) -> None:
 def test_adaptation_equals_that_of_separate_copies(kind: str, order: Any) -> None:
     encoder = made(STACKS[kind])
     raw = kind == "raw"  # without norms; and torch has no second derivative of a look-up of nothing, which copies need
-    config = L2PConfig(node_steps=2, node_lr=0.001 if raw else 0.05, graph_lr=0.001, order=order)
+    config = L2PConfig.paper(node_steps=2, node_lr=0.001 if raw else 0.05, graph_lr=0.001, order=order)
     batch = tasks(config, bare=not raw)
     encoder.psi.rehearse(order)
     found = L2P(config).losses(encoder, batch, 3, 0).total
@@ -70,7 +70,7 @@ def test_adaptation_equals_that_of_separate_copies(kind: str, order: Any) -> Non
 @pytest.mark.parametrize("kind", ["gin", "gcn", "gat", "plain"])
 def test_corpora_without_features_and_batches_without_edges(kind: str) -> None:
     encoder = made(STACKS[kind], BARE)
-    config = L2PConfig(node_lr=0.05)
+    config = L2PConfig.paper(node_lr=0.05)
     batch = tasks(config, BARE)
     assert_same(encoder, L2P(config).losses(encoder, batch, 3, 0).total, Copies(encoder, batch, config, 3, 0).total())
     empty = random_graphs([1, 3, 1], BARE, density=0.0)
@@ -79,7 +79,7 @@ def test_corpora_without_features_and_batches_without_edges(kind: str) -> None:
 
 def test_directed_graphs() -> None:
     schema = replace(MOLECULE, directed=True)
-    encoder, config = made(STACKS["gat"], schema), L2PConfig(node_lr=0.05)
+    encoder, config = made(STACKS["gat"], schema), L2PConfig.paper(node_lr=0.05)
     batch = replace(tasks(config, schema), directed=True)
     encoder.psi.rehearse(2)
     assert_same(encoder, L2P(config).losses(encoder, batch, 3, 0).total, Copies(encoder, batch, config, 3, 0).total())
@@ -107,7 +107,7 @@ def test_equals_the_built_in_gin_with_several_graphs_per_stream(adaptation: Any)
     with torch.no_grad():
         for parameter, other in zip(actual.parameters(), expected.parameters(), strict=True):
             other.copy_(parameter)
-    config = L2PConfig(adaptation=adaptation, node_steps=2, node_lr=0.05)
+    config = L2PConfig.paper(adaptation=adaptation, node_steps=2, node_lr=0.05)
     batch = tasks(config, BARE, streams=[0, 2])
     totals = [L2P(config).losses(encoder, batch, 3, 0).total for encoder in (expected, actual)]
     torch.testing.assert_close(totals[0], totals[1], rtol=1e-10, atol=1e-10)
@@ -126,7 +126,7 @@ def test_equals_the_built_in_gin_with_several_graphs_per_stream(adaptation: Any)
 @pytest.mark.parametrize("kind", ["gin", "plain", "gat", "messages"])
 def test_a_batch_gives_the_sum_of_its_streams(kind: str, adaptation: Any) -> None:
     encoder = made(STACKS[kind])
-    config = L2PConfig(adaptation=adaptation, node_lr=0.05)
+    config = L2PConfig.paper(adaptation=adaptation, node_lr=0.05)
     batch = tasks(config, streams=[0, 2, 2])  # the second stream has no graphs
     objective = L2P(config)
     parts = [
@@ -193,7 +193,7 @@ def test_shared_norm_is_replaced_once() -> None:
 
 
 def test_any_module_adapts_per_stream() -> None:
-    encoder, config = made(Recurrent), L2PConfig(adaptation="batch", node_lr=0.05)
+    encoder, config = made(Recurrent), L2PConfig.paper(adaptation="batch", node_lr=0.05)
     encoder.psi.rehearse(0)
     batch = tasks(config)  # where every stream is one graph, its weights are the graph's
     total = L2P(config).losses(encoder, batch, 3, 0).total
@@ -204,7 +204,7 @@ def test_any_module_adapts_per_stream() -> None:
 def test_module_without_weights() -> None:
     encoder, config = (
         made(bare(lambda x, edge_index: gathered(x, edge_index, x[edge_index[0]]))),
-        L2PConfig(node_lr=0.05),
+        L2PConfig.paper(node_lr=0.05),
     )
     encoder.psi.rehearse(2)
     batch = tasks(config)

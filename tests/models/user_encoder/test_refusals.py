@@ -121,7 +121,7 @@ def test_modules_that_cannot_adapt_per_graph_are_rejected(name: str) -> None:
         encoder.psi.rehearse(2)
     assert "\n" not in str(refused.value)
     assert "--l2p.adaptation batch" in str(refused.value)
-    config = L2PConfig(adaptation="batch", node_lr=0.05)
+    config = L2PConfig.paper(adaptation="batch", node_lr=0.05)
     assert torch.isfinite(L2P(config).losses(encoder, tasks(config), 3, 0).total)
 
 

@@ -51,7 +51,7 @@ def assert_equals_oracle(encoder: Encoder, config: L2PConfig) -> None:
 @pytest.mark.parametrize("graph_steps", [0, 1, 2])
 @pytest.mark.parametrize("order", [1, 2])
 def test_equals_oracle(node_steps: int, graph_steps: int, order: int) -> None:
-    config = L2PConfig(
+    config = L2PConfig.paper(
         node_steps=node_steps, graph_steps=graph_steps, order=order, node_lr=0.02, graph_lr=0.1, support=4, query=3
     )  # pyright: ignore[reportArgumentType]
     assert_equals_oracle(build(), config)
@@ -60,27 +60,27 @@ def test_equals_oracle(node_steps: int, graph_steps: int, order: int) -> None:
 @pytest.mark.parametrize("norm", ["batch", "graph", "layer"])
 @pytest.mark.parametrize("negatives", ["shift", "other"])
 def test_equals_oracle_for_other_norms_and_negatives(norm: str, negatives: str) -> None:
-    config = L2PConfig(children=2, support=2, query=1, node_lr=0.02, graph_lr=0.1, negatives=negatives)  # pyright: ignore[reportArgumentType]
+    config = L2PConfig.paper(children=2, support=2, query=1, node_lr=0.02, graph_lr=0.1, negatives=negatives)  # pyright: ignore[reportArgumentType]
     assert_equals_oracle(build(norm=norm), config)
 
 
 @pytest.mark.parametrize("schema", [MOLECULE, BARE])
 @pytest.mark.parametrize("pooling", ["mean", "sum"])
 def test_equals_oracle_for_other_features_and_pooling(schema: Schema, pooling: str) -> None:
-    assert_equals_oracle(build(schema, pooling=pooling), L2PConfig(children=3, support=1, query=1, node_lr=0.05))
+    assert_equals_oracle(build(schema, pooling=pooling), L2PConfig.paper(children=3, support=1, query=1, node_lr=0.05))
 
 
 @pytest.mark.parametrize("schema", [MOLECULE, BARE])
 @pytest.mark.parametrize("norm", ["ghost", "layer", "none"])
 @pytest.mark.parametrize("kind", ["gcn", "sage", "gat"])
 def test_equals_oracle_for_every_encoder(kind: str, norm: str, schema: Schema) -> None:
-    config = L2PConfig(node_lr=0.05, graph_lr=0.1, support=4, query=3)
+    config = L2PConfig.paper(node_lr=0.05, graph_lr=0.1, support=4, query=3)
     assert_equals_oracle(build(schema, kind=kind, norm=norm), config)
 
 
 @pytest.mark.parametrize("kind", ["gin", "gcn", "sage", "gat"])
 def test_equals_oracle_for_more_steps_of_every_encoder(kind: str) -> None:
-    config = L2PConfig(node_steps=3, graph_steps=2, node_lr=0.05, graph_lr=0.1, support=4, query=3)
+    config = L2PConfig.paper(node_steps=3, graph_steps=2, node_lr=0.05, graph_lr=0.1, support=4, query=3)
     assert_equals_oracle(build(kind=kind), config)
 
 
@@ -88,26 +88,59 @@ def test_equals_oracle_for_more_steps_of_every_encoder(kind: str) -> None:
 @pytest.mark.parametrize("adaptation", ["graph", "batch"])
 @pytest.mark.parametrize("order", [1, 2])
 def test_equals_oracle_for_both_adaptations(kind: str, adaptation: Any, order: Any) -> None:
-    config = L2PConfig(adaptation=adaptation, order=order, node_lr=0.05, graph_lr=0.1, support=4, query=3)
+    config = L2PConfig.paper(adaptation=adaptation, order=order, node_lr=0.05, graph_lr=0.1, support=4, query=3)
     assert_equals_oracle(build(kind=kind, pooling="attention"), config)
 
 
 @pytest.mark.parametrize("jump", ["sum", "max", "concat"])
 def test_equals_oracle_for_jumping_knowledge(jump: str) -> None:
-    assert_equals_oracle(build(kind="gcn", jumping_knowledge=jump), L2PConfig(node_lr=0.05, graph_lr=0.1))
+    assert_equals_oracle(build(kind="gcn", jumping_knowledge=jump), L2PConfig.paper(node_lr=0.05, graph_lr=0.1))
 
 
 @pytest.mark.parametrize("pooling", ["mean", "sum", "attention"])
 def test_equals_oracle_without_omega(pooling: str) -> None:
     encoder = build(kind="sage", pooling=pooling, omega=False)
-    assert_equals_oracle(encoder, L2PConfig(graph_steps=2, node_lr=0.05, graph_lr=0.1))
+    assert_equals_oracle(encoder, L2PConfig.paper(graph_steps=2, node_lr=0.05, graph_lr=0.1))
 
 
 @pytest.mark.parametrize("messages", ["all", "no_support", "no_tasks"])
 @pytest.mark.parametrize("levels", ["both", "node", "graph"])
 def test_equals_oracle_for_hidden_edges_and_ablations(messages: Any, levels: Any) -> None:
-    config = L2PConfig(messages=messages, levels=levels, node_lr=0.05, graph_lr=0.1, children=2, support=2, query=1)
+    config = L2PConfig.paper(
+        messages=messages, levels=levels, node_lr=0.05, graph_lr=0.1, children=2, support=2, query=1
+    )
     assert_equals_oracle(build(kind="gcn", pooling="attention"), config)
+
+
+@pytest.mark.parametrize("kind", ["gin", "gcn", "sage", "gat"])
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_defaults_equal_the_oracle(kind: str, order: Any) -> None:
+    assert_equals_oracle(build(kind=kind), L2PConfig(order=order, support=4, query=3, children=2))
+
+
+@pytest.mark.parametrize("jump", ["last", "concat", "sum"])
+@pytest.mark.parametrize("adapted_layers", [1, 2, 5])
+def test_equals_oracle_where_only_the_last_layers_adapt(adapted_layers: int, jump: str) -> None:
+    config = L2PConfig.paper(adapted_layers=adapted_layers, node_steps=2, node_lr=0.05, graph_lr=0.1)
+    assert_equals_oracle(build(kind="gcn", jumping_knowledge=jump), config)
+
+
+def test_layers_that_do_not_adapt_run_once() -> None:
+    calls, encoder = [], build()
+    batch = batch_for(L2PConfig())
+    for number, layer in enumerate(encoder.psi.layers):  # pyright: ignore[reportArgumentType]
+        layer.register_forward_hook(lambda *_, number=number: calls.append(number))
+    total_of(L2PConfig(node_steps=2), encoder, batch)
+    assert calls == [0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("adaptation", ["graph", "batch"])
+@pytest.mark.parametrize("changes", [{"support_loss": "mean"}, {"scores": "scaled"}, {"node_lr_width": 12}])
+def test_equals_oracle_for_each_option_of_the_inner_step(changes: Any, adaptation: Any) -> None:
+    config = L2PConfig.paper(
+        adaptation=adaptation, children=2, support=3, query=1, node_lr=0.02, graph_lr=0.1, **changes
+    )
+    assert_equals_oracle(build(), config)
 
 
 @pytest.mark.parametrize("kind", ["gin", "gcn", "sage", "gat"])
@@ -126,12 +159,14 @@ def test_every_parameter_of_psi_and_omega_adapts(kind: str) -> None:
 
 def test_both_associations_of_the_product_agree() -> None:
     """Width 40 puts small graphs on the attention-like side and, with edge inputs of 6 columns, others on the other side."""
-    assert_equals_oracle(build(width=40), L2PConfig(node_lr=0.01))
+    assert_equals_oracle(build(width=40), L2PConfig.paper(node_lr=0.01))
 
 
 @pytest.mark.parametrize(("node_steps", "graph_steps"), [(1, 1), (2, 2), (0, 1), (1, 0)])
 def test_outer_gradient_equals_finite_differences(node_steps: int, graph_steps: int) -> None:
-    config = L2PConfig(node_steps=node_steps, graph_steps=graph_steps, node_lr=0.02, graph_lr=0.1, support=3, query=2)
+    config = L2PConfig.paper(
+        node_steps=node_steps, graph_steps=graph_steps, node_lr=0.02, graph_lr=0.1, support=3, query=2
+    )
     encoder, objective = build(), L2P(config)
     batch = batch_for(config)
     grads = gradients(encoder, objective.losses(encoder, batch, 3, 0).total)
@@ -154,7 +189,7 @@ def total_of(config: L2PConfig, encoder: Encoder, batch: GraphBatch) -> torch.Te
 
 
 def test_first_order_has_the_same_value_and_another_gradient() -> None:
-    encoder, second = build(), L2PConfig(node_lr=0.02, graph_lr=0.1)
+    encoder, second = build(), L2PConfig.paper(node_lr=0.02, graph_lr=0.1)
     batch = batch_for(second)
     totals = [total_of(replace(second, order=order), encoder, batch) for order in (1, 2)]  # pyright: ignore[reportArgumentType]
     torch.testing.assert_close(*totals)
@@ -163,9 +198,9 @@ def test_first_order_has_the_same_value_and_another_gradient() -> None:
 
 
 def test_zero_rates_equal_joint_training() -> None:
-    encoder, joint = build(), L2PConfig(node_steps=0, graph_steps=0)
+    encoder, joint = build(), L2PConfig.paper(node_steps=0, graph_steps=0)
     batch = batch_for(joint)
-    frozen = total_of(L2PConfig(node_steps=2, graph_steps=2, node_lr=0.0, graph_lr=0.0), encoder, batch)
+    frozen = total_of(L2PConfig.paper(node_steps=2, graph_steps=2, node_lr=0.0, graph_lr=0.0), encoder, batch)
     plain = total_of(joint, encoder, batch)
     torch.testing.assert_close(frozen, plain)
     for a, b in zip(gradients(encoder, frozen), gradients(encoder, plain), strict=True):
@@ -181,19 +216,23 @@ OTHERS = {
     "levels": "node",
     "adaptation": "batch",
     "messages": "no_support",
+    "adapted_layers": 1,
+    "support_loss": "mean",
+    "scores": "scaled",
+    "node_lr_width": 12,
 }
 
 
 @pytest.mark.parametrize("field", list(OTHERS))
 def test_every_option_changes_the_loss(field: str) -> None:
-    base, encoder = L2PConfig(node_lr=0.02, graph_lr=0.1), build()
+    base, encoder = L2PConfig.paper(node_lr=0.02, graph_lr=0.1), build()
     batch = batch_for(base)
     changed = replace(base, **{field: OTHERS[field]})
     assert not torch.isclose(total_of(base, encoder, batch), total_of(changed, encoder, batch))
 
 
 def test_node_ids_do_not_matter() -> None:
-    config, encoder = L2PConfig(node_lr=0.02, graph_lr=0.1, support=4, query=2), build()
+    config, encoder = L2PConfig.paper(node_lr=0.02, graph_lr=0.1, support=4, query=2), build()
     batch = batch_for(config)
     moved, new = permute_nodes(batch)
     extra = batch.extras["l2p"]
@@ -208,7 +247,7 @@ def test_node_ids_do_not_matter() -> None:
 
 def test_streams_are_independent_and_their_losses_add_up() -> None:
     """The loss of a step is the sum of the losses of its streams, so that N ranks equal one."""
-    config, encoder = L2PConfig(node_lr=0.02, negatives="other"), build()
+    config, encoder = L2PConfig.paper(node_lr=0.02, negatives="other"), build()
     whole = batch_for(config)
     parts = [slice_graphs(whole, 0, 3), slice_graphs(whole, 3, len(SIZES))]
     alone = torch.stack([total_of(config, encoder, part) for part in parts]).sum()
@@ -219,7 +258,7 @@ def test_streams_are_independent_and_their_losses_add_up() -> None:
 
 
 def test_statistics_are_those_of_the_unadapted_pass() -> None:
-    config, encoder = L2PConfig(node_lr=0.5), build()
+    config, encoder = L2PConfig.paper(node_lr=0.5), build()
     batch = batch_for(config)
     total_of(config, encoder, batch)
     counted = statistics(encoder)
@@ -229,7 +268,7 @@ def test_statistics_are_those_of_the_unadapted_pass() -> None:
 
 
 def test_graphs_without_tasks_are_counted_and_give_no_loss() -> None:
-    config, encoder = L2PConfig(), build()
+    config, encoder = L2PConfig.paper(), build()
     batch = with_tasks(random_graphs([1, 2, 1], density=1.0), L2P(config).prepare)
     losses = L2P(config).losses(encoder, batch, 0, 0)
     assert float(losses.total.detach()) == 0.0
@@ -239,10 +278,10 @@ def test_graphs_without_tasks_are_counted_and_give_no_loss() -> None:
 
 
 def test_adaptation_gain_is_the_drop_of_the_query_loss() -> None:
-    config, encoder = L2PConfig(node_lr=0.02, graph_lr=0.1), build()
+    config, encoder = L2PConfig.paper(node_lr=0.02, graph_lr=0.1), build()
     batch = batch_for(config)
     after = L2P(config).losses(encoder, batch, 3, 0)
-    before = total_of(L2PConfig(node_steps=0, graph_steps=0), encoder, batch)
+    before = total_of(L2PConfig.paper(node_steps=0, graph_steps=0), encoder, batch)
     assert float(after.sums["adaptation_gain"][0]) == pytest.approx(float((before - after.total).detach()), rel=1e-5)
 
 
@@ -250,7 +289,7 @@ def test_adaptation_gain_is_the_drop_of_the_query_loss() -> None:
 @pytest.mark.parametrize("adaptation", ["graph", "batch"])
 def test_inner_loss_is_the_support_loss_before_the_first_step(adaptation: Any, levels: Any) -> None:
     steps = {"node_steps": 2, "graph_steps": 2, "node_lr": 0.02, "graph_lr": 0.1}
-    config, encoder = L2PConfig(adaptation=adaptation, levels=levels, support=4, query=3, **steps), build()  # pyright: ignore[reportArgumentType]
+    config, encoder = L2PConfig.paper(adaptation=adaptation, levels=levels, support=4, query=3, **steps), build()  # pyright: ignore[reportArgumentType]
     batch = batch_for(config)
     total, weight = L2P(config).losses(encoder, batch, 3, 0).sums["inner_loss"]
     oracle = Oracle(encoder, batch, config, 3, 0)
@@ -259,5 +298,5 @@ def test_inner_loss_is_the_support_loss_before_the_first_step(adaptation: Any, l
 
 
 def test_no_inner_loss_where_nothing_is_adapted() -> None:
-    config = L2PConfig(node_steps=0, graph_steps=0)
+    config = L2PConfig.paper(node_steps=0, graph_steps=0)
     assert [float(value) for value in L2P(config).losses(build(), batch_for(config), 3, 0).sums["inner_loss"]] == [0, 0]
