@@ -82,7 +82,7 @@ def drilled() -> dict[str, Any]:
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     bench = subprocess.Popen(words, cwd=ROOT, env=quiet, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        out, said = bench.communicate(timeout=500)
+        out, said = bench.communicate(timeout=540)
     except subprocess.TimeoutExpired:
         bench.send_signal(signal.SIGINT)  # so that it ends its servers
         out, said = bench.communicate(timeout=60)
