@@ -193,7 +193,7 @@ def _against_table(result: Analysis) -> _Table:
             method,
             _cell(_mean(result, metric, method, size, updates), factor, decimals),
             _cell(_gain(result, metric, method, size, updates), factor, decimals, "+"),
-        ]  # fmt: skip
+        ]
         for method in _ordered(result)
         for size, updates in result.scores.cells
         if updates

@@ -277,3 +277,22 @@ def test_dropout_acts_in_training_only() -> None:
     torch.testing.assert_close(encoder(graphs), plain)
     encoder.train()
     assert not torch.allclose(encoder(graphs), plain)
+
+
+@pytest.mark.parametrize("jump", ["last", "sum", "concat"])
+def test_layer_outputs(jump: Any) -> None:
+    """Each output is the input of the next layer; the last ones are the node embeddings, pooled to "graph"."""
+    encoder, graphs = trained(small(jumping_knowledge=jump)), random_graphs(SIZES, MOLECULE)
+    encoder.set_dropout(0.5)
+    found, context = encoder.layer_outputs(graphs), encoder.context(graphs)
+    combined = [] if jump == "last" else ["nodes"]
+    assert list(found) == ["input", "layer 1", "layer 2", "layer 3", *combined, "graph"]
+    assert torch.equal(found["input"], encoder.embed(graphs))
+    x = found["input"]
+    for number, layer in enumerate(encoder.psi.layers):  # pyright: ignore[reportArgumentType]
+        x = layer(x, context)
+        x = x.relu() if number < 2 else x
+        assert torch.equal(found[f"layer {number + 1}"], x)
+    nodes = encoder(graphs)
+    assert torch.equal(found["layer 3" if jump == "last" else "nodes"], nodes)
+    assert torch.equal(found["graph"], encoder.pool(nodes, graphs))
