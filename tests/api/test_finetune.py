@@ -166,7 +166,10 @@ def test_analysis_of_a_checkpoint(labelled: str, checkpoint: str, tmp_path: Path
     assert len(found.plot("changes").axes) == 2
     with pytest.raises(dg.RequestError, match="there are cka, changes"):
         found.plot("against")
-    with pytest.raises(dg.RequestError, match="config of another command|is not that of this command"):
+    with pytest.raises(dg.RequestError, match="is that of another command, so it is not overwritten"):
         dg.finetune(corpus=labelled, checkpoint=checkpoint, out=tmp_path, **options)
-    with pytest.raises(dg.RequestError, match="against encoder.width: fewer than two methods have a value"):
+    with pytest.raises(dg.RequestError, match=r"against encoder\.width: fewer than two methods have a value"):
         dg.analyse(corpus=labelled, checkpoint=checkpoint, out=tmp_path, against="encoder.width", **options)
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(dg.RequestError, match=r"results\.json: is not that of this command"):
+        dg.analyse(corpus=labelled, checkpoint=checkpoint, out=tmp_path, **options)
