@@ -66,7 +66,7 @@ def test_settings_of_the_winner_and_the_default() -> None:
     assert table.titles == ["parameter", "trial 3", "default", "importance"]
     assert table.body == [
         [ORDER, "1", "2", "60 %"],
-        [NODE_LR, "0.0123", "0.001", "30 %"],
+        [NODE_LR, "0.0123", "0.01", "30 %"],
         [NODE_STEPS, "2", "1", "10 %"],
     ]
     assert "from 9 trials after 30 steps" in table.note
