@@ -55,8 +55,8 @@ def _gain(result: Analysis, measure: str, method: str, size: Size, updates: int)
     control = result.scores.controls.get(method)
     if control is None:
         return None
-    values = (_values(result, measure, name, size, updates) for name in (method, control))
-    return effect(*values, _overlap(result, measure, size))
+    own, other = (_values(result, measure, name, size, updates) for name in (method, control))
+    return effect(own, other, _overlap(result, measure, size))
 
 
 def records(result: Analysis) -> list[dict[str, Any]]:
@@ -132,11 +132,10 @@ def _last(result: Analysis, size: Size) -> int:
     return _updates(result, size)[-1]
 
 
-def _rows(result: Analysis) -> Iterator[tuple[str, Size, int]]:
-    """Yield (method, labels, updates) of the rows of a table."""
-    for size, updates in result.scores.cells:
-        if updates:
-            yield from ((method, size, updates) for method in result.scores.methods)
+def _rows(result: Analysis) -> list[tuple[str, Size, int]]:
+    """Return (method, labels, updates) of the rows of a table."""
+    cells = [cell for cell in result.scores.cells if cell[1]]
+    return [(method, *cell) for cell in cells for method in result.scores.methods]
 
 
 def _cell(found: Effect | None, factor: float, decimals: int, sign: str = "") -> str:
@@ -171,11 +170,11 @@ def _change_table(result: Analysis) -> _Table:
     titles = ["labels", "updates", "method", "loss before", "change of loss", "test before", "test", "change of test"]
     body = []
     for method, size, updates in _rows(result):
-        loss, change = (TRAIN_LOSS, method, size), _change(result, TRAIN_LOSS, method, size, updates)
+        loss, test = (_mean(result, measure, method, size, 0).difference for measure in (TRAIN_LOSS, metric))
         body.append([
             str(size), str(updates), method,
-            f"{_mean(result, *loss, 0).difference:.3f}", _cell(change, 1, 3, "+"),
-            f"{factor * _mean(result, metric, method, size, 0).difference:.{decimals}f}",
+            f"{loss:.3f}", _cell(_change(result, TRAIN_LOSS, method, size, updates), 1, 3, "+"),
+            f"{factor * test:.{decimals}f}",
             f"{factor * _mean(result, metric, method, size, updates).difference:.{decimals}f}",
             _cell(_change(result, metric, method, size, updates), factor, decimals, "+"),
             _cell(_gain(result, metric, method, size, updates), factor, decimals, "+"),
