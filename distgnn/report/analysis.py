@@ -296,7 +296,14 @@ def _against_two(axes: Axes, result: Analysis, size: Size) -> None:
         first, second = result.values[method]
         mean = factor * _mean(result, result.scores.metric, method, size, last).difference
         shown[rows.index(first), columns.index(second)] = mean
-        axes.text(columns.index(second), rows.index(first), f"{mean:.{decimals}f}", ha="center", va="center", color="w")
+        axes.text(
+            columns.index(second),
+            rows.index(first),
+            f"{mean:.{decimals}f}",
+            ha="center",
+            va="center",
+            backgroundcolor="w",
+        )
     axes.imshow(shown, aspect="auto", cmap="viridis" if result.scores.higher_is_better else "viridis_r")
     axes.set_yticks(range(len(rows)), list(map(str, rows)))
     axes.set_xticks(range(len(columns)), list(map(str, columns)))
