@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distgnn import register
+    from distgnn.api.analyse import AnalysisResults, analyse
     from distgnn.api.corpus import build_corpus
     from distgnn.api.few_labels import FewLabelResults
     from distgnn.api.finetune import EvaluationResults, FinetuneResults, evaluate, finetune
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from distgnn.checkpoint.format import Checkpoint, load_checkpoint
     from distgnn.checkpoint.load import PretrainedEncoder, load_encoder
     from distgnn.config import (
+        AnalyseConfig,
         EncoderConfig,
         EvaluateConfig,
         FewLabelConfig,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "distgnn.api.analyse": ("AnalysisResults", "analyse"),
     "distgnn.api.corpus": ("build_corpus",),
     "distgnn.api.network": ("build_network",),
     "distgnn.api.few_labels": ("FewLabelResults",),
@@ -52,6 +55,7 @@ _MODULES = {
     "distgnn.checkpoint.format": ("Checkpoint", "load_checkpoint"),
     "distgnn.checkpoint.load": ("PretrainedEncoder", "load_encoder"),
     "distgnn.config": (
+        "AnalyseConfig",
         "EncoderConfig",
         "EvaluateConfig",
         "FewLabelConfig",
@@ -73,6 +77,8 @@ _MODULES = {
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
+    "AnalyseConfig",
+    "AnalysisResults",
     "Checkpoint",
     "Corpus",
     "DistgnnError",
@@ -100,6 +106,7 @@ __all__ = [
     "TuneConfig",
     "WeightingConfig",
     "WorkError",
+    "analyse",
     "build_corpus",
     "build_network",
     "evaluate",

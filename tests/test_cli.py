@@ -62,6 +62,8 @@ WRONG = {
     "push /nowhere /tmp/x": "/nowhere: no complete checkpoint here",
     "pull /nowhere": "/nowhere: no complete checkpoint here",
     "finetune --corpus /nowhere": "/nowhere: no corpus here",
+    "analyse --corpus x": "checkpoint: there is nothing to analyse; give checkpoints or runs",
+    "analyse --corpus x --checkpoint /nowhere": "/nowhere: no complete checkpoint here",
     "finetune --corpus x --checkpoint /nowhere": "/nowhere: no complete checkpoint here",
     "corpus verify /nowhere": "/nowhere: no corpus here",
     "corpus stat /nowhere": "/nowhere: no corpus here",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike, fspath
 from typing import Any
 
 import pandas as pd
@@ -15,8 +16,9 @@ from distgnn.api.progress import JobProgress
 from distgnn.api.results import Results
 from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.checkpoint.format import load_state
-from distgnn.config import FewLabelConfig, to_json
+from distgnn.config import FewLabelConfig, FinetuneConfig, to_json
 from distgnn.config.few_labels import checkpoint_groups
+from distgnn.corpus.writer import Mapper
 from distgnn.distributed import choose_device
 from distgnn.finetuning.few_label_jobs import Method
 from distgnn.finetuning.few_labels import FewLabelScores, evaluate_few_labels
@@ -83,6 +85,21 @@ def load_methods(given: tuple[str, ...]) -> list[Method]:
     return methods
 
 
+def checkpoint_words(given: Any) -> Any:
+    """Return the option ``checkpoint`` of an API call as ``FewLabelConfig.checkpoint``; a dictionary is named methods."""
+    if not isinstance(given, Mapping):
+        return given
+    uris = {name: [value] if isinstance(value, str | PathLike) else value for name, value in given.items()}
+    return [f"{name}={fspath(uri)}" for name, found in uris.items() for uri in found]
+
+
+def execution(config: FinetuneConfig) -> tuple[Mapper, str]:
+    """Return the map over jobs, on Ray for several workers, and the device of the trainings."""
+    if config.workers == 1:
+        return map, choose_device(config.device).type
+    return load_function("distgnn.scale.pool:ordered_map")(config.workers), choose_device("cpu").type
+
+
 def single_encoders(methods: Sequence[Method]) -> list[InitialEncoder]:
     """Return the encoder of each method, called after it."""
     return [replace(method.starts[0], name=method.name) for method in methods]
@@ -92,8 +109,7 @@ def compare_with_few_labels(
     config: FewLabelConfig, methods: Sequence[Method], progress: JobProgress
 ) -> FewLabelResults:
     """Evaluate ``methods`` and write the files of the evaluation to ``config.out``."""
-    mapper = map if config.workers == 1 else load_function("distgnn.scale.pool:ordered_map")(config.workers)
-    device = choose_device(config.device if config.workers == 1 else "cpu").type
+    mapper, device = execution(config)
     folder = open_folder(config.out)
     # Written first, so that an unwritable folder fails before the work.
     folder.write("config.json", (json.dumps(to_json(config), indent=1) + "\n").encode())

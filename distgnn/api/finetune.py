@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from os import PathLike, fspath
 from typing import Any, Literal, overload
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from distgnn.api.arguments import build_config, load_function
-from distgnn.api.few_labels import FewLabelResults, compare_with_few_labels, load_methods, single_encoders
+from distgnn.api.arguments import build_config
+from distgnn.api.few_labels import (
+    FewLabelResults,
+    checkpoint_words,
+    compare_with_few_labels,
+    execution,
+    load_methods,
+    single_encoders,
+)
 from distgnn.api.metrics import open_sinks
 from distgnn.api.output import check_results, output_folder
 from distgnn.api.progress import JobProgress
@@ -119,10 +125,8 @@ def finetune(config: FinetuneConfig | None = None, **options: Any) -> FinetuneRe
 
 def _chosen(config: FinetuneConfig | None, options: dict[str, Any]) -> FewLabelConfig:
     """Return the config of a call; a :class:`FinetuneConfig` keeps its values, batch size included."""
-    given = options.get("checkpoint")
-    if isinstance(given, Mapping):
-        uris = {name: [value] if isinstance(value, str | PathLike) else value for name, value in given.items()}
-        options = options | {"checkpoint": [f"{name}={fspath(uri)}" for name, found in uris.items() for uri in found]}
+    if "checkpoint" in options:
+        options = options | {"checkpoint": checkpoint_words(options["checkpoint"])}
     if config is not None and not isinstance(config, FewLabelConfig):
         config = from_json(FewLabelConfig, to_json(build_config(FinetuneConfig, config, {})), "FinetuneConfig")
     return build_config(FewLabelConfig, config, options)
@@ -132,8 +136,7 @@ def compare_checkpoints(
     config: FinetuneConfig, checkpoints: list[InitialEncoder], progress: JobProgress
 ) -> FinetuneResults:
     """Compare ``checkpoints`` and write the files of the comparison to ``config.out``."""
-    mapper = map if config.workers == 1 else load_function("distgnn.scale.pool:ordered_map")(config.workers)
-    device = choose_device(config.device if config.workers == 1 else "cpu").type
+    mapper, device = execution(config)
     folder = open_folder(config.out)
     # Written first, so that an unwritable folder fails before the work.
     folder.write("config.json", (json.dumps(to_json(config), indent=1) + "\n").encode())

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import safetensors.torch
 from torch import Tensor, nn
@@ -52,6 +52,7 @@ class InitialEncoder:
         schema: Schema of the corpus that the weights were trained on, checked against the labelled corpus; None for
             fresh weights.
         cost: Graphs and CPU seconds of the pre-training, where they are known.
+        run: Config of the pre-training as JSON; empty for fresh weights.
     """
 
     name: str
@@ -59,6 +60,7 @@ class InitialEncoder:
     weights: Weights | None = field(default=None, repr=False)
     schema: Schema | None = None
     cost: dict[str, float] = field(default_factory=dict)
+    run: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def load(cls, uri: str, name: str) -> InitialEncoder:
@@ -67,7 +69,7 @@ class InitialEncoder:
 
     @classmethod
     def _of(cls, saved: SavedEncoder, name: str) -> InitialEncoder:
-        return cls(name, saved.encoder, encoder_of(saved).state_dict(), saved.schema)
+        return cls(name, saved.encoder, encoder_of(saved).state_dict(), saved.schema, run=saved.run)
 
     @classmethod
     def load_all(cls, uris: Sequence[str]) -> list[InitialEncoder]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,14 +12,20 @@ from distgnn.auxiliary.problem import MultiTaskProblem, PartEvaluation
 from distgnn.auxiliary.step import StepRecord
 from distgnn.auxiliary.trainer import CURVES, Trainer, TrainingResult, check_weights_finite, update_running_stats
 
+Measure = Callable[[], dict[str, float]]
+"""Measures a network in training: finite values by name."""
 
-def train_updates(trainer: Trainer, updates: Sequence[int], part: str = "test") -> TrainingResult:
+
+def train_updates(
+    trainer: Trainer, updates: Sequence[int], part: str = "test", measure: Measure | None = None
+) -> TrainingResult:
     """Train until the last of ``updates``, and evaluate ``part`` after each of them in the same training.
 
     Args:
         trainer: A new trainer; its epochs and patience are not used.
-        updates: Ascending numbers of updates.
+        updates: Ascending numbers of updates; 0 = before the first.
         part: The part to evaluate.
+        measure: Called at every evaluation; its values are further metrics of the result. It must not change the network.
 
     Returns:
         A result whose parts are the numbers of updates, as text; there is no validation and no best epoch.
@@ -28,21 +35,25 @@ def train_updates(trainer: Trainer, updates: Sequence[int], part: str = "test") 
     """
     start, found = time.perf_counter(), dict[str, PartEvaluation]()
     records: list[StepRecord] = []
-    for number in range(updates[-1]):
-        records.append(trainer.step.step(number))
-        update_running_stats(trainer.problem.shared, trainer.group)
-        if number + 1 in updates:
-            check_weights_finite(trainer.trained, f"update {number + 1}", trainer.config.lr)
-            found[str(number + 1)] = trainer.problem.evaluate(part)
+    for number in range(updates[-1] + 1):
+        if number:
+            records.append(trainer.step.step(number - 1))
+            update_running_stats(trainer.problem.shared, trainer.group)
+        if number in updates:
+            check_weights_finite(trainer.trained, f"update {number}", trainer.config.lr)
+            evaluated = trainer.problem.evaluate(part)
+            measured = measure() if measure else {}
+            found[str(number)] = replace(evaluated, scores=evaluated.scores | measured)
     return _result(trainer.problem, found, records, time.perf_counter() - start)
 
 
 def _result(
     problem: MultiTaskProblem, found: dict[str, PartEvaluation], records: list[StepRecord], seconds: float
 ) -> TrainingResult:
+    measured = [name for name in next(iter(found.values())).scores if name not in problem.metrics]
     return TrainingResult(
         tasks=problem.names,
-        metrics=problem.metrics,
+        metrics=(*problem.metrics, *measured),
         best_epoch=0,
         seconds=seconds,
         validation=(),

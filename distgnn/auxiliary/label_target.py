@@ -60,13 +60,22 @@ class LabelTarget(ABC):
         Raises:
             WorkError: Predictions are not finite.
         """
-        rows = torch.from_numpy(self.data.parts[part])
-        outputs = torch.cat([self.predict(some) for some in rows.split(EVALUATION_BATCH)])
+        outputs = self._outputs_of(part)
         predictions = self.target.predictions(outputs).cpu()
         if not torch.isfinite(predictions).all():
             raise DivergedError(f"predictions on {part!r} are not finite: training diverged; lower lr")
         value, coverage = score(self.target.task, self.data.labels(part), predictions.numpy())
         return PartEvaluation({self.metrics[0]: value}, coverage, predictions.numpy())
+
+    @torch.no_grad()
+    def mean_loss(self, part: str) -> float:
+        """Return the mean loss of the known labels of ``part`` in evaluation mode, so without dropout."""
+        y = torch.from_numpy(self.data.labels(part)).to(self.device)
+        return float(self.target.loss(self._outputs_of(part), y))
+
+    def _outputs_of(self, part: str) -> Tensor:
+        rows = torch.from_numpy(self.data.parts[part])
+        return torch.cat([self.predict(some) for some in rows.split(EVALUATION_BATCH)])
 
 
 def _strata(data: LabelledSet) -> Rows:

@@ -8,7 +8,15 @@ from typing import Any, NamedTuple
 
 from distgnn.api.arguments import load_function
 from distgnn.commands.output import Output
-from distgnn.config import DoctorConfig, EvaluateConfig, FewLabelConfig, PretrainConfig, TransferConfig, TuneConfig
+from distgnn.config import (
+    AnalyseConfig,
+    DoctorConfig,
+    EvaluateConfig,
+    FewLabelConfig,
+    PretrainConfig,
+    TransferConfig,
+    TuneConfig,
+)
 from distgnn.errors import RequestError
 from distgnn.interrupts import exit_on_interrupt
 from distgnn.options import (
@@ -63,6 +71,9 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("pretrain",): Command(PretrainConfig, "distgnn.commands.pretrain:pretrain", "pre-train an encoder on a corpus"),
     ("finetune",): Command(
         FewLabelConfig, "distgnn.commands.finetune:finetune", "compare checkpoints on a labelled corpus"
+    ),
+    ("analyse",): Command(
+        AnalyseConfig, "distgnn.commands.finetune:analyse", "show what fine-tuning changes in checkpoints (CKA, loss)"
     ),
     ("transfer",): Command(
         TransferConfig,

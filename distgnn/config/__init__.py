@@ -3,6 +3,7 @@
 Standard library only. Error messages that concern several fields name the field to change.
 """
 
+from distgnn.config.analyse import AnalyseConfig
 from distgnn.config.base import from_json, load_config, to_json
 from distgnn.config.build import (
     BuildConfig,
@@ -26,6 +27,7 @@ from distgnn.config.tune import TuneConfig
 from distgnn.config.weighting import WeightingConfig
 
 __all__ = [
+    "AnalyseConfig",
     "BuildConfig",
     "CorpusTaskConfig",
     "DoctorConfig",

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,6 @@ from distgnn.register import import_modules
 from distgnn.storage.folder import Folder
 
 Size = int | Literal["all"]
-_VERSION = "few labels 1"
 _IGNORED = ("network", "epochs", "patience", "data")
 
 
@@ -69,6 +68,9 @@ class FewLabelJob(NamedTuple):
 class RunFewLabels:
     """Runs jobs and caches their results. Instances are picklable.
 
+    Attributes:
+        version: Part of every cache key; changes with what a job is or measures.
+
     Args:
         config: Settled config.
         source: The labelled corpus, whose part "all" is drawn from, and the initial encoders.
@@ -77,6 +79,7 @@ class RunFewLabels:
         device: torch device of the trainings.
     """
 
+    version: ClassVar[str] = "few labels 1"
     config: FewLabelConfig
     source: CorpusDataSource
     groups: npt.NDArray[np.object_] | None
@@ -94,11 +97,15 @@ class RunFewLabels:
             problem = source.problem(job.start, job.draw, group, self.weights(start, job.draw))
             trainer = Trainer(problem, self.source.config, CONTROL, job.draw, group)
             try:
-                found = train_updates(trainer, self.updates(job.size))
+                found = self.train(trainer, self.updates(job.size))
             except WorkError as error:
                 raise type(error)(f"{self.title(job)}: {error}") from error
         JobCache(self.folder).save(self.name(job), found)
         return found
+
+    def train(self, trainer: Trainer, updates: tuple[int, ...]) -> TrainingResult:
+        """Train a job and test it after each of ``updates``."""
+        return train_updates(trainer, updates)
 
     @property
     def test_graphs(self) -> int:
@@ -183,7 +190,7 @@ class RunFewLabels:
         fields = {name: value for name, value in result_fields(self.source.config).items() if name not in _IGNORED}
         own = [self.updates(job.size), job.size, config.draw_by, config.split.seed, self.test_graphs]
         control = [config.norm_graphs if fresh else 0]
-        text = json.dumps([FORMAT, _VERSION, fields, own, control, self.identities[job.start]], sort_keys=True)
+        text = json.dumps([FORMAT, self.version, fields, own, control, self.identities[job.start]], sort_keys=True)
         return f"few-{sha256(text.encode()).hexdigest()[:16]}-draw{job.draw}.safetensors"
 
     def load(self, job: FewLabelJob) -> TrainingResult | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,23 @@ from distgnn.finetuning.few_label_jobs import FewLabelJob, Method, RunFewLabels,
 from distgnn.labels.dataset import LabelledSet, read_undivided
 from distgnn.labels.scores import HIGHER_IS_BETTER
 from distgnn.storage.folder import Folder
+
+Scores = dict[tuple[str, Size, int], npt.NDArray[np.float64]]
+"""float64 [pre-training seeds, draws] by (method, labels, updates)."""
+
+
+class FewLabelPlan(NamedTuple):
+    """A few-label evaluation that is ready to run.
+
+    Attributes:
+        run: Runs its jobs.
+        methods: The methods in the order of ``run.source.starts``, controls last.
+        controls: Control of each method that has one.
+    """
+
+    run: RunFewLabels
+    methods: tuple[Method, ...]
+    controls: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -36,18 +54,20 @@ class FewLabelScores:
         tested: Number of test graphs of each draw.
         seconds: Mean wall time of a training.
         costs: Graphs and CPU seconds of the pre-training of each method, means over its seeds, where all are known.
+        measured: Everything that the jobs measured, by name, as ``scores``; ``metric`` is the first.
     """
 
     config: FewLabelConfig
     data: LabelledSet = field(repr=False)
     methods: tuple[str, ...]
     controls: dict[str, str]
-    scores: dict[tuple[str, Size, int], npt.NDArray[np.float64]] = field(repr=False)
+    scores: Scores = field(repr=False)
     coverage: float
     metric: str
     tested: tuple[int, ...]
     seconds: float
     costs: dict[str, dict[str, float]] = field(default_factory=dict)
+    measured: dict[str, Scores] = field(default_factory=dict, repr=False)
 
     @property
     def overlap(self) -> float:
@@ -88,6 +108,25 @@ def evaluate_few_labels(
         RequestError: The corpus, its labels, the draws or a checkpoint's features do not fit.
         WorkError: A training diverged.
     """
+    return collect_scores(plan_evaluation(config, methods, folder, device), mapper, progress)
+
+
+def plan_evaluation(
+    config: FewLabelConfig,
+    methods: Sequence[Method],
+    folder: Folder,
+    device: str,
+    kind: type[RunFewLabels] = RunFewLabels,
+) -> FewLabelPlan:
+    """Read the corpus, add the controls and check everything that can fail before a training.
+
+    Args:
+        config, methods, folder, device: See :func:`evaluate_few_labels`.
+        kind: Class that runs the jobs.
+
+    Raises:
+        RequestError: The corpus, its labels, the draws or a checkpoint's features do not fit.
+    """
     config = config.settled()
     _check_seeds(methods)
     firsts = [replace(method.starts[0], name=method.name) for method in methods]
@@ -95,23 +134,36 @@ def evaluate_few_labels(
     everyone = [*methods, *(Method(start.name, (start,)) for start in everything[len(firsts) :])]
     starts = [start for method in everyone for start in method.starts]
     data, groups = read_undivided(config.corpus, config)
-    run = RunFewLabels(config, finetune_source(config, data, starts), groups, folder, device)
-    for number in range(config.draws):  # fails before the first training
+    run = kind(config, finetune_source(config, data, starts), groups, folder, device)
+    for number in range(config.draws):
         for size in config.train_labels:
             run.data(FewLabelJob(number, size, 0))
+    return FewLabelPlan(run, tuple(everyone), controls)
+
+
+def collect_scores(plan: FewLabelPlan, mapper: Mapper = map, progress: Progress | None = None) -> FewLabelScores:
+    """Run the unfinished jobs of ``plan`` and return the scores of all.
+
+    Raises:
+        WorkError: A training diverged.
+    """
+    run, config = plan.run, plan.run.config
     results = _run(run, mapper, progress)
+    metrics = next(iter(results.values())).metrics
+    measured = {metric: _arrays(run, plan.methods, results, metric) for metric in metrics}
     tested = tuple(len(run.draw(number).test) for number in range(config.draws))
     return FewLabelScores(
         config=config,
-        data=data,
-        methods=tuple(method.name for method in everyone),
-        controls=controls,
-        scores=_arrays(run, everyone, results),
+        data=run.source.data,
+        methods=tuple(method.name for method in plan.methods),
+        controls=plan.controls,
+        scores=measured[metrics[0]],
         coverage=min(value for found in results.values() for value in found.coverage.values()),
-        metric=next(iter(results.values())).metrics[0],
+        metric=metrics[0],
         tested=tested,
         seconds=float(np.mean([found.seconds for found in results.values()])),
-        costs={method.name: _mean_cost(method) for method in methods},
+        costs={method.name: _mean_cost(method) for method in plan.methods if method.name in plan.controls},
+        measured=measured,
     )
 
 
@@ -153,10 +205,10 @@ def _run(run: RunFewLabels, mapper: Mapper, progress: Progress | None) -> dict[F
 
 
 def _arrays(
-    run: RunFewLabels, methods: Sequence[Method], results: dict[FewLabelJob, TrainingResult]
-) -> dict[tuple[str, Size, int], npt.NDArray[np.float64]]:
-    """Return scores by (method, labels, updates), [pre-training seeds, draws]."""
-    found: dict[tuple[str, Size, int], npt.NDArray[np.float64]] = {}
+    run: RunFewLabels, methods: Sequence[Method], results: dict[FewLabelJob, TrainingResult], metric: str
+) -> Scores:
+    """Return the values of ``metric``."""
+    found: Scores = {}
     for size in run.config.train_labels:
         for place, updates in enumerate(run.updates(size)):
             first = 0
@@ -165,12 +217,12 @@ def _arrays(
                 first += len(method.starts)
                 found[method.name, size, updates] = np.array(
                     [
-                        [_value(results[FewLabelJob(n, size, start)], place) for n in range(run.config.draws)]
+                        [_value(results[FewLabelJob(n, size, start)], place, metric) for n in range(run.config.draws)]
                         for start in own
                     ]
                 )
     return found
 
 
-def _value(result: TrainingResult, place: int) -> float:
-    return list(result.scores.values())[place][result.metrics[0]]
+def _value(result: TrainingResult, place: int, metric: str) -> float:
+    return list(result.scores.values())[place][metric]

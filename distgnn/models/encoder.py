@@ -62,12 +62,20 @@ class MessagePassing(Psi):
             below = fast.below = self._outputs(x, range(frozen), context, None, masks)
         x = below[-1] if below else x
         outputs = [*(below or []), *self._outputs(x, range(frozen, len(self.layers)), context, fast, masks)]
-        x = outputs[-1]
+        return self._combine(outputs, fast)
+
+    def _combine(self, outputs: list[Tensor], fast: FastWeights | None) -> Tensor:
         if self.project is not None:
             return self.project(torch.cat(outputs, dim=1), fast)
         if self.jump == "max":
             return torch.stack(outputs).amax(0)
-        return torch.stack(outputs).sum(0) if self.jump == "sum" else x
+        return torch.stack(outputs).sum(0) if self.jump == "sum" else outputs[-1]
+
+    def layer_outputs(self, x: Tensor, context: Context) -> dict[str, Tensor]:
+        """See :class:`Psi`: "layer 1", "layer 2" and so on, and "nodes" where several outputs are combined."""
+        outputs = self._outputs(x, range(len(self.layers)), context, None, None)
+        found = {f"layer {number}": output for number, output in enumerate(outputs, start=1)}
+        return found if self.jump == "last" else found | {"nodes": self._combine(outputs, None)}
 
     def _outputs(
         self, x: Tensor, numbers: range, context: Context, fast: FastWeights | None, masks: Masks | None
@@ -153,6 +161,23 @@ class Encoder(nn.Module):
         if self.training and self.dropout.probability:
             masks = self.dropout.masks(node_ids(context.batch))
         return self.psi(x, context, fast, masks)
+
+    def layer_outputs(self, batch: GraphBatch) -> dict[str, Tensor]:
+        """Compute the representations of all layers, without dropout.
+
+        Args:
+            batch: G graphs with N nodes.
+
+        Returns:
+            By name and in order: "input" [N, width], the embedded node features; each layer [N, width], "layer 1" and so
+            on; "nodes" [N, width] where the encoder combines layers (jumping knowledge); "graph" [G, width], the pooled
+            embedding. A PyG module of the user has "input" (if it reads x), "nodes" and "graph".
+        """
+        context = self.context(batch)
+        x = self.embed(batch)
+        inner = self.psi.layer_outputs(x, context)
+        outputs = {"input": x, **inner} if self.psi.reads_input else inner
+        return {**outputs, "graph": self.pool(list(inner.values())[-1], batch)}
 
     def pool(self, nodes: Tensor, batch: GraphBatch) -> Tensor:
         """Pool node embeddings [N, width] to graph embeddings [G, width] (L2P-GNN Eq. 2)."""

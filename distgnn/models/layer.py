@@ -54,6 +54,13 @@ class Psi(nn.Module):
         """
         raise NotImplementedError
 
+    def layer_outputs(self, x: Tensor, context: Context) -> dict[str, Tensor]:
+        """Return what each layer puts out, without dropout, [N, width] by name; the last ones are the node embeddings.
+
+        A module whose layers are unknown has one output, "nodes".
+        """
+        return {"nodes": self(x, context, None, None)}
+
     def frozen_layers(self, adapted: int) -> int:  # noqa: ARG002
         """Return the number of the first layers that keep the shared parameters if the last ``adapted`` ones adapt (0 = all).
 

@@ -145,3 +145,31 @@ def test_named_checkpoint_without_few_labels(labelled: str, checkpoint: str, tmp
     assert list(found.table["method"]) == ["mine", "none"]
     with pytest.raises(dg.RequestError, match="train_labels\\[0\\]: expected a whole number or all, found 'many'"):
         dg.finetune(corpus=labelled, train_labels=["many"])  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def test_analysis_of_a_checkpoint(labelled: str, checkpoint: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"train_labels": [8], "updates": [1], "draws": 2, "test_graphs": 20}
+    found = dg.analyse(corpus=labelled, checkpoint={"mine": [checkpoint]}, out=tmp_path, **options)
+    assert set(found.table["method"]) == {"mine", "none"}
+    assert {"train_loss", "cka input", "cka graph"} < set(found.table["measure"])
+    assert "<table" in found._repr_html_()
+    assert "CKA of layers" in str(found)
+    assert {path.name for path in tmp_path.iterdir()} >= {
+        "config.json",
+        "table.md",
+        "table.tsv",
+        "results.json",
+        "jobs",
+    }
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"cka.png", "changes.png"}
+    assert len(found.plot().axes) == 1
+    assert len(found.plot("changes").axes) == 2
+    with pytest.raises(dg.RequestError, match="there are cka, changes"):
+        found.plot("against")
+    with pytest.raises(dg.RequestError, match="is that of another command, so it is not overwritten"):
+        dg.finetune(corpus=labelled, checkpoint=checkpoint, out=tmp_path, **options)
+    with pytest.raises(dg.RequestError, match=r"against encoder\.width: fewer than two methods have a value"):
+        dg.analyse(corpus=labelled, checkpoint=checkpoint, out=tmp_path, against="encoder.width", **options)
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(dg.RequestError, match=r"results\.json: is not that of this command"):
+        dg.analyse(corpus=labelled, checkpoint=checkpoint, out=tmp_path, **options)

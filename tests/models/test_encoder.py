@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv
 
+from distgnn import register
 from distgnn.config import EncoderConfig
 from distgnn.graph.batch import GraphBatch, message_edges, slice_graphs
 from distgnn.graph.pyg import from_pyg, to_pyg
@@ -20,6 +21,7 @@ from distgnn.models.norm import Norm, apply_statistics, statistics
 from distgnn.models.ops import attention
 from distgnn.models.ops.segments import Padding, Segments
 from distgnn.models.ops.sparse import SparseMap
+from tests.helpers import custom
 from tests.helpers.graphs import BARE, MOLECULE, permute_nodes, random_graphs
 
 SIZES = [3, 1, 8, 20, 5]
@@ -277,3 +279,33 @@ def test_dropout_acts_in_training_only() -> None:
     torch.testing.assert_close(encoder(graphs), plain)
     encoder.train()
     assert not torch.allclose(encoder(graphs), plain)
+
+
+@pytest.mark.parametrize("jump", ["last", "sum", "concat"])
+def test_layer_outputs(jump: Any) -> None:
+    """Each output is the input of the next layer; the last ones are the node embeddings, pooled to "graph"."""
+    encoder, graphs = trained(small(jumping_knowledge=jump)), random_graphs(SIZES, MOLECULE)
+    encoder.set_dropout(0.5)
+    found, context = encoder.layer_outputs(graphs), encoder.context(graphs)
+    combined = [] if jump == "last" else ["nodes"]
+    assert list(found) == ["input", "layer 1", "layer 2", "layer 3", *combined, "graph"]
+    assert torch.equal(found["input"], encoder.embed(graphs))
+    x = found["input"]
+    for number, layer in enumerate(encoder.psi.layers):  # pyright: ignore[reportArgumentType]
+        x = layer(x, context)
+        x = x.relu() if number < 2 else x
+        assert torch.equal(found[f"layer {number + 1}"], x)
+    nodes = encoder(graphs)
+    assert torch.equal(found["layer 3" if jump == "last" else "nodes"], nodes)
+    assert torch.equal(found["graph"], encoder.pool(nodes, graphs))
+
+
+@pytest.mark.parametrize(
+    ("module", "names"), [(custom.gin_stack, ["input", "nodes", "graph"]), (custom.Raw, ["nodes", "graph"])]
+)
+def test_layer_outputs_of_a_user_module(module: Any, names: list[str]) -> None:
+    register.register_encoder("mine", module)
+    encoder = build_encoder(MOLECULE, EncoderConfig("mine", layers=2, width=8), 0).eval()
+    found = encoder.layer_outputs(graphs := random_graphs(SIZES, MOLECULE))
+    assert list(found) == names
+    assert torch.equal(found["nodes"], encoder(graphs))
