@@ -361,6 +361,6 @@ def _convert_choice(value: Any, where: str) -> bool | None:
     """Convert a ``bool | None``; configs of earlier versions contain "yes", "no" or "auto"."""
     if value is None or isinstance(value, bool):
         return value
-    if value not in YES_NO:
+    if not isinstance(value, str) or value not in YES_NO:
         raise RequestError(f"{where}: expected true, false or null, found {_short(value)}")
     return YES_NO[value]
