@@ -10,12 +10,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from distgnn.api.arguments import build_config
-from distgnn.api.few_labels import TSV, checkpoint_words, execution, load_methods
+from distgnn.api.few_labels import TSV, execution, load_methods, with_named_checkpoints
 from distgnn.api.metrics import open_sinks
-from distgnn.api.output import check_results, output_folder
+from distgnn.api.output import check_results, output_folder, write_config
 from distgnn.api.progress import JobProgress
 from distgnn.api.results import Results
-from distgnn.config import AnalyseConfig, to_json
+from distgnn.config import AnalyseConfig
 from distgnn.errors import RequestError
 from distgnn.finetuning.analysis import Analysis, analyse_methods
 from distgnn.finetuning.results import RESULTS
@@ -93,9 +93,7 @@ def analyse(config: AnalyseConfig | None = None, **options: Any) -> AnalysisResu
         >>> results = distgnn.analyse(corpus="data/bace", checkpoint=methods, updates=[10, 100])
         >>> results.plot("changes")
     """
-    if "checkpoint" in options:
-        options = options | {"checkpoint": checkpoint_words(options["checkpoint"])}
-    chosen = build_config(AnalyseConfig, config, options)
+    chosen = build_config(AnalyseConfig, config, with_named_checkpoints(options))
     import_modules(chosen.imports)
     check_loggers(chosen.loggers, open_folder(chosen.out))
     methods = load_methods(chosen.checkpoint)
@@ -105,8 +103,7 @@ def analyse(config: AnalyseConfig | None = None, **options: Any) -> AnalysisResu
         open_loggers(chosen.loggers, LoggedRun(base_name(chosen.out), folder, flat(chosen)), chosen.metrics) as logs,
     ):
         check_results(folder, RESULTS, "analysis", set())
-        # Written first, so that an unwritable folder fails before the work.
-        folder.write("config.json", (json.dumps(to_json(chosen), indent=1) + "\n").encode())
+        write_config(folder, chosen)
         mapper, device = execution(chosen)
         progress = JobProgress(sink=sink, command="analyse", logs=logs)
         found = analyse_methods(chosen, methods, folder.sub("jobs"), mapper, device, progress)

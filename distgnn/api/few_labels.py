@@ -12,11 +12,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from distgnn.api.arguments import load_function
+from distgnn.api.output import write_config
 from distgnn.api.progress import JobProgress
 from distgnn.api.results import Results
 from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.checkpoint.format import load_state
-from distgnn.config import FewLabelConfig, FinetuneConfig, to_json
+from distgnn.config import FewLabelConfig, FinetuneConfig
 from distgnn.config.few_labels import checkpoint_groups
 from distgnn.corpus.writer import Mapper
 from distgnn.distributed import choose_device
@@ -85,12 +86,13 @@ def load_methods(given: tuple[str, ...]) -> list[Method]:
     return methods
 
 
-def checkpoint_words(given: Any) -> Any:
-    """Return the option ``checkpoint`` of an API call as ``FewLabelConfig.checkpoint``; a dictionary is named methods."""
+def with_named_checkpoints(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of an API call; a dictionary ``checkpoint`` becomes NAME=URI texts, as on the command line."""
+    given = options.get("checkpoint")
     if not isinstance(given, Mapping):
-        return given
+        return options
     uris = {name: [value] if isinstance(value, str | PathLike) else value for name, value in given.items()}
-    return [f"{name}={fspath(uri)}" for name, found in uris.items() for uri in found]
+    return options | {"checkpoint": [f"{name}={fspath(uri)}" for name, found in uris.items() for uri in found]}
 
 
 def execution(config: FinetuneConfig) -> tuple[Mapper, str]:
@@ -111,8 +113,7 @@ def compare_with_few_labels(
     """Evaluate ``methods`` and write the files of the evaluation to ``config.out``."""
     mapper, device = execution(config)
     folder = open_folder(config.out)
-    # Written first, so that an unwritable folder fails before the work.
-    folder.write("config.json", (json.dumps(to_json(config), indent=1) + "\n").encode())
+    write_config(folder, config)
     found = evaluate_few_labels(config, methods, folder.sub("jobs"), mapper, device, progress)
     results = FewLabelResults(folder, found)
     folder.write(TABLE, few_labels.markdown(found).encode())

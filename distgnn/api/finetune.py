@@ -13,14 +13,14 @@ from matplotlib.figure import Figure
 from distgnn.api.arguments import build_config
 from distgnn.api.few_labels import (
     FewLabelResults,
-    checkpoint_words,
     compare_with_few_labels,
     execution,
     load_methods,
     single_encoders,
+    with_named_checkpoints,
 )
 from distgnn.api.metrics import open_sinks
-from distgnn.api.output import check_results, output_folder
+from distgnn.api.output import check_results, output_folder, write_config
 from distgnn.api.progress import JobProgress
 from distgnn.api.results import ComparisonResults, Results
 from distgnn.auxiliary.data_source import InitialEncoder
@@ -125,8 +125,7 @@ def finetune(config: FinetuneConfig | None = None, **options: Any) -> FinetuneRe
 
 def _chosen(config: FinetuneConfig | None, options: dict[str, Any]) -> FewLabelConfig:
     """Return the config of a call; a :class:`FinetuneConfig` keeps its values, batch size included."""
-    if "checkpoint" in options:
-        options = options | {"checkpoint": checkpoint_words(options["checkpoint"])}
+    options = with_named_checkpoints(options)
     if config is not None and not isinstance(config, FewLabelConfig):
         config = from_json(FewLabelConfig, to_json(build_config(FinetuneConfig, config, {})), "FinetuneConfig")
     return build_config(FewLabelConfig, config, options)
@@ -138,8 +137,7 @@ def compare_checkpoints(
     """Compare ``checkpoints`` and write the files of the comparison to ``config.out``."""
     mapper, device = execution(config)
     folder = open_folder(config.out)
-    # Written first, so that an unwritable folder fails before the work.
-    folder.write("config.json", (json.dumps(to_json(config), indent=1) + "\n").encode())
+    write_config(folder, config)
     result = compare(config, checkpoints, folder.sub("jobs"), mapper, device, progress)
     folder.write(table.TABLE, table.markdown(result).encode())
     write_results(result, folder)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from distgnn.config import load_config
+from distgnn.config import load_config, to_json
 from distgnn.errors import RequestError
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import locked
@@ -44,6 +45,11 @@ def _check_config(folder: Folder, kind: type[Any], raw: bytes) -> None:
         raise RequestError(
             f"{folder.at(CONFIG)}: is that of another command, so it is not overwritten; choose another out"
         ) from error
+
+
+def write_config(folder: Folder, config: Any) -> None:
+    """Write config.json, before the work, so that an unwritable folder fails first."""
+    folder.write("config.json", (json.dumps(to_json(config), indent=1) + "\n").encode())
 
 
 def refuse_names(folder: Folder, names: set[str]) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 from distgnn.api.arguments import build_config, load_function
 from distgnn.api.metrics import open_sinks
-from distgnn.api.output import output_folder
+from distgnn.api.output import output_folder, write_config
 from distgnn.api.progress import JobProgress
 from distgnn.api.results import ComparisonResults
 from distgnn.auxiliary.comparison import Comparison, compare_methods
 from distgnn.auxiliary.data_source import CorpusDataSource, DataSource, InitialEncoder, NetworkDataSource, is_network
 from distgnn.auxiliary.jobs import RunJob
-from distgnn.config import TransferConfig, to_json
+from distgnn.config import TransferConfig
 from distgnn.corpus.writer import Mapper
 from distgnn.distributed import choose_device
 from distgnn.finetuning.results import RESULTS
@@ -78,8 +78,7 @@ def transfer(config: TransferConfig | None = None, **options: Any) -> TransferRe
 
 def _compared(config: TransferConfig, source: DataSource, folder: Folder) -> TransferResults:
     logged = LoggedRun(base_name(config.out), folder, flat(config))
-    # Written first, so that an unwritable folder fails before the work.
-    folder.write("config.json", (json.dumps(to_json(config), indent=1) + "\n").encode())
+    write_config(folder, config)
     device = choose_device(config.device if config.workers == 1 else "cpu").type
     with (
         open_sinks(config.metrics, config.out, config.workers > 1 or config.ranks > 1) as (sink, worker_sink),

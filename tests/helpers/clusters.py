@@ -33,9 +33,9 @@ def free_ports(count: int) -> list[int]:
 
 @contextlib.contextmanager
 def token_cluster(cpus: int = 2, **environment: str) -> Iterator[dict[str, str]]:
-    """What a client needs in its environment to reach a fresh cluster: RAY_API_SERVER_ADDRESS and RAY_AUTH_TOKEN.
+    """What a client needs in its environment to reach a fresh cluster: RAY_API_SERVER_ADDRESS, RAY_AUTH_MODE, RAY_AUTH_TOKEN.
 
-    RAY_AUTH_MODE is left out: distgnn turns it on. GCS is the address for ray.init, METRICS the port of the metrics. The
+    GCS is the address for ray.init, METRICS the port of the metrics. The
     cluster's processes see ``environment``; all of them are gone at the end, and so is their folder.
     """
     port, dashboard, agent, grpc, client, metrics = free_ports(6)
@@ -61,6 +61,7 @@ def token_cluster(cpus: int = 2, **environment: str) -> Iterator[dict[str, str]]
         _wait(f"{url}/api/version", process, Path(folder) / "start.log")
         yield {
             "RAY_API_SERVER_ADDRESS": url,
+            "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": TOKEN,
             "GCS": f"127.0.0.1:{port}",
             "METRICS": str(metrics),

@@ -182,7 +182,7 @@ def by_jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     """The same commands as jobs, by distgnn submit to a cluster with token authentication."""
     folder, since = tmp_path_factory.mktemp("jobs"), time.time()
     with token_cluster(cpus=3, RAY_metrics_report_interval_ms="1000") as access:
-        client = {**os.environ, **access, "RAY_AUTH_MODE": "token"}
+        client = {**os.environ, **access}
 
         def submit(job: list[str]) -> int:
             """Submit in a new process, since Ray reads RAY_AUTH_MODE once per process."""

@@ -48,7 +48,7 @@ def client(cluster: dict[str, str], **changes: str) -> dict[str, str]:
     """The environment of a client that has the token."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     ours = {name: value for name, value in cluster.items() if name.startswith("RAY_")}
-    return {**kept, **ours, "RAY_AUTH_MODE": "token", **changes}
+    return {**kept, **ours, **changes}
 
 
 def start(cluster: dict[str, str], *words: str, **changes: str) -> subprocess.Popen[str]:
