@@ -110,13 +110,16 @@ class StatusOptions:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Write the tables and pages of a sweep again.
+    """Write one HTML page about corpora, runs, comparisons, studies and sweeps; runs are also compared side by side.
 
-    Example: distgnn report runs/sweep
+    Example: distgnn report runs/l2p runs/edgepred runs/bace-few --out report.html
     """
 
-    sweep: tyro.conf.Positional[str] = reads()
-    """Output folder of distgnn tune."""
+    folders: tyro.conf.Positional[tuple[str, ...]] = reads()
+    """Output folders of distgnn commands."""
+    out: str = writes("")
+    """URI of the page; empty = report.html in the folder, if there is one only. The page of a sweep (sweep.html) is also
+    written again in its folder."""
 
 
 @dataclass(frozen=True)
