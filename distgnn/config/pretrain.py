@@ -167,7 +167,11 @@ class PretrainConfig(OpenConfig):
     nodes are added, with the same losses. 0 = always use workers processes.
     """
     cpus_per_worker: float = runtime(0.0)
-    """CPUs that Ray reserves for each training process; 0 = one, or an equal share of the CPUs left by one reader."""
+    """CPUs that Ray reserves for each training process; 0 = one, or an equal share of the CPUs that there are."""
+    reading: Literal["auto", "ray", "rank"] = runtime("auto")
+    """Who reads the corpus when workers > 1: ray = tasks of Ray Data, on CPUs beside those of the training processes;
+    rank = threads of each training process; auto = ray if the cluster has such CPUs. The units are the same.
+    """
     max_failures: int = runtime(3)
     """Maximum number of restarts from the last checkpoint by Ray (announced preemptions of nodes do not count)."""
     recovery: RecoveryConfig = runtime(factory=RecoveryConfig)

@@ -43,6 +43,20 @@ class RowSlice(NamedTuple):
 
 
 @dataclass(frozen=True)
+class RankReads:
+    """The units that a rank must read for steps start:stop; iterates over :meth:`Plan.reads`."""
+
+    plan: Plan
+    start: int
+    stop: int
+    rank: int
+    world_size: int
+
+    def __iter__(self) -> Iterator[UnitRef]:
+        return self.plan.reads(self.start, self.stop, self.rank, self.world_size)
+
+
+@dataclass(frozen=True)
 class Plan:
     """The schedule of a run.
 
@@ -136,9 +150,20 @@ class Plan:
             low = position * self.unit_rows + stop
         return result
 
-    def reads(self, start: int, stop: int, rank: int, world_size: int) -> Iterator[UnitRef]:
-        """Iterate over the units that a rank must read for steps start:stop, each once, in the order of first use."""
+    def reads(self, start: int, stop: int, rank: int, world_size: int, *, continued: bool = False) -> Iterator[UnitRef]:
+        """Iterate over the units that a rank must read for steps start:stop, each once, in the order of first use.
+
+        Args:
+            start: first step.
+            stop: one past the last step.
+            rank: the rank.
+            world_size: number of ranks.
+            continued: whether the rank has taken step ``start - 1``, so that it holds the units of that step.
+        """
         seen: dict[int, UnitRef] = {}
+        if continued:
+            seen = {take.read.stream: take.read for stream in range(rank, self.streams, world_size)
+                    for take in self.takes(start - 1, stream)}  # fmt: skip
         for step in range(start, stop):
             for stream in range(rank, self.streams, world_size):
                 for take in self.takes(step, stream):

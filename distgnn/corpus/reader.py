@@ -62,7 +62,7 @@ class CorpusReader:
     """
 
     def __init__(self, uri: str, labels: bool = False) -> None:
-        self.uri = uri
+        self.uri, self.with_labels = uri, labels
         self.folder: Folder = open_folder(uri)
         self.manifest: Manifest = read_manifest(self.folder)
         self._columns = [

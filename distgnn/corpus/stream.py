@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 
 import torch
 
@@ -11,6 +14,7 @@ from distgnn.corpus.plan import Plan, RowSlice, UnitRef
 from distgnn.corpus.reader import CorpusReader
 from distgnn.graph.batch import GraphBatch, Ragged, concat_graphs, select_graphs, slice_graphs
 
+_LOCAL_THREADS, _REMOTE_THREADS, _UNITS_AHEAD = 2, 8, 16
 Prepare = Callable[[GraphBatch, int, int], dict[str, Ragged]]
 
 
@@ -31,6 +35,25 @@ def read_unit(reader: CorpusReader, plan: Plan, prepare: Prepare, read: UnitRef)
 def local_units(reader: CorpusReader, plan: Plan, prepare: Prepare, reads: Iterable[UnitRef]) -> Iterator[GraphBatch]:
     """Read the units of ``reads`` in order in this process."""
     return (read_unit(reader, plan, prepare, read) for read in reads)
+
+
+def threaded_units(
+    reader: CorpusReader, plan: Plan, prepare: Prepare, reads: Iterable[UnitRef]
+) -> Iterator[GraphBatch]:
+    """Read the units of ``reads`` in order with a few threads of this process, at most 16 ahead; equal to ``local_units``.
+
+    Remote storage gets more threads, which mostly wait.
+    """
+    pending, left = deque[Future[GraphBatch]](), iter(reads)
+    pool = ThreadPoolExecutor(_LOCAL_THREADS if reader.folder.local else _REMOTE_THREADS, "distgnn-read")
+    try:
+        pending.extend(pool.submit(read_unit, reader, plan, prepare, read) for read in islice(left, _UNITS_AHEAD))
+        while pending:
+            unit = pending.popleft().result()
+            pending.extend(pool.submit(read_unit, reader, plan, prepare, read) for read in islice(left, 1))
+            yield unit
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def assemble(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from distgnn.checkpoint.training_state import TrainState, make_state
 from distgnn.config import TrainConfig
-from distgnn.corpus.plan import Plan
+from distgnn.corpus.plan import Plan, RankReads
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import assemble, read_unit
 from distgnn.distributed import ProcessGroup
@@ -204,7 +204,7 @@ class _Loop:
 
     def _batches(self, first: int) -> Iterator[tuple[int, GraphBatch | None]]:
         rank, size = self.group.rank, self.group.world_size
-        reads = self.plan.reads(first, self.total, rank, size)
+        reads = RankReads(self.plan, first, self.total, rank, size)
         units = self.hooks.units(self.reader, self.plan, self.objective.prepare, reads)
         return assemble(self.plan, first, self.total, rank, size, units)
 

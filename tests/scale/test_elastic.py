@@ -19,9 +19,6 @@ import torch
 
 from distgnn.checkpoint.format import load_checkpoint
 from distgnn.config import EncoderConfig, PretrainConfig, RecoveryConfig, TrainConfig
-from distgnn.corpus.plan import Plan
-from distgnn.corpus.reader import CorpusReader
-from distgnn.corpus.stream import local_units
 from distgnn.errors import RequestError, WorkError
 from distgnn.pretraining.run import resumed_run
 from distgnn.scale.pool import start_ray
@@ -29,7 +26,6 @@ from distgnn.scale.train import recovery
 from distgnn.scale.train.preflight import Resources, share
 from distgnn.scale.train.recovery import RecoveryCallback, drop_reservation, train_settings
 from distgnn.scale.train.stop_watcher import STOP, StopWatcher, draining_nodes
-from distgnn.scale.train.stream import ray_units
 from distgnn.storage.folder import open_folder
 from tests.helpers.training import continue_small, losses, small, train_small
 
@@ -40,7 +36,7 @@ from tests.helpers.training import continue_small, losses, small, train_small
 )
 def test_elastic_share_of_cpus(least: int, asked: float, cpus: float, expected: float) -> None:
     config = PretrainConfig("c", workers=4, min_workers=least, cpus_per_worker=asked)
-    assert share(config, cpus, 0) == Resources(expected, gpu=False, reading_cpus=0.0)
+    assert share(config, cpus, 0) == Resources(expected, gpu=False)
 
 
 def test_impossible_elastic_requests_are_refused() -> None:
@@ -186,18 +182,9 @@ class _Holder:
 @pytest.mark.usefixtures("_busy_ray")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 class TestBusyRay:
-    def test_reading_continues_when_training_holds_every_cpu(self, corpus: str) -> None:
-        assert draining_nodes() == []
-        assert ray.available_resources().get("CPU", 0) == 0
-        reader = CorpusReader(corpus)
-        plan = Plan(reader.manifest.graphs, reader.manifest.unit_rows, 3, 8)
-        reads = list(plan.reads(0, 4, 0, 1))
-        found = list(ray_units(reader, plan, lambda *_: {}, reads, cpus=0.0))
-        expected = list(local_units(reader, plan, lambda *_: {}, reads))
-        assert [unit.graph_id.tolist() for unit in found] == [unit.graph_id.tolist() for unit in expected]
-
     def test_a_draining_node_is_detected(self) -> None:
         """Drains the only node, so this test runs last."""
+        assert draining_nodes() == []
         node = ray.get_runtime_context().get_node_id()
         words = [str(Path(sys.executable).parent / "ray"), "drain-node", "--address"]
         words += [ray.get_runtime_context().gcs_address, "--node-id", node, "--reason", "DRAIN_NODE_REASON_PREEMPTION"]

@@ -25,7 +25,7 @@ class TestCapacity:
             ({"gpus_per_trial": 0.5}, Capacity(1.0, 0.5, 4)),
             ({"gpus_per_trial": 0.4}, Capacity(1.0, 0.4, 4)),
             ({"concurrency": 5}, Capacity(1.0, 0.0, 5)),
-            ({"workers_per_trial": 2}, Capacity(0.1, 0.0, 3)),
+            ({"workers_per_trial": 2}, Capacity(0.1, 0.0, 5)),
             ({"workers_per_trial": 3, "cpus_per_trial": 2.0}, Capacity(0.1, 0.0, 1)),
             ({"workers_per_trial": 2, "gpus_per_trial": 1.0}, Capacity(0.1, 0.0, 1)),
         ],
@@ -41,7 +41,7 @@ class TestCapacity:
             ({"concurrency": 13}, "12 CPUs and 2 GPUs, enough for 12"),
             (
                 {"workers_per_trial": 3, "cpus_per_trial": 4.0},
-                r"3 x cpus_per_trial=4 \+ 1 CPU for reading .* = 13.1 CPUs and 0 GPUs, but .* 12 and 2",
+                r"3 x cpus_per_trial=4 .* = 12.1 CPUs and 0 GPUs, but .* 12 and 2",
             ),
             ({"workers_per_trial": 2, "gpus_per_trial": 0.5}, "whole GPUs, one each; give 1 or 0"),
         ],
