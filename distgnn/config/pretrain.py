@@ -93,12 +93,14 @@ class TrainConfig:
     """Device to compute on; auto = GPU if available."""
     validation_fraction: float = setting(0.02)
     """Fraction of the corpus held out for validation (whole units, at least one if > 0 and the corpus has two)."""
+    validation_graphs: int = setting(8192)
+    """Most graphs of a validation, in whole units chosen by the seed; 0 = all that are held out."""
     validate_every: int = runtime(500)
     """Steps between validations; 0 = only at the end."""
     checkpoint_every: int = runtime(0)
     """Steps between checkpoints; 0 = by time only."""
-    checkpoint_minutes: float = runtime(10.0)
-    """Minutes between checkpoints; 0 = only at the end."""
+    checkpoint_minutes: float = runtime(2.0)
+    """Minutes between checkpoints; 0 = only at the end, and before workers are added or taken away."""
     keep: int = runtime(2)
     """Number of most recent checkpoints to keep."""
     keep_best: int = runtime(0)
@@ -121,6 +123,7 @@ class TrainConfig:
             "clip_norm",
             "max_cpu_seconds",
             "validate_every",
+            "validation_graphs",
             "checkpoint_every",
             "keep_best",
         ):

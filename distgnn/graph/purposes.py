@@ -17,6 +17,7 @@ class PretrainDraw(IntEnum):
     UNITS = 2
     ROWS = 3
     WINDOW = 4
+    VALIDATED = 5
     TASKS = 11
     DIMENSIONS = 12
     MASK = 13

@@ -50,6 +50,12 @@ def capacity_of(config: TuneConfig, nodes: list[NodeResources]) -> Capacity:
     """
     if "cuda" in config.devices and not config.gpus_per_trial and config.workers_per_trial == 1:
         raise RequestError("device=cuda: trials get no GPU; give gpus_per_trial (a fraction shares one)")
+    gpus = _totals(nodes)[1]
+    if "auto" in config.devices and not config.gpus_per_trial and gpus:
+        raise RequestError(
+            f"gpus_per_trial=0: the trials would train on CPUs, but the Ray cluster has {gpus:g} GPUs, those included that it may"
+            " add; give gpus_per_trial (a fraction shares one), or choose device=cpu"
+        )
     if config.workers_per_trial > 1:
         return _of_several_workers(config, nodes)
     most = sum(_trials_on(config, node) for node in nodes)

@@ -50,6 +50,13 @@ class TestCapacity:
         with pytest.raises(RequestError, match=message):
             capacity_of(tuning(corpus, "out", **options), NODES)
 
+    def test_trials_do_not_leave_gpus_idle(self, corpus: str) -> None:
+        config = tuning(corpus, "out")
+        config = replace(config, finetune=replace(config.finetune, device="auto"))
+        with pytest.raises(RequestError, match=r"gpus_per_trial=0: the trials would train on CPUs, but .* has 2 GPUs"):
+            capacity_of(config, NODES)
+        assert capacity_of(config, NODES[:1]) == Capacity(1.0, 0.0, 4)
+
     def test_a_gpu_must_be_reserved(self, corpus: str) -> None:
         config = tuning(corpus, "out")
         with pytest.raises(RequestError, match="trials get no GPU"):

@@ -16,6 +16,7 @@ from distgnn.doctor.checks import check_object_store
 from distgnn.errors import RequestError
 from distgnn.pretraining.run import CONFIG, Run
 from distgnn.scale.doctor.nodes import Node, live_nodes, on
+from distgnn.scale.pool import configured_resources
 from distgnn.storage.folder import open_folder
 
 Reading = Literal["auto", "ray", "rank"]
@@ -50,7 +51,8 @@ def preflight(run: Run) -> Resources:
         RequestError: If the cluster has too few resources, or a node cannot access a local path.
     """
     total = ray.cluster_resources()
-    resources = share(run.config, total.get("CPU", 0.0), total.get("GPU", 0.0))
+    most = configured_resources()
+    resources = share(run.config, *(max(total.get(name, 0.0), most.get(name, 0.0)) for name in ("CPU", "GPU")))
     _check_reading(run.config, resources)
     nodes = live_nodes()
     _check_paths(run, nodes)
@@ -67,17 +69,20 @@ def share(config: PretrainConfig, cpus: float, gpus: float) -> Resources:
 
     Args:
         config: Config of the run.
-        cpus: CPUs of the cluster.
-        gpus: GPUs of the cluster.
+        cpus: CPUs of the cluster, those included that its autoscaler may add.
+        gpus: GPUs, likewise.
 
     Raises:
         RequestError: If they do not suffice; the message shows the calculation.
     """
-    least = config.min_workers or config.workers
-    if config.train.device == "cuda" and gpus < least:
+    least, device = config.min_workers or config.workers, config.train.device
+    if gpus < least and (device == "cuda" or (device == "auto" and gpus)):
         name = "min_workers" if config.min_workers else "workers"
-        raise RequestError(f"train.device=cuda: {name}={least} need {least} GPUs, but the Ray cluster has {gpus:g}")
-    gpu = config.train.device != "cpu" and gpus >= least
+        raise RequestError(
+            f"train.device={device}: {name}={least} need {least} GPUs, but the Ray cluster has {gpus:g}, those included that it may"
+            f" add; lower {name}, let the autoscaler add more, or choose train.device=cpu"
+        )
+    gpu = device != "cpu" and gpus >= least
     if config.min_workers:
         return Resources(_elastic_cpus(config, cpus), gpu, config.reading)
     return Resources(_fixed_cpus(config, cpus), gpu, config.reading)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+import time
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -30,19 +31,25 @@ from distgnn.pretraining.history import NAME, Snapshot, read_progress, write_fai
 from distgnn.pretraining.local import stop_signals
 from distgnn.pretraining.loop import Hooks, Status, train
 from distgnn.pretraining.metrics import SnapshotMetrics, log_run
-from distgnn.pretraining.run import Run, Start, make_plan, planned_steps
+from distgnn.pretraining.run import Run, Start, Units, make_plan, planned_steps
 from distgnn.register import import_modules
 from distgnn.scale.metrics import RaySink
 from distgnn.scale.pool import start_ray
 from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted, remove_file
 from distgnn.scale.train.preflight import READING_CPUS, Resources, preflight, spare_cpus
-from distgnn.scale.train.recovery import RecoveryCallback, drop_reservation, train_settings
+from distgnn.scale.train.recovery import (
+    RecoveryCallback,
+    ResizeCallback,
+    answer_resize,
+    drop_reservation,
+    train_settings,
+)
 from distgnn.scale.train.stop_watcher import STOP, StopWatcher
 from distgnn.scale.train.stream import UnitConfig, UnitSource, ray_units
 from distgnn.storage.folder import Folder, open_folder
 
 _RAY = "ray"
-_POLL_SECONDS = 1.0
+_POLL_SECONDS, _REPLACED_SECONDS = 1.0, 60.0
 _QUIET = "RAY_DATA_DISABLE_PROGRESS_BARS"
 
 
@@ -138,6 +145,7 @@ def fit(start: Start, resources: Resources, failures: list[Exception], until: in
             "reader": start.reader,
             "reading": resources.reading,
             "cpus": resources.cpus,
+            "reports": True,
             "until": until,
         },
         scaling_config=ScalingConfig(
@@ -151,7 +159,10 @@ def fit(start: Start, resources: Resources, failures: list[Exception], until: in
             storage_path=storage.path,
             storage_filesystem=storage.filesystem,
             failure_config=FailureConfig(max_failures=config.max_failures),
-            callbacks=[RecoveryCallback(run.folder.uri, config.recovery.settle_seconds)],
+            callbacks=[
+                RecoveryCallback(run.folder.uri, config.recovery.settle_seconds),
+                ResizeCallback(run.folder.uri),
+            ],
         ),
         datasets=source and source.datasets(),
         dataset_config=source and UnitConfig(source),
@@ -199,17 +210,32 @@ def train_worker(settings: dict[str, Any], group: ProcessGroup) -> None:
             partial(ray_units, window=ray.train.get_dataset_shard) if _ray_reads(settings, group) else threaded_units
         )
         import_modules(run.config.imports)
-        with StopWatcher(run.folder) if group.is_main_process else nullcontext() as watcher:
-            stop, warned = (watcher.stop, watcher.warned) if watcher else (_never, _never)
-            train(
-                run,
-                settings["reader"],
-                group,
-                Hooks(units, stop, _ignore, sink, warned, settings.get("until", 0)),
-            )
+        while _train_until_resized(run, settings, group, units, sink):
+            time.sleep(_REPLACED_SECONDS)  # the controller ends this process
     except (RequestError, DivergedError) as error:
         note_failure(run.folder, error)
         raise
+
+
+def _train_until_resized(
+    run: Run, settings: dict[str, Any], group: ProcessGroup, units: Units, sink: MetricsSink
+) -> bool:
+    """Train; returns whether the workers have stopped in order to be replaced, the same on all of them."""
+    with StopWatcher(run.folder) if group.is_main_process else nullcontext() as watcher:
+        stop, warned = (watcher.stop, watcher.warned) if watcher else (_never, _never)
+        report = _report if settings.get("reports") else None
+        hooks = Hooks(units, stop, _ignore, sink, warned, report, settings.get("until", 0))
+        train(run, settings["reader"], group, hooks)
+    resizing = watcher is not None and watcher.resizing
+    if resizing:
+        answer_resize(run.folder)  # there is a checkpoint
+    return bool(group.all_reduce(torch.tensor([float(resizing)], device=group.device)).item())
+
+
+def _report(snapshot: Snapshot) -> None:
+    """Show the run in Ray's dashboard, its Result and the callbacks of users."""
+    parts = [snapshot.get("metrics", {}), {f"validation_{k}": v for k, v in snapshot.get("validation", {}).items()}]
+    ray.train.report({"step": snapshot.get("step", 0), **parts[0], **parts[1]})
 
 
 def _ray_reads(settings: dict[str, Any], group: ProcessGroup) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
 
 import pytest
@@ -18,6 +20,7 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.pretraining.history import read_progress
 from distgnn.pretraining.run import new_run, new_start, open_corpus
+from distgnn.scale import pool
 from distgnn.scale.train import pretrain
 from distgnn.scale.train.failures import cause_of, raise_noted
 from distgnn.scale.train.preflight import Resources, share
@@ -153,11 +156,26 @@ def test_too_few_cpus(workers: int, asked: float, cpus: float) -> None:
 def test_gpus() -> None:
     config = PretrainConfig("c", workers=2)
     assert share(config, 8, 2) == Resources(1.0, gpu=True)
-    assert share(config, 8, 1) == Resources(1.0, gpu=False)
+    assert share(config, 8, 0) == Resources(1.0, gpu=False)
+    with pytest.raises(RequestError, match=r"device=auto: workers=2 need 2 GPUs, .* has 1, .* choose train.device=cpu"):
+        share(config, 8, 1)
     on_cpu, on_gpu = (replace(config, train=replace(config.train, device=name)) for name in ("cpu", "cuda"))
     assert not share(on_cpu, 8, 2).gpu
     with pytest.raises(RequestError, match="need 2 GPUs, but the Ray cluster has 1"):
         share(on_gpu, 8, 1)
+
+
+def test_nodes_that_the_autoscaler_may_add_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = [
+        SimpleNamespace(resources={"CPU": 8, "GPU": 1}, max_count=8),
+        SimpleNamespace(resources={"CPU": 2, "GPU": 0}, max_count=-1),
+    ]
+    monkeypatch.setattr(
+        pool, "state", SimpleNamespace(get_cluster_config=lambda: SimpleNamespace(node_group_configs=groups))
+    )
+    assert pool.configured_resources() == {"CPU": math.inf, "GPU": 8}
+    monkeypatch.setattr(pool, "state", SimpleNamespace())  # another version of Ray
+    assert pool.configured_resources() == {}
 
 
 def test_an_error_that_a_restart_cannot_fix_is_recorded(corpus: str, tmp_path: Path) -> None:
