@@ -58,7 +58,7 @@ class TrainConfig:
     """Passes over the corpus (held-out graphs excluded)."""
     max_steps: int = setting(0, most=1 << 48)
     """Stop after this many steps; 0 = after all epochs."""
-    max_cpu_seconds: float = setting(0.0)
+    max_cpu_seconds: float = setting(0.0, before=0.0)
     """Stop when the steps of all workers have taken this many CPU seconds, reading included, validation and checkpoints
     not; 0 = no limit. The learning rate decays with the share of the seconds, if that is larger than the share of the steps.
     """
@@ -69,6 +69,10 @@ class TrainConfig:
     graphs_per_stream: int = hyper(16, structural=True, most=1 << 24)
     """Graphs per stream and step; streams x graphs_per_stream is the global batch size. 0 = determine it when the run
     starts (what fits the GPU, or the fastest on a CPU; needs workers=1) and keep it for the run.
+    """
+    order: Literal["balanced", "shuffled"] = hyper("balanced", structural=True, before="shuffled")
+    """Order of the graphs of a unit: balanced = at random such that the steps get about equally many nodes and edges, so
+    that ranks wait less for each other; shuffled = at random (runs that began before there was a choice).
     """
     lr: float = hyper(1e-3)
     """gamma: learning rate of Adam."""
@@ -93,7 +97,7 @@ class TrainConfig:
     """Device to compute on; auto = GPU if available."""
     validation_fraction: float = setting(0.02)
     """Fraction of the corpus held out for validation (whole units, at least one if > 0 and the corpus has two)."""
-    validation_graphs: int = setting(8192)
+    validation_graphs: int = setting(8192, before=0)
     """Most graphs of a validation, in whole units chosen by the seed; 0 = all that are held out."""
     validate_every: int = runtime(500)
     """Steps between validations; 0 = only at the end."""

@@ -27,8 +27,12 @@ def read_unit(reader: CorpusReader, plan: Plan, prepare: Prepare, read: UnitRef)
         prepare: the objective's function of (graphs, seed, epoch) that returns extras by name.
         read: unit and epoch.
     """
-    order = torch.from_numpy(plan.row_order(read))
-    graphs = select_graphs(reader.unit(read.unit), order)
+    unit = reader.unit(read.unit)
+    if plan.balanced:
+        order = plan.balanced_order(read, (unit.node_ptr.diff() + unit.edge_ptr.diff()).numpy())
+    else:
+        order = plan.row_order(read)
+    graphs = select_graphs(unit, torch.from_numpy(order))
     return replace(graphs, extras=prepare(graphs, plan.seed, read.epoch))
 
 

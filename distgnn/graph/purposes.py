@@ -18,6 +18,8 @@ class PretrainDraw(IntEnum):
     ROWS = 3
     WINDOW = 4
     VALIDATED = 5
+    BALANCE = 6
+    BALANCED_STEPS = 7
     TASKS = 11
     DIMENSIONS = 12
     MASK = 13

@@ -58,6 +58,7 @@ def make_plan(config: PretrainConfig, reader: CorpusReader) -> Plan:
         train.graphs_per_stream,
         train.seed,
         train.validation_fraction,
+        train.order == "balanced",
     )
 
 

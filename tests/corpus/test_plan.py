@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distgnn.corpus.plan import Plan
+from distgnn.corpus.plan import Plan, UnitRef
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import first_of_permutation, permutation
 
@@ -78,6 +78,28 @@ def test_order_depends_on_epoch_and_seed() -> None:
     other = Plan(graphs=64 * 16, unit_rows=16, streams=2, per_stream=8, seed=1)
     assert not np.array_equal(plan.epoch_order(0), other.epoch_order(0))
     assert step_graphs(plan, 0) != step_graphs(plan, plan.steps_per_epoch)
+
+
+def test_balanced_steps_are_equally_large_and_have_every_row_once() -> None:
+    plan = Plan(1000, 256, 2, 16, seed=5, balanced=True)
+    sizes = np.random.default_rng(0).lognormal(3, 0.6, 256).astype(np.int64)
+    read = UnitRef(0, 0, 1)
+    order, plain = plan.balanced_order(read, sizes), plan.row_order(read)
+    assert sorted(order) == list(range(256))
+    spread = [float(np.std(sizes[rows].reshape(-1, 16).sum(1)) / (16 * sizes.mean())) for rows in (order, plain)]
+    assert spread[0] < 0.25 * spread[1]
+    assert order.tolist() == plan.balanced_order(read, sizes).tolist()
+    for other in (plan.balanced_order(UnitRef(1, 0, 1), sizes), plain):
+        assert order.tolist() != other.tolist()
+    together = {frozenset(rows) for rows in order.reshape(-1, 16).tolist()}
+    again = {frozenset(rows) for rows in plan.balanced_order(UnitRef(1, 0, 1), sizes).reshape(-1, 16).tolist()}
+    assert not together & again
+    last = plan.balanced_order(UnitRef(0, 0, 3), sizes[:232])  # 14 steps and 8 rows
+    assert sorted(last) == list(range(232))
+    assert last[224:].tolist() == plan.row_order(UnitRef(0, 0, 3))[224:].tolist()
+    assert (
+        Plan(1000, 256, 2, 200).balanced_order(read, sizes).tolist() == Plan(1000, 256, 2, 200).row_order(read).tolist()
+    )
 
 
 def test_empty_corpus_is_rejected() -> None:

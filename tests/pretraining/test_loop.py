@@ -233,6 +233,19 @@ def test_the_run_is_reported_and_lost_steps_are_counted(
     assert reported[-1]["lost"] == 0  # it had ended in order
 
 
+def test_balanced_order_is_that_of_new_runs(corpus: str, tmp_path: Path) -> None:
+    shuffled = train_small(small(corpus, tmp_path, "shuffled", **CURVE))
+    balanced = train_small(small(corpus, tmp_path, "balanced", order=TrainConfig().order, **CURVE))
+    assert losses(shuffled) != losses(balanced)
+    saved = json.loads(shuffled.folder.read("config.json"))
+    for name in ("order", "validation_graphs", "max_cpu_seconds"):
+        del saved["train"][name]
+    shuffled.folder.write("config.json", json.dumps(saved).encode())  # as an earlier version wrote it
+    assert run_config(shuffled.folder.uri).train.order == "shuffled"
+    assert run_config(shuffled.folder.uri).train.validation_graphs == 0
+    assert continue_small(Run(shuffled.folder, run_config(shuffled.folder.uri))) == "finished"
+
+
 def test_learning_rate() -> None:
     config = TrainConfig(lr=1.0, warmup_steps=4)
     rates = [learning_rate(config, step, 24) for step in range(25)]
