@@ -81,7 +81,9 @@ def assemble(
     for steps in _spans(plan, start, stop, rank, world_size):
         used = list(dict.fromkeys(take.read for _, takes in steps for take in takes))
         held = {read: held[read] if read in held else next(units) for read in used}
-        ends = dict(zip(used, torch.tensor([unit.num_graphs for unit in held.values()]).cumsum(0).tolist(), strict=True))
+        ends = dict(
+            zip(used, torch.tensor([unit.num_graphs for unit in held.values()]).cumsum(0).tolist(), strict=True)
+        )
         rows = [
             torch.arange(take.low, take.high) + ends[take.read] - held[take.read].num_graphs
             for _, takes in steps
@@ -94,9 +96,7 @@ def assemble(
         yield from _steps_of(graphs, steps)
 
 
-def _spans(
-    plan: Plan, start: int, stop: int, rank: int, world_size: int
-) -> Iterator[list[tuple[int, list[RowSlice]]]]:
+def _spans(plan: Plan, start: int, stop: int, rank: int, world_size: int) -> Iterator[list[tuple[int, list[RowSlice]]]]:
     """Runs of steps with the rows that a rank takes for each; it starts units in the first step of a run only."""
     span, held = list[tuple[int, list[RowSlice]]](), set[UnitRef]()
     for step in range(start, stop):

@@ -44,8 +44,12 @@ def bench_simulate(options: Options) -> Iterator[dict[str, Any]]:
                         order: 100 * efficiency(fixed + slope * steps, ranks, 4 * parameters, gigabits * 1e9 / 8)
                         for order, steps in sizes.items()
                     }
-                    name = f"{case}, gin {encoder.layers}x{encoder.width}, {ranks} ranks x {each} graphs, {gigabits} Gb/s"
-                    yield line("simulate", name, "efficiency", "%", [found["balanced"]], ("shuffled", [found["shuffled"]]))
+                    name = (
+                        f"{case}, gin {encoder.layers}x{encoder.width}, {ranks} ranks x {each} graphs, {gigabits} Gb/s"
+                    )
+                    yield line(
+                        "simulate", name, "efficiency", "%", [found["balanced"]], ("shuffled", [found["shuffled"]])
+                    )
 
 
 def fitted(uri: str, config: EncoderConfig, count: int) -> tuple[float, float, int]:

@@ -12,8 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distgnn.corpus.plan import Plan, UnitRef
+from distgnn.corpus.reader import CorpusReader
+from distgnn.corpus.stream import assemble, local_units
 from distgnn.errors import RequestError
+from distgnn.graph.batch import GraphBatch
 from distgnn.graph.keyed import first_of_permutation, permutation
+from distgnn.objectives.base import no_extras
 
 PLANS = st.builds(
     Plan,
@@ -124,3 +128,30 @@ def test_plan_of_a_billion_graphs_uses_little_memory() -> None:
     assert read == plan.takes(step, 4095)[0].read
     assert read.epoch == 2
     assert peak < 100e6
+
+
+@pytest.mark.parametrize(("streams", "each", "world_size"), [(4, 8, 1), (3, 10, 2), (2, 40, 1)])
+def test_step_batches_are_the_rows_of_the_plan(corpus: str, streams: int, each: int, world_size: int) -> None:
+    reader = CorpusReader(corpus)
+    plan = Plan(reader.manifest.graphs, reader.manifest.unit_rows, streams, each)
+    start, stop = 1, 2 * plan.steps_per_epoch + 1
+    for rank in range(world_size):
+        units = local_units(reader, plan, no_extras, plan.reads(start, stop, rank, world_size))
+        for step, batch in assemble(plan, start, stop, rank, world_size, units):
+            takes = [plan.takes(step, stream) for stream in range(rank, streams, world_size)]
+            expected = [
+                [
+                    int(reader.unit(take.read.unit).graph_id[row])
+                    for take in slices
+                    for row in plan.row_order(take.read)[take.low : take.high]
+                ]
+                for slices in takes
+                if slices
+            ]
+            found = [] if batch is None else batch.graph_id.split(stream_sizes(batch))
+            assert [ids.tolist() for ids in found] == expected
+
+
+def stream_sizes(batch: GraphBatch) -> list[int]:
+    assert batch.stream_ptr is not None
+    return batch.stream_ptr.diff().tolist()
