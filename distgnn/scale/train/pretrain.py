@@ -11,7 +11,7 @@ import threading
 import time
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import ray
 import ray.train.torch
@@ -137,6 +137,8 @@ def fit(start: Start, resources: Resources, failures: list[Exception], until: in
     run = start.run
     config, storage = run.config, run.folder.sub(_RAY)
     source = _unit_source(start) if resources.reading != "rank" else None
+    folder, datasets = run.folder.uri, source and source.datasets()
+    callbacks: list[Any] = [RecoveryCallback(folder, config.recovery.settle_seconds), ResizeCallback(folder)]
     trainer = TorchTrainer(
         _rank,
         train_loop_config={
@@ -159,12 +161,9 @@ def fit(start: Start, resources: Resources, failures: list[Exception], until: in
             storage_path=storage.path,
             storage_filesystem=storage.filesystem,
             failure_config=FailureConfig(max_failures=config.max_failures),
-            callbacks=[
-                RecoveryCallback(run.folder.uri, config.recovery.settle_seconds),
-                ResizeCallback(run.folder.uri),
-            ],
+            callbacks=callbacks,
         ),
-        datasets=source and source.datasets(),
+        datasets=cast(Any, datasets),
         dataset_config=source and UnitConfig(source),
     )
     try:
@@ -207,7 +206,9 @@ def train_worker(settings: dict[str, Any], group: ProcessGroup) -> None:
     sink = RaySink(run.name)
     try:
         units = (
-            partial(ray_units, window=ray.train.get_dataset_shard) if _ray_reads(settings, group) else threaded_units
+            partial(ray_units, window=cast(Any, ray.train.get_dataset_shard))
+            if _ray_reads(settings, group)
+            else threaded_units
         )
         import_modules(run.config.imports)
         while _train_until_resized(run, settings, group, units, sink):

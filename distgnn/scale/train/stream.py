@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -147,7 +147,8 @@ class UnitConfig(DataConfig):
 def split_window(name: str, dataset: Dataset, source: UnitSource, world_size: int) -> list[DataIterator]:
     """Return each rank's part of the dataset of a window, with bounded read-ahead."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    rounds, place = Rounds(source.plan, source.total, world_size), {"label_selector": _off_the_head()}
+    rounds = Rounds(source.plan, source.total, world_size)
+    place: dict[str, Any] = {"label_selector": _off_the_head()}
     found = newest(open_folder(source.run))
     first = handover(rounds, step_of(found) if found else 0)
     window = rounds.of_window(int(name.removeprefix(_WINDOW)), first)
@@ -247,7 +248,9 @@ class _Arrivals:
         last: BaseException | None = None
         try:
             for part in self._source:
-                for table in part.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+                whole: Any = None  # each block is a batch
+                batches: Iterable[Any] = part.iter_batches(batch_size=whole, batch_format="pyarrow", prefetch_batches=1)
+                for table in batches:
                     for row in table.to_pylist():
                         self._put(row)
                     if self._closed.is_set():
