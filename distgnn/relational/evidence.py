@@ -44,7 +44,8 @@ class Source:
         path: Steps from the entity row.
         table: The table reached.
         column: Its column; empty for counts and times of rows.
-        kind: What is measured: number, category, time, text, count, window, recency, first, present or calendar.
+        kind: What is measured: number, category, time, text, count, window, recency, first, overdue
+            (recency beside the mean gap between rows), present or calendar.
         aggregate: value, mean, last or max.
         detail: Category of an indicator, or days of a window.
         share: Share of the category.
@@ -74,7 +75,9 @@ class Source:
         return "".join("d" if step.down else "u" for step in self.path)
 
 
-def collect(cells: Cells, seeds: Seeds, limits: Limits, seed: int = 0, epoch: int = 0) -> tuple[list[Source], npt.NDArray[np.float32]]:
+def collect(
+    cells: Cells, seeds: Seeds, limits: Limits, seed: int = 0, epoch: int = 0
+) -> tuple[list[Source], npt.NDArray[np.float32]]:
     """Sample the sub-graphs of ``seeds`` and return their evidence, float32 [rows, columns]; NaN = unknown.
 
     It is a pure function of (seed, epoch, row): neither the order of rows nor their neighbours matter.
@@ -201,8 +204,11 @@ def _of_rows(cells: Cells, seeds: Seeds, levels: dict[Path, Level], path: Path, 
     some = np.flatnonzero(stop > start)
     newest, oldest = time[rows[stop[some] - 1]], time[rows[start[some]]]
     owner = before.owner[some]
-    found.append((replace(source, kind="recency"), -_latest(-_ages(newest, cutoff[some]), owner, count)))
-    found.append((replace(source, kind="first"), _latest(_ages(oldest, cutoff[some]), owner, count)))
+    recency, first = -_latest(-_ages(newest, cutoff[some]), owner, count), _latest(_ages(oldest, cutoff[some]), owner, count)
+    number = np.bincount(before.owner, stop - start, count)
+    gap = np.log1p(np.maximum(np.expm1(first) - np.expm1(recency), 0) / np.maximum(number - 1, 1))
+    found += [(replace(source, kind="recency"), recency), (replace(source, kind="first"), first)]
+    found.append((replace(source, kind="overdue"), np.where(number > 1, recency - gap, np.nan)))
     return found
 
 

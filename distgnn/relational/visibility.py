@@ -9,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from distgnn.relational.database import Database
-from distgnn.relational.sampling import Step
+from distgnn.relational.sampling import Int, Step
 from distgnn.relational.schema import Column, Kind
-
-Float = npt.NDArray[np.float64]
-_HOPS = 2
+from distgnn.relational.tasks import SPLITS, Task, TaskRows
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,9 @@ class Visibility:
         hide: (table, column) that no row shows; column ``*`` = the whole table.
         hide_entity: Columns that the entity row does not show.
         masked: For (table, column), bool [rows]: rows that do not show it.
-        known: For (table, column) known only after a delay: int64 [rows], microseconds when each cell becomes known.
+
+    A late column (:attr:`Column.late`) shows a cell only before whose cut-off it was known. Where the schema does not say when
+    that is, rows before the cut-off show it and the entity row does not.
     """
 
     database: Database
@@ -34,7 +34,7 @@ class Visibility:
     hide: frozenset[tuple[str, str]] = frozenset()
     hide_entity: frozenset[str] = frozenset()
     masked: dict[tuple[str, str], npt.NDArray[np.bool_]] = field(default_factory=dict)
-    known: dict[tuple[str, str], npt.NDArray[np.int64]] = field(default_factory=dict)
+    _known: dict[tuple[str, str], Int | None] = field(default_factory=dict, repr=False)
 
     @cached_property
     def paths(self) -> tuple[tuple[Step, ...], ...]:
@@ -72,14 +72,34 @@ class Visibility:
             and column.name not in keys
             and column.name != declared.time
             and (table, column.name) not in self.hide
-            and not (is_entity_row and column.name in self.hide_entity)
+            and not (is_entity_row and (column.name in self.hide_entity or self._is_unknown(table, column)))
         ]
 
-    def hides(self, table: str, column: str, rows: npt.NDArray[np.int64], cutoff: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    def _is_unknown(self, table: str, column: Column) -> bool:
+        return column.late and self.known(table, column.name) is None
+
+    def known(self, table: str, column: str) -> Int | None:
+        """Time from which each cell of a late column is known; None where the schema does not say."""
+        if (table, column) not in self._known:
+            self._known[table, column] = self.database.known(table, column)
+        return self._known[table, column]
+
+    def hides(self, table: str, column: str, rows: Int, cutoff: Int) -> npt.NDArray[np.bool_]:
         """Whether each of ``rows`` does not show its cell in ``column`` before its ``cutoff``."""
         hidden = np.zeros(rows.size, bool)
         if (mask := self.masked.get((table, column))) is not None:
             hidden |= mask[rows]
-        if (known := self.known.get((table, column))) is not None:
+        if (known := self.known(table, column)) is not None:
             hidden |= known[rows] >= cutoff
         return hidden
+
+
+def of_task(database: Database, task: Task, rows: TaskRows) -> Visibility:
+    """What a declared task shows."""
+    masked = {}
+    if task.hide_splits:
+        splits = [SPLITS.index(split) for split in task.hide_splits.splits]
+        hidden = np.zeros(database.rows(task.table), bool)
+        hidden[rows.entity[np.isin(rows.split, splits)]] = True
+        masked = dict.fromkeys(task.hide_splits.columns, hidden)
+    return Visibility(database, task.table, frozenset(task.hide), frozenset(task.hide_entity), masked)
