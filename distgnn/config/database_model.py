@@ -31,7 +31,9 @@ class DatabaseModelConfig:
     def __post_init__(self) -> None:
         for name in ("width", "heads", "layers", "name_width", "cell_width", "row_width"):
             check(getattr(self, name) >= 1, f"model.{name} must be at least 1, found {getattr(self, name)}")
-        check(self.width % self.heads == 0, f"model.width ({self.width}) must be a multiple of model.heads ({self.heads})")
+        check(
+            self.width % self.heads == 0, f"model.width ({self.width}) must be a multiple of model.heads ({self.heads})"
+        )
         check(self.inner_lr > 0, f"model.inner_lr must be positive, found {self.inner_lr}")
 
 
@@ -65,7 +67,10 @@ class DatabaseTrainConfig:
             check(getattr(self, name) >= 1, f"train.{name} must be at least 1, found {getattr(self, name)}")
         for name in ("adapted", "name_dropout"):
             check(0 <= getattr(self, name) <= 1, f"train.{name} must lie in 0..1, found {getattr(self, name)}")
-        check(self.lr > 0 and self.clip_norm >= 0, f"train.lr must be positive and clip_norm not negative, found {self.lr}")
+        check(
+            self.lr > 0 and self.clip_norm >= 0,
+            f"train.lr must be positive and clip_norm not negative, found {self.lr}",
+        )
         good = bool(self.contexts) and all(size >= 2 for size in self.contexts)
         check(good, f"train.contexts must be numbers of rows >= 2, found {self.contexts}")
 
@@ -171,5 +176,7 @@ class DatabaseEvaluateConfig:
 
     def __post_init__(self) -> None:
         check(bool(self.databases) and bool(self.models), "databases and models must name at least one each")
-        check(bool(self.contexts) and min(self.contexts) >= 0, f"contexts must be numbers of rows, found {self.contexts}")
+        check(
+            bool(self.contexts) and min(self.contexts) >= 0, f"contexts must be numbers of rows, found {self.contexts}"
+        )
         check(self.draws >= 1 and self.rows >= 2, "draws must be at least 1 and rows at least 2")

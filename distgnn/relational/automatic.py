@@ -32,7 +32,12 @@ class Made:
 def automatic_tasks(database: Database, most: int, seed: int = 0) -> list[Made]:
     """Make tasks from the schema of a database, at most ``most``, chosen by ``seed``."""
     schema = database.schema
-    makers = [(_cell, table, column.name) for table in schema.tables for column in table.columns if _askable(table, column.name)]
+    makers = [
+        (_cell, table, column.name)
+        for table in schema.tables
+        for column in table.columns
+        if _askable(table, column.name)
+    ]
     futures = [(_future, schema.table(fk.parent), fk) for fk in schema.foreign_keys if schema.table(fk.table).time]
     makers += [future for future in futures for _ in range(3)]
     found: list[Made] = []
@@ -64,7 +69,9 @@ def _cell(database: Database, table: Table, column: str, draws: int, number: int
     return _made(task, rows[fine], cut[fine], label[rows][fine])
 
 
-def _cell_labels(database: Database, table: Table, column: str, chance: Float) -> tuple[npt.NDArray[np.bool_], Float, Labels]:
+def _cell_labels(
+    database: Database, table: Table, column: str, chance: Float
+) -> tuple[npt.NDArray[np.bool_], Float, Labels]:
     if table.column(column).kind == Kind.NUMBER:
         values = np.asarray(database.numbers(table.name, column)).astype(np.float64)
         known = np.isfinite(values)

@@ -64,4 +64,8 @@ def boosting(data: TaskData, train: Int, queries: Int, *, own: bool) -> Float:
     x, q, labels = data.raw[train][:, chosen], data.raw[queries][:, chosen], data.rows.label[train]
     if data.binary:
         return HistGradientBoostingClassifier(learning_rate=0.05, random_state=0).fit(x, labels).predict_proba(q)[:, 1]
-    return HistGradientBoostingRegressor(learning_rate=0.05, loss="absolute_error", random_state=0).fit(x, labels).predict(q)
+    return (
+        HistGradientBoostingRegressor(learning_rate=0.05, loss="absolute_error", random_state=0)
+        .fit(x, labels)
+        .predict(q)
+    )

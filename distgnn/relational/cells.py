@@ -101,12 +101,17 @@ class Cells:
 
     @cached_property
     def fan_out(self) -> dict[str, float]:
-        """Mean number of children of each foreign key, as log(1 + children)."""
-        database = self.visibility.database
+        """Mean number of children before ``until`` of each foreign key, as log(1 + children)."""
+        schema = self.visibility.database.schema
+        counts = {table.name: self._earlier(table.name) for table in schema.tables}
         return {
-            f"{key.table}.{key.column}": float(np.log1p(database.rows(key.table) / max(database.rows(key.parent), 1)))
-            for key in database.schema.foreign_keys
+            f"{key.table}.{key.column}": float(np.log1p(counts[key.table] / max(counts[key.parent], 1)))
+            for key in schema.foreign_keys
         }
+
+    def _earlier(self, table: str) -> int:
+        time = self.visibility.database.time(table)
+        return self.visibility.database.rows(table) if time is None else int((time < self.until).sum())
 
 
 def age(time: Int, cutoff: Int) -> Float:

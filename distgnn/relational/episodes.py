@@ -95,7 +95,12 @@ class TaskData:
 
 
 def load_data(
-    database: Database, task: Task, rows: TaskRows, limits: Limits, splits: tuple[int, ...] = (TRAIN, VAL, TEST), seed: int = 0
+    database: Database,
+    task: Task,
+    rows: TaskRows,
+    limits: Limits,
+    splits: tuple[int, ...] = (TRAIN, VAL, TEST),
+    seed: int = 0,
 ) -> TaskData:
     """Sample the sub-graphs of the rows of a task. Statistics are fitted on training rows and on the time before the others.
 

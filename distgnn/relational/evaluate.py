@@ -90,7 +90,9 @@ def _few(
         "pre-trained": predict_rows(model, data, context, queries).values,
     }
     if context.size and config.adapt:
-        found[f"pre-trained, {config.adapt} inner steps"] = predict_rows(model, data, context, queries, config.adapt).values
+        found[f"pre-trained, {config.adapt} inner steps"] = predict_rows(
+            model, data, context, queries, config.adapt
+        ).values
     if context.size and config.baselines:
         found |= forest_and_linear(data, context, queries, draw)
         found["forest + linear + pre-trained"] = (found["forest + linear"] + found["pre-trained"]) / 2
@@ -108,7 +110,9 @@ def _all_labels(
     if config.finetune:
         context = large_context(data)
         found["pre-trained"] = lambda: predict_rows(model, data, context, queries).values
-        found["fine-tuned"] = lambda: predict_rows(fine_tune(model, data, config.finetune), data, context, queries).values
+        found["fine-tuned"] = lambda: (
+            predict_rows(fine_tune(model, data, config.finetune), data, context, queries).values
+        )
     return found
 
 

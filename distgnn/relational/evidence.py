@@ -127,7 +127,9 @@ def _calendar(seeds: Seeds) -> list[tuple[Source, Float]]:
     return found
 
 
-def _of_path(cells: Cells, seeds: Seeds, levels: dict[Path, Level], path: Path, level: Level) -> list[tuple[Source, Float]]:
+def _of_path(
+    cells: Cells, seeds: Seeds, levels: dict[Path, Level], path: Path, level: Level
+) -> list[tuple[Source, Float]]:
     cutoff = seeds.cutoff[level.owner]
     what, values = cells.read(level.table, level.row, cutoff, is_entity_row=not path)
     if not any(step.down for step in path):
@@ -186,7 +188,9 @@ def _sums(values: Float, starts: Int, some: Int, count: int) -> Float:
     return sums
 
 
-def _of_rows(cells: Cells, seeds: Seeds, levels: dict[Path, Level], path: Path, level: Level) -> list[tuple[Source, Float]]:
+def _of_rows(
+    cells: Cells, seeds: Seeds, levels: dict[Path, Level], path: Path, level: Level
+) -> list[tuple[Source, Float]]:
     """Counts, counts in windows, and ages of the newest and the oldest visible row."""
     before, step, count = levels[path[:-1]], path[-1], seeds.row.size
     source = Source(path, level.table, "", "count")
@@ -204,7 +208,10 @@ def _of_rows(cells: Cells, seeds: Seeds, levels: dict[Path, Level], path: Path, 
     some = np.flatnonzero(stop > start)
     newest, oldest = time[rows[stop[some] - 1]], time[rows[start[some]]]
     owner = before.owner[some]
-    recency, first = -_latest(-_ages(newest, cutoff[some]), owner, count), _latest(_ages(oldest, cutoff[some]), owner, count)
+    recency, first = (
+        -_latest(-_ages(newest, cutoff[some]), owner, count),
+        _latest(_ages(oldest, cutoff[some]), owner, count),
+    )
     number = np.bincount(before.owner, stop - start, count)
     gap = np.log1p(np.maximum(np.expm1(first) - np.expm1(recency), 0) / np.maximum(number - 1, 1))
     found += [(replace(source, kind="recency"), recency), (replace(source, kind="first"), first)]

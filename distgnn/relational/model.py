@@ -136,7 +136,9 @@ class ColumnLayer(nn.Module):
         q, k, v = (
             part.reshape(x.shape[0], self.heads, -1).transpose(0, 1) for part in self.qkv(self.norms[0](x)).chunk(3, -1)
         )
-        weights = (q @ k.transpose(1, 2) * q.shape[-1] ** -0.5).softmax(-1)  # twice differentiable, unlike fused kernels
+        weights = (q @ k.transpose(1, 2) * q.shape[-1] ** -0.5).softmax(
+            -1
+        )  # twice differentiable, unlike fused kernels
         x = x + self.out((weights @ v).transpose(0, 1).reshape(x.shape))
         return x + self.network(self.norms[1](x))
 

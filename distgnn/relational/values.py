@@ -105,7 +105,9 @@ class Descriptions:
     names: Float32
 
 
-def describe(sources: list[Source], scaler: Scaler, visibility: Visibility, fan_out: dict[str, float], task: str) -> Descriptions:
+def describe(
+    sources: list[Source], scaler: Scaler, visibility: Visibility, fan_out: dict[str, float], task: str
+) -> Descriptions:
     """Describe the kept columns of evidence.
 
     Args:
@@ -132,10 +134,14 @@ def _hash(texts: list[str]) -> Float32:
     return _HASHING.transform([text.replace("_", " ") for text in texts]).toarray().astype(np.float32)
 
 
-def _facts(source: Source, visibility: Visibility, fan_out: dict[str, float], hidden: set[tuple[str, str]]) -> list[float]:
+def _facts(
+    source: Source, visibility: Visibility, fan_out: dict[str, float], hidden: set[tuple[str, str]]
+) -> list[float]:
     steps = source.path
     days = float(source.detail) if source.kind == "window" else 1.0
-    spread = [fan_out[f"{step.foreign_key.table}.{step.foreign_key.column}"] * (1 if step.down else -1) for step in steps]
+    spread = [
+        fan_out[f"{step.foreign_key.table}.{step.foreign_key.column}"] * (1 if step.down else -1) for step in steps
+    ]
     return [
         *(float(source.shape == shape) for shape in SHAPES),
         *(float(source.kind == kind) for kind in KINDS),

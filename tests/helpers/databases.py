@@ -113,8 +113,14 @@ def write_database(folder: Path, tables: Frames, name: str = "shop") -> str:
     for key, frame in tables.items():
         frame.to_parquet(folder / f"{key}.parquet")
     orders = tables["orders"].iloc[200:].iloc[::3]
-    split = np.where(orders.date < START + pd.Timedelta(400, "D"), "train", np.where(orders.date < START + pd.Timedelta(480, "D"), "val", "test"))
-    amount = pd.DataFrame({"order_id": orders.order_id, "timestamp": orders.date, "label": orders.amount, "split": split})
+    split = np.where(
+        orders.date < START + pd.Timedelta(400, "D"),
+        "train",
+        np.where(orders.date < START + pd.Timedelta(480, "D"), "val", "test"),
+    )
+    amount = pd.DataFrame(
+        {"order_id": orders.order_id, "timestamp": orders.date, "label": orders.amount, "split": split}
+    )
     tasks = {
         "buys": _task("customers", "customer_id", "classification", 30, [], buys(tables)),
         "order-amount": _task("orders", "order_id", "regression", None, ["amount"], amount),
