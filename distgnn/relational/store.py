@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from distgnn.relational.database import Database, in_memory
+from distgnn.relational.sources.base import Input
 from distgnn.relational.sources.database_json import DatabaseJson
 
 
@@ -15,5 +16,5 @@ def open_database(uri: str) -> Database:
     Raises:
         RequestError: It is neither, or damaged.
     """
-    source = DatabaseJson(uri)
+    source = DatabaseJson(Input(uri))
     return in_memory(source, source.schema())
