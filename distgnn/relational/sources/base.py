@@ -107,6 +107,15 @@ class HasTasks(Protocol):
         ...
 
 
+@runtime_checkable
+class Closes(Protocol):
+    """A source that holds a connection."""
+
+    def close(self) -> None:
+        """End the connection."""
+        ...
+
+
 def plain_type(kind: pa.DataType) -> pa.DataType | None:
     """Return the type that a column of a source is read as; None if it cannot be read (bytes, lists, structs)."""
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
