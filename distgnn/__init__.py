@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from distgnn import register
     from distgnn.api.analyse import AnalysisResults, analyse
     from distgnn.api.corpus import build_corpus
-    from distgnn.api.database import build_database
+    from distgnn.api.database import add_tasks, build_database
     from distgnn.api.few_labels import FewLabelResults
     from distgnn.api.finetune import EvaluationResults, FinetuneResults, evaluate, finetune
     from distgnn.api.network import build_network
@@ -44,13 +44,14 @@ if TYPE_CHECKING:
     from distgnn.register import register_encoder
     from distgnn.relational.database import Database
     from distgnn.relational.store import open_database
+    from distgnn.relational.tasks import load_task
 
 __version__ = "0.1.0"
 
 _MODULES = {
     "distgnn.api.analyse": ("AnalysisResults", "analyse"),
     "distgnn.api.corpus": ("build_corpus",),
-    "distgnn.api.database": ("build_database",),
+    "distgnn.api.database": ("add_tasks", "build_database"),
     "distgnn.api.network": ("build_network",),
     "distgnn.api.few_labels": ("FewLabelResults",),
     "distgnn.api.finetune": ("EvaluationResults", "FinetuneResults", "evaluate", "finetune"),
@@ -82,6 +83,7 @@ _MODULES = {
     "distgnn.register": ("register_encoder",),
     "distgnn.relational.database": ("Database",),
     "distgnn.relational.store": ("open_database",),
+    "distgnn.relational.tasks": ("load_task",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
@@ -116,6 +118,7 @@ __all__ = [
     "TuneConfig",
     "WeightingConfig",
     "WorkError",
+    "add_tasks",
     "analyse",
     "build_corpus",
     "build_database",
@@ -125,6 +128,7 @@ __all__ = [
     "load_checkpoint",
     "load_encoder",
     "load_model",
+    "load_task",
     "open_database",
     "pretrain",
     "register",

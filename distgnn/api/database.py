@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import json
 from contextlib import closing, nullcontext
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from distgnn import register
 from distgnn.api.arguments import build_config
@@ -21,6 +16,7 @@ from distgnn.relational.manifest import STORE, Finding, read_manifest
 from distgnn.relational.schema_file import read_schema, written
 from distgnn.relational.sources.base import Closes, HasTasks, Input, Source
 from distgnn.relational.store import open_database
+from distgnn.relational.task_files import make_task, read_specs, save_tasks
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import LOCK, locked
 from distgnn.storage.uri import parent
@@ -129,20 +125,27 @@ def _to_confirm(made: Draft, source: Source, config: DatabaseBuildConfig) -> Req
 def _write_tasks(folder: Folder, source: Source) -> list[Finding]:
     if not isinstance(source, HasTasks):
         return []
-    facts, notes = {}, []
-    for task in source.tasks():
-        if isinstance(task, str):
-            notes.append(Finding("left out", task[:4000], 1))
-            continue
-        facts[task.name] = task.facts
-        write_parquet(folder, f"{_TASK_FOLDER}/{task.name}.parquet", task.rows)
-    if facts:
-        folder.write(_TASKS, json.dumps(facts, indent=1).encode())
-    return notes
+    found = list(source.tasks())
+    save_tasks(folder, [task for task in found if not isinstance(task, str)])
+    return [Finding("left out", note[:4000], 1) for note in found if isinstance(note, str)]
 
 
-def write_parquet(folder: Folder, name: str, table: pa.Table) -> None:
-    """Write a Parquet file."""
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    folder.write(name, buffer.getvalue())
+def add_tasks(uri: str, file: str) -> dict[str, list[Finding]]:
+    """Add the tasks of a TOML file to a store; those of the same name are replaced.
+
+    Args:
+        uri: The store.
+        file: The file; see docs/databases.md.
+
+    Returns:
+        What was left out of each task, by its name.
+
+    Raises:
+        RequestError: The file or one of its tasks is wrong; then none is added.
+    """
+    folder, database = open_folder(uri), open_database(uri)
+    read_manifest(folder)
+    made = {name: make_task(database, name, spec, file) for name, spec in read_specs(file).items()}
+    with locked(folder):
+        save_tasks(folder, [one.task for one in made.values()])
+    return {name: one.findings for name, one in made.items()}

@@ -54,7 +54,8 @@ class Task:
         hide_entity: Columns of ``table`` that the entity row itself may not show.
         hide_splits: Columns hidden in rows of some splits, by the split of the row as an entity of this task; None = none.
         metric: "auroc" or "mae".
-        rule: What is asked, in words.
+        rule: What is asked, in words or as a rule.
+        classes: Names of the labels 0, 1, ... of a multiclass task; empty if they have none.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Task:
     hide_splits: HiddenInSplits | None = None
     metric: str = "auroc"
     rule: str = ""
+    classes: tuple[str, ...] = ()
 
 
 class TaskRows(NamedTuple):
@@ -118,6 +120,7 @@ class _Task:
     metric: Name = "auroc"
     rule: Text = ""
     visible_rows: Text = ""
+    classes: tuple[Text, ...] = ()
 
 
 def task_names(uri: str) -> tuple[str, ...]:
@@ -169,6 +172,7 @@ def _task(name: str, read: _Task, rows: TaskRows, schema: Schema, where: str) ->
         hide_splits=hidden and HiddenInSplits(hidden_columns(hidden.columns, schema, where), hidden.splits),
         metric=read.metric,
         rule=read.rule,
+        classes=read.classes,
     )
 
 
