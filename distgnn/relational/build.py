@@ -19,7 +19,7 @@ from distgnn.relational.encode import encode
 from distgnn.relational.links import check_key, resolve
 from distgnn.relational.manifest import STORE, Finding, Manifest, Stored
 from distgnn.relational.schema import Column, ForeignKey, Schema, Table
-from distgnn.relational.sources.base import Source
+from distgnn.relational.sources.base import Rejects, Source
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.records import Count, Digest, Name, read_record
 
@@ -91,9 +91,7 @@ class Build:
     def _stage(self, stage: Folder, name: str) -> _Step:
         file = f"t{self._names[name]:04d}.arrow"
         digest, size = write_table(stage, file, self.source.types(name), self.source.batches(name))
-        count, _ = getattr(self.source, "rejected", {}).get(name, (0, []))
-        examples = getattr(self.source, "rejected", {}).get(name, (0, []))[1]
-        example = f"{examples[0].file} row {examples[0].row}: {examples[0].reason}" if examples else ""
+        count, example = self.source.rejected.get(name, (0, "")) if isinstance(self.source, Rejects) else (0, "")
         return _Step(
             ((file, digest, size),), findings=(Finding("rejected rows", name, count, example),) if count else ()
         )

@@ -108,6 +108,17 @@ class HasTasks(Protocol):
 
 
 @runtime_checkable
+class Rejects(Protocol):
+    """A source that leaves out rows it cannot read.
+
+    Attributes:
+        rejected: Number of such rows, and one of them, by table; complete once the table is read.
+    """
+
+    rejected: dict[str, tuple[int, str]]
+
+
+@runtime_checkable
 class Closes(Protocol):
     """A source that holds a connection."""
 

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from distgnn import register
-from distgnn.corpus.sources.base import Rejected, rejected
 from distgnn.corpus.sources.files import input_errors, open_binary, plain_name
 from distgnn.errors import RequestError
 from distgnn.relational.schema import Schema
@@ -22,7 +21,6 @@ from distgnn.storage.uri import base_name
 _TEXT = (".csv", ".tsv", ".tab", ".txt", ".asc", ".psv")
 _MARKS = ("\t", ";", "|", ",")
 _HEAD, _BLOCK = 1 << 16, 1 << 22
-_MOST_LISTED = 1000
 
 
 @register.database_source("files")
@@ -34,7 +32,7 @@ class Files:
         self._folder = open_folder(source.uri)
         self._files = self._found()
         self._types: dict[str, pa.Schema] = {}
-        self.rejected: dict[str, tuple[int, list[Rejected]]] = {}
+        self.rejected: dict[str, tuple[int, str]] = {}
 
     @staticmethod
     def recognises(uri: str) -> bool:
@@ -107,14 +105,12 @@ class Files:
 
     def _csv(self, table: str, name: str) -> Iterator[pa.RecordBatch]:
         uri, (columns, mark) = self._folder.at(name), self._header(name)
-        bad: list[Rejected] = []
-        counts = [0]
+        bad: list[str] = []
 
         def keep(row: Any) -> str:
-            counts[0] += 1
-            if len(bad) < _MOST_LISTED:
-                reason = f"{row.actual_columns} fields, not {row.expected_columns}"
-                bad.append(rejected(name, row.number or 0, reason, row.text or ""))
+            bad.append(
+                "" if bad else f"{row.actual_columns} fields, not {row.expected_columns}: {(row.text or '')[:200]}"
+            )
             return "skip"
 
         read = pacsv.ReadOptions(block_size=_BLOCK, encoding=self._encoding or "utf8", use_threads=False)
@@ -132,8 +128,8 @@ class Files:
                 yield from pacsv.open_csv(pa.PythonFile(file, mode="r"), read, parse, convert)
             except pa.ArrowInvalid as error:
                 raise RequestError(f"{uri}: {_reason(error)}") from error
-        if counts[0]:
-            self.rejected[table] = counts[0], bad
+        if bad:
+            self.rejected[table] = len(bad), bad[0]
 
 
 def _reason(error: pa.ArrowInvalid) -> str:
