@@ -12,7 +12,7 @@ from distgnn.errors import RequestError
 from distgnn.relational.build import JOURNAL, Build, check_columns, remove_build
 from distgnn.relational.database import Database
 from distgnn.relational.draft import Draft, draft
-from distgnn.relational.manifest import STORE, Finding, read_manifest
+from distgnn.relational.manifest import LEFT_OUT, STORE, Finding, read_manifest
 from distgnn.relational.schema_file import read_schema, written
 from distgnn.relational.sources.base import Closes, HasTasks, Input, Source
 from distgnn.relational.store import open_database
@@ -97,7 +97,7 @@ def _build(folder: Folder, kind: str, source: Source, config: DatabaseBuildConfi
         proposed: dict[str, str] = {}
         if chosen is None:
             made = draft(source, tables)
-            findings += [Finding("left out", note[:4000], 1) for note in made.notes]
+            findings += [Finding(LEFT_OUT, note[:4000], 1) for note in made.notes]
             proposed, chosen = made.proposed, made.schema
             if (proposed and not config.accept_proposal) or config.schema:
                 raise _to_confirm(made, source, config)
@@ -127,7 +127,7 @@ def _write_tasks(folder: Folder, source: Source) -> list[Finding]:
         return []
     found = list(source.tasks())
     save_tasks(folder, [task for task in found if not isinstance(task, str)])
-    return [Finding("left out", note[:4000], 1) for note in found if isinstance(note, str)]
+    return [Finding(LEFT_OUT, note[:4000], 1) for note in found if isinstance(note, str)]
 
 
 def add_tasks(uri: str, file: str) -> dict[str, list[Finding]]:

@@ -56,6 +56,7 @@ class Build:
         self.folder, self.source = folder, source
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         self._journal = self._read(key)
+        self._save()
         self._chosen = ""
         self._names = {table: number for number, table in enumerate(source.tables())}
 
@@ -73,8 +74,11 @@ class Build:
             return done
         done = make()
         self._journal.steps[name] = done
-        self.folder.write(JOURNAL, json.dumps(asdict(self._journal)).encode())
+        self._save()
         return done
+
+    def _save(self) -> None:
+        self.folder.write(JOURNAL, json.dumps(asdict(self._journal)).encode())
 
     @contextmanager
     def staged(self) -> Iterator[tuple[Folder, dict[str, pa.Table], list[Finding]]]:

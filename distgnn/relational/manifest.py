@@ -14,6 +14,8 @@ from distgnn.storage.records import Count, Digest, Name, Small, Text, check_vers
 
 STORE = "store.json"
 FORMAT, VERSION = "distgnn-database", 1
+LEFT_OUT = "left out"
+"""Of a finding whose ``where`` says what of the source was left out, and why."""
 _BYTES = 256 << 20
 _WHAT = "the manifest of a database store"
 
@@ -48,6 +50,8 @@ class Finding:
 
     def line(self) -> str:
         """One line for people."""
+        if self.what == LEFT_OUT:
+            return f"{self.what}: {self.where}"
         return f"{self.where}: {self.count:,} {self.what}" + (
             f" (such as {self.example[:60]!r})" if self.example else ""
         )

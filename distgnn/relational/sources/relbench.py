@@ -110,12 +110,12 @@ class RelBench:
 
     def _task(self, name: str, folder: Folder, read: _Task) -> SourceTask | str:
         if read.task_type not in _KINDS or not (read.entity_table and read.target_col):
-            return f"task {name!r}: tasks of type {read.task_type!r} are not supported; left out"
+            return f"task {name!r}: tasks of type {read.task_type!r} are not supported"
         if any(folder.size(f"{split}.parquet") is None for split in _SPLITS):
-            return f"task {name!r}: has no label files (train.parquet, val.parquet, test.parquet); left out"
+            return f"task {name!r}: has no label files (train.parquet, val.parquet, test.parquet)"
         key = self._read.tables.get(read.entity_table, _Table()).pkey
         if key is None:
-            return f"task {name!r}: table {read.entity_table!r} has no primary key; left out"
+            return f"task {name!r}: table {read.entity_table!r} has no primary key"
         rows = pa.concat_tables([_labels(folder, split, read, key) for split in _SPLITS])
         return SourceTask(name, self._facts(read, key), rows)
 

@@ -39,15 +39,15 @@ def declared_by(
         references: Foreign keys of every table.
         unread: Columns that cannot be read.
     """
-    notes = [f"{table}.{name}: bytes or nested values are not read; left out" for name in unread]
+    notes = [f"{table}.{name}: bytes or nested values are not read" for name in unread]
     key = keys[table][0] if len(keys[table]) == 1 else None
     if len(keys[table]) > 1:
-        notes.append(f"{table}: the primary key has several columns ({', '.join(keys[table])}); its rows have no key")
+        notes.append(f"{table}: the primary key has several columns ({', '.join(keys[table])})")
     kept: dict[str, str] = {}
     for one in references[table]:
         problem = _problem(one, keys, kept)
         if problem:
-            notes.append(f"{table}.{', '.join(one.columns)}->{one.parent}: {problem}; left out")
+            notes.append(f"{table}.{', '.join(one.columns)}->{one.parent}: {problem}")
         else:
             kept[one.columns[0]] = one.parent
     any_declared = any(references.values()) or len(keys) == 1
