@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from distgnn import register
     from distgnn.api.analyse import AnalysisResults, analyse
     from distgnn.api.corpus import build_corpus
+    from distgnn.api.database import add_tasks, build_database
     from distgnn.api.few_labels import FewLabelResults
     from distgnn.api.finetune import EvaluationResults, FinetuneResults, evaluate, finetune
     from distgnn.api.network import build_network
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from distgnn.checkpoint.load import PretrainedEncoder, load_encoder
     from distgnn.config import (
         AnalyseConfig,
+        DatabaseBuildConfig,
         EncoderConfig,
         EvaluateConfig,
         FewLabelConfig,
@@ -40,12 +42,16 @@ if TYPE_CHECKING:
     from distgnn.graph.batch import GraphBatch
     from distgnn.graph.schema import Feature, Schema
     from distgnn.register import register_encoder
+    from distgnn.relational.database import Database
+    from distgnn.relational.store import open_database
+    from distgnn.relational.tasks import load_task
 
 __version__ = "0.1.0"
 
 _MODULES = {
     "distgnn.api.analyse": ("AnalysisResults", "analyse"),
     "distgnn.api.corpus": ("build_corpus",),
+    "distgnn.api.database": ("add_tasks", "build_database"),
     "distgnn.api.network": ("build_network",),
     "distgnn.api.few_labels": ("FewLabelResults",),
     "distgnn.api.finetune": ("EvaluationResults", "FinetuneResults", "evaluate", "finetune"),
@@ -56,6 +62,7 @@ _MODULES = {
     "distgnn.checkpoint.load": ("PretrainedEncoder", "load_encoder"),
     "distgnn.config": (
         "AnalyseConfig",
+        "DatabaseBuildConfig",
         "EncoderConfig",
         "EvaluateConfig",
         "FewLabelConfig",
@@ -74,6 +81,9 @@ _MODULES = {
     "distgnn.graph.batch": ("GraphBatch",),
     "distgnn.graph.schema": ("Feature", "Schema"),
     "distgnn.register": ("register_encoder",),
+    "distgnn.relational.database": ("Database",),
+    "distgnn.relational.store": ("open_database",),
+    "distgnn.relational.tasks": ("load_task",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
@@ -81,6 +91,8 @@ __all__ = [
     "AnalysisResults",
     "Checkpoint",
     "Corpus",
+    "Database",
+    "DatabaseBuildConfig",
     "DistgnnError",
     "DivergedError",
     "EncoderConfig",
@@ -106,14 +118,18 @@ __all__ = [
     "TuneConfig",
     "WeightingConfig",
     "WorkError",
+    "add_tasks",
     "analyse",
     "build_corpus",
+    "build_database",
     "build_network",
     "evaluate",
     "finetune",
     "load_checkpoint",
     "load_encoder",
     "load_model",
+    "load_task",
+    "open_database",
     "pretrain",
     "register",
     "register_encoder",

@@ -28,10 +28,12 @@ class Encoded:
         arrays: Its arrays by part.
         unreadable: Number of values that are not of the column's kind; they became nulls.
         example: One of these values.
+        missing: Number of missing values of the source.
     """
 
     def __init__(self, arrays: Arrays, unreadable: int = 0, example: str = "") -> None:
         self.arrays, self.unreadable, self.example = arrays, unreadable, example
+        self.missing = 0
 
 
 def encode(values: pa.ChunkedArray | pa.Array, column: Column, where: str) -> Encoded:
@@ -47,7 +49,9 @@ def encode(values: pa.ChunkedArray | pa.Array, column: Column, where: str) -> En
     """
     plain = _without(_plain(values), column.nulls)
     try:
-        return _ENCODERS[column.kind](plain, column)
+        encoded = _ENCODERS[column.kind](plain, column)
+        encoded.missing = plain.null_count
+        return encoded
     except _ERRORS as error:
         reason = " ".join(str(error).split())[:200]
         raise RequestError(

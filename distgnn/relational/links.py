@@ -11,7 +11,6 @@ import pyarrow.compute as _compute
 from scipy.sparse import coo_array
 
 from distgnn.errors import RequestError
-from distgnn.graph.ragged import pointers
 from distgnn.relational.schema import ForeignKey
 
 pc: Any = _compute  # its functions are made at run time
@@ -105,10 +104,10 @@ def children_of(parent: Rows, time: Ints | None, parents: int) -> Children:
     kept = owner >= 0
     if not kept.all():
         rows, owner = rows[kept], owner[kept]
-    counts = np.bincount(owner, minlength=parents)
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=parents), dtype=np.int64)])
     if not len(rows):
-        return Children(pointers(counts), rows)
+        return Children(indptr, rows)
     # The conversion to CSR is a stable counting sort.
     place = np.arange(len(rows), dtype=np.int32)
     sorted_rows = coo_array((rows, (owner, place)), shape=(parents, len(rows))).tocsr().data
-    return Children(pointers(counts), sorted_rows)
+    return Children(indptr, sorted_rows)

@@ -16,9 +16,10 @@ from distgnn.relational.database import Database
 from distgnn.relational.encode import encode
 from distgnn.relational.links import Ints, Rows, resolve
 from distgnn.relational.schema import Column, ForeignKey, Kind, Schema
-from distgnn.relational.sources.database_json import parquet_batches, parquet_types
+from distgnn.relational.sources.database_json import described_tasks
+from distgnn.relational.sources.parquet import batches_of, types_of
 from distgnn.storage.folder import Folder, open_folder
-from distgnn.storage.records import Name, Text, convert, parse_object
+from distgnn.storage.records import Name, Text, convert
 
 pc: Any = _compute  # its functions are made at run time
 ALWAYS = np.iinfo(np.int64).max
@@ -53,7 +54,8 @@ class Task:
         hide_entity: Columns of ``table`` that the entity row itself may not show.
         hide_splits: Columns hidden in rows of some splits, by the split of the row as an entity of this task; None = none.
         metric: "auroc" or "mae".
-        rule: What is asked, in words.
+        rule: What is asked, in words or as a rule.
+        classes: Names of the labels 0, 1, ... of a multiclass task; empty if they have none.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Task:
     hide_splits: HiddenInSplits | None = None
     metric: str = "auroc"
     rule: str = ""
+    classes: tuple[str, ...] = ()
 
 
 class TaskRows(NamedTuple):
@@ -117,11 +120,12 @@ class _Task:
     metric: Name = "auroc"
     rule: Text = ""
     visible_rows: Text = ""
+    classes: tuple[Text, ...] = ()
 
 
 def task_names(uri: str) -> tuple[str, ...]:
     """Names of the tasks that tasks.json of a folder describes; empty if there is none."""
-    return tuple(_described(open_folder(uri)))
+    return tuple(described_tasks(open_folder(uri)))
 
 
 def load_task(database: Database, name: str) -> tuple[Task, TaskRows]:
@@ -139,18 +143,13 @@ def load_task(database: Database, name: str) -> tuple[Task, TaskRows]:
             label is missing.
     """
     folder = open_folder(database.uri)
-    described = _described(folder)
+    described = described_tasks(folder)
     if name not in described:
         raise RequestError(f"{database.uri}: no task {name!r}; the tasks are {', '.join(described) or '(none)'}")
     where = f"{folder.at(FILE)}: task {name!r}"
     read = convert(described[name], _Task, where, "a task")
     rows = _rows(folder, name, read, database)
     return _task(name, read, rows, database.schema, where), rows
-
-
-def _described(folder: Folder) -> dict[str, Any]:
-    raw = folder.read_if_there(FILE, 16 << 20)
-    return {} if raw is None else parse_object(raw, folder.at(FILE), "a list of tasks")
 
 
 def _task(name: str, read: _Task, rows: TaskRows, schema: Schema, where: str) -> Task:
@@ -173,6 +172,7 @@ def _task(name: str, read: _Task, rows: TaskRows, schema: Schema, where: str) ->
         hide_splits=hidden and HiddenInSplits(hidden_columns(hidden.columns, schema, where), hidden.splits),
         metric=read.metric,
         rule=read.rule,
+        classes=read.classes,
     )
 
 
@@ -195,7 +195,7 @@ def hidden_columns(names: tuple[str, ...], schema: Schema, where: str) -> tuple[
 def _rows(folder: Folder, name: str, read: _Task, database: Database) -> TaskRows:
     file = f"{FOLDER}/{name}.parquet"
     columns = (read.entity_key, "timestamp", "label", "split")
-    data = pa.Table.from_batches(parquet_batches(folder, file, columns), parquet_types(folder, file, columns))
+    data = pa.Table.from_batches(batches_of(folder, file, columns), types_of(folder, file, columns))
     return task_rows(data, read.entity_table, database, folder.at(file))
 
 

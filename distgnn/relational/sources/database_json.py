@@ -9,15 +9,15 @@ from typing import Any
 import pyarrow as pa
 
 from distgnn import register
-from distgnn.corpus.sources.files import input_errors, open_binary
-from distgnn.corpus.sources.parquet import ParquetColumns
 from distgnn.errors import RequestError
 from distgnn.relational.schema import Column, ForeignKey, Kind, Schema, Table, check_schema
-from distgnn.relational.sources.base import BATCH_ROWS, Declared
+from distgnn.relational.sources.base import Declared, Input, SourceTask
+from distgnn.relational.sources.parquet import batches_of, types_of
 from distgnn.storage.folder import Folder, open_folder
-from distgnn.storage.records import Count, Name, Text, read_record
+from distgnn.storage.records import Count, Name, Text, parse_object, read_record
 
-FILE = "database.json"
+FILE, TASKS = "database.json", "tasks.json"
+_TASKS_BYTES = 16 << 20
 _KINDS = {
     "numeric": Kind.NUMBER,
     "categorical": Kind.CATEGORY,
@@ -35,7 +35,7 @@ class _Table:
     columns: dict[Name, Name]
     late_columns: dict[Name, Text] = field(default_factory=dict)
     rows: Count = 0
-    time_range: tuple[Name, ...] = ()
+    time_range: tuple[Name | None, ...] = ()
     time_missing: Count = 0
 
 
@@ -54,16 +54,16 @@ class _Database:
 class DatabaseJson:
     """A folder with database.json (keys, kinds, time columns) and TABLE.parquet."""
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-        self._folder = open_folder(uri)
+    def __init__(self, source: Input) -> None:
+        self.uri = source.uri
+        self._folder = open_folder(source.uri)
         self._read = read_record(self._folder, FILE, _Database, "a description of a database")
         self.name = self._read.name
         self._schema = _schema(self._read, self._folder.at(FILE))
 
     @staticmethod
     def recognises(uri: str) -> bool:
-        """Whether there is a database.json of this kind."""
+        """Whether there is a database.json."""
         return is_folder_with(uri, FILE)
 
     def tables(self) -> tuple[str, ...]:
@@ -72,53 +72,49 @@ class DatabaseJson:
 
     def types(self, table: str) -> pa.Schema:
         """Names and Arrow types of the columns of a table."""
-        return parquet_types(self._folder, f"{table}.parquet", tuple(self._read.tables[table].columns))
+        return types_of(self._folder, f"{table}.parquet", tuple(self._read.tables[table].columns))
 
     def batches(self, table: str) -> Iterator[pa.RecordBatch]:
         """Iterate over the rows of a table."""
-        return parquet_batches(self._folder, f"{table}.parquet", tuple(self._read.tables[table].columns))
+        return batches_of(self._folder, f"{table}.parquet", tuple(self._read.tables[table].columns))
 
     def declared(self, table: str) -> Declared:
         """What database.json says about a table."""
         found = self._read.tables[table]
         kinds = {column.name: column.kind for column in self._schema.table(table).columns}
-        return Declared(found.primary_key, dict(found.foreign_keys), kinds, found.time_column, keys=True)
+        return Declared(found.primary_key, dict(found.foreign_keys), kinds, found.time_column, keys=True, times=True)
 
     def schema(self) -> Schema:
         """The schema of database.json."""
         return self._schema
 
+    def fingerprint(self) -> list[Any]:
+        """Names and sizes of the files."""
+        return [[name, self._folder.size(name)] for name in (FILE, *(f"{table}.parquet" for table in self.tables()))]
 
-def is_folder_with(uri: str, *names: str) -> bool:
-    """Whether ``uri`` is a folder with a file of one of these names."""
+    def tasks(self) -> Iterator[SourceTask]:
+        """Iterate over the tasks of tasks.json."""
+        for name, facts in described_tasks(self._folder).items():
+            key = facts.get("entity_key") if isinstance(facts, dict) else None
+            if not isinstance(key, str):
+                raise RequestError(f"{self._folder.at(TASKS)}: task {name!r} names no entity_key; add it")
+            file, columns = f"tasks/{name}.parquet", (key, "timestamp", "label", "split")
+            rows = pa.Table.from_batches(batches_of(self._folder, file, columns), types_of(self._folder, file, columns))
+            yield SourceTask(name, facts, rows)
+
+
+def described_tasks(folder: Folder) -> dict[str, Any]:
+    """Entries of tasks.json of a folder by name; empty if there is none."""
+    raw = folder.read_if_there(TASKS, _TASKS_BYTES)
+    return {} if raw is None else parse_object(raw, folder.at(TASKS), "a list of tasks")
+
+
+def is_folder_with(uri: str, name: str) -> bool:
+    """Whether ``uri`` is a folder with a file called ``name``."""
     try:
-        folder = open_folder(uri)
-        return any(folder.size(name) is not None for name in names)
+        return open_folder(uri).size(name) is not None
     except RequestError:
         return False
-
-
-def parquet_types(folder: Folder, name: str, columns: tuple[str, ...] = ()) -> pa.Schema:
-    """Names and types of the ``columns`` of a Parquet file, in this order (all if none are named); text is text."""
-    uri = folder.at(name)
-    with input_errors(uri), open_binary(uri) as file:
-        found = ParquetColumns(uri, file)
-        missing = [column for column in columns if column not in found.names]
-        if missing:
-            raise RequestError(f"{uri}: no column {missing[0]!r}; it has {', '.join(found.names[:20])}")
-        return pa.schema([(column, _whole(found.kind(column))) for column in columns or found.names])
-
-
-def parquet_batches(folder: Folder, name: str, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-    """Iterate over the rows of a Parquet file, in bounded memory."""
-    types, uri = parquet_types(folder, name, columns), folder.at(name)
-    with input_errors(uri), open_binary(uri) as file:
-        for batch in ParquetColumns(uri, file).batches(list(columns or types.names), BATCH_ROWS):
-            yield pa.RecordBatch.from_arrays([batch.column(item.name).cast(item.type) for item in types], schema=types)
-
-
-def _whole(kind: pa.DataType) -> pa.DataType:
-    return pa.large_string() if pa.types.is_string(kind) or pa.types.is_string_view(kind) else kind
 
 
 def _schema(read: _Database, where: str) -> Schema:

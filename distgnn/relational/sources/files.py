@@ -1,0 +1,153 @@
+"""Source: a folder of CSV and Parquet files, one table each. Values of CSV files stay text until the schema says what they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from distgnn import register
+from distgnn.corpus.sources.files import input_errors, open_binary, plain_name
+from distgnn.errors import RequestError
+from distgnn.relational.schema import Schema
+from distgnn.relational.sources.base import Declared, Input
+from distgnn.relational.sources.parquet import batches_of, types_of
+from distgnn.storage.folder import open_folder
+from distgnn.storage.uri import base_name
+
+_TEXT = (".csv", ".tsv", ".tab", ".txt", ".asc", ".psv")
+_MARKS = ("\t", ";", "|", ",")
+_HEAD, _BLOCK = 1 << 16, 1 << 22
+
+
+@register.database_source("files")
+class Files:
+    """A folder of CSV files (also .gz, .bz2, .xz, .zst) and Parquet files; the name of a file is that of its table."""
+
+    def __init__(self, source: Input) -> None:
+        self.uri, self.name, self._encoding = source.uri, base_name(source.uri.rstrip("/")), source.encoding
+        self._folder = open_folder(source.uri)
+        self._files = self._found()
+        self._types: dict[str, pa.Schema] = {}
+        self.rejected: dict[str, tuple[int, str]] = {}
+
+    @staticmethod
+    def recognises(uri: str) -> bool:
+        """Whether it is a folder with such files."""
+        try:
+            return any(_table_name(name) for name in open_folder(uri).names())
+        except RequestError:
+            return False
+
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables, sorted."""
+        return tuple(self._files)
+
+    def types(self, table: str) -> pa.Schema:
+        """Names and Arrow types of the columns of a table; all text for CSV files."""
+        if table not in self._types:
+            name = self._files[table]
+            if plain_name(name).endswith(".parquet"):
+                self._types[table] = types_of(self._folder, name)
+            else:
+                self._types[table] = pa.schema([(column, pa.large_string()) for column in self._header(name)[0]])
+        return self._types[table]
+
+    def batches(self, table: str) -> Iterator[pa.RecordBatch]:
+        """Iterate over the rows of a table; rows of a CSV file with another number of fields are listed as rejected."""
+        name = self._files[table]
+        if plain_name(name).endswith(".parquet"):
+            return batches_of(self._folder, name)
+        return self._csv(table, name)
+
+    def declared(self, table: str) -> Declared:
+        """Files declare nothing."""
+        del table
+        return Declared()
+
+    def schema(self) -> Schema | None:
+        """None: all is measured."""
+        return None
+
+    def fingerprint(self) -> list[Any]:
+        """Names and sizes of the files."""
+        return [[name, self._folder.size(name)] for name in self._files.values()]
+
+    def _found(self) -> dict[str, str]:
+        files: dict[str, str] = {}
+        for name in self._folder.names():
+            table = _table_name(name)
+            if table and table in files:
+                raise RequestError(f"{self.uri}: {files[table]!r} and {name!r} are both table {table!r}; rename one")
+            if table:
+                files[table] = name
+        if not files:
+            raise RequestError(f"{self.uri}: no CSV or Parquet file in the folder; name the folder of the tables")
+        return files
+
+    def _header(self, name: str) -> tuple[list[str], str]:
+        """Return the names of the columns of a CSV file, and its separator."""
+        uri = self._folder.at(name)
+        with input_errors(uri), open_binary(uri) as file:
+            head = file.read(_HEAD).decode(self._encoding or "utf-8-sig", errors="replace")
+        line = head.partition("\n")[0].rstrip("\r")
+        if not line.strip():
+            raise RequestError(f"{uri}: the first line is empty; it must name the columns")
+        mark = max(_MARKS, key=line.count)
+        names = pacsv.read_csv(pa.py_buffer(f"{line}\n".encode()), parse_options=_parse(mark)).column_names
+        twice = {one for one in names if names.count(one) > 1}
+        if twice or "" in names:
+            raise RequestError(f"{uri}: the first line must name every column once (it is {line[:80]!r})")
+        return names, mark
+
+    def _csv(self, table: str, name: str) -> Iterator[pa.RecordBatch]:
+        uri, (columns, mark) = self._folder.at(name), self._header(name)
+        bad: list[str] = []
+
+        def keep(row: Any) -> str:
+            bad.append(
+                "" if bad else f"{row.actual_columns} fields, not {row.expected_columns}: {(row.text or '')[:200]}"
+            )
+            return "skip"
+
+        read = pacsv.ReadOptions(block_size=_BLOCK, encoding=self._encoding or "utf8", use_threads=False)
+        text = pa.large_string()
+        convert = pacsv.ConvertOptions(
+            column_types=dict.fromkeys(columns, text),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        )
+        parse = _parse(mark)
+        parse.invalid_row_handler = keep
+        with input_errors(uri), open_binary(uri) as file:
+            try:
+                yield from pacsv.open_csv(pa.PythonFile(file, mode="r"), read, parse, convert)
+            except pa.ArrowInvalid as error:
+                raise RequestError(f"{uri}: {_reason(error)}") from error
+        if bad:
+            self.rejected[table] = len(bad), bad[0]
+
+
+def _reason(error: pa.ArrowInvalid) -> str:
+    text = " ".join(str(error).split())[:200]
+    if "UTF8" in text or "utf-8" in text:
+        return f"not UTF-8 throughout ({text}); give --encoding, such as latin-1, or convert the file"
+    return f"not a table of text ({text}); correct it"
+
+
+def _parse(mark: str) -> pacsv.ParseOptions:
+    return pacsv.ParseOptions(delimiter=mark, newlines_in_values=True)
+
+
+def _table_name(name: str) -> str:
+    """Return the table that a file holds; "" if it is no table."""
+    if name.startswith((".", "_")):
+        return ""
+    stem, extension = os.path.splitext(name)
+    if extension.lower() in (".gz", ".bz2", ".xz", ".zst"):
+        stem, extension = os.path.splitext(stem)
+    return stem if extension.lower() in (*_TEXT, ".parquet") else ""
