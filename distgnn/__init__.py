@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from distgnn.api.analyse import AnalysisResults, analyse
     from distgnn.api.corpus import build_corpus
     from distgnn.api.database import add_tasks, build_database
+    from distgnn.api.database_evaluation import DatabaseResults, evaluate_databases
+    from distgnn.api.database_models import DatabaseRun, Predictions, predict, pretrain_databases
     from distgnn.api.few_labels import FewLabelResults
     from distgnn.api.finetune import EvaluationResults, FinetuneResults, evaluate, finetune
     from distgnn.api.network import build_network
@@ -52,6 +54,8 @@ _MODULES = {
     "distgnn.api.analyse": ("AnalysisResults", "analyse"),
     "distgnn.api.corpus": ("build_corpus",),
     "distgnn.api.database": ("add_tasks", "build_database"),
+    "distgnn.api.database_evaluation": ("DatabaseResults", "evaluate_databases"),
+    "distgnn.api.database_models": ("DatabaseRun", "Predictions", "predict", "pretrain_databases"),
     "distgnn.api.network": ("build_network",),
     "distgnn.api.few_labels": ("FewLabelResults",),
     "distgnn.api.finetune": ("EvaluationResults", "FinetuneResults", "evaluate", "finetune"),
@@ -93,6 +97,8 @@ __all__ = [
     "Corpus",
     "Database",
     "DatabaseBuildConfig",
+    "DatabaseResults",
+    "DatabaseRun",
     "DistgnnError",
     "DivergedError",
     "EncoderConfig",
@@ -105,6 +111,7 @@ __all__ = [
     "FinetuneConfig",
     "FinetuneResults",
     "GraphBatch",
+    "Predictions",
     "PretrainConfig",
     "PretrainedEncoder",
     "RequestError",
@@ -124,13 +131,16 @@ __all__ = [
     "build_database",
     "build_network",
     "evaluate",
+    "evaluate_databases",
     "finetune",
     "load_checkpoint",
     "load_encoder",
     "load_model",
     "load_task",
     "open_database",
+    "predict",
     "pretrain",
+    "pretrain_databases",
     "register",
     "register_encoder",
     "resume",

@@ -18,6 +18,7 @@ from distgnn.config import (
     TransferConfig,
     TuneConfig,
 )
+from distgnn.config.database_model import DatabaseEvaluateConfig, DatabasePretrainConfig, PredictConfig
 from distgnn.errors import RequestError
 from distgnn.interrupts import exit_on_interrupt
 from distgnn.options import (
@@ -78,6 +79,15 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("database", "verify"): Command(DatabaseUri, "distgnn.commands.database:verify", "check every byte of a store"),
     ("database", "stat"): Command(
         DatabaseStatOptions, "distgnn.commands.database:stat", "print tables, keys and warnings of a database"
+    ),
+    ("database", "pretrain"): Command(
+        DatabasePretrainConfig, "distgnn.commands.database_models:pretrain", "pre-train a model over databases"
+    ),
+    ("database", "evaluate"): Command(
+        DatabaseEvaluateConfig, "distgnn.commands.database_models:evaluate", "evaluate models on unseen databases"
+    ),
+    ("predict",): Command(
+        PredictConfig, "distgnn.commands.database_models:predict", "predict a task of a database from context labels"
     ),
     ("database", "tasks"): Command(
         DatabaseTasksOptions, "distgnn.commands.database:tasks", "list or add prediction tasks of a database"

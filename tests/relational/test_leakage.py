@@ -23,8 +23,8 @@ from distgnn.relational.sampling import Limits, Seeds
 from distgnn.relational.store import open_database
 from distgnn.relational.tasks import load_task
 from distgnn.relational.training import new_model
-from distgnn.relational.visibility import of_task
 from distgnn.relational.values import Scaler
+from distgnn.relational.visibility import of_task
 from tests.helpers.databases import START, Frames, buys, frames, write_database
 
 LIMITS = Limits(6, 3)
