@@ -41,13 +41,13 @@ class DatabaseModelConfig:
 class DatabaseTrainConfig:
     """Training on episodes."""
 
-    steps: int = hyper(1500)
+    steps: int = hyper(1000)
     """Training steps."""
     episodes: int = hyper(4, most=4096)
     """Episodes of one step, over all ranks."""
     lr: float = hyper(2e-3)
     """Learning rate of Adam; linear warm-up over 5 % of the steps, then cosine decay to 0."""
-    adapted: float = hyper(0.3)
+    adapted: float = hyper(0.2)
     """Share of episodes whose queries are predicted after an inner step of adaptation (second order); 0 = never."""
     clip_norm: float = hyper(1.0)
     """Largest norm of the gradient; 0 = no limit."""
@@ -99,7 +99,7 @@ class DatabasePretrainConfig:
     """Databases: stores, or folders with a database.json."""
     out: str = writes("runs/databases")
     """URI of the run folder; a run there is continued."""
-    automatic: int = setting(16, most=4096)
+    automatic: int = setting(28, most=4096)
     """Automatic tasks of each database: cells to fill in, and what happens next."""
     model: DatabaseModelConfig = hyper(factory=DatabaseModelConfig)
     train: DatabaseTrainConfig = hyper(factory=DatabaseTrainConfig)
@@ -159,8 +159,8 @@ class DatabaseEvaluateConfig:
     """Numbers of context labels."""
     draws: int = setting(5, most=10_000)
     """Draws of context rows for each number of labels."""
-    adapt: int = setting(3, most=100)
-    """Inner steps of the adapted row."""
+    adapt: int = setting(1, most=100)
+    """Inner steps of the adapted row; 0 = no such row."""
     finetune: int = setting(0, most=1_000_000)
     """Steps of fine-tuning on all training labels; 0 = no such row."""
     baselines: bool = setting(True)

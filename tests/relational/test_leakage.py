@@ -169,7 +169,8 @@ def test_5_windows_equal_those_of_duckdb(tmp_path: Path, tables: Frames, monkeyp
     con.register("asked", asked)
     con.register("orders", orders)
     counts = con.execute(
-        "select n, count(order_id) c from asked a left join orders o on a.customer_id = o.customer_id and o.date < a.t group by n order by n"
+        "select n, count(order_id) c from asked a left join orders o"
+        " on a.customer_id = o.customer_id and o.date < a.t group by n order by n"
     ).fetchnumpy()["c"]
     newest = con.execute(
         "select n, o.date d from asked a asof left join orders o on a.customer_id = o.customer_id and a.t > o.date order by n"

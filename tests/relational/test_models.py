@@ -195,7 +195,7 @@ def test_episodes_never_hold_test_rows(shop: str, tmp_path: Path) -> None:
         assert not bare.names.any()
 
 
-def test_learning_beats_the_untrained_model_on_another_database(tmp_path: Path) -> None:
+def test_learning_beats_the_untrained_model_on_another_database() -> None:
     """The planted sign of one column's description is learned and carries over."""
     random = np.random.default_rng(0)
     model = DatabaseModel(SMALL)
