@@ -84,20 +84,25 @@ def collect(
     """
     parts = []
     sources: list[Source] = []
+    timed = not (seeds.cutoff == NEVER).any()
     for low in range(0, max(seeds.row.size, 1), _CHUNK):
         part = slice(low, low + _CHUNK)
         piece = Seeds(seeds.table, seeds.row[part], seeds.cutoff[part], seeds.number[part])
-        sources, values = _collect(cells, piece, limits, key(seed, epoch))
+        sources, values = _collect(cells, piece, limits, key(seed, epoch), timed=timed)
         parts.append(values)
     return sources, np.concatenate(parts)
 
 
-def _collect(cells: Cells, seeds: Seeds, limits: Limits, draws: int) -> tuple[list[Source], npt.NDArray[np.float32]]:
+def _collect(
+    cells: Cells, seeds: Seeds, limits: Limits, draws: int, *, timed: bool
+) -> tuple[list[Source], npt.NDArray[np.float32]]:
     levels = sample(cells, seeds, limits, draws)
-    found: list[tuple[Source, Float]] = _calendar(seeds)
-    for path, level in levels.items():
-        found += _of_path(cells, seeds, levels, path, level)
+    found: list[tuple[Source, Float]] = _calendar(seeds) if timed else []
+    for path in levels:
+        found += _of_path(cells, seeds, levels, path, timed=timed)
     found += _contrasts(found)
+    if not found:
+        return [], np.empty((seeds.row.size, 0), np.float32)
     return [source for source, _ in found], np.stack([value for _, value in found], 1).astype(np.float32)
 
 
@@ -116,8 +121,6 @@ def sample(cells: Cells, seeds: Seeds, limits: Limits, draws: int) -> dict[Path,
 
 
 def _calendar(seeds: Seeds) -> list[tuple[Source, Float]]:
-    if (seeds.cutoff == NEVER).any() or not seeds.cutoff.size:
-        return []
     days = seeds.cutoff / DAY
     found = []
     for name, period in (("year", 365.2425), ("week", 7.0), ("day", 1.0)):
@@ -128,13 +131,14 @@ def _calendar(seeds: Seeds) -> list[tuple[Source, Float]]:
 
 
 def _of_path(
-    cells: Cells, seeds: Seeds, levels: dict[Path, Level], path: Path, level: Level
+    cells: Cells, seeds: Seeds, levels: dict[Path, Level], path: Path, *, timed: bool
 ) -> list[tuple[Source, Float]]:
+    level = levels[path]
     cutoff = seeds.cutoff[level.owner]
     what, values = cells.read(level.table, level.row, cutoff, is_entity_row=not path)
     if not any(step.down for step in path):
         return _single(seeds, path, level, what, values)
-    found = _of_rows(cells, seeds, levels, path, level) if path[-1].down else []
+    found = _of_rows(cells, seeds, levels, path, timed=timed) if path[-1].down else []
     return found + _aggregates(seeds, path, level, what, values)
 
 
@@ -189,14 +193,15 @@ def _sums(values: Float, starts: Int, some: Int, count: int) -> Float:
 
 
 def _of_rows(
-    cells: Cells, seeds: Seeds, levels: dict[Path, Level], path: Path, level: Level
+    cells: Cells, seeds: Seeds, levels: dict[Path, Level], path: Path, *, timed: bool
 ) -> list[tuple[Source, Float]]:
     """Counts, counts in windows, and ages of the newest and the oldest visible row."""
+    level = levels[path]
     before, step, count = levels[path[:-1]], path[-1], seeds.row.size
     source = Source(path, level.table, "", "count")
     found = [(source, np.log1p(np.bincount(before.owner, level.total, count)))]
     time = cells.visibility.database.time(level.table)
-    if time is None or not count or (seeds.cutoff == NEVER).any():
+    if time is None or not timed:
         return found
     cutoff = seeds.cutoff[before.owner]
     start, stop = visible_range(cells.visibility.database, step.foreign_key, before.row, cutoff)

@@ -38,6 +38,8 @@ class Answer:
 def choose_context(data: TaskData, queries: Int, size: int, seed: int = 0) -> Int:
     """Choose ``size`` labelled training rows at random whose label windows closed before the first of ``queries``."""
     first = int(data.rows.time[queries].min()) if queries.size else int(data.rows.time.max())
+    if not data.missing.size:
+        raise RequestError(f"{data.name}: no column that the task shows varies among its training rows")
     fine = data.eligible(first)
     if size and not fine.size:
         raise RequestError(f"{data.name}: no training row whose label is known before the first query; use --context 0")
@@ -116,5 +118,7 @@ def _scale(data: TaskData, context: Int) -> float:
 def _shown(data: TaskData, values: Float, context: Int) -> Float:
     if data.binary:
         return 1 / (1 + np.exp(-values))
-    location = float(data.rows.label[context].mean()) if context.size else 0.0
-    return values * _scale(data, context) + location
+    if not context.size:
+        return values
+    labels = data.rows.label[context]
+    return np.clip(values * _scale(data, context) + labels.mean(), labels.min(), labels.max())

@@ -13,6 +13,8 @@ from distgnn.relational.sampling import Int, Step
 from distgnn.relational.schema import Column, Kind
 from distgnn.relational.tasks import SPLITS, Task, TaskRows
 
+_MOST_PATHS = 160
+
 
 @dataclass(frozen=True)
 class Visibility:
@@ -38,13 +40,13 @@ class Visibility:
 
     @cached_property
     def paths(self) -> tuple[tuple[Step, ...], ...]:
-        """All paths of at most two steps from the entity table, the empty one first; none goes straight back."""
+        """Paths of at most two steps from the entity table, shorter ones first, at most 160; none goes straight back."""
         found: list[tuple[Step, ...]] = [()]
         for path in self._longer(()):
             found.append(path)
         for path in list(found[1:]):
             found += self._longer(path)
-        return tuple(found)
+        return tuple(found[:_MOST_PATHS])
 
     def _longer(self, path: tuple[Step, ...]) -> list[tuple[Step, ...]]:
         at = path[-1].target if path else self.entity

@@ -12,7 +12,7 @@ from distgnn.graph.keyed import key
 from distgnn.relational.cells import DAY, Cells
 from distgnn.relational.database import Database
 from distgnn.relational.evidence import collect, sample
-from distgnn.relational.sampling import Limits, Seeds
+from distgnn.relational.sampling import NEVER, Limits, Seeds
 from distgnn.relational.store import open_database
 from distgnn.relational.tasks import load_task
 from distgnn.relational.visibility import of_task
@@ -111,6 +111,16 @@ def test_evidence_is_a_function_of_seed_epoch_and_row(database: Database) -> Non
     assert not np.array_equal(collect(cells, seeds, LIMITS, seed=3, epoch=1)[1], whole, equal_nan=True)
     assert not np.array_equal(collect(cells, seeds, LIMITS, seed=4, epoch=2)[1], whole, equal_nan=True)
     assert key(3, 2) != key(4, 2)
+
+
+def test_one_row_without_cutoff_leaves_out_ages_of_all(database: Database) -> None:
+    seeds, cells = seeds_and_cells(database)
+    cut = seeds.cutoff.copy()
+    cut[3] = NEVER
+    mixed = Seeds(seeds.table, seeds.row, cut, seeds.number)
+    kinds = {source.kind for source in collect(cells, mixed, LIMITS)[0]}
+    assert "count" in kinds
+    assert not kinds & {"window", "recency", "calendar"}
 
 
 def test_limits(database: Database) -> None:
