@@ -75,11 +75,11 @@ def read_table(folder: Folder, name: str) -> pa.Table:
     Raises:
         RequestError: It is no Arrow file.
     """
+    with storage_errors("read", folder.at(name)):
+        source: Any = pa.memory_map(folder.locate(name)) if folder.local else pa.BufferReader(folder.read(name))
     try:
-        with storage_errors("read", folder.at(name)):
-            source: Any = pa.memory_map(folder.locate(name)) if folder.local else pa.BufferReader(folder.read(name))
-            return pa.ipc.open_file(source).read_all()
-    except (pa.ArrowException, ValueError) as error:
+        return pa.ipc.open_file(source).read_all()
+    except (pa.ArrowException, ValueError, OSError) as error:
         raise RequestError(
             f"{folder.at(name)}: not an Arrow file ({' '.join(str(error).split())[:200]}); build again"
         ) from error

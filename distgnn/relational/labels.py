@@ -252,13 +252,15 @@ def split_by_time(
         The split of each row (0 train, 1 val, 2 test), the rows, and the first cut-offs of val and test.
     """
     cuts = np.unique(labelled.time)
-    default = (
-        [int(cuts[min(int(share * len(cuts)), len(cuts) - 1)]) for share in (_TRAIN, _VAL)] if len(cuts) else [0, 0]
-    )
+    middle = max(min(int(_TRAIN * len(cuts)), len(cuts) - 2), 0)
+    last = max(min(max(int(_VAL * len(cuts)), middle + 1), len(cuts) - 1), 0)
+    default = [int(cuts[place]) for place in (middle, last)] if len(cuts) else [0, 0]
     val = moment(spec.val_from, f"{where}: val_from") if spec.val_from else default[0]
     test = moment(spec.test_from, f"{where}: test_from") if spec.test_from else default[1]
     if val >= test:
-        raise RequestError(f"{where}: val_from must be before test_from; there are {len(cuts)} cut-offs")
+        raise RequestError(
+            f"{where}: val_from must be before test_from; set both, or choose more than {len(cuts)} cut-offs"
+        )
     split = np.searchsorted([val, test], labelled.time, side="right").astype(np.int8)
     border = np.array([val, test, np.iinfo(np.int64).max])[split]
     kept = labelled.time <= border - horizon if horizon else np.ones(len(split), bool)

@@ -157,7 +157,7 @@ def test_rows_with_other_numbers_of_fields_are_counted(tmp_path: Path) -> None:
         ("t.csv", b"a,a\n1,2\n", "must name every column once"),
         ("t.parquet", b"PAR1 no", "damaged, or not Parquet"),
         ("t.csv.gz", b"no gzip", "damaged"),
-        ("t.csv", b"a,b\n\x00\xff,1\n", "not UTF-8 throughout"),
+        ("t.csv", b"a,b\n\xff,1\n", "not UTF-8 throughout"),
     ],
 )
 def test_damaged_files(name: str, content: bytes, message: str, tmp_path: Path) -> None:

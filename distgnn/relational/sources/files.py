@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from distgnn import register
-from distgnn.corpus.sources.files import input_errors, open_binary, plain_name
+from distgnn.corpus.sources.files import input_errors, open_text, plain_name
 from distgnn.errors import RequestError
 from distgnn.relational.schema import Schema
 from distgnn.relational.sources.base import Declared, Input
@@ -21,6 +23,29 @@ from distgnn.storage.uri import base_name
 _TEXT = (".csv", ".tsv", ".tab", ".txt", ".asc", ".psv")
 _MARKS = ("\t", ";", "|", ",")
 _HEAD, _BLOCK = 1 << 16, 1 << 22
+
+
+class _Utf8(io.RawIOBase):
+    """Bytes of a text stream in UTF-8."""
+
+    def __init__(self, file: io.TextIOWrapper, uri: str) -> None:
+        self._file, self._uri, self._rest = file, uri, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._rest:
+            try:
+                self._rest = self._file.read(_BLOCK).encode()
+            except UnicodeError as error:
+                reason = f"not UTF-8 throughout ({error})" if self._file.encoding.startswith("utf-8") else str(error)
+                raise RequestError(
+                    f"{self._uri}: {reason}; give --encoding, such as latin-1, or convert the file"
+                ) from error
+        count = min(len(buffer), len(self._rest))
+        buffer[:count], self._rest = self._rest[:count], self._rest[count:]
+        return count
 
 
 @register.database_source("files")
@@ -91,15 +116,13 @@ class Files:
     def _header(self, name: str) -> tuple[list[str], str]:
         """Return the names of the columns of a CSV file, and its separator."""
         uri = self._folder.at(name)
-        with input_errors(uri), open_binary(uri) as file:
-            head = file.read(_HEAD).decode(self._encoding or "utf-8-sig", errors="replace")
-        line = head.partition("\n")[0].rstrip("\r")
+        with input_errors(uri), open_text(uri, self._encoding, "replace") as file:
+            line = file.readline(_HEAD).rstrip("\r\n")
         if not line.strip():
             raise RequestError(f"{uri}: the first line is empty; it must name the columns")
         mark = max(_MARKS, key=line.count)
-        names = pacsv.read_csv(pa.py_buffer(f"{line}\n".encode()), parse_options=_parse(mark)).column_names
-        twice = {one for one in names if names.count(one) > 1}
-        if twice or "" in names:
+        names = next(csv.reader([line], delimiter=mark))
+        if len(set(names)) < len(names) or "" in names:
             raise RequestError(f"{uri}: the first line must name every column once (it is {line[:80]!r})")
         return names, mark
 
@@ -113,7 +136,7 @@ class Files:
             )
             return "skip"
 
-        read = pacsv.ReadOptions(block_size=_BLOCK, encoding=self._encoding or "utf8", use_threads=False)
+        read = pacsv.ReadOptions(block_size=_BLOCK, use_threads=False)
         text = pa.large_string()
         convert = pacsv.ConvertOptions(
             column_types=dict.fromkeys(columns, text),
@@ -123,20 +146,19 @@ class Files:
         )
         parse = _parse(mark)
         parse.invalid_row_handler = keep
-        with input_errors(uri), open_binary(uri) as file:
+        with input_errors(uri), open_text(uri, self._encoding) as file:
             try:
-                yield from pacsv.open_csv(pa.PythonFile(file, mode="r"), read, parse, convert)
+                reader = pacsv.open_csv(pa.PythonFile(_Utf8(file, uri), mode="r"), read, parse, convert)
+                if reader.schema.names != columns:
+                    raise RequestError(
+                        f"{uri}: the first line does not name the columns of the other lines; correct it"
+                    )
+                yield from reader
             except pa.ArrowInvalid as error:
-                raise RequestError(f"{uri}: {_reason(error)}") from error
+                reason = " ".join(str(error).split())[:200]
+                raise RequestError(f"{uri}: not a table of text ({reason}); correct it") from error
         if bad:
             self.rejected[table] = len(bad), bad[0]
-
-
-def _reason(error: pa.ArrowInvalid) -> str:
-    text = " ".join(str(error).split())[:200]
-    if "UTF8" in text or "utf-8" in text:
-        return f"not UTF-8 throughout ({text}); give --encoding, such as latin-1, or convert the file"
-    return f"not a table of text ({text}); correct it"
 
 
 def _parse(mark: str) -> pacsv.ParseOptions:
