@@ -162,9 +162,9 @@ class DatabaseEvaluateConfig:
     adapt: int = setting(1, most=100)
     """Inner steps of the adapted row; 0 = no such row."""
     finetune: int = setting(0, most=1_000_000)
-    """Steps of fine-tuning on all training labels; 0 = no such row."""
+    """Steps of fine-tuning on all training labels, beside gradient boosting on them; 0 = no rows with all labels."""
     baselines: bool = setting(True)
-    """Also evaluate forest, logistic regression and gradient boosting on the same evidence."""
+    """Also evaluate baselines on the same evidence."""
     split: Literal["val", "test"] = setting("test")
     """Rows to score; choose settings on val."""
     rows: int = setting(2000)

@@ -104,7 +104,7 @@ def _all_labels(
     model: DatabaseModel, data: TaskData, train: Int, queries: Int, config: DatabaseEvaluateConfig
 ) -> dict[str, Callable[[], Float]]:
     found: dict[str, Callable[[], Float]] = {}
-    if config.baselines:
+    if config.baselines and config.finetune:
         found["boosting, own columns"] = lambda: boosting(data, train, queries, own=True)
         found["boosting, two hops"] = lambda: boosting(data, train, queries, own=False)
     if config.finetune:
