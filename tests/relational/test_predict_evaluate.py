@@ -12,7 +12,6 @@ from sklearn.metrics import roc_auc_score
 
 import distgnn
 from distgnn.cli import main
-from distgnn.config.database_model import DatabaseModelConfig, DatabaseTrainConfig
 from distgnn.errors import RequestError
 from distgnn.relational.baselines import boosting, forest_and_linear
 from distgnn.relational.episodes import TEST, TRAIN, TaskData, load_data
@@ -26,8 +25,6 @@ from distgnn.relational.tasks import load_task
 from distgnn.report.databases import markdown
 from tests.helpers.databases import frames, write_database
 
-SMALL = DatabaseModelConfig(width=16, heads=2, layers=1, name_width=4)
-
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -38,8 +35,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("other")
     other = write_database(folder / "other", frames(customers=30, orders=400, seed=5), "other")
-    train = DatabaseTrainConfig(steps=2, episodes=2, contexts=(16,), queries=16, columns=16)
-    return distgnn.pretrain_databases(databases=other, out=folder / "run", automatic=2, model=SMALL, train=train).uri
+    words = ["database", "pretrain", "--databases", other, "--out", str(folder / "run"), "--automatic", "2"]
+    words += ["--model.width", "16", "--model.heads", "2", "--model.layers", "1", "--model.name-width", "4"]
+    words += ["--train.steps", "2", "--train.episodes", "2", "--train.contexts", "16", "--train.columns", "16"]
+    assert main(words) == 0
+    return str(folder / "run")
 
 
 @pytest.fixture(scope="module")
