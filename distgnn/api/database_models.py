@@ -22,6 +22,7 @@ from distgnn.config.database_model import DatabasePretrainConfig, PredictConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.relational.automatic import automatic_tasks
+from distgnn.relational.baselines import forest_and_linear
 from distgnn.relational.episodes import TRAIN, VAL, TaskData, load_data
 from distgnn.relational.evaluate import score_of
 from distgnn.relational.model_checkpoint import Facts, load_model, newest, restore, save_model
@@ -182,6 +183,9 @@ def predict(config: PredictConfig | None = None, **options: Any) -> Predictions:
         if not queries.size:
             raise RequestError(f"{config.database}: task {config.task!r} has no rows in split {config.split}")
         answer = predict_rows(saved.model, data, context, queries, config.adapt, explain=config.explain)
+        if config.ensemble and context.size and data.kind != "multiclass":
+            other = forest_and_linear(data, context, queries, config.seed)["forest + linear"]
+            answer = dataclasses.replace(answer, values=(answer.values + other) / 2)
         keys = database.keys(task.table).take(pa.array(data.rows.entity[queries]))
         table = _table(task.key, keys, data, queries, answer)
         sink = pa.BufferOutputStream()

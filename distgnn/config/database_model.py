@@ -129,6 +129,8 @@ class PredictConfig:
     """Labelled training rows to predict from; 0 = rank by the descriptions of columns only."""
     adapt: int = setting(0, most=100)
     """Inner steps of adaptation on the context labels."""
+    ensemble: bool = setting(False)
+    """Average with a random forest and logistic (or ridge) regression on the same context and evidence; not for classes."""
     split: Literal["train", "val", "test"] = setting("test")
     """Rows to predict."""
     explain: bool = setting(True)

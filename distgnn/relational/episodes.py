@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from distgnn.errors import RequestError
 from distgnn.graph.keyed import draw, key, permutation, unit_interval
 from distgnn.graph.purposes import RelationalDraw
 from distgnn.relational.cells import DAY, Cells
@@ -111,7 +112,12 @@ def load_data(
         limits: Most children of a row.
         splits: Rows to load.
         seed: Seed of the random neighbours.
+
+    Raises:
+        RequestError: There are no training rows.
     """
+    if not (rows.split == TRAIN).any():
+        raise RequestError(f"{database.uri}: task {task.name!r} has no training rows; label some, or move its splits")
     visibility = of_task(database, task, rows)
     cells = Cells(visibility, fit_before(rows))
     numbers = np.flatnonzero(np.isin(rows.split, splits))

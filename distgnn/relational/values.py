@@ -123,7 +123,9 @@ def describe(
     own = _hash([s.column or s.table for s in chosen])
     asked = _hash([task, *sorted(visibility.hide_entity)])
     similar = own @ asked.T if len(chosen) else np.zeros((0, asked.shape[0]))
-    numbers = np.array([_facts(s, visibility, fan_out, hidden) for s in chosen], np.float32).reshape(len(chosen), -1)
+    numbers = np.array([_facts(s, visibility, fan_out, hidden) for s in chosen], np.float32).reshape(
+        len(chosen), FACTS - 4
+    )
     fitted = np.stack([scaler.missing, scaler.distinct, similar[:, 0], similar[:, 1:].max(1, initial=0)], 1)
     return Descriptions(np.concatenate([numbers, fitted], 1).astype(np.float32), names)
 

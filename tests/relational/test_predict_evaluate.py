@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,7 @@ def test_predictions_depend_on_options(shop: str, checkpoint: str, tmp_path: Pat
 
     plain = scores("a")
     assert np.array_equal(plain, scores("b"))
-    for name, options in {"c": {"seed": 1}, "d": {"adapt": 2}, "e": {"context": 64}}.items():
+    for name, options in {"c": {"seed": 1}, "d": {"adapt": 2}, "e": {"context": 64}, "f": {"ensemble": True}}.items():
         assert not np.array_equal(plain, scores(name, **options))
 
 
@@ -127,7 +128,7 @@ def test_evaluate_command_resumes(
     checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    small = write_database(tmp_path / "small", frames(customers=20, orders=300), "small")
+    small = write_database(tmp_path / "small", frames(customers=20, orders=600), "small")
     words = [
         "database",
         "evaluate",
@@ -159,6 +160,21 @@ def test_models_do_not_judge_databases_that_they_know(checkpoint: str, tmp_path:
     other = write_database(tmp_path / "other", frames(seed=5), "other")
     with pytest.raises(RequestError, match="every model was trained on 'other'"):
         distgnn.evaluate_databases(databases=other, models=checkpoint, out=tmp_path / "out")
+
+
+def test_task_without_training_rows_or_varying_columns(shop: str, data: TaskData) -> None:
+    database = open_database(shop)
+    task, rows = load_task(database, "buys")
+    with pytest.raises(RequestError, match="'buys' has no training rows"):
+        load_data(database, task, rows._replace(split=np.full_like(rows.split, TEST)), Limits())
+    nothing = replace(data, missing=data.missing[:0])
+    with pytest.raises(RequestError, match="no column that the task shows varies"):
+        choose_context(nothing, np.arange(3), 8)
+    early = replace(
+        data, rows=data.rows._replace(time=data.rows.time + np.where(data.rows.split == TEST, -(10**15), 0))
+    )
+    with pytest.raises(RequestError, match="no training row whose label is known before"):
+        choose_context(early, np.flatnonzero(data.rows.split == TEST), 8)
 
 
 def test_summary_is_paired_over_tasks() -> None:
