@@ -14,7 +14,7 @@ from distgnn.relational.database import Database
 from distgnn.relational.encode import UNKNOWN
 from distgnn.relational.links import Ints
 from distgnn.relational.schema import Column, ForeignKey, Kind, Table
-from distgnn.relational.tasks import Task, TaskRows
+from distgnn.relational.tasks import ALWAYS, Task, TaskRows
 
 pc: Any = _compute  # its functions are made at run time
 _YEAR_1900 = -2_208_988_800_000_000
@@ -110,11 +110,31 @@ def task_warnings(database: Database, task: Task, rows: TaskRows) -> list[str]:
         for column in shown
         if column.late and column.late_after is None and not column.known_at
     ]
+    found += _outside(database, task, rows)
     train = rows.split == 0
     label, entity = rows.label[train], rows.entity[train]
     if task.kind != "binary" or len(np.unique(label)) < 2:
         return found
     return found + [line for column in shown for line in _given_away(database, table, column, entity, label)]
+
+
+def _outside(database: Database, task: Task, rows: TaskRows) -> Iterator[str]:
+    """Warn about cut-offs before the first row, and label windows past the last row of the database."""
+    times = [time for table in database.schema.tables if (time := database.time(table.name)) is not None]
+    known = [time[time != UNKNOWN] for time in times if (time != UNKNOWN).any()]
+    cuts = rows.time[rows.time != ALWAYS]
+    if not known or not len(cuts):
+        return
+    first, last = min(int(time.min()) for time in known), max(int(time.max()) for time in known)
+    for count, what in (
+        (int((cuts <= first).sum()), "cut-offs are before the first row of the database: nothing is known there"),
+        (
+            int((cuts > last + 1 - task.horizon).sum()) if task.horizon else 0,
+            "label windows reach past the end of the data",
+        ),
+    ):
+        if count:
+            yield f"{task.name}: {count:,} {what}"
 
 
 def _given_away(
@@ -149,10 +169,13 @@ def _scores(
 
 
 def _means(codes: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Return the mean label of a row's category among the other rows."""
-    sums, counts = np.bincount(codes, label), np.bincount(codes)
-    mean = label.mean()
-    return (sums[codes] - label + mean) / (counts[codes] - 1 + 1)
+    """Return the mean label of each row's category in the other half of the rows, with one row of the overall mean added."""
+    half, scores = np.arange(len(codes)) % 2, np.empty(len(codes))
+    for one in (0, 1):
+        other = half != one
+        sums, counts = (np.bincount(codes[other], weight, codes.max() + 1) for weight in (label[other], None))
+        scores[half == one] = ((sums + label.mean()) / (counts + 1))[codes[half == one]]
+    return scores
 
 
 def auroc(score: np.ndarray, label: np.ndarray) -> float:
