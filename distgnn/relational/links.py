@@ -106,9 +106,10 @@ def children_of(parent: Rows, time: Ints | None, parents: int) -> Children:
         time: int64 time of each child; None = sorted by row alone.
         parents: Number of parent rows.
     """
-    ordered = time is None or bool((time[1:] >= time[:-1]).all())
-    rows = np.arange(len(parent), dtype=np.int32) if ordered else np.argsort(time, kind="stable").astype(np.int32)
-    owner = parent if ordered else parent[rows]
+    rows, owner = np.arange(len(parent), dtype=np.int32), parent
+    if time is not None and not bool((time[1:] >= time[:-1]).all()):
+        rows = np.argsort(time, kind="stable").astype(np.int32)
+        owner = parent[rows]
     kept = owner >= 0
     if not kept.all():
         rows, owner = rows[kept], owner[kept]
@@ -117,5 +118,6 @@ def children_of(parent: Rows, time: Ints | None, parents: int) -> Children:
         return Children(indptr, rows)
     # The conversion to CSR is a stable counting sort.
     place = np.arange(len(rows), dtype=np.int32)
-    sorted_rows = coo_array((rows, (owner, place)), shape=(parents, len(rows))).tocsr().data
+    matrix: Any = coo_array((rows, (owner, place)), shape=(parents, len(rows)))
+    sorted_rows = matrix.tocsr().data
     return Children(indptr, sorted_rows)

@@ -18,7 +18,8 @@ from distgnn.relational.tasks import ALWAYS, Task, TaskRows
 
 pc: Any = _compute  # its functions are made at run time
 _YEAR_1900 = -2_208_988_800_000_000
-_GIVES_AWAY, _MISSING_GIVES_AWAY, _HUB = 0.99, 0.75, 1_000_000
+_GIVES_AWAY, _MISSING_GIVES_AWAY, _RATES_DIFFER, _FEW = 0.99, 0.75, 0.5, 20
+_HUB = 1_000_000
 
 
 def statistics(database: Database) -> dict[str, Any]:
@@ -113,7 +114,9 @@ def task_warnings(database: Database, task: Task, rows: TaskRows) -> list[str]:
     found += _outside(database, task, rows)
     train = rows.split == 0
     label, entity = rows.label[train], rows.entity[train]
-    if task.kind != "binary" or len(np.unique(label)) < 2:
+    if len(label) and (label == label[0]).all():
+        return [*found, f"{task.name}: all {len(label):,} training labels are {label[0]:g}"]
+    if task.kind != "binary" or not len(label):
         return found
     return found + [line for column in shown for line in _given_away(database, table, column, entity, label)]
 
@@ -144,8 +147,13 @@ def _given_away(
     name = f"{table.name}.{column.name}"
     if values is not None and (score := auroc(values, label)) >= _GIVES_AWAY:
         yield f"{name} alone separates the labels (AUROC {score:.3f}); if it is known only later, hide it"
-    if 0 < missing.sum() < len(missing) and (score := auroc(missing, label)) >= _MISSING_GIVES_AWAY:
-        yield f"{name}: whether it is missing tells much about the label (AUROC {score:.3f}); if it is known only later, hide it"
+    count = int(missing.sum())
+    if 0 < count < len(missing):
+        inside, outside = float(label[missing].mean()), float(label[~missing].mean())
+        pure = count >= _FEW and abs(inside - outside) >= _RATES_DIFFER
+        if pure or auroc(missing, label) >= _MISSING_GIVES_AWAY:
+            rates = f"{inside:.0%} of the {count:,} rows without it are positive, {outside:.0%} of the others"
+            yield f"{name}: whether it is missing tells the label ({rates}); if it is known only later, hide it"
 
 
 def _scores(
@@ -161,9 +169,6 @@ def _scores(
     if column.kind is Kind.CATEGORY:
         codes = database.codes(table.name, column.name)[entity]
         return _means(codes + 1, label), codes < 0
-    links = [key for key in database.schema.parents(table.name) if key.column == column.name]
-    if links:
-        return None, database.parent(links[0])[entity] < 0
     arrow = database.text if column.kind is Kind.TEXT else database.key_values
     return None, np.asarray(pc.is_null(arrow(table.name, column.name)))[entity]
 
