@@ -101,7 +101,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("doctor",): Command(DoctorConfig, "distgnn.commands.doctor:doctor", "check the cluster before a run"),
     ("push",): Command(PushOptions, "distgnn.commands.checkpoints:push", "copy a checkpoint to a path or URI"),
     ("pull",): Command(PullOptions, "distgnn.commands.checkpoints:pull", "download a checkpoint"),
-    ("report",): Command(ReportOptions, "distgnn.commands.tune:report", "write the tables and pages of a sweep"),
+    ("report",): Command(ReportOptions, "distgnn.commands.report:report", "write one HTML page about runs and results"),
     ("status",): Command(StatusOptions, "distgnn.commands.checkpoints:status", "print the status of a run"),
 }
 RESUMED: dict[tuple[str, ...], str] = {
