@@ -146,6 +146,17 @@ class StatusOptions:
 
 
 @dataclass(frozen=True)
+class RunsOptions:
+    """List what commands wrote in a folder: pre-training runs with their progress, comparisons, sweeps, studies and corpora.
+
+    Example: distgnn runs runs
+    """
+
+    folder: tyro.conf.Positional[str] = reads("runs")
+    """Folder that holds the folders of runs."""
+
+
+@dataclass(frozen=True)
 class ReportOptions:
     """Write one HTML page about corpora, runs, comparisons, studies and sweeps; runs are also compared side by side.
 

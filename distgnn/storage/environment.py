@@ -36,6 +36,14 @@ def environment(command: str) -> dict[str, str]:
     }
 
 
+def versions() -> str:
+    """Return the output of ``distgnn --version``: distgnn, Python and the packages that matter, one a line."""
+    found = {"distgnn": distgnn.__version__, "python": platform.python_version()}
+    return "".join(
+        f"{name} {value}\n" for name, value in {**found, **{name: _version(name) for name in _PACKAGES}}.items()
+    )
+
+
 def _version(package: str) -> str:
     try:
         return version(package)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import distgnn as dg
+from distgnn.cli import main
 from distgnn.storage.folder import open_folder
 from distgnn.storage.uri import join
 from tests.helpers.corpora import motifs
@@ -130,3 +131,34 @@ def test_a_browser_draws_the_charts_without_errors(folders: dict[str, str], tmp_
     charts = Path(page).read_text().count("application/json")
     assert done.stdout.count('<svg xmlns="http://www.w3.org/2000/svg"') >= charts > 0
     assert done.stdout.count('class="still" hidden') == charts
+
+
+def test_runs_of_a_folder_are_listed(
+    folders: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = str(Path(folders["run"]).parent)
+    table = dg.list_runs(place).set_index("name")
+    kinds = {
+        "labelled": "corpus",
+        "first": "run",
+        "second": "run",
+        "few": "comparison",
+        "sweep": "sweep",
+        "study": "study",
+    }
+    assert dict(table["kind"]) == kinds
+    assert table.loc["first", "status"] == "finished"
+    assert table.loc["first", "step"] == 6
+    assert main(["runs", place]) == 0
+    assert "│ second" in capsys.readouterr().out
+    with pytest.raises(dg.RequestError, match="no such folder, or nothing in it"):
+        dg.list_runs(str(tmp_path / "none"))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "progress.json").write_text("{")
+    (tmp_path / "file.txt").write_text("")
+    assert list(dg.list_runs(str(tmp_path))["status"]) == ["damaged"]
+
+
+def test_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith(f"distgnn {dg.__version__}\npython 3.")
