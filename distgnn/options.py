@@ -146,14 +146,28 @@ class StatusOptions:
 
 
 @dataclass(frozen=True)
-class ReportOptions:
-    """Write the tables and pages of a sweep again.
+class RunsOptions:
+    """List what commands wrote in a folder: pre-training runs with their progress, comparisons, sweeps, studies and corpora.
 
-    Example: distgnn report runs/sweep
+    Example: distgnn runs runs
     """
 
-    sweep: tyro.conf.Positional[str] = reads()
-    """Output folder of distgnn tune."""
+    folder: tyro.conf.Positional[str] = reads("runs")
+    """Folder that holds the folders of runs."""
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Write one HTML page about corpora, runs, comparisons, studies and sweeps; runs are also compared side by side.
+
+    Example: distgnn report runs/l2p runs/edgepred runs/bace-few --out report.html
+    """
+
+    folders: tyro.conf.Positional[tuple[str, ...]] = reads()
+    """Output folders of distgnn commands."""
+    out: str = writes("")
+    """URI of the page; empty = report.html in the folder, if there is one only. The page of a sweep (sweep.html) is also
+    written again in its folder."""
 
 
 @dataclass(frozen=True)

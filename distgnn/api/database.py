@@ -58,7 +58,8 @@ def open_source(config: DatabaseBuildConfig) -> tuple[str, Source]:
     # Folders with a description come before plain folders of files.
     entries = sorted(register.database_source.entries(), key=lambda entry: entry.name == "files")
     for entry in entries:
-        if entry.make.recognises(config.input):
+        make: Any = entry.make
+        if make.recognises(config.input):
             return entry.name, entry.make(Input(config.input, config.encoding))
     kinds = ", ".join(entry.name for entry in entries)
     raise RequestError(

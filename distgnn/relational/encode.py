@@ -227,6 +227,8 @@ def _key(values: pa.Array, _: Column) -> Encoded:
     kind = values.type
     if pa.types.is_integer(kind):
         return Encoded({"": values.cast(pa.int64())})
+    if pa.types.is_floating(kind):
+        values = pc.if_else(pc.fill_null(pc.is_nan(values), False), pa.scalar(None, kind), values)
     if pa.types.is_floating(kind) and pc.all(pc.equal(pc.floor(values), values)).as_py() is not False:
         return Encoded({"": values.cast(pa.int64())})  # whole numbers with missing values, as pandas writes them
     return Encoded({"": as_text(values)})

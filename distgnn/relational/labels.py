@@ -238,7 +238,8 @@ def _without_nulls(found: pa.Table, findings: list[Finding], where: str) -> Labe
     if missing:
         findings = [*findings, Finding("rows without a value, left out", where, missing)]
         found = found.filter(found["label"].is_valid())
-    return Labelled(*(np.asarray(found[name]) for name in ("entity", "cut", "label")), findings)
+    entity, time, label = (np.asarray(found[name]) for name in ("entity", "cut", "label"))
+    return Labelled(entity, time, label, findings)
 
 
 def split_by_time(

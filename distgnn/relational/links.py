@@ -54,15 +54,23 @@ def check_key(keys: pa.Array, where: str) -> None:
         raise RequestError(
             f"{where}: {keys.null_count} rows have no primary key (row {row}); drop them, or choose another key"
         )
+    if _increasing(keys) or pc.count_distinct(keys).as_py() == len(keys):
+        return
     counts = pc.value_counts(keys)
-    most = pc.max(counts.field("counts")).as_py() or 0
-    if most > 1:
-        value = counts.field("values").filter(pc.equal(counts.field("counts"), most))[0].as_py()
-        copies = len(keys) - len(counts)
-        raise RequestError(
-            f"{where}: the primary key is not unique ({copies} repeated; {value!r} is there {most} times);"
-            " remove the copies, or choose another key"
-        )
+    most = pc.max(counts.field("counts")).as_py()
+    value = counts.field("values").filter(pc.equal(counts.field("counts"), most))[0].as_py()
+    raise RequestError(
+        f"{where}: the primary key is not unique ({len(keys) - len(counts)} repeated; {value!r} is there {most} times);"
+        " remove the copies, or choose another key"
+    )
+
+
+def _increasing(keys: pa.Array) -> bool:
+    """Whether keys are integers in strictly increasing order, as most are; this is cheaper than to count them."""
+    if not pa.types.is_integer(keys.type):
+        return False
+    values = keys.to_numpy()
+    return bool((values[1:] > values[:-1]).all())
 
 
 def resolve(values: pa.Array, keys: pa.Array, key: ForeignKey) -> Resolved:
@@ -98,9 +106,10 @@ def children_of(parent: Rows, time: Ints | None, parents: int) -> Children:
         time: int64 time of each child; None = sorted by row alone.
         parents: Number of parent rows.
     """
-    ordered = time is None or bool((time[1:] >= time[:-1]).all())
-    rows = np.arange(len(parent), dtype=np.int32) if ordered else np.argsort(time, kind="stable").astype(np.int32)
-    owner = parent if ordered else parent[rows]
+    rows, owner = np.arange(len(parent), dtype=np.int32), parent
+    if time is not None and not bool((time[1:] >= time[:-1]).all()):
+        rows = np.argsort(time, kind="stable").astype(np.int32)
+        owner = parent[rows]
     kept = owner >= 0
     if not kept.all():
         rows, owner = rows[kept], owner[kept]
@@ -109,5 +118,6 @@ def children_of(parent: Rows, time: Ints | None, parents: int) -> Children:
         return Children(indptr, rows)
     # The conversion to CSR is a stable counting sort.
     place = np.arange(len(rows), dtype=np.int32)
-    sorted_rows = coo_array((rows, (owner, place)), shape=(parents, len(rows))).tocsr().data
+    matrix: Any = coo_array((rows, (owner, place)), shape=(parents, len(rows)))
+    sorted_rows = matrix.tocsr().data
     return Children(indptr, sorted_rows)

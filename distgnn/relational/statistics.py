@@ -14,11 +14,12 @@ from distgnn.relational.database import Database
 from distgnn.relational.encode import UNKNOWN
 from distgnn.relational.links import Ints
 from distgnn.relational.schema import Column, ForeignKey, Kind, Table
-from distgnn.relational.tasks import Task, TaskRows
+from distgnn.relational.tasks import ALWAYS, Task, TaskRows
 
 pc: Any = _compute  # its functions are made at run time
 _YEAR_1900 = -2_208_988_800_000_000
-_GIVES_AWAY, _MISSING_GIVES_AWAY, _HUB = 0.99, 0.75, 1_000_000
+_GIVES_AWAY, _MISSING_GIVES_AWAY, _RATES_DIFFER, _FEW = 0.99, 0.75, 0.5, 20
+_HUB = 1_000_000
 
 
 def statistics(database: Database) -> dict[str, Any]:
@@ -110,11 +111,33 @@ def task_warnings(database: Database, task: Task, rows: TaskRows) -> list[str]:
         for column in shown
         if column.late and column.late_after is None and not column.known_at
     ]
+    found += _outside(database, task, rows)
     train = rows.split == 0
     label, entity = rows.label[train], rows.entity[train]
-    if task.kind != "binary" or len(np.unique(label)) < 2:
+    if len(label) and (label == label[0]).all():
+        return [*found, f"{task.name}: all {len(label):,} training labels are {label[0]:g}"]
+    if task.kind != "binary" or not len(label):
         return found
     return found + [line for column in shown for line in _given_away(database, table, column, entity, label)]
+
+
+def _outside(database: Database, task: Task, rows: TaskRows) -> Iterator[str]:
+    """Warn about cut-offs before the first row, and label windows past the last row of the database."""
+    times = [time for table in database.schema.tables if (time := database.time(table.name)) is not None]
+    known = [time[time != UNKNOWN] for time in times if (time != UNKNOWN).any()]
+    cuts = rows.time[rows.time != ALWAYS]
+    if not known or not len(cuts):
+        return
+    first, last = min(int(time.min()) for time in known), max(int(time.max()) for time in known)
+    for count, what in (
+        (int((cuts <= first).sum()), "cut-offs are before the first row of the database: nothing is known there"),
+        (
+            int((cuts > last + 1 - task.horizon).sum()) if task.horizon else 0,
+            "label windows reach past the end of the data",
+        ),
+    ):
+        if count:
+            yield f"{task.name}: {count:,} {what}"
 
 
 def _given_away(
@@ -124,8 +147,13 @@ def _given_away(
     name = f"{table.name}.{column.name}"
     if values is not None and (score := auroc(values, label)) >= _GIVES_AWAY:
         yield f"{name} alone separates the labels (AUROC {score:.3f}); if it is known only later, hide it"
-    if 0 < missing.sum() < len(missing) and (score := auroc(missing, label)) >= _MISSING_GIVES_AWAY:
-        yield f"{name}: whether it is missing tells much about the label (AUROC {score:.3f}); if it is known only later, hide it"
+    count = int(missing.sum())
+    if 0 < count < len(missing):
+        inside, outside = float(label[missing].mean()), float(label[~missing].mean())
+        pure = count >= _FEW and abs(inside - outside) >= _RATES_DIFFER
+        if pure or auroc(missing, label) >= _MISSING_GIVES_AWAY:
+            rates = f"{inside:.0%} of the {count:,} rows without it are positive, {outside:.0%} of the others"
+            yield f"{name}: whether it is missing tells the label ({rates}); if it is known only later, hide it"
 
 
 def _scores(
@@ -141,18 +169,18 @@ def _scores(
     if column.kind is Kind.CATEGORY:
         codes = database.codes(table.name, column.name)[entity]
         return _means(codes + 1, label), codes < 0
-    links = [key for key in database.schema.parents(table.name) if key.column == column.name]
-    if links:
-        return None, database.parent(links[0])[entity] < 0
     arrow = database.text if column.kind is Kind.TEXT else database.key_values
     return None, np.asarray(pc.is_null(arrow(table.name, column.name)))[entity]
 
 
 def _means(codes: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Return the mean label of a row's category among the other rows."""
-    sums, counts = np.bincount(codes, label), np.bincount(codes)
-    mean = label.mean()
-    return (sums[codes] - label + mean) / (counts[codes] - 1 + 1)
+    """Return the mean label of each row's category in the other half of the rows, with one row of the overall mean added."""
+    half, scores = np.arange(len(codes)) % 2, np.empty(len(codes))
+    for one in (0, 1):
+        other = half != one
+        sums, counts = (np.bincount(codes[other], weight, codes.max() + 1) for weight in (label[other], None))
+        scores[half == one] = ((sums + label.mean()) / (counts + 1))[codes[half == one]]
+    return scores
 
 
 def auroc(score: np.ndarray, label: np.ndarray) -> float:

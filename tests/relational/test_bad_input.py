@@ -218,13 +218,18 @@ def test_columns_that_give_a_label_away_are_warned_of(tmp_path: Path) -> None:
             "placed": [shop.day(1 + i % 20) for i in range(400)],
             "amount": label * 2.0 + 1,
             "shipped": [shop.day(22)] * 400,
+            "code": np.where(label == 1, "yes", "no"),
+            "half": np.where(np.arange(400) % 3 == 0, "p", "q"),
         }
     )
     folder = shop.write_json(tmp_path / "in", {"orders": table})
+    described = json.loads((folder / "database.json").read_text())
+    described["tables"]["orders"]["columns"] |= {"code": "categorical", "half": "categorical"}
+    (folder / "database.json").write_text(json.dumps(described))
     (folder / "tasks").mkdir()
     rows = {
         "order_id": np.arange(400),
-        "timestamp": table["placed"],
+        "timestamp": [shop.day(2 + i % 20) for i in range(400)],
         "label": label,
         "split": ["train"] * 300 + ["val"] * 50 + ["test"] * 50,
     }
@@ -240,10 +245,12 @@ def test_columns_that_give_a_label_away_are_warned_of(tmp_path: Path) -> None:
     database = dg.open_database(str(folder))
     assert task_warnings(database, *dg.load_task(database, "leaky")) == [
         "orders.shipped is known late, and the entity row shows it; hide it (hide_entity)",
-        "orders.customer_id: whether it is missing tells much about the label (AUROC 1.000); if it is known only later, hide it",
+        "orders.customer_id: whether it is missing tells the label (100% of the 163 rows without it are positive,"
+        " 0% of the others); if it is known only later, hide it",
         "orders.amount alone separates the labels (AUROC 1.000); if it is known only later, hide it",
+        "orders.code alone separates the labels (AUROC 1.000); if it is known only later, hide it",
     ]
-    facts["hide"] = {"entity_row": ["amount", "customer_id", "shipped"]}
+    facts["hide"] = {"entity_row": ["amount", "customer_id", "shipped", "code"]}
     (folder / "tasks.json").write_text(json.dumps({"leaky": facts}))
     assert task_warnings(database, *dg.load_task(database, "leaky")) == []
 
@@ -284,3 +291,20 @@ def test_task_tables(columns: Any, facts: Any, message: str, tmp_path: Path) -> 
     (folder / "tasks.json").write_text(json.dumps({"a": task}))
     with pytest.raises(dg.RequestError, match=message):
         dg.load_task(dg.open_database(str(folder)), "a")
+
+
+def test_cut_offs_outside_of_the_data_are_warned_of(tmp_path: Path) -> None:
+    folder = shop.write_json(tmp_path / "in")
+    (folder / "tasks").mkdir()
+    times = [shop.day(2), shop.day(3), shop.day(4)]  # the data are from the 2nd to the 6th
+    rows = {"customer_id": ["007"] * 3, "timestamp": times, "label": [0, 1, 2], "split": ["train", "val", "test"]}
+    pq.write_table(pa.table(rows), folder / "tasks" / "a.parquet")
+    split = {"by": "time", "label_window_days": 2.5}
+    task = {"entity_table": "customers", "entity_key": "customer_id", "kind": "regression", "split": split}
+    (folder / "tasks.json").write_text(json.dumps({"a": task}))
+    database = dg.open_database(str(folder))
+    assert task_warnings(database, *dg.load_task(database, "a")) == [
+        "a: 1 cut-offs are before the first row of the database: nothing is known there",
+        "a: 1 label windows reach past the end of the data",
+        "a: all 1 training labels are 0",
+    ]

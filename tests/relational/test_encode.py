@@ -110,5 +110,6 @@ def test_keys_are_opaque() -> None:
     ]
     assert encoded(pa.array([1, 2], pa.int16()), Kind.KEY).arrays[""].type == pa.int64()
     assert encoded([1.0, None, 3.0], Kind.KEY).arrays[""].to_pylist() == [1, None, 3]  # pandas writes such
+    assert encoded([1.0, NAN], Kind.KEY).arrays[""].to_pylist() == [1, None]
     assert encoded([1.5], Kind.KEY).arrays[""].to_pylist() == ["1.5"]
     assert encoded(pa.chunked_array([], pa.int64()), Kind.KEY).arrays[""].to_pylist() == []

@@ -303,3 +303,22 @@ def test_rows_whose_window_reaches_into_the_next_split_are_left_out(tmp_path: Pa
     assert hours == [73]
     assert rows.split.tolist() == [1] * 3
     assert [one.what.split(",")[0] for one in left_out][-1] == "rows whose label window reaches into the next split"
+
+
+def test_last_cut_off_and_window_of_a_table(tmp_path: Path) -> None:
+    dg.build_database(input=shop.write_json(tmp_path / "in"), out=tmp_path / "store")
+    (tmp_path / "labels.csv").write_text(
+        "who,at,y,split\n007,2024-01-03,1,train\n1e5,2024-01-04,0,val\n007,2024-01-04,3,test\n"
+    )
+    (tmp_path / "tasks.toml").write_text(
+        '[tasks.short]\nentity = "customers"\nrule = "count(orders) within 1 hour"\nstart = "2024-01-03"\nuntil = "2024-01-04"\n'
+        'every_days = 0.5\n[tasks.labelled]\nentity = "customers"\ntable = "labels.csv"\nhorizon_days = 1.5\n'
+    )
+    dg.add_tasks(str(tmp_path / "store"), str(tmp_path / "tasks.toml"))
+    database = open_database(str(tmp_path / "store"))
+    _, rows = dg.load_task(database, "short")
+    assert sorted(set(rows.time.tolist())) == [moment(f"2024-01-0{one}", "") for one in ("3", "3T12:00", "4")]
+    assert rows.label.tolist() == [0, 0, 0, 2, 0, 0, 0, 0, 0]
+    task, rows = dg.load_task(database, "labelled")
+    assert (task.kind, task.horizon) == ("regression", 3 * DAY // 2)
+    assert rows.split.tolist() == [0, 1, 2]

@@ -224,3 +224,70 @@ def test_source_by_name(tmp_path: Path) -> None:
         dg.build_database(input=tmp_path / "in", out=tmp_path / "store", source="files")
     with pytest.raises(dg.RequestError, match=r"source='sqlit' is unknown.*did you mean 'sqlite'"):
         dg.build_database(input=tmp_path / "in", out=tmp_path / "store", source="sqlit")
+
+
+def test_odd_names_survive_the_schema_file(tmp_path: Path) -> None:
+    odd = ['a "b"; --', "é.ü", "x\ty", "# c", "= 'q'", "tables"]
+    path = tmp_path / "odd.sqlite"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for number, name in enumerate(odd):
+            table, columns = (
+                name.replace('"', '""'),
+                ", ".join(f'"{one.replace(chr(34), chr(34) * 2)}" TEXT' for one in odd),
+            )
+            up = f', "up" INTEGER REFERENCES "{odd[0].replace(chr(34), chr(34) * 2)}"' if number else ""
+            connection.execute(f'CREATE TABLE "{table}" (k INTEGER PRIMARY KEY, {columns}{up})')
+            connection.execute(
+                f'INSERT INTO "{table}" (k{", up" if number else ""}) VALUES (1{", 1" if number else ""})'
+            )
+    with pytest.raises(dg.RequestError, match="its kinds are measured"):
+        dg.build_database(input=path, out=tmp_path / "store", schema=tmp_path / "s.toml")
+    first = dg.build_database(input=path, out=tmp_path / "store", schema=tmp_path / "s.toml")
+    again = dg.build_database(input=path, out=tmp_path / "again")
+    assert first.schema == again.schema
+    assert {table.name for table in first.schema.tables} == set(odd)
+    assert first.parent(ForeignKey("é.ü", "up", odd[0])).tolist() == [0]
+
+
+SOURCE = '''
+import pyarrow as pa
+import distgnn
+from distgnn.relational.sources.base import Declared
+
+
+@distgnn.register.database_source("counting")
+class Counting:
+    """Numbers up to the one in the URI."""
+
+    def __init__(self, source):
+        self.uri, self.name = source.uri, "counting"
+
+    @staticmethod
+    def recognises(uri):
+        return uri.startswith("count:")
+
+    def tables(self):
+        return ("numbers",)
+
+    def types(self, table):
+        return pa.schema([("n", pa.int64())])
+
+    def batches(self, table):
+        yield pa.record_batch([pa.array(range(int(self.uri.partition(":")[2])))], schema=self.types(table))
+
+    def declared(self, table):
+        return Declared(key="n", keys=True, times=True)
+
+    def schema(self):
+        return None
+
+    def fingerprint(self):
+        return [self.uri]
+'''
+
+
+def test_a_source_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_counting_source.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    database = dg.build_database(input="count:3", out=tmp_path / "store", imports="my_counting_source")
+    assert database.keys("numbers").to_pylist() == [0, 1, 2]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import pyarrow as pa
 
 from distgnn.relational.schema import Kind, Schema
+from distgnn.storage.folder import Folder, storage_errors
 
 BATCH_ROWS = 1 << 16
 
@@ -125,6 +126,13 @@ class Closes(Protocol):
     def close(self) -> None:
         """End the connection."""
         ...
+
+
+def stamp(folder: Folder, name: str) -> list[Any]:
+    """Name, size and time of the last change of a file, for :meth:`Source.fingerprint`."""
+    with storage_errors("look at", folder.at(name)):
+        info = folder.filesystem.get_file_info(folder.locate(name))
+    return [name, info.size, info.mtime_ns]
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType | None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from distgnn import register
 from distgnn.errors import RequestError
 from distgnn.relational.schema import Column, ForeignKey, Kind, Schema, Table, check_schema
-from distgnn.relational.sources.base import Declared, Input, SourceTask
+from distgnn.relational.sources.base import Declared, Input, SourceTask, stamp
 from distgnn.relational.sources.parquet import batches_of, types_of
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.records import Count, Name, Text, parse_object, read_record
@@ -89,8 +89,8 @@ class DatabaseJson:
         return self._schema
 
     def fingerprint(self) -> list[Any]:
-        """Names and sizes of the files."""
-        return [[name, self._folder.size(name)] for name in (FILE, *(f"{table}.parquet" for table in self.tables()))]
+        """Names, sizes and times of the files."""
+        return [stamp(self._folder, name) for name in (FILE, *(f"{table}.parquet" for table in self.tables()))]
 
     def tasks(self) -> Iterator[SourceTask]:
         """Iterate over the tasks of tasks.json."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 from distgnn import register
 from distgnn.errors import RequestError
 from distgnn.relational.schema import Schema
-from distgnn.relational.sources.base import BATCH_ROWS, Declared, Input, plain_type
+from distgnn.relational.sources.base import BATCH_ROWS, Declared, Input, plain_type, stamp
 from distgnn.relational.sources.sql import Reference, declared_by, quoted
 from distgnn.relational.sources.sqlite import starts_with
 from distgnn.storage.folder import open_folder
@@ -41,7 +41,7 @@ class DuckdbFile:
             raise RequestError(f"{source.uri}: a DuckDB file is read from a local path; copy it here first")
         self.uri, self.name = source.uri, base_name(source.uri).rpartition(".")[0] or name
         self._path = open_folder(folder).locate(name)
-        self._size = open_folder(folder).size(name)
+        self._stamps = [stamp(open_folder(folder), one) for one in (name, f"{name}.wal")]
         self._names = tuple(row[0] for row in self._ask(_TABLES))
         self._keys: dict[str, list[str]] = {table: [] for table in self._names}
         self._references: dict[str, list[Reference]] = {table: [] for table in self._names}
@@ -86,8 +86,8 @@ class DuckdbFile:
         return None
 
     def fingerprint(self) -> list[Any]:
-        """Name and size of the file."""
-        return [self.name, self._size]
+        """Name, size and time of the file and of its log."""
+        return self._stamps
 
     def _all_types(self, table: str) -> list[tuple[str, pa.DataType | None]]:
         with closing(self._connect()) as connection:

@@ -15,7 +15,7 @@ from distgnn import register
 from distgnn.corpus.sources.files import input_errors, open_text, plain_name
 from distgnn.errors import RequestError
 from distgnn.relational.schema import Schema
-from distgnn.relational.sources.base import Declared, Input
+from distgnn.relational.sources.base import Declared, Input, stamp
 from distgnn.relational.sources.parquet import batches_of, types_of
 from distgnn.storage.folder import open_folder
 from distgnn.storage.uri import base_name
@@ -98,8 +98,8 @@ class Files:
         return None
 
     def fingerprint(self) -> list[Any]:
-        """Names and sizes of the files."""
-        return [[name, self._folder.size(name)] for name in self._files.values()]
+        """Names, sizes and times of the files."""
+        return [stamp(self._folder, name) for name in self._files.values()]
 
     def _found(self) -> dict[str, str]:
         files: dict[str, str] = {}

@@ -13,7 +13,7 @@ import yaml
 from distgnn import register
 from distgnn.errors import RequestError
 from distgnn.relational.schema import Kind, Schema
-from distgnn.relational.sources.base import Declared, Input, SourceTask
+from distgnn.relational.sources.base import Declared, Input, SourceTask, stamp
 from distgnn.relational.sources.database_json import is_folder_with
 from distgnn.relational.sources.parquet import batches_of, types_of
 from distgnn.storage.folder import Folder, open_folder
@@ -98,8 +98,8 @@ class RelBench:
         return None
 
     def fingerprint(self) -> list[Any]:
-        """Names and sizes of the files."""
-        return [[table, self._db.size(f"{table}.parquet")] for table in self.tables()]
+        """Names, sizes and times of the files."""
+        return [stamp(self._folder, FILE), *(stamp(self._db, f"{table}.parquet") for table in self.tables())]
 
     def tasks(self) -> Iterator[SourceTask | str]:
         """Iterate over the tasks that have label files."""

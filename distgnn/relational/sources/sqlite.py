@@ -13,7 +13,7 @@ import pyarrow as pa
 from distgnn import register
 from distgnn.errors import RequestError
 from distgnn.relational.schema import Schema
-from distgnn.relational.sources.base import BATCH_ROWS, Declared, Input
+from distgnn.relational.sources.base import BATCH_ROWS, Declared, Input, stamp
 from distgnn.relational.sources.sql import Reference, declared_by, quoted
 from distgnn.storage.folder import open_folder
 from distgnn.storage.uri import base_name, parent
@@ -40,7 +40,7 @@ class Sqlite:
             raise RequestError(f"{source.uri}: an SQLite file is read from a local path; copy it here first")
         self.uri, self.name = source.uri, base_name(source.uri).rpartition(".")[0] or name
         self._path = open_folder(folder).locate(name)
-        self._size = open_folder(folder).size(name)
+        self._stamps = [stamp(open_folder(folder), one) for one in (name, f"{name}-wal")]
         self._tables: dict[str, bool] = self._ask(_tables)
         self._types: dict[str, pa.Schema] = {}
         self._unread: dict[str, list[str]] = {}
@@ -97,8 +97,8 @@ class Sqlite:
         return None
 
     def fingerprint(self) -> list[Any]:
-        """Name and size of the file, and SQLite's counter of changes."""
-        return [self.name, self._size, self._ask(lambda c: c.execute("PRAGMA data_version").fetchone()[0])]
+        """Name, size and time of the file and of its log."""
+        return self._stamps
 
     def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         with closing(_connect(self._path)) as connection:
