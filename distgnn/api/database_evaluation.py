@@ -58,7 +58,7 @@ def evaluate_databases(config: DatabaseEvaluateConfig | None = None, **options: 
     config = build_config(DatabaseEvaluateConfig, config, options)
     models = [load_model(uri) for uri in config.models]
     with output_folder(config.out, DatabaseEvaluateConfig) as folder:
-        write_config(folder, config)
+        write_config(folder, config, "database evaluate")
         records = [record for uri in config.databases for record in _database(uri, models, config, folder)]
         if not records:
             raise RequestError(f"{config.databases[0]}: no task to evaluate")

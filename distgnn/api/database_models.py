@@ -85,7 +85,7 @@ def pretrain_databases(
 def _claim_run(folder: Folder, config: DatabasePretrainConfig) -> None:
     raw = folder.read_if_there(CONFIG)
     if raw is None:
-        write_config(folder, config)
+        write_config(folder, config, "database pretrain")
         return
     saved = load_config(DatabasePretrainConfig, raw, folder.at(CONFIG))
     if dataclasses.replace(saved, checkpoint_every=config.checkpoint_every, out=config.out) != config:
@@ -172,7 +172,7 @@ def predict(config: PredictConfig | None = None, **options: Any) -> Predictions:
     database = open_database(config.database)
     task, rows = load_task(database, config.task)
     with output_folder(config.out, PredictConfig) as folder:
-        write_config(folder, config)
+        write_config(folder, config, "predict")
         split = SPLITS.index(config.split)
         splits = (TRAIN,) if split == TRAIN else (TRAIN, split)
         data = load_data(database, task, rows, Limits(saved.facts.newest, saved.facts.random), splits)

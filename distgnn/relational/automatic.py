@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +34,7 @@ class Made:
 def automatic_tasks(database: Database, most: int, seed: int = 0) -> list[Made]:
     """Make tasks from the schema of a database, at most ``most``, chosen by ``seed``."""
     schema = database.schema
-    makers = [
+    makers: list[tuple[Callable[..., Made | None], Table, Any]] = [
         (_cell, table, column.name)
         for table in schema.tables
         for column in table.columns

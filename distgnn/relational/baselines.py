@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,8 @@ from distgnn.relational.episodes import TaskData
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
-_TREES, _STRENGTHS = 150, (0.001, 0.01, 0.1, 1.0)
+_TREES = 150
+_STRENGTHS: Any = (0.001, 0.01, 0.1, 1.0)
 
 
 def forest_and_linear(data: TaskData, context: Int, queries: Int, seed: int) -> dict[str, Float]:

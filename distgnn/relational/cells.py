@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
+import pyarrow.compute as _compute
 
 from distgnn.relational.sampling import ALWAYS, NEVER
 from distgnn.relational.schema import Column, Kind
 from distgnn.relational.visibility import Visibility
 
+pc: Any = _compute  # its functions are made at run time
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 DAY = 86_400_000_000

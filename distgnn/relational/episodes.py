@@ -121,7 +121,7 @@ def load_data(
     visibility = of_task(database, task, rows)
     cells = Cells(visibility, fit_before(rows))
     numbers = np.flatnonzero(np.isin(rows.split, splits))
-    rows = TaskRows(*(part[numbers] for part in rows))
+    rows = TaskRows(rows.entity[numbers], rows.time[numbers], rows.label[numbers], rows.split[numbers])
     sources, values = collect(cells, Seeds(task.table, rows.entity.astype(np.int64), rows.time, numbers), limits, seed)
     train = np.flatnonzero(rows.split == TRAIN)
     fitted = train[permutation(key(seed, RelationalDraw.ROWS), train.size)[:_FITTED]]

@@ -157,5 +157,5 @@ def _paired(gaps: Float) -> tuple[float | None, float | None, float | None]:
     if gaps.size < 2:
         return (float(gaps.mean()) if gaps.size else None), None, None
     error = float(gaps.std(ddof=1) / gaps.size**0.5)
-    p = float(stats.ttest_1samp(gaps, 0).pvalue) if error else 1.0
+    p = float(np.asarray(stats.ttest_1samp(gaps, 0))[1]) if error else 1.0
     return float(gaps.mean()), error, p

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -133,7 +134,8 @@ def describe(
 def _hash(texts: list[str]) -> Float32:
     if not texts:
         return np.zeros((0, NAME_BUCKETS), np.float32)
-    return _HASHING.transform([text.replace("_", " ") for text in texts]).toarray().astype(np.float32)
+    hashed: Any = _HASHING.transform([text.replace("_", " ") for text in texts])
+    return hashed.toarray().astype(np.float32)
 
 
 def _facts(
