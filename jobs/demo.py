@@ -20,7 +20,7 @@ from distgnn.report.folders import section_of
 
 OUT = Path("build/demo")
 SMALL = "--encoder.layers 3 --encoder.width 64 --train.validate-every 0"
-FEW = "--train-labels 100 --updates 10 30 100 --draws 10 --workers 2"
+FEW = "--train-labels 100 --updates 10 30 100 --draws 15 --workers 2"
 
 
 def distgnn(command: str) -> None:
@@ -47,6 +47,17 @@ def molecules(data: Path) -> list[str]:
     return folders
 
 
+def databases(data: Path) -> list[str]:
+    """Predict whether a customer orders again, from 64 labels, by a model of many databases. Returns folders for the report."""
+    northwind = data / "databases/northwind"
+    if not northwind.is_dir():
+        return []
+    distgnn(f"database build --input {northwind} --out {OUT}/northwind")
+    common = f"--database {OUT}/northwind --task customer-reorder-60d --context 64 --out {OUT}/reorder"
+    distgnn(f"predict {common} --model zoo:databases")
+    return [f"{OUT}/northwind", f"{OUT}/reorder"]
+
+
 def motifs() -> list[str]:
     """The same steps on synthetic graphs, without data, with the model that was just trained."""
     distgnn(f"corpus build motifs --graphs 8192 --unit-rows 256 --labelled 0 --out {OUT}/motifs")
@@ -62,7 +73,7 @@ def run() -> None:
     data = Path(os.environ.get("DISTGNN_DATA", "../shared/data"))
     shutil.rmtree(OUT, ignore_errors=True)
     if (data / "molecules/smiles").is_dir():
-        folders = molecules(data)
+        folders = [*molecules(data), *databases(data)]
     else:
         sys.stdout.write(f"no data at {data} (set DISTGNN_DATA); using synthetic graphs\n")
         folders = motifs()

@@ -1,10 +1,10 @@
-"""Sections of a report from the folders that commands write: corpora, runs, comparisons, few-label evaluations, analyses,
-evaluations, studies and sweeps. Each kind is known by its files."""
+"""Sections of a report from the folders that commands write: corpora, databases, runs, comparisons, evaluations, studies and
+sweeps. Each kind is known by its files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -15,7 +15,9 @@ from distgnn.errors import RequestError
 from distgnn.labels.scores import HIGHER_IS_BETTER
 from distgnn.pretraining.history import NAME as PROGRESS
 from distgnn.pretraining.history import read_history, read_progress
+from distgnn.relational.manifest import STORE
 from distgnn.report.charts import Titles, bar_chart, interval_chart, line_chart
+from distgnn.report.database_sections import evaluation_section, prediction_section, store_section
 from distgnn.report.page import Chart, Section, Table
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import view_of
@@ -220,6 +222,10 @@ def _curves(rows: pd.DataFrame, metric: str) -> Chart | None:
 
 def _results(folder: Folder) -> Section:
     values = parse_object(folder.read(RESULTS, MAX_BYTES), folder.at(RESULTS), _WHAT)
+    for name, section in (("records", evaluation_section), ("columns", prediction_section)):
+        if isinstance(values.get(name), list):
+            found = section(values, folder.at(RESULTS))
+            return replace(found, charts=[*found.charts, *_stored_pictures(folder)])
     metric = str(values.get("metric", ""))
     facts = {
         name: _short(values[name]) for name in ("task", "labels", "graphs", "test_graphs", "note") if values.get(name)
@@ -408,8 +414,9 @@ def _unique(names: list[str]) -> list[str]:
 
 KINDS = (
     Kind("corpus", corpora.NAME, _corpus),
+    Kind("database", STORE, store_section),
     Kind("sweep", SWEEP, _sweep),
     Kind("study", STUDY, _study),
     Kind("run", PROGRESS, _run),
-    Kind("comparison", RESULTS, _results),
+    Kind("results", RESULTS, _results),
 )

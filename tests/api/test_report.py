@@ -59,7 +59,7 @@ def test_a_page_of_every_kind(folders: dict[str, str], tmp_path: Path) -> None:
         "Comparison of the runs",
         "Corpus labelled",
         "Run first",
-        "Comparison few",
+        "Results few",
         "Sweep sweep",
         "Study study",
     ):
@@ -72,6 +72,29 @@ def test_a_page_of_every_kind(folders: dict[str, str], tmp_path: Path) -> None:
     specs = [json.loads(found) for found in re.findall(r'<script type="application/json">(.*?)</script>', page)]
     assert len(specs) >= 8
     assert all(spec["data"]["values"] for spec in specs)
+
+
+def test_databases(tmp_path: Path) -> None:
+    records = [
+        {"task": f"shop/{task}", "method": method, "labels": labels, "draw": 0, "score": score, "binary": True}
+        for task, shift in (("one", 0.0), ("two", 0.03), ("three", 0.01))
+        for labels in (16, 64)
+        for method, score in (("pre-trained", 0.7 + shift), ("forest + linear", 0.66))
+    ]
+    told = {
+        "evaluation": {"records": records},
+        "prediction": {"context": 64, "score": 0.7, "metric": "auroc", "columns": [["a.b", 0.4]]},
+    }
+    for name, values in told.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps(values))
+    read = text(Path(dg.write_report([str(tmp_path / name) for name in told], str(tmp_path / "page.html"))).read_text())
+    assert "64 labels: pre-trained - forest + linear = +0.0533" in read
+    assert "The predictions from 64 labels score 0.7000 (auroc)." in read
+    for values in ({"records": [{"task": 1}]}, {"columns": [["a"]]}):
+        (tmp_path / "prediction" / "results.json").write_text(json.dumps(values))
+        with pytest.raises(dg.RequestError, match=r"results\.json: not the"):
+            dg.write_report(str(tmp_path / "prediction"), str(tmp_path / "page.html"))
 
 
 def test_a_single_folder_gets_its_own_page(folders: dict[str, str]) -> None:
@@ -142,7 +165,7 @@ def test_runs_of_a_folder_are_listed(
         "labelled": "corpus",
         "first": "run",
         "second": "run",
-        "few": "comparison",
+        "few": "results",
         "sweep": "sweep",
         "study": "study",
     }

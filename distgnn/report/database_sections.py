@@ -1,0 +1,85 @@
+"""Sections of a report about databases: stores, predictions and evaluations of models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from distgnn.relational.evaluate import ALL, Record, summarise
+from distgnn.relational.manifest import read_manifest
+from distgnn.report.charts import Titles, bar_chart, line_chart
+from distgnn.report.databases import REFERENCE
+from distgnn.report.page import Chart, Section, Table
+from distgnn.report.png import png
+from distgnn.report.schema_picture import draw
+from distgnn.storage.folder import Folder
+from distgnn.storage.records import Name, convert
+
+_SHOWN = 15
+
+
+def store_section(folder: Folder) -> Section:
+    """Describe the store of a database: tables, keys, findings, and a drawing of the schema."""
+    manifest = read_manifest(folder)
+    facts = {
+        "tables": str(len(manifest.schema.tables)),
+        "rows": f"{sum(manifest.rows.values()):,}",
+        "foreign keys": str(len(manifest.schema.foreign_keys)),
+        "source": manifest.source,
+        "digest": manifest.key,
+    }
+    body = [
+        [table.name, f"{manifest.rows[table.name]:,}", str(len(table.columns)), table.key or "", table.time or ""]
+        for table in manifest.schema.tables
+    ]
+    tables = [Table("Tables", "", ["table", "rows", "columns", "key", "time"], body)]
+    if manifest.findings:
+        found = [[finding.line()] for finding in manifest.findings]
+        tables.append(Table("Findings", "Counted while the store was built.", ["finding"], found))
+    picture = png(draw(manifest.schema, dict(manifest.rows)))
+    caption = "Tables as boxes, foreign keys as arrows from child to parent."
+    return Section("", facts=facts, tables=tables, charts=[Chart("Schema", caption, picture)])
+
+
+def prediction_section(values: dict[str, Any], where: str) -> Section:
+    """Describe predictions: their score, and the columns that mattered."""
+    columns = convert(values["columns"], list[tuple[Name, float]], where, "the columns of predictions")
+    score, context, metric = values.get("score"), values.get("context"), values.get("metric")
+    known = f"The predictions from {context} labels score {score:.4f} ({metric})." if isinstance(score, float) else ""
+    verdicts = [known] if known else []
+    shown = columns[:_SHOWN]
+    titles = Titles(
+        "Columns that mattered", "Mean change of a prediction when the column is hidden.", "column", "change"
+    )
+    charts = [bar_chart([name for name, _ in shown], [change for _, change in shown], titles)] if shown else []
+    body = [[name, f"{change:.4g}"] for name, change in columns]
+    return Section("", verdicts, tables=[Table("Columns", "", ["column", "mean change"], body)], charts=charts)
+
+
+def evaluation_section(values: dict[str, Any], where: str) -> Section:
+    """Describe an evaluation of models of databases: means over tasks by method and number of labels."""
+    records = convert(values["records"], list[Record], where, "the scores of databases")
+    tables, charts, verdicts = [], [], []
+    for binary, title in ((True, "Classification, AUROC"), (False, "Regression, error over that of the median")):
+        rows = summarise(records, binary=binary, reference=REFERENCE)
+        if not rows:
+            continue
+        titles = ["labels", "method", "tasks", "mean", f"minus {REFERENCE}", "standard error", "p"]
+        body = [
+            ["all" if row.labels == ALL else str(row.labels), row.method, str(row.tasks), f"{row.mean:.4f}",
+             *("" if value is None else f"{value:.4g}" for value in (row.difference, row.error, row.p))]
+            for row in rows
+        ]  # fmt: skip
+        tables.append(Table(title, "Differences are paired over tasks.", titles, body))
+        verdicts += [
+            f"{title}, {row.labels} labels: {row.method} - {REFERENCE} = {row.difference:+.4f} ± {row.error:.4f}, p = {row.p:.3g}."
+            for row in rows
+            if row.method.startswith("pre-trained") and None not in (row.difference, row.error, row.p)
+        ]
+        drawn = [row for row in rows if row.labels != ALL]
+        if len({row.labels for row in drawn}) > 1:
+            points = pd.DataFrame({"x": [row.labels for row in drawn], "y": [row.mean for row in drawn]})
+            told = Titles(title, "Mean over tasks by number of labels.", "labels", title)
+            charts.append(line_chart(points.assign(line=[row.method for row in drawn]), told, points=True))
+    return Section("", verdicts, tables=tables, charts=charts)
