@@ -7,6 +7,7 @@ that methods can be compared by paired tests.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -19,8 +20,9 @@ from distgnn.auxiliary.data_source import DataSource, Weights
 from distgnn.auxiliary.job_cache import FORMAT, JobCache
 from distgnn.auxiliary.label_target import LabelTarget
 from distgnn.auxiliary.problem import MultiTaskProblem
-from distgnn.auxiliary.trainer import Trainer, TrainingResult, pretrain_auxiliary
-from distgnn.auxiliary.weighting import build_weighting
+from distgnn.auxiliary.step import batches_of
+from distgnn.auxiliary.trainer import MethodOptions, Trainer, TrainingResult, pretrain_auxiliary
+from distgnn.auxiliary.weighting import Weighting, build_weighting
 from distgnn.config import TransferConfig
 from distgnn.config.base import result_fields, to_json
 from distgnn.corpus.writer import Mapper
@@ -209,10 +211,22 @@ def rehearse(run: RunJob, encoder: int) -> MultiTaskProblem:
     problem = run.source.problem(encoder, 0, ProcessGroup.single_process(torch.device("cpu")))
     for method in config.compared:
         weighting = build_weighting(config.weighted(method), problem.names, 0)
-        folds = config.weighting.folds if weighting.learns == "meta" else 0
-        parts = Batches(problem.strata, config.batch, 0, folds).parts
+        batches = batches_of(problem, weighting, MethodOptions(config, method), 0)
+        parts = batches.parts
+        if encoder == 0:
+            _advise(config, method, weighting, batches)
         if isinstance(problem, LabelTarget) and config.batch // parts < config.corpus.streams:
             raise RequestError(
                 f"batch={config.batch} is too small for {parts} folds of corpus.streams={config.corpus.streams} each"
             )
     return problem
+
+
+def _advise(config: TransferConfig, method: str, weighting: Weighting, batches: Batches) -> None:
+    """Warn if the steps of a training cannot move the weights of a method from their start to 0 or 1."""
+    steps = config.epochs * batches.steps_per_epoch
+    said = weighting.advice(steps, config.weighted(method).settled().lr)
+    if said:
+        short = " (an epoch is one step)" if batches.steps_per_epoch == 1 else ""
+        count = f"epochs={config.epochs} x {batches.steps_per_epoch} steps{short}"
+        warnings.warn(f"{method}: {count}: {said}; raise epochs or weighting.lr, or lower batch", stacklevel=3)

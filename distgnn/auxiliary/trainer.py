@@ -97,7 +97,7 @@ class Trainer:
         sink: MetricsSink = NULL_SINK,
     ) -> None:
         self.problem, self.config, self.method, self.group, self.sink = problem, config, method, group, sink
-        weighted = _Weighted(config, method)
+        weighted = MethodOptions(config, method)
         weighting = build_weighting(weighted.weighting, problem.names, seed)
         if config.similarities and weighting.reads == "losses":
             weighting.reads = "cosines"  # only recorded; the method does not read them
@@ -179,7 +179,7 @@ class Trainer:
         )
 
 
-class _Weighted:
+class MethodOptions:
     """The options of a step, with those of one weighting method."""
 
     def __init__(self, config: TransferConfig, method: str) -> None:

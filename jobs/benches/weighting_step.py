@@ -21,6 +21,7 @@ from distgnn.auxiliary.network_tasks.build import build_problem
 from distgnn.auxiliary.step import MultiTaskStep
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import NetworkTaskConfig, WeightingConfig
+from distgnn.config.weighting import PUBLISHED
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import below, draw, key
 from distgnn.network.csr import Edges, both_ways, build_network
@@ -99,7 +100,7 @@ def make_step(side: str, network: Network, config: NetworkTaskConfig, run: Run, 
     """
     baseline = next((baseline for baseline in _BASELINES if side.endswith(baseline)), "")
     name = side.removesuffix(baseline)
-    weighting = WeightingConfig(method=name.split(" ")[0], **_METHODS[name])  # pyright: ignore[reportArgumentType]
+    weighting = WeightingConfig(method=name.split(" ")[0], **PUBLISHED | _METHODS[name])  # pyright: ignore[reportArgumentType]
     group = ProcessGroup.single_process(torch.device(device))
     problem = build_problem(network, config, 0, group)
     module = build_weighting(weighting, problem.names, 0)

@@ -16,8 +16,9 @@ import torch
 from distgnn.auxiliary import jobs
 from distgnn.auxiliary.comparison import Comparison, Row, compare_methods
 from distgnn.auxiliary.data_source import CorpusDataSource, InitialEncoder, NetworkDataSource, is_network
-from distgnn.auxiliary.jobs import Job, RunJob
+from distgnn.auxiliary.jobs import Job, RunJob, rehearse
 from distgnn.config import EncoderConfig, NetworkTaskConfig, TransferConfig, WeightingConfig
+from distgnn.config.weighting import PUBLISHED
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.schema import Feature
@@ -85,7 +86,7 @@ class TestJobs:
         assert run(settings)[1] == ["none, gin, scratch, seed 0", "fixed, gin, scratch, seed 0"]
         assert run(replace(settings, seeds=2))[1] == ["none, gin, scratch, seed 1", "fixed, gin, scratch, seed 1"]
         assert run(replace(settings, methods=("cosine",)))[1] == ["cosine, gin, scratch, seed 0"]
-        weights = WeightingConfig(method="fixed", fixed=(1, 2, 3), hidden=8)
+        weights = WeightingConfig(method="fixed", fixed=(1, 2, 3), hidden=8, **PUBLISHED)
         assert run(replace(settings, weighting=weights))[1] == ["fixed, gin, scratch, seed 0"]
         assert run(replace(settings, network=NetworkTaskConfig(width=4), pretrain_epochs=9))[1] == []
         for change in ({"lr": 0.1}, {"corpus": task(auxiliary=("infomax",))}, {"encoders": ("gcn",)}, {"epochs": 3}):
@@ -136,7 +137,8 @@ class TestJobs:
             first = [
                 found.curves["losses"][0].tolist() for (row, _), found in result.results.items() if row.scheme == scheme
             ]
-            np.testing.assert_allclose(first[1:], [first[0]] * 2, rtol=1e-6)
+            np.testing.assert_allclose(first[1][0], first[0][0], rtol=1e-6)  # none computes the target only
+            np.testing.assert_allclose(first[2], first[1], rtol=1e-6)
 
     def test_missing_pretrained_weights_are_an_error(self, data: str, tmp_path: Path) -> None:
         settings = config(data, str(tmp_path / "out"), schemes=BOTH)
@@ -252,6 +254,17 @@ def test_workers_and_ranks_equal_one_process(data: str, tmp_path: Path) -> None:
     assert run(ranked, ranked_map(ranked))[1] == []
     with pytest.raises(RequestError, match="need 2 GPUs"):
         run(replace(ranked, device="cuda", lr=0.5), ranked_map(replace(ranked, device="cuda")))
+
+
+def test_steps_that_cannot_move_the_weights_are_told(data: str, tmp_path: Path) -> None:
+    """With the arithmetic; an epoch of one step is named. More steps, or a greater rate, are not warned of."""
+    few = config(data, str(tmp_path / "few"), methods=("auxts_all",), weighting=WeightingConfig(hidden=8), epochs=1)
+    for batch, count in ((18, "epochs=1 x 2 steps"), (1000, r"epochs=1 x 1 steps \(an epoch is one step\)")):
+        source = CorpusDataSource.read(replace(few, batch=batch), ())
+        with pytest.warns(UserWarning, match=f"auxts_all: {count}: weighting.lr=0.001 moves the output by at most 0.0"):
+            rehearse(RunJob(source, open_folder(few.out)), 0)
+    found, _ = run(replace(few, weighting=WeightingConfig(hidden=8, lr=5.0), methods=("none", "auxts_all")))
+    assert len(found.results) == 2
 
 
 def test_too_small_a_batch_is_refused_before_anything_is_trained(data: str, tmp_path: Path) -> None:

@@ -88,10 +88,10 @@ class LinkTarget(PairTask, TargetTask):
         row = self.links.parts["train"][rows]
         return pairs(self.links.user[row], self.links.item[row], self.links.label[row], self.device)
 
-    def hidden(self, rows: Rows) -> Rows | None:
-        """With messages=hide, return the pairs of ``rows``."""
+    def pairs_of(self, rows: Rows) -> Rows:
+        """Return the (user, item) pairs of ``rows``."""
         row = self.links.parts["train"][rows]
-        return np.stack([self.links.user[row], self.links.item[row]]) if self.hides else None
+        return np.stack([self.links.user[row], self.links.item[row]])
 
     def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:
         """Return pooled and per-user ROC-AUC."""

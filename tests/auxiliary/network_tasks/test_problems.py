@@ -107,7 +107,7 @@ def test_fold_losses_equal_those_of_the_joint_pass(
 
 @BOTH
 def test_a_fold_does_not_depend_on_other_folds(network: Network, config: NetworkTaskConfig) -> None:
-    problem = problem_of(network, config)
+    problem = problem_of(network, replace(config, messages="keep"))
     folds = folds_of(problem)
     first, other = (problem.losses(problem.fetch(some, 0))[0] for some in (folds, [folds[0], folds[2][:1]]))
     torch.testing.assert_close(first[0].losses, other[0].losses, rtol=1e-12, atol=1e-12)
@@ -124,7 +124,7 @@ def embedded(problem: NetworkProblem, network: Network) -> Tensor:
 
 
 def test_link_losses_equal_a_plain_loop() -> None:
-    problem = problem_of(films(), LINKS, fan_out=0)
+    problem = problem_of(films(), LINKS, fan_out=0, messages="keep")
     links, rows = link_target(problem).links, np.array([3, 0, 5])
     nodes, head = embedded(problem, training_network(films(), links)), link_target(problem)
     ((samples,), _) = problem.losses(problem.fetch([rows], 0))
@@ -158,7 +158,8 @@ def test_messages_hide_excludes_the_links_of_the_step() -> None:
 
     def messages(problem: NetworkProblem) -> set[tuple[int, int]]:
         block = problem.views.block(np.arange(problem.views.network.num_nodes), 0)
-        if (pairs := link_target(problem).hidden(rows)) is not None:
+        if link_target(problem).hides:
+            pairs = link_target(problem).pairs_of(rows)
             block = views.without(block, views.joins(block, problem.views.network.num_nodes, pairs))
         return set(zip(block.node[block.source].tolist(), block.node[block.target].tolist(), strict=True))
 
@@ -168,6 +169,9 @@ def test_messages_hide_excludes_the_links_of_the_step() -> None:
     assert messages(hidden) < messages(kept)
     first, other = (problem.losses(problem.fetch([rows], 0))[0][0].losses for problem in (kept, hidden))
     assert not torch.allclose(first, other)
+    for problem in (kept, hidden):  # rows of a judge never see their own links
+        unseen = problem.fold_losses(problem.fetch_unseen(rows, 0), 0).losses
+        torch.testing.assert_close(unseen, other)
 
 
 @pytest.mark.parametrize("kind", ["gcn", "hgt"])
