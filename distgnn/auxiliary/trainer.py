@@ -48,6 +48,8 @@ class TrainingResult:
         curves: float32 [steps, tasks] by name (CURVES); NaN for values that the method does not have.
         meta_loss: float32 [steps], loss of the target after the look-ahead step.
         weights: The trained model, if saved; see :meth:`distgnn.auxiliary.label_target.LabelTarget.tensors`.
+        start_seconds: Wall time of the pre-training on auxiliary tasks alone that it starts from.
+        chosen: For scheme auto, the training that was chosen: its method and scheme.
     """
 
     tasks: tuple[str, ...]
@@ -61,6 +63,13 @@ class TrainingResult:
     curves: dict[str, npt.NDArray[np.float32]] = field(repr=False)
     meta_loss: npt.NDArray[np.float32] = field(repr=False)
     weights: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    start_seconds: float = 0.0
+    chosen: str = ""
+
+    @property
+    def cost(self) -> float:
+        """Wall time with that of the pre-training."""
+        return self.seconds + self.start_seconds
 
     @property
     def history(self) -> tuple[float, ...]:
