@@ -66,12 +66,14 @@ class Comparison(Generic[Config]):
         controls: Control of each row that has one.
         results: One training per row and seed, in the order of the jobs.
         lower_is_better: Metrics where lower is better.
+        references: Test scores of models without an encoder, by name and metric.
     """
 
     config: Config
     controls: dict[Row, Row]
     results: dict[tuple[Row, int], TrainingResult] = field(repr=False)
     lower_is_better: frozenset[str]
+    references: dict[str, dict[str, float]] = field(default_factory=dict, kw_only=True)
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -202,7 +204,8 @@ def compare_methods(run: RunJob, mapper: Mapper = map, progress: Progress | None
     problems = [rehearse(run, place) for place in range(len(names))]
     jobs = jobs_of(run.config, len(names))
     results = run_jobs(run, jobs, mapper, progress)
-    return method_comparison(run.config, names, results, problems[0].lower_is_better)
+    found = method_comparison(run.config, names, results, problems[0].lower_is_better)
+    return replace(found, references=run.source.references())
 
 
 def method_comparison(

@@ -43,6 +43,9 @@ def rows(result: MethodComparison, metric: str) -> tuple[list[str], list[list[st
         gain = f"{100 * np.mean(gains):+.2f} %" if gains else ""
         seconds = np.mean([found.cost for row in places for found in result.of(row)])
         body.append([scheme, method, *(cells[row] for row in places), gain, f"{seconds:.1f}"])
+    for name, scores in result.references.items():
+        factor, decimals = (1.0, 3) if metric in result.lower_is_better else scale(metric)
+        body.append(["no encoder", name, *[f"{factor * scores[metric]:.{decimals}f}"] * len(encoders), "", ""])
     return ["scheme", "method", *encoders, "average gain", "seconds"], body
 
 
@@ -94,6 +97,7 @@ def transfer_summary(result: MethodComparison) -> dict[str, Any]:
         "metrics": list(result.metrics),
         "lower_is_better": sorted(result.lower_is_better),
         "encoders": list(dict.fromkeys(row.encoder for row in result.rows)),
+        "references": result.references,
         "cells": [cell for metric in result.metrics for cell in _cells(result, metric)],
         "summary": result.summary(),
         "runs": [_run(result, row, seed) for row, seed in result.results],
