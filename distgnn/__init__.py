@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from distgnn.api.finetune import EvaluationResults, FinetuneResults, evaluate, finetune
     from distgnn.api.network import build_network
     from distgnn.api.pretrain import Run, pretrain, resume
+    from distgnn.api.report import write_report
+    from distgnn.api.runs import list_runs
     from distgnn.api.transfer import TransferResults, transfer
     from distgnn.api.tune import SweepResults, resume_sweep, tune
     from distgnn.checkpoint.format import Checkpoint, load_checkpoint
@@ -50,6 +52,8 @@ _MODULES = {
     "distgnn.api.few_labels": ("FewLabelResults",),
     "distgnn.api.finetune": ("EvaluationResults", "FinetuneResults", "evaluate", "finetune"),
     "distgnn.api.pretrain": ("Run", "pretrain", "resume"),
+    "distgnn.api.report": ("write_report",),
+    "distgnn.api.runs": ("list_runs",),
     "distgnn.api.transfer": ("TransferResults", "transfer"),
     "distgnn.api.tune": ("SweepResults", "resume_sweep", "tune"),
     "distgnn.checkpoint.format": ("Checkpoint", "load_checkpoint"),
@@ -111,6 +115,7 @@ __all__ = [
     "build_network",
     "evaluate",
     "finetune",
+    "list_runs",
     "load_checkpoint",
     "load_encoder",
     "load_model",
@@ -122,6 +127,7 @@ __all__ = [
     "transfer",
     "tune",
     "write_corpus",
+    "write_report",
 ]
 
 

@@ -12,7 +12,7 @@ import tyro
 
 from distgnn.config import load_config
 from distgnn.config.base import check, check_code, check_finite, check_imports, check_names, check_numbers
-from distgnn.config.fields import reads, runtime, writes
+from distgnn.config.fields import reads, runtime, setting, writes
 from distgnn.errors import RequestError
 from distgnn.opened import closed, opened, opened_type
 from distgnn.register import import_modules
@@ -78,6 +78,10 @@ class PushOptions:
     """Checkpoint or run folder."""
     target: tyro.conf.Positional[str] = writes()
     """Destination; must be empty or contain the same checkpoint."""
+    weights_only: bool = setting(False)
+    """Leave out the optimiser state: a third of the size, enough for everything but resuming the run."""
+    card: str = reads("")
+    """Markdown file that replaces the generated model card (card.md)."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class PullOptions:
     """
 
     source: tyro.conf.Positional[str] = reads()
-    """Checkpoint or run folder."""
+    """Checkpoint or run folder, or a shipped model: zoo:NAME."""
     target: tyro.conf.Positional[str] = writes("")
     """Local folder; empty = a content-addressed cache (DISTGNN_CACHE, default ~/.cache/distgnn)."""
 
@@ -105,14 +109,28 @@ class StatusOptions:
 
 
 @dataclass(frozen=True)
-class ReportOptions:
-    """Write the tables and pages of a sweep again.
+class RunsOptions:
+    """List what commands wrote in a folder: pre-training runs with their progress, comparisons, sweeps, studies and corpora.
 
-    Example: distgnn report runs/sweep
+    Example: distgnn runs runs
     """
 
-    sweep: tyro.conf.Positional[str] = reads()
-    """Output folder of distgnn tune."""
+    folder: tyro.conf.Positional[str] = reads("runs")
+    """Folder that holds the folders of runs."""
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Write one HTML page about corpora, runs, comparisons, studies and sweeps; runs are also compared side by side.
+
+    Example: distgnn report runs/l2p runs/edgepred runs/bace-few --out report.html
+    """
+
+    folders: tyro.conf.Positional[tuple[str, ...]] = reads()
+    """Output folders of distgnn commands."""
+    out: str = writes("")
+    """URI of the page; empty = report.html in the folder, if there is one only. The page of a sweep (sweep.html) is also
+    written again in its folder."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""The modules shown in docs/extending.md work unchanged."""
+"""The modules shown in docs/extending.md and the commands of docs/tutorial.md work unchanged."""
 
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,3 +41,23 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_shown_module(corpus: str, tmp_path: Path, words: list[str]) -> None:
     assert main(["pretrain", "--corpus", corpus, "--out", str(tmp_path), "--name", "run", *SMALL, *words]) == 0
     assert run_config(str(tmp_path / "run")).corpus == corpus
+
+
+@pytest.mark.slow
+def test_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for language, block in re.findall(r"```(python|bash)\n(.*?)```", (PAGE.parent / "tutorial.md").read_text(), re.S):
+        if language == "python":
+            exec(compile(block, "tutorial.md", "exec"), {})
+            continue
+        for line in block.splitlines():
+            program, *words = shlex.split(line)
+            assert program == "distgnn"
+            assert main(words) == 0, line
+    assert (tmp_path / "report.html").stat().st_size > 100_000
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    config = (PAGE.parents[1] / "mkdocs.yml").read_text()
+    missing = [path.name for path in PAGE.parent.glob("*.md") if f" {path.name}\n" not in config]
+    assert not missing

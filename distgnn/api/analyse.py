@@ -103,7 +103,7 @@ def analyse(config: AnalyseConfig | None = None, **options: Any) -> AnalysisResu
         open_loggers(chosen.loggers, LoggedRun(base_name(chosen.out), folder, flat(chosen)), chosen.metrics) as logs,
     ):
         check_results(folder, RESULTS, "analysis", set())
-        write_config(folder, chosen)
+        write_config(folder, chosen, "analyse")
         mapper, device = execution(chosen)
         progress = JobProgress(sink=sink, command="analyse", logs=logs)
         found = analyse_methods(chosen, methods, folder.sub("jobs"), mapper, device, progress)

@@ -113,7 +113,7 @@ def compare_with_few_labels(
     """Evaluate ``methods`` and write the files of the evaluation to ``config.out``."""
     mapper, device = execution(config)
     folder = open_folder(config.out)
-    write_config(folder, config)
+    write_config(folder, config, "finetune")
     found = evaluate_few_labels(config, methods, folder.sub("jobs"), mapper, device, progress)
     results = FewLabelResults(folder, found)
     folder.write(TABLE, few_labels.markdown(found).encode())

@@ -137,7 +137,7 @@ def compare_checkpoints(
     """Compare ``checkpoints`` and write the files of the comparison to ``config.out``."""
     mapper, device = execution(config)
     folder = open_folder(config.out)
-    write_config(folder, config)
+    write_config(folder, config, "finetune")
     result = compare(config, checkpoints, folder.sub("jobs"), mapper, device, progress)
     folder.write(table.TABLE, table.markdown(result).encode())
     write_results(result, folder)

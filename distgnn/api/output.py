@@ -9,6 +9,7 @@ from typing import Any
 
 from distgnn.config import load_config, to_json
 from distgnn.errors import RequestError
+from distgnn.storage.environment import write_environment
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import locked
 from distgnn.storage.records import MAX_BYTES, parse_object
@@ -47,9 +48,10 @@ def _check_config(folder: Folder, kind: type[Any], raw: bytes) -> None:
         ) from error
 
 
-def write_config(folder: Folder, config: Any) -> None:
-    """Write config.json, before the work, so that an unwritable folder fails first."""
-    folder.write("config.json", (json.dumps(to_json(config), indent=1) + "\n").encode())
+def write_config(folder: Folder, config: Any, command: str) -> None:
+    """Write config.json and environment.json, before the work, so that an unwritable folder fails first."""
+    folder.write(CONFIG, (json.dumps(to_json(config), indent=1) + "\n").encode())
+    write_environment(folder, command)
 
 
 def refuse_names(folder: Folder, names: set[str]) -> None:

@@ -78,7 +78,7 @@ def transfer(config: TransferConfig | None = None, **options: Any) -> TransferRe
 
 def _compared(config: TransferConfig, source: DataSource, folder: Folder) -> TransferResults:
     logged = LoggedRun(base_name(config.out), folder, flat(config))
-    write_config(folder, config)
+    write_config(folder, config, "transfer")
     device = choose_device(config.device if config.workers == 1 else "cpu").type
     with (
         open_sinks(config.metrics, config.out, config.workers > 1 or config.ranks > 1) as (sink, worker_sink),

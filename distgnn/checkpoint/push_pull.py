@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from distgnn.checkpoint.format import FILES, KIND, first_whole, read_verified
+from pathlib import Path
+
+import safetensors.torch
+
+from distgnn.checkpoint.format import FILES, KIND, first_whole, read_verified, seal
 from distgnn.errors import RequestError, WorkError
 from distgnn.storage.cache import pull_to_cache
 from distgnn.storage.claim import CLAIM, claimed, settle
@@ -11,17 +15,26 @@ from distgnn.storage.lock import LOCK, locked
 from distgnn.storage.temporary import remove_left_over_beside
 from distgnn.storage.verified import CHECKSUMS, Checksums, publish_safely, read_files
 
+_MAX_CARD = 1 << 20
 
-def push(source: str, target: str) -> str:
+
+def push(source: str, target: str, weights_only: bool = False, card: str = "") -> str:
     """Copy the checkpoint at ``source``, or the newest one of the run there, to ``target``.
 
     An identical checkpoint at the target is left in place.
+
+    Args:
+        source: A checkpoint or a run.
+        target: The folder of the copy.
+        weights_only: Leave out the optimiser state. The copy serves for everything but resuming the run.
+        card: Markdown file that replaces the model card; empty = keep it.
 
     Returns:
         The URI of the target.
 
     Raises:
-        RequestError: If there is no complete checkpoint at ``source``, or ``target`` holds something else.
+        RequestError: If there is no complete checkpoint at ``source``, ``target`` holds something else, or ``card`` is not a
+            text file of at most 1 MiB.
         WorkError: If the copy differs from its source.
     """
 
@@ -30,11 +43,39 @@ def push(source: str, target: str) -> str:
 
     folder = open_folder(target)
     files, sealed = first_whole(source, read)
+    changed = _changes(weights_only, card)
+    if changed:
+        files |= changed
+        sealed = seal(files)
     if folder.local:  # a rename decides between two writers
         remove_left_over_beside(folder.path)
         return _place(files, sealed, folder)
     with locked(folder):
         return _place(files, sealed, folder)
+
+
+def _changes(weights_only: bool, card: str) -> dict[str, bytes]:
+    changed = {"state.safetensors": safetensors.torch.save({})} if weights_only else {}
+    return changed | ({"card.md": _read_card(card)} if card else {})
+
+
+def _read_card(path: str) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(_MAX_CARD + 1)
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{path}: the model card cannot be read ({error}); give a Markdown file") from error
+    if len(data) > _MAX_CARD or not _is_utf8(data):
+        raise RequestError(f"{path}: this is no model card; give at most 1 MiB of UTF-8 text")
+    return data
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def pull(source: str, target: str = "") -> str:

@@ -12,7 +12,7 @@ from distgnn.storage.folder import open_folder
 
 def push(options: PushOptions, output: Output) -> int:
     """Copy a checkpoint to a path or URI."""
-    where = push_pull.push(options.source, options.target)
+    where = push_pull.push(options.source, options.target, options.weights_only, options.card)
     output.emit({"checkpoint": where}, where)
     return 0
 

@@ -26,6 +26,7 @@ from distgnn.options import (
     PullOptions,
     PushOptions,
     ReportOptions,
+    RunsOptions,
     StatusOptions,
     import_named,
     parse,
@@ -87,7 +88,8 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("doctor",): Command(DoctorConfig, "distgnn.commands.doctor:doctor", "check the cluster before a run"),
     ("push",): Command(PushOptions, "distgnn.commands.checkpoints:push", "copy a checkpoint to a path or URI"),
     ("pull",): Command(PullOptions, "distgnn.commands.checkpoints:pull", "download a checkpoint"),
-    ("report",): Command(ReportOptions, "distgnn.commands.tune:report", "write the tables and pages of a sweep"),
+    ("report",): Command(ReportOptions, "distgnn.commands.report:report", "write one HTML page about runs and results"),
+    ("runs",): Command(RunsOptions, "distgnn.commands.runs:runs", "list the runs in a folder"),
     ("status",): Command(StatusOptions, "distgnn.commands.checkpoints:status", "print the status of a run"),
 }
 RESUMED: dict[tuple[str, ...], str] = {
@@ -114,6 +116,9 @@ def run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         sys.stdout.write(_overview())
         return 0 if argv else 2
+    if argv[0] in ("-V", "--version"):
+        sys.stdout.write(_load("distgnn.storage.environment:versions")())
+        return 0
     if argv[0] == "submit":
         return _load("distgnn.commands.submit:submit")(argv[1:], _options_of)
     request = _understood(argv)

@@ -10,8 +10,7 @@ from distgnn.api.tune import tune as run_search
 from distgnn.commands.output import Output
 from distgnn.config import TuneConfig
 from distgnn.errors import INTERRUPTED, RequestError
-from distgnn.options import Globals, ReportOptions, code_of, parse
-from distgnn.report.sweep.page import write_sweep_report
+from distgnn.options import Globals, code_of, parse
 
 
 def tune(config: TuneConfig, output: Output) -> int:
@@ -26,14 +25,6 @@ def resume(options: Globals, argv: list[str], output: Output) -> int:
     saved = resumable_config(options.resume, code_of(argv))
     config = parse(TuneConfig, "distgnn tune", argv, options, default=saved)
     return _report(resume_sweep(options.resume, config), output)
-
-
-def report(options: ReportOptions, output: Output) -> int:
-    """Write the report of a sweep again."""
-    results = SweepResults.open(options.sweep)
-    write_sweep_report(results.folder)
-    output.emit(results.to_json(), f"{results}\nwritten to {results.uri}")
-    return 0
 
 
 def _report(results: SweepResults, output: Output) -> int:

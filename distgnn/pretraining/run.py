@@ -23,6 +23,7 @@ from distgnn.graph.batch import GraphBatch
 from distgnn.pretraining.batch_size_finder import with_batch_size
 from distgnn.pretraining.init_from import load_init, write_start
 from distgnn.storage.claim import settle
+from distgnn.storage.environment import write_environment
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.records import read_config
 
@@ -182,6 +183,7 @@ def resumed_run(uri: str, config: PretrainConfig) -> Run:
 
 def _saved(run: Run) -> Run:
     run.folder.write(CONFIG, (json.dumps(to_json(run.config), indent=1) + "\n").encode())
+    write_environment(run.folder, "pretrain")
     if run.config.init:
         settle(run.folder)
     return run

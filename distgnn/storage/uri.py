@@ -1,4 +1,4 @@
-"""Storage URIs: joining, splitting, and the options of s3:// URIs.
+"""Storage URIs: joining, splitting, shipped models (``zoo:NAME``), and the options of s3:// URIs.
 
 ``s3://bucket/prefix?endpoint=http://minio:9000&region=eu-1&profile=lab&anonymous=true``: missing options come from the AWS
 chain (environment, ~/.aws, instance roles). URIs are saved in configs, logs and manifests, so credentials are refused.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from distgnn.errors import RequestError
+from distgnn.storage import zoo
 
 _S3 = "s3://"
 _SECRET = re.compile(r"key|secret|passw|token|credential|signature", re.IGNORECASE)
@@ -79,13 +80,16 @@ def base_name(uri: str) -> str:
 
 
 def local_path(uri: str) -> str | None:
-    """Absolute path of a path or file: URI; None for an s3:// URI.
+    """Absolute path of a path, a file: URI or a shipped model (zoo:NAME); None for an s3:// URI.
 
     ``file:/x``, ``file:///x`` and ``file://localhost/x`` name the same file. ``~`` is expanded in paths only.
 
     Raises:
-        RequestError: If the URI has another scheme or is malformed, or the path is not valid UTF-8.
+        RequestError: If the URI has another scheme or is malformed, the path is not valid UTF-8, or there is no such shipped
+            model.
     """
+    if uri.startswith(zoo.SCHEME):
+        return zoo.path_of(uri)
     scheme = _SCHEME.match(uri)
     if scheme is None:
         path = os.path.abspath(os.path.expanduser(uri))

@@ -32,7 +32,7 @@ def test_files_and_output_of_the_command(data: str, tmp_path: Path, capsys: pyte
     assert lines[-1].endswith(" s | 0:00:00 left")
     out = tmp_path / "out"
     assert sorted(path.name for path in out.iterdir()) == [
-        "config.json", "curves.parquet", "jobs", "pictures", "results.json", "table.md",
+        "config.json", "curves.parquet", "environment.json", "jobs", "pictures", "results.json", "table.md",
     ]  # fmt: skip
     assert json.loads(value) == json.loads((out / "results.json").read_text())
     assert json.loads(value)["tasks"] == ["target", "edgepred", "attrmasking"]

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from distgnn.checkpoint import push_pull
 from distgnn.checkpoint.format import load_checkpoint, newest
 from distgnn.checkpoint.load import load_encoder
 from distgnn.errors import RequestError, WorkError
 from distgnn.pretraining.run import Run
+from distgnn.storage import zoo
 from distgnn.storage.claim import CLAIM
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.verified import publish_safely
@@ -173,3 +175,38 @@ def test_a_run_on_an_object_store(corpus: str, s3: str) -> None:
     run = train_small(small(corpus, s3, max_steps=3, checkpoint_every=1, keep=1))
     assert run.folder.sub("checkpoints").names() == ["step-000000003"]
     assert load_checkpoint(run.folder.uri).step == 3
+
+
+def test_a_copy_of_the_weights_alone_gives_the_same_encoder(runs: list[Run], tmp_path: Path) -> None:
+    (tmp_path / "card.md").write_text("# Molecules\n")
+    there = push_pull.push(
+        runs[0].folder.uri, str(tmp_path / "copy"), weights_only=True, card=str(tmp_path / "card.md")
+    )
+    whole, light = load_checkpoint(runs[0].folder.uri), load_checkpoint(there)
+    assert light.optimiser == {}
+    assert light.state == whole.state
+    assert all(torch.equal(light.model[name], value) for name, value in whole.model.items())
+    assert (Path(there) / "card.md").read_text() == "# Molecules\n"
+    assert push_pull.push(runs[0].folder.uri, there, weights_only=True, card=str(tmp_path / "card.md")) == there
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [(b"\xff\xfe", "no model card"), (b"x" * ((1 << 20) + 1), "no model card"), (None, "cannot be read")],
+)
+def test_a_card_that_is_not_text_is_refused(runs: list[Run], tmp_path: Path, data: bytes | None, said: str) -> None:
+    if data is not None:
+        (tmp_path / "card.md").write_bytes(data)
+    with pytest.raises(RequestError, match=said):
+        push_pull.push(runs[0].folder.uri, str(tmp_path / "copy"), card=str(tmp_path / "card.md"))
+    assert not (tmp_path / "copy").exists()
+
+
+def test_shipped_models_are_found_by_name(runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo, "roots", lambda: (tmp_path / "a", tmp_path / "b"))
+    push_pull.push(runs[0].folder.uri, str(tmp_path / "b" / "mine"))
+    assert push_pull.pull("zoo:mine", str(tmp_path / "pulled")) == str(tmp_path / "pulled")
+    assert load_encoder("zoo:mine").width == load_encoder(runs[0].folder.uri).width
+    for name in ("other", "../b/mine", ""):
+        with pytest.raises(RequestError, match="no such shipped model; known: mine"):
+            open_folder(f"zoo:{name}")

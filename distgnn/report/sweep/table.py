@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from distgnn.config.transfer import CONTROL
 from distgnn.labels.scores import paired_p_value
+from distgnn.report.page import Table
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import Final, View, leader, ordered
 from distgnn.report.sweep.study import Importance, importance, pareto
@@ -28,15 +28,6 @@ _CLONED = (
     " Trial {} continued with weights of other trials, so these settings alone do not reproduce it;"
     " its checkpoint is in winner/."
 )
-
-
-class Table(NamedTuple):
-    """A table with a heading and a note; ``body`` has one list of cells per row."""
-
-    heading: str
-    note: str
-    titles: list[str]
-    body: list[list[str]]
 
 
 def tables(view: View, found: Importance | None) -> Iterator[Table]:
@@ -115,7 +106,7 @@ def _trials(view: View, best: TrialRecord | None) -> Table:
         f"(scored after fewer {view.sweep.axis}), then the rest. {texts.standing(view)}. Trials took "
         f"{texts.seconds(sum(trial.seconds for trial in view.trials))} of compute time{_concurrency(view)}."
     )
-    return Table(TRIALS, note, titles, body)
+    return Table(TRIALS, note, titles, body, [trial.state for trial in ordered(view)])
 
 
 def _row(view: View, trial: TrialRecord, best: TrialRecord | None) -> list[str]:

@@ -55,7 +55,7 @@ def test_same_curve_as_in_process(corpus: str, tmp_path: Path, monkeypatch: pyte
     for step, expected in validations(alone).items():
         assert validations(run)[step] == pytest.approx(expected, rel=1e-4, abs=1e-5)
     assert load_checkpoint(run.folder.uri).step == 12
-    assert run.folder.names() == ["checkpoints", "config.json", "history", "progress.json"]
+    assert run.folder.names() == ["checkpoints", "config.json", "environment.json", "history", "progress.json"]
 
 
 @pytest.mark.ray

@@ -1,0 +1,1 @@
+"""Training on a target and auxiliary tasks, with weighted losses."""

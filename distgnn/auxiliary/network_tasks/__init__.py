@@ -1,0 +1,1 @@
+"""Target and auxiliary tasks on one large network."""

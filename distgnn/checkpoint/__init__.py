@@ -1,0 +1,1 @@
+"""Format, loading and copying of checkpoints."""

@@ -1,0 +1,1 @@
+"""Facts about machines, and checks on them."""

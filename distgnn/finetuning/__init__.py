@@ -1,0 +1,1 @@
+"""Comparison of checkpoints on labels, saved models, evaluation."""

@@ -1,0 +1,1 @@
+"""Packed graphs, their features, and keyed random numbers."""

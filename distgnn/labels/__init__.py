@@ -1,0 +1,1 @@
+"""Labelled corpora, targets, scores and tests."""

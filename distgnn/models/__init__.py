@@ -1,0 +1,1 @@
+"""Encoders, per-graph adaptation, operations on ragged rows."""

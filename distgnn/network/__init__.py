@@ -1,0 +1,1 @@
+"""One large graph: storage, sampling, meta-paths."""

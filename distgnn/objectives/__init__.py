@@ -1,0 +1,1 @@
+"""Pre-training losses, one file each; see :data:`distgnn.register.objective`."""

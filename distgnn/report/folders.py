@@ -1,0 +1,415 @@
+"""Sections of a report from the folders that commands write: corpora, runs, comparisons, few-label evaluations, analyses,
+evaluations, studies and sweeps. Each kind is known by its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from distgnn.corpus import inspect
+from distgnn.corpus import manifest as corpora
+from distgnn.errors import RequestError
+from distgnn.labels.scores import HIGHER_IS_BETTER
+from distgnn.pretraining.history import NAME as PROGRESS
+from distgnn.pretraining.history import read_history, read_progress
+from distgnn.report.charts import Titles, bar_chart, interval_chart, line_chart
+from distgnn.report.page import Chart, Section, Table
+from distgnn.report.sweep import texts
+from distgnn.report.sweep.data import view_of
+from distgnn.report.sweep.figures import pictures
+from distgnn.report.sweep.study import importance
+from distgnn.report.sweep.table import tables
+from distgnn.report.table import TITLES, p_value, scale
+from distgnn.search.records import SWEEP
+from distgnn.storage.environment import NAME as ENVIRONMENT
+from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.records import MAX_BYTES, Name, convert, parse_object
+from distgnn.storage.uri import base_name
+from distgnn.storage.verified import CHECKSUMS
+
+CONFIG, RESULTS, STUDY = "config.json", "results.json", "study.json"
+_WHAT = "a file of results"
+_MACHINE = ("system", "processor", "memory", "gpus")
+_METRICS = {"loss": "Loss", "link_accuracy": "Link accuracy", "adaptation_gain": "Gain of adaptation"}
+"""Metrics of a run that are drawn, where they occur."""
+_MAX_PICTURES, _PICTURE_BYTES = 40, 8 << 20
+
+
+@dataclass(frozen=True)
+class _Score:
+    """One record of "summary" in results.json; what a command does not write is None."""
+
+    method: Name
+    metric: Name
+    mean: float
+    sd: float | None = None
+    encoder: Name | None = None
+    scheme: Name | None = None
+    part: Name | None = None
+    labels: int | Name | None = None
+    updates: int | None = None
+    seeds: int | None = None
+    draws: int | None = None
+    n: int | None = None
+    control: Name | None = None
+    difference: float | None = None
+    gain: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+
+    @property
+    def place(self) -> str:
+        """Where the record was measured, such as "test, 100 labels, 30 updates"."""
+        given = [self.scheme, self.encoder, self.part]
+        given += [f"{self.labels} labels"] if self.labels is not None else []
+        given += [f"{self.updates} updates"] if self.updates is not None else []
+        return ", ".join(text for text in given if text)
+
+
+class Kind(NamedTuple):
+    """A kind of folder.
+
+    Attributes:
+        word: What the report calls it.
+        file: The file by which it is known.
+        section: Reads the folder to a section.
+    """
+
+    word: str
+    file: str
+    section: Callable[[Folder], Section]
+
+
+def section_of(uri: str) -> Section:
+    """Read what a command wrote in the folder ``uri``.
+
+    Raises:
+        RequestError: The folder holds nothing that can be reported, or one of its files is malformed.
+    """
+    folder = open_folder(uri)
+    kind = next((kind for kind in KINDS if folder.size(kind.file) is not None), None)
+    if folder.size(CHECKSUMS) is not None:
+        raise RequestError(f"{uri}: is a checkpoint or a saved model, which has no curves; give the folder of its run")
+    if kind is None:
+        known = ", ".join(f"{kind.word} ({kind.file})" for kind in KINDS)
+        raise RequestError(f"{uri}: nothing to report here; give the folder of a {known}")
+    found = kind.section(folder)
+    heading = f"{kind.word.capitalize()} {base_name(uri)}"
+    facts = {"folder": uri} | found.facts | _environment(folder)
+    return Section(heading, found.verdicts, facts, found.tables, found.charts, _config(folder))
+
+
+def compared(uris: Iterable[str]) -> Section | None:
+    """Compare several pre-training runs: their last metrics in one table, their curves in one chart; None for fewer than two."""
+    runs = [folder for folder in map(open_folder, uris) if folder.size(PROGRESS) is not None]
+    if len(runs) < 2:
+        return None
+    names = _unique([base_name(run.uri) for run in runs])
+    snapshots = {name: read_progress(run) for name, run in zip(names, runs, strict=True)}
+    parts = list(dict.fromkeys(name for shot in snapshots.values() for name in shot.get("validation", {})))
+    titles = ["run", "status", "step", *(f"validation {name}" for name in parts)]
+    body = [
+        [
+            name,
+            str(shot["status"]),
+            str(shot["step"]),
+            *(_number(shot.get("validation", {}).get(part)) for part in parts),
+        ]
+        for name, shot in snapshots.items()
+    ]
+    curves = {name: pd.DataFrame(_rows(run)) for name, run in zip(names, runs, strict=True)}
+    charts = [chart for metric in _METRICS if (chart := _overlay(curves, metric)) is not None]
+    return Section("Comparison of the runs", tables=[Table("", "", titles, body)], charts=charts)
+
+
+def _overlay(curves: dict[str, pd.DataFrame], metric: str) -> Chart | None:
+    parts = [
+        pd.DataFrame({"x": rows["step"], "y": rows[metric], "line": name}).dropna()
+        for name, rows in curves.items()
+        if metric in rows
+    ]
+    drawn = [part for part in parts if len(part)]
+    if len(drawn) < 2:
+        return None
+    title = _METRICS[metric]
+    return line_chart(pd.concat(drawn), Titles(title, f"{title} in training against the step.", "step", title.lower()))
+
+
+def _corpus(folder: Folder) -> Section:
+    facts = inspect.stat(folder.uri)
+    manifest = corpora.read_manifest(folder)
+    shown = {
+        "graphs": f"{facts['graphs']:,} in {facts['shards']} shards",
+        "rejected": f"{facts['rejected']:,} rows",
+        "size": f"{facts['bytes'] / 1e6:,.1f} MB, {facts['bytes_per_graph']:g} bytes a graph",
+        "nodes a graph": f"{facts['nodes']['mean']:g}",
+        "edges a graph": f"{facts['edges']['mean']:g}",
+        "node features": _features(facts["node_features"]),
+        "edge features": _features(facts["edge_features"]),
+        "labels": ", ".join(manifest.schema.labels) or "none",
+        "digest": manifest.digest(),
+        "source": f"{manifest.provenance.get('source', '')}: {_short(_names(manifest.provenance.get('files')))}",
+        "options": _short(manifest.provenance.get("options", {})),
+    }
+    charts = []
+    for part in ("nodes", "edges"):
+        counts = facts[part]["histogram"]
+        if counts:
+            titles = Titles(f"{part.capitalize()} a graph", f"Number of graphs by number of {part}.", part, "graphs")
+            charts.append(bar_chart(list(counts), list(counts.values()), titles))
+    return Section("", facts=shown, charts=charts)
+
+
+def _names(files: Any) -> list[str]:
+    return [str(item.get("name", "")) for item in files if isinstance(item, dict)] if isinstance(files, list) else []
+
+
+def _features(features: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{item['name']} ({item['kind']}, {item['size']})" for item in features) or "none"
+
+
+def _run(folder: Folder) -> Section:
+    shot = read_progress(folder)
+    facts = {name: str(shot[name]) for name in ("status", "step", "total", "checkpoint", "error") if shot.get(name)}
+    facts |= {name.replace("_", " "): f"{value:,.0f}" for name, value in shot.get("cost", {}).items()}
+    rows = pd.DataFrame(_rows(folder))
+    charts = [chart for metric in _METRICS if (chart := _curves(rows, metric)) is not None]
+    metrics = {part: shot.get(key, {}) for part, key in (("training", "metrics"), ("validation", "validation"))}
+    body = [[part, name, _number(value)] for part, found in metrics.items() for name, value in found.items()]
+    state = "finished" if shot["status"] == "finished" else f"not finished ({shot['status']})"
+    verdict = f"The run has {state} at step {shot['step']:,}."
+    gain = metrics["validation"].get("adaptation_gain")
+    if isinstance(gain, int | float):
+        word = "lowers" if gain > 0 else "does not lower"
+        verdict += f" On held-out graphs, adaptation {word} the loss of the queries ({gain:+.3g})."
+    return Section("", [verdict], facts, [Table("Last metrics", "", ["part", "metric", "value"], body)], charts)
+
+
+def _rows(run: Folder) -> list[dict[str, Any]]:
+    """Return the rows of a run's history; metrics of validations are named ``validation_METRIC``."""
+    found = []
+    for row in read_history(run):
+        if "checkpoint" in row:
+            continue
+        told = row.get("validation")
+        found.append(
+            {"step": row["step"], **{f"validation_{name}": value for name, value in told.items()}} if told else row
+        )
+    return found
+
+
+def _curves(rows: pd.DataFrame, metric: str) -> Chart | None:
+    """Draw a metric in training and in validation against the step; None if the run has no such metric."""
+    parts = [
+        pd.DataFrame({"x": rows["step"], "y": rows[column], "line": line}).dropna()
+        for column, line in ((metric, "training"), (f"validation_{metric}", "validation"))
+        if column in rows
+    ]
+    if not parts or not sum(map(len, parts)):
+        return None
+    title = _METRICS[metric]
+    return line_chart(
+        pd.concat(parts), Titles(title, f"{title} in training and on held-out graphs.", "step", title.lower())
+    )
+
+
+def _results(folder: Folder) -> Section:
+    values = parse_object(folder.read(RESULTS, MAX_BYTES), folder.at(RESULTS), _WHAT)
+    metric = str(values.get("metric", ""))
+    facts = {
+        name: _short(values[name]) for name in ("task", "labels", "graphs", "test_graphs", "note") if values.get(name)
+    }
+    facts |= {"metric": f"{TITLES.get(metric, metric)}, {_direction(metric)}"} if metric else {}
+    stored = _stored_pictures(folder)
+    if not isinstance(values.get("summary"), list):
+        rows = next((values[name] for name in ("analysis", "models") if isinstance(values.get(name), list)), [])
+        return Section("", facts=facts, tables=[_plain("Results", rows)] if rows else [], charts=stored)
+    scores = [_score(record, folder.at(RESULTS)) for record in values["summary"]]
+    charts = [chart for chart in (_learning_curves(scores), _differences(scores)) if chart is not None]
+    return Section("", _verdicts(scores), facts, [_score_table(scores)], [*charts, *stored])
+
+
+def _score(record: Any, where: str) -> _Score:
+    if not isinstance(record, dict):
+        raise RequestError(f"{where}: not {_WHAT} (summary: expected objects, found {type(record).__name__})")
+    known = {item.name for item in fields(_Score)}
+    return convert({name: value for name, value in record.items() if name in known}, _Score, where, _WHAT)
+
+
+def _direction(metric: str) -> str:
+    return "higher is better" if HIGHER_IS_BETTER.get(metric, True) else "lower is better"
+
+
+def _verdicts(scores: list[_Score]) -> list[str]:
+    """Say how each method compares with its control."""
+    found = []
+    for score in scores:
+        if score.control is None or score.difference is None:
+            continue
+        factor, decimals = scale(score.metric)
+        gain = score.difference if score.gain is None else score.gain
+        word = "better than" if gain > 0 else "worse than" if gain < 0 else "level with"
+        text = f"{score.method} is {word} {score.control} by {abs(factor * score.difference):.{decimals}f}"
+        if score.low is not None and score.high is not None:
+            text += f" (95 % interval {factor * score.low:+.{decimals}f} to {factor * score.high:+.{decimals}f})"
+        text += f" in {TITLES.get(score.metric, score.metric)}" + (f": {score.place}" if score.place else "")
+        if score.p_holm is None:
+            text += "; no test is possible"
+        else:
+            text += f"; {'significant' if score.p_holm < 0.05 else 'not significant'}, corrected p = {p_value(score.p_holm)}"
+        found.append(f"{text}.")
+    return found
+
+
+def _score_table(scores: list[_Score]) -> Table:
+    used = [item.name for item in fields(_Score) if any(getattr(score, item.name) is not None for score in scores)]
+    body = [[_cell(score, name) for name in used] for score in scores]
+    note = "Scores as stored: mean and sample standard deviation (sd); difference to the control; p, and after Holm's correction."
+    return Table("Scores", note, [name.replace("_", " ") for name in used], body)
+
+
+def _cell(score: _Score, name: str) -> str:
+    value = getattr(score, name)
+    if value is None:
+        return ""
+    if name in ("mean", "sd", "difference", "gain", "low", "high"):
+        factor, decimals = scale(score.metric)
+        sign = "" if name in ("mean", "sd") else "+"
+        return f"{factor * value:{sign}.{decimals}f}"
+    return p_value(value) if name in ("p", "p_holm") else str(value)
+
+
+def _learning_curves(scores: list[_Score]) -> Chart | None:
+    """Draw scores against updates, or against labels; None if there is one point only."""
+    axis = next((name for name in ("updates", "labels") if len({getattr(score, name) for score in scores}) > 1), None)
+    numbers = [score for score in scores if isinstance(getattr(score, axis or "labels"), int)]
+    if axis is None or len({getattr(score, axis) for score in numbers}) < 2:
+        return None
+    other = "labels" if axis == "updates" else "updates"
+    several = len({getattr(score, other) for score in numbers}) > 1
+    metric = scores[0].metric
+    rows = [
+        {
+            "x": getattr(score, axis),
+            "y": scale(metric)[0] * score.mean,
+            "line": f"{score.method}, {getattr(score, other)} {other}" if several else score.method,
+        }
+        for score in numbers
+    ]
+    title = TITLES.get(metric, metric)
+    caption = f"Mean over draws against the number of {axis}."
+    return line_chart(pd.DataFrame(rows), Titles("Learning curves", caption, axis, title), points=True)
+
+
+def _differences(scores: list[_Score]) -> Chart | None:
+    having = [score for score in scores if score.difference is not None]
+    if not having:
+        return None
+    rows = pd.DataFrame(
+        {
+            "name": [f"{score.method}{f' ({score.place})' if score.place else ''}" for score in having],
+            **{
+                column: [_scaled(score, field) for score in having]
+                for column, field in (("value", "difference"), ("low", "low"), ("high", "high"))
+            },
+        }
+    )
+    title = TITLES.get(having[0].metric, having[0].metric)
+    caption = f"Difference to the control with its 95 % interval where there is one; {_direction(having[0].metric)}."
+    return interval_chart(rows, Titles("Differences to the control", caption, f"difference in {title}", ""), 0.0)
+
+
+def _scaled(score: _Score, name: str) -> float:
+    value = getattr(score, name)
+    return float("nan") if value is None else scale(score.metric)[0] * value
+
+
+def _study(folder: Folder) -> Section:
+    values = parse_object(folder.read(STUDY, MAX_BYTES), folder.at(STUDY), _WHAT)
+    records, described = values.get("records"), values.get("study")
+    if not isinstance(records, list) or not isinstance(described, dict):
+        raise RequestError(f"{folder.at(STUDY)}: not {_WHAT} of a study (records and study are missing)")
+    facts = {
+        "title": str(described.get("title", "")),
+        "seeds": str(described.get("seeds", "")),
+        "sets": _short(values.get("sets")),
+    }
+    return Section("", facts=facts, tables=[_plain("Comparisons", records)], charts=_stored_pictures(folder))
+
+
+def _sweep(folder: Folder) -> Section:
+    view = view_of(folder)
+    found = importance(view)
+    charts = [Chart(picture.title, picture.caption, picture.data) for picture in pictures(view)]
+    return Section("", [texts.standing(view)], {"sweep": texts.about(view)}, list(tables(view, found)), charts)
+
+
+def _plain(heading: str, rows: list[Any]) -> Table:
+    records = [_flat(row) for row in rows if isinstance(row, dict)]
+    titles = list(dict.fromkeys(name for record in records for name in record))
+    return Table(heading, "", titles, [[_number(record.get(name)) for name in titles] for record in records])
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        found |= (
+            {f"{name} {key}": item for key, item in _flat(value).items()} if isinstance(value, dict) else {name: value}
+        )
+    return found
+
+
+def _stored_pictures(folder: Folder) -> list[Chart]:
+    """Return the pictures that the command wrote."""
+    shown = folder.sub("pictures")
+    names = [name for name in shown.names() if name.endswith(".png")][:_MAX_PICTURES]
+    return [
+        Chart(name.removesuffix(".png"), "As the command drew it.", shown.read(name, _PICTURE_BYTES)) for name in names
+    ]
+
+
+def _environment(folder: Folder) -> dict[str, str]:
+    """Return the facts of environment.json, and the command that repeats the work; empty for folders without."""
+    raw = folder.read_if_there(ENVIRONMENT)
+    if raw is None:
+        return {}
+    facts = convert(parse_object(raw, folder.at(ENVIRONMENT), _WHAT), dict[Name, Name], folder.at(ENVIRONMENT), _WHAT)
+    command = f"distgnn {facts.pop('command', '')} --config {folder.at(CONFIG)} --out OTHER_FOLDER"
+    versions = ", ".join(f"{name} {value}" for name, value in facts.items() if name not in _MACHINE)
+    machine = ", ".join(f"{name} {facts[name]}" for name in _MACHINE if name in facts)
+    return {"to repeat it": command, "versions": versions, "machine": machine}
+
+
+def _config(folder: Folder) -> str:
+    raw = folder.read_if_there(CONFIG)
+    return "" if raw is None else raw.decode(errors="replace").strip()
+
+
+def _short(value: Any, most: int = 300) -> str:
+    text = ", ".join(f"{name} {item}" for name, item in value.items()) if isinstance(value, dict) else value
+    text = ", ".join(map(str, text)) if isinstance(text, list) else str(text)
+    return text if len(text) <= most else f"{text[:most]} ..."
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else _short(value, 120)
+
+
+def _unique(names: list[str]) -> list[str]:
+    return [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, 1)]
+
+
+KINDS = (
+    Kind("corpus", corpora.NAME, _corpus),
+    Kind("sweep", SWEEP, _sweep),
+    Kind("study", STUDY, _study),
+    Kind("run", PROGRESS, _run),
+    Kind("comparison", RESULTS, _results),
+)

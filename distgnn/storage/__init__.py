@@ -1,0 +1,1 @@
+"""Folders by URI, verified folders, locks, retries, records."""

@@ -1,0 +1,164 @@
+"""Reports: one page about the folders of commands, read as HTML and opened in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import distgnn as dg
+from distgnn.cli import main
+from distgnn.storage.folder import open_folder
+from distgnn.storage.uri import join
+from tests.helpers.corpora import motifs
+from tests.helpers.sweeps import planted, view
+from tests.helpers.sweeps import write as write_sweep
+from tests.helpers.training import SMALL_ENCODER
+
+TRAIN: dict[str, Any] = {
+    "max_steps": 6, "streams": 2, "graphs_per_stream": 4, "device": "cpu", "log_seconds": 0.0, "validate_every": 2,
+}  # fmt: skip
+FEW: dict[str, Any] = {"train_labels": [8, 12], "updates": [1, 2], "draws": 2, "test_graphs": 20}
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def folders(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """One folder of each kind."""
+    place = tmp_path_factory.mktemp("report")
+    labelled = str(place / "labelled")
+    motifs(labelled, graphs=60)
+    runs = [
+        dg.pretrain(corpus=corpus, out=place, name=name, encoder=SMALL_ENCODER, train=TRAIN | {"seed": seed})
+        for seed, name in enumerate(["first", "second"])
+    ]
+    few = dg.finetune(corpus=labelled, checkpoint={"l2p": [runs[0].uri]}, out=place / "few", **FEW)
+    sweep = write_sweep(place / "sweep", view(planted()))
+    study = place / "study"
+    study.mkdir()
+    records = [{"method": "l2p", "reference": "none", "difference": 0.01, "p": None}]
+    (study / "study.json").write_text(json.dumps({"study": {"title": "<b>Core"}, "sets": ["bace"], "records": records}))
+    uris = {"corpus": labelled, "run": runs[0].uri, "second run": runs[1].uri, "few labels": few.uri}
+    return uris | {"sweep": str(sweep), "study": str(study)}
+
+
+def text(html: str) -> str:
+    """Text of a page without scripts and styles."""
+    return re.sub(r"<[^>]+>", " ", re.sub(r"<(script|style).*?</\1>", " ", html, flags=re.DOTALL))
+
+
+def test_a_page_of_every_kind(folders: dict[str, str], tmp_path: Path) -> None:
+    page = Path(dg.write_report(list(folders.values()), str(tmp_path / "page.html"))).read_text()
+    read = text(page)
+    for heading in (
+        "Comparison of the runs",
+        "Corpus labelled",
+        "Run first",
+        "Comparison few",
+        "Sweep sweep",
+        "Study study",
+    ):
+        assert heading in read
+    assert "distgnn pretrain --config" in read
+    assert "finished at step 6" in read
+    assert re.search(r"l2p is (better|worse) than none by", read)
+    assert "&lt;b&gt;Core" in page
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page.split("<script>")[0])
+    specs = [json.loads(found) for found in re.findall(r'<script type="application/json">(.*?)</script>', page)]
+    assert len(specs) >= 8
+    assert all(spec["data"]["values"] for spec in specs)
+
+
+def test_a_single_folder_gets_its_own_page(folders: dict[str, str]) -> None:
+    uri = dg.write_report(folders["run"])
+    assert uri == join(folders["run"], "report.html")
+    assert dg.write_report(folders["run"]) == uri
+    assert "Comparison of the runs" not in text(Path(uri).read_text())
+
+
+def test_a_report_of_a_sweep_writes_its_page_again(folders: dict[str, str], tmp_path: Path) -> None:
+    dg.write_report(folders["sweep"], str(tmp_path / "page.html"))
+    assert "Trials" in (Path(folders["sweep"]) / "sweep.html").read_text()
+
+
+def test_what_cannot_be_reported_is_refused(folders: dict[str, str], tmp_path: Path) -> None:
+    out = str(tmp_path / "page.html")
+    checkpoint = dg.Run.open(folders["run"]).checkpoint
+    for given, said in [([], "no folder"), (tmp_path, "nothing to report here"), (checkpoint, "is a checkpoint")]:
+        with pytest.raises(dg.RequestError, match=said):
+            dg.write_report(given if isinstance(given, list) else str(given), out)
+    with pytest.raises(dg.RequestError, match="several folders make one page"):
+        dg.write_report([folders["run"], folders["study"]])
+    with pytest.raises(dg.RequestError, match=r"ends in \.html"):
+        dg.write_report(folders["run"], str(tmp_path / "page.txt"))
+    (tmp_path / "page.html").write_text("my thesis")
+    with pytest.raises(dg.RequestError, match="is no HTML page, so it is not replaced"):
+        dg.write_report(folders["run"], out)
+    assert (tmp_path / "page.html").read_text() == "my thesis"
+
+
+@pytest.mark.parametrize(
+    "damage", ['{"summary": [1]}', '{"summary": [{"method": "a"}]}', "[]", '{"summary": [{"method": 1}]}']
+)
+def test_damaged_results_are_refused(tmp_path: Path, damage: str) -> None:
+    (tmp_path / "results.json").write_text(damage)
+    with pytest.raises(dg.RequestError, match=r"results\.json: not a file of results"):
+        dg.write_report(str(tmp_path), str(tmp_path / "page.html"))
+    assert not open_folder(str(tmp_path)).size("page.html")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)")
+def test_a_browser_draws_the_charts_without_errors(folders: dict[str, str], tmp_path: Path) -> None:
+    page = dg.write_report(list(folders.values()), str(tmp_path / "page.html"))
+    words = [
+        str(CHROMIUM),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+        "--virtual-time-budget=8000",
+    ]
+    done = subprocess.run(
+        [*words, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"file://{page}"],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert "CONSOLE" not in done.stderr
+    charts = Path(page).read_text().count("application/json")
+    assert done.stdout.count('<svg xmlns="http://www.w3.org/2000/svg"') >= charts > 0
+    assert done.stdout.count('class="still" hidden') == charts
+
+
+def test_runs_of_a_folder_are_listed(
+    folders: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = str(Path(folders["run"]).parent)
+    table = dg.list_runs(place).set_index("name")
+    kinds = {
+        "labelled": "corpus",
+        "first": "run",
+        "second": "run",
+        "few": "comparison",
+        "sweep": "sweep",
+        "study": "study",
+    }
+    assert dict(table["kind"]) == kinds
+    assert table.loc["first", "status"] == "finished"
+    assert table.loc["first", "step"] == 6
+    assert main(["runs", place]) == 0
+    assert "│ second" in capsys.readouterr().out
+    with pytest.raises(dg.RequestError, match="no such folder, or nothing in it"):
+        dg.list_runs(str(tmp_path / "none"))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "progress.json").write_text("{")
+    (tmp_path / "file.txt").write_text("")
+    assert list(dg.list_runs(str(tmp_path))["status"]) == ["damaged"]
+
+
+def test_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith(f"distgnn {dg.__version__}\npython 3.")
