@@ -194,7 +194,7 @@ def _joined_without_return(adjacent: Sequence[Any], path: str) -> sp.csr_matrix:
     bound = reduce(operator.mul, (int(matrix.sum(1).max()) for matrix in counts))
     if bound > _MOST_WALKS:
         raise RequestError(f"path {path!r}: too many walks to count; shorten it or set network.paths=all")
-    before, now = sp.identity(counts[0].shape[0], np.int64, "csr"), counts[0]
+    before, now = sp.identity(counts[0].shape[0], "int64", "csr"), counts[0]
     for place in range(1, len(counts)):
         following: Any = now @ counts[place]
         if reverses[place]:

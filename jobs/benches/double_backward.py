@@ -28,9 +28,9 @@ class DoubleBackwardStep(MultiTaskStep):
     def _learn_ahead(self, found: ForwardPass, others: Tensor | None, number: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         losses = []
         for judge in self.batches.judges:
-            others = [part for part in range(self.batches.parts) if part != judge]
+            parts = [part for part in range(self.batches.parts) if part != judge]
             losses.append(
-                self._look_ahead_loss(self._joint_loss(found, found.weighted(others), others), found.batch, judge)
+                self._look_ahead_loss(self._joint_loss(found, found.weighted(parts), parts), found.batch, judge)
             )
         return torch.zeros(len(self.problem.names), device=losses[0].device), self._descend(losses)
 

@@ -32,7 +32,7 @@ def link_references(links: Links) -> dict[str, Scores]:
     - matrix factorisation: PureSVD, the truncated singular value decomposition of the matrix of training positives (Cremonesi
       et al., RecSys 2010), with the number of factors of the best validation AUC.
     """
-    trained = links.matrix(("train",)).astype(np.float64)
+    trained: Any = links.matrix(("train",)).astype(np.float64)
     counts = np.asarray(trained.sum(0)).reshape(-1)
     popular = _scores(links, "test", lambda _, items: counts[items], lambda users: np.tile(counts, (len(users), 1)))
     made = [_factorised(trained, factors) for factors in FACTORS if factors < min(trained.shape)]
