@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -54,6 +55,24 @@ class ProcessGroup:
         if self.world_size > 1:
             dist.all_reduce(tensor)
         return tensor
+
+    def timed_all_reduce(self, tensor: Tensor) -> tuple[Tensor, Callable[[], float]]:
+        """Like :meth:`all_reduce`.
+
+        Returns:
+            The tensor, and a function that returns the seconds that this took, waiting for slower ranks included. Call it after
+            a value of the tensor has been read on the host.
+        """
+        if tensor.device.type != "cuda":
+            start = time.perf_counter()
+            self.all_reduce(tensor)
+            seconds = time.perf_counter() - start
+            return tensor, lambda: seconds
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        first.record()
+        self.all_reduce(tensor)
+        last.record()
+        return tensor, lambda: first.elapsed_time(last) / 1e3
 
     def agrees(self, values: Tensor) -> bool:
         """Whether ``values`` are exactly equal on all ranks. Collective; every rank gets the same answer.

@@ -4,7 +4,7 @@ Both sides of a comparison do the same work in the same run, interleaved; result
 {"bench", "case", "metric", "value", "unit", "baseline", "baseline_value", "ratio", "runs"} with ratio = value / baseline_value.
 Real data of DISTGNN_DATA is used if available, else synthetic motif graphs (see "case").
 Results are also written to build/bench/NAME.json.
-Names: corpus_build tasks stream l2p_step l2p_variants objectives sampler scaling plan recovery weighting_step tuner.
+Names: corpus_build tasks stream l2p_step l2p_variants objectives sampler scaling simulate plan recovery weighting_step tuner.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from benches.plan import bench_plan
 from benches.recovery import bench_recovery
 from benches.sampler import bench_sampler
 from benches.scaling import bench_scaling
+from benches.simulate import bench_simulate
 from benches.stream import bench_stream
 from benches.tasks import bench_tasks
 from benches.tuner import bench_tuner
@@ -44,6 +45,7 @@ BENCHES = {
     "objectives": bench_objectives,
     "sampler": bench_sampler,
     "scaling": bench_scaling,
+    "simulate": bench_simulate,
     "plan": bench_plan,
     "recovery": bench_recovery,
     "weighting_step": bench_weighting_step,

@@ -228,6 +228,11 @@ def newest(run: Folder) -> Folder | None:
     return None if name is None else folder.sub(name)
 
 
+def step_of(checkpoint: Folder) -> int:
+    """Step of a checkpoint in the folder of a run, from its name."""
+    return int(checkpoint.path.rpartition("step-")[2])
+
+
 def first_whole(uri: str, read: Callable[[Folder, Checksums], _T]) -> _T:
     """Apply ``read`` to the checkpoint at ``uri``, or to the newest checkpoint of the run at ``uri`` that it can read.
 

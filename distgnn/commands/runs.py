@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pandas as pd
 
 from distgnn.api.runs import list_runs
@@ -15,7 +13,7 @@ from distgnn.report.table import text_table
 def runs(options: RunsOptions, output: Output) -> int:
     """Print a table of the runs in a folder."""
     table = list_runs(options.folder)
-    records = json.loads(table.to_json(orient="records"))
+    records = table.astype(object).where(table.notna(), None).to_dict("records")
     output.emit(
         {"folder": options.folder, "runs": records}, text_table(options.folder, list(table.columns), _cells(table))
     )

@@ -58,7 +58,7 @@ class TrainConfig:
     """Passes over the corpus (held-out graphs excluded)."""
     max_steps: int = setting(0, most=1 << 48)
     """Stop after this many steps; 0 = after all epochs."""
-    max_cpu_seconds: float = setting(0.0)
+    max_cpu_seconds: float = setting(0.0, before=0.0)
     """Stop when the steps of all workers have taken this many CPU seconds, reading included, validation and checkpoints
     not; 0 = no limit. The learning rate decays with the share of the seconds, if that is larger than the share of the steps.
     """
@@ -69,6 +69,10 @@ class TrainConfig:
     graphs_per_stream: int = hyper(16, structural=True, most=1 << 24)
     """Graphs per stream and step; streams x graphs_per_stream is the global batch size. 0 = determine it when the run
     starts (what fits the GPU, or the fastest on a CPU; needs workers=1) and keep it for the run.
+    """
+    order: Literal["balanced", "shuffled"] = hyper("balanced", structural=True, before="shuffled")
+    """Order of the graphs of a unit: balanced = at random such that the steps get about equally many nodes and edges, so
+    that ranks wait less for each other; shuffled = at random (runs that began before there was a choice).
     """
     lr: float = hyper(1e-3)
     """gamma: learning rate of Adam."""
@@ -93,12 +97,14 @@ class TrainConfig:
     """Device to compute on; auto = GPU if available."""
     validation_fraction: float = setting(0.02)
     """Fraction of the corpus held out for validation (whole units, at least one if > 0 and the corpus has two)."""
+    validation_graphs: int = setting(8192, before=0)
+    """Most graphs of a validation, in whole units chosen by the seed; 0 = all that are held out."""
     validate_every: int = runtime(500)
     """Steps between validations; 0 = only at the end."""
     checkpoint_every: int = runtime(0)
     """Steps between checkpoints; 0 = by time only."""
-    checkpoint_minutes: float = runtime(10.0)
-    """Minutes between checkpoints; 0 = only at the end."""
+    checkpoint_minutes: float = runtime(2.0)
+    """Minutes between checkpoints; 0 = only at the end, and before workers are added or taken away."""
     keep: int = runtime(2)
     """Number of most recent checkpoints to keep."""
     keep_best: int = runtime(0)
@@ -121,6 +127,7 @@ class TrainConfig:
             "clip_norm",
             "max_cpu_seconds",
             "validate_every",
+            "validation_graphs",
             "checkpoint_every",
             "keep_best",
         ):
@@ -167,7 +174,11 @@ class PretrainConfig(OpenConfig):
     nodes are added, with the same losses. 0 = always use workers processes.
     """
     cpus_per_worker: float = runtime(0.0)
-    """CPUs that Ray reserves for each training process; 0 = one, or an equal share of the CPUs left by one reader."""
+    """CPUs that Ray reserves for each training process; 0 = one, or an equal share of the CPUs that there are."""
+    reading: Literal["auto", "ray", "rank"] = runtime("auto")
+    """Who reads the corpus when workers > 1: ray = tasks of Ray Data, on CPUs beside those of the training processes;
+    rank = threads of each training process; auto = ray if the cluster has such CPUs. The units are the same.
+    """
     max_failures: int = runtime(3)
     """Maximum number of restarts from the last checkpoint by Ray (announced preemptions of nodes do not count)."""
     recovery: RecoveryConfig = runtime(factory=RecoveryConfig)

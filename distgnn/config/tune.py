@@ -65,7 +65,7 @@ class TuneConfig(OpenConfig):
     gpus_per_trial: float = runtime(0.0)
     """GPUs that Ray reserves for a trial, or for each of its workers; may be fractional."""
     workers_per_trial: int = setting(1, most=65_536)
-    """Data-parallel processes per pre-training trial; more than 1 uses Ray Train, with one more CPU for reading."""
+    """Data-parallel processes per pre-training trial; more than 1 uses Ray Train."""
     final_seeds: int = runtime(3, most=100_000)
     """Seeds 0..final_seeds-1 of the final evaluation of winner and default configuration on validation and test data; 0
     = skip it.

@@ -1,8 +1,9 @@
 """Deterministic schedule of which graphs make up which step: integer arithmetic without I/O or state.
 
 Epoch e permutes the training units by (seed, e). Stream v of V takes units v, v+V, ... of that order, and the rows of a
-unit are permuted by (seed, e, unit). A step takes b graphs from each stream; rank r of W serves streams r, r+W, ....
-The global batch of a step is therefore the same for every W, and every graph occurs exactly once per epoch.
+unit are permuted by (seed, e, unit), on request such that its steps are equally large. A step takes b graphs from each
+stream; rank r of W serves streams r, r+W, .... The global batch of a step is therefore the same for every W, and every
+graph occurs exactly once per epoch.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distgnn.errors import RequestError
-from distgnn.graph.keyed import first_of_permutation, key, permutation
+from distgnn.graph.keyed import draw, first_of_permutation, key, permutation, unit_interval
 from distgnn.graph.purposes import PretrainDraw
 
 
@@ -43,6 +44,20 @@ class RowSlice(NamedTuple):
 
 
 @dataclass(frozen=True)
+class RankReads:
+    """The units that a rank must read for steps start:stop; iterates over :meth:`Plan.reads`."""
+
+    plan: Plan
+    start: int
+    stop: int
+    rank: int
+    world_size: int
+
+    def __iter__(self) -> Iterator[UnitRef]:
+        return self.plan.reads(self.start, self.stop, self.rank, self.world_size)
+
+
+@dataclass(frozen=True)
 class Plan:
     """The schedule of a run.
 
@@ -56,6 +71,7 @@ class Plan:
         per_stream: graphs per stream and step, b.
         seed: seed of the run.
         validation_fraction: fraction of units held out for validation.
+        balanced: whether the rows of a unit are ordered by :meth:`balanced_order`.
     """
 
     graphs: int
@@ -64,6 +80,7 @@ class Plan:
     per_stream: int
     seed: int = 0
     validation_fraction: float = 0.0
+    balanced: bool = False
 
     def __post_init__(self) -> None:
         if self.graphs < 1:
@@ -94,6 +111,34 @@ class Plan:
     def row_order(self, read: UnitRef) -> npt.NDArray[np.int64]:
         """Return the permutation of a unit's rows in its epoch, int64."""
         return permutation(key(self.seed, PretrainDraw.ROWS, read.epoch, read.unit), self.rows_of(read.unit))
+
+    def balanced_order(self, read: UnitRef, sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return a permutation of a unit's rows by which its steps are about equally large.
+
+        The rows are sorted by size times a random factor in [0.5, 1.5), and dealt out to the steps one row each at a time, the
+        largest to the step that is the smallest so far. Then the steps, and the rows of a step, are shuffled.
+
+        Args:
+            read: the unit and its epoch.
+            sizes: int64 [R], size of each row.
+        """
+        order, each = self.row_order(read), self.per_stream
+        steps = len(order) // each
+        if steps < 2 or each < 2:
+            return order
+        whole = order[: steps * each]
+        noise = unit_interval(draw(key(self.seed, PretrainDraw.BALANCE, read.epoch, read.unit), whole))
+        rounds = whole[np.argsort(-sizes[whole] * (0.5 + noise), kind="stable")].reshape(each, steps)
+        rounds = np.take_along_axis(rounds, np.argsort(-sizes[rounds], axis=1, kind="stable"), axis=1)
+        dealt, load = np.empty((steps, each), np.int64), np.zeros(steps, np.int64)
+        for number, rows in enumerate(rounds):
+            smallest = np.argsort(load, kind="stable")
+            dealt[smallest, number] = rows
+            load[smallest] += sizes[rows]
+        dealt = dealt[permutation(key(self.seed, PretrainDraw.BALANCED_STEPS, read.epoch, read.unit), steps)]
+        place = np.argsort(order)
+        dealt = np.take_along_axis(dealt, np.argsort(place[dealt], axis=1), axis=1)
+        return np.concatenate([dealt.reshape(-1), order[steps * each :]])
 
     def stream_length(self, stream: int) -> int:
         """Return the number of graphs in a stream per epoch."""
@@ -136,9 +181,20 @@ class Plan:
             low = position * self.unit_rows + stop
         return result
 
-    def reads(self, start: int, stop: int, rank: int, world_size: int) -> Iterator[UnitRef]:
-        """Iterate over the units that a rank must read for steps start:stop, each once, in the order of first use."""
+    def reads(self, start: int, stop: int, rank: int, world_size: int, *, continued: bool = False) -> Iterator[UnitRef]:
+        """Iterate over the units that a rank must read for steps start:stop, each once, in the order of first use.
+
+        Args:
+            start: first step.
+            stop: one past the last step.
+            rank: the rank.
+            world_size: number of ranks.
+            continued: whether the rank has taken step ``start - 1``, so that it holds the units of that step.
+        """
         seen: dict[int, UnitRef] = {}
+        if continued:
+            seen = {take.read.stream: take.read for stream in range(rank, self.streams, world_size)
+                    for take in self.takes(start - 1, stream)}  # fmt: skip
         for step in range(start, stop):
             for stream in range(rank, self.streams, world_size):
                 for take in self.takes(step, stream):

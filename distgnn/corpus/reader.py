@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,12 @@ from distgnn.storage.folder import Folder, open_folder, storage_errors
 from distgnn.storage.retry import note_error
 
 _ROW_COLUMNS = ("group", "split")
-_OPEN_SHARDS = 8
+_OPEN_SHARDS, _FOOTERS = 8, 64
+"""Local shards that a thread keeps open; remote ones, and footers that a reader keeps."""
+_CHUNK_BYTES, _FOOTER_BYTES = 160, 64 << 10
+"""Bytes of a footer for each column of a unit, and besides what Arrow reads first; a larger one takes another request."""
+_DAMAGE = ("crc", "checksum", "thrift")
+"""Words of Arrow's errors about damaged pages and page headers."""
 _MIN_VALUES, _VALUES_PER_BYTE = 1 << 25, 1000
 """Most values of a unit: any unit may have the first number of them, and more only for more bytes."""
 
@@ -34,10 +40,18 @@ def _check_group(found: pq.RowGroupMetaData, manifest: Manifest, shard: int, gro
         raise RequestError(f"{where}: {values} values cannot be in {size} bytes; restore the shard")
 
 
-class CorpusReader:
-    """Reader of units by number.
+class _OpenShards(threading.local):
+    """The shards that a thread has open; files are not shared, since their reads would wait for each other."""
 
-    Shards are opened once and compared with the manifest. Instances can be pickled and sent to workers.
+    def __init__(self) -> None:
+        self.files: dict[int, pq.ParquetFile] = {}
+
+
+class CorpusReader:
+    """Reader of units by number, for any number of threads.
+
+    The footer of a shard is read and compared with the manifest once. On S3 that is one request, and reading a unit is
+    another. Instances can be pickled and sent to workers.
 
     Args:
         uri: the corpus.
@@ -48,7 +62,7 @@ class CorpusReader:
     """
 
     def __init__(self, uri: str, labels: bool = False) -> None:
-        self.uri = uri
+        self.uri, self.with_labels = uri, labels
         self.folder: Folder = open_folder(uri)
         self.manifest: Manifest = read_manifest(self.folder)
         self._columns = [
@@ -56,21 +70,36 @@ class CorpusReader:
             for name in arrow_schema(self.manifest.schema).names
             if name not in _ROW_COLUMNS and (labels or name != "y")
         ]
-        self._shards: dict[int, pq.ParquetFile] = {}
+        self._open_shards = _OpenShards()
+        self._footers: dict[int, pq.FileMetaData] = {}
+        self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_shards": {}}
+        own = ("_open_shards", "_footers", "_lock")
+        return {name: value for name, value in self.__dict__.items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_open_shards": _OpenShards(), "_footers": {}, "_lock": threading.Lock()}
 
     def _shard(self, number: int) -> pq.ParquetFile:
-        if number not in self._shards:
-            if len(self._shards) >= _OPEN_SHARDS:
-                self._shards.pop(next(iter(self._shards)))  # its file is closed with it
-            self._shards[number] = self._open(number)
-        return self._shards[number]
+        opened = self._open_shards.files
+        if number not in opened:
+            if len(opened) >= (_OPEN_SHARDS if self.folder.local else _FOOTERS):
+                opened.pop(next(iter(opened)))  # its file is closed with it
+            opened[number] = self._open(number)
+        return opened[number]
+
+    def _keep_footer(self, number: int, footer: pq.FileMetaData) -> None:
+        with self._lock:
+            if len(self._footers) >= _FOOTERS:
+                self._footers.pop(next(iter(self._footers)))
+            self._footers[number] = footer
 
     def _open(self, number: int) -> pq.ParquetFile:
-        entry, manifest = self.manifest.shards[number], self.manifest
-        where, raw = self.folder.at(entry.name), self.folder.open_if_there(entry.name)
+        entry, manifest, footer = self.manifest.shards[number], self.manifest, self._footers.get(number)
+        units, columns = -(-entry.graphs // manifest.unit_rows), len(arrow_schema(manifest.schema))
+        tail = 1 if footer else _FOOTER_BYTES + _CHUNK_BYTES * units * columns
+        where, raw = self.folder.at(entry.name), self.folder.open_sized(entry.name, entry.bytes, tail)
         if raw is None:
             raise RequestError(f"{where}: missing shard; restore it or rebuild the corpus")
         if raw.size() != entry.bytes:
@@ -78,10 +107,19 @@ class CorpusReader:
                 f"{where}: truncated or changed: {raw.size()} bytes, but corpus.json records {entry.bytes}; restore it"
             )
         try:
-            file = pq.ParquetFile(raw, page_checksum_verification=True, pre_buffer=not self.folder.local)
+            file = pq.ParquetFile(
+                raw, metadata=footer, page_checksum_verification=True, pre_buffer=not self.folder.local
+            )
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RequestError(f"{where}: not readable as Parquet ({reason}); restore the shard") from error
+        if not footer:
+            self._check_footer(file, number, where)
+            self._keep_footer(number, file.metadata)
+        return file
+
+    def _check_footer(self, file: pq.ParquetFile, number: int, where: str) -> None:
+        entry, manifest = self.manifest.shards[number], self.manifest
         found, expected = file.schema_arrow.remove_metadata(), arrow_schema(manifest.schema)
         if not found.equals(expected):
             differing = sorted(set(map(str, expected)) ^ set(map(str, found)))
@@ -94,7 +132,6 @@ class CorpusReader:
             )
         for group in range(file.num_row_groups):
             _check_group(file.metadata.row_group(group), manifest, number, group, f"{where}, unit {group}")
-        return file
 
     def check_first(self) -> None:
         """Open the first shard, so that nothing is allocated for graphs that only corpus.json claims.
@@ -116,7 +153,9 @@ class CorpusReader:
             if self.folder.local:
                 raise
             note_error("damaged")
-            self._shards.pop(self.manifest.locate(unit)[0], None)
+            shard = self.manifest.locate(unit)[0]
+            self._open_shards.files.pop(shard, None)
+            self._footers.pop(shard, None)
             return self._table(unit, columns)
 
     def _table(self, unit: int, columns: list[str] | None) -> pa.Table:
@@ -126,7 +165,7 @@ class CorpusReader:
             with storage_errors("read", where):
                 return self._shard(shard).read_row_group(group, columns=columns, use_threads=False)
         except WorkError as error:
-            if "crc" in str(error).lower() or "checksum" in str(error).lower():
+            if any(word in str(error).lower() for word in _DAMAGE):
                 raise RequestError(f"{where}: wrong checksum, the bytes are damaged; restore the shard") from error
             raise
 

@@ -17,6 +17,9 @@ class PretrainDraw(IntEnum):
     UNITS = 2
     ROWS = 3
     WINDOW = 4
+    VALIDATED = 5
+    BALANCE = 6
+    BALANCED_STEPS = 7
     TASKS = 11
     DIMENSIONS = 12
     MASK = 13

@@ -55,6 +55,12 @@ _TABLE = (
     Metric("distgnn_train_progress_ratio", "gauge", "Steps done over steps planned."),
     Metric("distgnn_world_size", "gauge", "Ranks that train."),
     Metric("distgnn_restarts_total", "counter", "Restarts of the ranks from a checkpoint."),
+    Metric("distgnn_lost_steps_total", "counter", "Steps made again after restarts from a checkpoint."),
+    Metric(
+        "distgnn_train_reduce_seconds_total",
+        "counter",
+        "Seconds each rank spent in the all-reduce, most of it waiting for slower ranks.",
+    ),
     Metric("distgnn_storage_errors_total", "counter", "Failed storage requests, those tried again included."),
     Metric("distgnn_gpu_memory_bytes", "gauge", "Peak GPU memory of a rank; 0 without a GPU."),
     Metric("distgnn_host_memory_bytes", "gauge", "Peak resident memory of a rank."),

@@ -162,7 +162,7 @@ def _try(config: PretrainConfig, state: TrainState, batch: GraphBatch, device: t
     try:
         for _ in range(_STEPS + 1):  # the first step is a warm-up
             start = time.perf_counter()
-            outer_step(state, batch, config.train, group, epoch=0, lr=0.0, stop=False)
+            outer_step(state, batch, config.train, group, epoch=0, lr=0.0)
             seconds = min(seconds, time.perf_counter() - start)
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()

@@ -83,6 +83,8 @@ class Recorder:
         checkpoint: Path of the newest checkpoint in the run folder.
         best: Path of the checkpoint with the lowest validation loss in the run folder.
         cost: Graphs and CPU seconds of all steps of the run.
+        lost: Steps that an earlier process had made and this one repeats.
+        last: Last snapshot.
         budget: CPU seconds after which the run ends; 0 = none.
     """
 
@@ -101,6 +103,8 @@ class Recorder:
     best: str = ""
     cost: dict[str, float] = field(default_factory=dict)
     budget: float = 0.0
+    lost: int = 0
+    last: Snapshot = field(default_factory=dict)
     _interval: _Interval = field(default_factory=_Interval)
     _rows: list[dict[str, Any]] = field(default_factory=list)
     _waited: float = 0.0
@@ -178,6 +182,7 @@ class Recorder:
             "step": step,
             "total": self.total,
             "first": self.first,
+            "lost": self.lost,
             "metrics": self.metrics,
             "validation": self.validation,
             "cost": self.cost,
@@ -188,6 +193,7 @@ class Recorder:
             "updated": time.time(),
         }
         self.folder.write(NAME, json.dumps(snapshot, indent=1).encode())
+        self.last = snapshot
         self.show(snapshot)
         return snapshot
 
@@ -242,6 +248,14 @@ def read_progress(run: Folder) -> Snapshot:
     known = {item.name for item in fields(_Progress)}
     convert({name: value for name, value in data.items() if name in known}, _Progress, where, _READABLE)
     return data
+
+
+def steps_since(run: Folder, step: int) -> int:
+    """Steps beyond ``step`` that a process had made which did not end in order, as far as its last snapshot tells."""
+    if run.size(NAME) is None:
+        return 0
+    before = read_progress(run)
+    return max(before["step"] - step, 0) if before["status"] in ("running", "failed") else 0
 
 
 def write_failure(run: Folder, name: str, error: Exception) -> None:

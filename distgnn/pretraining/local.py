@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from distgnn.corpus.stream import local_units
+from distgnn.corpus.stream import threaded_units
 from distgnn.distributed import ProcessGroup, choose_device
 from distgnn.errors import RequestError, WorkError, explain
 from distgnn.monitor.prometheus import serve_metrics
@@ -58,7 +58,7 @@ def pretrain_here(start: Start) -> Status:
 
         try:
             group = ProcessGroup.single_process(choose_device(run.config.train.device))
-            hooks = Hooks(local_units, stopping.is_set, show, sink)
+            hooks = Hooks(threaded_units, stopping.is_set, show, sink)
             logs.group.status = train(run, start.reader, group, hooks, start.state)
             return logs.group.status
         except (RequestError, WorkError) as error:

@@ -10,15 +10,15 @@ from typing import Any, Literal
 
 from distgnn.checkpoint.training_state import TrainState, make_state
 from distgnn.config import TrainConfig
-from distgnn.corpus.plan import Plan
+from distgnn.corpus.plan import Plan, RankReads
 from distgnn.corpus.reader import CorpusReader
-from distgnn.corpus.stream import assemble, read_unit
+from distgnn.corpus.stream import assemble, threaded_units
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.batch import GraphBatch
 from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.objectives.base import Objective
 from distgnn.pretraining.checkpointing import CheckpointSaver, restore_newest
-from distgnn.pretraining.history import Recorder, Snapshot
+from distgnn.pretraining.history import Recorder, Snapshot, steps_since
 from distgnn.pretraining.host_to_device import send
 from distgnn.pretraining.memory import peak_memory_mb
 from distgnn.pretraining.metrics import StepMetrics
@@ -27,11 +27,12 @@ from distgnn.pretraining.prefetch import Prefetch
 from distgnn.pretraining.retention import open_retention
 from distgnn.pretraining.run import Run, Units, make_plan, planned_steps
 from distgnn.pretraining.start_check import StartCheck
-from distgnn.pretraining.step import StepResult, check_agreement, check_last_steps, learning_rate, outer_step
+from distgnn.pretraining.step import StepResult, Wishes, check_agreement, check_last_steps, learning_rate, outer_step
 from distgnn.pretraining.validation import validate
 
 Status = Literal["finished", "stopped"]
 _AGREEMENT_STEPS = 500
+_REPORT_SECONDS = 60.0
 
 
 def _never() -> bool:
@@ -49,6 +50,7 @@ class Hooks:
         sink: Receives the metrics of this rank.
         warned: Called after each step, in the main process: whether a node is about to be terminated, so that a checkpoint
             is due soon.
+        report: Called with the last snapshot about once a minute, in all processes after the same step.
         until: Stop after this many steps of the run (0: train to the end). The learning rate schedule is that of the whole run.
     """
 
@@ -57,6 +59,7 @@ class Hooks:
     show: Callable[[Snapshot], None]
     sink: MetricsSink = NULL_SINK
     warned: Callable[[], bool] = _never
+    report: Callable[[Snapshot], None] | None = None
     until: int = 0
 
 
@@ -101,7 +104,7 @@ def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks, sta
         config, peak = run.config.train, partial(peak_memory_mb, group.device)
         recorder = Recorder(
             run.folder, run.name, total, state.step, config.log_seconds, hooks.show, peak,
-            cost=state.cost, budget=config.max_cpu_seconds,
+            cost=state.cost, budget=config.max_cpu_seconds, lost=steps_since(run.folder, state.step),
         )  # fmt: skip
         recorder.metrics, recorder.validation = metrics.get("train", {}), metrics.get("validation", {})
         retention = open_retention(run.folder, state.step, config.keep, config.keep_best)
@@ -168,6 +171,21 @@ class _CpuClock:
         self._last += time.process_time() - self._paused
 
 
+class _Minute:
+    """Tells once a minute that it is over."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _REPORT_SECONDS
+
+    def over(self) -> bool:
+        """Whether a minute has passed since the last one was over."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + _REPORT_SECONDS
+        return True
+
+
 @dataclass(frozen=True)
 class _Loop:
     run: Run
@@ -182,6 +200,7 @@ class _Loop:
     step_metrics: StepMetrics
     check: StartCheck
     clock: _CpuClock = field(default_factory=_CpuClock)
+    minute: _Minute = field(default_factory=_Minute)
 
     def steps(self) -> Status:
         state, first = self.state, self.state.step
@@ -196,6 +215,8 @@ class _Loop:
                     return "stopped"
                 last = state.step == self.total or _is_spent(self.run.config.train, state)
                 self._validate_if_due(last)
+                if result.report and self.hooks.report:
+                    self.hooks.report(self.main.recorder.last if self.main else {})
                 if self.main:
                     self.main.after_step(state, warned=self.hooks.warned())
                 if last:
@@ -204,7 +225,7 @@ class _Loop:
 
     def _batches(self, first: int) -> Iterator[tuple[int, GraphBatch | None]]:
         rank, size = self.group.rank, self.group.world_size
-        reads = self.plan.reads(first, self.total, rank, size)
+        reads = RankReads(self.plan, first, self.total, rank, size)
         units = self.hooks.units(self.reader, self.plan, self.objective.prepare, reads)
         return assemble(self.plan, first, self.total, rank, size, units)
 
@@ -215,8 +236,8 @@ class _Loop:
         epoch, lr = step // self.plan.steps_per_epoch, learning_rate(config, step, self.total, spent)
         stop = self.hooks.should_stop() or step + 1 == self.hooks.until
         start = time.perf_counter()
-        seconds = self.clock.lap()
-        result = outer_step(self.state, batch, config, self.group, epoch=epoch, lr=lr, stop=stop, cpu_seconds=seconds)
+        wishes = Wishes(stop, self.main is not None and self.minute.over(), self.clock.lap())
+        result = outer_step(self.state, batch, config, self.group, epoch=epoch, lr=lr, wishes=wishes)
         self.step_metrics.step(result, time.perf_counter() - start, waited)
         if self.main:
             self.main.recorder.add(self.state.step, result, lr, waited)
@@ -228,7 +249,7 @@ class _Loop:
         if not last and not (every and step % every == 0):
             return
         self.clock.pause()
-        read = partial(read_unit, self.reader, self.plan, self.objective.prepare)
+        read = partial(threaded_units, self.reader, self.plan, self.objective.prepare)
         means = validate(self.state, self.objective, self.plan, self.run.config.train, self.group, read)
         if self.main:
             self.main.recorder.add_validation(step, means)

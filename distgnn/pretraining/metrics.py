@@ -48,6 +48,7 @@ class StepMetrics:
         self._sink, self._group, self._storage = sink, group, StorageMetrics(sink)
         self._waited = self._next = 0.0
         sink.note("distgnn_train_data_wait_seconds_total", 0)
+        sink.note("distgnn_train_reduce_seconds_total", 0)
         if group.is_main_process:
             sink.note("distgnn_world_size", group.world_size)
             for name in _FIRST_SEEN:
@@ -64,6 +65,7 @@ class StepMetrics:
         note = self._sink.note
         note("distgnn_train_data_wait_seconds_total", waited - self._waited)
         self._waited = waited
+        note("distgnn_train_reduce_seconds_total", result.waited)
         if self._group.is_main_process:
             note("distgnn_train_steps_total", 1)
             note("distgnn_train_graphs_total", result.graphs)
@@ -97,6 +99,7 @@ class SnapshotMetrics:
         self._sink = sink
         self._started: float | None = None
         sink.note("distgnn_restarts_total", 0)
+        sink.note("distgnn_lost_steps_total", 0)
 
     def __call__(self, snapshot: Snapshot) -> None:
         """Record a snapshot. Used as ``Hooks.show`` or by the driver."""
@@ -112,6 +115,7 @@ class SnapshotMetrics:
         started = snapshot.get("started", self._started)
         if self._started is not None and started != self._started:
             note("distgnn_restarts_total", 1)
+            note("distgnn_lost_steps_total", snapshot.get("lost", 0))
         self._started = started
 
 

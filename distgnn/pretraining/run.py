@@ -6,7 +6,7 @@ import dataclasses
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ import torch
 from distgnn.checkpoint.training_state import TrainState, make_state
 from distgnn.config import PretrainConfig, to_json
 from distgnn.config.fields import changed, named
-from distgnn.corpus.plan import Plan, UnitRef
+from distgnn.corpus.plan import Plan, RankReads
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import Prepare
 from distgnn.distributed import choose_device
@@ -28,7 +28,7 @@ from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.records import read_config
 
 CONFIG = "config.json"
-Units = Callable[[CorpusReader, Plan, Prepare, Iterable[UnitRef]], Iterator[GraphBatch]]
+Units = Callable[[CorpusReader, Plan, Prepare, RankReads], Iterator[GraphBatch]]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ def make_plan(config: PretrainConfig, reader: CorpusReader) -> Plan:
         train.graphs_per_stream,
         train.seed,
         train.validation_fraction,
+        train.order == "balanced",
     )
 
 

@@ -30,6 +30,8 @@ class StepResult:
         graphs: Number of graphs in the global batch.
         cpu_seconds: CPU seconds that all ranks reported with the step.
         stop: Whether a rank requested to stop.
+        report: Whether the main process wishes to report.
+        waited: Seconds that this rank waited for the all-reduce.
         applied: Whether the weights changed. They do not if no graph contributed, or if the loss or gradient is not finite.
     """
 
@@ -38,6 +40,26 @@ class StepResult:
     stop: bool
     applied: bool
     cpu_seconds: float = 0.0
+    report: bool = False
+    waited: float = 0.0
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a rank tells the others with a step.
+
+    Attributes:
+        stop: Whether it requests to stop.
+        report: Whether it wishes to report; only the main process does.
+        cpu_seconds: CPU seconds that it has spent since it last told them.
+    """
+
+    stop: bool = False
+    report: bool = False
+    cpu_seconds: float = 0.0
+
+
+_NOTHING = Wishes()
 
 
 def objective_of(state: TrainState) -> Objective:
@@ -94,8 +116,7 @@ def outer_step(
     *,
     epoch: int,
     lr: float,
-    stop: bool,
-    cpu_seconds: float = 0.0,
+    wishes: Wishes = _NOTHING,
 ) -> StepResult:
     """Take one step with this rank's share of the global batch. Collective.
 
@@ -106,8 +127,7 @@ def outer_step(
         group: The training processes.
         epoch: Index of the epoch, a key of the random draws.
         lr: Learning rate.
-        stop: Whether this rank requests to stop.
-        cpu_seconds: CPU seconds that this rank has spent since it last reported.
+        wishes: What this rank tells the others.
 
     Raises:
         DivergedError: If the loss or gradient was not finite in 20 consecutive steps.
@@ -118,10 +138,13 @@ def outer_step(
     shared = next(pieces)
     for sums in pieces:
         shared = [total + more for total, more in zip(shared, sums, strict=True)]
-    shared.append(shared[0].new_tensor([float(stop), 0.0 if batch is None else float(batch.num_graphs), cpu_seconds]))
-    flat = group.all_reduce(torch.cat(shared))
+    told = [float(wishes.stop), float(wishes.report), 0.0 if batch is None else batch.num_graphs, wishes.cpu_seconds]
+    shared.append(shared[0].new_tensor(told))
+    flat, waited = group.timed_all_reduce(torch.cat(shared))
     gradient, running, sums, flags = flat.split([part.numel() for part in shared])
-    norm, total, count, *metrics, stops, graphs, seconds = torch.cat([gradient.norm().reshape(1), sums, flags]).tolist()
+    norm, total, count, *metrics, stops, reports, graphs, seconds = torch.cat(
+        [gradient.norm().reshape(1), sums, flags]
+    ).tolist()
     applied = count > 0 and _finite(state, math.isfinite(norm) and math.isfinite(total), lr)
     if applied:
         limit = config.clip_norm * count
@@ -134,7 +157,7 @@ def outer_step(
     state.graphs += int(graphs)
     state.cpu_seconds += seconds
     named = named_sums([total, count, *metrics], objective.metric_names)
-    return StepResult(named, int(graphs), stops > 0, applied, seconds)
+    return StepResult(named, int(graphs), stops > 0, applied, seconds, reports > 0, waited())
 
 
 def check_agreement(state: TrainState, group: ProcessGroup) -> None:

@@ -82,9 +82,9 @@ def interval_chart(table: pd.DataFrame, titles: Titles, reference: float | None 
     """
     figure = Figure(figsize=(6.4, 0.9 + 0.32 * len(table)), layout="constrained")
     axes = figure.subplots()
-    for place, row in enumerate(table.itertuples()):
-        low, high = (row.value if pd.isna(limit) else limit for limit in (row.low, row.high))
-        axes.errorbar(row.value, place, xerr=[[row.value - low], [high - row.value]], fmt="o", color="C0", capsize=3)
+    value = table["value"].to_numpy(float)
+    below, above = (np.nan_to_num(np.abs(table[limit].to_numpy(float) - value)) for limit in ("low", "high"))
+    axes.errorbar(value, np.arange(len(table)), xerr=[below, above], fmt="o", color="C0", capsize=3)
     axes.set_yticks(range(len(table)), [str(name) for name in table["name"]])
     axes.set_ylim(len(table) - 0.5, -0.5)
     if reference is not None:

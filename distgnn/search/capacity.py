@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from distgnn.config import TuneConfig
 from distgnn.errors import RequestError
 
-READING_CPUS = 1.0
-"""CPUs that a trial of several workers needs besides them, to read data."""
 _DRIVER_CPUS = 0.1
 _SLACK = 1e-6
 
@@ -41,7 +39,7 @@ def capacity_of(config: TuneConfig, nodes: list[NodeResources]) -> Capacity:
     """Compute what the trials of a sweep get on a cluster.
 
     A trial of one process must fit on one node. A trial of several workers reserves next to nothing itself: its workers are
-    counted, with one CPU for reading, so that all trials that run at a time can be placed together.
+    counted, so that all trials that run at a time can be placed together.
 
     Args:
         config: The sweep.
@@ -52,6 +50,12 @@ def capacity_of(config: TuneConfig, nodes: list[NodeResources]) -> Capacity:
     """
     if "cuda" in config.devices and not config.gpus_per_trial and config.workers_per_trial == 1:
         raise RequestError("device=cuda: trials get no GPU; give gpus_per_trial (a fraction shares one)")
+    gpus = _totals(nodes)[1]
+    if "auto" in config.devices and not config.gpus_per_trial and gpus:
+        raise RequestError(
+            f"gpus_per_trial=0: the trials would train on CPUs, but the Ray cluster has {gpus:g} GPUs, those included that it may"
+            " add; give gpus_per_trial (a fraction shares one), or choose device=cpu"
+        )
     if config.workers_per_trial > 1:
         return _of_several_workers(config, nodes)
     most = sum(_trials_on(config, node) for node in nodes)
@@ -81,14 +85,14 @@ def _of_several_workers(config: TuneConfig, nodes: list[NodeResources]) -> Capac
     if gpus not in (0, 1):
         raise RequestError(f"gpus_per_trial={gpus:g}: workers_per_trial above 1 take whole GPUs, one each; give 1 or 0")
     cpus, devices = _totals(nodes)
-    need = _DRIVER_CPUS + workers * each + READING_CPUS
+    need = _DRIVER_CPUS + workers * each
     slots = sum(math.floor(node.cpus / each + _SLACK) for node in nodes)
     most = min(math.floor(cpus / need + _SLACK), slots // workers)
     if gpus:
         most = min(most, math.floor(devices / workers))
     if not most:
         raise RequestError(
-            f"workers_per_trial={workers} x cpus_per_trial={each:g} + {READING_CPUS:g} CPU for reading + {_DRIVER_CPUS:g} for the"
+            f"workers_per_trial={workers} x cpus_per_trial={each:g} + {_DRIVER_CPUS:g} for the"
             f" trial = {need:g} CPUs and {workers * gpus:g} GPUs, but the Ray cluster has {cpus:g} and {devices:g}; lower"
             " workers_per_trial or cpus_per_trial"
         )

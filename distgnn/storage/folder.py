@@ -182,6 +182,17 @@ class Folder:
             except FileNotFoundError:
                 return None
 
+    def open_sized(self, name: str, size: int, tail: int) -> pa.NativeFile | None:
+        """Like :meth:`open_if_there` for a file that should have ``size`` bytes; on S3, its last ``tail`` come in one request."""
+        handler = getattr(self.filesystem, "handler", None)
+        if not isinstance(handler, S3Files):
+            return self.open_if_there(name)
+        with storage_errors("read", self.at(name)):
+            try:
+                return handler.open_sized(self.locate(name), size, tail)
+            except FileNotFoundError:
+                return None
+
     def write(self, name: str, data: bytes | pa.Buffer) -> None:
         """Write the file ``name`` atomically: by rename on a local file system, as one object elsewhere."""
         path = self.locate(name)

@@ -81,6 +81,16 @@ class S3Files(pafs.FileSystemHandler):
         head = self._do("read", path, lambda client, bucket, key: client.head_object(Bucket=bucket, Key=key))
         return pa.PythonFile(_ObjectFile(self, path, head["ContentLength"], head.get("ETag", "")), mode="r")
 
+    def open_sized(self, path: str, size: int, tail: int) -> pa.NativeFile:
+        """Open an object that should have ``size`` bytes for random access; its last ``tail`` bytes come in one request.
+
+        Without the HEAD request of :meth:`open_input_file`. If the object has another size, that of the result is it.
+        """
+        start = max(size - tail, 0)
+        data, found, etag = self._do("read", path, lambda client, bucket, key: _piece(client, bucket, key, start, size))
+        ahead = (start, data) if found == size else (0, b"")
+        return pa.PythonFile(_ObjectFile(self, path, found, etag, ahead), mode="r")
+
     def open_input_stream(self, path: str) -> pa.NativeFile:
         """Download an object: small ones in one request, others in parts that are retried separately."""
         data, size, etag = self._do("read", path, _first_piece)
@@ -189,10 +199,11 @@ class S3Files(pafs.FileSystemHandler):
 
 
 class _ObjectFile(io.RawIOBase):
-    """Random access to one version of an object."""
+    """Random access to one version of an object. ``ahead``: offset and contents of a part that is there already."""
 
-    def __init__(self, files: S3Files, path: str, size: int, etag: str) -> None:
+    def __init__(self, files: S3Files, path: str, size: int, etag: str, ahead: tuple[int, bytes] = (0, b"")) -> None:
         self._files, self._path, self._size, self._etag, self._at = files, path, size, etag, 0
+        self._ahead = ahead
 
     def readable(self) -> bool:
         return True
@@ -211,7 +222,11 @@ class _ObjectFile(io.RawIOBase):
         stop = self._size if size is None or size < 0 else min(self._at + size, self._size)
         if stop <= self._at:
             return b""
-        data = self._files.fetch(self._path, self._at, stop, self._etag)
+        start, ahead = self._ahead
+        if start <= self._at and stop <= start + len(ahead):
+            data = ahead[self._at - start : stop - start]
+        else:
+            data = self._files.fetch(self._path, self._at, stop, self._etag)
         self._at = stop
         return data
 
@@ -237,14 +252,22 @@ class _Upload(io.RawIOBase):
 
 def _first_piece(client: Any, bucket: str, key: str) -> tuple[bytes, int, str]:
     """(first bytes of an object, its size, its ETag)."""
+    return _piece(client, bucket, key, 0, _PART_BYTES)
+
+
+def _piece(client: Any, bucket: str, key: str, start: int, stop: int) -> tuple[bytes, int, str]:
+    """(bytes ``start:stop`` of an object, or fewer if it is shorter, its size, its ETag)."""
     try:
-        answer = client.get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{_PART_BYTES - 1}")
+        answer = client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{stop - 1}")
     except ClientError as error:
-        if code_of(error) in ("InvalidRange", "416"):  # an empty object has no first byte
-            return b"", 0, ""
+        if code_of(error) in ("InvalidRange", "416"):  # it ends before the first byte; an empty object has none
+            return b"", client.head_object(Bucket=bucket, Key=key)["ContentLength"] if start else 0, ""
         raise
     data = answer["Body"].read()
-    return data, int(answer.get("ContentRange", f"/{len(data)}").rpartition("/")[2]), answer.get("ETag", "")
+    size = int(answer.get("ContentRange", f"/{len(data)}").rpartition("/")[2])
+    if len(data) != max(min(stop, size) - start, 0):
+        raise TruncatedError(f"{len(data)} of {min(stop, size) - start} bytes came")
+    return data, size, answer.get("ETag", "")
 
 
 def _listed(client: Any, bucket: str, key: str, deep: bool) -> Iterator[pafs.FileInfo]:

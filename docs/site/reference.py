@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import mkdocs_gen_files
 
@@ -36,9 +37,7 @@ def python_page() -> str:
     homes: dict[str, list[str]] = defaultdict(list)
     for name in distgnn.__all__:
         value = getattr(distgnn, name)
-        homes[
-            inspect.getmodule(value).__name__ if inspect.getmodule(value) is not value else "distgnn.register"
-        ].append(name)
+        homes["distgnn.register" if inspect.ismodule(value) else value.__module__].append(name)
     parts = ["# Python\n\n`import distgnn as dg`. Names are imported when they are first used.\n"]
     for module, names in sorted(homes.items()):
         if module == "distgnn.register":
@@ -70,7 +69,7 @@ def table(config: type, prefix: str = "") -> str:
     )
 
 
-def fields(config: type) -> dict[str, object]:
+def fields(config: type) -> dict[str, Any]:
     """Fields of a dataclass by name."""
     return getattr(config, "__dataclass_fields__", {})
 
@@ -105,14 +104,14 @@ def documentation(config: type) -> dict[str, str]:
     found: dict[str, str] = {}
     for base in reversed(config.__mro__):
         if base.__module__.startswith("distgnn."):
-            body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body
-            for field, told in itertools.pairwise(body):
+            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+            for field, told in itertools.pairwise(tree.body if isinstance(tree, ast.ClassDef) else []):
                 if (
                     isinstance(field, ast.AnnAssign)
                     and isinstance(told, ast.Expr)
                     and isinstance(told.value, ast.Constant)
                 ):
-                    found[field.target.id] = str(told.value.value)
+                    found[ast.unparse(field.target)] = str(told.value.value)
     return found
 
 

@@ -71,8 +71,8 @@ def check_synchronisation(device: str) -> Finding:
             state, batch = case.state(device), case.batch().to(device)
             group = ProcessGroup.single_process(torch.device(device))
             for _ in range(2):
-                outer_step(state, batch, case.train, group, epoch=0, lr=1e-3, stop=False)
-            places = _waits(lambda: outer_step(state, batch, case.train, group, epoch=0, lr=1e-3, stop=False))  # noqa: B023
+                outer_step(state, batch, case.train, group, epoch=0, lr=1e-3)
+            places = _waits(lambda: outer_step(state, batch, case.train, group, epoch=0, lr=1e-3))  # noqa: B023
             row = {"objective": objective, "encoder": kind, "waits": len(places)}
             finding.rows.append({**row, "where": ", ".join(f"{p} x{places.count(p)}" for p in dict.fromkeys(places))})
     return finding

@@ -11,9 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distgnn.corpus.plan import Plan
+from distgnn.corpus.plan import Plan, UnitRef
+from distgnn.corpus.reader import CorpusReader
+from distgnn.corpus.stream import assemble, local_units
 from distgnn.errors import RequestError
+from distgnn.graph.batch import GraphBatch
 from distgnn.graph.keyed import first_of_permutation, permutation
+from distgnn.objectives.base import no_extras
 
 PLANS = st.builds(
     Plan,
@@ -80,6 +84,28 @@ def test_order_depends_on_epoch_and_seed() -> None:
     assert step_graphs(plan, 0) != step_graphs(plan, plan.steps_per_epoch)
 
 
+def test_balanced_steps_are_equally_large_and_have_every_row_once() -> None:
+    plan = Plan(1000, 256, 2, 16, seed=5, balanced=True)
+    sizes = np.random.default_rng(0).lognormal(3, 0.6, 256).astype(np.int64)
+    read = UnitRef(0, 0, 1)
+    order, plain = plan.balanced_order(read, sizes), plan.row_order(read)
+    assert sorted(order) == list(range(256))
+    spread = [float(np.std(sizes[rows].reshape(-1, 16).sum(1)) / (16 * sizes.mean())) for rows in (order, plain)]
+    assert spread[0] < 0.25 * spread[1]
+    assert order.tolist() == plan.balanced_order(read, sizes).tolist()
+    for other in (plan.balanced_order(UnitRef(1, 0, 1), sizes), plain):
+        assert order.tolist() != other.tolist()
+    together = {frozenset(rows) for rows in order.reshape(-1, 16).tolist()}
+    again = {frozenset(rows) for rows in plan.balanced_order(UnitRef(1, 0, 1), sizes).reshape(-1, 16).tolist()}
+    assert not together & again
+    last = plan.balanced_order(UnitRef(0, 0, 3), sizes[:232])  # 14 steps and 8 rows
+    assert sorted(last) == list(range(232))
+    assert last[224:].tolist() == plan.row_order(UnitRef(0, 0, 3))[224:].tolist()
+    assert (
+        Plan(1000, 256, 2, 200).balanced_order(read, sizes).tolist() == Plan(1000, 256, 2, 200).row_order(read).tolist()
+    )
+
+
 def test_empty_corpus_is_rejected() -> None:
     with pytest.raises(RequestError, match="no graphs"):
         Plan(graphs=0, unit_rows=4, streams=1, per_stream=1)
@@ -102,3 +128,30 @@ def test_plan_of_a_billion_graphs_uses_little_memory() -> None:
     assert read == plan.takes(step, 4095)[0].read
     assert read.epoch == 2
     assert peak < 100e6
+
+
+@pytest.mark.parametrize(("streams", "each", "world_size"), [(4, 8, 1), (3, 10, 2), (2, 40, 1)])
+def test_step_batches_are_the_rows_of_the_plan(corpus: str, streams: int, each: int, world_size: int) -> None:
+    reader = CorpusReader(corpus)
+    plan = Plan(reader.manifest.graphs, reader.manifest.unit_rows, streams, each)
+    start, stop = 1, 2 * plan.steps_per_epoch + 1
+    for rank in range(world_size):
+        units = local_units(reader, plan, no_extras, plan.reads(start, stop, rank, world_size))
+        for step, batch in assemble(plan, start, stop, rank, world_size, units):
+            takes = [plan.takes(step, stream) for stream in range(rank, streams, world_size)]
+            expected = [
+                [
+                    int(reader.unit(take.read.unit).graph_id[row])
+                    for take in slices
+                    for row in plan.row_order(take.read)[take.low : take.high]
+                ]
+                for slices in takes
+                if slices
+            ]
+            found = [] if batch is None else batch.graph_id.split(stream_sizes(batch))
+            assert [ids.tolist() for ids in found] == expected
+
+
+def stream_sizes(batch: GraphBatch) -> list[int]:
+    assert batch.stream_ptr is not None
+    return batch.stream_ptr.diff().tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import copytree
 
@@ -16,6 +17,7 @@ from distgnn.corpus.reader import CorpusReader
 from distgnn.errors import RequestError, WorkError
 from distgnn.storage.folder import Folder
 from distgnn.storage.retry import errors_by_kind
+from distgnn.storage.s3 import S3Files
 from tests.helpers.corpora import motifs
 
 
@@ -33,17 +35,44 @@ def test_open_shards_are_limited(corpus: Path, monkeypatch: pytest.MonkeyPatch) 
     first = reader._shard(0)
     assert reader._shard(0) is first
     reader.unit(1)
-    assert list(reader._shards) == [0, 1]
+    assert list(reader._open_shards.files) == [0, 1]
     kept = weakref.ref(first)
     del first
     assert kept() is not None
     reader.unit(2)
-    assert list(reader._shards) == [1, 2]
+    assert list(reader._open_shards.files) == [1, 2]
     assert kept() is None  # and so its file is closed
     assert reader.unit(0).graph_id.tolist() == [0, 1, 2, 3]
     other = pickle.loads(pickle.dumps(reader))
-    assert other._shards == {}
+    assert other._open_shards.files == {}
     assert other.unit(2).graph_id.tolist() == [8, 9, 10, 11]
+
+
+def test_requests_per_unit_on_s3(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    motifs(s3, graphs=20_000, unit_rows=2500, shard_rows=10_000)
+    asked, do = [], S3Files._do
+    monkeypatch.setattr(S3Files, "_do", lambda *words: (asked.append(words[1]), do(*words))[1])
+    reader = CorpusReader(s3)
+    asked.clear()
+    for unit in (5, 0, 7, 6, 1):
+        before = len(asked)
+        assert reader.unit(unit).graph_id.tolist() == list(range(2500 * unit, 2500 * unit + 2500))
+        assert len(asked) - before == (2 if unit in (5, 0) else 1)  # the footer of a shard, then its units
+    assert set(asked) == {"read"}
+
+
+def test_threads_read_the_same_units(corpus: Path) -> None:
+    reader = CorpusReader(str(corpus))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda unit: reader.unit(unit).graph_id.tolist(), [0, 1, 2] * 20))
+    assert found == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]] * 20
+
+
+def test_a_footer_longer_than_expected(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FOOTER_BYTES", 16)
+    monkeypatch.setattr(module, "_CHUNK_BYTES", 0)
+    motifs(s3, graphs=12, unit_rows=4, shard_rows=12)
+    assert CorpusReader(s3).unit(2).graph_id.tolist() == [8, 9, 10, 11]
 
 
 def test_selected_columns(corpus: Path) -> None:

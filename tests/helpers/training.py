@@ -40,6 +40,7 @@ SMALL_ENCODER = EncoderConfig(layers=2, width=12)
 SMALL_TRAIN = TrainConfig(
     seed=1,
     max_steps=12,
+    order="shuffled",
     streams=3,
     graphs_per_stream=8,
     validation_fraction=0.1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 
@@ -30,6 +31,7 @@ from jobs.benches.measure import Options, Side
 from jobs.benches.memory import apart, peak_mb
 from jobs.benches.objectives import context_lines, masking_lines, step_lines
 from jobs.benches.scaling import axis_lines, synthetic_graphs
+from jobs.benches.simulate import efficiency, unit_steps
 from jobs.benches.throughput import count_work, throughput_lines
 from jobs.benches.transforms import context_transform, masking_transform
 from jobs.benches.vmap import vmap_step
@@ -165,3 +167,17 @@ def test_l2p_variants_lines(motifs: str) -> None:
     assert [row["value"] for row in cosines if "all layers, order 2" in row["case"]] == pytest.approx([1.0] * 4)
     assert all(row["value"] < 1.0 for row in cosines if "order 1" in row["case"])
     assert all(row["baseline"] == "s=t=0" and row["paired_ratio"] > 0 for row in found if row["metric"] == "step")
+
+
+def test_simulated_efficiency() -> None:
+    equal = np.full((4, 8), 0.25)
+    assert efficiency(equal, 64, 0, 1.0) == pytest.approx(0.25 / (0.25 + 126 * 20e-6))
+    assert efficiency(equal, 2, 1_000_000, 8e6) == pytest.approx(0.25 / (0.25 + 0.125 + 2 * 20e-6))
+    uneven = np.tile([0.1, 0.3], (4, 4))
+    assert efficiency(uneven, 64, 0, 1.0) == pytest.approx(0.2 / 0.3, abs=0.02)
+
+
+def test_steps_of_units(motifs: str) -> None:
+    shuffled, balanced = (unit_steps(motifs, 16, balanced=choice) for choice in (False, True))
+    assert shuffled.sum() == balanced.sum()
+    assert balanced.std(axis=1).mean() < shuffled.std(axis=1).mean()

@@ -20,7 +20,7 @@ from distgnn.auxiliary.step import StepRecord
 from distgnn.cli import main
 from distgnn.config import BuildConfig, FinetuneConfig, MetricsConfig, PretrainConfig, TransferConfig
 from distgnn.config.fields import named
-from distgnn.corpus.plan import UnitRef
+from distgnn.corpus.plan import Plan
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.monitor.prometheus import PrometheusSink, serve_metrics
@@ -89,6 +89,7 @@ def test_metrics_of_ranks_sum_to_those_of_the_run() -> None:
         assert notes.of("host_memory_bytes")[0] > 1e7
     assert {name for name, _, _ in other.seen} == {
         "train_data_wait_seconds_total",
+        "train_reduce_seconds_total",
         "storage_errors_total",
         "gpu_memory_bytes",
         "host_memory_bytes",
@@ -100,7 +101,8 @@ def test_counters_start_at_zero() -> None:
     StepMetrics(notes, ProcessGroup.single_process(CPU))
     SnapshotMetrics(notes)
     counters = {name.removeprefix("distgnn_") for name, metric in METRICS.items() if metric.kind == "counter"}
-    expected = {name for name in counters if name.startswith("train_")} | {"restarts_total", "storage_errors_total"}
+    others = {"restarts_total", "lost_steps_total", "storage_errors_total"}
+    expected = {name for name in counters if name.startswith("train_")} | others
     assert {name for name, value, _ in notes.seen if value == 0} == expected
 
 
@@ -123,10 +125,12 @@ def test_reading_tasks_report_storage_errors(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(stream, "read_unit", fail)
     notes = Notes()
-    task = stream._ReadUnits(None, None, None, notes)  # pyright: ignore[reportArgumentType]
-    rows = pa.Table.from_pylist([UnitRef(*[0] * len(UnitRef._fields))._asdict()] * 2)
-    assert [table["error"][0].as_py() for table in task(rows)] == ["storage gone"] * 2
-    assert notes.of("storage_errors_total") == [0, 1, 1]
+    monkeypatch.setattr(stream, "_reader", lambda *_: None)
+    rounds = stream.Rounds(Plan(64, 16, 2, 8), 8, 1)
+    task = stream._ReadBlock(rounds, "", False, "", None, notes)  # pyright: ignore[reportArgumentType]
+    block = task(pa.table({"round": [0], "rank": [0]}))
+    assert block["error"].to_pylist() == ["storage gone"]
+    assert notes.of("storage_errors_total") == [0, 1]
 
 
 def snapshot(started: float = 1.0, **changes: Any) -> dict[str, Any]:
@@ -137,7 +141,7 @@ def snapshot(started: float = 1.0, **changes: Any) -> dict[str, Any]:
 def test_gauges_of_a_snapshot() -> None:
     notes = Notes()
     SnapshotMetrics(notes)(snapshot(validation={"loss": 4.0}))
-    assert notes.seen[1:] == [
+    assert notes.seen[2:] == [
         ("train_adaptation_gain", 0.5, {}),
         ("train_learning_rate", 1e-3, {}),
         ("train_validation_loss", 4.0, {}),
@@ -151,7 +155,7 @@ def test_missing_values_of_a_snapshot_are_skipped() -> None:
     notes = Notes()
     failed = {"step": 0, "total": 0, "metrics": {}, "validation": {}, "status": "failed"}
     SnapshotMetrics(notes)(failed)
-    assert notes.seen == [("restarts_total", 0, {})]
+    assert notes.seen == [("restarts_total", 0, {}), ("lost_steps_total", 0, {})]
 
 
 def test_a_new_start_time_counts_as_a_restart() -> None:

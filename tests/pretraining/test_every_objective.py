@@ -46,7 +46,7 @@ def test_an_objective_trains_an_encoder(corpus: str, objective: Any, kind: Any, 
     state.encoder.train()
     losses = []
     for batch in islice(cycle(batches), steps):
-        result = outer_step(state, batch, train, group, epoch=0, lr=1e-2, stop=False)
+        result = outer_step(state, batch, train, group, epoch=0, lr=1e-2)
         assert result.applied
         total, weight = result.sums["loss"]
         losses.append(total / weight)

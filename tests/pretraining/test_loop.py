@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +17,31 @@ from distgnn.checkpoint.format import FOLDER, load_checkpoint, newest
 from distgnn.checkpoint.training_state import TrainState, make_state
 from distgnn.cli import main
 from distgnn.config import TrainConfig
-from distgnn.corpus.plan import UnitRef
+from distgnn.corpus.plan import Plan
 from distgnn.corpus.reader import CorpusReader
-from distgnn.corpus.stream import read_unit
+from distgnn.corpus.stream import local_units, threaded_units
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import DivergedError
 from distgnn.graph.batch import GraphBatch
 from distgnn.models.encoder import Encoder
 from distgnn.objectives.base import Losses, Objective
-from distgnn.pretraining.run import Run, make_plan, planned_steps, run_config
-from distgnn.pretraining.step import learning_rate, outer_step
-from distgnn.pretraining.validation import validate
+from distgnn.pretraining.history import Snapshot
+from distgnn.pretraining.loop import Hooks, train
+from distgnn.pretraining.run import Run, make_plan, new_run, open_corpus, planned_steps, run_config
+from distgnn.pretraining.step import Wishes, learning_rate, outer_step
+from distgnn.pretraining.validation import validate, validated_units
 from distgnn.storage.folder import open_folder
-from tests.helpers.training import CPU, continue_small, losses, small, start_command, train_small, validations
+from tests.helpers.training import (
+    CPU,
+    StopAfter,
+    continue_small,
+    ignore,
+    losses,
+    small,
+    start_command,
+    train_small,
+    validations,
+)
 
 CURVE = {"max_steps": 6, "validate_every": 0}
 
@@ -109,7 +123,7 @@ def prepared(corpus: str, objective: Objective | None = None) -> tuple[TrainStat
 
 
 def step(state: TrainState, batch: GraphBatch | None, config: TrainConfig) -> Any:
-    return outer_step(state, batch, config, ProcessGroup.single_process(CPU), epoch=0, lr=config.lr, stop=False)
+    return outer_step(state, batch, config, ProcessGroup.single_process(CPU), epoch=0, lr=config.lr)
 
 
 def weights(state: TrainState) -> dict[str, torch.Tensor]:
@@ -165,9 +179,7 @@ def test_validation_does_not_change_the_model_and_is_deterministic(corpus: str) 
     objective, before = state.objective, weights(state)
     assert objective is not None
 
-    def read(unit: UnitRef) -> GraphBatch:
-        return read_unit(reader, plan, objective.prepare, unit)
-
+    read = partial(threaded_units, reader, plan, objective.prepare)
     first, second = (
         validate(state, objective, plan, config.train, ProcessGroup.single_process(CPU), read) for _ in range(2)
     )
@@ -176,6 +188,62 @@ def test_validation_does_not_change_the_model_and_is_deterministic(corpus: str) 
     assert unchanged(state, before)
     step(state, None, config.train)
     assert unchanged(state, before)  # nor did it leave statistics behind for the next step
+
+
+def test_validation_is_capped_by_whole_units_of_the_seed() -> None:
+    plan = Plan(10_000, 16, 2, 8, seed=3, validation_fraction=0.1)
+    every = plan.split_units()[1].tolist()
+    chosen = validated_units(plan, 100).tolist()
+    assert len(chosen) == 7  # 112 graphs
+    assert chosen == sorted(set(chosen))
+    assert set(chosen) < set(every)
+    assert chosen not in (every[:7], validated_units(replace(plan, seed=4), 100).tolist())
+    assert validated_units(plan, 0).tolist() == validated_units(plan, 8192).tolist() == every
+
+
+def test_wishes_reach_all_ranks(corpus: str) -> None:
+    state, batch, config = prepared(corpus, Scaled(1.0))
+    group = ProcessGroup.single_process(CPU)
+    told = outer_step(state, batch, config, group, epoch=0, lr=0.1, wishes=Wishes(True, True, 2.5))
+    assert (told.stop, told.report, told.cpu_seconds) == (True, True, 2.5)
+    assert 0 <= told.waited < 1
+    silent = outer_step(state, batch, config, group, epoch=0, lr=0.1)
+    assert (silent.stop, silent.report, silent.cpu_seconds) == (False, False, 0.0)
+
+
+def test_the_run_is_reported_and_lost_steps_are_counted(
+    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distgnn.pretraining.loop._REPORT_SECONDS", 0.0)
+    run, reported = new_run(small(corpus, tmp_path, checkpoint_every=5)), list[Snapshot]()
+
+    def part(stop: int) -> Any:
+        hooks = Hooks(local_units, StopAfter(stop), ignore, report=reported.append)
+        return train(run, open_corpus(run.config), ProcessGroup.single_process(CPU), hooks)
+
+    assert part(7) == "stopped"
+    assert [snapshot["step"] for snapshot in reported] == list(range(1, 7))
+    assert reported[-1]["metrics"]["loss"] > 0
+    run.folder.sub("checkpoints").delete_folder("step-000000007")  # as after a kill
+    run.folder.write("progress.json", json.dumps(reported[-1]).encode())
+    reported.clear()
+    assert part(2) == "stopped"
+    assert (reported[0]["first"], reported[0]["lost"]) == (5, 1)
+    assert part(2) == "stopped"
+    assert reported[-1]["lost"] == 0  # it had ended in order
+
+
+def test_balanced_order_is_that_of_new_runs(corpus: str, tmp_path: Path) -> None:
+    shuffled = train_small(small(corpus, tmp_path, "shuffled", **CURVE))
+    balanced = train_small(small(corpus, tmp_path, "balanced", order=TrainConfig().order, **CURVE))
+    assert losses(shuffled) != losses(balanced)
+    saved = json.loads(shuffled.folder.read("config.json"))
+    for name in ("order", "validation_graphs", "max_cpu_seconds"):
+        del saved["train"][name]
+    shuffled.folder.write("config.json", json.dumps(saved).encode())  # as an earlier version wrote it
+    assert run_config(shuffled.folder.uri).train.order == "shuffled"
+    assert run_config(shuffled.folder.uri).train.validation_graphs == 0
+    assert continue_small(Run(shuffled.folder, run_config(shuffled.folder.uri))) == "finished"
 
 
 def test_learning_rate() -> None:

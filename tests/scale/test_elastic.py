@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,22 +17,29 @@ from typing import Any
 import pytest
 import ray
 import torch
+from ray.train.v2._internal.execution.controller.state import ResizingState
+from ray.train.v2._internal.execution.scaling_policy import ResizeDecision
 
 from distgnn.checkpoint.format import load_checkpoint
 from distgnn.config import EncoderConfig, PretrainConfig, RecoveryConfig, TrainConfig
-from distgnn.corpus.plan import Plan
-from distgnn.corpus.reader import CorpusReader
-from distgnn.corpus.stream import local_units
 from distgnn.errors import RequestError, WorkError
 from distgnn.pretraining.run import resumed_run
 from distgnn.scale.pool import start_ray
 from distgnn.scale.train import recovery
 from distgnn.scale.train.preflight import Resources, share
-from distgnn.scale.train.recovery import RecoveryCallback, drop_reservation, train_settings
+from distgnn.scale.train.recovery import (
+    RecoveryCallback,
+    ResizeCallback,
+    answer_resize,
+    drop_reservation,
+    request_checkpoint,
+    train_settings,
+)
 from distgnn.scale.train.stop_watcher import STOP, StopWatcher, draining_nodes
-from distgnn.scale.train.stream import ray_units
 from distgnn.storage.folder import open_folder
 from tests.helpers.training import continue_small, losses, small, train_small
+
+RESIZING = ResizingState(ResizeDecision(2, {"CPU": 1.0}))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +48,7 @@ from tests.helpers.training import continue_small, losses, small, train_small
 )
 def test_elastic_share_of_cpus(least: int, asked: float, cpus: float, expected: float) -> None:
     config = PretrainConfig("c", workers=4, min_workers=least, cpus_per_worker=asked)
-    assert share(config, cpus, 0) == Resources(expected, gpu=False, reading_cpus=0.0)
+    assert share(config, cpus, 0) == Resources(expected, gpu=False)
 
 
 def test_impossible_elastic_requests_are_refused() -> None:
@@ -148,16 +156,37 @@ def test_stop_watcher_survives_storage_errors(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("distgnn.scale.train.stop_watcher._SECONDS", 0.01)
     answers = iter([WorkError("gone"), RequestError("refused")])
 
-    def size(*_: object) -> int | None:
+    def read(*_: object) -> bytes:
         answer = next(answers, None)
         if answer is not None:
             raise answer
-        return 0
+        return b""
 
     folder = open_folder(str(tmp_path))
-    monkeypatch.setattr(type(folder), "size", size)
+    monkeypatch.setattr(type(folder), "read_if_there", read)
     with StopWatcher(folder, list) as watcher:
         wait_until(watcher.stop)
+
+
+def test_a_resize_waits_for_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distgnn.scale.train.stop_watcher._SECONDS", 0.01)
+    monkeypatch.setattr(recovery, "_CHECKPOINT_SECONDS", 0.5)
+    folder = open_folder(str(tmp_path))
+    asked = threading.Thread(target=ResizeCallback(folder.uri).after_controller_state_update, args=(None, RESIZING))
+    with StopWatcher(folder, list) as watcher:
+        asked.start()
+        wait_until(watcher.stop)
+        assert watcher.resizing
+        answer_resize(folder)
+        asked.join(5)
+    assert not asked.is_alive()
+    request_checkpoint(folder)  # the workers are gone: not for ever
+    assert folder.names() == []
+    folder.write(STOP, b"")
+    request_checkpoint(folder)  # the user stops the run
+    answer_resize(folder)
+    assert folder.read(STOP) == b""
+    ResizeCallback("s3://nowhere/run").after_controller_state_update(RESIZING, None)
 
 
 def wait_until(condition: Any) -> None:
@@ -186,18 +215,9 @@ class _Holder:
 @pytest.mark.usefixtures("_busy_ray")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 class TestBusyRay:
-    def test_reading_continues_when_training_holds_every_cpu(self, corpus: str) -> None:
-        assert draining_nodes() == []
-        assert ray.available_resources().get("CPU", 0) == 0
-        reader = CorpusReader(corpus)
-        plan = Plan(reader.manifest.graphs, reader.manifest.unit_rows, 3, 8)
-        reads = list(plan.reads(0, 4, 0, 1))
-        found = list(ray_units(reader, plan, lambda *_: {}, reads, cpus=0.0))
-        expected = list(local_units(reader, plan, lambda *_: {}, reads))
-        assert [unit.graph_id.tolist() for unit in found] == [unit.graph_id.tolist() for unit in expected]
-
     def test_a_draining_node_is_detected(self) -> None:
         """Drains the only node, so this test runs last."""
+        assert draining_nodes() == []
         node = ray.get_runtime_context().get_node_id()
         words = [str(Path(sys.executable).parent / "ray"), "drain-node", "--address"]
         words += [ray.get_runtime_context().gcs_address, "--node-id", node, "--reason", "DRAIN_NODE_REASON_PREEMPTION"]

@@ -22,7 +22,9 @@ from distgnn.pretraining.history import read_history, read_progress
 from distgnn.pretraining.run import Run, new_start
 from distgnn.scale.pool import start_ray
 from distgnn.scale.train.pretrain import pretrain_on_ray
-from jobs.benches.drill import train_workers
+from distgnn.storage.folder import open_folder
+from jobs.benches.drill import drill, train_workers
+from tests.helpers.corpora import motifs
 from tests.helpers.training import losses, small, train_small
 
 ROOT = Path(__file__).parents[2]
@@ -102,3 +104,26 @@ def test_kills_in_a_cluster_on_s3(drilled: dict[str, Any], what: str) -> None:
 @pytest.mark.slow
 def test_kills_do_not_change_the_losses(drilled: dict[str, Any]) -> None:
     assert drilled["largest difference of a step's loss to an undisturbed run"] == 0
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_new_node_costs_few_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No checkpoint but the one before the resize."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    motifs(tmp_path / "corpus", graphs=2000)
+    words = f"--corpus {tmp_path}/corpus --out {tmp_path} --name run --train.device cpu --workers 2 --min-workers 1"
+    words += " --encoder.layers 3 --encoder.width 64 --train.epochs 1000 --train.validate-every 0 --train.log-seconds 0"
+    words += " --recovery.resize-seconds 5"
+    with drill(f"{tmp_path}/run", ["pretrain", *words.split()], nodes=1, log=tmp_path / "driver.log") as run:
+        run.start()
+        before = run.wait_step(30)
+        assert before["checkpoint"] == ""
+        run.add_node()
+        run.recovered(0.0, before)
+        after = run.snapshot()
+        assert after["first"] >= 30
+        assert after["lost"] < 10
+        run.wait_step(after["first"] + 5)
+        run.stop()
+    assert [row["step"] for row in read_history(open_folder(f"{tmp_path}/run"))][:30] == list(range(1, 31))

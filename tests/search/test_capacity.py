@@ -25,7 +25,7 @@ class TestCapacity:
             ({"gpus_per_trial": 0.5}, Capacity(1.0, 0.5, 4)),
             ({"gpus_per_trial": 0.4}, Capacity(1.0, 0.4, 4)),
             ({"concurrency": 5}, Capacity(1.0, 0.0, 5)),
-            ({"workers_per_trial": 2}, Capacity(0.1, 0.0, 3)),
+            ({"workers_per_trial": 2}, Capacity(0.1, 0.0, 5)),
             ({"workers_per_trial": 3, "cpus_per_trial": 2.0}, Capacity(0.1, 0.0, 1)),
             ({"workers_per_trial": 2, "gpus_per_trial": 1.0}, Capacity(0.1, 0.0, 1)),
         ],
@@ -41,7 +41,7 @@ class TestCapacity:
             ({"concurrency": 13}, "12 CPUs and 2 GPUs, enough for 12"),
             (
                 {"workers_per_trial": 3, "cpus_per_trial": 4.0},
-                r"3 x cpus_per_trial=4 \+ 1 CPU for reading .* = 13.1 CPUs and 0 GPUs, but .* 12 and 2",
+                r"3 x cpus_per_trial=4 .* = 12.1 CPUs and 0 GPUs, but .* 12 and 2",
             ),
             ({"workers_per_trial": 2, "gpus_per_trial": 0.5}, "whole GPUs, one each; give 1 or 0"),
         ],
@@ -49,6 +49,13 @@ class TestCapacity:
     def test_refusals(self, corpus: str, options: dict[str, Any], message: str) -> None:
         with pytest.raises(RequestError, match=message):
             capacity_of(tuning(corpus, "out", **options), NODES)
+
+    def test_trials_do_not_leave_gpus_idle(self, corpus: str) -> None:
+        config = tuning(corpus, "out")
+        config = replace(config, finetune=replace(config.finetune, device="auto"))
+        with pytest.raises(RequestError, match=r"gpus_per_trial=0: the trials would train on CPUs, but .* has 2 GPUs"):
+            capacity_of(config, NODES)
+        assert capacity_of(config, NODES[:1]) == Capacity(1.0, 0.0, 4)
 
     def test_a_gpu_must_be_reserved(self, corpus: str) -> None:
         config = tuning(corpus, "out")

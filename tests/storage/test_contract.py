@@ -116,8 +116,6 @@ def test_a_unit_is_few_requests(moto: S3Server, monkeypatch: pytest.MonkeyPatch)
         reader.unit(0)
         proxy.counts.clear()
         reader.unit(1)
+        assert proxy.counts == {}  # it came with the footer
+        reader.unit(5)  # of another shard
         assert proxy.counts == {"get": 1}
-        reader.unit(5)  # of another shard: also HEAD and the footer
-        assert proxy.counts["get"] <= 4
-        assert proxy.counts["head"] == 1
-        assert proxy.counts["list"] == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
+from typing import Literal
 
 import ray
 from pyarrow import fs as pafs
@@ -15,9 +16,13 @@ from distgnn.doctor.checks import check_object_store
 from distgnn.errors import RequestError
 from distgnn.pretraining.run import CONFIG, Run
 from distgnn.scale.doctor.nodes import Node, live_nodes, on
+from distgnn.scale.pool import configured_resources
 from distgnn.storage.folder import open_folder
 
-_READING_CPUS = 1.0
+Reading = Literal["auto", "ray", "rank"]
+READING_CPUS = 1.0
+"""CPUs that a task of Ray Data reserves."""
+_HEAD = "node:__internal_head__"
 _SMALLEST_SHARE = 1 / 64
 
 
@@ -28,12 +33,12 @@ class Resources:
     Attributes:
         cpus: CPUs reserved by the process.
         gpu: Whether it reserves a GPU.
-        reading_cpus: CPUs reserved by each of its reading tasks.
+        reading: Who reads the corpus; "auto" is decided whenever a group of workers starts.
     """
 
     cpus: float
     gpu: bool
-    reading_cpus: float = _READING_CPUS
+    reading: Reading = "auto"
 
 
 def preflight(run: Run) -> Resources:
@@ -46,7 +51,9 @@ def preflight(run: Run) -> Resources:
         RequestError: If the cluster has too few resources, or a node cannot access a local path.
     """
     total = ray.cluster_resources()
-    resources = share(run.config, total.get("CPU", 0.0), total.get("GPU", 0.0))
+    most = configured_resources()
+    resources = share(run.config, *(max(total.get(name, 0.0), most.get(name, 0.0)) for name in ("CPU", "GPU")))
+    _check_reading(run.config, resources)
     nodes = live_nodes()
     _check_paths(run, nodes)
     store = check_object_store({node.name: node.store for node in nodes})
@@ -58,36 +65,40 @@ def preflight(run: Run) -> Resources:
 def share(config: PretrainConfig, cpus: float, gpus: float) -> Resources:
     """Choose the CPUs and GPUs of each worker.
 
-    A fixed number of workers leaves one CPU for reading. Elastic workers may occupy all CPUs after a loss of nodes, so their
-    reading tasks reserve none.
+    A fixed number of workers leaves one CPU for reading=ray.
 
     Args:
         config: Config of the run.
-        cpus: CPUs of the cluster.
-        gpus: GPUs of the cluster.
+        cpus: CPUs of the cluster, those included that its autoscaler may add.
+        gpus: GPUs, likewise.
 
     Raises:
         RequestError: If they do not suffice; the message shows the calculation.
     """
-    least = config.min_workers or config.workers
-    if config.train.device == "cuda" and gpus < least:
+    least, device = config.min_workers or config.workers, config.train.device
+    if gpus < least and (device == "cuda" or (device == "auto" and gpus)):
         name = "min_workers" if config.min_workers else "workers"
-        raise RequestError(f"train.device=cuda: {name}={least} need {least} GPUs, but the Ray cluster has {gpus:g}")
-    gpu = config.train.device != "cpu" and gpus >= least
+        raise RequestError(
+            f"train.device={device}: {name}={least} need {least} GPUs, but the Ray cluster has {gpus:g}, those included that it may"
+            f" add; lower {name}, let the autoscaler add more, or choose train.device=cpu"
+        )
+    gpu = device != "cpu" and gpus >= least
     if config.min_workers:
-        return Resources(_elastic_cpus(config, cpus), gpu, 0.0)
-    return Resources(_fixed_cpus(config, cpus), gpu)
+        return Resources(_elastic_cpus(config, cpus), gpu, config.reading)
+    return Resources(_fixed_cpus(config, cpus), gpu, config.reading)
 
 
 def _fixed_cpus(config: PretrainConfig, cpus: float) -> float:
     workers, wanted = config.workers, config.cpus_per_worker
-    free = cpus - _READING_CPUS
+    kept = READING_CPUS if config.reading == "ray" else 0.0
+    free = cpus - kept
     each = wanted or math.floor(100 * min(1.0, free / workers)) / 100
     if each <= 0 or workers * each > free + 1e-9:
-        need = workers * (wanted or 0.01) + _READING_CPUS
+        reading = f" + {kept:g} CPU for reading=ray" if kept else ""
         raise RequestError(
-            f"workers={workers} x cpus_per_worker={wanted:g} + {_READING_CPUS:g} CPU for reading = {need:g} CPUs, but the Ray"
+            f"workers={workers} x cpus_per_worker={wanted:g}{reading} = {workers * (wanted or 0.01) + kept:g} CPUs, but the Ray"
             f" cluster has {cpus:g}; lower workers or cpus_per_worker (0 = share what there is)"
+            + (" or use reading=rank" if kept else "")
         )
     return each
 
@@ -112,6 +123,25 @@ def _elastic_cpus(config: PretrainConfig, cpus: float) -> float:
             " min_workers or cpus_per_worker (0 = choose)"
         )
     return each
+
+
+def _check_reading(config: PretrainConfig, resources: Resources) -> None:
+    """Refuse reading=ray where no CPU is left for it on the nodes that read."""
+    least = config.min_workers or config.workers
+    spare, used = spare_cpus(least, resources.cpus), least * resources.cpus
+    if config.reading == "ray" and spare < READING_CPUS:
+        raise RequestError(
+            f"reading=ray: {least} workers x {resources.cpus:g} CPUs leave {max(spare, 0):g} of the {spare + used:g} CPUs of the"
+            f" nodes that read (not the head, if there are others), and a reader needs {READING_CPUS:g}; lower cpus_per_worker or"
+            " use reading=rank"
+        )
+
+
+def spare_cpus(workers: int, each: float) -> float:
+    """CPUs that ``workers`` of ``each`` CPUs leave for reading, on nodes other than the head if there are others."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    others = [resources for resources in nodes if _HEAD not in resources] or nodes
+    return sum(resources.get("CPU", 0.0) for resources in others) - workers * each
 
 
 def _check_paths(run: Run, nodes: list[Node]) -> None:

@@ -20,10 +20,13 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 from ray.train import UserCallback
+from ray.train.v2._internal.execution.callback import ControllerCallback
+from ray.train.v2._internal.execution.controller.state import ResizingState
 
 from distgnn.config import RecoveryConfig
 from distgnn.errors import RequestError, WorkError
 from distgnn.scale.train.failures import remove_file
+from distgnn.scale.train.stop_watcher import RESIZE, STOP
 from distgnn.storage.folder import Folder, open_folder
 
 _VARIABLES = {
@@ -32,7 +35,7 @@ _VARIABLES = {
 }
 _COORDINATOR = "AutoscalingCoordinator"
 _RESERVATION = "reservation.txt"
-_POLL_SECONDS, _CONNECT_SECONDS, _ANSWER_SECONDS = 0.2, 1.0, 5.0
+_POLL_SECONDS, _CONNECT_SECONDS, _ANSWER_SECONDS, _CHECKPOINT_SECONDS = 0.2, 1.0, 5.0, 30.0
 
 
 def train_settings(config: RecoveryConfig) -> AbstractContextManager[None]:
@@ -74,6 +77,41 @@ class RecoveryCallback(UserCallback):
         while any(not _answers(node) for node in ray.nodes() if node["Alive"]) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         _refresh_resources()
+
+
+class ResizeCallback(ControllerCallback):
+    """Lets a group of workers write a checkpoint before it is replaced by a larger or smaller one.
+
+    Without it, a resize costs the steps since the last checkpoint.
+
+    Args:
+        folder: URI of the run's folder.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:  # noqa: ARG002
+        """Ask for the checkpoint once the controller has decided."""
+        if isinstance(current_state, ResizingState):
+            request_checkpoint(open_folder(self.folder))
+
+
+def request_checkpoint(folder: Folder) -> None:
+    """Ask the workers to stop with a checkpoint, and wait until they have; at most 30 s, since they may have been lost."""
+    with suppress(RequestError, WorkError):
+        if not folder.write_new(STOP, RESIZE):  # the user stops the run
+            return
+        deadline = time.monotonic() + _CHECKPOINT_SECONDS
+        while folder.size(STOP) is not None and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        answer_resize(folder)
+
+
+def answer_resize(folder: Folder) -> None:
+    """Delete the request for a checkpoint, unless the user has replaced it by a request to stop."""
+    if folder.read_if_there(STOP) == RESIZE:
+        folder.delete(STOP)
 
 
 def _answers(node: dict[str, Any]) -> bool:

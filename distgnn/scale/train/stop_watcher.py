@@ -13,8 +13,9 @@ from ray.exceptions import RayError
 from distgnn.errors import RequestError, WorkError
 from distgnn.storage.folder import Folder
 
-STOP = "stop"
-"""File in the run folder by which the driver requests the workers to stop."""
+STOP, RESIZE = "stop", b"resize"
+"""File in the run folder by which the driver requests the workers to stop, and its contents if the controller is about to
+replace them by more or fewer workers."""
 _SECONDS = 1.0
 _DRAINING = "DRAINING"
 
@@ -32,16 +33,20 @@ def draining_nodes() -> list[str]:
 
 
 class StopWatcher:
-    """Context manager that checks once a second for the stop file in the run folder and for draining nodes.
+    """Context manager that looks once a second for the stop file in the run folder and for draining nodes.
 
     Args:
         folder: The run's folder.
         draining: Returns the ids of the draining nodes.
+
+    Attributes:
+        resizing: Whether the workers stop in order to be replaced.
     """
 
     def __init__(self, folder: Folder, draining: Callable[[], list[str]] = draining_nodes) -> None:
         self._folder, self._draining = folder, draining
         self._stop, self._warned, self._closed = threading.Event(), threading.Event(), threading.Event()
+        self.resizing = False
 
     def stop(self) -> bool:
         """Return whether the driver has requested to stop."""
@@ -63,7 +68,9 @@ class StopWatcher:
     def _watch(self) -> None:
         while not self._closed.is_set():
             try:
-                if self._folder.size(STOP) is not None:
+                asked = self._folder.read_if_there(STOP)
+                if asked is not None:
+                    self.resizing = asked == RESIZE
                     self._stop.set()
             except (
                 RequestError,

@@ -1,111 +1,346 @@
-"""Parallel reading of corpus units through Ray Data, in the order of the plan."""
+"""Reading of corpus units by Ray Data: one dataset for all ranks, in the order of the plan.
+
+The steps of a run are divided into rounds of a fixed number of steps. A block of the dataset is one row: the units that one rank
+needs first in one round. Blocks are numbered round by round and rank by rank, so splitting the ordered stream into as many parts
+as there are ranks gives each rank its own. Ray documents no order of a split, so every rank compares what it gets with the plan.
+
+A task computes its units from the number of its block. Numbers come from another task that yields them one by one, so nothing is
+put into the object store for units that are far ahead.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 import ray
 import torch
-from ray.data import Dataset, TaskPoolStrategy
+from ray.data import DataIterator, Dataset, ExecutionOptions, ExecutionResources
+from ray.train import DataConfig
 
+from distgnn.checkpoint.format import newest, step_of
+from distgnn.corpus.manifest import Manifest
 from distgnn.corpus.payload import decode, encode
-from distgnn.corpus.plan import Plan, UnitRef
+from distgnn.corpus.plan import Plan, RankReads, UnitRef
 from distgnn.corpus.reader import CorpusReader
-from distgnn.corpus.stream import Prepare, read_unit
+from distgnn.corpus.stream import Prepare, read_unit, threaded_units
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.batch import GraphBatch
 from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.pretraining.metrics import StorageMetrics
+from distgnn.storage.folder import open_folder
 
-_WINDOW = 20_000
-_UNITS_PER_TASK = 8
-_UNRESERVED_TASKS = 2
-_BLOCK_BYTES = 8 << 20
+_UNITS_PER_BLOCK, _UNITS_AHEAD, _UNITS_PER_WINDOW = 8, 16, 100_000
+_ROUNDS_BY_RANK = 2
+"""Rounds of a start that a rank reads itself, in which Ray Data starts its tasks."""
+_WINDOW = "units-"
+_POLL_SECONDS = 0.2
+_HEAD = "node:__internal_head__"
 _ERRORS: dict[str, type[Exception]] = {"RequestError": RequestError, "WorkError": WorkError}
+_SCHEMA = pa.schema([
+    ("round", pa.int64()), ("unit", pa.list_(pa.int64())), ("data", pa.list_(pa.large_binary())),
+    ("description", pa.list_(pa.string())), ("error", pa.string()), ("kind", pa.string()),
+])  # fmt: skip
 
 
 @dataclass(frozen=True)
-class _ReadUnits:
-    """Function of the Ray Data tasks: returns one row per unit, with its data or the error of reading it."""
+class Rounds:
+    """Division of the steps of a run into rounds, for a number of ranks.
 
+    Attributes:
+        plan: The plan of the run.
+        total: Number of its steps.
+        world_size: Number of ranks.
+    """
+
+    plan: Plan
+    total: int
+    world_size: int
+
+    @property
+    def steps(self) -> int:
+        """Steps of a round, in which the largest rank starts about eight units."""
+        streams = -(-self.plan.streams // self.world_size)
+        return max(1, self.plan.unit_rows * max(1, _UNITS_PER_BLOCK // streams) // self.plan.per_stream)
+
+    def reads(self, number: int, rank: int) -> Iterator[UnitRef]:
+        """Units that ``rank`` needs first in a round."""
+        first = number * self.steps
+        stop = min(first + self.steps, self.total)
+        return self.plan.reads(first, stop, rank, self.world_size, continued=first > 0)
+
+    def of_window(self, window: int, first: int) -> range:
+        """Rounds of a window that begin at step ``first`` or later."""
+        size = window_steps(self.plan)
+        low, high = max(window * size, first), min((window + 1) * size, self.total)
+        return range(-(-low // self.steps), -(-high // self.steps))
+
+
+def window_steps(plan: Plan) -> int:
+    """Steps of a window, the part of a run that is one execution of Ray Data."""
+    return max(1, _UNITS_PER_WINDOW * plan.unit_rows // (plan.streams * plan.per_stream))
+
+
+def window_name(window: int) -> str:
+    """Name of a window's dataset."""
+    return f"{_WINDOW}{window}"
+
+
+@dataclass(frozen=True)
+class UnitSource:
+    """What the tasks of a run read, and how.
+
+    Attributes:
+        run: URI of the run's folder; a group of workers starts from its newest checkpoint.
+        reader: Reader of the corpus.
+        plan: The plan.
+        prepare: Transform of the objective.
+        total: Number of steps.
+        sink: Receives the storage errors of the tasks.
+        cpus: CPUs that each task reserves.
+    """
+
+    run: str
     reader: CorpusReader
     plan: Plan
     prepare: Prepare
+    total: int
+    sink: MetricsSink = NULL_SINK
+    cpus: float = 1.0
+
+    def datasets(self) -> dict[str, Callable[[], Dataset]]:
+        """Datasets of the windows, for TorchTrainer; :class:`UnitConfig` completes those that are used."""
+        return {window_name(window): _one_row for window in range(-(-self.total // window_steps(self.plan)))}
+
+
+def _one_row() -> Dataset:
+    # Unlike those of other sources, the blocks of from_items take no task, and so no CPU.
+    return ray.data.from_items([{"window": 0}], override_num_blocks=1)
+
+
+class UnitConfig(DataConfig):
+    """Makes the dataset of a window, and splits it among the ranks. Ray Train calls it for every group of workers."""
+
+    def __init__(self, source: UnitSource) -> None:
+        super().__init__()
+        self.source = source
+
+    def configure(
+        self,
+        datasets: dict[str, Dataset],
+        world_size: int,
+        worker_handles: Any = None,  # noqa: ARG002
+        worker_node_ids: Any = None,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> list[dict[str, DataIterator]]:
+        """Return the datasets of each rank."""
+        splits = {name: split_window(name, dataset, self.source, world_size) for name, dataset in datasets.items()}
+        return [{name: parts[rank] for name, parts in splits.items()} for rank in range(world_size)]
+
+
+def split_window(name: str, dataset: Dataset, source: UnitSource, world_size: int) -> list[DataIterator]:
+    """Return each rank's part of the dataset of a window, with bounded read-ahead."""
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    rounds = Rounds(source.plan, source.total, world_size)
+    place: dict[str, Any] = {"label_selector": _off_the_head()}
+    found = newest(open_folder(source.run))
+    first = handover(rounds, step_of(found) if found else 0)
+    window = rounds.of_window(int(name.removeprefix(_WINDOW)), first)
+    numbers = dataset.map_batches(_Numbers(window, world_size), batch_format="pyarrow", num_cpus=0, **place)
+    reader, digest = source.reader, source.reader.manifest.digest()
+    read = _ReadBlock(rounds, reader.uri, reader.with_labels, digest, source.prepare, source.sink)
+    dataset = numbers.map_batches(read, batch_size=1, batch_format="pyarrow", num_cpus=source.cpus, **place)
+    context = dataset.context
+    context.enable_progress_bars = False
+    context.target_max_block_size = 1  # each row is a block
+    context.execution_no_progress_timeout_s = -1  # a rank may pause: a validation, a debugger
+    ahead = world_size * _UNITS_AHEAD * _unit_bytes(reader.manifest)
+    limits = ExecutionResources.for_limits(object_store_memory=2 * ahead)  # Ray gives a stage half of it
+    context.execution_options = ExecutionOptions(preserve_order=True, resource_limits=limits)
+    return dataset.streaming_split(world_size, equal=False)
+
+
+def _unit_bytes(manifest: Manifest) -> int:
+    """Estimate of the bytes of a unit with extras: ids and features of nodes and edges, and as much again for the extras."""
+    schema = manifest.schema
+    nodes, edges = (sum(getattr(shard, name) for shard in manifest.shards) for name in ("nodes", "edges"))
+    widths = [sum(f.size * 4 if f.kind == "dense" else 1 for f in part) for part in (schema.node, schema.edge)]
+    values = nodes * (1 + widths[0]) + edges * (4 + widths[1])
+    return 2 * values * manifest.unit_rows // max(manifest.graphs, 1) + 256 * manifest.unit_rows
+
+
+def _off_the_head() -> dict[str, str] | None:
+    """Selector of the nodes other than the head, if there are others: it runs the control plane, and zero CPUs keep no task off."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    head = [node["NodeID"] for node in nodes if _HEAD in node["Resources"]]
+    return {"ray.io/node-id": f"!{head[0]}"} if head and len(nodes) > 1 else None
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """Yields the round and the rank of each block of a window."""
+
+    rounds: range
+    world_size: int
+
+    def __call__(self, _: pa.Table) -> Iterator[pa.Table]:
+        for number in self.rounds:
+            for rank in range(self.world_size):
+                yield pa.table({"round": [number], "rank": [rank]})
+
+
+@lru_cache(maxsize=2)
+def _reader(uri: str, labels: bool, digest: str) -> CorpusReader:
+    """The reader of this process, which keeps footers between tasks."""
+    torch.set_num_threads(1)
+    reader = CorpusReader(uri, labels)
+    if reader.manifest.digest() != digest:
+        raise RequestError(f"{uri}: the corpus has changed since the run started; restore it or start a new run")
+    return reader
+
+
+@dataclass(frozen=True)
+class _ReadBlock:
+    """Reads the units of a block, up to the first error, which takes its place in the row."""
+
+    rounds: Rounds
+    uri: str
+    labels: bool
+    digest: str
+    prepare: Prepare
     sink: MetricsSink
 
-    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
-        torch.set_num_threads(1)
+    def __call__(self, blocks: pa.Table) -> pa.Table:
+        (block,) = blocks.to_pylist()
+        units, data, descriptions, error, kind = [], [], [], "", ""
         storage = StorageMetrics(self.sink)
-        for row in rows.to_pylist():
-            yield self._row(UnitRef(**row))
-            storage.note()
-
-    def _row(self, read: UnitRef) -> pa.Table:
-        data, description, error, kind = b"", "", "", ""
         try:
-            data, description = encode(read_unit(self.reader, self.plan, self.prepare, read))
+            reader = _reader(self.uri, self.labels, self.digest)
+            for read in self.rounds.reads(block["round"], block["rank"]):
+                units.append(read.unit)
+                unit, description = encode(read_unit(reader, self.rounds.plan, self.prepare, read))
+                data.append(unit)
+                descriptions.append(description)
         except (RequestError, WorkError) as failure:
             error, kind = str(failure), "RequestError" if isinstance(failure, RequestError) else "WorkError"
-        columns = {"data": [data], "description": [description], "error": [error], "kind": [kind]}
-        types = [("data", pa.large_binary())] + [(name, pa.string()) for name in ("description", "error", "kind")]
-        return pa.table(columns, schema=pa.schema(types))
+        storage.note()
+        row = [block["round"], units, data, descriptions, error, kind]
+        return pa.table([[value] for value in row], schema=_SCHEMA)
+
+
+class _Arrivals:
+    """Blocks of a rank, received by a thread, which waits until the one before has been taken."""
+
+    def __init__(self, source: Iterator[DataIterator]) -> None:
+        self._queue: queue.Queue[dict[str, Any] | BaseException | None] = queue.Queue(1)
+        self._next: dict[str, Any] | None = None
+        self._closed = threading.Event()
+        self._source = source
+        threading.Thread(target=self._receive, name="distgnn-arrivals", daemon=True).start()
+
+    def _receive(self) -> None:
+        last: BaseException | None = None
+        try:
+            for part in self._source:
+                whole: Any = None  # each block is a batch
+                batches: Iterable[Any] = part.iter_batches(batch_size=whole, batch_format="pyarrow", prefetch_batches=1)
+                for table in batches:
+                    for row in table.to_pylist():
+                        self._put(row)
+                    if self._closed.is_set():
+                        return
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - raised where the block was due; Ray exits when it is shut down
+            last = error
+        self._put(last)
+
+    def _put(self, item: dict[str, Any] | BaseException | None) -> None:
+        while not self._closed.is_set():
+            try:
+                self._queue.put(item, timeout=_POLL_SECONDS)
+            except queue.Full:
+                continue
+            return
+
+    def take(self, number: int, wait: bool) -> dict[str, Any] | None:
+        """Block of round ``number``; None if it has not arrived and ``wait`` is false. Earlier ones are dropped."""
+        while self._next is None or self._next["round"] < number:
+            try:
+                self._next = _block(self._queue.get(wait))
+            except queue.Empty:
+                return None
+        return self._next if self._next["round"] == number else None
+
+    def close(self) -> None:
+        self._closed.set()
+
+
+def _block(item: dict[str, Any] | BaseException | None) -> dict[str, Any]:
+    if isinstance(item, dict):
+        return item
+    reason = " ".join(str(item or "it ended").split())[:200]
+    raise WorkError(f"reading with Ray Data failed ({reason}); resume with --reading rank") from item
 
 
 def ray_units(
     reader: CorpusReader,
     plan: Plan,
     prepare: Prepare,
-    reads: Iterable[UnitRef],
-    cpus: float = 1.0,
-    sink: MetricsSink = NULL_SINK,
+    reads: RankReads,
+    window: Callable[[str], DataIterator],
 ) -> Iterator[GraphBatch]:
-    """Read units in order with Ray Data tasks ahead of the consumer; bitwise equal to ``local_units``. Ray must be running.
+    """Read the units of ``reads`` in order, bitwise equal to those of ``local_units``.
+
+    The rank reads the first rounds itself, and further ones until Ray Data has caught up.
 
     Args:
         reader: Reader of the corpus.
         plan: The plan of the run.
         prepare: Transform of the objective.
-        reads: The units.
-        cpus: CPUs reserved by each task, which training must leave free. 0 reserves none, so that reading continues when
-            training holds all CPUs; at most two tasks run at a time then.
-        sink: Receives the storage errors of the tasks.
+        reads: The units, up to the last step of the run.
+        window: Returns this rank's part of the dataset of that name.
 
     Raises:
         RequestError: As raised by reading, at the position of the unit that caused it.
-        WorkError: Likewise.
+        WorkError: Likewise, or if units arrive in another order than that of the plan.
     """
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    pending = iter(reads)
-    while window := list(islice(pending, _WINDOW)):
-        blocks = -(-len(window) // _UNITS_PER_TASK)
-        dataset = _dataset(window, blocks).map_batches(
-            _ReadUnits(reader, plan, prepare, sink),
-            batch_size=_UNITS_PER_TASK,
-            batch_format="pyarrow",
-            zero_copy_batch=True,
-            num_cpus=cpus,
-            compute=TaskPoolStrategy(None if cpus else min(_UNRESERVED_TASKS, blocks)),
+    rounds = Rounds(plan, reads.stop, reads.world_size)
+    current, stop = reads.start // rounds.steps, -(-reads.stop // rounds.steps)
+    size = window_steps(plan)
+    windows = range(handover(rounds, reads.start) // size, -(-reads.stop // size))
+    arrivals, caught_up = _Arrivals(window(window_name(number)) for number in windows), False
+    try:
+        first = plan.reads(reads.start, min((current + 1) * rounds.steps, reads.stop), reads.rank, reads.world_size)
+        yield from threaded_units(reader, plan, prepare, first)
+        for number in range(current + 1, stop):
+            block = arrivals.take(number, wait=caught_up)
+            caught_up = caught_up or block is not None
+            if block is None:
+                yield from threaded_units(reader, plan, prepare, rounds.reads(number, reads.rank))
+            else:
+                yield from _units(block, rounds, reads.rank)
+    finally:
+        arrivals.close()
+
+
+def handover(rounds: Rounds, first: int) -> int:
+    """First step of the first round that Ray Data reads for a group that starts from step ``first``."""
+    return (first // rounds.steps + _ROUNDS_BY_RANK) * rounds.steps
+
+
+def _units(block: dict[str, Any], rounds: Rounds, rank: int) -> Iterator[GraphBatch]:
+    expected = [read.unit for read in rounds.reads(block["round"], rank)]
+    if block["unit"] != expected[: len(block["unit"])] or (not block["kind"] and block["unit"] != expected):
+        raise WorkError(
+            f"round {block['round']}: Ray Data gave rank {rank} of {rounds.world_size} the units {block['unit'][:4]} where the plan"
+            f" has {expected[:4]}; resume with --reading rank and report this"
         )
-        for row in dataset.iter_rows():
-            yield _unit(row)
-
-
-def _dataset(window: list[UnitRef], blocks: int) -> Dataset:
-    # from_arrow would run tasks that reserve one CPU each, which may never be free.
-    dataset = ray.data.from_items([read._asdict() for read in window], override_num_blocks=blocks)
-    context = dataset.context
-    context.execution_options.preserve_order = True
-    context.target_max_block_size = _BLOCK_BYTES
-    context.enable_progress_bars = False
-    return dataset
-
-
-def _unit(row: dict[str, Any]) -> GraphBatch:
-    if row["kind"]:
-        raise _ERRORS[row["kind"]](row["error"])
-    return decode(row["data"], row["description"])
+    for data, description in zip(block["data"], block["description"], strict=True):
+        yield decode(data, description)
+    if block["kind"]:
+        raise _ERRORS[block["kind"]](block["error"])

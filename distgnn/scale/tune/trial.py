@@ -17,7 +17,6 @@ from distgnn.scale.train.preflight import Resources
 from distgnn.scale.train.pretrain import fit
 from distgnn.scale.train.recovery import train_settings
 from distgnn.scale.tune.hooks import NUMBER, result_of
-from distgnn.search.capacity import READING_CPUS
 from distgnn.search.records import Sweep, TrialRecord, read_trial, trial_folder
 from distgnn.search.trial import Pretrainer, Trial, pretrain_here
 from distgnn.search.winner import FinalEvaluation, evaluate_final
@@ -79,7 +78,7 @@ def pretrain_nested(run: Run, step: int, gpu: bool) -> None:
     forget_failure(run.folder)
     failures: list[Exception] = []
     with train_settings(run.config.recovery):
-        resources = Resources(run.config.cpus_per_worker, gpu, READING_CPUS)
+        resources = Resources(run.config.cpus_per_worker, gpu, "rank")
         fit(Start(run, open_corpus(run.config)), resources, failures, step)
     raise_noted(run.folder)
     if failures:

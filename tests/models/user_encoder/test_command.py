@@ -65,7 +65,7 @@ def test_from_the_command_line(
 
     forget(name)
     saved = json.loads((tmp_path / "runs/one/config.json").read_text())
-    worker = {"folder": run, "config": saved, "reader": CorpusReader(corpus), "reading_cpus": 1.0}
+    worker = {"folder": run, "config": saved, "reader": CorpusReader(corpus)}
     train_worker(worker, ProcessGroup.single_process(torch.device("cpu")))
     assert register.encoder.find("filed")
 

@@ -57,7 +57,7 @@ class TestFaults:
     def test_cpus(self) -> None:
         assert text_of(check_cpus(DoctorConfig(workers=2), 4, 0)).startswith("ok: workers=2 x 1 CPU fit 4 CPUs")
         too_many = check_cpus(DoctorConfig(workers=8, cpus_per_worker=1), 4, 0)
-        assert text_of(too_many).startswith("fail: workers=8 x cpus_per_worker=1 + 1 CPU for reading = 9 CPUs")
+        assert text_of(too_many).startswith("fail: workers=8 x cpus_per_worker=1 = 8 CPUs")
         assert check_cpus(DoctorConfig(workers=8, min_workers=2, cpus_per_worker=1), 4, 0).status == "ok"
         assert "need 2 GPUs" in check_cpus(DoctorConfig(workers=2, device="cuda"), 4, 1).message
 

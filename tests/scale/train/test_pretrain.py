@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 from ray.train import WorkerGroupError
@@ -17,6 +20,7 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.pretraining.history import read_progress
 from distgnn.pretraining.run import new_run, new_start, open_corpus
+from distgnn.scale import pool
 from distgnn.scale.train import pretrain
 from distgnn.scale.train.failures import cause_of, raise_noted
 from distgnn.scale.train.preflight import Resources, share
@@ -35,7 +39,10 @@ def two_workers(config: PretrainConfig) -> PretrainConfig:
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
-def test_same_curve_as_in_process(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("reading", ["ray", "rank"])
+def test_same_curve_as_in_process(
+    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reading: Literal["ray", "rank"]
+) -> None:
     reservations = list[bytes]()
 
     def drop(folder: Folder) -> None:
@@ -44,7 +51,7 @@ def test_same_curve_as_in_process(corpus: str, tmp_path: Path, monkeypatch: pyte
         drop_reservation(folder)
 
     monkeypatch.setattr("distgnn.scale.train.pretrain.drop_reservation", drop)
-    start = new_start(two_workers(small(corpus, tmp_path, "ray")))
+    start = new_start(replace(two_workers(small(corpus, tmp_path, "ray")), reading=reading))
     run = start.run
     assert pretrain_on_ray(start) == "finished"
     assert [name[:6] for name in reservations] == [
@@ -113,22 +120,34 @@ def test_a_damaged_corpus_is_one_line(corpus: str, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("local_ray")
 def test_too_many_workers_are_refused_at_once(corpus: str, tmp_path: Path) -> None:
     config = replace(two_workers(small(corpus, tmp_path)), workers=3, cpus_per_worker=1.0)
-    with pytest.raises(
-        RequestError, match=r"3 x cpus_per_worker=1 \+ 1 CPU for reading = 4 CPUs, but the Ray cluster has 2"
-    ):
+    with pytest.raises(RequestError, match=r"3 x cpus_per_worker=1 = 3 CPUs, but the Ray cluster has 2"):
         pretrain_on_ray(new_start(config))
+    config = replace(config, name="reading", workers=2, min_workers=1, reading="ray")
+    with pytest.raises(
+        RequestError, match=r"^reading=ray: 2 workers x 1 CPUs leave 0 of the 2 CPUs .* a reader needs 1"
+    ):
+        pretrain_on_ray(new_start(replace(config, min_workers=2)))
 
 
 @pytest.mark.parametrize(
     ("workers", "asked", "cpus", "expected"),
-    [(2, 0, 2, 0.5), (3, 0, 2, 0.33), (2, 0, 64, 1.0), (2, 2.0, 5, 2.0), (4, 0.25, 2, 0.25)],
+    [(2, 0, 2, 1.0), (3, 0, 2, 0.66), (2, 0, 64, 1.0), (2, 2.0, 5, 2.0), (4, 0.25, 2, 0.25)],
 )
 def test_share_of_cpus(workers: int, asked: float, cpus: float, expected: float) -> None:
     config = PretrainConfig("c", workers=workers, cpus_per_worker=asked)
     assert share(config, cpus, 0) == Resources(expected, gpu=False)
 
 
-@pytest.mark.parametrize(("workers", "asked", "cpus"), [(2, 0, 1), (2, 2.0, 4), (4, 1.0, 4)])
+def test_a_reader_has_a_cpu_of_its_own() -> None:
+    config = PretrainConfig("c", workers=2, reading="ray")
+    assert share(config, 2, 0) == Resources(0.5, gpu=False, reading="ray")
+    with pytest.raises(
+        RequestError, match=r"2 x cpus_per_worker=1 \+ 1 CPU for reading=ray = 3 CPUs.* use reading=rank"
+    ):
+        share(replace(config, cpus_per_worker=1.0), 2, 0)
+
+
+@pytest.mark.parametrize(("workers", "asked", "cpus"), [(2, 1.0, 1), (2, 2.0, 3), (4, 1.0, 3)])
 def test_too_few_cpus(workers: int, asked: float, cpus: float) -> None:
     with pytest.raises(RequestError, match=f"cluster has {cpus}"):
         share(PretrainConfig("c", workers=workers, cpus_per_worker=asked), cpus, 0)
@@ -137,17 +156,32 @@ def test_too_few_cpus(workers: int, asked: float, cpus: float) -> None:
 def test_gpus() -> None:
     config = PretrainConfig("c", workers=2)
     assert share(config, 8, 2) == Resources(1.0, gpu=True)
-    assert share(config, 8, 1) == Resources(1.0, gpu=False)
+    assert share(config, 8, 0) == Resources(1.0, gpu=False)
+    with pytest.raises(RequestError, match=r"device=auto: workers=2 need 2 GPUs, .* has 1, .* choose train.device=cpu"):
+        share(config, 8, 1)
     on_cpu, on_gpu = (replace(config, train=replace(config.train, device=name)) for name in ("cpu", "cuda"))
     assert not share(on_cpu, 8, 2).gpu
     with pytest.raises(RequestError, match="need 2 GPUs, but the Ray cluster has 1"):
         share(on_gpu, 8, 1)
 
 
+def test_nodes_that_the_autoscaler_may_add_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = [
+        SimpleNamespace(resources={"CPU": 8, "GPU": 1}, max_count=8),
+        SimpleNamespace(resources={"CPU": 2, "GPU": 0}, max_count=-1),
+    ]
+    monkeypatch.setattr(
+        pool, "state", SimpleNamespace(get_cluster_config=lambda: SimpleNamespace(node_group_configs=groups))
+    )
+    assert pool.configured_resources() == {"CPU": math.inf, "GPU": 8}
+    monkeypatch.setattr(pool, "state", SimpleNamespace())  # another version of Ray
+    assert pool.configured_resources() == {}
+
+
 def test_an_error_that_a_restart_cannot_fix_is_recorded(corpus: str, tmp_path: Path) -> None:
     run, message = new_run(small(corpus, tmp_path)), "the checkpoint it started from is gone"
     config = to_json(replace(run.config, init="gone"))
-    settings = {"folder": run.folder.uri, "config": config, "reader": open_corpus(run.config), "reading_cpus": 1.0}
+    settings = {"folder": run.folder.uri, "config": config, "reader": open_corpus(run.config)}
     with pytest.raises(RequestError, match=message):
         pretrain.train_worker(settings, ProcessGroup.single_process(CPU))
     pretrain.train_worker(settings, ProcessGroup.single_process(CPU))  # the next worker group ends at once

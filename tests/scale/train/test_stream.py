@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 from torch import Tensor
 
 from distgnn.corpus.payload import decode, encode
-from distgnn.corpus.plan import Plan
+from distgnn.corpus.plan import Plan, RankReads
 from distgnn.corpus.reader import CorpusReader
-from distgnn.corpus.stream import Prepare, local_units
-from distgnn.errors import RequestError
+from distgnn.corpus.stream import Prepare, local_units, threaded_units
+from distgnn.errors import RequestError, WorkError
 from distgnn.graph.batch import GraphBatch
+from distgnn.monitor.sink import NULL_SINK
 from distgnn.objectives.build import build_objective
 from distgnn.pretraining.run import make_plan
 from distgnn.scale.train import stream
-from distgnn.scale.train.stream import ray_units
+from distgnn.scale.train.stream import Rounds, UnitConfig, UnitSource, ray_units, window_steps
 from tests.helpers.graphs import BARE, MOLECULE, random_graphs
 from tests.helpers.training import small
 
@@ -58,29 +62,126 @@ def test_payload(schema, corpus: str) -> None:
         assert unit.extras
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("local_ray")
-def test_same_units_as_the_local_reader(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "_WINDOW", 20)  # several datasets, each of several tasks
+def test_threads_give_the_units_of_the_local_reader(corpus: str) -> None:
     reader, plan, prepare = parts(corpus)
-    reads = list(plan.reads(0, 2 * plan.steps_per_epoch, 0, 1))
-    assert len(reads) > 20
-    found, expected = (list(units(reader, plan, prepare, reads)) for units in (ray_units, local_units))
-    assert len(found) == len(expected)
+    reads = RankReads(plan, 3, 5 * plan.steps_per_epoch, 1, 2)
+    found, expected = (list(units(reader, plan, prepare, reads)) for units in (threaded_units, local_units))
+    assert len(found) == len(expected) > 16
     for one, other in zip(found, expected, strict=True):
         assert_same(one, other)
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("local_ray")
-def test_a_damaged_unit_is_reported_at_its_position(corpus: str, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(corpus, tmp_path / "copy"))
-    (copy / "shard-00001.parquet").write_bytes(b"PAR1")
-    reader, plan, prepare = parts(str(copy))
-    reads = list(plan.reads(0, plan.steps_per_epoch, 0, 1))
-    bad = next(number for number, read in enumerate(reads) if reader.manifest.locate(read.unit)[0] == 1)
-    units = ray_units(reader, plan, prepare, reads)
+def test_threads_report_a_damaged_unit_at_its_position(corpus: str, tmp_path: Path) -> None:
+    reader, plan, prepare, reads, bad = damaged(corpus, tmp_path)
+    units = threaded_units(reader, plan, prepare, reads)
     for _ in range(bad):
         next(units)
     with pytest.raises(RequestError, match=r"shard-00001\.parquet: truncated or changed"):
         next(units)
+
+
+def damaged(corpus: str, tmp_path: Path) -> tuple[CorpusReader, Plan, Prepare, RankReads, int]:
+    copy = Path(shutil.copytree(corpus, tmp_path / "copy"))
+    (copy / "shard-00001.parquet").write_bytes(b"PAR1")
+    reader, plan, prepare = parts(str(copy))
+    reads = RankReads(plan, 0, 40, 0, 1)
+    bad = next(number for number, read in enumerate(reads) if reader.manifest.locate(read.unit)[0] == 1)
+    return reader, plan, prepare, reads, bad
+
+
+@pytest.mark.parametrize(("streams", "world_size"), [(3, 1), (3, 2), (5, 3), (20, 2)])
+def test_rounds_have_every_read_once(streams: int, world_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "_UNITS_PER_WINDOW", 10)
+    plan = Plan(300, 16, streams, 8)
+    total = 5 * plan.steps_per_epoch - 2
+    rounds = Rounds(plan, total, world_size)
+    for rank in range(world_size):
+        found = [read for number in range(-(-total // rounds.steps)) for read in rounds.reads(number, rank)]
+        assert found == list(plan.reads(0, total, rank, world_size))
+    windows = range(-(-total // window_steps(plan)))
+    assert len(windows) > 2
+    every = [number for window in windows for number in rounds.of_window(window, 0)]
+    assert every == list(range(-(-total // rounds.steps)))
+    first = rounds.steps + 1
+    assert [number for window in windows for number in rounds.of_window(window, first)] == every[2:]
+
+
+def split_units(source: UnitSource, first: int, ranks: int) -> list[list[GraphBatch] | Exception]:
+    """The units of each rank, or what it raised."""
+    names = sorted(source.datasets(), key=lambda name: int(name.removeprefix("units-")))
+    config = UnitConfig(source)
+    shards = {name: config.configure({name: source.datasets()[name]()}, ranks) for name in names}
+
+    def read(rank: int) -> list[GraphBatch] | Exception:
+        reads = RankReads(source.plan, first, source.total, rank, ranks)
+        units = ray_units(source.reader, source.plan, source.prepare, reads, lambda name: shards[name][rank][name])
+        try:
+            return list(units)
+        except (RequestError, WorkError) as error:
+            return error
+
+    with ThreadPoolExecutor(ranks) as pool:
+        return list(pool.map(read, range(ranks)))
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+def test_ray_data_gives_each_rank_the_units_of_the_local_reader(
+    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "_UNITS_PER_WINDOW", 90)
+    taken, take = [], stream._Arrivals.take
+    monkeypatch.setattr(stream._Arrivals, "take", lambda *words, **_: (taken.append(words[1]), take(*words, True))[1])
+    reader, plan, prepare = parts(corpus)
+    source = UnitSource(str(tmp_path), reader, plan, prepare, 9 * plan.steps_per_epoch)
+    assert len(source.datasets()) == 2
+    found = split_units(source, 5, 2)
+    for rank, units in enumerate(found):
+        expected = list(local_units(reader, plan, prepare, plan.reads(5, source.total, rank, 2)))
+        assert isinstance(units, list)
+        assert len(units) == len(expected)
+        for one, other in zip(units, expected, strict=True):
+            assert_same(one, other)
+    assert len(taken) > 10
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+def test_ray_data_reports_a_damaged_unit(corpus: str, tmp_path: Path) -> None:
+    reader, plan, prepare, _, _ = damaged(corpus, tmp_path)
+    (error,) = split_units(UnitSource(str(tmp_path), reader, plan, prepare, 80), 0, 1)
+    assert isinstance(error, RequestError)
+    assert "shard-00001.parquet: truncated or changed" in str(error)
+
+
+def test_units_in_another_order_are_refused(corpus: str) -> None:
+    reader, plan, prepare = parts(corpus)
+    rounds = Rounds(plan, 40, 1)
+    expected = [read.unit for read in rounds.reads(1, 0)]
+    block = stream._ReadBlock(rounds, corpus, False, reader.manifest.digest(), prepare, NULL_SINK)(
+        pa.table({"round": [1], "rank": [0]})
+    ).to_pylist()[0]
+    assert len(list(stream._units(block, rounds, 0))) == len(expected)
+    block["unit"] = expected[::-1]
+    with pytest.raises(WorkError, match=r"round 1: Ray Data gave rank 0 of 1 the units .* --reading rank"):
+        next(stream._units(block, rounds, 0))
+
+
+def test_tasks_refuse_another_corpus(corpus: str) -> None:
+    with pytest.raises(RequestError, match="the corpus has changed since the run started"):
+        stream._reader(corpus, False, "0" * 64)
+
+
+def test_a_block_is_taken_once_it_has_caught_up() -> None:
+    rows = [{"round": number} for number in (2, 3, 5)]
+
+    class Part:
+        def iter_batches(self, **_: object) -> Iterator[pa.Table]:
+            return iter([pa.Table.from_pylist([row]) for row in rows])
+
+    arrivals = stream._Arrivals(iter([Part()]))  # pyright: ignore[reportArgumentType]
+    assert arrivals.take(3, wait=True) == {"round": 3}  # 2 came too late
+    assert arrivals.take(4, wait=True) is None  # the rank reads it
+    assert arrivals.take(5, wait=True) == {"round": 5}
+    with pytest.raises(WorkError, match=r"reading with Ray Data failed \(it ended\)"):
+        arrivals.take(6, wait=True)
