@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from distgnn import register
     from distgnn.api.analyse import AnalysisResults, analyse
     from distgnn.api.corpus import build_corpus
+    from distgnn.api.database import add_tasks, build_database
+    from distgnn.api.database_evaluation import DatabaseResults, evaluate_databases
+    from distgnn.api.database_models import DatabaseRun, Predictions, predict, pretrain_databases
     from distgnn.api.few_labels import FewLabelResults
     from distgnn.api.finetune import EvaluationResults, FinetuneResults, evaluate, finetune
     from distgnn.api.network import build_network
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from distgnn.checkpoint.load import PretrainedEncoder, load_encoder
     from distgnn.config import (
         AnalyseConfig,
+        DatabaseBuildConfig,
         EncoderConfig,
         EvaluateConfig,
         FewLabelConfig,
@@ -42,12 +46,18 @@ if TYPE_CHECKING:
     from distgnn.graph.batch import GraphBatch
     from distgnn.graph.schema import Feature, Schema
     from distgnn.register import register_encoder
+    from distgnn.relational.database import Database
+    from distgnn.relational.store import open_database
+    from distgnn.relational.tasks import load_task
 
 __version__ = "0.1.0"
 
 _MODULES = {
     "distgnn.api.analyse": ("AnalysisResults", "analyse"),
     "distgnn.api.corpus": ("build_corpus",),
+    "distgnn.api.database": ("add_tasks", "build_database"),
+    "distgnn.api.database_evaluation": ("DatabaseResults", "evaluate_databases"),
+    "distgnn.api.database_models": ("DatabaseRun", "Predictions", "predict", "pretrain_databases"),
     "distgnn.api.network": ("build_network",),
     "distgnn.api.few_labels": ("FewLabelResults",),
     "distgnn.api.finetune": ("EvaluationResults", "FinetuneResults", "evaluate", "finetune"),
@@ -60,6 +70,7 @@ _MODULES = {
     "distgnn.checkpoint.load": ("PretrainedEncoder", "load_encoder"),
     "distgnn.config": (
         "AnalyseConfig",
+        "DatabaseBuildConfig",
         "EncoderConfig",
         "EvaluateConfig",
         "FewLabelConfig",
@@ -78,6 +89,9 @@ _MODULES = {
     "distgnn.graph.batch": ("GraphBatch",),
     "distgnn.graph.schema": ("Feature", "Schema"),
     "distgnn.register": ("register_encoder",),
+    "distgnn.relational.database": ("Database",),
+    "distgnn.relational.store": ("open_database",),
+    "distgnn.relational.tasks": ("load_task",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
@@ -85,6 +99,10 @@ __all__ = [
     "AnalysisResults",
     "Checkpoint",
     "Corpus",
+    "Database",
+    "DatabaseBuildConfig",
+    "DatabaseResults",
+    "DatabaseRun",
     "DistgnnError",
     "DivergedError",
     "EncoderConfig",
@@ -97,6 +115,7 @@ __all__ = [
     "FinetuneConfig",
     "FinetuneResults",
     "GraphBatch",
+    "Predictions",
     "PretrainConfig",
     "PretrainedEncoder",
     "RequestError",
@@ -110,16 +129,23 @@ __all__ = [
     "TuneConfig",
     "WeightingConfig",
     "WorkError",
+    "add_tasks",
     "analyse",
     "build_corpus",
+    "build_database",
     "build_network",
     "evaluate",
+    "evaluate_databases",
     "finetune",
     "list_runs",
     "load_checkpoint",
     "load_encoder",
     "load_model",
+    "load_task",
+    "open_database",
+    "predict",
     "pretrain",
+    "pretrain_databases",
     "register",
     "register_encoder",
     "resume",

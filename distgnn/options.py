@@ -53,6 +53,43 @@ class NetworkUri:
 
 
 @dataclass(frozen=True)
+class DatabaseUri:
+    """Verify a database store.
+
+    Example: distgnn database verify stores/northwind
+    """
+
+    uri: tyro.conf.Positional[str] = reads()
+    """Path or URI of the store."""
+
+
+@dataclass(frozen=True)
+class DatabaseStatOptions:
+    """Print the tables, keys, time ranges and warnings of a database.
+
+    Example: distgnn database stat stores/northwind --picture northwind.svg
+    """
+
+    uri: tyro.conf.Positional[str] = reads()
+    """Path or URI of the store, or of a folder with database.json."""
+    picture: str = writes("")
+    """Draw the schema to this file (.svg or .png)."""
+
+
+@dataclass(frozen=True)
+class DatabaseTasksOptions:
+    """List the tasks of a database with warnings, or add tasks to a store.
+
+    Example: distgnn database tasks stores/northwind --add tasks.toml
+    """
+
+    uri: tyro.conf.Positional[str] = reads()
+    """Path or URI of the store, or of a folder with database.json."""
+    add: str = reads("")
+    """TOML file of tasks to add first: rules, or tables of labels (docs/databases.md)."""
+
+
+@dataclass(frozen=True)
 class CatOptions:
     """Print graphs of a corpus as JSON, one per line.
 

@@ -212,6 +212,8 @@ corpus_source = Registry("corpus_source", "distgnn.corpus.sources", standalone=T
 """Corpus builders: a Source, built as ``Class(config)``; the config is a BuildConfig."""
 network_source = Registry("network_source", "distgnn.network.sources", standalone=True)
 """Network builders: a function ``(config) -> Network``; the config is a NetworkBuildConfig."""
+database_source = Registry("database_source", "distgnn.relational.sources")
+"""Readers of databases: a Source (:mod:`distgnn.relational.sources.base`), built as ``Class(uri)``."""
 network_task = Registry("network_task", "distgnn.auxiliary.network_tasks")
 """Auxiliary tasks on a network: an AuxiliaryTask, built as ``Class(config, context: TaskContext)``."""
 searcher = Registry("searcher", "distgnn.search.searchers")
@@ -228,6 +230,7 @@ REGISTRIES: dict[str, Registry] = {
         weighting,
         corpus_source,
         network_source,
+        database_source,
         network_task,
         searcher,
         logger,

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "distgnn"
 FLOORS = [
     "storage", "graph", "corpus", "network", "models", "labels", "objectives", "checkpoint", "auxiliary", "finetuning",
-    "pretraining", "search", "report", "doctor", "scale",
+    "pretraining", "relational", "search", "report", "doctor", "scale",
 ]  # fmt: skip
 EVERYWHERE = {"errors", "config", "distributed", "monitor", "register"}
 TOP = {"api", "cli", "commands", "interrupts", "options", "opened", "__init__", "__main__"}

@@ -10,6 +10,7 @@ from distgnn.api.arguments import load_function
 from distgnn.commands.output import Output
 from distgnn.config import (
     AnalyseConfig,
+    DatabaseBuildConfig,
     DoctorConfig,
     EvaluateConfig,
     FewLabelConfig,
@@ -17,11 +18,15 @@ from distgnn.config import (
     TransferConfig,
     TuneConfig,
 )
+from distgnn.config.database_model import DatabaseEvaluateConfig, DatabasePretrainConfig, PredictConfig
 from distgnn.errors import RequestError
 from distgnn.interrupts import exit_on_interrupt
 from distgnn.options import (
     CatOptions,
     CorpusUri,
+    DatabaseStatOptions,
+    DatabaseTasksOptions,
+    DatabaseUri,
     NetworkUri,
     PullOptions,
     PushOptions,
@@ -69,6 +74,25 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("corpus", "cat"): Command(CatOptions, "distgnn.commands.corpus:cat", "print graphs as JSON"),
     ("network", "verify"): Command(NetworkUri, "distgnn.commands.network:verify", "check every byte of a network"),
     ("network", "stat"): Command(NetworkUri, "distgnn.commands.network:stat", "print statistics of a network"),
+    ("database", "build"): Command(
+        DatabaseBuildConfig, "distgnn.commands.database:build", "build a store from a relational database"
+    ),
+    ("database", "verify"): Command(DatabaseUri, "distgnn.commands.database:verify", "check every byte of a store"),
+    ("database", "stat"): Command(
+        DatabaseStatOptions, "distgnn.commands.database:stat", "print tables, keys and warnings of a database"
+    ),
+    ("database", "pretrain"): Command(
+        DatabasePretrainConfig, "distgnn.commands.database_models:pretrain", "pre-train a model over databases"
+    ),
+    ("database", "evaluate"): Command(
+        DatabaseEvaluateConfig, "distgnn.commands.database_models:evaluate", "evaluate models on unseen databases"
+    ),
+    ("predict",): Command(
+        PredictConfig, "distgnn.commands.database_models:predict", "predict a task of a database from context labels"
+    ),
+    ("database", "tasks"): Command(
+        DatabaseTasksOptions, "distgnn.commands.database:tasks", "list or add prediction tasks of a database"
+    ),
     ("pretrain",): Command(PretrainConfig, "distgnn.commands.pretrain:pretrain", "pre-train an encoder on a corpus"),
     ("finetune",): Command(
         FewLabelConfig, "distgnn.commands.finetune:finetune", "compare checkpoints on a labelled corpus"

@@ -9,6 +9,7 @@ from distgnn.config.build import (
     BuildConfig,
     InputBuildConfig,
 )
+from distgnn.config.database import DatabaseBuildConfig
 from distgnn.config.doctor import DoctorConfig
 from distgnn.config.evaluate import EvaluateConfig
 from distgnn.config.few_labels import FewLabelConfig
@@ -30,6 +31,7 @@ __all__ = [
     "AnalyseConfig",
     "BuildConfig",
     "CorpusTaskConfig",
+    "DatabaseBuildConfig",
     "DoctorConfig",
     "EncoderConfig",
     "EvaluateConfig",

@@ -87,3 +87,17 @@ class CheckDraw(IntEnum):
     """Synthetic inputs for checks of an encoder."""
 
     SYNTHETIC = 41
+
+
+@unique
+class RelationalDraw(IntEnum):
+    """Models of relational databases."""
+
+    NEIGHBOURS = 101
+    EPISODE = 102
+    ROWS = 103
+    NAMES = 104
+    COLUMNS = 105
+    AUTOMATIC = 106
+    CONTEXT = 107
+    WEIGHTS = 108

@@ -1,0 +1,225 @@
+"""Models of relational databases: ``distgnn.pretrain_databases``, ``distgnn.predict`` and ``distgnn.evaluate_databases``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from distgnn.api.arguments import build_config
+from distgnn.api.output import CONFIG, output_folder, write_config
+from distgnn.config import load_config, to_json
+from distgnn.config.database_model import DatabasePretrainConfig, PredictConfig
+from distgnn.distributed import ProcessGroup
+from distgnn.errors import RequestError
+from distgnn.relational.automatic import automatic_tasks
+from distgnn.relational.baselines import forest_and_linear
+from distgnn.relational.episodes import TRAIN, VAL, TaskData, load_data
+from distgnn.relational.evaluate import score_of
+from distgnn.relational.model_checkpoint import Facts, load_model, newest, restore, save_model
+from distgnn.relational.predict import Answer, choose_context, predict_rows
+from distgnn.relational.sampling import NEVER, Limits
+from distgnn.relational.store import open_database
+from distgnn.relational.tasks import SPLITS, load_task, task_names
+from distgnn.relational.training import State, new_state, train_steps
+from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.lock import locked
+
+_TOLD = 5
+
+
+@dataclass(frozen=True)
+class DatabaseRun:
+    """A pre-training run over databases.
+
+    Attributes:
+        uri: The run folder.
+        checkpoint: Its newest checkpoint.
+        losses: Mean query loss of each step.
+        tasks: Number of tasks.
+        seconds: Seconds of this call, reading included.
+    """
+
+    uri: str
+    checkpoint: str
+    losses: list[float]
+    tasks: int
+    seconds: float
+
+
+def pretrain_databases(
+    config: DatabasePretrainConfig | None = None, group: ProcessGroup | None = None, **options: Any
+) -> DatabaseRun:
+    """Pre-train a model over several databases, or continue the run in ``out``.
+
+    Args:
+        config: The config. Alternatively, its fields as keyword options.
+        group: The training processes; each calls this function. None = this process alone. The losses are the same.
+        **options: Fields of the config, such as ``databases`` and ``out``.
+
+    Returns:
+        The run.
+
+    Raises:
+        RequestError: A database cannot be read, or the run in ``out`` has another config.
+    """
+    config = build_config(DatabasePretrainConfig, config, options)
+    group = group or ProcessGroup.single_process(torch.device("cpu"))
+    folder, start = open_folder(config.out), time.monotonic()
+    if not group.is_main_process:
+        return _train(config, folder, group, start)
+    with locked(folder):
+        _claim_run(folder, config)
+        return _train(config, folder, group, start)
+
+
+def _claim_run(folder: Folder, config: DatabasePretrainConfig) -> None:
+    raw = folder.read_if_there(CONFIG)
+    if raw is None:
+        write_config(folder, config, "database pretrain")
+        return
+    saved = load_config(DatabasePretrainConfig, raw, folder.at(CONFIG))
+    if dataclasses.replace(saved, checkpoint_every=config.checkpoint_every, out=config.out) != config:
+        raise RequestError(f"{folder.uri}: holds a run with another config; choose another out, or repeat its options")
+
+
+def _train(config: DatabasePretrainConfig, folder: Folder, group: ProcessGroup, start: float) -> DatabaseRun:
+    pool = pretraining_pool(config)
+    state = new_state(config.model, config.train)
+    if found := newest(folder):
+        restore(state, load_model(found.uri))
+    names = tuple(sorted({data.name.split("/")[0] for data in pool}))
+    facts = Facts(to_json(config.model), names, config.sample.newest, config.sample.random, to_json(config))
+    group.barrier()  # no rank may write before all have read
+    after = partial(_after, config, folder, facts, start) if group.is_main_process else (lambda _: False)
+    train_steps(state, pool, config.train, group, after)
+    uri = save_model(folder, state, facts) if group.is_main_process else folder.uri
+    group.barrier()
+    return DatabaseRun(folder.uri, uri, state.losses, len(pool), time.monotonic() - start)
+
+
+def _after(config: DatabasePretrainConfig, folder: Folder, facts: Facts, start: float, state: State) -> bool:
+    if state.step % 50 == 0:
+        mean = float(np.mean(state.losses[-50:]))
+        took = time.monotonic() - start
+        sys.stderr.write(f"step {state.step} of {config.train.steps}: loss {mean:.4f}, {took:.0f} s\n")
+    if state.step % config.checkpoint_every == 0:
+        save_model(folder, state, facts)
+    return False
+
+
+def pretraining_pool(config: DatabasePretrainConfig) -> list[TaskData]:
+    """Training and validation rows of the declared tasks of all databases, and automatic tasks."""
+    limits, pool = Limits(config.sample.newest, config.sample.random), []
+    for uri in config.databases:
+        database = open_database(uri)
+        for name in task_names(uri):
+            task, rows = load_task(database, name)
+            pool.append(load_data(database, task, rows, limits, (TRAIN, VAL)))
+        for made in automatic_tasks(database, config.automatic, config.train.seed):
+            pool.append(load_data(database, made.task, made.rows, limits))
+    usable = [data for data in pool if data.kind != "multiclass" and data.missing.size and data.rows.entity.size >= 32]
+    if not usable:
+        raise RequestError(f"{config.databases[0]}: no task to train on; declare one, or give --automatic")
+    return usable
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of a task.
+
+    Attributes:
+        uri: predictions.parquet.
+        table: The predictions.
+        context: Number of context labels used.
+        score: AUROC or mean absolute error, where labels are known; None if not.
+        metric: "auroc", "mae" or "".
+        columns: Table columns by mean absolute change of the prediction when they are hidden, largest first.
+    """
+
+    uri: str
+    table: pa.Table
+    context: int
+    score: float | None
+    metric: str
+    columns: list[tuple[str, float]]
+
+
+def predict(config: PredictConfig | None = None, **options: Any) -> Predictions:
+    """Predict a task of any database from context labels, without training.
+
+    Args:
+        config: The config. Alternatively, its fields as keyword options.
+        **options: Fields of the config, such as ``database``, ``task``, ``model`` and ``context``.
+
+    Returns:
+        The predictions, which are also in ``out``.
+
+    Raises:
+        RequestError: The database, the task or the model cannot be read, or no label is known before the first query.
+    """
+    config = build_config(PredictConfig, config, options)
+    saved = load_model(config.model)
+    database = open_database(config.database)
+    task, rows = load_task(database, config.task)
+    with output_folder(config.out, PredictConfig) as folder:
+        write_config(folder, config, "predict")
+        split = SPLITS.index(config.split)
+        splits = (TRAIN,) if split == TRAIN else (TRAIN, split)
+        data = load_data(database, task, rows, Limits(saved.facts.newest, saved.facts.random), splits)
+        queries = np.flatnonzero(data.rows.split == split)
+        context = choose_context(data, queries, config.context, config.seed)
+        if split == TRAIN:
+            queries = np.setdiff1d(queries, context)
+        if not queries.size:
+            raise RequestError(f"{config.database}: task {config.task!r} has no rows in split {config.split}")
+        answer = predict_rows(saved.model, data, context, queries, config.adapt, explain=config.explain)
+        if config.ensemble and context.size and data.kind != "multiclass":
+            other = forest_and_linear(data, context, queries, config.seed)["forest + linear"]
+            answer = dataclasses.replace(answer, values=(answer.values + other) / 2)
+        keys = database.keys(task.table).take(pa.array(data.rows.entity[queries]))
+        table = _table(task.key, keys, data, queries, answer)
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink)
+        folder.write("predictions.parquet", sink.getvalue())
+        score, metric = score_of(data, queries, answer.values)
+        columns = _ranking(answer)
+        told = {"context": int(context.size), "score": score, "metric": metric, "columns": columns}
+        folder.write("results.json", (json.dumps(told, indent=1) + "\n").encode())
+        return Predictions(folder.at("predictions.parquet"), table, int(context.size), score, metric, columns)
+
+
+def _ranking(answer: Answer) -> list[tuple[str, float]]:
+    if not answer.changes.size:
+        return []
+    mean = np.abs(answer.changes).mean(0)
+    return [(answer.names[place], float(mean[place])) for place in np.argsort(-mean, kind="stable")]
+
+
+def _table(key: str, keys: pa.Array, data: TaskData, queries: np.ndarray, answer: Answer) -> pa.Table:
+    time = data.rows.time[queries]
+    stamps = pa.array(time, pa.int64(), mask=time == NEVER).cast(pa.timestamp("us"))
+    columns = {key: keys, "timestamp": stamps, "label": pa.array(data.rows.label[queries])}
+    if answer.values.ndim == 2:
+        columns["prediction"] = pa.array(answer.values.argmax(1))
+        columns["probabilities"] = pa.array(answer.values.tolist())
+    else:
+        columns["prediction"] = pa.array(answer.values)
+    if answer.names:
+        columns["because"] = pa.array([_because(answer, row) for row in range(queries.size)])
+    return pa.table(columns)
+
+
+def _because(answer: Answer, row: int) -> list[dict[str, Any]]:
+    changes = answer.changes[row]
+    largest = np.argsort(-np.abs(changes), kind="stable")[:_TOLD]
+    return [{"column": answer.names[place], "change": float(changes[place])} for place in largest]

@@ -1,0 +1,1 @@
+"""Relational databases: schema, store, tasks and sources."""

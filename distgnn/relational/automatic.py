@@ -1,0 +1,138 @@
+"""Tasks made from a schema without a declaration: cells to fill in, and what happens to an entity in the next days."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from distgnn.graph.keyed import draw, key, permutation, unit_interval
+from distgnn.graph.purposes import RelationalDraw
+from distgnn.relational.cells import DAY
+from distgnn.relational.database import Database
+from distgnn.relational.sampling import ALWAYS, NEVER, is_visible, lower_bound, visible_range
+from distgnn.relational.schema import ForeignKey, Kind, Table
+from distgnn.relational.tasks import HiddenInSplits, Labels, Task, TaskRows
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
+_ROWS, _LEAST = 1200, 120
+_WINDOWS = (7, 30, 90, 180, 365, 730)
+
+
+@dataclass(frozen=True)
+class Made:
+    """An automatic task."""
+
+    task: Task
+    rows: TaskRows
+
+
+def automatic_tasks(database: Database, most: int, seed: int = 0) -> list[Made]:
+    """Make tasks from the schema of a database, at most ``most``, chosen by ``seed``."""
+    schema = database.schema
+    makers: list[tuple[Callable[..., Made | None], Table, Any]] = [
+        (_cell, table, column.name)
+        for table in schema.tables
+        for column in table.columns
+        if _askable(table, column.name)
+    ]
+    futures = [(_future, schema.table(fk.parent), fk) for fk in schema.foreign_keys if schema.table(fk.table).time]
+    makers += [future for future in futures for _ in range(3)]
+    found: list[Made] = []
+    for place in permutation(key(seed, RelationalDraw.AUTOMATIC), len(makers)):
+        maker, table, what = makers[int(place)]
+        made = maker(database, table, what, key(seed, RelationalDraw.AUTOMATIC, int(place)), int(place))
+        found += [made] if made is not None else []
+        if len(found) == most:
+            break
+    return found
+
+
+def _askable(table: Table, name: str) -> bool:
+    kind = table.column(name).kind
+    return kind in (Kind.NUMBER, Kind.CATEGORY) and table.key is not None
+
+
+def _cell(database: Database, table: Table, column: str, draws: int, number: int) -> Made | None:
+    """Fill in cells of one column: a number (its value, or whether it is above a quantile) or a category (one of the frequent)."""
+    chance = unit_interval(draw(draws, np.arange(4)))
+    known, label, kind = _cell_labels(database, table, column, chance)
+    rows = np.flatnonzero(known)
+    rows = rows[permutation(draws, rows.size)[:_ROWS]]
+    time = database.time(table.name)
+    cut = np.full(rows.size, NEVER) if time is None else np.asarray(time)[rows]
+    fine = cut != ALWAYS
+    hidden = HiddenInSplits(((table.name, column),), ("val", "test")) if time is None else None
+    task = _task(database, table, f"automatic-{number}", kind, hide_entity=(column,), hide_splits=hidden)
+    return _made(task, rows[fine], cut[fine], label[rows][fine])
+
+
+def _cell_labels(
+    database: Database, table: Table, column: str, chance: Float
+) -> tuple[npt.NDArray[np.bool_], Float, Labels]:
+    if table.column(column).kind == Kind.NUMBER:
+        values = np.asarray(database.numbers(table.name, column)).astype(np.float64)
+        known = np.isfinite(values)
+        if chance[0] < 0.35 or not known.any():
+            return known, np.sign(values) * np.log1p(np.abs(values)), "regression"
+        return known, (values > np.quantile(values[known], 0.2 + 0.7 * chance[1])).astype(np.float64), "binary"
+    codes = np.asarray(database.codes(table.name, column))
+    counts = np.bincount(codes[codes >= 0], minlength=1)
+    common = np.argsort(-counts, kind="stable")[:4]
+    return codes >= 0, (codes == common[int(chance[1] * common.size)]).astype(np.float64), "binary"
+
+
+def _future(database: Database, table: Table, foreign_key: ForeignKey, draws: int, number: int) -> Made | None:
+    """Whether an entity that had a child row before gets another in a window, more than usual, or how many."""
+    time = np.asarray(database.time(foreign_key.table))
+    times = time[time != ALWAYS]
+    if table.key is None or not times.size:
+        return None
+    chance = unit_interval(draw(draws, np.arange(3)))
+    span = float(np.quantile(times, 0.98) - np.quantile(times, 0.02))
+    windows = [days for days in _WINDOWS if days * DAY < span / 4] or [max(int(span / 8 / DAY), 1)]
+    window = windows[int(chance[0] * len(windows))] * DAY
+    entity, cut = _asked(database, foreign_key, draws, window)
+    start, stop = visible_range(database, foreign_key, entity, cut)
+    seen = (stop > start) & is_visible(database, table.name, entity, cut)
+    entity, cut, stop = entity[seen], cut[seen], stop[seen]
+    rows = np.asarray(database.children(foreign_key).rows)
+    end = np.asarray(database.children(foreign_key).indptr)[entity + 1]
+    count = (lower_bound(time, rows, stop, end, cut + window) - stop).astype(np.float64)
+    kind: Labels = "regression" if chance[1] < 0.3 else "binary"
+    usual = np.median(count) if chance[2] < 0.4 and count.size else 0
+    label = np.log1p(count) if kind == "regression" else (count > usual).astype(np.float64)
+    return _made(_task(database, table, f"automatic-{number}", kind, horizon=window), entity, cut, label)
+
+
+def _asked(database: Database, foreign_key: ForeignKey, draws: int, window: int) -> tuple[Int, Int]:
+    """Entities and times to ask about: entities of random child rows, so that active ones come more often."""
+    time = np.asarray(database.time(foreign_key.table))
+    parent = np.asarray(database.parent(foreign_key))
+    fine = np.flatnonzero((parent >= 0) & (time != ALWAYS) & (time + window <= time.max()))
+    chosen = fine[permutation(key(draws, 1), fine.size)[:_ROWS]]
+    waited = unit_interval(draw(key(draws, 2), chosen)) * window
+    cut = np.minimum(time[chosen] + 1 + waited.astype(np.int64), time.max() - window)
+    return parent[chosen].astype(np.int64), cut
+
+
+def _task(database: Database, table: Table, name: str, kind: Labels, **options: object) -> Task:
+    declared = {"metric": "mae" if kind == "regression" else "auroc", **options}
+    return Task(name, database.schema.name, table.name, str(table.key), kind, **declared)  # type: ignore[arg-type]
+
+
+def _made(task: Task, entity: Int, cut: Int, label: Float) -> Made | None:
+    """The task, unless it has few rows or one rare class. The last 30 % by time (or of a random order) are validation rows."""
+    if entity.size < _LEAST:
+        return None
+    share = label.mean() if task.kind == "binary" else 0.5
+    if not 0.04 <= share <= 0.96 or np.unique(label).size < 2:
+        return None
+    order = np.argsort(cut, kind="stable")
+    split = np.zeros(entity.size, np.int8)
+    split[order[int(0.7 * entity.size) :]] = 1
+    return Made(task, TaskRows(entity.astype(np.int32), cut.astype(np.int64), label, split))

@@ -1,0 +1,73 @@
+"""Baselines of the same evidence and the same labels: forest, logistic or ridge regression, gradient boosting."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, RidgeCV
+
+from distgnn.relational.episodes import TaskData
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
+_TREES = 150
+_STRENGTHS: Any = (0.001, 0.01, 0.1, 1.0)
+
+
+def forest_and_linear(data: TaskData, context: Int, queries: Int, seed: int) -> dict[str, Float]:
+    """Predictions of a random forest, of logistic (or ridge) regression on ranks with inner cross-validation, and their mean."""
+    labels = data.rows.label[context]
+    if np.unique(labels).size < 2:
+        same = np.full(queries.size, labels.mean())
+        return {"forest": same, "linear": same, "forest + linear": same}
+    x, q = ranks(data, context), ranks(data, queries)
+    if data.binary:
+        forest = RandomForestClassifier(_TREES, min_samples_leaf=2, random_state=seed).fit(x, labels)
+        found = forest.predict_proba(q)[:, 1], _logistic(x, labels).predict_proba(q)[:, 1]
+    else:
+        forest = RandomForestRegressor(_TREES, min_samples_leaf=2, random_state=seed).fit(x, labels)
+        found = forest.predict(q), RidgeCV(np.logspace(0, 4, 9)).fit(x, labels).predict(q)
+    return {"forest": found[0], "linear": found[1], "forest + linear": (found[0] + found[1]) / 2}
+
+
+def _logistic(x: Float, labels: Float) -> LogisticRegression | LogisticRegressionCV:
+    folds = int(min(np.bincount(labels.astype(int)).min(), 5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", (ConvergenceWarning))
+        warnings.simplefilter("ignore", FutureWarning)
+        if folds < 2:
+            return LogisticRegression(C=0.01, max_iter=300).fit(x, labels)
+        return LogisticRegressionCV(Cs=_STRENGTHS, cv=folds, scoring="neg_log_loss", max_iter=300).fit(x, labels)
+
+
+def ranks(data: TaskData, rows: Int) -> Float:
+    """Ranks of the evidence and flags of missing values, [rows, 2 * columns]."""
+    rank = data.scaled[rows, :, 0].astype(np.float64)
+    missing = np.isnan(rank)
+    return np.concatenate([np.where(missing, 0, rank), missing.astype(np.float64)], 1)
+
+
+def boosting(data: TaskData, train: Int, queries: Int, *, own: bool) -> Float:
+    """Gradient boosting on all training labels, on the entity's own columns and the calendar or on all evidence."""
+    chosen = [index for index, source in enumerate(data.sources) if not own or not source.path]
+    chosen = [index for index in chosen if np.unique(data.raw[train, index]).size > 1]
+    if not chosen:
+        return np.full(queries.size, np.median(data.rows.label[train]))
+    x, q, labels = data.raw[train][:, chosen], data.raw[queries][:, chosen], data.rows.label[train]
+    if data.binary:
+        return HistGradientBoostingClassifier(learning_rate=0.05, random_state=0).fit(x, labels).predict_proba(q)[:, 1]
+    return (
+        HistGradientBoostingRegressor(learning_rate=0.05, loss="absolute_error", random_state=0)
+        .fit(x, labels)
+        .predict(q)
+    )

@@ -1,0 +1,142 @@
+"""Checkpoints of models of databases: verified folders of safetensors and JSON files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from distgnn.config import from_json
+from distgnn.config.database_model import DatabaseModelConfig
+from distgnn.errors import RequestError
+from distgnn.relational.model import DatabaseModel
+from distgnn.relational.training import State
+from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.records import Count, Name, parse_record
+from distgnn.storage.verified import CHECKSUMS, Kind, publish, read_verified, seal
+
+FILES = ("model.safetensors", "state.safetensors", "config.json", "state.json", "card.md")
+KIND = Kind("checkpoint of a database model", "distgnn-database-model", 1, FILES)
+FOLDER = "checkpoints"
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """config.json of a checkpoint.
+
+    Attributes:
+        model: The model's config.
+        databases: Names of the databases that it was trained on.
+        newest, random: Most children of a row when sub-graphs are sampled.
+        run: Config of the run.
+    """
+
+    model: dict[str, Any]
+    databases: tuple[Name, ...]
+    newest: Count
+    random: Count
+    run: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _State:
+    step: Count
+    losses: list[float]
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A verified checkpoint: where it is, its facts, the model, and the training state's parts."""
+
+    uri: str
+    facts: Facts
+    model: DatabaseModel
+    step: int
+    losses: list[float]
+    optimiser: dict[str, Tensor]
+
+
+def save_model(run: Folder, state: State, facts: Facts) -> str:
+    """Write the checkpoint ``checkpoints/step-N`` of a run; return its URI."""
+    folder = run.sub(FOLDER).sub(f"step-{state.step:09d}")
+    if folder.size(CHECKSUMS) is None:
+        files = _files(state, facts)
+        publish(folder, files, seal(files, KIND))
+    return folder.uri
+
+
+def _files(state: State, facts: Facts) -> dict[str, bytes]:
+    weights = {name: tensor.detach().clone() for name, tensor in state.model.state_dict().items()}
+    moments: dict[str, Tensor] = {}
+    for name, parameter in state.model.named_parameters():
+        kept = state.optimiser.state.get(parameter, {})
+        for moment in _MOMENTS:
+            moments[f"{moment}.{name}"] = torch.as_tensor(kept.get(moment, torch.zeros(()))).float().clone()
+    count = sum(tensor.numel() for tensor in weights.values())
+    return {
+        "model.safetensors": safetensors.torch.save(weights),
+        "state.safetensors": safetensors.torch.save(moments),
+        "config.json": (json.dumps(asdict(facts), indent=1) + "\n").encode(),
+        "state.json": json.dumps({"step": state.step, "losses": state.losses}).encode(),
+        "card.md": _card(state, facts, count).encode(),
+    }
+
+
+def _card(state: State, facts: Facts, count: int) -> str:
+    recent = state.losses[-100:]
+    loss = f"{sum(recent) / len(recent):.4f}" if recent else "(untrained)"
+    return f"""# Model of relational databases
+
+{count:,} parameters, {state.step} steps of episodes; mean query loss of the last {len(recent)} steps: {loss}.
+Pre-trained on: {", ".join(facts.databases) or "(nothing)"}. It has not read the test rows of their tasks.
+
+Use: `distgnn predict --database URI --task T --model THIS --context 256`. On a database that it was not trained on, the context
+rows are all that it learns from; without context (`--context 0`) it only ranks by what column descriptions suggest.
+"""
+
+
+def load_model(uri: str) -> SavedModel:
+    """Load the checkpoint at ``uri``, or the newest complete one of the run there.
+
+    Raises:
+        RequestError: There is none, or a file is damaged.
+    """
+    folder = open_folder(uri)
+    if folder.size(CHECKSUMS) is None:
+        folder = newest(folder) or folder
+    files, _ = read_verified(folder, KIND)
+    facts = parse_record(files["config.json"], Facts, folder.at("config.json"), "the config of a checkpoint")
+    state = parse_record(files["state.json"], _State, folder.at("state.json"), "the state of a checkpoint")
+    try:
+        model = DatabaseModel(from_json(DatabaseModelConfig, facts.model, "model"))
+        model.load_state_dict(safetensors.torch.load(files["model.safetensors"]))
+        optimiser = safetensors.torch.load(files["state.safetensors"])
+    except (SafetensorError, RuntimeError, KeyError) as error:
+        raise RequestError(f"{folder.uri}: the weights do not fit the config ({str(error).splitlines()[0]})") from error
+    if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+        raise RequestError(f"{folder.uri}: a weight is not finite, the training diverged; choose an earlier checkpoint")
+    return SavedModel(folder.uri, facts, model, state.step, state.losses, optimiser)
+
+
+def newest(run: Folder) -> Folder | None:
+    """Newest complete checkpoint of a run, if there is one."""
+    folder = run.sub(FOLDER)
+    finished = (name for name in sorted(folder.names(), reverse=True) if folder.sub(name).size(CHECKSUMS) is not None)
+    name = next(finished, None)
+    return None if name is None else folder.sub(name)
+
+
+def restore(state: State, saved: SavedModel) -> None:
+    """Continue ``state`` from a checkpoint."""
+    state.model.load_state_dict(saved.model.state_dict())
+    state.step, state.losses = saved.step, list(saved.losses)
+    for name, parameter in state.model.named_parameters():
+        found = {moment: saved.optimiser[f"{moment}.{name}"] for moment in _MOMENTS}
+        if found["exp_avg"].shape == parameter.shape:
+            state.optimiser.state[parameter] = found

@@ -1,0 +1,1 @@
+"""Sources of databases, one file each; see :data:`distgnn.register.database_source`."""

@@ -1,0 +1,36 @@
+"""Parquet files of others as Arrow batches of plain types, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from distgnn.corpus.sources.files import input_errors, open_binary
+from distgnn.corpus.sources.parquet import ParquetColumns
+from distgnn.errors import RequestError
+from distgnn.relational.sources.base import BATCH_ROWS, plain_type
+from distgnn.storage.folder import Folder
+
+
+def types_of(folder: Folder, name: str, columns: tuple[str, ...] = ()) -> pa.Schema:
+    """Names and types of the ``columns`` of a Parquet file, in this order; all that can be read if none are named."""
+    uri = folder.at(name)
+    with input_errors(uri), open_binary(uri) as file:
+        found = ParquetColumns(uri, file)
+        missing = [column for column in columns if column not in found.names]
+        if missing:
+            raise RequestError(f"{uri}: no column {missing[0]!r}; it has {', '.join(found.names[:20])}")
+        twice = [column for column in found.names if found.names.count(column) > 1]
+        if twice:
+            raise RequestError(f"{uri}: two columns are called {twice[0]!r}; rename one")
+        kinds = {column: plain_type(found.kind(column)) for column in columns or found.names}
+        return pa.schema([(column, kind) for column, kind in kinds.items() if kind is not None])
+
+
+def batches_of(folder: Folder, name: str, columns: tuple[str, ...] = ()) -> Iterator[pa.RecordBatch]:
+    """Iterate over the rows of a Parquet file."""
+    types, uri = types_of(folder, name, columns), folder.at(name)
+    with input_errors(uri), open_binary(uri) as file:
+        for batch in ParquetColumns(uri, file).batches(types.names, BATCH_ROWS):
+            yield pa.RecordBatch.from_arrays([batch.column(item.name).cast(item.type) for item in types], schema=types)

@@ -1,0 +1,192 @@
+"""Statistics of databases, and warnings about tasks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as _compute
+
+from distgnn.relational.database import Database
+from distgnn.relational.encode import UNKNOWN
+from distgnn.relational.links import Ints
+from distgnn.relational.schema import Column, ForeignKey, Kind, Table
+from distgnn.relational.tasks import ALWAYS, Task, TaskRows
+
+pc: Any = _compute  # its functions are made at run time
+_YEAR_1900 = -2_208_988_800_000_000
+_GIVES_AWAY, _MISSING_GIVES_AWAY, _RATES_DIFFER, _FEW = 0.99, 0.75, 0.5, 20
+_HUB = 1_000_000
+
+
+def statistics(database: Database) -> dict[str, Any]:
+    """Return JSON facts: tables with kinds and time ranges, foreign keys with their fan-out, and what looks wrong."""
+    schema = database.schema
+    links = [_link_facts(database, key) for key in schema.foreign_keys]
+    tables = [_table_facts(database, table) for table in schema.tables]
+    return {
+        "name": schema.name,
+        "rows": sum(table["rows"] for table in tables),
+        "tables": tables,
+        "foreign_keys": links,
+        "warnings": [*(w for table in schema.tables for w in _time_warnings(database, table)), *_link_warnings(links)],
+    }
+
+
+def _table_facts(database: Database, table: Table) -> dict[str, Any]:
+    time = database.time(table.name)
+    kinds = Counter(column.kind.value for column in table.columns)
+    return {
+        "table": table.name,
+        "rows": database.rows(table.name),
+        "key": table.key,
+        "time": table.time,
+        "time_range": None if time is None else _range(time),
+        "columns": dict(kinds),
+        "late": [column.name for column in table.columns if column.late],
+    }
+
+
+def _range(times: Ints) -> list[str] | None:
+    known = times[times != UNKNOWN]
+    return [str(np.datetime64(int(one), "us")) for one in (known.min(), known.max())] if len(known) else None
+
+
+def _link_facts(database: Database, key: ForeignKey) -> dict[str, Any]:
+    parent, counts = database.parent(key), np.diff(database.children(key).indptr)
+    own, other = database.time(key.table), database.time(key.parent)
+    older = 0
+    if own is not None and other is not None and len(other):
+        theirs = other[np.maximum(parent, 0)]
+        older = int(((parent >= 0) & (own != UNKNOWN) & (theirs != UNKNOWN) & (own < theirs)).sum())
+    return {
+        "key": str(key),
+        "rows": len(parent),
+        "no_parent": int((parent < 0).sum()),
+        "most_children": int(counts.max()) if len(counts) else 0,
+        "childless": int((counts == 0).sum()),
+        "older_than_parent": older,
+    }
+
+
+def _time_warnings(database: Database, table: Table) -> Iterator[str]:
+    now = int(datetime.now(UTC).timestamp() * 1e6)
+    for column in table.columns:
+        if column.kind is Kind.TIME:
+            times = database.times(table.name, column.name)
+            known = times[times != UNKNOWN]
+            for count, what in (
+                (int((known < _YEAR_1900).sum()), "before 1900"),
+                (int((known > now).sum()), "in the future"),
+            ):
+                if count:
+                    yield f"{table.name}.{column.name}: {count:,} times are {what}"
+    if not database.rows(table.name):
+        yield f"{table.name}: the table is empty"
+
+
+def _link_warnings(links: list[dict[str, Any]]) -> Iterator[str]:
+    for link in links:
+        if link["older_than_parent"]:
+            yield f"{link['key']}: {link['older_than_parent']:,} rows are older than their parent"
+        if link["most_children"] >= _HUB:
+            yield f"{link['key']}: a row has {link['most_children']:,} children; samples keep only some of them"
+
+
+def task_warnings(database: Database, task: Task, rows: TaskRows) -> list[str]:
+    """Return warnings about a task: late columns that are shown, and columns that give the label away by themselves.
+
+    Columns of the entity row are scored one by one on the training rows; what the task hides is left out.
+    """
+    table = database.schema.table(task.table)
+    hidden = {column for name, column in task.hide if name == task.table} | set(task.hide_entity)
+    if "*" in hidden:
+        return []
+    shown = [column for column in table.columns if column.name not in hidden]
+    found = [
+        f"{task.table}.{column.name} is known late, and the entity row shows it; hide it (hide_entity)"
+        for column in shown
+        if column.late and column.late_after is None and not column.known_at
+    ]
+    found += _outside(database, task, rows)
+    train = rows.split == 0
+    label, entity = rows.label[train], rows.entity[train]
+    if len(label) and (label == label[0]).all():
+        return [*found, f"{task.name}: all {len(label):,} training labels are {label[0]:g}"]
+    if task.kind != "binary" or not len(label):
+        return found
+    return found + [line for column in shown for line in _given_away(database, table, column, entity, label)]
+
+
+def _outside(database: Database, task: Task, rows: TaskRows) -> Iterator[str]:
+    """Warn about cut-offs before the first row, and label windows past the last row of the database."""
+    times = [time for table in database.schema.tables if (time := database.time(table.name)) is not None]
+    known = [time[time != UNKNOWN] for time in times if (time != UNKNOWN).any()]
+    cuts = rows.time[rows.time != ALWAYS]
+    if not known or not len(cuts):
+        return
+    first, last = min(int(time.min()) for time in known), max(int(time.max()) for time in known)
+    for count, what in (
+        (int((cuts <= first).sum()), "cut-offs are before the first row of the database: nothing is known there"),
+        (
+            int((cuts > last + 1 - task.horizon).sum()) if task.horizon else 0,
+            "label windows reach past the end of the data",
+        ),
+    ):
+        if count:
+            yield f"{task.name}: {count:,} {what}"
+
+
+def _given_away(
+    database: Database, table: Table, column: Column, entity: np.ndarray, label: np.ndarray
+) -> Iterator[str]:
+    values, missing = _scores(database, table, column, entity, label)
+    name = f"{table.name}.{column.name}"
+    if values is not None and (score := auroc(values, label)) >= _GIVES_AWAY:
+        yield f"{name} alone separates the labels (AUROC {score:.3f}); if it is known only later, hide it"
+    count = int(missing.sum())
+    if 0 < count < len(missing):
+        inside, outside = float(label[missing].mean()), float(label[~missing].mean())
+        pure = count >= _FEW and abs(inside - outside) >= _RATES_DIFFER
+        if pure or auroc(missing, label) >= _MISSING_GIVES_AWAY:
+            rates = f"{inside:.0%} of the {count:,} rows without it are positive, {outside:.0%} of the others"
+            yield f"{name}: whether it is missing tells the label ({rates}); if it is known only later, hide it"
+
+
+def _scores(
+    database: Database, table: Table, column: Column, entity: np.ndarray, label: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Return a score per row, None for keys and text, and which values are missing."""
+    if column.kind is Kind.NUMBER:
+        numbers = database.numbers(table.name, column.name)[entity]
+        return np.nan_to_num(numbers, nan=-np.inf), np.isnan(numbers)
+    if column.kind is Kind.TIME:
+        times = database.times(table.name, column.name)[entity]
+        return times, times == UNKNOWN
+    if column.kind is Kind.CATEGORY:
+        codes = database.codes(table.name, column.name)[entity]
+        return _means(codes + 1, label), codes < 0
+    arrow = database.text if column.kind is Kind.TEXT else database.key_values
+    return None, np.asarray(pc.is_null(arrow(table.name, column.name)))[entity]
+
+
+def _means(codes: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Return the mean label of each row's category in the other half of the rows, with one row of the overall mean added."""
+    half, scores = np.arange(len(codes)) % 2, np.empty(len(codes))
+    for one in (0, 1):
+        other = half != one
+        sums, counts = (np.bincount(codes[other], weight, codes.max() + 1) for weight in (label[other], None))
+        scores[half == one] = ((sums + label.mean()) / (counts + 1))[codes[half == one]]
+    return scores
+
+
+def auroc(score: np.ndarray, label: np.ndarray) -> float:
+    """Return the area under the ROC curve of a score or of its negative, whichever is larger."""
+    positive = int((label == 1).sum())
+    _, place, counts = np.unique(score, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]  # ties share the mean of their ranks
+    area = (ranks[label == 1].sum() - positive * (positive + 1) / 2) / (positive * (len(label) - positive))
+    return float(max(area, 1 - area))

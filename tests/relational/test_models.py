@@ -1,0 +1,222 @@
+"""The model, its inner steps, pre-training on several ranks, and checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from distgnn.api.database_models import pretrain_databases, pretraining_pool
+from distgnn.config.database_model import DatabaseModelConfig, DatabasePretrainConfig, DatabaseTrainConfig, SampleConfig
+from distgnn.distributed import ProcessGroup
+from distgnn.errors import RequestError
+from distgnn.relational.episodes import EpisodeLimits, draw_episode
+from distgnn.relational.head import left_out_loss, solve
+from distgnn.relational.model import DatabaseModel, Episode, query_loss, standardise
+from distgnn.relational.model_checkpoint import load_model
+from distgnn.relational.training import new_model
+from distgnn.relational.values import CHANNELS, FACTS, NAME_BUCKETS
+from tests.helpers.databases import frames, write_database
+from tests.helpers.training import run_ranks
+
+SMALL = DatabaseModelConfig(width=8, heads=2, layers=1, name_width=2, cell_width=2, row_width=4)
+
+
+def episode(
+    context: int = 12, query: int = 6, columns: int = 5, *, binary: bool = True, dtype=torch.float64
+) -> Episode:
+    random = torch.Generator().manual_seed(3)
+
+    def normal(*shape: int) -> Tensor:
+        return 0.5 * torch.randn(*shape, generator=random, dtype=dtype)
+
+    labels, targets = normal(context), normal(query)
+    if binary:
+        labels, targets = (labels > 0).to(dtype), (targets > 0).to(dtype)
+    rows = normal(context, columns, CHANNELS), normal(query, columns, CHANNELS)
+    return Episode(*rows, normal(columns, FACTS), normal(columns, NAME_BUCKETS), labels, targets, binary)
+
+
+def test_leave_one_out_equals_leaving_one_out() -> None:
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(7, 3, generator=random, dtype=torch.float64)
+    kernel, y, noise = x @ x.T, torch.randn(7, generator=random, dtype=torch.float64), torch.tensor(0.3)
+    solution = solve(kernel, noise, y)
+    for left in range(7):
+        rest = torch.arange(7) != left
+        inner = kernel[rest][:, rest] + (0.3 + 1e-4) * torch.eye(6, dtype=torch.float64)
+        weights = torch.linalg.solve(inner, torch.stack([y[rest], kernel[rest, left]], 1))
+        mean, explained = kernel[left, rest] @ weights[:, 0], kernel[left, rest] @ weights[:, 1]
+        torch.testing.assert_close(solution.left_out[left], y[left] - mean)
+        torch.testing.assert_close(solution.variance[left], kernel[left, left] + 0.3 + 1e-4 - explained)
+    assert left_out_loss(solution).ndim == 0
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("binary", [True, False])
+def test_outer_gradient_equals_finite_differences(steps: int, binary: bool) -> None:
+    """Second order: the gradient through the inner steps is exact."""
+    model, data = new_model(SMALL, 0).double(), episode(binary=binary)
+
+    def loss() -> Tensor:
+        return query_loss(model(data, steps, second_order=True), data, standardise(data))
+
+    parameters = list(model.parameters())
+    gradients = torch.autograd.grad(loss(), parameters, allow_unused=True)
+    random = torch.Generator().manual_seed(1)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        direction = torch.randn(parameter.shape, generator=random, dtype=torch.float64)
+        exact = 0.0 if gradient is None else float((gradient * direction).sum())
+        with torch.no_grad():
+            parameter += 1e-5 * direction
+        above = loss().item()
+        with torch.no_grad():
+            parameter -= 2e-5 * direction
+        below = loss().item()
+        with torch.no_grad():
+            parameter += 1e-5 * direction
+        assert exact == pytest.approx((above - below) / 2e-5, rel=1e-4, abs=1e-7)
+
+
+def test_first_order_differs_from_second_order() -> None:
+    model, data = new_model(SMALL, 0).double(), episode()
+    found = []
+    for second_order in (True, False):
+        loss = query_loss(model(data, 1, second_order=second_order), data, standardise(data))
+        found.append(torch.autograd.grad(loss, model.per_column.weight)[0])
+    assert not torch.allclose(*found)
+
+
+def test_inner_steps_lower_the_left_out_loss() -> None:
+    model, data = new_model(SMALL, 0).double(), episode(context=40)
+    before, after = (model.fit(data, steps) for steps in (0, 3))
+    with torch.no_grad():
+        losses = [model.inner_loss(data.context, one.task, one.prior, one.modulation) for one in (before, after)]
+    assert losses[1] < losses[0]
+
+
+def test_columns_have_no_order_and_need_no_names() -> None:
+    model, data = new_model(SMALL, 0).double(), episode()
+    order = torch.tensor([3, 0, 4, 1, 2])
+    turned = dataclasses.replace(
+        data,
+        context=data.context[:, order],
+        query=data.query[:, order],
+        facts=data.facts[order],
+        names=data.names[order],
+    )
+    torch.testing.assert_close(model(data), model(turned))
+    nameless = dataclasses.replace(data, names=torch.zeros_like(data.names))
+    assert model(nameless).isfinite().all()
+    assert not torch.allclose(model(nameless), model(data))
+
+
+def test_no_context_ranks_by_descriptions() -> None:
+    model, data = new_model(SMALL, 0).double(), episode(context=0)
+    values = model(data)
+    assert values.unique().numel() == 6
+    assert (values == model(data, 2)).all()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_database(tmp_path_factory.mktemp("shop") / "shop", frames(customers=30, orders=500))
+
+
+def config(shop: str, out: Path, steps: int = 6) -> DatabasePretrainConfig:
+    train = DatabaseTrainConfig(steps=steps, episodes=4, contexts=(8, 16), queries=16, columns=12, adapted=0.5)
+    return DatabasePretrainConfig((shop,), str(out), 3, SMALL, train, SampleConfig(4, 2), checkpoint_every=2)
+
+
+def job(group: ProcessGroup, config: DatabasePretrainConfig) -> list[float]:
+    return pretrain_databases(config, group).losses
+
+
+def test_ranks_give_the_same_losses(shop: str, tmp_path: Path) -> None:
+    one = pretrain_databases(config(shop, tmp_path / "1"))
+    assert one.tasks >= 4
+    weights = load_model(one.uri).model.state_dict()
+    for size in (2, 3):
+        out = tmp_path / str(size)
+        found = run_ranks(size, partial(job, config=config(shop, out)))
+        assert found == [one.losses] * size
+        for name, tensor in load_model(str(out)).model.state_dict().items():
+            assert torch.equal(tensor, weights[name])
+
+
+def test_a_stopped_run_continues_with_the_same_losses(
+    shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = pretrain_databases(config(shop, tmp_path / "whole"))
+    monkeypatch.setattr("distgnn.api.database_models._after", lambda *args: _stop_at(4, *args))
+    stopped = pretrain_databases(config(shop, tmp_path / "stopped"))
+    assert len(stopped.losses) == 4
+    monkeypatch.undo()
+    again = pretrain_databases(config(shop, tmp_path / "stopped"))
+    assert again.losses == whole.losses
+    assert again.checkpoint.endswith("step-000000006")
+    with pytest.raises(RequestError, match="another config"):
+        pretrain_databases(dataclasses.replace(config(shop, tmp_path / "stopped"), automatic=1))
+    assert capsys.readouterr().out == ""
+
+
+def _stop_at(step: int, *args: object) -> bool:
+    state = args[-1]
+    return state.step == step  # type: ignore[attr-defined]
+
+
+def test_a_damaged_checkpoint_is_refused(shop: str, tmp_path: Path) -> None:
+    run = pretrain_databases(config(shop, tmp_path / "run", steps=1))
+    saved = load_model(run.checkpoint)
+    assert saved.facts.databases == ("shop",)
+    (Path(run.checkpoint) / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(RequestError, match="wrong checksum"):
+        load_model(run.checkpoint)
+    with pytest.raises(RequestError, match="not a complete checkpoint of a database model"):
+        load_model(str(tmp_path))
+
+
+def test_episodes_never_hold_test_rows(shop: str, tmp_path: Path) -> None:
+    pool = pretraining_pool(config(shop, tmp_path))
+    assert {data.name.split("/")[0] for data in pool} == {"shop"}
+    for data in pool:
+        assert data.rows.split.max() < 2
+        drawn = draw_episode(data, EpisodeLimits((8,), 16, 10, 0.5), 0, 1)
+        again = draw_episode(data, EpisodeLimits((8,), 16, 10, 0.5), 0, 1)
+        assert torch.equal(drawn.context, again.context)
+        assert drawn.context.shape[1] <= 10
+        assert len(drawn.targets) <= 16
+        bare = draw_episode(data, EpisodeLimits((8,), 16, 10, 1.0), 0, 1)
+        assert not bare.names.any()
+
+
+def test_learning_beats_the_untrained_model_on_another_database() -> None:
+    """The planted sign of one column's description is learned and carries over."""
+    random = np.random.default_rng(0)
+    model = DatabaseModel(SMALL)
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+
+    def made() -> Episode:
+        rows = torch.from_numpy(random.normal(size=(48, 6, CHANNELS)).astype(np.float32))
+        facts = torch.from_numpy(random.normal(size=(6, FACTS)).astype(np.float32))
+        facts[:, 0] = torch.tensor([3.0, 0, 0, 0, 0, 0])
+        labels = (rows[:, 0, 0] > 0).float()
+        return Episode(rows[:4], rows[4:], facts, torch.zeros(6, NAME_BUCKETS), labels[:4], labels[4:], True)
+
+    def loss(data: Episode) -> Tensor:
+        return query_loss(model(data), data, standardise(data))
+
+    held_out = [made() for _ in range(10)]
+    with torch.no_grad():
+        before = sum(loss(data).item() for data in held_out)
+    for _ in range(60):
+        optimiser.zero_grad()
+        loss(made()).backward()
+        optimiser.step()
+    with torch.no_grad():
+        assert sum(loss(data).item() for data in held_out) < 0.8 * before

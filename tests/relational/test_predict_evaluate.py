@@ -1,0 +1,192 @@
+"""Predictions, explanations and evaluation of models, from Python and from the command line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import roc_auc_score
+
+import distgnn
+from distgnn.cli import main
+from distgnn.errors import RequestError
+from distgnn.relational.baselines import boosting, forest_and_linear
+from distgnn.relational.episodes import TEST, TRAIN, TaskData, load_data
+from distgnn.relational.evaluate import ALL, Record, summarise
+from distgnn.relational.finetune import fine_tune
+from distgnn.relational.model_checkpoint import load_model
+from distgnn.relational.predict import choose_context, predict_rows
+from distgnn.relational.sampling import Limits
+from distgnn.relational.store import open_database
+from distgnn.relational.tasks import load_task
+from distgnn.report.databases import markdown
+from tests.helpers.databases import frames, write_database
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_database(tmp_path_factory.mktemp("data") / "shop", frames())
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("other")
+    other = write_database(folder / "other", frames(customers=30, orders=400, seed=5), "other")
+    words = ["database", "pretrain", "--databases", other, "--out", str(folder / "run"), "--automatic", "2"]
+    words += ["--model.width", "16", "--model.heads", "2", "--model.layers", "1", "--model.name-width", "4"]
+    words += ["--train.steps", "2", "--train.episodes", "2", "--train.contexts", "16", "--train.columns", "16"]
+    assert main(words) == 0
+    return str(folder / "run")
+
+
+@pytest.fixture(scope="module")
+def data(shop: str) -> TaskData:
+    database = open_database(shop)
+    return load_data(database, *load_task(database, "buys"), Limits())
+
+
+def test_predict_writes_rows_with_reasons(
+    shop: str, checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", "--database", shop, "--task", "buys", "--model", checkpoint, "--context", "64", "--adapt", "1"]
+    assert main([*words, "--out", str(tmp_path / "out"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    table = pq.read_table(tmp_path / "out/predictions.parquet")
+    database = open_database(shop)
+    _, rows = load_task(database, "buys")
+    test = rows.split == TEST
+    assert told["rows"] == table.num_rows == test.sum()
+    assert told["context"] == 64
+    assert table["customer_id"].to_pylist() == (rows.entity[test] + 100).tolist()
+    scores = table["prediction"].to_numpy()
+    assert told["score"] == pytest.approx(roc_auc_score(rows.label[test], scores))
+    assert told["score"] > 0.6  # active customers buy again
+    assert told["columns"][0][0].startswith("orders.")
+    because = table["because"][0].as_py()
+    assert len(because) == 5
+    assert abs(because[0]["change"]) >= abs(because[4]["change"])
+
+
+def test_predict_number_and_without_context(shop: str, checkpoint: str, tmp_path: Path) -> None:
+    found = distgnn.predict(
+        database=shop, task="order-amount", model=checkpoint, context=128, explain=False, out=tmp_path / "amount"
+    )
+    assert found.metric == "mae"
+    assert "because" not in found.table.column_names
+    assert 20 < np.mean(found.table["prediction"].to_numpy()) < 200
+    found = distgnn.predict(database=shop, task="buys", model=checkpoint, context=0, out=tmp_path / "none", split="val")
+    assert found.context == 0
+    assert found.table.num_rows
+
+
+def test_predictions_depend_on_options(shop: str, checkpoint: str, tmp_path: Path) -> None:
+    def scores(name: str, **options: object) -> np.ndarray:
+        base = {"context": 32, "explain": False, "seed": 0} | options
+        found = distgnn.predict(database=shop, task="buys", model=checkpoint, out=tmp_path / name, **base)
+        return found.table["prediction"].to_numpy()
+
+    plain = scores("a")
+    assert np.array_equal(plain, scores("b"))
+    for name, options in {"c": {"seed": 1}, "d": {"adapt": 2}, "e": {"context": 64}, "f": {"ensemble": True}}.items():
+        assert not np.array_equal(plain, scores(name, **options))
+
+
+def test_multiclass(data: TaskData, checkpoint: str) -> None:
+    classes = np.digitize(data.raw[:, 3], np.nanquantile(data.raw[:, 3], [0.3, 0.6])).astype(float)
+    many = TaskData(**{**vars(data), "kind": "multiclass", "rows": data.rows._replace(label=classes)})
+    queries = np.flatnonzero(many.rows.split == TEST)
+    context = choose_context(many, queries, 128)
+    answer = predict_rows(load_model(checkpoint).model, many, context, queries, explain=True)
+    assert answer.values.shape == (queries.size, 3)
+    np.testing.assert_allclose(answer.values.sum(1), 1)
+    assert (answer.values.argmax(1) == classes[queries]).mean() > 0.7
+    assert answer.changes.shape == (queries.size, len(answer.names))
+
+
+def test_baselines_and_fine_tuning(data: TaskData, checkpoint: str) -> None:
+    train, queries = (np.flatnonzero(data.rows.split == split) for split in (TRAIN, TEST))
+    train = train[::3]
+    labels = data.rows.label[queries]
+    found = forest_and_linear(data, train[::2], queries, 0)
+    assert set(found) == {"forest", "linear", "forest + linear"}
+    assert all(roc_auc_score(labels, values) > 0.6 for values in found.values())
+    whole, own = (roc_auc_score(labels, boosting(data, train, queries, own=own)) for own in (False, True))
+    assert whole > own
+    model = load_model(checkpoint).model
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    tuned = fine_tune(model, data, 2)
+    assert all((tensor == before[name]).all() for name, tensor in model.state_dict().items())
+    values = predict_rows(tuned, data, train, queries).values
+    assert roc_auc_score(labels, values) > 0.6
+
+
+def test_evaluate_command_resumes(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    small = write_database(tmp_path / "small", frames(customers=20, orders=600), "small")
+    words = [
+        "database",
+        "evaluate",
+        "--databases",
+        small,
+        "--models",
+        checkpoint,
+        "--contexts",
+        "0",
+        "32",
+        "--draws",
+        "2",
+    ]
+    words += ["--rows", "60", "--adapt", "1", "--out", str(out)]
+    assert main(words) == 0
+    first = capsys.readouterr().out
+    assert "| 32 | forest + linear |" in first
+    assert "small/order-amount" in first
+    records = json.loads((out / "results.json").read_text())["records"]
+    few = [r for r in records if r["labels"] == 32 and r["method"] == "pre-trained" and r["binary"]]
+    assert len(few) == 2
+    assert (out / "pictures/scores.png").read_bytes()[:4] == b"\x89PNG"
+    monkeypatch.setattr("distgnn.api.database_evaluation.evaluate_task", None)  # all tasks are finished
+    assert main(words) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_models_do_not_judge_databases_that_they_know(checkpoint: str, tmp_path: Path) -> None:
+    other = write_database(tmp_path / "other", frames(seed=5), "other")
+    with pytest.raises(RequestError, match="every model was trained on 'other'"):
+        distgnn.evaluate_databases(databases=other, models=checkpoint, out=tmp_path / "out")
+
+
+def test_task_without_training_rows_or_varying_columns(shop: str, data: TaskData) -> None:
+    database = open_database(shop)
+    task, rows = load_task(database, "buys")
+    with pytest.raises(RequestError, match="'buys' has no training rows"):
+        load_data(database, task, rows._replace(split=np.full_like(rows.split, TEST)), Limits())
+    nothing = replace(data, missing=data.missing[:0])
+    with pytest.raises(RequestError, match="no column that the task shows varies"):
+        choose_context(nothing, np.arange(3), 8)
+    early = replace(
+        data, rows=data.rows._replace(time=data.rows.time + np.where(data.rows.split == TEST, -(10**15), 0))
+    )
+    with pytest.raises(RequestError, match="no training row whose label is known before"):
+        choose_context(early, np.flatnonzero(data.rows.split == TEST), 8)
+
+
+def test_summary_is_paired_over_tasks() -> None:
+    scores = {("a", "forest + linear"): 0.6, ("b", "forest + linear"): 0.7, ("a", "new"): 0.62, ("b", "new"): 0.74}
+    records = [
+        Record(task, method, 64, draw, score, True) for (task, method), score in scores.items() for draw in (0, 1)
+    ]
+    records.append(Record("a", "new", ALL, 0, 0.9, True))
+    rows = {(row.method, row.labels): row for row in summarise(records, binary=True, reference="forest + linear")}
+    new = rows["new", 64]
+    assert (new.mean, new.tasks) == (pytest.approx(0.68), 2)
+    assert new.difference == pytest.approx(0.03)
+    assert new.error == pytest.approx(0.01)
+    assert rows["new", ALL].difference is None
+    assert "| 64 | new | 0.6800 | +0.0300 ± 0.0100 |" in markdown(records)

@@ -1,0 +1,324 @@
+"""Tasks from rules and tables: labels against a plain loop, half-open windows, splits, what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import distgnn as dg
+from distgnn.relational.database import Database
+from distgnn.relational.labels import TaskSpec, labels_of_rule, moment
+from distgnn.relational.rules import parse_rule, path_to
+from distgnn.relational.schema import Column, ForeignKey, Kind, Schema, Table
+from distgnn.relational.store import open_database
+from tests.relational import shop
+
+DAY = shop.DAY
+START = moment("2024-01-01", "")
+K, N, C, T = Kind.KEY, Kind.NUMBER, Kind.CATEGORY, Kind.TIME
+SCHEMA = Schema(
+    "s",
+    (
+        Table("users", "id", None, (Column("id", K),)),
+        Table(
+            "orders", "id", "at", (Column("id", K), Column("user", K), Column("at", T), Column("x", N), Column("c", C))
+        ),
+        Table("lines", None, "at", (Column("order", K), Column("at", T), Column("q", N))),
+    ),
+    (ForeignKey("orders", "user", "users"), ForeignKey("lines", "order", "orders")),
+)
+
+
+@pytest.fixture(scope="module")
+def database() -> Database:
+    """Orders and lines at whole days, so that many are exactly on the borders of windows."""
+    generator = np.random.default_rng(0)
+    users, orders, lines = 5, 300, 600
+    user, order = (
+        generator.integers(-1, users, orders).astype(np.int32),
+        generator.integers(0, orders, lines).astype(np.int32),
+    )
+    at, at_lines = START + generator.integers(0, 40, orders) * DAY, START + generator.integers(0, 40, lines) * DAY
+    x = np.where(generator.random(orders) < 0.2, np.nan, generator.integers(-3, 4, orders))
+    arrays = {
+        ("users", "id", ""): pa.array(range(users)),
+        ("orders", "id", ""): pa.array(range(orders)),
+        ("orders", "user", ""): pa.array(user.astype(np.int64)),
+        ("orders", "at", ""): pa.array(at),
+        ("orders", "x", ""): pa.array(x),
+        ("orders", "c", ""): pa.array(generator.integers(-1, 2, orders).astype(np.int32)),
+        ("orders", "c", "categories"): pa.array(["a", "b"]),
+        ("orders", "user", "parent"): pa.array(user),
+        ("lines", "order", ""): pa.array(order.astype(np.int64)),
+        ("lines", "at", ""): pa.array(at_lines),
+        ("lines", "q", ""): pa.array(generator.integers(0, 9, lines).astype(float)),
+        ("lines", "order", "parent"): pa.array(order),
+    }
+    return Database(SCHEMA, {"users": users, "orders": orders, "lines": lines}, arrays, "s")
+
+
+def looped(
+    database: Database, function: Callable[[np.ndarray], Any], days: int, **facts: Any
+) -> dict[tuple[int, int], float]:
+    """Labels by a plain loop; ``function`` takes the rows of orders in the window, sorted by (time, row)."""
+    at, user = database.time("orders"), database.parent(SCHEMA.foreign_keys[0])
+    assert at is not None
+    order = np.argsort(at, kind="stable")
+    good = np.ones(len(at), bool) if "keep" not in facts else facts["keep"]
+    expected = {}
+    for cut in START + np.arange(1 + 3, 40, 3) * DAY:
+        if cut + days * DAY <= at.max() + 1:
+            for one in range(5):
+                rows = [
+                    r
+                    for r in order
+                    if user[r] == one and cut <= at[r] < (cut + days * DAY if days else 1 << 62) and good[r]
+                ]
+                value = function(np.array(rows, int))
+                if value is not None:
+                    expected[one, int(cut)] = float(value)
+    return expected
+
+
+def found(database: Database, rule: str, **facts: Any) -> dict[tuple[int, int], float]:
+    spec = TaskSpec("users", rule, every_days=3, **facts)
+    result = labels_of_rule(database, spec, "here")[1]
+    return {(int(e), int(t)): float(v) for e, t, v in zip(result.entity, result.time, result.label, strict=True)}
+
+
+def valid(x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda rows: x[rows][~np.isnan(x[rows])]
+
+
+def test_functions_agree_with_a_plain_loop(database: Database) -> None:
+    x, codes = database.numbers("orders", "x"), database.codes("orders", "c")
+    some = valid(x)
+    cases: dict[str, tuple[Callable[[np.ndarray], Any], int]] = {
+        "count(orders) within 2 days": (len, 2),
+        "exists(orders) within 1 day": (lambda r: len(r) > 0, 1),
+        "COUNT(orders) >= 4 WITHIN 1 week": (lambda r: len(r) >= 4, 7),
+        "sum(orders.x) within 2 days": (lambda r: some(r).sum(), 2),
+        "mean(orders.x) within 2 days": (lambda r: some(r).mean() if len(some(r)) else None, 2),
+        "min(orders.x) within 2 days": (lambda r: some(r).min() if len(some(r)) else None, 2),
+        "max(orders.x) > 2 within 2 days": (lambda r: some(r).max() > 2 if len(some(r)) else None, 2),
+        "last(orders.x) within 48 hours": (lambda r: some(r)[-1] if len(some(r)) else None, 2),
+        "next(orders.x)": (lambda r: some(r)[0] if len(some(r)) else None, 0),
+        "next(orders.c) within 2 days": (lambda r: next((codes[i] for i in r if codes[i] >= 0), None), 2),
+    }
+    for rule, (function, days) in cases.items():
+        assert found(database, rule) == looped(database, function, days), rule
+
+
+def test_filters_agree_with_a_plain_loop(database: Database) -> None:
+    x, codes, at = database.numbers("orders", "x"), database.codes("orders", "c"), database.time("orders")
+    assert at is not None
+    filters = {
+        "x > 0": x > 0,
+        "x is null": np.isnan(x),
+        "x is not null and c = 'a'": ~np.isnan(x) & (codes == 0),
+        "c != 'a'": codes == 1,
+        "at < '2024-01-20'": at < moment("2024-01-20", ""),
+        '"x" <= -1': x <= -1,
+    }
+    for text, keep in filters.items():
+        assert found(database, f"count(orders where {text}) within 3 days") == looped(database, len, 3, keep=keep), text
+
+
+def test_rows_of_grandchildren(database: Database) -> None:
+    """Lines hang on users by their orders; the time is that of the line."""
+    at, user, order = (
+        database.time("lines"),
+        database.parent(SCHEMA.foreign_keys[0]),
+        database.parent(SCHEMA.foreign_keys[1]),
+    )
+    assert at is not None
+    quantity = database.numbers("lines", "q")
+    for (one, cut), value in found(database, "sum(lines.q) within 5 days").items():
+        inside = (user[order] == one) & (at >= cut) & (at < cut + 5 * DAY)
+        assert value == quantity[inside].sum()
+
+
+def test_only_known_entities(database: Database) -> None:
+    at, user = database.time("orders"), database.parent(SCHEMA.foreign_keys[0])
+    assert at is not None
+    first = [at[user == one].min() for one in range(5)]
+    everyone = found(database, "count(orders) within 2 days", start="2024-01-01T12:00")
+    seen = found(database, "count(orders) within 2 days", start="2024-01-01T12:00", seen="orders")
+    assert seen == {(one, cut): value for (one, cut), value in everyone.items() if first[one] < cut}
+    assert len(seen) < len(everyone)
+
+
+def test_own_values_are_labels_at_the_time_of_the_row(database: Database) -> None:
+    rule, result = labels_of_rule(database, TaskSpec("orders", "value(orders.x) > 0"), "here")
+    x, at = database.numbers("orders", "x"), database.time("orders")
+    assert at is not None
+    kept = np.flatnonzero(~np.isnan(x))
+    np.testing.assert_array_equal(result.entity, kept)
+    np.testing.assert_array_equal(result.label, x[kept] > 0)
+    np.testing.assert_array_equal(result.time, at[kept])
+    assert rule.horizon == 0
+    assert result.findings[0].line() == f"here: {np.isnan(x).sum()} rows without a value, left out"
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("", "expected a function, found the end"),
+        ("count(orders)", "count needs a window"),
+        ("count(orders) within 0 days", "must be longer than 0"),
+        ("count(orders.x) within 3 days", "count takes a table"),
+        ("sum(orders) within 3 days", "takes a table and a column"),
+        ("sum(orders.c) within 3 days", "is of kind category; the rule needs a number"),
+        ("median(orders.x) within 3 days", "expected a function, found 'median'"),
+        ("count(orders where x ~ 3) within 3 days", "' ~ 3"),
+        ("count(orders where x > y) within 3 days", "expected a number or 'text', found 'y'"),
+        ("count(orders where y > 3) within 3 days", "no column 'y'"),
+        ("count(users) within 3 days", "has no time column"),
+        ("count(orders) within 3 years", "expected hours, days or weeks"),
+        ("count(orders) within 3 days; drop table x", "is not understood"),
+        ("count(orders) within 3 days extra", "'extra' is left over"),
+        ("count(orders where c > 3 and x = 'a') within 3 days", "rule on 'orders'"),
+        ("count(orders) within 50 days", "no label window ends before the end"),
+    ],
+)
+def test_wrong_rules(rule: str, message: str, database: Database) -> None:
+    with pytest.raises(dg.RequestError) as error:
+        labels_of_rule(database, TaskSpec("users", rule), "here")
+    assert message in str(error.value)
+
+
+def test_start_before_the_data(database: Database) -> None:
+    with pytest.raises(dg.RequestError, match="the first cut-off is not after the first row"):
+        found(database, "count(orders) within 2 days", start="2023-01-01")
+
+
+def test_ways_to_the_entity() -> None:
+    match = Table("games", "id", "at", (Column("id", K), Column("home", K), Column("away", K), Column("at", T)))
+    team = Table("teams", "id", None, (Column("id", K),))
+    schema = Schema("s", (team, match), (ForeignKey("games", "home", "teams"), ForeignKey("games", "away", "teams")))
+    with pytest.raises(dg.RequestError, match=r"in several ways \(home, away\); add: via COLUMN"):
+        path_to("teams", parse_rule("count(games) within 3 days", schema), schema)
+    assert path_to("teams", parse_rule("count(games) within 3 days via away", schema), schema) == (
+        schema.foreign_keys[1],
+    )
+    with pytest.raises(dg.RequestError, match="no foreign keys lead from 'games' to 'games'"):
+        path_to("games", parse_rule("count(games) within 3 days", schema), schema)
+
+
+TASKS = """
+[tasks.buys]
+entity = "customers"
+rule = "exists(orders) within 24 hours"
+start = "2024-01-03"
+every_days = 1
+val_from = "2024-01-05"
+test_from = "2024-01-06"
+hide = ["orders.shipped"]
+[tasks.amount]
+entity = "orders"
+rule = "value(orders.amount)"
+hide_entity = ["shipped"]
+[tasks.labelled]
+entity = "customers"
+table = "labels.csv"
+val_from = "2024-01-04"
+test_from = "2024-01-05"
+"""
+LABELS = """who,at,y
+007,2024-01-03,1
+1e5,2024-01-03,0
+007,2024-01-03,0
+nobody,2024-01-03,1
+NA,2024-01-04,
+NA,2024-01-04T12:00:00,1
+NA,2024-01-06,0
+"""
+
+
+def test_tasks_are_added_to_a_store(tmp_path: Path) -> None:
+    dg.build_database(input=shop.write_json(tmp_path / "in"), out=tmp_path / "store")
+    (tmp_path / "tasks.toml").write_text(TASKS)
+    (tmp_path / "labels.csv").write_text(LABELS)
+    left_out = dg.add_tasks(str(tmp_path / "store"), str(tmp_path / "tasks.toml"))
+    database = open_database(str(tmp_path / "store"))
+    task, rows = dg.load_task(database, "buys")
+    assert (task.kind, task.horizon, task.hide) == ("binary", DAY, (("orders", "shipped"),))
+    days = [int((one - moment("2024-01-01", "")) // DAY) + 1 for one in rows.time]
+    # Orders with a known customer: 007 on the 3rd (twice) and 5th, 1e5 on the 2nd, at noon. Data end on the 6th at noon.
+    assert days == [3] * 3 + [4] * 3 + [5] * 3
+    assert rows.label.tolist() == [1, 0, 0, 0, 0, 0, 1, 0, 0]
+    assert rows.split.tolist() == [0] * 6 + [1] * 3
+    own, _ = dg.load_task(database, "amount")
+    assert (own.kind, own.hide_entity) == ("regression", ("amount", "shipped"))
+    _, labelled = dg.load_task(database, "labelled")
+    assert labelled.entity.tolist() == [0, 1, 2, 2]
+    assert labelled.label.tolist() == [1, 0, 1, 0]
+    assert labelled.split.tolist() == [0, 0, 1, 2]
+    assert [(one.count, one.example) for one in left_out["labelled"]] == [(1, "nobody"), (1, ""), (1, "")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1", "describes no tasks"),
+        ('[tasks.a]\nentity = "customers"', "give either rule or table"),
+        (
+            '[tasks.a]\nentity = "customers"\nrule = "count(orders) > 99 within 1 day"\nstart = "2024-01-03"\nevery_days = 1',
+            "all 9 labels are 0",
+        ),
+        ('[tasks.a]\nentity = "customers"\ntable = "none.csv"', "no such file of labels"),
+        ('[tasks.a]\nentity = "customers"\nrule = "x"\nhidden = []', "'hidden' is an unknown field"),
+        ('[tasks."../a"]\nentity = "orders"\nrule = "value(orders.amount)"', "a name has letters, digits"),
+        ('[tasks.a]\nentity = "orders"\nrule = "value(orders.amount)"\nhide = ["orders.z"]', "no column 'z'"),
+        ('[tasks.a]\nentity = "orders"\nrule = "value(orders.amount)"\nval_from = "soon"', "'soon' is no date"),
+        (
+            '[tasks.a]\nentity = "orders"\nrule = "value(orders.amount)"\nval_from = "2025-01-01"',
+            "val_from must be before test_from",
+        ),
+    ],
+)
+def test_wrong_task_files(text: str, message: str, tmp_path: Path) -> None:
+    dg.build_database(input=shop.write_json(tmp_path / "in"), out=tmp_path / "store")
+    (tmp_path / "tasks.toml").write_text(text)
+    with pytest.raises(dg.RequestError, match=message):
+        dg.add_tasks(str(tmp_path / "store"), str(tmp_path / "tasks.toml"))
+    assert not (tmp_path / "store" / "tasks.json").exists()
+
+
+def test_rows_whose_window_reaches_into_the_next_split_are_left_out(tmp_path: Path) -> None:
+    dg.build_database(input=shop.write_json(tmp_path / "in"), out=tmp_path / "store")
+    (tmp_path / "tasks.toml").write_text(
+        '[tasks.a]\nentity = "customers"\nrule = "count(orders) within 2 days"\nstart = "2024-01-02T13:00"\nevery_days = 0.5\n'
+        'val_from = "2024-01-04"\ntest_from = "2024-01-07"\n'
+    )
+    left_out = dg.add_tasks(str(tmp_path / "store"), str(tmp_path / "tasks.toml"))["a"]
+    _, rows = dg.load_task(open_database(str(tmp_path / "store")), "a")
+    hours = sorted({int((one - moment("2024-01-01", "")) // 3_600_000_000) for one in rows.time})
+    # The data end on the 6th at 12:00, so the last cut-off is the 4th at 01:00 (hour 73). Train cut-offs end at val_from - 2 days.
+    assert hours == [73]
+    assert rows.split.tolist() == [1] * 3
+    assert [one.what.split(",")[0] for one in left_out][-1] == "rows whose label window reaches into the next split"
+
+
+def test_last_cut_off_and_window_of_a_table(tmp_path: Path) -> None:
+    dg.build_database(input=shop.write_json(tmp_path / "in"), out=tmp_path / "store")
+    (tmp_path / "labels.csv").write_text(
+        "who,at,y,split\n007,2024-01-03,1,train\n1e5,2024-01-04,0,val\n007,2024-01-04,3,test\n"
+    )
+    (tmp_path / "tasks.toml").write_text(
+        '[tasks.short]\nentity = "customers"\nrule = "count(orders) within 1 hour"\nstart = "2024-01-03"\nuntil = "2024-01-04"\n'
+        'every_days = 0.5\n[tasks.labelled]\nentity = "customers"\ntable = "labels.csv"\nhorizon_days = 1.5\n'
+    )
+    dg.add_tasks(str(tmp_path / "store"), str(tmp_path / "tasks.toml"))
+    database = open_database(str(tmp_path / "store"))
+    _, rows = dg.load_task(database, "short")
+    assert sorted(set(rows.time.tolist())) == [moment(f"2024-01-0{one}", "") for one in ("3", "3T12:00", "4")]
+    assert rows.label.tolist() == [0, 0, 0, 2, 0, 0, 0, 0, 0]
+    task, rows = dg.load_task(database, "labelled")
+    assert (task.kind, task.horizon) == ("regression", 3 * DAY // 2)
+    assert rows.split.tolist() == [0, 1, 2]

@@ -1,0 +1,293 @@
+"""Every source gives the same database; keys, times and kinds are declared, or proposed and confirmed."""
+
+from __future__ import annotations
+
+import gzip
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import distgnn as dg
+from distgnn.relational.database import Database
+from distgnn.relational.encode import UNKNOWN
+from distgnn.relational.manifest import read_manifest
+from distgnn.relational.schema import ForeignKey, Kind, Unit
+from distgnn.relational.schema_file import read_schema
+from distgnn.storage.folder import open_folder
+from tests.relational import shop
+
+LINK = ForeignKey("orders", "customer_id", "customers")
+
+
+def findings(out: Path) -> list[str]:
+    return [one.line() for one in read_manifest(open_folder(str(out))).findings]
+
+
+def check_shop(database: Database) -> None:
+    """Compare every value with the rows of the shop."""
+    assert database.keys("customers").to_pylist() == ["007", "1e5", "NA"]
+    assert [str(key) for key in database.keys("orders").to_pylist()] == [
+        "10",
+        "11",
+        "12",
+        "13",
+        "14",
+        "15",
+    ]  # text in CSV
+    assert database.parent(LINK).tolist() == shop.PARENTS
+    children = database.children(LINK)
+    assert [
+        children.rows[a:b].tolist() for a, b in zip(children.indptr[:-1], children.indptr[1:], strict=True)
+    ] == shop.CHILDREN
+    np.testing.assert_array_equal(database.numbers("orders", "amount"), [1.5, 2, np.nan, 4, 5, 6])
+    time = database.time("orders")
+    assert time is not None
+    assert time.tolist() == [shop.micros(number) for number in (5, 2, 3, 4, 6, 3)]
+    assert database.times("orders", "shipped").tolist()[:2] == [shop.micros(7), UNKNOWN]
+    assert database.text("customers", "note").to_pylist() == ["first", "second one", "käse"]
+    assert database.time("customers") is None
+    assert database.rows("orders") == 6
+
+
+WRITERS = {
+    "json": shop.write_json,
+    "csv": shop.write_csv,
+    "parquet": shop.write_parquet,
+    "relbench": shop.write_relbench,
+}
+FILES = {"sqlite": shop.write_sqlite, "duckdb": shop.write_duckdb}
+
+
+@pytest.mark.parametrize("kind", [*WRITERS, *FILES])
+def test_every_source_gives_the_same_database(kind: str, tmp_path: Path) -> None:
+    source, schema = tmp_path / f"shop.{kind}", tmp_path / "schema.toml"
+    (WRITERS | FILES)[kind](source)
+    schema.write_text(shop.SCHEMA)
+    database = dg.build_database(input=source, out=tmp_path / "store", schema=schema)
+    check_shop(database)
+    assert database.codes("customers", "country").tolist() == [0, 0, -1]
+    assert database.categories("customers", "country") == ["fr"]
+    known = database.known("orders", "shipped")
+    assert known is not None
+    assert known.tolist()[:2] == [shop.micros(7), np.iinfo(np.int64).max]
+
+
+def test_a_store_and_a_folder_in_memory_hold_the_same(tmp_path: Path) -> None:
+    folder = shop.write_json(tmp_path / "shop")
+    memory, stored = dg.open_database(str(folder)), dg.build_database(input=folder, out=tmp_path / "store")
+    assert memory.schema == stored.schema
+    check_shop(memory)
+    check_shop(stored)
+    for kind in ("rows", "indptr"):
+        np.testing.assert_array_equal(getattr(memory.children(LINK), kind), getattr(stored.children(LINK), kind))
+    assert memory.schema.column("orders", "shipped").late
+    assert memory.known("orders", "shipped") is None  # database.json says in words when
+    assert findings(tmp_path / "store") == [
+        "orders.customer_id->customers: 1 dangling keys (such as 'gone')",
+        "orders.customer_id->customers: 1 missing keys",
+    ]
+
+
+def test_declared_keys_are_taken_and_a_time_column_is_proposed(tmp_path: Path) -> None:
+    source = shop.write_sqlite(tmp_path / "shop.sqlite")
+    with pytest.raises(
+        dg.RequestError, match=r"1 keys and times are proposed, none is taken unseen; check .*store\.schema\.toml"
+    ):
+        dg.build_database(input=source, out=tmp_path / "store")
+    draft = tmp_path / "store.schema.toml"
+    assert (
+        'time = "placed"  # proposed: the time column with the fewest missing values (0); others: shipped'
+        in draft.read_text()
+    )
+    assert read_schema(str(draft)).foreign_keys == (LINK,)
+    with pytest.raises(dg.RequestError, match="this schema file exists"):
+        dg.build_database(input=source, out=tmp_path / "store")
+    check_shop(dg.build_database(input=source, out=tmp_path / "store", schema=draft))
+    assert not (tmp_path / "store" / "_build.json").exists()
+
+
+def test_what_no_source_declares_is_proposed_with_figures(tmp_path: Path) -> None:
+    source = shop.write_csv(tmp_path / "shop")
+    with pytest.raises(dg.RequestError, match="4 keys and times are proposed"):
+        dg.build_database(input=source, out=tmp_path / "store", schema=tmp_path / "mine.toml")
+    text = (tmp_path / "mine.toml").read_text()
+    assert 'key = "customer_id"  # proposed: 3 values, unique, none missing' in text
+    assert 'customer_id = "customers"  # proposed: 2 of 3 distinct values are keys of customers' in text
+    database = dg.build_database(input=source, out=tmp_path / "store", accept_proposal=True)
+    assert database.parent(LINK).tolist() == shop.PARENTS
+    assert set(read_manifest(open_folder(str(tmp_path / "store"))).proposed) == {
+        "customers.key",
+        "orders.key",
+        "orders.customer_id",
+        "orders.time",
+    }
+
+
+def test_keys_declared_nowhere_are_possible_but_not_taken(tmp_path: Path) -> None:
+    source = shop.write_parquet(
+        tmp_path / "shop", {"visits": pa.table({"visit_id": [1, 2], "who": ["007", "NA"], "rank": [10, 11]})}
+    )
+    with pytest.raises(dg.RequestError, match="proposed"):
+        dg.build_database(input=source, out=tmp_path / "store")
+    text = (tmp_path / "store.schema.toml").read_text()
+    assert '# who = "customers"  # possible: 2 of 2 distinct values are keys of customers' in text
+    assert "rank = " in text
+    assert '# rank = "orders"' not in text  # small integers are keys of anything
+
+
+def test_relbench_brings_its_tasks(tmp_path: Path) -> None:
+    database = dg.build_database(input=shop.write_relbench(tmp_path / "shop"), out=tmp_path / "store")
+    task, rows = dg.load_task(database, "buys")
+    assert (task.table, task.kind, task.horizon, task.hide) == (
+        "customers",
+        "binary",
+        2 * shop.DAY,
+        (("orders", "shipped"),),
+    )
+    assert rows.entity.tolist() == [0, 1] * 3
+    assert rows.time.tolist() == [shop.micros(3)] * 2 + [shop.micros(4)] * 2 + [shop.micros(5)] * 2
+    assert rows.label.tolist() == [1, 0] * 3
+    assert rows.split.tolist() == [0, 0, 1, 1, 2, 2]
+    assert "left out: task 'links': tasks of type 'recommendation' are not supported" in findings(tmp_path / "store")
+
+
+def test_composite_keys_and_keys_to_other_columns_are_listed(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(
+            "CREATE TABLE a (x INTEGER, y INTEGER, code TEXT UNIQUE, PRIMARY KEY (x, y));"
+            "CREATE TABLE c (k INTEGER PRIMARY KEY, n TEXT UNIQUE, up INTEGER REFERENCES c, photo BLOB);"
+            "CREATE TABLE b (i INTEGER PRIMARY KEY, x INTEGER, y INTEGER, n TEXT REFERENCES c(n),"
+            " FOREIGN KEY (x, y) REFERENCES a(x, y)); CREATE VIEW v AS SELECT * FROM b;"
+            "INSERT INTO c VALUES (1, 'a', 2, x'00'), (2, 'b', 1, NULL);"
+        )
+    database = dg.build_database(input=path, out=tmp_path / "store")
+    lines = findings(tmp_path / "store")
+    assert "left out: a: the primary key has several columns (x, y)" in lines
+    assert "left out: b.x, y->a: the foreign key has several columns" in lines
+    assert "left out: b.n->c: it refers to n, not to the primary key" in lines
+    assert "left out: c.photo: bytes or nested values are not read" in lines
+    assert database.parent(ForeignKey("c", "up", "c")).tolist() == [1, 0]  # a cycle
+    assert [table.name for table in database.schema.tables] == ["a", "b", "c"]
+
+
+def test_kinds_of_text_columns_are_measured(tmp_path: Path) -> None:
+    rows = [
+        "few,n,padded,stamp,mixed,at",
+        *(f"{'ab'[i % 2]},{i},0{i},2024-01-0{1 + i % 9} 10:00+02:00,{i}x,17000000{i:02}" for i in range(10)),
+    ]
+    rows += [",?,,?,,1700000099", r",\N,,,,1700000098"]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "t.csv.gz").write_bytes(gzip.compress("\n".join(rows).encode()))
+    database = dg.build_database(input=tmp_path / "in", out=tmp_path / "store", accept_proposal=True)
+    columns = {column.name: column for column in database.schema.table("t").columns}
+    kinds = {name: column.kind for name, column in columns.items()}
+    assert kinds == {
+        "n": Kind.NUMBER, "padded": Kind.TEXT, "stamp": Kind.TIME, "mixed": Kind.TEXT, "few": Kind.CATEGORY, "at": Kind.NUMBER,
+    }  # fmt: skip
+    assert columns["n"].nulls == ("?", "\\N")
+    assert columns["stamp"].unit is Unit.NONE
+    assert database.times("t", "stamp")[0] == 1704096000_000_000  # 08:00 UTC
+    np.testing.assert_array_equal(database.numbers("t", "n")[9:], [9, np.nan, np.nan])
+    assert database.text("t", "padded")[0].as_py() == "00"
+
+
+def test_numbers_that_look_like_times_are_a_proposal(tmp_path: Path) -> None:
+    shop.write_parquet(
+        tmp_path / "in", {"logs": pa.table({"log_id": [1, 2], "created_at": [1_700_000_000_000, 1_700_000_000_001]})}
+    )
+    database = dg.build_database(input=tmp_path / "in", out=tmp_path / "store", accept_proposal=True)
+    assert database.times("logs", "created_at").tolist() == [1_700_000_000_000_000, 1_700_000_000_001_000]
+    proposed = read_manifest(open_folder(str(tmp_path / "store"))).proposed
+    assert 'unit "ms"' in proposed["logs.created_at"]
+
+
+def test_encoding_of_csv_files(tmp_path: Path) -> None:
+    shop.write_csv(tmp_path / "in")
+    file = tmp_path / "in" / "customers.csv"
+    file.write_bytes(file.read_text().encode("latin-1"))
+    with pytest.raises(dg.RequestError, match=r"not UTF-8 throughout.*--encoding"):
+        dg.build_database(input=tmp_path / "in", out=tmp_path / "store", accept_proposal=True)
+    database = dg.build_database(
+        input=tmp_path / "in", out=tmp_path / "store", accept_proposal=True, encoding="latin-1"
+    )
+    assert database.text("customers", "note")[2].as_py() == "käse"
+
+
+def test_source_by_name(tmp_path: Path) -> None:
+    shop.write_json(tmp_path / "in")
+    with pytest.raises(dg.RequestError, match="keys and times are proposed"):
+        dg.build_database(input=tmp_path / "in", out=tmp_path / "store", source="files")
+    with pytest.raises(dg.RequestError, match=r"source='sqlit' is unknown.*did you mean 'sqlite'"):
+        dg.build_database(input=tmp_path / "in", out=tmp_path / "store", source="sqlit")
+
+
+def test_odd_names_survive_the_schema_file(tmp_path: Path) -> None:
+    odd = ['a "b"; --', "é.ü", "x\ty", "# c", "= 'q'", "tables"]
+    path = tmp_path / "odd.sqlite"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for number, name in enumerate(odd):
+            table, columns = (
+                name.replace('"', '""'),
+                ", ".join(f'"{one.replace(chr(34), chr(34) * 2)}" TEXT' for one in odd),
+            )
+            up = f', "up" INTEGER REFERENCES "{odd[0].replace(chr(34), chr(34) * 2)}"' if number else ""
+            connection.execute(f'CREATE TABLE "{table}" (k INTEGER PRIMARY KEY, {columns}{up})')
+            connection.execute(
+                f'INSERT INTO "{table}" (k{", up" if number else ""}) VALUES (1{", 1" if number else ""})'
+            )
+    with pytest.raises(dg.RequestError, match="its kinds are measured"):
+        dg.build_database(input=path, out=tmp_path / "store", schema=tmp_path / "s.toml")
+    first = dg.build_database(input=path, out=tmp_path / "store", schema=tmp_path / "s.toml")
+    again = dg.build_database(input=path, out=tmp_path / "again")
+    assert first.schema == again.schema
+    assert {table.name for table in first.schema.tables} == set(odd)
+    assert first.parent(ForeignKey("é.ü", "up", odd[0])).tolist() == [0]
+
+
+SOURCE = '''
+import pyarrow as pa
+import distgnn
+from distgnn.relational.sources.base import Declared
+
+
+@distgnn.register.database_source("counting")
+class Counting:
+    """Numbers up to the one in the URI."""
+
+    def __init__(self, source):
+        self.uri, self.name = source.uri, "counting"
+
+    @staticmethod
+    def recognises(uri):
+        return uri.startswith("count:")
+
+    def tables(self):
+        return ("numbers",)
+
+    def types(self, table):
+        return pa.schema([("n", pa.int64())])
+
+    def batches(self, table):
+        yield pa.record_batch([pa.array(range(int(self.uri.partition(":")[2])))], schema=self.types(table))
+
+    def declared(self, table):
+        return Declared(key="n", keys=True, times=True)
+
+    def schema(self):
+        return None
+
+    def fingerprint(self):
+        return [self.uri]
+'''
+
+
+def test_a_source_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_counting_source.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    database = dg.build_database(input="count:3", out=tmp_path / "store", imports="my_counting_source")
+    assert database.keys("numbers").to_pylist() == [0, 1, 2]
