@@ -1,20 +1,25 @@
-"""Sampling of the training rows of each step: keyed permutations split into batches and folds."""
+"""Sampling of the training rows of each step: keyed permutations split into batches, and folds or held-out rows."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from distgnn.auxiliary.problem import Rows
+from distgnn.config import WeightingConfig
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key, permutation
 from distgnn.graph.purposes import AuxiliaryDraw
+
+FEWEST = 10
+"""Smallest number of held-out rows, of training sets with twice as many rows."""
 
 
 class Batches:
     """Training rows of each step: a pure function of (seed, step), identical on all ranks.
 
     An epoch visits each row once, in a new order, in batches whose sizes differ by at most one row. The rows of a step
-    do not depend on ``folds``, so that methods with and without folds train on the same rows in the same order.
+    do not depend on ``folds``, so that methods with and without folds train on the same rows in the same order. With
+    held-out rows the steps and the order of the other rows remain the same; the batches are smaller.
 
     Args:
         strata: Class of each row, int64 [rows].
@@ -23,13 +28,18 @@ class Batches:
         folds: Number of folds of each batch. With 2 or more, the folds are stratified by class, so that no fold
             evaluates what the others do not contain. With 1, the batch is halved and the second half is the validation
             fold. With 0, the batch is not split.
+        heldout: Share of the rows that are never in a batch, stratified by class; at least FEWEST rows, at most half.
+
+    Attributes:
+        held: int64, held-out rows, ascending.
+        parts: Number of folds in a batch.
 
     Raises:
-        RequestError: A batch would have fewer rows than folds.
+        RequestError: A batch would have fewer rows than folds, or no row could be held out.
     """
 
-    def __init__(self, strata: Rows, batch: int, seed: int, folds: int = 0) -> None:
-        self.strata, self.seed, self.folds = strata, seed, folds
+    def __init__(self, strata: Rows, batch: int, seed: int, folds: int = 0, heldout: float = 0.0) -> None:
+        self.strata, self.seed, self.folds, self.batch = strata, seed, folds, batch
         self.parts = max(folds, 2) if folds else 1
         self.steps_per_epoch = max(1, -(-len(strata) // batch))
         smallest = len(strata) // self.steps_per_epoch
@@ -38,7 +48,15 @@ class Batches:
                 raise RequestError(
                     f"weighting.folds={folds} needs at least {self.parts} {what}, found {value}; lower folds or raise batch"
                 )
+        self.held = held_out(strata, heldout, seed) if heldout else strata[:0]
         self._order: tuple[int, Rows] = -1, strata
+
+    @classmethod
+    def of(cls, strata: Rows, batch: int, seed: int, options: WeightingConfig) -> Batches:
+        """Return the batches of a method with look-ahead steps, according to ``options.judge``."""
+        if options.judge == "heldout":
+            return cls(strata, batch, seed, heldout=options.heldout)
+        return cls(strata, batch, seed, options.folds)
 
     @property
     def judges(self) -> tuple[int, ...]:
@@ -48,12 +66,35 @@ class Batches:
     def rows(self, step: int) -> list[Rows]:
         """Return the rows of each fold of a step, int64."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        rows, steps = len(self.strata), self.steps_per_epoch
         if self._order[0] != epoch:
-            self._order = epoch, permutation(key(self.seed, AuxiliaryDraw.ROW_ORDER, epoch), rows)
+            order = permutation(key(self.seed, AuxiliaryDraw.ROW_ORDER, epoch), len(self.strata))
+            self._order = epoch, order[~np.isin(order, self.held)] if len(self.held) else order
+        rows, steps = len(self._order[1]), self.steps_per_epoch
         chosen = self._order[1][place * rows // steps : (place + 1) * rows // steps]
         if self.folds < 2:
             return np.array_split(chosen, self.parts)
         fold = np.empty(len(chosen), np.int64)
         fold[np.argsort(self.strata[chosen], kind="stable")] = np.arange(len(chosen)) % self.folds
         return [chosen[fold == number] for number in range(self.folds)]
+
+    def judge_rows(self, step: int) -> Rows:
+        """Return the held-out rows that evaluate the look-ahead of a step: half as many as a batch has, if there are more."""
+        count = max(self.batch // 2, FEWEST)
+        if len(self.held) <= count:
+            return self.held
+        return np.sort(self.held[permutation(key(self.seed, AuxiliaryDraw.JUDGE_ORDER, step), len(self.held))[:count]])
+
+
+def held_out(strata: Rows, share: float, seed: int) -> Rows:
+    """Return the held-out rows, ascending: a share of every class, a function of the arguments.
+
+    Raises:
+        RequestError: There are too few rows.
+    """
+    rows = len(strata)
+    count = min(max(round(share * rows), FEWEST), rows // 2)
+    if count < 1:
+        raise RequestError(f"weighting.judge=heldout needs at least 2 training rows, found {rows}; use judge=folds")
+    order = permutation(key(seed, AuxiliaryDraw.HELD_OUT), rows)
+    order = order[np.argsort(strata[order], kind="stable")]
+    return np.sort(order[(2 * np.arange(count) + 1) * rows // (2 * count)])

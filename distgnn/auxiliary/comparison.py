@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from distgnn.auxiliary.jobs import Job, Progress, RunJob, rehearse, run_jobs
 from distgnn.auxiliary.trainer import TrainingResult
 from distgnn.config import TransferConfig
-from distgnn.config.transfer import CONTROL
+from distgnn.config.transfer import AUTO, CONTROL, SCHEMES
 from distgnn.corpus.writer import Mapper
 from distgnn.labels.scores import holm, paired_p_value
 
@@ -26,7 +26,7 @@ class Row(NamedTuple):
     Args:
         method: Name of the checkpoint or of the weighting method; "none" for the control.
         encoder: Name of the encoder.
-        scheme: "scratch" or "pretrained".
+        scheme: "scratch", "pretrained" or "auto".
     """
 
     method: str
@@ -66,12 +66,14 @@ class Comparison(Generic[Config]):
         controls: Control of each row that has one.
         results: One training per row and seed, in the order of the jobs.
         lower_is_better: Metrics where lower is better.
+        references: Test scores of models without an encoder, by name and metric.
     """
 
     config: Config
     controls: dict[Row, Row]
     results: dict[tuple[Row, int], TrainingResult] = field(repr=False)
     lower_is_better: frozenset[str]
+    references: dict[str, dict[str, float]] = field(default_factory=dict, kw_only=True)
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -185,7 +187,7 @@ def jobs_of(config: TransferConfig, encoders: int) -> list[Job]:
     return [
         Job(seed, scheme, encoder, method)
         for seed in range(config.seeds)
-        for scheme in config.schemes
+        for scheme in config.trained_schemes
         for encoder in range(encoders)
         for method in config.compared
     ]
@@ -202,13 +204,50 @@ def compare_methods(run: RunJob, mapper: Mapper = map, progress: Progress | None
     problems = [rehearse(run, place) for place in range(len(names))]
     jobs = jobs_of(run.config, len(names))
     results = run_jobs(run, jobs, mapper, progress)
-    return method_comparison(run.config, names, results, problems[0].lower_is_better)
+    found = method_comparison(run.config, names, results, problems[0].lower_is_better)
+    return replace(found, references=run.source.references())
 
 
 def method_comparison(
     config: TransferConfig, encoders: Sequence[str], results: dict[Job, TrainingResult], lower: frozenset[str]
 ) -> Comparison[TransferConfig]:
-    """Build the comparison of weighting methods from job results; the control is training without auxiliary tasks."""
+    """Build the comparison of weighting methods from job results; the control is training without auxiliary tasks.
+
+    The control of the rows of scheme auto is training from scratch without auxiliary tasks.
+    """
     named = {(Row(job.method, encoders[job.encoder], job.scheme), job.seed): found for job, found in results.items()}
     controls = {row: row._replace(method=CONTROL) for row, _ in named if row.method != CONTROL}
+    if AUTO in config.schemes:
+        chosen = chosen_by_validation(named, lower)
+        named |= chosen
+        controls |= {row: Row(CONTROL, row.encoder, SCHEMES[0]) for row, _ in chosen}
     return Comparison(config, controls, named, lower)
+
+
+Results = dict[tuple[Row, int], TrainingResult]
+
+
+def chosen_by_validation(results: Results, lower: frozenset[str]) -> Results:
+    """Return the rows of scheme auto, seed by seed.
+
+    Of the control and the method under all schemes, the training with the best validation score is taken; equal scores go to
+    the control and to the first scheme. Its seconds are those of all these trainings.
+    """
+    schemes, found = list(dict.fromkeys(row.scheme for row, _ in results)), {}
+    for row, seed in results:
+        if row.scheme != schemes[0]:
+            continue
+        methods = dict.fromkeys((CONTROL, row.method))
+        tried = [Row(method, row.encoder, scheme) for scheme in schemes for method in methods]
+        candidates = [results[one, seed] for one in tried]
+        metric = candidates[0].metrics[0]
+        sign = -1.0 if metric in lower else 1.0
+        values = [sign * candidate.scores["val"][metric] for candidate in candidates]
+        best = values.index(max(values))
+        found[row._replace(scheme=AUTO), seed] = replace(
+            candidates[best],
+            seconds=sum(candidate.seconds for candidate in candidates),
+            start_seconds=max(candidate.start_seconds for candidate in candidates),
+            chosen=f"{tried[best].method}, {tried[best].scheme}",
+        )
+    return found

@@ -16,7 +16,9 @@ from distgnn import register
 from distgnn.auxiliary.graph_level import GraphLevelProblem, head_seed
 from distgnn.auxiliary.linear_probe import LinearProbe
 from distgnn.auxiliary.network_tasks.build import build_problem, target_of
+from distgnn.auxiliary.network_tasks.links import LinkTarget, read_links
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
+from distgnn.auxiliary.network_tasks.references import link_references
 from distgnn.auxiliary.problem import MultiTaskProblem
 from distgnn.auxiliary.trainer import TrainingResult
 from distgnn.checkpoint.format import SavedEncoder, load_checkpoint, load_saved_encoder
@@ -128,6 +130,10 @@ class DataSource(Protocol):
         """
         ...
 
+    def references(self) -> dict[str, dict[str, float]]:
+        """Return the test scores of models without an encoder, by name and metric; empty if there are none."""
+        ...
+
     def fits(self, found: TrainingResult) -> bool:
         """Return whether a result from a file has the metrics, parts and predictions of this data."""
         ...
@@ -211,6 +217,10 @@ class CorpusDataSource:
         beside = corpora.read_manifest(open_folder(other)).digest() if other else ""
         return f"{self.data.digest} {beside} {start.encoder} {weights}{' frozen' if self.frozen else ''}"
 
+    def references(self) -> dict[str, dict[str, float]]:
+        """None."""
+        return {}
+
     def fits(self, found: TrainingResult) -> bool:
         """See :class:`DataSource`."""
         data, predictions = self.data, {part: array.shape for part, array in found.predictions.items()}
@@ -283,6 +293,12 @@ class NetworkDataSource:
     def identity(self, encoder: int, scheme: str) -> str:  # noqa: ARG002
         """See :class:`DataSource`."""
         return f"{self.digest} {self.encoders[encoder]}"
+
+    def references(self) -> dict[str, dict[str, float]]:
+        """Popularity and matrix factorisation, for links."""
+        network = _network(self.config.data, self.digest)
+        is_link = target_of(network, self.config.network) is LinkTarget
+        return link_references(read_links(network, self.config.network)) if is_link else {}
 
     def fits(self, found: TrainingResult) -> bool:
         """See :class:`DataSource`."""

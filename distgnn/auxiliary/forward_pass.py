@@ -18,11 +18,12 @@ from distgnn.distributed import ProcessGroup
 class ForwardPass:
     """Losses of a batch at the current parameters, summed over ranks, with gradients per task if needed.
 
-    Gradients are computed per task if the weighting method reads them, or if the hypergradient is a dot product with
-    them.
+    Gradients are computed per task if the weighting method reads them, if the hypergradient is a dot product with them, or
+    if tasks have moments of their own.
 
     Attributes:
         by_layer: Whether cosines are averaged over layers.
+        per_task: Whether gradients per task are needed for the step of the model.
         target, auxiliary: Samples of this rank.
     """
 
@@ -34,12 +35,13 @@ class ForwardPass:
         layout: Layout,
         group: ProcessGroup,
         by_layer: bool,
+        per_task: bool = False,
     ) -> None:
         self.batch, self._weighting, self._layout, self._group = batch, weighting, layout, group
         self.target, self.auxiliary = problem.losses(batch)
         self._derivative = partial(derivatives, problem, batch, layout)
         self._gradients: TaskGradients | None = None
-        if weighting.reads != "losses" or (weighting.learns == "meta" and not weighting.per_sample):
+        if weighting.reads != "losses" or per_task or (weighting.learns == "meta" and not weighting.per_sample):
             self._gradients = TaskGradients(self.target, self.auxiliary, layout, group, by_layer)
             self.totals = self._gradients.totals
         else:

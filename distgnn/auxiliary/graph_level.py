@@ -86,17 +86,22 @@ class GraphLevelProblem(LabelTarget):
             raise RequestError(f"corpus.auxiliary: {name!r} trains nothing; leave it out")
         return objective
 
-    def fetch(self, folds: Sequence[Rows], step: int) -> Batch:
+    def fetch(self, folds: Sequence[Rows], step: int, auxiliary: bool = True) -> Batch:
         """See :class:`MultiTaskProblem`. Selects the graphs and samples the extras."""
         parts = tuple(self._fold(number, rows) for number, rows in enumerate(folds))
         labelled = _joined(parts)
-        other = self.elsewhere.step(step, self.group) if self.elsewhere else None
+        other = self.elsewhere.step(step, self.group) if self.elsewhere and auxiliary else None
         tasks = [
             self._task_graphs(objective, other if name.endswith(ELSEWHERE) else labelled, step)
             for name, objective in zip(self.config.auxiliary, self.objectives, strict=True)
+            if auxiliary
         ]
         device = self.group.device
         return Batch(tuple(part.to(device) for part in parts), tuple(task and task.to(device) for task in tasks), step)
+
+    def fetch_unseen(self, rows: Rows, step: int) -> Batch:
+        """See :class:`MultiTaskProblem`."""
+        return self.fetch([rows], step, auxiliary=False)
 
     def _fold(self, number: int, rows: Rows) -> GraphBatch:
         """Return this rank's streams of a fold."""
@@ -119,7 +124,7 @@ class GraphLevelProblem(LabelTarget):
         outputs = [self._nothing(0)] * len(sizes) if together is None else self._outputs(together).split(sizes)
         target = [self._samples(output, fold) for output, fold in zip(outputs, batch.folds, strict=True)]
         auxiliary = []
-        for place, (objective, graphs) in enumerate(zip(self.objectives, batch.tasks, strict=True), start=1):
+        for place, (objective, graphs) in enumerate(zip(self.objectives, batch.tasks, strict=False), start=1):
             self._restart_dropout(batch.epoch, place)
             auxiliary.append(self._task_samples(objective, graphs, batch.epoch))
         return target, auxiliary

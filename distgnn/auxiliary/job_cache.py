@@ -17,7 +17,14 @@ from distgnn.storage.records import Name, Seconds, Small
 
 FORMAT = "training 2"
 """Part of every cache key; changes if results of an older trainer must not be reused."""
-_VALUES = ("tasks", "metrics", "best_epoch", "seconds", "validation", "scores", "coverage")
+_VALUES = ("tasks", "metrics", "best_epoch", "seconds", "start_seconds", "validation", "scores", "coverage")
+
+
+@dataclass(frozen=True)
+class _Pretrained:
+    """JSON values of weights that were trained on the auxiliary tasks alone; files of earlier versions have none."""
+
+    seconds: Seconds = 0.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class _Saved:
     validation: tuple[dict[Name, float], ...]
     scores: dict[Name, dict[Name, float]]
     coverage: dict[Name, float]
+    start_seconds: Seconds = 0.0
 
     def __post_init__(self) -> None:
         complete = all(set(self.metrics) == set(found) for found in (*self.validation, *self.scores.values()))
@@ -95,11 +103,12 @@ class JobCache:
         values = {name: getattr(result, name) for name in _VALUES}
         write_arrays(self.folder, name, values, {**arrays, "meta_loss": result.meta_loss})
 
-    def load_weights(self, name: str) -> dict[str, Tensor] | None:
-        """Return the weights in the file ``name``; None if it is missing or damaged."""
-        found = read_arrays(self.folder, name, dict[str, Any])
-        return found and {path: torch.from_numpy(array) for path, array in found[1].items()}
+    def load_weights(self, name: str) -> tuple[dict[str, Tensor], float] | None:
+        """Return the weights in the file ``name`` and the seconds of their training; None if it is missing or damaged."""
+        found = read_arrays(self.folder, name, _Pretrained)
+        return found and ({path: torch.from_numpy(array) for path, array in found[1].items()}, found[0].seconds)
 
-    def save_weights(self, name: str, weights: dict[str, Tensor]) -> None:
-        """Write ``weights`` to the file ``name`` atomically."""
-        write_arrays(self.folder, name, {}, {path: tensor.numpy() for path, tensor in weights.items()})
+    def save_weights(self, name: str, weights: dict[str, Tensor], seconds: float) -> None:
+        """Write ``weights``, trained in ``seconds``, to the file ``name`` atomically."""
+        values = {"seconds": seconds}
+        write_arrays(self.folder, name, values, {path: tensor.numpy() for path, tensor in weights.items()})

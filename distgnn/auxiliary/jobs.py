@@ -7,6 +7,8 @@ that methods can be compared by paired tests.
 from __future__ import annotations
 
 import json
+import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -19,8 +21,9 @@ from distgnn.auxiliary.data_source import DataSource, Weights
 from distgnn.auxiliary.job_cache import FORMAT, JobCache
 from distgnn.auxiliary.label_target import LabelTarget
 from distgnn.auxiliary.problem import MultiTaskProblem
-from distgnn.auxiliary.trainer import Trainer, TrainingResult, pretrain_auxiliary
-from distgnn.auxiliary.weighting import build_weighting
+from distgnn.auxiliary.step import batches_of
+from distgnn.auxiliary.trainer import MethodOptions, Trainer, TrainingResult, pretrain_auxiliary
+from distgnn.auxiliary.weighting import Weighting, build_weighting
 from distgnn.config import TransferConfig
 from distgnn.config.base import result_fields, to_json
 from distgnn.corpus.writer import Mapper
@@ -104,6 +107,8 @@ class RunJob:
             found = trainer.run()
         except WorkError as error:
             raise type(error)(f"{self.title(job)}: {error}") from error
+        if job.scheme == "pretrained":
+            found = replace(found, start_seconds=self._start(job)[1])
         if self.save_models and isinstance(trainer.problem, LabelTarget):
             tensors = {name: tensor.detach().cpu().clone() for name, tensor in trainer.problem.tensors().items()}
             found = replace(found, weights=tensors)
@@ -116,25 +121,26 @@ class RunJob:
 
         If it starts from a pre-training on auxiliary tasks, that job must be finished.
         """
-        weights = self._start(job) if job.scheme == "pretrained" else None
+        weights = self._start(job)[0] if job.scheme == "pretrained" else None
         problem = self.source.problem(job.encoder, job.seed, group, weights)
         return Trainer(problem, self.config, job.method, job.seed, group, self.sink)
 
     def _pretrain(self, job: Job, group: ProcessGroup) -> None:
         problem = self.source.problem(job.encoder, job.seed, group)
+        start = time.perf_counter()
         weights = pretrain_auxiliary(problem, self.config, job.seed, group)
         if group.is_main_process:
-            self.cache.save_weights(self.name(job), weights)
+            self.cache.save_weights(self.name(job), weights, time.perf_counter() - start)
 
-    def _start(self, job: Job) -> Weights:
+    def _start(self, job: Job) -> tuple[Weights, float]:
+        """Return the initial weights of a job of scheme pretrained, and the seconds of their training here."""
         weights = self.source.start(job.encoder)
-        if weights is None:
-            weights = self.cache.load_weights(self.name(job._replace(method="")))
-        if weights is None:
+        found = (weights, 0.0) if weights is not None else self.cache.load_weights(self.name(job._replace(method="")))
+        if found is None:
             raise WorkError(
                 f"{self.folder.uri}: weights pre-trained for {self.title(job)} are gone; start the command again"
             )
-        return weights
+        return found
 
     def done(self, job: Job) -> bool:
         """Return whether the job's file exists and is complete."""
@@ -162,7 +168,7 @@ class RunJob:
         """Return a readable title of the job; a method or scheme common to all jobs is omitted."""
         config, encoder = self.config, self.source.encoders[job.encoder]
         method = [] if job.method and len(config.compared) == 1 else [job.method or "auxiliary tasks alone"]
-        scheme = [] if len(config.compared) == len(config.schemes) == 1 else [job.scheme]
+        scheme = [] if len(config.compared) == len(config.trained_schemes) == 1 else [job.scheme]
         return ", ".join([*method, encoder, *scheme, f"seed {job.seed}"])
 
 
@@ -209,10 +215,22 @@ def rehearse(run: RunJob, encoder: int) -> MultiTaskProblem:
     problem = run.source.problem(encoder, 0, ProcessGroup.single_process(torch.device("cpu")))
     for method in config.compared:
         weighting = build_weighting(config.weighted(method), problem.names, 0)
-        folds = config.weighting.folds if weighting.learns == "meta" else 0
-        parts = Batches(problem.strata, config.batch, 0, folds).parts
+        batches = batches_of(problem, weighting, MethodOptions(config, method), 0)
+        parts = batches.parts
+        if encoder == 0:
+            _advise(config, method, weighting, batches)
         if isinstance(problem, LabelTarget) and config.batch // parts < config.corpus.streams:
             raise RequestError(
                 f"batch={config.batch} is too small for {parts} folds of corpus.streams={config.corpus.streams} each"
             )
     return problem
+
+
+def _advise(config: TransferConfig, method: str, weighting: Weighting, batches: Batches) -> None:
+    """Warn if the steps of a training cannot move the weights of a method from their start to 0 or 1."""
+    steps = config.epochs * batches.steps_per_epoch
+    said = weighting.advice(steps, config.weighted(method).settled().lr)
+    if said:
+        short = " (an epoch is one step)" if batches.steps_per_epoch == 1 else ""
+        count = f"epochs={config.epochs} x {batches.steps_per_epoch} steps{short}"
+        warnings.warn(f"{method}: {count}: {said}; raise epochs or weighting.lr, or lower batch", stacklevel=3)

@@ -52,9 +52,13 @@ class LinearProbe(LabelTarget):
                 features[rows] = graph_features(self.encoder, select_graphs(graphs, rows), self.data.use_center)
         return features
 
-    def fetch(self, folds: Sequence[Rows], step: int) -> list[Tensor]:  # noqa: ARG002
+    def fetch(self, folds: Sequence[Rows], step: int, auxiliary: bool = True) -> list[Tensor]:  # noqa: ARG002
         """Return the rows of the corpus, fold by fold."""
         return [self.train[torch.from_numpy(rows)] for rows in folds]
+
+    def fetch_unseen(self, rows: Rows, step: int) -> list[Tensor]:
+        """See :class:`distgnn.auxiliary.problem.MultiTaskProblem`."""
+        return self.fetch([rows], step)
 
     def losses(self, batch: list[Tensor]) -> tuple[list[Samples], list[Samples]]:
         """See :class:`distgnn.auxiliary.problem.MultiTaskProblem`."""

@@ -68,12 +68,20 @@ class MultiTaskProblem(Protocol):
     lower_is_better: frozenset[str]
     parts: tuple[str, ...]
 
-    def fetch(self, folds: Sequence[Rows], step: int) -> Any:
+    def fetch(self, folds: Sequence[Rows], step: int, auxiliary: bool = True) -> Any:
         """Return this rank's share of a step, on the device. Does not change the model, so it may be called ahead.
 
         Args:
             folds: Rows of the target in each of one or more folds, of all ranks.
             step: Number of the step; it determines the samples of the auxiliary tasks.
+            auxiliary: Whether ``losses`` returns samples of the auxiliary tasks; otherwise it returns none.
+        """
+        ...
+
+    def fetch_unseen(self, rows: Rows, step: int) -> Any:
+        """Return this rank's share of rows that are evaluated like rows that training does not know, as fold 0 of a batch.
+
+        The batch is for ``fold_losses``.
         """
         ...
 

@@ -12,8 +12,10 @@ from torch import Tensor
 from distgnn.auxiliary.batches import Batches
 from distgnn.auxiliary.forward_pass import ForwardPass
 from distgnn.auxiliary.hypergradient import WeightedGradients, meta_gradient, normalised, shifted_parameters, surrogate
+from distgnn.auxiliary.look_ahead import LookAhead, gradient_step, joint_adam_step, task_adam_step
 from distgnn.auxiliary.problem import MultiTaskProblem
-from distgnn.auxiliary.task_gradients import Layout, flat_gradient
+from distgnn.auxiliary.task_gradients import Layout, WeightedTaskGradients, flat_gradient
+from distgnn.auxiliary.task_moments import TaskMoments
 from distgnn.auxiliary.weighting import Weighting
 from distgnn.config import WeightingConfig
 from distgnn.distributed import ProcessGroup
@@ -48,6 +50,8 @@ class StepOptions(Protocol):
 class StepRecord:
     """Per-task values of one step: K + 1 numbers each, the target first, identical on all ranks; NaN if undefined.
 
+    Losses and cosines of tasks that the step does not compute are undefined.
+
     Attributes:
         losses: Mean losses at the parameters before the step.
         weights: Weights of the shared parameters' gradients (the mean over samples if samples are weighted).
@@ -71,7 +75,9 @@ class MultiTaskStep:
 
     Attributes:
         weighting: The method, from ``build_weighting(config.weighting, problem.names, seed)``.
-        optimiser: Optimizer of the model; its learning rate may be changed between steps.
+        optimiser: Optimizer of the model; its learning rate may be changed between steps. With moments per task, it is the
+            Adam of the target's loss for the shared parameters, and the Adam of every task's own loss for its head.
+        moments: Adam's moments of the auxiliary tasks; None with joint moments.
     """
 
     def __init__(
@@ -80,24 +86,30 @@ class MultiTaskStep:
         self.problem, self.options, self.group = problem, config.weighting, group
         self.layout = Layout(problem)
         self.weighting = weighting.to(self.layout.parameters[0])
-        folds = config.weighting.folds if weighting.learns == "meta" else 0
-        self.batches = Batches(problem.strata, config.batch, seed, folds)
+        self.batches = batches_of(problem, weighting, config, seed)
         self.optimiser: torch.optim.Optimizer = torch.optim.Adam(
             self.layout.parameters, config.lr, weight_decay=config.weight_decay, fused=True
         )
+        apart = config.weighting.moments == "task" and weighting.by_task and len(problem.names) > 1
+        self.moments = TaskMoments(len(problem.names) - 1, self.layout) if apart else None
         self._own = [parameter for parameter in weighting.parameters() if parameter.requires_grad]
         learns = weighting.learns != "nothing"
         self._own_optimiser = torch.optim.Adam(self._own, config.weighting.settled().lr) if learns else None
 
     @property
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        """Optimizers whose state is saved: that of the model, and that of the weighting method if it learns."""
+        """Optimizers whose state is saved: of the model, of the auxiliary tasks' moments, and of the weighting method."""
+        moments = {"moments": self.moments.optimiser} if self.moments else {}
         own = {"own_optimiser": self._own_optimiser} if self._own_optimiser else {}
-        return {"optimiser": self.optimiser, **own}
+        return {"optimiser": self.optimiser, **moments, **own}
+
+    @property
+    def _target_only(self) -> bool:
+        return self.weighting.alone and self.weighting.reads == "losses"
 
     def fetch(self, number: int) -> Any:
         """Return the data of step ``number``; may be called ahead."""
-        return self.problem.fetch(self.batches.rows(number), number)
+        return self.problem.fetch(self.batches.rows(number), number, not self._target_only)
 
     def step(self, number: int, batch: Any = None) -> StepRecord:
         """Run step ``number`` (counted from 0) on ``batch`` (None = fetch it now).
@@ -107,45 +119,55 @@ class MultiTaskStep:
         """
         batch = self.fetch(number) if batch is None else batch
         by_layer = self.options.similarity == "layer"
-        found = ForwardPass(self.problem, batch, self.weighting, self.layout, self.group, by_layer)
+        per_task = self.moments is not None
+        found = ForwardPass(self.problem, batch, self.weighting, self.layout, self.group, by_layer, per_task)
         losses = self._finite_losses(found, number)
-        ahead = self._learn_ahead(found, number) if self.weighting.learns == "meta" else None
         weighted = found.weighted(range(self.batches.parts))
+        others = self._auxiliary_steps(weighted, number)
+        ahead = self._learn_ahead(found, others, number) if self.weighting.learns == "meta" else None
         raw = self.weighting(weighted.signals)
         weights = self._used(weighted, raw)
-        self._move(
-            weighted.gradient(weights, torch.ones_like(weights) if self.weighting.plain_heads else weights), number
-        )
+        self._move(weighted, weights, others, number)
         if self.weighting.learns == "joint":
             self._learn(weighted, (raw * weighted.signals.loss).sum() + self.weighting.penalty())
-        none = torch.full_like(weighted.signals.cosines, math.nan)
-        slopes, meta_loss = ahead or (none, none[0])
-        shown = torch.stack(
-            [self._by_task(weighted, weights * weighted.scale), weighted.signals.cosines, slopes]
-        ).tolist()
+        cosines = self._padded(weighted.signals.cosines, math.nan)
+        slopes, meta_loss = ahead or (torch.full_like(cosines, math.nan), cosines.new_tensor(math.nan))
+        shown = torch.stack([self._by_task(weighted, weights * weighted.scale), cosines, slopes]).tolist()
         used, cosines, slopes = (tuple(row) for row in shown)
         return StepRecord(number, losses, used, cosines, slopes, float(meta_loss))
 
-    def _learn_ahead(self, found: ForwardPass, number: int) -> tuple[Tensor, Tensor]:
+    def _padded(self, values: Tensor, fill: float) -> Tensor:
+        """Return [K + 1]: ``values`` of the tasks that the step computes, and ``fill`` for the others."""
+        return torch.cat([values, values.new_full((len(self.problem.names) - len(values),), fill)])
+
+    def _auxiliary_steps(self, weighted: WeightedGradients, number: int) -> Tensor | None:
+        """Return [K, P], steps of the auxiliary tasks' own Adam with learning rate 1; None with joint moments."""
+        if self.moments is None or not isinstance(weighted, WeightedTaskGradients):
+            return None
+        gradients = weighted.auxiliary
+        if not len(gradients):
+            return gradients
+        return self.moments.steps(torch.stack([self._clipped(row, number) for row in gradients]))
+
+    def _learn_ahead(self, found: ForwardPass, others: Tensor | None, number: int) -> tuple[Tensor, Tensor]:
         """Stage 1 (lines 5-12): update the weighting method by look-ahead steps.
 
         Returns:
-            dL_meta / dw by task and L_meta, averaged over the validation folds.
+            dL_meta / dw by task and L_meta, averaged over the judges.
         """
-        alpha = self.options.alpha or self.optimiser.param_groups[0]["lr"]
-        judges, total = self.batches.judges, torch.zeros(())
-        weighted_by_judge = [
-            found.weighted([part for part in range(self.batches.parts) if part != judge]) for judge in judges
-        ]
-        slopes, losses = [], []
+        unseen = self.problem.fetch_unseen(self.batches.judge_rows(number), number) if len(self.batches.held) else None
+        judges = (-1,) if unseen is not None else self.batches.judges
+        parts = range(self.batches.parts)
+        weighted_by_judge = [found.weighted([part for part in parts if part != judge]) for judge in judges]
+        total, slopes, losses = torch.zeros(()), [], []
         for judge, weighted in zip(judges, weighted_by_judge, strict=True):
             raw = self.weighting(weighted.signals)
-            weights = self._used(weighted, raw)
-            step = alpha * weighted.gradient(weights, weights)[: self.layout.target_size]
-            with shifted_parameters(self.layout, step):
-                direction, loss = meta_gradient(self.problem, found.batch, judge, self.layout, self.group)
-            slope = weighted.directional_derivatives(direction) * (-alpha / len(judges))
-            total = total + surrogate(weighted, raw, slope, self.weighting.normalised)
+            ahead = self._look_ahead(weighted, self._used(weighted, raw), others)
+            rows = (found.batch, judge) if unseen is None else (unseen, 0)
+            with shifted_parameters(self.layout, ahead.step):
+                direction, loss = meta_gradient(self.problem, *rows, self.layout, self.group)
+            slope = ahead.slopes(direction) / len(judges)
+            total = total + surrogate(weighted, raw, slope, self._relative)
             slopes.append(self._by_task(weighted, slope))
             losses.append(loss / len(judges))
         meta_loss = torch.stack(losses).sum()
@@ -157,9 +179,31 @@ class MultiTaskStep:
         self._learn(weighted_by_judge[0], total)
         return torch.stack(slopes).sum(0), meta_loss
 
+    def _look_ahead(self, weighted: WeightedGradients, weights: Tensor, others: Tensor | None) -> LookAhead:
+        optimiser, layout = self.optimiser, self.layout
+        rate = self.options.alpha or optimiser.param_groups[0]["lr"]
+        if self.options.lookahead == "gradient" or not isinstance(optimiser, torch.optim.Adam):
+            return gradient_step(weighted, weights, layout, rate)
+        if others is None:
+            return joint_adam_step(weighted, weights, layout, optimiser, rate)
+        first = _only_first(weights)
+        return task_adam_step(weighted.gradient(first, first), weights, others, layout, optimiser, rate)
+
+    @property
+    def _relative(self) -> bool:
+        """Whether weights are relative to the target's."""
+        return self.weighting.normalised or self.moments is not None
+
     def _used(self, weighted: WeightedGradients, raw: Tensor) -> Tensor:
         """Return the weights to apply to the losses, detached."""
-        return normalised(weighted, raw) if self.weighting.normalised else raw.detach()
+        if not self._relative:
+            return raw.detach()
+        used = normalised(weighted, raw)
+        if not bool(torch.isfinite(used).all()):
+            raise DivergedError(
+                "the weight of the target is 0, so that no task has a weight relative to it; set weighting.moments=joint"
+            )
+        return used
 
     def _by_task(self, weighted: WeightedGradients, values: Tensor) -> Tensor:
         """Return [K + 1]: sums of ``values`` [R] by task, over ranks."""
@@ -175,13 +219,24 @@ class MultiTaskStep:
             parameter.grad = part
         self._own_optimiser.step()
 
-    def _move(self, gradient: Tensor, number: int) -> None:
-        """Stage 2 (line 19): one Adam step of the model with the weighted gradient, clipped according to the config."""
-        norm = float(gradient.norm())
-        if not math.isfinite(norm):
-            raise DivergedError(f"step {number}: the joint gradient is not finite; lower lr or weighting.lr")
-        if 0 < self.options.clip_norm < norm:
-            gradient = gradient * (self.options.clip_norm / norm)
+    def _move(self, weighted: WeightedGradients, weights: Tensor, others: Tensor | None, number: int) -> None:
+        """Stage 2 (line 19): one Adam step of the model, with joint moments or with moments per task."""
+        if others is None:
+            plain = torch.ones_like(weights) if self.weighting.plain_heads else weights
+            gradient = self._clipped(weighted.gradient(weights, plain), number)
+        else:
+            gradient = weighted.gradient(_only_first(weights), torch.ones_like(weights))
+            size, absent = self.layout.target_size, self.layout.size - len(gradient)
+            gradient = torch.cat([self._clipped(gradient[:size], number), gradient[size:], gradient.new_zeros(absent)])
+        self._step(gradient)
+        if others is not None:
+            rate = self.optimiser.param_groups[0]["lr"]
+            step = rate * (weights[1:] @ others)
+            for parameter, part in zip(self.layout.shared, self.layout.pieces(step, self.layout.shared), strict=True):
+                parameter.data.sub_(part)
+
+    def _step(self, gradient: Tensor) -> None:
+        """One step of the model's optimizer with a flat gradient."""
         for parameter, part in zip(
             self.layout.parameters, self.layout.pieces(gradient, self.layout.parameters), strict=True
         ):
@@ -189,12 +244,40 @@ class MultiTaskStep:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
 
+    def _clipped(self, gradient: Tensor, number: int) -> Tensor:
+        """Return a gradient, clipped according to the config."""
+        norm = float(gradient.norm())
+        if not math.isfinite(norm):
+            raise DivergedError(f"step {number}: the joint gradient is not finite; lower lr or weighting.lr")
+        if 0 < self.options.clip_norm < norm:
+            return gradient * (self.options.clip_norm / norm)
+        return gradient
+
     def _finite_losses(self, found: ForwardPass, number: int) -> tuple[float, ...]:
         totals = found.totals
-        losses = totals.means(totals.shares(range(self.batches.parts)))[0].tolist()
-        for name, loss in zip(self.problem.names, losses, strict=True):
+        losses = totals.means(totals.shares(range(self.batches.parts)))[0]
+        known = losses.tolist()
+        for name, loss in zip(self.problem.names, known, strict=False):
             if not math.isfinite(loss):
                 raise DivergedError(
                     f"step {number}: the loss of task {name!r} is {loss}; lower lr or leave the task out"
                 )
-        return tuple(losses)
+        return tuple(self._padded(losses, math.nan).tolist())
+
+
+def batches_of(problem: MultiTaskProblem, weighting: Weighting, config: StepOptions, seed: int) -> Batches:
+    """Return the batches of a training: with folds or held-out rows for methods with look-ahead steps.
+
+    Raises:
+        RequestError: There are too few rows.
+    """
+    if weighting.learns == "meta":
+        return Batches.of(problem.strata, config.batch, seed, config.weighting)
+    return Batches(problem.strata, config.batch, seed)
+
+
+def _only_first(weights: Tensor) -> Tensor:
+    """Return the weight 1 for the target and 0 for the other tasks."""
+    first = torch.zeros_like(weights)
+    first[0] = 1
+    return first

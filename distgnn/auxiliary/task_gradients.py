@@ -20,6 +20,7 @@ class Layout:
         layers: Sizes of consecutive shared parameters that belong to the same module.
         target_parameters: Parameters of the target's loss: the shared ones and the target's head.
         target_size: Their size: the first numbers of a flat vector.
+        size: Size of a flat vector.
     """
 
     def __init__(self, problem: MultiTaskProblem) -> None:
@@ -30,6 +31,7 @@ class Layout:
         self.layers = _layers(problem.shared)
         self.head_sizes = [_count(head) for head in self.heads]
         self.shared_size, self.target_size = _count(self.shared), _count(self.target_parameters)
+        self.size = _count(self.parameters)
 
     def cut(self, flat: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
         """Split a flat vector into parts of the sizes of ``parameters``."""
@@ -173,6 +175,11 @@ class WeightedTaskGradients:
         self.signals = Signals(tasks, *totals.means(shares), gradients.cosines(shares), shared)
         self.scale = torch.ones_like(self.signals.loss)
         self._parts = totals.parts
+
+    @property
+    def auxiliary(self) -> Tensor:
+        """Gradients [K, P] of the auxiliary tasks' mean losses w.r.t. the shared parameters."""
+        return self._shares[1:] @ self._gradients.shared
 
     def gradient(self, weights: Tensor, head_weights: Tensor) -> Tensor:
         """Return the weighted gradient as a flat vector of all parameters; weights, head_weights: [K + 1]."""

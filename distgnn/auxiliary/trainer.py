@@ -48,6 +48,8 @@ class TrainingResult:
         curves: float32 [steps, tasks] by name (CURVES); NaN for values that the method does not have.
         meta_loss: float32 [steps], loss of the target after the look-ahead step.
         weights: The trained model, if saved; see :meth:`distgnn.auxiliary.label_target.LabelTarget.tensors`.
+        start_seconds: Wall time of the pre-training on auxiliary tasks alone that it starts from.
+        chosen: For scheme auto, the training that was chosen: its method and scheme.
     """
 
     tasks: tuple[str, ...]
@@ -61,6 +63,13 @@ class TrainingResult:
     curves: dict[str, npt.NDArray[np.float32]] = field(repr=False)
     meta_loss: npt.NDArray[np.float32] = field(repr=False)
     weights: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    start_seconds: float = 0.0
+    chosen: str = ""
+
+    @property
+    def cost(self) -> float:
+        """Wall time with that of the pre-training."""
+        return self.seconds + self.start_seconds
 
     @property
     def history(self) -> tuple[float, ...]:
@@ -97,7 +106,7 @@ class Trainer:
         sink: MetricsSink = NULL_SINK,
     ) -> None:
         self.problem, self.config, self.method, self.group, self.sink = problem, config, method, group, sink
-        weighted = _Weighted(config, method)
+        weighted = MethodOptions(config, method)
         weighting = build_weighting(weighted.weighting, problem.names, seed)
         if config.similarities and weighting.reads == "losses":
             weighting.reads = "cosines"  # only recorded; the method does not read them
@@ -179,7 +188,7 @@ class Trainer:
         )
 
 
-class _Weighted:
+class MethodOptions:
     """The options of a step, with those of one weighting method."""
 
     def __init__(self, config: TransferConfig, method: str) -> None:

@@ -45,8 +45,14 @@ class NetworkTaskConfig(OpenConfig):
     """Fraction of the edges of the sampled nodes that edge_generation removes and predicts."""
     hidden: int = hyper(100, most=1 << 20)
     """Hidden units of the task heads of links and meta-paths."""
-    messages: Literal["keep", "hide"] = hyper("keep")
-    """Links: keep = training positives pass messages (as published), hide = except those predicted in the step."""
+    messages: Literal["keep", "hide"] = hyper("hide")
+    """Links: hide = training positives pass messages, except those predicted in the step; keep = all of them (as published,
+    where a positive is predicted from its own edge).
+    """
+    paths: Literal["nonbacktracking", "all"] = hyper("nonbacktracking", before="all")
+    """Labels of meta-paths: nonbacktracking = pairs joined by a walk that never takes an edge and then the same edge back;
+    all = by any walk (as published; contains the training labels of links).
+    """
     fractions: tuple[float, float, float] = setting((0.6, 0.2, 0.2))
     """Fractions of train, val and test, if the network has no split of its own."""
     split_seed: int = setting(0, most=SEED)

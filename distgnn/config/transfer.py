@@ -15,6 +15,8 @@ from distgnn.config.weighting import WeightingConfig
 
 CONTROL = "none"
 SCHEMES = ("scratch", "pretrained")
+AUTO = "auto"
+"""The scheme that takes, of all trainings of a method and of the control, the one with the best validation score."""
 ELSEWHERE = "@corpus"
 """Suffix of the name of an auxiliary task on the graphs of aux_corpus."""
 
@@ -90,9 +92,10 @@ class TransferConfig:
     """Weighting methods: none, fixed, cosine, selar, auxts_one, auxts_all, frozen, uncertainty, library; none is always
     added.
     """
-    schemes: tuple[str, ...] = setting(SCHEMES, results=False)
+    schemes: tuple[str, ...] = setting((*SCHEMES, AUTO), results=False)
     """scratch = from initial weights; pretrained = from the checkpoints or, without them, after pre-training on the
-    auxiliary tasks only.
+    auxiliary tasks only; auto = none and the method under both schemes, of which the one with the best validation score is
+    taken (costs nothing beside the other two).
     """
     encoders: tuple[str, ...] = hyper((), results=False)
     """Kinds of encoders to compare, the columns of the table; empty = corpus.encoder or network.encoder, or the
@@ -143,8 +146,8 @@ class TransferConfig:
         for name in ("pretrain_epochs", "patience", "batch", "lr", "weight_decay", "max_failures"):
             value = getattr(self, name)
             check(value >= 0, f"{name} must not be negative, found {value}")
-        bad = [item for item in self.schemes if item not in SCHEMES]
-        check(not bad, f"schemes: {bad[:1]} is none of {', '.join(SCHEMES)}")
+        bad = [item for item in self.schemes if item not in (*SCHEMES, AUTO)]
+        check(not bad, f"schemes: {bad[:1]} is none of {', '.join((*SCHEMES, AUTO))}")
         for name in ("methods", "schemes"):
             check(bool(getattr(self, name)), f"{name} must name at least one")
         for name in ("methods", "schemes", "encoders", "checkpoint"):
@@ -160,10 +163,10 @@ class TransferConfig:
             "encoders: checkpoints determine the encoder; leave out encoders or checkpoint",
         )
         check(
-            not self.checkpoint or "pretrained" in self.schemes,
+            not self.checkpoint or "pretrained" in self.trained_schemes,
             "checkpoint is only used by scheme pretrained; add it to schemes",
         )
-        ready = "pretrained" not in self.schemes or bool(self.checkpoint) or self.pretrain_epochs > 0
+        ready = "pretrained" not in self.trained_schemes or bool(self.checkpoint) or self.pretrain_epochs > 0
         check(ready, "scheme pretrained without checkpoint needs pretrain_epochs of at least 1")
         self._check_weighting()
 
@@ -177,6 +180,11 @@ class TransferConfig:
         check(not owned or given in self.methods, f"weighting.{given} is given, but methods lacks {given}")
         has = bool(self.weighting.library) or "library" not in self.methods
         check(has, "methods: library needs weighting.method=library and weighting.library=module:Class")
+
+    @property
+    def trained_schemes(self) -> tuple[str, ...]:
+        """The schemes of the trainings: those that auto chooses from, or those that are named."""
+        return SCHEMES if AUTO in self.schemes else self.schemes
 
     @property
     def compared(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from distgnn.config.base import OpenConfig, check
 from distgnn.config.fields import SEED, Options, hyper, registered, runtime, setting, writes
 from distgnn.config.finetune import FinetuneConfig
 from distgnn.config.pretrain import PretrainConfig
-from distgnn.config.transfer import CONTROL, TransferConfig
+from distgnn.config.transfer import AUTO, CONTROL, TransferConfig
 
 Kind = Literal["pretrain", "finetune", "transfer"]
 
@@ -146,6 +146,9 @@ class TuneConfig(OpenConfig):
                 len(found) == 1,
                 f"transfer.{name} must name one (what a trial trains), found {' '.join(found) or 'none'}",
             )
+        check(
+            AUTO not in config.schemes, "transfer.schemes: a trial trains scratch or pretrained; auto chooses of both"
+        )
         check(len(config.encoders) < 2, "transfer.encoders must not name more than one")
         check(len(config.checkpoint) < 2, "transfer.checkpoint must not name more than one")
         check(config.workers == config.ranks == 1, "transfer.workers and transfer.ranks: use concurrency")

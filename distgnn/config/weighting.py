@@ -11,6 +11,9 @@ from distgnn.config.fields import Options, hyper, registered, setting
 _AUXTS: dict[str, Any] = {"output": "softplus", "normalise": False, "granularity": "task", "types": "learned"}
 _SELAR: dict[str, Any] = {"output": "sigmoid", "normalise": True, "granularity": "sample", "types": "onehot"}
 _RATES = {"selar": 5e-3, "uncertainty": 1e-3}
+_PAPER_RATE, _RATE = 1e-4, 1e-3
+PUBLISHED: dict[str, Any] = {"start": 0.0, "judge": "folds", "lookahead": "gradient", "moments": "joint"}
+"""Options with which AUX-TS is trained as its paper describes."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,19 @@ class WeightingConfig(OpenConfig):
     """Hidden units of the weighting model (2 layers)."""
     output: Literal["auto", "softplus", "sigmoid"] = hyper("auto")
     """Output activation of the weighting model; auto = sigmoid for selar, else softplus."""
+    start: float = hyper(0.05, before=0.0)
+    """Initial weight of every auxiliary task for AUX-TS, relative to the target's; 0 = as published: random weights of the
+    weighting model, near the target's.
+    """
     lr: float = hyper(0.0)
-    """Adam's learning rate for the weighting's own parameters; 0 = 5e-3 for selar, 1e-3 for uncertainty, 1e-4 for
-    AUX-TS (the paper's 1e-5 is for 16,000 and more steps; in shorter trainings the weights would hardly change).
+    """Adam's learning rate for the weighting's own parameters; 0 = 5e-3 for selar, 1e-3 for uncertainty and AUX-TS, 1e-4
+    for AUX-TS with start=0 (the paper's 1e-5 is for 16,000 and more steps; in shorter trainings the weights would hardly
+    change).
     """
     normalise: bool | None = hyper(None)
-    """Divide the weights of a weighting model by the target's mean weight; None = True for selar, else False."""
+    """Divide the weights of a weighting model by the target's mean weight; None = True for selar and with start, False for
+    AUX-TS with start=0.
+    """
     granularity: Literal["auto", "task", "sample"] = hyper("auto")
     """Weights of a weighting model per task or per sample (a loss that cannot be split into samples has one weight);
     auto = sample for selar, else task.
@@ -46,6 +56,19 @@ class WeightingConfig(OpenConfig):
     """Stratified folds of each batch for cross-validation: each fold in turn evaluates a look-ahead step on the others.
     1 = no cross-validation: the second half of a batch evaluates a step on the first half. Not used by methods without
     look-ahead.
+    """
+    judge: Literal["folds", "heldout"] = hyper("heldout", before="folds")
+    """Rows that evaluate a look-ahead step: heldout = training rows that are never trained on, folds = folds of the batch
+    (as published; all of them are trained on, so overfitting remains unseen).
+    """
+    heldout: float = hyper(0.1, before=0.1)
+    """Share of the training rows that judge=heldout takes away, at least 10 rows and at most half of them."""
+    lookahead: Literal["optimiser", "gradient"] = hyper("optimiser", before="gradient")
+    """The look-ahead step: optimiser = Adam's next step, gradient = a step of gradient descent (as published)."""
+    moments: Literal["task", "joint"] = hyper("task", before="joint")
+    """Adam's moments for the shared parameters: task = one pair per task, whose steps are added with the tasks' weights
+    relative to the target's (heads are trained on their own losses); joint = one pair, of the weighted gradient. Methods
+    that weight samples always use joint moments: Adam ignores the scale of a task's gradient.
     """
     alpha: float = hyper(0.0)
     """Learning rate of the look-ahead step; 0 = the model's current learning rate."""
@@ -67,12 +90,14 @@ class WeightingConfig(OpenConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("lr", "alpha", "clip_norm"):
+        for name in ("lr", "alpha", "clip_norm", "start"):
             value = getattr(self, name)
             check(value >= 0, f"weighting.{name} must not be negative, found {value}")
+        check(self.start <= 1, f"weighting.start must be at most 1, found {self.start}")
         for name in ("hidden", "folds"):
             value = getattr(self, name)
             check(value >= 1, f"weighting.{name} must be at least 1, found {value}")
+        check(0 < self.heldout <= 0.5, f"weighting.heldout must lie in (0, 0.5], found {self.heldout}")
         check(
             all(0 <= value < float("inf") for value in self.fixed),
             f"weighting.fixed must be finite and not negative, found {self.fixed}",
@@ -85,6 +110,7 @@ class WeightingConfig(OpenConfig):
 
     def settled(self) -> WeightingConfig:
         """Return a copy with every "auto", None and lr=0 replaced by the value of the method's paper."""
-        own = _SELAR if self.method == "selar" else _AUXTS
+        own = _SELAR if self.method == "selar" else _AUXTS | {"normalise": self.start > 0}
         values = {name: value for name, value in own.items() if getattr(self, name) in ("auto", None)}
-        return replace(self, lr=self.lr or _RATES.get(self.method, 1e-4), **values)
+        rate = _RATES.get(self.method, _RATE if self.start else _PAPER_RATE)
+        return replace(self, lr=self.lr or rate, **values)

@@ -50,6 +50,8 @@ class AuxiliaryDraw(IntEnum):
     CORPUS_ORDER = 62
     DROPOUT = 63
     PRETRAIN_ORDER = 71
+    HELD_OUT = 72
+    JUDGE_ORDER = 73
     GLOBAL = 81
 
 

@@ -2,14 +2,20 @@
 
 SELAR (Hwang et al., NeurIPS 2020), section 3.1: the label of a pair is 1 if an instance of the meta-path joins it. Only
 messages of the given network are read, so labels for training must come from a network of training edges.
+
+A walk may turn back: over an item's actor to the same item, or from an item over another user to the same item. Such walks
+join a user with every item that it rated, so the labels of ``user rated item rated^-1 user rated item`` contain the training
+labels of the target. Walks that do not turn back never use the edge between the two ends of the published meta-paths.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, reduce
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,17 +29,22 @@ from distgnn.network.network import Network, Relation
 
 Rows = npt.NDArray[np.int64]
 Pairs = tuple[Rows, Rows]
+Walks = Literal["nonbacktracking", "all"]
 _POSITIVE, _START, _END, _REST = range(4)
 _TRIES = 16
+_MOST_WALKS = 1 << 62
+_HINT = {"all": "", "nonbacktracking": " by walks that do not turn back"}
 
 
-def path_pairs(network: Network, path: str) -> MetapathPairs:
+def path_pairs(network: Network, path: str, walks: Walks = "all") -> MetapathPairs:
     """Return all pairs of nodes joined by a meta-path. A node is never paired with itself.
 
     Args:
         network: the network.
         path: alternating types and relations, such as ``user rated item rated^-1 user``. NAME^-1 is the relation NAME
             traversed against its direction, whether or not the network stores messages that way.
+        walks: which walks along the path join their ends: all, or those that never traverse an edge and then the same edge
+            back.
 
     Raises:
         RequestError: the path is malformed, the network lacks a relation, a relation has no messages, or no pair is joined.
@@ -46,13 +57,13 @@ def path_pairs(network: Network, path: str) -> MetapathPairs:
         raise RequestError(
             f"path {path!r}: no node type {unknown_types[0]!r}; the types are {', '.join(network.types)}"
         )
-    joined: Any = _adjacency(network, path, *steps[:3])
-    for place in range(2, len(steps) - 1, 2):
-        joined = joined @ _adjacency(network, path, *steps[place : place + 3])
+    places = range(0, len(steps) - 1, 2)
+    adjacent = [_adjacency(network, path, *steps[place : place + 3]) for place in places]
+    joined: Any = reduce(operator.matmul, adjacent) if walks == "all" else _joined_without_return(adjacent, path)
     if steps[0] == steps[-1]:
         joined = _without_diagonal(joined)
     if not joined.nnz:
-        raise RequestError(f"path {path!r}: it joins no two nodes; remove it")
+        raise RequestError(f"path {path!r}: it joins no two nodes{_HINT[walks]}; remove it")
     joined.sort_indices()
     first = [int(network.type_ptr[network.types.index(end)]) for end in (steps[0], steps[-1])]
     return MetapathPairs(path, joined, steps[0] == steps[-1], first[0], first[1])
@@ -166,6 +177,37 @@ def _adjacency(network: Network, path: str, source: str, name: str, target: str)
     size = [len(network.nodes(end)) for end in (existing[0].source, existing[0].target)]
     matrix: Any = sp.csr_matrix((np.ones(len(edges.source), np.bool_), (edges.source, edges.target)), shape=size)
     return matrix if existing[0] is candidates[0] else matrix.T.tocsr()
+
+
+def _joined_without_return(adjacent: Sequence[Any], path: str) -> sp.csr_matrix:
+    """Return the Boolean matrix of the pairs joined by a walk that never takes an edge and then the same edge back.
+
+    With W_k the numbers of such walks over the first k steps, and d the degrees in step k:
+    W_{k+1} = W_k A_{k+1} - W_{k-1} (d - t), if step k + 1 reverses step k. Of the walks that return to a node x, one per edge
+    of x, those are subtracted that W_k counts: t = 1 if step k reverses step k - 1, since W_k then lacks one edge of x.
+
+    Raises:
+        RequestError: there may be too many walks to be counted exactly.
+    """
+    counts = [matrix.astype(np.int64) for matrix in adjacent]
+    reverses = [False, *(_equal(after, before.T) for before, after in pairwise(counts))]
+    bound = reduce(operator.mul, (int(matrix.sum(1).max()) for matrix in counts))
+    if bound > _MOST_WALKS:
+        raise RequestError(f"path {path!r}: too many walks to count; shorten it or set network.paths=all")
+    before, now = sp.identity(counts[0].shape[0], "int64", "csr"), counts[0]
+    for place in range(1, len(counts)):
+        following: Any = now @ counts[place]
+        if reverses[place]:
+            degree = np.asarray(counts[place - 1].sum(1)).reshape(-1) - int(reverses[place - 1])
+            following = following - before @ sp.diags(degree, dtype=np.int64, format="csr")
+        before, now = now, following
+    joined = sp.csr_matrix(now > 0)
+    joined.eliminate_zeros()
+    return joined
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return one.shape == other.shape and not (one != other).nnz
 
 
 def _known(network: Network, source: str) -> str:

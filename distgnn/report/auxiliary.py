@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,13 +10,16 @@ import numpy as np
 
 from distgnn.auxiliary.comparison import SIGNIFICANT, Comparison, Contrast, Row
 from distgnn.config import TransferConfig, to_json
+from distgnn.config.transfer import AUTO
 from distgnn.report.table import markdown_table, scale, text_table
 
 MethodComparison = Comparison[TransferConfig]
 _NOTES = f"""Test scores of the epoch that was best in validation: mean ± sample standard deviation over seeds. none = the target
 alone. ↓ worse than none: negative transfer. * differs from none, p < {SIGNIFICANT} in a two-sided paired t-test over seeds after
 Holm's correction over the cells of the table. Average gain: mean over encoders of the relative difference to none; positive is
-better."""
+better. Seconds: mean wall time of a training, with the pre-training that it starts from."""
+_AUTO = """auto = chosen by validation: of none and the method, from scratch and pretrained, the training with the best validation
+score of every seed; its control is none from scratch, and its seconds are those of all these trainings. Chosen:"""
 
 
 def marks(contrast: Contrast) -> str:
@@ -37,8 +41,12 @@ def rows(result: MethodComparison, metric: str) -> tuple[list[str], list[list[st
         places = [Row(method, encoder, scheme) for encoder in encoders]
         gains = [contrasts[row].relative_gain for row in places if row in contrasts]
         gain = f"{100 * np.mean(gains):+.2f} %" if gains else ""
-        body.append([scheme, method, *(cells[row] for row in places), gain])
-    return ["scheme", "method", *encoders, "average gain"], body
+        seconds = np.mean([found.cost for row in places for found in result.of(row)])
+        body.append([scheme, method, *(cells[row] for row in places), gain, f"{seconds:.1f}"])
+    for name, scores in result.references.items():
+        factor, decimals = (1.0, 3) if metric in result.lower_is_better else scale(metric)
+        body.append(["no encoder", name, *[f"{factor * scores[metric]:.{decimals}f}"] * len(encoders), "", ""])
+    return ["scheme", "method", *encoders, "average gain", "seconds"], body
 
 
 def _cell(result: MethodComparison, row: Row, metric: str, contrast: Contrast | None) -> str:
@@ -59,7 +67,15 @@ def _tables(result: MethodComparison) -> Iterator[tuple[str, list[str], list[lis
 
 def _notes(result: MethodComparison) -> str:
     tasks = "".join(f"\n- {name}" for name in result.tasks[1:])
-    return f"{_NOTES}\n\nAuxiliary tasks:\n{tasks}"
+    chosen = [_choices(result, row) for row in result.rows if row.scheme == AUTO]
+    auto = "".join(f"\n- {line}" for line in chosen)
+    return f"{_NOTES}" + (f"\n\n{_AUTO}\n{auto}" if chosen else "") + f"\n\nAuxiliary tasks:\n{tasks}"
+
+
+def _choices(result: MethodComparison, row: Row) -> str:
+    """Return how often each training was chosen for a row of scheme auto."""
+    counts = Counter(found.chosen for found in result.of(row)).most_common()
+    return f"{row.method}, {row.encoder}: " + "; ".join(f"{name} ({count})" for name, count in counts)
 
 
 def terminal(result: MethodComparison) -> str:
@@ -81,6 +97,7 @@ def transfer_summary(result: MethodComparison) -> dict[str, Any]:
         "metrics": list(result.metrics),
         "lower_is_better": sorted(result.lower_is_better),
         "encoders": list(dict.fromkeys(row.encoder for row in result.rows)),
+        "references": result.references,
         "cells": [cell for metric in result.metrics for cell in _cells(result, metric)],
         "summary": result.summary(),
         "runs": [_run(result, row, seed) for row, seed in result.results],
@@ -99,5 +116,6 @@ def _cells(result: MethodComparison, metric: str) -> Iterator[dict[str, Any]]:
 def _run(result: MethodComparison, row: Row, seed: int) -> dict[str, Any]:
     found = result.results[row, seed]
     place = {"scheme": row.scheme, "encoder": row.encoder, "method": row.method, "seed": seed}
-    reached = {"best_epoch": found.best_epoch, "seconds": round(found.seconds, 3), "test": found.scores["test"]}
-    return {**place, **reached, "validation": list(found.validation)}
+    reached = {"best_epoch": found.best_epoch, "seconds": round(found.cost, 3), "test": found.scores["test"]}
+    chosen = {"chosen": found.chosen} if found.chosen else {}
+    return {**place, **reached, **chosen, "validation": list(found.validation)}

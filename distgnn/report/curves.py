@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from distgnn.auxiliary.comparison import Row
 from distgnn.auxiliary.trainer import CURVES, TrainingResult
+from distgnn.config.transfer import AUTO
 from distgnn.report.auxiliary import MethodComparison
 from distgnn.report.png import png as _png
 from distgnn.storage.folder import Folder
@@ -31,6 +32,8 @@ def write_curves(result: MethodComparison, folder: Folder) -> None:
     sink, schema = pa.BufferOutputStream(), _schema()
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
         for (row, seed), found in result.results.items():
+            if row.scheme == AUTO:  # the curves of another row
+                continue
             writer.write_table(_rows(row, seed, found, schema))
     folder.write(CURVES_FILE, sink.getvalue())
 
@@ -64,7 +67,7 @@ def pictures(result: MethodComparison) -> Iterator[tuple[str, bytes]]:
     Yields:
         (file name, PNG): losses, weights and cosines of each method that has a control, and validation scores of all methods.
     """
-    for scheme, encoder in dict.fromkeys((row.scheme, row.encoder) for row in result.rows):
+    for scheme, encoder in dict.fromkeys((row.scheme, row.encoder) for row in result.rows if row.scheme != AUTO):
         where = f"{scheme}, {encoder}, {len(result.seeds)} seed(s)"
         rows = [row for row in result.rows if (row.scheme, row.encoder) == (scheme, encoder)]
         by_method = {row.method: result.of(row) for row in rows}

@@ -25,12 +25,12 @@ class DoubleBackwardStep(MultiTaskStep):
     The signals are the same, from task gradients computed once.
     """
 
-    def _learn_ahead(self, found: ForwardPass, number: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def _learn_ahead(self, found: ForwardPass, others: Tensor | None, number: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         losses = []
         for judge in self.batches.judges:
-            others = [part for part in range(self.batches.parts) if part != judge]
+            parts = [part for part in range(self.batches.parts) if part != judge]
             losses.append(
-                self._look_ahead_loss(self._joint_loss(found, found.weighted(others), others), found.batch, judge)
+                self._look_ahead_loss(self._joint_loss(found, found.weighted(parts), parts), found.batch, judge)
             )
         return torch.zeros(len(self.problem.names), device=losses[0].device), self._descend(losses)
 
@@ -82,7 +82,7 @@ class AsWrittenStep(DoubleBackwardStep):
             losses.append(self._look_ahead_loss(self._weighted(batch, others), batch, judge))
         meta_loss = self._descend(losses)
         joint = self._weighted(batch, range(self.batches.parts))
-        self._move(flat_gradient(joint, self.layout.parameters, keep=False), number)
+        self._step(self._clipped(flat_gradient(joint, self.layout.parameters, keep=False), number))
         none = (math.nan,) * len(self.problem.names)
         return StepRecord(number, none, none, none, none, float(meta_loss))
 

@@ -22,6 +22,7 @@ from distgnn.config import (
     WeightingConfig,
     to_json,
 )
+from distgnn.config.weighting import PUBLISHED
 from distgnn.search.records import SWEEP
 from jobs.killing import judge
 from jobs.killing.drill import Tally
@@ -143,7 +144,7 @@ def _tuning(corpus: str, out: str) -> TuneConfig:
         epochs=4,
         batch=24,
         device="cpu",
-        weighting=WeightingConfig(hidden=8, folds=2),
+        weighting=WeightingConfig(hidden=8, folds=2, **PUBLISHED),
         corpus=CorpusTaskConfig(
             auxiliary=("edgepred",), encoder=EncoderConfig(layers=1, width=8), split=SplitConfig(method="random")
         ),

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distgnn.auxiliary.batches import Batches
+from distgnn.auxiliary.batches import FEWEST, Batches, held_out
+from distgnn.config import WeightingConfig
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import below, draw
 
@@ -78,3 +79,33 @@ def test_judges() -> None:
 def test_too_few_rows_are_refused(rows: int, batch: int, what: str) -> None:
     with pytest.raises(RequestError, match=f"folds=3 needs at least 3 {what}"):
         Batches(zeros(rows), batch, 0, 3)
+
+
+def test_held_out_rows_are_a_stratified_share_and_never_in_a_batch() -> None:
+    strata = np.repeat([0, 1], [90, 30])
+    for seed in range(3):
+        plain, without = (Batches(strata, 16, seed, heldout=share) for share in (0.0, 0.2))
+        assert len(without.held) == 24
+        assert np.bincount(strata[without.held]).tolist() == [18, 6]
+        assert without.steps_per_epoch == plain.steps_per_epoch
+        for epoch in range(2):
+            steps = range(epoch * 8, epoch * 8 + 8)
+            rows, every = (np.concatenate([b.rows(step)[0] for step in steps]) for b in (without, plain))
+            assert not set(rows.tolist()) & set(without.held.tolist())
+            assert rows.tolist() == [row for row in every.tolist() if row not in without.held]
+        judges = [without.judge_rows(step) for step in range(20)]
+        assert all(len(judge) == FEWEST and np.isin(judge, without.held).all() for judge in judges)
+        assert len(np.unique(np.concatenate(judges))) == 24
+    assert len(np.intersect1d(held_out(strata, 0.2, 1), held_out(strata, 0.2, 2))) < 24
+
+
+def test_few_rows_are_held_out_as_tenths_and_halves() -> None:
+    assert [len(held_out(zeros(rows), 0.2, 0)) for rows in (100, 40, 12, 2)] == [20, 10, 6, 1]
+    with pytest.raises(RequestError, match=r"weighting\.judge=heldout needs at least 2 training rows, found 1"):
+        held_out(zeros(1), 0.2, 0)
+
+
+def test_options_choose_folds_or_held_out_rows() -> None:
+    folds, held = (Batches.of(zeros(60), 20, 0, WeightingConfig(judge=judge)) for judge in ("folds", "heldout"))
+    assert (folds.parts, len(folds.held), held.parts, len(held.held)) == (3, 0, 1, 10)
+    assert len(Batches.of(zeros(60), 20, 0, WeightingConfig(heldout=0.5)).held) == 30

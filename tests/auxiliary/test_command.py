@@ -59,7 +59,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 WRONG = {
     "--data /nowhere": "/nowhere: neither a corpus nor a network here",
     "--data x --methods magic": "methods='magic' is unknown (there are auxts_all",
-    "--data x --schemes magic": "schemes: ['magic'] is none of scratch, pretrained",
+    "--data x --schemes magic": "schemes: ['magic'] is none of scratch, pretrained, auto",
     "--data x --methods fixed fixed": "methods must name each once",
     "--data x --methods": "methods must name at least one",
     "--data x --seeds 0": "seeds must be at least 1",

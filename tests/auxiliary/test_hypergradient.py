@@ -19,6 +19,7 @@ from distgnn.auxiliary.step import MultiTaskStep
 from distgnn.auxiliary.task_gradients import Layout, cosines
 from distgnn.auxiliary.weighting import Weighting, build_weighting
 from distgnn.config import EncoderConfig, WeightingConfig
+from distgnn.config.weighting import PUBLISHED
 from distgnn.distributed import ProcessGroup
 from distgnn.models.encoder import build_encoder
 from distgnn.models.ops.scatter import ScatteredSegments
@@ -34,7 +35,7 @@ METHODS = ("selar", "auxts_one", "auxts_all")
 
 
 def made(method: Any, **options: Any) -> MultiTaskStep:
-    config = WeightingConfig(method=method, **{"hidden": 7, "alpha": 0.3, "lr": 0.05} | options)
+    config = WeightingConfig(method=method, **PUBLISHED | {"hidden": 7, "alpha": 0.3, "lr": 0.05} | options)
     problem = Planted(KINDS)
     return MultiTaskStep(problem, build_weighting(config, problem.names, 5), Options(weighting=config), ALONE, 1)
 
@@ -100,7 +101,7 @@ def test_recorded_hypergradient_is_the_derivative_by_the_weight() -> None:
     for granularity in ("task", "sample"):
         weighting = Free()
         weighting.per_sample = granularity == "sample"
-        config = WeightingConfig(alpha=0.3)
+        config = WeightingConfig(alpha=0.3, **PUBLISHED)
         step = MultiTaskStep(Planted(KINDS), weighting, Options(weighting=config), ALONE, 1)
         record = step.step(0)
         assert weighting.values.grad is not None
@@ -178,7 +179,7 @@ class Graphs:
         self.shared = build_encoder(MOLECULE, config, 1).double()
         self.heads = nn.ModuleList([nn.Linear(6, 1).double(), nn.Identity()])
 
-    def fetch(self, folds: Sequence[Rows], step: int) -> Any:  # noqa: ARG002
+    def fetch(self, folds: Sequence[Rows], step: int, auxiliary: bool = True) -> Any:  # noqa: ARG002
         return self.graphs
 
     def losses(self, batch: Any) -> tuple[list[Samples], list[Samples]]:

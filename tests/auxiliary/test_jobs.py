@@ -14,14 +14,17 @@ import pytest
 import torch
 
 from distgnn.auxiliary import jobs
-from distgnn.auxiliary.comparison import Comparison, Row, compare_methods
+from distgnn.auxiliary.comparison import Comparison, Row, chosen_by_validation, compare_methods
 from distgnn.auxiliary.data_source import CorpusDataSource, InitialEncoder, NetworkDataSource, is_network
-from distgnn.auxiliary.jobs import Job, RunJob
+from distgnn.auxiliary.jobs import Job, RunJob, rehearse
+from distgnn.auxiliary.trainer import TrainingResult
 from distgnn.config import EncoderConfig, NetworkTaskConfig, TransferConfig, WeightingConfig
+from distgnn.config.weighting import PUBLISHED
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.schema import Feature
 from distgnn.models.encoder import build_encoder
+from distgnn.report.auxiliary import terminal
 from distgnn.scale.pool import ordered_map
 from distgnn.scale.train.auxiliary import ranked_map, run_jobs
 from distgnn.scale.train.failures import forget_failure, raise_noted
@@ -85,7 +88,7 @@ class TestJobs:
         assert run(settings)[1] == ["none, gin, scratch, seed 0", "fixed, gin, scratch, seed 0"]
         assert run(replace(settings, seeds=2))[1] == ["none, gin, scratch, seed 1", "fixed, gin, scratch, seed 1"]
         assert run(replace(settings, methods=("cosine",)))[1] == ["cosine, gin, scratch, seed 0"]
-        weights = WeightingConfig(method="fixed", fixed=(1, 2, 3), hidden=8)
+        weights = WeightingConfig(method="fixed", fixed=(1, 2, 3), hidden=8, **PUBLISHED)
         assert run(replace(settings, weighting=weights))[1] == ["fixed, gin, scratch, seed 0"]
         assert run(replace(settings, network=NetworkTaskConfig(width=4), pretrain_epochs=9))[1] == []
         for change in ({"lr": 0.1}, {"corpus": task(auxiliary=("infomax",))}, {"encoders": ("gcn",)}, {"epochs": 3}):
@@ -136,7 +139,8 @@ class TestJobs:
             first = [
                 found.curves["losses"][0].tolist() for (row, _), found in result.results.items() if row.scheme == scheme
             ]
-            np.testing.assert_allclose(first[1:], [first[0]] * 2, rtol=1e-6)
+            np.testing.assert_allclose(first[1][0], first[0][0], rtol=1e-6)  # none computes the target only
+            np.testing.assert_allclose(first[2], first[1], rtol=1e-6)
 
     def test_missing_pretrained_weights_are_an_error(self, data: str, tmp_path: Path) -> None:
         settings = config(data, str(tmp_path / "out"), schemes=BOTH)
@@ -252,6 +256,68 @@ def test_workers_and_ranks_equal_one_process(data: str, tmp_path: Path) -> None:
     assert run(ranked, ranked_map(ranked))[1] == []
     with pytest.raises(RequestError, match="need 2 GPUs"):
         run(replace(ranked, device="cuda", lr=0.5), ranked_map(replace(ranked, device="cuda")))
+
+
+def test_auto_takes_the_training_with_the_best_validation_score(data: str, tmp_path: Path) -> None:
+    settings = config(data, str(tmp_path / "out"), schemes=("auto",), methods=("fixed",), seeds=2, epochs=1)
+    result, ran = run(settings)
+    assert len(ran) == 2 * 5
+    assert [(row.scheme, row.method) for row in result.rows] == [
+        (scheme, method) for scheme in ("scratch", "pretrained", "auto") for method in ("none", "fixed")
+    ]
+    for seed in range(2):
+        for method in ("none", "fixed"):
+            auto = result.results[Row(method, "gin", "auto"), seed]
+            tried = [
+                result.results[Row(one, "gin", scheme), seed]
+                for scheme in BOTH
+                for one in dict.fromkeys(("none", method))
+            ]
+            best = max(tried, key=lambda found: found.scores["val"]["roc_auc"])
+            assert (auto.scores, auto.seconds) == (best.scores, sum(found.seconds for found in tried))
+            assert auto.start_seconds == tried[-1].start_seconds > tried[0].start_seconds == 0
+            named = [f"{one}, {scheme}" for scheme in BOTH for one in dict.fromkeys(("none", method))]
+            assert auto.chosen in named
+    assert all(
+        result.controls[Row(method, "gin", "auto")] == Row("none", "gin", "scratch") for method in ("none", "fixed")
+    )
+    text = terminal(result)
+    assert "auto = chosen by validation" in text
+    assert run(replace(settings, schemes=BOTH))[1] == []
+
+
+def test_choice_prefers_none_from_scratch_and_lower_errors() -> None:
+    def scored(value: float) -> TrainingResult:
+        empty: Any = {}
+        scores = {part: {"rmse": value} for part in ("val", "test")}
+        return TrainingResult(("t",), ("rmse",), 1, 1.0, (), scores, empty, empty, empty, np.zeros(0, np.float32))
+
+    values = {
+        ("none", "scratch"): 0.3,
+        ("fixed", "scratch"): 0.3,
+        ("none", "pretrained"): 0.2,
+        ("fixed", "pretrained"): 0.4,
+    }
+    results = {(Row(method, "gin", scheme), 0): scored(value) for (method, scheme), value in values.items()}
+    lower, higher = (chosen_by_validation(results, frozenset(names)) for names in (("rmse",), ()))
+    assert {(row.method, found.chosen) for (row, _), found in lower.items()} == {
+        ("none", "none, pretrained"),
+        ("fixed", "none, pretrained"),
+    }
+    assert higher[Row("fixed", "gin", "auto"), 0].chosen == "fixed, pretrained"
+    scratch = {key: found for key, found in results.items() if key[0].scheme == "scratch"}
+    assert chosen_by_validation(scratch, frozenset())[Row("fixed", "gin", "auto"), 0].chosen == "none, scratch"
+
+
+def test_steps_that_cannot_move_the_weights_are_told(data: str, tmp_path: Path) -> None:
+    """With the arithmetic; an epoch of one step is named. More steps, or a greater rate, are not warned of."""
+    few = config(data, str(tmp_path / "few"), methods=("auxts_all",), weighting=WeightingConfig(hidden=8), epochs=1)
+    for batch, count in ((18, "epochs=1 x 2 steps"), (1000, r"epochs=1 x 1 steps \(an epoch is one step\)")):
+        source = CorpusDataSource.read(replace(few, batch=batch), ())
+        with pytest.warns(UserWarning, match=f"auxts_all: {count}: weighting.lr=0.001 moves the output by at most 0.0"):
+            rehearse(RunJob(source, open_folder(few.out)), 0)
+    found, _ = run(replace(few, weighting=WeightingConfig(hidden=8, lr=5.0), methods=("none", "auxts_all")))
+    assert len(found.results) == 2
 
 
 def test_too_small_a_batch_is_refused_before_anything_is_trained(data: str, tmp_path: Path) -> None:

@@ -15,13 +15,14 @@ from distgnn.auxiliary.step import MultiTaskStep
 from distgnn.auxiliary.trainer import CURVES, Trainer, TrainingResult, pretrain_auxiliary
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import TransferConfig, WeightingConfig
+from distgnn.config.weighting import PUBLISHED
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import WorkError
 from tests.helpers.planted import Kind, Planted
 from tests.helpers.training import CPU, run_ranks
 
 KINDS = (Kind(), Kind("random"))
-CONFIG = TransferConfig("x", epochs=4, batch=24, lr=0.02, weighting=WeightingConfig(hidden=16, lr=1e-3))
+CONFIG = TransferConfig("x", epochs=4, batch=24, lr=0.02, weighting=WeightingConfig(hidden=16, lr=1e-3, **PUBLISHED))
 
 
 def fit(problem: Planted, method: str = "auxts_all", seed: int = 0, **changes: Any) -> TrainingResult:

@@ -16,6 +16,7 @@ from distgnn import register
 from distgnn.auxiliary.weighting import Signals, Weighting, build_weighting
 from distgnn.auxiliary.weighting.model import WeightModel
 from distgnn.config import WeightingConfig, from_json, to_json
+from distgnn.config.weighting import PUBLISHED
 from distgnn.errors import RequestError
 
 NAMES = ("target", "first", "second")
@@ -33,7 +34,7 @@ def signals(**changed: Any) -> Signals:
 
 
 def build(method: Any, **options: Any) -> Weighting:
-    return build_weighting(WeightingConfig(method=method, **{"hidden": 6} | options), NAMES, 0)
+    return build_weighting(WeightingConfig(method=method, **PUBLISHED | {"hidden": 6} | options), NAMES, 0)
 
 
 def test_weights_of_none_fixed_and_cosine() -> None:
@@ -88,7 +89,7 @@ def test_weighting_models_equal_the_formula(method: str, output: str, types: str
 
 
 def test_auto_options_are_those_of_the_papers() -> None:
-    selar, auxts = (WeightingConfig(method=method).settled() for method in ("selar", "auxts_one"))
+    selar, auxts = (WeightingConfig(method=method, **PUBLISHED).settled() for method in ("selar", "auxts_one"))
     assert (selar.output, selar.normalise, selar.granularity, selar.types) == ("sigmoid", True, "sample", "onehot")
     assert (auxts.output, auxts.normalise, auxts.granularity, auxts.types) == ("softplus", False, "task", "learned")
     assert (selar.lr, auxts.lr, WeightingConfig(method="uncertainty").settled().lr) == (5e-3, 1e-4, 1e-3)
@@ -97,6 +98,34 @@ def test_auto_options_are_those_of_the_papers() -> None:
     )
     assert asked.settled() == asked
     assert WeightingConfig().hidden == 1000
+
+
+def test_auxts_starts_near_none() -> None:
+    """Relative to the target, for both outputs and on any signals; 0 keeps the published weights."""
+    now = WeightingConfig(method="auxts_all").settled()
+    assert (now.start, now.normalise, now.lr) == (0.05, True, 1e-3)
+    for method in ("auxts_one", "auxts_all", "frozen"):
+        for output, target in (("softplus", 1.0), ("sigmoid", 0.5)):
+            found = build(method, output=output, start=0.05)(signals())
+            wanted = torch.where(signals().task == 0, target, 0.05 * target).to(found)
+            torch.testing.assert_close(found, wanted)
+    assert torch.equal(build("selar", start=0.05)(signals()), build("selar", start=0.0)(signals()))
+
+
+def test_too_few_steps_to_move_a_weight_are_told() -> None:
+    """The bound is first-order: steps x rate x the sum of absolute derivatives of the output."""
+    model = build("auxts_all", start=0.05)
+    assert isinstance(model, WeightModel)
+    said = model.advice(10, 1e-3)
+    reach = 10 * 1e-3 * model._slope()
+    assert (
+        said
+        == f"weighting.lr=0.001 moves the output by at most {reach:.2f}, and from 0.05 it is 1.63 to 0 and 3.51 to 1"
+    )
+    assert model.advice(round(2.0 / model._slope() / 1e-3), 1e-3).endswith("it is 3.51 to 1")
+    assert model.advice(round(4.0 / model._slope() / 1e-3), 1e-3) == ""
+    for quiet in (build("auxts_all", start=0.0), build("frozen", start=0.05), build("selar"), build("none")):
+        assert quiet.advice(1, 1e-9) == ""
 
 
 def test_model_options_reach_the_model() -> None:

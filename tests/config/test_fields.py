@@ -37,6 +37,7 @@ from distgnn.config.fields import (
     runtime,
     walk,
 )
+from distgnn.config.weighting import PUBLISHED
 from distgnn.corpus.sources.ppi import PpiConfig
 from distgnn.errors import RequestError
 from distgnn.objectives.l2p.objective import L2PConfig
@@ -210,3 +211,23 @@ def test_a_field_that_a_saved_config_lacks_keeps_its_earlier_meaning() -> None:
     assert from_json(PretrainConfig, {"corpus": "c", "l2p": {"node_lr": 0.5}}).l2p == L2PConfig(node_lr=0.5)
     saved["l2p"]["scores"] = "scaled"
     assert from_json(PretrainConfig, saved).l2p.scores == "scaled"
+
+
+def test_saved_comparisons_keep_the_earlier_defaults() -> None:
+    saved = to_json(TransferConfig("d"))
+    for name in ("start", "judge", "heldout", "lookahead", "moments"):
+        del saved["weighting"][name]
+    del saved["network"]["paths"]
+    saved["network"]["messages"] = "keep"
+    old = from_json(TransferConfig, saved)
+    assert {name: getattr(old.weighting, name) for name in PUBLISHED} == PUBLISHED
+    assert old.weighting.heldout == 0.1
+    assert (old.weighting.settled().normalise, old.weighting.settled().lr) == (False, 1e-4)
+    assert (old.network.paths, old.network.messages) == ("all", "keep")
+    new = from_json(TransferConfig, {"data": "d", "weighting": {"hidden": 8}})
+    assert (new.weighting.start, new.weighting.judge, new.network.paths, new.network.messages) == (
+        0.05,
+        "heldout",
+        "nonbacktracking",
+        "hide",
+    )

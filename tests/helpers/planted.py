@@ -93,12 +93,16 @@ class Planted:
         self.asked: list[tuple[int, list[list[int]]]] = []
         self.judged: list[int] = []
 
-    def fetch(self, folds: Sequence[Rows], step: int) -> Any:
+    def fetch_unseen(self, rows: Rows, step: int) -> Any:
+        """Rows of the judge."""
+        return self.fetch([rows], step, auxiliary=False)
+
+    def fetch(self, folds: Sequence[Rows], step: int, auxiliary: bool = True) -> Any:
         """Rows of the folds, and (x, y) of each auxiliary task."""
         self.asked.append((step, [fold.tolist() for fold in folds]))
         mine = slice(self.rank, None, self.size)
         target = [(self.x[fold[mine]], self.y[fold[mine]]) for fold in folds]
-        return target, [self._auxiliary(number, step) for number in range(len(self.kinds))]
+        return target, [self._auxiliary(number, step) for number in range(len(self.kinds) if auxiliary else 0)]
 
     def _auxiliary(self, number: int, step: int) -> tuple[Tensor, Tensor]:
         kind = self.kinds[number]
@@ -114,7 +118,7 @@ class Planted:
     def losses(self, batch: Any) -> tuple[list[Samples], list[Samples]]:
         """One forward pass."""
         target, auxiliary = batch
-        places = [0] * len(target) + list(range(1, len(self.names)))
+        places = [0] * len(target) + list(range(1, len(auxiliary) + 1))
         found = self._samples([*target, *auxiliary], places)
         return found[: len(target)], found[len(target) :]
 

@@ -15,6 +15,7 @@ from distgnn.config import (
     TuneConfig,
     WeightingConfig,
 )
+from distgnn.config.weighting import PUBLISHED
 from distgnn.search.searchers.base import SearchContext, Searcher
 from distgnn.search.space import Space
 from tests.helpers.training import small
@@ -44,7 +45,7 @@ def joint_tuning(data: str, out: str, **options: Any) -> TuneConfig:
         batch=24,
         lr=0.01,
         device="cpu",
-        weighting=WeightingConfig(hidden=8, folds=2),
+        weighting=WeightingConfig(hidden=8, folds=2, **PUBLISHED),
         corpus=CorpusTaskConfig(auxiliary=("edgepred",), encoder=SMALL_ENCODER, split=SplitConfig(method="random")),
     )
     usual: dict[str, Any] = {"space": ("weighting.lr=log(1e-4,1e-2)",), "trials": 4, "final_seeds": 1}

@@ -10,6 +10,7 @@ from distgnn.auxiliary.comparison import Comparison, jobs_of, method_comparison
 from distgnn.auxiliary.jobs import Job
 from distgnn.auxiliary.trainer import CURVES, TrainingResult
 from distgnn.config import CorpusTaskConfig, EncoderConfig, SplitConfig, TransferConfig, WeightingConfig
+from distgnn.config.weighting import PUBLISHED
 from distgnn.network.csr import Edges, build_network
 from distgnn.network.network import Relation
 from distgnn.network.store import save_network
@@ -48,7 +49,7 @@ def config(data: str, out: str, **options: Any) -> TransferConfig:
         "pretrain_epochs": 1,
         "batch": 18,
         "lr": 0.01,
-        "weighting": WeightingConfig(hidden=8),
+        "weighting": WeightingConfig(hidden=8, **PUBLISHED),
         "corpus": task(),
         "device": "cpu",
     }

@@ -40,6 +40,20 @@ def walked(network: Network, path: str) -> set[tuple[int, int]]:
     return {(start, end) for start, end in reached if start != end}
 
 
+def walked_without_return(network: Network, path: str) -> set[tuple[int, int]]:
+    """Like :func:`walked`, by enumerating walks that never take an edge and then the same edge back."""
+    words = path.split()
+    walks = [(start,) for start in network.nodes(words[0])]
+    before: tuple[str, ...] = ()
+    for place in range(0, len(words) - 2, 2):
+        source, name, target = words[place : place + 3]
+        steps = walked(network, f"{source} {name} {target}")
+        reverses = before == (target, name.removesuffix("^-1") if name.endswith("^-1") else f"{name}^-1", source)
+        walks = [(*walk, t) for walk in walks for s, t in steps if s == walk[-1] and not (reverses and t == walk[-2])]
+        before = source, name, target
+    return {(walk[0], walk[-1]) for walk in walks if walk[0] != walk[-1]}
+
+
 def as_set(pairs: tuple[np.ndarray, np.ndarray]) -> set[tuple[int, int]]:
     return set(zip(*(end.tolist() for end in pairs), strict=True))
 
@@ -166,3 +180,55 @@ def test_paths_of_the_paper_exist_in_the_data(folder: str, name: str, columns: s
         pairs = path_pairs(network, chain)
         assert len(pairs) > 100
         assert not as_set(pairs.positives(0, 256)) & as_set(pairs.negatives(0, 256))
+
+
+LONG = "user rated item rated^-1 user rated item"
+TWICE = "item rated^-1 user rated item rated^-1 user rated item"
+
+
+@given(st.integers(0, 300), st.sampled_from([SHARED, BACK, LONG, TWICE, "user rated item"]))
+@settings(max_examples=60, deadline=None)
+def test_walks_that_do_not_turn_back_equal_their_enumeration(seed: int, path: str) -> None:
+    network = small(seed, 6)
+    wanted = walked_without_return(network, path)
+    if not wanted:
+        with pytest.raises(RequestError, match="it joins no two nodes by walks that do not turn back"):
+            path_pairs(network, path, "nonbacktracking")
+        return
+    assert everything(path_pairs(network, path, "nonbacktracking")) == wanted
+
+
+@pytest.mark.parametrize("path", [SHARED, LONG])
+def test_a_label_does_not_depend_on_the_edge_between_its_ends(path: str) -> None:
+    """So a label of a training positive says nothing that the label of a held-out positive does not; walks that turn back
+    join every positive."""
+    network = small(4, 12)
+    (edges,) = edges_of(network, [RATED])
+    first = network.nodes("user")[0], network.nodes("item")[0]
+    changed = 0
+    for place in range(len(edges.source)):
+        pair = int(edges.source[place]) + first[0], int(edges.target[place]) + first[1]
+        kept = np.arange(len(edges.source)) != place
+        others = [
+            found
+            for relation in network.relations
+            if relation.name.removesuffix("^-1") != "rated"
+            for found in edges_of(network, [relation])
+        ]
+        less = build_network(SIZES, [*both_ways(Edges(RATED, edges.source[kept], edges.target[kept])), *others])
+        for walks in ("nonbacktracking", "all"):
+            with_edge, without = (pair in everything(path_pairs(one, path, walks)) for one in (network, less))
+            if walks == "nonbacktracking":
+                assert with_edge == without
+            else:
+                changed += with_edge != without
+    assert changed
+
+
+def test_too_many_walks_are_refused() -> None:
+    size = 1 << 16
+    star = build_network(
+        {"a": size, "b": 1}, [Edges(Relation("r", "a", "b"), np.arange(size), np.zeros(size, np.int64))]
+    )
+    with pytest.raises(RequestError, match=r"too many walks to count; shorten it or set network\.paths=all"):
+        path_pairs(star, "b r^-1 a r b r^-1 a r b r^-1 a r b r^-1 a r b", "nonbacktracking")

@@ -33,11 +33,25 @@ RESULT = made(SCORES)
 class TestTable:
     def test_cells(self) -> None:
         titles, body = rows(RESULT, "roc_auc")
-        assert titles == ["scheme", "method", "e0", "e1", "average gain"]
+        assert titles == ["scheme", "method", "e0", "e1", "average gain", "seconds"]
         assert body == [
-            ["scratch", "none", "72.00 ± 2.00", "50.00 ± 0.00", ""],
-            ["scratch", "fixed", "62.67 ± 2.52* ↓", "50.00 ± 0.00", f"{100 * (0.6266667 / 0.72 - 1) / 2:+.2f} %"],
-            ["scratch", "auxts_one", "82.33 ± 2.52*", "60.00 ± 10.00", f"{50 * (0.8233333 / 0.72 - 1 + 0.2):+.2f} %"],
+            ["scratch", "none", "72.00 ± 2.00", "50.00 ± 0.00", "", "0.5"],
+            [
+                "scratch",
+                "fixed",
+                "62.67 ± 2.52* ↓",
+                "50.00 ± 0.00",
+                f"{100 * (0.6266667 / 0.72 - 1) / 2:+.2f} %",
+                "0.5",
+            ],
+            [
+                "scratch",
+                "auxts_one",
+                "82.33 ± 2.52*",
+                "60.00 ± 10.00",
+                f"{50 * (0.8233333 / 0.72 - 1 + 0.2):+.2f} %",
+                "0.5",
+            ],
         ]
 
     def test_both_schemes_and_one_seed(self) -> None:

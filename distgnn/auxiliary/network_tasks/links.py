@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -15,9 +19,12 @@ from distgnn.config import NetworkTaskConfig, SplitConfig
 from distgnn.errors import RequestError
 from distgnn.graph.splits import make_split
 from distgnn.labels.ranking import link_scores
+from distgnn.labels.recommendation import RANKING, ranking_scores
 from distgnn.network.csr import Edges, both_ways, with_messages
 from distgnn.network.network import Network, Relation
 
+MOST_RANKED = 2000
+"""Largest number of users whose items are ranked in full."""
 COLUMNS = "rating.user", "rating.item", "rating.label"
 _RATED = Relation("rated", "user", "item")
 
@@ -30,12 +37,37 @@ class Links:
         user, item: int64 [n], global ids.
         label: int64 [n], 0 or 1.
         parts: Ascending rows of train, val, test.
+        users, items: Global ids of all users and items.
     """
 
     user: Rows
     item: Rows
     label: Rows
     parts: dict[str, Rows]
+    users: range
+    items: range
+
+    def matrix(self, parts: Sequence[str]) -> sp.csr_matrix:
+        """Return the Boolean matrix [users, items] of the positives of ``parts``."""
+        rows = np.concatenate([self.parts[part] for part in parts])
+        rows = rows[self.label[rows] == 1]
+        ends = self.user[rows] - self.users.start, self.item[rows] - self.items.start
+        return sp.csr_matrix((np.ones(len(rows), np.bool_), ends), shape=(len(self.users), len(self.items)))
+
+    def known(self, part: str) -> sp.csr_matrix:
+        """Return the positives that are left out of the ranking on a part: those of training and, for test, validation."""
+        return self.matrix(("train",) if part == "val" else ("train", "val"))
+
+    def wanted(self, part: str) -> sp.csr_matrix:
+        """Return the positives of a part that are ranked: those of MOST_RANKED users, evenly spaced, if there are more."""
+        found: Any = self.matrix((part,))
+        found = found - found.multiply(self.known(part))
+        users = np.flatnonzero(np.diff(found.indptr))
+        if len(users) <= MOST_RANKED:
+            return sp.csr_matrix(found)
+        chosen = np.zeros(found.shape[0], np.bool_)
+        chosen[users[np.arange(MOST_RANKED) * len(users) // MOST_RANKED]] = True
+        return sp.csr_matrix(found.multiply(chosen[:, None]))
 
 
 def read_links(network: Network, config: NetworkTaskConfig) -> Links:
@@ -55,7 +87,8 @@ def read_links(network: Network, config: NetworkTaskConfig) -> Links:
     for name, rows in parts.items():
         if len(np.unique(label[rows])) < 2:
             raise RequestError(f"target=link: part {name!r} has ratings of one label only; change network.fractions")
-    return Links(user + network.nodes("user").start, item + network.nodes("item").start, label, parts)
+    users, items = network.nodes("user"), network.nodes("item")
+    return Links(user + users.start, item + items.start, label, parts, users, items)
 
 
 def training_network(network: Network, links: Links) -> Network:
@@ -72,12 +105,13 @@ def training_network(network: Network, links: Links) -> Network:
 class LinkTarget(PairTask, TargetTask):
     """Link prediction with the training ratings, evaluated on the other parts."""
 
-    name, metrics, kind = "link", ("auc", "user_auc"), "item"
+    name, metrics, kind = "link", ("auc", "user_auc", *RANKING), "item"
 
     def __init__(self, links: Links, config: NetworkTaskConfig, device: torch.device) -> None:
         super().__init__(config.width, config.hidden)
         self.links, self.hides, self.device = links, config.messages == "hide", device
         self.rows = len(links.parts["train"])
+        self._ranking = cache(lambda part: (links.known(part), links.wanted(part)))
 
     def strata(self) -> Rows:
         """Label of each training row."""
@@ -88,14 +122,24 @@ class LinkTarget(PairTask, TargetTask):
         row = self.links.parts["train"][rows]
         return pairs(self.links.user[row], self.links.item[row], self.links.label[row], self.device)
 
-    def hidden(self, rows: Rows) -> Rows | None:
-        """With messages=hide, return the pairs of ``rows``."""
+    def pairs_of(self, rows: Rows) -> Rows:
+        """Return the (user, item) pairs of ``rows``."""
         row = self.links.parts["train"][rows]
-        return np.stack([self.links.user[row], self.links.item[row]]) if self.hides else None
+        return np.stack([self.links.user[row], self.links.item[row]])
 
     def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:
-        """Return pooled and per-user ROC-AUC."""
-        row = self.links.parts[part]
-        user, item = self.links.user[row], self.links.item[row]
-        logits = self.logits(embed(np.concatenate([user, item])))
-        return link_scores(user, self.links.label[row], logits.double().cpu().numpy())
+        """Return pooled and per-user ROC-AUC of the rows, and recall and NDCG of the full ranking of the items."""
+        links, row = self.links, self.links.parts[part]
+        user, item = links.user[row], links.item[row]
+        known, wanted = self._ranking(part)
+        ranked = np.flatnonzero(np.diff(wanted.indptr))
+        found = embed(np.concatenate([user, item, ranked + links.users.start, np.asarray(links.items)]))
+        logits = self.logits(found[: 2 * len(row)])
+        users, items = self.phi(found[2 * len(row) :]).split([len(ranked), len(links.items)])
+
+        def score(chunk: Rows) -> npt.NDArray[np.floating[Any]]:
+            places = torch.from_numpy(np.searchsorted(ranked, chunk)).to(users.device)
+            return (users[places] @ items.t()).cpu().numpy()
+
+        pairs = link_scores(user, links.label[row], logits.double().cpu().numpy())
+        return pairs | ranking_scores(known, wanted, score)

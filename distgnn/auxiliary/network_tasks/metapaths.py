@@ -27,7 +27,7 @@ class MetapathTask(PairTask, AuxiliaryTask):
 
     def __init__(self, network: Network, path: str, config: NetworkTaskConfig, seed: int, group: ProcessGroup) -> None:
         super().__init__(config.width, config.hidden)
-        self.name, self.pairs, self.group = path, path_pairs(network, path), group
+        self.name, self.pairs, self.group = path, path_pairs(network, path, config.paths), group
         self.batch, self.key = config.aux_batch, key(seed, NetworkDraw.PATH)
         self.pairs.negatives(self.key, 1)  # fail early for a path that connects all pairs
 

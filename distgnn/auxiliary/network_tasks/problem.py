@@ -65,12 +65,18 @@ class NetworkProblem:
         self.names = (target.name, *(task.name for task in auxiliary))
         self.rows, self.strata, self.metrics = target.rows, target.strata(), target.metrics
 
-    def fetch(self, folds: Sequence[Rows], step: int) -> NetworkBatch:
+    def fetch(self, folds: Sequence[Rows], step: int, auxiliary: bool = True) -> NetworkBatch:
         """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Samples the network on the CPU."""
+        hidden = self.target.pairs_of(np.concatenate(folds)) if self.target.hides else None
+        return self._fetch(folds, step, hidden, [task.query(step) for task in self.auxiliary] if auxiliary else [])
+
+    def fetch_unseen(self, rows: Rows, step: int) -> NetworkBatch:
+        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Their links exchange no messages, as in evaluation."""
+        return self._fetch([rows], step, self.target.pairs_of(rows), [])
+
+    def _fetch(self, folds: Sequence[Rows], step: int, hidden: Rows | None, auxiliary: list[NodeQuery]) -> NetworkBatch:
         share = slice(self.group.rank, None, self.group.world_size)
         queries = [self.target.query(np.asarray(rows, np.int64)[share]) for rows in folds]
-        auxiliary = [task.query(step) for task in self.auxiliary]
-        hidden = self.target.hidden(np.concatenate(folds))
         seeds = np.concatenate([one.seeds for one in (*queries, *auxiliary) if one.cut is None])
         return NetworkBatch(step, queries, auxiliary, self._cut(seeds, step, hidden), hidden)
 
@@ -87,7 +93,7 @@ class NetworkProblem:
         parts = iter(self.encoder(batch.cut).split([len(one.seeds) for one in common]))
         target = [self.target.samples(next(parts), one) for one in batch.folds]
         auxiliary = []
-        for place, (task, one) in enumerate(zip(self.auxiliary, batch.auxiliary, strict=True), start=1):
+        for place, (task, one) in enumerate(zip(self.auxiliary, batch.auxiliary, strict=False), start=1):
             embedded = next(parts) if one.cut is None else self._embed(task, one, batch.step, place)
             auxiliary.append(task.samples(embedded, one))
         return target, auxiliary

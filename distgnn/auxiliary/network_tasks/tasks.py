@@ -57,11 +57,13 @@ class TargetTask(NetworkTask):
         kind: Type of its nodes.
         rows: Number of training rows.
         metrics: Names of the metrics of ``scores``; the first selects the epoch.
+        hides: Whether the node pairs of a step's training rows exchange no messages in the step.
     """
 
     kind: str
     metrics: tuple[str, ...]
     rows: int
+    hides = False
 
     def strata(self) -> Rows:
         """int64 [rows], class of each training row; zeros for rows without a class or with several."""
@@ -71,10 +73,8 @@ class TargetTask(NetworkTask):
         """Return the query of training rows."""
         raise NotImplementedError
 
-    def hidden(self, rows: Rows) -> Rows | None:  # noqa: ARG002
-        """Return int64 [2, p]: node pairs that exchange no messages in a step with training ``rows``; None = no
-        restriction.
-        """
+    def pairs_of(self, rows: Rows) -> Rows | None:  # noqa: ARG002
+        """Return int64 [2, p]: the node pairs that training ``rows`` predict; None if they predict no links."""
         return None
 
     def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:

@@ -19,7 +19,7 @@ class OneSimilarity(WeightModel):
     reads = "cosines"
 
     def __init__(self, config: None, context: WeightingContext) -> None:
-        super().__init__(config, context, extra=1)
+        super().__init__(config, context, extra=1, start=context.options.start)
 
     def see(self, signals: Signals) -> Tensor:
         """Return the cosine [R, 1]."""
@@ -33,7 +33,7 @@ class AllSimilarities(WeightModel):
     reads = "cosines"
 
     def __init__(self, config: None, context: WeightingContext) -> None:
-        super().__init__(config, context, extra=context.tasks - 1)
+        super().__init__(config, context, extra=context.tasks - 1, start=context.options.start)
 
     def see(self, signals: Signals) -> Tensor:
         """Return the cosines [R, K], the same for every row."""

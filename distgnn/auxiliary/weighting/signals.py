@@ -73,9 +73,21 @@ class Weighting(nn.Module):
     def __init__(self, config: Any = None, context: WeightingContext | None = None) -> None:  # noqa: ARG002
         super().__init__()
 
+    @property
+    def by_task(self) -> bool:
+        """Whether the method gives weights to tasks whose scale it does not read from the matrix of gradients.
+
+        Only then may the model's step have Adam moments per task.
+        """
+        return not self.per_sample and self.reads != "gradients"
+
     def forward(self, signals: Signals) -> Tensor:
         """Return weights [R], not negative and differentiable w.r.t. the method's own parameters."""
         raise NotImplementedError
+
+    def advice(self, steps: int, rate: float) -> str:  # noqa: ARG002
+        """Return why ``steps`` steps of Adam with learning rate ``rate`` cannot train the weights; "" if they can."""
+        return ""
 
     def penalty(self) -> Tensor:
         """Return the scalar that is added to the weighted losses."""

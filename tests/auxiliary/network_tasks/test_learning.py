@@ -34,7 +34,7 @@ def learn(problem: NetworkProblem, steps: int, batch: int, lr: float) -> None:
 def test_links_of_last_fm_are_learned() -> None:
     (path,) = real("kgrec/last-fm")
     network = build_kgrec(KgrecConfig(input=path, out="x", name="last-fm", columns="htr"))
-    problem = build_problem(network, NetworkTaskConfig(), 0, ALONE)
+    problem = build_problem(network, NetworkTaskConfig(messages="keep"), 0, ALONE)
     assert problem.names == ("link", *network.meta["paths"])
     assert len(problem.names) == 6
     assert problem.rows == 25_408

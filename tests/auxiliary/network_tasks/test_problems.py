@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,6 +18,7 @@ from distgnn.auxiliary.network_tasks.links import LinkTarget, read_links, traini
 from distgnn.auxiliary.network_tasks.metapaths import MetapathTask
 from distgnn.auxiliary.network_tasks.nodes import NodeTarget, read_nodes
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
+from distgnn.auxiliary.network_tasks.references import link_references
 from distgnn.auxiliary.problem import Samples
 from distgnn.auxiliary.step import MultiTaskStep
 from distgnn.auxiliary.weighting import build_weighting
@@ -107,7 +109,7 @@ def test_fold_losses_equal_those_of_the_joint_pass(
 
 @BOTH
 def test_a_fold_does_not_depend_on_other_folds(network: Network, config: NetworkTaskConfig) -> None:
-    problem = problem_of(network, config)
+    problem = problem_of(network, replace(config, messages="keep"))
     folds = folds_of(problem)
     first, other = (problem.losses(problem.fetch(some, 0))[0] for some in (folds, [folds[0], folds[2][:1]]))
     torch.testing.assert_close(first[0].losses, other[0].losses, rtol=1e-12, atol=1e-12)
@@ -124,7 +126,7 @@ def embedded(problem: NetworkProblem, network: Network) -> Tensor:
 
 
 def test_link_losses_equal_a_plain_loop() -> None:
-    problem = problem_of(films(), LINKS, fan_out=0)
+    problem = problem_of(films(), LINKS, fan_out=0, messages="keep")
     links, rows = link_target(problem).links, np.array([3, 0, 5])
     nodes, head = embedded(problem, training_network(films(), links)), link_target(problem)
     ((samples,), _) = problem.losses(problem.fetch([rows], 0))
@@ -158,7 +160,8 @@ def test_messages_hide_excludes_the_links_of_the_step() -> None:
 
     def messages(problem: NetworkProblem) -> set[tuple[int, int]]:
         block = problem.views.block(np.arange(problem.views.network.num_nodes), 0)
-        if (pairs := link_target(problem).hidden(rows)) is not None:
+        if link_target(problem).hides:
+            pairs = link_target(problem).pairs_of(rows)
             block = views.without(block, views.joins(block, problem.views.network.num_nodes, pairs))
         return set(zip(block.node[block.source].tolist(), block.node[block.target].tolist(), strict=True))
 
@@ -168,6 +171,9 @@ def test_messages_hide_excludes_the_links_of_the_step() -> None:
     assert messages(hidden) < messages(kept)
     first, other = (problem.losses(problem.fetch([rows], 0))[0][0].losses for problem in (kept, hidden))
     assert not torch.allclose(first, other)
+    for problem in (kept, hidden):  # rows of a judge never see their own links
+        unseen = problem.fold_losses(problem.fetch_unseen(rows, 0), 0).losses
+        torch.testing.assert_close(unseen, other)
 
 
 @pytest.mark.parametrize("kind", ["gcn", "hgt"])
@@ -377,3 +383,39 @@ def test_strata_are_the_classes_of_the_rows() -> None:
         labels = problem.target.query(np.arange(problem.rows)).data.long().tolist()
         assert problem.strata.tolist() == labels
         assert len(set(labels)) > 1
+
+
+def test_links_are_ranked_among_all_items_that_are_not_known() -> None:
+    """The scores are those of the pairs, and the positives of training (and validation) are no candidates."""
+    network = films()
+    problem = problem_of(network, LINKS, fan_out=0)
+    target, links = link_target(problem), link_target(problem).links
+    nodes = embedded(problem, training_network(network, links))
+    both = (target.phi(nodes[list(links.users)]) @ target.phi(nodes[list(links.items)]).t()).detach().numpy()
+    for part, known in (("val", ("train",)), ("test", ("train", "val"))):
+        rows = {one: links.parts[one][links.label[links.parts[one]] == 1] for one in (*known, part)}
+        taken = {pair for one in known for pair in zip(links.user[rows[one]], links.item[rows[one]], strict=True)}
+        recalls = []
+        for user in links.users:
+            mine = links.item[rows[part]][links.user[rows[part]] == user].tolist()
+            wanted = {item for item in mine if (user, item) not in taken}
+            free = [item for item in links.items if (user, item) not in taken]
+            first = sorted(free, key=lambda item: -both[user - links.users.start, item - links.items.start])[:20]
+            recalls += [len(wanted & set(first)) / len(wanted)] if wanted else []
+        assert problem.evaluate(part).scores["recall@20"] == pytest.approx(np.mean(recalls))
+
+
+def test_references_of_links() -> None:
+    """Popularity by a loop; the factorisation reads training positives only."""
+    links = read_links(films(), LINKS)
+    found = link_references(links)
+    rows = links.parts["test"]
+    train = links.parts["train"][links.label[links.parts["train"]] == 1]
+    counts = [int((links.item[train] == item).sum()) for item in links.item[rows]]
+    assert found["popularity"]["auc"] == pytest.approx(roc_auc_score(links.label[rows], counts))
+    label = links.label.copy()
+    label[rows] = 1 - label[rows]
+    turned = link_references(replace(links, label=label))
+    for name in found:
+        assert set(found[name]) == set(LinkTarget.metrics)
+        assert turned[name]["auc"] == pytest.approx(1 - found[name]["auc"])

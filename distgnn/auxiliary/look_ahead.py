@@ -1,0 +1,99 @@
+"""Look-ahead steps of a weighted gradient, and their derivatives with respect to the weights.
+
+A look-ahead moves the target's parameters from theta to theta - d(G(w)), with d the step of an optimiser and
+G(w) = sum_r w_r g_r (g_r: gradient of row r's share of its task's mean loss). With v = grad L_judge at the new
+parameters, dL_judge / dw_r = -<g_r, d'(G) v>. Adam computes its step element by element, so d'(G) is diagonal and the
+derivative is exact without second derivatives of the encoder. The step is the one that Adam would take, moments and bias
+correction included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from distgnn.auxiliary.hypergradient import WeightedGradients
+from distgnn.auxiliary.task_gradients import Layout
+
+
+@dataclass(frozen=True)
+class LookAhead:
+    """A look-ahead step.
+
+    Attributes:
+        step: Flat, in the order of ``layout.target_parameters``; it is subtracted from the parameters.
+        slopes: Maps v, flat like ``step``, to dL_judge / dw [R].
+    """
+
+    step: Tensor
+    slopes: Callable[[Tensor], Tensor]
+
+
+def gradient_step(weighted: WeightedGradients, weights: Tensor, layout: Layout, rate: float) -> LookAhead:
+    """Return the step of gradient descent (AUX-TS, Eq. 8); weights: [R]."""
+    step = rate * weighted.gradient(weights, weights)[: layout.target_size]
+    return LookAhead(step, lambda direction: -rate * weighted.directional_derivatives(direction))
+
+
+def joint_adam_step(
+    weighted: WeightedGradients, weights: Tensor, layout: Layout, optimiser: torch.optim.Adam, rate: float
+) -> LookAhead:
+    """Return the step of ``optimiser`` (Adam of the weighted gradient) with learning rate ``rate``; weights: [R]."""
+    gradient = weighted.gradient(weights, weights)[: layout.target_size]
+    step, derivative = adam_step(gradient, layout, optimiser, rate)
+    return LookAhead(step, lambda direction: -weighted.directional_derivatives(derivative * direction))
+
+
+def task_adam_step(
+    gradient: Tensor, weights: Tensor, others: Tensor, layout: Layout, optimiser: torch.optim.Adam, rate: float
+) -> LookAhead:
+    """Return the step d_0 + sum_i w_i d_i, in which every task's step has Adam moments of its own; linear in w.
+
+    Args:
+        gradient: Flat gradient of the target's mean loss.
+        weights: [K + 1], the target's is 1.
+        others: [K, P], steps of the auxiliary tasks' Adam with learning rate 1.
+        layout: Layout of the parameters.
+        optimiser: Adam of the target.
+        rate: Learning rate.
+    """
+    own = adam_step(gradient[: layout.target_size], layout, optimiser, rate)[0]
+    step = own.clone()
+    step[: layout.shared_size] += rate * (weights[1:] @ others)
+
+    def slopes(direction: Tensor) -> Tensor:
+        return -torch.cat([(own @ direction).reshape(1), rate * (others @ direction[: layout.shared_size])])
+
+    return LookAhead(step, slopes)
+
+
+def adam_step(gradient: Tensor, layout: Layout, optimiser: torch.optim.Adam, rate: float) -> tuple[Tensor, Tensor]:
+    """Return Adam's next step for the target's parameters, and its derivative by each element of ``gradient``.
+
+    The optimiser's state is not changed. Parameters whose second moment is zero do not move and have derivative 0, as in
+    the limit of a vanishing gradient of rows without influence on them.
+    """
+    group = optimiser.param_groups[0]
+    (beta1, beta2), eps = group["betas"], group["eps"]
+    parameters = layout.target_parameters
+    states = [optimiser.state.get(parameter, {}) for parameter in parameters]
+    first, second = (
+        torch.cat([state.get(name, torch.zeros_like(p)).flatten() for state, p in zip(states, parameters, strict=True)])
+        for name in ("exp_avg", "exp_avg_sq")
+    )
+    number = 1 + max(float(state.get("step", 0)) for state in states)
+    if group["weight_decay"]:
+        gradient = gradient + group["weight_decay"] * torch.cat([p.detach().flatten() for p in parameters])
+    first = beta1 * first + (1 - beta1) * gradient
+    second = beta2 * second + (1 - beta2) * gradient.square()
+    root = second.sqrt()
+    scale = (1 - beta2**number) ** 0.5
+    bottom = root / scale + eps
+    by_bottom = torch.where(root > 0, (1 - beta2) * gradient / (root * scale), 0)
+    moved = root > 0
+    derivative = torch.where(moved, (1 - beta1) / bottom - first * by_bottom / bottom.square(), 0)
+    rate = rate / (1 - beta1**number)
+    return rate * first / bottom, rate * derivative

@@ -1,0 +1,148 @@
+"""Look-ahead steps of Adam against the optimiser's own step, moments per task, and judges of held-out rows."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from distgnn.auxiliary.hypergradient import meta_gradient
+from distgnn.auxiliary.step import MultiTaskStep
+from distgnn.auxiliary.weighting import Weighting, build_weighting
+from distgnn.config import WeightingConfig
+from distgnn.distributed import ProcessGroup
+from distgnn.errors import WorkError
+from tests.helpers.planted import Kind, Options, Planted
+
+ALONE = ProcessGroup.single_process(torch.device("cpu"))
+KINDS = (Kind(scale=2.0), Kind("random", summed=True), Kind("opposite"))
+WEIGHTS = (1.0, 0.3, 0.2, 0.4)
+
+
+class Free(Weighting):
+    """Weights that are parameters themselves."""
+
+    learns = "meta"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.tensor(WEIGHTS))
+
+    def forward(self, signals: Any) -> Tensor:
+        return self.values[signals.task]
+
+
+def made(
+    weighting: Weighting | str, problem: Planted | None = None, decay: float = 0.0, **options: Any
+) -> MultiTaskStep:
+    problem = problem or Planted(KINDS)
+    method = {"method": weighting} if isinstance(weighting, str) else {}
+    config = WeightingConfig(**{"hidden": 7, "lr": 1e-9} | method | options)
+    module = build_weighting(config, problem.names, 5) if isinstance(weighting, str) else weighting
+    return MultiTaskStep(problem, module, Options(weighting=config, lr=0.05, weight_decay=decay), ALONE, 1)
+
+
+def judged(step: MultiTaskStep, number: int, weights: tuple[float, ...]) -> float:
+    """Return the judge's loss after a real step with constant weights, on a copy."""
+    other = copy.deepcopy(step)
+    other.weighting.learns = "nothing"
+    other.weighting.values.data = torch.tensor(weights, dtype=torch.float64)
+    other.step(number)
+    unseen = other.problem.fetch_unseen(other.batches.judge_rows(number), number)
+    return float(meta_gradient(other.problem, unseen, 0, other.layout, ALONE)[1])
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("moments", ["task", "joint"])
+def test_slopes_equal_finite_differences_through_the_step_of_the_optimiser(moments: str, decay: float) -> None:
+    step = made(Free(), decay=decay, moments=moments, judge="heldout")
+    for number in range(4):
+        before = copy.deepcopy(step)
+        record = step.step(number)
+        assert record.meta_loss == pytest.approx(judged(before, number, WEIGHTS), rel=1e-7)
+        for task in range(1 if moments == "task" else 0, 4):
+            around = [
+                judged(before, number, tuple(w + sign * 1e-5 * (task == i) for i, w in enumerate(WEIGHTS)))
+                for sign in (1, -1)
+            ]
+            numeric = (around[0] - around[1]) / 2e-5
+            assert record.hypergradients[task] == pytest.approx(numeric, rel=1e-4, abs=1e-8), (number, task)
+
+
+def test_the_look_ahead_follows_lookahead_and_moments() -> None:
+    """A step of gradient descent, of Adam, and of one Adam per task have different slopes."""
+    cases = [{"lookahead": "gradient", "moments": "joint"}, {"moments": "joint"}, {"moments": "task"}]
+    found = [made(Free(), **case) for case in cases]
+    slopes = [[step.step(number).hypergradients[1] for number in range(3)][-1] for step in found]
+    assert len({round(slope, 9) for slope in slopes}) == 3
+
+
+@pytest.mark.parametrize("moments", ["task", "joint"])
+def test_zero_weights_equal_none_bit_for_bit(moments: str) -> None:
+    """Heads of the auxiliary tasks have moments of their own, without influence on the target."""
+    steps = []
+    for method, options in (("none", {}), ("fixed", {"fixed": (1.0, 0.0, 0.0, 0.0)})):
+        step = made(method, Planted(KINDS, dtype=torch.float32), moments=moments, **options)
+        step.weighting.reads = "cosines"  # both compute the auxiliary tasks
+        for number in range(20):
+            step.step(number)
+        steps.append(step)
+    none, zero = steps
+    for one, other in zip(none.layout.target_parameters, zero.layout.target_parameters, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_moments_of_a_task_do_not_depend_on_its_scale_or_on_other_tasks() -> None:
+    ends = []
+    for kinds in ((Kind(),), (Kind(scale=100.0),), (Kind(), Kind("random"))):
+        step = made("fixed", Planted(kinds), fixed=(1.0, 0.5, 0.0)[: len(kinds) + 1])
+        for number in range(10):
+            step.step(number)
+        ends.append(torch.cat([p.detach().flatten() for p in step.layout.target_parameters]))
+    torch.testing.assert_close(ends[1], ends[0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ends[2], ends[0], rtol=1e-12, atol=1e-12)
+
+
+def test_weights_are_relative_to_the_target() -> None:
+    one, other = (made("fixed", fixed=weights) for weights in ((1.0, 0.5, 0.25, 0.0), (4.0, 2.0, 1.0, 0.0)))
+    records = [[step.step(number) for number in range(3)] for step in (one, other)]
+    assert [record.weights for record in records[0]] == [(1, 0.5, 0.25, 0)] * 3
+    assert [record.losses for record in records[0]] == [record.losses for record in records[1]]
+    with pytest.raises(WorkError, match="the weight of the target is 0"):
+        made("fixed", fixed=(0.0, 1.0, 1.0, 1.0)).step(0)
+
+
+def test_methods_of_samples_and_of_the_matrix_keep_joint_moments() -> None:
+    assert made("selar").moments is None
+    assert made("selar", granularity="task").moments is not None
+    assert made("auxts_all", moments="joint").moments is None
+    assert made("auxts_all", Planted(())).moments is None
+
+
+def test_rows_of_the_judge_are_never_trained_on() -> None:
+    problem = Planted(KINDS)
+    step = made("auxts_all", problem, judge="heldout", heldout=0.3)
+    for number in range(9):
+        step.step(number)
+    held = set(step.batches.held.tolist())
+    assert len(held) == 18
+    trained = {row for _, folds in problem.asked[::2] for fold in folds for row in fold}
+    judges = {row for _, folds in problem.asked[1::2] for fold in folds for row in fold}
+    assert trained == set(range(60)) - held
+    assert judges == held
+    plain = Planted(KINDS)
+    made("fixed", plain, judge="heldout").step(0)
+    assert len(plain.asked) == 1
+
+
+def test_none_asks_for_no_auxiliary_task() -> None:
+    problem = Planted(KINDS)
+    step = made("none", problem)
+    assert step.fetch(0)[1] == []
+    record = step.step(0)
+    assert np.isnan(record.losses[1:]).all()
+    assert record.weights == (1, 0, 0, 0)
