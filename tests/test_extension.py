@@ -142,6 +142,15 @@ def few(config):
     return MotifsSource(MotifsConfig(out=config.out, graphs=config.few))
 
 
+@distgnn.register.database_source("my_rows")
+class Rows:
+    """Databases of my own; tests/relational/test_sources.py builds one from such a source."""
+
+    @staticmethod
+    def recognises(uri):
+        return uri.startswith("my-rows:")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TinyConfig(NetworkBuildConfig):
     """A tiny network."""

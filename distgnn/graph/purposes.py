@@ -93,6 +93,8 @@ class CheckDraw(IntEnum):
 class RelationalDraw(IntEnum):
     """Models of relational databases."""
 
+    ASKED_ROWS = 1
+    ASKED_TIMES = 2
     NEIGHBOURS = 101
     EPISODE = 102
     ROWS = 103

@@ -114,8 +114,8 @@ def _asked(database: Database, foreign_key: ForeignKey, draws: int, window: int)
     time = np.asarray(database.time(foreign_key.table))
     parent = np.asarray(database.parent(foreign_key))
     fine = np.flatnonzero((parent >= 0) & (time != ALWAYS) & (time + window <= time.max()))
-    chosen = fine[permutation(key(draws, 1), fine.size)[:_ROWS]]
-    waited = unit_interval(draw(key(draws, 2), chosen)) * window
+    chosen = fine[permutation(key(draws, RelationalDraw.ASKED_ROWS), fine.size)[:_ROWS]]
+    waited = unit_interval(draw(key(draws, RelationalDraw.ASKED_TIMES), chosen)) * window
     cut = np.minimum(time[chosen] + 1 + waited.astype(np.int64), time.max() - window)
     return parent[chosen].astype(np.int64), cut
 

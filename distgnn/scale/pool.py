@@ -7,17 +7,16 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import ray
 import torch
-from ray._private.state import state
 from ray.exceptions import RayError, RayTaskError
 
 from distgnn.corpus.writer import Mapper
 from distgnn.errors import RequestError, WorkError
 from distgnn.scale.address import check_address
+from distgnn.scale.private import node_groups
 
 _PENDING_PER_WORKER = 2
 
@@ -60,21 +59,10 @@ def start_ray(cpus: int) -> None:
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 
 
-def configured_nodes() -> list[tuple[dict[str, float], int]]:
-    """Resources of a node of each type that the autoscaler may start, and the most nodes of that type; empty without one.
-
-    Ray has no public call for this; where the call is missing, only the nodes that are up are counted.
-    """
-    with suppress(RayError, AttributeError, RuntimeError):
-        config = state.get_cluster_config()
-        return [(dict(group.resources), group.max_count) for group in config.node_group_configs] if config else []
-    return []
-
-
 def configured_resources() -> dict[str, float]:
     """Most CPUs and GPUs of the cluster by its configuration; infinite if a type of nodes has no maximum."""
     most = dict[str, float]()
-    for resources, count in configured_nodes():
+    for resources, count in node_groups():
         for name, amount in resources.items():
             if amount:
                 most[name] = most.get(name, 0.0) + amount * (count if count >= 0 else math.inf)

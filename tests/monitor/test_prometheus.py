@@ -147,7 +147,7 @@ PRETRAIN = (
 WORKERS = ("--workers", "2")
 TRANSFER = (
     "--methods auxts_one --schemes scratch --seeds 1 --epochs 24 --batch 18 --corpus.split.method random --device cpu"
-    " --corpus.encoder.width 8 --weighting.hidden 8"
+    " --corpus.encoder.width 8 --weighting.hidden 8 --weighting.lr 0.1"
 )
 
 
@@ -220,8 +220,8 @@ def check_numbers(recorded: Recorded) -> None:
     def last(name: str, of: Callable[[list[float]], float] = max) -> float:
         return of(recorded.values(f'sum by (run) ({{__name__=~"(ray_)?distgnn_{name}"}})'))
 
-    assert STEPS / 2 <= last("train_steps_total") <= STEPS
-    assert 0.5 <= last("train_progress_ratio") <= 1
+    assert STEPS / 4 <= last("train_steps_total") <= STEPS
+    assert 0.25 <= last("train_progress_ratio") <= 1
     assert last("train_graphs_total") == pytest.approx(16 * last("train_steps_total"), rel=0.2)
     assert 0 <= last("build_graphs_total") <= 40_000
     assert last("restarts_total") == pytest.approx(0)

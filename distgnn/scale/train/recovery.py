@@ -20,11 +20,10 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 from ray.train import UserCallback
-from ray.train.v2._internal.execution.callback import ControllerCallback
-from ray.train.v2._internal.execution.controller.state import ResizingState
 
 from distgnn.config import RecoveryConfig
 from distgnn.errors import RequestError, WorkError
+from distgnn.scale.private import ResizeHook, is_resizing
 from distgnn.scale.train.failures import remove_file
 from distgnn.scale.train.stop_watcher import RESIZE, STOP
 from distgnn.storage.folder import Folder, open_folder
@@ -79,7 +78,7 @@ class RecoveryCallback(UserCallback):
         _refresh_resources()
 
 
-class ResizeCallback(ControllerCallback):
+class ResizeCallback(ResizeHook):
     """Lets a group of workers write a checkpoint before it is replaced by a larger or smaller one.
 
     Without it, a resize costs the steps since the last checkpoint.
@@ -93,7 +92,7 @@ class ResizeCallback(ControllerCallback):
 
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:  # noqa: ARG002
         """Ask for the checkpoint once the controller has decided."""
-        if isinstance(current_state, ResizingState):
+        if is_resizing(current_state):
             request_checkpoint(open_folder(self.folder))
 
 

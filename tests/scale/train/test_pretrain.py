@@ -20,7 +20,7 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.pretraining.history import read_progress
 from distgnn.pretraining.run import new_run, new_start, open_corpus
-from distgnn.scale import pool
+from distgnn.scale import pool, private
 from distgnn.scale.train import pretrain
 from distgnn.scale.train.failures import cause_of, raise_noted
 from distgnn.scale.train.preflight import Resources, share
@@ -171,10 +171,10 @@ def test_nodes_that_the_autoscaler_may_add_count(monkeypatch: pytest.MonkeyPatch
         SimpleNamespace(resources={"CPU": 2, "GPU": 0}, max_count=-1),
     ]
     monkeypatch.setattr(
-        pool, "state", SimpleNamespace(get_cluster_config=lambda: SimpleNamespace(node_group_configs=groups))
+        private, "state", SimpleNamespace(get_cluster_config=lambda: SimpleNamespace(node_group_configs=groups))
     )
     assert pool.configured_resources() == {"CPU": math.inf, "GPU": 8}
-    monkeypatch.setattr(pool, "state", SimpleNamespace())  # another version of Ray
+    monkeypatch.setattr(private, "state", SimpleNamespace())  # another version of Ray
     assert pool.configured_resources() == {}
 
 
