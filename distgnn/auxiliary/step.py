@@ -90,7 +90,9 @@ class MultiTaskStep:
         self.optimiser: torch.optim.Optimizer = torch.optim.Adam(
             self.layout.parameters, config.lr, weight_decay=config.weight_decay, fused=True
         )
-        apart = config.weighting.moments == "task" and weighting.by_task and len(problem.names) > 1
+        apart = (
+            config.weighting.moments == "task" and weighting.by_task and not weighting.alone and len(problem.names) > 1
+        )
         self.moments = TaskMoments(len(problem.names) - 1, self.layout) if apart else None
         self._own = [parameter for parameter in weighting.parameters() if parameter.requires_grad]
         learns = weighting.learns != "nothing"
