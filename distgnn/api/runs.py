@@ -11,7 +11,7 @@ import pandas as pd
 from distgnn.errors import RequestError
 from distgnn.pretraining.history import NAME as PROGRESS
 from distgnn.pretraining.history import read_progress
-from distgnn.report.folders import KINDS
+from distgnn.report.folders import kind_of
 from distgnn.storage.folder import Folder, open_folder
 
 COLUMNS = ["name", "kind", "status", "step", "total", "validation loss", "graphs", "cpu seconds", "updated"]
@@ -42,7 +42,7 @@ def list_runs(folder: str = "runs") -> pd.DataFrame:
 
 
 def _row(name: str, folder: Folder) -> dict[str, Any]:
-    kind = next((kind for kind in KINDS if folder.size(kind.file) is not None), None)
+    kind = kind_of(folder)
     if kind is None:
         return {}
     row: dict[str, Any] = {"name": name, "kind": kind.word}

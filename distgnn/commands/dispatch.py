@@ -141,7 +141,8 @@ def run(argv: list[str]) -> int:
         sys.stdout.write(_overview())
         return 0 if argv else 2
     if argv[0] in ("-V", "--version"):
-        sys.stdout.write(_load("distgnn.storage.environment:versions")())
+        found = _load("distgnn.storage.environment:versions")()
+        sys.stdout.write("".join(f"{name} {version}\n" for name, version in found.items()))
         return 0
     if argv[0] == "submit":
         return _load("distgnn.commands.submit:submit")(argv[1:], _options_of)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 from torch.cuda import nccl
 
-import distgnn
 from distgnn.doctor.storage_checks import Probed, probe_corpus, probe_out
+from distgnn.storage.environment import versions
 
-PACKAGES = ("ray", "torch", "torch-geometric", "pyarrow", "numpy")
 _SHM = Path("/dev/shm")
 
 
@@ -64,7 +61,7 @@ def gather(questions: Questions, node: str, spill: str) -> Facts:
     usage = shutil.disk_usage(spill)
     return Facts(
         node=node,
-        versions=_versions(),
+        versions=versions(),
         shm=shutil.disk_usage(_SHM).total if _SHM.is_dir() else None,
         disk=(usage.total, usage.free),
         gpus=_gpus(),
@@ -79,13 +76,3 @@ def _gpus() -> int:
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         del os.environ["CUDA_VISIBLE_DEVICES"]
     return torch.cuda.device_count()
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "distgnn": distgnn.__version__}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "missing"
-    return found

@@ -4,7 +4,7 @@ sweeps. Each kind is known by its files."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -12,11 +12,11 @@ import pandas as pd
 from distgnn.corpus import inspect
 from distgnn.corpus import manifest as corpora
 from distgnn.errors import RequestError
-from distgnn.labels.scores import HIGHER_IS_BETTER
 from distgnn.pretraining.history import NAME as PROGRESS
 from distgnn.pretraining.history import read_history, read_progress
 from distgnn.relational.manifest import STORE
-from distgnn.report.charts import Titles, bar_chart, interval_chart, line_chart
+from distgnn.report import summary
+from distgnn.report.charts import Titles, bar_chart, line_chart
 from distgnn.report.database_sections import evaluation_section, prediction_section, store_section
 from distgnn.report.page import Chart, Section, Table
 from distgnn.report.sweep import texts
@@ -24,7 +24,7 @@ from distgnn.report.sweep.data import view_of
 from distgnn.report.sweep.figures import pictures
 from distgnn.report.sweep.study import importance
 from distgnn.report.sweep.table import tables
-from distgnn.report.table import TITLES, p_value, scale
+from distgnn.report.table import TITLES
 from distgnn.search.records import SWEEP
 from distgnn.storage.environment import NAME as ENVIRONMENT
 from distgnn.storage.folder import Folder, open_folder
@@ -38,39 +38,6 @@ _MACHINE = ("system", "processor", "memory", "gpus")
 _METRICS = {"loss": "Loss", "link_accuracy": "Link accuracy", "adaptation_gain": "Gain of adaptation"}
 """Metrics of a run that are drawn, where they occur."""
 _MAX_PICTURES, _PICTURE_BYTES = 40, 8 << 20
-
-
-@dataclass(frozen=True)
-class _Score:
-    """One record of "summary" in results.json; what a command does not write is None."""
-
-    method: Name
-    metric: Name
-    mean: float
-    sd: float | None = None
-    encoder: Name | None = None
-    scheme: Name | None = None
-    part: Name | None = None
-    labels: int | Name | None = None
-    updates: int | None = None
-    seeds: int | None = None
-    draws: int | None = None
-    n: int | None = None
-    control: Name | None = None
-    difference: float | None = None
-    gain: float | None = None
-    low: float | None = None
-    high: float | None = None
-    p: float | None = None
-    p_holm: float | None = None
-
-    @property
-    def place(self) -> str:
-        """Where the record was measured, such as "test, 100 labels, 30 updates"."""
-        given = [self.scheme, self.encoder, self.part]
-        given += [f"{self.labels} labels"] if self.labels is not None else []
-        given += [f"{self.updates} updates"] if self.updates is not None else []
-        return ", ".join(text for text in given if text)
 
 
 class Kind(NamedTuple):
@@ -87,6 +54,13 @@ class Kind(NamedTuple):
     section: Callable[[Folder], Section]
 
 
+def kind_of(folder: Folder) -> Kind | None:
+    """Return what kind of folder it is; None for others, and for checkpoints, which hold the manifest of their corpus."""
+    if folder.size(CHECKSUMS) is not None:
+        return None
+    return next((kind for kind in KINDS if folder.size(kind.file) is not None), None)
+
+
 def section_of(uri: str) -> Section:
     """Read what a command wrote in the folder ``uri``.
 
@@ -94,16 +68,16 @@ def section_of(uri: str) -> Section:
         RequestError: The folder holds nothing that can be reported, or one of its files is malformed.
     """
     folder = open_folder(uri)
-    kind = next((kind for kind in KINDS if folder.size(kind.file) is not None), None)
     if folder.size(CHECKSUMS) is not None:
         raise RequestError(f"{uri}: is a checkpoint or a saved model, which has no curves; give the folder of its run")
+    kind = kind_of(folder)
     if kind is None:
         known = ", ".join(f"{kind.word} ({kind.file})" for kind in KINDS)
         raise RequestError(f"{uri}: nothing to report here; give the folder of a {known}")
     found = kind.section(folder)
     heading = f"{kind.word.capitalize()} {base_name(uri)}"
     facts = {"folder": uri} | found.facts | _environment(folder)
-    return Section(heading, found.verdicts, facts, found.tables, found.charts, _config(folder))
+    return replace(found, heading=heading, facts=facts, details=_config(folder))
 
 
 def compared(uris: Iterable[str]) -> Section | None:
@@ -230,109 +204,14 @@ def _results(folder: Folder) -> Section:
     facts = {
         name: _short(values[name]) for name in ("task", "labels", "graphs", "test_graphs", "note") if values.get(name)
     }
-    facts |= {"metric": f"{TITLES.get(metric, metric)}, {_direction(metric)}"} if metric else {}
+    facts |= {"metric": f"{TITLES.get(metric, metric)}, {summary.direction(metric)}"} if metric else {}
     stored = _stored_pictures(folder)
     if not isinstance(values.get("summary"), list):
         rows = next((values[name] for name in ("analysis", "models") if isinstance(values.get(name), list)), [])
         return Section("", facts=facts, tables=[_plain("Results", rows)] if rows else [], charts=stored)
-    scores = [_score(record, folder.at(RESULTS)) for record in values["summary"]]
-    charts = [chart for chart in (_learning_curves(scores), _differences(scores)) if chart is not None]
-    return Section("", _verdicts(scores), facts, [_score_table(scores)], [*charts, *stored])
-
-
-def _score(record: Any, where: str) -> _Score:
-    if not isinstance(record, dict):
-        raise RequestError(f"{where}: not {_WHAT} (summary: expected objects, found {type(record).__name__})")
-    known = {item.name for item in fields(_Score)}
-    return convert({name: value for name, value in record.items() if name in known}, _Score, where, _WHAT)
-
-
-def _direction(metric: str) -> str:
-    return "higher is better" if HIGHER_IS_BETTER.get(metric, True) else "lower is better"
-
-
-def _verdicts(scores: list[_Score]) -> list[str]:
-    """Say how each method compares with its control."""
-    found = []
-    for score in scores:
-        if score.control is None or score.difference is None:
-            continue
-        factor, decimals = scale(score.metric)
-        gain = score.difference if score.gain is None else score.gain
-        word = "better than" if gain > 0 else "worse than" if gain < 0 else "level with"
-        text = f"{score.method} is {word} {score.control} by {abs(factor * score.difference):.{decimals}f}"
-        if score.low is not None and score.high is not None:
-            text += f" (95 % interval {factor * score.low:+.{decimals}f} to {factor * score.high:+.{decimals}f})"
-        text += f" in {TITLES.get(score.metric, score.metric)}" + (f": {score.place}" if score.place else "")
-        if score.p_holm is None:
-            text += "; no test is possible"
-        else:
-            text += f"; {'significant' if score.p_holm < 0.05 else 'not significant'}, corrected p = {p_value(score.p_holm)}"
-        found.append(f"{text}.")
-    return found
-
-
-def _score_table(scores: list[_Score]) -> Table:
-    used = [item.name for item in fields(_Score) if any(getattr(score, item.name) is not None for score in scores)]
-    body = [[_cell(score, name) for name in used] for score in scores]
-    note = "Scores as stored: mean and sample standard deviation (sd); difference to the control; p, and after Holm's correction."
-    return Table("Scores", note, [name.replace("_", " ") for name in used], body)
-
-
-def _cell(score: _Score, name: str) -> str:
-    value = getattr(score, name)
-    if value is None:
-        return ""
-    if name in ("mean", "sd", "difference", "gain", "low", "high"):
-        factor, decimals = scale(score.metric)
-        sign = "" if name in ("mean", "sd") else "+"
-        return f"{factor * value:{sign}.{decimals}f}"
-    return p_value(value) if name in ("p", "p_holm") else str(value)
-
-
-def _learning_curves(scores: list[_Score]) -> Chart | None:
-    """Draw scores against updates, or against labels; None if there is one point only."""
-    axis = next((name for name in ("updates", "labels") if len({getattr(score, name) for score in scores}) > 1), None)
-    numbers = [score for score in scores if isinstance(getattr(score, axis or "labels"), int)]
-    if axis is None or len({getattr(score, axis) for score in numbers}) < 2:
-        return None
-    other = "labels" if axis == "updates" else "updates"
-    several = len({getattr(score, other) for score in numbers}) > 1
-    metric = scores[0].metric
-    rows = [
-        {
-            "x": getattr(score, axis),
-            "y": scale(metric)[0] * score.mean,
-            "line": f"{score.method}, {getattr(score, other)} {other}" if several else score.method,
-        }
-        for score in numbers
-    ]
-    title = TITLES.get(metric, metric)
-    caption = f"Mean over draws against the number of {axis}."
-    return line_chart(pd.DataFrame(rows), Titles("Learning curves", caption, axis, title), points=True)
-
-
-def _differences(scores: list[_Score]) -> Chart | None:
-    having = [score for score in scores if score.difference is not None]
-    if not having:
-        return None
-    rows = pd.DataFrame(
-        {
-            "name": [f"{score.method}{f' ({score.place})' if score.place else ''}" for score in having],
-            **{
-                column: [_scaled(score, field) for score in having]
-                for column, field in (("value", "difference"), ("low", "low"), ("high", "high"))
-            },
-        }
-    )
-    title = TITLES.get(having[0].metric, having[0].metric)
-    caption = f"Difference to the control with its 95 % interval where there is one; {_direction(having[0].metric)}."
-    return interval_chart(rows, Titles("Differences to the control", caption, f"difference in {title}", ""), 0.0)
-
-
-def _scaled(score: _Score, name: str) -> float:
-    value = getattr(score, name)
-    return float("nan") if value is None else scale(score.metric)[0] * value
+    scores = [summary.read_score(record, folder.at(RESULTS), _WHAT) for record in values["summary"]]
+    charts = [*summary.charts(scores), *stored]
+    return Section("", summary.verdicts(scores), facts, [summary.table(scores)], charts)
 
 
 def _study(folder: Folder) -> Section:

@@ -14,7 +14,7 @@ import distgnn
 from distgnn.storage.folder import Folder
 
 NAME = "environment.json"
-_PACKAGES = ("torch", "torch-geometric", "ray", "numpy", "pyarrow")
+PACKAGES = ("ray", "torch", "torch-geometric", "pyarrow", "numpy")
 
 
 def write_environment(folder: Folder, command: str) -> None:
@@ -26,9 +26,7 @@ def environment(command: str) -> dict[str, str]:
     """Return the facts of environment.json as texts by name."""
     return {
         "command": command,
-        "distgnn": distgnn.__version__,
-        "python": platform.python_version(),
-        **{name: _version(name) for name in _PACKAGES},
+        **versions(),
         "system": platform.platform(),
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB",
@@ -36,19 +34,15 @@ def environment(command: str) -> dict[str, str]:
     }
 
 
-def versions() -> str:
-    """Return the output of ``distgnn --version``: distgnn, Python and the packages that matter, one a line."""
+def versions() -> dict[str, str]:
+    """Return the versions of distgnn, Python and the packages that matter, by name."""
     found = {"distgnn": distgnn.__version__, "python": platform.python_version()}
-    return "".join(
-        f"{name} {value}\n" for name, value in {**found, **{name: _version(name) for name in _PACKAGES}}.items()
-    )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "missing"
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found
 
 
 def _processor() -> str:

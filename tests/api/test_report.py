@@ -182,6 +182,12 @@ def test_runs_of_a_folder_are_listed(
     assert list(dg.list_runs(str(tmp_path))["status"]) == ["damaged"]
 
 
+def test_a_checkpoint_is_not_listed_as_a_corpus(folders: dict[str, str]) -> None:
+    """It holds the manifest of its corpus."""
+    place = str(Path(dg.Run.open(folders["run"]).checkpoint).parent)
+    assert dg.list_runs(place).empty
+
+
 def test_versions(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith(f"distgnn {dg.__version__}\npython 3.")
