@@ -12,7 +12,7 @@ from distgnn import register
 from distgnn.errors import RequestError
 from distgnn.relational.schema import Column, ForeignKey, Kind, Schema, Table, check_schema
 from distgnn.relational.sources.base import Declared, Input, SourceTask, stamp
-from distgnn.relational.sources.parquet import batches_of, types_of
+from distgnn.relational.sources.parquet import ParquetTables, batches_of, types_of
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.records import Count, Name, Text, parse_object, read_record
 
@@ -51,7 +51,7 @@ class _Database:
 
 
 @register.database_source("database_json")
-class DatabaseJson:
+class DatabaseJson(ParquetTables):
     """A folder with database.json (keys, kinds, time columns) and TABLE.parquet."""
 
     def __init__(self, source: Input) -> None:
@@ -59,24 +59,13 @@ class DatabaseJson:
         self._folder = open_folder(source.uri)
         self._read = read_record(self._folder, FILE, _Database, "a description of a database")
         self.name = self._read.name
+        super().__init__(self._folder, {name: tuple(table.columns) for name, table in self._read.tables.items()})
         self._schema = _schema(self._read, self._folder.at(FILE))
 
     @staticmethod
     def recognises(uri: str) -> bool:
         """Whether there is a database.json."""
         return is_folder_with(uri, FILE)
-
-    def tables(self) -> tuple[str, ...]:
-        """Names of the tables."""
-        return tuple(self._read.tables)
-
-    def types(self, table: str) -> pa.Schema:
-        """Names and Arrow types of the columns of a table."""
-        return types_of(self._folder, f"{table}.parquet", tuple(self._read.tables[table].columns))
-
-    def batches(self, table: str) -> Iterator[pa.RecordBatch]:
-        """Iterate over the rows of a table."""
-        return batches_of(self._folder, f"{table}.parquet", tuple(self._read.tables[table].columns))
 
     def declared(self, table: str) -> Declared:
         """What database.json says about a table."""

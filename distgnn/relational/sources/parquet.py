@@ -34,3 +34,27 @@ def batches_of(folder: Folder, name: str, columns: tuple[str, ...] = ()) -> Iter
     with input_errors(uri), open_binary(uri) as file:
         for batch in ParquetColumns(uri, file).batches(types.names, BATCH_ROWS):
             yield pa.RecordBatch.from_arrays([batch.column(item.name).cast(item.type) for item in types], schema=types)
+
+
+class ParquetTables:
+    """Base class of sources whose tables are files TABLE.parquet of one folder.
+
+    Args:
+        folder: The folder.
+        columns: Columns to read of each table; empty = all.
+    """
+
+    def __init__(self, folder: Folder, columns: dict[str, tuple[str, ...]]) -> None:
+        self._tables_folder, self._columns = folder, columns
+
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables."""
+        return tuple(self._columns)
+
+    def types(self, table: str) -> pa.Schema:
+        """Names and Arrow types of the columns of a table."""
+        return types_of(self._tables_folder, f"{table}.parquet", self._columns[table])
+
+    def batches(self, table: str) -> Iterator[pa.RecordBatch]:
+        """Iterate over the rows of a table."""
+        return batches_of(self._tables_folder, f"{table}.parquet", self._columns[table])

@@ -15,7 +15,7 @@ from distgnn.errors import RequestError
 from distgnn.relational.schema import Kind, Schema
 from distgnn.relational.sources.base import Declared, Input, SourceTask, stamp
 from distgnn.relational.sources.database_json import is_folder_with
-from distgnn.relational.sources.parquet import batches_of, types_of
+from distgnn.relational.sources.parquet import ParquetTables, batches_of, types_of
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.records import Name, convert
 
@@ -61,7 +61,7 @@ class _Task:
 
 
 @register.database_source("relbench")
-class RelBench:
+class RelBench(ParquetTables):
     """A dataset folder of RelBench 3; its tasks are taken over where they have label files."""
 
     def __init__(self, source: Input) -> None:
@@ -69,23 +69,12 @@ class RelBench:
         self._folder = open_folder(source.uri)
         self._read = _yaml(self._folder, FILE, _Dataset)
         self.name, self._db = self._read.name, self._folder.sub("db")
+        super().__init__(self._db, dict.fromkeys(self._read.tables, ()))
 
     @staticmethod
     def recognises(uri: str) -> bool:
         """Whether there is a manifest.yaml."""
         return is_folder_with(uri, FILE)
-
-    def tables(self) -> tuple[str, ...]:
-        """Names of the tables."""
-        return tuple(self._read.tables)
-
-    def types(self, table: str) -> pa.Schema:
-        """Names and Arrow types of the columns of a table."""
-        return types_of(self._db, f"{table}.parquet")
-
-    def batches(self, table: str) -> Iterator[pa.RecordBatch]:
-        """Iterate over the rows of a table."""
-        return batches_of(self._db, f"{table}.parquet")
 
     def declared(self, table: str) -> Declared:
         """Keys and time column of a table."""
