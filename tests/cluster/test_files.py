@@ -30,6 +30,7 @@ from distgnn.commands import dispatch
 from distgnn.commands.submit import split_argv
 from distgnn.config import RecoveryConfig
 from distgnn.errors import RequestError
+from distgnn.scale import pool
 from distgnn.scale.train import recovery
 from tests.helpers.manifests import Resource, documents, render
 from tests.helpers.prometheus import ROOT
@@ -257,6 +258,17 @@ def test_ray_trains_settings_are_in_the_environment_of_the_nodes() -> None:
         assert wanted.items() <= settings(where).items()
     launcher = "\n".join(documents(CLUSTER / "aws.yaml")[0]["worker_start_ray_commands"])
     assert all(f"{name}={value}" in launcher for name, value in wanted.items())
+
+
+def test_the_declared_maximum_is_that_of_the_autoscaler() -> None:
+    """Ray does not tell jobs how many nodes its autoscaler may start."""
+    group = SPOT["workerGroupSpecs"][0]
+    most = {name: group["maxReplicas"] * int(limits(group)[limit]) for name, limit in (("CPU", "cpu"), ("GPU", "nvidia.com/gpu"))}
+    assert pool._declared(settings("kube/overlays/spot-gpu")["DISTGNN_CLUSTER_MAX"]) == most
+    launcher = documents(CLUSTER / "aws.yaml")[0]
+    (declared,) = re.findall(r"DISTGNN_CLUSTER_MAX=(\S+)", launcher["head_start_ray_commands"][-1])
+    kind = launcher["available_node_types"]["gpu_spot"]
+    assert pool._declared(declared) == {name: kind["max_workers"] * each for name, each in kind["resources"].items()}
 
 
 def test_only_the_head_may_use_the_kubernetes_api() -> None:

@@ -176,6 +176,11 @@ def test_nodes_that_the_autoscaler_may_add_count(monkeypatch: pytest.MonkeyPatch
     assert pool.configured_resources() == {"CPU": math.inf, "GPU": 8}
     monkeypatch.setattr(private, "state", SimpleNamespace())  # another version of Ray
     assert pool.configured_resources() == {}
+    monkeypatch.setenv("DISTGNN_CLUSTER_MAX", "CPU=32, GPU=8")  # which Ray's own autoscalers do not tell
+    assert pool.configured_resources() == {"CPU": 32.0, "GPU": 8.0}
+    monkeypatch.setenv("DISTGNN_CLUSTER_MAX", "8 GPUs")
+    with pytest.raises(RequestError, match="DISTGNN_CLUSTER_MAX='8 GPUs': give the most CPUs and GPUs"):
+        pool.configured_resources()
 
 
 def test_an_error_that_a_restart_cannot_fix_is_recorded(corpus: str, tmp_path: Path) -> None:
