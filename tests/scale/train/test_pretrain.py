@@ -23,6 +23,7 @@ from distgnn.pretraining.run import new_run, new_start, open_corpus
 from distgnn.scale import pool, private
 from distgnn.scale.train import pretrain
 from distgnn.scale.train.failures import cause_of, raise_noted
+from distgnn.scale.train import preflight, recovery
 from distgnn.scale.train.preflight import Resources, share
 from distgnn.scale.train.pretrain import pretrain_on_ray
 from distgnn.scale.train.recovery import drop_reservation
@@ -163,6 +164,33 @@ def test_gpus() -> None:
     assert not share(on_cpu, 8, 2).gpu
     with pytest.raises(RequestError, match="need 2 GPUs, but the Ray cluster has 1"):
         share(on_gpu, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "used", "most", "never"),
+    [
+        ((1.0, 1.0), 2.0, 0.0, True),
+        ((1.0, 2.0), 2.0, 0.0, False),  # a CPU is left
+        ((1.0,), 2.0, 0.0, False),  # nodes may come
+        ((1.0, 1.0), 2.0, 8.0, False),  # the autoscaler may add some
+    ],
+)
+def test_nothing_is_started_for_ray_data_where_no_cpu_can_be_left(
+    monkeypatch: pytest.MonkeyPatch, nodes: tuple[float, ...], used: float, most: float, never: bool
+) -> None:
+    head = {"Alive": True, "Resources": {"CPU": 4.0, preflight._HEAD: 1.0}}
+    found = [head, *({"Alive": True, "Resources": {"CPU": cpus}} for cpus in nodes)]
+    monkeypatch.setattr(preflight.ray, "nodes", lambda: found)
+    assert preflight._never_spare(used, most) is never
+
+
+def test_silent_nodes_are_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that does not answer takes a second; the controller waits for all of them together."""
+    monkeypatch.setattr(recovery.ray, "nodes", lambda: [{"Alive": True, "wait": 0.2}] * 8)
+    monkeypatch.setattr(recovery, "_answers", lambda node: time.sleep(node["wait"]) is None)
+    start = time.monotonic()
+    assert recovery._all_answer()
+    assert time.monotonic() - start < 0.8
 
 
 def test_nodes_that_the_autoscaler_may_add_count(monkeypatch: pytest.MonkeyPatch) -> None:
