@@ -102,7 +102,7 @@ def test_a_wrong_file_is_one_line(study: Any, tmp_path: Path, old: str, new: str
 def test_some_methods_now(study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "study.toml"
     path.write_text(FILE)
-    with pytest.raises(RequestError, match="methods: .'other'. is not in"):
+    with pytest.raises(RequestError, match="is not in"):
         study.main([str(path), "--methods", "edgepred", "other"])
     trained: list[str] = []
 
