@@ -28,9 +28,7 @@ class Adam:
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], lr: float, weight_decay: float = 0.0) -> None:
-        self.param_groups: list[dict[str, Any]] = [
-            {"params": list(parameters), "lr": lr, "weight_decay": weight_decay}
-        ]
+        self.param_groups: list[dict[str, Any]] = [{"params": list(parameters), "lr": lr, "weight_decay": weight_decay}]
         self.state: dict[nn.Parameter, dict[str, Tensor]] = {}
 
     @torch.no_grad()

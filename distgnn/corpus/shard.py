@@ -131,7 +131,9 @@ def check_values(schema: Schema, graphs: GraphBatch, where: str) -> None:
     low, high = np.repeat(node_ptr[:-1], per_graph), np.repeat(node_ptr[1:], per_graph)
     outside = (np.minimum(*edges) < low) | (np.maximum(*edges) >= high)
     if outside.any():
-        _refuse(where, graphs, row_graph(graphs.edge_ptr).numpy(), outside, "an edge refers to a node outside the graph")
+        _refuse(
+            where, graphs, row_graph(graphs.edge_ptr).numpy(), outside, "an edge refers to a node outside the graph"
+        )
     for kind, features, cat, dense, ptr in (
         ("node", schema.node, graphs.node_cat, graphs.node_dense, graphs.node_ptr),
         ("edge", schema.edge, graphs.edge_cat, graphs.edge_dense, graphs.edge_ptr),

@@ -79,7 +79,9 @@ def configured_resources() -> dict[str, float]:
 def _declared(text: str) -> dict[str, float]:
     parts = [part.partition("=") for part in text.split(",") if part.strip()]
     if not all(name.strip() in ("CPU", "GPU") and amount.strip().isdecimal() for name, _, amount in parts):
-        raise RequestError(f"DISTGNN_CLUSTER_MAX={text!r}: give the most CPUs and GPUs of the cluster, such as CPU=32,GPU=8")
+        raise RequestError(
+            f"DISTGNN_CLUSTER_MAX={text!r}: give the most CPUs and GPUs of the cluster, such as CPU=32,GPU=8"
+        )
     return {name.strip(): float(amount) for name, _, amount in parts}
 
 

@@ -80,7 +80,11 @@ def test_resume_or_new(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)  # relative paths name the same run
 
     def again(steps: int, **changes: Any) -> dg.Run:
-        options: dict[str, Any] = {**SMALL, "train": {**SMALL["train"], "max_steps": 4, "checkpoint_every": 2}, **changes}
+        options: dict[str, Any] = {
+            **SMALL,
+            "train": {**SMALL["train"], "max_steps": 4, "checkpoint_every": 2},
+            **changes,
+        }
         with monkeypatch.context() as patch:
             patch.setattr("distgnn.pretraining.loop.planned_steps", lambda *_: steps)
             return dg.pretrain(corpus=corpus, out="runs", name="r", resume_or_new=True, **options)

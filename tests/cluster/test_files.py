@@ -175,7 +175,8 @@ def test_credentials_come_from_secrets() -> None:
 
 BY_PLACE = dict(clusters())
 CPU, SPOT, MINIO, WHOLE, JOB = (
-    BY_PLACE[f"kube/{name}"] for name in ("overlays/cpu", "overlays/spot-gpu", "overlays/minio", "overlays/gpu-64", "rayjob")
+    BY_PLACE[f"kube/{name}"]
+    for name in ("overlays/cpu", "overlays/spot-gpu", "overlays/minio", "overlays/gpu-64", "rayjob")
 )
 
 
@@ -227,7 +228,9 @@ def test_whole_machines() -> None:
     """8 GPUs a pod, shared memory for NCCL, the RDMA devices, all at once, and CPUs beside the ranks for reading."""
     workers = WHOLE["workerGroupSpecs"][0]
     assert workers["replicas"] == workers["minReplicas"] == workers["maxReplicas"] == 8
-    assert {"nvidia.com/gpu": 8, "vpc.amazonaws.com/efa": 4, "hugepages-2Mi": "5120Mi"}.items() <= limits(workers).items()
+    assert {"nvidia.com/gpu": 8, "vpc.amazonaws.com/efa": 4, "hugepages-2Mi": "5120Mi"}.items() <= limits(
+        workers
+    ).items()
     assert limits(workers) == workers["template"]["spec"]["containers"][0]["resources"]["requests"]
     assert int(limits(workers)["cpu"]) > limits(workers)["nvidia.com/gpu"]
     spec = workers["template"]["spec"]
@@ -235,9 +238,7 @@ def test_whole_machines() -> None:
     (volume,) = [volume["emptyDir"] for volume in spec["volumes"] if volume["name"] == shm]
     assert volume["medium"] == "Memory"
     assert settings("kube/overlays/gpu-64")["FI_PROVIDER"] == "efa"
-    (cluster,) = [
-        item for where, item in RESOURCES if where == "kube/overlays/gpu-64" and item["kind"] == "RayCluster"
-    ]
+    (cluster,) = [item for where, item in RESOURCES if where == "kube/overlays/gpu-64" and item["kind"] == "RayCluster"]
     assert {"kueue.x-k8s.io/queue-name", "volcano.sh/queue-name"} <= set(cluster["metadata"]["labels"])
 
 
@@ -263,7 +264,10 @@ def test_ray_trains_settings_are_in_the_environment_of_the_nodes() -> None:
 def test_the_declared_maximum_is_that_of_the_autoscaler() -> None:
     """Ray does not tell jobs how many nodes its autoscaler may start."""
     group = SPOT["workerGroupSpecs"][0]
-    most = {name: group["maxReplicas"] * int(limits(group)[limit]) for name, limit in (("CPU", "cpu"), ("GPU", "nvidia.com/gpu"))}
+    most = {
+        name: group["maxReplicas"] * int(limits(group)[limit])
+        for name, limit in (("CPU", "cpu"), ("GPU", "nvidia.com/gpu"))
+    }
     assert pool._declared(settings("kube/overlays/spot-gpu")["DISTGNN_CLUSTER_MAX"]) == most
     launcher = documents(CLUSTER / "aws.yaml")[0]
     (declared,) = re.findall(r"DISTGNN_CLUSTER_MAX=(\S+)", launcher["head_start_ray_commands"][-1])

@@ -21,9 +21,8 @@ from distgnn.errors import RequestError, WorkError
 from distgnn.pretraining.history import read_progress
 from distgnn.pretraining.run import new_run, new_start, open_corpus
 from distgnn.scale import pool, private
-from distgnn.scale.train import pretrain
+from distgnn.scale.train import preflight, pretrain, recovery
 from distgnn.scale.train.failures import cause_of, raise_noted
-from distgnn.scale.train import preflight, recovery
 from distgnn.scale.train.preflight import Resources, share
 from distgnn.scale.train.pretrain import pretrain_on_ray
 from distgnn.scale.train.recovery import drop_reservation
