@@ -17,6 +17,7 @@ from torch import Tensor
 
 from distgnn.auxiliary.hypergradient import WeightedGradients
 from distgnn.auxiliary.task_gradients import Layout
+from distgnn.config import WeightingConfig
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,40 @@ class LookAhead:
 
     step: Tensor
     slopes: Callable[[Tensor], Tensor]
+
+
+def look_ahead(
+    weighted: WeightedGradients,
+    weights: Tensor,
+    others: Tensor | None,
+    layout: Layout,
+    optimiser: torch.optim.Optimizer,
+    options: WeightingConfig,
+) -> LookAhead:
+    """Return the look-ahead step that the options name.
+
+    Args:
+        weighted: The rows.
+        weights: [R], the weights as used.
+        others: [K, P], steps of the auxiliary tasks' own Adam with learning rate 1; None with joint moments.
+        layout: Layout of the parameters.
+        optimiser: Optimizer of the model.
+        options: Options of the weighting.
+    """
+    rate = options.alpha or optimiser.param_groups[0]["lr"]
+    if options.lookahead == "gradient" or not isinstance(optimiser, torch.optim.Adam):
+        return gradient_step(weighted, weights, layout, rate)
+    if others is None:
+        return joint_adam_step(weighted, weights, layout, optimiser, rate)
+    first = only_first(weights)
+    return task_adam_step(weighted.gradient(first, first), weights, others, layout, optimiser, rate)
+
+
+def only_first(weights: Tensor) -> Tensor:
+    """Return the weight 1 for the target and 0 for the other tasks."""
+    first = torch.zeros_like(weights)
+    first[0] = 1
+    return first
 
 
 def gradient_step(weighted: WeightedGradients, weights: Tensor, layout: Layout, rate: float) -> LookAhead:

@@ -90,11 +90,19 @@ class Planted:
             ).to(dtype)
             heads = [nn.Identity() if fixed or kind.fixed else nn.Linear(hidden, 1) for kind in (Kind(), *self.kinds)]
         self.heads = nn.ModuleList(heads).to(dtype)
+        self.judges = 0
         self.asked: list[tuple[int, list[list[int]]]] = []
         self.judged: list[int] = []
 
+    def split_validation(self, seed: int) -> None:
+        """The judge takes the first half of the validation inputs."""
+        self.judges = VALIDATION // 4
+
     def fetch_unseen(self, rows: Rows, step: int) -> Any:
         """Rows of the judge."""
+        if self.judges:
+            x = self.test[: self.judges][rows[self.rank :: self.size]]
+            return [(x, teacher(x))], []
         return self.fetch([rows], step, auxiliary=False)
 
     def fetch(self, folds: Sequence[Rows], step: int, auxiliary: bool = True) -> Any:
@@ -144,7 +152,7 @@ class Planted:
     def evaluate(self, part: str) -> PartEvaluation:
         """Root mean squared error on fresh inputs; validation and test are halves of them."""
         half = VALIDATION // 2
-        x = self.test[:half] if part == "val" else self.test[half:]
+        x = self.test[self.judges : half] if part == "val" else self.test[half:]
         with torch.no_grad():
             error = self.heads[0](self.shared(x)).mean(1) - teacher(x)
         return PartEvaluation({"rmse": float(error.square().mean().sqrt())})
