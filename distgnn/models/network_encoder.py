@@ -151,8 +151,10 @@ class NetworkInput(nn.Module):
 
 def _map_inputs(features: Tensor | SparseMap, layer: nn.Module) -> Tensor:
     """Map the inputs of one type to [nodes, width]."""
+    if isinstance(layer, nn.Embedding) and isinstance(features, Tensor):
+        return layer.weight.index_select(0, features)  # the nodes are distinct: this gradient is faster than an embedding's
     if not isinstance(layer, nn.Linear):
-        return layer(features)
+        raise TypeError("the inputs of a type are a table of embeddings or a linear map")
     if isinstance(features, SparseMap):
         return features(layer.weight.t()) + layer.bias
     return layer(features.to(layer.weight.dtype))

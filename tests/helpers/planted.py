@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from distgnn.auxiliary.problem import PartEvaluation, Rows, Samples
 from distgnn.config import WeightingConfig
-from distgnn.graph.keyed import draw, key, unit_interval
+from distgnn.graph.keyed import below, draw, key, unit_interval
 
 WIDTH, VALIDATION = 6, 400
 _INPUT, _NOISE, _HEAD = 901, 902, 903
@@ -31,7 +31,8 @@ class Options:
 @dataclass(frozen=True)
 class Kind:
     """An auxiliary task. label: teacher = what the target learns too, random = noise anew in each step, opposite = minus the
-    teacher (harmful only where ``fixed`` keeps a head from turning it round). summed: gives its loss as one sum. scale: of
+    teacher (harmful only where ``fixed`` keeps a head from turning it round), leak = the target's training rows with their
+    noisy labels, those held out for a judge included. summed: gives its loss as one sum. scale: of
     its loss. fixed: no head. rows: a step's samples."""
 
     label: str = "teacher"
@@ -113,14 +114,16 @@ class Planted:
         return target, [self._auxiliary(number, step) for number in range(len(self.kinds) if auxiliary else 0)]
 
     def _auxiliary(self, number: int, step: int) -> tuple[Tensor, Tensor]:
-        kind = self.kinds[number]
+        kind, mine = self.kinds[number], slice(self.rank, None, self.size)
+        if kind.label == "leak":
+            rows = below(draw(key(self.seed, _INPUT, 2 + number, step), np.arange(kind.rows)), np.full(kind.rows, self.rows))
+            return self.x[rows[mine]], self.y[rows[mine]]
         x = uniform(self.seed, _INPUT, 2 + number, step, shape=(kind.rows, WIDTH))
         y = {
             "teacher": teacher(x),
             "opposite": -teacher(x),
             "random": 2 * uniform(self.seed, _NOISE, number, step, shape=(kind.rows,)),
         }[kind.label]
-        mine = slice(self.rank, None, self.size)
         return x[mine].to(self.dtype), y[mine].to(self.dtype)
 
     def losses(self, batch: Any) -> tuple[list[Samples], list[Samples]]:
