@@ -9,7 +9,7 @@ correction included.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -79,7 +79,7 @@ def joint_adam_step(
     """Return the step of ``optimiser`` (Adam of the weighted gradient) with learning rate ``rate``; weights: [R]."""
     gradient = weighted.gradient(weights, weights)[: layout.target_size]
     step, derivative = adam_step(gradient, layout, optimiser, rate)
-    return LookAhead(step, lambda direction: -weighted.directional_derivatives(derivative * direction))
+    return LookAhead(step, lambda direction: -weighted.directional_derivatives(derivative() * direction))
 
 
 def task_adam_step(
@@ -105,8 +105,10 @@ def task_adam_step(
     return LookAhead(step, slopes)
 
 
-def adam_step(gradient: Tensor, layout: Layout, optimiser: torch.optim.Adam, rate: float) -> tuple[Tensor, Tensor]:
-    """Return Adam's next step for the target's parameters, and its derivative by each element of ``gradient``.
+def adam_step(
+    gradient: Tensor, layout: Layout, optimiser: torch.optim.Adam, rate: float
+) -> tuple[Tensor, Callable[[], Tensor]]:
+    """Return Adam's next step for the target's parameters, and a function: its derivative by each element of ``gradient``.
 
     The optimiser's state is not changed. Parameters whose second moment is zero do not move and have derivative 0, as in
     the limit of a vanishing gradient of rows without influence on them.
@@ -114,12 +116,8 @@ def adam_step(gradient: Tensor, layout: Layout, optimiser: torch.optim.Adam, rat
     group = optimiser.param_groups[0]
     (beta1, beta2), eps = group["betas"], group["eps"]
     parameters = layout.target_parameters
-    states = [optimiser.state.get(parameter, {}) for parameter in parameters]
-    first, second = (
-        torch.cat([state.get(name, torch.zeros_like(p)).flatten() for state, p in zip(states, parameters, strict=True)])
-        for name in ("exp_avg", "exp_avg_sq")
-    )
-    number = 1 + max(float(state.get("step", 0)) for state in states)
+    first, second, steps = stored_moments(optimiser, parameters)
+    number = steps + 1
     if group["weight_decay"]:
         gradient = gradient + group["weight_decay"] * torch.cat([p.detach().flatten() for p in parameters])
     first = beta1 * first + (1 - beta1) * gradient
@@ -127,8 +125,21 @@ def adam_step(gradient: Tensor, layout: Layout, optimiser: torch.optim.Adam, rat
     root = second.sqrt()
     scale = (1 - beta2**number) ** 0.5
     bottom = root / scale + eps
-    by_bottom = torch.where(root > 0, (1 - beta2) * gradient / (root * scale), 0)
-    moved = root > 0
-    derivative = torch.where(moved, (1 - beta1) / bottom - first * by_bottom / bottom.square(), 0)
     rate = rate / (1 - beta1**number)
-    return rate * first / bottom, rate * derivative
+
+    def derivative() -> Tensor:
+        moved = root > 0
+        by_bottom = torch.where(moved, (1 - beta2) * gradient / (root * scale), 0)
+        return rate * torch.where(moved, (1 - beta1) / bottom - first * by_bottom / bottom.square(), 0)
+
+    return rate * first / bottom, derivative
+
+
+def stored_moments(optimiser: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor, int]:
+    """Return Adam's first and second moments of ``parameters``, flat, and the number of its steps."""
+    states = [optimiser.state.get(parameter, {}) for parameter in parameters]
+    first, second = (
+        torch.cat([state.get(name, torch.zeros_like(p)).flatten() for state, p in zip(states, parameters, strict=True)])
+        for name in ("exp_avg", "exp_avg_sq")
+    )
+    return first, second, int(max(float(state.get("step", 0)) for state in states))

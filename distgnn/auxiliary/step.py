@@ -160,7 +160,9 @@ class MultiTaskStep:
         Returns:
             dL_meta / dw by task and L_meta, averaged over the judges.
         """
-        unseen = self.problem.fetch_unseen(self.batches.judge_rows(number), number) if len(self.batches.judging) else None
+        unseen = (
+            self.problem.fetch_unseen(self.batches.judge_rows(number), number) if len(self.batches.judging) else None
+        )
         judges = (-1,) if unseen is not None else self.batches.judges
         parts = range(self.batches.parts)
         weighted_by_judge = [found.weighted([part for part in parts if part != judge]) for judge in judges]
@@ -199,9 +201,7 @@ class MultiTaskStep:
             return None
         raw = self.weighting(weighted.signals)
         rate = self.options.alpha or self.optimiser.param_groups[0]["lr"]
-        steps = Unrolling(
-            self.problem, self.layout, self.optimiser, self.moments, self.weighting.plain_heads, rate
-        )
+        steps = Unrolling(self.problem, self.layout, self.optimiser, self.moments, self.weighting.plain_heads, rate)
         batches = [found.batch, *(self.fetch(place) for place in range(number + 1, number + self._horizon))]
         unseen = self.problem.fetch_unseen(self.batches.judge_rows(number), number)
         slopes, loss = steps.slopes(batches, unseen, self._used(weighted, raw))

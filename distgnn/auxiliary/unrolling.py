@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from distgnn.auxiliary.hypergradient import Bound
+from distgnn.auxiliary.look_ahead import stored_moments
 from distgnn.auxiliary.problem import MultiTaskProblem, Samples
 from distgnn.auxiliary.task_gradients import Layout
 from distgnn.auxiliary.task_moments import TaskMoments
@@ -33,14 +34,8 @@ class _Moments:
     @classmethod
     def of(cls, optimiser: torch.optim.Optimizer, parameters: Sequence[Tensor], shape: tuple[int, ...]) -> _Moments:
         """Return the moments in the state of an optimiser; zeros before its first step."""
-        states = [optimiser.state.get(parameter, {}) for parameter in parameters]
-        first, second = (
-            torch.cat(
-                [state.get(name, torch.zeros_like(p)).flatten() for state, p in zip(states, parameters, strict=True)]
-            )
-            for name in ("exp_avg", "exp_avg_sq")
-        )
-        return cls(first.view(shape), second.view(shape), int(max(float(state.get("step", 0)) for state in states)))
+        first, second, number = stored_moments(optimiser, parameters)
+        return cls(first.view(shape), second.view(shape), number)
 
     def step(self, gradient: Tensor, group: dict[str, Any]) -> tuple[Tensor, _Moments]:
         """Return Adam's step with learning rate 1, and the moments after it; differentiable."""

@@ -152,7 +152,9 @@ class NetworkInput(nn.Module):
 def _map_inputs(features: Tensor | SparseMap, layer: nn.Module) -> Tensor:
     """Map the inputs of one type to [nodes, width]."""
     if isinstance(layer, nn.Embedding) and isinstance(features, Tensor):
-        return layer.weight.index_select(0, features)  # the nodes are distinct: this gradient is faster than an embedding's
+        return layer.weight.index_select(
+            0, features
+        )  # the nodes are distinct: this gradient is faster than an embedding's
     if not isinstance(layer, nn.Linear):
         raise TypeError("the inputs of a type are a table of embeddings or a linear map")
     if isinstance(features, SparseMap):

@@ -107,9 +107,7 @@ def _training(found: list[TrainingResult], title: str) -> Figure:
     return figure
 
 
-def _judge(
-    axes: Axes, judges: list[npt.NDArray[np.floating]], target: list[npt.NDArray[np.floating]]
-) -> None:
+def _judge(axes: Axes, judges: list[npt.NDArray[np.floating]], target: list[npt.NDArray[np.floating]]) -> None:
     """Draw the target's loss on the judge's rows after the look-ahead, and on the rows of the step."""
     _line(axes, judges, "rows of the judge", "black")
     _line(axes, target, "rows of the step", "C0")

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from distgnn.auxiliary.hypergradient import meta_gradient
-from distgnn.auxiliary.step import MultiTaskStep
+from distgnn.auxiliary.step import MultiTaskStep, StepRecord
 from distgnn.auxiliary.weighting import Weighting, build_weighting
 from distgnn.config import WeightingConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import WorkError
 from tests.helpers.planted import Kind, Options, Planted
+from tests.helpers.training import run_ranks
 
 ALONE = ProcessGroup.single_process(torch.device("cpu"))
 KINDS = (Kind(scale=2.0), Kind("random", summed=True), Kind("opposite"))
@@ -114,7 +115,9 @@ def test_validation_rows_judge_and_the_other_half_selects() -> None:
     assert not len(step.batches.held)
     for number in range(3):
         step.step(number)
-    assert {row for _, folds in problem.asked for fold in folds for row in fold} == set(range(60))  # every row is trained on
+    assert {row for _, folds in problem.asked for fold in folds for row in fold} == set(
+        range(60)
+    )  # every row is trained on
     before = problem.evaluate("val")
     problem.test[:100] = 0
     assert problem.evaluate("val") == before
@@ -161,6 +164,31 @@ def test_weights_are_relative_to_the_target() -> None:
     assert [record.losses for record in records[0]] == [record.losses for record in records[1]]
     with pytest.raises(WorkError, match="the weight of the target is 0"):
         made("fixed", fixed=(0.0, 1.0, 1.0, 1.0)).step(0)
+
+
+def by_default(group: ProcessGroup) -> list[tuple[list[StepRecord], list[float]]]:
+    """Records and target's parameters of three steps with the default options, and with validation rows as the judge."""
+    found = []
+    for judge in ("heldout", "validation"):
+        problem = Planted((*KINDS, Kind(rows=1)), rank=group.rank, size=group.world_size)
+        problem.split_validation(0)
+        config = WeightingConfig(hidden=7, judge=judge)  # pyright: ignore[reportArgumentType]
+        weighting = build_weighting(config, problem.names, 5)
+        step = MultiTaskStep(problem, weighting, Options(batch=9, weighting=config), group, 1)
+        records = [step.step(number) for number in range(3)]
+        found.append((records, torch.cat([p.detach().flatten() for p in step.layout.parameters]).tolist()))
+    return found
+
+
+def test_two_ranks_equal_one_by_default() -> None:
+    alone = by_default(ALONE)
+    for rank in run_ranks(2, by_default):
+        for (records, ends), (wanted, where) in zip(rank, alone, strict=True):
+            assert ends == pytest.approx(where, rel=1e-7, abs=1e-9)
+            for record, one in zip(records, wanted, strict=True):
+                for name in ("losses", "weights", "cosines", "hypergradients", "meta_loss"):
+                    value = getattr(one, name)
+                    assert getattr(record, name) == pytest.approx(value, rel=1e-6, abs=1e-10), name
 
 
 def test_methods_of_samples_and_of_the_matrix_keep_joint_moments() -> None:

@@ -95,7 +95,7 @@ class Planted:
         self.asked: list[tuple[int, list[list[int]]]] = []
         self.judged: list[int] = []
 
-    def split_validation(self, seed: int) -> None:
+    def split_validation(self, seed: int) -> None:  # noqa: ARG002
         """The judge takes the first half of the validation inputs."""
         self.judges = VALIDATION // 4
 
@@ -116,7 +116,9 @@ class Planted:
     def _auxiliary(self, number: int, step: int) -> tuple[Tensor, Tensor]:
         kind, mine = self.kinds[number], slice(self.rank, None, self.size)
         if kind.label == "leak":
-            rows = below(draw(key(self.seed, _INPUT, 2 + number, step), np.arange(kind.rows)), np.full(kind.rows, self.rows))
+            rows = below(
+                draw(key(self.seed, _INPUT, 2 + number, step), np.arange(kind.rows)), np.full(kind.rows, self.rows)
+            )
             return self.x[rows[mine]], self.y[rows[mine]]
         x = uniform(self.seed, _INPUT, 2 + number, step, shape=(kind.rows, WIDTH))
         y = {

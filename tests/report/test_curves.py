@@ -130,7 +130,9 @@ def test_pictures_show_means_and_spread(captured: list[Figure]) -> None:
 
 
 def test_methods_without_a_look_ahead_have_no_judge(captured: list[Figure]) -> None:
-    results = {key: replace(found, meta_loss=np.full(STEPS, np.nan, np.float32)) for key, found in RESULT.results.items()}
+    results = {
+        key: replace(found, meta_loss=np.full(STEPS, np.nan, np.float32)) for key, found in RESULT.results.items()
+    }
     assert len(dict(pictures(replace(RESULT, results=results)))) == len(captured) == 6
     assert len(captured[1].axes) == 3
 

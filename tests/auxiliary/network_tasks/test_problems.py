@@ -457,9 +457,7 @@ def _nodes(problem: NetworkProblem) -> dict[str, list[Any]]:
     target: Any = problem.target
     if isinstance(target, LinkTarget):
         links = target.links
-        return {
-            part: list(zip(links.user[rows], links.item[rows], strict=True)) for part, rows in links.parts.items()
-        }
+        return {part: list(zip(links.user[rows], links.item[rows], strict=True)) for part, rows in links.parts.items()}
     found = target.nodes if isinstance(target, NodeTarget) else target.sets
     return {part: rows.tolist() for part, rows in found.node.items()}
 
