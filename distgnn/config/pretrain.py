@@ -20,7 +20,7 @@ class EncoderConfig(OpenConfig):
 
     kind: str = hyper("gin", structural=True, names="encoder")
     """gin, gcn, sage, gat, or a kind registered by distgnn.register.encoder (see imports). A registered module decides
-    itself whether to use layers, norm, jumping_knowledge and heads.
+    itself whether to use layers, norm, jumping_knowledge, residual and heads.
     """
     layers: int = hyper(5, structural=True, most=1000)
     """Number of message passing layers."""
@@ -34,6 +34,8 @@ class EncoderConfig(OpenConfig):
     """Jumping knowledge: node embeddings of the last layer, or of all layers combined by sum, maximum, or concatenation
     with a projection.
     """
+    residual: bool = hyper(False, structural=True, before=False)
+    """Residual connections: every layer's output is added to its input."""
     heads: int = hyper(2, structural=True, most=1024)
     """Attention heads of a gat layer, averaged."""
     pooling: str = hyper("mean", structural=True, names="pooling")
