@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from distgnn.api.database import add_tasks, build_database
     from distgnn.api.database_evaluation import DatabaseResults, evaluate_databases
     from distgnn.api.database_models import DatabaseRun, Predictions, predict, pretrain_databases
+    from distgnn.api.dry_run import dry_run
     from distgnn.api.few_labels import FewLabelResults
     from distgnn.api.finetune import EvaluationResults, FinetuneResults, evaluate, finetune
     from distgnn.api.network import build_network
@@ -58,6 +59,7 @@ _MODULES = {
     "distgnn.api.database": ("add_tasks", "build_database"),
     "distgnn.api.database_evaluation": ("DatabaseResults", "evaluate_databases"),
     "distgnn.api.database_models": ("DatabaseRun", "Predictions", "predict", "pretrain_databases"),
+    "distgnn.api.dry_run": ("dry_run",),
     "distgnn.api.network": ("build_network",),
     "distgnn.api.few_labels": ("FewLabelResults",),
     "distgnn.api.finetune": ("EvaluationResults", "FinetuneResults", "evaluate", "finetune"),
@@ -134,6 +136,7 @@ __all__ = [
     "build_corpus",
     "build_database",
     "build_network",
+    "dry_run",
     "evaluate",
     "evaluate_databases",
     "finetune",

@@ -21,6 +21,8 @@ from distgnn.storage.records import MAX_BYTES
 C = TypeVar("C")
 _FOOTER = """
 Also: --config FILE (JSON, as saved by a run), --json (results as JSON on stdout)."""
+_DRY_RUN = """
+To see what would run, how long and with how much memory: --dry-run (a few steps are measured, nothing is written)."""
 _RESUME = """
 To continue a run: --resume RUN_FOLDER (with its saved config; workers and other fields that do not change results may change)."""
 _RESUME_SWEEP = """
@@ -177,13 +179,14 @@ class Globals:
     config: str
     json: bool
     resume: str
+    dry_run: bool = False
 
 
 def split_globals(argv: list[str]) -> tuple[Globals, list[str]]:
-    """Split ``argv`` into --config, --json and --resume, and the remaining arguments."""
+    """Split ``argv`` into --config, --json, --resume and --dry-run, and the remaining arguments."""
     values: dict[str, list[str]] = {"--config": [], "--resume": []}
     rest: list[str] = []
-    as_json = False
+    flags = {"--json": False, "--dry-run": False}
     queue = list(argv)
     while queue:
         word = queue.pop(0)
@@ -191,8 +194,8 @@ def split_globals(argv: list[str]) -> tuple[Globals, list[str]]:
         if name == "--set":
             setting = value or (queue[0] if queue else "a.b=value")
             raise RequestError(f"--set: was removed; give --{setting.replace('=', ' ', 1)} instead")
-        if word == "--json":
-            as_json = True
+        if word in flags:
+            flags[word] = True
         elif name in values and (equals or queue):
             values[name].append(value if equals else queue.pop(0))
         elif name in values:
@@ -203,7 +206,7 @@ def split_globals(argv: list[str]) -> tuple[Globals, list[str]]:
         if len(values[name]) > 1:
             raise RequestError(f"{name}: given twice; give it once")
     single = {name: (found or [""])[0] for name, found in values.items()}
-    return Globals(single["--config"], as_json, single["--resume"]), rest
+    return Globals(single["--config"], flags["--json"], single["--resume"], flags["--dry-run"]), rest
 
 
 def parse(kind: type[C], program: str, argv: list[str], options: Globals, default: C | None = None) -> C:
@@ -218,7 +221,8 @@ def parse(kind: type[C], program: str, argv: list[str], options: Globals, defaul
     if options.config:
         default = _read_config(kind, options.config, argv)
     argv, shown = _gathered(argv), opened_type(kind)
-    footer = _FOOTER + {"distgnn pretrain": _RESUME, "distgnn tune": _RESUME_SWEEP}.get(program, "")
+    more = {"distgnn pretrain": _DRY_RUN + _RESUME, "distgnn tune": _DRY_RUN + _RESUME_SWEEP}
+    footer = _FOOTER + more.get(program, "")
     complaints = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaints):

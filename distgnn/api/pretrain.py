@@ -132,12 +132,11 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> Run:
         >>> encoder = run.load_encoder()
     """
     chosen = build_config(PretrainConfig, config, options)
-    _check(chosen, chosen.out)
+    check_options(chosen, chosen.out)
     chosen = replace(chosen, name=run_name(chosen))
     folder = open_folder(chosen.out).sub(chosen.name)
     with locked(folder):
-        if folder.size(CONFIG) is None:
-            refuse_names(folder, {NAME, HISTORY} if claimed(folder) else {NAME, HISTORY, FOLDER})
+        refuse_foreign_files(folder)
         return _train(new_start(chosen))
 
 
@@ -158,7 +157,7 @@ def resume(uri: str, config: PretrainConfig | None = None, **options: Any) -> Ru
         WorkError: Training diverged or storage failed.
     """
     chosen = build_config(PretrainConfig, config or resumable_config(uri), options)
-    _check(chosen, uri)
+    check_options(chosen, uri)
     with locked(open_folder(uri)):
         return _train(resumed_start(uri, chosen))
 
@@ -168,10 +167,17 @@ def resumable_config(uri: str) -> PretrainConfig:
     return replace(run_config(uri), imports=())
 
 
-def _check(config: PretrainConfig, folder: str) -> None:
+def check_options(config: PretrainConfig, folder: str) -> None:
+    """Import the modules of ``config`` and check what they register, and the loggers."""
     import_modules(config.imports)
     register.encoder.get(config.encoder.kind, "encoder.kind")
     check_loggers(config.loggers, open_folder(folder))
+
+
+def refuse_foreign_files(folder: Folder) -> None:
+    """Raise RequestError if the folder of a new run holds files that distgnn has not written."""
+    if folder.size(CONFIG) is None:
+        refuse_names(folder, {NAME, HISTORY} if claimed(folder) else {NAME, HISTORY, FOLDER})
 
 
 def _train(start: Start) -> Run:

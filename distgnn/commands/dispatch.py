@@ -121,6 +121,11 @@ RESUMED: dict[tuple[str, ...], str] = {
     ("tune",): "distgnn.commands.tune:resume",
 }
 """Entry points of commands with --resume, called with (global options, arguments, Output)."""
+DRY_RUNS: dict[tuple[str, ...], str] = {
+    ("pretrain",): "distgnn.commands.dry_run:pretrain",
+    ("tune",): "distgnn.commands.dry_run:tune",
+}
+"""Entry points of commands with --dry-run, called with (options, Output)."""
 BUILDS: dict[tuple[str, ...], Builds] = {
     ("corpus", "build"): Builds("corpus_source", "distgnn.commands.corpus:build", "build a corpus from raw graphs"),
     ("network", "build"): Builds(
@@ -188,14 +193,18 @@ def _understood(argv: list[str]) -> Request | None:
 
 def _command(path: tuple[str, ...], command: Command, argv: list[str]) -> Request:
     options, rest = split_globals(argv)
+    for name, given, having in (("resume", options.resume, RESUMED), ("dry-run", options.dry_run, DRY_RUNS)):
+        if given and path not in having:
+            known = " and ".join(" ".join(other) for other in having)
+            raise RequestError(f"--{name} is an option of {known}, not of {' '.join(path)}")
     if options.resume:
-        if path not in RESUMED:
-            known = " and ".join(" ".join(other) for other in RESUMED)
-            raise RequestError(f"--resume is an option of {known}, not of {' '.join(path)}")
+        if options.dry_run:
+            raise RequestError("--dry-run is for new runs; leave --resume out, or look with distgnn status")
         resume = _load(RESUMED[path])
         return Request(StatusOptions(options.resume), lambda: resume(options, rest, Output(options.json)))
     parsed = parse(command.options, f"distgnn {' '.join(path)}", rest, options)
-    return Request(parsed, lambda: _load(command.entry_point)(parsed, Output(options.json)))
+    entry_point = DRY_RUNS[path] if options.dry_run else command.entry_point
+    return Request(parsed, lambda: _load(entry_point)(parsed, Output(options.json)))
 
 
 def _build(what: str, builds: Builds, argv: list[str]) -> Request:
@@ -207,6 +216,8 @@ def _build(what: str, builds: Builds, argv: list[str]) -> Request:
     if entry is None or entry.config is None:
         raise RequestError(f"{what} build: {unknown('kind', kind, sources.names())}")
     options, rest = split_globals(argv[1:])
+    if options.dry_run:
+        raise RequestError(f"--dry-run is an option of pretrain and tune, not of {what} build")
     config = parse(entry.config, f"distgnn {what} build {kind}", rest, options)
     return Request(config, lambda: _load(builds.entry_point)(config, kind, Output(options.json)))
 
