@@ -65,7 +65,9 @@ def _sweep(found: SweepEstimate) -> dict[str, str]:
     }
     if found.pretraining:
         before = _pretraining(found.pretraining)
-        facts |= {f"pre-training: {name}": before[name] for name in ("method", "data", "steps", "measured", "validation")}
+        facts |= {
+            f"pre-training: {name}": before[name] for name in ("method", "data", "steps", "measured", "validation")
+        }
         facts["pre-training"] = f"about {_time(found.pretraining.seconds)} a trial"
     every = f"about {_time(found.seconds)} if no trial ends early" if found.seconds else "depends on the cluster"
     return facts | {

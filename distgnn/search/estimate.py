@@ -129,9 +129,7 @@ def _concurrency(config: TuneConfig) -> int:
 
 def _pretraining(sweep: Sweep, folder: Folder) -> PretrainEstimate:
     config = planned(sweep.config.pretrain, sweep.budget)
-    return estimate_pretraining(
-        replace(config, out=folder.uri, name="trial", workers=sweep.config.workers_per_trial)
-    )
+    return estimate_pretraining(replace(config, out=folder.uri, name="trial", workers=sweep.config.workers_per_trial))
 
 
 def _training_seconds(sweep: Sweep, folder: Folder) -> float:
