@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from distgnn import register
     from distgnn.api.analyse import AnalysisResults, analyse
+    from distgnn.api.board import serve_board
     from distgnn.api.corpus import build_corpus
     from distgnn.api.database import add_tasks, build_database
     from distgnn.api.database_evaluation import DatabaseResults, evaluate_databases
@@ -55,6 +56,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "distgnn.api.analyse": ("AnalysisResults", "analyse"),
+    "distgnn.api.board": ("serve_board",),
     "distgnn.api.corpus": ("build_corpus",),
     "distgnn.api.database": ("add_tasks", "build_database"),
     "distgnn.api.database_evaluation": ("DatabaseResults", "evaluate_databases"),
@@ -153,6 +155,7 @@ __all__ = [
     "register_encoder",
     "resume",
     "resume_sweep",
+    "serve_board",
     "transfer",
     "tune",
     "write_corpus",

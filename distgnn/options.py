@@ -159,6 +159,21 @@ class RunsOptions:
 
 
 @dataclass(frozen=True)
+class BoardOptions:
+    """Show the runs in a folder on a local page that follows them live, until Ctrl-C.
+
+    Example: distgnn board runs
+    """
+
+    folder: tyro.conf.Positional[str] = reads("runs")
+    """Folder that holds the folders of runs, or one run; a path or URI."""
+    host: str = runtime("127.0.0.1")
+    """Address to listen at; 0.0.0.0 = reachable from other machines, without authentication."""
+    port: int = runtime(8090, most=65_535)
+    """Port to listen at; 0 = any free one."""
+
+
+@dataclass(frozen=True)
 class ReportOptions:
     """Write one HTML page about corpora, runs, comparisons, studies and sweeps; runs are also compared side by side.
 
@@ -179,14 +194,13 @@ class Globals:
     config: str
     json: bool
     resume: str
-    dry_run: bool = False
 
 
 def split_globals(argv: list[str]) -> tuple[Globals, list[str]]:
-    """Split ``argv`` into --config, --json, --resume and --dry-run, and the remaining arguments."""
+    """Split ``argv`` into --config, --json and --resume, and the remaining arguments."""
     values: dict[str, list[str]] = {"--config": [], "--resume": []}
     rest: list[str] = []
-    flags = {"--json": False, "--dry-run": False}
+    as_json = False
     queue = list(argv)
     while queue:
         word = queue.pop(0)
@@ -194,8 +208,8 @@ def split_globals(argv: list[str]) -> tuple[Globals, list[str]]:
         if name == "--set":
             setting = value or (queue[0] if queue else "a.b=value")
             raise RequestError(f"--set: was removed; give --{setting.replace('=', ' ', 1)} instead")
-        if word in flags:
-            flags[word] = True
+        if word == "--json":
+            as_json = True
         elif name in values and (equals or queue):
             values[name].append(value if equals else queue.pop(0))
         elif name in values:
@@ -206,7 +220,7 @@ def split_globals(argv: list[str]) -> tuple[Globals, list[str]]:
         if len(values[name]) > 1:
             raise RequestError(f"{name}: given twice; give it once")
     single = {name: (found or [""])[0] for name, found in values.items()}
-    return Globals(single["--config"], flags["--json"], single["--resume"], flags["--dry-run"]), rest
+    return Globals(single["--config"], as_json, single["--resume"]), rest
 
 
 def parse(kind: type[C], program: str, argv: list[str], options: Globals, default: C | None = None) -> C:

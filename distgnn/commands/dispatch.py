@@ -22,6 +22,7 @@ from distgnn.config.database_model import DatabaseEvaluateConfig, DatabasePretra
 from distgnn.errors import RequestError
 from distgnn.interrupts import exit_on_interrupt
 from distgnn.options import (
+    BoardOptions,
     CatOptions,
     CorpusUri,
     DatabaseStatOptions,
@@ -113,6 +114,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("push",): Command(PushOptions, "distgnn.commands.checkpoints:push", "copy a checkpoint to a path or URI"),
     ("pull",): Command(PullOptions, "distgnn.commands.checkpoints:pull", "download a checkpoint"),
     ("report",): Command(ReportOptions, "distgnn.commands.report:report", "write one HTML page about runs and results"),
+    ("board",): Command(BoardOptions, "distgnn.commands.board:board", "follow runs live on a local page"),
     ("runs",): Command(RunsOptions, "distgnn.commands.runs:runs", "list the runs in a folder"),
     ("status",): Command(StatusOptions, "distgnn.commands.checkpoints:status", "print the status of a run"),
 }
@@ -121,6 +123,7 @@ RESUMED: dict[tuple[str, ...], str] = {
     ("tune",): "distgnn.commands.tune:resume",
 }
 """Entry points of commands with --resume, called with (global options, arguments, Output)."""
+_DRY_RUN = "--dry-run"
 DRY_RUNS: dict[tuple[str, ...], str] = {
     ("pretrain",): "distgnn.commands.dry_run:pretrain",
     ("tune",): "distgnn.commands.dry_run:tune",
@@ -192,18 +195,18 @@ def _understood(argv: list[str]) -> Request | None:
 
 
 def _command(path: tuple[str, ...], command: Command, argv: list[str]) -> Request:
-    options, rest = split_globals(argv)
-    for name, given, having in (("resume", options.resume, RESUMED), ("dry-run", options.dry_run, DRY_RUNS)):
-        if given and path not in having:
-            known = " and ".join(" ".join(other) for other in having)
-            raise RequestError(f"--{name} is an option of {known}, not of {' '.join(path)}")
+    dry = _DRY_RUN in argv and path in DRY_RUNS
+    options, rest = split_globals([word for word in argv if word != _DRY_RUN] if dry else argv)
     if options.resume:
-        if options.dry_run:
-            raise RequestError("--dry-run is for new runs; leave --resume out, or look with distgnn status")
+        if path not in RESUMED:
+            known = " and ".join(" ".join(other) for other in RESUMED)
+            raise RequestError(f"--resume is an option of {known}, not of {' '.join(path)}")
+        if dry:
+            raise RequestError(f"{_DRY_RUN} is for new runs; leave --resume out, or look with distgnn status")
         resume = _load(RESUMED[path])
         return Request(StatusOptions(options.resume), lambda: resume(options, rest, Output(options.json)))
     parsed = parse(command.options, f"distgnn {' '.join(path)}", rest, options)
-    entry_point = DRY_RUNS[path] if options.dry_run else command.entry_point
+    entry_point = DRY_RUNS[path] if dry else command.entry_point
     return Request(parsed, lambda: _load(entry_point)(parsed, Output(options.json)))
 
 
@@ -216,8 +219,6 @@ def _build(what: str, builds: Builds, argv: list[str]) -> Request:
     if entry is None or entry.config is None:
         raise RequestError(f"{what} build: {unknown('kind', kind, sources.names())}")
     options, rest = split_globals(argv[1:])
-    if options.dry_run:
-        raise RequestError(f"--dry-run is an option of pretrain and tune, not of {what} build")
     config = parse(entry.config, f"distgnn {what} build {kind}", rest, options)
     return Request(config, lambda: _load(builds.entry_point)(config, kind, Output(options.json)))
 
