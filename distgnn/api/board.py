@@ -100,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(self) -> None:
         self._send(_text(405, "only GET is answered"), {"Allow": "GET"})
 
-    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _refuse
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _refuse  # noqa: N815
 
     def _send(self, answer: _Answer, more: dict[str, str] | None = None) -> None:
         self.send_response(answer.status)
