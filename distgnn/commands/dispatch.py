@@ -154,7 +154,7 @@ def run(argv: list[str]) -> int:
         return 0
     if argv[0] == "submit":
         return _load("distgnn.commands.submit:submit")(argv[1:], _options_of)
-    request = _understood(argv)
+    request = understood(argv)
     if request is None:
         known = ", ".join(" ".join(path) for path in (*BUILDS, *COMMANDS, ("submit",)))
         raise RequestError(f"unknown command {' '.join(argv[:2])!r}; the commands are: {known}")
@@ -179,11 +179,11 @@ class Request(NamedTuple):
 
 
 def _options_of(argv: list[str]) -> Any:
-    request = _understood(argv)
+    request = understood(argv)
     return None if request is None else request.options
 
 
-def _understood(argv: list[str]) -> Request | None:
+def understood(argv: list[str]) -> Request | None:
     """Parse ``argv`` to a command and its validated options; None if they do not name a command."""
     if tuple(argv[:2]) in BUILDS:
         return _build(argv[0], BUILDS[tuple(argv[:2])], argv[2:])
