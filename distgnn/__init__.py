@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from distgnn.api.network import build_network
     from distgnn.api.pretrain import Run, pretrain, resume
     from distgnn.api.report import write_report
-    from distgnn.api.runs import list_runs
+    from distgnn.api.runs import delete_run, list_runs
     from distgnn.api.transfer import TransferResults, transfer
     from distgnn.api.tune import SweepResults, resume_sweep, tune
     from distgnn.checkpoint.format import Checkpoint, load_checkpoint
@@ -67,7 +67,7 @@ _MODULES = {
     "distgnn.api.finetune": ("EvaluationResults", "FinetuneResults", "evaluate", "finetune"),
     "distgnn.api.pretrain": ("Run", "pretrain", "resume"),
     "distgnn.api.report": ("write_report",),
-    "distgnn.api.runs": ("list_runs",),
+    "distgnn.api.runs": ("delete_run", "list_runs"),
     "distgnn.api.transfer": ("TransferResults", "transfer"),
     "distgnn.api.tune": ("SweepResults", "resume_sweep", "tune"),
     "distgnn.checkpoint.format": ("Checkpoint", "load_checkpoint"),
@@ -138,6 +138,7 @@ __all__ = [
     "build_corpus",
     "build_database",
     "build_network",
+    "delete_run",
     "dry_run",
     "evaluate",
     "evaluate_databases",

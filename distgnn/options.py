@@ -6,7 +6,7 @@ import contextlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import tyro
 
@@ -156,6 +156,37 @@ class RunsOptions:
 
     folder: tyro.conf.Positional[str] = reads("runs")
     """Folder that holds the folders of runs."""
+    delete: tuple[str, ...] = setting(())
+    """Delete these pre-training runs of the folder, with their checkpoints. Only files of distgnn are deleted; a run at which
+    a command is working is refused."""
+    yes: bool = setting(False)
+    """Delete without asking."""
+
+
+@dataclass(frozen=True)
+class CompletionOptions:
+    """Print a script with which a shell completes commands, options, their values and file names.
+
+    Example: source <(distgnn completion bash)
+    """
+
+    shell: tyro.conf.Positional[Literal["bash", "zsh", "fish"]] = setting()
+    """The shell."""
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """Pre-train, compare with no pre-training on few labels, and write a report; a few minutes on two cores.
+
+    Example: distgnn demo --out demo
+    """
+
+    out: str = writes("distgnn-demo")
+    """Local folder for what the demo writes; it must not exist, or be that of an earlier demo."""
+    data: str = reads("")
+    """Folder with real data (molecules/smiles, databases); empty = DISTGNN_DATA, else ../shared/data, else synthetic graphs."""
+    quick: bool = setting(False)
+    """A minute: less training, fewer draws; differences are then mostly noise."""
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,12 @@ from distgnn.interrupts import exit_on_interrupt
 from distgnn.options import (
     BoardOptions,
     CatOptions,
+    CompletionOptions,
     CorpusUri,
     DatabaseStatOptions,
     DatabaseTasksOptions,
     DatabaseUri,
+    DemoOptions,
     NetworkUri,
     PullOptions,
     PushOptions,
@@ -115,7 +117,11 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("pull",): Command(PullOptions, "distgnn.commands.checkpoints:pull", "download a checkpoint"),
     ("report",): Command(ReportOptions, "distgnn.commands.report:report", "write one HTML page about runs and results"),
     ("board",): Command(BoardOptions, "distgnn.commands.board:board", "follow runs live on a local page"),
-    ("runs",): Command(RunsOptions, "distgnn.commands.runs:runs", "list the runs in a folder"),
+    ("runs",): Command(RunsOptions, "distgnn.commands.runs:runs", "list the runs in a folder, or delete some"),
+    ("demo",): Command(DemoOptions, "distgnn.commands.demo:demo", "see what pre-training gives with few labels"),
+    ("completion",): Command(
+        CompletionOptions, "distgnn.commands.dispatch:completion", "print the completion script of a shell"
+    ),
     ("status",): Command(StatusOptions, "distgnn.commands.checkpoints:status", "print the status of a run"),
 }
 RESUMED: dict[tuple[str, ...], str] = {
@@ -221,6 +227,14 @@ def _build(what: str, builds: Builds, argv: list[str]) -> Request:
     options, rest = split_globals(argv[1:])
     config = parse(entry.config, f"distgnn {what} build {kind}", rest, options)
     return Request(config, lambda: _load(builds.entry_point)(config, kind, Output(options.json)))
+
+
+def completion(options: CompletionOptions, output: Output) -> int:
+    """The command ``distgnn completion``, which needs the table of the commands."""
+    table = {path: command.options for path, command in COMMANDS.items()}
+    for path, builds in BUILDS.items():
+        table |= {(*path, entry.name): entry.config for entry in REGISTRIES[builds.sources].entries() if entry.config}
+    return _load("distgnn.commands.completion:completion")(options, output, table)
 
 
 def _overview() -> str:

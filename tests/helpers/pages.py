@@ -61,7 +61,9 @@ def blocks(page: str) -> list[Block]:
 
 SMILES = [
     "".join(parts)
-    for parts in itertools.product(["O", "N", "F", "Cl", "S"], ["C", "CC", "COC", "CNC"], ["c1ccccc1", "C1CCCCC1", "c1ccsc1"])
+    for parts in itertools.product(
+        ["O", "N", "F", "Cl", "S"], ["C", "CC", "COC", "CNC"], ["c1ccccc1", "C1CCCCC1", "c1ccsc1"]
+    )
 ]
 _TRAIN = {"max_steps": 2, "streams": 2, "device": "cpu", "validate_every": 0}
 _ENCODER = {"layers": 1, "width": 8}
@@ -118,7 +120,9 @@ def made_small(patch: pytest.MonkeyPatch) -> None:
         function = getattr(dg, name)
         patch.setattr(dg, name, lambda *given, **options: function(*given, **options | change(options)), raising=False)
 
-    patched("pretrain", lambda found: {} if found.get("objective") == "none" else {"encoder": _ENCODER, "train": _TRAIN})
+    patched(
+        "pretrain", lambda found: {} if found.get("objective") == "none" else {"encoder": _ENCODER, "train": _TRAIN}
+    )
     patched("finetune", lambda found: few if {"train_labels", "updates", "draws"} & set(found) else short)
     patched("analyse", lambda _: few)
 
@@ -134,7 +138,9 @@ def run(found: list[Block]) -> Iterator[Block]:
             _run_python(block, names)
             continue
         for program, *words in block.commands:
-            assert program == "distgnn", f"{block.page}.md:{block.line}: {program} is not run by the tests; mark the block"
+            assert program == "distgnn", (
+                f"{block.page}.md:{block.line}: {program} is not run by the tests; mark the block"
+            )
             expected = int(block.mark.partition("exits ")[2][:1] or 0)
             assert main(small(words)) == expected, f"{block.page}.md:{block.line}: distgnn {shlex.join(words)}"
 
