@@ -62,7 +62,11 @@ def test_commands_are_valid(page: str) -> None:
     """Every option of every command, of blocks that are not run, too."""
     for block in blocks(page):
         for program, *words in block.commands if block.language == "bash" else []:
-            if program == "distgnn" and words[0] not in ("submit", "completion", "--version") and "--resume" not in words:
+            if (
+                program == "distgnn"
+                and words[0] not in ("submit", "completion", "--version")
+                and "--resume" not in words
+            ):
                 assert understood(words) is not None, f"{page}.md:{block.line}: {words}"
 
 
