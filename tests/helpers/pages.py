@@ -106,6 +106,8 @@ def write_files(folder: Path) -> None:
     for name in ("bbbp", "bbbp-2025", "bace"):
         (folder / f"{name}.csv").write_text(labelled)
     (folder / "zinc.smi.gz").write_bytes(gzip.compress(("\n".join(SMILES) + "\n").encode()))
+    other = folder / "data" / "bbbp-2025"
+    dg.build_corpus("molecules", input=folder / "bbbp-2025.csv", labels="p_np", out=other, unit_rows=16)
 
 
 def write_work(folder: Path) -> None:
@@ -113,7 +115,7 @@ def write_work(folder: Path) -> None:
     write_files(folder)
     for name in ("zinc", "molecules"):
         dg.build_corpus("molecules", input=folder / "zinc.smi.gz", out=folder / "data" / name, unit_rows=16)
-    for name in ("bbbp", "bace", "bbbp-2025"):
+    for name in ("bbbp", "bace"):
         table = folder / f"{name}.csv"
         dg.build_corpus("molecules", input=table, labels="p_np", out=folder / "data" / name, unit_rows=16)
     for name, objective in (("zinc", "l2p"), ("l2p-0", "l2p"), ("l2p-1", "l2p"), ("edgepred-0", "edgepred")):
