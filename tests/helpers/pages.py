@@ -93,6 +93,8 @@ def small(words: list[str]) -> list[str]:
     name = " ".join(words[:2]) if words[0] in ("corpus", "database", "network") else words[0]
     if "--resume" in words:
         return [*words, "--workers", "1"] if name == "pretrain" else words
+    if "--init" in words:  # the encoder is that of the checkpoint
+        return [*words, *_PRETRAIN.split()[4:]]
     if name == "finetune" and {"--train-labels", "--updates", "--draws"} & set(words):
         return [*words, "--workers", "1", *_FEW.split()]
     return [*words, *_SMALL.get(name, "").split()]
@@ -113,7 +115,7 @@ def write_files(folder: Path) -> None:
 def write_work(folder: Path) -> None:
     """Corpora and runs that the pages take for those of earlier pages."""
     write_files(folder)
-    for name in ("zinc", "molecules"):
+    for name in ("zinc", "molecules", "mine"):
         dg.build_corpus("molecules", input=folder / "zinc.smi.gz", out=folder / "data" / name, unit_rows=16)
     for name in ("bbbp", "bace"):
         table = folder / f"{name}.csv"
