@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-.PHONY: setup demo docs gpu test test-slow test-slow-again test-all test-lowest test-wheel bench fuzz kills mutants lint prometheus
+.PHONY: setup demo docs notebooks gpu test test-slow test-slow-again test-all test-lowest test-wheel bench fuzz kills mutants lint prometheus
 setup: .venv/ready
 
 demo: .venv/ready
@@ -41,6 +41,10 @@ test-wheel: .venv/ready
 # The documentation site, in build/site: strict, so that a broken link fails.
 docs: .venv/ready
 	DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet
+
+# The notebooks of examples/, from the scripts.
+notebooks: .venv/ready
+	$(BIN)/jupytext --quiet --set-kernel python3 --to ipynb examples/*.py
 
 # What only a GPU can show, in under 6 minutes on one; see docs/gpu.md.
 gpu: .venv/ready

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from distgnn import register
     from distgnn.api.analyse import AnalysisResults, analyse
+    from distgnn.api.board import serve_board
     from distgnn.api.corpus import build_corpus
     from distgnn.api.database import add_tasks, build_database
     from distgnn.api.database_evaluation import DatabaseResults, evaluate_databases
     from distgnn.api.database_models import DatabaseRun, Predictions, predict, pretrain_databases
+    from distgnn.api.dry_run import dry_run
     from distgnn.api.few_labels import FewLabelResults
     from distgnn.api.finetune import EvaluationResults, FinetuneResults, evaluate, finetune
     from distgnn.api.network import build_network
     from distgnn.api.pretrain import Run, pretrain, resume
     from distgnn.api.report import write_report
-    from distgnn.api.runs import list_runs
+    from distgnn.api.runs import delete_run, list_runs
     from distgnn.api.transfer import TransferResults, transfer
     from distgnn.api.tune import SweepResults, resume_sweep, tune
     from distgnn.checkpoint.format import Checkpoint, load_checkpoint
@@ -54,16 +56,18 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "distgnn.api.analyse": ("AnalysisResults", "analyse"),
+    "distgnn.api.board": ("serve_board",),
     "distgnn.api.corpus": ("build_corpus",),
     "distgnn.api.database": ("add_tasks", "build_database"),
     "distgnn.api.database_evaluation": ("DatabaseResults", "evaluate_databases"),
     "distgnn.api.database_models": ("DatabaseRun", "Predictions", "predict", "pretrain_databases"),
+    "distgnn.api.dry_run": ("dry_run",),
     "distgnn.api.network": ("build_network",),
     "distgnn.api.few_labels": ("FewLabelResults",),
     "distgnn.api.finetune": ("EvaluationResults", "FinetuneResults", "evaluate", "finetune"),
     "distgnn.api.pretrain": ("Run", "pretrain", "resume"),
     "distgnn.api.report": ("write_report",),
-    "distgnn.api.runs": ("list_runs",),
+    "distgnn.api.runs": ("delete_run", "list_runs"),
     "distgnn.api.transfer": ("TransferResults", "transfer"),
     "distgnn.api.tune": ("SweepResults", "resume_sweep", "tune"),
     "distgnn.checkpoint.format": ("Checkpoint", "load_checkpoint"),
@@ -134,6 +138,8 @@ __all__ = [
     "build_corpus",
     "build_database",
     "build_network",
+    "delete_run",
+    "dry_run",
     "evaluate",
     "evaluate_databases",
     "finetune",
@@ -150,6 +156,7 @@ __all__ = [
     "register_encoder",
     "resume",
     "resume_sweep",
+    "serve_board",
     "transfer",
     "tune",
     "write_corpus",

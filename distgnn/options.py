@@ -6,7 +6,7 @@ import contextlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import tyro
 
@@ -21,6 +21,8 @@ from distgnn.storage.records import MAX_BYTES
 C = TypeVar("C")
 _FOOTER = """
 Also: --config FILE (JSON, as saved by a run), --json (results as JSON on stdout)."""
+_DRY_RUN = """
+To see what would run, how long and with how much memory: --dry-run (a few steps are measured, nothing is written)."""
 _RESUME = """
 To continue a run: --resume RUN_FOLDER (with its saved config; workers and other fields that do not change results may change)."""
 _RESUME_SWEEP = """
@@ -154,6 +156,52 @@ class RunsOptions:
 
     folder: tyro.conf.Positional[str] = reads("runs")
     """Folder that holds the folders of runs."""
+    delete: tuple[str, ...] = setting(())
+    """Delete these pre-training runs of the folder, with their checkpoints. Only files of distgnn are deleted; a run at which
+    a command is working is refused."""
+    yes: bool = setting(False)
+    """Delete without asking."""
+
+
+@dataclass(frozen=True)
+class CompletionOptions:
+    """Print a script with which a shell completes commands, options, their values and file names.
+
+    Example: source <(distgnn completion bash)
+    """
+
+    shell: tyro.conf.Positional[Literal["bash", "zsh", "fish"]] = setting()
+    """The shell."""
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """Pre-train, compare with no pre-training on few labels, and write a report; a few minutes on two cores.
+
+    Example: distgnn demo --out demo
+    """
+
+    out: str = writes("distgnn-demo")
+    """Local folder for what the demo writes; it must not exist, or be that of an earlier demo."""
+    data: str = reads("")
+    """Folder with real data (molecules/smiles, databases); empty = DISTGNN_DATA, else ../shared/data, else synthetic graphs."""
+    quick: bool = setting(False)
+    """A minute: less training, fewer draws; differences are then mostly noise."""
+
+
+@dataclass(frozen=True)
+class BoardOptions:
+    """Show the runs in a folder on a local page that follows them live, until Ctrl-C.
+
+    Example: distgnn board runs
+    """
+
+    folder: tyro.conf.Positional[str] = reads("runs")
+    """Folder that holds the folders of runs, or one run; a path or URI."""
+    host: str = runtime("127.0.0.1")
+    """Address to listen at; 0.0.0.0 = reachable from other machines, without authentication."""
+    port: int = runtime(8090, most=65_535)
+    """Port to listen at; 0 = any free one."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +266,8 @@ def parse(kind: type[C], program: str, argv: list[str], options: Globals, defaul
     if options.config:
         default = _read_config(kind, options.config, argv)
     argv, shown = _gathered(argv), opened_type(kind)
-    footer = _FOOTER + {"distgnn pretrain": _RESUME, "distgnn tune": _RESUME_SWEEP}.get(program, "")
+    more = {"distgnn pretrain": _DRY_RUN + _RESUME, "distgnn tune": _DRY_RUN + _RESUME_SWEEP}
+    footer = _FOOTER + more.get(program, "")
     complaints = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaints):

@@ -1,63 +1,113 @@
-"""The modules shown in docs/extending.md and the commands of docs/tutorial.md work unchanged."""
+"""Every code block of the documentation is run, or says why not."""
 
 from __future__ import annotations
 
-import re
-import shlex
+import shutil
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
-from distgnn.cli import main
-from distgnn.pretraining.run import run_config
+from distgnn.commands.dispatch import understood
+from tests.helpers.pages import LANGUAGES, PAGES, blocks, made_small, run, write_files, write_work
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "extending.md"
-SMALL = ["--encoder.layers=1", "--encoder.width=8", "--train.max-steps=2", "--train.streams=2", "--train.device=cpu"]
+ALL = [block for page in PAGES for block in blocks(page)]
+MOST_NOT_RUN = 16
+"""A block that is not run must have a good reason."""
+OWN_FILES = {"README": ("bash", "python"), "tutorial": ("",)}
+"""Pages that begin with files; those of README have all steps twice, as commands and in Python."""
 
 
-@pytest.fixture
-def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every Python block of the page that begins with a file name, as that file on the path."""
-    names = []
-    for name, code in re.findall(r"```python\n# (\w+)\.py\n(.*?)```", PAGE.read_text(), re.S):
-        (tmp_path / f"{name}.py").write_text(code)
-        names.append(name)
+def page_names(language: str) -> list[str]:
+    return sorted({block.page for block in ALL if block.language == language})
+
+
+@pytest.fixture(autouse=True)
+def _modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The modules that pages show can be imported, and are forgotten."""
     monkeypatch.syspath_prepend(tmp_path)
+    known = set(sys.modules)
+    for block in ALL:
+        if block.language == "python" and block.text.startswith("# my_"):
+            (tmp_path / block.text.split()[1]).write_text(block.text)
     yield
-    for name in names:
-        sys.modules.pop(name, None)
+    for name in set(sys.modules) - known:
+        if name.startswith("my_"):
+            del sys.modules[name]
 
 
-@pytest.mark.usefixtures("modules")
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["--imports", "my_objectives", "--objective", "length", "--length.length", "2.0"],
-        ["--imports", "my_encoders", "--encoder.kind", "two"],
-    ],
-)
-def test_shown_module(corpus: str, tmp_path: Path, words: list[str]) -> None:
-    assert main(["pretrain", "--corpus", corpus, "--out", str(tmp_path), "--name", "run", *SMALL, *words]) == 0
-    assert run_config(str(tmp_path / "run")).corpus == corpus
+def test_every_block_names_its_language_and_every_mark_its_reason() -> None:
+    for block in ALL:
+        where = f"{block.page}.md:{block.line}"
+        assert block.language in LANGUAGES, f"{where}: name the language of the block"
+        kind, _, reason = block.mark.partition(": ")
+        assert kind in ("", "not run", "exits 1", "exits 2"), f"{where}: {block.mark}"
+        assert not kind or len(reason) > 10, f"{where}: say why"
+
+
+def test_blocks_that_are_not_run_are_few(capsys: pytest.CaptureFixture[str]) -> None:
+    code = [block for block in ALL if block.language in ("bash", "python")]
+    skipped = [block for block in code if not block.runs]
+    with capsys.disabled():
+        sys.stdout.write(f"\n{len(code) - len(skipped)} of {len(code)} code blocks of the documentation run; not:\n")
+        sys.stdout.writelines(f"  {block.page}.md:{block.line} {block.mark}\n" for block in skipped)
+    assert len(skipped) <= MOST_NOT_RUN
+
+
+@pytest.mark.parametrize("page", page_names("bash"))
+def test_commands_are_valid(page: str) -> None:
+    """Every option of every command, of blocks that are not run, too."""
+    for block in blocks(page):
+        for program, *words in block.commands if block.language == "bash" else []:
+            if (
+                program == "distgnn"
+                and words[0] not in ("submit", "completion", "--version")
+                and "--resume" not in words
+            ):
+                assert understood(words) is not None, f"{page}.md:{block.line}: {words}"
+
+
+def test_python_toml_and_yaml_can_be_parsed() -> None:
+    for block in ALL:
+        if block.language == "python":
+            compile(block.text, f"{block.page}.md", "exec")
+        elif block.language == "toml":
+            tomllib.loads(block.text)
+        elif block.language == "yaml":
+            assert list(yaml.safe_load_all(block.text))
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Corpora and runs of earlier pages."""
+    folder = tmp_path_factory.mktemp("work")
+    write_work(folder)
+    return folder
 
 
 @pytest.mark.slow
-def test_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for language, block in re.findall(r"```(python|bash)\n(.*?)```", (PAGE.parent / "tutorial.md").read_text(), re.S):
-        if language == "python":
-            exec(compile(block, "tutorial.md", "exec"), {})
-            continue
-        for line in block.splitlines():
-            program, *words = shlex.split(line)
-            assert program == "distgnn"
-            assert main(words) == 0, line
-    assert (tmp_path / "report.html").stat().st_size > 100_000
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # advice about so few steps
+@pytest.mark.parametrize("page", sorted({block.page for block in ALL if block.runs}))
+def test_page(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """All blocks of a page, in order, at small size."""
+    if page != "tutorial":
+        made_small(monkeypatch)
+    for language in OWN_FILES.get(page, ("",)):
+        folder = tmp_path / f"page-{language}"
+        folder.mkdir()
+        if page in OWN_FILES:
+            write_files(folder)
+        else:
+            shutil.copytree(request.getfixturevalue("work"), folder, dirs_exist_ok=True)
+        monkeypatch.chdir(folder)
+        chosen = [block for block in blocks(page) if language in ("", block.language)]
+        assert list(run(chosen))
 
 
 def test_every_page_is_in_the_navigation() -> None:
-    config = (PAGE.parents[1] / "mkdocs.yml").read_text()
-    missing = [path.name for path in PAGE.parent.glob("*.md") if f" {path.name}\n" not in config]
+    config = (PAGES["README"].parent / "mkdocs.yml").read_text()
+    missing = [f"{name}.md" for name in PAGES if name != "README" and f" {name}.md\n" not in config]
     assert not missing

@@ -132,14 +132,13 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> Run:
         >>> encoder = run.load_encoder()
     """
     chosen = build_config(PretrainConfig, config, options)
-    _check(chosen, chosen.out)
+    check_options(chosen, chosen.out)
     if chosen.resume_or_new and (same := same_run(chosen)):
         return _continue(open_folder(same.out).sub(same.name).uri, same)
     chosen = replace(chosen, name=run_name(chosen))
     folder = open_folder(chosen.out).sub(chosen.name)
     with locked(folder):
-        if folder.size(CONFIG) is None:
-            refuse_names(folder, {NAME, HISTORY} if claimed(folder) else {NAME, HISTORY, FOLDER})
+        refuse_foreign_files(folder)
         return _train(new_start(chosen))
 
 
@@ -160,7 +159,7 @@ def resume(uri: str, config: PretrainConfig | None = None, **options: Any) -> Ru
         WorkError: Training diverged or storage failed.
     """
     chosen = build_config(PretrainConfig, config or resumable_config(uri), options)
-    _check(chosen, uri)
+    check_options(chosen, uri)
     return _continue(uri, chosen)
 
 
@@ -169,7 +168,8 @@ def resumable_config(uri: str) -> PretrainConfig:
     return replace(run_config(uri), imports=())
 
 
-def _check(config: PretrainConfig, folder: str) -> None:
+def check_options(config: PretrainConfig, folder: str) -> None:
+    """Import the modules of ``config`` and check what they register, and the loggers."""
     import_modules(config.imports)
     register.encoder.get(config.encoder.kind, "encoder.kind")
     check_loggers(config.loggers, open_folder(folder))
@@ -178,6 +178,12 @@ def _check(config: PretrainConfig, folder: str) -> None:
 def _continue(uri: str, config: PretrainConfig) -> Run:
     with locked(open_folder(uri)):
         return _train(resumed_start(uri, config))
+
+
+def refuse_foreign_files(folder: Folder) -> None:
+    """Raise RequestError if the folder of a new run holds files that distgnn has not written."""
+    if folder.size(CONFIG) is None:
+        refuse_names(folder, {NAME, HISTORY} if claimed(folder) else {NAME, HISTORY, FOLDER})
 
 
 def _train(start: Start) -> Run:

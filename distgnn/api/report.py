@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 
@@ -17,7 +18,9 @@ from distgnn.storage.uri import base_name, join, parent
 _MARK = b"<!doctype html>"
 
 
-def write_report(folders: str | Sequence[str], out: str = "") -> str:
+def write_report(
+    folders: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], out: str | os.PathLike[str] = ""
+) -> str:
     """Write one self-contained HTML page about what commands wrote: figures, tables, and the results in words.
 
     Args:
@@ -35,7 +38,8 @@ def write_report(folders: str | Sequence[str], out: str = "") -> str:
     Example:
         >>> distgnn.write_report(["runs/l2p", "runs/bace-few"], out="report.html")
     """
-    uris = [folders] if isinstance(folders, str) else list(folders)
+    uris = [os.fspath(uri) for uri in ([folders] if isinstance(folders, str | os.PathLike) else folders)]
+    out = os.fspath(out)
     if not uris:
         raise RequestError("report: no folder is given; give output folders of distgnn commands")
     if len(uris) > 1 and not out:

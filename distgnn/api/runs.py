@@ -1,20 +1,32 @@
-"""Lists of runs: ``distgnn.list_runs``."""
+"""Runs in a folder: ``distgnn.list_runs`` and ``distgnn.delete_run``."""
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from datetime import timedelta
 from typing import Any
 
 import pandas as pd
 
+from distgnn.checkpoint.format import FILES
 from distgnn.errors import RequestError
 from distgnn.pretraining.history import NAME as PROGRESS
 from distgnn.pretraining.history import read_progress
+from distgnn.pretraining.run import CONFIG, run_config
 from distgnn.report.folders import kind_of
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.lock import LOCK, locked
+from distgnn.storage.verified import CHECKSUMS
 
 COLUMNS = ["name", "kind", "status", "step", "total", "validation loss", "graphs", "cpu seconds", "updated"]
+
+_OWN = re.compile(
+    r"config\.json|progress\.json|environment\.json|_unfinished\.json|report\.html|history/[0-9]{9}\.jsonl|metrics\.csv"
+    rf"|checkpoints/step-[0-9]{{9}}/({'|'.join(map(re.escape, (*FILES, CHECKSUMS)))})|tensorboard/.*|.*\.distgnn-tmp-[^/]*"
+)
+"""Files of a run, relative to its folder."""
 
 
 def list_runs(folder: str = "runs") -> pd.DataFrame:
@@ -39,6 +51,49 @@ def list_runs(folder: str = "runs") -> pd.DataFrame:
         )
     rows = [_row(name, place.sub(name)) for name in names if not name.startswith((".", "_"))]
     return pd.DataFrame([row for row in rows if row], columns=pd.Index(COLUMNS))
+
+
+def delete_run(folder: str, name: str) -> str:
+    """Delete a pre-training run: its config, progress, history and checkpoints.
+
+    A run is known by a config.json that distgnn can read. Files of others in its folder are not deleted;
+    then nothing is.
+
+    Args:
+        folder: The folder that holds runs.
+        name: Name of the run.
+
+    Returns:
+        The URI of the run that was deleted.
+
+    Raises:
+        RequestError: It is no run, a command is writing there, or it holds files that distgnn has not written.
+    """
+    if "/" in name:
+        raise RequestError(f"{name!r}: give the name of a run in {folder}, not a path")
+    place = open_folder(folder)
+    run = place.sub(name)
+    run_config(run.uri)
+    if run.size(PROGRESS) is not None:
+        read_progress(run)
+    if run.local and os.path.islink(run.path):
+        raise RequestError(f"{run.uri}: is a symbolic link; delete the run where it is")
+    with locked(run):  # refuses while a command works there
+        files = [file for file in run.files() if file != LOCK]
+        foreign = [file for file in files if not _OWN.fullmatch(file)]
+        if foreign:
+            raise RequestError(f"{run.uri}: holds a file that distgnn has not written ({foreign[0]}); move it first")
+        for file in sorted(files, key=lambda file: file == CONFIG):  # a run that is half deleted can be deleted again
+            run.delete(file)
+    _remove_empty(run)
+    return run.uri
+
+
+def _remove_empty(run: Folder) -> None:
+    """Remove the empty folders of a local run; object stores have none."""
+    if run.local:
+        for path, _, _ in os.walk(run.path, topdown=False):
+            os.rmdir(path)
 
 
 def _row(name: str, folder: Folder) -> dict[str, Any]:

@@ -100,8 +100,7 @@ def tune(config: TuneConfig | None = None, **options: Any) -> SweepResults:
     folder = open_folder(chosen.out)
     check_loggers(chosen.loggers, folder)
     with locked(folder):
-        if folder.size(SWEEP) is None:
-            refuse_names(folder, {TRIALS, RESULTS, WINNER, MARKDOWN, PAGE})
+        refuse_foreign_sweep(folder)
         return _run(*new_sweep(chosen))
 
 
@@ -137,6 +136,12 @@ def resumable_config(uri: str, given: Collection[str] = ()) -> TuneConfig:
     config = replace(config, **groups)
     check_code(config, given, f"--resume {uri}")
     return config
+
+
+def refuse_foreign_sweep(folder: Folder) -> None:
+    """Raise RequestError if the folder of a new sweep holds files that distgnn has not written."""
+    if folder.size(SWEEP) is None:
+        refuse_names(folder, {TRIALS, RESULTS, WINNER, MARKDOWN, PAGE})
 
 
 def _run(folder: Folder, sweep: Sweep) -> SweepResults:

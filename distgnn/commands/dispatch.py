@@ -22,11 +22,14 @@ from distgnn.config.database_model import DatabaseEvaluateConfig, DatabasePretra
 from distgnn.errors import RequestError
 from distgnn.interrupts import exit_on_interrupt
 from distgnn.options import (
+    BoardOptions,
     CatOptions,
+    CompletionOptions,
     CorpusUri,
     DatabaseStatOptions,
     DatabaseTasksOptions,
     DatabaseUri,
+    DemoOptions,
     NetworkUri,
     PullOptions,
     PushOptions,
@@ -113,7 +116,12 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("push",): Command(PushOptions, "distgnn.commands.checkpoints:push", "copy a checkpoint to a path or URI"),
     ("pull",): Command(PullOptions, "distgnn.commands.checkpoints:pull", "download a checkpoint"),
     ("report",): Command(ReportOptions, "distgnn.commands.report:report", "write one HTML page about runs and results"),
-    ("runs",): Command(RunsOptions, "distgnn.commands.runs:runs", "list the runs in a folder"),
+    ("board",): Command(BoardOptions, "distgnn.commands.board:board", "follow runs live on a local page"),
+    ("runs",): Command(RunsOptions, "distgnn.commands.runs:runs", "list the runs in a folder, or delete some"),
+    ("demo",): Command(DemoOptions, "distgnn.commands.demo:demo", "see what pre-training gives with few labels"),
+    ("completion",): Command(
+        CompletionOptions, "distgnn.commands.dispatch:completion", "print the completion script of a shell"
+    ),
     ("status",): Command(StatusOptions, "distgnn.commands.checkpoints:status", "print the status of a run"),
 }
 RESUMED: dict[tuple[str, ...], str] = {
@@ -121,6 +129,12 @@ RESUMED: dict[tuple[str, ...], str] = {
     ("tune",): "distgnn.commands.tune:resume",
 }
 """Entry points of commands with --resume, called with (global options, arguments, Output)."""
+_DRY_RUN = "--dry-run"
+DRY_RUNS: dict[tuple[str, ...], str] = {
+    ("pretrain",): "distgnn.commands.dry_run:pretrain",
+    ("tune",): "distgnn.commands.dry_run:tune",
+}
+"""Entry points of commands with --dry-run, called with (options, Output)."""
 BUILDS: dict[tuple[str, ...], Builds] = {
     ("corpus", "build"): Builds("corpus_source", "distgnn.commands.corpus:build", "build a corpus from raw graphs"),
     ("network", "build"): Builds(
@@ -146,7 +160,7 @@ def run(argv: list[str]) -> int:
         return 0
     if argv[0] == "submit":
         return _load("distgnn.commands.submit:submit")(argv[1:], _options_of)
-    request = _understood(argv)
+    request = understood(argv)
     if request is None:
         known = ", ".join(" ".join(path) for path in (*BUILDS, *COMMANDS, ("submit",)))
         raise RequestError(f"unknown command {' '.join(argv[:2])!r}; the commands are: {known}")
@@ -171,11 +185,11 @@ class Request(NamedTuple):
 
 
 def _options_of(argv: list[str]) -> Any:
-    request = _understood(argv)
+    request = understood(argv)
     return None if request is None else request.options
 
 
-def _understood(argv: list[str]) -> Request | None:
+def understood(argv: list[str]) -> Request | None:
     """Parse ``argv`` to a command and its validated options; None if they do not name a command."""
     if tuple(argv[:2]) in BUILDS:
         return _build(argv[0], BUILDS[tuple(argv[:2])], argv[2:])
@@ -187,15 +201,19 @@ def _understood(argv: list[str]) -> Request | None:
 
 
 def _command(path: tuple[str, ...], command: Command, argv: list[str]) -> Request:
-    options, rest = split_globals(argv)
+    dry = _DRY_RUN in argv and path in DRY_RUNS
+    options, rest = split_globals([word for word in argv if word != _DRY_RUN] if dry else argv)
     if options.resume:
         if path not in RESUMED:
             known = " and ".join(" ".join(other) for other in RESUMED)
             raise RequestError(f"--resume is an option of {known}, not of {' '.join(path)}")
+        if dry:
+            raise RequestError(f"{_DRY_RUN} is for new runs; leave --resume out, or look with distgnn status")
         resume = _load(RESUMED[path])
         return Request(StatusOptions(options.resume), lambda: resume(options, rest, Output(options.json)))
     parsed = parse(command.options, f"distgnn {' '.join(path)}", rest, options)
-    return Request(parsed, lambda: _load(command.entry_point)(parsed, Output(options.json)))
+    entry_point = DRY_RUNS[path] if dry else command.entry_point
+    return Request(parsed, lambda: _load(entry_point)(parsed, Output(options.json)))
 
 
 def _build(what: str, builds: Builds, argv: list[str]) -> Request:
@@ -209,6 +227,14 @@ def _build(what: str, builds: Builds, argv: list[str]) -> Request:
     options, rest = split_globals(argv[1:])
     config = parse(entry.config, f"distgnn {what} build {kind}", rest, options)
     return Request(config, lambda: _load(builds.entry_point)(config, kind, Output(options.json)))
+
+
+def completion(options: CompletionOptions, output: Output) -> int:
+    """The command ``distgnn completion``, which needs the table of the commands."""
+    table = {path: command.options for path, command in COMMANDS.items()}
+    for path, builds in BUILDS.items():
+        table |= {(*path, entry.name): entry.config for entry in REGISTRIES[builds.sources].entries() if entry.config}
+    return _load("distgnn.commands.completion:completion")(options, output, table)
 
 
 def _overview() -> str:

@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+import sys
+
 import pandas as pd
 
-from distgnn.api.runs import list_runs
+from distgnn.api.runs import delete_run, list_runs
 from distgnn.commands.output import Output
+from distgnn.errors import RequestError
 from distgnn.options import RunsOptions
 from distgnn.report.table import text_table
 
 
 def runs(options: RunsOptions, output: Output) -> int:
-    """Print a table of the runs in a folder."""
+    """Print a table of the runs in a folder, or delete runs."""
+    if options.delete:
+        return _delete(options, output)
     table = list_runs(options.folder)
     records = table.astype(object).where(table.notna(), None).to_dict("records")
     output.emit(
         {"folder": options.folder, "runs": records}, text_table(options.folder, list(table.columns), _cells(table))
     )
     return 0
+
+
+def _delete(options: RunsOptions, output: Output) -> int:
+    for name in dict.fromkeys(options.delete):
+        if not options.yes and not _agreed(f"delete run {name} of {options.folder} with its checkpoints? [y/N] "):
+            output.emit({"run": name, "deleted": False}, f"{name} is kept")
+            continue
+        uri = delete_run(options.folder, name)
+        output.emit({"run": name, "folder": uri, "deleted": True}, f"deleted {uri}")
+    return 0
+
+
+def _agreed(question: str) -> bool:
+    """Ask on stderr; raises RequestError where nobody can answer."""
+    if not sys.stdin.isatty():
+        raise RequestError("--delete: asks first, but stdin is not a terminal; add --yes")
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _cells(table: pd.DataFrame) -> list[list[str]]:

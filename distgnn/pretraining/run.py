@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from distgnn.checkpoint.format import SavedEncoder
 from distgnn.checkpoint.training_state import TrainState, make_state
 from distgnn.config import PretrainConfig, to_json
 from distgnn.config.fields import changed, named
@@ -124,26 +125,34 @@ def new_run(config: PretrainConfig, reader: CorpusReader | None = None, state: T
             train.graphs_per_stream is 0 and no batch size can be found.
     """
     reader = reader or open_corpus(config)
-    manifest = reader.manifest
-    init = load_init(config, manifest.schema)
-    name = run_name(config)
+    config, init = resolved(config, reader)
+    folder = open_folder(config.out).sub(config.name)
+    if init:
+        manifest = reader.manifest
+        state = state or make_state(config, manifest.schema, torch.device("cpu"))
+        write_start(folder, config, manifest, init, state)
+    return _saved(Run(folder, config))
+
+
+def resolved(config: PretrainConfig, reader: CorpusReader) -> tuple[PretrainConfig, SavedEncoder | None]:
+    """Return the config of a new run with its name, absolute URIs and batch size, and the encoder of ``config.init``.
+
+    Nothing is written. Raises RequestError like :func:`new_run`.
+    """
+    init = load_init(config, reader.manifest.schema)
     config = dataclasses.replace(
         config,
-        name=name,
+        name=run_name(config),
         corpus=open_folder(config.corpus).uri,
         out=open_folder(config.out).uri,
         init=init.uri if init else "",
     )
-    folder = open_folder(config.out).sub(name)
+    folder = open_folder(config.out).sub(config.name)
     if folder.size(CONFIG) is not None:
         raise RequestError(
             f"{folder.uri}: a run of that name exists; continue it with --resume {folder.uri} or choose another name"
         )
-    config = with_batch_size(config, reader)
-    if init:
-        state = state or make_state(config, manifest.schema, torch.device("cpu"))
-        write_start(folder, config, manifest, init, state)
-    return _saved(Run(folder, config))
+    return with_batch_size(config, reader), init
 
 
 def open_corpus(config: PretrainConfig) -> CorpusReader:

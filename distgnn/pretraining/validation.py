@@ -48,7 +48,7 @@ def validate(
         return {}
     total = loss_sums(None, objective.metric_names, group.device).double()
     for unit in read(UnitRef(0, 0, int(number)) for number in held[group.rank :: group.world_size]):
-        for batch in _batches(unit, plan):
+        for batch in batches_of(unit, plan):
             with autocast(config, group.device):
                 losses = objective.losses(state.encoder, batch.to(group.device), config.seed, 0)
             total += loss_sums(losses, objective.metric_names, group.device)
@@ -66,7 +66,7 @@ def validated_units(plan: Plan, graphs: int) -> npt.NDArray[np.int64]:
     return np.sort(held[first_of_permutation(key(plan.seed, PretrainDraw.VALIDATED), len(held), count)])
 
 
-def _batches(unit: GraphBatch, plan: Plan) -> Iterator[GraphBatch]:
+def batches_of(unit: GraphBatch, plan: Plan) -> Iterator[GraphBatch]:
     """Split a unit into batches of a step's size, with streams of a stream's share."""
     size = plan.streams * plan.per_stream
     for low in range(0, unit.num_graphs, size):

@@ -46,10 +46,12 @@ def line_chart(table: pd.DataFrame, titles: Titles, band: bool = False, points: 
             axes.fill_between(part["x"], part["low"], part["high"], color=f"C{place % 10}", alpha=0.15, linewidth=0)
     _finish(axes, titles)
     axes.legend(fontsize="small")
-    return Chart(titles.title, titles.caption, png(figure), _line_spec(kept, titles, band, points))
+    return Chart(titles.title, titles.caption, png(figure), line_spec(kept, titles, band, points))
 
 
-def _line_spec(table: pd.DataFrame, titles: Titles, band: bool, points: bool) -> dict[str, Any]:
+def line_spec(table: pd.DataFrame, titles: Titles, band: bool = False, points: bool = False) -> dict[str, Any]:
+    """Return the Vega-Lite specification of :func:`line_chart`; long lines are thinned."""
+    table = pd.concat([_thinned(part) for _, part in table.groupby("line", sort=False)])
     order = [str(name) for name in dict.fromkeys(table["line"])]
     colour = {"field": "line", "type": "nominal", "title": None, "sort": order}
     x = {"field": "x", "type": "quantitative", "title": titles.x}

@@ -35,7 +35,7 @@ from distgnn.storage.verified import CHECKSUMS
 CONFIG, RESULTS, STUDY = "config.json", "results.json", "study.json"
 _WHAT = "a file of results"
 _MACHINE = ("system", "processor", "memory", "gpus")
-_METRICS = {"loss": "Loss", "link_accuracy": "Link accuracy", "adaptation_gain": "Gain of adaptation"}
+METRICS = {"loss": "Loss", "link_accuracy": "Link accuracy", "adaptation_gain": "Gain of adaptation"}
 """Metrics of a run that are drawn, where they occur."""
 _MAX_PICTURES, _PICTURE_BYTES = 40, 8 << 20
 
@@ -98,8 +98,8 @@ def compared(uris: Iterable[str]) -> Section | None:
         ]
         for name, shot in snapshots.items()
     ]
-    curves = {name: pd.DataFrame(_rows(run)) for name, run in zip(names, runs, strict=True)}
-    charts = [chart for metric in _METRICS if (chart := _overlay(curves, metric)) is not None]
+    curves = {name: pd.DataFrame(rows_of(run)) for name, run in zip(names, runs, strict=True)}
+    charts = [chart for metric in METRICS if (chart := _overlay(curves, metric)) is not None]
     return Section("Comparison of the runs", tables=[Table("", "", titles, body)], charts=charts)
 
 
@@ -112,7 +112,7 @@ def _overlay(curves: dict[str, pd.DataFrame], metric: str) -> Chart | None:
     drawn = [part for part in parts if len(part)]
     if len(drawn) < 2:
         return None
-    title = _METRICS[metric]
+    title = METRICS[metric]
     return line_chart(pd.concat(drawn), Titles(title, f"{title} in training against the step.", "step", title.lower()))
 
 
@@ -153,8 +153,8 @@ def _run(folder: Folder) -> Section:
     shot = read_progress(folder)
     facts = {name: str(shot[name]) for name in ("status", "step", "total", "checkpoint", "error") if shot.get(name)}
     facts |= {name.replace("_", " "): f"{value:,.0f}" for name, value in shot.get("cost", {}).items()}
-    rows = pd.DataFrame(_rows(folder))
-    charts = [chart for metric in _METRICS if (chart := _curves(rows, metric)) is not None]
+    rows = pd.DataFrame(rows_of(folder))
+    charts = [chart for metric in METRICS if (chart := _curves(rows, metric)) is not None]
     metrics = {part: shot.get(key, {}) for part, key in (("training", "metrics"), ("validation", "validation"))}
     body = [[part, name, _number(value)] for part, found in metrics.items() for name, value in found.items()]
     state = "finished" if shot["status"] == "finished" else f"not finished ({shot['status']})"
@@ -166,7 +166,7 @@ def _run(folder: Folder) -> Section:
     return Section("", [verdict], facts, [Table("Last metrics", "", ["part", "metric", "value"], body)], charts)
 
 
-def _rows(run: Folder) -> list[dict[str, Any]]:
+def rows_of(run: Folder) -> list[dict[str, Any]]:
     """Return the rows of a run's history; metrics of validations are named ``validation_METRIC``."""
     found = []
     for row in read_history(run):
@@ -188,7 +188,7 @@ def _curves(rows: pd.DataFrame, metric: str) -> Chart | None:
     ]
     if not parts or not sum(map(len, parts)):
         return None
-    title = _METRICS[metric]
+    title = METRICS[metric]
     return line_chart(
         pd.concat(parts), Titles(title, f"{title} in training and on held-out graphs.", "step", title.lower())
     )

@@ -283,12 +283,13 @@ def replace_local(path: str, old: bytes, new: bytes) -> bool:
     return True
 
 
-def open_folder(uri: str) -> Folder:
+def open_folder(uri: str | os.PathLike[str]) -> Folder:
     """Open the folder at ``uri``: a path, file:///... or s3://bucket/prefix?option=... (see :mod:`distgnn.storage.uri`).
 
     Raises:
         RequestError: If the URI is of another kind, malformed, or contains credentials.
     """
+    uri = os.fspath(uri)
     if not uri:
         raise RequestError("an empty path was given where a folder is needed")
     path = local_path(uri)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import distgnn as dg
 from distgnn.cli import main
 from distgnn.storage.folder import open_folder
 from distgnn.storage.uri import join
+from tests.helpers.browser import needs_chromium, opened
 from tests.helpers.corpora import motifs
 from tests.helpers.sweeps import planted, view
 from tests.helpers.sweeps import write as write_sweep
@@ -24,7 +23,6 @@ TRAIN: dict[str, Any] = {
     "max_steps": 6, "streams": 2, "graphs_per_stream": 4, "device": "cpu", "log_seconds": 0.0, "validate_every": 2,
 }  # fmt: skip
 FEW: dict[str, Any] = {"train_labels": [8, 12], "updates": [1, 2], "draws": 2, "test_graphs": 20}
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -135,25 +133,13 @@ def test_damaged_results_are_refused(tmp_path: Path, damage: str) -> None:
     assert not open_folder(str(tmp_path)).size("page.html")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)")
+@needs_chromium
 def test_a_browser_draws_the_charts_without_errors(folders: dict[str, str], tmp_path: Path) -> None:
     page = dg.write_report(list(folders.values()), str(tmp_path / "page.html"))
-    words = [
-        str(CHROMIUM),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--enable-logging=stderr",
-        "--virtual-time-budget=8000",
-    ]
-    done = subprocess.run(
-        [*words, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"file://{page}"],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    assert "CONSOLE" not in done.stderr
+    dom = opened(f"file://{page}", tmp_path / "profile")
     charts = Path(page).read_text().count("application/json")
-    assert done.stdout.count('<svg xmlns="http://www.w3.org/2000/svg"') >= charts > 0
-    assert done.stdout.count('class="still" hidden') == charts
+    assert dom.count('<svg xmlns="http://www.w3.org/2000/svg"') >= charts > 0
+    assert dom.count('class="still" hidden') == charts
 
 
 def test_runs_of_a_folder_are_listed(
