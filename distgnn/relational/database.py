@@ -139,7 +139,7 @@ def in_memory(source: Source, schema: Schema) -> Database:
             check_key(arrays[table.name, table.key, ""], f"{source.uri}: {table.name}.{table.key}")
     database = Database(schema, rows, arrays, source.uri)
     for key in schema.foreign_keys:
-        resolved = resolve(arrays[key.table, key.column, ""], database.keys(key.parent), key)
+        resolved = resolve(arrays[key.table, key.column, ""], database.keys(key.parent))
         for part, array in link_arrays(resolved, database.time(key.table), rows[key.parent]).items():
             arrays[key.table, key.column, part] = array
     return database
