@@ -184,7 +184,8 @@ def hidden_columns(names: tuple[str, ...], schema: Schema, where: str) -> tuple[
     """Split names ``table.column`` and ``table.*``; RequestError if the schema has no such column."""
     pairs = []
     for name in names:
-        table = next((one for one in schema.tables if name.startswith(f"{one.name}.")), None)
+        fits = [one for one in schema.tables if name.startswith(f"{one.name}.")]
+        table = max(fits, key=lambda one: len(one.name), default=None)  # "t.x.c" is of table "t.x", if there is one
         if table is None:
             raise RequestError(f"{where}: hides {name!r}, which is no table.column of the database; correct it")
         column = name[len(table.name) + 1 :]

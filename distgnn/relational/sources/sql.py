@@ -45,7 +45,7 @@ def combined_columns(
     for table, columns in keys.items():
         if len(columns) > 1:
             found[table][combined_name(columns)] = tuple(columns)
-        for one in references[table]:
+        for one in references.get(table, ()):
             ordered = _ordered(one, keys.get(one.parent, ()))
             if len(ordered) > 1:
                 found[table][combined_name(ordered)] = ordered
