@@ -48,7 +48,9 @@ def draw(schema: Schema, rows: dict[str, int]) -> Figure:
     axes.set_axis_off()
     axes.set_xlim(-0.2, 3.1 * width)
     axes.set_ylim(-3.0 * levels + 0.4, 0.4)
-    axes.set_title(f"{schema.name}: {len(schema.tables)} tables, {sum(rows.values()):,} rows", fontsize=10, parse_math=False)
+    axes.set_title(
+        f"{schema.name}: {len(schema.tables)} tables, {sum(rows.values()):,} rows", fontsize=10, parse_math=False
+    )
     boxes = {table.name: _box(axes, table, places[table.name], rows[table.name]) for table in schema.tables}
     for number, key in enumerate(schema.foreign_keys):
         (x0, y0, _), (x1, _, low) = boxes[key.table], boxes[key.parent]
