@@ -16,7 +16,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 TABLES = ("order", "select", "Größe", "a b", 'quo"te', "2nd", "x.y", "x", "Users", "log", "日本", "GROUP")
-COLUMNS = ("from", "Value", "b b", 'q"x', "3d", "p.q", "when", "état", "is_ok", "amount", "created_at", "note", "ts", "birth_date")
+COLUMNS = (
+    "from",
+    "Value",
+    "b b",
+    'q"x',
+    "3d",
+    "p.q",
+    "when",
+    "état",
+    "is_ok",
+    "amount",
+    "created_at",
+    "note",
+    "ts",
+    "birth_date",
+)
 ROWS = (0, 1, 3, 40, 150, 300, 300, 300)
 FORMATS = ("%d/%m/%Y", "%m/%d/%Y %H:%M", "%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%d.%m.%Y", "%b %d, %Y", "%Y-%m-%dT%H:%M:%SZ")
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -73,7 +88,7 @@ def _link(
     random: np.random.Generator, table: Table, column: str, parent: str, tables: dict[str, Table], own: str
 ) -> None:
     keys = tables[parent].columns.get("id", [])
-    if not keys or parent == own and random.random() < 0.3:
+    if not keys or (parent == own and random.random() < 0.3):
         table.columns[column] = [None] * table.rows
         return
     found = [keys[int(i)] for i in random.integers(0, len(keys), table.rows)]

@@ -25,7 +25,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """An almost untrained model."""
     folder = tmp_path_factory.mktemp("model")
     run = pretrain_databases(
-        databases=(str(write_database(folder / "in", frames())),), out=str(folder / "run"), automatic=2, train={"steps": 1}
+        databases=(str(write_database(folder / "in", frames())),),
+        out=str(folder / "run"),
+        automatic=2,
+        train={"steps": 1},
     )
     return run.checkpoint
 
@@ -64,7 +67,20 @@ def check(kind: str, seed: int, model: str, folder: Path, capsys: pytest.Capture
         return "no tasks"
     found = json.loads((store / "tasks.json").read_text())
     results = [
-        run(capsys, "predict", "--database", store, "--task", task, "--model", model, "--out", folder / task, "--context", 16)
+        run(
+            capsys,
+            "predict",
+            "--database",
+            store,
+            "--task",
+            task,
+            "--model",
+            model,
+            "--out",
+            folder / task,
+            "--context",
+            16,
+        )
         for task in list(found)[:3]
     ]
     return f"predicted {sum(code == 0 for code, _ in results)} of {len(results)} {[t for c, t in results if c]}"
@@ -72,7 +88,10 @@ def check(kind: str, seed: int, model: str, folder: Path, capsys: pytest.Capture
 
 def _check_rows(tables: dict[str, Table], store: Path) -> None:
     manifest = read_manifest(open_folder(str(store)))
-    stored = {name.split(".", 1)[1] if name.startswith(("s0.", "s1.")) else name: count for name, count in manifest.rows.items()}
+    stored = {
+        name.split(".", 1)[1] if name.startswith(("s0.", "s1.")) else name: count
+        for name, count in manifest.rows.items()
+    }
     rejected = {one.where: one.count for one in manifest.findings if one.what == "rejected rows"}
     gone = [one.where for one in manifest.findings if LEFT_OUT in one.where]
     for name, table in tables.items():
