@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing, nullcontext
+from itertools import islice
 from typing import Any
 
 from distgnn import register
@@ -23,7 +24,7 @@ from distgnn.storage.lock import LOCK, locked
 from distgnn.storage.uri import parent
 
 _TASKS, _TASK_FOLDER = "tasks.json", "tasks"
-_LEAST = 30
+_LEAST, _CANDIDATES = 30, 3
 
 
 def build_database(config: DatabaseBuildConfig | None = None, **options: Any) -> Database:
@@ -170,7 +171,8 @@ def add_automatic_tasks(uri: str, most: int, seed: int = 0) -> list[str]:
     """
     folder, database = open_folder(uri), open_database(uri)
     read_manifest(folder)
-    made = [stored_task(database, one) for one in automatic_tasks(database, most, seed, _LEAST)]
+    candidates = (stored_task(database, one) for one in automatic_tasks(database, _CANDIDATES * most, seed, _LEAST))
+    made = list(islice((one for one in candidates if one is not None), most))
     if not made:
         raise RequestError(
             f"{uri}: no task can be made: no table with a key has {_LEAST} rows of a value that varies; write tasks (--add)"

@@ -149,10 +149,11 @@ def _made(task: Task, entity: Int, cut: Int, label: Float) -> Made | None:
     return Made(task, TaskRows(entity.astype(np.int32), cut.astype(np.int64), label, split))
 
 
-def stored_task(database: Database, made: Made) -> SourceTask:
+def stored_task(database: Database, made: Made) -> SourceTask | None:
     """Return an automatic task as stores keep tasks: 70 % of the rows train, 15 % each val and test, by time.
 
     Rows of train (val) whose label window reaches into val (test) are left out, and repeated rows of an entity and time.
+    None if a split has no rows then.
     """
     task, rows = made.task, made.rows
     once = np.unique(np.stack([rows.time, rows.entity.astype(np.int64)]), axis=1, return_index=True)[1]
@@ -163,6 +164,8 @@ def stored_task(database: Database, made: Made) -> SourceTask:
     by_place = np.searchsorted([int(0.7 * time.size), int(0.85 * time.size)], place, "right")
     split = by_place if timeless else np.searchsorted(cuts[:2], time, "right")
     kept = np.ones(time.size, bool) if timeless else time <= cuts[split] - task.horizon
+    if np.bincount(split[kept], minlength=3).min() == 0:
+        return None
     keys = database.keys(task.table).take(pa.array(entity[kept]))
     stamps = pa.array(time[kept], mask=time[kept] == NEVER).cast(pa.timestamp("us"))
     arrays = [keys, stamps, pa.array(label[kept]), pa.array(SPLITS).take(pa.array(split[kept]))]

@@ -23,7 +23,7 @@ SMALL = DatabaseModelConfig(width=8, heads=2, layers=1, name_width=2, cell_width
 @pytest.mark.usefixtures("local_ray")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside Ray itself
 def test_two_workers_equal_one_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shop = write_database(tmp_path / "shop", frames(customers=30, orders=300))
+    shop = write_database(tmp_path / "shop", frames(customers=30, orders=500))
     train = DatabaseTrainConfig(steps=50, episodes=4, contexts=(8, 16), queries=16, columns=12, adapted=0.5)
     config = DatabasePretrainConfig(
         (str(shop),), str(tmp_path / "1"), 3, SMALL, train, SampleConfig(4, 2), checkpoint_every=49, synthetic=1
