@@ -4,7 +4,7 @@ Both sides of a comparison do the same work in the same run, interleaved; result
 {"bench", "case", "metric", "value", "unit", "baseline", "baseline_value", "ratio", "runs"} with ratio = value / baseline_value.
 Real data of DISTGNN_DATA is used if available, else synthetic motif graphs (see "case").
 Results are also written to build/bench/NAME.json.
-Names: corpus_build tasks stream l2p_step l2p_variants objectives sampler scaling simulate plan recovery weighting_step tuner.
+Names: corpus_build tasks stream l2p_step l2p_variants objectives sampler scaling simulate plan recovery weighting_step tuner peers.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from benches.l2p_step import bench_l2p_step
 from benches.l2p_variants import bench_l2p_variants
 from benches.measure import Options
 from benches.objectives import bench_objectives
+from benches.peers import bench_peers
 from benches.plan import bench_plan
 from benches.recovery import bench_recovery
 from benches.sampler import bench_sampler
@@ -49,6 +50,7 @@ BENCHES = {
     "plan": bench_plan,
     "recovery": bench_recovery,
     "weighting_step": bench_weighting_step,
+    "peers": bench_peers,
     "tuner": bench_tuner,
 }
 

@@ -1,7 +1,7 @@
 """Run a study: pre-train the methods of a file, evaluate them with few labels on many sets, and write one report.
 
 OMP_NUM_THREADS=1 python jobs/study.py docs/results/core.toml --out runs/core --workers 2
-  (--sets bace bbbp: only these for now)
+  (--sets bace bbbp, --methods l2p joint: only these for now)
 
 The file names everything that is compared (docs/results/core.toml explains its fields), so it can be committed before the
 runs. Repeating the command continues after an interruption or a kill at any point: built corpora, finished pre-training runs
@@ -104,6 +104,8 @@ class StudyConfig:
     """Number of parallel processes."""
     sets: tuple[str, ...] = ()
     """Names of the sets to evaluate now; empty = all."""
+    methods: tuple[str, ...] = ()
+    """Names of the methods to pre-train and evaluate now, such as l2p or edgepred@cpu; empty = all."""
 
 
 def read_study(path: str) -> StudyFile:
@@ -149,6 +151,11 @@ class Campaign:
         """The output folder."""
         return open_folder(self.config.out)
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods to train now."""
+        return self.config.methods or self.study.names
+
     def corpus(self, name: str, given: Options) -> str:
         """Return the corpus of a domain or a set; it is built first if it is missing and there is a recipe."""
         built = self.folder.sub("corpora").sub(name)
@@ -184,8 +191,8 @@ class Campaign:
         """Pre-train what is missing, seed by seed; returns the reasons of rejected runs, by name."""
         refused: dict[str, str] = {}
         waves = (
-            [name for name in self.study.names if not name.endswith(SECONDS)],
-            [name for name in self.study.names if name.endswith(SECONDS)],
+            [name for name in self.methods if not name.endswith(SECONDS)],
+            [name for name in self.methods if name.endswith(SECONDS)],
         )
         for methods in waves:
             cells = [
@@ -214,7 +221,7 @@ class Campaign:
         own = {field: value for field, value in given.items() if field not in ("domain", "build")}
         runs = {
             method: [f"{given['domain']}-{method}-{seed}" for seed in range(self.study.seeds)]
-            for method in self.study.names
+            for method in self.methods
         }
         there = {method: names for method, names in runs.items() if not set(names) & set(refused)}
         uris = [f"{method}={self.folder.sub('runs').sub(run).uri}" for method, names in there.items() for run in names]
@@ -230,7 +237,8 @@ class Campaign:
         names = self.config.sets or tuple(self.study.sets)
         domains = list(dict.fromkeys(self.study.sets[name]["domain"] for name in names))
         refused = self.pretrain(domains)
-        pairs = (*report.against_control(self.study.names), *((one, other) for one, other in self.study.comparisons))
+        asked = ((one, other) for one, other in self.study.comparisons if {one, other} <= set(self.methods))
+        pairs = (*report.against_control(self.methods), *asked)
         study = Study(self.study.title, {}, pairs, refused)
         for name in names:
             found = self.evaluate(name, refused)
@@ -256,6 +264,8 @@ def main(words: list[str]) -> int:
     study = read_study(config.file)
     unknown = [name for name in config.sets if name not in study.sets]
     check(not unknown, f"sets: {unknown[:1]} is not in {config.file}; it has {', '.join(study.sets)}")
+    unknown = [name for name in config.methods if name not in study.names]
+    check(not unknown, f"methods: {unknown[:1]} is not in {config.file}; it has {', '.join(study.names)}")
     campaign = Campaign(study, config)
     found = campaign.run()
     text = f"{report.markdown(found)}\nwritten to {campaign.folder.uri}"

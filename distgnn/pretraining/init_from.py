@@ -10,11 +10,11 @@ from distgnn.checkpoint.format import FILES, FOLDER, SavedEncoder, load_saved_en
 from distgnn.checkpoint.model_card import checkpoint_files
 from distgnn.checkpoint.training_state import TrainState, load_weights, make_state, strip
 from distgnn.config import PretrainConfig
-from distgnn.corpus.manifest import Manifest, read_manifest
+from distgnn.corpus.manifest import Manifest
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
 from distgnn.storage.claim import claim, claimed
-from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.folder import Folder
 from distgnn.storage.verified import CHECKSUMS, publish
 
 
@@ -40,14 +40,14 @@ def load_init(config: PretrainConfig, schema: Schema) -> SavedEncoder | None:
     return checkpoint
 
 
-def check_objective(config: PretrainConfig) -> None:
-    """Check that the run's objective can train its encoder on its corpus.
+def check_objective(config: PretrainConfig, schema: Schema) -> None:
+    """Check that the run's objective can train its encoder on graphs of ``schema``.
 
     Raises:
-        RequestError: If there is no corpus, the corpus lacks what the objective needs (such as labels), or the objective
-            does not support the encoder.
+        RequestError: If the corpus lacks what the objective needs (such as labels), or the objective does not support the
+            encoder.
     """
-    make_state(config, read_manifest(open_folder(config.corpus)).schema, torch.device("cpu"))
+    make_state(config, schema, torch.device("cpu"))
 
 
 def write_start(run: Folder, config: PretrainConfig, manifest: Manifest, init: SavedEncoder, state: TrainState) -> None:

@@ -15,6 +15,7 @@ from distgnn.relational.manifest import STORE, Manifest, Stored, read_manifest
 from distgnn.relational.schema import ForeignKey, Kind, Schema
 from distgnn.relational.sources.base import Input
 from distgnn.relational.sources.database_json import FILE, DatabaseJson
+from distgnn.relational.tasks import verify_tasks
 from distgnn.storage.folder import Folder, open_folder
 
 _TYPES = {Kind.NUMBER: pa.float64(), Kind.TIME: pa.int64(), Kind.CATEGORY: pa.int32(), Kind.TEXT: pa.large_string()}
@@ -113,7 +114,7 @@ def _parent(schema: Schema, item: Stored) -> str:
 
 
 def verify_database(uri: str) -> list[str]:
-    """Check every byte of a store against the SHA-256 digests, and every array; returns one line per problem.
+    """Check every byte of a store against the SHA-256 digests, every array and the rows of tasks; returns one line per problem.
 
     Raises:
         RequestError: There is no store, or its manifest is malformed.
@@ -131,7 +132,7 @@ def verify_database(uri: str) -> list[str]:
             problems.append(
                 f"{folder.at(item.file)}: the bytes differ from the digest in {STORE}; restore it or build again"
             )
-    return problems
+    return problems + verify_tasks(folder)
 
 
 def _remote(folder: Folder, item: Stored) -> str:

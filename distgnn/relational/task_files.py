@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from typing import Any, NamedTuple
@@ -179,12 +180,14 @@ def _read_table(uri: str) -> pa.Table:
 
 def save_tasks(folder: Folder, tasks: list[SourceTask]) -> None:
     """Write tasks to a store; those of the same name are replaced."""
+    written: dict[str, Any] = {}
     for task in tasks:
         if not task.name.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise RequestError(f"task {task.name!r}: a name has letters, digits, '-', '_' and '.' only; rename it")
         buffer = io.BytesIO()
         pq.write_table(task.rows, buffer, compression="zstd")
         folder.write(f"tasks/{task.name}.parquet", buffer.getvalue())
-    facts = described_tasks(folder) | {task.name: task.facts for task in tasks}
+        written[task.name] = task.facts | {"sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
+    facts = described_tasks(folder) | written
     if facts:
         folder.write(TASKS, json.dumps(facts, indent=1).encode())

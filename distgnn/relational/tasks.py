@@ -121,6 +121,7 @@ class _Task:
     rule: Text = ""
     visible_rows: Text = ""
     classes: tuple[Text, ...] = ()
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
 
 
 def task_names(uri: str) -> tuple[str, ...]:
@@ -150,6 +151,26 @@ def load_task(database: Database, name: str) -> tuple[Task, TaskRows]:
     read = convert(described[name], _Task, where, "a task")
     rows = _rows(folder, name, read, database)
     return _task(name, read, rows, database.schema, where), rows
+
+
+def verify_tasks(folder: Folder) -> list[str]:
+    """Check the rows of all tasks of a store against their digests; returns one line per problem."""
+    problems = []
+    for name, facts in described_tasks(folder).items():
+        try:
+            read = convert(facts, _Task, f"{folder.at(FILE)}: task {name!r}", "a task")
+            _check_digest(folder, f"{FOLDER}/{name}.parquet", read.sha256)
+        except RequestError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _check_digest(folder: Folder, file: str, sha256: str | None) -> None:
+    """Raise RequestError if the file differs from the digest; tasks of a folder with database.json have none."""
+    if sha256 is not None and folder.read_checked(file, sha256) is None:
+        raise RequestError(
+            f"{folder.at(file)}: the bytes differ from the digest in {FILE}; restore it or add the task again"
+        )
 
 
 def _task(name: str, read: _Task, rows: TaskRows, schema: Schema, where: str) -> Task:
@@ -195,6 +216,7 @@ def hidden_columns(names: tuple[str, ...], schema: Schema, where: str) -> tuple[
 
 def _rows(folder: Folder, name: str, read: _Task, database: Database) -> TaskRows:
     file = f"{FOLDER}/{name}.parquet"
+    _check_digest(folder, file, read.sha256)
     columns = (read.entity_key, "timestamp", "label", "split")
     data = pa.Table.from_batches(batches_of(folder, file, columns), types_of(folder, file, columns))
     return task_rows(data, read.entity_table, database, folder.at(file))

@@ -45,12 +45,12 @@ def new_sweep(config: TuneConfig) -> tuple[Folder, Sweep]:
     space = read_space(config)
     if config.scheduler == "pbt":
         _check_population(space)
+    length = _length(config)
     metric, higher = _metric(config)
     mode: Literal["max", "min"] = "max" if higher else "min"
     values = defaults(config, space)
-    return folder, Sweep(
-        config, metric, mode, rungs_of(config), texts(space), values, planned_trials(config, space), time.time()
-    )
+    rungs = rungs_of(config, length)
+    return folder, Sweep(config, metric, mode, rungs, texts(space), values, planned_trials(config, space), time.time())
 
 
 def resumed_sweep(folder: Folder, config: TuneConfig) -> Sweep:
@@ -122,8 +122,6 @@ def _checkpoint(uri: str) -> str:
 def _metric(config: TuneConfig) -> tuple[str, bool]:
     if config.kind == "transfer":
         return metric_of(config.transfer)
-    if config.kind == "pretrain":
-        check_objective(config.pretrain)
     metric = METRIC_OF[search_data(config.finetune).target.task]
     return metric, HIGHER_IS_BETTER[metric]
 
@@ -161,9 +159,16 @@ def planned_trials(config: TuneConfig, space: Space) -> int:
     return count
 
 
-def rungs_of(config: TuneConfig) -> tuple[int, ...]:
-    """Return the fidelities at which trials report; the last is the budget. Raises RequestError if there is none before it."""
-    length = config.max_steps or _default_length(config)
+def rungs_of(config: TuneConfig, length: int) -> tuple[int, ...]:
+    """Return the fidelities at which trials report; the last is the budget.
+
+    Args:
+        config: Config of the sweep.
+        length: Length of a whole trial: steps, epochs or seeds.
+
+    Raises:
+        RequestError: There is none before the end of a trial.
+    """
     if config.scheduler == "none":
         return (length,)
     if config.scheduler == "pbt":
@@ -182,10 +187,12 @@ def rungs_of(config: TuneConfig) -> tuple[int, ...]:
     return (*found, length)
 
 
-def _default_length(config: TuneConfig) -> int:
-    """Return the length of a trial according to the configs of the trial."""
+def _length(config: TuneConfig) -> int:
+    """Return the length of a trial. Raises RequestError if the objective cannot train on the corpus, which is opened once."""
     if config.kind == "transfer":
-        return config.transfer.epochs
+        return config.max_steps or config.transfer.epochs
     if config.kind == "finetune":
-        return config.finetune.seeds
-    return planned_steps(config.pretrain, make_plan(config.pretrain, open_corpus(config.pretrain)))
+        return config.max_steps or config.finetune.seeds
+    reader = open_corpus(config.pretrain)
+    check_objective(config.pretrain, reader.manifest.schema)
+    return config.max_steps or planned_steps(config.pretrain, make_plan(config.pretrain, reader))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
 import zipfile
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 import distgnn
 from distgnn.checkpoint.push_pull import pull
@@ -21,7 +25,26 @@ from distgnn.search.winner import FinalEvaluation, write_result
 from distgnn.storage.folder import open_folder
 
 FINGERPRINT = "0" * 64
+SCHEMA = """name = "shop"
+[tables.customers]
+key = "id"
+columns = { id = "key", country = "category", name = "text" }
+[tables.orders]
+key = "id"
+time = "placed"
+foreign_keys = { customer_id = "customers" }
+columns = { id = "key", customer_id = "key", placed = "time", price = "number" }
+"""
+TASKS = """[tasks.buys]
+entity = "customers"
+rule = "exists(orders) within 5 days"
+start = "2024-01-05"
+every_days = 5
+val_from = "2024-02-01"
+test_from = "2024-02-15"
+"""
 SMALL = {"layers": 1, "width": 8}
+MODEL = Path(__file__).parents[2] / "models" / "databases"
 _SPACE = ("l2p.node_lr=log(1e-4,1e-1)", "l2p.node_steps=0..3", "l2p.order={1,2}")
 
 
@@ -34,6 +57,7 @@ def build_seeds(work: Path) -> None:
     pull(run.checkpoint, str(work / "checkpoint"))
     options = {"seeds": 1, "epochs": 1, "encoder": SMALL, "save_models": True}
     distgnn.finetune(corpus=corpus, checkpoint=(str(work / "checkpoint"),), out=work / "finetuned", **options)
+    shutil.copytree(MODEL, work / "database-model")
 
 
 def build_untrained(work: Path) -> None:
@@ -42,6 +66,7 @@ def build_untrained(work: Path) -> None:
     distgnn.build_network("made", SyntheticNetworkConfig(out=str(work / "network"), nodes=200, edges=600))
     _write_sweep(work / "sweep")
     _write_inputs(work / "inputs")
+    _write_shop(work / "inputs" / "shop", work / "shop")
     (work / "build").mkdir()
     (work / "build" / "_build.json").write_text(json.dumps(asdict(BuildState(FINGERPRINT, part=1, skip=3))))
     (work / "configs").mkdir()
@@ -124,3 +149,28 @@ def _write_networks(folder: Path) -> None:
     (folder / "ppi.txt").write_text(
         "".join(f"P{a}\tP{b}\n" for a, b in ((1, 2), (2, 3), (3, 4), (4, 1), (1, 3), (5, 2)))
     )
+
+
+def _write_shop(folder: Path, store: Path) -> None:
+    """A database of customers and their orders: as CSV files, as a SQLite file, and as a store with a task."""
+    folder.mkdir()
+    rows = range(48)
+    placed = pd.Timestamp("2024-01-01") + pd.to_timedelta([at * 5 % 60 for at in rows], unit="D")
+    people = {"id": range(12), "country": ["fr", "de", "it"] * 4, "name": [f"Ann {at}" for at in range(12)]}
+    bought = {
+        "id": rows,
+        "customer_id": [at * 7 % 12 for at in rows],
+        "placed": placed,
+        "price": [at * 0.5 for at in rows],
+    }
+    tables = {"customers": pd.DataFrame(people), "orders": pd.DataFrame(bought)}
+    with closing(sqlite3.connect(folder / "shop.sqlite")) as target:
+        for name, table in tables.items():
+            table.astype({"placed": str} if "placed" in table else {}).to_sql(name, target, index=False)
+    (folder / "tables").mkdir()
+    for name, table in tables.items():
+        table.to_csv(folder / "tables" / f"{name}.csv", index=False)
+    (folder / "shop.toml").write_text(SCHEMA)
+    (folder / "tasks.toml").write_text(TASKS)
+    distgnn.build_database(input=str(folder / "tables"), out=str(store), schema=str(folder / "shop.toml"))
+    distgnn.add_tasks(str(store), str(folder / "tasks.toml"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from distgnn.checkpoint.format import KIND
 from distgnn.commands import dispatch
 from distgnn.corpus.writer import BuildState
 from distgnn.finetuning import saved_model
+from distgnn.relational import model_checkpoint
 from distgnn.search import sweep as sweeps
 from distgnn.search.records import Sweep, read_trials
 from distgnn.search.space import read_space
@@ -84,6 +86,29 @@ def _build(what: str, kind: str, *options: str) -> Words:
     return lambda x, out, _: [what, "build", kind, "--input", x, "--out", out, *options]
 
 
+def _database(x: str, out: str, _: str) -> list[str]:
+    return ["database", "build", "--input", x, "--out", out, "--accept-proposal"]
+
+
+def _schema(x: str, out: str, seeds: str) -> list[str]:
+    return ["database", "build", "--input", f"{seeds}/inputs/shop/tables", "--out", out, "--schema", x]
+
+
+def _predict(database: str, model: str, out: str) -> list[str]:
+    options = ["--task", "buys", "--context", "8", "--no-explain"]
+    return ["predict", "--database", database, "--model", model, "--out", out, *options]
+
+
+def _page(x: str, out: str, _: str) -> list[str]:
+    return ["report", x, "--out", f"{out}/page.html"]
+
+
+def _tasks(x: str, out: str, seeds: str) -> list[str]:
+    """Add the tasks of a file to a copy of the store."""
+    shutil.copytree(f"{seeds}/shop", out)
+    return ["database", "tasks", out, "--add", x]
+
+
 def _table(x: Path, _: random.Random) -> None:
     found = distgnn.Run.open(str(x))
     str(found.table)
@@ -149,7 +174,7 @@ TARGETS = (
         "corpus", "corpus", ("corpus.json", "corpus.json", "shard-*.parquet"),
         (
             lambda x, *_: ["corpus", "verify", x], lambda x, *_: ["corpus", "stat", x, "--json"],
-            lambda x, *_: ["corpus", "cat", x, "--count", "3"], _pretrain, _finetune,
+            lambda x, *_: ["corpus", "cat", x, "--count", "3"], _pretrain, _finetune, _page,
         ), 16, strict=(0,),
     ),
     Target(
@@ -160,7 +185,7 @@ TARGETS = (
         "run", "run", ("progress.json", "progress.json", "config.json", "checkpoints/*/*"),
         (
             lambda x, *_: ["status", x], lambda x, *_: ["status", x, "--json"], lambda x, *_: ["pretrain", "--resume", x],
-            _checked, lambda x, out, _: ["push", x, out],
+            _checked, lambda x, out, _: ["push", x, out], _page,
         ), 14, kind=KIND,
     ),
     Target("history", "run", ("history/*",), weight=4, call=_table),
@@ -179,7 +204,7 @@ TARGETS = (
     Target("jobs", "finetuned", ("jobs/*",), (_again,), 3),
     Target(
         "sweep", "sweep", ("sweep.json", "trials/*/trial.json", "winner/result.json"),
-        (lambda x, *_: ["report", x], lambda x, *_: ["report", x, "--json"]), 8,
+        (lambda x, *_: ["report", x], lambda x, *_: ["report", x, "--json"], _page), 8,
     ),
     Target("tune --resume", "sweep", ("sweep.json", "trials/*/trial.json"), weight=6, call=_resume_sweep),
     Target("build state", "build", ("_build.json",), weight=3, call=_resume_build),
@@ -193,4 +218,19 @@ TARGETS = (
     Target("ppi", "inputs/ppi.txt", commands=(_build("corpus", "ppi"),), weight=3),
     Target("citation", "inputs/citation.npz", commands=(_build("network", "citation"),), weight=4),
     Target("kgrec", "inputs", ("ratings.txt", "kg.txt"), (_build("network", "kgrec"),), 4),
+    Target("sqlite", "inputs/shop/shop.sqlite", commands=(_database,), weight=5),
+    Target("tables", "inputs/shop/tables", ("*.csv",), (_database,), 5),
+    Target("schema", "inputs/shop/shop.toml", commands=(_schema,), weight=3),
+    Target("tasks", "inputs/shop/tasks.toml", commands=(_tasks,), weight=4),
+    Target(
+        "store", "shop", ("store.json", "tasks.json", "*.arrow", "*.arrow", "tasks/*"),
+        (
+            lambda x, *_: ["database", "verify", x], lambda x, *_: ["database", "stat", x],
+            lambda x, out, seeds: _predict(x, f"{seeds}/database-model", out), _page,
+        ), 8, strict=(0,),
+    ),
+    Target(
+        "database model", "database-model", ("*",), (lambda x, out, seeds: _predict(f"{seeds}/shop", x, out),), 4,
+        kind=model_checkpoint.KIND, strict=(0,),
+    ),
 )  # fmt: skip

@@ -97,7 +97,10 @@ class Batch:
             contents = {name: (file.parent / name).read_bytes() for name in target.kind.files}
             (file.parent / CHECKSUMS).write_bytes(seal(contents, target.kind))
             return path, ""
-        covered = file.name not in (CHECKSUMS, "corpus.json", "network.json") or target.name == "checkpoint"
+        covered = (
+            file.name not in (CHECKSUMS, "corpus.json", "network.json", "store.json", "tasks.json")
+            or target.name == "checkpoint"
+        )
         return path, file.name if before != after and covered and file.name != CHECKSUMS else ""
 
 
@@ -157,6 +160,10 @@ def _warm_up(targets: tuple[Target, ...], seeds: Path, scratch: Path) -> None:
             "tudataset",
             "ppi",
             "citation",
+            "sqlite",
+            "tables",
+            "store",
+            "database model",
         ):
             for at, words in enumerate(target.commands):
                 path = _copied(seeds / target.seed, scratch / f"{target.name}-{at}")

@@ -99,6 +99,24 @@ def test_a_wrong_file_is_one_line(study: Any, tmp_path: Path, old: str, new: str
         study.read_study(str(path))
 
 
+def test_some_methods_now(study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(FILE)
+    with pytest.raises(RequestError, match="is not in"):
+        study.main([str(path), "--methods", "edgepred", "other"])
+    trained: list[str] = []
+
+    def finish(cells: list[Any], workers: int) -> dict[str, str]:  # noqa: ARG001
+        trained.extend(cell.name for cell in cells)
+        return {}
+
+    monkeypatch.setattr(study, "pretrain_cells", finish)
+    monkeypatch.setattr(study.Campaign, "corpus", lambda self, name, given: name)  # noqa: ARG005
+    config = study.StudyConfig(str(path), out=str(tmp_path), methods=("edgepred",))
+    study.Campaign(study.read_study(str(path)), config).pretrain(["motifs"])
+    assert trained == ["motifs-edgepred-0"]
+
+
 @pytest.mark.slow
 def test_a_study_runs_and_continues(
     study: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import distgnn as dg
+from distgnn.errors import RequestError
 from distgnn.relational.database import Database
 from distgnn.relational.labels import TaskSpec, labels_of_rule, moment
 from distgnn.relational.rules import parse_rule, path_to
 from distgnn.relational.schema import Column, ForeignKey, Kind, Schema, Table
-from distgnn.relational.store import open_database
+from distgnn.relational.store import open_database, verify_database
 from tests.relational import shop
 
 DAY = shop.DAY
@@ -260,6 +262,24 @@ def test_tasks_are_added_to_a_store(tmp_path: Path) -> None:
     assert labelled.label.tolist() == [1, 0, 1, 0]
     assert labelled.split.tolist() == [0, 0, 1, 2]
     assert [(one.count, one.example) for one in left_out["labelled"]] == [(1, "nobody"), (1, ""), (1, "")]
+
+
+def test_changed_rows_of_a_task_are_refused(tmp_path: Path) -> None:
+    dg.build_database(input=shop.write_json(tmp_path / "in"), out=tmp_path / "store")
+    store = str(tmp_path / "store")
+    (tmp_path / "tasks.toml").write_text(TASKS)
+    (tmp_path / "labels.csv").write_text(LABELS)
+    dg.add_tasks(store, str(tmp_path / "tasks.toml"))
+    assert verify_database(store) == []
+    file = tmp_path / "store" / "tasks" / "buys.parquet"
+    rows = pq.read_table(file)
+    flipped = pa.array(1 - rows.column("label").to_numpy())
+    pq.write_table(rows.set_column(rows.column_names.index("label"), "label", flipped), file)
+    with pytest.raises(RequestError, match=r"buys\.parquet: the bytes differ from the digest in tasks\.json"):
+        dg.load_task(open_database(store), "buys")
+    assert len(verify_database(store)) == 1
+    dg.add_tasks(store, str(tmp_path / "tasks.toml"))
+    assert verify_database(store) == []
 
 
 @pytest.mark.parametrize(

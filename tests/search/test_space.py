@@ -161,18 +161,18 @@ class TestConfig:
     @pytest.mark.parametrize(
         ("options", "expected"),
         [
-            ({"max_steps": 90}, (90,)),
-            ({"max_steps": 90, "scheduler": "asha"}, (10, 30, 90)),
-            ({"max_steps": 100, "scheduler": "median", "grace_period": 20, "reduction_factor": 2}, (20, 40, 80, 100)),
-            ({"max_steps": 11, "scheduler": "pbt", "grace_period": 4}, (4, 8, 11)),
+            ({}, (90,)),
+            ({"scheduler": "asha"}, (10, 30, 90)),
+            ({"scheduler": "median", "grace_period": 20, "reduction_factor": 2}, (20, 40, 80, 90)),
+            ({"scheduler": "pbt", "grace_period": 34}, (34, 68, 90)),
         ],
     )
     def test_rungs(self, options: dict[str, object], expected: tuple[int, ...]) -> None:
-        assert rungs_of(replace(PRETRAIN, **options)) == expected  # pyright: ignore[reportArgumentType]
+        assert rungs_of(replace(PRETRAIN, **options), 90) == expected  # pyright: ignore[reportArgumentType]
 
     def test_no_rung_before_the_end(self) -> None:
         with pytest.raises(RequestError, match="1 steps have no rung before their end"):
-            rungs_of(replace(PRETRAIN, max_steps=1, scheduler="asha"))
+            rungs_of(replace(PRETRAIN, scheduler="asha"), 1)
 
     def test_grids(self) -> None:
         config = spaced("fig3b")
