@@ -27,7 +27,7 @@ from distgnn.relational.training import State, new_state, train_steps
 from distgnn.storage.folder import Folder, open_folder
 
 _FEWEST, _TOLD_EVERY = 32, 50
-Say = Callable[[str], None]
+Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: Any) -> tuple[int, str]:
     return code, out if code == 0 else err
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [1, 9])
 @pytest.mark.parametrize("kind", KINDS)
 def test_odd_databases(kind: str, seed: int, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check(kind, seed, model, tmp_path, capsys)

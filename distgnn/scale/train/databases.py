@@ -11,6 +11,7 @@ import os
 import secrets
 import sys
 import threading
+import time
 from typing import Any
 
 import ray
@@ -61,8 +62,8 @@ def pretrain_on_ray(config: DatabasePretrainConfig) -> DatabaseRun:
 
 def _watch(config: DatabasePretrainConfig, folder: Folder, pool: list[TaskData]) -> DatabaseRun:
     """Run the trainer in a thread, since in the main thread it handles SIGINT, and show the progress that rank 0 writes."""
-    results, failures = list[Any](), list[Exception]()
-    thread = threading.Thread(target=_fit, args=(config, folder, pool, results, failures), daemon=True)
+    failures, start = list[Exception](), time.monotonic()
+    thread = threading.Thread(target=_fit, args=(config, folder, pool, failures), daemon=True)
     thread.start()
     shown = b""
     while thread.is_alive():
@@ -74,14 +75,12 @@ def _watch(config: DatabasePretrainConfig, folder: Folder, pool: list[TaskData])
     if failures:
         raise_noted(folder)
         raise cause_of(failures[0]) if isinstance(failures[0], TrainingFailedError) else failures[0]
-    seconds = float(results[0].metrics["seconds"])
+    raise_noted(folder)
     saved = load_model(folder.uri)
-    return DatabaseRun(folder.uri, saved.uri, saved.losses, len(pool), seconds)
+    return DatabaseRun(folder.uri, saved.uri, saved.losses, len(pool), time.monotonic() - start)
 
 
-def _fit(
-    config: DatabasePretrainConfig, folder: Folder, pool: list[TaskData], results: list[Any], failures: list[Exception]
-) -> None:
+def _fit(config: DatabasePretrainConfig, folder: Folder, pool: list[TaskData], failures: list[Exception]) -> None:
     storage, cpus = folder.sub(_RAY), ray.cluster_resources().get("CPU", 0.0)
     share = min(1.0, int(100 * cpus / config.workers) / 100)
     trainer = TorchTrainer(
@@ -96,7 +95,7 @@ def _fit(
         ),
     )
     try:
-        results.append(trainer.fit())
+        trainer.fit()
     except Exception as error:  # noqa: BLE001 - raised in the main thread
         failures.append(error)
     finally:
@@ -111,8 +110,7 @@ def _rank(settings: dict[str, Any]) -> None:
     if has_failed(folder):
         return
     try:
-        run = train_run(config, ray.get(settings["pool"]), group, lambda line: folder.write(_PROGRESS, line.encode()))
+        train_run(config, ray.get(settings["pool"]), group, lambda line: folder.write(_PROGRESS, line.encode()))
     except (RequestError, WorkError, DivergedError) as error:
         note_failure(folder, error)
         raise
-    ray.train.report({"seconds": run.seconds, "loss": run.losses[-1] if run.losses else 0.0})

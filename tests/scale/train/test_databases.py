@@ -41,7 +41,9 @@ def test_two_workers_equal_one_process(tmp_path: Path, capsys: pytest.CaptureFix
     assert pretrain_databases(many).losses == one.losses  # from step 49
     with pytest.raises(RequestError, match="no task to train on"):
         pretrain_databases(
-            replace(many, automatic=0, synthetic=1, databases=(str(_without_tasks(shop)),), out=str(tmp_path / "3"))
+            replace(
+                many, automatic=0, synthetic=1, databases=(str(_without_tasks(Path(shop))),), out=str(tmp_path / "3")
+            )
         )
 
 
