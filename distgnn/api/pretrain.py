@@ -19,7 +19,7 @@ from distgnn.errors import WorkError
 from distgnn.monitor.loggers.base import check_loggers
 from distgnn.pretraining.history import HISTORY, NAME, read_history, read_progress
 from distgnn.pretraining.local import pretrain_here
-from distgnn.pretraining.run import CONFIG, Start, new_start, resumed_start, run_config, run_name
+from distgnn.pretraining.run import CONFIG, Start, new_start, resumed_start, run_config, run_name, same_run
 from distgnn.register import import_modules
 from distgnn.storage.claim import claimed
 from distgnn.storage.folder import Folder, open_folder
@@ -123,8 +123,8 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> Run:
         The run, finished or stopped.
 
     Raises:
-        RequestError: The config is wrong, the corpus cannot serve the objective, a run of that name exists, or
-            another command writes there. Nothing is written.
+        RequestError: The config is wrong, the corpus cannot serve the objective, a run of that name exists (with
+            ``resume_or_new``: one with another config), or another command writes there. Nothing is written.
         WorkError: Training diverged or storage failed.
 
     Example:
@@ -133,6 +133,8 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> Run:
     """
     chosen = build_config(PretrainConfig, config, options)
     _check(chosen, chosen.out)
+    if chosen.resume_or_new and (same := same_run(chosen)):
+        return _continue(open_folder(same.out).sub(same.name).uri, same)
     chosen = replace(chosen, name=run_name(chosen))
     folder = open_folder(chosen.out).sub(chosen.name)
     with locked(folder):
@@ -159,8 +161,7 @@ def resume(uri: str, config: PretrainConfig | None = None, **options: Any) -> Ru
     """
     chosen = build_config(PretrainConfig, config or resumable_config(uri), options)
     _check(chosen, uri)
-    with locked(open_folder(uri)):
-        return _train(resumed_start(uri, chosen))
+    return _continue(uri, chosen)
 
 
 def resumable_config(uri: str) -> PretrainConfig:
@@ -172,6 +173,11 @@ def _check(config: PretrainConfig, folder: str) -> None:
     import_modules(config.imports)
     register.encoder.get(config.encoder.kind, "encoder.kind")
     check_loggers(config.loggers, open_folder(folder))
+
+
+def _continue(uri: str, config: PretrainConfig) -> Run:
+    with locked(open_folder(uri)):
+        return _train(resumed_start(uri, config))
 
 
 def _train(start: Start) -> Run:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from distgnn.auxiliary.problem import Rows
+from distgnn.auxiliary.problem import JUDGE, Rows
 from distgnn.config import WeightingConfig
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key, permutation
@@ -29,16 +31,20 @@ class Batches:
             evaluates what the others do not contain. With 1, the batch is halved and the second half is the validation
             fold. With 0, the batch is not split.
         heldout: Share of the rows that are never in a batch, stratified by class; at least FEWEST rows, at most half.
+        judges: Number of rows outside of training that evaluate look-ahead steps; 0 = the held-out rows do.
 
     Attributes:
         held: int64, held-out rows, ascending.
+        judging: int64, rows that evaluate look-ahead steps, for ``MultiTaskProblem.fetch_unseen``; none with folds.
         parts: Number of folds in a batch.
 
     Raises:
         RequestError: A batch would have fewer rows than folds, or no row could be held out.
     """
 
-    def __init__(self, strata: Rows, batch: int, seed: int, folds: int = 0, heldout: float = 0.0) -> None:
+    def __init__(
+        self, strata: Rows, batch: int, seed: int, folds: int = 0, heldout: float = 0.0, judges: int = 0
+    ) -> None:
         self.strata, self.seed, self.folds, self.batch = strata, seed, folds, batch
         self.parts = max(folds, 2) if folds else 1
         self.steps_per_epoch = max(1, -(-len(strata) // batch))
@@ -49,14 +55,17 @@ class Batches:
                     f"weighting.folds={folds} needs at least {self.parts} {what}, found {value}; lower folds or raise batch"
                 )
         self.held = held_out(strata, heldout, seed) if heldout else strata[:0]
+        self.judging: Rows = np.arange(judges) if judges else self.held
         self._order: tuple[int, Rows] = -1, strata
 
     @classmethod
-    def of(cls, strata: Rows, batch: int, seed: int, options: WeightingConfig) -> Batches:
+    def of(cls, strata: Rows, batch: int, seed: int, options: WeightingConfig, judges: int = 0) -> Batches:
         """Return the batches of a method with look-ahead steps, according to ``options.judge``."""
+        if options.judge == "folds":
+            return cls(strata, batch, seed, options.folds)
         if options.judge == "heldout":
             return cls(strata, batch, seed, heldout=options.heldout)
-        return cls(strata, batch, seed, options.folds)
+        return cls(strata, batch, seed, judges=judges)
 
     @property
     def judges(self) -> tuple[int, ...]:
@@ -78,11 +87,11 @@ class Batches:
         return [chosen[fold == number] for number in range(self.folds)]
 
     def judge_rows(self, step: int) -> Rows:
-        """Return the held-out rows that evaluate the look-ahead of a step: half as many as a batch has, if there are more."""
-        count = max(self.batch // 2, FEWEST)
-        if len(self.held) <= count:
-            return self.held
-        return np.sort(self.held[permutation(key(self.seed, AuxiliaryDraw.JUDGE_ORDER, step), len(self.held))[:count]])
+        """Return the rows that evaluate the look-ahead of a step: half as many as a batch has, if there are more."""
+        count, every = max(self.batch // 2, FEWEST), self.judging
+        if len(every) <= count:
+            return every
+        return np.sort(every[permutation(key(self.seed, AuxiliaryDraw.JUDGE_ORDER, step), len(every))[:count]])
 
 
 def held_out(strata: Rows, share: float, seed: int) -> Rows:
@@ -94,7 +103,17 @@ def held_out(strata: Rows, share: float, seed: int) -> Rows:
     rows = len(strata)
     count = min(max(round(share * rows), FEWEST), rows // 2)
     if count < 1:
-        raise RequestError(f"weighting.judge=heldout needs at least 2 training rows, found {rows}; use judge=folds")
+        raise RequestError(f"weighting.judge needs at least 2 rows to take some from, found {rows}; use judge=folds")
     order = permutation(key(seed, AuxiliaryDraw.HELD_OUT), rows)
     order = order[np.argsort(strata[order], kind="stable")]
     return np.sort(order[(2 * np.arange(count) + 1) * rows // (2 * count)])
+
+
+def without_judge(parts: Mapping[str, Rows], strata: Rows, seed: int) -> dict[str, Rows]:
+    """Return the parts with half of the rows of "val" moved to the part JUDGE, stratified; strata: class of each row of "val".
+
+    Raises:
+        RequestError: There are too few rows.
+    """
+    taken = held_out(strata, 0.5, seed)
+    return {**parts, "val": np.delete(parts["val"], taken), JUDGE: parts["val"][taken]}

@@ -202,6 +202,8 @@ class CorpusDataSource:
             return LinearProbe(data, model, head_seed(seed), group)
         problem = GraphLevelProblem(data, start.encoder, self.config.corpus, seed, group)
         _load(problem.encoder, weights, start.name)
+        if self.config.weighting.judge == "validation":
+            problem.split_validation(seed)
         return problem
 
     def start(self, encoder: int) -> Weights | None:
@@ -225,6 +227,8 @@ class CorpusDataSource:
         """See :class:`DataSource`."""
         data, predictions = self.data, {part: array.shape for part, array in found.predictions.items()}
         shapes = {part: (len(rows), data.y.shape[1]) for part, rows in data.parts.items() if part != "train"}
+        if self.config.weighting.judge == "validation":
+            shapes["val"] = (-(-len(data.parts["val"]) // 2), data.y.shape[1])
         return (
             found.metrics == (METRIC_OF[data.target.task],)
             and set(found.scores) == set(shapes)
@@ -284,6 +288,8 @@ class NetworkDataSource:
         network = _network(self.config.data, self.digest)
         problem = build_problem(network, from_json(type(self.config.network), data), seed, group)
         _load(problem.encoder, weights, self.encoders[encoder])
+        if self.config.weighting.judge == "validation":
+            problem.split_validation(seed)
         return problem
 
     def start(self, encoder: int) -> Weights | None:  # noqa: ARG002

@@ -88,7 +88,7 @@ class GraphLevelProblem(LabelTarget):
 
     def fetch(self, folds: Sequence[Rows], step: int, auxiliary: bool = True) -> Batch:
         """See :class:`MultiTaskProblem`. Selects the graphs and samples the extras."""
-        parts = tuple(self._fold(number, rows) for number, rows in enumerate(folds))
+        parts = tuple(self._fold(number, rows, self.train) for number, rows in enumerate(folds))
         labelled = _joined(parts)
         other = self.elsewhere.step(step, self.group) if self.elsewhere and auxiliary else None
         tasks = [
@@ -101,14 +101,14 @@ class GraphLevelProblem(LabelTarget):
 
     def fetch_unseen(self, rows: Rows, step: int) -> Batch:
         """See :class:`MultiTaskProblem`."""
-        return self.fetch([rows], step, auxiliary=False)
+        return Batch((self._fold(0, rows, self.unseen).to(self.group.device),), (), step)
 
-    def _fold(self, number: int, rows: Rows) -> GraphBatch:
-        """Return this rank's streams of a fold."""
+    def _fold(self, number: int, rows: Rows, graphs: Tensor) -> GraphBatch:
+        """Return this rank's streams of a fold; rows: places in ``graphs``."""
         streams, rank, size = self.config.streams, self.group.rank, self.group.world_size
         chunks = enumerate(np.array_split(rows, streams), start=number * streams)
         own = [chunk for place, chunk in chunks if place % size == rank and len(chunk)]
-        chosen = self.train[torch.from_numpy(np.concatenate([rows[:0], *own]))].to(self.graphs.edges.device)
+        chosen = graphs[torch.from_numpy(np.concatenate([rows[:0], *own]))].to(self.graphs.edges.device)
         ptr = torch.tensor([0, *accumulate(map(len, own))])
         return replace(select_graphs(self.graphs, chosen), stream_ptr=ptr)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distgnn.auxiliary.problem import PartEvaluation, Rows, Samples
+from distgnn.auxiliary.batches import without_judge
+from distgnn.auxiliary.problem import JUDGE, PartEvaluation, Rows, Samples
 from distgnn.errors import DivergedError
 from distgnn.labels.dataset import LabelledSet
 from distgnn.labels.scores import HIGHER_IS_BETTER, METRIC_OF, score
@@ -31,11 +33,21 @@ class LabelTarget(ABC):
     def __init__(self, data: LabelledSet, device: torch.device) -> None:
         self.data, self.device, self.target = data, device, data.target.to(str(device))
         self.train = torch.from_numpy(data.parts["train"])
-        self.rows, self.strata = len(self.train), _strata(data)
+        self.rows, self.strata, self.judges = len(self.train), _strata(data, "train"), 0
         metric = METRIC_OF[data.target.task]
         self.metrics: tuple[str, ...] = (metric,)
         self.lower_is_better: frozenset[str] = frozenset() if HIGHER_IS_BETTER[metric] else frozenset({metric})
         self.parts = tuple(part for part in data.parts if part != "train")
+
+    def split_validation(self, seed: int) -> None:
+        """See :class:`distgnn.auxiliary.problem.MultiTaskProblem`."""
+        parts = without_judge(self.data.parts, _strata(self.data, "val"), seed)
+        self.data, self.judges = replace(self.data, parts=parts), len(parts[JUDGE])
+
+    @property
+    def unseen(self) -> Tensor:
+        """int64, the graphs whose rows ``fetch_unseen`` takes."""
+        return torch.from_numpy(self.data.parts[JUDGE]) if self.judges else self.train
 
     @abstractmethod
     def predict(self, rows: Tensor) -> Tensor:
@@ -78,9 +90,9 @@ class LabelTarget(ABC):
         return torch.cat([self.predict(some) for some in rows.split(EVALUATION_BATCH)])
 
 
-def _strata(data: LabelledSet) -> Rows:
-    """Return int64 [training graphs]: the class if there is a single class label, else zeros."""
-    labels = data.labels("train")
+def _strata(data: LabelledSet, part: str) -> Rows:
+    """Return int64 [graphs of the part]: the class if there is a single class label, else zeros."""
+    labels = data.labels(part)
     if data.target.task == "regression" or labels.shape[1] > 1:
         return np.zeros(len(labels), np.int64)
     return np.nan_to_num(labels[:, 0], nan=-1).astype(np.int64)

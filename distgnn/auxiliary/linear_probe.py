@@ -56,9 +56,9 @@ class LinearProbe(LabelTarget):
         """Return the rows of the corpus, fold by fold."""
         return [self.train[torch.from_numpy(rows)] for rows in folds]
 
-    def fetch_unseen(self, rows: Rows, step: int) -> list[Tensor]:
+    def fetch_unseen(self, rows: Rows, step: int) -> list[Tensor]:  # noqa: ARG002
         """See :class:`distgnn.auxiliary.problem.MultiTaskProblem`."""
-        return self.fetch([rows], step)
+        return [self.unseen[torch.from_numpy(rows)]]
 
     def losses(self, batch: list[Tensor]) -> tuple[list[Samples], list[Samples]]:
         """See :class:`distgnn.auxiliary.problem.MultiTaskProblem`."""

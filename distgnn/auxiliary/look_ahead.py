@@ -9,7 +9,7 @@ correction included.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from distgnn.auxiliary.hypergradient import WeightedGradients
 from distgnn.auxiliary.task_gradients import Layout
+from distgnn.config import WeightingConfig
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,40 @@ class LookAhead:
     slopes: Callable[[Tensor], Tensor]
 
 
+def look_ahead(
+    weighted: WeightedGradients,
+    weights: Tensor,
+    others: Tensor | None,
+    layout: Layout,
+    optimiser: torch.optim.Optimizer,
+    options: WeightingConfig,
+) -> LookAhead:
+    """Return the look-ahead step that the options name.
+
+    Args:
+        weighted: The rows.
+        weights: [R], the weights as used.
+        others: [K, P], steps of the auxiliary tasks' own Adam with learning rate 1; None with joint moments.
+        layout: Layout of the parameters.
+        optimiser: Optimizer of the model.
+        options: Options of the weighting.
+    """
+    rate = options.alpha or optimiser.param_groups[0]["lr"]
+    if options.lookahead == "gradient" or not isinstance(optimiser, torch.optim.Adam):
+        return gradient_step(weighted, weights, layout, rate)
+    if others is None:
+        return joint_adam_step(weighted, weights, layout, optimiser, rate)
+    first = only_first(weights)
+    return task_adam_step(weighted.gradient(first, first), weights, others, layout, optimiser, rate)
+
+
+def only_first(weights: Tensor) -> Tensor:
+    """Return the weight 1 for the target and 0 for the other tasks."""
+    first = torch.zeros_like(weights)
+    first[0] = 1
+    return first
+
+
 def gradient_step(weighted: WeightedGradients, weights: Tensor, layout: Layout, rate: float) -> LookAhead:
     """Return the step of gradient descent (AUX-TS, Eq. 8); weights: [R]."""
     step = rate * weighted.gradient(weights, weights)[: layout.target_size]
@@ -44,7 +79,7 @@ def joint_adam_step(
     """Return the step of ``optimiser`` (Adam of the weighted gradient) with learning rate ``rate``; weights: [R]."""
     gradient = weighted.gradient(weights, weights)[: layout.target_size]
     step, derivative = adam_step(gradient, layout, optimiser, rate)
-    return LookAhead(step, lambda direction: -weighted.directional_derivatives(derivative * direction))
+    return LookAhead(step, lambda direction: -weighted.directional_derivatives(derivative() * direction))
 
 
 def task_adam_step(
@@ -70,8 +105,10 @@ def task_adam_step(
     return LookAhead(step, slopes)
 
 
-def adam_step(gradient: Tensor, layout: Layout, optimiser: torch.optim.Adam, rate: float) -> tuple[Tensor, Tensor]:
-    """Return Adam's next step for the target's parameters, and its derivative by each element of ``gradient``.
+def adam_step(
+    gradient: Tensor, layout: Layout, optimiser: torch.optim.Adam, rate: float
+) -> tuple[Tensor, Callable[[], Tensor]]:
+    """Return Adam's next step for the target's parameters, and a function: its derivative by each element of ``gradient``.
 
     The optimiser's state is not changed. Parameters whose second moment is zero do not move and have derivative 0, as in
     the limit of a vanishing gradient of rows without influence on them.
@@ -79,12 +116,8 @@ def adam_step(gradient: Tensor, layout: Layout, optimiser: torch.optim.Adam, rat
     group = optimiser.param_groups[0]
     (beta1, beta2), eps = group["betas"], group["eps"]
     parameters = layout.target_parameters
-    states = [optimiser.state.get(parameter, {}) for parameter in parameters]
-    first, second = (
-        torch.cat([state.get(name, torch.zeros_like(p)).flatten() for state, p in zip(states, parameters, strict=True)])
-        for name in ("exp_avg", "exp_avg_sq")
-    )
-    number = 1 + max(float(state.get("step", 0)) for state in states)
+    first, second, steps = stored_moments(optimiser, parameters)
+    number = steps + 1
     if group["weight_decay"]:
         gradient = gradient + group["weight_decay"] * torch.cat([p.detach().flatten() for p in parameters])
     first = beta1 * first + (1 - beta1) * gradient
@@ -92,8 +125,21 @@ def adam_step(gradient: Tensor, layout: Layout, optimiser: torch.optim.Adam, rat
     root = second.sqrt()
     scale = (1 - beta2**number) ** 0.5
     bottom = root / scale + eps
-    by_bottom = torch.where(root > 0, (1 - beta2) * gradient / (root * scale), 0)
-    moved = root > 0
-    derivative = torch.where(moved, (1 - beta1) / bottom - first * by_bottom / bottom.square(), 0)
     rate = rate / (1 - beta1**number)
-    return rate * first / bottom, rate * derivative
+
+    def derivative() -> Tensor:
+        moved = root > 0
+        by_bottom = torch.where(moved, (1 - beta2) * gradient / (root * scale), 0)
+        return rate * torch.where(moved, (1 - beta1) / bottom - first * by_bottom / bottom.square(), 0)
+
+    return rate * first / bottom, derivative
+
+
+def stored_moments(optimiser: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor, int]:
+    """Return Adam's first and second moments of ``parameters``, flat, and the number of its steps."""
+    states = [optimiser.state.get(parameter, {}) for parameter in parameters]
+    first, second = (
+        torch.cat([state.get(name, torch.zeros_like(p)).flatten() for state, p in zip(states, parameters, strict=True)])
+        for name in ("exp_avg", "exp_avg_sq")
+    )
+    return first, second, int(max(float(state.get("step", 0)) for state in states))

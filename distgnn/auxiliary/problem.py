@@ -11,6 +11,8 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 Rows = npt.NDArray[np.int64]
+JUDGE = "judge"
+"""The part of the rows that :meth:`MultiTaskProblem.split_validation` takes."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class MultiTaskProblem(Protocol):
         metrics: Names of the metrics of ``evaluate``; the first selects the epoch.
         lower_is_better: Metrics where lower is better.
         parts: Parts on which a finished training is evaluated, including "val".
+        judges: Number of rows that :meth:`split_validation` took from the validation part.
     """
 
     names: tuple[str, ...]
@@ -67,6 +70,17 @@ class MultiTaskProblem(Protocol):
     metrics: tuple[str, ...]
     lower_is_better: frozenset[str]
     parts: tuple[str, ...]
+    judges: int
+
+    def split_validation(self, seed: int) -> None:
+        """Take half of the validation rows, a function of the seed, for :meth:`fetch_unseen`.
+
+        The part "val" then consists of the other half.
+
+        Raises:
+            RequestError: There are too few rows.
+        """
+        ...
 
     def fetch(self, folds: Sequence[Rows], step: int, auxiliary: bool = True) -> Any:
         """Return this rank's share of a step, on the device. Does not change the model, so it may be called ahead.
@@ -81,7 +95,7 @@ class MultiTaskProblem(Protocol):
     def fetch_unseen(self, rows: Rows, step: int) -> Any:
         """Return this rank's share of rows that are evaluated like rows that training does not know, as fold 0 of a batch.
 
-        The batch is for ``fold_losses``.
+        The batch is for ``fold_losses``. The rows are training rows or, after :meth:`split_validation`, those that it took.
         """
         ...
 

@@ -12,10 +12,11 @@ from torch import Tensor
 from distgnn.auxiliary.batches import Batches
 from distgnn.auxiliary.forward_pass import ForwardPass
 from distgnn.auxiliary.hypergradient import WeightedGradients, meta_gradient, normalised, shifted_parameters, surrogate
-from distgnn.auxiliary.look_ahead import LookAhead, gradient_step, joint_adam_step, task_adam_step
+from distgnn.auxiliary.look_ahead import look_ahead, only_first
 from distgnn.auxiliary.problem import MultiTaskProblem
 from distgnn.auxiliary.task_gradients import Layout, WeightedTaskGradients, flat_gradient
 from distgnn.auxiliary.task_moments import TaskMoments
+from distgnn.auxiliary.unrolling import Unrolling
 from distgnn.auxiliary.weighting import Weighting
 from distgnn.config import WeightingConfig
 from distgnn.distributed import ProcessGroup
@@ -125,8 +126,10 @@ class MultiTaskStep:
         found = ForwardPass(self.problem, batch, self.weighting, self.layout, self.group, by_layer, per_task)
         losses = self._finite_losses(found, number)
         weighted = found.weighted(range(self.batches.parts))
+        ahead = self._learn_unrolled(found, weighted, number) if self._horizon > 1 else None
         others = self._auxiliary_steps(weighted, number)
-        ahead = self._learn_ahead(found, others, number) if self.weighting.learns == "meta" else None
+        if self.weighting.learns == "meta" and self._horizon == 1:
+            ahead = self._learn_ahead(found, others, number)
         raw = self.weighting(weighted.signals)
         weights = self._used(weighted, raw)
         self._move(weighted, weights, others, number)
@@ -157,14 +160,17 @@ class MultiTaskStep:
         Returns:
             dL_meta / dw by task and L_meta, averaged over the judges.
         """
-        unseen = self.problem.fetch_unseen(self.batches.judge_rows(number), number) if len(self.batches.held) else None
+        unseen = (
+            self.problem.fetch_unseen(self.batches.judge_rows(number), number) if len(self.batches.judging) else None
+        )
         judges = (-1,) if unseen is not None else self.batches.judges
         parts = range(self.batches.parts)
         weighted_by_judge = [found.weighted([part for part in parts if part != judge]) for judge in judges]
         total, slopes, losses = torch.zeros(()), [], []
         for judge, weighted in zip(judges, weighted_by_judge, strict=True):
             raw = self.weighting(weighted.signals)
-            ahead = self._look_ahead(weighted, self._used(weighted, raw), others)
+            used = self._used(weighted, raw)
+            ahead = look_ahead(weighted, used, others, self.layout, self.optimiser, self.options)
             rows = (found.batch, judge) if unseen is None else (unseen, 0)
             with shifted_parameters(self.layout, ahead.step):
                 direction, loss = meta_gradient(self.problem, *rows, self.layout, self.group)
@@ -173,23 +179,42 @@ class MultiTaskStep:
             slopes.append(self._by_task(weighted, slope))
             losses.append(loss / len(judges))
         meta_loss = torch.stack(losses).sum()
-        if not math.isfinite(float(meta_loss)):
-            raise DivergedError(
-                f"step {number}: the loss of {self.problem.names[0]!r} is {float(meta_loss)} after the look-ahead;"
-                " lower weighting.alpha or lr"
-            )
+        self._check_meta_loss(meta_loss, number)
         self._learn(weighted_by_judge[0], total)
         return torch.stack(slopes).sum(0), meta_loss
 
-    def _look_ahead(self, weighted: WeightedGradients, weights: Tensor, others: Tensor | None) -> LookAhead:
-        optimiser, layout = self.optimiser, self.layout
-        rate = self.options.alpha or optimiser.param_groups[0]["lr"]
-        if self.options.lookahead == "gradient" or not isinstance(optimiser, torch.optim.Adam):
-            return gradient_step(weighted, weights, layout, rate)
-        if others is None:
-            return joint_adam_step(weighted, weights, layout, optimiser, rate)
-        first = _only_first(weights)
-        return task_adam_step(weighted.gradient(first, first), weights, others, layout, optimiser, rate)
+    @property
+    def _horizon(self) -> int:
+        """Steps until the look-ahead is evaluated; 1 for methods that do not learn weights per task by look-ahead steps."""
+        unrolls = self.weighting.learns == "meta" and not self.weighting.per_sample
+        return self.options.horizon if unrolls and isinstance(self.optimiser, torch.optim.Adam) else 1
+
+    def _learn_unrolled(
+        self, found: ForwardPass, weighted: WeightedGradients, number: int
+    ) -> tuple[Tensor, Tensor] | None:
+        """Stage 1 with a horizon: update the weighting method once in ``horizon`` steps.
+
+        Returns:
+            dL_meta / dw by task and L_meta; None in the other steps.
+        """
+        if number % self._horizon or not isinstance(self.optimiser, torch.optim.Adam):
+            return None
+        raw = self.weighting(weighted.signals)
+        rate = self.options.alpha or self.optimiser.param_groups[0]["lr"]
+        steps = Unrolling(self.problem, self.layout, self.optimiser, self.moments, self.weighting.plain_heads, rate)
+        batches = [found.batch, *(self.fetch(place) for place in range(number + 1, number + self._horizon))]
+        unseen = self.problem.fetch_unseen(self.batches.judge_rows(number), number)
+        slopes, loss = steps.slopes(batches, unseen, self._used(weighted, raw))
+        self._check_meta_loss(loss, number)
+        self._learn(weighted, surrogate(weighted, raw, slopes, self._relative))
+        return slopes, loss
+
+    def _check_meta_loss(self, loss: Tensor, number: int) -> None:
+        if not math.isfinite(float(loss)):
+            raise DivergedError(
+                f"step {number}: the loss of {self.problem.names[0]!r} is {float(loss)} after the look-ahead;"
+                " lower weighting.alpha or lr"
+            )
 
     @property
     def _relative(self) -> bool:
@@ -227,7 +252,7 @@ class MultiTaskStep:
             plain = torch.ones_like(weights) if self.weighting.plain_heads else weights
             gradient = self._clipped(weighted.gradient(weights, plain), number)
         else:
-            gradient = weighted.gradient(_only_first(weights), torch.ones_like(weights))
+            gradient = weighted.gradient(only_first(weights), torch.ones_like(weights))
             size, absent = self.layout.target_size, self.layout.size - len(gradient)
             gradient = torch.cat([self._clipped(gradient[:size], number), gradient[size:], gradient.new_zeros(absent)])
         self._step(gradient)
@@ -274,12 +299,5 @@ def batches_of(problem: MultiTaskProblem, weighting: Weighting, config: StepOpti
         RequestError: There are too few rows.
     """
     if weighting.learns == "meta":
-        return Batches.of(problem.strata, config.batch, seed, config.weighting)
+        return Batches.of(problem.strata, config.batch, seed, config.weighting, problem.judges)
     return Batches(problem.strata, config.batch, seed)
-
-
-def _only_first(weights: Tensor) -> Tensor:
-    """Return the weight 1 for the target and 0 for the other tasks."""
-    first = torch.zeros_like(weights)
-    first[0] = 1
-    return first

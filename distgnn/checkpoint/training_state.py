@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from distgnn.checkpoint.adam import Adam
 from distgnn.config import PretrainConfig
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
@@ -56,7 +57,7 @@ class TrainState:
 
     encoder: Encoder
     objective: Objective | None
-    optimiser: torch.optim.Adam
+    optimiser: Adam
     step: int = 0
     skipped: int = 0
     graphs: int = 0
@@ -144,7 +145,7 @@ def make_state(config: PretrainConfig, schema: Schema, device: torch.device) -> 
     if objective is not None:
         objective = objective.to(device)
     parameters = [parameter for _, parameter in _named_parameters(encoder, objective)]
-    optimiser = torch.optim.Adam(parameters, lr=config.train.lr, weight_decay=config.train.weight_decay)
+    optimiser = Adam(parameters, config.train.lr, config.train.weight_decay)
     return TrainState(encoder, objective, optimiser)
 
 

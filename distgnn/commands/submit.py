@@ -29,7 +29,7 @@ Understand = Callable[[list[str]], Any]
 _STOP_SECONDS = "60"
 """Seconds to write a checkpoint after ``ray job stop``; Ray's default is 3."""
 _SECRET_VARIABLES = ("SECRET", "TOKEN", "PASSWORD", "KEY")
-_VALUED = ("--address", "--working-dir", "--working_dir", "--env", "--config")
+_VALUED = ("--address", "--working-dir", "--working_dir", "--env", "--reserve", "--config")
 
 
 def submit(argv: list[str], understand: Understand) -> int:
@@ -52,7 +52,9 @@ def submit(argv: list[str], understand: Understand) -> int:
     client = load_function("distgnn.scale.submit:connect")(config.address)
     if skipped := upload.secrets:
         _note(f"left out of the upload: {', '.join(skipped[:10])}{', ...' if skipped[10:] else ''}")
-    name = load_function("distgnn.scale.submit:start")(client, entrypoint, _runtime_env(folder, variables, upload))
+    reserve = {item.partition("=")[0]: float(item.partition("=")[2]) for item in config.reserve} or None
+    environment = _runtime_env(folder, variables, upload)
+    name = load_function("distgnn.scale.submit:start")(client, entrypoint, environment, reserve)
     if not config.wait:
         output.emit({"job": name, "status": "submitted", "exit_code": None}, name)
         return 0
@@ -73,7 +75,7 @@ def split_argv(argv: list[str]) -> tuple[list[str], list[str]]:
     The command starts at the first word that is neither an option nor its value, or at "--".
     """
     own: list[str] = []
-    env: list[str] = []
+    several: dict[str, list[str]] = {"--env": [], "--reserve": []}
     queue = list(argv)
     while queue and queue[0].startswith("-") and queue[0] != "--":
         name, equals, value = queue.pop(0).partition("=")
@@ -81,11 +83,12 @@ def split_argv(argv: list[str]) -> tuple[list[str], list[str]]:
             if not queue:
                 raise RequestError(f"{name}: a value is missing; see distgnn submit --help")
             value = queue.pop(0)
-        if name == "--env":
-            env.append(value)
+        if name in several:
+            several[name].append(value)
         else:
             own.append(f"{name}={value}" if name in _VALUED or equals else name)
-    return [*own, *(["--env", *env] if env else [])], queue
+    own += [word for name, values in several.items() if values for word in (name, *values)]
+    return own, queue
 
 
 def working_dir(config: SubmitConfig) -> Path | None:

@@ -21,6 +21,16 @@ class NetworkTaskConfig(OpenConfig):
     """Number of message passing layers; also the number of hops sampled."""
     width: int = hyper(16, most=32_768)
     """Size of node embeddings."""
+    norm: Literal["layer", "none"] = hyper("none", before="none")
+    """Normalisation of the message passing layers, within each node. Norms over nodes do not exist here: an embedding would
+    depend on the other nodes of the step, so on its folds and ranks.
+    """
+    jumping_knowledge: Literal["last", "sum", "max", "concat"] = hyper("last", before="last")
+    """Jumping knowledge: embeddings of the last layer, or of all layers combined by sum, maximum, or concatenation with a
+    projection.
+    """
+    residual: bool = hyper(False, before=False)
+    """Residual connections: every layer's output is added to its input."""
     heads: int = hyper(1, most=1024)
     """Attention heads: averaged for gat, concatenated for hgt (width must be a multiple of heads)."""
     dropout: float = hyper(0.0)
@@ -74,6 +84,11 @@ class NetworkTaskConfig(OpenConfig):
         check(self.width >= 2, f"network.width must be at least 2, found {self.width}")
         divisible = self.encoder != "hgt" or self.width % self.heads == 0
         check(divisible, f"network.width={self.width} must be a multiple of network.heads={self.heads} for encoder=hgt")
+        layered = (self.norm, self.jumping_knowledge, self.residual) == ("none", "last", False)
+        check(
+            layered or self.encoder != "hgt",
+            "network.norm, jumping_knowledge and residual are options of message passing layers; encoder=hgt has its own",
+        )
         check(0 <= self.dropout < 1, f"network.dropout must lie in [0, 1), found {self.dropout}")
         check(0 < self.removed <= 1, f"network.removed must lie in (0, 1], found {self.removed}")
         good = len(self.fractions) == 3 and all(share > 0 for share in self.fractions)

@@ -20,7 +20,7 @@ class EncoderConfig(OpenConfig):
 
     kind: str = hyper("gin", structural=True, names="encoder")
     """gin, gcn, sage, gat, or a kind registered by distgnn.register.encoder (see imports). A registered module decides
-    itself whether to use layers, norm, jumping_knowledge and heads.
+    itself whether to use layers, norm, jumping_knowledge, residual and heads.
     """
     layers: int = hyper(5, structural=True, most=1000)
     """Number of message passing layers."""
@@ -34,6 +34,8 @@ class EncoderConfig(OpenConfig):
     """Jumping knowledge: node embeddings of the last layer, or of all layers combined by sum, maximum, or concatenation
     with a projection.
     """
+    residual: bool = hyper(False, structural=True, before=False)
+    """Residual connections: every layer's output is added to its input."""
     heads: int = hyper(2, structural=True, most=1024)
     """Attention heads of a gat layer, averaged."""
     pooling: str = hyper("mean", structural=True, names="pooling")
@@ -158,7 +160,11 @@ class PretrainConfig(OpenConfig):
     out: str = writes("runs")
     """URI of the folder that holds runs."""
     name: str = setting("")
-    """Name of the run; generated if empty. An existing name is an error: use --resume."""
+    """Name of the run; generated if empty. An existing name is an error: use --resume or --resume-or-new."""
+    resume_or_new: bool = runtime(False)
+    """Continue the run of this name if it exists and its config is the same, else start it: one command for schedulers
+    that start a job again, such as Kubernetes.
+    """
     objective: str = setting("l2p", names="objective", also=("none",))
     """Pre-training objective; none = write the untrained encoder (the control)."""
     init: str = reads("")
@@ -209,5 +215,8 @@ class PretrainConfig(OpenConfig):
         )
         ok = not self.train.exact or self.encoder.norm != "batch"
         check(ok, "train.exact: encoder.norm=batch takes its statistics from all graphs of a worker; use ghost")
+        check(
+            bool(self.name) or not self.resume_or_new, "resume_or_new: needs the name of the run; give --name as well"
+        )
         check("/" not in self.name, f"name must not contain '/', found {self.name!r}")
         check(self.name not in (".", ".."), f"name must be that of a folder of its own, found {self.name!r}")

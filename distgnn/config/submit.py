@@ -31,6 +31,10 @@ class SubmitConfig:
     """Environment variables of the job: NAME=VALUE, or NAME to pass on its local value. No other variables are passed.
     Ray stores the values with the job; set credentials on the nodes instead.
     """
+    reserve: tuple[str, ...] = runtime(())
+    """Resources that the job's own process reserves, which choose its node: NAME=AMOUNT, such as driver=1 in the clusters
+    of cluster/kube; empty = the head.
+    """
     wait: bool = runtime(True)
     """Stream the job's output until it ends, and exit with its exit code. Ctrl-C does not stop the job."""
 
@@ -38,6 +42,10 @@ class SubmitConfig:
     """Only list what would be uploaded, with sizes, and what is left out because it looks like a credential."""
 
     def __post_init__(self) -> None:
+        for item in self.reserve:
+            name, _, amount = item.partition("=")
+            good = bool(name) and amount.isdecimal() and int(amount) > 0
+            check(good, f"reserve: {item!r} is not NAME=AMOUNT with a whole number; give for example driver=1")
         for item in self.env:
             good = item.partition("=")[0].isidentifier()
             check(good, f"env: {item.partition('=')[0]!r} is not a name; give NAME=VALUE or NAME")

@@ -57,9 +57,10 @@ class WeightingConfig(OpenConfig):
     1 = no cross-validation: the second half of a batch evaluates a step on the first half. Not used by methods without
     look-ahead.
     """
-    judge: Literal["folds", "heldout"] = hyper("heldout", before="folds")
-    """Rows that evaluate a look-ahead step: heldout = training rows that are never trained on, folds = folds of the batch
-    (as published; all of them are trained on, so overfitting remains unseen).
+    judge: Literal["folds", "heldout", "validation"] = hyper("heldout", before="folds")
+    """Rows that evaluate a look-ahead step: heldout = training rows that are never trained on, validation = half of the
+    validation rows, of which the other half then selects the epoch (of all methods), folds = folds of the batch (as
+    published; all of them are trained on, so overfitting remains unseen).
     """
     heldout: float = hyper(0.1, before=0.1)
     """Share of the training rows that judge=heldout takes away, at least 10 rows and at most half of them."""
@@ -69,6 +70,11 @@ class WeightingConfig(OpenConfig):
     """Adam's moments for the shared parameters: task = one pair per task, whose steps are added with the tasks' weights
     relative to the target's (heads are trained on their own losses); joint = one pair, of the weighted gradient. Methods
     that weight samples always use joint moments: Adam ignores the scale of a task's gradient.
+    """
+    horizon: int = hyper(1, before=1, most=1000)
+    """Steps of the optimiser until the look-ahead is evaluated. With more than 1, that many steps with constant weights are
+    unrolled and differentiated once in as many steps, with second derivatives of the encoder. Only for weights per task,
+    one training process, and a judge other than folds.
     """
     alpha: float = hyper(0.0)
     """Learning rate of the look-ahead step; 0 = the model's current learning rate."""
@@ -94,9 +100,14 @@ class WeightingConfig(OpenConfig):
             value = getattr(self, name)
             check(value >= 0, f"weighting.{name} must not be negative, found {value}")
         check(self.start <= 1, f"weighting.start must be at most 1, found {self.start}")
-        for name in ("hidden", "folds"):
+        for name in ("hidden", "folds", "horizon"):
             value = getattr(self, name)
             check(value >= 1, f"weighting.{name} must be at least 1, found {value}")
+        unrolls = self.lookahead == "optimiser" and self.judge != "folds" and not self.clip_norm
+        check(
+            self.horizon == 1 or unrolls,
+            f"weighting.horizon={self.horizon} needs lookahead=optimiser, judge=heldout or validation, and clip_norm=0",
+        )
         check(0 < self.heldout <= 0.5, f"weighting.heldout must lie in (0, 0.5], found {self.heldout}")
         check(
             all(0 <= value < float("inf") for value in self.fixed),

@@ -130,11 +130,12 @@ class Plan:
         noise = unit_interval(draw(key(self.seed, PretrainDraw.BALANCE, read.epoch, read.unit), whole))
         rounds = whole[np.argsort(-sizes[whole] * (0.5 + noise), kind="stable")].reshape(each, steps)
         rounds = np.take_along_axis(rounds, np.argsort(-sizes[rounds], axis=1, kind="stable"), axis=1)
-        dealt, load = np.empty((steps, each), np.int64), np.zeros(steps, np.int64)
-        for number, rows in enumerate(rounds):
-            smallest = np.argsort(load, kind="stable")
-            dealt[smallest, number] = rows
-            load[smallest] += sizes[rows]
+        places, added, load = np.empty_like(rounds), sizes[rounds], np.zeros(steps, np.int64)
+        for number, smallest in enumerate(places):
+            smallest[:] = load.argsort(kind="stable")
+            load[smallest] += added[number]
+        dealt = np.empty((steps, each), np.int64)
+        dealt[places, np.arange(each)[:, None]] = rounds
         dealt = dealt[permutation(key(self.seed, PretrainDraw.BALANCED_STEPS, read.epoch, read.unit), steps)]
         place = np.argsort(order)
         dealt = np.take_along_axis(dealt, np.argsort(place[dealt], axis=1), axis=1)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 
 from distgnn.errors import RequestError
-from distgnn.graph.batch import GraphBatch
+from distgnn.graph.batch import GraphBatch, row_graph
 from distgnn.graph.checked import real
 from distgnn.graph.schema import Feature, Schema
 
@@ -126,20 +126,25 @@ def check_values(schema: Schema, graphs: GraphBatch, where: str) -> None:
     Raises:
         RequestError: a value is out of range; the message names the first such row.
     """
-    node_ptr = graphs.node_ptr.numpy()
-    edges, owner = graphs.edges.numpy(), np.repeat(np.arange(graphs.num_graphs), graphs.edge_ptr.diff().numpy())
-    low, high = node_ptr[owner], node_ptr[owner + 1]
-    outside = (edges.min(axis=0) < low) | (edges.max(axis=0) >= high)
-    _refuse(where, graphs, owner, outside, "an edge refers to a node outside the graph")
+    node_ptr, per_graph = graphs.node_ptr.numpy(), graphs.edge_ptr.diff().numpy()
+    edges = graphs.edges.numpy()
+    low, high = np.repeat(node_ptr[:-1], per_graph), np.repeat(node_ptr[1:], per_graph)
+    outside = (np.minimum(*edges) < low) | (np.maximum(*edges) >= high)
+    if outside.any():
+        _refuse(
+            where, graphs, row_graph(graphs.edge_ptr).numpy(), outside, "an edge refers to a node outside the graph"
+        )
     for kind, features, cat, dense, ptr in (
         ("node", schema.node, graphs.node_cat, graphs.node_dense, graphs.node_ptr),
         ("edge", schema.edge, graphs.edge_cat, graphs.edge_dense, graphs.edge_ptr),
     ):
-        rows = np.repeat(np.arange(graphs.num_graphs), ptr.diff().numpy())
         limits = torch.tensor([f.size for f in features if f.kind == "categorical"], dtype=torch.int32)
-        bad = ((cat < 0) | (cat >= limits)).any(dim=1).numpy()
-        _refuse(where, graphs, rows, bad, f"a {kind} category is outside [0, size) for sizes {limits.tolist()}")
-        _refuse(where, graphs, rows, ~torch.isfinite(dense).all(dim=1).numpy(), f"a {kind} feature is NaN or infinite")
+        bad, infinite = (cat < 0) | (cat >= limits), ~torch.isfinite(dense)
+        if not bool(bad.any()) and not bool(infinite.any()):
+            continue
+        rows, what = row_graph(ptr).numpy(), f"a {kind} category is outside [0, size) for sizes {limits.tolist()}"
+        _refuse(where, graphs, rows, bad.any(dim=1).numpy(), what)
+        _refuse(where, graphs, rows, infinite.any(dim=1).numpy(), f"a {kind} feature is NaN or infinite")
     if graphs.center is not None:
         center = graphs.center.numpy()
         outside = (center < node_ptr[:-1]) | (center >= node_ptr[1:])
@@ -188,16 +193,18 @@ def _features(
     table: pa.Table, prefix: str, features: tuple[Feature, ...], counts: Array, where: str
 ) -> list[torch.Tensor]:
     total = int(counts.sum())
-    cat, dense = [np.zeros((total, 0), np.int32)], [np.zeros((total, 0), np.float32)]
-    for feature in features:
-        name = f"{prefix}.{feature.name}"
-        width = 1 if feature.kind == "categorical" else feature.size
-        values = _flat(table.column(name).combine_chunks(), counts * width, where, name).reshape(total, width)
-        (cat if feature.kind == "categorical" else dense).append(values)
-    return [
-        torch.from_numpy(np.concatenate(cat, axis=1).astype(np.int32)),
-        torch.from_numpy(np.concatenate(dense, axis=1).astype(np.float32)),
-    ]
+    widths = [(feature, 1 if feature.kind == "categorical" else feature.size) for feature in features]
+    found = []
+    for categorical, dtype in ((True, np.int32), (False, np.float32)):
+        chosen = [(f, width) for f, width in widths if (f.kind == "categorical") == categorical]
+        array, low = np.empty((total, sum(width for _, width in chosen)), dtype), 0
+        for feature, width in chosen:
+            name = f"{prefix}.{feature.name}"
+            values = _flat(table.column(name).combine_chunks(), counts * width, where, name)
+            array[:, low : low + width] = values.reshape(total, width)
+            low += width
+        found.append(torch.from_numpy(array))
+    return found
 
 
 def unpack(schema: Schema, table: pa.Table, where: str) -> GraphBatch:

@@ -92,8 +92,15 @@ def assemble(
         if not rows:
             yield from ((step, None) for step, _ in steps)
             continue
-        graphs = select_graphs(concat_graphs(list(held.values())), torch.cat(rows))
-        yield from _steps_of(graphs, steps)
+        yield from _steps_of(_taken(concat_graphs(list(held.values())), torch.cat(rows)), steps)
+
+
+def _taken(graphs: GraphBatch, rows: torch.Tensor) -> GraphBatch:
+    """Graphs ``rows``; views if they follow each other, as those of a rank with one stream do."""
+    low = int(rows[0])
+    if torch.equal(rows, torch.arange(low, low + rows.numel())):
+        return slice_graphs(graphs, low, low + rows.numel())
+    return select_graphs(graphs, rows)
 
 
 def _spans(plan: Plan, start: int, stop: int, rank: int, world_size: int) -> Iterator[list[tuple[int, list[RowSlice]]]]:

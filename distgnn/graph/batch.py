@@ -139,16 +139,16 @@ def select_graphs(batch: GraphBatch, order: Tensor) -> GraphBatch:
     extras = {}
     for name, ragged in batch.extras.items():
         rows, ptr = _gather_rows(ragged.ptr, order)
-        extras[name] = Ragged(ragged.values[rows], ptr)
+        extras[name] = Ragged(ragged.values.index_select(0, rows), ptr)
     return GraphBatch(
         graph_id=batch.graph_id[order],
         node_ptr=node_ptr,
         edge_ptr=edge_ptr,
-        edges=batch.edges[:, edges] + torch.repeat_interleave(shift, edge_ptr.diff()),
-        node_cat=batch.node_cat[nodes],
-        node_dense=batch.node_dense[nodes],
-        edge_cat=batch.edge_cat[edges],
-        edge_dense=batch.edge_dense[edges],
+        edges=batch.edges.index_select(1, edges) + torch.repeat_interleave(shift, edge_ptr.diff()),
+        node_cat=batch.node_cat.index_select(0, nodes),
+        node_dense=batch.node_dense.index_select(0, nodes),
+        edge_cat=batch.edge_cat.index_select(0, edges),
+        edge_dense=batch.edge_dense.index_select(0, edges),
         center=None if batch.center is None else batch.center[order] + shift,
         y=None if batch.y is None else batch.y[order],
         directed=batch.directed,

@@ -69,6 +69,7 @@ class NetworkDraw(IntEnum):
     DROPOUT = 68
     ENCODER = 69
     HEADS = 70
+    LIGHT_GCN = 75
 
 
 @unique

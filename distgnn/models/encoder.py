@@ -45,14 +45,17 @@ class InputEmbedding(nn.Module):
 
 
 class MessagePassing(Psi):
-    """Stack of message passing layers whose outputs are combined (Xu et al., "jumping knowledge networks", ICML 2018)."""
+    """Stack of message passing layers whose outputs are combined (Xu et al., "jumping knowledge networks", ICML 2018).
+
+    With residual connections, layer l maps x to x + dropout(relu(layer(x))), the last layer without ReLU.
+    """
 
     def __init__(self, schema: Schema, config: EncoderConfig) -> None:
         super().__init__()
         edge_width = sum(f.size for f in schema.edge) + 1 if schema.edge else 0
         layer, count = register.encoder.get(config.kind, "encoder.kind").make, config.layers
         self.layers = nn.ModuleList(layer(config, edge_width, number == count - 1) for number in range(count))
-        self.jump, width = config.jumping_knowledge, config.width
+        self.jump, self.residual, width = config.jumping_knowledge, config.residual, config.width
         self.project = AdaptiveLinear(count * width, width) if config.jumping_knowledge == "concat" else None
 
     def forward(self, x: Tensor, context: Context, fast: FastWeights | None, masks: Masks | None) -> Tensor:
@@ -83,11 +86,12 @@ class MessagePassing(Psi):
         """Return the outputs of consecutive layers; ``x`` is the input of the first."""
         outputs: list[Tensor] = []
         for number in numbers:
-            x = self.layers[number](x, context, fast)
+            y = self.layers[number](x, context, fast)
             if number + 1 < len(self.layers):
-                x = F.relu(x)
+                y = F.relu(y)
             if masks is not None:
-                x = masks.drop(x, number + 1)
+                y = masks.drop(y, number + 1)
+            x = x + y if self.residual else y
             outputs.append(x)
         return outputs
 

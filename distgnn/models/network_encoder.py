@@ -151,8 +151,12 @@ class NetworkInput(nn.Module):
 
 def _map_inputs(features: Tensor | SparseMap, layer: nn.Module) -> Tensor:
     """Map the inputs of one type to [nodes, width]."""
+    if isinstance(layer, nn.Embedding) and isinstance(features, Tensor):
+        return layer.weight.index_select(
+            0, features
+        )  # the nodes are distinct: this gradient is faster than an embedding's
     if not isinstance(layer, nn.Linear):
-        return layer(features)
+        raise TypeError("the inputs of a type are a table of embeddings or a linear map")
     if isinstance(features, SparseMap):
         return features(layer.weight.t()) + layer.bias
     return layer(features.to(layer.weight.dtype))
@@ -161,8 +165,8 @@ def _map_inputs(features: Tensor | SparseMap, layer: nn.Module) -> Tensor:
 class NetworkEncoder(nn.Module):
     """Encoder of sampled subgraphs. A queried node's embedding does not depend on the other queried nodes.
 
-    gcn, gat, gin, sage and registered layers are those used for corpora, without norm; a GCN normalises by degrees in the
-    whole sampled network. hgt distinguishes types and relations.
+    gcn, gat, gin, sage and registered layers are those used for corpora, with norm, jumping knowledge and residual connections;
+    a GCN normalises by degrees in the whole sampled network. hgt distinguishes types and relations.
 
     Raises:
         RequestError: The encoder is a module written for PyG, which reads whole graphs.
@@ -175,8 +179,7 @@ class NetworkEncoder(nn.Module):
         if config.encoder == "hgt":
             self.psi: nn.Module = HGT(network, config.layers, config.width, config.heads)
         else:
-            layers = EncoderConfig(config.encoder, config.layers, config.width, norm="none", heads=config.heads)
-            self.psi = _layers(layers)
+            self.psi = _layers(config)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -202,13 +205,14 @@ class NetworkEncoder(nn.Module):
         return cut.seeds(x)
 
 
-def _layers(config: EncoderConfig) -> MessagePassing:
-    layer = register.encoder.get(config.kind, "network.encoder").make
+def _layers(config: NetworkTaskConfig) -> MessagePassing:
+    layer = register.encoder.get(config.encoder, "network.encoder").make
     if not (isinstance(layer, type) and issubclass(layer, Layer)):
         raise RequestError(
-            f"network.encoder={config.kind} is a module that reads whole graphs; register a Layer instead"
+            f"network.encoder={config.encoder} is a module that reads whole graphs; register a Layer instead"
         )
-    return MessagePassing(Schema(), config)
+    names = "layers", "width", "norm", "jumping_knowledge", "residual", "heads"
+    return MessagePassing(Schema(), EncoderConfig(config.encoder, **{name: getattr(config, name) for name in names}))
 
 
 def build_network_encoder(network: Network, config: NetworkTaskConfig, seed: int) -> NetworkEncoder:

@@ -165,6 +165,27 @@ def run_config(uri: str) -> PretrainConfig:
     return read_config(folder, CONFIG, PretrainConfig)
 
 
+def same_run(config: PretrainConfig) -> PretrainConfig | None:
+    """Config to continue the run that ``config`` names; None if there is no such run.
+
+    What a run resolves when it is created is taken from the run: full URIs, the checkpoint that ``init`` stood for, and
+    the batch size that was found.
+    """
+    folder = open_folder(config.out).sub(config.name)
+    if folder.size(CONFIG) is None:
+        return None
+    before = run_config(folder.uri)
+    init = config.init and open_folder(config.init).uri
+    found = 0 if config.train.graphs_per_stream else before.train.graphs_per_stream
+    return dataclasses.replace(
+        config,
+        corpus=open_folder(config.corpus).uri,
+        out=before.out,
+        init=before.init if init and f"{before.init}/".startswith(f"{init}/") else config.init,
+        train=dataclasses.replace(config.train, graphs_per_stream=found or config.train.graphs_per_stream),
+    )
+
+
 def resumed_run(uri: str, config: PretrainConfig) -> Run:
     """Open the run at ``uri`` with the resumable fields (number of workers, logging and so on) taken from ``config``.
 

@@ -152,7 +152,7 @@ def outer_step(
         state.optimiser.param_groups[0]["lr"] = lr
         state.optimiser.step()
         apply_statistics(state.encoder, running)
-    state.optimiser.zero_grad(set_to_none=True)
+    state.optimiser.zero_grad()
     state.step += 1
     state.graphs += int(graphs)
     state.cpu_seconds += seconds
@@ -209,7 +209,7 @@ def _sums(
             losses.total.backward()
     parameters = [parameter for _, parameter in state.named_parameters()]
     gradient = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten().float() for p in parameters])
-    state.optimiser.zero_grad(set_to_none=True)
+    state.optimiser.zero_grad()
     running = statistics(state.encoder).to(group.device)
     dtype = torch.float64 if config.exact else torch.float32
     return [part.to(dtype) for part in (gradient, running, loss_sums(losses, objective.metric_names, group.device))]

@@ -65,7 +65,8 @@ def pictures(result: MethodComparison) -> Iterator[tuple[str, bytes]]:
     """Figures of the training curves.
 
     Yields:
-        (file name, PNG): losses, weights and cosines of each method that has a control, and validation scores of all methods.
+        (file name, PNG): losses, weights and cosines of each method that has a control, for methods with a look-ahead also the
+        loss of the judge, and validation scores of all methods.
     """
     for scheme, encoder in dict.fromkeys((row.scheme, row.encoder) for row in result.rows if row.scheme != AUTO):
         where = f"{scheme}, {encoder}, {len(result.seeds)} seed(s)"
@@ -87,17 +88,32 @@ def write_pictures(result: MethodComparison, folder: Folder) -> None:
 def _training(found: list[TrainingResult], title: str) -> Figure:
     names = found[0].tasks
     columns = max(1, min(len(names), _LEGEND_LETTERS // (max(map(len, names)) + 8)))  # names may be long
-    figure = Figure(figsize=(15, 4.3 + 0.22 * -(-len(names) // columns)), layout="constrained")
-    for axes, (curve, label) in zip(np.ravel(figure.subplots(1, len(_PANELS))), _PANELS.items(), strict=True):
+    judges = [fitted.meta_loss for fitted in found]
+    judged = any(np.isfinite(judge).any() for judge in judges)
+    count = len(_PANELS) + judged
+    figure = Figure(figsize=(5 * count, 4.3 + 0.22 * -(-len(names) // columns)), layout="constrained")
+    panels = np.ravel(figure.subplots(1, count))
+    for axes, (curve, label) in zip(panels, _PANELS.items(), strict=False):
         for place, task in enumerate(names):
             curves = [fitted.curves[curve][:, place] for fitted in found]
             _line(axes, curves, task, f"C{place}")
         axes.set(xlabel="step", ylabel=label)
         axes.grid(alpha=0.3)
+    if judged:
+        _judge(panels[-1], judges, [fitted.curves["losses"][:, 0] for fitted in found])
     figure.suptitle(title)
     lines, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(lines, labels, loc="outside lower center", ncols=columns, fontsize="small")
     return figure
+
+
+def _judge(axes: Axes, judges: list[npt.NDArray[np.floating]], target: list[npt.NDArray[np.floating]]) -> None:
+    """Draw the target's loss on the judge's rows after the look-ahead, and on the rows of the step."""
+    _line(axes, judges, "rows of the judge", "black")
+    _line(axes, target, "rows of the step", "C0")
+    axes.set(xlabel="step", ylabel="loss of the target")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
 
 
 def _validation(fitted: dict[str, list[TrainingResult]], title: str, metric: str) -> Figure:

@@ -60,13 +60,29 @@ def start_ray(cpus: int) -> None:
 
 
 def configured_resources() -> dict[str, float]:
-    """Most CPUs and GPUs of the cluster by its configuration; infinite if a type of nodes has no maximum."""
-    most = dict[str, float]()
+    """Most CPUs and GPUs of the cluster by its configuration; infinite if a type of nodes has no maximum.
+
+    Ray's own autoscalers do not publish their configuration to jobs; the environment variable DISTGNN_CLUSTER_MAX
+    (``CPU=32,GPU=8``) does.
+
+    Raises:
+        RequestError: If that variable cannot be read.
+    """
+    most = _declared(os.environ.get("DISTGNN_CLUSTER_MAX", ""))
     for resources, count in node_groups():
         for name, amount in resources.items():
             if amount:
                 most[name] = most.get(name, 0.0) + amount * (count if count >= 0 else math.inf)
     return most
+
+
+def _declared(text: str) -> dict[str, float]:
+    parts = [part.partition("=") for part in text.split(",") if part.strip()]
+    if not all(name.strip() in ("CPU", "GPU") and amount.strip().isdecimal() for name, _, amount in parts):
+        raise RequestError(
+            f"DISTGNN_CLUSTER_MAX={text!r}: give the most CPUs and GPUs of the cluster, such as CPU=32,GPU=8"
+        )
+    return {name.strip(): float(amount) for name, _, amount in parts}
 
 
 def _connect(address: str) -> None:

@@ -1,7 +1,7 @@
 """The private names of Ray that distgnn uses, all of them, and what happens in a Ray without them.
 
-- ``ray._private.state.state.get_cluster_config``, for the node types that the autoscaler may start: only the nodes that are up
-  are counted.
+- ``ray._private.state.state.get_cluster_config``, for the node types that the autoscaler may start, which those of Ray itself (as
+  of 2.60) do not publish: only the nodes that are up are counted, and what DISTGNN_CLUSTER_MAX says.
 - ``ControllerCallback`` and ``ResizingState`` of ``ray.train.v2._internal``, for a checkpoint before a resize: a resize costs the
   steps since the last checkpoint.
 - The actor ``AutoscalingCoordinator`` (:mod:`distgnn.scale.train.recovery`), for a new count of resources after a loss: Ray

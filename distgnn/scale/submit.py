@@ -46,19 +46,22 @@ def connect(address: str) -> JobSubmissionClient:
         return JobSubmissionClient()
 
 
-def start(client: JobSubmissionClient, entrypoint: str, environment: dict[str, Any]) -> str:
+def start(
+    client: JobSubmissionClient, entrypoint: str, environment: dict[str, Any], reserve: dict[str, float] | None = None
+) -> str:
     """Submit the shell command ``entrypoint``.
 
     Args:
         client: The cluster.
         entrypoint: The command.
         environment: Ray's ``runtime_env``.
+        reserve: Custom resources that its process reserves.
 
     Returns:
         The job id.
     """
     with _one_line_errors():
-        return client.submit_job(entrypoint=entrypoint, runtime_env=environment)
+        return client.submit_job(entrypoint=entrypoint, runtime_env=environment, entrypoint_resources=reserve)
 
 
 def follow(client: JobSubmissionClient, job: str) -> int:

@@ -153,6 +153,10 @@ class Drill:
             time.sleep(_POLL_SECONDS)
         raise SystemExit(f"no {what} within {_TIMEOUT_SECONDS:.0f} s:\n{self.log.read_text()[-3000:]}")
 
+    def cpu_seconds(self) -> float:
+        """Return the CPU seconds that all processes of the drill have spent, those that have ended included."""
+        return _tree_seconds(os.getpid())
+
     def first_step(self) -> int:
         """Return the first step of the current ranks."""
         return self.snapshot()["first"]
@@ -197,15 +201,32 @@ def train_workers(raylets: set[int]) -> list[int]:
     return sorted(pid for pid, parent in found if parent in raylets and b"TrainWorker" in _title(pid))
 
 
+def _tree_seconds(root: int) -> float:
+    """CPU seconds of the processes below ``root``, with those of their children that have ended."""
+    stats = dict(_stat(int(path.name)) for path in Path("/proc").iterdir() if path.name.isdecimal())
+    below, found = {root}, True
+    while found:
+        found = {pid for pid, fields in stats.items() if fields and int(fields[1]) in below} - below
+        below |= found
+    ticks = sum(sum(map(int, stats[pid][11:15])) for pid in below - {root} if stats.get(pid))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> tuple[int, list[str]]:
+    """Fields of /proc/PID/stat after the name; none if the process has ended."""
+    try:
+        return pid, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return pid, []
+
+
 def _raylet(node: Any) -> int:
     return node.all_processes["raylet"][0].process.pid
 
 
 def _parent(process: Path) -> int:
-    try:
-        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
-    except (OSError, IndexError):
-        return 0
+    fields = _stat(int(process.name))[1]
+    return int(fields[1]) if fields else 0
 
 
 def _title(pid: int) -> bytes:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -48,7 +48,10 @@ def bench_recovery(options: Options) -> Iterator[dict[str, Any]]:
         seconds, losses = killed_run(bucket, log, rounds, options.quick)
         found = {"2 ranks, motifs on S3": losses}
         for event, samples in seconds.items():
-            yield line("recovery", next(iter(found)), f"{event} to the first new step", "s", samples)
+            where = "recovery", next(iter(found))
+            yield line(*where, f"{event} to the first new step", "s", [sample.seconds for sample in samples])
+            yield line(*where, f"{event}: CPU seconds of all processes", "s", [sample.cpu for sample in samples])
+            yield line(*where, f"{event}: steps made again", "steps", [float(sample.lost) for sample in samples])
         if not options.quick:
             after_notice, found["2 ranks, one of them on a node taken away with a notice"] = preempted_run(bucket, log)
             metric = "end of an announced node to the first new step"
@@ -85,7 +88,21 @@ def _arguments(bucket: str, name: str, workers: int, least: int) -> list[str]:
     return ["pretrain", *paths, *_SETTINGS.split(), f"--workers={workers}", f"--min-workers={least}"]
 
 
-def killed_run(bucket: str, log: Path, rounds: int, quick: bool) -> tuple[dict[str, list[float]], dict[int, float]]:
+class Recovery(NamedTuple):
+    """Cost of an event.
+
+    Attributes:
+        seconds: Seconds to the first step of new ranks.
+        cpu: CPU seconds of all processes in that time.
+        lost: Steps that the new ranks made again.
+    """
+
+    seconds: float
+    cpu: float
+    lost: int
+
+
+def killed_run(bucket: str, log: Path, rounds: int, quick: bool) -> tuple[dict[str, list[Recovery]], dict[int, float]]:
     """Run with ``rounds`` times the loss of a worker and of a raylet, a new node, and the loss of the driver.
 
     Args:
@@ -95,10 +112,10 @@ def killed_run(bucket: str, log: Path, rounds: int, quick: bool) -> tuple[dict[s
         quick: Whether to stop soon after the last event.
 
     Returns:
-        Seconds to the next step by event, and losses by step.
+        Costs by event, and losses by step.
     """
     events = ("SIGKILL of a worker", "SIGKILL of a raylet", "a new node", "SIGKILL of the driver")
-    seconds: dict[str, list[float]] = {event: [] for event in events}
+    seconds: dict[str, list[Recovery]] = {event: [] for event in events}
     with drill(f"{bucket}/runs/killed", _arguments(bucket, "killed", 2, 1), nodes=2, log=log) as run:
         run.start()
         for _ in range(rounds):
@@ -115,12 +132,13 @@ def _kill_and_resume(run: Drill) -> None:
     run.start()
 
 
-def measure_recovery(run: Drill, action: Callable[[], object]) -> float:
-    """Train some steps, call ``action``, and return the seconds until new ranks have made a step."""
+def measure_recovery(run: Drill, action: Callable[[], object]) -> Recovery:
+    """Train some steps, call ``action``, and return what it costs until new ranks have made a step."""
     run.wait_step(run.snapshot().get("step", 0) + _STEPS_BETWEEN)
-    before, start = run.snapshot(), time.time()
+    before, start, cpu = run.snapshot(), time.time(), run.cpu_seconds()
     action()
-    return run.recovered(start, before)
+    seconds = run.recovered(start, before)
+    return Recovery(seconds, run.cpu_seconds() - cpu, max(before["step"] - run.first_step(), 0))
 
 
 def preempted_run(bucket: str, log: Path) -> tuple[float, dict[int, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,41 @@ def test_resume(corpus: str, tmp_path: Path) -> None:
     assert dg.resume(run.uri).status == "finished"
     with pytest.raises(dg.RequestError, match="may change"):
         dg.resume(run.uri, train={"lr": 0.5})
+
+
+def test_resume_or_new(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same command starts a run, continues it from its newest checkpoint, and is refused if its config differs."""
+    monkeypatch.chdir(tmp_path)  # relative paths name the same run
+
+    def again(steps: int, **changes: Any) -> dg.Run:
+        options: dict[str, Any] = {
+            **SMALL,
+            "train": {**SMALL["train"], "max_steps": 4, "checkpoint_every": 2},
+            **changes,
+        }
+        with monkeypatch.context() as patch:
+            patch.setattr("distgnn.pretraining.loop.planned_steps", lambda *_: steps)
+            return dg.pretrain(corpus=corpus, out="runs", name="r", resume_or_new=True, **options)
+
+    assert again(2).progress["step"] == 2
+    second = again(4)
+    assert (second.status, second.progress["step"]) == ("finished", 4)
+    assert [row["step"] for row in second.table[["step"]].to_dict("records")][-1] == 4
+    with pytest.raises(dg.RequestError, match=r"objective='none' differs from the run's 'l2p'"):
+        again(4, objective="none")
+    with pytest.raises(dg.RequestError, match="needs the name of the run"):
+        dg.pretrain(corpus=corpus, resume_or_new=True)
+
+
+def test_resume_or_new_takes_what_the_run_resolved(corpus: str, run: dg.Run, tmp_path: Path) -> None:
+    """The checkpoint that ``init`` stood for, and the batch size that was found."""
+    first = dg.pretrain(corpus=corpus, out=tmp_path, name="r", init=run.uri, **SMALL)
+    assert first.config.init == run.checkpoint
+    request = replace(first.config, init=run.uri, train=replace(first.config.train, graphs_per_stream=0))
+    again = dg.pretrain(replace(request, resume_or_new=True))
+    assert replace(again.config, resume_or_new=False) == first.config
+    with pytest.raises(dg.RequestError, match="init"):
+        dg.pretrain(replace(request, resume_or_new=True, init=""))
 
 
 def test_bad_requests_are_value_errors_of_one_line(corpus: str, tmp_path: Path) -> None:

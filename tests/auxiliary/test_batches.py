@@ -101,7 +101,7 @@ def test_held_out_rows_are_a_stratified_share_and_never_in_a_batch() -> None:
 
 def test_few_rows_are_held_out_as_tenths_and_halves() -> None:
     assert [len(held_out(zeros(rows), 0.2, 0)) for rows in (100, 40, 12, 2)] == [20, 10, 6, 1]
-    with pytest.raises(RequestError, match=r"weighting\.judge=heldout needs at least 2 training rows, found 1"):
+    with pytest.raises(RequestError, match=r"weighting\.judge needs at least 2 rows to take some from, found 1"):
         held_out(zeros(1), 0.2, 0)
 
 

@@ -307,3 +307,18 @@ def test_graphs_without_their_label_are_a_stratum(tmp_path: Path) -> None:
     write_labelled(str(tmp_path / "holes"), y, ("one",))
     first = labelled(str(tmp_path / "holes")).labels("train")[:, 0]
     assert problem(str(tmp_path / "holes")).strata.tolist() == np.where(np.isnan(first), -1, first).tolist()
+
+
+def test_half_of_the_validation_graphs_judge_and_the_others_select(binary: str) -> None:
+    whole, split = problem(binary), problem(binary)
+    split.split_validation(3)
+    rows = {part: set(found.tolist()) for part, found in split.data.parts.items()}
+    assert rows["judge"] | rows["val"] == set(whole.data.parts["val"].tolist())
+    assert not rows["judge"] & rows["val"]
+    assert split.judges == len(rows["judge"]) == len(whole.data.parts["val"]) // 2
+    (batch,) = split.fetch_unseen(np.arange(split.judges), 0).folds
+    wanted = split.data.parts["judge"]
+    assert torch.equal(batch.y.nan_to_num(-1), split.data.y[torch.from_numpy(wanted)].nan_to_num(-1))  # pyright: ignore[reportOptionalMemberAccess]
+    assert split.evaluate("val").predictions.shape[0] == len(rows["val"])  # pyright: ignore[reportOptionalMemberAccess]
+    assert split.evaluate("test").scores == whole.evaluate("test").scores
+    assert torch.equal(*(sums(one.losses(one.fetch(FOLDS, 1))[0]) for one in (whole, split)))

@@ -328,3 +328,37 @@ def test_too_small_a_batch_is_refused_before_anything_is_trained(data: str, tmp_
         with pytest.raises(RequestError, match=says):
             run(config(data, str(tmp_path / "out"), methods=("auxts_one",), **changes))
     run(config(data, str(tmp_path / "whole"), methods=("fixed",), epochs=1, batch=2))
+
+
+@pytest.mark.parametrize("kind", ["corpus", "network"])
+def test_a_judge_of_validation_rows_serves_every_method(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """All methods select on the same half; results are loaded again; it is another job than with held-out rows."""
+    uri = data if kind == "corpus" else write_network(str(tmp_path / "n"))
+    asked: list[int] = []
+    for source in (CorpusDataSource, NetworkDataSource):
+        made = source.problem
+
+        def problem(self: Any, *words: Any, made: Any = made, **named: Any) -> Any:
+            found = made(self, *words, **named)
+            asked.append(found.judges)
+            return found
+
+        monkeypatch.setattr(source, "problem", problem)
+    source = CorpusDataSource.read if kind == "corpus" else lambda settings, _: NetworkDataSource.read(settings)
+    names = set()
+    for judge in ("validation", "heldout"):
+        weighting = WeightingConfig(hidden=8, judge=judge, lr=1.0)  # pyright: ignore[reportArgumentType]
+        settings = config(uri, str(tmp_path / "out"), methods=("fixed", "auxts_all"), weighting=weighting)
+        job = RunJob(source(settings, ()), open_folder(settings.out).sub("jobs"))
+        found = compare_methods(job)
+        ran: list[str] = []
+        again = compare_methods(job, progress=lambda _done, _all, title, _found, ran=ran: ran.append(title))
+        assert not ran
+        same(found, again)
+        assert (0 in asked) == (judge == "heldout")
+        assert len(set(asked)) == 1
+        asked.clear()
+        names |= {job.name(Job(0, "scratch", 0, method)) for method in ("none", "auxts_all")}
+    assert len(names) == 4

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from distgnn.auxiliary.hypergradient import meta_gradient
-from distgnn.auxiliary.step import MultiTaskStep
+from distgnn.auxiliary.step import MultiTaskStep, StepRecord
 from distgnn.auxiliary.weighting import Weighting, build_weighting
 from distgnn.config import WeightingConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import WorkError
 from tests.helpers.planted import Kind, Options, Planted
+from tests.helpers.training import run_ranks
 
 ALONE = ProcessGroup.single_process(torch.device("cpu"))
 KINDS = (Kind(scale=2.0), Kind("random", summed=True), Kind("opposite"))
@@ -46,12 +47,13 @@ def made(
     return MultiTaskStep(problem, module, Options(weighting=config, lr=0.05, weight_decay=decay), ALONE, 1)
 
 
-def judged(step: MultiTaskStep, number: int, weights: tuple[float, ...]) -> float:
-    """Return the judge's loss after a real step with constant weights, on a copy."""
+def judged(step: MultiTaskStep, number: int, weights: tuple[float, ...], steps: int = 1) -> float:
+    """Return the judge's loss after real steps with constant weights, on a copy."""
     other = copy.deepcopy(step)
     other.weighting.learns = "nothing"
     other.weighting.values.data = torch.tensor(weights, dtype=torch.float64)
-    other.step(number)
+    for place in range(number, number + steps):
+        other.step(place)
     unseen = other.problem.fetch_unseen(other.batches.judge_rows(number), number)
     return float(meta_gradient(other.problem, unseen, 0, other.layout, ALONE)[1])
 
@@ -71,6 +73,54 @@ def test_slopes_equal_finite_differences_through_the_step_of_the_optimiser(momen
             ]
             numeric = (around[0] - around[1]) / 2e-5
             assert record.hypergradients[task] == pytest.approx(numeric, rel=1e-4, abs=1e-8), (number, task)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("moments", ["task", "joint"])
+def test_slopes_of_a_horizon_equal_finite_differences_through_its_steps(moments: str, decay: float) -> None:
+    step = made(Free(), decay=decay, moments=moments, horizon=3)
+    for number in range(6):
+        before = copy.deepcopy(step)
+        record = step.step(number)
+        if number % 3:
+            assert np.isnan(record.meta_loss)
+            continue
+        assert record.meta_loss == pytest.approx(judged(before, number, WEIGHTS, 3), rel=1e-7)
+        for task in range(1 if moments == "task" else 0, 4):
+            around = [
+                judged(before, number, tuple(w + sign * 1e-5 * (task == i) for i, w in enumerate(WEIGHTS)), 3)
+                for sign in (1, -1)
+            ]
+            numeric = (around[0] - around[1]) / 2e-5
+            assert record.hypergradients[task] == pytest.approx(numeric, rel=1e-4, abs=1e-8), (number, task)
+
+
+def test_a_horizon_moves_the_model_as_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights that do not learn: the unrolled steps are not taken."""
+    ends = []
+    for horizon in (1, 3):
+        step = made(Free(), horizon=horizon)
+        monkeypatch.setattr(step, "_learn", lambda *_: None)
+        for number in range(4):
+            step.step(number)
+        ends.append(torch.cat([p.detach().flatten() for p in step.layout.parameters]))
+    assert torch.equal(*ends)
+
+
+def test_validation_rows_judge_and_the_other_half_selects() -> None:
+    problem = Planted(KINDS)
+    problem.split_validation(0)
+    step = made("auxts_all", problem, judge="validation")
+    assert len(step.batches.judging) == problem.judges == 100
+    assert not len(step.batches.held)
+    for number in range(3):
+        step.step(number)
+    assert {row for _, folds in problem.asked for fold in folds for row in fold} == set(
+        range(60)
+    )  # every row is trained on
+    before = problem.evaluate("val")
+    problem.test[:100] = 0
+    assert problem.evaluate("val") == before
 
 
 def test_the_look_ahead_follows_lookahead_and_moments() -> None:
@@ -114,6 +164,31 @@ def test_weights_are_relative_to_the_target() -> None:
     assert [record.losses for record in records[0]] == [record.losses for record in records[1]]
     with pytest.raises(WorkError, match="the weight of the target is 0"):
         made("fixed", fixed=(0.0, 1.0, 1.0, 1.0)).step(0)
+
+
+def by_default(group: ProcessGroup) -> list[tuple[list[StepRecord], list[float]]]:
+    """Records and target's parameters of three steps with the default options, and with validation rows as the judge."""
+    found = []
+    for judge in ("heldout", "validation"):
+        problem = Planted((*KINDS, Kind(rows=1)), rank=group.rank, size=group.world_size)
+        problem.split_validation(0)
+        config = WeightingConfig(hidden=7, judge=judge)  # pyright: ignore[reportArgumentType]
+        weighting = build_weighting(config, problem.names, 5)
+        step = MultiTaskStep(problem, weighting, Options(batch=9, weighting=config), group, 1)
+        records = [step.step(number) for number in range(3)]
+        found.append((records, torch.cat([p.detach().flatten() for p in step.layout.parameters]).tolist()))
+    return found
+
+
+def test_two_ranks_equal_one_by_default() -> None:
+    alone = by_default(ALONE)
+    for rank in run_ranks(2, by_default):
+        for (records, ends), (wanted, where) in zip(rank, alone, strict=True):
+            assert ends == pytest.approx(where, rel=1e-7, abs=1e-9)
+            for record, one in zip(records, wanted, strict=True):
+                for name in ("losses", "weights", "cosines", "hypergradients", "meta_loss"):
+                    value = getattr(one, name)
+                    assert getattr(record, name) == pytest.approx(value, rel=1e-6, abs=1e-10), name
 
 
 def test_methods_of_samples_and_of_the_matrix_keep_joint_moments() -> None:

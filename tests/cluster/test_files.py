@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import click
 import jsonschema
 import kubernetes_validate
 import pytest
@@ -19,10 +23,15 @@ import ray
 import yaml
 from ray._private import ray_constants
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.scripts.scripts import drain_node
 
 from distgnn import __version__
 from distgnn.commands import dispatch
+from distgnn.commands.submit import split_argv
+from distgnn.config import RecoveryConfig
 from distgnn.errors import RequestError
+from distgnn.scale import pool
+from distgnn.scale.train import recovery
 from tests.helpers.manifests import Resource, documents, render
 from tests.helpers.prometheus import ROOT
 from tests.helpers.ray_schema import SCHEMAS
@@ -30,7 +39,7 @@ from tests.helpers.ray_schema import SCHEMAS
 CLUSTER = ROOT / "cluster"
 FILES = sorted(path for path in CLUSTER.rglob("*") if path.is_file())
 YAMLS = [path for path in FILES if path.suffix in (".yaml", ".yml")]
-TARGETS = [CLUSTER / "kube/rayjob", *sorted((CLUSTER / "kube/overlays").iterdir())]
+TARGETS = [CLUSTER / "kube/rayjob", CLUSTER / "kube/job", *sorted((CLUSTER / "kube/overlays").iterdir())]
 PLACEHOLDER = re.compile(r"@[A-Z][A-Z_0-9]*@")
 SECRET = re.compile(r"KEY|SECRET|PASSWORD|TOKEN|CREDENTIAL")
 KUBERNETES = "1.34"
@@ -73,8 +82,10 @@ def templates() -> Iterator[tuple[str, dict[str, Any]]]:
         for group in spec["workerGroupSpecs"]:
             yield f"{where} {group['groupName']}", group["template"]
     for where, item in RESOURCES:
-        if item["kind"] == "StatefulSet":
+        if item["kind"] in ("StatefulSet", "Job"):
             yield f"{where} {item['metadata']['name']}", item["spec"]["template"]
+        if item["kind"] == "RayJob":
+            yield f"{where} submitter", item["spec"]["submitterPodTemplate"]
 
 
 TEMPLATES = list(templates())
@@ -125,20 +136,21 @@ def test_pods_have_the_fields_of_pods(where: str, template: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize(("where", "template"), TEMPLATES, ids=TEMPLATE_IDS)
-def test_pods_have_limits_probes_and_no_privileges(where: str, template: dict[str, Any]) -> None:
-    """No root, no new privileges, limits and probes, an image with a version."""
+def test_pods_are_restricted_and_have_limits(where: str, template: dict[str, Any]) -> None:
+    """The Pod Security Standard "restricted", limits, an image with a version; probes of Ray's pods are KubeRay's."""
     spec = template["spec"]
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["runAsUser"] > 0
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     volumes = {volume["name"] for volume in spec.get("volumes", [])} | {"data"}
-    for container in spec["containers"]:
+    for container in [*spec["containers"], *spec.get("initContainers", [])]:
         assert re.fullmatch(r".+:\d+\.\d+\.\d+-[a-z]+", container["image"]), where
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         assert set(container["resources"]) == {"requests", "limits"}
         assert {"cpu", "memory"} <= set(container["resources"]["limits"])
-        assert {"readinessProbe", "livenessProbe"} <= set(container)
-        assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+        assert ({"readinessProbe", "livenessProbe"} <= set(container)) == (container["name"] == "redis")
+        assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes
 
 
 def test_credentials_come_from_secrets() -> None:
@@ -154,32 +166,52 @@ def test_credentials_come_from_secrets() -> None:
             assert set(password) == {"valueFrom"}
             named.add(password["valueFrom"]["secretKeyRef"]["name"])
     readme = (CLUSTER / "README.md").read_text()
-    assert named == {"distgnn-s3", "distgnn-redis"}
-    assert all(f"create secret generic {name} " in readme for name in named)
+    assert named == {"distgnn-s3", "distgnn-redis", "distgnn"}
+    assert all(f"create secret generic {name} " in readme for name in named - {"distgnn"})  # KubeRay makes that one
     for _, resource in RESOURCES:
         assert resource["kind"] != "Secret"
         assert resource["kind"] != "ConfigMap" or not any(SECRET.search(name) for name in resource["data"])
 
 
+BY_PLACE = dict(clusters())
+CPU, SPOT, MINIO, WHOLE, JOB = (
+    BY_PLACE[f"kube/{name}"]
+    for name in ("overlays/cpu", "overlays/spot-gpu", "overlays/minio", "overlays/gpu-64", "rayjob")
+)
+
+
+def groups(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """The head and the worker groups of a cluster."""
+    return [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
+
+
+def limits(group: dict[str, Any]) -> dict[str, Any]:
+    """Limits of the pods of a group."""
+    return group["template"]["spec"]["containers"][0]["resources"]["limits"]
+
+
+def settings(where: str) -> dict[str, str]:
+    """Environment of the pods of a target."""
+    return next(item["data"] for place, item in RESOURCES if place == where and item["kind"] == "ConfigMap")
+
+
 def test_overlays_differ_as_documented() -> None:
-    by_place = dict(clusters())
-    cpu, full, minio, job = (
-        by_place[f"kube/{name}"] for name in ("overlays/cpu", "overlays/spot-gpu", "overlays/minio", "rayjob")
-    )
-    assert job == full
-    assert all(spec["authOptions"] == {"mode": "token"} for spec in by_place.values())
-    assert "autoscalerOptions" not in cpu
-    assert full["enableInTreeAutoscaling"] is True
-    worker, head = full["workerGroupSpecs"][0]["template"]["spec"], full["headGroupSpec"]["template"]["spec"]
-    assert worker["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
-    assert worker["nodeSelector"] != head["nodeSelector"]
-    assert full["gcsFaultToleranceOptions"]["redisAddress"] == "distgnn-redis:6379"
-    for spec in (minio["headGroupSpec"], minio["workerGroupSpecs"][0]):
-        names = {variable["name"] for variable in spec["template"]["spec"]["containers"][0]["env"]}
+    assert JOB == SPOT
+    assert all(spec["authOptions"] == {"mode": "token"} for spec in BY_PLACE.values())
+    assert ["enableInTreeAutoscaling" in spec for spec in (CPU, MINIO, WHOLE, SPOT)] == [False, False, False, True]
+    assert limits(SPOT["workerGroupSpecs"][0])["nvidia.com/gpu"] == 1
+    assert SPOT["workerGroupSpecs"][0]["minReplicas"] == 0  # a refused request starts no GPU
+    places = [group["template"]["spec"]["nodeSelector"]["eks.amazonaws.com/capacityType"] for group in groups(SPOT)]
+    assert places == ["ON_DEMAND", "SPOT", "ON_DEMAND"]
+    assert SPOT["gcsFaultToleranceOptions"]["redisAddress"] == "distgnn-redis:6379"
+    for group in groups(SPOT)[1:]:  # wait for a new head
+        names = {variable["name"] for variable in group["template"]["spec"]["containers"][0]["env"]}
+        assert "RAY_gcs_rpc_server_reconnect_timeout_s" in names
+    for group in groups(MINIO):
+        names = {variable["name"] for variable in group["template"]["spec"]["containers"][0]["env"]}
         assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= names
-    settings = {where: item["data"] for where, item in RESOURCES if item["metadata"]["name"] == "distgnn-settings"}
-    assert settings["kube/overlays/minio"]["AWS_ENDPOINT_URL"] == "http://minio:9000"
-    assert settings["kube/overlays/minio"].items() > settings["kube/overlays/cpu"].items()
+    assert settings("kube/overlays/minio")["AWS_ENDPOINT_URL"] == "http://minio:9000"
+    assert settings("kube/overlays/minio").items() > settings("kube/overlays/cpu").items()
     components = {path.name for path in (CLUSTER / "kube/components").iterdir()}
     used = {
         Path(name).name
@@ -192,10 +224,124 @@ def test_overlays_differ_as_documented() -> None:
     assert "RayCluster" not in kinds
 
 
+def test_whole_machines() -> None:
+    """8 GPUs a pod, shared memory for NCCL, the RDMA devices, all at once, and CPUs beside the ranks for reading."""
+    workers = WHOLE["workerGroupSpecs"][0]
+    assert workers["replicas"] == workers["minReplicas"] == workers["maxReplicas"] == 8
+    assert {"nvidia.com/gpu": 8, "vpc.amazonaws.com/efa": 4, "hugepages-2Mi": "5120Mi"}.items() <= limits(
+        workers
+    ).items()
+    assert limits(workers) == workers["template"]["spec"]["containers"][0]["resources"]["requests"]
+    assert int(limits(workers)["cpu"]) > limits(workers)["nvidia.com/gpu"]
+    spec = workers["template"]["spec"]
+    (shm,) = [mount["name"] for mount in spec["containers"][0]["volumeMounts"] if mount["mountPath"] == "/dev/shm"]
+    (volume,) = [volume["emptyDir"] for volume in spec["volumes"] if volume["name"] == shm]
+    assert volume["medium"] == "Memory"
+    assert settings("kube/overlays/gpu-64")["FI_PROVIDER"] == "efa"
+    (cluster,) = [item for where, item in RESOURCES if where == "kube/overlays/gpu-64" and item["kind"] == "RayCluster"]
+    assert {"kueue.x-k8s.io/queue-name", "volcano.sh/queue-name"} <= set(cluster["metadata"]["labels"])
+
+
+def test_nodes_have_time_for_a_checkpoint() -> None:
+    """Ray drains a node longer than by default, and ends before the pod is killed."""
+    for where, spec in clusters():
+        drain = float(settings(where)["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
+        for group in spec["workerGroupSpecs"]:
+            grace = group["template"]["spec"]["terminationGracePeriodSeconds"]
+            assert ray_constants.RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S < drain < grace
+
+
+def test_ray_trains_settings_are_in_the_environment_of_the_nodes() -> None:
+    """Ray starts new processes for workers whose environment differs from that of the node."""
+    default = RecoveryConfig()
+    wanted = {name: str(getattr(default, field)) for field, name in recovery._VARIABLES.items()}
+    for where, _ in clusters():
+        assert wanted.items() <= settings(where).items()
+    launcher = "\n".join(documents(CLUSTER / "aws.yaml")[0]["worker_start_ray_commands"])
+    assert all(f"{name}={value}" in launcher for name, value in wanted.items())
+
+
+def test_the_declared_maximum_is_that_of_the_autoscaler() -> None:
+    """Ray does not tell jobs how many nodes its autoscaler may start."""
+    group = SPOT["workerGroupSpecs"][0]
+    most = {
+        name: group["maxReplicas"] * int(limits(group)[limit])
+        for name, limit in (("CPU", "cpu"), ("GPU", "nvidia.com/gpu"))
+    }
+    assert pool._declared(settings("kube/overlays/spot-gpu")["DISTGNN_CLUSTER_MAX"]) == most
+    launcher = documents(CLUSTER / "aws.yaml")[0]
+    (declared,) = re.findall(r"DISTGNN_CLUSTER_MAX=(\S+)", launcher["head_start_ray_commands"][-1])
+    kind = launcher["available_node_types"]["gpu_spot"]
+    assert pool._declared(declared) == {name: kind["max_workers"] * each for name, each in kind["resources"].items()}
+
+
+def test_only_the_head_may_use_the_kubernetes_api() -> None:
+    for spec in BY_PLACE.values():
+        head, *workers = (group["template"]["spec"] for group in groups(spec))
+        assert head["serviceAccountName"] == "distgnn-head"
+        assert {(pod["serviceAccountName"], pod["automountServiceAccountToken"]) for pod in workers} == {
+            ("distgnn-worker", False)
+        }
+    roles = {
+        (where, item["metadata"]["name"]): item["metadata"].get("annotations", {}).get("eks.amazonaws.com/role-arn")
+        for where, item in RESOURCES
+        if item["kind"] == "ServiceAccount"
+    }
+    assert {name for (where, name), role in roles.items() if role and where == "kube/overlays/spot-gpu"} == {
+        "distgnn-head",
+        "distgnn-worker",
+    }
+    assert not any(role for (where, _), role in roles.items() if where == "kube/overlays/minio")
+
+
+def test_policies_select_the_pods() -> None:
+    """Budgets and network policies name labels that pods have; KubeRay adds those of ray.io."""
+    for where, item in RESOURCES:
+        if item["kind"] not in ("PodDisruptionBudget", "NetworkPolicy"):
+            continue
+        selector = item["spec"].get("selector", item["spec"].get("podSelector"))["matchLabels"]
+        own = {name: value for name, value in selector.items() if not name.startswith("ray.io/")}
+        here = [t["metadata"]["labels"] for place, t in TEMPLATES if place.startswith(f"{where} ")]
+        assert any(own.items() <= labels.items() for labels in here), (where, item["metadata"]["name"])
+        group = selector.get("ray.io/group")
+        spec = BY_PLACE[where]
+        assert group is None or group in {worker["groupName"] for worker in spec["workerGroupSpecs"]}
+    (policy,) = [
+        item
+        for where, item in RESOURCES
+        if (where, item["kind"], item["metadata"]["name"]) == ("kube/overlays/cpu", "NetworkPolicy", "distgnn")
+    ]
+    ports = {port["port"] for rule in policy["spec"]["ingress"] for port in rule.get("ports", [])}
+    assert ports == {8265, 8080}
+    assert all(rule["from"] for rule in policy["spec"]["ingress"])
+
+
+def test_a_refused_request_is_not_tried_again() -> None:
+    """The Job ends for good on the exit code of RequestError, and tries again when the pod was evicted."""
+    (job,) = [item for _, item in RESOURCES if item["kind"] == "Job"]
+    refused, evicted = job["spec"]["podFailurePolicy"]["rules"]
+    name = job["spec"]["template"]["spec"]["containers"][0]["name"]
+    assert refused == {
+        "action": "FailJob",
+        "onExitCodes": {"containerName": name, "operator": "In", "values": [2]},
+    }
+    assert evicted["action"] == "Ignore"
+    assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"  # podFailurePolicy needs it
+
+
+def test_drivers_run_beside_the_head() -> None:
+    (job,) = [item for _, item in RESOURCES if item["kind"] == "RayJob"]
+    wanted = json.loads(job["spec"]["entrypointResources"])
+    (driver,) = [group for group in JOB["workerGroupSpecs"] if group["groupName"] == "driver"]
+    have = json.loads(json.loads(driver["rayStartParams"]["resources"]))  # quoted for the shell of ray start
+    assert all(have[name] >= amount for name, amount in wanted.items())
+    assert driver["rayStartParams"]["num-cpus"] == JOB["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+
+
 def test_references_between_resources_resolve() -> None:
     for where, spec in clusters():
         have = {(item["kind"], item["metadata"]["name"]) for place, item in RESOURCES if place == where}
-        for template in (spec["headGroupSpec"]["template"], spec["workerGroupSpecs"][0]["template"]):
+        for template in (group["template"] for group in groups(spec)):
             assert ("ServiceAccount", template["spec"]["serviceAccountName"]) in have
             (source,) = template["spec"]["containers"][0]["envFrom"]
             assert ("ConfigMap", source["configMapRef"]["name"]) in have
@@ -219,8 +365,6 @@ def test_versions_and_ports_are_those_of_ray_and_of_the_images() -> None:
         assert len({container["image"] for container in containers}) == 1
         for container in containers:
             assert {"name": "metrics", "containerPort": 8080} in container["ports"]
-            for probe in ("readinessProbe", "livenessProbe"):
-                assert container[probe]["httpGet"]["port"] == ray_constants.DEFAULT_DASHBOARD_AGENT_LISTEN_PORT
         ports = {port["name"]: port["containerPort"] for port in containers[0]["ports"]}
         assert ports["gcs"] == ray_constants.DEFAULT_PORT
         assert ports["dashboard"] == ray_constants.DEFAULT_DASHBOARD_PORT
@@ -233,7 +377,7 @@ def test_the_monitor_finds_the_pods() -> None:
     wanted = monitor["spec"]["selector"]["matchLabels"].items()
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     for _, spec in clusters():
-        for template in (spec["headGroupSpec"]["template"], spec["workerGroupSpecs"][0]["template"]):
+        for template in (group["template"] for group in groups(spec)):
             assert wanted <= template["metadata"]["labels"].items()
             assert endpoint["port"] in {port["name"] for port in template["spec"]["containers"][0]["ports"]}
 
@@ -275,19 +419,67 @@ def prefix(job: Path) -> list[str]:
     return [word.value for word in call.args[0].elts if isinstance(word, ast.Constant) and isinstance(word.value, str)]
 
 
-def test_entrypoints_are_distgnn_commands() -> None:
-    (job,) = [item for _, item in RESOURCES if item["kind"] == "RayJob"]
-    found = list(commands(job["spec"]["entrypoint"]))
-    assert len(found) == 2
-    for words in found:
-        known(words)
-    first, again = found
-    assert again[1] == "--resume"
-    given = dict(zip(first[1::2], first[2::2], strict=True))
-    assert again[2] == f"{given['--out']}/{given['--name']}"
-    group = job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
+def test_entrypoints_are_one_command_that_starts_or_continues() -> None:
+    (ray_job,) = [item for _, item in RESOURCES if item["kind"] == "RayJob"]
+    (job,) = [item for _, item in RESOURCES if item["kind"] == "Job"]
+    (submitted,) = commands(job["spec"]["template"]["spec"]["containers"][0]["command"][-1])
+    own, submitted = split_argv(submitted[1:])
+    assert own == ["--address=http://distgnn-head-svc:8265", "--reserve", "driver=1"]
+    (entrypoint,) = commands(ray_job["spec"]["entrypoint"])
+    assert entrypoint == submitted
+    known(entrypoint)
+    words = [word for word in entrypoint[1:] if word != "--resume-or-new"]
+    assert len(words) == len(entrypoint) - 2
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    group = JOB["workerGroupSpecs"][0]
     assert int(given["--workers"]) == int(given["--train.streams"]) == group["maxReplicas"]
-    assert int(given["--min-workers"]) == group["minReplicas"]
+    assert int(given["--min-workers"]) == 1
+
+
+def test_a_spot_notice_drains_the_node(tmp_path: Path) -> None:
+    """The script that aws.yaml starts, with metadata that give the notice at the second question."""
+    asked = list[str]()
+
+    class Metadata(BaseHTTPRequestHandler):
+        """AWS's instance metadata service, version 2."""
+
+        def do_PUT(self) -> None:
+            self._answer(200, b"t0ken")
+
+        def do_GET(self) -> None:
+            asked.append(f"{self.path} {self.headers['X-aws-ec2-metadata-token']}")
+            self._answer(200 if len(asked) == 2 else 404, b"{}")
+
+        def _answer(self, code: int, body: bytes) -> None:
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    for name, text in (
+        ("ray", f"printf '%s\\n' \"$@\" > {tmp_path}/called"),
+        ("ps", "echo /x/raylet --gcs-address=10.0.0.1:6379 --node_id=ab12 --head"),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Metadata)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        variables = {"METADATA": f"http://127.0.0.1:{server.server_port}/latest", "INTERVAL": "0.05"}
+        environment = {**os.environ, **variables, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        subprocess.run(["sh", CLUSTER / "spot-notice.sh"], env=environment, check=True, timeout=30)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert asked == ["/latest/meta-data/spot/instance-action t0ken"] * 2
+    called = (tmp_path / "called").read_text().splitlines()
+    options = {option.opts[0] for option in drain_node.params if isinstance(option, click.Option)}
+    assert set(called[1::2]) <= options
+    assert called[:5] == ["drain-node", "--address", "10.0.0.1:6379", "--node-id", "ab12"]
+    assert "DRAIN_NODE_REASON_PREEMPTION" in called
 
 
 def test_commands_of_the_readme_are_valid() -> None:
@@ -311,7 +503,9 @@ def test_the_launcher_file_is_valid_and_its_commands_start_ray() -> None:
     config = filled(documents(CLUSTER / "aws.yaml")[0])
     jsonschema.validate(config, json.loads((Path(ray.__file__).parent / "autoscaler/ray-schema.json").read_text()))
     validate_config(prepare_config(config))
-    head, worker = config["head_start_ray_commands"][-1], config["worker_start_ray_commands"][-1]
+    head, (_, worker, notice) = config["head_start_ray_commands"][-1], config["worker_start_ray_commands"]
+    copied = re.findall(r"^COPY cluster/(\S+) \./$", (CLUSTER / "Dockerfile").read_text(), re.MULTILINE)
+    assert f"sh /opt/distgnn/{copied[0]} " in notice
     assert config["head_node_type"] in config["available_node_types"]
     for start in (head, worker):
         assert "RAY_AUTH_MODE=token" in start

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from distgnn.auxiliary.problem import PartEvaluation, Rows, Samples
 from distgnn.config import WeightingConfig
-from distgnn.graph.keyed import draw, key, unit_interval
+from distgnn.graph.keyed import below, draw, key, unit_interval
 
 WIDTH, VALIDATION = 6, 400
 _INPUT, _NOISE, _HEAD = 901, 902, 903
@@ -31,7 +31,8 @@ class Options:
 @dataclass(frozen=True)
 class Kind:
     """An auxiliary task. label: teacher = what the target learns too, random = noise anew in each step, opposite = minus the
-    teacher (harmful only where ``fixed`` keeps a head from turning it round). summed: gives its loss as one sum. scale: of
+    teacher (harmful only where ``fixed`` keeps a head from turning it round), leak = the target's training rows with their
+    noisy labels, those held out for a judge included. summed: gives its loss as one sum. scale: of
     its loss. fixed: no head. rows: a step's samples."""
 
     label: str = "teacher"
@@ -90,11 +91,19 @@ class Planted:
             ).to(dtype)
             heads = [nn.Identity() if fixed or kind.fixed else nn.Linear(hidden, 1) for kind in (Kind(), *self.kinds)]
         self.heads = nn.ModuleList(heads).to(dtype)
+        self.judges = 0
         self.asked: list[tuple[int, list[list[int]]]] = []
         self.judged: list[int] = []
 
+    def split_validation(self, seed: int) -> None:  # noqa: ARG002
+        """The judge takes the first half of the validation inputs."""
+        self.judges = VALIDATION // 4
+
     def fetch_unseen(self, rows: Rows, step: int) -> Any:
         """Rows of the judge."""
+        if self.judges:
+            x = self.test[: self.judges][rows[self.rank :: self.size]]
+            return [(x, teacher(x))], []
         return self.fetch([rows], step, auxiliary=False)
 
     def fetch(self, folds: Sequence[Rows], step: int, auxiliary: bool = True) -> Any:
@@ -105,14 +114,18 @@ class Planted:
         return target, [self._auxiliary(number, step) for number in range(len(self.kinds) if auxiliary else 0)]
 
     def _auxiliary(self, number: int, step: int) -> tuple[Tensor, Tensor]:
-        kind = self.kinds[number]
+        kind, mine = self.kinds[number], slice(self.rank, None, self.size)
+        if kind.label == "leak":
+            rows = below(
+                draw(key(self.seed, _INPUT, 2 + number, step), np.arange(kind.rows)), np.full(kind.rows, self.rows)
+            )
+            return self.x[rows[mine]], self.y[rows[mine]]
         x = uniform(self.seed, _INPUT, 2 + number, step, shape=(kind.rows, WIDTH))
         y = {
             "teacher": teacher(x),
             "opposite": -teacher(x),
             "random": 2 * uniform(self.seed, _NOISE, number, step, shape=(kind.rows,)),
         }[kind.label]
-        mine = slice(self.rank, None, self.size)
         return x[mine].to(self.dtype), y[mine].to(self.dtype)
 
     def losses(self, batch: Any) -> tuple[list[Samples], list[Samples]]:
@@ -144,7 +157,7 @@ class Planted:
     def evaluate(self, part: str) -> PartEvaluation:
         """Root mean squared error on fresh inputs; validation and test are halves of them."""
         half = VALIDATION // 2
-        x = self.test[:half] if part == "val" else self.test[half:]
+        x = self.test[self.judges : half] if part == "val" else self.test[half:]
         with torch.no_grad():
             error = self.heads[0](self.shared(x)).mean(1) - teacher(x)
         return PartEvaluation({"rmse": float(error.square().mean().sqrt())})

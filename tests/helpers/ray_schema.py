@@ -1,7 +1,8 @@
-"""Fields of KubeRay's and the Prometheus operator's resources that cluster/ uses, as JSON schemas that refuse any other.
+"""KubeRay's and the Prometheus operator's resources, as JSON schemas that refuse unknown fields.
 
-Written after the API references (ray.io/v1 of KubeRay 1.6.2; monitoring.coreos.com/v1), since the definitions themselves are in
-no package registry. Pod templates are any object here; Kubernetes' own schemas check them.
+Written after the API references and KubeRay's types (ray.io/v1 of KubeRay 1.6; monitoring.coreos.com/v1), since the definitions
+themselves are in no package registry. All fields of the specs of RayCluster and RayJob are listed, with those rules of KubeRay's
+validation that its types do not say. Pod templates are any object here; Kubernetes' own schemas check them.
 """
 
 from __future__ import annotations
@@ -34,52 +35,94 @@ def _resource(version: str, kind: str, spec: Schema) -> Schema:
     )
 
 
+_FLAG: Schema = {"type": "boolean"}
+_NUMBER: Schema = {"type": "number", "minimum": 0}
+_MANAGER = _one_of("ray.io/kuberay-operator", "kueue.x-k8s.io/multikueue")
 _HEAD = _closed(
     ["template", "rayStartParams"],
     template=_ANY,
     rayStartParams=_TEXTS,
     serviceType=_one_of("ClusterIP", "NodePort", "LoadBalancer"),
+    headService=_ANY,
+    enableIngress=_FLAG,
+    resources=_TEXTS,
+    labels=_TEXTS,
 )
 _WORKERS = _closed(
     ["groupName", "minReplicas", "maxReplicas", "rayStartParams", "template"],
-    groupName=_TEXT,
+    groupName={"type": "string", "pattern": r"^[a-z]([-a-z0-9]*[a-z0-9])?$"},
     replicas=_COUNT,
     minReplicas=_COUNT,
     maxReplicas=_COUNT,
+    idleTimeoutSeconds=_COUNT,  # autoscaler v2 only
+    numOfHosts={"type": "integer", "minimum": 1},
     rayStartParams=_TEXTS,
+    resources=_TEXTS,
+    labels=_TEXTS,
+    scaleStrategy=_closed([], workersToDelete={"type": "array", "items": _TEXT}),
+    suspend=_FLAG,
     template=_ANY,
 )
 _CREDENTIAL = _closed([], value=_TEXT, valueFrom=_ANY)
 _CLUSTER = _closed(
     ["headGroupSpec", "rayVersion"],  # authOptions need to know the version
     rayVersion={"type": "string", "pattern": r"^\d+\.\d+\.\d+$"},
-    authOptions=_closed(["mode"], mode=_one_of("token", "disabled"), secretName=_TEXT),
-    enableInTreeAutoscaling={"type": "boolean"},
+    authOptions=_closed(["mode"], mode=_one_of("token", "disabled"), secretName=_TEXT, enableK8sTokenAuth=_FLAG),
+    enableInTreeAutoscaling=_FLAG,
     autoscalerOptions=_closed(
         [],
         version=_one_of("v1", "v2"),
         upscalingMode=_one_of("Default", "Aggressive", "Conservative"),
         idleTimeoutSeconds=_COUNT,
+        image=_TEXT,
+        imagePullPolicy=_one_of("Always", "IfNotPresent", "Never"),
+        securityContext=_ANY,
         resources=_ANY,
+        env={"type": "array"},
+        envFrom={"type": "array"},
+        volumeMounts={"type": "array"},
     ),
     gcsFaultToleranceOptions=_closed(
-        ["redisAddress"], redisAddress=_TEXT, redisUsername=_CREDENTIAL, redisPassword=_CREDENTIAL
+        ["redisAddress"],
+        redisAddress=_TEXT,
+        redisUsername=_CREDENTIAL,
+        redisPassword=_CREDENTIAL,
+        externalStorageNamespace=_TEXT,
     ),
     headGroupSpec=_HEAD,
+    headServiceAnnotations=_TEXTS,
+    managedBy=_MANAGER,
+    suspend=_FLAG,
     workerGroupSpecs={"type": "array", "items": _WORKERS, "minItems": 1},
 )
 _JOB = _closed(
     ["entrypoint", "rayClusterSpec"],
     entrypoint=_TEXT,
+    entrypointNumCpus=_NUMBER,
+    entrypointNumGpus=_NUMBER,
+    entrypointResources=_TEXT,  # JSON
     rayClusterSpec=_CLUSTER,
+    clusterSelector=_TEXTS,
     submissionMode=_one_of("K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"),
-    shutdownAfterJobFinishes={"type": "boolean"},
+    submitterPodTemplate=_ANY,
+    submitterConfig=_closed([], backoffLimit=_COUNT),
+    shutdownAfterJobFinishes=_FLAG,
     ttlSecondsAfterFinished=_COUNT,
     activeDeadlineSeconds={"type": "integer", "minimum": 1},
     backoffLimit=_COUNT,
-    submitterConfig=_closed([], backoffLimit=_COUNT),
     runtimeEnvYAML=_TEXT,
+    jobId=_TEXT,
+    metadata=_TEXTS,
+    managedBy=_MANAGER,
+    deletionStrategy=_ANY,
+    suspend=_FLAG,
 )
+_JOB["allOf"] = [  # validation of KubeRay: a lifetime after the end needs an end
+    {
+        "if": {"required": ["ttlSecondsAfterFinished"]},
+        "then": {"required": ["shutdownAfterJobFinishes"], "properties": {"shutdownAfterJobFinishes": {"const": True}}},
+    },
+]
 _RELABELING = _closed([], sourceLabels={"type": "array", "items": _TEXT}, targetLabel=_TEXT, action=_TEXT, regex=_TEXT)
 _ENDPOINT = _closed(
     ["port"], port=_TEXT, interval=_TEXT, path=_TEXT, relabelings={"type": "array", "items": _RELABELING}

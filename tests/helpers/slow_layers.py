@@ -53,8 +53,9 @@ class SlowEncoder:
         layer = {"gin": self._gin, "gcn": self._gcn, "sage": self._sage, "gat": self._gat}[self.config.kind]
         for i in range(count):
             copies = [{k.removeprefix(f"layers.{i}."): v for k, v in copy.items()} for copy in psi]
-            x = layer(x, copies, "none" if i + 1 == count else self.config.norm)
-            x = torch.relu(x) if i + 1 < count else x
+            y = layer(x, copies, "none" if i + 1 == count else self.config.norm)
+            y = torch.relu(y) if i + 1 < count else y
+            x = x + y if self.config.residual else y
             outputs.append(x)
         if self.config.jumping_knowledge == "concat":
             return self._linear(torch.cat(outputs, 1), psi, "project")

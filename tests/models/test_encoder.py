@@ -151,7 +151,7 @@ def test_every_encoder_option_changes_the_embeddings() -> None:
         {"kind": "gat", "heads": 3},
         {"layers": 2},
     ]
-    changes += [{"pooling": "sum"}, {"pooling": "attention"}, {"omega": False}]
+    changes += [{"pooling": "sum"}, {"pooling": "attention"}, {"omega": False}, {"residual": True}]
     found = []
     for change in changes:
         encoder = small(**change)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.autograd import forward_ad
 from torch.func import functional_call
+from torch.nn import functional as F
 from torch_geometric.nn import HGTConv
 
 from distgnn import register
@@ -32,7 +34,7 @@ ALL = np.arange(NETWORK.num_nodes)
 
 
 def encoder_of(network: Network, kind: str, **options: object) -> NetworkEncoder:
-    config = NetworkTaskConfig(encoder=kind, width=8, heads=2, **options)  # pyright: ignore[reportArgumentType]
+    config = NetworkTaskConfig(**{"encoder": kind, "width": 8, "heads": 2} | options)  # pyright: ignore[reportArgumentType]
     return build_network_encoder(network, config, 0).double()
 
 
@@ -57,6 +59,37 @@ def test_sampled_subgraph_equals_the_full_network(kind: str) -> None:
     torch.testing.assert_close(found, ENCODERS[kind](cut_of(NETWORK, full_block(NETWORK)))[seeds], rtol=0, atol=1e-13)
     assert found.shape == (4, 8)
     assert found.dtype == torch.float64
+
+
+def test_norm_jumping_knowledge_and_residuals_are_those_of_corpora() -> None:
+    """Two layers of the same weights, layer by layer."""
+    block = full_block(NETWORK)
+    cut, options = cut_of(NETWORK, block), {"norm": "layer", "jumping_knowledge": "concat", "residual": True}
+    encoder = encoder_of(NETWORK, "gcn", **options)
+    psi: Any = encoder.psi
+    x = encoder.embed(cut)
+    adjacency = cut.context(x.dtype).neighbours("gcn")
+    first = psi.layers[0].linear(adjacency(x))
+    first = x + F.relu(psi.layers[0].norm.scale(F.layer_norm(first, (8,))))
+    second = first + psi.layers[1].linear(adjacency(first))
+    wanted = psi.project(torch.cat([first, second], dim=1))[block.seed]
+    torch.testing.assert_close(encoder(cut), wanted, rtol=0, atol=1e-12)
+    found = [encoder_of(NETWORK, "gin", **{name: value})(cut) for name, value in options.items()]
+    found += [encoder_of(NETWORK, "gin")(cut), encoder_of(NETWORK, "gin", width=4)(cut)]
+    assert len({float(one.detach().sum()) for one in found}) == 5
+
+
+@pytest.mark.parametrize("kind", ["gcn", "gin"])
+def test_layers_with_all_options_do_not_depend_on_other_queried_nodes(kind: str) -> None:
+    encoder = encoder_of(NETWORK, kind, norm="layer", jumping_knowledge="max", residual=True)
+    part, whole = (cut_of(NETWORK, sample_block(NETWORK, queried, 2, 2, key=5)) for queried in ([21, 3], ALL))
+    torch.testing.assert_close(encoder(part), encoder(whole)[[21, 3]], rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("option", [{"norm": "layer"}, {"jumping_knowledge": "sum"}, {"residual": True}])
+def test_hgt_has_no_options_of_layers(option: dict[str, Any]) -> None:
+    with pytest.raises(RequestError, match=r"encoder=hgt has its own"):
+        NetworkTaskConfig(encoder="hgt", **option)
 
 
 def test_a_registered_layer_is_used_on_networks() -> None:

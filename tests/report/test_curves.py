@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,9 +114,12 @@ def test_pictures_show_means_and_spread(captured: list[Figure]) -> None:
     assert names == [
         f"scratch-{encoder}-{what}.png" for encoder in ("e0", "e1") for what in ("validation", "fixed", "auxts_one")
     ]
-    losses, weights, cosines = captured[1].axes
+    losses, weights, cosines, judge = captured[1].axes
     assert [axes.get_ylabel() for axes in (losses, weights, cosines)] == ["loss", "weight", "gradient similarity"]
-    assert {axes.get_xlabel() for axes in (losses, weights, cosines)} == {"step"}
+    assert {axes.get_xlabel() for axes in captured[1].axes} == {"step"}
+    shown = {str(line.get_label()): np.asarray(line.get_ydata()) for line in judge.lines}
+    np.testing.assert_allclose(shown["rows of the judge"], np.arange(STEPS))
+    np.testing.assert_allclose(shown["rows of the step"], np.arange(STEPS) * len(TASKS) + 1)
     raw = np.asarray(losses.lines[2].get_ydata())  # the second task's faint line; seeds are 0, 1, 2
     np.testing.assert_allclose(raw, np.arange(STEPS) * len(TASKS) + 1 + 1)
     assert [text.get_text() for text in captured[1].legends[0].get_texts()] == list(TASKS)
@@ -123,6 +127,14 @@ def test_pictures_show_means_and_spread(captured: list[Figure]) -> None:
     assert np.ptp(np.asarray(band)[np.isclose(np.asarray(band)[:, 0], 3), 1]) == pytest.approx(2.0)  # +- 1
     assert [line.get_label() for line in captured[0].axes[0].lines] == ["none", "fixed", "auxts_one"]
     assert captured[0].axes[0].get_ylabel() == "validation roc_auc"
+
+
+def test_methods_without_a_look_ahead_have_no_judge(captured: list[Figure]) -> None:
+    results = {
+        key: replace(found, meta_loss=np.full(STEPS, np.nan, np.float32)) for key, found in RESULT.results.items()
+    }
+    assert len(dict(pictures(replace(RESULT, results=results)))) == len(captured) == 6
+    assert len(captured[1].axes) == 3
 
 
 def test_smoothing_and_shorter_seeds() -> None:

@@ -77,6 +77,7 @@ class TestWords:
         own, job = split_argv(["--address", "http://h:1", "--env", "A=1", "--no-wait", "--env=B", *GOOD, "--no-wait"])
         assert own == ["--address=http://h:1", "--no-wait", "--env", "A=1", "B"]
         assert job == [*GOOD, "--no-wait"]
+        assert split_argv(["--reserve", "a=1", "--reserve=b=2", "doctor"])[0] == ["--reserve", "a=1", "b=2"]
 
     def test_both_spellings_and_a_value_like_a_command(self) -> None:
         assert split_argv(["--working-dir", "pretrain", "doctor"]) == (["--working-dir=pretrain"], ["doctor"])
@@ -100,6 +101,7 @@ class TestWords:
             ("--working-dir /nowhere pretrain --corpus s3://b --out s3://b", "working_dir=/nowhere: not a folder"),
             ("--working-dir / pretrain --corpus s3://b --out s3://b", "working_dir=/: is or contains your home folder"),
             ("--env 1=2 pretrain --corpus s3://b --out s3://b", "env: '1' is not a name"),
+            ("--reserve driver pretrain --corpus s3://b --out s3://b", "reserve: 'driver' is not NAME=AMOUNT"),
             ("--env DISTGNN_ABSENT pretrain --corpus s3://b --out s3://b", "env: DISTGNN_ABSENT is not set here"),
             ("--frobnicate pretrain", "--frobnicate"),
             ("--address 127.0.0.1:1 doctor", "address=127.0.0.1:1: no Ray answers there"),
@@ -243,6 +245,13 @@ class TestUpload:
         out, err = capsys.readouterr()
         assert "Ray stores AWS_SECRET_ACCESS_KEY with the job and in its logs" in err
         assert "hidden-value" not in out + err
+
+    def test_the_driver_reserves_what_is_asked_for(self, client: FakeClient) -> None:
+        assert main(["submit", *GOOD]) == 0
+        assert client.submitted["entrypoint_resources"] is None
+        client.logs = [["x"]]
+        assert main(["submit", "--reserve", "driver=1", *GOOD]) == 0
+        assert client.submitted["entrypoint_resources"] == {"driver": 1.0}
 
     def test_a_config_file_must_be_uploaded(
         self, client: FakeClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distgnn.auxiliary.batches import without_judge
 from distgnn.auxiliary.network_tasks.nodes import labelled_parts
 from distgnn.auxiliary.network_tasks.tasks import NodeQuery, TargetTask, sample_count
-from distgnn.auxiliary.problem import Rows, Samples
+from distgnn.auxiliary.problem import JUDGE, Rows, Samples
 from distgnn.config import NetworkTaskConfig
 from distgnn.errors import RequestError
 from distgnn.graph.ragged import pointers, ranges
@@ -103,9 +104,15 @@ class LabelSetTarget(TargetTask):
         self.rows = len(sets.node["train"])
         self.classify = nn.Linear(config.width, sets.classes)
 
-    def query(self, rows: Rows) -> NodeQuery:
-        """Return the query of training nodes, given by row."""
-        nodes = self.sets.node["train"][rows]
+    def split_validation(self, seed: int) -> int:
+        """See :class:`TargetTask`."""
+        node = without_judge(self.sets.node, np.zeros(len(self.sets.node["val"]), np.int64), seed)
+        self.sets = replace(self.sets, node=node)
+        return len(node[JUDGE])
+
+    def query(self, rows: Rows, part: str = "train") -> NodeQuery:
+        """Return the query of nodes of a part, given by row."""
+        nodes = self.sets.node[part][rows]
         return NodeQuery(nodes, tuple(torch.from_numpy(column).to(self.device) for column in self.sets.of(nodes)))
 
     def samples(self, embedded: Tensor, query: NodeQuery) -> Samples:

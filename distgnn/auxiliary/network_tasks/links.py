@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -13,8 +13,9 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from distgnn.auxiliary.batches import without_judge
 from distgnn.auxiliary.network_tasks.tasks import NodeQuery, PairTask, TargetTask, pairs
-from distgnn.auxiliary.problem import Rows
+from distgnn.auxiliary.problem import JUDGE, Rows
 from distgnn.config import NetworkTaskConfig, SplitConfig
 from distgnn.errors import RequestError
 from distgnn.graph.splits import make_split
@@ -55,8 +56,8 @@ class Links:
         return sp.csr_matrix((np.ones(len(rows), np.bool_), ends), shape=(len(self.users), len(self.items)))
 
     def known(self, part: str) -> sp.csr_matrix:
-        """Return the positives that are left out of the ranking on a part: those of training and, for test, validation."""
-        return self.matrix(("train",) if part == "val" else ("train", "val"))
+        """Return the positives that are left out of the ranking on a part: those of training, and validation for the test."""
+        return self.matrix([name for name in self.parts if name not in (part, "test")])
 
     def wanted(self, part: str) -> sp.csr_matrix:
         """Return the positives of a part that are ranked: those of MOST_RANKED users, evenly spaced, if there are more."""
@@ -111,20 +112,26 @@ class LinkTarget(PairTask, TargetTask):
         super().__init__(config.width, config.hidden)
         self.links, self.hides, self.device = links, config.messages == "hide", device
         self.rows = len(links.parts["train"])
-        self._ranking = cache(lambda part: (links.known(part), links.wanted(part)))
+        self._ranking = cache(lambda part: (self.links.known(part), self.links.wanted(part)))
 
     def strata(self) -> Rows:
         """Label of each training row."""
         return self.links.label[self.links.parts["train"]].astype(np.int64)
 
-    def query(self, rows: Rows) -> NodeQuery:
-        """Return the query of training rows."""
-        row = self.links.parts["train"][rows]
+    def split_validation(self, seed: int) -> int:
+        """See :class:`TargetTask`."""
+        parts = without_judge(self.links.parts, self.links.label[self.links.parts["val"]], seed)
+        self.links = replace(self.links, parts=parts)
+        return len(parts[JUDGE])
+
+    def query(self, rows: Rows, part: str = "train") -> NodeQuery:
+        """Return the query of rows of a part."""
+        row = self.links.parts[part][rows]
         return pairs(self.links.user[row], self.links.item[row], self.links.label[row], self.device)
 
-    def pairs_of(self, rows: Rows) -> Rows:
+    def pairs_of(self, rows: Rows, part: str = "train") -> Rows:
         """Return the (user, item) pairs of ``rows``."""
-        row = self.links.parts["train"][rows]
+        row = self.links.parts[part][rows]
         return np.stack([self.links.user[row], self.links.item[row]])
 
     def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distgnn.auxiliary.batches import without_judge
 from distgnn.auxiliary.network_tasks.tasks import NodeQuery, TargetTask, sample_count
-from distgnn.auxiliary.problem import Rows, Samples
+from distgnn.auxiliary.problem import JUDGE, Rows, Samples
 from distgnn.config import NetworkTaskConfig, SplitConfig
 from distgnn.errors import RequestError
 from distgnn.graph.splits import PARTS, make_split
@@ -107,11 +108,16 @@ class NodeTarget(TargetTask):
         """Class of each training node."""
         return self.nodes.label["train"]
 
-    def query(self, rows: Rows) -> NodeQuery:
-        """Return the query of training nodes, given by row."""
-        return NodeQuery(
-            self.nodes.node["train"][rows], torch.from_numpy(self.nodes.label["train"][rows]).to(self.device)
-        )
+    def split_validation(self, seed: int) -> int:
+        """See :class:`TargetTask`."""
+        nodes, strata = self.nodes, self.nodes.label["val"]
+        node, label = (without_judge(columns, strata, seed) for columns in (nodes.node, nodes.label))
+        self.nodes = replace(nodes, node=node, label=label)
+        return len(node[JUDGE])
+
+    def query(self, rows: Rows, part: str = "train") -> NodeQuery:
+        """Return the query of nodes of a part, given by row."""
+        return NodeQuery(self.nodes.node[part][rows], torch.from_numpy(self.nodes.label[part][rows]).to(self.device))
 
     def samples(self, embedded: Tensor, query: NodeQuery) -> Samples:
         """Return the cross-entropy of each node; query.data: class numbers int64 [n]."""

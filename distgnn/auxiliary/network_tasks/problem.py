@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from distgnn.auxiliary.network_tasks.tasks import AuxiliaryTask, NetworkTask, NodeQuery, TargetTask
 from distgnn.auxiliary.network_tasks.views import Evaluation, Views, joins, without
-from distgnn.auxiliary.problem import PartEvaluation, Rows, Samples
+from distgnn.auxiliary.problem import JUDGE, PartEvaluation, Rows, Samples
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import key
 from distgnn.graph.purposes import NetworkDraw
@@ -48,6 +48,7 @@ class NetworkProblem:
 
     lower_is_better: frozenset[str] = frozenset()
     parts: tuple[str, ...] = ("val", "test")
+    judges = 0
 
     def __init__(
         self,
@@ -65,20 +66,29 @@ class NetworkProblem:
         self.names = (target.name, *(task.name for task in auxiliary))
         self.rows, self.strata, self.metrics = target.rows, target.strata(), target.metrics
 
+    def split_validation(self, seed: int) -> None:
+        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`."""
+        self.judges = self.target.split_validation(seed)
+
     def fetch(self, folds: Sequence[Rows], step: int, auxiliary: bool = True) -> NetworkBatch:
         """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Samples the network on the CPU."""
         hidden = self.target.pairs_of(np.concatenate(folds)) if self.target.hides else None
-        return self._fetch(folds, step, hidden, [task.query(step) for task in self.auxiliary] if auxiliary else [])
+        queries = [self._query(rows, "train") for rows in folds]
+        tasks = [task.query(step) for task in self.auxiliary] if auxiliary else []
+        seeds = np.concatenate([one.seeds for one in (*queries, *tasks) if one.cut is None])
+        return NetworkBatch(step, queries, tasks, self._cut(seeds, step, hidden), hidden)
 
     def fetch_unseen(self, rows: Rows, step: int) -> NetworkBatch:
         """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Their links exchange no messages, as in evaluation."""
-        return self._fetch([rows], step, self.target.pairs_of(rows), [])
+        part = JUDGE if self.judges else "train"
+        query, hidden = self._query(rows, part), self.target.pairs_of(rows, part)
+        cut = self._cut(query.seeds, step, hidden)
+        return NetworkBatch(step, [query], [], cut, hidden, {0: cut})
 
-    def _fetch(self, folds: Sequence[Rows], step: int, hidden: Rows | None, auxiliary: list[NodeQuery]) -> NetworkBatch:
+    def _query(self, rows: Rows, part: str) -> NodeQuery:
+        """Return this rank's share of rows of the target."""
         share = slice(self.group.rank, None, self.group.world_size)
-        queries = [self.target.query(np.asarray(rows, np.int64)[share]) for rows in folds]
-        seeds = np.concatenate([one.seeds for one in (*queries, *auxiliary) if one.cut is None])
-        return NetworkBatch(step, queries, auxiliary, self._cut(seeds, step, hidden), hidden)
+        return self.target.query(np.asarray(rows, np.int64)[share], part)
 
     def _cut(self, seeds: Rows, step: int, hidden: Rows | None) -> SubgraphBatch:
         block = self.views.block(seeds, step)

@@ -69,12 +69,16 @@ class TargetTask(NetworkTask):
         """int64 [rows], class of each training row; zeros for rows without a class or with several."""
         return np.zeros(self.rows, np.int64)
 
-    def query(self, rows: Rows) -> NodeQuery:
-        """Return the query of training rows."""
+    def split_validation(self, seed: int) -> int:
+        """Move half of the rows of "val" to the part JUDGE, and return their number."""
         raise NotImplementedError
 
-    def pairs_of(self, rows: Rows) -> Rows | None:  # noqa: ARG002
-        """Return int64 [2, p]: the node pairs that training ``rows`` predict; None if they predict no links."""
+    def query(self, rows: Rows, part: str = "train") -> NodeQuery:
+        """Return the query of rows of a part."""
+        raise NotImplementedError
+
+    def pairs_of(self, rows: Rows, part: str = "train") -> Rows | None:  # noqa: ARG002
+        """Return int64 [2, p]: the node pairs that ``rows`` of a part predict; None if they predict no links."""
         return None
 
     def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:

@@ -9,7 +9,7 @@ matrix. On GPUs, a product gathers the rows and sums them by segment: cuSPARSE a
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -59,8 +59,10 @@ class SparseMap:
     @classmethod
     def select(cls, index: Tensor, size: int) -> SparseMap:
         """Build the map [k, size] whose output row i is input row index[i]."""
-        product = cls.from_pairs(torch.arange(index.numel(), device=index.device), index, (index.numel(), size))
-        return replace(product, picks=index)
+        count, ones = index.numel(), torch.ones(index.numel(), device=index.device)
+        rows = torch.arange(count + 1, device=index.device)
+        matrix = csr_tensor(rows, index, ones, (count, size))
+        return cls(matrix, _csr(index, rows[:-1], (size, count), ones), picks=index)
 
     @property
     def t(self) -> SparseMap:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import ray
@@ -54,6 +54,8 @@ def preflight(run: Run) -> Resources:
     most = configured_resources()
     resources = share(run.config, *(max(total.get(name, 0.0), most.get(name, 0.0)) for name in ("CPU", "GPU")))
     _check_reading(run.config, resources)
+    if resources.reading == "auto" and _never_spare(run.config.workers * resources.cpus, most.get("CPU", 0.0)):
+        resources = replace(resources, reading="rank")
     nodes = live_nodes()
     _check_paths(run, nodes)
     store = check_object_store({node.name: node.store for node in nodes})
@@ -135,6 +137,15 @@ def _check_reading(config: PretrainConfig, resources: Resources) -> None:
             f" nodes that read (not the head, if there are others), and a reader needs {READING_CPUS:g}; lower cpus_per_worker or"
             " use reading=rank"
         )
+
+
+def _never_spare(used: float, most: float) -> bool:
+    """Whether all workers fit the nodes that are up, without a CPU beside them, and the autoscaler may add none.
+
+    Then nothing is started for Ray Data, which otherwise costs a process and its imports at each start of the workers.
+    """
+    spare = spare_cpus(0, 0.0) - used
+    return 0 <= spare < READING_CPUS and most - used < READING_CPUS
 
 
 def spare_cpus(workers: int, each: float) -> float:

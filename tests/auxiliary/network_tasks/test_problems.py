@@ -413,9 +413,62 @@ def test_references_of_links() -> None:
     train = links.parts["train"][links.label[links.parts["train"]] == 1]
     counts = [int((links.item[train] == item).sum()) for item in links.item[rows]]
     assert found["popularity"]["auc"] == pytest.approx(roc_auc_score(links.label[rows], counts))
+    assert set(found) == {"popularity", "matrix factorisation", "LightGCN"}
     label = links.label.copy()
     label[rows] = 1 - label[rows]
     turned = link_references(replace(links, label=label))
     for name in found:
         assert set(found[name]) == set(LinkTarget.metrics)
         assert turned[name]["auc"] == pytest.approx(1 - found[name]["auc"])
+
+
+@BOTH
+def test_half_of_the_validation_rows_judge_and_the_others_select(network: Network, config: NetworkTaskConfig) -> None:
+    whole, split = (problem_of(network, config) for _ in range(2))
+    split.split_validation(3)
+    nodes = {name: _nodes(problem) for name, problem in (("whole", whole), ("split", split))}
+    judging, selecting = nodes["split"]["judge"], nodes["split"]["val"]
+    assert split.judges == len(judging) == len(nodes["whole"]["val"]) // 2
+    assert sorted([*judging, *selecting]) == sorted(nodes["whole"]["val"])
+    unseen = split.fetch_unseen(np.arange(split.judges), 0)
+    seeds = unseen.folds[0].seeds
+    asked = list(zip(*np.split(seeds, 2), strict=True)) if isinstance(split.target, LinkTarget) else seeds.tolist()
+    assert asked == judging
+    seen: list[list[int]] = []
+    score = split.target.scores
+
+    def recording(part: str, embed: Any) -> dict[str, float]:
+        return score(part, lambda rows: seen.append(rows.tolist()) or embed(rows))
+
+    split.target.scores = recording  # pyright: ignore[reportAttributeAccessIssue]
+    split.evaluate("val")
+    first = selecting[0]
+    assert set(first if isinstance(first, tuple) else [first]) <= set(seen[0])
+    if not isinstance(first, tuple):
+        assert seen[0] == selecting
+    sums = [gathered(problem.losses(problem.fetch(folds_of(problem), 1))) for problem in (whole, split)]
+    assert torch.equal(*sums)  # training is the same
+    metric = "auc" if isinstance(split.target, LinkTarget) else "mrr"
+    assert whole.evaluate("test").scores[metric] == split.evaluate("test").scores[metric]
+
+
+def _nodes(problem: NetworkProblem) -> dict[str, list[Any]]:
+    """Nodes, or pairs of nodes, of every part."""
+    target: Any = problem.target
+    if isinstance(target, LinkTarget):
+        links = target.links
+        return {part: list(zip(links.user[rows], links.item[rows], strict=True)) for part, rows in links.parts.items()}
+    found = target.nodes if isinstance(target, NodeTarget) else target.sets
+    return {part: rows.tolist() for part, rows in found.node.items()}
+
+
+def test_the_judge_of_links_is_left_out_of_the_ranking_of_the_others() -> None:
+    """Its positives are neither candidates nor wanted in validation, and known in the test."""
+    problem = problem_of(films(), LINKS)
+    problem.split_validation(0)
+    links = link_target(problem).links
+    judged = links.matrix(("judge",)).toarray()
+    assert judged.any()
+    assert not (judged & ~links.known("val").toarray()).any()
+    assert not (judged & ~links.known("test").toarray()).any()
+    assert not (judged & links.wanted("val").toarray()).any()

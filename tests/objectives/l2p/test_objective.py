@@ -97,6 +97,12 @@ def test_equals_oracle_for_jumping_knowledge(jump: str) -> None:
     assert_equals_oracle(build(kind="gcn", jumping_knowledge=jump), L2PConfig.paper(node_lr=0.05, graph_lr=0.1))
 
 
+@pytest.mark.parametrize("adapted_layers", [0, 1])
+def test_equals_oracle_with_residual_connections(adapted_layers: int) -> None:
+    config = L2PConfig.paper(adapted_layers=adapted_layers, node_lr=0.02, graph_lr=0.05)
+    assert_equals_oracle(build(kind="gcn", residual=True), config)
+
+
 @pytest.mark.parametrize("pooling", ["mean", "sum", "attention"])
 def test_equals_oracle_without_omega(pooling: str) -> None:
     encoder = build(kind="sage", pooling=pooling, omega=False)

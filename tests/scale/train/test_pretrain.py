@@ -21,7 +21,7 @@ from distgnn.errors import RequestError, WorkError
 from distgnn.pretraining.history import read_progress
 from distgnn.pretraining.run import new_run, new_start, open_corpus
 from distgnn.scale import pool, private
-from distgnn.scale.train import pretrain
+from distgnn.scale.train import preflight, pretrain, recovery
 from distgnn.scale.train.failures import cause_of, raise_noted
 from distgnn.scale.train.preflight import Resources, share
 from distgnn.scale.train.pretrain import pretrain_on_ray
@@ -165,6 +165,33 @@ def test_gpus() -> None:
         share(on_gpu, 8, 1)
 
 
+@pytest.mark.parametrize(
+    ("nodes", "used", "most", "never"),
+    [
+        ((1.0, 1.0), 2.0, 0.0, True),
+        ((1.0, 2.0), 2.0, 0.0, False),  # a CPU is left
+        ((1.0,), 2.0, 0.0, False),  # nodes may come
+        ((1.0, 1.0), 2.0, 8.0, False),  # the autoscaler may add some
+    ],
+)
+def test_nothing_is_started_for_ray_data_where_no_cpu_can_be_left(
+    monkeypatch: pytest.MonkeyPatch, nodes: tuple[float, ...], used: float, most: float, never: bool
+) -> None:
+    head = {"Alive": True, "Resources": {"CPU": 4.0, preflight._HEAD: 1.0}}
+    found = [head, *({"Alive": True, "Resources": {"CPU": cpus}} for cpus in nodes)]
+    monkeypatch.setattr(preflight.ray, "nodes", lambda: found)
+    assert preflight._never_spare(used, most) is never
+
+
+def test_silent_nodes_are_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that does not answer takes a second; the controller waits for all of them together."""
+    monkeypatch.setattr(recovery.ray, "nodes", lambda: [{"Alive": True, "wait": 0.2}] * 8)
+    monkeypatch.setattr(recovery, "_answers", lambda node: time.sleep(node["wait"]) is None)
+    start = time.monotonic()
+    assert recovery._all_answer()
+    assert time.monotonic() - start < 0.8
+
+
 def test_nodes_that_the_autoscaler_may_add_count(monkeypatch: pytest.MonkeyPatch) -> None:
     groups = [
         SimpleNamespace(resources={"CPU": 8, "GPU": 1}, max_count=8),
@@ -176,6 +203,11 @@ def test_nodes_that_the_autoscaler_may_add_count(monkeypatch: pytest.MonkeyPatch
     assert pool.configured_resources() == {"CPU": math.inf, "GPU": 8}
     monkeypatch.setattr(private, "state", SimpleNamespace())  # another version of Ray
     assert pool.configured_resources() == {}
+    monkeypatch.setenv("DISTGNN_CLUSTER_MAX", "CPU=32, GPU=8")  # which Ray's own autoscalers do not tell
+    assert pool.configured_resources() == {"CPU": 32.0, "GPU": 8.0}
+    monkeypatch.setenv("DISTGNN_CLUSTER_MAX", "8 GPUs")
+    with pytest.raises(RequestError, match="DISTGNN_CLUSTER_MAX='8 GPUs': give the most CPUs and GPUs"):
+        pool.configured_resources()
 
 
 def test_an_error_that_a_restart_cannot_fix_is_recorded(corpus: str, tmp_path: Path) -> None:

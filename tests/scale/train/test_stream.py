@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import torch
+from ray.exceptions import WorkerCrashedError
 from torch import Tensor
 
 from distgnn.corpus.payload import decode, encode
@@ -185,3 +186,17 @@ def test_a_block_is_taken_once_it_has_caught_up() -> None:
     assert arrivals.take(5, wait=True) == {"round": 5}
     with pytest.raises(WorkError, match=r"reading with Ray Data failed \(it ended\)"):
         arrivals.take(6, wait=True)
+
+
+def test_a_reader_that_dies_is_one_line_with_a_remedy() -> None:
+    """Ray raises in the rank when the process of a task was lost too often."""
+
+    class Part:
+        def iter_batches(self, **_: object) -> Iterator[pa.Table]:
+            raise WorkerCrashedError
+
+    arrivals = stream._Arrivals(iter([Part()]))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(
+        WorkError, match=r"^reading with Ray Data failed \(.*worker died.*\); resume with --reading rank$"
+    ):
+        arrivals.take(0, wait=True)
