@@ -48,11 +48,11 @@ def automatic_tasks(database: Database, most: int, seed: int = 0, least: int = L
     makers += [future for future in futures for _ in range(3)]
     found: list[Made] = []
     for place in permutation(key(seed, RelationalDraw.AUTOMATIC), len(makers)):
+        if len(found) >= most:
+            break
         maker, table, what = makers[int(place)]
         made = maker(database, table, what, key(seed, RelationalDraw.AUTOMATIC, int(place)), int(place))
         found += [made] if made is not None and made.rows.entity.size >= least else []
-        if len(found) == most:
-            break
     return found
 
 
