@@ -89,6 +89,8 @@ class DatabaseTasksOptions:
     """Path or URI of the store, or of a folder with database.json."""
     add: str = reads("")
     """TOML file of tasks to add first: rules, or tables of labels (docs/databases.md)."""
+    automatic: int = setting(0, most=4096)
+    """Add at most so many tasks that are made from the schema: cells to fill in, and what happens next to an entity."""
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import closing, nullcontext
+from itertools import islice
 from typing import Any
 
 from distgnn import register
 from distgnn.api.arguments import build_config
 from distgnn.config import DatabaseBuildConfig
 from distgnn.errors import RequestError
+from distgnn.relational.automatic import automatic_tasks, stored_task
 from distgnn.relational.build import JOURNAL, Build, check_columns, remove_build
 from distgnn.relational.database import Database
 from distgnn.relational.draft import Draft, draft
@@ -22,6 +24,7 @@ from distgnn.storage.lock import LOCK, locked
 from distgnn.storage.uri import parent
 
 _TASKS, _TASK_FOLDER = "tasks.json", "tasks"
+_LEAST, _CANDIDATES = 30, 3
 
 
 def build_database(config: DatabaseBuildConfig | None = None, **options: Any) -> Database:
@@ -150,3 +153,30 @@ def add_tasks(uri: str, file: str) -> dict[str, list[Finding]]:
     with locked(folder):
         save_tasks(folder, [one.task for one in made.values()])
     return {name: one.findings for name, one in made.items()}
+
+
+def add_automatic_tasks(uri: str, most: int, seed: int = 0) -> list[str]:
+    """Add tasks that are made from the schema to a store: cells to fill in, and what happens next to an entity.
+
+    Args:
+        uri: The store.
+        most: Most tasks.
+        seed: Seed of their choice.
+
+    Returns:
+        Their names. Tasks with few rows or one rare class are not made, so there may be fewer.
+
+    Raises:
+        RequestError: There is no store, or no task can be made.
+    """
+    folder, database = open_folder(uri), open_database(uri)
+    read_manifest(folder)
+    candidates = (stored_task(database, one) for one in automatic_tasks(database, _CANDIDATES * most, seed, _LEAST))
+    made = list(islice((one for one in candidates if one is not None), most))
+    if not made:
+        raise RequestError(
+            f"{uri}: no task can be made: no table with a key has {_LEAST} rows of a value that varies; write tasks (--add)"
+        )
+    with locked(folder):
+        save_tasks(folder, made)
+    return [task.name for task in made]

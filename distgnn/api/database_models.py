@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
-import time
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,45 +12,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from distgnn.api.arguments import build_config
+from distgnn.api.arguments import build_config, load_function
 from distgnn.api.output import CONFIG, output_folder, write_config
-from distgnn.config import load_config, to_json
+from distgnn.config import load_config
 from distgnn.config.database_model import DatabasePretrainConfig, PredictConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
-from distgnn.relational.automatic import automatic_tasks
 from distgnn.relational.baselines import forest_and_linear
-from distgnn.relational.episodes import TRAIN, VAL, TaskData, load_data
+from distgnn.relational.episodes import TRAIN, TaskData, load_data
 from distgnn.relational.evaluate import score_of
-from distgnn.relational.model_checkpoint import Facts, load_model, newest, restore, save_model
+from distgnn.relational.model_checkpoint import load_model
 from distgnn.relational.predict import Answer, choose_context, predict_rows
+from distgnn.relational.pretraining import DatabaseRun, pretraining_pool, train_run
 from distgnn.relational.sampling import NEVER, Limits
 from distgnn.relational.store import open_database
-from distgnn.relational.tasks import SPLITS, load_task, task_names
-from distgnn.relational.training import State, new_state, train_steps
+from distgnn.relational.tasks import SPLITS, load_task
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import locked
 
 _TOLD = 5
-
-
-@dataclass(frozen=True)
-class DatabaseRun:
-    """A pre-training run over databases.
-
-    Attributes:
-        uri: The run folder.
-        checkpoint: Its newest checkpoint.
-        losses: Mean query loss of each step.
-        tasks: Number of tasks.
-        seconds: Seconds of this call, reading included.
-    """
-
-    uri: str
-    checkpoint: str
-    losses: list[float]
-    tasks: int
-    seconds: float
 
 
 def pretrain_databases(
@@ -63,7 +40,8 @@ def pretrain_databases(
 
     Args:
         config: The config. Alternatively, its fields as keyword options.
-        group: The training processes; each calls this function. None = this process alone. The losses are the same.
+        group: The training processes, if you start them yourself; each calls this function. None = ``config.workers`` processes:
+            this one alone, or those of Ray Train. The losses are the same.
         **options: Fields of the config, such as ``databases`` and ``out``.
 
     Returns:
@@ -71,15 +49,19 @@ def pretrain_databases(
 
     Raises:
         RequestError: A database cannot be read, or the run in ``out`` has another config.
+        WorkError: Training on Ray failed.
     """
     config = build_config(DatabasePretrainConfig, config, options)
-    group = group or ProcessGroup.single_process(torch.device("cpu"))
-    folder, start = open_folder(config.out), time.monotonic()
-    if not group.is_main_process:
-        return _train(config, folder, group, start)
+    folder = open_folder(config.out)
+    if group is not None and not group.is_main_process:
+        return train_run(config, pretraining_pool(config), group)
     with locked(folder):
         _claim_run(folder, config)
-        return _train(config, folder, group, start)
+        if group is None and config.workers > 1:
+            on_ray: Any = load_function("distgnn.scale.train.databases:pretrain_on_ray")
+            return on_ray(config)
+        alone = ProcessGroup.single_process(torch.device("cpu"))
+        return train_run(config, pretraining_pool(config), group or alone)
 
 
 def _claim_run(folder: Folder, config: DatabasePretrainConfig) -> None:
@@ -88,49 +70,9 @@ def _claim_run(folder: Folder, config: DatabasePretrainConfig) -> None:
         write_config(folder, config, "database pretrain")
         return
     saved = load_config(DatabasePretrainConfig, raw, folder.at(CONFIG))
-    if dataclasses.replace(saved, checkpoint_every=config.checkpoint_every, out=config.out) != config:
+    changed = {name: getattr(config, name) for name in ("checkpoint_every", "out", "workers", "max_failures")}
+    if dataclasses.replace(saved, **changed) != config:
         raise RequestError(f"{folder.uri}: holds a run with another config; choose another out, or repeat its options")
-
-
-def _train(config: DatabasePretrainConfig, folder: Folder, group: ProcessGroup, start: float) -> DatabaseRun:
-    pool = pretraining_pool(config)
-    state = new_state(config.model, config.train)
-    if found := newest(folder):
-        restore(state, load_model(found.uri))
-    names = tuple(sorted({data.name.split("/")[0] for data in pool}))
-    facts = Facts(to_json(config.model), names, config.sample.newest, config.sample.random, to_json(config))
-    group.barrier()  # no rank may write before all have read
-    after = partial(_after, config, folder, facts, start) if group.is_main_process else (lambda _: False)
-    train_steps(state, pool, config.train, group, after)
-    uri = save_model(folder, state, facts) if group.is_main_process else folder.uri
-    group.barrier()
-    return DatabaseRun(folder.uri, uri, state.losses, len(pool), time.monotonic() - start)
-
-
-def _after(config: DatabasePretrainConfig, folder: Folder, facts: Facts, start: float, state: State) -> bool:
-    if state.step % 50 == 0:
-        mean = float(np.mean(state.losses[-50:]))
-        took = time.monotonic() - start
-        sys.stderr.write(f"step {state.step} of {config.train.steps}: loss {mean:.4f}, {took:.0f} s\n")
-    if state.step % config.checkpoint_every == 0:
-        save_model(folder, state, facts)
-    return False
-
-
-def pretraining_pool(config: DatabasePretrainConfig) -> list[TaskData]:
-    """Training and validation rows of the declared tasks of all databases, and automatic tasks."""
-    limits, pool = Limits(config.sample.newest, config.sample.random), []
-    for uri in config.databases:
-        database = open_database(uri)
-        for name in task_names(uri):
-            task, rows = load_task(database, name)
-            pool.append(load_data(database, task, rows, limits, (TRAIN, VAL)))
-        for made in automatic_tasks(database, config.automatic, config.train.seed):
-            pool.append(load_data(database, made.task, made.rows, limits))
-    usable = [data for data in pool if data.kind != "multiclass" and data.missing.size and data.rows.entity.size >= 32]
-    if not usable:
-        raise RequestError(f"{config.databases[0]}: no task to train on; declare one, or give --automatic")
-    return usable
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from distgnn.api.database import add_tasks, build_database
+from distgnn.api.database import add_automatic_tasks, add_tasks, build_database
 from distgnn.commands.output import Output
 from distgnn.config import DatabaseBuildConfig
 from distgnn.errors import RequestError
@@ -100,6 +100,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
 def tasks(options: DatabaseTasksOptions, output: Output) -> int:
     """Print the tasks of a database with warnings; add some first if asked."""
     left_out = add_tasks(options.uri, options.add) if options.add else {}
+    if options.automatic:
+        add_automatic_tasks(options.uri, options.automatic)
     database, failed = open_database(options.uri), 0
     for name in task_names(options.uri):
         try:

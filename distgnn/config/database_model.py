@@ -106,9 +106,17 @@ class DatabasePretrainConfig:
     sample: SampleConfig = setting(factory=SampleConfig)
     checkpoint_every: int = runtime(250)
     """Steps between checkpoints."""
+    synthetic: int = setting(0, most=100_000)
+    """Synthetic databases with known truth to train on as well, with as many automatic tasks each; 0 = none."""
+    workers: int = runtime(1, most=65_536)
+    """Number of training processes, which share the episodes of a step. 1 = in this process, without Ray; more use Ray Train."""
+    max_failures: int = runtime(3)
+    """Restarts of the workers after a failure, each from the last checkpoint; -1 = without limit. With Ray only."""
 
     def __post_init__(self) -> None:
         check(bool(self.databases), "databases must name at least one database")
+        check(self.workers >= 1, f"workers must be at least 1, found {self.workers}")
+        check(self.max_failures >= -1, f"max_failures must be at least -1, found {self.max_failures}")
         check(self.checkpoint_every >= 1, f"checkpoint_every must be at least 1, found {self.checkpoint_every}")
 
 

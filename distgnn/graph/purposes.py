@@ -104,3 +104,4 @@ class RelationalDraw(IntEnum):
     AUTOMATIC = 106
     CONTEXT = 107
     WEIGHTS = 108
+    SYNTHETIC = 109

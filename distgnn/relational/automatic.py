@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from distgnn.graph.keyed import draw, key, permutation, unit_interval
 from distgnn.graph.purposes import RelationalDraw
@@ -15,11 +16,14 @@ from distgnn.relational.cells import DAY
 from distgnn.relational.database import Database
 from distgnn.relational.sampling import ALWAYS, NEVER, is_visible, lower_bound, visible_range
 from distgnn.relational.schema import ForeignKey, Kind, Table
-from distgnn.relational.tasks import HiddenInSplits, Labels, Task, TaskRows
+from distgnn.relational.sources.base import SourceTask
+from distgnn.relational.tasks import SPLITS, HiddenInSplits, Labels, Task, TaskRows
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
-_ROWS, _LEAST = 1200, 120
+_ROWS = 1200
+LEAST = 120
+"""Rows of an automatic task for pre-training."""
 _WINDOWS = (7, 30, 90, 180, 365, 730)
 
 
@@ -31,8 +35,8 @@ class Made:
     rows: TaskRows
 
 
-def automatic_tasks(database: Database, most: int, seed: int = 0) -> list[Made]:
-    """Make tasks from the schema of a database, at most ``most``, chosen by ``seed``."""
+def automatic_tasks(database: Database, most: int, seed: int = 0, least: int = LEAST) -> list[Made]:
+    """Make tasks from the schema of a database, at most ``most`` of at least ``least`` rows, chosen by ``seed``."""
     schema = database.schema
     makers: list[tuple[Callable[..., Made | None], Table, Any]] = [
         (_cell, table, column.name)
@@ -44,11 +48,11 @@ def automatic_tasks(database: Database, most: int, seed: int = 0) -> list[Made]:
     makers += [future for future in futures for _ in range(3)]
     found: list[Made] = []
     for place in permutation(key(seed, RelationalDraw.AUTOMATIC), len(makers)):
+        if len(found) >= most:
+            break
         maker, table, what = makers[int(place)]
         made = maker(database, table, what, key(seed, RelationalDraw.AUTOMATIC, int(place)), int(place))
-        found += [made] if made is not None else []
-        if len(found) == most:
-            break
+        found += [made] if made is not None and made.rows.entity.size >= least else []
     return found
 
 
@@ -60,30 +64,35 @@ def _askable(table: Table, name: str) -> bool:
 def _cell(database: Database, table: Table, column: str, draws: int, number: int) -> Made | None:
     """Fill in cells of one column: a number (its value, or whether it is above a quantile) or a category (one of the frequent)."""
     chance = unit_interval(draw(draws, np.arange(4)))
-    known, label, kind = _cell_labels(database, table, column, chance)
+    known, label, kind, what = _cell_labels(database, table, column, chance)
     rows = np.flatnonzero(known)
     rows = rows[permutation(draws, rows.size)[:_ROWS]]
     time = database.time(table.name)
     cut = np.full(rows.size, NEVER) if time is None else np.asarray(time)[rows]
     fine = cut != ALWAYS
     hidden = HiddenInSplits(((table.name, column),), ("val", "test")) if time is None else None
-    task = _task(database, table, f"automatic-{number}", kind, hide_entity=(column,), hide_splits=hidden)
+    told = {"hide_entity": (column,), "hide_splits": hidden, "rule": f"{table.name}.{column}: {what}"}
+    task = _task(database, table, f"automatic-{number}", kind, **told)
     return _made(task, rows[fine], cut[fine], label[rows][fine])
 
 
 def _cell_labels(
     database: Database, table: Table, column: str, chance: Float
-) -> tuple[npt.NDArray[np.bool_], Float, Labels]:
+) -> tuple[npt.NDArray[np.bool_], Float, Labels, str]:
+    """Return which cells are known, their labels, the kind of these, and what is asked."""
     if table.column(column).kind == Kind.NUMBER:
         values = np.asarray(database.numbers(table.name, column)).astype(np.float64)
         known = np.isfinite(values)
         if chance[0] < 0.35 or not known.any():
-            return known, np.sign(values) * np.log1p(np.abs(values)), "regression"
-        return known, (values > np.quantile(values[known], 0.2 + 0.7 * chance[1])).astype(np.float64), "binary"
+            return known, np.sign(values) * np.log1p(np.abs(values)), "regression", "signed log of the value"
+        least = np.quantile(values[known], 0.2 + 0.7 * chance[1])
+        return known, (values > least).astype(np.float64), "binary", f"above {least:g}"
     codes = np.asarray(database.codes(table.name, column))
     counts = np.bincount(codes[codes >= 0], minlength=1)
     common = np.argsort(-counts, kind="stable")[:4]
-    return codes >= 0, (codes == common[int(chance[1] * common.size)]).astype(np.float64), "binary"
+    chosen = int(common[int(chance[1] * common.size)])
+    name = database.categories(table.name, column)[chosen][:80] if (codes >= 0).any() else ""
+    return codes >= 0, (codes == chosen).astype(np.float64), "binary", f"is {name!r}"
 
 
 def _future(database: Database, table: Table, foreign_key: ForeignKey, draws: int, number: int) -> Made | None:
@@ -106,7 +115,9 @@ def _future(database: Database, table: Table, foreign_key: ForeignKey, draws: in
     kind: Labels = "regression" if chance[1] < 0.3 else "binary"
     usual = np.median(count) if chance[2] < 0.4 and count.size else 0
     label = np.log1p(count) if kind == "regression" else (count > usual).astype(np.float64)
-    return _made(_task(database, table, f"automatic-{number}", kind, horizon=window), entity, cut, label)
+    what = "log(1 + number)" if kind == "regression" else f"more than {usual:g}"
+    rule = f"{what} of new {foreign_key.table} ({foreign_key.column}) within {window // DAY} days"
+    return _made(_task(database, table, f"automatic-{number}", kind, horizon=window, rule=rule), entity, cut, label)
 
 
 def _asked(database: Database, foreign_key: ForeignKey, draws: int, window: int) -> tuple[Int, Int]:
@@ -126,8 +137,8 @@ def _task(database: Database, table: Table, name: str, kind: Labels, **options: 
 
 
 def _made(task: Task, entity: Int, cut: Int, label: Float) -> Made | None:
-    """The task, unless it has few rows or one rare class. The last 30 % by time (or of a random order) are validation rows."""
-    if entity.size < _LEAST:
+    """The task, unless it has no rows or one rare class. The last 30 % by time (or of a random order) are validation rows."""
+    if not entity.size:
         return None
     share = label.mean() if task.kind == "binary" else 0.5
     if not 0.04 <= share <= 0.96 or np.unique(label).size < 2:
@@ -136,3 +147,41 @@ def _made(task: Task, entity: Int, cut: Int, label: Float) -> Made | None:
     split = np.zeros(entity.size, np.int8)
     split[order[int(0.7 * entity.size) :]] = 1
     return Made(task, TaskRows(entity.astype(np.int32), cut.astype(np.int64), label, split))
+
+
+def stored_task(database: Database, made: Made) -> SourceTask | None:
+    """Return an automatic task as stores keep tasks: 70 % of the rows train, 15 % each val and test, by time.
+
+    Rows of train (val) whose label window reaches into val (test) are left out, and repeated rows of an entity and time.
+    None if a split has no rows then.
+    """
+    task, rows = made.task, made.rows
+    once = np.unique(np.stack([rows.time, rows.entity.astype(np.int64)]), axis=1, return_index=True)[1]
+    time, entity, label = rows.time[once], rows.entity[once], rows.label[once]
+    cuts = np.concatenate([time[[int(0.7 * time.size), int(0.85 * time.size)]], [NEVER]])
+    place = np.arange(time.size)
+    timeless = bool((time == NEVER).all())
+    by_place = np.searchsorted([int(0.7 * time.size), int(0.85 * time.size)], place, "right")
+    split = by_place if timeless else np.searchsorted(cuts[:2], time, "right")
+    kept = np.ones(time.size, bool) if timeless else time <= cuts[split] - task.horizon
+    if np.bincount(split[kept], minlength=3).min() == 0:
+        return None
+    keys = database.keys(task.table).take(pa.array(entity[kept]))
+    stamps = pa.array(time[kept], mask=time[kept] == NEVER).cast(pa.timestamp("us"))
+    arrays = [keys, stamps, pa.array(label[kept]), pa.array(SPLITS).take(pa.array(split[kept]))]
+    hidden = task.hide_splits
+    facts = {
+        "entity_table": task.table,
+        "entity_key": task.key,
+        "kind": task.kind,
+        "metric": task.metric,
+        "rule": task.rule,
+        "split": {"by": "hash" if timeless else "time", "label_window_days": task.horizon / DAY},
+        "hide": {
+            "entity_row": list(task.hide_entity),
+            "everywhere": [],
+            "rows_of_splits": hidden
+            and {"columns": [".".join(pair) for pair in hidden.columns], "splits": list(hidden.splits)},
+        },
+    }
+    return SourceTask(task.name, facts, pa.table(arrays, names=[task.key, "timestamp", "label", "split"]))

@@ -17,7 +17,7 @@ from distgnn.relational.arrow_files import read_array, read_table, write_array, 
 from distgnn.relational.database import check_rows, link_arrays
 from distgnn.relational.encode import encode
 from distgnn.relational.links import check_key, resolve
-from distgnn.relational.manifest import STORE, Finding, Manifest, Stored
+from distgnn.relational.manifest import LEFT_OUT, STORE, Finding, Manifest, Stored
 from distgnn.relational.schema import Column, ForeignKey, Schema, Table
 from distgnn.relational.sources.base import Rejects, Source
 from distgnn.storage.folder import Folder, open_folder
@@ -87,9 +87,14 @@ class Build:
             stage = self.folder.sub(STAGE) if self.folder.local else open_folder(temporary)
             tables, findings = {}, []
             for name in self.source.tables():
+                if not self.source.types(name).names:
+                    findings.append(Finding(LEFT_OUT, f"{name}: none of its columns can be read", 1))
+                    continue
                 step = self._step(f"stage {name}", stage, lambda name=name: self._stage(stage, name))
                 tables[name] = read_table(stage, f"t{self._names[name]:04d}.arrow")
                 findings += step.findings
+            if not tables:
+                raise RequestError(f"{self.source.uri}: holds no table with columns that can be read; check the input")
             yield stage, tables, findings
 
     def _stage(self, stage: Folder, name: str) -> _Step:
@@ -129,7 +134,8 @@ class Build:
 
         def make() -> _Step:
             keys = read(parent.name, parent.key or "")
-            resolved = resolve(read(child.name, key.column), keys, key)
+            values = read(child.name, key.column)
+            resolved = resolve(values, keys)
             time = None if child.time is None else read(child.name, child.time).to_numpy()
             base = f"t{self._names[child.name]:04d}-c{child.columns.index(child.column(key.column)):04d}"
             arrays = link_arrays(resolved, time, len(keys))
@@ -138,7 +144,9 @@ class Build:
             ]
             found = Finding("dangling keys", str(key), resolved.dangling, resolved.example)
             missing = Finding("missing keys", str(key), resolved.nulls)
-            return _Step(tuple(written), findings=tuple(one for one in (found, missing) if one.count))
+            other = len(values) - values.null_count if values.type != keys.type else 0
+            mixed = Finding("keys compared as text, since one side is integers", str(key), other)
+            return _Step(tuple(written), findings=tuple(one for one in (found, missing, mixed) if one.count))
 
         step = self._step(f"link {key} {self._chosen}", self.folder, make)
         return _stored(key.table, key.column, step), list(step.findings)

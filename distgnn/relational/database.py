@@ -125,21 +125,33 @@ def in_memory(source: Source, schema: Schema) -> Database:
     """Read all tables of a source into memory.
 
     Raises:
-        RequestError: A file is damaged, a primary key is not unique, or types of keys differ.
+        RequestError: A file is damaged, or a primary key is not unique.
+    """
+    tables = {
+        one.name: pa.Table.from_batches(source.batches(one.name), source.types(one.name)) for one in schema.tables
+    }
+    return database_of(tables, schema, source.uri)
+
+
+def database_of(tables: Mapping[str, pa.Table], schema: Schema, name: str) -> Database:
+    """Make a database of tables in memory.
+
+    Raises:
+        RequestError: A primary key is not unique, or a column is not of its kind.
     """
     arrays: dict[Part, pa.Array] = {}
     rows: dict[str, int] = {}
     for table in schema.tables:
-        data = pa.Table.from_batches(source.batches(table.name), source.types(table.name))
-        rows[table.name] = check_rows(data.num_rows, f"{source.uri}: {table.name}")
+        data = tables[table.name]
+        rows[table.name] = check_rows(data.num_rows, f"{name}: {table.name}")
         for column in table.columns:
-            encoded = encode(data[column.name], column, f"{source.uri}: {table.name}.{column.name}")
+            encoded = encode(data[column.name], column, f"{name}: {table.name}.{column.name}")
             arrays |= {(table.name, column.name, part): array for part, array in encoded.arrays.items()}
         if table.key is not None:
-            check_key(arrays[table.name, table.key, ""], f"{source.uri}: {table.name}.{table.key}")
-    database = Database(schema, rows, arrays, source.uri)
+            check_key(arrays[table.name, table.key, ""], f"{name}: {table.name}.{table.key}")
+    database = Database(schema, rows, arrays, name)
     for key in schema.foreign_keys:
-        resolved = resolve(arrays[key.table, key.column, ""], database.keys(key.parent), key)
+        resolved = resolve(arrays[key.table, key.column, ""], database.keys(key.parent))
         for part, array in link_arrays(resolved, database.time(key.table), rows[key.parent]).items():
             arrays[key.table, key.column, part] = array
     return database

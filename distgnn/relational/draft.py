@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from distgnn.errors import RequestError
-from distgnn.relational.measure import Measured, inclusion, is_key, measured, names_key, names_parent
+from distgnn.relational.measure import (
+    Measured,
+    as_key,
+    inclusion,
+    is_key,
+    measured,
+    names_key,
+    names_other_time,
+    names_parent,
+)
 from distgnn.relational.schema import Column, ForeignKey, Kind, Schema, Table, check_schema
 from distgnn.relational.sources.base import Declared, Source
 
@@ -40,7 +49,7 @@ def draft(source: Source, tables: Tables) -> Draft:
         source: The source.
         tables: Its tables; memory-mapped, if they are large.
     """
-    known = {name: source.declared(name) for name in source.tables()}
+    known = {name: source.declared(name) for name in tables}
     result = Draft(Schema(source.name, (), ()), notes=[note for one in known.values() for note in one.notes])
     keys = {name: _key(name, known[name], tables[name], result) for name in tables}
     links = _links(known, keys, tables, result)
@@ -51,13 +60,15 @@ def draft(source: Source, tables: Tables) -> Draft:
 
 
 def _key(name: str, declared: Declared, data: pa.Table, result: Draft) -> str | None:
-    if declared.key is not None or declared.keys:
+    if declared.key is not None:
         return declared.key
     named = [column for column in data.column_names if names_key(column, name)]
-    for column in (*named, *data.column_names[:1]):
+    for column in named if declared.keys else (*named, *data.column_names[:1]):
         if is_key(data[column]):
             result.proposed[f"{name}.key"] = f"{data.num_rows:,} values, unique, none missing"
             return column
+    if declared.keys:
+        return None
     result.proposed[f"{name}.key"] = "no column with a name of a key is unique"
     return None
 
@@ -68,7 +79,8 @@ def _links(
     links = [
         ForeignKey(name, column, parent) for name, one in known.items() for column, parent in one.foreign_keys.items()
     ]
-    parents = {name: tables[name][key] for name, key in keys.items() if key is not None}
+    found = {name: as_key(tables[name][key]) for name, key in keys.items() if key is not None}
+    parents = {name: values for name, values in found.items() if values is not None}
     for name, one in known.items():
         for column in () if one.keys else tables[name].column_names:
             if column not in one.foreign_keys:
@@ -80,13 +92,13 @@ def _propose(
     name: str,
     column: str,
     keys: Mapping[str, str | None],
-    parents: Mapping[str, pa.ChunkedArray],
+    parents: Mapping[str, pa.Array],
     tables: Tables,
     result: Draft,
 ) -> list[ForeignKey]:
-    values, best = tables[name][column], (0.0, ForeignKey(name, column, ""), "")
+    values, best = as_key(tables[name][column]), (0.0, ForeignKey(name, column, ""), "")
     for parent, found in parents.items():
-        if values.type != found.type or (parent == name and keys[name] == column):
+        if values is None or values.type != found.type or (parent == name and keys[name] == column):
             continue
         count, inside = inclusion(values, found)
         share = inside / count if count else 0.0
@@ -119,11 +131,11 @@ def _table(
 
 
 def _time(name: str, columns: list[Column], data: pa.Table, result: Draft) -> str | None:
-    """Propose the time column with the fewest missing values, the first of several."""
+    """Propose the time column with the fewest missing values; of several, one whose name does not say that it is something else."""
     times = [column.name for column in columns if column.kind is Kind.TIME]
     if not times:
         return None
-    best = min(times, key=lambda column: data[column].null_count)
+    best = min(times, key=lambda column: (data[column].null_count, names_other_time(column)))
     others = f"; others: {', '.join(one for one in times if one != best)}" if len(times) > 1 else ""
     missing = data[best].null_count
     result.proposed[f"{name}.time"] = f"the time column with the fewest missing values ({missing:,}){others}"

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as _compute
 
 from distgnn.errors import RequestError
+from distgnn.relational.formats import numbers_in, times_in
 from distgnn.relational.schema import Column, Kind, Unit
 
 pc: Any = _compute  # its functions are made at run time
@@ -81,8 +82,8 @@ def is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
-def _number(values: pa.Array, _: Column) -> Encoded:
-    numbers = _numbers_of_text(values) if is_text(values.type) else _cast_number(values)
+def _number(values: pa.Array, column: Column) -> Encoded:
+    numbers = _numbers_of_text(values, *column.formats) if is_text(values.type) else _cast_number(values)
     finite = pc.is_finite(numbers)
     kept = pc.if_else(pc.fill_null(finite, False), numbers, pa.scalar(None, pa.float64()))
     kept = kept.fill_null(np.nan)
@@ -104,20 +105,31 @@ def _cast_number(values: pa.Array) -> pa.Array:
 _NUMBER = r"^\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?\s*$"
 
 
-def _numbers_of_text(values: pa.Array) -> pa.Array:
+def _numbers_of_text(values: pa.Array, mark: str = "") -> pa.Array:
     text = values.cast(pa.large_string())
+    if mark:
+        return numbers_in(text, mark)
     right = pc.match_substring_regex(text, pattern=_NUMBER)
     return pc.if_else(right, pc.utf8_trim_whitespace(text), pa.scalar(None, pa.large_string())).cast(pa.float64())
 
 
 def _time(values: pa.Array, column: Column) -> Encoded:
-    times, lost = micros(values, column.unit)
+    times, lost = micros(values, column.unit, column.formats)
     return _counted({"": times.fill_null(UNKNOWN)}, values, lost)
 
 
-def micros(values: pa.Array, unit: Unit) -> tuple[pa.Array, pa.Array]:
+def micros(values: pa.Array, unit: Unit, formats: tuple[str, ...] = ()) -> tuple[pa.Array, pa.Array]:
     """Return times as int64 microseconds since 1970 UTC (null = missing), and which values are no times."""
     kind = values.type
+    if is_text(kind) and unit is not Unit.NONE:
+        times, _ = _epoch(_numbers_of_text(values), unit)
+        return times, pc.and_(pc.is_valid(values), pc.is_null(times))
+    if formats and not pa.types.is_null(kind) and not pa.types.is_temporal(kind):
+        text = values.cast(pa.large_string())
+        times = times_of_text(text)
+        for one in formats:
+            times = pc.coalesce(times, times_in(text, one))
+        return times, pc.and_(pc.is_valid(values), pc.is_null(times))
     if is_text(kind):
         times = times_of_text(values)
         return times, pc.and_(pc.is_valid(values), pc.is_null(times))
@@ -223,6 +235,9 @@ def _text(values: pa.Array, _: Column) -> Encoded:
     return Encoded({"": as_text(values)})
 
 
+_WHOLE = r"^(-?[1-9]\d*|0)\.0+$"
+
+
 def _key(values: pa.Array, _: Column) -> Encoded:
     kind = values.type
     if pa.types.is_integer(kind):
@@ -231,7 +246,10 @@ def _key(values: pa.Array, _: Column) -> Encoded:
         values = pc.if_else(pc.fill_null(pc.is_nan(values), False), pa.scalar(None, kind), values)
     if pa.types.is_floating(kind) and pc.all(pc.equal(pc.floor(values), values)).as_py() is not False:
         return Encoded({"": values.cast(pa.int64())})  # whole numbers with missing values, as pandas writes them
-    return Encoded({"": as_text(values)})
+    text = as_text(values)
+    if len(text) > text.null_count and pc.all(pc.match_substring_regex(text, pattern=_WHOLE)).as_py():
+        text = pc.replace_substring_regex(text, pattern=r"\.0+$", replacement="")  # the same in a CSV file
+    return Encoded({"": text})
 
 
 def _counted(arrays: Arrays, values: pa.Array, lost: pa.Array) -> Encoded:

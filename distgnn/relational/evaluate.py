@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,8 @@ Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 ALL = -1
 """Number of labels that stands for all training labels."""
+BOOSTING = "boosting, two hops"
+"""Reference with all training labels."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ def evaluate_task(model: DatabaseModel, data: TaskData, config: DatabaseEvaluate
             context = choose_context(data, queries, labels, draw)
             for method, values in _few(model, control, data, context, queries, config, draw).items():
                 yield record(method, labels, draw, values)
-    for method, make in _all_labels(model, data, train, queries, config).items():
-        yield record(method, ALL, 0, make())
+    for method, values in _all_labels(model, data, train, queries, config).items():
+        yield record(method, ALL, 0, values)
 
 
 def _few(
@@ -102,17 +104,19 @@ def _few(
 
 def _all_labels(
     model: DatabaseModel, data: TaskData, train: Int, queries: Int, config: DatabaseEvaluateConfig
-) -> dict[str, Callable[[], Float]]:
-    found: dict[str, Callable[[], Float]] = {}
-    if config.baselines and config.finetune:
-        found["boosting, own columns"] = lambda: boosting(data, train, queries, own=True)
-        found["boosting, two hops"] = lambda: boosting(data, train, queries, own=False)
-    if config.finetune:
-        context = large_context(data)
-        found["pre-trained"] = lambda: predict_rows(model, data, context, queries).values
-        found["fine-tuned"] = lambda: (
-            predict_rows(fine_tune(model, data, config.finetune), data, context, queries).values
-        )
+) -> dict[str, Float]:
+    if not config.finetune:
+        return {}
+    context = large_context(data)
+    tuned = fine_tune(model, data, config.finetune)
+    found = {
+        "pre-trained": predict_rows(model, data, context, queries).values,
+        "fine-tuned": predict_rows(tuned, data, context, queries).values,
+    }
+    if config.baselines:
+        found["boosting, own columns"] = boosting(data, train, queries, own=True)
+        found[BOOSTING] = boosting(data, train, queries, own=False)
+        found[f"fine-tuned + {BOOSTING}"] = (found["fine-tuned"] + found[BOOSTING]) / 2
     return found
 
 
@@ -139,7 +143,7 @@ class Row:
 
 
 def summarise(records: list[Record], *, binary: bool, reference: str) -> list[Row]:
-    """Rows by number of labels and method, each against ``reference`` with as many labels (or the untrained encoder at 0)."""
+    """Rows by number of labels and method, each against ``reference`` with as many labels, or :data:`BOOSTING` with all."""
     table: dict[tuple[int, str], dict[str, list[float]]] = {}
     for record in records:
         if record.binary == binary:
@@ -147,7 +151,8 @@ def summarise(records: list[Record], *, binary: bool, reference: str) -> list[Ro
     means = {place: {task: float(np.mean(found)) for task, found in tasks.items()} for place, tasks in table.items()}
     rows = []
     for (labels, method), tasks in sorted(means.items(), key=lambda item: (item[0][0] == ALL, item[0][0])):
-        other = means.get((labels, reference), {}) if method != reference else {}
+        against = BOOSTING if labels == ALL else reference
+        other = means.get((labels, against), {}) if method != against else {}
         gaps = np.array([tasks[task] - other[task] for task in tasks if task in other])
         rows.append(Row(method, labels, float(np.mean(list(tasks.values()))), *_paired(gaps), len(tasks)))
     return rows

@@ -34,6 +34,7 @@ Float = npt.NDArray[np.float64]
 Path = tuple[Step, ...]
 WINDOWS = (7, 30, 90, 365)
 _CHUNK = 2048
+_LARGEST = 1e30
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def _collect(
     found += _contrasts(found)
     if not found:
         return [], np.empty((seeds.row.size, 0), np.float32)
-    return [source for source, _ in found], np.stack([value for _, value in found], 1).astype(np.float32)
+    values = np.stack([value for _, value in found], 1).clip(-_LARGEST, _LARGEST)
+    return [source for source, _ in found], values.astype(np.float32)
 
 
 def sample(cells: Cells, seeds: Seeds, limits: Limits, draws: int) -> dict[Path, Level]:

@@ -11,7 +11,6 @@ import pyarrow.compute as _compute
 from scipy.sparse import coo_array
 
 from distgnn.errors import RequestError
-from distgnn.relational.schema import ForeignKey
 
 pc: Any = _compute  # its functions are made at run time
 Ints = npt.NDArray[np.int64]
@@ -73,24 +72,19 @@ def _increasing(keys: pa.Array) -> bool:
     return bool((values[1:] > values[:-1]).all())
 
 
-def resolve(values: pa.Array, keys: pa.Array, key: ForeignKey) -> Resolved:
+def resolve(values: pa.Array, keys: pa.Array) -> Resolved:
     """Find the parent row of each value of a foreign key.
 
     Args:
         values: Values of the foreign key column.
         keys: Primary keys of the parent, unique.
-        key: The foreign key, for messages.
 
-    Raises:
-        RequestError: The two columns have different types.
+    Integers and text are compared as text.
     """
     if values.null_count == len(values):
         return Resolved(np.full(len(values), -1, np.int32), len(values), 0, "")
     if values.type != keys.type:
-        found, wanted = (("integers" if pa.types.is_integer(one.type) else "text") for one in (values, keys))
-        raise RequestError(
-            f"{key}: the foreign key holds {found}, the primary key {wanted}; give both the same type, or remove the foreign key"
-        )
+        values, keys = values.cast(pa.large_string()), keys.cast(pa.large_string())
     found = pc.index_in(values, value_set=keys)
     dangling = pc.and_(pc.is_null(found), pc.is_valid(values))
     count = pc.sum(dangling).as_py() or 0

@@ -10,7 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as _compute
 
-from distgnn.relational.encode import is_text, times_of_text
+from distgnn.errors import RequestError
+from distgnn.relational.encode import encode, is_text, times_of_text
+from distgnn.relational.formats import decimal_mark, time_formats
 from distgnn.relational.schema import Column, Kind, Unit
 
 pc: Any = _compute  # its functions are made at run time
@@ -20,6 +22,7 @@ MAX_CATEGORIES = 1000
 _NUMBER = r"^\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?\s*$"
 _PADDED = r"^\s*[+-]?0\d"
 _SAMPLE = 4096
+_DAY = "%Y%m%d"
 _EPOCHS = (
     (Unit.SECONDS, 1e8, 5e9),
     (Unit.MILLISECONDS, 1e11, 5e12),
@@ -28,6 +31,11 @@ _EPOCHS = (
 )
 _TIMELY = re.compile(
     r"(^|_)(date|time|datetime|timestamp|ts|epoch|created|updated|at|on|when)($|_)|date|timestamp|_at$", re.I
+)
+
+_OTHER_TIMES = re.compile(
+    r"birth|born|dob|death|died|due|deadline|required|expir|end|until|finish|clos|return|ship|deliver|updat|modif|delet|last|next",
+    re.I,
 )
 
 
@@ -56,23 +64,29 @@ def measured(name: str, values: pa.ChunkedArray) -> Measured:
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return _number(name, values)
     if is_text(kind):
-        return Measured(_text(name, values))
+        return _text(name, values)
     return Measured(Column(name, Kind.NUMBER if pa.types.is_duration(kind) else Kind.CATEGORY))
 
 
-def _number(name: str, values: pa.ChunkedArray) -> Measured:
+def _number(name: str, values: pa.ChunkedArray, nulls: tuple[str, ...] = ()) -> Measured:
     if _TIMELY.search(name):
         low, high = pc.min_max(values).as_py().values()
         for unit, least, most in _EPOCHS:
             if low is not None and least <= low and high <= most:
-                column = Column(name, Kind.TIME, unit=unit)
+                column = Column(name, Kind.TIME, unit=unit, nulls=nulls)
                 return Measured(
                     column, f'numbers from {low} to {high} look like times since 1970 in unit "{unit.value}"'
                 )
-    return Measured(Column(name, Kind.NUMBER))
+        if pa.types.is_integer(values.type) and low is not None and low >= 19_000_101 and high <= 21_001_231:
+            text = values.cast(pa.large_string())
+            if time_formats(text, pa.nulls(min(len(text), _SAMPLE))) == (_DAY,):
+                return Measured(
+                    Column(name, Kind.TIME, formats=(_DAY,)), f"numbers from {low} to {high} look like dates"
+                )
+    return Measured(Column(name, Kind.NUMBER, nulls=nulls))
 
 
-def _text(name: str, values: pa.ChunkedArray) -> Column:
+def _text(name: str, values: pa.ChunkedArray) -> Measured:
     missing = pa.array([*MARKS], values.type)
     for test, kind in ((_all_numbers, Kind.NUMBER), (_all_times, Kind.TIME)):
         sample = values.slice(0, _SAMPLE)
@@ -80,9 +94,41 @@ def _text(name: str, values: pa.ChunkedArray) -> Column:
             marked = pc.is_in(values, value_set=missing)
             rest = values.filter(pc.invert(marked))
             if len(rest) > rest.null_count and test(rest):
-                return Column(name, kind, nulls=tuple(sorted(pc.unique(values.filter(marked)).to_pylist())))
+                nulls = tuple(sorted(pc.unique(values.filter(marked)).to_pylist()))
+                if kind is Kind.NUMBER:
+                    return _number(name, _as_numbers(rest), nulls)
+                return Measured(Column(name, kind, nulls=nulls))
+    formatted = _formatted(name, values.filter(pc.invert(pc.is_in(values, value_set=missing))), values, missing)
+    if formatted:
+        return formatted
     distinct, count = pc.count_distinct(values).as_py(), len(values) - values.null_count
-    return Column(name, Kind.CATEGORY if distinct <= MAX_CATEGORIES and 2 * distinct <= count else Kind.TEXT)
+    return Measured(Column(name, Kind.CATEGORY if distinct <= MAX_CATEGORIES and 2 * distinct <= count else Kind.TEXT))
+
+
+def _formatted(name: str, rest: pa.ChunkedArray, values: pa.ChunkedArray, missing: pa.Array) -> Measured | None:
+    """Read times and numbers that are not written plainly; such a reading is a guess."""
+    sample = rest.slice(0, _SAMPLE)
+    if len(sample) == sample.null_count:
+        return None
+    mark, kind = decimal_mark(sample), Kind.NUMBER
+    formats = (mark,) if mark and decimal_mark(rest) == mark else ()
+    if not formats:
+        formats, kind = time_formats(rest, times_of_text(sample.combine_chunks())), Kind.TIME
+    if not formats:
+        return None
+    nulls = tuple(sorted(pc.unique(values.filter(pc.is_in(values, value_set=missing))).to_pylist()))
+    example = sample.drop_null()[0].as_py()[:40]
+    told = (
+        f"numbers with the decimal mark {mark!r}"
+        if kind is Kind.NUMBER
+        else f"times in the form {' or '.join(formats)}"
+    )
+    return Measured(Column(name, kind, nulls=nulls, formats=formats), f"texts such as {example!r} look like {told}")
+
+
+def _as_numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    whole = pc.all(pc.match_substring_regex(values, pattern=r"^[+-]?\d{1,18}$")).as_py()
+    return pc.utf8_trim_whitespace(values).cast(pa.int64() if whole else pa.float64())
 
 
 def _all_numbers(values: pa.ChunkedArray) -> bool:
@@ -105,12 +151,30 @@ def is_key(values: pa.ChunkedArray) -> bool:
     return pc.count_distinct(sample).as_py() == len(sample) and pc.count_distinct(values).as_py() == len(values)
 
 
-def inclusion(values: pa.ChunkedArray, keys: pa.ChunkedArray) -> tuple[int, int]:
+def as_key(values: pa.ChunkedArray) -> pa.Array | None:
+    """Return values as keys are stored: int64 or text; None if they cannot be keys."""
+    kind = values.type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or is_text(kind)):
+        return None
+    if pa.types.is_floating(kind) and not pc.all(pc.equal(pc.floor(values), values)).as_py():
+        return None
+    try:
+        return encode(values, Column("key", Kind.KEY), "").arrays[""]
+    except RequestError:  # integers beyond int64
+        return None
+
+
+def inclusion(values: pa.Array, keys: pa.Array) -> tuple[int, int]:
     """Return how many distinct values there are, and how many of them are among the keys."""
     distinct = pc.unique(values).drop_null()
     if distinct.type != keys.type:
         return len(distinct), 0
-    return len(distinct), pc.sum(pc.is_in(distinct, value_set=keys.combine_chunks())).as_py() or 0
+    return len(distinct), pc.sum(pc.is_in(distinct, value_set=keys)).as_py() or 0
+
+
+def names_other_time(column: str) -> bool:
+    """Whether the name of a time says that it is not when its row became known: birth, due date, last update."""
+    return bool(_OTHER_TIMES.search(column))
 
 
 def singulars(table: str) -> Iterator[str]:

@@ -39,7 +39,8 @@ def choose_context(data: TaskData, queries: Int, size: int, seed: int = 0) -> In
     """Choose ``size`` labelled training rows at random whose label windows closed before the first of ``queries``."""
     first = int(data.rows.time[queries].min()) if queries.size else int(data.rows.time.max())
     if not data.missing.size:
-        raise RequestError(f"{data.name}: no column that the task shows varies among its training rows")
+        told = "no column that the task shows varies among its training rows"
+        raise RequestError(f"{data.name}: {told}; hide less, or label more rows")
     fine = data.eligible(first)
     if size and not fine.size:
         raise RequestError(f"{data.name}: no training row whose label is known before the first query; use --context 0")

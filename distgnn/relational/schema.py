@@ -52,6 +52,8 @@ class Column:
         known_at: Time column of the same table that says when a late column is known; "" if there is none.
         unit: Unit of a column of kind time whose values are numbers.
         nulls: Texts that stand for a missing value, beside the source's own nulls.
+        formats: How the texts of a column of kind time are written, as ``strptime`` has it, beside ISO 8601; or the decimal mark
+            of a column of kind number, if its texts have a comma, groups of digits or a currency.
     """
 
     name: Name
@@ -61,6 +63,7 @@ class Column:
     known_at: Name = ""
     unit: Unit = Unit.NONE
     nulls: tuple[Name, ...] = ()
+    formats: tuple[Name, ...] = ()
 
 
 @dataclass(frozen=True, order=True)
@@ -161,6 +164,16 @@ def _check_table(table: Table, where: str) -> None:
     _check_kind(kinds, table.time, Kind.TIME, f"{where}: table {table.name!r}: time")
     for column in table.columns:
         _check_kind(kinds, column.known_at or None, Kind.TIME, f"{where}: {table.name}.{column.name}: known_at")
+        _check_formats(column, f"{where}: {table.name}.{column.name}: formats")
+
+
+def _check_formats(column: Column, where: str) -> None:
+    if column.kind is Kind.NUMBER and column.formats not in ((), (".",), (",",)):
+        raise RequestError(f'{where} of a number are its decimal mark, ["."] or [","]')
+    if column.kind is Kind.TIME and not all("%" in one for one in column.formats):
+        raise RequestError(f'{where} of a time are written as ["%d/%m/%Y"]')
+    if column.formats and column.kind not in (Kind.NUMBER, Kind.TIME):
+        raise RequestError(f"{where} are of numbers and times only; remove them")
 
 
 def _check_kind(kinds: dict[str, Kind], name: str | None, kind: Kind, where: str) -> None:

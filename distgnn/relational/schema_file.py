@@ -25,6 +25,7 @@ _HEAD = """# Schema of a database, drafted by distgnn. Lines marked "proposed" a
 #   distgnn database build --input INPUT --out STORE --schema THIS_FILE
 # Kinds: number, category, text, time, key. A column or table that is left out is not built.
 # Options of a column: { kind = "time", unit = "s" } (s, ms, us, ns since 1970); { kind = "number", nulls = ["?"] };
+#   { kind = "time", formats = ["%d/%m/%Y"] } (beside ISO 8601); { kind = "number", formats = [","] } (the decimal mark: 1.234,50);
 #   { kind = "number", late = true, known_at = "delivered" } or { ..., late = true, late_after_days = 30 }: known only later.
 # time = the column that says when a row became known; without it the rows are visible always.
 """
@@ -38,6 +39,7 @@ class _Column:
     known_at: Name = ""
     unit: Unit = Unit.NONE
     nulls: tuple[Name, ...] = ()
+    formats: tuple[Name, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def _column(name: str, facts: Any, where: str) -> Column:
     after = None if one.late_after_days is None else round(one.late_after_days * _DAY)
     if not one.late and (after is not None or one.known_at):
         raise RequestError(f"{where}: known_at and late_after_days need late = true; add it")
-    return Column(name, one.kind, one.late, after, one.known_at, one.unit, one.nulls)
+    return Column(name, one.kind, one.late, after, one.known_at, one.unit, one.nulls, one.formats)
 
 
 def written(draft: Draft) -> str:
@@ -130,6 +132,8 @@ def _facts(column: Column) -> str:
         facts.append(f"unit = {_text(column.unit.value)}")
     if column.nulls:
         facts.append(f"nulls = [{', '.join(map(_text, column.nulls))}]")
+    if column.formats:
+        facts.append(f"formats = [{', '.join(map(_text, column.formats))}]")
     if column.late:
         facts.append("late = true")
     return _text(column.kind.value) if len(facts) == 1 else f"{{ {', '.join(facts)} }}"

@@ -19,7 +19,7 @@ from distgnn.relational.encode import UNKNOWN, encode
 from distgnn.relational.labels import DAY, Labelled, TaskSpec, labels_of_rule, split_by_time
 from distgnn.relational.links import resolve
 from distgnn.relational.manifest import Finding
-from distgnn.relational.schema import Column, ForeignKey, Kind
+from distgnn.relational.schema import Column, Kind
 from distgnn.relational.schema_file import read_toml
 from distgnn.relational.sources.base import Input, SourceTask
 from distgnn.relational.sources.database_json import TASKS, described_tasks
@@ -136,8 +136,8 @@ def _table_labels(database: Database, spec: TaskSpec, file: str, where: str) -> 
     data = _read_table(uri)
     if data.num_columns not in (3, 4):
         raise RequestError(f"{uri}: has {data.num_columns} columns; write entity key, time, label and, if known, split")
-    keys = _same_type(encode(data.column(0), Column("key", Kind.KEY), uri).arrays[""], database.keys(spec.entity))
-    owner = resolve(keys, database.keys(spec.entity), ForeignKey(base(uri), data.column_names[0], spec.entity))
+    keys = encode(data.column(0), Column("key", Kind.KEY), uri).arrays[""]
+    owner = resolve(keys, database.keys(spec.entity))
     time = encode(data.column(1), Column("time", Kind.TIME), uri).arrays[""].to_numpy()
     label = encode(data.column(2), Column("label", Kind.NUMBER), uri).arrays[""].to_numpy()
     split = _given_split(data, uri)
@@ -157,14 +157,6 @@ def _table_labels(database: Database, spec: TaskSpec, file: str, where: str) -> 
     return found, None if split is None else split[kept]
 
 
-def _same_type(values: pa.Array, keys: pa.Array) -> pa.Array:
-    """Return the keys of a text file as integers where the database has integers."""
-    if pa.types.is_integer(keys.type) and pa.types.is_large_string(values.type):
-        whole = pc.match_substring_regex(values, pattern=r"^(0|-?[1-9]\d{0,17})$")
-        return pc.if_else(whole, values, pa.scalar(None, values.type)).cast(pa.int64())
-    return values
-
-
 def _given_split(data: pa.Table, uri: str) -> np.ndarray | None:
     if data.num_columns < 4:
         return None
@@ -172,11 +164,6 @@ def _given_split(data: pa.Table, uri: str) -> np.ndarray | None:
     if split.null_count:
         raise RequestError(f"{uri}: {split.null_count} rows have another split than train, val, test; correct them")
     return np.asarray(split).astype(np.int8)
-
-
-def base(uri: str) -> str:
-    """Return the name of a file, for messages."""
-    return parent(uri)[1]
 
 
 def _read_table(uri: str) -> pa.Table:

@@ -15,7 +15,7 @@ from distgnn.errors import RequestError
 from distgnn.relational.database import Database
 from distgnn.relational.encode import encode
 from distgnn.relational.links import Ints, Rows, resolve
-from distgnn.relational.schema import Column, ForeignKey, Kind, Schema
+from distgnn.relational.schema import Column, Kind, Schema
 from distgnn.relational.sources.database_json import described_tasks
 from distgnn.relational.sources.parquet import batches_of, types_of
 from distgnn.storage.folder import Folder, open_folder
@@ -205,7 +205,8 @@ def hidden_columns(names: tuple[str, ...], schema: Schema, where: str) -> tuple[
     """Split names ``table.column`` and ``table.*``; RequestError if the schema has no such column."""
     pairs = []
     for name in names:
-        table = next((one for one in schema.tables if name.startswith(f"{one.name}.")), None)
+        fits = [one for one in schema.tables if name.startswith(f"{one.name}.")]
+        table = max(fits, key=lambda one: len(one.name), default=None)  # "t.x.c" is of table "t.x", if there is one
         if table is None:
             raise RequestError(f"{where}: hides {name!r}, which is no table.column of the database; correct it")
         column = name[len(table.name) + 1 :]
@@ -244,7 +245,7 @@ def task_rows(data: pa.Table, table: str, database: Database, where: str) -> Tas
 
 def _entities(keys: pa.ChunkedArray, table: str, database: Database, where: str) -> Rows:
     values = encode(keys, Column("key", Kind.KEY), where).arrays[""]
-    found = resolve(values, database.keys(table), ForeignKey("task", "entity", table))
+    found = resolve(values, database.keys(table))
     missing = found.nulls + found.dangling
     if missing:
         row = int(np.argmax(found.parent < 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from distgnn.relational.evaluate import ALL, Record, Row, summarise
+from distgnn.relational.evaluate import ALL, BOOSTING, Record, Row, summarise
 from distgnn.report.png import png
 
 REFERENCE = "forest + linear"
@@ -25,7 +25,10 @@ def markdown(records: list[Record]) -> str:
 
 
 def _summary(rows: list[Row]) -> str:
-    lines = [f"| labels | method | mean | minus {REFERENCE} | p (paired over tasks) |", "|---|---|---|---|---|"]
+    lines = [
+        f"| labels | method | mean | minus {REFERENCE} (all labels: {BOOSTING}) | p (paired over tasks) |",
+        "|---|---|---|---|---|",
+    ]
     for row in rows:
         gap = "" if row.difference is None else f"{row.difference:+.4f}"
         gap += "" if row.error is None else f" ± {row.error:.4f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -31,7 +32,9 @@ def save_picture(schema: Schema, rows: dict[str, int], uri: str) -> None:
         raise RequestError(f"{uri}: a picture is written as .svg or .png; choose one of these")
     buffer = io.BytesIO()
     figure = draw(schema, rows)
-    figure.savefig(buffer, format=kind, dpi=120, metadata={"Date": None} if kind == "svg" else None)
+    with warnings.catch_warnings():  # names in scripts that the font lacks are drawn as boxes
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        figure.savefig(buffer, format=kind, dpi=120, metadata={"Date": None} if kind == "svg" else None)
     open_folder(folder).write(name, buffer.getvalue())
 
 
@@ -45,7 +48,9 @@ def draw(schema: Schema, rows: dict[str, int]) -> Figure:
     axes.set_axis_off()
     axes.set_xlim(-0.2, 3.1 * width)
     axes.set_ylim(-3.0 * levels + 0.4, 0.4)
-    axes.set_title(f"{schema.name}: {len(schema.tables)} tables, {sum(rows.values()):,} rows", fontsize=10)
+    axes.set_title(
+        f"{schema.name}: {len(schema.tables)} tables, {sum(rows.values()):,} rows", fontsize=10, parse_math=False
+    )
     boxes = {table.name: _box(axes, table, places[table.name], rows[table.name]) for table in schema.tables}
     for number, key in enumerate(schema.foreign_keys):
         (x0, y0, _), (x1, _, low) = boxes[key.table], boxes[key.parent]

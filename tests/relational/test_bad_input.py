@@ -37,7 +37,6 @@ def changed(table: str, **columns: Any) -> dict[str, pa.Table]:
     [
         ("customers", {"customer_id": ["007", "1e5", "007"]}, r"not unique \(1 repeated; '007' is there 2 times\)"),
         ("customers", {"customer_id": ["007", None, "NA"]}, r"1 rows have no primary key \(row 1\)"),
-        ("orders", {"customer_id": [7, 1, 7, None, 9, 7]}, "the foreign key holds integers, the primary key text"),
     ],
 )
 def test_wrong_keys_are_refused(table: str, columns: Any, message: str, tmp_path: Path) -> None:
@@ -47,6 +46,17 @@ def test_wrong_keys_are_refused(table: str, columns: Any, message: str, tmp_path
     with pytest.raises(dg.RequestError, match=message):
         dg.open_database(str(folder))
     assert not (tmp_path / "store" / "store.json").exists()
+
+
+def test_keys_of_different_types_are_compared_as_text(tmp_path: Path) -> None:
+    folder = shop.write_json(
+        tmp_path / "in",
+        changed("orders", customer_id=[7, 1, 7, None, 9, 7]) | changed("customers", customer_id=["7", "9", "1e5"]),
+    )
+    database = dg.build_database(input=folder, out=tmp_path / "store")
+    assert database.parent(LINK).tolist() == [0, -1, 0, -1, 1, 0]
+    told = "orders.customer_id->customers: 5 keys compared as text, since one side is integers"
+    assert told in lines(tmp_path / "store")
 
 
 def test_empty_tables_and_empty_columns_are_listed(tmp_path: Path) -> None:
@@ -153,8 +163,10 @@ def test_rows_with_other_numbers_of_fields_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("t.csv", b"", "the first line is empty"),
-        ("t.csv", b"a,a\n1,2\n", "must name every column once"),
+        ("t.csv", b"", "holds no table with columns that can be read"),
+        ("t.csv", b"\na,b\n1,2\n", "the first line is empty"),
+        ("t.csv", b"a,b\n1,2,3\n", r"no row has as many fields as the first line \(3 fields, not 2: 1,2,3\)"),
+        ("t.csv", b'a,b\n1,"x\n2,y\n3,z\n', "a quote is not closed"),
         ("t.parquet", b"PAR1 no", "damaged, or not Parquet"),
         ("t.csv.gz", b"no gzip", "damaged"),
         ("t.csv", b"a,b\n\xff,1\n", "not UTF-8 throughout"),
@@ -180,8 +192,20 @@ def test_sqlite_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE t (k INTEGER PRIMARY KEY, x TEXT)")
         connection.execute("INSERT INTO t VALUES (1, CAST(x'ff' AS TEXT))")
-    with pytest.raises(dg.RequestError, match="its text must be UTF-8"):
+    with pytest.raises(dg.RequestError, match="give --encoding"):
         dg.build_database(input=path, out=tmp_path / "store")
+    database = dg.build_database(input=path, out=tmp_path / "store", encoding="latin-1", overwrite=True)
+    assert database.text("t", "x").to_pylist() == ["ÿ"]
+
+
+def test_headers_without_a_name_or_with_that_of_another_are_numbered(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "t.csv").write_text(",a, a,b\n0,1,2,3\n")
+    (tmp_path / "in" / "nothing.csv").write_text("")
+    database = dg.build_database(input=tmp_path / "in", out=tmp_path / "store", accept_proposal=True)
+    assert [column.name for column in database.schema.table("t").columns] == ["column_1", "a", "a_2", "b"]
+    assert "left out: t: the header '' is called 'column_1'" in lines(tmp_path / "store")
+    assert "left out: nothing: none of its columns can be read" in lines(tmp_path / "store")
 
 
 def test_sqlite_columns_of_several_types_are_text(tmp_path: Path) -> None:

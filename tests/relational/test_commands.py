@@ -15,6 +15,7 @@ import pytest
 import distgnn as dg
 from distgnn.cli import main
 from distgnn.relational.store import verify_database
+from tests.helpers.databases import frames, write_database
 from tests.relational import shop
 from tests.relational.test_real_databases import DATA
 from tests.relational.test_sources import check_shop
@@ -71,6 +72,29 @@ def test_proposals_that_are_accepted_are_printed(tmp_path: Path, capsys: pytest.
     assert "exclude each other" in run(
         capsys, "build", "--input", source, "--out", tmp_path / "x", "--accept-proposal", "--schema", "s.toml", code=2
     )
+
+
+def test_automatic_tasks_are_added_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_database(tmp_path / "in", frames(customers=30, orders=400))
+    run(capsys, "build", "--input", source, "--out", tmp_path / "store")
+    lines = run(capsys, "tasks", tmp_path / "store", "--automatic", 4, "--json").splitlines()
+    made = [one for one in map(json.loads, lines) if one["task"].startswith("automatic-")]
+    assert len(made) == 4
+    database = dg.open_database(str(tmp_path / "store"))
+    for one in made:
+        task, rows = dg.load_task(database, one["task"])
+        assert one["rule"]
+        assert min(one["rows"].values()) > 0
+        bounds = [rows.time[rows.split == split] for split in range(3)]
+        if task.horizon:  # no label window of one split reaches into the next
+            assert bounds[0].max() + task.horizon <= bounds[1].min()
+            assert bounds[1].max() + task.horizon <= bounds[2].min()
+        else:
+            assert task.hide_entity or task.hide_splits
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "t.csv").write_text("id,x\n1,2\n")
+    run(capsys, "build", "--input", tmp_path / "none", "--out", tmp_path / "few", "--accept-proposal")
+    assert "no task can be made" in run(capsys, "tasks", tmp_path / "few", "--automatic", 4, code=2)
 
 
 @pytest.mark.parametrize("kind", ["svg", "png"])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distgnn.api.database_models import pretrain_databases, pretraining_pool
+from distgnn.api.database_models import pretrain_databases
 from distgnn.config.database_model import DatabaseModelConfig, DatabasePretrainConfig, DatabaseTrainConfig, SampleConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
@@ -19,6 +19,7 @@ from distgnn.relational.episodes import EpisodeLimits, draw_episode
 from distgnn.relational.head import left_out_loss, solve
 from distgnn.relational.model import DatabaseModel, Episode, query_loss, standardise
 from distgnn.relational.model_checkpoint import load_model
+from distgnn.relational.pretraining import pretraining_pool
 from distgnn.relational.training import new_model
 from distgnn.relational.values import CHANNELS, FACTS, NAME_BUCKETS
 from tests.helpers.databases import frames, write_database
@@ -153,7 +154,7 @@ def test_a_stopped_run_continues_with_the_same_losses(
     shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = pretrain_databases(config(shop, tmp_path / "whole"))
-    monkeypatch.setattr("distgnn.api.database_models._after", lambda *args: _stop_at(4, *args))
+    monkeypatch.setattr("distgnn.relational.pretraining.after_step", lambda *args: _stop_at(4, *args))
     stopped = pretrain_databases(config(shop, tmp_path / "stopped"))
     assert len(stopped.losses) == 4
     monkeypatch.undo()

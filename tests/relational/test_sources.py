@@ -155,24 +155,28 @@ def test_relbench_brings_its_tasks(tmp_path: Path) -> None:
     assert "left out: task 'links': tasks of type 'recommendation' are not supported" in findings(tmp_path / "store")
 
 
-def test_composite_keys_and_keys_to_other_columns_are_listed(tmp_path: Path) -> None:
+def test_composite_keys_are_read_and_keys_to_other_columns_listed(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(
-            "CREATE TABLE a (x INTEGER, y INTEGER, code TEXT UNIQUE, PRIMARY KEY (x, y));"
+            "CREATE TABLE a (x INTEGER, y INTEGER, code TEXT UNIQUE, z TEXT, PRIMARY KEY (x, y));"
+            "CREATE TABLE d (p TEXT, q TEXT, PRIMARY KEY (q, p)); INSERT INTO d VALUES ('a|b', 'c'), ('a', 'b|c');"
             "CREATE TABLE c (k INTEGER PRIMARY KEY, n TEXT UNIQUE, up INTEGER REFERENCES c, photo BLOB);"
             "CREATE TABLE b (i INTEGER PRIMARY KEY, x INTEGER, y INTEGER, n TEXT REFERENCES c(n),"
-            " FOREIGN KEY (x, y) REFERENCES a(x, y)); CREATE VIEW v AS SELECT * FROM b;"
+            " FOREIGN KEY (x, y) REFERENCES A(Y, X)); CREATE VIEW v AS SELECT * FROM b;"
             "INSERT INTO c VALUES (1, 'a', 2, x'00'), (2, 'b', 1, NULL);"
+            "INSERT INTO a VALUES (1, 2, 'u', NULL), (2, 1, 'v', 'p|q'); "
+            "INSERT INTO b VALUES (1, 2, 1, 'a'), (2, 1, 2, 'b'), (3, 1, NULL, 'a');"
         )
     database = dg.build_database(input=path, out=tmp_path / "store")
     lines = findings(tmp_path / "store")
-    assert "left out: a: the primary key has several columns (x, y)" in lines
-    assert "left out: b.x, y->a: the foreign key has several columns" in lines
+    assert database.keys("a").to_pylist() == ["1|2", "2|1"]
+    assert database.parent(ForeignKey("b", "y+x", "a")).tolist() == [0, 1, -1]
+    assert database.keys("d").to_pylist() == ["c|a\\|b", "b\\|c|a"]
     assert "left out: b.n->c: it refers to n, not to the primary key" in lines
     assert "left out: c.photo: bytes or nested values are not read" in lines
     assert database.parent(ForeignKey("c", "up", "c")).tolist() == [1, 0]  # a cycle
-    assert [table.name for table in database.schema.tables] == ["a", "b", "c"]
+    assert [table.name for table in database.schema.tables] == ["a", "b", "c", "d"]
 
 
 def test_kinds_of_text_columns_are_measured(tmp_path: Path) -> None:
@@ -187,7 +191,7 @@ def test_kinds_of_text_columns_are_measured(tmp_path: Path) -> None:
     columns = {column.name: column for column in database.schema.table("t").columns}
     kinds = {name: column.kind for name, column in columns.items()}
     assert kinds == {
-        "n": Kind.NUMBER, "padded": Kind.TEXT, "stamp": Kind.TIME, "mixed": Kind.TEXT, "few": Kind.CATEGORY, "at": Kind.NUMBER,
+        "n": Kind.NUMBER, "padded": Kind.TEXT, "stamp": Kind.TIME, "mixed": Kind.TEXT, "few": Kind.CATEGORY, "at": Kind.TIME,
     }  # fmt: skip
     assert columns["n"].nulls == ("?", "\\N")
     assert columns["stamp"].unit is Unit.NONE

@@ -139,7 +139,7 @@ def plain_type(kind: pa.DataType) -> pa.DataType | None:
     """Return the type that a column of a source is read as; None if it cannot be read (bytes, lists, structs)."""
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return pa.large_string()
-    if pa.types.is_decimal(kind):
+    if pa.types.is_decimal(kind) or pa.types.is_float16(kind):
         return pa.float64()
     unread = pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
     odd = pa.types.is_fixed_size_binary(kind) or pa.types.is_binary_view(kind) or pa.types.is_interval(kind)

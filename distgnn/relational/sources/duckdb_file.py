@@ -13,7 +13,7 @@ from distgnn import register
 from distgnn.errors import RequestError
 from distgnn.relational.schema import Schema
 from distgnn.relational.sources.base import BATCH_ROWS, Declared, Input, plain_type, stamp
-from distgnn.relational.sources.sql import Reference, declared_by, quoted
+from distgnn.relational.sources.sql import Reference, combine, combined_columns, combined_types, declared_by, quoted
 from distgnn.relational.sources.sqlite import starts_with
 from distgnn.storage.folder import open_folder
 from distgnn.storage.uri import base_name, parent
@@ -25,15 +25,16 @@ _CONFIG: dict[str, Any] = {
     "autoload_known_extensions": "false",
     "threads": "2",
 }
-_TABLES = "SELECT table_name FROM duckdb_tables() WHERE NOT internal AND schema_name = 'main' ORDER BY 1"
-_KEYS = """SELECT table_name, constraint_type, constraint_column_names, referenced_table, referenced_column_names
-FROM duckdb_constraints() WHERE schema_name = 'main' AND constraint_type IN ('PRIMARY KEY', 'FOREIGN KEY')
-ORDER BY table_name, constraint_index"""
+_TABLES = """SELECT schema_name, table_name FROM duckdb_tables()
+WHERE NOT internal AND NOT temporary AND database_name = current_database() ORDER BY schema_name <> 'main', 1, 2"""
+_KEYS = """SELECT schema_name, table_name, constraint_type, constraint_column_names, referenced_table, referenced_column_names
+FROM duckdb_constraints() WHERE database_name = current_database() AND constraint_type IN ('PRIMARY KEY', 'FOREIGN KEY')
+ORDER BY schema_name, table_name, constraint_index"""
 
 
 @register.database_source("duckdb")
 class DuckdbFile:
-    """A DuckDB file: tables of the schema main, primary and foreign keys."""
+    """A DuckDB file: tables, primary and foreign keys; tables outside of the schema main are called SCHEMA.TABLE."""
 
     def __init__(self, source: Input) -> None:
         folder, name = parent(source.uri)
@@ -42,14 +43,17 @@ class DuckdbFile:
         self.uri, self.name = source.uri, base_name(source.uri).rpartition(".")[0] or name
         self._path = open_folder(folder).locate(name)
         self._stamps = [stamp(open_folder(folder), one) for one in (name, f"{name}.wal")]
-        self._names = tuple(row[0] for row in self._ask(_TABLES))
+        self._places = {_name(*row): row for row in self._ask(_TABLES)}
+        self._names = tuple(self._places)
+        self._found: dict[str, list[tuple[str, pa.DataType | None]]] = {}
         self._keys: dict[str, list[str]] = {table: [] for table in self._names}
         self._references: dict[str, list[Reference]] = {table: [] for table in self._names}
-        for table, kind, columns, other, to in self._ask(_KEYS):
+        for schema, table, kind, columns, other, to in self._ask(_KEYS):
             if kind == "PRIMARY KEY":
-                self._keys[table] = columns
-            else:
-                self._references[table].append(Reference(columns, other, to))
+                self._keys[_name(schema, table)] = columns
+            else:  # DuckDB has no foreign keys between schemas
+                self._references[_name(schema, table)].append(Reference(columns, _name(schema, other), to))
+        self._combined = combined_columns(self._keys, self._references)
 
     @staticmethod
     def recognises(uri: str) -> bool:
@@ -62,24 +66,26 @@ class DuckdbFile:
 
     def types(self, table: str) -> pa.Schema:
         """Names and Arrow types of the columns of a table."""
-        return pa.schema([(name, kind) for name, kind in self._all_types(table) if kind is not None])
+        plain = pa.schema([(name, kind) for name, kind in self._all_types(table) if kind is not None])
+        return combined_types(plain, self._combined[table])
 
     def batches(self, table: str) -> Iterator[pa.RecordBatch]:
         """Iterate over the rows of a table, in the order of their insertion."""
         types = self.types(table)
-        columns = ", ".join(quoted(name) for name in types.names)
+        plain = pa.schema([item for item in types if item.name not in self._combined[table]])
+        columns = ", ".join(quoted(name) for name in plain.names)
         with closing(self._connect()) as connection:
             try:
-                found = connection.sql(f"SELECT {columns} FROM {quoted(table)}")
+                found = connection.sql(f"SELECT {columns} FROM {self._place(table)}")
                 for batch in found.to_arrow_reader(BATCH_ROWS):
-                    yield cast_batch(batch, types)
+                    yield combine(cast_batch(batch, plain), types, self._combined[table])
             except (duckdb.Error, pa.ArrowException) as error:
                 raise self._damaged(error) from error
 
     def declared(self, table: str) -> Declared:
         """Primary and foreign keys of a table."""
         unread = [name for name, kind in self._all_types(table) if kind is None]
-        return declared_by(table, self._keys, self._references, unread)
+        return declared_by(table, self._keys, self._references, unread, self.types(table))
 
     def schema(self) -> Schema | None:
         """None: kinds and time columns are measured."""
@@ -90,12 +96,20 @@ class DuckdbFile:
         return self._stamps
 
     def _all_types(self, table: str) -> list[tuple[str, pa.DataType | None]]:
+        if table not in self._found:
+            self._found[table] = self._look_at(table)
+        return self._found[table]
+
+    def _look_at(self, table: str) -> list[tuple[str, pa.DataType | None]]:
         with closing(self._connect()) as connection:
             try:
-                empty = connection.sql(f"SELECT * FROM {quoted(table)} LIMIT 0").to_arrow_table()
+                empty = connection.sql(f"SELECT * FROM {self._place(table)} LIMIT 0").to_arrow_table()
             except (duckdb.Error, pa.ArrowException) as error:
                 raise self._damaged(error) from error
         return [(item.name, plain_type(_values(item.type))) for item in empty.schema]
+
+    def _place(self, table: str) -> str:
+        return ".".join(map(quoted, self._places[table]))
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         try:
@@ -114,6 +128,10 @@ class DuckdbFile:
         return RequestError(
             f"{self.uri}: cannot be read as DuckDB ({' '.join(str(error).split())[:200]}); check the file"
         )
+
+
+def _name(schema: str, table: str) -> str:
+    return table if schema == "main" else f"{schema}.{table}"
 
 
 def _values(kind: Any) -> pa.DataType:

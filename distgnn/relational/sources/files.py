@@ -16,7 +16,7 @@ from distgnn.corpus.sources.files import input_errors, open_text, plain_name
 from distgnn.errors import RequestError
 from distgnn.relational.schema import Schema
 from distgnn.relational.sources.base import Declared, Input, stamp
-from distgnn.relational.sources.parquet import batches_of, types_of
+from distgnn.relational.sources.parquet import batches_of, names_of, types_of
 from distgnn.storage.folder import open_folder
 from distgnn.storage.uri import base_name
 
@@ -29,7 +29,7 @@ class _Utf8(io.RawIOBase):
     """Bytes of a text stream in UTF-8."""
 
     def __init__(self, file: io.TextIOWrapper, uri: str) -> None:
-        self._file, self._uri, self._rest = file, uri, b""
+        self._file, self._uri, self._rest, self.quotes = file, uri, b"", 0
 
     def readable(self) -> bool:
         return True
@@ -38,6 +38,7 @@ class _Utf8(io.RawIOBase):
         if not self._rest:
             try:
                 self._rest = self._file.read(_BLOCK).encode()
+                self.quotes += self._rest.count(b'"')
             except UnicodeError as error:
                 reason = f"not UTF-8 throughout ({error})" if self._file.encoding.startswith("utf-8") else str(error)
                 raise RequestError(
@@ -57,6 +58,7 @@ class Files:
         self._folder = open_folder(source.uri)
         self._files = self._found()
         self._types: dict[str, pa.Schema] = {}
+        self._notes: dict[str, list[str]] = {}
         self.rejected: dict[str, tuple[int, str]] = {}
 
     @staticmethod
@@ -77,8 +79,13 @@ class Files:
             name = self._files[table]
             if plain_name(name).endswith(".parquet"):
                 self._types[table] = types_of(self._folder, name)
+                unread = [one for one in names_of(self._folder, name) if one not in self._types[table].names]
+                self._notes[table] = [f"{table}.{one}: bytes or nested values are not read" for one in unread]
             else:
-                self._types[table] = pa.schema([(column, pa.large_string()) for column in self._header(name)[0]])
+                found, columns = self._header(name)[0], self._columns(name)
+                self._types[table] = pa.schema([(column, pa.large_string()) for column in columns])
+                renamed = [(old, new) for old, new in zip(found, columns, strict=True) if old != new]
+                self._notes[table] = [f"{table}: the header {old!r} is called {new!r}" for old, new in renamed]
         return self._types[table]
 
     def batches(self, table: str) -> Iterator[pa.RecordBatch]:
@@ -90,8 +97,8 @@ class Files:
 
     def declared(self, table: str) -> Declared:
         """Files declare nothing."""
-        del table
-        return Declared()
+        self.types(table)
+        return Declared(notes=tuple(self._notes[table]))
 
     def schema(self) -> Schema | None:
         """None: all is measured."""
@@ -119,16 +126,28 @@ class Files:
         with input_errors(uri), open_text(uri, self._encoding, "replace") as file:
             line = file.readline(_HEAD).rstrip("\r\n")
         if not line.strip():
-            raise RequestError(f"{uri}: the first line is empty; it must name the columns")
+            if self._folder.size(name):
+                raise RequestError(f"{uri}: the first line is empty; it must name the columns")
+            return [], ","
         mark = max(_MARKS, key=line.count)
-        names = next(csv.reader([line], delimiter=mark))
-        if len(set(names)) < len(names) or "" in names:
-            raise RequestError(f"{uri}: the first line must name every column once (it is {line[:80]!r})")
-        return names, mark
+        return next(csv.reader([line], delimiter=mark)), mark
+
+    def _columns(self, name: str) -> list[str]:
+        """Names of the columns of a CSV file; those without a name, or with that of another, get a number."""
+        columns: list[str] = []
+        for place, column in enumerate(self._header(name)[0], 1):
+            plain, number = column.strip() or f"column_{place}", 1
+            free = plain
+            while free in columns:
+                number += 1
+                free = f"{plain}_{number}"
+            columns.append(free)
+        return columns
 
     def _csv(self, table: str, name: str) -> Iterator[pa.RecordBatch]:
-        uri, (columns, mark) = self._folder.at(name), self._header(name)
+        uri, mark, columns = self._folder.at(name), self._header(name)[1], self._columns(name)
         bad: list[str] = []
+        last: pa.RecordBatch | None = None
 
         def keep(row: Any) -> str:
             bad.append(
@@ -136,7 +155,7 @@ class Files:
             )
             return "skip"
 
-        read = pacsv.ReadOptions(block_size=_BLOCK, use_threads=False)
+        read = pacsv.ReadOptions(block_size=_BLOCK, use_threads=False, column_names=columns, skip_rows=1)
         text = pa.large_string()
         convert = pacsv.ConvertOptions(
             column_types=dict.fromkeys(columns, text),
@@ -148,17 +167,24 @@ class Files:
         parse.invalid_row_handler = keep
         with input_errors(uri), open_text(uri, self._encoding) as file:
             try:
-                reader = pacsv.open_csv(pa.PythonFile(_Utf8(file, uri), mode="r"), read, parse, convert)
-                if reader.schema.names != columns:
-                    raise RequestError(
-                        f"{uri}: the first line does not name the columns of the other lines; correct it"
-                    )
-                yield from reader
+                plain = _Utf8(file, uri)
+                for last in pacsv.open_csv(pa.PythonFile(plain, mode="r"), read, parse, convert):
+                    yield last
+                _check_end(uri, plain, last, bad)
             except pa.ArrowInvalid as error:
                 reason = " ".join(str(error).split())[:200]
                 raise RequestError(f"{uri}: not a table of text ({reason}); correct it") from error
         if bad:
             self.rejected[table] = len(bad), bad[0]
+
+
+def _check_end(uri: str, text: _Utf8, last: pa.RecordBatch | None, bad: list[str]) -> None:
+    """Refuse a file whose last quote is open: it swallows the lines after it."""
+    cells = [] if last is None or not last.num_rows else last.slice(last.num_rows - 1).to_pylist()[0].values()
+    if text.quotes % 2 and any("\n" in cell for cell in cells if cell):
+        raise RequestError(f"{uri}: a quote is not closed, and the last row spans several lines; correct it")
+    if bad and not cells:
+        raise RequestError(f"{uri}: no row has as many fields as the first line ({bad[0]}); correct the first line")
 
 
 def _parse(mark: str) -> pacsv.ParseOptions:

@@ -13,6 +13,13 @@ from distgnn.relational.sources.base import BATCH_ROWS, plain_type
 from distgnn.storage.folder import Folder
 
 
+def names_of(folder: Folder, name: str) -> list[str]:
+    """Names of all columns of a Parquet file."""
+    uri = folder.at(name)
+    with input_errors(uri), open_binary(uri) as file:
+        return ParquetColumns(uri, file).names
+
+
 def types_of(folder: Folder, name: str, columns: tuple[str, ...] = ()) -> pa.Schema:
     """Names and types of the ``columns`` of a Parquet file, in this order; all that can be read if none are named."""
     uri = folder.at(name)

@@ -15,7 +15,15 @@ from distgnn.errors import RequestError
 from distgnn.relational.schema import Schema
 from distgnn.relational.sources.base import Declared, Input, plain_type
 from distgnn.relational.sources.duckdb_file import cast_batch
-from distgnn.relational.sources.sql import Reference, declared_by, quoted
+from distgnn.relational.sources.sql import (
+    Combined,
+    Reference,
+    combine,
+    combined_columns,
+    combined_types,
+    declared_by,
+    quoted,
+)
 
 _COLUMNS = """SELECT n.nspname, c.relname, a.attname, t.typname, t.typtype::text, a.atttypmod
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -63,6 +71,7 @@ class Postgres:
         self._unread: dict[str, list[str]] = {}
         self._keys: dict[str, list[str]] = {}
         self._references: dict[str, list[Reference]] = {}
+        self._combined: dict[str, Combined] = {}
         self._connection: Any = None
         with self._cursor() as cursor:
             self._describe(cursor)
@@ -84,19 +93,21 @@ class Postgres:
             cursor.execute(f"{self._query(table)} LIMIT 0")
             found = cursor.fetch_arrow_table().schema
         kinds = [(item.name, plain_type(item.type)) for item in found]
-        return pa.schema([(name, pa.large_string() if kind is None else kind) for name, kind in kinds])
+        plain = pa.schema([(name, pa.large_string() if kind is None else kind) for name, kind in kinds])
+        return combined_types(plain, self._combined[table])
 
     def batches(self, table: str) -> Iterator[pa.RecordBatch]:
         """Iterate over the rows of a table, sorted by primary key; without one, in the server's order."""
         types, order = self.types(table), ", ".join(map(quoted, self._keys[table])) or "ctid"
+        plain = pa.schema([item for item in types if item.name not in self._combined[table]])
         with self._cursor() as cursor:
             cursor.execute(f"{self._query(table)} ORDER BY {order}")
             for batch in cursor.fetch_record_batch():
-                yield cast_batch(batch, types)
+                yield combine(cast_batch(batch, plain), types, self._combined[table])
 
     def declared(self, table: str) -> Declared:
         """Primary and foreign keys of a table."""
-        return declared_by(table, self._keys, self._references, self._unread[table])
+        return declared_by(table, self._keys, self._references, self._unread[table], self.types(table))
 
     def schema(self) -> Schema | None:
         """None: kinds and time columns are measured."""
@@ -129,6 +140,7 @@ class Postgres:
             else:
                 reference = Reference(columns, _name(parent_schema, parent), [row[7] for row in rows])
                 self._references[_name(schema, table)].append(reference)
+        self._combined = combined_columns(self._keys, self._references)
 
     def _query(self, table: str) -> str:
         columns = ", ".join(f"{read} AS {quoted(name)}" for name, read in self._selected[table].items())

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as _compute
 
 from distgnn.relational.sources.base import Declared
+
+pc: Any = _compute  # its functions are made at run time
 
 
 class Reference(NamedTuple):
@@ -28,8 +33,70 @@ def quoted(name: str) -> str:
     return f'"{escaped}"'
 
 
+Combined = dict[str, tuple[str, ...]]
+"""Columns of one table that stand for keys of several columns: name -> columns."""
+
+
+def combined_columns(
+    keys: Mapping[str, Sequence[str]], references: Mapping[str, Sequence[Reference]]
+) -> dict[str, Combined]:
+    """Return by table the columns that stand for primary and foreign keys of several columns."""
+    found: dict[str, Combined] = {table: {} for table in keys}
+    for table, columns in keys.items():
+        if len(columns) > 1:
+            found[table][combined_name(columns)] = tuple(columns)
+        for one in references.get(table, ()):
+            ordered = _ordered(one, keys.get(one.parent, ()))
+            if len(ordered) > 1:
+                found[table][combined_name(ordered)] = ordered
+    return found
+
+
+def combined_name(columns: Sequence[str]) -> str:
+    """Name of the column that stands for a key of several columns."""
+    return "+".join(columns)
+
+
+def _ordered(one: Reference, key: Sequence[str]) -> tuple[str, ...]:
+    """Columns of a foreign key in the order of the parent's primary key; empty if it refers to other columns."""
+    to = list(one.to) or list(key)
+    if sorted(to) != sorted(key) or len(one.columns) != len(to):
+        return ()
+    return tuple(one.columns[to.index(column)] for column in key)
+
+
+def combined_types(types: pa.Schema, combined: Combined) -> pa.Schema:
+    """Add the combined columns; those whose parts cannot be read, or whose name is taken, are dropped from ``combined``."""
+    for name, columns in list(combined.items()):
+        if name in types.names or not all(column in types.names for column in columns):
+            del combined[name]
+        else:
+            types = types.append(pa.field(name, pa.large_string()))
+    return types
+
+
+def combine(batch: pa.RecordBatch, types: pa.Schema, combined: Combined) -> pa.RecordBatch:
+    """Add the combined columns of ``types`` to a batch: the parts as text, joined by ``|``; null if a part is."""
+    arrays = list(batch.columns)
+    for name in types.names[batch.num_columns :]:
+        parts = [_escaped(batch.column(column)) for column in combined[name]]
+        arrays.append(pc.binary_join_element_wise(*parts, pa.scalar("|", pa.large_string())))
+    return pa.RecordBatch.from_arrays(arrays, schema=types)
+
+
+def _escaped(values: pa.Array) -> pa.Array:
+    text = values.cast(pa.large_string())
+    if not pa.types.is_large_string(values.type):
+        return text
+    return pc.replace_substring(pc.replace_substring(text, "\\", "\\\\"), "|", "\\|")
+
+
 def declared_by(
-    table: str, keys: Mapping[str, Sequence[str]], references: Mapping[str, Sequence[Reference]], unread: Sequence[str]
+    table: str,
+    keys: Mapping[str, Sequence[str]],
+    references: Mapping[str, Sequence[Reference]],
+    unread: Sequence[str],
+    types: pa.Schema,
 ) -> Declared:
     """Return what a source declares about a table; what cannot be kept becomes notes.
 
@@ -38,29 +105,33 @@ def declared_by(
         keys: Columns of the primary key of every table.
         references: Foreign keys of every table.
         unread: Columns that cannot be read.
+        types: Columns that are read.
     """
     notes = [f"{table}.{name}: bytes or nested values are not read" for name in unread]
-    key = keys[table][0] if len(keys[table]) == 1 else None
-    if len(keys[table]) > 1:
-        notes.append(f"{table}: the primary key has several columns ({', '.join(keys[table])})")
+    key = combined_name(keys[table]) if keys[table] else None
+    if key is not None and key not in types.names:
+        notes.append(f"{table}: the primary key ({', '.join(keys[table])}) cannot be read")
+        key = None
     kept: dict[str, str] = {}
     for one in references[table]:
-        problem = _problem(one, keys, kept)
+        problem = _problem(one, keys, kept, types)
         if problem:
             notes.append(f"{table}.{', '.join(one.columns)}->{one.parent}: {problem}")
         else:
-            kept[one.columns[0]] = one.parent
+            kept[combined_name(_ordered(one, keys[one.parent]))] = one.parent
     any_declared = any(references.values()) or len(keys) == 1
     return Declared(key, kept, notes=tuple(notes), keys=any_declared)
 
 
-def _problem(one: Reference, keys: Mapping[str, Sequence[str]], kept: Mapping[str, str]) -> str:
+def _problem(one: Reference, keys: Mapping[str, Sequence[str]], kept: Mapping[str, str], types: pa.Schema) -> str:
     if one.parent not in keys:
         return "there is no such table"
-    if len(one.columns) > 1:
-        return "the foreign key has several columns"
-    if len(keys[one.parent]) != 1:
-        return "the parent has no primary key of one column"
-    if one.to and list(one.to) != list(keys[one.parent]):
+    if not keys[one.parent]:
+        return "the parent has no primary key"
+    ordered = _ordered(one, keys[one.parent])
+    if not ordered:
         return f"it refers to {', '.join(one.to)}, not to the primary key"
-    return "the column has another foreign key" if one.columns[0] in kept else ""
+    name = combined_name(ordered)
+    if name not in types.names:
+        return "the columns cannot be read"
+    return "the column has another foreign key" if name in kept else ""

@@ -1,0 +1,127 @@
+"""A pre-training run over databases: its tasks with their evidence, checkpoints, and training on each rank."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from distgnn.config import to_json
+from distgnn.config.database_model import DatabasePretrainConfig
+from distgnn.corpus.writer import Mapper
+from distgnn.distributed import ProcessGroup
+from distgnn.errors import RequestError
+from distgnn.relational.automatic import automatic_tasks
+from distgnn.relational.episodes import TRAIN, VAL, TaskData, load_data
+from distgnn.relational.model_checkpoint import Facts, load_model, newest, restore, save_model
+from distgnn.relational.sampling import Limits
+from distgnn.relational.store import open_database
+from distgnn.relational.synthetic import synthetic_database
+from distgnn.relational.tasks import load_task, task_names
+from distgnn.relational.training import State, new_state, train_steps
+from distgnn.storage.folder import Folder, open_folder
+
+_FEWEST, _TOLD_EVERY = 32, 50
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class DatabaseRun:
+    """A pre-training run over databases.
+
+    Attributes:
+        uri: The run folder.
+        checkpoint: Its newest checkpoint.
+        losses: Mean query loss of each step.
+        tasks: Number of tasks.
+        seconds: Seconds of training, reading not included.
+    """
+
+    uri: str
+    checkpoint: str
+    losses: list[float]
+    tasks: int
+    seconds: float
+
+
+class Loading(NamedTuple):
+    """What one process loads: the tasks of a database, or of the synthetic database ``number``."""
+
+    uri: str
+    number: int = 0
+
+
+def pretraining_pool(config: DatabasePretrainConfig, mapper: Mapper = map) -> list[TaskData]:
+    """Training and validation rows of the declared tasks of all databases, and automatic tasks, with their evidence.
+
+    Args:
+        config: The config.
+        mapper: Ordered map; one over several processes loads databases in parallel.
+
+    Raises:
+        RequestError: A database cannot be read, or there is no task to train on.
+    """
+    jobs = [Loading(uri) for uri in config.databases] + [Loading("", number) for number in range(config.synthetic)]
+    pool = [data for found in mapper(partial(_load, config), jobs) for data in found]
+    if not pool:
+        raise RequestError(f"{config.databases[0]}: no task to train on; declare one, or give --automatic")
+    return pool
+
+
+def _load(config: DatabasePretrainConfig, job: Loading) -> list[TaskData]:
+    limits, pool = Limits(config.sample.newest, config.sample.random), []
+    database = open_database(job.uri) if job.uri else synthetic_database(job.number, config.train.seed).database
+    for name in task_names(job.uri) if job.uri else ():
+        task, rows = load_task(database, name)
+        pool.append(load_data(database, task, rows, limits, (TRAIN, VAL)))
+    for made in automatic_tasks(database, config.automatic, config.train.seed):
+        pool.append(load_data(database, made.task, made.rows, limits))
+    return [data for data in pool if _is_usable(data)]
+
+
+def _is_usable(data: TaskData) -> bool:
+    return data.kind != "multiclass" and data.missing.size > 0 and data.rows.entity.size >= _FEWEST
+
+
+def train_run(
+    config: DatabasePretrainConfig, pool: list[TaskData], group: ProcessGroup, say: Say | None = None
+) -> DatabaseRun:
+    """Train, or continue from the newest checkpoint of the run in ``config.out``. Collective.
+
+    Args:
+        config: The config.
+        pool: The tasks, see :func:`pretraining_pool`.
+        group: The training processes.
+        say: Receives lines about the progress on the main process; None = they are written to stderr.
+    """
+    folder, start = open_folder(config.out), time.monotonic()
+    state = new_state(config.model, config.train)
+    if found := newest(folder):
+        restore(state, load_model(found.uri))
+    names = tuple(sorted({open_database(uri).schema.name for uri in config.databases}))
+    facts = Facts(to_json(config.model), names, config.sample.newest, config.sample.random, to_json(config))
+    group.barrier()  # no rank may write before all have read
+    told = partial(after_step, config, folder, facts, say or sys.stderr.write, start)
+    after = told if group.is_main_process else (lambda _: False)
+    train_steps(state, pool, config.train, group, after)
+    uri = save_model(folder, state, facts) if group.is_main_process else folder.uri
+    group.barrier()
+    return DatabaseRun(folder.uri, uri, state.losses, len(pool), time.monotonic() - start)
+
+
+def after_step(
+    config: DatabasePretrainConfig, folder: Folder, facts: Facts, say: Say, start: float, state: State
+) -> bool:
+    """Report the progress and write checkpoints; returns whether to stop."""
+    if state.step % _TOLD_EVERY == 0:
+        mean = float(np.mean(state.losses[-_TOLD_EVERY:]))
+        took = time.monotonic() - start
+        say(f"step {state.step} of {config.train.steps}: loss {mean:.4f}, {took:.0f} s\n")
+    if state.step % config.checkpoint_every == 0:
+        save_model(folder, state, facts)
+    return False

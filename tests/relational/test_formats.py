@@ -1,0 +1,128 @@
+"""Numbers and times as people write them are proposed, with the form that they are read in."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import distgnn as dg
+from distgnn.relational.encode import encode
+from distgnn.relational.measure import measured
+from distgnn.relational.schema import Column, ForeignKey, Kind, Unit
+
+
+def read(values: list[Any], name: str = "c") -> tuple[Column, list[Any], str]:
+    """Measure a column and read it as measured: (column, values, why it is a guess)."""
+    column = pa.chunked_array([pa.array(values)])
+    found = measured(name, column)
+    return found.column, encode(column, found.column, name).arrays[""].to_pylist(), found.guess
+
+
+def at(*parts: int) -> int:
+    return int(datetime(*parts, tzinfo=UTC).timestamp()) * 1_000_000  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("values", "formats", "first"),
+    [
+        (["31/12/2023", "1/2/2023", None], ("%d/%m/%Y",), at(2023, 12, 31)),
+        (["12/31/2023", "1/2/2023"], ("%m/%d/%Y",), at(2023, 12, 31)),
+        (["01.02.2023 17:07", "13.02.2023 07:00"], ("%d.%m.%Y %H:%M",), at(2023, 2, 1, 17, 7)),
+        (["01/02/2023 5:07 PM", "01/22/2023 1:00 AM"], ("%m/%d/%Y %I:%M %p",), at(2023, 1, 2, 17, 7)),
+        (["Jan 5, 2024", "May 31, 2024"], ("%b %d, %Y",), at(2024, 1, 5)),
+        (["5-MAR-21", "16-APR-99"], ("%d-%b-%y",), at(2021, 3, 5)),
+        (["2024-1-5", "2024-12-05"], ("%Y-%m-%d",), at(2024, 1, 5)),
+        (["2023-01-01", "31/12/2023", "2020-01-01 10:00"], ("%d/%m/%Y",), at(2023, 1, 1)),
+    ],
+)
+def test_times(values: list[Any], formats: tuple[str, ...], first: int) -> None:
+    column, found, guess = read(values)
+    assert (column.kind, column.formats, found[0]) == (Kind.TIME, formats, first)
+    assert "look like times in the form" in guess
+
+
+@pytest.mark.parametrize("name", ["day", "order_date"])
+def test_whole_numbers_are_dates_only_if_the_name_says_so(name: str) -> None:
+    column, found, _ = read([20230101, 20231231], name)
+    assert (column.kind, found[0]) == ((Kind.TIME, at(2023, 1, 1)) if name == "order_date" else (Kind.NUMBER, 20230101))
+
+
+def test_epochs_in_text_files() -> None:
+    column, found, guess = read(["1700000000", "1700000001", None], "ts")
+    assert (column.kind, column.unit, found[0]) == (Kind.TIME, Unit.SECONDS, at(2023, 11, 14, 22, 13, 20))
+    assert guess
+
+
+@pytest.mark.parametrize(
+    ("values", "mark", "numbers"),
+    [
+        (["1.234,50 €", "3,5 €", "-2 €"], ",", [1234.5, 3.5, -2]),
+        (["$1,234.50", "$3", "-$5.25"], ".", [1234.5, 3, -5.25]),
+        (["0,5", "2,75", "100"], ",", [0.5, 2.75, 100]),
+        (["12%", "3.5%"], ".", [12, 3.5]),
+    ],
+)
+def test_numbers(values: list[str], mark: str, numbers: list[float]) -> None:
+    column, found, guess = read(values)
+    assert (column.kind, column.formats, found) == (Kind.NUMBER, (mark,), numbers)
+    assert f"decimal mark {mark!r}" in guess
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["555 1234", "555 9999"],
+        ["01234", "04567"],
+        ["1.2.3", "2.3.4"],
+        ["10:30", "11:20"],
+        ["1-2", "3-4"],
+        ["May 1", "x"],
+    ],
+)
+def test_what_is_neither(values: list[str]) -> None:
+    assert read(values)[0].kind is Kind.TEXT
+
+
+def test_formats_are_written_to_the_schema_file_and_read_from_it(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    rows = "".join(f"{i};{i % 28 + 1:02}/12/2023;{i},5\n" for i in range(40))
+    (tmp_path / "in" / "t.csv").write_text(f"id;placed;price\n{rows}40;soon;7\n")
+    with pytest.raises(dg.RequestError, match="4 keys and times are proposed"):
+        dg.build_database(input=tmp_path / "in", out=tmp_path / "store")
+    schema = tmp_path / "store.schema.toml"
+    assert 'placed = { kind = "time", formats = ["%d/%m/%Y"] }  # proposed: texts such as' in schema.read_text()
+    database = dg.build_database(input=tmp_path / "in", out=tmp_path / "store", schema=schema)
+    assert database.times("t", "placed")[0] == at(2023, 12, 1)
+    assert database.numbers("t", "price")[1] == 1.5
+    schema.write_text(schema.read_text().replace('formats = [","]', 'formats = ["%d"]'))
+    with pytest.raises(dg.RequestError, match="formats of a number are its decimal mark"):
+        dg.build_database(input=tmp_path / "in", out=tmp_path / "store", schema=schema, overwrite=True)
+
+
+def test_names_of_sqlite_differ_in_case_and_numbers_of_pandas_are_keys(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "a.sqlite")) as connection, connection:
+        connection.executescript(
+            "CREATE TABLE Users (Id INTEGER PRIMARY KEY); CREATE TABLE b (i INTEGER PRIMARY KEY, u INTEGER REFERENCES users(ID));"
+            "INSERT INTO Users VALUES (5), (7); INSERT INTO b VALUES (1, 7)"
+        )
+    database = dg.build_database(input=tmp_path / "a.sqlite", out=tmp_path / "one")
+    assert database.parent(ForeignKey("b", "u", "Users")).tolist() == [1]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "users.csv").write_text("id,x\n5,a\n7,b\n")
+    (tmp_path / "in" / "b.csv").write_text("b_id,user_id\n1,7.0\n2,\n3,5.0\n")
+    database = dg.build_database(input=tmp_path / "in", out=tmp_path / "two", accept_proposal=True)
+    assert database.parent(ForeignKey("b", "user_id", "users")).tolist() == [1, -1, 0]
+
+
+def test_the_time_of_a_row_is_not_its_due_date(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    rows = "".join(f"{i},2024-02-{i % 28 + 1:02},2024-01-{i % 28 + 1:02}\n" for i in range(30))
+    (tmp_path / "in" / "t.csv").write_text(f"id,due_date,placed\n{rows}")
+    database = dg.build_database(input=tmp_path / "in", out=tmp_path / "store", accept_proposal=True)
+    assert database.schema.table("t").time == "placed"
