@@ -134,7 +134,7 @@ def _resume_build(x: Path, _: random.Random) -> None:
 
 def _config_file(x: Path, rng: random.Random) -> None:
     command = rng.choice(["pretrain", "finetune", "tune", "transfer", "evaluate"])
-    dispatch._understood([command, "--config", str(x)])
+    dispatch.understood([command, "--config", str(x)])
 
 
 def _options(_: Path, rng: random.Random) -> None:
@@ -151,7 +151,7 @@ def _options(_: Path, rng: random.Random) -> None:
         "init",
     )
     words = [word for name in rng.sample(names, 3) for word in (f"--{name}", _word(rng))]
-    dispatch._understood(["pretrain", "--corpus", "c", *words])
+    dispatch.understood(["pretrain", "--corpus", "c", *words])
 
 
 def _space(_: Path, rng: random.Random) -> None:

@@ -394,7 +394,7 @@ def known(words: list[str]) -> None:
     """Raise RequestError unless distgnn takes ``words``; ``...`` and placeholders stand for values."""
     if words[0] == "submit":
         words = words[1:]
-    assert dispatch._understood(words) is not None, words
+    assert dispatch.understood(words) is not None, words
 
 
 def commands(text: str) -> Iterator[list[str]]:
