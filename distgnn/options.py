@@ -169,7 +169,7 @@ class RunsOptions:
 class CompletionOptions:
     """Print a script with which a shell completes commands, options, their values and file names.
 
-    Example: source <(distgnn completion bash)
+    Example: distgnn completion bash >> ~/.bash_completion
     """
 
     shell: tyro.conf.Positional[Literal["bash", "zsh", "fish"]] = setting()

@@ -21,7 +21,7 @@ CASES = [
     ("distgnn pretrain --objective atr", set[str]()),
     ("distgnn pretrain --objective att", {"attrmasking"}),
     ("distgnn tune --dry", {"--dry-run"}),
-    ("distgnn pretrain --l2p.supp", {"--l2p.support"}),
+    ("distgnn pretrain --l2p.supp", {"--l2p.support", "--l2p.support-loss"}),
     ("distgnn finetune --corpus cor", {"corpus-a", "corpus b"}),
 ]
 _ASK = r"""source "$1"; shift

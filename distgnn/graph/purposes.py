@@ -70,6 +70,7 @@ class NetworkDraw(IntEnum):
     ENCODER = 69
     HEADS = 70
     LIGHT_GCN = 75
+    LIGHT_GCN_NEGATIVES = 1
 
 
 @unique

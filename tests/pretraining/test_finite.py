@@ -14,6 +14,7 @@ from torch import nn
 
 import distgnn as dg
 from distgnn.auxiliary.trainer import check_weights_finite
+from distgnn.checkpoint.adam import Adam
 from distgnn.checkpoint.format import FOLDER, check_finite_weights, load_checkpoint, newest, seal
 from distgnn.checkpoint.training_state import make_state
 from distgnn.cli import main
@@ -43,15 +44,15 @@ def test_a_diverged_run_exits_with_1_and_writes_no_checkpoint(
 
 
 def test_finite_checkpoints_are_kept(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = torch.optim.Adam.step
+    step = Adam.step
 
-    def break_at_4(optimiser: torch.optim.Adam) -> None:
+    def break_at_4(optimiser: Adam) -> None:
         step(optimiser)
         parameter = optimiser.param_groups[0]["params"][0]
         if int(optimiser.state[parameter]["step"]) == 4:
             parameter.data[0] = float("inf")
 
-    monkeypatch.setattr(torch.optim.Adam, "step", break_at_4)
+    monkeypatch.setattr(Adam, "step", break_at_4)
     config = small(corpus, tmp_path, checkpoint_every=2, keep=1, max_steps=8)
     with pytest.raises(DivergedError, match="the last good checkpoint is checkpoints/step-000000002"):
         train_small(config)

@@ -79,7 +79,9 @@ def _batches(user: Ints, item: Ints, items: int, epoch_key: int) -> list[tuple[T
     """Return (users, positive items, negative items) of the batches of an epoch."""
     order = permutation(epoch_key, len(user))
     user, item = user[order], item[order]
-    other = below(draw(key(epoch_key, 1), np.arange(len(user))), np.full(len(user), items))
+    other = below(
+        draw(key(epoch_key, NetworkDraw.LIGHT_GCN_NEGATIVES), np.arange(len(user))), np.full(len(user), items)
+    )
     kept = ~np.isin(user * items + other, user * items + item)
     columns = [torch.from_numpy(ids[kept]).split(BATCH) for ids in (user, item, other)]
     return list(zip(*columns, strict=True))
