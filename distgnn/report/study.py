@@ -130,7 +130,7 @@ def _gain(study: Study, name: str, found: Effect | None) -> str:
 
 def figure(study: Study, cell: Cell) -> Figure:
     """Draw the gain of every comparison by set, and pooled, with 95 % intervals; sets scored by RMSE are left out."""
-    names = [*study.sets, "pooled"]
+    names = [*(name for name, scores in study.sets.items() if scores.metric != "rmse"), "pooled"]
     across = min(4, len(study.comparisons))
     down = -(-len(study.comparisons) // across)
     size = 2.6 * across + 1.2, (0.26 * len(names) + 0.9) * down + 0.4
@@ -140,7 +140,7 @@ def figure(study: Study, cell: Cell) -> Figure:
         axes.set_axis_off()
     for axes, pair in zip(panels, study.comparisons, strict=False):
         each, pooled = study.effects(pair, cell), study.pooled(pair, cell)
-        drawn = {name: one for name, one in each.items() if study.sets[name].metric != "rmse"}
+        drawn = {name: one for name, one in each.items() if name in names}
         for name, one in [*drawn.items(), *([("pooled", pooled)] if pooled else [])]:
             _interval(axes, names.index(name), one, "C3" if name == "pooled" else "C0")
         axes.axvline(0, color="0.4", linewidth=0.8)
