@@ -70,7 +70,7 @@ def test_progress_in_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     text = "".join(output.text for output in outputs if output.output_type == "stream")
-    assert "step 25/25" in text
+    assert "step 60/60" in text
     assert "report.html" in text
     assert text.count("\n") < 120
     assert not set(text) & {"\x1b", "\r", "\b"}

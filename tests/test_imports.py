@@ -14,7 +14,7 @@ FLOORS = [
     "storage", "graph", "corpus", "network", "models", "labels", "objectives", "checkpoint", "auxiliary", "finetuning",
     "pretraining", "relational", "search", "report", "doctor", "scale",
 ]  # fmt: skip
-EVERYWHERE = {"errors", "config", "distributed", "monitor", "register"}
+EVERYWHERE = {"errors", "config", "distributed", "monitor", "register", "terminal"}
 TOP = {"api", "cli", "commands", "interrupts", "options", "opened", "__init__", "__main__"}
 FILES = sorted(ROOT.rglob("*.py"))
 TREES = {path: ast.parse(path.read_text()) for path in FILES}

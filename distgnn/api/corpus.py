@@ -18,6 +18,7 @@ from distgnn.corpus.torch_dataset import Corpus
 from distgnn.corpus.writer import build_corpus as write_shards
 from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.pretraining.metrics import StorageMetrics
+from distgnn.terminal import stderr_console
 
 _SECONDS = 5.0
 
@@ -46,7 +47,7 @@ def build_corpus(source: str, config: BuildConfig | None = None, **options: Any)
     mapper = map if chosen.workers == 1 else load_function("distgnn.scale.pool:ordered_map")(chosen.workers)
     with (
         open_sinks(chosen.metrics, chosen.out, chosen.workers > 1) as (sink, _),
-        BuildProgress(Console(stderr=True, highlight=False), sink) as progress,
+        BuildProgress(stderr_console(), sink) as progress,
     ):
         write_shards(
             entry.make(chosen),

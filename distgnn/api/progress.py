@@ -6,13 +6,12 @@ import re
 import time
 from datetime import timedelta
 
-from rich.console import Console
-
 from distgnn.auxiliary.trainer import TrainingResult
 from distgnn.errors import printable
 from distgnn.monitor.loggers.base import LoggerGroup
 from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.pretraining.metrics import StorageMetrics
+from distgnn.terminal import stderr_console
 
 _SEED = re.compile(r", (seed|draw) \d+$")
 
@@ -40,7 +39,7 @@ class JobProgress:
         self._logs = logs or LoggerGroup([])
         self._sink, self._command, self._storage = sink, command, StorageMetrics(sink)
         sink.note("distgnn_jobs_total", 0, command=command)
-        self._console = Console(stderr=True, highlight=False)
+        self._console = stderr_console()
         self._start, self._ran = time.monotonic(), 0
 
     def __call__(self, done: int, jobs: int, job: str, result: TrainingResult | None) -> None:

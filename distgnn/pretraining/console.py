@@ -13,6 +13,7 @@ from rich.text import Text
 
 from distgnn.errors import printable
 from distgnn.pretraining.history import Snapshot
+from distgnn.terminal import stderr_console
 
 _SHOWN = (("loss", "loss", "{:.4f}"), ("link_accuracy", "link acc", "{:.3f}"), ("adaptation_gain", "gain", "{:+.4f}"))
 
@@ -48,7 +49,7 @@ class Screen:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False)
+        self.console = console or stderr_console()
         self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
 
     def __enter__(self) -> Self:

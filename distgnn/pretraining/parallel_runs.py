@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import IO
 
-from rich.console import Console
-
 from distgnn.config import PretrainConfig
 from distgnn.errors import INTERRUPTED, RequestError, WorkError
 from distgnn.pretraining.history import NAME, read_progress
 from distgnn.pretraining.run import CONFIG, new_run, resumed_run
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.terminal import stderr_console
 
 _POLL_SECONDS = 0.1
 
@@ -101,7 +100,7 @@ def pretrain_cells(cells: list[PretrainConfig], workers: int) -> dict[str, str]:
     waiting = deque(cell for cell in cells if _prepared(cell))
     refused: dict[str, str] = {}
     running: list[_Child] = []
-    console = Console(stderr=True, highlight=False)
+    console = stderr_console()
     jobs, start = len(waiting), time.monotonic()
     try:
         while waiting or running:

@@ -128,7 +128,8 @@ def text_table(title: str, titles: list[str], body: list[list[str]]) -> str:
         table.add_column(printable(name))
     for row in body:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+    tty = sys.stdout.isatty()
+    console = Console(width=None if tty else _PLAIN_WIDTH, force_jupyter=False, force_terminal=tty)
     with console.capture() as captured:
         console.print(printable(title), table, sep="\n", markup=False, highlight=False)
     return captured.get().rstrip()
