@@ -6,7 +6,6 @@ A restarted worker group continues with the first job whose result file is missi
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 
 import ray
 import ray.train.torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train import ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
 from distgnn.auxiliary.jobs import Job, RunJob
@@ -25,8 +24,8 @@ from distgnn.errors import RequestError, WorkError
 from distgnn.scale.pool import start_ray
 from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted
 from distgnn.scale.train.recovery import default_environment
+from distgnn.scale.train.trainer import fit_trainer, run_config
 
-_RAY = "ray"
 _POLL_SECONDS = 0.2
 _QUIET = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
 
@@ -85,21 +84,13 @@ class _RankedMap:
         return ScalingConfig(num_workers=ranks, use_gpu=use_gpu, resources_per_worker=share)
 
     def _fit(self, scaling: ScalingConfig, function: RunJob, jobs: list[Job], failures: list[Exception]) -> None:
-        storage = function.folder.sub(_RAY)
-        run = RunConfig(
-            name=f"transfer-{secrets.token_hex(2)}",
-            storage_path=storage.path,
-            storage_filesystem=storage.filesystem,
-            failure_config=FailureConfig(max_failures=self.config.max_failures),
+        trainer = TorchTrainer(
+            _rank,
+            train_loop_config={"function": ray.put(function), "jobs": jobs},
+            scaling_config=scaling,
+            run_config=run_config(function.folder, "transfer", self.config.max_failures),
         )
-        settings = {"function": ray.put(function), "jobs": jobs}
-        try:
-            TorchTrainer(_rank, train_loop_config=settings, scaling_config=scaling, run_config=run).fit()
-        except Exception as error:  # noqa: BLE001 - raised in the main thread
-            failures.append(error)
-        finally:
-            if storage.names():
-                function.folder.delete_folder(_RAY)
+        fit_trainer(trainer, function.folder, failures)
 
 
 def _rank(settings: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ be at hand anyway. Ray's own checkpoints are not used: restarted workers continu
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 import threading
 import time
@@ -17,7 +16,7 @@ from typing import Any
 import ray
 import ray.train.torch
 import torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train import ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
 from distgnn.config import from_json, to_json
@@ -30,9 +29,10 @@ from distgnn.relational.pretraining import DatabaseRun, pretraining_pool, train_
 from distgnn.scale.pool import ordered_map, start_ray
 from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted, remove_file
 from distgnn.scale.train.recovery import default_environment
+from distgnn.scale.train.trainer import fit_trainer, run_config
 from distgnn.storage.folder import Folder, open_folder
 
-_RAY, _PROGRESS = "ray", "progress.txt"
+_PROGRESS = "progress.txt"
 _POLL_SECONDS = 0.5
 _QUIET = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
 
@@ -81,26 +81,15 @@ def _watch(config: DatabasePretrainConfig, folder: Folder, pool: list[TaskData])
 
 
 def _fit(config: DatabasePretrainConfig, folder: Folder, pool: list[TaskData], failures: list[Exception]) -> None:
-    storage, cpus = folder.sub(_RAY), ray.cluster_resources().get("CPU", 0.0)
+    cpus = ray.cluster_resources().get("CPU", 0.0)
     share = min(1.0, int(100 * cpus / config.workers) / 100)
     trainer = TorchTrainer(
         _rank,
         train_loop_config={"config": to_json(config), "pool": [ray.put(data) for data in pool]},
         scaling_config=ScalingConfig(num_workers=config.workers, use_gpu=False, resources_per_worker={"CPU": share}),
-        run_config=RunConfig(
-            name=f"databases-{secrets.token_hex(2)}",  # unique, since Ray would restore its own state of a known name
-            storage_path=storage.path,
-            storage_filesystem=storage.filesystem,
-            failure_config=FailureConfig(max_failures=config.max_failures),
-        ),
+        run_config=run_config(folder, "databases", config.max_failures),
     )
-    try:
-        trainer.fit()
-    except Exception as error:  # noqa: BLE001 - raised in the main thread
-        failures.append(error)
-    finally:
-        if storage.names():
-            folder.delete_folder(_RAY)
+    fit_trainer(trainer, folder, failures)
 
 
 def _rank(settings: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ Ray's own checkpoints are not used: a restarted worker group resumes from the ne
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 import time
 from contextlib import nullcontext
@@ -16,7 +15,7 @@ from typing import Any, cast
 import ray
 import ray.train.torch
 import torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train import ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
 from distgnn.config import PretrainConfig, from_json, to_json
@@ -46,9 +45,9 @@ from distgnn.scale.train.recovery import (
 )
 from distgnn.scale.train.stop_watcher import STOP, StopWatcher
 from distgnn.scale.train.stream import UnitConfig, UnitSource, ray_units
+from distgnn.scale.train.trainer import fit_trainer, run_config
 from distgnn.storage.folder import Folder, open_folder
 
-_RAY = "ray"
 _POLL_SECONDS, _REPLACED_SECONDS = 1.0, 60.0
 _QUIET = "RAY_DATA_DISABLE_PROGRESS_BARS"
 
@@ -135,7 +134,7 @@ def fit(start: Start, resources: Resources, failures: list[Exception], until: in
         until: Stop after this many steps; 0 trains to the end.
     """
     run = start.run
-    config, storage = run.config, run.folder.sub(_RAY)
+    config = run.config
     source = _unit_source(start) if resources.reading != "rank" else None
     folder, datasets = run.folder.uri, source and source.datasets()
     callbacks: list[Any] = [RecoveryCallback(folder, config.recovery.settle_seconds), ResizeCallback(folder)]
@@ -156,23 +155,11 @@ def fit(start: Start, resources: Resources, failures: list[Exception], until: in
             resources_per_worker={"CPU": resources.cpus, **({"GPU": 1} if resources.gpu else {})},
             elastic_resize_monitor_interval_s=config.recovery.resize_seconds,
         ),
-        run_config=RunConfig(
-            name=f"{run.name}-{secrets.token_hex(2)}",  # unique, since Ray would restore its own state of a known name
-            storage_path=storage.path,
-            storage_filesystem=storage.filesystem,
-            failure_config=FailureConfig(max_failures=config.max_failures),
-            callbacks=callbacks,
-        ),
+        run_config=run_config(run.folder, run.name, config.max_failures, callbacks),
         datasets=cast(Any, datasets),
         dataset_config=source and UnitConfig(source),
     )
-    try:
-        trainer.fit()
-    except Exception as error:  # noqa: BLE001 - raised in the main thread
-        failures.append(error)
-    finally:
-        if storage.names():
-            run.folder.delete_folder(_RAY)
+    fit_trainer(trainer, run.folder, failures)
 
 
 def _unit_source(start: Start) -> UnitSource | None:
