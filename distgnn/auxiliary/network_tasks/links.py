@@ -15,10 +15,11 @@ from torch import Tensor
 
 from distgnn.auxiliary.batches import without_judge
 from distgnn.auxiliary.network_tasks.tasks import NodeQuery, PairTask, TargetTask, pairs
-from distgnn.auxiliary.problem import JUDGE, Rows
+from distgnn.auxiliary.problem import JUDGE, PartEvaluation, Rows
 from distgnn.config import NetworkTaskConfig, SplitConfig
 from distgnn.errors import RequestError
 from distgnn.graph.splits import make_split
+from distgnn.labels.influence import on_auc
 from distgnn.labels.ranking import link_scores
 from distgnn.labels.recommendation import RANKING, ranking_scores
 from distgnn.network.csr import Edges, both_ways, with_messages
@@ -134,7 +135,7 @@ class LinkTarget(PairTask, TargetTask):
         row = self.links.parts[part][rows]
         return np.stack([self.links.user[row], self.links.item[row]])
 
-    def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:
+    def evaluate(self, part: str, embed: Callable[[Rows], Tensor]) -> PartEvaluation:
         """Return pooled and per-user ROC-AUC of the rows, and recall and NDCG of the full ranking of the items."""
         links, row = self.links, self.links.parts[part]
         user, item = links.user[row], links.item[row]
@@ -148,5 +149,6 @@ class LinkTarget(PairTask, TargetTask):
             places = torch.from_numpy(np.searchsorted(ranked, chunk)).to(users.device)
             return (users[places] @ items.t()).cpu().numpy()
 
-        pairs = link_scores(user, links.label[row], logits.double().cpu().numpy())
-        return pairs | ranking_scores(known, wanted, score)
+        label, rated = links.label[row], logits.double().cpu().numpy()
+        scores = link_scores(user, label, rated) | ranking_scores(known, wanted, score)
+        return PartEvaluation(scores, influence=on_auc(label, rated))

@@ -129,8 +129,6 @@ class NetworkProblem:
         training = self.encoder.training
         self.encoder.eval()
         try:
-            return PartEvaluation(
-                self.target.scores(part, lambda nodes: self.evaluation.embed(self.encoder, nodes, part))
-            )
+            return self.target.evaluate(part, lambda nodes: self.evaluation.embed(self.encoder, nodes, part))
         finally:
             self.encoder.train(training)

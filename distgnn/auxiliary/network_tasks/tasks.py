@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distgnn.auxiliary.network_tasks.views import Views
-from distgnn.auxiliary.problem import Rows, Samples
+from distgnn.auxiliary.problem import PartEvaluation, Rows, Samples
 from distgnn.config import NetworkTaskConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import distinct, draw
@@ -81,8 +81,8 @@ class TargetTask(NetworkTask):
         """Return int64 [2, p]: the node pairs that ``rows`` of a part predict; None if they predict no links."""
         return None
 
-    def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:
-        """Return the metrics over all rows of the part.
+    def evaluate(self, part: str, embed: Callable[[Rows], Tensor]) -> PartEvaluation:
+        """Return the metrics over all rows of the part, and the influence of the rows.
 
         Args:
             part: Name of the part.
