@@ -54,7 +54,14 @@ class NetworkTaskConfig(OpenConfig):
     removed: float = hyper(0.5)
     """Fraction of the edges of the sampled nodes that edge_generation removes and predicts."""
     hidden: int = hyper(100, most=1 << 20)
-    """Hidden units of the task heads of links and meta-paths."""
+    """Hidden units of the task heads of links (decoder=mlp) and meta-paths."""
+    loss: Literal["cross_entropy", "bpr"] = hyper("cross_entropy", before="cross_entropy")
+    """Links: cross_entropy = of all ratings; bpr = Bayesian personalised ranking (Rendle et al., UAI 2009): every positive
+    against an item that is drawn in every step among those that the user has not rated positively in training; the other
+    ratings are not used.
+    """
+    decoder: Literal["mlp", "dot"] = hyper("mlp", before="mlp")
+    """Links: mlp = dot product of embeddings mapped by a network of ``hidden`` units; dot = of the embeddings themselves."""
     messages: Literal["keep", "hide"] = hyper("hide")
     """Links: hide = training positives pass messages, except those predicted in the step; keep = all of them (as published,
     where a positive is predicted from its own edge).

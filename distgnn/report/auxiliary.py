@@ -16,10 +16,10 @@ _NOTES = f"""Test scores of the epoch that was best in validation: mean ± sampl
 alone. ↓ worse than none: negative transfer. * differs from none, p < {SIGNIFICANT} in a two-sided paired t-test over seeds after
 Holm's correction over the cells of the table. Average gain: mean over encoders of the relative difference to none; positive is
 better. Seconds: mean wall time of a training, with the pre-training that it starts from."""
-_AUTO = """auto = chosen by validation, the same training for all seeds: none from scratch, unless the mean validation score of none or
-the method, from scratch or pretrained, is better by more than {margin:g} standard error(s) of the difference, over validation rows and
-seeds. Its control is none from scratch, and its seconds are those of all these trainings. Chosen, with the validation gains
-over none from scratch ± standard error:"""
+_AUTO = """auto = chosen by validation, the same training for all seeds: none from scratch, unless the mean validation score of none
+or the method, from scratch or pretrained, is better by more than {margin:g} standard error(s) of the difference (over validation
+rows and seeds). Its control is none from scratch, and its seconds are those of all these trainings. Chosen, with the validation
+gains over none from scratch ± standard error:"""
 
 
 def marks(contrast: Contrast) -> str:

@@ -111,7 +111,7 @@ class LabelSetTarget(TargetTask):
         self.sets = replace(self.sets, node=node)
         return len(node[JUDGE])
 
-    def query(self, rows: Rows, part: str = "train") -> NodeQuery:
+    def query(self, rows: Rows, part: str = "train", step: int = 0) -> NodeQuery:  # noqa: ARG002
         """Return the query of nodes of a part, given by row."""
         nodes = self.sets.node[part][rows]
         return NodeQuery(nodes, tuple(torch.from_numpy(column).to(self.device) for column in self.sets.of(nodes)))

@@ -116,7 +116,7 @@ class NodeTarget(TargetTask):
         self.nodes = replace(nodes, node=node, label=label)
         return len(node[JUDGE])
 
-    def query(self, rows: Rows, part: str = "train") -> NodeQuery:
+    def query(self, rows: Rows, part: str = "train", step: int = 0) -> NodeQuery:  # noqa: ARG002
         """Return the query of nodes of a part, given by row."""
         return NodeQuery(self.nodes.node[part][rows], torch.from_numpy(self.nodes.label[part][rows]).to(self.device))
 

@@ -73,8 +73,8 @@ class TargetTask(NetworkTask):
         """Move half of the rows of "val" to the part JUDGE, and return their number."""
         raise NotImplementedError
 
-    def query(self, rows: Rows, part: str = "train") -> NodeQuery:
-        """Return the query of rows of a part."""
+    def query(self, rows: Rows, part: str = "train", step: int = 0) -> NodeQuery:
+        """Return the query of rows of a part; ``step`` determines what is drawn, if anything."""
         raise NotImplementedError
 
     def pairs_of(self, rows: Rows, part: str = "train") -> Rows | None:  # noqa: ARG002
@@ -119,11 +119,15 @@ class AuxiliaryTask(NetworkTask):
 
 
 class PairTask(NetworkTask):
-    """Binary classification of node pairs: sigmoid(phi(x) . phi(y)), with phi a linear-ReLU-linear network (SELAR)."""
+    """Binary classification of node pairs: sigmoid(phi(x) . phi(y)), with phi a linear-ReLU-linear network (SELAR).
+
+    With ``hidden=0``, phi is the identity.
+    """
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.phi = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width))
+        layers = [nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width)] if hidden else []
+        self.phi = nn.Sequential(*layers)
 
     def logits(self, embedded: Tensor) -> Tensor:
         """Return [n] for rows [2 n, width]: all first nodes, then all second nodes."""
