@@ -28,8 +28,8 @@ class DoubleBackwardStep(MultiTaskStep):
     def _learn_ahead(
         self,
         found: ForwardPass,
-        others: Tensor | None,
-        unseen: Any,
+        others: Tensor | None,  # noqa: ARG002
+        unseen: Any,  # noqa: ARG002
         number: int,  # noqa: ARG002
     ) -> tuple[Tensor, Tensor]:
         losses = []
