@@ -362,7 +362,7 @@ def test_invalid_requests_are_refused(network: Network, changes: dict[str, Any],
 
 
 @BOTH
-@pytest.mark.parametrize("kind", ["gcn", "gat", "gin", "sage", "hgt"])
+@pytest.mark.parametrize("kind", ["gcn", "gat", "gin", "sage", "hgt", "lightgcn"])
 @pytest.mark.parametrize("granularity", ["task", "sample"])
 def test_joint_steps_run_on_networks(network: Network, config: NetworkTaskConfig, kind: str, granularity: Any) -> None:
     problem = problem_of(network, config, encoder=kind)
