@@ -99,7 +99,31 @@ def test_margin_makes_the_choice_safe() -> None:
     assert np.mean([random_choice(rng, [0.1, -0.02, 0.1], 100, 1) for _ in range(50)]) > 0.09
 
 
-def trained(kind: Kind, method: str, seed: int, **problem: Any) -> TrainingResult:
+def trained(kind: Kind, method: str, seed: int, problem: dict[str, Any]) -> TrainingResult:
+    """Train on few rows with 20 validation rows."""
     made = Planted((kind,), seed=seed, noise=0.3, hidden=8, validated=20, dtype=torch.float32, **problem)
-    config = TransferConfig("x", epochs=30, batch=20, lr=0.01, weighting=WeightingConfig(method="fixed", fixed=(1, 1)))
+    config = TransferConfig("x", epochs=20, batch=20, lr=0.01, weighting=WeightingConfig(method="fixed", fixed=(1, 1)))
     return Trainer(made, config, method, seed, ALONE).run()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "problem", "seed", "taken"),
+    [
+        (Kind(rows=16), {"rows": 36}, 3, {0: "fixed", 1: "fixed"}),
+        (Kind("random"), {"rows": 60}, 0, {0: "none", 1: "none"}),
+        (Kind("random"), {"rows": 60}, 6, {0: "fixed", 1: "none"}),
+        (Kind("opposite", rows=16), {"rows": 120, "fixed": True}, 0, {0: "none", 1: "none"}),
+    ],
+    ids=["helpful", "useless", "useless and lucky", "harmful"],
+)
+def test_planted_tasks(kind: Kind, problem: dict[str, Any], seed: int, taken: dict[int, str]) -> None:
+    """Of three seeds. Without the margin, the validation score of a useless task is sometimes better by chance."""
+    results = {
+        (Row(method, "gin", "scratch"), place): trained(kind, method, place, problem)
+        for place in range(seed, seed + 3)
+        for method in ("none", "fixed")
+    }
+    for margin, method in taken.items():
+        found = chosen_by_validation(results, LOWER, margin, same_rows=False)[0]
+        assert found[Row("fixed", "gin", "auto"), seed].chosen == f"{method}, scratch"
