@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def scored(right: Any, metric: str = "micro_f1", test: float = 0.0) -> TrainingR
     values, empty = np.asarray(right, np.float64), dict[str, Any]()
     scores = {"val": {metric: float(values.mean())}, "test": {metric: test}}
     result = TrainingResult(("t",), (metric,), 1, 1.0, (), scores, empty, empty, empty, np.zeros(0, np.float32))
-    return TrainingResult(**vars(result) | {"influence": on_mean(values).astype(np.float32)})
+    return replace(result, influence=on_mean(values).astype(np.float32))
 
 
 def chosen(values: dict[tuple[str, str], list[TrainingResult]], lower: frozenset[str], margin: float) -> str:
