@@ -27,7 +27,7 @@ from distgnn.report.sweep.table import tables
 from distgnn.report.table import TITLES
 from distgnn.search.records import SWEEP
 from distgnn.storage.environment import NAME as ENVIRONMENT
-from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.folder import Folder, absence, open_folder
 from distgnn.storage.records import MAX_BYTES, Name, convert, parse_object
 from distgnn.storage.uri import base_name
 from distgnn.storage.verified import CHECKSUMS
@@ -73,7 +73,7 @@ def section_of(uri: str) -> Section:
     kind = kind_of(folder)
     if kind is None:
         known = ", ".join(f"{kind.word} ({kind.file})" for kind in KINDS)
-        raise RequestError(f"{uri}: nothing to report here; give the folder of a {known}")
+        raise RequestError(f"{uri}: nothing to report here; give the folder of a {known}{absence(folder)}")
     found = kind.section(folder)
     heading = f"{kind.word.capitalize()} {base_name(uri)}"
     facts = {"folder": uri} | found.facts | _environment(folder)
@@ -277,7 +277,10 @@ def _config(folder: Folder) -> str:
 
 def _short(value: Any, most: int = 300) -> str:
     text = ", ".join(f"{name} {item}" for name, item in value.items()) if isinstance(value, dict) else value
-    text = ", ".join(map(str, text)) if isinstance(text, list) else str(text)
+    if isinstance(text, list):
+        same = len(text) > 1 and len(set(map(str, text))) == 1
+        text = f"{text[0]} (each of {len(text)})" if same else ", ".join(map(str, text))
+    text = str(text)
     return text if len(text) <= most else f"{text[:most]} ..."
 
 
