@@ -86,9 +86,8 @@ def _compared(config: TransferConfig, source: DataSource, folder: Folder) -> Tra
     ):
         run = RunJob(source, folder.sub("jobs"), device, worker_sink)
         progress = JobProgress(sink=sink, command="transfer", logs=logs)
-        jobs = config.seeds * len(source.encoders) * len(config.trained_schemes) * len(config.compared)
-        progress.announce(f"{jobs} trainings of at most {config.epochs} epochs; a line follows for each that has ended")
-        result = compare_methods(run, _mapper(config), progress)
+        rest = f"trainings of at most {config.epochs} epochs; a line follows for each that has ended"
+        result = compare_methods(run, _mapper(config), progress, lambda jobs: progress.announce(f"{jobs} {rest}"))
         results = TransferResults(folder, result, source.data.note if isinstance(source, CorpusDataSource) else "")
         value = results.to_json()
         logs.summary = {"/".join(cell[name] for name in _CELL): cell["mean"] for cell in value["cells"]}

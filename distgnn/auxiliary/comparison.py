@@ -196,8 +196,19 @@ def jobs_of(config: TransferConfig, encoders: int) -> list[Job]:
     ]
 
 
-def compare_methods(run: RunJob, mapper: Mapper = map, progress: Progress | None = None) -> Comparison[TransferConfig]:
+def compare_methods(
+    run: RunJob,
+    mapper: Mapper = map,
+    progress: Progress | None = None,
+    begin: Callable[[int], None] | None = None,
+) -> Comparison[TransferConfig]:
     """Compare the weighting methods of ``run.config``. Finished jobs are loaded instead of run.
+
+    Args:
+        run: Runs one job.
+        mapper: Ordered map over independent jobs.
+        progress: Called after each job that was run.
+        begin: Called with the number of jobs once the data have been found to suit the tasks.
 
     Raises:
         RequestError: The data do not suit the tasks; raised before anything is trained.
@@ -206,6 +217,8 @@ def compare_methods(run: RunJob, mapper: Mapper = map, progress: Progress | None
     names = run.source.encoders
     problems = [rehearse(run, place) for place in range(len(names))]
     jobs = jobs_of(run.config, len(names))
+    if begin:
+        begin(len(jobs))
     results = run_jobs(run, jobs, mapper, progress)
     found = method_comparison(run.config, names, results, problems[0].lower_is_better)
     return replace(found, references=run.source.references())
