@@ -139,7 +139,7 @@ def uses_gpus(device: str, option: str, gpus: float, processes: int, count: str)
         return device != "cpu"
     if device == "cuda" or gpus:
         raise RequestError(
-            f"{option}={device}: {count}={processes} need {processes} GPUs, but the Ray cluster has {gpus:g}, those included that it"
-            f" may add; lower {count}, let the autoscaler add more, or choose {option}=cpu"
+            f"{option}={device}: {count}={processes} need {processes} GPUs, but the Ray cluster has {gpus:g}, those included that"
+            f" it may add; lower {count}, let the autoscaler add more, or choose {option}=cpu"
         )
     return False

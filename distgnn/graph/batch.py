@@ -94,9 +94,27 @@ def pin(batch: GraphBatch) -> GraphBatch:
     return map_tensors(batch, Tensor.pin_memory)
 
 
-def row_graph(ptr: Tensor) -> Tensor:
-    """Return the graph of each row, int64 [ptr[-1]]."""
-    return torch.repeat_interleave(torch.arange(ptr.numel() - 1, device=ptr.device), ptr.diff())
+def row_graph(ptr: Tensor, rows: int | None = None) -> Tensor:
+    """Return the graph of each row, int64 [ptr[-1]].
+
+    With the number of rows, the host does not wait for a GPU. So do the functions below, unlike those of torch.
+    """
+    return torch.repeat_interleave(torch.arange(ptr.numel() - 1, device=ptr.device), ptr.diff(), output_size=rows)
+
+
+def rows_where(mask: Tensor, count: int) -> Tensor:
+    """Return the ``count`` rows at which ``mask`` (bool [rows]) is True, ascending int64, as ``torch.nonzero`` does."""
+    return torch.argsort((~mask).byte(), stable=True)[:count]
+
+
+def group_sizes(group: Tensor, groups: int) -> Tensor:
+    """Return the number of rows of each group, int64 [groups], as ``torch.bincount`` does."""
+    return group.new_zeros(groups).index_add_(0, group, torch.ones_like(group))
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the host to ``device``."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def slice_graphs(batch: GraphBatch, low: int, high: int) -> GraphBatch:
