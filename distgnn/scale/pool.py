@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import ray
@@ -102,7 +102,7 @@ def possible_resources() -> dict[str, float]:
     return {name: max(up[name], most[name]) for name in _COUNTED}
 
 
-def _sizes(resources: dict[str, float]) -> dict[str, float]:
+def _sizes(resources: Mapping[str, float]) -> dict[str, float]:
     return {name: resources.get(name, 0.0) for name in _COUNTED}
 
 

@@ -78,7 +78,7 @@ def _unique(keys: list[Tensor]) -> list[Tensor]:
     ordered = [key.sort().values for key in keys]
     first = [torch.cat([key.new_ones(min(len(key), 1), dtype=torch.bool), key[1:] != key[:-1]]) for key in ordered]
     counts = torch.stack([each.sum() for each in first]).tolist()
-    return [key[rows_where(*found)] for key, *found in zip(ordered, first, counts, strict=True)]
+    return [key[rows_where(mask, count)] for key, mask, count in zip(ordered, first, counts, strict=True)]
 
 
 class TaskBatch:
