@@ -42,6 +42,10 @@ class JobProgress:
         self._console = stderr_console()
         self._start, self._ran = time.monotonic(), 0
 
+    def announce(self, text: str) -> None:
+        """Print a line before the first job, which may take minutes."""
+        self._console.print(printable(f"{self.title}{text}"), soft_wrap=True, markup=False)
+
     def __call__(self, done: int, jobs: int, job: str, result: TrainingResult | None) -> None:
         """Report a finished job; see :data:`distgnn.auxiliary.jobs.Progress`."""
         if result is not None:

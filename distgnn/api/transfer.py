@@ -85,7 +85,10 @@ def _compared(config: TransferConfig, source: DataSource, folder: Folder) -> Tra
         open_loggers(config.loggers, logged, config.metrics) as logs,
     ):
         run = RunJob(source, folder.sub("jobs"), device, worker_sink)
-        result = compare_methods(run, _mapper(config), JobProgress(sink=sink, command="transfer", logs=logs))
+        progress = JobProgress(sink=sink, command="transfer", logs=logs)
+        jobs = config.seeds * len(source.encoders) * len(config.trained_schemes) * len(config.compared)
+        progress.announce(f"{jobs} trainings of at most {config.epochs} epochs; a line follows for each that has ended")
+        result = compare_methods(run, _mapper(config), progress)
         results = TransferResults(folder, result, source.data.note if isinstance(source, CorpusDataSource) else "")
         value = results.to_json()
         logs.summary = {"/".join(cell[name] for name in _CELL): cell["mean"] for cell in value["cells"]}
