@@ -120,3 +120,26 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise RequestError("train.device=cuda: no usable GPU on this machine; use train.device=cpu or auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def uses_gpus(device: str, option: str, gpus: float, processes: int, count: str) -> bool:
+    """Whether the processes of a training on a Ray cluster reserve a GPU each. They do not fall back to CPUs if there are GPUs.
+
+    Args:
+        device: 'auto', 'cpu' or 'cuda'.
+        option: Name of the option that chooses the device.
+        gpus: GPUs of the cluster, those included that its autoscaler may add.
+        processes: Number of processes.
+        count: Name of the option that chooses their number.
+
+    Raises:
+        RequestError: If there are too few GPUs for 'cuda', or some but too few for 'auto'.
+    """
+    if device == "cpu" or gpus >= processes:
+        return device != "cpu"
+    if device == "cuda" or gpus:
+        raise RequestError(
+            f"{option}={device}: {count}={processes} need {processes} GPUs, but the Ray cluster has {gpus:g}, those included that"
+            f" it may add; lower {count}, let the autoscaler add more, or choose {option}=cpu"
+        )
+    return False

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -86,7 +86,7 @@ class Plan:
         if self.graphs < 1:
             raise RequestError("the corpus holds no graphs; rebuild it from an input that is not empty")
 
-    @property
+    @cached_property
     def units(self) -> int:
         """Number of units in the corpus."""
         return -(-self.graphs // self.unit_rows)
@@ -149,11 +149,11 @@ class Plan:
         missing = self.unit_rows - self._short_rows if last % self.streams == stream else 0
         return stream_units * self.unit_rows - missing if stream_units else 0
 
-    @property
+    @cached_property
     def _train_units(self) -> int:
         return len(_epoch_order(self, 0))
 
-    @property
+    @cached_property
     def _short_rows(self) -> int:
         return self.rows_of(int(_epoch_order(self, 0)[-1]))
 
@@ -162,7 +162,7 @@ class Plan:
         """Number of training graphs."""
         return (self._train_units - 1) * self.unit_rows + self._short_rows
 
-    @property
+    @cached_property
     def steps_per_epoch(self) -> int:
         """Number of steps until the longest stream is exhausted; the last steps are smaller, nothing is dropped."""
         longest = max(self.stream_length(0), self.stream_length((self._train_units - 1) % self.streams))

@@ -127,9 +127,8 @@ def check_values(schema: Schema, graphs: GraphBatch, where: str) -> None:
         RequestError: a value is out of range; the message names the first such row.
     """
     node_ptr, per_graph = graphs.node_ptr.numpy(), graphs.edge_ptr.diff().numpy()
-    edges = graphs.edges.numpy()
-    low, high = np.repeat(node_ptr[:-1], per_graph), np.repeat(node_ptr[1:], per_graph)
-    outside = (np.minimum(*edges) < low) | (np.maximum(*edges) >= high)
+    local = (graphs.edges.numpy() - np.repeat(node_ptr[:-1], per_graph)).view(np.uint64)  # negative ids become large
+    outside = np.maximum(*local) >= np.repeat(np.diff(node_ptr).astype(np.uint64), per_graph)
     if outside.any():
         _refuse(
             where, graphs, row_graph(graphs.edge_ptr).numpy(), outside, "an edge refers to a node outside the graph"

@@ -8,11 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import accumulate, islice
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from distgnn.corpus.plan import Plan, RowSlice, UnitRef
 from distgnn.corpus.reader import CorpusReader
-from distgnn.graph.batch import GraphBatch, Ragged, concat_graphs, select_graphs, slice_graphs
+from distgnn.graph.batch import GraphBatch, Ragged, concat_graphs, cut_graphs, select_graphs, slice_graphs
+from distgnn.graph.ragged import ranges
 
 _LOCAL_THREADS, _REMOTE_THREADS, _UNITS_AHEAD = 2, 8, 16
 Prepare = Callable[[GraphBatch, int, int], dict[str, Ragged]]
@@ -81,26 +84,26 @@ def assemble(
     for steps in _spans(plan, start, stop, rank, world_size):
         used = list(dict.fromkeys(take.read for _, takes in steps for take in takes))
         held = {read: held[read] if read in held else next(units) for read in used}
-        ends = dict(
-            zip(used, torch.tensor([unit.num_graphs for unit in held.values()]).cumsum(0).tolist(), strict=True)
-        )
-        rows = [
-            torch.arange(take.low, take.high) + ends[take.read] - held[take.read].num_graphs
-            for _, takes in steps
-            for take in takes
-        ]
+        ends = accumulate((unit.num_graphs for unit in held.values()), initial=0)
+        first = dict(zip(used, ends, strict=False))
+        rows = [(first[take.read] + take.low, take.high - take.low) for _, takes in steps for take in takes]
         if not rows:
             yield from ((step, None) for step, _ in steps)
             continue
-        yield from _steps_of(_taken(concat_graphs(list(held.values())), torch.cat(rows)), steps)
+        yield from _steps_of(_taken(concat_graphs(list(held.values())), np.array(rows).T), steps)
 
 
-def _taken(graphs: GraphBatch, rows: torch.Tensor) -> GraphBatch:
-    """Graphs ``rows``; views if they follow each other, as those of a rank with one stream do."""
-    low = int(rows[0])
-    if torch.equal(rows, torch.arange(low, low + rows.numel())):
-        return slice_graphs(graphs, low, low + rows.numel())
-    return select_graphs(graphs, rows)
+def _taken(graphs: GraphBatch, rows: npt.NDArray[np.int64]) -> GraphBatch:
+    """Graphs of consecutive ranges of rows; views if they follow each other, as those of a rank with one stream do.
+
+    Args:
+        graphs: The graphs.
+        rows: int64 [2, ranges], first row and number of rows of each range.
+    """
+    starts, counts = rows
+    if np.array_equal(starts[1:], starts[:-1] + counts[:-1]):
+        return slice_graphs(graphs, int(starts[0]), int(starts[-1] + counts[-1]))
+    return select_graphs(graphs, torch.from_numpy(ranges(starts, counts)))
 
 
 def _spans(plan: Plan, start: int, stop: int, rank: int, world_size: int) -> Iterator[list[tuple[int, list[RowSlice]]]]:
@@ -120,12 +123,14 @@ def _spans(plan: Plan, start: int, stop: int, rank: int, world_size: int) -> Ite
 
 def _steps_of(graphs: GraphBatch, steps: list[tuple[int, list[RowSlice]]]) -> Iterator[tuple[int, GraphBatch | None]]:
     """Cut ``graphs``, those of all ``steps`` in order, into step batches."""
-    low = 0
-    for step, takes in steps:
-        sizes = dict.fromkeys((take.read.stream for take in takes), 0)
-        for take in takes:
-            sizes[take.read.stream] += take.high - take.low
-        stream_ptr = list(accumulate(sizes.values(), initial=0))
-        batch = slice_graphs(graphs, low, low + stream_ptr[-1])
-        low += stream_ptr[-1]
-        yield step, replace(batch, stream_ptr=torch.tensor(stream_ptr)) if takes else None
+    streams = [_stream_ptr(takes) for _, takes in steps]
+    bounds = list(accumulate((ptr[-1] for ptr in streams), initial=0))
+    for (step, takes), ptr, batch in zip(steps, streams, cut_graphs(graphs, bounds), strict=True):
+        yield step, replace(batch, stream_ptr=torch.tensor(ptr)) if takes else None
+
+
+def _stream_ptr(takes: list[RowSlice]) -> list[int]:
+    sizes = dict.fromkeys((take.read.stream for take in takes), 0)
+    for take in takes:
+        sizes[take.read.stream] += take.high - take.low
+    return list(accumulate(sizes.values(), initial=0))

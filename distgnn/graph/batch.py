@@ -5,9 +5,11 @@ Functions over batches (slice, select, concatenate) are free functions of this m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -94,41 +96,82 @@ def pin(batch: GraphBatch) -> GraphBatch:
     return map_tensors(batch, Tensor.pin_memory)
 
 
-def row_graph(ptr: Tensor) -> Tensor:
-    """Return the graph of each row, int64 [ptr[-1]]."""
-    return torch.repeat_interleave(torch.arange(ptr.numel() - 1, device=ptr.device), ptr.diff())
+def row_graph(ptr: Tensor, rows: int | None = None) -> Tensor:
+    """Return the graph of each row, int64 [ptr[-1]].
+
+    With the number of rows, the host does not wait for a GPU. So do the functions below, unlike those of torch.
+    """
+    return torch.repeat_interleave(torch.arange(ptr.numel() - 1, device=ptr.device), ptr.diff(), output_size=rows)
+
+
+def rows_where(mask: Tensor, count: int) -> Tensor:
+    """Return the ``count`` rows at which ``mask`` (bool [rows]) is True, ascending int64, as ``torch.nonzero`` does."""
+    return torch.argsort((~mask).byte(), stable=True)[:count]
+
+
+def group_sizes(group: Tensor, groups: int) -> Tensor:
+    """Return the number of rows of each group, int64 [groups], as ``torch.bincount`` does."""
+    return group.new_zeros(groups).index_add_(0, group, torch.ones_like(group))
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the host to ``device``."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def slice_graphs(batch: GraphBatch, low: int, high: int) -> GraphBatch:
     """Return graphs low:high as a batch (views where possible; stream_ptr is dropped)."""
-    n0, n1 = int(batch.node_ptr[low]), int(batch.node_ptr[high])
-    e0, e1 = int(batch.edge_ptr[low]), int(batch.edge_ptr[high])
-    extras = {}
-    for name, ragged in batch.extras.items():
-        m0, m1 = int(ragged.ptr[low]), int(ragged.ptr[high])
-        extras[name] = Ragged(ragged.values[m0:m1], ragged.ptr[low : high + 1] - m0)
-    return GraphBatch(
-        graph_id=batch.graph_id[low:high],
-        node_ptr=batch.node_ptr[low : high + 1] - n0,
-        edge_ptr=batch.edge_ptr[low : high + 1] - e0,
-        edges=batch.edges[:, e0:e1] - n0,
-        node_cat=batch.node_cat[n0:n1],
-        node_dense=batch.node_dense[n0:n1],
-        edge_cat=batch.edge_cat[e0:e1],
-        edge_dense=batch.edge_dense[e0:e1],
-        center=None if batch.center is None else batch.center[low:high] - n0,
-        y=None if batch.y is None else batch.y[low:high],
-        directed=batch.directed,
-        extras=extras,
-    )
+    (part,) = cut_graphs(batch, [low, high])
+    return part
+
+
+def cut_graphs(batch: GraphBatch, bounds: list[int]) -> Iterator[GraphBatch]:
+    """Yield the graphs between consecutive ``bounds`` as batches; see :func:`slice_graphs`."""
+    at = torch.tensor(bounds)
+    nodes, edges = batch.node_ptr[at].tolist(), batch.edge_ptr[at].tolist()
+    rows = {name: ragged.ptr[at].tolist() for name, ragged in batch.extras.items()}
+    for number, (low, high) in enumerate(pairwise(bounds)):
+        (n0, n1), (e0, e1) = nodes[number : number + 2], edges[number : number + 2]
+        extras = {}
+        for name, ragged in batch.extras.items():
+            m0, m1 = rows[name][number : number + 2]
+            extras[name] = Ragged(ragged.values[m0:m1], ragged.ptr[low : high + 1] - m0)
+        yield GraphBatch(
+            graph_id=batch.graph_id[low:high],
+            node_ptr=batch.node_ptr[low : high + 1] - n0,
+            edge_ptr=batch.edge_ptr[low : high + 1] - e0,
+            edges=batch.edges[:, e0:e1] - n0,
+            node_cat=batch.node_cat[n0:n1],
+            node_dense=batch.node_dense[n0:n1],
+            edge_cat=batch.edge_cat[e0:e1],
+            edge_dense=batch.edge_dense[e0:e1],
+            center=None if batch.center is None else batch.center[low:high] - n0,
+            y=None if batch.y is None else batch.y[low:high],
+            directed=batch.directed,
+            extras=extras,
+        )
+
+
+def _take(values: Tensor, rows: Tensor, axis: int = 0) -> Tensor:
+    """``values.index_select(axis, rows)``; NumPy is 2 to 3 times as fast on CPUs."""
+    if values.is_cuda:
+        return values.index_select(axis, rows)
+    return torch.from_numpy(np.take(values.numpy(), rows.numpy(), axis=axis))
+
+
+def _repeat(values: Tensor, counts: Tensor) -> Tensor:
+    """``values.repeat_interleave(counts)``, likewise."""
+    if values.is_cuda:
+        return values.repeat_interleave(counts)
+    return torch.from_numpy(np.repeat(values.numpy(), counts.numpy()))
 
 
 def _gather_rows(ptr: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
     """Return the row indices int64 [M] that reorder graphs to ``order``, and their new ptr."""
     counts = ptr.diff()[order]
     new = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    shift = torch.repeat_interleave(ptr[order] - new[:-1], counts)
-    return torch.arange(int(new[-1]), device=ptr.device) + shift, new
+    rows = _repeat(ptr[order] - new[:-1], counts)
+    return rows.add_(torch.arange(len(rows), device=ptr.device)), new
 
 
 def select_graphs(batch: GraphBatch, order: Tensor) -> GraphBatch:
@@ -139,16 +182,16 @@ def select_graphs(batch: GraphBatch, order: Tensor) -> GraphBatch:
     extras = {}
     for name, ragged in batch.extras.items():
         rows, ptr = _gather_rows(ragged.ptr, order)
-        extras[name] = Ragged(ragged.values.index_select(0, rows), ptr)
+        extras[name] = Ragged(_take(ragged.values, rows), ptr)
     return GraphBatch(
         graph_id=batch.graph_id[order],
         node_ptr=node_ptr,
         edge_ptr=edge_ptr,
-        edges=batch.edges.index_select(1, edges) + torch.repeat_interleave(shift, edge_ptr.diff()),
-        node_cat=batch.node_cat.index_select(0, nodes),
-        node_dense=batch.node_dense.index_select(0, nodes),
-        edge_cat=batch.edge_cat.index_select(0, edges),
-        edge_dense=batch.edge_dense.index_select(0, edges),
+        edges=_take(batch.edges, edges, 1).add_(_repeat(shift, edge_ptr.diff())),
+        node_cat=_take(batch.node_cat, nodes),
+        node_dense=_take(batch.node_dense, nodes),
+        edge_cat=_take(batch.edge_cat, edges),
+        edge_dense=_take(batch.edge_dense, edges),
         center=None if batch.center is None else batch.center[order] + shift,
         y=None if batch.y is None else batch.y[order],
         directed=batch.directed,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distgnn.graph.batch import GraphBatch
+from distgnn.graph.batch import GraphBatch, group_sizes
 from distgnn.graph.schema import Schema, sizes
 from distgnn.models.ops.attention import Attention
 from distgnn.models.ops.messages import Messages, looped_messages, plain_messages
@@ -42,7 +42,7 @@ class Context:
     ) -> None:
         self.batch, self.schema, self.dtype, self.hidden_edges = batch, schema, dtype, hidden_edges
         self._degree = degree
-        self.nodes = Segments(batch.node_ptr)
+        self.nodes = Segments(batch.node_ptr, batch.num_nodes)
         self._maps: dict[Aggregation, SparseMap] = {}
         self._sums: dict[Aggregation, Tensor] = {}
 
@@ -94,7 +94,7 @@ class Context:
         if how == "gcn" and self._degree is not None:
             degree = self._degree.to(self.dtype) + 1
         else:
-            degree = torch.bincount(messages.target, minlength=self.batch.num_nodes).to(self.dtype)
+            degree = group_sizes(messages.target, self.batch.num_nodes).to(self.dtype)
         if how == "mean":
             return 1 / degree[messages.target]
         return torch.rsqrt(degree[messages.target] * degree[messages.source])
@@ -118,9 +118,9 @@ class Context:
     def streams(self) -> Segments:
         """Nodes grouped by stream (one group if the batch has no streams)."""
         stream_ptr = self.batch.stream_ptr
-        return self.all_nodes if stream_ptr is None else Segments(self.batch.node_ptr[stream_ptr])
+        return self.all_nodes if stream_ptr is None else Segments(self.batch.node_ptr[stream_ptr], self.batch.num_nodes)
 
     @cached_property
     def all_nodes(self) -> Segments:
         """All nodes as one group."""
-        return Segments(self.batch.node_ptr[[0, -1]])
+        return Segments(torch.stack([self.batch.node_ptr[0], self.batch.node_ptr[-1]]), self.batch.num_nodes)

@@ -185,7 +185,7 @@ class Encoder(nn.Module):
 
     def pool(self, nodes: Tensor, batch: GraphBatch) -> Tensor:
         """Pool node embeddings [N, width] to graph embeddings [G, width] (L2P-GNN Eq. 2)."""
-        return self.pooling(nodes, Segments(batch.node_ptr).membership)
+        return self.pooling(nodes, Segments(batch.node_ptr, batch.num_nodes).membership)
 
     def readout(self, nodes: Tensor, members: SparseMap) -> Tensor:
         """Pool without omega, [N, width] -> [groups, width]; ``members`` is a map [groups, N] of ones."""

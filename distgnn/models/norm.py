@@ -58,10 +58,9 @@ class StreamStatistics(nn.Module):
     @torch.no_grad()
     def update(self, sums: Tensor) -> None:
         """Move the running statistics towards the mean over groups; ``sums`` is [2 * width + 1] as in ``pending``."""
-        if float(sums[-1]) > 0:
-            mean, var = (sums[:-1] / sums[-1]).chunk(2)
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-            self.running_var.lerp_(var.to(self.running_var.dtype), self.momentum)
+        for running, found in zip((self.running_mean, self.running_var), (sums[:-1] / sums[-1]).chunk(2), strict=True):
+            moved = running.lerp(found.to(running.dtype), self.momentum)
+            running.copy_(torch.where(sums[-1] > 0, moved, running))
 
 
 class Norm(StreamStatistics):

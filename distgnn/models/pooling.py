@@ -87,8 +87,9 @@ class AttentionPooling(Pooling):
 
     def readout(self, nodes: Tensor, members: SparseMap, fast: FastWeights | None = None) -> Tensor:
         """See :class:`Pooling`."""
-        pairs = Segments(members.matrix.crow_indices())  # (group, node) pairs, grouped by group
-        pick = SparseMap.select(members.matrix.col_indices(), nodes.shape[0])
+        columns = members.matrix.col_indices()
+        pairs = Segments(members.matrix.crow_indices(), columns.numel())  # (group, node) pairs, grouped by group
+        pick = SparseMap.select(columns, nodes.shape[0])
         return pairs.sum(pick(nodes) * pairs.softmax(pick(self.gate(nodes, fast))))
 
 

@@ -117,7 +117,7 @@ def view_of(batch: GraphBatch, number: int) -> tuple[GraphBatch, Tensor]:
         View ``number`` of every graph, and bool [nodes of the view]: which nodes have a masked input.
     """
     changes = batch.extras[f"view{number}_edges"]
-    owner = row_graph(changes.ptr)
+    owner = row_graph(changes.ptr, changes.values.shape[0])
     edge, *ends = changes.values.long().t()
     ends = torch.stack(ends)
     ends = torch.where(ends < 0, ends, ends + batch.node_ptr[owner])

@@ -64,7 +64,7 @@ class _Parts:
     """
 
     def __init__(self, batch: GraphBatch, config: ContextConfig) -> None:
-        distance, owner = batch.extras[NAME].values, row_graph(batch.node_ptr)
+        distance, owner = batch.extras[NAME].values, row_graph(batch.node_ptr, batch.num_nodes)
         context = distance > config.inner
         if config.outer:
             context &= distance <= config.outer

@@ -59,7 +59,7 @@ class EdgePred(Objective):
     def of_nodes(self, nodes: Tensor, batch: GraphBatch) -> Losses:
         """Return the losses for node embeddings [N, width], for objectives that add another loss."""
         extra = batch.extras[NAME]
-        absent = extra.values.long().t() + batch.node_ptr[row_graph(extra.ptr)]
+        absent = extra.values.long().t() + batch.node_ptr[row_graph(extra.ptr, extra.values.shape[0])]
         positive, negative = _scores(nodes, torch.cat([batch.edges, absent], dim=1)).split(
             [batch.num_edges, absent.shape[1]]
         )

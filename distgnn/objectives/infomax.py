@@ -41,7 +41,7 @@ class Infomax(Objective):
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
         """Return the losses, summed over graphs."""
-        nodes, rows = encoder(batch), Segments(batch.node_ptr)
+        nodes, rows = encoder(batch), Segments(batch.node_ptr, batch.num_nodes)
         every = torch.arange(batch.num_graphs, device=nodes.device)
         other = next_graph(every, batch)
         summaries = torch.sigmoid(rows.mean(nodes)) @ self.weight

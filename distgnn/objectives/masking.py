@@ -43,7 +43,8 @@ class MaskBuilder:
 def hidden_rows(batch: GraphBatch, of: Of) -> Tensor:
     """Return int64 [M]: the masked nodes or edges, numbered within the batch."""
     extra = batch.extras[NAME]
-    return extra.values + torch.repeat_interleave(_pointers(batch, of)[:-1], extra.ptr.diff())
+    first, rows = _pointers(batch, of)[:-1], extra.values.shape[0]
+    return extra.values + torch.repeat_interleave(first, extra.ptr.diff(), output_size=rows)
 
 
 def _pointers(graphs: GraphBatch, of: Of) -> Tensor:

@@ -54,9 +54,12 @@ class Neighbours:
 
         If neither end has one, the coin flip decides.
         """
-        flip = (words & np.uint64(1)).astype(bool)
-        anchor, other = np.where(flip, ends[::-1], ends)
+        flip = (words & np.uint64(1)).astype(np.int64)
+        step = (ends[1] - ends[0]) * flip  # several times as fast as np.where, whose branches are random
+        anchor, other = ends[0] + step, ends[1] - step
         swap = (self._free[anchor] == 0) & (self._free[other] > 0)
+        if not swap.any():
+            return anchor, other
         return np.where(swap, other, anchor), np.where(swap, anchor, other)
 
     def draw_absent(self, anchor: Int, words: UInt64) -> Int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from distgnn.graph.batch import GraphBatch
+from distgnn.graph.batch import GraphBatch, group_sizes
 
 
 def stream_bounds(batch: GraphBatch) -> Tensor:
@@ -17,7 +17,7 @@ def stream_bounds(batch: GraphBatch) -> Tensor:
     A batch without ``stream_ptr`` is one stream.
     """
     if batch.stream_ptr is None:
-        return torch.tensor([0, batch.num_graphs], device=batch.node_ptr.device)
+        return torch.arange(2, device=batch.node_ptr.device) * batch.num_graphs
     return batch.stream_ptr
 
 
@@ -35,7 +35,7 @@ def next_graph(graphs: Tensor, batch: GraphBatch) -> Tensor:
     """
     bounds = stream_bounds(batch)
     stream = torch.bucketize(graphs, bounds[1:], right=True)
-    sizes = torch.bincount(stream, minlength=bounds.numel() - 1)
+    sizes = group_sizes(stream, bounds.numel() - 1)
     first = (sizes.cumsum(0) - sizes)[stream]
     return first + (torch.arange(graphs.numel(), device=first.device) - first + 1) % sizes[stream]
 
@@ -43,5 +43,5 @@ def next_graph(graphs: Tensor, batch: GraphBatch) -> Tensor:
 def sum_of_means(values: Tensor, ptr: Tensor) -> Tensor:
     """Return the sum over non-empty groups of the mean of values [M]; group g owns ptr[g]:ptr[g+1]."""
     counts = ptr.diff()
-    share = torch.repeat_interleave(1 / counts.to(values.dtype), counts)
+    share = torch.repeat_interleave(1 / counts.to(values.dtype), counts, output_size=values.shape[0])
     return (values * share).sum()

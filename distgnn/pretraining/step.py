@@ -139,7 +139,7 @@ def outer_step(
     for sums in pieces:
         shared = [total + more for total, more in zip(shared, sums, strict=True)]
     told = [float(wishes.stop), float(wishes.report), 0.0 if batch is None else batch.num_graphs, wishes.cpu_seconds]
-    shared.append(shared[0].new_tensor(told))
+    shared.append(torch.stack([shared[0].new_full((), value) for value in told]))
     flat, waited = group.timed_all_reduce(torch.cat(shared))
     gradient, running, sums, flags = flat.split([part.numel() for part in shared])
     norm, total, count, *metrics, stops, reports, graphs, seconds = torch.cat(

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import ray
@@ -19,6 +19,7 @@ from distgnn.scale.address import check_address
 from distgnn.scale.private import node_groups
 
 _PENDING_PER_WORKER = 2
+_COUNTED = ("CPU", "GPU")
 
 
 def ordered_map(workers: int) -> Mapper:
@@ -76,9 +77,38 @@ def configured_resources() -> dict[str, float]:
     return most
 
 
+def possible_nodes() -> list[dict[str, float]]:
+    """CPUs and GPUs of each node of the running cluster: of those that are up, and of those that its autoscaler may add.
+
+    One more node is counted of a type without a maximum. What only DISTGNN_CLUSTER_MAX tells, without the size of a node, is
+    counted as one node.
+    """
+    nodes = [_sizes(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    for resources, most in node_groups():
+        group = _sizes(resources)
+        up = nodes.count(group)
+        nodes += [group] * (1 if most < 0 else most - up)
+    known = {name: sum(node[name] for node in nodes) for name in _COUNTED}
+    rest = {name: max(amount - known[name], 0.0) for name, amount in possible_resources().items()}
+    return [*nodes, rest] if any(rest.values()) and not any(map(math.isinf, rest.values())) else nodes
+
+
+def possible_resources() -> dict[str, float]:
+    """CPUs and GPUs of the running cluster, those included that its autoscaler may add (see :func:`configured_resources`).
+
+    Whether workers and trials compute on GPUs follows from them.
+    """
+    up, most = _sizes(ray.cluster_resources()), _sizes(configured_resources())
+    return {name: max(up[name], most[name]) for name in _COUNTED}
+
+
+def _sizes(resources: Mapping[str, float]) -> dict[str, float]:
+    return {name: resources.get(name, 0.0) for name in _COUNTED}
+
+
 def _declared(text: str) -> dict[str, float]:
     parts = [part.partition("=") for part in text.split(",") if part.strip()]
-    if not all(name.strip() in ("CPU", "GPU") and amount.strip().isdecimal() for name, _, amount in parts):
+    if not all(name.strip() in _COUNTED and amount.strip().isdecimal() for name, _, amount in parts):
         raise RequestError(
             f"DISTGNN_CLUSTER_MAX={text!r}: give the most CPUs and GPUs of the cluster, such as CPU=32,GPU=8"
         )

@@ -43,7 +43,7 @@ def capacity_of(config: TuneConfig, nodes: list[NodeResources]) -> Capacity:
 
     Args:
         config: The sweep.
-        nodes: The live nodes of the cluster.
+        nodes: The nodes of the cluster, those included that its autoscaler may add.
 
     Raises:
         RequestError: No trial fits, or fewer than ``config.concurrency``.

@@ -31,7 +31,8 @@ HEARTBEATS = {
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
 }
-_POLL_SECONDS, _TIMEOUT_SECONDS = 0.05, 300.0
+_POLL_SECONDS, _TIMEOUT_SECONDS = 0.25, 300.0
+"""Each look is a request to the S3 server. The times that are measured are those that the run records."""
 _OBJECT_STORE = 100 << 20
 
 
@@ -46,6 +47,7 @@ class Drill:
         log: File of the driver's output.
         driver: Process of the driver; None before :meth:`start`.
         nodes: Nodes without the head.
+        _seconds: CPU seconds by process id and time of start, since a process outlives the raylet that started it.
     """
 
     cluster: Cluster
@@ -54,6 +56,7 @@ class Drill:
     log: Path
     driver: subprocess.Popen[bytes] | None = None
     nodes: list[Any] = field(default_factory=list)
+    _seconds: dict[tuple[int, str], float] = field(default_factory=dict)
 
     def add_node(self) -> Any:
         """Add a node with one CPU."""
@@ -148,14 +151,24 @@ class Drill:
             now = self.snapshot()
             if ready(now):
                 return now
+            self.cpu_seconds()
             if self.driver and self.driver.poll() not in (None, 0):
                 break
             time.sleep(_POLL_SECONDS)
         raise SystemExit(f"no {what} within {_TIMEOUT_SECONDS:.0f} s:\n{self.log.read_text()[-3000:]}")
 
     def cpu_seconds(self) -> float:
-        """Return the CPU seconds that all processes of the drill have spent, those that have ended included."""
-        return _tree_seconds(os.getpid())
+        """Return the CPU seconds that all processes of the drill have spent, also those that have ended since they were seen."""
+        stats = dict(_stat(int(path.name)) for path in Path("/proc").iterdir() if path.name.isdecimal())
+        below = {os.getpid()} | {pid for pid, start in self._seconds if stats.get(pid, [])[19:20] == [start]}
+        found = below
+        while found:
+            found = {pid for pid, fields in stats.items() if fields and int(fields[1]) in below} - below
+            below |= found
+        for pid in below - {os.getpid()}:
+            if fields := stats.get(pid):
+                self._seconds[pid, fields[19]] = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+        return sum(self._seconds.values())
 
     def first_step(self) -> int:
         """Return the first step of the current ranks."""
@@ -199,17 +212,6 @@ def train_workers(raylets: set[int]) -> list[int]:
     """Return the process ids of the training workers whose parent is one of ``raylets``."""
     found = [(int(path.name), _parent(path)) for path in Path("/proc").iterdir() if path.name.isdecimal()]
     return sorted(pid for pid, parent in found if parent in raylets and b"TrainWorker" in _title(pid))
-
-
-def _tree_seconds(root: int) -> float:
-    """CPU seconds of the processes below ``root``, with those of their children that have ended."""
-    stats = dict(_stat(int(path.name)) for path in Path("/proc").iterdir() if path.name.isdecimal())
-    below, found = {root}, True
-    while found:
-        found = {pid for pid, fields in stats.items() if fields and int(fields[1]) in below} - below
-        below |= found
-    ticks = sum(sum(map(int, stats[pid][11:15])) for pid in below - {root} if stats.get(pid))
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _stat(pid: int) -> tuple[int, list[str]]:

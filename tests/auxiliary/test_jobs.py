@@ -25,6 +25,7 @@ from distgnn.graph.schema import Feature
 from distgnn.models.encoder import build_encoder
 from distgnn.report.auxiliary import terminal, transfer_summary
 from distgnn.scale.pool import ordered_map
+from distgnn.scale.train import auxiliary as scale_auxiliary
 from distgnn.scale.train.auxiliary import ranked_map, run_jobs
 from distgnn.scale.train.failures import forget_failure, raise_noted
 from distgnn.storage.folder import open_folder
@@ -255,6 +256,14 @@ def test_workers_and_ranks_equal_one_process(data: str, tmp_path: Path) -> None:
     assert run(ranked, ranked_map(ranked))[1] == []
     with pytest.raises(RequestError, match="need 2 GPUs"):
         run(replace(ranked, device="cuda", lr=0.5), ranked_map(replace(ranked, device="cuda")))
+
+
+def test_ranks_do_not_fall_back_to_cpus(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale_auxiliary, "possible_resources", lambda: {"CPU": 8.0, "GPU": 1.0})
+    settings = replace(config(data, "out"), ranks=2, device="auto")
+    with pytest.raises(RequestError, match=r"device=auto: ranks=2 need 2 GPUs, .* has 1, .* or choose device=cpu"):
+        scale_auxiliary._RankedMap(settings)._scaling()
+    assert not scale_auxiliary._RankedMap(replace(settings, device="cpu"))._scaling().use_gpu
 
 
 def test_auto_takes_the_same_training_for_all_seeds(data: str, tmp_path: Path) -> None:

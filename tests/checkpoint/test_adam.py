@@ -37,15 +37,17 @@ def test_steps_are_those_of_torch(weight_decay: float) -> None:
         assert set(mine.state[one]) == set(kept)
 
 
-def test_training_does_not_import_dynamo(corpus: str) -> None:
-    """Which takes 1.5 CPU seconds at each start of each worker."""
-    script = (
-        "import sys, torch, distgnn as dg\n"
+def test_training_and_resuming_do_not_import_dynamo(corpus: str) -> None:
+    """Which takes 1.5 CPU seconds at each start of each worker; sympy takes 0.5."""
+    train = (
         f"run = dg.pretrain(corpus={corpus!r}, out=sys.argv[1], name='r', encoder={{'width': 8, 'layers': 1}},"
         " train={'max_steps': 2, 'device': 'cpu'})\n"
         "assert run.status == 'finished'\n"
-        "sys.exit('torch._dynamo' in sys.modules)"
     )
+    resume = "from distgnn.checkpoint.format import load_checkpoint\nload_checkpoint(sys.argv[1] + '/r')\n"
+    check = "sys.exit(', '.join({'torch._dynamo', 'sympy'} & set(sys.modules)) or 0)"
     with tempfile.TemporaryDirectory() as out:
-        done = subprocess.run([sys.executable, "-c", script, out], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+        for work in (train, resume):
+            words = [sys.executable, "-c", f"import sys, torch, distgnn as dg\n{work}{check}", out]
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr[-2000:]

@@ -168,7 +168,9 @@ def test_stop_watcher_survives_storage_errors(tmp_path: Path, monkeypatch: pytes
         wait_until(watcher.stop)
 
 
-def test_a_resize_waits_for_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resize_waits_for_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("distgnn.scale.train.stop_watcher._SECONDS", 0.01)
     monkeypatch.setattr(recovery, "_CHECKPOINT_SECONDS", 0.5)
     folder = open_folder(str(tmp_path))
@@ -180,7 +182,9 @@ def test_a_resize_waits_for_a_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
         answer_resize(folder)
         asked.join(5)
     assert not asked.is_alive()
+    assert capsys.readouterr().err == ""
     request_checkpoint(folder)  # the workers are gone: not for ever
+    assert "no checkpoint within 0.5 s before the number of workers changes" in capsys.readouterr().err
     assert folder.names() == []
     folder.write(STOP, b"")
     request_checkpoint(folder)  # the user stops the run

@@ -15,7 +15,8 @@ import torch
 
 from distgnn.config import EncoderConfig, FinetuneConfig, SplitConfig
 from distgnn.errors import RequestError, WorkError
-from distgnn.scale.pool import ordered_map, start_ray
+from distgnn.scale import pool
+from distgnn.scale.pool import ordered_map, possible_nodes, possible_resources, start_ray
 from tests.helpers.finetunings import finetuned
 from tests.helpers.labelled import signal, write_labelled
 
@@ -137,3 +138,19 @@ class _Busy:
         count = len(list(self.folder.iterdir()))
         mark.unlink()
         return count
+
+
+def test_nodes_that_may_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of DISTGNN_CLUSTER_MAX are counted once, also if some of them are up."""
+    up = [{"Alive": True, "Resources": {"CPU": 8.0}}, {"Alive": False, "Resources": {"CPU": 8.0, "GPU": 1.0}}]
+    monkeypatch.setattr(pool.ray, "nodes", lambda: up)
+    monkeypatch.setattr(pool.ray, "cluster_resources", lambda: {"CPU": 8.0, "memory": 1.0})
+    assert possible_nodes() == [{"CPU": 8.0, "GPU": 0.0}]
+    assert possible_resources() == {"CPU": 8.0, "GPU": 0.0}
+    monkeypatch.setenv("DISTGNN_CLUSTER_MAX", "CPU=32,GPU=8")
+    assert possible_resources() == {"CPU": 32.0, "GPU": 8.0}
+    assert possible_nodes() == [{"CPU": 8.0, "GPU": 0.0}, {"CPU": 24.0, "GPU": 8.0}]
+    monkeypatch.delenv("DISTGNN_CLUSTER_MAX")
+    groups = [({"CPU": 8.0}, 3), ({"CPU": 4.0, "GPU": 1.0}, -1)]
+    monkeypatch.setattr(pool, "node_groups", lambda: groups)
+    assert possible_nodes() == [*[{"CPU": 8.0, "GPU": 0.0}] * 3, {"CPU": 4.0, "GPU": 1.0}]

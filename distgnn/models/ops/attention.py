@@ -32,12 +32,13 @@ class Attention:
     def incoming(self) -> Segments:
         """Messages grouped by target node."""
         every = torch.arange(self._nodes.owner.numel() + 1, device=self.messages.target.device)
-        return Segments(torch.searchsorted(self.messages.target, every))
+        return Segments(torch.searchsorted(self.messages.target, every), self.messages.target.numel())
 
     def grouped(self, nodes: Segments) -> Segments:
         """Group the messages by the groups of their target nodes."""
         if nodes not in self._grouped:
-            self._grouped[nodes] = Segments(torch.searchsorted(self.messages.target, nodes.ptr))
+            ends = torch.searchsorted(self.messages.target, nodes.ptr)
+            self._grouped[nodes] = Segments(ends, self.messages.target.numel())
         return self._grouped[nodes]
 
     @cached_property

@@ -33,7 +33,7 @@ def plain_messages(batch: GraphBatch) -> Messages:
 
 def looped_messages(plain: Messages, nodes: int) -> Messages:
     """Replace the self-messages of ``plain`` by exactly one per node."""
-    every, kept = torch.arange(nodes, device=plain.target.device), plain.source != plain.target
+    every, kept = torch.arange(nodes, device=plain.target.device), torch.nonzero(plain.source != plain.target).flatten()
     columns = (plain.source, every), (plain.target, every), (plain.edge, torch.full_like(every, -1))
     return _sorted(*(torch.cat([column[kept], loops]) for column, loops in columns))
 

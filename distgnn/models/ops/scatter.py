@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from distgnn.graph.batch import group_sizes
 from distgnn.models.ops.segments import Padding, Segments
 
 
@@ -19,8 +20,8 @@ class ScatteredSegments(Segments):
     """
 
     def __init__(self, owner: Tensor, groups: int) -> None:
-        counts = torch.bincount(owner, minlength=groups)
-        super().__init__(torch.cat([counts.new_zeros(1), counts.cumsum(0)]))
+        counts = group_sizes(owner, groups)
+        super().__init__(torch.cat([counts.new_zeros(1), counts.cumsum(0)]), owner.numel())
         self._owner = owner
 
     @cached_property

@@ -8,17 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distgnn.graph.batch import row_graph
+from distgnn.graph.batch import row_graph, to_device
 from distgnn.models.ops.sparse import SparseMap
 
 _CLASSES = 9
 
 
 class Segments:
-    """Contiguous groups of rows; ``ptr`` is int64 [groups + 1] and group g owns rows ptr[g]:ptr[g+1]."""
+    """Contiguous groups of rows.
 
-    def __init__(self, ptr: Tensor) -> None:
-        self.ptr = ptr
+    Args:
+        ptr: int64 [groups + 1]; group g owns rows ptr[g]:ptr[g+1].
+        rows: ptr[-1], if it is known on the host.
+    """
+
+    def __init__(self, ptr: Tensor, rows: int | None = None) -> None:
+        self.ptr, self._rows = ptr, rows
 
     @cached_property
     def sizes(self) -> list[int]:
@@ -28,7 +33,7 @@ class Segments:
     @cached_property
     def owner(self) -> Tensor:
         """Group of each row, int64 [rows]."""
-        return row_graph(self.ptr)
+        return row_graph(self.ptr, self._rows)
 
     @cached_property
     def membership(self) -> SparseMap:
@@ -86,8 +91,9 @@ class Padding:
         index = torch.where(real, host[graph] + place, 0)
         inverse = torch.zeros(int(host[-1]), dtype=torch.int64)
         inverse[index[real]] = torch.nonzero(real).flatten()
-        self.index, self.mask = index.to(ptr.device), real.unsqueeze(1).to(ptr.device)
-        self.inverse = inverse.to(ptr.device)
+        self.index, self.mask, self.inverse = (
+            to_device(each, ptr.device) for each in (index, real.unsqueeze(1), inverse)
+        )
 
     def pad(self, x: Tensor) -> list[Tensor]:
         """Pad rows, [rows, d] -> one [B, L, d] per class, zero where padded."""
@@ -113,7 +119,7 @@ class Padding:
         Returns:
             int64 [k].
         """
-        count, size = torch.tensor(self.shapes, device=i.device).t()
+        count, size = to_device(torch.tensor(self.shapes), i.device).t()
         rows, first = self.inverse[i], (count * size).cumsum(0) - count * size
         kind = torch.bucketize(rows, first, right=True) - 1
         before = (count * size * size).cumsum(0) - count * size * size

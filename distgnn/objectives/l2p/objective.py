@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from distgnn import register
 from distgnn.config.base import check
 from distgnn.config.fields import hyper
-from distgnn.graph.batch import GraphBatch
+from distgnn.graph.batch import GraphBatch, to_device
 from distgnn.graph.keyed import draw, key
 from distgnn.graph.purposes import PretrainDraw
 from distgnn.graph.subgraph import keep_edges
@@ -273,17 +273,17 @@ class L2P(Objective):
         if self.config.negatives == "other":
             return None, None
         ids = tasks.batch.graph_id[tasks.usable].cpu().numpy().view(np.uint64)
-        made = (
+        made = [
             shifted_dimensions(key(seed, PretrainDraw.DIMENSIONS, epoch, side), ids, encoder.width) for side in (0, 1)
-        )
-        support, query = (torch.from_numpy(index).to(tasks.usable.device) for index in made)
+        ]
+        support, query = to_device(torch.from_numpy(np.stack(made)), tasks.usable.device)
         return support, query
 
     def _report(
         self, total: Tensor, tasks: TaskBatch, gain: Tensor, accuracy: Tensor, inner: tuple[Tensor, Tensor]
     ) -> Losses:
-        count = torch.tensor(float(tasks.usable.numel()), device=total.device)
-        graphs = torch.tensor(float(tasks.batch.num_graphs), device=total.device)
+        numbers = tasks.usable.numel(), tasks.batch.num_graphs
+        count, graphs = (torch.full((), float(number), device=total.device) for number in numbers)
         sums = {
             "link_accuracy": (accuracy.float() * count, count),
             "adaptation_gain": (gain.float(), count),

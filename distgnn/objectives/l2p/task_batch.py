@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distgnn.graph.batch import GraphBatch, row_graph
+from distgnn.graph.batch import GraphBatch, group_sizes, row_graph, rows_where
 from distgnn.models.ops.segments import Segments
 from distgnn.models.ops.sparse import SparseMap
-from distgnn.objectives.l2p.task_sampler import ANCHOR, CHILD, NAME, NEGATIVE, POSITIVE, QUERY
+from distgnn.objectives.l2p.task_sampler import ANCHOR, CHILD, NAME, NEGATIVE, QUERY
 from distgnn.objectives.streams import stream_bounds
 
 
@@ -38,14 +38,29 @@ class EdgeSamples:
     pairs: Tensor
 
     @classmethod
-    def of(cls, rows: Tensor, graph: Tensor, nodes: int) -> EdgeSamples:
-        """Build the samples from rows int64 [M, 4]: batch-absolute u, v, v' (-1 = none) and the child task."""
+    def of(cls, parts: list[tuple[Tensor, Tensor]], nodes: int, children: int) -> list[EdgeSamples]:
+        """Build the samples of several parts. Their sizes are read from the device together.
+
+        Args:
+            parts: Rows int64 [M, 4], batch-absolute u, v, v' (-1 = none) and the child task, and their usable graphs [M].
+            nodes: N, number of nodes.
+            children: C, number of child tasks.
+        """
+        keys = [
+            torch.cat([child, child]) * nodes + torch.cat([u, v]) for u, v, _, child in (rows.t() for rows, _ in parts)
+        ]
+        return [
+            cls._of(rows, graph, pairs, nodes, children)
+            for (rows, graph), pairs in zip(parts, _unique(keys), strict=True)
+        ]
+
+    @classmethod
+    def _of(cls, rows: Tensor, graph: Tensor, pairs: Tensor, nodes: int, children: int) -> EdgeSamples:
         anchor, positive, negative, child = rows.t()
         ends = SparseMap.select(torch.cat([anchor, positive, negative.clamp(min=0)]), nodes)
-        pairs = torch.unique(torch.cat([child, child]) * nodes + torch.cat([anchor, positive]))
-        endpoints = torch.stack([pairs // nodes, pairs % nodes])
-        kind, pairs = torch.get_default_dtype(), torch.stack([anchor, positive])
-        return cls(ends, (negative >= 0).to(kind), graph, torch.bincount(child)[child].to(kind), endpoints, pairs)
+        endpoints, kind = torch.stack([pairs // nodes, pairs % nodes]), torch.get_default_dtype()
+        of_child = group_sizes(child, children)[child].to(kind)
+        return cls(ends, (negative >= 0).to(kind), graph, of_child, endpoints, torch.stack([anchor, positive]))
 
     def scores(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """Return (h_u . h_v, h_u . h_v'), each [M]."""
@@ -56,6 +71,14 @@ class EdgeSamples:
         """Return [M]: -ln sigma(h_u . h_v) - ln sigma(-h_u . h_v') of every edge (Eq. 7)."""
         positive, negative = self.scores(nodes)
         return F.softplus(-positive) + F.softplus(negative) * self.has_negative
+
+
+def _unique(keys: list[Tensor]) -> list[Tensor]:
+    """Return the distinct values of each tensor, ascending."""
+    ordered = [key.sort().values for key in keys]
+    first = [torch.cat([key.new_ones(min(len(key), 1), dtype=torch.bool), key[1:] != key[:-1]]) for key in ordered]
+    counts = torch.stack([each.sum() for each in first]).tolist()
+    return [key[rows_where(mask, count)] for key, mask, count in zip(ordered, first, counts, strict=True)]
 
 
 class TaskBatch:
@@ -73,22 +96,24 @@ class TaskBatch:
         extra = batch.extras[NAME]
         self.batch = batch
         self._members: dict[EdgeSamples, SparseMap] = {}
-        counts, owner, values = extra.ptr.diff(), row_graph(extra.ptr), extra.values.long()
-        self.usable = torch.nonzero(counts > 0).flatten()
-        graph = (torch.cumsum(counts > 0, 0) - 1)[owner]
-        none = torch.zeros_like(self.usable)
-        self.children = none.scatter_reduce(0, graph, values[:, CHILD] + 1, "amax")
-        self.child_graph = torch.repeat_interleave(self.children)
+        values, has, is_query = extra.values.long(), extra.ptr.diff() > 0, extra.values[:, QUERY] == 1
+        owner, graph = row_graph(extra.ptr, len(values)), torch.cumsum(has, 0) - 1
+        children = torch.zeros_like(graph).scatter_reduce(0, owner, values[:, CHILD] + 1, "amax")
+        sizes = has.sum(), children.sum(), is_query.sum(), (batch.node_ptr.diff() * has).sum()
+        graphs, tasks, queries, self._nodes = torch.stack(sizes).tolist()
+        graph, self.usable = graph[owner], rows_where(has, graphs)
+        self.children = children[self.usable]
+        self.child_graph = torch.repeat_interleave(self.children, output_size=tasks)
         ends = (self.children + 1).cumsum(0)
-        self.pooled = Segments(torch.cat([ends.new_zeros(1), ends]))
+        self.pooled = Segments(torch.cat([ends.new_zeros(1), ends]), tasks + graphs)
         self.graph_row = ends - 1
         self.child_row = torch.arange(self.child_graph.numel(), device=ends.device) + self.child_graph
-        local = values[:, [ANCHOR, POSITIVE, NEGATIVE]]
+        local = values[:, ANCHOR : NEGATIVE + 1]
         absolute = torch.where(local < 0, -1, local + batch.node_ptr[owner].unsqueeze(1))
         child = values[:, CHILD] + (self.children.cumsum(0) - self.children)[graph]
-        rows, is_query = torch.cat([absolute, child.unsqueeze(1)], dim=1), values[:, QUERY] == 1
-        self.support = EdgeSamples.of(rows[~is_query], graph[~is_query], batch.num_nodes)
-        self.query = EdgeSamples.of(rows[is_query], graph[is_query], batch.num_nodes)
+        rows = torch.cat([absolute, child.unsqueeze(1)], dim=1)
+        sides = rows_where(~is_query, len(values) - queries), rows_where(is_query, queries)
+        self.support, self.query = EdgeSamples.of([(rows[s], graph[s]) for s in sides], batch.num_nodes, tasks)
 
     def membership(self, links: EdgeSamples) -> SparseMap:
         """Return the map [C + U, N] of the nodes of each pooled row (Eq. 2, 8).
@@ -100,11 +125,11 @@ class TaskBatch:
         return self._members[links]
 
     def _membership(self, links: EdgeSamples) -> SparseMap:
-        owner = row_graph(self.batch.node_ptr)
+        owner = row_graph(self.batch.node_ptr, self.batch.num_nodes)
         place = torch.full((self.batch.num_graphs,), -1, device=owner.device).index_copy(
             0, self.usable, self.graph_row
         )[owner]
-        nodes = torch.nonzero(place >= 0).flatten()
+        nodes = rows_where(place >= 0, self._nodes)
         child, ends = links.endpoints
         rows, columns = torch.cat([self.child_row[child], place[nodes]]), torch.cat([ends, nodes])
         return SparseMap.from_pairs(rows, columns, (self.pooled.owner.numel(), self.batch.num_nodes))
@@ -122,10 +147,12 @@ class TaskBatch:
     @cached_property
     def stream_sizes(self) -> Tensor:
         """int64 [S]: number of usable graphs of each stream."""
-        return torch.bincount(self.stream, minlength=stream_bounds(self.batch).numel() - 1)
+        return group_sizes(self.stream, stream_bounds(self.batch).numel() - 1)
 
     @cached_property
     def pooled_by_stream(self) -> Segments:
         """The rows of ``pooled``, grouped by stream."""
         ends = self.stream_sizes.cumsum(0)
-        return Segments(self.pooled.ptr[torch.cat([ends.new_zeros(1), ends])])
+        return Segments(
+            self.pooled.ptr[torch.cat([ends.new_zeros(1), ends])], self.graph_row.numel() + self.child_row.numel()
+        )

@@ -48,7 +48,7 @@ class TaskBuilder:
         edge = _shuffled_edges(keys, edge_ptr, np.diff(ptr))
         words = draw((keys ^ np.uint64(_NEGATIVE))[owner], edge - edge_ptr[owner])
         neighbours = Neighbours(graphs)
-        anchor, positive = neighbours.orient(graphs.edges.numpy()[:, edge], words)
+        anchor, positive = neighbours.orient(np.take(graphs.edges.numpy(), edge, axis=1), words)
         negative = neighbours.draw_absent(anchor, words)
         start = node_ptr[owner]
         columns = anchor - start, positive - start, np.where(negative < 0, -1, negative - start), child, query

@@ -21,7 +21,7 @@ from distgnn.doctor.checks import Check
 from distgnn.doctor.facts import Facts, Questions, gather
 from distgnn.errors import RequestError, WorkError
 from distgnn.scale.doctor.nodes import RETRY_SECONDS, Node, all_reduce_speed, clock_offsets, gather_facts, live_nodes
-from distgnn.scale.pool import start_ray
+from distgnn.scale.pool import possible_resources, start_ray
 from distgnn.scale.train.preflight import share
 from distgnn.storage.retry import VARIABLE
 
@@ -109,9 +109,9 @@ def _publish_probe(out: str) -> tuple[str, str]:
 def _machines(config: DoctorConfig, local: Facts, facts: list[Facts], nodes: list[Node]) -> Iterator[Check]:
     """Check the nodes of the cluster; without a cluster, this machine with all its CPUs and GPUs."""
     yield checks.check_versions(local, facts)
-    total = ray.cluster_resources() if nodes else {"CPU": float(os.cpu_count() or 1), "GPU": float(local.gpus)}
+    total = possible_resources() if nodes else {"CPU": float(os.cpu_count() or 1), "GPU": float(local.gpus)}
     if nodes or config.workers > 1:
-        yield check_cpus(config, total.get("CPU", 0.0), total.get("GPU", 0.0))
+        yield check_cpus(config, total["CPU"], total["GPU"])
     stores = {node.name: node.store for node in nodes}
     if nodes:
         yield checks.check_object_store(stores)

@@ -19,9 +19,9 @@ from ray.train.torch import TorchTrainer
 from distgnn.auxiliary.jobs import Job, RunJob
 from distgnn.config import TransferConfig
 from distgnn.corpus.writer import Mapper
-from distgnn.distributed import ProcessGroup
+from distgnn.distributed import ProcessGroup, uses_gpus
 from distgnn.errors import RequestError, WorkError
-from distgnn.scale.pool import start_ray
+from distgnn.scale.pool import possible_resources, start_ray
 from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted
 from distgnn.scale.train.recovery import default_environment
 from distgnn.scale.train.trainer import fit_trainer, run_config
@@ -75,11 +75,8 @@ class _RankedMap:
         thread.join()
 
     def _scaling(self) -> ScalingConfig:
-        ranks, total = self.config.ranks, ray.cluster_resources()
-        gpus, cpus = total.get("GPU", 0.0), total.get("CPU", 0.0)
-        if self.config.device == "cuda" and gpus < ranks:
-            raise RequestError(f"device=cuda: ranks={ranks} need {ranks} GPUs, but the Ray cluster has {gpus:g}")
-        use_gpu = self.config.device != "cpu" and gpus >= ranks
+        ranks, most = self.config.ranks, possible_resources()
+        use_gpu, cpus = uses_gpus(self.config.device, "device", most["GPU"], ranks, "ranks"), most["CPU"]
         share = {"CPU": min(1.0, int(100 * cpus / ranks) / 100), **({"GPU": 1} if use_gpu else {})}
         return ScalingConfig(num_workers=ranks, use_gpu=use_gpu, resources_per_worker=share)
 

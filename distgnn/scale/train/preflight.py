@@ -12,11 +12,12 @@ from pyarrow import fs as pafs
 
 from distgnn.config import PretrainConfig
 from distgnn.corpus.manifest import NAME as MANIFEST
+from distgnn.distributed import uses_gpus
 from distgnn.doctor.checks import check_object_store
 from distgnn.errors import RequestError
 from distgnn.pretraining.run import CONFIG, Run
 from distgnn.scale.doctor.nodes import Node, live_nodes, on
-from distgnn.scale.pool import configured_resources
+from distgnn.scale.pool import configured_resources, possible_resources
 from distgnn.storage.folder import open_folder
 
 Reading = Literal["auto", "ray", "rank"]
@@ -50,11 +51,10 @@ def preflight(run: Run) -> Resources:
     Raises:
         RequestError: If the cluster has too few resources, or a node cannot access a local path.
     """
-    total = ray.cluster_resources()
-    most = configured_resources()
-    resources = share(run.config, *(max(total.get(name, 0.0), most.get(name, 0.0)) for name in ("CPU", "GPU")))
-    _check_reading(run.config, resources)
-    if resources.reading == "auto" and _never_spare(run.config.workers * resources.cpus, most.get("CPU", 0.0)):
+    most, configured = possible_resources(), configured_resources().get("CPU", 0.0)
+    resources = share(run.config, most["CPU"], most["GPU"])
+    _check_reading(run.config, resources, configured)
+    if resources.reading == "auto" and _never_spare(run.config.workers * resources.cpus, configured):
         resources = replace(resources, reading="rank")
     nodes = live_nodes()
     _check_paths(run, nodes)
@@ -78,13 +78,8 @@ def share(config: PretrainConfig, cpus: float, gpus: float) -> Resources:
         RequestError: If they do not suffice; the message shows the calculation.
     """
     least, device = config.min_workers or config.workers, config.train.device
-    if gpus < least and (device == "cuda" or (device == "auto" and gpus)):
-        name = "min_workers" if config.min_workers else "workers"
-        raise RequestError(
-            f"train.device={device}: {name}={least} need {least} GPUs, but the Ray cluster has {gpus:g}, those included that it may"
-            f" add; lower {name}, let the autoscaler add more, or choose train.device=cpu"
-        )
-    gpu = device != "cpu" and gpus >= least
+    name = "min_workers" if config.min_workers else "workers"
+    gpu = uses_gpus(device, "train.device", gpus, least, name)
     if config.min_workers:
         return Resources(_elastic_cpus(config, cpus), gpu, config.reading)
     return Resources(_fixed_cpus(config, cpus), gpu, config.reading)
@@ -127,10 +122,11 @@ def _elastic_cpus(config: PretrainConfig, cpus: float) -> float:
     return each
 
 
-def _check_reading(config: PretrainConfig, resources: Resources) -> None:
-    """Refuse reading=ray where no CPU is left for it on the nodes that read."""
+def _check_reading(config: PretrainConfig, resources: Resources, configured: float) -> None:
+    """Refuse reading=ray where no CPU is left for it on the nodes that read, those included that the autoscaler may add."""
     least = config.min_workers or config.workers
-    spare, used = spare_cpus(least, resources.cpus), least * resources.cpus
+    used = least * resources.cpus
+    spare = max(spare_cpus(least, resources.cpus), configured - used)
     if config.reading == "ray" and spare < READING_CPUS:
         raise RequestError(
             f"reading=ray: {least} workers x {resources.cpus:g} CPUs leave {max(spare, 0):g} of the {spare + used:g} CPUs of the"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -104,7 +105,13 @@ def request_checkpoint(folder: Folder) -> None:
         if not folder.write_new(STOP, RESIZE):  # the user stops the run
             return
         deadline = time.monotonic() + _CHECKPOINT_SECONDS
-        while folder.size(STOP) is not None and time.monotonic() < deadline:
+        while folder.size(STOP) is not None:
+            if time.monotonic() >= deadline:
+                sys.stderr.write(
+                    f"distgnn: warning: {folder.uri}: no checkpoint within {_CHECKPOINT_SECONDS:g} s before the number of workers"
+                    " changes (a lost node?); steps since the last checkpoint are made again\n"
+                )
+                break
             time.sleep(_POLL_SECONDS)
         answer_resize(folder)
 

@@ -23,8 +23,7 @@ from distgnn.errors import WorkError
 from distgnn.pretraining.local import stop_signals
 from distgnn.report.sweep.live import SweepDisplay
 from distgnn.report.sweep.page import Pages
-from distgnn.scale.pool import start_ray
-from distgnn.scale.private import node_groups
+from distgnn.scale.pool import possible_nodes, start_ray
 from distgnn.scale.train.failures import cause_of
 from distgnn.scale.tune.hooks import NUMBER, StoreCallback, StoreSearcher, StoreStopper
 from distgnn.scale.tune.trial import TrialFunction, evaluate_final_task
@@ -105,11 +104,7 @@ def run_sweep(folder: Folder, sweep: Sweep) -> Status:
 
 def cluster_capacity(sweep: Sweep) -> Capacity:
     """Compute the capacity of the running Ray for the trials of a sweep; raises RequestError if none fits."""
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    nodes = [NodeResources(found.get("CPU", 0.0), found.get("GPU", 0.0)) for found in alive]
-    for resources, most in node_groups():
-        group = NodeResources(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
-        nodes += [group] * (most - nodes.count(group))  # none if they are up already, or if there is no maximum
+    nodes = [NodeResources(node["CPU"], node["GPU"]) for node in possible_nodes()]
     return capacity_of(sweep.config, nodes)
 
 

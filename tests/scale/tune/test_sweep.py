@@ -9,6 +9,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from distgnn.checkpoint.format import load_checkpoint
 from distgnn.cli import main
 from distgnn.config import TuneConfig, to_json
 from distgnn.errors import RequestError
+from distgnn.scale import pool
 from distgnn.scale.pool import start_ray
-from distgnn.scale.tune.sweep import run_sweep
+from distgnn.scale.tune.sweep import cluster_capacity, run_sweep
+from distgnn.search.capacity import Capacity
 from distgnn.search.records import TrialRecord, read_sweep, read_trials
 from distgnn.search.sweep import new_sweep
 from distgnn.search.winner import read_result
@@ -105,6 +108,24 @@ class TestSweeps:
     def test_a_trial_that_does_not_fit_is_refused(self, corpus: str, tmp_path: Path) -> None:
         with pytest.raises(RequestError, match="largest of the Ray cluster's 1 has 2 CPUs"):
             swept(corpus, tmp_path / "sweep", cpus_per_trial=3.0)
+
+
+def test_trials_get_the_gpus_that_the_cluster_may_add(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same count as in pre-training."""
+    monkeypatch.setattr(pool.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 4.0}}])
+    monkeypatch.setattr(pool.ray, "cluster_resources", lambda: {"CPU": 4.0})
+    monkeypatch.setenv("DISTGNN_CLUSTER_MAX", "CPU=36,GPU=8")
+
+    def capacity(device: Any, **options: Any) -> Capacity:
+        config = tuning(corpus, "out", **options)
+        train = replace(config.pretrain.train, device=device)
+        config = replace(config, pretrain=replace(config.pretrain, train=train))
+        return cluster_capacity(new_sweep(config)[1])
+
+    with pytest.raises(RequestError, match=r"gpus_per_trial=0: .* on CPUs, but the Ray cluster has 8 GPUs, .* may add"):
+        capacity("auto")
+    assert capacity("auto", gpus_per_trial=1.0) == Capacity(1.0, 1.0, 8)
+    assert capacity("cpu") == Capacity(1.0, 0.0, 36)
 
 
 def words(config: Any, path: Path) -> list[str]:
