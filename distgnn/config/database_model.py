@@ -25,11 +25,13 @@ class DatabaseModelConfig:
     """Size of a cell in each head."""
     row_width: int = hyper(24, most=4096)
     """Size of the embedding of a row."""
+    members: int = hyper(1, most=64)
+    """Members that start from other weights, whose predictions are averaged; time and size grow with them."""
     inner_lr: float = hyper(0.1)
     """First inner learning rate; it is trained."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "heads", "layers", "name_width", "cell_width", "row_width"):
+        for name in ("width", "heads", "layers", "name_width", "cell_width", "row_width", "members"):
             check(getattr(self, name) >= 1, f"model.{name} must be at least 1, found {getattr(self, name)}")
         check(
             self.width % self.heads == 0, f"model.width ({self.width}) must be a multiple of model.heads ({self.heads})"

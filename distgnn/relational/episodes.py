@@ -17,12 +17,12 @@ from distgnn.relational.evidence import Source, collect
 from distgnn.relational.model import Episode
 from distgnn.relational.sampling import NEVER, Limits, Seeds
 from distgnn.relational.tasks import Labels, Task, TaskRows
-from distgnn.relational.values import Descriptions, Scaler, channels, describe
+from distgnn.relational.values import Descriptions, Scaler, channels, describe, redundancy
 from distgnn.relational.visibility import of_task
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
-_FITTED = 4000
+_FITTED, _COMPARED = 4000, 1000
 TRAIN, VAL, TEST = 0, 1, 2
 
 
@@ -126,16 +126,18 @@ def load_data(
     train = np.flatnonzero(rows.split == TRAIN)
     fitted = train[permutation(key(seed, RelationalDraw.ROWS), train.size)[:_FITTED]]
     scaler = Scaler.fit(values[fitted])
+    scaled = scaler.transform(values)
+    similar = redundancy(scaled[fitted[:_COMPARED], :, 0])
     return TaskData(
         f"{task.database}/{task.name}",
         task.kind,
         task.horizon,
         rows,
-        scaler.transform(values).astype(np.float16),
+        scaled.astype(np.float16),
         values[:, scaler.kept],
         [sources[index] for index in scaler.kept],
         scaler.missing,
-        describe(sources, scaler, visibility, cells.fan_out, task.name),
+        describe(sources, scaler, visibility, cells.fan_out, task.name, similar),
     )
 
 

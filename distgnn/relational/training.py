@@ -15,8 +15,8 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import DivergedError
 from distgnn.graph.keyed import draw, key, unit_interval
 from distgnn.graph.purposes import RelationalDraw
+from distgnn.relational.ensemble import DatabaseModel
 from distgnn.relational.episodes import EpisodeLimits, TaskData, draw_episode
-from distgnn.relational.model import DatabaseModel, query_loss, standardise
 
 _WARM_UP = 0.05
 
@@ -91,7 +91,7 @@ def _gradient(model: DatabaseModel, data: TaskData, config: DatabaseTrainConfig,
     limits = EpisodeLimits(config.contexts, config.queries, config.columns, config.name_dropout)
     episode = draw_episode(data, limits, config.seed, step, index)
     adapted = unit_interval(draw(key(config.seed, RelationalDraw.ROWS, step), index))[0] < config.adapted
-    loss = query_loss(model(episode, int(adapted), second_order=True), episode, standardise(episode))
+    loss = model.loss(episode, int(adapted))
     parameters = list(model.parameters())
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     flat = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters, strict=True)]
