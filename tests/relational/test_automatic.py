@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,8 @@ from distgnn.relational.store import open_database
 from tests.helpers.databases import Frames, frames, write_database
 
 RULE = re.compile(
-    r"(signed log|more than (?P<least>[\d.e+-]+)) of new (?P<table>\w+)(?:\.(?P<sum>\w+))?(?: with (?P<column>\w+) = '(?P<value>\w+)')?"
-    r" \((?P<key>\w+)\) within (?P<days>\d+) days"
+    r"(signed log|more than (?P<least>[\d.e+-]+)) of new (?P<table>\w+)(?:\.(?P<sum>\w+))?"
+    r"(?: with (?P<column>\w+) = '(?P<value>\w+)')? \((?P<key>\w+)\) within (?P<days>\d+) days"
 )
 
 
@@ -38,7 +37,7 @@ def amounts(tables: Frames, one: Made, rule: re.Match[str]) -> np.ndarray:
     keys = parents[one.task.key].to_numpy()[one.rows.entity]
     cuts = pd.to_datetime(one.rows.time, unit="us")
     window = pd.Timedelta(int(rule["days"]), "D")
-    of = {key: group for key, group in child.groupby(rule["key"])}
+    of = dict(iter(child.groupby(rule["key"])))
     found = []
     for key, cut in zip(keys, cuts, strict=True):
         group = of[key]
