@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from distgnn.api.database_models import pretrain_databases
+from distgnn.config import from_json, to_json
 from distgnn.config.database_model import DatabaseModelConfig, DatabasePretrainConfig, DatabaseTrainConfig, SampleConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
@@ -29,7 +30,7 @@ from distgnn.storage.verified import publish, read_verified, seal
 from tests.helpers.databases import frames, write_database
 from tests.helpers.training import run_ranks
 
-SMALL = DatabaseModelConfig(width=8, heads=2, layers=1, name_width=2, cell_width=2, row_width=4)
+SMALL = DatabaseModelConfig(width=8, heads=2, layers=1, name_width=2, cell_width=2, row_width=4, members=1)
 
 
 def episode(
@@ -183,7 +184,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def config(shop: str, out: Path, steps: int = 6) -> DatabasePretrainConfig:
     train = DatabaseTrainConfig(steps=steps, episodes=4, contexts=(8, 16), queries=16, columns=12, adapted=0.5)
-    return DatabasePretrainConfig((shop,), str(out), 3, SMALL, train, SampleConfig(4, 2), checkpoint_every=2)
+    return DatabasePretrainConfig(
+        (shop,), str(out), 3, SMALL, train, SampleConfig(4, 2), checkpoint_every=2, synthetic=0
+    )
 
 
 def job(group: ProcessGroup, config: DatabasePretrainConfig) -> list[float]:
@@ -283,3 +286,13 @@ def test_learning_beats_the_untrained_model_on_another_database() -> None:
         optimiser.step()
     with torch.no_grad():
         assert sum(loss(data).item() for data in held_out) < 0.8 * before
+
+
+def test_configs_of_earlier_versions_have_one_member_and_no_synthetic_databases(shop: str, tmp_path: Path) -> None:
+    saved = to_json(config(shop, tmp_path))
+    for name in ("synthetic", "workers", "max_failures"):
+        del saved[name]
+    del saved["model"]["members"]
+    found = from_json(DatabasePretrainConfig, saved)
+    assert (found.model.members, found.synthetic, found.workers, found.max_failures) == (1, 0, 1, 3)
+    assert (DatabaseModelConfig().members, DatabasePretrainConfig((shop,)).synthetic) == (2, 24)

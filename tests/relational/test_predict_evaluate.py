@@ -36,7 +36,18 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("other")
     other = write_database(folder / "other", frames(customers=30, orders=400, seed=5), "other")
-    words = ["database", "pretrain", "--databases", other, "--out", str(folder / "run"), "--automatic", "2"]
+    words = [
+        "database",
+        "pretrain",
+        "--databases",
+        other,
+        "--out",
+        str(folder / "run"),
+        "--automatic",
+        "2",
+        "--synthetic",
+        "0",
+    ]
     words += ["--model.width", "16", "--model.heads", "2", "--model.layers", "1", "--model.name-width", "4"]
     words += ["--train.steps", "2", "--train.episodes", "2", "--train.contexts", "16", "--train.columns", "16"]
     assert main(words) == 0
