@@ -118,7 +118,7 @@ class PushOptions:
     source: tyro.conf.Positional[str] = reads()
     """Checkpoint or run folder."""
     target: tyro.conf.Positional[str] = writes()
-    """Destination; must be empty or contain the same checkpoint."""
+    """Destination; must be empty or contain the same checkpoint. Or a repository on the Hugging Face Hub: hf:OWNER/NAME."""
     weights_only: bool = setting(False)
     """Leave out the optimiser state: a third of the size, enough for everything but resuming the run."""
     card: str = reads("")
@@ -133,7 +133,7 @@ class PullOptions:
     """
 
     source: tyro.conf.Positional[str] = reads()
-    """Checkpoint or run folder, or a shipped model: zoo:NAME."""
+    """Checkpoint or run folder, a shipped model (zoo:NAME), or a repository on the Hugging Face Hub (hf:OWNER/NAME)."""
     target: tyro.conf.Positional[str] = writes("")
     """Local folder; empty = a content-addressed cache (DISTGNN_CACHE, default ~/.cache/distgnn)."""
 

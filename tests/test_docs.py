@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from distgnn.commands.dispatch import understood
+from tests.helpers.hub import fake_hub
 from tests.helpers.pages import LANGUAGES, PAGES, blocks, made_small, run, write_files, write_work
 
 ALL = [block for page in PAGES for block in blocks(page)]
@@ -23,6 +24,15 @@ OWN_FILES = {"README": ("bash", "python"), "tutorial": ("",)}
 
 def page_names(language: str) -> list[str]:
     return sorted({block.page for block in ALL if block.language == language})
+
+
+@pytest.fixture(autouse=True)
+def _hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Blocks that name hf:OWNER/NAME find an empty Hub on this machine."""
+    with fake_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        monkeypatch.setenv("HF_TOKEN", hub.token)
+        yield
 
 
 @pytest.fixture(autouse=True)

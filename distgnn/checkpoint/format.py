@@ -22,7 +22,7 @@ from distgnn.checkpoint.training_state import not_finite, strip
 from distgnn.config import EncoderConfig, from_json
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
-from distgnn.storage import verified
+from distgnn.storage import hub, verified
 from distgnn.storage.cache import read_cached
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.records import Count, Finite, Name, parse_record
@@ -243,6 +243,9 @@ def first_whole(uri: str, read: Callable[[Folder, Checksums], _T]) -> _T:
     Raises:
         RequestError: If ``read`` fails for the checkpoint, or for all checkpoints of the run.
     """
+    if uri.startswith(hub.SCHEME):
+        with hub.repository(uri) as folder:
+            return _read_repository(folder, read)
     folder = open_folder(uri)
     raw = folder.read_if_there(CHECKSUMS)
     if raw is not None:
@@ -251,6 +254,15 @@ def first_whole(uri: str, read: Callable[[Folder, Checksums], _T]) -> _T:
     if found is None:
         raise RequestError(f"{uri}: no complete checkpoint here; give a checkpoint or the folder of a run that has one")
     return found
+
+
+def _read_repository(folder: Folder, read: Callable[[Folder, Checksums], _T]) -> _T:
+    raw = folder.read_if_there(CHECKSUMS)
+    if raw is None:
+        raise RequestError(
+            f"{folder.uri}: no such repository, none that you may read, or one without a checkpoint of distgnn"
+        )
+    return read(folder, parse_checksums(raw, folder.at(CHECKSUMS), KIND))
 
 
 def _newest_readable(run: Folder, read: Callable[[Folder, Checksums], _T]) -> _T | None:

@@ -77,11 +77,11 @@ def encoder_of(checkpoint: SavedEncoder) -> Encoder:
 def load_encoder(uri: str) -> PretrainedEncoder:
     """Load the pre-trained encoder of a checkpoint, or of the newest checkpoint of a run.
 
-    Only config.json and model.safetensors are read, and verified against checksums.json. Files from s3:// are cached in the
+    Only config.json and model.safetensors are read, and verified against checksums.json. Remote files are cached in the
     cache of ``distgnn pull`` (DISTGNN_CACHE, default ~/.cache/distgnn), so a second load downloads checksums.json only.
 
     Args:
-        uri: A path, file:// or s3:// URI.
+        uri: A path, a file:// or s3:// URI, ``zoo:NAME``, or ``hf:OWNER/NAME[@REVISION]``.
 
     Returns:
         The encoder with its pooling, in evaluation mode.

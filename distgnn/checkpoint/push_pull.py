@@ -8,6 +8,7 @@ import safetensors.torch
 
 from distgnn.checkpoint.format import FILES, KIND, first_whole, read_verified, seal
 from distgnn.errors import RequestError, WorkError
+from distgnn.storage import hub
 from distgnn.storage.cache import pull_to_cache
 from distgnn.storage.claim import CLAIM, claimed, settle
 from distgnn.storage.folder import Folder, open_folder
@@ -16,6 +17,7 @@ from distgnn.storage.temporary import remove_left_over_beside
 from distgnn.storage.verified import CHECKSUMS, Checksums, publish_safely, read_files
 
 _MAX_CARD = 1 << 20
+_README, _HEADER = "README.md", b"---\nlibrary_name: distgnn\ntags:\n- graph-machine-learning\n---\n\n"
 
 
 def push(source: str, target: str, weights_only: bool = False, card: str = "") -> str:
@@ -24,8 +26,8 @@ def push(source: str, target: str, weights_only: bool = False, card: str = "") -
     An identical checkpoint at the target is left in place.
 
     Args:
-        source: A checkpoint or a run.
-        target: The folder of the copy.
+        source: A checkpoint or a run; also ``hf:OWNER/NAME`` on the Hugging Face Hub.
+        target: The folder of the copy, or ``hf:OWNER/NAME``, which keeps older checkpoints in its history.
         weights_only: Leave out the optimiser state. The copy serves for everything but resuming the run.
         card: Markdown file that replaces the model card; empty = keep it.
 
@@ -41,12 +43,14 @@ def push(source: str, target: str, weights_only: bool = False, card: str = "") -
     def read(folder: Folder, checksums: Checksums) -> tuple[dict[str, bytes], bytes]:
         return read_files(folder, KIND, checksums, FILES), checksums.raw
 
-    folder = open_folder(target)
+    folder = None if target.startswith(hub.SCHEME) else open_folder(target)
     files, sealed = first_whole(source, read)
     changed = _changes(weights_only, card)
     if changed:
         files |= changed
         sealed = seal(files)
+    if folder is None:
+        return _push_to_hub(target, files, sealed)
     if folder.local:  # a rename decides between two writers
         remove_left_over_beside(folder.path)
         return _place(files, sealed, folder)
@@ -94,6 +98,34 @@ def pull(source: str, target: str = "") -> str:
     return first_whole(source, lambda folder, checksums: pull_to_cache(folder, KIND, checksums)).uri
 
 
+def _push_to_hub(uri: str, files: dict[str, bytes], sealed: bytes) -> str:
+    """Commit a checkpoint; one that is already there stays in the repository's history.
+
+    The model card is also the repository's README.md, unless someone else wrote that.
+    """
+
+    def parts(there: Folder) -> dict[str, bytes]:
+        names = set(there.names())
+        foreign = sorted(names & set(FILES))
+        if foreign and CHECKSUMS not in names:
+            raise RequestError(f"{uri}: the repository holds other things ({foreign[0]}); choose another name")
+        if there.read_if_there(CHECKSUMS) == sealed:
+            return {}
+        readme = there.read_if_there(_README)
+        mine = readme is None or ("card.md" in names and readme == _HEADER + there.read("card.md"))
+        return files | {CHECKSUMS: sealed} | ({_README: _HEADER + files["card.md"]} if mine else {})
+
+    hub.commit(uri, parts)
+    with hub.repository(uri) as folder:
+        return _compared(folder, sealed)
+
+
+def _compared(folder: Folder, sealed: bytes) -> str:
+    if read_verified(folder)[1] != sealed:
+        raise WorkError(f"{folder.uri}: the copy differs from its source; someone else wrote there, try another target")
+    return folder.uri
+
+
 def _place(files: dict[str, bytes], sealed: bytes, folder: Folder) -> str:
     if folder.size(CHECKSUMS) is not None:
         if folder.read(CHECKSUMS) != sealed:
@@ -105,6 +137,4 @@ def _place(files: dict[str, bytes], sealed: bytes, folder: Folder) -> str:
     if foreign:
         raise RequestError(f"{folder.uri}: the folder holds other things ({foreign[0]}); choose an empty target")
     publish_safely(folder, files, sealed, KIND)
-    if read_verified(folder)[1] != sealed:
-        raise WorkError(f"{folder.uri}: the copy differs from its source; someone else wrote there, try another target")
-    return folder.uri
+    return _compared(folder, sealed)

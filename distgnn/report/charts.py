@@ -106,7 +106,9 @@ def _interval_spec(table: pd.DataFrame, titles: Titles, reference: float | None)
         {"mark": {"type": "point", "filled": True, "size": 60}, "encoding": {"x": x, "y": y, "tooltip": tooltip}},
     ]
     if reference is not None:
-        layers.append({"mark": {"type": "rule", "color": "#888"}, "encoding": {"x": {"datum": reference}}})
+        layers.append(
+            {"mark": {"type": "rule", "color": "#888", "aria": False}, "encoding": {"x": {"datum": reference}}}
+        )
     return _spec(table, {"layer": layers, "width": _WIDTH, "height": 24 * len(table)})
 
 

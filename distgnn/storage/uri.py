@@ -90,6 +90,8 @@ def local_path(uri: str) -> str | None:
     """
     if uri.startswith(zoo.SCHEME):
         return zoo.path_of(uri)
+    if uri.startswith("hf:"):
+        raise RequestError(f"{uri}: only checkpoints are read from the Hub and pushed there; give {_KNOWN}")
     scheme = _SCHEME.match(uri)
     if scheme is None:
         path = os.path.abspath(os.path.expanduser(uri))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import threading
 import time
@@ -19,7 +20,7 @@ from distgnn.cli import main
 from distgnn.report import board
 from distgnn.report.board import Board
 from distgnn.storage.folder import open_folder
-from tests.helpers.browser import needs_chromium, opened
+from tests.helpers.browser import needs_chromium, opened, opened_with_axe
 from tests.helpers.sweeps import planted, view
 from tests.helpers.sweeps import write as write_sweep
 from tests.helpers.training import start_command
@@ -244,3 +245,6 @@ def test_a_browser_shows_how_a_run_goes_on(
     assert "&lt;img src=x onerror" in table
     assert "<img" not in table
     assert dom.count("<canvas") == 2
+    style = f"<style>{get(url, '/board.css')[2].decode()}</style>"
+    still = re.sub("<link[^>]*css[^>]*>", style, re.sub(r"<script.*?</script>", "", dom, flags=re.DOTALL))
+    assert opened_with_axe(still, tmp_path)[1] == {}

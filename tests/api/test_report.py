@@ -13,7 +13,7 @@ import distgnn as dg
 from distgnn.cli import main
 from distgnn.storage.folder import open_folder
 from distgnn.storage.uri import join
-from tests.helpers.browser import needs_chromium, opened
+from tests.helpers.browser import needs_chromium, opened_with_axe
 from tests.helpers.corpora import motifs
 from tests.helpers.sweeps import planted, view
 from tests.helpers.sweeps import write as write_sweep
@@ -134,10 +134,11 @@ def test_damaged_results_are_refused(tmp_path: Path, damage: str) -> None:
 
 
 @needs_chromium
-def test_a_browser_draws_the_charts_without_errors(folders: dict[str, str], tmp_path: Path) -> None:
-    page = dg.write_report(list(folders.values()), str(tmp_path / "page.html"))
-    dom = opened(f"file://{page}", tmp_path / "profile")
-    charts = Path(page).read_text().count("application/json")
+def test_a_browser_draws_accessible_charts_without_errors(folders: dict[str, str], tmp_path: Path) -> None:
+    page = Path(dg.write_report(list(folders.values()), str(tmp_path / "page.html"))).read_text()
+    dom, wrong = opened_with_axe(page, tmp_path)
+    assert wrong == {}
+    charts = page.count("application/json")
     assert dom.count('<svg xmlns="http://www.w3.org/2000/svg"') >= charts > 0
     assert dom.count('class="still" hidden') == charts
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.resources
+import json
+import re
 import shutil
 import subprocess
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -20,3 +24,16 @@ def opened(url: str, profile: Path, milliseconds: int = 8000) -> str:
     said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert not said, said
     return done.stdout
+
+
+def opened_with_axe(html: str, folder: Path) -> tuple[str, dict[str, list[str]]]:
+    """The document of a page after its scripts have run, and what axe finds wrong in it: elements by rule."""
+    axe = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
+    run = "axe.run().then(found => document.body.dataset.axe = JSON.stringify(found.violations))"
+    page = folder / "axe.html"
+    before, body, after = html.rpartition("</body>")
+    page.write_text(f"{before}<script>{axe}</script><script>onload = () => {run}</script>{body}{after}")
+    dom = opened(page.as_uri(), folder / "profile")
+    found = re.search(r'data-axe="([^"]*)"', dom)
+    assert found is not None, "axe has not ended"
+    return dom, {rule["id"]: [node["html"][:200] for node in rule["nodes"]] for rule in json.loads(unescape(found[1]))}
