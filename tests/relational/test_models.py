@@ -23,7 +23,7 @@ from distgnn.relational.head import left_out_loss, solve, solve_weights
 from distgnn.relational.model import Episode, Member, query_loss, standardise, statistics
 from distgnn.relational.model_checkpoint import KIND, load_model
 from distgnn.relational.pretraining import pretraining_pool
-from distgnn.relational.training import new_model
+from distgnn.relational.training import new_model, new_state, train_steps
 from distgnn.relational.values import CHANNELS, FACTS, NAME_BUCKETS, REDUNDANCY, redundancy
 from distgnn.storage.folder import open_folder
 from distgnn.storage.verified import publish, read_verified, seal
@@ -156,6 +156,22 @@ def test_members_are_averaged_and_trained_on_their_own_losses() -> None:
     torch.testing.assert_close(parts[0], new_model(SMALL, 0).double()(data))  # the first is the model of one member
     losses = [query_loss(part, data, standardise(data)) for part in parts]
     torch.testing.assert_close(model.loss(data), (losses[0] + losses[1]) / 2)
+
+
+def test_members_are_trained_as_if_each_were_alone(shop: str, tmp_path: Path) -> None:
+    """Also where their gradients are clipped."""
+    pool, alone = pretraining_pool(config(shop, tmp_path)), ProcessGroup.single_process(torch.device("cpu"))
+    train = dataclasses.replace(config(shop, tmp_path).train, steps=3, clip_norm=0.05)
+    both = new_state(dataclasses.replace(SMALL, members=2), train)
+    singles = [new_state(SMALL, train) for _ in range(2)]
+    for single, member in zip(singles, both.model.members, strict=True):
+        single.model.members[0].load_state_dict(member.state_dict())
+    for state in (both, *singles):
+        train_steps(state, pool, train, alone, lambda _: False)
+    for single, member in zip(singles, both.model.members, strict=True):
+        for name, tensor in member.state_dict().items():
+            torch.testing.assert_close(single.model.members[0].state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(both.losses, np.mean([single.losses for single in singles], 0), rtol=1e-5)
 
 
 def test_a_checkpoint_of_one_model_without_redundancy_is_read(shop: str, tmp_path: Path) -> None:
