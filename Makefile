@@ -19,7 +19,7 @@ demo: .venv/ready
 
 # Whole files per process, those that start Ray first; a process that dies fails the run instead of hanging it.
 test: .venv/ready
-	$(PYTEST) -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test-slow: .venv/ready
 	$(PYTEST) -m slow --timeout 600

@@ -277,7 +277,10 @@ def _config(folder: Folder) -> str:
 
 def _short(value: Any, most: int = 300) -> str:
     text = ", ".join(f"{name} {item}" for name, item in value.items()) if isinstance(value, dict) else value
-    text = ", ".join(map(str, text)) if isinstance(text, list) else str(text)
+    if isinstance(text, list):
+        same = len(text) > 1 and len(set(map(str, text))) == 1
+        text = f"{text[0]} (each of {len(text)})" if same else ", ".join(map(str, text))
+    text = str(text)
     return text if len(text) <= most else f"{text[:most]} ..."
 
 

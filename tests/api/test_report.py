@@ -64,6 +64,7 @@ def test_a_page_of_every_kind(folders: dict[str, str], tmp_path: Path) -> None:
         assert heading in read
     assert "distgnn pretrain --config" in read
     assert "finished at step 6" in read
+    assert "20 (each of 2)" in read
     assert re.search(r"l2p is (better|worse) than none by", read)
     assert "&lt;b&gt;Core" in page
     assert not re.search(r"(src|href)=\"(?!data:|#)", page.split("<script>")[0])

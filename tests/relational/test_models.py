@@ -213,12 +213,10 @@ def test_ranks_give_the_same_losses(shop: str, tmp_path: Path) -> None:
     one = pretrain_databases(config(shop, tmp_path / "1"))
     assert one.tasks >= 4
     weights = load_model(one.uri).model.state_dict()
-    for size in (2, 3):
-        out = tmp_path / str(size)
-        found = run_ranks(size, partial(job, config=config(shop, out)))
-        assert found == [one.losses] * size
-        for name, tensor in load_model(str(out)).model.state_dict().items():
-            assert torch.equal(tensor, weights[name])
+    found = run_ranks(3, partial(job, config=config(shop, tmp_path / "3")))
+    assert found == [one.losses] * 3
+    for name, tensor in load_model(str(tmp_path / "3")).model.state_dict().items():
+        assert torch.equal(tensor, weights[name])
 
 
 def test_a_stopped_run_continues_with_the_same_losses(
