@@ -253,7 +253,7 @@ def test_a_damaged_checkpoint_is_refused(shop: str, tmp_path: Path) -> None:
 
 def test_redundancy_counts_columns_that_say_the_same() -> None:
     a, b = np.array([1, 1, -1, -1], np.float32), np.array([1, -1, 1, -1], np.float32)
-    ranks = np.stack([a, -a, b, 0.6 * a + 0.8 * b], 1)
+    ranks = np.stack([a, -a, b, 0.6 * a + 0.8 * b], 1).astype(np.float32)
     ranks[:, 2] = [1, np.nan, np.nan, -1]  # missing is 0: correlations sqrt(1/2) with a, and 0.99 with the last
     last = (0.6 + 0.8) / 2**0.5
     expected = [1 + 0.5 + 0.36, 1 + 0.5 + 0.36, 0.5 + 0.5 + last**2, 0.36 + 0.36 + last**2]
