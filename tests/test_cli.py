@@ -40,6 +40,9 @@ def complaint(capsys: pytest.CaptureFixture[str], code: int, *words: str) -> str
 WRONG = {
     "frobnicate": "unknown command 'frobnicate'",
     "corpus frobnicate": "unknown command 'corpus frobnicate'",
+    "pretain --corpus x": "unknown command 'pretain'; did you mean 'pretrain'? The commands are: corpus build",
+    "corpus biuld motifs": "did you mean 'corpus build'?",
+    "corpus build molecules --input tests --out x": "tests: is a folder; give its files",
     "corpus build": "the kinds are: arrays, biblio, molecules",
     "corpus build frobnicate": "kind='frobnicate' is unknown (there are arrays",
     "corpus build motifs": "--out",
@@ -189,8 +192,27 @@ def test_corpus_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "50 graphs, no problems" in capsys.readouterr().out
     assert main(["corpus", "stat", uri, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["graphs"] == 50
+    assert main(["corpus", "stat", uri]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"uri: {uri}"
+    assert told[1] == "graphs: 50"
+    assert any(line.startswith("node features: color (categorical, ") for line in told)
     assert main(["corpus", "cat", uri, "--start", "7", "--count", "2"]) == 0
     assert len([json.loads(line) for line in capsys.readouterr().out.splitlines()]) == 2
+
+
+def test_kinds_of_builds_have_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["corpus", "build", "--help"]) == 0
+    assert "  distgnn corpus build motifs        Made graphs: random trees" in capsys.readouterr().out
+
+
+def test_a_misspelt_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "first").mkdir()
+    for command in ("status", "pull", "corpus stat", "report", "pretrain --resume"):
+        found = complaint(capsys, 2, *command.split(), str(tmp_path / "frist"))
+        assert found.endswith(f" (there is no such folder; did you mean {tmp_path}/first?)\n"), command
+        assert "no such folder" not in complaint(capsys, 2, *command.split(), str(tmp_path / "first"))
+    assert complaint(capsys, 2, "status", f"{tmp_path}/xyz").endswith(" (there is no such folder)\n")
 
 
 def test_verify_lists_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
 from distgnn.storage import hub, verified
 from distgnn.storage.cache import read_cached
-from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.folder import Folder, absence, open_folder
 from distgnn.storage.records import Count, Finite, Name, parse_record
 from distgnn.storage.uri import join
 from distgnn.storage.verified import CHECKSUMS, Checksums, Kind, parse_checksums, read_checksums, read_files
@@ -252,7 +252,9 @@ def first_whole(uri: str, read: Callable[[Folder, Checksums], _T]) -> _T:
         return read(folder, parse_checksums(raw, folder.at(CHECKSUMS), KIND))
     found = _newest_readable(folder, read)
     if found is None:
-        raise RequestError(f"{uri}: no complete checkpoint here; give a checkpoint or the folder of a run that has one")
+        raise RequestError(
+            f"{uri}: no complete checkpoint here; give a checkpoint or the folder of a run that has one{absence(folder)}"
+        )
     return found
 
 

@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import asdict
 from datetime import timedelta
+from typing import Any
 
 from distgnn.api.corpus import build_corpus
 from distgnn.commands.output import Output
@@ -64,8 +65,21 @@ def verify(options: CorpusUri, output: Output) -> int:
 def stat(options: CorpusUri, output: Output) -> int:
     """Print statistics of a corpus."""
     facts = inspect.stat(options.uri)
-    output.emit(facts, json.dumps(facts, indent=1))
+    output.emit(facts, "\n".join(f"{name.replace('_', ' ')}: {_text(value)}" for name, value in facts.items()))
     return 0
+
+
+def _text(value: Any) -> str:
+    """Format a value of :func:`distgnn.corpus.inspect.stat` for people."""
+    if isinstance(value, dict):
+        feature = f"{value.get('name')} ({value.get('kind')}, {value.get('size')})"
+        pairs = ", ".join(f"{name} {_text(item)}" for name, item in value.items())
+        return feature if {"name", "kind", "size"} <= set(value) else pairs
+    if isinstance(value, list):
+        return ", ".join(map(_text, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value) if value else "none"
 
 
 def cat(options: CatOptions, output: Output) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from distgnn.api.arguments import load_function
@@ -40,7 +41,7 @@ from distgnn.options import (
     parse,
     split_globals,
 )
-from distgnn.register import REGISTRIES, unknown
+from distgnn.register import REGISTRIES, Registry, unknown
 
 
 class Command(NamedTuple):
@@ -162,8 +163,11 @@ def run(argv: list[str]) -> int:
         return _load("distgnn.commands.submit:submit")(argv[1:], _options_of)
     request = understood(argv)
     if request is None:
-        known = ", ".join(" ".join(path) for path in (*BUILDS, *COMMANDS, ("submit",)))
-        raise RequestError(f"unknown command {' '.join(argv[:2])!r}; the commands are: {known}")
+        given = " ".join(word for word in argv[:2] if not word.startswith("-")) or argv[0]
+        known = [" ".join(path) for path in (*BUILDS, *COMMANDS, ("submit",))]
+        close = get_close_matches(given, known, 1) or get_close_matches(argv[0], known, 1)
+        hint = f"did you mean {close[0]!r}? The" if close else "the"
+        raise RequestError(f"unknown command {given!r}; {hint} commands are: {', '.join(known)}")
     return request.run()
 
 
@@ -219,7 +223,9 @@ def _command(path: tuple[str, ...], command: Command, argv: list[str]) -> Reques
 def _build(what: str, builds: Builds, argv: list[str]) -> Request:
     sources, kind = REGISTRIES[builds.sources], argv[0] if argv else ""
     import_named(argv)
-    if kind in ("", "-h", "--help"):
+    if kind in ("-h", "--help"):
+        return Request(None, lambda: _show_kinds(what, sources))
+    if not kind:
         raise RequestError(f"{what} build: which kind? the kinds are: {', '.join(sources.names())} (each has --help)")
     entry = sources.find(kind)
     if entry is None or entry.config is None:
@@ -227,6 +233,13 @@ def _build(what: str, builds: Builds, argv: list[str]) -> Request:
     options, rest = split_globals(argv[1:])
     config = parse(entry.config, f"distgnn {what} build {kind}", rest, options)
     return Request(config, lambda: _load(builds.entry_point)(config, kind, Output(options.json)))
+
+
+def _show_kinds(what: str, sources: Registry) -> int:
+    described = [(entry.name, (entry.config.__doc__ or "").strip().partition("\n")[0]) for entry in sources.entries()]
+    rows = "\n".join(f"  distgnn {what} build {name:<13} {text}" for name, text in described)
+    sys.stdout.write(f"Kinds of {what} build:\n\n{rows}\n\nEach has --help.\n")
+    return 0
 
 
 def completion(options: CompletionOptions, output: Output) -> int:

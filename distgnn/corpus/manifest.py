@@ -15,7 +15,7 @@ from msgspec import Meta
 from distgnn.corpus.account import Account
 from distgnn.errors import RequestError
 from distgnn.graph.schema import Schema
-from distgnn.storage.folder import Folder
+from distgnn.storage.folder import Folder, absence
 from distgnn.storage.records import Count, Digest, Name, Positive, Small, check_version, convert, parse_object
 
 NAME = "corpus.json"
@@ -150,5 +150,5 @@ def read_manifest(folder: Folder) -> Manifest:
     if folder.size(NAME) is None:
         unfinished = "it holds an unfinished build; rerun the same build command to continue it"
         hint = unfinished if folder.size("_build.json") is not None else "build one with 'distgnn corpus build'"
-        raise RequestError(f"{folder.uri}: no corpus here ({NAME} is missing); {hint}")
+        raise RequestError(f"{folder.uri}: no corpus here ({NAME} is missing); {hint}{absence(folder)}")
     return Manifest.from_bytes(folder.read(NAME, MANIFEST_BYTES), folder.at(NAME))

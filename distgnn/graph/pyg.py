@@ -73,7 +73,8 @@ def _feature_columns(
     dense = torch.zeros(rows, 0) if extra is None else extra.unsqueeze(-1).flatten(1)
     if cat.is_floating_point() and not torch.equal(cat, cat.round()):
         raise RequestError(
-            f"{where}.{name}: the schema has categorical features, found non-integer values; convert them to integer categories"
+            f"{where}.{name}: the schema has categorical features, found non-integer values; convert them to integer categories,"
+            f" and give dense features as data.{name}_dense"
         )
     found = cat.shape[1], dense.shape[1]
     if found != (len(expected_sizes["categorical"]), sum(expected_sizes["dense"])):

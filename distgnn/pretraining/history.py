@@ -11,7 +11,7 @@ from typing import Any
 
 from distgnn.errors import RequestError
 from distgnn.pretraining.step import StepResult
-from distgnn.storage.folder import Folder
+from distgnn.storage.folder import Folder, absence
 from distgnn.storage.records import MAX_TEXT, Count, Name, Seconds, Text, convert, parse_object
 
 NAME = "progress.json"
@@ -242,7 +242,7 @@ def read_progress(run: Folder) -> Snapshot:
         RequestError: If the folder is not that of a started run, or the file is malformed.
     """
     if run.size(NAME) is None:
-        raise RequestError(f"{run.uri}: no {NAME} here; give the folder of a run that has started")
+        raise RequestError(f"{run.uri}: no {NAME} here; give the folder of a run that has started{absence(run)}")
     where = run.at(NAME)
     data = parse_object(run.read(NAME, _MAX_BYTES), where, _READABLE)
     known = {item.name for item in fields(_Progress)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -118,6 +119,8 @@ def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks, sta
             and state.step < (hooks.until or total)
             and not _is_spent(run.config.train, state)
         ):
+            if main:
+                _check_held_out(plan)
             step_metrics, check = StepMetrics(hooks.sink, group), StartCheck(state.objective)
             status = _Loop(
                 run, reader, group, hooks, plan, total, state, state.objective, main, step_metrics, check
@@ -133,6 +136,18 @@ def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks, sta
     if main:
         main.recorder.finish(state.step, status)
     return status
+
+
+def _check_held_out(plan: Plan) -> None:
+    """Warn if more graphs are held out for validation than are trained on, as whole units are held out."""
+    held = sum(plan.rows_of(int(unit)) for unit in plan.split_units()[1])
+    if held > max(plan.graphs / 2, 2 * plan.validation_fraction * plan.graphs):
+        advice = f"build the corpus with --unit-rows {max(1, plan.graphs // 20)}, or set train.validation_fraction=0"
+        warnings.warn(
+            f"{held:,} of {plan.graphs:,} graphs are held out, since whole units of {plan.unit_rows:,} are; {advice}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def _is_spent(config: TrainConfig, state: TrainState) -> bool:

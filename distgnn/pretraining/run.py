@@ -25,7 +25,7 @@ from distgnn.pretraining.batch_size_finder import with_batch_size
 from distgnn.pretraining.init_from import load_init, write_start
 from distgnn.storage.claim import settle
 from distgnn.storage.environment import write_environment
-from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.folder import Folder, absence, open_folder
 from distgnn.storage.records import read_config
 
 CONFIG = "config.json"
@@ -170,7 +170,9 @@ def run_config(uri: str) -> PretrainConfig:
     """
     folder = open_folder(uri)
     if folder.size(CONFIG) is None:
-        raise RequestError(f"{uri}: no run here ({CONFIG} is missing); give the folder of a run")
+        raise RequestError(
+            f"{uri}: no run here ({CONFIG} is missing); give the folder of a run{absence(open_folder(uri))}"
+        )
     return read_config(folder, CONFIG, PretrainConfig)
 
 
@@ -207,7 +209,8 @@ def resumed_run(uri: str, config: PretrainConfig) -> Run:
         if name not in resumable:
             allowed = ", ".join(sorted(resumable))
             raise RequestError(
-                f"--resume: {name}={new!r} differs from the run's {old!r}; only these may change: {allowed}"
+                f"--resume: {name}={new!r} differs from the run's {old!r}; start a new run, from these weights with --init {uri};"
+                f" in a resumed run only these may change: {allowed}"
             )
     return _saved(Run(open_folder(uri), config))
 

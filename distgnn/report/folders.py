@@ -27,7 +27,7 @@ from distgnn.report.sweep.table import tables
 from distgnn.report.table import TITLES
 from distgnn.search.records import SWEEP
 from distgnn.storage.environment import NAME as ENVIRONMENT
-from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.folder import Folder, absence, open_folder
 from distgnn.storage.records import MAX_BYTES, Name, convert, parse_object
 from distgnn.storage.uri import base_name
 from distgnn.storage.verified import CHECKSUMS
@@ -73,7 +73,7 @@ def section_of(uri: str) -> Section:
     kind = kind_of(folder)
     if kind is None:
         known = ", ".join(f"{kind.word} ({kind.file})" for kind in KINDS)
-        raise RequestError(f"{uri}: nothing to report here; give the folder of a {known}")
+        raise RequestError(f"{uri}: nothing to report here; give the folder of a {known}{absence(folder)}")
     found = kind.section(folder)
     heading = f"{kind.word.capitalize()} {base_name(uri)}"
     facts = {"folder": uri} | found.facts | _environment(folder)

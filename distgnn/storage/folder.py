@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -281,6 +282,16 @@ def replace_local(path: str, old: bytes, new: bytes) -> bool:
         finally:
             Path(temporary).unlink(missing_ok=True)
     return True
+
+
+def absence(folder: Folder) -> str:
+    """Return, for messages, that a local folder does not exist, with the name most like it; "" if it exists or is remote."""
+    if not folder.local or os.path.lexists(folder.path):
+        return ""
+    place, name = os.path.split(folder.path)
+    close = get_close_matches(name, os.listdir(place) if os.path.isdir(place) else [], 1)
+    hint = f"; did you mean {os.path.join(place, close[0])}?" if close else ""
+    return f" (there is no such folder{hint})"
 
 
 def open_folder(uri: str | os.PathLike[str]) -> Folder:

@@ -31,6 +31,7 @@ from distgnn.pretraining.run import Run, make_plan, new_run, open_corpus, planne
 from distgnn.pretraining.step import Wishes, learning_rate, outer_step
 from distgnn.pretraining.validation import validate, validated_units
 from distgnn.storage.folder import open_folder
+from tests.helpers.corpora import motifs
 from tests.helpers.training import (
     CPU,
     StopAfter,
@@ -65,6 +66,15 @@ class Scaled(Objective):
 @pytest.fixture(scope="module")
 def base(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
     return losses(train_small(small(corpus, tmp_path_factory.mktemp("base"), **CURVE)))
+
+
+def test_validation_on_most_graphs_is_warned_of(tmp_path: Path) -> None:
+    motifs(tmp_path / "few", 40, unit_rows=32)  # seed 0 holds out the unit of 32, seed 3 that of 8
+    with pytest.warns(
+        RuntimeWarning, match=r"32 of 40 graphs are held out, since whole units of 32 are; build .* --unit-rows 2"
+    ):
+        train_small(small(str(tmp_path / "few"), tmp_path, max_steps=1, seed=0))
+    train_small(small(str(tmp_path / "few"), tmp_path, "other", max_steps=1, seed=3))
 
 
 @pytest.mark.parametrize(

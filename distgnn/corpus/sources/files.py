@@ -81,7 +81,12 @@ def described(uris: Sequence[str]) -> list[dict[str, Any]]:
         folder, name = _locate(uri)
         size = folder.size(name)
         if size is None:
-            raise RequestError(f"{uri}: no such input file; check the path")
+            said = (
+                "is a folder; give its files"
+                if folder.local and os.path.isdir(folder.locate(name))
+                else "no such input file; check the path"
+            )
+            raise RequestError(f"{uri}: {said}")
         result.append({"name": name, "bytes": size})
     return result
 
