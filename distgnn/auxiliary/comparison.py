@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from distgnn.auxiliary.choice import Gain, validation_gain
 from distgnn.auxiliary.jobs import Job, Progress, RunJob, rehearse, run_jobs
 from distgnn.auxiliary.trainer import TrainingResult
 from distgnn.config import TransferConfig
@@ -67,6 +68,7 @@ class Comparison(Generic[Config]):
         results: One training per row and seed, in the order of the jobs.
         lower_is_better: Metrics where lower is better.
         references: Test scores of models without an encoder, by name and metric.
+        gains: For each row of scheme auto, the validation gains of the trainings that it chose from.
     """
 
     config: Config
@@ -74,6 +76,7 @@ class Comparison(Generic[Config]):
     results: dict[tuple[Row, int], TrainingResult] = field(repr=False)
     lower_is_better: frozenset[str]
     references: dict[str, dict[str, float]] = field(default_factory=dict, kw_only=True)
+    gains: dict[Row, list[Gain]] = field(default_factory=dict, kw_only=True)
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -217,37 +220,55 @@ def method_comparison(
     """
     named = {(Row(job.method, encoders[job.encoder], job.scheme), job.seed): found for job, found in results.items()}
     controls = {row: row._replace(method=CONTROL) for row, _ in named if row.method != CONTROL}
-    if AUTO in config.schemes:
-        chosen = chosen_by_validation(named, lower)
-        named |= chosen
-        controls |= {row: Row(CONTROL, row.encoder, SCHEMES[0]) for row, _ in chosen}
-    return Comparison(config, controls, named, lower)
+    if AUTO not in config.schemes:
+        return Comparison(config, controls, named, lower)
+    same_rows = config.weighting.judge != "validation"  # which takes another half of them for every seed
+    chosen, gains = chosen_by_validation(named, lower, config.auto_margin, same_rows)
+    controls |= {row: Row(CONTROL, row.encoder, SCHEMES[0]) for row in gains}
+    return Comparison(config, controls, named | chosen, lower, gains=gains)
 
 
 Results = dict[tuple[Row, int], TrainingResult]
 
 
-def chosen_by_validation(results: Results, lower: frozenset[str]) -> Results:
-    """Return the rows of scheme auto, seed by seed.
+def chosen_by_validation(
+    results: Results, lower: frozenset[str], margin: float, same_rows: bool = True
+) -> tuple[Results, dict[Row, list[Gain]]]:
+    """Choose one training for each method and encoder, the same for all seeds.
 
-    Of the control and the method under all schemes, the training with the best validation score is taken; equal scores go to
-    the control and to the first scheme. Its seconds are those of all these trainings.
+    The candidates are the control and the method under all schemes; see :mod:`distgnn.auxiliary.choice`. Equal ones go to
+    the control and to the first scheme. The seconds are those of all candidates.
+
+    Args:
+        results: The results of the candidates.
+        lower: Metrics where lower is better.
+        margin: Standard errors by which a candidate must be better than the control from scratch.
+        same_rows: Whether all seeds have the same validation rows.
+
+    Returns:
+        The rows of scheme auto, seed by seed, and the validation gains of their candidates.
     """
-    schemes, found = list(dict.fromkeys(row.scheme for row, _ in results)), {}
-    for row, seed in results:
-        if row.scheme != schemes[0]:
+    rows, seeds = (list(dict.fromkeys(column)) for column in zip(*results, strict=True))
+    found: Results = {}
+    gains: dict[Row, list[Gain]] = {}
+    for row in rows:
+        if row.scheme != rows[0].scheme:
             continue
-        methods = dict.fromkeys((CONTROL, row.method))
-        tried = [Row(method, row.encoder, scheme) for scheme in schemes for method in methods]
-        candidates = [results[one, seed] for one in tried]
-        metric = candidates[0].metrics[0]
-        sign = -1.0 if metric in lower else 1.0
-        values = [sign * candidate.scores["val"][metric] for candidate in candidates]
-        best = values.index(max(values))
-        found[row._replace(scheme=AUTO), seed] = replace(
-            candidates[best],
-            seconds=sum(candidate.seconds for candidate in candidates),
-            start_seconds=max(candidate.start_seconds for candidate in candidates),
-            chosen=f"{tried[best].method}, {tried[best].scheme}",
-        )
-    return found
+        auto = row._replace(scheme=AUTO)
+        tried = [one for one in rows if one.encoder == row.encoder and one.method in (CONTROL, row.method)]
+        candidates = [[results[one, seed] for seed in seeds] for one in tried]
+        sign = -1 if candidates[0][0].metrics[0] in lower else 1
+        gains[auto] = [
+            validation_gain(f"{one.method}, {one.scheme}", candidate, candidates[0], sign, same_rows)
+            for one, candidate in zip(tried, candidates, strict=True)
+        ]
+        beyond = [gain.beyond(margin) for gain in gains[auto]]
+        best = beyond.index(max(beyond))
+        for seed, *own in zip(seeds, *candidates, strict=True):
+            found[auto, seed] = replace(
+                own[best],
+                seconds=sum(one.seconds for one in own),
+                start_seconds=max(one.start_seconds for one in own),
+                chosen=gains[auto][best].training,
+            )
+    return found, gains

@@ -53,7 +53,7 @@ def _fits(name: str, arrays: Arrays, saved: _Saved) -> bool:
         return False
     if name.startswith("predictions/"):
         return array.ndim == 2
-    if name == "meta_loss":
+    if name in ("meta_loss", "influence"):
         return array.ndim == 1
     return array.shape == (len(arrays["meta_loss"]), len(saved.tasks))
 
@@ -80,7 +80,9 @@ class JobCache:
         saved, arrays = found
         parts = [part for part in saved.scores if f"predictions/{part}" in arrays]
         prefix = "weights/"
-        names = ["meta_loss", *(f"curves/{curve}" for curve in CURVES), *(f"predictions/{part}" for part in parts)]
+        arrays.setdefault("influence", np.zeros(0, np.float32))  # files of earlier versions have none
+        names = ["meta_loss", "influence"]
+        names += [*(f"curves/{curve}" for curve in CURVES), *(f"predictions/{part}" for part in parts)]
         if not all(_fits(name, arrays, saved) for name in names):
             return None
         return TrainingResult(
@@ -88,6 +90,7 @@ class JobCache:
             predictions={part: arrays[f"predictions/{part}"] for part in parts},
             curves={curve: arrays[f"curves/{curve}"] for curve in CURVES},
             meta_loss=arrays["meta_loss"],
+            influence=arrays["influence"],
             weights={
                 path.removeprefix(prefix): torch.from_numpy(array.copy())
                 for path, array in arrays.items()
@@ -101,7 +104,8 @@ class JobCache:
         arrays |= {f"curves/{curve}": array for curve, array in result.curves.items()}
         arrays |= {f"weights/{path}": tensor.numpy() for path, tensor in result.weights.items()}
         values = {name: getattr(result, name) for name in _VALUES}
-        write_arrays(self.folder, name, values, {**arrays, "meta_loss": result.meta_loss})
+        arrays |= {"meta_loss": result.meta_loss, "influence": result.influence}
+        write_arrays(self.folder, name, values, arrays)
 
     def load_weights(self, name: str) -> tuple[dict[str, Tensor], float] | None:
         """Return the weights in the file ``name`` and the seconds of their training; None if it is missing or damaged."""

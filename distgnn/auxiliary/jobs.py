@@ -26,6 +26,7 @@ from distgnn.auxiliary.trainer import MethodOptions, Trainer, TrainingResult, pr
 from distgnn.auxiliary.weighting import Weighting, build_weighting
 from distgnn.config import TransferConfig
 from distgnn.config.base import result_fields, to_json
+from distgnn.config.transfer import AUTO
 from distgnn.corpus.writer import Mapper
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
@@ -147,10 +148,17 @@ class RunJob:
         return self.cache.has(self.name(job)) if not job.method else self.load(job) is not None
 
     def load(self, job: Job) -> TrainingResult | None:
-        """Return the result of a finished job; None if it is unfinished, or its file is damaged or not of this data."""
+        """Return the result of a finished job.
+
+        None if it is unfinished, or if its file is damaged, not of this data, or without what this command needs: the model,
+        or the influences of the validation rows, which files of earlier versions lack.
+        """
         found = self.cache.load(self.name(job)) if job.method else None
-        lacks_model = self.save_models and found is not None and not found.weights
-        return None if found is None or lacks_model or not self.source.fits(found) else found
+        if found is None or not self.source.fits(found):
+            return None
+        lacks_model = self.save_models and not found.weights
+        lacks_errors = AUTO in self.config.schemes and not len(found.influence)
+        return None if lacks_model or lacks_errors else found
 
     def name(self, job: Job) -> str:
         """Return the name of the job's file, derived from everything the job depends on."""

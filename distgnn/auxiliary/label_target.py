@@ -13,6 +13,7 @@ from distgnn.auxiliary.batches import without_judge
 from distgnn.auxiliary.problem import JUDGE, PartEvaluation, Rows, Samples
 from distgnn.errors import DivergedError
 from distgnn.labels.dataset import LabelledSet
+from distgnn.labels.influence import on_score
 from distgnn.labels.scores import HIGHER_IS_BETTER, METRIC_OF, score
 from distgnn.models.encoder import Encoder
 
@@ -73,11 +74,13 @@ class LabelTarget(ABC):
             WorkError: Predictions are not finite.
         """
         outputs = self._outputs_of(part)
-        predictions = self.target.predictions(outputs).cpu()
-        if not torch.isfinite(predictions).all():
+        predictions = self.target.predictions(outputs).cpu().numpy()
+        if not np.isfinite(predictions).all():
             raise DivergedError(f"predictions on {part!r} are not finite: training diverged; lower lr")
-        value, coverage = score(self.target.task, self.data.labels(part), predictions.numpy())
-        return PartEvaluation({self.metrics[0]: value}, coverage, predictions.numpy())
+        task, labels = self.target.task, self.data.labels(part)
+        value, coverage = score(task, labels, predictions)
+        influence = on_score(task, labels, predictions) if part == "val" else None
+        return PartEvaluation({self.metrics[0]: value}, coverage, predictions, influence)
 
     @torch.no_grad()
     def mean_loss(self, part: str) -> float:

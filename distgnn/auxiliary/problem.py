@@ -40,11 +40,13 @@ class PartEvaluation:
         scores: Value of each metric.
         coverage: Share of the labels that the metric is defined for.
         predictions: float32 [rows of the part, T], if the target's predictions are kept.
+        influence: float64 [rows of the part], influence of the rows on the first metric; given for "val" only.
     """
 
     scores: dict[str, float]
     coverage: float = 1.0
     predictions: npt.NDArray[np.floating[Any]] | None = field(default=None, repr=False)
+    influence: npt.NDArray[np.float64] | None = field(default=None, repr=False)
 
 
 class MultiTaskProblem(Protocol):

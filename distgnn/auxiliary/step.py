@@ -114,22 +114,36 @@ class MultiTaskStep:
         """Return the data of step ``number``; may be called ahead."""
         return self.problem.fetch(self.batches.rows(number), number, not self._target_only)
 
-    def step(self, number: int, batch: Any = None) -> StepRecord:
-        """Run step ``number`` (counted from 0) on ``batch`` (None = fetch it now).
+    def fetch_judge(self, number: int) -> Any:
+        """Return the rows outside of training that evaluate the look-ahead of step ``number``, like :meth:`fetch`.
+
+        None if there are none: without a look-ahead in this step, or with folds of the batch.
+        """
+        looks = self.weighting.learns == "meta" and number % self._horizon == 0 and len(self.batches.judging)
+        return self.problem.fetch_unseen(self.batches.judge_rows(number), number) if looks else None
+
+    def step(self, number: int, batch: Any = None, unseen: Any = None) -> StepRecord:
+        """Run step ``number`` (counted from 0).
+
+        Args:
+            number: Number of the step.
+            batch: Its data, from :meth:`fetch`; None = fetch them now.
+            unseen: Its judge, from :meth:`fetch_judge`; None = fetch it now.
 
         Raises:
             WorkError: A loss or the weighted gradient is not finite. The parameters of the model are then unchanged.
         """
         batch = self.fetch(number) if batch is None else batch
+        unseen = self.fetch_judge(number) if unseen is None else unseen
         by_layer = self.options.similarity == "layer"
         per_task = self.moments is not None
         found = ForwardPass(self.problem, batch, self.weighting, self.layout, self.group, by_layer, per_task)
         losses = self._finite_losses(found, number)
         weighted = found.weighted(range(self.batches.parts))
-        ahead = self._learn_unrolled(found, weighted, number) if self._horizon > 1 else None
+        ahead = self._learn_unrolled(found, weighted, unseen, number) if self._horizon > 1 else None
         others = self._auxiliary_steps(weighted, number)
         if self.weighting.learns == "meta" and self._horizon == 1:
-            ahead = self._learn_ahead(found, others, number)
+            ahead = self._learn_ahead(found, others, unseen, number)
         raw = self.weighting(weighted.signals)
         weights = self._used(weighted, raw)
         self._move(weighted, weights, others, number)
@@ -150,19 +164,16 @@ class MultiTaskStep:
         if self.moments is None or not isinstance(weighted, WeightedTaskGradients):
             return None
         gradients = weighted.auxiliary
-        if not len(gradients):
-            return gradients
-        return self.moments.steps(torch.stack([self._clipped(row, number) for row in gradients]))
+        return self.moments.steps(self._clipped(gradients, number)) if len(gradients) else gradients
 
-    def _learn_ahead(self, found: ForwardPass, others: Tensor | None, number: int) -> tuple[Tensor, Tensor]:
+    def _learn_ahead(
+        self, found: ForwardPass, others: Tensor | None, unseen: Any, number: int
+    ) -> tuple[Tensor, Tensor]:
         """Stage 1 (lines 5-12): update the weighting method by look-ahead steps.
 
         Returns:
             dL_meta / dw by task and L_meta, averaged over the judges.
         """
-        unseen = (
-            self.problem.fetch_unseen(self.batches.judge_rows(number), number) if len(self.batches.judging) else None
-        )
         judges = (-1,) if unseen is not None else self.batches.judges
         parts = range(self.batches.parts)
         weighted_by_judge = [found.weighted([part for part in parts if part != judge]) for judge in judges]
@@ -190,7 +201,7 @@ class MultiTaskStep:
         return self.options.horizon if unrolls and isinstance(self.optimiser, torch.optim.Adam) else 1
 
     def _learn_unrolled(
-        self, found: ForwardPass, weighted: WeightedGradients, number: int
+        self, found: ForwardPass, weighted: WeightedGradients, unseen: Any, number: int
     ) -> tuple[Tensor, Tensor] | None:
         """Stage 1 with a horizon: update the weighting method once in ``horizon`` steps.
 
@@ -203,7 +214,6 @@ class MultiTaskStep:
         rate = self.options.alpha or self.optimiser.param_groups[0]["lr"]
         steps = Unrolling(self.problem, self.layout, self.optimiser, self.moments, self.weighting.plain_heads, rate)
         batches = [found.batch, *(self.fetch(place) for place in range(number + 1, number + self._horizon))]
-        unseen = self.problem.fetch_unseen(self.batches.judge_rows(number), number)
         slopes, loss = steps.slopes(batches, unseen, self._used(weighted, raw))
         self._check_meta_loss(loss, number)
         self._learn(weighted, surrogate(weighted, raw, slopes, self._relative))
@@ -272,13 +282,11 @@ class MultiTaskStep:
         self.optimiser.zero_grad(set_to_none=True)
 
     def _clipped(self, gradient: Tensor, number: int) -> Tensor:
-        """Return a gradient, clipped according to the config."""
-        norm = float(gradient.norm())
-        if not math.isfinite(norm):
+        """Return a gradient [P], or one in each row [K, P], clipped according to the config."""
+        norm, limit = gradient.norm(dim=-1, keepdim=True), self.options.clip_norm
+        if not bool(torch.isfinite(norm).all()):
             raise DivergedError(f"step {number}: the joint gradient is not finite; lower lr or weighting.lr")
-        if 0 < self.options.clip_norm < norm:
-            return gradient * (self.options.clip_norm / norm)
-        return gradient
+        return gradient * (limit / norm.clamp(min=limit)) if limit else gradient
 
     def _finite_losses(self, found: ForwardPass, number: int) -> tuple[float, ...]:
         totals = found.totals

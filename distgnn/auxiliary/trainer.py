@@ -50,6 +50,8 @@ class TrainingResult:
         weights: The trained model, if saved; see :meth:`distgnn.auxiliary.label_target.LabelTarget.tensors`.
         start_seconds: Wall time of the pre-training on auxiliary tasks alone that it starts from.
         chosen: For scheme auto, the training that was chosen: its method and scheme.
+        influence: float32 [rows of "val"], influence of the rows on the validation score at the best epoch, see
+            :mod:`distgnn.labels.influence`; empty if it was not kept.
     """
 
     tasks: tuple[str, ...]
@@ -65,6 +67,7 @@ class TrainingResult:
     weights: dict[str, Tensor] = field(default_factory=dict, repr=False)
     start_seconds: float = 0.0
     chosen: str = ""
+    influence: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32), repr=False)
 
     @property
     def cost(self) -> float:
@@ -174,6 +177,7 @@ class Trainer:
         known = {"val": self._best_evaluation} if self._best_evaluation else {}
         found = {part: known.get(part) or problem.evaluate(part) for part in problem.parts}
         curves = {name: np.array([getattr(record, name) for record in self.records], np.float32) for name in CURVES}
+        influence = found["val"].influence
         return TrainingResult(
             tasks=problem.names,
             metrics=problem.metrics,
@@ -185,6 +189,7 @@ class Trainer:
             predictions={part: e.predictions for part, e in found.items() if e.predictions is not None},
             curves=curves,
             meta_loss=np.array([record.meta_loss for record in self.records], np.float32),
+            influence=np.zeros(0, np.float32) if influence is None else influence.astype(np.float32),
         )
 
 

@@ -46,7 +46,7 @@ def demo(options: DemoOptions, output: Output) -> int:
     seconds = time.monotonic() - start
     told = f"done in {seconds:.0f} s; pictures: {page} and {out}/*-few/pictures/*.png"
     if options.quick:
-        told += "\n--quick shows that everything runs; it trains too little to show what pre-training gives, which the demo without it does"
+        told += "\n--quick shows that everything runs; what pre-training gives is shown by the demo without --quick"
     output.emit({"report": page, "folders": folders, "seconds": seconds}, told)
     return 0
 

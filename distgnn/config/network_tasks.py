@@ -8,14 +8,17 @@ from typing import Literal
 from distgnn.config.base import OpenConfig, check
 from distgnn.config.fields import SEED, Options, hyper, registered, setting
 
+_OTHERS = ("hgt", "lightgcn")
+"""Encoders that are not a stack of message passing layers."""
+
 
 @dataclass(frozen=True)
 class NetworkTaskConfig(OpenConfig):
     """Encoder, target, auxiliary tasks and sampling on a network."""
 
-    encoder: str = hyper("gcn", names="encoder", also=("hgt",))
-    """Message passing layer: gcn, gat, gin, sage or a registered layer, which use the adjacency only, or hgt, which uses
-    node and relation types (PyG's HGTConv).
+    encoder: str = hyper("gcn", names="encoder", also=_OTHERS)
+    """Message passing layer: gcn, gat, gin, sage or a registered layer, which use the adjacency only; hgt, which uses
+    node and relation types (PyG's HGTConv); or lightgcn, the mean of GCN's propagated inputs without weights and activations.
     """
     layers: int = hyper(2, most=1000)
     """Number of message passing layers; also the number of hops sampled."""
@@ -54,7 +57,14 @@ class NetworkTaskConfig(OpenConfig):
     removed: float = hyper(0.5)
     """Fraction of the edges of the sampled nodes that edge_generation removes and predicts."""
     hidden: int = hyper(100, most=1 << 20)
-    """Hidden units of the task heads of links and meta-paths."""
+    """Hidden units of the task heads of links (decoder=mlp) and meta-paths."""
+    loss: Literal["cross_entropy", "bpr"] = hyper("cross_entropy", before="cross_entropy")
+    """Links: cross_entropy = of all ratings; bpr = Bayesian personalised ranking (Rendle et al., UAI 2009): every positive
+    against an item that is drawn in every step among those that the user has not rated positively in training; the other
+    ratings are not used.
+    """
+    decoder: Literal["mlp", "dot"] = hyper("mlp", before="mlp")
+    """Links: mlp = dot product of embeddings mapped by a network of ``hidden`` units; dot = of the embeddings themselves."""
     messages: Literal["keep", "hide"] = hyper("hide")
     """Links: hide = training positives pass messages, except those predicted in the step; keep = all of them (as published,
     where a positive is predicted from its own edge).
@@ -86,8 +96,9 @@ class NetworkTaskConfig(OpenConfig):
         check(divisible, f"network.width={self.width} must be a multiple of network.heads={self.heads} for encoder=hgt")
         layered = (self.norm, self.jumping_knowledge, self.residual) == ("none", "last", False)
         check(
-            layered or self.encoder != "hgt",
-            "network.norm, jumping_knowledge and residual are options of message passing layers; encoder=hgt has its own",
+            layered or self.encoder not in _OTHERS,
+            "network.norm, jumping_knowledge and residual are options of message passing layers, not of"
+            f" encoder={self.encoder}",
         )
         check(0 <= self.dropout < 1, f"network.dropout must lie in [0, 1), found {self.dropout}")
         check(0 < self.removed <= 1, f"network.removed must lie in (0, 1], found {self.removed}")

@@ -16,7 +16,7 @@ from distgnn.config.weighting import WeightingConfig
 CONTROL = "none"
 SCHEMES = ("scratch", "pretrained")
 AUTO = "auto"
-"""The scheme that takes, of all trainings of a method and of the control, the one with the best validation score."""
+"""The scheme that chooses, by validation, among the trainings of a method and of the control."""
 ELSEWHERE = "@corpus"
 """Suffix of the name of an auxiliary task on the graphs of aux_corpus."""
 
@@ -94,8 +94,12 @@ class TransferConfig:
     """
     schemes: tuple[str, ...] = setting((*SCHEMES, AUTO), results=False)
     """scratch = from initial weights; pretrained = from the checkpoints or, without them, after pre-training on the
-    auxiliary tasks only; auto = none and the method under both schemes, of which the one with the best validation score is
-    taken (costs nothing beside the other two).
+    auxiliary tasks only; auto = none and the method under both schemes, of which validation chooses one for all seeds
+    (costs nothing beside the other two).
+    """
+    auto_margin: float = setting(1.0, results=False, before=0.0)
+    """Scheme auto takes another training than none from scratch if its mean validation score is better by more than this
+    many standard errors of the difference (over validation rows and seeds); 0 = the best mean score.
     """
     encoders: tuple[str, ...] = hyper((), results=False)
     """Kinds of encoders to compare, the columns of the table; empty = corpus.encoder or network.encoder, or the
@@ -143,7 +147,7 @@ class TransferConfig:
         for name in ("seeds", "epochs", "workers", "ranks"):
             value = getattr(self, name)
             check(value >= 1, f"{name} must be at least 1, found {value}")
-        for name in ("pretrain_epochs", "patience", "batch", "lr", "weight_decay", "max_failures"):
+        for name in ("pretrain_epochs", "patience", "batch", "lr", "weight_decay", "max_failures", "auto_margin"):
             value = getattr(self, name)
             check(value >= 0, f"{name} must not be negative, found {value}")
         bad = [item for item in self.schemes if item not in (*SCHEMES, AUTO)]

@@ -69,6 +69,7 @@ class NetworkDraw(IntEnum):
     DROPOUT = 68
     ENCODER = 69
     HEADS = 70
+    BPR = 74
     LIGHT_GCN = 75
     LIGHT_GCN_NEGATIVES = 1
 

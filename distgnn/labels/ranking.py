@@ -83,6 +83,11 @@ def label_scores(relevant: Bools, scores: Floats) -> dict[str, float]:
 
 
 def mean_reciprocal_rank(relevant: Bools, scores: Floats) -> float:
-    """Return the mean of 1 / rank of the first relevant class; an irrelevant class with the same score ranks before it."""
+    """Return the mean of :func:`reciprocal_ranks`."""
+    return float(np.mean(reciprocal_ranks(relevant, scores)))
+
+
+def reciprocal_ranks(relevant: Bools, scores: Floats) -> npt.NDArray[np.float64]:
+    """Return 1 / rank of the first relevant class of each node; an irrelevant class with the same score ranks before it."""
     best = np.where(relevant, scores, -np.inf).max(1, keepdims=True)
-    return float(np.mean(1 / (1 + (~relevant & (scores >= best)).sum(1))))
+    return 1 / (1 + (~relevant & (scores >= best)).sum(1))

@@ -20,7 +20,8 @@ from distgnn.models.batch_context import Context
 from distgnn.models.dropout import Dropout
 from distgnn.models.encoder import MessagePassing
 from distgnn.models.hgt import HGT
-from distgnn.models.layer import Layer
+from distgnn.models.layer import Layer, Psi
+from distgnn.models.lightgcn import LightGCN
 from distgnn.models.ops.sparse import SparseMap, csr_tensor
 from distgnn.network.network import Network, SampledSubgraph
 
@@ -179,7 +180,7 @@ class NetworkEncoder(nn.Module):
         if config.encoder == "hgt":
             self.psi: nn.Module = HGT(network, config.layers, config.width, config.heads)
         else:
-            self.psi = _layers(config)
+            self.psi = LightGCN(config.layers) if config.encoder == "lightgcn" else _layers(config)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -198,7 +199,7 @@ class NetworkEncoder(nn.Module):
         """
         x = self.embed(cut) if inputs is None else inputs
         masks = self.dropout.masks(cut.node) if self.training and self.dropout.probability else None
-        if isinstance(self.psi, MessagePassing):
+        if isinstance(self.psi, Psi):
             x = self.psi(x, cut.context(x.dtype), None, masks)
         else:
             x = self.psi(torch.tanh(x), cut.counts, (cut.source, cut.target, cut.relation), masks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 
 from distgnn.auxiliary.comparison import SIGNIFICANT, Comparison, Contrast, Row
 from distgnn.config import TransferConfig, to_json
-from distgnn.config.transfer import AUTO
 from distgnn.report.table import markdown_table, scale, text_table
 
 MethodComparison = Comparison[TransferConfig]
@@ -18,8 +16,10 @@ _NOTES = f"""Test scores of the epoch that was best in validation: mean ± sampl
 alone. ↓ worse than none: negative transfer. * differs from none, p < {SIGNIFICANT} in a two-sided paired t-test over seeds after
 Holm's correction over the cells of the table. Average gain: mean over encoders of the relative difference to none; positive is
 better. Seconds: mean wall time of a training, with the pre-training that it starts from."""
-_AUTO = """auto = chosen by validation: of none and the method, from scratch and pretrained, the training with the best validation
-score of every seed; its control is none from scratch, and its seconds are those of all these trainings. Chosen:"""
+_AUTO = """auto = chosen by validation, the same training for all seeds: none from scratch, unless the mean validation score of none
+or the method, from scratch or pretrained, is better by more than {margin:g} standard error(s) of the difference (over validation
+rows and seeds). Its control is none from scratch, and its seconds are those of all these trainings. Chosen, with the validation
+gains over none from scratch ± standard error:"""
 
 
 def marks(contrast: Contrast) -> str:
@@ -67,15 +67,19 @@ def _tables(result: MethodComparison) -> Iterator[tuple[str, list[str], list[lis
 
 def _notes(result: MethodComparison) -> str:
     tasks = "".join(f"\n- {name}" for name in result.tasks[1:])
-    chosen = [_choices(result, row) for row in result.rows if row.scheme == AUTO]
-    auto = "".join(f"\n- {line}" for line in chosen)
-    return f"{_NOTES}" + (f"\n\n{_AUTO}\n{auto}" if chosen else "") + f"\n\nAuxiliary tasks:\n{tasks}"
+    chosen = "".join(f"\n- {_choice(result, row)}" for row in result.gains)
+    auto = f"\n\n{_AUTO.format(margin=result.config.auto_margin)}\n{chosen}" if chosen else ""
+    return f"{_NOTES}{auto}\n\nAuxiliary tasks:\n{tasks}"
 
 
-def _choices(result: MethodComparison, row: Row) -> str:
-    """Return how often each training was chosen for a row of scheme auto."""
-    counts = Counter(found.chosen for found in result.of(row)).most_common()
-    return f"{row.method}, {row.encoder}: " + "; ".join(f"{name} ({count})" for name, count in counts)
+def _choice(result: MethodComparison, row: Row) -> str:
+    """Return which training was chosen for a row of scheme auto, and the validation gains of all candidates."""
+    factor, decimals = (1.0, 3) if result.metric in result.lower_is_better else scale(result.metric)
+    gains = [
+        f"{gain.training} {factor * gain.value:+.{decimals}f} ± {factor * gain.se:.{decimals}f}"
+        for gain in result.gains[row][1:]
+    ]
+    return f"{row.method}, {row.encoder}: {result.of(row)[0].chosen} (of " + "; ".join(gains) + ")"
 
 
 def terminal(result: MethodComparison) -> str:
@@ -100,6 +104,7 @@ def transfer_summary(result: MethodComparison) -> dict[str, Any]:
         "references": result.references,
         "cells": [cell for metric in result.metrics for cell in _cells(result, metric)],
         "summary": result.summary(),
+        "choices": [_chosen(result, row) for row in result.gains],
         "runs": [_run(result, row, seed) for row, seed in result.results],
     }
 
@@ -111,6 +116,11 @@ def _cells(result: MethodComparison, metric: str) -> Iterator[dict[str, Any]]:
         compared = {"gain": found.relative_gain, "p_value": found.p, "p_holm": found.p_holm} if found else {}
         place = {"scheme": row.scheme, "encoder": row.encoder, "method": row.method, "metric": metric}
         yield {**place, "scores": values.tolist(), "mean": float(values.mean()), **compared}
+
+
+def _chosen(result: MethodComparison, row: Row) -> dict[str, Any]:
+    place = {"encoder": row.encoder, "method": row.method, "chosen": result.of(row)[0].chosen}
+    return {**place, "validation_gains": [gain._asdict() for gain in result.gains[row]]}
 
 
 def _run(result: MethodComparison, row: Row, seed: int) -> dict[str, Any]:

@@ -25,7 +25,13 @@ class DoubleBackwardStep(MultiTaskStep):
     The signals are the same, from task gradients computed once.
     """
 
-    def _learn_ahead(self, found: ForwardPass, others: Tensor | None, number: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def _learn_ahead(
+        self,
+        found: ForwardPass,
+        others: Tensor | None,  # noqa: ARG002
+        unseen: Any,  # noqa: ARG002
+        number: int,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor]:
         losses = []
         for judge in self.batches.judges:
             parts = [part for part in range(self.batches.parts) if part != judge]
@@ -73,7 +79,7 @@ class AsWrittenStep(DoubleBackwardStep):
     Losses and similarities are computed anew for each fold (lines 6-12) and again for the second stage (lines 14-19).
     """
 
-    def step(self, number: int, batch: Any = None) -> StepRecord:
+    def step(self, number: int, batch: Any = None, unseen: Any = None) -> StepRecord:  # noqa: ARG002
         """See :class:`MultiTaskStep`; the record is empty."""
         batch = self.fetch(number) if batch is None else batch
         losses = []

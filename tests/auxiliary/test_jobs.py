@@ -14,17 +14,16 @@ import pytest
 import torch
 
 from distgnn.auxiliary import jobs
-from distgnn.auxiliary.comparison import Comparison, Row, chosen_by_validation, compare_methods
+from distgnn.auxiliary.comparison import Comparison, Row, compare_methods
 from distgnn.auxiliary.data_source import CorpusDataSource, InitialEncoder, NetworkDataSource, is_network
 from distgnn.auxiliary.jobs import Job, RunJob, rehearse
-from distgnn.auxiliary.trainer import TrainingResult
 from distgnn.config import EncoderConfig, NetworkTaskConfig, TransferConfig, WeightingConfig
 from distgnn.config.weighting import PUBLISHED
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.schema import Feature
 from distgnn.models.encoder import build_encoder
-from distgnn.report.auxiliary import terminal
+from distgnn.report.auxiliary import terminal, transfer_summary
 from distgnn.scale.pool import ordered_map
 from distgnn.scale.train.auxiliary import ranked_map, run_jobs
 from distgnn.scale.train.failures import forget_failure, raise_noted
@@ -258,55 +257,48 @@ def test_workers_and_ranks_equal_one_process(data: str, tmp_path: Path) -> None:
         run(replace(ranked, device="cuda", lr=0.5), ranked_map(replace(ranked, device="cuda")))
 
 
-def test_auto_takes_the_training_with_the_best_validation_score(data: str, tmp_path: Path) -> None:
+def test_auto_takes_the_same_training_for_all_seeds(data: str, tmp_path: Path) -> None:
     settings = config(data, str(tmp_path / "out"), schemes=("auto",), methods=("fixed",), seeds=2, epochs=1)
     result, ran = run(settings)
     assert len(ran) == 2 * 5
     assert [(row.scheme, row.method) for row in result.rows] == [
         (scheme, method) for scheme in ("scratch", "pretrained", "auto") for method in ("none", "fixed")
     ]
-    for seed in range(2):
-        for method in ("none", "fixed"):
-            auto = result.results[Row(method, "gin", "auto"), seed]
-            tried = [
-                result.results[Row(one, "gin", scheme), seed]
-                for scheme in BOTH
-                for one in dict.fromkeys(("none", method))
-            ]
-            best = max(tried, key=lambda found: found.scores["val"]["roc_auc"])
-            assert (auto.scores, auto.seconds) == (best.scores, sum(found.seconds for found in tried))
-            assert auto.start_seconds == tried[-1].start_seconds > tried[0].start_seconds == 0
-            named = [f"{one}, {scheme}" for scheme in BOTH for one in dict.fromkeys(("none", method))]
-            assert auto.chosen in named
+    for method in ("none", "fixed"):
+        row = Row(method, "gin", "auto")
+        tried = [Row(one, "gin", scheme) for scheme in BOTH for one in dict.fromkeys(("none", method))]
+        beyond = [gain.beyond(settings.auto_margin) for gain in result.gains[row]]
+        best = tried[int(np.argmax(beyond))]
+        for seed in range(2):
+            auto, every = result.results[row, seed], [result.results[one, seed] for one in tried]
+            assert auto.scores == result.results[best, seed].scores
+            assert auto.seconds == sum(found.seconds for found in every)
+            assert auto.start_seconds == every[-1].start_seconds > every[0].start_seconds == 0
+            assert auto.chosen == f"{best.method}, {best.scheme}"
+            assert len(auto.influence) == 12  # a fifth of 60 graphs
     assert all(
         result.controls[Row(method, "gin", "auto")] == Row("none", "gin", "scratch") for method in ("none", "fixed")
     )
     text = terminal(result)
     assert "auto = chosen by validation" in text
-    assert run(replace(settings, schemes=BOTH))[1] == []
+    assert "better by more than 1 standard error(s)" in text
+    assert f"- none, gin: {result.of(Row('none', 'gin', 'auto'))[0].chosen} (of none, pretrained " in text
+    choice = transfer_summary(result)["choices"][0]
+    assert [gain["training"] for gain in choice["validation_gains"]] == ["none, scratch", "none, pretrained"]
+    assert run(replace(settings, schemes=BOTH, auto_margin=0.0))[1] == []
 
 
-def test_choice_prefers_none_from_scratch_and_lower_errors() -> None:
-    def scored(value: float) -> TrainingResult:
-        empty: Any = {}
-        scores = {part: {"rmse": value} for part in ("val", "test")}
-        return TrainingResult(("t",), ("rmse",), 1, 1.0, (), scores, empty, empty, empty, np.zeros(0, np.float32))
-
-    values = {
-        ("none", "scratch"): 0.3,
-        ("fixed", "scratch"): 0.3,
-        ("none", "pretrained"): 0.2,
-        ("fixed", "pretrained"): 0.4,
-    }
-    results = {(Row(method, "gin", scheme), 0): scored(value) for (method, scheme), value in values.items()}
-    lower, higher = (chosen_by_validation(results, frozenset(names)) for names in (("rmse",), ()))
-    assert {(row.method, found.chosen) for (row, _), found in lower.items()} == {
-        ("none", "none, pretrained"),
-        ("fixed", "none, pretrained"),
-    }
-    assert higher[Row("fixed", "gin", "auto"), 0].chosen == "fixed, pretrained"
-    scratch = {key: found for key, found in results.items() if key[0].scheme == "scratch"}
-    assert chosen_by_validation(scratch, frozenset())[Row("fixed", "gin", "auto"), 0].chosen == "none, scratch"
+def test_files_without_influences_are_trained_again_only_for_auto(data: str, tmp_path: Path) -> None:
+    """Files of earlier versions."""
+    settings = config(data, str(tmp_path / "out"), schemes=("scratch",), methods=("none",), epochs=1)
+    run(settings)
+    job = RunJob(CorpusDataSource.read(settings, ()), open_folder(settings.out).sub("jobs"))
+    place = Job(0, "scratch", 0, "none")
+    found = job.load(place)
+    assert found is not None
+    job.cache.save(job.name(place), replace(found, influence=found.influence[:0]))
+    assert run(settings)[1] == []
+    assert "gin, scratch, seed 0" in run(replace(settings, schemes=("auto",)))[1]
 
 
 def test_steps_that_cannot_move_the_weights_are_told(data: str, tmp_path: Path) -> None:

@@ -118,9 +118,9 @@ def test_validation_rows_judge_and_the_other_half_selects() -> None:
     assert {row for _, folds in problem.asked for fold in folds for row in fold} == set(
         range(60)
     )  # every row is trained on
-    before = problem.evaluate("val")
+    before = problem.evaluate("val").scores
     problem.test[:100] = 0
-    assert problem.evaluate("val") == before
+    assert problem.evaluate("val").scores == before
 
 
 def test_the_look_ahead_follows_lookahead_and_moments() -> None:

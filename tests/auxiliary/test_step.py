@@ -238,11 +238,15 @@ def test_folds_1_evaluates_one_half_of_the_batch_by_the_other() -> None:
     assert step.problem.judged == [1]  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_a_batch_fetched_ahead_gives_the_same_step() -> None:
-    ahead, plain = made("auxts_all"), made("auxts_all")
-    batches = [ahead.fetch(number) for number in range(3)]
-    records = [(ahead.step(number, batch), plain.step(number)) for number, batch in enumerate(batches)]
+@pytest.mark.parametrize("judge", ["folds", "heldout"])
+def test_a_batch_fetched_ahead_gives_the_same_step(judge: str) -> None:
+    ahead, plain = (made("auxts_all", judge=judge) for _ in range(2))
+    batches = [(ahead.fetch(number), ahead.fetch_judge(number)) for number in range(3)]
+    asked = list(ahead.problem.asked)  # pyright: ignore[reportAttributeAccessIssue]
+    records = [(ahead.step(number, *batch), plain.step(number)) for number, batch in enumerate(batches)]
     assert all(first == second for first, second in records)
+    assert ahead.problem.asked == asked  # pyright: ignore[reportAttributeAccessIssue]
+    assert made("fixed").fetch_judge(0) is None
 
 
 @pytest.mark.parametrize("method", METHODS)

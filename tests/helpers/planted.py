@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from distgnn.auxiliary.problem import PartEvaluation, Rows, Samples
 from distgnn.config import WeightingConfig
 from distgnn.graph.keyed import below, draw, key, unit_interval
+from distgnn.labels.influence import on_rmse
 
 WIDTH, VALIDATION = 6, 400
 _INPUT, _NOISE, _HEAD = 901, 902, 903
@@ -57,7 +58,8 @@ class Planted:
     """Squared errors of K + 1 tasks over one small network; a MultiTaskProblem.
 
     kinds: of the auxiliary tasks. fixed: no task has a head, the shared network ends in one number. rank, size: takes every
-    size-th row of a step. asked: (step, folds) of every fetch, judged: folds of every ``fold_losses``.
+    size-th row of a step. validated: at most that many validation rows. asked: (step, folds) of every fetch, judged: folds of every
+    ``fold_losses``.
     """
 
     lower_is_better = frozenset({"rmse"})
@@ -75,6 +77,7 @@ class Planted:
         hidden: int = 5,
         rank: int = 0,
         size: int = 1,
+        validated: int = VALIDATION,
         dtype: torch.dtype = torch.float64,
     ) -> None:
         self.kinds, self.rows, self.seed, self.rank, self.size = tuple(kinds), rows, seed, rank, size
@@ -91,7 +94,7 @@ class Planted:
             ).to(dtype)
             heads = [nn.Identity() if fixed or kind.fixed else nn.Linear(hidden, 1) for kind in (Kind(), *self.kinds)]
         self.heads = nn.ModuleList(heads).to(dtype)
-        self.judges = 0
+        self.judges, self.validated = 0, validated
         self.asked: list[tuple[int, list[list[int]]]] = []
         self.judged: list[int] = []
 
@@ -157,7 +160,8 @@ class Planted:
     def evaluate(self, part: str) -> PartEvaluation:
         """Root mean squared error on fresh inputs; validation and test are halves of them."""
         half = VALIDATION // 2
-        x = self.test[self.judges : half] if part == "val" else self.test[half:]
+        x = self.test[self.judges : half][: self.validated] if part == "val" else self.test[half:]
         with torch.no_grad():
             error = self.heads[0](self.shared(x)).mean(1) - teacher(x)
-        return PartEvaluation({"rmse": float(error.square().mean().sqrt())})
+        influence = on_rmse(error.numpy(), np.zeros(len(error))) if part == "val" else None
+        return PartEvaluation({"rmse": float(error.square().mean().sqrt())}, influence=influence)

@@ -28,7 +28,7 @@ from distgnn.network.network import Network, Relation, SampledSubgraph
 from distgnn.network.sample import full_block, sample_block
 from tests.helpers.networks import films, papers, slow_block
 
-KINDS = ("gcn", "gat", "gin", "sage", "hgt")
+KINDS = ("gcn", "gat", "gin", "sage", "hgt", "lightgcn")
 NETWORK = papers()
 ALL = np.arange(NETWORK.num_nodes)
 
@@ -86,10 +86,24 @@ def test_layers_with_all_options_do_not_depend_on_other_queried_nodes(kind: str)
     torch.testing.assert_close(encoder(part), encoder(whole)[[21, 3]], rtol=0, atol=1e-13)
 
 
+@pytest.mark.parametrize("kind", ["hgt", "lightgcn"])
 @pytest.mark.parametrize("option", [{"norm": "layer"}, {"jumping_knowledge": "sum"}, {"residual": True}])
-def test_hgt_has_no_options_of_layers(option: dict[str, Any]) -> None:
-    with pytest.raises(RequestError, match=r"encoder=hgt has its own"):
-        NetworkTaskConfig(encoder="hgt", **option)
+def test_other_encoders_have_no_options_of_layers(kind: str, option: dict[str, Any]) -> None:
+    with pytest.raises(RequestError, match=f"not of encoder={kind}"):
+        NetworkTaskConfig(encoder=kind, **option)
+
+
+def test_lightgcn_is_the_mean_of_propagated_inputs() -> None:
+    """It has no parameters but the inputs'."""
+    block, encoder = full_block(NETWORK), encoder_of(NETWORK, "lightgcn", layers=3)
+    cut = cut_of(NETWORK, block)
+    x, adjacency = encoder.embed(cut), np.eye(NETWORK.num_nodes)
+    np.add.at(adjacency, (block.target, block.source), 1)
+    scale = 1 / np.sqrt(adjacency.sum(1))
+    step = torch.from_numpy(scale[:, None] * adjacency * scale)
+    wanted = (x + step @ x + step @ step @ x + step @ step @ step @ x) / 4
+    torch.testing.assert_close(encoder(cut), wanted[block.seed], rtol=0, atol=1e-13)
+    assert not list(encoder.psi.parameters())
 
 
 def test_a_registered_layer_is_used_on_networks() -> None:

@@ -30,7 +30,7 @@ def build_problem(network: Network, config: NetworkTaskConfig, seed: int, group:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(seed, NetworkDraw.HEADS))
-        target, passed = _target(network, config, group)
+        target, passed = _target(network, config, seed, group)
         inputs = NodeInputs(passed)
         views = Views(passed, inputs, config.layers, config.fan_out, seed, group.device)
         names = config.auxiliary or default_auxiliary(network, target.kind)
@@ -50,12 +50,12 @@ def target_of(network: Network, config: NetworkTaskConfig) -> type[TargetTask]:
     return LabelSetTarget if has_label_sets(network) else NodeTarget
 
 
-def _target(network: Network, config: NetworkTaskConfig, group: ProcessGroup) -> tuple[TargetTask, Network]:
+def _target(network: Network, config: NetworkTaskConfig, seed: int, group: ProcessGroup) -> tuple[TargetTask, Network]:
     """Return the target task, and the network whose messages are available in training."""
     kind = target_of(network, config)
     if kind is LinkTarget:
         links = read_links(network, config)
-        return LinkTarget(links, config, group.device), training_network(network, links)
+        return LinkTarget(links, config, seed, group.device), training_network(network, links)
     if kind is LabelSetTarget:
         return LabelSetTarget(read_label_sets(network, config), config, group.device), network
     return NodeTarget(read_nodes(network, config), config, group.device), network

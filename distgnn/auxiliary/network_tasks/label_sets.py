@@ -13,11 +13,12 @@ from torch.nn import functional as F
 from distgnn.auxiliary.batches import without_judge
 from distgnn.auxiliary.network_tasks.nodes import labelled_parts
 from distgnn.auxiliary.network_tasks.tasks import NodeQuery, TargetTask, sample_count
-from distgnn.auxiliary.problem import JUDGE, Rows, Samples
+from distgnn.auxiliary.problem import JUDGE, PartEvaluation, Rows, Samples
 from distgnn.config import NetworkTaskConfig
 from distgnn.errors import RequestError
 from distgnn.graph.ragged import pointers, ranges
-from distgnn.labels.ranking import label_scores
+from distgnn.labels.influence import on_mean
+from distgnn.labels.ranking import label_scores, reciprocal_ranks
 from distgnn.network.network import Network
 
 _COLUMNS = ".labels.node", ".labels.class", ".labels.meaning"
@@ -110,7 +111,7 @@ class LabelSetTarget(TargetTask):
         self.sets = replace(self.sets, node=node)
         return len(node[JUDGE])
 
-    def query(self, rows: Rows, part: str = "train") -> NodeQuery:
+    def query(self, rows: Rows, part: str = "train", step: int = 0) -> NodeQuery:  # noqa: ARG002
         """Return the query of nodes of a part, given by row."""
         nodes = self.sets.node[part][rows]
         return NodeQuery(nodes, tuple(torch.from_numpy(column).to(self.device) for column in self.sets.of(nodes)))
@@ -123,13 +124,15 @@ class LabelSetTarget(TargetTask):
         losses = F.kl_div(guess, truth / truth.sum(1, keepdim=True), reduction="none").sum(1)
         return Samples(losses, torch.zeros_like(losses), sample_count(losses))
 
-    def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:
+    def evaluate(self, part: str, embed: Callable[[Rows], Tensor]) -> PartEvaluation:
         """Return ranking metrics of the nodes' labels among all classes."""
-        nodes, found = self.sets.node[part], []
+        nodes, found, firsts = self.sets.node[part], [], []
         embedded = embed(nodes)
         for low in range(0, len(nodes), _ROWS):
             relevant = np.zeros((len(nodes[low : low + _ROWS]), self.sets.classes), np.bool_)
             relevant[self.sets.of(nodes[low : low + _ROWS])] = True
             scores = self.classify(embedded[low : low + _ROWS]).double().cpu().numpy()
             found.append((len(relevant), label_scores(relevant, scores)))
-        return {name: sum(rows * metrics[name] for rows, metrics in found) / len(nodes) for name in self.metrics}
+            firsts.append(reciprocal_ranks(relevant, scores))
+        means = {name: sum(rows * metrics[name] for rows, metrics in found) / len(nodes) for name in self.metrics}
+        return PartEvaluation(means, influence=on_mean(np.concatenate(firsts)))

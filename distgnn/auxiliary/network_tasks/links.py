@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,17 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from distgnn.auxiliary.batches import without_judge
-from distgnn.auxiliary.network_tasks.tasks import NodeQuery, PairTask, TargetTask, pairs
-from distgnn.auxiliary.problem import JUDGE, Rows
+from distgnn.auxiliary.network_tasks.tasks import NodeQuery, PairTask, TargetTask, pairs, sample_count
+from distgnn.auxiliary.problem import JUDGE, PartEvaluation, Rows, Samples
 from distgnn.config import NetworkTaskConfig, SplitConfig
 from distgnn.errors import RequestError
+from distgnn.graph.keyed import below, draw, key
+from distgnn.graph.purposes import NetworkDraw
 from distgnn.graph.splits import make_split
+from distgnn.labels.influence import on_auc
 from distgnn.labels.ranking import link_scores
 from distgnn.labels.recommendation import RANKING, ranking_scores
 from distgnn.network.csr import Edges, both_ways, with_messages
@@ -104,13 +108,21 @@ def training_network(network: Network, links: Links) -> Network:
 
 
 class LinkTarget(PairTask, TargetTask):
-    """Link prediction with the training ratings, evaluated on the other parts."""
+    """Link prediction with the training ratings, evaluated on the other parts.
+
+    Args:
+        links: The ratings.
+        config: Loss, decoder and messages.
+        seed: Key of the drawn items.
+        device: Device of the labels.
+    """
 
     name, metrics, kind = "link", ("auc", "user_auc", *RANKING), "item"
 
-    def __init__(self, links: Links, config: NetworkTaskConfig, device: torch.device) -> None:
-        super().__init__(config.width, config.hidden)
+    def __init__(self, links: Links, config: NetworkTaskConfig, seed: int, device: torch.device) -> None:
+        super().__init__(config.width, config.hidden if config.decoder == "mlp" else 0)
         self.links, self.hides, self.device = links, config.messages == "hide", device
+        self.bpr, self.seed = config.loss == "bpr", seed
         self.rows = len(links.parts["train"])
         self._ranking = cache(lambda part: (self.links.known(part), self.links.wanted(part)))
 
@@ -124,17 +136,36 @@ class LinkTarget(PairTask, TargetTask):
         self.links = replace(self.links, parts=parts)
         return len(parts[JUDGE])
 
-    def query(self, rows: Rows, part: str = "train") -> NodeQuery:
-        """Return the query of rows of a part."""
+    def query(self, rows: Rows, part: str = "train", step: int = 0) -> NodeQuery:
+        """Return the query of rows of a part, or with BPR of their positives, each with an item drawn in ``step``."""
         row = self.links.parts[part][rows]
-        return pairs(self.links.user[row], self.links.item[row], self.links.label[row], self.device)
+        if not self.bpr:
+            return pairs(self.links.user[row], self.links.item[row], self.links.label[row], self.device)
+        row = row[self.links.label[row] == 1]
+        user, items = self.links.user[row], self.links.items
+        other = below(draw(key(self.seed, NetworkDraw.BPR, step), row), np.full(len(row), len(items)))
+        kept = ~np.asarray(self._positives[user - self.links.users.start, other]).reshape(-1)
+        user, item, other = user[kept], self.links.item[row[kept]], other[kept] + items.start
+        return NodeQuery(np.concatenate([user, item, other]), None)
+
+    def samples(self, embedded: Tensor, query: NodeQuery) -> Samples:
+        """Return the cross-entropy of each pair, or with BPR the loss of each positive; its label signal is 1."""
+        if not self.bpr:
+            return super().samples(embedded, query)
+        user, item, other = self.phi(embedded).chunk(3)
+        losses = F.softplus(-(user * (item - other)).sum(1))
+        return Samples(losses, torch.ones_like(losses), sample_count(losses))
+
+    @cached_property
+    def _positives(self) -> sp.csr_matrix:
+        return self.links.matrix(("train",))
 
     def pairs_of(self, rows: Rows, part: str = "train") -> Rows:
         """Return the (user, item) pairs of ``rows``."""
         row = self.links.parts[part][rows]
         return np.stack([self.links.user[row], self.links.item[row]])
 
-    def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:
+    def evaluate(self, part: str, embed: Callable[[Rows], Tensor]) -> PartEvaluation:
         """Return pooled and per-user ROC-AUC of the rows, and recall and NDCG of the full ranking of the items."""
         links, row = self.links, self.links.parts[part]
         user, item = links.user[row], links.item[row]
@@ -148,5 +179,6 @@ class LinkTarget(PairTask, TargetTask):
             places = torch.from_numpy(np.searchsorted(ranked, chunk)).to(users.device)
             return (users[places] @ items.t()).cpu().numpy()
 
-        pairs = link_scores(user, links.label[row], logits.double().cpu().numpy())
-        return pairs | ranking_scores(known, wanted, score)
+        label, rated = links.label[row], logits.double().cpu().numpy()
+        scores = link_scores(user, label, rated) | ranking_scores(known, wanted, score)
+        return PartEvaluation(scores, influence=on_auc(label, rated))

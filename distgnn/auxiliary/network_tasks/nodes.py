@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 from distgnn.auxiliary.batches import without_judge
 from distgnn.auxiliary.network_tasks.tasks import NodeQuery, TargetTask, sample_count
-from distgnn.auxiliary.problem import JUDGE, Rows, Samples
+from distgnn.auxiliary.problem import JUDGE, PartEvaluation, Rows, Samples
 from distgnn.config import NetworkTaskConfig, SplitConfig
 from distgnn.errors import RequestError
 from distgnn.graph.splits import PARTS, make_split
+from distgnn.labels.influence import on_mean
 from distgnn.labels.ranking import class_scores
 from distgnn.network.network import Network
 
@@ -115,7 +116,7 @@ class NodeTarget(TargetTask):
         self.nodes = replace(nodes, node=node, label=label)
         return len(node[JUDGE])
 
-    def query(self, rows: Rows, part: str = "train") -> NodeQuery:
+    def query(self, rows: Rows, part: str = "train", step: int = 0) -> NodeQuery:  # noqa: ARG002
         """Return the query of nodes of a part, given by row."""
         return NodeQuery(self.nodes.node[part][rows], torch.from_numpy(self.nodes.label[part][rows]).to(self.device))
 
@@ -124,7 +125,9 @@ class NodeTarget(TargetTask):
         losses = F.cross_entropy(self.classify(embedded), query.data, reduction="none")
         return Samples(losses, torch.zeros_like(losses), sample_count(losses))
 
-    def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:
+    def evaluate(self, part: str, embed: Callable[[Rows], Tensor]) -> PartEvaluation:
         """Return F1 of the most likely class, and ranking metrics of the true class."""
         found = self.classify(embed(self.nodes.node[part])).double().cpu().numpy()
-        return class_scores(np.arange(self.nodes.classes) == self.nodes.label[part][:, None], found)
+        label = self.nodes.label[part]
+        scores = class_scores(np.arange(self.nodes.classes) == label[:, None], found)
+        return PartEvaluation(scores, influence=on_mean(found.argmax(1) == label))

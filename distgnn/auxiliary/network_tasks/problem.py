@@ -73,7 +73,7 @@ class NetworkProblem:
     def fetch(self, folds: Sequence[Rows], step: int, auxiliary: bool = True) -> NetworkBatch:
         """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Samples the network on the CPU."""
         hidden = self.target.pairs_of(np.concatenate(folds)) if self.target.hides else None
-        queries = [self._query(rows, "train") for rows in folds]
+        queries = [self._query(rows, "train", step) for rows in folds]
         tasks = [task.query(step) for task in self.auxiliary] if auxiliary else []
         seeds = np.concatenate([one.seeds for one in (*queries, *tasks) if one.cut is None])
         return NetworkBatch(step, queries, tasks, self._cut(seeds, step, hidden), hidden)
@@ -81,14 +81,14 @@ class NetworkProblem:
     def fetch_unseen(self, rows: Rows, step: int) -> NetworkBatch:
         """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Their links exchange no messages, as in evaluation."""
         part = JUDGE if self.judges else "train"
-        query, hidden = self._query(rows, part), self.target.pairs_of(rows, part)
+        query, hidden = self._query(rows, part, step), self.target.pairs_of(rows, part)
         cut = self._cut(query.seeds, step, hidden)
         return NetworkBatch(step, [query], [], cut, hidden, {0: cut})
 
-    def _query(self, rows: Rows, part: str) -> NodeQuery:
+    def _query(self, rows: Rows, part: str, step: int) -> NodeQuery:
         """Return this rank's share of rows of the target."""
         share = slice(self.group.rank, None, self.group.world_size)
-        return self.target.query(np.asarray(rows, np.int64)[share], part)
+        return self.target.query(np.asarray(rows, np.int64)[share], part, step)
 
     def _cut(self, seeds: Rows, step: int, hidden: Rows | None) -> SubgraphBatch:
         block = self.views.block(seeds, step)
@@ -129,8 +129,6 @@ class NetworkProblem:
         training = self.encoder.training
         self.encoder.eval()
         try:
-            return PartEvaluation(
-                self.target.scores(part, lambda nodes: self.evaluation.embed(self.encoder, nodes, part))
-            )
+            return self.target.evaluate(part, lambda nodes: self.evaluation.embed(self.encoder, nodes, part))
         finally:
             self.encoder.train(training)

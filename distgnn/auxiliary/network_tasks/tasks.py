@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distgnn.auxiliary.network_tasks.views import Views
-from distgnn.auxiliary.problem import Rows, Samples
+from distgnn.auxiliary.problem import PartEvaluation, Rows, Samples
 from distgnn.config import NetworkTaskConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import distinct, draw
@@ -73,16 +73,16 @@ class TargetTask(NetworkTask):
         """Move half of the rows of "val" to the part JUDGE, and return their number."""
         raise NotImplementedError
 
-    def query(self, rows: Rows, part: str = "train") -> NodeQuery:
-        """Return the query of rows of a part."""
+    def query(self, rows: Rows, part: str = "train", step: int = 0) -> NodeQuery:
+        """Return the query of rows of a part; ``step`` determines what is drawn, if anything."""
         raise NotImplementedError
 
     def pairs_of(self, rows: Rows, part: str = "train") -> Rows | None:  # noqa: ARG002
         """Return int64 [2, p]: the node pairs that ``rows`` of a part predict; None if they predict no links."""
         return None
 
-    def scores(self, part: str, embed: Callable[[Rows], Tensor]) -> dict[str, float]:
-        """Return the metrics over all rows of the part.
+    def evaluate(self, part: str, embed: Callable[[Rows], Tensor]) -> PartEvaluation:
+        """Return the metrics over all rows of the part, and the influence of the rows.
 
         Args:
             part: Name of the part.
@@ -119,11 +119,15 @@ class AuxiliaryTask(NetworkTask):
 
 
 class PairTask(NetworkTask):
-    """Binary classification of node pairs: sigmoid(phi(x) . phi(y)), with phi a linear-ReLU-linear network (SELAR)."""
+    """Binary classification of node pairs: sigmoid(phi(x) . phi(y)), with phi a linear-ReLU-linear network (SELAR).
+
+    With ``hidden=0``, phi is the identity.
+    """
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.phi = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width))
+        layers = [nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width)] if hidden else []
+        self.phi = nn.Sequential(*layers)
 
     def logits(self, embedded: Tensor) -> Tensor:
         """Return [n] for rows [2 n, width]: all first nodes, then all second nodes."""

@@ -19,12 +19,13 @@ from distgnn.auxiliary.network_tasks.metapaths import MetapathTask
 from distgnn.auxiliary.network_tasks.nodes import NodeTarget, read_nodes
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
 from distgnn.auxiliary.network_tasks.references import link_references
-from distgnn.auxiliary.problem import Samples
+from distgnn.auxiliary.problem import PartEvaluation, Samples
 from distgnn.auxiliary.step import MultiTaskStep
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import NetworkTaskConfig, WeightingConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
+from distgnn.labels.influence import on_auc
 from distgnn.models.network_encoder import SubgraphBatch
 from distgnn.network.csr import Edges, both_ways, build_network
 from distgnn.network.network import Network, Relation
@@ -235,10 +236,31 @@ def test_scores_equal_those_of_a_full_pass(network: Network, config: NetworkTask
     nodes = embedded(problem, problem.views.network)
     problem.heads.requires_grad_(False)
     for part in ("val", "test"):
-        wanted = problem.target.scores(part, lambda ids: nodes[ids].detach())
+        wanted = problem.target.evaluate(part, lambda ids: nodes[ids].detach()).scores
         assert problem.evaluate(part).scores == pytest.approx(wanted)
         assert tuple(wanted) == problem.metrics
     assert problem.encoder.training
+
+
+@BOTH
+def test_influences_are_those_on_the_metric_that_selects(network: Network, config: NetworkTaskConfig) -> None:
+    """Those of accuracy, and of the AUC of the pairs."""
+    problem = problem_of(network, config)
+    nodes, part = embedded(problem, problem.views.network).detach(), "val"
+    problem.heads.requires_grad_(False)
+    found = problem.target.evaluate(part, lambda ids: nodes[ids])
+    assert found.influence is not None
+    assert found.influence.sum() == pytest.approx(0, abs=1e-9)
+    if isinstance(problem.target, NodeTarget):
+        rows = problem.target.nodes.node[part]
+        right = problem.target.classify(nodes[rows]).argmax(1).numpy() == problem.target.nodes.label[part]
+        assert found.influence.tolist() == (right - found.scores["micro_f1"]).tolist()
+    if isinstance(problem.target, LinkTarget):
+        links = problem.target.links
+        rows = links.parts[part]
+        users, items = (problem.target.phi(nodes[ids[rows]]) for ids in (links.user, links.item))
+        wanted = on_auc(links.label[rows], (users * items).sum(1).detach().numpy())
+        assert found.influence == pytest.approx(wanted)
 
 
 @BOTH
@@ -362,7 +384,7 @@ def test_invalid_requests_are_refused(network: Network, changes: dict[str, Any],
 
 
 @BOTH
-@pytest.mark.parametrize("kind", ["gcn", "gat", "gin", "sage", "hgt"])
+@pytest.mark.parametrize("kind", ["gcn", "gat", "gin", "sage", "hgt", "lightgcn"])
 @pytest.mark.parametrize("granularity", ["task", "sample"])
 def test_joint_steps_run_on_networks(network: Network, config: NetworkTaskConfig, kind: str, granularity: Any) -> None:
     problem = problem_of(network, config, encoder=kind)
@@ -435,13 +457,15 @@ def test_half_of_the_validation_rows_judge_and_the_others_select(network: Networ
     asked = list(zip(*np.split(seeds, 2), strict=True)) if isinstance(split.target, LinkTarget) else seeds.tolist()
     assert asked == judging
     seen: list[list[int]] = []
-    score = split.target.scores
+    evaluate = split.target.evaluate
 
-    def recording(part: str, embed: Any) -> dict[str, float]:
-        return score(part, lambda rows: seen.append(rows.tolist()) or embed(rows))
+    def recording(part: str, embed: Any) -> PartEvaluation:
+        return evaluate(part, lambda rows: seen.append(rows.tolist()) or embed(rows))
 
-    split.target.scores = recording  # pyright: ignore[reportAttributeAccessIssue]
-    split.evaluate("val")
+    split.target.evaluate = recording  # pyright: ignore[reportAttributeAccessIssue]
+    influence = split.evaluate("val").influence
+    assert influence is not None
+    assert len(influence) == len(selecting)
     first = selecting[0]
     assert set(first if isinstance(first, tuple) else [first]) <= set(seen[0])
     if not isinstance(first, tuple):
