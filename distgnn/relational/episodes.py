@@ -23,6 +23,8 @@ from distgnn.relational.visibility import of_task
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 _FITTED, _COMPARED = 4000, 1000
+_LARGEST = 1e18
+"""Largest size of a label: its square is a float32."""
 TRAIN, VAL, TEST = 0, 1, 2
 
 
@@ -114,10 +116,15 @@ def load_data(
         seed: Seed of the random neighbours.
 
     Raises:
-        RequestError: There are no training rows.
+        RequestError: There are no training rows, or a label is larger than 1e18 in size.
     """
     if not (rows.split == TRAIN).any():
         raise RequestError(f"{database.uri}: task {task.name!r} has no training rows; label some, or move its splits")
+    if not (np.abs(rows.label) <= _LARGEST).all():
+        largest = float(np.abs(rows.label).max())
+        raise RequestError(
+            f"{database.uri}: task {task.name!r} has a label of size {largest:g}; choose a larger unit (at most 1e18)"
+        )
     visibility = of_task(database, task, rows)
     cells = Cells(visibility, fit_before(rows))
     numbers = np.flatnonzero(np.isin(rows.split, splits))

@@ -106,6 +106,15 @@ def test_predictions_depend_on_options(shop: str, checkpoint: str, tmp_path: Pat
         assert not np.array_equal(plain, scores(name, **options))
 
 
+def test_labels_that_no_float_can_square_are_refused(shop: str) -> None:
+    database = open_database(shop)
+    task, rows = load_task(database, "order-amount")
+    label = rows.label.copy()
+    label[3] = -1e300
+    with pytest.raises(RequestError, match="has a label of size 1e\\+300; choose a larger unit"):
+        load_data(database, task, rows._replace(label=label), Limits())
+
+
 def test_multiclass(data: TaskData, checkpoint: str) -> None:
     classes = np.digitize(data.raw[:, 3], np.nanquantile(data.raw[:, 3], [0.3, 0.6])).astype(float)
     many = TaskData(**{**vars(data), "kind": "multiclass", "rows": data.rows._replace(label=classes)})
