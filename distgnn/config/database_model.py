@@ -25,11 +25,13 @@ class DatabaseModelConfig:
     """Size of a cell in each head."""
     row_width: int = hyper(24, most=4096)
     """Size of the embedding of a row."""
+    members: int = hyper(2, most=64, before=1)
+    """Members that start from other weights, whose predictions are averaged; time and size grow with them."""
     inner_lr: float = hyper(0.1)
     """First inner learning rate; it is trained."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "heads", "layers", "name_width", "cell_width", "row_width"):
+        for name in ("width", "heads", "layers", "name_width", "cell_width", "row_width", "members"):
             check(getattr(self, name) >= 1, f"model.{name} must be at least 1, found {getattr(self, name)}")
         check(
             self.width % self.heads == 0, f"model.width ({self.width}) must be a multiple of model.heads ({self.heads})"
@@ -47,13 +49,13 @@ class DatabaseTrainConfig:
     """Episodes of one step, over all ranks."""
     lr: float = hyper(2e-3)
     """Learning rate of Adam; linear warm-up over 5 % of the steps, then cosine decay to 0."""
-    adapted: float = hyper(0.2)
+    adapted: float = hyper(0.05)
     """Share of episodes whose queries are predicted after an inner step of adaptation (second order); 0 = never."""
     clip_norm: float = hyper(1.0)
     """Largest norm of the gradient; 0 = no limit."""
     contexts: tuple[int, ...] = hyper((16, 32, 64, 128, 256))
     """Numbers of context rows to draw from."""
-    queries: int = hyper(64, most=65_536)
+    queries: int = hyper(128, most=65_536)
     """Most query rows of an episode."""
     columns: int = hyper(112, most=65_536)
     """Most columns of evidence of an episode, drawn anew for each."""
@@ -99,18 +101,18 @@ class DatabasePretrainConfig:
     """Databases: stores, or folders with a database.json."""
     out: str = writes("runs/databases")
     """URI of the run folder; a run there is continued."""
-    automatic: int = setting(28, most=4096)
-    """Automatic tasks of each database: cells to fill in, and what happens next."""
+    automatic: int = setting(40, most=4096)
+    """Most automatic tasks of each database: cells to fill in, and what happens next."""
     model: DatabaseModelConfig = hyper(factory=DatabaseModelConfig)
     train: DatabaseTrainConfig = hyper(factory=DatabaseTrainConfig)
     sample: SampleConfig = setting(factory=SampleConfig)
     checkpoint_every: int = runtime(250)
     """Steps between checkpoints."""
-    synthetic: int = setting(0, most=100_000)
-    """Synthetic databases with known truth to train on as well, with as many automatic tasks each; 0 = none."""
-    workers: int = runtime(1, most=65_536)
+    synthetic: int = setting(24, most=100_000, before=0)
+    """Synthetic databases with known truth to train on as well, with at most 12 automatic tasks each; 0 = none."""
+    workers: int = runtime(1, most=65_536, before=1)
     """Number of training processes, which share the episodes of a step. 1 = in this process, without Ray; more use Ray Train."""
-    max_failures: int = runtime(3)
+    max_failures: int = runtime(3, before=3)
     """Restarts of the workers after a failure, each from the last checkpoint; -1 = without limit. With Ray only."""
 
     def __post_init__(self) -> None:

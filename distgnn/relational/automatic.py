@@ -25,6 +25,8 @@ _ROWS = 1200
 LEAST = 120
 """Rows of an automatic task for pre-training."""
 _WINDOWS = (7, 30, 90, 180, 365, 730)
+_CELLS, _COUNTS = 2, 3
+"""How often each column, and each foreign key, is asked about."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,15 @@ def automatic_tasks(database: Database, most: int, seed: int = 0, least: int = L
         for column in table.columns
         if _askable(table, column.name)
     ]
-    futures = [(_future, schema.table(fk.parent), fk) for fk in schema.foreign_keys if schema.table(fk.table).time]
-    makers += [future for future in futures for _ in range(3)]
+    makers = [maker for maker in makers for _ in range(_CELLS)]
+    timed = [fk for fk in schema.foreign_keys if schema.table(fk.table).time]
+    makers += [(_future, schema.table(fk.parent), (fk, "")) for fk in timed for _ in range(_COUNTS)]
+    makers += [
+        (_future, schema.table(fk.parent), (fk, column.name))
+        for fk in timed
+        for column in schema.table(fk.table).columns
+        if column.kind in (Kind.NUMBER, Kind.CATEGORY)
+    ]
     found: list[Made] = []
     for place in permutation(key(seed, RelationalDraw.AUTOMATIC), len(makers)):
         if len(found) >= most:
@@ -88,20 +97,19 @@ def _cell_labels(
         least = np.quantile(values[known], 0.2 + 0.7 * chance[1])
         return known, (values > least).astype(np.float64), "binary", f"above {least:g}"
     codes = np.asarray(database.codes(table.name, column))
-    counts = np.bincount(codes[codes >= 0], minlength=1)
-    common = np.argsort(-counts, kind="stable")[:4]
-    chosen = int(common[int(chance[1] * common.size)])
-    name = database.categories(table.name, column)[chosen][:80] if (codes >= 0).any() else ""
+    chosen, name = _frequent(database, table.name, column, float(chance[1]))
     return codes >= 0, (codes == chosen).astype(np.float64), "binary", f"is {name!r}"
 
 
-def _future(database: Database, table: Table, foreign_key: ForeignKey, draws: int, number: int) -> Made | None:
-    """Whether an entity that had a child row before gets another in a window, more than usual, or how many."""
+def _future(database: Database, table: Table, what: tuple[ForeignKey, str], draws: int, number: int) -> Made | None:
+    """What the new child rows of an entity that had one before add up to in a window: their number, or that of one category, or the
+    sum of a column; as a number, or whether it is above zero or the median."""
+    foreign_key, column = what
     time = np.asarray(database.time(foreign_key.table))
     times = time[time != ALWAYS]
     if table.key is None or not times.size:
         return None
-    chance = unit_interval(draw(draws, np.arange(3)))
+    chance = unit_interval(draw(draws, np.arange(4)))
     span = float(np.quantile(times, 0.98) - np.quantile(times, 0.02))
     windows = [days for days in _WINDOWS if days * DAY < span / 4] or [max(int(span / 8 / DAY), 1)]
     window = windows[int(chance[0] * len(windows))] * DAY
@@ -111,13 +119,37 @@ def _future(database: Database, table: Table, foreign_key: ForeignKey, draws: in
     entity, cut, stop = entity[seen], cut[seen], stop[seen]
     rows = np.asarray(database.children(foreign_key).rows)
     end = np.asarray(database.children(foreign_key).indptr)[entity + 1]
-    count = (lower_bound(time, rows, stop, end, cut + window) - stop).astype(np.float64)
+    worth, name = _worth(database, foreign_key.table, column, float(chance[3]))
+    before = np.concatenate([[0.0], np.cumsum(worth[rows])])
+    amount = before[lower_bound(time, rows, stop, end, cut + window)] - before[stop]
     kind: Labels = "regression" if chance[1] < 0.3 else "binary"
-    usual = np.median(count) if chance[2] < 0.4 and count.size else 0
-    label = np.log1p(count) if kind == "regression" else (count > usual).astype(np.float64)
-    what = "log(1 + number)" if kind == "regression" else f"more than {usual:g}"
-    rule = f"{what} of new {foreign_key.table} ({foreign_key.column}) within {window // DAY} days"
+    summed = bool(column) and database.schema.column(foreign_key.table, column).kind == Kind.NUMBER
+    usual = np.median(amount) if (summed or chance[2] < 0.4) and amount.size else 0
+    label = np.sign(amount) * np.log1p(np.abs(amount)) if kind == "regression" else (amount > usual).astype(np.float64)
+    told = "signed log" if kind == "regression" else f"more than {usual:g}"
+    rule = f"{told} of {name} ({foreign_key.column}) within {window // DAY} days"
     return _made(_task(database, table, f"automatic-{number}", kind, horizon=window, rule=rule), entity, cut, label)
+
+
+def _worth(database: Database, table: str, column: str, chance: float) -> tuple[Float, str]:
+    """What each row of a table adds: 1, or its value, or 1 if it is of one frequent category; and its name."""
+    if not column:
+        return np.ones(database.rows(table)), f"new {table}"
+    if database.schema.column(table, column).kind == Kind.NUMBER:
+        values = np.nan_to_num(database.numbers(table, column), posinf=0.0, neginf=0.0)
+        return values.astype(np.float64), f"new {table}.{column}"
+    codes = np.asarray(database.codes(table, column))
+    chosen, name = _frequent(database, table, column, chance)
+    return (codes == chosen).astype(np.float64), f"new {table} with {column} = {name!r}"
+
+
+def _frequent(database: Database, table: str, column: str, chance: float) -> tuple[int, str]:
+    """One of the four most frequent categories of a column, and its name."""
+    codes = np.asarray(database.codes(table, column))
+    counts = np.bincount(codes[codes >= 0], minlength=1)
+    common = np.argsort(-counts, kind="stable")[:4]
+    chosen = int(common[int(chance * common.size)])
+    return chosen, database.categories(table, column)[chosen][:80] if (codes >= 0).any() else ""
 
 
 def _asked(database: Database, foreign_key: ForeignKey, draws: int, window: int) -> tuple[Int, Int]:

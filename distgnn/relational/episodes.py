@@ -17,12 +17,14 @@ from distgnn.relational.evidence import Source, collect
 from distgnn.relational.model import Episode
 from distgnn.relational.sampling import NEVER, Limits, Seeds
 from distgnn.relational.tasks import Labels, Task, TaskRows
-from distgnn.relational.values import Descriptions, Scaler, channels, describe
+from distgnn.relational.values import Descriptions, Scaler, channels, describe, redundancy
 from distgnn.relational.visibility import of_task
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
-_FITTED = 4000
+_FITTED, _COMPARED = 4000, 1000
+_LARGEST = 1e18
+"""Largest size of a label: its square is a float32."""
 TRAIN, VAL, TEST = 0, 1, 2
 
 
@@ -114,10 +116,15 @@ def load_data(
         seed: Seed of the random neighbours.
 
     Raises:
-        RequestError: There are no training rows.
+        RequestError: There are no training rows, or a label is larger than 1e18 in size.
     """
     if not (rows.split == TRAIN).any():
         raise RequestError(f"{database.uri}: task {task.name!r} has no training rows; label some, or move its splits")
+    if not (np.abs(rows.label) <= _LARGEST).all():
+        largest = float(np.abs(rows.label).max())
+        raise RequestError(
+            f"{database.uri}: task {task.name!r} has a label of size {largest:g}; choose a larger unit (at most 1e18)"
+        )
     visibility = of_task(database, task, rows)
     cells = Cells(visibility, fit_before(rows))
     numbers = np.flatnonzero(np.isin(rows.split, splits))
@@ -126,16 +133,18 @@ def load_data(
     train = np.flatnonzero(rows.split == TRAIN)
     fitted = train[permutation(key(seed, RelationalDraw.ROWS), train.size)[:_FITTED]]
     scaler = Scaler.fit(values[fitted])
+    scaled = scaler.transform(values)
+    similar = redundancy(scaled[fitted[:_COMPARED], :, 0])
     return TaskData(
         f"{task.database}/{task.name}",
         task.kind,
         task.horizon,
         rows,
-        scaler.transform(values).astype(np.float16),
+        scaled.astype(np.float16),
         values[:, scaler.kept],
         [sources[index] for index in scaler.kept],
         scaler.missing,
-        describe(sources, scaler, visibility, cells.fan_out, task.name),
+        describe(sources, scaler, visibility, cells.fan_out, task.name, similar),
     )
 
 

@@ -15,9 +15,9 @@ from distgnn.config.database_model import DatabaseEvaluateConfig, DatabaseModelC
 from distgnn.graph.keyed import key, permutation
 from distgnn.graph.purposes import RelationalDraw
 from distgnn.relational.baselines import boosting, forest_and_linear
+from distgnn.relational.ensemble import DatabaseModel
 from distgnn.relational.episodes import TRAIN, TaskData
 from distgnn.relational.finetune import fine_tune, large_context
-from distgnn.relational.model import DatabaseModel
 from distgnn.relational.predict import choose_context, predict_rows
 from distgnn.relational.training import new_model
 

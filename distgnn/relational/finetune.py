@@ -11,8 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from distgnn.graph.keyed import key, permutation
 from distgnn.graph.purposes import RelationalDraw
+from distgnn.relational.ensemble import DatabaseModel
 from distgnn.relational.episodes import TRAIN, VAL, TaskData
-from distgnn.relational.model import DatabaseModel, query_loss, standardise
 from distgnn.relational.predict import predict_rows
 
 Int = npt.NDArray[np.int64]
@@ -37,7 +37,7 @@ def fine_tune(model: DatabaseModel, data: TaskData, steps: int, seed: int = 0) -
         size = min(_CONTEXT, train.size // 2)
         episode = data.episode(order[:size], order[size : size + _QUERIES])
         optimiser.zero_grad()
-        query_loss(tuned(episode), episode, standardise(episode)).backward()
+        tuned.loss(episode).backward()
         torch.nn.utils.clip_grad_norm_(tuned.parameters(), 1.0)
         optimiser.step()
         if (step + 1) % max(steps // _CHECKS, 1) == 0:

@@ -32,12 +32,20 @@ def solve(kernel: Tensor, noise: Tensor, residual: Tensor) -> Solution:
         noise: Scalar variance of the labels' noise.
         residual: [context], labels less the prior mean.
     """
-    size = kernel.shape[0]
-    eye = torch.eye(size, dtype=kernel.dtype, device=kernel.device)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(kernel + (noise + _JITTER) * eye))
+    inverse = torch.cholesky_inverse(_factor(kernel, noise))
     weights = inverse @ residual
     precision = inverse.diagonal()
     return Solution(weights, weights / precision, 1 / precision)
+
+
+def solve_weights(kernel: Tensor, noise: Tensor, residual: Tensor) -> Tensor:
+    """The weights of :func:`solve` alone, which is faster, above all for large contexts."""
+    return torch.cholesky_solve(residual[:, None], _factor(kernel, noise))[:, 0]
+
+
+def _factor(kernel: Tensor, noise: Tensor) -> Tensor:
+    eye = torch.eye(kernel.shape[0], dtype=kernel.dtype, device=kernel.device)
+    return torch.linalg.cholesky(kernel + (noise + _JITTER) * eye)
 
 
 def left_out_loss(solution: Solution) -> Tensor:

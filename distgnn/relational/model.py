@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distgnn.config.database_model import DatabaseModelConfig
-from distgnn.relational.head import Solution, left_out_loss, solve
+from distgnn.relational.head import left_out_loss, solve, solve_weights
 from distgnn.relational.values import CHANNELS, FACTS, NAME_BUCKETS
 
 _STATISTICS = 3 * CHANNELS + CHANNELS
@@ -143,8 +143,8 @@ class ColumnLayer(nn.Module):
         return x + self.network(self.norms[1](x))
 
 
-class DatabaseModel(nn.Module):
-    """The pre-trained model. See the module docstring."""
+class Member(nn.Module):
+    """A member of the model. See the module docstring."""
 
     def __init__(self, config: DatabaseModelConfig) -> None:
         super().__init__()
@@ -192,8 +192,8 @@ class DatabaseModel(nn.Module):
             modulation = self.adapt(episode.context, task, prior, modulation, steps, second_order=second_order)
         if not episode.context.shape[0]:
             return Fitted(task, prior, modulation, None, task.labels, episode.binary)
-        solution, placed = self._solve(episode.context, task, prior, modulation)
-        return Fitted(task, prior, modulation, placed, solution.weights, episode.binary)
+        placed, *system = self._system(episode.context, task, prior, modulation)
+        return Fitted(task, prior, modulation, placed, solve_weights(*system), episode.binary)
 
     def predict(self, fitted: Fitted, rows: Tensor) -> Tensor:
         """Predict rows, [m, columns, 4] -> [m]; each row on its own. See :meth:`forward`."""
@@ -241,13 +241,14 @@ class DatabaseModel(nn.Module):
         facts = episode.facts
         columns = facts.shape[0]
         shapes = ((columns, CHANNELS), (columns,), (_AMPLITUDES,), (), (2, self.config.row_width))
-        return Modulation(*(facts.new_zeros(shape).requires_grad_() for shape in shapes))
+        return Modulation(*(facts.new_zeros(shape) for shape in shapes))
 
     def adapt(
         self, context: Tensor, task: Task, prior: Prior, modulation: Modulation, steps: int, *, second_order: bool
     ) -> Modulation:
         """Adapt a modulation in ``steps`` gradient steps on the leave-one-out loss of the context (L2P-GNN's inner loop)."""
         with torch.enable_grad():
+            modulation = Modulation(*(value.requires_grad_() for value in modulation))
             for _ in range(steps):
                 loss = self.inner_loss(context, task, prior, modulation)
                 gradients = torch.autograd.grad(loss, list(modulation), create_graph=second_order, retain_graph=True)
@@ -258,16 +259,19 @@ class DatabaseModel(nn.Module):
 
     def inner_loss(self, context: Tensor, task: Task, prior: Prior, modulation: Modulation) -> Tensor:
         """Leave-one-out loss of the context."""
-        return left_out_loss(self._solve(context, task, prior, modulation)[0])
+        return left_out_loss(solve(*self._system(context, task, prior, modulation)[1:]))
 
     def row_mean(self, rows: Tensor, prior: Prior) -> Tensor:
         """Prior mean of rows, [n]."""
         return torch.einsum("nfc,fc->n", rows, prior.mean)
 
-    def _solve(self, context: Tensor, task: Task, prior: Prior, modulation: Modulation) -> tuple[Solution, Placed]:
+    def _system(
+        self, context: Tensor, task: Task, prior: Prior, modulation: Modulation
+    ) -> tuple[Placed, Tensor, Tensor, Tensor]:
+        """The placed context, its kernel, the noise, and what the prior mean leaves of the labels."""
         placed = self.place(context, prior, modulation)
         noise = (prior.amplitudes[-1] + modulation.amplitudes[-1]).exp()
-        return solve(product(placed, placed), noise, task.labels - self.row_mean(context, prior)), placed
+        return placed, product(placed, placed), noise, task.labels - self.row_mean(context, prior)
 
     def place(self, rows: Tensor, prior: Prior, modulation: Modulation) -> Placed:
         """Place rows where the kernel of two rows is a function of their places."""
@@ -316,13 +320,20 @@ def statistics(context: Tensor, labels: Tensor) -> Tensor:
     correlation = torch.einsum("nfc,n->fc", centred, y) / size / spread
     signed = correlation * size**0.5
     flat = (centred / spread).flatten(1)
-    gram = flat @ flat.T / flat.shape[1]
-    eye = torch.eye(size, dtype=gram.dtype, device=gram.device)
-    ridge = flat.T @ torch.linalg.solve(gram + eye, y)
+    ridge = _ridge(flat, y)
     ridge = ridge.reshape(columns, CHANNELS) / ridge.square().mean().sqrt().clamp_min(1e-6)
     known = (spread > 2e-3).to(spread.dtype)
     parts = [correlation, (signed / 4).tanh(), (signed.abs() - 2) / 4 * known, (ridge / 2).tanh()]
     return torch.cat(parts, 1).clamp(-3, 3)
+
+
+def _ridge(x: Tensor, y: Tensor) -> Tensor:
+    """Weights of a ridge regression, by the smaller of its two systems of equations."""
+    rows, columns = x.shape
+    wide = rows <= columns
+    gram = (x @ x.T if wide else x.T @ x) / columns
+    system = gram + torch.eye(gram.shape[0], dtype=x.dtype, device=x.device)
+    return x.T @ torch.linalg.solve(system, y) if wide else torch.linalg.solve(system, x.T @ y)
 
 
 def _clipped(gradient: Tensor) -> Tensor:

@@ -14,8 +14,9 @@ from torch import Tensor
 from distgnn.config import from_json
 from distgnn.config.database_model import DatabaseModelConfig
 from distgnn.errors import RequestError
-from distgnn.relational.model import DatabaseModel
+from distgnn.relational.ensemble import DatabaseModel
 from distgnn.relational.training import State
+from distgnn.relational.values import FACTS, REDUNDANCY
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.records import Count, Name, parse_record
 from distgnn.storage.verified import CHECKSUMS, Kind, publish, read_verified, seal
@@ -115,13 +116,38 @@ def load_model(uri: str) -> SavedModel:
     state = parse_record(files["state.json"], _State, folder.at("state.json"), "the state of a checkpoint")
     try:
         model = DatabaseModel(from_json(DatabaseModelConfig, facts.model, "model"))
-        model.load_state_dict(safetensors.torch.load(files["model.safetensors"]))
-        optimiser = safetensors.torch.load(files["state.safetensors"])
+        model.load_state_dict(_present(safetensors.torch.load(files["model.safetensors"]), model))
+        optimiser = _present(
+            safetensors.torch.load(files["state.safetensors"]), model, tuple(f"{one}." for one in _MOMENTS)
+        )
     except (SafetensorError, RuntimeError, KeyError) as error:
         raise RequestError(f"{folder.uri}: the weights do not fit the config ({str(error).splitlines()[0]})") from error
     if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
         raise RequestError(f"{folder.uri}: a weight is not finite, the training diverged; choose an earlier checkpoint")
     return SavedModel(folder.uri, facts, model, state.step, state.losses, optimiser)
+
+
+def _present(tensors: dict[str, Tensor], model: DatabaseModel, prefixes: tuple[str, ...] = ("",)) -> dict[str, Tensor]:
+    """Tensors of a checkpoint of an earlier version under their present names and in their present shapes.
+
+    Models had one member, without a prefix, and did not read the redundancy of columns: the weights of these inputs are 0.
+    """
+    found = {}
+    for name, tensor in tensors.items():
+        prefix = next(one for one in prefixes if name.startswith(one))
+        place = name.removeprefix(prefix)
+        place = place if place.startswith("members.") else f"members.0.{place}"
+        if place.endswith(".entry.weight") and tensor.ndim == 2:
+            tensor = _widened(tensor, model.get_parameter(place).shape[1])
+        found[f"{prefix}{place}"] = tensor
+    return found
+
+
+def _widened(weight: Tensor, inputs: int) -> Tensor:
+    if weight.shape[1] != inputs - REDUNDANCY:
+        return weight
+    known, rest = weight.split([FACTS - REDUNDANCY, inputs - FACTS], 1)
+    return torch.cat([known, weight.new_zeros(weight.shape[0], REDUNDANCY), rest], 1)
 
 
 def newest(run: Folder) -> Folder | None:

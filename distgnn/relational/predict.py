@@ -11,8 +11,9 @@ import torch
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key, permutation
 from distgnn.graph.purposes import RelationalDraw
+from distgnn.relational.ensemble import DatabaseModel
 from distgnn.relational.episodes import TaskData
-from distgnn.relational.model import DatabaseModel, Fitted
+from distgnn.relational.model import Fitted
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -99,7 +100,7 @@ def _groups(data: TaskData) -> dict[str, list[int]]:
 
 
 def _occluded(
-    model: DatabaseModel, fitted: Fitted, rows: torch.Tensor, plain: torch.Tensor, groups: dict[str, list[int]]
+    model: DatabaseModel, fitted: list[Fitted], rows: torch.Tensor, plain: torch.Tensor, groups: dict[str, list[int]]
 ) -> Float:
     """[rows, groups]: the prediction less that without each group of columns."""
     found = np.empty((rows.shape[0], len(groups)))

@@ -27,6 +27,8 @@ from distgnn.relational.training import State, new_state, train_steps
 from distgnn.storage.folder import Folder, open_folder
 
 _FEWEST, _TOLD_EVERY = 32, 50
+_OF_SYNTHETIC = 12
+"""Most automatic tasks of a synthetic database."""
 Say = Callable[[str], object]
 
 
@@ -79,7 +81,8 @@ def _load(config: DatabasePretrainConfig, job: Loading) -> list[TaskData]:
     for name in task_names(job.uri) if job.uri else ():
         task, rows = load_task(database, name)
         pool.append(load_data(database, task, rows, limits, (TRAIN, VAL)))
-    for made in automatic_tasks(database, config.automatic, config.train.seed):
+    most = config.automatic if job.uri else min(config.automatic, _OF_SYNTHETIC)
+    for made in automatic_tasks(database, most, config.train.seed):
         pool.append(load_data(database, made.task, made.rows, limits))
     return [data for data in pool if _is_usable(data)]
 

@@ -15,8 +15,8 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import DivergedError
 from distgnn.graph.keyed import draw, key, unit_interval
 from distgnn.graph.purposes import RelationalDraw
+from distgnn.relational.ensemble import DatabaseModel
 from distgnn.relational.episodes import EpisodeLimits, TaskData, draw_episode
-from distgnn.relational.model import DatabaseModel, query_loss, standardise
 
 _WARM_UP = 0.05
 
@@ -91,20 +91,21 @@ def _gradient(model: DatabaseModel, data: TaskData, config: DatabaseTrainConfig,
     limits = EpisodeLimits(config.contexts, config.queries, config.columns, config.name_dropout)
     episode = draw_episode(data, limits, config.seed, step, index)
     adapted = unit_interval(draw(key(config.seed, RelationalDraw.ROWS, step), index))[0] < config.adapted
-    loss = query_loss(model(episode, int(adapted), second_order=True), episode, standardise(episode))
+    loss = model.loss(episode, int(adapted))
     parameters = list(model.parameters())
-    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    gradients = torch.autograd.grad(loss * len(model.members), parameters, allow_unused=True)
     flat = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters, strict=True)]
     return torch.cat([*(part.flatten() for part in flat), loss.detach().reshape(1)]).double()
 
 
 def _update(state: State, flat: Tensor, config: DatabaseTrainConfig) -> None:
     gradient, loss = flat[:-1], float(flat[-1])
-    norm = float(gradient.norm())
-    if not (math.isfinite(norm) and math.isfinite(loss)):
+    norms = gradient.reshape(len(state.model.members), -1).norm(dim=1, keepdim=True)
+    if not (bool(norms.isfinite().all()) and math.isfinite(loss)):
         raise DivergedError(f"step {state.step}: loss or gradient is not finite; lower train.lr (now {config.lr:g})")
-    if config.clip_norm and norm > config.clip_norm:
-        gradient = gradient * (config.clip_norm / norm)
+    if config.clip_norm:  # of each member, so that it is trained as if it were alone
+        limited = gradient.reshape(len(norms), -1) * (config.clip_norm / norms.clamp_min(config.clip_norm))
+        gradient = limited.flatten()
     parameters = list(state.model.parameters())
     for parameter, part in zip(parameters, gradient.split([p.numel() for p in parameters]), strict=True):
         parameter.grad = part.view_as(parameter).to(parameter.dtype)

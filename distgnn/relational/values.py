@@ -18,7 +18,8 @@ NAME_BUCKETS = 512
 SHAPES = ("", "u", "d", "uu", "ud", "du", "dd")
 KINDS = ("number", "category", "time", "text", "count", "window", "recency", "first", "overdue", "present", "calendar")
 AGGREGATES = ("value", "mean", "last", "max")
-FACTS = len(SHAPES) + len(KINDS) + len(AGGREGATES) + 14
+REDUNDANCY = 2
+FACTS = len(SHAPES) + len(KINDS) + len(AGGREGATES) + 14 + REDUNDANCY
 _QUANTILES = 65
 _HASHING = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 5), n_features=NAME_BUCKETS, alternate_sign=True)
 
@@ -107,7 +108,12 @@ class Descriptions:
 
 
 def describe(
-    sources: list[Source], scaler: Scaler, visibility: Visibility, fan_out: dict[str, float], task: str
+    sources: list[Source],
+    scaler: Scaler,
+    visibility: Visibility,
+    fan_out: dict[str, float],
+    task: str,
+    similar_columns: Float32,
 ) -> Descriptions:
     """Describe the kept columns of evidence.
 
@@ -117,6 +123,7 @@ def describe(
         visibility: What the task shows.
         fan_out: Log of the mean number of children by foreign key.
         task: Name of the task, compared with names of columns.
+        similar_columns: float32 [kept columns, 2], see :func:`redundancy`.
     """
     chosen = [sources[index] for index in scaler.kept]
     hidden = {(visibility.entity, column) for column in visibility.hide_entity}
@@ -125,10 +132,29 @@ def describe(
     asked = _hash([task, *sorted(visibility.hide_entity)])
     similar = own @ asked.T if len(chosen) else np.zeros((0, asked.shape[0]))
     numbers = np.array([_facts(s, visibility, fan_out, hidden) for s in chosen], np.float32).reshape(
-        len(chosen), FACTS - 4
+        len(chosen), FACTS - 4 - REDUNDANCY
     )
     fitted = np.stack([scaler.missing, scaler.distinct, similar[:, 0], similar[:, 1:].max(1, initial=0)], 1)
-    return Descriptions(np.concatenate([numbers, fitted], 1).astype(np.float32), names)
+    return Descriptions(np.concatenate([numbers, fitted, similar_columns], 1).astype(np.float32), names)
+
+
+def redundancy(ranks: Float32) -> Float32:
+    """Say of each column how many others are like it, and how near the nearest is, from rows without labels.
+
+    Args:
+        ranks: float32 [rows, columns], NaN = missing.
+
+    Returns:
+        float32 [columns, 2]: the log of the sum of its squared correlations, and the largest with another column.
+    """
+    if not ranks.size:
+        return np.zeros((ranks.shape[1], REDUNDANCY), np.float32)
+    known = np.nan_to_num(ranks)
+    centred = known - known.mean(0)
+    scaled = centred / np.maximum(np.sqrt(np.square(centred).sum(0)), 1e-6)
+    squares = np.square(scaled.T @ scaled)
+    np.fill_diagonal(squares, 0)
+    return np.stack([np.log1p(squares.sum(0)) / 3, squares.max(0, initial=0)], 1).astype(np.float32)
 
 
 def _hash(texts: list[str]) -> Float32:

@@ -42,7 +42,7 @@ def opened(folder: Path, tables: Frames, task: str = "buys") -> TaskData:
 
 
 def model() -> Any:
-    return new_model(DatabaseModelConfig(width=16, heads=2, layers=1, name_width=4), 0)
+    return new_model(DatabaseModelConfig(width=16, heads=2, layers=1, name_width=4, members=1), 0)
 
 
 def loosen(monkeypatch: pytest.MonkeyPatch, microseconds: int = 1) -> None:

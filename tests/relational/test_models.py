@@ -8,24 +8,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 
 from distgnn.api.database_models import pretrain_databases
+from distgnn.config import from_json, to_json
 from distgnn.config.database_model import DatabaseModelConfig, DatabasePretrainConfig, DatabaseTrainConfig, SampleConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
+from distgnn.relational.ensemble import DatabaseModel
 from distgnn.relational.episodes import EpisodeLimits, draw_episode
-from distgnn.relational.head import left_out_loss, solve
-from distgnn.relational.model import DatabaseModel, Episode, query_loss, standardise
-from distgnn.relational.model_checkpoint import load_model
+from distgnn.relational.head import left_out_loss, solve, solve_weights
+from distgnn.relational.model import Episode, Member, query_loss, standardise, statistics
+from distgnn.relational.model_checkpoint import KIND, load_model
 from distgnn.relational.pretraining import pretraining_pool
-from distgnn.relational.training import new_model
-from distgnn.relational.values import CHANNELS, FACTS, NAME_BUCKETS
+from distgnn.relational.training import new_model, new_state, train_steps
+from distgnn.relational.values import CHANNELS, FACTS, NAME_BUCKETS, REDUNDANCY, redundancy
+from distgnn.storage.folder import open_folder
+from distgnn.storage.verified import publish, read_verified, seal
 from tests.helpers.databases import frames, write_database
 from tests.helpers.training import run_ranks
 
-SMALL = DatabaseModelConfig(width=8, heads=2, layers=1, name_width=2, cell_width=2, row_width=4)
+SMALL = DatabaseModelConfig(width=8, heads=2, layers=1, name_width=2, cell_width=2, row_width=4, members=1)
 
 
 def episode(
@@ -43,6 +48,12 @@ def episode(
     return Episode(*rows, normal(columns, FACTS), normal(columns, NAME_BUCKETS), labels, targets, binary)
 
 
+def new_member() -> Member:
+    member = new_model(SMALL, 0).double().members[0]
+    assert isinstance(member, Member)
+    return member
+
+
 def test_leave_one_out_equals_leaving_one_out() -> None:
     random = torch.Generator().manual_seed(0)
     x = torch.randn(7, 3, generator=random, dtype=torch.float64)
@@ -55,6 +66,7 @@ def test_leave_one_out_equals_leaving_one_out() -> None:
         mean, explained = kernel[left, rest] @ weights[:, 0], kernel[left, rest] @ weights[:, 1]
         torch.testing.assert_close(solution.left_out[left], y[left] - mean)
         torch.testing.assert_close(solution.variance[left], kernel[left, left] + 0.3 + 1e-4 - explained)
+    torch.testing.assert_close(solve_weights(kernel, noise, y), solution.weights)
     assert left_out_loss(solution).ndim == 0
 
 
@@ -62,7 +74,7 @@ def test_leave_one_out_equals_leaving_one_out() -> None:
 @pytest.mark.parametrize("binary", [True, False])
 def test_outer_gradient_equals_finite_differences(steps: int, binary: bool) -> None:
     """Second order: the gradient through the inner steps is exact."""
-    model, data = new_model(SMALL, 0).double(), episode(binary=binary)
+    model, data = new_member(), episode(binary=binary)
 
     def loss() -> Tensor:
         return query_loss(model(data, steps, second_order=True), data, standardise(data))
@@ -85,7 +97,7 @@ def test_outer_gradient_equals_finite_differences(steps: int, binary: bool) -> N
 
 
 def test_first_order_differs_from_second_order() -> None:
-    model, data = new_model(SMALL, 0).double(), episode()
+    model, data = new_member(), episode()
     found = []
     for second_order in (True, False):
         loss = query_loss(model(data, 1, second_order=second_order), data, standardise(data))
@@ -94,7 +106,7 @@ def test_first_order_differs_from_second_order() -> None:
 
 
 def test_inner_steps_lower_the_left_out_loss() -> None:
-    model, data = new_model(SMALL, 0).double(), episode(context=40)
+    model, data = new_member(), episode(context=40)
     before, after = (model.fit(data, steps) for steps in (0, 3))
     with torch.no_grad():
         losses = [model.inner_loss(data.context, one.task, one.prior, one.modulation) for one in (before, after)]
@@ -102,7 +114,7 @@ def test_inner_steps_lower_the_left_out_loss() -> None:
 
 
 def test_columns_have_no_order_and_need_no_names() -> None:
-    model, data = new_model(SMALL, 0).double(), episode()
+    model, data = new_member(), episode()
     order = torch.tensor([3, 0, 4, 1, 2])
     turned = dataclasses.replace(
         data,
@@ -118,10 +130,67 @@ def test_columns_have_no_order_and_need_no_names() -> None:
 
 
 def test_no_context_ranks_by_descriptions() -> None:
-    model, data = new_model(SMALL, 0).double(), episode(context=0)
+    model, data = new_member(), episode(context=0)
     values = model(data)
     assert values.unique().numel() == 6
     assert (values == model(data, 2)).all()
+
+
+def test_more_rows_than_columns_give_the_same_statistics() -> None:
+    """Ridge weights come from the smaller of two systems of equations."""
+    random = torch.Generator().manual_seed(0)
+    rows = torch.randn(30, 5, CHANNELS, generator=random, dtype=torch.float64)
+    labels = torch.randn(30, generator=random, dtype=torch.float64)
+    x = ((rows - rows.mean(0)) / (rows - rows.mean(0)).square().mean(0).sqrt()).flatten(1)
+    y = (labels - labels.mean()) / (labels - labels.mean()).square().mean().sqrt()
+    ridge = torch.linalg.solve(x.T @ x / 20 + torch.eye(20, dtype=torch.float64), x.T @ y).reshape(5, CHANNELS)
+    expected = (ridge / ridge.square().mean().sqrt() / 2).tanh()
+    torch.testing.assert_close(statistics(rows, labels)[:, -CHANNELS:], expected)
+
+
+def test_members_are_averaged_and_trained_on_their_own_losses() -> None:
+    model, data = new_model(dataclasses.replace(SMALL, members=2), 0).double(), episode()
+    parts = [member(data) for member in model.members]
+    assert not torch.allclose(*parts)
+    torch.testing.assert_close(model(data), (parts[0] + parts[1]) / 2)
+    torch.testing.assert_close(parts[0], new_model(SMALL, 0).double()(data))  # the first is the model of one member
+    losses = [query_loss(part, data, standardise(data)) for part in parts]
+    torch.testing.assert_close(model.loss(data), (losses[0] + losses[1]) / 2)
+
+
+def test_members_are_trained_as_if_each_were_alone(shop: str, tmp_path: Path) -> None:
+    """Also where their gradients are clipped."""
+    pool, alone = pretraining_pool(config(shop, tmp_path)), ProcessGroup.single_process(torch.device("cpu"))
+    train = dataclasses.replace(config(shop, tmp_path).train, steps=3, clip_norm=0.05)
+    both = new_state(dataclasses.replace(SMALL, members=2), train)
+    singles = [new_state(SMALL, train) for _ in range(2)]
+    for single, member in zip(singles, both.model.members, strict=True):
+        single.model.members[0].load_state_dict(member.state_dict())
+    for state in (both, *singles):
+        train_steps(state, pool, train, alone, lambda _: False)
+    for single, member in zip(singles, both.model.members, strict=True):
+        for name, tensor in member.state_dict().items():
+            torch.testing.assert_close(single.model.members[0].state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(both.losses, np.mean([single.losses for single in singles], 0), rtol=1e-5)
+
+
+def test_a_checkpoint_of_one_model_without_redundancy_is_read(shop: str, tmp_path: Path) -> None:
+    run = pretrain_databases(config(shop, tmp_path / "run", steps=1))
+    saved, (files, _) = load_model(run.checkpoint), read_verified(open_folder(run.checkpoint), KIND)
+    old = dict(files)
+    for name in ("model.safetensors", "state.safetensors"):
+        tensors = {key.replace("members.0.", ""): value for key, value in safetensors.torch.load(files[name]).items()}
+        for key, value in tensors.items():
+            if key.endswith("entry.weight") and value.ndim == 2:
+                tensors[key] = torch.cat([value[:, : FACTS - REDUNDANCY], value[:, FACTS:]], 1)
+        old[name] = safetensors.torch.save(tensors)
+    publish(open_folder(tmp_path / "old"), old, seal(old, KIND))
+    loaded, kept = load_model(str(tmp_path / "old")), saved.model.members[0].get_parameter("entry.weight")
+    assert loaded.optimiser.keys() == saved.optimiser.keys()
+    with torch.no_grad():
+        kept[:, FACTS - REDUNDANCY : FACTS] = 0
+    for name, tensor in saved.model.state_dict().items():
+        assert torch.equal(tensor, loaded.model.state_dict()[name])
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +200,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def config(shop: str, out: Path, steps: int = 6) -> DatabasePretrainConfig:
     train = DatabaseTrainConfig(steps=steps, episodes=4, contexts=(8, 16), queries=16, columns=12, adapted=0.5)
-    return DatabasePretrainConfig((shop,), str(out), 3, SMALL, train, SampleConfig(4, 2), checkpoint_every=2)
+    return DatabasePretrainConfig(
+        (shop,), str(out), 3, SMALL, train, SampleConfig(4, 2), checkpoint_every=2, synthetic=0
+    )
 
 
 def job(group: ProcessGroup, config: DatabasePretrainConfig) -> list[float]:
@@ -180,6 +251,16 @@ def test_a_damaged_checkpoint_is_refused(shop: str, tmp_path: Path) -> None:
         load_model(str(tmp_path))
 
 
+def test_redundancy_counts_columns_that_say_the_same() -> None:
+    a, b = np.array([1, 1, -1, -1], np.float32), np.array([1, -1, 1, -1], np.float32)
+    ranks = np.stack([a, -a, b, 0.6 * a + 0.8 * b], 1).astype(np.float32)
+    ranks[:, 2] = [1, np.nan, np.nan, -1]  # missing is 0: correlations sqrt(1/2) with a, and 0.99 with the last
+    last = (0.6 + 0.8) / 2**0.5
+    expected = [1 + 0.5 + 0.36, 1 + 0.5 + 0.36, 0.5 + 0.5 + last**2, 0.36 + 0.36 + last**2]
+    np.testing.assert_allclose(redundancy(ranks)[:, 0], np.log1p(expected) / 3, rtol=1e-5)
+    np.testing.assert_allclose(redundancy(ranks)[:, 1], [1, 1, last**2, last**2], rtol=1e-5)
+
+
 def test_episodes_never_hold_test_rows(shop: str, tmp_path: Path) -> None:
     pool = pretraining_pool(config(shop, tmp_path))
     assert {data.name.split("/")[0] for data in pool} == {"shop"}
@@ -219,3 +300,13 @@ def test_learning_beats_the_untrained_model_on_another_database() -> None:
         optimiser.step()
     with torch.no_grad():
         assert sum(loss(data).item() for data in held_out) < 0.8 * before
+
+
+def test_configs_of_earlier_versions_have_one_member_and_no_synthetic_databases(shop: str, tmp_path: Path) -> None:
+    saved = to_json(config(shop, tmp_path))
+    for name in ("synthetic", "workers", "max_failures"):
+        del saved[name]
+    del saved["model"]["members"]
+    found = from_json(DatabasePretrainConfig, saved)
+    assert (found.model.members, found.synthetic, found.workers, found.max_failures) == (1, 0, 1, 3)
+    assert (DatabaseModelConfig().members, DatabasePretrainConfig((shop,)).synthetic) == (2, 24)

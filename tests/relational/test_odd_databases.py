@@ -28,6 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
         databases=(str(write_database(folder / "in", frames())),),
         out=str(folder / "run"),
         automatic=2,
+        synthetic=0,
         train={"steps": 1},
     )
     return run.checkpoint

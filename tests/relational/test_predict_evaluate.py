@@ -36,7 +36,18 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("other")
     other = write_database(folder / "other", frames(customers=30, orders=400, seed=5), "other")
-    words = ["database", "pretrain", "--databases", other, "--out", str(folder / "run"), "--automatic", "2"]
+    words = [
+        "database",
+        "pretrain",
+        "--databases",
+        other,
+        "--out",
+        str(folder / "run"),
+        "--automatic",
+        "2",
+        "--synthetic",
+        "0",
+    ]
     words += ["--model.width", "16", "--model.heads", "2", "--model.layers", "1", "--model.name-width", "4"]
     words += ["--train.steps", "2", "--train.episodes", "2", "--train.contexts", "16", "--train.columns", "16"]
     assert main(words) == 0
@@ -93,6 +104,15 @@ def test_predictions_depend_on_options(shop: str, checkpoint: str, tmp_path: Pat
     assert np.array_equal(plain, scores("b"))
     for name, options in {"c": {"seed": 1}, "d": {"adapt": 2}, "e": {"context": 64}, "f": {"ensemble": True}}.items():
         assert not np.array_equal(plain, scores(name, **options))
+
+
+def test_labels_that_no_float_can_square_are_refused(shop: str) -> None:
+    database = open_database(shop)
+    task, rows = load_task(database, "order-amount")
+    label = rows.label.copy()
+    label[3] = -1e300
+    with pytest.raises(RequestError, match="has a label of size 1e\\+300; choose a larger unit"):
+        load_data(database, task, rows._replace(label=label), Limits())
 
 
 def test_multiclass(data: TaskData, checkpoint: str) -> None:

@@ -41,3 +41,5 @@ def test_they_are_added_to_the_pool(tmp_path: Path) -> None:
     ]
     assert names[1][: len(names[0])] == names[0]
     assert {name.split("/")[0] for name in names[1][len(names[0]) :]} == {"synthetic-0-0", "synthetic-0-1"}
+    many = pretraining_pool(DatabasePretrainConfig((shop,), automatic=14, synthetic=1))
+    assert sum(data.name.startswith("synthetic") for data in many) == 12

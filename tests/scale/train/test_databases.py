@@ -15,7 +15,7 @@ from distgnn.errors import RequestError
 from distgnn.relational.model_checkpoint import load_model
 from tests.helpers.databases import frames, write_database
 
-SMALL = DatabaseModelConfig(width=8, heads=2, layers=1, name_width=2, cell_width=2, row_width=4)
+SMALL = DatabaseModelConfig(width=8, heads=2, layers=1, name_width=2, cell_width=2, row_width=4, members=2)
 
 
 @pytest.mark.ray

@@ -1,0 +1,73 @@
+"""Automatic tasks: labels are what their rules say."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from distgnn.relational.automatic import Made, automatic_tasks
+from distgnn.relational.store import open_database
+from tests.helpers.databases import Frames, frames, write_database
+
+RULE = re.compile(
+    r"(signed log|more than (?P<least>[\d.e+-]+)) of new (?P<table>\w+)(?:\.(?P<sum>\w+))?"
+    r"(?: with (?P<column>\w+) = '(?P<value>\w+)')? \((?P<key>\w+)\) within (?P<days>\d+) days"
+)
+
+
+@pytest.fixture(scope="module")
+def tables() -> Frames:
+    return frames()
+
+
+@pytest.fixture(scope="module")
+def made(tables: Frames, tmp_path_factory: pytest.TempPathFactory) -> list[Made]:
+    database = open_database(write_database(tmp_path_factory.mktemp("shop") / "shop", tables))
+    return automatic_tasks(database, 200)
+
+
+def amounts(tables: Frames, one: Made, rule: re.Match[str]) -> np.ndarray:
+    """What the rows in the windows of a task add up to, row by row."""
+    child, parents = tables[rule["table"]], tables[one.task.table]
+    worth = child[rule["sum"]] if rule["sum"] else (child[rule["column"]] == rule["value"]) if rule["column"] else 1.0
+    child = child.assign(worth=worth)
+    keys = parents[one.task.key].to_numpy()[one.rows.entity]
+    cuts = pd.to_datetime(one.rows.time, unit="us")
+    window = pd.Timedelta(int(rule["days"]), "D")
+    of = dict(iter(child.groupby(rule["key"])))
+    found = []
+    for key, cut in zip(keys, cuts, strict=True):
+        group = of[key]
+        found.append(group.worth[(group.date >= cut) & (group.date < cut + window)].sum())
+    return np.array(found, float)
+
+
+@pytest.mark.parametrize("form", ["", "sum", "column"])
+def test_labels_of_windows(tables: Frames, made: list[Made], form: str) -> None:
+    """The number of child rows, the sum of a column, the number of rows of a category."""
+    rules = [(one, RULE.fullmatch(one.task.rule)) for one in made if "within" in one.task.rule]
+    assert all(rule for _, rule in rules)
+    chosen = [
+        (one, rule)
+        for one, rule in rules
+        if rule and bool(rule["sum"]) + 2 * bool(rule["column"]) == ["", "sum", "column"].index(form)
+    ]
+    assert {one.task.kind for one, _ in chosen} <= {"binary", "regression"}
+    assert chosen
+    for one, rule in chosen[:3]:
+        amount = amounts(tables, one, rule)
+        if one.task.kind == "regression":
+            np.testing.assert_allclose(one.rows.label, np.log1p(amount), atol=1e-9)
+        else:
+            least = float(rule["least"])
+            clear = np.abs(amount - least) > 1e-4 * abs(least)  # the rule tells six digits
+            assert clear.any()
+            np.testing.assert_array_equal(one.rows.label[clear], amount[clear] > least)
+
+
+def test_cells_are_asked_about_twice(made: list[Made]) -> None:
+    asked = [one.task.rule.split(":")[0] for one in made if "within" not in one.task.rule]
+    assert max(map(asked.count, asked)) == 2
