@@ -146,8 +146,9 @@ class TorchJDStep(MultiTaskStep):
 
     aggregator: Any = None
 
-    def step(self, number: int, batch: Any = None) -> StepRecord:
-        """See :class:`MultiTaskStep`; the record is empty."""
+    def step(self, number: int, batch: Any = None, unseen: Any = None) -> StepRecord:
+        """See :class:`MultiTaskStep`; there is no judge, and the record is empty."""
+        del unseen
         autojac = importlib.import_module("torchjd.autojac")
         target, auxiliary = self.problem.losses(batch)
         count = torch.stack([samples.count for samples in target]).sum()
