@@ -166,6 +166,6 @@ def test_training_learns_a_signal(tmp_path: Path, task: Any) -> None:
 
 
 def test_invalid_classes_stop_the_run_with_one_line(tmp_path: Path) -> None:
-    write_labelled(str(tmp_path / "corpus"), 2 * np.ones((100, 1)), ("easy",))
+    write_labelled(str(tmp_path / "corpus"), 2 * np.ones((200, 1)), ("easy",))
     with pytest.raises(RequestError, match="label 'easy' is 2 in graph"):
         train_small(small(str(tmp_path / "corpus"), tmp_path, objective="supervised"))
