@@ -120,7 +120,7 @@ def _corpus(folder: Folder) -> Section:
     facts = inspect.stat(folder.uri)
     manifest = corpora.read_manifest(folder)
     shown = {
-        "graphs": f"{facts['graphs']:,} in {facts['shards']} shards",
+        "graphs": f"{facts['graphs']:,} in {facts['shards']:,} shard(s)",
         "rejected": f"{facts['rejected']:,} rows",
         "size": f"{facts['bytes'] / 1e6:,.1f} MB, {facts['bytes_per_graph']:g} bytes a graph",
         "nodes a graph": f"{facts['nodes']['mean']:g}",
@@ -276,11 +276,12 @@ def _config(folder: Folder) -> str:
 
 
 def _short(value: Any, most: int = 300) -> str:
-    text = ", ".join(f"{name} {item}" for name, item in value.items()) if isinstance(value, dict) else value
-    if isinstance(text, list):
-        same = len(text) > 1 and len(set(map(str, text))) == 1
-        text = f"{text[0]} (each of {len(text)})" if same else ", ".join(map(str, text))
-    text = str(text)
+    if isinstance(value, dict):
+        text = ", ".join(f"{name} {_short(item)}" for name, item in value.items() if item not in ("", [], None))
+    elif isinstance(value, list) and len(value) > 1 and len(set(map(str, value))) == 1:
+        text = f"{value[0]} (each of {len(value)})"
+    else:
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if len(text) <= most else f"{text[:most]} ..."
 
 
