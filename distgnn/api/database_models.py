@@ -135,7 +135,8 @@ def predict(config: PredictConfig | None = None, **options: Any) -> Predictions:
         folder.write("predictions.parquet", sink.getvalue())
         score, metric = score_of(data, queries, answer.values)
         columns = _ranking(answer)
-        told = {"context": int(context.size), "score": score, "metric": metric, "columns": columns}
+        told = {"database": config.database, "task": config.task, "split": config.split, "rows": len(queries)}
+        told |= {"context": int(context.size), "score": score, "metric": metric, "columns": columns}
         folder.write("results.json", (json.dumps(told, indent=1) + "\n").encode())
         return Predictions(folder.at("predictions.parquet"), table, int(context.size), score, metric, columns)
 

@@ -56,9 +56,7 @@ def make_split(
 
 def _needed(values: npt.NDArray[np.object_] | None, method: str, name: str) -> npt.NDArray[np.object_]:
     if values is None:
-        raise RequestError(
-            f"split.method={method} needs a {name!r} column, which the corpus lacks; choose another method"
-        )
+        raise RequestError(f"split.method={method} needs a {name!r} column, which the corpus lacks; take method random")
     return values
 
 

@@ -46,7 +46,9 @@ def prediction_section(values: dict[str, Any], where: str) -> Section:
     """Describe predictions: their score, and the columns that mattered."""
     columns = convert(values["columns"], list[tuple[Name, float]], where, "the columns of predictions")
     score, context, metric = values.get("score"), values.get("context"), values.get("metric")
+    metric = f"{metric}; 0.5 = chance" if metric == "auroc" else metric
     known = f"The predictions from {context} labels score {score:.4f} ({metric})." if isinstance(score, float) else ""
+    facts = {name: str(values[name]) for name in ("database", "task", "split", "rows") if values.get(name) is not None}
     verdicts = [known] if known else []
     shown = columns[:_SHOWN]
     titles = Titles(
@@ -54,7 +56,7 @@ def prediction_section(values: dict[str, Any], where: str) -> Section:
     )
     charts = [bar_chart([name for name, _ in shown], [change for _, change in shown], titles)] if shown else []
     body = [[name, f"{change:.4g}"] for name, change in columns]
-    return Section("", verdicts, tables=[Table("Columns", "", ["column", "mean change"], body)], charts=charts)
+    return Section("", verdicts, facts, tables=[Table("Columns", "", ["column", "mean change"], body)], charts=charts)
 
 
 def evaluation_section(values: dict[str, Any], where: str) -> Section:

@@ -85,6 +85,8 @@ def verdicts(scores: list[Score]) -> list[str]:
 def table(scores: list[Score]) -> Table:
     """Return all scores, with the columns that they have."""
     used = [item.name for item in fields(Score) if any(getattr(score, item.name) is not None for score in scores)]
+    if all(score.gain == score.difference for score in scores):  # higher is better
+        used = [name for name in used if name != "gain"]
     body = [[_cell(score, name) for name in used] for score in scores]
     note = "Scores as stored: mean and sample standard deviation (sd); difference to the control; p, and after Holm's correction."
     return Table("Scores", note, [name.replace("_", " ") for name in used], body)

@@ -82,14 +82,15 @@ def test_databases(tmp_path: Path) -> None:
     ]
     told = {
         "evaluation": {"records": records},
-        "prediction": {"context": 64, "score": 0.7, "metric": "auroc", "columns": [["a.b", 0.4]]},
+        "prediction": {"task": "churn-90d", "context": 64, "score": 0.7, "metric": "auroc", "columns": [["a.b", 0.4]]},
     }
     for name, values in told.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text(json.dumps(values))
     read = text(Path(dg.write_report([str(tmp_path / name) for name in told], str(tmp_path / "page.html"))).read_text())
     assert "64 labels: pre-trained - forest + linear = +0.0533" in read
-    assert "The predictions from 64 labels score 0.7000 (auroc)." in read
+    assert "The predictions from 64 labels score 0.7000 (auroc; 0.5 = chance)." in read
+    assert "churn-90d" in read
     for values in ({"records": [{"task": 1}]}, {"columns": [["a"]]}):
         (tmp_path / "prediction" / "results.json").write_text(json.dumps(values))
         with pytest.raises(dg.RequestError, match=r"results\.json: not the"):
