@@ -26,7 +26,7 @@ from distgnn.storage import hub, verified
 from distgnn.storage.cache import read_cached
 from distgnn.storage.folder import Folder, absence, open_folder
 from distgnn.storage.records import Count, Finite, Name, parse_record
-from distgnn.storage.uri import join
+from distgnn.storage.uri import HUB, join
 from distgnn.storage.verified import CHECKSUMS, Checksums, Kind, parse_checksums, read_checksums, read_files
 
 _T = TypeVar("_T")
@@ -243,7 +243,7 @@ def first_whole(uri: str, read: Callable[[Folder, Checksums], _T]) -> _T:
     Raises:
         RequestError: If ``read`` fails for the checkpoint, or for all checkpoints of the run.
     """
-    if uri.startswith(hub.SCHEME):
+    if uri.startswith(HUB):
         with hub.repository(uri) as folder:
             return _read_repository(folder, read)
     folder = open_folder(uri)

@@ -14,6 +14,7 @@ from distgnn.storage.claim import CLAIM, claimed, settle
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import LOCK, locked
 from distgnn.storage.temporary import remove_left_over_beside
+from distgnn.storage.uri import HUB
 from distgnn.storage.verified import CHECKSUMS, Checksums, publish_safely, read_files
 
 _MAX_CARD = 1 << 20
@@ -43,7 +44,7 @@ def push(source: str, target: str, weights_only: bool = False, card: str = "") -
     def read(folder: Folder, checksums: Checksums) -> tuple[dict[str, bytes], bytes]:
         return read_files(folder, KIND, checksums, FILES), checksums.raw
 
-    folder = None if target.startswith(hub.SCHEME) else open_folder(target)
+    folder = None if target.startswith(HUB) else open_folder(target)
     files, sealed = first_whole(source, read)
     changed = _changes(weights_only, card)
     if changed:

@@ -17,8 +17,8 @@ import pyarrow.fs as pafs
 
 from distgnn.errors import RequestError, WorkError
 from distgnn.storage.folder import Folder
+from distgnn.storage.uri import HUB
 
-SCHEME = "hf:"
 _NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", re.ASCII)
 
 
@@ -53,7 +53,7 @@ def commit(uri: str, files_of: Callable[[Folder], dict[str, bytes]]) -> None:
     """
     name, revision = _parse(uri)
     if revision:
-        raise RequestError(f"{uri}: a revision cannot be written; give {SCHEME}{name}")
+        raise RequestError(f"{uri}: a revision cannot be written; give {HUB}{name}")
     with repository(uri) as there:
         library = _library()
         api = library.HfApi(endpoint=_endpoint())
@@ -66,9 +66,9 @@ def commit(uri: str, files_of: Callable[[Folder], dict[str, bytes]]) -> None:
 
 
 def _parse(uri: str) -> tuple[str, str]:
-    found = _NAME.fullmatch(uri.removeprefix(SCHEME))
+    found = _NAME.fullmatch(uri.removeprefix(HUB))
     if found is None:
-        raise RequestError(f"{uri}: not a repository; write {SCHEME}OWNER/NAME or {SCHEME}OWNER/NAME@REVISION")
+        raise RequestError(f"{uri}: not a repository; write {HUB}OWNER/NAME or {HUB}OWNER/NAME@REVISION")
     return found[1], found[2] or ""
 
 
@@ -77,7 +77,7 @@ def _library() -> Any:
         return importlib.import_module("huggingface_hub")
     except ImportError as error:
         raise RequestError(
-            f"{SCHEME} needs huggingface_hub, which is not installed: pip install 'distgnn[hub]'"
+            f"{HUB} needs huggingface_hub, which is not installed: pip install 'distgnn[hub]'"
         ) from error
 
 

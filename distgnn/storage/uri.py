@@ -15,6 +15,8 @@ from distgnn.errors import RequestError
 from distgnn.storage import zoo
 
 _S3 = "s3://"
+HUB = "hf:"
+"""Repositories on the Hugging Face Hub, see :mod:`distgnn.storage.hub`."""
 _SECRET = re.compile(r"key|secret|passw|token|credential|signature", re.IGNORECASE)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _OPTIONS = ("endpoint", "region", "profile", "anonymous")
@@ -90,7 +92,7 @@ def local_path(uri: str) -> str | None:
     """
     if uri.startswith(zoo.SCHEME):
         return zoo.path_of(uri)
-    if uri.startswith("hf:"):
+    if uri.startswith(HUB):
         raise RequestError(f"{uri}: only checkpoints are read from the Hub and pushed there; give {_KNOWN}")
     scheme = _SCHEME.match(uri)
     if scheme is None:
