@@ -125,16 +125,17 @@ def split_units(source: UnitSource, first: int, ranks: int) -> list[list[GraphBa
         return list(pool.map(read, range(ranks)))
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
 def test_ray_data_gives_each_rank_the_units_of_the_local_reader(
     corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "_UNITS_PER_WINDOW", 45)
+    monkeypatch.setattr(stream, "_UNITS_PER_WINDOW", 90)
     taken, take = [], stream._Arrivals.take
     monkeypatch.setattr(stream._Arrivals, "take", lambda *words, **_: (taken.append(words[1]), take(*words, True))[1])
     reader, plan, prepare = parts(corpus)
-    source = UnitSource(str(tmp_path), reader, plan, prepare, 5 * plan.steps_per_epoch)
+    source = UnitSource(str(tmp_path), reader, plan, prepare, 9 * plan.steps_per_epoch)
     assert len(source.datasets()) == 2
     found = split_units(source, 5, 2)
     for rank, units in enumerate(found):
