@@ -136,8 +136,8 @@ def parse(files: dict[str, bytes], uri: str) -> Checkpoint:
     """
     saved = parse_encoder(files, uri)
     state = parse_record(files["state.json"], SavedState, join(uri, "state.json"), "the state of a checkpoint")
-    with parsing(uri, "checkpoint"):
-        return Checkpoint(**vars(saved), state=state, optimiser=safetensors.torch.load(files["state.safetensors"]))
+    optimiser = load_tensors(files["state.safetensors"], uri, "checkpoint")
+    return Checkpoint(**vars(saved), state=state, optimiser=optimiser)
 
 
 def parse_encoder(files: dict[str, bytes], uri: str) -> SavedEncoder:
@@ -149,7 +149,7 @@ def parse_encoder(files: dict[str, bytes], uri: str) -> SavedEncoder:
     where = join(uri, "config.json")
     saved = parse_record(files["config.json"], _SavedConfig, where, "the config of a checkpoint")
     with parsing(uri, "checkpoint"):
-        model = safetensors.torch.load(files["model.safetensors"])
+        model = load_tensors(files["model.safetensors"], uri, "checkpoint")
         schema, encoder = Schema.from_json(saved.schema), from_json(EncoderConfig, saved.encoder, "encoder")
         check_compatible(schema, encoder, strip(model, "encoder"), uri)
         check_finite_weights(model, uri)
@@ -174,6 +174,12 @@ def parsing(uri: str, what: str) -> Iterator[None]:
         raise
     except (ValueError, TypeError, SafetensorError) as error:
         raise RequestError(f"{uri}: the {what}'s files do not parse ({type(error).__name__}: {error})") from error
+
+
+def load_tensors(data: bytes, uri: str, what: str) -> dict[str, Tensor]:
+    """Parse the contents of a safetensors file; raises RequestError about the ``what`` at ``uri`` if they are damaged."""
+    with parsing(uri, what):
+        return safetensors.torch.load(data)
 
 
 def load_checkpoint(uri: str) -> Checkpoint:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.checkpoint.compatibility import check_compatible
-from distgnn.checkpoint.format import check_finite_weights, parsing
+from distgnn.checkpoint.format import check_finite_weights, load_tensors
 from distgnn.checkpoint.training_state import load_weights, strip
 from distgnn.config import EncoderConfig, LabelChoice, from_json, to_json
 from distgnn.errors import RequestError
@@ -248,7 +248,6 @@ def load_model(uri: str) -> FineTunedModel:
     folder = open_folder(uri)
     files = read_cached(folder, KIND, read_checksums(folder, KIND), KIND.files)
     about = ModelInfo.from_bytes(files[CONFIG], folder.at(CONFIG))
-    with parsing(uri, "model"):
-        tensors = safetensors.torch.load(files[WEIGHTS])
+    tensors = load_tensors(files[WEIGHTS], uri, "model")
     check_finite_weights(tensors, uri)
     return FineTunedModel(about, tensors, uri)

@@ -8,9 +8,9 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
+from distgnn.checkpoint.format import load_tensors
 from distgnn.config import from_json
 from distgnn.config.database_model import DatabaseModelConfig
 from distgnn.errors import RequestError
@@ -114,13 +114,12 @@ def load_model(uri: str) -> SavedModel:
     files, _ = read_verified(folder, KIND)
     facts = parse_record(files["config.json"], Facts, folder.at("config.json"), "the config of a checkpoint")
     state = parse_record(files["state.json"], _State, folder.at("state.json"), "the state of a checkpoint")
+    weights, moments = (load_tensors(files[name], folder.uri, "checkpoint") for name in FILES[:2])
     try:
         model = DatabaseModel(from_json(DatabaseModelConfig, facts.model, "model"))
-        model.load_state_dict(_present(safetensors.torch.load(files["model.safetensors"]), model))
-        optimiser = _present(
-            safetensors.torch.load(files["state.safetensors"]), model, tuple(f"{one}." for one in _MOMENTS)
-        )
-    except (SafetensorError, RuntimeError, KeyError) as error:
+        model.load_state_dict(_present(weights, model))
+        optimiser = _present(moments, model, tuple(f"{one}." for one in _MOMENTS))
+    except (RuntimeError, KeyError) as error:
         raise RequestError(f"{folder.uri}: the weights do not fit the config ({str(error).splitlines()[0]})") from error
     if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
         raise RequestError(f"{folder.uri}: a weight is not finite, the training diverged; choose an earlier checkpoint")
