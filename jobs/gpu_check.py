@@ -82,8 +82,12 @@ def _run_check(name: str, options: Options) -> dict[str, Any]:
     """Run a check in its own process; return its finding and duration."""
     started = time.perf_counter()
     command = [sys.executable, __file__, name, "--only", "--device", options.device]
+    threads = max((os.cpu_count() or 1) // options.side_by_side, 1)  # checks that share cores would wait for each other
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=options.seconds, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=options.seconds, check=False, env=environment
+        )
         output, errors, status = done.stdout, done.stderr, f"exit status {done.returncode}"
     except subprocess.TimeoutExpired as error:
         output, errors, status = "", (error.stderr or b"").decode(), f"over {options.seconds:g} s"

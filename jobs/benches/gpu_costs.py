@@ -116,7 +116,7 @@ def check_speed(device: str) -> Finding:
     """Second-order steps of the default encoder: graphs/s, and shares of the matrix and copy ceilings, by batch size."""
     sizes = (64, 256, 1024, 4096) if device == "cuda" else (64,)
     finding = Finding()
-    with molecules(4096) as (name, uri):
+    with molecules(8192) as (name, uri):
         for config in (EncoderConfig(), *([SMALL] if device == "cuda" else [])):
             for item in throughput_lines(uri, name, config, device, sizes):
                 finding.rows.append({key: item[key] for key in ("case", "metric", "value", "unit")})

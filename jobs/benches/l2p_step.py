@@ -28,7 +28,6 @@ from .dense import densify
 from .l2p_sides import batch_shared_step, graphs_with_tasks, link_step, loop_losses
 from .measure import Options, Side, finish, line, measure
 from .memory import apart, peak_mb
-from .throughput import throughput_lines
 from .vmap import vmap_step
 
 CONFIG = L2PConfig.paper()
@@ -153,5 +152,3 @@ def bench_l2p_step(options: Options) -> Iterator[dict[str, Any]]:
                     yield from compared(setting, name, runs)
                     if not options.quick or (complete and name == case):
                         yield from memory_lines(setting, name)
-        if torch.device(options.device).type == "cuda":
-            yield from throughput_lines(uri, case, EncoderConfig(), options.device, (64, 256, 1024, 4096))

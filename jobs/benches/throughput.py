@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from torch.utils.flop_counter import flop_registry
 
 from distgnn.config import EncoderConfig
 from distgnn.corpus.manifest import read_manifest
-from distgnn.graph.batch import GraphBatch, concat_graphs
+from distgnn.graph.batch import GraphBatch
 from distgnn.models.encoder import build_encoder
 from distgnn.objectives.l2p.objective import L2P, L2PConfig
 from distgnn.storage.folder import open_folder
@@ -100,18 +99,17 @@ def throughput_lines(
         name: Its name in the results.
         encoder_config: The encoder.
         device: Device of the computation.
-        sizes: Batch sizes, multiples of 16.
+        sizes: Numbers of graphs of a step, in 4 streams.
     """
     config = L2PConfig()
     objective = L2P(config)
     encoder = build_encoder(read_manifest(open_folder(uri)).schema, encoder_config, 0).to(device)
-    batches = step_batches(uri, objective.prepare, max(sizes) // 16, streams=1)
     matrix, bandwidth = ceilings(device)
     label = f"{name}, {encoder_config.kind} {encoder_config.layers}x{encoder_config.width}"
     yield line("l2p_step", label, "ceiling: float32 matrix product", "TFLOP/s", [matrix / 1e12])
     yield line("l2p_step", label, "ceiling: copy", "GB/s", [bandwidth / 1e9])
     for size in sizes:
-        batch = merge_streams([batches[i % len(batches)] for i in range(size // 16)]).to(device)
+        batch = step_batches(uri, objective.prepare, 1, per_stream=size // 4)[0].to(device)
 
         def step(batch: GraphBatch = batch) -> float:
             encoder.zero_grad()
@@ -126,9 +124,3 @@ def throughput_lines(
         yield line("l2p_step", case, "share of the matrix ceiling", "%", [100 * flops / s / matrix for s in seconds])
         traffic = [100 * moved / s / bandwidth for s in seconds]
         yield line("l2p_step", case, "share of the copy ceiling (traffic counted without caches)", "%", traffic)
-
-
-def merge_streams(batches: list[GraphBatch]) -> GraphBatch:
-    """Merge batches of one stream each into one batch of several streams."""
-    ends = torch.tensor([0, *(batch.num_graphs for batch in batches)]).cumsum(0)
-    return replace(concat_graphs(batches), stream_ptr=ends)

@@ -1,6 +1,6 @@
 """Reference implementation of L2P-GNN: every graph has a copy of psi and omega, adapted by autograd, with Python loops.
 
-Shares nothing with distgnn.objectives.l2p.objective but the task rows and the keyed shift. Statistics of the norm are taken
+Shares nothing with distgnn.objectives.l2p.objective but the task rows and the keyed words. Statistics of the norm are taken
 within a stream (ghost), everything (batch), a graph or a node; the summed support loss is differentiated with respect to each
 copy. With adaptation=batch the graphs of a stream own one copy together, and the loss is the mean over them.
 """
@@ -15,13 +15,22 @@ import torch
 from torch import Tensor
 
 from distgnn.graph.batch import GraphBatch
-from distgnn.graph.keyed import key
+from distgnn.graph.keyed import draw, key, permutation
 from distgnn.graph.purposes import PretrainDraw
 from distgnn.models.encoder import Encoder
-from distgnn.objectives.l2p.objective import L2PConfig, shifted_dimensions
+from distgnn.objectives.l2p.objective import L2PConfig
 from tests.helpers.slow_layers import Copy, SlowEncoder, graph_rows, stream_of
 
 Edges = list[tuple[int, int, int]]
+
+
+def shifted(side: int, graph_id: int, width: int) -> list[int]:
+    """The dimension of h_G for each dimension of h_G': a keyed half of them, each replaced by the one drawn before it."""
+    chosen = permutation(int(draw(side, graph_id)[0]), width)[: max(width // 2, 2)].tolist()
+    moved = list(range(width))
+    for number, dimension in enumerate(chosen):
+        moved[dimension] = chosen[number - 1]
+    return moved
 
 
 def _tasks(batch: GraphBatch, g: int, query: bool) -> list[Edges]:
@@ -119,9 +128,8 @@ class Oracle:
                 mates = self._mates(g)
                 negative = whole[mates[(mates.index(g) + 1) % len(mates)]]
             else:
-                ids = self.batch.graph_id[g : g + 1].numpy().astype("uint64")
-                moved = shifted_dimensions(self.keys[int(query)], ids, self.encoder.width)[0]
-                negative = whole[g][torch.from_numpy(moved)]
+                moved = shifted(self.keys[int(query)], int(self.batch.graph_id[g]), self.encoder.width)
+                negative = whole[g][moved]
             for edges in _tasks(self.batch, g, query):
                 ends = sorted({u for u, _, _ in edges} | {v for _, v, _ in edges})
                 part = _pool(kind, h[ends], omega[g])

@@ -53,7 +53,7 @@ class Waits(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    ("objective", "kind", "waits"), [("l2p", "gin", 7), ("l2p", "sage", 7), ("edgepred", "gin", 2)]
+    ("objective", "kind", "waits"), [("l2p", "gin", 6), ("l2p", "sage", 6), ("edgepred", "gin", 2)]
 )
 def test_waits_of_a_step(objective: str, kind: Any, waits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One read of the losses; besides, of sizes: those of the streams, and in L2P of the tasks and the padded graphs."""

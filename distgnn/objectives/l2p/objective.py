@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,14 +20,15 @@ from torch.nn import functional as F
 from distgnn import register
 from distgnn.config.base import check
 from distgnn.config.fields import hyper
-from distgnn.graph.batch import GraphBatch, to_device
-from distgnn.graph.keyed import draw, key
+from distgnn.graph.batch import GraphBatch
+from distgnn.graph.keyed import key
 from distgnn.graph.purposes import PretrainDraw
 from distgnn.graph.subgraph import keep_edges
 from distgnn.models.batch_context import Context
 from distgnn.models.encoder import Encoder
 from distgnn.models.fast_weights import FastWeights
 from distgnn.objectives.base import Losses, Objective, ObjectiveContext
+from distgnn.objectives.l2p.dimensions import shifted_dimensions
 from distgnn.objectives.l2p.task_batch import EdgeSamples, TaskBatch
 from distgnn.objectives.l2p.task_sampler import TaskBuilder
 from distgnn.objectives.streams import next_graph
@@ -272,11 +272,8 @@ class L2P(Objective):
         """
         if self.config.negatives == "other":
             return None, None
-        ids = tasks.batch.graph_id[tasks.usable].cpu().numpy().view(np.uint64)
-        made = [
-            shifted_dimensions(key(seed, PretrainDraw.DIMENSIONS, epoch, side), ids, encoder.width) for side in (0, 1)
-        ]
-        support, query = to_device(torch.from_numpy(np.stack(made)), tasks.usable.device)
+        keys = [key(seed, PretrainDraw.DIMENSIONS, epoch, side) for side in (0, 1)]
+        support, query = shifted_dimensions(keys, tasks.batch.graph_id[tasks.usable], encoder.width)
         return support, query
 
     def _report(
@@ -291,15 +288,3 @@ class L2P(Objective):
             "skipped": (graphs - count, graphs),
         }
         return Losses(total, count, sums)
-
-
-def shifted_dimensions(draw_key: int, graph_ids: np.ndarray, width: int) -> np.ndarray:
-    """Return int64 [U, width]: a permutation per graph that cyclically shifts a keyed random half of the dimensions.
-
-    The paper's negative graph embedding is made by "shifting some dimensions of h_G": gather h_G with row g.
-    """
-    keys = draw(draw_key, graph_ids)[:, None]
-    order = np.argsort(draw(keys, np.arange(width)[None, :]), axis=1)[:, : max(width // 2, 2)]
-    index = np.tile(np.arange(width), (len(graph_ids), 1))
-    np.put_along_axis(index, order, np.roll(order, 1, axis=1), axis=1)
-    return index
