@@ -5,12 +5,20 @@ G(w) = sum_r w_r g_r (g_r: gradient of row r's share of its task's mean loss). W
 parameters, dL_judge / dw_r = -<g_r, d'(G) v>. Adam computes its step element by element, so d'(G) is diagonal and the
 derivative is exact without second derivatives of the encoder. The step is the one that Adam would take, moments and bias
 correction included.
+
+The loss after one step understates what a long step costs: a task whose step lowers it at all would gain weight until the loss
+rises within that step. With moments per task (``weighting.proximal``) the judge's objective is therefore
+J(w) = L_judge(theta - d_0 - a) + c / 2 <a, D a>, with a = sum_i w_i d_i the auxiliary tasks' part of the step, D the denominator of
+the target's Adam, and c = <v, d_0> / <d_0, D d_0>, at least 0: the cost at which the judge would give the target the weight 1 that
+it has. Where the tasks' steps are orthogonal in D, the best w_i is thus the benefit of a task's step over that of the target's, if
+both cost the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,7 +34,7 @@ class LookAhead:
 
     Attributes:
         step: Flat, in the order of ``layout.target_parameters``; it is subtracted from the parameters.
-        slopes: Maps v, flat like ``step``, to dL_judge / dw [R].
+        slopes: Maps v, flat like ``step``, to the derivatives [R] of the judge's objective by the weights.
     """
 
     step: Tensor
@@ -57,7 +65,8 @@ def look_ahead(
     if others is None:
         return joint_adam_step(weighted, weights, layout, optimiser, rate)
     first = only_first(weights)
-    return task_adam_step(weighted.gradient(first, first), weights, others, layout, optimiser, rate)
+    own = adam_step(weighted.gradient(first, first)[: layout.target_size], layout, optimiser, rate)
+    return task_adam_step(own, weights, others, rate, options.proximal)
 
 
 def only_first(weights: Tensor) -> Tensor:
@@ -78,37 +87,60 @@ def joint_adam_step(
 ) -> LookAhead:
     """Return the step of ``optimiser`` (Adam of the weighted gradient) with learning rate ``rate``; weights: [R]."""
     gradient = weighted.gradient(weights, weights)[: layout.target_size]
-    step, derivative = adam_step(gradient, layout, optimiser, rate)
-    return LookAhead(step, lambda direction: -weighted.directional_derivatives(derivative() * direction))
+    own = adam_step(gradient, layout, optimiser, rate)
+    return LookAhead(own.step, lambda direction: -weighted.directional_derivatives(own.derivative() * direction))
 
 
-def task_adam_step(
-    gradient: Tensor, weights: Tensor, others: Tensor, layout: Layout, optimiser: torch.optim.Adam, rate: float
-) -> LookAhead:
+def task_adam_step(own: AdamStep, weights: Tensor, others: Tensor, rate: float, proximal: bool) -> LookAhead:
     """Return the step d_0 + sum_i w_i d_i, in which every task's step has Adam moments of its own; linear in w.
 
     Args:
-        gradient: Flat gradient of the target's mean loss.
+        own: The target's step d_0, with learning rate ``rate``.
         weights: [K + 1], the target's is 1.
-        others: [K, P], steps of the auxiliary tasks' Adam with learning rate 1.
-        layout: Layout of the parameters.
-        optimiser: Adam of the target.
+        others: [K, P], steps of the auxiliary tasks' Adam with learning rate 1, for the first P parameters.
         rate: Learning rate.
+        proximal: Whether the judge's objective includes the cost of the step.
     """
-    own = adam_step(gradient[: layout.target_size], layout, optimiser, rate)[0]
-    step = own.clone()
-    step[: layout.shared_size] += rate * (weights[1:] @ others)
+    size, step = others.shape[1], own.step.clone()
+    step[:size] += rate * (weights[1:] @ others)
 
     def slopes(direction: Tensor) -> Tensor:
-        return -torch.cat([(own @ direction).reshape(1), rate * (others @ direction[: layout.shared_size])])
+        shared = direction[:size]
+        if proximal:
+            shared = shared - step_cost(own, shared) * own.denominator[:size] * (step - own.step)[:size]
+        return -torch.cat([(own.step @ direction).reshape(1), rate * (others @ shared)])
 
     return LookAhead(step, slopes)
 
 
-def adam_step(
-    gradient: Tensor, layout: Layout, optimiser: torch.optim.Adam, rate: float
-) -> tuple[Tensor, Callable[[], Tensor]]:
-    """Return Adam's next step for the target's parameters, and a function: its derivative by each element of ``gradient``.
+def step_cost(own: AdamStep, direction: Tensor) -> Tensor:
+    """Return c, the cost of a step per <d, D d> / 2 at which the target's step has the best length for the judge; at least 0.
+
+    Args:
+        own: The target's step.
+        direction: [P], gradient of the judge's loss by the first P parameters.
+    """
+    alone = own.step[: len(direction)]
+    length = alone @ (own.denominator[: len(direction)] * alone)
+    return (alone @ direction).clamp(min=0) / length.clamp(min=torch.finfo(length.dtype).tiny)
+
+
+class AdamStep(NamedTuple):
+    """A step of Adam; flat tensors.
+
+    Attributes:
+        step: It is subtracted from the parameters.
+        derivative: Returns the derivative of ``step`` by each element of the gradient.
+        denominator: Root of the second moment after bias correction, plus epsilon.
+    """
+
+    step: Tensor
+    derivative: Callable[[], Tensor]
+    denominator: Tensor
+
+
+def adam_step(gradient: Tensor, layout: Layout, optimiser: torch.optim.Adam, rate: float) -> AdamStep:
+    """Return Adam's next step for the target's parameters.
 
     The optimiser's state is not changed. Parameters whose second moment is zero do not move and have derivative 0, as in
     the limit of a vanishing gradient of rows without influence on them.
@@ -132,7 +164,7 @@ def adam_step(
         by_bottom = torch.where(moved, (1 - beta2) * gradient / (root * scale), 0)
         return rate * torch.where(moved, (1 - beta1) / bottom - first * by_bottom / bottom.square(), 0)
 
-    return rate * first / bottom, derivative
+    return AdamStep(rate * first / bottom, derivative, bottom)
 
 
 def stored_moments(optimiser: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor, int]:

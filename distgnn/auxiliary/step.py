@@ -57,7 +57,8 @@ class StepRecord:
         losses: Mean losses at the parameters before the step.
         weights: Weights of the shared parameters' gradients (the mean over samples if samples are weighted).
         cosines: Cosine similarities with the target's gradient.
-        hypergradients: dL_meta / dw, averaged over folds (summed over samples).
+        hypergradients: Derivatives of the judge's objective by the weights, averaged over folds (summed over samples): of
+            L_meta, plus the cost of the step with ``weighting.proximal``.
         meta_loss: Loss of the target after the look-ahead step, averaged over folds.
     """
 

@@ -71,6 +71,11 @@ class WeightingConfig(OpenConfig):
     relative to the target's (heads are trained on their own losses); joint = one pair, of the weighted gradient. Methods
     that weight samples always use joint moments: Adam ignores the scale of a task's gradient.
     """
+    proximal: bool = hyper(True, before=False)
+    """Add to the judge's loss a cost of the auxiliary tasks' part of the step, such that the judge would give the target the
+    weight 1. Without it, a task that helps slightly in the first steps gains any weight. For moments=task,
+    lookahead=optimiser and horizon=1; with joint moments Adam ignores the scale of the weighted gradient.
+    """
     horizon: int = hyper(1, before=1, most=1000)
     """Steps of the optimiser until the look-ahead is evaluated. With more than 1, that many steps with constant weights are
     unrolled and differentiated once in as many steps, with second derivatives of the encoder. Only for weights per task,

@@ -215,13 +215,13 @@ def test_a_field_that_a_saved_config_lacks_keeps_its_earlier_meaning() -> None:
 
 def test_saved_comparisons_keep_the_earlier_defaults() -> None:
     saved = to_json(TransferConfig("d"))
-    for name in ("start", "judge", "heldout", "lookahead", "moments"):
+    for name in ("start", "judge", "heldout", "lookahead", "moments", "proximal"):
         del saved["weighting"][name]
     del saved["network"]["paths"]
     saved["network"]["messages"] = "keep"
     old = from_json(TransferConfig, saved)
     assert {name: getattr(old.weighting, name) for name in PUBLISHED} == PUBLISHED
-    assert old.weighting.heldout == 0.1
+    assert (old.weighting.heldout, old.weighting.proximal) == (0.1, False)
     assert (old.weighting.settled().normalise, old.weighting.settled().lr) == (False, 1e-4)
     assert (old.network.paths, old.network.messages) == ("all", "keep")
     new = from_json(TransferConfig, {"data": "d", "weighting": {"hidden": 8}})
