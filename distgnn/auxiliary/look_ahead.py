@@ -8,9 +8,9 @@ correction included.
 
 The loss after one step understates what a long step costs: a task whose step lowers it at all would gain weight until the loss
 rises within that step. With moments per task (``weighting.proximal``) the judge's objective is therefore
-J(w) = L_judge(theta - d_0 - a) + c / 2 <a, D a>, with a = sum_i w_i d_i the auxiliary tasks' part of the step, D the denominator of
-the target's Adam, and c = <v, d_0> / <d_0, D d_0>, at least 0: the cost at which the judge would give the target the weight 1 that
-it has. Where the tasks' steps are orthogonal in D, the best w_i is thus the benefit of a task's step over that of the target's, if
+J(w) = L_judge(theta - d_0 - a) + p c / 2 <a, D a>, with a = sum_i w_i d_i the auxiliary tasks' part of the step, D the denominator
+of the target's Adam, p = 1 the option, and c = <v, d_0> / <d_0, D d_0>, at least 0: the cost at which the judge would give the
+target the weight 1 that it has. Where the tasks' steps are orthogonal in D, the best w_i is thus the benefit of a task's step over that of the target's, if
 both cost the same.
 """
 
@@ -91,7 +91,7 @@ def joint_adam_step(
     return LookAhead(own.step, lambda direction: -weighted.directional_derivatives(own.derivative() * direction))
 
 
-def task_adam_step(own: AdamStep, weights: Tensor, others: Tensor, rate: float, proximal: bool) -> LookAhead:
+def task_adam_step(own: AdamStep, weights: Tensor, others: Tensor, rate: float, proximal: float) -> LookAhead:
     """Return the step d_0 + sum_i w_i d_i, in which every task's step has Adam moments of its own; linear in w.
 
     Args:
@@ -99,7 +99,7 @@ def task_adam_step(own: AdamStep, weights: Tensor, others: Tensor, rate: float, 
         weights: [K + 1], the target's is 1.
         others: [K, P], steps of the auxiliary tasks' Adam with learning rate 1, for the first P parameters.
         rate: Learning rate.
-        proximal: Whether the judge's objective includes the cost of the step.
+        proximal: Factor of the cost of the step in the judge's objective.
     """
     size, step = others.shape[1], own.step.clone()
     step[:size] += rate * (weights[1:] @ others)
@@ -107,7 +107,8 @@ def task_adam_step(own: AdamStep, weights: Tensor, others: Tensor, rate: float, 
     def slopes(direction: Tensor) -> Tensor:
         shared = direction[:size]
         if proximal:
-            shared = shared - step_cost(own, shared) * own.denominator[:size] * (step - own.step)[:size]
+            cost = proximal * step_cost(own, shared)
+            shared = shared - cost * own.denominator[:size] * (step - own.step)[:size]
         return -torch.cat([(own.step @ direction).reshape(1), rate * (others @ shared)])
 
     return LookAhead(step, slopes)

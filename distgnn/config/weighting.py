@@ -71,10 +71,10 @@ class WeightingConfig(OpenConfig):
     relative to the target's (heads are trained on their own losses); joint = one pair, of the weighted gradient. Methods
     that weight samples always use joint moments: Adam ignores the scale of a task's gradient.
     """
-    proximal: bool = hyper(True, before=False)
-    """Add to the judge's loss a cost of the auxiliary tasks' part of the step, such that the judge would give the target the
-    weight 1. Without it, a task that helps slightly in the first steps gains any weight. For moments=task,
-    lookahead=optimiser and horizon=1; with joint moments Adam ignores the scale of the weighted gradient.
+    proximal: float = hyper(1.0, before=0.0)
+    """Cost of the auxiliary tasks' part of the look-ahead step, added to the judge's loss: 1 = that at which the judge would
+    give the target the weight 1; 0 = none: a task that helps slightly in the first steps then gains any weight. For
+    moments=task, lookahead=optimiser and horizon=1; with joint moments Adam ignores the scale of the weighted gradient.
     """
     horizon: int = hyper(1, before=1, most=1000)
     """Steps of the optimiser until the look-ahead is evaluated. With more than 1, that many steps with constant weights are
@@ -101,7 +101,7 @@ class WeightingConfig(OpenConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("lr", "alpha", "clip_norm", "start"):
+        for name in ("lr", "alpha", "clip_norm", "start", "proximal"):
             value = getattr(self, name)
             check(value >= 0, f"weighting.{name} must not be negative, found {value}")
         check(self.start <= 1, f"weighting.start must be at most 1, found {self.start}")

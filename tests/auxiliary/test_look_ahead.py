@@ -62,7 +62,7 @@ def judged(step: MultiTaskStep, number: int, weights: tuple[float, ...], steps: 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("moments", ["task", "joint"])
 def test_slopes_equal_finite_differences_through_the_step_of_the_optimiser(moments: str, decay: float) -> None:
-    step = made(Free(), decay=decay, moments=moments, judge="heldout", proximal=False)
+    step = made(Free(), decay=decay, moments=moments, judge="heldout", proximal=0)
     for number in range(4):
         before = copy.deepcopy(step)
         record = step.step(number)
@@ -76,7 +76,7 @@ def test_slopes_equal_finite_differences_through_the_step_of_the_optimiser(momen
             assert record.hypergradients[task] == pytest.approx(numeric, rel=1e-4, abs=1e-8), (number, task)
 
 
-def linear_judge(direction: Tensor, weights: Tensor, others: Tensor, proximal: bool) -> tuple[Tensor, AdamStep]:
+def linear_judge(direction: Tensor, weights: Tensor, others: Tensor, proximal: float) -> tuple[Tensor, AdamStep]:
     """Return the slopes [K + 1] for a judge's loss <direction, theta>, with a target of 6 parameters, and its step."""
     own = AdamStep(torch.arange(1.0, 7) / 10, Tensor, torch.arange(6.0, 0, -1))
     return task_adam_step(own, weights, others, 0.1, proximal).slopes(direction), own
@@ -87,18 +87,18 @@ def test_the_cost_of_a_step_is_that_for_which_the_targets_weight_is_the_best() -
     weights = torch.tensor([1.0, 0.3, 0.7], requires_grad=True)
     others = torch.tensor([[1.0, -2, 3, 1], [0, 1, -1, 2]])
     direction = torch.tensor([3.0, 1, 2, 1, 5, 7])
-    found, own = linear_judge(direction, weights.detach(), others, True)
+    found, own = linear_judge(direction, weights.detach(), others, 2.0)
     added, first, metric = 0.1 * weights[1:] @ others, own.step[:4], own.denominator[:4]
     cost = (first @ direction[:4]) / (first @ (metric * first))
-    objective = -direction[:4] @ added + cost / 2 * (added @ (metric * added))
+    objective = -direction[:4] @ added + 2 * cost / 2 * (added @ (metric * added))
     torch.testing.assert_close(found[1:], torch.autograd.grad(objective, weights)[0][1:])
-    same = linear_judge(direction, torch.tensor([1.0, 1.0]), 10 * own.step[None, :4], True)[0]
+    same = linear_judge(direction, torch.tensor([1.0, 1.0]), 10 * own.step[None, :4], 1.0)[0]
     assert float(same[1]) == pytest.approx(0, abs=1e-6)  # a task with the target's step has the best weight 1, as the target
 
 
 def test_a_step_has_no_cost_while_the_targets_own_step_harms() -> None:
     weights, others = torch.tensor([1.0, 0.3]), torch.ones(1, 4)
-    found = [linear_judge(-torch.ones(6), weights, others, proximal)[0] for proximal in (True, False)]
+    found = [linear_judge(-torch.ones(6), weights, others, proximal)[0] for proximal in (1.0, 0.0)]
     assert torch.equal(*found)
 
 
@@ -106,12 +106,12 @@ def test_the_cost_of_a_step_follows_proximal() -> None:
     """Weights of zero cost nothing."""
     for values, costs in ((WEIGHTS, True), ((1.0, 0.0, 0.0, 0.0), False)):
         slopes = []
-        for proximal in (True, False):
+        for proximal in (1.0, 0.0):
             step = made(Free(), proximal=proximal)
             step.weighting.values.data = torch.tensor(values, dtype=torch.float64)
             slopes.append(step.step(0).hypergradients)
         assert (slopes[0][1:] != slopes[1][1:]) == costs
-    assert made("auxts_all").options.proximal
+    assert made("auxts_all").options.proximal == 1
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])

@@ -265,6 +265,7 @@ def test_refused_libraries(name: str, reads: Any, said: str) -> None:
         ({"lr": -1.0}, "weighting.lr must not be negative"),
         ({"alpha": -1.0}, "weighting.alpha must not be negative"),
         ({"clip_norm": -1.0}, "weighting.clip_norm must not be negative"),
+        ({"proximal": -1.0}, "weighting.proximal must not be negative"),
         ({"hidden": 0}, "weighting.hidden must be at least 1"),
         ({"folds": 0}, "weighting.folds must be at least 1"),
         ({"fixed": (1.0, -1.0)}, "weighting.fixed must be finite and not negative"),

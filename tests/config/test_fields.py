@@ -221,7 +221,7 @@ def test_saved_comparisons_keep_the_earlier_defaults() -> None:
     saved["network"]["messages"] = "keep"
     old = from_json(TransferConfig, saved)
     assert {name: getattr(old.weighting, name) for name in PUBLISHED} == PUBLISHED
-    assert (old.weighting.heldout, old.weighting.proximal) == (0.1, False)
+    assert (old.weighting.heldout, old.weighting.proximal) == (0.1, 0.0)
     assert (old.weighting.settled().normalise, old.weighting.settled().lr) == (False, 1e-4)
     assert (old.network.paths, old.network.messages) == ("all", "keep")
     new = from_json(TransferConfig, {"data": "d", "weighting": {"hidden": 8}})
