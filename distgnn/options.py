@@ -19,6 +19,8 @@ from distgnn.register import import_modules
 from distgnn.storage.records import MAX_BYTES
 
 C = TypeVar("C")
+_CONFIG = (tyro.conf.HelptextFromCommentsOff,)
+"""Help texts are docstrings of fields. To look for comments, too, takes most of the time of parsing."""
 _FOOTER = """
 Also: --config FILE (JSON, as saved by a run), --json (results as JSON on stdout)."""
 _DRY_RUN = """
@@ -275,9 +277,11 @@ def parse(kind: type[C], program: str, argv: list[str], options: Globals, defaul
         with contextlib.redirect_stderr(complaints):
             text = f"{_description(kind)}\n{footer}"
             if default is None:
-                found = tyro.cli(shown, prog=program, description=text, args=argv)
+                found = tyro.cli(shown, prog=program, description=text, args=argv, config=_CONFIG)
             else:
-                found = tyro.cli(shown, prog=program, description=text, args=argv, default=opened(default, shown))
+                found = tyro.cli(
+                    shown, prog=program, description=text, args=argv, default=opened(default, shown), config=_CONFIG
+                )
     except SystemExit as stop:
         if not stop.code:
             raise
