@@ -11,6 +11,8 @@ import pytest
 
 import distgnn as dg
 from distgnn.cli import main
+from distgnn.report.board import Board
+from distgnn.report.summary import Score, charts, table, verdicts
 from distgnn.storage.folder import open_folder
 from distgnn.storage.uri import join
 from tests.helpers.browser import needs_chromium, opened_with_axe
@@ -169,6 +171,36 @@ def test_runs_of_a_folder_are_listed(
     (tmp_path / "broken" / "progress.json").write_text("{")
     (tmp_path / "file.txt").write_text("")
     assert list(dg.list_runs(str(tmp_path))["status"]) == ["damaged"]
+
+
+def test_verdicts_and_differences_are_of_the_first_metric() -> None:
+    """Other metrics are in the table; what validation chooses is compared with none from scratch."""
+    common = {"encoder": "gcn", "part": "test", "control": "none", "p": 0.5, "p_holm": 1.0}
+    auto = Score("auxts_all", "auc", 0.8, scheme="auto", difference=0.02, low=-0.1, high=0.14, **common)
+    scores = [auto, Score("auxts_all", "ndcg@20", 0.3, scheme="auto", difference=0.2, **common)]
+    assert verdicts(scores) == [
+        "What validation chooses for auxts_all is better than none from scratch by 2.00 (95 % interval -10.00 to +14.00) in auc:"
+        " auto, gcn, test; not significant, corrected p = 1.",
+        "The table also has ndcg@20.",
+    ]
+    (chart,) = charts(scores)
+    assert [row["value"] for row in chart.spec["data"]["values"]] == [2.0]
+    assert len(table(scores).body) == 2
+
+
+def test_a_comparison_without_results_yet_is_listed_and_not_reported(tmp_path: Path) -> None:
+    """By the trainings it has done; in the board and in the list of runs."""
+    (tmp_path / "going" / "jobs").mkdir(parents=True)
+    (tmp_path / "going" / "config.json").write_text("{}")
+    assert dg.list_runs(str(tmp_path)).empty
+    for name in ("a.safetensors", "b.safetensors", ".c.distgnn-tmp-1"):
+        (tmp_path / "going" / "jobs" / name).write_bytes(b"")
+    status = "unfinished, 2 trainings done"
+    (listed,) = dg.list_runs(str(tmp_path)).to_dict("records")
+    (row,) = Board(open_folder(str(tmp_path))).state()["rows"]
+    assert (listed["kind"], listed["status"]) == (row["kind"], row["status"]) == ("results", status)
+    with pytest.raises(dg.RequestError, match=f"no results yet .{status}.; start its command again"):
+        dg.write_report([tmp_path / "going"], tmp_path / "page.html")
 
 
 def test_a_checkpoint_is_not_listed_as_a_corpus(folders: dict[str, str]) -> None:
