@@ -10,8 +10,8 @@ The loss after one step understates what a long step costs: a task whose step lo
 rises within that step. With moments per task (``weighting.proximal``) the judge's objective is therefore
 J(w) = L_judge(theta - d_0 - a) + p c / 2 <a, D a>, with a = sum_i w_i d_i the auxiliary tasks' part of the step, D the denominator
 of the target's Adam, p = 1 the option, and c = <v, d_0> / <d_0, D d_0>, at least 0: the cost at which the judge would give the
-target the weight 1 that it has. Where the tasks' steps are orthogonal in D, the best w_i is thus the benefit of a task's step over that of the target's, if
-both cost the same.
+target the weight 1 that it has. Where the tasks' steps are orthogonal in D, the best w_i is thus the benefit of a task's step over
+that of the target's, if both cost the same.
 """
 
 from __future__ import annotations

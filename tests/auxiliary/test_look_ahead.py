@@ -93,7 +93,9 @@ def test_the_cost_of_a_step_is_that_for_which_the_targets_weight_is_the_best() -
     objective = -direction[:4] @ added + 2 * cost / 2 * (added @ (metric * added))
     torch.testing.assert_close(found[1:], torch.autograd.grad(objective, weights)[0][1:])
     same = linear_judge(direction, torch.tensor([1.0, 1.0]), 10 * own.step[None, :4], 1.0)[0]
-    assert float(same[1]) == pytest.approx(0, abs=1e-6)  # a task with the target's step has the best weight 1, as the target
+    assert float(same[1]) == pytest.approx(
+        0, abs=1e-6
+    )  # a task with the target's step has the best weight 1, as the target
 
 
 def test_a_step_has_no_cost_while_the_targets_own_step_harms() -> None:
