@@ -159,7 +159,9 @@ def _list(upload: Upload, folder: Path | None, output: Output) -> int:
     package = upload_of(PACKAGE).files if _needs_package(folder) else []
     files = [*upload.files, *((f"{PACKAGE.name}/{name}", size) for name, size in package)]
     total = sum(size for _, size in files)
-    lines = [f"{size:>12,}  {name}" for name, size in files]
+    lines = [f"{size:>12,}  {name}" for name, size in upload.files]
+    if package:
+        lines.append(f"{sum(size for _, size in package):>12,}  the package {PACKAGE.name} ({len(package)} files)")
     left = [f"{'left out':>12}  {name}" for name in upload.secrets]
     value = {"files": dict(files), "bytes": total, "left_out": upload.secrets}
     output.emit(value, "\n".join([*lines, *left, f"{total:>12,}  bytes in {len(files)} files; nothing was uploaded"]))

@@ -209,6 +209,8 @@ class TestUpload:
         out = capsys.readouterr().out.splitlines()
         assert out[0].split() == ["10", "mine.py"]
         assert "left out  .env" in "\n".join(out)
+        assert len(out) == 4
+        assert "the package distgnn (" in out[1]
         assert out[-1].endswith(f"bytes in {len(shown['files'])} files; nothing was uploaded")
 
     def test_a_home_folder_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
