@@ -191,7 +191,8 @@ class DemoOptions:
     out: str = writes("distgnn-demo")
     """Local folder for what the demo writes; it must not exist, or be that of an earlier demo."""
     data: str = reads("")
-    """Folder with real data (molecules/smiles, databases); empty = DISTGNN_DATA, else ../shared/data, else synthetic graphs."""
+    """Folder with real data (molecules/smiles, kgrec/last-fm, databases); empty = DISTGNN_DATA, else ../shared/data, else
+    synthetic graphs."""
     quick: bool = setting(False)
     """A minute: less training, fewer draws; differences are then mostly noise."""
 
