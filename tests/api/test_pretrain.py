@@ -47,6 +47,14 @@ def test_plot_draws_training_and_validation_loss(run: dg.Run) -> None:
     assert [line.get_label() for line in run.plot().axes[0].lines] == ["loss", "validation loss"]
 
 
+def test_a_line_of_one_point_is_visible(run: dg.Run, tmp_path: Path) -> None:
+    (tmp_path / "history").mkdir()
+    (tmp_path / "history" / "000000000.jsonl").write_text('{"step": 4, "loss": 1.0, "validation": {"loss": 2.0}}\n')
+    lines = dg.Run(replace(run.folder, path=str(tmp_path), uri=str(tmp_path)), run.config).plot().axes[0].lines
+    assert [line.get_marker() for line in lines] == ["o", "o"]
+    assert [line.get_marker() for line in run.plot().axes[0].lines] == ["None", "o"]
+
+
 def test_html_is_escaped(run: dg.Run) -> None:
     assert "<td>finished</td>" in run._repr_html_()
     named = dg.Run(run.folder.sub("<b>"), run.config)
