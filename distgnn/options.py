@@ -34,6 +34,7 @@ _SPACE = "--space"
 _BOX = " │╭╮╰╯─"
 _PARSER_WORDS = re.compile(r"^Value error: Error parsing \w+: ")
 """What the parser puts before the message of a config's own check."""
+_PERHAPS = "Perhaps you meant:"
 _HINTS = ("Argument helptext", "For full helptext", "Arguments similar")
 
 
@@ -373,7 +374,9 @@ def flatten(boxed: str) -> str:
         title = line.lstrip().startswith("╭")
         if title or not text.strip("-"):
             blocks.append([])
-        if text.strip("-"):
+        if blocks[-1][:1] == [_PERHAPS]:
+            blocks[-1] += [text.split()[0]] if text.startswith("--") else []
+        elif text.strip("-"):
             blocks[-1].append(text)
         if title:
             blocks.append([])

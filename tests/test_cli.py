@@ -56,6 +56,7 @@ WRONG = {
     "pretrain --corpus x --set train.lr=1": "--set: was removed; give --train.lr 1 instead",
     "pretrain --corpus x --set": "--set: was removed",
     "pretrain --corpus x --tran.lr 1": "--tran.lr",
+    "pretrain --corpus x --epochs 3": "Unrecognized options: --epochs, 3: Perhaps you meant: --train.epochs; see distgnn",
     "pretrain --config /nowhere.json": "--config /nowhere.json: cannot be read",
     "pretrain --resume /nowhere": "/nowhere: no run here",
     "pretrain --resume a --resume b": "--resume: given twice",

@@ -33,7 +33,7 @@ def build_config(kind: type[C], config: C | None, options: Mapping[str, Any]) ->
     if config is not None and not isinstance(config, kind):
         raise RequestError(
             f"config: expected {kind.__name__}, found {type(config).__name__}; give its fields by name, such as"
-            f" {dataclasses.fields(kind)[0].name}=..."
+            f" {dataclasses.fields(typing.cast(Any, kind))[0].name}=..."
         )
     fields = to_json(config) if config is not None else {}
     return from_json(

@@ -58,9 +58,10 @@ class PretrainedEncoder(nn.Module):
         Raises:
             RequestError: If the features of ``data`` differ from :attr:`schema`.
         """
-        data = pyg_data().Batch.from_data_list(data) if isinstance(data, list) else data
-        batch = data if isinstance(data, GraphBatch) else from_pyg(data, self.schema)
-        batch = batch.to(self.encoder.device)
+        if not isinstance(data, GraphBatch):
+            joined: Data = pyg_data().Batch.from_data_list(data) if isinstance(data, list) else data
+            data = from_pyg(joined, self.schema)
+        batch = data.to(self.encoder.device)
         nodes = self.encoder(batch)
         return Embeddings(nodes, self.encoder.pool(nodes, batch))
 

@@ -281,4 +281,6 @@ def write_corpus(
         RequestError: a graph does not match ``schema``, or a corpus already exists.
     """
     source = PygSource(graphs, schema)
-    return build_corpus(source, uri, unit_rows=unit_rows, shard_rows=shard_rows, overwrite=overwrite, resume=False)
+    return build_corpus(
+        source, os.fspath(uri), unit_rows=unit_rows, shard_rows=shard_rows, overwrite=overwrite, resume=False
+    )

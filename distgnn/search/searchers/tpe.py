@@ -40,10 +40,11 @@ class TpeSearcher(Searcher):
         Optuna is asked again with other random numbers, then the first untried point of a finite space is taken.
         """
         tried = [record.params for record in known]
-        for numbers in ((number,), *((number, again) for again in range(1, _ATTEMPTS))):
-            proposed = self._ask(known, *numbers)
+        proposed = self._ask(known, number)
+        for again in range(1, _ATTEMPTS):
             if proposed not in tried:
                 return proposed
+            proposed = self._ask(known, number, again)
         points = product(*(domain.points() for domain in self.context.space.values()))
         candidates = (dict(zip(self.context.space, point, strict=True)) for point in points)
         return next((params for params in candidates if params not in tried), proposed)
