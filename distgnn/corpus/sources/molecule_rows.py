@@ -127,7 +127,8 @@ class MoleculeRows:
             )
         if len(found) >= _COUNTED and bool((np.diff(found) == 1).all()):
             sys.stderr.write(
-                f"distgnn: warning: {self.uri}: labels=all leaves out the column {name!r}, which counts the rows; name it to keep it\n"
+                f"distgnn: warning: {self.uri}: labels=all leaves out the column {name!r}, which counts the rows;"
+                " name it to keep it\n"
             )
             return False
         return not other.any() and bool(known.any())
