@@ -39,7 +39,7 @@ def decode(data: bytes, description: str) -> GraphBatch:
         if name.startswith(_EXTRA) and name.endswith("/ptr")
     }
     own = {name: tensor for name, tensor in tensors.items() if not name.startswith(_EXTRA)}
-    return GraphBatch(**own, directed=header["directed"], extras=extras)
+    return GraphBatch(**own, directed=header["directed"], extras=extras, copies={})
 
 
 def _narrow(tensor: Tensor) -> Tensor:
