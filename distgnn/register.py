@@ -83,6 +83,8 @@ class Registry:
         self.kind, self._package, self._nested, self._standalone = kind, package, nested, standalone
         self._entries: dict[str, Entry] = {}
         self._loaded = False
+        self.changes = 0
+        """How often entries were added or removed."""
 
     def __call__(self, name: str, config: type[Any] | None = None) -> Callable[[T], T]:
         """Register the decorated class or function.
@@ -113,6 +115,7 @@ class Registry:
         if entry.config is not None:
             _check_options(entry.config, f"{where}: options of {entry.name!r}", self._standalone)
         self._entries[entry.name] = entry
+        self.changes += 1
 
     def names(self) -> tuple[str, ...]:
         """Return all names, sorted."""
@@ -151,10 +154,12 @@ class Registry:
     def forget(self, name: str) -> None:
         """Remove an entry, for instance before a notebook cell registers it again."""
         self._entries.pop(name, None)
+        self.changes += 1
 
     def forget_users(self) -> None:
         """Remove all entries that are not built in."""
-        self._entries = {name: entry for name, entry in self._entries.items() if entry.builtin}
+        for name in [name for name, entry in self._entries.items() if not entry.builtin]:
+            self.forget(name)
 
     def _load(self) -> None:
         if not self._loaded:
