@@ -269,6 +269,11 @@ def register_encoder(name: str, factory: Callable[..., Any]) -> None:
     encoder(name)(factory)
 
 
+def changes_of_registries() -> int:
+    """Return how often entries of any registry were added or removed: a key for caches of what depends on them."""
+    return sum(registry.changes for registry in REGISTRIES.values())
+
+
 def import_modules(names: tuple[str, ...]) -> None:
     """Import modules that register something.
 

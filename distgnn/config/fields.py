@@ -15,7 +15,7 @@ from dataclasses import MISSING, dataclass, replace
 from typing import Any
 
 from distgnn.errors import RequestError
-from distgnn.register import REGISTRIES, Registry
+from distgnn.register import REGISTRIES, Registry, changes_of_registries
 
 _KEY, _REGISTRIES = "distgnn", "distgnn.registries"
 SEED = (1 << 63) - 1
@@ -176,7 +176,7 @@ def declares(item: dataclasses.Field[Any]) -> bool:
 
 def walk(kind: type[Any]) -> tuple[tuple[str, Facts], ...]:
     """Return (dotted name, metadata) for every field of a config class and of its groups."""
-    return _walked(kind, sum(registry.changes for registry in REGISTRIES.values()))
+    return _walked(kind, changes_of_registries())
 
 
 @functools.lru_cache(256)
