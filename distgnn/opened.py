@@ -26,9 +26,9 @@ def opened_type(kind: type[Any]) -> type[Any]:
 
 
 @functools.lru_cache(256)
-def _opened_type(kind: type[Any], changes_of_registries: int) -> type[Any]:
+def _opened_type(kind: type[Any], state: int) -> type[Any]:
     """Make the class once for each state of the registries."""
-    del changes_of_registries
+    del state
     changes: list[tuple[str, Any, Any]] = []
     for item in plain_fields(kind):
         hint = type_of(kind, item.name)
@@ -67,7 +67,7 @@ def _description(group: type[Any]) -> str:
 def _default(item: dataclasses.Field[Any], below: type[Any] | None = None, help_text: str = "") -> Any:
     """Return a field with the default of ``item``, converted to ``below``.
 
-    The help text is given for groups, since tyro searches the source of all classes for one that is not.
+    Groups get their help text here, since tyro would search the source of their classes for comments at every start.
     """
     metadata = {} if below is None else {"help": help_text}
     if item.default_factory is not dataclasses.MISSING:

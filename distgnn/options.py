@@ -19,6 +19,8 @@ from distgnn.register import import_modules
 from distgnn.storage.records import MAX_BYTES
 
 C = TypeVar("C")
+_CONFIG = (tyro.conf.HelptextFromCommentsOff,)
+"""Help texts are docstrings of fields. To look for comments, too, takes most of the time of parsing."""
 _FOOTER = """
 Also: --config FILE (JSON, as saved by a run), --json (results as JSON on stdout)."""
 _DRY_RUN = """
@@ -186,7 +188,8 @@ class DemoOptions:
     out: str = writes("distgnn-demo")
     """Local folder for what the demo writes; it must not exist, or be that of an earlier demo."""
     data: str = reads("")
-    """Folder with real data (molecules/smiles, databases); empty = DISTGNN_DATA, else ../shared/data, else synthetic graphs."""
+    """Folder with real data (molecules/smiles, kgrec/last-fm, databases); empty = DISTGNN_DATA, else ../shared/data, else
+    synthetic graphs."""
     quick: bool = setting(False)
     """A minute: less training, fewer draws; differences are then mostly noise."""
 
@@ -275,9 +278,11 @@ def parse(kind: type[C], program: str, argv: list[str], options: Globals, defaul
         with contextlib.redirect_stderr(complaints):
             text = f"{_description(kind)}\n{footer}"
             if default is None:
-                found = tyro.cli(shown, prog=program, description=text, args=argv)
+                found = tyro.cli(shown, prog=program, description=text, args=argv, config=_CONFIG)
             else:
-                found = tyro.cli(shown, prog=program, description=text, args=argv, default=opened(default, shown))
+                found = tyro.cli(
+                    shown, prog=program, description=text, args=argv, default=opened(default, shown), config=_CONFIG
+                )
     except SystemExit as stop:
         if not stop.code:
             raise

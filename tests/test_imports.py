@@ -85,7 +85,11 @@ def test_no_import_inside_a_function() -> None:
     for path, tree in trees().items():
         for function in ast.walk(tree):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-                assert not {name for name in imported(function) if not below(name, "rdkit")}, (path, function.name)
+                late = {name for name in imported(function) if not below(name, "rdkit")}
+                assert late <= ({"matplotlib.figure.Figure"} if function.name == "plot" else set()), (
+                    path,
+                    function.name,
+                )
 
 
 def test_config_is_standard_library_only() -> None:

@@ -172,7 +172,8 @@ def add_automatic_tasks(uri: str, most: int, seed: int = 0) -> list[str]:
     folder, database = open_folder(uri), open_database(uri)
     read_manifest(folder)
     candidates = (stored_task(database, one) for one in automatic_tasks(database, _CANDIDATES * most, seed, _LEAST))
-    made = list(islice((one for one in candidates if one is not None), most))
+    named = {one.name: one for one in candidates if one is not None}  # one task for each rule
+    made = list(islice(named.values(), most))
     if not made:
         raise RequestError(
             f"{uri}: no task can be made: no table with a key has {_LEAST} rows of a value that varies; write tasks (--add)"

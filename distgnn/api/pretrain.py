@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from distgnn import register
 from distgnn.api.arguments import build_config, load_function
@@ -24,6 +23,9 @@ from distgnn.register import import_modules
 from distgnn.storage.claim import claimed
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import locked
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ class Run:
 
     def plot(self) -> Figure:
         """Draw training and validation loss against the step."""
+        from matplotlib.figure import Figure  # takes as long as a tenth of the start of a training, which draws nothing
+
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes, table = figure.subplots(), self.table
         for column, style in (("loss", "-"), ("validation_loss", "o-")):

@@ -15,7 +15,7 @@ from distgnn.errors import RequestError
 from distgnn.pretraining.history import NAME as PROGRESS
 from distgnn.pretraining.history import read_progress
 from distgnn.pretraining.run import CONFIG, run_config
-from distgnn.report.folders import kind_of
+from distgnn.report.folders import kind_of, unfinished
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import LOCK, locked
 from distgnn.storage.verified import CHECKSUMS
@@ -99,7 +99,8 @@ def _remove_empty(run: Folder) -> None:
 def _row(name: str, folder: Folder) -> dict[str, Any]:
     kind = kind_of(folder)
     if kind is None:
-        return {}
+        status = unfinished(folder)
+        return {"name": name, "kind": "results", "status": status} if status else {}
     row: dict[str, Any] = {"name": name, "kind": kind.word}
     return row | _progress(folder) if kind.file == PROGRESS else row
 

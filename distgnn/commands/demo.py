@@ -1,8 +1,9 @@
-"""The command ``distgnn demo``: what pre-training gives with few labels.
+"""The command ``distgnn demo``: what pre-training gives with few labels, and AUX-TS on a network.
 
 It builds a corpus from SMILES and pre-trains on it for half a minute, so that one sees it run. Then it takes a shipped model and
-draws its learning curves against no pre-training on two sets of molecules that it has not seen. Without real data, all runs on
-synthetic graphs. Lines that start with '$' are the commands.
+draws its learning curves against no pre-training on two sets of molecules that it has not seen, trains recommendations with
+auxiliary tasks from a knowledge graph, and predicts in a database. Without real data, all runs on synthetic graphs. Lines that
+start with '$' are the commands.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def demo(options: DemoOptions, output: Output) -> int:
         )
     data = Path(options.data or os.environ.get("DISTGNN_DATA", "../shared/data"))
     if (data / "molecules/smiles").is_dir():
-        folders = [*_molecules(data, options), *_databases(data, options)]
+        folders = [*_molecules(data, options), *_network(data, options), *_databases(data, options)]
     elif options.data:
         raise RequestError(f"data={options.data}: there is no molecules/smiles; leave it out to use synthetic graphs")
     else:
@@ -77,6 +78,22 @@ def _molecules(data: Path, options: DemoOptions) -> list[str]:
         _distgnn(f"finetune --corpus {out}/{name} --checkpoint shipped=zoo:molecules --out {out}/{name}-few {few}")
         folders.append(f"{options.out}/{name}-few")
     return folders
+
+
+def _network(data: Path, options: DemoOptions) -> list[str]:
+    """Train recommendations with auxiliary tasks from a knowledge graph (AUX-TS). Returns folders for the report."""
+    ratings, out = data / "kgrec/last-fm", shlex.quote(options.out)
+    if not ratings.is_dir():
+        return []
+    _distgnn(
+        f"network build kgrec --input {shlex.quote(str(ratings))} --columns htr --name last-fm --out {out}/last-fm"
+    )
+    size = "--seeds 1 --epochs 1 --pretrain-epochs 1" if options.quick else "--seeds 2 --epochs 4 --pretrain-epochs 4"
+    _distgnn(
+        f"transfer --data {out}/last-fm --encoders gcn --methods none auxts_all {size} --batch 2048 --lr 1e-2"
+        f" --network.fan-out 0 --workers 2 --out {out}/auxts"
+    )
+    return [f"{options.out}/auxts"]
 
 
 def _databases(data: Path, options: DemoOptions) -> list[str]:

@@ -180,9 +180,9 @@ def walk(kind: type[Any]) -> tuple[tuple[str, Facts], ...]:
 
 
 @functools.lru_cache(256)
-def _walked(kind: type[Any], changes: int) -> tuple[tuple[str, Facts], ...]:
-    """Walk once for each state of the registries, which ``changes`` identifies."""
-    del changes
+def _walked(kind: type[Any], state: int) -> tuple[tuple[str, Facts], ...]:
+    """Walk once for each state of the registries."""
+    del state
     return tuple(_walk(kind))
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_REMEMBERED = ("node_ptr", "stream_ptr", "edges")
+
 
 @dataclass(frozen=True)
 class Ragged:
@@ -47,6 +49,7 @@ class GraphBatch:
         stream_ptr: int64 [S+1]; stream s owns graphs stream_ptr[s]:stream_ptr[s+1]. None means one stream.
         directed: whether ``edges`` holds directed edges; False means each undirected edge is stored once.
         extras: per-graph rows that an objective computed for this batch (task samples, masks), by name.
+        copies: pairs of a tensor on a device and the tensor of the host that it was copied from, by name; see :meth:`on_host`.
     """
 
     graph_id: Tensor
@@ -62,6 +65,7 @@ class GraphBatch:
     stream_ptr: Tensor | None = None
     directed: bool = False
     extras: dict[str, Ragged] = field(default_factory=dict)
+    copies: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
     @property
     def num_graphs(self) -> int:
@@ -80,7 +84,20 @@ class GraphBatch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> GraphBatch:
         """Copy the batch to a device."""
-        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return copied(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def on_host(self, name: str) -> Tensor | None:
+        """Return the tensor ``name`` on the host, without waiting for a device; None if the batch was not copied from the host.
+
+        A tensor that was replaced since the copy is not the one of the host, so None is returned for it.
+        """
+        tensor = getattr(self, name)
+        if tensor is None:
+            return None
+        if tensor.device.type == "cpu" and name not in self.copies:
+            return tensor
+        device, host = self.copies.get(name, (None, None))
+        return host if device is tensor else None
 
 
 def map_tensors(batch: GraphBatch, change: Callable[[Tensor], Tensor]) -> GraphBatch:
@@ -89,6 +106,13 @@ def map_tensors(batch: GraphBatch, change: Callable[[Tensor], Tensor]) -> GraphB
     changes = {name: change(value) for name, value in present.items() if isinstance(value, Tensor)}
     extras = {name: Ragged(change(r.values), change(r.ptr)) for name, r in batch.extras.items()}
     return replace(batch, extras=extras, **changes)
+
+
+def copied(batch: GraphBatch, copy: Callable[[Tensor], Tensor]) -> GraphBatch:
+    """Copy a batch of the host to a device and remember its pointers and edges on the host."""
+    moved = map_tensors(batch, copy)
+    kept = {name: (getattr(moved, name), host) for name in _REMEMBERED if (host := batch.on_host(name)) is not None}
+    return replace(moved, copies=kept)
 
 
 def pin(batch: GraphBatch) -> GraphBatch:

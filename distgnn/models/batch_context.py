@@ -42,7 +42,7 @@ class Context:
     ) -> None:
         self.batch, self.schema, self.dtype, self.hidden_edges = batch, schema, dtype, hidden_edges
         self._degree = degree
-        self.nodes = Segments(batch.node_ptr, batch.num_nodes)
+        self.nodes = Segments(batch.node_ptr, batch.num_nodes, batch.on_host("node_ptr"))
         self._maps: dict[Aggregation, SparseMap] = {}
         self._sums: dict[Aggregation, Tensor] = {}
 
@@ -107,7 +107,9 @@ class Context:
     @cached_property
     def looped(self) -> Messages:
         """Messages along edges between different nodes, and one from every node to itself."""
-        return looped_messages(self.plain, self.batch.num_nodes)
+        edges = self.batch.on_host("edges")
+        others = None if edges is None else int((edges[0] != edges[1]).sum()) * (1 if self.batch.directed else 2)
+        return looped_messages(self.plain, self.batch.num_nodes, others)
 
     @cached_property
     def attention(self) -> Attention:
@@ -117,10 +119,15 @@ class Context:
     @cached_property
     def streams(self) -> Segments:
         """Nodes grouped by stream (one group if the batch has no streams)."""
-        stream_ptr = self.batch.stream_ptr
-        return self.all_nodes if stream_ptr is None else Segments(self.batch.node_ptr[stream_ptr], self.batch.num_nodes)
+        stream_ptr, nodes = self.batch.stream_ptr, self.batch.num_nodes
+        if stream_ptr is None:
+            return self.all_nodes
+        node_host, stream_host = self.batch.on_host("node_ptr"), self.batch.on_host("stream_ptr")
+        host = None if node_host is None or stream_host is None else node_host[stream_host]
+        return Segments(self.batch.node_ptr[stream_ptr], nodes, host)
 
     @cached_property
     def all_nodes(self) -> Segments:
         """All nodes as one group."""
-        return Segments(torch.stack([self.batch.node_ptr[0], self.batch.node_ptr[-1]]), self.batch.num_nodes)
+        ptr = self.batch.node_ptr
+        return Segments(torch.stack([ptr[0], ptr[-1]]), self.batch.num_nodes, torch.tensor([0, self.batch.num_nodes]))

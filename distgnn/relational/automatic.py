@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ _ROWS = 1200
 LEAST = 120
 """Rows of an automatic task for pre-training."""
 _WINDOWS = (7, 30, 90, 180, 365, 730)
+_NAME = 80
 _CELLS, _COUNTS = 2, 3
 """How often each column, and each foreign key, is asked about."""
 
@@ -181,11 +183,16 @@ def _made(task: Task, entity: Int, cut: Int, label: Float) -> Made | None:
     return Made(task, TaskRows(entity.astype(np.int32), cut.astype(np.int64), label, split))
 
 
+def _plain_name(rule: str) -> str:
+    """Name of a stored task: its rule in letters, digits, "_", "." and "-"."""
+    return re.sub(r"[^\w.]+", "-", rule)[:_NAME].strip("-.")
+
+
 def stored_task(database: Database, made: Made) -> SourceTask | None:
     """Return an automatic task as stores keep tasks: 70 % of the rows train, 15 % each val and test, by time.
 
-    Rows of train (val) whose label window reaches into val (test) are left out, and repeated rows of an entity and time.
-    None if a split has no rows then.
+    It is named by its rule. Rows of train (val) whose label window reaches into val (test) are left out, and repeated rows of
+    an entity and time. None if a split has no rows then.
     """
     task, rows = made.task, made.rows
     once = np.unique(np.stack([rows.time, rows.entity.astype(np.int64)]), axis=1, return_index=True)[1]
@@ -216,4 +223,4 @@ def stored_task(database: Database, made: Made) -> SourceTask | None:
             and {"columns": [".".join(pair) for pair in hidden.columns], "splits": list(hidden.splits)},
         },
     }
-    return SourceTask(task.name, facts, pa.table(arrays, names=[task.key, "timestamp", "label", "split"]))
+    return SourceTask(_plain_name(task.rule), facts, pa.table(arrays, names=[task.key, "timestamp", "label", "split"]))

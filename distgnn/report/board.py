@@ -13,7 +13,7 @@ from distgnn.errors import RequestError, WorkError, printable
 from distgnn.pretraining.history import NAME as PROGRESS
 from distgnn.pretraining.history import read_progress
 from distgnn.report.charts import Titles, line_spec
-from distgnn.report.folders import METRICS, kind_of, rows_of
+from distgnn.report.folders import METRICS, kind_of, rows_of, unfinished
 from distgnn.search.records import SWEEP, best_of, read_sweep, read_trials
 from distgnn.storage.folder import Folder
 from distgnn.storage.uri import base_name
@@ -83,7 +83,10 @@ def _row(name: str, folder: Folder) -> dict[str, Any] | None:
     """Return the row of a folder; None if it is of no known kind."""
     kind = kind_of(folder)
     if kind is None:
-        return None
+        status = unfinished(folder)
+        return (
+            dict.fromkeys(COLUMNS) | {"name": name, "kind": "results", "status": status, "age": 0.0} if status else None
+        )
     row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"name": name, "kind": kind.word, "age": 0.0}
     try:
         if kind.file == PROGRESS:

@@ -32,6 +32,7 @@ from distgnn.storage.uri import base_name
 from distgnn.storage.verified import CHECKSUMS
 
 CONFIG, RESULTS, STUDY = "config.json", "results.json", "study.json"
+_JOBS = "jobs"
 _WHAT = "a file of results"
 _MACHINE = ("system", "processor", "memory", "gpus")
 METRICS = {"loss": "Loss", "link_accuracy": "Link accuracy", "adaptation_gain": "Gain of adaptation"}
@@ -60,6 +61,14 @@ def kind_of(folder: Folder) -> Kind | None:
     return next((kind for kind in KINDS if folder.size(kind.file) is not None), None)
 
 
+def unfinished(folder: Folder) -> str:
+    """Status of a comparison that has no results yet; empty for other folders."""
+    if folder.size(CONFIG) is None or kind_of(folder) is not None:
+        return ""
+    done = sum(not name.startswith(".") for name in folder.sub(_JOBS).names())
+    return f"unfinished, {done} trainings done" if done else ""
+
+
 def section_of(uri: str, sweep: Drawn | None = None) -> Section:
     """Read what a command wrote in the folder ``uri``.
 
@@ -74,6 +83,8 @@ def section_of(uri: str, sweep: Drawn | None = None) -> Section:
     if folder.size(CHECKSUMS) is not None:
         raise RequestError(f"{uri}: is a checkpoint or a saved model, which has no curves; give the folder of its run")
     kind = kind_of(folder)
+    if kind is None and (status := unfinished(folder)):
+        raise RequestError(f"{uri}: no results yet ({status}); start its command again to go on")
     if kind is None:
         known = ", ".join(f"{kind.word} ({kind.file})" for kind in KINDS)
         raise RequestError(f"{uri}: nothing to report here; give the folder of a {known}{absence(folder)}")

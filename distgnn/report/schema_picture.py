@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections import Counter
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,6 +19,8 @@ from distgnn.storage.uri import parent
 _FORMATS = ("svg", "png")
 _MAX_LINES, _ROUNDS = 12, 30
 _WIDTH, _LINE = 2.6, 0.17
+_STEP_X, _GAP = 3.1, 0.9
+_MOST_SIDE_BY_SIDE = 6
 
 
 def save_picture(schema: Schema, rows: dict[str, int], uri: str) -> None:
@@ -39,34 +42,55 @@ def save_picture(schema: Schema, rows: dict[str, int], uri: str) -> None:
 
 
 def draw(schema: Schema, rows: dict[str, int]) -> Figure:
-    """Draw a schema: parents above their children."""
+    """Draw a schema: parents above their children, arrows behind the boxes."""
     places = _places(schema)
-    levels = max((level for level, _ in places.values()), default=0) + 1
-    width = max((place for _, place in places.values()), default=0) + 1
-    figure = Figure(figsize=(max(4.0, 3.1 * width), max(3.0, 3.0 * levels)), layout="constrained")
+    width, height = (
+        max(x for x, _ in places.values()) + _STEP_X,
+        max(places[t.name][1] + _height(t) for t in schema.tables) + 0.6,
+    )
+    figure = Figure(figsize=(max(4.0, width), max(3.0, height)), layout="constrained")
     axes = figure.subplots()
     axes.set_axis_off()
-    axes.set_xlim(-0.2, 3.1 * width)
-    axes.set_ylim(-3.0 * levels + 0.4, 0.4)
+    axes.set_xlim(-0.2, width)
+    axes.set_ylim(0.4 - height, 0.4)
     axes.set_title(
         f"{schema.name}: {len(schema.tables)} tables, {sum(rows.values()):,} rows", fontsize=10, parse_math=False
     )
     boxes = {table.name: _box(axes, table, places[table.name], rows[table.name]) for table in schema.tables}
-    for number, key in enumerate(schema.foreign_keys):
+    count = Counter(key.table for key in schema.foreign_keys)
+    drawn = Counter[str]()
+    for key in sorted(schema.foreign_keys, key=lambda key: places[key.parent][0]):  # fewer arrows cross
+        drawn[key.table] += 1
         (x0, y0, _), (x1, _, low) = boxes[key.table], boxes[key.parent]
-        bend = 0.15 + 0.07 * (number % 3)
+        start = x0 + _WIDTH * (drawn[key.table] / (count[key.table] + 1) - 0.5)  # arrows of a table start side by side
+        bend = 0.05
         if key.table == key.parent:
-            x0, x1, y0, low, bend = x0 + _WIDTH / 2, x0 + _WIDTH / 2, low + 0.2, y0 - 0.1, 1.2
+            start, x1, y0, low, bend = x0 + _WIDTH / 2, x0 + _WIDTH / 2, low + 0.2, y0 - 0.1, 0.4
         arrow = FancyArrowPatch(
-            (x0, y0), (x1, low), connectionstyle=f"arc3,rad={bend}", arrowstyle="-|>", mutation_scale=10, color="0.35"
+            (start, y0),
+            (x1, low),
+            connectionstyle=f"arc3,rad={bend}",
+            arrowstyle="-|>",
+            mutation_scale=10,
+            color="0.45",
+            shrinkA=0,
+            shrinkB=0,
+            zorder=1,
         )
         axes.add_patch(arrow)
-        axes.text((x0 + x1) / 2, (y0 + low) / 2, key.column, fontsize=6, ha="center", color="0.35", parse_math=False)
+        told = {"fontsize": 6, "color": "0.35", "parse_math": False, "zorder": 4}
+        if key.table == key.parent:
+            axes.text(start + 0.05, (y0 + low) / 2, key.column, va="center", **told)
+        else:
+            axes.text(start + 0.03, y0 + 0.06, key.column, rotation=35, va="bottom", **told)
     return figure
 
 
-def _places(schema: Schema) -> dict[str, tuple[int, int]]:
-    """Return (level, position) of every table: parents above, siblings near their parents."""
+def _places(schema: Schema) -> dict[str, tuple[float, float]]:
+    """Return the left upper corner (x to the right, y downwards) of every table: parents above, siblings near their parents.
+
+    Levels of many tables take several lines. Lines are centred.
+    """
     level = {table.name: 0 for table in schema.tables}
     for _ in range(min(len(level), _ROUNDS)):  # cycles end here
         for key in schema.foreign_keys:
@@ -79,24 +103,40 @@ def _places(schema: Schema) -> dict[str, tuple[int, int]]:
                 order[key.table] for key in schema.children(name)
             ]
             order[name] = float(np.mean([order[name], *near])) if near else order[name]
-    ranks = sorted(set(level.values()))
-    rows = {
-        number: sorted((n for n in level if level[n] == one), key=lambda n: order[n])
-        for number, one in enumerate(ranks)
-    }
-    return {name: (number, place) for number, names in rows.items() for place, name in enumerate(names)}
+    lines: list[list[str]] = []
+    for rank in sorted(set(level.values())):
+        names = sorted((name for name in level if level[name] == rank), key=lambda name: order[name])
+        parts = -(-len(names) // _MOST_SIDE_BY_SIDE)
+        lines += [names[part::parts] for part in range(parts)]
+    widest, found, y = max(map(len, lines), default=1), dict[str, tuple[float, float]](), 0.0
+    tables = {table.name: table for table in schema.tables}
+    for names in lines:
+        left = (widest - len(names)) * _STEP_X / 2
+        found |= {name: (left + place * _STEP_X, y) for place, name in enumerate(names)}
+        y += max(_height(tables[name]) for name in names) + _GAP
+    return found
 
 
-def _box(axes: Axes, table: Table, place: tuple[int, int], rows: int) -> tuple[float, float, float]:
-    """Draw a table; returns the middle of its upper edge, and its lower edge."""
-    x, y = 3.1 * place[1], -3.0 * place[0]
+def _shown(table: Table) -> tuple[list[str], int]:
+    """Return the lines of a table's columns, and the number of columns that are left out."""
     lines = [f"{_mark(table, column.name)}{column.name}: {column.kind.value}" for column in table.columns[:_MAX_LINES]]
-    more = len(table.columns) - len(lines)
+    return lines, len(table.columns) - len(lines)
+
+
+def _height(table: Table) -> float:
+    lines, more = _shown(table)
+    return _LINE * (0.75 * (len(lines) + bool(more)) + 2.2)
+
+
+def _box(axes: Axes, table: Table, place: tuple[float, float], rows: int) -> tuple[float, float, float]:
+    """Draw a table; returns the middle of its upper edge, and its lower edge."""
+    x, y, height = place[0], -place[1], _height(table)
+    lines, more = _shown(table)
     text = "\n".join([*lines, *([f"... {more} more"] if more else [])])
-    height = _LINE * (0.75 * (len(lines) + bool(more)) + 2.2)
-    axes.add_patch(Rectangle((x, y - height), _WIDTH, height, facecolor="#eef3fa", edgecolor="0.3"))
-    axes.text(x + 0.08, y - 0.05, f"{table.name} ({rows:,})", fontsize=8, weight="bold", va="top", parse_math=False)
-    axes.text(x + 0.08, y - 0.28, text, fontsize=6.5, va="top", parse_math=False)
+    axes.add_patch(Rectangle((x, y - height), _WIDTH, height, facecolor="#eef3fa", edgecolor="0.3", zorder=2))
+    told = {"va": "top", "parse_math": False, "zorder": 3}
+    axes.text(x + 0.08, y - 0.05, f"{table.name} ({rows:,})", fontsize=8, weight="bold", **told)
+    axes.text(x + 0.08, y - 0.28, text, fontsize=6.5, **told)
     return x + _WIDTH / 2, y, y - height
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import distgnn as dg
 from distgnn.cli import main
+from distgnn.report.board import Board
 from distgnn.storage.folder import open_folder
 from distgnn.storage.uri import join
 from tests.helpers.browser import needs_chromium, opened_with_axe
@@ -174,6 +175,21 @@ def test_runs_of_a_folder_are_listed(
     (tmp_path / "broken" / "progress.json").write_text("{")
     (tmp_path / "file.txt").write_text("")
     assert list(dg.list_runs(str(tmp_path))["status"]) == ["damaged"]
+
+
+def test_a_comparison_without_results_yet_is_listed_and_not_reported(tmp_path: Path) -> None:
+    """By the trainings it has done; in the board and in the list of runs."""
+    (tmp_path / "going" / "jobs").mkdir(parents=True)
+    (tmp_path / "going" / "config.json").write_text("{}")
+    assert dg.list_runs(str(tmp_path)).empty
+    for name in ("a.safetensors", "b.safetensors", ".c.distgnn-tmp-1"):
+        (tmp_path / "going" / "jobs" / name).write_bytes(b"")
+    status = "unfinished, 2 trainings done"
+    (listed,) = dg.list_runs(str(tmp_path)).to_dict("records")
+    (row,) = Board(open_folder(str(tmp_path))).state()["rows"]
+    assert (listed["kind"], listed["status"]) == (row["kind"], row["status"]) == ("results", status)
+    with pytest.raises(dg.RequestError, match=f"no results yet .{status}.; start its command again"):
+        dg.write_report([tmp_path / "going"], tmp_path / "page.html")
 
 
 def test_a_checkpoint_is_not_listed_as_a_corpus(folders: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +211,11 @@ def test_shipped_models_are_found_by_name(runs: list[Run], tmp_path: Path, monke
     for name in ("other", "../b/mine", ""):
         with pytest.raises(RequestError, match="no such shipped model; known: mine"):
             open_folder(f"zoo:{name}")
+
+
+def test_shipped_models_are_installed_and_load() -> None:
+    root = Path(__file__).resolve().parents[2]
+    told = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
+    assert {path for paths in told.values() for path in paths} == {f"models/{name}/*" for name in zoo.names()}
+    for name in ("molecules", "molecules-attrmasking"):
+        assert load_encoder(f"zoo:{name}").width == 128

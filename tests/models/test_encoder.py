@@ -175,7 +175,7 @@ def test_sparse_operator_has_exact_derivatives_of_second_order(symmetric: bool) 
 
 
 def test_padding_round_trips_with_exact_derivatives() -> None:
-    padding = Padding(torch.tensor([0, 3, 3, 4, 24, 30, 60]))
+    padding = Padding(torch.tensor([0, 3, 3, 4, 24, 30, 60]), torch.device("cpu"))
     x = torch.randn(60, 2, dtype=torch.float64, requires_grad=True)
     assert len(padding.shapes) > 1
     torch.testing.assert_close(padding.unpad(padding.pad(x)), x)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from distgnn.graph.batch import GraphBatch, message_edges
+from distgnn.graph.batch import GraphBatch, message_edges, rows_where
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,16 @@ def plain_messages(batch: GraphBatch) -> Messages:
     return _sorted(source, target, torch.arange(batch.num_edges, device=target.device).repeat(copies))
 
 
-def looped_messages(plain: Messages, nodes: int) -> Messages:
-    """Replace the self-messages of ``plain`` by exactly one per node."""
-    every, kept = torch.arange(nodes, device=plain.target.device), torch.nonzero(plain.source != plain.target).flatten()
+def looped_messages(plain: Messages, nodes: int, others: int | None = None) -> Messages:
+    """Replace the self-messages of ``plain`` by exactly one per node.
+
+    Args:
+        plain: Messages along edges.
+        nodes: Number of nodes.
+        others: Number of messages that are no self-messages, if it is known on the host.
+    """
+    every, between = torch.arange(nodes, device=plain.target.device), plain.source != plain.target
+    kept = rows_where(between, int(between.sum()) if others is None else others)
     columns = (plain.source, every), (plain.target, every), (plain.edge, torch.full_like(every, -1))
     return _sorted(*(torch.cat([column[kept], loops]) for column, loops in columns))
 

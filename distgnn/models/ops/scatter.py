@@ -42,6 +42,6 @@ class ScatteredSegments(Segments):
     @cached_property
     def padding(self) -> Padding:
         """Padded layout of the rows."""
-        padding = Padding(self.ptr)
+        padding = Padding(self.host, self.ptr.device)
         padding.index, padding.inverse = self.order[padding.index], padding.inverse[self.inverse]
         return padding

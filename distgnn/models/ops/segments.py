@@ -20,15 +20,21 @@ class Segments:
     Args:
         ptr: int64 [groups + 1]; group g owns rows ptr[g]:ptr[g+1].
         rows: ptr[-1], if it is known on the host.
+        host: ptr on the host, if it is known there.
     """
 
-    def __init__(self, ptr: Tensor, rows: int | None = None) -> None:
-        self.ptr, self._rows = ptr, rows
+    def __init__(self, ptr: Tensor, rows: int | None = None, host: Tensor | None = None) -> None:
+        self.ptr, self._rows, self._host = ptr, rows, host
+
+    @cached_property
+    def host(self) -> Tensor:
+        """``ptr`` on the host, which waits for the device once unless it was given."""
+        return self.ptr.cpu() if self._host is None else self._host
 
     @cached_property
     def sizes(self) -> list[int]:
-        """Number of rows of each group (synchronises with the device once)."""
-        return self.ptr.diff().tolist()
+        """Number of rows of each group."""
+        return self.host.diff().tolist()
 
     @cached_property
     def owner(self) -> Tensor:
@@ -64,7 +70,7 @@ class Segments:
     @cached_property
     def padding(self) -> Padding:
         """Padded layout of the rows."""
-        return Padding(self.ptr)
+        return Padding(self.host, self.ptr.device)
 
 
 class Padding:
@@ -73,6 +79,10 @@ class Padding:
     Classes are geometric between the smallest and the largest graph; padding a ragged batch to its largest graph costs
     about three times more.
 
+    Args:
+        host: Pointers to the rows of each graph, on the host.
+        device: Device of the rows.
+
     Attributes:
         shapes: (graphs B, padded size L) per class; the slots of classes are concatenated.
         index: int64 [slots], row of each slot (0 where padded).
@@ -80,8 +90,7 @@ class Padding:
         inverse: int64 [rows], slot of each row.
     """
 
-    def __init__(self, ptr: Tensor) -> None:
-        host = ptr.cpu()
+    def __init__(self, host: Tensor, device: torch.device) -> None:
         counts = host.diff()
         order, self.shapes = _size_classes(counts)
         lengths = torch.cat([torch.full((b,), size) for b, size in self.shapes] or [counts[:0]])
@@ -91,9 +100,7 @@ class Padding:
         index = torch.where(real, host[graph] + place, 0)
         inverse = torch.zeros(int(host[-1]), dtype=torch.int64)
         inverse[index[real]] = torch.nonzero(real).flatten()
-        self.index, self.mask, self.inverse = (
-            to_device(each, ptr.device) for each in (index, real.unsqueeze(1), inverse)
-        )
+        self.index, self.mask, self.inverse = (to_device(each, device) for each in (index, real.unsqueeze(1), inverse))
 
     def pad(self, x: Tensor) -> list[Tensor]:
         """Pad rows, [rows, d] -> one [B, L, d] per class, zero where padded."""

@@ -38,24 +38,16 @@ class EdgeSamples:
     pairs: Tensor
 
     @classmethod
-    def of(cls, parts: list[tuple[Tensor, Tensor]], nodes: int, children: int) -> list[EdgeSamples]:
-        """Build the samples of several parts. Their sizes are read from the device together.
+    def of(cls, rows: Tensor, graph: Tensor, pairs: Tensor, nodes: int, children: int) -> EdgeSamples:
+        """Build the samples.
 
         Args:
-            parts: Rows int64 [M, 4], batch-absolute u, v, v' (-1 = none) and the child task, and their usable graphs [M].
+            rows: int64 [M, 4], batch-absolute u, v, v' (-1 = none) and the child task.
+            graph: int64 [M], the usable graph.
+            pairs: int64 [k], child task * nodes + node of the distinct pairs.
             nodes: N, number of nodes.
             children: C, number of child tasks.
         """
-        keys = [
-            torch.cat([child, child]) * nodes + torch.cat([u, v]) for u, v, _, child in (rows.t() for rows, _ in parts)
-        ]
-        return [
-            cls._of(rows, graph, pairs, nodes, children)
-            for (rows, graph), pairs in zip(parts, _unique(keys), strict=True)
-        ]
-
-    @classmethod
-    def _of(cls, rows: Tensor, graph: Tensor, pairs: Tensor, nodes: int, children: int) -> EdgeSamples:
         anchor, positive, negative, child = rows.t()
         ends = SparseMap.select(torch.cat([anchor, positive, negative.clamp(min=0)]), nodes)
         endpoints, kind = torch.stack([pairs // nodes, pairs % nodes]), torch.get_default_dtype()
@@ -71,14 +63,6 @@ class EdgeSamples:
         """Return [M]: -ln sigma(h_u . h_v) - ln sigma(-h_u . h_v') of every edge (Eq. 7)."""
         positive, negative = self.scores(nodes)
         return F.softplus(-positive) + F.softplus(negative) * self.has_negative
-
-
-def _unique(keys: list[Tensor]) -> list[Tensor]:
-    """Return the distinct values of each tensor, ascending."""
-    ordered = [key.sort().values for key in keys]
-    first = [torch.cat([key.new_ones(min(len(key), 1), dtype=torch.bool), key[1:] != key[:-1]]) for key in ordered]
-    counts = torch.stack([each.sum() for each in first]).tolist()
-    return [key[rows_where(mask, count)] for key, mask, count in zip(ordered, first, counts, strict=True)]
 
 
 class TaskBatch:
@@ -99,21 +83,35 @@ class TaskBatch:
         values, has, is_query = extra.values.long(), extra.ptr.diff() > 0, extra.values[:, QUERY] == 1
         owner, graph = row_graph(extra.ptr, len(values)), torch.cumsum(has, 0) - 1
         children = torch.zeros_like(graph).scatter_reduce(0, owner, values[:, CHILD] + 1, "amax")
-        sizes = has.sum(), children.sum(), is_query.sum(), (batch.node_ptr.diff() * has).sum()
-        graphs, tasks, queries, self._nodes = torch.stack(sizes).tolist()
+        local = values[:, ANCHOR : NEGATIVE + 1]
+        absolute = torch.where(local < 0, -1, local + batch.node_ptr[owner].unsqueeze(1))
+        child = values[:, CHILD] + (children.cumsum(0) - children)[owner]
+        rows = torch.cat([absolute, child.unsqueeze(1)], dim=1)
+
+        below = children.sum() * batch.num_nodes  # keys of pairs of the support
+        key = child * batch.num_nodes + is_query * below
+        keys = torch.cat([key + rows[:, 0], key + rows[:, 1]]).sort().values
+        first = torch.cat([keys.new_ones(min(len(keys), 1), dtype=torch.bool), keys[1:] != keys[:-1]])
+        sizes = is_query.sum(), first.sum(), (first & (keys < below)).sum(), (batch.node_ptr.diff() * has).sum()
+        told = torch.cat([torch.stack(sizes), children]).cpu()  # the one wait for the device
+        (queries, pairs, supports, self._nodes), on_host = told[:4].tolist(), told[4:][told[4:] > 0]
+        graphs, tasks = len(on_host), int(on_host.sum())
+
         graph, self.usable = graph[owner], rows_where(has, graphs)
         self.children = children[self.usable]
         self.child_graph = torch.repeat_interleave(self.children, output_size=tasks)
         ends = (self.children + 1).cumsum(0)
-        self.pooled = Segments(torch.cat([ends.new_zeros(1), ends]), tasks + graphs)
+        self.pooled = Segments(F.pad(ends, (1, 0)), tasks + graphs, F.pad((on_host + 1).cumsum(0), (1, 0)))
         self.graph_row = ends - 1
-        self.child_row = torch.arange(self.child_graph.numel(), device=ends.device) + self.child_graph
-        local = values[:, ANCHOR : NEGATIVE + 1]
-        absolute = torch.where(local < 0, -1, local + batch.node_ptr[owner].unsqueeze(1))
-        child = values[:, CHILD] + (self.children.cumsum(0) - self.children)[graph]
-        rows = torch.cat([absolute, child.unsqueeze(1)], dim=1)
-        sides = rows_where(~is_query, len(values) - queries), rows_where(is_query, queries)
-        self.support, self.query = EdgeSamples.of([(rows[s], graph[s]) for s in sides], batch.num_nodes, tasks)
+        self.child_row = torch.arange(tasks, device=ends.device) + self.child_graph
+        distinct = keys[rows_where(first, pairs)]
+        sides = (
+            (rows_where(~is_query, len(values) - queries), distinct[:supports]),
+            (rows_where(is_query, queries), distinct[supports:] - below),
+        )
+        self.support, self.query = (
+            EdgeSamples.of(rows[s], graph[s], found, batch.num_nodes, tasks) for s, found in sides
+        )
 
     def membership(self, links: EdgeSamples) -> SparseMap:
         """Return the map [C + U, N] of the nodes of each pooled row (Eq. 2, 8).
