@@ -15,7 +15,7 @@ from distgnn.auxiliary.trainer import TrainingResult
 from distgnn.config import TransferConfig
 from distgnn.config.transfer import AUTO, CONTROL, SCHEMES
 from distgnn.corpus.writer import Mapper
-from distgnn.labels.scores import holm, paired_p_value
+from distgnn.labels.scores import holm, paired_interval, paired_p_value
 
 SIGNIFICANT = 0.05
 Config = TypeVar("Config")
@@ -44,6 +44,7 @@ class Contrast(NamedTuple):
         relative_gain: ``gain`` divided by the control's mean.
         p: p-value of the two-sided paired t-test; None if the test is undefined.
         p_holm: ``p`` after Holm's correction over the rows of the same part and metric.
+        interval: 95 % interval of ``difference``, of the same test without correction; None like ``p``.
     """
 
     difference: float
@@ -51,6 +52,7 @@ class Contrast(NamedTuple):
     relative_gain: float
     p: float | None
     p_holm: float | None
+    interval: tuple[float, float] | None
 
     @property
     def significant(self) -> bool:
@@ -133,7 +135,8 @@ class Comparison(Generic[Config]):
         for (row, (values, control)), p, corrected in zip(pairs.items(), p_values, holm(p_values), strict=True):
             difference = float(values.mean() - control.mean())
             gain = sign * difference
-            found[row] = Contrast(difference, gain, gain / abs(float(control.mean())) if gain else 0.0, p, corrected)
+            relative = gain / abs(float(control.mean())) if gain else 0.0
+            found[row] = Contrast(difference, gain, relative, p, corrected, paired_interval(values, control))
         return found
 
     def records(self) -> list[dict[str, Any]]:
@@ -157,7 +160,8 @@ class Comparison(Generic[Config]):
         """Return one record per row, part and metric: statistics over seeds, and the paired test against the control.
 
         ``sd`` (sample standard deviation) and ``se`` (standard error of the mean) are None for a single seed;
-        ``control``, ``difference``, ``gain``, ``p`` and ``p_holm`` are None for a control.
+        ``low`` and ``high`` bound the 95 % interval of ``difference`` over seeds. ``control``, ``difference``, ``gain``, these,
+        ``p`` and ``p_holm`` are None for a control.
         """
         return [record for metric in self.metrics for part in self.parts for record in self._summary(part, metric)]
 
@@ -166,6 +170,7 @@ class Comparison(Generic[Config]):
         for row in self.rows:
             values, contrast = self.values(row, part, metric), contrasts.get(row)
             sd = float(values.std(ddof=1)) if len(values) > 1 else None
+            low, high = (contrast and contrast.interval) or (None, None)
             found.append(
                 {
                     **row._asdict(),
@@ -178,6 +183,8 @@ class Comparison(Generic[Config]):
                     "control": self.controls[row].method if contrast else None,
                     "difference": contrast.difference if contrast else None,
                     "gain": contrast.gain if contrast else None,
+                    "low": low,
+                    "high": high,
                     "p": contrast.p if contrast else None,
                     "p_holm": contrast.p_holm if contrast else None,
                 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -72,11 +72,23 @@ def paired_p_value(first: npt.ArrayLike, second: npt.ArrayLike) -> float | None:
 
     None if it is undefined: fewer than 2 seeds, or constant differences.
     """
+    found = _paired_test(first, second)
+    return None if found is None else float(found.pvalue)
+
+
+def paired_interval(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, float] | None:
+    """Return the 95 % interval of the mean difference ``first - second`` over seeds, of the test of :func:`paired_p_value`."""
+    found = _paired_test(first, second)
+    return None if found is None else tuple(map(float, found.confidence_interval(0.95)))
+
+
+def _paired_test(first: npt.ArrayLike, second: npt.ArrayLike) -> Any:
+    """Return SciPy's result of the paired t-test; None if it is undefined."""
     one, other = (np.asarray(values, dtype=np.float64) for values in (first, second))
     difference = one - other
     if difference.size < 2 or np.std(difference) <= 1e-9 * max(float(np.abs(difference).max()), 1e-12):
         return None
-    return float(np.asarray(stats.ttest_rel(one, other))[1])
+    return stats.ttest_rel(one, other)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -101,10 +101,11 @@ def _interval_spec(table: pd.DataFrame, titles: Titles, reference: float | None)
     shown = [{"field": name, "type": "quantitative", "format": ".4~g"} for name in ("value", "low", "high")]
     tooltip = [{"field": "name", "type": "nominal"}, *shown]
     rule = {"x": {"field": "low", "type": "quantitative"}, "x2": {"field": "high"}, "y": y}
-    layers: list[dict[str, Any]] = [
-        {"mark": {"type": "rule"}, "encoding": rule},
-        {"mark": {"type": "point", "filled": True, "size": 60}, "encoding": {"x": x, "y": y, "tooltip": tooltip}},
-    ]
+    known = bool(table[["low", "high"]].notna().to_numpy().any())
+    layers: list[dict[str, Any]] = [{"mark": {"type": "rule"}, "encoding": rule}] if known else []
+    layers.append(
+        {"mark": {"type": "point", "filled": True, "size": 60}, "encoding": {"x": x, "y": y, "tooltip": tooltip}}
+    )
     if reference is not None:
         layers.append(
             {"mark": {"type": "rule", "color": "#888", "aria": False}, "encoding": {"x": {"datum": reference}}}

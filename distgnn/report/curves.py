@@ -22,7 +22,7 @@ from distgnn.storage.folder import Folder
 CURVES_FILE, PICTURES = "curves.parquet", "pictures"
 _PANELS = {"losses": "loss", "weights": "weight", "cosines": "gradient similarity"}
 _NAMES = ("scheme", "encoder", "method", "task")
-_LEGEND_LETTERS = 200
+_LEGEND_LETTERS = 130
 _SMOOTH = 20
 """The window of the moving mean is the number of steps divided by this."""
 
@@ -90,9 +90,8 @@ def _training(found: list[TrainingResult], title: str) -> Figure:
     columns = max(1, min(len(names), _LEGEND_LETTERS // (max(map(len, names)) + 8)))  # names may be long
     judges = [fitted.meta_loss for fitted in found]
     judged = any(np.isfinite(judge).any() for judge in judges)
-    count = len(_PANELS) + judged
-    figure = Figure(figsize=(5 * count, 4.3 + 0.22 * -(-len(names) // columns)), layout="constrained")
-    panels = np.ravel(figure.subplots(1, count))
+    figure = Figure(figsize=(10, 8 + 0.22 * -(-len(names) // columns)), layout="constrained")
+    panels = np.ravel(figure.subplots(2, 2))
     for axes, (curve, label) in zip(panels, _PANELS.items(), strict=False):
         for place, task in enumerate(names):
             curves = [fitted.curves[curve][:, place] for fitted in found]
@@ -101,6 +100,8 @@ def _training(found: list[TrainingResult], title: str) -> Figure:
         axes.grid(alpha=0.3)
     if judged:
         _judge(panels[-1], judges, [fitted.curves["losses"][:, 0] for fitted in found])
+    else:
+        panels[-1].remove()
     figure.suptitle(title)
     lines, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(lines, labels, loc="outside lower center", ncols=columns, fontsize="small")

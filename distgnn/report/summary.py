@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from distgnn.config.transfer import AUTO
 from distgnn.errors import RequestError
 from distgnn.labels.scores import HIGHER_IS_BETTER
 from distgnn.report.charts import Titles, interval_chart, line_chart
@@ -62,24 +63,35 @@ def direction(metric: str) -> str:
 
 
 def verdicts(scores: list[Score]) -> list[str]:
-    """Say how each method compares with its control."""
-    found = []
-    for score in scores:
-        if score.control is None or score.difference is None:
-            continue
-        factor, decimals = scale(score.metric)
-        gain = score.difference if score.gain is None else score.gain
-        word = "better than" if gain > 0 else "worse than" if gain < 0 else "level with"
-        text = f"{score.method} is {word} {score.control} by {abs(factor * score.difference):.{decimals}f}"
-        if score.low is not None and score.high is not None:
-            text += f" (95 % interval {factor * score.low:+.{decimals}f} to {factor * score.high:+.{decimals}f})"
-        text += f" in {TITLES.get(score.metric, score.metric)}" + (f": {score.place}" if score.place else "")
-        if score.p_holm is None:
-            text += "; no test is possible"
-        else:
-            text += f"; {'significant' if score.p_holm < 0.05 else 'not significant'}, corrected p = {p_value(score.p_holm)}"
-        found.append(f"{text}.")
-    return found
+    """Say how each method compares with its control in the first metric."""
+    main, others = _main(scores)
+    found = [_verdict(score) for score in main if score.control is not None and score.difference is not None]
+    return found + ([f"The table also has {', '.join(others)}."] if found and others else [])
+
+
+def _main(scores: list[Score]) -> tuple[list[Score], list[str]]:
+    """Return the scores of the first metric, and the names of the other metrics."""
+    first, *others = dict.fromkeys(score.metric for score in scores) or [""]
+    return [score for score in scores if score.metric == first], [TITLES.get(name, name) for name in others]
+
+
+def _verdict(score: Score) -> str:
+    factor, decimals = scale(score.metric)
+    difference = score.difference or 0.0
+    gain = difference if score.gain is None else score.gain
+    word = "better than" if gain > 0 else "worse than" if gain < 0 else "level with"
+    method, control = score.method, score.control
+    if score.scheme == AUTO:
+        method, control = f"What validation chooses for {method}", f"{control} from scratch"
+    text = f"{method} is {word} {control} by {abs(factor * difference):.{decimals}f}"
+    if score.low is not None and score.high is not None:
+        text += f" (95 % interval {factor * score.low:+.{decimals}f} to {factor * score.high:+.{decimals}f})"
+    text += f" in {TITLES.get(score.metric, score.metric)}" + (f": {score.place}" if score.place else "")
+    if score.p_holm is None:
+        return f"{text}; no test is possible."
+    return (
+        f"{text}; {'significant' if score.p_holm < 0.05 else 'not significant'}, corrected p = {p_value(score.p_holm)}."
+    )
 
 
 def table(scores: list[Score]) -> Table:
@@ -104,8 +116,9 @@ def _cell(score: Score, name: str) -> str:
 
 
 def charts(scores: list[Score]) -> list[Chart]:
-    """Draw learning curves and differences to the control, where there are any."""
-    return [chart for chart in (_learning_curves(scores), _differences(scores)) if chart is not None]
+    """Draw learning curves and differences to the control in the first metric, where there are any."""
+    main, _ = _main(scores)
+    return [chart for chart in (_learning_curves(main), _differences(main)) if chart is not None]
 
 
 def _learning_curves(scores: list[Score]) -> Chart | None:

@@ -12,6 +12,7 @@ import pytest
 import distgnn as dg
 from distgnn.cli import main
 from distgnn.report.board import Board
+from distgnn.report.summary import Score, charts, table, verdicts
 from distgnn.storage.folder import open_folder
 from distgnn.storage.uri import join
 from tests.helpers.browser import needs_chromium, opened_with_axe
@@ -175,6 +176,21 @@ def test_runs_of_a_folder_are_listed(
     (tmp_path / "broken" / "progress.json").write_text("{")
     (tmp_path / "file.txt").write_text("")
     assert list(dg.list_runs(str(tmp_path))["status"]) == ["damaged"]
+
+
+def test_verdicts_and_differences_are_of_the_first_metric() -> None:
+    """Other metrics are in the table; what validation chooses is compared with none from scratch."""
+    common = {"encoder": "gcn", "part": "test", "control": "none", "p": 0.5, "p_holm": 1.0}
+    auto = Score("auxts_all", "auc", 0.8, scheme="auto", difference=0.02, low=-0.1, high=0.14, **common)
+    scores = [auto, Score("auxts_all", "ndcg@20", 0.3, scheme="auto", difference=0.2, **common)]
+    assert verdicts(scores) == [
+        "What validation chooses for auxts_all is better than none from scratch by 2.00 (95 % interval -10.00 to +14.00) in auc:"
+        " auto, gcn, test; not significant, corrected p = 1.",
+        "The table also has ndcg@20.",
+    ]
+    (chart,) = charts(scores)
+    assert [row["value"] for row in chart.spec["data"]["values"]] == [2.0]
+    assert len(table(scores).body) == 2
 
 
 def test_a_comparison_without_results_yet_is_listed_and_not_reported(tmp_path: Path) -> None:

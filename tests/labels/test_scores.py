@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distgnn.labels.scores import defined, holm, paired_p_value, score
+from distgnn.labels.scores import defined, holm, paired_interval, paired_p_value, score
 
 NAN = math.nan
 
@@ -48,11 +48,15 @@ def test_rmse_is_per_label_in_its_own_units() -> None:
 def test_paired_p_value() -> None:
     """Differences 1, 2, 3: t = 2 / (1 / sqrt 3) = 3.4641 with 2 degrees of freedom, p = 0.0742."""
     assert paired_p_value([2, 4, 6], [1, 2, 3]) == pytest.approx(0.0742, abs=1e-4)
+    assert paired_interval([2, 4, 6], [1, 2, 3]) == pytest.approx(
+        (2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5)
+    )  # sd 1, t of 2
 
 
 @pytest.mark.parametrize("pair", [([0.7], [0.6]), ([0.7, 0.7], [0.7, 0.7]), ([0.8, 0.9, 1.0], [0.7, 0.8, 0.9])])
 def test_no_p_value_without_spread(pair: tuple[list[float], list[float]]) -> None:
     assert paired_p_value(*pair) is None
+    assert paired_interval(*pair) is None
 
 
 def test_holm() -> None:
