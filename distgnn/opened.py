@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from typing import Annotated, Any, TypeVar, cast
 
 import docstring_parser
@@ -34,7 +35,9 @@ def _opened_type(kind: type[Any], state: int) -> type[Any]:
         hint = type_of(kind, item.name)
         if dataclasses.is_dataclass(hint):
             below = opened_type(cast(type, hint))
-            changes.append((item.name, below, _default(item, below, _docstring(kind, item.name) or _description(below))))
+            changes.append(
+                (item.name, below, _default(item, below, _docstring(kind, item.name) or _description(below)))
+            )
         elif facts_of(item).names:
             changes.append((item.name, _named(item, hint), _default(item)))
     for name, config in group_types(kind).items():
@@ -53,7 +56,7 @@ def _opened_type(kind: type[Any], state: int) -> type[Any]:
 
 def _docstring(kind: type[Any], field: str) -> str:
     """Return the docstring of a field; empty if it has none."""
-    owner = next(base for base in kind.__mro__ if field in base.__dict__.get("__annotations__", ()))
+    owner = next(base for base in kind.__mro__ if field in inspect.get_annotations(base))
     found = (doc.description for doc in docstring_parser.parse_from_object(owner).params if doc.arg_name == field)
     return next(found, None) or ""
 

@@ -96,7 +96,9 @@ class SlowEncoder:
                 done = done.index_put((torch.nonzero(of == group).flatten(),), scaled)
             x = done
         pairs = zip(graph_rows(self.batch), psi, strict=True)
-        return torch.cat([x[rows.start : rows.stop] * c["norm.scale.weight"] + c["norm.scale.bias"] for rows, c in pairs])
+        return torch.cat(
+            [x[rows.start : rows.stop] * c["norm.scale.weight"] + c["norm.scale.bias"] for rows, c in pairs]
+        )
 
     def _gin(self, x: Tensor, psi: list[Copy], _: str) -> Tensor:
         total = torch.stack([row + self._messages(x, n, psi).sum(0) for n, row in enumerate(x)])

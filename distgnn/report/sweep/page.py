@@ -51,7 +51,9 @@ def page(view: View, found: Importance | None, shown: Sequence[Picture]) -> str:
     return render(Page(title, about, [*sections, Section("Figures", charts=charts)]))
 
 
-def write_sweep_report(folder: Folder, sweep: Sweep | None = None, trials: Iterable[TrialRecord] | None = None) -> Drawn:
+def write_sweep_report(
+    folder: Folder, sweep: Sweep | None = None, trials: Iterable[TrialRecord] | None = None
+) -> Drawn:
     """Write sweep.md, sweep.html and pictures/NAME.png of the sweep in ``folder``.
 
     Args:
