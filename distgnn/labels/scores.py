@@ -79,7 +79,10 @@ def paired_p_value(first: npt.ArrayLike, second: npt.ArrayLike) -> float | None:
 def paired_interval(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[float, float] | None:
     """Return the 95 % interval of the mean difference ``first - second`` over seeds, of the test of :func:`paired_p_value`."""
     found = _paired_test(first, second)
-    return None if found is None else tuple(map(float, found.confidence_interval(0.95)))
+    if found is None:
+        return None
+    low, high = found.confidence_interval(0.95)
+    return float(low), float(high)
 
 
 def _paired_test(first: npt.ArrayLike, second: npt.ArrayLike) -> Any:
