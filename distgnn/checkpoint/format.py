@@ -8,7 +8,7 @@ checksums.json, which is written last.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -37,6 +37,12 @@ FOLDER = "checkpoints"
 FILES = ("model.safetensors", "state.safetensors", "config.json", "state.json", "corpus.json", "card.md")
 ENCODER_FILES = ("config.json", "model.safetensors")
 KIND = Kind("checkpoint", "distgnn-checkpoint", 1, FILES)
+DATABASE_MODEL = Kind(
+    "checkpoint of a database model",
+    "distgnn-database-model",
+    1,
+    ("model.safetensors", "state.safetensors", "config.json", "state.json", "card.md"),
+)
 
 
 @dataclass(frozen=True)
@@ -239,24 +245,25 @@ def step_of(checkpoint: Folder) -> int:
     return int(checkpoint.path.rpartition("step-")[2])
 
 
-def first_whole(uri: str, read: Callable[[Folder, Checksums], _T]) -> _T:
+def first_whole(uri: str, read: Callable[[Folder, Checksums], _T], kinds: Sequence[Kind] = (KIND,)) -> _T:
     """Apply ``read`` to the checkpoint at ``uri``, or to the newest checkpoint of the run at ``uri`` that it can read.
 
     Args:
         uri: A checkpoint or a run.
         read: Reads a checkpoint, given its folder and checksums; raises RequestError if it is incomplete.
+        kinds: Formats that it may have.
 
     Raises:
         RequestError: If ``read`` fails for the checkpoint, or for all checkpoints of the run.
     """
     if uri.startswith(HUB):
         with hub.repository(uri) as folder:
-            return _read_repository(folder, read)
+            return _read_repository(folder, read, kinds)
     folder = open_folder(uri)
     raw = folder.read_if_there(CHECKSUMS)
     if raw is not None:
-        return read(folder, parse_checksums(raw, folder.at(CHECKSUMS), KIND))
-    found = _newest_readable(folder, read)
+        return read(folder, parse_checksums(raw, folder.at(CHECKSUMS), *kinds))
+    found = _newest_readable(folder, read, kinds)
     if found is None:
         raise RequestError(
             f"{uri}: no complete checkpoint here; give a checkpoint or the folder of a run that has one{absence(folder)}"
@@ -264,21 +271,23 @@ def first_whole(uri: str, read: Callable[[Folder, Checksums], _T]) -> _T:
     return found
 
 
-def _read_repository(folder: Folder, read: Callable[[Folder, Checksums], _T]) -> _T:
+def _read_repository(folder: Folder, read: Callable[[Folder, Checksums], _T], kinds: Sequence[Kind]) -> _T:
     raw = folder.read_if_there(CHECKSUMS)
     if raw is None:
         raise RequestError(
             f"{folder.uri}: no such repository, none that you may read, or one without a checkpoint of distgnn"
         )
-    return read(folder, parse_checksums(raw, folder.at(CHECKSUMS), KIND))
+    return read(folder, parse_checksums(raw, folder.at(CHECKSUMS), *kinds))
 
 
-def _newest_readable(run: Folder, read: Callable[[Folder, Checksums], _T]) -> _T | None:
+def _newest_readable(
+    run: Folder, read: Callable[[Folder, Checksums], _T], kinds: Sequence[Kind] = (KIND,)
+) -> _T | None:
     checkpoints = run.sub(FOLDER)
     for name in reversed(step_names(checkpoints)):
         folder = checkpoints.sub(name)
         try:
-            return read(folder, read_checksums(folder, KIND))
+            return read(folder, read_checksums(folder, *kinds))
         except RequestError:
             continue
     return None

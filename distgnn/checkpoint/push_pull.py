@@ -6,7 +6,7 @@ from pathlib import Path
 
 import safetensors.torch
 
-from distgnn.checkpoint.format import FILES, KIND, first_whole, read_verified, seal
+from distgnn.checkpoint.format import DATABASE_MODEL, KIND, first_whole
 from distgnn.errors import RequestError, WorkError
 from distgnn.storage import hub
 from distgnn.storage.cache import pull_to_cache
@@ -15,14 +15,15 @@ from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import LOCK, locked
 from distgnn.storage.temporary import remove_left_over_beside
 from distgnn.storage.uri import HUB
-from distgnn.storage.verified import CHECKSUMS, Checksums, publish_safely, read_files
+from distgnn.storage.verified import CHECKSUMS, Checksums, Kind, publish_safely, read_files, read_verified, seal
 
+_KINDS = (KIND, DATABASE_MODEL)
 _MAX_CARD = 1 << 20
 _README, _HEADER = "README.md", b"---\nlibrary_name: distgnn\ntags:\n- graph-machine-learning\n---\n\n"
 
 
 def push(source: str, target: str, weights_only: bool = False, card: str = "") -> str:
-    """Copy the checkpoint at ``source``, or the newest one of the run there, to ``target``.
+    """Copy the checkpoint at ``source``, of an encoder or of a database model, or the newest one of the run there, to ``target``.
 
     An identical checkpoint at the target is left in place.
 
@@ -41,22 +42,23 @@ def push(source: str, target: str, weights_only: bool = False, card: str = "") -
         WorkError: If the copy differs from its source.
     """
 
-    def read(folder: Folder, checksums: Checksums) -> tuple[dict[str, bytes], bytes]:
-        return read_files(folder, KIND, checksums, FILES), checksums.raw
+    def read(folder: Folder, checksums: Checksums) -> tuple[dict[str, bytes], bytes, Kind]:
+        kind = checksums.kind
+        return read_files(folder, kind, checksums, kind.files), checksums.raw, kind
 
     folder = None if target.startswith(HUB) else open_folder(target)
-    files, sealed = first_whole(source, read)
+    files, sealed, kind = first_whole(source, read, _KINDS)
     changed = _changes(weights_only, card)
     if changed:
         files |= changed
-        sealed = seal(files)
+        sealed = seal(files, kind)
     if folder is None:
-        return _push_to_hub(target, files, sealed)
+        return _push_to_hub(target, files, sealed, kind)
     if folder.local:  # a rename decides between two writers
         remove_left_over_beside(folder.path)
-        return _place(files, sealed, folder)
+        return _place(files, sealed, folder, kind)
     with locked(folder):
-        return _place(files, sealed, folder)
+        return _place(files, sealed, folder, kind)
 
 
 def _changes(weights_only: bool, card: str) -> dict[str, bytes]:
@@ -96,10 +98,10 @@ def pull(source: str, target: str = "") -> str:
     """
     if target:
         return push(source, target)
-    return first_whole(source, lambda folder, checksums: pull_to_cache(folder, KIND, checksums)).uri
+    return first_whole(source, lambda folder, found: pull_to_cache(folder, found.kind, found), _KINDS).uri
 
 
-def _push_to_hub(uri: str, files: dict[str, bytes], sealed: bytes) -> str:
+def _push_to_hub(uri: str, files: dict[str, bytes], sealed: bytes, kind: Kind) -> str:
     """Commit a checkpoint; one that is already there stays in the repository's history.
 
     The model card is also the repository's README.md, unless someone else wrote that.
@@ -107,7 +109,7 @@ def _push_to_hub(uri: str, files: dict[str, bytes], sealed: bytes) -> str:
 
     def parts(there: Folder) -> dict[str, bytes]:
         names = set(there.names())
-        foreign = sorted(names & set(FILES))
+        foreign = sorted(names & set(kind.files))
         if foreign and CHECKSUMS not in names:
             raise RequestError(f"{uri}: the repository holds other things ({foreign[0]}); choose another name")
         if there.read_if_there(CHECKSUMS) == sealed:
@@ -118,24 +120,24 @@ def _push_to_hub(uri: str, files: dict[str, bytes], sealed: bytes) -> str:
 
     hub.commit(uri, parts)
     with hub.repository(uri) as folder:
-        return _compared(folder, sealed)
+        return _compared(folder, sealed, kind)
 
 
-def _compared(folder: Folder, sealed: bytes) -> str:
-    if read_verified(folder)[1] != sealed:
+def _compared(folder: Folder, sealed: bytes, kind: Kind) -> str:
+    if read_verified(folder, kind)[1] != sealed:
         raise WorkError(f"{folder.uri}: the copy differs from its source; someone else wrote there, try another target")
     return folder.uri
 
 
-def _place(files: dict[str, bytes], sealed: bytes, folder: Folder) -> str:
+def _place(files: dict[str, bytes], sealed: bytes, folder: Folder, kind: Kind) -> str:
     if folder.size(CHECKSUMS) is not None:
         if folder.read(CHECKSUMS) != sealed:
             raise RequestError(f"{folder.uri}: another checkpoint is already there; choose another target")
-        read_verified(folder)
+        read_verified(folder, kind)
         settle(folder)  # it was killed after the last file
         return folder.uri
     foreign = sorted(set(folder.names()) - claimed(folder) - {CLAIM, LOCK})
     if foreign:
         raise RequestError(f"{folder.uri}: the folder holds other things ({foreign[0]}); choose an empty target")
-    publish_safely(folder, files, sealed, KIND)
-    return _compared(folder, sealed)
+    publish_safely(folder, files, sealed, kind)
+    return _compared(folder, sealed, kind)

@@ -10,20 +10,18 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from distgnn.checkpoint.format import load_tensors
+from distgnn.checkpoint.format import DATABASE_MODEL, FOLDER, first_whole, load_tensors, step_name
 from distgnn.config import from_json
 from distgnn.config.database_model import DatabaseModelConfig
 from distgnn.errors import RequestError
 from distgnn.relational.ensemble import DatabaseModel
 from distgnn.relational.training import State
 from distgnn.relational.values import FACTS, REDUNDANCY
-from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.folder import Folder
 from distgnn.storage.records import Count, Name, parse_record
-from distgnn.storage.verified import CHECKSUMS, Kind, publish, read_verified, seal
+from distgnn.storage.verified import CHECKSUMS, Checksums, publish, read_files, seal
 
-FILES = ("model.safetensors", "state.safetensors", "config.json", "state.json", "card.md")
-KIND = Kind("checkpoint of a database model", "distgnn-database-model", 1, FILES)
-FOLDER = "checkpoints"
+_TENSORS = ("model.safetensors", "state.safetensors")
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -65,10 +63,10 @@ class SavedModel:
 
 def save_model(run: Folder, state: State, facts: Facts) -> str:
     """Write the checkpoint ``checkpoints/step-N`` of a run; return its URI."""
-    folder = run.sub(FOLDER).sub(f"step-{state.step:09d}")
+    folder = run.sub(FOLDER).sub(step_name(state.step))
     if folder.size(CHECKSUMS) is None:
         files = _files(state, facts)
-        publish(folder, files, seal(files, KIND))
+        publish(folder, files, seal(files, DATABASE_MODEL))
     return folder.uri
 
 
@@ -108,13 +106,10 @@ def load_model(uri: str) -> SavedModel:
     Raises:
         RequestError: There is none, or a file is damaged.
     """
-    folder = open_folder(uri)
-    if folder.size(CHECKSUMS) is None:
-        folder = newest(folder) or folder
-    files, _ = read_verified(folder, KIND)
+    folder, files = first_whole(uri, _read, (DATABASE_MODEL,))
     facts = parse_record(files["config.json"], Facts, folder.at("config.json"), "the config of a checkpoint")
     state = parse_record(files["state.json"], _State, folder.at("state.json"), "the state of a checkpoint")
-    weights, moments = (load_tensors(files[name], folder.uri, "checkpoint") for name in FILES[:2])
+    weights, moments = (load_tensors(files[name], folder.uri, "checkpoint") for name in _TENSORS)
     try:
         model = DatabaseModel(from_json(DatabaseModelConfig, facts.model, "model"))
         model.load_state_dict(_present(weights, model))
@@ -124,6 +119,10 @@ def load_model(uri: str) -> SavedModel:
     if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
         raise RequestError(f"{folder.uri}: a weight is not finite, the training diverged; choose an earlier checkpoint")
     return SavedModel(folder.uri, facts, model, state.step, state.losses, optimiser)
+
+
+def _read(folder: Folder, checksums: Checksums) -> tuple[Folder, dict[str, bytes]]:
+    return folder, read_files(folder, DATABASE_MODEL, checksums, DATABASE_MODEL.files)
 
 
 def _present(tensors: dict[str, Tensor], model: DatabaseModel, prefixes: tuple[str, ...] = ("",)) -> dict[str, Tensor]:
@@ -149,16 +148,14 @@ def _widened(weight: Tensor, inputs: int) -> Tensor:
     return torch.cat([known, weight.new_zeros(weight.shape[0], REDUNDANCY), rest], 1)
 
 
-def newest(run: Folder) -> Folder | None:
-    """Newest complete checkpoint of a run, if there is one."""
-    folder = run.sub(FOLDER)
-    finished = (name for name in sorted(folder.names(), reverse=True) if folder.sub(name).size(CHECKSUMS) is not None)
-    name = next(finished, None)
-    return None if name is None else folder.sub(name)
-
-
 def restore(state: State, saved: SavedModel) -> None:
-    """Continue ``state`` from a checkpoint."""
+    """Continue ``state`` from a checkpoint.
+
+    Raises:
+        RequestError: The checkpoint was copied without the state of the optimiser.
+    """
+    if not saved.optimiser:
+        raise RequestError(f"{saved.uri}: has no state of the optimiser (push --weights-only); continue the run itself")
     state.model.load_state_dict(saved.model.state_dict())
     state.step, state.losses = saved.step, list(saved.losses)
     for name, parameter in state.model.named_parameters():

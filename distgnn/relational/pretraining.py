@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from distgnn.checkpoint.format import newest
 from distgnn.config import to_json
 from distgnn.config.database_model import DatabasePretrainConfig
 from distgnn.corpus.writer import Mapper
@@ -18,7 +19,7 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.relational.automatic import automatic_tasks
 from distgnn.relational.episodes import TRAIN, VAL, TaskData, load_data
-from distgnn.relational.model_checkpoint import Facts, load_model, newest, restore, save_model
+from distgnn.relational.model_checkpoint import Facts, load_model, restore, save_model
 from distgnn.relational.sampling import Limits
 from distgnn.relational.store import open_database
 from distgnn.relational.synthetic import synthetic_database

@@ -48,10 +48,12 @@ class Checksums:
     Attributes:
         raw: Contents of the file.
         sha256: Digest by file name.
+        kind: Format of the folder.
     """
 
     raw: bytes
     sha256: dict[str, str]
+    kind: Kind
 
     @property
     def key(self) -> str:
@@ -168,39 +170,41 @@ def _beside(folder: Folder) -> Folder:
     return Folder(folder.filesystem, f"{folder.path}{tail}", f"{folder.uri}{tail}")
 
 
-def read_checksums(folder: Folder, kind: Kind) -> Checksums:
+def read_checksums(folder: Folder, *kinds: Kind) -> Checksums:
     """Read and parse checksums.json of ``folder``.
 
     Raises:
-        RequestError: If it is missing, malformed or of another format than ``kind``.
+        RequestError: If it is missing, malformed or of another format than ``kinds``.
     """
     raw = folder.read_if_there(CHECKSUMS, _MAX_BYTES)
     if raw is None:
-        raise RequestError(f"{folder.uri}: not a complete {kind.word} ({CHECKSUMS} is missing)")
-    return parse_checksums(raw, folder.at(CHECKSUMS), kind)
+        raise RequestError(f"{folder.uri}: not a complete {kinds[0].word} ({CHECKSUMS} is missing)")
+    return parse_checksums(raw, folder.at(CHECKSUMS), *kinds)
 
 
-def parse_checksums(raw: bytes, where: str, kind: Kind) -> Checksums:
+def parse_checksums(raw: bytes, where: str, *kinds: Kind) -> Checksums:
     """Parse the contents of checksums.json.
 
     Args:
         raw: The contents.
         where: URI of the file, for messages.
-        kind: The expected format.
+        kinds: The expected formats.
 
     Raises:
         RequestError: If it is malformed or of another format.
     """
-    data = parse_object(raw, where, _WHAT, f"pull the {kind.word} again")
-    if data.get("format", kind.name) != kind.name:
-        raise RequestError(f"{where}: {str(data['format'])[:80]!r} is not the format of a {kind.word} ({kind.name})")
+    first = kinds[0]
+    data = parse_object(raw, where, _WHAT, f"pull the {first.word} again")
+    kind = next((kind for kind in kinds if kind.name == data.get("format", first.name)), None)
+    if kind is None:
+        raise RequestError(f"{where}: {str(data['format'])[:80]!r} is not the format of a {first.word} ({first.name})")
     check_version(data, kind.version, where, _WHAT, f"pull the {kind.word} again")
     sealed = convert(data, _Sealed, where, _WHAT, f"pull the {kind.word} again")
     wanted = {name: entry.sha256 for name, entry in sealed.files.items()}
     if set(wanted) != set(kind.files):
         odd = min(set(wanted) ^ set(kind.files))
         raise RequestError(f"{where}: lists other files than a {kind.word} has ({odd!r}); refusing it")
-    return Checksums(raw, wanted)
+    return Checksums(raw, wanted, kind)
 
 
 def read_files(folder: Folder, kind: Kind, checksums: Checksums, names: Sequence[str]) -> dict[str, bytes]:

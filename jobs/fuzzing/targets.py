@@ -13,11 +13,10 @@ from unittest.mock import patch
 import distgnn
 from distgnn import cli
 from distgnn.api import tune as tuning
-from distgnn.checkpoint.format import KIND
+from distgnn.checkpoint.format import DATABASE_MODEL, KIND
 from distgnn.commands import dispatch
 from distgnn.corpus.writer import BuildState
 from distgnn.finetuning import saved_model
-from distgnn.relational import model_checkpoint
 from distgnn.search import sweep as sweeps
 from distgnn.search.records import Sweep, read_trials
 from distgnn.search.space import read_space
@@ -231,6 +230,6 @@ TARGETS = (
     ),
     Target(
         "database model", "database-model", ("*",), (lambda x, out, seeds: _predict(f"{seeds}/shop", x, out),), 4,
-        kind=model_checkpoint.KIND, strict=(0,),
+        kind=DATABASE_MODEL, strict=(0,),
     ),
 )  # fmt: skip

@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 from distgnn.api.database_models import pretrain_databases
+from distgnn.checkpoint.format import DATABASE_MODEL
+from distgnn.checkpoint.load import load_encoder
+from distgnn.checkpoint.push_pull import pull, push
 from distgnn.config import from_json, to_json
 from distgnn.config.database_model import DatabaseModelConfig, DatabasePretrainConfig, DatabaseTrainConfig, SampleConfig
 from distgnn.distributed import ProcessGroup
@@ -21,13 +24,14 @@ from distgnn.relational.ensemble import DatabaseModel
 from distgnn.relational.episodes import EpisodeLimits, draw_episode
 from distgnn.relational.head import left_out_loss, solve, solve_weights
 from distgnn.relational.model import Episode, Member, query_loss, standardise, statistics
-from distgnn.relational.model_checkpoint import KIND, load_model
+from distgnn.relational.model_checkpoint import load_model, restore
 from distgnn.relational.pretraining import pretraining_pool
 from distgnn.relational.training import new_model, new_state, train_steps
 from distgnn.relational.values import CHANNELS, FACTS, NAME_BUCKETS, REDUNDANCY, redundancy
 from distgnn.storage.folder import open_folder
 from distgnn.storage.verified import publish, read_verified, seal
 from tests.helpers.databases import frames, write_database
+from tests.helpers.hub import fake_hub
 from tests.helpers.training import run_ranks
 
 SMALL = DatabaseModelConfig(width=8, heads=2, layers=1, name_width=2, cell_width=2, row_width=4, members=1)
@@ -176,7 +180,7 @@ def test_members_are_trained_as_if_each_were_alone(shop: str, tmp_path: Path) ->
 
 def test_a_checkpoint_of_one_model_without_redundancy_is_read(shop: str, tmp_path: Path) -> None:
     run = pretrain_databases(config(shop, tmp_path / "run", steps=1))
-    saved, (files, _) = load_model(run.checkpoint), read_verified(open_folder(run.checkpoint), KIND)
+    saved, (files, _) = load_model(run.checkpoint), read_verified(open_folder(run.checkpoint), DATABASE_MODEL)
     old = dict(files)
     for name in ("model.safetensors", "state.safetensors"):
         tensors = {key.replace("members.0.", ""): value for key, value in safetensors.torch.load(files[name]).items()}
@@ -184,7 +188,7 @@ def test_a_checkpoint_of_one_model_without_redundancy_is_read(shop: str, tmp_pat
             if key.endswith("entry.weight") and value.ndim == 2:
                 tensors[key] = torch.cat([value[:, : FACTS - REDUNDANCY], value[:, FACTS:]], 1)
         old[name] = safetensors.torch.save(tensors)
-    publish(open_folder(tmp_path / "old"), old, seal(old, KIND))
+    publish(open_folder(tmp_path / "old"), old, seal(old, DATABASE_MODEL))
     loaded, kept = load_model(str(tmp_path / "old")), saved.model.members[0].get_parameter("entry.weight")
     assert loaded.optimiser.keys() == saved.optimiser.keys()
     with torch.no_grad():
@@ -240,6 +244,32 @@ def _stop_at(step: int, *args: object) -> bool:
     return state.step == step  # type: ignore[attr-defined]
 
 
+def test_a_model_is_pushed_and_pulled_as_other_checkpoints(
+    shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also to the Hub and from there; without the state of the optimiser it predicts, and the run does not go on from it."""
+    run = pretrain_databases(config(shop, tmp_path / "run", 2))
+    (tmp_path / "card.md").write_text("# Mine\n")
+    copy = push(run.uri, str(tmp_path / "copies"), weights_only=True, card=str(tmp_path / "card.md"))
+    assert (tmp_path / "copies" / "card.md").read_text() == "# Mine\n"
+    pytest.importorskip("huggingface_hub", reason="the extra 'hub' is not installed")
+    with fake_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        monkeypatch.setenv("HF_TOKEN", hub.token)
+        monkeypatch.setenv("DISTGNN_CACHE", str(tmp_path / "cache"))
+        push(copy, "hf:lab/shop")
+        assert pull("hf:lab/shop", str(tmp_path / "pulled")) == str(tmp_path / "pulled")
+        found = [load_model(uri) for uri in (run.checkpoint, "hf:lab/shop", str(tmp_path / "pulled"))]
+    for other in found[1:]:
+        assert other.facts == found[0].facts
+        for name, tensor in found[0].model.state_dict().items():
+            assert torch.equal(tensor, other.model.state_dict()[name])
+    with pytest.raises(RequestError, match="not the format of a checkpoint"):
+        load_encoder(copy)
+    with pytest.raises(RequestError, match="no state of the optimiser"):
+        restore(new_state(found[2].model.config, DatabaseTrainConfig()), found[2])
+
+
 def test_a_damaged_checkpoint_is_refused(shop: str, tmp_path: Path) -> None:
     run = pretrain_databases(config(shop, tmp_path / "run", steps=1))
     saved = load_model(run.checkpoint)
@@ -247,7 +277,7 @@ def test_a_damaged_checkpoint_is_refused(shop: str, tmp_path: Path) -> None:
     (Path(run.checkpoint) / "model.safetensors").write_bytes(b"x")
     with pytest.raises(RequestError, match="wrong checksum"):
         load_model(run.checkpoint)
-    with pytest.raises(RequestError, match="not a complete checkpoint of a database model"):
+    with pytest.raises(RequestError, match="no complete checkpoint here"):
         load_model(str(tmp_path))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -19,6 +20,8 @@ from distgnn.corpus.sources.tables import DELIMITERS, Layout, Row, Table, parque
 from distgnn.errors import RequestError
 
 ROWS = 2048
+_COUNTED = 20
+"""Fewest rows of a column that is taken for a number of the row."""
 _MISSING = {"", "nan", "na", "n/a", "null", "none"}
 _WORDS = {**dict.fromkeys(_MISSING, "nan"), "true": "1", "false": "0"}
 
@@ -78,7 +81,7 @@ class MoleculeRows:
         return (_picked(row, places) for row in table.rows)
 
     def numeric(self) -> tuple[str, ...]:
-        """Return the columns other than SMILES and split that hold only numbers in the first rows.
+        """Return the columns other than SMILES and split that hold only numbers in the first rows and do not count the rows.
 
         Raises:
             RequestError: There is none.
@@ -122,6 +125,12 @@ class MoleculeRows:
             raise RequestError(
                 f"{self.uri}: labels=all, but the column {name!r} holds numbers and {odd!r}; name the columns"
             )
+        if len(found) >= _COUNTED and bool((np.diff(found) == 1).all()):
+            sys.stderr.write(
+                f"distgnn: warning: {self.uri}: labels=all leaves out the column {name!r}, which counts the rows;"
+                " name it to keep it\n"
+            )
+            return False
         return not other.any() and bool(known.any())
 
     def _table(self, everything: bool = False) -> Table:

@@ -213,6 +213,17 @@ def test_all_labels(tmp_path: Path) -> None:
         made(tmp_path, "m.csv", "smiles,name\nC,x\n", labels=("all",))
 
 
+def test_all_labels_leave_out_a_column_that_counts_the_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "row,smiles,b\n" + "".join(f"{number},C,{number % 3}\n" for number in range(5, 25))
+    graphs, _ = made(tmp_path, "m.csv", text, labels=("all",))
+    assert graphs[4]["y"] == {"b": 0}
+    assert (
+        "labels=all leaves out the column 'row', which counts the rows; name it to keep it" in capsys.readouterr().err
+    )
+    graphs, _ = made(tmp_path, "m.csv", text, labels=("row",))
+    assert graphs[4]["y"] == {"row": 9}
+
+
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress,
     ".bz2": bz2.compress,
