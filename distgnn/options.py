@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -31,6 +32,9 @@ _RESUME_SWEEP = """
 To continue a sweep: --resume SWEEP_FOLDER (with its saved config; trials, retries and resources may change)."""
 _SPACE = "--space"
 _BOX = " │╭╮╰╯─"
+_PARSER_WORDS = re.compile(r"^Value error: Error parsing \w+: ")
+"""What the parser puts before the message of a config's own check."""
+_PERHAPS = "Perhaps you meant:"
 _HINTS = ("Argument helptext", "For full helptext", "Arguments similar")
 
 
@@ -286,7 +290,8 @@ def parse(kind: type[C], program: str, argv: list[str], options: Globals, defaul
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise RequestError(f"{flatten(complaints.getvalue())}; see {program} --help") from None
+        complaint = _PARSER_WORDS.sub("", flatten(complaints.getvalue()))
+        raise RequestError(f"{complaint}; see {program} --help") from None
     config = closed(found, kind)
     check_numbers(config)
     check_names(config)
@@ -369,7 +374,9 @@ def flatten(boxed: str) -> str:
         title = line.lstrip().startswith("╭")
         if title or not text.strip("-"):
             blocks.append([])
-        if text.strip("-"):
+        if blocks[-1][:1] == [_PERHAPS]:
+            blocks[-1] += [text.split()[0]] if text.startswith("--") else []
+        elif text.strip("-"):
             blocks[-1].append(text)
         if title:
             blocks.append([])

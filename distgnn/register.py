@@ -24,7 +24,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 import pkgutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -275,15 +277,19 @@ def changes_of_registries() -> int:
 
 
 def import_modules(names: tuple[str, ...]) -> None:
-    """Import modules that register something.
+    """Import modules that register something. The current folder is searched, too, after all other places.
 
     Raises:
         RequestError: A module cannot be imported.
     """
     for name in names:
+        here = os.getcwd()
+        if not {"", here} & set(sys.path):
+            sys.path.append(here)  # last, so that no file here takes the place of an installed module
         try:
             importlib.import_module(name)
         except ImportError as error:
-            raise RequestError(
-                f"imports: {name!r} cannot be imported ({error}); is it installed or on PYTHONPATH?"
-            ) from error
+            remedy = "is it in the current folder, installed, or on PYTHONPATH?"
+            if name.endswith(".py"):
+                remedy = f"name the module without .py: {name.removesuffix('.py')}"
+            raise RequestError(f"imports: {name!r} cannot be imported ({error}); {remedy}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -49,12 +50,13 @@ WRONG = {
     "pretrain": "--corpus",
     "pretrain --corpus /nowhere": "/nowhere: no corpus here",
     "pretrain --corpus x --train.lr fast": "--train.lr",
-    "pretrain --corpus x --train.epochs 0": "train.epochs must be at least 1, found 0",
+    "pretrain --corpus x --train.epochs 0": "distgnn: error: train.epochs must be at least 1, found 0",
     "pretrain --corpus x --workers 9": "raise train.streams",
     "pretrain --corpus x --objective magic": "objective='magic' is unknown (there are none, attrmasking, contextpred",
     "pretrain --corpus x --set train.lr=1": "--set: was removed; give --train.lr 1 instead",
     "pretrain --corpus x --set": "--set: was removed",
     "pretrain --corpus x --tran.lr 1": "--tran.lr",
+    "pretrain --corpus x --epochs 3": "Unrecognized options: --epochs, 3: Perhaps you meant: --train.epochs; see distgnn",
     "pretrain --config /nowhere.json": "--config /nowhere.json: cannot be read",
     "pretrain --resume /nowhere": "/nowhere: no run here",
     "pretrain --resume a --resume b": "--resume: given twice",
@@ -139,6 +141,17 @@ def test_pretrain_and_status(run: str, capsys: pytest.CaptureFixture[str]) -> No
     assert snapshot["checkpoint"] == "checkpoints/step-000000003"
     assert main(["status", run]) == 0
     assert "first | step 3/3 | loss" in capsys.readouterr().out
+
+
+def test_the_status_of_a_killed_run_says_since_when_it_is_silent(
+    tmp_path: Path, run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shot = json.loads((Path(run) / "progress.json").read_text()) | {"status": "running", "seconds_left": 60.0}
+    for age, says in ((5, False), (600, True)):
+        (tmp_path / "progress.json").write_text(json.dumps(shot | {"updated": time.time() - age}))
+        assert main(["status", str(tmp_path)]) == 0
+        remedy = f"nothing written for 0:10:00; if its process has ended, continue with: distgnn pretrain --resume {tmp_path}"
+        assert (remedy in capsys.readouterr().out) == says
 
 
 def test_a_run_is_not_started_twice(run: str, corpus: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,6 +113,7 @@ def test_page(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reques
         else:
             shutil.copytree(request.getfixturevalue("work"), folder, dirs_exist_ok=True)
         monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path)])  # as for a reader
         chosen = [block for block in blocks(page) if language in ("", block.language)]
         assert list(run(chosen))
 

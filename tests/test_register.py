@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +93,17 @@ def test_builtins_are_found_by_the_first_look_up() -> None:
 def test_a_package_that_fails_to_import_is_not_hidden() -> None:
     with pytest.raises(ModuleNotFoundError):
         Registry("x", "distgnn.nowhere").names()
+
+
+def test_modules_of_the_current_folder_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "parts_of_a_user.py").write_text(
+        "import distgnn\n@distgnn.register.logger('of_a_user')\nclass Mine: ...\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(tmp_path))])
+    with pytest.raises(RequestError, match=r"name the module without \.py: parts_of_a_user$"):
+        register.import_modules(("parts_of_a_user.py",))
+    register.import_modules(("parts_of_a_user",))
+    assert register.logger.find("of_a_user") is not None
+    assert sys.path[-1] == str(tmp_path)
+    sys.modules.pop("parts_of_a_user")

@@ -21,8 +21,8 @@ def build_config(kind: type[C], config: C | None, options: Mapping[str, Any]) ->
     Args:
         kind: Config class.
         config: Config to start from, or None.
-        options: Values of fields. A group of fields may be a config object or a dictionary; a single string is accepted for a field
-            that takes several; paths are accepted for URIs.
+        options: Values of fields. A group of fields may be a config object or a dictionary; a single value is accepted for a
+            field that takes several; paths, runs and corpora are accepted for URIs.
 
     Returns:
         ``config`` with ``options`` on top.
@@ -31,7 +31,10 @@ def build_config(kind: type[C], config: C | None, options: Mapping[str, Any]) ->
         RequestError: An option is unknown, has the wrong type or an invalid value.
     """
     if config is not None and not isinstance(config, kind):
-        raise RequestError(f"config: expected {kind.__name__}, found {type(config).__name__}")
+        raise RequestError(
+            f"config: expected {kind.__name__}, found {type(config).__name__}; give its fields by name, such as"
+            f" {dataclasses.fields(typing.cast(Any, kind))[0].name}=..."
+        )
     fields = to_json(config) if config is not None else {}
     return from_json(
         kind, _merged(fields, {name: _plain(value) for name, value in options.items()}, kind), kind.__name__
@@ -49,10 +52,10 @@ def code_names(options: Any) -> set[str]:
 
 
 def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return to_json(value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return to_json(value)
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
@@ -62,9 +65,12 @@ def _merged(fields: dict[str, Any], options: dict[str, Any], kind: type[Any]) ->
     hints = typing.get_type_hints(kind)
     merged = dict(fields)
     for name, value in options.items():
-        if isinstance(value, str) and typing.get_origin(hints.get(name)) is tuple:
+        hint = hints.get(name)
+        if isinstance(value, str | int | float) and typing.get_args(hint)[1:] == (...,):
             value = [value]
-        if isinstance(value, dict) and isinstance(fields.get(name), dict):
+        if isinstance(value, dict) and dataclasses.is_dataclass(hint):
+            value = _merged(fields.get(name, {}), value, typing.cast(type, hint))
+        elif isinstance(value, dict) and isinstance(fields.get(name), dict):
             value = fields[name] | value
         merged[name] = value
     return merged

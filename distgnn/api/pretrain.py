@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import os
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -38,16 +39,20 @@ class Run:
     """
 
     folder: Folder
-    config: PretrainConfig
+    config: PretrainConfig = field(repr=False)
+
+    def __fspath__(self) -> str:
+        """Return :attr:`uri`, so that a run may be given wherever its folder may."""
+        return self.uri
 
     @classmethod
-    def open(cls, uri: str) -> Run:
+    def open(cls, uri: str | os.PathLike[str]) -> Run:
         """Open the run at ``uri``.
 
         Raises:
             RequestError: There is no run.
         """
-        return cls(open_folder(uri), run_config(uri))
+        return cls(open_folder(uri), run_config(os.fspath(uri)))
 
     @property
     def name(self) -> str:
@@ -93,10 +98,13 @@ class Run:
 
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes, table = figure.subplots(), self.table
-        for column, style in (("loss", "-"), ("validation_loss", "o-")):
+        for column, color in (("loss", "C0"), ("validation_loss", "C1")):
             if column in table:
                 known = table.dropna(subset=[column])
-                axes.plot(known["step"], known[column], style, markersize=3, label=column.replace("_", " "))
+                style = "-" if column == "loss" and len(known) > 1 else "o-"  # a line of one point is invisible
+                axes.plot(
+                    known["step"], known[column], style, color=color, markersize=4, label=column.replace("_", " ")
+                )
         axes.set(xlabel="step", ylabel="loss", title=self.name)
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
@@ -128,7 +136,8 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> Run:
 
     Raises:
         RequestError: The config is wrong, the corpus cannot serve the objective, a run of that name exists (with
-            ``resume_or_new``: one with another config), or another command writes there. Nothing is written.
+            ``resume_or_new``: one with another config), or another command writes there. Nothing is written. (Labels that
+            do not fit ``supervised`` are found in training; then the run is marked as failed.)
         WorkError: Training diverged or storage failed.
 
     Example:
@@ -146,7 +155,7 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> Run:
         return _train(new_start(chosen))
 
 
-def resume(uri: str, config: PretrainConfig | None = None, **options: Any) -> Run:
+def resume(uri: str | os.PathLike[str], config: PretrainConfig | None = None, **options: Any) -> Run:
     """Continue a pre-training run from its newest checkpoint.
 
     Args:
@@ -162,6 +171,7 @@ def resume(uri: str, config: PretrainConfig | None = None, **options: Any) -> Ru
         RequestError: There is no run, or a field that may not change differs.
         WorkError: Training diverged or storage failed.
     """
+    uri = os.fspath(uri)
     chosen = build_config(PretrainConfig, config or resumable_config(uri), options)
     check_options(chosen, uri)
     return _continue(uri, chosen)

@@ -93,7 +93,8 @@ def tune(config: TuneConfig | None = None, **options: Any) -> SweepResults:
         RequestError: A field or range is wrong, or a sweep exists at ``out``. Nothing is written.
 
     Example:
-        >>> sweep = distgnn.tune(space=["finetune.lr=log(1e-4,1e-2)"], trials=8, finetune={"corpus": "data/bace"})
+        >>> finetune = {"corpus": "data/bace", "checkpoint": "runs/zinc", "epochs": 20}
+        >>> sweep = distgnn.tune(space=["finetune.lr=log(1e-4,1e-2)"], trials=8, finetune=finetune)
         >>> sweep.best_params
     """
     chosen = build_config(TuneConfig, config, options)

@@ -7,6 +7,7 @@ checksums.json, which is written last.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -188,7 +189,7 @@ def load_tensors(data: bytes, uri: str, what: str) -> dict[str, Tensor]:
         return safetensors.torch.load(data)
 
 
-def load_checkpoint(uri: str) -> Checkpoint:
+def load_checkpoint(uri: str | os.PathLike[str]) -> Checkpoint:
     """Load the checkpoint at ``uri``, or the newest complete one of the run at ``uri``. Every file is read once.
 
     Raises:
@@ -198,7 +199,7 @@ def load_checkpoint(uri: str) -> Checkpoint:
     return parse(files, folder.uri)
 
 
-def load_saved_encoder(uri: str) -> SavedEncoder:
+def load_saved_encoder(uri: str | os.PathLike[str]) -> SavedEncoder:
     """Like :func:`load_checkpoint`, but read only config.json and model.safetensors, through the local cache."""
     folder, files = first_whole(uri, _read_encoder)
     return parse_encoder(files, folder.uri)
@@ -245,7 +246,9 @@ def step_of(checkpoint: Folder) -> int:
     return int(checkpoint.path.rpartition("step-")[2])
 
 
-def first_whole(uri: str, read: Callable[[Folder, Checksums], _T], kinds: Sequence[Kind] = (KIND,)) -> _T:
+def first_whole(
+    uri: str | os.PathLike[str], read: Callable[[Folder, Checksums], _T], kinds: Sequence[Kind] = (KIND,)
+) -> _T:
     """Apply ``read`` to the checkpoint at ``uri``, or to the newest checkpoint of the run at ``uri`` that it can read.
 
     Args:
@@ -256,6 +259,7 @@ def first_whole(uri: str, read: Callable[[Folder, Checksums], _T], kinds: Sequen
     Raises:
         RequestError: If ``read`` fails for the checkpoint, or for all checkpoints of the run.
     """
+    uri = os.fspath(uri)
     if uri.startswith(HUB):
         with hub.repository(uri) as folder:
             return _read_repository(folder, read, kinds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from distgnn.checkpoint.format import SavedEncoder, load_saved_encoder
 from distgnn.checkpoint.training_state import load_weights, strip
 from distgnn.graph.batch import GraphBatch
-from distgnn.graph.pyg import from_pyg
+from distgnn.graph.pyg import from_pyg, pyg_data
 from distgnn.graph.schema import Schema
 from distgnn.models.encoder import Encoder, build_encoder
 
@@ -47,18 +48,20 @@ class PretrainedEncoder(nn.Module):
         """Size of the embeddings."""
         return self.encoder.width
 
-    def forward(self, data: Data | GraphBatch) -> Embeddings:
+    def forward(self, data: Data | list[Data] | GraphBatch) -> Embeddings:
         """Embed all nodes and graphs.
 
         Args:
-            data: Graphs on any device; they are moved to the device of the weights. :func:`distgnn.graph.pyg.from_pyg`
-                describes the layout of PyG data.
+            data: Graphs on any device, which are moved to that of the weights; a list of them is joined.
+                :func:`distgnn.graph.pyg.from_pyg` describes the layout of PyG data.
 
         Raises:
             RequestError: If the features of ``data`` differ from :attr:`schema`.
         """
-        batch = data if isinstance(data, GraphBatch) else from_pyg(data, self.schema)
-        batch = batch.to(self.encoder.device)
+        if not isinstance(data, GraphBatch):
+            joined: Data = pyg_data().Batch.from_data_list(data) if isinstance(data, list) else data
+            data = from_pyg(joined, self.schema)
+        batch = data.to(self.encoder.device)
         nodes = self.encoder(batch)
         return Embeddings(nodes, self.encoder.pool(nodes, batch))
 
@@ -74,14 +77,14 @@ def encoder_of(checkpoint: SavedEncoder) -> Encoder:
     return encoder
 
 
-def load_encoder(uri: str) -> PretrainedEncoder:
+def load_encoder(uri: str | os.PathLike[str]) -> PretrainedEncoder:
     """Load the pre-trained encoder of a checkpoint, or of the newest checkpoint of a run.
 
     Only config.json and model.safetensors are read, and verified against checksums.json. Remote files are cached in the
     cache of ``distgnn pull`` (DISTGNN_CACHE, default ~/.cache/distgnn), so a second load downloads checksums.json only.
 
     Args:
-        uri: A path, a file:// or s3:// URI, ``zoo:NAME``, or ``hf:OWNER/NAME[@REVISION]``.
+        uri: A path, a file:// or s3:// URI, a :class:`Run`, ``zoo:NAME``, or ``hf:OWNER/NAME[@REVISION]``.
 
     Returns:
         The encoder with its pooling, in evaluation mode.

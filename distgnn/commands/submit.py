@@ -20,7 +20,7 @@ from distgnn.commands.upload import Upload, upload_of
 from distgnn.config import SubmitConfig
 from distgnn.config.fields import named
 from distgnn.errors import INTERRUPTED, RequestError, printable
-from distgnn.options import parse, split_globals
+from distgnn.options import imports_of, parse, split_globals
 
 PACKAGE = Path(distgnn.__file__).parent
 Understand = Callable[[list[str]], Any]
@@ -120,6 +120,7 @@ def _entrypoint(job: list[str], folder: Path | None, understand: Understand) -> 
         if not other:
             raise RequestError(f"{job[0]!r} is not a command of distgnn; put -- before any other command")
         return shlex.join(job)
+    _check_uploaded(imports_of(job), folder)
     given = split_globals(job)[0].config
     if given and (os.path.isabs(given) or folder is None or not (folder / given).is_file()):
         raise RequestError(f"--config {given}: is not uploaded; put it into the working folder and name it from there")
@@ -131,6 +132,17 @@ def _entrypoint(job: list[str], folder: Path | None, understand: Understand) -> 
                 " absolute path that every node sees"
             )
     return shlex.join(["python", "-m", "distgnn.cli", *job])
+
+
+def _check_uploaded(modules: tuple[str, ...], folder: Path | None) -> None:
+    """Raise RequestError if a module of --imports is a file of the current folder that does not travel with ``folder``."""
+    for name in modules:
+        top = name.partition(".")[0]
+        here = next((path for path in (Path.cwd() / f"{top}.py", Path.cwd() / top) if path.exists()), None)
+        if here and (folder is None or not (folder / here.name).exists()):
+            raise RequestError(
+                f"--imports {name}: {here} is not uploaded; give submit --working-dir {shlex.quote(str(here.parent))}"
+            )
 
 
 def runtime_env(folder: Path | None, variables: dict[str, str]) -> dict[str, Any]:
@@ -159,7 +171,9 @@ def _list(upload: Upload, folder: Path | None, output: Output) -> int:
     package = upload_of(PACKAGE).files if _needs_package(folder) else []
     files = [*upload.files, *((f"{PACKAGE.name}/{name}", size) for name, size in package)]
     total = sum(size for _, size in files)
-    lines = [f"{size:>12,}  {name}" for name, size in files]
+    lines = [f"{size:>12,}  {name}" for name, size in upload.files]
+    if package:
+        lines.append(f"{sum(size for _, size in package):>12,}  the package {PACKAGE.name} ({len(package)} files)")
     left = [f"{'left out':>12}  {name}" for name in upload.secrets]
     value = {"files": dict(files), "bytes": total, "left_out": upload.secrets}
     output.emit(value, "\n".join([*lines, *left, f"{total:>12,}  bytes in {len(files)} files; nothing was uploaded"]))

@@ -9,6 +9,7 @@ import re
 import types
 import typing
 from collections.abc import Collection
+from difflib import get_close_matches
 from operator import attrgetter
 from typing import Any, Literal, TypeVar
 
@@ -26,6 +27,7 @@ from distgnn.config.fields import (
     renamed,
     selected,
     type_of,
+    walk,
 )
 from distgnn.errors import RequestError
 from distgnn.register import REGISTRIES, unknown
@@ -204,10 +206,26 @@ def from_json(kind: type[C], data: dict[str, Any], where: str = "config") -> C:
     groups = {name: _group(kind, name, value, where) for name, value in data.items() if name not in known}
     if groups:
         values["options"] = groups
+    for item in plain_fields(kind):  # pyright: ignore[reportArgumentType]
+        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        check(not required or item.name in values, f"{where}.{item.name}: is missing; give it")
     try:
         return kind(**values)
     except TypeError as error:
         raise RequestError(f"{where}: {error}") from error
+
+
+def _similar(kind: type[Any], name: str) -> str:
+    """Return the field or group of ``kind`` that ``name`` may stand for, as the end of a message."""
+    fields = [dotted for dotted, _ in walk(kind)]
+    known = list(dict.fromkeys([*fields, *(group for dotted in fields if (group := dotted.rpartition(".")[0]))]))
+    tops = list(dict.fromkeys(dotted.partition(".")[0] for dotted in fields))
+    same = [dotted for dotted in known if f".{dotted}".endswith(f".{name}")]
+    close = same[:1] or get_close_matches(name, tops, 1) or get_close_matches(name, known, 1)
+    if not close:
+        return f"; there are {', '.join(tops)}"
+    group, dot, field = close[0].rpartition(".")
+    return f"; did you mean {field} of the group {group}?" if dot else f"; did you mean {field}?"
 
 
 def _group(kind: type[Any], name: str, value: Any, where: str) -> Any:
@@ -216,7 +234,7 @@ def _group(kind: type[Any], name: str, value: Any, where: str) -> Any:
     if config is not None:
         return from_json(config, value, f"{where}.{name}")
     if not registries_of(kind) or not isinstance(value, dict):
-        raise RequestError(f"{where}.{name}: unknown field of {kind.__name__}")
+        raise RequestError(f"{where}.{name}: unknown field of {kind.__name__}{_similar(kind, name)}")
     return value
 
 

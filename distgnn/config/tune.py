@@ -118,7 +118,10 @@ class TuneConfig(OpenConfig):
             check(sized, "pretrain.train.graphs_per_stream must be at least 1: all trials need the same steps")
             check(self.pretrain.objective != "none", "pretrain.objective=none trains nothing; choose another objective")
         else:
-            check(len(self.finetune.checkpoint) == 1, "finetune.checkpoint must name the one checkpoint of all trials")
+            check(
+                len(self.finetune.checkpoint) == 1,
+                "finetune.checkpoint must name the one checkpoint of all trials (or pretrain.corpus what they pre-train on)",
+            )
         for name in ("pretrain", "finetune"):
             check(not getattr(self, name).loggers, f"{name}.loggers: trials log nothing themselves; use loggers")
         for name in ("workers", "min_workers"):

@@ -72,6 +72,9 @@ class Manifest:
     accounts: tuple[Account, ...] = ()
     version: Small = VERSION
 
+    def __repr__(self) -> str:
+        return f"Manifest(graphs={self.graphs}, labels={self.schema.labels}, rejected={self.rejected})"
+
     @property
     def units(self) -> int:
         """Number of units (row groups)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -39,8 +38,8 @@ def decode(data: bytes, description: str) -> GraphBatch:
         for name in tensors
         if name.startswith(_EXTRA) and name.endswith("/ptr")
     }
-    own: dict[str, Any] = {name: tensor for name, tensor in tensors.items() if not name.startswith(_EXTRA)}
-    return GraphBatch(**own, directed=header["directed"], extras=extras)
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(_EXTRA)}
+    return GraphBatch(**own, directed=header["directed"], extras=extras, copies={})
 
 
 def _narrow(tensor: Tensor) -> Tensor:

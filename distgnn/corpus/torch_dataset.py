@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -31,12 +32,15 @@ if TYPE_CHECKING:
     from torch_geometric.data import Batch, Data
 
 _WINDOW_UNITS = 8
+_HELD_BYTES = 64 << 20
+"""Most bytes of the units that a :class:`Corpus` keeps, except that it always keeps the last one."""
 
 
 class Corpus:
     """A corpus as a sequence of PyG graphs.
 
-    Units are read whole and the last one is kept, so reading neighbours is cheap and random access costs one unit each.
+    Units are read whole, and the last ones are kept (64 MB of them). Random access is fast for a corpus of some ten thousand
+    graphs; in a larger one it costs a unit for each graph. Use :meth:`to_torch` there.
 
     Args:
         uri: Folder of the corpus: a path, ``file://`` or ``s3://``.
@@ -45,10 +49,14 @@ class Corpus:
         RequestError: There is no complete corpus at ``uri``.
     """
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-        self._reader = CorpusReader(uri, labels=True)
-        self._last: tuple[int, GraphBatch] | None = None
+    def __init__(self, uri: str | os.PathLike[str]) -> None:
+        self.uri = os.fspath(uri)
+        self._reader = CorpusReader(self.uri, labels=True)
+        self._units: dict[int, GraphBatch] = {}
+
+    def __fspath__(self) -> str:
+        """Return ``uri``, so that a corpus may be given wherever its folder may."""
+        return self.uri
 
     @property
     def manifest(self) -> Manifest:
@@ -113,9 +121,20 @@ class Corpus:
 
     def _graph(self, number: int) -> Data:
         unit, row = divmod(number, self.manifest.unit_rows)
-        if self._last is None or self._last[0] != unit:
-            self._last = unit, self._reader.unit(unit)
-        return to_pyg(slice_graphs(self._last[1], row, row + 1)).get_example(0)  # pyright: ignore[reportReturnType]
+        return to_pyg(slice_graphs(self._unit(unit), row, row + 1)).get_example(0)  # pyright: ignore[reportReturnType]
+
+    def _unit(self, number: int) -> GraphBatch:
+        """Return a unit, and keep it; the ones that were not used for longest are dropped."""
+        graphs = self._units.pop(number, None)
+        if graphs is None:
+            graphs = self._reader.unit(number)
+            while self._units and sum(map(_bytes, self._units.values())) + _bytes(graphs) > _HELD_BYTES:
+                self._units.pop(next(iter(self._units)))
+        self._units[number] = graphs
+        return graphs
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_units": {}}
 
     def to_torch(
         self,
@@ -155,6 +174,10 @@ class Corpus:
         self._reader.check_first()
         settings = BatchSettings(self.manifest.digest(), batch_size, seed, epochs, shuffle, drop_last, world_size)
         return BatchDataset(self._reader, settings, rank)
+
+
+def _bytes(graphs: GraphBatch) -> int:
+    return sum(value.nbytes for value in vars(graphs).values() if isinstance(value, Tensor))
 
 
 @dataclass(frozen=True)

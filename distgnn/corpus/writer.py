@@ -88,8 +88,13 @@ class CorpusWriter:
     """Writes tables as shards: ``add`` takes rows in order; ``close`` writes the rest and the manifest."""
 
     def __init__(self, folder: Folder, schema: Schema, unit_rows: int, shard_rows: int, state: BuildState) -> None:
-        if unit_rows < 1 or shard_rows % unit_rows:
-            raise RequestError(f"shard_rows={shard_rows} must be a multiple of unit_rows={unit_rows}")
+        if unit_rows < 1:
+            raise RequestError(f"unit_rows must be at least 1, found {unit_rows}")
+        if shard_rows < 1 or shard_rows % unit_rows:
+            near = max(shard_rows // unit_rows, 1) * unit_rows
+            raise RequestError(
+                f"shard_rows={shard_rows} must be a multiple of unit_rows={unit_rows}; give shard_rows={near} too"
+            )
         self.folder, self.schema, self.state = folder, schema, state
         self.unit_rows, self.shard_rows = unit_rows, shard_rows
         self._tables: list[pa.Table] = []
@@ -237,7 +242,7 @@ def prepare_folder(uri: str, overwrite: bool, resume: bool = True) -> Folder:
     if complete and not overwrite:
         if begun and _is_ours(folder):  # it was killed after the last file
             folder.delete(STATE)
-        raise RequestError(f"{uri}: a corpus already exists; use --overwrite or another --out")
+        raise RequestError(f"{uri}: a corpus already exists; use --overwrite (overwrite=True) or another --out")
     if complete and not _is_ours(folder):
         where = folder.at(manifests.NAME)
         raise RequestError(f"{where}: not the manifest of a corpus, so it is not overwritten; use another --out")

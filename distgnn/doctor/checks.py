@@ -184,7 +184,7 @@ def check_storage(name: str, done: str, probes: Mapping[str, Probed]) -> Check:
     if len({probed.found for probed in probes.values()}) > 1:
         return Check(name, "fail", "nodes read different content; use a shared file system or an s3:// URI")
     return Check(
-        name, "ok", f"{done} on {len(probes)} node(s), {max(p.seconds for p in probes.values()):.2f} s at most"
+        name, "ok", f"{done} from {len(probes)} process(es), {max(p.seconds for p in probes.values()):.2f} s at most"
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,9 +18,10 @@ from torch import Tensor, nn
 
 from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.checkpoint.compatibility import check_compatible
-from distgnn.checkpoint.format import check_finite_weights, load_tensors
+from distgnn.checkpoint.format import FOLDER, check_finite_weights, load_tensors
 from distgnn.checkpoint.training_state import load_weights, strip
 from distgnn.config import EncoderConfig, LabelChoice, from_json, to_json
+from distgnn.config.transfer import CONTROL
 from distgnn.errors import RequestError
 from distgnn.finetuning.comparison import CHOICE, FinetuneComparison
 from distgnn.finetuning.inputs import Graphs, input_batches
@@ -221,6 +224,8 @@ def _replace(folder: Folder, files: dict[str, bytes]) -> None:
 def model_uris(uri: str) -> list[str]:
     """Return the URIs of the models at ``uri``: a model itself, or all models in the output folder of a fine-tuning.
 
+    Those of the control (the encoder without pre-training) come last.
+
     Raises:
         RequestError: There is no model.
     """
@@ -228,7 +233,7 @@ def model_uris(uri: str) -> list[str]:
     if folder.size(CHECKSUMS) is not None:
         return [folder.uri]
     inside = folder.sub(MODELS)
-    names = [name for name in inside.names() if name.isprintable()]
+    names = sorted((name for name in inside.names() if name.isprintable()), key=_is_control)
     found = [inside.sub(name).uri for name in names if inside.sub(name).size(CHECKSUMS) is not None]
     if not found:
         raise RequestError(
@@ -237,7 +242,24 @@ def model_uris(uri: str) -> list[str]:
     return found
 
 
-def load_model(uri: str) -> FineTunedModel:
+def _check_model(folder: Folder) -> None:
+    """Raise RequestError if ``folder`` is that of a fine-tuning or of a pre-training run, which hold models or checkpoints."""
+    if folder.size(CHECKSUMS) is not None:
+        return
+    names = folder.names()
+    if MODELS in names:
+        raise RequestError(f"{folder.uri}: holds several models; load one of them, such as {model_uris(folder.uri)[0]}")
+    if FOLDER in names:
+        raise RequestError(
+            f"{folder.uri}: is a pre-training run; load it with load_encoder, or fine-tune it with save_models"
+        )
+
+
+def _is_control(name: str) -> bool:
+    return re.match(rf"{CONTROL}\b", name) is not None
+
+
+def load_model(uri: str | os.PathLike[str]) -> FineTunedModel:
     """Load the fine-tuned model at a path, file:// or s3:// URI, verified against its checksums.json.
 
     Files from s3:// are cached (see :func:`distgnn.load_encoder`).
@@ -246,6 +268,8 @@ def load_model(uri: str) -> FineTunedModel:
         RequestError: There is no complete model at ``uri``, or its files cannot be parsed.
     """
     folder = open_folder(uri)
+    uri = folder.uri
+    _check_model(folder)
     files = read_cached(folder, KIND, read_checksums(folder, KIND), KIND.files)
     about = ModelInfo.from_bytes(files[CONFIG], folder.at(CONFIG))
     tensors = load_tensors(files[WEIGHTS], uri, "model")

@@ -43,7 +43,7 @@ def dense_tensor(data: Data, name: str, rows: int | None = None) -> Tensor | Non
         return None
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_complex():
         kind = f"{value.dtype} tensor" if isinstance(value, Tensor) else type(value).__name__
-        raise RequestError(f"data.{name}: expected a dense tensor of numbers, found {kind}")
+        raise RequestError(f"data.{name}: expected a dense tensor of numbers, found {kind}; torch.as_tensor makes one")
     if rows is not None and (not value.dim() or len(value) != rows):
         raise RequestError(f"data.{name}: expected {rows} rows, found shape {list(value.shape)}")
     return value
@@ -79,10 +79,15 @@ def _feature_columns(
     found = cat.shape[1], dense.shape[1]
     if found != (len(expected_sizes["categorical"]), sum(expected_sizes["dense"])):
         expected = f"{len(expected_sizes['categorical'])} categorical and {sum(expected_sizes['dense'])} dense columns"
-        raise RequestError(f"{where}.{name}: the schema has {expected}, found {found[0]} and {found[1]}")
+        missing = f" (data.{name} is missing)" if data.get(name) is None else ""
+        raise RequestError(f"{where}.{name}: the schema has {expected}, found {found[0]} and {found[1]}{missing}")
     limits = torch.tensor(expected_sizes["categorical"], dtype=torch.int64, device=cat.device)
     if cat.numel() and bool(((cat < 0) | (cat >= limits)).any()):
-        raise RequestError(f"{where}.{name}: a category is outside [0, size) for sizes {expected_sizes['categorical']}")
+        worst = cat[(cat < 0) | (cat >= limits)][0]
+        raise RequestError(
+            f"{where}.{name}: the category {int(worst)} is outside [0, size) for sizes {expected_sizes['categorical']};"
+            " categories are numbered from 0, and Feature(..., size) is their number"
+        )
     return cat.to(torch.int32), dense.to(torch.float32)
 
 

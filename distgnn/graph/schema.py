@@ -81,6 +81,11 @@ class Schema:
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        for name in ("node", "edge", "labels"):
+            value = getattr(self, name)
+            if isinstance(value, str | Feature):
+                raise RequestError(f"schema: {name} must be a tuple, found {value!r}; write ({value!r},)")
+            object.__setattr__(self, name, tuple(value))
         names = [feature.name for feature in self.node], [feature.name for feature in self.edge], self.labels
         if not 1 <= self.max_nodes <= MAX_NODES:
             raise RequestError(f"schema: max_nodes must lie in 1..{MAX_NODES}, found {self.max_nodes}")

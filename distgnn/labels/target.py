@@ -121,7 +121,7 @@ def task_labels(y: Floats, asked: str, where: str, named: bool = False) -> TaskL
             " (unknown ones left empty)"
         )
     elif not classes:
-        return TaskLabels("regression", y, "")
+        return TaskLabels("regression", y, _mixed(y))
     elif not named and not _few(known):
         raise RequestError(
             f"{where}: the labels are whole numbers ({_counts(known)}): set task=regression, or task=multiclass if they"
@@ -139,6 +139,14 @@ def _binary(y: Floats) -> tuple[Floats, str] | None:
     if not signed.any():
         return y, ""
     return np.where(signed & (y == -1), np.float32(0), y), "labels -1 and 1 read as 0 and 1"
+
+
+def _mixed(y: Floats) -> str:
+    """Return a note if some labels are classes though the others are not; all are then values to regress."""
+    binary = sum(_binary(column) is not None for column in y.T[:, :, None] if not np.isnan(column).all())
+    if not binary:
+        return ""
+    return f"{binary} of {y.shape[1]} labels are 0 or 1, but regressed like the others; choose labels of one kind"
 
 
 def _few(known: Floats) -> bool:

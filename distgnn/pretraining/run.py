@@ -22,11 +22,14 @@ from distgnn.distributed import choose_device
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.pretraining.batch_size_finder import with_batch_size
+from distgnn.pretraining.history import NAME as PROGRESS
+from distgnn.pretraining.history import read_progress
 from distgnn.pretraining.init_from import load_init, write_start
 from distgnn.storage.claim import settle
 from distgnn.storage.environment import write_environment
 from distgnn.storage.folder import Folder, absence, open_folder
 from distgnn.storage.records import read_config
+from distgnn.storage.uri import parent
 
 CONFIG = "config.json"
 Units = Callable[[CorpusReader, Plan, Prepare, RankReads], Iterator[GraphBatch]]
@@ -149,10 +152,17 @@ def resolved(config: PretrainConfig, reader: CorpusReader) -> tuple[PretrainConf
     )
     folder = open_folder(config.out).sub(config.name)
     if folder.size(CONFIG) is not None:
-        raise RequestError(
-            f"{folder.uri}: a run of that name exists; continue it with --resume {folder.uri} or choose another name"
-        )
+        raise RequestError(f"{folder.uri}: a run of that name exists{_instead(folder)} or choose another name")
     return with_batch_size(config, reader), init
+
+
+def _instead(run: Folder) -> str:
+    """Return what to do with a run that exists, as part of a message."""
+    failed = read_progress(run) if run.size(PROGRESS) is not None else None
+    if failed and failed["status"] == "failed" and failed["step"] == 0:
+        place, name = parent(run.uri)
+        return f" and failed before its first step; delete it (distgnn runs {place} --delete {name})"
+    return f"; continue it with --resume {run.uri} (distgnn.resume)"
 
 
 def open_corpus(config: PretrainConfig) -> CorpusReader:

@@ -232,6 +232,8 @@ def _curves(axes: Axes, result: FewLabelScores, cells: Sequence[Cell], label: st
             continue
         bands = [_band(result, name, cell, difference) for cell in cells]
         mean, low, high = (factor * np.array(values) for values in zip(*bands, strict=True))
+        if result.metric != "rmse" and not difference:
+            low, high = low.clip(0, factor), high.clip(0, factor)  # an interval may end beyond the largest score
         style, colour = ("--", "0.35") if name in controls else ("-", f"C{number % 10}")
         axes.plot(x, mean, style, marker="o", markersize=4, color=colour, label=name)
         axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)

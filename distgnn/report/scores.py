@@ -32,7 +32,7 @@ def score_figure(result: Comparison[Any]) -> Figure:
         axes.set_yticks(range(len(result.rows)), names)
         axes.set(xlabel=TITLES.get(result.metric, f"{result.metric} x {factor:g}"), title=part)
         axes.grid(axis="x", alpha=0.3)
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(result.rows) - 0.5, -0.5)  # the first row on top
     return figure
 
 

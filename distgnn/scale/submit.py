@@ -35,7 +35,8 @@ def connect(address: str) -> JobSubmissionClient:
     Raises:
         RequestError: If ray[default] is not installed, the cluster is unreachable, or the token is rejected.
     """
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     if address:
         os.environ["RAY_API_SERVER_ADDRESS"] = address  # the environment variable takes precedence over Ray's argument
     for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
@@ -114,7 +115,10 @@ def _one_line_errors() -> Iterator[None]:
         yield
     except AuthenticationError as error:
         what = "rejects the token" if "Authentication failed" in str(error) else "requires a token"
-        hint = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to the cluster's own"
+        hint = (
+            "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to the cluster's own unless it is that in"
+            " ~/.ray/auth_token"
+        )
         raise RequestError(f"the cluster {what}; {hint}") from error
     except (ConnectionError, OSError, ClientError) as error:
         raise RequestError(f"no Ray dashboard answers ({_line(error)}); give --address http://HOST:8265") from error

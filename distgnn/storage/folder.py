@@ -67,6 +67,9 @@ class Folder:
     path: str
     uri: str
 
+    def __repr__(self) -> str:
+        return f"Folder({self.uri!r})"
+
     @property
     def local(self) -> bool:
         """Whether the folder is on this machine's file system."""

@@ -54,6 +54,23 @@ def test_text_figure_and_html(results: dg.FinetuneResults) -> None:
     assert [axes.get_title() for axes in results.plot().axes] == ["test"]
     assert "<table" in results._repr_html_()
     assert results.to_json()["metric"] == "roc_auc"
+    low, high = results.plot().axes[0].get_ylim()
+    assert (low, high) == (1.5, -0.5)  # the first row on top, no row on the frame
+    assert repr(results) == f"FinetuneResults(folder=Folder({results.uri!r}))"
+
+
+def test_the_first_model_is_not_the_control(results: dg.FinetuneResults) -> None:
+    assert [name.rpartition("/")[2].partition("-")[0] for name in results.models][:: len(results.models) - 1] == [
+        "one",
+        "none",
+    ]
+    with pytest.raises(dg.RequestError, match=f"holds several models; load one of them, such as {results.models[0]}"):
+        dg.load_model(results.uri)
+
+
+def test_a_run_is_no_model(checkpoint: str) -> None:
+    with pytest.raises(dg.RequestError, match="is a pre-training run; load it with load_encoder"):
+        dg.load_model(Path(checkpoint))
 
 
 def test_control_equals_that_of_transfer(labelled: str, results: dg.FinetuneResults, tmp_path: Path) -> None:

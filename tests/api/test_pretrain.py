@@ -47,6 +47,14 @@ def test_plot_draws_training_and_validation_loss(run: dg.Run) -> None:
     assert [line.get_label() for line in run.plot().axes[0].lines] == ["loss", "validation loss"]
 
 
+def test_a_line_of_one_point_is_visible(run: dg.Run, tmp_path: Path) -> None:
+    (tmp_path / "history").mkdir()
+    (tmp_path / "history" / "000000000.jsonl").write_text('{"step": 4, "loss": 1.0, "validation": {"loss": 2.0}}\n')
+    lines = dg.Run(replace(run.folder, path=str(tmp_path), uri=str(tmp_path)), run.config).plot().axes[0].lines
+    assert [line.get_marker() for line in lines] == ["o", "o"]
+    assert [line.get_marker() for line in run.plot().axes[0].lines] == ["None", "o"]
+
+
 def test_html_is_escaped(run: dg.Run) -> None:
     assert "<td>finished</td>" in run._repr_html_()
     named = dg.Run(run.folder.sub("<b>"), run.config)
@@ -117,3 +125,52 @@ def test_bad_requests_are_value_errors_of_one_line(corpus: str, tmp_path: Path) 
         assert isinstance(error.value, dg.DistgnnError)
         assert "\n" not in str(error.value)
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"epochs": 3},
+            r"PretrainConfig.epochs: unknown field of PretrainConfig; did you mean epochs of the group train\?",
+        ),
+        ({"train.epochs": 3}, r"did you mean epochs of the group train\?"),
+        ({"train": {"epoch": 3}}, r"PretrainConfig.train.epoch: .*; did you mean epochs\?"),
+        ({"node_steps": 3}, r"did you mean node_steps of the group l2p\?"),
+        ({"hidden": 3}, "unknown field of PretrainConfig; there are corpus, out, name"),
+        ({}, "PretrainConfig.corpus: is missing; give it"),
+    ],
+)
+def test_what_an_option_may_have_meant(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(dg.RequestError, match=message):
+        dg.pretrain(**options)
+
+
+def test_a_path_is_no_config(corpus: str) -> None:
+    with pytest.raises(dg.RequestError, match=r"expected PretrainConfig, found str; .* such as corpus=\.\.\."):
+        dg.pretrain(corpus)  # type: ignore[arg-type]
+
+
+def test_paths_runs_and_corpora_stand_for_their_uris(corpus: str, run: dg.Run, tmp_path: Path) -> None:
+    for given in (run, Path(run.uri), run.uri):
+        assert dg.load_encoder(given).width == run.config.encoder.width
+    assert dg.Run.open(Path(run.uri)) == run
+    assert repr(run) == f"Run(folder=Folder({run.uri!r}))"
+    again = dg.pretrain(corpus=dg.Corpus(corpus), out=tmp_path, name="again", init=run, **SMALL)
+    assert (again.config.corpus, again.config.init) == (run.config.corpus, run.checkpoint)
+    graphs = dg.Corpus(corpus)[:3]
+    torch.testing.assert_close(dg.load_encoder(run)(graphs).graphs[:1], dg.load_encoder(run)(graphs[0]).graphs)
+
+
+def test_a_run_that_failed_at_its_start_says_how_to_delete_it(tmp_path: Path) -> None:
+    dg.build_corpus("motifs", graphs=40, unit_rows=8, out=tmp_path / "c")
+    schema = replace(dg.Corpus(tmp_path / "c").schema, labels=("size",), group="", split=False, classes={})
+    graphs = [graph.update({"y": torch.tensor([7.0])}) for graph in dg.Corpus(tmp_path / "c")]
+    dg.write_corpus(graphs, tmp_path / "labelled", schema, unit_rows=8)
+    options: dict[str, Any] = {"corpus": tmp_path / "labelled", "objective": "supervised", "out": tmp_path, "name": "a"}
+    with pytest.raises(dg.RequestError, match="label 'size' is 7"):
+        dg.pretrain(**options, **SMALL)
+    with pytest.raises(
+        dg.RequestError, match=f"failed before its first step; delete it .distgnn runs {tmp_path} --delete a"
+    ):
+        dg.pretrain(**options, **SMALL)

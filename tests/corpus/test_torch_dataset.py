@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 from torch_geometric.data import Batch
 
+from distgnn.corpus import torch_dataset
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.torch_dataset import BatchDataset, Corpus
 from distgnn.errors import RequestError
@@ -216,3 +217,19 @@ def test_process_group_decides_the_rank(corpus: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
     assert ids(dataset(corpus)) == ids(dataset(corpus, rank=1, world_size=2))
+
+
+def test_units_are_kept_up_to_a_size(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs, reads = Corpus(Path(corpus)), list[int]()
+    read = CorpusReader.unit
+    monkeypatch.setattr(CorpusReader, "unit", lambda reader, number: reads.append(number) or read(reader, number))
+    units, rows = graphs.manifest.units, graphs.manifest.unit_rows
+    for _ in range(2):
+        assert [int(graphs[unit * rows].graph_id) for unit in range(units)] == [unit * rows for unit in range(units)]
+    assert reads == list(range(units))
+    assert pickle.loads(pickle.dumps(graphs))._units == {}
+    monkeypatch.setattr(torch_dataset, "_HELD_BYTES", 1)
+    reads.clear()
+    other = Corpus(corpus)
+    assert [int(other[number].graph_id) for number in (0, 1, rows, 0)] == [0, 1, rows, 0]
+    assert reads == [0, 1, 0]

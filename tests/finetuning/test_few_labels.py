@@ -269,6 +269,8 @@ def test_figures(result: FewLabelScores) -> None:
     assert [axes.get_title() for axes in drawn.axes] == titles
     mean = [100 * result.scores["two", 12, updates].mean() for updates in (2, 5)]
     assert drawn.axes[0].lines[1].get_ydata() == pytest.approx(mean)
+    bands = [band.get_paths()[0].vertices[:, 1] for axes in drawn.axes for band in axes.collections]
+    assert all(band.min() >= 0 and band.max() <= 100 for band in bands)  # pyright: ignore[reportAttributeAccessIssue]
     differences = report.figure(result, difference=True).axes[2]
     change = result.scores["two", 12, 2].mean() - result.scores["none", 12, 2].mean()
     assert differences.lines[1].get_ydata()[0] == pytest.approx(100 * change)  # pyright: ignore[reportIndexIssue]

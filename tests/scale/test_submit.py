@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -209,6 +210,8 @@ class TestUpload:
         out = capsys.readouterr().out.splitlines()
         assert out[0].split() == ["10", "mine.py"]
         assert "left out  .env" in "\n".join(out)
+        assert len(out) == 4
+        assert "the package distgnn (" in out[1]
         assert out[-1].endswith(f"bytes in {len(shown['files'])} files; nothing was uploaded")
 
     def test_a_home_folder_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,6 +255,20 @@ class TestUpload:
         client.logs = [["x"]]
         assert main(["submit", "--reserve", "driver=1", *GOOD]) == 0
         assert client.submitted["entrypoint_resources"] == {"driver": 1.0}
+
+    def test_modules_of_the_current_folder_must_be_uploaded(
+        self, client: FakeClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "module_of_a_job.py").write_text("")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        words = [*GOOD, "--imports", "module_of_a_job"]
+        wanted = f"--imports module_of_a_job: {tmp_path}/module_of_a_job.py is not uploaded; give submit --working-dir {tmp_path}"
+        assert wanted in complaint(capsys, *words)
+        assert client.submitted == {}
+        assert main(["submit", "--working-dir", ".", *words]) == 0
+        assert client.submitted["runtime_env"]["working_dir"] == str(tmp_path)
+        sys.modules.pop("module_of_a_job")
 
     def test_a_config_file_must_be_uploaded(
         self, client: FakeClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]

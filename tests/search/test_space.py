@@ -226,6 +226,15 @@ class TestProposals:
         needed = {name: sorted(trials_needed(space, name, seed) for seed in range(5)) for name in ("tpe", "random")}
         assert needed["tpe"][2] < needed["random"][2]
 
+    def test_tpe_repeats_no_configuration_while_there_is_another(self) -> None:
+        space = read_space(spaced("l2p.node_steps=0..2", "l2p.order={1,2}"))
+        tpe, known = proposer(space, "tpe", 0, "max", n_startup_trials=2), []
+        for number in range(7):
+            known.append(record(number, tpe.propose(number, known), float(number)))
+        params = [tuple(one.params.values()) for one in known]
+        assert len(set(params[:6])) == 6
+        assert params[6] in params[:6]
+
     def test_two_objectives(self) -> None:
         both = proposer(self.SPACE, "tpe", 0, "max", n_startup_trials=1, seconds=True)
         known = [replace(record(n, sample_params(self.SPACE, n), float(n)), seconds=float(n)) for n in range(4)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,10 +44,18 @@ def _each_once(batch: GraphBatch, first: int) -> GraphBatch:
     """Keep one direction of each undirected edge; refuse edges without an identical reverse edge."""
     graph = row_graph(batch.edge_ptr)
     src, dst = batch.edges
-    _refuse(src == dst, graph, first, "a self-loop; undirected corpora have none, remove it (encoders add their own)")
+    _refuse(
+        src == dst,
+        graph,
+        first,
+        "a self-loop; undirected corpora have none (encoders add their own); torch_geometric.utils.remove_self_loops removes it",
+    )
     keys = torch.minimum(src, dst) * max(batch.num_nodes, 1) + torch.maximum(src, dst)
     order = torch.argsort(keys * 2 + (src > dst), stable=True)
-    one_way = "an edge has no reverse edge or is duplicated; store both directions once, or set schema.directed"
+    one_way = (
+        "an edge has no reverse edge or is duplicated; store both directions once (torch_geometric.utils.to_undirected), or"
+        " set schema.directed"
+    )
     if len(order) % 2:
         keys_sorted, counts = torch.unique(keys, return_counts=True)
         unpaired = keys_sorted[counts != 2][0]
@@ -121,13 +131,14 @@ def _used(graph: Data, schema: Schema) -> Data:
 
 def _labels(graph: Data, labels: int) -> Tensor:
     y = graph.get("y")
-    if isinstance(y, int | float):
-        y = torch.tensor([y], dtype=torch.float64)
+    if y is None:
+        raise RequestError(f"data.y is missing, but the schema has {labels} labels; unknown ones are NaN")
+    if isinstance(y, int | float | list | tuple | np.ndarray):
+        y = torch.from_numpy(real(np.asarray(y).reshape(-1), "data.y", unknown=True))
     if not isinstance(y, Tensor):
-        found = "0 values" if y is None else f"{type(y).__name__}, not a tensor"
-        raise RequestError(f"data.y has {found}, but the schema has {labels} labels")
+        raise RequestError(f"data.y: expected a tensor of {labels} labels, found {type(y).__name__}")
     if y.numel() != labels:
-        raise RequestError(f"data.y has {y.numel()} values, but the schema has {labels} labels")
+        raise RequestError(f"data.y has {y.numel()} values, but the schema has {labels} labels; unknown ones are NaN")
     return torch.from_numpy(real(y.detach().cpu().reshape(1, -1).numpy(), "data.y", unknown=True))
 
 
@@ -136,8 +147,12 @@ def _checked(graph: Data, schema: Schema) -> Data:
     found = from_pyg(used, schema)
     if schema.center and found.center is None:
         raise RequestError("the schema has a centre, but data.center_index is missing")
-    if not (bool(torch.isfinite(found.node_dense).all()) and bool(torch.isfinite(found.edge_dense).all())):
-        raise RequestError("a feature is NaN or infinite, or too large for float32")
+    for what, values in (("node", found.node_dense), ("edge", found.edge_dense)):
+        if not bool(torch.isfinite(values).all()):
+            row = int((~torch.isfinite(values)).any(dim=1).int().argmax())
+            raise RequestError(
+                f"a dense feature of {what} {row} is NaN, infinite or too large for float32; replace it, for example by 0"
+            )
     return used
 
 
@@ -239,7 +254,7 @@ class PygSource:
 
 def write_corpus(
     graphs: Iterable[Data],
-    uri: str,
+    uri: str | os.PathLike[str],
     schema: Schema,
     *,
     unit_rows: int = 512,
@@ -266,4 +281,6 @@ def write_corpus(
         RequestError: a graph does not match ``schema``, or a corpus already exists.
     """
     source = PygSource(graphs, schema)
-    return build_corpus(source, uri, unit_rows=unit_rows, shard_rows=shard_rows, overwrite=overwrite, resume=False)
+    return build_corpus(
+        source, os.fspath(uri), unit_rows=unit_rows, shard_rows=shard_rows, overwrite=overwrite, resume=False
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, cast
 
 import optuna
@@ -23,6 +24,8 @@ from distgnn.search.records import TrialRecord
 from distgnn.search.searchers.base import Searcher
 from distgnn.search.space import Params
 
+_ATTEMPTS = 8
+"""Times that Optuna is asked for a configuration that has not been tried."""
 _STATES = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -31,7 +34,23 @@ class TpeSearcher(Searcher):
     """Optuna's tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011)."""
 
     def propose(self, number: int, known: Sequence[TrialRecord]) -> Params:
-        """See :class:`Searcher`. Running trials are assumed to score badly (``constant_liar``)."""
+        """See :class:`Searcher`. Running trials are assumed to score badly (``constant_liar``).
+
+        Training is deterministic, so a configuration that has been tried is not proposed again while there is another one:
+        Optuna is asked again with other random numbers, then the first untried point of a finite space is taken.
+        """
+        tried = [record.params for record in known]
+        proposed = self._ask(known, number)
+        for again in range(1, _ATTEMPTS):
+            if proposed not in tried:
+                return proposed
+            proposed = self._ask(known, number, again)
+        points = product(*(domain.points() for domain in self.context.space.values()))
+        candidates = (dict(zip(self.context.space, point, strict=True)) for point in points)
+        return next((params for params in candidates if params not in tried), proposed)
+
+    def _ask(self, known: Sequence[TrialRecord], *numbers: int) -> Params:
+        """Ask Optuna once, with random numbers of ``numbers``."""
         context = self.context
         distributions = {dotted: distribution(domain) for dotted, domain in context.space.items()}
         with warnings.catch_warnings():  # constant_liar and multivariate are experimental in Optuna
@@ -40,7 +59,7 @@ class TpeSearcher(Searcher):
                 n_startup_trials=context.n_startup_trials,
                 multivariate=True,
                 constant_liar=True,
-                seed=key(context.seed, SearchDraw.TPE, number) % 2**32,
+                seed=key(context.seed, SearchDraw.TPE, *numbers) % 2**32,
             )
         directions: list[Any] = ["maximize" if context.mode == "max" else "minimize", "minimize"][: 1 + context.seconds]
         verbosity = optuna.logging.get_verbosity()

@@ -145,7 +145,7 @@ FORTH, BACK = [0, 1, 2], [1, 2, 3]
     ({"edge_index": torch.tensor([FORTH + FORTH, BACK + BACK])}, "graph 11, edge_index: an edge has no reverse edge"),
     ({"edge_attr": torch.tensor([[0], [0], [0], [0], [0], [1]])}, "graph 11, edge_index: the two directions"),
     ({"edge_index": torch.tensor([[0, 1, 2, 1, 2, 9], [1, 2, 3, 0, 1, 2]])}, "edge_index: a node id is outside|reverse"),
-    ({"x": torch.full((4, 1), 5)}, "data.x: a category is outside"),
+    ({"x": torch.full((4, 1), 5)}, "data.x: the category 5 is outside"),
     ({"x": torch.zeros(4, 2, dtype=torch.int64)}, "graph 11: data.x: the schema has 1 categorical"),
     ({"y": torch.zeros(1, 3)}, "graph 11: data.y has 3 values, but the schema has 2 labels"),
 ])  # fmt: skip
@@ -155,7 +155,7 @@ def test_graphs_that_do_not_match_the_schema_are_rejected(values: dict[str, obje
 
 
 @pytest.mark.parametrize(("name", "message"), [
-    ("y", "data.y has 0 values, but the schema has 2"),
+    ("y", "data.y is missing, but the schema has 2 labels; unknown ones are NaN"),
     ("center_index", "data.center_index is missing"),
     ("group", "the schema has 'group', but data.group is missing"),
     ("x_dense", "expected|found|the schema has"),
@@ -212,14 +212,16 @@ DENSE = Schema(node=(Feature("v", "dense", 1),), edge=(Feature("w", "dense", 1),
 @pytest.mark.parametrize(("schema", "values", "message"), [
     (LABELLED, {"y": torch.ones(2)}, "data.y has 2 values, but the schema has 1 labels"),
     (LABELLED, {"y": torch.ones(0)}, "data.y has 0 values"),
-    (LABELLED, {"y": None}, "data.y has 0 values"),
-    (LABELLED, {"y": "active"}, "data.y has str, not a tensor"),
+    (LABELLED, {"y": None}, "data.y is missing"),
+    (LABELLED, {"y": "active"}, "data.y: expected a tensor of 1 labels, found str"),
+    (LABELLED, {"y": ["active"]}, "data.y: expected numbers"),
     (LABELLED, {"y": torch.tensor([float("inf")])}, "data.y, row 0: inf is infinite"),
     (LABELLED, {"y": torch.tensor([1e39], dtype=torch.float64)}, "too large for float32"),
     (LABELLED, {"y": torch.tensor([1j])}, "data.y: expected numbers, found complex64"),
-    (LABELLED, {"x": np.zeros((2, 1))}, "data.x: expected a dense tensor of numbers, found ndarray"),
+    (LABELLED, {"x": np.zeros((2, 1))}, "data.x: expected a dense tensor of numbers, found ndarray; torch.as_tensor makes one"),
     (LABELLED, {"x": torch.full((2, 1), 0.5)}, "non-integer values"),
-    (LABELLED, {"x": torch.full((2, 1), 2**32)}, r"a category is outside \[0, size\)"),
+    (LABELLED, {"x": torch.full((2, 1), 2**32)}, r"the category 4294967296 is outside \[0, size\) for sizes \[2\]"),
+    (LABELLED, {"x": torch.tensor([[0], [-1]])}, "the category -1 is outside"),
     (LABELLED, {"num_nodes": "two"}, "data.num_nodes: expected a whole number, found 'two'"),
     (LABELLED, {"num_nodes": 9}, r"data.x: expected 9 rows, found shape \[2, 1\]"),
     (LABELLED, {"edge_index": torch.tensor([])}, r"data.edge_index: expected whole numbers of shape \[2, E\], found float32 \[0\]"),
@@ -228,7 +230,8 @@ DENSE = Schema(node=(Feature("v", "dense", 1),), edge=(Feature("w", "dense", 1),
     (LABELLED, {"x": None}, "data.num_nodes: missing"),
     (LABELLED, {"graph_id": torch.tensor([1, 2])}, "data.graph_id: expected one whole number"),
     (LABELLED, {"graph_id": torch.tensor([0.5])}, "data.graph_id: expected one whole number"),
-    (DENSE, {"edge_attr": torch.full((2, 1), float("nan"))}, "a feature is NaN or infinite"),
+    (DENSE, {"edge_attr": torch.tensor([[0], [float("nan")]])}, "a dense feature of edge 1 is NaN, infinite or"),
+    (DENSE, {"edge_attr": None}, r"found 0 and 0 \(data.edge_attr is missing\)"),
     (DENSE, {"edge_attr": torch.ones(3, 1)}, "data.edge_attr: expected 2 rows"),
     (DENSE, {"split": 5}, "data.split: '5' is not a valid split"),
     (DENSE, {"split": 1.5}, "data.split: '1.5' is not a valid split"),
@@ -259,3 +262,25 @@ def test_many_small_int32_edges_do_not_overflow(tmp_path: Path) -> None:
     graph = Data(x=torch.zeros(200, 1, dtype=torch.long), edge_index=edges)
     manifest = write_corpus([graph] * 512, str(tmp_path), Schema(node=(Feature("k", "categorical", 2),)))
     assert (manifest.graphs, manifest.shards[0].edges) == (512, 512 * 200)
+
+
+@pytest.mark.parametrize("y", [1, 1.0, [1.0], np.ones(1), torch.ones(1, 1), torch.tensor(True)])
+def test_labels_of_any_numbers(tmp_path: Path, y: Any) -> None:
+    write_corpus([pair(y=y)], tmp_path / "corpus", LABELLED)
+    labels = CorpusReader(str(tmp_path / "corpus")).labels()
+    assert labels.tolist() == [[1.0]]
+
+
+def test_rows_of_units_and_shards_must_fit(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="multiple of unit_rows=100; give shard_rows=65500 too"):
+        write_corpus([pair()], tmp_path / "corpus", LABELLED, unit_rows=100)
+    with pytest.raises(RequestError, match="unit_rows must be at least 1, found 0"):
+        write_corpus([pair()], tmp_path / "corpus", LABELLED, unit_rows=0)
+
+
+def test_a_schema_takes_lists_and_no_single_values() -> None:
+    assert Schema(node=[Feature("k", "categorical", 2)], labels=["active"]) == LABELLED  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match=r"schema: labels must be a tuple, found 'active'; write \('active',\)"):
+        Schema(labels="active")  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match="schema: node must be a tuple"):
+        Schema(node=Feature("k", "categorical", 2))  # type: ignore[arg-type]

@@ -273,7 +273,7 @@ def test_a_cluster_of_two_nodes(
     assert not {name: text for name, text in found.items() if text.startswith("fail")}
     assert found["nodes"] == "ok: 2 answer"
     assert "3 CPUs" in found["cpus"]
-    assert "on 3 node(s)" in found["out"], "probed from this process and from both nodes"
+    assert "from 3 process(es)" in found["out"], "probed from this process and from both nodes"
     assert "MB/s in an all-reduce" in found["network"]
     assert {"object store", "shared memory"} <= set(found)
     assert list(tmp_path.iterdir()) == []
