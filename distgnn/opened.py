@@ -7,32 +7,42 @@ groups as fields. Help texts are those of the original class.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 from typing import Annotated, Any, TypeVar, cast
 
+import docstring_parser
 import tyro
 
 from distgnn.config.base import OpenConfig
 from distgnn.config.fields import facts_of, group_types, plain_fields, type_of
-from distgnn.register import REGISTRIES
+from distgnn.register import REGISTRIES, changes_of_registries
 
 C = TypeVar("C")
 
 
 def opened_type(kind: type[Any]) -> type[Any]:
-    """Return ``kind``, or a subclass with the groups as fields if it or one of its groups has groups from registries."""
+    """Return ``kind``, or a subclass with the groups as fields if it has any groups."""
+    return _opened_type(kind, changes_of_registries())
+
+
+@functools.lru_cache(256)
+def _opened_type(kind: type[Any], state: int) -> type[Any]:
+    """Make the class once for each state of the registries."""
+    del state
     changes: list[tuple[str, Any, Any]] = []
     for item in plain_fields(kind):
         hint = type_of(kind, item.name)
         if dataclasses.is_dataclass(hint):
             below = opened_type(cast(type, hint))
-            if below is not hint:
-                changes.append((item.name, below, _default(item, below)))
+            changes.append(
+                (item.name, below, _default(item, below, _docstring(kind, item.name) or _description(below)))
+            )
         elif facts_of(item).names:
-            changes.append((item.name, _named(item, hint), _default(item, None)))
-    groups = group_types(kind)
-    changes += [
-        (name, config, dataclasses.field(default_factory=config, kw_only=True)) for name, config in groups.items()
-    ]
+            changes.append((item.name, _named(item, hint), _default(item)))
+    for name, config in group_types(kind).items():
+        help_text = {"help": _description(config)}
+        changes.append((name, config, dataclasses.field(default_factory=config, kw_only=True, metadata=help_text)))
     if not changes:
         return kind
     if issubclass(kind, OpenConfig):
@@ -44,15 +54,35 @@ def opened_type(kind: type[Any]) -> type[Any]:
     return created
 
 
-def _default(item: dataclasses.Field[Any], below: type[Any] | None) -> Any:
+def _docstring(kind: type[Any], field: str) -> str:
+    """Return the docstring of a field; empty if it has none."""
+    owner = next(base for base in kind.__mro__ if field in inspect.get_annotations(base))
+    found = (doc.description for doc in docstring_parser.parse_from_object(owner).params if doc.arg_name == field)
+    return next(found, None) or ""
+
+
+def _description(group: type[Any]) -> str:
+    """Return the description in the docstring of a group; empty if dataclasses generated the docstring."""
+    text = group.__doc__ or ""
+    return "" if text.startswith(f"{group.__name__}(") else docstring_parser.parse(text).description or ""
+
+
+def _default(item: dataclasses.Field[Any], below: type[Any] | None = None, help_text: str = "") -> Any:
+    """Return a field with the default of ``item``, converted to ``below``.
+
+    Groups get their help text here, since tyro would search the source of their classes for comments at every start.
+    """
+    metadata = {} if below is None else {"help": help_text}
     if item.default_factory is not dataclasses.MISSING:
         factory = item.default_factory
         return dataclasses.field(
-            default_factory=lambda: factory() if below is None else opened(factory(), below), kw_only=True
+            default_factory=lambda: factory() if below is None else opened(factory(), below),
+            kw_only=True,
+            metadata=metadata,
         )
     if item.default is dataclasses.MISSING:
-        return dataclasses.field(kw_only=True)
-    return dataclasses.field(default=item.default, kw_only=True)
+        return dataclasses.field(kw_only=True, metadata=metadata)
+    return dataclasses.field(default=item.default, kw_only=True, metadata=metadata)
 
 
 def _named(item: dataclasses.Field[Any], hint: Any) -> Any:

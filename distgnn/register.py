@@ -85,6 +85,8 @@ class Registry:
         self.kind, self._package, self._nested, self._standalone = kind, package, nested, standalone
         self._entries: dict[str, Entry] = {}
         self._loaded = False
+        self.changes = 0
+        """How often entries were added or removed."""
 
     def __call__(self, name: str, config: type[Any] | None = None) -> Callable[[T], T]:
         """Register the decorated class or function.
@@ -115,6 +117,7 @@ class Registry:
         if entry.config is not None:
             _check_options(entry.config, f"{where}: options of {entry.name!r}", self._standalone)
         self._entries[entry.name] = entry
+        self.changes += 1
 
     def names(self) -> tuple[str, ...]:
         """Return all names, sorted."""
@@ -153,10 +156,12 @@ class Registry:
     def forget(self, name: str) -> None:
         """Remove an entry, for instance before a notebook cell registers it again."""
         self._entries.pop(name, None)
+        self.changes += 1
 
     def forget_users(self) -> None:
         """Remove all entries that are not built in."""
-        self._entries = {name: entry for name, entry in self._entries.items() if entry.builtin}
+        for name in [name for name, entry in self._entries.items() if not entry.builtin]:
+            self.forget(name)
 
     def _load(self) -> None:
         if not self._loaded:
@@ -264,6 +269,11 @@ def register_encoder(name: str, factory: Callable[..., Any]) -> None:
         RequestError: the name is invalid or in use.
     """
     encoder(name)(factory)
+
+
+def changes_of_registries() -> int:
+    """Return how often entries of any registry were added or removed: a key for caches of what depends on them."""
+    return sum(registry.changes for registry in REGISTRIES.values())
 
 
 def import_modules(names: tuple[str, ...]) -> None:

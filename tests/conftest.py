@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 from hypothesis import settings
 
 from distgnn import register
-from tests.helpers.corpora import motifs
 from tests.helpers.servers import moto, rclone, s3, server
 
 __all__ = ["moto", "rclone", "s3", "server"]
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ["OMP_NUM_THREADS"] = "1"  # torch is not imported yet; the process that starts the workers never imports it
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; what tests start must see Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
-torch.set_num_threads(1)
 settings.register_profile("tests", deadline=None)  # a busy machine is no failure
 settings.load_profile("tests")
 _SHARED: list[ModuleType] = []  # Ray, while a shared one runs
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Objects of the imported modules live to the end: the garbage collector, which takes a second for them, leaves them out."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @cache
@@ -74,7 +84,7 @@ def local_ray() -> None:
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
     """300 motif graphs in 19 units of 16 (the last one shorter)."""
     folder = tmp_path_factory.mktemp("corpus") / "motifs"
-    motifs(folder)
+    importlib.import_module("tests.helpers.corpora").motifs(folder)
     return str(folder)
 
 

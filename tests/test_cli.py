@@ -104,6 +104,22 @@ def test_every_help_has_an_example(capsys: pytest.CaptureFixture[str], path: tup
     assert "--config FILE" in text
 
 
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("pretrain", "The graph encoder (psi) and its pooling (omega)."),
+        ("finetune", "Encoder of the control if no checkpoint is given; otherwise the checkpoint's encoder is used."),
+    ],
+)
+def test_help_of_a_group_is_the_docstring_of_its_field_or_of_its_class(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, says: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    assert says in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("word", ["--help", "-h"])
 def test_overview(capsys: pytest.CaptureFixture[str], word: str) -> None:
     assert main([word]) == 0

@@ -234,9 +234,14 @@ class TestManifests:
 
 
 class TestSweeps:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def written(cls, tmp_path_factory: pytest.TempPathFactory) -> str:
+        return write(tmp_path_factory.mktemp("sweep") / "s", view([trial(number) for number in range(3)]))
+
     @pytest.fixture
-    def sweep(self, tmp_path: Path) -> Path:
-        return Path(write(tmp_path / "s", view([trial(number) for number in range(3)])))
+    def sweep(self, written: str, tmp_path: Path) -> Path:
+        return Path(shutil.copytree(written, tmp_path / "s"))
 
     @pytest.mark.parametrize(
         ("change", "said"),

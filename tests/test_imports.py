@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,13 @@ FLOORS = [
 EVERYWHERE = {"errors", "config", "distributed", "monitor", "register", "terminal"}
 TOP = {"api", "cli", "commands", "interrupts", "options", "opened", "__init__", "__main__"}
 FILES = sorted(ROOT.rglob("*.py"))
-TREES = {path: ast.parse(path.read_text()) for path in FILES}
 LOADERS = {("torch", "load"), ("numpy", "load"), ("np", "load")}
+
+
+@cache
+def trees() -> dict[Path, ast.Module]:
+    """Parse all files; every process of the tests imports this module, and one runs it."""
+    return {path: ast.parse(path.read_text()) for path in FILES}
 
 
 def floor_of(path: Path) -> str:
@@ -43,7 +49,7 @@ def below(module: str, *packages: str) -> bool:
 
 
 def test_imports_point_down() -> None:
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         floor = floor_of(path)
         for module in imported(tree):
             parts = module.split(".")
@@ -53,7 +59,7 @@ def test_imports_point_down() -> None:
 
 
 def test_libraries_stay_where_they_belong() -> None:
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for module in imported(tree):
             assert not below(module, "ray") or floor_of(path) == "scale", f"{path.name} imports {module}"
             is_distributed = path == ROOT / "distributed.py"
@@ -62,7 +68,7 @@ def test_libraries_stay_where_they_belong() -> None:
 
 
 def test_nothing_unpickles() -> None:
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for node in ast.walk(tree):
             if (
                 isinstance(node, ast.Call)
@@ -76,7 +82,7 @@ def test_nothing_unpickles() -> None:
 
 
 def test_no_import_inside_a_function() -> None:
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for function in ast.walk(tree):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 late = {name for name in imported(function) if not below(name, "rdkit")}

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from distgnn import register
+from distgnn.config import MetricsConfig
+from distgnn.config.fields import named
 from distgnn.errors import RequestError
+from distgnn.opened import opened_type
 from distgnn.register import REGISTRIES, Registry
 
 
@@ -41,6 +44,17 @@ def test_a_class_and_its_options_are_registered() -> None:
     assert ("mine", "Log nothing.", __name__) in register.logger.table()
     register.logger.forget("mine")
     assert register.logger.find("mine") is None
+
+
+def test_fields_and_flags_follow_what_is_registered() -> None:
+    """They are listed once for each state of the registries."""
+    for _ in range(2):
+        register.logger("mine", Options)(lambda: None)
+        assert "mine.rate" in named(MetricsConfig, "searchable")
+        assert opened_type(MetricsConfig)().mine == Options()
+        register.logger.forget("mine")
+        assert "mine.rate" not in named(MetricsConfig, "searchable")
+        assert "mine" not in opened_type(MetricsConfig).__dataclass_fields__
 
 
 @dataclass

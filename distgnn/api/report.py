@@ -50,12 +50,10 @@ def write_report(
         raise RequestError(f"{out}: a page ends in .html; choose such a name")
     if target.size(name) is not None and not target.read(name).lstrip().lower().startswith(_MARK):
         raise RequestError(f"{out}: is no HTML page, so it is not replaced; choose another name")
-    sections = [section_of(uri) for uri in uris]
+    sweeps = {uri: write_sweep_report(open_folder(uri)) for uri in uris if open_folder(uri).size(SWEEP) is not None}
+    sections = [section_of(uri, sweeps.get(uri)) for uri in uris]
     both = compared(uris)
     title = sections[0].heading if len(sections) == 1 else f"Report on {', '.join(map(base_name, uris))}"
     about = f"Written by distgnn {distgnn.__version__} on {time.strftime('%Y-%m-%d %H:%M')}."
     target.write(name, render(Page(title, about, [*([both] if both else []), *sections])).encode())
-    for uri in uris:
-        if open_folder(uri).size(SWEEP) is not None:
-            write_sweep_report(open_folder(uri))
     return target.at(name)

@@ -17,6 +17,7 @@ from distgnn.config.fields import (
     Options,
     as_saved,
     facts_of,
+    field_facts,
     flat,
     group_type,
     group_types,
@@ -196,7 +197,7 @@ def from_json(kind: type[C], data: dict[str, Any], where: str = "config") -> C:
             f"{where}: expected an object with the fields of {kind.__name__}, found {type(data).__name__}"
         )
     data = as_saved(kind, _with_present_names(kind, data, where))
-    known = {item.name for item in plain_fields(kind)}  # pyright: ignore[reportArgumentType]
+    known = field_facts(kind)
     values = {
         name: _convert(type_of(kind, name), value, f"{where}.{name}") for name, value in data.items() if name in known
     }
@@ -244,7 +245,7 @@ def check_number(kind: type[Any], name: str, value: Any, where: str = "") -> Non
         if isinstance(number, bool) or not isinstance(number, int | float):
             continue
         field = f"{where}.{name}" if where else name
-        most = next(facts_of(item).most for item in dataclasses.fields(kind) if item.name == name)
+        most = field_facts(kind)[name].most
         most = most or (MOST if isinstance(number, int) else 0)
         check(not most or abs(number) <= most, f"{field}: must be at most {most}, found {_short(number)}")
 

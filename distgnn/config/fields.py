@@ -15,7 +15,7 @@ from dataclasses import MISSING, dataclass, replace
 from typing import Any
 
 from distgnn.errors import RequestError
-from distgnn.register import REGISTRIES, Registry
+from distgnn.register import REGISTRIES, Registry, changes_of_registries
 
 _KEY, _REGISTRIES = "distgnn", "distgnn.registries"
 SEED = (1 << 63) - 1
@@ -116,6 +116,7 @@ def registered(*registries: str) -> Any:
     return dataclasses.field(default_factory=dict, metadata={_KEY: HYPER, _REGISTRIES: registries})
 
 
+@functools.cache
 def registries_of(kind: type[Any]) -> tuple[Registry, ...]:
     """Return the registries whose options are groups of ``kind``."""
     item = next((item for item in dataclasses.fields(kind) if _REGISTRIES in item.metadata), None)
@@ -142,9 +143,16 @@ def group_type(kind: type[Any], name: str) -> type[Any] | None:
     return next((entry.config for entry in entries if entry and entry.config), None)
 
 
-def plain_fields(kind: type[Any]) -> list[dataclasses.Field[Any]]:
+@functools.cache
+def plain_fields(kind: type[Any]) -> tuple[dataclasses.Field[Any], ...]:
     """Return the fields of ``kind`` without ``options``."""
-    return [item for item in dataclasses.fields(kind) if _REGISTRIES not in item.metadata]
+    return tuple(item for item in dataclasses.fields(kind) if _REGISTRIES not in item.metadata)
+
+
+@functools.cache
+def field_facts(kind: type[Any]) -> Mapping[str, Facts]:
+    """Return the metadata of the fields of ``kind`` without ``options``, by name."""
+    return {item.name: facts_of(item) for item in plain_fields(kind)}
 
 
 def selected(config: Any) -> Iterator[tuple[str, str, Facts]]:
@@ -166,14 +174,25 @@ def declares(item: dataclasses.Field[Any]) -> bool:
     return _KEY in item.metadata
 
 
-def walk(kind: type[Any]) -> Iterator[tuple[str, Facts]]:
-    """Yield (dotted name, metadata) for every field of a config class and of its groups."""
-    for item in plain_fields(kind):
-        facts, hint = facts_of(item), type_of(kind, item.name)
+def walk(kind: type[Any]) -> tuple[tuple[str, Facts], ...]:
+    """Return (dotted name, metadata) for every field of a config class and of its groups."""
+    return _walked(kind, changes_of_registries())
+
+
+@functools.lru_cache(256)
+def _walked(kind: type[Any], state: int) -> tuple[tuple[str, Facts], ...]:
+    """Walk once for each state of the registries."""
+    del state
+    return tuple(_walk(kind))
+
+
+def _walk(kind: type[Any]) -> Iterator[tuple[str, Facts]]:
+    for name, facts in field_facts(kind).items():
+        hint = _field_types(kind)[name]
         if dataclasses.is_dataclass(hint):
-            yield from ((f"{item.name}.{name}", below.below(facts)) for name, below in walk(typing.cast(type, hint)))
+            yield from ((f"{name}.{inner}", below.below(facts)) for inner, below in walk(typing.cast(type, hint)))
         else:
-            yield item.name, facts
+            yield name, facts
     for group, config in group_types(kind).items():
         yield from ((f"{group}.{name}", facts) for name, facts in walk(config))
 
@@ -184,15 +203,16 @@ def type_of(kind: type[Any], dotted: str) -> Any:
     for part in dotted.split("."):
         if not dataclasses.is_dataclass(hint):
             return None
-        hints = _type_hints(hint)
-        known = {item.name for item in plain_fields(typing.cast(type, hint))}
-        hint = hints[part] if part in known else group_type(typing.cast(type, hint), part)
+        known = _field_types(typing.cast(type, hint))
+        hint = known[part] if part in known else group_type(typing.cast(type, hint), part)
     return hint
 
 
 @functools.cache  # it compiles the text of every annotation
-def _type_hints(kind: type[Any]) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+def _field_types(kind: type[Any]) -> Mapping[str, Any]:
+    """Return the types of the fields of ``kind`` without ``options``, by name."""
+    hints = typing.get_type_hints(kind)
+    return {item.name: hints[item.name] for item in plain_fields(kind)}
 
 
 def named(kind: type[Any], fact: str, value: bool = True) -> frozenset[str]:
@@ -200,14 +220,15 @@ def named(kind: type[Any], fact: str, value: bool = True) -> frozenset[str]:
     return frozenset(name for name, facts in walk(kind) if getattr(facts, fact) == value)
 
 
-def renamed(kind: type[Any]) -> dict[str, str]:
+@functools.cache
+def renamed(kind: type[Any]) -> Mapping[str, str]:
     """Map earlier names of the fields of ``kind`` (without its groups) to present ones."""
     return {alias: item.name for item in dataclasses.fields(kind) for alias in facts_of(item).aliases}
 
 
 def as_saved(kind: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
     """Complete the values of a config that an earlier version saved, see :attr:`Facts.before`; others are returned as given."""
-    facts = {item.name: facts_of(item) for item in plain_fields(kind)}
+    facts = field_facts(kind)
     earlier = {name: fact.before for name, fact in facts.items() if fact.before is not None}
     saved = earlier and all(name in data for name in facts if name not in earlier)
     return {**earlier, **data} if saved else dict(data)

@@ -21,8 +21,7 @@ from distgnn.report.database_sections import evaluation_section, prediction_sect
 from distgnn.report.page import Chart, Section, Table
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import view_of
-from distgnn.report.sweep.figures import pictures
-from distgnn.report.sweep.study import importance
+from distgnn.report.sweep.page import Drawn, draw
 from distgnn.report.sweep.table import tables
 from distgnn.report.table import TITLES
 from distgnn.search.records import SWEEP
@@ -70,8 +69,12 @@ def unfinished(folder: Folder) -> str:
     return f"unfinished, {done} trainings done" if done else ""
 
 
-def section_of(uri: str) -> Section:
+def section_of(uri: str, sweep: Drawn | None = None) -> Section:
     """Read what a command wrote in the folder ``uri``.
+
+    Args:
+        uri: The folder.
+        sweep: The sweep in it if already drawn.
 
     Raises:
         RequestError: The folder holds nothing that can be reported, or one of its files is malformed.
@@ -85,7 +88,7 @@ def section_of(uri: str) -> Section:
     if kind is None:
         known = ", ".join(f"{kind.word} ({kind.file})" for kind in KINDS)
         raise RequestError(f"{uri}: nothing to report here; give the folder of a {known}{absence(folder)}")
-    found = kind.section(folder)
+    found = _drawn_sweep(sweep) if sweep else kind.section(folder)
     heading = f"{kind.word.capitalize()} {base_name(uri)}"
     facts = {"folder": uri} | found.facts | _environment(folder)
     return replace(found, heading=heading, facts=facts, details=_config(folder))
@@ -239,9 +242,12 @@ def _study(folder: Folder) -> Section:
 
 
 def _sweep(folder: Folder) -> Section:
-    view = view_of(folder)
-    found = importance(view)
-    charts = [Chart(picture.title, picture.caption, picture.data) for picture in pictures(view)]
+    return _drawn_sweep(draw(view_of(folder)))
+
+
+def _drawn_sweep(drawn: Drawn) -> Section:
+    view, found, shown = drawn
+    charts = [Chart(picture.title, picture.caption, picture.data) for picture in shown]
     return Section("", [texts.standing(view)], {"sweep": texts.about(view)}, list(tables(view, found)), charts)
 
 

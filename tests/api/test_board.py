@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import shutil
 import socket
 import threading
 import time
@@ -46,13 +47,18 @@ def progress(folder: Path, step: int, status: str = "running", **more: Any) -> N
     (folder / "progress.json").write_text(json.dumps(shot | more))
 
 
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_sweep(tmp_path_factory.mktemp("board") / "sweep", view(planted()))
+
+
 @pytest.fixture
-def runs(tmp_path: Path) -> Path:
+def runs(tmp_path: Path, sweep: str) -> Path:
     place = tmp_path / "runs"
     progress(place / "going", 4)
     progress(place / "over", 40, "finished")
     progress(place / NASTY, 2, "failed", error=NASTY)
-    write_sweep(place / "sweep", view(planted()))
+    shutil.copytree(sweep, place / "sweep")
     (place / "broken").mkdir()
     (place / "broken" / "progress.json").write_text("{")
     (place / "unrelated").mkdir()

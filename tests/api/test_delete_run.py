@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,20 @@ from tests.helpers.corpora import contents
 from tests.helpers.training import small
 
 
-@pytest.fixture
-def place(corpus: str, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs in a folder, with all the files that a run may have."""
+    folder = tmp_path_factory.mktemp("made")
     for name in ("first", "second"):
-        run = dg.pretrain(
-            small(corpus, tmp_path, name=name, max_steps=3, keep_best=1, validate_every=1), loggers=["csv"]
-        )
+        run = dg.pretrain(small(corpus, folder, name=name, max_steps=3, keep_best=1, validate_every=1), loggers=["csv"])
     dg.write_report(run.uri)
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def place(made: Path, tmp_path: Path) -> Path:
+    """Their copies."""
+    return Path(shutil.copytree(made, tmp_path, dirs_exist_ok=True))
 
 
 def test_a_run_is_deleted_whole_and_others_stay(place: Path) -> None:

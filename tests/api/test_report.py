@@ -47,13 +47,19 @@ def folders(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return uris | {"sweep": str(sweep), "study": str(study)}
 
 
+@pytest.fixture(scope="module")
+def page(folders: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page about all of them."""
+    out = tmp_path_factory.mktemp("page") / "page.html"
+    return Path(dg.write_report(list(folders.values()), str(out))).read_text()
+
+
 def text(html: str) -> str:
     """Text of a page without scripts and styles."""
     return re.sub(r"<[^>]+>", " ", re.sub(r"<(script|style).*?</\1>", " ", html, flags=re.DOTALL))
 
 
-def test_a_page_of_every_kind(folders: dict[str, str], tmp_path: Path) -> None:
-    page = Path(dg.write_report(list(folders.values()), str(tmp_path / "page.html"))).read_text()
+def test_a_page_of_every_kind(page: str) -> None:
     read = text(page)
     for heading in (
         "Comparison of the runs",
@@ -106,8 +112,8 @@ def test_a_single_folder_gets_its_own_page(folders: dict[str, str]) -> None:
     assert "Comparison of the runs" not in text(Path(uri).read_text())
 
 
-def test_a_report_of_a_sweep_writes_its_page_again(folders: dict[str, str], tmp_path: Path) -> None:
-    dg.write_report(folders["sweep"], str(tmp_path / "page.html"))
+@pytest.mark.usefixtures("page")
+def test_a_report_of_a_sweep_writes_its_page_again(folders: dict[str, str]) -> None:
     assert "Trials" in (Path(folders["sweep"]) / "sweep.html").read_text()
 
 
@@ -138,8 +144,7 @@ def test_damaged_results_are_refused(tmp_path: Path, damage: str) -> None:
 
 
 @needs_chromium
-def test_a_browser_draws_accessible_charts_without_errors(folders: dict[str, str], tmp_path: Path) -> None:
-    page = Path(dg.write_report(list(folders.values()), str(tmp_path / "page.html"))).read_text()
+def test_a_browser_draws_accessible_charts_without_errors(page: str, tmp_path: Path) -> None:
     dom, wrong = opened_with_axe(page, tmp_path)
     assert wrong == {}
     charts = page.count("application/json")

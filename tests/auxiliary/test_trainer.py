@@ -80,10 +80,11 @@ def test_patience() -> None:
 
 
 def test_training_learns_and_depends_on_the_seed() -> None:
-    found = [fit(Planted((Kind(),), rows=200), seed=seed, epochs=10).validation for seed in (0, 1, 0)]
-    assert found[0][-1]["rmse"] < 0.8 * found[0][0]["rmse"]
-    assert found[0] == found[2]
-    assert found[0] != found[1]
+    found = fit(Planted((Kind(),), rows=200), epochs=10).validation
+    assert found[-1]["rmse"] < 0.8 * found[0]["rmse"]
+    same, other = (fit(Planted((Kind(),), rows=200), seed=seed, epochs=3).validation for seed in (0, 1))
+    assert same == found[:3]
+    assert other != same
 
 
 @pytest.mark.parametrize("change", [{"lr": 0.1}, {"weight_decay": 1.0}, {"batch": 12}])

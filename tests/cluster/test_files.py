@@ -24,6 +24,7 @@ import yaml
 from ray._private import ray_constants
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import drain_node
+from ray.scripts.scripts import start as ray_start
 
 from distgnn import __version__
 from distgnn.commands import dispatch
@@ -510,10 +511,7 @@ def test_the_launcher_file_is_valid_and_its_commands_start_ray() -> None:
     for start in (head, worker):
         assert "RAY_AUTH_MODE=token" in start
         options = re.findall(r"(--[a-z-]+)", start.partition("ray start")[2])
-        listed = subprocess.run(
-            [sys.executable, "-m", "ray.scripts.scripts", "start", "--help"], capture_output=True, text=True, check=True
-        ).stdout
-        assert all(option in listed for option in options)
+        assert set(options) <= {name for parameter in ray_start.params for name in parameter.opts}
     assert "--dashboard-host=127.0.0.1" in head
     markets = {
         name: "InstanceMarketOptions" in kind["node_config"] for name, kind in config["available_node_types"].items()

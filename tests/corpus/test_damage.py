@@ -22,6 +22,7 @@ from distgnn.corpus.manifest import Manifest
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.writer import STATE
 from distgnn.errors import RequestError, WorkError
+from distgnn.graph.batch import GraphBatch
 from tests.helpers.corpora import edit_manifest, motifs
 
 
@@ -86,12 +87,16 @@ def test_truncated_shard(corpus: Path) -> None:
     assert len(verify(str(corpus)).problems) == 1
 
 
+@pytest.fixture(scope="module")
+def before(good: Path) -> GraphBatch:
+    return CorpusReader(str(good), labels=True).load()
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_any_flipped_byte_is_detected(good: Path, data: st.DataObject) -> None:
+def test_any_flipped_byte_is_detected(good: Path, before: GraphBatch, data: st.DataObject) -> None:
     path = good / "shard-00002.parquet"
     whole = path.read_bytes()
-    before = CorpusReader(str(good), labels=True).load()
     position, bit = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 7))
     damaged = bytearray(whole)
     damaged[position] ^= 1 << bit

@@ -64,19 +64,22 @@ class SlowEncoder:
         return sum(outputs[1:], outputs[0]) if self.config.jumping_knowledge == "sum" else x
 
     def _linear(self, x: Tensor, psi: list[Copy], name: str) -> Tensor:
-        rows = []
-        for n, row in enumerate(x):
-            copy = psi[self.owner[n]]
-            y = copy[f"{name}.weight"] @ row
-            rows.append(y + copy[f"{name}.bias"] if f"{name}.bias" in copy else y)
-        return torch.stack(rows)
+        found = []
+        for rows, copy in zip(graph_rows(self.batch), psi, strict=True):
+            y = x[rows.start : rows.stop] @ copy[f"{name}.weight"].t()
+            found.append(y + copy[f"{name}.bias"] if f"{name}.bias" in copy else y)
+        return torch.cat(found)
 
-    def _edge(self, e: int, copy: Copy, width: int) -> Tensor:
-        return (
-            torch.zeros(width, dtype=self.encoder.dtype)
-            if self.attributes is None
-            else copy["edge.weight"] @ self.attributes[e]
-        )
+    def _messages(self, x: Tensor, n: int, psi: list[Copy]) -> Tensor:
+        """What node n hears along each of its edges."""
+        heard = x[[j for j, _ in self.incoming[n]]]
+        if self.attributes is None:
+            return heard
+        return heard + self._heard(n) @ psi[self.owner[n]]["edge.weight"].t()
+
+    def _heard(self, n: int) -> Tensor:
+        assert self.attributes is not None
+        return self.attributes[[e for _, e in self.incoming[n]]]
 
     def _norm(self, x: Tensor, psi: list[Copy], norm: str) -> Tensor:
         if norm == "none":
@@ -92,34 +95,28 @@ class SlowEncoder:
                 scaled = (part - part.mean(0)) / torch.sqrt(part.var(0, unbiased=False) + 1e-5)
                 done = done.index_put((torch.nonzero(of == group).flatten(),), scaled)
             x = done
-        scales = [(psi[g]["norm.scale.weight"], psi[g]["norm.scale.bias"]) for g in self.owner]
-        return torch.stack([row * gain + shift for row, (gain, shift) in zip(x, scales, strict=True)])
+        pairs = zip(graph_rows(self.batch), psi, strict=True)
+        return torch.cat(
+            [x[rows.start : rows.stop] * c["norm.scale.weight"] + c["norm.scale.bias"] for rows, c in pairs]
+        )
 
     def _gin(self, x: Tensor, psi: list[Copy], _: str) -> Tensor:
-        total = []
-        for n, heard in enumerate(self.incoming):
-            copy = psi[self.owner[n]]
-            total.append(sum((x[j] + self._edge(e, copy, x.shape[1]) for j, e in heard), x[n]))
-        hidden = self._norm(self._linear(torch.stack(total), psi, "lift"), psi, self.config.norm)
+        total = torch.stack([row + self._messages(x, n, psi).sum(0) for n, row in enumerate(x)])
+        hidden = self._norm(self._linear(total, psi, "lift"), psi, self.config.norm)
         return self._linear(torch.relu(hidden), psi, "project")
 
     def _gcn(self, x: Tensor, psi: list[Copy], norm: str) -> Tensor:
-        degree = [1 + len(heard) for heard in self.incoming]
+        degree = torch.tensor([1 + len(heard) for heard in self.incoming], dtype=x.dtype)
         total = []
         for n, heard in enumerate(self.incoming):
-            copy, y = psi[self.owner[n]], x[n] / degree[n]
-            for j, e in heard:
-                y = y + (x[j] + self._edge(e, copy, x.shape[1])) / (degree[n] * degree[j]) ** 0.5
-            total.append(y)
+            share = (degree[n] * degree[[j for j, _ in heard]]) ** -0.5
+            total.append(x[n] / degree[n] + share @ self._messages(x, n, psi))
         return self._norm(self._linear(torch.stack(total), psi, "linear"), psi, norm)
 
     def _sage(self, x: Tensor, psi: list[Copy], norm: str) -> Tensor:
-        means = []
-        for n, heard in enumerate(self.incoming):
-            copy = psi[self.owner[n]]
-            total = sum((x[j] + self._edge(e, copy, x.shape[1]) for j, e in heard), torch.zeros_like(x[n]))
-            means.append(total / max(len(heard), 1))
-        return self._norm(self._linear(torch.cat([torch.stack(means), x], 1), psi, "linear"), psi, norm)
+        counts = [max(len(heard), 1) for heard in self.incoming]
+        means = torch.stack([self._messages(x, n, psi).sum(0) / count for n, count in enumerate(counts)])
+        return self._norm(self._linear(torch.cat([means, x], 1), psi, "linear"), psi, norm)
 
     def _gat(self, x: Tensor, psi: list[Copy], norm: str) -> Tensor:
         heads, width = self.config.heads, self.config.width
@@ -128,18 +125,13 @@ class SlowEncoder:
             copy, total = psi[self.owner[n]], torch.zeros(width, dtype=x.dtype)
             for h in range(heads):
                 source, target = copy["score.weight"][0, h], copy["score.weight"][1, h]
-                messages = [(j, None if self.attributes is None else self.attributes[e]) for j, e in heard] + [
-                    (n, None)
-                ]
-                scores, values = [], []
-                for j, a in messages:
-                    edge = 0 if a is None else copy["edge_score.weight"][h] @ a
-                    scores.append(torch.nn.functional.leaky_relu(source @ sent[j, h] + target @ sent[n, h] + edge, 0.2))
-                    block = None if a is None else copy["edge.weight"].view(width, heads, -1)[:, h]
-                    values.append(sent[j, h] if block is None else sent[j, h] + block @ a)
-                weights = torch.softmax(torch.stack(scores), 0)
-                total = (
-                    total + sum((w * v for w, v in zip(weights, values, strict=True)), torch.zeros_like(total)) / heads
-                )
+                values = sent[[*(j for j, _ in heard), n], h]  # the last is its own, without an edge
+                scores = values @ source + sent[n, h] @ target
+                if self.attributes is not None:
+                    edges = torch.cat([self._heard(n), torch.zeros(1, self.attributes.shape[1], dtype=x.dtype)])
+                    scores = scores + edges @ copy["edge_score.weight"][h]
+                    values = values + edges @ copy["edge.weight"].view(width, heads, -1)[:, h].t()
+                weights = torch.softmax(torch.nn.functional.leaky_relu(scores, 0.2), 0)
+                total = total + weights @ values / heads
             rows.append(total + copy["shift.bias"] if "shift.bias" in copy else total)
         return self._norm(torch.stack(rows), psi, norm)

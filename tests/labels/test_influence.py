@@ -56,7 +56,7 @@ def test_paired_standard_error_is_that_of_the_bootstrap(task: Task) -> None:
         y, one, other = y[:, :1], (one[:, :1] > 0.5).astype(float), (other[:, :1] > 0.5).astype(float)
     found = standard_error(on_score(task, y, one) - on_score(task, y, other))
     draws = []
-    for _ in range(400):
+    for _ in range(200):
         rows = rng.integers(0, len(y), len(y))
         draws.append(score(task, y[rows], one[rows]).value - score(task, y[rows], other[rows]).value)
     assert found == pytest.approx(np.std(draws), rel=0.15)

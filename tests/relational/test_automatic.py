@@ -35,13 +35,13 @@ def amounts(tables: Frames, one: Made, rule: re.Match[str]) -> np.ndarray:
     worth = child[rule["sum"]] if rule["sum"] else (child[rule["column"]] == rule["value"]) if rule["column"] else 1.0
     child = child.assign(worth=worth)
     keys = parents[one.task.key].to_numpy()[one.rows.entity]
-    cuts = pd.to_datetime(one.rows.time, unit="us")
-    window = pd.Timedelta(int(rule["days"]), "D")
-    of = dict(iter(child.groupby(rule["key"])))
+    cuts = pd.to_datetime(one.rows.time, unit="us").to_numpy()
+    window = np.timedelta64(int(rule["days"]), "D")
+    of = {key: (group.date.to_numpy(), group.worth.to_numpy(float)) for key, group in child.groupby(rule["key"])}
     found = []
     for key, cut in zip(keys, cuts, strict=True):
-        group = of[key]
-        found.append(group.worth[(group.date >= cut) & (group.date < cut + window)].sum())
+        dates, worths = of[key]
+        found.append(worths[(dates >= cut) & (dates < cut + window)].sum())
     return np.array(found, float)
 
 

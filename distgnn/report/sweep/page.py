@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from distgnn.errors import printable
 from distgnn.report.curves import PICTURES
@@ -23,6 +24,19 @@ _MAX_SHARE = 0.05
 """Maximum share of a running sweep's time that is spent on pages."""
 
 
+class Drawn(NamedTuple):
+    """A sweep, its parameter importances if there are any, and its figures."""
+
+    view: View
+    importance: Importance | None
+    pictures: list[Picture]
+
+
+def draw(view: View) -> Drawn:
+    """Compute the importances of a sweep and draw its figures, which takes seconds."""
+    return Drawn(view, importance(view), pictures(view))
+
+
 def page(view: View, found: Importance | None, shown: Sequence[Picture]) -> str:
     """Return the page as HTML. All texts are escaped, and the page loads no other files.
 
@@ -37,7 +51,9 @@ def page(view: View, found: Importance | None, shown: Sequence[Picture]) -> str:
     return render(Page(title, about, [*sections, Section("Figures", charts=charts)]))
 
 
-def write_sweep_report(folder: Folder, sweep: Sweep | None = None, trials: Iterable[TrialRecord] | None = None) -> None:
+def write_sweep_report(
+    folder: Folder, sweep: Sweep | None = None, trials: Iterable[TrialRecord] | None = None
+) -> Drawn:
     """Write sweep.md, sweep.html and pictures/NAME.png of the sweep in ``folder``.
 
     Args:
@@ -45,11 +61,16 @@ def write_sweep_report(folder: Folder, sweep: Sweep | None = None, trials: Itera
         sweep: Its sweep.json if already read.
         trials: Its trial records if already read.
 
+    Returns:
+        What has been drawn.
+
     Raises:
         RequestError: There is no sweep, or a file of it is damaged.
     """
-    for picture in _write(folder, view_of(folder, sweep, trials)):
+    drawn = _write(folder, view_of(folder, sweep, trials))
+    for picture in drawn.pictures:
         folder.sub(PICTURES).write(f"{picture.name}.png", picture.data)
+    return drawn
 
 
 class Pages:
@@ -81,8 +102,8 @@ class Pages:
         self._next = end + max(_INTERVAL_SECONDS, (end - begin) / _MAX_SHARE)
 
 
-def _write(folder: Folder, view: View) -> list[Picture]:
-    found, shown = importance(view), pictures(view)
-    folder.write(MARKDOWN, printable(markdown(view, found)).encode())
-    folder.write(PAGE, printable(page(view, found, shown)).encode())
-    return shown
+def _write(folder: Folder, view: View) -> Drawn:
+    drawn = draw(view)
+    folder.write(MARKDOWN, printable(markdown(view, drawn.importance)).encode())
+    folder.write(PAGE, printable(page(view, drawn.importance, drawn.pictures)).encode())
+    return drawn
