@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -46,7 +47,8 @@ def test_a_check_over_its_time_limit_fails_alone(tmp_path: Path) -> None:
     assert "**Failed:** over 0.1 s" in page
 
 
-def test_unknown_check(tmp_path: Path) -> None:
-    done = check(tmp_path, "copy")
-    assert done.returncode == 2
-    assert done.stderr.startswith("gpu_check: unknown check 'copy'; the checks are equality, ")
+def test_unknown_check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.syspath_prepend(ROOT / "jobs")
+    gpu_check = importlib.import_module("gpu_check")
+    assert gpu_check.run(gpu_check.Options(names=("copy",), device="cpu")) == 2
+    assert capsys.readouterr().err.startswith("gpu_check: unknown check 'copy'; the checks are equality, ")
