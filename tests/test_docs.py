@@ -112,6 +112,8 @@ def test_page(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reques
             write_files(folder)
         else:
             shutil.copytree(request.getfixturevalue("work"), folder, dirs_exist_ok=True)
+        for module in tmp_path.glob("my_*.py"):  # of other pages, too, in the folder of the reader
+            shutil.copy(module, folder)
         monkeypatch.chdir(folder)
         monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path)])  # as for a reader
         chosen = [block for block in blocks(page) if language in ("", block.language)]
