@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import re
 from typing import Annotated, Any, TypeVar, cast
 
 import docstring_parser
@@ -21,28 +22,33 @@ from distgnn.register import REGISTRIES, changes_of_registries
 C = TypeVar("C")
 
 
-def opened_type(kind: type[Any]) -> type[Any]:
-    """Return ``kind``, or a subclass with the groups as fields if it has any groups."""
-    return _opened_type(kind, changes_of_registries())
+def opened_type(kind: type[Any], with_help: bool = False) -> type[Any]:
+    """Return ``kind``, or a subclass with the groups as fields if it has any groups.
+
+    Args:
+        kind: A config class.
+        with_help: Give every field its help text, without the line breaks of the source. It takes time.
+    """
+    return _opened_type(kind, with_help, changes_of_registries())
 
 
 @functools.lru_cache(256)
-def _opened_type(kind: type[Any], state: int) -> type[Any]:
+def _opened_type(kind: type[Any], with_help: bool, state: int) -> type[Any]:
     """Make the class once for each state of the registries."""
     del state
     changes: list[tuple[str, Any, Any]] = []
     for item in plain_fields(kind):
         hint = type_of(kind, item.name)
         if dataclasses.is_dataclass(hint):
-            below = opened_type(cast(type, hint))
-            changes.append(
-                (item.name, below, _default(item, below, _docstring(kind, item.name) or _description(below)))
-            )
-        elif facts_of(item).names:
-            changes.append((item.name, _named(item, hint), _default(item)))
+            below = opened_type(cast(type, hint), with_help)
+            text = _docstring(kind, item.name) or _description(below)
+            changes.append((item.name, below, _default(item, text, below)))
+        elif with_help or facts_of(item).names:
+            text = _docstring(kind, item.name) if with_help else None
+            changes.append((item.name, _named(item, hint) if facts_of(item).names else hint, _default(item, text)))
     for name, config in group_types(kind).items():
-        help_text = {"help": _description(config)}
-        changes.append((name, config, dataclasses.field(default_factory=config, kw_only=True, metadata=help_text)))
+        below, metadata = opened_type(config, True) if with_help else config, {"help": _description(config)}
+        changes.append((name, below, dataclasses.field(default_factory=below, kw_only=True, metadata=metadata)))
     if not changes:
         return kind
     if issubclass(kind, OpenConfig):
@@ -58,7 +64,7 @@ def _docstring(kind: type[Any], field: str) -> str:
     """Return the docstring of a field; empty if it has none."""
     owner = next(base for base in kind.__mro__ if field in inspect.get_annotations(base))
     found = (doc.description for doc in docstring_parser.parse_from_object(owner).params if doc.arg_name == field)
-    return next(found, None) or ""
+    return re.sub(r"(?<!\n)\n[ \t]*(?!\n)", " ", (next(found, None) or "").strip())
 
 
 def _description(group: type[Any]) -> str:
@@ -67,12 +73,12 @@ def _description(group: type[Any]) -> str:
     return "" if text.startswith(f"{group.__name__}(") else docstring_parser.parse(text).description or ""
 
 
-def _default(item: dataclasses.Field[Any], below: type[Any] | None = None, help_text: str = "") -> Any:
+def _default(item: dataclasses.Field[Any], help_text: str | None, below: type[Any] | None = None) -> Any:
     """Return a field with the default of ``item``, converted to ``below``.
 
     Groups get their help text here, since tyro would search the source of their classes for comments at every start.
     """
-    metadata = {} if below is None else {"help": help_text}
+    metadata = {} if help_text is None else {"help": help_text}
     if item.default_factory is not dataclasses.MISSING:
         factory = item.default_factory
         return dataclasses.field(

@@ -274,7 +274,7 @@ def parse(kind: type[C], program: str, argv: list[str], options: Globals, defaul
     import_named(argv)
     if options.config:
         default = _read_config(kind, options.config, argv)
-    argv, shown = _gathered(argv), opened_type(kind)
+    argv, shown = _gathered(argv), opened_type(kind, bool({"-h", "--help"} & set(argv)))
     more = {"distgnn pretrain": _DRY_RUN + _RESUME, "distgnn tune": _DRY_RUN + _RESUME_SWEEP}
     footer = _FOOTER + more.get(program, "")
     complaints = io.StringIO()

@@ -272,3 +272,13 @@ def test_finetune_push_and_pull(
     assert {row["method"] for row in value["runs"]} == {"first", "none"}
     assert json.loads((tmp_path / "ft" / "results.json").read_text()) == value
     assert "| none |" in (tmp_path / "ft" / "table.md").read_text()
+
+
+def test_help_has_no_line_breaks_of_the_source(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["tune", "--help"])
+    lines = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
+    start = lines.index("--retries INT")
+    text = lines[start + 1 : lines.index("--concurrency INT")]
+    assert " ".join(text).endswith("Trials that diverged or have incompatible parameters are not retried. (default: 1)")
+    assert min(map(len, text[:-1])) > 60
