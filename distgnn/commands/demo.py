@@ -43,7 +43,8 @@ def demo(options: DemoOptions, output: Output) -> int:
         folders = _motifs(options)
     page = write_report(folders, f"{out}/report.html")
     for folder in folders[1:]:
-        _say("\n".join(["", f"{folder}:", *section_of(folder).verdicts, ""]))
+        if found := section_of(folder).verdicts:
+            _say("\n".join(["", f"{folder}:", *found]))
     seconds = time.monotonic() - start
     told = f"done in {seconds:.0f} s; pictures: {page} and {out}/*-few/pictures/*.png"
     if options.quick:
