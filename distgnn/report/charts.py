@@ -41,7 +41,8 @@ def line_chart(table: pd.DataFrame, titles: Titles, band: bool = False, points: 
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
     for place, (name, part) in enumerate(kept.groupby("line", sort=False)):
-        axes.plot(part["x"], part["y"], "o-" if points else "-", markersize=4, color=f"C{place % 10}", label=str(name))
+        style = "o-" if points or len(part) == 1 else "-"
+        axes.plot(part["x"], part["y"], style, markersize=4, color=f"C{place % 10}", label=str(name))
         if band:
             axes.fill_between(part["x"], part["low"], part["high"], color=f"C{place % 10}", alpha=0.15, linewidth=0)
     _finish(axes, titles)
@@ -68,6 +69,11 @@ def line_spec(table: pd.DataFrame, titles: Titles, band: bool = False, points: b
             "encoding": {"x": x, "y": y, "color": colour, "opacity": faded, "tooltip": tooltip},
         }
     ]
+    alone = [str(name) for name, part in table.groupby("line", sort=False) if len(part) == 1]
+    if alone and not points:  # a line of one point is invisible
+        encoding = {"x": x, "y": y, "color": colour, "opacity": faded, "tooltip": tooltip}
+        chosen = [{"filter": {"field": "line", "oneOf": alone}}]
+        layers.append({"mark": {"type": "point", "filled": True}, "transform": chosen, "encoding": encoding})
     if band:
         edges = {"y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}}
         layers.insert(0, {"mark": {"type": "area", "opacity": 0.15}, "encoding": {"x": x, "color": colour, **edges}})

@@ -7,11 +7,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import distgnn as dg
 from distgnn.cli import main
 from distgnn.report.board import Board
+from distgnn.report.charts import Titles, line_spec
 from distgnn.report.summary import Score, charts, table, verdicts
 from distgnn.storage.folder import open_folder
 from distgnn.storage.uri import join
@@ -176,6 +178,13 @@ def test_runs_of_a_folder_are_listed(
     (tmp_path / "broken" / "progress.json").write_text("{")
     (tmp_path / "file.txt").write_text("")
     assert list(dg.list_runs(str(tmp_path))["status"]) == ["damaged"]
+
+
+def test_a_line_of_one_point_is_marked() -> None:
+    table = pd.DataFrame({"x": [1, 2, 2], "y": [1.0, 2.0, 3.0], "line": ["training", "training", "validation"]})
+    spec = line_spec(table, Titles("Loss", "", "step", "loss"))
+    assert spec["layer"][-1]["transform"] == [{"filter": {"field": "line", "oneOf": ["validation"]}}]
+    assert len(line_spec(table[:2], Titles("Loss", "", "step", "loss"))["layer"]) == 1
 
 
 def test_verdicts_and_differences_are_of_the_first_metric() -> None:
