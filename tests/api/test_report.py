@@ -184,7 +184,7 @@ def test_a_line_of_one_point_is_marked() -> None:
     table = pd.DataFrame({"x": [1, 2, 2], "y": [1.0, 2.0, 3.0], "line": ["training", "training", "validation"]})
     spec = line_spec(table, Titles("Loss", "", "step", "loss"))
     assert spec["layer"][-1]["transform"] == [{"filter": {"field": "line", "oneOf": ["validation"]}}]
-    assert len(line_spec(table[:2], Titles("Loss", "", "step", "loss"))["layer"]) == 1
+    assert len(line_spec(table.head(2), Titles("Loss", "", "step", "loss"))["layer"]) == 1
 
 
 def test_verdicts_and_differences_are_of_the_first_metric() -> None:
@@ -198,6 +198,7 @@ def test_verdicts_and_differences_are_of_the_first_metric() -> None:
         "The table also has ndcg@20.",
     ]
     (chart,) = charts(scores)
+    assert chart.spec is not None
     assert [row["value"] for row in chart.spec["data"]["values"]] == [2.0]
     assert len(table(scores).body) == 2
 
