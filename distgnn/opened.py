@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import inspect
 import re
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 import docstring_parser
 import tyro
@@ -45,7 +45,8 @@ def _opened_type(kind: type[Any], with_help: bool, state: int) -> type[Any]:
             changes.append((item.name, below, _default(item, text, below)))
         elif with_help or facts_of(item).names:
             text = _docstring(kind, item.name) if with_help else None
-            changes.append((item.name, _named(item, hint) if facts_of(item).names else hint, _default(item, text)))
+            marked = get_type_hints(kind, include_extras=True)[item.name]  # positional, for instance
+            changes.append((item.name, _named(item, hint) if facts_of(item).names else marked, _default(item, text)))
     for name, config in group_types(kind).items():
         below, metadata = opened_type(config, True) if with_help else config, {"help": _description(config)}
         changes.append((name, below, dataclasses.field(default_factory=below, kw_only=True, metadata=metadata)))

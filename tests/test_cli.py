@@ -282,3 +282,11 @@ def test_help_has_no_line_breaks_of_the_source(capsys: pytest.CaptureFixture[str
     text = lines[start + 1 : lines.index("--concurrency INT")]
     assert " ".join(text).endswith("Trials that diverged or have incompatible parameters are not retried. (default: 1)")
     assert min(map(len, text[:-1])) > 60
+
+
+def test_help_of_positional_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["push", "--help"])
+    out = capsys.readouterr().out
+    assert "--source" not in out
+    assert "positional arguments" in out
