@@ -89,7 +89,7 @@ def _waits(work: Callable[[], object]) -> list[str]:
             work()
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    return [f"{os.path.basename(w.filename)}:{w.lineno}" for w in caught if "synchroniz" in str(w.message)]
+    return [f"{os.path.basename(w.filename)}:{w.lineno}" for w in caught if "called a synchronizing" in str(w.message)]
 
 
 def check_memory(device: str) -> Finding:
