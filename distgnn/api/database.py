@@ -92,6 +92,8 @@ def _prepare(folder: Folder, overwrite: bool) -> None:
 
 def _build(folder: Folder, kind: str, source: Source, config: DatabaseBuildConfig) -> None:
     chosen = source.schema() if not config.schema or not _exists(config.schema) else read_schema(config.schema)
+    if chosen is not None and config.schema and not _exists(config.schema):
+        raise _to_confirm(Draft(chosen), source, config)
     if chosen is not None:
         check_columns(chosen, source)
     build = Build(

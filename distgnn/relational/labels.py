@@ -215,7 +215,7 @@ def _own_values(database: Database, rule: Rule, spec: TaskSpec, where: str) -> L
     """Return the entity's own column as labels, at the time of its row."""
     if rule.table != spec.entity or rule.conditions:
         raise RequestError(f"{where}: value takes a column of the entity table {spec.entity!r}, without a filter")
-    time = database.time(rule.table)
+    time = database.asked(rule.table)
     label = np.asarray(plain_values(database, rule.table, rule.column, codes=True).cast(pa.float64()).fill_null(np.nan))
     if rule.compare is not None:
         with closing(duckdb.connect()) as connection:

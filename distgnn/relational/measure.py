@@ -24,18 +24,24 @@ _PADDED = r"^\s*[+-]?0\d"
 _SAMPLE = 4096
 _DAY = "%Y%m%d"
 _EPOCHS = (
+    (Unit.JULIAN, 2.3e6, 2.6e6),
     (Unit.SECONDS, 1e8, 5e9),
     (Unit.MILLISECONDS, 1e11, 5e12),
     (Unit.MICROSECONDS, 1e14, 5e15),
     (Unit.NANOSECONDS, 1e17, 5e18),
 )
 _TIMELY = re.compile(
-    r"(^|_)(date|time|datetime|timestamp|ts|epoch|created|updated|at|on|when)($|_)|date|timestamp|_at$", re.I
+    r"(^|_)(date|time|datetime|timestamp|ts|epoch|unix|julian|day|at|on|when|since|until|from|start|begin|end|stop|open|close|sent|seen"
+    r"|m?sec|ms|[a-z]{2,}ed)($|_)|date|stamp|datum",
 )
-
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _OTHER_TIMES = re.compile(
-    r"birth|born|dob|death|died|due|deadline|required|expir|end|until|finish|clos|return|ship|deliver|updat|modif|delet|last|next",
+    r"birth|born|dob|geburt|naissance|nacimiento|death|died|due|deadline|required|expir|end|until|finish|clos|return|ship|deliver"
+    r"|updat|modif|delet|last|next",
     re.I,
+)
+_PLANS = re.compile(
+    r"birth|born|dob|geburt|due|deadline|required|expir|until|valid|plan|sched|expected|estimat|target|next", re.I
 )
 
 
@@ -69,14 +75,13 @@ def measured(name: str, values: pa.ChunkedArray) -> Measured:
 
 
 def _number(name: str, values: pa.ChunkedArray, nulls: tuple[str, ...] = ()) -> Measured:
-    if _TIMELY.search(name):
+    if _TIMELY.search(_CAMEL.sub("_", name).lower()):
         low, high = pc.min_max(values).as_py().values()
         for unit, least, most in _EPOCHS:
             if low is not None and least <= low and high <= most:
                 column = Column(name, Kind.TIME, unit=unit, nulls=nulls)
-                return Measured(
-                    column, f'numbers from {low} to {high} look like times since 1970 in unit "{unit.value}"'
-                )
+                what = "Julian days" if unit is Unit.JULIAN else f'times since 1970 in unit "{unit.value}"'
+                return Measured(column, f"numbers from {low} to {high} look like {what}")
         if pa.types.is_integer(values.type) and low is not None and low >= 19_000_101 and high <= 21_001_231:
             text = values.cast(pa.large_string())
             if time_formats(text, pa.nulls(min(len(text), _SAMPLE))) == (_DAY,):
@@ -177,11 +182,16 @@ def names_other_time(column: str) -> bool:
     return bool(_OTHER_TIMES.search(column))
 
 
+def names_plan(column: str) -> bool:
+    """Whether the name of a time says that it may be known before it comes: a due date, an end of validity, or a birth."""
+    return bool(_PLANS.search(column))
+
+
 def singulars(table: str) -> Iterator[str]:
-    """Iterate over forms of a table's name that columns use: customers, customer; categories, category."""
+    """Iterate over forms of a table's name that columns use: customers, customer; categories, category; Kunden, Kunde."""
     name = plain(table)
     yield name
-    for ending, other in (("ies", "y"), ("es", ""), ("s", "")):
+    for ending, other in (("ies", "y"), ("es", ""), ("s", ""), ("n", "")):
         if name.endswith(ending) and len(name) > len(ending) + 1:
             yield name[: -len(ending)] + other
 

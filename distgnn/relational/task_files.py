@@ -81,8 +81,9 @@ def make_task(database: Database, name: str, spec: TaskSpec, file: str) -> MadeT
         if rule.function == "value":
             own.append(rule.column)
         if rule.column and rule.compare is None and entity is not None:
-            multiclass = database.schema.column(rule.table, rule.column).kind is Kind.CATEGORY
-            categories = database.categories(rule.table, rule.column) if multiclass else []
+            if database.schema.column(rule.table, rule.column).kind is Kind.CATEGORY:
+                categories = database.categories(rule.table, rule.column)
+            multiclass = len(categories) > 2  # of two, the task is whether it is the second
     else:
         horizon, multiclass = round(spec.horizon_days * DAY), False
         labelled, given = _table_labels(database, spec, file, where)

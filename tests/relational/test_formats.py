@@ -47,10 +47,27 @@ def test_times(values: list[Any], formats: tuple[str, ...], first: int) -> None:
     assert "look like times in the form" in guess
 
 
-@pytest.mark.parametrize("name", ["day", "order_date"])
+@pytest.mark.parametrize("name", ["amount", "order_date"])
 def test_whole_numbers_are_dates_only_if_the_name_says_so(name: str) -> None:
     column, found, _ = read([20230101, 20231231], name)
     assert (column.kind, found[0]) == ((Kind.TIME, at(2023, 1, 1)) if name == "order_date" else (Kind.NUMBER, 20230101))
+
+
+@pytest.mark.parametrize("name", ["started", "startTime", "ended_unix", "day"])
+def test_names_of_times(name: str) -> None:
+    column, found, guess = read([1_700_000_000, 1_700_000_001], name)
+    assert (column.kind, column.unit, found[0]) == (Kind.TIME, Unit.SECONDS, at(2023, 11, 14, 22, 13, 20))
+    assert guess
+    assert read([1_700_000_000, 1_700_000_001], "phone")[0].kind is Kind.NUMBER
+
+
+def test_julian_days() -> None:
+    column, found, guess = read([2_459_945.5, 2_459_945.75, None], "day")
+    assert (column.kind, column.unit) == (Kind.TIME, Unit.JULIAN)
+    assert found[:2] == [at(2023, 1, 1), at(2023, 1, 1, 6)]
+    assert "Julian days" in guess
+    whole = encode(pa.array([2_440_588]), column, "day").arrays[""].to_pylist()
+    assert whole == [at(1970, 1, 1, 12)]
 
 
 def test_epochs_in_text_files() -> None:

@@ -18,6 +18,7 @@ from distgnn.relational.labels import TaskSpec, labels_of_rule, moment
 from distgnn.relational.rules import parse_rule, path_to
 from distgnn.relational.schema import Column, ForeignKey, Kind, Schema, Table
 from distgnn.relational.store import open_database, verify_database
+from distgnn.relational.task_files import make_task
 from tests.relational import shop
 
 DAY = shop.DAY
@@ -165,6 +166,12 @@ def test_own_values_are_labels_at_the_time_of_the_row(database: Database) -> Non
     np.testing.assert_array_equal(result.time, at[kept])
     assert rule.horizon == 0
     assert result.findings[0].line() == f"here: {np.isnan(x).sum()} rows without a value, left out"
+
+
+def test_whether_it_is_the_second_of_two_classes(database: Database) -> None:
+    task = make_task(database, "t", TaskSpec("users", "next(orders.c)", every_days=3), "here").task
+    assert (task.facts["kind"], task.facts["classes"]) == ("binary", ["a", "b"])
+    assert set(task.rows["label"].to_pylist()) == {0, 1}
 
 
 @pytest.mark.parametrize(
