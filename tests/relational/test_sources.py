@@ -18,6 +18,7 @@ from distgnn.relational.encode import UNKNOWN
 from distgnn.relational.manifest import read_manifest
 from distgnn.relational.schema import ForeignKey, Kind, Unit
 from distgnn.relational.schema_file import read_schema
+from distgnn.relational.store import verify_database
 from distgnn.storage.folder import open_folder
 from tests.relational import shop
 
@@ -344,3 +345,14 @@ def test_a_schema_file_that_is_not_there_is_drafted_for_every_source(tmp_path: P
         dg.build_database(input=source, out=tmp_path / "store", schema=tmp_path / "typo.toml")
     assert 'shipped = { kind = "time", late = true }' in (tmp_path / "typo.toml").read_text()
     check_shop(dg.build_database(input=source, out=tmp_path / "store", schema=tmp_path / "typo.toml"))
+
+
+def test_a_store_is_replaced_only_once_its_schema_is_confirmed(tmp_path: Path) -> None:
+    source, out = shop.write_sqlite(tmp_path / "shop.sqlite"), tmp_path / "store"
+    dg.build_database(input=source, out=out, accept_proposal=True)
+    with pytest.raises(dg.RequestError, match="none is taken unseen"):
+        dg.build_database(input=source, out=out, schema=tmp_path / "typo.toml", overwrite=True)
+    check_shop(dg.open_database(str(out)))
+    assert verify_database(str(out)) == []
+    check_shop(dg.build_database(input=source, out=out, schema=tmp_path / "typo.toml", overwrite=True))
+    assert verify_database(str(out)) == []
