@@ -26,6 +26,7 @@ from distgnn.relational.sources.base import Declared, Source
 
 Tables = Mapping[str, pa.Table]
 _LIKELY, _POSSIBLE, _LATER = 0.5, 0.99, 0.5
+_MEASURED = 1 << 20
 
 
 @dataclass
@@ -122,6 +123,8 @@ def _propose(
             best = (share, link, text)
         elif not only_named and share >= _POSSIBLE and count > 1 and not pa.types.is_integer(values.type):
             result.possible[link] = text
+        elif not only_named and parent in named and count > 1:
+            result.possible[link] = f"by its name, but only {text} (such as {_example(values)} and {_example(found)})"
     if not best[2]:
         return []
     if only_named:
@@ -129,6 +132,10 @@ def _propose(
         return []
     result.proposed[f"{name}.{column}"] = best[2]
     return [best[1]]
+
+
+def _example(values: pa.Array) -> str:
+    return repr(str(values.drop_null()[0])[:40]) if len(values) > values.null_count else "none"
 
 
 def _table(
@@ -155,7 +162,7 @@ def _known_later(name: str, column: Column, time: str, columns: list[Column], da
     if column.kind is not Kind.TIME or column.name == time or names_plan(column.name):
         return column
     own = next(one for one in columns if one.name == time)
-    start, found = (encode(data[one.name], one, name).arrays[""].to_numpy() for one in (own, column))
+    start, found = (_times(data, one) for one in (own, column))
     both = (start != UNKNOWN) & (found != UNKNOWN)
     share = float((found > start)[both].mean()) if both.any() else 0.0
     if share < _LATER:
@@ -189,9 +196,14 @@ def _with_parents_times(
     return tuple(found.values())
 
 
+def _times(data: pa.Table, column: Column) -> np.ndarray:
+    """Times of the first million rows."""
+    return encode(data[column.name].slice(0, _MEASURED), column, column.name).arrays[""].to_numpy()
+
+
 def _median(table: Table, data: pa.Table) -> float:
     column = table.column(table.time or "")
-    times = encode(data[column.name], column, table.name).arrays[""].to_numpy()
+    times = _times(data, column)
     known = times[times != UNKNOWN]
     return float(np.median(known)) if known.size else -np.inf
 

@@ -111,6 +111,8 @@ def _table_lines(table: Table, draft: Draft) -> Iterator[str]:
         figures = draft.proposed.get(f"{table.name}.{field_name}")
         if value is not None or figures:
             yield f"{field_name} = {_text(value or '')}{_marked(figures)}"
+    if table.time is None:
+        yield "# no time: its rows are visible always"
     links = [link for link in draft.schema.foreign_keys if link.table == table.name]
     possible = [link for link in draft.possible if link.table == table.name]
     if links or possible:

@@ -339,6 +339,14 @@ def test_keys_are_text_in_one_file_and_numbers_in_the_other(tmp_path: Path) -> N
     assert 'Kunde = "kunden"  # proposed: 2 of 2 distinct values are keys of kunden' in text
 
 
+def test_keys_that_do_not_fit_are_told_with_examples(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "customers.csv").write_text("customer_id,town\n0001,Ulm\n0002,Bonn\n")
+    (tmp_path / "in" / "orders.csv").write_text("order_id,customer_id\n7,1\n8,2\n")
+    told = '# customer_id = "customers"  # possible: by its name, but only 0 of 2 distinct values are keys of customers'
+    assert f"{told} (such as '1' and '0001')" in draft_of(tmp_path / "in")
+
+
 def test_a_schema_file_that_is_not_there_is_drafted_for_every_source(tmp_path: Path) -> None:
     source = shop.write_json(tmp_path / "shop")
     with pytest.raises(dg.RequestError, match=r"its kinds are measured.*check .*typo\.toml"):
