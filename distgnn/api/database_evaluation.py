@@ -85,7 +85,8 @@ def _database(uri: str, models: list[SavedModel], config: DatabaseEvaluateConfig
         if folder.size(job) is None:
             split = SPLITS.index(config.split)
             declared, rows = load_task(database, task)
-            if declared.kind == "multiclass" or np.unique(rows.label[rows.split == split]).size < 2:
+            labels = rows.label[(rows.split == split) & ~np.isnan(rows.label)]
+            if declared.kind == "multiclass" or np.unique(labels).size < 2:
                 sys.stderr.write(f"left out {name}/{task}: not two classes or numbers in split {config.split}\n")
                 continue
             sys.stderr.write(f"evaluating {name}/{task}\n")

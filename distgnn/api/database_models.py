@@ -83,8 +83,9 @@ class Predictions:
         uri: predictions.parquet.
         table: The predictions.
         context: Number of context labels used.
-        score: AUROC, accuracy (several classes) or mean absolute error; None if all labels are of one class.
-        metric: "auroc", "accuracy" or "mae".
+        score: AUROC, accuracy (several classes) or mean absolute error of the rows whose labels are known; None if they are of
+            one class, or all unknown.
+        metric: "auroc", "accuracy", "mae" or "".
         columns: Table columns by mean absolute change of the prediction when they are hidden, largest first.
     """
 
@@ -159,7 +160,7 @@ def _class(task: Task, label: float) -> str:
 def _table(task: Task, keys: pa.Array, data: TaskData, queries: np.ndarray, answer: Answer) -> pa.Table:
     time = data.rows.time[queries]
     stamps = pa.array(time, pa.int64(), mask=time == NEVER).cast(pa.timestamp("us"))
-    columns = {task.key: keys, "timestamp": stamps, "label": pa.array(data.rows.label[queries])}
+    columns = {task.key: keys, "timestamp": stamps, "label": pa.array(data.rows.label[queries], from_pandas=True)}
     if answer.values.ndim == 2:
         best = answer.values.argmax(1)
         columns["prediction"] = pa.array(answer.classes[best])

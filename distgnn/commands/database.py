@@ -121,6 +121,7 @@ def tasks(options: DatabaseTasksOptions, output: Output) -> int:
 def _task_facts(database: Database, name: str) -> dict[str, Any]:
     task, rows = load_task(database, name)
     counts = np.bincount(rows.split, minlength=3).tolist()
+    known = rows.label[~np.isnan(rows.label)]
     return {
         "task": name,
         "table": task.table,
@@ -129,8 +130,9 @@ def _task_facts(database: Database, name: str) -> dict[str, Any]:
         "rule": task.rule,
         "horizon_days": task.horizon / 86_400_000_000,
         "rows": dict(zip(("train", "val", "test"), counts, strict=True)),
-        "mean_label": float(rows.label.mean()) if len(rows.label) else None,
-        "classes": _shares(task, rows.label),
+        "unlabelled": len(rows.label) - len(known),
+        "mean_label": float(known.mean()) if len(known) else None,
+        "classes": _shares(task, known),
         "hide": [".".join(pair) for pair in task.hide],
         "hide_entity": list(task.hide_entity),
         "warnings": task_warnings(database, task, rows),
@@ -151,6 +153,7 @@ def _task_line(facts: dict[str, Any]) -> str:
         largest = sorted(facts["classes"].items(), key=lambda one: -one[1])
         mean = ", " + ", ".join(f"{share:.1%} {name}" for name, share in largest[:_SHOWN_CLASSES])
         mean += f" and {len(largest) - _SHOWN_CLASSES} more" if len(largest) > _SHOWN_CLASSES else ""
+    mean += f", {facts['unlabelled']:,} of test without a label" if facts["unlabelled"] else ""
     line = (
         f"{facts['task']}: {facts['kind']} of {facts['table']}, {counts} rows (train/val/test){mean}: {facts['rule']}"
     )

@@ -51,8 +51,11 @@ class Record:
 
 
 def score_of(data: TaskData, queries: Int, answer: Answer) -> tuple[float | None, str]:
-    """Score of predictions where it is defined: (value, "auroc", "mae" or "accuracy")."""
-    labels, values = data.rows.label[queries], answer.values
+    """Score of predictions where it is defined: (value, "auroc", "mae" or "accuracy"). Rows without a label do not count."""
+    known = ~np.isnan(data.rows.label[queries])
+    labels, values = data.rows.label[queries][known], answer.values[known]
+    if not labels.size:
+        return None, ""
     if data.kind == "multiclass":
         return float((answer.classes[values.argmax(1)] == labels).mean()), "accuracy"
     if not data.binary:
@@ -62,7 +65,7 @@ def score_of(data: TaskData, queries: Int, answer: Answer) -> tuple[float | None
 
 def evaluate_task(model: DatabaseModel, data: TaskData, config: DatabaseEvaluateConfig, split: int) -> Iterator[Record]:
     """Score all methods on one task."""
-    queries = np.flatnonzero(data.rows.split == split)
+    queries = np.flatnonzero((data.rows.split == split) & ~np.isnan(data.rows.label))
     queries = queries[permutation(key(RelationalDraw.ROWS, queries.size), queries.size)[: config.rows]]
     train = np.flatnonzero(data.rows.split == TRAIN)
     median = np.full(queries.size, np.median(data.rows.label[train]))

@@ -139,7 +139,7 @@ def _late_elsewhere(database: Database, task: Task) -> Iterator[str]:
 
 def _one_label(rows: TaskRows, name: str) -> Iterator[str]:
     for place, split in enumerate(SPLITS):
-        label = rows.label[rows.split == place]
+        label = rows.label[(rows.split == place) & ~np.isnan(rows.label)]
         if len(label) and (label == label[0]).all():
             yield f"{name}: all {len(label):,} labels of {split} are {label[0]:g}"
 
@@ -148,7 +148,7 @@ def _outside(database: Database, task: Task, rows: TaskRows) -> Iterator[str]:
     """Warn about cut-offs before the first row, and label windows past the last row of the database."""
     times = [time for table in database.schema.tables if (time := database.time(table.name)) is not None]
     known = [time[time != UNKNOWN] for time in times if (time != UNKNOWN).any()]
-    cuts = rows.time[rows.time != ALWAYS]
+    cuts = rows.time[(rows.time != ALWAYS) & ~np.isnan(rows.label)]
     if not known or not len(cuts):
         return
     first, last = min(int(time.min()) for time in known), max(int(time.max()) for time in known)

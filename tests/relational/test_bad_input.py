@@ -301,7 +301,7 @@ def test_a_number_that_gives_a_number_away_is_warned_of(tmp_path: Path) -> None:
             {},
             "rows 0 and 1 have the same entity and time",
         ),
-        ({"label": [1.0, None]}, {}, "row 1 has no label"),
+        ({"label": [1.0, None]}, {}, "row 1 has no label, and is none of test"),
         ({"split": ["train", "dev"]}, {}, "row 1: the split is 'dev'"),
         ({}, {"hide": {"everywhere": ["orders.nothing"]}}, "no column 'nothing'"),
         ({}, {"hide": {"everywhere": ["nowhere.x"]}}, "hides 'nowhere.x'"),

@@ -163,6 +163,26 @@ def test_a_task_of_several_classes(checkpoint: str, tmp_path: Path, capsys: pyte
     assert "left out several/next: not two classes or numbers in split test" in capsys.readouterr().err
 
 
+def test_rows_without_a_label_are_predicted(checkpoint: str, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    source = write_database(folder, frames(customers=20, orders=600))
+    chosen = {"database": source, "task": "buys", "model": checkpoint, "context": 32}
+    plain = distgnn.predict(**chosen, out=tmp_path / "plain")
+    rows = pq.read_table(folder / "tasks" / "buys.parquet").to_pandas()
+    rows.loc[(rows.split == "test") & (rows.index % 2 == 0), "label"] = np.nan
+    rows.to_parquet(folder / "tasks" / "buys.parquet")
+    some = distgnn.predict(**chosen, out=tmp_path / "some")
+    assert some.table["prediction"].equals(plain.table["prediction"])
+    known = some.table["label"].is_valid().to_numpy()
+    assert 0 < known.sum() < known.size
+    labels = plain.table["label"].to_numpy()
+    assert some.score == roc_auc_score(labels[known], some.table["prediction"].to_numpy()[known])
+    rows.loc[rows.split == "test", "label"] = np.nan
+    rows.to_parquet(folder / "tasks" / "buys.parquet")
+    assert distgnn.predict(**chosen, out=tmp_path / "none").score is None
+    assert main(["database", "tasks", source]) == 0
+
+
 def test_rarely_known_columns_say_that_they_are_known() -> None:
     values = np.full((100, 2), np.nan, np.float32)
     values[:4, 0], values[:40, 1] = np.arange(4), np.arange(40)
