@@ -12,7 +12,7 @@ import pyarrow.compute as _compute
 
 from distgnn.errors import RequestError
 from distgnn.relational.encode import encode, is_text, times_of_text
-from distgnn.relational.formats import decimal_mark, time_formats
+from distgnn.relational.formats import decimal_mark, spread, time_formats
 from distgnn.relational.schema import Column, Kind, Unit
 
 pc: Any = _compute  # its functions are made at run time
@@ -83,8 +83,8 @@ def _number(name: str, values: pa.ChunkedArray, nulls: tuple[str, ...] = ()) -> 
                 what = "Julian days" if unit is Unit.JULIAN else f'times since 1970 in unit "{unit.value}"'
                 return Measured(column, f"numbers from {low} to {high} look like {what}")
         if pa.types.is_integer(values.type) and low is not None and low >= 19_000_101 and high <= 21_001_231:
-            text = values.cast(pa.large_string())
-            if time_formats(text, pa.nulls(min(len(text), _SAMPLE))) == (_DAY,):
+            text = spread(values).cast(pa.large_string())
+            if time_formats(text, pa.nulls(len(text))) == (_DAY,):
                 return Measured(
                     Column(name, Kind.TIME, formats=(_DAY,)), f"numbers from {low} to {high} look like dates"
                 )
@@ -112,13 +112,13 @@ def _text(name: str, values: pa.ChunkedArray) -> Measured:
 
 def _formatted(name: str, rest: pa.ChunkedArray, values: pa.ChunkedArray, missing: pa.Array) -> Measured | None:
     """Read times and numbers that are not written plainly; such a reading is a guess."""
-    sample = rest.slice(0, _SAMPLE)
+    sample = spread(rest)
     if len(sample) == sample.null_count:
         return None
-    mark, kind = decimal_mark(sample), Kind.NUMBER
+    mark, kind = decimal_mark(pa.chunked_array([sample])), Kind.NUMBER
     formats = (mark,) if mark and decimal_mark(rest) == mark else ()
     if not formats:
-        formats, kind = time_formats(rest, times_of_text(sample.combine_chunks())), Kind.TIME
+        formats, kind = time_formats(sample, times_of_text(sample)), Kind.TIME
     if not formats:
         return None
     nulls = tuple(sorted(pc.unique(values.filter(pc.is_in(values, value_set=missing))).to_pylist()))

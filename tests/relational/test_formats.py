@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,21 @@ def test_times(values: list[Any], formats: tuple[str, ...], first: int) -> None:
     column, found, guess = read(values)
     assert (column.kind, column.formats, found[0]) == (Kind.TIME, formats, first)
     assert "look like times in the form" in guess
+
+
+def test_a_sorted_column_is_looked_at_all_over() -> None:
+    start = datetime(2020, 1, 1, tzinfo=UTC)
+    values = [(start + timedelta(minutes=30 * step)).strftime("%d/%m/%Y %H:%M") for step in range(20_000)]
+    column, found, _ = read(values)  # the first 4,096 are ambiguous or of the first months
+    assert (column.formats, found[-1]) == (("%d/%m/%Y %H:%M",), at(2021, 2, 20, 15, 30))
+    days = [f"{1 + step // 2000:02d}/01/2020" for step in range(20_000)] + ["31/01/2020"]
+    assert read(days)[0].formats == ("%d/%m/%Y",)
+
+
+@pytest.mark.parametrize("months", ["01/{:02d}/2023", "{:02d}/01/2023"])
+def test_first_days_of_months(months: str) -> None:
+    _, found, _ = read([months.format(month) for month in range(1, 13)])
+    assert found == [at(2023, month, 1) for month in range(1, 13)]
 
 
 @pytest.mark.parametrize("name", ["amount", "order_date"])
