@@ -71,27 +71,34 @@ def open_source(config: DatabaseBuildConfig) -> tuple[str, Source]:
 
 
 def _prepare(folder: Folder, overwrite: bool) -> None:
-    """Refuse a folder that holds a store or other things; with ``overwrite``, delete the store."""
+    """Refuse a folder that holds a store or other things; with ``overwrite``, a store may be there."""
     names = set(folder.names()) - {LOCK}
     if STORE in names and not overwrite:
         remove_build(folder)
         raise RequestError(f"{folder.uri}: a store already exists; use another --out or --overwrite")
     if names and STORE not in names and JOURNAL not in names:
         raise RequestError(f"{folder.uri}: the folder holds other things ({min(names)}); choose an empty target")
-    if STORE in names:
-        files = [item.file for item in read_manifest(folder).arrays]
-        folder.delete(STORE)
-        for name in (*files, _TASKS):
-            if folder.size(name) is not None:
-                folder.delete(name)
-        if folder.local and _TASK_FOLDER in names:
-            folder.delete_folder(_TASK_FOLDER)
     if overwrite:
         remove_build(folder)
 
 
+def _remove_store(folder: Folder) -> None:
+    """Delete the store of a folder, if there is one."""
+    if folder.size(STORE) is None:
+        return
+    files = [item.file for item in read_manifest(folder).arrays]
+    folder.delete(STORE)
+    for name in (*files, _TASKS):
+        if folder.size(name) is not None:
+            folder.delete(name)
+    if folder.local and _TASK_FOLDER in folder.names():
+        folder.delete_folder(_TASK_FOLDER)
+
+
 def _build(folder: Folder, kind: str, source: Source, config: DatabaseBuildConfig) -> None:
     chosen = source.schema() if not config.schema or not _exists(config.schema) else read_schema(config.schema)
+    if chosen is not None and config.schema and not _exists(config.schema):
+        raise _to_confirm(Draft(chosen), source, config)
     if chosen is not None:
         check_columns(chosen, source)
     build = Build(
@@ -105,6 +112,7 @@ def _build(folder: Folder, kind: str, source: Source, config: DatabaseBuildConfi
             proposed, chosen = made.proposed, made.schema
             if (proposed and not config.accept_proposal) or config.schema:
                 raise _to_confirm(made, source, config)
+        _remove_store(folder)
         notes = _write_tasks(folder, source)
         build.finish(chosen, tables, findings + notes, proposed, kind)
     remove_build(folder)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from distgnn.api.arguments import build_config
 from distgnn.api.output import output_folder, write_config
 from distgnn.config import to_json
@@ -81,11 +83,13 @@ def _database(uri: str, models: list[SavedModel], config: DatabaseEvaluateConfig
             continue
         job = f"jobs/{_job_key(saved, uri, task, config)}.json"
         if folder.size(job) is None:
-            sys.stderr.write(f"evaluating {name}/{task}\n")
             split = SPLITS.index(config.split)
             declared, rows = load_task(database, task)
-            if declared.kind == "multiclass":
+            labels = rows.label[(rows.split == split) & ~np.isnan(rows.label)]
+            if declared.kind == "multiclass" or np.unique(labels).size < 2:
+                sys.stderr.write(f"left out {name}/{task}: not two classes or numbers in split {config.split}\n")
                 continue
+            sys.stderr.write(f"evaluating {name}/{task}\n")
             limits = Limits(saved.facts.newest, saved.facts.random)
             data = load_data(database, declared, rows, limits, tuple({TRAIN, VAL, split}))
             done = [asdict(record) for record in evaluate_task(saved.model, data, config, split)]

@@ -26,7 +26,7 @@ from distgnn.relational.predict import Answer, choose_context, predict_rows
 from distgnn.relational.pretraining import DatabaseRun, pretraining_pool, train_run
 from distgnn.relational.sampling import NEVER, Limits
 from distgnn.relational.store import open_database
-from distgnn.relational.tasks import SPLITS, load_task
+from distgnn.relational.tasks import SPLITS, Task, load_task
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import locked
 
@@ -83,8 +83,9 @@ class Predictions:
         uri: predictions.parquet.
         table: The predictions.
         context: Number of context labels used.
-        score: AUROC or mean absolute error, where labels are known; None if not.
-        metric: "auroc", "mae" or "".
+        score: AUROC, accuracy (several classes) or mean absolute error of the rows whose labels are known; None if they are of
+            one class, or all unknown.
+        metric: "auroc", "accuracy", "mae" or "".
         columns: Table columns by mean absolute change of the prediction when they are hidden, largest first.
     """
 
@@ -124,19 +125,22 @@ def predict(config: PredictConfig | None = None, **options: Any) -> Predictions:
             queries = np.setdiff1d(queries, context)
         if not queries.size:
             raise RequestError(f"{config.database}: task {config.task!r} has no rows in split {config.split}")
+        if config.ensemble and data.kind == "multiclass":
+            raise RequestError(f"{config.database}: task {config.task!r} has several classes; leave out --ensemble")
         answer = predict_rows(saved.model, data, context, queries, config.adapt, explain=config.explain)
-        if config.ensemble and context.size and data.kind != "multiclass":
+        if config.ensemble and context.size:
             other = forest_and_linear(data, context, queries, config.seed)["forest + linear"]
             answer = dataclasses.replace(answer, values=(answer.values + other) / 2)
         keys = database.keys(task.table).take(pa.array(data.rows.entity[queries]))
-        table = _table(task.key, keys, data, queries, answer)
+        table = _table(task, keys, data, queries, answer)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         folder.write("predictions.parquet", sink.getvalue())
-        score, metric = score_of(data, queries, answer.values)
+        score, metric = score_of(data, queries, answer)
         columns = _ranking(answer)
         told = {"database": config.database, "task": config.task, "split": config.split, "rows": len(queries)}
         told |= {"context": int(context.size), "score": score, "metric": metric, "columns": columns}
+        told |= {"classes": [_class(task, label) for label in answer.classes]}
         folder.write("results.json", (json.dumps(told, indent=1) + "\n").encode())
         return Predictions(folder.at("predictions.parquet"), table, int(context.size), score, metric, columns)
 
@@ -148,12 +152,19 @@ def _ranking(answer: Answer) -> list[tuple[str, float]]:
     return [(answer.names[place], float(mean[place])) for place in np.argsort(-mean, kind="stable")]
 
 
-def _table(key: str, keys: pa.Array, data: TaskData, queries: np.ndarray, answer: Answer) -> pa.Table:
+def _class(task: Task, label: float) -> str:
+    """Name of a class: that of the task, else its label."""
+    return task.classes[int(label)] if label in range(len(task.classes)) else f"{label:g}"
+
+
+def _table(task: Task, keys: pa.Array, data: TaskData, queries: np.ndarray, answer: Answer) -> pa.Table:
     time = data.rows.time[queries]
     stamps = pa.array(time, pa.int64(), mask=time == NEVER).cast(pa.timestamp("us"))
-    columns = {key: keys, "timestamp": stamps, "label": pa.array(data.rows.label[queries])}
+    columns = {task.key: keys, "timestamp": stamps, "label": pa.array(data.rows.label[queries], from_pandas=True)}
     if answer.values.ndim == 2:
-        columns["prediction"] = pa.array(answer.values.argmax(1))
+        best = answer.values.argmax(1)
+        columns["prediction"] = pa.array(answer.classes[best])
+        columns["class"] = pa.array([_class(task, label) for label in answer.classes]).take(pa.array(best))
         columns["probabilities"] = pa.array(answer.values.tolist())
     else:
         columns["prediction"] = pa.array(answer.values)

@@ -17,9 +17,11 @@ from distgnn.relational.database import Database
 from distgnn.relational.manifest import STORE, read_manifest
 from distgnn.relational.statistics import statistics, task_warnings
 from distgnn.relational.store import open_database, verify_database
-from distgnn.relational.tasks import load_task, task_names
+from distgnn.relational.tasks import Task, load_task, task_names
 from distgnn.report.schema_picture import save_picture
 from distgnn.storage.folder import open_folder
+
+_SHOWN_CLASSES = 5
 
 
 def build(config: DatabaseBuildConfig, output: Output) -> int:
@@ -84,6 +86,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     for one in facts["tables"]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in one["columns"].items())
         time_range = " to ".join(one["time_range"]) if one["time_range"] else "no time"
+        time_range += f" (times of {one['time_of']})" if one["time_of"] else ""
         late = f"; late: {', '.join(one['late'])}" if one["late"] else ""
         lines.append(
             f"  {one['table']}: {one['rows']:,} rows, key {one['key'] or '(none)'}, {time_range}; {kinds}{late}"
@@ -118,6 +121,7 @@ def tasks(options: DatabaseTasksOptions, output: Output) -> int:
 def _task_facts(database: Database, name: str) -> dict[str, Any]:
     task, rows = load_task(database, name)
     counts = np.bincount(rows.split, minlength=3).tolist()
+    known = rows.label[~np.isnan(rows.label)]
     return {
         "task": name,
         "table": task.table,
@@ -126,11 +130,18 @@ def _task_facts(database: Database, name: str) -> dict[str, Any]:
         "rule": task.rule,
         "horizon_days": task.horizon / 86_400_000_000,
         "rows": dict(zip(("train", "val", "test"), counts, strict=True)),
-        "mean_label": float(rows.label.mean()) if len(rows.label) else None,
+        "unlabelled": len(rows.label) - len(known),
+        "mean_label": float(known.mean()) if len(known) else None,
+        "classes": _shares(task, known),
         "hide": [".".join(pair) for pair in task.hide],
         "hide_entity": list(task.hide_entity),
         "warnings": task_warnings(database, task, rows),
     }
+
+
+def _shares(task: Task, labels: np.ndarray) -> dict[str, float]:
+    """Share of each class by name; empty if the classes have no names."""
+    return {name: float((labels == place).mean()) for place, name in enumerate(task.classes) if len(labels)}
 
 
 def _task_line(facts: dict[str, Any]) -> str:
@@ -138,6 +149,11 @@ def _task_line(facts: dict[str, Any]) -> str:
         return f"{facts['task']}: {facts['problem']}"
     counts = "/".join(f"{count:,}" for count in facts["rows"].values())
     mean = "" if facts["mean_label"] is None else f", mean label {facts['mean_label']:.4g}"
+    if facts["classes"]:
+        largest = sorted(facts["classes"].items(), key=lambda one: -one[1])
+        mean = ", " + ", ".join(f"{share:.1%} {name}" for name, share in largest[:_SHOWN_CLASSES])
+        mean += f" and {len(largest) - _SHOWN_CLASSES} more" if len(largest) > _SHOWN_CLASSES else ""
+    mean += f", {facts['unlabelled']:,} of test without a label" if facts["unlabelled"] else ""
     line = (
         f"{facts['task']}: {facts['kind']} of {facts['table']}, {counts} rows (train/val/test){mean}: {facts['rule']}"
     )

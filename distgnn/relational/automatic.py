@@ -78,7 +78,7 @@ def _cell(database: Database, table: Table, column: str, draws: int, number: int
     known, label, kind, what = _cell_labels(database, table, column, chance)
     rows = np.flatnonzero(known)
     rows = rows[permutation(draws, rows.size)[:_ROWS]]
-    time = database.time(table.name)
+    time = database.asked(table.name)
     cut = np.full(rows.size, NEVER) if time is None else np.asarray(time)[rows]
     fine = cut != ALWAYS
     hidden = HiddenInSplits(((table.name, column),), ("val", "test")) if time is None else None

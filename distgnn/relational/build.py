@@ -16,7 +16,7 @@ from distgnn.errors import RequestError
 from distgnn.relational.arrow_files import read_array, read_table, write_array, write_table
 from distgnn.relational.database import check_rows, link_arrays
 from distgnn.relational.encode import encode
-from distgnn.relational.links import check_key, resolve
+from distgnn.relational.links import Ints, check_key, resolve
 from distgnn.relational.manifest import LEFT_OUT, STORE, Finding, Manifest, Stored
 from distgnn.relational.schema import Column, ForeignKey, Schema, Table
 from distgnn.relational.sources.base import Rejects, Source
@@ -132,13 +132,18 @@ class Build:
         def read(table: str, column: str) -> pa.Array:
             return read_array(self.folder, files[table, column, ""])
 
+        def time(table: str) -> Ints | None:
+            column, above = schema.table(table).time, schema.time_key(table)
+            if column is None:
+                return None
+            return read_array(self.folder, files[table, column, "time" if above else ""]).to_numpy()
+
         def make() -> _Step:
             keys = read(parent.name, parent.key or "")
             values = read(child.name, key.column)
             resolved = resolve(values, keys)
-            time = None if child.time is None else read(child.name, child.time).to_numpy()
             base = f"t{self._names[child.name]:04d}-c{child.columns.index(child.column(key.column)):04d}"
-            arrays = link_arrays(resolved, time, len(keys))
+            arrays = link_arrays(schema, key, resolved, time, len(keys))
             written = [
                 (_file(base, part), *write_array(self.folder, _file(base, part), a)) for part, a in arrays.items()
             ]
@@ -166,9 +171,10 @@ class Build:
                 stored, found = self.column(table, column, tables[table.name])
                 arrays, findings = arrays + stored, findings + found
         files = {(item.table, item.column, item.part): item.file for item in arrays}
-        for key in schema.foreign_keys:
+        for key in schema.links_by_time():
             stored, found = self.link(key, schema, files)
             arrays, findings = arrays + stored, findings + found
+            files |= {(item.table, item.column, item.part): item.file for item in stored}
         manifest = Manifest(schema, rows, tuple(arrays), tuple(findings), proposed, kind)
         self.folder.write(STORE, manifest.to_bytes())
         return manifest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from distgnn.relational.schema import ForeignKey, Kind, Schema
 from distgnn.relational.sources.base import Source
 
 Part = tuple[str, str, str]
-"""Name of an array: (table, column, part). Parts of a foreign key are "parent", "indptr" and "rows"."""
+"""Name of an array: (table, column, part). Parts of a foreign key are "parent", "indptr", "rows" and, if a table has the times of
+its parent, "time"."""
 
 
 class Database:
@@ -41,7 +42,20 @@ class Database:
     def time(self, table: str) -> Ints | None:
         """Time of each row, int64 microseconds since 1970 UTC; the smallest int64 = unknown. None for a table without time."""
         column = self.schema.table(table).time
-        return None if column is None else self.times(table, column)
+        if column is None:
+            return None
+        key = self.schema.time_key(table)
+        return self.times(table, column) if key is None else self._link(key, "time")
+
+    def asked(self, table: str) -> Ints | None:
+        """Time at which a row's own values are asked: that of the row, or just after that of its parent, if it has that time.
+
+        A line of an order would not see the order otherwise.
+        """
+        time = self.time(table)
+        if time is None or self.schema.time_key(table) is None:
+            return time
+        return np.where(time == UNKNOWN, UNKNOWN, time + 1)
 
     def numbers(self, table: str, column: str) -> npt.NDArray[np.float64]:
         """Values of a column of kind number, float64; NaN = null."""
@@ -115,8 +129,28 @@ class Database:
             raise RequestError(f"{self.uri}: {table}.{column} is of kind {found.value}, not {kind.value}")
 
 
-def link_arrays(resolved: Resolved, time: Ints | None, parents: int) -> dict[str, pa.Array]:
-    """Return the arrays of a foreign key by part."""
+def link_arrays(
+    schema: Schema, key: ForeignKey, resolved: Resolved, time: Callable[[str], Ints | None], parents: int
+) -> dict[str, pa.Array]:
+    """Return the arrays of a foreign key by part.
+
+    Args:
+        schema: The schema.
+        key: The foreign key.
+        resolved: The parent of each child.
+        time: Returns the times of a table; for all keys before this one in :meth:`Schema.links_by_time`.
+        parents: Number of parent rows.
+    """
+    if key == schema.time_key(key.table):
+        given = time(key.parent)
+        own = np.full(len(resolved.parent), UNKNOWN)
+        if given is not None and len(given):
+            own = np.where(resolved.parent < 0, UNKNOWN, given[np.maximum(resolved.parent, 0)])
+        return _links(resolved, own, parents) | {"time": pa.array(own)}
+    return _links(resolved, time(key.table), parents)
+
+
+def _links(resolved: Resolved, time: Ints | None, parents: int) -> dict[str, pa.Array]:
     children = children_of(resolved.parent, time, parents)
     return {"parent": pa.array(resolved.parent), "indptr": pa.array(children.indptr), "rows": pa.array(children.rows)}
 
@@ -150,9 +184,9 @@ def database_of(tables: Mapping[str, pa.Table], schema: Schema, name: str) -> Da
         if table.key is not None:
             check_key(arrays[table.name, table.key, ""], f"{name}: {table.name}.{table.key}")
     database = Database(schema, rows, arrays, name)
-    for key in schema.foreign_keys:
+    for key in schema.links_by_time():
         resolved = resolve(arrays[key.table, key.column, ""], database.keys(key.parent))
-        for part, array in link_arrays(resolved, database.time(key.table), rows[key.parent]).items():
+        for part, array in link_arrays(schema, key, resolved, database.time, rows[key.parent]).items():
             arrays[key.table, key.column, part] = array
     return database
 

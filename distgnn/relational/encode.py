@@ -17,6 +17,8 @@ pc: Any = _compute  # its functions are made at run time
 UNKNOWN = np.iinfo(np.int64).min
 """Time of a row whose time is missing: it is visible always."""
 _MICROSECONDS = {Unit.SECONDS: 1_000_000, Unit.MILLISECONDS: 1_000, Unit.MICROSECONDS: 1}
+_MS = Unit.MILLISECONDS
+_JULIAN_1970 = 2_440_587.5
 _ERRORS = (pa.ArrowException, OverflowError, ValueError)
 Arrays = dict[str, pa.Array]
 """Arrays of one column by part: "" is the column itself, "categories" the names of its codes."""
@@ -143,18 +145,20 @@ def micros(values: pa.Array, unit: Unit, formats: tuple[str, ...] = ()) -> tuple
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         raise ValueError("it holds no times")
     if unit is Unit.NONE:
-        raise ValueError("a time as a number needs unit = s, ms, us or ns")
+        raise ValueError("a time as a number needs unit = s, ms, us, ns or julian")
     return _epoch(values, unit)
 
 
 def _epoch(values: pa.Array, unit: Unit) -> tuple[pa.Array, pa.Array]:
-    if pa.types.is_integer(values.type):
+    if pa.types.is_integer(values.type) and unit is not Unit.JULIAN:
         whole = values.cast(pa.int64())
         limit = (1 << 62) // _MICROSECONDS.get(unit, 1)
         right = pc.and_(pc.less_equal(whole, limit), pc.greater_equal(whole, -limit))
         whole = pc.if_else(right, whole, pa.scalar(None, pa.int64()))
         times = _floor_thousandth(whole) if unit is Unit.NANOSECONDS else pc.multiply(whole, _MICROSECONDS[unit])
     else:
+        if unit is Unit.JULIAN:
+            values, unit = pc.round(pc.multiply(pc.subtract(values.cast(pa.float64()), _JULIAN_1970), 86_400_000)), _MS
         real = values.cast(pa.float64())
         scaled = pc.floor(pc.multiply(real, 1e-3 if unit is Unit.NANOSECONDS else float(_MICROSECONDS[unit])))
         right = pc.and_(pc.is_finite(scaled), pc.less(pc.abs(scaled), float(1 << 62)))

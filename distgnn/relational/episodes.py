@@ -120,8 +120,8 @@ def load_data(
     """
     if not (rows.split == TRAIN).any():
         raise RequestError(f"{database.uri}: task {task.name!r} has no training rows; label some, or move its splits")
-    if not (np.abs(rows.label) <= _LARGEST).all():
-        largest = float(np.abs(rows.label).max())
+    largest = float(np.abs(rows.label[~np.isnan(rows.label)]).max(initial=0))
+    if largest > _LARGEST:
         raise RequestError(
             f"{database.uri}: task {task.name!r} has a label of size {largest:g}; choose a larger unit (at most 1e18)"
         )

@@ -18,7 +18,7 @@ from distgnn.relational.baselines import boosting, forest_and_linear
 from distgnn.relational.ensemble import DatabaseModel
 from distgnn.relational.episodes import TRAIN, TaskData
 from distgnn.relational.finetune import fine_tune, large_context
-from distgnn.relational.predict import choose_context, predict_rows
+from distgnn.relational.predict import Answer, choose_context, predict_rows
 from distgnn.relational.training import new_model
 
 Int = npt.NDArray[np.int64]
@@ -50,11 +50,14 @@ class Record:
     binary: bool
 
 
-def score_of(data: TaskData, queries: Int, values: Float) -> tuple[float | None, str]:
-    """Score of predictions where it is defined: (value, "auroc", "mae" or "accuracy")."""
-    labels = data.rows.label[queries]
-    if data.kind == "multiclass":
+def score_of(data: TaskData, queries: Int, answer: Answer) -> tuple[float | None, str]:
+    """Score of predictions where it is defined: (value, "auroc", "mae" or "accuracy"). Rows without a label do not count."""
+    known = ~np.isnan(data.rows.label[queries])
+    labels, values = data.rows.label[queries][known], answer.values[known]
+    if not labels.size:
         return None, ""
+    if data.kind == "multiclass":
+        return float((answer.classes[values.argmax(1)] == labels).mean()), "accuracy"
     if not data.binary:
         return float(np.abs(values - labels).mean()), "mae"
     return (float(roc_auc_score(labels, values)) if np.unique(labels).size == 2 else None), "auroc"
@@ -62,16 +65,15 @@ def score_of(data: TaskData, queries: Int, values: Float) -> tuple[float | None,
 
 def evaluate_task(model: DatabaseModel, data: TaskData, config: DatabaseEvaluateConfig, split: int) -> Iterator[Record]:
     """Score all methods on one task."""
-    queries = np.flatnonzero(data.rows.split == split)
+    queries = np.flatnonzero((data.rows.split == split) & ~np.isnan(data.rows.label))
     queries = queries[permutation(key(RelationalDraw.ROWS, queries.size), queries.size)[: config.rows]]
     train = np.flatnonzero(data.rows.split == TRAIN)
     median = np.full(queries.size, np.median(data.rows.label[train]))
     scale = 1.0 if data.binary else float(np.abs(median - data.rows.label[queries]).mean())
 
     def record(method: str, labels: int, draw: int, values: Float) -> Record:
-        found = score_of(data, queries, values)[0]
-        score = 0.5 if found is None else found
-        return Record(data.name, method, labels, draw, score / scale, data.binary)
+        score = score_of(data, queries, Answer(values, [], np.empty((0, 0))))[0]
+        return Record(data.name, method, labels, draw, (0.5 if score is None else score) / scale, data.binary)
 
     yield record("constant", ALL, 0, median)
     control = new_model(DatabaseModelConfig(**vars(model.config)), 0)

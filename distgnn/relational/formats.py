@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as _compute
 
@@ -41,14 +42,19 @@ def numbers_in(text: pa.Array, mark: str) -> pa.Array:
     return (pc.replace_substring(plain, ",", ".") if mark == "," else plain).cast(pa.float64())
 
 
-def time_formats(text: pa.ChunkedArray, known: pa.Array) -> tuple[str, ...]:
-    """Return the formats of the times in a column, at most four; empty if a twentieth of its values is in none.
+def spread(values: pa.ChunkedArray) -> pa.Array:
+    """Return at most 4,096 values from all over a column: the first ones are often of one month."""
+    places = np.linspace(0, max(len(values) - 1, 0), min(len(values), _SAMPLE)).astype(np.int64)
+    return values.take(pa.array(places)).combine_chunks()
+
+
+def time_formats(sample: pa.Array, known: pa.Array) -> tuple[str, ...]:
+    """Return the formats of the times in a sample of a column, at most four; empty if a twentieth of its values is in none.
 
     Args:
-        text: Values; the first 4,096 are looked at.
+        sample: Values, see :func:`spread`.
         known: The times of those that are already read, else null.
     """
-    sample = text.slice(0, _SAMPLE).combine_chunks()
     rest = sample.filter(pc.and_(pc.is_valid(sample), pc.is_null(known))).cast(pa.large_string())
     count, open_ = len(sample) - sample.null_count, rest
     formats: list[str] = []
@@ -59,15 +65,20 @@ def time_formats(text: pa.ChunkedArray, known: pa.Array) -> tuple[str, ...]:
 
 
 def _best(text: pa.Array) -> str:
-    """The format that most values have, the first of several; "" if none has any."""
+    """The format that most values have; of several, that of the longest range: 01/02, 01/03 are months. "" if none has any."""
     first = text.slice(0, _FIRST)
     if not pc.any(pc.match_substring_regex(first, pattern=r"^\D{0,12}\d{1,8}\D?[\w /.:,-]*$")).as_py():
         return ""
     short = pc.min(pc.utf8_length(first)).as_py() < _SHORTEST  # 1.2.3 is no date
     formats = [f"{date}{clock}" for date, clock in product(_DATES, _CLOCKS) if not (short and "%y" in date)]
     likely = [one for one in formats if len(first) > times_in(first, one).null_count]
-    hits = {one: len(text) - times_in(text, one).null_count for one in likely}
-    return max(hits, key=lambda one: hits[one]) if hits else ""
+    fits = {one: _fit(times_in(text, one)) for one in likely}
+    return max(fits, key=lambda one: fits[one]) if fits else ""
+
+
+def _fit(times: pa.Array) -> tuple[int, int]:
+    low, high = pc.min_max(times).as_py().values()
+    return len(times) - times.null_count, 0 if low is None else high - low
 
 
 def decimal_mark(text: pa.ChunkedArray) -> str:

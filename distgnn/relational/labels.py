@@ -41,6 +41,8 @@ class TaskSpec:
         until: Last cut-off; "" = the last one whose window is complete.
         val_from: Cut-offs from here on are validation; "" = the last 30 % of the cut-offs are validation and test.
         test_from: Cut-offs from here on are test.
+        ask_at: One more cut-off of a rule, later than the others, whose labels are not known yet: its rows are test rows without a
+            label, to be predicted; "" = none.
         seen: Only entities that have a row of this table before the cut-off; "" = all.
         horizon_days: Length of the label window of ``table``.
         hide: table.column or table.* that no row may show.
@@ -55,6 +57,7 @@ class TaskSpec:
     until: Name = ""
     val_from: Name = ""
     test_from: Name = ""
+    ask_at: Name = ""
     seen: Name = ""
     horizon_days: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
     hide: tuple[Name, ...] = ()
@@ -67,7 +70,7 @@ class Labelled(NamedTuple):
     Attributes:
         entity: Row of the entity, int32.
         time: Cut-off, int64 microseconds.
-        label: float64.
+        label: float64; NaN = unknown.
         findings: What was left out.
     """
 
@@ -110,7 +113,21 @@ def labels_of_rule(database: Database, spec: TaskSpec, where: str) -> tuple[Rule
     findings = (
         [Finding("cut-offs whose label window reaches past the end of the data, left out", where, late)] if late else []
     )
-    return rule, _without_nulls(found, findings, where)
+    return rule, _with_asked(database, spec, _without_nulls(found, findings, where), where)
+
+
+def _with_asked(database: Database, spec: TaskSpec, labelled: Labelled, where: str) -> Labelled:
+    """Add the rows without labels at ``ask_at``."""
+    if not spec.ask_at:
+        return labelled
+    cut = moment(spec.ask_at, f"{where}: ask_at")
+    if len(labelled.time) and cut <= int(labelled.time.max()):
+        raise RequestError(f"{where}: ask_at is not after the last cut-off with labels; choose a later time")
+    asked = np.sort(np.asarray(_population(database, spec, np.array([cut]), where)["entity"]))
+    entity = np.concatenate([labelled.entity, asked])
+    time = np.concatenate([labelled.time, np.full(asked.size, cut)])
+    label = np.concatenate([labelled.label, np.full(asked.size, np.nan)])
+    return Labelled(entity, time, label, labelled.findings)
 
 
 def _climb(owner: Rows, parent: Rows) -> Rows:
@@ -215,7 +232,7 @@ def _own_values(database: Database, rule: Rule, spec: TaskSpec, where: str) -> L
     """Return the entity's own column as labels, at the time of its row."""
     if rule.table != spec.entity or rule.conditions:
         raise RequestError(f"{where}: value takes a column of the entity table {spec.entity!r}, without a filter")
-    time = database.time(rule.table)
+    time = database.asked(rule.table)
     label = np.asarray(plain_values(database, rule.table, rule.column, codes=True).cast(pa.float64()).fill_null(np.nan))
     if rule.compare is not None:
         with closing(duckdb.connect()) as connection:
@@ -247,12 +264,13 @@ def split_by_time(
 ) -> tuple[np.ndarray, Labelled, tuple[int, int]]:
     """Split rows by their cut-off.
 
-    Rows of train (val) whose label window reaches into val (test) are left out.
+    Rows of train (val) whose label window reaches into val (test) are left out. Rows without a label are test rows.
 
     Returns:
         The split of each row (0 train, 1 val, 2 test), the rows, and the first cut-offs of val and test.
     """
-    cuts = np.unique(labelled.time)
+    known = ~np.isnan(labelled.label)
+    cuts = np.unique(labelled.time[known])
     middle = max(min(int(_TRAIN * len(cuts)), len(cuts) - 2), 0)
     last = max(min(max(int(_VAL * len(cuts)), middle + 1), len(cuts) - 1), 0)
     default = [int(cuts[place]) for place in (middle, last)] if len(cuts) else [0, 0]
@@ -262,7 +280,7 @@ def split_by_time(
         raise RequestError(
             f"{where}: val_from must be before test_from; set both, or choose more than {len(cuts)} cut-offs"
         )
-    split = np.searchsorted([val, test], labelled.time, side="right").astype(np.int8)
+    split = np.where(known, np.searchsorted([val, test], labelled.time, side="right"), 2).astype(np.int8)
     border = np.array([val, test, np.iinfo(np.int64).max])[split]
     kept = labelled.time <= border - horizon if horizon else np.ones(len(split), bool)
     found = labelled.findings

@@ -22,7 +22,7 @@ _WHAT = "the manifest of a database store"
 
 @dataclass(frozen=True)
 class Stored:
-    """A file: the array ``part`` of a column. Parts of a foreign key are "parent", "indptr" and "rows"."""
+    """A file: the array ``part`` of a column. Parts of a foreign key are "parent", "indptr", "rows" and "time"."""
 
     table: Name
     column: Name

@@ -12,7 +12,7 @@ import pyarrow.compute as _compute
 
 from distgnn.errors import RequestError
 from distgnn.relational.encode import encode, is_text, times_of_text
-from distgnn.relational.formats import decimal_mark, time_formats
+from distgnn.relational.formats import decimal_mark, spread, time_formats
 from distgnn.relational.schema import Column, Kind, Unit
 
 pc: Any = _compute  # its functions are made at run time
@@ -24,18 +24,24 @@ _PADDED = r"^\s*[+-]?0\d"
 _SAMPLE = 4096
 _DAY = "%Y%m%d"
 _EPOCHS = (
+    (Unit.JULIAN, 2.3e6, 2.6e6),
     (Unit.SECONDS, 1e8, 5e9),
     (Unit.MILLISECONDS, 1e11, 5e12),
     (Unit.MICROSECONDS, 1e14, 5e15),
     (Unit.NANOSECONDS, 1e17, 5e18),
 )
 _TIMELY = re.compile(
-    r"(^|_)(date|time|datetime|timestamp|ts|epoch|created|updated|at|on|when)($|_)|date|timestamp|_at$", re.I
+    r"(^|_)(date|time|datetime|timestamp|ts|epoch|unix|julian|day|at|on|when|since|until|from|start|begin|end|stop|open|close|sent|seen"
+    r"|m?sec|ms|[a-z]{2,}ed)($|_)|date|stamp|datum",
 )
-
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _OTHER_TIMES = re.compile(
-    r"birth|born|dob|death|died|due|deadline|required|expir|end|until|finish|clos|return|ship|deliver|updat|modif|delet|last|next",
+    r"birth|born|dob|geburt|naissance|nacimiento|death|died|due|deadline|required|expir|end|until|finish|clos|return|ship|deliver"
+    r"|updat|modif|delet|last|next",
     re.I,
+)
+_PLANS = re.compile(
+    r"birth|born|dob|geburt|due|deadline|required|expir|until|valid|plan|sched|expected|estimat|target|next", re.I
 )
 
 
@@ -69,17 +75,16 @@ def measured(name: str, values: pa.ChunkedArray) -> Measured:
 
 
 def _number(name: str, values: pa.ChunkedArray, nulls: tuple[str, ...] = ()) -> Measured:
-    if _TIMELY.search(name):
+    if _TIMELY.search(_CAMEL.sub("_", name).lower()):
         low, high = pc.min_max(values).as_py().values()
         for unit, least, most in _EPOCHS:
             if low is not None and least <= low and high <= most:
                 column = Column(name, Kind.TIME, unit=unit, nulls=nulls)
-                return Measured(
-                    column, f'numbers from {low} to {high} look like times since 1970 in unit "{unit.value}"'
-                )
+                what = "Julian days" if unit is Unit.JULIAN else f'times since 1970 in unit "{unit.value}"'
+                return Measured(column, f"numbers from {low} to {high} look like {what}")
         if pa.types.is_integer(values.type) and low is not None and low >= 19_000_101 and high <= 21_001_231:
-            text = values.cast(pa.large_string())
-            if time_formats(text, pa.nulls(min(len(text), _SAMPLE))) == (_DAY,):
+            text = spread(values).cast(pa.large_string())
+            if time_formats(text, pa.nulls(len(text))) == (_DAY,):
                 return Measured(
                     Column(name, Kind.TIME, formats=(_DAY,)), f"numbers from {low} to {high} look like dates"
                 )
@@ -107,13 +112,13 @@ def _text(name: str, values: pa.ChunkedArray) -> Measured:
 
 def _formatted(name: str, rest: pa.ChunkedArray, values: pa.ChunkedArray, missing: pa.Array) -> Measured | None:
     """Read times and numbers that are not written plainly; such a reading is a guess."""
-    sample = rest.slice(0, _SAMPLE)
+    sample = spread(rest)
     if len(sample) == sample.null_count:
         return None
-    mark, kind = decimal_mark(sample), Kind.NUMBER
+    mark, kind = decimal_mark(pa.chunked_array([sample])), Kind.NUMBER
     formats = (mark,) if mark and decimal_mark(rest) == mark else ()
     if not formats:
-        formats, kind = time_formats(rest, times_of_text(sample.combine_chunks())), Kind.TIME
+        formats, kind = time_formats(sample, times_of_text(sample)), Kind.TIME
     if not formats:
         return None
     nulls = tuple(sorted(pc.unique(values.filter(pc.is_in(values, value_set=missing))).to_pylist()))
@@ -177,11 +182,16 @@ def names_other_time(column: str) -> bool:
     return bool(_OTHER_TIMES.search(column))
 
 
+def names_plan(column: str) -> bool:
+    """Whether the name of a time says that it may be known before it comes: a due date, an end of validity, or a birth."""
+    return bool(_PLANS.search(column))
+
+
 def singulars(table: str) -> Iterator[str]:
-    """Iterate over forms of a table's name that columns use: customers, customer; categories, category."""
+    """Iterate over forms of a table's name that columns use: customers, customer; categories, category; Kunden, Kunde."""
     name = plain(table)
     yield name
-    for ending, other in (("ies", "y"), ("es", ""), ("s", "")):
+    for ending, other in (("ies", "y"), ("es", ""), ("s", ""), ("n", "")):
         if name.endswith(ending) and len(name) > len(ending) + 1:
             yield name[: -len(ending)] + other
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ class Answer:
 
     Attributes:
         values: [rows] probabilities of 1 (binary) or numbers; [rows, classes] probabilities (multiclass).
+        classes: float64 [classes], the labels that the columns of ``values`` stand for; empty unless multiclass.
         names: Names of what was hidden for explanations, ``table.column``.
         changes: float64 [rows, names], how much each raises the prediction: log odds (binary, or of the most probable class)
             or numbers.
@@ -34,6 +35,7 @@ class Answer:
     values: Float
     names: list[str]
     changes: Float
+    classes: Float = field(default_factory=lambda: np.empty(0))
 
 
 def choose_context(data: TaskData, queries: Int, size: int, seed: int = 0) -> Int:
@@ -65,12 +67,14 @@ def predict_rows(
         values, changes, names = _one(model, data, data.rows.label, context, queries, steps, explain)
         return Answer(_shown(data, values, context), names, changes * _scale(data, context))
     classes = np.unique(data.rows.label[context])
+    if not classes.size:
+        raise RequestError(f"{data.name}: without labels no class is known; give --context")
     parts = [_one(model, data, (data.rows.label == c).astype(float), context, queries, steps, explain) for c in classes]
     scores = np.stack([part[0] for part in parts], 1)
     best = scores.argmax(1)
     changes = np.stack([part[1] for part in parts])[best, np.arange(queries.size)]
     exponent = np.exp(scores - scores.max(1, keepdims=True))
-    return Answer(exponent / exponent.sum(1, keepdims=True), parts[0][2], changes)
+    return Answer(exponent / exponent.sum(1, keepdims=True), parts[0][2], changes, classes)
 
 
 def _one(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, NoReturn, cast
 
@@ -86,7 +87,7 @@ def parse_rule(text: str, schema: Schema) -> Rule:
     Raises:
         RequestError: It is not understood, or names tables or columns that the schema has not.
     """
-    rule = _Parser(text).rule()
+    rule = _Parser(text).rule({table.name for table in schema.tables})
     table = schema.table(rule.table)
     for condition in rule.conditions:
         table.column(condition.column)
@@ -147,12 +148,15 @@ class _Parser:
             self._tokens.append((found.lastgroup or "", found[found.lastgroup or 0]))
             position = found.end()
 
-    def rule(self) -> Rule:
+    def rule(self, tables: Collection[str]) -> Rule:
+        """Parse; a name of a table may hold dots, as ``SCHEMA.TABLE`` of PostgreSQL does."""
         function = self._word((*_AGGREGATES, "value"), "a function")
         self._mark("(")
-        table, column = self._name("a table"), ""
-        if self._take("."):
-            column = self._name("a column")
+        names = [self._name("a table")]
+        while self._take("."):
+            names.append(self._name("a column"))
+        whole = len(names) == 1 or (function in _COLUMNLESS and ".".join(names) in tables)
+        table, column = (".".join(names), "") if whole else (".".join(names[:-1]), names[-1])
         if (function in _NEEDS_COLUMN) != bool(column):
             self._refuse(f"{function} takes a table{'' if function in _COLUMNLESS else ' and a column: TABLE.COLUMN'}")
         conditions = self._conditions()

@@ -28,13 +28,14 @@ class Kind(StrEnum):
 
 
 class Unit(StrEnum):
-    """Unit of a column of kind time that is stored as numbers since 1970 UTC."""
+    """Unit of a column of kind time that is stored as numbers since 1970 UTC, or as Julian days."""
 
     NONE = ""
     SECONDS = "s"
     MILLISECONDS = "ms"
     MICROSECONDS = "us"
     NANOSECONDS = "ns"
+    JULIAN = "julian"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class Table:
     Attributes:
         name: Its name.
         key: Primary key column; None if no single column is one.
-        time: Column of kind time that says when a row became known; None if its rows are visible always.
+        time: Column of kind time that says when a row became known, or a foreign key column: then a row became known with its
+            parent. None if its rows are visible always.
         columns: Columns, in the order of the source.
     """
 
@@ -133,6 +135,22 @@ class Schema:
         """Return the foreign keys that refer to ``table``."""
         return tuple(key for key in self.foreign_keys if key.parent == table)
 
+    def time_key(self, table: str) -> ForeignKey | None:
+        """Return the foreign key whose parents give the rows of ``table`` their times; None if they have their own, or none."""
+        time = self.table(table).time
+        return next((key for key in self.parents(table) if key.column == time), None)
+
+    def links_by_time(self) -> tuple[ForeignKey, ...]:
+        """Return the foreign keys, each after those that give the times by which it is sorted."""
+
+        def place(key: ForeignKey) -> tuple[int, bool]:
+            depth, above = 0, self.time_key(key.table)
+            while above is not None:
+                depth, above = depth + 1, self.time_key(above.parent)
+            return depth, key != self.time_key(key.table)
+
+        return tuple(sorted(self.foreign_keys, key=place))
+
     def to_json(self) -> dict[str, Any]:
         """Return JSON values that :meth:`from_json` reads."""
         return asdict(self)
@@ -155,13 +173,14 @@ def check_schema(schema: Schema, where: str) -> None:
         _check_table(table, where)
     for key in schema.foreign_keys:
         _check_foreign_key(schema, key, where)
+    for table in schema.tables:
+        _check_inherited_time(schema, table, where)
 
 
 def _check_table(table: Table, where: str) -> None:
     _check_unique((column.name for column in table.columns), f"{where}: table {table.name!r}: column")
     kinds = {column.name: column.kind for column in table.columns}
     _check_kind(kinds, table.key, Kind.KEY, f"{where}: table {table.name!r}: key")
-    _check_kind(kinds, table.time, Kind.TIME, f"{where}: table {table.name!r}: time")
     for column in table.columns:
         _check_kind(kinds, column.known_at or None, Kind.TIME, f"{where}: {table.name}.{column.name}: known_at")
         _check_formats(column, f"{where}: {table.name}.{column.name}: formats")
@@ -174,6 +193,18 @@ def _check_formats(column: Column, where: str) -> None:
         raise RequestError(f'{where} of a time are written as ["%d/%m/%Y"]')
     if column.formats and column.kind not in (Kind.NUMBER, Kind.TIME):
         raise RequestError(f"{where} are of numbers and times only; remove them")
+
+
+def _check_inherited_time(schema: Schema, table: Table, where: str) -> None:
+    """Raise RequestError unless the time is a column of kind time, or leads along foreign keys to a table that has one."""
+    place, passed, at = f"{where}: table {table.name!r}: time", {table.name}, table
+    while (key := schema.time_key(at.name)) is not None:
+        if key.parent in passed or schema.table(key.parent).time is None:
+            raise RequestError(f"{place}: {table.time!r} leads to {key.parent!r}, which has no time of its own")
+        passed.add(key.parent)
+        at = schema.table(key.parent)
+    if at is table:
+        _check_kind({one.name: one.kind for one in table.columns}, table.time, Kind.TIME, place)
 
 
 def _check_kind(kinds: dict[str, Kind], name: str | None, kind: Kind, where: str) -> None:

@@ -24,10 +24,10 @@ _DAY = 86_400_000_000
 _HEAD = """# Schema of a database, drafted by distgnn. Lines marked "proposed" are guesses: check them, edit the file, then build:
 #   distgnn database build --input INPUT --out STORE --schema THIS_FILE
 # Kinds: number, category, text, time, key. A column or table that is left out is not built.
-# Options of a column: { kind = "time", unit = "s" } (s, ms, us, ns since 1970); { kind = "number", nulls = ["?"] };
+# Options of a column: { kind = "time", unit = "s" } (s, ms, us, ns since 1970; julian); { kind = "number", nulls = ["?"] };
 #   { kind = "time", formats = ["%d/%m/%Y"] } (beside ISO 8601); { kind = "number", formats = [","] } (the decimal mark: 1.234,50);
 #   { kind = "number", late = true, known_at = "delivered" } or { ..., late = true, late_after_days = 30 }: known only later.
-# time = the column that says when a row became known; without it the rows are visible always.
+# time = the column that says when a row became known, or a foreign key: with its parent row; without it rows are visible always.
 """
 
 
@@ -111,6 +111,8 @@ def _table_lines(table: Table, draft: Draft) -> Iterator[str]:
         figures = draft.proposed.get(f"{table.name}.{field_name}")
         if value is not None or figures:
             yield f"{field_name} = {_text(value or '')}{_marked(figures)}"
+    if table.time is None:
+        yield "# no time: its rows are visible always"
     links = [link for link in draft.schema.foreign_keys if link.table == table.name]
     possible = [link for link in draft.possible if link.table == table.name]
     if links or possible:
@@ -135,7 +137,7 @@ def _facts(column: Column) -> str:
     if column.formats:
         facts.append(f"formats = [{', '.join(map(_text, column.formats))}]")
     if column.late:
-        facts.append("late = true")
+        facts.append("late = true" + (f", known_at = {_text(column.known_at)}" if column.known_at else ""))
     return _text(column.kind.value) if len(facts) == 1 else f"{{ {', '.join(facts)} }}"
 
 

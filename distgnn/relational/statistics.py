@@ -14,7 +14,7 @@ from distgnn.relational.database import Database
 from distgnn.relational.encode import UNKNOWN
 from distgnn.relational.links import Ints
 from distgnn.relational.schema import Column, ForeignKey, Kind, Table
-from distgnn.relational.tasks import ALWAYS, Task, TaskRows
+from distgnn.relational.tasks import ALWAYS, SPLITS, Task, TaskRows
 
 pc: Any = _compute  # its functions are made at run time
 _YEAR_1900 = -2_208_988_800_000_000
@@ -44,6 +44,7 @@ def _table_facts(database: Database, table: Table) -> dict[str, Any]:
         "rows": database.rows(table.name),
         "key": table.key,
         "time": table.time,
+        "time_of": key.parent if (key := database.schema.time_key(table.name)) else None,
         "time_range": None if time is None else _range(time),
         "columns": dict(kinds),
         "late": [column.name for column in table.columns if column.late],
@@ -97,9 +98,10 @@ def _link_warnings(links: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def task_warnings(database: Database, task: Task, rows: TaskRows) -> list[str]:
-    """Return warnings about a task: late columns that are shown, and columns that give the label away by themselves.
+    """Return warnings about a task: late columns that are shown, splits of one label, and columns that give the label away.
 
-    Columns of the entity row are scored one by one on the training rows; what the task hides is left out.
+    Columns of the entity row are scored one by one on the training rows: against the label, whether it is above its median, or
+    whether it is the most frequent class. What the task hides is left out.
     """
     table = database.schema.table(task.table)
     hidden = {column for name, column in task.hide if name == task.table} | set(task.hide_entity)
@@ -111,21 +113,42 @@ def task_warnings(database: Database, task: Task, rows: TaskRows) -> list[str]:
         for column in shown
         if column.late and column.late_after is None and not column.known_at
     ]
-    found += _outside(database, task, rows)
+    found += [*_late_elsewhere(database, task), *_outside(database, task, rows), *_one_label(rows, task.name)]
     train = rows.split == 0
     label, entity = rows.label[train], rows.entity[train]
-    if len(label) and (label == label[0]).all():
-        return [*found, f"{task.name}: all {len(label):,} training labels are {label[0]:g}"]
-    if task.kind != "binary" or not len(label):
+    if task.kind == "regression" and len(label):
+        label = (label > np.median(label)).astype(np.float64)
+    elif task.kind == "multiclass" and len(label):
+        values, counts = np.unique(label, return_counts=True)
+        label = (label == values[counts.argmax()]).astype(np.float64)
+    if len(label) < _FEW or (label == label[0]).all():
         return found
     return found + [line for column in shown for line in _given_away(database, table, column, entity, label)]
+
+
+def _late_elsewhere(database: Database, task: Task) -> Iterator[str]:
+    """Warn about late columns of other tables whose delay is unknown: rows before the cut-off show them."""
+    for table in database.schema.tables:
+        late = [column.name for column in table.columns if column.late and column.late_after is None]
+        columns = [name for name in late if not database.schema.column(table.name, name).known_at]
+        shown = [one for one in columns if not {(table.name, one), (table.name, "*")} & set(task.hide)]
+        if shown and table.name != task.table:
+            names = ", ".join(shown)
+            yield f"{table.name}: {names}: known late, not said when: rows before the cut-off show them; hide what tells the label"
+
+
+def _one_label(rows: TaskRows, name: str) -> Iterator[str]:
+    for place, split in enumerate(SPLITS):
+        label = rows.label[(rows.split == place) & ~np.isnan(rows.label)]
+        if len(label) and (label == label[0]).all():
+            yield f"{name}: all {len(label):,} labels of {split} are {label[0]:g}"
 
 
 def _outside(database: Database, task: Task, rows: TaskRows) -> Iterator[str]:
     """Warn about cut-offs before the first row, and label windows past the last row of the database."""
     times = [time for table in database.schema.tables if (time := database.time(table.name)) is not None]
     known = [time[time != UNKNOWN] for time in times if (time != UNKNOWN).any()]
-    cuts = rows.time[rows.time != ALWAYS]
+    cuts = rows.time[(rows.time != ALWAYS) & ~np.isnan(rows.label)]
     if not known or not len(cuts):
         return
     first, last = min(int(time.min()) for time in known), max(int(time.max()) for time in known)

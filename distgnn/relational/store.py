@@ -19,7 +19,13 @@ from distgnn.relational.tasks import verify_tasks
 from distgnn.storage.folder import Folder, open_folder
 
 _TYPES = {Kind.NUMBER: pa.float64(), Kind.TIME: pa.int64(), Kind.CATEGORY: pa.int32(), Kind.TEXT: pa.large_string()}
-_LINK_TYPES = {"parent": pa.int32(), "indptr": pa.int64(), "rows": pa.int32(), "categories": pa.large_string()}
+_LINK_TYPES = {
+    "parent": pa.int32(),
+    "indptr": pa.int64(),
+    "rows": pa.int32(),
+    "time": pa.int64(),
+    "categories": pa.large_string(),
+}
 
 
 def open_database(uri: str) -> Database:
@@ -86,7 +92,7 @@ def _problem(item: Stored, array: pa.Array, manifest: Manifest) -> str:
     if wanted not in (None, array.type):
         return f"holds {array.type}, not {wanted}"
     rows = manifest.rows[item.table]
-    if item.part in ("", "parent") and len(array) != rows:
+    if item.part in ("", "parent", "time") and len(array) != rows:
         return f"holds {len(array)} values, not {rows}"
     if array.null_count and kind in (Kind.NUMBER, Kind.TIME, Kind.CATEGORY):
         return f"holds {array.null_count} nulls"

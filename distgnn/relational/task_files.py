@@ -81,8 +81,9 @@ def make_task(database: Database, name: str, spec: TaskSpec, file: str) -> MadeT
         if rule.function == "value":
             own.append(rule.column)
         if rule.column and rule.compare is None and entity is not None:
-            multiclass = database.schema.column(rule.table, rule.column).kind is Kind.CATEGORY
-            categories = database.categories(rule.table, rule.column) if multiclass else []
+            if database.schema.column(rule.table, rule.column).kind is Kind.CATEGORY:
+                categories = database.categories(rule.table, rule.column)
+            multiclass = len(categories) > 2  # of two, the task is whether it is the second
     else:
         horizon, multiclass = round(spec.horizon_days * DAY), False
         labelled, given = _table_labels(database, spec, file, where)
@@ -112,7 +113,8 @@ def _borders(borders: tuple[int, int] | None) -> dict[str, str]:
     return {"val_from": texts[0], "test_from": texts[1]}
 
 
-def _kind(label: np.ndarray, multiclass: bool, where: str) -> str:
+def _kind(labels: np.ndarray, multiclass: bool, where: str) -> str:
+    label = labels[~np.isnan(labels)]
     if not len(label):
         raise RequestError(f"{where}: no row is left; look at its dates and its filter")
     if (label == label[0]).all():
@@ -127,11 +129,11 @@ def _rows(database: Database, table: str, labelled: Labelled, split: np.ndarray)
     times = pa.array(labelled.time, mask=labelled.time == UNKNOWN).cast(pa.timestamp("us"))
     splits = pa.array(SPLITS).take(pa.array(split))
     names = [database.schema.table(table).key or "", "timestamp", "label", "split"]
-    return pa.table([keys, times, pa.array(labelled.label), splits], names=names)
+    return pa.table([keys, times, pa.array(labelled.label, from_pandas=True), splits], names=names)
 
 
 def _table_labels(database: Database, spec: TaskSpec, file: str, where: str) -> tuple[Labelled, np.ndarray | None]:
-    """Read labels; rows of unknown entities, without a label or there twice are counted and left out."""
+    """Read labels; rows of unknown entities, there twice or without a label (but of test) are counted and left out."""
     uri = spec.table if "/" in spec.table else join(parent(file)[0], spec.table)
     data = _read_table(uri)
     if data.num_columns not in (3, 4):
@@ -141,12 +143,13 @@ def _table_labels(database: Database, spec: TaskSpec, file: str, where: str) -> 
     time = encode(data.column(1), Column("time", Kind.TIME), uri).arrays[""].to_numpy()
     label = encode(data.column(2), Column("label", Kind.NUMBER), uri).arrays[""].to_numpy()
     split = _given_split(data, uri)
+    asked = np.zeros(len(label), bool) if split is None else split == SPLITS.index("test")
     findings, kept = [], np.ones(len(label), bool)
     once = np.zeros(len(label), bool)
     once[np.unique(np.stack([owner.parent.astype(np.int64), time]), axis=1, return_index=True)[1]] = True
     reasons = (
         ("labels of unknown entities, left out", owner.parent >= 0),
-        ("rows without a label, left out", ~np.isnan(label)),
+        ("rows without a label, left out", ~np.isnan(label) | asked),
         ("rows with the entity and time of an earlier row, left out", once),
     )
     for what, good in reasons:

@@ -79,7 +79,7 @@ class TaskRows(NamedTuple):
         entity: int32 [N], row of the entity in its table.
         time: int64 [N], cut-off in microseconds since 1970 UTC: only rows with a smaller time may be seen.
             The largest int64 if the row has none.
-        label: float64 [N].
+        label: float64 [N]; NaN = unknown, in rows of test only.
         split: int8 [N], 0 train, 1 val, 2 test.
     """
 
@@ -198,7 +198,7 @@ def _task(name: str, read: _Task, rows: TaskRows, schema: Schema, where: str) ->
 
 
 def _kind_of(labels: npt.NDArray[np.float64]) -> Labels:
-    return "binary" if bool(np.isin(labels, (0, 1)).all()) else "multiclass"
+    return "binary" if bool(np.isin(labels[~np.isnan(labels)], (0, 1)).all()) else "multiclass"
 
 
 def hidden_columns(names: tuple[str, ...], schema: Schema, where: str) -> tuple[tuple[str, str], ...]:
@@ -223,7 +223,7 @@ def _rows(folder: Folder, name: str, read: _Task, database: Database) -> TaskRow
 
 
 def task_rows(data: pa.Table, table: str, database: Database, where: str) -> TaskRows:
-    """Convert a table (entity key, timestamp, label, split) to rows of a task.
+    """Convert a table (entity key, timestamp, label, split) to rows of a task. Labels of test rows may be missing.
 
     Raises:
         RequestError: An entity or a split is unknown, a label is missing, or a row is there twice.
@@ -232,12 +232,13 @@ def task_rows(data: pa.Table, table: str, database: Database, where: str) -> Tas
     entity = _entities(keys, table, database, where)
     times = encode(stamps, Column("timestamp", Kind.TIME), f"{where}: timestamp").arrays[""].to_numpy()
     label = encode(labels, Column("label", Kind.NUMBER), f"{where}: label").arrays[""].to_numpy()
-    if np.isnan(label).any():
-        raise RequestError(f"{where}: row {int(np.argmax(np.isnan(label)))} has no label; drop such rows")
     split = pc.index_in(splits.combine_chunks(), value_set=pa.array(SPLITS, splits.type))
     if split.null_count:
         row = int(np.argmax(split.is_null().to_numpy(zero_copy_only=False)))
         raise RequestError(f"{where}: row {row}: the split is {splits[row].as_py()!r}, not train, val or test")
+    unknown = np.isnan(label) & (split.to_numpy() != SPLITS.index("test"))
+    if unknown.any():
+        raise RequestError(f"{where}: row {int(np.argmax(unknown))} has no label, and is none of test; drop such rows")
     cut = np.where(times == np.iinfo(np.int64).min, ALWAYS, times)
     _check_once(entity, cut, where)
     return TaskRows(entity, cut, label, split.to_numpy().astype(np.int8))

@@ -21,6 +21,7 @@ AGGREGATES = ("value", "mean", "last", "max")
 REDUNDANCY = 2
 FACTS = len(SHAPES) + len(KINDS) + len(AGGREGATES) + 14 + REDUNDANCY
 _QUANTILES = 65
+_RARELY_KNOWN = 0.95
 _HASHING = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 5), n_features=NAME_BUCKETS, alternate_sign=True)
 
 
@@ -62,7 +63,11 @@ class Scaler:
         return cls(np.array(kept, np.int64), quantiles, *facts.T)
 
     def transform(self, values: Float32) -> Float32:
-        """Return float32 [rows, kept columns, 2]: rank in [-1, 1] and standardised signed log; NaN = missing."""
+        """Return float32 [rows, kept columns, 2]: rank in [-1, 1] and standardised signed log; NaN = missing.
+
+        A column that few training rows know says only that it is known: a trend over so few values is not to be trusted later,
+        when more of them are known.
+        """
         found = np.empty((values.shape[0], self.kept.size, 2), np.float32)
         for at, index in enumerate(self.kept):
             column = values[:, index]
@@ -71,6 +76,8 @@ class Scaler:
             rank = middle / _QUANTILES - 1
             logs = (_signed_log(column) - self.centre[at]) / self.scale[at]
             known = np.isfinite(column)
+            if self.missing[at] > _RARELY_KNOWN:
+                rank, logs = np.zeros(column.size), np.zeros(column.size)
             found[:, at, 0] = np.where(known, rank, np.nan)
             found[:, at, 1] = np.where(known, np.clip(logs, -3, 3), np.nan)
         return found

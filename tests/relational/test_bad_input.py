@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ import distgnn as dg
 from distgnn.relational.manifest import read_manifest
 from distgnn.relational.schema import ForeignKey
 from distgnn.relational.statistics import statistics, task_warnings
+from distgnn.relational.tasks import Task, TaskRows
 from distgnn.storage.folder import open_folder
 from tests.relational import shop
 
 LINK = ForeignKey("orders", "customer_id", "customers")
+LATE = "orders: shipped: known late, not said when: rows before the cut-off show them; hide what tells the label"
 
 
 def lines(out: Path) -> list[str]:
@@ -279,6 +282,16 @@ def test_columns_that_give_a_label_away_are_warned_of(tmp_path: Path) -> None:
     assert task_warnings(database, *dg.load_task(database, "leaky")) == []
 
 
+def test_a_number_that_gives_a_number_away_is_warned_of(tmp_path: Path) -> None:
+    amount = np.random.default_rng(0).random(30)
+    orders = {"order_id": np.arange(30), "customer_id": ["007"] * 30, "placed": [shop.day(1)] * 30, "amount": amount}
+    table = pa.table(orders | {"shipped": [shop.day(2)] * 30})
+    database = dg.open_database(str(shop.write_json(tmp_path / "in", {"orders": table})))
+    rows = TaskRows(np.arange(30, dtype=np.int32), np.full(30, shop.micros(3)), amount**3, np.zeros(30, np.int8))
+    found = task_warnings(database, Task("t", "shop", "orders", "order_id", "regression"), rows)
+    assert "orders.amount alone separates the labels (AUROC 1.000); if it is known only later, hide it" in found
+
+
 @pytest.mark.parametrize(
     ("columns", "facts", "message"),
     [
@@ -288,7 +301,7 @@ def test_columns_that_give_a_label_away_are_warned_of(tmp_path: Path) -> None:
             {},
             "rows 0 and 1 have the same entity and time",
         ),
-        ({"label": [1.0, None]}, {}, "row 1 has no label"),
+        ({"label": [1.0, None]}, {}, "row 1 has no label, and is none of test"),
         ({"split": ["train", "dev"]}, {}, "row 1: the split is 'dev'"),
         ({}, {"hide": {"everywhere": ["orders.nothing"]}}, "no column 'nothing'"),
         ({}, {"hide": {"everywhere": ["nowhere.x"]}}, "hides 'nowhere.x'"),
@@ -317,6 +330,18 @@ def test_task_tables(columns: Any, facts: Any, message: str, tmp_path: Path) -> 
         dg.load_task(dg.open_database(str(folder)), "a")
 
 
+def test_late_columns_of_other_tables_are_warned_of(tmp_path: Path) -> None:
+    folder = shop.write_json(tmp_path / "in")
+    database = dg.open_database(str(folder))
+    task = Task("t", "shop", "customers", "customer_id", "regression")
+    rows = TaskRows(
+        np.array([0, 1], np.int32), np.array([shop.micros(4)] * 2), np.array([1.0, 2.0]), np.array([0, 0], np.int8)
+    )
+    assert task_warnings(database, task, rows) == [LATE]
+    assert task_warnings(database, replace(task, hide=(("orders", "shipped"),)), rows) == []
+    assert task_warnings(database, replace(task, hide=(("orders", "*"),)), rows) == []
+
+
 def test_cut_offs_outside_of_the_data_are_warned_of(tmp_path: Path) -> None:
     folder = shop.write_json(tmp_path / "in")
     (folder / "tasks").mkdir()
@@ -328,7 +353,8 @@ def test_cut_offs_outside_of_the_data_are_warned_of(tmp_path: Path) -> None:
     (folder / "tasks.json").write_text(json.dumps({"a": task}))
     database = dg.open_database(str(folder))
     assert task_warnings(database, *dg.load_task(database, "a")) == [
+        LATE,
         "a: 1 cut-offs are before the first row of the database: nothing is known there",
         "a: 1 label windows reach past the end of the data",
-        "a: all 1 training labels are 0",
+        *(f"a: all 1 labels of {split} are {label}" for label, split in enumerate(("train", "val", "test"))),
     ]

@@ -33,7 +33,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: Any, code: int = 0) -> str:
 
 def test_from_a_file_to_a_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, store = shop.write_sqlite(tmp_path / "shop.sqlite"), tmp_path / "store"
-    assert "1 keys and times are proposed" in run(capsys, "build", "--input", source, "--out", store, code=2)
+    assert "2 keys and times are proposed" in run(capsys, "build", "--input", source, "--out", store, code=2)
     built = json.loads(
         run(capsys, "build", "--input", source, "--out", store, "--schema", f"{store}.schema.toml", "--json")
     )
@@ -169,7 +169,7 @@ def test_northwind_from_sqlite_is_northwind(tmp_path: Path) -> None:
     assert DATA is not None
     source = write_northwind(tmp_path / "northwind.sqlite")
     expected = dg.open_database(str(DATA / "northwind"))
-    with pytest.raises(dg.RequestError, match="3 keys and times are proposed"):
+    with pytest.raises(dg.RequestError, match="4 keys and times are proposed"):
         dg.build_database(input=source, out=tmp_path / "store")
     schema = tmp_path / "store.schema.toml"
     schema.write_text(schema.read_text().replace('time = "hire_date"', "# employees are visible always"))

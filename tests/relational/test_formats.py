@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,42 @@ def test_times(values: list[Any], formats: tuple[str, ...], first: int) -> None:
     assert "look like times in the form" in guess
 
 
-@pytest.mark.parametrize("name", ["day", "order_date"])
+def test_a_sorted_column_is_looked_at_all_over() -> None:
+    start = datetime(2020, 1, 1, tzinfo=UTC)
+    values = [(start + timedelta(minutes=30 * step)).strftime("%d/%m/%Y %H:%M") for step in range(20_000)]
+    column, found, _ = read(values)  # the first 4,096 are ambiguous or of the first months
+    assert (column.formats, found[-1]) == (("%d/%m/%Y %H:%M",), at(2021, 2, 20, 15, 30))
+    days = [f"{1 + step // 2000:02d}/01/2020" for step in range(20_000)] + ["31/01/2020"]
+    assert read(days)[0].formats == ("%d/%m/%Y",)
+
+
+@pytest.mark.parametrize("months", ["01/{:02d}/2023", "{:02d}/01/2023"])
+def test_first_days_of_months(months: str) -> None:
+    _, found, _ = read([months.format(month) for month in range(1, 13)])
+    assert found == [at(2023, month, 1) for month in range(1, 13)]
+
+
+@pytest.mark.parametrize("name", ["amount", "order_date"])
 def test_whole_numbers_are_dates_only_if_the_name_says_so(name: str) -> None:
     column, found, _ = read([20230101, 20231231], name)
     assert (column.kind, found[0]) == ((Kind.TIME, at(2023, 1, 1)) if name == "order_date" else (Kind.NUMBER, 20230101))
+
+
+@pytest.mark.parametrize("name", ["started", "startTime", "ended_unix", "day"])
+def test_names_of_times(name: str) -> None:
+    column, found, guess = read([1_700_000_000, 1_700_000_001], name)
+    assert (column.kind, column.unit, found[0]) == (Kind.TIME, Unit.SECONDS, at(2023, 11, 14, 22, 13, 20))
+    assert guess
+    assert read([1_700_000_000, 1_700_000_001], "phone")[0].kind is Kind.NUMBER
+
+
+def test_julian_days() -> None:
+    column, found, guess = read([2_459_945.5, 2_459_945.75, None], "day")
+    assert (column.kind, column.unit) == (Kind.TIME, Unit.JULIAN)
+    assert found[:2] == [at(2023, 1, 1), at(2023, 1, 1, 6)]
+    assert "Julian days" in guess
+    whole = encode(pa.array([2_440_588]), column, "day").arrays[""].to_pylist()
+    assert whole == [at(1970, 1, 1, 12)]
 
 
 def test_epochs_in_text_files() -> None:

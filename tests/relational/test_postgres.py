@@ -30,6 +30,11 @@ CREATE TABLE other.odd (id numeric(10, 0) PRIMARY KEY, price numeric, feeling mo
 INSERT INTO other.odd VALUES
   (2, 1.25, 'good', '2024-01-01 01:00+01', '00000000-0000-0000-0000-000000000001', '{"a": 1}', 'x', '{1}', true, '1850-01-01'),
   (1, NULL, NULL, 'infinity', NULL, NULL, NULL, NULL, NULL, NULL);
+CREATE DOMAIN email AS text; CREATE DOMAIN weight AS numeric(10, 0);
+CREATE TABLE other.less (id int PRIMARY KEY, mail email, kilos weight, took interval, price money, secret text);
+INSERT INTO other.less VALUES (2, 'b@x', 3, '1 day', '$2.50', 's'), (1, 'a@x', NULL, NULL, NULL, NULL);
+CREATE TABLE other.none (id int PRIMARY KEY, less int REFERENCES other.less); CREATE ROLE reader LOGIN;
+GRANT USAGE ON SCHEMA other TO reader; GRANT SELECT (mail, kilos, took, price) ON other.less TO reader;
 CREATE TABLE pairs (a bigint, b bigint, PRIMARY KEY (a, b)); CREATE VIEW seen AS SELECT * FROM pairs"""
 
 
@@ -82,11 +87,18 @@ def test_a_server_gives_the_same_database(server: str, tmp_path: Path) -> None:
 
 
 def test_types_and_keys_are_read_from_the_server(server: str, tmp_path: Path) -> None:
-    with pytest.raises(dg.RequestError, match="2 keys and times are proposed"):
+    with pytest.raises(dg.RequestError, match="3 keys and times are proposed"):
         dg.build_database(input=server, out=tmp_path / "store")
     database = dg.build_database(input=server, out=tmp_path / "store", schema=tmp_path / "store.schema.toml")
     assert ForeignKey("orders", "customer_id", "customers") in database.schema.foreign_keys
-    assert [table.name for table in database.schema.tables] == ["other.odd", "customers", "orders", "pairs"]
+    assert [table.name for table in database.schema.tables] == [
+        "other.less",
+        "other.none",
+        "other.odd",
+        "customers",
+        "orders",
+        "pairs",
+    ]
     odd = "other.odd"
     assert database.keys(odd).to_pylist() == [1, 2]  # sorted by primary key
     np.testing.assert_array_equal(database.numbers(odd, "price"), [np.nan, 1.25])
@@ -98,6 +110,18 @@ def test_types_and_keys_are_read_from_the_server(server: str, tmp_path: Path) ->
     assert "# left out: other.odd.raw: bytes or nested values are not read" in text
     assert "# left out: other.odd.many: bytes or nested values are not read" in text
     assert database.schema.table("pairs").key == "a+b"
+
+
+def test_a_user_reads_what_he_may(server: str, tmp_path: Path) -> None:
+    source = server.replace("user=postgres", "user=reader")
+    database = dg.build_database(input=source, out=tmp_path / "store", accept_proposal=True)
+    assert [table.name for table in database.schema.tables] == ["other.less"]
+    assert database.text("other.less", "mail").to_pylist() == ["a@x", "b@x"]
+    for column, values in {"kilos": [np.nan, 3], "took": [np.nan, 86_400], "price": [np.nan, 2.5]}.items():
+        np.testing.assert_array_equal(database.numbers("other.less", column), values)
+    told = [one.where for one in read_manifest(open_folder(str(tmp_path / "store"))).findings]
+    for name in ("other.less.id", "other.less.secret", "other.none", "orders"):
+        assert f"{name}: the user may not read it" in told
 
 
 def test_tables_that_were_staged_are_not_used_after_a_write(server: str, tmp_path: Path) -> None:

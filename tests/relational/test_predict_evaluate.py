@@ -16,13 +16,14 @@ from distgnn.cli import main
 from distgnn.errors import RequestError
 from distgnn.relational.baselines import boosting, forest_and_linear
 from distgnn.relational.episodes import TEST, TRAIN, TaskData, load_data
-from distgnn.relational.evaluate import ALL, Record, summarise
+from distgnn.relational.evaluate import ALL, Record, score_of, summarise
 from distgnn.relational.finetune import fine_tune
 from distgnn.relational.model_checkpoint import load_model
 from distgnn.relational.predict import choose_context, predict_rows
 from distgnn.relational.sampling import Limits
 from distgnn.relational.store import open_database
 from distgnn.relational.tasks import load_task
+from distgnn.relational.values import Scaler
 from distgnn.report.databases import markdown
 from tests.helpers.databases import frames, write_database
 
@@ -123,8 +124,74 @@ def test_multiclass(data: TaskData, checkpoint: str) -> None:
     answer = predict_rows(load_model(checkpoint).model, many, context, queries, explain=True)
     assert answer.values.shape == (queries.size, 3)
     np.testing.assert_allclose(answer.values.sum(1), 1)
-    assert (answer.values.argmax(1) == classes[queries]).mean() > 0.7
+    assert (answer.classes[answer.values.argmax(1)] == classes[queries]).mean() > 0.7
+    assert score_of(many, queries, answer) == ((answer.values.argmax(1) == classes[queries]).mean(), "accuracy")
     assert answer.changes.shape == (queries.size, len(answer.names))
+
+
+def test_classes_are_those_of_the_context(shop: str, checkpoint: str) -> None:
+    task, rows = load_task(open_database(shop), "buys")
+    data = load_data(open_database(shop), task, rows, Limits())
+    label = np.where(np.arange(data.rows.label.size) % 2, 2.0, 5.0)  # class 0 is never there
+    many = TaskData(**{**vars(data), "kind": "multiclass", "rows": data.rows._replace(label=label)})
+    queries = np.flatnonzero(many.rows.split == TEST)
+    answer = predict_rows(load_model(checkpoint).model, many, choose_context(many, queries, 32), queries)
+    assert answer.classes.tolist() == [2, 5]
+    with pytest.raises(RequestError, match="without labels no class is known; give --context"):
+        predict_rows(load_model(checkpoint).model, many, queries[:0], queries)
+
+
+def test_a_task_of_several_classes(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, tasks = str(tmp_path / "store"), tmp_path / "tasks.toml"
+    source = write_database(tmp_path / "in", frames(customers=20, orders=600), "several")
+    distgnn.build_database(input=source, out=store)
+    tasks.write_text('[tasks.next]\nentity = "customers"\nrule = "next(orders.paid) via customer_id"\n')
+    assert main(["database", "tasks", store, "--add", str(tasks)]) == 0
+    assert "multiclass of customers, " in (told := capsys.readouterr().out)
+    assert all(name in told for name in ("% bill", "% card", "% cash"))
+    chosen = {"database": store, "task": "next", "model": checkpoint, "out": tmp_path / "out", "context": 64}
+    with pytest.raises(RequestError, match="task 'next' has several classes; leave out --ensemble"):
+        distgnn.predict(**chosen, ensemble=True)
+    found = distgnn.predict(**chosen)
+    label, guess = (found.table[name].to_numpy() for name in ("label", "prediction"))
+    assert (found.metric, found.score) == ("accuracy", (label == guess).mean())
+    names = np.array(["bill", "card", "cash"])
+    assert found.table["class"].to_pylist() == names[guess.astype(int)].tolist()
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["classes"] == names.tolist()
+    words = ["database", "evaluate", "--databases", store, "--models", checkpoint, "--contexts", "16", "--draws", "1"]
+    assert main([*words, "--rows", "20", "--out", str(tmp_path / "scores")]) == 0
+    assert "left out several/next: not two classes or numbers in split test" in capsys.readouterr().err
+
+
+def test_rows_without_a_label_are_predicted(checkpoint: str, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    source = write_database(folder, frames(customers=20, orders=600))
+    chosen = {"database": source, "task": "buys", "model": checkpoint, "context": 32}
+    plain = distgnn.predict(**chosen, out=tmp_path / "plain")
+    rows = pq.read_table(folder / "tasks" / "buys.parquet").to_pandas()
+    rows.loc[(rows.split == "test") & (rows.index % 2 == 0), "label"] = np.nan
+    rows.to_parquet(folder / "tasks" / "buys.parquet")
+    some = distgnn.predict(**chosen, out=tmp_path / "some")
+    assert some.table["prediction"].equals(plain.table["prediction"])
+    known = some.table["label"].is_valid().to_numpy()
+    assert 0 < known.sum() < known.size
+    labels = plain.table["label"].to_numpy()
+    assert some.score == roc_auc_score(labels[known], some.table["prediction"].to_numpy()[known])
+    rows.loc[rows.split == "test", "label"] = np.nan
+    rows.to_parquet(folder / "tasks" / "buys.parquet")
+    assert distgnn.predict(**chosen, out=tmp_path / "none").score is None
+    assert main(["database", "tasks", source]) == 0
+
+
+def test_rarely_known_columns_say_that_they_are_known() -> None:
+    values = np.full((100, 2), np.nan, np.float32)
+    values[:4, 0], values[:40, 1] = np.arange(4), np.arange(40)
+    scaler = Scaler.fit(values)
+    found = scaler.transform(np.array([[50, 50], [np.nan, 2]], np.float32))
+    assert found[0, 0].tolist() == [0, 0]
+    assert np.isnan(found[1, 0]).all()
+    assert found[0, 1, 0] == 1
+    assert scaler.channels(found)[0, 0, 2] != scaler.channels(found)[1, 0, 2]
 
 
 def test_baselines_and_fine_tuning(data: TaskData, checkpoint: str) -> None:

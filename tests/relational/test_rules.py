@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from distgnn.relational.labels import TaskSpec, labels_of_rule, moment
 from distgnn.relational.rules import parse_rule, path_to
 from distgnn.relational.schema import Column, ForeignKey, Kind, Schema, Table
 from distgnn.relational.store import open_database, verify_database
+from distgnn.relational.task_files import make_task
 from tests.relational import shop
 
 DAY = shop.DAY
@@ -165,6 +167,35 @@ def test_own_values_are_labels_at_the_time_of_the_row(database: Database) -> Non
     np.testing.assert_array_equal(result.time, at[kept])
     assert rule.horizon == 0
     assert result.findings[0].line() == f"here: {np.isnan(x).sum()} rows without a value, left out"
+
+
+def test_rows_to_predict_whose_labels_are_not_known_yet(database: Database) -> None:
+    spec = TaskSpec("users", "exists(orders) within 2 days", every_days=3, seen="orders", ask_at="2024-02-20")
+    plain = make_task(database, "t", replace(spec, ask_at=""), "here").task.rows.to_pylist()
+    rows = make_task(database, "t", spec, "here").task.rows.to_pylist()
+    assert rows[: len(plain)] == plain
+    asked = rows[len(plain) :]
+    assert [(row["id"], row["label"], row["split"]) for row in asked] == [(user, None, "test") for user in range(5)]
+    assert {str(row["timestamp"]) for row in asked} == {"2024-02-20 00:00:00"}
+    with pytest.raises(dg.RequestError, match="ask_at is not after the last cut-off with labels"):
+        make_task(database, "t", replace(spec, ask_at="2024-01-20"), "here")
+
+
+def test_tables_of_other_schemas_need_no_quotes() -> None:
+    columns = (Column("id", K), Column("user", K), Column("at", T), Column("x", N))
+    tables = (Table("a.users", "id", None, (Column("id", K),)), Table("b.orders", "id", "at", columns))
+    schema = Schema("s", tables, (ForeignKey("b.orders", "user", "a.users"),))
+    for text, column in {"count(b.orders)": "", "sum(b.orders.x where x > 0)": "x", 'max("b.orders".x)': "x"}.items():
+        rule = parse_rule(f"{text} within 3 days", schema)
+        assert (rule.table, rule.column) == ("b.orders", column)
+    with pytest.raises(dg.RequestError, match="count takes a table"):
+        parse_rule("count(b.orders.x) within 3 days", schema)
+
+
+def test_whether_it_is_the_second_of_two_classes(database: Database) -> None:
+    task = make_task(database, "t", TaskSpec("users", "next(orders.c)", every_days=3), "here").task
+    assert (task.facts["kind"], task.facts["classes"]) == ("binary", ["a", "b"])
+    assert set(task.rows["label"].to_pylist()) == {0, 1}
 
 
 @pytest.mark.parametrize(

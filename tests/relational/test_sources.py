@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import distgnn as dg
@@ -17,6 +18,7 @@ from distgnn.relational.encode import UNKNOWN
 from distgnn.relational.manifest import read_manifest
 from distgnn.relational.schema import ForeignKey, Kind, Unit
 from distgnn.relational.schema_file import read_schema
+from distgnn.relational.store import verify_database
 from distgnn.storage.folder import open_folder
 from tests.relational import shop
 
@@ -95,14 +97,13 @@ def test_a_store_and_a_folder_in_memory_hold_the_same(tmp_path: Path) -> None:
 def test_declared_keys_are_taken_and_a_time_column_is_proposed(tmp_path: Path) -> None:
     source = shop.write_sqlite(tmp_path / "shop.sqlite")
     with pytest.raises(
-        dg.RequestError, match=r"1 keys and times are proposed, none is taken unseen; check .*store\.schema\.toml"
+        dg.RequestError, match=r"2 keys and times are proposed, none is taken unseen; check .*store\.schema\.toml"
     ):
         dg.build_database(input=source, out=tmp_path / "store")
     draft = tmp_path / "store.schema.toml"
-    assert (
-        'time = "placed"  # proposed: the time column with the fewest missing values (0); others: shipped'
-        in draft.read_text()
-    )
+    assert 'time = "placed"  # proposed: a time column with 0 missing values; others: shipped' in draft.read_text()
+    shipped = 'shipped = { kind = "time", late = true, known_at = "shipped" }  # proposed: later than placed in 100% of'
+    assert shipped in draft.read_text()
     assert read_schema(str(draft)).foreign_keys == (LINK,)
     with pytest.raises(dg.RequestError, match="this schema file exists"):
         dg.build_database(input=source, out=tmp_path / "store")
@@ -112,7 +113,7 @@ def test_declared_keys_are_taken_and_a_time_column_is_proposed(tmp_path: Path) -
 
 def test_what_no_source_declares_is_proposed_with_figures(tmp_path: Path) -> None:
     source = shop.write_csv(tmp_path / "shop")
-    with pytest.raises(dg.RequestError, match="4 keys and times are proposed"):
+    with pytest.raises(dg.RequestError, match="5 keys and times are proposed"):
         dg.build_database(input=source, out=tmp_path / "store", schema=tmp_path / "mine.toml")
     text = (tmp_path / "mine.toml").read_text()
     assert 'key = "customer_id"  # proposed: 3 values, unique, none missing' in text
@@ -124,6 +125,7 @@ def test_what_no_source_declares_is_proposed_with_figures(tmp_path: Path) -> Non
         "orders.key",
         "orders.customer_id",
         "orders.time",
+        "orders.shipped",
     }
 
 
@@ -295,3 +297,70 @@ def test_a_source_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.syspath_prepend(str(tmp_path))
     database = dg.build_database(input="count:3", out=tmp_path / "store", imports="my_counting_source")
     assert database.keys("numbers").to_pylist() == [0, 1, 2]
+
+
+def write_sqlite(path: Path, sql: str) -> Path:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(sql)
+    return path
+
+
+def draft_of(source: Path) -> str:
+    """The draft of the schema of a source."""
+    out = source.parent / "drafted"
+    with pytest.raises(dg.RequestError, match="proposed"):
+        dg.build_database(input=source, out=out)
+    return Path(f"{out}.schema.toml").read_text()
+
+
+def test_a_time_that_means_something_else_is_the_last_choice(tmp_path: Path) -> None:
+    sql = """CREATE TABLE people (id INTEGER PRIMARY KEY, Geburtsdatum TEXT, joined TEXT, seen TEXT);
+    INSERT INTO people VALUES (1, '1980-01-01', '2024-01-02', '2024-01-02'), (2, '1990-01-01', NULL, NULL), (3, '1970-01-01',
+    '2024-01-03', NULL), (4, '1971-01-01', '2024-01-03', NULL)"""
+    assert 'time = "joined"  # proposed: a time column with 1 missing' in draft_of(
+        write_sqlite(tmp_path / "a.sqlite", sql)
+    )
+
+
+def test_parents_are_suggested_where_the_source_declares_other_keys(tmp_path: Path) -> None:
+    sql = """CREATE TABLE a (id INTEGER PRIMARY KEY, at TEXT); CREATE TABLE shop (id INTEGER PRIMARY KEY);
+    CREATE TABLE c (id INTEGER PRIMARY KEY, a INT REFERENCES a, shop_id INT);
+    INSERT INTO a VALUES (1, '2024-01-01'); INSERT INTO shop VALUES (7); INSERT INTO c VALUES (1, 1, 7)"""
+    text = draft_of(write_sqlite(tmp_path / "a.sqlite", sql))
+    assert '# shop_id = "shop"  # possible: 1 of 1 distinct values are keys of shop' in text
+    assert 'shop_id = "number"' in text
+
+
+def test_keys_are_text_in_one_file_and_numbers_in_the_other(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "kunden.csv").write_text("KundenNr;Ort\n1;Ulm\n2;Bonn\n")
+    pq.write_table(pa.table({"visit": ["a", "b", "c"], "Kunde": [1, 2, 2]}), tmp_path / "in" / "visits.parquet")
+    text = draft_of(tmp_path / "in")
+    assert 'Kunde = "kunden"  # proposed: 2 of 2 distinct values are keys of kunden' in text
+
+
+def test_keys_that_do_not_fit_are_told_with_examples(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "customers.csv").write_text("customer_id,town\n0001,Ulm\n0002,Bonn\n")
+    (tmp_path / "in" / "orders.csv").write_text("order_id,customer_id\n7,1\n8,2\n")
+    told = '# customer_id = "customers"  # possible: by its name, but only 0 of 2 distinct values are keys of customers'
+    assert f"{told} (such as '1' and '0001')" in draft_of(tmp_path / "in")
+
+
+def test_a_schema_file_that_is_not_there_is_drafted_for_every_source(tmp_path: Path) -> None:
+    source = shop.write_json(tmp_path / "shop")
+    with pytest.raises(dg.RequestError, match=r"its kinds are measured.*check .*typo\.toml"):
+        dg.build_database(input=source, out=tmp_path / "store", schema=tmp_path / "typo.toml")
+    assert 'shipped = { kind = "time", late = true }' in (tmp_path / "typo.toml").read_text()
+    check_shop(dg.build_database(input=source, out=tmp_path / "store", schema=tmp_path / "typo.toml"))
+
+
+def test_a_store_is_replaced_only_once_its_schema_is_confirmed(tmp_path: Path) -> None:
+    source, out = shop.write_sqlite(tmp_path / "shop.sqlite"), tmp_path / "store"
+    dg.build_database(input=source, out=out, accept_proposal=True)
+    with pytest.raises(dg.RequestError, match="none is taken unseen"):
+        dg.build_database(input=source, out=out, schema=tmp_path / "typo.toml", overwrite=True)
+    check_shop(dg.open_database(str(out)))
+    assert verify_database(str(out)) == []
+    check_shop(dg.build_database(input=source, out=out, schema=tmp_path / "typo.toml", overwrite=True))
+    assert verify_database(str(out)) == []

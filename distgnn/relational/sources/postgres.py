@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -25,10 +26,12 @@ from distgnn.relational.sources.sql import (
     quoted,
 )
 
-_COLUMNS = """SELECT n.nspname, c.relname, a.attname, t.typname, t.typtype::text, a.atttypmod
+_COLUMNS = """SELECT n.nspname, c.relname, a.attname, coalesce(b.typname, t.typname), coalesce(b.typtype, t.typtype)::text,
+CASE WHEN b.oid IS NULL THEN a.atttypmod ELSE t.typtypmod END,
+has_schema_privilege(n.oid, 'USAGE') AND has_column_privilege(c.oid, a.attnum, 'SELECT')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-JOIN pg_type t ON t.oid = a.atttypid
+JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type b ON t.typtype = 'd' AND b.oid = t.typbasetype
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
 AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
 ORDER BY n.nspname, c.relname, a.attnum"""
@@ -57,6 +60,7 @@ _AS_TEXT = {
     "timetz",
     "citext",
 }
+_AS_NUMBER = {"interval": "extract(epoch FROM {})::float8", "money": "{}::numeric::float8"}
 
 
 @register.database_source("postgres")
@@ -69,6 +73,7 @@ class Postgres:
         self._names: dict[str, str] = {}
         self._selected: dict[str, dict[str, str]] = {}
         self._unread: dict[str, list[str]] = {}
+        self._denied: dict[str, list[str]] = {}
         self._keys: dict[str, list[str]] = {}
         self._references: dict[str, list[Reference]] = {}
         self._combined: dict[str, Combined] = {}
@@ -98,7 +103,7 @@ class Postgres:
 
     def batches(self, table: str) -> Iterator[pa.RecordBatch]:
         """Iterate over the rows of a table, sorted by primary key; without one, in the server's order."""
-        types, order = self.types(table), ", ".join(map(quoted, self._keys[table])) or "ctid"
+        types, order = self.types(table), self._order(table)
         plain = pa.schema([item for item in types if item.name not in self._combined[table]])
         with self._cursor() as cursor:
             cursor.execute(f"{self._query(table)} ORDER BY {order}")
@@ -106,8 +111,12 @@ class Postgres:
                 yield combine(cast_batch(batch, plain), types, self._combined[table])
 
     def declared(self, table: str) -> Declared:
-        """Primary and foreign keys of a table."""
-        return declared_by(table, self._keys, self._references, self._unread[table], self.types(table))
+        """Primary and foreign keys of a table; the first one also says what the user may not read."""
+        found = declared_by(table, self._keys, self._references, self._unread[table], self.types(table))
+        denied = self._denied.get(table, [])
+        tables = [one for one in self._denied if one not in self._names] if table == next(iter(self._names)) else []
+        notes = [f"{table}.{column}: the user may not read it" for column in denied]
+        return replace(found, notes=(*found.notes, *notes, *(f"{one}: the user may not read it" for one in tables)))
 
     def schema(self) -> Schema | None:
         """None: kinds and time columns are measured."""
@@ -119,8 +128,11 @@ class Postgres:
 
     def _describe(self, cursor: Any) -> None:
         cursor.execute(_COLUMNS)
-        for schema, table, column, kind, sort, modifier in cursor.fetchall():
+        for schema, table, column, kind, sort, modifier, granted in cursor.fetchall():
             name = _name(schema, table)
+            if not granted:
+                self._denied.setdefault(name, []).append(column)
+                continue
             self._names[name] = f"{quoted(schema)}.{quoted(table)}"
             read = _read_as(quoted(column), kind, sort, modifier)
             self._selected.setdefault(name, {})
@@ -135,12 +147,21 @@ class Postgres:
         for rows in found.values():
             _, schema, table, kind, parent_schema, parent, _, _ = rows[0]
             columns = [row[6] for row in rows]
+            if _name(schema, table) not in self._names:
+                continue  # the user may read none of its columns
             if kind == "p":
                 self._keys[_name(schema, table)] = columns
             else:
                 reference = Reference(columns, _name(parent_schema, parent), [row[7] for row in rows])
                 self._references[_name(schema, table)].append(reference)
         self._combined = combined_columns(self._keys, self._references)
+
+    def _order(self, table: str) -> str:
+        """Return the columns by which the rows are sorted: a key, the place of the row, or all that the user may read."""
+        keys, columns = self._keys[table], self._selected[table]
+        if keys and all(key in columns for key in keys):
+            return ", ".join(map(quoted, keys))
+        return ", ".join(str(place + 1) for place in range(len(columns))) if table in self._denied else "tableoid, ctid"
 
     def _query(self, table: str) -> str:
         columns = ", ".join(f"{read} AS {quoted(name)}" for name, read in self._selected[table].items())
@@ -191,6 +212,8 @@ def _read_as(column: str, kind: str, sort: str, modifier: int) -> str:
     if kind == "numeric":
         whole = modifier >= 4 and (modifier - 4) & 0xFFFF == 0 and (modifier - 4) >> 16 <= 18
         return f"{column}::{'int8' if whole else 'float8'}"
+    if kind in _AS_NUMBER:
+        return _AS_NUMBER[kind].format(column)
     return f"{column}::text" if kind in _AS_TEXT or sort == "e" else ""
 
 

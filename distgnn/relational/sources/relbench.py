@@ -129,7 +129,8 @@ def _labels(folder: Folder, split: str, read: _Task, key: str) -> pa.Table:
     name = f"{split}.parquet"
     columns = (read.entity_col or key, *([read.time_col] if read.time_col else []), read.target_col or "")
     data = pa.Table.from_batches(batches_of(folder, name, columns), types_of(folder, name, columns))
-    data = data.filter(data[columns[-1]].is_valid())  # test labels may be held back
+    if split != "test":  # its labels may be held back
+        data = data.filter(data[columns[-1]].is_valid())
     time = data[read.time_col] if read.time_col else pa.nulls(data.num_rows, pa.timestamp("us"))
     arrays = [data[columns[0]], time.cast(pa.timestamp("us")), data[columns[-1]], pa.array([split] * data.num_rows)]
     return pa.table(arrays, names=[key, "timestamp", "label", "split"])
