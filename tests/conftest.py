@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -52,6 +53,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return not _starts_ray(item.path), not whole, item.get_closest_marker("ray") is None
 
     items.sort(key=order)
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whole files per process, as ``--dist loadfile``, but all that start Ray in one: it starts once, not once per process."""
+    load_file = importlib.import_module("xdist.scheduler").LoadFileScheduling
+
+    class Scheduler(load_file):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            return "ray" if _starts_ray(config.rootpath / file) else file
+
+    return Scheduler(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)  # before any fixture of the test

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -26,16 +27,33 @@ def run(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*words), text=True, stderr=subprocess.PIPE, check=False, timeout=120, **options)  # pyright: ignore
 
 
-def test_stdout_that_is_full_or_closed(corpus: str) -> None:
+@pytest.fixture
+def progress(tmp_path: Path) -> str:
+    """Folder of a run that has written its progress."""
+    shot = {
+        "run": "r",
+        "status": "finished",
+        "step": 2,
+        "total": 2,
+        "first": 0,
+        "metrics": {"loss": 3.7},
+        "validation": {},
+    }
+    rest = {"checkpoint": "", "best": "", "seconds_left": 0.0, "started": 1.0, "updated": 2.0}
+    (tmp_path / "progress.json").write_text(json.dumps(shot | rest))
+    return str(tmp_path)
+
+
+def test_stdout_that_is_full_or_closed(progress: str) -> None:
     with open("/dev/full", "w") as full:
-        found = run("corpus", "stat", corpus, stdout=full)
+        found = run("status", progress, stdout=full)
         assert (found.returncode, found.stderr.count("\n")) == (1, 1), found.stderr
         assert "cannot write the result to stdout: No space left on device" in found.stderr
-    found = run("corpus", "stat", corpus, preexec_fn=lambda: os.close(1))
+    found = run("status", progress, preexec_fn=lambda: os.close(1))
     assert (found.returncode, found.stderr) == (
         1, "distgnn: error: stdout is closed; redirect it, for example to /dev/null\n",
     )  # fmt: skip
-    found = run("corpus", "stat", "/nowhere", preexec_fn=lambda: os.close(2), stdout=subprocess.PIPE)
+    found = run("status", "/nowhere", preexec_fn=lambda: os.close(2), stdout=subprocess.PIPE)
     assert (found.returncode, found.stdout) == (2, "")
 
 
@@ -49,14 +67,11 @@ def test_a_reader_that_leaves_is_no_error(corpus: str) -> None:
     os.close(writer)
 
 
-def test_an_error_is_reported_when_the_reader_of_stdout_has_exited(tmp_path: Path, corpus: str) -> None:
-    copy = tmp_path / "corpus"
-    copy.mkdir()
-    for path in Path(corpus).iterdir():
-        (copy / path.name).write_bytes(path.read_bytes()[: -1 if path.name == "shard-00000.parquet" else None])
+def test_an_error_is_reported_when_the_reader_of_stdout_has_exited(progress: str) -> None:
+    (Path(progress) / "progress.json").write_text("{")
     reader, writer = os.pipe()
     os.close(reader)
-    found = run("corpus", "verify", str(copy), stdout=writer)
+    found = run("status", progress, stdout=writer)
     os.close(writer)
     assert found.returncode == 2
 
@@ -136,3 +151,8 @@ def test_no_home(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert cli.main(["corpus", "stat", "~/x"]) == 2
     assert "~/x: there is no such home folder; set HOME, or give an absolute path" in capsys.readouterr().err
     assert local_path("./~x") == os.path.abspath("~x")
+
+
+def test_following_runs_needs_no_torch() -> None:
+    code = "import distgnn.commands.status, distgnn.commands.board, sys; print(sorted({'torch', 'scipy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stdout == "[]\n"

@@ -15,7 +15,7 @@ from distgnn.errors import RequestError
 from distgnn.pretraining.history import NAME as PROGRESS
 from distgnn.pretraining.history import read_progress
 from distgnn.pretraining.run import CONFIG, run_config
-from distgnn.report.folders import kind_of, unfinished
+from distgnn.report.kinds import kind_of, unfinished
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import LOCK, locked
 from distgnn.storage.verified import CHECKSUMS

@@ -1,19 +1,10 @@
-"""The commands ``distgnn push``, ``pull`` and ``status``."""
+"""The commands ``distgnn push`` and ``pull``."""
 
 from __future__ import annotations
 
-import math
-import time
-from datetime import timedelta
-
 from distgnn.checkpoint import push_pull
 from distgnn.commands.output import Output
-from distgnn.options import PullOptions, PushOptions, StatusOptions
-from distgnn.pretraining.console import describe
-from distgnn.pretraining.history import Snapshot, read_progress
-from distgnn.storage.folder import open_folder
-
-_SILENT_SECONDS = 60
+from distgnn.options import PullOptions, PushOptions
 
 
 def push(options: PushOptions, output: Output) -> int:
@@ -28,20 +19,3 @@ def pull(options: PullOptions, output: Output) -> int:
     where = push_pull.pull(options.source, options.target)
     output.emit({"checkpoint": where}, where)
     return 0
-
-
-def status(options: StatusOptions, output: Output) -> int:
-    """Print the last progress snapshot of a run."""
-    snapshot = read_progress(open_folder(options.run))
-    error = f": {snapshot['error']}" if "error" in snapshot else ""
-    output.emit(snapshot, f"{snapshot['run']} | {describe(snapshot)}{error}{_silence(snapshot, options.run)}")
-    return 0
-
-
-def _silence(snapshot: Snapshot, run: str) -> str:
-    """Return for how long a running run has written nothing, if that is unusually long; its process may have been killed."""
-    silent = time.time() - snapshot.get("updated", math.inf)
-    if snapshot["status"] != "running" or silent < _SILENT_SECONDS:
-        return ""
-    ago = timedelta(seconds=round(silent))
-    return f" | nothing written for {ago}; if its process has ended, continue with: distgnn pretrain --resume {run}"

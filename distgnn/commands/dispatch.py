@@ -123,7 +123,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("completion",): Command(
         CompletionOptions, "distgnn.commands.dispatch:completion", "print the completion script of a shell"
     ),
-    ("status",): Command(StatusOptions, "distgnn.commands.checkpoints:status", "print the status of a run"),
+    ("status",): Command(StatusOptions, "distgnn.commands.status:status", "print the status of a run"),
 }
 RESUMED: dict[tuple[str, ...], str] = {
     ("pretrain",): "distgnn.commands.pretrain:resume",

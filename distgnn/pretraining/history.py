@@ -7,12 +7,14 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distgnn.errors import RequestError
-from distgnn.pretraining.step import StepResult
 from distgnn.storage.folder import Folder, absence
 from distgnn.storage.records import MAX_TEXT, Count, Name, Seconds, Text, convert, parse_object
+
+if TYPE_CHECKING:  # the page that follows runs reads histories, without torch
+    from distgnn.pretraining.step import StepResult
 
 NAME = "progress.json"
 HISTORY = "history"

@@ -13,7 +13,7 @@ from distgnn.errors import RequestError, WorkError, printable
 from distgnn.pretraining.history import NAME as PROGRESS
 from distgnn.pretraining.history import read_progress
 from distgnn.report.charts import Titles, line_spec
-from distgnn.report.folders import METRICS, kind_of, rows_of, unfinished
+from distgnn.report.kinds import METRICS, kind_of, rows_of, unfinished
 from distgnn.search.records import SWEEP, best_of, read_sweep, read_trials
 from distgnn.storage.folder import Folder
 from distgnn.storage.uri import base_name

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -13,11 +13,12 @@ from distgnn.corpus import inspect
 from distgnn.corpus import manifest as corpora
 from distgnn.errors import RequestError
 from distgnn.pretraining.history import NAME as PROGRESS
-from distgnn.pretraining.history import read_history, read_progress
+from distgnn.pretraining.history import read_progress
 from distgnn.relational.manifest import STORE
 from distgnn.report import summary
 from distgnn.report.charts import Titles, bar_chart, line_chart
 from distgnn.report.database_sections import evaluation_section, prediction_section, store_section
+from distgnn.report.kinds import CONFIG, KINDS, METRICS, RESULTS, STUDY, kind_of, rows_of, unfinished
 from distgnn.report.page import Chart, Section, Table
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import view_of
@@ -31,42 +32,9 @@ from distgnn.storage.records import MAX_BYTES, Name, convert, parse_object
 from distgnn.storage.uri import base_name
 from distgnn.storage.verified import CHECKSUMS
 
-CONFIG, RESULTS, STUDY = "config.json", "results.json", "study.json"
-_JOBS = "jobs"
 _WHAT = "a file of results"
 _MACHINE = ("system", "processor", "memory", "gpus")
-METRICS = {"loss": "Loss", "link_accuracy": "Link accuracy", "adaptation_gain": "Gain of adaptation"}
-"""Metrics of a run that are drawn, where they occur."""
 _MAX_PICTURES, _PICTURE_BYTES = 40, 8 << 20
-
-
-class Kind(NamedTuple):
-    """A kind of folder.
-
-    Attributes:
-        word: What the report calls it.
-        file: The file by which it is known.
-        section: Reads the folder to a section.
-    """
-
-    word: str
-    file: str
-    section: Callable[[Folder], Section]
-
-
-def kind_of(folder: Folder) -> Kind | None:
-    """Return what kind of folder it is; None for others, and for checkpoints, which hold the manifest of their corpus."""
-    if folder.size(CHECKSUMS) is not None:
-        return None
-    return next((kind for kind in KINDS if folder.size(kind.file) is not None), None)
-
-
-def unfinished(folder: Folder) -> str:
-    """Status of a comparison that has no results yet; empty for other folders."""
-    if folder.size(CONFIG) is None or kind_of(folder) is not None:
-        return ""
-    done = sum(not name.startswith(".") for name in folder.sub(_JOBS).names())
-    return f"unfinished, {done} trainings done" if done else ""
 
 
 def section_of(uri: str, sweep: Drawn | None = None) -> Section:
@@ -88,7 +56,7 @@ def section_of(uri: str, sweep: Drawn | None = None) -> Section:
     if kind is None:
         known = ", ".join(f"{kind.word} ({kind.file})" for kind in KINDS)
         raise RequestError(f"{uri}: nothing to report here; give the folder of a {known}{absence(folder)}")
-    found = _drawn_sweep(sweep) if sweep else kind.section(folder)
+    found = _drawn_sweep(sweep) if sweep else _SECTIONS[kind.file](folder)
     heading = f"{kind.word.capitalize()} {base_name(uri)}"
     facts = {"folder": uri} | found.facts | _environment(folder)
     return replace(found, heading=heading, facts=facts, details=_config(folder))
@@ -178,19 +146,6 @@ def _run(folder: Folder) -> Section:
         word = "lowers" if gain > 0 else "does not lower"
         verdict += f" On held-out graphs, adaptation {word} the loss of the queries ({gain:+.3g})."
     return Section("", [verdict], facts, [Table("Last metrics", "", ["part", "metric", "value"], body)], charts)
-
-
-def rows_of(run: Folder) -> list[dict[str, Any]]:
-    """Return the rows of a run's history; metrics of validations are named ``validation_METRIC``."""
-    found = []
-    for row in read_history(run):
-        if "checkpoint" in row:
-            continue
-        told = row.get("validation")
-        found.append(
-            {"step": row["step"], **{f"validation_{name}": value for name, value in told.items()}} if told else row
-        )
-    return found
 
 
 def _curves(rows: pd.DataFrame, metric: str) -> Chart | None:
@@ -312,11 +267,12 @@ def _unique(names: list[str]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, 1)]
 
 
-KINDS = (
-    Kind("corpus", corpora.NAME, _corpus),
-    Kind("database", STORE, store_section),
-    Kind("sweep", SWEEP, _sweep),
-    Kind("study", STUDY, _study),
-    Kind("run", PROGRESS, _run),
-    Kind("results", RESULTS, _results),
-)
+_SECTIONS: dict[str, Callable[[Folder], Section]] = {
+    corpora.NAME: _corpus,
+    STORE: store_section,
+    SWEEP: _sweep,
+    STUDY: _study,
+    PROGRESS: _run,
+    RESULTS: _results,
+}
+"""Reads a folder to a section, by the file by which its kind is known."""
