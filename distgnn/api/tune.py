@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from distgnn.report.sweep.data import view_of
 from distgnn.report.sweep.figures import history_figure
 from distgnn.report.sweep.page import MARKDOWN, PAGE, write_sweep_report
 from distgnn.report.sweep.table import terminal
+from distgnn.search.domains import Choice, format_domain
 from distgnn.search.records import RESULTS, SWEEP, TRIALS, Sweep, best_of, read_sweep, read_trials, results_table
 from distgnn.search.sweep import new_sweep, resumed_sweep
 from distgnn.search.winner import WINNER, read_result
@@ -85,6 +86,7 @@ def tune(config: TuneConfig | None = None, **options: Any) -> SweepResults:
     Args:
         config: Config of the sweep. Alternatively, its fields as keyword options.
         **options: Fields of :class:`TuneConfig`, such as ``space``, ``trials``, ``scheduler``, ``pretrain`` and ``finetune``.
+            ``space`` may be a dictionary of domains: a text such as ``"log(1e-4,1e-2)"``, or a list of values to choose from.
 
     Returns:
         The sweep, finished or stopped.
@@ -94,15 +96,27 @@ def tune(config: TuneConfig | None = None, **options: Any) -> SweepResults:
 
     Example:
         >>> finetune = {"corpus": "data/bace", "checkpoint": "runs/zinc", "epochs": 20}
-        >>> sweep = distgnn.tune(space=["finetune.lr=log(1e-4,1e-2)"], trials=8, finetune=finetune)
+        >>> sweep = distgnn.tune(space={"finetune.lr": "log(1e-4,1e-2)"}, trials=8, finetune=finetune)
         >>> sweep.best_params
     """
-    chosen = build_config(TuneConfig, config, options)
+    chosen = tune_config(config, options)
     folder = open_folder(chosen.out)
     check_loggers(chosen.loggers, folder)
     with locked(folder):
         refuse_foreign_sweep(folder)
         return _run(*new_sweep(chosen))
+
+
+def tune_config(config: TuneConfig | None, options: Mapping[str, Any]) -> TuneConfig:
+    """Build the config of a sweep as :func:`build_config`, with ``space`` as in :func:`tune`."""
+    space = options.get("space")
+    if isinstance(space, Mapping):
+        options = {**options, "space": [f"{name}={_domain(domain)}" for name, domain in space.items()]}
+    return build_config(TuneConfig, config, options)
+
+
+def _domain(domain: Any) -> str:
+    return format_domain(Choice(tuple(domain))) if isinstance(domain, list | tuple) else str(domain)
 
 
 def resume_sweep(uri: str, config: TuneConfig | None = None, **options: Any) -> SweepResults:

@@ -34,6 +34,13 @@ def test_pretraining_has_the_steps_of_its_plan_and_writes_nothing(corpus: str, t
     assert found.parameters >= sum(weight.numel() for weight in state.parameters())
 
 
+def test_fields_of_the_config_as_keywords(corpus: str, tmp_path: Path) -> None:
+    config = small(corpus, tmp_path, max_steps=0, epochs=3)
+    assert dg.dry_run(config, train={"epochs": 1}).steps * 3 == dg.dry_run(config).steps
+    encoder, train = {"layers": 1, "width": 8}, {"streams": 2, "device": "cpu", "epochs": 1}
+    assert dg.dry_run(corpus=corpus, out=tmp_path, encoder=encoder, train=train).graphs > 0
+
+
 def test_figures_have_the_right_order(corpus: str, tmp_path: Path) -> None:
     """The time is that of the steps and validations; ten times the epochs take about ten times as long."""
     config = small(corpus, tmp_path, name="one", max_steps=0, epochs=2, validate_every=0)
