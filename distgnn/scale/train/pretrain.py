@@ -12,11 +12,9 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any, cast
 
-import ray
-import ray.train.torch
+import ray.train
 import torch
 from ray.train import ScalingConfig, TrainingFailedError
-from ray.train.torch import TorchTrainer
 
 from distgnn.config import PretrainConfig, from_json, to_json
 from distgnn.corpus.stream import threaded_units
@@ -45,7 +43,7 @@ from distgnn.scale.train.recovery import (
 )
 from distgnn.scale.train.stop_watcher import STOP, StopWatcher
 from distgnn.scale.train.stream import UnitConfig, UnitSource, ray_units
-from distgnn.scale.train.trainer import fit_trainer, run_config
+from distgnn.scale.train.trainer import fit_trainer, rank_trainer, run_config
 from distgnn.storage.folder import Folder, open_folder
 
 _POLL_SECONDS, _REPLACED_SECONDS = 1.0, 60.0
@@ -138,9 +136,9 @@ def fit(start: Start, resources: Resources, failures: list[Exception], until: in
     source = _unit_source(start) if resources.reading != "rank" else None
     folder, datasets = run.folder.uri, source and source.datasets()
     callbacks: list[Any] = [RecoveryCallback(folder, config.recovery.settle_seconds), ResizeCallback(folder)]
-    trainer = TorchTrainer(
-        _rank,
-        train_loop_config={
+    trainer = rank_trainer(
+        f"{__name__}:train_rank",
+        {
             "folder": run.folder.uri,
             "config": to_json(config),
             "reader": start.reader,
@@ -149,14 +147,14 @@ def fit(start: Start, resources: Resources, failures: list[Exception], until: in
             "reports": True,
             "until": until,
         },
-        scaling_config=ScalingConfig(
+        ScalingConfig(
             num_workers=(config.min_workers, config.workers) if config.min_workers else config.workers,
             use_gpu=resources.gpu,
             resources_per_worker={"CPU": resources.cpus, **({"GPU": 1} if resources.gpu else {})},
             elastic_resize_monitor_interval_s=config.recovery.resize_seconds,
         ),
-        run_config=run_config(run.folder, run.name, config.max_failures, callbacks),
-        datasets=cast(Any, datasets),
+        run_config(run.folder, run.name, config.max_failures, callbacks),
+        datasets=datasets,
         dataset_config=source and UnitConfig(source),
     )
     fit_trainer(trainer, run.folder, failures)
@@ -173,9 +171,10 @@ def _unit_source(start: Start) -> UnitSource | None:
     return UnitSource(run.folder.uri, reader, plan, objective.prepare, total, RaySink(run.name), READING_CPUS)
 
 
-def _rank(settings: dict[str, Any]) -> None:
+def train_rank(settings: dict[str, Any], group: ProcessGroup) -> None:
+    """Train in one rank of Ray Train; see :func:`train_worker`."""
     ray.train.report({})  # calls RecoveryCallback.after_report on the controller
-    train_worker(settings, ProcessGroup.detect(ray.train.torch.get_device()))
+    train_worker(settings, group)
 
 
 def train_worker(settings: dict[str, Any], group: ProcessGroup) -> None:
