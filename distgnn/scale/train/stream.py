@@ -41,6 +41,8 @@ _ROUNDS_BY_RANK = 2
 """Rounds of a start that a rank reads itself, in which Ray Data starts its tasks."""
 _WINDOW = "units-"
 _POLL_SECONDS = 0.2
+READING_CPUS = 1.0
+"""CPUs that a task of Ray Data reserves."""
 _HEAD = "node:__internal_head__"
 _ERRORS: dict[str, type[Exception]] = {"RequestError": RequestError, "WorkError": WorkError}
 _SCHEMA = pa.schema([
@@ -180,6 +182,13 @@ def _off_the_head() -> dict[str, str] | None:
     nodes = [node for node in ray.nodes() if node["Alive"]]
     head = [node["NodeID"] for node in nodes if _HEAD in node["Resources"]]
     return {"ray.io/node-id": f"!{head[0]}"} if head and len(nodes) > 1 else None
+
+
+def spare_cpus(workers: int, each: float) -> float:
+    """CPUs that ``workers`` of ``each`` CPUs leave for reading, on nodes other than the head if there are others."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    others = [resources for resources in nodes if _HEAD not in resources] or nodes
+    return sum(resources.get("CPU", 0.0) for resources in others) - workers * each
 
 
 @dataclass(frozen=True)
