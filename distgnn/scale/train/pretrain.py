@@ -25,6 +25,7 @@ from distgnn.pretraining.metrics import SnapshotMetrics, log_run
 from distgnn.pretraining.run import Run, Start, make_plan, planned_steps
 from distgnn.scale.metrics import RaySink
 from distgnn.scale.pool import start_ray
+from distgnn.scale.train.datasets import UnitConfig
 from distgnn.scale.train.failures import cause_of, forget_failure, raise_noted, remove_file
 from distgnn.scale.train.preflight import Resources, preflight
 from distgnn.scale.train.recovery import (
@@ -34,7 +35,7 @@ from distgnn.scale.train.recovery import (
     train_settings,
 )
 from distgnn.scale.train.stop_watcher import STOP
-from distgnn.scale.train.stream import READING_CPUS, UnitConfig, UnitSource
+from distgnn.scale.train.stream import READING_CPUS, UnitSource
 from distgnn.scale.train.trainer import fit_trainer, rank_trainer, run_config
 from distgnn.storage.folder import Folder
 
@@ -147,7 +148,7 @@ def fit(start: Start, resources: Resources, failures: list[Exception], until: in
         ),
         run_config(run.folder, run.name, config.max_failures, callbacks),
         datasets=datasets,
-        dataset_config=source and UnitConfig(source),
+        dataset_config=source and UnitConfig(ray.put(source)),
     )
     fit_trainer(trainer, run.folder, failures)
 
