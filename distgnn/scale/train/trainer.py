@@ -1,4 +1,7 @@
-"""Trainings on Ray Train: the trainer, and its own files while it runs."""
+"""Trainings on Ray Train: the trainer, and its own files while it runs.
+
+The trainer is the base class of Ray's TorchTrainer, a developer interface, since TorchTrainer imports torch where it is not used.
+"""
 
 from __future__ import annotations
 
