@@ -37,7 +37,7 @@ class ProcessGroup:
     @classmethod
     def detect(cls, device: torch.device) -> ProcessGroup:
         """The initialized default group of torch.distributed, or :meth:`single_process` if there is none."""
-        if not (dist.is_available() and dist.is_initialized()):
+        if not is_joined():
             return cls.single_process(device)
         return cls(dist.get_rank(), dist.get_world_size(), device)
 
@@ -94,6 +94,11 @@ class ProcessGroup:
         """Block until all ranks have called this method."""
         if self.world_size > 1:
             dist.barrier()
+
+
+def is_joined() -> bool:
+    """Whether this process has a default group of torch.distributed."""
+    return dist.is_available() and dist.is_initialized()
 
 
 def join(rank: int, world_size: int, method: str, device: torch.device, seconds: float) -> ProcessGroup:

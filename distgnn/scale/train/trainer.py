@@ -11,9 +11,10 @@ from typing import Any
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from distgnn.scale.train.launch import RanksConfig, run_rank
+from distgnn.loading import load_function
+from distgnn.scale.private import RankTrainer
+from distgnn.scale.train.launch import run_rank
 from distgnn.storage.folder import Folder
 
 _RAY = "ray"
@@ -40,8 +41,8 @@ def run_config(folder: Folder, name: str, max_failures: int, callbacks: Sequence
 
 def rank_trainer(
     work: str, settings: dict[str, Any], scaling: ScalingConfig, run: RunConfig, **data: Any
-) -> DataParallelTrainer:
-    """Return the trainer of a training.
+) -> RankTrainer:
+    """Return the trainer: on GPUs TorchTrainer, which sets up NCCL; on CPUs one whose controller starts without torch.
 
     Args:
         work: Entry point of a function of (settings, :class:`~distgnn.distributed.ProcessGroup`), called in each rank.
@@ -50,13 +51,12 @@ def rank_trainer(
         run: Ray Train's config of the training (:func:`run_config`).
         **data: Ray Train's ``datasets`` and ``dataset_config``, if Ray Data reads.
     """
-    config = {"work": work, "settings": ray.put(settings), "gpu": scaling.use_gpu}
-    return DataParallelTrainer(
-        run_rank, train_loop_config=config, backend_config=RanksConfig(), scaling_config=scaling, run_config=run, **data
-    )
+    config = {"work": work, "settings": ray.put(settings)}
+    kind = load_function("ray.train.torch:TorchTrainer") if scaling.use_gpu else RankTrainer
+    return kind(run_rank, train_loop_config=config, scaling_config=scaling, run_config=run, **data)
 
 
-def fit_trainer(trainer: DataParallelTrainer, folder: Folder, failures: list[Exception]) -> None:
+def fit_trainer(trainer: RankTrainer, folder: Folder, failures: list[Exception]) -> None:
     """Train, and delete Ray's files in ``folder`` at the end.
 
     Args:
