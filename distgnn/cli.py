@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from distgnn.errors import INTERRUPTED, RequestError, WorkError, explain, printable
 from distgnn.interrupts import exit_on_interrupt
+from distgnn.loading import collector_paused
 
 _BROKEN_PIPE = 141
 """Exit code of a process that SIGPIPE terminates."""
@@ -29,7 +30,7 @@ def _run(argv: list[str]) -> int:
     invalid = next((word for word in argv if any("\ud800" <= c <= "\udfff" for c in word)), None)
     if invalid is not None:
         raise RequestError(f"{invalid!a}: not valid UTF-8; rename the file")
-    with exit_on_interrupt():
+    with exit_on_interrupt(), collector_paused():
         run = importlib.import_module("distgnn.commands.dispatch").run
     return run(argv)
 

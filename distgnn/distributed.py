@@ -37,7 +37,7 @@ class ProcessGroup:
     @classmethod
     def detect(cls, device: torch.device) -> ProcessGroup:
         """The initialized default group of torch.distributed, or :meth:`single_process` if there is none."""
-        if not (dist.is_available() and dist.is_initialized()):
+        if not is_joined():
             return cls.single_process(device)
         return cls(dist.get_rank(), dist.get_world_size(), device)
 
@@ -45,6 +45,11 @@ class ProcessGroup:
     def is_main_process(self) -> bool:
         """Whether this is rank 0, the only one that writes files and shows progress."""
         return self.rank == 0
+
+    def leave(self) -> None:
+        """Destroy the group that :func:`join` has initialized."""
+        if self.world_size > 1:
+            dist.destroy_process_group()
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
         """Replace ``tensor`` (float32 or float64, on ``device``) by its sum over ranks, in place.
@@ -91,24 +96,35 @@ class ProcessGroup:
             dist.barrier()
 
 
-@contextmanager
-def joined(rank: int, world_size: int, method: str, device: torch.device) -> Iterator[ProcessGroup]:
-    """Context manager that initializes a process group and destroys it on exit.
+def is_joined() -> bool:
+    """Whether this process has a default group of torch.distributed."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def join(rank: int, world_size: int, method: str, device: torch.device, seconds: float) -> ProcessGroup:
+    """Initialize the default process group of torch.distributed, unless there is one process only.
 
     Args:
         rank: The index of this process.
         world_size: The number of processes.
-        method: Rendezvous, tcp://HOST:PORT or file://PATH; all processes must join within a minute.
+        method: Rendezvous, tcp://HOST:PORT or file://PATH.
         device: The device this process computes on; NCCL is used for a GPU, Gloo for a CPU.
+        seconds: Longest time to wait for the other processes, here and in each collective.
     """
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(
-        backend, init_method=method, rank=rank, world_size=world_size, timeout=timedelta(seconds=60)
-    )
+    backend, timeout = "nccl" if device.type == "cuda" else "gloo", timedelta(seconds=seconds)
+    if world_size > 1:
+        dist.init_process_group(backend, init_method=method, rank=rank, world_size=world_size, timeout=timeout)
+    return ProcessGroup(rank, world_size, device)
+
+
+@contextmanager
+def joined(rank: int, world_size: int, method: str, device: torch.device) -> Iterator[ProcessGroup]:
+    """Context manager that initializes a process group with :func:`join`, within a minute, and destroys it on exit."""
+    group = join(rank, world_size, method, device, seconds=60.0)
     try:
-        yield ProcessGroup(rank, world_size, device)
+        yield group
     finally:
-        dist.destroy_process_group()
+        group.leave()
 
 
 def choose_device(name: str) -> torch.device:

@@ -15,7 +15,7 @@ FLOORS = [
     "storage", "graph", "corpus", "network", "models", "labels", "objectives", "checkpoint", "auxiliary", "finetuning",
     "pretraining", "relational", "search", "report", "doctor", "scale",
 ]  # fmt: skip
-EVERYWHERE = {"errors", "config", "distributed", "monitor", "register", "terminal"}
+EVERYWHERE = {"errors", "config", "distributed", "loading", "monitor", "register", "terminal"}
 TOP = {"api", "cli", "commands", "interrupts", "options", "opened", "__init__", "__main__"}
 FILES = sorted(ROOT.rglob("*.py"))
 LOADERS = {("torch", "load"), ("numpy", "load"), ("np", "load")}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import os
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from distgnn.config import from_json, to_json
@@ -74,9 +73,3 @@ def _merged(fields: dict[str, Any], options: dict[str, Any], kind: type[Any]) ->
             value = fields[name] | value
         merged[name] = value
     return merged
-
-
-def load_function(entry_point: str) -> Callable[..., Any]:
-    """Return the function at ``"module:name"``, whose module is imported now (Ray is only imported when it is used)."""
-    module, name = entry_point.split(":")
-    return getattr(importlib.import_module(module), name)

@@ -11,11 +11,12 @@ from rich.live import Live
 from rich.text import Text
 
 from distgnn import register
-from distgnn.api.arguments import build_config, load_function
+from distgnn.api.arguments import build_config
 from distgnn.api.metrics import open_sinks
 from distgnn.config import BuildConfig
 from distgnn.corpus.torch_dataset import Corpus
 from distgnn.corpus.writer import build_corpus as write_shards
+from distgnn.loading import load_function
 from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.pretraining.metrics import StorageMetrics
 from distgnn.terminal import stderr_console

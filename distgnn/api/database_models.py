@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from distgnn.api.arguments import build_config, load_function
+from distgnn.api.arguments import build_config
 from distgnn.api.output import CONFIG, output_folder, write_config
 from distgnn.config import load_config
 from distgnn.config.database_model import DatabasePretrainConfig, PredictConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
+from distgnn.loading import load_function
 from distgnn.relational.baselines import forest_and_linear
 from distgnn.relational.episodes import TRAIN, TaskData, load_data
 from distgnn.relational.evaluate import score_of

@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from distgnn.api.arguments import load_function
 from distgnn.api.output import write_config
 from distgnn.api.progress import JobProgress
 from distgnn.api.results import Results
@@ -24,6 +23,7 @@ from distgnn.distributed import choose_device
 from distgnn.finetuning.few_label_jobs import Method
 from distgnn.finetuning.few_labels import FewLabelScores, evaluate_few_labels
 from distgnn.finetuning.results import RESULTS
+from distgnn.loading import load_function
 from distgnn.report import few_labels
 from distgnn.report.png import png
 from distgnn.report.table import TABLE

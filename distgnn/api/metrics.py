@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from distgnn.api.arguments import load_function
 from distgnn.config import MetricsConfig
+from distgnn.loading import load_function
 from distgnn.monitor.prometheus import serve_metrics
 from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.storage.uri import base_name

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from distgnn import register
-from distgnn.api.arguments import build_config, load_function
+from distgnn.api.arguments import build_config
 from distgnn.api.output import refuse_names
 from distgnn.checkpoint.format import FOLDER, newest
 from distgnn.checkpoint.load import PretrainedEncoder, load_encoder
 from distgnn.config import PretrainConfig
 from distgnn.errors import WorkError
+from distgnn.loading import load_function
 from distgnn.monitor.loggers.base import check_loggers
 from distgnn.pretraining.history import HISTORY, NAME, read_history, read_progress
 from distgnn.pretraining.local import pretrain_here

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from distgnn.api.arguments import build_config, load_function
+from distgnn.api.arguments import build_config
 from distgnn.api.metrics import open_sinks
 from distgnn.api.output import output_folder, write_config
 from distgnn.api.progress import JobProgress
@@ -18,6 +18,7 @@ from distgnn.config import TransferConfig
 from distgnn.corpus.writer import Mapper
 from distgnn.distributed import choose_device
 from distgnn.finetuning.results import RESULTS
+from distgnn.loading import load_function
 from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
 from distgnn.register import import_modules
 from distgnn.report.auxiliary import markdown, terminal, transfer_summary

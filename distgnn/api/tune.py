@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from distgnn.api.arguments import build_config, code_names, load_function
+from distgnn.api.arguments import build_config, code_names
 from distgnn.api.output import refuse_names
 from distgnn.api.results import Results
 from distgnn.config import TuneConfig
 from distgnn.config.base import check_code
+from distgnn.loading import load_function
 from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
 from distgnn.report.sweep.data import view_of
 from distgnn.report.sweep.figures import history_figure

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from distgnn.api.arguments import load_function
 from distgnn.commands.output import Output
 from distgnn.config import (
     AnalyseConfig,
@@ -22,6 +21,7 @@ from distgnn.config import (
 from distgnn.config.database_model import DatabaseEvaluateConfig, DatabasePretrainConfig, PredictConfig
 from distgnn.errors import RequestError
 from distgnn.interrupts import exit_on_interrupt
+from distgnn.loading import load_function
 from distgnn.options import (
     BoardOptions,
     CatOptions,
@@ -173,7 +173,7 @@ def run(argv: list[str]) -> int:
 
 def _load(entry_point: str) -> Callable[..., Any]:
     with exit_on_interrupt():
-        return load_function(entry_point)
+        return load_function(entry_point, freeze=True)
 
 
 class Request(NamedTuple):

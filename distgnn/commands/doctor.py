@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from distgnn.api.arguments import load_function
 from distgnn.commands.output import Output
 from distgnn.config import DoctorConfig
+from distgnn.loading import load_function
 
 
 def doctor(config: DoctorConfig, output: Output) -> int:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import distgnn
-from distgnn.api.arguments import load_function
 from distgnn.commands.output import Output
 from distgnn.commands.upload import Upload, upload_of
 from distgnn.config import SubmitConfig
 from distgnn.config.fields import named
 from distgnn.errors import INTERRUPTED, RequestError, printable
+from distgnn.loading import load_function
 from distgnn.options import imports_of, parse, split_globals
 
 PACKAGE = Path(distgnn.__file__).parent

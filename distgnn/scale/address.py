@@ -1,9 +1,11 @@
-"""Reachability check of a Ray cluster address."""
+"""Addresses: of a Ray cluster, and of the rendezvous of processes."""
 
 from __future__ import annotations
 
 import socket
 from urllib.parse import urlsplit
+
+import ray
 
 from distgnn.errors import RequestError
 
@@ -26,3 +28,11 @@ def check_address(address: str, name: str) -> None:
             socket.create_connection((parts.hostname, parts.port), timeout=_SECONDS).close()
     except (OSError, ValueError) as error:
         raise RequestError(f"{name}={address}: no Ray answers there; start it, or correct or unset {name}") from error
+
+
+def rendezvous() -> str:
+    """Return tcp://HOST:PORT of this node with a free port, where processes of torch.distributed can meet."""
+    host = ray.util.get_node_ip_address()
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as free:
+        free.bind(("", 0))
+        return f"tcp://{f'[{host}]' if ':' in host else host}:{free.getsockname()[1]}"

@@ -4,6 +4,7 @@
   of 2.60) do not publish: only the nodes that are up are counted, and what DISTGNN_CLUSTER_MAX says.
 - ``ControllerCallback`` and ``ResizingState`` of ``ray.train.v2._internal``, for a checkpoint before a resize: a resize costs the
   steps since the last checkpoint.
+- ``DataParallelTrainer`` of ``ray.train.v2.api``, a developer API: TorchTrainer, whose controller imports torch before ranks start.
 - The actor ``AutoscalingCoordinator`` (:mod:`distgnn.scale.train.recovery`), for a new count of resources after a loss: Ray
   counts every 20 s.
 """
@@ -25,7 +26,13 @@ try:
     from ray.train.v2._internal.execution.controller.state import ResizingState
 except ImportError:
     ControllerCallback, ResizingState = UserCallback, ()
+try:
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+except ImportError:
+    from ray.train.torch import TorchTrainer as DataParallelTrainer
 
+RankTrainer = DataParallelTrainer
+"""Trainer of ranks on CPUs."""
 ResizeHook: Any = ControllerCallback
 """Base class of callbacks with a method ``after_controller_state_update(previous_state, current_state)``."""
 

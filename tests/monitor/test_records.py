@@ -127,7 +127,7 @@ def test_reading_tasks_report_storage_errors(monkeypatch: pytest.MonkeyPatch) ->
     notes = Notes()
     monkeypatch.setattr(stream, "_reader", lambda *_: None)
     rounds = stream.Rounds(Plan(64, 16, 2, 8), 8, 1)
-    task = stream._ReadBlock(rounds, "", False, "", None, notes)  # pyright: ignore[reportArgumentType]
+    task = stream.BlockReader(rounds, "", False, "", None, notes)  # pyright: ignore[reportArgumentType]
     block = task(pa.table({"round": [0], "rank": [0]}))
     assert block["error"].to_pylist() == ["storage gone"]
     assert notes.of("storage_errors_total") == [0, 1]

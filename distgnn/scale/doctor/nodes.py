@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from distgnn.distributed import joined
 from distgnn.doctor.facts import Facts, Questions, gather
 from distgnn.errors import WorkError
+from distgnn.scale.address import rendezvous
 from distgnn.storage.retry import VARIABLE
 
 RETRY_SECONDS = "5"
@@ -146,16 +146,14 @@ class _Peer:
     """One of the two processes of the all-reduce."""
 
     def address(self) -> str:
-        """Return host:port of the rendezvous, with a free port."""
-        with socket.socket() as free:
-            free.bind(("", 0))
-            return f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
+        """Return the address where the two meet."""
+        return rendezvous()
 
     def measure(self, rank: int, address: str) -> float:
         """Return the mean seconds of one all-reduce."""
         device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
         numbers = torch.ones(_NUMBERS, device=device)
-        with joined(rank, 2, f"tcp://{address}", device) as group:
+        with joined(rank, 2, address, device) as group:
             group.all_reduce(numbers)
             group.barrier()
             start = time.perf_counter()

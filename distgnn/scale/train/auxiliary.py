@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-import ray.train.torch
 from ray.train import ScalingConfig, TrainingFailedError
-from ray.train.torch import TorchTrainer
 
 from distgnn.auxiliary.jobs import Job, RunJob
 from distgnn.config import TransferConfig
@@ -24,7 +22,7 @@ from distgnn.errors import RequestError, WorkError
 from distgnn.scale.pool import possible_resources, start_ray
 from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted
 from distgnn.scale.train.recovery import default_environment
-from distgnn.scale.train.trainer import fit_trainer, run_config
+from distgnn.scale.train.trainer import fit_trainer, rank_trainer, run_config
 
 _POLL_SECONDS = 0.2
 _QUIET = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
@@ -81,17 +79,14 @@ class _RankedMap:
         return ScalingConfig(num_workers=ranks, use_gpu=use_gpu, resources_per_worker=share)
 
     def _fit(self, scaling: ScalingConfig, function: RunJob, jobs: list[Job], failures: list[Exception]) -> None:
-        trainer = TorchTrainer(
-            _rank,
-            train_loop_config={"function": ray.put(function), "jobs": jobs},
-            scaling_config=scaling,
-            run_config=run_config(function.folder, "transfer", self.config.max_failures),
-        )
+        work, run = f"{__name__}:train_rank", run_config(function.folder, "transfer", self.config.max_failures)
+        trainer = rank_trainer(work, {"function": function, "jobs": jobs}, scaling, run)
         fit_trainer(trainer, function.folder, failures)
 
 
-def _rank(settings: dict[str, Any]) -> None:
-    run_jobs(ray.get(settings["function"]), settings["jobs"], ProcessGroup.detect(ray.train.torch.get_device()))
+def train_rank(settings: dict[str, Any], group: ProcessGroup) -> None:
+    """Run the jobs ``settings["jobs"]`` with ``settings["function"]`` on one rank."""
+    run_jobs(settings["function"], settings["jobs"], group)
 
 
 def run_jobs(function: RunJob, jobs: list[Job], group: ProcessGroup) -> None:

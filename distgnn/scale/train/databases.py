@@ -14,10 +14,8 @@ import time
 from typing import Any
 
 import ray
-import ray.train.torch
 import torch
 from ray.train import ScalingConfig, TrainingFailedError
-from ray.train.torch import TorchTrainer
 
 from distgnn.config import from_json, to_json
 from distgnn.config.database_model import DatabasePretrainConfig
@@ -29,7 +27,7 @@ from distgnn.relational.pretraining import DatabaseRun, pretraining_pool, train_
 from distgnn.scale.pool import ordered_map, start_ray
 from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted, remove_file
 from distgnn.scale.train.recovery import default_environment
-from distgnn.scale.train.trainer import fit_trainer, run_config
+from distgnn.scale.train.trainer import fit_trainer, rank_trainer, run_config
 from distgnn.storage.folder import Folder, open_folder
 
 _PROGRESS = "progress.txt"
@@ -83,18 +81,17 @@ def _watch(config: DatabasePretrainConfig, folder: Folder, pool: list[TaskData])
 def _fit(config: DatabasePretrainConfig, folder: Folder, pool: list[TaskData], failures: list[Exception]) -> None:
     cpus = ray.cluster_resources().get("CPU", 0.0)
     share = min(1.0, int(100 * cpus / config.workers) / 100)
-    trainer = TorchTrainer(
-        _rank,
-        train_loop_config={"config": to_json(config), "pool": [ray.put(data) for data in pool]},
-        scaling_config=ScalingConfig(num_workers=config.workers, use_gpu=False, resources_per_worker={"CPU": share}),
-        run_config=run_config(folder, "databases", config.max_failures),
-    )
+    settings = {"config": to_json(config), "pool": [ray.put(data) for data in pool]}
+    scaling = ScalingConfig(num_workers=config.workers, use_gpu=False, resources_per_worker={"CPU": share})
+    run = run_config(folder, "databases", config.max_failures)
+    trainer = rank_trainer(f"{__name__}:train_rank", settings, scaling, run)
     fit_trainer(trainer, folder, failures)
 
 
-def _rank(settings: dict[str, Any]) -> None:
+def train_rank(settings: dict[str, Any], group: ProcessGroup) -> None:
+    """Train the run of ``settings["config"]`` over the data ``settings["pool"]`` on one rank."""
     config = from_json(DatabasePretrainConfig, settings["config"])
-    folder, group = open_folder(config.out), ProcessGroup.detect(torch.device("cpu"))
+    folder = open_folder(config.out)
     torch.set_num_threads(1)
     if has_failed(folder):
         return

@@ -18,12 +18,10 @@ from distgnn.errors import RequestError
 from distgnn.pretraining.run import CONFIG, Run
 from distgnn.scale.doctor.nodes import Node, live_nodes, on
 from distgnn.scale.pool import configured_resources, possible_resources
+from distgnn.scale.train.stream import READING_CPUS, spare_cpus
 from distgnn.storage.folder import open_folder
 
 Reading = Literal["auto", "ray", "rank"]
-READING_CPUS = 1.0
-"""CPUs that a task of Ray Data reserves."""
-_HEAD = "node:__internal_head__"
 _SMALLEST_SHARE = 1 / 64
 
 
@@ -142,13 +140,6 @@ def _never_spare(used: float, most: float) -> bool:
     """
     spare = spare_cpus(0, 0.0) - used
     return 0 <= spare < READING_CPUS and most - used < READING_CPUS
-
-
-def spare_cpus(workers: int, each: float) -> float:
-    """CPUs that ``workers`` of ``each`` CPUs leave for reading, on nodes other than the head if there are others."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    others = [resources for resources in nodes if _HEAD not in resources] or nodes
-    return sum(resources.get("CPU", 0.0) for resources in others) - workers * each
 
 
 def _check_paths(run: Run, nodes: list[Node]) -> None:

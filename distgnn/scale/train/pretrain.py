@@ -1,4 +1,4 @@
-"""Pre-training on Ray Train: the training loop runs in several workers, which read units through Ray Data.
+"""Pre-training on Ray Train: the driver, which starts the ranks and shows their progress.
 
 Ray's own checkpoints are not used: a restarted worker group resumes from the newest checkpoint in the run folder.
 """
@@ -7,48 +7,39 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from contextlib import nullcontext
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import ray
-import ray.train.torch
-import torch
 from ray.train import ScalingConfig, TrainingFailedError
-from ray.train.torch import TorchTrainer
 
-from distgnn.config import PretrainConfig, from_json, to_json
-from distgnn.corpus.stream import threaded_units
-from distgnn.distributed import ProcessGroup
-from distgnn.errors import DivergedError, RequestError, WorkError
+from distgnn.config import to_json
+from distgnn.errors import RequestError, WorkError
 from distgnn.monitor.prometheus import serve_metrics
 from distgnn.monitor.sink import MetricsSink
 from distgnn.objectives.build import build_objective
 from distgnn.pretraining.console import Display
 from distgnn.pretraining.history import NAME, Snapshot, read_progress, write_failure
 from distgnn.pretraining.local import stop_signals
-from distgnn.pretraining.loop import Hooks, Status, train
+from distgnn.pretraining.loop import Status
 from distgnn.pretraining.metrics import SnapshotMetrics, log_run
-from distgnn.pretraining.run import Run, Start, Units, make_plan, planned_steps
-from distgnn.register import import_modules
+from distgnn.pretraining.run import Run, Start, make_plan, planned_steps
 from distgnn.scale.metrics import RaySink
 from distgnn.scale.pool import start_ray
-from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted, remove_file
-from distgnn.scale.train.preflight import READING_CPUS, Resources, preflight, spare_cpus
+from distgnn.scale.train.datasets import UnitConfig
+from distgnn.scale.train.failures import cause_of, forget_failure, raise_noted, remove_file
+from distgnn.scale.train.preflight import Resources, preflight
 from distgnn.scale.train.recovery import (
     RecoveryCallback,
     ResizeCallback,
-    answer_resize,
     drop_reservation,
     train_settings,
 )
-from distgnn.scale.train.stop_watcher import STOP, StopWatcher
-from distgnn.scale.train.stream import UnitConfig, UnitSource, ray_units
-from distgnn.scale.train.trainer import fit_trainer, run_config
-from distgnn.storage.folder import Folder, open_folder
+from distgnn.scale.train.stop_watcher import STOP
+from distgnn.scale.train.stream import READING_CPUS, UnitSource
+from distgnn.scale.train.trainer import fit_trainer, rank_trainer, run_config
+from distgnn.storage.folder import Folder
 
-_POLL_SECONDS, _REPLACED_SECONDS = 1.0, 60.0
+_POLL_SECONDS = 1.0
 _QUIET = "RAY_DATA_DISABLE_PROGRESS_BARS"
 
 
@@ -138,9 +129,9 @@ def fit(start: Start, resources: Resources, failures: list[Exception], until: in
     source = _unit_source(start) if resources.reading != "rank" else None
     folder, datasets = run.folder.uri, source and source.datasets()
     callbacks: list[Any] = [RecoveryCallback(folder, config.recovery.settle_seconds), ResizeCallback(folder)]
-    trainer = TorchTrainer(
-        _rank,
-        train_loop_config={
+    trainer = rank_trainer(
+        "distgnn.scale.train.pretrain_rank:train_rank",
+        {
             "folder": run.folder.uri,
             "config": to_json(config),
             "reader": start.reader,
@@ -149,15 +140,15 @@ def fit(start: Start, resources: Resources, failures: list[Exception], until: in
             "reports": True,
             "until": until,
         },
-        scaling_config=ScalingConfig(
+        ScalingConfig(
             num_workers=(config.min_workers, config.workers) if config.min_workers else config.workers,
             use_gpu=resources.gpu,
             resources_per_worker={"CPU": resources.cpus, **({"GPU": 1} if resources.gpu else {})},
             elastic_resize_monitor_interval_s=config.recovery.resize_seconds,
         ),
-        run_config=run_config(run.folder, run.name, config.max_failures, callbacks),
-        datasets=cast(Any, datasets),
-        dataset_config=source and UnitConfig(source),
+        run_config(run.folder, run.name, config.max_failures, callbacks),
+        datasets=datasets,
+        dataset_config=source and UnitConfig(ray.put(source)),
     )
     fit_trainer(trainer, run.folder, failures)
 
@@ -171,75 +162,6 @@ def _unit_source(start: Start) -> UnitSource | None:
     plan = make_plan(run.config, reader)
     total = planned_steps(run.config, plan)
     return UnitSource(run.folder.uri, reader, plan, objective.prepare, total, RaySink(run.name), READING_CPUS)
-
-
-def _rank(settings: dict[str, Any]) -> None:
-    ray.train.report({})  # calls RecoveryCallback.after_report on the controller
-    train_worker(settings, ProcessGroup.detect(ray.train.torch.get_device()))
-
-
-def train_worker(settings: dict[str, Any], group: ProcessGroup) -> None:
-    """Train in one worker.
-
-    Non-retryable errors are recorded in the run folder, so that a restarted worker group ends immediately.
-
-    Args:
-        settings: folder (URI of the run), config (as JSON), reader, reading, cpus (of each worker) and until.
-        group: The training processes.
-    """
-    run = Run(open_folder(settings["folder"]), from_json(PretrainConfig, settings["config"]))
-    if has_failed(run.folder):
-        return
-    sink = RaySink(run.name)
-    try:
-        units = (
-            partial(ray_units, window=cast(Any, ray.train.get_dataset_shard))
-            if _ray_reads(settings, group)
-            else threaded_units
-        )
-        import_modules(run.config.imports)
-        while _train_until_resized(run, settings, group, units, sink):
-            time.sleep(_REPLACED_SECONDS)  # the controller ends this process
-    except (RequestError, DivergedError) as error:
-        note_failure(run.folder, error)
-        raise
-
-
-def _train_until_resized(
-    run: Run, settings: dict[str, Any], group: ProcessGroup, units: Units, sink: MetricsSink
-) -> bool:
-    """Train; returns whether the workers have stopped in order to be replaced, the same on all of them."""
-    with StopWatcher(run.folder) if group.is_main_process else nullcontext() as watcher:
-        stop, warned = (watcher.stop, watcher.warned) if watcher else (_never, _never)
-        report = _report if settings.get("reports") else None
-        hooks = Hooks(units, stop, _ignore, sink, warned, report, settings.get("until", 0))
-        train(run, settings["reader"], group, hooks)
-    resizing = watcher is not None and watcher.resizing
-    if resizing:
-        answer_resize(run.folder)  # there is a checkpoint
-    return bool(group.all_reduce(torch.tensor([float(resizing)], device=group.device)).item())
-
-
-def _report(snapshot: Snapshot) -> None:
-    """Show the run in Ray's dashboard, its Result and the callbacks of users."""
-    parts = [snapshot.get("metrics", {}), {f"validation_{k}": v for k, v in snapshot.get("validation", {}).items()}]
-    ray.train.report({"step": snapshot.get("step", 0), **parts[0], **parts[1]})
-
-
-def _ray_reads(settings: dict[str, Any], group: ProcessGroup) -> bool:
-    """Whether Ray Data reads for this group of workers: rank 0 looks whether it leaves a CPU for that. Collective."""
-    if settings.get("reading", "rank") == "rank":
-        return False
-    spare = group.is_main_process and spare_cpus(group.world_size, settings["cpus"]) >= READING_CPUS
-    return bool(group.all_reduce(torch.tensor([float(spare)], device=group.device)).item())
-
-
-def _never() -> bool:
-    return False
-
-
-def _ignore(_: Snapshot) -> None:
-    """Do nothing: workers write snapshots, the driver shows them."""
 
 
 def _snapshot(folder: Folder) -> Snapshot:

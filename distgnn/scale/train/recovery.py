@@ -74,7 +74,12 @@ class RecoveryCallback(UserCallback):
             open_folder(self.folder).write(_RESERVATION, f"train-{run_context.run_id}".encode())
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:  # noqa: ARG002
-        """Wait until Ray has detected the lost nodes, then refresh its count of resources."""
+        """Wait until Ray has detected the lost nodes, then refresh its count of resources.
+
+        This blocks the controller, which sizes the next group of workers as soon as this method returns: Ray calls it as a plain
+        function, no public interface postpones the decision, and a wait elsewhere would come too late. It has nothing else to do
+        then: the group has failed, and ranks that are left end with it. After the loss of a worker only, the first look suffices.
+        """
         deadline = time.monotonic() + self.seconds
         while not _all_answer() and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)

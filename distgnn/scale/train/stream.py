@@ -22,7 +22,6 @@ import pyarrow as pa
 import ray
 import torch
 from ray.data import DataIterator, Dataset, ExecutionOptions, ExecutionResources
-from ray.train import DataConfig
 
 from distgnn.checkpoint.format import newest, step_of
 from distgnn.corpus.manifest import Manifest
@@ -34,13 +33,15 @@ from distgnn.errors import RequestError, WorkError
 from distgnn.graph.batch import GraphBatch
 from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.pretraining.metrics import StorageMetrics
+from distgnn.scale.train.datasets import Numbers, ReadBlock, one_row, window_name, window_number
 from distgnn.storage.folder import open_folder
 
 _UNITS_PER_BLOCK, _UNITS_AHEAD, _UNITS_PER_WINDOW = 8, 16, 100_000
 _ROUNDS_BY_RANK = 2
 """Rounds of a start that a rank reads itself, in which Ray Data starts its tasks."""
-_WINDOW = "units-"
 _POLL_SECONDS = 0.2
+READING_CPUS = 1.0
+"""CPUs that a task of Ray Data reserves."""
 _HEAD = "node:__internal_head__"
 _ERRORS: dict[str, type[Exception]] = {"RequestError": RequestError, "WorkError": WorkError}
 _SCHEMA = pa.schema([
@@ -87,11 +88,6 @@ def window_steps(plan: Plan) -> int:
     return max(1, _UNITS_PER_WINDOW * plan.unit_rows // (plan.streams * plan.per_stream))
 
 
-def window_name(window: int) -> str:
-    """Name of a window's dataset."""
-    return f"{_WINDOW}{window}"
-
-
 @dataclass(frozen=True)
 class UnitSource:
     """What the tasks of a run read, and how.
@@ -115,33 +111,8 @@ class UnitSource:
     cpus: float = 1.0
 
     def datasets(self) -> dict[str, Callable[[], Dataset]]:
-        """Datasets of the windows, for TorchTrainer; :class:`UnitConfig` completes those that are used."""
-        return {window_name(window): _one_row for window in range(-(-self.total // window_steps(self.plan)))}
-
-
-def _one_row() -> Dataset:
-    # Unlike those of other sources, the blocks of from_items take no task, and so no CPU.
-    return ray.data.from_items([{"window": 0}], override_num_blocks=1)
-
-
-class UnitConfig(DataConfig):
-    """Makes the dataset of a window, and splits it among the ranks. Ray Train calls it for every group of workers."""
-
-    def __init__(self, source: UnitSource) -> None:
-        super().__init__()
-        self.source = source
-
-    def configure(
-        self,
-        datasets: dict[str, Dataset],
-        world_size: int,
-        worker_handles: Any = None,  # noqa: ARG002
-        worker_node_ids: Any = None,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ARG002
-    ) -> list[dict[str, DataIterator]]:
-        """Return the datasets of each rank."""
-        splits = {name: split_window(name, dataset, self.source, world_size) for name, dataset in datasets.items()}
-        return [{name: parts[rank] for name, parts in splits.items()} for rank in range(world_size)]
+        """Datasets of the windows, for Ray Train; ``UnitConfig`` completes those that are used."""
+        return {window_name(window): one_row for window in range(-(-self.total // window_steps(self.plan)))}
 
 
 def split_window(name: str, dataset: Dataset, source: UnitSource, world_size: int) -> list[DataIterator]:
@@ -151,11 +122,11 @@ def split_window(name: str, dataset: Dataset, source: UnitSource, world_size: in
     place: dict[str, Any] = {"label_selector": _off_the_head()}
     found = newest(open_folder(source.run))
     first = handover(rounds, step_of(found) if found else 0)
-    window = rounds.of_window(int(name.removeprefix(_WINDOW)), first)
-    numbers = dataset.map_batches(_Numbers(window, world_size), batch_format="pyarrow", num_cpus=0, **place)
+    window = rounds.of_window(window_number(name), first)
+    numbers = dataset.map_batches(Numbers(window, world_size), batch_format="pyarrow", num_cpus=0, **place)
     reader, digest = source.reader, source.reader.manifest.digest()
-    read = _ReadBlock(rounds, reader.uri, reader.with_labels, digest, source.prepare, source.sink)
-    dataset = numbers.map_batches(read, batch_size=1, batch_format="pyarrow", num_cpus=source.cpus, **place)
+    read = ray.put(BlockReader(rounds, reader.uri, reader.with_labels, digest, source.prepare, source.sink))
+    dataset = numbers.map_batches(ReadBlock(read), batch_size=1, batch_format="pyarrow", num_cpus=source.cpus, **place)
     context = dataset.context
     context.enable_progress_bars = False
     context.target_max_block_size = 1  # each row is a block
@@ -182,17 +153,11 @@ def _off_the_head() -> dict[str, str] | None:
     return {"ray.io/node-id": f"!{head[0]}"} if head and len(nodes) > 1 else None
 
 
-@dataclass(frozen=True)
-class _Numbers:
-    """Yields the round and the rank of each block of a window."""
-
-    rounds: range
-    world_size: int
-
-    def __call__(self, _: pa.Table) -> Iterator[pa.Table]:
-        for number in self.rounds:
-            for rank in range(self.world_size):
-                yield pa.table({"round": [number], "rank": [rank]})
+def spare_cpus(workers: int, each: float) -> float:
+    """CPUs that ``workers`` of ``each`` CPUs leave for reading, on nodes other than the head if there are others."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    others = [resources for resources in nodes if _HEAD not in resources] or nodes
+    return sum(resources.get("CPU", 0.0) for resources in others) - workers * each
 
 
 @lru_cache(maxsize=2)
@@ -206,7 +171,7 @@ def _reader(uri: str, labels: bool, digest: str) -> CorpusReader:
 
 
 @dataclass(frozen=True)
-class _ReadBlock:
+class BlockReader:
     """Reads the units of a block, up to the first error, which takes its place in the row."""
 
     rounds: Rounds
@@ -217,6 +182,7 @@ class _ReadBlock:
     sink: MetricsSink
 
     def __call__(self, blocks: pa.Table) -> pa.Table:
+        """Return the units of the one block in ``blocks``."""
         (block,) = blocks.to_pylist()
         units, data, descriptions, error, kind = [], [], [], "", ""
         storage = StorageMetrics(self.sink)

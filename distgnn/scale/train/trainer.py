@@ -1,13 +1,20 @@
-"""Ray Train's own files: where a training keeps them while it runs, and their removal when it ends."""
+"""Trainings on Ray Train: the trainer, and its own files while it runs.
+
+The trainer is the base class of Ray's TorchTrainer, a developer interface, since TorchTrainer imports torch where it is not used.
+"""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from typing import Any
 
-from ray.train import FailureConfig, RunConfig, UserCallback
-from ray.train.torch import TorchTrainer
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 
+from distgnn.loading import load_function
+from distgnn.scale.private import RankTrainer
+from distgnn.scale.train.launch import run_rank
 from distgnn.storage.folder import Folder
 
 _RAY = "ray"
@@ -32,7 +39,24 @@ def run_config(folder: Folder, name: str, max_failures: int, callbacks: Sequence
     )
 
 
-def fit_trainer(trainer: TorchTrainer, folder: Folder, failures: list[Exception]) -> None:
+def rank_trainer(
+    work: str, settings: dict[str, Any], scaling: ScalingConfig, run: RunConfig, **data: Any
+) -> RankTrainer:
+    """Return the trainer: on GPUs TorchTrainer, which sets up NCCL; on CPUs one whose controller starts without torch.
+
+    Args:
+        work: Entry point of a function of (settings, :class:`~distgnn.distributed.ProcessGroup`), called in each rank.
+        settings: Its settings.
+        scaling: Ray Train's config of the ranks.
+        run: Ray Train's config of the training (:func:`run_config`).
+        **data: Ray Train's ``datasets`` and ``dataset_config``, if Ray Data reads.
+    """
+    config = {"work": work, "settings": ray.put(settings)}
+    kind = load_function("ray.train.torch:TorchTrainer") if scaling.use_gpu else RankTrainer
+    return kind(run_rank, train_loop_config=config, scaling_config=scaling, run_config=run, **data)
+
+
+def fit_trainer(trainer: RankTrainer, folder: Folder, failures: list[Exception]) -> None:
     """Train, and delete Ray's files in ``folder`` at the end.
 
     Args:

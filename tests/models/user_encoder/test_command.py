@@ -20,7 +20,7 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
 from distgnn.finetuning.comparison import finetune_job, finetune_source
 from distgnn.labels.dataset import load_labelled
-from distgnn.scale.train.pretrain import train_worker
+from distgnn.scale.train.pretrain_rank import train_worker
 from distgnn.storage.folder import open_folder
 from tests.helpers.custom import WIDTH
 from tests.helpers.graphs import random_graphs

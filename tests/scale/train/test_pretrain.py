@@ -21,10 +21,11 @@ from distgnn.errors import RequestError, WorkError
 from distgnn.pretraining.history import read_progress
 from distgnn.pretraining.run import new_run, new_start, open_corpus
 from distgnn.scale import pool, private
-from distgnn.scale.train import preflight, pretrain, recovery
+from distgnn.scale.train import preflight, pretrain, recovery, stream
 from distgnn.scale.train.failures import cause_of, raise_noted
 from distgnn.scale.train.preflight import Resources, share
 from distgnn.scale.train.pretrain import pretrain_on_ray
+from distgnn.scale.train.pretrain_rank import train_worker
 from distgnn.scale.train.recovery import drop_reservation
 from distgnn.storage.folder import Folder
 from tests.helpers.training import CPU, losses, small, train_small, validations
@@ -177,9 +178,9 @@ def test_gpus() -> None:
 def test_nothing_is_started_for_ray_data_where_no_cpu_can_be_left(
     monkeypatch: pytest.MonkeyPatch, nodes: tuple[float, ...], used: float, most: float, never: bool
 ) -> None:
-    head = {"Alive": True, "Resources": {"CPU": 4.0, preflight._HEAD: 1.0}}
+    head = {"Alive": True, "Resources": {"CPU": 4.0, stream._HEAD: 1.0}}
     found = [head, *({"Alive": True, "Resources": {"CPU": cpus}} for cpus in nodes)]
-    monkeypatch.setattr(preflight.ray, "nodes", lambda: found)
+    monkeypatch.setattr(stream.ray, "nodes", lambda: found)
     assert preflight._never_spare(used, most) is never
 
 
@@ -215,8 +216,8 @@ def test_an_error_that_a_restart_cannot_fix_is_recorded(corpus: str, tmp_path: P
     config = to_json(replace(run.config, init="gone"))
     settings = {"folder": run.folder.uri, "config": config, "reader": open_corpus(run.config)}
     with pytest.raises(RequestError, match=message):
-        pretrain.train_worker(settings, ProcessGroup.single_process(CPU))
-    pretrain.train_worker(settings, ProcessGroup.single_process(CPU))  # the next worker group ends at once
+        train_worker(settings, ProcessGroup.single_process(CPU))
+    train_worker(settings, ProcessGroup.single_process(CPU))  # the next worker group ends at once
     with pytest.raises(RequestError, match=message):
         raise_noted(run.folder)
 

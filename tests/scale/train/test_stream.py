@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import ray
 import torch
 from ray.exceptions import WorkerCrashedError
 from torch import Tensor
@@ -24,7 +25,8 @@ from distgnn.monitor.sink import NULL_SINK
 from distgnn.objectives.build import build_objective
 from distgnn.pretraining.run import make_plan
 from distgnn.scale.train import stream
-from distgnn.scale.train.stream import Rounds, UnitConfig, UnitSource, ray_units, window_steps
+from distgnn.scale.train.datasets import UnitConfig
+from distgnn.scale.train.stream import Rounds, UnitSource, ray_units, window_steps
 from tests.helpers.graphs import BARE, MOLECULE, random_graphs
 from tests.helpers.training import small
 
@@ -110,7 +112,7 @@ def test_rounds_have_every_read_once(streams: int, world_size: int, monkeypatch:
 def split_units(source: UnitSource, first: int, ranks: int) -> list[list[GraphBatch] | Exception]:
     """The units of each rank, or what it raised."""
     names = sorted(source.datasets(), key=lambda name: int(name.removeprefix("units-")))
-    config = UnitConfig(source)
+    config = UnitConfig(ray.put(source))
     shards = {name: config.configure({name: source.datasets()[name]()}, ranks) for name in names}
 
     def read(rank: int) -> list[GraphBatch] | Exception:
@@ -160,7 +162,7 @@ def test_units_in_another_order_are_refused(corpus: str) -> None:
     reader, plan, prepare = parts(corpus)
     rounds = Rounds(plan, 40, 1)
     expected = [read.unit for read in rounds.reads(1, 0)]
-    block = stream._ReadBlock(rounds, corpus, False, reader.manifest.digest(), prepare, NULL_SINK)(
+    block = stream.BlockReader(rounds, corpus, False, reader.manifest.digest(), prepare, NULL_SINK)(
         pa.table({"round": [1], "rank": [0]})
     ).to_pylist()[0]
     assert len(list(stream._units(block, rounds, 0))) == len(expected)
