@@ -34,7 +34,7 @@ def papers(source: Path, out: Path) -> None:
     names = tables["conf"].set_index(0)[1].str.strip()
     for part, venues in VENUES.items():
         of_part = tables["paper_conf"][1].map(names).isin(venues.split())
-        kept = tables["paper_conf"][0][of_part]
+        kept = tables["paper_conf"].loc[of_part, 0].tolist()
         (out / part).mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
             rows = table[0].isin(kept) if name.startswith("paper") else table[0] != ""
