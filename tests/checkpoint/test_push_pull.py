@@ -217,5 +217,5 @@ def test_shipped_models_are_installed_and_load() -> None:
     root = Path(__file__).resolve().parents[2]
     told = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
     assert {path for paths in told.values() for path in paths} == {f"models/{name}/*" for name in zoo.names()}
-    for name in ("molecules", "molecules-attrmasking"):
+    for name in ("molecules", "molecules-attrmasking", "proteins"):
         assert load_encoder(f"zoo:{name}").width == 128

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -26,8 +27,9 @@ from distgnn.graph.schema import Feature, Schema
 from distgnn.storage.uri import join
 
 NODE_TYPE = Feature("type", "categorical", 4, "0 paper, 1 author, 2 term, 3 venue")
-_AUTHOR, _VENUE = 1, 3
-_LINKS = (("paper_author.txt", _AUTHOR), ("paper_term.txt", 2), ("paper_conf.txt", _VENUE))
+_AUTHOR, _TERM, _VENUE = 1, 2, 3
+_LINKS = (("paper_author.txt", _AUTHOR), ("paper_term.txt", _TERM), ("paper_conf.txt", _VENUE))
+_WORDS = "term.txt"
 _CENTERS = 2048
 Names = npt.NDArray[Any]
 
@@ -37,6 +39,7 @@ class Bibliography(NamedTuple):
 
     Attributes:
         type: uint8 [N], codes of ``NODE_TYPE``.
+        word: int64 [N], class of the word of a term, 0 = no word (see :func:`word_class`).
         around: links from a paper to its authors, terms and venue.
         written: links from an author to their papers.
         up: every link once (see :func:`~distgnn.corpus.sources.ego.upward`).
@@ -46,6 +49,7 @@ class Bibliography(NamedTuple):
     """
 
     type: npt.NDArray[np.uint8]
+    word: npt.NDArray[np.int64]
     around: Csr
     written: Csr
     up: Csr
@@ -96,14 +100,31 @@ def _areas(folder: str, venues: pd.Index) -> npt.NDArray[np.int64]:
     return np.array([known.get(venue, -1) for venue in venues])
 
 
+def word_class(words: Names, classes: int) -> npt.NDArray[np.int64]:
+    """Return a class in 1..classes-1 of each word, object [W]: a hash of the word in lower case, the same in every corpus."""
+    digests = b"".join(blake2b(word.lower().encode(), digest_size=8).digest() for word in words)
+    return (1 + np.frombuffer(digests, "<u8") % np.uint64(classes - 1)).astype(np.int64)
+
+
+def _words(folder: str, terms: pd.Index, classes: int) -> npt.NDArray[np.int64]:
+    """Return the word class of each term, 0 if term.txt does not list it."""
+    names, words = _mapping(folder, _WORDS)
+    if len(terms) and not terms.isin(names).any():
+        raise RequestError(
+            f"{join(folder, _WORDS)}: none of the terms of paper_term.txt is in its first column; are the columns swapped?"
+        )
+    return np.append(word_class(words, classes), 0)[pd.Index(names).get_indexer(terms)]
+
+
 @lru_cache(maxsize=1)
-def load_bibliography(folder: str, drop_venue: bool, labelled: bool) -> Bibliography:
+def load_bibliography(folder: str, drop_venue: bool, labelled: bool, words: int) -> Bibliography:
     """Read the tables of a folder. Papers are ordered by id (as text).
 
     Args:
         folder: path or URI.
         drop_venue: leave out venue nodes.
         labelled: whether to read conf_label.txt.
+        words: number of word classes; 0 = term.txt is not read.
     """
     tables = [(_mapping if kind == _VENUE else _table)(folder, name) for name, kind in _LINKS]
     _check_papers(folder, tables)
@@ -116,8 +137,12 @@ def load_bibliography(folder: str, drop_venue: bool, labelled: bool) -> Bibliogr
         links.append(np.stack([papers.get_indexer(left), start + found.get_indexer(right)], axis=1))
         types.append(np.full(len(found), kind, np.uint8))
         start += len(found)
+    node_type = np.concatenate(types)
+    word = np.zeros(start, np.int64)
+    if words:
+        word[node_type == _TERM] = _words(folder, names[1], words)
     paper, other = np.unique(np.concatenate(links).astype(np.int64), axis=0).T
-    edge, node_type = np.arange(len(paper)), np.concatenate(types)
+    edge = np.arange(len(paper))
     by_author = node_type[other] == _AUTHOR
     venues = names[-1]
     venue = np.full(len(papers), -1)
@@ -126,6 +151,7 @@ def load_bibliography(folder: str, drop_venue: bool, labelled: bool) -> Bibliogr
     area = np.append(_areas(folder, venues) if labelled else np.full(len(venues), -1), -1)[venue]
     return Bibliography(
         node_type,
+        word,
         csr(paper, other, edge, start),
         csr(other[by_author], paper[by_author], edge[by_author], start),
         upward(paper, other, start),
@@ -153,13 +179,25 @@ class BiblioConfig(InputBuildConfig):
     """Most authors, terms and venues taken around the centre paper (tables only)."""
     seed: int = setting(0, most=SEED)
     """Key of the draw of neighbours (tables only)."""
+    words: int = setting(0, most=1 << 20)
+    """Node feature: the word of a term from term.txt, as one of this many classes (a hash of the word, so that all corpora with
+    the same number share them; class 0 = no word); 0 = without. Without it, all terms have the same input (tables only)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check(
+            self.words == 0 or 2 <= self.words <= 1 << 20, f"words must be 0 or lie in 2..1048576, found {self.words}"
+        )
+        check(not self.words or self.format == "tables", "words needs format=tables: PreDBLP's lines hold no words")
         for name in ("papers_per_author", "fan_out"):
             value = getattr(self, name)
             check(1 <= value <= 1000, f"{name} must lie in 1..1000, found {value}")
         check(self.format == "predblp" or len(self.input) == 1, "input must be one folder of tables (format=tables)")
+
+
+def _word_feature(classes: int) -> Feature:
+    meaning = "word of a term: 1 + the hash of its lower case (BLAKE2b, 8 bytes) modulo (size - 1); 0 = no word"
+    return Feature("word", "categorical", classes, meaning)
 
 
 class BiblioSource:
@@ -174,7 +212,7 @@ class BiblioSource:
     def __init__(self, config: BiblioConfig) -> None:
         self.config = config
         self._folder = config.input[0].rstrip("/")
-        required = [name for name, _ in _LINKS] + ["conf.txt"]
+        required = [name for name, _ in _LINKS] + ["conf.txt"] + [_WORDS] * bool(config.words)
         self._files = described([join(self._folder, name) for name in required])
         self._labelled = self._has_labels()
         if self._labelled:
@@ -183,7 +221,8 @@ class BiblioSource:
         reach = 1 + config.fan_out * (1 + config.papers_per_author)
         labels = ("area",) if self._labelled else ()
         meta = {"domain": "bibliography"}
-        self._schema = Schema((NODE_TYPE,), labels=labels, center=True, group="venue", max_nodes=reach, meta=meta)
+        node = (NODE_TYPE, *([_word_feature(config.words)] if config.words else []))
+        self._schema = Schema(node, labels=labels, center=True, group="venue", max_nodes=reach, meta=meta)
 
     def _has_labels(self) -> bool:
         try:
@@ -193,11 +232,11 @@ class BiblioSource:
         return True
 
     def _tables(self) -> Bibliography:
-        return load_bibliography(self._folder, self.config.drop_venue, self._labelled)
+        return load_bibliography(self._folder, self.config.drop_venue, self._labelled, self.config.words)
 
     @property
     def schema(self) -> Schema:
-        """Node type, centre, venue as group, and the area where known."""
+        """Node type, words where asked for, centre, venue as group, and the area where known."""
         return self._schema
 
     def parts(self) -> Iterator[tuple[int, int]]:
@@ -218,12 +257,13 @@ class BiblioSource:
         hops = [Hop(tables.around, config.fan_out), Hop(tables.written, config.papers_per_author)]
         egos = ego_networks(centers, hops, tables.up, key(config.seed))
         area = tables.area[centers].astype(np.float32)
+        features = (tables.type, tables.word) if config.words else (tables.type,)
         graphs = packed(
             centers,
             egos.node_ptr,
             egos.edge_ptr,
             np.stack([egos.src, egos.dst]),
-            node_cat=tables.type[egos.node][:, None],
+            node_cat=np.stack([feature[egos.node] for feature in features], axis=1),
             center=egos.center,
             y=np.where(area < 0, np.nan, area)[:, None] if self._labelled else None,
         )
@@ -231,7 +271,7 @@ class BiblioSource:
 
     def provenance(self) -> dict[str, Any]:
         """Return input files and options."""
-        names = ("drop_venue", "papers_per_author", "fan_out", "seed")
+        names = ("drop_venue", "papers_per_author", "fan_out", "seed", "words")
         return {
             "source": "biblio",
             "files": self._files,

@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from distgnn.corpus.inspect import cat
 from distgnn.corpus.reader import CorpusReader
-from distgnn.corpus.sources.biblio import BiblioConfig
+from distgnn.corpus.sources.biblio import BiblioConfig, word_class
 from distgnn.errors import RequestError
 from tests.helpers.corpora import build, real
 
@@ -74,6 +75,30 @@ def test_options_change_the_graphs(tmp_path: Path) -> None:
     assert load(tmp_path, tables(tmp_path, conf_label=None))[1].manifest.schema.labels == ()
 
 
+def test_words_of_terms_are_classes_that_all_corpora_share(tmp_path: Path) -> None:
+    folder = tables(tmp_path, term="t1\tGraph\nt9\tunused\nt2\tquery\n")
+    graphs, reader = load(tmp_path, folder, words=1000)
+    word = dict(zip(("graph", "query"), word_class(np.array(["graph", "query"], object), 1000).tolist(), strict=True))
+    assert word == {"graph": 243, "query": 34}  # fixed: models read words by these numbers
+    assert graphs[0]["node"]["word"] == [0, 0, 0, 0, 0, 0, word["graph"], 0]
+    assert graphs[4]["node"]["word"] == [0, 0, word["query"]]
+    assert [feature.size for feature in reader.manifest.schema.node] == [4, 1000]
+    (tmp_path / "other").mkdir()
+    other = tables(tmp_path / "other", term="t1\tQUERY\n", paper_term="p1\tt1\np1\tt2\n")
+    assert load(tmp_path, other, words=1000)[0][0]["node"]["word"][-3:] == [word["query"], 0, 0]
+    assert set(word_class(np.array([f"w{number}" for number in range(200)], object), 4).tolist()) == {1, 2, 3}
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"term": None}, r"term.txt: no such input file"),
+    ({"term": "graph\tt1\nquery\tt2\n"}, r"term.txt: none of the terms of paper_term.txt is in its first column"),
+    ({"term": "t1\tgraph\nt1\tquery\n"}, r"term.txt: 't1' is in the first column twice"),
+])  # fmt: skip
+def test_invalid_words_are_rejected(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        load(tmp_path, tables(tmp_path, **changes), words=8)
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"paper_term": None}, r"paper_term.txt: no such input file"),
     ({"paper_author": "p1\n"}, r"paper_author.txt: needs 2 tab-separated columns; its first line is 'p1'"),
@@ -96,6 +121,8 @@ def test_invalid_tables_are_rejected(tmp_path: Path, changes: dict[str, str | No
     ({"papers_per_author": 0}, "papers_per_author must lie in"),
     ({"fan_out": 0}, "fan_out must lie in"),
     ({"input": ("a", "b")}, "input must be one folder"),
+    ({"words": 1}, "words must be 0 or lie in 2"),
+    ({"words": 8, "format": "predblp"}, "words needs format=tables"),
 ])  # fmt: skip
 def test_invalid_configs_are_rejected(options: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
