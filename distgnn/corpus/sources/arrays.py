@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from distgnn.config.base import check
 from distgnn.config.fields import setting
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
-from distgnn.corpus.sources.files import described
+from distgnn.corpus.sources.files import described, kept, new_reading
 from distgnn.corpus.sources.molecules import ATOM_FEATURES, BOND_FEATURES
 from distgnn.corpus.sources.npz import Array, load_npz
 from distgnn.errors import RequestError
@@ -46,7 +45,7 @@ class ArraysPart(NamedTuple):
     take: int
 
 
-@lru_cache(maxsize=1)
+@kept(1)
 def _load(uri: str) -> dict[str, Array]:
     """Load and check a file; only one is cached because parts are read in file order."""
     data = load_npz(uri, _WANTED, _OPTIONAL)
@@ -120,7 +119,8 @@ class ArraysSource:
     def __init__(self, config: ArraysConfig) -> None:
         self.config = config
         self._files = described(config.input)
-        first = _load(config.input[0])
+        self._reading = new_reading()
+        first = _load(self._reading, config.input[0])
         self._split, self._labels = "scaffold_split" in first, _tasks(first)
         meta = {"domain": "molecule"}
         self._schema = Schema(ATOM_FEATURES, BOND_FEATURES, self._labels, split=self._split, meta=meta)
@@ -139,7 +139,7 @@ class ArraysSource:
         """Iterate over slices of the files in order."""
         first, left = 0, self.config.limit or 1 << 62
         for number, uri in enumerate(self.config.input):
-            usable = pointers(self._usable(_load(uri)))
+            usable = pointers(self._usable(_load(self._reading, uri)))
             graphs = len(usable) - 1
             for low in range(0, graphs, _ROWS):
                 high = min(low + _ROWS, graphs)
@@ -160,7 +160,7 @@ class ArraysSource:
     def read(self, part: ArraysPart) -> tuple[Piece | None, list[Rejected]]:
         """Return the usable graphs of a slice."""
         uri = self.config.input[part.file]
-        data = _load(uri)
+        data = _load(self._reading, uri)
         if _tasks(data) != self._labels or ("scaffold_split" in data) != self._split:
             raise RequestError(
                 f"{uri}: labels or split differ from those of {self.config.input[0]}; build them separately"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
@@ -19,7 +18,7 @@ from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.edges.columns import tab_columns
 from distgnn.corpus.sources.ego import Csr, Hop, csr, ego_networks, upward
-from distgnn.corpus.sources.files import described
+from distgnn.corpus.sources.files import described, kept, new_reading
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
 from distgnn.graph.ragged import packed
@@ -116,7 +115,7 @@ def _words(folder: str, terms: pd.Index, classes: int) -> npt.NDArray[np.int64]:
     return np.append(word_class(words, classes), 0)[pd.Index(names).get_indexer(terms)]
 
 
-@lru_cache(maxsize=1)
+@kept(1)
 def load_bibliography(folder: str, drop_venue: bool, labelled: bool, words: int) -> Bibliography:
     """Read the tables of a folder. Papers are ordered by id (as text).
 
@@ -211,7 +210,7 @@ class BiblioSource:
 
     def __init__(self, config: BiblioConfig) -> None:
         self.config = config
-        self._folder = config.input[0].rstrip("/")
+        self._folder, self._reading = config.input[0].rstrip("/"), new_reading()
         required = [name for name, _ in _LINKS] + ["conf.txt"] + [_WORDS] * bool(config.words)
         self._files = described([join(self._folder, name) for name in required])
         self._labelled = self._has_labels()
@@ -232,7 +231,8 @@ class BiblioSource:
         return True
 
     def _tables(self) -> Bibliography:
-        return load_bibliography(self._folder, self.config.drop_venue, self._labelled, self.config.words)
+        config = self.config
+        return load_bibliography(self._reading, self._folder, config.drop_venue, self._labelled, config.words)
 
     @property
     def schema(self) -> Schema:

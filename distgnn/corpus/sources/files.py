@@ -8,11 +8,13 @@ import gzip
 import io
 import lzma
 import os
+import secrets
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any, cast
+from functools import lru_cache, wraps
+from typing import IO, Any, Concatenate, ParamSpec, TypeVar, cast
 
 import pyarrow as pa
 
@@ -47,6 +49,8 @@ _PACKED = {
     b"PAR1": (".parquet", "a Parquet file; name it .parquet"),
 }
 
+P, T = ParamSpec("P"), TypeVar("T")
+
 
 class DamagedError(ValueError):
     """A compressed stream does not decode."""
@@ -68,6 +72,27 @@ _DAMAGED = (
 def _locate(uri: str) -> tuple[Folder, str]:
     folder, name = parent(uri)
     return open_folder(folder), name
+
+
+def new_reading() -> str:
+    """Return the key of one reading of the inputs, for :func:`kept`."""
+    return secrets.token_hex(8)
+
+
+def kept(count: int) -> Callable[[Callable[P, T]], Callable[Concatenate[str, P], T]]:
+    """Decorator that keeps the last ``count`` results of a function that reads inputs.
+
+    The function gets a first argument, the key of the reading: between two builds in one process, files may change.
+    """
+
+    def decorate(read: Callable[P, T]) -> Callable[Concatenate[str, P], T]:
+        @lru_cache(count)
+        def found(_: str, *args: P.args, **kwargs: P.kwargs) -> T:
+            return read(*args, **kwargs)
+
+        return cast(Any, wraps(read)(found))
+
+    return decorate
 
 
 def described(uris: Sequence[str]) -> list[dict[str, Any]]:

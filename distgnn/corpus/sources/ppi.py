@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.edges.layout import DEFAULT, EdgeOptions, Encoding, Format
 from distgnn.corpus.sources.edges.read import read_edges
 from distgnn.corpus.sources.ego import Csr, Hop, ego_networks, undirected, upward
-from distgnn.corpus.sources.files import described
+from distgnn.corpus.sources.files import described, kept, new_reading
 from distgnn.corpus.sources.golabels import Labels, read_labels
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
@@ -70,7 +69,7 @@ class Network(NamedTuple):
     rejected: tuple[Rejected, ...]
 
 
-@lru_cache(maxsize=2)
+@kept(2)
 def load_network(uri: str, actions: tuple[str, ...], options: EdgeOptions = DEFAULT) -> Network:
     """Read a network. Self-loops are dropped; duplicate edges are merged, with the union of their action types.
 
@@ -163,7 +162,7 @@ class PpiSource:
 
     def __init__(self, config: PpiConfig) -> None:
         self.config = config
-        self._reading = EdgeOptions(**{name: getattr(config, name) for name in _READING})
+        self._reading, self._options = new_reading(), EdgeOptions(**{name: getattr(config, name) for name in _READING})
         named = [item.partition("=")[::2] for item in config.species]
         self._networks = [*((base_name(uri).split(".")[0].split("-")[0], uri) for uri in config.input), *named]
         species = [name for name, _ in self._networks]
@@ -197,10 +196,10 @@ class PpiSource:
         )
 
     def _network(self, number: int) -> Network:
-        return load_network(self._networks[number][1], self.config.actions, self._reading)
+        return load_network(self._reading, self._networks[number][1], self.config.actions, self._options)
 
     def _labels(self) -> Labels:
-        return read_labels(self.config.labels, self.config.label_groups)
+        return read_labels(self._reading, self.config.labels, self.config.label_groups)
 
     @property
     def schema(self) -> Schema:

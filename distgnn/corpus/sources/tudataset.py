@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ from distgnn.config.fields import reads
 from distgnn.corpus.manifest import read_manifest
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected, rejected
-from distgnn.corpus.sources.files import described
+from distgnn.corpus.sources.files import described, kept, new_reading
 from distgnn.corpus.sources.tudataset_tables import TABLES, Table, contents, parse
 from distgnn.errors import RequestError
 from distgnn.graph.checked import real, whole
@@ -107,7 +106,7 @@ def _features(uri: str, tables: dict[str, Table], kind: str, columns: dict[str, 
     return features
 
 
-@lru_cache(maxsize=1)
+@kept(1)
 def load_dataset(uri: str, codes_of: str = "") -> Dataset:
     """Read and check all tables, which refer to each other by row.
 
@@ -211,7 +210,7 @@ class TuDatasetSource:
     """
 
     def __init__(self, config: TuDatasetConfig) -> None:
-        self.config = config
+        self.config, self._reading = config, new_reading()
         uri = config.input[0]
         if base_name(uri).lower().endswith(".zip"):
             self._files = described([uri])
@@ -230,7 +229,7 @@ class TuDatasetSource:
         )
 
     def _data(self) -> Dataset:
-        return load_dataset(self.config.input[0], self.config.codes_of)
+        return load_dataset(self._reading, self.config.input[0], self.config.codes_of)
 
     @property
     def schema(self) -> Schema:

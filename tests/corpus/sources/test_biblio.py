@@ -60,6 +60,13 @@ def test_paper_centred_graphs(tmp_path: Path) -> None:
     assert reader.manifest.schema.group == "venue"
 
 
+def test_tables_that_change_between_builds_are_read_again(tmp_path: Path) -> None:
+    before = load(tmp_path, tables(tmp_path))[0]
+    text = TABLES["paper_term"]
+    after = load(tmp_path, tables(tmp_path, paper_term=text + text.splitlines()[0].split("\t")[0] + "\tt9\n"))[0]
+    assert sum(len(graph["edges"]) for graph in after) > sum(len(graph["edges"]) for graph in before)
+
+
 def test_options_change_the_graphs(tmp_path: Path) -> None:
     folder = tables(tmp_path)
     graphs, _ = load(tmp_path, folder, drop_venue=True)

@@ -116,6 +116,17 @@ def test_species_centres_and_clean_edges(tmp_path: Path) -> None:
     assert torch.equal(named.edges, batch.edges)
 
 
+def test_files_that_change_between_builds_are_read_again(tmp_path: Path) -> None:
+    options = {"input": (network(tmp_path, HUMAN),), "labels": str(tmp_path / "labels.tsv")}
+    (tmp_path / "labels.tsv").write_text("group\tnode\tterm\nHuman\t1\tA\n")
+    assert len(load(tmp_path, **options)[0].graph_id) == 4
+    network(tmp_path, HUMAN + "4 5\n")
+    (tmp_path / "labels.tsv").write_text("group\tnode\tterm\nHuman\t1\tB\n")
+    batch, reader = load(tmp_path, **options)
+    assert len(batch.graph_id) == 5
+    assert reader.manifest.schema.labels == ("B",)
+
+
 def test_hops_fan_out_and_seed(tmp_path: Path) -> None:
     star = network(tmp_path, "".join(f"0 {leaf}\n" for leaf in range(1, 40)) + "39 99\n")
     assert load(tmp_path, input=(star,), hops=1, fan_out=5)[0].node_ptr.diff().max() == 6

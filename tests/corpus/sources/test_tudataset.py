@@ -12,7 +12,7 @@ import torch
 from distgnn.cli import main
 from distgnn.corpus.inspect import cat
 from distgnn.corpus.reader import CorpusReader
-from distgnn.corpus.sources.tudataset import TuDatasetConfig, load_dataset
+from distgnn.corpus.sources.tudataset import TuDatasetConfig
 from distgnn.errors import RequestError
 from tests.helpers.corpora import build, contents, real
 
@@ -26,11 +26,6 @@ TABLES = {
     "edge_attributes": "1\n1\n2\n2\n3\n3\n4\n",
     "graph_attributes": "0.25\nnan\n",
 }
-
-
-@pytest.fixture(autouse=True)
-def forget() -> None:
-    load_dataset.cache_clear()
 
 
 def folder(tmp_path: Path, **changes: str | None) -> str:
@@ -65,15 +60,12 @@ def test_codes_of_another_corpus(tmp_path: Path) -> None:
     first = str(tmp_path / "first")
     build("tudataset", TuDatasetConfig(input=(folder(tmp_path),), out=first))
     path = folder(tmp_path, node_labels="7\n7\n7\n7\n7\n", graph_labels="1\n1\n")
-    load_dataset.cache_clear()
     assert load(tmp_path, path)[0]["node"]["label"] == [0, 0, 0]
-    load_dataset.cache_clear()
     graphs = load(tmp_path, path, codes_of=first)
     assert [graph["node"]["label"] for graph in graphs] == [[1, 1, 1], [1, 1]]
     assert [graph["y"]["class"] for graph in graphs] == [1, 1]
     schema, other = (CorpusReader(uri).manifest.schema for uri in (first, str(tmp_path / "out")))
     assert (schema.node, schema.edge, schema.classes) == (other.node, other.edge, other.classes)
-    load_dataset.cache_clear()
     with pytest.raises(
         RequestError, match="table node_labels, column 0: the value 5 has no code in the corpus of codes_of"
     ):
