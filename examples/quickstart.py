@@ -12,8 +12,9 @@ import distgnn as dg
 
 folder = Path(os.environ.get("DISTGNN_EXAMPLES", "build/examples")) / "quickstart"
 folder.mkdir(parents=True, exist_ok=True)
-parts = ["O", "N", "F", "CS", "OC(=O)", "N#C"], ["C", "CC", "COC", "CC=C"], ["c1ccccc1", "C1CCCCC1", "c1ccsc1", "C1CC1"]
-smiles = ["".join(choice) for choice in itertools.product(*parts)]
+heads, linkers = ["O", "N", "F", "CS", "OC(=O)", "N#C", "Cl", "NC(=O)"], ["C", "CC", "COC", "CC=C", "CNC", "COCC"]
+rings = ["c1ccccc1", "C1CCCCC1", "c1ccsc1", "C1CC1", "c1ccncc1", "C1CCOC1"]
+smiles = ["".join(choice) for choice in itertools.product(heads, linkers, rings)]
 (folder / "unlabelled.smi").write_text("\n".join(smiles) + "\n")
 (folder / "labelled.csv").write_text(
     "smiles,one_oxygen\n" + "".join(f"{text},{int(text.count('O') == 1)}\n" for text in smiles)

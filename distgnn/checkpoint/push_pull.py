@@ -130,14 +130,22 @@ def _compared(folder: Folder, sealed: bytes, kind: Kind) -> str:
 
 
 def _place(files: dict[str, bytes], sealed: bytes, folder: Folder, kind: Kind) -> str:
-    if folder.size(CHECKSUMS) is not None:
-        if folder.read(CHECKSUMS) != sealed:
-            raise RequestError(f"{folder.uri}: another checkpoint is already there; choose another target")
-        read_verified(folder, kind)
-        settle(folder)  # it was killed after the last file
-        return folder.uri
+    if folder.size(CHECKSUMS) is None:
+        try:
+            _refuse_others(folder)
+            publish_safely(folder, files, sealed, kind)
+            return _compared(folder, sealed, kind)
+        except RequestError:
+            if folder.size(CHECKSUMS) is None:  # else another process has put a checkpoint there meanwhile
+                raise
+    if folder.read(CHECKSUMS) != sealed:
+        raise RequestError(f"{folder.uri}: another checkpoint is already there; choose another target")
+    read_verified(folder, kind)
+    settle(folder)  # it was killed after the last file
+    return folder.uri
+
+
+def _refuse_others(folder: Folder) -> None:
     foreign = sorted(set(folder.names()) - claimed(folder) - {CLAIM, LOCK})
     if foreign:
         raise RequestError(f"{folder.uri}: the folder holds other things ({foreign[0]}); choose an empty target")
-    publish_safely(folder, files, sealed, kind)
-    return _compared(folder, sealed, kind)

@@ -55,6 +55,29 @@ def test_another_checkpoint_or_other_files_are_not_overwritten(runs: list[Run], 
         push_pull.pull(runs[0].folder.uri, str(tmp_path))
 
 
+@pytest.mark.parametrize("step", ["names", "rename"])
+def test_another_process_that_copies_the_same_checkpoint_is_faster(
+    step: str, runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = runs[0].folder.uri, str(tmp_path / "copy")
+    other = push_pull.push(source, str(tmp_path / "other"))
+    where, called = (Folder, "names") if step == "names" else (os, "rename")
+    plain = getattr(where, called)
+
+    def late(*words: Any) -> Any:
+        if step == "names" and words[0].uri != target:
+            return plain(*words)
+        monkeypatch.setattr(where, called, plain)
+        plain_rename(other, target)
+        return plain(*words)
+
+    plain_rename = os.rename
+    monkeypatch.setattr(where, called, late)
+    assert push_pull.push(source, target) == target
+    assert not Path(other).exists()
+    load_checkpoint(target)
+
+
 def test_files_of_others_with_the_names_of_ours_stay(runs: list[Run], tmp_path: Path) -> None:
     for name, target in {"config.json": "hf", "card.md/thesis.txt": "hf2", "checksums.json": "hf3"}.items():
         path = tmp_path / target / name
