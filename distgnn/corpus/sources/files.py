@@ -49,7 +49,8 @@ _PACKED = {
     b"PAR1": (".parquet", "a Parquet file; name it .parquet"),
 }
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class DamagedError(ValueError):
