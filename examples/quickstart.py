@@ -29,5 +29,5 @@ run = dg.pretrain(corpus=folder / "unlabelled", out=folder / "runs", encoder=sma
 results = dg.finetune(
     corpus=folder / "labelled", checkpoint=run, out=folder / "finetune", seeds=3, epochs=10, split={"method": "random"}
 )
-print(results.table)
+print(results)  # results.table is a pandas table
 results.plot().savefig(folder / "scores.png")

@@ -21,7 +21,7 @@ SAID = {
     "own_parts": "finished",
     "papers": "control",
     "proteins": "ood",
-    "quickstart": "roc_auc",
+    "quickstart": "ROC-AUC",
     "recommender": "auxts_all",
 }
 """What each prints when it is through."""
