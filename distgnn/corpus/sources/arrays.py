@@ -14,7 +14,7 @@ from distgnn.config.base import check
 from distgnn.config.fields import setting
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
-from distgnn.corpus.sources.files import described, kept, new_reading
+from distgnn.corpus.sources.files import cached_reads, described, new_reading
 from distgnn.corpus.sources.molecules import ATOM_FEATURES, BOND_FEATURES
 from distgnn.corpus.sources.npz import Array, load_npz
 from distgnn.errors import RequestError
@@ -45,7 +45,7 @@ class ArraysPart(NamedTuple):
     take: int
 
 
-@kept(1)
+@cached_reads(1)
 def _load(uri: str) -> dict[str, Array]:
     """Load and check a file; only one is cached because parts are read in file order."""
     data = load_npz(uri, _WANTED, _OPTIONAL)

@@ -18,7 +18,7 @@ from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.edges.columns import tab_columns
 from distgnn.corpus.sources.ego import Csr, Hop, csr, ego_networks, upward
-from distgnn.corpus.sources.files import described, kept, new_reading
+from distgnn.corpus.sources.files import cached_reads, described, new_reading
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
 from distgnn.graph.ragged import packed
@@ -115,7 +115,7 @@ def _words(folder: str, terms: pd.Index, classes: int) -> npt.NDArray[np.int64]:
     return np.append(word_class(words, classes), 0)[pd.Index(names).get_indexer(terms)]
 
 
-@kept(1)
+@cached_reads(1)
 def load_bibliography(folder: str, drop_venue: bool, labelled: bool, words: int) -> Bibliography:
     """Read the tables of a folder. Papers are ordered by id (as text).
 

@@ -76,14 +76,14 @@ def _locate(uri: str) -> tuple[Folder, str]:
 
 
 def new_reading() -> str:
-    """Return the key of one reading of the inputs, for :func:`kept`."""
+    """Return the key of one reading of the inputs, for :func:`cached_reads`."""
     return secrets.token_hex(8)
 
 
-def kept(count: int) -> Callable[[Callable[P, T]], Callable[Concatenate[str, P], T]]:
-    """Decorator that keeps the last ``count`` results of a function that reads inputs.
+def cached_reads(count: int) -> Callable[[Callable[P, T]], Callable[Concatenate[str, P], T]]:
+    """Decorator that caches the last ``count`` results of a function that reads inputs.
 
-    The function gets a first argument, the key of the reading: between two builds in one process, files may change.
+    The function gets a first argument, the key of :func:`new_reading`, since files may change between two builds in one process.
     """
 
     def decorate(read: Callable[P, T]) -> Callable[Concatenate[str, P], T]:

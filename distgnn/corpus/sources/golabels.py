@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from distgnn.corpus.sources.edges.columns import tab_columns
-from distgnn.corpus.sources.files import kept
+from distgnn.corpus.sources.files import cached_reads
 from distgnn.corpus.sources.npz import load_npz
 from distgnn.errors import RequestError
 from distgnn.graph.checked import whole
@@ -77,7 +77,7 @@ class Labels:
         return tuple(map(str, self.terms[frequent]))
 
 
-@kept(1)
+@cached_reads(1)
 def read_labels(uri: str, prefixes: tuple[str, ...]) -> Labels:
     """Read a label table.
 

@@ -20,7 +20,7 @@ from distgnn.corpus.sources.base import Rejected
 from distgnn.corpus.sources.edges.layout import DEFAULT, EdgeOptions, Encoding, Format
 from distgnn.corpus.sources.edges.read import read_edges
 from distgnn.corpus.sources.ego import Csr, Hop, ego_networks, undirected, upward
-from distgnn.corpus.sources.files import described, kept, new_reading
+from distgnn.corpus.sources.files import cached_reads, described, new_reading
 from distgnn.corpus.sources.golabels import Labels, read_labels
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
@@ -69,7 +69,7 @@ class Network(NamedTuple):
     rejected: tuple[Rejected, ...]
 
 
-@kept(2)
+@cached_reads(2)
 def load_network(uri: str, actions: tuple[str, ...], options: EdgeOptions = DEFAULT) -> Network:
     """Read a network. Self-loops are dropped; duplicate edges are merged, with the union of their action types.
 

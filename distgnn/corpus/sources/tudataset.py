@@ -21,7 +21,7 @@ from distgnn.config.fields import reads
 from distgnn.corpus.manifest import read_manifest
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected, rejected
-from distgnn.corpus.sources.files import described, kept, new_reading
+from distgnn.corpus.sources.files import cached_reads, described, new_reading
 from distgnn.corpus.sources.tudataset_tables import TABLES, Table, contents, parse
 from distgnn.errors import RequestError
 from distgnn.graph.checked import real, whole
@@ -106,7 +106,7 @@ def _features(uri: str, tables: dict[str, Table], kind: str, columns: dict[str, 
     return features
 
 
-@kept(1)
+@cached_reads(1)
 def load_dataset(uri: str, codes_of: str = "") -> Dataset:
     """Read and check all tables, which refer to each other by row.
 
