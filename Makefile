@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-.PHONY: setup demo docs notebooks gpu test test-slow test-slow-fast test-slow-again test-all test-lowest test-wheel bench fuzz kills mutants lint prometheus
+.PHONY: setup demo docs notebooks gpu test test-slow test-slow-fast test-slow-clusters test-slow-again test-all test-lowest test-wheel bench fuzz kills mutants lint prometheus
 setup: .venv/ready
 
 demo: .venv/ready
@@ -28,6 +28,10 @@ test-slow: .venv/ready
 CLUSTERS := tests/scale/test_faults.py tests/scale/test_elastic.py tests/scale/test_submit_cluster.py tests/scale/tune tests/monitor
 test-slow-fast: .venv/ready
 	$(PYTEST) -m slow --timeout 900 -n 2 --dist loadfile tests $(CLUSTERS:%=--ignore %)
+
+# The others, one after the other: their kills and waits depend on the seconds that Ray and Prometheus take.
+test-slow-clusters: .venv/ready
+	$(PYTEST) -m slow --timeout 600 $(CLUSTERS)
 
 # Those that failed last time, once more.
 test-slow-again: .venv/ready
