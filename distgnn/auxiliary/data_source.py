@@ -202,9 +202,7 @@ class CorpusDataSource:
             return LinearProbe(data, model, head_seed(seed), group)
         problem = GraphLevelProblem(data, start.encoder, self.config.corpus, seed, group)
         _load(problem.encoder, weights, start.name)
-        if self.config.weighting.judge == "validation":
-            problem.split_validation(seed)
-        return problem
+        return _adjusted(problem, self.config, seed)
 
     def start(self, encoder: int) -> Weights | None:
         """See :class:`DataSource`."""
@@ -234,6 +232,20 @@ class CorpusDataSource:
             and set(found.scores) == set(shapes)
             and predictions == shapes
         )
+
+
+def _adjusted(problem: MultiTaskProblem, config: TransferConfig, seed: int) -> MultiTaskProblem:
+    """Return ``problem`` with the scales of losses and the judge's rows of ``config``."""
+    tasks = problem.names[1:]
+    if config.loss_scales and len(config.loss_scales) != len(tasks):
+        raise RequestError(
+            f"loss_scales holds {len(config.loss_scales)} factors for {len(tasks)} auxiliary tasks; give one each for"
+            f" {', '.join(tasks)}"
+        )
+    problem.loss_scales = config.loss_scales
+    if config.weighting.judge == "validation":
+        problem.split_validation(seed)
+    return problem
 
 
 def _load(model: nn.Module, weights: Weights | None, name: str) -> None:
@@ -288,9 +300,7 @@ class NetworkDataSource:
         network = _network(self.config.data, self.digest)
         problem = build_problem(network, from_json(type(self.config.network), data), seed, group)
         _load(problem.encoder, weights, self.encoders[encoder])
-        if self.config.weighting.judge == "validation":
-            problem.split_validation(seed)
-        return problem
+        return _adjusted(problem, self.config, seed)
 
     def start(self, encoder: int) -> Weights | None:  # noqa: ARG002
         """None: checkpoints of networks do not exist."""

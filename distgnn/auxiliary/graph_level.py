@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from distgnn.auxiliary.auxiliary_corpus import AuxiliaryCorpus
 from distgnn.auxiliary.label_target import LabelTarget, named_tensors
-from distgnn.auxiliary.problem import Rows, Samples
+from distgnn.auxiliary.problem import Rows, Samples, scaled
 from distgnn.config import CorpusTaskConfig, EncoderConfig
 from distgnn.config.transfer import ELSEWHERE
 from distgnn.distributed import ProcessGroup
@@ -127,7 +127,7 @@ class GraphLevelProblem(LabelTarget):
         for place, (objective, graphs) in enumerate(zip(self.objectives, batch.tasks, strict=False), start=1):
             self._restart_dropout(batch.epoch, place)
             auxiliary.append(self._task_samples(objective, graphs, batch.epoch))
-        return target, auxiliary
+        return target, scaled(auxiliary, self.loss_scales)
 
     def fold_losses(self, batch: Batch, fold: int) -> Samples:
         """See :class:`MultiTaskProblem`. The dropout masks differ from those of ``losses``."""

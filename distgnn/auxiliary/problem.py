@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,6 +30,13 @@ class Samples:
     labels: Tensor
     count: Tensor
     summed: bool = False
+
+
+def scaled(samples: list[Samples], factors: Sequence[float]) -> list[Samples]:
+    """Return the samples of tasks with their losses multiplied by ``factors``, one for each task; without factors, as they are."""
+    if not factors:
+        return samples
+    return [replace(one, losses=factor * one.losses) for one, factor in zip(samples, factors, strict=False)]
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,7 @@ class MultiTaskProblem(Protocol):
         metrics: Names of the metrics of ``evaluate``; the first selects the epoch.
         lower_is_better: Metrics where lower is better.
         parts: Parts on which a finished training is evaluated, including "val".
+        loss_scales: Factors of the auxiliary tasks' losses in :meth:`losses`; empty = 1.
         judges: Number of rows that :meth:`split_validation` took from the validation part.
     """
 
@@ -72,6 +80,7 @@ class MultiTaskProblem(Protocol):
     metrics: tuple[str, ...]
     lower_is_better: frozenset[str]
     parts: tuple[str, ...]
+    loss_scales: tuple[float, ...]
     judges: int
 
     def split_validation(self, seed: int) -> None:

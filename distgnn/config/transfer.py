@@ -121,6 +121,8 @@ class TransferConfig:
     """Learning rate of Adam."""
     weight_decay: float = hyper(0.0)
     """Weight decay (L2 penalty) of Adam."""
+    loss_scales: tuple[float, ...] = hyper(())
+    """Factors of the auxiliary tasks' losses, one for each, as in Table 4 of AUX-TS; empty = 1."""
     similarities: bool = setting(False)
     """Record gradient similarities also for methods that do not use them; this computes the gradients of each task."""
     weighting: WeightingConfig = hyper(factory=WeightingConfig, results=False)
@@ -150,6 +152,10 @@ class TransferConfig:
         for name in ("pretrain_epochs", "patience", "batch", "lr", "weight_decay", "max_failures", "auto_margin"):
             value = getattr(self, name)
             check(value >= 0, f"{name} must not be negative, found {value}")
+        check(
+            all(0 < value < float("inf") for value in self.loss_scales),
+            f"loss_scales must be finite and positive, found {' '.join(map(str, self.loss_scales))}",
+        )
         bad = [item for item in self.schemes if item not in (*SCHEMES, AUTO)]
         check(not bad, f"schemes: {bad[:1]} is none of {', '.join((*SCHEMES, AUTO))}")
         for name in ("methods", "schemes"):

@@ -363,3 +363,25 @@ def test_a_judge_of_validation_rows_serves_every_method(
         asked.clear()
         names |= {job.name(Job(0, "scratch", 0, method)) for method in ("none", "auxts_all")}
     assert len(names) == 4
+
+
+@pytest.mark.parametrize("kind", ["corpus", "network"])
+def test_scales_of_losses(data: str, tmp_path: Path, kind: str) -> None:
+    """The auxiliary losses are multiplied, the target's is not; a wrong number of factors is refused."""
+    uri = data if kind == "corpus" else write_network(str(tmp_path / "n"))
+    source = CorpusDataSource.read if kind == "corpus" else lambda settings, _: NetworkDataSource.read(settings)
+    group = ProcessGroup.single_process(CPU)
+
+    def losses(scales: tuple[float, ...]) -> tuple[list[float], list[float]]:
+        problem = source(config(uri, "", loss_scales=scales), ()).problem(0, 0, group)
+        target, others = problem.losses(problem.fetch([np.arange(4)], 0))
+        sums = [[found.losses.detach().sum().item() for found in part] for part in (target, others)]
+        return sums[0], sums[1]
+
+    target, plain = losses(())
+    factors = tuple(float(place + 2) for place in range(len(plain)))
+    same_target, found = losses(factors)
+    assert same_target == target
+    np.testing.assert_allclose(found, np.multiply(plain, factors), rtol=1e-6)
+    with pytest.raises(RequestError, match=r"loss_scales holds \d+ factors for \d+ auxiliary tasks"):
+        losses((*factors, 1.0))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from distgnn.auxiliary.network_tasks.tasks import AuxiliaryTask, NetworkTask, NodeQuery, TargetTask
 from distgnn.auxiliary.network_tasks.views import Evaluation, Views, joins, without
-from distgnn.auxiliary.problem import JUDGE, PartEvaluation, Rows, Samples
+from distgnn.auxiliary.problem import JUDGE, PartEvaluation, Rows, Samples, scaled
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import key
 from distgnn.graph.purposes import NetworkDraw
@@ -48,6 +48,7 @@ class NetworkProblem:
 
     lower_is_better: frozenset[str] = frozenset()
     parts: tuple[str, ...] = ("val", "test")
+    loss_scales: tuple[float, ...] = ()
     judges = 0
 
     def __init__(
@@ -106,7 +107,7 @@ class NetworkProblem:
         for place, (task, one) in enumerate(zip(self.auxiliary, batch.auxiliary, strict=False), start=1):
             embedded = next(parts) if one.cut is None else self._embed(task, one, batch.step, place)
             auxiliary.append(task.samples(embedded, one))
-        return target, auxiliary
+        return target, scaled(auxiliary, self.loss_scales)
 
     def _embed(self, task: NetworkTask, query: NodeQuery, step: int, place: int) -> Tensor:
         self._restart_dropout(step, place)
