@@ -13,7 +13,15 @@ from tests.helpers.transfers import write_network
 
 JOB = Path(__file__).resolve().parents[2] / "jobs/auxts_paper.py"
 OPTIONS = (
-    *("--network.auxiliary", "attribute_generation", "edge_generation", "--network.width", "8", "--network.aux-batch", "8"),
+    *(
+        "--network.auxiliary",
+        "attribute_generation",
+        "edge_generation",
+        "--network.width",
+        "8",
+        "--network.aux-batch",
+        "8",
+    ),
     *("--network.negatives", "4", "--weighting.hidden", "8", "--weighting.judge", "folds", "--device", "cpu"),
     *("--weighting.start", "0", "--weighting.lookahead", "gradient", "--weighting.moments", "joint"),
     *("--methods", "auxts_all", "--schemes", "auto", "--seeds", "1", "--epochs", "2", "--batch", "18"),
@@ -26,7 +34,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("paper")
     network = write_network(str(folder / "n"))
     spec = importlib.util.spec_from_file_location(JOB.stem, JOB)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     job = importlib.util.module_from_spec(spec)
     sys.modules[JOB.stem] = job  # where the types of its config are looked up
     spec.loader.exec_module(job)
