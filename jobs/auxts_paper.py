@@ -3,9 +3,9 @@
 python jobs/auxts_paper.py --data data/acm --out runs/auxts-paper --seeds 3 --workers 2
 
 Figure 1: the target's test score for every pair of constant weights. Figures 3 to 5: validation scores, losses, weights and
-gradient similarities, the pictures of ``distgnn transfer``. Table 4 and Figure 6: test scores and learned weights for every pair of
-scales of the auxiliary losses. All other options are those of ``distgnn transfer`` (--epochs 60, --network.width 64). Finished trainings are
-kept; repeating the command continues.
+gradient similarities, the pictures of ``distgnn transfer``. Table 4 and Figure 6: test scores and learned weights for every
+pair of scales of the auxiliary losses. All other options are those of ``distgnn transfer`` (--epochs 60, --network.width 64).
+Finished trainings are kept; repeating the command continues.
 """
 
 from __future__ import annotations

@@ -57,8 +57,8 @@ def test_every_pair_is_trained_once(run: Any, capsys: pytest.CaptureFixture[str]
     assert {"figure-1.png", "figure-6.png", "scratch-gcn-auxts_all.png", "pretrained-gcn-validation.png"} <= pictures
     assert "attribute_generation=5, edge_generation=1" in (folder / "table.md").read_text()
     jobs = sorted((folder / "jobs").iterdir())
-    # By scheme: none, auxts_all, selar; three pairs of weights; none and two methods for each of three scales; and the pre-trainings
-    # with each pair of scales.
+    # By scheme: none, auxts_all, selar; three pairs of weights; none and two methods with each of three scales. And the
+    # pre-trainings with each pair of scales.
     assert len(jobs) == 2 * (3 + 3 + 3 * 3) + 4
     capsys.readouterr()
     run()
