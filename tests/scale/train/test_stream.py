@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
@@ -189,6 +191,27 @@ def test_a_block_is_taken_once_it_has_caught_up() -> None:
     assert arrivals.take(5, wait=True) == {"round": 5}
     with pytest.raises(WorkError, match=r"reading with Ray Data failed \(it ended\)"):
         arrivals.take(6, wait=True)
+
+
+def test_ray_data_catches_up_with_a_rank_that_is_ahead() -> None:
+    """Its first block comes late; the others follow faster than the rank takes them."""
+    given = threading.Event()
+
+    class Part:
+        def iter_batches(self, **_: object) -> Iterator[pa.Table]:
+            for number in range(2, 100):
+                given.set()
+                yield pa.Table.from_pylist([{"round": number}])
+
+    arrivals = stream._Arrivals(iter([Part()]))  # pyright: ignore[reportArgumentType]
+    assert given.wait(10)
+    found = None
+    for number in range(40, 43):
+        time.sleep(0.3)
+        found = found or arrivals.take(number, wait=False)
+    arrivals.close()
+    assert found is not None
+    assert found["round"] >= 41
 
 
 def test_a_reader_that_dies_is_one_line_with_a_remedy() -> None:

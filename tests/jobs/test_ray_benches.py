@@ -1,0 +1,35 @@
+"""Benchmarks that start Ray run with --quick, and their figures are possible ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def quick(name: str, folder: Path) -> list[dict[str, Any]]:
+    """Lines of a benchmark, without real data."""
+    words = [sys.executable, str(ROOT / "jobs/bench.py"), name, "--quick", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DISTGNN_DATA": str(folder / "absent")}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=540)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(row) for row in done.stdout.splitlines()]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_stream(tmp_path: Path) -> None:
+    lines = quick("stream", tmp_path)
+    cases = [f"motifs, {cores}" for cores in ("1 core", "2 cores")[: os.cpu_count()]]
+    for case in cases:
+        rate, warm, cold = (line for line in lines if line["case"] == case)
+        assert rate["baseline"] == warm["baseline"] == "rank"
+        assert min(rate["value"], rate["baseline_value"], warm["value"], cold["value"]) > 0
+    assert lines[-1]["unit"] == "%"
