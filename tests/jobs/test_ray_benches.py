@@ -25,6 +25,20 @@ def quick(name: str, folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.ray
 @pytest.mark.slow
+def test_reading(tmp_path: Path) -> None:
+    lines = {line["metric"]: line for line in quick("reading", tmp_path)}
+    for metric in ("units of all ranks", "longest gap of a rank"):
+        assert min(lines[metric]["value"], lines[metric]["baseline_value"]) > 0
+    busy, idle = lines["CPUs that read for Ray Data, of 6 beside the ranks"]["value"], lines["of these idle"]["value"]
+    assert busy > 0
+    assert busy + idle == pytest.approx(6)
+    for side in ("ray", "rank"):
+        assert lines[f"{side}: units read on the head"]["value"] == 0
+        assert lines[f"{side}: units read on each other node"]["value"] > 0
+
+
+@pytest.mark.ray
+@pytest.mark.slow
 def test_stream(tmp_path: Path) -> None:
     lines = quick("stream", tmp_path)
     cases = [f"motifs, {cores}" for cores in ("1 core", "2 cores")[: os.cpu_count()]]

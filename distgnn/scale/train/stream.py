@@ -145,10 +145,13 @@ def _unit_bytes(manifest: Manifest) -> int:
 
 
 def _off_the_head() -> dict[str, str] | None:
-    """Selector of the nodes other than the head, if there are others: it runs the control plane, and zero CPUs keep no task off."""
+    """Selector that keeps tasks off the head, and off nodes without CPUs (such as one for drivers), if there are others.
+
+    The head runs the control plane, and zero CPUs keep no task off a node.
+    """
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    head = [node["NodeID"] for node in nodes if _HEAD in node["Resources"]]
-    return {"ray.io/node-id": f"!{head[0]}"} if head and len(nodes) > 1 else None
+    kept = [node["NodeID"] for node in nodes if _HEAD in node["Resources"] or not node["Resources"].get("CPU")]
+    return {"ray.io/node-id": f"!in({', '.join(kept)})"} if 0 < len(kept) < len(nodes) else None
 
 
 def spare_cpus(workers: int, each: float) -> float:
