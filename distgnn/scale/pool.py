@@ -107,17 +107,17 @@ def cpu_share(workers: int, cpus: float) -> float:
     return math.floor(100 * min(1.0, cpus / workers)) / 100
 
 
-def shared_cpus(workers: int, name: str) -> float:
-    """CPUs of each of ``workers``, of those that the running cluster has or may get.
+def shared_cpus(workers: int, cpus: float, name: str) -> float:
+    """CPUs of each of ``workers``; see :func:`cpu_share`.
 
     Args:
         workers: Number of training processes.
+        cpus: CPUs that the cluster has or may get.
         name: Name of the option that sets it, for the error message.
 
     Raises:
         RequestError: If there are too few.
     """
-    cpus = possible_resources()["CPU"]
     share = cpu_share(workers, cpus)
     if not share:
         raise RequestError(

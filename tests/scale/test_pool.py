@@ -163,7 +163,7 @@ def test_workers_share_what_the_cluster_may_get(
     monkeypatch.setattr(pool.ray, "cluster_resources", lambda: {"CPU": up})
     monkeypatch.setattr(pool, "node_groups", list)
     monkeypatch.setenv("DISTGNN_CLUSTER_MAX", most)
-    assert pool.shared_cpus(4, "workers") == expected
+    assert pool.shared_cpus(4, possible_resources()["CPU"], "workers") == expected
 
 
 def test_a_cluster_without_cpus_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,4 +174,4 @@ def test_a_cluster_without_cpus_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(
         RequestError, match=r"^workers=4 need 0\.04 CPUs, .* has 0; lower workers, or set DISTGNN_CLUSTER_MAX"
     ):
-        pool.shared_cpus(4, "workers")
+        pool.shared_cpus(4, possible_resources()["CPU"], "workers")

@@ -73,9 +73,9 @@ class _RankedMap:
         thread.join()
 
     def _scaling(self) -> ScalingConfig:
-        ranks = self.config.ranks
-        use_gpu = uses_gpus(self.config.device, "device", possible_resources()["GPU"], ranks, "ranks")
-        share = {"CPU": shared_cpus(ranks, "ranks"), **({"GPU": 1} if use_gpu else {})}
+        ranks, most = self.config.ranks, possible_resources()
+        use_gpu = uses_gpus(self.config.device, "device", most["GPU"], ranks, "ranks")
+        share = {"CPU": shared_cpus(ranks, most["CPU"], "ranks"), **({"GPU": 1} if use_gpu else {})}
         return ScalingConfig(num_workers=ranks, use_gpu=use_gpu, resources_per_worker=share)
 
     def _fit(self, scaling: ScalingConfig, function: RunJob, jobs: list[Job], failures: list[Exception]) -> None:

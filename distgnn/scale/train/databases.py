@@ -24,7 +24,7 @@ from distgnn.errors import DivergedError, RequestError, WorkError
 from distgnn.relational.episodes import TaskData
 from distgnn.relational.model_checkpoint import load_model
 from distgnn.relational.pretraining import DatabaseRun, pretraining_pool, train_run
-from distgnn.scale.pool import ordered_map, shared_cpus, start_ray
+from distgnn.scale.pool import ordered_map, possible_resources, shared_cpus, start_ray
 from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted, remove_file
 from distgnn.scale.train.recovery import default_environment
 from distgnn.scale.train.trainer import fit_trainer, rank_trainer, run_config
@@ -48,7 +48,7 @@ def pretrain_on_ray(config: DatabasePretrainConfig) -> DatabaseRun:
     start_ray(os.cpu_count() or 1)
     try:
         forget_failure(folder)
-        share = shared_cpus(config.workers, "workers")
+        share = shared_cpus(config.workers, possible_resources()["CPU"], "workers")
         with default_environment(_QUIET):
             pool = pretraining_pool(config, ordered_map(config.workers))
             return _watch(config, share, folder, pool)
