@@ -4,7 +4,8 @@ Both sides of a comparison do the same work in the same run, interleaved; result
 {"bench", "case", "metric", "value", "unit", "baseline", "baseline_value", "ratio", "runs"} with ratio = value / baseline_value.
 Real data of DISTGNN_DATA is used if available, else synthetic motif graphs (see "case").
 Results are also written to build/bench/NAME.json.
-Names: corpus_build tasks stream l2p_step l2p_variants objectives sampler scaling simulate plan recovery weighting_step tuner peers.
+Names: corpus_build tasks stream l2p_step l2p_variants objectives sampler scaling simulate plan reading recovery weighting_step
+tuner peers.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from benches.measure import Options
 from benches.objectives import bench_objectives
 from benches.peers import bench_peers
 from benches.plan import bench_plan
+from benches.reading import bench_reading
 from benches.recovery import bench_recovery
 from benches.sampler import bench_sampler
 from benches.scaling import bench_scaling
@@ -48,6 +50,7 @@ BENCHES = {
     "scaling": bench_scaling,
     "simulate": bench_simulate,
     "plan": bench_plan,
+    "reading": bench_reading,
     "recovery": bench_recovery,
     "weighting_step": bench_weighting_step,
     "peers": bench_peers,

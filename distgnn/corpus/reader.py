@@ -19,8 +19,10 @@ from distgnn.storage.folder import Folder, open_folder, storage_errors
 from distgnn.storage.retry import note_error
 
 _ROW_COLUMNS = ("group", "split")
-_OPEN_SHARDS, _FOOTERS = 8, 64
-"""Local shards that a thread keeps open; remote ones, and footers that a reader keeps."""
+_OPEN_SHARDS = 8
+"""Local shards that a thread keeps open; remote ones stay open as long as the reader keeps their footers."""
+_FOOTERS_BYTES, _DECODED = 64 << 20, 10
+"""Memory for the footers that a reader keeps, and how many times its size in the file a decoded one takes (measured)."""
 _CHUNK_BYTES, _FOOTER_BYTES = 160, 64 << 10
 """Bytes of a footer for each column of a unit, and besides what Arrow reads first; a larger one takes another request."""
 _DAMAGE = ("crc", "checksum", "thrift")
@@ -83,17 +85,23 @@ class CorpusReader:
 
     def _shard(self, number: int) -> pq.ParquetFile:
         opened = self._open_shards.files
-        if number not in opened:
-            if len(opened) >= (_OPEN_SHARDS if self.folder.local else _FOOTERS):
-                opened.pop(next(iter(opened)))  # its file is closed with it
-            opened[number] = self._open(number)
-        return opened[number]
+        if number in opened:
+            return opened[number]
+        if self.folder.local and len(opened) >= _OPEN_SHARDS:
+            opened.pop(next(iter(opened)))  # its file is closed with it
+        file = self._open(number)
+        if not self.folder.local:
+            for other in [other for other in opened if other not in self._footers]:
+                del opened[other]
+        opened[number] = file
+        return file
 
     def _keep_footer(self, number: int, footer: pq.FileMetaData) -> None:
         with self._lock:
-            if len(self._footers) >= _FOOTERS:
-                self._footers.pop(next(iter(self._footers)))
             self._footers[number] = footer
+            size = _DECODED * sum(kept.serialized_size for kept in self._footers.values())
+            while size > _FOOTERS_BYTES and len(self._footers) > 1:
+                size -= _DECODED * self._footers.pop(next(iter(self._footers))).serialized_size
 
     def _open(self, number: int) -> pq.ParquetFile:
         entry, manifest, footer = self.manifest.shards[number], self.manifest, self._footers.get(number)

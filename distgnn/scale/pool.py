@@ -102,6 +102,31 @@ def possible_resources() -> dict[str, float]:
     return {name: max(up[name], most[name]) for name in _COUNTED}
 
 
+def cpu_share(workers: int, cpus: float) -> float:
+    """CPUs of each of ``workers`` that share ``cpus``: at most 1, in hundredths; 0 if there are too few."""
+    return math.floor(100 * min(1.0, cpus / workers)) / 100
+
+
+def shared_cpus(workers: int, cpus: float, name: str) -> float:
+    """CPUs of each of ``workers``; see :func:`cpu_share`.
+
+    Args:
+        workers: Number of training processes.
+        cpus: CPUs that the cluster has or may get.
+        name: Name of the option that sets it, for the error message.
+
+    Raises:
+        RequestError: If there are too few.
+    """
+    share = cpu_share(workers, cpus)
+    if not share:
+        raise RequestError(
+            f"{name}={workers} need {workers / 100:g} CPUs, a hundredth each, but the Ray cluster has {cpus:g}; lower {name}, or"
+            " set DISTGNN_CLUSTER_MAX=CPU=N on its nodes if its autoscaler may add some"
+        )
+    return share
+
+
 def _sizes(resources: Mapping[str, float]) -> dict[str, float]:
     return {name: resources.get(name, 0.0) for name in _COUNTED}
 

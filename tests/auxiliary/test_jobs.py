@@ -264,6 +264,9 @@ def test_ranks_do_not_fall_back_to_cpus(data: str, monkeypatch: pytest.MonkeyPat
     with pytest.raises(RequestError, match=r"device=auto: ranks=2 need 2 GPUs, .* has 1, .* or choose device=cpu"):
         scale_auxiliary._RankedMap(settings)._scaling()
     assert not scale_auxiliary._RankedMap(replace(settings, device="cpu"))._scaling().use_gpu
+    monkeypatch.setattr(scale_auxiliary, "possible_resources", lambda: {"CPU": 0.0, "GPU": 0.0})
+    with pytest.raises(RequestError, match=r"^ranks=2 need 0\.02 CPUs"):
+        scale_auxiliary._RankedMap(settings)._scaling()
 
 
 def test_auto_takes_the_same_training_for_all_seeds(data: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,7 +34,7 @@ from distgnn.config import RecoveryConfig
 from distgnn.errors import RequestError
 from distgnn.scale import pool
 from distgnn.scale.train import recovery
-from tests.helpers.manifests import Resource, documents, render
+from tests.helpers.manifests import CLUSTER_KINDS, Resource, documents, render
 from tests.helpers.prometheus import ROOT
 from tests.helpers.ray_schema import SCHEMAS
 
@@ -126,7 +127,7 @@ def test_resources_have_the_fields_of_their_kind(where: str, resource: Resource)
         jsonschema.validate(resource, SCHEMAS[resource["kind"]])
     else:
         kubernetes_validate.validate(resource, KUBERNETES, strict=True)
-    assert resource["metadata"]["namespace"]
+    assert ("namespace" in resource["metadata"]) == (resource["kind"] not in CLUSTER_KINDS)
 
 
 @pytest.mark.parametrize(("where", "template"), TEMPLATES, ids=TEMPLATE_IDS)
@@ -247,7 +248,7 @@ def test_nodes_have_time_for_a_checkpoint() -> None:
     """Ray drains a node longer than by default, and ends before the pod is killed."""
     for where, spec in clusters():
         drain = float(settings(where)["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
-        for group in spec["workerGroupSpecs"]:
+        for group in groups(spec):
             grace = group["template"]["spec"]["terminationGracePeriodSeconds"]
             assert ray_constants.RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S < drain < grace
 
@@ -262,14 +263,19 @@ def test_ray_trains_settings_are_in_the_environment_of_the_nodes() -> None:
     assert all(f"{name}={value}" in launcher for name, value in wanted.items())
 
 
-def test_the_declared_maximum_is_that_of_the_autoscaler() -> None:
-    """Ray does not tell jobs how many nodes its autoscaler may start."""
-    group = SPOT["workerGroupSpecs"][0]
-    most = {
-        name: group["maxReplicas"] * int(limits(group)[limit])
-        for name, limit in (("CPU", "cpu"), ("GPU", "nvidia.com/gpu"))
-    }
-    assert pool._declared(settings("kube/overlays/spot-gpu")["DISTGNN_CLUSTER_MAX"]) == most
+def test_the_declared_maximum_is_that_of_the_cluster() -> None:
+    """Ray does not tell jobs how many nodes there may be: one that comes before any worker would be refused for good."""
+    for where, spec in clusters():
+        most = {"CPU": 0, "GPU": 0}
+        for group in spec["workerGroupSpecs"]:
+            if group["rayStartParams"].get("num-cpus") != "0":
+                most["CPU"] += group["maxReplicas"] * int(limits(group)["cpu"])
+                most["GPU"] += group["maxReplicas"] * int(limits(group).get("nvidia.com/gpu", 0))
+        declared = pool._declared(settings(where)["DISTGNN_CLUSTER_MAX"])
+        assert declared == {name: amount for name, amount in most.items() if amount}, where
+
+
+def test_the_declared_maximum_of_the_launcher_is_that_of_its_autoscaler() -> None:
     launcher = documents(CLUSTER / "aws.yaml")[0]
     (declared,) = re.findall(r"DISTGNN_CLUSTER_MAX=(\S+)", launcher["head_start_ray_commands"][-1])
     kind = launcher["available_node_types"]["gpu_spot"]
@@ -336,7 +342,34 @@ def test_drivers_run_beside_the_head() -> None:
     (driver,) = [group for group in JOB["workerGroupSpecs"] if group["groupName"] == "driver"]
     have = json.loads(json.loads(driver["rayStartParams"]["resources"]))  # quoted for the shell of ray start
     assert all(have[name] >= amount for name, amount in wanted.items())
+    assert int(limits(driver)["memory"].removesuffix("Gi")) >= 2 * have["driver"]
     assert driver["rayStartParams"]["num-cpus"] == JOB["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+
+
+def test_storage_of_nodes_is_asked_for() -> None:
+    """What Ray may write is part of the pod's request, so that a full disk of the machine ends no other pod."""
+    for where, spec in clusters():
+        for group in groups(spec):
+            pod = group["template"]["spec"]
+            written = [volume["emptyDir"] for volume in pod["volumes"] if volume["emptyDir"].get("medium") != "Memory"]
+            asked = pod["containers"][0]["resources"]["requests"]["ephemeral-storage"]
+            assert sum(gibibytes(volume["sizeLimit"]) for volume in written) <= gibibytes(asked), where
+
+
+def gibibytes(size: str) -> int:
+    """Number in a size such as 12Gi."""
+    return int(size.removesuffix("Gi"))
+
+
+def test_workers_are_spread_and_heads_go_first() -> None:
+    for where, spec in clusters():
+        workers = spec["workerGroupSpecs"][0]
+        (spread,) = workers["template"]["spec"]["topologySpreadConstraints"]
+        assert spread["labelSelector"]["matchLabels"]["ray.io/group"] == workers["groupName"]
+        assert spread["whenUnsatisfiable"] == "ScheduleAnyway"
+        classes = [item["metadata"]["name"] for w, item in RESOURCES if (w, item["kind"]) == (where, "PriorityClass")]
+        used = [group["template"]["spec"].get("priorityClassName") for group in groups(spec)]
+        assert used == ([classes[0], None, classes[0]] if spec in (SPOT, WHOLE) else [None] * 3)
 
 
 def test_references_between_resources_resolve() -> None:
@@ -489,6 +522,12 @@ def test_commands_of_the_readme_are_valid() -> None:
     assert len(found) >= 4
     for words in found:
         known(words)
+    (script,) = re.findall(r"sed -i '([^']+)' cluster/kube/job/job.yaml", text)
+    command = ["sed", script, CLUSTER / "kube/job/job.yaml"]
+    with_64 = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    assert "--workers 64 --train.streams 64" in with_64
+    assert "--min-workers" not in with_64
+    assert pool._declared(settings("kube/overlays/gpu-64")["DISTGNN_CLUSTER_MAX"])["GPU"] == 64
     for folder in re.findall(r"kubectl apply -k cluster/(\S+)", text):
         assert (CLUSTER / folder / "kustomization.yaml").exists()
     for path in re.findall(r"(?<![\w/-])cluster/([\w./-]+\.\w+)", text):
@@ -536,12 +575,20 @@ def test_the_dockerfile_passes_hadolint() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_image_has_the_programs_of_the_probes() -> None:
+    """KubeRay's, of versions before its HTTP probes, and those of the files here; the base image has neither program."""
+    (line,) = re.findall(r"^RUN apt-get update .*$", (CLUSTER / "Dockerfile").read_text(), re.MULTILINE)
+    assert {"curl", "wget", "rsync", "openssh-client"} <= set(line.split())
+
+
 def test_files_copied_into_the_image_are_in_the_build_context() -> None:
     lines = (CLUSTER / "Dockerfile.dockerignore").read_text().splitlines()
     sent = {line[1:] for line in lines if line.startswith("!")}
     copied = re.findall(r"^COPY (.+) \S+$", (CLUSTER / "Dockerfile").read_text(), re.MULTILINE)
     assert {name for line in copied for name in line.split()} == sent
     assert all((ROOT / name).exists() for name in sent)
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
+    assert {Path(name).parts[0] for names in packaged.values() for name in names} <= sent  # zoo:NAME
     assert "*" in lines
 
 

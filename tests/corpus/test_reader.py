@@ -48,6 +48,23 @@ def test_open_shards_are_limited(corpus: Path, monkeypatch: pytest.MonkeyPatch) 
     assert other.unit(2).graph_id.tolist() == [8, 9, 10, 11]
 
 
+@pytest.mark.parametrize("remote", [False, True])
+def test_kept_footers_are_limited_by_their_bytes(corpus: Path, monkeypatch: pytest.MonkeyPatch, remote: bool) -> None:
+    sizes = [pq.read_metadata(corpus / f"shard-0000{n}.parquet").serialized_size for n in range(3)]
+    reader = CorpusReader(str(corpus))
+    if remote:
+        store = pafs.SubTreeFileSystem(str(corpus.parent), pafs.LocalFileSystem())
+        reader.folder = Folder(store, corpus.name, "s3://bucket/x")
+    monkeypatch.setattr(module, "_FOOTERS_BYTES", 10 * (sizes[1] + sizes[2]))
+    for unit in range(3):
+        reader.unit(unit)
+    assert list(reader._footers) == [1, 2]
+    assert list(reader._open_shards.files) == ([1, 2] if remote else [0, 1, 2])
+    monkeypatch.setattr(module, "_FOOTERS_BYTES", 1)  # less than one
+    assert reader.unit(0).graph_id.tolist() == [0, 1, 2, 3]
+    assert len(reader._footers) <= 2
+
+
 def test_requests_per_unit_on_s3(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     motifs(s3, graphs=20_000, unit_rows=2500, shard_rows=10_000)
     asked, do = [], S3Files._do

@@ -14,6 +14,8 @@ import jsonpatch
 import yaml
 
 Resource = dict[str, Any]
+CLUSTER_KINDS = ("PriorityClass",)
+"""Kinds that are in no namespace."""
 _KNOWN = {
     "apiVersion", "kind", "namespace", "resources", "components", "patches", "replacements", "generatorOptions",
     "configMapGenerator",
@@ -47,7 +49,8 @@ def _apply(folder: Path, found: list[Resource]) -> list[Resource]:
         _replace(replacement, found)
     if namespace := settings.get("namespace"):
         for resource in found:
-            resource["metadata"]["namespace"] = namespace
+            if resource["kind"] not in CLUSTER_KINDS:
+                resource["metadata"]["namespace"] = namespace
     return found
 
 

@@ -1,8 +1,8 @@
 """KubeRay's and the Prometheus operator's resources, as JSON schemas that refuse unknown fields.
 
-Written after the API references and KubeRay's types (ray.io/v1 of KubeRay 1.6; monitoring.coreos.com/v1), since the definitions
-themselves are in no package registry. All fields of the specs of RayCluster and RayJob are listed, with those rules of KubeRay's
-validation that its types do not say. Pod templates are any object here; Kubernetes' own schemas check them.
+Written after the API references and KubeRay's types (ray.io/v1 of KubeRay 1.6; monitoring.coreos.com/v1), and compared field by
+field with KubeRay's CRD (see cluster/README.md). All fields of the specs of RayCluster and RayJob are listed, with those rules of
+KubeRay's validation that its types do not say. Pod templates are any object here; Kubernetes' own schemas check them.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _CREDENTIAL = _closed([], value=_TEXT, valueFrom=_ANY)
 _CLUSTER = _closed(
     ["headGroupSpec", "rayVersion"],  # authOptions need to know the version
     rayVersion={"type": "string", "pattern": r"^\d+\.\d+\.\d+$"},
-    authOptions=_closed(["mode"], mode=_one_of("token", "disabled"), secretName=_TEXT, enableK8sTokenAuth=_FLAG),
+    authOptions=_closed(["mode"], mode=_one_of("token", "disabled"), enableK8sTokenAuth=_FLAG),
     enableInTreeAutoscaling=_FLAG,
     autoscalerOptions=_closed(
         [],
@@ -93,6 +93,8 @@ _CLUSTER = _closed(
     headServiceAnnotations=_TEXTS,
     managedBy=_MANAGER,
     suspend=_FLAG,
+    ttlSecondsAfterIdle=_COUNT,
+    upgradeStrategy=_closed([], type=_one_of("Recreate", "None")),
     workerGroupSpecs={"type": "array", "items": _WORKERS, "minItems": 1},
 )
 _JOB = _closed(

@@ -31,7 +31,7 @@ from jobs.benches.measure import Options, Side
 from jobs.benches.memory import apart, peak_mb
 from jobs.benches.objectives import context_lines, masking_lines, step_lines
 from jobs.benches.scaling import axis_lines, synthetic_graphs
-from jobs.benches.simulate import efficiency, unit_steps
+from jobs.benches.simulate import efficiency, fitted, unit_steps
 from jobs.benches.throughput import count_work, throughput_lines
 from jobs.benches.transforms import context_transform, masking_transform
 from jobs.benches.vmap import vmap_step
@@ -171,10 +171,22 @@ def test_l2p_variants_lines(motifs: str) -> None:
 
 def test_simulated_efficiency() -> None:
     equal = np.full((4, 8), 0.25)
-    assert efficiency(equal, 64, 0, 1.0) == pytest.approx(0.25 / (0.25 + 126 * 20e-6))
-    assert efficiency(equal, 2, 1_000_000, 8e6) == pytest.approx(0.25 / (0.25 + 0.125 + 2 * 20e-6))
+    none = np.zeros(3)
+    assert efficiency(equal, none, 64, 0, 1.0) == pytest.approx(0.25 / (0.25 + 126 * 20e-6))
+    assert efficiency(equal, none, 2, 1_000_000, 8e6) == pytest.approx(0.25 / (0.25 + 0.125 + 2 * 20e-6))
     uneven = np.tile([0.1, 0.3], (4, 4))
-    assert efficiency(uneven, 64, 0, 1.0) == pytest.approx(0.2 / 0.3, abs=0.02)
+    assert efficiency(equal, np.array([-0.05, 0.05]), 64, 0, 1.0) == pytest.approx(0.25 / 0.3, abs=0.02)
+    assert efficiency(uneven, none, 64, 0, 1.0) == pytest.approx(0.2 / 0.3, abs=0.02)
+
+
+def test_steps_are_fitted_with_their_residuals(motifs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clock of CPU time: steps of 1 s, 2 s, ... after the first one, whatever their size."""
+    times = iter(np.cumsum([0.0, *(second for n in range(1, 7) for second in (9.0, n))]))
+    monkeypatch.setattr("jobs.benches.simulate.time.process_time", lambda: next(times))
+    fit = fitted(motifs, TINY, 7, 16)
+    assert fit.mean == pytest.approx(3.5)
+    assert fit.residuals.sum() == pytest.approx(0, abs=1e-9)
+    assert 0 < fit.residuals.std() <= np.std(range(1, 7)) + 1e-9
 
 
 def test_steps_of_units(motifs: str) -> None:

@@ -32,6 +32,7 @@ from distgnn.scale.train.recovery import (
     ResizeCallback,
     answer_resize,
     drop_reservation,
+    missed_checkpoint,
     request_checkpoint,
     train_settings,
 )
@@ -168,9 +169,7 @@ def test_stop_watcher_survives_storage_errors(tmp_path: Path, monkeypatch: pytes
         wait_until(watcher.stop)
 
 
-def test_a_resize_waits_for_a_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_resize_waits_for_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distgnn.scale.train.stop_watcher._SECONDS", 0.01)
     monkeypatch.setattr(recovery, "_CHECKPOINT_SECONDS", 0.5)
     folder = open_folder(str(tmp_path))
@@ -182,9 +181,11 @@ def test_a_resize_waits_for_a_checkpoint(
         answer_resize(folder)
         asked.join(5)
     assert not asked.is_alive()
-    assert capsys.readouterr().err == ""
+    assert folder.names() == []
     request_checkpoint(folder)  # the workers are gone: not for ever
-    assert "no checkpoint within 0.5 s before the number of workers changes" in capsys.readouterr().err
+    assert folder.names() == ["resize.txt"]
+    assert missed_checkpoint(folder) == "0.5"
+    assert missed_checkpoint(folder) is None
     assert folder.names() == []
     folder.write(STOP, b"")
     request_checkpoint(folder)  # the user stops the run

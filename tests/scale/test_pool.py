@@ -154,3 +154,24 @@ def test_nodes_that_may_come(monkeypatch: pytest.MonkeyPatch) -> None:
     groups = [({"CPU": 8.0}, 3), ({"CPU": 4.0, "GPU": 1.0}, -1)]
     monkeypatch.setattr(pool, "node_groups", lambda: groups)
     assert possible_nodes() == [*[{"CPU": 8.0, "GPU": 0.0}] * 3, {"CPU": 4.0, "GPU": 1.0}]
+
+
+@pytest.mark.parametrize(("up", "most", "expected"), [(0, "CPU=8", 1.0), (2, "", 0.5), (2, "CPU=3", 0.75)])
+def test_workers_share_what_the_cluster_may_get(
+    monkeypatch: pytest.MonkeyPatch, up: float, most: str, expected: float
+) -> None:
+    monkeypatch.setattr(pool.ray, "cluster_resources", lambda: {"CPU": up})
+    monkeypatch.setattr(pool, "node_groups", list)
+    monkeypatch.setenv("DISTGNN_CLUSTER_MAX", most)
+    assert pool.shared_cpus(4, possible_resources()["CPU"], "workers") == expected
+
+
+def test_a_cluster_without_cpus_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A share of 0 would start all workers on the head."""
+    monkeypatch.setattr(pool.ray, "cluster_resources", dict)
+    monkeypatch.setattr(pool, "node_groups", list)
+    monkeypatch.delenv("DISTGNN_CLUSTER_MAX", raising=False)
+    with pytest.raises(
+        RequestError, match=r"^workers=4 need 0\.04 CPUs, .* has 0; lower workers, or set DISTGNN_CLUSTER_MAX"
+    ):
+        pool.shared_cpus(4, possible_resources()["CPU"], "workers")

@@ -19,7 +19,7 @@ from distgnn.config import TransferConfig
 from distgnn.corpus.writer import Mapper
 from distgnn.distributed import ProcessGroup, uses_gpus
 from distgnn.errors import RequestError, WorkError
-from distgnn.scale.pool import possible_resources, start_ray
+from distgnn.scale.pool import possible_resources, shared_cpus, start_ray
 from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted
 from distgnn.scale.train.recovery import default_environment
 from distgnn.scale.train.trainer import fit_trainer, rank_trainer, run_config
@@ -74,8 +74,8 @@ class _RankedMap:
 
     def _scaling(self) -> ScalingConfig:
         ranks, most = self.config.ranks, possible_resources()
-        use_gpu, cpus = uses_gpus(self.config.device, "device", most["GPU"], ranks, "ranks"), most["CPU"]
-        share = {"CPU": min(1.0, int(100 * cpus / ranks) / 100), **({"GPU": 1} if use_gpu else {})}
+        use_gpu = uses_gpus(self.config.device, "device", most["GPU"], ranks, "ranks")
+        share = {"CPU": shared_cpus(ranks, most["CPU"], "ranks"), **({"GPU": 1} if use_gpu else {})}
         return ScalingConfig(num_workers=ranks, use_gpu=use_gpu, resources_per_worker=share)
 
     def _fit(self, scaling: ScalingConfig, function: RunJob, jobs: list[Job], failures: list[Exception]) -> None:

@@ -24,7 +24,7 @@ from distgnn.errors import DivergedError, RequestError, WorkError
 from distgnn.relational.episodes import TaskData
 from distgnn.relational.model_checkpoint import load_model
 from distgnn.relational.pretraining import DatabaseRun, pretraining_pool, train_run
-from distgnn.scale.pool import ordered_map, start_ray
+from distgnn.scale.pool import ordered_map, possible_resources, shared_cpus, start_ray
 from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted, remove_file
 from distgnn.scale.train.recovery import default_environment
 from distgnn.scale.train.trainer import fit_trainer, rank_trainer, run_config
@@ -41,16 +41,17 @@ def pretrain_on_ray(config: DatabasePretrainConfig) -> DatabaseRun:
     Connects to Ray (RAY_ADDRESS, or this process's own) or starts a local instance.
 
     Raises:
-        RequestError: A database cannot be read.
+        RequestError: A database cannot be read, or the cluster has too few CPUs.
         WorkError: Training failed. RequestError and DivergedError of workers are raised unchanged.
     """
     folder, started = open_folder(config.out), not ray.is_initialized()
     start_ray(os.cpu_count() or 1)
     try:
         forget_failure(folder)
+        share = shared_cpus(config.workers, possible_resources()["CPU"], "workers")
         with default_environment(_QUIET):
             pool = pretraining_pool(config, ordered_map(config.workers))
-            return _watch(config, folder, pool)
+            return _watch(config, share, folder, pool)
     finally:
         forget_failure(folder)
         remove_file(folder, _PROGRESS)
@@ -58,10 +59,10 @@ def pretrain_on_ray(config: DatabasePretrainConfig) -> DatabaseRun:
             ray.shutdown()
 
 
-def _watch(config: DatabasePretrainConfig, folder: Folder, pool: list[TaskData]) -> DatabaseRun:
+def _watch(config: DatabasePretrainConfig, share: float, folder: Folder, pool: list[TaskData]) -> DatabaseRun:
     """Run the trainer in a thread, since in the main thread it handles SIGINT, and show the progress that rank 0 writes."""
     failures, start = list[Exception](), time.monotonic()
-    thread = threading.Thread(target=_fit, args=(config, folder, pool, failures), daemon=True)
+    thread = threading.Thread(target=_fit, args=(config, share, folder, pool, failures), daemon=True)
     thread.start()
     shown = b""
     while thread.is_alive():
@@ -78,9 +79,9 @@ def _watch(config: DatabasePretrainConfig, folder: Folder, pool: list[TaskData])
     return DatabaseRun(folder.uri, saved.uri, saved.losses, len(pool), time.monotonic() - start)
 
 
-def _fit(config: DatabasePretrainConfig, folder: Folder, pool: list[TaskData], failures: list[Exception]) -> None:
-    cpus = ray.cluster_resources().get("CPU", 0.0)
-    share = min(1.0, int(100 * cpus / config.workers) / 100)
+def _fit(
+    config: DatabasePretrainConfig, share: float, folder: Folder, pool: list[TaskData], failures: list[Exception]
+) -> None:
     settings = {"config": to_json(config), "pool": [ray.put(data) for data in pool]}
     scaling = ScalingConfig(num_workers=config.workers, use_gpu=False, resources_per_worker={"CPU": share})
     run = run_config(folder, "databases", config.max_failures)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -17,7 +16,7 @@ from distgnn.doctor.checks import check_object_store
 from distgnn.errors import RequestError
 from distgnn.pretraining.run import CONFIG, Run
 from distgnn.scale.doctor.nodes import Node, live_nodes, on
-from distgnn.scale.pool import configured_resources, possible_resources
+from distgnn.scale.pool import configured_resources, cpu_share, possible_resources
 from distgnn.scale.train.stream import READING_CPUS, spare_cpus
 from distgnn.storage.folder import open_folder
 
@@ -87,7 +86,7 @@ def _fixed_cpus(config: PretrainConfig, cpus: float) -> float:
     workers, wanted = config.workers, config.cpus_per_worker
     kept = READING_CPUS if config.reading == "ray" else 0.0
     free = cpus - kept
-    each = wanted or math.floor(100 * min(1.0, free / workers)) / 100
+    each = wanted or cpu_share(workers, free)
     if each <= 0 or workers * each > free + 1e-9:
         reading = f" + {kept:g} CPU for reading=ray" if kept else ""
         raise RequestError(

@@ -12,6 +12,7 @@ from typing import Any
 import ray
 from ray.train import ScalingConfig, TrainingFailedError
 
+from distgnn.checkpoint.format import newest, step_of
 from distgnn.config import to_json
 from distgnn.errors import RequestError, WorkError
 from distgnn.monitor.prometheus import serve_metrics
@@ -32,6 +33,7 @@ from distgnn.scale.train.recovery import (
     RecoveryCallback,
     ResizeCallback,
     drop_reservation,
+    missed_checkpoint,
     train_settings,
 )
 from distgnn.scale.train.stop_watcher import STOP
@@ -91,6 +93,8 @@ def _watch(start: Start, resources: Resources, sink: MetricsSink) -> Status:
             if stopping.is_set() and not stop_sent:
                 run.folder.write(STOP, b"")
                 stop_sent = True
+            if waited := missed_checkpoint(run.folder):
+                display.say(_made_again(run, waited))
             snapshot = _snapshot(run.folder)
             if snapshot.get("updated") != shown:
                 shown = snapshot["updated"]
@@ -102,6 +106,16 @@ def _watch(start: Start, resources: Resources, sink: MetricsSink) -> Status:
     return status
 
 
+def _made_again(run: Run, waited: str) -> str:
+    """Warning that workers are replaced without a checkpoint; ``waited``: for how many seconds the controller waited for one."""
+    found, step = newest(run.folder), _snapshot(run.folder).get("step", 0)
+    saved = step_of(found) if found else 0
+    return (
+        f"distgnn: warning: {run.folder.uri}: no checkpoint within {waited} s before the number of workers changes (a lost node?);"
+        f" the new workers begin at step {saved}: {max(step - saved, 0)} steps are made again"
+    )
+
+
 def _raise_failure(run: Run, failures: list[Exception]) -> None:
     if failures:
         raise (cause_of(failures[0]) if isinstance(failures[0], TrainingFailedError) else failures[0])
@@ -109,8 +123,9 @@ def _raise_failure(run: Run, failures: list[Exception]) -> None:
 
 
 def _clear(folder: Folder) -> None:
-    """Delete the stop file, the recorded failure and the reservation of an earlier run."""
+    """Delete the stop file, the recorded failure, a warning and the reservation of an earlier run."""
     remove_file(folder, STOP)
+    missed_checkpoint(folder)
     forget_failure(folder)
     drop_reservation(folder)
 

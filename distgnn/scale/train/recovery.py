@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +34,7 @@ _VARIABLES = {
     "start_seconds": "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S",
 }
 _COORDINATOR = "AutoscalingCoordinator"
-_RESERVATION = "reservation.txt"
+_RESERVATION, _MISSED = "reservation.txt", "resize.txt"
 _ASKED_AT_ONCE = 64
 _POLL_SECONDS, _CONNECT_SECONDS, _ANSWER_SECONDS, _CHECKPOINT_SECONDS = 0.2, 1.0, 5.0, 30.0
 
@@ -69,7 +68,7 @@ class RecoveryCallback(UserCallback):
         self.folder, self.seconds = folder, seconds
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ARG002
-        """Record the name under which Ray reserves resources for the workers. They report once, when they start."""
+        """Record the name under which Ray reserves resources for the workers. They report when they start, and once a minute."""
         with suppress(RequestError, WorkError):  # optional: without it, resuming after a lost driver takes 180 s longer
             open_folder(self.folder).write(_RESERVATION, f"train-{run_context.run_id}".encode())
 
@@ -105,20 +104,29 @@ class ResizeCallback(ResizeHook):
 
 
 def request_checkpoint(folder: Folder) -> None:
-    """Ask the workers to stop with a checkpoint, and wait until they have; at most 30 s, since they may have been lost."""
+    """Ask the workers to stop with a checkpoint, and wait until they have; at most 30 s, since they may have been lost.
+
+    In that case the driver is told (:func:`missed_checkpoint`): nobody sees what the controller writes to stderr.
+    """
     with suppress(RequestError, WorkError):
         if not folder.write_new(STOP, RESIZE):  # the user stops the run
             return
         deadline = time.monotonic() + _CHECKPOINT_SECONDS
         while folder.size(STOP) is not None:
             if time.monotonic() >= deadline:
-                sys.stderr.write(
-                    f"distgnn: warning: {folder.uri}: no checkpoint within {_CHECKPOINT_SECONDS:g} s before the number of workers"
-                    " changes (a lost node?); steps since the last checkpoint are made again\n"
-                )
+                folder.write(_MISSED, f"{_CHECKPOINT_SECONDS:g}".encode())
                 break
             time.sleep(_POLL_SECONDS)
         answer_resize(folder)
+
+
+def missed_checkpoint(folder: Folder) -> str | None:
+    """Return, once, for how many seconds the controller has waited in vain for a checkpoint; None if it has not."""
+    told = folder.read_if_there(_MISSED)
+    if told is None:
+        return None
+    remove_file(folder, _MISSED)
+    return told.decode()
 
 
 def answer_resize(folder: Folder) -> None:

@@ -11,7 +11,6 @@ put into the object store for units that are far ahead.
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -39,7 +38,6 @@ from distgnn.storage.folder import open_folder
 _UNITS_PER_BLOCK, _UNITS_AHEAD, _UNITS_PER_WINDOW = 8, 16, 100_000
 _ROUNDS_BY_RANK = 2
 """Rounds of a start that a rank reads itself, in which Ray Data starts its tasks."""
-_POLL_SECONDS = 0.2
 READING_CPUS = 1.0
 """CPUs that a task of Ray Data reserves."""
 _HEAD = "node:__internal_head__"
@@ -147,10 +145,13 @@ def _unit_bytes(manifest: Manifest) -> int:
 
 
 def _off_the_head() -> dict[str, str] | None:
-    """Selector of the nodes other than the head, if there are others: it runs the control plane, and zero CPUs keep no task off."""
+    """Selector that keeps tasks off the head, and off nodes without CPUs (such as one for drivers), if there are others.
+
+    The head runs the control plane, and zero CPUs keep no task off a node.
+    """
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    head = [node["NodeID"] for node in nodes if _HEAD in node["Resources"]]
-    return {"ray.io/node-id": f"!{head[0]}"} if head and len(nodes) > 1 else None
+    kept = [node["NodeID"] for node in nodes if _HEAD in node["Resources"] or not node["Resources"].get("CPU")]
+    return {"ray.io/node-id": f"!in({', '.join(kept)})"} if 0 < len(kept) < len(nodes) else None
 
 
 def spare_cpus(workers: int, each: float) -> float:
@@ -201,17 +202,20 @@ class BlockReader:
 
 
 class _Arrivals:
-    """Blocks of a rank, received by a thread, which waits until the one before has been taken."""
+    """Blocks of a rank, received by a thread, which waits until the one before has been taken.
+
+    It drops blocks that the rank has read itself, so that Ray Data catches up with a rank that is ahead of it.
+    """
 
     def __init__(self, source: Iterator[DataIterator]) -> None:
-        self._queue: queue.Queue[dict[str, Any] | BaseException | None] = queue.Queue(1)
-        self._next: dict[str, Any] | None = None
-        self._closed = threading.Event()
+        self._changed = threading.Condition()
+        self._next: dict[str, Any] | BaseException | None = None
+        self._wanted, self._closed = 0, False
         self._source = source
         threading.Thread(target=self._receive, name="distgnn-arrivals", daemon=True).start()
 
     def _receive(self) -> None:
-        last: BaseException | None = None
+        last: BaseException = EOFError("it ended")
         try:
             for part in self._source:
                 whole: Any = None  # each block is a batch
@@ -219,38 +223,42 @@ class _Arrivals:
                 for table in batches:
                     for row in table.to_pylist():
                         self._put(row)
-                    if self._closed.is_set():
+                    if self._closed:
                         return
         except (Exception, SystemExit) as error:  # noqa: BLE001 - raised where the block was due; Ray exits when it is shut down
             last = error
         self._put(last)
 
-    def _put(self, item: dict[str, Any] | BaseException | None) -> None:
-        while not self._closed.is_set():
-            try:
-                self._queue.put(item, timeout=_POLL_SECONDS)
-            except queue.Full:
-                continue
-            return
+    def _put(self, item: dict[str, Any] | BaseException) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or not self._due(self._next) or not self._due(item))
+            if self._due(item):
+                self._next = item
+                self._changed.notify_all()
+
+    def _due(self, item: dict[str, Any] | BaseException | None) -> bool:
+        return item["round"] >= self._wanted if isinstance(item, dict) else item is not None
 
     def take(self, number: int, wait: bool) -> dict[str, Any] | None:
         """Block of round ``number``; None if it has not arrived and ``wait`` is false. Earlier ones are dropped."""
-        while self._next is None or self._next["round"] < number:
-            try:
-                self._next = _block(self._queue.get(wait))
-            except queue.Empty:
-                return None
-        return self._next if self._next["round"] == number else None
+        with self._changed:
+            self._want(number)
+            self._changed.wait_for(lambda: not wait or self._due(self._next))
+            block = self._next if self._due(self._next) else None
+            if isinstance(block, BaseException):
+                reason = " ".join(str(block).split())[:200]
+                raise WorkError(f"reading with Ray Data failed ({reason}); resume with --reading rank") from block
+            self._want(number + 1)
+        return block if block and block["round"] == number else None
+
+    def _want(self, number: int) -> None:
+        self._wanted = number
+        self._changed.notify_all()
 
     def close(self) -> None:
-        self._closed.set()
-
-
-def _block(item: dict[str, Any] | BaseException | None) -> dict[str, Any]:
-    if isinstance(item, dict):
-        return item
-    reason = " ".join(str(item or "it ended").split())[:200]
-    raise WorkError(f"reading with Ray Data failed ({reason}); resume with --reading rank") from item
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
 
 def ray_units(

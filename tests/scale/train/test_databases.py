@@ -13,6 +13,7 @@ from distgnn.api.database_models import pretrain_databases
 from distgnn.config.database_model import DatabaseModelConfig, DatabasePretrainConfig, DatabaseTrainConfig, SampleConfig
 from distgnn.errors import RequestError
 from distgnn.relational.model_checkpoint import load_model
+from distgnn.scale.train import databases
 from tests.helpers.databases import frames, write_database
 
 SMALL = DatabaseModelConfig(width=8, heads=2, layers=1, name_width=2, cell_width=2, row_width=4, members=2)
@@ -45,6 +46,16 @@ def test_two_workers_equal_one_process(tmp_path: Path, capsys: pytest.CaptureFix
                 many, automatic=0, synthetic=1, databases=(str(_without_tasks(Path(shop))),), out=str(tmp_path / "3")
             )
         )
+
+
+def test_a_cluster_without_cpus_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that reserve nothing would all start on the head."""
+    monkeypatch.setattr(databases, "start_ray", lambda _: None)
+    monkeypatch.setattr(databases.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(databases, "possible_resources", lambda: {"CPU": 0.0, "GPU": 0.0})
+    config = DatabasePretrainConfig(("unused",), str(tmp_path), workers=3)
+    with pytest.raises(RequestError, match=r"^workers=3 need 0\.03 CPUs"):
+        databases.pretrain_on_ray(config)
 
 
 def _without_tasks(shop: Path) -> Path:

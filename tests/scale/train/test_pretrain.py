@@ -18,6 +18,7 @@ from distgnn.checkpoint.format import load_checkpoint
 from distgnn.config import PretrainConfig, to_json
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
+from distgnn.monitor.sink import NULL_SINK
 from distgnn.pretraining.history import read_progress
 from distgnn.pretraining.run import new_run, new_start, open_corpus
 from distgnn.scale import pool, private
@@ -28,7 +29,7 @@ from distgnn.scale.train.pretrain import pretrain_on_ray
 from distgnn.scale.train.pretrain_rank import train_worker
 from distgnn.scale.train.recovery import drop_reservation
 from distgnn.storage.folder import Folder
-from tests.helpers.training import CPU, losses, small, train_small, validations
+from tests.helpers.training import CPU, continue_small, losses, small, train_small, validations
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside Ray itself
 
@@ -209,6 +210,30 @@ def test_nodes_that_the_autoscaler_may_add_count(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("DISTGNN_CLUSTER_MAX", "8 GPUs")
     with pytest.raises(RequestError, match="DISTGNN_CLUSTER_MAX='8 GPUs': give the most CPUs and GPUs"):
         pool.configured_resources()
+
+
+def test_the_driver_says_what_a_resize_without_a_checkpoint_costs(
+    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The controller cannot: its stderr goes to a file of Ray."""
+    start = new_start(small(corpus, tmp_path, checkpoint_every=4))
+    run = start.run
+
+    def fit(*_: object) -> None:
+        continue_small(run, stop_after=7)
+        newest = run.folder.sub("checkpoints").names()[-1]
+        run.folder.delete_folder(f"checkpoints/{newest}")  # that of the stop, which a lost node does not write
+        monkeypatch.setattr(recovery, "_CHECKPOINT_SECONDS", 0.2)
+        recovery.request_checkpoint(run.folder)
+        time.sleep(1.0)
+
+    monkeypatch.setattr(pretrain, "fit", fit)
+    monkeypatch.setattr(pretrain, "_POLL_SECONDS", 0.1)
+    pretrain._watch(start, Resources(1.0, gpu=False), NULL_SINK)
+    said = capsys.readouterr().err
+    assert "no checkpoint within 0.2 s before the number of workers changes (a lost node?)" in said
+    assert "the new workers begin at step 4: 3 steps are made again" in said
+    assert "resize.txt" not in run.folder.names()
 
 
 def test_an_error_that_a_restart_cannot_fix_is_recorded(corpus: str, tmp_path: Path) -> None:

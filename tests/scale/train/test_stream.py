@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pyarrow as pa
 import pytest
 import ray
 import torch
+from ray._private.label_utils import validate_label_selector
 from ray.exceptions import WorkerCrashedError
 from torch import Tensor
 
@@ -135,7 +139,9 @@ def test_ray_data_gives_each_rank_the_units_of_the_local_reader(
 ) -> None:
     monkeypatch.setattr(stream, "_UNITS_PER_WINDOW", 90)
     taken, take = [], stream._Arrivals.take
-    monkeypatch.setattr(stream._Arrivals, "take", lambda *words, **_: (taken.append(words[1]), take(*words, True))[1])
+    monkeypatch.setattr(
+        stream._Arrivals, "take", lambda self, number, **_: (taken.append(number), take(self, number, True))[1]
+    )
     reader, plan, prepare = parts(corpus)
     source = UnitSource(str(tmp_path), reader, plan, prepare, 9 * plan.steps_per_epoch)
     assert len(source.datasets()) == 2
@@ -189,6 +195,76 @@ def test_a_block_is_taken_once_it_has_caught_up() -> None:
     assert arrivals.take(5, wait=True) == {"round": 5}
     with pytest.raises(WorkError, match=r"reading with Ray Data failed \(it ended\)"):
         arrivals.take(6, wait=True)
+
+
+HEAD = {stream._HEAD: 1.0}
+
+
+def patch_nodes(monkeypatch: pytest.MonkeyPatch, *resources: dict[str, float]) -> None:
+    """Nodes 0, 1, ... with these resources, and a dead one."""
+    nodes = [{"NodeID": f"{n:x}", "Alive": True, "Resources": found} for n, found in enumerate(resources)]
+    monkeypatch.setattr(
+        stream.ray, "nodes", lambda: [*nodes, {"NodeID": "d", "Alive": False, "Resources": {"CPU": 9.0}}]
+    )
+
+
+@pytest.mark.parametrize(
+    ("resources", "kept_off"),
+    [
+        ([HEAD | {"CPU": 2.0}], None),  # one machine
+        ([HEAD, {"CPU": 1.0}], "!in(0)"),
+        ([{"CPU": 1.0}, HEAD | {"CPU": 2.0}], "!in(1)"),
+        ([HEAD, {"driver": 4.0}, {"CPU": 1.0}], "!in(0, 1)"),  # KubeRay's node for drivers
+        ([HEAD, {"driver": 4.0}], None),  # no other
+        ([{"CPU": 1.0}, {"CPU": 1.0}], None),
+    ],
+)
+def test_nothing_is_read_on_the_head(
+    monkeypatch: pytest.MonkeyPatch, resources: list[dict[str, float]], kept_off: str | None
+) -> None:
+    patch_nodes(monkeypatch, *resources)
+    selector = stream._off_the_head()
+    assert selector == (kept_off and {"ray.io/node-id": kept_off})
+    assert validate_label_selector(selector) is None
+
+
+def test_both_stages_are_kept_off_the_head(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    patch_nodes(monkeypatch, HEAD, {"CPU": 2.0})
+    monkeypatch.setattr(stream.ray, "put", lambda _: None)
+    dataset = MagicMock()
+    dataset.map_batches.return_value = dataset
+    reader, plan, prepare = parts(corpus)
+    stream.split_window("units-0", dataset, UnitSource(str(tmp_path), reader, plan, prepare, 80), 2)
+    selectors = [call.kwargs["label_selector"] for call in dataset.map_batches.call_args_list]
+    assert selectors == [{"ray.io/node-id": "!in(0)"}] * 2
+
+
+def test_cpus_of_the_head_are_not_spare(monkeypatch: pytest.MonkeyPatch) -> None:
+    patch_nodes(monkeypatch, HEAD | {"CPU": 4.0}, {"CPU": 3.0}, {"driver": 4.0}, {"CPU": 3.0})
+    assert stream.spare_cpus(4, 1.0) == 2.0
+    patch_nodes(monkeypatch, HEAD | {"CPU": 4.0})
+    assert stream.spare_cpus(2, 0.5) == 3.0
+
+
+def test_ray_data_catches_up_with_a_rank_that_is_ahead() -> None:
+    """Its first block comes late; the others follow faster than the rank takes them."""
+    given = threading.Event()
+
+    class Part:
+        def iter_batches(self, **_: object) -> Iterator[pa.Table]:
+            for number in range(2, 100):
+                given.set()
+                yield pa.Table.from_pylist([{"round": number}])
+
+    arrivals = stream._Arrivals(iter([Part()]))  # pyright: ignore[reportArgumentType]
+    assert given.wait(10)
+    found = None
+    for number in range(40, 43):
+        time.sleep(0.3)
+        found = found or arrivals.take(number, wait=False)
+    arrivals.close()
+    assert found is not None
+    assert found["round"] >= 41
 
 
 def test_a_reader_that_dies_is_one_line_with_a_remedy() -> None:
