@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from distgnn.commands.dispatch import understood
+from distgnn.corpus.plan import Plan
+from distgnn.corpus.reader import CorpusReader
 from tests.helpers.hub import fake_hub
 from tests.helpers.pages import LANGUAGES, PAGES, blocks, made_small, run, write_files, write_work
 
@@ -118,6 +120,17 @@ def test_page(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reques
         monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path)])  # as for a reader
         chosen = [block for block in blocks(page) if language in ("", block.language)]
         assert list(run(chosen))
+
+
+def test_the_tutorial_pretrains_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first two steps at full size, where warnings are errors, train on most of the molecules."""
+    monkeypatch.chdir(tmp_path)
+    steps = [block for block in blocks("tutorial") if block.runs][:3]
+    assert "distgnn pretrain" in steps[-1].text
+    assert list(run(steps, shrink=list))
+    pool = CorpusReader("data/pool").manifest
+    train, held = Plan(pool.graphs, pool.unit_rows, 8, 16, validation_fraction=0.02).split_units()
+    assert (pool.graphs, len(train), len(held)) == (640, 19, 1)
 
 
 def test_every_page_is_in_the_navigation() -> None:

@@ -141,8 +141,8 @@ def made_small(patch: pytest.MonkeyPatch) -> None:
     patched("analyse", lambda _: few)
 
 
-def run(found: list[Block]) -> Iterator[Block]:
-    """Run blocks in order in the current folder; yields each before it is run."""
+def run(found: list[Block], shrink: Callable[[list[str]], list[str]] = small) -> Iterator[Block]:
+    """Run blocks in order in the current folder, with the arguments that ``shrink`` makes; yields each before it is run."""
     names: dict[str, Any] = {}
     for block in found:
         if not block.runs:
@@ -158,7 +158,7 @@ def run(found: list[Block]) -> Iterator[Block]:
             if "--name" in words:  # a run of an earlier page
                 shutil.rmtree(Path("runs", words[words.index("--name") + 1]), ignore_errors=True)
             expected = int(block.mark.partition("exits ")[2][:1] or 0)
-            assert main(small(words)) == expected, f"{block.page}.md:{block.line}: distgnn {shlex.join(words)}"
+            assert main(shrink(words)) == expected, f"{block.page}.md:{block.line}: distgnn {shlex.join(words)}"
 
 
 def _run_python(block: Block, names: dict[str, Any]) -> None:

@@ -257,7 +257,7 @@ def write_corpus(
     uri: str | os.PathLike[str],
     schema: Schema,
     *,
-    unit_rows: int = 512,
+    unit_rows: int = 0,
     shard_rows: int = 65_536,
     overwrite: bool = False,
 ) -> Manifest:
@@ -270,7 +270,7 @@ def write_corpus(
             read.
         uri: where the corpus is written.
         schema: features, labels and conventions of the graphs.
-        unit_rows: graphs per unit (row group).
+        unit_rows: graphs per unit (row group); 0 = 512, fewer in corpora of fewer than 10,240 graphs, so that there are 20 units.
         shard_rows: graphs per shard; a multiple of ``unit_rows``.
         overwrite: replace an existing corpus.
 
