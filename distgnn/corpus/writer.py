@@ -83,7 +83,9 @@ class BuildState:
 
 
 def chosen_unit_rows(rows: int) -> int:
-    """Return the rows per unit of a corpus whose first shard has ``rows`` rows: the largest power of two up to 512 that leaves 20 units."""
+    """Return the rows per unit of a corpus whose first shard has ``rows`` rows.
+
+    It is the largest power of two up to 512 that leaves 20 units."""
     return min(1 << max(rows // _LEAST_UNITS, 1).bit_length() - 1, MOST_UNIT_ROWS)
 
 

@@ -25,8 +25,9 @@ def describe(snapshot: Snapshot) -> str:
     parts += [f"{label} {style.format(metrics[name])}" for name, label, style in _SHOWN if name in metrics]
     if "loss" in validation:
         parts.append(f"val loss {validation['loss']:.4f}")
-    if "graphs_per_s" in metrics:
-        parts.append(f"{metrics['graphs_per_s']:,.0f} graphs/s")
+    counted = snapshot.get("counted", "graphs")
+    if (rate := metrics.get(f"{counted}_per_s")) is not None:
+        parts.append(f"{rate:,.0f} {counted}/s")
     if "data_wait" in metrics:
         parts.append(f"data wait {metrics['data_wait']:.0%}")
     if "peak_memory_mb" in metrics:
