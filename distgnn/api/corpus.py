@@ -13,12 +13,14 @@ from rich.text import Text
 from distgnn import register
 from distgnn.api.arguments import build_config
 from distgnn.api.metrics import open_sinks
+from distgnn.api.output import write_config
 from distgnn.config import BuildConfig
 from distgnn.corpus.torch_dataset import Corpus
 from distgnn.corpus.writer import build_corpus as write_shards
 from distgnn.loading import load_function
 from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.pretraining.metrics import StorageMetrics
+from distgnn.storage.folder import open_folder
 from distgnn.terminal import stderr_console
 
 _SECONDS = 5.0
@@ -59,6 +61,7 @@ def build_corpus(source: str, config: BuildConfig | None = None, **options: Any)
             mapper=mapper,
             progress=progress,
         )
+    write_config(open_folder(chosen.out), chosen, f"corpus build {source}")
     return Corpus(chosen.out)
 
 

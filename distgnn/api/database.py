@@ -8,6 +8,7 @@ from typing import Any
 
 from distgnn import register
 from distgnn.api.arguments import build_config
+from distgnn.api.output import write_config
 from distgnn.config import DatabaseBuildConfig
 from distgnn.errors import RequestError
 from distgnn.relational.automatic import automatic_tasks, stored_task
@@ -50,6 +51,7 @@ def build_database(config: DatabaseBuildConfig | None = None, **options: Any) ->
     with closing(source) if isinstance(source, Closes) else nullcontext(), locked(folder):
         _prepare(folder, chosen.overwrite)
         _build(folder, kind, source, chosen)
+        write_config(folder, chosen, "database build")
     return open_database(chosen.out)
 
 

@@ -15,6 +15,7 @@ from distgnn.checkpoint.format import SavedEncoder
 from distgnn.checkpoint.training_state import TrainState, make_state
 from distgnn.config import PretrainConfig, to_json
 from distgnn.config.fields import changed, named
+from distgnn.corpus.manifest import read_manifest
 from distgnn.corpus.plan import Plan, RankReads
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import Prepare
@@ -227,7 +228,8 @@ def resumed_run(uri: str, config: PretrainConfig) -> Run:
 
 def _saved(run: Run) -> Run:
     run.folder.write(CONFIG, (json.dumps(to_json(run.config), indent=1) + "\n").encode())
-    write_environment(run.folder, "pretrain")
+    corpus = run.config.corpus
+    write_environment(run.folder, "pretrain", {corpus: read_manifest(open_folder(corpus)).digest()})
     if run.config.init:
         settle(run.folder)
     return run

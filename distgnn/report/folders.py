@@ -3,6 +3,7 @@ sweeps. Each kind is known by its files."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -26,6 +27,7 @@ from distgnn.report.sweep.page import Drawn, draw
 from distgnn.report.sweep.table import tables
 from distgnn.report.table import TITLES
 from distgnn.search.records import SWEEP
+from distgnn.storage.environment import DATA
 from distgnn.storage.environment import NAME as ENVIRONMENT
 from distgnn.storage.folder import Folder, absence, open_folder
 from distgnn.storage.records import MAX_BYTES, Name, convert, parse_object
@@ -236,15 +238,32 @@ def _environment(folder: Folder) -> dict[str, str]:
     if raw is None:
         return {}
     facts = convert(parse_object(raw, folder.at(ENVIRONMENT), _WHAT), dict[Name, Name], folder.at(ENVIRONMENT), _WHAT)
-    command = f"distgnn {facts.pop('command', '')} --config {folder.at(CONFIG)} --out OTHER_FOLDER"
+    command = facts.pop("command", "")
+    data = {name.removeprefix(DATA): facts.pop(name) for name in list(facts) if name.startswith(DATA)}
+    told = {"to repeat it": _again(command, folder)} if command else {}
+    told |= {"data": ", ".join(f"{uri} (digest {digest})" for uri, digest in data.items())} if data else {}
     versions = ", ".join(f"{name} {value}" for name, value in facts.items() if name not in _MACHINE)
     machine = ", ".join(f"{name} {facts[name]}" for name in _MACHINE if name in facts)
-    return {"to repeat it": command, "versions": versions, "machine": machine}
+    return told | {"versions": versions, "machine": machine}
+
+
+def _again(command: str, folder: Folder) -> str:
+    """The command that repeats the work; a study is a job of the repository, whose file is among its words."""
+    if folder.size(STUDY) is not None:
+        return f"python jobs/study.py {command.partition(' ')[2]} --out OTHER_FOLDER"
+    return f"distgnn {command} --config {folder.at(CONFIG)} --out OTHER_FOLDER"
 
 
 def _config(folder: Folder) -> str:
+    """Text of config.json; of sweeps and studies without it, what sweep.json and study.json say of it."""
     raw = folder.read_if_there(CONFIG)
-    return "" if raw is None else raw.decode(errors="replace").strip()
+    if raw is not None:
+        return raw.decode(errors="replace").strip()
+    for name, part in ((SWEEP, "config"), (STUDY, "study")):
+        raw = folder.read_if_there(name, MAX_BYTES)
+        if raw is not None:
+            return json.dumps(parse_object(raw, folder.at(name), _WHAT).get(part, {}), indent=1)
+    return ""
 
 
 def _short(value: Any, most: int = 300) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,12 +15,21 @@ import distgnn
 from distgnn.storage.folder import Folder
 
 NAME = "environment.json"
+DATA = "data "
+"""Beginning of the names of digests of data, before the URI."""
 PACKAGES = ("ray", "torch", "torch-geometric", "pyarrow", "numpy")
 
 
-def write_environment(folder: Folder, command: str) -> None:
-    """Write environment.json: the command of distgnn, versions of packages, and the hardware of this machine."""
-    folder.write(NAME, (json.dumps(environment(command), indent=1) + "\n").encode())
+def write_environment(folder: Folder, command: str, data: Mapping[str, str] | None = None) -> None:
+    """Write environment.json: the command of distgnn, versions of packages, the hardware of this machine, and the data.
+
+    Args:
+        folder: The output folder.
+        command: The command; empty = it was a function of Python that has no command.
+        data: Digests of what was read, by URI.
+    """
+    digests = {f"{DATA}{uri}": digest for uri, digest in (data or {}).items()}
+    folder.write(NAME, (json.dumps(environment(command) | digests, indent=1) + "\n").encode())
 
 
 def environment(command: str) -> dict[str, str]:

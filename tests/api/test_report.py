@@ -9,16 +9,21 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
+from torch_geometric.data import Data
 
 import distgnn as dg
+from distgnn.api.output import data_digests
 from distgnn.cli import main
+from distgnn.config.database_model import DatabasePretrainConfig
 from distgnn.report.board import Board
 from distgnn.report.charts import Titles, line_spec
+from distgnn.report.folders import section_of
 from distgnn.report.summary import Score, charts, table, verdicts
 from distgnn.storage.folder import open_folder
 from distgnn.storage.uri import join
 from tests.helpers.browser import needs_chromium, opened_with_axe
-from tests.helpers.corpora import motifs
+from tests.helpers.databases import frames, write_database
 from tests.helpers.sweeps import planted, view
 from tests.helpers.sweeps import write as write_sweep
 from tests.helpers.training import SMALL_ENCODER
@@ -34,7 +39,7 @@ def folders(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     """One folder of each kind."""
     place = tmp_path_factory.mktemp("report")
     labelled = str(place / "labelled")
-    motifs(labelled, graphs=60)
+    dg.build_corpus("motifs", graphs=60, unit_rows=16, shard_rows=64, out=labelled)
     runs = [
         dg.pretrain(corpus=corpus, out=place, name=name, encoder=SMALL_ENCODER, train=TRAIN | {"seed": seed})
         for seed, name in enumerate(["first", "second"])
@@ -81,6 +86,63 @@ def test_a_page_of_every_kind(page: str) -> None:
     specs = [json.loads(found) for found in re.findall(r'<script type="application/json">(.*?)</script>', page)]
     assert len(specs) >= 8
     assert all(spec["data"]["values"] for spec in specs)
+
+
+def test_headers_say_how_data_and_results_were_made(folders: dict[str, str], tmp_path: Path) -> None:
+    """Command, versions, machine, config and digests of the data, also of corpora, sweeps and studies."""
+    digest = dg.Corpus(folders["corpus"]).manifest.digest()
+    for kind, command in (
+        ("corpus", "distgnn corpus build motifs --config"),
+        ("run", "distgnn pretrain --config"),
+        ("few labels", "distgnn finetune --config"),
+    ):
+        section = section_of(folders[kind])
+        assert section.facts["to repeat it"].startswith(command), kind
+        assert "torch" in section.facts["versions"], kind
+        assert "cores" in section.facts["machine"], kind
+        assert '"out"' in section.details, kind
+    assert section_of(folders["few labels"]).facts["data"] == f"{folders['corpus']} (digest {digest})"
+    assert "(digest " in section_of(folders["run"]).facts["data"]
+    assert '"trials"' in section_of(folders["sweep"]).details
+    assert '"title"' in section_of(folders["study"]).details
+    graph = Data(x=torch.zeros(2, 1, dtype=torch.long), edge_index=torch.tensor([[0, 1], [1, 0]]))
+    dg.write_corpus([graph], tmp_path / "mine", dg.Schema(node=(dg.Feature("kind", "categorical", 2),)))
+    mine = section_of(str(tmp_path / "mine")).facts
+    assert "versions" in mine
+    assert "to repeat it" not in mine  # it was a function of Python
+    raw = folder_bytes(folders["corpus"])
+    assert (
+        main(
+            [
+                "corpus",
+                "build",
+                "motifs",
+                "--config",
+                f"{folders['corpus']}/config.json",
+                "--out",
+                str(tmp_path / "again"),
+            ]
+        )
+        == 0
+    )
+    assert folder_bytes(str(tmp_path / "again")) == raw
+
+
+def folder_bytes(corpus: str) -> bytes:
+    return (Path(corpus) / "corpus.json").read_bytes()
+
+
+def test_digests_of_data_that_configs_read(folders: dict[str, str], tmp_path: Path) -> None:
+    store = write_database(tmp_path / "shop", frames(customers=30, orders=50))
+    built = dg.build_database(input=str(store), out=str(tmp_path / "store"))
+    facts = section_of(str(tmp_path / "store")).facts
+    assert facts["to repeat it"].startswith("distgnn database build --config")
+    config = DatabasePretrainConfig((str(tmp_path / "store"), folders["corpus"], "nowhere", folders["run"]))
+    assert built is not None
+    assert data_digests(config) == {
+        str(tmp_path / "store"): facts["digest"],
+        folders["corpus"]: dg.Corpus(folders["corpus"]).manifest.digest(),
+    }
 
 
 def test_databases(tmp_path: Path) -> None:
