@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -24,34 +23,13 @@ from distgnn.storage.folder import open_folder
 from distgnn.storage.uri import join
 from tests.helpers.browser import needs_chromium, opened_with_axe
 from tests.helpers.databases import frames, write_database
-from tests.helpers.sweeps import planted, view
-from tests.helpers.sweeps import write as write_sweep
-from tests.helpers.training import SMALL_ENCODER
-
-TRAIN: dict[str, Any] = {
-    "max_steps": 6, "streams": 2, "graphs_per_stream": 4, "device": "cpu", "log_seconds": 0.0, "validate_every": 2,
-}  # fmt: skip
-FEW: dict[str, Any] = {"train_labels": [8, 12], "updates": [1, 2], "draws": 2, "test_graphs": 20}
+from tests.helpers.kinds import write_first_kinds
 
 
 @pytest.fixture(scope="module")
 def folders(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """One folder of each kind."""
-    place = tmp_path_factory.mktemp("report")
-    labelled = str(place / "labelled")
-    dg.build_corpus("motifs", graphs=60, unit_rows=16, shard_rows=64, out=labelled)
-    runs = [
-        dg.pretrain(corpus=corpus, out=place, name=name, encoder=SMALL_ENCODER, train=TRAIN | {"seed": seed})
-        for seed, name in enumerate(["first", "second"])
-    ]
-    few = dg.finetune(corpus=labelled, checkpoint={"l2p": [runs[0].uri]}, out=place / "few", **FEW)
-    sweep = write_sweep(place / "sweep", view(planted()))
-    study = place / "study"
-    study.mkdir()
-    records = [{"method": "l2p", "reference": "none", "difference": 0.01, "p": None}]
-    (study / "study.json").write_text(json.dumps({"study": {"title": "<b>Core"}, "sets": ["bace"], "records": records}))
-    uris = {"corpus": labelled, "run": runs[0].uri, "second run": runs[1].uri, "few labels": few.uri}
-    return uris | {"sweep": str(sweep), "study": str(study)}
+    """Folders of the kinds that are made in seconds."""
+    return write_first_kinds(tmp_path_factory.mktemp("report"), corpus)
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +138,7 @@ def test_databases(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text(json.dumps(values))
     read = text(Path(dg.write_report([str(tmp_path / name) for name in told], str(tmp_path / "page.html"))).read_text())
-    assert "64 labels: pre-trained - forest + linear = +0.0533" in read
+    assert "64 labels: pre-trained is better than forest + linear by 0.0533 ± " in read
     assert "The predictions from 64 labels score 0.7000 (auroc; 0.5 = chance)." in read
     assert "churn-90d" in read
     for values in ({"records": [{"task": 1}]}, {"columns": [["a"]]}):

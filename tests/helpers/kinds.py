@@ -28,12 +28,8 @@ TRAIN: dict[str, Any] = {
 FEW: dict[str, Any] = {"train_labels": [8, 12], "updates": [1, 2], "draws": 2, "test_graphs": 20}
 
 
-def write_kinds(place: Path, pool: str) -> dict[str, str]:
-    """Write folders from the unlabelled corpus ``pool``.
-
-    Returns:
-        Their URIs, by what they hold.
-    """
+def write_first_kinds(place: Path, pool: str) -> dict[str, str]:
+    """Write those that take a few seconds from the unlabelled corpus ``pool``; returns their URIs by what they hold."""
     labelled = str(place / "labelled")
     dg.build_corpus("motifs", graphs=60, unit_rows=16, shard_rows=64, out=labelled)
     runs = [
@@ -42,19 +38,22 @@ def write_kinds(place: Path, pool: str) -> dict[str, str]:
     ]
     methods = {"l2p": [run.uri for run in runs]}
     few = dg.finetune(corpus=labelled, checkpoint=methods, out=place / "few", **FEW)
+    sweep = write_sweep(place / "sweep", view(planted()))
+    uris = {"corpus": labelled, "run": runs[0].uri, "second run": runs[1].uri, "few labels": few.uri}
+    return uris | {"sweep": str(sweep), "study": write_study(place / "study")}
+
+
+def write_other_kinds(place: Path, first: dict[str, str]) -> dict[str, str]:
+    """Write the others from those of :func:`write_first_kinds`; returns their URIs by what they hold."""
+    labelled, methods = first["corpus"], {"l2p": [first["run"], first["second run"]]}
     tuned = dg.finetune(
-        corpus=labelled, checkpoint=runs[0].uri, seeds=2, epochs=1, save_models=True, out=place / "tuned"
+        corpus=labelled, checkpoint=first["run"], seeds=2, epochs=1, save_models=True, out=place / "tuned"
     )
     tested = dg.evaluate(model=tuned.folder.uri, corpus=labelled, out=place / "tested")
     analysis = dg.analyse(corpus=labelled, checkpoint=methods, out=place / "analysis", **FEW)
     made = transfers.config(transfers.write(str(place / "easy")), str(place / "transfer"), seeds=2)
-    transfer = dg.transfer(made)
-    uris = {
-        "corpus": labelled, "run": runs[0].uri, "second run": runs[1].uri, "few labels": few.uri,
-        "fine-tuning": tuned.uri, "evaluation": tested.uri, "analysis": analysis.uri, "transfer": transfer.uri,
-        "sweep": str(write_sweep(place / "sweep", view(planted()))), "study": write_study(place / "study"),
-    }  # fmt: skip
-    return uris | _databases(place)
+    uris = {"fine-tuning": tuned.uri, "evaluation": tested.uri, "analysis": analysis.uri}
+    return uris | {"transfer": dg.transfer(made).uri} | _databases(place)
 
 
 def write_study(folder: Path) -> str:
@@ -82,11 +81,14 @@ def _databases(place: Path) -> dict[str, str]:
     """A store, a pre-training over it, predictions and an evaluation."""
     shop = write_database(place / "shop", frames(customers=40, orders=600))
     other = write_database(place / "market", frames(customers=40, orders=600, seed=5), "market")
-    dg.build_database(input=str(shop), out=str(place / "store"))
+    for source, store in ((shop, "store"), (other, "other-store")):
+        dg.build_database(input=str(source), out=str(place / store))
     model = DatabaseModelConfig(width=8, heads=2, layers=1, name_width=2, cell_width=2, row_width=4, members=1)
     train = DatabaseTrainConfig(steps=6, episodes=2, contexts=(8, 16), queries=16, columns=12)
     run = pretrain_databases(
-        DatabasePretrainConfig((str(other),), str(place / "model"), 2, model, train, SampleConfig(4, 2), synthetic=0)
+        DatabasePretrainConfig(
+            (str(place / "other-store"),), str(place / "model"), 2, model, train, SampleConfig(4, 2), synthetic=0
+        )
     )
     predicted = dg.predict(database=str(place / "store"), task="buys", model=run.uri, out=str(place / "predicted"))
     scores = evaluate_databases(
