@@ -18,6 +18,7 @@ from distgnn.config.database_model import DatabasePretrainConfig
 from distgnn.report.board import Board
 from distgnn.report.charts import Titles, line_spec
 from distgnn.report.folders import section_of
+from distgnn.report.side_by_side import compared
 from distgnn.report.summary import Score, charts, table, verdicts
 from distgnn.storage.folder import open_folder
 from distgnn.storage.uri import join
@@ -218,6 +219,29 @@ def test_runs_of_a_folder_are_listed(
     (tmp_path / "broken" / "progress.json").write_text("{")
     (tmp_path / "file.txt").write_text("")
     assert list(dg.list_runs(str(tmp_path))["status"]) == ["damaged"]
+
+
+def test_runs_are_compared_in_the_terminal(folders: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The tables of the report's comparison."""
+    place = str(Path(folders["run"]).parent)
+    assert main(["runs", place, "--compare", "first", "second", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["comparisons"]
+    (section,) = compared([folders["run"], folders["second run"]])
+    assert (found["of"], found["titles"], found["rows"]) == (
+        section.heading,
+        section.tables[0].titles,
+        section.tables[0].body,
+    )
+    assert main(["runs", place, "--compare", "first", "second"]) == 0
+    assert "Comparison of the runs" in capsys.readouterr().out
+    for names, said in (
+        (["first"], "name two or more"),
+        (["first", "few"], "name two or more"),
+        (["first", "none"], "no finished run here"),
+        (["first", "--delete", "first"], "exclude each other"),
+    ):
+        assert main(["runs", place, "--compare", *names]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_a_line_of_one_point_is_marked() -> None:
