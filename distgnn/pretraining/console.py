@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from distgnn.errors import printable
 from distgnn.pretraining.history import Snapshot
-from distgnn.terminal import stderr_console
+from distgnn.terminal import notebook_line, stderr_console
 
 _SHOWN = (("loss", "loss", "{:.4f}"), ("link_accuracy", "link acc", "{:.3f}"), ("adaptation_gain", "gain", "{:+.4f}"))
 
@@ -70,12 +71,20 @@ class Screen:
 
 
 class Display(Screen):
-    """Shows snapshots of a run."""
+    """Shows snapshots of a run: on a terminal and in a notebook in one place, elsewhere as lines."""
+
+    _line: Callable[[str], None] | None = None
+
+    def __enter__(self) -> Self:
+        self._line = notebook_line()
+        return super().__enter__()
 
     def show(self, snapshot: Snapshot) -> None:
         """Show a snapshot."""
         line = describe(snapshot)
-        if self.live:
+        if self._line:
+            self._line(f"{time.strftime('%H:%M:%S')} {printable(line)}")
+        elif self.live:
             # Text wraps on a narrow terminal, so the time left stays visible.
             self.live.update(Text(printable(line)), refresh=True)
         else:
