@@ -72,6 +72,7 @@ def section_of(uri: str, sweep: Drawn | None = None) -> Section:
 def _corpus(folder: Folder) -> Section:
     facts = inspect.stat(folder.uri)
     manifest = corpora.read_manifest(folder)
+    files = _names(manifest.provenance.get("files"))
     shown = {
         "graphs": f"{facts['graphs']:,} in {facts['shards']:,} shard(s)",
         "rejected": f"{facts['rejected']:,} rows",
@@ -82,7 +83,7 @@ def _corpus(folder: Folder) -> Section:
         "edge features": _features(facts["edge_features"]),
         "labels": ", ".join(manifest.schema.labels) or "none",
         "digest": manifest.digest(),
-        "source": f"{manifest.provenance.get('source', '')}: {_short(_names(manifest.provenance.get('files')))}",
+        "source": ": ".join(filter(None, [str(manifest.provenance.get("source", "")), _short(files)])),
         "options": _short(manifest.provenance.get("options", {})),
     }
     charts = []
