@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from rich.console import Console
 
+from distgnn.loading import load_function
+
 
 def stderr_console() -> Console:
     """Return a console that writes plain lines unless standard error is a terminal.
@@ -22,7 +24,5 @@ def notebook_line() -> Callable[[str], None] | None:
     shell = ipython.get_ipython() if ipython else None
     if getattr(shell, "kernel", None) is None:
         return None
-    from IPython.display import display  # pyright: ignore[reportMissingImports]
-
-    shown = display({"text/plain": ""}, raw=True, display_id=True)
+    shown = load_function("IPython.display:display")({"text/plain": ""}, raw=True, display_id=True)
     return None if shown is None else lambda text: shown.update({"text/plain": text}, raw=True)

@@ -20,7 +20,6 @@ from distgnn.corpus.writer import build_corpus as write_shards
 from distgnn.loading import load_function
 from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.pretraining.metrics import StorageMetrics
-from distgnn.storage.folder import open_folder
 from distgnn.terminal import stderr_console
 
 _SECONDS = 5.0
@@ -60,8 +59,8 @@ def build_corpus(source: str, config: BuildConfig | None = None, **options: Any)
             overwrite=chosen.overwrite,
             mapper=mapper,
             progress=progress,
+            describe=lambda folder: write_config(folder, chosen, f"corpus build {source}"),
         )
-    write_config(open_folder(chosen.out), chosen, f"corpus build {source}")
     return Corpus(chosen.out)
 
 

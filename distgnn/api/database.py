@@ -51,7 +51,6 @@ def build_database(config: DatabaseBuildConfig | None = None, **options: Any) ->
     with closing(source) if isinstance(source, Closes) else nullcontext(), locked(folder):
         _prepare(folder, chosen.overwrite)
         _build(folder, kind, source, chosen)
-        write_config(folder, chosen, "database build")
     return open_database(chosen.out)
 
 
@@ -116,6 +115,7 @@ def _build(folder: Folder, kind: str, source: Source, config: DatabaseBuildConfi
                 raise _to_confirm(made, source, config)
         _remove_store(folder)
         notes = _write_tasks(folder, source)
+        write_config(folder, config, "database build")
         build.finish(chosen, tables, findings + notes, proposed, kind)
     remove_build(folder)
 

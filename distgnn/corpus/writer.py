@@ -36,6 +36,7 @@ _FILES = re.compile(r"shard-[0-9]{5,}\.parquet|rejected-(?:[0-9]{5,}|inputs)\.ts
 _REJECTED = "file\trow\treason\ttext"
 Progress = Callable[[int, int | None, int], None]
 _INPUTS = "rejected-inputs.tsv"
+Describe = Callable[[Folder], object]
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
@@ -96,7 +97,15 @@ _CLEARING = json.dumps(asdict(BuildState(""))).encode()
 class CorpusWriter:
     """Writes tables as shards: ``add`` takes rows in order; ``close`` writes the rest and the manifest."""
 
-    def __init__(self, folder: Folder, schema: Schema, unit_rows: int, shard_rows: int, state: BuildState) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        schema: Schema,
+        unit_rows: int,
+        shard_rows: int,
+        state: BuildState,
+        describe: Describe | None = None,
+    ) -> None:
         if unit_rows < 0:
             raise RequestError(f"unit_rows must be at least 1, or 0 to choose it, found {unit_rows}")
         most = unit_rows or MOST_UNIT_ROWS
@@ -106,7 +115,7 @@ class CorpusWriter:
                 f"shard_rows={shard_rows} must be a multiple of unit_rows={most}; give shard_rows={near} too"
             )
         self.folder, self.schema, self.state = folder, schema, state
-        self.shard_rows, self._given = shard_rows, unit_rows
+        self.shard_rows, self._given, self._describe = shard_rows, unit_rows, describe
         self._tables: list[pa.Table] = []
         self._rows = 0
         self._rejected: list[Rejected] = []
@@ -211,6 +220,8 @@ class CorpusWriter:
             accounts=tuple(account for account, _ in accounts),
         )
         self._write_rows(_INPUTS, [row for _, rows in accounts for row in rows])
+        if self._describe is not None:
+            self._describe(self.folder)
         self.folder.write(manifests.NAME, result.to_bytes())
         if self.folder.size(STATE) is not None:
             self.folder.delete(STATE)
@@ -307,6 +318,7 @@ def build_corpus(
     resume: bool = True,
     mapper: Mapper = map,
     progress: Progress | None = None,
+    describe: Describe | None = None,
 ) -> Manifest:
     """Build a corpus, or continue an interrupted build of the same inputs and options.
 
@@ -321,6 +333,7 @@ def build_corpus(
         resume: continue an interrupted build; otherwise start it again.
         mapper: an ordered map, such as ``map`` or one that runs on Ray.
         progress: called after each part with (parts done, total parts or None, graphs written or buffered).
+        describe: writes beside the corpus how it was made, before the manifest makes it whole.
 
     Returns:
         The manifest.
@@ -333,7 +346,7 @@ def build_corpus(
     with locked(open_folder(uri)):
         folder = prepare_folder(uri, overwrite, resume)
         state = BuildState.load(folder, fingerprint)
-        writer = CorpusWriter(folder, source.schema, unit_rows, shard_rows, state)
+        writer = CorpusWriter(folder, source.schema, unit_rows, shard_rows, state, describe)
         folder.write(STATE, json.dumps(asdict(state)).encode())  # marks the files that follow as ours
         try:
             return _written(source, writer, mapper, progress)

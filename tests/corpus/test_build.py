@@ -290,6 +290,19 @@ def test_a_continued_build_keeps_the_chosen_units(tmp_path: Path) -> None:
     assert continued.unit_rows == 16
 
 
+def test_how_a_corpus_was_made_is_written_before_its_manifest(tmp_path: Path) -> None:
+    """So that a build that is killed between the two is continued, and says it then."""
+
+    def killed(folder: Folder) -> None:
+        assert folder.size("corpus.json") is None
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_corpus(Paths([40]), str(tmp_path), describe=killed)
+    build_corpus(Paths([40]), str(tmp_path), describe=lambda folder: folder.write("environment.json", b"{}"))
+    assert (tmp_path / "environment.json").exists()
+
+
 @pytest.mark.parametrize("bad", [{"unit_rows": -1}, {"shard_rows": 100}, {"workers": 0}, {"shard_rows": 0}])
 def test_invalid_build_configs_are_rejected(bad: dict[str, int]) -> None:
     with pytest.raises(RequestError, match=next(iter(bad))):

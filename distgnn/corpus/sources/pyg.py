@@ -22,7 +22,6 @@ from distgnn.graph.checked import real
 from distgnn.graph.pyg import dense_tensor, from_pyg, pyg_data
 from distgnn.graph.schema import Schema
 from distgnn.storage.environment import write_environment
-from distgnn.storage.folder import open_folder
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -283,8 +282,12 @@ def write_corpus(
         RequestError: a graph does not match ``schema``, or a corpus already exists.
     """
     source = PygSource(graphs, schema)
-    manifest = build_corpus(
-        source, os.fspath(uri), unit_rows=unit_rows, shard_rows=shard_rows, overwrite=overwrite, resume=False
+    return build_corpus(
+        source,
+        os.fspath(uri),
+        unit_rows=unit_rows,
+        shard_rows=shard_rows,
+        overwrite=overwrite,
+        resume=False,
+        describe=lambda folder: write_environment(folder, ""),
     )
-    write_environment(open_folder(os.fspath(uri)), "")
-    return manifest
