@@ -13,10 +13,12 @@ import torch
 
 import distgnn
 from distgnn.storage.folder import Folder
+from distgnn.storage.records import Name, convert, parse_object
 
 NAME = "environment.json"
 DATA = "data "
 """Beginning of the names of digests of data, before the URI."""
+_WHAT = "the facts of a machine"
 PACKAGES = ("ray", "torch", "torch-geometric", "pyarrow", "numpy")
 
 
@@ -30,6 +32,19 @@ def write_environment(folder: Folder, command: str, data: Mapping[str, str] | No
     """
     digests = {f"{DATA}{uri}": digest for uri, digest in (data or {}).items()}
     folder.write(NAME, (json.dumps(environment(command) | digests, indent=1) + "\n").encode())
+
+
+def read_data(folder: Folder) -> dict[str, str]:
+    """Return the digests of data in environment.json, by URI; empty without the file.
+
+    Raises:
+        RequestError: The file is malformed.
+    """
+    raw = folder.read_if_there(NAME)
+    if raw is None:
+        return {}
+    found = convert(parse_object(raw, folder.at(NAME), _WHAT), dict[Name, Name], folder.at(NAME), _WHAT)
+    return {name.removeprefix(DATA): digest for name, digest in found.items() if name.startswith(DATA)}
 
 
 def environment(command: str) -> dict[str, str]:
