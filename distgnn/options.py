@@ -169,6 +169,9 @@ class RunsOptions:
     a command is working is refused."""
     yes: bool = setting(False)
     """Delete without asking."""
+    compare: tuple[str, ...] = setting(())
+    """Instead of the list, put these folders side by side: pre-training runs by their last metrics, comparisons and studies by
+    their differences to the control, as the report does."""
 
 
 @dataclass(frozen=True)

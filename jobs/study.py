@@ -16,6 +16,7 @@ import shlex
 import signal
 import sys
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from distgnn.pretraining.parallel_runs import pretrain_cells, run_folder
 from distgnn.report import study as report
 from distgnn.report.png import png
 from distgnn.report.study import Study
+from distgnn.storage.environment import write_environment
 from distgnn.storage.folder import Folder, open_folder
 
 SECONDS = "@cpu"
@@ -246,9 +248,18 @@ class Campaign:
             self.write(study)
         return study
 
+    def digests(self, sets: Iterable[str]) -> dict[str, str]:
+        """Return the digests of the corpora of ``sets`` and of their domains, by URI."""
+        given = [(name, self.study.sets[name]) for name in sets]
+        domains = dict.fromkeys(options["domain"] for _, options in given)
+        given += [(name, self.study.domains[name]) for name in domains]
+        uris = [self.corpus(name, options) for name, options in given]
+        return {uri: manifest.read_manifest(open_folder(uri)).digest() for uri in uris}
+
     def write(self, study: Study) -> None:
         """Write study.md, study.json and pictures/."""
         self.folder.write("study.md", report.markdown(study).encode())
+        write_environment(self.folder, f"study --file {self.config.file}", self.digests(study.sets))
         value = {"study": to_json(self.study), "sets": list(study.sets), "records": report.records(study)}
         self.folder.write("study.json", (json.dumps(value | {"refused": study.refused}, indent=1) + "\n").encode())
         for size, updates in study.cells:

@@ -13,6 +13,7 @@ from rich.text import Text
 from distgnn import register
 from distgnn.api.arguments import build_config
 from distgnn.api.metrics import open_sinks
+from distgnn.api.output import write_config
 from distgnn.config import BuildConfig
 from distgnn.corpus.torch_dataset import Corpus
 from distgnn.corpus.writer import build_corpus as write_shards
@@ -58,6 +59,7 @@ def build_corpus(source: str, config: BuildConfig | None = None, **options: Any)
             overwrite=chosen.overwrite,
             mapper=mapper,
             progress=progress,
+            describe=lambda folder: write_config(folder, chosen, f"corpus build {source}"),
         )
     return Corpus(chosen.out)
 

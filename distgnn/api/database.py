@@ -8,6 +8,7 @@ from typing import Any
 
 from distgnn import register
 from distgnn.api.arguments import build_config
+from distgnn.api.output import write_config
 from distgnn.config import DatabaseBuildConfig
 from distgnn.errors import RequestError
 from distgnn.relational.automatic import automatic_tasks, stored_task
@@ -114,6 +115,7 @@ def _build(folder: Folder, kind: str, source: Source, config: DatabaseBuildConfi
                 raise _to_confirm(made, source, config)
         _remove_store(folder)
         notes = _write_tasks(folder, source)
+        write_config(folder, config, "database build")
         build.finish(chosen, tables, findings + notes, proposed, kind)
     remove_build(folder)
 

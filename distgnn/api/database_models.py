@@ -17,8 +17,9 @@ from distgnn.api.output import CONFIG, output_folder, write_config
 from distgnn.config import load_config
 from distgnn.config.database_model import DatabasePretrainConfig, PredictConfig
 from distgnn.distributed import ProcessGroup
-from distgnn.errors import RequestError
+from distgnn.errors import RequestError, WorkError
 from distgnn.loading import load_function
+from distgnn.pretraining.history import write_failure, write_stop
 from distgnn.relational.baselines import forest_and_linear
 from distgnn.relational.episodes import TRAIN, TaskData, load_data
 from distgnn.relational.evaluate import score_of
@@ -30,6 +31,7 @@ from distgnn.relational.store import open_database
 from distgnn.relational.tasks import SPLITS, Task, load_task
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import locked
+from distgnn.storage.uri import base_name
 
 _TOLD = 5
 
@@ -58,11 +60,22 @@ def pretrain_databases(
         return train_run(config, pretraining_pool(config), group)
     with locked(folder):
         _claim_run(folder, config)
-        if group is None and config.workers > 1:
-            on_ray: Any = load_function("distgnn.scale.train.databases:pretrain_on_ray")
-            return on_ray(config)
-        alone = ProcessGroup.single_process(torch.device("cpu"))
-        return train_run(config, pretraining_pool(config), group or alone)
+        name = base_name(folder.uri)
+        try:
+            return _pretrain(config, group)
+        except (RequestError, WorkError) as error:
+            write_failure(folder, name, error)
+            raise
+        except KeyboardInterrupt:
+            write_stop(folder, name)
+            raise
+
+
+def _pretrain(config: DatabasePretrainConfig, group: ProcessGroup | None) -> DatabaseRun:
+    if group is None and config.workers > 1:
+        on_ray: Any = load_function("distgnn.scale.train.databases:pretrain_on_ray")
+        return on_ray(config)
+    return train_run(config, pretraining_pool(config), group or ProcessGroup.single_process(torch.device("cpu")))
 
 
 def _claim_run(folder: Folder, config: DatabasePretrainConfig) -> None:

@@ -20,7 +20,7 @@ from distgnn.api.few_labels import (
     with_named_checkpoints,
 )
 from distgnn.api.metrics import open_sinks
-from distgnn.api.output import check_results, output_folder, write_config
+from distgnn.api.output import check_config, check_results, output_folder, write_config
 from distgnn.api.progress import JobProgress
 from distgnn.api.results import ComparisonResults, Results
 from distgnn.auxiliary.data_source import InitialEncoder
@@ -211,7 +211,9 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Evaluation
     folder = open_folder(chosen.out)
     with locked(folder):
         check_results(folder, RESULTS, "models", {PREDICTIONS})
+        check_config(folder, EvaluateConfig)
         found = evaluate_models(chosen, [load_model(uri) for uri in uris], choose_device(chosen.device).type)
+        write_config(folder, chosen, "evaluate")
         results = EvaluationResults(folder, found, uris)
         folder.write(RESULTS, (json.dumps(results.to_json(), indent=1) + "\n").encode())
         folder.write(

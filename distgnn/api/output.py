@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 from distgnn.config import load_config, to_json
-from distgnn.errors import RequestError
+from distgnn.config.base import named
+from distgnn.corpus import manifest as corpora
+from distgnn.errors import RequestError, WorkError
+from distgnn.network import manifest as networks
+from distgnn.relational import manifest as databases
 from distgnn.storage.environment import write_environment
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import locked
 from distgnn.storage.records import MAX_BYTES, parse_object
+from distgnn.storage.verified import CHECKSUMS
 
 CONFIG = "config.json"
 _OUTPUTS = {"table.md", "results.json", "predictions.parquet", "curves.parquet", "jobs", "models", "pictures"}
@@ -31,27 +38,55 @@ def output_folder(uri: str, kind: type[Any]) -> Iterator[Folder]:
     """
     folder = open_folder(uri)
     with locked(folder):
-        raw = folder.read_if_there(CONFIG)
-        if raw is None:
+        if not check_config(folder, kind):
             refuse_names(folder, _OUTPUTS)
-        else:
-            _check_config(folder, kind, raw)
         yield folder
 
 
-def _check_config(folder: Folder, kind: type[Any], raw: bytes) -> None:
+def check_config(folder: Folder, kind: type[Any]) -> bool:
+    """Return whether the folder has a config.json; raises RequestError if it is none of ``kind``."""
+    raw = folder.read_if_there(CONFIG)
+    if raw is None:
+        return False
     try:
         load_config(kind, raw, folder.at(CONFIG))
     except RequestError as error:
         raise RequestError(
             f"{folder.at(CONFIG)}: is that of another command, so it is not overwritten; choose another out"
         ) from error
+    return True
 
 
 def write_config(folder: Folder, config: Any, command: str) -> None:
     """Write config.json and environment.json, before the work, so that an unwritable folder fails first."""
     folder.write(CONFIG, (json.dumps(to_json(config), indent=1) + "\n").encode())
-    write_environment(folder, command)
+    write_environment(folder, command, data_digests(config))
+
+
+def data_digests(config: Any) -> dict[str, str]:
+    """Return the digests of the corpora, networks and stores of databases that a config reads, by URI.
+
+    Other inputs, and what cannot be read, are left out; the command itself refuses the latter.
+    """
+    given = (attrgetter(name)(config) for name in sorted(named(type(config), "reads")))
+    uris = [uri for value in given for uri in ((value,) if isinstance(value, str) else value) if uri]
+    found = {uri: _digest(uri) for uri in dict.fromkeys(uris)}
+    return {uri: digest for uri, digest in found.items() if digest}
+
+
+def _digest(uri: str) -> str:
+    try:
+        folder = open_folder(uri)
+        if folder.size(CHECKSUMS) is not None:  # a checkpoint holds the manifest of its corpus
+            return ""
+        if folder.size(corpora.NAME) is not None:
+            return corpora.read_manifest(folder).digest()
+        if folder.size(databases.STORE) is not None:
+            return databases.read_manifest(folder).key
+        raw = folder.read_if_there(networks.NAME)
+        return "" if raw is None else hashlib.sha256(raw).hexdigest()
+    except (RequestError, WorkError):
+        return ""
 
 
 def refuse_names(folder: Folder, names: set[str]) -> None:

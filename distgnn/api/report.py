@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import distgnn
 from distgnn.errors import RequestError
-from distgnn.report.folders import compared, section_of
+from distgnn.report.folders import section_of
 from distgnn.report.page import Page, render
+from distgnn.report.side_by_side import compared
 from distgnn.report.sweep.page import write_sweep_report
 from distgnn.search.records import SWEEP
 from distgnn.storage.folder import open_folder
@@ -25,7 +26,8 @@ def write_report(
 
     Args:
         folders: Folders of corpora, pre-training runs, fine-tunings, few-label evaluations, analyses, transfers, studies
-            and sweeps. Several runs are also compared side by side. The pages of sweeps are written again in their folders.
+            and sweeps. Several runs, comparisons or studies are also compared side by side. The pages of sweeps are written
+            again in their folders.
         out: URI of the page; empty = report.html in the folder, if there is one only. An existing page is replaced; any
             other file is not.
 
@@ -52,8 +54,7 @@ def write_report(
         raise RequestError(f"{out}: is no HTML page, so it is not replaced; choose another name")
     sweeps = {uri: write_sweep_report(open_folder(uri)) for uri in uris if open_folder(uri).size(SWEEP) is not None}
     sections = [section_of(uri, sweeps.get(uri)) for uri in uris]
-    both = compared(uris)
-    title = sections[0].heading if len(sections) == 1 else f"Report on {', '.join(map(base_name, uris))}"
+    title = f"Report on {', '.join(map(base_name, uris))}"
     about = f"Written by distgnn {distgnn.__version__} on {time.strftime('%Y-%m-%d %H:%M')}."
-    target.write(name, render(Page(title, about, [*([both] if both else []), *sections])).encode())
+    target.write(name, render(Page(title, about, [*compared(uris), *sections])).encode())
     return target.at(name)

@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 
 from distgnn.checkpoint.format import FILES
+from distgnn.config import load_config
+from distgnn.config.database_model import DatabasePretrainConfig
 from distgnn.errors import RequestError
 from distgnn.pretraining.history import NAME as PROGRESS
 from distgnn.pretraining.history import read_progress
@@ -18,6 +20,7 @@ from distgnn.pretraining.run import CONFIG, run_config
 from distgnn.report.kinds import kind_of, unfinished
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import LOCK, locked
+from distgnn.storage.records import MAX_BYTES, parse_object
 from distgnn.storage.verified import CHECKSUMS
 
 COLUMNS = ["name", "kind", "status", "step", "total", "validation loss", "graphs", "cpu seconds", "updated"]
@@ -73,7 +76,7 @@ def delete_run(folder: str, name: str) -> str:
         raise RequestError(f"{name!r}: give the name of a run in {folder}, not a path")
     place = open_folder(folder)
     run = place.sub(name)
-    run_config(run.uri)
+    _check_config(run)
     if run.size(PROGRESS) is not None:
         read_progress(run)
     if run.local and os.path.islink(run.path):
@@ -87,6 +90,15 @@ def delete_run(folder: str, name: str) -> str:
             run.delete(file)
     _remove_empty(run)
     return run.uri
+
+
+def _check_config(run: Folder) -> None:
+    """Raise RequestError unless the folder holds the config of a pre-training over a corpus or over databases."""
+    raw = run.read_if_there(CONFIG, MAX_BYTES)
+    if raw is not None and "databases" in parse_object(raw, run.at(CONFIG), "a config"):
+        load_config(DatabasePretrainConfig, raw, run.at(CONFIG))
+    else:
+        run_config(run.uri)
 
 
 def _remove_empty(run: Folder) -> None:

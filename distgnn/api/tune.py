@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from distgnn.api.arguments import build_config, code_names
-from distgnn.api.output import refuse_names
+from distgnn.api.output import refuse_names, write_config
 from distgnn.api.results import Results
 from distgnn.config import TuneConfig
 from distgnn.config.base import check_code
@@ -161,6 +161,7 @@ def refuse_foreign_sweep(folder: Folder) -> None:
 
 
 def _run(folder: Folder, sweep: Sweep) -> SweepResults:
+    write_config(folder, sweep.config, "tune")
     try:
         status = load_function("distgnn.scale.tune.sweep:run_sweep")(folder, sweep)
     finally:

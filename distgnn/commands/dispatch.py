@@ -118,7 +118,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("pull",): Command(PullOptions, "distgnn.commands.checkpoints:pull", "download a checkpoint"),
     ("report",): Command(ReportOptions, "distgnn.commands.report:report", "write one HTML page about runs and results"),
     ("board",): Command(BoardOptions, "distgnn.commands.board:board", "follow runs live on a local page"),
-    ("runs",): Command(RunsOptions, "distgnn.commands.runs:runs", "list the runs in a folder, or delete some"),
+    ("runs",): Command(RunsOptions, "distgnn.commands.runs:runs", "list the runs in a folder, compare or delete some"),
     ("demo",): Command(DemoOptions, "distgnn.commands.demo:demo", "see what pre-training gives with few labels"),
     ("completion",): Command(
         CompletionOptions, "distgnn.commands.dispatch:completion", "print the completion script of a shell"

@@ -10,11 +10,18 @@ from distgnn.api.runs import delete_run, list_runs
 from distgnn.commands.output import Output
 from distgnn.errors import RequestError
 from distgnn.options import RunsOptions
+from distgnn.report.kinds import kind_of
+from distgnn.report.side_by_side import compared
 from distgnn.report.table import text_table
+from distgnn.storage.folder import absence, open_folder
 
 
 def runs(options: RunsOptions, output: Output) -> int:
-    """Print a table of the runs in a folder, or delete runs."""
+    """Print a table of the runs in a folder, put some side by side, or delete runs."""
+    if options.compare and options.delete:
+        raise RequestError("--compare and --delete exclude each other; give one")
+    if options.compare:
+        return _compare(options, output)
     if options.delete:
         return _delete(options, output)
     table = list_runs(options.folder)
@@ -22,6 +29,29 @@ def runs(options: RunsOptions, output: Output) -> int:
     output.emit(
         {"folder": options.folder, "runs": records}, text_table(options.folder, list(table.columns), _cells(table))
     )
+    return 0
+
+
+def _compare(options: RunsOptions, output: Output) -> int:
+    place = open_folder(options.folder)
+    for name in options.compare:
+        if kind_of(place.sub(name)) is None:
+            raise RequestError(f"{place.at(name)}: no finished run here{absence(place.sub(name))}")
+    sections = compared([place.at(name) for name in options.compare])
+    if not sections:
+        raise RequestError(
+            "--compare: name two or more pre-training runs, two or more comparisons, or two or more studies"
+        )
+    found = [(section, section.tables[0]) for section in sections]
+    values = [
+        {"of": section.heading, "verdicts": list(section.verdicts), "titles": table.titles, "rows": table.body}
+        for section, table in found
+    ]
+    texts = [
+        "\n".join([text_table(section.heading, table.titles, table.body), *section.verdicts])
+        for section, table in found
+    ]
+    output.emit({"folder": options.folder, "comparisons": values}, "\n\n".join(texts))
     return 0
 
 

@@ -29,4 +29,7 @@ def _silence(snapshot: Snapshot, run: str) -> str:
     if snapshot["status"] != "running" or silent < _SILENT_SECONDS:
         return ""
     ago = timedelta(seconds=round(silent))
-    return f" | nothing written for {ago}; if its process has ended, continue with: distgnn pretrain --resume {run}"
+    again = f"distgnn pretrain --resume {run}"
+    if snapshot.get("counted") == "episodes":
+        again = f"distgnn database pretrain --config {open_folder(run).at('config.json')}"
+    return f" | nothing written for {ago}; if its process has ended, continue with: {again}"

@@ -8,6 +8,9 @@ from distgnn.config.base import check, check_imports
 from distgnn.config.fields import reads, runtime, setting, writes
 from distgnn.config.metrics import MetricsConfig
 
+MOST_UNIT_ROWS = 512
+"""Graphs per unit of a large corpus, if not given."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BuildConfig:
@@ -15,8 +18,9 @@ class BuildConfig:
 
     out: str = writes()
     """URI of the corpus to write."""
-    unit_rows: int = setting(512)
-    """Graphs per unit (Parquet row group), the amount that is read at a time."""
+    unit_rows: int = setting(0)
+    """Graphs per unit (Parquet row group), the amount that is read at a time and of which validation holds out whole ones;
+    0 = 512, fewer in corpora of fewer than 10,240 graphs, so that there are 20 units."""
     shard_rows: int = setting(65_536)
     """Graphs per shard (file); a multiple of unit_rows. An interrupted build continues after the last complete shard."""
     overwrite: bool = runtime(False)
@@ -30,8 +34,10 @@ class BuildConfig:
     def __post_init__(self) -> None:
         check_imports(self.imports)
         check(self.workers >= 1, f"workers must be at least 1, found {self.workers}")
-        good = self.unit_rows >= 1 and self.shard_rows >= 1 and self.shard_rows % self.unit_rows == 0
-        check(good, f"shard_rows={self.shard_rows} must be a positive multiple of unit_rows={self.unit_rows}")
+        check(self.unit_rows >= 0, f"unit_rows must be at least 1, or 0 to choose it, found {self.unit_rows}")
+        most = self.unit_rows or MOST_UNIT_ROWS
+        good = self.shard_rows >= 1 and self.shard_rows % most == 0
+        check(good, f"shard_rows={self.shard_rows} must be a positive multiple of unit_rows={most}")
 
 
 @dataclass(frozen=True, kw_only=True)

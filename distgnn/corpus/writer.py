@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from distgnn.config.build import MOST_UNIT_ROWS
 from distgnn.corpus import manifest as manifests
 from distgnn.corpus.account import Account
 from distgnn.corpus.manifest import MANIFEST_BYTES, Histogram, Manifest, Shard
@@ -30,10 +31,12 @@ from distgnn.storage.records import Count, Name, parse_object, read_record
 
 STATE = "_build.json"
 _BINS = 34
+_LEAST_UNITS = 20
 _FILES = re.compile(r"shard-[0-9]{5,}\.parquet|rejected-(?:[0-9]{5,}|inputs)\.tsv")
 _REJECTED = "file\trow\treason\ttext"
 Progress = Callable[[int, int | None, int], None]
 _INPUTS = "rejected-inputs.tsv"
+Describe = Callable[[Folder], object]
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
@@ -80,6 +83,13 @@ class BuildState:
         return state
 
 
+def chosen_unit_rows(rows: int) -> int:
+    """Return the rows per unit of a corpus whose first shard has ``rows`` rows.
+
+    It is the largest power of two up to 512 that leaves 20 units."""
+    return min(1 << max(rows // _LEAST_UNITS, 1).bit_length() - 1, MOST_UNIT_ROWS)
+
+
 _CLEARING = json.dumps(asdict(BuildState(""))).encode()
 """The state of a folder whose corpus is being deleted."""
 
@@ -87,16 +97,25 @@ _CLEARING = json.dumps(asdict(BuildState(""))).encode()
 class CorpusWriter:
     """Writes tables as shards: ``add`` takes rows in order; ``close`` writes the rest and the manifest."""
 
-    def __init__(self, folder: Folder, schema: Schema, unit_rows: int, shard_rows: int, state: BuildState) -> None:
-        if unit_rows < 1:
-            raise RequestError(f"unit_rows must be at least 1, found {unit_rows}")
-        if shard_rows < 1 or shard_rows % unit_rows:
-            near = max(shard_rows // unit_rows, 1) * unit_rows
+    def __init__(
+        self,
+        folder: Folder,
+        schema: Schema,
+        unit_rows: int,
+        shard_rows: int,
+        state: BuildState,
+        describe: Describe | None = None,
+    ) -> None:
+        if unit_rows < 0:
+            raise RequestError(f"unit_rows must be at least 1, or 0 to choose it, found {unit_rows}")
+        most = unit_rows or MOST_UNIT_ROWS
+        if shard_rows < 1 or shard_rows % most:
+            near = max(shard_rows // most, 1) * most
             raise RequestError(
-                f"shard_rows={shard_rows} must be a multiple of unit_rows={unit_rows}; give shard_rows={near} too"
+                f"shard_rows={shard_rows} must be a multiple of unit_rows={most}; give shard_rows={near} too"
             )
         self.folder, self.schema, self.state = folder, schema, state
-        self.unit_rows, self.shard_rows = unit_rows, shard_rows
+        self.shard_rows, self._given, self._describe = shard_rows, unit_rows, describe
         self._tables: list[pa.Table] = []
         self._rows = 0
         self._rejected: list[Rejected] = []
@@ -127,15 +146,20 @@ class CorpusWriter:
         self._tables.append(table)
         self._rows += table.num_rows
 
+    def _unit_rows(self, rows: int) -> int:
+        """Return the rows per unit of this corpus, whose next shard has ``rows`` rows; the first shard decides."""
+        return self._given or chosen_unit_rows(self.state.shards[0].graphs if self.state.shards else rows)
+
     def _write_shard(self) -> None:
         table = pa.concat_tables(self._tables).combine_chunks()
+        unit_rows = self._unit_rows(table.num_rows)
         number = len(self.state.shards)
         sink = pa.BufferOutputStream()
         with pq.ParquetWriter(
             sink, arrow_schema(self.schema), compression="zstd", compression_level=3, write_page_checksum=True
         ) as writer:
-            for start in range(0, table.num_rows, self.unit_rows):
-                writer.write_table(table.slice(start, self.unit_rows), row_group_size=self.unit_rows)
+            for start in range(0, table.num_rows, unit_rows):
+                writer.write_table(table.slice(start, unit_rows), row_group_size=unit_rows)
         data = sink.getvalue()
         name = f"shard-{number:05d}.parquet"
         self.folder.write(name, data)
@@ -187,7 +211,7 @@ class CorpusWriter:
         result = Manifest(
             schema=self.schema,
             graphs=stored,
-            unit_rows=self.unit_rows,
+            unit_rows=self._unit_rows(0),
             shard_rows=self.shard_rows,
             shards=tuple(self.state.shards),
             histograms={kind: np.trim_zeros(counts, "b") for kind, counts in self.state.histograms.items()},
@@ -196,6 +220,8 @@ class CorpusWriter:
             accounts=tuple(account for account, _ in accounts),
         )
         self._write_rows(_INPUTS, [row for _, rows in accounts for row in rows])
+        if self._describe is not None:
+            self._describe(self.folder)
         self.folder.write(manifests.NAME, result.to_bytes())
         if self.folder.size(STATE) is not None:
             self.folder.delete(STATE)
@@ -286,12 +312,13 @@ def build_corpus(
     source: Source,
     uri: str,
     *,
-    unit_rows: int = 512,
+    unit_rows: int = 0,
     shard_rows: int = 65_536,
     overwrite: bool = False,
     resume: bool = True,
     mapper: Mapper = map,
     progress: Progress | None = None,
+    describe: Describe | None = None,
 ) -> Manifest:
     """Build a corpus, or continue an interrupted build of the same inputs and options.
 
@@ -300,12 +327,13 @@ def build_corpus(
     Args:
         source: the data source.
         uri: where the corpus is written.
-        unit_rows: graphs per unit (row group).
+        unit_rows: graphs per unit (row group); 0 = :func:`chosen_unit_rows`.
         shard_rows: graphs per shard; a multiple of ``unit_rows``.
         overwrite: replace an existing corpus.
         resume: continue an interrupted build; otherwise start it again.
         mapper: an ordered map, such as ``map`` or one that runs on Ray.
         progress: called after each part with (parts done, total parts or None, graphs written or buffered).
+        describe: writes beside the corpus how it was made, before the manifest makes it whole.
 
     Returns:
         The manifest.
@@ -318,7 +346,7 @@ def build_corpus(
     with locked(open_folder(uri)):
         folder = prepare_folder(uri, overwrite, resume)
         state = BuildState.load(folder, fingerprint)
-        writer = CorpusWriter(folder, source.schema, unit_rows, shard_rows, state)
+        writer = CorpusWriter(folder, source.schema, unit_rows, shard_rows, state, describe)
         folder.write(STATE, json.dumps(asdict(state)).encode())  # marks the files that follow as ours
         try:
             return _written(source, writer, mapper, progress)

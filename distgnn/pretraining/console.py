@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from distgnn.errors import printable
 from distgnn.pretraining.history import Snapshot
-from distgnn.terminal import stderr_console
+from distgnn.terminal import notebook_line, stderr_console
 
 _SHOWN = (("loss", "loss", "{:.4f}"), ("link_accuracy", "link acc", "{:.3f}"), ("adaptation_gain", "gain", "{:+.4f}"))
 
@@ -25,8 +26,9 @@ def describe(snapshot: Snapshot) -> str:
     parts += [f"{label} {style.format(metrics[name])}" for name, label, style in _SHOWN if name in metrics]
     if "loss" in validation:
         parts.append(f"val loss {validation['loss']:.4f}")
-    if "graphs_per_s" in metrics:
-        parts.append(f"{metrics['graphs_per_s']:,.0f} graphs/s")
+    counted = snapshot.get("counted", "graphs")
+    if (rate := metrics.get(f"{counted}_per_s")) is not None:
+        parts.append(f"{rate:,.0f} {counted}/s")
     if "data_wait" in metrics:
         parts.append(f"data wait {metrics['data_wait']:.0%}")
     if "peak_memory_mb" in metrics:
@@ -69,12 +71,20 @@ class Screen:
 
 
 class Display(Screen):
-    """Shows snapshots of a run."""
+    """Shows snapshots of a run: on a terminal and in a notebook in one place, elsewhere as lines."""
+
+    _line: Callable[[str], None] | None = None
+
+    def __enter__(self) -> Self:
+        self._line = notebook_line()
+        return super().__enter__()
 
     def show(self, snapshot: Snapshot) -> None:
         """Show a snapshot."""
         line = describe(snapshot)
-        if self.live:
+        if self._line:
+            self._line(f"{time.strftime('%H:%M:%S')} {printable(line)}")
+        elif self.live:
             # Text wraps on a narrow terminal, so the time left stays visible.
             self.live.update(Text(printable(line)), refresh=True)
         else:

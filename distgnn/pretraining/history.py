@@ -44,10 +44,10 @@ class _Interval:
             before = self.sums.get(name, (0.0, 0.0))
             self.sums[name] = before[0] + value, before[1] + weight
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self, counted: str) -> dict[str, float]:
         elapsed = max(time.perf_counter() - self.clock, 1e-9)
         means = {name: value / weight for name, (value, weight) in self.sums.items() if weight > 0}
-        speed = {"graphs_per_s": self.graphs / elapsed, "data_wait": self.waited / elapsed}
+        speed = {f"{counted}_per_s": self.graphs / elapsed, "data_wait": self.waited / elapsed}
         return {**means, **speed, "lr": self.lr, "skipped_steps": float(self.skipped)}
 
 
@@ -88,6 +88,7 @@ class Recorder:
         lost: Steps that an earlier process had made and this one repeats.
         last: Last snapshot.
         budget: CPU seconds after which the run ends; 0 = none.
+        counted: What steps are made of: graphs, or episodes of tasks of databases.
     """
 
     folder: Folder
@@ -105,6 +106,7 @@ class Recorder:
     best: str = ""
     cost: dict[str, float] = field(default_factory=dict)
     budget: float = 0.0
+    counted: str = "graphs"
     lost: int = 0
     last: Snapshot = field(default_factory=dict)
     _interval: _Interval = field(default_factory=_Interval)
@@ -128,7 +130,8 @@ class Recorder:
             lr: Learning rate of the step.
             waited: Total seconds of waiting for data in this process.
         """
-        spent = {"graphs": float(result.graphs), "cpu_seconds": result.cpu_seconds}
+        spent = {self.counted: float(result.graphs)}
+        spent |= {"cpu_seconds": result.cpu_seconds} if result.cpu_seconds else {}
         self.cost = {name: self.cost.get(name, 0.0) + value for name, value in spent.items()}
         interval = self._interval
         interval.add(result)
@@ -138,7 +141,7 @@ class Recorder:
             self.write(step, "running")
 
     def _close_interval(self, step: int) -> None:
-        self.metrics = {**self._interval.metrics(), "peak_memory_mb": self.peak_memory_mb()}
+        self.metrics = {**self._interval.metrics(self.counted), "peak_memory_mb": self.peak_memory_mb()}
         self._add_row({"step": step, "time": round(time.time(), 3), **self.metrics, **self.cost})
         self._waited += self._interval.waited
         self._interval = _Interval()
@@ -188,6 +191,7 @@ class Recorder:
             "metrics": self.metrics,
             "validation": self.validation,
             "cost": self.cost,
+            "counted": self.counted,
             "checkpoint": self.checkpoint,
             "best": self.best,
             "seconds_left": left,
@@ -233,6 +237,7 @@ class _Progress:
     error: Text = ""
     checkpoint: Name = ""
     best: Name = ""
+    counted: Name = "graphs"
     started: Seconds = 0.0
     updated: Seconds = 0.0
 
@@ -262,9 +267,18 @@ def steps_since(run: Folder, step: int) -> int:
 
 def write_failure(run: Folder, name: str, error: Exception) -> None:
     """Mark a run as failed; the rest of its last snapshot is kept."""
+    _write_end(run, name, {"status": "failed", "error": str(error)[:MAX_TEXT]})
+
+
+def write_stop(run: Folder, name: str) -> None:
+    """Mark a run as stopped; the rest of its last snapshot is kept."""
+    _write_end(run, name, {"status": "stopped"})
+
+
+def _write_end(run: Folder, name: str, end: dict[str, str]) -> None:
     nothing: Snapshot = {"run": name, "step": 0, "total": 0, "metrics": {}, "validation": {}, "checkpoint": ""}
     known = read_progress(run) if run.size(NAME) is not None else nothing
-    changes = {"status": "failed", "error": str(error)[:MAX_TEXT], "seconds_left": None, "updated": time.time()}
+    changes = {**end, "seconds_left": None, "updated": time.time()}
     run.write(NAME, json.dumps({**known, **changes}, indent=1).encode())
 
 

@@ -139,15 +139,14 @@ def train(run: Run, reader: CorpusReader, group: ProcessGroup, hooks: Hooks, sta
 
 
 def _check_held_out(plan: Plan) -> None:
-    """Warn if more graphs are held out for validation than are trained on, as whole units are held out."""
+    """Warn if validation has no graphs or more than training, as whole units are held out."""
     held = sum(plan.rows_of(int(unit)) for unit in plan.split_units()[1])
-    if held > max(plan.graphs / 2, 2 * plan.validation_fraction * plan.graphs):
-        advice = f"build the corpus with --unit-rows {max(1, plan.graphs // 20)}, or set train.validation_fraction=0"
-        warnings.warn(
-            f"{held:,} of {plan.graphs:,} graphs are held out, since whole units of {plan.unit_rows:,} are; {advice}",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+    none = held == 0 and plan.validation_fraction > 0
+    if none or held > max(plan.graphs / 2, 2 * plan.validation_fraction * plan.graphs):
+        found = "no graphs are" if none else f"{held:,} of {plan.graphs:,} graphs are"
+        why = "the corpus has one unit" if none else f"whole units of {plan.unit_rows:,} are"
+        advice = "build the corpus again without --unit-rows, or set train.validation_fraction=0"
+        warnings.warn(f"{found} held out for validation, since {why}; {advice}", RuntimeWarning, stacklevel=2)
 
 
 def _is_spent(config: TrainConfig, state: TrainState) -> bool:

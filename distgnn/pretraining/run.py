@@ -26,7 +26,7 @@ from distgnn.pretraining.history import NAME as PROGRESS
 from distgnn.pretraining.history import read_progress
 from distgnn.pretraining.init_from import load_init, write_start
 from distgnn.storage.claim import settle
-from distgnn.storage.environment import write_environment
+from distgnn.storage.environment import read_data, write_environment
 from distgnn.storage.folder import Folder, absence, open_folder
 from distgnn.storage.records import read_config
 from distgnn.storage.uri import parent
@@ -134,7 +134,7 @@ def new_run(config: PretrainConfig, reader: CorpusReader | None = None, state: T
         manifest = reader.manifest
         state = state or make_state(config, manifest.schema, torch.device("cpu"))
         write_start(folder, config, manifest, init, state)
-    return _saved(Run(folder, config))
+    return _saved(Run(folder, config), {config.corpus: reader.manifest.digest()})
 
 
 def resolved(config: PretrainConfig, reader: CorpusReader) -> tuple[PretrainConfig, SavedEncoder | None]:
@@ -222,12 +222,13 @@ def resumed_run(uri: str, config: PretrainConfig) -> Run:
                 f"--resume: {name}={new!r} differs from the run's {old!r}; start a new run, from these weights with --init {uri};"
                 f" in a resumed run only these may change: {allowed}"
             )
-    return _saved(Run(open_folder(uri), config))
+    folder = open_folder(uri)
+    return _saved(Run(folder, config), read_data(folder))
 
 
-def _saved(run: Run) -> Run:
+def _saved(run: Run, data: dict[str, str]) -> Run:
     run.folder.write(CONFIG, (json.dumps(to_json(run.config), indent=1) + "\n").encode())
-    write_environment(run.folder, "pretrain")
+    write_environment(run.folder, "pretrain", data)
     if run.config.init:
         settle(run.folder)
     return run

@@ -17,6 +17,10 @@ from distgnn.config.database_model import DatabasePretrainConfig
 from distgnn.corpus.writer import Mapper
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
+from distgnn.pretraining.history import NAME as PROGRESS
+from distgnn.pretraining.history import Recorder, read_progress, steps_since
+from distgnn.pretraining.memory import peak_memory_mb
+from distgnn.pretraining.step import StepResult
 from distgnn.relational.automatic import automatic_tasks
 from distgnn.relational.episodes import TRAIN, VAL, TaskData, load_data
 from distgnn.relational.model_checkpoint import Facts, load_model, restore, save_model
@@ -26,8 +30,9 @@ from distgnn.relational.synthetic import synthetic_database
 from distgnn.relational.tasks import load_task, task_names
 from distgnn.relational.training import State, new_state, train_steps
 from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.uri import base_name
 
-_FEWEST, _TOLD_EVERY = 32, 50
+_FEWEST, _TOLD_EVERY, _ROW_SECONDS = 32, 50, 5.0
 _OF_SYNTHETIC = 12
 """Most automatic tasks of a synthetic database."""
 Say = Callable[[str], object]
@@ -110,22 +115,47 @@ def train_run(
     names = tuple(sorted({open_database(uri).schema.name for uri in config.databases}))
     facts = Facts(to_json(config.model), names, config.sample.newest, config.sample.random, to_json(config))
     group.barrier()  # no rank may write before all have read
-    told = partial(after_step, config, folder, facts, say or sys.stderr.write, start)
-    after = told if group.is_main_process else (lambda _: False)
-    train_steps(state, pool, config.train, group, after)
-    uri = save_model(folder, state, facts) if group.is_main_process else folder.uri
+    if not group.is_main_process:
+        train_steps(state, pool, config.train, group, lambda _: False)
+        group.barrier()
+        return DatabaseRun(folder.uri, folder.uri, state.losses, len(pool), time.monotonic() - start)
+    recorder = _recorder(config, folder, state.step, partial(peak_memory_mb, group.device))
+    told = partial(after_step, config, folder, facts, say or sys.stderr.write, start, recorder)
+    train_steps(state, pool, config.train, group, told)
+    uri = save_model(folder, state, facts)
+    recorder.checkpoint = uri.removeprefix(f"{folder.uri}/")
+    recorder.finish(state.step, "finished" if state.step == config.train.steps else "stopped")
     group.barrier()
     return DatabaseRun(folder.uri, uri, state.losses, len(pool), time.monotonic() - start)
 
 
+def _recorder(config: DatabasePretrainConfig, folder: Folder, first: int, peak: Callable[[], float]) -> Recorder:
+    """Writer of progress.json and history/, as pre-training over graphs has it; without validation."""
+    metrics = read_progress(folder)["metrics"] if folder.size(PROGRESS) is not None else {}
+    spent = {"episodes": float(first * config.train.episodes)}
+    return Recorder(
+        folder, base_name(folder.uri), config.train.steps, first, _ROW_SECONDS, lambda _: None, peak,
+        metrics=metrics, cost=spent, counted="episodes", lost=steps_since(folder, first),
+    )  # fmt: skip
+
+
 def after_step(
-    config: DatabasePretrainConfig, folder: Folder, facts: Facts, say: Say, start: float, state: State
+    config: DatabasePretrainConfig,
+    folder: Folder,
+    facts: Facts,
+    say: Say,
+    start: float,
+    recorder: Recorder,
+    state: State,
 ) -> bool:
-    """Report the progress and write checkpoints; returns whether to stop."""
+    """Record the step, report the progress and write checkpoints; returns whether to stop."""
+    sums = {"loss": (state.losses[-1], 1.0)}
+    result = StepResult(sums, config.train.episodes, stop=False, applied=True)
+    recorder.add(state.step, result, state.optimiser.param_groups[0]["lr"], 0.0)
     if state.step % _TOLD_EVERY == 0:
         mean = float(np.mean(state.losses[-_TOLD_EVERY:]))
         took = time.monotonic() - start
         say(f"step {state.step} of {config.train.steps}: loss {mean:.4f}, {took:.0f} s\n")
     if state.step % config.checkpoint_every == 0:
-        save_model(folder, state, facts)
+        recorder.checkpoint = save_model(folder, state, facts).removeprefix(f"{folder.uri}/")
     return False

@@ -17,6 +17,8 @@ _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 _MAX_POINTS = 500
 """Points of a line; longer ones are thinned evenly."""
 _WIDTH, _HEIGHT = 460, 260
+_LEGEND_LINES = 20
+"""Lines of a chart with a legend."""
 
 
 class Titles(NamedTuple):
@@ -54,12 +56,16 @@ def line_spec(table: pd.DataFrame, titles: Titles, band: bool = False, points: b
     """Return the Vega-Lite specification of :func:`line_chart`; long lines are thinned."""
     table = pd.concat([_thinned(part) for _, part in table.groupby("line", sort=False)])
     order = [str(name) for name in dict.fromkeys(table["line"])]
-    colour = {"field": "line", "type": "nominal", "title": None, "sort": order}
-    x = {"field": "x", "type": "quantitative", "title": titles.x}
+    colour: dict[str, Any] = {"field": "line", "type": "nominal", "title": None, "sort": order}
+    x = {"field": "x", "type": "quantitative", "title": titles.x, "axis": _steps(table)}
     y = {"field": "y", "type": "quantitative", "title": titles.y, "scale": {"zero": False}}
     shown = [{"field": name, "type": "quantitative", "format": ".4~g"} for name in ("x", "y")]
     tooltip = [{"field": "line", "type": "nominal"}, *shown]
-    pick: dict[str, Any] = {"name": "pick", "select": {"type": "point", "fields": ["line"]}, "bind": "legend"}
+    pick: dict[str, Any] = {"name": "pick", "select": {"type": "point", "fields": ["line"]}}
+    if len(order) > _LEGEND_LINES:  # a line is picked by a click on it
+        colour["legend"] = None
+    else:
+        pick["bind"] = "legend"
     zoom: dict[str, Any] = {"name": "zoom", "select": "interval", "bind": "scales"}
     faded = {"condition": {"param": "pick", "value": 1}, "value": 0.12}
     layers: list[dict[str, Any]] = [
@@ -77,6 +83,25 @@ def line_spec(table: pd.DataFrame, titles: Titles, band: bool = False, points: b
     if band:
         edges = {"y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}}
         layers.insert(0, {"mark": {"type": "area", "opacity": 0.15}, "encoding": {"x": x, "color": colour, **edges}})
+    return _spec(table, {"layer": layers, "width": _WIDTH, "height": _HEIGHT})
+
+
+def _steps(table: pd.DataFrame) -> dict[str, Any]:
+    """Axis of the column ``x``; its ticks are whole numbers if the values are."""
+    return {"tickMinStep": 1, "format": "~s"} if table["x"].dtype.kind in "iu" else {}
+
+
+def progress_spec(table: pd.DataFrame, titles: Titles) -> dict[str, Any]:
+    """Return the Vega-Lite specification of scores in order (columns ``x`` and ``y``) with the best so far (``best``) as a line."""
+    x = {"field": "x", "type": "quantitative", "title": titles.x, "axis": _steps(table)}
+    axis = {"type": "quantitative", "title": titles.y, "scale": {"zero": False}}
+    shown = [{"field": name, "type": "quantitative", "format": ".4~g"} for name in ("x", "y", "best")]
+    points = {"x": x, "y": {"field": "y", **axis}, "tooltip": shown}
+    line = {"x": x, "y": {"field": "best", **axis}}
+    layers = [
+        {"mark": {"type": "line", "interpolate": "step-after", "color": "#d62728"}, "encoding": line},
+        {"mark": {"type": "point", "filled": True, "size": 50}, "encoding": points},
+    ]
     return _spec(table, {"layer": layers, "width": _WIDTH, "height": _HEIGHT})
 
 
@@ -102,7 +127,7 @@ def interval_chart(table: pd.DataFrame, titles: Titles, reference: float | None 
 
 
 def _interval_spec(table: pd.DataFrame, titles: Titles, reference: float | None) -> dict[str, Any]:
-    y = {"field": "name", "type": "nominal", "title": titles.y or None, "sort": None, "axis": {"labelLimit": 260}}
+    y = {"field": "name", "type": "nominal", "title": titles.y or None, "sort": None}
     x = {"field": "value", "type": "quantitative", "title": titles.x, "scale": {"zero": False}}
     shown = [{"field": name, "type": "quantitative", "format": ".4~g"} for name in ("value", "low", "high")]
     tooltip = [{"field": "name", "type": "nominal"}, *shown]

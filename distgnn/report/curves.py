@@ -23,7 +23,7 @@ CURVES_FILE, PICTURES = "curves.parquet", "pictures"
 _PANELS = {"losses": "loss", "weights": "weight", "cosines": "gradient similarity"}
 _NAMES = ("scheme", "encoder", "method", "task")
 _LEGEND_LETTERS = 130
-_SMOOTH = 20
+SMOOTH = 20
 """The window of the moving mean is the number of steps divided by this."""
 
 
@@ -135,7 +135,7 @@ def _line(axes: Axes, curves: list[npt.NDArray[np.floating]], label: str, color:
     table = _table(curves)
     if table.isna().to_numpy().all():
         return
-    window = max(1, len(table) // _SMOOTH)
+    window = max(1, len(table) // SMOOTH)
     smooth = table.rolling(window, min_periods=1, center=True).mean()
     middle, spread = smooth.mean(axis=1), np.nan_to_num(smooth.std(axis=1, ddof=1))
     axes.plot(table.index, table.mean(axis=1), color=color, alpha=0.2, linewidth=0.6)

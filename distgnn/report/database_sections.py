@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from distgnn.relational.evaluate import ALL, Record, summarise
+from distgnn.relational.evaluate import ALL, Record, Row, summarise
 from distgnn.relational.manifest import read_manifest
 from distgnn.report.charts import Titles, bar_chart, line_chart
 from distgnn.report.databases import REFERENCE
@@ -59,6 +59,17 @@ def prediction_section(values: dict[str, Any], where: str) -> Section:
     return Section("", verdicts, facts, tables=[Table("Columns", "", ["column", "mean change"], body)], charts=charts)
 
 
+def _verdict(title: str, row: Row, sign: int) -> str:
+    gain = sign * (row.difference or 0.0)
+    word = "better than" if gain > 0 else "worse than" if gain < 0 else "level with"
+    return f"{title}, {row.labels} labels: {row.method} is {word} {REFERENCE} by {abs(gain):.4f}{_test(row)}."
+
+
+def _test(row: Row) -> str:
+    """The standard error and the test of a difference; none is possible over one task."""
+    return f"; {row.tasks} task(s), no test" if None in (row.error, row.p) else f" ± {row.error:.4f}, p = {row.p:.3g}"
+
+
 def evaluation_section(values: dict[str, Any], where: str) -> Section:
     """Describe an evaluation of models of databases: means over tasks by method and number of labels."""
     records = convert(values["records"], list[Record], where, "the scores of databases")
@@ -75,9 +86,9 @@ def evaluation_section(values: dict[str, Any], where: str) -> Section:
         ]  # fmt: skip
         tables.append(Table(title, "Differences are paired over tasks.", titles, body))
         verdicts += [
-            f"{title}, {row.labels} labels: {row.method} - {REFERENCE} = {row.difference:+.4f} ± {row.error:.4f}, p = {row.p:.3g}."
+            _verdict(title, row, 1 if binary else -1)
             for row in rows
-            if row.method.startswith("pre-trained") and None not in (row.difference, row.error, row.p)
+            if row.method.startswith("pre-trained") and row.difference is not None
         ]
         drawn = [row for row in rows if row.labels != ALL]
         if len({row.labels for row in drawn}) > 1:

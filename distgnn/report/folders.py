@@ -3,7 +3,8 @@ sweeps. Each kind is known by its files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,24 +16,30 @@ from distgnn.errors import RequestError
 from distgnn.pretraining.history import NAME as PROGRESS
 from distgnn.pretraining.history import read_progress
 from distgnn.relational.manifest import STORE
-from distgnn.report import summary
+from distgnn.report import result_sections, summary
+from distgnn.report.captions import caption_of
 from distgnn.report.charts import Titles, bar_chart, line_chart
+from distgnn.report.curves import CURVES_FILE
 from distgnn.report.database_sections import evaluation_section, prediction_section, store_section
 from distgnn.report.kinds import CONFIG, KINDS, METRICS, RESULTS, STUDY, kind_of, rows_of, unfinished
 from distgnn.report.page import Chart, Section, Table
+from distgnn.report.result_sections import MeasureRecord, ModelRecord, StudyRecord, read_records
+from distgnn.report.side_by_side import WHAT
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import view_of
 from distgnn.report.sweep.page import Drawn, draw
+from distgnn.report.sweep.specs import progress_specs
 from distgnn.report.sweep.table import tables
 from distgnn.report.table import TITLES
+from distgnn.report.transfer_charts import transfer_charts
 from distgnn.search.records import SWEEP
+from distgnn.storage.environment import DATA
 from distgnn.storage.environment import NAME as ENVIRONMENT
 from distgnn.storage.folder import Folder, absence, open_folder
 from distgnn.storage.records import MAX_BYTES, Name, convert, parse_object
 from distgnn.storage.uri import base_name
 from distgnn.storage.verified import CHECKSUMS
 
-_WHAT = "a file of results"
 _MACHINE = ("system", "processor", "memory", "gpus")
 _MAX_PICTURES, _PICTURE_BYTES = 40, 8 << 20
 
@@ -62,45 +69,10 @@ def section_of(uri: str, sweep: Drawn | None = None) -> Section:
     return replace(found, heading=heading, facts=facts, details=_config(folder))
 
 
-def compared(uris: Iterable[str]) -> Section | None:
-    """Compare several pre-training runs: their last metrics in one table, their curves in one chart; None for fewer than two."""
-    runs = [folder for folder in map(open_folder, uris) if folder.size(PROGRESS) is not None]
-    if len(runs) < 2:
-        return None
-    names = _unique([base_name(run.uri) for run in runs])
-    snapshots = {name: read_progress(run) for name, run in zip(names, runs, strict=True)}
-    parts = list(dict.fromkeys(name for shot in snapshots.values() for name in shot.get("validation", {})))
-    titles = ["run", "status", "step", *(f"validation {name}" for name in parts)]
-    body = [
-        [
-            name,
-            str(shot["status"]),
-            str(shot["step"]),
-            *(_number(shot.get("validation", {}).get(part)) for part in parts),
-        ]
-        for name, shot in snapshots.items()
-    ]
-    curves = {name: pd.DataFrame(rows_of(run)) for name, run in zip(names, runs, strict=True)}
-    charts = [chart for metric in METRICS if (chart := _overlay(curves, metric)) is not None]
-    return Section("Comparison of the runs", tables=[Table("", "", titles, body)], charts=charts)
-
-
-def _overlay(curves: dict[str, pd.DataFrame], metric: str) -> Chart | None:
-    parts = [
-        pd.DataFrame({"x": rows["step"], "y": rows[metric], "line": name}).dropna()
-        for name, rows in curves.items()
-        if metric in rows
-    ]
-    drawn = [part for part in parts if len(part)]
-    if len(drawn) < 2:
-        return None
-    title = METRICS[metric]
-    return line_chart(pd.concat(drawn), Titles(title, f"{title} in training against the step.", "step", title.lower()))
-
-
 def _corpus(folder: Folder) -> Section:
     facts = inspect.stat(folder.uri)
     manifest = corpora.read_manifest(folder)
+    files = _names(manifest.provenance.get("files"))
     shown = {
         "graphs": f"{facts['graphs']:,} in {facts['shards']:,} shard(s)",
         "rejected": f"{facts['rejected']:,} rows",
@@ -111,7 +83,7 @@ def _corpus(folder: Folder) -> Section:
         "edge features": _features(facts["edge_features"]),
         "labels": ", ".join(manifest.schema.labels) or "none",
         "digest": manifest.digest(),
-        "source": f"{manifest.provenance.get('source', '')}: {_short(_names(manifest.provenance.get('files')))}",
+        "source": ": ".join(filter(None, [str(manifest.provenance.get("source", "")), _short(files)])),
         "options": _short(manifest.provenance.get("options", {})),
     }
     charts = []
@@ -157,43 +129,63 @@ def _curves(rows: pd.DataFrame, metric: str) -> Chart | None:
     ]
     if not parts or not sum(map(len, parts)):
         return None
-    title = METRICS[metric]
-    return line_chart(
-        pd.concat(parts), Titles(title, f"{title} in training and on held-out graphs.", "step", title.lower())
-    )
+    title, held = METRICS[metric], f"validation_{metric}" in rows
+    caption = f"{title} in training{' and on held-out graphs' if held else ''} against the step."
+    return line_chart(pd.concat(parts), Titles(title, caption, "step", title.lower()))
 
 
 def _results(folder: Folder) -> Section:
-    values = parse_object(folder.read(RESULTS, MAX_BYTES), folder.at(RESULTS), _WHAT)
+    values = parse_object(folder.read(RESULTS, MAX_BYTES), folder.at(RESULTS), WHAT)
     for name, section in (("records", evaluation_section), ("columns", prediction_section)):
         if isinstance(values.get(name), list):
             found = section(values, folder.at(RESULTS))
-            return replace(found, charts=[*found.charts, *_stored_pictures(folder)])
+            return replace(found, charts=found.charts or _stored_pictures(folder))
     metric = str(values.get("metric", ""))
     facts = {
         name: _short(values[name]) for name in ("task", "labels", "graphs", "test_graphs", "note") if values.get(name)
     }
     facts |= {"metric": f"{TITLES.get(metric, metric)}, {summary.direction(metric)}"} if metric else {}
-    stored = _stored_pictures(folder)
+    for name, described in (("analysis", _analysis), ("models", _evaluation)):
+        if isinstance(values.get(name), list):
+            return replace(described(values, metric, folder), facts=facts)
     if not isinstance(values.get("summary"), list):
-        rows = next((values[name] for name in ("analysis", "models") if isinstance(values.get(name), list)), [])
-        return Section("", facts=facts, tables=[_plain("Results", rows)] if rows else [], charts=stored)
-    scores = [summary.read_score(record, folder.at(RESULTS), _WHAT) for record in values["summary"]]
-    charts = [*summary.charts(scores), *stored]
+        return Section("", facts=facts, charts=_stored_pictures(folder))
+    scores = [summary.read_score(record, folder.at(RESULTS), WHAT) for record in values["summary"]]
+    charts = [*summary.charts(scores), *transfer_charts(folder, values, scores, folder.at(RESULTS))]
+    if folder.size(CURVES_FILE) is None:
+        charts += _stored_pictures(folder)
     return Section("", summary.verdicts(scores), facts, [summary.table(scores)], charts)
 
 
+def _analysis(values: dict[str, Any], metric: str, folder: Folder) -> Section:
+    records = read_records(values["analysis"], MeasureRecord, folder.at(RESULTS), WHAT)
+    verdicts = result_sections.analysis_verdicts(records, metric)
+    charts = [*result_sections.analysis_charts(records, metric), *_stored_pictures(folder, without=("cka", "changes"))]
+    return Section("", verdicts, tables=[_plain("Results", values["analysis"])], charts=charts, charts_first=True)
+
+
+def _evaluation(values: dict[str, Any], metric: str, folder: Folder) -> Section:
+    models = read_records(values["models"], ModelRecord, folder.at(RESULTS), WHAT)
+    graphs = values.get("graphs")
+    verdicts = result_sections.evaluation_verdicts(models, metric, graphs if isinstance(graphs, dict) else {})
+    charts = result_sections.evaluation_charts(models, metric)
+    return Section("", verdicts, tables=[_plain("Results", values["models"])], charts=charts)
+
+
 def _study(folder: Folder) -> Section:
-    values = parse_object(folder.read(STUDY, MAX_BYTES), folder.at(STUDY), _WHAT)
+    values = parse_object(folder.read(STUDY, MAX_BYTES), folder.at(STUDY), WHAT)
     records, described = values.get("records"), values.get("study")
     if not isinstance(records, list) or not isinstance(described, dict):
-        raise RequestError(f"{folder.at(STUDY)}: not {_WHAT} of a study (records and study are missing)")
+        raise RequestError(f"{folder.at(STUDY)}: not {WHAT} of a study (records and study are missing)")
     facts = {
         "title": str(described.get("title", "")),
         "seeds": str(described.get("seeds", "")),
         "sets": _short(values.get("sets")),
     }
-    return Section("", facts=facts, tables=[_plain("Comparisons", records)], charts=_stored_pictures(folder))
+    read = read_records(records, StudyRecord, folder.at(STUDY), WHAT)
+    chart = result_sections.gain_chart([("", one) for one in read])
+    charts = [*([chart] if chart else []), *_stored_pictures(folder)]
+    return Section("", result_sections.study_verdicts(read), facts, [_plain("Comparisons", records)], charts)
 
 
 def _sweep(folder: Folder) -> Section:
@@ -202,14 +194,16 @@ def _sweep(folder: Folder) -> Section:
 
 def _drawn_sweep(drawn: Drawn) -> Section:
     view, found, shown = drawn
-    charts = [Chart(picture.title, picture.caption, picture.data) for picture in shown]
-    return Section("", [texts.standing(view)], {"sweep": texts.about(view)}, list(tables(view, found)), charts)
+    specs = progress_specs(view)
+    charts = [Chart(picture.title, picture.caption, picture.data, specs.get(picture.name)) for picture in shown]
+    return Section("", texts.verdicts(view), {"sweep": texts.about(view)}, list(tables(view, found)), charts)
 
 
 def _plain(heading: str, rows: list[Any]) -> Table:
     records = [_flat(row) for row in rows if isinstance(row, dict)]
     titles = list(dict.fromkeys(name for record in records for name in record))
-    return Table(heading, "", titles, [[_number(record.get(name)) for name in titles] for record in records])
+    shown = [name.replace("_", " ") for name in titles]
+    return Table(heading, "", shown, [[_number(record.get(name)) for name in titles] for record in records])
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
@@ -221,13 +215,12 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _stored_pictures(folder: Folder) -> list[Chart]:
-    """Return the pictures that the command wrote."""
+def _stored_pictures(folder: Folder, without: Sequence[str] = ()) -> list[Chart]:
+    """Return the pictures that the command wrote, but those that are drawn anew."""
     shown = folder.sub("pictures")
-    names = [name for name in shown.names() if name.endswith(".png")][:_MAX_PICTURES]
-    return [
-        Chart(name.removesuffix(".png"), "As the command drew it.", shown.read(name, _PICTURE_BYTES)) for name in names
-    ]
+    names = [name.removesuffix(".png") for name in shown.names() if name.endswith(".png")]
+    chosen = [name for name in names if name not in without][:_MAX_PICTURES]
+    return [Chart(*caption_of(name), shown.read(f"{name}.png", _PICTURE_BYTES)) for name in chosen]
 
 
 def _environment(folder: Folder) -> dict[str, str]:
@@ -235,16 +228,33 @@ def _environment(folder: Folder) -> dict[str, str]:
     raw = folder.read_if_there(ENVIRONMENT)
     if raw is None:
         return {}
-    facts = convert(parse_object(raw, folder.at(ENVIRONMENT), _WHAT), dict[Name, Name], folder.at(ENVIRONMENT), _WHAT)
-    command = f"distgnn {facts.pop('command', '')} --config {folder.at(CONFIG)} --out OTHER_FOLDER"
+    facts = convert(parse_object(raw, folder.at(ENVIRONMENT), WHAT), dict[Name, Name], folder.at(ENVIRONMENT), WHAT)
+    command = facts.pop("command", "")
+    data = {name.removeprefix(DATA): facts.pop(name) for name in list(facts) if name.startswith(DATA)}
+    told = {"to repeat it": _again(command, folder)} if command else {}
+    told |= {"data": ", ".join(f"{uri} (digest {digest})" for uri, digest in data.items())} if data else {}
     versions = ", ".join(f"{name} {value}" for name, value in facts.items() if name not in _MACHINE)
     machine = ", ".join(f"{name} {facts[name]}" for name in _MACHINE if name in facts)
-    return {"to repeat it": command, "versions": versions, "machine": machine}
+    return told | {"versions": versions, "machine": machine}
+
+
+def _again(command: str, folder: Folder) -> str:
+    """The command that repeats the work; a study is a job of the repository, whose file is among its words."""
+    if folder.size(STUDY) is not None:
+        return f"python jobs/study.py {command.partition(' ')[2]} --out OTHER_FOLDER"
+    return f"distgnn {command} --config {folder.at(CONFIG)} --out OTHER_FOLDER"
 
 
 def _config(folder: Folder) -> str:
+    """Text of config.json; of sweeps and studies without it, what sweep.json and study.json say of it."""
     raw = folder.read_if_there(CONFIG)
-    return "" if raw is None else raw.decode(errors="replace").strip()
+    if raw is not None:
+        return raw.decode(errors="replace").strip()
+    for name, part in ((SWEEP, "config"), (STUDY, "study")):
+        raw = folder.read_if_there(name, MAX_BYTES)
+        if raw is not None:
+            return json.dumps(parse_object(raw, folder.at(name), WHAT).get(part, {}), indent=1)
+    return ""
 
 
 def _short(value: Any, most: int = 300) -> str:
@@ -261,10 +271,6 @@ def _number(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else _short(value, 120)
-
-
-def _unique(names: list[str]) -> list[str]:
-    return [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, 1)]
 
 
 _SECTIONS: dict[str, Callable[[Folder], Section]] = {

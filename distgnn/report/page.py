@@ -60,6 +60,7 @@ class Section:
         charts: The charts.
         details: Text that is folded away, such as the config.
         details_title: Its title.
+        charts_first: Whether the charts come before the tables, which are long.
     """
 
     heading: str
@@ -69,6 +70,7 @@ class Section:
     charts: Sequence[Chart] = ()
     details: str = ""
     details_title: str = "Config"
+    charts_first: bool = False
 
 
 @dataclass(frozen=True)

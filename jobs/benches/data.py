@@ -36,7 +36,7 @@ def molecules(rows: int) -> Iterator[tuple[str, str]]:
             kind, case = "arrays", "molecules"
         else:
             config, kind, case = MotifsConfig(out=folder, graphs=rows), "motifs", "motifs"
-        build_corpus(register.corpus_source.get(kind).make(config), folder)
+        build_corpus(register.corpus_source.get(kind).make(config), folder, unit_rows=512)
         yield case, folder
 
 
@@ -48,7 +48,9 @@ def proteins() -> Iterator[tuple[str, str] | None]:
         yield None
         return
     with tempfile.TemporaryDirectory() as folder:
-        build_corpus(register.corpus_source.get("ppi").make(PpiConfig(input=(str(network),), out=folder)), folder)
+        build_corpus(
+            register.corpus_source.get("ppi").make(PpiConfig(input=(str(network),), out=folder)), folder, unit_rows=512
+        )
         yield "proteins", folder
 
 

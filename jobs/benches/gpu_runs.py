@@ -136,7 +136,7 @@ def check_labels(device: str) -> Finding:
     """Fine-tuning on a corpus and transfer on a network, against the CPU; embeddings of a checkpoint that the GPU wrote."""
     finding = Finding(notes=["Scores of the best epoch on the test part, x 100."])
     with tempfile.TemporaryDirectory() as out:
-        distgnn.build_corpus("motifs", out=f"{out}/corpus", graphs=2048)
+        distgnn.build_corpus("motifs", out=f"{out}/corpus", graphs=2048, unit_rows=512)
         distgnn.pretrain(_config(f"{out}/corpus", out, "run", device))
         _write_network(f"{out}/network")
         scores = {name: _scores(out, name) for name in ("cpu", device)}

@@ -73,7 +73,7 @@ def sweep_lines(scratch: Path, trials: int, steps: int) -> Iterator[dict[str, An
         steps: Pre-training steps of a trial.
     """
     corpus = str(scratch / "motifs")
-    build_corpus(MotifsSource(MotifsConfig(out=corpus, graphs=2000)), corpus)
+    build_corpus(MotifsSource(MotifsConfig(out=corpus, graphs=2000)), corpus, unit_rows=512)
     arguments = [text for option in _OPTIONS.items() for text in option]
     arguments += ["--pretrain.corpus", corpus, "--finetune.corpus", corpus, "--out", str(scratch / "sweep")]
     start = time.perf_counter()

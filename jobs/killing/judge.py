@@ -30,7 +30,7 @@ FOREIGN_TEMPORARY = "x.distgnn-tmp-ffffffff-1-12345678"
 """A temporary file of another machine; it must stay, too."""
 _VOLATILE = {
     "started", "updated", "time", "seconds", "seconds_left", "first", "graphs_per_s", "data_wait", "peak_memory_mb",
-    "checkpoint_seconds", "stall_seconds", "wall", "ended", "tries",
+    "episodes_per_s", "checkpoint_seconds", "stall_seconds", "wall", "ended", "tries",
 }  # fmt: skip
 _TIMES = ("results.parquet", "sweep.html", "sweep.md", "pictures/seconds.png", "pictures/progress.png")
 _LEFTOVER = (".distgnn-tmp-", LOCK, CLAIM, "_build.json")

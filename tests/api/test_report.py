@@ -5,48 +5,32 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
+import torch
+from torch_geometric.data import Data
 
 import distgnn as dg
+from distgnn.api.output import data_digests
 from distgnn.cli import main
+from distgnn.config.database_model import DatabasePretrainConfig
 from distgnn.report.board import Board
 from distgnn.report.charts import Titles, line_spec
+from distgnn.report.folders import section_of
+from distgnn.report.side_by_side import compared
 from distgnn.report.summary import Score, charts, table, verdicts
 from distgnn.storage.folder import open_folder
 from distgnn.storage.uri import join
 from tests.helpers.browser import needs_chromium, opened_with_axe
-from tests.helpers.corpora import motifs
-from tests.helpers.sweeps import planted, view
-from tests.helpers.sweeps import write as write_sweep
-from tests.helpers.training import SMALL_ENCODER
-
-TRAIN: dict[str, Any] = {
-    "max_steps": 6, "streams": 2, "graphs_per_stream": 4, "device": "cpu", "log_seconds": 0.0, "validate_every": 2,
-}  # fmt: skip
-FEW: dict[str, Any] = {"train_labels": [8, 12], "updates": [1, 2], "draws": 2, "test_graphs": 20}
+from tests.helpers.databases import frames, write_database
+from tests.helpers.kinds import write_first_kinds
 
 
 @pytest.fixture(scope="module")
 def folders(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """One folder of each kind."""
-    place = tmp_path_factory.mktemp("report")
-    labelled = str(place / "labelled")
-    motifs(labelled, graphs=60)
-    runs = [
-        dg.pretrain(corpus=corpus, out=place, name=name, encoder=SMALL_ENCODER, train=TRAIN | {"seed": seed})
-        for seed, name in enumerate(["first", "second"])
-    ]
-    few = dg.finetune(corpus=labelled, checkpoint={"l2p": [runs[0].uri]}, out=place / "few", **FEW)
-    sweep = write_sweep(place / "sweep", view(planted()))
-    study = place / "study"
-    study.mkdir()
-    records = [{"method": "l2p", "reference": "none", "difference": 0.01, "p": None}]
-    (study / "study.json").write_text(json.dumps({"study": {"title": "<b>Core"}, "sets": ["bace"], "records": records}))
-    uris = {"corpus": labelled, "run": runs[0].uri, "second run": runs[1].uri, "few labels": few.uri}
-    return uris | {"sweep": str(sweep), "study": str(study)}
+    """Folders of the kinds that are made in seconds."""
+    return write_first_kinds(tmp_path_factory.mktemp("report"), corpus)
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +67,63 @@ def test_a_page_of_every_kind(page: str) -> None:
     assert all(spec["data"]["values"] for spec in specs)
 
 
+def test_headers_say_how_data_and_results_were_made(folders: dict[str, str], tmp_path: Path) -> None:
+    """Command, versions, machine, config and digests of the data, also of corpora, sweeps and studies."""
+    digest = dg.Corpus(folders["corpus"]).manifest.digest()
+    for kind, command in (
+        ("corpus", "distgnn corpus build motifs --config"),
+        ("run", "distgnn pretrain --config"),
+        ("few labels", "distgnn finetune --config"),
+    ):
+        section = section_of(folders[kind])
+        assert section.facts["to repeat it"].startswith(command), kind
+        assert "torch" in section.facts["versions"], kind
+        assert "cores" in section.facts["machine"], kind
+        assert '"out"' in section.details, kind
+    assert section_of(folders["few labels"]).facts["data"] == f"{folders['corpus']} (digest {digest})"
+    assert "(digest " in section_of(folders["run"]).facts["data"]
+    assert '"trials"' in section_of(folders["sweep"]).details
+    assert '"title"' in section_of(folders["study"]).details
+    graph = Data(x=torch.zeros(2, 1, dtype=torch.long), edge_index=torch.tensor([[0, 1], [1, 0]]))
+    dg.write_corpus([graph], tmp_path / "mine", dg.Schema(node=(dg.Feature("kind", "categorical", 2),)))
+    mine = section_of(str(tmp_path / "mine")).facts
+    assert "versions" in mine
+    assert "to repeat it" not in mine  # it was a function of Python
+    raw = folder_bytes(folders["corpus"])
+    assert (
+        main(
+            [
+                "corpus",
+                "build",
+                "motifs",
+                "--config",
+                f"{folders['corpus']}/config.json",
+                "--out",
+                str(tmp_path / "again"),
+            ]
+        )
+        == 0
+    )
+    assert folder_bytes(str(tmp_path / "again")) == raw
+
+
+def folder_bytes(corpus: str) -> bytes:
+    return (Path(corpus) / "corpus.json").read_bytes()
+
+
+def test_digests_of_data_that_configs_read(folders: dict[str, str], tmp_path: Path) -> None:
+    store = write_database(tmp_path / "shop", frames(customers=30, orders=50))
+    built = dg.build_database(input=str(store), out=str(tmp_path / "store"))
+    facts = section_of(str(tmp_path / "store")).facts
+    assert facts["to repeat it"].startswith("distgnn database build --config")
+    config = DatabasePretrainConfig((str(tmp_path / "store"), folders["corpus"], "nowhere", folders["run"]))
+    assert built is not None
+    assert data_digests(config) == {
+        str(tmp_path / "store"): facts["digest"],
+        folders["corpus"]: dg.Corpus(folders["corpus"]).manifest.digest(),
+    }
+
+
 def test_databases(tmp_path: Path) -> None:
     records = [
         {"task": f"shop/{task}", "method": method, "labels": labels, "draw": 0, "score": score, "binary": True}
@@ -98,7 +139,7 @@ def test_databases(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text(json.dumps(values))
     read = text(Path(dg.write_report([str(tmp_path / name) for name in told], str(tmp_path / "page.html"))).read_text())
-    assert "64 labels: pre-trained - forest + linear = +0.0533" in read
+    assert "64 labels: pre-trained is better than forest + linear by 0.0533 ± " in read
     assert "The predictions from 64 labels score 0.7000 (auroc; 0.5 = chance)." in read
     assert "churn-90d" in read
     for values in ({"records": [{"task": 1}]}, {"columns": [["a"]]}):
@@ -178,6 +219,29 @@ def test_runs_of_a_folder_are_listed(
     (tmp_path / "broken" / "progress.json").write_text("{")
     (tmp_path / "file.txt").write_text("")
     assert list(dg.list_runs(str(tmp_path))["status"]) == ["damaged"]
+
+
+def test_runs_are_compared_in_the_terminal(folders: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The tables of the report's comparison."""
+    place = str(Path(folders["run"]).parent)
+    assert main(["runs", place, "--compare", "first", "second", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["comparisons"]
+    (section,) = compared([folders["run"], folders["second run"]])
+    assert (found["of"], found["titles"], found["rows"]) == (
+        section.heading,
+        section.tables[0].titles,
+        section.tables[0].body,
+    )
+    assert main(["runs", place, "--compare", "first", "second"]) == 0
+    assert "Comparison of the runs" in capsys.readouterr().out
+    for names, said in (
+        (["first"], "name two or more"),
+        (["first", "few"], "name two or more"),
+        (["first", "none"], "no finished run here"),
+        (["first", "--delete", "first"], "exclude each other"),
+    ):
+        assert main(["runs", place, "--compare", *names]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_a_line_of_one_point_is_marked() -> None:

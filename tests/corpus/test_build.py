@@ -25,7 +25,7 @@ from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected, rejected
 from distgnn.corpus.sources.motifs import MotifsConfig, MotifsSource
-from distgnn.corpus.writer import STATE, build_corpus
+from distgnn.corpus.writer import STATE, build_corpus, chosen_unit_rows
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.ragged import packed
 from distgnn.graph.schema import Feature, Schema
@@ -260,7 +260,50 @@ def test_work_error_names_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert contents(tmp_path) == {}
 
 
-@pytest.mark.parametrize("bad", [{"unit_rows": 0}, {"shard_rows": 100}, {"workers": 0}, {"shard_rows": 0}])
+@pytest.mark.parametrize(
+    ("graphs", "options", "units", "rows"),
+    [
+        (640, {}, 20, 32),
+        (300, {}, 38, 8),  # 300 // 20 = 15
+        (5, {}, 5, 1),
+        (2000, {"shard_rows": 1024}, 63, 32),  # the first shard decides
+        (640, {"unit_rows": 512}, 2, 512),
+    ],
+)
+def test_small_corpora_have_small_units(
+    tmp_path: Path, graphs: int, options: dict[str, int], units: int, rows: int
+) -> None:
+    manifest = build_corpus(MotifsSource(MotifsConfig(out="", graphs=graphs)), str(tmp_path), **options)
+    assert (manifest.units, manifest.unit_rows) == (units, rows)
+    assert CorpusReader(str(tmp_path)).load().num_graphs == graphs
+
+
+def test_units_of_large_corpora() -> None:
+    assert [chosen_unit_rows(rows) for rows in (10_239, 10_240, 65_536)] == [256, 512, 512]
+
+
+def test_a_continued_build_keeps_the_chosen_units(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        build_corpus(Paths([1024, 40]), str(tmp_path), shard_rows=512, mapper=stopping(1))
+    continued = build_corpus(Paths([1024, 40]), str(tmp_path), shard_rows=512)
+    assert continued == build_corpus(Paths([1024, 40]), str(tmp_path / "whole"), shard_rows=512)
+    assert continued.unit_rows == 16
+
+
+def test_how_a_corpus_was_made_is_written_before_its_manifest(tmp_path: Path) -> None:
+    """So that a build that is killed between the two is continued, and says it then."""
+
+    def killed(folder: Folder) -> None:
+        assert folder.size("corpus.json") is None
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_corpus(Paths([40]), str(tmp_path), describe=killed)
+    build_corpus(Paths([40]), str(tmp_path), describe=lambda folder: folder.write("environment.json", b"{}"))
+    assert (tmp_path / "environment.json").exists()
+
+
+@pytest.mark.parametrize("bad", [{"unit_rows": -1}, {"shard_rows": 100}, {"workers": 0}, {"shard_rows": 0}])
 def test_invalid_build_configs_are_rejected(bad: dict[str, int]) -> None:
     with pytest.raises(RequestError, match=next(iter(bad))):
         BuildConfig(out="x", **bad)

@@ -7,10 +7,14 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)")
@@ -26,9 +30,29 @@ def opened(url: str, profile: Path, milliseconds: int = 8000) -> str:
     return done.stdout
 
 
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """Playwright's handle of a headless Chromium."""
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def wrong_by_axe(page: Any) -> dict[str, list[str]]:
+    """What axe finds wrong in an open page: elements by rule."""
+    page.evaluate(_axe())
+    found = page.evaluate("axe.run().then(found => found.violations)")
+    return {rule["id"]: [node["html"][:200] for node in rule["nodes"]] for rule in found}
+
+
+def _axe() -> str:
+    return importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
+
+
 def opened_with_axe(html: str, folder: Path) -> tuple[str, dict[str, list[str]]]:
     """The document of a page after its scripts have run, and what axe finds wrong in it: elements by rule."""
-    axe = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
+    axe = _axe()
     run = "axe.run().then(found => document.body.dataset.axe = JSON.stringify(found.violations))"
     page = folder / "axe.html"
     before, body, after = html.rpartition("</body>")

@@ -7,7 +7,9 @@ import itertools
 import re
 import shlex
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ import pytest
 
 import distgnn as dg
 from distgnn.cli import main
+from tests.helpers.databases import frames, write_database
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {path.stem: path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
@@ -84,6 +87,9 @@ _SMALL = {
     "transfer": "--workers 1 --seeds 1 --epochs 1 --pretrain-epochs 1 --methods none fixed --schemes scratch pretrained",
     "tune": "--dry-run",
     "corpus build": "--workers 1 --unit-rows 16 --overwrite",
+    "database pretrain": "--model.width 8 --model.heads 2 --model.layers 1 --model.name-width 2 --train.steps 2"
+    " --synthetic 0 --automatic 2",
+    "database evaluate": "--contexts 16 --draws 1 --rows 50",
 }
 """Options that make a command take seconds; of sweeps, which need Ray, a dry run is made."""
 
@@ -110,6 +116,29 @@ def write_files(folder: Path) -> None:
     (folder / "zinc.smi.gz").write_bytes(gzip.compress(("\n".join(SMILES) + "\n").encode()))
     other = folder / "data" / "bbbp-2025"
     dg.build_corpus("molecules", input=folder / "bbbp-2025.csv", labels="p_np", out=other, unit_rows=16)
+
+
+def write_sqlite(folder: Path) -> None:
+    """northwind.sqlite, whose schema has to be proposed, and a file of tasks."""
+    with closing(sqlite3.connect(folder / "northwind.sqlite")) as link, link:
+        for name, table in frames(customers=40, orders=600).items():
+            table.to_sql(name, link, index=False)
+    tasks = '[tasks.reorder]\nentity = "customers"\nrule = "exists(orders) within 60 days"\nseen = "orders"\n'
+    (folder / "tasks.toml").write_text(tasks)
+
+
+def write_databases(folder: Path) -> None:
+    """Databases to pre-train on, and the store of the page about databases with its task."""
+    for seed, name in enumerate(("berka", "lahman", "football")):
+        write_database(folder / "data" / name, frames(customers=40, orders=600, seed=seed), name)
+    write_sqlite(folder)
+    path, store = folder / "northwind.sqlite", folder / "stores" / "northwind"
+    dg.build_database(input=str(path), out=str(store), accept_proposal=True)
+    dg.add_tasks(str(store), str(folder / "tasks.toml"))
+
+
+BEFORE: dict[str, Callable[[Path], None]] = {"databases": write_sqlite, "database-models": write_databases}
+"""Writes what a page takes for the reader's own, by the name of the page."""
 
 
 def write_work(folder: Path) -> None:
@@ -139,10 +168,19 @@ def made_small(patch: pytest.MonkeyPatch) -> None:
     )
     patched("finetune", lambda found: few if {"train_labels", "updates", "draws"} & set(found) else short)
     patched("analyse", lambda _: few)
+    patched(
+        "pretrain_databases",
+        lambda _: {
+            "model": {"width": 8, "heads": 2, "layers": 1, "name_width": 2},
+            "train": {"steps": 2},
+            "synthetic": 0,
+            "automatic": 2,
+        },
+    )
 
 
-def run(found: list[Block]) -> Iterator[Block]:
-    """Run blocks in order in the current folder; yields each before it is run."""
+def run(found: list[Block], shrink: Callable[[list[str]], list[str]] = small) -> Iterator[Block]:
+    """Run blocks in order in the current folder, with the arguments that ``shrink`` makes; yields each before it is run."""
     names: dict[str, Any] = {}
     for block in found:
         if not block.runs:
@@ -158,7 +196,7 @@ def run(found: list[Block]) -> Iterator[Block]:
             if "--name" in words:  # a run of an earlier page
                 shutil.rmtree(Path("runs", words[words.index("--name") + 1]), ignore_errors=True)
             expected = int(block.mark.partition("exits ")[2][:1] or 0)
-            assert main(small(words)) == expected, f"{block.page}.md:{block.line}: distgnn {shlex.join(words)}"
+            assert main(shrink(words)) == expected, f"{block.page}.md:{block.line}: distgnn {shlex.join(words)}"
 
 
 def _run_python(block: Block, names: dict[str, Any]) -> None:

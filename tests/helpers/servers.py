@@ -40,9 +40,9 @@ class S3Server:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
 
-    def bucket(self) -> str:
-        """A new bucket's name."""
-        name = f"test-{uuid.uuid4().hex[:12]}"
+    def bucket(self, name: str = "") -> str:
+        """Make a bucket and return its name; empty = a new one."""
+        name = name or f"test-{uuid.uuid4().hex[:12]}"
         keys = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET, "region_name": "us-east-1"}
         boto3.client("s3", endpoint_url=self.address, **keys).create_bucket(Bucket=name)
         return name

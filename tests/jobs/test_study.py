@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import distgnn as dg
 from distgnn.errors import RequestError
 from distgnn.finetuning.few_labels import FewLabelScores
 from distgnn.labels.resampling import effect, pooled_effect
@@ -127,6 +128,14 @@ def test_a_study_runs_and_continues(
     words = [str(file), "--out", str(out)]
     assert study.main(words) == 0
     first = json.loads((out / "study.json").read_text())
+    environment = json.loads((out / "environment.json").read_text())
+    assert environment["command"] == f"study --file {file}"
+    assert (
+        len([name for name in environment if name.startswith("data ")]) == 2
+    )  # the corpus of the set and of its domain
+    page = Path(dg.write_report(str(out))).read_text()
+    assert f"python jobs/study.py --file {file} --out OTHER_FOLDER" in page
+    assert "points of AUC" in page
     names = [(one["method"], one["reference"]) for one in first["records"][:4]]
     assert names == [(m, "none") for m in ("attrmasking", "edgepred", "edgepred@cpu")] + [
         ("attrmasking", "edgepred@cpu")

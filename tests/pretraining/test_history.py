@@ -118,6 +118,22 @@ def test_display(terminal: bool) -> None:
     assert ("\x1b[" in text) == terminal
 
 
+def test_progress_in_a_notebook_stays_in_one_place() -> None:
+    """The cell has one output, which is the last snapshot."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    shots = [snapshot_of(), snapshot_of("finished")]
+    code = f"""from distgnn.pretraining.console import Display
+with Display() as display:
+    for shot in {shots!r}:
+        display.show(shot)
+"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    (output,) = notebook.cells[0].outputs
+    assert output["output_type"] == "display_data"
+    assert output["data"]["text/plain"].endswith("data wait 3% | finished")
+
+
 def test_prefetch_keeps_order_and_counts_waiting() -> None:
     def slow() -> Iterator[int]:
         for number in range(4):

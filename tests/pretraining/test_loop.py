@@ -71,10 +71,20 @@ def base(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> dict[int, flo
 def test_validation_on_most_graphs_is_warned_of(tmp_path: Path) -> None:
     motifs(tmp_path / "few", 40, unit_rows=32)  # seed 0 holds out the unit of 32, seed 3 that of 8
     with pytest.warns(
-        RuntimeWarning, match=r"32 of 40 graphs are held out, since whole units of 32 are; build .* --unit-rows 2"
+        RuntimeWarning,
+        match=r"32 of 40 graphs are held out for validation, since whole units of 32 are; build .* without",
     ):
         train_small(small(str(tmp_path / "few"), tmp_path, max_steps=1, seed=0))
     train_small(small(str(tmp_path / "few"), tmp_path, "other", max_steps=1, seed=3))
+
+
+def test_validation_on_no_graph_is_warned_of(tmp_path: Path) -> None:
+    motifs(tmp_path / "one", 40, unit_rows=64)
+    with pytest.warns(
+        RuntimeWarning, match="no graphs are held out for validation, since the corpus has one unit; build"
+    ):
+        train_small(small(str(tmp_path / "one"), tmp_path, max_steps=1))
+    train_small(small(str(tmp_path / "one"), tmp_path, "none", max_steps=1, validation_fraction=0.0))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from distgnn.objectives.attrmasking import MaskingConfig
 from distgnn.pretraining.local import pretrain_here
 from distgnn.pretraining.run import new_run, new_start, resumed_start
 from distgnn.search import trial
-from distgnn.storage.folder import Folder
+from distgnn.storage.environment import read_data
+from distgnn.storage.folder import Folder, open_folder
 from tests.helpers.training import small, train_small
 
 Counted = Callable[[Callable[[], object]], Counter[str]]
@@ -87,6 +88,7 @@ def test_a_resume_reads_and_hashes_the_newest_checkpoint_once(corpus: str, tmp_p
     assert found["corpus.json"] == 2, "the corpus's own and the checkpoint's"
     assert found["state"] == 1
     assert 0.9 * one <= found["sha256"] <= 1.3 * one
+    assert list(read_data(open_folder(str(tmp_path / "run")))) == [corpus], "kept when the run is resumed"
 
 
 def test_the_batch_size_finder_uses_the_open_corpus(corpus: str, tmp_path: Path, counted: Counted) -> None:

@@ -21,6 +21,7 @@ from distgnn.graph.batch import GraphBatch, row_graph
 from distgnn.graph.checked import real
 from distgnn.graph.pyg import dense_tensor, from_pyg, pyg_data
 from distgnn.graph.schema import Schema
+from distgnn.storage.environment import write_environment
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -257,7 +258,7 @@ def write_corpus(
     uri: str | os.PathLike[str],
     schema: Schema,
     *,
-    unit_rows: int = 512,
+    unit_rows: int = 0,
     shard_rows: int = 65_536,
     overwrite: bool = False,
 ) -> Manifest:
@@ -270,7 +271,7 @@ def write_corpus(
             read.
         uri: where the corpus is written.
         schema: features, labels and conventions of the graphs.
-        unit_rows: graphs per unit (row group).
+        unit_rows: graphs per unit (row group); 0 = 512, fewer in corpora of fewer than 10,240 graphs, so that there are 20 units.
         shard_rows: graphs per shard; a multiple of ``unit_rows``.
         overwrite: replace an existing corpus.
 
@@ -282,5 +283,11 @@ def write_corpus(
     """
     source = PygSource(graphs, schema)
     return build_corpus(
-        source, os.fspath(uri), unit_rows=unit_rows, shard_rows=shard_rows, overwrite=overwrite, resume=False
+        source,
+        os.fspath(uri),
+        unit_rows=unit_rows,
+        shard_rows=shard_rows,
+        overwrite=overwrite,
+        resume=False,
+        describe=lambda folder: write_environment(folder, ""),
     )

@@ -31,7 +31,7 @@ _LEGEND_TRIALS = 20
 _PANELS = 4
 _CAPTIONS = {
     "progress": ("Optimization history", "Finished trials by number, and the best score so far."),
-    "rungs": ("Learning curves", "A line per trial. Diamonds: continued with the weights of another trial."),
+    "rungs": ("Learning curves", "A line per trial."),
     "grid": ("Scores over the grid", "Mean of a cell's finished trials. Orange frame: best trial; dashed: default."),
     "importance": (
         "Parameter importances",
@@ -58,6 +58,8 @@ def pictures(view: View) -> list[Picture]:
     with drawing():
         for name, figure in _figures(view):
             title, caption = _CAPTIONS[name.partition("-")[0]]
+            if name == "rungs" and any(trial.clones for trial in view.trials):
+                caption += " Diamonds: continued with the weights of another trial."
             found.append(Picture(name, title, caption, png(figure)))
             pyplot.close(figure)
     return found

@@ -76,6 +76,20 @@ def about(view: View) -> str:
     return f"{data}; {how}; seed {config.seed}; started {began}"
 
 
+def verdicts(view: View) -> list[str]:
+    """Say in words how far the sweep is, which trial is best, and how its winner does on test data beside the default."""
+    counts = Counter(trial.state for trial in view.trials)
+    ended, planned = sum(counts[state] for state in ENDED), max(view.sweep.trials, len(view.trials))
+    told = ", ".join(f"{counts[state]} {state}" for state in ("finished", "stopped", "failed") if counts[state])
+    found = [f"{ended} of {planned} trials have ended{f' ({told})' if told else ''}."]
+    best = leader(view)
+    if best is not None:
+        found.append(
+            f"Trial {best.number} is best in validation: {score(view, best.score)} in {metric(view)}, with {settings(view, best)}."
+        )
+    return found
+
+
 def standing(view: View) -> str:
     """Return one line: ended trials, trials by state, and the best score."""
     counts = Counter(trial.state for trial in view.trials)

@@ -274,8 +274,8 @@ def test_labels_of_any_numbers(tmp_path: Path, y: Any) -> None:
 def test_rows_of_units_and_shards_must_fit(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="multiple of unit_rows=100; give shard_rows=65500 too"):
         write_corpus([pair()], tmp_path / "corpus", LABELLED, unit_rows=100)
-    with pytest.raises(RequestError, match="unit_rows must be at least 1, found 0"):
-        write_corpus([pair()], tmp_path / "corpus", LABELLED, unit_rows=0)
+    with pytest.raises(RequestError, match="unit_rows must be at least 1, or 0 to choose it, found -1"):
+        write_corpus([pair()], tmp_path / "corpus", LABELLED, unit_rows=-1)
 
 
 def test_a_schema_takes_lists_and_no_single_values() -> None:
