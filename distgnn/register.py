@@ -178,8 +178,8 @@ def unknown(field: str, name: str, known: tuple[str, ...]) -> str:
     close = get_close_matches(name, known, 1)
     hint = f" did you mean {close[0]!r}?" if close else ""
     return (
-        f"{field}={name!r} is unknown (there are {', '.join(known)});{hint} name the module that registers it with --imports,"
-        " or import it first"
+        f"{field}={name!r} is unknown (there are {', '.join(known)});{hint} name the module that registers it in imports"
+        " (--imports), or import it first"
     )
 
 

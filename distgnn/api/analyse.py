@@ -20,7 +20,6 @@ from distgnn.errors import RequestError
 from distgnn.finetuning.analysis import Analysis, analyse_methods
 from distgnn.finetuning.results import RESULTS
 from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
-from distgnn.register import import_modules
 from distgnn.report import analysis as report
 from distgnn.report.png import png
 from distgnn.report.table import TABLE
@@ -94,7 +93,6 @@ def analyse(config: AnalyseConfig | None = None, **options: Any) -> AnalysisResu
         >>> results.plot("changes")
     """
     chosen = build_config(AnalyseConfig, config, with_named_checkpoints(options))
-    import_modules(chosen.imports)
     check_loggers(chosen.loggers, open_folder(chosen.out))
     methods = load_methods(chosen.checkpoint)
     with (

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from distgnn import register
-from distgnn.api.arguments import build_config
+from distgnn.api.arguments import build_config, import_named
 from distgnn.api.metrics import open_sinks
 from distgnn.config import BuildConfig
 from distgnn.corpus.torch_dataset import Corpus
@@ -43,6 +43,7 @@ def build_corpus(source: str, config: BuildConfig | None = None, **options: Any)
         >>> corpus = distgnn.build_corpus("molecules", input="bbbp.csv", labels="p_np", out="data/bbbp")
         >>> len(corpus), corpus[0]
     """
+    import_named({"config": config, **options})
     entry = register.corpus_source.get(source, "source")
     chosen: BuildConfig = build_config(entry.config or BuildConfig, config, options)
     mapper = map if chosen.workers == 1 else load_function("distgnn.scale.pool:ordered_map")(chosen.workers)

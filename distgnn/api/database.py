@@ -44,7 +44,6 @@ def build_database(config: DatabaseBuildConfig | None = None, **options: Any) ->
         RequestError: The input cannot be read, a schema must be confirmed, keys are not unique, or the target is taken.
     """
     chosen = build_config(DatabaseBuildConfig, config, options)
-    register.import_modules(chosen.imports)
     folder = open_folder(chosen.out)
     kind, source = open_source(chosen)
     with closing(source) if isinstance(source, Closes) else nullcontext(), locked(folder):

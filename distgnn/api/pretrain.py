@@ -21,7 +21,6 @@ from distgnn.monitor.loggers.base import check_loggers
 from distgnn.pretraining.history import HISTORY, NAME, read_history, read_progress
 from distgnn.pretraining.local import pretrain_here
 from distgnn.pretraining.run import CONFIG, Start, new_start, resumed_start, run_config, run_name, same_run
-from distgnn.register import import_modules
 from distgnn.storage.claim import claimed
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import locked
@@ -184,8 +183,7 @@ def resumable_config(uri: str) -> PretrainConfig:
 
 
 def check_options(config: PretrainConfig, folder: str) -> None:
-    """Import the modules of ``config`` and check what they register, and the loggers."""
-    import_modules(config.imports)
+    """Check the kind of the encoder, and the loggers."""
     register.encoder.get(config.encoder.kind, "encoder.kind")
     check_loggers(config.loggers, open_folder(folder))
 

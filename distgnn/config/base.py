@@ -20,7 +20,6 @@ from distgnn.config.fields import (
     field_facts,
     flat,
     group_type,
-    group_types,
     named,
     plain_fields,
     registries_of,
@@ -30,7 +29,7 @@ from distgnn.config.fields import (
     walk,
 )
 from distgnn.errors import RequestError
-from distgnn.register import REGISTRIES, unknown
+from distgnn.register import REGISTRIES
 
 C = TypeVar("C")
 MOST = (1 << 31) - 1
@@ -274,8 +273,22 @@ def check_names(config: Any, where: str = "") -> None:
             REGISTRIES[facts.names].get(name.partition("@")[0], f"{where}{field}", facts.also)
     for name in getattr(config, "options", {}):
         if group_type(type(config), name) is None:
-            known = (*(item.name for item in plain_fields(type(config))), *group_types(type(config)))
-            raise RequestError(unknown(f"{where}options", name, known))
+            raise _unknown_group(type(config), name, where)
+
+
+def check_groups(kind: type[Any], data: Any, where: str = "") -> None:
+    """Raise RequestError if ``data``, JSON values of a config, has a group that is not registered."""
+    for name, value in data.items() if isinstance(data, dict) else ():
+        below = type_of(kind, renamed(kind).get(name, name))
+        if below is None and registries_of(kind):
+            raise _unknown_group(kind, name, where)
+        if dataclasses.is_dataclass(below):
+            check_groups(typing.cast(type, below), value, f"{where}{name}.")
+
+
+def _unknown_group(kind: type[Any], name: str, where: str) -> RequestError:
+    remedy = "if a module registers it, name that in imports (--imports), or import it first"
+    return RequestError(f"{where}{name}: unknown field of {kind.__name__}{_similar(kind, name)} ({remedy})")
 
 
 def check_finite(config: Any, where: str = "") -> None:

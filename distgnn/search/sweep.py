@@ -13,7 +13,6 @@ from distgnn.errors import RequestError
 from distgnn.labels.scores import HIGHER_IS_BETTER, METRIC_OF
 from distgnn.pretraining.init_from import check_objective
 from distgnn.pretraining.run import make_plan, open_corpus, planned_steps
-from distgnn.register import import_modules
 from distgnn.search.joint import metric_of
 from distgnn.search.presets import GRIDS
 from distgnn.search.records import SWEEP, Sweep, read_sweep, read_trials
@@ -35,7 +34,6 @@ def new_sweep(config: TuneConfig) -> tuple[Folder, Sweep]:
     Raises:
         RequestError: The folder has a sweep already, a field or range is invalid, or the data do not fit.
     """
-    import_modules(config.imports)
     folder = open_folder(config.out)
     if folder.size(SWEEP) is not None:
         raise RequestError(
@@ -59,7 +57,6 @@ def resumed_sweep(folder: Folder, config: TuneConfig) -> Sweep:
     Raises:
         RequestError: Another field differs.
     """
-    import_modules(config.imports)
     before = read_sweep(folder)
     config, resumable = absolute_config(config), named(TuneConfig, "resumable")
     for name, (old, new) in sorted(changed(to_json(before.config), to_json(config)).items()):
