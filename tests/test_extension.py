@@ -54,9 +54,10 @@ class NormConfig:
 
 @distgnn.register.objective("my_norm", NormConfig)
 class Norm(Objective):
-    """Squared distance of a graph embedding's length from the wanted one."""
+    """Squared distance of a graph embedding's length from the wanted one, plus the first label."""
 
-    metric_names = ("length",)
+    metric_names = ("length", "label")
+    reads_labels = True
 
     def __init__(self, config, context):
         super().__init__()
@@ -65,9 +66,10 @@ class Norm(Objective):
 
     def losses(self, encoder, batch, seed, epoch):
         length = (encoder.pool(encoder(batch), batch) * self.scale).norm(dim=1)
-        total = (length - self.config.length).square().sum()
+        label = batch.y[:, 0].nan_to_num()
+        total = (length - self.config.length - label).square().sum()
         count = torch.tensor(float(batch.num_graphs))
-        return Losses(total, count, {"length": (length.detach().sum(), count)})
+        return Losses(total, count, {"length": (length.detach().sum(), count), "label": (label.sum(), count)})
 
 
 @dataclass(frozen=True)
@@ -318,12 +320,12 @@ def test_sources(module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_weighting(module: str, corpus: str, tmp_path: Path) -> None:
     options = (
-        "--methods my_constant --schemes scratch --corpus.auxiliary my_norm --corpus.objectives.my-norm.length 2"
+        "--methods my_constant --schemes scratch --corpus.auxiliary my_norm@corpus --corpus.objectives.my-norm.length 2"
         " --weighting.my-constant.value 0.25 --corpus.split.method random --device cpu --batch 64"
         " --corpus.encoder.layers 1 --corpus.encoder.width 6 --seeds 1 --epochs 1"
     )
     words = ["transfer", "--data", corpus, "--out", str(tmp_path / "t"), "--imports", module]
-    assert main([*words, *options.split()]) == 0
+    assert main([*words, "--corpus.aux-corpus", corpus, *options.split()]) == 0
     saved = json.loads((tmp_path / "t/config.json").read_text())
     assert saved["weighting"]["my_constant"] == {"value": 0.25}
     assert saved["corpus"]["objectives"]["my_norm"] == {"length": 2.0}

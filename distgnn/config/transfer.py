@@ -58,10 +58,6 @@ class CorpusTaskConfig(LabelChoice):
         for name in self.auxiliary:
             trains = name.removesuffix(ELSEWHERE) != UNTRAINED
             check(trains, f"corpus.auxiliary: {name} trains nothing; leave it out")
-            check(
-                name != "supervised",
-                f"corpus.auxiliary: supervised is the target itself; use supervised{ELSEWHERE} or leave it out",
-            )
             check(self.auxiliary.count(name) == 1, f"corpus.auxiliary names {name!r} twice; name each task once")
         elsewhere = any(name.endswith(ELSEWHERE) for name in self.auxiliary)
         check(elsewhere == bool(self.aux_corpus), f"corpus.aux_corpus and tasks NAME{ELSEWHERE} must be given together")

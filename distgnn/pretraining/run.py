@@ -21,6 +21,7 @@ from distgnn.corpus.stream import Prepare
 from distgnn.distributed import choose_device
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
+from distgnn.objectives.build import reads_labels
 from distgnn.pretraining.batch_size_finder import with_batch_size
 from distgnn.pretraining.history import NAME as PROGRESS
 from distgnn.pretraining.history import read_progress
@@ -167,7 +168,7 @@ def _instead(run: Folder) -> str:
 
 def open_corpus(config: PretrainConfig) -> CorpusReader:
     """Open the corpus of a run. Labels are read only if the objective uses them."""
-    reader = CorpusReader(config.corpus, labels=config.objective == "supervised")
+    reader = CorpusReader(config.corpus, labels=reads_labels(config.objective))
     reader.check_first()
     return reader
 
