@@ -29,7 +29,7 @@ from distgnn.config.fields import (
     walk,
 )
 from distgnn.errors import RequestError
-from distgnn.register import REGISTRIES
+from distgnn.register import unknown
 
 C = TypeVar("C")
 MOST = (1 << 31) - 1
@@ -269,8 +269,9 @@ def check_names(config: Any, where: str = "") -> None:
         if dataclasses.is_dataclass(value):
             check_names(value, f"{where}{item.name}.")
     for field, name, facts in selected(config):
-        if name not in facts.also:
-            REGISTRIES[facts.names].get(name.partition("@")[0], f"{where}{field}", facts.also)
+        own = name.partition("@")[0]
+        if name not in facts.also and not any(registry.find(own) for registry in facts.registries):
+            raise RequestError(unknown(f"{where}{field}", own, facts.known))
     for name in getattr(config, "options", {}):
         if group_type(type(config), name) is None:
             raise _unknown_group(type(config), name, where)
