@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -43,8 +44,12 @@ class SweepResults(Results):
     status: str = ""
 
     @classmethod
-    def open(cls, uri: str) -> SweepResults:
-        """Open the sweep at ``uri``; raises RequestError if there is none."""
+    def open(cls, uri: str | os.PathLike[str]) -> SweepResults:
+        """Open the sweep at ``uri``.
+
+        Raises:
+            RequestError: There is no sweep.
+        """
         folder = open_folder(uri)
         read_sweep(folder)
         return cls(folder)
@@ -120,7 +125,7 @@ def _domain(domain: Any) -> str:
     return format_domain(Choice(tuple(domain))) if isinstance(domain, list | tuple) else str(domain)
 
 
-def resume_sweep(uri: str, config: TuneConfig | None = None, **options: Any) -> SweepResults:
+def resume_sweep(uri: str | os.PathLike[str], config: TuneConfig | None = None, **options: Any) -> SweepResults:
     """Continue a sweep.
 
     Args:
@@ -129,7 +134,14 @@ def resume_sweep(uri: str, config: TuneConfig | None = None, **options: Any) -> 
             Modules named in a saved ``imports`` are not imported; name them again, and the class of a saved
             ``weighting.library``.
         **options: Resumable fields to change, such as ``trials``.
+
+    Returns:
+        The sweep, finished or stopped.
+
+    Raises:
+        RequestError: There is no sweep, or a field that may not change differs.
     """
+    uri = os.fspath(uri)
     folder = open_folder(uri)
     chosen = build_config(TuneConfig, config or resumable_config(uri, code_names(options)), options)
     check_loggers(chosen.loggers, folder)
