@@ -51,6 +51,9 @@ class AnalysisResults(Results):
             kind: cka = CKA of every layer after the last update (Fig. 2a); changes = change of training loss and test score
                 against updates (Fig. 2b, 2c); against = scores against the fields ``against`` (Fig. 3).
 
+        Returns:
+            The figure.
+
         Raises:
             RequestError: There is no such figure.
         """

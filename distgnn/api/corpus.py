@@ -1,7 +1,8 @@
-"""Building corpora: ``distgnn.build_corpus``."""
+"""Building and checking corpora: ``distgnn.build_corpus`` and ``distgnn.verify_corpus``."""
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from distgnn import register
 from distgnn.api.arguments import build_config, import_named
 from distgnn.api.metrics import open_sinks
 from distgnn.config import BuildConfig
+from distgnn.corpus.inspect import CorpusReport, verify
 from distgnn.corpus.torch_dataset import Corpus
 from distgnn.corpus.writer import build_corpus as write_shards
 from distgnn.loading import load_function
@@ -61,6 +63,24 @@ def build_corpus(source: str, config: BuildConfig | None = None, **options: Any)
             progress=progress,
         )
     return Corpus(chosen.out)
+
+
+def verify_corpus(uri: str | os.PathLike[str]) -> CorpusReport:
+    """Check every byte of a corpus against the SHA-256 digests of its manifest, and decode every graph.
+
+    Args:
+        uri: Folder of the corpus.
+
+    Returns:
+        The problems, one line each; none if the corpus is intact.
+
+    Raises:
+        RequestError: There is no readable manifest.
+
+    Example:
+        >>> assert distgnn.verify_corpus("data/zinc").ok
+    """
+    return verify(os.fspath(uri))
 
 
 class BuildProgress:

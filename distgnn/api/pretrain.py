@@ -47,7 +47,13 @@ class Run:
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> Run:
-        """Open the run at ``uri``.
+        """Open a run.
+
+        Args:
+            uri: Folder of the run.
+
+        Returns:
+            The run.
 
         Raises:
             RequestError: There is no run.

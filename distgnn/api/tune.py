@@ -45,7 +45,13 @@ class SweepResults(Results):
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> SweepResults:
-        """Open the sweep at ``uri``.
+        """Open a sweep.
+
+        Args:
+            uri: Folder of the sweep.
+
+        Returns:
+            The sweep.
 
         Raises:
             RequestError: There is no sweep.

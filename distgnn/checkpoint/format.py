@@ -190,7 +190,13 @@ def load_tensors(data: bytes, uri: str, what: str) -> dict[str, Tensor]:
 
 
 def load_checkpoint(uri: str | os.PathLike[str]) -> Checkpoint:
-    """Load the checkpoint at ``uri``, or the newest complete one of the run at ``uri``. Every file is read once.
+    """Load a checkpoint with its optimiser state. Every file is read once.
+
+    Args:
+        uri: A checkpoint, or a run (its newest complete checkpoint is loaded); as for :func:`distgnn.load_encoder`.
+
+    Returns:
+        Weights, optimiser state, and the config of the run.
 
     Raises:
         RequestError: If there is no complete checkpoint, or a file is malformed.

@@ -159,6 +159,9 @@ class Corpus:
             rank: Number of this process. None: that of torch.distributed where it is initialised, else 0.
             world_size: Number of processes. None: that of torch.distributed where it is initialised, else 1.
 
+        Returns:
+            An iterable dataset whose items are PyG ``Batch``; see :class:`BatchDataset`.
+
         Raises:
             RequestError: A value is out of range, or only one of ``rank`` and ``world_size`` is given.
         """
