@@ -131,7 +131,7 @@ class Registry:
     def find(self, name: str) -> Entry | None:
         """Return the entry called ``name``; None if there is none."""
         self._load()
-        return self._entries.get(name)
+        return self._entries.get(str(name))
 
     def get(self, name: str, field: str = "", also: tuple[str, ...] = ()) -> Entry:
         """Return the entry called ``name``.
@@ -175,7 +175,7 @@ class Registry:
 
 def unknown(field: str, name: str, known: tuple[str, ...]) -> str:
     """Return the error message for a name that is not registered."""
-    close = get_close_matches(name, known, 1)
+    close = get_close_matches(str(name), known, 1)
     hint = f" did you mean {close[0]!r}?" if close else ""
     return (
         f"{field}={name!r} is unknown (there are {', '.join(known)});{hint} name the module that registers it in imports"

@@ -21,6 +21,7 @@ from distgnn.corpus.writer import build_corpus as write_shards
 from distgnn.loading import load_function
 from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.pretraining.metrics import StorageMetrics
+from distgnn.storage.uri import text_of
 from distgnn.terminal import stderr_console
 
 _SECONDS = 5.0
@@ -80,7 +81,7 @@ def verify_corpus(uri: str | os.PathLike[str]) -> CorpusReport:
     Example:
         >>> assert distgnn.verify_corpus("data/zinc").ok
     """
-    return verify(os.fspath(uri))
+    return verify(text_of(uri))
 
 
 class BuildProgress:

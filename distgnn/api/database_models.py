@@ -159,7 +159,7 @@ def predict(config: PredictConfig | None = None, **options: Any) -> Predictions:
         if not queries.size:
             raise RequestError(f"{config.database}: task {config.task!r} has no rows in split {config.split}")
         if config.ensemble and data.kind == "multiclass":
-            raise RequestError(f"{config.database}: task {config.task!r} has several classes; leave out --ensemble")
+            raise RequestError(f"{config.database}: task {config.task!r} has several classes; leave out ensemble")
         answer = predict_rows(saved.model, data, context, queries, config.adapt, explain=config.explain)
         if config.ensemble and context.size:
             other = forest_and_linear(data, context, queries, config.seed)["forest + linear"]

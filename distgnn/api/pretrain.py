@@ -24,6 +24,7 @@ from distgnn.pretraining.run import CONFIG, Start, new_start, resumed_start, run
 from distgnn.storage.claim import claimed
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import locked
+from distgnn.storage.uri import text_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,7 +59,7 @@ class Run:
         Raises:
             RequestError: There is no run.
         """
-        return cls(open_folder(uri), run_config(os.fspath(uri)))
+        return cls(open_folder(uri), run_config(text_of(uri)))
 
     @property
     def name(self) -> str:
@@ -177,7 +178,7 @@ def resume(uri: str | os.PathLike[str], config: PretrainConfig | None = None, **
         RequestError: There is no run, or a field that may not change differs.
         WorkError: Training diverged or storage failed.
     """
-    uri = os.fspath(uri)
+    uri = text_of(uri)
     chosen = build_config(PretrainConfig, config or resumable_config(uri), options)
     check_options(chosen, uri)
     return _continue(uri, chosen)

@@ -28,7 +28,7 @@ from distgnn.search.sweep import new_sweep, resumed_sweep
 from distgnn.search.winner import WINNER, read_result
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import locked
-from distgnn.storage.uri import base_name
+from distgnn.storage.uri import base_name, text_of
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def resume_sweep(uri: str | os.PathLike[str], config: TuneConfig | None = None, 
     Raises:
         RequestError: There is no sweep, or a field that may not change differs.
     """
-    uri = os.fspath(uri)
+    uri = text_of(uri)
     folder = open_folder(uri)
     chosen = build_config(TuneConfig, config or resumable_config(uri, code_names(options)), options)
     check_loggers(chosen.loggers, folder)

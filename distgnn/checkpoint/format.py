@@ -27,7 +27,7 @@ from distgnn.storage import hub, verified
 from distgnn.storage.cache import read_cached
 from distgnn.storage.folder import Folder, absence, open_folder
 from distgnn.storage.records import Count, Finite, Name, parse_record
-from distgnn.storage.uri import HUB, join
+from distgnn.storage.uri import HUB, join, text_of
 from distgnn.storage.verified import CHECKSUMS, Checksums, Kind, parse_checksums, read_checksums, read_files
 
 _T = TypeVar("_T")
@@ -265,7 +265,7 @@ def first_whole(
     Raises:
         RequestError: If ``read`` fails for the checkpoint, or for all checkpoints of the run.
     """
-    uri = os.fspath(uri)
+    uri = text_of(uri)
     if uri.startswith(HUB):
         with hub.repository(uri) as folder:
             return _read_repository(folder, read, kinds)

@@ -15,7 +15,7 @@ from distgnn.storage.claim import CLAIM, claimed, settle
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import LOCK, locked
 from distgnn.storage.temporary import remove_left_over_beside
-from distgnn.storage.uri import HUB
+from distgnn.storage.uri import HUB, text_of
 from distgnn.storage.verified import CHECKSUMS, Checksums, Kind, publish_safely, read_files, read_verified, seal
 
 _KINDS = (KIND, DATABASE_MODEL)
@@ -50,7 +50,7 @@ def push(
     Example:
         >>> distgnn.push(run, "s3://models/zinc", weights_only=True)
     """
-    source, target, card = os.fspath(source), os.fspath(target), os.fspath(card)
+    source, target, card = text_of(source), text_of(target), text_of(card)
 
     def read(folder: Folder, checksums: Checksums) -> tuple[dict[str, bytes], bytes, Kind]:
         kind = checksums.kind
@@ -113,7 +113,7 @@ def pull(source: str | os.PathLike[str], target: str | os.PathLike[str] = "") ->
     Example:
         >>> encoder = distgnn.load_encoder(distgnn.pull("s3://models/zinc"))
     """
-    source, target = os.fspath(source), os.fspath(target)
+    source, target = text_of(source), text_of(target)
     if target:
         return push(source, target)
     return first_whole(source, lambda folder, found: pull_to_cache(folder, found.kind, found), _KINDS).uri

@@ -82,6 +82,7 @@ class OpenConfig:
     options: Options
 
     def __post_init__(self) -> None:
+        take_groups(self)
         groups = {name: value for name, value in self.options.items() if not _is_default(value)}
         object.__setattr__(self, "options", _Groups(groups))
 
@@ -94,13 +95,29 @@ class OpenConfig:
         raise AttributeError(f"{type(self).__name__!r} has no field or group {name!r}")
 
 
+def take_groups(config: Any) -> None:
+    """Convert dictionaries in the fields of ``config`` that are groups to their config classes; called by its constructor."""
+    for item in plain_fields(type(config)):
+        value = getattr(config, item.name)
+        if isinstance(value, dict) and dataclasses.is_dataclass(hint := type_of(type(config), item.name)):
+            made = from_json(typing.cast(type, hint), value, f"{type(config).__name__}.{item.name}")
+            object.__setattr__(config, item.name, made)
+
+
 def _is_default(value: Any) -> bool:
     return dataclasses.is_dataclass(value) and value == type(value)()
 
 
 def to_json(config: Any) -> dict[str, Any]:
     """Convert a config to JSON values; the inverse of :func:`from_json`."""
-    return json.loads(json.dumps(_plain(config)))
+    return json.loads(json.dumps(_plain(config), default=_number))
+
+
+def _number(value: Any) -> Any:
+    """Convert a number of NumPy or torch in a config to a Python number."""
+    if callable(convert := getattr(value, "item", None)):
+        return convert()
+    raise RequestError(f"a config holds {_short(value)}, which is no number, text, list or group; give one of these")
 
 
 def _plain(value: Any) -> Any:
@@ -198,7 +215,9 @@ def from_json(kind: type[C], data: dict[str, Any], where: str = "config") -> C:
     data = as_saved(kind, _with_present_names(kind, data, where))
     known = field_facts(kind)
     values = {
-        name: _convert(type_of(kind, name), value, f"{where}.{name}") for name, value in data.items() if name in known
+        name: _convert(_given(kind, name, value, where), value, f"{where}.{name}")
+        for name, value in data.items()
+        if name in known
     }
     for name, value in values.items():
         check_number(kind, name, value, where)
@@ -212,6 +231,16 @@ def from_json(kind: type[C], data: dict[str, Any], where: str = "config") -> C:
         return kind(**values)
     except TypeError as error:
         raise RequestError(f"{where}: {error}") from error
+
+
+def _given(kind: type[Any], name: str, value: Any, where: str) -> Any:
+    """Return the type of a field; raises RequestError if ``value`` is None where there is no such value."""
+    hint = type_of(kind, name)
+    if value is None and hint is not Any and type(None) not in typing.get_args(hint):
+        raise RequestError(
+            f"{where}.{name}: None is no value of this field; give one, or leave out a field with a default"
+        )
+    return hint
 
 
 def _similar(kind: type[Any], name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from distgnn.config.base import check, check_imports
+from distgnn.config.base import check, check_imports, take_groups
 from distgnn.config.fields import reads, runtime, setting, writes
 from distgnn.config.metrics import MetricsConfig
 
@@ -28,6 +28,7 @@ class BuildConfig:
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
 
     def __post_init__(self) -> None:
+        take_groups(self)
         check_imports(self.imports)
         check(self.workers >= 1, f"workers must be at least 1, found {self.workers}")
         good = self.unit_rows >= 1 and self.shard_rows >= 1 and self.shard_rows % self.unit_rows == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from distgnn.config.base import OpenConfig, check, check_imports, from_json, to_json
+from distgnn.config.base import OpenConfig, check, check_imports, from_json, take_groups, to_json
 from distgnn.config.fields import Options, hyper, reads, registered, runtime, setting, writes
 from distgnn.config.finetune import DROPOUT, EPOCHS, LR, SEEDS, LabelChoice
 from distgnn.config.metrics import MetricsConfig
@@ -50,6 +50,7 @@ class CorpusTaskConfig(LabelChoice):
     objectives: ObjectivesConfig = hyper(factory=ObjectivesConfig)
 
     def __post_init__(self) -> None:
+        take_groups(self)
         for name in ("aux_batch", "streams"):
             value = getattr(self, name)
             check(value >= 1, f"corpus.{name} must be at least 1, found {value}")
@@ -139,6 +140,7 @@ class TransferConfig:
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
 
     def __post_init__(self) -> None:
+        take_groups(self)
         check_imports(self.imports)
         for name in ("seeds", "epochs", "workers", "ranks"):
             value = getattr(self, name)

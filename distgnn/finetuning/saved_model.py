@@ -246,7 +246,7 @@ def model_uris(uri: str) -> list[str]:
     found = [inside.sub(name).uri for name in names if inside.sub(name).size(CHECKSUMS) is not None]
     if not found:
         raise RequestError(
-            f"{uri}: no fine-tuned model here; give one, or the output of distgnn finetune --save-models"
+            f"{uri}: no fine-tuned model here; give one, or the output of a fine-tuning with save_models"
         )
     return found
 

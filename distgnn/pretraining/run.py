@@ -162,7 +162,9 @@ def _instead(run: Folder) -> str:
     failed = read_progress(run) if run.size(PROGRESS) is not None else None
     if failed and failed["status"] == "failed" and failed["step"] == 0:
         place, name = parent(run.uri)
-        return f" and failed before its first step; delete it (distgnn runs {place} --delete {name})"
+        return (
+            f" and failed before its first step; delete it (distgnn runs {place} --delete {name}, distgnn.delete_run)"
+        )
     return f"; continue it with --resume {run.uri} (distgnn.resume)"
 
 
@@ -220,7 +222,7 @@ def resumed_run(uri: str, config: PretrainConfig) -> Run:
         if name not in resumable:
             allowed = ", ".join(sorted(resumable))
             raise RequestError(
-                f"--resume: {name}={new!r} differs from the run's {old!r}; start a new run, from these weights with --init {uri};"
+                f"resume: {name}={new!r} differs from the run's {old!r}; start a new run, from these weights with init={uri};"
                 f" in a resumed run only these may change: {allowed}"
             )
     return _saved(Run(open_folder(uri), config))

@@ -105,7 +105,7 @@ def pretraining_pool(config: DatabasePretrainConfig, mapper: Mapper = map) -> li
     jobs = [Loading(uri) for uri in config.databases] + [Loading("", number) for number in range(config.synthetic)]
     pool = [data for found in mapper(partial(_load, config), jobs) for data in found]
     if not pool:
-        raise RequestError(f"{config.databases[0]}: no task to train on; declare one, or give --automatic")
+        raise RequestError(f"{config.databases[0]}: no task to train on; declare one, or give automatic")
     return pool
 
 

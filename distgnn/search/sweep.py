@@ -37,7 +37,8 @@ def new_sweep(config: TuneConfig) -> tuple[Folder, Sweep]:
     folder = open_folder(config.out)
     if folder.size(SWEEP) is not None:
         raise RequestError(
-            f"{folder.uri}: a sweep exists here; continue it with --resume {folder.uri} or choose another out"
+            f"{folder.uri}: a sweep exists here; continue it with --resume {folder.uri} (distgnn.resume_sweep) or choose"
+            " another out"
         )
     config = absolute_config(config)
     space = read_space(config)
@@ -62,7 +63,7 @@ def resumed_sweep(folder: Folder, config: TuneConfig) -> Sweep:
     for name, (old, new) in sorted(changed(to_json(before.config), to_json(config)).items()):
         if name not in resumable:
             raise RequestError(
-                f"--resume: {name}={new!r} differs from the sweep's {old!r}; only these may change: {_allowed()}"
+                f"resume: {name}={new!r} differs from the sweep's {old!r}; only these may change: {_allowed()}"
             )
     space = read_space(config)
     for record in read_trials(folder):
@@ -103,7 +104,7 @@ def _check_population(space: Space) -> None:
         group, _, name = field.partition(".")
         if group == "pretrain" and name in structural:
             raise RequestError(
-                f"--space {field}: scheduler=pbt changes parameters during training, but this one determines the"
+                f"space {field}: scheduler=pbt changes parameters during training, but this one determines the"
                 " shapes of weights or the steps; leave it out, or choose another scheduler"
             )
 

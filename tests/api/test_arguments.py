@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import distgnn as dg
-from distgnn.config import MetricsConfig
+from distgnn.api.arguments import build_config
+from distgnn.config import MetricsConfig, to_json
+from distgnn.config.base import check_names
+from distgnn.config.fields import plain_fields, type_of
 
 SPACE: dict[str, Any] = {"space": {"lr": [1, 2]}, "finetune": {"corpus": "c"}}
 SWEEP = dg.TuneConfig(space=("lr={1,2}",), pretrain=dg.PretrainConfig("c"), finetune=dg.FinetuneConfig("c"))
@@ -51,6 +57,75 @@ def test_misspelt_groups_are_refused_and_nothing_is_written(case: str, tmp_path:
     with pytest.raises(dg.RequestError, match=message):
         call(**options, **out)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda _: dg.load_encoder(None), "expected a path or URI, found None"),
+        (lambda _: dg.load_model(3), "expected a path or URI, found 3"),
+        (lambda _: dg.load_checkpoint(b"runs"), "expected a path or URI, found b'runs'"),
+        (lambda _: dg.Corpus(None), "expected a path or URI, found None"),
+        (lambda _: dg.Run.open(None), "expected a path or URI"),
+        (lambda _: dg.resume_sweep(None), "expected a path or URI"),
+        (lambda _: dg.push(None, "x"), "expected a path or URI"),
+        (lambda _: dg.write_report(None), "expected a path or URI"),
+        (lambda _: dg.build_corpus(None), "source=None is unknown"),
+        (lambda c: dg.Corpus(c).to_torch("3"), "to_torch: batch_size must be a whole number, found '3'"),
+        (lambda c: dg.Corpus(c).to_torch(3, seed=0.5), "to_torch: seed must be a whole number"),
+        (lambda c: dg.finetune(corpus=c, checkpoint=None), "checkpoint: None is no value of this field; give one"),
+        (lambda _: dg.transfer(data=None), "TransferConfig.data: None is no value of this field"),
+        (lambda _: dg.tune(space={"lr": [1, 2]}), "nothing to score trials on: give finetune.corpus"),
+        (
+            lambda _: dg.tune(**SPACE | {"space": {"lr": []}, "pretrain": {"corpus": "c"}}),
+            "^space lr={}: an empty choice",
+        ),
+        (lambda _: dg.pretrain(dg.PretrainConfig(corpus=object())), "holds <object .*which is no number"),
+    ],
+)
+def test_wrong_values_are_one_line(call: Callable[[str], Any], message: str, corpus: str) -> None:
+    with pytest.raises(dg.RequestError, match=message) as caught:
+        call(corpus)
+    assert "\n" not in str(caught.value)
+    assert " --" not in str(caught.value).replace("(--", "(")
+
+
+def test_numbers_of_numpy(corpus: str, tmp_path: Path) -> None:
+    train: dict[str, Any] = {"max_steps": np.int64(1), "lr": np.float32(0.5), "streams": np.int32(2), "device": "cpu"}
+    encoder = {"layers": 1, "width": np.int16(4), "residual": np.bool_(True)}
+    given: dict[str, Any] = {"corpus": corpus, "out": tmp_path, "objective": "edgepred", "encoder": encoder}
+    run = dg.pretrain(name="a", train=train, **given)
+    assert (run.config.train.max_steps, run.config.train.lr, run.config.encoder.residual) == (1, 0.5, True)
+    assert dg.Run.open(run).config == run.config
+    config = dg.PretrainConfig(corpus, train=dg.TrainConfig(**train), objective="edgepred", out=str(tmp_path))
+    assert type(build_config(dg.PretrainConfig, config, {}).train.max_steps) is int
+    few = build_config(dg.FewLabelConfig, None, {"corpus": "c", "train_labels": np.array([8, 16])})
+    assert few.train_labels == (8, 16)
+    assert len(dg.Corpus(corpus).to_torch(np.int64(100))) == 3
+
+
+GROUPS = {
+    (kind, item.name): hint
+    for kind in (getattr(dg, name) for name in dg.__all__ if name.endswith("Config"))
+    for item in plain_fields(kind)
+    if dataclasses.is_dataclass(hint := type_of(kind, item.name))
+}
+REQUIRED: dict[str, Any] = {
+    "AnalyseConfig": {"checkpoint": ("a",)},
+    "EvaluateConfig": {"model": ("m",)},
+    "DatabasePretrainConfig": {"databases": ("d",)},
+    "TuneConfig": {"finetune": dg.FinetuneConfig("c"), "pretrain": dg.PretrainConfig("c")},
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), GROUPS, ids=lambda one: one if isinstance(one, str) else one.__name__)
+def test_dictionaries_are_taken_for_groups_of_config_objects(kind: type[Any], name: str) -> None:
+    needed = {item.name: "x" for item in plain_fields(kind) if item.default is item.default_factory is MISSING}
+    options = needed | REQUIRED.get(kind.__name__, {})
+    usual = getattr(kind(**options), name)
+    assert getattr(kind(**options | {name: to_json(usual)}), name) == usual
+    with pytest.raises(dg.RequestError, match=rf"{kind.__name__}.{name}.trian: unknown field|{name}: .*corpus"):
+        check_names(kind(**options | {name: to_json(usual) | {"trian": 3}}))
 
 
 def test_misspelt_fields_of_a_config_object() -> None:

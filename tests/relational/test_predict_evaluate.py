@@ -144,7 +144,7 @@ def test_classes_are_those_of_the_context(shop: str, checkpoint: str) -> None:
     queries = np.flatnonzero(many.rows.split == TEST)
     answer = predict_rows(load_model(checkpoint).model, many, choose_context(many, queries, 32), queries)
     assert answer.classes.tolist() == [2, 5]
-    with pytest.raises(RequestError, match="without labels no class is known; give --context"):
+    with pytest.raises(RequestError, match="without labels no class is known; give context"):
         predict_rows(load_model(checkpoint).model, many, queries[:0], queries)
 
 
@@ -157,7 +157,7 @@ def test_a_task_of_several_classes(checkpoint: str, tmp_path: Path, capsys: pyte
     assert "multiclass of customers, " in (told := capsys.readouterr().out)
     assert all(name in told for name in ("% bill", "% card", "% cash"))
     chosen = {"database": store, "task": "next", "model": checkpoint, "out": tmp_path / "out", "context": 64}
-    with pytest.raises(RequestError, match="task 'next' has several classes; leave out --ensemble"):
+    with pytest.raises(RequestError, match="task 'next' has several classes; leave out ensemble"):
         distgnn.predict(**chosen, ensemble=True)
     found = distgnn.predict(**chosen)
     label, guess = (found.table[name].to_numpy() for name in ("label", "prediction"))

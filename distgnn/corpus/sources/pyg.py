@@ -21,6 +21,7 @@ from distgnn.graph.batch import GraphBatch, row_graph
 from distgnn.graph.checked import real
 from distgnn.graph.pyg import dense_tensor, from_pyg, pyg_data
 from distgnn.graph.schema import Schema
+from distgnn.storage.uri import text_of
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -282,5 +283,5 @@ def write_corpus(
     """
     source = PygSource(graphs, schema)
     return build_corpus(
-        source, os.fspath(uri), unit_rows=unit_rows, shard_rows=shard_rows, overwrite=overwrite, resume=False
+        source, text_of(uri), unit_rows=unit_rows, shard_rows=shard_rows, overwrite=overwrite, resume=False
     )
