@@ -168,7 +168,7 @@ def resumable_config(uri: str, given: Collection[str] = ()) -> TuneConfig:
     config = read_sweep(open_folder(uri)).config
     groups = {name: replace(getattr(config, name), imports=()) for name in ("pretrain", "finetune", "transfer")}
     config = replace(config, **groups)
-    check_code(config, given, f"--resume {uri}")
+    check_code(config, given, f"resume {uri}")
     return config
 
 

@@ -66,7 +66,9 @@ def check_code(config: Any, given: Collection[str], where: str) -> None:
         for name in (value,) if isinstance(value, str) else value:
             if name and name not in given:
                 flag = f"--{dotted.replace('_', '-')} {name}"
-                raise RequestError(f"{where}: {dotted} names code to run ({name!r}); files cannot do that, add {flag}")
+                raise RequestError(
+                    f"{where}: {dotted} names code to run ({name!r}); files cannot do that, add {flag} (in Python, {dotted})"
+                )
 
 
 class _Groups(dict[str, Any]):
