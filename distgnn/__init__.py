@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from distgnn import register
     from distgnn.api.analyse import AnalysisResults, analyse
     from distgnn.api.board import serve_board
-    from distgnn.api.corpus import build_corpus
+    from distgnn.api.corpus import build_corpus, verify_corpus
     from distgnn.api.database import add_tasks, build_database
     from distgnn.api.database_evaluation import DatabaseResults, evaluate_databases
     from distgnn.api.database_models import DatabaseRun, Predictions, predict, pretrain_databases
@@ -27,26 +27,54 @@ if TYPE_CHECKING:
     from distgnn.api.tune import SweepResults, resume_sweep, tune
     from distgnn.checkpoint.format import Checkpoint, load_checkpoint
     from distgnn.checkpoint.load import PretrainedEncoder, load_encoder
+    from distgnn.checkpoint.push_pull import pull, push
     from distgnn.config import (
         AnalyseConfig,
+        BuildConfig,
+        CorpusTaskConfig,
         DatabaseBuildConfig,
         EncoderConfig,
         EvaluateConfig,
         FewLabelConfig,
         FinetuneConfig,
+        MetricsConfig,
+        NetworkBuildConfig,
+        NetworkTaskConfig,
         PretrainConfig,
+        RecoveryConfig,
         SplitConfig,
         TrainConfig,
         TransferConfig,
         TuneConfig,
         WeightingConfig,
     )
+    from distgnn.config.database_model import (
+        DatabaseEvaluateConfig,
+        DatabaseModelConfig,
+        DatabasePretrainConfig,
+        DatabaseTrainConfig,
+        PredictConfig,
+        SampleConfig,
+    )
+    from distgnn.config.transfer import ObjectivesConfig
+    from distgnn.corpus.inspect import CorpusReport
     from distgnn.corpus.sources.pyg import write_corpus
     from distgnn.corpus.torch_dataset import Corpus
     from distgnn.errors import DistgnnError, DivergedError, RequestError, WorkError
     from distgnn.finetuning.saved_model import FineTunedModel, load_model
     from distgnn.graph.batch import GraphBatch
     from distgnn.graph.schema import Feature, Schema
+    from distgnn.monitor.loggers.csv import CsvConfig
+    from distgnn.monitor.loggers.mlflow import MlflowConfig
+    from distgnn.monitor.loggers.tensorboard import TensorboardConfig
+    from distgnn.monitor.loggers.wandb import WandbConfig
+    from distgnn.objectives.attrmasking import MaskingConfig
+    from distgnn.objectives.contextpred import ContextConfig
+    from distgnn.objectives.graphcl import ContrastConfig
+    from distgnn.objectives.l2p.objective import L2PConfig
+    from distgnn.objectives.multitask import MultitaskConfig
+    from distgnn.objectives.structure import StructureConfig
+    from distgnn.objectives.supervised import SupervisedConfig
     from distgnn.register import register_encoder
     from distgnn.relational.database import Database
     from distgnn.relational.store import open_database
@@ -55,43 +83,127 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
-    "distgnn.api.analyse": ("AnalysisResults", "analyse"),
+    "distgnn.api.analyse": (
+        "AnalysisResults",
+        "analyse",
+    ),
     "distgnn.api.board": ("serve_board",),
-    "distgnn.api.corpus": ("build_corpus",),
-    "distgnn.api.database": ("add_tasks", "build_database"),
-    "distgnn.api.database_evaluation": ("DatabaseResults", "evaluate_databases"),
-    "distgnn.api.database_models": ("DatabaseRun", "Predictions", "predict", "pretrain_databases"),
+    "distgnn.api.corpus": (
+        "build_corpus",
+        "verify_corpus",
+    ),
+    "distgnn.api.database": (
+        "add_tasks",
+        "build_database",
+    ),
+    "distgnn.api.database_evaluation": (
+        "DatabaseResults",
+        "evaluate_databases",
+    ),
+    "distgnn.api.database_models": (
+        "DatabaseRun",
+        "Predictions",
+        "predict",
+        "pretrain_databases",
+    ),
     "distgnn.api.dry_run": ("dry_run",),
-    "distgnn.api.network": ("build_network",),
     "distgnn.api.few_labels": ("FewLabelResults",),
-    "distgnn.api.finetune": ("EvaluationResults", "FinetuneResults", "evaluate", "finetune"),
-    "distgnn.api.pretrain": ("Run", "pretrain", "resume"),
+    "distgnn.api.finetune": (
+        "EvaluationResults",
+        "FinetuneResults",
+        "evaluate",
+        "finetune",
+    ),
+    "distgnn.api.network": ("build_network",),
+    "distgnn.api.pretrain": (
+        "Run",
+        "pretrain",
+        "resume",
+    ),
     "distgnn.api.report": ("write_report",),
-    "distgnn.api.runs": ("delete_run", "list_runs"),
-    "distgnn.api.transfer": ("TransferResults", "transfer"),
-    "distgnn.api.tune": ("SweepResults", "resume_sweep", "tune"),
-    "distgnn.checkpoint.format": ("Checkpoint", "load_checkpoint"),
-    "distgnn.checkpoint.load": ("PretrainedEncoder", "load_encoder"),
+    "distgnn.api.runs": (
+        "delete_run",
+        "list_runs",
+    ),
+    "distgnn.api.transfer": (
+        "TransferResults",
+        "transfer",
+    ),
+    "distgnn.api.tune": (
+        "SweepResults",
+        "resume_sweep",
+        "tune",
+    ),
+    "distgnn.checkpoint.format": (
+        "Checkpoint",
+        "load_checkpoint",
+    ),
+    "distgnn.checkpoint.load": (
+        "PretrainedEncoder",
+        "load_encoder",
+    ),
+    "distgnn.checkpoint.push_pull": (
+        "pull",
+        "push",
+    ),
     "distgnn.config": (
         "AnalyseConfig",
+        "BuildConfig",
+        "CorpusTaskConfig",
         "DatabaseBuildConfig",
         "EncoderConfig",
         "EvaluateConfig",
         "FewLabelConfig",
         "FinetuneConfig",
+        "MetricsConfig",
+        "NetworkBuildConfig",
+        "NetworkTaskConfig",
         "PretrainConfig",
+        "RecoveryConfig",
         "SplitConfig",
         "TrainConfig",
         "TransferConfig",
         "TuneConfig",
         "WeightingConfig",
     ),
+    "distgnn.config.database_model": (
+        "DatabaseEvaluateConfig",
+        "DatabaseModelConfig",
+        "DatabasePretrainConfig",
+        "DatabaseTrainConfig",
+        "PredictConfig",
+        "SampleConfig",
+    ),
+    "distgnn.config.transfer": ("ObjectivesConfig",),
+    "distgnn.corpus.inspect": ("CorpusReport",),
     "distgnn.corpus.sources.pyg": ("write_corpus",),
     "distgnn.corpus.torch_dataset": ("Corpus",),
-    "distgnn.errors": ("DistgnnError", "DivergedError", "RequestError", "WorkError"),
-    "distgnn.finetuning.saved_model": ("FineTunedModel", "load_model"),
+    "distgnn.errors": (
+        "DistgnnError",
+        "DivergedError",
+        "RequestError",
+        "WorkError",
+    ),
+    "distgnn.finetuning.saved_model": (
+        "FineTunedModel",
+        "load_model",
+    ),
     "distgnn.graph.batch": ("GraphBatch",),
-    "distgnn.graph.schema": ("Feature", "Schema"),
+    "distgnn.graph.schema": (
+        "Feature",
+        "Schema",
+    ),
+    "distgnn.monitor.loggers.csv": ("CsvConfig",),
+    "distgnn.monitor.loggers.mlflow": ("MlflowConfig",),
+    "distgnn.monitor.loggers.tensorboard": ("TensorboardConfig",),
+    "distgnn.monitor.loggers.wandb": ("WandbConfig",),
+    "distgnn.objectives.attrmasking": ("MaskingConfig",),
+    "distgnn.objectives.contextpred": ("ContextConfig",),
+    "distgnn.objectives.graphcl": ("ContrastConfig",),
+    "distgnn.objectives.l2p.objective": ("L2PConfig",),
+    "distgnn.objectives.multitask": ("MultitaskConfig",),
+    "distgnn.objectives.structure": ("StructureConfig",),
+    "distgnn.objectives.supervised": ("SupervisedConfig",),
     "distgnn.register": ("register_encoder",),
     "distgnn.relational.database": ("Database",),
     "distgnn.relational.store": ("open_database",),
@@ -101,12 +213,22 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "AnalyseConfig",
     "AnalysisResults",
+    "BuildConfig",
     "Checkpoint",
+    "ContextConfig",
+    "ContrastConfig",
     "Corpus",
+    "CorpusReport",
+    "CorpusTaskConfig",
+    "CsvConfig",
     "Database",
     "DatabaseBuildConfig",
+    "DatabaseEvaluateConfig",
+    "DatabaseModelConfig",
+    "DatabasePretrainConfig",
     "DatabaseResults",
     "DatabaseRun",
+    "DatabaseTrainConfig",
     "DistgnnError",
     "DivergedError",
     "EncoderConfig",
@@ -119,18 +241,33 @@ __all__ = [
     "FinetuneConfig",
     "FinetuneResults",
     "GraphBatch",
+    "L2PConfig",
+    "MaskingConfig",
+    "MetricsConfig",
+    "MlflowConfig",
+    "MultitaskConfig",
+    "NetworkBuildConfig",
+    "NetworkTaskConfig",
+    "ObjectivesConfig",
+    "PredictConfig",
     "Predictions",
     "PretrainConfig",
     "PretrainedEncoder",
+    "RecoveryConfig",
     "RequestError",
     "Run",
+    "SampleConfig",
     "Schema",
     "SplitConfig",
+    "StructureConfig",
+    "SupervisedConfig",
     "SweepResults",
+    "TensorboardConfig",
     "TrainConfig",
     "TransferConfig",
     "TransferResults",
     "TuneConfig",
+    "WandbConfig",
     "WeightingConfig",
     "WorkError",
     "add_tasks",
@@ -152,6 +289,8 @@ __all__ = [
     "predict",
     "pretrain",
     "pretrain_databases",
+    "pull",
+    "push",
     "register",
     "register_encoder",
     "resume",
@@ -159,6 +298,7 @@ __all__ = [
     "serve_board",
     "transfer",
     "tune",
+    "verify_corpus",
     "write_corpus",
     "write_report",
 ]

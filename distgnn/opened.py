@@ -17,7 +17,7 @@ import tyro
 
 from distgnn.config.base import OpenConfig
 from distgnn.config.fields import facts_of, group_types, plain_fields, type_of
-from distgnn.register import REGISTRIES, changes_of_registries
+from distgnn.register import changes_of_registries
 
 C = TypeVar("C")
 
@@ -94,7 +94,7 @@ def _default(item: dataclasses.Field[Any], help_text: str | None, below: type[An
 
 def _named(item: dataclasses.Field[Any], hint: Any) -> Any:
     facts = facts_of(item)
-    names = "|".join((*facts.also, *REGISTRIES[facts.names].names()))
+    names = "|".join(facts.known)
     return Annotated[hint, tyro.conf.arg(metavar=f"{{{names}}}" if hint is str else f"[{{{names}}} ...]")]
 
 

@@ -131,7 +131,7 @@ class Registry:
     def find(self, name: str) -> Entry | None:
         """Return the entry called ``name``; None if there is none."""
         self._load()
-        return self._entries.get(name)
+        return self._entries.get(str(name))
 
     def get(self, name: str, field: str = "", also: tuple[str, ...] = ()) -> Entry:
         """Return the entry called ``name``.
@@ -175,11 +175,11 @@ class Registry:
 
 def unknown(field: str, name: str, known: tuple[str, ...]) -> str:
     """Return the error message for a name that is not registered."""
-    close = get_close_matches(name, known, 1)
+    close = get_close_matches(str(name), known, 1)
     hint = f" did you mean {close[0]!r}?" if close else ""
     return (
-        f"{field}={name!r} is unknown (there are {', '.join(known)});{hint} name the module that registers it with --imports,"
-        " or import it first"
+        f"{field}={name!r} is unknown (there are {', '.join(known)});{hint} name the module that registers it in imports"
+        " (--imports), or import it first"
     )
 
 
@@ -211,6 +211,11 @@ encoder = Registry("encoder", "distgnn.models")
 
 The arguments are ``(schema, config: EncoderConfig)`` and, if it has options of its own, these.
 """
+network_encoder = Registry("network_encoder", "distgnn.models")
+"""Encoders that read node types and relations, for networks: a :class:`~distgnn.models.network_encoder.NetworkPsi` or a
+:class:`~distgnn.models.layer.Psi`, built as ``Class(network, config: NetworkTaskConfig)`` and, if it has options of its own,
+with these. Layers of :data:`encoder` serve networks, too.
+"""
 pooling = Registry("pooling", "distgnn.models")
 """Poolings: a :class:`~distgnn.models.pooling.Pooling`, built as ``Class(encoder_config, config)``."""
 weighting = Registry("weighting", "distgnn.auxiliary.weighting")
@@ -220,7 +225,7 @@ corpus_source = Registry("corpus_source", "distgnn.corpus.sources", standalone=T
 network_source = Registry("network_source", "distgnn.network.sources", standalone=True)
 """Network builders: a function ``(config) -> Network``; the config is a NetworkBuildConfig."""
 database_source = Registry("database_source", "distgnn.relational.sources")
-"""Readers of databases: a Source (:mod:`distgnn.relational.sources.base`), built as ``Class(uri)``."""
+"""Readers of databases: a Source (:mod:`distgnn.relational.sources.base`), built as ``Class(input: Input)``."""
 network_task = Registry("network_task", "distgnn.auxiliary.network_tasks")
 """Auxiliary tasks on a network: an AuxiliaryTask, built as ``Class(config, context: TaskContext)``."""
 searcher = Registry("searcher", "distgnn.search.searchers")
@@ -233,6 +238,7 @@ REGISTRIES: dict[str, Registry] = {
     for registry in (
         objective,
         encoder,
+        network_encoder,
         pooling,
         weighting,
         corpus_source,

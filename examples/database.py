@@ -64,6 +64,6 @@ dg.add_tasks(str(folder / "store"), str(folder / "tasks.toml"))
 found = dg.predict(
     database=folder / "store", task="reorder", model="zoo:databases", context=64, out=folder / "predictions"
 )
-print(found.table.to_pandas().head())
+print(found.table.head())
 for column, weight in found.columns:
     print(f"{column}: {weight:.2f}")

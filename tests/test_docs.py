@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
 import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -15,6 +18,7 @@ import yaml
 from distgnn.commands.dispatch import understood
 from distgnn.corpus.plan import Plan
 from distgnn.corpus.reader import CorpusReader
+from distgnn.register import REGISTRIES
 from tests.helpers.hub import fake_hub
 from tests.helpers.pages import BEFORE, LANGUAGES, PAGES, blocks, made_small, run, write_files, write_work
 from tests.helpers.servers import running_moto
@@ -153,3 +157,24 @@ def test_every_page_is_in_the_navigation() -> None:
     config = (PAGES["README"].parent / "mkdocs.yml").read_text()
     missing = [f"{name}.md" for name in PAGES if name != "README" and f" {name}.md\n" not in config]
     assert not missing
+
+
+def test_the_reference_lists_every_registered_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages: dict[str, list[str]] = {}
+
+    @contextmanager
+    def kept(name: str, _: str) -> Iterator[Any]:
+        yield SimpleNamespace(write=pages.setdefault(name, []).append)
+
+    monkeypatch.setitem(sys.modules, "mkdocs_gen_files", SimpleNamespace(open=kept))
+    runpy.run_path(str(PAGES["README"].parent / "docs/site/reference.py"))
+    text = "".join(pages["reference/options.md"])
+    for registry in REGISTRIES.values():
+        for row in registry.table():
+            assert row.summary, f"{registry.kind} {row.name} has no docstring"
+            assert f"| `{row.name}` | {row.summary.replace('|', '&#124;')} | `{row.source}` |" in text
+
+
+def test_extending_shows_every_kind() -> None:
+    text = "".join(block.text for block in blocks("extending") if block.language == "python")
+    assert not [kind for kind in REGISTRIES if f"@distgnn.register.{kind}(" not in text]

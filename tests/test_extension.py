@@ -22,6 +22,7 @@ from distgnn.search.space import apply, defaults, read_space
 from distgnn.search.sweep import proposals_of
 from distgnn.storage.folder import open_folder
 from tests.helpers.networks import films, problem_of
+from tests.helpers.transfers import write_network
 
 MODULE = '''
 """One of each."""
@@ -38,6 +39,7 @@ from distgnn.auxiliary.problem import Samples
 from distgnn.auxiliary.weighting import Weighting
 from distgnn.config import BuildConfig, NetworkBuildConfig
 from distgnn.corpus.sources.motifs import MotifsConfig, MotifsSource
+from distgnn.models.network_encoder import NetworkPsi
 from distgnn.models.pooling import Pooling
 from distgnn.network.sources.synthetic import SyntheticNetworkConfig, build_synthetic
 from distgnn.objectives.base import Losses, Objective, no_extras
@@ -54,9 +56,10 @@ class NormConfig:
 
 @distgnn.register.objective("my_norm", NormConfig)
 class Norm(Objective):
-    """Squared distance of a graph embedding's length from the wanted one."""
+    """Squared distance of a graph embedding's length from the wanted one, plus the first label."""
 
-    metric_names = ("length",)
+    metric_names = ("length", "label")
+    reads_labels = True
 
     def __init__(self, config, context):
         super().__init__()
@@ -65,9 +68,10 @@ class Norm(Objective):
 
     def losses(self, encoder, batch, seed, epoch):
         length = (encoder.pool(encoder(batch), batch) * self.scale).norm(dim=1)
-        total = (length - self.config.length).square().sum()
+        label = batch.y[:, 0].nan_to_num()
+        total = (length - self.config.length - label).square().sum()
         count = torch.tensor(float(batch.num_graphs))
-        return Losses(total, count, {"length": (length.detach().sum(), count)})
+        return Losses(total, count, {"length": (length.detach().sum(), count), "label": (label.sum(), count)})
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,26 @@ class Maps(nn.Module):
 
     def forward(self, x):
         return self.maps(x)
+
+
+@dataclass(frozen=True)
+class TypesConfig:
+    """A map for each node type."""
+
+    scale: float = 1.0
+    """What the maps are multiplied by."""
+
+
+@distgnn.register.network_encoder("my_types", TypesConfig)
+class Types(NetworkPsi):
+    """No messages."""
+
+    def __init__(self, network, config, own):
+        super().__init__()
+        self.maps, self.scale = nn.ModuleList(nn.Linear(config.width, config.width) for _ in network.types), own.scale
+
+    def forward(self, x, counts, messages, masks=None):
+        return torch.cat([own(part) for own, part in zip(self.maps, x.split(counts))]) * self.scale
 
 
 @dataclass(frozen=True)
@@ -292,7 +316,13 @@ def test_objective_encoder_and_pooling(
         (["finetune"], ["--encoder.my-maps.depth"]),
         (
             ["transfer"],
-            ["--weighting.my-constant.value", "--network.my-length.wanted", "--corpus.objectives.my-norm.length"],
+            [
+                "--weighting.my-constant.value",
+                "--network.my-length.wanted",
+                "--network.my-types.scale",
+                "--network.my-maps.depth",
+                "--corpus.objectives.my-norm.length",
+            ],
         ),
         (["tune"], ["--my-first.place", "--pretrain.my-norm.length", "--transfer.weighting.my-constant.value"]),
         (["corpus", "build", "my_few"], ["--few", "How many."]),
@@ -318,12 +348,12 @@ def test_sources(module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_weighting(module: str, corpus: str, tmp_path: Path) -> None:
     options = (
-        "--methods my_constant --schemes scratch --corpus.auxiliary my_norm --corpus.objectives.my-norm.length 2"
+        "--methods my_constant --schemes scratch --corpus.auxiliary my_norm@corpus --corpus.objectives.my-norm.length 2"
         " --weighting.my-constant.value 0.25 --corpus.split.method random --device cpu --batch 64"
         " --corpus.encoder.layers 1 --corpus.encoder.width 6 --seeds 1 --epochs 1"
     )
     words = ["transfer", "--data", corpus, "--out", str(tmp_path / "t"), "--imports", module]
-    assert main([*words, *options.split()]) == 0
+    assert main([*words, "--corpus.aux-corpus", corpus, *options.split()]) == 0
     saved = json.loads((tmp_path / "t/config.json").read_text())
     assert saved["weighting"]["my_constant"] == {"value": 0.25}
     assert saved["corpus"]["objectives"]["my_norm"] == {"length": 2.0}
@@ -331,12 +361,22 @@ def test_weighting(module: str, corpus: str, tmp_path: Path) -> None:
     assert build_weighting(config, ("target", "a"), 0).value == 0.25
 
 
-def test_network_task(module: str) -> None:
-    register.import_modules((module,))
-    options: dict[str, Any] = {"auxiliary": ("my_length",), "options": {"my_length": {"wanted": 2.0}}}
-    task = problem_of(films(), **options).auxiliary[0]
-    assert isinstance(task, register.network_task.get("my_length").make)
-    assert task.wanted == 2.0
+NETWORK = (
+    "--methods fixed --schemes scratch --network.auxiliary my_length --network.encoder my_types --network.width 6"
+    " --device cpu --epochs 1"
+)
+
+
+def test_network_task_and_encoder(module: str, tmp_path: Path) -> None:
+    data, out = write_network(str(tmp_path / "n")), str(tmp_path / "t")
+    words = ["transfer", "--data", data, "--out", out, "--imports", module, "--seeds", "1", *NETWORK.split()]
+    assert main([*words, "--network.my-length.wanted", "2", "--network.my-types.scale", "0.5"]) == 0
+    saved = json.loads((tmp_path / "t/config.json").read_text())["network"]
+    assert (saved["my_length"], saved["my_types"]) == ({"wanted": 2.0}, {"scale": 0.5})
+    assert json.loads((tmp_path / "t/results.json").read_text())["tasks"] == ["node", "my_length"]
+    options: dict[str, Any] = {"auxiliary": ("my_length",), "encoder": "my_types"}
+    problem = problem_of(films(), **options, options={"my_length": {"wanted": 2.0}, "my_types": {"scale": 0.5}})
+    assert (problem.auxiliary[0].wanted, problem.encoder.psi.scale) == (2.0, 0.5)
 
 
 def test_searcher_and_space(module: str) -> None:
@@ -357,6 +397,20 @@ def test_searcher_and_space(module: str) -> None:
     trial = apply(config, params)
     assert (trial.pretrain.my_norm.length, trial.pretrain.encoder.my_maps.depth) == (2.0, 2)
     assert to_json(config)["my_first"] == {"place": 1}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_searcher_in_a_sweep(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where processes of Ray look for modules
+    data, out = write_network(str(tmp_path / "n")), str(tmp_path / "s")
+    words = ["tune", "--out", out, "--transfer.data", data, "--trials", "1", "--space", "transfer.lr={0.1,0.2,0.3}"]
+    words += ["--searcher", "my_first", "--my-first.place", "2", "--transfer.imports", module, "--final-seeds", "1"]
+    assert main([*words, *NETWORK.replace("--", "--transfer.").split()]) == 0
+    sweep = distgnn.SweepResults.open(out)
+    assert sweep.best_params == {"transfer.lr": 0.3}
+    assert list(sweep.table["state"]) == ["finished"]
+    assert json.loads((tmp_path / "s/sweep.json").read_text())["config"]["my_first"] == {"place": 2}
 
 
 def test_logger(module: str, corpus: str, tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from distgnn.errors import RequestError
 from distgnn.finetuning.analysis import Analysis, analyse_methods
 from distgnn.finetuning.results import RESULTS
 from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
-from distgnn.register import import_modules
 from distgnn.report import analysis as report
 from distgnn.report.png import png
 from distgnn.report.table import TABLE
@@ -51,6 +50,9 @@ class AnalysisResults(Results):
         Args:
             kind: cka = CKA of every layer after the last update (Fig. 2a); changes = change of training loss and test score
                 against updates (Fig. 2b, 2c); against = scores against the fields ``against`` (Fig. 3).
+
+        Returns:
+            The figure.
 
         Raises:
             RequestError: There is no such figure.
@@ -94,7 +96,6 @@ def analyse(config: AnalyseConfig | None = None, **options: Any) -> AnalysisResu
         >>> results.plot("changes")
     """
     chosen = build_config(AnalyseConfig, config, with_named_checkpoints(options))
-    import_modules(chosen.imports)
     check_loggers(chosen.loggers, open_folder(chosen.out))
     methods = load_methods(chosen.checkpoint)
     with (

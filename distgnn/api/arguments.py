@@ -8,8 +8,12 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
 from distgnn.config import from_json, to_json
+from distgnn.config.base import check_groups, check_imports, check_names
 from distgnn.errors import RequestError
+from distgnn.register import import_modules
 
 C = TypeVar("C")
 
@@ -24,10 +28,11 @@ def build_config(kind: type[C], config: C | None, options: Mapping[str, Any]) ->
             field that takes several; paths, runs and corpora are accepted for URIs.
 
     Returns:
-        ``config`` with ``options`` on top.
+        ``config`` with ``options`` on top. The modules of its ``imports`` are imported first, and every name and group in it
+        is registered.
 
     Raises:
-        RequestError: An option is unknown, has the wrong type or an invalid value.
+        RequestError: An option is unknown, has the wrong type or an invalid value, or a module cannot be imported.
     """
     if config is not None and not isinstance(config, kind):
         raise RequestError(
@@ -35,19 +40,38 @@ def build_config(kind: type[C], config: C | None, options: Mapping[str, Any]) ->
             f" {dataclasses.fields(typing.cast(Any, kind))[0].name}=..."
         )
     fields = to_json(config) if config is not None else {}
-    return from_json(
-        kind, _merged(fields, {name: _plain(value) for name, value in options.items()}, kind), kind.__name__
-    )
+    merged = _merged(fields, {name: _plain(value) for name, value in options.items()}, kind)
+    import_named(merged)
+    check_groups(kind, merged, f"{kind.__name__}.")
+    chosen = from_json(kind, merged, kind.__name__)
+    check_names(chosen, f"{kind.__name__}.")
+    return chosen
 
 
-def code_names(options: Any) -> set[str]:
-    """Return the names of code (``imports``, ``library``) anywhere in the options of an API call."""
+def import_named(options: Any) -> None:
+    """Import the modules of ``imports`` anywhere in the options of an API call.
+
+    Raises:
+        RequestError: A name is no dotted name of a module, or the module cannot be imported.
+    """
+    names = tuple(sorted(code_names(options, ("imports",))))
+    check_imports(names)
+    import_modules(names)
+
+
+def code_names(options: Any, fields: tuple[str, ...] = ("imports", "library")) -> set[str]:
+    """Return the names of code (the values of ``fields``) anywhere in the options of an API call."""
     value = _plain(options)
     if not isinstance(value, dict):
         return set()
-    own = [value[name] for name in ("imports", "library") if name in value]
-    listed = {name for found in own for name in ([found] if isinstance(found, str) else found)}
-    return listed.union(*(code_names(below) for below in value.values()))
+    own = [value[name] for name in fields if name in value]
+    listed = {
+        name
+        for found in own
+        for name in (found if isinstance(found, list) else [found])
+        if isinstance(name, str) and name
+    }
+    return listed.union(*(code_names(below, fields) for below in value.values()))
 
 
 def _plain(value: Any) -> Any:
@@ -55,6 +79,8 @@ def _plain(value: Any) -> Any:
         return os.fspath(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return to_json(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,7 +1,8 @@
-"""Building corpora: ``distgnn.build_corpus``."""
+"""Building and checking corpora: ``distgnn.build_corpus`` and ``distgnn.verify_corpus``."""
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import timedelta
 from typing import Any
@@ -11,15 +12,17 @@ from rich.live import Live
 from rich.text import Text
 
 from distgnn import register
-from distgnn.api.arguments import build_config
+from distgnn.api.arguments import build_config, import_named
 from distgnn.api.metrics import open_sinks
 from distgnn.api.output import write_config
 from distgnn.config import BuildConfig
+from distgnn.corpus.inspect import CorpusReport, verify
 from distgnn.corpus.torch_dataset import Corpus
 from distgnn.corpus.writer import build_corpus as write_shards
 from distgnn.loading import load_function
 from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.pretraining.metrics import StorageMetrics
+from distgnn.storage.uri import text_of
 from distgnn.terminal import stderr_console
 
 _SECONDS = 5.0
@@ -44,6 +47,7 @@ def build_corpus(source: str, config: BuildConfig | None = None, **options: Any)
         >>> corpus = distgnn.build_corpus("molecules", input="bbbp.csv", labels="p_np", out="data/bbbp")
         >>> len(corpus), corpus[0]
     """
+    import_named({"config": config, **options})
     entry = register.corpus_source.get(source, "source")
     chosen: BuildConfig = build_config(entry.config or BuildConfig, config, options)
     mapper = map if chosen.workers == 1 else load_function("distgnn.scale.pool:ordered_map")(chosen.workers)
@@ -62,6 +66,24 @@ def build_corpus(source: str, config: BuildConfig | None = None, **options: Any)
             describe=lambda folder: write_config(folder, chosen, f"corpus build {source}"),
         )
     return Corpus(chosen.out)
+
+
+def verify_corpus(uri: str | os.PathLike[str]) -> CorpusReport:
+    """Check every byte of a corpus against the SHA-256 digests of its manifest, and decode every graph.
+
+    Args:
+        uri: Folder of the corpus.
+
+    Returns:
+        The problems, one line each; none if the corpus is intact.
+
+    Raises:
+        RequestError: There is no readable manifest.
+
+    Example:
+        >>> assert distgnn.verify_corpus("data/zinc").ok
+    """
+    return verify(text_of(uri))
 
 
 class BuildProgress:

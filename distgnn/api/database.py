@@ -45,7 +45,6 @@ def build_database(config: DatabaseBuildConfig | None = None, **options: Any) ->
         RequestError: The input cannot be read, a schema must be confirmed, keys are not unique, or the target is taken.
     """
     chosen = build_config(DatabaseBuildConfig, config, options)
-    register.import_modules(chosen.imports)
     folder = open_folder(chosen.out)
     kind, source = open_source(chosen)
     with closing(source) if isinstance(source, Closes) else nullcontext(), locked(folder):
@@ -67,7 +66,7 @@ def open_source(config: DatabaseBuildConfig) -> tuple[str, Source]:
             return entry.name, entry.make(Input(config.input, config.encoding))
     kinds = ", ".join(entry.name for entry in entries)
     raise RequestError(
-        f"{config.input}: no database is recognised there (known kinds: {kinds}); check the path, or name --source"
+        f"{config.input}: no database is recognised there (known kinds: {kinds}); check the path, or name the source"
     )
 
 
@@ -76,7 +75,7 @@ def _prepare(folder: Folder, overwrite: bool) -> None:
     names = set(folder.names()) - {LOCK}
     if STORE in names and not overwrite:
         remove_build(folder)
-        raise RequestError(f"{folder.uri}: a store already exists; use another --out or --overwrite")
+        raise RequestError(f"{folder.uri}: a store already exists; use another out or overwrite")
     if names and STORE not in names and JOURNAL not in names:
         raise RequestError(f"{folder.uri}: the folder holds other things ({min(names)}); choose an empty target")
     if overwrite:
@@ -131,9 +130,9 @@ def _to_confirm(made: Draft, source: Source, config: DatabaseBuildConfig) -> Req
     uri = config.schema or beside
     folder, name = parent(uri)
     if not open_folder(folder).write_new(name, written(made).encode()):
-        return RequestError(f"{uri}: this schema file exists; check it and build with --schema {uri}, or delete it")
+        return RequestError(f"{uri}: this schema file exists; check it and build with schema {uri}, or delete it")
     count = f"{len(made.proposed)} keys and times are proposed" if made.proposed else "its kinds are measured"
-    return RequestError(f"{source.uri}: {count}, none is taken unseen; check {uri} and build again with --schema {uri}")
+    return RequestError(f"{source.uri}: {count}, none is taken unseen; check {uri} and build again with schema {uri}")
 
 
 def _write_tasks(folder: Folder, source: Source) -> list[Finding]:
@@ -186,7 +185,7 @@ def add_automatic_tasks(uri: str, most: int, seed: int = 0) -> list[str]:
     made = list(islice(named.values(), most))
     if not made:
         raise RequestError(
-            f"{uri}: no task can be made: no table with a key has {_LEAST} rows of a value that varies; write tasks (--add)"
+            f"{uri}: no task can be made: no table with a key has {_LEAST} rows of a value that varies; write tasks (add_tasks)"
         )
     with locked(folder):
         save_tasks(folder, made)

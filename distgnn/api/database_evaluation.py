@@ -6,13 +6,16 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 
 from distgnn.api.arguments import build_config
 from distgnn.api.output import output_folder, write_config
+from distgnn.api.results import Results
 from distgnn.config import to_json
 from distgnn.config.database_model import DatabaseEvaluateConfig
 from distgnn.errors import RequestError
@@ -22,7 +25,8 @@ from distgnn.relational.model_checkpoint import SavedModel, load_model
 from distgnn.relational.sampling import Limits
 from distgnn.relational.store import open_database
 from distgnn.relational.tasks import SPLITS, load_task, task_names
-from distgnn.report.databases import figure, markdown
+from distgnn.report.databases import figure, markdown, summary
+from distgnn.report.png import png
 from distgnn.storage.folder import Folder
 from distgnn.storage.records import read_record
 
@@ -33,18 +37,37 @@ class _Job:
 
 
 @dataclass(frozen=True)
-class DatabaseResults:
+class DatabaseResults(Results):
     """Scores of all methods.
 
     Attributes:
-        records: One for each task, method, number of labels and draw.
-        table: Markdown tables: means and paired differences.
-        uri: The output folder.
+        folder: Folder with table.md, results.json and pictures/.
+        scores: One for each task, method, number of labels and draw.
     """
 
-    records: list[Record]
-    table: str
-    uri: str
+    folder: Folder
+    scores: list[Record] = field(repr=False)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row for each kind of task, number of labels and method: mean over tasks and paired difference."""
+        return pd.DataFrame(summary(self.scores))
+
+    @property
+    def records(self) -> pd.DataFrame:
+        """One row for each task, method, number of labels and draw."""
+        return pd.DataFrame([asdict(score) for score in self.scores])
+
+    def plot(self) -> Figure:
+        """Draw the mean score of each method against the number of context labels."""
+        return figure(self.scores)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of results.json."""
+        return {"records": [asdict(score) for score in self.scores]}
+
+    def __str__(self) -> str:
+        return markdown(self.scores)
 
 
 def evaluate_databases(config: DatabaseEvaluateConfig | None = None, **options: Any) -> DatabaseResults:
@@ -53,6 +76,9 @@ def evaluate_databases(config: DatabaseEvaluateConfig | None = None, **options: 
     Args:
         config: The config. Alternatively, its fields as keyword options.
         **options: Fields of the config, such as ``databases``, ``models`` and ``contexts``.
+
+    Returns:
+        The scores of all methods.
 
     Raises:
         RequestError: A database or model cannot be read, or all models were trained on one of the databases.
@@ -64,12 +90,11 @@ def evaluate_databases(config: DatabaseEvaluateConfig | None = None, **options: 
         records = [record for uri in config.databases for record in _database(uri, models, config, folder)]
         if not records:
             raise RequestError(f"{config.databases[0]}: no task to evaluate")
-        table = markdown(records)
-        told = {"records": [asdict(record) for record in records]}
-        folder.write("results.json", (json.dumps(told) + "\n").encode())
-        folder.write("table.md", table.encode())
-        folder.write("pictures/scores.png", figure(records))
-        return DatabaseResults(records, table, folder.uri)
+        results = DatabaseResults(folder, records)
+        folder.write("results.json", (json.dumps(results.to_json()) + "\n").encode())
+        folder.write("table.md", str(results).encode())
+        folder.write("pictures/scores.png", png(results.plot()))
+        return results
 
 
 def _database(uri: str, models: list[SavedModel], config: DatabaseEvaluateConfig, folder: Folder) -> Iterator[Record]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from matplotlib.figure import Figure
 
 from distgnn.api.arguments import build_config
 from distgnn.api.output import CONFIG, output_folder, write_config
+from distgnn.api.results import Results
 from distgnn.config import load_config
 from distgnn.config.database_model import DatabasePretrainConfig, PredictConfig
 from distgnn.distributed import ProcessGroup
@@ -34,6 +37,7 @@ from distgnn.storage.lock import locked
 from distgnn.storage.uri import base_name
 
 _TOLD = 5
+_FILE = "predictions.parquet"
 
 
 def pretrain_databases(
@@ -90,12 +94,13 @@ def _claim_run(folder: Folder, config: DatabasePretrainConfig) -> None:
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(Results):
     """Predictions of a task.
 
     Attributes:
-        uri: predictions.parquet.
-        table: The predictions.
+        folder: Folder with predictions.parquet and results.json.
+        rows: The predictions, as pyarrow table.
+        facts: Content of results.json.
         context: Number of context labels used.
         score: AUROC, accuracy (several classes) or mean absolute error of the rows whose labels are known; None if they are of
             one class, or all unknown.
@@ -103,12 +108,39 @@ class Predictions:
         columns: Table columns by mean absolute change of the prediction when they are hidden, largest first.
     """
 
-    uri: str
-    table: pa.Table
+    folder: Folder
+    rows: pa.Table = field(repr=False)
+    facts: dict[str, Any] = field(repr=False)
     context: int
     score: float | None
     metric: str
     columns: list[tuple[str, float]]
+
+    @property
+    def file(self) -> str:
+        """URI of predictions.parquet."""
+        return self.folder.at(_FILE)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row for each query: entity, timestamp, label, prediction and, on request, the columns that matter most."""
+        return self.rows.to_pandas()
+
+    def plot(self) -> Figure:
+        """Draw a histogram of the predictions and, if they are explained, the columns that matter most."""
+        picture = Figure(figsize=(9 if self.columns else 4.5, 4), layout="constrained")
+        panels = np.ravel(picture.subplots(1, 2 if self.columns else 1))
+        panels[0].hist(self.rows["prediction"].to_numpy(), bins=30)
+        panels[0].set(xlabel="prediction", ylabel="rows")
+        if self.columns:
+            names, changes = zip(*self.columns[: 2 * _TOLD][::-1], strict=True)
+            panels[1].barh(names, changes)
+            panels[1].set_xlabel("mean change of the prediction without the column")
+        return picture
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of results.json."""
+        return self.facts
 
 
 def predict(config: PredictConfig | None = None, **options: Any) -> Predictions:
@@ -140,7 +172,7 @@ def predict(config: PredictConfig | None = None, **options: Any) -> Predictions:
         if not queries.size:
             raise RequestError(f"{config.database}: task {config.task!r} has no rows in split {config.split}")
         if config.ensemble and data.kind == "multiclass":
-            raise RequestError(f"{config.database}: task {config.task!r} has several classes; leave out --ensemble")
+            raise RequestError(f"{config.database}: task {config.task!r} has several classes; leave out ensemble")
         answer = predict_rows(saved.model, data, context, queries, config.adapt, explain=config.explain)
         if config.ensemble and context.size:
             other = forest_and_linear(data, context, queries, config.seed)["forest + linear"]
@@ -149,14 +181,14 @@ def predict(config: PredictConfig | None = None, **options: Any) -> Predictions:
         table = _table(task, keys, data, queries, answer)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
-        folder.write("predictions.parquet", sink.getvalue())
+        folder.write(_FILE, sink.getvalue())
         score, metric = score_of(data, queries, answer)
         columns = _ranking(answer)
         told = {"database": config.database, "task": config.task, "split": config.split, "rows": len(queries)}
         told |= {"context": int(context.size), "score": score, "metric": metric, "columns": columns}
         told |= {"classes": [_class(task, label) for label in answer.classes]}
         folder.write("results.json", (json.dumps(told, indent=1) + "\n").encode())
-        return Predictions(folder.at("predictions.parquet"), table, int(context.size), score, metric, columns)
+        return Predictions(folder, table, told, int(context.size), score, metric, columns)
 
 
 def _ranking(answer: Answer) -> list[tuple[str, float]]:

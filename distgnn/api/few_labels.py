@@ -51,7 +51,14 @@ class FewLabelResults(Results):
         return self.against()
 
     def against(self, reference: str = "") -> pd.DataFrame:
-        """Return the table with differences to the method ``reference``; empty = to the control."""
+        """Compare with another method than the control.
+
+        Args:
+            reference: Name of the method; empty = the control.
+
+        Returns:
+            The rows of :attr:`table`, with differences to ``reference``.
+        """
         return pd.DataFrame(few_labels.summary(self.comparison, reference))
 
     @property
@@ -64,6 +71,9 @@ class FewLabelResults(Results):
 
         Args:
             difference: Draw differences to the control, whose bands are those of the tests in the table.
+
+        Returns:
+            The figure.
         """
         return few_labels.figure(self.comparison, difference)
 

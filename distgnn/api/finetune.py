@@ -34,7 +34,6 @@ from distgnn.finetuning.evaluate import evaluate as evaluate_models
 from distgnn.finetuning.results import PREDICTIONS, RESULTS, predictions, summary, write_results
 from distgnn.finetuning.saved_model import MODELS, load_model, model_uris, write_models
 from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
-from distgnn.register import import_modules
 from distgnn.report import evaluation, table
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import locked
@@ -97,7 +96,6 @@ def finetune(config: FinetuneConfig | None = None, **options: Any) -> FinetuneRe
         >>> distgnn.finetune(corpus="data/bbbp", checkpoint=methods, train_labels=[30, 100], updates=[10, 100]).plot()
     """
     chosen = _chosen(config, options)
-    import_modules(chosen.imports)
     check_loggers(chosen.loggers, open_folder(chosen.out))
     methods = load_methods(chosen.checkpoint)
     several = [method.name for method in methods if len(method.starts) > 1]
@@ -206,7 +204,6 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Evaluation
         >>> distgnn.evaluate(model="runs/bbbp", corpus="data/bbbp-2025").table
     """
     chosen = build_config(EvaluateConfig, config, options)
-    import_modules(chosen.imports)
     uris = tuple(uri for given in chosen.model for uri in model_uris(given))
     folder = open_folder(chosen.out)
     with locked(folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distgnn import register
-from distgnn.api.arguments import build_config
+from distgnn.api.arguments import build_config, import_named
 from distgnn.config import NetworkBuildConfig
 from distgnn.network.manifest import NetworkManifest
 from distgnn.network.store import refuse_existing, save_network
@@ -27,6 +27,7 @@ def build_network(source: str, config: NetworkBuildConfig | None = None, **optio
     Raises:
         RequestError: The source is unknown, an option is wrong, an input file cannot be read, or a network exists at ``out``.
     """
+    import_named({"config": config, **options})
     entry = register.network_source.get(source, "source")
     chosen: NetworkBuildConfig = build_config(entry.config or NetworkBuildConfig, config, options)
     folder = open_folder(chosen.out)

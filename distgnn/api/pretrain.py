@@ -21,10 +21,10 @@ from distgnn.monitor.loggers.base import check_loggers
 from distgnn.pretraining.history import HISTORY, NAME, read_history, read_progress
 from distgnn.pretraining.local import pretrain_here
 from distgnn.pretraining.run import CONFIG, Start, new_start, resumed_start, run_config, run_name, same_run
-from distgnn.register import import_modules
 from distgnn.storage.claim import claimed
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import locked
+from distgnn.storage.uri import text_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,12 +48,18 @@ class Run:
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> Run:
-        """Open the run at ``uri``.
+        """Open a run.
+
+        Args:
+            uri: Folder of the run.
+
+        Returns:
+            The run.
 
         Raises:
             RequestError: There is no run.
         """
-        return cls(open_folder(uri), run_config(os.fspath(uri)))
+        return cls(open_folder(uri), run_config(text_of(uri)))
 
     @property
     def name(self) -> str:
@@ -172,7 +178,7 @@ def resume(uri: str | os.PathLike[str], config: PretrainConfig | None = None, **
         RequestError: There is no run, or a field that may not change differs.
         WorkError: Training diverged or storage failed.
     """
-    uri = os.fspath(uri)
+    uri = text_of(uri)
     chosen = build_config(PretrainConfig, config or resumable_config(uri), options)
     check_options(chosen, uri)
     return _continue(uri, chosen)
@@ -184,8 +190,7 @@ def resumable_config(uri: str) -> PretrainConfig:
 
 
 def check_options(config: PretrainConfig, folder: str) -> None:
-    """Import the modules of ``config`` and check what they register, and the loggers."""
-    import_modules(config.imports)
+    """Check the kind of the encoder, and the loggers."""
     register.encoder.get(config.encoder.kind, "encoder.kind")
     check_loggers(config.loggers, open_folder(folder))
 

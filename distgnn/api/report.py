@@ -14,7 +14,7 @@ from distgnn.report.side_by_side import compared
 from distgnn.report.sweep.page import write_sweep_report
 from distgnn.search.records import SWEEP
 from distgnn.storage.folder import open_folder
-from distgnn.storage.uri import base_name, join, parent
+from distgnn.storage.uri import base_name, join, parent, text_of
 
 _MARK = b"<!doctype html>"
 
@@ -40,12 +40,14 @@ def write_report(
     Example:
         >>> distgnn.write_report(["runs/l2p", "runs/bace-few"], out="report.html")
     """
-    uris = [os.fspath(uri) for uri in ([folders] if isinstance(folders, str | os.PathLike) else folders)]
-    out = os.fspath(out)
+    uris = [
+        text_of(uri) for uri in ([folders] if folders is None or isinstance(folders, str | os.PathLike) else folders)
+    ]
+    out = text_of(out)
     if not uris:
         raise RequestError("report: no folder is given; give output folders of distgnn commands")
     if len(uris) > 1 and not out:
-        raise RequestError("report: several folders make one page; say where it goes (--out report.html)")
+        raise RequestError("report: several folders make one page; say where it goes (out, such as report.html)")
     place, name = parent(out or join(uris[0], "report.html"))
     target = open_folder(place)
     if not name.endswith((".html", ".htm")):

@@ -26,6 +26,10 @@ class Results(ABC):
 
     folder: Folder
 
+    def __fspath__(self) -> str:
+        """Return :attr:`uri`, so that a result may be given wherever its folder may."""
+        return self.uri
+
     @property
     def uri(self) -> str:
         """URI of the folder with the files of the result."""

@@ -50,7 +50,7 @@ def list_runs(folder: str = "runs") -> pd.DataFrame:
     names = place.names()
     if not names:
         raise RequestError(
-            f"{folder}: no such folder, or nothing in it; give the folder that holds runs (--out of pretrain)"
+            f"{folder}: no such folder, or nothing in it; give the folder that holds runs (out of pretrain)"
         )
     rows = [_row(name, place.sub(name)) for name in names if not name.startswith((".", "_"))]
     return pd.DataFrame([row for row in rows if row], columns=pd.Index(COLUMNS))

@@ -20,7 +20,6 @@ from distgnn.distributed import choose_device
 from distgnn.finetuning.results import RESULTS
 from distgnn.loading import load_function
 from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
-from distgnn.register import import_modules
 from distgnn.report.auxiliary import markdown, terminal, transfer_summary
 from distgnn.report.curves import write_curves, write_pictures
 from distgnn.report.table import TABLE
@@ -70,7 +69,6 @@ def transfer(config: TransferConfig | None = None, **options: Any) -> TransferRe
         >>> distgnn.transfer(data="data/last-fm", encoders=["gcn"], methods=["none", "auxts_all"], seeds=3).table
     """
     chosen = build_config(TransferConfig, config, options)
-    import_modules(chosen.imports)
     check_loggers(chosen.loggers, open_folder(chosen.out))
     source = _source(chosen)
     with output_folder(chosen.out, TransferConfig) as folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -27,7 +28,7 @@ from distgnn.search.sweep import new_sweep, resumed_sweep
 from distgnn.search.winner import WINNER, read_result
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import locked
-from distgnn.storage.uri import base_name
+from distgnn.storage.uri import base_name, text_of
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,18 @@ class SweepResults(Results):
     status: str = ""
 
     @classmethod
-    def open(cls, uri: str) -> SweepResults:
-        """Open the sweep at ``uri``; raises RequestError if there is none."""
+    def open(cls, uri: str | os.PathLike[str]) -> SweepResults:
+        """Open a sweep.
+
+        Args:
+            uri: Folder of the sweep.
+
+        Returns:
+            The sweep.
+
+        Raises:
+            RequestError: There is no sweep.
+        """
         folder = open_folder(uri)
         read_sweep(folder)
         return cls(folder)
@@ -120,7 +131,7 @@ def _domain(domain: Any) -> str:
     return format_domain(Choice(tuple(domain))) if isinstance(domain, list | tuple) else str(domain)
 
 
-def resume_sweep(uri: str, config: TuneConfig | None = None, **options: Any) -> SweepResults:
+def resume_sweep(uri: str | os.PathLike[str], config: TuneConfig | None = None, **options: Any) -> SweepResults:
     """Continue a sweep.
 
     Args:
@@ -129,7 +140,14 @@ def resume_sweep(uri: str, config: TuneConfig | None = None, **options: Any) -> 
             Modules named in a saved ``imports`` are not imported; name them again, and the class of a saved
             ``weighting.library``.
         **options: Resumable fields to change, such as ``trials``.
+
+    Returns:
+        The sweep, finished or stopped.
+
+    Raises:
+        RequestError: There is no sweep, or a field that may not change differs.
     """
+    uri = text_of(uri)
     folder = open_folder(uri)
     chosen = build_config(TuneConfig, config or resumable_config(uri, code_names(options)), options)
     check_loggers(chosen.loggers, folder)
@@ -150,7 +168,7 @@ def resumable_config(uri: str, given: Collection[str] = ()) -> TuneConfig:
     config = read_sweep(open_folder(uri)).config
     groups = {name: replace(getattr(config, name), imports=()) for name in ("pretrain", "finetune", "transfer")}
     config = replace(config, **groups)
-    check_code(config, given, f"--resume {uri}")
+    check_code(config, given, f"resume {uri}")
     return config
 
 

@@ -24,7 +24,7 @@ from distgnn.labels.dataset import LabelledSet
 from distgnn.models.encoder import build_encoder
 from distgnn.models.heads import build_head, graph_features
 from distgnn.objectives.base import Objective
-from distgnn.objectives.build import build_objective
+from distgnn.objectives.build import build_objective, reads_labels
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,10 @@ class GraphLevelProblem(LabelTarget):
         objective = build_objective(self.config.objective(name, encoder, where, self.seed), schema)
         if objective is None:
             raise RequestError(f"corpus.auxiliary: {name!r} trains nothing; leave it out")
+        if objective.reads_labels and elsewhere is None:
+            raise RequestError(
+                f"corpus.auxiliary: {name} reads the labels, which are the target; use {name}{ELSEWHERE} or leave it out"
+            )
         return objective
 
     def fetch(self, folds: Sequence[Rows], step: int, auxiliary: bool = True) -> Batch:
@@ -178,7 +182,7 @@ def head_seed(seed: int) -> int:
 def _auxiliary_corpus(data: LabelledSet, config: CorpusTaskConfig, seed: int) -> AuxiliaryCorpus | None:
     if not config.aux_corpus:
         return None
-    labels = f"supervised{ELSEWHERE}" in config.auxiliary
+    labels = any(reads_labels(name.removesuffix(ELSEWHERE)) for name in config.auxiliary)
     order = key(seed, AuxiliaryDraw.CORPUS_ORDER)
     found = AuxiliaryCorpus(config.aux_corpus, config.aux_batch, config.streams, order, labels=labels)
     found.schema.check_features(data.schema, f"corpus.aux_corpus {config.aux_corpus} and the labelled corpus")

@@ -27,7 +27,7 @@ from distgnn.storage import hub, verified
 from distgnn.storage.cache import read_cached
 from distgnn.storage.folder import Folder, absence, open_folder
 from distgnn.storage.records import Count, Finite, Name, parse_record
-from distgnn.storage.uri import HUB, join
+from distgnn.storage.uri import HUB, join, text_of
 from distgnn.storage.verified import CHECKSUMS, Checksums, Kind, parse_checksums, read_checksums, read_files
 
 _T = TypeVar("_T")
@@ -190,7 +190,13 @@ def load_tensors(data: bytes, uri: str, what: str) -> dict[str, Tensor]:
 
 
 def load_checkpoint(uri: str | os.PathLike[str]) -> Checkpoint:
-    """Load the checkpoint at ``uri``, or the newest complete one of the run at ``uri``. Every file is read once.
+    """Load a checkpoint with its optimiser state. Every file is read once.
+
+    Args:
+        uri: A checkpoint, or a run (its newest complete checkpoint is loaded); as for :func:`distgnn.load_encoder`.
+
+    Returns:
+        Weights, optimiser state, and the config of the run.
 
     Raises:
         RequestError: If there is no complete checkpoint, or a file is malformed.
@@ -259,7 +265,7 @@ def first_whole(
     Raises:
         RequestError: If ``read`` fails for the checkpoint, or for all checkpoints of the run.
     """
-    uri = os.fspath(uri)
+    uri = text_of(uri)
     if uri.startswith(HUB):
         with hub.repository(uri) as folder:
             return _read_repository(folder, read, kinds)

@@ -55,6 +55,9 @@ class PretrainedEncoder(nn.Module):
             data: Graphs on any device, which are moved to that of the weights; a list of them is joined.
                 :func:`distgnn.graph.pyg.from_pyg` describes the layout of PyG data.
 
+        Returns:
+            Embeddings of all nodes and of all graphs.
+
         Raises:
             RequestError: If the features of ``data`` differ from :attr:`schema`.
         """

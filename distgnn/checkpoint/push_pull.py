@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import safetensors.torch
@@ -14,7 +15,7 @@ from distgnn.storage.claim import CLAIM, claimed, settle
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import LOCK, locked
 from distgnn.storage.temporary import remove_left_over_beside
-from distgnn.storage.uri import HUB
+from distgnn.storage.uri import HUB, text_of
 from distgnn.storage.verified import CHECKSUMS, Checksums, Kind, publish_safely, read_files, read_verified, seal
 
 _KINDS = (KIND, DATABASE_MODEL)
@@ -22,13 +23,18 @@ _MAX_CARD = 1 << 20
 _README, _HEADER = "README.md", b"---\nlibrary_name: distgnn\ntags:\n- graph-machine-learning\n---\n\n"
 
 
-def push(source: str, target: str, weights_only: bool = False, card: str = "") -> str:
+def push(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    weights_only: bool = False,
+    card: str | os.PathLike[str] = "",
+) -> str:
     """Copy the checkpoint at ``source``, of an encoder or of a database model, or the newest one of the run there, to ``target``.
 
     An identical checkpoint at the target is left in place.
 
     Args:
-        source: A checkpoint or a run; also ``hf:OWNER/NAME`` on the Hugging Face Hub.
+        source: A checkpoint, or a run (its newest checkpoint is copied); also ``hf:OWNER/NAME`` on the Hugging Face Hub.
         target: The folder of the copy, or ``hf:OWNER/NAME``, which keeps older checkpoints in its history.
         weights_only: Leave out the optimiser state. The copy serves for everything but resuming the run.
         card: Markdown file that replaces the model card; empty = keep it.
@@ -40,7 +46,11 @@ def push(source: str, target: str, weights_only: bool = False, card: str = "") -
         RequestError: If there is no complete checkpoint at ``source``, ``target`` holds something else, or ``card`` is not a
             text file of at most 1 MiB.
         WorkError: If the copy differs from its source.
+
+    Example:
+        >>> distgnn.push(run, "s3://models/zinc", weights_only=True)
     """
+    source, target, card = text_of(source), text_of(target), text_of(card)
 
     def read(folder: Folder, checksums: Checksums) -> tuple[dict[str, bytes], bytes, Kind]:
         kind = checksums.kind
@@ -85,7 +95,7 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def pull(source: str, target: str = "") -> str:
+def pull(source: str | os.PathLike[str], target: str | os.PathLike[str] = "") -> str:
     """Copy a checkpoint to this machine.
 
     Args:
@@ -95,7 +105,15 @@ def pull(source: str, target: str = "") -> str:
 
     Returns:
         The local folder.
+
+    Raises:
+        RequestError: If there is no complete checkpoint at ``source``, or ``target`` holds something else.
+        WorkError: If the copy differs from its source.
+
+    Example:
+        >>> encoder = distgnn.load_encoder(distgnn.pull("s3://models/zinc"))
     """
+    source, target = text_of(source), text_of(target)
     if target:
         return push(source, target)
     return first_whole(source, lambda folder, found: pull_to_cache(folder, found.kind, found), _KINDS).uri

@@ -140,20 +140,13 @@ def make_state(config: PretrainConfig, schema: Schema, device: torch.device) -> 
     encoder = build_encoder(schema, config.encoder, config.train.seed)
     objective = build_objective(config, schema)
     if objective is not None:
-        encoder.psi.rehearse(adaptation_order(config))
+        encoder.psi.rehearse(objective.adaptation_order)
     encoder = encoder.to(device)
     if objective is not None:
         objective = objective.to(device)
     parameters = [parameter for _, parameter in _named_parameters(encoder, objective)]
     optimiser = Adam(parameters, config.train.lr, config.train.weight_decay)
     return TrainState(encoder, objective, optimiser)
-
-
-def adaptation_order(config: PretrainConfig) -> int:
-    """Derivative order (1 or 2) of the per-graph adaptation of psi; 0 if the run does not adapt psi to each graph."""
-    l2p = config.l2p
-    adapts = config.objective == "l2p" and l2p.adaptation == "graph" and l2p.levels != "graph" and l2p.node_steps > 0
-    return l2p.order if adapts else 0
 
 
 def load_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> None:

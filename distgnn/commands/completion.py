@@ -11,7 +11,6 @@ import tyro
 from distgnn.commands.output import Output
 from distgnn.config.fields import type_of, walk
 from distgnn.options import CompletionOptions
-from distgnn.register import REGISTRIES
 
 Table = dict[tuple[str, ...], type[Any]]
 """The config class of each command, by its words."""
@@ -159,8 +158,7 @@ def _options(config: type[Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield f"--{name}", ()
             yield f"--{group}{dot}no-{last}", ()
             continue
-        named = (*facts.also, *REGISTRIES[facts.names].names()) if facts.names else ()
-        yield f"--{name}", named or _literals(hint)
+        yield f"--{name}", facts.known or _literals(hint)
 
 
 def _positional(config: type[Any]) -> set[str]:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from distgnn.api.corpus import build_corpus
+from distgnn.api.corpus import build_corpus, verify_corpus
 from distgnn.commands.output import Output
 from distgnn.config import BuildConfig
 from distgnn.corpus import inspect
@@ -48,7 +48,7 @@ def build(config: BuildConfig, source: str, output: Output) -> int:
 
 def verify(options: CorpusUri, output: Output) -> int:
     """Verify every byte of a corpus and print the problems; raises RequestError with their number."""
-    report = inspect.verify(options.uri)
+    report = verify_corpus(options.uri)
     for problem in report.problems:
         output.emit({"problem": problem}, problem)
     if report.problems:

@@ -31,15 +31,15 @@ def predict(config: PredictConfig, output: Output) -> int:
     """Predict a task, and print the score and the columns that matter most."""
     found = database_models.predict(config)
     told = {
-        "predictions": found.uri,
-        "rows": found.table.num_rows,
+        "predictions": found.file,
+        "rows": found.rows.num_rows,
         "context": found.context,
         "metric": found.metric,
         "score": found.score,
         "columns": found.columns,
     }
     score = "" if found.score is None else f", {found.metric} {found.score:.4f}"
-    lines = [f"{found.uri}: {found.table.num_rows} rows from {found.context} labels{score}"]
+    lines = [f"{found.file}: {found.rows.num_rows} rows from {found.context} labels{score}"]
     lines += [f"  {name}: hidden, predictions change by {change:.3g}" for name, change in found.columns[:_SHOWN]]
     output.emit(told, "\n".join(lines))
     return 0
@@ -48,5 +48,5 @@ def predict(config: PredictConfig, output: Output) -> int:
 def evaluate(config: DatabaseEvaluateConfig, output: Output) -> int:
     """Evaluate models on unseen databases, and print the tables."""
     results = database_evaluation.evaluate_databases(config)
-    output.emit({"out": results.uri, "scores": len(results.records)}, results.table)
+    output.emit({"out": results.uri, "scores": len(results.scores)}, str(results))
     return 0

@@ -20,7 +20,6 @@ from distgnn.config.fields import (
     field_facts,
     flat,
     group_type,
-    group_types,
     named,
     plain_fields,
     registries_of,
@@ -30,7 +29,7 @@ from distgnn.config.fields import (
     walk,
 )
 from distgnn.errors import RequestError
-from distgnn.register import REGISTRIES, unknown
+from distgnn.register import unknown
 
 C = TypeVar("C")
 MOST = (1 << 31) - 1
@@ -67,7 +66,9 @@ def check_code(config: Any, given: Collection[str], where: str) -> None:
         for name in (value,) if isinstance(value, str) else value:
             if name and name not in given:
                 flag = f"--{dotted.replace('_', '-')} {name}"
-                raise RequestError(f"{where}: {dotted} names code to run ({name!r}); files cannot do that, add {flag}")
+                raise RequestError(
+                    f"{where}: {dotted} names code to run ({name!r}); files cannot do that, add {flag} (in Python, {dotted})"
+                )
 
 
 class _Groups(dict[str, Any]):
@@ -83,6 +84,7 @@ class OpenConfig:
     options: Options
 
     def __post_init__(self) -> None:
+        take_groups(self)
         groups = {name: value for name, value in self.options.items() if not _is_default(value)}
         object.__setattr__(self, "options", _Groups(groups))
 
@@ -95,13 +97,29 @@ class OpenConfig:
         raise AttributeError(f"{type(self).__name__!r} has no field or group {name!r}")
 
 
+def take_groups(config: Any) -> None:
+    """Convert dictionaries in the fields of ``config`` that are groups to their config classes; called by its constructor."""
+    for item in plain_fields(type(config)):
+        value = getattr(config, item.name)
+        if isinstance(value, dict) and dataclasses.is_dataclass(hint := type_of(type(config), item.name)):
+            made = from_json(typing.cast(type, hint), value, f"{type(config).__name__}.{item.name}")
+            object.__setattr__(config, item.name, made)
+
+
 def _is_default(value: Any) -> bool:
     return dataclasses.is_dataclass(value) and value == type(value)()
 
 
 def to_json(config: Any) -> dict[str, Any]:
     """Convert a config to JSON values; the inverse of :func:`from_json`."""
-    return json.loads(json.dumps(_plain(config)))
+    return json.loads(json.dumps(_plain(config), default=_number))
+
+
+def _number(value: Any) -> Any:
+    """Convert a number of NumPy or torch in a config to a Python number."""
+    if callable(convert := getattr(value, "item", None)):
+        return convert()
+    raise RequestError(f"a config holds {_short(value)}, which is no number, text, list or group; give one of these")
 
 
 def _plain(value: Any) -> Any:
@@ -199,7 +217,9 @@ def from_json(kind: type[C], data: dict[str, Any], where: str = "config") -> C:
     data = as_saved(kind, _with_present_names(kind, data, where))
     known = field_facts(kind)
     values = {
-        name: _convert(type_of(kind, name), value, f"{where}.{name}") for name, value in data.items() if name in known
+        name: _convert(_given(kind, name, value, where), value, f"{where}.{name}")
+        for name, value in data.items()
+        if name in known
     }
     for name, value in values.items():
         check_number(kind, name, value, where)
@@ -213,6 +233,16 @@ def from_json(kind: type[C], data: dict[str, Any], where: str = "config") -> C:
         return kind(**values)
     except TypeError as error:
         raise RequestError(f"{where}: {error}") from error
+
+
+def _given(kind: type[Any], name: str, value: Any, where: str) -> Any:
+    """Return the type of a field; raises RequestError if ``value`` is None where there is no such value."""
+    hint = type_of(kind, name)
+    if value is None and hint is not Any and type(None) not in typing.get_args(hint):
+        raise RequestError(
+            f"{where}.{name}: None is no value of this field; give one, or leave out a field with a default"
+        )
+    return hint
 
 
 def _similar(kind: type[Any], name: str) -> str:
@@ -270,12 +300,27 @@ def check_names(config: Any, where: str = "") -> None:
         if dataclasses.is_dataclass(value):
             check_names(value, f"{where}{item.name}.")
     for field, name, facts in selected(config):
-        if name not in facts.also:
-            REGISTRIES[facts.names].get(name.partition("@")[0], f"{where}{field}", facts.also)
+        own = name.partition("@")[0]
+        if name not in facts.also and not any(registry.find(own) for registry in facts.registries):
+            raise RequestError(unknown(f"{where}{field}", own, facts.known))
     for name in getattr(config, "options", {}):
         if group_type(type(config), name) is None:
-            known = (*(item.name for item in plain_fields(type(config))), *group_types(type(config)))
-            raise RequestError(unknown(f"{where}options", name, known))
+            raise _unknown_group(type(config), name, where)
+
+
+def check_groups(kind: type[Any], data: Any, where: str = "") -> None:
+    """Raise RequestError if ``data``, JSON values of a config, has a group that is not registered."""
+    for name, value in data.items() if isinstance(data, dict) else ():
+        below = type_of(kind, renamed(kind).get(name, name))
+        if below is None and registries_of(kind):
+            raise _unknown_group(kind, name, where)
+        if dataclasses.is_dataclass(below):
+            check_groups(typing.cast(type, below), value, f"{where}{name}.")
+
+
+def _unknown_group(kind: type[Any], name: str, where: str) -> RequestError:
+    remedy = "if a module registers it, name that in imports (--imports), or import it first"
+    return RequestError(f"{where}{name}: unknown field of {kind.__name__}{_similar(kind, name)} ({remedy})")
 
 
 def check_finite(config: Any, where: str = "") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from distgnn.config.base import check, check_imports
+from distgnn.config.base import check, check_imports, take_groups
 from distgnn.config.fields import reads, runtime, setting, writes
 from distgnn.config.metrics import MetricsConfig
 
@@ -32,6 +32,7 @@ class BuildConfig:
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
 
     def __post_init__(self) -> None:
+        take_groups(self)
         check_imports(self.imports)
         check(self.workers >= 1, f"workers must be at least 1, found {self.workers}")
         check(self.unit_rows >= 0, f"unit_rows must be at least 1, or 0 to choose it, found {self.unit_rows}")

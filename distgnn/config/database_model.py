@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from distgnn.config.base import check
+from distgnn.config.base import check, take_groups
 from distgnn.config.fields import SEED, hyper, reads, runtime, setting, writes
 
 
@@ -116,6 +116,7 @@ class DatabasePretrainConfig:
     """Restarts of the workers after a failure, each from the last checkpoint; -1 = without limit. With Ray only."""
 
     def __post_init__(self) -> None:
+        take_groups(self)
         check(bool(self.databases), "databases must name at least one database")
         check(self.workers >= 1, f"workers must be at least 1, found {self.workers}")
         check(self.max_failures >= -1, f"max_failures must be at least -1, found {self.max_failures}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from distgnn.config.base import check, check_imports
+from distgnn.config.base import check, check_imports, take_groups
 from distgnn.config.fields import reads, runtime, setting, writes
 
 
@@ -34,6 +34,7 @@ class EvaluateConfig:
     """Device to compute on; auto = GPU if available."""
 
     def __post_init__(self) -> None:
+        take_groups(self)
         check_imports(self.imports)
         check(bool(self.model), "model must name at least one fine-tuned model")
         check(len(set(self.model)) == len(self.model), f"model must name each once, found {' '.join(self.model)}")

@@ -36,7 +36,7 @@ class Facts:
         searchable: May be searched by a sweep.
         structural: Determines the shape of the weights or the order of the data, so it cannot change during training.
         aliases: Earlier names of the field, still accepted in saved configs.
-        names: The registry of the names that the field takes.
+        names: Kinds of the registries of the names that the field takes, separated by blanks.
         also: Other values that the field takes.
         most: Largest absolute value of a number; 0 = 2^31 - 1 for whole numbers, none for others.
         code: Names code that is imported. It is taken from the user, never from a file.
@@ -56,6 +56,16 @@ class Facts:
     most: int = 0
     code: bool = False
     before: Any = None
+
+    @property
+    def registries(self) -> tuple[Registry, ...]:
+        """The registries of ``names``."""
+        return tuple(REGISTRIES[kind] for kind in self.names.split())
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """All names that the field takes."""
+        return (*self.also, *(name for registry in self.registries for name in registry.names()))
 
     def below(self, group: Facts) -> Facts:
         """Combine with the metadata of the ``group`` that contains the field: a group restricts what its fields allow."""

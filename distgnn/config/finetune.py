@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from distgnn.config.base import check, check_imports
+from distgnn.config.base import check, check_imports, take_groups
 from distgnn.config.fields import SEED, hyper, reads, runtime, setting, writes
 from distgnn.config.metrics import MetricsConfig
 from distgnn.config.pretrain import EncoderConfig
@@ -106,6 +106,7 @@ class FinetuneConfig(LabelChoice):
     """Smallest valid ``batch``."""
 
     def __post_init__(self) -> None:
+        take_groups(self)
         check_imports(self.imports)
         for name in ("seeds", "epochs", "workers"):
             value = getattr(self, name)

@@ -8,17 +8,15 @@ from typing import Literal
 from distgnn.config.base import OpenConfig, check
 from distgnn.config.fields import SEED, Options, hyper, registered, setting
 
-_OTHERS = ("hgt", "lightgcn")
-"""Encoders that are not a stack of message passing layers."""
-
 
 @dataclass(frozen=True)
 class NetworkTaskConfig(OpenConfig):
     """Encoder, target, auxiliary tasks and sampling on a network."""
 
-    encoder: str = hyper("gcn", names="encoder", also=_OTHERS)
+    encoder: str = hyper("gcn", names="encoder network_encoder")
     """Message passing layer: gcn, gat, gin, sage or a registered layer, which use the adjacency only; hgt, which uses
-    node and relation types (PyG's HGTConv); or lightgcn, the mean of GCN's propagated inputs without weights and activations.
+    node and relation types (PyG's HGTConv); lightgcn, the mean of GCN's propagated inputs without weights and activations;
+    or another encoder registered for networks.
     """
     layers: int = hyper(2, most=1000)
     """Number of message passing layers; also the number of hops sampled."""
@@ -80,8 +78,8 @@ class NetworkTaskConfig(OpenConfig):
     official_split: Literal[20, 40, 60] = setting(20)
     """Nodes: the published split to use, by training nodes per class, if the network has several."""
 
-    options: Options = registered("network_task")
-    """Options of registered auxiliary tasks."""
+    options: Options = registered("network_task", "encoder", "network_encoder")
+    """Options of registered auxiliary tasks and encoders."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,14 +90,6 @@ class NetworkTaskConfig(OpenConfig):
             value = getattr(self, name)
             check(value >= 0, f"network.{name} must not be negative, found {value}")
         check(self.width >= 2, f"network.width must be at least 2, found {self.width}")
-        divisible = self.encoder != "hgt" or self.width % self.heads == 0
-        check(divisible, f"network.width={self.width} must be a multiple of network.heads={self.heads} for encoder=hgt")
-        layered = (self.norm, self.jumping_knowledge, self.residual) == ("none", "last", False)
-        check(
-            layered or self.encoder not in _OTHERS,
-            "network.norm, jumping_knowledge and residual are options of message passing layers, not of"
-            f" encoder={self.encoder}",
-        )
         check(0 <= self.dropout < 1, f"network.dropout must lie in [0, 1), found {self.dropout}")
         check(0 < self.removed <= 1, f"network.removed must lie in (0, 1], found {self.removed}")
         good = len(self.fractions) == 3 and all(share > 0 for share in self.fractions)
@@ -107,3 +97,12 @@ class NetworkTaskConfig(OpenConfig):
         check(abs(sum(self.fractions) - 1) < 1e-9, f"network.fractions must add up to 1, found {sum(self.fractions)}")
         twice = [name for name in self.auxiliary if self.auxiliary.count(name) > 1]
         check(not twice, f"network.auxiliary names {twice[:1]} twice; name each task once")
+
+    def refuse_layer_options(self) -> None:
+        """Raise RequestError if an option of message passing layers is set: for encoders that do not consist of them."""
+        layered = (self.norm, self.jumping_knowledge, self.residual) == ("none", "last", False)
+        check(
+            layered,
+            "network.norm, jumping_knowledge and residual are options of message passing layers, not of"
+            f" encoder={self.encoder}",
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from distgnn.config.base import OpenConfig, check, check_imports, from_json, to_json
+from distgnn.config.base import OpenConfig, check, check_imports, from_json, take_groups, to_json
 from distgnn.config.fields import Options, hyper, reads, registered, runtime, setting, writes
 from distgnn.config.finetune import DROPOUT, EPOCHS, LR, SEEDS, LabelChoice
 from distgnn.config.metrics import MetricsConfig
@@ -50,6 +50,7 @@ class CorpusTaskConfig(LabelChoice):
     objectives: ObjectivesConfig = hyper(factory=ObjectivesConfig)
 
     def __post_init__(self) -> None:
+        take_groups(self)
         for name in ("aux_batch", "streams"):
             value = getattr(self, name)
             check(value >= 1, f"corpus.{name} must be at least 1, found {value}")
@@ -58,10 +59,6 @@ class CorpusTaskConfig(LabelChoice):
         for name in self.auxiliary:
             trains = name.removesuffix(ELSEWHERE) != UNTRAINED
             check(trains, f"corpus.auxiliary: {name} trains nothing; leave it out")
-            check(
-                name != "supervised",
-                f"corpus.auxiliary: supervised is the target itself; use supervised{ELSEWHERE} or leave it out",
-            )
             check(self.auxiliary.count(name) == 1, f"corpus.auxiliary names {name!r} twice; name each task once")
         elsewhere = any(name.endswith(ELSEWHERE) for name in self.auxiliary)
         check(elsewhere == bool(self.aux_corpus), f"corpus.aux_corpus and tasks NAME{ELSEWHERE} must be given together")
@@ -145,6 +142,7 @@ class TransferConfig:
     metrics: MetricsConfig = runtime(factory=MetricsConfig)
 
     def __post_init__(self) -> None:
+        take_groups(self)
         check_imports(self.imports)
         for name in ("seeds", "epochs", "workers", "ranks"):
             value = getattr(self, name)

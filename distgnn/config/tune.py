@@ -106,8 +106,8 @@ class TuneConfig(OpenConfig):
             return
         check(
             bool(self.finetune.corpus),
-            "nothing to score trials on: give --finetune.corpus (with --pretrain.corpus or --finetune.checkpoint),"
-            " or --transfer.data",
+            "nothing to score trials on: give finetune.corpus (with pretrain.corpus or finetune.checkpoint), or"
+            " transfer.data",
         )
         if self.kind == "pretrain":
             check(

@@ -25,10 +25,12 @@ _TOP_GROUPS = 10
 
 
 @dataclass(frozen=True)
-class Report:
+class CorpusReport:
     """Result of :func:`verify`.
 
     Attributes:
+        uri: the corpus.
+        graphs, units, shards: its numbers.
         problems: one line per problem, naming shard, unit and row; empty if the corpus is intact.
     """
 
@@ -44,7 +46,7 @@ class Report:
         return not self.problems
 
 
-def verify(uri: str) -> Report:
+def verify(uri: str) -> CorpusReport:
     """Check every byte against the SHA-256 digests of the manifest and decode every graph.
 
     Memory: one unit, and 8 bytes per graph to detect duplicate ids.
@@ -67,7 +69,7 @@ def verify(uri: str) -> Report:
             problems.append(
                 f"{uri}: graph id {int(repeated[0])} occurs more than once ({len(repeated)} such ids); rebuild it"
             )
-    return Report(uri, manifest.graphs, manifest.units, len(manifest.shards), tuple(problems))
+    return CorpusReport(uri, manifest.graphs, manifest.units, len(manifest.shards), tuple(problems))
 
 
 def sample(uri: str, count: int) -> list[str]:

@@ -27,6 +27,7 @@ from distgnn.graph.keyed import key, permutation
 from distgnn.graph.purposes import PretrainDraw
 from distgnn.graph.pyg import to_pyg
 from distgnn.graph.schema import Schema
+from distgnn.storage.uri import text_of
 
 if TYPE_CHECKING:
     from torch_geometric.data import Batch, Data
@@ -50,7 +51,7 @@ class Corpus:
     """
 
     def __init__(self, uri: str | os.PathLike[str]) -> None:
-        self.uri = os.fspath(uri)
+        self.uri = text_of(uri)
         self._reader = CorpusReader(self.uri, labels=True)
         self._units: dict[int, GraphBatch] = {}
 
@@ -159,6 +160,9 @@ class Corpus:
             rank: Number of this process. None: that of torch.distributed where it is initialised, else 0.
             world_size: Number of processes. None: that of torch.distributed where it is initialised, else 1.
 
+        Returns:
+            An iterable dataset whose items are PyG ``Batch``; see :class:`BatchDataset`.
+
         Raises:
             RequestError: A value is out of range, or only one of ``rank`` and ``world_size`` is given.
         """
@@ -167,6 +171,9 @@ class Corpus:
         if rank is None or world_size is None:
             group = ProcessGroup.detect(torch.device("cpu"))
             rank, world_size = group.rank, group.world_size
+        batch_size, seed, epochs = (
+            _whole(name, value) for name, value in (("batch_size", batch_size), ("seed", seed), ("epochs", epochs))
+        )
         if min(batch_size, epochs, world_size) < 1:
             raise RequestError("to_torch: batch_size, epochs and world_size must be at least 1")
         if not 0 <= rank < world_size:
@@ -174,6 +181,14 @@ class Corpus:
         self._reader.check_first()
         settings = BatchSettings(self.manifest.digest(), batch_size, seed, epochs, shuffle, drop_last, world_size)
         return BatchDataset(self._reader, settings, rank)
+
+
+def _whole(name: str, value: Any) -> int:
+    """Return a whole number of Python, NumPy or torch."""
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise RequestError(f"to_torch: {name} must be a whole number, found {value!r:.80}") from error
 
 
 def _bytes(graphs: GraphBatch) -> int:

@@ -78,7 +78,7 @@ class BuildState:
             return cls(fingerprint, counted=True)
         if state.fingerprint != fingerprint:
             raise RequestError(
-                f"{folder.uri}: holds an unfinished build with other inputs or options; use --overwrite or another --out"
+                f"{folder.uri}: holds an unfinished build with other inputs or options; use overwrite or another out"
             )
         return state
 
@@ -268,16 +268,14 @@ def prepare_folder(uri: str, overwrite: bool, resume: bool = True) -> Folder:
     if complete and not overwrite:
         if begun and _is_ours(folder):  # it was killed after the last file
             folder.delete(STATE)
-        raise RequestError(f"{uri}: a corpus already exists; use --overwrite (overwrite=True) or another --out")
+        raise RequestError(f"{uri}: a corpus already exists; use overwrite or another out")
     if complete and not _is_ours(folder):
         where = folder.at(manifests.NAME)
-        raise RequestError(f"{where}: not the manifest of a corpus, so it is not overwritten; use another --out")
+        raise RequestError(f"{where}: not the manifest of a corpus, so it is not overwritten; use another out")
     found = [name for name in folder.names() if _FILES.fullmatch(name)]
     rejected = not complete and not begun and found == [_rejected_name(0)] and _lists_rejected(folder)
     if found and not complete and not begun and not rejected:
-        raise RequestError(
-            f"{uri}: the folder holds other things ({found[0]}), no corpus of distgnn; use another --out"
-        )
+        raise RequestError(f"{uri}: the folder holds other things ({found[0]}), no corpus of distgnn; use another out")
     clearing = begun and not complete and folder.read(STATE) == _CLEARING
     if overwrite or rejected or clearing or (begun and not resume):
         _clear(folder, [manifests.NAME] if complete else [], found)

@@ -20,6 +20,7 @@ from distgnn.graph.batch import GraphBatch
 from distgnn.graph.pyg import from_pyg, is_pyg
 from distgnn.graph.ragged import packed, pointers
 from distgnn.graph.schema import Schema
+from distgnn.storage.uri import text_of
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -40,7 +41,7 @@ def input_batches(data: Graphs, schema: Schema) -> Iterator[GraphBatch]:
         RequestError: The data have other features, or a SMILES string cannot be parsed.
     """
     if isinstance(data, str | os.PathLike):
-        yield from _corpus(os.fspath(data), schema)
+        yield from _corpus(text_of(data), schema)
     elif isinstance(data, GraphBatch):
         yield data
     elif is_pyg(data):

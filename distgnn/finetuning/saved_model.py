@@ -139,8 +139,17 @@ class FineTunedModel(nn.Module):
         return Target(self.about.task, self.about.labels, self.about.outputs, mean, std)
 
     def forward(self, data: Data | GraphBatch) -> Tensor:
-        """Return float [G, T]: probabilities (classification), class numbers (multiclass) or values in the labels'
-        units.
+        """Predict the labels of a batch.
+
+        Args:
+            data: Graphs on any device, which are moved to that of the weights.
+
+        Returns:
+            float [G, T]: probabilities (classification), class numbers (multiclass) or values in the labels' units
+            (regression) of G graphs and T labels.
+
+        Raises:
+            RequestError: The graphs have other features than the model.
         """
         batch = data if isinstance(data, GraphBatch) else from_pyg(data, self.about.schema)
         batch = batch.to(self.encoder.device)
@@ -237,7 +246,7 @@ def model_uris(uri: str) -> list[str]:
     found = [inside.sub(name).uri for name in names if inside.sub(name).size(CHECKSUMS) is not None]
     if not found:
         raise RequestError(
-            f"{uri}: no fine-tuned model here; give one, or the output of distgnn finetune --save-models"
+            f"{uri}: no fine-tuned model here; give one, or the output of a fine-tuning with save_models"
         )
     return found
 
@@ -260,9 +269,15 @@ def _is_control(name: str) -> bool:
 
 
 def load_model(uri: str | os.PathLike[str]) -> FineTunedModel:
-    """Load the fine-tuned model at a path, file:// or s3:// URI, verified against its checksums.json.
+    """Load a fine-tuned model, verified against its checksums.json.
 
     Files from s3:// are cached (see :func:`distgnn.load_encoder`).
+
+    Args:
+        uri: Folder of the model, such as one of :attr:`FinetuneResults.models`: a path, file:// or s3:// URI.
+
+    Returns:
+        The encoder with its head, in evaluation mode.
 
     Raises:
         RequestError: There is no complete model at ``uri``, or its files cannot be parsed.

@@ -7,46 +7,45 @@ import importlib
 import torch
 from torch import Tensor, nn
 
+from distgnn import register
+from distgnn.config import NetworkTaskConfig
+from distgnn.config.base import check
 from distgnn.models.dropout import Masks
+from distgnn.models.network_encoder import NetworkPsi
 from distgnn.network.network import Network
 
 Triple = tuple[str, str, str]
 
 
-class HGT(nn.Module):
+@register.network_encoder("hgt")
+class HGT(NetworkPsi):
     """Layers of PyG's HGTConv, each with its gated residual connection.
 
     Args:
         network: defines node types and relations.
-        layers: number of layers.
-        width: embedding width, a multiple of ``heads``.
-        heads: number of attention heads.
+        config: layers, width (a multiple of heads) and heads.
+
+    Raises:
+        RequestError: The width is no multiple of the heads, or an option of message passing layers is set.
     """
 
-    def __init__(self, network: Network, layers: int, width: int, heads: int) -> None:
+    def __init__(self, network: Network, config: NetworkTaskConfig) -> None:
         super().__init__()
+        config.refuse_layer_options()
+        width, heads = config.width, config.heads
+        check(width % heads == 0, f"network.width={width} must be a multiple of network.heads={heads} for encoder=hgt")
         place = {kind: str(number) for number, kind in enumerate(network.types)}  # module names must not contain dots
         self.types = list(place.values())
         ends = enumerate((place[kind.source], place[kind.target]) for kind in network.relations)
         self.relations: list[Triple] = [(source, str(number), target) for number, (source, target) in ends]
         layer = importlib.import_module("torch_geometric.nn").HGTConv  # PyG takes seconds to import
         metadata = self.types, self.relations
-        self.layers = nn.ModuleList(layer(width, width, metadata, heads) for _ in range(layers))
+        self.layers = nn.ModuleList(layer(width, width, metadata, heads) for _ in range(config.layers))
 
     def forward(
         self, x: Tensor, counts: list[int], messages: tuple[Tensor, Tensor, Tensor], masks: Masks | None = None
     ) -> Tensor:
-        """Apply all layers.
-
-        Args:
-            x: [n, width]; nodes of a type are contiguous.
-            counts: number of nodes of each type.
-            messages: (source, target, relation), int64 [m] each; source and target are positions among all n nodes.
-            masks: dropout after each layer; None = no dropout.
-
-        Returns:
-            [n, width].
-        """
+        """Apply all layers, see :class:`NetworkPsi`."""
         nodes = dict(zip(self.types, x.split(counts), strict=True))
         edges = self._edges(counts, *messages)
         of_type = dict(zip(self.types, masks.split(counts), strict=True)) if masks else {}

@@ -17,11 +17,9 @@ from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema
 from distgnn.models.batch_context import Context
-from distgnn.models.dropout import Dropout
+from distgnn.models.dropout import Dropout, Masks
 from distgnn.models.encoder import MessagePassing
-from distgnn.models.hgt import HGT
 from distgnn.models.layer import Layer, Psi
-from distgnn.models.lightgcn import LightGCN
 from distgnn.models.ops.sparse import SparseMap, csr_tensor
 from distgnn.network.network import Network, SampledSubgraph
 
@@ -163,11 +161,32 @@ def _map_inputs(features: Tensor | SparseMap, layer: nn.Module) -> Tensor:
     return layer(features.to(layer.weight.dtype))
 
 
+class NetworkPsi(nn.Module):
+    """Message passing that distinguishes node types and relations, registered by :data:`distgnn.register.network_encoder`."""
+
+    def forward(
+        self, x: Tensor, counts: list[int], messages: tuple[Tensor, Tensor, Tensor], masks: Masks | None = None
+    ) -> Tensor:
+        """Compute node embeddings.
+
+        Args:
+            x: [n, width]; nodes of a type are contiguous.
+            counts: number of nodes of each type.
+            messages: (source, target, relation), int64 [m] each; source and target are positions among all n nodes.
+            masks: dropout after each layer; None = no dropout.
+
+        Returns:
+            [n, width].
+        """
+        raise NotImplementedError
+
+
 class NetworkEncoder(nn.Module):
     """Encoder of sampled subgraphs. A queried node's embedding does not depend on the other queried nodes.
 
     gcn, gat, gin, sage and registered layers are those used for corpora, with norm, jumping knowledge and residual connections;
-    a GCN normalises by degrees in the whole sampled network. hgt distinguishes types and relations.
+    a GCN normalises by degrees in the whole sampled network. Encoders registered for networks may distinguish types and
+    relations, as hgt does.
 
     Raises:
         RequestError: The encoder is a module written for PyG, which reads whole graphs.
@@ -177,10 +196,7 @@ class NetworkEncoder(nn.Module):
         super().__init__()
         self.width, self.dropout, self.hops = config.width, Dropout(config.dropout), config.layers
         self.embed = NetworkInput(network, config.width)
-        if config.encoder == "hgt":
-            self.psi: nn.Module = HGT(network, config.layers, config.width, config.heads)
-        else:
-            self.psi = LightGCN(config.layers) if config.encoder == "lightgcn" else _layers(config)
+        self.psi: nn.Module = _psi(network, config)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -206,14 +222,25 @@ class NetworkEncoder(nn.Module):
         return cut.seeds(x)
 
 
+def _psi(network: Network, config: NetworkTaskConfig) -> nn.Module:
+    found = register.network_encoder.find(config.encoder)
+    if found is None:
+        return _layers(config)
+    own = (getattr(config, found.name),) if found.config else ()
+    return found.make(network, config, *own)
+
+
 def _layers(config: NetworkTaskConfig) -> MessagePassing:
-    layer = register.encoder.get(config.encoder, "network.encoder").make
+    entry = register.encoder.get(config.encoder, "network.encoder", register.network_encoder.names())
+    layer = entry.make
     if not (isinstance(layer, type) and issubclass(layer, Layer)):
         raise RequestError(
             f"network.encoder={config.encoder} is a module that reads whole graphs; register a Layer instead"
         )
     names = "layers", "width", "norm", "jumping_knowledge", "residual", "heads"
-    return MessagePassing(Schema(), EncoderConfig(config.encoder, **{name: getattr(config, name) for name in names}))
+    values = {name: getattr(config, name) for name in names}
+    options = {entry.name: getattr(config, entry.name)} if entry.config else {}
+    return MessagePassing(Schema(), EncoderConfig(config.encoder, **values, options=options))
 
 
 def build_network_encoder(network: Network, config: NetworkTaskConfig, seed: int) -> NetworkEncoder:

@@ -57,7 +57,7 @@ def refuse_existing(folder: Folder) -> None:
     """Raise RequestError if there is a network in ``folder``; first end the claim of a build that was killed after it."""
     if folder.size(NAME) is not None:
         settle(folder)
-        raise RequestError(f"{folder.uri}: a network already exists; use another --out or --overwrite")
+        raise RequestError(f"{folder.uri}: a network already exists; use another out or overwrite")
 
 
 def _files_of(folder: Folder) -> set[str]:
@@ -67,7 +67,7 @@ def _files_of(folder: Folder) -> set[str]:
         return {NAME, *(str(item["file"]) for item in data["arrays"].values())}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RequestError(
-            f"{folder.at(NAME)}: not the manifest of a network, so it is not overwritten; use another --out"
+            f"{folder.at(NAME)}: not the manifest of a network, so it is not overwritten; use another out"
         ) from error
 
 

@@ -61,9 +61,11 @@ class Objective(nn.Module):
         prepare: Picklable function (graphs, seed, epoch) -> extras, called by the data readers on whole units. It
             computes what the loss needs (tasks, masks) from keyed randomness alone.
         metric_names: Keys of ``Losses.sums``, in a fixed order.
+        reads_labels: Whether it reads the labels ``y`` of the graphs; they are not read otherwise.
     """
 
     prepare: Prepare
+    reads_labels: bool = False
     metric_names: tuple[str, ...] = ()
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:
@@ -76,6 +78,11 @@ class Objective(nn.Module):
             epoch: Epoch of the batch, counted from 0.
         """
         raise NotImplementedError
+
+    @property
+    def adaptation_order(self) -> int:
+        """Order of the derivatives of psi that its adaptation to each graph needs: 1 or 2; 0 = psi is not adapted."""
+        return 0
 
     def advice(self, means: dict[str, float]) -> str:  # noqa: ARG002
         """Return what is wrong with the first steps of a run and which option to change; empty if nothing is.

@@ -13,6 +13,12 @@ from distgnn.graph.schema import Schema
 from distgnn.objectives.base import Objective, ObjectiveContext
 
 
+def reads_labels(name: str) -> bool:
+    """Return whether the objective ``name`` reads labels; False for the control ``none``."""
+    entry = register.objective.find(name)
+    return entry is not None and bool(getattr(entry.make, "reads_labels", False))
+
+
 def build_objective(config: PretrainConfig, schema: Schema) -> Objective | None:
     """Build the objective that ``config`` names.
 

@@ -72,6 +72,8 @@ class Supervised(Objective):
     without a known label.
     """
 
+    reads_labels = True
+
     def __init__(self, config: SupervisedConfig, context: ObjectiveContext) -> None:
         """Create the head.
 

@@ -21,6 +21,7 @@ from distgnn.corpus.stream import Prepare
 from distgnn.distributed import choose_device
 from distgnn.errors import RequestError
 from distgnn.graph.batch import GraphBatch
+from distgnn.objectives.build import reads_labels
 from distgnn.pretraining.batch_size_finder import with_batch_size
 from distgnn.pretraining.history import NAME as PROGRESS
 from distgnn.pretraining.history import read_progress
@@ -161,13 +162,15 @@ def _instead(run: Folder) -> str:
     failed = read_progress(run) if run.size(PROGRESS) is not None else None
     if failed and failed["status"] == "failed" and failed["step"] == 0:
         place, name = parent(run.uri)
-        return f" and failed before its first step; delete it (distgnn runs {place} --delete {name})"
+        return (
+            f" and failed before its first step; delete it (distgnn runs {place} --delete {name}, distgnn.delete_run)"
+        )
     return f"; continue it with --resume {run.uri} (distgnn.resume)"
 
 
 def open_corpus(config: PretrainConfig) -> CorpusReader:
     """Open the corpus of a run. Labels are read only if the objective uses them."""
-    reader = CorpusReader(config.corpus, labels=config.objective == "supervised")
+    reader = CorpusReader(config.corpus, labels=reads_labels(config.objective))
     reader.check_first()
     return reader
 
@@ -219,7 +222,7 @@ def resumed_run(uri: str, config: PretrainConfig) -> Run:
         if name not in resumable:
             allowed = ", ".join(sorted(resumable))
             raise RequestError(
-                f"--resume: {name}={new!r} differs from the run's {old!r}; start a new run, from these weights with --init {uri};"
+                f"resume: {name}={new!r} differs from the run's {old!r}; start a new run, from these weights with init={uri};"
                 f" in a resumed run only these may change: {allowed}"
             )
     folder = open_folder(uri)

@@ -46,7 +46,7 @@ def choose_context(data: TaskData, queries: Int, size: int, seed: int = 0) -> In
         raise RequestError(f"{data.name}: {told}; hide less, or label more rows")
     fine = data.eligible(first)
     if size and not fine.size:
-        raise RequestError(f"{data.name}: no training row whose label is known before the first query; use --context 0")
+        raise RequestError(f"{data.name}: no training row whose label is known before the first query; use context=0")
     return fine[permutation(key(seed, RelationalDraw.CONTEXT), fine.size)[:size]]
 
 
@@ -68,7 +68,7 @@ def predict_rows(
         return Answer(_shown(data, values, context), names, changes * _scale(data, context))
     classes = np.unique(data.rows.label[context])
     if not classes.size:
-        raise RequestError(f"{data.name}: without labels no class is known; give --context")
+        raise RequestError(f"{data.name}: without labels no class is known; give context")
     parts = [_one(model, data, (data.rows.label == c).astype(float), context, queries, steps, explain) for c in classes]
     scores = np.stack([part[0] for part in parts], 1)
     best = scores.argmax(1)

@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from html import escape
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from distgnn.checkpoint.format import newest
 from distgnn.config import to_json
@@ -31,6 +33,9 @@ from distgnn.relational.tasks import load_task, task_names
 from distgnn.relational.training import State, new_state, train_steps
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.uri import base_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _FEWEST, _TOLD_EVERY, _ROW_SECONDS = 32, 50, 5.0
 _OF_SYNTHETIC = 12
@@ -56,6 +61,33 @@ class DatabaseRun:
     tasks: int
     seconds: float
 
+    def __fspath__(self) -> str:
+        """Return :attr:`uri`, so that a run may be given wherever its folder may."""
+        return self.uri
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The loss of each step."""
+        return pd.DataFrame({"step": range(1, len(self.losses) + 1), "loss": self.losses})
+
+    def plot(self) -> Figure:
+        """Draw the loss against the step, and its mean over :data:`_TOLD_EVERY` steps."""
+        from matplotlib.figure import Figure  # training draws nothing
+
+        figure, table = Figure(figsize=(7, 4), layout="constrained"), self.table
+        axes = figure.subplots()
+        axes.plot(table["step"], table["loss"], "-o" if len(table) == 1 else "-", color="C0", alpha=0.4, label="loss")
+        mean = table["loss"].rolling(_TOLD_EVERY, min_periods=1).mean()
+        axes.plot(table["step"], mean, color="C0", label=f"mean of {_TOLD_EVERY} steps")
+        axes.set(xlabel="step", ylabel="loss", title=base_name(self.uri))
+        axes.grid(alpha=0.3)
+        axes.legend()
+        return figure
+
+    def _repr_html_(self) -> str:
+        """HTML for notebooks; all text is escaped."""
+        return f"<p>{escape(self.uri)}</p>{self.table.tail().to_html(index=False, escape=True)}"
+
 
 class Loading(NamedTuple):
     """What one process loads: the tasks of a database, or of the synthetic database ``number``."""
@@ -77,7 +109,7 @@ def pretraining_pool(config: DatabasePretrainConfig, mapper: Mapper = map) -> li
     jobs = [Loading(uri) for uri in config.databases] + [Loading("", number) for number in range(config.synthetic)]
     pool = [data for found in mapper(partial(_load, config), jobs) for data in found]
     if not pool:
-        raise RequestError(f"{config.databases[0]}: no task to train on; declare one, or give --automatic")
+        raise RequestError(f"{config.databases[0]}: no task to train on; declare one, or give automatic")
     return pool
 
 

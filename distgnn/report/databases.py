@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 
 from distgnn.relational.evaluate import ALL, BOOSTING, Record, Row, summarise
-from distgnn.report.png import png
 
 REFERENCE = "forest + linear"
 _KINDS = ((True, "Classification, mean AUROC"), (False, "Regression, mean absolute error / that of the median"))
@@ -56,8 +58,18 @@ def _labels(labels: int) -> str:
     return "all" if labels == ALL else str(labels)
 
 
-def figure(records: list[Record]) -> bytes:
-    """PNG: mean score of each method against the number of context labels."""
+def summary(records: list[Record]) -> list[dict[str, Any]]:
+    """Rows of the tables of means: labels, method, mean over tasks, and the difference to the reference with its test."""
+    return [
+        {"kind": "classification" if binary else "regression", **asdict(row)}
+        for binary, _ in _KINDS
+        if any(record.binary == binary for record in records)
+        for row in summarise(records, binary=binary, reference=REFERENCE)
+    ]
+
+
+def figure(records: list[Record]) -> Figure:
+    """Draw the mean score of each method against the number of context labels."""
     kinds = [(binary, title) for binary, title in _KINDS if any(record.binary == binary for record in records)]
     picture = Figure(figsize=(6.4 * len(kinds), 4.8), layout="constrained")
     for place, (binary, title) in enumerate(kinds):
@@ -74,4 +86,4 @@ def figure(records: list[Record]) -> bytes:
         axes.set_xscale("symlog", linthresh=16)
         axes.set(xlabel="context labels", title=title)
         axes.legend(fontsize=7)
-    return png(picture)
+    return picture

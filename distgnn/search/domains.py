@@ -115,32 +115,32 @@ def read_domain(domain: str, hint: Any, text: str) -> Range | Choice:
     if domain.startswith("{") and domain.endswith("}"):
         items = [item.strip() for item in domain[1:-1].split(",")]
         if items == [""] or "" in items:
-            raise RequestError(f"--space {text}: an empty choice; give {{a,b,c}}")
+            raise RequestError(f"space {text}: an empty choice; give {{a,b,c}}")
         values = tuple(_value(item, hint, text) for item in items)
         if len(set(map(repr, values))) < len(values):
-            raise RequestError(f"--space {text}: names a value twice")
+            raise RequestError(f"space {text}: names a value twice")
         return Choice(values)
     if hint not in (int, float):
-        raise RequestError(f"--space {text}: this field takes a choice such as {{{_example(hint)}}}, not a range")
+        raise RequestError(f"space {text}: this field takes a choice such as {{{_example(hint)}}}, not a range")
     if found := _LOG.fullmatch(domain):
         return _range(hint, found[1], found[2], "", text, log=True)
     if found := _RANGE.fullmatch(domain):
         return _range(hint, found["low"], found["high"], found["step"] or "", text, log=False)
-    raise RequestError(f"--space {text}: not lo..hi, lo..hi/step, log(lo,hi) or {{a,b,c}}")
+    raise RequestError(f"space {text}: not lo..hi, lo..hi/step, log(lo,hi) or {{a,b,c}}")
 
 
 def _range(hint: Any, low: str, high: str, step: str, text: str, *, log: bool) -> Range:
     ends = [_value(item, hint, text) for item in (low, high, *([step] if step else []))]
     first, last, by = (*(float(typing.cast(float, end)) for end in ends), 0.0)[:3]
     if first > last:
-        raise RequestError(f"--space {text}: an empty range, {low.strip()} is above {high.strip()}")
+        raise RequestError(f"space {text}: an empty range, {low.strip()} is above {high.strip()}")
     if log and first <= 0:
-        raise RequestError(f"--space {text}: log(lo,hi) needs numbers above 0")
+        raise RequestError(f"space {text}: log(lo,hi) needs numbers above 0")
     if step and by <= 0:
-        raise RequestError(f"--space {text}: the step must be above 0")
+        raise RequestError(f"space {text}: the step must be above 0")
     unit = by or (1.0 if hint is int and not log else 0.0)
     if unit and (last - first) / unit > MAX_POINTS:
-        raise RequestError(f"--space {text}: more than {MAX_POINTS} points; give a larger step, or log(lo,hi)")
+        raise RequestError(f"space {text}: more than {MAX_POINTS} points; give a larger step, or log(lo,hi)")
     return Range("int" if hint is int else "float", first, last, by, log)
 
 
@@ -152,7 +152,7 @@ def _value(item: str, hint: Any, text: str) -> Value:
         known = {str(value): value for value in typing.get_args(hint)}
         if item in known:
             return known[item]
-        raise RequestError(f"--space {text}: {item!r} is none of {', '.join(known)}")
+        raise RequestError(f"space {text}: {item!r} is none of {', '.join(known)}")
     if hint is str or _texts(hint):
         return item
     try:
@@ -163,7 +163,7 @@ def _value(item: str, hint: Any, text: str) -> Value:
     except ValueError:
         pass
     name = getattr(hint, "__name__", str(hint))
-    raise RequestError(f"--space {text}: {item!r} is not a value of this field ({name})")
+    raise RequestError(f"space {text}: {item!r} is not a value of this field ({name})")
 
 
 def _texts(hint: Any) -> bool:

@@ -32,7 +32,7 @@ def read_space(config: TuneConfig) -> Space:
     for name in named:
         if name not in PRESETS:
             raise RequestError(
-                f"--space {name}: no predefined space has this name ({', '.join(PRESETS)}), and it is not FIELD=RANGE"
+                f"space {name}: no predefined space has this name ({', '.join(PRESETS)}), and it is not FIELD=RANGE"
             )
     texts = [text for name in named for text in PRESETS[name]] + [item for item in config.space if "=" in item]
     space: Space = {}
@@ -41,7 +41,7 @@ def read_space(config: TuneConfig) -> Space:
         dotted, hint = find_field(config, field.strip(), text)
         space[dotted] = read_domain(domain.strip(), hint, text)
     if not space:
-        raise RequestError(f"--space: nothing to search; name a predefined space ({', '.join(PRESETS)}) or FIELD=RANGE")
+        raise RequestError(f"space: nothing to search; name a predefined space ({', '.join(PRESETS)}) or FIELD=RANGE")
     for dotted, domain in space.items():
         _check_values(config, dotted, domain)
     return space
@@ -64,7 +64,7 @@ def find_field(config: TuneConfig, field: str, text: str) -> tuple[str, Any]:
     groups = _GROUPS[config.kind]
     first, _, rest = field.partition(".")
     if first in TRIALS and first not in groups:
-        raise RequestError(f"--space {text}: trials of this sweep do not {first}; give what they need ({config.kind})")
+        raise RequestError(f"space {text}: trials of this sweep do not {first}; give what they need ({config.kind})")
     candidates = [(first, rest)] if first in groups else [(group, field) for group in groups]
     for group, name in candidates:
         name = present_name(type(getattr(config, group)), name)
@@ -72,7 +72,7 @@ def find_field(config: TuneConfig, field: str, text: str) -> tuple[str, Any]:
         if hint is not None:
             _check_searchable(group, name, text)
             return f"{group}.{name}", hint
-    raise RequestError(f"--space {text}: there is no field {field!r} in {' or '.join(groups)}")
+    raise RequestError(f"space {text}: there is no field {field!r} in {' or '.join(groups)}")
 
 
 def apply(config: TuneConfig, params: Params) -> TuneConfig:
@@ -133,7 +133,7 @@ def grid(space: Space) -> tuple[dict[str, tuple[Value, ...]], int]:
     infinite = [dotted for dotted, values in points.items() if not values]
     if infinite:
         raise RequestError(
-            f"--space {infinite[0]}: a grid needs a finite number of values; give {{a,b,c}} or lo..hi/step"
+            f"space {infinite[0]}: a grid needs a finite number of values; give {{a,b,c}} or lo..hi/step"
         )
     count = 1
     for values in points.values():
@@ -156,7 +156,7 @@ def _hint(kind: type[Any], dotted: str) -> Any:
 
 def _check_searchable(group: str, name: str, text: str) -> None:
     if f"{group}.{name}" not in named(TuneConfig, "searchable"):
-        raise RequestError(f"--space {text}: {group}.{name} is the same in all trials; set it with --{group}.{name}")
+        raise RequestError(f"space {text}: {group}.{name} is the same in all trials; set {group}.{name} itself")
 
 
 def _check_values(config: TuneConfig, dotted: str, domain: Range | Choice) -> None:
@@ -165,7 +165,7 @@ def _check_values(config: TuneConfig, dotted: str, domain: Range | Choice) -> No
         try:
             apply(config, {dotted: value})
         except RequestError as error:
-            raise RequestError(f"--space {dotted}: {value!r} is rejected ({error})") from error
+            raise RequestError(f"space {dotted}: {value!r} is rejected ({error})") from error
 
 
 def texts(space: Space) -> dict[str, str]:

@@ -13,7 +13,6 @@ from distgnn.errors import RequestError
 from distgnn.labels.scores import HIGHER_IS_BETTER, METRIC_OF
 from distgnn.pretraining.init_from import check_objective
 from distgnn.pretraining.run import make_plan, open_corpus, planned_steps
-from distgnn.register import import_modules
 from distgnn.search.joint import metric_of
 from distgnn.search.presets import GRIDS
 from distgnn.search.records import SWEEP, Sweep, read_sweep, read_trials
@@ -35,11 +34,11 @@ def new_sweep(config: TuneConfig) -> tuple[Folder, Sweep]:
     Raises:
         RequestError: The folder has a sweep already, a field or range is invalid, or the data do not fit.
     """
-    import_modules(config.imports)
     folder = open_folder(config.out)
     if folder.size(SWEEP) is not None:
         raise RequestError(
-            f"{folder.uri}: a sweep exists here; continue it with --resume {folder.uri} or choose another out"
+            f"{folder.uri}: a sweep exists here; continue it with --resume {folder.uri} (distgnn.resume_sweep) or choose"
+            " another out"
         )
     config = absolute_config(config)
     space = read_space(config)
@@ -59,13 +58,12 @@ def resumed_sweep(folder: Folder, config: TuneConfig) -> Sweep:
     Raises:
         RequestError: Another field differs.
     """
-    import_modules(config.imports)
     before = read_sweep(folder)
     config, resumable = absolute_config(config), named(TuneConfig, "resumable")
     for name, (old, new) in sorted(changed(to_json(before.config), to_json(config)).items()):
         if name not in resumable:
             raise RequestError(
-                f"--resume: {name}={new!r} differs from the sweep's {old!r}; only these may change: {_allowed()}"
+                f"resume: {name}={new!r} differs from the sweep's {old!r}; only these may change: {_allowed()}"
             )
     space = read_space(config)
     for record in read_trials(folder):
@@ -106,7 +104,7 @@ def _check_population(space: Space) -> None:
         group, _, name = field.partition(".")
         if group == "pretrain" and name in structural:
             raise RequestError(
-                f"--space {field}: scheduler=pbt changes parameters during training, but this one determines the"
+                f"space {field}: scheduler=pbt changes parameters during training, but this one determines the"
                 " shapes of weights or the steps; leave it out, or choose another scheduler"
             )
 

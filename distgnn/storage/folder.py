@@ -20,7 +20,7 @@ from distgnn.errors import RequestError, WorkError
 from distgnn.storage.retry import note_error
 from distgnn.storage.s3 import S3Files
 from distgnn.storage.temporary import temporary_tail
-from distgnn.storage.uri import join, local_path, s3_place
+from distgnn.storage.uri import join, local_path, s3_place, text_of
 
 _UNUSABLE = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 
@@ -303,7 +303,7 @@ def open_folder(uri: str | os.PathLike[str]) -> Folder:
     Raises:
         RequestError: If the URI is of another kind, malformed, or contains credentials.
     """
-    uri = os.fspath(uri)
+    uri = text_of(uri)
     if not uri:
         raise RequestError("an empty path was given where a folder is needed")
     path = local_path(uri)

@@ -56,6 +56,18 @@ class S3Place:
     options: S3Options
 
 
+def text_of(uri: str | os.PathLike[str]) -> str:
+    """Return a path or URI as text.
+
+    Raises:
+        RequestError: ``uri`` is neither a text nor a path-like object.
+    """
+    text = os.fspath(uri) if isinstance(uri, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise RequestError(f"expected a path or URI, found {uri!r:.80}; give {_KNOWN}")
+    return text
+
+
 def _parted(uri: str) -> tuple[str, str]:
     """(URI without options, "?options" or ""). Only s3:// URIs have options; a path may contain any character."""
     head, mark, query = uri.partition("?") if uri.startswith(_S3) else (uri, "", "")

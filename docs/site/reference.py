@@ -13,7 +13,7 @@ import mkdocs_gen_files
 
 import distgnn
 from distgnn.commands.dispatch import COMMANDS
-from distgnn.register import REGISTRIES
+from distgnn.register import REGISTRIES, Registry
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,12 +52,18 @@ def options_page() -> str:
     parts = ["# Options\n\nEvery option of every command: `--NAME VALUE`; groups are written `--GROUP.NAME VALUE`.\n"]
     for path, command in COMMANDS.items():
         parts.append(f"\n## distgnn {' '.join(path)}\n\n{table(command.options)}")
-    for name, registry in REGISTRIES.items():
-        for entry in registry.names():
-            found = registry.find(entry)
-            if found is not None and found.config is not None:
-                parts.append(f"\n## {name.replace('_', ' ')}: {entry}\n\n{table(found.config)}")
+    for kind, registry in REGISTRIES.items():
+        parts += [f"\n## {kind.replace('_', ' ')}: names\n\n", entries(registry)]
+        for entry in registry.entries():
+            if entry.config is not None:
+                parts.append(f"\n### {kind.replace('_', ' ')}: {entry.name}\n\n{table(entry.config)}")
     return "".join(parts)
+
+
+def entries(registry: Registry) -> str:
+    """A table of all names of a registry."""
+    lines = (f"| `{row.name}` | {row.summary.replace('|', '&#124;')} | `{row.source}` |\n" for row in registry.table())
+    return "| name | what it is | module |\n|---|---|---|\n" + "".join(lines)
 
 
 def table(config: type, prefix: str = "") -> str:

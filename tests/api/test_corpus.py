@@ -41,3 +41,6 @@ def test_sweep(tmp_path: Path) -> None:
     assert sweep.best_params
     assert sweep.to_json()["winner"]["params"] == sweep.best_params
     assert sweep.plot().axes
+    assert dg.SweepResults.open(sweep) == dg.SweepResults.open(Path(sweep.uri)) == sweep
+    with pytest.raises(dg.RequestError, match=r"^resume: .* differs from the sweep"):
+        dg.resume_sweep(sweep, seed=99)

@@ -83,7 +83,7 @@ def test_control_equals_that_of_transfer(labelled: str, results: dg.FinetuneResu
 
 
 def test_evaluate(labelled: str, results: dg.FinetuneResults, tmp_path: Path) -> None:
-    evaluation = dg.evaluate(model=results.uri, corpus=labelled, out=tmp_path, device="cpu")
+    evaluation = dg.evaluate(model=results, corpus=labelled, out=tmp_path, device="cpu")
     assert len(evaluation.table) == 4
     expected = results.records.query("part == 'test'").set_index(["method", "seed"])["value"]
     for row in evaluation.table.itertuples():

@@ -272,7 +272,6 @@ def test_forward_mode_equals_finite_differences(binary: str, kind: str) -> None:
     ("wrong", "says"),
     [
         ({"auxiliary": ("none",)}, "corpus.auxiliary: none trains nothing; leave it out"),
-        ({"auxiliary": ("supervised",)}, "supervised is the target itself"),
         ({"auxiliary": ("edgepred", "edgepred")}, "twice"),
         ({"auxiliary": ("edgepred@corpus",)}, "aux_corpus and tasks NAME@corpus must be given together"),
         ({"aux_corpus": "x"}, "must be given together"),
@@ -285,6 +284,11 @@ def test_forward_mode_equals_finite_differences(binary: str, kind: str) -> None:
 def test_wrong_options(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(RequestError, match=says):
         CorpusTaskConfig(**wrong)
+
+
+def test_a_task_that_reads_labels_is_refused_on_the_labelled_graphs(binary: str) -> None:
+    with pytest.raises(RequestError, match="supervised reads the labels, which are the target; use supervised@corpus"):
+        problem(binary, auxiliary=("supervised",))
 
 
 def test_a_task_without_its_features_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from torch import nn
 from distgnn.checkpoint.compatibility import check_compatible
 from distgnn.checkpoint.training_state import (
     TrainState,
-    adaptation_order,
     check_weights,
     load_weights,
     make_state,
@@ -81,7 +80,6 @@ def test_rehearsal_uses_adaptation_order(
     monkeypatch.setattr(Psi, "rehearse", lambda _, order: asked.append(order))
     make_state(settings, SCHEMA, CPU)
     assert asked == ([] if order is None else [order])
-    assert adaptation_order(settings) == (order or 0)
 
 
 def test_wrong_weights_are_refused() -> None:

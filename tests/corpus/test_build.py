@@ -131,7 +131,7 @@ def test_progress_counts_parts_and_graphs(tmp_path: Path) -> None:
 
 def test_existing_corpus_needs_overwrite(tmp_path: Path) -> None:
     motifs(tmp_path, graphs=100)
-    with pytest.raises(RequestError, match="already exists; use --overwrite"):
+    with pytest.raises(RequestError, match="already exists; use overwrite or another out"):
         motifs(tmp_path, graphs=50)
     motifs(tmp_path, graphs=50, overwrite=True)
     assert verify(str(tmp_path)).graphs == 50

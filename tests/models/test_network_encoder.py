@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from torch_geometric.nn import HGTConv
 
 from distgnn import register
-from distgnn.config import NetworkTaskConfig
+from distgnn.config import EncoderConfig, NetworkTaskConfig, from_json, to_json
+from distgnn.config.fields import plain_fields
 from distgnn.errors import RequestError
 from distgnn.models.gin import GINLayer
 from distgnn.models.hgt import HGT
@@ -90,7 +91,12 @@ def test_layers_with_all_options_do_not_depend_on_other_queried_nodes(kind: str)
 @pytest.mark.parametrize("option", [{"norm": "layer"}, {"jumping_knowledge": "sum"}, {"residual": True}])
 def test_other_encoders_have_no_options_of_layers(kind: str, option: dict[str, Any]) -> None:
     with pytest.raises(RequestError, match=f"not of encoder={kind}"):
-        NetworkTaskConfig(encoder=kind, **option)
+        encoder_of(NETWORK, kind, **option)
+
+
+def test_heads_of_hgt_divide_its_width() -> None:
+    with pytest.raises(RequestError, match=r"multiple of network.heads=4"):
+        encoder_of(NETWORK, "hgt", width=10, heads=4)
 
 
 def test_lightgcn_is_the_mean_of_propagated_inputs() -> None:
@@ -110,6 +116,35 @@ def test_a_registered_layer_is_used_on_networks() -> None:
     register.encoder("mine")(type("Mine", (GINLayer,), {}))
     cut = cut_of(NETWORK, full_block(NETWORK))
     torch.testing.assert_close(encoder_of(NETWORK, "mine")(cut), ENCODERS["gin"](cut), rtol=0, atol=0)
+
+
+@dataclass(frozen=True)
+class PowerConfig:
+    """Options of a layer."""
+
+    power: int = 1
+    """A power."""
+
+
+def test_options_of_a_registered_layer_reach_networks() -> None:
+    class Power(GINLayer):
+        def __init__(self, config: EncoderConfig, edge_width: int, last: bool) -> None:
+            super().__init__(config, edge_width, last)
+            self.power = config.mine.power
+
+    register.encoder("mine", PowerConfig)(Power)
+    assert encoder_of(NETWORK, "mine").psi.layers[0].power == 1
+    assert encoder_of(NETWORK, "mine", options={"mine": PowerConfig(3)}).psi.layers[0].power == 3
+    read = from_json(NetworkTaskConfig, {"encoder": "mine", "mine": {"power": 4}})
+    assert build_network_encoder(NETWORK, read, 0).psi.layers[1].power == 4
+    assert to_json(read)["mine"] == {"power": 4}
+
+
+def test_saved_configs_have_the_same_fields() -> None:
+    """Encoders without options add none, so that keys of finished jobs stay."""
+    data = to_json(NetworkTaskConfig())
+    assert set(data) == {item.name for item in plain_fields(NetworkTaskConfig)}
+    assert to_json(from_json(NetworkTaskConfig, data | {"encoder": "hgt"})) == data | {"encoder": "hgt"}
 
 
 def test_a_module_for_whole_graphs_is_refused() -> None:
@@ -234,7 +269,6 @@ def test_layers_width_and_dropout_take_effect(kind: str) -> None:
 
 
 BAD = [
-    ({"encoder": "hgt", "width": 10, "heads": 4}, "multiple of network.heads=4"),
     ({"layers": 0}, "network.layers must be at least 1"),
     ({"fan_out": -1}, "network.fan_out must not be negative"),
     ({"aux_batch": 0}, "network.aux_batch must be at least 1"),

@@ -85,7 +85,7 @@ KGREC_WRONG = {
     "more columns later": ({"kg": "0 1 0\n0 1 0 3\n"}, r"kg.txt, row 2: '0 1 0 3' is not 3 numbers"),
     "commas": ({"kg": "0,1,0\n"}, r"kg.txt, row 1: '0,1,0' is not 3 numbers"),
     "powers": ({"kg": "0 1e2 0\n"}, r"kg.txt, row 1: '0 1e2 0' is not 3 numbers"),
-    "other order": ({"kg": "0 1 100000000\n"}, r"kg.txt: 1 relations up to number 100000000.*give --columns"),
+    "other order": ({"kg": "0 1 100000000\n"}, r"kg.txt: 1 relations up to number 100000000.*give columns"),
     "gaps": (
         {"kg": "0 100000000 1\n"},
         r"kg.txt: head or tail 100000000 in a table of 1 rows; ids must be numbers from 0",

@@ -73,7 +73,7 @@ def test_network_round_trips_through_object_storage(s3: str, tmp_path: Path) -> 
 
 
 def test_existing_network_requires_overwrite(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(RequestError, match="a network already exists; use another --out or --overwrite"):
+    with pytest.raises(RequestError, match="a network already exists; use another out or overwrite"):
         save_network(hub(), str(folder))
     assert_same(whole(), load_network(str(folder)))
     with monkeypatch.context() as patch:

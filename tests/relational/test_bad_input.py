@@ -195,7 +195,7 @@ def test_sqlite_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE t (k INTEGER PRIMARY KEY, x TEXT)")
         connection.execute("INSERT INTO t VALUES (1, CAST(x'ff' AS TEXT))")
-    with pytest.raises(dg.RequestError, match="give --encoding"):
+    with pytest.raises(dg.RequestError, match="give encoding"):
         dg.build_database(input=path, out=tmp_path / "store")
     database = dg.build_database(input=path, out=tmp_path / "store", encoding="latin-1", overwrite=True)
     assert database.text("t", "x").to_pylist() == ["ÿ"]

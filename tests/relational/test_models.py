@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from functools import partial
 from pathlib import Path
 
@@ -233,6 +234,11 @@ def test_a_stopped_run_continues_with_the_same_losses(
     monkeypatch.undo()
     again = pretrain_databases(config(shop, tmp_path / "stopped"))
     assert again.losses == whole.losses
+    assert again.table["loss"].tolist() == again.losses
+    assert again.table["step"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert [len(line.get_xdata()) for line in again.plot().axes[0].lines] == [6, 6]
+    assert "<th>loss</th>" in again._repr_html_()
+    assert load_model(os.fspath(again)).losses == again.losses
     assert again.checkpoint.endswith("step-000000006")
     with pytest.raises(RequestError, match="another config"):
         pretrain_databases(dataclasses.replace(config(shop, tmp_path / "stopped"), automatic=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,11 +89,17 @@ def test_predict_number_and_without_context(shop: str, checkpoint: str, tmp_path
         database=shop, task="order-amount", model=checkpoint, context=128, explain=False, out=tmp_path / "amount"
     )
     assert found.metric == "mae"
-    assert "because" not in found.table.column_names
+    assert "because" not in found.table.columns
+    assert len(found.plot().axes) == 1
     assert 20 < np.mean(found.table["prediction"].to_numpy()) < 200
     found = distgnn.predict(database=shop, task="buys", model=checkpoint, context=0, out=tmp_path / "none", split="val")
     assert found.context == 0
-    assert found.table.num_rows
+    assert len(found.table)
+    assert found.plot().axes[0].get_xlabel() == "prediction"
+    assert len(found.plot().axes) == 2
+    assert "<th>prediction</th>" in found._repr_html_()
+    assert found.file == f"{os.fspath(found)}/predictions.parquet"
+    assert found.to_json()["rows"] == len(found.table)
 
 
 def test_predictions_depend_on_options(shop: str, checkpoint: str, tmp_path: Path) -> None:
@@ -137,7 +144,7 @@ def test_classes_are_those_of_the_context(shop: str, checkpoint: str) -> None:
     queries = np.flatnonzero(many.rows.split == TEST)
     answer = predict_rows(load_model(checkpoint).model, many, choose_context(many, queries, 32), queries)
     assert answer.classes.tolist() == [2, 5]
-    with pytest.raises(RequestError, match="without labels no class is known; give --context"):
+    with pytest.raises(RequestError, match="without labels no class is known; give context"):
         predict_rows(load_model(checkpoint).model, many, queries[:0], queries)
 
 
@@ -150,13 +157,13 @@ def test_a_task_of_several_classes(checkpoint: str, tmp_path: Path, capsys: pyte
     assert "multiclass of customers, " in (told := capsys.readouterr().out)
     assert all(name in told for name in ("% bill", "% card", "% cash"))
     chosen = {"database": store, "task": "next", "model": checkpoint, "out": tmp_path / "out", "context": 64}
-    with pytest.raises(RequestError, match="task 'next' has several classes; leave out --ensemble"):
+    with pytest.raises(RequestError, match="task 'next' has several classes; leave out ensemble"):
         distgnn.predict(**chosen, ensemble=True)
     found = distgnn.predict(**chosen)
     label, guess = (found.table[name].to_numpy() for name in ("label", "prediction"))
     assert (found.metric, found.score) == ("accuracy", (label == guess).mean())
     names = np.array(["bill", "card", "cash"])
-    assert found.table["class"].to_pylist() == names[guess.astype(int)].tolist()
+    assert found.table["class"].tolist() == names[guess.astype(int)].tolist()
     assert json.loads((tmp_path / "out" / "results.json").read_text())["classes"] == names.tolist()
     words = ["database", "evaluate", "--databases", store, "--models", checkpoint, "--contexts", "16", "--draws", "1"]
     assert main([*words, "--rows", "20", "--out", str(tmp_path / "scores")]) == 0
@@ -173,7 +180,7 @@ def test_rows_without_a_label_are_predicted(checkpoint: str, tmp_path: Path) -> 
     rows.to_parquet(folder / "tasks" / "buys.parquet")
     some = distgnn.predict(**chosen, out=tmp_path / "some")
     assert some.table["prediction"].equals(plain.table["prediction"])
-    known = some.table["label"].is_valid().to_numpy()
+    known = some.rows["label"].is_valid().to_numpy()
     assert 0 < known.sum() < known.size
     labels = plain.table["label"].to_numpy()
     assert some.score == roc_auc_score(labels[known], some.table["prediction"].to_numpy()[known])
@@ -241,6 +248,15 @@ def test_evaluate_command_resumes(
     monkeypatch.setattr("distgnn.api.database_evaluation.evaluate_task", None)  # all tasks are finished
     assert main(words) == 0
     assert capsys.readouterr().out == first
+    options = {"databases": small, "models": checkpoint, "contexts": [0, 32], "draws": 2, "rows": 60, "adapt": 1}
+    results = distgnn.evaluate_databases(**options, out=out)
+    assert str(results) == first.rstrip("\n") + "\n"
+    assert results.records.to_dict("records") == records
+    own = results.table.query("method == 'pre-trained' and labels == 32 and kind == 'classification'")
+    assert own["mean"].iloc[0] == pytest.approx(np.mean([record["score"] for record in few]))
+    assert len(results.plot().axes) == 2
+    assert "<th>mean</th>" in results._repr_html_()
+    assert json.loads((out / "results.json").read_text()) == results.to_json()
 
 
 def test_models_do_not_judge_databases_that_they_know(checkpoint: str, tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ def test_encoding_of_csv_files(tmp_path: Path) -> None:
     shop.write_csv(tmp_path / "in")
     file = tmp_path / "in" / "customers.csv"
     file.write_bytes(file.read_text().encode("latin-1"))
-    with pytest.raises(dg.RequestError, match=r"not UTF-8 throughout.*--encoding"):
+    with pytest.raises(dg.RequestError, match=r"not UTF-8 throughout.*give encoding"):
         dg.build_database(input=tmp_path / "in", out=tmp_path / "store", accept_proposal=True)
     database = dg.build_database(
         input=tmp_path / "in", out=tmp_path / "store", accept_proposal=True, encoding="latin-1"

@@ -146,7 +146,7 @@ def test_a_build_of_another_input_does_not_continue(tmp_path: Path, monkeypatch:
 
 def test_targets(tmp_path: Path) -> None:
     store = build(tmp_path)
-    with pytest.raises(dg.RequestError, match="a store already exists; use another --out or --overwrite"):
+    with pytest.raises(dg.RequestError, match="a store already exists; use another out or overwrite"):
         build(tmp_path)
     (store / "mine.txt").write_text("keep")
     build(tmp_path, overwrite=True)

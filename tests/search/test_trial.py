@@ -251,7 +251,7 @@ class TestRecords:
         assert resumed_sweep(folder, replace(sweep.config, trials=7)).trials == 7
         with pytest.raises(
             RequestError,
-            match=r"--resume: seed=3 differs from the sweep's 0; only these may change: concurrency, .*trials",
+            match=r"^resume: seed=3 differs from the sweep's 0; only these may change: concurrency, .*trials",
         ):
             resumed_sweep(folder, replace(sweep.config, seed=3))
 

@@ -22,6 +22,7 @@ from distgnn.graph.checked import real
 from distgnn.graph.pyg import dense_tensor, from_pyg, pyg_data
 from distgnn.graph.schema import Schema
 from distgnn.storage.environment import write_environment
+from distgnn.storage.uri import text_of
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -284,7 +285,7 @@ def write_corpus(
     source = PygSource(graphs, schema)
     return build_corpus(
         source,
-        os.fspath(uri),
+        text_of(uri),
         unit_rows=unit_rows,
         shard_rows=shard_rows,
         overwrite=overwrite,

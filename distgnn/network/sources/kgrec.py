@@ -88,7 +88,7 @@ def _check_order(uri: str, triples: dict[str, Rows]) -> None:
     relations, tails = (len(np.unique(triples[name])) for name in ("relation", "tail"))
     if relations > max(tails, _USUAL_RELATIONS):
         raise RequestError(
-            f"{uri}: {relations:,} relations but {tails:,} tails; are the columns in another order? give --columns"
+            f"{uri}: {relations:,} relations but {tails:,} tails; are the columns in another order? give columns"
         )
 
 
@@ -98,7 +98,7 @@ def _relation_names(folder: str, triples: str, relation: Rows) -> dict[int, str]
     if len(used) > _MOST_RELATIONS or used[-1] >= 1 << 20:
         raise RequestError(
             f"{triples}: {len(used):,} relations up to number {used[-1]}, more than {_MOST_RELATIONS:,}; are the columns in"
-            " another order? give --columns"
+            " another order? give columns"
         )
     uri = join(folder, "relation-list.txt")
     if not exists(uri):

@@ -119,6 +119,13 @@ class L2P(Objective):
         self.config = config
         self.prepare = TaskBuilder(config.children, config.support, config.query)
 
+    @property
+    def adaptation_order(self) -> int:
+        """See :class:`Objective`."""
+        own = self.config
+        adapts = own.adaptation == "graph" and own.levels != "graph" and own.node_steps > 0
+        return own.order if adapts else 0
+
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:
         """Return the query loss after adaptation, summed over usable graphs.
 

@@ -42,7 +42,7 @@ class _Utf8(io.RawIOBase):
             except UnicodeError as error:
                 reason = f"not UTF-8 throughout ({error})" if self._file.encoding.startswith("utf-8") else str(error)
                 raise RequestError(
-                    f"{self._uri}: {reason}; give --encoding, such as latin-1, or convert the file"
+                    f"{self._uri}: {reason}; give encoding, such as latin-1, or convert the file"
                 ) from error
         count = min(len(buffer), len(self._rest))
         buffer[:count], self._rest = self._rest[:count], self._rest[count:]

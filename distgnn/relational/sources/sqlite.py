@@ -133,7 +133,7 @@ class Sqlite:
 
     def _damaged(self, error: Exception) -> RequestError:
         text = isinstance(error, UnicodeError) or "UTF-8" in str(error)
-        hint = "; give --encoding, such as latin-1" if text else "; check the file"
+        hint = "; give encoding, such as latin-1" if text else "; check the file"
         return RequestError(f"{self.uri}: cannot be read as SQLite ({' '.join(str(error).split())[:200]}){hint}")
 
 

@@ -153,15 +153,15 @@ def test_formats(case: str, tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "three columns": (
         "w.txt", "1 2 0.5\n",
-        {}, r"3 columns separated by white space, line 1 is '1 2 0.5'; give --columns .* or --format sif",
+        {}, r"3 columns separated by white space, line 1 is '1 2 0.5'; give columns .* or format=sif",
     ),
-    "ragged": ("g.txt", "0 1 2 3\n1 2\n", {}, "2, 4 columns .*; give --format adjlist"),
+    "ragged": ("g.txt", "0 1 2 3\n1 2\n", {}, "2, 4 columns .*; give format=adjlist"),
     "one column": ("g.txt", "a\nb\n", {}, "1 columns separated by white space"),
     "a longer row": ("g.txt", "1 2\n0 1 2\n", {}, "edge 2: '0 1 2' does not hold two ids"),
     "a longer row later": ("g.txt", "1 2\n" * 40_000 + "3\n", {}, r"line 40001: '3' does not hold two ids"),
     "csv without known header": (
         "c.csv", "Gene X,Gene Y\na,b\n",
-        {}, r"2 columns separated by commas, line 1 is 'Gene X,Gene Y'; give --columns",
+        {}, r"2 columns separated by commas, line 1 is 'Gene X,Gene Y'; give columns",
     ),
     "missing column": (
         "c.csv", "Gene A,Gene B\na,b\n",
@@ -173,7 +173,7 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "a column twice": ("c.csv", "source,target,source\na,b,c\n", {}, "the column 'source' twice"),
     "numbers below words": (
         "h.el", "geneA geneB\n1 2\n2 3\n",
-        {}, r"line 1: 'geneA geneB' looks like a header; give --columns geneA geneB",
+        {}, r"line 1: 'geneA geneB' looks like a header; give columns geneA geneB",
     ),
     "words of headers": ("h.el", "GeneID_A\tGeneID_B\nTP53\tMDM2\n", {}, "looks like a header"),
     "empty": ("e.el", "", {}, "the file is empty"),
@@ -186,12 +186,12 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "space before a quote": ("c.csv", 'source, target\n"a", "b"\n', {}, "line 2: a space before a quoted field"),
     "latin-1": (
         "c.csv", "source,target\né,ß\n".encode("latin-1"),
-        {}, "not utf-8 text near byte 14 .*; give --encoding",
+        {}, "not utf-8 text near byte 14 .*; give encoding",
     ),
     "binary": ("c.el", b"a b\n\0\1 c\n", {}, "line 2: a NUL byte"),
     "hidden gzip": ("c.el", gzip.compress(b"a b\n"), {}, r"holds .gz data but is not named so"),
     "no gzip": ("c.el.gz", "a b\n", {}, "damaged, or not in the format of its extension"),
-    "no scores": ("c.el", "a b\n", {"min_score": 1}, "--min-score needs a score, but the file .edges, two columns. has none"),
+    "no scores": ("c.el", "a b\n", {"min_score": 1}, "min_score needs a score, but the file .edges, two columns. has none"),
     "high scores": ("c.csv", "source,target,weight\na,b,1\n", {"min_score": 9}, "no edge is left: .* 1 skipped"),
     "all wrong": (
         "c.csv", "source,target,weight\na,b\nc,d\ne,f,1\n",
@@ -208,7 +208,7 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
         {}, "has a document type",
     ),
     "broken xml": ("g.graphml", XML + "<graphml><graph>", {}, "not well-formed graphml"),
-    "commas in names": ("g.el", "1,2-diol x\n", {}, "or --format edges if the identifiers hold them"),
+    "commas in names": ("g.el", "1,2-diol x\n", {}, "or format=edges if the identifiers hold them"),
     "odd number": ("g.el", "a b\n", {"columns": ("0", "²")}, "no column '0'"),
     "json": ("g.txt", '{"a": "b"}\n', {}, "looks like JSON"),
     "gml": ("g.gml", "graph [\n", {}, "GML is not read"),

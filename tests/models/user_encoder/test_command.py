@@ -56,7 +56,8 @@ def test_from_the_command_line(
 
     forget(name)
     with pytest.raises(
-        RequestError, match=r"encoder.kind='filed' is unknown .* name the module that registers it with --imports"
+        RequestError,
+        match=r"encoder.kind='filed' is unknown .* name the module that registers it in imports .--imports.",
     ):
         distgnn.load_encoder(run)
     assert main(["pretrain", "--resume", run]) == 2

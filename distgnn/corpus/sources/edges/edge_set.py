@@ -111,7 +111,7 @@ class EdgeSet:
         if len(self._rejected) > _MOST_REJECTED:
             raise RequestError(
                 f"{self._uri}: more than {_MOST_REJECTED:,} rows cannot be read; the first is {self._first()};"
-                " is it another format? give --format or --columns"
+                " is it another format? give format or columns"
             )
 
     def _first(self) -> str:
@@ -208,7 +208,7 @@ class EdgeSet:
         if len(self._rejected) > self._links + self._skipped.total() + self._nodes:
             raise RequestError(
                 f"{self._uri}: {len(self._rejected):,} of {account.read:,} rows cannot be read as {account.format}; the first"
-                f" is {self._first()}; give --format or --columns"
+                f" is {self._first()}; give format or columns"
             )
         if not self._links:
             raise RequestError(f"{self._uri}: no edge is left: {account.line()}")
@@ -225,7 +225,5 @@ def _stripped(uri: str, names: pa.Array) -> pa.Array:
     twice = counted.filter(pc.greater(counted.field("counts"), 1))
     if len(twice):
         name = twice.field("values")[0].as_py()
-        raise RequestError(
-            f"{uri}: the identifier {name!r} occurs in two databases; give --columns of other identifiers"
-        )
+        raise RequestError(f"{uri}: the identifier {name!r} occurs in two databases; give columns of other identifiers")
     return bare

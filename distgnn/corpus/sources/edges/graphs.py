@@ -139,7 +139,7 @@ def parquet_blocks(uri: str, options: EdgeOptions) -> Iterator[Block]:
         header = column_of(uri, names, wanted) if wanted else known_header(uri, names, "auto")
         if header is None:
             raise RequestError(
-                f"{uri}: no known columns of edges; the columns are {', '.join(names)[:300]}; give --columns SOURCE TARGET"
+                f"{uri}: no known columns of edges; the columns are {', '.join(names)[:300]}; give columns SOURCE TARGET"
             )
         used = [names[column] if column >= 0 else "" for column in header[1:]]
         columns = [name for name in used if name]

@@ -62,7 +62,7 @@ def known_header(uri: str, names: Sequence[str], wanted: str) -> Header | None:
         found = found[:1]
     if len(found) > 1:
         pairs = " and ".join(f"{item.source}, {item.target}" for item in found)
-        raise RequestError(f"{uri}: the columns {pairs} could be the ends of an edge; give --columns SOURCE TARGET")
+        raise RequestError(f"{uri}: the columns {pairs} could be the ends of an edge; give columns SOURCE TARGET")
     item = found[0]
     score = next((lower.index(name) for name in item.score if name in lower), -1)
     kind = lower.index(item.kind) if item.kind in lower else -1

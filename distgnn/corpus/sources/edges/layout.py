@@ -102,7 +102,9 @@ def recognise(uri: str, options: EdgeOptions) -> Layout:
     found = _whole_format(uri, start, lines, options.format)
     if found in ("mtx", "pajek", "graphml", "gexf", "parquet", "ntriples"):
         if options.columns and found != "parquet":
-            raise RequestError(f"{uri}: is {found}, which has no columns; remove --columns, or give another --format")
+            raise RequestError(
+                f"{uri}: is {found}, which has no columns; remove the option columns, or give another format"
+            )
         return Layout(found)
     rows = [(number, line) for number, line in enumerate(lines) if ascii_words(line) and not line.startswith("sep=")]
     first = next(((number, line) for number, line in rows if not line.startswith("#")), None)
@@ -127,22 +129,22 @@ def _whole_format(uri: str, start: bytes, lines: Sequence[str], asked: Format) -
     extension = _EXTENSIONS.get(os.path.splitext(plain_name(uri))[1], "auto")
     if asked != "auto":
         if "parquet" in (content, asked) and content != asked:
-            raise RequestError(f"{uri}: the content is {content or 'not parquet'}, but --format is {asked}")
+            raise RequestError(f"{uri}: the content is {content or 'not parquet'}, but format={asked}")
         return asked
     if content == "xml":
         raise RequestError(f"{uri}: an XML file, but neither GraphML nor GEXF (line 1 is {_shown(lines[0])})")
     if content:
         return cast(Format, content)
     if lines and lines[0].lstrip().startswith(("{", "[")):
-        raise RequestError(f"{uri}: looks like JSON (line 1 is {_shown(lines[0])}); convert it, or give --format")
+        raise RequestError(f"{uri}: looks like JSON (line 1 is {_shown(lines[0])}); convert it, or give format")
     other = os.path.splitext(plain_name(uri))[1]
     if other in _OTHERS:
         raise RequestError(
-            f"{uri}: {_OTHERS[other]} is not read (line 1 is {_shown(lines[0])}); convert it, or give --format"
+            f"{uri}: {_OTHERS[other]} is not read (line 1 is {_shown(lines[0])}); convert it, or give format"
         )
     if extension in ("graphml", "gexf", "parquet", "mtx", "pajek", "ntriples"):
         seen = _shown(lines[0]) if lines else "empty"
-        raise RequestError(f"{uri}: the content is not {extension} (line 1 is {seen}); rename it, or give --format")
+        raise RequestError(f"{uri}: the content is not {extension} (line 1 is {seen}); rename it, or give format")
     return extension
 
 
@@ -227,7 +229,7 @@ def _plain(uri: str, number: int, rows: list[str], found: Format) -> Layout:
     if found == "edges" or widths[0] == 2:
         row = next(place for place, width in enumerate(widths) if width != 2)
         raise RequestError(
-            f"{uri}, edge {row + 1}: {_shown(rows[row])} does not hold two ids; fix or remove it, or give --format or --columns"
+            f"{uri}, edge {row + 1}: {_shown(rows[row])} does not hold two ids; fix or remove it, or give format or columns"
         )
     tabbed = set(tabs) == {tabs[0]} and tabs[0] > 1
     raise _unknown(uri, number, rows[0], "\t" if tabbed else "", tabs if tabbed else widths)
@@ -242,8 +244,8 @@ def _check_first(uri: str, number: int, rows: list[str], found: Format) -> None:
     numbered = not any(map(str.isdigit, first)) and all(map(str.isdigit, others))
     if found == "auto" and others and (named or numbered):
         raise RequestError(
-            f"{uri}, line {number + 1}: {_shown(rows[0])} looks like a header; give --columns {' '.join(first)},"
-            " or --format edges if it is an edge"
+            f"{uri}, line {number + 1}: {_shown(rows[0])} looks like a header; give columns {' '.join(first)},"
+            " or format=edges if it is an edge"
         )
 
 
@@ -252,7 +254,7 @@ def _numbered(uri: str, line: str, number: int, delimiter: str, options: EdgeOpt
     columns = [int(name) for name in options.columns if is_number(name)]
     if len(columns) < len(options.columns) or max(columns) >= len(fields):
         raise RequestError(
-            f"{uri}: --columns {' '.join(options.columns)}, but line {number + 1} ({_shown(line)}) has the columns"
+            f"{uri}: columns={' '.join(options.columns)}, but line {number + 1} ({_shown(line)}) has the columns"
             f" 0 to {len(fields) - 1}, separated by {_NAMES[delimiter]}"
         )
     source, target, score = (*columns, -1)[:3]
@@ -278,13 +280,13 @@ def _mitab(line: str) -> bool:
 def _unknown(uri: str, number: int, line: str, delimiter: str, widths: Collection[int]) -> RequestError:
     """Return the error for a file of unknown shape: what was seen, and which option to give."""
     counted = ", ".join(map(str, sorted(set(widths))[:4]))
-    option = "--columns SOURCE TARGET with names of its header, or --columns 0 1 if it has none"
+    option = "columns SOURCE TARGET with names of its header, or columns 0 1 if it has none"
     if len(set(widths)) > 1:
-        option = "--format adjlist or --format sif if it is such a file"
+        option = "format=adjlist or format=sif if it is such a file"
     elif not delimiter and 3 in widths:
-        option += ", or --format sif"
+        option += ", or format=sif"
     elif delimiter in (",", ";") and len(ascii_words(line)) == 2:
-        option += ", or --format edges if the identifiers hold them"
+        option += ", or format=edges if the identifiers hold them"
     return RequestError(
         f"{uri}: not a known table of edges: {counted} columns separated by {_NAMES[delimiter]},"
         f" line {number + 1} is {_shown(line)}; give {option}"

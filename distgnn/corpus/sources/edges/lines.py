@@ -85,7 +85,7 @@ def _decoded(uri: str, encoding: str, size: int = BLOCK_BYTES) -> Iterator[str]:
             except UnicodeDecodeError as error:
                 raise RequestError(
                     f"{uri}: not {name.removesuffix('-sig')} text near byte {place + error.start}"
-                    f" ({error.reason}); give --encoding, such as latin-1"
+                    f" ({error.reason}); give encoding, such as latin-1"
                 ) from error
 
 

@@ -34,8 +34,8 @@ def read_edges(uri: str, options: EdgeOptions = DEFAULT, kinds: tuple[str, ...] 
         if len(block.links.row):
             if options.min_score and block.links.score is None:
                 raise RequestError(
-                    f"{uri}: --min-score needs a score, but the file ({_seen(layout)}) has none; remove it, or name a"
-                    " weight in --columns"
+                    f"{uri}: min_score needs a score, but the file ({_seen(layout)}) has none; remove it, or name a"
+                    " weight in columns"
                 )
             if kinds and block.links.kind is None:
                 raise RequestError(
