@@ -159,7 +159,7 @@ def _weights(result: Comparison[TransferConfig], row: Row, task: int) -> npt.NDA
     curves = [one.curves["weights"] for one in result.of(row)]
     steps = min(map(len, curves))
     mean = np.mean([curve[:steps, task] / curve[:steps, 0] for curve in curves], axis=0)
-    return pd.Series(mean).rolling(max(1, steps // _SMOOTH), min_periods=1, center=True).mean().to_numpy()
+    return np.asarray(pd.Series(mean).rolling(max(1, steps // _SMOOTH), min_periods=1, center=True).mean())
 
 
 def run(config: PaperConfig, output: Output) -> int:
@@ -168,12 +168,10 @@ def run(config: PaperConfig, output: Output) -> int:
     folder = open_folder(config.out)
     main = compared(config.plain, folder, "Figures 3 to 5")
     check(len(main.tasks) == 3, f"{len(main.tasks) - 1} auxiliary tasks; name two by network.auxiliary")
-    pairs = [pair for pair in product(config.weights, repeat=2) if any(pair)]
+    pairs: list[Pair] = [(a, b) for a, b in product(config.weights, config.weights) if a or b]
     grid = {pair: compared(config.with_weights(pair), folder, f"Figure 1, weights {pair}") for pair in pairs}
-    scaled = {
-        pair: compared(config.with_scales(pair), folder, f"Table 4, scales {pair}")
-        for pair in product(config.scales, repeat=2)
-    }
+    pairs = list(product(config.scales, config.scales))
+    scaled = {pair: compared(config.with_scales(pair), folder, f"Table 4, scales {pair}") for pair in pairs}
     write_curves(main, folder)
     write_pictures(main, folder)
     pictures = folder.sub(PICTURES)
