@@ -8,8 +8,8 @@
 3. A multi-task step: AUX-TS against aggregations of gradients by TorchJD, relative to fixed weights.
 
 Libraries that are not installed (``pip install higher torchjd``) are left out, and named on stderr. learn2learn does what
-``higher`` does and has no wheel; LibMTL brings trainers for images; a GNN on sampled databases as in RelBench needs pyg-lib,
-which PyPI does not have.
+``higher`` does and has no wheel; LibMTL 1.1.5 imports ``torchvision.models.utils``, which the torchvision of PyTorch 2.13 does not
+have; a GNN on sampled databases as in RelBench needs pyg-lib, which PyPI does not have.
 """
 
 from __future__ import annotations
