@@ -118,6 +118,12 @@ def at(place: int, value: int) -> Callable[[np.ndarray], np.ndarray]:
     return lambda array: np.where(np.arange(len(array)) == place, value, array).astype(array.dtype)
 
 
+def byte_keys(folder: Path) -> None:
+    """Let a key of the header be bytes, which NumPy cannot sort beside texts."""
+    raw = (folder / "source.npy").read_bytes()
+    (folder / "source.npy").write_bytes(raw.replace(b" 'fortran_order'", b"b'fortran_order'"))
+
+
 def pickled(folder: Path) -> None:
     raw = (folder / "source.npy").read_bytes()
     (folder / "source.npy").write_bytes(raw.replace(b"'<i4'", b"'|O' "))
@@ -149,6 +155,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "missing": (lambda folder: (folder / "source.npy").unlink(), "source.npy: the file is missing"),
     "short": (lambda folder: os.truncate(folder / "source.npy", 130), "source.npy: the file has 130 bytes, not"),
     "header": (lambda folder: pickled(folder), "source.npy: not a plain .npy array"),
+    "header keys": (lambda folder: byte_keys(folder), "source.npy: not a plain .npy array"),
     "sender": (put("source.npy", at(3, 16)), r"message 3 has node 16, which must be in \[0, 16\)"),
     "negative": (put("source.npy", at(2, -1)), "message 2 has node -1"),
     "relation": (put("relation.npy", at(1, 4)), "message 1 has relation 4"),

@@ -15,7 +15,7 @@ from distgnn.corpus.sources.files import check_members, described, input_errors,
 from distgnn.errors import RequestError
 
 Array = npt.NDArray[Any]
-ARRAY_ERRORS = (ValueError, EOFError, OverflowError, MemoryError, SyntaxError, tokenize.TokenError)
+ARRAY_ERRORS = (ValueError, TypeError, EOFError, OverflowError, MemoryError, SyntaxError, tokenize.TokenError)
 """Exceptions of NumPy for a damaged .npy file, whose header it parses as Python."""
 _MAGIC = b"\x93NUMPY"
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
