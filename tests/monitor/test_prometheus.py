@@ -121,7 +121,7 @@ def run_everything(folder: Path, run: Callable[[list[str]], int], after: tuple[s
     motifs(corpus)
     small = ["--encoder.layers", "1", "--encoder.width", "8"]
     jobs = [
-        ["corpus", "build", "motifs", "--graphs", "40000", "--out", str(folder / "built"), "--unit-rows", "64"],
+        ["corpus", "build", "motifs", "--graphs", "80000", "--out", str(folder / "built"), "--unit-rows", "64"],
         ["pretrain", "--corpus", str(corpus), "--out", str(folder), "--name", "pre", *small, *PRETRAIN.split()],
         [
             "transfer",
@@ -223,7 +223,7 @@ def check_numbers(recorded: Recorded) -> None:
     assert STEPS / 4 <= last("train_steps_total") <= STEPS
     assert 0.25 <= last("train_progress_ratio") <= 1
     assert last("train_graphs_total") == pytest.approx(16 * last("train_steps_total"), rel=0.2)
-    assert 0 <= last("build_graphs_total") <= 40_000
+    assert 0 <= last("build_graphs_total") <= 80_000
     assert last("restarts_total") == pytest.approx(0)
 
 
