@@ -96,5 +96,5 @@ def _databases(place: Path) -> dict[str, str]:
     )
     return {
         "store": str(place / "store"), "database run": run.uri,
-        "predictions": str(Path(predicted.uri).parent), "database evaluation": scores.uri,
+        "predictions": predicted.uri, "database evaluation": scores.uri,
     }  # fmt: skip
