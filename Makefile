@@ -25,7 +25,7 @@ test-slow: .venv/ready
 	$(PYTEST) -m slow --timeout 600
 
 # Those of them that need no cluster of several nodes and no Prometheus.
-CLUSTERS := tests/scale/test_faults.py tests/scale/test_elastic.py tests/scale/test_submit_cluster.py tests/scale/tune tests/monitor
+CLUSTERS := tests/jobs/test_ray_benches.py tests/scale/test_faults.py tests/scale/test_elastic.py tests/scale/test_submit_cluster.py tests/scale/tune tests/monitor
 test-slow-fast: .venv/ready
 	$(PYTEST) -m slow --timeout 900 -n 2 --dist loadfile tests $(CLUSTERS:%=--ignore %)
 

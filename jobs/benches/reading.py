@@ -50,7 +50,7 @@ def bench_reading(options: Options) -> Iterator[dict[str, Any]]:
         build_corpus(MotifsSource(corpus), folder, unit_rows=_UNIT_ROWS, shard_rows=_UNITS * _UNIT_ROWS)
         for ranks, nodes, cpus in _SHAPES[: 1 if options.quick else None]:
             with _cluster(nodes, cpus) as head:
-                found = {side: taken(folder, side, ranks, 200 if options.quick else 500) for side in ("ray", "rank")}
+                found = {side: taken(folder, side, ranks, 400 if options.quick else 500) for side in ("ray", "rank")}
             case = f"{ranks} ranks, {nodes} nodes x {cpus} CPUs, {1000 * _READ_SECONDS:g} ms a unit"
             yield from reading_lines(case, found, head, nodes * cpus - ranks)
 
