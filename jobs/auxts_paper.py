@@ -105,7 +105,8 @@ def figure_1(found: dict[Pair, Comparison[TransferConfig]], weights: tuple[float
         limit = max(float(np.abs(gains).max()), 1e-9)
         image = axes.imshow(gains, cmap="RdBu", vmin=-limit, vmax=limit, origin="lower")
         for place, value in np.ndenumerate(gains):
-            axes.text(place[1], place[0], f"{value:+.1f}", ha="center", va="center", fontsize="small")
+            color = "white" if abs(value) > 0.6 * limit else "black"
+            axes.text(place[1], place[0], f"{value:+.1f}", color=color, ha="center", va="center", fontsize="small")
         ticks = [f"{weight:g}" for weight in weights]
         axes.set_xticks(range(len(weights)), ticks)
         axes.set_yticks(range(len(weights)), ticks)
