@@ -83,69 +83,24 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
-    "distgnn.api.analyse": (
-        "AnalysisResults",
-        "analyse",
-    ),
+    "distgnn.api.analyse": ("AnalysisResults", "analyse"),
     "distgnn.api.board": ("serve_board",),
-    "distgnn.api.corpus": (
-        "build_corpus",
-        "verify_corpus",
-    ),
-    "distgnn.api.database": (
-        "add_tasks",
-        "build_database",
-    ),
-    "distgnn.api.database_evaluation": (
-        "DatabaseResults",
-        "evaluate_databases",
-    ),
-    "distgnn.api.database_models": (
-        "DatabaseRun",
-        "Predictions",
-        "predict",
-        "pretrain_databases",
-    ),
+    "distgnn.api.corpus": ("build_corpus", "verify_corpus"),
+    "distgnn.api.database": ("add_tasks", "build_database"),
+    "distgnn.api.database_evaluation": ("DatabaseResults", "evaluate_databases"),
+    "distgnn.api.database_models": ("DatabaseRun", "Predictions", "predict", "pretrain_databases"),
     "distgnn.api.dry_run": ("dry_run",),
     "distgnn.api.few_labels": ("FewLabelResults",),
-    "distgnn.api.finetune": (
-        "EvaluationResults",
-        "FinetuneResults",
-        "evaluate",
-        "finetune",
-    ),
+    "distgnn.api.finetune": ("EvaluationResults", "FinetuneResults", "evaluate", "finetune"),
     "distgnn.api.network": ("build_network",),
-    "distgnn.api.pretrain": (
-        "Run",
-        "pretrain",
-        "resume",
-    ),
+    "distgnn.api.pretrain": ("Run", "pretrain", "resume"),
     "distgnn.api.report": ("write_report",),
-    "distgnn.api.runs": (
-        "delete_run",
-        "list_runs",
-    ),
-    "distgnn.api.transfer": (
-        "TransferResults",
-        "transfer",
-    ),
-    "distgnn.api.tune": (
-        "SweepResults",
-        "resume_sweep",
-        "tune",
-    ),
-    "distgnn.checkpoint.format": (
-        "Checkpoint",
-        "load_checkpoint",
-    ),
-    "distgnn.checkpoint.load": (
-        "PretrainedEncoder",
-        "load_encoder",
-    ),
-    "distgnn.checkpoint.push_pull": (
-        "pull",
-        "push",
-    ),
+    "distgnn.api.runs": ("delete_run", "list_runs"),
+    "distgnn.api.transfer": ("TransferResults", "transfer"),
+    "distgnn.api.tune": ("SweepResults", "resume_sweep", "tune"),
+    "distgnn.checkpoint.format": ("Checkpoint", "load_checkpoint"),
+    "distgnn.checkpoint.load": ("PretrainedEncoder", "load_encoder"),
+    "distgnn.checkpoint.push_pull": ("pull", "push"),
     "distgnn.config": (
         "AnalyseConfig",
         "BuildConfig",
@@ -178,21 +133,10 @@ _MODULES = {
     "distgnn.corpus.inspect": ("CorpusReport",),
     "distgnn.corpus.sources.pyg": ("write_corpus",),
     "distgnn.corpus.torch_dataset": ("Corpus",),
-    "distgnn.errors": (
-        "DistgnnError",
-        "DivergedError",
-        "RequestError",
-        "WorkError",
-    ),
-    "distgnn.finetuning.saved_model": (
-        "FineTunedModel",
-        "load_model",
-    ),
+    "distgnn.errors": ("DistgnnError", "DivergedError", "RequestError", "WorkError"),
+    "distgnn.finetuning.saved_model": ("FineTunedModel", "load_model"),
     "distgnn.graph.batch": ("GraphBatch",),
-    "distgnn.graph.schema": (
-        "Feature",
-        "Schema",
-    ),
+    "distgnn.graph.schema": ("Feature", "Schema"),
     "distgnn.monitor.loggers.csv": ("CsvConfig",),
     "distgnn.monitor.loggers.mlflow": ("MlflowConfig",),
     "distgnn.monitor.loggers.tensorboard": ("TensorboardConfig",),

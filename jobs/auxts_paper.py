@@ -36,7 +36,7 @@ from distgnn.loading import load_function
 from distgnn.options import parse, split_globals
 from distgnn.register import import_modules
 from distgnn.report.auxiliary import markdown
-from distgnn.report.curves import PICTURES, write_curves, write_pictures
+from distgnn.report.curves import PICTURES, smoothed, write_curves, write_pictures
 from distgnn.report.png import png
 from distgnn.report.table import TABLE, markdown_table, spread
 from distgnn.storage.folder import Folder, open_folder
@@ -44,8 +44,6 @@ from distgnn.storage.folder import Folder, open_folder
 Pair = tuple[float, float]
 GROUPS = ("weights", "scales", "scaled", "out")
 SCALED = ("selar", "auxts_all")
-_SMOOTH = 20
-"""The window of the moving mean is the number of steps divided by this."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,7 @@ def _weights(result: Comparison[TransferConfig], row: Row, task: int) -> npt.NDA
     curves = [one.curves["weights"] for one in result.of(row)]
     steps = min(map(len, curves))
     mean = np.mean([curve[:steps, task] / curve[:steps, 0] for curve in curves], axis=0)
-    return np.asarray(pd.Series(mean).rolling(max(1, steps // _SMOOTH), min_periods=1, center=True).mean())
+    return np.asarray(smoothed(pd.DataFrame(mean)))[:, 0]
 
 
 def run(config: PaperConfig, output: Output) -> int:

@@ -23,7 +23,7 @@ CURVES_FILE, PICTURES = "curves.parquet", "pictures"
 _PANELS = {"losses": "loss", "weights": "weight", "cosines": "gradient similarity"}
 _NAMES = ("scheme", "encoder", "method", "task")
 _LEGEND_LETTERS = 130
-SMOOTH = 20
+_SMOOTH = 20
 """The window of the moving mean is the number of steps divided by this."""
 
 
@@ -135,8 +135,7 @@ def _line(axes: Axes, curves: list[npt.NDArray[np.floating]], label: str, color:
     table = _table(curves)
     if table.isna().to_numpy().all():
         return
-    window = max(1, len(table) // SMOOTH)
-    smooth = table.rolling(window, min_periods=1, center=True).mean()
+    smooth = smoothed(table)
     middle, spread = smooth.mean(axis=1), np.nan_to_num(smooth.std(axis=1, ddof=1))
     axes.plot(table.index, table.mean(axis=1), color=color, alpha=0.2, linewidth=0.6)
     axes.fill_between(table.index, middle - spread, middle + spread, color=color, alpha=0.15, linewidth=0)
@@ -146,3 +145,8 @@ def _line(axes: Axes, curves: list[npt.NDArray[np.floating]], label: str, color:
 def _table(curves: list[npt.NDArray[np.floating]]) -> pd.DataFrame:
     """One column per seed; shorter curves are padded with NaN."""
     return pd.DataFrame({number: pd.Series(np.asarray(curve, np.float64)) for number, curve in enumerate(curves)})
+
+
+def smoothed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the centred moving mean of each column, over a twentieth of the rows."""
+    return pd.DataFrame(table.rolling(max(1, len(table) // _SMOOTH), min_periods=1, center=True).mean())

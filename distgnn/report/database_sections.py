@@ -13,6 +13,7 @@ from distgnn.report.databases import REFERENCE
 from distgnn.report.page import Chart, Section, Table
 from distgnn.report.png import png
 from distgnn.report.schema_picture import draw
+from distgnn.report.table import gain_word
 from distgnn.storage.folder import Folder
 from distgnn.storage.records import Name, convert
 
@@ -61,8 +62,9 @@ def prediction_section(values: dict[str, Any], where: str) -> Section:
 
 def _verdict(title: str, row: Row, sign: int) -> str:
     gain = sign * (row.difference or 0.0)
-    word = "better than" if gain > 0 else "worse than" if gain < 0 else "level with"
-    return f"{title}, {row.labels} labels: {row.method} is {word} {REFERENCE} by {abs(gain):.4f}{_test(row)}."
+    return (
+        f"{title}, {row.labels} labels: {row.method} is {gain_word(gain)} {REFERENCE} by {abs(gain):.4f}{_test(row)}."
+    )
 
 
 def _test(row: Row) -> str:

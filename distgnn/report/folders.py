@@ -23,7 +23,7 @@ from distgnn.report.curves import CURVES_FILE
 from distgnn.report.database_sections import evaluation_section, prediction_section, store_section
 from distgnn.report.kinds import CONFIG, KINDS, METRICS, RESULTS, STUDY, kind_of, rows_of, unfinished
 from distgnn.report.page import Chart, Section, Table
-from distgnn.report.result_sections import MeasureRecord, ModelRecord, StudyRecord, read_records
+from distgnn.report.result_sections import MeasureRecord, ModelRecord, StudyRecord
 from distgnn.report.side_by_side import WHAT
 from distgnn.report.sweep import texts
 from distgnn.report.sweep.data import view_of
@@ -36,7 +36,7 @@ from distgnn.search.records import SWEEP
 from distgnn.storage.environment import DATA
 from distgnn.storage.environment import NAME as ENVIRONMENT
 from distgnn.storage.folder import Folder, absence, open_folder
-from distgnn.storage.records import MAX_BYTES, Name, convert, parse_object
+from distgnn.storage.records import MAX_BYTES, Name, convert, parse_object, read_records
 from distgnn.storage.uri import base_name
 from distgnn.storage.verified import CHECKSUMS
 
@@ -150,7 +150,7 @@ def _results(folder: Folder) -> Section:
             return replace(described(values, metric, folder), facts=facts)
     if not isinstance(values.get("summary"), list):
         return Section("", facts=facts, charts=_stored_pictures(folder))
-    scores = [summary.read_score(record, folder.at(RESULTS), WHAT) for record in values["summary"]]
+    scores = read_records(values["summary"], summary.Score, folder.at(RESULTS), WHAT)
     charts = [*summary.charts(scores), *transfer_charts(folder, values, scores, folder.at(RESULTS))]
     if folder.size(CURVES_FILE) is None:
         charts += _stored_pictures(folder)

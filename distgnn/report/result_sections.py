@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from distgnn.auxiliary.comparison import SIGNIFICANT
-from distgnn.errors import RequestError
 from distgnn.finetuning.analysis import CKA, TRAIN_LOSS
 from distgnn.labels.scores import HIGHER_IS_BETTER
 from distgnn.report.charts import Titles, interval_chart, line_chart
 from distgnn.report.page import Chart
-from distgnn.report.table import TITLES, p_value, scale, spread
-from distgnn.storage.records import Count, Name, convert
+from distgnn.report.table import TITLES, gain_word, p_value, scale, spread
+from distgnn.storage.records import Count, Name
 
-R = TypeVar("R")
 _MOST_VERDICTS = 12
 
 
@@ -89,17 +87,6 @@ class ModelRecord:
     scores: dict[Name, PartScore]
 
 
-def read_records(values: Any, kind: type[R], where: str, what: str) -> list[R]:
-    """Read the known fields of records; raises RequestError if one is malformed."""
-    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-        raise RequestError(f"{where}: not {what} (records: expected a list of objects)")
-    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
-    return [
-        convert({name: value for name, value in record.items() if name in known}, kind, where, what)
-        for record in values
-    ]
-
-
 def study_verdicts(records: Sequence[StudyRecord]) -> list[str]:
     """Say which method is better than its reference, pooled over the sets; at most a dozen, the significant ones first."""
     known = [one for one in records if one.known]
@@ -115,8 +102,7 @@ def _is_significant(one: StudyRecord) -> bool:
 
 def _study_verdict(one: StudyRecord) -> str:
     gain = 100 * (one.difference or 0.0)
-    word = "better than" if gain > 0 else "worse than" if gain < 0 else "level with"
-    text = f"{one.method} is {word} {one.reference} by {abs(gain):.2f} points of AUC"
+    text = f"{one.method} is {gain_word(gain)} {one.reference} by {abs(gain):.2f} points of AUC"
     if one.low is not None and one.high is not None:
         text += f" (95 % interval {100 * one.low:+.2f} to {100 * one.high:+.2f})"
     text += f": {one.place}" if one.place else ""
@@ -177,9 +163,8 @@ def _difference(one: MeasureRecord, metric: str) -> str:
     factor, decimals = scale(metric)
     difference = one.difference or 0.0
     gain = difference if HIGHER_IS_BETTER.get(metric, True) else -difference
-    word = "better than" if gain > 0 else "worse than" if gain < 0 else "level with"
-    text = f"{one.method} is {word} {one.control} by {abs(factor * difference):.{decimals}f} in {TITLES.get(metric, metric)}"
-    text += f" after {_cell(one)}"
+    text = f"{one.method} is {gain_word(gain)} {one.control} by {abs(factor * difference):.{decimals}f}"
+    text += f" in {TITLES.get(metric, metric)} after {_cell(one)}"
     if one.difference_low is None or one.difference_high is None:
         return f"{text}; there is no interval."
     low, high = factor * one.difference_low, factor * one.difference_high

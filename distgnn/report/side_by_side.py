@@ -16,7 +16,7 @@ from distgnn.report.result_sections import StudyRecord
 from distgnn.report.summary import Score
 from distgnn.report.table import TITLES, p_value, scale
 from distgnn.storage.folder import Folder, open_folder
-from distgnn.storage.records import MAX_BYTES, parse_object
+from distgnn.storage.records import MAX_BYTES, parse_object, read_records
 from distgnn.storage.uri import base_name
 
 WHAT = "a file of results"
@@ -77,7 +77,7 @@ def _read_scores(folder: Folder) -> list[Score]:
     values = parse_object(folder.read(RESULTS, MAX_BYTES), folder.at(RESULTS), WHAT)
     if not isinstance(values.get("summary"), list):
         return []
-    scores = [summary.read_score(record, folder.at(RESULTS), WHAT) for record in values["summary"]]
+    scores = read_records(values["summary"], Score, folder.at(RESULTS), WHAT)
     return [score for score in scores if score.metric == scores[0].metric and score.difference is not None]
 
 
@@ -151,7 +151,7 @@ def _scaled(metric: str, value: float | None) -> float:
 
 def _read_study(folder: Folder) -> list[StudyRecord]:
     values = parse_object(folder.read(STUDY, MAX_BYTES), folder.at(STUDY), WHAT)
-    return result_sections.read_records(values.get("records"), StudyRecord, folder.at(STUDY), WHAT)
+    return read_records(values.get("records"), StudyRecord, folder.at(STUDY), WHAT)
 
 
 def _studies(given: dict[str, list[StudyRecord]]) -> Section | None:

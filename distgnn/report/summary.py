@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
 
 import pandas as pd
 
 from distgnn.config.transfer import AUTO
-from distgnn.errors import RequestError
 from distgnn.labels.scores import HIGHER_IS_BETTER
 from distgnn.report.charts import Titles, interval_chart, line_chart
 from distgnn.report.page import Chart, Table
-from distgnn.report.table import TITLES, p_value, scale
-from distgnn.storage.records import Name, convert
+from distgnn.report.table import TITLES, gain_word, p_value, scale
+from distgnn.storage.records import Name
 
 
 @dataclass(frozen=True)
@@ -49,14 +47,6 @@ class Score:
         return ", ".join(text for text in given if text)
 
 
-def read_score(record: Any, where: str, what: str) -> Score:
-    """Read one record of "summary"; raises RequestError if it is malformed."""
-    if not isinstance(record, dict):
-        raise RequestError(f"{where}: not {what} (summary: expected objects, found {type(record).__name__})")
-    known = {item.name for item in fields(Score)}
-    return convert({name: value for name, value in record.items() if name in known}, Score, where, what)
-
-
 def direction(metric: str) -> str:
     """Return which direction of a metric is better, in words."""
     return "higher is better" if HIGHER_IS_BETTER.get(metric, True) else "lower is better"
@@ -79,11 +69,10 @@ def _verdict(score: Score) -> str:
     factor, decimals = scale(score.metric)
     difference = score.difference or 0.0
     gain = difference if score.gain is None else score.gain
-    word = "better than" if gain > 0 else "worse than" if gain < 0 else "level with"
     method, control = score.method, score.control
     if score.scheme == AUTO:
         method, control = f"What validation chooses for {method}", f"{control} from scratch"
-    text = f"{method} is {word} {control} by {abs(factor * difference):.{decimals}f}"
+    text = f"{method} is {gain_word(gain)} {control} by {abs(factor * difference):.{decimals}f}"
     if score.low is not None and score.high is not None:
         text += f" (95 % interval {factor * score.low:+.{decimals}f} to {factor * score.high:+.{decimals}f})"
     text += f" in {TITLES.get(score.metric, score.metric)}" + (f": {score.place}" if score.place else "")

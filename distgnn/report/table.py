@@ -50,6 +50,11 @@ def mean_and_sd(metric: str, mean: float, sd: float | None) -> str:
     return text if sd is None else f"{text} ± {factor * sd:.{decimals}f}"
 
 
+def gain_word(gain: float) -> str:
+    """Return what a gain over a control says, to be followed by the name of the control."""
+    return "better than" if gain > 0 else "worse than" if gain < 0 else "level with"
+
+
 def verdict(contrast: Contrast) -> str:
     """Return the result of the comparison with the control as text."""
     gain = contrast.gain

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from distgnn.errors import RequestError
 from distgnn.report.charts import Titles, line_chart
-from distgnn.report.curves import CURVES_FILE, SMOOTH
+from distgnn.report.curves import CURVES_FILE, smoothed
 from distgnn.report.page import Chart
 from distgnn.report.summary import Score
 from distgnn.report.table import TITLES, scale
@@ -101,8 +101,7 @@ def _smoothed(table: pd.DataFrame, column: str) -> pd.DataFrame:
     means = _means(table, ["line", "step"], column).dropna()
     parts = []
     for (line,), part in _groups(means, ["line"]):
-        window = max(1, len(part) // SMOOTH)
-        smooth = part[column].rolling(window, min_periods=1, center=True).mean()
+        smooth = smoothed(pd.DataFrame(part[column]))[column]
         thin = slice(None, None, max(1, -(-len(part) // _POINTS)))
         parts.append(pd.DataFrame({"x": part["step"][thin], "y": smooth[thin], "line": line}))
     return pd.concat(parts) if parts else pd.DataFrame(columns=pd.Index(["x", "y", "line"]))

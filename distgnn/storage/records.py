@@ -81,6 +81,17 @@ def convert(value: Any, kind: type[R], where: str, what: str, remedy: str = "") 
         raise _refused(where, what, str(error), remedy) from error
 
 
+def read_records(values: Any, kind: type[R], where: str, what: str) -> list[R]:
+    """Read the known fields of a list of records; raises RequestError if one is malformed."""
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise RequestError(f"{where}: not {what} (records: expected a list of objects)")
+    known = {item.name for item in dataclasses.fields(typing.cast(Any, kind))}
+    return [
+        convert({name: value for name, value in record.items() if name in known}, kind, where, what)
+        for record in values
+    ]
+
+
 def check_version(data: dict[str, Any], known: int, where: str, what: str, remedy: str = "") -> None:
     """Raise RequestError unless ``data`` has the format version ``known``; a later version is called so."""
     found = data.get("version")
