@@ -105,6 +105,7 @@ def _databases(data: Path, options: DemoOptions) -> list[str]:
     _distgnn(f"database build --input {shlex.quote(str(northwind))} --out {out}/northwind")
     common = f"--database {out}/northwind --task customer-reorder-60d --context 64 --out {out}/reorder"
     _distgnn(f"predict {common} --model zoo:databases")
+    _say("The model has been pre-trained on this database, too, but not on its test rows.")
     return [f"{options.out}/northwind", f"{options.out}/reorder"]
 
 
