@@ -62,10 +62,18 @@ class Waits(TorchDispatchMode):
 
 @pytest.mark.parametrize(
     ("objective", "kind", "waits"),
-    [("l2p", "gin", 2), ("l2p", "gcn", 2), ("l2p", "sage", 2), ("l2p", "gat", 2), ("edgepred", "gin", 1)],
+    [
+        ("l2p", "gin", 2),
+        ("l2p", "gcn", 2),
+        ("l2p", "sage", 2),
+        ("l2p", "gat", 2),
+        ("edgepred", "gin", 1),
+        ("graphcl", "gin", 2),
+    ],
 )
 def test_waits_of_a_step(objective: str, kind: Any, waits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One read of the losses; in L2P one of the sizes of the tasks, before the first pass."""
+    """One read of the losses; in L2P one of the sizes of the tasks, before the first pass, and in GraphCL one of
+    those of the views."""
     config = PretrainConfig("unused", objective=objective, encoder=EncoderConfig(kind=kind, layers=3, width=16))
     state = make_state(config, MOLECULE, CPU)
     sent = with_tasks(random_graphs([4, 5, 6, 7, 8, 9]), objective_of(state).prepare, streams=[0, 3, 6])
