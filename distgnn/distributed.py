@@ -101,26 +101,32 @@ def is_joined() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def join(rank: int, world_size: int, method: str, device: torch.device, seconds: float) -> ProcessGroup:
+def join(
+    rank: int, world_size: int, method: str, device: torch.device, seconds: float, backend: str | None = None
+) -> ProcessGroup:
     """Initialize the default process group of torch.distributed, unless there is one process only.
 
     Args:
         rank: The index of this process.
         world_size: The number of processes.
         method: Rendezvous, tcp://HOST:PORT or file://PATH.
-        device: The device this process computes on; NCCL is used for a GPU, Gloo for a CPU.
+        device: The device this process computes on.
         seconds: Longest time to wait for the other processes, here and in each collective.
+        backend: Backend of torch.distributed; NCCL for a GPU and Gloo for a CPU by default. NCCL refuses processes that share a
+            GPU, Gloo does not.
     """
-    backend, timeout = "nccl" if device.type == "cuda" else "gloo", timedelta(seconds=seconds)
+    chosen, timeout = backend or ("nccl" if device.type == "cuda" else "gloo"), timedelta(seconds=seconds)
     if world_size > 1:
-        dist.init_process_group(backend, init_method=method, rank=rank, world_size=world_size, timeout=timeout)
+        dist.init_process_group(chosen, init_method=method, rank=rank, world_size=world_size, timeout=timeout)
     return ProcessGroup(rank, world_size, device)
 
 
 @contextmanager
-def joined(rank: int, world_size: int, method: str, device: torch.device) -> Iterator[ProcessGroup]:
+def joined(
+    rank: int, world_size: int, method: str, device: torch.device, backend: str | None = None
+) -> Iterator[ProcessGroup]:
     """Context manager that initializes a process group with :func:`join`, within a minute, and destroys it on exit."""
-    group = join(rank, world_size, method, device, seconds=60.0)
+    group = join(rank, world_size, method, device, seconds=60.0, backend=backend)
     try:
         yield group
     finally:

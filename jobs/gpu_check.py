@@ -29,6 +29,7 @@ CHECKS = {
     "training": gpu_runs.check_training,
     "labels": gpu_runs.check_labels,
     "nccl": gpu_runs.check_nccl,
+    "gloo": gpu_runs.check_gloo,
     "synchronisation": gpu_costs.check_synchronisation,
     "copies": gpu_costs.check_copies,
     "memory": gpu_costs.check_memory,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from distgnn.checkpoint.training_state import make_state
-from distgnn.distributed import ProcessGroup, choose_device
+from distgnn.distributed import ProcessGroup, choose_device, joined
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.schema import Schema
 from distgnn.pretraining.step import check_agreement
@@ -47,6 +48,20 @@ def test_two_ranks() -> None:
     assert [one["rank"] for one in found] == [0, 1]
     assert all(one["size"] == 2 and one["total"] == [3.0, 20.0] for one in found)
     assert all(one["same"] and not one["other"] for one in found)
+
+
+@pytest.mark.parametrize(
+    ("device", "given", "backend"), [("cpu", None, "gloo"), ("cuda", None, "nccl"), ("cuda", "gloo", "gloo")]
+)
+def test_the_backend_follows_the_device_unless_it_is_given(
+    monkeypatch: pytest.MonkeyPatch, device: str, given: str | None, backend: str
+) -> None:
+    asked = list[str]()
+    monkeypatch.setattr(dist, "init_process_group", lambda chosen, **_: asked.append(chosen))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: asked.append("left"))
+    with joined(0, 2, "file:///unused", torch.device(device), given) as group:
+        assert group == ProcessGroup(0, 2, torch.device(device))
+    assert asked == [backend, "left"]
 
 
 def test_disagreement_of_ranks_is_detected_on_all_ranks() -> None:

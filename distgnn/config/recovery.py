@@ -12,6 +12,9 @@ from distgnn.config.fields import runtime
 class RecoveryConfig:
     """Timing of restarts of the workers.
 
+    Two fields stand for environment variables of Ray Train. A field that differs from its default replaces the variable, also for
+    the workers: processes that Ray has started in advance with another environment are then not reused.
+
     How soon the loss of a node is detected is a setting of the cluster, in the environment of its head node:
     RAY_health_check_period_ms=1000 RAY_health_check_timeout_ms=2000 RAY_health_check_failure_threshold=3 instead of
     Ray's defaults 3000, 10000 and 5 reduce it from 15 to about 3 seconds.
@@ -25,7 +28,7 @@ class RecoveryConfig:
     """
     settle_seconds: float = runtime(20.0)
     """Seconds to wait after workers are lost until Ray has detected which nodes are lost, so that the next group is not
-    scheduled on them.
+    scheduled on them. Ray Train's controller does nothing else meanwhile.
     """
     resize_seconds: float = runtime(30.0)
     """Interval in seconds of checks for new nodes; elastic workers are then restarted on all nodes

@@ -114,7 +114,19 @@ class Context:
     @cached_property
     def attention(self) -> Attention:
         """Attention over the ``looped`` messages."""
-        return Attention(self.looped, self.nodes, self.attributes(self.looped))
+        return Attention(self.looped, self.nodes, self.attributes(self.looped), self._looped_before)
+
+    def _looped_before(self) -> Tensor | None:
+        """Number of ``looped`` messages to the nodes before each node, int64 [N + 1], from a copy of the edges on the host.
+
+        None if there is no copy: the edges are on the host themselves, or on the device only.
+        """
+        edges = self.batch.on_host("edges")
+        if edges is None or edges is self.batch.edges:
+            return None
+        ends = edges[:, edges[0] != edges[1]]
+        targets = ends[1] if self.batch.directed else ends.flatten()
+        return F.pad((group_sizes(targets, self.batch.num_nodes) + 1).cumsum(0), (1, 0))
 
     @cached_property
     def streams(self) -> Segments:

@@ -1,7 +1,7 @@
 """Graph augmentations for contrastive learning (You et al., NeurIPS 2020), sampled with keyed randomness.
 
 You et al., "Graph contrastive learning with augmentations". :class:`Augmenter` runs in the data readers and samples the
-changes as extras of the batch; :func:`view_of` applies them in the training step. Each view of each graph uses one
+changes as extras of the batch; :func:`views_of` applies them in the training step. Each view of each graph uses one
 augmentation, sampled uniformly. An augmentation changes round(rate * n) of n elements, at least one:
   drop_nodes       removes nodes and their edges
   perturb_edges    replaces edges by non-edges of the graph (or removes them if no non-edge is left); a new edge
@@ -25,7 +25,7 @@ from distgnn.graph.batch import GraphBatch, Ragged, row_graph
 from distgnn.graph.distances import hops
 from distgnn.graph.keyed import UInt64, below, draw
 from distgnn.graph.purposes import PretrainDraw
-from distgnn.graph.subgraph import keep_edges, keep_nodes
+from distgnn.graph.subgraph import induced
 from distgnn.objectives.keyed_choice import Int, first_of_each, graph_keys, numbered
 from distgnn.objectives.negative_sampling import NonEdges
 
@@ -110,19 +110,22 @@ def _connected(graphs: GraphBatch, chosen: Bool, counts: Int, words: UInt64, key
     return kept
 
 
-def view_of(batch: GraphBatch, number: int) -> tuple[GraphBatch, Tensor]:
-    """Apply the changes in the extras of ``batch``.
+def views_of(batch: GraphBatch) -> list[tuple[GraphBatch, Tensor]]:
+    """Apply the changes in the extras of ``batch``. The host waits for a device once.
 
     Returns:
-        View ``number`` of every graph, and bool [nodes of the view]: which nodes have a masked input.
+        Each view of every graph, and bool [nodes of the view]: which nodes have a masked input.
     """
+    states = [batch.extras[f"view{number}_nodes"].values for number in range(VIEWS)]
+    parts = induced([(_rewired(batch, number), state != _DROPPED) for number, state in enumerate(states)])
+    return [(view, (state == _HIDDEN)[rows]) for (view, rows), state in zip(parts, states, strict=True)]
+
+
+def _rewired(batch: GraphBatch, number: int) -> GraphBatch:
+    """Give the changed edges of a view their new end nodes, -1 for removed ones."""
     changes = batch.extras[f"view{number}_edges"]
     owner = row_graph(changes.ptr, changes.values.shape[0])
     edge, *ends = changes.values.long().t()
     ends = torch.stack(ends)
     ends = torch.where(ends < 0, ends, ends + batch.node_ptr[owner])
-    edges = batch.edges.index_copy(1, edge + batch.edge_ptr[owner], ends)
-    rewired = keep_edges(replace(batch, edges=edges), edges[0] >= 0)
-    state = batch.extras[f"view{number}_nodes"].values
-    kept = state != _DROPPED
-    return keep_nodes(rewired, kept), (state == _HIDDEN)[kept]
+    return replace(batch, edges=batch.edges.index_copy(1, edge + batch.edge_ptr[owner], ends))

@@ -19,9 +19,9 @@ from distgnn.config.base import check
 from distgnn.config.fields import hyper
 from distgnn.graph.batch import GraphBatch
 from distgnn.models.encoder import Encoder
-from distgnn.objectives.augmentations import VIEWS, Augmenter, view_of
+from distgnn.objectives.augmentations import VIEWS, Augmenter, views_of
 from distgnn.objectives.base import Losses, Objective, ObjectiveContext
-from distgnn.objectives.streams import stream_bounds
+from distgnn.objectives.streams import stream_sizes
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class GraphCL(Objective):
 
     def losses(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> Losses:  # noqa: ARG002
         """Return the losses, summed over graphs that are not alone in their stream."""
-        sizes = stream_bounds(batch).diff().tolist()
-        views = [self._embed(encoder, *view_of(batch, number)).split(sizes) for number in range(VIEWS)]
+        sizes = stream_sizes(batch)
+        views = [self._embed(encoder, *view).split(sizes) for view in views_of(batch)]
         pairs = [self._contrast(*pair) for pair, size in zip(zip(*views, strict=True), sizes, strict=True) if size > 1]
         none = batch.node_ptr.new_zeros(2, dtype=torch.float32)
         total, correct = torch.stack([none, *pairs]).sum(0)

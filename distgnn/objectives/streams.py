@@ -21,6 +21,14 @@ def stream_bounds(batch: GraphBatch) -> Tensor:
     return batch.stream_ptr
 
 
+def stream_sizes(batch: GraphBatch) -> list[int]:
+    """Return the number of graphs of each stream; the host waits for a device only if it does not know them."""
+    if batch.stream_ptr is None:
+        return [batch.num_graphs]
+    known = batch.on_host("stream_ptr")
+    return (batch.stream_ptr if known is None else known).diff().tolist()
+
+
 def next_graph(graphs: Tensor, batch: GraphBatch) -> Tensor:
     """Return the successor of each chosen graph among the chosen graphs of its stream, cyclic.
 

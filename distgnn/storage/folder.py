@@ -186,16 +186,27 @@ class Folder:
             except FileNotFoundError:
                 return None
 
-    def open_sized(self, name: str, size: int, tail: int) -> pa.NativeFile | None:
-        """Like :meth:`open_if_there` for a file that should have ``size`` bytes; on S3, its last ``tail`` come in one request."""
+    def open_sized(self, name: str, size: int, tail: int) -> tuple[pa.NativeFile, str] | None:
+        """Like :meth:`open_if_there` for a file that should have ``size`` bytes; on S3, its last ``tail`` come in one request.
+
+        Returns:
+            The file and its version for :meth:`open_version`, "" where storage has no versions; None if there is no such file.
+        """
         handler = getattr(self.filesystem, "handler", None)
         if not isinstance(handler, S3Files):
-            return self.open_if_there(name)
+            file = self.open_if_there(name)
+            return None if file is None else (file, "")
         with storage_errors("read", self.at(name)):
             try:
                 return handler.open_sized(self.locate(name), size, tail)
             except FileNotFoundError:
                 return None
+
+    def open_version(self, name: str, size: int, version: str) -> pa.NativeFile | None:
+        """Open the version of a file that :meth:`open_sized` has returned, on S3 without a request; reads of another one fail."""
+        if not version:
+            return self.open_if_there(name)
+        return _objects(self.filesystem).open_version(self.locate(name), size, version)
 
     def write(self, name: str, data: bytes | pa.Buffer) -> None:
         """Write the file ``name`` atomically: by rename on a local file system, as one object elsewhere."""

@@ -81,15 +81,22 @@ class S3Files(pafs.FileSystemHandler):
         head = self._do("read", path, lambda client, bucket, key: client.head_object(Bucket=bucket, Key=key))
         return pa.PythonFile(_ObjectFile(self, path, head["ContentLength"], head.get("ETag", "")), mode="r")
 
-    def open_sized(self, path: str, size: int, tail: int) -> pa.NativeFile:
+    def open_sized(self, path: str, size: int, tail: int) -> tuple[pa.NativeFile, str]:
         """Open an object that should have ``size`` bytes for random access; its last ``tail`` bytes come in one request.
 
         Without the HEAD request of :meth:`open_input_file`. If the object has another size, that of the result is it.
+
+        Returns:
+            The file and its ETag.
         """
         start = max(size - tail, 0)
         data, found, etag = self._do("read", path, lambda client, bucket, key: _piece(client, bucket, key, start, size))
         ahead = (start, data) if found == size else (0, b"")
-        return pa.PythonFile(_ObjectFile(self, path, found, etag, ahead), mode="r")
+        return pa.PythonFile(_ObjectFile(self, path, found, etag, ahead), mode="r"), etag
+
+    def open_version(self, path: str, size: int, etag: str) -> pa.NativeFile:
+        """Open the version ``etag`` of an object, which has ``size`` bytes, for random access, without a request."""
+        return pa.PythonFile(_ObjectFile(self, path, size, etag), mode="r")
 
     def open_input_stream(self, path: str) -> pa.NativeFile:
         """Download an object: small ones in one request, others in parts that are retried separately."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs as pafs
 
+from distgnn.corpus import footers
 from distgnn.corpus import reader as module
+from distgnn.corpus.footers import Footer, Footers
 from distgnn.corpus.reader import CorpusReader
 from distgnn.errors import RequestError, WorkError
 from distgnn.storage.folder import Folder
@@ -48,21 +53,91 @@ def test_open_shards_are_limited(corpus: Path, monkeypatch: pytest.MonkeyPatch) 
     assert other.unit(2).graph_id.tolist() == [8, 9, 10, 11]
 
 
+def _elsewhere(corpus: Path) -> Folder:
+    """The same corpus, on a file system that is not this machine's."""
+    store = pafs.SubTreeFileSystem(str(corpus.parent), pafs.LocalFileSystem())
+    return Folder(store, corpus.name, "s3://bucket/x")
+
+
 @pytest.mark.parametrize("remote", [False, True])
 def test_kept_footers_are_limited_by_their_bytes(corpus: Path, monkeypatch: pytest.MonkeyPatch, remote: bool) -> None:
-    sizes = [pq.read_metadata(corpus / f"shard-0000{n}.parquet").serialized_size for n in range(3)]
+    whole = [pq.read_metadata(corpus / f"shard-0000{n}.parquet").serialized_size for n in range(3)]
     reader = CorpusReader(str(corpus))
     if remote:
-        store = pafs.SubTreeFileSystem(str(corpus.parent), pafs.LocalFileSystem())
-        reader.folder = Folder(store, corpus.name, "s3://bucket/x")
-    monkeypatch.setattr(module, "_FOOTERS_BYTES", 10 * (sizes[1] + sizes[2]))
-    for unit in range(3):
+        reader.folder = _elsewhere(corpus)
+    monkeypatch.setattr(module, "_OPEN_SHARDS", 2)
+    monkeypatch.setattr(footers, "_DECODED_BYTES", 10 * max(whole))  # one
+    for unit in (0, 1, 0, 2, 0):
         reader.unit(unit)
-    assert list(reader._footers) == [1, 2]
-    assert list(reader._open_shards.files) == ([1, 2] if remote else [0, 1, 2])
-    monkeypatch.setattr(module, "_FOOTERS_BYTES", 1)  # less than one
-    assert reader.unit(0).graph_id.tolist() == [0, 1, 2, 3]
-    assert len(reader._footers) <= 2
+    kept = reader._footers
+    assert list(kept._packed) == [0, 1, 2]
+    assert list(kept._decoded) == [2]
+    assert list(reader._open_shards.files) == [2, 0]
+    packed = {shard: len(footer.data) for shard, footer in kept._packed.items()}
+    assert kept._packed_bytes == sum(packed.values()) < sum(whole)
+    monkeypatch.setattr(footers, "_PACKED_BYTES", packed[1] + packed[2] + packed[0] - 1)
+    assert reader.unit(1).graph_id.tolist() == [4, 5, 6, 7]  # decoded again
+    reader._open_shards.files.clear()
+    kept.drop(0)
+    reader.unit(0)
+    assert list(kept._packed) == [1, 0]
+    monkeypatch.setattr(footers, "_PACKED_BYTES", 1)  # less than one
+    assert reader.unit(2).graph_id.tolist() == [8, 9, 10, 11]
+    assert list(kept._packed) == list(kept._decoded) == [2]
+    assert (kept._packed_bytes, kept._decoded_bytes) == (packed[2], 10 * whole[2])
+
+
+def test_a_kept_footer_is_that_of_the_file(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(footers, "_DECODED_BYTES", 1)
+    kept, whole = Footers(), [pq.read_metadata(corpus / f"shard-0000{number}.parquet") for number in range(2)]
+    for shard, metadata in enumerate(whole):
+        kept.keep(shard, Footer(metadata, f"version {shard}"))
+    for shard in (0, 1, 0):
+        found = kept.get(shard)
+        assert found is not None
+        assert found.version == f"version {shard}"
+        assert found.metadata.equals(whole[shard])
+        assert found.metadata.metadata == whole[shard].metadata
+    assert kept.get(2) is None
+
+
+def test_one_request_a_unit_in_the_second_epoch(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a corpus with more shards than a reader keeps open, or keeps decoded footers of."""
+    motifs(s3, graphs=30_000, unit_rows=2500, shard_rows=5000)
+    asked, do = [], S3Files._do
+    monkeypatch.setattr(S3Files, "_do", lambda *words: (asked.append(words[1]), do(*words))[1])
+    monkeypatch.setattr(footers, "_DECODED_BYTES", 10 * 3 * 3000)
+    monkeypatch.setattr(module, "_OPEN_SHARDS", 1)
+    reader = CorpusReader(s3)
+    for epoch, requests in enumerate((6, 12)):
+        asked.clear()
+        for unit in (0, 2, 4, 6, 8, 10, *((1, 3, 5, 7, 9, 11) if epoch else ())):
+            assert reader.unit(unit).graph_id.tolist() == list(range(2500 * unit, 2500 * unit + 2500))
+        assert len(asked) == requests + 6 * (not epoch)  # the footers
+    assert len(reader._footers._decoded) < len(reader._footers._packed) == 6
+    other = pickle.loads(pickle.dumps(reader))
+    asked.clear()
+    assert other.unit(11).graph_id.tolist() == list(range(27_500, 30_000))
+    assert len(asked) == 2  # a pickle has no footers
+
+
+def test_a_shard_that_was_replaced_on_s3(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its footer and its open file are dropped, and the unit comes from the new one."""
+    motifs(s3, graphs=10_000, unit_rows=2500, shard_rows=5000)
+    monkeypatch.setattr(module, "_OPEN_SHARDS", 1)
+    reader = CorpusReader(s3)
+    reader.unit(0)
+    reader.unit(2)
+    name, before = reader.manifest.shards[0].name, errors_by_kind().get("damaged", 0)
+    table = pq.read_table(pa.BufferReader(reader.folder.read(name)))
+    with io.BytesIO() as file:
+        pq.write_table(table, file, row_group_size=2500, compression="none", write_page_checksum=True)
+        changed = file.getvalue()
+    reader.folder.write(name, changed)
+    entry = replace(reader.manifest.shards[0], bytes=len(changed))
+    reader.manifest = replace(reader.manifest, shards=(entry, *reader.manifest.shards[1:]))
+    assert reader.unit(1).graph_id.tolist() == list(range(2500, 5000))
+    assert errors_by_kind()["damaged"] == before + 1
 
 
 def test_requests_per_unit_on_s3(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,16 +183,16 @@ def test_selected_columns(corpus: Path) -> None:
 def test_damaged_remote_unit_is_fetched_again(corpus: Path, monkeypatch: pytest.MonkeyPatch, remote: bool) -> None:
     reader, path = CorpusReader(str(corpus)), corpus / "shard-00001.parquet"
     if remote:
-        store = pafs.SubTreeFileSystem(str(corpus.parent), pafs.LocalFileSystem())
-        reader.folder = Folder(store, corpus.name, "s3://bucket/x")
+        reader.folder = _elsewhere(corpus)
     whole, chunk = path.read_bytes(), pq.ParquetFile(path).metadata.row_group(0).column(2)
     damaged, before = bytearray(whole), errors_by_kind().get("damaged", 0)
     damaged[chunk.data_page_offset + chunk.total_compressed_size - 3] ^= 0xFF
     path.write_bytes(damaged)
-    opened, open_ = [], CorpusReader._open
+    opened, open_ = list[int](), CorpusReader._open
 
     def opening(reader: CorpusReader, number: int) -> pq.ParquetFile:
         opened.append(number)
+        assert number not in reader._footers
         if len(opened) == 2:
             path.write_bytes(whole)
         return open_(reader, number)

@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from jobs.benches.gpu_runs import check_gloo
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,6 +48,20 @@ def test_a_check_over_its_time_limit_fails_alone(tmp_path: Path) -> None:
     page = (tmp_path / "gpu.md").read_text()
     assert "Failed: copies." in page
     assert "**Failed:** over 0.1 s" in page
+
+
+@pytest.mark.slow
+def test_two_ranks_that_share_a_device() -> None:
+    """The check of a GPU, on the CPU: two processes give the losses of one, with ``train.exact`` to the last bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found = check_gloo("cpu")
+    finally:
+        torch.set_num_threads(before)
+    assert found.failures == []
+    assert [(row["run"], row["steps"]) for row in found.rows] == [("2 ranks, plain", 8), ("2 ranks, exact", 8)]
+    assert found.rows[1]["difference"] == 0
 
 
 def test_unknown_check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from distgnn.config import EncoderConfig, PretrainConfig
 from distgnn.graph.batch import GraphBatch, concat_graphs, slice_graphs
 from distgnn.models.encoder import Encoder, build_encoder
-from distgnn.objectives.augmentations import VIEWS, Augmenter, view_of
+from distgnn.objectives.augmentations import VIEWS, Augmenter, views_of
 from distgnn.objectives.base import ObjectiveContext
 from distgnn.objectives.graphcl import ContrastConfig, GraphCL
 from tests.helpers.graphs import BARE, MOLECULE, as_networkx, random_graphs, with_tasks
@@ -39,9 +39,10 @@ def changed(count: int, rate: float) -> int:
     return min(max(round(rate * count), 1), count)
 
 
-def views_of(graphs: GraphBatch, names: tuple[str, ...], rate: float, seed: int = 0) -> list[tuple[GraphBatch, Tensor]]:
-    batch = replace(graphs, extras=Augmenter(names, rate)(graphs, seed, 0))
-    return [view_of(batch, number) for number in range(VIEWS)]
+def sampled_views(
+    graphs: GraphBatch, names: tuple[str, ...], rate: float, seed: int = 0
+) -> list[tuple[GraphBatch, Tensor]]:
+    return views_of(replace(graphs, extras=Augmenter(names, rate)(graphs, seed, 0)))
 
 
 def edge_set(graphs: GraphBatch, g: int) -> set[frozenset[int]]:
@@ -55,7 +56,7 @@ def edge_set(graphs: GraphBatch, g: int) -> set[frozenset[int]]:
 @LAWFUL
 @given(GRAPHS, RATES)
 def test_dropped_nodes_lose_their_edges(graphs: GraphBatch, rate: float) -> None:
-    for view, hidden in views_of(graphs, ("drop_nodes",), rate):
+    for view, hidden in sampled_views(graphs, ("drop_nodes",), rate):
         assert not hidden.any()
         for g, size in enumerate(graphs.node_ptr.diff().tolist()):
             part = slice_graphs(view, g, g + 1)
@@ -67,7 +68,7 @@ def test_dropped_nodes_lose_their_edges(graphs: GraphBatch, rate: float) -> None
 @LAWFUL
 @given(GRAPHS, RATES)
 def test_perturbed_edges_become_non_edges_and_keep_their_attributes(graphs: GraphBatch, rate: float) -> None:
-    for view, hidden in views_of(graphs, ("perturb_edges",), rate):
+    for view, hidden in sampled_views(graphs, ("perturb_edges",), rate):
         assert not hidden.any()
         assert torch.equal(view.node_cat, graphs.node_cat)
         for g, size in enumerate(graphs.node_ptr.diff().tolist()):
@@ -83,7 +84,7 @@ def test_perturbed_edges_become_non_edges_and_keep_their_attributes(graphs: Grap
 @LAWFUL
 @given(GRAPHS, RATES)
 def test_masking_changes_only_the_inputs_of_masked_nodes(graphs: GraphBatch, rate: float) -> None:
-    for view, hidden in views_of(graphs, ("mask_attributes",), rate):
+    for view, hidden in sampled_views(graphs, ("mask_attributes",), rate):
         assert torch.equal(view.edges, graphs.edges)
         for g, size in enumerate(graphs.node_ptr.diff().tolist()):
             own = hidden[int(graphs.node_ptr[g]) : int(graphs.node_ptr[g + 1])]
@@ -93,7 +94,7 @@ def test_masking_changes_only_the_inputs_of_masked_nodes(graphs: GraphBatch, rat
 @LAWFUL
 @given(GRAPHS, RATES)
 def test_subgraphs_are_connected_parts(graphs: GraphBatch, rate: float) -> None:
-    for view, _ in views_of(graphs, ("subgraph",), rate):
+    for view, _ in sampled_views(graphs, ("subgraph",), rate):
         for g, size in enumerate(graphs.node_ptr.diff().tolist()):
             whole, part = as_networkx(slice_graphs(graphs, g, g + 1)), as_networkx(slice_graphs(view, g, g + 1))
             assert nx.is_connected(part)
@@ -140,7 +141,7 @@ def test_directed_graphs_keep_their_directions() -> None:
         random_graphs([5], BARE, density=0.0), edges=edges, edge_ptr=torch.tensor([0, 5]), directed=True, **none
     )
     for seed in range(20):
-        for view, _ in views_of(graphs, ("perturb_edges",), 0.4, seed):
+        for view, _ in sampled_views(graphs, ("perturb_edges",), 0.4, seed):
             kept = set(map(tuple, view.edges.t().tolist()))
             assert len(kept & set(map(tuple, edges.t().tolist()))) == 3
             assert len(kept) == 5

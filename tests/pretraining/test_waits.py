@@ -17,6 +17,7 @@ from distgnn.checkpoint.training_state import make_state
 from distgnn.config import EncoderConfig, PretrainConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.batch import copied, group_sizes, map_tensors, rows_where
+from distgnn.models.batch_context import Context
 from distgnn.models.ops import segments
 from distgnn.pretraining.step import objective_of, outer_step
 from tests.helpers.graphs import MOLECULE, random_graphs, with_tasks
@@ -61,11 +62,18 @@ class Waits(TorchDispatchMode):
 
 @pytest.mark.parametrize(
     ("objective", "kind", "waits"),
-    [("l2p", "gin", 2), ("l2p", "gcn", 2), ("l2p", "sage", 2), ("l2p", "gat", 3), ("edgepred", "gin", 1)],
+    [
+        ("l2p", "gin", 2),
+        ("l2p", "gcn", 2),
+        ("l2p", "sage", 2),
+        ("l2p", "gat", 2),
+        ("edgepred", "gin", 1),
+        ("graphcl", "gin", 2),
+    ],
 )
 def test_waits_of_a_step(objective: str, kind: Any, waits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One read of the losses; in L2P one of the sizes of the tasks, before the first pass, and in GAT one of the messages of
-    each graph."""
+    """One read of the losses; in L2P one of the sizes of the tasks, before the first pass, and in GraphCL one of
+    those of the views."""
     config = PretrainConfig("unused", objective=objective, encoder=EncoderConfig(kind=kind, layers=3, width=16))
     state = make_state(config, MOLECULE, CPU)
     sent = with_tasks(random_graphs([4, 5, 6, 7, 8, 9]), objective_of(state).prepare, streams=[0, 3, 6])
@@ -85,6 +93,23 @@ def test_waits_of_a_step(objective: str, kind: Any, waits: int, monkeypatch: pyt
         outer_step(state, batch, config.train, ProcessGroup.single_process(CPU), epoch=0, lr=1e-3)
     assert not counted.found
     assert reads.total() == waits
+
+
+@pytest.mark.parametrize("directed", [False, True])
+def test_messages_of_groups_are_known_on_the_host(directed: bool) -> None:
+    """The host counts those that the device groups: self-loops and edges stored twice, of graphs and of streams."""
+    batch = random_graphs([3, 1, 6, 4])
+    edges = torch.cat([batch.edges[:, :1].expand(2, 2), batch.edges[:1, -1:].expand(2, 1), batch.edges], dim=1)
+    batch = replace(batch, edges=edges, directed=directed, stream_ptr=torch.tensor([0, 1, 4]))
+    columns = {name: getattr(batch, name)[:1].expand(3, -1) for name in ("edge_cat", "edge_dense")}
+    more = {name: torch.cat([rows, getattr(batch, name)]) for name, rows in columns.items()}
+    batch = replace(batch, **more)
+    context = Context(copied(batch, torch.clone), MOLECULE, torch.float32)
+    for nodes in (context.nodes, context.streams, context.all_nodes):
+        found = context.attention.grouped(nodes)
+        assert found._host is not None
+        assert torch.equal(found._host, found.ptr)
+    assert Context(batch, MOLECULE, torch.float32).attention.grouped(context.nodes)._host is None  # no device
 
 
 def test_rows_and_sizes_equal_those_of_torch() -> None:

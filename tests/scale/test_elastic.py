@@ -97,14 +97,29 @@ def test_exact_sums_require_norms_within_streams() -> None:
         PretrainConfig("c", encoder=EncoderConfig(norm="batch"), train=TrainConfig(exact=True))
 
 
-def test_settings_of_ray_train_are_set_and_restored(monkeypatch: pytest.MonkeyPatch) -> None:
-    poll, start = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
-    monkeypatch.delenv(poll, raising=False)
-    monkeypatch.setenv(start, "7")  # the user's own
-    with train_settings(RecoveryConfig(poll_seconds=0.25, start_seconds=3.0)):
-        assert (os.environ[poll], os.environ[start]) == ("0.25", "7")
-    assert poll not in os.environ
-    assert os.environ[start] == "7"
+@pytest.mark.parametrize(
+    ("before", "config", "expected"),
+    [
+        ((None, None), RecoveryConfig(), ("0.5", "10.0")),
+        ((None, "7"), RecoveryConfig(), ("0.5", "7")),  # the cluster's own
+        ((None, "7"), RecoveryConfig(poll_seconds=0.25), ("0.25", "7")),
+        (("1", "7"), RecoveryConfig(poll_seconds=0.25, start_seconds=3.0), ("0.25", "3.0")),
+    ],
+)
+def test_settings_of_ray_train_are_set_and_restored(
+    monkeypatch: pytest.MonkeyPatch,
+    before: tuple[str | None, str | None],
+    config: RecoveryConfig,
+    expected: tuple[str, str],
+) -> None:
+    names = ("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S")
+    for name, value in zip(names, before, strict=True):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    with train_settings(config):
+        assert tuple(map(os.environ.get, names)) == expected
+    assert tuple(map(os.environ.get, names)) == before
 
 
 def test_recovery_waits_until_lost_nodes_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,6 +187,7 @@ def test_stop_watcher_survives_storage_errors(tmp_path: Path, monkeypatch: pytes
 def test_a_resize_waits_for_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distgnn.scale.train.stop_watcher._SECONDS", 0.01)
     monkeypatch.setattr(recovery, "_CHECKPOINT_SECONDS", 0.5)
+    monkeypatch.setattr(recovery.ray, "nodes", list)
     folder = open_folder(str(tmp_path))
     asked = threading.Thread(target=ResizeCallback(folder.uri).after_controller_state_update, args=(None, RESIZING))
     with StopWatcher(folder, list) as watcher:
@@ -192,6 +208,32 @@ def test_a_resize_waits_for_a_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
     answer_resize(folder)
     assert folder.read(STOP) == b""
     ResizeCallback("s3://nowhere/run").after_controller_state_update(RESIZING, None)
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_a_resize_does_not_wait_for_lost_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dead: bool) -> None:
+    """A node that does not answer in two looks, or that Ray has declared dead, ends the wait; one silent look does not."""
+    monkeypatch.setattr(recovery, "_POLL_SECONDS", 0.01)
+    looks = list[bool]()
+
+    def told() -> list[dict[str, Any]]:
+        gone = dead and len(looks) >= 4
+        return [{"NodeID": "a", "Alive": True}, {"NodeID": "b", "Alive": not gone}]
+
+    def answers(node: dict[str, Any]) -> bool:
+        if node["NodeID"] == "a":
+            return True
+        looks.append(len(looks) != 1 and (dead or len(looks) < 4))
+        return looks[-1]
+
+    monkeypatch.setattr(recovery.ray, "nodes", told)
+    monkeypatch.setattr(recovery, "_answers", answers)
+    folder, start = open_folder(str(tmp_path)), time.monotonic()
+    request_checkpoint(folder)
+    assert time.monotonic() - start < 5  # of 30
+    assert looks == [True, False, True, True, False, False][: 4 if dead else 6]
+    assert missed_checkpoint(folder) is not None
+    assert folder.names() == []
 
 
 def wait_until(condition: Any) -> None:

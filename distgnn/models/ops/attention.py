@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -22,10 +23,14 @@ class Attention:
         messages: M messages.
         nodes: N nodes grouped by graph.
         attributes: float [M, attributes + 1], edge attributes of the messages.
+        before: Returns int64 [N + 1] on the host, the number of messages to the nodes before each node, or None if the device
+            has to be asked. Called where it is needed.
     """
 
-    def __init__(self, messages: Messages, nodes: Segments, attributes: Tensor) -> None:
-        self.messages, self.attributes, self._nodes = messages, attributes, nodes
+    def __init__(
+        self, messages: Messages, nodes: Segments, attributes: Tensor, before: Callable[[], Tensor | None]
+    ) -> None:
+        self.messages, self.attributes, self._nodes, self._before = messages, attributes, nodes, before
         self._grouped: dict[Segments, Segments] = {}
 
     @cached_property
@@ -37,8 +42,9 @@ class Attention:
     def grouped(self, nodes: Segments) -> Segments:
         """Group the messages by the groups of their target nodes."""
         if nodes not in self._grouped:
-            ends = torch.searchsorted(self.messages.target, nodes.ptr)
-            self._grouped[nodes] = Segments(ends, self.messages.target.numel())
+            ends, before = torch.searchsorted(self.messages.target, nodes.ptr), self._before()
+            host = None if before is None else before[nodes.host]
+            self._grouped[nodes] = Segments(ends, self.messages.target.numel(), host)
         return self._grouped[nodes]
 
     @cached_property

@@ -21,9 +21,10 @@ from distgnn.pretraining.run import Run, Units
 from distgnn.register import import_modules
 from distgnn.scale.metrics import RaySink
 from distgnn.scale.train.failures import has_failed, note_failure
+from distgnn.scale.train.placement import free_slots, workers_by_node
 from distgnn.scale.train.recovery import answer_resize
 from distgnn.scale.train.stop_watcher import StopWatcher
-from distgnn.scale.train.stream import READING_CPUS, ray_units, spare_cpus
+from distgnn.scale.train.stream import READING_CPUS, ray_units
 from distgnn.storage.folder import open_folder
 
 _REPLACED_SECONDS = 60.0
@@ -84,10 +85,11 @@ def _report(snapshot: Snapshot) -> None:
 
 
 def _ray_reads(settings: dict[str, Any], group: ProcessGroup) -> bool:
-    """Whether Ray Data reads for this group of workers: rank 0 looks whether it leaves a CPU for that. Collective."""
+    """Whether Ray Data reads for this group of workers: rank 0 looks whether a task fits beside it on some node. Collective."""
     if settings.get("reading", "rank") == "rank":
         return False
-    spare = group.is_main_process and spare_cpus(group.world_size, settings["cpus"]) >= READING_CPUS
+    workers = workers_by_node(group)
+    spare = group.is_main_process and free_slots(workers, settings["cpus"], READING_CPUS) > 0
     return bool(group.all_reduce(torch.tensor([float(spare)], device=group.device)).item())
 
 

@@ -35,29 +35,49 @@ _VARIABLES = {
 }
 _COORDINATOR = "AutoscalingCoordinator"
 _RESERVATION, _MISSED = "reservation.txt", "resize.txt"
-_ASKED_AT_ONCE = 64
+_ASKED_AT_ONCE, _LOOKS = 64, 2
 _POLL_SECONDS, _CONNECT_SECONDS, _ANSWER_SECONDS, _CHECKPOINT_SECONDS = 0.2, 1.0, 5.0, 30.0
 
 
 def train_settings(config: RecoveryConfig) -> AbstractContextManager[None]:
-    """Set the environment variables that Ray Train reads its settings from; variables that the user has set are kept."""
-    return default_environment({name: str(getattr(config, field)) for field, name in _VARIABLES.items()})
+    """Set the environment variables that Ray Train reads its settings from, until the end of the context.
+
+    A field that differs from its default replaces the variable; otherwise a variable that is set already is kept.
+    """
+    usual = RecoveryConfig()
+    values = {field: (getattr(config, field), getattr(usual, field)) for field in _VARIABLES}
+    chosen = {_VARIABLES[field]: str(value) for field, (value, default) in values.items() if value != default}
+    others = {_VARIABLES[field]: str(value) for field, (value, default) in values.items() if value == default}
+    return _environment(_missing(others) | chosen)
+
+
+def default_environment(values: dict[str, str]) -> AbstractContextManager[None]:
+    """Set the environment variables of ``values`` that are not set yet, until the end of the context."""
+    return _environment(_missing(values))
+
+
+def _missing(values: dict[str, str]) -> dict[str, str]:
+    """Return the ``values`` of environment variables that are not set."""
+    return {name: value for name, value in values.items() if name not in os.environ}
 
 
 @contextmanager
-def default_environment(values: dict[str, str]) -> Iterator[None]:
-    """Set the environment variables of ``values`` that are not set yet, and remove them on exit."""
-    added = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(added)
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables, and restore them on exit."""
+    before = {name: os.environ[name] for name in values if name in os.environ}
+    os.environ.update(values)
     try:
         yield
     finally:
-        for name in added:
+        for name in values:
             os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 class RecoveryCallback(UserCallback):
     """Callback of the Ray Train controller: waits until Ray has detected lost nodes, and records the reservation of the run.
+
+    The wait blocks the controller (:meth:`after_exception`).
 
     Args:
         folder: URI of the run's folder.
@@ -104,17 +124,21 @@ class ResizeCallback(ResizeHook):
 
 
 def request_checkpoint(folder: Folder) -> None:
-    """Ask the workers to stop with a checkpoint, and wait until they have; at most 30 s, since they may have been lost.
+    """Ask the workers to stop with a checkpoint, and wait until they have; at most 30 s.
 
-    In that case the driver is told (:func:`missed_checkpoint`): nobody sees what the controller writes to stderr.
+    This blocks the controller, which cannot notice meanwhile that workers are lost. Therefore the wait also ends once a node is
+    dead or does not answer, in two looks in a row. Without a checkpoint the driver is told (:func:`missed_checkpoint`): nobody sees
+    what the controller writes to stderr.
     """
     with suppress(RequestError, WorkError):
         if not folder.write_new(STOP, RESIZE):  # the user stops the run
             return
-        deadline = time.monotonic() + _CHECKPOINT_SECONDS
+        start, before, missing = time.monotonic(), _alive(), 0
         while folder.size(STOP) is not None:
-            if time.monotonic() >= deadline:
-                folder.write(_MISSED, f"{_CHECKPOINT_SECONDS:g}".encode())
+            missing = 0 if before <= _alive() and _all_answer() else missing + 1
+            waited = time.monotonic() - start
+            if missing == _LOOKS or waited >= _CHECKPOINT_SECONDS:
+                folder.write(_MISSED, f"{min(waited, _CHECKPOINT_SECONDS):.2g}".encode())
                 break
             time.sleep(_POLL_SECONDS)
         answer_resize(folder)
@@ -133,6 +157,11 @@ def answer_resize(folder: Folder) -> None:
     """Delete the request for a checkpoint, unless the user has replaced it by a request to stop."""
     if folder.read_if_there(STOP) == RESIZE:
         folder.delete(STOP)
+
+
+def _alive() -> set[str]:
+    """Ids of the nodes that Ray takes for alive."""
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
 def _all_answer() -> bool:

@@ -224,6 +224,7 @@ def test_the_driver_says_what_a_resize_without_a_checkpoint_costs(
         newest = run.folder.sub("checkpoints").names()[-1]
         run.folder.delete_folder(f"checkpoints/{newest}")  # that of the stop, which a lost node does not write
         monkeypatch.setattr(recovery, "_CHECKPOINT_SECONDS", 0.2)
+        monkeypatch.setattr(recovery.ray, "nodes", list)
         recovery.request_checkpoint(run.folder)
         time.sleep(1.0)
 
