@@ -8,18 +8,17 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
 import pyarrow as pa
 import pytest
 import ray
-import torch
 from ray._private.label_utils import validate_label_selector
 from ray.exceptions import WorkerCrashedError
-from torch import Tensor
 
 from distgnn.corpus.payload import decode, encode
 from distgnn.corpus.plan import Plan, RankReads
@@ -28,37 +27,13 @@ from distgnn.corpus.stream import Prepare, local_units, threaded_units
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.batch import GraphBatch
 from distgnn.monitor.sink import NULL_SINK
-from distgnn.objectives.build import build_objective
-from distgnn.pretraining.run import make_plan
 from distgnn.scale.train import stream
 from distgnn.scale.train.datasets import UnitConfig
 from distgnn.scale.train.stream import Rounds, UnitSource, ray_units, window_steps
 from tests.helpers.graphs import BARE, MOLECULE, random_graphs
-from tests.helpers.training import small
+from tests.helpers.units import assert_same, parts
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside Ray itself
-
-
-def parts(corpus: str) -> tuple[CorpusReader, Plan, Prepare]:
-    config, reader = small(corpus, "unused"), CorpusReader(corpus)
-    objective = build_objective(config, reader.manifest.schema)
-    assert objective is not None
-    return reader, make_plan(config, reader), objective.prepare
-
-
-def assert_same(found: GraphBatch, expected: GraphBatch) -> None:
-    for item in fields(expected):
-        one, other = getattr(found, item.name), getattr(expected, item.name)
-        if isinstance(other, Tensor):
-            assert one.dtype == other.dtype, item.name
-            assert torch.equal(one, other), item.name
-        elif item.name != "extras":
-            assert one == other, item.name
-    assert found.extras.keys() == expected.extras.keys()
-    for name, ragged in expected.extras.items():
-        for one, other in ((found.extras[name].values, ragged.values), (found.extras[name].ptr, ragged.ptr)):
-            assert one.dtype == other.dtype, name
-            assert torch.equal(one, other), name
 
 
 @pytest.mark.parametrize("schema", [MOLECULE, BARE])
@@ -317,11 +292,10 @@ class Lateness:
         blocks = [read(pa.table({"round": [number], "rank": [0]})) for number in range(last)]
         first = {next(rounds.reads(number, 0)): number for number in range(last)}
 
-        class Part:
-            def iter_batches(part, **_: object) -> Iterator[pa.Table]:  # noqa: N805
-                for number in range(stream._ROUNDS_BY_RANK, last):
-                    self.before(number)
-                    yield blocks[number]
+        def given(**_: object) -> Iterator[pa.Table]:
+            for number in range(stream._ROUNDS_BY_RANK, last):
+                self.before(number)
+                yield blocks[number]
 
         def own(*args: Any) -> Iterator[GraphBatch]:
             *_, units = args
@@ -339,7 +313,7 @@ class Lateness:
 
         monkeypatch.setattr(stream, "threaded_units", own)
         monkeypatch.setattr(stream._Arrivals, "_patience", counted)
-        part: Any = Part()
+        part: Any = SimpleNamespace(iter_batches=given)
         found = list(ray_units(reader, plan, prepare, reads, lambda _: part, self.sink))
         for one, other in zip(found, local_units(reader, plan, prepare, reads), strict=True):
             assert_same(one, other)
