@@ -227,7 +227,7 @@ class _Arrivals:
         try:
             for part in self._source:
                 whole: Any = None  # each block is a batch
-                batches: Iterable[Any] = part.iter_batches(batch_size=whole, batch_format="pyarrow", prefetch_batches=1)
+                batches: Iterable[Any] = part.iter_batches(batch_size=whole, batch_format="pyarrow", prefetch_batches=0)
                 for table in self._timed(batches):
                     for row in table.to_pylist():
                         self._put(row)
