@@ -46,8 +46,8 @@ _READ_SECONDS, _PAUSE_SECONDS = 0.1, 0.25
 _UNIT_ROWS, _PER_STREAM, _UNITS = 32, 16, 96
 _LEFT_OUT, _LEAST = 32, 16
 """Units of Ray Data that a rank takes before the steady state, read ahead while it made pauses, and the fewest in that state."""
-_LONG_SECONDS = 1.0
-"""A longer wait is looked into; a block of eight units takes 0.8 s."""
+_LONG_SECONDS = 1.5
+"""A longer wait is looked into. A task of eight units takes 0.8 s, for which a rank waits where readers are as many as ranks."""
 _OBJECT_STORE, _HEAD = 100 << 20, "node:__internal_head__"
 
 
