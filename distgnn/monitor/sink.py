@@ -61,6 +61,11 @@ _TABLE = (
         "counter",
         "Seconds each rank spent in the all-reduce, most of it waiting for slower ranks.",
     ),
+    Metric(
+        "distgnn_late_rounds_total",
+        "counter",
+        "Rounds (some units) that ranks read themselves because Ray Data was late, also while it catches up after a start.",
+    ),
     Metric("distgnn_storage_errors_total", "counter", "Failed storage requests, those tried again included."),
     Metric("distgnn_gpu_memory_bytes", "gauge", "Peak GPU memory of a rank; 0 without a GPU."),
     Metric("distgnn_host_memory_bytes", "gauge", "Peak resident memory of a rank."),

@@ -49,6 +49,7 @@ class StepMetrics:
         self._waited = self._next = 0.0
         sink.note("distgnn_train_data_wait_seconds_total", 0)
         sink.note("distgnn_train_reduce_seconds_total", 0)
+        sink.note("distgnn_late_rounds_total", 0)
         if group.is_main_process:
             sink.note("distgnn_world_size", group.world_size)
             for name in _FIRST_SEEN:

@@ -30,6 +30,7 @@ from jobs.benches.l2p_variants import VARIANTS, lines
 from jobs.benches.measure import Options, Side
 from jobs.benches.memory import apart, peak_mb
 from jobs.benches.objectives import context_lines, masking_lines, step_lines
+from jobs.benches.reading import Read, long_waits, steady
 from jobs.benches.scaling import axis_lines, synthetic_graphs
 from jobs.benches.simulate import efficiency, fitted, unit_steps
 from jobs.benches.throughput import count_work, throughput_lines
@@ -193,3 +194,24 @@ def test_steps_of_units(motifs: str) -> None:
     shuffled, balanced = (unit_steps(motifs, 16, balanced=choice) for choice in (False, True))
     assert shuffled.sum() == balanced.sum()
     assert balanced.std(axis=1).mean() < shuffled.std(axis=1).mean()
+
+
+def test_the_steady_state_of_reading_begins_when_every_rank_has_units_of_ray_data() -> None:
+    """Rank 1 starts 3 s after rank 0, and both wait 2 s for a block in the middle of the steady state."""
+    ranks = []
+    for rank, own in enumerate((4, 7)):
+        reads, now = list[Read](), 0.0
+        for n in range(200):
+            asked, now = now, now + (1.0 if n < own else 2.0 if n == 120 else 0.1)
+            reads.append(Read(0, rank if n < own else 9, now - 0.3, now - 0.2, asked, now))
+        ranks.append(reads)
+    found = steady(ranks, [4, 7])
+    assert found.begin == pytest.approx(7 + 33 * 0.1)
+    assert found.end == pytest.approx(4 + 195 * 0.1 + 2)
+    assert (found.longest, found.own) == (pytest.approx(2), 0)
+    assert found.rate == pytest.approx(2 * (152 - 19) / 15.2, rel=0.02)
+    assert found.busy == pytest.approx(0.1 * found.rate)
+    assert list(long_waits(ranks, found.begin, found.end).values()) == [2, 0, 0, 2, 0]
+    assert list(long_waits(ranks, 0.0, found.begin).values()) == [0] * 5
+    with pytest.raises(SystemExit, match="a rank has 0 units in the steady state"):
+        steady(ranks, [4, 200])

@@ -27,11 +27,16 @@ def quick(name: str, folder: Path) -> list[dict[str, Any]]:
 @pytest.mark.slow
 def test_reading(tmp_path: Path) -> None:
     lines = {line["metric"]: line for line in quick("reading", tmp_path)}
-    for metric in ("units of all ranks", "longest gap of a rank"):
+    for metric in ("units of all ranks", "longest wait of a rank"):
         assert min(lines[metric]["value"], lines[metric]["baseline_value"]) > 0
     busy, idle = lines["CPUs that read for Ray Data, of 6 beside the ranks"]["value"], lines["of these idle"]["value"]
     assert busy > 0
     assert busy + idle == pytest.approx(6)
+    assert (
+        lines["start: until every rank has units of Ray Data"]["value"]
+        > lines["start: first unit of the last rank"]["value"]
+    )
+    assert lines["steady state: waits over 1.5 s"]["value"] >= 0
     for side in ("ray", "rank"):
         assert lines[f"{side}: units read on the head"]["value"] == 0
         assert lines[f"{side}: units read on each other node"]["value"] > 0

@@ -90,6 +90,7 @@ def test_metrics_of_ranks_sum_to_those_of_the_run() -> None:
     assert {name for name, _, _ in other.seen} == {
         "train_data_wait_seconds_total",
         "train_reduce_seconds_total",
+        "late_rounds_total",
         "storage_errors_total",
         "gpu_memory_bytes",
         "host_memory_bytes",
@@ -101,7 +102,7 @@ def test_counters_start_at_zero() -> None:
     StepMetrics(notes, ProcessGroup.single_process(CPU))
     SnapshotMetrics(notes)
     counters = {name.removeprefix("distgnn_") for name, metric in METRICS.items() if metric.kind == "counter"}
-    others = {"restarts_total", "lost_steps_total", "storage_errors_total"}
+    others = {"restarts_total", "lost_steps_total", "late_rounds_total", "storage_errors_total"}
     expected = {name for name in counters if name.startswith("train_")} | others
     assert {name for name, value, _ in notes.seen if value == 0} == expected
 

@@ -10,22 +10,32 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import ray
+from ray.cluster_utils import Cluster
 
 from distgnn.config import PretrainConfig
+from distgnn.corpus.plan import RankReads
+from distgnn.corpus.stream import local_units
 from distgnn.pretraining.history import read_history, read_progress
 from distgnn.pretraining.run import Run, new_start
 from distgnn.scale.pool import start_ray
+from distgnn.scale.train.datasets import UnitConfig
 from distgnn.scale.train.pretrain import pretrain_on_ray
+from distgnn.scale.train.stream import UnitSource, ray_units
 from distgnn.storage.folder import open_folder
-from jobs.benches.drill import drill, train_workers
+from jobs.benches.drill import HEARTBEATS, drill, train_workers
+from jobs.benches.server import environment
 from tests.helpers.corpora import motifs
 from tests.helpers.training import losses, small, train_small
+from tests.helpers.units import assert_same, parts
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside Ray itself
@@ -127,3 +137,53 @@ def test_a_new_node_costs_few_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         run.wait_step(after["first"] + 5)
         run.stop()
     assert [row["step"] for row in read_history(open_folder(f"{tmp_path}/run"))][:30] == list(range(1, 31))
+
+
+@pytest.fixture
+def readers() -> Iterator[Cluster]:
+    """A cluster of a head, where this process is, without CPUs and one node, where all reading tasks are."""
+    with environment(RAY_AUTH_MODE="disabled", **HEARTBEATS):
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        try:
+            cluster.add_node(num_cpus=2)
+            ray.init(address=cluster.address, log_to_driver=False)
+            yield cluster
+        finally:
+            ray.shutdown()
+            with suppress(AssertionError):  # a killed raylet counts as a zombie
+                cluster.shutdown()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Ray Data is late")
+def test_the_node_of_the_readers_is_lost(corpus: str, tmp_path: Path, readers: Cluster) -> None:
+    """A rank that reads by Ray Data goes on by itself, and takes the blocks of Ray Data again once there is a new node."""
+    reader, plan, prepare = parts(corpus)
+    source = UnitSource(str(tmp_path), reader, plan, prepare, 1000 * plan.steps_per_epoch)
+    (part,) = UnitConfig(ray.put(source)).configure({name: make() for name, make in source.datasets().items()}, 1)
+    reads, sink = RankReads(plan, 0, source.total, 0, 1), MagicMock()
+    found, units = [], ray_units(reader, plan, prepare, reads, part.__getitem__, sink)
+
+    def take_until(late: Callable[[int], bool]) -> float:
+        """Take units until ``late`` (rounds that the rank read itself) holds for the last 60; returns the longest wait."""
+        longest, deadline = 0.0, time.monotonic() + 120
+        while True:
+            assert time.monotonic() < deadline
+            before = sink.note.call_count
+            for _ in range(60):
+                start = time.monotonic()
+                found.append(next(units))
+                longest = max(longest, time.monotonic() - start)
+                time.sleep(0.05)
+            if late(sink.note.call_count - before):
+                return longest
+
+    take_until(lambda late: late == 0)
+    (node,) = set(readers.list_all_nodes()) - {readers.head_node}
+    readers.remove_node(node, allow_graceful=False)
+    assert take_until(lambda late: late >= 9) < 60
+    readers.add_node(num_cpus=2)
+    take_until(lambda late: late == 0)
+    for one, other in zip(found, islice(local_units(reader, plan, prepare, reads), len(found)), strict=True):
+        assert_same(one, other)

@@ -51,7 +51,7 @@ def train_worker(settings: dict[str, Any], group: ProcessGroup) -> None:
     sink = RaySink(run.name)
     try:
         units = (
-            partial(ray_units, window=cast(Any, ray.train.get_dataset_shard))
+            partial(ray_units, window=cast(Any, ray.train.get_dataset_shard), sink=sink)
             if _ray_reads(settings, group)
             else threaded_units
         )

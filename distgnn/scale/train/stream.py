@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,6 +41,10 @@ from distgnn.storage.folder import open_folder
 _UNITS_PER_BLOCK, _UNITS_AHEAD, _UNITS_PER_WINDOW = 8, 16, 100_000
 _ROUNDS_BY_RANK = 2
 """Rounds of a start that a rank reads itself, in which Ray Data starts its tasks."""
+_PATIENCE_SECONDS, _WAITS = 2.0, 32
+"""Least seconds that a rank waits for a block, and the number of Ray Data's last intervals from which it takes more."""
+_LATE_ROUNDS = 3
+"""Late blocks in a row after which a rank waits for none until Ray Data has caught up."""
 READING_CPUS = 1.0
 """CPUs that a task of Ray Data reserves."""
 _HEAD = "node:__internal_head__"
@@ -210,6 +217,7 @@ class _Arrivals:
     def __init__(self, source: Iterator[DataIterator]) -> None:
         self._changed = threading.Condition()
         self._next: dict[str, Any] | BaseException | None = None
+        self._waits = deque[float](maxlen=_WAITS)
         self._wanted, self._closed = 0, False
         self._source = source
         threading.Thread(target=self._receive, name="distgnn-arrivals", daemon=True).start()
@@ -219,8 +227,8 @@ class _Arrivals:
         try:
             for part in self._source:
                 whole: Any = None  # each block is a batch
-                batches: Iterable[Any] = part.iter_batches(batch_size=whole, batch_format="pyarrow", prefetch_batches=1)
-                for table in batches:
+                batches: Iterable[Any] = part.iter_batches(batch_size=whole, batch_format="pyarrow", prefetch_batches=0)
+                for table in self._timed(batches):
                     for row in table.to_pylist():
                         self._put(row)
                     if self._closed:
@@ -228,6 +236,24 @@ class _Arrivals:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - raised where the block was due; Ray exits when it is shut down
             last = error
         self._put(last)
+
+    def _timed(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Note how long each batch is waited for. The time until the rank takes it does not count."""
+        asked = time.monotonic()
+        for batch in batches:
+            with self._changed:
+                self._waits.append(time.monotonic() - asked)
+            yield batch
+            asked = time.monotonic()
+
+    def _patience(self) -> float:
+        """Seconds that a block may take: twice the longest interval of the last ones, an outlier left out where there are enough.
+
+        The longest, since tasks that end together give their blocks together, and none until the next ones end.
+        """
+        waits = sorted(self._waits)
+        longest = waits[-1 - len(waits) // _WAITS] if waits else 0.0
+        return max(_PATIENCE_SECONDS, 2 * longest)
 
     def _put(self, item: dict[str, Any] | BaseException) -> None:
         with self._changed:
@@ -240,10 +266,10 @@ class _Arrivals:
         return item["round"] >= self._wanted if isinstance(item, dict) else item is not None
 
     def take(self, number: int, wait: bool) -> dict[str, Any] | None:
-        """Block of round ``number``; None if it has not arrived and ``wait`` is false. Earlier ones are dropped."""
+        """Block of round ``number``; None if it has not arrived, with ``wait`` in due time. Earlier ones are dropped."""
         with self._changed:
             self._want(number)
-            self._changed.wait_for(lambda: not wait or self._due(self._next))
+            self._changed.wait_for(lambda: self._due(self._next), self._patience() if wait else 0)
             block = self._next if self._due(self._next) else None
             if isinstance(block, BaseException):
                 reason = " ".join(str(block).split())[:200]
@@ -267,10 +293,12 @@ def ray_units(
     prepare: Prepare,
     reads: RankReads,
     window: Callable[[str], DataIterator],
+    sink: MetricsSink = NULL_SINK,
 ) -> Iterator[GraphBatch]:
     """Read the units of ``reads`` in order, bitwise equal to those of ``local_units``.
 
-    The rank reads the first rounds itself, and further ones until Ray Data has caught up.
+    The rank reads the first rounds itself, and further ones until Ray Data has caught up. So it does when a block is late: by
+    more than the intervals of the blocks before explain, as when the node of the reading tasks is lost.
 
     Args:
         reader: Reader of the corpus.
@@ -278,6 +306,7 @@ def ray_units(
         prepare: Transform of the objective.
         reads: The units, up to the last step of the run.
         window: Returns this rank's part of the dataset of that name.
+        sink: Counts the rounds that the rank reads itself because they are late.
 
     Raises:
         RequestError: As raised by reading, at the position of the unit that caused it.
@@ -287,19 +316,29 @@ def ray_units(
     current, stop = reads.start // rounds.steps, -(-reads.stop // rounds.steps)
     size = window_steps(plan)
     windows = range(handover(rounds, reads.start) // size, -(-reads.stop // size))
-    arrivals, caught_up = _Arrivals(window(window_name(number)) for number in windows), False
+    arrivals, late = _Arrivals(window(window_name(number)) for number in windows), _LATE_ROUNDS
     try:
         first = plan.reads(reads.start, min((current + 1) * rounds.steps, reads.stop), reads.rank, reads.world_size)
         yield from threaded_units(reader, plan, prepare, first)
         for number in range(current + 1, stop):
-            block = arrivals.take(number, wait=caught_up)
-            caught_up = caught_up or block is not None
+            block = arrivals.take(number, wait=late < _LATE_ROUNDS)
+            late = 0 if block else late + 1
             if block is None:
+                if number >= current + _ROUNDS_BY_RANK:
+                    _note_late(sink, late)
                 yield from threaded_units(reader, plan, prepare, rounds.reads(number, reads.rank))
             else:
                 yield from _units(block, rounds, reads.rank)
     finally:
         arrivals.close()
+
+
+def _note_late(sink: MetricsSink, late: int) -> None:
+    """Count a late round, and warn (once a process, as warnings are by default) when a rank no longer waits for Ray Data."""
+    sink.note("distgnn_late_rounds_total", 1)
+    if late == _LATE_ROUNDS:
+        text = "Ray Data is late: this rank reads its units itself until Ray Data has caught up; is a node lost, or storage slow?"
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 def handover(rounds: Rounds, first: int) -> int:

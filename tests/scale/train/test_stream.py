@@ -5,19 +5,20 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from unittest.mock import MagicMock
 
 import pyarrow as pa
 import pytest
 import ray
-import torch
 from ray._private.label_utils import validate_label_selector
 from ray.exceptions import WorkerCrashedError
-from torch import Tensor
 
 from distgnn.corpus.payload import decode, encode
 from distgnn.corpus.plan import Plan, RankReads
@@ -26,37 +27,13 @@ from distgnn.corpus.stream import Prepare, local_units, threaded_units
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.batch import GraphBatch
 from distgnn.monitor.sink import NULL_SINK
-from distgnn.objectives.build import build_objective
-from distgnn.pretraining.run import make_plan
 from distgnn.scale.train import stream
 from distgnn.scale.train.datasets import UnitConfig
 from distgnn.scale.train.stream import Rounds, UnitSource, ray_units, window_steps
 from tests.helpers.graphs import BARE, MOLECULE, random_graphs
-from tests.helpers.training import small
+from tests.helpers.units import assert_same, parts
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside Ray itself
-
-
-def parts(corpus: str) -> tuple[CorpusReader, Plan, Prepare]:
-    config, reader = small(corpus, "unused"), CorpusReader(corpus)
-    objective = build_objective(config, reader.manifest.schema)
-    assert objective is not None
-    return reader, make_plan(config, reader), objective.prepare
-
-
-def assert_same(found: GraphBatch, expected: GraphBatch) -> None:
-    for item in fields(expected):
-        one, other = getattr(found, item.name), getattr(expected, item.name)
-        if isinstance(other, Tensor):
-            assert one.dtype == other.dtype, item.name
-            assert torch.equal(one, other), item.name
-        elif item.name != "extras":
-            assert one == other, item.name
-    assert found.extras.keys() == expected.extras.keys()
-    for name, ragged in expected.extras.items():
-        for one, other in ((found.extras[name].values, ragged.values), (found.extras[name].ptr, ragged.ptr)):
-            assert one.dtype == other.dtype, name
-            assert torch.equal(one, other), name
 
 
 @pytest.mark.parametrize("schema", [MOLECULE, BARE])
@@ -138,6 +115,7 @@ def test_ray_data_gives_each_rank_the_units_of_the_local_reader(
     corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "_UNITS_PER_WINDOW", 90)
+    monkeypatch.setattr(stream, "_PATIENCE_SECONDS", 300.0)  # every unit that Ray Data can give comes from it
     taken, take = [], stream._Arrivals.take
     monkeypatch.setattr(
         stream._Arrivals, "take", lambda self, number, **_: (taken.append(number), take(self, number, True))[1]
@@ -197,6 +175,7 @@ def test_a_block_is_taken_once_it_has_caught_up() -> None:
         arrivals.take(6, wait=True)
 
 
+LATE = 6
 HEAD = {stream._HEAD: 1.0}
 
 
@@ -279,3 +258,121 @@ def test_a_reader_that_dies_is_one_line_with_a_remedy() -> None:
         WorkError, match=r"^reading with Ray Data failed \(.*worker died.*\); resume with --reading rank$"
     ):
         arrivals.take(0, wait=True)
+
+
+@dataclass
+class Lateness:
+    """A run of one rank beside a Ray Data that is late.
+
+    Attributes:
+        corpus: The corpus.
+        before: Called in the thread of Ray Data before it gives a round.
+        own_seconds: How long the rank reads a round.
+        own: Rounds that the rank has read itself.
+        reached: Set for each round that the rank reads itself, by round.
+        waits: Number of rounds for which the rank has waited.
+        sink: The metrics sink.
+    """
+
+    corpus: str
+    before: Callable[[int], object]
+    own_seconds: float = 0.1
+    own: list[int] = field(default_factory=list)
+    reached: dict[int, threading.Event] = field(default_factory=lambda: defaultdict(threading.Event))
+    waits: int = 0
+    sink: MagicMock = field(default_factory=MagicMock)
+
+    def check(self, monkeypatch: pytest.MonkeyPatch) -> int:
+        """Read all units, compare them with those of the local reader, and return the number of rounds."""
+        reader, plan, prepare = parts(self.corpus)
+        reads = RankReads(plan, 0, 4 * plan.steps_per_epoch, 0, 1)
+        rounds = Rounds(plan, reads.stop, 1)
+        last = -(-reads.stop // rounds.steps)
+        read = stream.BlockReader(rounds, self.corpus, False, reader.manifest.digest(), prepare, NULL_SINK)
+        blocks = [read(pa.table({"round": [number], "rank": [0]})) for number in range(last)]
+        first = {next(rounds.reads(number, 0)): number for number in range(last)}
+
+        def given(**_: object) -> Iterator[pa.Table]:
+            for number in range(stream._ROUNDS_BY_RANK, last):
+                self.before(number)
+                yield blocks[number]
+
+        def own(*args: Any) -> Iterator[GraphBatch]:
+            *_, units = args
+            units = list(units)
+            self.own.append(first[units[0]])
+            self.reached[self.own[-1]].set()
+            time.sleep(self.own_seconds)
+            return local_units(reader, plan, prepare, units)
+
+        patience = stream._Arrivals._patience
+
+        def counted(arrivals: stream._Arrivals) -> float:
+            self.waits += 1
+            return patience(arrivals)
+
+        monkeypatch.setattr(stream, "threaded_units", own)
+        monkeypatch.setattr(stream._Arrivals, "_patience", counted)
+        part: Any = SimpleNamespace(iter_batches=given)
+        found = list(ray_units(reader, plan, prepare, reads, lambda _: part, self.sink))
+        for one, other in zip(found, local_units(reader, plan, prepare, reads), strict=True):
+            assert_same(one, other)
+        return last
+
+
+def test_a_rank_reads_a_late_block_itself(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The units stay the same, and the next blocks come from Ray Data again."""
+    monkeypatch.setattr(stream, "_PATIENCE_SECONDS", 0.5)
+    run = Lateness(corpus, lambda number: number == LATE and run.reached[LATE].wait(60))
+    rounds = run.check(monkeypatch)
+    assert rounds > LATE + 3
+    assert run.own[-1] == LATE
+    assert len(run.own) < LATE
+    assert run.sink.note.call_args_list[-1].args == ("distgnn_late_rounds_total", 1)
+    assert run.sink.note.call_count == len([number for number in run.own if number >= stream._ROUNDS_BY_RANK])
+
+
+@pytest.mark.parametrize("back", [4, 10_000])
+@pytest.mark.filterwarnings("ignore:Ray Data is late")
+def test_a_rank_goes_on_alone_until_ray_data_is_back(corpus: str, monkeypatch: pytest.MonkeyPatch, back: int) -> None:
+    """It waits for three late blocks, and for none after that."""
+    monkeypatch.setattr(stream, "_PATIENCE_SECONDS", 0.1)
+    run = Lateness(corpus, lambda number: number == LATE and run.reached[LATE + back].wait(60))
+    rounds = run.check(monkeypatch)
+    run.reached[LATE + back].set()
+    after = [number for number in run.own if number >= LATE]
+    assert after[: back + 1] == list(range(LATE, min(LATE + back + 1, rounds)))
+    if back < 10:
+        assert rounds - 1 not in after
+    else:
+        assert run.waits <= LATE + stream._LATE_ROUNDS
+
+
+def test_a_warning_says_that_ray_data_is_late(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "_PATIENCE_SECONDS", 0.1)
+    run = Lateness(corpus, lambda number: number == LATE and run.reached[-1].wait(60))
+    with pytest.warns(RuntimeWarning, match="Ray Data is late: this rank reads") as found:
+        run.check(monkeypatch)
+    run.reached[-1].set()
+    assert len([each for each in found if "Ray Data is late" in str(each.message)]) == 1
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_nothing_is_read_twice_where_ray_data_is_steadily_slow(
+    corpus: str, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    """Also where several blocks come together, and none until the next ones."""
+    monkeypatch.setattr(stream, "_PATIENCE_SECONDS", 0.05)
+    run = Lateness(corpus, lambda number: number % together or time.sleep(0.3), own_seconds=0.5)
+    rounds = run.check(monkeypatch)
+    assert run.own == list(range(len(run.own)))  # those of the start
+    assert len(run.own) < rounds - 4
+
+
+def test_patience_follows_the_longest_interval_but_one() -> None:
+    arrivals = stream._Arrivals(iter([]))
+    assert arrivals._patience() == 2.0
+    arrivals._waits.extend([0.1, 30.0])
+    assert arrivals._patience() == 60.0
+    arrivals._waits.extend([0.1] * 29 + [7.0])
+    assert arrivals._patience() == 14.0
