@@ -33,6 +33,7 @@ from distgnn.graph.draws import Draw, draw_groups, draw_random, draw_stratified
 from distgnn.graph.keyed import draw, key
 from distgnn.graph.purposes import LabelDraw
 from distgnn.labels.dataset import LabelledSet, check_defined
+from distgnn.labels.scores import Floats, defined, unlearned
 from distgnn.labels.target import make_target
 from distgnn.models.encoder import build_encoder
 from distgnn.models.norm import replace_statistics, statistics
@@ -79,7 +80,7 @@ class RunFewLabels:
         device: torch device of the trainings.
     """
 
-    version: ClassVar[str] = "few labels 1"
+    version: ClassVar[str] = "few labels 2"
     config: FewLabelConfig
     source: CorpusDataSource
     groups: npt.NDArray[np.object_] | None
@@ -151,7 +152,26 @@ class RunFewLabels:
         y, old = data.y.numpy(), data.target
         check_defined(old.task, y, {"test": test}, f"{where}, draw {job.draw}")
         target = replace(make_target(old.task, old.names, y, y[train]), outputs=old.outputs)
-        return replace(data, parts={"train": train, "test": test}, target=target)
+        parts = {"train": train, "test": test}
+        return replace(data, parts=parts, target=target, y=torch.from_numpy(self._scored(y, job, parts)))
+
+    def _scored(self, y: Floats, job: FewLabelJob, parts: dict[str, npt.NDArray[np.int64]]) -> Floats:
+        """Return labels y [G, T] without the test values of those that the training graphs say nothing about.
+
+        So they are left out of the score and of its coverage.
+        """
+        target, lost = self.source.data.target, unlearned(self.source.data.target.task, y[parts["train"]])
+        if not lost.any():
+            return y
+        scored = y.copy()
+        scored[np.ix_(parts["test"], lost)] = np.nan
+        if not defined(target.task, scored[parts["test"]]).any():
+            label = next(name for name, one in zip(target.names, lost, strict=True) if one)
+            raise RequestError(
+                f"{self.config.corpus}, draw {job.draw}: label {label!r} has no known value among the {job.size} training"
+                " graphs, and no other label can be tested; raise train_labels, or choose labels with more known values"
+            )
+        return scored
 
     def weights(self, start: InitialEncoder, number: int) -> Weights | None:
         """Return the initial weights of an encoder in draw ``number``; None = fresh ones, a function of the draw.

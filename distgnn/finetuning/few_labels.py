@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from distgnn.errors import RequestError
 from distgnn.finetuning.comparison import finetune_source, with_controls
 from distgnn.finetuning.few_label_jobs import FewLabelJob, Method, RunFewLabels, Size
 from distgnn.labels.dataset import LabelledSet, read_undivided
-from distgnn.labels.scores import HIGHER_IS_BETTER
+from distgnn.labels.scores import HIGHER_IS_BETTER, of_one_class
 from distgnn.storage.folder import Folder
 
 Scores = dict[tuple[str, Size, int], npt.NDArray[np.float64]]
@@ -135,10 +136,27 @@ def plan_evaluation(
     starts = [start for method in everyone for start in method.starts]
     data, groups = read_undivided(config.corpus, config)
     run = kind(config, finetune_source(config, data, starts), groups, folder, device)
-    for number in range(config.draws):
-        for size in config.train_labels:
-            run.data(FewLabelJob(number, size, 0))
+    jobs = [FewLabelJob(number, size, 0) for number in range(config.draws) for size in config.train_labels]
+    _warn_of_one_class(
+        [job for job, drawn in zip(jobs, map(run.data, jobs), strict=True) if _has_one_class(drawn)], run
+    )
     return FewLabelPlan(run, tuple(everyone), controls)
+
+
+def _has_one_class(data: LabelledSet) -> bool:
+    return of_one_class(data.target.task, data.labels("train"))
+
+
+def _warn_of_one_class(jobs: list[FewLabelJob], run: RunFewLabels) -> None:
+    """Warn once if the training graphs of ``jobs`` have one class."""
+    if jobs:
+        stratify = "" if run.config.draw_by == "stratified" else ", or draw_by=stratified (one label)"
+        warnings.warn(
+            f"{run.config.corpus}: all training graphs have one class in {len({job.draw for job in jobs})} of"
+            f" {run.config.draws} draws (the first: draw {jobs[0].draw}, {jobs[0].size} labels), so nothing is learned there;"
+            f" give more train_labels{stratify}",
+            stacklevel=3,
+        )
 
 
 def collect_scores(plan: FewLabelPlan, mapper: Mapper = map, progress: Progress | None = None) -> FewLabelScores:

@@ -16,7 +16,7 @@ from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema
 from distgnn.graph.splits import Rows, make_split
 from distgnn.labels.loss import label_columns
-from distgnn.labels.scores import Floats, Task, defined
+from distgnn.labels.scores import Floats, Task, defined, unlearned
 from distgnn.labels.target import Target, TaskLabels, make_target, task_labels
 
 
@@ -74,6 +74,10 @@ def read_labelled(corpus: str, config: LabelChoice) -> LabelledSet:
         keep = most_positives(y[parts["train"]], config.max_labels)
         y, names = y[:, keep], names[keep]
     check_defined(task, y, parts, where)
+    if (unknown := unlearned(task, y[parts["train"]])).any():
+        raise RequestError(
+            f"{where}: label {str(names[unknown][0])!r} has no known value in part 'train'; choose another split or other labels"
+        )
     target = make_target(task, tuple(names.tolist()), y, y[parts["train"]])
     chosen = torch.from_numpy(np.ascontiguousarray(y))
     center, digest = _use_center(schema, config, where), reader.manifest.digest()

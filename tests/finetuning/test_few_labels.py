@@ -199,6 +199,30 @@ def test_targets_are_standardised_by_the_labels_of_the_draw(corpora: Path) -> No
     assert any(np.isnan(run.data(job).labels("train")[:, 1]).all() for job in jobs)
 
 
+def test_a_label_without_a_training_value_is_not_scored(corpora: Path, tmp_path: Path) -> None:
+    given = config(corpora, "values", train_labels=(4,), updates=(1,))
+    run = run_of(given, start(1))
+    data = [run.data(FewLabelJob(draw, 4, 0)) for draw in range(3)]
+    lost = [np.isnan(one.labels("train")[:, 1]).all() for one in data]
+    assert any(lost)
+    assert [np.isnan(one.labels("test")[:, 1]).all() for one in data] == lost
+    found = scores(given, tmp_path, Method("one", (start(1),)))
+    assert found.coverage == 0.5
+    drawn, y = run.draw(1), run.source.data.y.clone()
+    y[drawn.pool, 1], y[drawn.test, 0] = math.nan, math.nan
+    apart = replace(run, source=replace(run.source, data=replace(run.source.data, y=y)))
+    with pytest.raises(RequestError, match="draw 1: label 'rare' has no known value among the 4 training graphs"):
+        apart.data(FewLabelJob(1, 4, 0))
+
+
+def test_training_graphs_of_one_class_warn_once(corpora: Path, tmp_path: Path) -> None:
+    with pytest.warns(
+        UserWarning, match="one class in 3 of 3 draws .the first: draw 0, 1 labels.*draw_by=strat"
+    ) as seen:
+        scores(config(corpora, train_labels=(1, 30), updates=(1,)), tmp_path)
+    assert len(seen) == 1
+
+
 def test_epochs_where_no_updates_are_given(corpora: Path, tmp_path: Path) -> None:
     given = config(corpora, updates=(), epochs=2, train_labels=("all", 12), draws=2)
     found = scores(given, tmp_path)
