@@ -15,7 +15,7 @@ from distgnn.api.output import write_config
 from distgnn.api.progress import JobProgress
 from distgnn.api.results import Results
 from distgnn.auxiliary.data_source import InitialEncoder
-from distgnn.checkpoint.format import load_state
+from distgnn.checkpoint.cost import pretraining_cost
 from distgnn.config import FewLabelConfig, FinetuneConfig
 from distgnn.config.few_labels import checkpoint_groups
 from distgnn.corpus.writer import Mapper
@@ -91,7 +91,7 @@ def load_methods(given: tuple[str, ...]) -> list[Method]:
     loaded = iter(InitialEncoder.load_all([uri for _, uris in groups for uri in uris]))
     methods = []
     for name, uris in groups:
-        starts = tuple(replace(next(loaded), cost=load_state(uri).metrics.get("cost", {})) for uri in uris)
+        starts = tuple(replace(next(loaded), cost=pretraining_cost(uri)) for uri in uris)
         methods.append(Method(name or starts[0].name, starts))
     return methods
 

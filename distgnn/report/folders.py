@@ -181,6 +181,7 @@ def _study(folder: Folder) -> Section:
         "title": str(described.get("title", "")),
         "seeds": str(described.get("seeds", "")),
         "sets": _short(values.get("sets")),
+        **({"sets not evaluated": _short(values["failed"])} if values.get("failed") else {}),
     }
     read = read_records(records, StudyRecord, folder.at(STUDY), WHAT)
     chart = result_sections.gain_chart([("", one) for one in read])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,14 @@ class Study:
         sets: Scores by name of the labelled set.
         comparisons: Pairs of methods to compare, the second one being the reference.
         refused: Why a method could not be pre-trained, by run.
+        failed: Why a set could not be evaluated, by its name.
     """
 
     title: str
     sets: dict[str, FewLabelScores]
     comparisons: tuple[tuple[str, str], ...]
     refused: dict[str, str]
+    failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -104,6 +106,7 @@ def markdown(study: Study) -> str:
         body.append([str(record["labels"]), str(record["updates"]), names, *counts, gain, limits, *tests])
     parts = [f"# {study.title}", markdown_table(titles, body), *(_of_cell(study, cell) for cell in study.cells)]
     parts += [f"Refused: {name}: {reason}" for name, reason in study.refused.items()]
+    parts += [f"Set not evaluated: {name}: {reason}" for name, reason in study.failed.items()]
     return "\n\n".join(parts) + "\n"
 
 
