@@ -17,6 +17,7 @@ from distgnn.errors import RequestError, WorkError
 from distgnn.finetuning.few_labels import FewLabelScores
 from distgnn.labels.resampling import effect, pooled_effect
 from distgnn.report import study as report
+from distgnn.report.result_sections import StudyRecord, study_verdicts
 from distgnn.report.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,6 +66,14 @@ def test_records_count_sets_beyond_two_standard_errors_and_pool() -> None:
     gains = [each[0].difference, each[1].difference, -each[2].difference]
     assert record["positive"] == sum(gain > 0 for gain in gains)
     text = report.markdown(found)
+    assert record["sets_pooled"] == 2
+    assert "| sets | sets pooled |" in text
+    (verdict,) = study_verdicts([StudyRecord("a", "none", sets=3, sets_pooled=2, difference=0.1)])
+    assert "pooled over 2 set(s)" in verdict
+    assert "Not in the pooled gain, which is of ROC-AUC: errors (rmse)." in text
+    uneven = Study("s", {"one": scores(0), "two": scores(1, seeds=3)}, report.against_control(["a"]), {})
+    assert report.records(uneven)[0]["sets_pooled"] == 0
+    assert "since their sets have different numbers of seeds: a - none." in report.markdown(uneven)
     assert f"**{100 * each[0].difference:+.2f}" in text
     assert f"{-each[2].difference:+.3f}" in text
     assert len(report.figure(found, (100, 30)).axes) == 1
@@ -139,7 +148,7 @@ def test_a_method_starts_from_the_checkpoint_of_its_seed(
     assert found.cell("motifs", "l2p", 3).init == f"{tmp_path}/out/runs/motifs-attrmasking-3/checkpoint"
     budget = study.Campaign(replace(found.study, equal_cpu_to="last"), found.config).cell("motifs", "l2p@cpu", 3)
     assert (budget.train.max_cpu_seconds, budget.init) == (4.0, found.cell("motifs", "l2p", 3).init)
-    with pytest.raises(RequestError, match="attrmasking-3, which it starts from, took 5.0 of"):
+    with pytest.raises(RequestError, match=r"attrmasking-3, which it starts from, took 5\.0 of"):
         found.cell("motifs", "l2p@cpu", 3)
     refused: dict[str, str] = {"motifs-attrmasking-0": "diverged"}
     monkeypatch.setattr(study, "pretrain_cells", lambda cells, workers: refused)  # noqa: ARG005
