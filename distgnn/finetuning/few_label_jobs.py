@@ -150,7 +150,9 @@ class RunFewLabels:
             )
         train = pool if job.size == "all" else pool[: job.size]
         y, old = data.y.numpy(), data.target
-        check_defined(old.task, y, {"test": test}, f"{where}, draw {job.draw}")
+        stratified = "" if y.shape[1] > 1 or self.config.draw_by == "stratified" else "draw_by=stratified, "
+        remedy = f"give {stratified}more test_graphs"
+        check_defined(old.task, y, {"test": test}, f"{where}, draw {job.draw}", remedy)
         target = replace(make_target(old.task, old.names, y, y[train]), outputs=old.outputs)
         parts = {"train": train, "test": test}
         return replace(data, parts=parts, target=target, y=torch.from_numpy(self._scored(y, job, parts)))

@@ -98,7 +98,7 @@ def read_undivided(corpus: str, config: LabelChoice) -> tuple[LabelledSet, npt.N
     schema = reader.manifest.schema
     graphs, names, (task, y, note) = _chosen(reader, config, corpus)
     parts = {"all": np.flatnonzero(np.any(~np.isnan(y), axis=1))}
-    check_defined(task, y, parts, corpus)
+    check_defined(task, y, parts, corpus, "choose another corpus")
     target = make_target(task, tuple(names.tolist()), y, y)
     chosen, center = torch.from_numpy(np.ascontiguousarray(y)), _use_center(schema, config, corpus)
     data = LabelledSet(schema, graphs, chosen, target, parts, center, reader.manifest.digest(), note)
@@ -136,12 +136,20 @@ def labelled_graphs(reader: CorpusReader, asked: tuple[str, ...], where: str) ->
     return replace(graphs, y=None), graphs.y.numpy()[:, columns]
 
 
-def check_defined(task: Task, y: Floats, parts: dict[str, Rows], where: str) -> None:
-    """Raise RequestError unless the metric is defined for at least one label of y [G, T] in every part."""
+def check_defined(
+    task: Task, y: Floats, parts: dict[str, Rows], where: str, remedy: str = "choose another split"
+) -> None:
+    """Raise RequestError unless the metric is defined for at least one label of y [G, T] in every part.
+
+    Args:
+        task, y, parts: The labels, and the rows of each part.
+        where: Start of the message.
+        remedy: What to do, besides choosing other labels.
+    """
     for name, rows in parts.items():
         if not defined(task, y[rows]).any():
             need = "both classes" if task == "classification" else "a known value"
-            raise RequestError(f"{where}: no label has {need} in part {name!r}; choose another split or other labels")
+            raise RequestError(f"{where}: no label has {need} in part {name!r}; {remedy} or other labels")
 
 
 def most_positives(train: Floats, count: int) -> Rows:

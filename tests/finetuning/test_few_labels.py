@@ -237,6 +237,13 @@ def test_linear_probe(corpora: Path, tmp_path: Path) -> None:
     assert found.scores["one", 12, 5].shape == (1, 2)
 
 
+def test_a_draw_without_both_classes_says_what_helps(tmp_path: Path) -> None:
+    write_labelled(str(tmp_path / "same"), (np.arange(GRAPHS) == 0)[:, None].astype(float), ("first",))
+    given = config(tmp_path, "same", test_graphs=4, split=SplitConfig(seed=1))
+    with pytest.raises(RequestError, match=r"part 'test'; give draw_by=stratified, more test_graphs or other labels"):
+        scores(given, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("kind", "changes", "words"),
     [
