@@ -58,6 +58,9 @@ class FewLabelResults(Results):
 
         Returns:
             The rows of :attr:`table`, with differences to ``reference``.
+
+        Raises:
+            RequestError: There is no such method.
         """
         return pd.DataFrame(few_labels.summary(self.comparison, reference))
 

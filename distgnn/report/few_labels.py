@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from distgnn.auxiliary.comparison import SIGNIFICANT
 from distgnn.config import to_json
+from distgnn.errors import RequestError
 from distgnn.finetuning.few_label_jobs import Size
 from distgnn.finetuning.few_labels import FewLabelScores
 from distgnn.labels.resampling import Effect, effect, interval
@@ -51,7 +52,13 @@ class Contrast(NamedTuple):
 
 
 def contrasts(result: FewLabelScores, reference: str = "") -> dict[tuple[str, Size, int], Contrast]:
-    """Compare every method with its control, or all with the method ``reference``, by (method, labels, updates)."""
+    """Compare every method with its control, or all with the method ``reference``, by (method, labels, updates).
+
+    Raises:
+        RequestError: There is no method ``reference``.
+    """
+    if reference and reference not in result.methods:
+        raise RequestError(f"reference {reference!r}: is not a method; there are {', '.join(result.methods)}")
     others = {name: reference for name in result.methods if name != reference} if reference else result.controls
     keys = [(name, *cell) for cell in result.cells for name in result.methods if name in others]
     effects = [

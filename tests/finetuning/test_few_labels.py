@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from distgnn.api.few_labels import FewLabelResults
 from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.config import EncoderConfig, FewLabelConfig, SplitConfig
 from distgnn.config.few_labels import checkpoint_groups
@@ -286,6 +287,11 @@ def test_another_reference(result: FewLabelScores) -> None:
     row = next(row for row in rows if row["method"] == "one")
     assert row["control"] == "two"
     assert row["difference"] == pytest.approx((result.scores["one", 12, 2] - result.scores["two", 12, 2]).mean())
+
+
+def test_an_unknown_reference_is_refused(result: FewLabelScores) -> None:
+    with pytest.raises(RequestError, match="reference 'nosuch': is not a method; there are one, two, none"):
+        FewLabelResults(open_folder("/nowhere"), result).against("nosuch")
 
 
 def test_lower_is_better_for_errors(corpora: Path, tmp_path: Path) -> None:
