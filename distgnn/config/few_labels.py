@@ -45,8 +45,8 @@ class FewLabelConfig(FinetuneConfig):
     test_graphs: int = setting(400)
     """Few-label evaluation: test graphs of a draw, at most half of the labelled graphs."""
     norm_graphs: int = setting(512)
-    """Few-label evaluation: graphs, without their labels and not from the test graphs, that set the running statistics of
-    the control's normalisation; 0 = leave them at mean 0 and variance 1.
+    """Few-label evaluation: graphs that set the running statistics of the control's normalisation, from all graphs of the
+    corpus, with a label or without, that are not test graphs; 0 = leave the statistics at mean 0 and variance 1.
     """
 
     least_batch = 0

@@ -178,20 +178,27 @@ class RunFewLabels:
     def weights(self, start: InitialEncoder, number: int) -> Weights | None:
         """Return the initial weights of an encoder in draw ``number``; None = fresh ones, a function of the draw.
 
-        Fresh encoders get the running statistics of graphs outside the draw's test graphs; labels are not read. Those of
-        a pre-trained encoder are its own.
+        Fresh encoders get the running statistics of :meth:`norm_rows`; labels are not read. Those of a pre-trained encoder
+        are its own.
         """
         if start.weights is not None or not self.config.norm_graphs:
             return start.weights
-        pool = np.sort(self.draw(number).pool)
-        ids = self.source.data.graphs.graph_id.numpy()[pool]
-        words = draw(key(self.config.split.seed, LabelDraw.NORM_GRAPHS, number), ids)
-        rows = pool[np.argsort(words)[: self.config.norm_graphs]]
+        rows = self.norm_rows(number)
         encoder = build_encoder(self.source.data.schema, start.encoder, number).to(self.device).train()
         with torch.no_grad():
             encoder(select_graphs(self.source.data.graphs, torch.from_numpy(rows)).to(self.device))
         replace_statistics(encoder, statistics(encoder).to(self.device))
         return encoder.state_dict()
+
+    def norm_rows(self, number: int) -> npt.NDArray[np.int64]:
+        """Return the graphs that set the statistics of the control in draw ``number``.
+
+        They are drawn from all graphs of the corpus that are not tested in the draw, with and without a known label.
+        """
+        data = self.source.data
+        others = np.setdiff1d(np.arange(len(data.y)), self.draw(number).test)
+        words = draw(key(self.config.split.seed, LabelDraw.NORM_GRAPHS, number), data.graphs.graph_id.numpy()[others])
+        return others[np.argsort(words)[: self.config.norm_graphs]]
 
     def updates(self, size: Size) -> tuple[int, ...]:
         """Return the numbers of updates after which a training is tested."""

@@ -55,6 +55,7 @@ class FewLabelScores:
         tested: Number of test graphs of each draw.
         seconds: Mean wall time of a training.
         costs: Graphs and CPU seconds of the pre-training of each method, means over its seeds, where all are known.
+        normed: Number of graphs that set the statistics of the control in each draw.
         measured: Everything that the jobs measured, by name, as ``scores``; ``metric`` is the first.
     """
 
@@ -68,6 +69,7 @@ class FewLabelScores:
     tested: tuple[int, ...]
     seconds: float
     costs: dict[str, dict[str, float]] = field(default_factory=dict)
+    normed: tuple[int, ...] = ()
     measured: dict[str, Scores] = field(default_factory=dict, repr=False)
 
     @property
@@ -181,6 +183,7 @@ def collect_scores(plan: FewLabelPlan, mapper: Mapper = map, progress: Progress 
         tested=tested,
         seconds=float(np.mean([found.seconds for found in results.values()])),
         costs={method.name: _mean_cost(method) for method in plan.methods if method.name in plan.controls},
+        normed=tuple(len(run.norm_rows(number)) for number in range(config.draws)),
         measured=measured,
     )
 

@@ -133,17 +133,24 @@ def heading(result: FewLabelScores) -> str:
     """Return one line: corpus, task, metric, draws, and the settings of the trainings."""
     config, data = result.config, result.data
     direction = "higher" if result.higher_is_better else "lower"
-    tests = f"{min(result.tested)}" + ("" if min(result.tested) == max(result.tested) else f"-{max(result.tested)}")
     length = "" if config.updates else f", {config.epochs} epochs"
     statistics = (
-        f"norm statistics of the control from {config.norm_graphs} graphs" if config.norm_graphs else "control as built"
+        f"norm statistics of the control from {_range(result.normed)} graphs"
+        if any(result.normed)
+        else "control as built"
     )
     mode = "frozen encoder" if config.frozen else "full fine-tuning"
     return (
         f"{config.corpus}: {task_of(data)}, {len(data.target.names)} label(s), {TITLES[result.metric]} ({direction} is better),"
-        f" {config.draws} {config.draw_by} draws of {len(data.parts['all'])} graphs, {tests} to test on, no validation, batch"
-        f" {config.batch}, lr {config.lr:g}, dropout {config.dropout:g}{length}, {mode}, {statistics}"
+        f" {config.draws} {config.draw_by} draws of {len(data.parts['all'])} graphs, {_range(result.tested)} to test on, no"
+        f" validation, batch {config.batch}, lr {config.lr:g}, dropout {config.dropout:g}{length}, {mode}, {statistics}"
     )
+
+
+def _range(counts: Sequence[int]) -> str:
+    """Return counts as "40", or "38-40" if they differ."""
+    least, most = min(counts), max(counts)
+    return f"{least}" if least == most else f"{least}-{most}"
 
 
 def costs(result: FewLabelScores) -> str:

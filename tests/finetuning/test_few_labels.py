@@ -174,6 +174,15 @@ def test_control_starts_from_statistics_of_graphs_outside_the_test(corpora: Path
     assert not torch.equal(other[first], weights[first])
 
 
+def test_statistics_come_from_unlabelled_graphs_too(corpora: Path, tmp_path: Path, result: FewLabelScores) -> None:
+    run = run_of(config(corpora, "values", labels=("rare",), test_graphs=5, norm_graphs=1000), start(1))
+    unlabelled = np.flatnonzero(np.isnan(run.source.data.y[:, 0].numpy()))
+    assert set(unlabelled) < set(run.norm_rows(0)) == set(range(GRAPHS)) - set(run.draw(0).test)
+    given = config(corpora, "values", labels=("rare",), test_graphs=5, train_labels=("all",), norm_graphs=1000)
+    assert f"norm statistics of the control from {GRAPHS - 5} graphs" in report.heading(scores(given, tmp_path))
+    assert "norm statistics of the control from 20 graphs" in report.heading(result)
+
+
 def test_statistics_do_not_depend_on_labels(corpora: Path) -> None:
     fresh = InitialEncoder("none", SMALL)
     run = run_of(config(corpora), fresh)
