@@ -50,7 +50,7 @@ class FewLabelScores:
         methods: Names of the methods, in order, controls last.
         controls: Control of each method that has one.
         scores: float64 [pre-training seeds, draws] by (method, labels, updates).
-        coverage: Smallest share of labels that the metric is defined for.
+        coverage: Smallest share of the labels in the score of a draw: those that the metric is defined for, and that are learned.
         metric: Name of the metric.
         tested: Number of test graphs of each draw.
         seconds: Mean wall time of a training.

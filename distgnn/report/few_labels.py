@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -140,10 +141,16 @@ def heading(result: FewLabelScores) -> str:
         else "control as built"
     )
     mode = "frozen encoder" if config.frozen else "full fine-tuning"
+    left_out = (
+        f", coverage {math.floor(100 * result.coverage)} %: some draws leave labels out of the score, since their test graphs lack"
+        f" {'both classes' if data.target.task == 'classification' else 'a known value, or their training graphs do'}"
+        if result.coverage < 1
+        else ""
+    )
     return (
         f"{config.corpus}: {task_of(data)}, {len(data.target.names)} label(s), {TITLES[result.metric]} ({direction} is better),"
         f" {config.draws} {config.draw_by} draws of {len(data.parts['all'])} graphs, {_range(result.tested)} to test on, no"
-        f" validation, batch {config.batch}, lr {config.lr:g}, dropout {config.dropout:g}{length}, {mode}, {statistics}"
+        f" validation, batch {config.batch}, lr {config.lr:g}, dropout {config.dropout:g}{length}, {mode}, {statistics}{left_out}"
     )
 
 

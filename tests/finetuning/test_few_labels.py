@@ -181,6 +181,7 @@ def test_statistics_come_from_unlabelled_graphs_too(corpora: Path, tmp_path: Pat
     given = config(corpora, "values", labels=("rare",), test_graphs=5, train_labels=("all",), norm_graphs=1000)
     assert f"norm statistics of the control from {GRAPHS - 5} graphs" in report.heading(scores(given, tmp_path))
     assert "norm statistics of the control from 20 graphs" in report.heading(result)
+    assert "coverage" not in report.heading(result)
 
 
 def test_statistics_do_not_depend_on_labels(corpora: Path) -> None:
@@ -218,6 +219,7 @@ def test_a_label_without_a_training_value_is_not_scored(corpora: Path, tmp_path:
     assert [np.isnan(one.labels("test")[:, 1]).all() for one in data] == lost
     found = scores(given, tmp_path, Method("one", (start(1),)))
     assert found.coverage == 0.5
+    assert "coverage 50 %: some draws leave labels out of the score" in report.markdown(found)
     drawn, y = run.draw(1), run.source.data.y.clone()
     y[drawn.pool, 1], y[drawn.test, 0] = math.nan, math.nan
     apart = replace(run, source=replace(run.source, data=replace(run.source.data, y=y)))
