@@ -88,14 +88,19 @@ class FewLabelResults(Results):
         return few_labels.terminal(self.comparison)
 
 
-def load_methods(given: tuple[str, ...]) -> list[Method]:
-    """Load the encoders that ``FewLabelConfig.checkpoint`` names: one method for each name, or for each checkpoint."""
-    groups = checkpoint_groups(given)
+def load_methods(config: FewLabelConfig) -> list[Method]:
+    """Load the encoders that ``config.checkpoint`` names: one method for each name, or for each checkpoint.
+
+    Raises:
+        RequestError: A checkpoint cannot be loaded, or an option of ``config`` has no meaning beside them or others.
+    """
+    groups = checkpoint_groups(config.checkpoint)
     loaded = iter(InitialEncoder.load_all([uri for _, uris in groups for uri in uris]))
     methods = []
     for name, uris in groups:
         starts = tuple(replace(next(loaded), cost=pretraining_cost(uri)) for uri in uris)
         methods.append(Method(name or starts[0].name, starts))
+    config.refuse_unused({method.name: method.starts[0].encoder for method in methods})
     return methods
 
 

@@ -97,7 +97,7 @@ def finetune(config: FinetuneConfig | None = None, **options: Any) -> FinetuneRe
     """
     chosen = _chosen(config, options)
     check_loggers(chosen.loggers, open_folder(chosen.out))
-    methods = load_methods(chosen.checkpoint)
+    methods = load_methods(chosen)
     several = [method.name for method in methods if len(method.starts) > 1]
     if several and not chosen.few_labels:
         raise RequestError(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from distgnn.config.base import check
-from distgnn.config.fields import hyper, reads, setting
-from distgnn.config.finetune import BATCH, SEEDS, FinetuneConfig, SplitConfig
+from distgnn.config.base import check, to_json
+from distgnn.config.fields import changed, hyper, reads, setting
+from distgnn.config.finetune import BATCH, EPOCHS, SEEDS, FinetuneConfig, SplitConfig
+from distgnn.config.pretrain import EncoderConfig
 from distgnn.errors import RequestError
 
 FEW_BATCH, DRAWS = 16, 10
@@ -82,6 +84,22 @@ class FewLabelConfig(FinetuneConfig):
         for name in ("patience", "max_labels", "save_models", "save_predictions"):
             check(not getattr(self, name), f"{name}: has no meaning in few-label evaluation; leave it out")
         check(self.test_graphs >= 2, f"test_graphs must be at least 2, found {self.test_graphs}")
+
+    def refuse_unused(self, encoders: Mapping[str, EncoderConfig]) -> None:
+        """Raise RequestError if an option is given that another one makes meaningless.
+
+        Configs that earlier versions saved may hold such options, so this is no part of validation.
+
+        Args:
+            encoders: The encoders of the checkpoints, by name.
+        """
+        timed = not (self.updates and self.epochs != EPOCHS)
+        check(timed, f"epochs={self.epochs}: has no meaning with updates, which end the training; leave one out")
+        for name, encoder in encoders.items() if self.encoder != EncoderConfig() else ():
+            for field, (given, used) in changed(to_json(self.encoder), to_json(encoder)).items():
+                raise RequestError(
+                    f"encoder.{field}={given}: the checkpoint {name} has encoder.{field}={used}, which is used; leave it out"
+                )
 
     @property
     def few_labels(self) -> bool:

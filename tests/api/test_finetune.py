@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import distgnn as dg
+from distgnn.config import from_json
 from tests.helpers.transfers import write
 
 SMALL: dict[str, Any] = {
@@ -155,6 +156,26 @@ def test_few_labels_by_name_of_method(labelled: str, checkpoint: str, tmp_path: 
 def test_several_seeds_of_a_method_need_few_labels(labelled: str, checkpoint: str, tmp_path: Path) -> None:
     with pytest.raises(dg.RequestError, match="several pre-training seeds need few-label evaluation"):
         dg.finetune(corpus=labelled, checkpoint={"mine": [checkpoint, f"{checkpoint}/"]}, out=tmp_path)
+
+
+@pytest.mark.parametrize("command", [dg.finetune, dg.analyse])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"updates": [5], "epochs": 3}, "epochs=3: has no meaning with updates"),
+        ({"encoder": {"width": 999}}, "encoder.width=999: the checkpoint mine has encoder.width=8, which is used"),
+    ],
+)
+def test_options_without_a_meaning_are_refused(
+    command: Any, options: dict[str, Any], words: str, labelled: str, checkpoint: str, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"corpus": labelled, "checkpoint": [f"mine={checkpoint}"], "out": str(tmp_path / "out")}
+    small = {"encoder": SMALL["encoder"] | options.get("encoder", {})}
+    with pytest.raises(dg.RequestError, match=words):
+        command(**given | options | small)
+    assert not (tmp_path / "out").exists()
+    for kind in (dg.AnalyseConfig, dg.FewLabelConfig):  # those that earlier versions saved are still read
+        assert from_json(kind, given | options).checkpoint == (f"mine={checkpoint}",)
 
 
 def test_named_checkpoint_without_few_labels(labelled: str, checkpoint: str, tmp_path: Path) -> None:
