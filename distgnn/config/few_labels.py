@@ -50,6 +50,10 @@ class FewLabelConfig(FinetuneConfig):
     """Few-label evaluation: graphs that set the running statistics of the control's normalisation, from all graphs of the
     corpus, with a label or without, that are not test graphs; 0 = leave the statistics at mean 0 and variance 1.
     """
+    budget: Literal["any", "graphs", "seconds"] = setting("any", results=False)
+    """Few-label evaluation: refuse checkpoints whose pre-training differs by more than 10 % in graphs, or in CPU seconds;
+    any = compare all, with a warning about pairs that differ in both.
+    """
 
     least_batch = 0
 
@@ -65,9 +69,8 @@ class FewLabelConfig(FinetuneConfig):
         if self.few_labels:
             self._check_few_labels()
         else:
-            named = [
-                name for name in ("draw_by", "test_graphs", "norm_graphs") if getattr(self, name) != _DEFAULTS[name]
-            ]
+            few = ("draw_by", "test_graphs", "norm_graphs", "budget")
+            named = [name for name in few if getattr(self, name) != _DEFAULTS[name]]
             check(
                 not named,
                 f"{' and '.join(named)}: option of few-label evaluation; give train_labels, updates or draws, too",

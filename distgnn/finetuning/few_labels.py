@@ -16,6 +16,7 @@ from distgnn.auxiliary.trainer import TrainingResult
 from distgnn.config import FewLabelConfig
 from distgnn.corpus.writer import Mapper
 from distgnn.errors import RequestError
+from distgnn.finetuning.budget import check_budget
 from distgnn.finetuning.comparison import finetune_source, with_controls
 from distgnn.finetuning.few_label_jobs import FewLabelJob, Method, RunFewLabels, Size
 from distgnn.labels.dataset import LabelledSet, read_undivided
@@ -132,6 +133,7 @@ def plan_evaluation(
     """
     config = config.settled()
     _check_seeds(methods)
+    check_budget(config.budget, {method.name: _mean_cost(method) for method in methods})
     firsts = [replace(method.starts[0], name=method.name) for method in methods]
     everything, controls = with_controls(firsts, config.encoder)
     everyone = [*methods, *(Method(start.name, (start,)) for start in everything[len(firsts) :])]

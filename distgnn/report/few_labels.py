@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from distgnn.auxiliary.comparison import SIGNIFICANT
 from distgnn.config import to_json
 from distgnn.errors import RequestError
+from distgnn.finetuning.budget import unequal_costs
 from distgnn.finetuning.few_label_jobs import Size
 from distgnn.finetuning.few_labels import FewLabelScores
 from distgnn.labels.resampling import Effect, effect, interval
@@ -120,6 +121,7 @@ def to_values(result: FewLabelScores) -> dict[str, Any]:
         "coverage": result.coverage,
         "seconds_per_training": result.seconds,
         "controls": result.controls,
+        "cost_warning": unequal_costs(result.costs),
         "summary": summary(result),
         "scores": records(result),
     }
@@ -161,13 +163,17 @@ def _range(counts: Sequence[int]) -> str:
 
 
 def costs(result: FewLabelScores) -> str:
-    """Return one line: graphs and CPU seconds of the pre-training of each method; "" if nothing is known."""
+    """Return one line: graphs and CPU seconds of the pre-training of each method, and a warning if they are unequal; "" if
+    nothing is known.
+    """
     texts = [
         f"{name} {cost['graphs']:,.0f} graphs, {cost['cpu_seconds']:,.0f} CPU s"
         for name, cost in result.costs.items()
         if len(cost) == 2
     ]
-    return f"Pre-training, mean over seeds: {'; '.join(texts)}" if texts else ""
+    warning = unequal_costs(result.costs)
+    told = f"Pre-training, mean over seeds: {'; '.join(texts)}" if texts else ""
+    return f"{told}. {warning}" if warning else told
 
 
 def rows(result: FewLabelScores) -> tuple[list[str], list[list[str]]]:

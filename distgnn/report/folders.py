@@ -142,7 +142,9 @@ def _results(folder: Folder) -> Section:
             return replace(found, charts=found.charts or _stored_pictures(folder))
     metric = str(values.get("metric", ""))
     facts = {
-        name: _short(values[name]) for name in ("task", "labels", "graphs", "test_graphs", "note") if values.get(name)
+        name: _short(values[name])
+        for name in ("task", "labels", "graphs", "test_graphs", "note", "cost_warning")
+        if values.get(name)
     }
     facts |= {"metric": f"{TITLES.get(metric, metric)}, {summary.direction(metric)}"} if metric else {}
     for name, described in (("analysis", _analysis), ("models", _evaluation)):

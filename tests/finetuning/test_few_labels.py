@@ -277,6 +277,30 @@ def test_seeds_of_a_method_have_one_encoder(corpora: Path, tmp_path: Path) -> No
         scores(config(corpora), tmp_path, Method("one", (start(1), start(2, other))))
 
 
+def costing(name: str, graphs: float, seconds: float) -> Method:
+    return Method(name, (replace(start(1), cost={"graphs": graphs, "cpu_seconds": seconds}),))
+
+
+def test_unequal_costs_warn_and_a_budget_refuses_them(corpora: Path, tmp_path: Path) -> None:
+    methods = costing("a", 100, 10), costing("b", 108, 20), costing("c", 200, 21)
+    given = config(corpora, train_labels=(12,), updates=(1,), draws=2)
+    found = scores(given, tmp_path, *methods)
+    warning = "neither equal graphs nor equal CPU seconds (within 10%): a and c."
+    assert warning in report.terminal(found).replace("\n", " ")
+    assert warning in report.markdown(found)
+    assert warning in report.to_values(found)["cost_warning"]
+    assert not report.to_values(scores(given, tmp_path, *methods[:2]))["cost_warning"]
+    scores(replace(given, budget="graphs"), tmp_path, *methods[:2])
+    scores(replace(given, budget="seconds"), tmp_path, *methods[1:])
+    for budget, chosen, words in (
+        ("graphs", methods[1:], r"graphs of pre-training differ by more than 10% .b 108, c 200.; .*train.max_steps"),
+        ("seconds", methods[:2], r"CPU seconds of pre-training differ by more than 10% .a 10, b 20."),
+        ("graphs", (methods[0], Method("d", (start(1),))), "checkpoint d does not record its graphs"),
+    ):
+        with pytest.raises(RequestError, match=words):
+            scores(replace(given, budget=budget), tmp_path, *chosen)  # pyright: ignore[reportArgumentType]
+
+
 def test_table_and_records(result: FewLabelScores) -> None:
     table = report.summary(result)
     row = next(row for row in table if (row["method"], row["labels"], row["updates"]) == ("one", 30, 5))
@@ -342,6 +366,7 @@ def test_checkpoint_groups() -> None:
         ({"draws": -1}, "draws must not be negative"),
         ({"draw_by": "scaffold"}, "option of few-label evaluation"),
         ({"norm_graphs": 7}, "option of few-label evaluation"),
+        ({"budget": "graphs"}, "option of few-label evaluation"),
         ({"draws": 2, "seeds": 3}, "give draws"),
         ({"draws": 2, "patience": 3}, "patience: has no meaning"),
         ({"draws": 2, "save_models": True}, "save_models: has no meaning"),
