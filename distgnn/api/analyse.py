@@ -97,7 +97,7 @@ def analyse(config: AnalyseConfig | None = None, **options: Any) -> AnalysisResu
     """
     chosen = build_config(AnalyseConfig, config, with_named_checkpoints(options))
     check_loggers(chosen.loggers, open_folder(chosen.out))
-    methods = load_methods(chosen.checkpoint)
+    methods = load_methods(chosen)
     with (
         output_folder(chosen.out, AnalyseConfig) as folder,
         open_sinks(chosen.metrics, chosen.out, chosen.workers > 1) as (sink, _),

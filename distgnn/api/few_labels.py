@@ -15,7 +15,7 @@ from distgnn.api.output import write_config
 from distgnn.api.progress import JobProgress
 from distgnn.api.results import Results
 from distgnn.auxiliary.data_source import InitialEncoder
-from distgnn.checkpoint.format import load_state
+from distgnn.checkpoint.cost import pretraining_cost
 from distgnn.config import FewLabelConfig, FinetuneConfig
 from distgnn.config.few_labels import checkpoint_groups
 from distgnn.corpus.writer import Mapper
@@ -58,6 +58,9 @@ class FewLabelResults(Results):
 
         Returns:
             The rows of :attr:`table`, with differences to ``reference``.
+
+        Raises:
+            RequestError: There is no such method.
         """
         return pd.DataFrame(few_labels.summary(self.comparison, reference))
 
@@ -85,14 +88,19 @@ class FewLabelResults(Results):
         return few_labels.terminal(self.comparison)
 
 
-def load_methods(given: tuple[str, ...]) -> list[Method]:
-    """Load the encoders that ``FewLabelConfig.checkpoint`` names: one method for each name, or for each checkpoint."""
-    groups = checkpoint_groups(given)
+def load_methods(config: FewLabelConfig) -> list[Method]:
+    """Load the encoders that ``config.checkpoint`` names: one method for each name, or for each checkpoint.
+
+    Raises:
+        RequestError: A checkpoint cannot be loaded, or an option of ``config`` has no meaning beside them or others.
+    """
+    groups = checkpoint_groups(config.checkpoint)
     loaded = iter(InitialEncoder.load_all([uri for _, uris in groups for uri in uris]))
     methods = []
     for name, uris in groups:
-        starts = tuple(replace(next(loaded), cost=load_state(uri).metrics.get("cost", {})) for uri in uris)
+        starts = tuple(replace(next(loaded), cost=pretraining_cost(uri)) for uri in uris)
         methods.append(Method(name or starts[0].name, starts))
+    config.refuse_unused({method.name: method.starts[0].encoder for method in methods})
     return methods
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, overload
+from os import PathLike
+from typing import Any, Literal, cast, overload
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -24,7 +25,8 @@ from distgnn.api.output import check_config, check_results, output_folder, write
 from distgnn.api.progress import JobProgress
 from distgnn.api.results import ComparisonResults, Results
 from distgnn.auxiliary.data_source import InitialEncoder
-from distgnn.config import EvaluateConfig, FewLabelConfig, FinetuneConfig, from_json, to_json
+from distgnn.config import EvaluateConfig, EvaluateEncodersConfig, FewLabelConfig, FinetuneConfig, from_json, to_json
+from distgnn.config.evaluate import FEW_LABEL_OPTIONS
 from distgnn.distributed import choose_device
 from distgnn.errors import RequestError
 from distgnn.finetuning.comparison import FinetuneComparison, with_controls
@@ -97,7 +99,7 @@ def finetune(config: FinetuneConfig | None = None, **options: Any) -> FinetuneRe
     """
     chosen = _chosen(config, options)
     check_loggers(chosen.loggers, open_folder(chosen.out))
-    methods = load_methods(chosen.checkpoint)
+    methods = load_methods(chosen)
     several = [method.name for method in methods if len(method.starts) > 1]
     if several and not chosen.few_labels:
         raise RequestError(
@@ -187,22 +189,39 @@ class EvaluationResults(Results):
         return evaluation.terminal(self.evaluation)
 
 
-def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluationResults:
-    """Evaluate fine-tuned models on a labelled corpus.
+@overload
+def evaluate(config: EvaluateEncodersConfig, **options: Any) -> FewLabelResults: ...
+@overload
+def evaluate(  # pyright: ignore[reportOverlappingOverload] - the keyword of few-label evaluation decides
+    config: None = None, *, checkpoint: Sequence[str] | Mapping[str, Any] | PathLike[str], **options: Any
+) -> FewLabelResults: ...
+@overload
+def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluationResults: ...
+def evaluate(
+    config: EvaluateConfig | EvaluateEncodersConfig | None = None, **options: Any
+) -> EvaluationResults | FewLabelResults:
+    """Evaluate fine-tuned models on a labelled corpus, or pre-trained encoders with few labels.
 
     Args:
         config: Config of the evaluation. Alternatively, its fields as keyword options.
-        **options: Fields of :class:`EvaluateConfig`, such as ``model``, ``corpus`` and ``part``.
+        **options: Fields of :class:`EvaluateConfig`, such as ``model``, ``corpus`` and ``part``; or, with ``checkpoint``, of
+            :class:`EvaluateEncodersConfig`, such as ``train_labels``, ``updates`` and ``draws``.
 
     Returns:
-        Scores of every model.
+        Scores of every model. With ``checkpoint``: a :class:`FewLabelResults`, that of :func:`distgnn.finetune`.
 
     Raises:
         RequestError: A model is missing, or does not fit the corpus.
 
     Example:
         >>> distgnn.evaluate(model="runs/bbbp", corpus="data/bbbp-2025").table
+        >>> distgnn.evaluate(checkpoint="runs/zinc", corpus="data/bbbp", train_labels=[30, 100], updates=[10, 100]).plot()
     """
+    if isinstance(config, EvaluateEncodersConfig) or set(FEW_LABEL_OPTIONS) & set(options):
+        if "model" in options or isinstance(config, EvaluateConfig):
+            raise RequestError("model: excludes few-label evaluation; give checkpoint instead, or model alone")
+        asked = build_config(EvaluateEncodersConfig, config, with_named_checkpoints(options))
+        return cast(FewLabelResults, finetune(asked))
     chosen = build_config(EvaluateConfig, config, options)
     uris = tuple(uri for given in chosen.model for uri in model_uris(given))
     folder = open_folder(chosen.out)

@@ -13,12 +13,14 @@ from distgnn.config import (
     DatabaseBuildConfig,
     DoctorConfig,
     EvaluateConfig,
+    EvaluateEncodersConfig,
     FewLabelConfig,
     PretrainConfig,
     TransferConfig,
     TuneConfig,
 )
 from distgnn.config.database_model import DatabaseEvaluateConfig, DatabasePretrainConfig, PredictConfig
+from distgnn.config.evaluate import FEW_LABEL_OPTIONS
 from distgnn.errors import RequestError
 from distgnn.interrupts import exit_on_interrupt
 from distgnn.loading import load_function
@@ -125,6 +127,12 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ),
     ("status",): Command(StatusOptions, "distgnn.commands.status:status", "print the status of a run"),
 }
+FEW_LABELS: dict[tuple[str, ...], Command] = {
+    ("evaluate",): Command(
+        EvaluateEncodersConfig, "distgnn.commands.finetune:evaluate", "evaluate pre-trained encoders with few labels"
+    ),
+}
+"""Commands that an option of few-label evaluation selects in place of those of the same name."""
 RESUMED: dict[tuple[str, ...], str] = {
     ("pretrain",): "distgnn.commands.pretrain:resume",
     ("tune",): "distgnn.commands.tune:resume",
@@ -207,6 +215,8 @@ def understood(argv: list[str]) -> Request | None:
 def _command(path: tuple[str, ...], command: Command, argv: list[str]) -> Request:
     dry = _DRY_RUN in argv and path in DRY_RUNS
     options, rest = split_globals([word for word in argv if word != _DRY_RUN] if dry else argv)
+    if path in FEW_LABELS and _few_labels(argv):
+        command = FEW_LABELS[path]
     if options.resume:
         if path not in RESUMED:
             known = " and ".join(" ".join(other) for other in RESUMED)
@@ -218,6 +228,18 @@ def _command(path: tuple[str, ...], command: Command, argv: list[str]) -> Reques
     parsed = parse(command.options, f"distgnn {' '.join(path)}", rest, options)
     entry_point = DRY_RUNS[path] if dry else command.entry_point
     return Request(parsed, lambda: _load(entry_point)(parsed, Output(options.json)))
+
+
+def _few_labels(argv: list[str]) -> bool:
+    """Return whether few-label evaluation is asked for."""
+    names = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in argv if word.startswith("--")}
+    asked = names & set(FEW_LABEL_OPTIONS)
+    if asked and "model" in names:
+        raise RequestError(
+            f"--model (a fine-tuned model) and --{min(asked).replace('_', '-')} (few-label evaluation of pre-trained encoders)"
+            " exclude each other; give --checkpoint instead of --model, or --model alone"
+        )
+    return bool(asked)
 
 
 def _build(what: str, builds: Builds, argv: list[str]) -> Request:

@@ -6,7 +6,7 @@ from distgnn.api.analyse import analyse as run_analysis
 from distgnn.api.finetune import evaluate as run_evaluation
 from distgnn.api.finetune import finetune as run_finetuning
 from distgnn.commands.output import Output
-from distgnn.config import AnalyseConfig, EvaluateConfig, FewLabelConfig
+from distgnn.config import AnalyseConfig, EvaluateConfig, EvaluateEncodersConfig, FewLabelConfig
 
 
 def finetune(config: FewLabelConfig, output: Output) -> int:
@@ -23,8 +23,8 @@ def analyse(config: AnalyseConfig, output: Output) -> int:
     return 0
 
 
-def evaluate(config: EvaluateConfig, output: Output) -> int:
-    """Evaluate fine-tuned models and print the table."""
+def evaluate(config: EvaluateConfig | EvaluateEncodersConfig, output: Output) -> int:
+    """Evaluate fine-tuned models, or pre-trained encoders with few labels, and print the table."""
     results = run_evaluation(config)
     output.emit(results.to_json(), f"{results}\nwritten to {results.uri}")
     return 0

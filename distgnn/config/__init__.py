@@ -11,7 +11,7 @@ from distgnn.config.build import (
 )
 from distgnn.config.database import DatabaseBuildConfig
 from distgnn.config.doctor import DoctorConfig
-from distgnn.config.evaluate import EvaluateConfig
+from distgnn.config.evaluate import EvaluateConfig, EvaluateEncodersConfig
 from distgnn.config.few_labels import FewLabelConfig
 from distgnn.config.finetune import FinetuneConfig, LabelChoice, SplitConfig
 from distgnn.config.metrics import MetricsConfig
@@ -35,6 +35,7 @@ __all__ = [
     "DoctorConfig",
     "EncoderConfig",
     "EvaluateConfig",
+    "EvaluateEncodersConfig",
     "FewLabelConfig",
     "FinetuneConfig",
     "InputBuildConfig",

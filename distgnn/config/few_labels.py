@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from distgnn.config.base import check
-from distgnn.config.fields import hyper, reads, setting
-from distgnn.config.finetune import BATCH, SEEDS, FinetuneConfig, SplitConfig
+from distgnn.config.base import check, to_json
+from distgnn.config.fields import changed, hyper, reads, setting
+from distgnn.config.finetune import BATCH, EPOCHS, SEEDS, FinetuneConfig, SplitConfig
+from distgnn.config.pretrain import EncoderConfig
 from distgnn.errors import RequestError
 
 FEW_BATCH, DRAWS = 16, 10
@@ -45,8 +47,12 @@ class FewLabelConfig(FinetuneConfig):
     test_graphs: int = setting(400)
     """Few-label evaluation: test graphs of a draw, at most half of the labelled graphs."""
     norm_graphs: int = setting(512)
-    """Few-label evaluation: graphs, without their labels and not from the test graphs, that set the running statistics of
-    the control's normalisation; 0 = leave them at mean 0 and variance 1.
+    """Few-label evaluation: graphs that set the running statistics of the control's normalisation, from all graphs of the
+    corpus, with a label or without, that are not test graphs; 0 = leave the statistics at mean 0 and variance 1.
+    """
+    budget: Literal["any", "graphs", "seconds"] = setting("any", results=False)
+    """Few-label evaluation: refuse checkpoints whose pre-training differs by more than 10 % in graphs, or in CPU seconds;
+    any = compare all, with a warning about pairs that differ in both.
     """
 
     least_batch = 0
@@ -63,9 +69,8 @@ class FewLabelConfig(FinetuneConfig):
         if self.few_labels:
             self._check_few_labels()
         else:
-            named = [
-                name for name in ("draw_by", "test_graphs", "norm_graphs") if getattr(self, name) != _DEFAULTS[name]
-            ]
+            few = ("draw_by", "test_graphs", "norm_graphs", "budget")
+            named = [name for name in few if getattr(self, name) != _DEFAULTS[name]]
             check(
                 not named,
                 f"{' and '.join(named)}: option of few-label evaluation; give train_labels, updates or draws, too",
@@ -82,6 +87,22 @@ class FewLabelConfig(FinetuneConfig):
         for name in ("patience", "max_labels", "save_models", "save_predictions"):
             check(not getattr(self, name), f"{name}: has no meaning in few-label evaluation; leave it out")
         check(self.test_graphs >= 2, f"test_graphs must be at least 2, found {self.test_graphs}")
+
+    def refuse_unused(self, encoders: Mapping[str, EncoderConfig]) -> None:
+        """Raise RequestError if an option is given that another one makes meaningless.
+
+        Configs that earlier versions saved may hold such options, so this is no part of validation.
+
+        Args:
+            encoders: The encoders of the checkpoints, by name.
+        """
+        timed = not (self.updates and self.epochs != EPOCHS)
+        check(timed, f"epochs={self.epochs}: has no meaning with updates, which end the training; leave one out")
+        for name, encoder in encoders.items() if self.encoder != EncoderConfig() else ():
+            for field, (given, used) in changed(to_json(self.encoder), to_json(encoder)).items():
+                raise RequestError(
+                    f"encoder.{field}={given}: the checkpoint {name} has encoder.{field}={used}, which is used; leave it out"
+                )
 
     @property
     def few_labels(self) -> bool:

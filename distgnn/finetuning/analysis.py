@@ -82,7 +82,7 @@ class _Measures:
 class RunAnalysis(RunFewLabels):
     """Runs jobs of few-label evaluation with the measurements of an analysis, also before the first update."""
 
-    version: ClassVar[str] = "analysis 1"
+    version: ClassVar[str] = "analysis 2"
 
     def train(self, trainer: Trainer, updates: tuple[int, ...]) -> TrainingResult:
         """See :class:`RunFewLabels`."""

@@ -33,6 +33,7 @@ from distgnn.graph.draws import Draw, draw_groups, draw_random, draw_stratified
 from distgnn.graph.keyed import draw, key
 from distgnn.graph.purposes import LabelDraw
 from distgnn.labels.dataset import LabelledSet, check_defined
+from distgnn.labels.scores import Floats, defined, unlearned
 from distgnn.labels.target import make_target
 from distgnn.models.encoder import build_encoder
 from distgnn.models.norm import replace_statistics, statistics
@@ -79,7 +80,7 @@ class RunFewLabels:
         device: torch device of the trainings.
     """
 
-    version: ClassVar[str] = "few labels 1"
+    version: ClassVar[str] = "few labels 2"
     config: FewLabelConfig
     source: CorpusDataSource
     groups: npt.NDArray[np.object_] | None
@@ -149,27 +150,55 @@ class RunFewLabels:
             )
         train = pool if job.size == "all" else pool[: job.size]
         y, old = data.y.numpy(), data.target
-        check_defined(old.task, y, {"test": test}, f"{where}, draw {job.draw}")
+        stratified = "" if y.shape[1] > 1 or self.config.draw_by == "stratified" else "draw_by=stratified, "
+        remedy = f"give {stratified}more test_graphs"
+        check_defined(old.task, y, {"test": test}, f"{where}, draw {job.draw}", remedy)
         target = replace(make_target(old.task, old.names, y, y[train]), outputs=old.outputs)
-        return replace(data, parts={"train": train, "test": test}, target=target)
+        parts = {"train": train, "test": test}
+        return replace(data, parts=parts, target=target, y=torch.from_numpy(self._scored(y, job, parts)))
+
+    def _scored(self, y: Floats, job: FewLabelJob, parts: dict[str, npt.NDArray[np.int64]]) -> Floats:
+        """Return labels y [G, T] without the test values of those that the training graphs say nothing about.
+
+        So they are left out of the score and of its coverage.
+        """
+        target, lost = self.source.data.target, unlearned(self.source.data.target.task, y[parts["train"]])
+        if not lost.any():
+            return y
+        scored = y.copy()
+        scored[np.ix_(parts["test"], lost)] = np.nan
+        if not defined(target.task, scored[parts["test"]]).any():
+            label = next(name for name, one in zip(target.names, lost, strict=True) if one)
+            raise RequestError(
+                f"{self.config.corpus}, draw {job.draw}: label {label!r} has no known value among the {job.size} training"
+                " graphs, and no other label can be tested; raise train_labels, or choose labels with more known values"
+            )
+        return scored
 
     def weights(self, start: InitialEncoder, number: int) -> Weights | None:
         """Return the initial weights of an encoder in draw ``number``; None = fresh ones, a function of the draw.
 
-        Fresh encoders get the running statistics of graphs outside the draw's test graphs; labels are not read. Those of
-        a pre-trained encoder are its own.
+        Fresh encoders get the running statistics of :meth:`norm_rows`; labels are not read. Those of a pre-trained encoder
+        are its own.
         """
         if start.weights is not None or not self.config.norm_graphs:
             return start.weights
-        pool = np.sort(self.draw(number).pool)
-        ids = self.source.data.graphs.graph_id.numpy()[pool]
-        words = draw(key(self.config.split.seed, LabelDraw.NORM_GRAPHS, number), ids)
-        rows = pool[np.argsort(words)[: self.config.norm_graphs]]
+        rows = self.norm_rows(number)
         encoder = build_encoder(self.source.data.schema, start.encoder, number).to(self.device).train()
         with torch.no_grad():
             encoder(select_graphs(self.source.data.graphs, torch.from_numpy(rows)).to(self.device))
         replace_statistics(encoder, statistics(encoder).to(self.device))
         return encoder.state_dict()
+
+    def norm_rows(self, number: int) -> npt.NDArray[np.int64]:
+        """Return the graphs that set the statistics of the control in draw ``number``.
+
+        They are drawn from all graphs of the corpus that are not tested in the draw, with and without a known label.
+        """
+        data = self.source.data
+        others = np.setdiff1d(np.arange(len(data.y)), self.draw(number).test)
+        words = draw(key(self.config.split.seed, LabelDraw.NORM_GRAPHS, number), data.graphs.graph_id.numpy()[others])
+        return others[np.argsort(words)[: self.config.norm_graphs]]
 
     def updates(self, size: Size) -> tuple[int, ...]:
         """Return the numbers of updates after which a training is tested."""

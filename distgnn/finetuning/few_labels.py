@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -15,10 +16,11 @@ from distgnn.auxiliary.trainer import TrainingResult
 from distgnn.config import FewLabelConfig
 from distgnn.corpus.writer import Mapper
 from distgnn.errors import RequestError
+from distgnn.finetuning.budget import check_budget
 from distgnn.finetuning.comparison import finetune_source, with_controls
 from distgnn.finetuning.few_label_jobs import FewLabelJob, Method, RunFewLabels, Size
 from distgnn.labels.dataset import LabelledSet, read_undivided
-from distgnn.labels.scores import HIGHER_IS_BETTER
+from distgnn.labels.scores import HIGHER_IS_BETTER, of_one_class
 from distgnn.storage.folder import Folder
 
 Scores = dict[tuple[str, Size, int], npt.NDArray[np.float64]]
@@ -49,11 +51,12 @@ class FewLabelScores:
         methods: Names of the methods, in order, controls last.
         controls: Control of each method that has one.
         scores: float64 [pre-training seeds, draws] by (method, labels, updates).
-        coverage: Smallest share of labels that the metric is defined for.
+        coverage: Smallest share of the labels in the score of a draw: those that the metric is defined for, and that are learned.
         metric: Name of the metric.
         tested: Number of test graphs of each draw.
         seconds: Mean wall time of a training.
         costs: Graphs and CPU seconds of the pre-training of each method, means over its seeds, where all are known.
+        normed: Number of graphs that set the statistics of the control in each draw.
         measured: Everything that the jobs measured, by name, as ``scores``; ``metric`` is the first.
     """
 
@@ -67,6 +70,7 @@ class FewLabelScores:
     tested: tuple[int, ...]
     seconds: float
     costs: dict[str, dict[str, float]] = field(default_factory=dict)
+    normed: tuple[int, ...] = ()
     measured: dict[str, Scores] = field(default_factory=dict, repr=False)
 
     @property
@@ -129,16 +133,34 @@ def plan_evaluation(
     """
     config = config.settled()
     _check_seeds(methods)
+    check_budget(config.budget, {method.name: _mean_cost(method) for method in methods})
     firsts = [replace(method.starts[0], name=method.name) for method in methods]
     everything, controls = with_controls(firsts, config.encoder)
     everyone = [*methods, *(Method(start.name, (start,)) for start in everything[len(firsts) :])]
     starts = [start for method in everyone for start in method.starts]
     data, groups = read_undivided(config.corpus, config)
     run = kind(config, finetune_source(config, data, starts), groups, folder, device)
-    for number in range(config.draws):
-        for size in config.train_labels:
-            run.data(FewLabelJob(number, size, 0))
+    jobs = [FewLabelJob(number, size, 0) for number in range(config.draws) for size in config.train_labels]
+    _warn_of_one_class(
+        [job for job, drawn in zip(jobs, map(run.data, jobs), strict=True) if _has_one_class(drawn)], run
+    )
     return FewLabelPlan(run, tuple(everyone), controls)
+
+
+def _has_one_class(data: LabelledSet) -> bool:
+    return of_one_class(data.target.task, data.labels("train"))
+
+
+def _warn_of_one_class(jobs: list[FewLabelJob], run: RunFewLabels) -> None:
+    """Warn once if the training graphs of ``jobs`` have one class."""
+    if jobs:
+        stratify = "" if run.config.draw_by == "stratified" else ", or draw_by=stratified (one label)"
+        warnings.warn(
+            f"{run.config.corpus}: all training graphs have one class in {len({job.draw for job in jobs})} of"
+            f" {run.config.draws} draws (the first: draw {jobs[0].draw}, {jobs[0].size} labels), so nothing is learned there;"
+            f" give more train_labels{stratify}",
+            stacklevel=3,
+        )
 
 
 def collect_scores(plan: FewLabelPlan, mapper: Mapper = map, progress: Progress | None = None) -> FewLabelScores:
@@ -163,6 +185,7 @@ def collect_scores(plan: FewLabelPlan, mapper: Mapper = map, progress: Progress 
         tested=tested,
         seconds=float(np.mean([found.seconds for found in results.values()])),
         costs={method.name: _mean_cost(method) for method in plan.methods if method.name in plan.controls},
+        normed=tuple(len(run.norm_rows(number)) for number in range(config.draws)),
         measured=measured,
     )
 

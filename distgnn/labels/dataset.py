@@ -16,7 +16,7 @@ from distgnn.graph.batch import GraphBatch
 from distgnn.graph.schema import Schema
 from distgnn.graph.splits import Rows, make_split
 from distgnn.labels.loss import label_columns
-from distgnn.labels.scores import Floats, Task, defined
+from distgnn.labels.scores import Floats, Task, defined, unlearned
 from distgnn.labels.target import Target, TaskLabels, make_target, task_labels
 
 
@@ -74,6 +74,10 @@ def read_labelled(corpus: str, config: LabelChoice) -> LabelledSet:
         keep = most_positives(y[parts["train"]], config.max_labels)
         y, names = y[:, keep], names[keep]
     check_defined(task, y, parts, where)
+    if (unknown := unlearned(task, y[parts["train"]])).any():
+        raise RequestError(
+            f"{where}: label {str(names[unknown][0])!r} has no known value in part 'train'; choose another split or other labels"
+        )
     target = make_target(task, tuple(names.tolist()), y, y[parts["train"]])
     chosen = torch.from_numpy(np.ascontiguousarray(y))
     center, digest = _use_center(schema, config, where), reader.manifest.digest()
@@ -94,7 +98,7 @@ def read_undivided(corpus: str, config: LabelChoice) -> tuple[LabelledSet, npt.N
     schema = reader.manifest.schema
     graphs, names, (task, y, note) = _chosen(reader, config, corpus)
     parts = {"all": np.flatnonzero(np.any(~np.isnan(y), axis=1))}
-    check_defined(task, y, parts, corpus)
+    check_defined(task, y, parts, corpus, "choose another corpus")
     target = make_target(task, tuple(names.tolist()), y, y)
     chosen, center = torch.from_numpy(np.ascontiguousarray(y)), _use_center(schema, config, corpus)
     data = LabelledSet(schema, graphs, chosen, target, parts, center, reader.manifest.digest(), note)
@@ -132,12 +136,20 @@ def labelled_graphs(reader: CorpusReader, asked: tuple[str, ...], where: str) ->
     return replace(graphs, y=None), graphs.y.numpy()[:, columns]
 
 
-def check_defined(task: Task, y: Floats, parts: dict[str, Rows], where: str) -> None:
-    """Raise RequestError unless the metric is defined for at least one label of y [G, T] in every part."""
+def check_defined(
+    task: Task, y: Floats, parts: dict[str, Rows], where: str, remedy: str = "choose another split"
+) -> None:
+    """Raise RequestError unless the metric is defined for at least one label of y [G, T] in every part.
+
+    Args:
+        task, y, parts: The labels, and the rows of each part.
+        where: Start of the message.
+        remedy: What to do, besides choosing other labels.
+    """
     for name, rows in parts.items():
         if not defined(task, y[rows]).any():
             need = "both classes" if task == "classification" else "a known value"
-            raise RequestError(f"{where}: no label has {need} in part {name!r}; choose another split or other labels")
+            raise RequestError(f"{where}: no label has {need} in part {name!r}; {remedy} or other labels")
 
 
 def most_positives(train: Floats, count: int) -> Rows:

@@ -63,7 +63,8 @@ def pooled_effect(pairs: Sequence[tuple[Scores, Scores]], overlaps: Sequence[flo
     """Compare two methods on several data sets by the mean over the sets, with the same pre-training seeds on all of them.
 
     Draws of different sets are independent. Seeds are a factor that the sets share, so what a seed is worth on average over
-    the sets is added once. The result is about these data sets, not about others.
+    the sets is added once. A set whose differences are the same in every draw adds no variance; there is no test if all are
+    such, or if a set has a single draw. The result is about these data sets, not about others.
 
     Args:
         pairs: (first, second) of each set, as for :func:`effect`.
@@ -74,11 +75,13 @@ def pooled_effect(pairs: Sequence[tuple[Scores, Scores]], overlaps: Sequence[flo
     """
     by_draw = [first.mean(axis=0) - second.mean(axis=0) for first, second in pairs]
     difference = float(np.mean([values.mean() for values in by_draw]))
-    if any(_is_constant(values) for values in by_draw):
+    varied = [not _is_constant(values) for values in by_draw]
+    if not any(varied) or any(values.size < 2 for values in by_draw):
         return Effect(difference)
     parts = [
         (float(values.var(ddof=1)) * (1 / values.size + overlap) / len(pairs) ** 2, values.size - 1)
-        for values, overlap in zip(by_draw, overlaps, strict=True)
+        for values, overlap, varies in zip(by_draw, overlaps, varied, strict=True)
+        if varies
     ]
     for method in zip(*pairs, strict=True):
         scores = np.concatenate([one - one.mean() for one in method], axis=1)

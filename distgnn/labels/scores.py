@@ -34,6 +34,22 @@ def defined(task: Task, y: Floats) -> npt.NDArray[np.bool_]:
     return np.asarray(np.any(~np.isnan(y), axis=0))
 
 
+def unlearned(task: Task, train: Floats) -> npt.NDArray[np.bool_]:
+    """Return bool [T]: which labels a training on ``train`` cannot predict at all.
+
+    These are regression labels without a known value: nothing tells their scale, so an error of them has no meaning.
+
+    Shape:
+        train: float [G, T], labels of the training graphs, NaN = unknown.
+    """
+    return np.asarray((task == "regression") & np.isnan(train).all(axis=0))
+
+
+def of_one_class(task: Task, train: Floats) -> bool:
+    """Return whether no label of the training graphs ``train``, float [G, T], has two classes, so that nothing is learned."""
+    return task != "regression" and not bool((np.fmax.reduce(train) > np.fmin.reduce(train)).any())
+
+
 def score(task: Task, y: Floats, prediction: Floats) -> Score:
     """Compute the metric of the task; at least one label must be :func:`defined`.
 

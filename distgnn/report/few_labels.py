@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from matplotlib.figure import Figure
 
 from distgnn.auxiliary.comparison import SIGNIFICANT
 from distgnn.config import to_json
+from distgnn.errors import RequestError
+from distgnn.finetuning.budget import unequal_costs
 from distgnn.finetuning.few_label_jobs import Size
 from distgnn.finetuning.few_labels import FewLabelScores
 from distgnn.labels.resampling import Effect, effect, interval
@@ -51,7 +54,13 @@ class Contrast(NamedTuple):
 
 
 def contrasts(result: FewLabelScores, reference: str = "") -> dict[tuple[str, Size, int], Contrast]:
-    """Compare every method with its control, or all with the method ``reference``, by (method, labels, updates)."""
+    """Compare every method with its control, or all with the method ``reference``, by (method, labels, updates).
+
+    Raises:
+        RequestError: There is no method ``reference``.
+    """
+    if reference and reference not in result.methods:
+        raise RequestError(f"reference {reference!r}: is not a method; there are {', '.join(result.methods)}")
     others = {name: reference for name in result.methods if name != reference} if reference else result.controls
     keys = [(name, *cell) for cell in result.cells for name in result.methods if name in others]
     effects = [
@@ -112,6 +121,7 @@ def to_values(result: FewLabelScores) -> dict[str, Any]:
         "coverage": result.coverage,
         "seconds_per_training": result.seconds,
         "controls": result.controls,
+        "cost_warning": unequal_costs(result.costs),
         "summary": summary(result),
         "scores": records(result),
     }
@@ -126,27 +136,44 @@ def heading(result: FewLabelScores) -> str:
     """Return one line: corpus, task, metric, draws, and the settings of the trainings."""
     config, data = result.config, result.data
     direction = "higher" if result.higher_is_better else "lower"
-    tests = f"{min(result.tested)}" + ("" if min(result.tested) == max(result.tested) else f"-{max(result.tested)}")
     length = "" if config.updates else f", {config.epochs} epochs"
     statistics = (
-        f"norm statistics of the control from {config.norm_graphs} graphs" if config.norm_graphs else "control as built"
+        f"norm statistics of the control from {_range(result.normed)} graphs"
+        if any(result.normed)
+        else "control as built"
     )
     mode = "frozen encoder" if config.frozen else "full fine-tuning"
+    left_out = (
+        f", coverage {math.floor(100 * result.coverage)} %: some draws leave labels out of the score, since their test graphs lack"
+        f" {'both classes' if data.target.task == 'classification' else 'a known value, or their training graphs do'}"
+        if result.coverage < 1
+        else ""
+    )
     return (
         f"{config.corpus}: {task_of(data)}, {len(data.target.names)} label(s), {TITLES[result.metric]} ({direction} is better),"
-        f" {config.draws} {config.draw_by} draws of {len(data.parts['all'])} graphs, {tests} to test on, no validation, batch"
-        f" {config.batch}, lr {config.lr:g}, dropout {config.dropout:g}{length}, {mode}, {statistics}"
+        f" {config.draws} {config.draw_by} draws of {len(data.parts['all'])} graphs, {_range(result.tested)} to test on, no"
+        f" validation, batch {config.batch}, lr {config.lr:g}, dropout {config.dropout:g}{length}, {mode}, {statistics}{left_out}"
     )
+
+
+def _range(counts: Sequence[int]) -> str:
+    """Return counts as "40", or "38-40" if they differ."""
+    least, most = min(counts), max(counts)
+    return f"{least}" if least == most else f"{least}-{most}"
 
 
 def costs(result: FewLabelScores) -> str:
-    """Return one line: graphs and CPU seconds of the pre-training of each method; "" if nothing is known."""
+    """Return one line: graphs and CPU seconds of the pre-training of each method, and a warning if they are unequal; "" if
+    nothing is known.
+    """
     texts = [
         f"{name} {cost['graphs']:,.0f} graphs, {cost['cpu_seconds']:,.0f} CPU s"
         for name, cost in result.costs.items()
         if len(cost) == 2
     ]
-    return f"Pre-training, mean over seeds: {'; '.join(texts)}" if texts else ""
+    warning = unequal_costs(result.costs)
+    told = f"Pre-training, mean over seeds: {'; '.join(texts)}" if texts else ""
+    return f"{told}. {warning}" if warning else told
 
 
 def rows(result: FewLabelScores) -> tuple[list[str], list[list[str]]]:

@@ -142,7 +142,9 @@ def _results(folder: Folder) -> Section:
             return replace(found, charts=found.charts or _stored_pictures(folder))
     metric = str(values.get("metric", ""))
     facts = {
-        name: _short(values[name]) for name in ("task", "labels", "graphs", "test_graphs", "note") if values.get(name)
+        name: _short(values[name])
+        for name in ("task", "labels", "graphs", "test_graphs", "note", "cost_warning")
+        if values.get(name)
     }
     facts |= {"metric": f"{TITLES.get(metric, metric)}, {summary.direction(metric)}"} if metric else {}
     for name, described in (("analysis", _analysis), ("models", _evaluation)):
@@ -181,6 +183,7 @@ def _study(folder: Folder) -> Section:
         "title": str(described.get("title", "")),
         "seeds": str(described.get("seeds", "")),
         "sets": _short(values.get("sets")),
+        **({"sets not evaluated": _short(values["failed"])} if values.get("failed") else {}),
     }
     read = read_records(records, StudyRecord, folder.at(STUDY), WHAT)
     chart = result_sections.gain_chart([("", one) for one in read])

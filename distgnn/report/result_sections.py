@@ -30,6 +30,7 @@ class StudyRecord:
     labels: int | Name | None = None
     updates: int | None = None
     sets: int | None = None
+    sets_pooled: int | None = None
     better: int | None = None
     worse: int | None = None
     difference: float | None = None
@@ -106,6 +107,8 @@ def _study_verdict(one: StudyRecord) -> str:
     if one.low is not None and one.high is not None:
         text += f" (95 % interval {100 * one.low:+.2f} to {100 * one.high:+.2f})"
     text += f": {one.place}" if one.place else ""
+    if one.sets_pooled is not None:
+        text += f", pooled over {one.sets_pooled} set(s)"
     if None not in (one.sets, one.better, one.worse):
         text += (
             f"; by more than two standard errors better in {one.better} and worse in {one.worse} of {one.sets} set(s)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from distgnn.labels.scores import holm
 from distgnn.report.few_labels import Cell
 from distgnn.report.table import markdown_table, p_value, scale
 
-CONTROL = "none"
+CONTROL, POOLED = "none", "roc_auc"
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,14 @@ class Study:
         sets: Scores by name of the labelled set.
         comparisons: Pairs of methods to compare, the second one being the reference.
         refused: Why a method could not be pre-trained, by run.
+        failed: Why a set could not be evaluated, by its name.
     """
 
     title: str
     sets: dict[str, FewLabelScores]
     comparisons: tuple[tuple[str, str], ...]
     refused: dict[str, str]
+    failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -50,16 +52,20 @@ class Study:
                 found[name] = effect(sign * first, sign * second, scores.overlap)
         return found
 
+    def pooled_sets(self, pair: tuple[str, str], cell: Cell) -> tuple[str, ...]:
+        """Return the names of the sets to pool: scored by ROC-AUC, with both methods and equal numbers of seeds."""
+        having = {
+            name: tuple(len(scores.scores[method, *cell]) for method in pair)
+            for name, scores in self.sets.items()
+            if scores.metric == POOLED and all((method, *cell) in scores.scores for method in pair)
+        }
+        return tuple(having) if len(set(having.values())) == 1 else ()
+
     def pooled(self, pair: tuple[str, str], cell: Cell) -> Effect | None:
-        """Return the mean gain over the sets scored by ROC-AUC that have both methods; None if there is none."""
-        having = [
-            scores
-            for scores in self.sets.values()
-            if scores.metric == "roc_auc" and all((method, *cell) in scores.scores for method in pair)
-        ]
+        """Return the mean gain over :meth:`pooled_sets`; None if there are none."""
+        having = [self.sets[name] for name in self.pooled_sets(pair, cell)]
         pairs = [(scores.scores[pair[0], *cell], scores.scores[pair[1], *cell]) for scores in having]
-        seeds = {tuple(map(len, both)) for both in pairs}
-        return pooled_effect(pairs, [scores.overlap for scores in having]) if len(seeds) == 1 else None
+        return pooled_effect(pairs, [scores.overlap for scores in having]) if having else None
 
 
 def records(study: Study) -> list[dict[str, Any]]:
@@ -76,6 +82,7 @@ def records(study: Study) -> list[dict[str, Any]]:
                     "labels": cell[0],
                     "updates": cell[1],
                     "sets": len(each),
+                    "sets_pooled": len(study.pooled_sets(pair, cell)),
                     "better": beyond.count(1.0),
                     "worse": beyond.count(-1.0),
                     "positive": sum(one.difference > 0 for one in each.values()),
@@ -89,11 +96,11 @@ def records(study: Study) -> list[dict[str, Any]]:
 
 def markdown(study: Study) -> str:
     """Return the report as Markdown."""
-    titles = ["labels", "updates", "comparison", "sets", "better by 2 se", "worse by 2 se", "positive"]
+    titles = ["labels", "updates", "comparison", "sets", "sets pooled", "better by 2 se", "worse by 2 se", "positive"]
     titles += ["pooled gain (AUC x 100)", "95 % interval", "p", "p (Holm)"]
     body = []
     for record in records(study):
-        counts = [str(record[name]) for name in ("sets", "better", "worse", "positive")]
+        counts = [str(record[name]) for name in ("sets", "sets_pooled", "better", "worse", "positive")]
         gain, limits = "-", "-"
         if not np.isnan(record["difference"]):
             gain = f"{100 * record['difference']:+.2f}"
@@ -102,9 +109,31 @@ def markdown(study: Study) -> str:
         names = f"{record['method']} - {record['reference']}"
         tests = [p_value(record["p"]), p_value(record["p_holm"])]
         body.append([str(record["labels"]), str(record["updates"]), names, *counts, gain, limits, *tests])
-    parts = [f"# {study.title}", markdown_table(titles, body), *(_of_cell(study, cell) for cell in study.cells)]
+    parts = [
+        f"# {study.title}",
+        markdown_table(titles, body),
+        *_not_pooled(study),
+        *(_of_cell(study, cell) for cell in study.cells),
+    ]
     parts += [f"Refused: {name}: {reason}" for name, reason in study.refused.items()]
+    parts += [f"Set not evaluated: {name}: {reason}" for name, reason in study.failed.items()]
     return "\n\n".join(parts) + "\n"
+
+
+def _not_pooled(study: Study) -> list[str]:
+    """Name the sets that are in no pooled gain, and the comparisons without one."""
+    cells = [(pair, cell) for cell in study.cells for pair in study.comparisons]
+    other = [f"{name} ({scores.metric})" for name, scores in study.sets.items() if scores.metric != POOLED]
+    unequal = dict.fromkeys(
+        f"{pair[0]} - {pair[1]}"
+        for pair, cell in cells
+        if not study.pooled_sets(pair, cell)
+        and any(study.sets[name].metric == POOLED for name in study.effects(pair, cell))
+    )
+    lines = [f"Not in the pooled gain, which is of ROC-AUC: {', '.join(other)}."] if other else []
+    if unequal:
+        lines.append(f"Not pooled, since their sets have different numbers of seeds: {', '.join(unequal)}.")
+    return lines
 
 
 def _of_cell(study: Study, cell: Cell) -> str:

@@ -113,6 +113,7 @@ GROUPS = {
 REQUIRED: dict[str, Any] = {
     "AnalyseConfig": {"checkpoint": ("a",)},
     "EvaluateConfig": {"model": ("m",)},
+    "EvaluateEncodersConfig": {"checkpoint": ("a",)},
     "DatabasePretrainConfig": {"databases": ("d",)},
     "TuneConfig": {"finetune": dg.FinetuneConfig("c"), "pretrain": dg.PretrainConfig("c")},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 import torch
 
 import distgnn as dg
+from distgnn.cli import main
+from distgnn.config import from_json
 from tests.helpers.transfers import write
 
 SMALL: dict[str, Any] = {
@@ -155,6 +158,47 @@ def test_few_labels_by_name_of_method(labelled: str, checkpoint: str, tmp_path: 
 def test_several_seeds_of_a_method_need_few_labels(labelled: str, checkpoint: str, tmp_path: Path) -> None:
     with pytest.raises(dg.RequestError, match="several pre-training seeds need few-label evaluation"):
         dg.finetune(corpus=labelled, checkpoint={"mine": [checkpoint, f"{checkpoint}/"]}, out=tmp_path)
+
+
+def test_evaluate_with_few_labels_is_that_of_finetune(
+    labelled: str, checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: dict[str, Any] = {"updates": [1], "draws": 2, "test_graphs": 20, "train_labels": [10], "corpus": labelled}
+    found = dg.evaluate(checkpoint={"mine": checkpoint}, out=tmp_path / "one", **options)
+    assert found.records.equals(dg.finetune(checkpoint={"mine": checkpoint}, out=tmp_path / "two", **options).records)
+    words = ["evaluate", "--corpus", labelled, "--checkpoint", f"mine={checkpoint}", "--out", str(tmp_path / "one")]
+    assert main([*words, "--updates", "1", "--draws=2", "--test-graphs", "20", "--train-labels", "10", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["summary"] == found.to_json()["summary"]
+    assert main([*words, "--model", "x"]) == 2
+    assert "--model (a fine-tuned model) and --checkpoint" in capsys.readouterr().err
+    assert main(["evaluate", "--corpus", labelled, "--train-labels", "10"]) == 2
+    assert "there is nothing to evaluate; give pre-trained encoders" in capsys.readouterr().err
+    with pytest.raises(dg.RequestError, match="model: excludes few-label evaluation"):
+        dg.evaluate(model="x", corpus=labelled, train_labels=[10])
+    assert (dg.EvaluateEncodersConfig(labelled, ("x",)).draws, dg.EvaluateEncodersConfig(labelled, ("x",)).out) == (
+        10,
+        "runs/evaluate",
+    )
+
+
+@pytest.mark.parametrize("command", [dg.finetune, dg.analyse])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"updates": [5], "epochs": 3}, "epochs=3: has no meaning with updates"),
+        ({"encoder": {"width": 999}}, "encoder.width=999: the checkpoint mine has encoder.width=8, which is used"),
+    ],
+)
+def test_options_without_a_meaning_are_refused(
+    command: Any, options: dict[str, Any], words: str, labelled: str, checkpoint: str, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"corpus": labelled, "checkpoint": [f"mine={checkpoint}"], "out": str(tmp_path / "out")}
+    small = {"encoder": SMALL["encoder"] | options.get("encoder", {})}
+    with pytest.raises(dg.RequestError, match=words):
+        command(**given | options | small)
+    assert not (tmp_path / "out").exists()
+    for kind in (dg.AnalyseConfig, dg.FewLabelConfig):  # those that earlier versions saved are still read
+        assert from_json(kind, given | options).checkpoint == (f"mine={checkpoint}",)
 
 
 def test_named_checkpoint_without_few_labels(labelled: str, checkpoint: str, tmp_path: Path) -> None:

@@ -322,7 +322,7 @@ class TestLabels:
             load_labelled(config(binary, labels=("toxic",)))
         with pytest.raises(RequestError, match="max_labels counts positives"):
             load_labelled(config(corpus(tmp_path, "values"), max_labels=1))
-        bare, blank, same = (str(tmp_path / name) for name in ("bare", "blank", "same"))
+        bare, blank, same, half = (str(tmp_path / name) for name in ("bare", "blank", "same", "half"))
         write_labelled(bare, np.zeros((10, 0)), ())
         with pytest.raises(RequestError, match="the corpus has no labels"):
             load_labelled(config(bare))
@@ -330,6 +330,10 @@ class TestLabels:
         with pytest.raises(RequestError, match="no graph has a known label"):
             load_labelled(config(blank))
         write_labelled(same, np.ones((20, 1)), ("a",))
+        y = np.stack([signal(40), np.where(np.arange(40) < 20, NAN, signal(40))], 1)
+        write_labelled(half, y, ("a", "late"), split=[0] * 20 + [1] * 10 + [2] * 10)
+        with pytest.raises(RequestError, match="label 'late' has no known value in part 'train'"):
+            load_labelled(config(half, split=SplitConfig("column")))
         with pytest.raises(RequestError, match="no label has both classes in part 'train'"):
             load_labelled(config(same))
 

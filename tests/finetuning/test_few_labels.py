@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from distgnn.api.few_labels import FewLabelResults
 from distgnn.auxiliary.data_source import InitialEncoder
 from distgnn.config import EncoderConfig, FewLabelConfig, SplitConfig
 from distgnn.config.few_labels import checkpoint_groups
@@ -173,6 +174,16 @@ def test_control_starts_from_statistics_of_graphs_outside_the_test(corpora: Path
     assert not torch.equal(other[first], weights[first])
 
 
+def test_statistics_come_from_unlabelled_graphs_too(corpora: Path, tmp_path: Path, result: FewLabelScores) -> None:
+    run = run_of(config(corpora, "values", labels=("rare",), test_graphs=5, norm_graphs=1000), start(1))
+    unlabelled = np.flatnonzero(np.isnan(run.source.data.y[:, 0].numpy()))
+    assert set(unlabelled) < set(run.norm_rows(0)) == set(range(GRAPHS)) - set(run.draw(0).test)
+    given = config(corpora, "values", labels=("rare",), test_graphs=5, train_labels=("all",), norm_graphs=1000)
+    assert f"norm statistics of the control from {GRAPHS - 5} graphs" in report.heading(scores(given, tmp_path))
+    assert "norm statistics of the control from 20 graphs" in report.heading(result)
+    assert "coverage" not in report.heading(result)
+
+
 def test_statistics_do_not_depend_on_labels(corpora: Path) -> None:
     fresh = InitialEncoder("none", SMALL)
     run = run_of(config(corpora), fresh)
@@ -199,6 +210,31 @@ def test_targets_are_standardised_by_the_labels_of_the_draw(corpora: Path) -> No
     assert any(np.isnan(run.data(job).labels("train")[:, 1]).all() for job in jobs)
 
 
+def test_a_label_without_a_training_value_is_not_scored(corpora: Path, tmp_path: Path) -> None:
+    given = config(corpora, "values", train_labels=(4,), updates=(1,))
+    run = run_of(given, start(1))
+    data = [run.data(FewLabelJob(draw, 4, 0)) for draw in range(3)]
+    lost = [np.isnan(one.labels("train")[:, 1]).all() for one in data]
+    assert any(lost)
+    assert [np.isnan(one.labels("test")[:, 1]).all() for one in data] == lost
+    found = scores(given, tmp_path, Method("one", (start(1),)))
+    assert found.coverage == 0.5
+    assert "coverage 50 %: some draws leave labels out of the score" in report.markdown(found)
+    drawn, y = run.draw(1), run.source.data.y.clone()
+    y[drawn.pool, 1], y[drawn.test, 0] = math.nan, math.nan
+    apart = replace(run, source=replace(run.source, data=replace(run.source.data, y=y)))
+    with pytest.raises(RequestError, match="draw 1: label 'rare' has no known value among the 4 training graphs"):
+        apart.data(FewLabelJob(1, 4, 0))
+
+
+def test_training_graphs_of_one_class_warn_once(corpora: Path, tmp_path: Path) -> None:
+    with pytest.warns(
+        UserWarning, match="one class in 3 of 3 draws .the first: draw 0, 1 labels.*draw_by=strat"
+    ) as seen:
+        scores(config(corpora, train_labels=(1, 30), updates=(1,)), tmp_path)
+    assert len(seen) == 1
+
+
 def test_epochs_where_no_updates_are_given(corpora: Path, tmp_path: Path) -> None:
     given = config(corpora, updates=(), epochs=2, train_labels=("all", 12), draws=2)
     found = scores(given, tmp_path)
@@ -211,6 +247,13 @@ def test_linear_probe(corpora: Path, tmp_path: Path) -> None:
     found = scores(config(corpora, frozen=True, draws=2), tmp_path, Method("one", (start(1),)))
     assert "frozen encoder" in report.heading(found)
     assert found.scores["one", 12, 5].shape == (1, 2)
+
+
+def test_a_draw_without_both_classes_says_what_helps(tmp_path: Path) -> None:
+    write_labelled(str(tmp_path / "same"), (np.arange(GRAPHS) == 0)[:, None].astype(float), ("first",))
+    given = config(tmp_path, "same", test_graphs=4, split=SplitConfig(seed=1))
+    with pytest.raises(RequestError, match=r"part 'test'; give draw_by=stratified, more test_graphs or other labels"):
+        scores(given, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +277,30 @@ def test_seeds_of_a_method_have_one_encoder(corpora: Path, tmp_path: Path) -> No
         scores(config(corpora), tmp_path, Method("one", (start(1), start(2, other))))
 
 
+def costing(name: str, graphs: float, seconds: float) -> Method:
+    return Method(name, (replace(start(1), cost={"graphs": graphs, "cpu_seconds": seconds}),))
+
+
+def test_unequal_costs_warn_and_a_budget_refuses_them(corpora: Path, tmp_path: Path) -> None:
+    methods = costing("a", 100, 10), costing("b", 108, 20), costing("c", 200, 21)
+    given = config(corpora, train_labels=(12,), updates=(1,), draws=2)
+    found = scores(given, tmp_path, *methods)
+    warning = "neither equal graphs nor equal CPU seconds (within 10%): a and c."
+    assert warning in report.terminal(found).replace("\n", " ")
+    assert warning in report.markdown(found)
+    assert warning in report.to_values(found)["cost_warning"]
+    assert not report.to_values(scores(given, tmp_path, *methods[:2]))["cost_warning"]
+    scores(replace(given, budget="graphs"), tmp_path, *methods[:2])
+    scores(replace(given, budget="seconds"), tmp_path, *methods[1:])
+    for budget, chosen, words in (
+        ("graphs", methods[1:], r"graphs of pre-training differ by more than 10% .b 108, c 200.; .*train.max_steps"),
+        ("seconds", methods[:2], r"CPU seconds of pre-training differ by more than 10% .a 10, b 20."),
+        ("graphs", (methods[0], Method("d", (start(1),))), "checkpoint d does not record its graphs"),
+    ):
+        with pytest.raises(RequestError, match=words):
+            scores(replace(given, budget=budget), tmp_path, *chosen)  # pyright: ignore[reportArgumentType]
+
+
 def test_table_and_records(result: FewLabelScores) -> None:
     table = report.summary(result)
     row = next(row for row in table if (row["method"], row["labels"], row["updates"]) == ("one", 30, 5))
@@ -255,6 +322,11 @@ def test_another_reference(result: FewLabelScores) -> None:
     row = next(row for row in rows if row["method"] == "one")
     assert row["control"] == "two"
     assert row["difference"] == pytest.approx((result.scores["one", 12, 2] - result.scores["two", 12, 2]).mean())
+
+
+def test_an_unknown_reference_is_refused(result: FewLabelScores) -> None:
+    with pytest.raises(RequestError, match="reference 'nosuch': is not a method; there are one, two, none"):
+        FewLabelResults(open_folder("/nowhere"), result).against("nosuch")
 
 
 def test_lower_is_better_for_errors(corpora: Path, tmp_path: Path) -> None:
@@ -294,6 +366,7 @@ def test_checkpoint_groups() -> None:
         ({"draws": -1}, "draws must not be negative"),
         ({"draw_by": "scaffold"}, "option of few-label evaluation"),
         ({"norm_graphs": 7}, "option of few-label evaluation"),
+        ({"budget": "graphs"}, "option of few-label evaluation"),
         ({"draws": 2, "seeds": 3}, "give draws"),
         ({"draws": 2, "patience": 3}, "patience: has no meaning"),
         ({"draws": 2, "save_models": True}, "save_models: has no meaning"),

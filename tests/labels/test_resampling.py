@@ -92,6 +92,17 @@ def test_pooled_over_sets_with_one_seed_adds_their_variances() -> None:
     assert found.se == pytest.approx(sum((one.se or 0) ** 2 for one in each) ** 0.5 / 3)
 
 
+def test_a_set_with_constant_differences_adds_no_variance_to_the_pool() -> None:
+    rng = np.random.default_rng(7)
+    pair, constant = (rng.normal(size=(2, 6)), rng.normal(size=(1, 6))), (np.ones((2, 6)), np.zeros((1, 6)))
+    found, alone = pooled_effect([pair, constant], [0.2, 0.2]), effect(pair[0].mean(0)[None], pair[1], 0.2)
+    assert found.difference == pytest.approx((alone.difference + 1) / 2)
+    assert (found.se or 0) >= (alone.se or 0) / 2 > 0
+    assert found.p is not None
+    assert pooled_effect([constant, constant], [0.2, 0.2]).p is None
+    assert pooled_effect([pair, (pair[0][:, :1], pair[1][:, :1])], [0.2, 0.2]).p is None
+
+
 def test_pooled_false_positives_with_seeds_that_differ_on_all_sets() -> None:
     """A seed's worth is shared by the sets; taken for independent, differences that are not there would be found."""
     rng, repeats, hits, apart = np.random.default_rng(6), 400, 0, 0

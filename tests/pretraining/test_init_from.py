@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 import distgnn
+from distgnn.checkpoint.cost import pretraining_cost
 from distgnn.checkpoint.format import FOLDER, load_checkpoint, newest
 from distgnn.checkpoint.training_state import make_state, strip
 from distgnn.cli import main
@@ -55,6 +56,15 @@ def test_starts_from_exactly_those_weights(first: Run, tmp_path: Path) -> None:
     assert_same(started.optimiser, fresh.optimiser_tensors())
     assert run.config.init == source.uri, "the checkpoint itself, not only its run"
     assert f"starting from the encoder of {source.uri}" in (Path(started.uri) / "card.md").read_text()
+
+
+def test_its_cost_includes_that_of_the_run_it_starts_from(first: Run, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(first.folder.path, tmp_path / "source"))
+    run = train_small(replace(second(first, tmp_path), init=str(source)))
+    own, before = (load_checkpoint(uri).state.metrics["cost"] for uri in (run.folder.uri, str(source)))
+    assert pretraining_cost(run.folder.uri) == {name: own[name] + before[name] for name in ("graphs", "cpu_seconds")}
+    shutil.rmtree(source)
+    assert pretraining_cost(run.folder.uri) == {}
 
 
 def test_initial_weights_matter_and_are_the_same_on_all_ranks(first: Run, tmp_path: Path) -> None:
