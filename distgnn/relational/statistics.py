@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as _compute
 
 from distgnn.relational.database import Database
 from distgnn.relational.encode import UNKNOWN
 from distgnn.relational.links import Ints
+from distgnn.relational.measure import holds_times, names_plan
 from distgnn.relational.schema import Column, ForeignKey, Kind, Table
 from distgnn.relational.tasks import ALWAYS, SPLITS, Task, TaskRows
 
@@ -20,6 +22,7 @@ pc: Any = _compute  # its functions are made at run time
 _YEAR_1900 = -2_208_988_800_000_000
 _GIVES_AWAY, _MISSING_GIVES_AWAY, _RATES_DIFFER, _FEW = 0.99, 0.75, 0.5, 20
 _HUB = 1_000_000
+_NAMED = 5
 
 
 def statistics(database: Database) -> dict[str, Any]:
@@ -32,8 +35,39 @@ def statistics(database: Database) -> dict[str, Any]:
         "rows": sum(table["rows"] for table in tables),
         "tables": tables,
         "foreign_keys": links,
-        "warnings": [*(w for table in schema.tables for w in _time_warnings(database, table)), *_link_warnings(links)],
+        "warnings": [
+            *(w for table in schema.tables for w in _time_warnings(database, table)),
+            *undated(database),
+            *_link_warnings(links),
+        ],
     }
+
+
+def undated(database: Database) -> Iterator[str]:
+    """Iterate over warnings of tables that have no time although some of their columns look like times."""
+    for table in database.schema.tables:
+        if table.time is not None:
+            continue
+        found = [column.name for column in table.columns if _looks_timely(database, table.name, column)]
+        if found:
+            names = ", ".join(found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
+            yield (
+                f"{table.name}: has no time, so all its rows are visible always, but {names} looks like times;"
+                " if one says when a row became known, name it in the schema file"
+            )
+
+
+def _looks_timely(database: Database, table: str, column: Column) -> bool:
+    """Whether a column holds times, or texts that are. A time that is a plan or a birth is no time of a row."""
+    if names_plan(column.name):
+        return False
+    if column.kind is Kind.TIME:
+        return not (column.late and column.known_at == column.name)
+    if column.kind is Kind.CATEGORY:
+        return holds_times(pa.chunked_array([pa.array(database.categories(table, column.name), pa.large_string())]))
+    if column.kind is Kind.TEXT:
+        return holds_times(pa.chunked_array([database.text(table, column.name)]))
+    return False
 
 
 def _table_facts(database: Database, table: Table) -> dict[str, Any]:
