@@ -108,7 +108,7 @@ def _build(folder: Folder, kind: str, source: Source, config: DatabaseBuildConfi
         proposed: dict[str, str] = {}
         if chosen is None:
             made = draft(source, tables)
-            findings += [Finding(LEFT_OUT, note[:4000], 1) for note in made.notes]
+            findings += [Finding(LEFT_OUT, note[:4000], 1) for note in made.left_out()]
             proposed, chosen = made.proposed, made.schema
             if (proposed and not config.accept_proposal) or config.schema:
                 raise _to_confirm(made, source, config)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as _compute
 
 from distgnn.errors import RequestError
 from distgnn.relational.encode import UNKNOWN, encode
+from distgnn.relational.formats import spread
 from distgnn.relational.measure import (
     Measured,
     as_key,
@@ -17,16 +20,20 @@ from distgnn.relational.measure import (
     is_key,
     measured,
     names_key,
+    names_no_row,
     names_other_time,
+    names_overwritten,
     names_parent,
     names_plan,
 )
 from distgnn.relational.schema import Column, ForeignKey, Kind, Schema, Table, check_schema
 from distgnn.relational.sources.base import Declared, Source
 
+pc: Any = _compute  # its functions are made at run time
 Tables = Mapping[str, pa.Table]
 _LIKELY, _POSSIBLE, _LATER = 0.5, 0.99, 0.5
-_MEASURED = 1 << 20
+_MEASURED, _SPREAD = 1 << 20, 0.1
+OVERWRITTEN = "overwritten later, as its name says, so it tells of the future; list it in the schema file if it is not"
 
 
 @dataclass
@@ -38,12 +45,19 @@ class Draft:
         proposed: Figures by place, such as "customers.key", for what the source does not declare.
         possible: Foreign keys that the values allow but no name suggests, with their figures; they are not in the schema.
         notes: What of the source was left out; one line each.
+        overwritten: Times that later values replace, by table; they are not in the schema.
     """
 
     schema: Schema
     proposed: dict[str, str] = field(default_factory=dict)
     possible: dict[ForeignKey, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    overwritten: dict[str, list[Column]] = field(default_factory=dict)
+
+    def left_out(self) -> list[str]:
+        """What is not in the schema; one line each."""
+        times = [f"{name}.{one.name}" for name, columns in self.overwritten.items() for one in columns]
+        return [*self.notes, *(f"{place}: {OVERWRITTEN}" for place in times)]
 
 
 def draft(source: Source, tables: Tables) -> Draft:
@@ -151,16 +165,31 @@ def _table(
         if found.guess and kind is None:
             result.proposed[f"{name}.{column}"] = found.guess
         columns.append(found.column)
-    time = declared.time if declared.times else _time(name, columns, data, result)
-    if time is not None and not declared.times:
-        columns = [_known_later(name, column, time, columns, data, result) for column in columns]
-    return Table(name, key, time, tuple(columns))
+    if declared.times:
+        return Table(name, key, declared.time, tuple(columns))
+    leaf = any(link.table == name for link in links) and not any(link.parent == name for link in links)
+    time = _time(name, columns, data, leaf, result)
+    gone = [c for c in columns if c.kind is Kind.TIME and c.name != time and names_overwritten(c.name)]
+    if gone:
+        result.overwritten[name] = gone
+        columns = [column for column in columns if column not in gone]
+        for column in gone:
+            result.proposed.pop(f"{name}.{column.name}", None)
+    return Table(name, key, time, tuple(_known_later(name, one, time, columns, data, result) for one in columns))
 
 
-def _known_later(name: str, column: Column, time: str, columns: list[Column], data: pa.Table, result: Draft) -> Column:
-    """Propose that a time after that of its row, such as of a payment, is known only then."""
+def _known_later(
+    name: str, column: Column, time: str | None, columns: list[Column], data: pa.Table, result: Draft
+) -> Column:
+    """Propose that a time after that of its row, such as of a payment, is known only then; so is any of a row without a time."""
     if column.kind is not Kind.TIME or column.name == time or names_plan(column.name):
         return column
+    place = f"{name}.{column.name}"
+    if time is None:
+        result.proposed[place] = "; ".join(
+            filter(None, (result.proposed.get(place), "taken as known only from then on"))
+        )
+        return replace(column, late=True, known_at=column.name)
     own = next(one for one in columns if one.name == time)
     start, found = (_times(data, one) for one in (own, column))
     both = (start != UNKNOWN) & (found != UNKNOWN)
@@ -168,7 +197,6 @@ def _known_later(name: str, column: Column, time: str, columns: list[Column], da
     if share < _LATER:
         return column
     told = f"later than {time} in {share:.0%} of the rows: taken as known only from then on"
-    place = f"{name}.{column.name}"
     result.proposed[place] = "; ".join(filter(None, (result.proposed.get(place), told)))
     return replace(column, late=True, known_at=column.name)
 
@@ -208,20 +236,47 @@ def _median(table: Table, data: pa.Table) -> float:
     return float(np.median(known)) if known.size else -np.inf
 
 
-def _time(name: str, columns: list[Column], data: pa.Table, result: Draft) -> str | None:
+def _time(name: str, columns: list[Column], data: pa.Table, leaf: bool, result: Draft) -> str | None:
     """Propose a time column: one whose name does not say that it is something else, then that with the fewest missing values.
 
-    One that is missing in half of the rows comes last.
+    One that is missing in half of the rows comes last. Births, deletions and what is overwritten later are none, and plans only
+    of the rows of a table that refers to others and to which none refers (``leaf``): an event is there when it comes. The last
+    change of such a row is better than no time, if it is not the same for all.
     """
-    times = [column.name for column in columns if column.kind is Kind.TIME]
-    if not times:
+    times = {column.name: column for column in columns if column.kind is Kind.TIME}
+    fit = [one for one in times if not names_no_row(one) and (leaf or not names_plan(one))]
+    if leaf and not fit:
+        fit = [one for one in times if names_overwritten(one) and _is_spread(data[one])]
+    if not fit:
+        if times:
+            told = f"{', '.join(times)}: no time at which a row became known, by the name"
+            result.proposed[f"{name}.time"] = told
         return None
-    best = min(times, key=lambda column: (*_odd(column, data), data[column].null_count))
-    others = f"; others: {', '.join(one for one in times if one != best)}" if len(times) > 1 else ""
-    missing = data[best].null_count
-    result.proposed[f"{name}.time"] = f"a time column with {missing:,} missing values{others}"
+    best = min(fit, key=lambda one: (*_odd(times[one], data), _missing(times[one], data)))
+    missing = _missing(times[best], data)
+    told = f"a time column with {missing:,} missing values" + (": such rows are visible always" if missing else "")
+    told += f"; others: {', '.join(one for one in times if one != best)}" if len(times) > 1 else ""
+    told += (
+        "; by its name it is overwritten: rows are seen from their last change on" if names_overwritten(best) else ""
+    )
+    result.proposed[f"{name}.time"] = told
     return best
 
 
-def _odd(column: str, data: pa.Table) -> tuple[bool, bool]:
-    return 2 * data[column].null_count >= max(data.num_rows, 1), names_other_time(column)
+def _odd(column: Column, data: pa.Table) -> tuple[bool, bool]:
+    return 2 * _missing(column, data) >= max(data.num_rows, 1), names_other_time(column.name)
+
+
+def _missing(column: Column, data: pa.Table) -> int:
+    """Number of missing values of a time column, with those that its ``nulls`` replace."""
+    values = data[column.name]
+    if not column.nulls:
+        return values.null_count
+    text = values.cast(pa.large_string())
+    return values.null_count + (pc.sum(pc.is_in(text, value_set=pa.array(column.nulls, text.type))).as_py() or 0)
+
+
+def _is_spread(values: pa.ChunkedArray) -> bool:
+    """Whether the times of a table are not those of a few imports."""
+    sample = spread(values)
+    return pc.count_distinct(sample).as_py() >= _SPREAD * len(sample)

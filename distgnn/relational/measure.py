@@ -42,13 +42,15 @@ _TIMELY = re.compile(
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _OTHER_TIMES = re.compile(
-    r"birth|born|dob|geburt|naissance|nacimiento|death|died|due|deadline|required|expir|end|until|finish|clos|return|ship|deliver"
-    r"|updat|modif|delet|last|next",
+    r"due|deadline|required|expir|end|until|finish|clos|return|ship|deliver|next",
     re.I,
 )
-_PLANS = re.compile(
-    r"birth|born|dob|geburt|due|deadline|required|expir|until|valid|plan|sched|expected|estimat|target|next", re.I
+_BIRTHS = re.compile(r"birth|born|dob|geburt|naissance|nacimiento", re.I)
+_ENDS = re.compile(r"delet|remov|death|died|deceas|gestorben|sterbe|geloescht|gelöscht", re.I)
+_OVERWRITTEN = re.compile(
+    r"updat|modif|(?<![a-z])last|latest|recent|(?<!ex)chang|edited|aktualis|geaendert|geändert|letzt|derni|ultim|actualiz"
 )
+_PLANS = re.compile(r"due|deadline|required|expir|until|valid|plan|sched|expected|estimat|target|next", re.I)
 
 
 @dataclass(frozen=True)
@@ -240,12 +242,27 @@ def inclusion(values: pa.Array, keys: pa.Array) -> tuple[int, int]:
 
 def names_other_time(column: str) -> bool:
     """Whether the name of a time says that it is not when its row became known: birth, due date, last update."""
-    return bool(_OTHER_TIMES.search(column))
+    return bool(_OTHER_TIMES.search(column)) or names_no_row(column) or names_plan(column)
+
+
+def names_no_row(column: str) -> bool:
+    """Whether the name of a time says that rows are there before it: a birth, a last update, a deletion."""
+    return names_birth(column) or names_overwritten(column) or bool(_ENDS.search(column))
+
+
+def names_birth(column: str) -> bool:
+    """Whether the name of a time says that it is a birth."""
+    return bool(_BIRTHS.search(column))
+
+
+def names_overwritten(column: str) -> bool:
+    """Whether the name of a time says that later values replace it: updated_at, lastLogin. It tells of the future at any time."""
+    return bool(_OVERWRITTEN.search(_CAMEL.sub("_", column).lower()))
 
 
 def names_plan(column: str) -> bool:
     """Whether the name of a time says that it may be known before it comes: a due date, an end of validity, or a birth."""
-    return bool(_PLANS.search(column))
+    return bool(_PLANS.search(column)) or names_birth(column)
 
 
 def singulars(table: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from distgnn.errors import RequestError
-from distgnn.relational.draft import Draft
+from distgnn.relational.draft import OVERWRITTEN, Draft
 from distgnn.relational.schema import Column, ForeignKey, Kind, Schema, Table, Unit, check_schema
 from distgnn.storage.folder import open_folder
 from distgnn.storage.records import Name, convert
@@ -126,6 +126,8 @@ def _table_lines(table: Table, draft: Draft) -> Iterator[str]:
     for column in table.columns:
         figures = None if column.name in linked else draft.proposed.get(f"{table.name}.{column.name}")
         yield f"{_bare(column.name)} = {_facts(column)}{_marked(figures)}"
+    for column in draft.overwritten.get(table.name, ()):
+        yield f"# {_bare(column.name)} = {_facts(column)}  # left out: {OVERWRITTEN}"
 
 
 def _facts(column: Column) -> str:

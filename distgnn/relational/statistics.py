@@ -14,7 +14,7 @@ import pyarrow.compute as _compute
 from distgnn.relational.database import Database
 from distgnn.relational.encode import UNKNOWN
 from distgnn.relational.links import Ints
-from distgnn.relational.measure import holds_times, names_plan
+from distgnn.relational.measure import holds_times, names_birth
 from distgnn.relational.schema import Column, ForeignKey, Kind, Table
 from distgnn.relational.tasks import ALWAYS, SPLITS, Task, TaskRows
 
@@ -22,7 +22,7 @@ pc: Any = _compute  # its functions are made at run time
 _YEAR_1900 = -2_208_988_800_000_000
 _GIVES_AWAY, _MISSING_GIVES_AWAY, _RATES_DIFFER, _FEW = 0.99, 0.75, 0.5, 20
 _HUB = 1_000_000
-_NAMED = 5
+_NAMED, _LOST = 5, 0.3
 
 
 def statistics(database: Database) -> dict[str, Any]:
@@ -58,8 +58,8 @@ def undated(database: Database) -> Iterator[str]:
 
 
 def _looks_timely(database: Database, table: str, column: Column) -> bool:
-    """Whether a column holds times, or texts that are. A time that is a plan or a birth is no time of a row."""
-    if names_plan(column.name):
+    """Whether a column holds times, or texts that are; births and what is known only from then on do not count."""
+    if names_birth(column.name):
         return False
     if column.kind is Kind.TIME:
         return not (column.late and column.known_at == column.name)
@@ -147,7 +147,8 @@ def task_warnings(database: Database, task: Task, rows: TaskRows) -> list[str]:
         for column in shown
         if column.late and column.late_after is None and not column.known_at
     ]
-    found += [*_late_elsewhere(database, task), *_outside(database, task, rows), *_one_label(rows, task.name)]
+    found += [*_late_elsewhere(database, task), *_outside(database, task, rows)]
+    found += [*_removed(database, task, rows), *_one_label(rows, task.name)]
     train = rows.split == 0
     label, entity = rows.label[train], rows.entity[train]
     if task.kind == "regression" and len(label):
@@ -169,6 +170,30 @@ def _late_elsewhere(database: Database, task: Task) -> Iterator[str]:
         if shown and table.name != task.table:
             names = ", ".join(shown)
             yield f"{table.name}: {names}: known late, not said when: rows before the cut-off show them; hide what tells the label"
+
+
+def _removed(database: Database, task: Task, rows: TaskRows) -> Iterator[str]:
+    """Warn if the time of the entities removes many of those that have earlier child rows: it may be their last update."""
+    own, name = database.time(task.table), database.schema.table(task.table).time
+    cuts = rows.time[rows.time != ALWAYS]
+    if own is None or not len(cuts) or database.schema.time_key(task.table) is not None:
+        return
+    cut = int(np.sort(cuts)[len(cuts) // 2])
+    asked = np.zeros(len(own), bool)
+    asked[rows.entity[rows.time == cut]] = True
+    for key in database.schema.children(task.table):
+        time, parent = database.time(key.table), database.parent(key)
+        if time is None:
+            continue
+        active = np.zeros(len(own), bool)
+        active[parent[(parent >= 0) & (time != UNKNOWN) & (time < cut)]] = True
+        lost = int((active & (own >= cut) & ~asked).sum())
+        if lost > _LOST * active.sum():
+            yield (
+                f"{task.name}: {lost:,} of the {int(active.sum()):,} rows of {task.table} that have rows in {key.table} before"
+                f" {np.datetime64(cut, 'us')} are not asked about then, since their own {name} is later; if it is overwritten,"
+                " it chooses them by the future: give the table another time in the schema file, or none"
+            )
 
 
 def _one_label(rows: TaskRows, name: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import distgnn as dg
+from distgnn.cli import main
 from distgnn.relational.database import Database
 from distgnn.relational.encode import UNKNOWN
 from distgnn.relational.manifest import read_manifest
@@ -320,6 +321,43 @@ def test_a_time_that_means_something_else_is_the_last_choice(tmp_path: Path) -> 
     assert 'time = "joined"  # proposed: a time column with 1 missing' in draft_of(
         write_sqlite(tmp_path / "a.sqlite", sql)
     )
+
+
+def test_last_updates_and_births_are_no_times_of_entities(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sql = """CREATE TABLE people (id INTEGER PRIMARY KEY, birth_date TEXT, lastLogin TEXT, deleted_at TEXT);
+    CREATE TABLE visits (id INTEGER PRIMARY KEY, person INT REFERENCES people, last_update TEXT, due TEXT);
+    CREATE TABLE tags (id INTEGER PRIMARY KEY, person INT REFERENCES people, last_update TEXT);
+    CREATE TABLE notes (id INTEGER PRIMARY KEY, person INT REFERENCES people, last_update TEXT);"""
+    for i in range(20):
+        sql += f"""INSERT INTO people VALUES ({i}, '1980-01-{i + 1:02}', '2024-01-{i + 1:02}', NULL);
+        INSERT INTO visits VALUES ({i}, {i}, '2024-01-{i + 1:02}', '2024-01-{i + 1:02}');
+        INSERT INTO tags VALUES ({i}, {i}, '2024-01-01'); INSERT INTO notes VALUES ({i}, {i}, '2024-01-{i + 1:02}');"""
+    text = draft_of(
+        write_sqlite(tmp_path / "a.sqlite", sql + "UPDATE people SET deleted_at = '2024-02-01' WHERE id = 3")
+    )
+    tables = {part.partition("]")[0]: part for part in text.split("[tables.")}
+    assert 'time = ""  # proposed: birth_date, lastLogin, deleted_at: no time at which a row became' in tables["people"]
+    assert '\n# lastLogin = "time"  # left out: overwritten later' in tables["people.columns"]
+    assert '\nbirth_date = "time"\n' in tables["people.columns"]
+    assert 'deleted_at = { kind = "time", late = true, known_at = "deleted_at" }' in tables["people.columns"]
+    assert 'time = "due"' in tables["visits"]
+    assert 'time = ""' in tables["tags"]  # of one import
+    assert (
+        'time = "last_update"  # proposed: a time column with 0 missing values; by its name it is over'
+        in tables["notes"]
+    )
+    assert (
+        main(["database", "build", "--input", f"{tmp_path}/a.sqlite", "--out", f"{tmp_path}/s", "--accept-proposal"])
+        == 0
+    )
+    assert "left out: people.lastLogin: overwritten later" in capsys.readouterr().out
+
+
+def test_times_that_are_written_as_missing_count(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    rows = "".join(f"{i},{'0000-00-00' if i % 2 else '2024-01-01'},2024-01-02\n" for i in range(60))
+    (tmp_path / "in" / "t.csv").write_text(f"id,opened,seen\n{rows}")
+    assert 'time = "seen"  # proposed: a time column with 0 missing values; others: opened' in draft_of(tmp_path / "in")
 
 
 def test_parents_are_suggested_where_the_source_declares_other_keys(tmp_path: Path) -> None:
