@@ -22,7 +22,7 @@ pc: Any = _compute  # its functions are made at run time
 _YEAR_1900 = -2_208_988_800_000_000
 _GIVES_AWAY, _MISSING_GIVES_AWAY, _RATES_DIFFER, _FEW = 0.99, 0.75, 0.5, 20
 _HUB = 1_000_000
-_NAMED, _LOST = 5, 0.3
+_NAMED, _LOST, _CUTS = 5, 0.3, 16
 
 
 def statistics(database: Database) -> dict[str, Any]:
@@ -178,21 +178,23 @@ def _removed(database: Database, task: Task, rows: TaskRows) -> Iterator[str]:
     cuts = rows.time[rows.time != ALWAYS]
     if own is None or not len(cuts) or database.schema.time_key(task.table) is not None:
         return
-    cut = int(np.sort(cuts)[len(cuts) // 2])
-    asked = np.zeros(len(own), bool)
-    asked[rows.entity[rows.time == cut]] = True
+    distinct = np.unique(cuts)
+    looked = distinct[np.linspace(0, len(distinct) - 1, min(len(distinct), _CUTS)).astype(np.int64)]
+    asked = {int(cut): np.isin(np.arange(len(own)), rows.entity[rows.time == cut]) for cut in looked}
     for key in database.schema.children(task.table):
         time, parent = database.time(key.table), database.parent(key)
         if time is None:
             continue
-        active = np.zeros(len(own), bool)
-        active[parent[(parent >= 0) & (time != UNKNOWN) & (time < cut)]] = True
-        lost = int((active & (own >= cut) & ~asked).sum())
-        if lost > _LOST * active.sum():
+        first, kept = np.full(len(own), ALWAYS), (parent >= 0) & (time != UNKNOWN)
+        np.minimum.at(first, parent[kept], time[kept])
+        active = {cut: first < cut for cut in asked}
+        lost = sum(int((active[cut] & (own >= cut) & ~asked[cut]).sum()) for cut in asked)
+        if lost > _LOST * sum(int(one.sum()) for one in active.values()):
+            share = lost / sum(int(one.sum()) for one in active.values())
             yield (
-                f"{task.name}: {lost:,} of the {int(active.sum()):,} rows of {task.table} that have rows in {key.table} before"
-                f" {np.datetime64(cut, 'us')} are not asked about then, since their own {name} is later; if it is overwritten,"
-                " it chooses them by the future: give the table another time in the schema file, or none"
+                f"{task.name}: {share:.0%} of the rows of {task.table} that have earlier rows in {key.table} are not asked about,"
+                f" since their own {name} is later than the cut-off; if it is overwritten, it chooses them by the future: give"
+                " the table another time in the schema file, or none"
             )
 
 
