@@ -93,7 +93,7 @@ def parse_rule(text: str, schema: Schema) -> Rule:
         table.column(condition.column)
     if rule.column:
         _check_value(rule, table.column(rule.column), text)
-    if table.time is None:
+    if table.time is None and rule.function != "value":
         raise RequestError(f"rule {text!r}: table {rule.table!r} has no time column; choose another table")
     if rule.function not in ("next", "value") and not rule.horizon:
         raise RequestError(f"rule {text!r}: {rule.function} needs a window, such as: within 30 days")
