@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as _compute
 
+from distgnn.graph.keyed import draw, key
+from distgnn.graph.purposes import RelationalDraw
 from distgnn.relational.database import Database
 from distgnn.relational.encode import UNKNOWN
 from distgnn.relational.links import Ints
@@ -181,8 +183,8 @@ def _removed(database: Database, task: Task, rows: TaskRows) -> Iterator[str]:
     distinct = np.unique(cuts)
     looked = distinct[np.linspace(0, len(distinct) - 1, min(len(distinct), _CUTS)).astype(np.int64)]
     asked = {int(cut): np.isin(np.arange(len(own)), rows.entity[rows.time == cut]) for cut in looked}
-    for key in database.schema.children(task.table):
-        time, parent = database.time(key.table), database.parent(key)
+    for link in database.schema.children(task.table):
+        time, parent = database.time(link.table), database.parent(link)
         if time is None:
             continue
         first, kept = np.full(len(own), ALWAYS), (parent >= 0) & (time != UNKNOWN)
@@ -192,7 +194,7 @@ def _removed(database: Database, task: Task, rows: TaskRows) -> Iterator[str]:
         if lost > _LOST * sum(int(one.sum()) for one in active.values()):
             share = lost / sum(int(one.sum()) for one in active.values())
             yield (
-                f"{task.name}: {share:.0%} of the rows of {task.table} that have earlier rows in {key.table} are not asked about,"
+                f"{task.name}: {share:.0%} of the rows of {task.table} that have earlier rows in {link.table} are not asked about,"
                 f" since their own {name} is later than the cut-off; if it is overwritten, it chooses them by the future: give"
                 " the table another time in the schema file, or none"
             )
@@ -243,7 +245,7 @@ def _given_away(
 def _scores(
     database: Database, table: Table, column: Column, entity: np.ndarray, label: np.ndarray
 ) -> tuple[np.ndarray | None, np.ndarray]:
-    """Return a score per row, None for keys and text, and which values are missing."""
+    """Return a score per row, None for keys, text and a single category, and which values are missing."""
     if column.kind is Kind.NUMBER:
         numbers = database.numbers(table.name, column.name)[entity]
         return np.nan_to_num(numbers, nan=-np.inf), np.isnan(numbers)
@@ -252,14 +254,15 @@ def _scores(
         return times, times == UNKNOWN
     if column.kind is Kind.CATEGORY:
         codes = database.codes(table.name, column.name)[entity]
-        return _means(codes + 1, label), codes < 0
+        return None if (codes == codes[0]).all() else _means(codes + 1, label), codes < 0
     arrow = database.text if column.kind is Kind.TEXT else database.key_values
     return None, np.asarray(pc.is_null(arrow(table.name, column.name)))[entity]
 
 
 def _means(codes: np.ndarray, label: np.ndarray) -> np.ndarray:
     """Return the mean label of each row's category in the other half of the rows, with one row of the overall mean added."""
-    half, scores = np.arange(len(codes)) % 2, np.empty(len(codes))
+    half = (draw(key(0, RelationalDraw.HALVES), np.arange(len(codes))) & np.uint64(1)).astype(np.int64)
+    scores = np.empty(len(codes))
     for one in (0, 1):
         other = half != one
         sums, counts = (np.bincount(codes[other], weight, codes.max() + 1) for weight in (label[other], None))

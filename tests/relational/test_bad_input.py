@@ -283,6 +283,26 @@ def test_columns_that_give_a_label_away_are_warned_of(tmp_path: Path) -> None:
     assert task_warnings(database, *dg.load_task(database, "leaky")) == []
 
 
+@pytest.mark.parametrize("names", [["all"], ["odd", "even"]])
+def test_labels_that_alternate_give_nothing_away(names: list[str], tmp_path: Path) -> None:
+    """A column that is constant, or that tells odd from even rows, is scored by halves that do not alternate as the labels do."""
+    label = np.arange(400) % 4 < 2
+    table = pa.table(
+        {"order_id": np.arange(400), "customer_id": ["007"] * 400, "placed": [shop.day(1)] * 400,
+         "amount": [1.0] * 400, "shipped": [shop.day(2)] * 400, "kind": [names[i % len(names)] for i in range(400)]}
+    )  # fmt: skip
+    folder = shop.write_json(tmp_path / "in", {"orders": table})
+    described = json.loads((folder / "database.json").read_text())
+    described["tables"]["orders"]["columns"] |= {"kind": "categorical"}
+    (folder / "database.json").write_text(json.dumps(described))
+    for order in (np.argsort(label, kind="stable"), np.argsort(np.arange(400) % 2, kind="stable")):
+        shuffled = np.arange(400).reshape(2, 200).T.ravel()
+        entity = order[shuffled].astype(np.int32)
+        rows = TaskRows(entity, np.full(400, shop.micros(3)), label[entity].astype(float), np.zeros(400, np.int8))
+        found = task_warnings(dg.open_database(str(folder)), Task("t", "shop", "orders", "order_id", "binary"), rows)
+        assert not [line for line in found if "alone separates" in line]
+
+
 def test_a_number_that_gives_a_number_away_is_warned_of(tmp_path: Path) -> None:
     amount = np.random.default_rng(0).random(30)
     orders = {"order_id": np.arange(30), "customer_id": ["007"] * 30, "placed": [shop.day(1)] * 30, "amount": amount}
