@@ -11,7 +11,7 @@ from distgnn.api.arguments import build_config
 from distgnn.api.output import write_config
 from distgnn.config import DatabaseBuildConfig
 from distgnn.errors import RequestError
-from distgnn.relational.automatic import automatic_tasks, stored_task
+from distgnn.relational.automatic import LEAST_STORED, automatic_tasks, stored_task
 from distgnn.relational.build import JOURNAL, Build, check_columns, remove_build
 from distgnn.relational.database import Database
 from distgnn.relational.draft import Draft, draft
@@ -25,7 +25,7 @@ from distgnn.storage.lock import LOCK, locked
 from distgnn.storage.uri import parent
 
 _TASKS, _TASK_FOLDER = "tasks.json", "tasks"
-_LEAST, _CANDIDATES = 30, 3
+_CANDIDATES = 5
 
 
 def build_database(config: DatabaseBuildConfig | None = None, **options: Any) -> Database:
@@ -173,19 +173,22 @@ def add_automatic_tasks(uri: str, most: int, seed: int = 0) -> list[str]:
         seed: Seed of their choice.
 
     Returns:
-        Their names. Tasks with few rows or one rare class are not made, so there may be fewer.
+        Their names. Tasks with few rows, one rare class, or a split with one label are not made, so there may be fewer.
 
     Raises:
         RequestError: There is no store, or no task can be made.
     """
     folder, database = open_folder(uri), open_database(uri)
     read_manifest(folder)
-    candidates = (stored_task(database, one) for one in automatic_tasks(database, _CANDIDATES * most, seed, _LEAST))
+    candidates = (
+        stored_task(database, one) for one in automatic_tasks(database, _CANDIDATES * most, seed, LEAST_STORED)
+    )
     named = {one.name: one for one in candidates if one is not None}  # one task for each rule
     made = list(islice(named.values(), most))
     if not made:
         raise RequestError(
-            f"{uri}: no task can be made: no table with a key has {_LEAST} rows of a value that varies; write tasks (add_tasks)"
+            f"{uri}: no task can be made: no table with a key has {LEAST_STORED} rows of a value that varies in each split;"
+            " write tasks (add_tasks)"
         )
     with locked(folder):
         save_tasks(folder, made)
