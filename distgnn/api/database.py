@@ -13,6 +13,7 @@ from distgnn.config import DatabaseBuildConfig
 from distgnn.errors import RequestError
 from distgnn.relational.automatic import LEAST_STORED, automatic_tasks, stored_task
 from distgnn.relational.build import JOURNAL, Build, check_columns, remove_build
+from distgnn.relational.combined import combined_tables
 from distgnn.relational.database import Database
 from distgnn.relational.draft import Draft, draft
 from distgnn.relational.manifest import LEFT_OUT, STORE, Finding, read_manifest
@@ -115,7 +116,7 @@ def _build(folder: Folder, kind: str, source: Source, config: DatabaseBuildConfi
         _remove_store(folder)
         notes = _write_tasks(folder, source)
         write_config(folder, config, "database build")
-        build.finish(chosen, tables, findings + notes, proposed, kind)
+        build.finish(chosen, combined_tables(tables, chosen), findings + notes, proposed, kind)
     remove_build(folder)
 
 

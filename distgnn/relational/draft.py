@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as _compute
 
 from distgnn.errors import RequestError
+from distgnn.relational.combined import combined_name, with_combined
 from distgnn.relational.encode import UNKNOWN, encode
 from distgnn.relational.formats import spread
 from distgnn.relational.measure import (
@@ -32,6 +34,7 @@ from distgnn.relational.sources.base import Declared, Source
 pc: Any = _compute  # its functions are made at run time
 Tables = Mapping[str, pa.Table]
 _LIKELY, _POSSIBLE, _LATER = 0.5, 0.99, 0.5
+_SHARED, _PAIRS = 6, 0.9
 _MEASURED, _SPREAD = 1 << 20, 0.1
 OVERWRITTEN = "overwritten later, as its name says, so it tells of the future; list it in the schema file if it is not"
 
@@ -70,7 +73,9 @@ def draft(source: Source, tables: Tables) -> Draft:
     known = {name: source.declared(name) for name in tables}
     result = Draft(Schema(source.name, (), ()), notes=[note for one in known.values() for note in one.notes])
     keys = {name: _key(name, known[name], tables[name], result) for name in tables}
-    links = _links(known, keys, tables, result)
+    plain = tables
+    tables, pairs = _pairs(known, keys, tables, result)
+    links = [*_links(known, keys, tables, plain, result), *pairs]
     made = [_table(name, known[name], keys[name], links, tables[name], result) for name in tables]
     undated = {name for name, one in known.items() if not one.times}
     result.schema = Schema(source.name, _with_parents_times(made, links, undated, tables, result), tuple(links))
@@ -92,16 +97,68 @@ def _key(name: str, declared: Declared, data: pa.Table, result: Draft) -> str | 
     return None
 
 
+def _pairs(
+    known: Mapping[str, Declared], keys: dict[str, str | None], tables: Tables, result: Draft
+) -> tuple[Tables, list[ForeignKey]]:
+    """Propose keys of two columns: unique in a table without a key, and found in another table that has both columns.
+
+    Returns:
+        The tables with the columns that stand for the pairs, and the foreign keys. The keys are added to ``keys``.
+    """
+    whole, links = dict(tables), list[ForeignKey]()
+    for parent in [name for name, key in keys.items() if key is None and not known[name].keys]:
+        best: dict[str, str] = {}
+        name = ""
+        for pair in _shared_pairs(parent, tables):
+            found = _included(parent, pair, tables)
+            if len(found) > len(best):
+                best, name = found, combined_name(pair)
+        if not best:
+            continue
+        keys[parent] = name
+        result.proposed[f"{parent}.key"] = f"{tables[parent].num_rows:,} pairs, unique, none missing"
+        whole[parent] = with_combined(whole[parent], [name])
+        for child, figures in best.items():
+            whole[child] = with_combined(whole[child], [name])
+            links.append(ForeignKey(child, name, parent))
+            result.proposed[f"{child}.{name}"] = figures
+    return whole, links
+
+
+def _shared_pairs(parent: str, tables: Tables) -> list[tuple[str, str]]:
+    """Pairs of columns that a table shares with another, of the first six that two tables share."""
+    own = tables[parent].column_names
+    shared = ([name for name in own if name in data.column_names] for one, data in tables.items() if one != parent)
+    return list(dict.fromkeys(pair for names in shared for pair in combinations(names[:_SHARED], 2)))
+
+
+def _included(parent: str, pair: tuple[str, str], tables: Tables) -> dict[str, str]:
+    """Tables whose values of the pair are among those of ``parent``, which are unique, with figures; empty if they are not."""
+    name = combined_name(pair)
+    own = with_combined(tables[parent].select(pair), [name])[name]
+    if not is_key(own):
+        return {}
+    found = {}
+    for child, data in tables.items():
+        if child != parent and {*pair} <= {*data.column_names}:
+            values = with_combined(data.select(pair), [name])[name]
+            count, inside = inclusion(values.combine_chunks(), own.combine_chunks())
+            if count > 1 and inside >= _PAIRS * count:
+                found[child] = f"{inside:,} of {count:,} distinct pairs are keys of {parent}"
+    return found
+
+
 def _links(
-    known: Mapping[str, Declared], keys: Mapping[str, str | None], tables: Tables, result: Draft
+    known: Mapping[str, Declared], keys: Mapping[str, str | None], tables: Tables, plain: Tables, result: Draft
 ) -> list[ForeignKey]:
+    """Return the declared and proposed foreign keys of single columns, those of ``plain``."""
     links = [
         ForeignKey(name, column, parent) for name, one in known.items() for column, parent in one.foreign_keys.items()
     ]
     found = {name: as_key(tables[name][key]) for name, key in keys.items() if key is not None}
     parents = {name: values for name, values in found.items() if values is not None}
     for name, one in known.items():
-        for column in tables[name].column_names:
+        for column in plain[name].column_names:
             if column not in one.foreign_keys and not (one.keys and column == keys[name]):
                 links.extend(_propose(name, column, keys, parents, tables, result, only_named=one.keys))
     return links

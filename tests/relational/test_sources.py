@@ -182,6 +182,52 @@ def test_composite_keys_are_read_and_keys_to_other_columns_listed(tmp_path: Path
     assert [table.name for table in database.schema.tables] == ["a", "b", "c", "d"]
 
 
+def write_stores(folder: Path) -> Path:
+    """Stores with a key of two columns as CSV, and sales that refer to them as Parquet, where the chain is an integer."""
+    folder.mkdir()
+    stores = "".join(f"{chain},{'|'[: chain % 2]}{store},{chain}{store}\n" for chain in range(5) for store in range(4))
+    (folder / "stores.csv").write_text(f"chain,store,size\n{stores}")
+    chain, store = np.arange(90) % 5, np.arange(90) // 5 % 4
+    names = [f"{'|'[: c % 2]}{s}" for c, s in zip(chain, store, strict=True)]
+    days = [f"2024-01-{1 + i % 28:02}" for i in range(90)]
+    pq.write_table(pa.table({"day": days, "chain": chain, "store": names}), folder / "sales.parquet")
+    return folder
+
+
+def test_keys_of_two_columns_are_proposed_and_built(tmp_path: Path) -> None:
+    text = draft_of(write_stores(tmp_path / "in"))
+    assert 'key = "chain+store"  # proposed: 20 pairs, unique, none missing' in text
+    assert '"chain+store" = "stores"  # proposed: 20 of 20 distinct pairs are keys of stores' in text
+    schema = tmp_path / "schema.toml"
+    schema.write_text(text)
+    link = ForeignKey("sales", "chain+store", "stores")
+    for options in ({"schema": schema}, {"accept_proposal": True}):
+        database = dg.build_database(input=tmp_path / "in", out=tmp_path / "store", overwrite=True, **options)
+        assert database.keys("stores").to_pylist()[:5] == ["0|0", "0|1", "0|2", "0|3", "1|\\|0"]
+        assert database.parent(link)[:6].tolist() == [0, 4, 8, 12, 16, 1]
+    schema.write_text(text.replace("chain+store", "chain+shop"))
+    with pytest.raises(dg.RequestError, match=r"no readable column 'chain\+shop'"):
+        dg.build_database(input=tmp_path / "in", out=tmp_path / "store", overwrite=True, schema=schema)
+
+
+def test_keys_of_two_columns_in_the_schema_file_of_a_database(tmp_path: Path) -> None:
+    """A source that declares no such key, with the columns of the child called otherwise."""
+    sql = """CREATE TABLE a (x INTEGER, y TEXT, z REAL); CREATE TABLE b (i INTEGER PRIMARY KEY, ax INTEGER, ay TEXT);
+    INSERT INTO a VALUES (1, 'p', .5), (1, 'q', .5); INSERT INTO b VALUES (1, 1, 'q'), (2, 1, NULL), (3, 2, 'p')"""
+    schema = tmp_path / "schema.toml"
+    schema.write_text("""name = "x"
+    [tables.a]
+    key = "x+y"
+    columns = { "x+y" = "key", z = "number" }
+    [tables.b]
+    key = "i"
+    foreign_keys = { "ax+ay" = "a" }
+    columns = { i = "key", "ax+ay" = "key" }""")
+    source = write_sqlite(tmp_path / "a.sqlite", sql)
+    database = dg.build_database(input=source, out=tmp_path / "store", schema=schema)
+    assert database.parent(ForeignKey("b", "ax+ay", "a")).tolist() == [1, -1, -1]
+
+
 def test_kinds_of_text_columns_are_measured(tmp_path: Path) -> None:
     rows = [
         "few,n,padded,stamp,mixed,at",
