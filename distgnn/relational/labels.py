@@ -191,6 +191,7 @@ def _query(database: Database, rule: Rule, owner: Rows, time: Ints, population: 
         if rule.column
         else pa.nulls(len(time), pa.float64())
     )
+    _check_categories(database, rule)
     known = (owner >= 0) & (time != UNKNOWN)
     events = pa.table(
         {"entity": pa.array(owner), "time": pa.array(time), "row": np.arange(len(time)), "value": value, **columns}
@@ -210,7 +211,21 @@ def _query(database: Database, rule: Rule, owner: Rows, time: Ints, population: 
         try:
             return connection.sql(query).to_arrow_table()
         except duckdb.Error as error:
-            raise RequestError(f"rule on {rule.table!r}: {' '.join(str(error).split())[:300]}") from error
+            reason = " ".join(str(error).partition("LINE ")[0].split())[:300]
+            raise RequestError(f"rule on {rule.table!r}: {reason}; look at its filter") from error
+
+
+def _check_categories(database: Database, rule: Rule) -> None:
+    """Raise RequestError if a filter names a category that the column has not: it would hold for no row, or for all."""
+    for one in rule.conditions:
+        if one.operator.startswith("IS") or database.schema.column(rule.table, one.column).kind is not Kind.CATEGORY:
+            continue
+        names = database.categories(rule.table, one.column)
+        texts = (literal[1:-1].replace("''", "'") for literal in one.literals)
+        missing = next((text for text in texts if text not in names), None)
+        if missing is not None:
+            listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+            raise RequestError(f"rule on {rule.table!r}: {one.column} is never {missing!r}; its values are {listed}")
 
 
 def plain_values(database: Database, table: str, name: str, codes: bool = False) -> pa.Array:
