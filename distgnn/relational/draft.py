@@ -17,6 +17,7 @@ from distgnn.relational.encode import UNKNOWN, encode
 from distgnn.relational.formats import spread
 from distgnn.relational.measure import (
     Measured,
+    are_whole_numbers,
     as_key,
     inclusion,
     is_key,
@@ -25,15 +26,18 @@ from distgnn.relational.measure import (
     names_no_row,
     names_other_time,
     names_overwritten,
+    names_own_table,
     names_parent,
     names_plan,
+    names_some_table,
+    plain,
 )
 from distgnn.relational.schema import Column, ForeignKey, Kind, Schema, Table, check_schema
 from distgnn.relational.sources.base import Declared, Source
 
 pc: Any = _compute  # its functions are made at run time
 Tables = Mapping[str, pa.Table]
-_LIKELY, _POSSIBLE, _LATER = 0.5, 0.99, 0.5
+_LIKELY, _POSSIBLE, _SOME, _LATER = 0.5, 0.99, 0.1, 0.5
 _SHARED, _PAIRS = 6, 0.9
 _MEASURED, _SPREAD = 1 << 20, 0.1
 OVERWRITTEN = "overwritten later, as its name says, so it tells of the future; list it in the schema file if it is not"
@@ -48,6 +52,7 @@ class Draft:
         proposed: Figures by place, such as "customers.key", for what the source does not declare.
         possible: Foreign keys that the values allow but no name suggests, with their figures; they are not in the schema.
         notes: What of the source was left out; one line each.
+        unlinked: Columns that are called as references, and the figures of a table that does not fit; "" = no table has the name.
         overwritten: Times that later values replace, by table; they are not in the schema.
     """
 
@@ -55,6 +60,7 @@ class Draft:
     proposed: dict[str, str] = field(default_factory=dict)
     possible: dict[ForeignKey, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    unlinked: dict[str, str] = field(default_factory=dict)
     overwritten: dict[str, list[Column]] = field(default_factory=dict)
 
     def left_out(self) -> list[str]:
@@ -73,9 +79,9 @@ def draft(source: Source, tables: Tables) -> Draft:
     known = {name: source.declared(name) for name in tables}
     result = Draft(Schema(source.name, (), ()), notes=[note for one in known.values() for note in one.notes])
     keys = {name: _key(name, known[name], tables[name], result) for name in tables}
-    plain = tables
+    single = tables
     tables, pairs = _pairs(known, keys, tables, result)
-    links = [*_links(known, keys, tables, plain, result), *pairs]
+    links = [*_links(known, keys, tables, single, result), *pairs]
     made = [_table(name, known[name], keys[name], links, tables[name], result) for name in tables]
     undated = {name for name, one in known.items() if not one.times}
     result.schema = Schema(source.name, _with_parents_times(made, links, undated, tables, result), tuple(links))
@@ -149,19 +155,29 @@ def _included(parent: str, pair: tuple[str, str], tables: Tables) -> dict[str, s
 
 
 def _links(
-    known: Mapping[str, Declared], keys: Mapping[str, str | None], tables: Tables, plain: Tables, result: Draft
+    known: Mapping[str, Declared], keys: Mapping[str, str | None], tables: Tables, single: Tables, result: Draft
 ) -> list[ForeignKey]:
-    """Return the declared and proposed foreign keys of single columns, those of ``plain``."""
+    """Return the declared and proposed foreign keys of single columns, those of ``single``."""
     links = [
         ForeignKey(name, column, parent) for name, one in known.items() for column, parent in one.foreign_keys.items()
     ]
     found = {name: as_key(tables[name][key]) for name, key in keys.items() if key is not None}
     parents = {name: values for name, values in found.items() if values is not None}
     for name, one in known.items():
-        for column in plain[name].column_names:
+        for column in single[name].column_names:
             if column not in one.foreign_keys and not (one.keys and column == keys[name]):
                 links.extend(_propose(name, column, keys, parents, tables, result, only_named=one.keys))
+    _keep_unlinked(keys, links, single, result)
     return links
+
+
+def _keep_unlinked(keys: Mapping[str, str | None], links: list[ForeignKey], tables: Tables, result: Draft) -> None:
+    """Note the columns that are called as references and have no parent, such as uid."""
+    linked = {(link.table, part) for link in (*links, *result.possible) for part in link.column.split("+")}
+    linked |= {(name, part) for name, key in keys.items() if key for part in key.split("+")}
+    places = [(name, one) for name, data in tables.items() for one in data.column_names if names_some_table(one)]
+    told = {f"{name}.{one}" for name, one in places if (name, one) not in linked and len(tables[name])}
+    result.unlinked = {place: result.unlinked.get(place, "") for place in sorted(told)}
 
 
 def _propose(
@@ -179,10 +195,13 @@ def _propose(
     Where the source declares keys (``only_named``), such a parent is only possible.
     """
     named = [one for one in parents if names_parent(column, one, keys[one] or "")]
-    best = (0.0, ForeignKey(name, column, ""), "")
-    values = as_key(tables[name][column]) if named or not only_named else None
-    if values is None:
+    own = names_own_table(column) and name in parents
+    values = as_key(tables[name][column]) if named or own or not only_named else None
+    if values is None or len(values) == values.null_count:
         return []
+    likely: list[tuple[tuple[Any, ...], ForeignKey, str]] = []
+    possible: dict[ForeignKey, str] = {}
+    whole = are_whole_numbers(values)
     for parent, found in parents.items():
         mixed = values.type != found.type
         if (parent == name and keys[name] == column) or (mixed and parent not in named):
@@ -190,19 +209,27 @@ def _propose(
         count, inside = inclusion(*((one.cast(pa.large_string()) if mixed else one) for one in (values, found)))
         share = inside / count if count else 0.0
         text, link = f"{inside:,} of {count:,} distinct values are keys of {parent}", ForeignKey(name, column, parent)
-        if parent in named and share >= max(_LIKELY, best[0]):
-            best = (share, link, text)
-        elif not only_named and share >= _POSSIBLE and count > 1 and not pa.types.is_integer(values.type):
+        if parent in named and share >= _LIKELY:
+            rank = (share, plain(column) == plain(keys[parent] or ""), len(plain(parent)))
+            likely.append((rank, link, text))
+        elif parent in named and share >= _SOME and count > 1 and not only_named:
+            possible[link] = f"by its name, but only {text} (such as {_example(values)} and {_example(found)})"
+        elif parent in named:
+            example = f"(such as {_example(values)} and {_example(found)})"
+            result.unlinked[f"{name}.{column}"] = f"by its name of {parent}, but only {text} {example}"
+        elif share >= _POSSIBLE and count > 1 and (own if whole or only_named else True):
+            possible[link] = text
+    if likely:
+        _, link, text = max(likely, key=lambda one: one[0])
+        result.unlinked.pop(f"{name}.{column}", None)
+        if only_named:
             result.possible[link] = text
-        elif not only_named and parent in named and count > 1:
-            result.possible[link] = f"by its name, but only {text} (such as {_example(values)} and {_example(found)})"
-    if not best[2]:
-        return []
-    if only_named:
-        result.possible[best[1]] = best[2]
-        return []
-    result.proposed[f"{name}.{column}"] = best[2]
-    return [best[1]]
+            return []
+        result.proposed[f"{name}.{column}"] = text
+        return [link]
+    itself = ForeignKey(name, column, name)
+    result.possible |= {itself: possible[itself]} if own and itself in possible else possible
+    return []
 
 
 def _example(values: pa.Array) -> str:

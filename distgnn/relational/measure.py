@@ -50,6 +50,11 @@ _ENDS = re.compile(r"delet|remov|death|died|deceas|gestorben|sterbe|geloescht|ge
 _OVERWRITTEN = re.compile(
     r"updat|modif|(?<![a-z])last|latest|recent|(?<!ex)chang|edited|aktualis|geaendert|geändert|letzt|derni|ultim|actualiz"
 )
+_OWN_TABLE = re.compile(
+    r"parent|super|boss|manager|mgr|report|refer|invit|head|chief|prev|predecessor|mother|father|vorgesetz|eltern|ober|geworben"
+    r"|_by$|_von$"
+)
+_SOME_TABLE = re.compile(r"(^|[^a-z])(u?u?id|guid|fk)$")
 _PLANS = re.compile(r"due|deadline|required|expir|until|valid|plan|sched|expected|estimat|target|next", re.I)
 
 
@@ -277,6 +282,23 @@ def singulars(table: str) -> Iterator[str]:
 def plain(name: str) -> str:
     """Return a name in lower case without separators."""
     return re.sub(r"[^a-z0-9]", "", name.rpartition(".")[2].lower())
+
+
+def names_own_table(column: str) -> bool:
+    """Whether a column is called as a reference to its own table: parent_id, manager, referred_by, geworben_von."""
+    return bool(_OWN_TABLE.search(_CAMEL.sub("_", column).lower()))
+
+
+def names_some_table(column: str) -> bool:
+    """Whether a column is called as a reference to some table: uid, user_id, userId."""
+    return bool(_SOME_TABLE.search(_CAMEL.sub("_", column).lower()))
+
+
+def are_whole_numbers(values: pa.Array) -> bool:
+    """Whether keys are integers, or texts of integers."""
+    if pa.types.is_integer(values.type):
+        return True
+    return pc.all(pc.match_substring_regex(values, pattern=r"^\d{1,18}$")).as_py() is not False
 
 
 def names_key(column: str, table: str) -> bool:

@@ -121,6 +121,10 @@ def _table_lines(table: Table, draft: Draft) -> Iterator[str]:
         yield f"{_bare(link.column)} = {_text(link.parent)}{_marked(draft.proposed.get(f'{table.name}.{link.column}'))}"
     for link in possible:
         yield f"# {_bare(link.column)} = {_text(link.parent)}  # possible: {_comment(draft.possible[link])}"
+    for column in table.columns:
+        figures = draft.unlinked.get(f"{table.name}.{column.name}")
+        if figures is not None:
+            yield f"# no table was found for {_comment(column.name)}" + (f": {_comment(figures)}" if figures else "")
     yield f"[tables.{name}.columns]"
     linked = {link.column for link in links}
     for column in table.columns:

@@ -427,8 +427,24 @@ def test_keys_that_do_not_fit_are_told_with_examples(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "customers.csv").write_text("customer_id,town\n0001,Ulm\n0002,Bonn\n")
     (tmp_path / "in" / "orders.csv").write_text("order_id,customer_id\n7,1\n8,2\n")
-    told = '# customer_id = "customers"  # possible: by its name, but only 0 of 2 distinct values are keys of customers'
+    told = "# no table was found for customer_id: by its name of customers, but only 0 of 2 distinct values are keys of customers"
     assert f"{told} (such as '1' and '0001')" in draft_of(tmp_path / "in")
+
+
+def test_drafts_name_no_links_by_chance(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    people = "".join(f"{i},{i // 3},{i // 2},name{i},{i // 9 * 300}\n" for i in range(60))
+    (tmp_path / "in" / "people.csv").write_text(f"person_id,boss,rooms,name,people_no\n{people}")
+    visits = "".join(f"{i},{i % 60},{i % 7},u{i % 5},name{i % 5}\n" for i in range(200))
+    (tmp_path / "in" / "visits.csv").write_text(f"visit_id,person_id,hours,uid,name\n{visits}")
+    (tmp_path / "in" / "names.csv").write_text("name\n" + "".join(f"name{i}\n" for i in range(60)))
+    text = draft_of(tmp_path / "in")
+    assert '\nperson_id = "people"  # proposed: 60 of 60 distinct values are keys of people' in text
+    assert '\n# boss = "people"  # possible: 20 of 20 distinct values are keys of people' in text  # not of visits
+    assert '\n# people_no = "people"  # possible: by its name, but only 1 of 7' in text
+    assert "\n# no table was found for uid\n" in text
+    assert not [line for line in text.splitlines() if line.startswith(("# hours", "# rooms", "# person_id"))]
+    assert '# name = "names"' not in text  # it is proposed
 
 
 def test_a_schema_file_that_is_not_there_is_drafted_for_every_source(tmp_path: Path) -> None:
