@@ -11,8 +11,9 @@ from distgnn.api.arguments import build_config
 from distgnn.api.output import write_config
 from distgnn.config import DatabaseBuildConfig
 from distgnn.errors import RequestError
-from distgnn.relational.automatic import automatic_tasks, stored_task
+from distgnn.relational.automatic import LEAST_STORED, automatic_tasks, stored_task
 from distgnn.relational.build import JOURNAL, Build, check_columns, remove_build
+from distgnn.relational.combined import combined_tables
 from distgnn.relational.database import Database
 from distgnn.relational.draft import Draft, draft
 from distgnn.relational.manifest import LEFT_OUT, STORE, Finding, read_manifest
@@ -25,7 +26,7 @@ from distgnn.storage.lock import LOCK, locked
 from distgnn.storage.uri import parent
 
 _TASKS, _TASK_FOLDER = "tasks.json", "tasks"
-_LEAST, _CANDIDATES = 30, 3
+_CANDIDATES = 5
 
 
 def build_database(config: DatabaseBuildConfig | None = None, **options: Any) -> Database:
@@ -108,14 +109,14 @@ def _build(folder: Folder, kind: str, source: Source, config: DatabaseBuildConfi
         proposed: dict[str, str] = {}
         if chosen is None:
             made = draft(source, tables)
-            findings += [Finding(LEFT_OUT, note[:4000], 1) for note in made.notes]
+            findings += [Finding(LEFT_OUT, note[:4000], 1) for note in made.left_out()]
             proposed, chosen = made.proposed, made.schema
             if (proposed and not config.accept_proposal) or config.schema:
                 raise _to_confirm(made, source, config)
         _remove_store(folder)
         notes = _write_tasks(folder, source)
         write_config(folder, config, "database build")
-        build.finish(chosen, tables, findings + notes, proposed, kind)
+        build.finish(chosen, combined_tables(tables, chosen), findings + notes, proposed, kind)
     remove_build(folder)
 
 
@@ -173,19 +174,22 @@ def add_automatic_tasks(uri: str, most: int, seed: int = 0) -> list[str]:
         seed: Seed of their choice.
 
     Returns:
-        Their names. Tasks with few rows or one rare class are not made, so there may be fewer.
+        Their names. Tasks with few rows, one rare class, or a split with one label are not made, so there may be fewer.
 
     Raises:
         RequestError: There is no store, or no task can be made.
     """
     folder, database = open_folder(uri), open_database(uri)
     read_manifest(folder)
-    candidates = (stored_task(database, one) for one in automatic_tasks(database, _CANDIDATES * most, seed, _LEAST))
+    candidates = (
+        stored_task(database, one) for one in automatic_tasks(database, _CANDIDATES * most, seed, LEAST_STORED)
+    )
     named = {one.name: one for one in candidates if one is not None}  # one task for each rule
     made = list(islice(named.values(), most))
     if not made:
         raise RequestError(
-            f"{uri}: no task can be made: no table with a key has {_LEAST} rows of a value that varies; write tasks (add_tasks)"
+            f"{uri}: no task can be made: no table with a key has {LEAST_STORED} rows of a value that varies in each split;"
+            " write tasks (add_tasks)"
         )
     with locked(folder):
         save_tasks(folder, made)

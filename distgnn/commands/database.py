@@ -15,7 +15,7 @@ from distgnn.errors import RequestError
 from distgnn.options import DatabaseStatOptions, DatabaseTasksOptions, DatabaseUri
 from distgnn.relational.database import Database
 from distgnn.relational.manifest import STORE, read_manifest
-from distgnn.relational.statistics import statistics, task_warnings
+from distgnn.relational.statistics import statistics, task_warnings, undated
 from distgnn.relational.store import open_database, verify_database
 from distgnn.relational.tasks import Task, load_task, task_names
 from distgnn.report.schema_picture import save_picture
@@ -39,10 +39,12 @@ def build(config: DatabaseBuildConfig, output: Output) -> int:
         "bytes": sum(item.bytes for item in manifest.arrays),
         "findings": [asdict(one) for one in manifest.findings],
         "proposed": dict(manifest.proposed),
+        "warnings": [*undated(database)],
         "seconds": time.monotonic() - start,
     }
     lines = [f"proposed: {place}: {figures}" for place, figures in manifest.proposed.items()]
     lines += [one.line() for one in manifest.findings]
+    lines += [f"warning: {one}" for one in facts["warnings"]]
     counts = f"{facts['tables']} tables, {facts['rows']:,} rows, {facts['foreign_keys']} foreign keys"
     lines.append(f"{config.out}: {counts}, {facts['bytes']:,} bytes, {facts['seconds']:.1f} s")
     output.emit(facts, "\n".join(lines))

@@ -98,6 +98,8 @@ class RelationalDraw(IntEnum):
 
     ASKED_ROWS = 1
     ASKED_TIMES = 2
+    SPLIT = 3
+    HALVES = 4
     NEIGHBOURS = 101
     EPISODE = 102
     ROWS = 103

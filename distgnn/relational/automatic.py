@@ -25,6 +25,10 @@ Float = npt.NDArray[np.float64]
 _ROWS = 1200
 LEAST = 120
 """Rows of an automatic task for pre-training."""
+_IN_SPLIT = 30
+"""Rows that each split of a stored task has at least."""
+LEAST_STORED = int(_IN_SPLIT / 0.15)
+"""Rows of a stored task."""
 _WINDOWS = (7, 30, 90, 180, 365, 730)
 _NAME = 80
 _CELLS, _COUNTS = 2, 3
@@ -183,6 +187,10 @@ def _made(task: Task, entity: Int, cut: Int, label: Float) -> Made | None:
     return Made(task, TaskRows(entity.astype(np.int32), cut.astype(np.int64), label, split))
 
 
+def _is_large(label: Float) -> bool:
+    return label.size >= _IN_SPLIT and np.unique(label).size > 1
+
+
 def _plain_name(rule: str) -> str:
     """Name of a stored task: its rule in letters, digits, "_", "." and "-"."""
     return re.sub(r"[^\w.]+", "-", rule)[:_NAME].strip("-.")
@@ -192,7 +200,7 @@ def stored_task(database: Database, made: Made) -> SourceTask | None:
     """Return an automatic task as stores keep tasks: 70 % of the rows train, 15 % each val and test, by time.
 
     It is named by its rule. Rows of train (val) whose label window reaches into val (test) are left out, and repeated rows of
-    an entity and time. None if a split has no rows then.
+    an entity and time. None if a split has fewer than 30 rows then, or one label.
     """
     task, rows = made.task, made.rows
     once = np.unique(np.stack([rows.time, rows.entity.astype(np.int64)]), axis=1, return_index=True)[1]
@@ -203,7 +211,7 @@ def stored_task(database: Database, made: Made) -> SourceTask | None:
     by_place = np.searchsorted([int(0.7 * time.size), int(0.85 * time.size)], place, "right")
     split = by_place if timeless else np.searchsorted(cuts[:2], time, "right")
     kept = np.ones(time.size, bool) if timeless else time <= cuts[split] - task.horizon
-    if np.bincount(split[kept], minlength=3).min() == 0:
+    if not all(_is_large(label[kept & (split == one)]) for one in range(3)):
         return None
     keys = database.keys(task.table).take(pa.array(entity[kept]))
     stamps = pa.array(time[kept], mask=time[kept] == NEVER).cast(pa.timestamp("us"))

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from distgnn.errors import RequestError
 from distgnn.relational.arrow_files import read_array, read_table, write_array, write_table
+from distgnn.relational.combined import parts_of
 from distgnn.relational.database import check_rows, link_arrays
 from distgnn.relational.encode import encode
 from distgnn.relational.links import Ints, check_key, resolve
@@ -189,7 +190,7 @@ def check_columns(schema: Schema, source: Source) -> None:
                 f"{source.uri}: has no table {table.name!r} of the schema; it has {', '.join(known[:20])}"
             )
         have = source.types(table.name).names
-        missing = [column.name for column in table.columns if column.name not in have]
+        missing = [one.name for one in table.columns if one.name not in have and not parts_of(one.name, have)]
         if missing:
             raise RequestError(
                 f"{source.uri}: table {table.name!r} has no readable column {missing[0]!r} of the schema; remove it"

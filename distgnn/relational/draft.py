@@ -4,29 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as _compute
 
 from distgnn.errors import RequestError
+from distgnn.relational.combined import combined_name, with_combined
 from distgnn.relational.encode import UNKNOWN, encode
+from distgnn.relational.formats import spread
 from distgnn.relational.measure import (
     Measured,
+    are_whole_numbers,
     as_key,
     inclusion,
     is_key,
     measured,
     names_key,
+    names_no_row,
     names_other_time,
+    names_overwritten,
+    names_own_table,
     names_parent,
     names_plan,
+    names_some_table,
+    plain,
 )
 from distgnn.relational.schema import Column, ForeignKey, Kind, Schema, Table, check_schema
 from distgnn.relational.sources.base import Declared, Source
 
+pc: Any = _compute  # its functions are made at run time
 Tables = Mapping[str, pa.Table]
-_LIKELY, _POSSIBLE, _LATER = 0.5, 0.99, 0.5
-_MEASURED = 1 << 20
+_LIKELY, _POSSIBLE, _SOME, _LATER = 0.5, 0.99, 0.1, 0.5
+_SHARED, _PAIRS = 6, 0.9
+_MEASURED, _SPREAD = 1 << 20, 0.1
+OVERWRITTEN = "overwritten later, as its name says, so it tells of the future; list it in the schema file if it is not"
 
 
 @dataclass
@@ -38,12 +52,21 @@ class Draft:
         proposed: Figures by place, such as "customers.key", for what the source does not declare.
         possible: Foreign keys that the values allow but no name suggests, with their figures; they are not in the schema.
         notes: What of the source was left out; one line each.
+        unlinked: Columns that are called as references, and the figures of a table that does not fit; "" = no table has the name.
+        overwritten: Times that later values replace, by table; they are not in the schema.
     """
 
     schema: Schema
     proposed: dict[str, str] = field(default_factory=dict)
     possible: dict[ForeignKey, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    unlinked: dict[str, str] = field(default_factory=dict)
+    overwritten: dict[str, list[Column]] = field(default_factory=dict)
+
+    def left_out(self) -> list[str]:
+        """What is not in the schema; one line each."""
+        times = [f"{name}.{one.name}" for name, columns in self.overwritten.items() for one in columns]
+        return [*self.notes, *(f"{place}: {OVERWRITTEN}" for place in times)]
 
 
 def draft(source: Source, tables: Tables) -> Draft:
@@ -56,7 +79,9 @@ def draft(source: Source, tables: Tables) -> Draft:
     known = {name: source.declared(name) for name in tables}
     result = Draft(Schema(source.name, (), ()), notes=[note for one in known.values() for note in one.notes])
     keys = {name: _key(name, known[name], tables[name], result) for name in tables}
-    links = _links(known, keys, tables, result)
+    single = tables
+    tables, pairs = _pairs(known, keys, tables, result)
+    links = [*_links(known, keys, tables, single, result), *pairs]
     made = [_table(name, known[name], keys[name], links, tables[name], result) for name in tables]
     undated = {name for name, one in known.items() if not one.times}
     result.schema = Schema(source.name, _with_parents_times(made, links, undated, tables, result), tuple(links))
@@ -78,19 +103,81 @@ def _key(name: str, declared: Declared, data: pa.Table, result: Draft) -> str | 
     return None
 
 
+def _pairs(
+    known: Mapping[str, Declared], keys: dict[str, str | None], tables: Tables, result: Draft
+) -> tuple[Tables, list[ForeignKey]]:
+    """Propose keys of two columns: unique in a table without a key, and found in another table that has both columns.
+
+    Returns:
+        The tables with the columns that stand for the pairs, and the foreign keys. The keys are added to ``keys``.
+    """
+    whole, links = dict(tables), list[ForeignKey]()
+    for parent in [name for name, key in keys.items() if key is None and not known[name].keys]:
+        best: dict[str, str] = {}
+        name = ""
+        for pair in _shared_pairs(parent, tables):
+            found = _included(parent, pair, tables)
+            if len(found) > len(best):
+                best, name = found, combined_name(pair)
+        if not best:
+            continue
+        keys[parent] = name
+        result.proposed[f"{parent}.key"] = f"{tables[parent].num_rows:,} pairs, unique, none missing"
+        whole[parent] = with_combined(whole[parent], [name])
+        for child, figures in best.items():
+            whole[child] = with_combined(whole[child], [name])
+            links.append(ForeignKey(child, name, parent))
+            result.proposed[f"{child}.{name}"] = figures
+    return whole, links
+
+
+def _shared_pairs(parent: str, tables: Tables) -> list[tuple[str, str]]:
+    """Pairs of columns that a table shares with another, of the first six that two tables share."""
+    own = tables[parent].column_names
+    shared = ([name for name in own if name in data.column_names] for one, data in tables.items() if one != parent)
+    return list(dict.fromkeys(pair for names in shared for pair in combinations(names[:_SHARED], 2)))
+
+
+def _included(parent: str, pair: tuple[str, str], tables: Tables) -> dict[str, str]:
+    """Tables whose values of the pair are among those of ``parent``, which are unique, with figures; empty if they are not."""
+    name = combined_name(pair)
+    own = with_combined(tables[parent].select(pair), [name])[name]
+    if not is_key(own):
+        return {}
+    found = {}
+    for child, data in tables.items():
+        if child != parent and {*pair} <= {*data.column_names}:
+            values = with_combined(data.select(pair), [name])[name]
+            count, inside = inclusion(values.combine_chunks(), own.combine_chunks())
+            if count > 1 and inside >= _PAIRS * count:
+                found[child] = f"{inside:,} of {count:,} distinct pairs are keys of {parent}"
+    return found
+
+
 def _links(
-    known: Mapping[str, Declared], keys: Mapping[str, str | None], tables: Tables, result: Draft
+    known: Mapping[str, Declared], keys: Mapping[str, str | None], tables: Tables, single: Tables, result: Draft
 ) -> list[ForeignKey]:
+    """Return the declared and proposed foreign keys of single columns, those of ``single``."""
     links = [
         ForeignKey(name, column, parent) for name, one in known.items() for column, parent in one.foreign_keys.items()
     ]
     found = {name: as_key(tables[name][key]) for name, key in keys.items() if key is not None}
     parents = {name: values for name, values in found.items() if values is not None}
     for name, one in known.items():
-        for column in tables[name].column_names:
+        for column in single[name].column_names:
             if column not in one.foreign_keys and not (one.keys and column == keys[name]):
                 links.extend(_propose(name, column, keys, parents, tables, result, only_named=one.keys))
+    _keep_unlinked(keys, links, single, result)
     return links
+
+
+def _keep_unlinked(keys: Mapping[str, str | None], links: list[ForeignKey], tables: Tables, result: Draft) -> None:
+    """Note the columns that are called as references and have no parent, such as uid."""
+    linked = {(link.table, part) for link in (*links, *result.possible) for part in link.column.split("+")}
+    linked |= {(name, part) for name, key in keys.items() if key for part in key.split("+")}
+    places = [(name, one) for name, data in tables.items() for one in data.column_names if names_some_table(one)]
+    told = {f"{name}.{one}" for name, one in places if (name, one) not in linked and len(tables[name])}
+    result.unlinked = {place: result.unlinked.get(place, "") for place in sorted(told)}
 
 
 def _propose(
@@ -108,10 +195,13 @@ def _propose(
     Where the source declares keys (``only_named``), such a parent is only possible.
     """
     named = [one for one in parents if names_parent(column, one, keys[one] or "")]
-    best = (0.0, ForeignKey(name, column, ""), "")
-    values = as_key(tables[name][column]) if named or not only_named else None
-    if values is None:
+    own = names_own_table(column) and name in parents
+    values = as_key(tables[name][column]) if named or own or not only_named else None
+    if values is None or len(values) == values.null_count:
         return []
+    likely: list[tuple[tuple[Any, ...], ForeignKey, str]] = []
+    possible: dict[ForeignKey, str] = {}
+    whole = are_whole_numbers(values)
     for parent, found in parents.items():
         mixed = values.type != found.type
         if (parent == name and keys[name] == column) or (mixed and parent not in named):
@@ -119,19 +209,27 @@ def _propose(
         count, inside = inclusion(*((one.cast(pa.large_string()) if mixed else one) for one in (values, found)))
         share = inside / count if count else 0.0
         text, link = f"{inside:,} of {count:,} distinct values are keys of {parent}", ForeignKey(name, column, parent)
-        if parent in named and share >= max(_LIKELY, best[0]):
-            best = (share, link, text)
-        elif not only_named and share >= _POSSIBLE and count > 1 and not pa.types.is_integer(values.type):
+        if parent in named and share >= _LIKELY:
+            rank = (share, plain(column) == plain(keys[parent] or ""), len(plain(parent)))
+            likely.append((rank, link, text))
+        elif parent in named and share >= _SOME and count > 1 and not only_named:
+            possible[link] = f"by its name, but only {text} (such as {_example(values)} and {_example(found)})"
+        elif parent in named:
+            example = f"(such as {_example(values)} and {_example(found)})"
+            result.unlinked[f"{name}.{column}"] = f"by its name of {parent}, but only {text} {example}"
+        elif share >= _POSSIBLE and count > 1 and (own if whole or only_named else True):
+            possible[link] = text
+    if likely:
+        _, link, text = max(likely, key=lambda one: one[0])
+        result.unlinked.pop(f"{name}.{column}", None)
+        if only_named:
             result.possible[link] = text
-        elif not only_named and parent in named and count > 1:
-            result.possible[link] = f"by its name, but only {text} (such as {_example(values)} and {_example(found)})"
-    if not best[2]:
-        return []
-    if only_named:
-        result.possible[best[1]] = best[2]
-        return []
-    result.proposed[f"{name}.{column}"] = best[2]
-    return [best[1]]
+            return []
+        result.proposed[f"{name}.{column}"] = text
+        return [link]
+    itself = ForeignKey(name, column, name)
+    result.possible |= {itself: possible[itself]} if own and itself in possible else possible
+    return []
 
 
 def _example(values: pa.Array) -> str:
@@ -151,16 +249,31 @@ def _table(
         if found.guess and kind is None:
             result.proposed[f"{name}.{column}"] = found.guess
         columns.append(found.column)
-    time = declared.time if declared.times else _time(name, columns, data, result)
-    if time is not None and not declared.times:
-        columns = [_known_later(name, column, time, columns, data, result) for column in columns]
-    return Table(name, key, time, tuple(columns))
+    if declared.times:
+        return Table(name, key, declared.time, tuple(columns))
+    leaf = any(link.table == name for link in links) and not any(link.parent == name for link in links)
+    time = _time(name, columns, data, leaf, result)
+    gone = [c for c in columns if c.kind is Kind.TIME and c.name != time and names_overwritten(c.name)]
+    if gone:
+        result.overwritten[name] = gone
+        columns = [column for column in columns if column not in gone]
+        for column in gone:
+            result.proposed.pop(f"{name}.{column.name}", None)
+    return Table(name, key, time, tuple(_known_later(name, one, time, columns, data, result) for one in columns))
 
 
-def _known_later(name: str, column: Column, time: str, columns: list[Column], data: pa.Table, result: Draft) -> Column:
-    """Propose that a time after that of its row, such as of a payment, is known only then."""
+def _known_later(
+    name: str, column: Column, time: str | None, columns: list[Column], data: pa.Table, result: Draft
+) -> Column:
+    """Propose that a time after that of its row, such as of a payment, is known only then; so is any of a row without a time."""
     if column.kind is not Kind.TIME or column.name == time or names_plan(column.name):
         return column
+    place = f"{name}.{column.name}"
+    if time is None:
+        result.proposed[place] = "; ".join(
+            filter(None, (result.proposed.get(place), "taken as known only from then on"))
+        )
+        return replace(column, late=True, known_at=column.name)
     own = next(one for one in columns if one.name == time)
     start, found = (_times(data, one) for one in (own, column))
     both = (start != UNKNOWN) & (found != UNKNOWN)
@@ -168,7 +281,6 @@ def _known_later(name: str, column: Column, time: str, columns: list[Column], da
     if share < _LATER:
         return column
     told = f"later than {time} in {share:.0%} of the rows: taken as known only from then on"
-    place = f"{name}.{column.name}"
     result.proposed[place] = "; ".join(filter(None, (result.proposed.get(place), told)))
     return replace(column, late=True, known_at=column.name)
 
@@ -208,20 +320,47 @@ def _median(table: Table, data: pa.Table) -> float:
     return float(np.median(known)) if known.size else -np.inf
 
 
-def _time(name: str, columns: list[Column], data: pa.Table, result: Draft) -> str | None:
+def _time(name: str, columns: list[Column], data: pa.Table, leaf: bool, result: Draft) -> str | None:
     """Propose a time column: one whose name does not say that it is something else, then that with the fewest missing values.
 
-    One that is missing in half of the rows comes last.
+    One that is missing in half of the rows comes last. Births, deletions and what is overwritten later are none, and plans only
+    of the rows of a table that refers to others and to which none refers (``leaf``): an event is there when it comes. The last
+    change of such a row is better than no time, if it is not the same for all.
     """
-    times = [column.name for column in columns if column.kind is Kind.TIME]
-    if not times:
+    times = {column.name: column for column in columns if column.kind is Kind.TIME}
+    fit = [one for one in times if not names_no_row(one) and (leaf or not names_plan(one))]
+    if leaf and not fit:
+        fit = [one for one in times if names_overwritten(one) and _is_spread(data[one])]
+    if not fit:
+        if times:
+            told = f"{', '.join(times)}: no time at which a row became known, by the name"
+            result.proposed[f"{name}.time"] = told
         return None
-    best = min(times, key=lambda column: (*_odd(column, data), data[column].null_count))
-    others = f"; others: {', '.join(one for one in times if one != best)}" if len(times) > 1 else ""
-    missing = data[best].null_count
-    result.proposed[f"{name}.time"] = f"a time column with {missing:,} missing values{others}"
+    best = min(fit, key=lambda one: (*_odd(times[one], data), _missing(times[one], data)))
+    missing = _missing(times[best], data)
+    told = f"a time column with {missing:,} missing values" + (": such rows are visible always" if missing else "")
+    told += f"; others: {', '.join(one for one in times if one != best)}" if len(times) > 1 else ""
+    told += (
+        "; by its name it is overwritten: rows are seen from their last change on" if names_overwritten(best) else ""
+    )
+    result.proposed[f"{name}.time"] = told
     return best
 
 
-def _odd(column: str, data: pa.Table) -> tuple[bool, bool]:
-    return 2 * data[column].null_count >= max(data.num_rows, 1), names_other_time(column)
+def _odd(column: Column, data: pa.Table) -> tuple[bool, bool]:
+    return 2 * _missing(column, data) >= max(data.num_rows, 1), names_other_time(column.name)
+
+
+def _missing(column: Column, data: pa.Table) -> int:
+    """Number of missing values of a time column, with those that its ``nulls`` replace."""
+    values = data[column.name]
+    if not column.nulls:
+        return values.null_count
+    text = values.cast(pa.large_string())
+    return values.null_count + (pc.sum(pc.is_in(text, value_set=pa.array(column.nulls, text.type))).as_py() or 0)
+
+
+def _is_spread(values: pa.ChunkedArray) -> bool:
+    """Whether the times of a table are not those of a few imports."""
+    sample = spread(values)
+    return pc.count_distinct(sample).as_py() >= _SPREAD * len(sample)

@@ -73,10 +73,14 @@ def _plain(values: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 
 def _without(values: pa.Array, nulls: tuple[str, ...]) -> pa.Array:
-    """Replace the texts ``nulls`` by nulls."""
-    if not nulls or not is_text(values.type):
+    """Replace texts and numbers that are written as one of ``nulls`` by nulls."""
+    number = pa.types.is_integer(values.type) or pa.types.is_floating(values.type)
+    if not nulls or not (number or is_text(values.type)):
         return values
-    return pc.if_else(pc.is_in(values, value_set=pa.array(nulls, values.type)), pa.scalar(None, values.type), values)
+    text = values.cast(pa.large_string())
+    return pc.if_else(
+        pc.is_in(text, value_set=pa.array(nulls, pa.large_string())), pa.scalar(None, values.type), values
+    )
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -64,6 +64,14 @@ def time_formats(sample: pa.Array, known: pa.Array) -> tuple[str, ...]:
     return tuple(formats) if len(open_) <= (1 - _LEAST) * count else ()
 
 
+def times_found(sample: pa.Array, known: pa.Array) -> pa.Array:
+    """Return the values of a sample that are times already read (``known``), or in the form that most of the others have."""
+    open_ = sample.filter(pc.is_null(known)).cast(pa.large_string())
+    best = _best(open_) if len(open_) else ""
+    others = open_.filter(pc.is_valid(times_in(open_, best))) if best else open_.slice(0, 0)
+    return pa.concat_arrays([sample.filter(pc.is_valid(known)).cast(pa.large_string()), others])
+
+
 def _best(text: pa.Array) -> str:
     """The format that most values have; of several, that of the longest range: 01/02, 01/03 are months. "" if none has any."""
     first = text.slice(0, _FIRST)
@@ -79,11 +87,3 @@ def _best(text: pa.Array) -> str:
 def _fit(times: pa.Array) -> tuple[int, int]:
     low, high = pc.min_max(times).as_py().values()
     return len(times) - times.null_count, 0 if low is None else high - low
-
-
-def decimal_mark(text: pa.ChunkedArray) -> str:
-    """Return the decimal mark of a column of numbers that are not plain; "" if its values are no numbers."""
-    for mark in _MARKS:
-        if all(numbers_in(chunk, mark).null_count == chunk.null_count for chunk in text.chunks):
-            return mark
-    return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import duckdb
 import numpy as np
@@ -14,6 +14,8 @@ import pyarrow.compute as _compute
 from msgspec import Meta
 
 from distgnn.errors import RequestError
+from distgnn.graph.keyed import draw, key, unit_interval
+from distgnn.graph.purposes import RelationalDraw
 from distgnn.relational.database import Database
 from distgnn.relational.encode import UNKNOWN
 from distgnn.relational.links import Ints, Rows
@@ -35,7 +37,7 @@ class TaskSpec:
     Attributes:
         entity: Table of the entities.
         rule: The labels, see :data:`~distgnn.relational.rules.GRAMMAR`; "" = they come from ``table``.
-        table: CSV or Parquet file with columns entity key, time, label and, if it has one, split.
+        table: CSV or Parquet file with columns entity key, time (if there is one), label and, if it has one, split.
         every_days: Distance of the cut-offs of a rule.
         start: First cut-off; "" = one step after the first row of the rule's table.
         until: Last cut-off; "" = the last one whose window is complete.
@@ -45,6 +47,7 @@ class TaskSpec:
             label, to be predicted; "" = none.
         seen: Only entities that have a row of this table before the cut-off; "" = all.
         horizon_days: Length of the label window of ``table``.
+        kind: "binary", "multiclass" or "regression"; "" = by the labels.
         hide: table.column or table.* that no row may show.
         hide_entity: Columns that the entity row may not show.
     """
@@ -60,6 +63,7 @@ class TaskSpec:
     ask_at: Name = ""
     seen: Name = ""
     horizon_days: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
+    kind: Literal["", "binary", "multiclass", "regression"] = ""
     hide: tuple[Name, ...] = ()
     hide_entity: tuple[Name, ...] = ()
 
@@ -100,8 +104,8 @@ def labels_of_rule(database: Database, spec: TaskSpec, where: str) -> tuple[Rule
     if rule.function == "value":
         return rule, _own_values(database, rule, spec, where)
     owner = np.arange(database.rows(rule.table), dtype=np.int32)
-    for key in path_to(spec.entity, rule, database.schema):
-        owner = _climb(owner, database.parent(key))
+    for link in path_to(spec.entity, rule, database.schema):
+        owner = _climb(owner, database.parent(link))
     time = database.time(rule.table)
     if time is None or not (time != UNKNOWN).any():
         raise RequestError(f"{where}: table {rule.table!r} has no row with a time")
@@ -163,8 +167,8 @@ def _population(database: Database, spec: TaskSpec, cuts: Ints, where: str) -> p
     if spec.seen:
         seen = Rule("count", spec.seen, "", (), None, 0, "")
         owner = np.arange(database.rows(spec.seen), dtype=np.int32)
-        for key in path_to(spec.entity, seen, database.schema):
-            owner = _climb(owner, database.parent(key))
+        for link in path_to(spec.entity, seen, database.schema):
+            owner = _climb(owner, database.parent(link))
         time = database.time(spec.seen)
         if time is None:
             raise RequestError(f"{where}: seen: table {spec.seen!r} has no time column; choose another table")
@@ -187,6 +191,7 @@ def _query(database: Database, rule: Rule, owner: Rows, time: Ints, population: 
         if rule.column
         else pa.nulls(len(time), pa.float64())
     )
+    _check_categories(database, rule)
     known = (owner >= 0) & (time != UNKNOWN)
     events = pa.table(
         {"entity": pa.array(owner), "time": pa.array(time), "row": np.arange(len(time)), "value": value, **columns}
@@ -206,7 +211,21 @@ def _query(database: Database, rule: Rule, owner: Rows, time: Ints, population: 
         try:
             return connection.sql(query).to_arrow_table()
         except duckdb.Error as error:
-            raise RequestError(f"rule on {rule.table!r}: {' '.join(str(error).split())[:300]}") from error
+            reason = " ".join(str(error).partition("LINE ")[0].split())[:300]
+            raise RequestError(f"rule on {rule.table!r}: {reason}; look at its filter") from error
+
+
+def _check_categories(database: Database, rule: Rule) -> None:
+    """Raise RequestError if a filter names a category that the column has not: it would hold for no row, or for all."""
+    for one in rule.conditions:
+        if one.operator.startswith("IS") or database.schema.column(rule.table, one.column).kind is not Kind.CATEGORY:
+            continue
+        names = database.categories(rule.table, one.column)
+        texts = (literal[1:-1].replace("''", "'") for literal in one.literals)
+        missing = next((text for text in texts if text not in names), None)
+        if missing is not None:
+            listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+            raise RequestError(f"rule on {rule.table!r}: {one.column} is never {missing!r}; its values are {listed}")
 
 
 def plain_values(database: Database, table: str, name: str, codes: bool = False) -> pa.Array:
@@ -229,7 +248,7 @@ def plain_values(database: Database, table: str, name: str, codes: bool = False)
 
 
 def _own_values(database: Database, rule: Rule, spec: TaskSpec, where: str) -> Labelled:
-    """Return the entity's own column as labels, at the time of its row."""
+    """Return the entity's own column as labels, at the time of its row; without a time if its table has none."""
     if rule.table != spec.entity or rule.conditions:
         raise RequestError(f"{where}: value takes a column of the entity table {spec.entity!r}, without a filter")
     time = database.asked(rule.table)
@@ -244,10 +263,13 @@ def _own_values(database: Database, rule: Rule, spec: TaskSpec, where: str) -> L
             )
             label = np.asarray(connection.sql(query).to_arrow_table()["label"].fill_null(np.nan))
     stamps = np.full(len(label), UNKNOWN) if time is None else time
+    dated = np.ones(len(label), bool) if time is None else time != UNKNOWN
+    lost = int((~dated).sum())
+    findings = [Finding("rows without a time, left out", where, lost)] if lost else []
     table = pa.table(
         {"entity": np.arange(len(label), dtype=np.int32), "cut": stamps, "label": pa.array(label, from_pandas=True)}
     )
-    return _without_nulls(table.filter(pa.array(stamps != UNKNOWN)), [], where)
+    return _without_nulls(table.filter(pa.array(dated)), findings, where)
 
 
 def _without_nulls(found: pa.Table, findings: list[Finding], where: str) -> Labelled:
@@ -291,3 +313,10 @@ def split_by_time(
         ]
     rest = Labelled(labelled.entity[kept], labelled.time[kept], labelled.label[kept], found)
     return split[kept], rest, (val, test)
+
+
+def split_at_random(labelled: Labelled) -> np.ndarray:
+    """Split rows by a keyed hash of their entity: 70 % train, 15 % val, 15 % test. Rows without a label are test rows."""
+    chance = unit_interval(draw(key(0, RelationalDraw.SPLIT), labelled.entity.astype(np.int64)))
+    split = np.searchsorted([_TRAIN, _VAL], chance, side="right").astype(np.int8)
+    return np.where(np.isnan(labelled.label), np.int8(2), split)

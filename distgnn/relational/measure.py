@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as _compute
 
 from distgnn.errors import RequestError
-from distgnn.relational.encode import encode, is_text, times_of_text
-from distgnn.relational.formats import decimal_mark, spread, time_formats
+from distgnn.relational.encode import encode, is_text, micros, times_of_text
+from distgnn.relational.formats import numbers_in, spread, time_formats, times_found
 from distgnn.relational.schema import Column, Kind, Unit
 
 pc: Any = _compute  # its functions are made at run time
-MARKS = ("\\N", "?", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "None", "nan", "NaN", "-")
-"""Texts that are read as missing in a column whose other values are all numbers, or all times."""
+MARKS = (
+    *("\\N", "?", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "None", "none", "nan", "NaN", "NaT", "-", "--"),
+    *("unknown", "Unknown", "UNKNOWN", "#REF!", "#VALUE!", "#DIV/0!"),
+    *("0000-00-00", "0000-00-00 00:00:00", "00.00.0000", "00/00/0000"),
+)
+"""Texts that are read as missing in a column whose other values are numbers, or times."""
 MAX_CATEGORIES = 1000
 _NUMBER = r"^\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?\s*$"
 _PADDED = r"^\s*[+-]?0\d"
 _SAMPLE = 4096
-_DAY = "%Y%m%d"
+_MOST, _SAMPLED = 0.98, 0.95
+_OTHERS, _LONGEST = 20, 100
+_DAY, _DAYS = "%Y%m%d", (19_000_101, 21_001_231)
 _EPOCHS = (
     (Unit.JULIAN, 2.3e6, 2.6e6),
     (Unit.SECONDS, 1e8, 5e9),
@@ -36,13 +42,20 @@ _TIMELY = re.compile(
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _OTHER_TIMES = re.compile(
-    r"birth|born|dob|geburt|naissance|nacimiento|death|died|due|deadline|required|expir|end|until|finish|clos|return|ship|deliver"
-    r"|updat|modif|delet|last|next",
+    r"due|deadline|required|expir|end|until|finish|clos|return|ship|deliver|next",
     re.I,
 )
-_PLANS = re.compile(
-    r"birth|born|dob|geburt|due|deadline|required|expir|until|valid|plan|sched|expected|estimat|target|next", re.I
+_BIRTHS = re.compile(r"birth|born|dob|geburt|naissance|nacimiento", re.I)
+_ENDS = re.compile(r"delet|remov|death|died|deceas|gestorben|sterbe|geloescht|gelöscht", re.I)
+_OVERWRITTEN = re.compile(
+    r"updat|modif|(?<![a-z])last|latest|recent|(?<!ex)chang|edited|aktualis|geaendert|geändert|letzt|derni|ultim|actualiz"
 )
+_OWN_TABLE = re.compile(
+    r"parent|super|boss|manager|mgr|report|refer|invit|head|chief|prev|predecessor|mother|father|vorgesetz|eltern|ober|geworben"
+    r"|_by$|_von$"
+)
+_SOME_TABLE = re.compile(r"(^|[^a-z])(u?u?id|guid|fk)$")
+_PLANS = re.compile(r"due|deadline|required|expir|until|valid|plan|sched|expected|estimat|target|next", re.I)
 
 
 @dataclass(frozen=True)
@@ -61,8 +74,9 @@ class Measured:
 def measured(name: str, values: pa.ChunkedArray) -> Measured:
     """Read the kind of a column from its values.
 
-    Times, truth values and numbers have the kind of their type; a text column holds numbers or times if every value is one
-    (but for the missing ones of :data:`MARKS`), else categories if it has at most 1,000 and each is there twice on average.
+    Times, truth values and numbers have the kind of their type; a text column holds numbers or times if 98 % of its values are
+    (but for the missing ones of :data:`MARKS`), else categories if it has at most 1,000 and each is there twice on average. That
+    some values are no numbers or times makes the kind a guess; if they are few, they are proposed as ``nulls``.
     """
     kind = values.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
@@ -76,59 +90,118 @@ def measured(name: str, values: pa.ChunkedArray) -> Measured:
 
 def _number(name: str, values: pa.ChunkedArray, nulls: tuple[str, ...] = ()) -> Measured:
     if _TIMELY.search(_CAMEL.sub("_", name).lower()):
-        low, high = pc.min_max(values).as_py().values()
         for unit, least, most in _EPOCHS:
-            if low is not None and least <= low and high <= most:
-                column = Column(name, Kind.TIME, unit=unit, nulls=nulls)
+            inside = _between(values, least, most)
+            if inside is not None:
                 what = "Julian days" if unit is Unit.JULIAN else f'times since 1970 in unit "{unit.value}"'
-                return Measured(column, f"numbers from {low} to {high} look like {what}")
-        if pa.types.is_integer(values.type) and low is not None and low >= 19_000_101 and high <= 21_001_231:
-            text = spread(values).cast(pa.large_string())
+                return _numbers_as_times(Column(name, Kind.TIME, unit=unit, nulls=nulls), values, inside, what)
+        days = _between(values, *_DAYS) if pa.types.is_integer(values.type) else None
+        if days is not None:
+            text = spread(values.filter(days)).cast(pa.large_string())
             if time_formats(text, pa.nulls(len(text))) == (_DAY,):
-                return Measured(
-                    Column(name, Kind.TIME, formats=(_DAY,)), f"numbers from {low} to {high} look like dates"
-                )
+                return _numbers_as_times(Column(name, Kind.TIME, formats=(_DAY,), nulls=nulls), values, days, "dates")
     return Measured(Column(name, Kind.NUMBER, nulls=nulls))
 
 
+def _between(values: pa.ChunkedArray, least: float, most: float) -> pa.ChunkedArray | None:
+    """Which values are between two bounds; None if fewer than 98 % are."""
+    inside = pc.and_(pc.greater_equal(values, least), pc.less_equal(values, most))
+    count = pc.sum(inside).as_py() or 0
+    return inside if count and count >= _MOST * (len(values) - values.null_count) else None
+
+
+def _numbers_as_times(column: Column, values: pa.ChunkedArray, inside: pa.ChunkedArray, what: str) -> Measured:
+    low, high = pc.min_max(values.filter(inside)).as_py().values()
+    others = values.filter(pc.invert(inside))
+    told = f"numbers from {low} to {high} look like {what}"
+    return Measured(_with_nulls(column, others), "; ".join(filter(None, (told, _others_told(others)))))
+
+
 def _text(name: str, values: pa.ChunkedArray) -> Measured:
-    missing = pa.array([*MARKS], values.type)
-    for test, kind in ((_all_numbers, Kind.NUMBER), (_all_times, Kind.TIME)):
-        sample = values.slice(0, _SAMPLE)
-        if test(sample.filter(pc.invert(pc.is_in(sample, value_set=missing)))):
-            marked = pc.is_in(values, value_set=missing)
-            rest = values.filter(pc.invert(marked))
-            if len(rest) > rest.null_count and test(rest):
-                nulls = tuple(sorted(pc.unique(values.filter(marked)).to_pylist()))
-                if kind is Kind.NUMBER:
-                    return _number(name, _as_numbers(rest), nulls)
-                return Measured(Column(name, kind, nulls=nulls))
-    formatted = _formatted(name, values.filter(pc.invert(pc.is_in(values, value_set=missing))), values, missing)
-    if formatted:
-        return formatted
-    distinct, count = pc.count_distinct(values).as_py(), len(values) - values.null_count
-    return Measured(Column(name, Kind.CATEGORY if distinct <= MAX_CATEGORIES and 2 * distinct <= count else Kind.TEXT))
+    marked = pc.is_in(values, value_set=pa.array([*MARKS], values.type))
+    rest = values.filter(pc.invert(marked)).drop_null()
+    column, good = _best_reading(name, rest)
+    if column is None:
+        distinct, count = pc.count_distinct(values).as_py(), len(values) - values.null_count
+        few = distinct <= MAX_CATEGORIES and 2 * distinct <= count
+        return Measured(Column(name, Kind.CATEGORY if few else Kind.TEXT))
+    others = rest.filter(pc.invert(good))
+    column = _with_nulls(replace(column, nulls=tuple(pc.unique(values.filter(marked)).to_pylist())), others)
+    if column.kind is Kind.NUMBER and not column.formats:
+        found = _number(name, _as_numbers(rest.filter(good)), column.nulls)
+    else:
+        found = Measured(column, _form_told(rest.filter(good), column))
+    return Measured(found.column, "; ".join(filter(None, (found.guess, _others_told(others)))))
 
 
-def _formatted(name: str, rest: pa.ChunkedArray, values: pa.ChunkedArray, missing: pa.Array) -> Measured | None:
-    """Read times and numbers that are not written plainly; such a reading is a guess."""
+def _best_reading(name: str, rest: pa.ChunkedArray) -> tuple[Column | None, Any]:
+    """Return how most texts can be read, as numbers or times, and which can; None unless 98 % can.
+
+    Several formats of times may read 95 %, since :func:`time_formats` looks at a sample.
+    """
+    best: tuple[float, Column | None, Any] = (0.0, None, None)
+    if not len(rest):
+        return None, None
     sample = spread(rest)
-    if len(sample) == sample.null_count:
-        return None
-    mark, kind = decimal_mark(pa.chunked_array([sample])), Kind.NUMBER
-    formats = (mark,) if mark and decimal_mark(rest) == mark else ()
-    if not formats:
-        formats, kind = time_formats(sample, times_of_text(sample)), Kind.TIME
-    if not formats:
-        return None
-    nulls = tuple(sorted(pc.unique(values.filter(pc.is_in(values, value_set=missing))).to_pylist()))
-    example = sample.drop_null()[0].as_py()[:40]
-    told = (
-        f"numbers with the decimal mark {mark!r}"
-        if kind is Kind.NUMBER
-        else f"times in the form {' or '.join(formats)}"
-    )
-    return Measured(Column(name, kind, nulls=nulls, formats=formats), f"texts such as {example!r} look like {told}")
+    for column in _readings(name, sample):
+        if pc.sum(_read(sample, column)).as_py() < _SAMPLED * len(sample):
+            continue
+        good = pa.chunked_array([_read(chunk, column) for chunk in rest.chunks])
+        share = pc.sum(good).as_py() / len(rest)
+        padded = column.kind is Kind.NUMBER and pc.any(pc.match_substring_regex(rest, pattern=_PADDED)).as_py()
+        least = _SAMPLED if column.kind is Kind.TIME and column.formats else _MOST
+        if share > best[0] and share >= least and not padded:
+            best = share, column, good
+        if share == 1:
+            break
+    return best[1:]
+
+
+def _readings(name: str, sample: pa.Array) -> Iterator[Column]:
+    """Iterate over the ways in which texts may be read; plain ones first."""
+    yield Column(name, Kind.NUMBER)
+    yield Column(name, Kind.TIME)
+    yield Column(name, Kind.NUMBER, formats=(".",))
+    yield Column(name, Kind.NUMBER, formats=(",",))
+    if formats := time_formats(sample, times_of_text(sample)):
+        yield Column(name, Kind.TIME, formats=formats)
+
+
+def _read(text: pa.Array, column: Column) -> pa.Array:
+    """Which texts can be read as values of a column."""
+    if column.kind is Kind.TIME:
+        return pc.is_valid(micros(text, Unit.NONE, column.formats)[0])
+    if column.formats:
+        return pc.is_valid(numbers_in(text.cast(pa.large_string()), *column.formats))
+    return pc.match_substring_regex(text, pattern=_NUMBER)
+
+
+def _form_told(read: pa.ChunkedArray, column: Column) -> str:
+    """Why the form of numbers and times that are not written plainly is a guess."""
+    if not column.formats:
+        return ""
+    number = column.kind is Kind.NUMBER
+    form = f"numbers with the decimal mark {column.formats[0]!r}" if number else "times in the form "
+    form += "" if number else " or ".join(column.formats)
+    return f"texts such as {read[0].as_py()[:40]!r} look like {form}"
+
+
+def _with_nulls(column: Column, others: pa.ChunkedArray) -> Column:
+    """Take values as missing, unless they are many different ones; those are counted while the store is built."""
+    texts = pc.unique(others).drop_null().cast(pa.large_string()).to_pylist()
+    few = len(texts) <= _OTHERS and all(0 < len(text) <= _LONGEST for text in texts)
+    return replace(column, nulls=tuple(sorted({*column.nulls, *(texts if few else ())})))
+
+
+def _others_told(others: pa.ChunkedArray) -> str:
+    """How many values count as missing, and the most frequent of them; "" if none."""
+    if not len(others.drop_null()):
+        return ""
+    counts = pc.value_counts(others.drop_null()).to_pylist()
+    most = sorted(counts, key=lambda one: -one["counts"])[:3]
+    listed = ", ".join(f"{str(one['values'])[:40]!r} ({one['counts']:,})" for one in most)
+    more = f" and {len(counts) - len(most)} more" if len(counts) > len(most) else ""
+    return f"{len(others.drop_null()):,} other values count as missing: {listed}{more}"
 
 
 def _as_numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -136,15 +209,10 @@ def _as_numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.utf8_trim_whitespace(values).cast(pa.int64() if whole else pa.float64())
 
 
-def _all_numbers(values: pa.ChunkedArray) -> bool:
-    right = pc.and_(
-        pc.match_substring_regex(values, pattern=_NUMBER), pc.invert(pc.match_substring_regex(values, pattern=_PADDED))
-    )
-    return pc.all(right).as_py() is not False
-
-
-def _all_times(values: pa.ChunkedArray) -> bool:
-    return all(times_of_text(chunk).null_count == chunk.null_count for chunk in values.chunks)
+def holds_times(values: pa.ChunkedArray) -> bool:
+    """Whether half of the texts of a column, or more, are times in one form."""
+    sample = spread(values.drop_null())
+    return bool(len(sample)) and 2 * len(times_found(sample, times_of_text(sample))) >= len(sample)
 
 
 def is_key(values: pa.ChunkedArray) -> bool:
@@ -179,12 +247,27 @@ def inclusion(values: pa.Array, keys: pa.Array) -> tuple[int, int]:
 
 def names_other_time(column: str) -> bool:
     """Whether the name of a time says that it is not when its row became known: birth, due date, last update."""
-    return bool(_OTHER_TIMES.search(column))
+    return bool(_OTHER_TIMES.search(column)) or names_no_row(column) or names_plan(column)
+
+
+def names_no_row(column: str) -> bool:
+    """Whether the name of a time says that rows are there before it: a birth, a last update, a deletion."""
+    return names_birth(column) or names_overwritten(column) or bool(_ENDS.search(column))
+
+
+def names_birth(column: str) -> bool:
+    """Whether the name of a time says that it is a birth."""
+    return bool(_BIRTHS.search(column))
+
+
+def names_overwritten(column: str) -> bool:
+    """Whether the name of a time says that later values replace it: updated_at, lastLogin. It tells of the future at any time."""
+    return bool(_OVERWRITTEN.search(_CAMEL.sub("_", column).lower()))
 
 
 def names_plan(column: str) -> bool:
     """Whether the name of a time says that it may be known before it comes: a due date, an end of validity, or a birth."""
-    return bool(_PLANS.search(column))
+    return bool(_PLANS.search(column)) or names_birth(column)
 
 
 def singulars(table: str) -> Iterator[str]:
@@ -199,6 +282,23 @@ def singulars(table: str) -> Iterator[str]:
 def plain(name: str) -> str:
     """Return a name in lower case without separators."""
     return re.sub(r"[^a-z0-9]", "", name.rpartition(".")[2].lower())
+
+
+def names_own_table(column: str) -> bool:
+    """Whether a column is called as a reference to its own table: parent_id, manager, referred_by, geworben_von."""
+    return bool(_OWN_TABLE.search(_CAMEL.sub("_", column).lower()))
+
+
+def names_some_table(column: str) -> bool:
+    """Whether a column is called as a reference to some table: uid, user_id, userId."""
+    return bool(_SOME_TABLE.search(_CAMEL.sub("_", column).lower()))
+
+
+def are_whole_numbers(values: pa.Array) -> bool:
+    """Whether keys are integers, or texts of integers."""
+    if pa.types.is_integer(values.type):
+        return True
+    return pc.all(pc.match_substring_regex(values, pattern=r"^\d{1,18}$")).as_py() is not False
 
 
 def names_key(column: str, table: str) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal, NamedTuple, NoReturn, cast
 
 from distgnn.errors import RequestError
@@ -14,15 +15,25 @@ from distgnn.relational.sources.sql import quoted
 
 GRAMMAR = (
     "FUNCTION(TABLE[.COLUMN] [where COLUMN OP VALUE [and ...]]) [OP NUMBER] [within N days] [via COLUMN]; functions: count, exists,"
-    " sum, mean, min, max, last, next, value"
+    " sum, mean, min, max, last, next, value; also: COLUMN in (VALUE, ...), COLUMN is [not] null"
 )
 _TOKEN = re.compile(
     r"""\s*(?:(?P<text>'(?:[^']|'')*')|(?P<quoted>"(?:[^"]|"")+")|(?P<number>-?\d+(?:\.\d+)?)
     |(?P<name>[^\W\d]\w*)|(?P<mark><=|>=|!=|<>|[=<>().,]))""",
     re.VERBOSE,
 )
+_WORD_END, _WORD = re.compile(r"[^\W\d]\w*$"), re.compile(r"[^\s\w()<>=,.'\"]+[\w-]+")
 _OPERATORS = ("=", "!=", "<>", "<", "<=", ">", ">=")
 _UNITS = {"hour": 3_600_000_000, "day": 86_400_000_000, "week": 7 * 86_400_000_000}
+_CALLED = {
+    "avg": "mean",
+    "average": "mean",
+    "total": "sum",
+    "first": "next",
+    "any": "exists",
+    "minimum": "min",
+    "maximum": "max",
+}
 _LENGTH, _MICROSECONDS = 10_000, 1 << 60
 Function = Literal["count", "exists", "sum", "mean", "min", "max", "last", "next", "value"]
 _COLUMNLESS, _NEEDS_COLUMN = ("count", "exists"), ("sum", "mean", "min", "max", "last", "next", "value")
@@ -39,11 +50,17 @@ _AGGREGATES: dict[str, str] = {
 
 
 class Condition(NamedTuple):
-    """A condition of a filter: ``column operator literal``; the operator may be "is null" or "is not null"."""
+    """A condition of a filter: ``column operator literals``; the operator may be "IS", "IS NOT" (of null) or "IN"."""
 
     column: str
     operator: str
-    literal: str
+    literals: tuple[str, ...]
+
+    @property
+    def sql(self) -> str:
+        """The condition in SQL."""
+        listed = f"({', '.join(self.literals)})" if self.operator == "IN" else self.literals[0]
+        return f"{quoted(self.column)} {self.operator} {listed}"
 
 
 @dataclass(frozen=True)
@@ -77,8 +94,7 @@ class Rule:
     @property
     def where(self) -> str:
         """SQL of the filter."""
-        parts = (f"{quoted(one.column)} {one.operator} {one.literal}".rstrip() for one in self.conditions)
-        return " AND ".join(parts) or "true"
+        return " AND ".join(one.sql for one in self.conditions) or "true"
 
 
 def parse_rule(text: str, schema: Schema) -> Rule:
@@ -89,15 +105,41 @@ def parse_rule(text: str, schema: Schema) -> Rule:
     """
     rule = _Parser(text).rule({table.name for table in schema.tables})
     table = schema.table(rule.table)
-    for condition in rule.conditions:
-        table.column(condition.column)
+    checked = tuple(_checked(one, table.column(one.column), rule.table, text) for one in rule.conditions)
+    rule = replace(rule, conditions=checked)
     if rule.column:
         _check_value(rule, table.column(rule.column), text)
-    if table.time is None:
+    if table.time is None and rule.function != "value":
         raise RequestError(f"rule {text!r}: table {rule.table!r} has no time column; choose another table")
     if rule.function not in ("next", "value") and not rule.horizon:
         raise RequestError(f"rule {text!r}: {rule.function} needs a window, such as: within 30 days")
     return rule
+
+
+def _checked(condition: Condition, column: Column, table: str, text: str) -> Condition:
+    """Return a condition whose literals are of the column's kind; numbers beside names count as texts."""
+    if condition.operator in ("IS", "IS NOT"):
+        return condition
+    place = f"rule {text[:200]!r}: {table}.{column.name} is of kind {column.kind.value}"
+    for one in condition.literals:
+        written = one.startswith("'")
+        if column.kind is Kind.NUMBER and written:
+            raise RequestError(f"{place}; compare it with a number, not with {one}")
+        if column.kind is Kind.TIME and not (written and _is_moment(one[1:-1])):
+            raise RequestError(f"{place}; compare it with a date such as '2024-01-31', not with {one}")
+        if column.kind is Kind.CATEGORY and condition.operator not in ("=", "<>", "IN"):
+            raise RequestError(f"{place}; it is the same as a value or not: use =, != or in")
+    texts = column.kind in (Kind.CATEGORY, Kind.TEXT, Kind.KEY)
+    literals = (one if one.startswith("'") or not texts else f"'{one}'" for one in condition.literals)
+    return condition._replace(literals=tuple(literals))
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_value(rule: Rule, column: Column, text: str) -> None:
@@ -135,6 +177,14 @@ def path_to(entity: str, rule: Rule, schema: Schema) -> tuple[ForeignKey, ...]:
     return ways[0]
 
 
+def _quoting(text: str, position: int) -> str:
+    """Hint for a name that has other letters than a word, such as ``order-no``; "" if there is none before ``position``."""
+    before, after = _WORD_END.search(text[:position]), _WORD.match(text, position)
+    if before is None or after is None:
+        return ""
+    return f'; a name with other letters is quoted: "{before[0]}{after[0]}" (in TOML, put the rule in single quotes)'
+
+
 class _Parser:
     """Recursive descent over the tokens of a rule."""
 
@@ -144,7 +194,7 @@ class _Parser:
         while position < len(clean):
             found = _TOKEN.match(clean, position)
             if found is None:
-                self._refuse(f"{clean[position : position + 20]!r} is not understood")
+                self._refuse(f"{clean[position : position + 20]!r} is not understood{_quoting(clean, position)}")
             self._tokens.append((found.lastgroup or "", found[found.lastgroup or 0]))
             position = found.end()
 
@@ -175,9 +225,11 @@ class _Parser:
             if self._take("is"):
                 operator = "IS NOT" if self._take("not") else "IS"
                 self._word(("null",), "null")
-                found.append(Condition(column, operator, "NULL"))
+                found.append(Condition(column, operator, ("NULL",)))
+            elif self._take("in"):
+                found.append(Condition(column, "IN", self._literals()))
             else:
-                found.append(Condition(column, self._operator(), self._literal()))
+                found.append(Condition(column, self._operator(), (self._literal(),)))
         return tuple(found)
 
     def _window(self) -> int:
@@ -203,6 +255,14 @@ class _Parser:
             self._refuse(f"expected a number, found {found!r}")
         return float(found)
 
+    def _literals(self) -> tuple[str, ...]:
+        self._mark("(")
+        found = [self._literal()]
+        while self._take(","):
+            found.append(self._literal())
+        self._mark(")")
+        return tuple(found)
+
     def _literal(self) -> str:
         kind, found = self._next("a value")
         if kind == "name" and found.lower() in ("true", "false"):
@@ -222,7 +282,9 @@ class _Parser:
     def _word(self, words: tuple[str, ...], what: str) -> str:
         _, found = self._next(what)
         if found.lower() not in words:
-            self._refuse(f"expected {what}, found {found!r}")
+            other = _CALLED.get(found.lower(), "")
+            called = f" (it is called {other})" if other in words else ""
+            self._refuse(f"expected {what}, found {found!r}{called}")
         return found.lower()
 
     def _mark(self, mark: str) -> None:

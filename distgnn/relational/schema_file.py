@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from distgnn.errors import RequestError
-from distgnn.relational.draft import Draft
+from distgnn.relational.draft import OVERWRITTEN, Draft
 from distgnn.relational.schema import Column, ForeignKey, Kind, Schema, Table, Unit, check_schema
 from distgnn.storage.folder import open_folder
 from distgnn.storage.records import Name, convert
@@ -121,11 +121,17 @@ def _table_lines(table: Table, draft: Draft) -> Iterator[str]:
         yield f"{_bare(link.column)} = {_text(link.parent)}{_marked(draft.proposed.get(f'{table.name}.{link.column}'))}"
     for link in possible:
         yield f"# {_bare(link.column)} = {_text(link.parent)}  # possible: {_comment(draft.possible[link])}"
+    for column in table.columns:
+        figures = draft.unlinked.get(f"{table.name}.{column.name}")
+        if figures is not None:
+            yield f"# no table was found for {_comment(column.name)}" + (f": {_comment(figures)}" if figures else "")
     yield f"[tables.{name}.columns]"
     linked = {link.column for link in links}
     for column in table.columns:
         figures = None if column.name in linked else draft.proposed.get(f"{table.name}.{column.name}")
         yield f"{_bare(column.name)} = {_facts(column)}{_marked(figures)}"
+    for column in draft.overwritten.get(table.name, ()):
+        yield f"# {_bare(column.name)} = {_facts(column)}  # left out: {OVERWRITTEN}"
 
 
 def _facts(column: Column) -> str:

@@ -8,11 +8,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as _compute
 
+from distgnn.graph.keyed import draw, key
+from distgnn.graph.purposes import RelationalDraw
 from distgnn.relational.database import Database
 from distgnn.relational.encode import UNKNOWN
 from distgnn.relational.links import Ints
+from distgnn.relational.measure import holds_times, names_birth
 from distgnn.relational.schema import Column, ForeignKey, Kind, Table
 from distgnn.relational.tasks import ALWAYS, SPLITS, Task, TaskRows
 
@@ -20,6 +24,7 @@ pc: Any = _compute  # its functions are made at run time
 _YEAR_1900 = -2_208_988_800_000_000
 _GIVES_AWAY, _MISSING_GIVES_AWAY, _RATES_DIFFER, _FEW = 0.99, 0.75, 0.5, 20
 _HUB = 1_000_000
+_NAMED, _LOST, _CUTS = 5, 0.3, 16
 
 
 def statistics(database: Database) -> dict[str, Any]:
@@ -32,8 +37,39 @@ def statistics(database: Database) -> dict[str, Any]:
         "rows": sum(table["rows"] for table in tables),
         "tables": tables,
         "foreign_keys": links,
-        "warnings": [*(w for table in schema.tables for w in _time_warnings(database, table)), *_link_warnings(links)],
+        "warnings": [
+            *(w for table in schema.tables for w in _time_warnings(database, table)),
+            *undated(database),
+            *_link_warnings(links),
+        ],
     }
+
+
+def undated(database: Database) -> Iterator[str]:
+    """Iterate over warnings of tables that have no time although some of their columns look like times."""
+    for table in database.schema.tables:
+        if table.time is not None:
+            continue
+        found = [column.name for column in table.columns if _looks_timely(database, table.name, column)]
+        if found:
+            names = ", ".join(found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
+            yield (
+                f"{table.name}: has no time, so all its rows are visible always, but {names} looks like times;"
+                " if one says when a row became known, name it in the schema file"
+            )
+
+
+def _looks_timely(database: Database, table: str, column: Column) -> bool:
+    """Whether a column holds times, or texts that are; births and what is known only from then on do not count."""
+    if names_birth(column.name):
+        return False
+    if column.kind is Kind.TIME:
+        return not (column.late and column.known_at == column.name)
+    if column.kind is Kind.CATEGORY:
+        return holds_times(pa.chunked_array([pa.array(database.categories(table, column.name), pa.large_string())]))
+    if column.kind is Kind.TEXT:
+        return holds_times(pa.chunked_array([database.text(table, column.name)]))
+    return False
 
 
 def _table_facts(database: Database, table: Table) -> dict[str, Any]:
@@ -113,7 +149,8 @@ def task_warnings(database: Database, task: Task, rows: TaskRows) -> list[str]:
         for column in shown
         if column.late and column.late_after is None and not column.known_at
     ]
-    found += [*_late_elsewhere(database, task), *_outside(database, task, rows), *_one_label(rows, task.name)]
+    found += [*_late_elsewhere(database, task), *_outside(database, task, rows)]
+    found += [*_removed(database, task, rows), *_one_label(rows, task.name)]
     train = rows.split == 0
     label, entity = rows.label[train], rows.entity[train]
     if task.kind == "regression" and len(label):
@@ -135,6 +172,32 @@ def _late_elsewhere(database: Database, task: Task) -> Iterator[str]:
         if shown and table.name != task.table:
             names = ", ".join(shown)
             yield f"{table.name}: {names}: known late, not said when: rows before the cut-off show them; hide what tells the label"
+
+
+def _removed(database: Database, task: Task, rows: TaskRows) -> Iterator[str]:
+    """Warn if the time of the entities removes many of those that have earlier child rows: it may be their last update."""
+    own, name = database.time(task.table), database.schema.table(task.table).time
+    cuts = rows.time[rows.time != ALWAYS]
+    if own is None or not len(cuts) or database.schema.time_key(task.table) is not None:
+        return
+    distinct = np.unique(cuts)
+    looked = distinct[np.linspace(0, len(distinct) - 1, min(len(distinct), _CUTS)).astype(np.int64)]
+    asked = {int(cut): np.isin(np.arange(len(own)), rows.entity[rows.time == cut]) for cut in looked}
+    for link in database.schema.children(task.table):
+        time, parent = database.time(link.table), database.parent(link)
+        if time is None:
+            continue
+        first, kept = np.full(len(own), ALWAYS), (parent >= 0) & (time != UNKNOWN)
+        np.minimum.at(first, parent[kept], time[kept])
+        active = {cut: first < cut for cut in asked}
+        lost = sum(int((active[cut] & (own >= cut) & ~asked[cut]).sum()) for cut in asked)
+        if lost > _LOST * sum(int(one.sum()) for one in active.values()):
+            share = lost / sum(int(one.sum()) for one in active.values())
+            yield (
+                f"{task.name}: {share:.0%} of the rows of {task.table} that have earlier rows in {link.table} are not asked about,"
+                f" since their own {name} is later than the cut-off; if it is overwritten, it chooses them by the future: give"
+                " the table another time in the schema file, or none"
+            )
 
 
 def _one_label(rows: TaskRows, name: str) -> Iterator[str]:
@@ -182,7 +245,7 @@ def _given_away(
 def _scores(
     database: Database, table: Table, column: Column, entity: np.ndarray, label: np.ndarray
 ) -> tuple[np.ndarray | None, np.ndarray]:
-    """Return a score per row, None for keys and text, and which values are missing."""
+    """Return a score per row, None for keys, text and a single category, and which values are missing."""
     if column.kind is Kind.NUMBER:
         numbers = database.numbers(table.name, column.name)[entity]
         return np.nan_to_num(numbers, nan=-np.inf), np.isnan(numbers)
@@ -191,14 +254,15 @@ def _scores(
         return times, times == UNKNOWN
     if column.kind is Kind.CATEGORY:
         codes = database.codes(table.name, column.name)[entity]
-        return _means(codes + 1, label), codes < 0
+        return None if (codes == codes[0]).all() else _means(codes + 1, label), codes < 0
     arrow = database.text if column.kind is Kind.TEXT else database.key_values
     return None, np.asarray(pc.is_null(arrow(table.name, column.name)))[entity]
 
 
 def _means(codes: np.ndarray, label: np.ndarray) -> np.ndarray:
     """Return the mean label of each row's category in the other half of the rows, with one row of the overall mean added."""
-    half, scores = np.arange(len(codes)) % 2, np.empty(len(codes))
+    half = (draw(key(0, RelationalDraw.HALVES), np.arange(len(codes))) & np.uint64(1)).astype(np.int64)
+    scores = np.empty(len(codes))
     for one in (0, 1):
         other = half != one
         sums, counts = (np.bincount(codes[other], weight, codes.max() + 1) for weight in (label[other], None))

@@ -9,28 +9,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as _compute
 import pyarrow.parquet as pq
 
-from distgnn.corpus.sources.files import plain_name
 from distgnn.errors import RequestError
 from distgnn.relational.database import Database
-from distgnn.relational.encode import UNKNOWN, encode
-from distgnn.relational.labels import DAY, Labelled, TaskSpec, labels_of_rule, split_by_time
-from distgnn.relational.links import resolve
+from distgnn.relational.encode import UNKNOWN
+from distgnn.relational.label_tables import kind_of_labels, read_labels
+from distgnn.relational.labels import DAY, Labelled, TaskSpec, labels_of_rule, split_at_random, split_by_time
 from distgnn.relational.manifest import Finding
-from distgnn.relational.schema import Column, Kind
+from distgnn.relational.schema import Kind
 from distgnn.relational.schema_file import read_toml
-from distgnn.relational.sources.base import Input, SourceTask
+from distgnn.relational.sources.base import SourceTask
 from distgnn.relational.sources.database_json import TASKS, described_tasks
-from distgnn.relational.sources.files import Files
-from distgnn.relational.sources.parquet import batches_of, types_of
 from distgnn.relational.tasks import SPLITS, hidden_columns
-from distgnn.storage.folder import Folder, open_folder
+from distgnn.storage.folder import Folder
 from distgnn.storage.records import convert
 from distgnn.storage.uri import join, parent
 
-pc: Any = _compute  # its functions are made at run time
+_LEAST_TIMES = 3
 
 
 class MadeTask(NamedTuple):
@@ -38,7 +34,7 @@ class MadeTask(NamedTuple):
 
     Attributes:
         task: Its entry of tasks.json and its rows.
-        findings: What was left out.
+        findings: What was left out, and what was chosen.
     """
 
     task: SourceTask
@@ -74,36 +70,93 @@ def make_task(database: Database, name: str, spec: TaskSpec, file: str) -> MadeT
         raise RequestError(f"{where}: give either rule or table")
     entity = database.schema.table(spec.entity)
     hidden_columns(spec.hide, database.schema, where)
-    own, categories = list(spec.hide_entity), []
-    if spec.rule:
-        rule, labelled = labels_of_rule(database, spec, where)
-        horizon, given, multiclass = rule.horizon, None, False
-        if rule.function == "value":
-            own.append(rule.column)
-        if rule.column and rule.compare is None and entity is not None:
-            if database.schema.column(rule.table, rule.column).kind is Kind.CATEGORY:
-                categories = database.categories(rule.table, rule.column)
-            multiclass = len(categories) > 2  # of two, the task is whether it is the second
-    else:
-        horizon, multiclass = round(spec.horizon_days * DAY), False
-        labelled, given = _table_labels(database, spec, file, where)
+    made = _of_rule(database, spec, where) if spec.rule else _of_table(database, spec, file, where)
+    own = sorted({*spec.hide_entity, *made.hidden})
     for column in own:
         entity.column(column)
-    split, labelled, borders = (
-        (given, labelled, None) if given is not None else split_by_time(labelled, horizon, spec, where)
-    )
-    kind = _kind(labelled.label, multiclass, where)
+    chosen = _split(made, spec, where)
+    labelled = chosen.labelled
+    _check_labels(labelled, where)
+    kind = kind_of_labels(labelled.label, made.classes, spec.kind, where, rule=bool(spec.rule))
+    told = [Finding(kind.told, where, len(labelled.label))] if kind.told else []
     facts = {
         "entity_table": spec.entity,
         "entity_key": entity.key,
-        "kind": kind,
-        "metric": "mae" if kind == "regression" else "auroc",
+        "kind": kind.kind,
+        "metric": "mae" if kind.kind == "regression" else "auroc",
         "rule": spec.rule or f"labels of {spec.table}",
-        "split": {"by": "time", "label_window_days": horizon / DAY} | _borders(borders),
-        "hide": {"entity_row": sorted({*own}), "everywhere": list(spec.hide)},
-        "classes": categories,
+        "split": {"by": chosen.by, "label_window_days": chosen.horizon / DAY} | _borders(chosen.borders),
+        "hide": {"entity_row": own, "everywhere": list(spec.hide)} | _rows_hidden(made, spec.entity, chosen),
+        "classes": list(kind.classes),
     }
-    return MadeTask(SourceTask(name, facts, _rows(database, spec.entity, labelled, split)), labelled.findings)
+    rows = _rows(database, spec.entity, labelled._replace(label=kind.label), chosen.split)
+    return MadeTask(SourceTask(name, facts, rows), labelled.findings + told)
+
+
+class _Made(NamedTuple):
+    """Labels of a task before they are split; ``split`` is None unless their table has one."""
+
+    labelled: Labelled
+    horizon: int
+    classes: tuple[str, ...] = ()
+    split: np.ndarray | None = None
+    hidden: tuple[str, ...] = ()
+
+
+class _Chosen(NamedTuple):
+    """A split: by "time" with the first cut-offs of val and test, or by "hash"."""
+
+    labelled: Labelled
+    split: np.ndarray
+    by: str
+    horizon: int
+    borders: tuple[int, int] | None = None
+
+
+def _of_rule(database: Database, spec: TaskSpec, where: str) -> _Made:
+    rule, labelled = labels_of_rule(database, spec, where)
+    classes: tuple[str, ...] = ()
+    own = bool(rule.column) and rule.compare is None
+    if own and database.schema.column(rule.table, rule.column).kind is Kind.CATEGORY:
+        classes = tuple(database.categories(rule.table, rule.column))
+    return _Made(labelled, rule.horizon, classes, hidden=(rule.column,) if rule.function == "value" else ())
+
+
+def _of_table(database: Database, spec: TaskSpec, file: str, where: str) -> _Made:
+    uri = spec.table if "/" in spec.table else join(parent(file)[0], spec.table)
+    found = read_labels(database, spec, uri, where)
+    return _Made(found.labelled, round(spec.horizon_days * DAY), found.classes, found.split)
+
+
+def _split(made: _Made, spec: TaskSpec, where: str) -> _Chosen:
+    """Take the split of the table, else split by time; at random where the labels have no times, or fewer than three."""
+    labelled, timeless = made.labelled, bool((made.labelled.time == UNKNOWN).all())
+    count = len(labelled.label)
+    if made.split is not None:
+        told = [Finding("rows have no time: nothing in time is checked", where, count)] if timeless and count else []
+        return _Chosen(labelled._replace(findings=labelled.findings + told), made.split, "time", made.horizon)
+    asked = spec.val_from or spec.test_from
+    if asked and timeless and count:
+        raise RequestError(f"{where}: val_from and test_from need times, and the labels have none; remove them")
+    times = len(np.unique(labelled.time))
+    if not count or asked or (spec.rule and not timeless) or times >= _LEAST_TIMES:
+        split, rest, borders = split_by_time(labelled, made.horizon, spec, where) if count else _none(labelled)
+        return _Chosen(rest, split, "time", made.horizon, borders)
+    what = "rows have no time" if timeless else f"rows have {times} different times"
+    told = Finding(f"{what}: split at random by their entities, nothing in time is checked", where, count)
+    labelled = labelled._replace(findings=[*labelled.findings, told])
+    return _Chosen(labelled, split_at_random(labelled), "hash", made.horizon if timeless else 0)
+
+
+def _rows_hidden(made: _Made, entity: str, chosen: _Chosen) -> dict[str, Any]:
+    """Without times, other rows of val and test are visible: they may not show the column that is asked about."""
+    if not made.hidden or chosen.by == "time":
+        return {}
+    return {"rows_of_splits": {"columns": [f"{entity}.{one}" for one in made.hidden], "splits": ["val", "test"]}}
+
+
+def _none(labelled: Labelled) -> tuple[np.ndarray, Labelled, None]:
+    return np.zeros(0, np.int8), labelled, None
 
 
 def _borders(borders: tuple[int, int] | None) -> dict[str, str]:
@@ -113,15 +166,14 @@ def _borders(borders: tuple[int, int] | None) -> dict[str, str]:
     return {"val_from": texts[0], "test_from": texts[1]}
 
 
-def _kind(labels: np.ndarray, multiclass: bool, where: str) -> str:
-    label = labels[~np.isnan(labels)]
+def _check_labels(labelled: Labelled, where: str) -> None:
+    """Raise RequestError unless there are two different labels."""
+    label = labelled.label[~np.isnan(labelled.label)]
     if not len(label):
-        raise RequestError(f"{where}: no row is left; look at its dates and its filter")
+        lines = "; ".join(one.line().removeprefix(f"{where}: ") for one in labelled.findings)
+        raise RequestError(f"{where}: no row is left ({lines or 'there is none'}); look at its keys, dates and filter")
     if (label == label[0]).all():
         raise RequestError(f"{where}: all {len(label):,} labels are {label[0]:g}; change the rule")
-    if multiclass:
-        return "multiclass"
-    return "binary" if bool(np.isin(label, (0, 1)).all()) else "regression"
 
 
 def _rows(database: Database, table: str, labelled: Labelled, split: np.ndarray) -> pa.Table:
@@ -130,55 +182,6 @@ def _rows(database: Database, table: str, labelled: Labelled, split: np.ndarray)
     splits = pa.array(SPLITS).take(pa.array(split))
     names = [database.schema.table(table).key or "", "timestamp", "label", "split"]
     return pa.table([keys, times, pa.array(labelled.label, from_pandas=True), splits], names=names)
-
-
-def _table_labels(database: Database, spec: TaskSpec, file: str, where: str) -> tuple[Labelled, np.ndarray | None]:
-    """Read labels; rows of unknown entities, there twice or without a label (but of test) are counted and left out."""
-    uri = spec.table if "/" in spec.table else join(parent(file)[0], spec.table)
-    data = _read_table(uri)
-    if data.num_columns not in (3, 4):
-        raise RequestError(f"{uri}: has {data.num_columns} columns; write entity key, time, label and, if known, split")
-    keys = encode(data.column(0), Column("key", Kind.KEY), uri).arrays[""]
-    owner = resolve(keys, database.keys(spec.entity))
-    time = encode(data.column(1), Column("time", Kind.TIME), uri).arrays[""].to_numpy()
-    label = encode(data.column(2), Column("label", Kind.NUMBER), uri).arrays[""].to_numpy()
-    split = _given_split(data, uri)
-    asked = np.zeros(len(label), bool) if split is None else split == SPLITS.index("test")
-    findings, kept = [], np.ones(len(label), bool)
-    once = np.zeros(len(label), bool)
-    once[np.unique(np.stack([owner.parent.astype(np.int64), time]), axis=1, return_index=True)[1]] = True
-    reasons = (
-        ("labels of unknown entities, left out", owner.parent >= 0),
-        ("rows without a label, left out", ~np.isnan(label) | asked),
-        ("rows with the entity and time of an earlier row, left out", once),
-    )
-    for what, good in reasons:
-        count = int((kept & ~good).sum())
-        kept &= good
-        findings += [Finding(what, where, count, owner.example if "unknown" in what else "")] if count else []
-    found = Labelled(owner.parent[kept], time[kept], label[kept], findings)
-    return found, None if split is None else split[kept]
-
-
-def _given_split(data: pa.Table, uri: str) -> np.ndarray | None:
-    if data.num_columns < 4:
-        return None
-    split = pc.index_in(data.column(3).cast(pa.large_string()), value_set=pa.array(SPLITS, pa.large_string()))
-    if split.null_count:
-        raise RequestError(f"{uri}: {split.null_count} rows have another split than train, val, test; correct them")
-    return np.asarray(split).astype(np.int8)
-
-
-def _read_table(uri: str) -> pa.Table:
-    place, name = parent(uri)
-    folder = open_folder(place)
-    if folder.size(name) is None:
-        raise RequestError(f"{uri}: no such file of labels; check the path")
-    if plain_name(name).endswith(".parquet"):
-        return pa.Table.from_batches(batches_of(folder, name), types_of(folder, name))
-    table = name.partition(".")[0]
-    source = Files(Input(place))
-    return pa.Table.from_batches(source.batches(table), source.types(table))
 
 
 def save_tasks(folder: Folder, tasks: list[SourceTask]) -> None:

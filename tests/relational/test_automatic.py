@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from distgnn.relational.automatic import Made, automatic_tasks
+from distgnn.relational.automatic import Made, automatic_tasks, stored_task
 from distgnn.relational.store import open_database
+from distgnn.relational.tasks import DAY, Task, TaskRows
 from tests.helpers.databases import Frames, frames, write_database
 
 RULE = re.compile(
@@ -71,3 +73,17 @@ def test_labels_of_windows(tables: Frames, made: list[Made], form: str) -> None:
 def test_cells_are_asked_about_twice(made: list[Made]) -> None:
     asked = [one.task.rule.split(":")[0] for one in made if "within" not in one.task.rule]
     assert max(map(asked.count, asked)) == 2
+
+
+@pytest.mark.parametrize(("rows", "last", "stored"), [(400, 1, True), (190, 1, False), (400, 2, False)])
+def test_tasks_of_few_rows_or_one_label_are_not_stored(
+    rows: int, last: int, stored: bool, tables: Frames, tmp_path: Path
+) -> None:
+    """``last`` = 2: the test rows have one label."""
+    database = open_database(write_database(tmp_path / "shop", tables))
+    place = np.arange(rows)
+    label = np.where(place < 0.85 * rows, place % 2, place % (3 - last)).astype(float)
+    task = Task("t", "shop", "customers", "customer_id", "binary", rule="r")
+    entity = (place % database.rows("customers")).astype(np.int32)
+    made = Made(task, TaskRows(entity, place * DAY, label, np.zeros(rows, np.int8)))
+    assert (stored_task(database, made) is not None) == stored

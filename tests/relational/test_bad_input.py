@@ -6,7 +6,7 @@ import json
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from distgnn.relational.tasks import Task, TaskRows
 from distgnn.storage.folder import open_folder
 from tests.relational import shop
 
+START = datetime(2024, 1, 1)
 LINK = ForeignKey("orders", "customer_id", "customers")
 LATE = "orders: shipped: known late, not said when: rows before the cut-off show them; hide what tells the label"
 
@@ -282,6 +283,26 @@ def test_columns_that_give_a_label_away_are_warned_of(tmp_path: Path) -> None:
     assert task_warnings(database, *dg.load_task(database, "leaky")) == []
 
 
+@pytest.mark.parametrize("names", [["all"], ["odd", "even"]])
+def test_labels_that_alternate_give_nothing_away(names: list[str], tmp_path: Path) -> None:
+    """A column that is constant, or that tells odd from even rows, is scored by halves that do not alternate as the labels do."""
+    label = np.arange(400) % 4 < 2
+    table = pa.table(
+        {"order_id": np.arange(400), "customer_id": ["007"] * 400, "placed": [shop.day(1)] * 400,
+         "amount": [1.0] * 400, "shipped": [shop.day(2)] * 400, "kind": [names[i % len(names)] for i in range(400)]}
+    )  # fmt: skip
+    folder = shop.write_json(tmp_path / "in", {"orders": table})
+    described = json.loads((folder / "database.json").read_text())
+    described["tables"]["orders"]["columns"] |= {"kind": "categorical"}
+    (folder / "database.json").write_text(json.dumps(described))
+    for order in (np.argsort(label, kind="stable"), np.argsort(np.arange(400) % 2, kind="stable")):
+        shuffled = np.arange(400).reshape(2, 200).T.ravel()
+        entity = order[shuffled].astype(np.int32)
+        rows = TaskRows(entity, np.full(400, shop.micros(3)), label[entity].astype(float), np.zeros(400, np.int8))
+        found = task_warnings(dg.open_database(str(folder)), Task("t", "shop", "orders", "order_id", "binary"), rows)
+        assert not [line for line in found if "alone separates" in line]
+
+
 def test_a_number_that_gives_a_number_away_is_warned_of(tmp_path: Path) -> None:
     amount = np.random.default_rng(0).random(30)
     orders = {"order_id": np.arange(30), "customer_id": ["007"] * 30, "placed": [shop.day(1)] * 30, "amount": amount}
@@ -340,6 +361,26 @@ def test_late_columns_of_other_tables_are_warned_of(tmp_path: Path) -> None:
     assert task_warnings(database, task, rows) == [LATE]
     assert task_warnings(database, replace(task, hide=(("orders", "shipped"),)), rows) == []
     assert task_warnings(database, replace(task, hide=(("orders", "*"),)), rows) == []
+
+
+@pytest.mark.parametrize("days", [0, 25])
+def test_a_time_that_chooses_entities_by_their_future_is_warned_of(days: int, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    users = "".join(f"{i},{START + timedelta(days=days + i)}\n" for i in range(40))
+    orders = "".join(f"{i},{i % 40},{START + timedelta(days=i % 40 + 4 * (i // 40))}\n" for i in range(400))
+    (tmp_path / "in" / "users.csv").write_text(f"id,seen\n{users}")
+    (tmp_path / "in" / "orders.csv").write_text(f"id,user_id,placed\n{orders}")
+    store = str(tmp_path / "store")
+    database = dg.build_database(input=tmp_path / "in", out=store, accept_proposal=True)
+    assert database.schema.table("users").time == "seen"
+    (tmp_path / "t.toml").write_text(
+        '[tasks.t]\nentity = "users"\nrule = "exists(orders) within 2 days"\nevery_days = 2\n'
+    )
+    dg.add_tasks(store, str(tmp_path / "t.toml"))
+    told = [one for one in task_warnings(database, *dg.load_task(database, "t")) if "chooses them by the future" in one]
+    assert len(told) == (days > 0)
+    if told:
+        assert "of the rows of users that have earlier rows in orders are not asked about" in told[0]
 
 
 def test_cut_offs_outside_of_the_data_are_warned_of(tmp_path: Path) -> None:

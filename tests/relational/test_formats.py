@@ -12,8 +12,9 @@ import pyarrow as pa
 import pytest
 
 import distgnn as dg
-from distgnn.relational.encode import encode
-from distgnn.relational.measure import measured
+from distgnn.cli import main
+from distgnn.relational.encode import UNKNOWN, encode
+from distgnn.relational.measure import MARKS, measured
 from distgnn.relational.schema import Column, ForeignKey, Kind, Unit
 
 
@@ -121,6 +122,56 @@ def test_what_is_neither(values: list[str]) -> None:
     assert read(values)[0].kind is Kind.TEXT
 
 
+@pytest.mark.parametrize(
+    ("value", "other", "kind"),
+    [
+        ("2024-01-{:02d}", "0000-00-00", Kind.TIME),
+        ("2024-01-{:02d}", "soon", Kind.TIME),
+        ("{:02d}.01.2024", "soon", Kind.TIME),
+        ("{:d}", "unknown", Kind.NUMBER),
+        ("{:d}", "see note", Kind.NUMBER),
+        ("{:d},50", "see note", Kind.NUMBER),
+        ("17000000{:02d}", "see note", Kind.TIME),
+        ("202401{:02d}", "0", Kind.TIME),
+    ],
+)
+def test_one_bad_cell_does_not_change_the_kind(value: str, other: str, kind: Kind) -> None:
+    values = [value.format(10 + i % 18) for i in range(60)]
+    column, found, guess = read([*values, other], "day")
+    assert (column.kind, column.nulls) == (kind, (other,))
+    good, _, _ = read(values, "day")
+    assert (column.unit, column.formats) == (good.unit, good.formats)
+    assert sum(one != one or one == UNKNOWN for one in found) == 1
+    if other not in MARKS:
+        assert f"1 other values count as missing: {other!r} (1)" in guess
+
+
+def test_values_of_another_kind_are_no_nulls_if_they_are_many() -> None:
+    column, found, guess = read([*(str(i) for i in range(1500)), *(f"about {i}" for i in range(25))], "n")
+    assert (column.kind, column.nulls, sum(one != one for one in found)) == (Kind.NUMBER, (), 25)
+    assert "25 other values count as missing: 'about 0' (1), 'about 1' (1), 'about 2' (1) and 22 more" in guess
+    assert read([*map(str, range(100)), *"abc"], "n")[0].kind is Kind.TEXT
+    assert read([*map(str, range(100)), "007"], "n")[0].kind is Kind.TEXT  # a number with leading zeros is a name
+
+
+def test_numbers_out_of_range_do_not_hide_times() -> None:
+    column, found, guess = read([*range(1_700_000_000, 1_700_000_060), 0], "ts")
+    assert (column.kind, column.unit, column.nulls, found[-1]) == (Kind.TIME, Unit.SECONDS, ("0",), UNKNOWN)
+    assert "1 other values count as missing: '0' (1)" in guess
+
+
+def test_a_table_without_a_time_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    rows = "".join(f"{i},{'soon' if i % 9 == 0 else f'2024-01-{i % 28 + 1:02}'}\n" for i in range(60))
+    (tmp_path / "in" / "t.csv").write_text(f"id,placed\n{rows}")
+    store = str(tmp_path / "s")
+    assert main(["database", "build", "--input", str(tmp_path / "in"), "--out", store, "--accept-proposal"]) == 0
+    told = "warning: t: has no time, so all its rows are visible always, but placed looks like times"
+    assert told in capsys.readouterr().out
+    assert main(["database", "stat", store]) == 0
+    assert told in capsys.readouterr().out
+
+
 def test_formats_are_written_to_the_schema_file_and_read_from_it(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     rows = "".join(f"{i};{i % 28 + 1:02}/12/2023;{i},5\n" for i in range(40))
@@ -128,7 +179,10 @@ def test_formats_are_written_to_the_schema_file_and_read_from_it(tmp_path: Path)
     with pytest.raises(dg.RequestError, match="4 keys and times are proposed"):
         dg.build_database(input=tmp_path / "in", out=tmp_path / "store")
     schema = tmp_path / "store.schema.toml"
-    assert 'placed = { kind = "time", formats = ["%d/%m/%Y"] }  # proposed: texts such as' in schema.read_text()
+    assert (
+        'placed = { kind = "time", nulls = ["soon"], formats = ["%d/%m/%Y"] }  # proposed: texts such as'
+        in schema.read_text()
+    )
     database = dg.build_database(input=tmp_path / "in", out=tmp_path / "store", schema=schema)
     assert database.times("t", "placed")[0] == at(2023, 12, 1)
     assert database.numbers("t", "price")[1] == 1.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,23 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+import distgnn as dg
 from distgnn.config.database_model import DatabaseModelConfig
 from distgnn.relational import evidence, sampling
 from distgnn.relational.cells import Cells
+from distgnn.relational.database import Database, in_memory
 from distgnn.relational.episodes import TEST, TRAIN, TaskData, fit_before, load_data
 from distgnn.relational.evidence import collect
 from distgnn.relational.predict import choose_context, predict_rows
 from distgnn.relational.sampling import Limits, Seeds
+from distgnn.relational.schema import Column, Kind
+from distgnn.relational.sources.base import Input
+from distgnn.relational.sources.database_json import DatabaseJson
 from distgnn.relational.store import open_database
 from distgnn.relational.tasks import load_task
 from distgnn.relational.training import new_model
 from distgnn.relational.values import Scaler
-from distgnn.relational.visibility import of_task
+from distgnn.relational.visibility import Visibility, of_task
 from tests.helpers.databases import START, Frames, buys, frames, write_database
 
 LIMITS = Limits(6, 3)
@@ -127,6 +133,93 @@ def test_2_late_cells_are_shown_once_they_are_known(tmp_path: Path, tables: Fram
     shown = visibility.hides("orders", "amount", index, known[index] + 1)
     assert hidden.all()
     assert not shown.any()
+
+
+def with_deliveries(tables: Frames) -> Frames:
+    """Orders with a delivery of whole days later, so that many equal a cut-off, and a rating that is known then."""
+    random, orders = np.random.default_rng(2), tables["orders"]
+    later = pd.to_timedelta(random.integers(0, 40, len(orders)), "D")
+    return tables | {"orders": orders.assign(delivered=orders.date + later, rating=random.normal(size=len(orders)))}
+
+
+def opened_with_late_columns(folder: Path, tables: Frames) -> Database:
+    """The shop, in which deliveries and ratings are known at the delivery."""
+    source = DatabaseJson(Input(write_database(folder, tables)))
+    schema = source.schema()
+    late = {"delivered": Kind.TIME, "rating": Kind.NUMBER}
+
+    def column(one: Column) -> Column:
+        return Column(one.name, late[one.name], late=True, known_at="delivered") if one.name in late else one
+
+    changed = tuple(replace(table, columns=tuple(map(column, table.columns))) for table in schema.tables)
+    return in_memory(source, replace(schema, tables=changed))
+
+
+def test_2_poisoning_what_is_known_later_changes_nothing(
+    tmp_path: Path, tables: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cells of earlier rows that become known at the cut-off or after it; the test fails if they are known 1 us earlier."""
+    whole = with_deliveries(tables)
+    orders = whole["orders"]
+
+    def data(folder: Path, frames: Frames) -> TaskData:
+        database = opened_with_late_columns(folder, frames)
+        return load_data(database, *load_task(database, "buys"), LIMITS)
+
+    def holds() -> bool:
+        plain = data(tmp_path / "plain", whole)
+        context = choose_context(plain, np.flatnonzero(plain.rows.split == TEST), 64)
+        known = {*zip(orders.customer_id - 100, orders.delivered.astype("datetime64[us]").astype("int64"), strict=True)}
+        rows = np.flatnonzero(plain.rows.split == TEST)
+        rows = [int(row) for row in rows if (plain.rows.entity[row], plain.rows.time[row]) in known][:4]
+        assert rows
+        for row in rows:
+            cut = pd.Timestamp(int(plain.rows.time[row]), unit="us")
+            later = orders.delivered >= cut
+            poisoned = orders.assign(
+                rating=orders.rating.mask(later, 1e9),
+                delivered=orders.delivered.mask(later, cut + pd.Timedelta(9, "D")),
+            )
+            changed = data(tmp_path / f"{row}", whole | {"orders": poisoned})
+            if plain.raw[row].tobytes() != changed.raw[row].tobytes():
+                return False
+            answers = [predict_rows(model(), one, context, np.array([row]), 1).values for one in (plain, changed)]
+            if not np.array_equal(*answers):
+                return False
+        return True
+
+    assert holds()
+    hides = Visibility.hides
+    monkeypatch.setattr(Visibility, "hides", lambda self, t, c, rows, cutoff: hides(self, t, c, rows, cutoff + 1))
+    assert not holds()
+
+
+@pytest.mark.parametrize("shuffled", [True, False])
+@pytest.mark.parametrize("name", ["buys", "order-amount", "age", "card"])
+def test_3_shuffled_labels_are_not_predicted_in_any_task(name: str, shuffled: bool, tmp_path: Path) -> None:
+    """Tasks with and without times; without the shuffling, those with a signal are predicted."""
+    tables = frames(customers=600 if name == "age" else 60)
+    folder = write_database(tmp_path / "shop", tables)
+    orders = tables["orders"].assign(paid=np.where(tables["orders"].customer_id % 2, "card", "cash"))
+    orders.to_parquet(tmp_path / "shop" / "orders.parquet")
+    (tmp_path / "t.toml").write_text(
+        '[tasks.age]\nentity = "customers"\nrule = "value(customers.age) > 45"\n'
+        '[tasks.card]\nentity = "orders"\nrule = "value(orders.paid)"\n'
+    )
+    database = dg.build_database(input=folder, out=tmp_path / "store")
+    dg.add_tasks(str(tmp_path / "store"), str(tmp_path / "t.toml"))
+    task, rows = load_task(database, name)
+    if shuffled:
+        rows = rows._replace(label=np.random.default_rng(3).permutation(rows.label))
+    data = load_data(database, task, rows, LIMITS)
+    queries = np.flatnonzero(data.rows.split == TEST)
+    values = predict_rows(model(), data, choose_context(data, queries, 256), queries).values
+    label = data.rows.label[queries]
+    score = roc_auc_score(label > np.median(label) if task.kind == "regression" else label, values)
+    if shuffled:
+        assert 0.35 < score < 0.65
+    elif name in ("buys", "card"):
+        assert score > 0.65
 
 
 @pytest.mark.parametrize(("days", "least", "most"), [(1, 0.35, 0.65), (-1, 0.99, 1.0)])

@@ -20,6 +20,7 @@ from distgnn.relational.rules import parse_rule, path_to
 from distgnn.relational.schema import Column, ForeignKey, Kind, Schema, Table
 from distgnn.relational.store import open_database, verify_database
 from distgnn.relational.task_files import make_task
+from distgnn.relational.tasks import ALWAYS, HiddenInSplits, Task, TaskRows
 from tests.relational import shop
 
 DAY = shop.DAY
@@ -126,6 +127,9 @@ def test_filters_agree_with_a_plain_loop(database: Database) -> None:
         "x is null": np.isnan(x),
         "x is not null and c = 'a'": ~np.isnan(x) & (codes == 0),
         "c != 'a'": codes == 1,
+        "c in ('a', 'b')": codes >= 0,
+        "x IN (-1, 2) and user in (3, '4')": np.isin(x, (-1, 2))
+        & np.isin(database.parent(SCHEMA.foreign_keys[0]), (3, 4)),
         "at < '2024-01-20'": at < moment("2024-01-20", ""),
         '"x" <= -1': x <= -1,
     }
@@ -215,7 +219,21 @@ def test_whether_it_is_the_second_of_two_classes(database: Database) -> None:
         ("count(orders) within 3 years", "expected hours, days or weeks"),
         ("count(orders) within 3 days; drop table x", "is not understood"),
         ("count(orders) within 3 days extra", "'extra' is left over"),
-        ("count(orders where c > 3 and x = 'a') within 3 days", "rule on 'orders'"),
+        ("count(orders where c > 3) within 3 days", "orders.c is of kind category; it is the same as a value or not"),
+        (
+            "count(orders where x = 'a') within 3 days",
+            "orders.x is of kind number; compare it with a number, not with 'a'",
+        ),
+        (
+            "count(orders where at > 'gestern') within 3 days",
+            "compare it with a date such as '2024-01-31', not with 'gestern'",
+        ),
+        ("count(orders where at > 3) within 3 days", "compare it with a date"),
+        ("count(orders where c = 'z') within 3 days", "rule on 'orders': c is never 'z'; its values are a, b"),
+        ("count(orders where user = 'z') within 3 days", "rule on 'orders': Conversion Error"),
+        ("count(orders where x in 3) within 3 days", "expected '(', found '3'"),
+        ("count(order-lines) within 3 days", 'a name with other letters is quoted: "order-lines"'),
+        ("avg(orders.x) within 3 days", "found 'avg' (it is called mean)"),
         ("count(orders) within 50 days", "no label window ends before the end"),
     ],
 )
@@ -223,6 +241,7 @@ def test_wrong_rules(rule: str, message: str, database: Database) -> None:
     with pytest.raises(dg.RequestError) as error:
         labels_of_rule(database, TaskSpec("users", rule), "here")
     assert message in str(error.value)
+    assert "LINE" not in str(error.value)
 
 
 def test_start_before_the_data(database: Database) -> None:
@@ -293,6 +312,134 @@ def test_tasks_are_added_to_a_store(tmp_path: Path) -> None:
     assert labelled.label.tolist() == [1, 0, 1, 0]
     assert labelled.split.tolist() == [0, 0, 1, 2]
     assert [(one.count, one.example) for one in left_out["labelled"]] == [(1, "nobody"), (1, ""), (1, "")]
+
+
+def test_values_of_rows_without_a_time_are_split_at_random(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    rows = "".join(f"{i},{'NY'[i % 3 == 0]},{i % 50}\n" for i in range(200))
+    (tmp_path / "in" / "people.csv").write_text(f"id,active,town\n{rows}")
+    store = str(tmp_path / "store")
+    dg.build_database(input=tmp_path / "in", out=store, accept_proposal=True)
+    (tmp_path / "t.toml").write_text('[tasks.t]\nentity = "people"\nrule = "value(people.active)"\n')
+    told = dg.add_tasks(store, str(tmp_path / "t.toml"))["t"]
+    task, rows = dg.load_task(open_database(store), "t")
+    assert (task.kind, task.classes, task.hide_entity) == ("binary", ("N", "Y"), ("active",))
+    assert task.hide_splits == HiddenInSplits((("people", "active"),), ("val", "test"))
+    assert (rows.time == ALWAYS).all()
+    assert rows.label.tolist() == [float(i % 3 == 0) for i in range(200)]
+    assert [int((rows.split == one).sum()) > 15 for one in range(3)] == [True] * 3
+    assert "200 rows have no time: split at random by their entities, nothing in time is checked" in told[0].line()
+    (tmp_path / "t.toml").write_text(
+        '[tasks.t]\nentity = "people"\nrule = "value(people.active)"\nval_from = "2024-01-01"\n'
+    )
+    with pytest.raises(dg.RequestError, match="val_from and test_from need times"):
+        dg.add_tasks(store, str(tmp_path / "t.toml"))
+
+
+def labelled(tmp_path: Path, table: str, more: str = "") -> tuple[Task, TaskRows, list[str]]:
+    """The task of a table of labels of 120 people, its rows, and what is said of it."""
+    store = str(tmp_path / "store")
+    if not (tmp_path / "in").exists():
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "people.csv").write_text("id,town\n" + "".join(f"{i},{i % 9}\n" for i in range(120)))
+        dg.build_database(input=tmp_path / "in", out=store, accept_proposal=True)
+    (tmp_path / "labels.csv").write_text(table)
+    (tmp_path / "t.toml").write_text(f'[tasks.t]\nentity = "people"\ntable = "labels.csv"\n{more}')
+    told = dg.add_tasks(store, str(tmp_path / "t.toml"))["t"]
+    return *dg.load_task(open_database(store), "t"), [one.line() for one in told]
+
+
+def table_of(labels: list[Any], date: str = "2024-{:02d}-01", mark: str = ",") -> str:
+    rows = (f"{i}{mark}{date.format(i % 12 + 1)}{mark}{labels[i % len(labels)]}" for i in range(120))
+    return "\n".join((f"id{mark}date{mark}y", *rows, ""))
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "classes", "second", "told"),
+    [
+        (["no", "yes"], "binary", ("no", "yes"), 1, "labels are 'no' and 'yes', of which 'yes' is asked about"),
+        (["ja", "nein"], "binary", ("nein", "ja"), 0, "of which 'ja' is asked about"),
+        (["True", "False"], "binary", ("False", "True"), 0, "of which 'True' is asked about"),
+        (["rot", "blau", "grün"], "multiclass", ("blau", "grün", "rot"), 0, ""),
+        (["0,53", "1,5", "-2"], "regression", (), 1.5, ""),
+        ([1, 2], "binary", ("1", "2"), 1, 'taken as two classes of which 2 is asked about (kind = "binary")'),
+        ([-1, 1], "binary", ("-1", "1"), 1, 'for numbers, write kind = "regression"'),
+        ([0, 1], "binary", (), 1, ""),
+        ([0, 1, 2, 3, 4], "regression", (), 1, '5 whole numbers from 0 to 4, taken as numbers (kind = "regression")'),
+        ([0.5, 1], "regression", (), 1, ""),
+    ],
+)
+def test_labels_of_any_form(
+    labels: list[Any], kind: str, classes: tuple[str, ...], second: float, told: str, tmp_path: Path
+) -> None:
+    task, rows, lines = labelled(tmp_path, table_of(labels, mark=";"))
+    assert (task.kind, task.classes, rows.label[1]) == (kind, classes, second)
+    assert (told in "\n".join(lines)) if told else not lines
+    assert {0, 1, 2} == {*rows.split.tolist()}
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "classes", "second"),
+    [
+        ([0, 5, 7], "multiclass", ("0", "5", "7"), 1),
+        ([0, 1], "multiclass", ("0", "1"), 1),
+        ([3, 1], "regression", (), 1),
+        ([3, 1], "binary", ("1", "3"), 0),
+        (["b", "a"], "multiclass", ("a", "b"), 0),
+    ],
+)
+def test_the_kind_of_a_task_is_chosen(
+    labels: list[Any], kind: str, classes: tuple[str, ...], second: float, tmp_path: Path
+) -> None:
+    task, rows, lines = labelled(tmp_path, table_of(labels), f'kind = "{kind}"')
+    assert (task.kind, task.classes, rows.label[1], lines) == (kind, classes, second, [])
+
+
+@pytest.mark.parametrize("date", ["01.{:02d}.2024", "{:02d}/28/2024", "1706{:02d}0000", "2024{:02d}01"])
+def test_times_of_labels_in_any_form(date: str, tmp_path: Path) -> None:
+    _, rows, lines = labelled(tmp_path, table_of([0, 1], date))
+    assert len(set(rows.time.tolist())) == 12
+    assert {0, 1, 2} == {*rows.split.tolist()}
+    assert "120 times are read so: " in lines[0]
+
+
+@pytest.mark.parametrize("date", ["2035-01-01", ""])
+def test_labels_of_one_time_or_none_are_split_at_random(date: str, tmp_path: Path) -> None:
+    task, rows, lines = labelled(tmp_path, table_of([0, 1], date), "horizon_days = 30")
+    assert [int((rows.split == one).sum()) > 9 for one in range(3)] == [True] * 3
+    assert "split at random by their entities, nothing in time is checked" in lines[-1]
+    assert task.horizon == (0 if date else 30 * DAY)  # else no label is known at the time of the others
+    short = "id,y\n" + "".join(f"{i},{i % 2}\n" for i in range(120))
+    assert np.array_equal(labelled(tmp_path, short)[1].split, rows.split)
+    split = "id,y,split\n" + "".join(f"{i},{i % 2},{('train', 'val', 'test')[i % 3]}\n" for i in range(120))
+    assert labelled(tmp_path, split)[1].split.tolist() == [i % 3 for i in range(120)]
+
+
+def test_labels_and_times_that_cannot_be_read_are_listed(tmp_path: Path) -> None:
+    lines = table_of([0.5, 1]).splitlines()
+    lines[3], lines[4], lines[5] = "2,2024-03-01,bad", "3,sometime,1", "4,2024-05-01,NA"
+    _, rows, told = labelled(tmp_path, "\n".join(lines))
+    assert len(rows.label) == 117
+    listed = "\n".join(told)
+    for line in (
+        "1 times that cannot be read, left out (such as 'sometime')",
+        "1 labels that cannot be read, left out (such as 'bad')",
+        "1 rows without a label, left out",
+    ):
+        assert line in listed
+    with pytest.raises(dg.RequestError, match=r"the second column holds no times \(such as 'a'\)"):
+        labelled(tmp_path, "id,t,y\n1,a,1\n2,b,0\n")
+    with pytest.raises(dg.RequestError, match="the labels are times"):
+        labelled(tmp_path, "id,t,y\n1,2024-01-01,2024-01-01\n2,2024-01-02,2024-01-01\n")
+    with pytest.raises(
+        dg.RequestError, match=r"no row is left \(2 labels of unknown entities, left out \(such as 'x'\)\)"
+    ):
+        labelled(tmp_path, "id,t,y\nx,2024-01-01,1\ny,2024-01-02,0\n")
+    for kind, labels in (("regression", ["a", "b"]), ("binary", ["a", "b", "c"]), ("binary", [1, 2, 3])):
+        with pytest.raises(dg.RequestError, match=f"kind is {kind}, but"):
+            labelled(tmp_path, table_of(labels), f'kind = "{kind}"')
+    with pytest.raises(dg.RequestError, match="1,500 different labels such as 'a0' are no classes"):
+        labelled(tmp_path, "id,y\n" + "".join(f"{i},a{i}\n" for i in range(1500)))
 
 
 def test_changed_rows_of_a_task_are_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import distgnn as dg
+from distgnn.cli import main
 from distgnn.relational.database import Database
 from distgnn.relational.encode import UNKNOWN
 from distgnn.relational.manifest import read_manifest
@@ -181,6 +182,52 @@ def test_composite_keys_are_read_and_keys_to_other_columns_listed(tmp_path: Path
     assert [table.name for table in database.schema.tables] == ["a", "b", "c", "d"]
 
 
+def write_stores(folder: Path) -> Path:
+    """Stores with a key of two columns as CSV, and sales that refer to them as Parquet, where the chain is an integer."""
+    folder.mkdir()
+    stores = "".join(f"{chain},{'|'[: chain % 2]}{store},{chain}{store}\n" for chain in range(5) for store in range(4))
+    (folder / "stores.csv").write_text(f"chain,store,size\n{stores}")
+    chain, store = np.arange(90) % 5, np.arange(90) // 5 % 4
+    names = [f"{'|'[: c % 2]}{s}" for c, s in zip(chain, store, strict=True)]
+    days = [f"2024-01-{1 + i % 28:02}" for i in range(90)]
+    pq.write_table(pa.table({"day": days, "chain": chain, "store": names}), folder / "sales.parquet")
+    return folder
+
+
+def test_keys_of_two_columns_are_proposed_and_built(tmp_path: Path) -> None:
+    text = draft_of(write_stores(tmp_path / "in"))
+    assert 'key = "chain+store"  # proposed: 20 pairs, unique, none missing' in text
+    assert '"chain+store" = "stores"  # proposed: 20 of 20 distinct pairs are keys of stores' in text
+    schema = tmp_path / "schema.toml"
+    schema.write_text(text)
+    link = ForeignKey("sales", "chain+store", "stores")
+    for options in ({"schema": schema}, {"accept_proposal": True}):
+        database = dg.build_database(input=tmp_path / "in", out=tmp_path / "store", overwrite=True, **options)
+        assert database.keys("stores").to_pylist()[:5] == ["0|0", "0|1", "0|2", "0|3", "1|\\|0"]
+        assert database.parent(link)[:6].tolist() == [0, 4, 8, 12, 16, 1]
+    schema.write_text(text.replace("chain+store", "chain+shop"))
+    with pytest.raises(dg.RequestError, match=r"no readable column 'chain\+shop'"):
+        dg.build_database(input=tmp_path / "in", out=tmp_path / "store", overwrite=True, schema=schema)
+
+
+def test_keys_of_two_columns_in_the_schema_file_of_a_database(tmp_path: Path) -> None:
+    """A source that declares no such key, with the columns of the child called otherwise."""
+    sql = """CREATE TABLE a (x INTEGER, y TEXT, z REAL); CREATE TABLE b (i INTEGER PRIMARY KEY, ax INTEGER, ay TEXT);
+    INSERT INTO a VALUES (1, 'p', .5), (1, 'q', .5); INSERT INTO b VALUES (1, 1, 'q'), (2, 1, NULL), (3, 2, 'p')"""
+    schema = tmp_path / "schema.toml"
+    schema.write_text("""name = "x"
+    [tables.a]
+    key = "x+y"
+    columns = { "x+y" = "key", z = "number" }
+    [tables.b]
+    key = "i"
+    foreign_keys = { "ax+ay" = "a" }
+    columns = { i = "key", "ax+ay" = "key" }""")
+    source = write_sqlite(tmp_path / "a.sqlite", sql)
+    database = dg.build_database(input=source, out=tmp_path / "store", schema=schema)
+    assert database.parent(ForeignKey("b", "ax+ay", "a")).tolist() == [1, -1, -1]
+
+
 def test_kinds_of_text_columns_are_measured(tmp_path: Path) -> None:
     rows = [
         "few,n,padded,stamp,mixed,at",
@@ -322,6 +369,43 @@ def test_a_time_that_means_something_else_is_the_last_choice(tmp_path: Path) -> 
     )
 
 
+def test_last_updates_and_births_are_no_times_of_entities(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sql = """CREATE TABLE people (id INTEGER PRIMARY KEY, birth_date TEXT, lastLogin TEXT, deleted_at TEXT);
+    CREATE TABLE visits (id INTEGER PRIMARY KEY, person INT REFERENCES people, last_update TEXT, due TEXT);
+    CREATE TABLE tags (id INTEGER PRIMARY KEY, person INT REFERENCES people, last_update TEXT);
+    CREATE TABLE notes (id INTEGER PRIMARY KEY, person INT REFERENCES people, last_update TEXT);"""
+    for i in range(20):
+        sql += f"""INSERT INTO people VALUES ({i}, '1980-01-{i + 1:02}', '2024-01-{i + 1:02}', NULL);
+        INSERT INTO visits VALUES ({i}, {i}, '2024-01-{i + 1:02}', '2024-01-{i + 1:02}');
+        INSERT INTO tags VALUES ({i}, {i}, '2024-01-01'); INSERT INTO notes VALUES ({i}, {i}, '2024-01-{i + 1:02}');"""
+    text = draft_of(
+        write_sqlite(tmp_path / "a.sqlite", sql + "UPDATE people SET deleted_at = '2024-02-01' WHERE id = 3")
+    )
+    tables = {part.partition("]")[0]: part for part in text.split("[tables.")}
+    assert 'time = ""  # proposed: birth_date, lastLogin, deleted_at: no time at which a row became' in tables["people"]
+    assert '\n# lastLogin = "time"  # left out: overwritten later' in tables["people.columns"]
+    assert '\nbirth_date = "time"\n' in tables["people.columns"]
+    assert 'deleted_at = { kind = "time", late = true, known_at = "deleted_at" }' in tables["people.columns"]
+    assert 'time = "due"' in tables["visits"]
+    assert 'time = ""' in tables["tags"]  # of one import
+    assert (
+        'time = "last_update"  # proposed: a time column with 0 missing values; by its name it is over'
+        in tables["notes"]
+    )
+    assert (
+        main(["database", "build", "--input", f"{tmp_path}/a.sqlite", "--out", f"{tmp_path}/s", "--accept-proposal"])
+        == 0
+    )
+    assert "left out: people.lastLogin: overwritten later" in capsys.readouterr().out
+
+
+def test_times_that_are_written_as_missing_count(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    rows = "".join(f"{i},{'0000-00-00' if i % 2 else '2024-01-01'},2024-01-02\n" for i in range(60))
+    (tmp_path / "in" / "t.csv").write_text(f"id,opened,seen\n{rows}")
+    assert 'time = "seen"  # proposed: a time column with 0 missing values; others: opened' in draft_of(tmp_path / "in")
+
+
 def test_parents_are_suggested_where_the_source_declares_other_keys(tmp_path: Path) -> None:
     sql = """CREATE TABLE a (id INTEGER PRIMARY KEY, at TEXT); CREATE TABLE shop (id INTEGER PRIMARY KEY);
     CREATE TABLE c (id INTEGER PRIMARY KEY, a INT REFERENCES a, shop_id INT);
@@ -343,8 +427,24 @@ def test_keys_that_do_not_fit_are_told_with_examples(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "customers.csv").write_text("customer_id,town\n0001,Ulm\n0002,Bonn\n")
     (tmp_path / "in" / "orders.csv").write_text("order_id,customer_id\n7,1\n8,2\n")
-    told = '# customer_id = "customers"  # possible: by its name, but only 0 of 2 distinct values are keys of customers'
+    told = "# no table was found for customer_id: by its name of customers, but only 0 of 2 distinct values are keys of customers"
     assert f"{told} (such as '1' and '0001')" in draft_of(tmp_path / "in")
+
+
+def test_drafts_name_no_links_by_chance(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    people = "".join(f"{i},{i // 3},{i // 2},name{i},{i // 9 * 300}\n" for i in range(60))
+    (tmp_path / "in" / "people.csv").write_text(f"person_id,boss,rooms,name,people_no\n{people}")
+    visits = "".join(f"{i},{i % 60},{i % 7},u{i % 5},name{i % 5}\n" for i in range(200))
+    (tmp_path / "in" / "visits.csv").write_text(f"visit_id,person_id,hours,uid,name\n{visits}")
+    (tmp_path / "in" / "names.csv").write_text("name\n" + "".join(f"name{i}\n" for i in range(60)))
+    text = draft_of(tmp_path / "in")
+    assert '\nperson_id = "people"  # proposed: 60 of 60 distinct values are keys of people' in text
+    assert '\n# boss = "people"  # possible: 20 of 20 distinct values are keys of people' in text  # not of visits
+    assert '\n# people_no = "people"  # possible: by its name, but only 1 of 7' in text
+    assert "\n# no table was found for uid\n" in text
+    assert not [line for line in text.splitlines() if line.startswith(("# hours", "# rooms", "# person_id"))]
+    assert '# name = "names"' not in text  # it is proposed
 
 
 def test_a_schema_file_that_is_not_there_is_drafted_for_every_source(tmp_path: Path) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as _compute
 
+from distgnn.relational.combined import combined_name, joined
 from distgnn.relational.sources.base import Declared
-
-pc: Any = _compute  # its functions are made at run time
 
 
 class Reference(NamedTuple):
@@ -52,11 +50,6 @@ def combined_columns(
     return found
 
 
-def combined_name(columns: Sequence[str]) -> str:
-    """Name of the column that stands for a key of several columns."""
-    return "+".join(columns)
-
-
 def _ordered(one: Reference, key: Sequence[str]) -> tuple[str, ...]:
     """Columns of a foreign key in the order of the parent's primary key; empty if it refers to other columns."""
     to = list(one.to) or list(key)
@@ -79,16 +72,8 @@ def combine(batch: pa.RecordBatch, types: pa.Schema, combined: Combined) -> pa.R
     """Add the combined columns of ``types`` to a batch: the parts as text, joined by ``|``; null if a part is."""
     arrays = list(batch.columns)
     for name in types.names[batch.num_columns :]:
-        parts = [_escaped(batch.column(column)) for column in combined[name]]
-        arrays.append(pc.binary_join_element_wise(*parts, pa.scalar("|", pa.large_string())))
+        arrays.append(joined(batch.column(column) for column in combined[name]))
     return pa.RecordBatch.from_arrays(arrays, schema=types)
-
-
-def _escaped(values: pa.Array) -> pa.Array:
-    text = values.cast(pa.large_string())
-    if not pa.types.is_large_string(values.type):
-        return text
-    return pc.replace_substring(pc.replace_substring(text, "\\", "\\\\"), "|", "\\|")
 
 
 def declared_by(
