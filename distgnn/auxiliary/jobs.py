@@ -23,6 +23,7 @@ from distgnn.auxiliary.label_target import LabelTarget
 from distgnn.auxiliary.problem import MultiTaskProblem
 from distgnn.auxiliary.step import batches_of
 from distgnn.auxiliary.trainer import MethodOptions, Trainer, TrainingResult, pretrain_auxiliary
+from distgnn.auxiliary.unread_options import unread_weighting, warn_unread
 from distgnn.auxiliary.weighting import Weighting, build_weighting
 from distgnn.config import TransferConfig
 from distgnn.config.base import result_fields, to_json
@@ -221,8 +222,10 @@ def rehearse(run: RunJob, encoder: int) -> MultiTaskProblem:
     """
     config = run.config
     problem = run.source.problem(encoder, 0, ProcessGroup.single_process(torch.device("cpu")))
-    for method in config.compared:
-        weighting = build_weighting(config.weighted(method), problem.names, 0)
+    methods = {method: build_weighting(config.weighted(method), problem.names, 0) for method in config.compared}
+    if encoder == 0:
+        warn_unread(run.source.unread() | unread_weighting(config, methods))
+    for method, weighting in methods.items():
         batches = batches_of(problem, weighting, MethodOptions(config, method), 0)
         parts = batches.parts
         if encoder == 0:

@@ -18,7 +18,6 @@ from distgnn.auxiliary.comparison import Comparison, Row, compare_methods
 from distgnn.auxiliary.data_source import CorpusDataSource, InitialEncoder, NetworkDataSource, is_network
 from distgnn.auxiliary.jobs import Job, RunJob, rehearse
 from distgnn.config import EncoderConfig, NetworkTaskConfig, TransferConfig, WeightingConfig
-from distgnn.config.weighting import PUBLISHED
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.schema import Feature
@@ -88,9 +87,9 @@ class TestJobs:
         assert run(settings)[1] == ["none, gin, scratch, seed 0", "fixed, gin, scratch, seed 0"]
         assert run(replace(settings, seeds=2))[1] == ["none, gin, scratch, seed 1", "fixed, gin, scratch, seed 1"]
         assert run(replace(settings, methods=("cosine",)))[1] == ["cosine, gin, scratch, seed 0"]
-        weights = WeightingConfig(method="fixed", fixed=(1, 2, 3), hidden=8, **PUBLISHED)
+        weights = WeightingConfig(method="fixed", fixed=(1, 2, 3))
         assert run(replace(settings, weighting=weights))[1] == ["fixed, gin, scratch, seed 0"]
-        assert run(replace(settings, network=NetworkTaskConfig(width=4), pretrain_epochs=9))[1] == []
+        assert run(replace(settings, pretrain_epochs=9))[1] == []
         for change in ({"lr": 0.1}, {"corpus": task(auxiliary=("infomax",))}, {"encoders": ("gcn",)}, {"epochs": 3}):
             assert len(run(replace(settings, **change))[1]) == 2, change
         for path in (tmp_path / "out" / "jobs").iterdir():
@@ -165,7 +164,10 @@ class TestJobs:
 def test_checkpoints_provide_initial_weights(data: str, tmp_path: Path) -> None:
     encoder = EncoderConfig(layers=1, width=6)
     start = InitialEncoder("mine", encoder, build_encoder(FEATURES, encoder, 9).state_dict(), FEATURES)
-    settings = config(data, str(tmp_path / "out"), checkpoint=("x",), schemes=BOTH, methods=("fixed",), epochs=1)
+    plain = task(encoder=EncoderConfig())
+    settings = config(
+        data, str(tmp_path / "out"), checkpoint=("x",), schemes=BOTH, methods=("fixed",), epochs=1, corpus=plain
+    )
     result, ran = run(settings, starts=[start])
     assert ran == [f"{method}, mine, {scheme}, seed 0" for scheme in BOTH for method in ("none", "fixed")]
     first = [result.of(Row("none", "mine", scheme))[0].curves["losses"][0, 0] for scheme in BOTH]

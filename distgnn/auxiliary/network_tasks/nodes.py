@@ -74,14 +74,22 @@ def labelled_parts(
     Raises:
         RequestError: A part is empty or has nodes without a label.
     """
+    names = published_split(network, kind, config)
+    if names:
+        parts = {part: np.asarray(network.tables[name]).astype(np.int64) for part, name in names.items()}
+        _check(kind, parts, known)
+        return parts
+    split = SplitConfig(method="random", fractions=config.fractions, seed=config.split_seed)
+    return make_split(split, np.arange(len(known)), usable=known)
+
+
+def published_split(network: Network, kind: str, config: NetworkTaskConfig) -> dict[str, str]:
+    """Return the tables of the published split of the nodes of type ``kind``, by part; empty without one."""
     for ending in (f"_{config.official_split}", ""):
         names = {part: f"{kind}.{part}{ending}" for part in PARTS}
         if all(name in network.tables for name in names.values()):
-            parts = {part: np.asarray(network.tables[name]).astype(np.int64) for part, name in names.items()}
-            _check(kind, parts, known)
-            return parts
-    split = SplitConfig(method="random", fractions=config.fractions, seed=config.split_seed)
-    return make_split(split, np.arange(len(known)), usable=known)
+            return names
+    return {}
 
 
 def _check(kind: str, parts: dict[str, Rows], known: npt.NDArray[np.bool_]) -> None:

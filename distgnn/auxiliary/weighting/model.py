@@ -14,6 +14,8 @@ from distgnn.auxiliary.weighting.signals import Signals, Weighting, WeightingCon
 
 NEAR_ZERO = 0.01
 """A weight that counts as 0."""
+MODEL_OPTIONS = frozenset({"hidden", "output", "normalise", "granularity", "types"})
+"""The options of WeightingConfig that every weighting model reads."""
 _EMBEDDING = 8
 _OUTPUTS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[float], float], float]] = {
     "softplus": (F.softplus, lambda weight: math.log(math.expm1(weight)), 1.0),
@@ -36,6 +38,7 @@ class WeightModel(Weighting):
     """
 
     learns = "meta"
+    own_options = MODEL_OPTIONS
     offset: Tensor
 
     def __init__(self, config: Any, context: WeightingContext, extra: int, start: float = 0.0) -> None:

@@ -64,11 +64,14 @@ class Weighting(nn.Module):
         plain_heads: Whether a task's head is trained by the unweighted loss of the task.
         per_sample: Whether rows are samples (for tasks with samples).
         normalised: Whether weights are divided by the target's mean weight.
+        own_options: The options of :class:`WeightingConfig` that the class itself reads; None = not known, so that none
+            counts as unread.
     """
 
     reads: Literal["losses", "cosines", "gradients"] = "losses"
     learns: Literal["nothing", "joint", "meta"] = "nothing"
     alone = plain_heads = per_sample = normalised = False
+    own_options: frozenset[str] | None = None
 
     def __init__(self, config: Any = None, context: WeightingContext | None = None) -> None:  # noqa: ARG002
         super().__init__()
