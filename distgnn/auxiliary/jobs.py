@@ -21,7 +21,7 @@ from distgnn.auxiliary.data_source import DataSource, Weights
 from distgnn.auxiliary.job_cache import FORMAT, JobCache
 from distgnn.auxiliary.label_target import LabelTarget
 from distgnn.auxiliary.problem import MultiTaskProblem
-from distgnn.auxiliary.step import batches_of
+from distgnn.auxiliary.step import batches_of, horizon_of
 from distgnn.auxiliary.trainer import MethodOptions, Trainer, TrainingResult, pretrain_auxiliary
 from distgnn.auxiliary.unread_options import unread_weighting, warn_unread
 from distgnn.auxiliary.weighting import Weighting, build_weighting
@@ -238,10 +238,14 @@ def rehearse(run: RunJob, encoder: int) -> MultiTaskProblem:
 
 
 def _advise(config: TransferConfig, method: str, weighting: Weighting, batches: Batches) -> None:
-    """Warn if the steps of a training cannot move the weights of a method from their start to 0 or 1."""
-    steps = config.epochs * batches.steps_per_epoch
-    said = weighting.advice(steps, config.weighted(method).settled().lr)
+    """Warn if the updates of a method's weights in a training cannot move them from their start to 0 or 1."""
+    steps, options = config.epochs * batches.steps_per_epoch, config.weighted(method)
+    horizon = horizon_of(weighting, options)
+    said = weighting.advice(-(-steps // horizon), options.settled().lr)
     if said:
         short = " (an epoch is one step)" if batches.steps_per_epoch == 1 else ""
         count = f"epochs={config.epochs} x {batches.steps_per_epoch} steps{short}"
-        warnings.warn(f"{method}: {count}: {said}; raise epochs or weighting.lr, or lower batch", stacklevel=3)
+        each, lower = (
+            (f", one update in {horizon}", ", or lower batch or horizon") if horizon > 1 else ("", ", or lower batch")
+        )
+        warnings.warn(f"{method}: {count}{each}: {said}; raise epochs or weighting.lr{lower}", stacklevel=3)

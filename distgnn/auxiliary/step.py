@@ -225,9 +225,7 @@ class MultiTaskStep:
 
     @property
     def _horizon(self) -> int:
-        """Steps until the look-ahead is evaluated; 1 for methods that do not learn weights per task by look-ahead steps."""
-        unrolls = self.weighting.learns == "meta" and not self.weighting.per_sample
-        return self.options.horizon if unrolls and isinstance(self.optimiser, torch.optim.Adam) else 1
+        return horizon_of(self.weighting, self.options) if isinstance(self.optimiser, torch.optim.Adam) else 1
 
     def _learn_unrolled(
         self, found: ForwardPass, weighted: WeightedGradients, unseen: Any, following: Sequence[Any], number: int
@@ -327,6 +325,11 @@ class MultiTaskStep:
                     f"step {number}: the loss of task {name!r} is {loss}; lower lr or leave the task out"
                 )
         return tuple(self._padded(losses, math.nan).tolist())
+
+
+def horizon_of(weighting: Weighting, options: WeightingConfig) -> int:
+    """Return the steps until the look-ahead is evaluated; 1 for methods that do not learn weights per task by look-ahead steps."""
+    return options.horizon if weighting.learns == "meta" and not weighting.per_sample else 1
 
 
 def batches_of(problem: MultiTaskProblem, weighting: Weighting, config: StepOptions, seed: int) -> Batches:

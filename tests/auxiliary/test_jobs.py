@@ -318,10 +318,14 @@ def test_files_without_influences_are_trained_again_only_for_auto(data: str, tmp
 def test_steps_that_cannot_move_the_weights_are_told(data: str, tmp_path: Path) -> None:
     """With the arithmetic; an epoch of one step is named. More steps, or a greater rate, are not warned of."""
     few = config(data, str(tmp_path / "few"), methods=("auxts_all",), weighting=WeightingConfig(hidden=8), epochs=1)
-    for batch, count in ((18, "epochs=1 x 2 steps"), (1000, r"epochs=1 x 1 steps \(an epoch is one step\)")):
+    for batch, count in ((18, "epochs=1 x 2 steps: 2"), (1000, r"epochs=1 x 1 steps \(an epoch is one step\): 1")):
         source = CorpusDataSource.read(replace(few, batch=batch), ())
-        with pytest.warns(UserWarning, match=f"auxts_all: {count}: weighting.lr=0.001 moves the output by at most 0.0"):
+        says = f"auxts_all: {count} updates of the weights with weighting.lr=0.001 move the output by about 0.0"
+        with pytest.warns(UserWarning, match=says):
             rehearse(RunJob(source, open_folder(few.out)), 0)
+    far = replace(few, weighting=WeightingConfig(hidden=8, horizon=10), epochs=40)
+    with pytest.warns(UserWarning, match="epochs=40 x 2 steps, one update in 10: 8 updates of the weights .* horizon$"):
+        rehearse(RunJob(CorpusDataSource.read(far, ()), open_folder(few.out)), 0)
     found, _ = run(replace(few, weighting=WeightingConfig(hidden=8, lr=5.0), methods=("none", "auxts_all")))
     assert len(found.results) == 2
 

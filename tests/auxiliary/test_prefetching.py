@@ -88,12 +88,12 @@ PATHS = ("user rated item rated^-1 user",)
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_everything_is_fetched_by_the_thread_and_once(options: dict[str, Any]) -> None:
     """With a horizon, the steps that are unrolled are those that follow."""
-    problem = Watched()
+    problem: Any = Watched()
     steps = len(fit(problem, **options).meta_loss)
     assert problem.threads == {THREAD}
     assert len(problem.steps) == len(set(problem.steps))
     assert set(range(steps)) <= set(problem.steps)
-    problem = Watched()
+    problem: Any = Watched()
     pretrain_auxiliary(problem, CONFIG, 0, ALONE)
     assert problem.threads == {THREAD}
 
@@ -103,7 +103,7 @@ def test_the_thread_ends_with_an_interrupt_or_an_error(error: type[BaseException
     """Of the step, and of fetching, which is raised where the data are used."""
 
     class Stopping(Watched):
-        def losses(self, batch: Any) -> Any:
+        def losses(self, batch: Any) -> Any:  # noqa: ARG002
             raise error
 
     for train in (fit, lambda problem: pretrain_auxiliary(problem, CONFIG, 0, ALONE)):

@@ -88,8 +88,8 @@ class Weighting(nn.Module):
         """Return weights [R], not negative and differentiable w.r.t. the method's own parameters."""
         raise NotImplementedError
 
-    def advice(self, steps: int, rate: float) -> str:  # noqa: ARG002
-        """Return why ``steps`` steps of Adam with learning rate ``rate`` cannot train the weights; "" if they can."""
+    def advice(self, updates: int, rate: float) -> str:  # noqa: ARG002
+        """Return why ``updates`` steps of Adam with learning rate ``rate`` cannot train the weights; "" if they can."""
         return ""
 
     def penalty(self) -> Tensor:
