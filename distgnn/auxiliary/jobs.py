@@ -222,6 +222,10 @@ def rehearse(run: RunJob, encoder: int) -> MultiTaskProblem:
     """
     config = run.config
     problem = run.source.problem(encoder, 0, ProcessGroup.single_process(torch.device("cpu")))
+    if "pretrained" in config.trained_schemes and run.source.start(encoder) is None and len(problem.names) == 1:
+        raise RequestError(
+            "scheme pretrained: there is no auxiliary task to train first; name some in corpus.auxiliary, or set schemes=scratch"
+        )
     methods = {method: build_weighting(config.weighted(method), problem.names, 0) for method in config.compared}
     if encoder == 0:
         warn_unread(run.source.unread() | unread_weighting(config, methods))

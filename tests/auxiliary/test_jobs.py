@@ -297,6 +297,8 @@ def test_auto_takes_the_same_training_for_all_seeds(data: str, tmp_path: Path) -
     assert "auto = chosen by validation" in text
     assert "better by more than 1 standard error(s)" in text
     assert f"- none, gin: {result.of(Row('none', 'gin', 'auto'))[0].chosen} (of none, pretrained " in text
+    assert "There is one seed" not in text
+    assert "There is one seed: the variance over seeds" in terminal(run(replace(settings, seeds=1))[0])
     choice = transfer_summary(result)["choices"][0]
     assert [gain["training"] for gain in choice["validation_gains"]] == ["none, scratch", "none, pretrained"]
     assert run(replace(settings, schemes=BOTH, auto_margin=0.0))[1] == []
