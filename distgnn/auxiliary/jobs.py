@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -16,15 +15,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from distgnn.auxiliary.batches import Batches
+from distgnn.auxiliary.advice import advise
 from distgnn.auxiliary.data_source import DataSource, Weights
 from distgnn.auxiliary.job_cache import FORMAT, JobCache
 from distgnn.auxiliary.label_target import LabelTarget
 from distgnn.auxiliary.problem import MultiTaskProblem
-from distgnn.auxiliary.step import batches_of, horizon_of
+from distgnn.auxiliary.step import batches_of
 from distgnn.auxiliary.trainer import MethodOptions, Trainer, TrainingResult, pretrain_auxiliary
 from distgnn.auxiliary.unread_options import unread_weighting, warn_unread
-from distgnn.auxiliary.weighting import Weighting, build_weighting
+from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import TransferConfig
 from distgnn.config.base import result_fields, to_json
 from distgnn.config.transfer import AUTO
@@ -229,27 +228,11 @@ def rehearse(run: RunJob, encoder: int) -> MultiTaskProblem:
     methods = {method: build_weighting(config.weighted(method), problem.names, 0) for method in config.compared}
     if encoder == 0:
         warn_unread(run.source.unread() | unread_weighting(config, methods))
+        advise(config, problem, methods)
     for method, weighting in methods.items():
-        batches = batches_of(problem, weighting, MethodOptions(config, method), 0)
-        parts = batches.parts
-        if encoder == 0:
-            _advise(config, method, weighting, batches)
+        parts = batches_of(problem, weighting, MethodOptions(config, method), 0).parts
         if isinstance(problem, LabelTarget) and config.batch // parts < config.corpus.streams:
             raise RequestError(
                 f"batch={config.batch} is too small for {parts} folds of corpus.streams={config.corpus.streams} each"
             )
     return problem
-
-
-def _advise(config: TransferConfig, method: str, weighting: Weighting, batches: Batches) -> None:
-    """Warn if the updates of a method's weights in a training cannot move them from their start to 0 or 1."""
-    steps, options = config.epochs * batches.steps_per_epoch, config.weighted(method)
-    horizon = horizon_of(weighting, options)
-    said = weighting.advice(-(-steps // horizon), options.settled().lr)
-    if said:
-        short = " (an epoch is one step)" if batches.steps_per_epoch == 1 else ""
-        count = f"epochs={config.epochs} x {batches.steps_per_epoch} steps{short}"
-        each, lower = (
-            (f", one update in {horizon}", ", or lower batch or horizon") if horizon > 1 else ("", ", or lower batch")
-        )
-        warnings.warn(f"{method}: {count}{each}: {said}; raise epochs or weighting.lr{lower}", stacklevel=3)

@@ -317,6 +317,7 @@ def test_files_without_influences_are_trained_again_only_for_auto(data: str, tmp
     assert "gin, scratch, seed 0" in run(replace(settings, schemes=("auto",)))[1]
 
 
+@pytest.mark.filterwarnings("ignore:weighting.judge")  # the data are small
 def test_steps_that_cannot_move_the_weights_are_told(data: str, tmp_path: Path) -> None:
     """With the arithmetic; an epoch of one step is named. More steps, or a greater rate, are not warned of."""
     few = config(data, str(tmp_path / "few"), methods=("auxts_all",), weighting=WeightingConfig(hidden=8), epochs=1)
@@ -342,6 +343,7 @@ def test_too_small_a_batch_is_refused_before_anything_is_trained(data: str, tmp_
     run(config(data, str(tmp_path / "whole"), methods=("fixed",), epochs=1, batch=2))
 
 
+@pytest.mark.filterwarnings("ignore:weighting.judge")  # the data are small
 @pytest.mark.parametrize("kind", ["corpus", "network"])
 def test_a_judge_of_validation_rows_serves_every_method(
     data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -89,6 +89,7 @@ def test_network_options(network: Network, options: dict[str, Any], read: bool) 
     assert set(unread_options(network, settings, [settings.encoder])) == (set() if read else {next(iter(options))})
 
 
+@pytest.mark.filterwarnings("ignore:weighting.judge")  # the data are small
 def test_warning_before_training(tmp_path: Any) -> None:
     """Both kinds of data; one line with what would read the options."""
     uri = write_network(str(tmp_path / "n"))

@@ -102,7 +102,7 @@ class LabelSetTarget(TargetTask):
     def __init__(self, sets: LabelSets, config: NetworkTaskConfig, device: torch.device) -> None:
         super().__init__()
         self.sets, self.device, self.kind = sets, device, sets.kind
-        self.rows = len(sets.node["train"])
+        self.rows, self.validation = len(sets.node["train"]), len(sets.node["val"])
         self.classify = nn.Linear(config.width, sets.classes)
 
     def split_validation(self, seed: int) -> int:

@@ -123,7 +123,7 @@ class LinkTarget(PairTask, TargetTask):
         super().__init__(config.width, config.hidden if config.decoder == "mlp" else 0)
         self.links, self.hides, self.device = links, config.messages == "hide", device
         self.bpr, self.seed = config.loss == "bpr", seed
-        self.rows = len(links.parts["train"])
+        self.rows, self.validation = len(links.parts["train"]), len(links.parts["val"])
         self._ranking = cache(lambda part: (self.links.known(part), self.links.wanted(part)))
 
     def strata(self) -> Rows:

@@ -110,7 +110,7 @@ class NodeTarget(TargetTask):
     def __init__(self, nodes: Nodes, config: NetworkTaskConfig, device: torch.device) -> None:
         super().__init__()
         self.nodes, self.device, self.kind = nodes, device, nodes.kind
-        self.rows = len(nodes.node["train"])
+        self.rows, self.validation = len(nodes.node["train"]), len(nodes.node["val"])
         self.classify = nn.Linear(config.width, nodes.classes)
 
     def strata(self) -> Rows:

@@ -66,6 +66,7 @@ class NetworkProblem:
         self.heads = nn.ModuleList([target, *auxiliary])
         self.names = (target.name, *(task.name for task in auxiliary))
         self.rows, self.strata, self.metrics = target.rows, target.strata(), target.metrics
+        self.validation = target.validation
 
     def split_validation(self, seed: int) -> None:
         """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`."""

@@ -63,6 +63,7 @@ class TargetTask(NetworkTask):
     kind: str
     metrics: tuple[str, ...]
     rows: int
+    validation: int
     hides = False
 
     def strata(self) -> Rows:
