@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import safetensors.torch
 from torch import Tensor, nn
@@ -257,7 +257,10 @@ class CorpusDataSource:
         )
 
 
-def _adjusted(problem: MultiTaskProblem, config: TransferConfig, seed: int) -> MultiTaskProblem:
+_Problem = TypeVar("_Problem", bound=MultiTaskProblem)
+
+
+def _adjusted(problem: _Problem, config: TransferConfig, seed: int) -> _Problem:
     """Return ``problem`` with the scales of losses and the judge's rows of ``config``."""
     tasks = problem.names[1:]
     if config.loss_scales and len(config.loss_scales) != len(tasks):
@@ -318,7 +321,7 @@ class NetworkDataSource:
         """Kinds of the encoders."""
         return self.config.encoders or (self.config.network.encoder,)
 
-    def problem(self, encoder: int, seed: int, group: ProcessGroup, weights: Weights | None = None) -> MultiTaskProblem:
+    def problem(self, encoder: int, seed: int, group: ProcessGroup, weights: Weights | None = None) -> NetworkProblem:
         """See :class:`DataSource`."""
         data = to_json(self.config.network) | {"encoder": self.encoders[encoder]}
         network = _network(self.config.data, self.digest)

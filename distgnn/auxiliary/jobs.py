@@ -151,14 +151,15 @@ class RunJob:
         """Return the result of a finished job.
 
         None if it is unfinished, or if its file is damaged, not of this data, or without what this command needs: the model,
-        or the influences of the validation rows, which files of earlier versions lack.
+        or the influences of the validation rows and the predictions, which files of earlier versions lack.
         """
         found = self.cache.load(self.name(job)) if job.method else None
         if found is None or not self.source.fits(found):
             return None
         lacks_model = self.save_models and not found.weights
         lacks_errors = AUTO in self.config.schemes and not len(found.influence)
-        return None if lacks_model or lacks_errors else found
+        lacks_predictions = self.config.save_predictions and not found.predictions
+        return None if lacks_model or lacks_errors or lacks_predictions else found
 
     def name(self, job: Job) -> str:
         """Return the name of the job's file, derived from everything the job depends on."""

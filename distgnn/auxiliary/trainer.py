@@ -52,7 +52,8 @@ class TrainingResult:
         validation: Metrics on the validation part after each epoch.
         scores: Metrics by part ("val", "test" and, if the split has one, "ood") at the best epoch.
         coverage: Share of the labels that the metric is defined for, by part.
-        predictions: float32 [rows of the part, T] by part; empty for networks.
+        predictions: float32 [rows of the part, T] by part; of networks those of the test rows, see
+            :meth:`TargetTask.evaluate`.
         curves: float32 [steps, tasks] by name (CURVES); NaN for values that the method does not have.
         meta_loss: float32 [steps], loss of the target after the look-ahead step.
         weights: The trained model, if saved; see :meth:`distgnn.auxiliary.label_target.LabelTarget.tensors`.
