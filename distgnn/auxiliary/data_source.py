@@ -136,6 +136,10 @@ class DataSource(Protocol):
         """Return the test scores of models without an encoder, by name and metric; empty if there are none."""
         ...
 
+    def references_identity(self) -> str:
+        """Return a text for cache keys that identifies what :meth:`references` depends on; "" if there are none."""
+        ...
+
     def unread(self) -> dict[str, str]:
         """Return the given options of the tasks that have no effect on these data, and what would read each of them."""
         ...
@@ -228,6 +232,10 @@ class CorpusDataSource:
     def references(self) -> dict[str, dict[str, float]]:
         """None."""
         return {}
+
+    def references_identity(self) -> str:
+        """Empty: there are none."""
+        return ""
 
     def unread(self) -> dict[str, str]:
         """See :class:`DataSource`."""
@@ -338,10 +346,16 @@ class NetworkDataSource:
         return f"{self.digest} {self.encoders[encoder]}"
 
     def references(self) -> dict[str, dict[str, float]]:
-        """Popularity and matrix factorisation, for links."""
-        network = _network(self.config.data, self.digest)
-        is_link = target_of(network, self.config.network) is LinkTarget
-        return link_references(read_links(network, self.config.network)) if is_link else {}
+        """Popularity, matrix factorisation and LightGCN, for links."""
+        if not self.references_identity():
+            return {}
+        return link_references(read_links(_network(self.config.data, self.digest), self.config.network))
+
+    def references_identity(self) -> str:
+        """Digest and split of a network with links."""
+        tasks = self.config.network
+        is_link = target_of(_network(self.config.data, self.digest), tasks) is LinkTarget
+        return f"{self.digest} {tasks.fractions} {tasks.split_seed}" if is_link else ""
 
     def unread(self) -> dict[str, str]:
         """See :class:`DataSource`."""

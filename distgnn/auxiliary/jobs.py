@@ -17,7 +17,7 @@ import torch
 
 from distgnn.auxiliary.advice import advise
 from distgnn.auxiliary.data_source import DataSource, Weights
-from distgnn.auxiliary.job_cache import FORMAT, JobCache
+from distgnn.auxiliary.job_cache import FORMAT, REFERENCES, JobCache
 from distgnn.auxiliary.label_target import LabelTarget
 from distgnn.auxiliary.problem import MultiTaskProblem
 from distgnn.auxiliary.step import batches_of
@@ -172,6 +172,18 @@ class RunJob:
         identity = self.source.identity(job.encoder, job.scheme)
         text = json.dumps([FORMAT, fields, own, identity, job.scheme], sort_keys=True)
         return f"{job.method or 'auxiliary'}-{sha256(text.encode()).hexdigest()[:16]}-seed{job.seed}.safetensors"
+
+    def references(self) -> dict[str, dict[str, float]]:
+        """Return the test scores of models without an encoder, which are trained once for each network and split."""
+        identity = self.source.references_identity()
+        if not identity:
+            return {}
+        name = f"references-{sha256(f'{REFERENCES} {identity}'.encode()).hexdigest()[:16]}.safetensors"
+        found = self.cache.load_references(name)
+        if found is None:
+            found = self.source.references()
+            self.cache.save_references(name, found)
+        return found
 
     def title(self, job: Job) -> str:
         """Return a readable title of the job; a method or scheme common to all jobs is omitted."""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from distgnn.auxiliary import jobs
+from distgnn.auxiliary import data_source, jobs
 from distgnn.auxiliary.comparison import Comparison, Row, compare_methods
 from distgnn.auxiliary.data_source import CorpusDataSource, InitialEncoder, NetworkDataSource, is_network
 from distgnn.auxiliary.jobs import Job, RunJob, rehearse
@@ -22,6 +22,7 @@ from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.schema import Feature
 from distgnn.models.encoder import build_encoder
+from distgnn.network.store import save_network
 from distgnn.report.auxiliary import terminal, transfer_summary
 from distgnn.scale.pool import ordered_map
 from distgnn.scale.train import auxiliary as scale_auxiliary
@@ -29,6 +30,7 @@ from distgnn.scale.train.auxiliary import ranked_map, run_jobs
 from distgnn.scale.train.failures import forget_failure, raise_noted
 from distgnn.storage.folder import open_folder
 from tests.helpers.labelled import FEATURES
+from tests.helpers.networks import films
 from tests.helpers.training import CPU
 from tests.helpers.transfers import config, task, write, write_network
 
@@ -398,3 +400,30 @@ def test_scales_of_losses(data: str, tmp_path: Path, kind: str) -> None:
     np.testing.assert_allclose(found, np.multiply(plain, factors), rtol=1e-6)
     with pytest.raises(RequestError, match=r"loss_scales holds \d+ factors for \d+ auxiliary tasks"):
         losses((*factors, 1.0))
+
+
+def test_models_without_an_encoder_are_trained_once_for_a_network_and_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the methods are; a damaged file is written again."""
+    uri, made = str(tmp_path / "n"), list[int]()
+    save_network(films(), uri)
+
+    def references(links: Any) -> dict[str, dict[str, float]]:
+        made.append(len(links.parts["train"]))
+        return {"popularity": {"auc": 0.5 + len(made)}}
+
+    monkeypatch.setattr(data_source, "link_references", references)
+    tasks = NetworkTaskConfig(auxiliary=("edge_generation",))
+    settings = config(uri, str(tmp_path / "out"), methods=("none",), network=tasks)
+
+    def found(**changes: Any) -> float:
+        source = NetworkDataSource.read(replace(settings, **changes))
+        return RunJob(source, open_folder(settings.out)).references()["popularity"]["auc"]
+
+    assert found() == found() == found(methods=("fixed",), epochs=9, network=replace(tasks, width=4)) == 1.5
+    assert found(network=replace(tasks, split_seed=1)) == found(network=replace(tasks, split_seed=1)) == 2.5
+    for path in (tmp_path / "out").iterdir():
+        path.write_bytes(path.read_bytes()[:20])
+    assert found() == 3.5
+    assert found() == 3.5
