@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import warnings
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -86,10 +87,15 @@ class PaperConfig:
 
 
 def compared(config: TransferConfig, folder: Folder, title: str) -> Comparison[TransferConfig]:
-    """Run the trainings of ``config``, with one folder of finished trainings for all configs."""
+    """Run the trainings of ``config``, with one folder of finished trainings for all configs.
+
+    Options that only other trainings of the command read are not warned of.
+    """
     run = RunJob(NetworkDataSource.read(config), folder.sub("jobs"), "cpu")
     mapper = load_function("distgnn.scale.pool:ordered_map")(config.workers) if config.workers > 1 else map
-    return compare_methods(run, mapper, JobProgress(f"{title}: "))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "without effect")
+        return compare_methods(run, mapper, JobProgress(f"{title}: "))
 
 
 def figure_1(found: dict[Pair, Comparison[TransferConfig]], weights: tuple[float, ...]) -> Figure:

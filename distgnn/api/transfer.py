@@ -18,6 +18,8 @@ from distgnn.config import TransferConfig
 from distgnn.corpus.writer import Mapper
 from distgnn.distributed import choose_device
 from distgnn.finetuning.results import RESULTS
+from distgnn.finetuning.saved_model import model_uris
+from distgnn.finetuning.transfer_outputs import check_outputs, write_outputs
 from distgnn.loading import load_function
 from distgnn.monitor.loggers.base import LoggedRun, check_loggers, flat, open_loggers
 from distgnn.report.auxiliary import markdown, terminal, transfer_summary
@@ -34,12 +36,18 @@ class TransferResults(ComparisonResults[Comparison[TransferConfig]]):
     """Result of a comparison of weighting methods.
 
     Attributes:
-        folder: Folder with table.md, results.json, curves.parquet and pictures/.
+        folder: Folder with table.md, results.json, curves.parquet, pictures/ and, on request, predictions.parquet and
+            models/.
         comparison: Scores and curves of each training.
         note: What was inferred about the labels or changed; "" if nothing.
     """
 
     note: str = ""
+
+    @property
+    def models(self) -> list[str]:
+        """URIs of the saved models (``save_models=True``), for :func:`distgnn.load_model`."""
+        return model_uris(self.uri)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of results.json."""
@@ -71,6 +79,7 @@ def transfer(config: TransferConfig | None = None, **options: Any) -> TransferRe
     chosen = build_config(TransferConfig, config, options)
     check_loggers(chosen.loggers, open_folder(chosen.out))
     source = _source(chosen)
+    check_outputs(source)
     with output_folder(chosen.out, TransferConfig) as folder:
         return _compared(chosen, source, folder)
 
@@ -83,7 +92,7 @@ def _compared(config: TransferConfig, source: DataSource, folder: Folder) -> Tra
         open_sinks(config.metrics, config.out, config.workers > 1 or config.ranks > 1) as (sink, worker_sink),
         open_loggers(config.loggers, logged, config.metrics) as logs,
     ):
-        run = RunJob(source, folder.sub("jobs"), device, worker_sink)
+        run = RunJob(source, folder.sub("jobs"), device, worker_sink, config.save_models)
         progress = JobProgress(sink=sink, command="transfer", logs=logs)
         rest = f"trainings of at most {config.epochs} epochs; a line follows for each that has ended"
         result = compare_methods(run, _mapper(config), progress, lambda jobs: progress.announce(f"{jobs} {rest}"))
@@ -92,6 +101,7 @@ def _compared(config: TransferConfig, source: DataSource, folder: Folder) -> Tra
         logs.summary = {"/".join(cell[name] for name in _CELL): cell["mean"] for cell in value["cells"]}
     folder.write(TABLE, markdown(result).encode())
     folder.write(RESULTS, (json.dumps(value, indent=1) + "\n").encode())
+    write_outputs(result, source, folder)
     write_curves(result, folder)
     write_pictures(result, folder)
     return results

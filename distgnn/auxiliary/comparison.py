@@ -228,7 +228,7 @@ def compare_methods(
         begin(len(jobs))
     results = run_jobs(run, jobs, mapper, progress)
     found = method_comparison(run.config, names, results, problems[0].lower_is_better)
-    return replace(found, references=run.source.references())
+    return replace(found, references=run.references())
 
 
 def method_comparison(

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import safetensors.torch
 from torch import Tensor, nn
@@ -15,17 +15,19 @@ from torch import Tensor, nn
 from distgnn import register
 from distgnn.auxiliary.graph_level import GraphLevelProblem, head_seed
 from distgnn.auxiliary.linear_probe import LinearProbe
-from distgnn.auxiliary.network_tasks.build import build_problem, target_of
+from distgnn.auxiliary.network_tasks.build import build_problem, target_of, unread_options
 from distgnn.auxiliary.network_tasks.links import LinkTarget, read_links
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
 from distgnn.auxiliary.network_tasks.references import link_references
 from distgnn.auxiliary.problem import MultiTaskProblem
 from distgnn.auxiliary.trainer import TrainingResult
+from distgnn.auxiliary.unread_options import refuse_unused_group
 from distgnn.checkpoint.format import SavedEncoder, load_checkpoint, load_saved_encoder
 from distgnn.checkpoint.load import encoder_of
 from distgnn.config import EncoderConfig, TransferConfig
-from distgnn.config.base import check_names, from_json, to_json
+from distgnn.config.base import check_names, from_json, given_options, to_json
 from distgnn.config.finetune import BATCH
+from distgnn.config.transfer import ELSEWHERE
 from distgnn.corpus import manifest as corpora
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError
@@ -134,6 +136,14 @@ class DataSource(Protocol):
         """Return the test scores of models without an encoder, by name and metric; empty if there are none."""
         ...
 
+    def references_identity(self) -> str:
+        """Return a text for cache keys that identifies what :meth:`references` depends on; "" if there are none."""
+        ...
+
+    def unread(self) -> dict[str, str]:
+        """Return the given options of the tasks that have no effect on these data, and what would read each of them."""
+        ...
+
     def fits(self, found: TrainingResult) -> bool:
         """Return whether a result from a file has the metrics, parts and predictions of this data."""
         ...
@@ -161,8 +171,10 @@ class CorpusDataSource:
         """Read the corpus ``config.data``.
 
         Raises:
-            RequestError: The labels, the split or a checkpoint's features do not fit the corpus.
+            RequestError: The labels, the split or a checkpoint's features do not fit the corpus, or options of networks are
+                given.
         """
+        refuse_unused_group(config, cls.unused, "a corpus")
         if config.ranks > config.corpus.streams:
             raise RequestError(
                 f"ranks={config.ranks} exceeds corpus.streams={config.corpus.streams}; raise corpus.streams"
@@ -221,6 +233,25 @@ class CorpusDataSource:
         """None."""
         return {}
 
+    def references_identity(self) -> str:
+        """Empty: there are none."""
+        return ""
+
+    def unread(self) -> dict[str, str]:
+        """See :class:`DataSource`."""
+        tasks, found = self.config.corpus, dict[str, str]()
+        for name in given_options(tasks):
+            group = name.removeprefix("objectives.").partition(".")[0]
+            if name == "aux_batch" and not tasks.aux_corpus:
+                found[f"corpus.{name}"] = f"corpus.aux_corpus and a task NAME{ELSEWHERE}"
+            elif name.startswith("encoder.") and self.config.checkpoint:
+                found[f"corpus.{name}"] = "no checkpoint, whose encoder is used"
+            elif name.startswith("objectives.") and group not in {
+                one.removesuffix(ELSEWHERE) for one in tasks.auxiliary
+            }:
+                found[f"corpus.{name}"] = f"{group} among corpus.auxiliary"
+        return found
+
     def fits(self, found: TrainingResult) -> bool:
         """See :class:`DataSource`."""
         data, predictions = self.data, {part: array.shape for part, array in found.predictions.items()}
@@ -234,7 +265,10 @@ class CorpusDataSource:
         )
 
 
-def _adjusted(problem: MultiTaskProblem, config: TransferConfig, seed: int) -> MultiTaskProblem:
+_Problem = TypeVar("_Problem", bound=MultiTaskProblem)
+
+
+def _adjusted(problem: _Problem, config: TransferConfig, seed: int) -> _Problem:
     """Return ``problem`` with the scales of losses and the judge's rows of ``config``."""
     tasks = problem.names[1:]
     if config.loss_scales and len(config.loss_scales) != len(tasks):
@@ -275,8 +309,9 @@ class NetworkDataSource:
         """Read the manifest of the network ``config.data``.
 
         Raises:
-            RequestError: An encoder is unknown, or a checkpoint is given.
+            RequestError: An encoder is unknown, or a checkpoint or options of corpora are given.
         """
+        refuse_unused_group(config, cls.unused, "a network")
         if config.checkpoint:
             raise RequestError(
                 f"checkpoint: {config.data} is a network, whose encoders are pre-trained on the auxiliary tasks alone"
@@ -294,7 +329,7 @@ class NetworkDataSource:
         """Kinds of the encoders."""
         return self.config.encoders or (self.config.network.encoder,)
 
-    def problem(self, encoder: int, seed: int, group: ProcessGroup, weights: Weights | None = None) -> MultiTaskProblem:
+    def problem(self, encoder: int, seed: int, group: ProcessGroup, weights: Weights | None = None) -> NetworkProblem:
         """See :class:`DataSource`."""
         data = to_json(self.config.network) | {"encoder": self.encoders[encoder]}
         network = _network(self.config.data, self.digest)
@@ -311,10 +346,21 @@ class NetworkDataSource:
         return f"{self.digest} {self.encoders[encoder]}"
 
     def references(self) -> dict[str, dict[str, float]]:
-        """Popularity and matrix factorisation, for links."""
-        network = _network(self.config.data, self.digest)
-        is_link = target_of(network, self.config.network) is LinkTarget
-        return link_references(read_links(network, self.config.network)) if is_link else {}
+        """Popularity, matrix factorisation and LightGCN, for links."""
+        if not self.references_identity():
+            return {}
+        return link_references(read_links(_network(self.config.data, self.digest), self.config.network))
+
+    def references_identity(self) -> str:
+        """Digest and split of a network with links."""
+        tasks = self.config.network
+        is_link = target_of(_network(self.config.data, self.digest), tasks) is LinkTarget
+        return f"{self.digest} {tasks.fractions} {tasks.split_seed}" if is_link else ""
+
+    def unread(self) -> dict[str, str]:
+        """See :class:`DataSource`."""
+        found = unread_options(_network(self.config.data, self.digest), self.config.network, self.encoders)
+        return {f"network.{name}": what for name, what in found.items()}
 
     def fits(self, found: TrainingResult) -> bool:
         """See :class:`DataSource`."""

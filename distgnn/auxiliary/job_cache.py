@@ -17,6 +17,8 @@ from distgnn.storage.records import Name, Seconds, Small
 
 FORMAT = "training 2"
 """Part of every cache key; changes if results of an older trainer must not be reused."""
+REFERENCES = "references 1"
+"""Part of the cache key of models without an encoder; changes if their earlier scores must not be reused."""
 _VALUES = ("tasks", "metrics", "best_epoch", "seconds", "start_seconds", "validation", "scores", "coverage")
 
 
@@ -25,6 +27,13 @@ class _Pretrained:
     """JSON values of weights that were trained on the auxiliary tasks alone; files of earlier versions have none."""
 
     seconds: Seconds = 0.0
+
+
+@dataclass(frozen=True)
+class _References:
+    """JSON values of test scores of models without an encoder, by name and metric."""
+
+    scores: dict[Name, dict[Name, float]]
 
 
 @dataclass(frozen=True)
@@ -116,3 +125,12 @@ class JobCache:
         """Write ``weights``, trained in ``seconds``, to the file ``name`` atomically."""
         values = {"seconds": seconds}
         write_arrays(self.folder, name, values, {path: tensor.numpy() for path, tensor in weights.items()})
+
+    def load_references(self, name: str) -> dict[str, dict[str, float]] | None:
+        """Return the scores in the file ``name``, by model and metric; None if it is missing or damaged."""
+        found = read_arrays(self.folder, name, _References)
+        return found and found[0].scores
+
+    def save_references(self, name: str, scores: dict[str, dict[str, float]]) -> None:
+        """Write ``scores`` to the file ``name`` atomically."""
+        write_arrays(self.folder, name, {"scores": scores}, {})

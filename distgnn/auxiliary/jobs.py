@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -16,14 +15,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from distgnn.auxiliary.batches import Batches
+from distgnn.auxiliary.advice import advise
 from distgnn.auxiliary.data_source import DataSource, Weights
-from distgnn.auxiliary.job_cache import FORMAT, JobCache
+from distgnn.auxiliary.job_cache import FORMAT, REFERENCES, JobCache
 from distgnn.auxiliary.label_target import LabelTarget
 from distgnn.auxiliary.problem import MultiTaskProblem
 from distgnn.auxiliary.step import batches_of
 from distgnn.auxiliary.trainer import MethodOptions, Trainer, TrainingResult, pretrain_auxiliary
-from distgnn.auxiliary.weighting import Weighting, build_weighting
+from distgnn.auxiliary.unread_options import unread_weighting, warn_unread
+from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import TransferConfig
 from distgnn.config.base import result_fields, to_json
 from distgnn.config.transfer import AUTO
@@ -151,14 +151,15 @@ class RunJob:
         """Return the result of a finished job.
 
         None if it is unfinished, or if its file is damaged, not of this data, or without what this command needs: the model,
-        or the influences of the validation rows, which files of earlier versions lack.
+        or the influences of the validation rows and the predictions, which files of earlier versions lack.
         """
         found = self.cache.load(self.name(job)) if job.method else None
         if found is None or not self.source.fits(found):
             return None
         lacks_model = self.save_models and not found.weights
         lacks_errors = AUTO in self.config.schemes and not len(found.influence)
-        return None if lacks_model or lacks_errors else found
+        lacks_predictions = self.config.save_predictions and not found.predictions
+        return None if lacks_model or lacks_errors or lacks_predictions else found
 
     def name(self, job: Job) -> str:
         """Return the name of the job's file, derived from everything the job depends on."""
@@ -171,6 +172,18 @@ class RunJob:
         identity = self.source.identity(job.encoder, job.scheme)
         text = json.dumps([FORMAT, fields, own, identity, job.scheme], sort_keys=True)
         return f"{job.method or 'auxiliary'}-{sha256(text.encode()).hexdigest()[:16]}-seed{job.seed}.safetensors"
+
+    def references(self) -> dict[str, dict[str, float]]:
+        """Return the test scores of models without an encoder, which are trained once for each network and split."""
+        identity = self.source.references_identity()
+        if not identity:
+            return {}
+        name = f"references-{sha256(f'{REFERENCES} {identity}'.encode()).hexdigest()[:16]}.safetensors"
+        found = self.cache.load_references(name)
+        if found is None:
+            found = self.source.references()
+            self.cache.save_references(name, found)
+        return found
 
     def title(self, job: Job) -> str:
         """Return a readable title of the job; a method or scheme common to all jobs is omitted."""
@@ -221,24 +234,18 @@ def rehearse(run: RunJob, encoder: int) -> MultiTaskProblem:
     """
     config = run.config
     problem = run.source.problem(encoder, 0, ProcessGroup.single_process(torch.device("cpu")))
-    for method in config.compared:
-        weighting = build_weighting(config.weighted(method), problem.names, 0)
-        batches = batches_of(problem, weighting, MethodOptions(config, method), 0)
-        parts = batches.parts
-        if encoder == 0:
-            _advise(config, method, weighting, batches)
+    if "pretrained" in config.trained_schemes and run.source.start(encoder) is None and len(problem.names) == 1:
+        raise RequestError(
+            "scheme pretrained: there is no auxiliary task to train first; name some in corpus.auxiliary, or set schemes=scratch"
+        )
+    methods = {method: build_weighting(config.weighted(method), problem.names, 0) for method in config.compared}
+    if encoder == 0:
+        warn_unread(run.source.unread() | unread_weighting(config, methods))
+        advise(config, problem, methods)
+    for method, weighting in methods.items():
+        parts = batches_of(problem, weighting, MethodOptions(config, method), 0).parts
         if isinstance(problem, LabelTarget) and config.batch // parts < config.corpus.streams:
             raise RequestError(
                 f"batch={config.batch} is too small for {parts} folds of corpus.streams={config.corpus.streams} each"
             )
     return problem
-
-
-def _advise(config: TransferConfig, method: str, weighting: Weighting, batches: Batches) -> None:
-    """Warn if the steps of a training cannot move the weights of a method from their start to 0 or 1."""
-    steps = config.epochs * batches.steps_per_epoch
-    said = weighting.advice(steps, config.weighted(method).settled().lr)
-    if said:
-        short = " (an epoch is one step)" if batches.steps_per_epoch == 1 else ""
-        count = f"epochs={config.epochs} x {batches.steps_per_epoch} steps{short}"
-        warnings.warn(f"{method}: {count}: {said}; raise epochs or weighting.lr, or lower batch", stacklevel=3)

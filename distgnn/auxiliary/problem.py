@@ -64,6 +64,7 @@ class MultiTaskProblem(Protocol):
         shared: The network used by all tasks.
         heads: One module per task, used by that task only.
         rows: Number of training rows of the target.
+        validation: Number of its validation rows, those of the judge included.
         strata: int64 [rows], classes for stratified folds; zeros for rows without classes.
         metrics: Names of the metrics of ``evaluate``; the first selects the epoch.
         lower_is_better: Metrics where lower is better.
@@ -76,6 +77,7 @@ class MultiTaskProblem(Protocol):
     shared: nn.Module
     heads: nn.ModuleList
     rows: int
+    validation: int
     strata: Rows
     metrics: tuple[str, ...]
     lower_is_better: frozenset[str]

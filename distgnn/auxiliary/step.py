@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -70,6 +72,15 @@ class StepRecord:
     meta_loss: float
 
 
+class StepData(NamedTuple):
+    """The arguments of :meth:`MultiTaskStep.step`."""
+
+    number: int
+    batch: Any
+    unseen: Any
+    following: tuple[Any, ...]
+
+
 class MultiTaskStep:
     """Trains a problem's shared network and heads, and the weighting method, each with its own Adam.
 
@@ -108,12 +119,13 @@ class MultiTaskStep:
         return {"optimiser": self.optimiser, **moments, **own}
 
     @property
-    def _target_only(self) -> bool:
+    def target_only(self) -> bool:
+        """Whether the auxiliary tasks are neither fetched nor computed."""
         return self.weighting.alone and self.weighting.reads == "losses"
 
     def fetch(self, number: int) -> Any:
         """Return the data of step ``number``; may be called ahead."""
-        return self.problem.fetch(self.batches.rows(number), number, not self._target_only)
+        return self.problem.fetch(self.batches.rows(number), number, not self.target_only)
 
     def fetch_judge(self, number: int) -> Any:
         """Return the rows outside of training that evaluate the look-ahead of step ``number``, like :meth:`fetch`.
@@ -123,13 +135,29 @@ class MultiTaskStep:
         looks = self.weighting.learns == "meta" and number % self._horizon == 0 and len(self.batches.judging)
         return self.problem.fetch_unseen(self.batches.judge_rows(number), number) if looks else None
 
-    def step(self, number: int, batch: Any = None, unseen: Any = None) -> StepRecord:
+    def data(self, first: int, last: int) -> Iterator[StepData]:
+        """Yield the arguments of :meth:`step` for the steps ``first`` to ``last`` - 1; may run ahead, in another thread.
+
+        Every batch is fetched once, also those that a look-ahead with a horizon reads before their own step.
+        """
+        following: deque[Any] = deque()
+        for number in range(first, last):
+            batch = following.popleft() if following else self.fetch(number)
+            if self._unrolls_at(number):
+                following = deque(self.fetch(place) for place in range(number + 1, number + self._horizon))
+            yield StepData(number, batch, self.fetch_judge(number), tuple(following))
+
+    def _unrolls_at(self, number: int) -> bool:
+        return self._horizon > 1 and number % self._horizon == 0
+
+    def step(self, number: int, batch: Any = None, unseen: Any = None, following: Sequence[Any] = ()) -> StepRecord:
         """Run step ``number`` (counted from 0).
 
         Args:
             number: Number of the step.
             batch: Its data, from :meth:`fetch`; None = fetch them now.
             unseen: Its judge, from :meth:`fetch_judge`; None = fetch it now.
+            following: Data of the next ``weighting.horizon`` - 1 steps, if this one is unrolled; empty = fetch them now.
 
         Raises:
             WorkError: A loss or the weighted gradient is not finite. The parameters of the model are then unchanged.
@@ -141,7 +169,7 @@ class MultiTaskStep:
         found = ForwardPass(self.problem, batch, self.weighting, self.layout, self.group, by_layer, per_task)
         losses = self._finite_losses(found, number)
         weighted = found.weighted(range(self.batches.parts))
-        ahead = self._learn_unrolled(found, weighted, unseen, number) if self._horizon > 1 else None
+        ahead = self._learn_unrolled(found, weighted, unseen, following, number) if self._horizon > 1 else None
         others = self._auxiliary_steps(weighted, number)
         if self.weighting.learns == "meta" and self._horizon == 1:
             ahead = self._learn_ahead(found, others, unseen, number)
@@ -197,25 +225,23 @@ class MultiTaskStep:
 
     @property
     def _horizon(self) -> int:
-        """Steps until the look-ahead is evaluated; 1 for methods that do not learn weights per task by look-ahead steps."""
-        unrolls = self.weighting.learns == "meta" and not self.weighting.per_sample
-        return self.options.horizon if unrolls and isinstance(self.optimiser, torch.optim.Adam) else 1
+        return horizon_of(self.weighting, self.options) if isinstance(self.optimiser, torch.optim.Adam) else 1
 
     def _learn_unrolled(
-        self, found: ForwardPass, weighted: WeightedGradients, unseen: Any, number: int
+        self, found: ForwardPass, weighted: WeightedGradients, unseen: Any, following: Sequence[Any], number: int
     ) -> tuple[Tensor, Tensor] | None:
         """Stage 1 with a horizon: update the weighting method once in ``horizon`` steps.
 
         Returns:
             dL_meta / dw by task and L_meta; None in the other steps.
         """
-        if number % self._horizon or not isinstance(self.optimiser, torch.optim.Adam):
+        if not self._unrolls_at(number) or not isinstance(self.optimiser, torch.optim.Adam):
             return None
         raw = self.weighting(weighted.signals)
         rate = self.options.alpha or self.optimiser.param_groups[0]["lr"]
         steps = Unrolling(self.problem, self.layout, self.optimiser, self.moments, self.weighting.plain_heads, rate)
-        batches = [found.batch, *(self.fetch(place) for place in range(number + 1, number + self._horizon))]
-        slopes, loss = steps.slopes(batches, unseen, self._used(weighted, raw))
+        rest = following or [self.fetch(place) for place in range(number + 1, number + self._horizon)]
+        slopes, loss = steps.slopes([found.batch, *rest], unseen, self._used(weighted, raw))
         self._check_meta_loss(loss, number)
         self._learn(weighted, surrogate(weighted, raw, slopes, self._relative))
         return slopes, loss
@@ -299,6 +325,11 @@ class MultiTaskStep:
                     f"step {number}: the loss of task {name!r} is {loss}; lower lr or leave the task out"
                 )
         return tuple(self._padded(losses, math.nan).tolist())
+
+
+def horizon_of(weighting: Weighting, options: WeightingConfig) -> int:
+    """Return the steps until the look-ahead is evaluated; 1 for methods that do not learn weights per task by look-ahead steps."""
+    return options.horizon if weighting.learns == "meta" and not weighting.per_sample else 1
 
 
 def batches_of(problem: MultiTaskProblem, weighting: Weighting, config: StepOptions, seed: int) -> Batches:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from torch import Tensor, nn
 from distgnn.auxiliary.batches import Batches
 from distgnn.auxiliary.epoch_metrics import record_epoch
 from distgnn.auxiliary.problem import MultiTaskProblem, PartEvaluation, Samples
-from distgnn.auxiliary.step import MultiTaskStep, StepRecord
+from distgnn.auxiliary.step import MultiTaskStep, StepData, StepRecord
 from distgnn.auxiliary.task_gradients import flat_gradient
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.checkpoint.training_state import not_finite
@@ -27,7 +30,12 @@ from distgnn.graph.purposes import AuxiliaryDraw
 from distgnn.labels.scores import Floats
 from distgnn.models.norm import apply_statistics, statistics
 from distgnn.monitor.sink import NULL_SINK, MetricsSink
+from distgnn.pretraining.prefetch import Prefetch
 
+AHEAD = 2
+"""Steps whose data are fetched while a step is computed, with auxiliary tasks; a few rows of the target are fetched faster than
+a thread hands them over.
+"""
 CURVES = ("losses", "weights", "cosines", "hypergradients")
 """Fields of a StepRecord that are saved, one number per task."""
 
@@ -44,7 +52,8 @@ class TrainingResult:
         validation: Metrics on the validation part after each epoch.
         scores: Metrics by part ("val", "test" and, if the split has one, "ood") at the best epoch.
         coverage: Share of the labels that the metric is defined for, by part.
-        predictions: float32 [rows of the part, T] by part; empty for networks.
+        predictions: float32 [rows of the part, T] by part; of networks those of the test rows, see
+            :meth:`TargetTask.evaluate`.
         curves: float32 [steps, tasks] by name (CURVES); NaN for values that the method does not have.
         meta_loss: float32 [steps], loss of the target after the look-ahead step.
         weights: The trained model, if saved; see :meth:`distgnn.auxiliary.label_target.LabelTarget.tensors`.
@@ -139,22 +148,24 @@ class Trainer:
         Raises:
             WorkError: The training diverged.
         """
-        start = time.perf_counter()
-        while len(self.validation) < epochs and not self.finished:
-            records = self._train_epoch(len(self.validation))
-            self.records += records
-            check_weights_finite(self.trained, f"epoch {len(self.validation) + 1}", self.config.lr)
-            if self.group.is_main_process:
-                record_epoch(self.sink, self.problem.names, self.method, records)
-            self._select(self.problem.evaluate("val"))
+        start, count = time.perf_counter(), self.step.batches.steps_per_epoch
+        first, last = len(self.validation), min(epochs, self.config.epochs)
+        steps = self.step.data(first * count, last * count)
+        with nullcontext(steps) if self.step.target_only else Prefetch(steps, AHEAD) as data:
+            while len(self.validation) < last and not self.finished:
+                records = self._train_epoch(islice(data, count))
+                self.records += records
+                check_weights_finite(self.trained, f"epoch {len(self.validation) + 1}", self.config.lr)
+                if self.group.is_main_process:
+                    record_epoch(self.sink, self.problem.names, self.method, records)
+                self._select(self.problem.evaluate("val"))
         self._seconds += time.perf_counter() - start
 
-    def _train_epoch(self, epoch: int) -> list[StepRecord]:
-        count, shared = self.step.batches.steps_per_epoch, self.problem.shared
+    def _train_epoch(self, data: Iterable[StepData]) -> list[StepRecord]:
+        shared, records = self.problem.shared, []
         statistics(shared)  # discard passes that must not count, such as evaluations in training mode
-        records = []
-        for number in range(epoch * count, (epoch + 1) * count):
-            records.append(self.step.step(number))
+        for one in data:
+            records.append(self.step.step(*one))
             update_running_stats(shared, self.group)
         return records
 
@@ -234,9 +245,11 @@ def pretrain_auxiliary(
     parameters = [p for module in (problem.shared, *problem.heads[1:]) for p in module.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
     batches = Batches(problem.strata, config.batch, key(seed, AuxiliaryDraw.PRETRAIN_ORDER))
-    for number in range(config.pretrain_epochs * batches.steps_per_epoch):
-        _auxiliary_step(problem, problem.fetch(batches.rows(number), number), optimiser, parameters, number, group)
-        update_running_stats(problem.shared, group)
+    numbers = range(config.pretrain_epochs * batches.steps_per_epoch)
+    with Prefetch((problem.fetch(batches.rows(number), number) for number in numbers), AHEAD) as fetched:
+        for number, batch in zip(numbers, fetched, strict=True):
+            _auxiliary_step(problem, batch, optimiser, parameters, number, group)
+            update_running_stats(problem.shared, group)
     check_weights_finite(problem.shared, "pre-training on auxiliary tasks", config.lr)
     return {name: tensor.detach().cpu().clone() for name, tensor in problem.shared.state_dict().items()}
 

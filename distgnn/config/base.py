@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 from distgnn.config.fields import (
     Options,
     as_saved,
+    changed,
     facts_of,
     field_facts,
     flat,
@@ -137,6 +138,11 @@ def groups_of(config: Any) -> dict[str, Any]:
     chosen = {name for _, name, _ in selected(config)}
     saved = [entry.name for entry in entries if entry.builtin or entry.name in chosen]
     return dict(config.options) | {name: getattr(config, name) for name in saved}
+
+
+def given_options(group: Any) -> tuple[str, ...]:
+    """Return the dotted names of the options in ``group`` that differ from their defaults."""
+    return tuple(changed(to_json(type(group)()), to_json(group)))
 
 
 def result_fields(config: Any) -> dict[str, Any]:

@@ -135,6 +135,14 @@ class TransferConfig:
     """Maximum number of restarts by Ray Train; finished jobs are not run again."""
     device: Literal["auto", "cpu", "cuda"] = runtime("auto")
     """Device to compute on; auto = GPU if available."""
+    save_predictions: bool = runtime(False)
+    """Write predictions.parquet next to the results: of a corpus the labels of the graphs outside of training, of a network
+    the test rows. With scheme auto, of the trainings that it chose.
+    """
+    save_models: bool = runtime(False)
+    """Write trained models to models/METHOD-seedN, for distgnn evaluate, predict and distgnn.load_model; labelled corpora
+    only. With scheme auto, those that it chose, else the model of every training.
+    """
     loggers: tuple[str, ...] = runtime((), names="logger")
     """Experiment loggers besides Prometheus: tensorboard, wandb, mlflow, csv; all but csv need pip install
     'distgnn[NAME]'.

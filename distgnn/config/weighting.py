@@ -118,6 +118,12 @@ class WeightingConfig(OpenConfig):
             all(0 <= value < float("inf") for value in self.fixed),
             f"weighting.fixed must be finite and not negative, found {self.fixed}",
         )
+        relative = self.moments == "task" and self.fixed
+        check(
+            not relative or self.fixed[0] > 0,
+            "weighting.fixed gives the target, the first task, the weight 0, to which the others are relative; set"
+            " weighting.moments=joint",
+        )
         check(
             self.method != "library" or self.library.count(":") == 1,
             "weighting.method=library needs weighting.library=module:Class, such as"

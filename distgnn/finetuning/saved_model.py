@@ -6,9 +6,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import pandas as pd
 import safetensors.torch
@@ -17,6 +17,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from distgnn.auxiliary.data_source import InitialEncoder
+from distgnn.auxiliary.trainer import TrainingResult
 from distgnn.checkpoint.compatibility import check_compatible
 from distgnn.checkpoint.format import FOLDER, check_finite_weights, load_tensors
 from distgnn.checkpoint.training_state import load_weights, strip
@@ -29,6 +30,7 @@ from distgnn.finetuning.results import part_scores
 from distgnn.graph.batch import GraphBatch
 from distgnn.graph.pyg import from_pyg
 from distgnn.graph.schema import Schema
+from distgnn.labels.dataset import LabelledSet
 from distgnn.labels.scores import Task
 from distgnn.labels.target import Target
 from distgnn.models.encoder import build_encoder
@@ -183,38 +185,55 @@ class FineTunedModel(nn.Module):
         return pd.DataFrame(torch.cat(values).numpy(), index=index, columns=list(self.about.labels))
 
 
+class Trained(NamedTuple):
+    """A trained model to save.
+
+    Attributes:
+        name: Name of its method.
+        seed: Training seed.
+        encoder: Config of its encoder.
+        found: Result with the weights.
+    """
+
+    name: str
+    seed: int
+    encoder: EncoderConfig
+    found: TrainingResult
+
+
 def write_models(result: FinetuneComparison, encoders: Iterable[InitialEncoder], folder: Folder) -> list[str]:
-    """Write every trained model to ``folder``/METHOD-seedN; existing models are replaced.
+    """Write every model of a fine-tuning with ``save_models``, see :func:`write_trained`; encoders: those of its rows."""
+    by_name = {start.name: start.encoder for start in encoders}
+    models = [Trained(row.method, seed, by_name[row.method], found) for (row, seed), found in result.results.items()]
+    return write_trained(models, result.data, result.config, folder)
+
+
+def write_trained(models: Sequence[Trained], data: LabelledSet, options: LabelChoice, folder: Folder) -> list[str]:
+    """Write models to ``folder``/NAME-seedN; existing models are replaced.
 
     Args:
-        result: A fine-tuning with ``save_models``.
-        encoders: The initial encoders of its rows, by name.
+        models: The models.
+        data: The corpus that they were trained on.
+        options: Choice of the labels, or a config that contains it.
         folder: Destination.
 
     Returns:
-        Names of the models.
+        Names of the folders.
     """
-    by_name = {start.name: start.encoder for start in encoders}
-    methods, names = tuple(row.method for row in result.rows), []
-    for (row, seed), found in result.results.items():
-        names.append(f"{_plain(row.method, methods)}-seed{seed}")
-        about = _about(result, by_name[row.method], row.method, seed)
-        target = {"target.mean": result.data.target.mean, "target.std": result.data.target.std}
-        tensors = {name: tensor.contiguous() for name, tensor in {**found.weights, **target}.items()}
-        check_finite_weights(tensors, f"{row.method}, seed {seed}")
+    methods, names = tuple(dict.fromkeys(model.name for model in models)), []
+    choice, target = LabelChoice(**{name: getattr(options, name) for name in CHOICE}), data.target
+    for name, seed, encoder, found in models:
+        names.append(f"{_plain(name, methods)}-seed{seed}")
+        about = ModelInfo(
+            data.schema, encoder, target.task, target.names, target.outputs, data.use_center, choice, data.digest,
+            name, seed, found.best_epoch, part_scores(found),
+        )  # fmt: skip
+        scales = {"target.mean": target.mean, "target.std": target.std}
+        tensors = {name: tensor.contiguous() for name, tensor in {**found.weights, **scales}.items()}
+        check_finite_weights(tensors, f"{name}, seed {seed}")
         files = {WEIGHTS: safetensors.torch.save(tensors), CONFIG: about.to_bytes()}
         _replace(folder.sub(names[-1]), files)
     return names
-
-
-def _about(result: FinetuneComparison, encoder: EncoderConfig, method: str, seed: int) -> ModelInfo:
-    data, config, target = result.data, to_json(result.config), result.data.target
-    choice = from_json(LabelChoice, {name: config[name] for name in CHOICE})
-    found = next(found for (row, number), found in result.results.items() if (row.method, number) == (method, seed))
-    return ModelInfo(
-        data.schema, encoder, target.task, target.names, target.outputs, data.use_center, choice, data.digest,
-        method, seed, found.best_epoch, part_scores(found),
-    )  # fmt: skip
 
 
 def _plain(method: str, methods: tuple[str, ...]) -> str:

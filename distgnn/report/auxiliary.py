@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from distgnn.auxiliary.comparison import SIGNIFICANT, Comparison, Contrast, Row
 from distgnn.config import TransferConfig, to_json
+from distgnn.config.transfer import CONTROL
 from distgnn.report.table import markdown_table, scale, text_table
 
 MethodComparison = Comparison[TransferConfig]
 _NOTES = f"""Test scores of the epoch that was best in validation: mean ± sample standard deviation over seeds. none = the target
-alone. ↓ worse than none: negative transfer. * differs from none, p < {SIGNIFICANT} in a two-sided paired t-test over seeds after
-Holm's correction over the cells of the table. Average gain: mean over encoders of the relative difference to none; positive is
-better. Seconds: mean wall time of a training, with the pre-training that it starts from."""
+alone. Minus none: mean difference over the same seeds, with its 95 % interval of a paired t-test where there are two seeds or
+more. ↓ worse than none, and the interval does not contain 0: negative transfer. * differs from none, p < {SIGNIFICANT} in the same
+test, two-sided, after Holm's correction over the cells of the table. Average gain: mean over encoders of the relative difference
+to none; positive is better. Seconds: mean wall time of a training, with the pre-training that it starts from."""
 _AUTO = """auto = chosen by validation, the same training for all seeds: none from scratch, unless the mean validation score of none
 or the method, from scratch or pretrained, is better by more than {margin:g} standard error(s) of the difference (over validation
 rows and seeds). Its control is none from scratch, and its seconds are those of all these trainings. Chosen, with the validation
 gains over none from scratch ± standard error:"""
 
 
+_ONE_SEED = """There is one seed: the variance over seeds, which the standard errors should contain, is taken as 0."""
+
+
 def marks(contrast: Contrast) -> str:
-    """Suffix of a score in a table: "*" if the difference is significant, "↓" if it is negative."""
-    return ("*" if contrast.significant else "") + (" ↓" if contrast.gain < 0 else "")
+    """Suffix of a score in a table: "*" if the difference is significant, "↓" if it is worse by the 95 % interval."""
+    low, high = contrast.interval or (0.0, 0.0)
+    worse = contrast.gain < 0 and not low <= 0 <= high
+    return ("*" if contrast.significant else "") + (" ↓" if worse else "")
 
 
 def rows(result: MethodComparison, metric: str) -> tuple[list[str], list[list[str]]]:
@@ -42,16 +50,32 @@ def rows(result: MethodComparison, metric: str) -> tuple[list[str], list[list[st
         gains = [contrasts[row].relative_gain for row in places if row in contrasts]
         gain = f"{100 * np.mean(gains):+.2f} %" if gains else ""
         seconds = np.mean([found.cost for row in places for found in result.of(row)])
-        body.append([scheme, method, *(cells[row] for row in places), gain, f"{seconds:.1f}"])
+        pairs = ((cells[row], _difference(result, metric, contrasts.get(row))) for row in places)
+        body.append([scheme, method, *chain.from_iterable(pairs), gain, f"{seconds:.1f}"])
     for name, scores in result.references.items():
-        factor, decimals = (1.0, 3) if metric in result.lower_is_better else scale(metric)
-        body.append(["no encoder", name, *[f"{factor * scores[metric]:.{decimals}f}"] * len(encoders), "", ""])
-    return ["scheme", "method", *encoders, "average gain", "seconds"], body
+        factor, decimals = _scale(result, metric)
+        body.append(["no encoder", name, *[f"{factor * scores[metric]:.{decimals}f}", ""] * len(encoders), "", ""])
+    titles = chain.from_iterable((name, f"{name} minus {CONTROL} [95 %]") for name in encoders)
+    return ["scheme", "method", *titles, "average gain", "seconds"], body
+
+
+def _scale(result: MethodComparison, metric: str) -> tuple[float, int]:
+    """Return (factor, decimals) of printed scores."""
+    return (1.0, 3) if metric in result.lower_is_better else scale(metric)
+
+
+def _difference(result: MethodComparison, metric: str, contrast: Contrast | None) -> str:
+    """Return the paired difference to the control with its interval; "" for the control."""
+    if contrast is None:
+        return ""
+    factor, decimals = _scale(result, metric)
+    bounds = [f"{factor * bound:+.{decimals}f}" for bound in contrast.interval or ()]
+    return f"{factor * contrast.difference:+.{decimals}f}" + (f" [{', '.join(bounds)}]" if bounds else "")
 
 
 def _cell(result: MethodComparison, row: Row, metric: str, contrast: Contrast | None) -> str:
     values = result.values(row, metric=metric)
-    factor, decimals = (1.0, 3) if metric in result.lower_is_better else scale(metric)
+    factor, decimals = _scale(result, metric)
     text = f"{factor * values.mean():.{decimals}f}"
     text += f" ± {factor * values.std(ddof=1):.{decimals}f}" if len(values) > 1 else ""
     return text if contrast is None else text + marks(contrast)
@@ -68,13 +92,14 @@ def _tables(result: MethodComparison) -> Iterator[tuple[str, list[str], list[lis
 def _notes(result: MethodComparison) -> str:
     tasks = "".join(f"\n- {name}" for name in result.tasks[1:])
     chosen = "".join(f"\n- {_choice(result, row)}" for row in result.gains)
-    auto = f"\n\n{_AUTO.format(margin=result.config.auto_margin)}\n{chosen}" if chosen else ""
+    alone = f"\n\n{_ONE_SEED}" if len(result.seeds) == 1 else ""
+    auto = f"\n\n{_AUTO.format(margin=result.config.auto_margin)}\n{chosen}{alone}" if chosen else ""
     return f"{_NOTES}{auto}\n\nAuxiliary tasks:\n{tasks}"
 
 
 def _choice(result: MethodComparison, row: Row) -> str:
     """Return which training was chosen for a row of scheme auto, and the validation gains of all candidates."""
-    factor, decimals = (1.0, 3) if result.metric in result.lower_is_better else scale(result.metric)
+    factor, decimals = _scale(result, result.metric)
     gains = [
         f"{gain.training} {factor * gain.value:+.{decimals}f} ± {factor * gain.se:.{decimals}f}"
         for gain in result.gains[row][1:]

@@ -17,9 +17,10 @@ from distgnn.labels.scores import holm
 from distgnn.report.auxiliary import marks
 from distgnn.report.table import heading, markdown_table, scale, spread, text_table
 
-_NOTES = """Mean ± sample deviation over seeds, beside the same encoder without pre-training (none). ↓ worse than none: negative
-transfer. * differs from none, p < 0.05 in a two-sided paired t-test over seeds after Holm's correction over the cells of the
-table. Average gain: mean over encoders of the difference to none; positive is better."""
+_NOTES = """Mean ± sample deviation over seeds, beside the same encoder without pre-training (none). ↓ worse than none, by more than
+the 95 % interval of a paired t-test over seeds: negative transfer. * differs from none, p < 0.05 in the same test, two-sided,
+after Holm's correction over the cells of the table. Average gain: mean over encoders of the difference to none; positive is
+better."""
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from distgnn.auxiliary import jobs
+from distgnn.auxiliary import data_source, jobs
 from distgnn.auxiliary.comparison import Comparison, Row, compare_methods
 from distgnn.auxiliary.data_source import CorpusDataSource, InitialEncoder, NetworkDataSource, is_network
 from distgnn.auxiliary.jobs import Job, RunJob, rehearse
 from distgnn.config import EncoderConfig, NetworkTaskConfig, TransferConfig, WeightingConfig
-from distgnn.config.weighting import PUBLISHED
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.schema import Feature
 from distgnn.models.encoder import build_encoder
+from distgnn.network.store import save_network
 from distgnn.report.auxiliary import terminal, transfer_summary
 from distgnn.scale.pool import ordered_map
 from distgnn.scale.train import auxiliary as scale_auxiliary
@@ -30,6 +30,7 @@ from distgnn.scale.train.auxiliary import ranked_map, run_jobs
 from distgnn.scale.train.failures import forget_failure, raise_noted
 from distgnn.storage.folder import open_folder
 from tests.helpers.labelled import FEATURES
+from tests.helpers.networks import films
 from tests.helpers.training import CPU
 from tests.helpers.transfers import config, task, write, write_network
 
@@ -88,9 +89,9 @@ class TestJobs:
         assert run(settings)[1] == ["none, gin, scratch, seed 0", "fixed, gin, scratch, seed 0"]
         assert run(replace(settings, seeds=2))[1] == ["none, gin, scratch, seed 1", "fixed, gin, scratch, seed 1"]
         assert run(replace(settings, methods=("cosine",)))[1] == ["cosine, gin, scratch, seed 0"]
-        weights = WeightingConfig(method="fixed", fixed=(1, 2, 3), hidden=8, **PUBLISHED)
+        weights = WeightingConfig(method="fixed", fixed=(1, 2, 3))
         assert run(replace(settings, weighting=weights))[1] == ["fixed, gin, scratch, seed 0"]
-        assert run(replace(settings, network=NetworkTaskConfig(width=4), pretrain_epochs=9))[1] == []
+        assert run(replace(settings, pretrain_epochs=9))[1] == []
         for change in ({"lr": 0.1}, {"corpus": task(auxiliary=("infomax",))}, {"encoders": ("gcn",)}, {"epochs": 3}):
             assert len(run(replace(settings, **change))[1]) == 2, change
         for path in (tmp_path / "out" / "jobs").iterdir():
@@ -165,7 +166,10 @@ class TestJobs:
 def test_checkpoints_provide_initial_weights(data: str, tmp_path: Path) -> None:
     encoder = EncoderConfig(layers=1, width=6)
     start = InitialEncoder("mine", encoder, build_encoder(FEATURES, encoder, 9).state_dict(), FEATURES)
-    settings = config(data, str(tmp_path / "out"), checkpoint=("x",), schemes=BOTH, methods=("fixed",), epochs=1)
+    plain = task(encoder=EncoderConfig())
+    settings = config(
+        data, str(tmp_path / "out"), checkpoint=("x",), schemes=BOTH, methods=("fixed",), epochs=1, corpus=plain
+    )
     result, ran = run(settings, starts=[start])
     assert ran == [f"{method}, mine, {scheme}, seed 0" for scheme in BOTH for method in ("none", "fixed")]
     first = [result.of(Row("none", "mine", scheme))[0].curves["losses"][0, 0] for scheme in BOTH]
@@ -295,6 +299,8 @@ def test_auto_takes_the_same_training_for_all_seeds(data: str, tmp_path: Path) -
     assert "auto = chosen by validation" in text
     assert "better by more than 1 standard error(s)" in text
     assert f"- none, gin: {result.of(Row('none', 'gin', 'auto'))[0].chosen} (of none, pretrained " in text
+    assert "There is one seed" not in text
+    assert "There is one seed: the variance over seeds" in terminal(run(replace(settings, seeds=1))[0])
     choice = transfer_summary(result)["choices"][0]
     assert [gain["training"] for gain in choice["validation_gains"]] == ["none, scratch", "none, pretrained"]
     assert run(replace(settings, schemes=BOTH, auto_margin=0.0))[1] == []
@@ -313,13 +319,18 @@ def test_files_without_influences_are_trained_again_only_for_auto(data: str, tmp
     assert "gin, scratch, seed 0" in run(replace(settings, schemes=("auto",)))[1]
 
 
+@pytest.mark.filterwarnings("ignore:weighting.judge")  # the data are small
 def test_steps_that_cannot_move_the_weights_are_told(data: str, tmp_path: Path) -> None:
     """With the arithmetic; an epoch of one step is named. More steps, or a greater rate, are not warned of."""
     few = config(data, str(tmp_path / "few"), methods=("auxts_all",), weighting=WeightingConfig(hidden=8), epochs=1)
-    for batch, count in ((18, "epochs=1 x 2 steps"), (1000, r"epochs=1 x 1 steps \(an epoch is one step\)")):
+    for batch, count in ((18, "epochs=1 x 2 steps: 2"), (1000, r"epochs=1 x 1 steps \(an epoch is one step\): 1")):
         source = CorpusDataSource.read(replace(few, batch=batch), ())
-        with pytest.warns(UserWarning, match=f"auxts_all: {count}: weighting.lr=0.001 moves the output by at most 0.0"):
+        says = f"auxts_all: {count} updates of the weights with weighting.lr=0.001 move the output by about 0.0"
+        with pytest.warns(UserWarning, match=says):
             rehearse(RunJob(source, open_folder(few.out)), 0)
+    far = replace(few, weighting=WeightingConfig(hidden=8, horizon=10), epochs=40)
+    with pytest.warns(UserWarning, match="epochs=40 x 2 steps, one update in 10: 8 updates of the weights .* horizon$"):
+        rehearse(RunJob(CorpusDataSource.read(far, ()), open_folder(few.out)), 0)
     found, _ = run(replace(few, weighting=WeightingConfig(hidden=8, lr=5.0), methods=("none", "auxts_all")))
     assert len(found.results) == 2
 
@@ -334,6 +345,7 @@ def test_too_small_a_batch_is_refused_before_anything_is_trained(data: str, tmp_
     run(config(data, str(tmp_path / "whole"), methods=("fixed",), epochs=1, batch=2))
 
 
+@pytest.mark.filterwarnings("ignore:weighting.judge")  # the data are small
 @pytest.mark.parametrize("kind", ["corpus", "network"])
 def test_a_judge_of_validation_rows_serves_every_method(
     data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -388,3 +400,30 @@ def test_scales_of_losses(data: str, tmp_path: Path, kind: str) -> None:
     np.testing.assert_allclose(found, np.multiply(plain, factors), rtol=1e-6)
     with pytest.raises(RequestError, match=r"loss_scales holds \d+ factors for \d+ auxiliary tasks"):
         losses((*factors, 1.0))
+
+
+def test_models_without_an_encoder_are_trained_once_for_a_network_and_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the methods are; a damaged file is written again."""
+    uri, made = str(tmp_path / "n"), list[int]()
+    save_network(films(), uri)
+
+    def references(links: Any) -> dict[str, dict[str, float]]:
+        made.append(len(links.parts["train"]))
+        return {"popularity": {"auc": 0.5 + len(made)}}
+
+    monkeypatch.setattr(data_source, "link_references", references)
+    tasks = NetworkTaskConfig(auxiliary=("edge_generation",))
+    settings = config(uri, str(tmp_path / "out"), methods=("none",), network=tasks)
+
+    def found(**changes: Any) -> float:
+        source = NetworkDataSource.read(replace(settings, **changes))
+        return RunJob(source, open_folder(settings.out)).references()["popularity"]["auc"]
+
+    assert found() == found() == found(methods=("fixed",), epochs=9, network=replace(tasks, width=4)) == 1.5
+    assert found(network=replace(tasks, split_seed=1)) == found(network=replace(tasks, split_seed=1)) == 2.5
+    for path in (tmp_path / "out").iterdir():
+        path.write_bytes(path.read_bytes()[:20])
+    assert found() == 3.5
+    assert found() == 3.5

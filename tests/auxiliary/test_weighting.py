@@ -113,14 +113,14 @@ def test_auxts_starts_near_none() -> None:
 
 
 def test_too_few_steps_to_move_a_weight_are_told() -> None:
-    """The bound is first-order: steps x rate x the sum of absolute derivatives of the output."""
+    """The estimate is first-order: updates x rate x the sum of absolute derivatives of the output."""
     model = build("auxts_all", start=0.05)
     assert isinstance(model, WeightModel)
     said = model.advice(10, 1e-3)
     reach = 10 * 1e-3 * model._slope()
-    assert (
-        said
-        == f"weighting.lr=0.001 moves the output by at most {reach:.2f}, and from 0.05 it is 1.63 to 0 and 3.51 to 1"
+    assert said == (
+        f"10 updates of the weights with weighting.lr=0.001 move the output by about {reach:.2f}, and from 0.05 it is 1.63 to 0"
+        " and 3.51 to 1"
     )
     assert model.advice(round(2.0 / model._slope() / 1e-3), 1e-3).endswith("it is 3.51 to 1")
     assert model.advice(round(4.0 / model._slope() / 1e-3), 1e-3) == ""

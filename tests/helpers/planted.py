@@ -94,7 +94,7 @@ class Planted:
             ).to(dtype)
             heads = [nn.Identity() if fixed or kind.fixed else nn.Linear(hidden, 1) for kind in (Kind(), *self.kinds)]
         self.heads = nn.ModuleList(heads).to(dtype)
-        self.judges, self.validated = 0, validated
+        self.judges, self.validated, self.validation = 0, validated, min(validated, VALIDATION // 2)
         self.asked: list[tuple[int, list[list[int]]]] = []
         self.judged: list[int] = []
 

@@ -11,9 +11,11 @@ from distgnn.auxiliary.jobs import Job
 from distgnn.auxiliary.trainer import CURVES, TrainingResult
 from distgnn.config import CorpusTaskConfig, EncoderConfig, SplitConfig, TransferConfig, WeightingConfig
 from distgnn.config.weighting import PUBLISHED
+from distgnn.network import manifest
 from distgnn.network.csr import Edges, build_network
 from distgnn.network.network import Relation
 from distgnn.network.store import save_network
+from distgnn.storage.folder import open_folder
 from tests.helpers.labelled import signal, write_labelled
 
 TASKS = ("target", "edgepred", "attrmasking")
@@ -40,20 +42,27 @@ def write_network(uri: str, nodes: int = 60) -> str:
 
 
 def config(data: str, out: str, **options: Any) -> TransferConfig:
-    """A comparison that takes a second or two."""
+    """A comparison that takes a second or two; options of a weighting model only if a method has one."""
+    methods = options.get("methods", ("fixed", "auxts_one"))
+    learned = any(method.startswith("auxts") for method in methods)
     settings: dict[str, Any] = {
-        "methods": ("fixed", "auxts_one"),
+        "methods": methods,
         "schemes": ("scratch",),
         "seeds": 1,
         "epochs": 2,
         "pretrain_epochs": 1,
         "batch": 18,
         "lr": 0.01,
-        "weighting": WeightingConfig(hidden=8, **PUBLISHED),
-        "corpus": task(),
+        "weighting": WeightingConfig(hidden=8, **PUBLISHED) if learned else WeightingConfig(),
+        "corpus": CorpusTaskConfig() if is_network_folder(data) else task(),
         "device": "cpu",
     }
     return TransferConfig(data, out, **(settings | options))
+
+
+def is_network_folder(uri: str) -> bool:
+    """Whether :func:`write_network` wrote it."""
+    return open_folder(uri).size(manifest.NAME) is not None
 
 
 def task(**options: Any) -> CorpusTaskConfig:

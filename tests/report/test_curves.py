@@ -34,14 +34,17 @@ RESULT = made(SCORES)
 class TestTable:
     def test_cells(self) -> None:
         titles, body = rows(RESULT, "roc_auc")
-        assert titles == ["scheme", "method", "e0", "e1", "average gain", "seconds"]
+        differences = [f"{name} minus none [95 %]" for name in ("e0", "e1")]
+        assert titles == ["scheme", "method", "e0", differences[0], "e1", differences[1], "average gain", "seconds"]
         assert body == [
-            ["scratch", "none", "72.00 ± 2.00", "50.00 ± 0.00", "", "0.5"],
+            ["scratch", "none", "72.00 ± 2.00", "", "50.00 ± 0.00", "", "", "0.5"],
             [
                 "scratch",
                 "fixed",
                 "62.67 ± 2.52* ↓",
+                "-9.33 [-10.77, -7.90]",
                 "50.00 ± 0.00",
+                "+0.00",
                 f"{100 * (0.6266667 / 0.72 - 1) / 2:+.2f} %",
                 "0.5",
             ],
@@ -49,7 +52,9 @@ class TestTable:
                 "scratch",
                 "auxts_one",
                 "82.33 ± 2.52*",
+                "+10.33 [+8.90, +11.77]",
                 "60.00 ± 10.00",
+                "+10.00 [-14.84, +34.84]",
                 f"{50 * (0.8233333 / 0.72 - 1 + 0.2):+.2f} %",
                 "0.5",
             ],
@@ -59,9 +64,21 @@ class TestTable:
         scores = {(scheme, 0, m): [v] for scheme in ("scratch", "pretrained") for m, v in
                   (("none", 0.5), ("fixed", 0.4), ("auxts_one", 0.6))}  # fmt: skip
         body = rows(made(scores, schemes=("scratch", "pretrained")), "roc_auc")[1]
-        assert [row[:3] for row in body[3:]] == [
-            ["pretrained", "none", "50.00"], ["pretrained", "fixed", "40.00 ↓"], ["pretrained", "auxts_one", "60.00"],
-        ]  # fmt: skip
+        assert [row[:4] for row in body[3:]] == [
+            ["pretrained", "none", "50.00", ""],
+            ["pretrained", "fixed", "40.00", "-10.00"],
+            ["pretrained", "auxts_one", "60.00", "+10.00"],
+        ]
+
+    def test_a_loss_inside_the_interval_is_no_negative_transfer(self) -> None:
+        scores = {
+            ("scratch", 0, "none"): NONE,
+            ("scratch", 0, "fixed"): [0.5, 0.73, 0.74],
+            ("scratch", 0, "auxts_one"): NONE,
+        }
+        cell, difference = rows(made(scores), "roc_auc")[1][1][2:4]
+        assert cell == "65.67 ± 13.58"
+        assert difference == "-6.33 [-35.76, +23.09]"
 
     def test_lower_is_better_for_errors(self) -> None:
         result = made(SCORES, metric="rmse")
@@ -75,6 +92,7 @@ class TestTable:
         assert "other x 100" in text
         assert text.endswith("Auxiliary tasks:\n\n- edgepred\n- attrmasking\n")
         assert "82.33 ± 2.52*" in terminal(RESULT)
+        assert "There is one seed" not in terminal(RESULT)
 
     def test_json(self) -> None:
         value = json.loads(json.dumps(transfer_summary(RESULT)))

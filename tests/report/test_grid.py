@@ -105,7 +105,7 @@ def test_marks_of_given_scores() -> None:
         ["objective", "gin", "gat", "average gain"],
         [
             ["none", "72.00 ± 2.00", "72.00 ± 2.00", ""],
-            ["edgepred", "82.67 ± 2.52*", "71.67 ± 10.41 ↓", "+5.17"],
+            ["edgepred", "82.67 ± 2.52*", "71.67 ± 10.41", "+5.17"],
         ],
     )
     assert rows(grid, "ood")[1][1][1] == "72.67 ± 2.52*"

@@ -15,7 +15,7 @@ from distgnn.checkpoint.format import load_checkpoint
 from distgnn.config import TuneConfig, load_config
 from distgnn.config.finetune import FinetuneConfig
 from distgnn.config.pretrain import PretrainConfig
-from distgnn.config.transfer import TransferConfig
+from distgnn.config.transfer import CorpusTaskConfig, TransferConfig
 from distgnn.errors import RequestError, WorkError
 from distgnn.labels.dataset import load_labelled
 from distgnn.search import scoring, winner
@@ -210,9 +210,8 @@ class TestOtherKinds:
     def test_multi_task_trials_on_networks(self, tmp_path: Path) -> None:
         config = joint_tuning(write_network(str(tmp_path / "net")), str(tmp_path / "sweep"))
         network = replace(config.transfer.network, width=4, aux_batch=8, negatives=5)
-        folder, sweep = new_sweep(
-            replace(config, transfer=replace(config.transfer, network=network, epochs=2, seeds=1))
-        )
+        changes = {"network": network, "corpus": CorpusTaskConfig(), "epochs": 2, "seeds": 1}
+        folder, sweep = new_sweep(replace(config, transfer=replace(config.transfer, **changes)))
         record = whole(folder, sweep, 0, {"transfer.weighting.lr": 1e-3})
         looks = [found.name for name in winner.FINAL for found in winner.evaluate_final(folder, sweep, record, name)]
         assert looks == ["winner", "default", "none"]

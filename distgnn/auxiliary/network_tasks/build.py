@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from distgnn import register
 from distgnn.auxiliary.network_tasks.label_sets import LabelSetTarget, has_label_sets, read_label_sets
 from distgnn.auxiliary.network_tasks.links import COLUMNS, LinkTarget, read_links, training_network
 from distgnn.auxiliary.network_tasks.metapaths import MetapathTask
-from distgnn.auxiliary.network_tasks.nodes import NodeTarget, read_nodes
+from distgnn.auxiliary.network_tasks.nodes import NodeTarget, published_split, read_nodes
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
 from distgnn.auxiliary.network_tasks.tasks import AuxiliaryTask, TargetTask, TaskContext
 from distgnn.auxiliary.network_tasks.views import Evaluation, Views
 from distgnn.config import NetworkTaskConfig
+from distgnn.config.base import given_options
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import key
 from distgnn.graph.purposes import NetworkDraw
@@ -50,6 +53,13 @@ def target_of(network: Network, config: NetworkTaskConfig) -> type[TargetTask]:
     return LabelSetTarget if has_label_sets(network) else NodeTarget
 
 
+def labelled_kind(network: Network) -> str:
+    """Return the type of the nodes with labels; "" if there is none."""
+    endings = ".labels.node", ".label"
+    found = [kind for ending in endings for kind in network.types if kind + ending in network.tables]
+    return found[0] if found else ""
+
+
 def _target(network: Network, config: NetworkTaskConfig, seed: int, group: ProcessGroup) -> tuple[TargetTask, Network]:
     """Return the target task, and the network whose messages are available in training."""
     kind = target_of(network, config)
@@ -77,3 +87,30 @@ def _auxiliary(context: TaskContext, name: str) -> AuxiliaryTask:
         return MetapathTask(context.views.network, name, context.options, context.seed, context.group)
     entry = register.network_task.get(name, "network.auxiliary", ("a path such as 'a relation b'",))
     return entry.make(getattr(context.options, entry.name) if entry.config else None, context)
+
+
+_UNHEADED = {"gcn", "gin", "sage", "lightgcn"}
+"""Encoders without attention."""
+
+
+def unread_options(network: Network, config: NetworkTaskConfig, encoders: Sequence[str]) -> dict[str, str]:
+    """Return the given options that neither the tasks nor the encoders on this network read, and what would read them."""
+    is_link = target_of(network, config) is LinkTarget
+    names = config.auxiliary or default_auxiliary(network, "item" if is_link else labelled_kind(network))
+    paths, generates = any(" " in name for name in names), "edge_generation" in names
+    split = {} if is_link else published_split(network, labelled_kind(network), config)
+    sized = any(table.endswith(f"_{config.official_split}") for table in split.values())
+    drawn = bool(split), "a network without a published split"
+    needs = {
+        **dict.fromkeys(("loss", "decoder", "messages"), (not is_link, "target=link")),
+        **dict.fromkeys(("negatives", "removed"), (not generates, "edge_generation among network.auxiliary")),
+        **dict.fromkeys(("fractions", "split_seed"), drawn),
+        "paths": (not paths, "a meta-path among network.auxiliary"),
+        "hidden": (
+            not paths and not (is_link and config.decoder == "mlp"),
+            "a meta-path, or target=link and decoder=mlp",
+        ),
+        "official_split": (not sized, "a network with a published split of that size"),
+        "heads": (_UNHEADED.issuperset(encoders), "encoder gat or hgt"),
+    }
+    return {name: needs[name][1] for name in given_options(config) if name in needs and needs[name][0]}

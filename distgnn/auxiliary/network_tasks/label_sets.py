@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distgnn.auxiliary.batches import without_judge
-from distgnn.auxiliary.network_tasks.nodes import labelled_parts
+from distgnn.auxiliary.network_tasks.nodes import labelled_parts, likely_classes
 from distgnn.auxiliary.network_tasks.tasks import NodeQuery, TargetTask, sample_count
 from distgnn.auxiliary.problem import JUDGE, PartEvaluation, Rows, Samples
 from distgnn.config import NetworkTaskConfig
@@ -102,7 +102,7 @@ class LabelSetTarget(TargetTask):
     def __init__(self, sets: LabelSets, config: NetworkTaskConfig, device: torch.device) -> None:
         super().__init__()
         self.sets, self.device, self.kind = sets, device, sets.kind
-        self.rows = len(sets.node["train"])
+        self.rows, self.validation = len(sets.node["train"]), len(sets.node["val"])
         self.classify = nn.Linear(config.width, sets.classes)
 
     def split_validation(self, seed: int) -> int:
@@ -124,9 +124,13 @@ class LabelSetTarget(TargetTask):
         losses = F.kl_div(guess, truth / truth.sum(1, keepdim=True), reduction="none").sum(1)
         return Samples(losses, torch.zeros_like(losses), sample_count(losses))
 
+    def described(self, part: str) -> dict[str, Rows]:
+        """See :class:`TargetTask`; a node may have several labels."""
+        return {self.kind: self.sets.node[part]}
+
     def evaluate(self, part: str, embed: Callable[[Rows], Tensor]) -> PartEvaluation:
         """Return ranking metrics of the nodes' labels among all classes."""
-        nodes, found, firsts = self.sets.node[part], [], []
+        nodes, found, firsts, likely = self.sets.node[part], [], [], []
         embedded = embed(nodes)
         for low in range(0, len(nodes), _ROWS):
             relevant = np.zeros((len(nodes[low : low + _ROWS]), self.sets.classes), np.bool_)
@@ -134,5 +138,7 @@ class LabelSetTarget(TargetTask):
             scores = self.classify(embedded[low : low + _ROWS]).double().cpu().numpy()
             found.append((len(relevant), label_scores(relevant, scores)))
             firsts.append(reciprocal_ranks(relevant, scores))
+            likely.append(likely_classes(scores))
         means = {name: sum(rows * metrics[name] for rows, metrics in found) / len(nodes) for name in self.metrics}
-        return PartEvaluation(means, influence=on_mean(np.concatenate(firsts)))
+        influence = on_mean(np.concatenate(firsts))
+        return PartEvaluation(means, predictions=np.concatenate(likely), influence=influence)

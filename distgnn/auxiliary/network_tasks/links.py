@@ -123,7 +123,7 @@ class LinkTarget(PairTask, TargetTask):
         super().__init__(config.width, config.hidden if config.decoder == "mlp" else 0)
         self.links, self.hides, self.device = links, config.messages == "hide", device
         self.bpr, self.seed = config.loss == "bpr", seed
-        self.rows = len(links.parts["train"])
+        self.rows, self.validation = len(links.parts["train"]), len(links.parts["val"])
         self._ranking = cache(lambda part: (self.links.known(part), self.links.wanted(part)))
 
     def strata(self) -> Rows:
@@ -165,6 +165,11 @@ class LinkTarget(PairTask, TargetTask):
         row = self.links.parts[part][rows]
         return np.stack([self.links.user[row], self.links.item[row]])
 
+    def described(self, part: str) -> dict[str, Rows]:
+        """See :class:`TargetTask`."""
+        row = self.links.parts[part]
+        return {"user": self.links.user[row], "item": self.links.item[row], "y": self.links.label[row]}
+
     def evaluate(self, part: str, embed: Callable[[Rows], Tensor]) -> PartEvaluation:
         """Return pooled and per-user ROC-AUC of the rows, and recall and NDCG of the full ranking of the items."""
         links, row = self.links, self.links.parts[part]
@@ -181,4 +186,5 @@ class LinkTarget(PairTask, TargetTask):
 
         label, rated = links.label[row], logits.double().cpu().numpy()
         scores = link_scores(user, label, rated) | ranking_scores(known, wanted, score)
-        return PartEvaluation(scores, influence=on_auc(label, rated))
+        values = logits if self.bpr else logits.sigmoid()
+        return PartEvaluation(scores, predictions=values.float().cpu().numpy()[:, None], influence=on_auc(label, rated))

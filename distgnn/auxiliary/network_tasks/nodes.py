@@ -74,14 +74,22 @@ def labelled_parts(
     Raises:
         RequestError: A part is empty or has nodes without a label.
     """
+    names = published_split(network, kind, config)
+    if names:
+        parts = {part: np.asarray(network.tables[name]).astype(np.int64) for part, name in names.items()}
+        _check(kind, parts, known)
+        return parts
+    split = SplitConfig(method="random", fractions=config.fractions, seed=config.split_seed)
+    return make_split(split, np.arange(len(known)), usable=known)
+
+
+def published_split(network: Network, kind: str, config: NetworkTaskConfig) -> dict[str, str]:
+    """Return the tables of the published split of the nodes of type ``kind``, by part; empty without one."""
     for ending in (f"_{config.official_split}", ""):
         names = {part: f"{kind}.{part}{ending}" for part in PARTS}
         if all(name in network.tables for name in names.values()):
-            parts = {part: np.asarray(network.tables[name]).astype(np.int64) for part, name in names.items()}
-            _check(kind, parts, known)
-            return parts
-    split = SplitConfig(method="random", fractions=config.fractions, seed=config.split_seed)
-    return make_split(split, np.arange(len(known)), usable=known)
+            return names
+    return {}
 
 
 def _check(kind: str, parts: dict[str, Rows], known: npt.NDArray[np.bool_]) -> None:
@@ -94,6 +102,12 @@ def _check(kind: str, parts: dict[str, Rows], known: npt.NDArray[np.bool_]) -> N
             raise RequestError(f"target=node: the split's part {name!r} has {kind} nodes without a label")
 
 
+def likely_classes(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Return [n, 2]: the most likely class and its probability; logits: [n, classes]."""
+    probability = 1 / np.exp(logits - logits.max(1, keepdims=True)).sum(1)
+    return np.stack([logits.argmax(1), probability], axis=1).astype(np.float32)
+
+
 class NodeTarget(TargetTask):
     """Cross-entropy of a linear map of the embeddings. The label signal of SELAR is 0, since classes have no order."""
 
@@ -102,7 +116,7 @@ class NodeTarget(TargetTask):
     def __init__(self, nodes: Nodes, config: NetworkTaskConfig, device: torch.device) -> None:
         super().__init__()
         self.nodes, self.device, self.kind = nodes, device, nodes.kind
-        self.rows = len(nodes.node["train"])
+        self.rows, self.validation = len(nodes.node["train"]), len(nodes.node["val"])
         self.classify = nn.Linear(config.width, nodes.classes)
 
     def strata(self) -> Rows:
@@ -125,9 +139,13 @@ class NodeTarget(TargetTask):
         losses = F.cross_entropy(self.classify(embedded), query.data, reduction="none")
         return Samples(losses, torch.zeros_like(losses), sample_count(losses))
 
+    def described(self, part: str) -> dict[str, Rows]:
+        """See :class:`TargetTask`."""
+        return {self.kind: self.nodes.node[part], "y": self.nodes.label[part]}
+
     def evaluate(self, part: str, embed: Callable[[Rows], Tensor]) -> PartEvaluation:
         """Return F1 of the most likely class, and ranking metrics of the true class."""
         found = self.classify(embed(self.nodes.node[part])).double().cpu().numpy()
         label = self.nodes.label[part]
         scores = class_scores(np.arange(self.nodes.classes) == label[:, None], found)
-        return PartEvaluation(scores, influence=on_mean(found.argmax(1) == label))
+        return PartEvaluation(scores, predictions=likely_classes(found), influence=on_mean(found.argmax(1) == label))

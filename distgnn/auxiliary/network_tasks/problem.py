@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import key
 from distgnn.graph.purposes import NetworkDraw
 from distgnn.models.network_encoder import NetworkEncoder, SubgraphBatch
+
+PREDICTED = "test"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class NetworkProblem:
         self.heads = nn.ModuleList([target, *auxiliary])
         self.names = (target.name, *(task.name for task in auxiliary))
         self.rows, self.strata, self.metrics = target.rows, target.strata(), target.metrics
+        self.validation = target.validation
 
     def split_validation(self, seed: int) -> None:
         """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`."""
@@ -126,10 +129,14 @@ class NetworkProblem:
 
     @torch.no_grad()
     def evaluate(self, part: str) -> PartEvaluation:
-        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Every rank evaluates the whole part."""
+        """See :class:`~distgnn.auxiliary.problem.MultiTaskProblem`. Every rank evaluates the whole part.
+
+        Only the predictions of the part PREDICTED are kept.
+        """
         training = self.encoder.training
         self.encoder.eval()
         try:
-            return self.target.evaluate(part, lambda nodes: self.evaluation.embed(self.encoder, nodes, part))
+            found = self.target.evaluate(part, lambda nodes: self.evaluation.embed(self.encoder, nodes, part))
+            return found if part == PREDICTED else replace(found, predictions=None)
         finally:
             self.encoder.train(training)

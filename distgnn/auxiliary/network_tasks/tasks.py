@@ -63,6 +63,7 @@ class TargetTask(NetworkTask):
     kind: str
     metrics: tuple[str, ...]
     rows: int
+    validation: int
     hides = False
 
     def strata(self) -> Rows:
@@ -81,8 +82,14 @@ class TargetTask(NetworkTask):
         """Return int64 [2, p]: the node pairs that ``rows`` of a part predict; None if they predict no links."""
         return None
 
+    def described(self, part: str) -> dict[str, Rows]:
+        """Return int64 [rows of the part] by name: global ids of the nodes by type, and "y", the label, if there is one each."""
+        raise NotImplementedError
+
     def evaluate(self, part: str, embed: Callable[[Rows], Tensor]) -> PartEvaluation:
-        """Return the metrics over all rows of the part, and the influence of the rows.
+        """Return the metrics over all rows of the part, the influence of the rows, and predictions.
+
+        The predictions are float32 [rows, 1], scores or probabilities, or [rows, 2], the most likely class and its probability.
 
         Args:
             part: Name of the part.

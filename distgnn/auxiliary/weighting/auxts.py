@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from distgnn import register
-from distgnn.auxiliary.weighting.model import WeightModel
+from distgnn.auxiliary.weighting.model import MODEL_OPTIONS, WeightModel
 from distgnn.auxiliary.weighting.signals import Signals, WeightingContext
 
 
@@ -17,6 +17,7 @@ class OneSimilarity(WeightModel):
     """
 
     reads = "cosines"
+    own_options = MODEL_OPTIONS | {"start"}
 
     def __init__(self, config: None, context: WeightingContext) -> None:
         super().__init__(config, context, extra=1, start=context.options.start)
@@ -31,6 +32,7 @@ class AllSimilarities(WeightModel):
     """AUX-TS with the cosines of all auxiliary tasks' gradients with the target's (the paper's "all sims")."""
 
     reads = "cosines"
+    own_options = MODEL_OPTIONS | {"start"}
 
     def __init__(self, config: None, context: WeightingContext) -> None:
         super().__init__(config, context, extra=context.tasks - 1, start=context.options.start)

@@ -17,6 +17,7 @@ class CosineGate(Weighting):
 
     reads = "cosines"
     plain_heads = True
+    own_options = frozenset()
 
     def forward(self, signals: Signals) -> Tensor:
         """Return weights [R], each 0 or 1."""

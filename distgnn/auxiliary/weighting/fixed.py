@@ -15,6 +15,7 @@ class Fixed(Weighting):
     """Constant weights ``weighting.fixed``, the target's first; empty = 1 for each task (AUX-TS, section 4.1)."""
 
     values: Tensor
+    own_options = frozenset({"fixed"})
 
     def __init__(self, config: None, context: WeightingContext) -> None:
         super().__init__(config, context)

@@ -33,6 +33,7 @@ class LibraryWeighting(Weighting):
 
     reads = "gradients"
     plain_heads = True
+    own_options = frozenset({"library", "library_reads"})
 
     def __init__(self, config: None, context: WeightingContext) -> None:
         super().__init__(config, context)

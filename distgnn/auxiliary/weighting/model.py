@@ -14,6 +14,8 @@ from distgnn.auxiliary.weighting.signals import Signals, Weighting, WeightingCon
 
 NEAR_ZERO = 0.01
 """A weight that counts as 0."""
+MODEL_OPTIONS = frozenset({"hidden", "output", "normalise", "granularity", "types"})
+"""The options of WeightingConfig that every weighting model reads."""
 _EMBEDDING = 8
 _OUTPUTS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[float], float], float]] = {
     "softplus": (F.softplus, lambda weight: math.log(math.expm1(weight)), 1.0),
@@ -36,6 +38,7 @@ class WeightModel(Weighting):
     """
 
     learns = "meta"
+    own_options = MODEL_OPTIONS
     offset: Tensor
 
     def __init__(self, config: Any, context: WeightingContext, extra: int, start: float = 0.0) -> None:
@@ -64,15 +67,16 @@ class WeightModel(Weighting):
         """Return weights [R]."""
         return self.activation(self._before_output(signals))
 
-    def advice(self, steps: int, rate: float) -> str:
+    def advice(self, updates: int, rate: float) -> str:
         """Compare the distance from the start to 0 (NEAR_ZERO) and 1 with what Adam's steps of size ``rate`` can move.
 
-        A step changes every parameter by at most about ``rate``, so the value before the output function changes by at most
-        ``rate`` times the sum of the absolute values of its gradient.
+        A step changes every parameter by about ``rate`` or less, so the value before the output function changes by about
+        ``rate`` times the sum of the absolute values of its gradient. That sum grows with the loss and changes in training;
+        here it is that of the initial model and a loss of 1.
         """
         if not self.start or self.learns == "nothing":
             return ""
-        reach = steps * rate * self._slope()
+        reach = updates * rate * self._slope()
         place, target = self._inverse(self.start * self._target), self._target
         wanted = {"0": self._inverse(NEAR_ZERO * target), "1": self._inverse(target * (1 - 1e-6))}
         needs = {name: abs(value - place) for name, value in wanted.items()}
@@ -80,10 +84,13 @@ class WeightModel(Weighting):
         if not missed:
             return ""
         far = " and ".join(f"{needs[name]:.2f} to {name}" for name in missed)
-        return f"weighting.lr={rate:g} moves the output by at most {reach:.2f}, and from {self.start:g} it is {far}"
+        return (
+            f"{updates} updates of the weights with weighting.lr={rate:g} move the output by about {reach:.2f}, and from"
+            f" {self.start:g} it is {far}"
+        )
 
     def _slope(self) -> float:
-        """Return the sum of absolute derivatives of the value before the output function, for usual signals."""
+        """Return the sum of absolute derivatives of the value before the output function, for a loss of 1."""
         tasks = len(self.offset)
         signals = Signals(torch.tensor([tasks - 1]), torch.ones(1), torch.ones(1), torch.ones(tasks))
         own = [parameter for parameter in self.parameters() if parameter.requires_grad]

@@ -13,6 +13,7 @@ class NoAuxiliary(Weighting):
     """Train on the target only: weight 1 for the target, 0 for the auxiliary tasks."""
 
     alone = True
+    own_options = frozenset()
 
     def forward(self, signals: Signals) -> Tensor:
         """Return weights [R]."""

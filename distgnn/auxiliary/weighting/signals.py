@@ -64,11 +64,14 @@ class Weighting(nn.Module):
         plain_heads: Whether a task's head is trained by the unweighted loss of the task.
         per_sample: Whether rows are samples (for tasks with samples).
         normalised: Whether weights are divided by the target's mean weight.
+        own_options: The options of :class:`WeightingConfig` that the class itself reads; None = not known, so that none
+            counts as unread.
     """
 
     reads: Literal["losses", "cosines", "gradients"] = "losses"
     learns: Literal["nothing", "joint", "meta"] = "nothing"
     alone = plain_heads = per_sample = normalised = False
+    own_options: frozenset[str] | None = None
 
     def __init__(self, config: Any = None, context: WeightingContext | None = None) -> None:  # noqa: ARG002
         super().__init__()
@@ -85,8 +88,8 @@ class Weighting(nn.Module):
         """Return weights [R], not negative and differentiable w.r.t. the method's own parameters."""
         raise NotImplementedError
 
-    def advice(self, steps: int, rate: float) -> str:  # noqa: ARG002
-        """Return why ``steps`` steps of Adam with learning rate ``rate`` cannot train the weights; "" if they can."""
+    def advice(self, updates: int, rate: float) -> str:  # noqa: ARG002
+        """Return why ``updates`` steps of Adam with learning rate ``rate`` cannot train the weights; "" if they can."""
         return ""
 
     def penalty(self) -> Tensor:

@@ -17,6 +17,7 @@ class Uncertainty(Weighting):
     """Joint loss sum_i exp(-s_i) l_i + s_i with learned s = log sigma^2 (Kendall et al., CVPR 2018, up to constants)."""
 
     learns = "joint"
+    own_options = frozenset()
 
     def __init__(self, config: None, context: WeightingContext) -> None:
         super().__init__(config, context)
