@@ -79,7 +79,7 @@ class AsWrittenStep(DoubleBackwardStep):
     Losses and similarities are computed anew for each fold (lines 6-12) and again for the second stage (lines 14-19).
     """
 
-    def step(self, number: int, batch: Any = None, unseen: Any = None) -> StepRecord:  # noqa: ARG002
+    def step(self, number: int, batch: Any = None, unseen: Any = None, following: Sequence[Any] = ()) -> StepRecord:  # noqa: ARG002
         """See :class:`MultiTaskStep`; the record is empty."""
         batch = self.fetch(number) if batch is None else batch
         losses = []

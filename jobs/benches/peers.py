@@ -20,7 +20,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import cycle
@@ -146,9 +146,9 @@ class TorchJDStep(MultiTaskStep):
 
     aggregator: Any = None
 
-    def step(self, number: int, batch: Any = None, unseen: Any = None) -> StepRecord:
+    def step(self, number: int, batch: Any = None, unseen: Any = None, following: Sequence[Any] = ()) -> StepRecord:
         """See :class:`MultiTaskStep`; there is no judge, and the record is empty."""
-        del unseen
+        del unseen, following
         autojac = importlib.import_module("torchjd.autojac")
         target, auxiliary = self.problem.losses(batch)
         count = torch.stack([samples.count for samples in target]).sum()
