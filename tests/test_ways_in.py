@@ -21,6 +21,8 @@ CASES = [
     ("distgnn pretrain --objective atr", set[str]()),
     ("distgnn pretrain --objective att", {"attrmasking"}),
     ("distgnn tune --dry", {"--dry-run"}),
+    ("distgnn evaluate --mod", {"--model"}),
+    ("distgnn evaluate --train-l", {"--train-labels"}),
     ("distgnn pretrain --l2p.supp", {"--l2p.support", "--l2p.support-loss"}),
     ("distgnn finetune --corpus cor", {"corpus-a", "corpus b"}),
 ]
