@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from distgnn.cli import main
+from tests.helpers.corpora import DATA, real
 
 SHELLS = ("bash", "zsh", "fish")
 CASES = [
@@ -21,6 +23,8 @@ CASES = [
     ("distgnn pretrain --objective atr", set[str]()),
     ("distgnn pretrain --objective att", {"attrmasking"}),
     ("distgnn tune --dry", {"--dry-run"}),
+    ("distgnn evaluate --mod", {"--model"}),
+    ("distgnn evaluate --train-l", {"--train-labels"}),
     ("distgnn pretrain --l2p.supp", {"--l2p.support", "--l2p.support-loss"}),
     ("distgnn finetune --corpus cor", {"corpus-a", "corpus b"}),
 ]
@@ -96,6 +100,39 @@ def test_demo_without_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert Path(value["report"]).stat().st_size > 100_000
     assert main(["demo", "--quick"]) == 2
     assert "is empty" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.timeout(900)
+def test_demo_with_real_data(tmp_path: Path) -> None:
+    """All parts in a process of their own, as a user starts it."""
+    smiles = [f"molecules/smiles/{name}.csv" for name in ("tox21", "bace", "bbbp")]
+    real(*smiles, "kgrec/last-fm", "databases/northwind")
+    words = [
+        sys.executable,
+        "-m",
+        "distgnn",
+        "demo",
+        "--quick",
+        "--json",
+        "--out",
+        str(tmp_path / "demo"),
+        "--data",
+        str(DATA.resolve()),
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=840, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "using synthetic graphs" not in done.stderr
+    value = json.loads(done.stdout.splitlines()[-1])
+    found = [Path(folder).name for folder in value["folders"]]
+    assert found == ["tox21", "bace-few", "bbbp-few", "auxts", "northwind", "reorder"]
+    for name in ("bace-few", "bbbp-few"):
+        results = json.loads((tmp_path / "demo" / name / "results.json").read_text())
+        assert {row["method"] for row in results["summary"]} == {"shipped", "none"}
+        assert (tmp_path / "demo" / name / "pictures/curves.png").stat().st_size > 1000
+    page = Path(value["report"]).read_text()
+    assert all(name in page for name in found)
 
 
 def test_demo_checks_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

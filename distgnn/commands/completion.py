@@ -12,8 +12,8 @@ from distgnn.commands.output import Output
 from distgnn.config.fields import type_of, walk
 from distgnn.options import CompletionOptions
 
-Table = dict[tuple[str, ...], type[Any]]
-"""The config class of each command, by its words."""
+Table = dict[tuple[str, ...], tuple[type[Any], ...]]
+"""The config classes of each command, by its words."""
 
 _GLOBAL = ("--help", "--config", "--json")
 _BASH = r"""# Completion of distgnn in bash 4 and zsh. In ~/.bashrc or ~/.zshrc: source <(distgnn completion bash)
@@ -122,9 +122,9 @@ def completion(options: CompletionOptions, output: Output, table: Table) -> int:
 def script(shell: str, table: Table) -> str:
     """Return the completion script for ``shell`` (bash, zsh or fish) of the commands of ``table``."""
     found, values = {}, {}
-    for path, config in table.items():
+    for path, configs in table.items():
         name = " ".join(path)
-        options = dict(_options(config))
+        options = {option: given for config in configs for option, given in _options(config)}
         found[name] = " ".join((*_GLOBAL, *(("--resume", "--dry-run") if path in _RESUMED else ()), *options))
         values |= {f"{name} {option}": " ".join(given) for option, given in options.items() if given}
     template, case = _SHELLS[shell]

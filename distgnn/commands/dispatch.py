@@ -266,9 +266,11 @@ def _show_kinds(what: str, sources: Registry) -> int:
 
 def completion(options: CompletionOptions, output: Output) -> int:
     """The command ``distgnn completion``, which needs the table of the commands."""
-    table = {path: command.options for path, command in COMMANDS.items()}
+    table = {path: (command.options,) for path, command in COMMANDS.items()}
+    table |= {path: (*table[path], command.options) for path, command in FEW_LABELS.items()}
     for path, builds in BUILDS.items():
-        table |= {(*path, entry.name): entry.config for entry in REGISTRIES[builds.sources].entries() if entry.config}
+        entries = REGISTRIES[builds.sources].entries()
+        table |= {(*path, entry.name): (entry.config,) for entry in entries if entry.config}
     return _load("distgnn.commands.completion:completion")(options, output, table)
 
 
