@@ -35,6 +35,7 @@ from benches.stream import bench_stream
 from benches.tasks import bench_tasks
 from benches.tuner import bench_tuner
 from benches.weighting_step import bench_weighting_step
+from benches.world import bench_world
 from rich.console import Console
 from rich.table import Table
 
@@ -48,6 +49,7 @@ BENCHES = {
     "objectives": bench_objectives,
     "sampler": bench_sampler,
     "scaling": bench_scaling,
+    "world": bench_world,
     "simulate": bench_simulate,
     "plan": bench_plan,
     "reading": bench_reading,
