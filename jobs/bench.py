@@ -4,8 +4,8 @@ Both sides of a comparison do the same work in the same run, interleaved; result
 {"bench", "case", "metric", "value", "unit", "baseline", "baseline_value", "ratio", "runs"} with ratio = value / baseline_value.
 Real data of DISTGNN_DATA is used if available, else synthetic motif graphs (see "case").
 Results are also written to build/bench/NAME.json.
-Names: corpus_build tasks stream l2p_step l2p_variants objectives sampler scaling simulate plan reading recovery weighting_step
-tuner peers.
+Names: corpus_build tasks stream l2p_step l2p_variants objectives sampler scaling world simulate plan reading recovery
+weighting_step tuner peers.
 """
 
 from __future__ import annotations
