@@ -4,8 +4,8 @@ Both sides of a comparison do the same work in the same run, interleaved; result
 {"bench", "case", "metric", "value", "unit", "baseline", "baseline_value", "ratio", "runs"} with ratio = value / baseline_value.
 Real data of DISTGNN_DATA is used if available, else synthetic motif graphs (see "case").
 Results are also written to build/bench/NAME.json.
-Names: corpus_build tasks stream l2p_step l2p_variants objectives sampler scaling simulate plan reading recovery weighting_step
-tuner peers.
+Names: corpus_build tasks stream l2p_step l2p_variants objectives sampler scaling world simulate plan reading recovery
+weighting_step tuner peers.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from benches.stream import bench_stream
 from benches.tasks import bench_tasks
 from benches.tuner import bench_tuner
 from benches.weighting_step import bench_weighting_step
+from benches.world import bench_world
 from rich.console import Console
 from rich.table import Table
 
@@ -48,6 +49,7 @@ BENCHES = {
     "objectives": bench_objectives,
     "sampler": bench_sampler,
     "scaling": bench_scaling,
+    "world": bench_world,
     "simulate": bench_simulate,
     "plan": bench_plan,
     "reading": bench_reading,

@@ -46,6 +46,8 @@ _READ_SECONDS, _PAUSE_SECONDS = 0.1, 0.25
 _UNIT_ROWS, _PER_STREAM, _UNITS = 32, 16, 96
 _LEFT_OUT, _LEAST = 32, 16
 """Units of Ray Data that a rank takes before the steady state, read ahead while it made pauses, and the fewest in that state."""
+_BLOCK = 8
+"""Units that a task of Ray Data reads for a rank."""
 _LONG_SECONDS = 1.5
 """A longer wait is looked into. A task of eight units takes 0.8 s, for which a rank waits where readers are as many as ranks."""
 _OBJECT_STORE, _HEAD = 100 << 20, "node:__internal_head__"
@@ -254,13 +256,18 @@ def long_waits(ranks: list[list[Read]], low: float, high: float) -> dict[str, in
     every = [read for reads in ranks for read in reads if read.process not in processes]
     first = {process: min(r.start for r in every if r.process == process) for process in {r.process for r in every}}
     caught_up = max(reads[_caught_up(reads)].taken for reads in ranks)
-    waits = [read for reads in ranks for read in reads if read.wait > _LONG_SECONDS and low < read.taken <= high]
+    waits = [
+        (read, max(each.end for each in reads[n : n + _BLOCK]))
+        for reads in ranks
+        for n, read in enumerate(reads)
+        if read.wait > _LONG_SECONDS and low < read.taken <= high
+    ]
     return {
         f"waits over {_LONG_SECONDS:g} s": len(waits),
-        "of these for the first unit of a process": sum(read.start == first.get(read.process) for read in waits),
-        "of these for a unit that had been read before": sum(read.end < read.asked for read in waits),
-        "of these while every rank waited": sum(_all_wait(ranks, (read.asked + read.taken) / 2) for read in waits),
-        "of these before every rank had units of Ray Data": sum(read.asked < caught_up for read in waits),
+        "of these for the first unit of a process": sum(read.start == first.get(read.process) for read, _ in waits),
+        "of these for a block that had been read before": sum(end < read.asked for read, end in waits),
+        "of these while every rank waited": sum(_all_wait(ranks, (read.asked + read.taken) / 2) for read, _ in waits),
+        "of these before every rank had units of Ray Data": sum(read.asked < caught_up for read, _ in waits),
     }
 
 

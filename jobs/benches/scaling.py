@@ -1,4 +1,4 @@
-"""Benchmark scaling: pre-training with one and two ranks (see world), and time of a second-order L2P step as one setting grows.
+"""Benchmark scaling: time of a second-order L2P step as one setting grows.
 
 Steps s and t, child tasks k and the width are varied on molecules, 64 graphs per step; the size of graphs on synthetic graphs,
 with about the same number of nodes per step. The smallest setting is the baseline.
@@ -24,12 +24,10 @@ from distgnn.storage.folder import open_folder
 
 from .data import molecules, step_batches
 from .measure import Options, Side, finish, line, measure
-from .world import world_lines
 
 
 def bench_scaling(options: Options) -> Iterator[dict[str, Any]]:
-    """Measure ranks, then settings."""
-    yield from world_lines(options)
+    """Measure the settings."""
     torch.set_num_threads(os.cpu_count() or 1)
     encoder, config = EncoderConfig(layers=2, width=32) if options.quick else EncoderConfig(), L2PConfig()
     runs = 3 if options.quick else 9
