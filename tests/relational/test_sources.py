@@ -201,7 +201,8 @@ def test_keys_of_two_columns_are_proposed_and_built(tmp_path: Path) -> None:
     schema = tmp_path / "schema.toml"
     schema.write_text(text)
     link = ForeignKey("sales", "chain+store", "stores")
-    for options in ({"schema": schema}, {"accept_proposal": True}):
+    ways: tuple[dict[str, Any], ...] = ({"schema": schema}, {"accept_proposal": True})
+    for options in ways:
         database = dg.build_database(input=tmp_path / "in", out=tmp_path / "store", overwrite=True, **options)
         assert database.keys("stores").to_pylist()[:5] == ["0|0", "0|1", "0|2", "0|3", "1|\\|0"]
         assert database.parent(link)[:6].tolist() == [0, 4, 8, 12, 16, 1]
