@@ -76,6 +76,53 @@ def test_slopes_equal_finite_differences_through_the_step_of_the_optimiser(momen
             assert record.hypergradients[task] == pytest.approx(numeric, rel=1e-4, abs=1e-8), (number, task)
 
 
+def moved(step: MultiTaskStep, number: int, weights: tuple[float, ...]) -> tuple[Tensor, MultiTaskStep]:
+    """Return the real step [P] of the shared parameters with constant weights, and the copy that took it."""
+    other = copy.deepcopy(step)
+    other.weighting.learns = "nothing"
+    other.weighting.values.data = torch.tensor(weights, dtype=torch.float64)
+    other.step(number)
+    return flat(step.layout.shared) - flat(other.layout.shared), other
+
+
+def flat(parameters: Any) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in parameters])
+
+
+def priced(step: MultiTaskStep, number: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the target's step d_0, the denominator D of its Adam, and c, from real steps and the optimiser's state."""
+    alone, target = moved(step, number, (1.0, 0.0, 0.0, 0.0))
+    group, states = target.optimiser.param_groups[0], [target.optimiser.state[p] for p in target.layout.shared]
+    second = torch.cat([state["exp_avg_sq"].flatten() for state in states])
+    bottom = (second / (1 - group["betas"][1] ** float(states[0]["step"]))).sqrt() + group["eps"]
+    _, ahead = moved(step, number, WEIGHTS)
+    unseen = ahead.problem.fetch_unseen(ahead.batches.judge_rows(number), number)
+    direction = meta_gradient(ahead.problem, unseen, 0, ahead.layout, ALONE)[0][: len(alone)]
+    return alone, bottom, (alone @ direction).clamp(min=0) / (alone @ (bottom * alone))
+
+
+def test_slopes_with_the_cost_of_a_step_equal_finite_differences_of_the_judges_objective() -> None:
+    """J(w) = L_judge + c / 2 <a, D a> by real steps, with the cost c of the present weights; proximal=1 is the default."""
+    step, costs = made(Free()), []
+    for number in range(4):
+        before = copy.deepcopy(step)
+        record = step.step(number)
+        alone, bottom, cost = priced(before, number)
+        costs.append(float(cost))
+
+        def objective(weights: tuple[float, ...], before: MultiTaskStep = before, number: int = number) -> float:
+            added = moved(before, number, weights)[0] - alone  # noqa: B023
+            return judged(before, number, weights) + float(cost / 2 * (added @ (bottom * added)))  # noqa: B023
+
+        for task in range(1, 4):
+            around = [
+                objective(tuple(w + sign * 1e-5 * (task == i) for i, w in enumerate(WEIGHTS))) for sign in (1, -1)
+            ]
+            numeric = (around[0] - around[1]) / 2e-5
+            assert record.hypergradients[task] == pytest.approx(numeric, rel=1e-4, abs=1e-8), (number, task)
+    assert max(costs) > 0
+
+
 def linear_judge(direction: Tensor, weights: Tensor, others: Tensor, proximal: float) -> tuple[Tensor, AdamStep]:
     """Return the slopes [K + 1] for a judge's loss <direction, theta>, with a target of 6 parameters, and its step."""
     own = AdamStep(torch.arange(1.0, 7) / 10, Tensor, torch.arange(6.0, 0, -1))

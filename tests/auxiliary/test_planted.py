@@ -69,14 +69,17 @@ def test_a_helpful_task_with_a_head_of_its_own_gains() -> None:
 
 @pytest.mark.slow
 def test_only_a_judge_of_held_out_rows_sees_overfitting() -> None:
-    """The loss of rows that are trained on keeps falling."""
-    rises = {}
+    """The loss of rows that are trained on keeps falling. The target ends near that of none."""
+    rises, ends = dict[str, float](), dict[str, float]()
     for judge in ("heldout", "folds"):
-        records = train("auxts_all", (Kind("random"),), 400, {"rows": 40, "noise": 1.0}, judge=judge)[1]
+        error, records = train("auxts_all", (Kind("random"),), 400, {"rows": 40, "noise": 1.0}, judge=judge)
         losses = np.array([record.meta_loss for record in records]).reshape(-1, 20).mean(1)
         rises[judge] = losses[-1] / losses.min()
+        ends[judge] = error
     assert rises["heldout"] > 1.3
     assert rises["folds"] < 1.1
+    none = train("none", (Kind("random"),), 400, {"rows": 40, "noise": 1.0})[0]
+    assert ends["heldout"] < 1.15 * none  # a quarter of its rows is held out
 
 
 @pytest.mark.slow
@@ -99,6 +102,21 @@ def test_what_helps_over_a_long_horizon_is_gained_by_pretraining_and_kept() -> N
         errors[method, epochs] = errors.get((method, epochs), 0) + continued(made, method, 80)[0]
     assert errors["none", 100] < 0.9 * errors["none", 0]
     assert errors["auxts_all", 100] < 1.1 * errors["none", 100]
+
+
+@pytest.mark.slow
+def test_only_a_longer_horizon_keeps_a_task_that_helps_in_the_end() -> None:
+    """From equal weights a look-ahead of one step lowers those of a helpful task, one of ten steps raises them."""
+    weights, errors = dict[int, list[float]](), dict[int, float]()
+    for horizon, seed in product((0, 1, 10), range(3)):
+        made = planted((Kind(rows=16),), {"rows": 40, "noise": 1.0, "seed": seed})
+        options = {"judge": "validation", "start": 1.0, "horizon": max(horizon, 1)}
+        error, records = continued(made, "auxts_all" if horizon else "none", 150, **options)
+        weights.setdefault(horizon, []).append(records[-1].weights[1])
+        errors[horizon] = errors.get(horizon, 0) + error
+    assert max(weights[1]) < 1 < min(weights[10])
+    assert errors[10] < errors[1]
+    assert errors[10] < 0.9 * errors[0]
 
 
 @pytest.mark.slow

@@ -62,6 +62,15 @@ def load_npy(uri: str) -> Array:
             raise RequestError(f"{uri}: not a plain .npy array ({_line(error)}); download it again") from error
 
 
+def npz_names(uri: str) -> tuple[str, ...]:
+    """Return the names of the arrays of an .npz file; raises RequestError if it is none."""
+    if is_npy(uri):
+        raise RequestError(f"{uri}: holds a single array; an .npz is needed")
+    with input_errors(uri), open_binary(uri) as file, zipfile.ZipFile(file) as archive:
+        check_members(uri, archive, described([uri])[0]["bytes"])
+        return tuple(name.removesuffix(".npy") for name in archive.namelist())
+
+
 def load_npz(uri: str, wanted: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Array]:
     """Load arrays of an .npz file by name.
 
