@@ -17,15 +17,21 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, RidgeCV
 
 from distgnn.relational.episodes import TaskData
+from distgnn.relational.median import conditional_median
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 _TREES = 150
 _STRENGTHS: Any = (0.001, 0.01, 0.1, 1.0)
+_PENALTIES = np.logspace(0, 4, 9)
 
 
 def forest_and_linear(data: TaskData, context: Int, queries: Int, seed: int) -> dict[str, Float]:
-    """Predictions of a random forest, of logistic (or ridge) regression on ranks with inner cross-validation, and their mean."""
+    """Predictions of a random forest, of logistic (or ridge) regression on ranks with inner cross-validation, and their mean.
+
+    Numbers are conditional medians, as those of the model: by the out-of-bag predictions of the forest, and by those of ridge
+    regression without each label.
+    """
     labels = data.rows.label[context]
     if np.unique(labels).size < 2:
         same = np.full(queries.size, labels.mean())
@@ -35,9 +41,19 @@ def forest_and_linear(data: TaskData, context: Int, queries: Int, seed: int) -> 
         forest = RandomForestClassifier(_TREES, min_samples_leaf=2, random_state=seed).fit(x, labels)
         found = forest.predict_proba(q)[:, 1], _logistic(x, labels).predict_proba(q)[:, 1]
     else:
-        forest = RandomForestRegressor(_TREES, min_samples_leaf=2, random_state=seed).fit(x, labels)
-        found = forest.predict(q), RidgeCV(np.logspace(0, 4, 9)).fit(x, labels).predict(q)
+        found = _forest_median(x, labels, q, seed), _ridge_median(x, labels, q)
     return {"forest": found[0], "linear": found[1], "forest + linear": (found[0] + found[1]) / 2}
+
+
+def _forest_median(x: Float, labels: Float, q: Float, seed: int) -> Float:
+    forest: Any = RandomForestRegressor(_TREES, min_samples_leaf=2, random_state=seed, oob_score=True).fit(x, labels)
+    return conditional_median(forest.predict(q), forest.oob_prediction_, labels)
+
+
+def _ridge_median(x: Float, labels: Float, q: Float) -> Float:
+    ridge: Any = RidgeCV(_PENALTIES, scoring="neg_mean_squared_error", store_cv_results=True).fit(x, labels)
+    left_out = ridge.cv_results_[:, np.flatnonzero(ridge.alpha_ == _PENALTIES)[0]]
+    return conditional_median(ridge.predict(q), left_out, labels)
 
 
 def _logistic(x: Float, labels: Float) -> LogisticRegression | LogisticRegressionCV:
