@@ -1,4 +1,7 @@
-"""Baselines of the same evidence and the same labels: forest, logistic or ridge regression, gradient boosting."""
+"""Baselines of the same evidence and the same labels: forest, logistic or ridge regression, gradient boosting.
+
+Binary labels and numbers are predicted as [queries], one of several classes as [queries, classes], in the order of its labels.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, Ridge
 
 from distgnn.relational.episodes import TaskData
 from distgnn.relational.median import conditional_median
+from distgnn.relational.scores import constant
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -34,12 +38,11 @@ def forest_and_linear(data: TaskData, context: Int, queries: Int, seed: int) -> 
     """
     labels = data.rows.label[context]
     if np.unique(labels).size < 2:
-        same = np.full(queries.size, labels.mean())
-        return {"forest": same, "linear": same, "forest + linear": same}
+        return dict.fromkeys(("forest", "linear", "forest + linear"), constant(data, context, queries.size).values)
     x, q = ranks(data, context), ranks(data, queries)
-    if data.binary:
-        forest = RandomForestClassifier(_TREES, min_samples_leaf=2, random_state=seed).fit(x, labels)
-        found = forest.predict_proba(q)[:, 1], _logistic(x, labels).predict_proba(q)[:, 1]
+    if data.kind != "regression":
+        forest: Any = RandomForestClassifier(_TREES, min_samples_leaf=2, random_state=seed).fit(x, labels)
+        found = tuple(_probabilities(data, one, q) for one in (forest, _logistic(x, labels)))
     else:
         found = _forest_median(x, labels, q, seed), _ridge_median(x, labels, q)
     return {"forest": found[0], "linear": found[1], "forest + linear": (found[0] + found[1]) / 2}
@@ -56,8 +59,13 @@ def _ridge_median(x: Float, labels: Float, q: Float) -> Float:
     return conditional_median(ridge.predict(q), left_out, labels)
 
 
+def _probabilities(data: TaskData, fitted: Any, q: npt.NDArray[Any]) -> Float:
+    found = fitted.predict_proba(q)
+    return found[:, 1] if data.binary else found
+
+
 def _logistic(x: Float, labels: Float) -> LogisticRegression | LogisticRegressionCV:
-    folds = int(min(np.bincount(labels.astype(int)).min(), 5))
+    folds = int(min(np.unique(labels, return_counts=True)[1].min(), 5))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", (ConvergenceWarning))
         warnings.simplefilter("ignore", FutureWarning)
@@ -78,10 +86,12 @@ def boosting(data: TaskData, train: Int, queries: Int, *, own: bool) -> Float:
     chosen = [index for index, source in enumerate(data.sources) if not own or not source.path]
     chosen = [index for index in chosen if np.unique(data.raw[train, index]).size > 1]
     if not chosen:
-        return np.full(queries.size, np.median(data.rows.label[train]))
+        return constant(data, train, queries.size).values
     x, q, labels = data.raw[train][:, chosen], data.raw[queries][:, chosen], data.rows.label[train]
-    if data.binary:
-        return HistGradientBoostingClassifier(learning_rate=0.05, random_state=0).fit(x, labels).predict_proba(q)[:, 1]
+    if data.kind != "regression":
+        stopping: Any = "auto" if data.binary else False  # which fails on a class of one row
+        trees = HistGradientBoostingClassifier(learning_rate=0.05, early_stopping=stopping, random_state=0)
+        return _probabilities(data, trees.fit(x, labels), q)
     return (
         HistGradientBoostingRegressor(learning_rate=0.05, loss="absolute_error", random_state=0)
         .fit(x, labels)
