@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -19,8 +18,10 @@ from distgnn.api.results import Results
 from distgnn.config import to_json
 from distgnn.config.database_model import DatabaseEvaluateConfig
 from distgnn.errors import RequestError
+from distgnn.relational.database import Database
 from distgnn.relational.episodes import TRAIN, VAL, load_data
-from distgnn.relational.evaluate import Record, evaluate_task
+from distgnn.relational.evaluate import Record, evaluate_task, why_not_scored
+from distgnn.relational.finetune import why_not_tuned
 from distgnn.relational.model_checkpoint import SavedModel, load_model
 from distgnn.relational.sampling import Limits
 from distgnn.relational.store import open_database
@@ -30,10 +31,16 @@ from distgnn.report.png import png
 from distgnn.storage.folder import Folder
 from distgnn.storage.records import read_record
 
+_METHODS = 2
+"""Version of the methods: scores of an earlier one are not taken over."""
+
 
 @dataclass(frozen=True)
 class _Job:
+    """Finished scores of a task, or why it has none."""
+
     records: tuple[Record, ...]
+    left_out: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,10 +50,12 @@ class DatabaseResults(Results):
     Attributes:
         folder: Folder with table.md, results.json and pictures/.
         scores: One for each task, method, number of labels and draw.
+        left_out: Why tasks are not scored, by ``database/task``; they do not enter the means.
     """
 
     folder: Folder
     scores: list[Record] = field(repr=False)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -64,10 +73,11 @@ class DatabaseResults(Results):
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of results.json."""
-        return {"records": [asdict(score) for score in self.scores]}
+        return {"records": [asdict(score) for score in self.scores], "left_out": self.left_out}
 
     def __str__(self) -> str:
-        return markdown(self.scores)
+        told = "".join(f"- {task}: {why}\n" for task, why in self.left_out.items())
+        return markdown(self.scores) + (f"\n## Left out\n\n{told}" if told else "")
 
 
 def evaluate_databases(config: DatabaseEvaluateConfig | None = None, **options: Any) -> DatabaseResults:
@@ -87,17 +97,22 @@ def evaluate_databases(config: DatabaseEvaluateConfig | None = None, **options: 
     models = [load_model(uri) for uri in config.models]
     with output_folder(config.out, DatabaseEvaluateConfig) as folder:
         write_config(folder, config, "database evaluate")
-        records = [record for uri in config.databases for record in _database(uri, models, config, folder)]
+        jobs = [pair for uri in config.databases for pair in _database(uri, models, config, folder)]
+        left_out = {name: job.left_out for name, job in jobs if job.left_out}
+        records = [record for _, job in jobs for record in job.records]
         if not records:
-            raise RequestError(f"{config.databases[0]}: no task to evaluate")
-        results = DatabaseResults(folder, records)
+            told = "".join(f"; {name}: {why}" for name, why in left_out.items())
+            raise RequestError(f"{config.databases[0]}: no task to evaluate{told}")
+        results = DatabaseResults(folder, records, left_out)
         folder.write("results.json", (json.dumps(results.to_json()) + "\n").encode())
         folder.write("table.md", str(results).encode())
         folder.write("pictures/scores.png", png(results.plot()))
         return results
 
 
-def _database(uri: str, models: list[SavedModel], config: DatabaseEvaluateConfig, folder: Folder) -> Iterator[Record]:
+def _database(
+    uri: str, models: list[SavedModel], config: DatabaseEvaluateConfig, folder: Folder
+) -> Iterator[tuple[str, _Job]]:
     database = open_database(uri)
     name = database.schema.name
     saved = next((model for model in models if name not in model.facts.databases), None)
@@ -106,24 +121,31 @@ def _database(uri: str, models: list[SavedModel], config: DatabaseEvaluateConfig
     for task in task_names(uri):
         if f"{name}/{task}" in config.skip:
             continue
-        job = f"jobs/{_job_key(saved, uri, task, config)}.json"
-        if folder.size(job) is None:
-            split = SPLITS.index(config.split)
-            declared, rows = load_task(database, task)
-            labels = rows.label[(rows.split == split) & ~np.isnan(rows.label)]
-            if declared.kind == "multiclass" or np.unique(labels).size < 2:
-                sys.stderr.write(f"left out {name}/{task}: not two classes or numbers in split {config.split}\n")
-                continue
+        file = f"jobs/{_job_key(saved, uri, task, config)}.json"
+        if folder.size(file) is None:
             sys.stderr.write(f"evaluating {name}/{task}\n")
-            limits = Limits(saved.facts.newest, saved.facts.random)
-            data = load_data(database, declared, rows, limits, tuple({TRAIN, VAL, split}))
-            done = [asdict(record) for record in evaluate_task(saved.model, data, config, split)]
-            folder.write(job, json.dumps({"records": done}).encode())
-        yield from read_record(folder, job, _Job, "finished scores").records
+            done = _evaluate(database, task, saved, config)
+            folder.write(file, json.dumps(asdict(done)).encode())
+        job = read_record(folder, file, _Job, "finished scores")
+        if job.left_out:
+            sys.stderr.write(f"left out {name}/{task}: {job.left_out}\n")
+        yield f"{name}/{task}", job
+
+
+def _evaluate(database: Database, task: str, saved: SavedModel, config: DatabaseEvaluateConfig) -> _Job:
+    split = SPLITS.index(config.split)
+    declared, rows = load_task(database, task)
+    if why := why_not_scored(rows, split, config.rows):
+        return _Job((), why)
+    limits = Limits(saved.facts.newest, saved.facts.random)
+    data = load_data(database, declared, rows, limits, tuple({TRAIN, VAL, split}))
+    if config.finetune and (why := why_not_tuned(data, int(data.rows.time[data.rows.split == split].min()))):
+        return _Job((), why)
+    return _Job(tuple(evaluate_task(saved.model, data, config, split)))
 
 
 def _job_key(saved: SavedModel, uri: str, task: str, config: DatabaseEvaluateConfig) -> str:
     """Identity of a finished task: whatever changes its scores."""
     chosen = {key: value for key, value in to_json(config).items() if key not in ("databases", "models", "out", "skip")}
     weights = hashlib.sha256(b"".join(t.numpy().tobytes() for t in saved.model.state_dict().values())).hexdigest()
-    return hashlib.sha256(json.dumps([uri, task, weights, chosen], sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps([_METHODS, uri, task, weights, chosen], sort_keys=True).encode()).hexdigest()[:32]

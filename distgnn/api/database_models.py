@@ -17,21 +17,23 @@ from matplotlib.figure import Figure
 from distgnn.api.arguments import build_config
 from distgnn.api.output import CONFIG, output_folder, write_config
 from distgnn.api.results import Results
-from distgnn.config import load_config
+from distgnn.config import load_config, to_json
 from distgnn.config.database_model import DatabasePretrainConfig, PredictConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
 from distgnn.loading import load_function
 from distgnn.pretraining.history import write_failure, write_stop
-from distgnn.relational.baselines import forest_and_linear
-from distgnn.relational.episodes import TRAIN, TaskData, load_data
-from distgnn.relational.evaluate import score_of
-from distgnn.relational.model_checkpoint import load_model
-from distgnn.relational.predict import Answer, choose_context, predict_rows
+from distgnn.relational.answers import answers_of
+from distgnn.relational.ensemble import DatabaseModel
+from distgnn.relational.episodes import TRAIN, VAL, TaskData, load_data
+from distgnn.relational.model_checkpoint import SavedModel, check_free, load_model, save_model
+from distgnn.relational.predict import Answer
 from distgnn.relational.pretraining import DatabaseRun, pretraining_pool, train_run
 from distgnn.relational.sampling import NEVER, Limits
+from distgnn.relational.scores import score_of
 from distgnn.relational.store import open_database
 from distgnn.relational.tasks import SPLITS, Task, load_task
+from distgnn.relational.training import State
 from distgnn.storage.folder import Folder, open_folder
 from distgnn.storage.lock import locked
 from distgnn.storage.uri import base_name
@@ -106,6 +108,8 @@ class Predictions(Results):
             one class, or all unknown.
         metric: "auroc", "accuracy", "mae" or "".
         columns: Table columns by mean absolute change of the prediction when they are hidden, largest first.
+        baselines: Scores of the same rows by baselines with the same labels, and by the model alone; empty if ``score`` is None.
+        model: Checkpoint of the fine-tuned model; empty if it was not kept.
     """
 
     folder: Folder
@@ -115,6 +119,14 @@ class Predictions(Results):
     score: float | None
     metric: str
     columns: list[tuple[str, float]]
+    baselines: dict[str, float] = field(default_factory=dict)
+    model: str = ""
+
+    @property
+    def better(self) -> list[str]:
+        """Baselines that score better than the predictions."""
+        sign = -1 if self.metric == "mae" else 1
+        return [name for name, score in self.baselines.items() if sign * score > sign * (self.score or 0.0)]
 
     @property
     def file(self) -> str:
@@ -144,7 +156,7 @@ class Predictions(Results):
 
 
 def predict(config: PredictConfig | None = None, **options: Any) -> Predictions:
-    """Predict a task of any database from context labels, without training.
+    """Predict a task of any database from context labels, without training, or after fine-tuning on all its labels.
 
     Args:
         config: The config. Alternatively, its fields as keyword options.
@@ -154,41 +166,47 @@ def predict(config: PredictConfig | None = None, **options: Any) -> Predictions:
         The predictions, which are also in ``out``.
 
     Raises:
-        RequestError: The database, the task or the model cannot be read, or no label is known before the first query.
+        RequestError: The database, the task or the model cannot be read, no label is known before the first query, or there are
+            too few labels to fine-tune.
     """
     config = build_config(PredictConfig, config, options)
     saved = load_model(config.model)
     database = open_database(config.database)
     task, rows = load_task(database, config.task)
+    if config.save:
+        check_free(open_folder(config.save))
     with output_folder(config.out, PredictConfig) as folder:
         write_config(folder, config, "predict")
         split = SPLITS.index(config.split)
-        splits = (TRAIN,) if split == TRAIN else (TRAIN, split)
-        data = load_data(database, task, rows, Limits(saved.facts.newest, saved.facts.random), splits)
+        splits = (TRAIN, VAL) if config.finetune else (TRAIN,)
+        data = load_data(database, task, rows, Limits(saved.facts.newest, saved.facts.random), tuple({*splits, split}))
         queries = np.flatnonzero(data.rows.split == split)
-        context = choose_context(data, queries, config.context, config.seed)
-        if split == TRAIN:
-            queries = np.setdiff1d(queries, context)
         if not queries.size:
             raise RequestError(f"{config.database}: task {config.task!r} has no rows in split {config.split}")
-        if config.ensemble and data.kind == "multiclass":
-            raise RequestError(f"{config.database}: task {config.task!r} has several classes; leave out ensemble")
-        answer = predict_rows(saved.model, data, context, queries, config.adapt, explain=config.explain)
-        if config.ensemble and context.size:
-            other = forest_and_linear(data, context, queries, config.seed)["forest + linear"]
-            answer = dataclasses.replace(answer, values=(answer.values + other) / 2)
-        keys = database.keys(task.table).take(pa.array(data.rows.entity[queries]))
-        table = _table(task, keys, data, queries, answer)
+        found = answers_of(saved.model, data, queries, config)
+        keys = database.keys(task.table).take(pa.array(data.rows.entity[found.queries]))
+        table = _table(task, keys, data, found.queries, found.chosen)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         folder.write(_FILE, sink.getvalue())
-        score, metric = score_of(data, queries, answer)
-        columns = _ranking(answer)
-        told = {"database": config.database, "task": config.task, "split": config.split, "rows": len(queries)}
-        told |= {"context": int(context.size), "score": score, "metric": metric, "columns": columns}
-        told |= {"classes": [_class(task, label) for label in answer.classes]}
+        model = _save(saved, found.tuned, task.database, config) if config.save else ""
+        score, metric = score_of(data, found.queries, found.chosen)
+        others = {name: score_of(data, found.queries, answer)[0] for name, answer in found.others.items()}
+        baselines = {name: other for name, other in others.items() if other is not None}
+        columns, size = _ranking(found.chosen), int(found.context.size)
+        told = {"database": config.database, "task": config.task, "split": config.split, "rows": len(found.queries)}
+        told |= {"context": size, "score": score, "metric": metric, "baselines": baselines, "columns": columns}
+        told |= {"classes": [_class(task, label) for label in found.chosen.classes], "model": model}
         folder.write("results.json", (json.dumps(told, indent=1) + "\n").encode())
-        return Predictions(folder, table, told, int(context.size), score, metric, columns)
+        return Predictions(folder, table, told, size, score, metric, columns, baselines, model)
+
+
+def _save(saved: SavedModel, tuned: DatabaseModel, database: str, config: PredictConfig) -> str:
+    """Write a checkpoint of the fine-tuned model, which also names the database that it has seen now; return its URI."""
+    names = tuple(sorted({*saved.facts.databases, database}))
+    facts = dataclasses.replace(saved.facts, databases=names, run=to_json(config))
+    state = State(tuned, torch.optim.Adam(tuned.parameters()), saved.step + config.finetune, saved.losses)
+    return save_model(open_folder(config.save), state, facts)
 
 
 def _ranking(answer: Answer) -> list[tuple[str, float]]:

@@ -36,10 +36,17 @@ def predict(config: PredictConfig, output: Output) -> int:
         "context": found.context,
         "metric": found.metric,
         "score": found.score,
+        "baselines": found.baselines,
         "columns": found.columns,
+        "model": found.model,
     }
     score = "" if found.score is None else f", {found.metric} {found.score:.4f}"
     lines = [f"{found.file}: {found.rows.num_rows} rows from {found.context} labels{score}"]
+    lines += [
+        f"  {name}: {found.metric} {other:.4f}" + (", better than the predictions" if name in found.better else "")
+        for name, other in found.baselines.items()
+    ]
+    lines += [f"  fine-tuned model: {found.model}"] if found.model else []
     lines += [f"  {name}: hidden, predictions change by {change:.3g}" for name, change in found.columns[:_SHOWN]]
     output.emit(told, "\n".join(lines))
     return 0

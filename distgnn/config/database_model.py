@@ -125,7 +125,7 @@ class DatabasePretrainConfig:
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """Predict a task on a database from context labels, without training.
+    """Predict a task on a database from context labels, without training, or after fine-tuning on all its labels.
 
     Example: distgnn predict --database data/northwind --task customer-reorder-60d --model runs/databases --context 256
     """
@@ -140,8 +140,14 @@ class PredictConfig:
     """Labelled training rows to predict from; 0 = rank by the descriptions of columns only."""
     adapt: int = setting(0, most=100)
     """Inner steps of adaptation on the context labels."""
-    ensemble: bool = setting(False)
-    """Average with a random forest and logistic (or ridge) regression on the same context and evidence; not for classes."""
+    ensemble: bool = setting(True)
+    """Average with a random forest and logistic (or ridge) regression on the same context and evidence, or, after fine-tuning,
+    with gradient boosting on all training labels. Not done for several classes, and without context."""
+    finetune: int = setting(0, most=1_000_000)
+    """Steps of fine-tuning on all training labels of the task, with early stopping on its validation rows; up to 2,048 labels are
+    then the context, and ``context`` is not read. For rows of the test split. 0 = none."""
+    save: str = writes("")
+    """URI of a new folder for the fine-tuned model, which ``model`` reads; empty = it is not kept."""
     split: Literal["train", "val", "test"] = setting("test")
     """Rows to predict."""
     explain: bool = setting(True)
@@ -154,6 +160,10 @@ class PredictConfig:
     def __post_init__(self) -> None:
         check(self.context >= 0, f"context must not be negative, found {self.context}")
         check(self.adapt >= 0, f"adapt must not be negative, found {self.adapt}")
+        check(self.finetune >= 0, f"finetune must not be negative, found {self.finetune}")
+        check(not self.save or self.finetune > 0, "save keeps a fine-tuned model; give finetune")
+        told = f"finetune reads the labels of train and val; predict rows of test, not {self.split}"
+        check(not self.finetune or self.split == "test", told)
 
 
 @dataclass(frozen=True)
@@ -178,6 +188,8 @@ class DatabaseEvaluateConfig:
     """Steps of fine-tuning on all training labels, beside gradient boosting on them; 0 = no rows with all labels."""
     baselines: bool = setting(True)
     """Also evaluate baselines on the same evidence."""
+    untrained_seeds: int = setting(3, most=1000, before=1)
+    """Untrained models of other random weights that are controls; the mean of their scores is one row. 0 = no such row."""
     split: Literal["val", "test"] = setting("test")
     """Rows to score; choose settings on val."""
     rows: int = setting(2000)
@@ -193,3 +205,4 @@ class DatabaseEvaluateConfig:
             bool(self.contexts) and min(self.contexts) >= 0, f"contexts must be numbers of rows, found {self.contexts}"
         )
         check(self.draws >= 1 and self.rows >= 2, "draws must be at least 1 and rows at least 2")
+        check(self.untrained_seeds >= 0, f"untrained_seeds must not be negative, found {self.untrained_seeds}")

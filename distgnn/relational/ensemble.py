@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from distgnn.config.database_model import DatabaseModelConfig
-from distgnn.relational.model import Episode, Fitted, Member, query_loss, standardise
+from distgnn.relational.head import left_out_residuals
+from distgnn.relational.model import Episode, Fitted, Member, product, query_loss, standardise
 
 
 class DatabaseModel(nn.Module):
@@ -35,6 +36,13 @@ class DatabaseModel(nn.Module):
         found = [member.predict(one, rows) for member, one in zip(self._all(), fitted, strict=True)]
         return torch.stack(found).mean(0)
 
+    def left_out(self, fitted: list[Fitted]) -> Tensor:
+        """Standardised prediction of each context label without it, [n], in closed form.
+
+        The location and scale of the labels, and what the columns say, are those of the whole context.
+        """
+        return torch.stack([_left_out(one) for one in fitted]).mean(0)
+
     def loss(self, episode: Episode, steps: int = 0) -> Tensor:
         """Mean query loss of the members, with the graph of the inner steps."""
         task = standardise(episode)
@@ -43,3 +51,11 @@ class DatabaseModel(nn.Module):
 
     def _all(self) -> list[Member]:
         return [member for member in self.members if isinstance(member, Member)]
+
+
+def _left_out(fitted: Fitted) -> Tensor:
+    if fitted.placed is None:
+        return fitted.task.labels
+    noise = (fitted.prior.amplitudes[-1] + fitted.modulation.amplitudes[-1]).exp()
+    residuals = left_out_residuals(product(fitted.placed, fitted.placed), noise, fitted.weights)
+    return fitted.task.labels - residuals

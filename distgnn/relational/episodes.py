@@ -89,12 +89,12 @@ class TaskData:
         scaled = self.scaled[rows][:, columns].astype(np.float32)
         return torch.from_numpy(channels(scaled, self.missing[columns]))
 
-    def eligible(self, query_time: int) -> Int:
-        """Training rows whose label window had closed before ``query_time``: ``time + horizon <= query_time``."""
-        train = np.flatnonzero(self.rows.split == TRAIN)
+    def eligible(self, query_time: int, split: int = TRAIN) -> Int:
+        """Rows of a split whose label window had closed before ``query_time``: ``time + horizon <= query_time``."""
+        rows = np.flatnonzero(self.rows.split == split)
         if query_time == NEVER:
-            return train
-        return train[self.rows.time[train] <= query_time - self.horizon]
+            return rows
+        return rows[self.rows.time[rows] <= query_time - self.horizon]
 
 
 def load_data(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
-from sklearn.metrics import roc_auc_score
 
 from distgnn.config.database_model import DatabaseEvaluateConfig, DatabaseModelConfig
 from distgnn.graph.keyed import key, permutation
@@ -19,6 +17,8 @@ from distgnn.relational.ensemble import DatabaseModel
 from distgnn.relational.episodes import TRAIN, TaskData
 from distgnn.relational.finetune import fine_tune, large_context
 from distgnn.relational.predict import Answer, choose_context, predict_rows
+from distgnn.relational.scores import answer_of, constant, mean_of, score_of
+from distgnn.relational.tasks import SPLITS, Labels, TaskRows
 from distgnn.relational.training import new_model
 
 Int = npt.NDArray[np.int64]
@@ -38,8 +38,9 @@ class Record:
         method: Name of the method.
         labels: Number of context labels; :data:`ALL` = all training labels.
         draw: Draw of the context.
-        score: AUROC (binary), or mean absolute error over that of the median (regression).
+        score: AUROC (binary), accuracy (several classes), or mean absolute error over that of the median (regression).
         binary: Whether the task is binary.
+        multiclass: Whether it has several classes.
     """
 
     task: str
@@ -48,77 +49,91 @@ class Record:
     draw: int
     score: float
     binary: bool
+    multiclass: bool = False
+
+    @property
+    def kind(self) -> Labels:
+        """What the labels are."""
+        return "multiclass" if self.multiclass else "binary" if self.binary else "regression"
 
 
-def score_of(data: TaskData, queries: Int, answer: Answer) -> tuple[float | None, str]:
-    """Score of predictions where it is defined: (value, "auroc", "mae" or "accuracy"). Rows without a label do not count."""
-    known = ~np.isnan(data.rows.label[queries])
-    labels, values = data.rows.label[queries][known], answer.values[known]
-    if not labels.size:
-        return None, ""
-    if data.kind == "multiclass":
-        return float((answer.classes[values.argmax(1)] == labels).mean()), "accuracy"
-    if not data.binary:
-        return float(np.abs(values - labels).mean()), "mae"
-    return (float(roc_auc_score(labels, values)) if np.unique(labels).size == 2 else None), "auroc"
+def scored_rows(rows: TaskRows, split: int, most: int) -> Int:
+    """Labelled rows of a split, at most ``most``, chosen at random."""
+    queries = np.flatnonzero((rows.split == split) & ~np.isnan(rows.label))
+    return queries[permutation(key(RelationalDraw.ROWS, queries.size), queries.size)[:most]]
+
+
+def why_not_scored(rows: TaskRows, split: int, most: int) -> str:
+    """Why a task says nothing about methods: one label only among training or scored rows; empty if it may be scored."""
+    sides = {"train": np.flatnonzero(rows.split == TRAIN), SPLITS[split]: scored_rows(rows, split, most)}
+    few = [name for name, chosen in sides.items() if np.unique(rows.label[chosen]).size < 2]
+    return f"fewer than two labels among its rows of {' and '.join(few)}" if few else ""
 
 
 def evaluate_task(model: DatabaseModel, data: TaskData, config: DatabaseEvaluateConfig, split: int) -> Iterator[Record]:
-    """Score all methods on one task."""
-    queries = np.flatnonzero((data.rows.split == split) & ~np.isnan(data.rows.label))
-    queries = queries[permutation(key(RelationalDraw.ROWS, queries.size), queries.size)[: config.rows]]
-    train = np.flatnonzero(data.rows.split == TRAIN)
-    median = np.full(queries.size, np.median(data.rows.label[train]))
-    scale = 1.0 if data.binary else float(np.abs(median - data.rows.label[queries]).mean())
+    """Score all methods on one task. Where a method has several answers, their scores are averaged."""
+    queries = scored_rows(data.rows, split, config.rows)
+    fixed = constant(data, np.flatnonzero(data.rows.split == TRAIN), queries.size)
+    scale = (score_of(data, queries, fixed)[0] or 1.0) if data.kind == "regression" else 1.0
 
-    def record(method: str, labels: int, draw: int, values: Float) -> Record:
-        score = score_of(data, queries, Answer(values, [], np.empty((0, 0))))[0]
-        return Record(data.name, method, labels, draw, (0.5 if score is None else score) / scale, data.binary)
+    def record(method: str, labels: int, draw: int, answers: Sequence[Answer]) -> Record:
+        scores = (score_of(data, queries, answer)[0] for answer in answers)
+        mean = float(np.mean([0.5 if score is None else score for score in scores]))
+        return Record(data.name, method, labels, draw, mean / scale, data.binary, data.kind == "multiclass")
 
-    yield record("constant", ALL, 0, median)
-    control = new_model(DatabaseModelConfig(**vars(model.config)), 0)
+    yield record("constant", ALL, 0, [fixed])
+    controls = [new_model(DatabaseModelConfig(**vars(model.config)), seed) for seed in range(config.untrained_seeds)]
     for labels in config.contexts:
+        if not labels and data.kind == "multiclass":
+            continue  # without labels no class is known
         for draw in range(config.draws if labels else 1):
             context = choose_context(data, queries, labels, draw)
-            for method, values in _few(model, control, data, context, queries, config, draw).items():
-                yield record(method, labels, draw, values)
-    for method, values in _all_labels(model, data, train, queries, config).items():
-        yield record(method, ALL, 0, values)
+            for method, answers in _few(model, controls, data, context, queries, config, draw).items():
+                yield record(method, labels, draw, answers)
+    for method, answer in _all_labels(model, data, queries, config).items():
+        yield record(method, ALL, 0, [answer])
 
 
 def _few(
-    model: DatabaseModel, control: DatabaseModel, data: TaskData, context: Int, queries: Int, config: Any, draw: int
-) -> dict[str, Float]:
-    found = {
-        "untrained encoder": predict_rows(control, data, context, queries).values,
-        "pre-trained": predict_rows(model, data, context, queries).values,
-    }
+    model: DatabaseModel,
+    controls: list[DatabaseModel],
+    data: TaskData,
+    context: Int,
+    queries: Int,
+    config: DatabaseEvaluateConfig,
+    draw: int,
+) -> dict[str, list[Answer]]:
+    found = {"untrained encoder": [predict_rows(control, data, context, queries) for control in controls]}
+    found["pre-trained"] = [predict_rows(model, data, context, queries)]
     if context.size and config.adapt:
-        found[f"pre-trained, {config.adapt} inner steps"] = predict_rows(
-            model, data, context, queries, config.adapt
-        ).values
+        adapted = predict_rows(model, data, context, queries, config.adapt)
+        found[f"pre-trained, {config.adapt} inner steps"] = [adapted]
     if context.size and config.baselines:
-        found |= forest_and_linear(data, context, queries, draw)
-        found["forest + linear + pre-trained"] = (found["forest + linear"] + found["pre-trained"]) / 2
-        found["forest + linear + untrained"] = (found["forest + linear"] + found["untrained encoder"]) / 2
-    return found
+        values = forest_and_linear(data, context, queries, draw)
+        baselines = {name: [answer_of(data, context, one)] for name, one in values.items()}
+        both = baselines["forest + linear"][0]
+        for name, method in (("pre-trained", "pre-trained"), ("untrained", "untrained encoder")):
+            baselines[f"forest + linear + {name}"] = [mean_of(both, answer) for answer in found[method]]
+        found |= baselines
+    return {name: answers for name, answers in found.items() if answers}
 
 
 def _all_labels(
-    model: DatabaseModel, data: TaskData, train: Int, queries: Int, config: DatabaseEvaluateConfig
-) -> dict[str, Float]:
+    model: DatabaseModel, data: TaskData, queries: Int, config: DatabaseEvaluateConfig
+) -> dict[str, Answer]:
     if not config.finetune:
         return {}
-    context = large_context(data)
-    tuned = fine_tune(model, data, config.finetune)
+    before = int(data.rows.time[queries].min())
+    context, train = large_context(data, before), data.eligible(before)
+    tuned = fine_tune(model, data, config.finetune, before)
     found = {
-        "pre-trained": predict_rows(model, data, context, queries).values,
-        "fine-tuned": predict_rows(tuned, data, context, queries).values,
+        "pre-trained": predict_rows(model, data, context, queries),
+        "fine-tuned": predict_rows(tuned, data, context, queries),
     }
     if config.baselines:
-        found["boosting, own columns"] = boosting(data, train, queries, own=True)
-        found[BOOSTING] = boosting(data, train, queries, own=False)
-        found[f"fine-tuned + {BOOSTING}"] = (found["fine-tuned"] + found[BOOSTING]) / 2
+        for name, own in (("boosting, own columns", True), (BOOSTING, False)):
+            found[name] = answer_of(data, train, boosting(data, train, queries, own=own))
+        found[f"fine-tuned + {BOOSTING}"] = mean_of(found["fine-tuned"], found[BOOSTING])
     return found
 
 
@@ -144,11 +159,11 @@ class Row:
     tasks: int
 
 
-def summarise(records: list[Record], *, binary: bool, reference: str) -> list[Row]:
+def summarise(records: list[Record], *, kind: Labels, reference: str) -> list[Row]:
     """Rows by number of labels and method, each against ``reference`` with as many labels, or :data:`BOOSTING` with all."""
     table: dict[tuple[int, str], dict[str, list[float]]] = {}
     for record in records:
-        if record.binary == binary:
+        if record.kind == kind:
             table.setdefault((record.labels, record.method), {}).setdefault(record.task, []).append(record.score)
     means = {place: {task: float(np.mean(found)) for task, found in tasks.items()} for place, tasks in table.items()}
     rows = []

@@ -48,6 +48,11 @@ def _factor(kernel: Tensor, noise: Tensor) -> Tensor:
     return torch.linalg.cholesky(kernel + (noise + _JITTER) * eye)
 
 
+def left_out_residuals(kernel: Tensor, noise: Tensor, weights: Tensor) -> Tensor:
+    """Residual of each context label when it is left out, [context], from the ``weights`` of a solved context."""
+    return weights / torch.cholesky_inverse(_factor(kernel, noise)).diagonal()
+
+
 def left_out_loss(solution: Solution) -> Tensor:
     """Mean negative log density of each context label given the others (Rasmussen and Williams, 2006, eq. 5.10-5.11)."""
     return 0.5 * (solution.variance.log() + solution.left_out.square() / solution.variance).mean()

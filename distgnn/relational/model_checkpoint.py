@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from distgnn.checkpoint.format import DATABASE_MODEL, FOLDER, first_whole, load_tensors, step_name
+from distgnn.checkpoint.format import DATABASE_MODEL, FOLDER, first_whole, load_tensors, newest, step_name
 from distgnn.config import from_json
 from distgnn.config.database_model import DatabaseModelConfig
 from distgnn.errors import RequestError
@@ -68,6 +68,12 @@ def save_model(run: Folder, state: State, facts: Facts) -> str:
         files = _files(state, facts)
         publish(folder, files, seal(files, DATABASE_MODEL))
     return folder.uri
+
+
+def check_free(run: Folder) -> None:
+    """Raise RequestError if a folder already has a checkpoint."""
+    if newest(run) is not None:
+        raise RequestError(f"{run.uri}: already holds a checkpoint; choose another folder")
 
 
 def _files(state: State, facts: Facts) -> dict[str, bytes]:

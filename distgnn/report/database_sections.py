@@ -9,7 +9,7 @@ import pandas as pd
 from distgnn.relational.evaluate import ALL, Record, Row, summarise
 from distgnn.relational.manifest import read_manifest
 from distgnn.report.charts import Titles, bar_chart, line_chart
-from distgnn.report.databases import REFERENCE
+from distgnn.report.databases import KINDS, REFERENCE
 from distgnn.report.page import Chart, Section, Table
 from distgnn.report.png import png
 from distgnn.report.schema_picture import draw
@@ -51,6 +51,8 @@ def prediction_section(values: dict[str, Any], where: str) -> Section:
     known = f"The predictions from {context} labels score {score:.4f} ({metric})." if isinstance(score, float) else ""
     facts = {name: str(values[name]) for name in ("database", "task", "split", "rows") if values.get(name) is not None}
     verdicts = [known] if known else []
+    others = convert(values.get("baselines", {}), dict[Name, float], where, "the scores of baselines")
+    verdicts += [f"{name}: {other:.4f}." for name, other in others.items()]
     shown = columns[:_SHOWN]
     titles = Titles(
         "Columns that mattered", "Mean change of a prediction when the column is hidden.", "column", "change"
@@ -76,8 +78,8 @@ def evaluation_section(values: dict[str, Any], where: str) -> Section:
     """Describe an evaluation of models of databases: means over tasks by method and number of labels."""
     records = convert(values["records"], list[Record], where, "the scores of databases")
     tables, charts, verdicts = [], [], []
-    for binary, title in ((True, "Classification, AUROC"), (False, "Regression, error over that of the median")):
-        rows = summarise(records, binary=binary, reference=REFERENCE)
+    for kind, _, title in KINDS:
+        rows = summarise(records, kind=kind, reference=REFERENCE)
         if not rows:
             continue
         titles = ["labels", "method", "tasks", "mean", f"minus {REFERENCE}", "standard error", "p"]
@@ -88,7 +90,7 @@ def evaluation_section(values: dict[str, Any], where: str) -> Section:
         ]  # fmt: skip
         tables.append(Table(title, "Differences are paired over tasks.", titles, body))
         verdicts += [
-            _verdict(title, row, 1 if binary else -1)
+            _verdict(title, row, -1 if kind == "regression" else 1)
             for row in rows
             if row.method.startswith("pre-trained") and row.difference is not None
         ]
@@ -97,4 +99,8 @@ def evaluation_section(values: dict[str, Any], where: str) -> Section:
             points = pd.DataFrame({"x": [row.labels for row in drawn], "y": [row.mean for row in drawn]})
             told = Titles(title, "Mean over tasks by number of labels.", "labels", title)
             charts.append(line_chart(points.assign(line=[row.method for row in drawn]), told, points=True))
+    if left_out := convert(values.get("left_out", {}), dict[Name, str], where, "the tasks left out"):
+        tables.append(
+            Table("Left out", "Tasks that do not enter the means.", ["task", "why"], [*map(list, left_out.items())])
+        )
     return Section("", verdicts, tables=tables, charts=charts)

@@ -9,19 +9,25 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from distgnn.relational.evaluate import ALL, BOOSTING, Record, Row, summarise
+from distgnn.relational.tasks import Labels
 
 REFERENCE = "forest + linear"
-_KINDS = ((True, "Classification, mean AUROC"), (False, "Regression, mean absolute error / that of the median"))
+KINDS: tuple[tuple[Labels, str, str], ...] = (
+    ("binary", "classification", "Classification, mean AUROC"),
+    ("multiclass", "several classes", "Several classes, mean accuracy"),
+    ("regression", "regression", "Regression, mean absolute error / that of the median"),
+)
+"""Kinds of labels, their names in tables, and their titles."""
 
 
 def markdown(records: list[Record]) -> str:
     """Tables of means over tasks, with differences to :data:`REFERENCE` at as many labels, then the scores of each task."""
     parts = []
-    for binary, title in _KINDS:
-        chosen = [record for record in records if record.binary == binary]
+    for kind, _, title in KINDS:
+        chosen = [record for record in records if record.kind == kind]
         if not chosen:
             continue
-        rows = summarise(records, binary=binary, reference=REFERENCE)
+        rows = summarise(records, kind=kind, reference=REFERENCE)
         parts += [f"## {title} ({len({record.task for record in chosen})} tasks)\n", _summary(rows), _by_task(chosen)]
     return "\n".join(parts)
 
@@ -61,21 +67,20 @@ def _labels(labels: int) -> str:
 def summary(records: list[Record]) -> list[dict[str, Any]]:
     """Rows of the tables of means: labels, method, mean over tasks, and the difference to the reference with its test."""
     return [
-        {"kind": "classification" if binary else "regression", **asdict(row)}
-        for binary, _ in _KINDS
-        if any(record.binary == binary for record in records)
-        for row in summarise(records, binary=binary, reference=REFERENCE)
+        {"kind": name, **asdict(row)}
+        for kind, name, _ in KINDS
+        for row in summarise(records, kind=kind, reference=REFERENCE)
     ]
 
 
 def figure(records: list[Record]) -> Figure:
     """Draw the mean score of each method against the number of context labels."""
-    kinds = [(binary, title) for binary, title in _KINDS if any(record.binary == binary for record in records)]
+    kinds = [kind for kind in KINDS if any(record.kind == kind[0] for record in records)]
     picture = Figure(figsize=(6.4 * len(kinds), 4.8), layout="constrained")
-    for place, (binary, title) in enumerate(kinds):
+    for place, (kind, _, title) in enumerate(kinds):
         axes = picture.add_subplot(1, len(kinds), place + 1)
         curves: dict[str, list[tuple[int, float]]] = {}
-        for row in summarise(records, binary=binary, reference=REFERENCE):
+        for row in summarise(records, kind=kind, reference=REFERENCE):
             if row.labels != ALL:
                 curves.setdefault(row.method, []).append((row.labels, row.mean))
             elif row.method != "constant":

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
 import distgnn
 from distgnn.cli import main
 from distgnn.errors import RequestError
 from distgnn.relational.baselines import boosting, forest_and_linear
-from distgnn.relational.episodes import TEST, TRAIN, TaskData, load_data
-from distgnn.relational.evaluate import ALL, Record, score_of, summarise
-from distgnn.relational.finetune import fine_tune
+from distgnn.relational.ensemble import DatabaseModel
+from distgnn.relational.episodes import TEST, TRAIN, VAL, TaskData, load_data
+from distgnn.relational.evaluate import ALL, Record, summarise, why_not_scored
+from distgnn.relational.finetune import fine_tune, large_context
+from distgnn.relational.model import Episode
 from distgnn.relational.model_checkpoint import load_model
 from distgnn.relational.predict import choose_context, predict_rows
 from distgnn.relational.sampling import Limits
+from distgnn.relational.scores import constant, score_of
 from distgnn.relational.store import open_database
 from distgnn.relational.tasks import load_task
 from distgnn.relational.values import Scaler
+from distgnn.report.database_sections import evaluation_section, prediction_section
 from distgnn.report.databases import markdown
 from tests.helpers.databases import frames, write_database
 
@@ -103,14 +109,14 @@ def test_predict_number_and_without_context(shop: str, checkpoint: str, tmp_path
 
 
 def test_predictions_depend_on_options(shop: str, checkpoint: str, tmp_path: Path) -> None:
-    def scores(name: str, **options: object) -> np.ndarray:
+    def scores(name: str, **options: Any) -> np.ndarray:
         base = {"context": 32, "explain": False, "seed": 0} | options
         found = distgnn.predict(database=shop, task="buys", model=checkpoint, out=tmp_path / name, **base)
         return found.table["prediction"].to_numpy()
 
     plain = scores("a")
     assert np.array_equal(plain, scores("b"))
-    for name, options in {"c": {"seed": 1}, "d": {"adapt": 2}, "e": {"context": 64}, "f": {"ensemble": True}}.items():
+    for name, options in {"c": {"seed": 1}, "d": {"adapt": 2}, "e": {"context": 64}, "f": {"ensemble": False}}.items():
         assert not np.array_equal(plain, scores(name, **options))
 
 
@@ -157,17 +163,113 @@ def test_a_task_of_several_classes(checkpoint: str, tmp_path: Path, capsys: pyte
     assert "multiclass of customers, " in (told := capsys.readouterr().out)
     assert all(name in told for name in ("% bill", "% card", "% cash"))
     chosen = {"database": store, "task": "next", "model": checkpoint, "out": tmp_path / "out", "context": 64}
-    with pytest.raises(RequestError, match="task 'next' has several classes; leave out ensemble"):
-        distgnn.predict(**chosen, ensemble=True)
     found = distgnn.predict(**chosen)
     label, guess = (found.table[name].to_numpy() for name in ("label", "prediction"))
     assert (found.metric, found.score) == ("accuracy", (label == guess).mean())
     names = np.array(["bill", "card", "cash"])
     assert found.table["class"].tolist() == names[guess.astype(int)].tolist()
     assert json.loads((tmp_path / "out" / "results.json").read_text())["classes"] == names.tolist()
+    assert set(found.baselines) == {"constant", "forest + linear"}
     words = ["database", "evaluate", "--databases", store, "--models", checkpoint, "--contexts", "16", "--draws", "1"]
-    assert main([*words, "--rows", "20", "--out", str(tmp_path / "scores")]) == 0
-    assert "left out several/next: not two classes or numbers in split test" in capsys.readouterr().err
+    assert main([*words, "--rows", "20", "--finetune", "2", "--out", str(tmp_path / "scores")]) == 0
+    told = capsys.readouterr().out
+    assert "## Several classes, mean accuracy (1 tasks)" in told
+    assert all(
+        f"| {method} |" in told for method in ("constant", "16 | forest", "16 | pre-trained", "all | fine-tuned")
+    )
+
+
+def test_fine_tuning_on_several_classes_learns_one_at_a_time(data: TaskData, checkpoint: str) -> None:
+    label = np.random.default_rng(0).permutation(np.nan_to_num(data.raw[:, 0]).argsort() % 3) + 2.0
+    many = replace(data, kind="multiclass", rows=data.rows._replace(label=label))
+    seen = []
+    model = load_model(checkpoint).model
+    loss = type(model).loss
+
+    def noted(self: DatabaseModel, episode: Episode, steps: int = 0) -> torch.Tensor:
+        seen.append((episode.binary, tuple(episode.labels.unique().tolist()), float(episode.labels.mean())))
+        return loss(self, episode, steps)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatabaseModel, "loss", noted)
+        fine_tune(model, many, 4)
+    assert {(binary, values) for binary, values, _ in seen} == {(True, (0, 1))}
+    assert all(0.1 < mean < 0.6 for _, _, mean in seen)
+
+
+def test_fine_tuned_models_are_kept(
+    shop: str, checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = str(tmp_path / "kept")
+    words = ["predict", "--database", shop, "--task", "buys", "--no-explain"]
+    tuning = [*words, "--model", checkpoint, "--finetune", "3", "--save", kept, "--out", str(tmp_path / "tuned")]
+    assert main(tuning) == 0
+    told = capsys.readouterr().out
+    assert f"  fine-tuned model: {kept}/checkpoints/step-000000005" in told
+    assert all(f"  {name}: auroc 0." in told for name in ("constant", "boosting, two hops", "fine-tuned alone"))
+    assert main(tuning) == 2
+    assert f"{kept}: already holds a checkpoint" in capsys.readouterr().err
+    assert load_model(kept).facts.databases == ("other", "shop")
+    assert main([*words, "--model", kept, "--out", str(tmp_path / "again")]) == 0
+    with pytest.raises(RequestError, match="every model was trained on 'shop'"):
+        distgnn.evaluate_databases(databases=shop, models=kept, out=tmp_path / "scores")
+
+
+def test_fine_tuned_predictions_are_averaged_with_boosting(shop: str, checkpoint: str, tmp_path: Path) -> None:
+    data = load_data(open_database(shop), *load_task(open_database(shop), "buys"), Limits())
+    queries = np.flatnonzero(data.rows.split == TEST)
+    before = int(data.rows.time[queries].min())
+    chosen = {"database": shop, "task": "buys", "model": checkpoint, "finetune": 3, "explain": False}
+    both, alone = (distgnn.predict(**chosen, ensemble=one, out=tmp_path / str(one)) for one in (True, False))
+    expected = (alone.table["prediction"] + boosting(data, data.eligible(before), queries, own=False)) / 2
+    np.testing.assert_allclose(both.table["prediction"], expected)
+    tuned = fine_tune(load_model(checkpoint).model, data, 3, before)
+    context = large_context(data, before)
+    np.testing.assert_allclose(alone.table["prediction"], predict_rows(tuned, data, context, queries).values)
+    assert set(both.baselines) == {"constant", "boosting, two hops", "fine-tuned alone"}
+
+
+def test_fine_tuning_does_not_read_what_it_predicts(shop: str, checkpoint: str, tmp_path: Path, data: TaskData) -> None:
+    chosen = {"database": shop, "task": "buys", "model": checkpoint, "out": tmp_path / "out"}
+    with pytest.raises(RequestError, match="predict rows of test, not val"):
+        distgnn.predict(**chosen, finetune=2, split="val")
+    with pytest.raises(RequestError, match="save keeps a fine-tuned model; give finetune"):
+        distgnn.predict(**chosen, save="kept")
+    train = np.flatnonzero(data.rows.split == TRAIN)
+    late = int(np.sort(data.rows.time[train])[train.size // 2])
+    label = data.rows.label.copy()
+    unknown = np.flatnonzero(data.rows.time + data.horizon > late)
+    label[unknown] = 1 - label[unknown]  # read by nothing
+    val = np.where(np.arange(train.size) % 5 == 0, VAL, TRAIN)
+    split = data.rows.split.copy()
+    split[train] = val
+    model = load_model(checkpoint).model
+    states = [
+        fine_tune(model, replace(data, rows=data.rows._replace(label=one, split=split)), 2, late).state_dict()
+        for one in (data.rows.label, label)
+    ]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    one = replace(data, rows=data.rows._replace(label=np.zeros_like(label)))
+    with pytest.raises(RequestError, match="two labels among training and validation rows"):
+        fine_tune(model, one, 2)
+
+
+def test_baselines_are_told(shop: str, checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["predict", "--database", shop, "--task", "order-amount", "--model", checkpoint, "--no-explain"]
+    assert main([*words, "--context", "32", "--out", str(tmp_path / "out"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert set(told["baselines"]) == {"constant", "forest + linear", "model alone"}
+    amount = load_data(open_database(shop), *load_task(open_database(shop), "order-amount"), Limits())
+    queries = np.flatnonzero(amount.rows.split == TEST)
+    fixed = constant(amount, choose_context(amount, queries, 32), queries.size)
+    assert told["baselines"]["constant"] == score_of(amount, queries, fixed)[0]
+    found = distgnn.predict(
+        database=shop, task="order-amount", model=checkpoint, context=32, explain=False, out=tmp_path / "out"
+    )
+    worse = replace(found, score=1e9)
+    assert worse.better == list(found.baselines)
+    assert replace(found, score=0.0).better == []
+    assert replace(found, metric="auroc", score=0.0).better == list(found.baselines)
 
 
 def test_rows_without_a_label_are_predicted(checkpoint: str, tmp_path: Path) -> None:
@@ -186,7 +288,8 @@ def test_rows_without_a_label_are_predicted(checkpoint: str, tmp_path: Path) -> 
     assert some.score == roc_auc_score(labels[known], some.table["prediction"].to_numpy()[known])
     rows.loc[rows.split == "test", "label"] = np.nan
     rows.to_parquet(folder / "tasks" / "buys.parquet")
-    assert distgnn.predict(**chosen, out=tmp_path / "none").score is None
+    none = distgnn.predict(**chosen, out=tmp_path / "none")
+    assert (none.score, none.baselines) == (None, {})
     assert main(["database", "tasks", source]) == 0
 
 
@@ -259,6 +362,56 @@ def test_evaluate_command_resumes(
     assert json.loads((out / "results.json").read_text()) == results.to_json()
 
 
+def test_tasks_of_one_label_do_not_enter_the_means(checkpoint: str, tmp_path: Path, data: TaskData) -> None:
+    folder = tmp_path / "small"
+    source = write_database(folder, frames(customers=20, orders=600), "small")
+    for split in ("train", "test"):
+        rows = pq.read_table(folder / "tasks" / "buys.parquet").to_pandas()
+        rows.loc[rows.split == split, "label"] = 1.0
+        rows.to_parquet(folder / "tasks" / "buys.parquet")
+        options: dict[str, Any] = {
+            "databases": source,
+            "models": checkpoint,
+            "contexts": 16,
+            "draws": 1,
+            "rows": 30,
+            "baselines": False,
+        }
+        results = distgnn.evaluate_databases(**options, out=tmp_path / split)
+        why = "fewer than two labels among its rows of train" + (" and test" if split == "test" else "")
+        assert results.left_out == {"small/buys": why} == results.to_json()["left_out"]
+        assert {record.task for record in results.scores} == {"small/order-amount"}
+        assert f"- small/buys: {why}" in str(results)
+    assert why_not_scored(data.rows, TEST, 50) == ""
+    with pytest.raises(RequestError, match=r"no task to evaluate; small/buys: fewer than two labels"):
+        distgnn.evaluate_databases(**options, skip="small/order-amount", out=tmp_path / "none")
+
+
+def test_controls_are_averaged(checkpoint: str, tmp_path: Path, shop: str) -> None:
+    options: dict[str, Any] = {
+        "databases": shop,
+        "models": checkpoint,
+        "contexts": 16,
+        "draws": 1,
+        "rows": 60,
+        "adapt": 0,
+    }
+
+    def control(seeds: int) -> float | None:
+        found = distgnn.evaluate_databases(
+            **options, untrained_seeds=seeds, skip="shop/order-amount", out=tmp_path / str(seeds)
+        )
+        scores = [record.score for record in found.scores if record.method == "untrained encoder"]
+        assert ("forest + linear + untrained" in {record.method for record in found.scores}) == bool(seeds)
+        return scores[0] if scores else None
+
+    one, two, three = (control(seeds) for seeds in (1, 2, 3))
+    assert control(0) is None
+    assert len({one, two, three}) == 3
+    with pytest.raises(RequestError, match="untrained_seeds must not be negative"):
+        control(-1)
+
+
 def test_models_do_not_judge_databases_that_they_know(checkpoint: str, tmp_path: Path) -> None:
     other = write_database(tmp_path / "other", frames(seed=5), "other")
     with pytest.raises(RequestError, match="every model was trained on 'other'"):
@@ -286,10 +439,22 @@ def test_summary_is_paired_over_tasks() -> None:
         Record(task, method, 64, draw, score, True) for (task, method), score in scores.items() for draw in (0, 1)
     ]
     records.append(Record("a", "new", ALL, 0, 0.9, True))
-    rows = {(row.method, row.labels): row for row in summarise(records, binary=True, reference="forest + linear")}
+    rows = {(row.method, row.labels): row for row in summarise(records, kind="binary", reference="forest + linear")}
     new = rows["new", 64]
     assert (new.mean, new.tasks) == (pytest.approx(0.68), 2)
     assert new.difference == pytest.approx(0.03)
     assert new.error == pytest.approx(0.01)
     assert rows["new", ALL].difference is None
     assert "| 64 | new | 0.6800 | +0.0300 ± 0.0100 |" in markdown(records)
+
+
+def test_reports_tell_baselines_and_tasks_left_out() -> None:
+    told = {"columns": [], "score": 0.7, "metric": "auroc", "context": 32, "baselines": {"forest + linear": 0.75}}
+    assert prediction_section(told, "here").verdicts[1] == "forest + linear: 0.7500."
+    scores = [Record("a/b", method, 16, 0, 0.5, False, True) for method in ("forest + linear", "pre-trained")]
+    values: dict[str, Any] = {"records": [asdict(score) for score in scores], "left_out": {"a/c": "one label"}}
+    section = evaluation_section(values, "here")
+    assert [table.heading for table in section.tables] == ["Several classes, mean accuracy", "Left out"]
+    assert section.tables[1].body == [["a/c", "one label"]]
+    old = [{key: value for key, value in record.items() if key != "multiclass"} for record in values["records"]]
+    assert len(evaluation_section({"records": old}, "here").tables) == 1
