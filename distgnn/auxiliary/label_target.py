@@ -35,7 +35,7 @@ class LabelTarget(ABC):
         self.data, self.device, self.target = data, device, data.target.to(str(device))
         self.train = torch.from_numpy(data.parts["train"])
         self.rows, self.strata, self.judges = len(self.train), _strata(data, "train"), 0
-        self.validation = len(data.parts["val"])
+        self.validation = len(data.parts.get("val", ()))
         self.loss_scales: tuple[float, ...] = ()
         metric = METRIC_OF[data.target.task]
         self.metrics: tuple[str, ...] = (metric,)

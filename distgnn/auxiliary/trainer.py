@@ -23,6 +23,7 @@ from distgnn.auxiliary.task_gradients import flat_gradient
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.checkpoint.training_state import not_finite
 from distgnn.config import TransferConfig
+from distgnn.corpus.prefetch import Prefetch
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import DivergedError
 from distgnn.graph.keyed import key
@@ -30,7 +31,6 @@ from distgnn.graph.purposes import AuxiliaryDraw
 from distgnn.labels.scores import Floats
 from distgnn.models.norm import apply_statistics, statistics
 from distgnn.monitor.sink import NULL_SINK, MetricsSink
-from distgnn.pretraining.prefetch import Prefetch
 
 AHEAD = 2
 """Steps whose data are fetched while a step is computed, with auxiliary tasks; a few rows of the target are fetched faster than

@@ -11,6 +11,7 @@ import torch
 from distgnn.checkpoint.training_state import TrainState, make_state
 from distgnn.config import PretrainConfig
 from distgnn.corpus.plan import Plan, RankReads, UnitRef
+from distgnn.corpus.prefetch import Prefetch
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import assemble, read_unit, threaded_units
 from distgnn.distributed import ProcessGroup, choose_device
@@ -19,7 +20,6 @@ from distgnn.objectives.base import Objective
 from distgnn.pretraining.host_to_device import send
 from distgnn.pretraining.memory import peak_memory_mb
 from distgnn.pretraining.precision import autocast, matrix_products
-from distgnn.pretraining.prefetch import Prefetch
 from distgnn.pretraining.run import make_plan, open_corpus, planned_steps, resolved
 from distgnn.pretraining.step import learning_rate, outer_step
 from distgnn.pretraining.validation import batches_of, validated_units

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from distgnn.checkpoint.training_state import TrainState, make_state
 from distgnn.config import TrainConfig
 from distgnn.corpus.plan import Plan, RankReads
+from distgnn.corpus.prefetch import Prefetch
 from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import assemble, threaded_units
 from distgnn.distributed import ProcessGroup
@@ -24,7 +25,6 @@ from distgnn.pretraining.host_to_device import send
 from distgnn.pretraining.memory import peak_memory_mb
 from distgnn.pretraining.metrics import StepMetrics
 from distgnn.pretraining.precision import matrix_products
-from distgnn.pretraining.prefetch import Prefetch
 from distgnn.pretraining.retention import open_retention
 from distgnn.pretraining.run import Run, Units, make_plan, planned_steps
 from distgnn.pretraining.start_check import StartCheck

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from distgnn.corpus.prefetch import Prefetch
 from distgnn.errors import RequestError
 from distgnn.pretraining.console import Display, describe
 from distgnn.pretraining.history import Recorder, Snapshot, read_history, read_progress, write_failure
-from distgnn.pretraining.prefetch import Prefetch
 from distgnn.pretraining.step import StepResult
 from distgnn.storage.folder import Folder, open_folder
 from tests.helpers.training import ignore

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from distgnn.pretraining.prefetch import Prefetch
+from distgnn.corpus.prefetch import Prefetch
 
 
 def test_the_reader_uses_one_thread_and_the_consumer_keeps_its_own() -> None:
