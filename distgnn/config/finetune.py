@@ -132,6 +132,8 @@ class FinetuneConfig(LabelChoice):
         given, steps, adapts = " ".join(self.readout), self.readout_steps, ADAPTED in self.readout
         check(0 < len(set(self.readout)) == len(self.readout), f"readout must name each once, found {given or 'none'}")
         check(self.frozen or not adapts, "readout=adapted is for a linear probe; give frozen, too")
-        check(not (adapts and self.save_models), "readout=adapted: saved models read out plainly; leave out save_models")
+        check(
+            not (adapts and self.save_models), "readout=adapted: saved models read out plainly; leave out save_models"
+        )
         check(0 <= steps <= 3, f"readout_steps must be 0, 1, 2 or 3, found {steps}")
         check(adapts or not steps, f"readout_steps={steps} is an option of readout=adapted; give both")

@@ -48,6 +48,7 @@ def _inner_steps(start: InitialEncoder, steps: int) -> L2PConfig:
             raise RequestError(f"readout=adapted: {start.name} has l2p.{name}={found}, not {value}; leave it out")
     if steps:
         config = replace(config, node_steps=steps, graph_steps=steps)
-    if not (config.node_steps and config.levels != "graph" or config.graph_steps and config.levels != "node"):
+    by_level = {"node": config.node_steps, "graph": config.graph_steps}
+    if not any(by_level.values() if config.levels == "both" else (by_level[config.levels],)):
         raise RequestError(f"readout=adapted: {start.name} is without inner steps; give readout_steps, or leave it out")
     return config

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from distgnn.graph.batch import GraphBatch
 from distgnn.models.encoder import Encoder
 
-
 Readout = Callable[[Encoder, GraphBatch], tuple[Tensor, Tensor]]
 """Embeds G graphs with N nodes: returns node embeddings [N, width] and graph embeddings [G, width]."""
 
@@ -21,9 +20,7 @@ def plain_readout(encoder: Encoder, batch: GraphBatch) -> tuple[Tensor, Tensor]:
     return nodes, encoder.pool(nodes, batch)
 
 
-def graph_features(
-    encoder: Encoder, batch: GraphBatch, use_center: bool, readout: Readout = plain_readout
-) -> Tensor:
+def graph_features(encoder: Encoder, batch: GraphBatch, use_center: bool, readout: Readout = plain_readout) -> Tensor:
     """Embed graphs for a head.
 
     Args:

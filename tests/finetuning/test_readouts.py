@@ -99,7 +99,11 @@ def test_readout_steps_replace_those_of_the_pre_training(corpus: str) -> None:
 
 def test_names_of_jobs_tell_readouts_apart(corpus: str) -> None:
     job = FewLabelJob(0, 12, 0)
-    givens = [config(corpus), config(corpus, readout=("adapted",)), config(corpus, readout=("adapted",), readout_steps=2)]
+    givens = [
+        config(corpus),
+        config(corpus, readout=("adapted",)),
+        config(corpus, readout=("adapted",), readout_steps=2),
+    ]
     assert len({run_of(given, *read_out(given, [checkpoint()])).name(job) for given in givens}) == 3
 
 
@@ -139,7 +143,7 @@ def test_checkpoints_without_weights_of_each_graph_are_refused(start: InitialEnc
 )
 def test_options_that_contradict_each_other(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(RequestError, match=words):
-        FinetuneConfig("x", **{"frozen": True} | changes)
+        replace(FinetuneConfig("x", frozen=True), **changes)
 
 
 def test_sweeps_read_out_plainly() -> None:

@@ -148,10 +148,10 @@ class L2P(Objective):
         inner = self._inner(tasks, prior, [loss for loss in (node_loss, graph_loss) if loss is not None])
         return self._report(total, tasks, before - total.detach(), correct / (has.numel() + has.sum()), inner)
 
-    def adapted_embeddings(
-        self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int
-    ) -> tuple[Tensor, Tensor]:
-        """Embed graphs by their own weights psi' and omega', as the query loss does (Eq. 9). Graphs without tasks keep psi and omega.
+    def adapted_embeddings(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
+        """Embed graphs by their own weights psi' and omega', as the query loss does (Eq. 9).
+
+        Graphs without tasks keep psi and omega.
 
         Args:
             encoder: The encoder; its weights are not changed.
