@@ -18,6 +18,7 @@ from distgnn.models.encoder import Encoder
 from distgnn.models.heads import plain_readout
 from distgnn.objectives.l2p.objective import L2P, L2PConfig
 from distgnn.objectives.l2p.readout import AdaptedReadout
+from tests.helpers.custom import STACKS, made
 from tests.helpers.graphs import random_graphs
 from tests.helpers.oracle import shifted
 from tests.objectives.l2p.test_objective import SIZES, build
@@ -75,9 +76,11 @@ def descend(loss: Tensor, named: list[tuple[str, torch.nn.Parameter]], lr: float
 
 def slow_readout(encoder: Encoder, graph: GraphBatch, config: L2PConfig) -> tuple[Tensor, Tensor]:
     """One graph with a copy of the encoder that gradient descent changes."""
+    own = deepcopy(encoder)
     if graph.num_edges < 2:
-        return plain_readout(encoder, graph)
-    graph, own = replace(graph, extras=L2P(config).prepare(graph, SEED, 0)), deepcopy(encoder)
+        return plain_readout(own, graph)
+    graph = replace(graph, extras=L2P(config).prepare(graph, SEED, 0))
+    prior = own(graph).detach()
     kept = encoder.config.layers - config.adapted_layers if config.adapted_layers else 0
     psi = [
         (name, p)
@@ -87,7 +90,6 @@ def slow_readout(encoder: Encoder, graph: GraphBatch, config: L2PConfig) -> tupl
     lr = config.node_lr * (config.node_lr_width / encoder.width if config.node_lr_width else 1)
     for _ in range(config.node_steps if config.levels != "graph" else 0):
         descend(node_loss(own(graph), graph, config), psi, lr)
-    prior = encoder(graph).detach()
     for _ in range(config.graph_steps if config.levels != "node" else 0):
         descend(graph_loss(own, prior, graph, config), list(own.pooling.named_parameters()), config.graph_lr)
     return plain_readout(own, graph)
@@ -176,3 +178,14 @@ def test_the_order_of_pre_training_does_not_matter() -> None:
     encoder, batch = evaluated(), random_graphs(SIZES)
     first, second = (AdaptedReadout(replace(BOTH, order=order), SEED)(encoder, batch)[1] for order in (1, 2))  # pyright: ignore[reportArgumentType]
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("kind", ["gin", "sage", "gat"])
+def test_modules_written_for_pyg_adapt_too(kind: str) -> None:
+    encoder, config, batch = made(STACKS[kind]).eval(), replace(BOTH, node_lr=0.05), random_graphs(SIZES)
+    twin = deepcopy(encoder)  # the module cannot be copied once it has seen a batch
+    _, pooled = AdaptedReadout(config, SEED)(encoder, batch)
+    config = replace(config, adapted_layers=0)  # such a module always adapts as a whole
+    slow = [slow_readout(twin, slice_graphs(batch, g, g + 1), config)[1] for g in range(len(SIZES))]
+    torch.testing.assert_close(pooled, torch.cat(slow), rtol=1e-10, atol=1e-11)
+    assert not torch.allclose(pooled, plain_readout(encoder, batch)[1])
