@@ -35,9 +35,12 @@ from distgnn.graph.schema import Schema
 from distgnn.labels.dataset import LabelledSet, read_labelled
 from distgnn.labels.scores import METRIC_OF
 from distgnn.models.encoder import build_encoder
+from distgnn.models.heads import Readout, plain_readout
 from distgnn.network import manifest as networks
 from distgnn.network.network import Network
 from distgnn.network.store import load_network
+from distgnn.objectives.l2p.objective import L2PConfig
+from distgnn.objectives.l2p.readout import AdaptedReadout
 from distgnn.storage.folder import open_folder
 
 Weights = dict[str, Tensor]
@@ -57,6 +60,7 @@ class InitialEncoder:
             fresh weights.
         cost: Graphs and CPU seconds of the pre-training, where they are known.
         run: Config of the pre-training as JSON; empty for fresh weights.
+        adapted: L2P's options if each graph is embedded by its own adapted weights; None = by those of the encoder.
     """
 
     name: str
@@ -65,6 +69,11 @@ class InitialEncoder:
     schema: Schema | None = None
     cost: dict[str, float] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict, repr=False)
+    adapted: L2PConfig | None = None
+
+    def readout(self, seed: int) -> Readout:
+        """Return what embeds graphs; ``seed`` is the key of the child tasks that they adapt on."""
+        return plain_readout if self.adapted is None else AdaptedReadout(self.adapted, seed)
 
     @classmethod
     def load(cls, uri: str, name: str) -> InitialEncoder:
@@ -211,7 +220,7 @@ class CorpusDataSource:
         if self.frozen:
             model = build_encoder(data.schema, start.encoder, seed)
             _load(model, weights, start.name)
-            return LinearProbe(data, model, head_seed(seed), group)
+            return LinearProbe(data, model, head_seed(seed), group, start.readout(seed))
         problem = GraphLevelProblem(data, start.encoder, self.config.corpus, seed, group)
         _load(problem.encoder, weights, start.name)
         return _adjusted(problem, self.config, seed)
@@ -227,7 +236,8 @@ class CorpusDataSource:
         weights = hashlib.sha256(safetensors.torch.save(taken)).hexdigest() if taken else ""
         other = self.config.corpus.aux_corpus
         beside = corpora.read_manifest(open_folder(other)).digest() if other else ""
-        return f"{self.data.digest} {beside} {start.encoder} {weights}{' frozen' if self.frozen else ''}"
+        mode = (" frozen" if self.frozen else "") + (f" adapted {start.adapted}" if start.adapted else "")
+        return f"{self.data.digest} {beside} {start.encoder} {weights}{mode}"
 
     def references(self) -> dict[str, dict[str, float]]:
         """None."""

@@ -13,7 +13,7 @@ from distgnn.distributed import ProcessGroup
 from distgnn.graph.batch import select_graphs
 from distgnn.labels.dataset import LabelledSet
 from distgnn.models.encoder import Encoder
-from distgnn.models.heads import build_head, graph_features
+from distgnn.models.heads import Readout, build_head, graph_features, plain_readout
 
 
 class LinearProbe(LabelTarget):
@@ -26,12 +26,21 @@ class LinearProbe(LabelTarget):
         encoder: The frozen encoder, with its weights.
         head_seed: Key of the head's initial weights.
         group: The training processes; must be a single process.
+        readout: What embeds nodes and graphs.
     """
 
     names: tuple[str, ...] = ("target",)
 
-    def __init__(self, data: LabelledSet, encoder: Encoder, head_seed: int, group: ProcessGroup) -> None:
+    def __init__(
+        self,
+        data: LabelledSet,
+        encoder: Encoder,
+        head_seed: int,
+        group: ProcessGroup,
+        readout: Readout = plain_readout,
+    ) -> None:
         super().__init__(data, group.device)
+        self.readout = readout
         self.encoder = encoder.to(self.device).eval()
         width = encoder.width * (2 if data.use_center else 1)
         self.features = self._features(width)
@@ -49,7 +58,8 @@ class LinearProbe(LabelTarget):
         features = torch.zeros(graphs.num_graphs, width, device=self.device)
         for part in self.data.parts.values():
             for rows in torch.from_numpy(part).to(self.device).split(EVALUATION_BATCH):
-                features[rows] = graph_features(self.encoder, select_graphs(graphs, rows), self.data.use_center)
+                batch = select_graphs(graphs, rows)
+                features[rows] = graph_features(self.encoder, batch, self.data.use_center, self.readout)
         return features
 
     def fetch(self, folds: Sequence[Rows], step: int, auxiliary: bool = True) -> list[Tensor]:  # noqa: ARG002

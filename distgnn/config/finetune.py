@@ -15,6 +15,8 @@ EPOCHS, BATCH, LR, DROPOUT, SEEDS = 50, 32, 1e-3, 0.5, 5
 al. (ICLR 2020), the protocol of most published fine-tuning results.
 """
 
+PLAIN, ADAPTED = "plain", "adapted"
+
 
 @dataclass(frozen=True)
 class SplitConfig:
@@ -84,6 +86,13 @@ class FinetuneConfig(LabelChoice):
     """Dropout probability in the encoder during fine-tuning."""
     frozen: bool = hyper(False)
     """Train only the head on the frozen encoder (linear probe)."""
+    readout: tuple[Literal["plain", "adapted"], ...] = setting((PLAIN,), results=False)
+    """Embeddings of a frozen encoder. plain = by its weights; adapted = by each graph's own weights: L2P's inner steps on
+    some of its edges, without labels, as in pre-training. With both, a checkpoint is compared twice, as NAME and NAME
+    adapted.
+    """
+    readout_steps: int = setting(0, results=False)
+    """Inner steps of readout=adapted, on nodes and on pooling (1..3); 0 = those of the pre-training."""
     encoder: EncoderConfig = setting(factory=EncoderConfig, results=False)
     """Encoder of the control if no checkpoint is given; otherwise the checkpoint's encoder is used."""
     imports: tuple[str, ...] = runtime((), code=True)
@@ -117,3 +126,14 @@ class FinetuneConfig(LabelChoice):
             check(value >= 0, f"{name} must not be negative, found {value}")
         check(self.workers == 1 or self.device != "cuda", "device=cuda needs workers=1 (parallel trainings use CPUs)")
         check(0 <= self.dropout < 1, f"dropout must lie in [0, 1), found {self.dropout}")
+        self._check_readout()
+
+    def _check_readout(self) -> None:
+        given, steps, adapts = " ".join(self.readout), self.readout_steps, ADAPTED in self.readout
+        check(0 < len(set(self.readout)) == len(self.readout), f"readout must name each once, found {given or 'none'}")
+        check(self.frozen or not adapts, "readout=adapted is for a linear probe; give frozen, too")
+        check(
+            not (adapts and self.save_models), "readout=adapted: saved models read out plainly; leave out save_models"
+        )
+        check(0 <= steps <= 3, f"readout_steps must be 0, 1, 2 or 3, found {steps}")
+        check(adapts or not steps, f"readout_steps={steps} is an option of readout=adapted; give both")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from distgnn.config.base import OpenConfig, check
 from distgnn.config.fields import SEED, Options, hyper, registered, runtime, setting, writes
-from distgnn.config.finetune import FinetuneConfig
+from distgnn.config.finetune import PLAIN, FinetuneConfig
 from distgnn.config.pretrain import PretrainConfig
 from distgnn.config.transfer import AUTO, CONTROL, TransferConfig
 
@@ -128,6 +128,7 @@ class TuneConfig(OpenConfig):
             usual = getattr(PretrainConfig(corpus=""), name)
             check(getattr(self.pretrain, name) == usual, f"pretrain.{name}: use workers_per_trial")
         check(self.finetune.workers == 1, "finetune.workers: use concurrency")
+        check(self.finetune.readout == (PLAIN,), "finetune.readout: trials read out plainly; leave it out")
         check(
             self.workers_per_trial == 1 or self.kind == "pretrain",
             "workers_per_trial above 1 is for trials that pre-train (pretrain.corpus)",

@@ -16,6 +16,7 @@ from distgnn.config import CorpusTaskConfig, EncoderConfig, FinetuneConfig, Labe
 from distgnn.config.transfer import CONTROL
 from distgnn.corpus.writer import Mapper
 from distgnn.errors import RequestError
+from distgnn.finetuning.readouts import read_out
 from distgnn.labels.dataset import LabelledSet, load_labelled
 from distgnn.labels.scores import HIGHER_IS_BETTER
 from distgnn.storage.folder import Folder
@@ -53,7 +54,7 @@ def finetune(
         RequestError: The corpus, its labels, the split or a checkpoint's features do not fit.
         WorkError: A training diverged.
     """
-    everything, controls = with_controls(checkpoints, config.encoder)
+    everything, controls = with_controls(read_out(config, checkpoints), config.encoder)
     source = finetune_source(config, load_labelled(config), everything)
     run = RunJob(source, folder, device, save_models=config.save_models)
     jobs = [finetune_job(source, seed, place) for seed in range(config.seeds) for place in range(len(everything))]

@@ -19,6 +19,7 @@ from distgnn.errors import RequestError
 from distgnn.finetuning.budget import check_budget
 from distgnn.finetuning.comparison import finetune_source, with_controls
 from distgnn.finetuning.few_label_jobs import FewLabelJob, Method, RunFewLabels, Size
+from distgnn.finetuning.readouts import named, read_out
 from distgnn.labels.dataset import LabelledSet, read_undivided
 from distgnn.labels.scores import HIGHER_IS_BETTER, of_one_class
 from distgnn.storage.folder import Folder
@@ -132,6 +133,7 @@ def plan_evaluation(
         RequestError: The corpus, its labels, the draws or a checkpoint's features do not fit.
     """
     config = config.settled()
+    methods = _read_out(config, methods)
     _check_seeds(methods)
     check_budget(config.budget, {method.name: _mean_cost(method) for method in methods})
     firsts = [replace(method.starts[0], name=method.name) for method in methods]
@@ -188,6 +190,15 @@ def collect_scores(plan: FewLabelPlan, mapper: Mapper = map, progress: Progress 
         normed=tuple(len(run.norm_rows(number)) for number in range(config.draws)),
         measured=measured,
     )
+
+
+def _read_out(config: FewLabelConfig, methods: Sequence[Method]) -> list[Method]:
+    """Return each method once for each readout of ``config``."""
+    return [
+        Method(named(method.name, readout), tuple(read_out(replace(config, readout=(readout,)), method.starts)))
+        for method in methods
+        for readout in config.readout
+    ]
 
 
 def _mean_cost(method: Method) -> dict[str, float]:

@@ -148,6 +148,36 @@ class L2P(Objective):
         inner = self._inner(tasks, prior, [loss for loss in (node_loss, graph_loss) if loss is not None])
         return self._report(total, tasks, before - total.detach(), correct / (has.numel() + has.sum()), inner)
 
+    def adapted_embeddings(self, encoder: Encoder, batch: GraphBatch, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
+        """Embed graphs by their own weights psi' and omega', as the query loss does (Eq. 9).
+
+        Graphs without tasks keep psi and omega.
+
+        Args:
+            encoder: The encoder; its weights are not changed.
+            batch: G graphs with N nodes, with the extras that ``prepare`` computed for the same seed and epoch.
+            seed: Key of the child tasks.
+            epoch: Second part of the key.
+
+        Returns:
+            Node embeddings [N, width] and graph embeddings [G, width], without gradients.
+        """
+        tasks, context = TaskBatch(batch), encoder.context(batch)
+        if not tasks.usable.numel():
+            nodes = encoder(context).detach()
+            return nodes, encoder.pool(nodes, batch).detach()
+        moved = self.moved_dimensions(encoder, tasks, seed, epoch)
+        with torch.enable_grad():
+            prior, nodes, _ = self._adapt_nodes(encoder, context, tasks)
+            fast, _ = self._adapt_pooling(encoder, context, tasks, prior, moved[0])
+        with torch.no_grad():
+            nodes = nodes.detach()
+            pooled = encoder.pool(nodes, batch)
+            if fast is None:
+                return nodes, pooled
+            own = self._pooled(encoder, tasks, tasks.support, nodes, fast).index_select(0, tasks.graph_row)
+            return nodes, pooled.index_copy(0, tasks.usable, own)
+
     def advice(self, means: dict[str, float]) -> str:
         """See :class:`Objective`."""
         gain = means.get("adaptation_gain", 0.0)
