@@ -79,7 +79,7 @@ def methods_of(config: ReadoutsConfig) -> list[Method]:
     runs, found = open_folder(config.study).sub("runs"), []
     for method in config.methods:
         uris = [runs.sub(f"{config.domain}-{method}-{seed}").uri for seed in range(config.seeds)]
-        (plain,) = load_methods(tuple(f"{method}={uri}" for uri in uris))
+        (plain,) = load_methods(replace(PROBE, checkpoint=tuple(f"{method}={uri}" for uri in uris)))
         found += [plain, *(_adapted(plain, steps) for steps in STEPS[method])]
     return found
 
