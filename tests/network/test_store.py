@@ -202,7 +202,7 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 WRONG = {
     "network": "unknown command 'network'",
-    "network build": "network build: which kind? the kinds are: citation, hetero, kgrec, made, oag, reddit",
+    "network build": "network build: which kind? the kinds are: citation, hetero, kgrec, made, oag, pyg, reddit",
     "network build frobnicate": "network build: kind='frobnicate' is unknown (there are citation",
     "network build made": "--out",
     "network build made --out x --nodes 0": "nodes must lie in 1..2^31, found 0",
