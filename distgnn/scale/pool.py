@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
 import os
@@ -59,16 +58,6 @@ def start_ray(cpus: int) -> None:
         _connect(address)
         return
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-
-
-def stop_ray() -> None:
-    """Disconnect from Ray, and stop it if this process has started it.
-
-    Handles of actors that are garbage are collected before another Ray may be started: ids of actors repeat from one Ray to the
-    next in a process, so that a handle collected later would end the actor of that id there.
-    """
-    ray.shutdown()
-    gc.collect()
 
 
 def configured_resources() -> dict[str, float]:

@@ -24,7 +24,6 @@ from distgnn.network.store import save_network
 from distgnn.pretraining.history import read_history
 from distgnn.pretraining.loop import Hooks, train
 from distgnn.pretraining.run import Start, new_start, resumed_start
-from distgnn.scale.pool import stop_ray
 
 from .data import molecules
 from .gpu_values import SINGLE, SMALL, Case, Finding, difference
@@ -113,7 +112,7 @@ def check_nccl(device: str) -> Finding:
             config = replace(_config(uri, out, "ray", device), workers=2, min_workers=ranks)
             found = _losses(distgnn.pretrain(config))
         finally:
-            stop_ray()
+            ray.shutdown()
         worst = float(((found - expected) / expected).abs().max())
         finding.rows.append(
             {"what": f"8 steps in {ranks} Ray Train worker(s) against this process", "difference": worst}

@@ -31,7 +31,7 @@ from distgnn.corpus.stream import threaded_units
 from distgnn.corpus.writer import build_corpus
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.batch import GraphBatch, Ragged
-from distgnn.scale.pool import start_ray, stop_ray
+from distgnn.scale.pool import start_ray
 from distgnn.scale.train.datasets import UnitConfig
 from distgnn.scale.train.stream import UnitSource, ray_units
 from distgnn.scale.train.trainer import fit_trainer, rank_trainer, run_config
@@ -129,7 +129,7 @@ def _cluster(nodes: int, cpus: int) -> Iterator[int]:
                 start_ray(0)
             yield next(_digits(node["NodeID"]) for node in ray.nodes() if _HEAD in node["Resources"])
         finally:
-            stop_ray()
+            ray.shutdown()
             with suppress(AssertionError):
                 cluster.shutdown()
 

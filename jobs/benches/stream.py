@@ -25,7 +25,7 @@ from distgnn.corpus.reader import CorpusReader
 from distgnn.corpus.stream import Prepare, assemble, threaded_units
 from distgnn.graph.batch import GraphBatch, Ragged
 from distgnn.objectives.l2p.objective import L2P, L2PConfig
-from distgnn.scale.pool import start_ray, stop_ray
+from distgnn.scale.pool import start_ray
 from distgnn.scale.train.datasets import UnitConfig
 from distgnn.scale.train.stream import UnitSource, ray_units
 
@@ -81,7 +81,7 @@ def streams_on(uri: str, cores: int, epochs: int, runs: int) -> dict[str, list[S
                 found[side].append(measured(uri, epochs, ray_data=side == "ray"))
         return found
     finally:
-        stop_ray()
+        ray.shutdown()
 
 
 class _Noted:

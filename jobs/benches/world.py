@@ -22,6 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import ray
 import torch
 from ray.train import ScalingConfig
 from torch import Tensor
@@ -33,7 +34,7 @@ from distgnn.distributed import ProcessGroup, joined
 from distgnn.pretraining.history import read_history
 from distgnn.pretraining.loop import Hooks, train
 from distgnn.pretraining.run import Run, new_run, open_corpus
-from distgnn.scale.pool import start_ray, stop_ray
+from distgnn.scale.pool import start_ray
 from distgnn.scale.train.trainer import fit_trainer, rank_trainer, run_config
 from distgnn.storage.folder import open_folder
 
@@ -194,7 +195,7 @@ def _on_ray(config: PretrainConfig, scratch: str) -> list[Run]:
             trainer = rank_trainer(f"{__name__}:train_on_ray", settings, scaling, run_config(run.folder, run.name, 0))
             fit_trainer(trainer, run.folder, failures)
     finally:
-        stop_ray()
+        ray.shutdown()
     if failures:
         raise failures[0]
     return [run]

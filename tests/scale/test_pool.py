@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import torch
 from distgnn.config import EncoderConfig, FinetuneConfig, SplitConfig
 from distgnn.errors import RequestError, WorkError
 from distgnn.scale import pool
-from distgnn.scale.pool import ordered_map, possible_nodes, possible_resources, start_ray, stop_ray
+from distgnn.scale.pool import ordered_map, possible_nodes, possible_resources, start_ray
 from tests.helpers.finetunings import finetuned
 from tests.helpers.labelled import signal, write_labelled
 
@@ -176,18 +175,3 @@ def test_a_cluster_without_cpus_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         RequestError, match=r"^workers=4 need 0\.04 CPUs, .* has 0; lower workers, or set DISTGNN_CLUSTER_MAX"
     ):
         pool.shared_cpus(4, possible_resources()["CPU"], "workers")
-
-
-def test_handles_of_a_ray_that_has_ended_are_collected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ids of actors repeat from one Ray of a process to the next; a handle that is collected later would end another actor."""
-
-    class Cycle:
-        itself: Cycle
-
-    garbage = Cycle()
-    garbage.itself = garbage
-    held = weakref.ref(garbage)
-    del garbage
-    monkeypatch.setattr(ray, "shutdown", lambda: None)  # the Ray of other tests
-    stop_ray()
-    assert held() is None

@@ -21,7 +21,7 @@ from distgnn.doctor.checks import Check
 from distgnn.doctor.facts import Facts, Questions, gather
 from distgnn.errors import RequestError, WorkError
 from distgnn.scale.doctor.nodes import RETRY_SECONDS, Node, all_reduce_speed, clock_offsets, gather_facts, live_nodes
-from distgnn.scale.pool import possible_resources, start_ray, stop_ray
+from distgnn.scale.pool import possible_resources, start_ray
 from distgnn.scale.train.preflight import share
 from distgnn.storage.retry import VARIABLE
 
@@ -62,7 +62,7 @@ def _checks(config: DoctorConfig, address: str) -> Iterator[Check]:
         yield from _examine(config, live_nodes() if ray.is_initialized() else [])
     finally:
         if started and ray.is_initialized():
-            stop_ray()
+            ray.shutdown()
 
 
 def _connect(address: str) -> str:

@@ -19,7 +19,7 @@ from distgnn.config import TransferConfig
 from distgnn.corpus.writer import Mapper
 from distgnn.distributed import ProcessGroup, uses_gpus
 from distgnn.errors import RequestError, WorkError
-from distgnn.scale.pool import possible_resources, shared_cpus, start_ray, stop_ray
+from distgnn.scale.pool import possible_resources, shared_cpus, start_ray
 from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted
 from distgnn.scale.train.recovery import default_environment
 from distgnn.scale.train.trainer import fit_trainer, rank_trainer, run_config
@@ -56,7 +56,7 @@ class _RankedMap:
         finally:
             forget_failure(function.folder)
             if started:
-                stop_ray()
+                ray.shutdown()
 
     def _results(self, function: RunJob, jobs: list[Job]) -> Iterator[Any]:
         """Run the trainer in a thread, since in the main thread it handles SIGINT, and wait for result files."""

@@ -24,7 +24,7 @@ from distgnn.errors import DivergedError, RequestError, WorkError
 from distgnn.relational.episodes import TaskData
 from distgnn.relational.model_checkpoint import load_model
 from distgnn.relational.pretraining import DatabaseRun, pretraining_pool, train_run
-from distgnn.scale.pool import ordered_map, possible_resources, shared_cpus, start_ray, stop_ray
+from distgnn.scale.pool import ordered_map, possible_resources, shared_cpus, start_ray
 from distgnn.scale.train.failures import cause_of, forget_failure, has_failed, note_failure, raise_noted, remove_file
 from distgnn.scale.train.recovery import default_environment
 from distgnn.scale.train.trainer import fit_trainer, rank_trainer, run_config
@@ -56,7 +56,7 @@ def pretrain_on_ray(config: DatabasePretrainConfig) -> DatabaseRun:
         forget_failure(folder)
         remove_file(folder, _PROGRESS)
         if started:
-            stop_ray()
+            ray.shutdown()
 
 
 def _watch(config: DatabasePretrainConfig, share: float, folder: Folder, pool: list[TaskData]) -> DatabaseRun:

@@ -25,7 +25,7 @@ from distgnn.pretraining.loop import Status
 from distgnn.pretraining.metrics import SnapshotMetrics, log_run
 from distgnn.pretraining.run import Run, Start, make_plan, planned_steps
 from distgnn.scale.metrics import RaySink
-from distgnn.scale.pool import start_ray, stop_ray
+from distgnn.scale.pool import start_ray
 from distgnn.scale.train.datasets import UnitConfig
 from distgnn.scale.train.failures import cause_of, forget_failure, raise_noted, remove_file
 from distgnn.scale.train.preflight import Resources, preflight
@@ -75,7 +75,7 @@ def pretrain_on_ray(start: Start) -> Status:
     finally:
         _clear(run.folder)
         if started:
-            stop_ray()
+            ray.shutdown()
 
 
 def _watch(start: Start, resources: Resources, sink: MetricsSink) -> Status:

@@ -23,7 +23,7 @@ from distgnn.errors import WorkError
 from distgnn.pretraining.local import stop_signals
 from distgnn.report.sweep.live import SweepDisplay
 from distgnn.report.sweep.page import Pages
-from distgnn.scale.pool import possible_nodes, start_ray, stop_ray
+from distgnn.scale.pool import possible_nodes, start_ray
 from distgnn.scale.train.failures import cause_of
 from distgnn.scale.tune.hooks import NUMBER, StoreCallback, StoreSearcher, StoreStopper
 from distgnn.scale.tune.trial import TrialFunction, evaluate_final_task
@@ -59,7 +59,7 @@ def _ray() -> Iterator[None]:
         yield
     finally:
         if started:
-            stop_ray()
+            ray.shutdown()
 
 
 def run_sweep(folder: Folder, sweep: Sweep) -> Status:
