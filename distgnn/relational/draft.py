@@ -24,13 +24,16 @@ from distgnn.relational.measure import (
     measured,
     names_key,
     names_no_row,
+    names_number_of,
     names_other_time,
     names_overwritten,
     names_own_table,
     names_parent,
     names_plan,
     names_some_table,
+    names_table,
     plain,
+    refers_to_own_table,
 )
 from distgnn.relational.schema import Column, ForeignKey, Kind, Schema, Table, check_schema
 from distgnn.relational.sources.base import Declared, Source
@@ -194,7 +197,7 @@ def _propose(
 
     Where the source declares keys (``only_named``), such a parent is only possible.
     """
-    named = [one for one in parents if names_parent(column, one, keys[one] or "")]
+    named = [one for one in parents if names_parent(column, one, keys[one] or "", name)]
     own = names_own_table(column) and name in parents
     values = as_key(tables[name][column]) if named or own or not only_named else None
     if values is None or len(values) == values.null_count:
@@ -207,10 +210,12 @@ def _propose(
         if (parent == name and keys[name] == column) or (mixed and parent not in named):
             continue
         count, inside = inclusion(*((one.cast(pa.large_string()) if mixed else one) for one in (values, found)))
-        share = inside / count if count else 0.0
+        share, called = inside / count if count else 0.0, names_table(column, parent)
         text, link = f"{inside:,} of {count:,} distinct values are keys of {parent}", ForeignKey(name, column, parent)
-        if parent in named and share >= _LIKELY:
-            rank = (share, plain(column) == plain(keys[parent] or ""), len(plain(parent)))
+        unsure = not called and keys[name] == column and len(found) <= count  # each may be the parent of the other
+        unsure |= whole and names_number_of(column, parent)
+        if parent in named and share >= _LIKELY and not unsure:
+            rank = (share, called, plain(column) == plain(keys[parent] or ""), len(plain(parent)))
             likely.append((rank, link, text))
         elif parent in named and share >= _SOME and count > 1 and not only_named:
             possible[link] = f"by its name, but only {text} (such as {_example(values)} and {_example(found)})"
@@ -228,6 +233,9 @@ def _propose(
         result.proposed[f"{name}.{column}"] = text
         return [link]
     itself = ForeignKey(name, column, name)
+    if itself in possible and refers_to_own_table(column) and not only_named:
+        result.proposed[f"{name}.{column}"] = possible[itself]
+        return [itself]
     result.possible |= {itself: possible[itself]} if own and itself in possible else possible
     return []
 

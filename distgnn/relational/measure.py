@@ -55,6 +55,7 @@ _OWN_TABLE = re.compile(
     r"|_by$|_von$"
 )
 _SOME_TABLE = re.compile(r"(^|[^a-z])(u?u?id|guid|fk)$")
+_PLAIN_KEYS, _REFERENCES = ("id", "key", "code"), ("id", "key", "code", "no", "nr")
 _PLANS = re.compile(r"due|deadline|required|expir|until|valid|plan|sched|expected|estimat|target|next", re.I)
 
 
@@ -310,10 +311,41 @@ def names_key(column: str, table: str) -> bool:
     )
 
 
-def names_parent(column: str, table: str, key: str) -> bool:
-    """Whether a column is called as a reference to the ``key`` of ``table``: customer_id, home_customer_id, customer."""
+def names_parent(column: str, table: str, key: str, child: str = "") -> bool:
+    """Whether a column of ``child`` is called as a reference to the ``key`` of ``table``.
+
+    By the key or the table: customer_id, home_customer_id, customer; or by the last words of a table whose first are those of the
+    child: items.category_id for item_categories.
+    """
     name, own = plain(column), plain(key)
-    if own not in ("id", "key", "code") and (name == own or (len(own) > 3 and name.endswith(own))):
+    if own not in _PLAIN_KEYS and (name == own or (len(own) > 3 and name.endswith(own))):
         return True
-    ends = tuple(one + end for one in singulars(table) for end in ("", "id", "key", "code", "no", "nr") if len(one) > 2)
-    return name.endswith(ends)
+    if names_table(column, table):
+        return True
+    words = re.split(r"[^a-z0-9]+", _CAMEL.sub("_", table.rpartition(".")[2]).lower())
+    return any(
+        plain(child).startswith("".join(words[:cut])) and _calls(name, "".join(words[cut:]), whole=True)
+        for cut in range(1, len(words))
+        if child != table
+    )
+
+
+def names_table(column: str, table: str) -> bool:
+    """Whether a column is called as a reference to a table: customer_id, home_customer_id, customer."""
+    return _calls(plain(column), table, whole=False)
+
+
+def names_number_of(column: str, table: str) -> bool:
+    """Whether a column is called as a table of several, as a number of its rows is: films."""
+    return plain(column) == plain(table) and len([*singulars(table)]) > 1
+
+
+def _calls(name: str, table: str, *, whole: bool) -> bool:
+    endings = _REFERENCES if whole else ("", *_REFERENCES)
+    ends = tuple(one + end for one in singulars(table) for end in endings if len(one) > 2)
+    return name in ends if whole else name.endswith(ends)
+
+
+def refers_to_own_table(column: str) -> bool:
+    """Whether a column is called as nothing but a reference to its own table: parent_id, reports_to, referred_by."""
+    return names_own_table(column) and (names_some_table(column) or plain(column).endswith(("to", "by", "von")))

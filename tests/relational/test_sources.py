@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -210,6 +211,35 @@ def test_keys_of_two_columns_are_proposed_and_built(tmp_path: Path) -> None:
     schema.write_text(text.replace("chain+store", "chain+shop"))
     with pytest.raises(dg.RequestError, match=r"no readable column 'chain\+shop'"):
         dg.build_database(input=tmp_path / "in", out=tmp_path / "store", overwrite=True, schema=schema)
+
+
+def test_parents_are_those_that_the_names_of_columns_call(tmp_path: Path) -> None:
+    """A film, not the table that shares its key; no count of films; the employee's own table; the categories of items."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    films, employees = range(1, 41), range(1, 31)
+    tables = {
+        "films": {"film_id": films, "title": [f"title {n}" for n in films]},
+        "film_categories": {"film_id": films, "category": ["drama", "comedy"] * 20},
+        "inventory": {"inventory_id": range(100), "film_id": [1 + n % 40 for n in range(100)]},
+        "actors": {"actor_id": range(60), "films": [1 + n % 30 for n in range(60)]},
+        "employees": {
+            "employee_id": employees,
+            "reports_to": [1 + n // 4 for n in range(30)],
+            "headcount": [1 + n % 9 for n in range(30)],
+        },
+        "item_categories": {"id": range(1, 9), "name": [f"name {n}" for n in range(8)]},
+        "items": {"id": range(50), "category_id": [1 + n % 8 for n in range(50)]},
+    }
+    for name, columns in tables.items():
+        pd.DataFrame(columns).to_csv(folder / f"{name}.csv", index=False)
+    database = dg.build_database(input=folder, out=tmp_path / "store", accept_proposal=True)
+    assert set(database.schema.foreign_keys) == {
+        ForeignKey("film_categories", "film_id", "films"),
+        ForeignKey("inventory", "film_id", "films"),
+        ForeignKey("employees", "reports_to", "employees"),
+        ForeignKey("items", "category_id", "item_categories"),
+    }
 
 
 def test_keys_of_two_columns_in_the_schema_file_of_a_database(tmp_path: Path) -> None:
