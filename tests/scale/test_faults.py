@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import MagicMock
 
 import pytest
@@ -163,7 +163,7 @@ def test_the_node_of_the_readers_is_lost(corpus: str, tmp_path: Path, readers: C
     source = UnitSource(str(tmp_path), reader, plan, prepare, 1000 * plan.steps_per_epoch)
     (part,) = UnitConfig(ray.put(source)).configure({name: make() for name, make in source.datasets().items()}, 1)
     reads, sink = RankReads(plan, 0, source.total, 0, 1), MagicMock()
-    found, units = [], ray_units(reader, plan, prepare, reads, part.__getitem__, sink)
+    found, units = [], cast(Any, ray_units(reader, plan, prepare, reads, part.__getitem__, sink))
 
     def take_until(late: Callable[[int], bool]) -> float:
         """Take units until ``late`` (rounds that the rank read itself) holds for the last 60; returns the longest wait."""
@@ -179,11 +179,17 @@ def test_the_node_of_the_readers_is_lost(corpus: str, tmp_path: Path, readers: C
             if late(sink.note.call_count - before):
                 return longest
 
-    take_until(lambda late: late == 0)
-    (node,) = set(readers.list_all_nodes()) - {readers.head_node}
-    readers.remove_node(node, allow_graceful=False)
-    assert take_until(lambda late: late >= 9) < 60
-    readers.add_node(num_cpus=2)
-    take_until(lambda late: late == 0)
+    try:
+        take_until(lambda late: late == 0)
+        (node,) = set(readers.list_all_nodes()) - {readers.head_node}
+        readers.remove_node(node, allow_graceful=False)
+        assert take_until(lambda late: late >= 9) < 60
+        readers.add_node(num_cpus=2)
+        take_until(lambda late: late == 0)
+    finally:
+        units.close()
+        for thread in threading.enumerate():
+            if thread.name == "distgnn-arrivals":
+                thread.join(60)  # if it asked Ray for a block after the end of Ray, it would end this process
     for one, other in zip(found, islice(local_units(reader, plan, prepare, reads), len(found)), strict=True):
         assert_same(one, other)
