@@ -311,7 +311,7 @@ def names_key(column: str, table: str) -> bool:
     )
 
 
-def names_parent(column: str, table: str, key: str, child: str = "") -> bool:
+def names_parent(column: str, table: str, key: str, child: str) -> bool:
     """Whether a column of ``child`` is called as a reference to the ``key`` of ``table``.
 
     By the key or the table: customer_id, home_customer_id, customer; or by the last words of a table whose first are those of the
@@ -323,10 +323,9 @@ def names_parent(column: str, table: str, key: str, child: str = "") -> bool:
     if names_table(column, table):
         return True
     words = re.split(r"[^a-z0-9]+", _CAMEL.sub("_", table.rpartition(".")[2]).lower())
-    return any(
+    return child != table and any(
         plain(child).startswith("".join(words[:cut])) and _calls(name, "".join(words[cut:]), whole=True)
         for cut in range(1, len(words))
-        if child != table
     )
 
 

@@ -33,6 +33,7 @@ from distgnn.distributed import ProcessGroup
 from distgnn.graph.batch import GraphBatch, Ragged
 from distgnn.scale.pool import start_ray
 from distgnn.scale.train.datasets import UnitConfig
+from distgnn.scale.train.placement import HEAD, node_number
 from distgnn.scale.train.stream import UnitSource, ray_units
 from distgnn.scale.train.trainer import fit_trainer, rank_trainer, run_config
 from distgnn.storage.folder import open_folder
@@ -50,7 +51,7 @@ _BLOCK = 8
 """Units that a task of Ray Data reads for a rank."""
 _LONG_SECONDS = 1.5
 """A longer wait is looked into. A task of eight units takes 0.8 s, for which a rank waits where readers are as many as ranks."""
-_OBJECT_STORE, _HEAD = 100 << 20, "node:__internal_head__"
+_OBJECT_STORE = 100 << 20
 
 
 def bench_reading(options: Options) -> Iterator[dict[str, Any]]:
@@ -101,17 +102,13 @@ class Slow:
         start = time.time()
         time.sleep(self.seconds)
         values = [
-            _digits(ray.get_runtime_context().get_node_id()),
+            node_number(ray.get_runtime_context().get_node_id()),
             os.getpid(),
             *(int(1e6 * t) for t in (start, time.time())),
         ]
         ptr = torch.full((graphs.num_graphs + 1,), len(values))
         ptr[0] = 0
         return {"read": Ragged(torch.tensor(values), ptr)}
-
-
-def _digits(node: str) -> int:
-    return int(node[:12], 16)
 
 
 @contextmanager
@@ -127,7 +124,7 @@ def _cluster(nodes: int, cpus: int) -> Iterator[int]:
                 cluster.add_node(num_cpus=cpus, object_store_memory=_OBJECT_STORE)
             with environment(RAY_ADDRESS=str(cluster.address)):
                 start_ray(0)
-            yield next(_digits(node["NodeID"]) for node in ray.nodes() if _HEAD in node["Resources"])
+            yield next(node_number(node["NodeID"]) for node in ray.nodes() if HEAD in node["Resources"])
         finally:
             ray.shutdown()
             with suppress(AssertionError):

@@ -18,7 +18,7 @@ _DIGITS, _ROUNDING = 12, 1e-6
 def workers_by_node(group: ProcessGroup) -> Counter[int]:
     """Number of workers of the group by node (the first digits of its id). Collective."""
     nodes = torch.zeros(group.world_size, dtype=torch.float64, device=group.device)
-    nodes[group.rank] = _digits(ray.get_runtime_context().get_node_id())
+    nodes[group.rank] = node_number(ray.get_runtime_context().get_node_id())
     return Counter(int(node) for node in group.all_reduce(nodes).tolist())
 
 
@@ -34,9 +34,10 @@ def free_slots(workers: Counter[int], each: float, size: float) -> int:
     """
     nodes = [node for node in ray.nodes() if node["Alive"]]
     others = [node for node in nodes if HEAD not in node["Resources"]] or nodes
-    rests = [node["Resources"].get("CPU", 0.0) - each * workers[_digits(node["NodeID"])] for node in others]
+    rests = [node["Resources"].get("CPU", 0.0) - each * workers[node_number(node["NodeID"])] for node in others]
     return sum(max(0, int((rest + _ROUNDING) // size)) for rest in rests)
 
 
-def _digits(node: str) -> int:
+def node_number(node: str) -> int:
+    """Number of a node: the first digits of its id."""
     return int(node[:_DIGITS], 16)

@@ -36,6 +36,7 @@ from distgnn.graph.batch import GraphBatch
 from distgnn.monitor.sink import NULL_SINK, MetricsSink
 from distgnn.pretraining.metrics import StorageMetrics
 from distgnn.scale.train.datasets import Numbers, ReadBlock, one_row, window_name, window_number
+from distgnn.scale.train.placement import HEAD
 from distgnn.storage.folder import open_folder
 
 _UNITS_PER_BLOCK, _UNITS_AHEAD, _UNITS_PER_WINDOW = 8, 16, 100_000
@@ -47,7 +48,6 @@ _LATE_ROUNDS = 3
 """Late blocks in a row after which a rank waits for none until Ray Data has caught up."""
 READING_CPUS = 1.0
 """CPUs that a task of Ray Data reserves."""
-_HEAD = "node:__internal_head__"
 _ERRORS: dict[str, type[Exception]] = {"RequestError": RequestError, "WorkError": WorkError}
 _SCHEMA = pa.schema([
     ("round", pa.int64()), ("unit", pa.list_(pa.int64())), ("data", pa.list_(pa.large_binary())),
@@ -157,14 +157,14 @@ def _off_the_head() -> dict[str, str] | None:
     The head runs the control plane, and zero CPUs keep no task off a node.
     """
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    kept = [node["NodeID"] for node in nodes if _HEAD in node["Resources"] or not node["Resources"].get("CPU")]
+    kept = [node["NodeID"] for node in nodes if HEAD in node["Resources"] or not node["Resources"].get("CPU")]
     return {"ray.io/node-id": f"!in({', '.join(kept)})"} if 0 < len(kept) < len(nodes) else None
 
 
 def spare_cpus(workers: int, each: float) -> float:
     """CPUs that ``workers`` of ``each`` CPUs leave for reading, on nodes other than the head if there are others."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    others = [resources for resources in nodes if _HEAD not in resources] or nodes
+    others = [resources for resources in nodes if HEAD not in resources] or nodes
     return sum(resources.get("CPU", 0.0) for resources in others) - workers * each
 
 

@@ -26,7 +26,7 @@ def patch_nodes(monkeypatch: pytest.MonkeyPatch, **cpus: float) -> None:
 
 
 def on(*nodes: str) -> Counter[int]:
-    return Counter(placement._digits(node) for node in nodes)
+    return Counter(placement.node_number(node) for node in nodes)
 
 
 def test_rests_of_several_nodes_are_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:

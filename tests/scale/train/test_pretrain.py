@@ -22,7 +22,7 @@ from distgnn.monitor.sink import NULL_SINK
 from distgnn.pretraining.history import read_progress
 from distgnn.pretraining.run import new_run, new_start, open_corpus
 from distgnn.scale import pool, private
-from distgnn.scale.train import preflight, pretrain, recovery, stream
+from distgnn.scale.train import placement, preflight, pretrain, recovery, stream
 from distgnn.scale.train.failures import cause_of, raise_noted
 from distgnn.scale.train.preflight import Resources, share
 from distgnn.scale.train.pretrain import pretrain_on_ray
@@ -179,7 +179,7 @@ def test_gpus() -> None:
 def test_nothing_is_started_for_ray_data_where_no_cpu_can_be_left(
     monkeypatch: pytest.MonkeyPatch, nodes: tuple[float, ...], used: float, most: float, never: bool
 ) -> None:
-    head = {"Alive": True, "Resources": {"CPU": 4.0, stream._HEAD: 1.0}}
+    head = {"Alive": True, "Resources": {"CPU": 4.0, placement.HEAD: 1.0}}
     found = [head, *({"Alive": True, "Resources": {"CPU": cpus}} for cpus in nodes)]
     monkeypatch.setattr(stream.ray, "nodes", lambda: found)
     assert preflight._never_spare(used, most) is never

@@ -27,7 +27,7 @@ from distgnn.corpus.stream import Prepare, local_units, threaded_units
 from distgnn.errors import RequestError, WorkError
 from distgnn.graph.batch import GraphBatch
 from distgnn.monitor.sink import NULL_SINK
-from distgnn.scale.train import stream
+from distgnn.scale.train import placement, stream
 from distgnn.scale.train.datasets import UnitConfig
 from distgnn.scale.train.stream import Rounds, UnitSource, ray_units, window_steps
 from tests.helpers.graphs import BARE, MOLECULE, random_graphs
@@ -176,7 +176,7 @@ def test_a_block_is_taken_once_it_has_caught_up() -> None:
 
 
 LATE = 6
-HEAD = {stream._HEAD: 1.0}
+HEAD = {placement.HEAD: 1.0}
 
 
 def patch_nodes(monkeypatch: pytest.MonkeyPatch, *resources: dict[str, float]) -> None:
