@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -112,9 +113,10 @@ class S3Files(pafs.FileSystemHandler):
 
         def get(client: Any, bucket: str, key: str) -> bytes:
             answer = client.get_object(Bucket=bucket, Key=key, **limits)
-            if etag and answer.get("ETag", etag) != etag:  # a server without support for If-Match
-                raise ChangedError("its ETag is another")
-            data = answer["Body"].read()
+            with closing(answer["Body"]) as body:  # closed, and its connection with it, where it is not read
+                if etag and answer.get("ETag", etag) != etag:  # a server without support for If-Match
+                    raise ChangedError("its ETag is another")
+                data = body.read()
             if len(data) != stop - start:
                 raise TruncatedError(f"{len(data)} of {stop - start} bytes came")
             return data
