@@ -1,17 +1,14 @@
-"""Common parts of configs: validation, and conversion to and from JSON. Standard library only."""
+"""Common parts of configs: checks, and conversion to and from JSON. Standard library only."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
-import re
-import types
 import typing
 from collections.abc import Collection
 from difflib import get_close_matches
 from operator import attrgetter
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from distgnn.config.fields import (
     Options,
@@ -29,14 +26,13 @@ from distgnn.config.fields import (
     type_of,
     walk,
 )
+from distgnn.config.values import convert, finite, read_json, short
 from distgnn.errors import RequestError
 from distgnn.register import unknown
 
 C = TypeVar("C")
 MOST = (1 << 31) - 1
 """Largest whole number of a config field that declares no other limit."""
-YES_NO: dict[Any, bool | None] = {"yes": True, "no": False, "auto": None}
-"""Values of ``bool | None`` in configs of earlier versions."""
 
 
 def check(good: bool, message: str) -> None:
@@ -118,9 +114,9 @@ def to_json(config: Any) -> dict[str, Any]:
 
 def _number(value: Any) -> Any:
     """Convert a number of NumPy or torch in a config to a Python number."""
-    if callable(convert := getattr(value, "item", None)):
-        return convert()
-    raise RequestError(f"a config holds {_short(value)}, which is no number, text, list or group; give one of these")
+    if callable(own := getattr(value, "item", None)):
+        return own()
+    raise RequestError(f"a config holds {short(value)}, which is no number, text, list or group; give one of these")
 
 
 def _plain(value: Any) -> Any:
@@ -154,55 +150,6 @@ def result_fields(config: Any) -> dict[str, Any]:
         for value in (getattr(config, item.name),)
     }
     return json.loads(json.dumps(found | {name: _plain(group) for name, group in groups_of(config).items()}))
-
-
-MAX_DEPTH = 64
-"""Largest nesting of a JSON file."""
-_MAX_INT = 1 << 64
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
-
-
-def read_json(raw: bytes | str) -> Any:
-    """Parse JSON that others may have written.
-
-    Every malformed input raises ValueError: invalid UTF-8, deep nesting, a key given twice, an integer beyond 64 bits, and
-    text that is not Unicode. NaN and infinity are read, as Python writes them.
-    """
-    try:
-        text = raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw
-        value = json.loads(text, parse_int=_integer, object_pairs_hook=_object)
-    except RecursionError as error:
-        raise ValueError(f"nested more than {MAX_DEPTH} deep") from error
-    _check_depth(value)
-    if _SURROGATE.search(text):
-        json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError is a ValueError
-    return value
-
-
-def _integer(digits: str) -> int:
-    value = int(digits) if len(digits) <= len(str(_MAX_INT)) + 1 else _MAX_INT
-    if not -_MAX_INT < value < _MAX_INT:
-        raise ValueError(f"the number {digits[:24]}... has more than 64 bits")
-    return value
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
-        raise ValueError(f"the key {twice!r} occurs twice")
-    return found
-
-
-def _check_depth(value: Any) -> None:
-    level, depth = [value], 0
-    while level:
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise ValueError(f"nested more than {MAX_DEPTH} deep")
-        inner = (item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list))
-        level = [child for items in inner for child in items if isinstance(child, dict | list)]
 
 
 def from_json(kind: type[C], data: dict[str, Any], where: str = "config") -> C:
@@ -283,7 +230,7 @@ def check_number(kind: type[Any], name: str, value: Any, where: str = "") -> Non
         field = f"{where}.{name}" if where else name
         most = field_facts(kind)[name].most
         most = most or (MOST if isinstance(number, int) else 0)
-        check(not most or abs(number) <= most, f"{field}: must be at most {most}, found {_short(number)}")
+        check(not most or abs(number) <= most, f"{field}: must be at most {most}, found {short(number)}")
 
 
 def check_numbers(config: Any, where: str = "") -> None:
@@ -333,13 +280,7 @@ def check_finite(config: Any, where: str = "") -> None:
     """Raise RequestError if a number in ``config`` is infinite or not a number."""
     for name, value in flat(to_json(config)).items():
         for number in value if isinstance(value, list) else (value,):
-            _finite(number, f"{where}{name}")
-
-
-def _finite(value: Any, where: str) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise RequestError(f"{where} must be a finite number, found {value}")
-    return value
+            finite(number, f"{where}{name}")
 
 
 def _with_present_names(kind: type[Any], data: dict[str, Any], where: str) -> dict[str, Any]:
@@ -370,67 +311,13 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return from_json(typing.cast(type, hint), value, where)
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
-            raise RequestError(f"{where}: expected a list, found {_short(value)}")
+            raise RequestError(f"{where}: expected a list, found {short(value)}")
         item = typing.get_args(hint)[0]
         return tuple(_convert(item, entry, f"{where}[{i}]") for i, entry in enumerate(value))
     if typing.get_origin(hint) is dict:
         if not isinstance(value, dict):
-            raise RequestError(f"{where}: expected an object, found {_short(value)}")
+            raise RequestError(f"{where}: expected an object, found {short(value)}")
         return {name: _convert(typing.get_args(hint)[1], entry, f"{where}.{name}") for name, entry in value.items()}
-    if hint is Any:
-        return value
-    if hint == (bool | None):
-        return _convert_choice(value, where)
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        return _convert_union(hint, value, where)
     if typing.get_origin(hint) is list:
         return list(_convert(tuple[typing.get_args(hint)[0], ...], value, where))
-    if typing.get_origin(hint) is Literal:
-        if value not in typing.get_args(hint):
-            raise RequestError(
-                f"{where}: must be one of {', '.join(map(str, typing.get_args(hint)))}, found {_short(value)}"
-            )
-        return value
-    return _convert_leaf(hint, value, where)
-
-
-def _convert_union(hint: Any, value: Any, where: str) -> Any:
-    """Convert a whole number, or one of the texts of a Literal."""
-    texts = [text for kind in typing.get_args(hint) for text in typing.get_args(kind)]
-    if value in texts:
-        return value
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise RequestError(f"{where}: expected a whole number or {' or '.join(texts)}, found {_short(value)}")
-    return value
-
-
-def _convert_leaf(hint: Any, value: Any, where: str) -> Any:
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return _as_float(value, where)
-    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
-        raise RequestError(f"{where}: expected {hint.__name__}, found {_short(value)}")
-    return _finite(value, where)
-
-
-def _as_float(value: int, where: str) -> float:
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise RequestError(f"{where} must be a finite number, found one of {len(str(value))} digits") from error
-
-
-def _short(value: Any) -> str:
-    """``repr`` of a value of a file, cut to a length that suits a message."""
-    if isinstance(value, int) and not -_MAX_INT < value < _MAX_INT:
-        return "a number of more than 64 bits"
-    shown = repr(value)
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."
-
-
-def _convert_choice(value: Any, where: str) -> bool | None:
-    """Convert a ``bool | None``; configs of earlier versions contain "yes", "no" or "auto"."""
-    if value is None or isinstance(value, bool):
-        return value
-    if not isinstance(value, str) or value not in YES_NO:
-        raise RequestError(f"{where}: expected true, false or null, found {_short(value)}")
-    return YES_NO[value]
+    return convert(hint, value, where)

@@ -8,9 +8,9 @@ from operator import attrgetter
 from typing import Any
 
 from distgnn.config import from_json, to_json
-from distgnn.config.base import YES_NO
 from distgnn.config.fields import named, present_name, type_of
 from distgnn.config.tune import TuneConfig
+from distgnn.config.values import YES_NO
 from distgnn.errors import RequestError
 from distgnn.search.domains import Choice, Range, Value, format_domain, read_domain
 from distgnn.search.presets import PRESETS

@@ -13,7 +13,8 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from distgnn.config.base import from_json, read_json
+from distgnn.config.base import from_json
+from distgnn.config.values import read_json
 from distgnn.errors import RequestError
 from distgnn.storage.folder import Folder
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from distgnn.config.base import MAX_DEPTH, read_json
+from distgnn.config.values import MAX_DEPTH, read_json
 from distgnn.errors import RequestError, printable
 from distgnn.storage.folder import open_folder
 from distgnn.storage.records import (
@@ -30,7 +30,7 @@ from distgnn.storage.records import (
 )
 
 ROOT = Path(__file__).parents[2] / "distgnn"
-READERS = {"config/base.py", "corpus/payload.py"}
+READERS = {"config/base.py", "config/values.py", "corpus/payload.py"}
 """Where JSON may be parsed: the door, and the header of a batch between processes of one run."""
 
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 
 from distgnn import register
-from distgnn.config.base import read_json
+from distgnn.config.values import read_json
 from distgnn.corpus.shard import Piece
 from distgnn.corpus.sources.base import Rejected, Source, rejected
 from distgnn.corpus.sources.biblio import NODE_TYPE, BiblioConfig, BiblioSource
