@@ -15,7 +15,8 @@ from distgnn.relational.automatic import LEAST_STORED, automatic_tasks, stored_t
 from distgnn.relational.build import JOURNAL, Build, check_columns, remove_build
 from distgnn.relational.combined import combined_tables
 from distgnn.relational.database import Database
-from distgnn.relational.draft import Draft, draft
+from distgnn.relational.draft import draft
+from distgnn.relational.draft_keys import Draft
 from distgnn.relational.manifest import LEFT_OUT, STORE, Finding, read_manifest
 from distgnn.relational.schema_file import read_schema, written
 from distgnn.relational.sources.base import Closes, HasTasks, Input, Source

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from distgnn.errors import RequestError
-from distgnn.relational.draft import OVERWRITTEN, Draft
+from distgnn.relational.draft_keys import OVERWRITTEN, Draft
 from distgnn.relational.schema import Column, ForeignKey, Kind, Schema, Table, Unit, check_schema
 from distgnn.storage.folder import open_folder
 from distgnn.storage.records import Name, convert

@@ -16,7 +16,8 @@ from distgnn.graph.purposes import RelationalDraw
 from distgnn.relational.database import Database
 from distgnn.relational.encode import UNKNOWN
 from distgnn.relational.links import Ints
-from distgnn.relational.measure import holds_times, names_birth
+from distgnn.relational.measure import holds_times
+from distgnn.relational.names import names_birth
 from distgnn.relational.schema import Column, ForeignKey, Kind, Table
 from distgnn.relational.tasks import ALWAYS, SPLITS, Task, TaskRows
 
