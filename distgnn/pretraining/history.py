@@ -174,6 +174,14 @@ class Recorder:
             self._close_interval(step)
         self.write(step, status)
 
+    def _total(self, step: int, status: str) -> int:
+        """Planned steps; where a budget ends the run, those of the run so far, and an estimate of the rest."""
+        spent = self.cost.get("cpu_seconds", 0.0)
+        if not self.budget or not spent:
+            return self.total
+        rest = 0.0 if status == "finished" else max(self.budget / spent - 1.0, 0.0)
+        return min(self.total, step + round(step * rest))
+
     def write(self, step: int, status: str) -> Snapshot:
         """Write progress.json and show it."""
         done, elapsed = step - self.first, time.perf_counter() - self._origin
@@ -185,7 +193,7 @@ class Recorder:
             "run": self.run,
             "status": status,
             "step": step,
-            "total": self.total,
+            "total": self._total(step, status),
             "first": self.first,
             "lost": self.lost,
             "metrics": self.metrics,

@@ -49,6 +49,7 @@ def test_a_run_ends_finished_when_its_seconds_are_spent(corpus: str, tmp_path: P
     progress, state = read_progress(open_folder(run.uri)), load_state(run.uri)
     assert (progress["status"], progress["step"], state.step) == ("finished", 12, 12)
     assert state.metrics["cost"] == progress["cost"] == {"graphs": 48.0, "cpu_seconds": 12.0}
+    assert progress["total"] == 12  # not the 60 steps that the budget cut short
     assert "loss" in progress["validation"]  # validated at the end, which is not the last planned step
     steps = [row for row in read_history(open_folder(run.uri)) if "cpu_seconds" in row]
     assert [(row["graphs"], row["cpu_seconds"]) for row in steps[:2]] == [(4.0, 1.0), (8.0, 2.0)]

@@ -79,6 +79,15 @@ def test_an_interval_is_a_mean_by_weight(tmp_path: Path) -> None:
     assert row["data_wait"] > 1  # two seconds waited in an interval of microseconds
 
 
+def test_with_a_budget_the_total_is_an_estimate(tmp_path: Path) -> None:
+    recorder = Recorder(open_folder(str(tmp_path)), "r", 1000, 0, 3600.0, ignore, peak, budget=30.0)
+    assert recorder.write(0, "running")["total"] == 1000
+    for step in range(1, 11):
+        recorder.add(step, StepResult({"loss": (1.0, 1.0)}, 4, stop=False, applied=True, cpu_seconds=2.0), 0.1, 0.0)
+    assert recorder.write(10, "running")["total"] == 15
+    assert recorder.write(10, "finished")["total"] == 10
+
+
 def test_a_failure_keeps_the_last_snapshot(tmp_path: Path) -> None:
     folder = open_folder(str(tmp_path))
     with pytest.raises(RequestError, match=r"no progress\.json here"):
