@@ -44,6 +44,8 @@ _ROUNDS_BY_RANK = 2
 """Rounds of a start that a rank reads itself, in which Ray Data starts its tasks."""
 _PATIENCE_SECONDS, _WAITS = 2.0, 32
 """Least seconds that a rank waits for a block, and the number of Ray Data's last intervals from which it takes more."""
+_CLOSE_SECONDS = 5.0
+"""Longest wait for the thread that receives blocks, when a rank ends. Where the readers are lost, Ray does not let it go."""
 _LATE_ROUNDS = 3
 """Late blocks in a row after which a rank waits for none until Ray Data has caught up."""
 READING_CPUS = 1.0
@@ -220,12 +222,15 @@ class _Arrivals:
         self._waits = deque[float](maxlen=_WAITS)
         self._wanted, self._closed = 0, False
         self._source = source
-        threading.Thread(target=self._receive, name="distgnn-arrivals", daemon=True).start()
+        self._thread = threading.Thread(target=self._receive, name="distgnn-arrivals", daemon=True)
+        self._thread.start()
 
     def _receive(self) -> None:
         last: BaseException = EOFError("it ended")
         try:
             for part in self._source:
+                if self._closed:
+                    return
                 whole: Any = None  # each block is a batch
                 batches: Iterable[Any] = part.iter_batches(batch_size=whole, batch_format="pyarrow", prefetch_batches=0)
                 for table in self._timed(batches):
@@ -282,9 +287,11 @@ class _Arrivals:
         self._changed.notify_all()
 
     def close(self) -> None:
+        """End the thread, which leaves Ray with its next block. A call of Ray that outlives the interpreter is a segmentation fault."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        self._thread.join(_CLOSE_SECONDS)
 
 
 def ray_units(

@@ -246,6 +246,23 @@ def test_ray_data_catches_up_with_a_rank_that_is_ahead() -> None:
     assert found["round"] >= 41
 
 
+def test_no_thread_waits_for_ray_after_the_end() -> None:
+    entered, windows = threading.Event(), [0]
+
+    class Part:
+        def iter_batches(self, **_: object) -> Iterator[pa.Table]:
+            windows[0] += 1
+            entered.set()
+            time.sleep(0.3)  # a call of Ray
+            yield pa.Table.from_pylist([{"round": 0}])
+
+    arrivals = stream._Arrivals(iter([Part(), Part()]))  # pyright: ignore[reportArgumentType]
+    assert entered.wait(10)
+    arrivals.close()
+    assert not arrivals._thread.is_alive()
+    assert windows == [1]
+
+
 def test_a_reader_that_dies_is_one_line_with_a_remedy() -> None:
     """Ray raises in the rank when the process of a task was lost too often."""
 
