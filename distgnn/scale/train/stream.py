@@ -287,7 +287,7 @@ class _Arrivals:
         self._changed.notify_all()
 
     def close(self) -> None:
-        """End the thread, which leaves Ray with its next block. A call of Ray that outlives the interpreter is a segmentation fault."""
+        """End the thread, which leaves Ray with its next block: a call of Ray that outlives the interpreter crashes."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

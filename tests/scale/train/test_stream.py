@@ -36,6 +36,12 @@ from tests.helpers.units import assert_same, parts
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside Ray itself
 
 
+@pytest.fixture(autouse=True)
+def _no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process ends with the tests; Ray Data may take longer to start than a rank would wait for it."""
+    monkeypatch.setattr(stream, "_CLOSE_SECONDS", 60.0)
+
+
 @pytest.mark.parametrize("schema", [MOLECULE, BARE])
 def test_payload(schema, corpus: str) -> None:
     graphs = random_graphs([3, 1, 40, 300], schema)
