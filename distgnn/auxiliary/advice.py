@@ -13,7 +13,7 @@ from distgnn.auxiliary.weighting import Weighting
 from distgnn.config import TransferConfig
 
 FEW_ROWS = 200
-"""Fewer training rows than these need another judge where there are more validation rows (ACM in docs/results/auxts.md)."""
+"""Fewer training rows than these need another judge where there are more validation rows (DBLP in docs/results/auxts.md)."""
 FEW_JUDGES = 50
 """Fewer validation rows than these are too few to be halved."""
 LARGE_SHARE = 0.2
