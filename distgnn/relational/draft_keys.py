@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -191,27 +191,32 @@ class _Match:
 
 
 def _matches(
-    name: str, column: str, values: pa.Array, keys: Mapping[str, str | None], parents: Mapping[str, pa.Array]
+    link: tuple[str, str],
+    values: pa.Array,
+    keys: Mapping[str, str | None],
+    parents: Mapping[str, pa.Array],
+    named: Collection[str],
 ) -> Iterator[_Match]:
-    """Compare a column with the key of every table."""
+    """Compare a column, ``link`` = (table, column), with the key of every table; ``named`` are those that it is called after."""
+    name, column = link
     whole = are_whole_numbers(values)
     for parent, found in parents.items():
-        named, mixed = names_parent(column, parent, keys[parent] or "", name), values.type != found.type
-        if (parent == name and keys[name] == column) or (mixed and not named):
+        mixed = values.type != found.type
+        if (parent == name and keys[name] == column) or (mixed and parent not in named):
             continue
         count, inside = inclusion(*((one.cast(pa.large_string()) if mixed else one) for one in (values, found)))
         share, called = inside / count if count else 0.0, names_table(column, parent)
         unsure = not called and keys[name] == column and len(found) <= count  # each may be the parent of the other
         unsure |= whole and names_number_of(column, parent)
         yield _Match(
-            ForeignKey(name, column, parent),
-            named,
-            named and share >= _LIKELY and not unsure,
-            (share, called, plain(column) == plain(keys[parent] or ""), len(plain(parent))),
-            share,
-            count > 1,
-            f"{inside:,} of {count:,} distinct values are keys of {parent}",
-            f"(such as {_example(values)} and {_example(found)})" if named else "",
+            link=ForeignKey(name, column, parent),
+            named=parent in named,
+            likely=parent in named and share >= _LIKELY and not unsure,
+            rank=(share, called, plain(column) == plain(keys[parent] or ""), len(plain(parent))),
+            share=share,
+            several=count > 1,
+            figures=f"{inside:,} of {count:,} distinct values are keys of {parent}",
+            example=f"(such as {_example(values)} and {_example(found)})" if parent in named else "",
         )
 
 
@@ -229,13 +234,12 @@ def _propose(
 
     Where the source declares keys (``only_named``), such a parent is only possible.
     """
+    named = [one for one in parents if names_parent(column, one, keys[one] or "", name)]
     own = names_own_table(column) and name in parents
-    if only_named and not own and not any(names_parent(column, one, keys[one] or "", name) for one in parents):
-        return []
-    values = as_key(tables[name][column])
+    values = as_key(tables[name][column]) if named or own or not only_named else None
     if values is None or len(values) == values.null_count:
         return []
-    matches = [*_matches(name, column, values, keys, parents)]
+    matches = [*_matches((name, column), values, keys, parents, named)]
     itself, place = ForeignKey(name, column, name), f"{name}.{column}"
     if likely := [one for one in matches if one.likely]:
         best = max(likely, key=lambda one: one.rank)

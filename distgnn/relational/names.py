@@ -28,9 +28,13 @@ _PLAIN_KEYS, _REFERENCES = ("id", "key", "code"), ("id", "key", "code", "no", "n
 _PLANS = re.compile(r"due|deadline|required|expir|until|valid|plan|sched|expected|estimat|target|next", re.I)
 
 
+def _snake(name: str) -> str:
+    return _CAMEL.sub("_", name).lower()
+
+
 def names_time(column: str) -> bool:
     """Whether a column is called as a time: created_at, orderDate, epoch."""
-    return bool(_TIMELY.search(_CAMEL.sub("_", column).lower()))
+    return bool(_TIMELY.search(_snake(column)))
 
 
 def names_other_time(column: str) -> bool:
@@ -50,7 +54,7 @@ def names_birth(column: str) -> bool:
 
 def names_overwritten(column: str) -> bool:
     """Whether the name of a time says that later values replace it: updated_at, lastLogin. It tells of the future at any time."""
-    return bool(_OVERWRITTEN.search(_CAMEL.sub("_", column).lower()))
+    return bool(_OVERWRITTEN.search(_snake(column)))
 
 
 def names_plan(column: str) -> bool:
@@ -74,12 +78,12 @@ def plain(name: str) -> str:
 
 def names_own_table(column: str) -> bool:
     """Whether a column is called as a reference to its own table: parent_id, manager, referred_by, geworben_von."""
-    return bool(_OWN_TABLE.search(_CAMEL.sub("_", column).lower()))
+    return bool(_OWN_TABLE.search(_snake(column)))
 
 
 def names_some_table(column: str) -> bool:
     """Whether a column is called as a reference to some table: uid, user_id, userId."""
-    return bool(_SOME_TABLE.search(_CAMEL.sub("_", column).lower()))
+    return bool(_SOME_TABLE.search(_snake(column)))
 
 
 def names_key(column: str, table: str) -> bool:
@@ -102,7 +106,7 @@ def names_parent(column: str, table: str, key: str, child: str) -> bool:
         return True
     if names_table(column, table):
         return True
-    words = re.split(r"[^a-z0-9]+", _CAMEL.sub("_", table.rpartition(".")[2]).lower())
+    words = re.split(r"[^a-z0-9]+", _snake(table.rpartition(".")[2]))
     return child != table and any(
         plain(child).startswith("".join(words[:cut])) and _calls(name, "".join(words[cut:]), whole=True)
         for cut in range(1, len(words))
