@@ -125,11 +125,15 @@ def _sum_over_ranks(rank: int, size: int, method: str, device: str) -> None:
     target = torch.device(f"cuda:{rank}" if device == "cuda" else "cpu")
     if target.type == "cuda":
         torch.cuda.set_device(target)
-    with joined(rank, size, method, target):
+    backend = "nccl" if target.type == "cuda" else "gloo"  # one rank too, for which distgnn.distributed starts none
+    dist.init_process_group(backend, init_method=method, rank=rank, world_size=size)
+    try:
         value = torch.full((1 << 20,), float(rank + 1), device=target, dtype=torch.float64)
         dist.all_reduce(value)
         if not bool((value == size * (size + 1) / 2).all()):
             raise RuntimeError(f"rank {rank} of {size}: the sum over ranks is wrong")
+    finally:
+        dist.destroy_process_group()
 
 
 def check_gloo(device: str) -> Finding:
