@@ -17,6 +17,7 @@ from distgnn.api.output import output_folder, write_config
 from distgnn.api.results import Results
 from distgnn.config import to_json
 from distgnn.config.database_model import DatabaseEvaluateConfig
+from distgnn.config.few_labels import checkpoint_groups
 from distgnn.errors import RequestError
 from distgnn.relational.database import Database
 from distgnn.relational.episodes import TRAIN, VAL, load_data
@@ -95,9 +96,10 @@ def evaluate_databases(config: DatabaseEvaluateConfig | None = None, **options: 
     """
     config = build_config(DatabaseEvaluateConfig, config, options)
     models = [load_model(uri) for uri in config.models]
+    others = {name: [load_model(uri) for uri in uris] for name, uris in checkpoint_groups(config.others)}
     with output_folder(config.out, DatabaseEvaluateConfig) as folder:
         write_config(folder, config, "database evaluate")
-        jobs = [pair for uri in config.databases for pair in _database(uri, models, config, folder)]
+        jobs = [pair for uri in config.databases for pair in _database(uri, models, others, config, folder)]
         left_out = {name: job.left_out for name, job in jobs if job.left_out}
         records = [record for _, job in jobs for record in job.records]
         if not records:
@@ -111,20 +113,23 @@ def evaluate_databases(config: DatabaseEvaluateConfig | None = None, **options: 
 
 
 def _database(
-    uri: str, models: list[SavedModel], config: DatabaseEvaluateConfig, folder: Folder
+    uri: str,
+    models: list[SavedModel],
+    others: dict[str, list[SavedModel]],
+    config: DatabaseEvaluateConfig,
+    folder: Folder,
 ) -> Iterator[tuple[str, _Job]]:
     database = open_database(uri)
     name = database.schema.name
-    saved = next((model for model in models if name not in model.facts.databases), None)
-    if saved is None:
-        raise RequestError(f"{uri}: every model was trained on {name!r}; give one that was not, or leave it out")
+    saved = _unseen(models, name, uri)
+    beside = {method: _unseen(found, name, uri) for method, found in others.items()}
     for task in task_names(uri):
         if f"{name}/{task}" in config.skip:
             continue
-        file = f"jobs/{_job_key(saved, uri, task, config)}.json"
+        file = f"jobs/{_job_key(saved, beside, uri, task, config)}.json"
         if folder.size(file) is None:
             sys.stderr.write(f"evaluating {name}/{task}\n")
-            done = _evaluate(database, task, saved, config)
+            done = _evaluate(database, task, saved, beside, config)
             folder.write(file, json.dumps(asdict(done)).encode())
         job = read_record(folder, file, _Job, "finished scores")
         if job.left_out:
@@ -132,20 +137,50 @@ def _database(
         yield f"{name}/{task}", job
 
 
-def _evaluate(database: Database, task: str, saved: SavedModel, config: DatabaseEvaluateConfig) -> _Job:
+def _unseen(models: list[SavedModel], name: str, uri: str) -> SavedModel:
+    found = next((model for model in models if name not in model.facts.databases), None)
+    if found is None:
+        told = ", ".join(model.uri for model in models)
+        raise RequestError(
+            f"{uri}: every model ({told}) was trained on {name!r}; give one that was not, or leave it out"
+        )
+    return found
+
+
+def _evaluate(
+    database: Database, task: str, saved: SavedModel, beside: dict[str, SavedModel], config: DatabaseEvaluateConfig
+) -> _Job:
     split = SPLITS.index(config.split)
     declared, rows = load_task(database, task)
     if why := why_not_scored(rows, split, config.rows):
         return _Job((), why)
     limits = Limits(saved.facts.newest, saved.facts.random)
+    for name, other in beside.items():
+        if (other.facts.newest, other.facts.random) != (limits.newest, limits.random):
+            raise RequestError(
+                f"{other.uri} ({name}): sampled other numbers of rows than {saved.uri}; they cannot be compared"
+            )
+    models = {name: other.model for name, other in beside.items()}
     data = load_data(database, declared, rows, limits, tuple({TRAIN, VAL, split}))
     if config.finetune and (why := why_not_tuned(data, int(data.rows.time[data.rows.split == split].min()))):
         return _Job((), why)
-    return _Job(tuple(evaluate_task(saved.model, data, config, split)))
+    return _Job(tuple(evaluate_task(saved.model, data, config, split, models)))
 
 
-def _job_key(saved: SavedModel, uri: str, task: str, config: DatabaseEvaluateConfig) -> str:
+def _job_key(
+    saved: SavedModel, beside: dict[str, SavedModel], uri: str, task: str, config: DatabaseEvaluateConfig
+) -> str:
     """Identity of a finished task: whatever changes its scores."""
-    chosen = {key: value for key, value in to_json(config).items() if key not in ("databases", "models", "out", "skip")}
-    weights = hashlib.sha256(b"".join(t.numpy().tobytes() for t in saved.model.state_dict().values())).hexdigest()
+    chosen = {
+        key: value
+        for key, value in to_json(config).items()
+        if key not in ("databases", "models", "others", "out", "skip")
+    }
+    weights = _weights(saved)
+    if beside:
+        chosen["others"] = {name: _weights(other) for name, other in beside.items()}
     return hashlib.sha256(json.dumps([_METHODS, uri, task, weights, chosen], sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _weights(saved: SavedModel) -> str:
+    return hashlib.sha256(b"".join(t.numpy().tobytes() for t in saved.model.state_dict().values())).hexdigest()

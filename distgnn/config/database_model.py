@@ -6,13 +6,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distgnn.config.base import check, take_groups
+from distgnn.config.few_labels import checkpoint_groups
 from distgnn.config.fields import SEED, hyper, reads, runtime, setting, writes
+
+_METHODS = ("pre-trained", "untrained", "untrained encoder", "forest", "linear", "forest + linear", "constant")
+"""Names of methods that an evaluation of databases has in any case."""
 
 
 @dataclass(frozen=True)
 class DatabaseModelConfig:
     """Encoder for any schema."""
 
+    kind: Literal["attention", "column-prior"] = hyper("attention", before="attention")
+    """attention = columns attend to each other and to statistics of the context labels, and rows are embedded; column-prior =
+    each column's weights follow from its own description alone, as a baseline: a Gaussian process with learned column weights.
+    """
     width: int = hyper(48, most=4096)
     """Size of column tokens."""
     heads: int = hyper(4, most=64)
@@ -194,6 +202,9 @@ class DatabaseEvaluateConfig:
     """Rows to score; choose settings on val."""
     rows: int = setting(2000)
     """Most rows to score for each task."""
+    others: tuple[str, ...] = setting(())
+    """Other models to score on the same rows: NAME=RUN or NAME=RUN,RUN. Of each name the first that was not trained on the
+    database is taken."""
     skip: tuple[str, ...] = setting(())
     """Tasks to leave out, ``database/task``, such as saturated ones."""
     out: str = writes("runs/database-evaluate")
@@ -205,4 +216,10 @@ class DatabaseEvaluateConfig:
             bool(self.contexts) and min(self.contexts) >= 0, f"contexts must be numbers of rows, found {self.contexts}"
         )
         check(self.draws >= 1 and self.rows >= 2, "draws must be at least 1 and rows at least 2")
+        named = [name for name, _ in checkpoint_groups(self.others)]
+        wrong = next((name for name in named if not name or name in _METHODS), None)
+        check(
+            wrong is None,
+            f"others: {wrong!r} is no name of its own; give NAME=RUN, such as column-prior=RUN",
+        )
         check(self.untrained_seeds >= 0, f"untrained_seeds must not be negative, found {self.untrained_seeds}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,8 +70,22 @@ def why_not_scored(rows: TaskRows, split: int, most: int) -> str:
     return f"fewer than two labels among its rows of {' and '.join(few)}" if few else ""
 
 
-def evaluate_task(model: DatabaseModel, data: TaskData, config: DatabaseEvaluateConfig, split: int) -> Iterator[Record]:
-    """Score all methods on one task. Where a method has several answers, their scores are averaged."""
+def evaluate_task(
+    model: DatabaseModel,
+    data: TaskData,
+    config: DatabaseEvaluateConfig,
+    split: int,
+    others: Mapping[str, DatabaseModel] | None = None,
+) -> Iterator[Record]:
+    """Score all methods on one task. Where a method has several answers, their scores are averaged.
+
+    Args:
+        model: The pre-trained model.
+        data: The task.
+        config: The methods and numbers of labels.
+        split: Rows to score.
+        others: Further models to score with the same context rows, by name.
+    """
     queries = scored_rows(data.rows, split, config.rows)
     fixed = constant(data, np.flatnonzero(data.rows.split == TRAIN), queries.size)
     scale = (score_of(data, queries, fixed)[0] or 1.0) if data.kind == "regression" else 1.0
@@ -88,14 +102,15 @@ def evaluate_task(model: DatabaseModel, data: TaskData, config: DatabaseEvaluate
             continue  # without labels no class is known
         for draw in range(config.draws if labels else 1):
             context = choose_context(data, queries, labels, draw)
-            for method, answers in _few(model, controls, data, context, queries, config, draw).items():
+            found = _few({"pre-trained": model, **(others or {})}, controls, data, context, queries, config, draw)
+            for method, answers in found.items():
                 yield record(method, labels, draw, answers)
     for method, answer in _all_labels(model, data, queries, config).items():
         yield record(method, ALL, 0, [answer])
 
 
 def _few(
-    model: DatabaseModel,
+    models: Mapping[str, DatabaseModel],
     controls: list[DatabaseModel],
     data: TaskData,
     context: Int,
@@ -104,15 +119,15 @@ def _few(
     draw: int,
 ) -> dict[str, list[Answer]]:
     found = {"untrained encoder": [predict_rows(control, data, context, queries) for control in controls]}
-    found["pre-trained"] = [predict_rows(model, data, context, queries)]
+    found |= {name: [predict_rows(model, data, context, queries)] for name, model in models.items()}
     if context.size and config.adapt:
-        adapted = predict_rows(model, data, context, queries, config.adapt)
+        adapted = predict_rows(models["pre-trained"], data, context, queries, config.adapt)
         found[f"pre-trained, {config.adapt} inner steps"] = [adapted]
     if context.size and config.baselines:
         values = forest_and_linear(data, context, queries, draw)
         baselines = {name: [answer_of(data, context, one)] for name, one in values.items()}
         both = baselines["forest + linear"][0]
-        for name, method in (("pre-trained", "pre-trained"), ("untrained", "untrained encoder")):
+        for name, method in (*((name, name) for name in models), ("untrained", "untrained encoder")):
             baselines[f"forest + linear + {name}"] = [mean_of(both, answer) for answer in found[method]]
         found |= baselines
     return {name: answers for name, answers in found.items() if answers}

@@ -149,21 +149,29 @@ class Member(nn.Module):
     def __init__(self, config: DatabaseModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.whole = config.kind == "attention"
         width, heads = config.width, config.heads
         self.names = nn.Linear(NAME_BUCKETS, config.name_width, bias=False)
-        self.entry = nn.Linear(FACTS + config.name_width + _STATISTICS + _TASK, width)
-        self.layers = nn.ModuleList([ColumnLayer(width, heads) for _ in range(config.layers)])
+        self.entry = nn.Linear(FACTS + config.name_width + self.whole * _STATISTICS + _TASK, width)
+        self.layers = nn.ModuleList([self._layer() for _ in range(config.layers)])
         self.norm = nn.LayerNorm(width)
         self.per_column = nn.Linear(width, 2 * CHANNELS + 1 + heads)
         self.per_task = nn.Linear(2 * width, _AMPLITUDES + 2)
-        self.cell = nn.Linear(width, heads * config.cell_width)
-        self.channel = nn.Linear(CHANNELS, heads * config.cell_width)
-        self.row = nn.Sequential(
-            nn.Linear(heads * config.cell_width, width), nn.GELU(), nn.Linear(width, config.row_width)
-        )
+        if self.whole:
+            self.cell = nn.Linear(width, heads * config.cell_width)
+            self.channel = nn.Linear(CHANNELS, heads * config.cell_width)
+            self.row = nn.Sequential(
+                nn.Linear(heads * config.cell_width, width), nn.GELU(), nn.Linear(width, config.row_width)
+            )
         rates = torch.tensor([100.0, 100.0, 3.0, 3.0, 1.0])  # logits over columns have small gradients
         self.inner_rate = nn.Parameter((config.inner_lr * rates).log())
         self._start()
+
+    def _layer(self) -> nn.Module:
+        width = self.config.width
+        return (
+            ColumnLayer(width, self.config.heads) if self.whole else nn.Sequential(nn.GELU(), nn.Linear(width, width))
+        )
 
     def _start(self) -> None:
         """Start near a uniform prior over columns: an untrained model is a plain Gaussian process."""
@@ -218,7 +226,8 @@ class Member(nn.Module):
                 columns**0.5 / 16,
             ]
         )
-        parts = [episode.facts, self.names(episode.names), statistics(episode.context, task.labels)]
+        parts = [episode.facts, self.names(episode.names)]
+        parts += [statistics(episode.context, task.labels)] if self.whole else []
         x = self.entry(torch.cat([*parts, told.expand(columns, -1)], 1))
         for layer in self.layers:
             x = layer(x)
@@ -251,7 +260,9 @@ class Member(nn.Module):
             modulation = Modulation(*(value.requires_grad_() for value in modulation))
             for _ in range(steps):
                 loss = self.inner_loss(context, task, prior, modulation)
-                gradients = torch.autograd.grad(loss, list(modulation), create_graph=second_order, retain_graph=True)
+                gradients = torch.autograd.grad(
+                    loss, list(modulation), create_graph=second_order, retain_graph=True, materialize_grads=True
+                )
                 rates = self.inner_rate.exp()
                 moved = zip(modulation, rates, gradients, strict=True)
                 modulation = Modulation(*(value - rate * _clipped(gradient) for value, rate, gradient in moved))
@@ -279,8 +290,9 @@ class Member(nn.Module):
         linear = (3 * amplitudes[0] * (prior.linear + modulation.linear).flatten().softmax(0)).sqrt()
         narrow = (prior.width + modulation.width + 1.0).exp()
         metric = (narrow * (prior.metric + modulation.metric).softmax(0)).sqrt()
-        embedded = self.embed(rows, prior, modulation.film) * amplitudes[2].sqrt()
-        return Placed(torch.cat([rows.flatten(1) * linear, embedded], 1), rows[:, :, 0] * metric, amplitudes[1])
+        placed = [rows.flatten(1) * linear]
+        placed += [self.embed(rows, prior, modulation.film) * amplitudes[2].sqrt()] if self.whole else []
+        return Placed(torch.cat(placed, 1), rows[:, :, 0] * metric, amplitudes[1])
 
     def embed(self, rows: Tensor, prior: Prior, film: Tensor) -> Tensor:
         """Embed rows by attention over their cells, [rows, row_width], scaled to length 1 on average."""

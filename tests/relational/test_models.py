@@ -6,6 +6,7 @@ import dataclasses
 import os
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -53,8 +54,8 @@ def episode(
     return Episode(*rows, normal(columns, FACTS), normal(columns, NAME_BUCKETS), labels, targets, binary)
 
 
-def new_member() -> Member:
-    member = new_model(SMALL, 0).double().members[0]
+def new_member(kind: Literal["attention", "column-prior"] = "attention") -> Member:
+    member = new_model(dataclasses.replace(SMALL, kind=kind), 0).double().members[0]
     assert isinstance(member, Member)
     return member
 
@@ -77,9 +78,12 @@ def test_leave_one_out_equals_leaving_one_out() -> None:
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
 @pytest.mark.parametrize("binary", [True, False])
-def test_outer_gradient_equals_finite_differences(steps: int, binary: bool) -> None:
+@pytest.mark.parametrize("kind", ["attention", "column-prior"])
+def test_outer_gradient_equals_finite_differences(
+    steps: int, binary: bool, kind: Literal["attention", "column-prior"]
+) -> None:
     """Second order: the gradient through the inner steps is exact."""
-    model, data = new_member(), episode(binary=binary)
+    model, data = new_member(kind), episode(binary=binary)
 
     def loss() -> Tensor:
         return query_loss(model(data, steps, second_order=True), data, standardise(data))
@@ -132,6 +136,20 @@ def test_columns_have_no_order_and_need_no_names() -> None:
     nameless = dataclasses.replace(data, names=torch.zeros_like(data.names))
     assert model(nameless).isfinite().all()
     assert not torch.allclose(model(nameless), model(data))
+
+
+def test_a_column_prior_reads_each_description_alone() -> None:
+    """A column's weights depend on its own description, neither on labels nor on the other columns."""
+    data = episode()
+    turned = dataclasses.replace(data, labels=data.labels.roll(5))
+    facts = dataclasses.replace(data, facts=torch.cat([data.facts[:1] + 1, data.facts[1:]]))
+    for kind, alone in (("attention", False), ("column-prior", True)):
+        model = new_member(kind)
+        found = [model.prior(one, standardise(one)).linear for one in (data, turned, facts)]
+        assert torch.equal(found[0], found[1]) == alone
+        assert torch.equal(found[0][1:], found[2][1:]) == alone
+        assert not torch.equal(found[0][0], found[2][0])
+    assert not torch.allclose(model(data), model(turned))
 
 
 def test_no_context_ranks_by_descriptions() -> None:

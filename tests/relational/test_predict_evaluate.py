@@ -211,7 +211,7 @@ def test_fine_tuned_models_are_kept(
     assert f"{kept}: already holds a checkpoint" in capsys.readouterr().err
     assert load_model(kept).facts.databases == ("other", "shop")
     assert main([*words, "--model", kept, "--out", str(tmp_path / "again")]) == 0
-    with pytest.raises(RequestError, match="every model was trained on 'shop'"):
+    with pytest.raises(RequestError, match=r"every model .* was trained on 'shop'"):
         distgnn.evaluate_databases(databases=shop, models=kept, out=tmp_path / "scores")
 
 
@@ -412,9 +412,37 @@ def test_controls_are_averaged(checkpoint: str, tmp_path: Path, shop: str) -> No
         control(-1)
 
 
+def test_other_models_are_scored_on_the_same_rows(checkpoint: str, tmp_path: Path, shop: str) -> None:
+    other = write_database(tmp_path / "other", frames(seed=5), "other")
+    model: dict[str, Any] = {"kind": "column-prior", "width": 16, "heads": 2, "layers": 1}
+    train = {"steps": 3, "contexts": (16,)}
+    options: dict[str, Any] = {"automatic": 2, "synthetic": 0, "model": model, "train": train}
+    prior = distgnn.pretrain_databases(databases=other, out=tmp_path / "prior", **options)
+    known = distgnn.pretrain_databases(databases=shop, out=tmp_path / "known", **options)
+    options = {"databases": shop, "models": checkpoint, "contexts": 16, "draws": 2, "rows": 60, "adapt": 0}
+    options |= {"skip": "shop/order-amount", "out": tmp_path / "out"}
+    plain = distgnn.evaluate_databases(**options)
+    found = distgnn.evaluate_databases(
+        **options, others=(f"same={checkpoint}", f"prior={known.folder.uri},{prior.folder.uri}")
+    )
+    scores = {
+        name: [score.score for score in found.scores if score.method == name]
+        for name in ("pre-trained", "same", "prior")
+    }
+    assert scores["same"] == scores["pre-trained"] != scores["prior"]
+    assert len(scores["prior"]) == 2
+    assert {"forest + linear + prior"} <= {score.method for score in found.scores}
+    assert [score for score in found.scores if score.method in {one.method for one in plain.scores}] == plain.scores
+    with pytest.raises(RequestError, match=r"every model .* was trained on 'shop'"):
+        distgnn.evaluate_databases(**options, others=f"prior={known.folder.uri}")
+    for wrong in ("forest=x", "x"):
+        with pytest.raises(RequestError, match=r"others: .* give NAME=RUN"):
+            distgnn.evaluate_databases(**options, others=wrong)
+
+
 def test_models_do_not_judge_databases_that_they_know(checkpoint: str, tmp_path: Path) -> None:
     other = write_database(tmp_path / "other", frames(seed=5), "other")
-    with pytest.raises(RequestError, match="every model was trained on 'other'"):
+    with pytest.raises(RequestError, match=r"every model .* was trained on 'other'"):
         distgnn.evaluate_databases(databases=other, models=checkpoint, out=tmp_path / "out")
 
 
