@@ -423,7 +423,7 @@ def test_other_models_are_scored_on_the_same_rows(checkpoint: str, tmp_path: Pat
     options |= {"skip": "shop/order-amount", "out": tmp_path / "out"}
     plain = distgnn.evaluate_databases(**options)
     found = distgnn.evaluate_databases(
-        **options, others=(f"same={checkpoint}", f"prior={known.folder.uri},{prior.folder.uri}")
+        **options, others=(f"same={checkpoint}", f"prior={known.checkpoint},{prior.checkpoint}")
     )
     scores = {
         name: [score.score for score in found.scores if score.method == name]
@@ -434,7 +434,7 @@ def test_other_models_are_scored_on_the_same_rows(checkpoint: str, tmp_path: Pat
     assert {"forest + linear + prior"} <= {score.method for score in found.scores}
     assert [score for score in found.scores if score.method in {one.method for one in plain.scores}] == plain.scores
     with pytest.raises(RequestError, match=r"every model .* was trained on 'shop'"):
-        distgnn.evaluate_databases(**options, others=f"prior={known.folder.uri}")
+        distgnn.evaluate_databases(**options, others=f"prior={known.checkpoint}")
     for wrong in ("forest=x", "x"):
         with pytest.raises(RequestError, match=r"others: .* give NAME=RUN"):
             distgnn.evaluate_databases(**options, others=wrong)
