@@ -96,14 +96,14 @@ def evaluate_task(
         return Record(data.name, method, labels, draw, mean / scale, data.binary, data.kind == "multiclass")
 
     yield record("constant", ALL, 0, [fixed])
+    models = {"pre-trained": model, **(others or {})}
     controls = [new_model(DatabaseModelConfig(**vars(model.config)), seed) for seed in range(config.untrained_seeds)]
     for labels in config.contexts:
         if not labels and data.kind == "multiclass":
             continue  # without labels no class is known
         for draw in range(config.draws if labels else 1):
             context = choose_context(data, queries, labels, draw)
-            found = _few({"pre-trained": model, **(others or {})}, controls, data, context, queries, config, draw)
-            for method, answers in found.items():
+            for method, answers in _few(models, controls, data, context, queries, config, draw).items():
                 yield record(method, labels, draw, answers)
     for method, answer in _all_labels(model, data, queries, config).items():
         yield record(method, ALL, 0, [answer])
