@@ -19,7 +19,7 @@ class DatabaseModelConfig:
 
     kind: Literal["attention", "column-prior"] = hyper("attention", before="attention")
     """attention = columns attend to each other and to statistics of the context labels, and rows are embedded; column-prior =
-    each column's weights follow from its own description alone, as a baseline: a Gaussian process with learned column weights.
+    the weights of a column follow from its own description and the size of the task, as a baseline: a Gaussian process.
     """
     width: int = hyper(48, most=4096)
     """Size of column tokens."""

@@ -9,6 +9,7 @@ belongs to a table, a column or a relation, so one model reads every schema.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -143,21 +144,32 @@ class ColumnLayer(nn.Module):
         return x + self.network(self.norms[1](x))
 
 
+class _ColumnNetwork(nn.Sequential):
+    """A layer of a column prior: each column on its own."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(nn.GELU(), nn.Linear(width, width))
+
+
 class Member(nn.Module):
-    """A member of the model. See the module docstring."""
+    """A member of the model. See the module docstring.
+
+    A column prior has neither attention between columns, nor statistics of the context labels, nor embeddings of rows.
+    """
 
     def __init__(self, config: DatabaseModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.whole = config.kind == "attention"
+        self.attention = config.kind == "attention"
         width, heads = config.width, config.heads
         self.names = nn.Linear(NAME_BUCKETS, config.name_width, bias=False)
-        self.entry = nn.Linear(FACTS + config.name_width + self.whole * _STATISTICS + _TASK, width)
-        self.layers = nn.ModuleList([self._layer() for _ in range(config.layers)])
+        self.entry = nn.Linear(FACTS + config.name_width + self.attention * _STATISTICS + _TASK, width)
+        layer = partial(ColumnLayer, width, heads) if self.attention else partial(_ColumnNetwork, width)
+        self.layers = nn.ModuleList([layer() for _ in range(config.layers)])
         self.norm = nn.LayerNorm(width)
         self.per_column = nn.Linear(width, 2 * CHANNELS + 1 + heads)
         self.per_task = nn.Linear(2 * width, _AMPLITUDES + 2)
-        if self.whole:
+        if self.attention:
             self.cell = nn.Linear(width, heads * config.cell_width)
             self.channel = nn.Linear(CHANNELS, heads * config.cell_width)
             self.row = nn.Sequential(
@@ -166,12 +178,6 @@ class Member(nn.Module):
         rates = torch.tensor([100.0, 100.0, 3.0, 3.0, 1.0])  # logits over columns have small gradients
         self.inner_rate = nn.Parameter((config.inner_lr * rates).log())
         self._start()
-
-    def _layer(self) -> nn.Module:
-        width = self.config.width
-        return (
-            ColumnLayer(width, self.config.heads) if self.whole else nn.Sequential(nn.GELU(), nn.Linear(width, width))
-        )
 
     def _start(self) -> None:
         """Start near a uniform prior over columns: an untrained model is a plain Gaussian process."""
@@ -227,7 +233,7 @@ class Member(nn.Module):
             ]
         )
         parts = [episode.facts, self.names(episode.names)]
-        parts += [statistics(episode.context, task.labels)] if self.whole else []
+        parts += [statistics(episode.context, task.labels)] if self.attention else []
         x = self.entry(torch.cat([*parts, told.expand(columns, -1)], 1))
         for layer in self.layers:
             x = layer(x)
@@ -291,7 +297,7 @@ class Member(nn.Module):
         narrow = (prior.width + modulation.width + 1.0).exp()
         metric = (narrow * (prior.metric + modulation.metric).softmax(0)).sqrt()
         placed = [rows.flatten(1) * linear]
-        placed += [self.embed(rows, prior, modulation.film) * amplitudes[2].sqrt()] if self.whole else []
+        placed += [self.embed(rows, prior, modulation.film) * amplitudes[2].sqrt()] if self.attention else []
         return Placed(torch.cat(placed, 1), rows[:, :, 0] * metric, amplitudes[1])
 
     def embed(self, rows: Tensor, prior: Prior, film: Tensor) -> Tensor:
