@@ -122,14 +122,18 @@ def _database(
     database = open_database(uri)
     name = database.schema.name
     saved = _unseen(models, name, uri)
-    beside = {method: _unseen(found, name, uri) for method, found in others.items()}
+    compared = {method: _unseen(found, name, uri) for method, found in others.items()}
+    for method, other in compared.items():
+        if (other.facts.newest, other.facts.random) != (saved.facts.newest, saved.facts.random):
+            told = f"was pre-trained with other --sample options than {saved.uri}, so it would read other rows"
+            raise RequestError(f"others: {method}={other.uri} {told}; give one with the same")
     for task in task_names(uri):
         if f"{name}/{task}" in config.skip:
             continue
-        file = f"jobs/{_job_key(saved, beside, uri, task, config)}.json"
+        file = f"jobs/{_job_key(saved, compared, uri, task, config)}.json"
         if folder.size(file) is None:
             sys.stderr.write(f"evaluating {name}/{task}\n")
-            done = _evaluate(database, task, saved, beside, config)
+            done = _evaluate(database, task, saved, compared, config)
             folder.write(file, json.dumps(asdict(done)).encode())
         job = read_record(folder, file, _Job, "finished scores")
         if job.left_out:
@@ -148,27 +152,22 @@ def _unseen(models: list[SavedModel], name: str, uri: str) -> SavedModel:
 
 
 def _evaluate(
-    database: Database, task: str, saved: SavedModel, beside: dict[str, SavedModel], config: DatabaseEvaluateConfig
+    database: Database, task: str, saved: SavedModel, others: dict[str, SavedModel], config: DatabaseEvaluateConfig
 ) -> _Job:
     split = SPLITS.index(config.split)
     declared, rows = load_task(database, task)
     if why := why_not_scored(rows, split, config.rows):
         return _Job((), why)
     limits = Limits(saved.facts.newest, saved.facts.random)
-    for name, other in beside.items():
-        if (other.facts.newest, other.facts.random) != (limits.newest, limits.random):
-            raise RequestError(
-                f"{other.uri} ({name}): sampled other numbers of rows than {saved.uri}; they cannot be compared"
-            )
-    models = {name: other.model for name, other in beside.items()}
     data = load_data(database, declared, rows, limits, tuple({TRAIN, VAL, split}))
     if config.finetune and (why := why_not_tuned(data, int(data.rows.time[data.rows.split == split].min()))):
         return _Job((), why)
+    models = {name: other.model for name, other in others.items()}
     return _Job(tuple(evaluate_task(saved.model, data, config, split, models)))
 
 
 def _job_key(
-    saved: SavedModel, beside: dict[str, SavedModel], uri: str, task: str, config: DatabaseEvaluateConfig
+    saved: SavedModel, others: dict[str, SavedModel], uri: str, task: str, config: DatabaseEvaluateConfig
 ) -> str:
     """Identity of a finished task: whatever changes its scores."""
     chosen = {
@@ -177,8 +176,8 @@ def _job_key(
         if key not in ("databases", "models", "others", "out", "skip")
     }
     weights = _weights(saved)
-    if beside:
-        chosen["others"] = {name: _weights(other) for name, other in beside.items()}
+    if others:
+        chosen["others"] = {name: _weights(other) for name, other in others.items()}
     return hashlib.sha256(json.dumps([_METHODS, uri, task, weights, chosen], sort_keys=True).encode()).hexdigest()[:32]
 
 

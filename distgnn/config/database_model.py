@@ -9,8 +9,8 @@ from distgnn.config.base import check, take_groups
 from distgnn.config.few_labels import checkpoint_groups
 from distgnn.config.fields import SEED, hyper, reads, runtime, setting, writes
 
-_METHODS = ("pre-trained", "untrained", "untrained encoder", "forest", "linear", "forest + linear", "constant")
-"""Names of methods that an evaluation of databases has in any case."""
+_METHODS = ("constant", "forest", "linear", "pre-trained", "untrained")
+"""Names that an evaluation of databases gives to methods of its own."""
 
 
 @dataclass(frozen=True)
@@ -218,8 +218,6 @@ class DatabaseEvaluateConfig:
         check(self.draws >= 1 and self.rows >= 2, "draws must be at least 1 and rows at least 2")
         named = [name for name, _ in checkpoint_groups(self.others)]
         wrong = next((name for name in named if not name or name in _METHODS), None)
-        check(
-            wrong is None,
-            f"others: {wrong!r} is no name of its own; give NAME=RUN, such as column-prior=RUN",
-        )
+        told = f"others: {wrong!r} is the name of another method" if wrong else "others: a model has no name"
+        check(wrong is None, f"{told}; give NAME=RUN, such as column-prior=RUN")
         check(self.untrained_seeds >= 0, f"untrained_seeds must not be negative, found {self.untrained_seeds}")

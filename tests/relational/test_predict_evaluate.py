@@ -419,6 +419,7 @@ def test_other_models_are_scored_on_the_same_rows(checkpoint: str, tmp_path: Pat
     options: dict[str, Any] = {"automatic": 2, "synthetic": 0, "model": model, "train": train}
     prior = distgnn.pretrain_databases(databases=other, out=tmp_path / "prior", **options)
     known = distgnn.pretrain_databases(databases=shop, out=tmp_path / "known", **options)
+    sampled: dict[str, Any] = {**options, "sample": {"newest": 2}}
     options = {"databases": shop, "models": checkpoint, "contexts": 16, "draws": 2, "rows": 60, "adapt": 0}
     options |= {"skip": "shop/order-amount", "out": tmp_path / "out"}
     plain = distgnn.evaluate_databases(**options)
@@ -435,6 +436,9 @@ def test_other_models_are_scored_on_the_same_rows(checkpoint: str, tmp_path: Pat
     assert [score for score in found.scores if score.method in {one.method for one in plain.scores}] == plain.scores
     with pytest.raises(RequestError, match=r"every model .* was trained on 'shop'"):
         distgnn.evaluate_databases(**options, others=f"prior={known.checkpoint}")
+    few = distgnn.pretrain_databases(databases=other, out=tmp_path / "few", **sampled)
+    with pytest.raises(RequestError, match=r"others: prior=.* was pre-trained with other --sample options"):
+        distgnn.evaluate_databases(**options, others=f"prior={few.checkpoint}")
     for wrong in ("forest=x", "x"):
         with pytest.raises(RequestError, match=r"others: .* give NAME=RUN"):
             distgnn.evaluate_databases(**options, others=wrong)
