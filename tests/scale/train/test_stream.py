@@ -37,9 +37,18 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside 
 
 
 @pytest.fixture(autouse=True)
-def _no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process ends with the tests; Ray Data may take longer to start than a rank would wait for it."""
+def _no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Ray is shut down in this process, which Ray ends (a crash or exit code 1) where a thread is in one of its calls then.
+
+    Our own thread waits for Ray Data, which may take longer to start than a rank would wait. Ray Data's thread asks for one block
+    more than is taken.
+    """
     monkeypatch.setattr(stream, "_CLOSE_SECONDS", 60.0)
+    yield
+    for thread in threading.enumerate():
+        if thread.name.startswith("map_tp_"):
+            thread.join(60)
+            assert not thread.is_alive(), thread.name
 
 
 @pytest.mark.parametrize("schema", [MOLECULE, BARE])
