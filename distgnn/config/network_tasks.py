@@ -45,8 +45,8 @@ class NetworkTaskConfig(OpenConfig):
     has tables for.
     """
     auxiliary: tuple[str, ...] = hyper(())
-    """Auxiliary tasks: meta-paths, edge_generation, attribute_generation; empty = the published tasks for this kind of
-    network.
+    """Auxiliary tasks: meta-paths, symmetric_paths (all meta-paths from the target's nodes over one or two other types and
+    back), edge_generation, attribute_generation; empty = the published tasks for this kind of network.
     """
     aux_batch: int = hyper(128, most=1 << 24)
     """Samples of each auxiliary task per step: node pairs for a meta-path, nodes for a generation task."""

@@ -33,6 +33,11 @@ class Edges:
     target: Ints
 
 
+def reverse_name(name: str) -> str:
+    """Return the name of a relation traversed against its direction: NAME^-1 for NAME, and back."""
+    return name.removesuffix(INVERSE) if name.endswith(INVERSE) else name + INVERSE
+
+
 def both_ways(edges: Edges) -> tuple[Edges, Edges]:
     """Return the edges, and their reverses as a relation NAME^-1."""
     relation = edges.relation

@@ -24,7 +24,7 @@ import scipy.sparse as sp
 from distgnn.errors import RequestError
 from distgnn.graph.keyed import UInt64, below, draw, unit_interval
 from distgnn.graph.keyed import key as make_key
-from distgnn.network.csr import INVERSE, edges_of
+from distgnn.network.csr import edges_of, reverse_name
 from distgnn.network.network import Network, Relation
 
 Rows = npt.NDArray[np.int64]
@@ -164,8 +164,7 @@ class MetapathPairs:
 
 def _adjacency(network: Network, path: str, source: str, name: str, target: str) -> sp.csr_matrix:
     """Return the Boolean adjacency [source nodes, target nodes] of a relation, stored in either direction."""
-    inverse = name.removesuffix(INVERSE) if name.endswith(INVERSE) else name + INVERSE
-    candidates = (Relation(name, source, target), Relation(inverse, target, source))
+    candidates = (Relation(name, source, target), Relation(reverse_name(name), target, source))
     existing = [candidate for candidate in candidates if candidate in network.relations]
     if not existing:
         raise RequestError(f"path {path!r}: no relation {name!r} from {source} to {target}; {_known(network, source)}")

@@ -1,6 +1,9 @@
-"""Auxiliary meta-paths of AUX-TS on Last-FM and Book-Crossing (Table 5, after SELAR), in the relation names of kgrec networks."""
+"""Auxiliary meta-paths: those of AUX-TS on Last-FM and Book-Crossing (Table 5, after SELAR), and symmetric ones of any network."""
 
 from __future__ import annotations
+
+from distgnn.network.csr import reverse_name
+from distgnn.network.network import Network
 
 _SHARED_USER = "user rated item rated^-1 user rated item"
 
@@ -33,3 +36,24 @@ PAPER_PATHS: dict[str, tuple[str, ...]] = {
     ),
 }
 """Meta-paths by ``meta["name"]`` of a kgrec network."""
+
+
+def symmetric_paths(network: Network, kind: str) -> tuple[str, ...]:
+    """Return the meta-paths from nodes of a type over one or two other types, and back over the same relations.
+
+    The types on the way out are distinct. For the authors of DBLP these are the paths that HeCo (Wang et al., KDD 2021) uses:
+    common papers, papers at one venue, papers with one term.
+
+    Args:
+        network: The network.
+        kind: Type of the nodes at both ends.
+    """
+    found: list[str] = []
+    for first in (one for one in network.relations if one.source == kind != one.target):
+        out, back = f"{kind} {first.name} {first.target}", f"{reverse_name(first.name)} {kind}"
+        found.append(f"{out} {back}")
+        for second in network.relations:
+            if second.source == first.target and second.target not in {kind, first.target}:
+                end = f"{second.target} {reverse_name(second.name)} {second.source}"
+                found.append(f"{out} {second.name} {end} {back}")
+    return tuple(found)

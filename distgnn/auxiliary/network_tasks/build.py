@@ -17,10 +17,16 @@ from distgnn.auxiliary.network_tasks.views import Evaluation, Views
 from distgnn.config import NetworkTaskConfig
 from distgnn.config.base import given_options
 from distgnn.distributed import ProcessGroup
+from distgnn.errors import RequestError
 from distgnn.graph.keyed import key
 from distgnn.graph.purposes import NetworkDraw
 from distgnn.models.network_encoder import NodeInputs, build_network_encoder
 from distgnn.network.network import Network
+from distgnn.network.paths import symmetric_paths
+
+SYMMETRIC = "symmetric_paths"
+"""Name, among auxiliary tasks, of the meta-paths from the target's nodes to other types and back."""
+_MOST_PATHS = 16
 
 
 def build_problem(network: Network, config: NetworkTaskConfig, seed: int, group: ProcessGroup) -> NetworkProblem:
@@ -36,7 +42,7 @@ def build_problem(network: Network, config: NetworkTaskConfig, seed: int, group:
         target, passed = _target(network, config, seed, group)
         inputs = NodeInputs(passed)
         views = Views(passed, inputs, config.layers, config.fan_out, seed, group.device)
-        names = config.auxiliary or default_auxiliary(network, target.kind)
+        names = auxiliary_names(network, config, target.kind)
         context = TaskContext(views, target.kind, config, views.seed, group)
         auxiliary = [_auxiliary(context, name) for name in names]
     encoder = build_network_encoder(passed, config, key(seed, NetworkDraw.ENCODER)).to(group.device)
@@ -81,11 +87,33 @@ def default_auxiliary(network: Network, kind: str) -> tuple[str, ...]:
     return ("edge_generation", "attribute_generation") if kind in network.features else ("edge_generation",)
 
 
+def auxiliary_names(network: Network, config: NetworkTaskConfig, kind: str) -> tuple[str, ...]:
+    """Return the auxiliary tasks of a target on nodes of type ``kind``, with SYMMETRIC replaced by its meta-paths.
+
+    Raises:
+        RequestError: There are no such meta-paths, or more than can be trained together.
+    """
+    given = config.auxiliary or default_auxiliary(network, kind)
+    if SYMMETRIC not in given:
+        return given
+    found = symmetric_paths(network, kind)
+    if not found:
+        raise RequestError(
+            f"network.auxiliary={SYMMETRIC}: no relation leads from {kind} to another type; name other tasks"
+        )
+    if len(found) > _MOST_PATHS:
+        raise RequestError(
+            f"network.auxiliary={SYMMETRIC}: {len(found)} meta-paths from {kind}, at most {_MOST_PATHS} are trained"
+            f" together; name those that matter, such as '{found[0]}'"
+        )
+    return tuple(dict.fromkeys(name for one in given for name in (found if one == SYMMETRIC else (one,))))
+
+
 def _auxiliary(context: TaskContext, name: str) -> AuxiliaryTask:
     """Build the task of a meta-path such as "a relation b", or a registered task."""
     if " " in name:
         return MetapathTask(context.views.network, name, context.options, context.seed, context.group)
-    entry = register.network_task.get(name, "network.auxiliary", ("a path such as 'a relation b'",))
+    entry = register.network_task.get(name, "network.auxiliary", (SYMMETRIC, "a path such as 'a relation b'"))
     return entry.make(getattr(context.options, entry.name) if entry.config else None, context)
 
 
@@ -96,7 +124,7 @@ _UNHEADED = {"gcn", "gin", "sage", "lightgcn"}
 def unread_options(network: Network, config: NetworkTaskConfig, encoders: Sequence[str]) -> dict[str, str]:
     """Return the given options that neither the tasks nor the encoders on this network read, and what would read them."""
     is_link = target_of(network, config) is LinkTarget
-    names = config.auxiliary or default_auxiliary(network, "item" if is_link else labelled_kind(network))
+    names = auxiliary_names(network, config, "item" if is_link else labelled_kind(network))
     paths, generates = any(" " in name for name in names), "edge_generation" in names
     split = {} if is_link else published_split(network, labelled_kind(network), config)
     sized = any(table.endswith(f"_{config.official_split}") for table in split.values())

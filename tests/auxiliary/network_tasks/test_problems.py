@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distgnn.auxiliary.network_tasks import views
-from distgnn.auxiliary.network_tasks.build import build_problem, default_auxiliary
+from distgnn.auxiliary.network_tasks.build import auxiliary_names, build_problem, default_auxiliary
 from distgnn.auxiliary.network_tasks.links import LinkTarget, read_links, training_network
 from distgnn.auxiliary.network_tasks.metapaths import MetapathTask
 from distgnn.auxiliary.network_tasks.nodes import NodeTarget, read_nodes
@@ -29,6 +29,7 @@ from distgnn.labels.influence import on_auc
 from distgnn.models.network_encoder import SubgraphBatch
 from distgnn.network.csr import Edges, both_ways, build_network
 from distgnn.network.network import Network, Relation
+from distgnn.network.paths import symmetric_paths
 from distgnn.network.sample import full_block
 from tests.helpers.networks import films, papers, tagged
 from tests.helpers.planted import Options
@@ -355,6 +356,26 @@ def test_default_auxiliary_tasks() -> None:
     assert default_auxiliary(replace(films(), meta={"paths": list(PATHS)}), "item") == PATHS
     mixed = problem_of(papers(), NODES, auxiliary=("edge_generation", "paper written author written^-1 paper"))
     assert len(mixed.heads) == 3
+
+
+def test_symmetric_paths_stand_for_the_meta_paths_to_other_types_and_back() -> None:
+    author, venue = "paper written author written^-1 paper", "paper at venue at^-1 paper"
+    assert problem_of(papers(), NODES, auxiliary=("symmetric_paths",)).names == ("node", author, venue)
+    mixed = problem_of(papers(), NODES, auxiliary=(venue, "symmetric_paths", "edge_generation"))
+    assert mixed.names == ("node", venue, author, "edge_generation")
+    assert symmetric_paths(papers(), "author") == (
+        "author written^-1 paper written author",
+        "author written^-1 paper at venue at^-1 paper written author",
+    )
+
+
+def test_symmetric_paths_need_a_few_other_types() -> None:
+    alone = replace(papers(), relations=papers().relations[-1:])
+    with pytest.raises(RequestError, match="no relation leads from paper to another type"):
+        auxiliary_names(alone, replace(NODES, auxiliary=("symmetric_paths",)), "paper")
+    many = replace(papers(), relations=tuple(Relation(f"r{n}", "paper", "author") for n in range(17)))
+    with pytest.raises(RequestError, match=r"17 meta-paths from paper, at most 16 .* such as 'paper r0 author"):
+        auxiliary_names(many, replace(NODES, auxiliary=("symmetric_paths",)), "paper")
 
 
 def tables_less(network: Network, **tables: Any) -> Network:
