@@ -13,7 +13,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property, partial, reduce
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ Walks = Literal["nonbacktracking", "all"]
 _POSITIVE, _START, _END, _REST = range(4)
 _TRIES = 16
 _MOST_WALKS = 1 << 62
+_MOST_PAIRS = 1 << 28  # entries of a product, 3 GB
 _HINT = {"all": "", "nonbacktracking": " by walks that do not turn back"}
 
 
@@ -47,7 +48,8 @@ def path_pairs(network: Network, path: str, walks: Walks = "all") -> MetapathPai
             back.
 
     Raises:
-        RequestError: the path is malformed, the network lacks a relation, a relation has no messages, or no pair is joined.
+        RequestError: the path is malformed, the network lacks a relation, a relation has no messages, or no pair or too many pairs
+            are joined.
     """
     steps = path.split()
     if len(steps) < 3 or len(steps) % 2 == 0:
@@ -59,7 +61,9 @@ def path_pairs(network: Network, path: str, walks: Walks = "all") -> MetapathPai
         )
     places = range(0, len(steps) - 1, 2)
     adjacent = [_adjacency(network, path, *steps[place : place + 3]) for place in places]
-    joined: Any = reduce(operator.matmul, adjacent) if walks == "all" else _joined_without_return(adjacent, path)
+    joined: Any = (
+        reduce(partial(_product, path), adjacent) if walks == "all" else _joined_without_return(adjacent, path)
+    )
     if steps[0] == steps[-1]:
         joined = _without_diagonal(joined)
     if not joined.nnz:
@@ -195,7 +199,7 @@ def _joined_without_return(adjacent: Sequence[Any], path: str) -> sp.csr_matrix:
         raise RequestError(f"path {path!r}: too many walks to count; shorten it or set network.paths=all")
     before, now = sp.identity(counts[0].shape[0], "int64", "csr"), counts[0]
     for place in range(1, len(counts)):
-        following: Any = now @ counts[place]
+        following: Any = _product(path, now, counts[place])
         if reverses[place]:
             degree = np.asarray(counts[place - 1].sum(1)).reshape(-1) - int(reverses[place - 1])
             following = following - before @ sp.diags(degree, dtype=np.int64, format="csr")
@@ -203,6 +207,18 @@ def _joined_without_return(adjacent: Sequence[Any], path: str) -> sp.csr_matrix:
     joined = sp.csr_matrix(now > 0)
     joined.eliminate_zeros()
     return joined
+
+
+def _product(path: str, left: Any, right: Any) -> Any:
+    """Return left @ right; raises RequestError if that may need too much memory."""
+    pairs = int(left.getnnz(axis=0).astype(np.int64) @ right.getnnz(axis=1).astype(np.int64))
+    pairs = min(pairs, left.shape[0] * right.shape[1])
+    if pairs > _MOST_PAIRS:
+        raise RequestError(
+            f"path {path!r}: up to {pairs:,} pairs of nodes, at most {_MOST_PAIRS:,} are held; name paths over types that"
+            " fewer nodes share"
+        )
+    return left @ right
 
 
 def _equal(one: Any, other: Any) -> bool:

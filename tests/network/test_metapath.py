@@ -14,7 +14,7 @@ from distgnn.config import SplitConfig
 from distgnn.errors import RequestError
 from distgnn.graph.splits import make_split
 from distgnn.network.csr import Edges, both_ways, build_network, edges_of, with_messages
-from distgnn.network.metapath import MetapathPairs, path_pairs
+from distgnn.network.metapath import MetapathPairs, Walks, path_pairs
 from distgnn.network.network import Network, Relation
 from distgnn.network.paths import PAPER_PATHS
 from distgnn.network.sources.kgrec import KgrecConfig, build_kgrec
@@ -223,6 +223,16 @@ def test_a_label_does_not_depend_on_the_edge_between_its_ends(path: str) -> None
             else:
                 changed += with_edge != without
     assert changed
+
+
+@pytest.mark.parametrize("walks", ["all", "nonbacktracking"])
+def test_too_many_pairs_are_refused(walks: Walks) -> None:
+    size = 1 << 15
+    one = Edges(Relation("r", "a", "b"), np.arange(size), np.zeros(size, np.int64))
+    with pytest.raises(
+        RequestError, match=r"up to 1,073,741,824 pairs of nodes, at most 268,435,456 are held; name paths"
+    ):
+        path_pairs(build_network({"a": size, "b": 1}, [one]), "a r b r^-1 a", walks)
 
 
 def test_too_many_walks_are_refused() -> None:

@@ -160,6 +160,10 @@ def test_hetero(tmp_path: Path) -> None:
     assert network.tables["paper.label"].tolist() == [0, 1, 2, 0]
     assert network.tables["paper.test_60"].tolist() == [3, 1]
     assert len(network.tables) == 10
+    assert network.meta["paths"] == [
+        "paper paper_author author paper_author^-1 paper",
+        "paper paper_subject subject paper_subject^-1 paper",
+    ]
 
 
 def test_hetero_layout_without_features_and_with_plain_arrays(tmp_path: Path) -> None:

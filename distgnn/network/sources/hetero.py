@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from distgnn.corpus.sources.npz import load_npy
 from distgnn.errors import RequestError
 from distgnn.network.csr import Edges, both_ways, build_network
 from distgnn.network.network import Network, Relation
+from distgnn.network.paths import symmetric_paths
 from distgnn.network.sources.reading import (
     Rows,
     check_ids,
@@ -70,7 +71,7 @@ def build_hetero(config: HeteroConfig) -> Network:
     """Build a network with each link as relations such as paper_author and paper_author^-1.
 
     Features are read if the folder has them. With T the labelled type, tables are T.label int64 [nodes of T], and
-    T.train_20 to T.test_60, the node ids of the published splits.
+    T.train_20 to T.test_60, the node ids of the published splits. The meta-paths are those of HeCo.
     """
     folder, layout = config.input.rstrip("/"), LAYOUTS[config.layout]
     links = {pair: id_table(find(folder, [f"{pair}.txt"]), tuple(pair)) for pair in layout.links}
@@ -96,9 +97,9 @@ def build_hetero(config: HeteroConfig) -> Network:
         tables[f"{layout.labelled}.{split}"] = _split(folder, f"{split}.npy", len(label))
     files = [uri, *(join(folder, f"{name}.txt") for name in links)]
     files += [join(folder, f"{letter}_feat.npz") for letter, name in layout.types.items() if name in features]
-    return build_network(
-        sizes, edges, features, tables, provenance("hetero", folder, config.name, files, accounts, layout=config.layout)
-    )
+    meta = provenance("hetero", folder, config.name, files, accounts, layout=config.layout)
+    network = build_network(sizes, edges, features, tables, meta)
+    return replace(network, meta=network.meta | {"paths": list(symmetric_paths(network, layout.labelled))})
 
 
 def _sizes(

@@ -50,8 +50,10 @@ def test_links_of_last_fm_are_learned() -> None:
 def test_classes_of_acm_are_learned() -> None:
     (path,) = real("hetero/acm")
     network = build_hetero(HeteroConfig(input=path, out="x", layout="acm"))
-    problem = build_problem(network, NetworkTaskConfig(width=32), 0, ALONE)
-    assert problem.names == ("node", "edge_generation", "attribute_generation")
+    generation = "edge_generation", "attribute_generation"
+    assert len(build_problem(network, NetworkTaskConfig(), 0, ALONE).names) == 3
+    problem = build_problem(network, NetworkTaskConfig(width=32, auxiliary=generation), 0, ALONE)
+    assert problem.names == ("node", *generation)
     assert problem.rows == 60
     learn(problem, steps=30, batch=60, lr=1e-2)
     assert problem.evaluate("test").scores["micro_f1"] > 0.5
