@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -43,8 +44,12 @@ def build_problem(network: Network, config: NetworkTaskConfig, seed: int, group:
         inputs = NodeInputs(passed)
         views = Views(passed, inputs, config.layers, config.fan_out, seed, group.device)
         names = auxiliary_names(network, config, target.kind)
+        implied = set(names).difference(config.auxiliary) if SYMMETRIC in config.auxiliary else set[str]()
         context = TaskContext(views, target.kind, config, views.seed, group)
-        auxiliary = [_auxiliary(context, name) for name in names]
+        found = [_auxiliary(context, name, name in implied) for name in names]
+        auxiliary = [task for task in found if task is not None]
+        if not auxiliary:
+            raise RequestError(f"network.auxiliary={SYMMETRIC}: none of its meta-paths can be a task; name other tasks")
     encoder = build_network_encoder(passed, config, key(seed, NetworkDraw.ENCODER)).to(group.device)
     for task in (target, *auxiliary):
         task.to(group.device)
@@ -109,10 +114,19 @@ def auxiliary_names(network: Network, config: NetworkTaskConfig, kind: str) -> t
     return tuple(dict.fromkeys(name for one in given for name in (found if one == SYMMETRIC else (one,))))
 
 
-def _auxiliary(context: TaskContext, name: str) -> AuxiliaryTask:
-    """Build the task of a meta-path such as "a relation b", or a registered task."""
+def _auxiliary(context: TaskContext, name: str, implied: bool) -> AuxiliaryTask | None:
+    """Build the task of a meta-path such as "a relation b", or a registered task.
+
+    A meta-path that is only ``implied`` by SYMMETRIC is left out, with a warning, where it cannot be a task.
+    """
     if " " in name:
-        return MetapathTask(context.views.network, name, context.options, context.seed, context.group)
+        try:
+            return MetapathTask(context.views.network, name, context.options, context.seed, context.group)
+        except RequestError as error:
+            if not implied:
+                raise
+            warnings.warn(f"{SYMMETRIC} leaves out a meta-path: {error}", stacklevel=2)
+            return None
     entry = register.network_task.get(name, "network.auxiliary", (SYMMETRIC, "a path such as 'a relation b'"))
     return entry.make(getattr(context.options, entry.name) if entry.config else None, context)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -376,6 +377,24 @@ def test_symmetric_paths_need_a_few_other_types() -> None:
     many = replace(papers(), relations=tuple(Relation(f"r{n}", "paper", "author") for n in range(17)))
     with pytest.raises(RequestError, match=r"17 meta-paths from paper, at most 16 .* such as 'paper r0 author"):
         auxiliary_names(many, replace(NODES, auxiliary=("symmetric_paths",)), "paper")
+
+
+def test_symmetric_paths_without_pairs_are_left_out_with_a_warning() -> None:
+    alone = both_ways(Edges(Relation("has", "paper", "page"), np.arange(19), np.arange(19)))
+    author = both_ways(Edges(Relation("written", "paper", "author"), np.arange(19), np.arange(19) % 9))
+    sizes, path = {"paper": 20, "author": 10, "page": 19}, "paper has page has^-1 paper"
+    network = build_network(sizes, (*author, *alone), tables=papers().tables)
+    with pytest.warns(UserWarning, match=f"leaves out a meta-path: path '{re.escape(path)}': it joins no two nodes"):
+        found = problem_of(network, NODES, auxiliary=("symmetric_paths",))
+    assert found.names == ("node", "paper written author written^-1 paper")
+    with pytest.raises(RequestError, match="it joins no two nodes"):
+        problem_of(network, NODES, auxiliary=("symmetric_paths", path))
+    with pytest.warns(UserWarning, match="leaves out"), pytest.raises(RequestError, match="none of its meta-paths"):
+        problem_of(
+            build_network({"paper": 20, "page": 19}, alone, tables=papers().tables),
+            NODES,
+            auxiliary=("symmetric_paths",),
+        )
 
 
 def tables_less(network: Network, **tables: Any) -> Network:
