@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -19,6 +20,8 @@ from distgnn.auxiliary.advice import advise
 from distgnn.auxiliary.data_source import DataSource, Weights
 from distgnn.auxiliary.job_cache import FORMAT, REFERENCES, JobCache
 from distgnn.auxiliary.label_target import LabelTarget
+from distgnn.auxiliary.network_tasks.build import SYMMETRIC
+from distgnn.auxiliary.network_tasks.problem import NetworkProblem
 from distgnn.auxiliary.problem import MultiTaskProblem
 from distgnn.auxiliary.step import batches_of
 from distgnn.auxiliary.trainer import MethodOptions, Trainer, TrainingResult, pretrain_auxiliary
@@ -242,6 +245,8 @@ def rehearse(run: RunJob, encoder: int) -> MultiTaskProblem:
     if encoder == 0:
         warn_unread(run.source.unread() | unread_weighting(config, methods))
         advise(config, problem, methods)
+        for reason in problem.left_out if isinstance(problem, NetworkProblem) else ():
+            warnings.warn(f"{SYMMETRIC} leaves out a meta-path: {reason}", stacklevel=2)
     for method, weighting in methods.items():
         parts = batches_of(problem, weighting, MethodOptions(config, method), 0).parts
         if isinstance(problem, LabelTarget) and config.batch // parts < config.corpus.streams:

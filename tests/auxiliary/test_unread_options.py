@@ -13,8 +13,9 @@ from distgnn.auxiliary.unread_options import unread_weighting
 from distgnn.auxiliary.weighting import Weighting, build_weighting
 from distgnn.config import NetworkTaskConfig, TransferConfig, WeightingConfig
 from distgnn.network.network import Network
+from distgnn.network.store import save_network
 from distgnn.storage.folder import open_folder
-from tests.helpers.networks import films, papers
+from tests.helpers.networks import films, paged, papers
 from tests.helpers.transfers import config, task, write, write_network
 
 NAMES = ("target", "first", "second")
@@ -104,3 +105,15 @@ def test_warning_before_training(tmp_path: Any) -> None:
     settings = config(corpus, "out", methods=("fixed",), weighting=WeightingConfig(), corpus=task(aux_batch=7))
     with pytest.warns(UserWarning, match=r"^without effect: corpus.aux_batch \(needs corpus.aux_corpus"):
         rehearse(RunJob(CorpusDataSource.read(settings, ()), open_folder(str(tmp_path))), 0)
+
+
+@pytest.mark.filterwarnings("ignore:weighting.judge")  # the data are small
+def test_meta_paths_that_cannot_be_tasks_are_named_before_training(tmp_path: Any) -> None:
+    save_network(paged(), str(tmp_path / "n"))
+    settings = TransferConfig(
+        str(tmp_path / "n"), methods=("fixed",), network=NetworkTaskConfig(auxiliary=("symmetric_paths",))
+    )
+    with pytest.warns(
+        UserWarning, match="^symmetric_paths leaves out a meta-path: path 'paper has page has.* no two nodes"
+    ):
+        rehearse(RunJob(NetworkDataSource.read(settings), open_folder(str(tmp_path))), 0)

@@ -59,6 +59,14 @@ def papers(features: bool = True, seed: int = 0) -> Network:
     return build_network({"paper": 20, "author": 10, "venue": 4}, edges, values, tables)
 
 
+def paged() -> Network:
+    """The labelled papers with authors, and a page of its own for each but the last: a meta-path over pages joins none."""
+    wrote = Edges(Relation("written", "paper", "author"), np.arange(19), np.arange(19) % 9)
+    has = Edges(Relation("has", "paper", "page"), np.arange(19), np.arange(19))
+    sizes = {"paper": 20, "author": 10, "page": 19}
+    return build_network(sizes, (*both_ways(wrote), *both_ways(has)), tables=papers().tables)
+
+
 LABELS = {v: sorted({v % 4, v * v % 7 % 4, 3 * (v // 9)}) for v in range(18)}
 """Classes of the papers of ``tagged``."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import torch
@@ -33,7 +32,8 @@ _MOST_PATHS = 16
 def build_problem(network: Network, config: NetworkTaskConfig, seed: int, group: ProcessGroup) -> NetworkProblem:
     """Build a problem with fresh weights, a function of (network, config, seed).
 
-    The split is a function of (network, config) only. The global random state is not changed.
+    Meta-paths of SYMMETRIC that cannot be tasks are left out and listed in ``left_out``. The split is a function of
+    (network, config) only. The global random state is not changed.
 
     Raises:
         RequestError: The network does not support the target or an auxiliary task.
@@ -46,15 +46,23 @@ def build_problem(network: Network, config: NetworkTaskConfig, seed: int, group:
         names = auxiliary_names(network, config, target.kind)
         implied = set(names).difference(config.auxiliary) if SYMMETRIC in config.auxiliary else set[str]()
         context = TaskContext(views, target.kind, config, views.seed, group)
-        found = [_auxiliary(context, name, name in implied) for name in names]
-        auxiliary = [task for task in found if task is not None]
+        auxiliary, left_out = list[AuxiliaryTask](), list[str]()
+        for name in names:
+            try:
+                auxiliary.append(_auxiliary(context, name))
+            except RequestError as error:
+                if name not in implied:
+                    raise
+                left_out.append(str(error).rpartition(";")[0])  # without what to do
         if not auxiliary:
             raise RequestError(f"network.auxiliary={SYMMETRIC}: none of its meta-paths can be a task; name other tasks")
     encoder = build_network_encoder(passed, config, key(seed, NetworkDraw.ENCODER)).to(group.device)
     for task in (target, *auxiliary):
         task.to(group.device)
     evaluation = Evaluation(passed, inputs, config.layers, config.eval_fan_out, group.device)
-    return NetworkProblem(encoder, target, auxiliary, views, evaluation, group)
+    problem = NetworkProblem(encoder, target, auxiliary, views, evaluation, group)
+    problem.left_out = tuple(left_out)
+    return problem
 
 
 def target_of(network: Network, config: NetworkTaskConfig) -> type[TargetTask]:
@@ -114,19 +122,10 @@ def auxiliary_names(network: Network, config: NetworkTaskConfig, kind: str) -> t
     return tuple(dict.fromkeys(name for one in given for name in (found if one == SYMMETRIC else (one,))))
 
 
-def _auxiliary(context: TaskContext, name: str, implied: bool) -> AuxiliaryTask | None:
-    """Build the task of a meta-path such as "a relation b", or a registered task.
-
-    A meta-path that is only ``implied`` by SYMMETRIC is left out, with a warning, where it cannot be a task.
-    """
+def _auxiliary(context: TaskContext, name: str) -> AuxiliaryTask:
+    """Build the task of a meta-path such as "a relation b", or a registered task."""
     if " " in name:
-        try:
-            return MetapathTask(context.views.network, name, context.options, context.seed, context.group)
-        except RequestError as error:
-            if not implied:
-                raise
-            warnings.warn(f"{SYMMETRIC} leaves out a meta-path: {error}", stacklevel=2)
-            return None
+        return MetapathTask(context.views.network, name, context.options, context.seed, context.group)
     entry = register.network_task.get(name, "network.auxiliary", (SYMMETRIC, "a path such as 'a relation b'"))
     return entry.make(getattr(context.options, entry.name) if entry.config else None, context)
 

@@ -46,12 +46,16 @@ class NetworkProblem:
     network. Rows, pairs and sampled nodes are distributed round-robin; embeddings do not depend on the share of a rank,
     so sums over ranks equal those of a single rank. With messages=hide, the links of all folds of a step exchange no
     messages; folds do not depend on each other otherwise.
+
+    Attributes:
+        left_out: Why meta-paths of ``symmetric_paths`` are not among the auxiliary tasks, one line each.
     """
 
     lower_is_better: frozenset[str] = frozenset()
     parts: tuple[str, ...] = ("val", "test")
     loss_scales: tuple[float, ...] = ()
     judges = 0
+    left_out: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +31,7 @@ from distgnn.network.csr import Edges, both_ways, build_network
 from distgnn.network.network import Network, Relation
 from distgnn.network.paths import symmetric_paths
 from distgnn.network.sample import full_block
-from tests.helpers.networks import films, papers, tagged
+from tests.helpers.networks import films, paged, papers, tagged
 from tests.helpers.planted import Options
 
 CPU = torch.device("cpu")
@@ -379,19 +378,17 @@ def test_symmetric_paths_need_a_few_other_types() -> None:
         auxiliary_names(many, replace(NODES, auxiliary=("symmetric_paths",)), "paper")
 
 
-def test_symmetric_paths_without_pairs_are_left_out_with_a_warning() -> None:
-    alone = both_ways(Edges(Relation("has", "paper", "page"), np.arange(19), np.arange(19)))
-    author = both_ways(Edges(Relation("written", "paper", "author"), np.arange(19), np.arange(19) % 9))
-    sizes, path = {"paper": 20, "author": 10, "page": 19}, "paper has page has^-1 paper"
-    network = build_network(sizes, (*author, *alone), tables=papers().tables)
-    with pytest.warns(UserWarning, match=f"leaves out a meta-path: path '{re.escape(path)}': it joins no two nodes"):
-        found = problem_of(network, NODES, auxiliary=("symmetric_paths",))
+def test_symmetric_paths_without_pairs_are_left_out_and_listed() -> None:
+    path = "paper has page has^-1 paper"
+    found = problem_of(paged(), NODES, auxiliary=("symmetric_paths",))
     assert found.names == ("node", "paper written author written^-1 paper")
+    assert found.left_out == (f"path {path!r}: it joins no two nodes by walks that do not turn back",)
     with pytest.raises(RequestError, match="it joins no two nodes"):
-        problem_of(network, NODES, auxiliary=("symmetric_paths", path))
-    with pytest.warns(UserWarning, match="leaves out"), pytest.raises(RequestError, match="none of its meta-paths"):
+        problem_of(paged(), NODES, auxiliary=("symmetric_paths", path))
+    pages = both_ways(Edges(Relation("has", "paper", "page"), np.arange(19), np.arange(19)))
+    with pytest.raises(RequestError, match="none of its meta-paths can be a task"):
         problem_of(
-            build_network({"paper": 20, "page": 19}, alone, tables=papers().tables),
+            build_network({"paper": 20, "page": 19}, pages, tables=papers().tables),
             NODES,
             auxiliary=("symmetric_paths",),
         )
