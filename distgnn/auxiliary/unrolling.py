@@ -2,14 +2,14 @@
 
 The weights w are constant over H steps of Adam, theta_(t+1) = theta_t - d_t(theta_t, w), with Adam's moments and the batches of
 those steps. dL_judge(theta_H) / dw is taken by reverse-mode differentiation of all steps, with second derivatives of the
-encoder (Shaban et al., "Truncated back-propagation for bilevel optimization", AISTATS 2019). The model and the optimisers are
-not changed.
+encoder (Shaban et al., "Truncated back-propagation for bilevel optimization", AISTATS 2019). Only the state before every step is
+kept. The steps are computed again on the way back, one at a time, so that the memory is that of one step for any H. The model and
+the optimisers are not changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,33 +23,11 @@ from distgnn.auxiliary.task_gradients import Layout
 from distgnn.auxiliary.task_moments import TaskMoments
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """Adam's moments of a vector or of the rows of a matrix; ``number`` counts the steps taken."""
-
-    first: Tensor
-    second: Tensor
-    number: int
-
-    @classmethod
-    def of(cls, optimiser: torch.optim.Optimizer, parameters: Sequence[Tensor], shape: tuple[int, ...]) -> _Moments:
-        """Return the moments in the state of an optimiser; zeros before its first step."""
-        first, second, number = stored_moments(optimiser, parameters)
-        return cls(first.view(shape), second.view(shape), number)
-
-    def step(self, gradient: Tensor, group: dict[str, Any]) -> tuple[Tensor, _Moments]:
-        """Return Adam's step with learning rate 1, and the moments after it; differentiable."""
-        (beta1, beta2), number = group["betas"], self.number + 1
-        first = beta1 * self.first + (1 - beta1) * gradient
-        second = beta2 * self.second + (1 - beta2) * gradient.square()
-        moves = second > 0
-        root = torch.where(moves, second, 1).sqrt() / (1 - beta2**number) ** 0.5
-        step = torch.where(moves, first / (root + group["eps"]), 0) / (1 - beta1**number)
-        return step, _Moments(first, second, number)
-
-
 class Unrolling:
     """Differentiates steps of a training on one process.
+
+    A state is (theta [P], first and second moments of Adam [P]) and, with moments per task, those of the K auxiliary tasks
+    [K, number of shared parameters].
 
     Args:
         problem: The tasks.
@@ -70,14 +48,17 @@ class Unrolling:
         rate: float,
     ) -> None:
         self.problem, self.layout, self.plain_heads, self.rate = problem, layout, plain_heads, rate
-        self.group, self.bound, size = optimiser.param_groups[0], Bound(problem), layout.size
+        self.group, self.bound = optimiser.param_groups[0], Bound(problem)
         places = {id(parameter): name for name, parameter in self.bound.named_parameters()}
         self.names = [places[id(parameter)] for parameter in layout.parameters]
-        self._start = torch.cat([parameter.detach().flatten() for parameter in layout.parameters])
-        self._model, self._tasks = _Moments.of(optimiser, layout.parameters, (size,)), None
+        theta = torch.cat([parameter.detach().flatten() for parameter in layout.parameters])
+        *model, self._taken = stored_moments(optimiser, layout.parameters)
+        tasks: list[Tensor] = []
         if moments:
             place = moments.optimiser.param_groups[0]["params"]
-            self._tasks = _Moments.of(moments.optimiser, place, tuple(place[0].shape))
+            *tasks, _ = stored_moments(moments.optimiser, place)
+            tasks = [moment.view_as(place[0]) for moment in tasks]
+        self._state: tuple[Tensor, ...] = (theta, *model, *tasks)
 
     def slopes(self, batches: Sequence[Any], unseen: Any, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Return dL_judge / dw [K + 1] and L_judge after the steps of ``batches`` with ``weights`` [K + 1].
@@ -87,40 +68,72 @@ class Unrolling:
             unseen: The judge's batch, from ``problem.fetch_unseen``.
             weights: Weights of the tasks; with moments per task, the target's is 1.
         """
-        weights, theta = weights.detach().clone().requires_grad_(), self._start.clone().requires_grad_()
-        model, tasks = self._model, self._tasks
-        for batch in batches:
-            theta, model, tasks = self._advance(theta, model, tasks, batch, weights)
+        states = [self._state]
+        for number, batch in enumerate(batches[:-1]):
+            after = self._advance(_leaves(weights, states[-1]), batch, number, differentiable=False)
+            states.append(tuple(value.detach() for value in after))
+        leaves = _leaves(weights, states[-1])
+        theta, *_ = self._advance(leaves, batches[-1], len(batches) - 1)
         loss = _mean([self._call(theta, self.problem.fold_losses, unseen, 0)])
-        (found,) = torch.autograd.grad(loss, weights)
-        return found, loss.detach()
+        total, *adjoints = torch.autograd.grad(loss, leaves, materialize_grads=True)
+        for number in reversed(range(len(batches) - 1)):
+            leaves = _leaves(weights, states[number])
+            after = self._advance(leaves, batches[number], number)
+            found, *adjoints = torch.autograd.grad(after, leaves, adjoints, materialize_grads=True)
+            total = total + found
+        return total, loss.detach()
 
     def _call(self, theta: Tensor, function: Any, *words: Any) -> Any:
         named = dict(zip(self.names, self.layout.pieces(theta, self.layout.parameters), strict=True))
         return functional_call(self.bound, named, (function, *words))
 
     def _advance(
-        self, theta: Tensor, model: _Moments, tasks: _Moments | None, batch: Any, weights: Tensor
-    ) -> tuple[Tensor, _Moments, _Moments | None]:
-        """Take one step of the training."""
+        self, leaves: Sequence[Tensor], batch: Any, number: int, differentiable: bool = True
+    ) -> tuple[Tensor, ...]:
+        """Return the state after one step of the training.
+
+        Args:
+            leaves: The weights, then the state before the step.
+            batch: Batch of the step.
+            number: Steps between the optimiser's state and this one.
+            differentiable: Whether the result can be differentiated by ``leaves``.
+        """
+        weights, theta, first, second, *tasks = leaves
         target, auxiliary = self._call(theta, self.problem.losses, batch)
         means = [_mean(target), *(_mean([samples]) for samples in auxiliary)]
         nothing = 0 * theta.sum()  # a task without samples in this step has no gradient
-        rows = [torch.autograd.grad(mean + nothing, theta, create_graph=True)[0] for mean in means]
+        rows = [
+            torch.autograd.grad(mean + nothing, theta, retain_graph=True, create_graph=differentiable)[0]
+            for mean in means
+        ]
         shared, size = torch.stack([row[: self.layout.shared_size] for row in rows]), self.layout.shared_size
         heads = torch.stack([row[size:] for row in rows])
-        if tasks is None:
-            heads = heads.sum(0) if self.plain_heads else weights @ heads
-            gradient = torch.cat([weights @ shared, heads])
-        else:
+        if tasks:
             gradient = torch.cat([shared[0], heads.sum(0)])
-        step, model = model.step(gradient + self.group["weight_decay"] * theta, self.group)
+        else:
+            gradient = torch.cat([weights @ shared, heads.sum(0) if self.plain_heads else weights @ heads])
+        count = self._taken + number + 1
+        step, first, second = self._adam(gradient + self.group["weight_decay"] * theta, first, second, count)
         theta = theta - self.rate * step
-        if tasks is not None:
-            others, tasks = tasks.step(shared[1:], self.group)
+        if tasks:
+            others, *tasks = self._adam(shared[1:], tasks[0], tasks[1], count)
             moved = self.rate * (weights[1:] @ others)
             theta = torch.cat([theta[:size] - moved, theta[size:]])
-        return theta, model, tasks
+        return theta, first, second, *tasks
+
+    def _adam(self, gradient: Tensor, first: Tensor, second: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return step ``count`` of Adam with learning rate 1, and the moments after it; differentiable."""
+        beta1, beta2 = self.group["betas"]
+        first = beta1 * first + (1 - beta1) * gradient
+        second = beta2 * second + (1 - beta2) * gradient.square()
+        moves = second > 0
+        root = torch.where(moves, second, 1).sqrt() / (1 - beta2**count) ** 0.5
+        step = torch.where(moves, first / (root + self.group["eps"]), 0) / (1 - beta1**count)
+        return step, first, second
+
+
+def _leaves(weights: Tensor, state: Sequence[Tensor]) -> list[Tensor]:
+    return [value.detach().requires_grad_() for value in (weights, *state)]
 
 
 def _mean(parts: Sequence[Samples]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from typing import Any
 
 import numpy as np
@@ -181,6 +182,35 @@ def test_slopes_of_a_horizon_equal_finite_differences_through_its_steps(moments:
             ]
             numeric = (around[0] - around[1]) / 2e-5
             assert record.hypergradients[task] == pytest.approx(numeric, rel=1e-4, abs=1e-8), (number, task)
+
+
+def test_the_memory_of_unrolled_steps_does_not_grow_with_the_horizon() -> None:
+    """The most bytes that autograd keeps for backward passes at a time."""
+    short, long = (_kept(made(Free(), horizon=horizon)) for horizon in (2, 8))
+    assert long == short
+
+
+def _kept(step: MultiTaskStep) -> int:
+    alive, most = 0, 0
+
+    def change(size: int) -> None:
+        nonlocal alive, most
+        alive += size
+        most = max(most, alive)
+
+    def pack(tensor: Tensor) -> list[Tensor]:
+        box, size = _Box([tensor.detach()]), tensor.numel() * tensor.element_size()
+        change(size)
+        weakref.finalize(box, change, -size)
+        return box
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda box: box[0]):
+        step.step(0)
+    return most
+
+
+class _Box(list[Tensor]):
+    """A list that can be referred to weakly."""
 
 
 def test_a_horizon_moves_the_model_as_without(monkeypatch: pytest.MonkeyPatch) -> None:
