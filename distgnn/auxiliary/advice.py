@@ -62,8 +62,10 @@ def _on_judges(config: TransferConfig, problem: MultiTaskProblem, batches: Batch
         return ""
     held = f"weighting.judge=heldout takes {len(batches.held)} of {problem.rows} training rows"
     if problem.rows < FEW_ROWS and validation > problem.rows:
-        longer = "" if config.ranks > 1 else " --weighting.horizon 10 --weighting.start 1"
         auto = "" if "auto" in config.schemes else ", with the scheme auto, which takes none where the tasks harm"
-        return f"{held}, and there are {validation} for validation; try --weighting.judge validation{longer}{auto}"
+        return (
+            f"{held}, and there are {validation} for validation; try"
+            f" --weighting.judge validation --weighting.horizon 10 --weighting.start 1{auto}"
+        )
     large = len(batches.held) > max(LARGE_SHARE, options.heldout) * problem.rows
     return f"{held}, which are few; use more rows, or judge=folds, which sees no overfitting" if large else ""

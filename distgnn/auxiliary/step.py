@@ -239,7 +239,9 @@ class MultiTaskStep:
             return None
         raw = self.weighting(weighted.signals)
         rate = self.options.alpha or self.optimiser.param_groups[0]["lr"]
-        steps = Unrolling(self.problem, self.layout, self.optimiser, self.moments, self.weighting.plain_heads, rate)
+        steps = Unrolling(
+            self.problem, self.layout, self.optimiser, self.moments, self.weighting.plain_heads, rate, self.group
+        )
         rest = following or [self.fetch(place) for place in range(number + 1, number + self._horizon)]
         slopes, loss = steps.slopes([found.batch, *rest], unseen, self._used(weighted, raw))
         self._check_meta_loss(loss, number)

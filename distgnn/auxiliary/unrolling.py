@@ -18,13 +18,14 @@ from torch.func import functional_call
 
 from distgnn.auxiliary.hypergradient import Bound
 from distgnn.auxiliary.look_ahead import stored_moments
-from distgnn.auxiliary.problem import MultiTaskProblem, Samples
+from distgnn.auxiliary.problem import MultiTaskProblem
 from distgnn.auxiliary.task_gradients import Layout
 from distgnn.auxiliary.task_moments import TaskMoments
+from distgnn.distributed import ProcessGroup
 
 
 class Unrolling:
-    """Differentiates steps of a training on one process.
+    """Differentiates steps of a training.
 
     A state is (theta [P], first and second moments of Adam [P]) and, with moments per task, those of the K auxiliary tasks
     [K, number of shared parameters].
@@ -36,6 +37,7 @@ class Unrolling:
         moments: Adam's moments of the auxiliary tasks; None with joint moments.
         plain_heads: With joint moments, whether heads are trained by unweighted losses.
         rate: Learning rate.
+        ranks: The training processes; all must make the same calls.
     """
 
     def __init__(
@@ -46,8 +48,9 @@ class Unrolling:
         moments: TaskMoments | None,
         plain_heads: bool,
         rate: float,
+        ranks: ProcessGroup,
     ) -> None:
-        self.problem, self.layout, self.plain_heads, self.rate = problem, layout, plain_heads, rate
+        self.problem, self.layout, self.plain_heads, self.rate, self.ranks = problem, layout, plain_heads, rate, ranks
         self.group, self.bound = optimiser.param_groups[0], Bound(problem)
         places = {id(parameter): name for name, parameter in self.bound.named_parameters()}
         self.names = [places[id(parameter)] for parameter in layout.parameters]
@@ -61,7 +64,7 @@ class Unrolling:
         self._state: tuple[Tensor, ...] = (theta, *model, *tasks)
 
     def slopes(self, batches: Sequence[Any], unseen: Any, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Return dL_judge / dw [K + 1] and L_judge after the steps of ``batches`` with ``weights`` [K + 1].
+        """Return dL_judge / dw [K + 1] and L_judge after the steps of ``batches`` with ``weights`` [K + 1]. A collective.
 
         Args:
             batches: Batches of the steps, from ``problem.fetch``.
@@ -70,56 +73,74 @@ class Unrolling:
         """
         states = [self._state]
         for number, batch in enumerate(batches[:-1]):
-            after = self._advance(_leaves(weights, states[-1]), batch, number, differentiable=False)
-            states.append(tuple(value.detach() for value in after))
-        leaves = _leaves(weights, states[-1])
-        theta, *_ = self._advance(leaves, batches[-1], len(batches) - 1)
-        loss = _mean([self._call(theta, self.problem.fold_losses, unseen, 0)])
-        total, *adjoints = torch.autograd.grad(loss, leaves, materialize_grads=True)
-        for number in reversed(range(len(batches) - 1)):
-            leaves = _leaves(weights, states[number])
-            after = self._advance(leaves, batches[number], number)
-            found, *adjoints = torch.autograd.grad(after, leaves, adjoints, materialize_grads=True)
-            total = total + found
-        return total, loss.detach()
+            rows = self.ranks.all_reduce(self._rows(_leaf(states[-1][0]), batch, differentiable=False))
+            states.append(self._move(weights.detach(), *states[-1], rows=rows, number=number))
+        slopes, loss, adjoints = torch.zeros_like(weights), weights.new_zeros(()), ()
+        for number in reversed(range(len(batches))):
+            theta = _leaf(states[number][0])
+            own = self._rows(theta, batches[number])
+            leaves = [_leaf(value) for value in (self.ranks.all_reduce(own.detach().clone()), weights, *states[number])]
+            after = self._move(*leaves[1:], rows=leaves[0], number=number)
+            if not adjoints:
+                first, loss = self._judge(_leaf(after[0]), unseen)
+                adjoints = first, *(torch.zeros_like(value) for value in after[1:])
+            along, slope, *adjoints = torch.autograd.grad(after, leaves, adjoints, materialize_grads=True)
+            (through,) = torch.autograd.grad(own, theta, along, materialize_grads=True)
+            adjoints[0] = adjoints[0] + self.ranks.all_reduce(through)
+            slopes += slope
+        return slopes, loss
+
+    def _judge(self, theta: Tensor, unseen: Any) -> tuple[Tensor, Tensor]:
+        """Return the gradient of the judge's mean loss at theta, and that loss."""
+        samples = self._call(theta, self.problem.fold_losses, unseen, 0)
+        total = samples.losses.sum()
+        (gradient,) = torch.autograd.grad(total, theta, materialize_grads=True)
+        flat = self.ranks.all_reduce(torch.cat([gradient, torch.stack([total.detach(), samples.count.to(total)])]))
+        return flat[:-2] / flat[-1], flat[-2] / flat[-1]
 
     def _call(self, theta: Tensor, function: Any, *words: Any) -> Any:
         named = dict(zip(self.names, self.layout.pieces(theta, self.layout.parameters), strict=True))
         return functional_call(self.bound, named, (function, *words))
 
-    def _advance(
-        self, leaves: Sequence[Tensor], batch: Any, number: int, differentiable: bool = True
-    ) -> tuple[Tensor, ...]:
-        """Return the state after one step of the training.
-
-        Args:
-            leaves: The weights, then the state before the step.
-            batch: Batch of the step.
-            number: Steps between the optimiser's state and this one.
-            differentiable: Whether the result can be differentiated by ``leaves``.
-        """
-        weights, theta, first, second, *tasks = leaves
+    def _rows(self, theta: Tensor, batch: Any, differentiable: bool = True) -> Tensor:
+        """Return this rank's part [K + 1, P] of the gradients of the tasks' mean losses."""
         target, auxiliary = self._call(theta, self.problem.losses, batch)
-        means = [_mean(target), *(_mean([samples]) for samples in auxiliary)]
+        tasks = [target, *([samples] for samples in auxiliary)]
+        sums = [torch.stack([part.losses.sum() for part in parts]).sum() for parts in tasks]
+        own = torch.stack([torch.stack([part.count for part in parts]).sum() for parts in tasks]).to(theta)
+        counts = self.ranks.all_reduce(own).clamp(min=1)
         nothing = 0 * theta.sum()  # a task without samples in this step has no gradient
         rows = [
-            torch.autograd.grad(mean + nothing, theta, retain_graph=True, create_graph=differentiable)[0]
-            for mean in means
+            torch.autograd.grad(total / count + nothing, theta, retain_graph=True, create_graph=differentiable)[0]
+            for total, count in zip(sums, counts, strict=True)
         ]
-        shared, size = torch.stack([row[: self.layout.shared_size] for row in rows]), self.layout.shared_size
-        heads = torch.stack([row[size:] for row in rows])
+        return torch.stack(rows)
+
+    def _move(
+        self, weights: Tensor, theta: Tensor, first: Tensor, second: Tensor, *tasks: Tensor, rows: Tensor, number: int
+    ) -> tuple[Tensor, ...]:
+        """Return the state after a step.
+
+        Args:
+            weights: Weights of the tasks.
+            theta, first, second, *tasks: The state before the step.
+            rows: [K + 1, P], gradients of the tasks.
+            number: Steps between the optimiser's state and this one.
+        """
+        size, count = self.layout.shared_size, self._taken + number + 1
+        shared, heads = rows[:, :size], rows[:, size:]
         if tasks:
             gradient = torch.cat([shared[0], heads.sum(0)])
         else:
             gradient = torch.cat([weights @ shared, heads.sum(0) if self.plain_heads else weights @ heads])
-        count = self._taken + number + 1
         step, first, second = self._adam(gradient + self.group["weight_decay"] * theta, first, second, count)
         theta = theta - self.rate * step
         if tasks:
-            others, *tasks = self._adam(shared[1:], tasks[0], tasks[1], count)
+            others, *others_moments = self._adam(shared[1:], tasks[0], tasks[1], count)
             moved = self.rate * (weights[1:] @ others)
             theta = torch.cat([theta[:size] - moved, theta[size:]])
-        return theta, first, second, *tasks
+            return theta, first, second, *others_moments
+        return theta, first, second
 
     def _adam(self, gradient: Tensor, first: Tensor, second: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return step ``count`` of Adam with learning rate 1, and the moments after it; differentiable."""
@@ -132,11 +153,5 @@ class Unrolling:
         return step, first, second
 
 
-def _leaves(weights: Tensor, state: Sequence[Tensor]) -> list[Tensor]:
-    return [value.detach().requires_grad_() for value in (weights, *state)]
-
-
-def _mean(parts: Sequence[Samples]) -> Tensor:
-    """Return the mean loss of a task."""
-    count = torch.stack([part.count for part in parts]).sum().clamp(min=1)
-    return torch.stack([part.losses.sum() for part in parts]).sum() / count
+def _leaf(value: Tensor) -> Tensor:
+    return value.detach().requires_grad_()

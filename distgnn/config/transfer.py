@@ -173,7 +173,6 @@ class TransferConfig:
             self.workers == 1 or self.ranks == 1,
             "workers and ranks are both above 1; set one of them to 1",
         )
-        check(self.ranks == 1 or self.weighting.horizon == 1, "weighting.horizon above 1 needs ranks=1")
         check(self.workers == 1 or self.device != "cuda", "device=cuda needs workers=1 (parallel jobs use CPUs)")
         check(
             not (self.checkpoint and self.encoders),

@@ -78,8 +78,8 @@ class WeightingConfig(OpenConfig):
     """
     horizon: int = hyper(1, before=1, most=1000)
     """Steps of the optimiser until the look-ahead is evaluated. With more than 1, that many steps with constant weights are
-    unrolled and differentiated once in as many steps, with second derivatives of the encoder. Only for weights per task,
-    one training process, and a judge other than folds.
+    unrolled and differentiated once in as many steps, with second derivatives of the encoder. Only for weights per task
+    and a judge other than folds.
     """
     alpha: float = hyper(0.0)
     """Learning rate of the look-ahead step; 0 = the model's current learning rate."""

@@ -12,12 +12,10 @@ from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import TransferConfig, WeightingConfig
 from tests.helpers.planted import Planted
 
-VALIDATION = "--weighting.judge validation"
-
 
 def said(rows: int, validation: int, methods: tuple[str, ...] = ("none", "auxts_all"), **options: Any) -> list[str]:
     problem, given = Planted(rows=rows, validated=validation), {"batch": 24, "methods": methods}
-    given |= {name: options.pop(name) for name in ("ranks", "schemes") if name in options}
+    given |= {"schemes": options.pop("schemes")} if "schemes" in options else {}
     config = TransferConfig("x", weighting=WeightingConfig(lr=9.0, **options), **given)
     if config.weighting.judge == "validation":
         problem.split_validation(0)
@@ -30,8 +28,7 @@ def said(rows: int, validation: int, methods: tuple[str, ...] = ("none", "auxts_
 
 def test_few_rows_beside_many_for_validation_should_be_judged_by_these() -> None:
     held = "weighting.judge=heldout takes 10 of 60 training rows, and there are 200 for validation; try "
-    assert said(60, 200) == [f"{held}{VALIDATION} --weighting.horizon 10 --weighting.start 1"]
-    assert said(60, 200, ranks=2) == [f"{held}{VALIDATION}"]
+    assert said(60, 200) == [f"{held}--weighting.judge validation --weighting.horizon 10 --weighting.start 1"]
     (found,) = said(60, 200, schemes=("scratch",))
     assert found.endswith("--weighting.start 1, with the scheme auto, which takes none where the tasks harm")
     assert said(60, 50) == said(199, 199) == said(200, 200) == []

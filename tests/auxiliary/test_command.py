@@ -74,7 +74,6 @@ WRONG = {
     "--data x --weighting.method selar": "set methods instead",
     "--data x --weighting.horizon 0": "weighting.horizon must be at least 1",
     "--data x --weighting.horizon 2 --weighting.judge folds": "weighting.horizon=2 needs lookahead=optimiser",
-    "--data x --weighting.horizon 2 --ranks 2": "weighting.horizon above 1 needs ranks=1",
     "--data x --weighting.method library --weighting.library a:B": "methods lacks library",
     "--data x --methods library": "methods: library needs weighting.method=library",
     "--data x --corpus.auxiliary magic": "corpus.auxiliary='magic' is unknown (there are attrmasking",
