@@ -37,7 +37,7 @@ class Unrolling:
         moments: Adam's moments of the auxiliary tasks; None with joint moments.
         plain_heads: With joint moments, whether heads are trained by unweighted losses.
         rate: Learning rate.
-        ranks: The training processes; all must make the same calls.
+        group: The training processes; all must make the same calls.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class Unrolling:
         moments: TaskMoments | None,
         plain_heads: bool,
         rate: float,
-        ranks: ProcessGroup,
+        group: ProcessGroup,
     ) -> None:
-        self.problem, self.layout, self.plain_heads, self.rate, self.ranks = problem, layout, plain_heads, rate, ranks
-        self.group, self.bound = optimiser.param_groups[0], Bound(problem)
+        self.problem, self.layout, self.plain_heads, self.rate, self.group = problem, layout, plain_heads, rate, group
+        self._adam_options, self.bound = optimiser.param_groups[0], Bound(problem)
         places = {id(parameter): name for name, parameter in self.bound.named_parameters()}
         self.names = [places[id(parameter)] for parameter in layout.parameters]
         theta = torch.cat([parameter.detach().flatten() for parameter in layout.parameters])
@@ -73,20 +73,20 @@ class Unrolling:
         """
         states = [self._state]
         for number, batch in enumerate(batches[:-1]):
-            rows = self.ranks.all_reduce(self._rows(_leaf(states[-1][0]), batch, differentiable=False))
+            rows = self.group.all_reduce(self._rows(_leaf(states[-1][0]), batch, differentiable=False))
             states.append(self._move(weights.detach(), *states[-1], rows=rows, number=number))
         slopes, loss, adjoints = torch.zeros_like(weights), weights.new_zeros(()), ()
         for number in reversed(range(len(batches))):
             theta = _leaf(states[number][0])
             own = self._rows(theta, batches[number])
-            leaves = [_leaf(value) for value in (self.ranks.all_reduce(own.detach().clone()), weights, *states[number])]
+            leaves = [_leaf(value) for value in (self.group.all_reduce(own.detach().clone()), weights, *states[number])]
             after = self._move(*leaves[1:], rows=leaves[0], number=number)
             if not adjoints:
                 first, loss = self._judge(_leaf(after[0]), unseen)
                 adjoints = first, *(torch.zeros_like(value) for value in after[1:])
             along, slope, *adjoints = torch.autograd.grad(after, leaves, adjoints, materialize_grads=True)
             (through,) = torch.autograd.grad(own, theta, along, materialize_grads=True)
-            adjoints[0] = adjoints[0] + self.ranks.all_reduce(through)
+            adjoints[0] = adjoints[0] + self.group.all_reduce(through)
             slopes += slope
         return slopes, loss
 
@@ -95,7 +95,7 @@ class Unrolling:
         samples = self._call(theta, self.problem.fold_losses, unseen, 0)
         total = samples.losses.sum()
         (gradient,) = torch.autograd.grad(total, theta, materialize_grads=True)
-        flat = self.ranks.all_reduce(torch.cat([gradient, torch.stack([total.detach(), samples.count.to(total)])]))
+        flat = self.group.all_reduce(torch.cat([gradient, torch.stack([total.detach(), samples.count.to(total)])]))
         return flat[:-2] / flat[-1], flat[-2] / flat[-1]
 
     def _call(self, theta: Tensor, function: Any, *words: Any) -> Any:
@@ -107,8 +107,8 @@ class Unrolling:
         target, auxiliary = self._call(theta, self.problem.losses, batch)
         tasks = [target, *([samples] for samples in auxiliary)]
         sums = [torch.stack([part.losses.sum() for part in parts]).sum() for parts in tasks]
-        own = torch.stack([torch.stack([part.count for part in parts]).sum() for parts in tasks]).to(theta)
-        counts = self.ranks.all_reduce(own).clamp(min=1)
+        counts = torch.stack([torch.stack([part.count for part in parts]).sum() for parts in tasks]).to(theta)
+        counts = self.group.all_reduce(counts).clamp(min=1)
         nothing = 0 * theta.sum()  # a task without samples in this step has no gradient
         rows = [
             torch.autograd.grad(total / count + nothing, theta, retain_graph=True, create_graph=differentiable)[0]
@@ -133,7 +133,7 @@ class Unrolling:
             gradient = torch.cat([shared[0], heads.sum(0)])
         else:
             gradient = torch.cat([weights @ shared, heads.sum(0) if self.plain_heads else weights @ heads])
-        step, first, second = self._adam(gradient + self.group["weight_decay"] * theta, first, second, count)
+        step, first, second = self._adam(gradient + self._adam_options["weight_decay"] * theta, first, second, count)
         theta = theta - self.rate * step
         if tasks:
             others, *others_moments = self._adam(shared[1:], tasks[0], tasks[1], count)
@@ -144,12 +144,12 @@ class Unrolling:
 
     def _adam(self, gradient: Tensor, first: Tensor, second: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return step ``count`` of Adam with learning rate 1, and the moments after it; differentiable."""
-        beta1, beta2 = self.group["betas"]
+        beta1, beta2 = self._adam_options["betas"]
         first = beta1 * first + (1 - beta1) * gradient
         second = beta2 * second + (1 - beta2) * gradient.square()
         moves = second > 0
         root = torch.where(moves, second, 1).sqrt() / (1 - beta2**count) ** 0.5
-        step = torch.where(moves, first / (root + self.group["eps"]), 0) / (1 - beta1**count)
+        step = torch.where(moves, first / (root + self._adam_options["eps"]), 0) / (1 - beta1**count)
         return step, first, second
 
 
