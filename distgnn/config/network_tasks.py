@@ -46,12 +46,12 @@ class NetworkTaskConfig(OpenConfig):
     """
     auxiliary: tuple[str, ...] = hyper(())
     """Auxiliary tasks: meta-paths, symmetric_paths (all meta-paths from the target's nodes over one or two other types and
-    back), edge_generation, attribute_generation; empty = the published tasks for this kind of network.
+    back), random_walks, edge_generation, attribute_generation; empty = the published tasks for this kind of network.
     """
     aux_batch: int = hyper(128, most=1 << 24)
-    """Samples of each auxiliary task per step: node pairs for a meta-path, nodes for a generation task."""
+    """Samples of each auxiliary task per step: node pairs for a meta-path, nodes for random walks and a generation task."""
     negatives: int = hyper(255, most=1 << 20)
-    """Negative nodes of the right type for edge_generation, sampled in each step."""
+    """Negative nodes of the right type for edge_generation and random_walks, sampled in each step."""
     removed: float = hyper(0.5)
     """Fraction of the edges of the sampled nodes that edge_generation removes and predicts."""
     hidden: int = hyper(100, most=1 << 20)

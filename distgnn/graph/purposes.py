@@ -72,6 +72,7 @@ class NetworkDraw(IntEnum):
     BPR = 74
     LIGHT_GCN = 75
     LIGHT_GCN_NEGATIVES = 1
+    WALKS = 76
 
 
 @unique

@@ -81,6 +81,8 @@ def test_recorded_similarities_and_methods_of_others() -> None:
         (papers(), {"hidden": 9}, False),
         (papers(), {"removed": 0.1}, True),
         (papers(), {"removed": 0.1, "auxiliary": ("attribute_generation",)}, False),
+        (papers(), {"negatives": 9, "auxiliary": ("random_walks",)}, True),
+        (papers(), {"negatives": 9, "auxiliary": ("attribute_generation",)}, False),
         (papers(), {"heads": 2}, False),
         (papers(), {"heads": 2, "encoder": "gat"}, True),
     ],

@@ -144,7 +144,11 @@ def unread_options(network: Network, config: NetworkTaskConfig, encoders: Sequen
     drawn = bool(split), "a network without a published split"
     needs = {
         **dict.fromkeys(("loss", "decoder", "messages"), (not is_link, "target=link")),
-        **dict.fromkeys(("negatives", "removed"), (not generates, "edge_generation among network.auxiliary")),
+        "removed": (not generates, "edge_generation among network.auxiliary"),
+        "negatives": (
+            not generates and "random_walks" not in names,
+            "edge_generation or random_walks among network.auxiliary",
+        ),
         **dict.fromkeys(("fractions", "split_seed"), drawn),
         "paths": (not paths, "a meta-path among network.auxiliary"),
         "hidden": (

@@ -38,8 +38,11 @@ CPU = torch.device("cpu")
 PATHS = ("user rated item film.actor entity film.actor^-1 item", "item rated^-1 user rated item")
 LINKS = NetworkTaskConfig(width=6, hidden=7, fan_out=2, aux_batch=10, auxiliary=PATHS)
 NODES = NetworkTaskConfig(width=6, hidden=7, fan_out=3, aux_batch=7, negatives=5)
+WALKS = replace(NODES, auxiliary=("random_walks",))
 BOTH = pytest.mark.parametrize(
-    ("network", "config"), [(films(), LINKS), (papers(), NODES), (tagged(), NODES)], ids=["links", "nodes", "labels"]
+    ("network", "config"),
+    [(films(), LINKS), (papers(), NODES), (papers(), WALKS), (tagged(), NODES)],
+    ids=["links", "nodes", "walks", "labels"],
 )
 
 
