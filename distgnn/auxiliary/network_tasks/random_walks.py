@@ -27,9 +27,9 @@ _RELATION, _SENDER, _PLACE = range(3)
 class RandomWalksConfig:
     """Contrast of nodes that random walks join (Hamilton et al., NeurIPS 2017; Perozzi et al., KDD 2014)."""
 
-    moves: int = hyper(20, most=1000)
+    moves: int = hyper(40, most=1000)
     """Length of a walk. On papers and authors two moves lead from a paper to another; sparse networks need long walks."""
-    temperature: float = hyper(0.2)
+    temperature: float = hyper(0.5)
     """Temperature of the contrast."""
 
     def __post_init__(self) -> None:

@@ -113,7 +113,7 @@ def slow_losses(problem: NetworkProblem, network: Network, step: int, temperatur
 
 
 @pytest.mark.parametrize("step", [0, 1, 2])
-@pytest.mark.parametrize(("options", "moves", "temperature"), [({}, 20, 0.2), ({"moves": 3, "temperature": 1.5}, 3, 1.5)])
+@pytest.mark.parametrize(("options", "moves", "temperature"), [({}, 40, 0.5), ({"moves": 3, "temperature": 1.5}, 3, 1.5)])
 def test_losses_equal_a_plain_loop(step: int, options: dict[str, Any], moves: int, temperature: float) -> None:
     network = papers()
     problem = problem_of(network, auxiliary=WALKS, options={"random_walks": RandomWalksConfig(**options)})
