@@ -147,3 +147,33 @@ def test_targets_without_messages_are_refused() -> None:
 def test_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=f"network.random_walks.{message}"):
         RandomWalksConfig(**options)
+
+
+def chains() -> Network:
+    """Two chains of 15 papers: neighbours in a chain share an author."""
+    left = np.setdiff1d(np.arange(29), [14])
+    wrote = np.concatenate([left, left + 1]), np.tile(np.arange(28), 2)
+    label = np.repeat([0, 1], 15)
+    parts = {f"paper.{part}_20": np.arange(30) for part in ("train", "val", "test")}
+    edges = both_ways(Edges(Relation("written", "paper", "author"), *wrote))
+    return build_network({"paper": 30, "author": 28}, edges, tables={"paper.label": label} | parts)
+
+
+def contrast(problem: NetworkProblem) -> float:
+    """Mean cosine of papers of one chain minus that of papers of two."""
+    embedded = F.normalize(problem.encoder(SubgraphBatch(problem.views.inputs, full_block(chains())))[:30], dim=1)
+    cosine = (embedded @ embedded.t()).detach()
+    return float((cosine[:15, :15].mean() + cosine[15:, 15:].mean()) / 2 - cosine[:15, 15:].mean())
+
+
+def test_papers_of_a_chain_become_similar() -> None:
+    """Most papers of a chain have no common neighbour."""
+    problem = problem_of(chains(), auxiliary=WALKS, aux_batch=30, negatives=30, norm="layer", width=16)
+    before = contrast(problem)
+    optimiser = torch.optim.Adam(problem.shared.parameters(), lr=1e-2)
+    for step in range(60):
+        _, (samples,) = problem.losses(problem.fetch([np.arange(2)], step))
+        optimiser.zero_grad()
+        samples.losses.mean().backward()
+        optimiser.step()
+    assert contrast(problem) > before + 0.3
