@@ -120,7 +120,9 @@ class Walker:
         """
         at, met, highest = start, np.full(len(start), -1), np.zeros(len(start), np.uint64)
         for move in range(moves):
-            relation, sender, place = (draw(key(key_of_step, move, what), start) for what in (_RELATION, _SENDER, _PLACE))
+            relation, sender, place = (
+                draw(key(key_of_step, move, what), start) for what in (_RELATION, _SENDER, _PLACE)
+            )
             runs = self.ptr[at + 1] - self.ptr[at]
             moved = runs > 0
             run = np.where(moved, self.ptr[at] + below(relation, runs), 0)

@@ -67,7 +67,9 @@ def test_walks_equal_a_plain_loop(moves: int) -> None:
 def star(one_way: bool = False) -> Network:
     """Paper 0 with author 0 and references 0 to 8; paper 1 has the author, papers 2 to 10 one of the references each."""
     has = Edges(Relation("has", "paper", "author"), np.array([0, 1]), np.array([0, 0]))
-    cites = Edges(Relation("cites", "paper", "reference"), np.append(np.zeros(9, int), np.arange(2, 11)), np.arange(18) % 9)
+    cites = Edges(
+        Relation("cites", "paper", "reference"), np.append(np.zeros(9, int), np.arange(2, 11)), np.arange(18) % 9
+    )
     edges = [both_ways(has)[1], both_ways(cites)[1]] if one_way else [*both_ways(has), *both_ways(cites)]
     return build_network({"paper": 11, "author": 1, "reference": 9}, edges)
 
@@ -113,7 +115,9 @@ def slow_losses(problem: NetworkProblem, network: Network, step: int, temperatur
 
 
 @pytest.mark.parametrize("step", [0, 1, 2])
-@pytest.mark.parametrize(("options", "moves", "temperature"), [({}, 40, 0.5), ({"moves": 3, "temperature": 1.5}, 3, 1.5)])
+@pytest.mark.parametrize(
+    ("options", "moves", "temperature"), [({}, 40, 0.5), ({"moves": 3, "temperature": 1.5}, 3, 1.5)]
+)
 def test_losses_equal_a_plain_loop(step: int, options: dict[str, Any], moves: int, temperature: float) -> None:
     network = papers()
     problem = problem_of(network, auxiliary=WALKS, options={"random_walks": RandomWalksConfig(**options)})
@@ -142,7 +146,8 @@ def test_targets_without_messages_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"moves": 0}, "moves must be at least 1"), ({"temperature": 0.0}, "temperature must be pos")]
+    ("options", "message"),
+    [({"moves": 0}, "moves must be at least 1"), ({"temperature": 0.0}, "temperature must be pos")],
 )
 def test_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=f"network.random_walks.{message}"):
