@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from distgnn.api.runs import delete_run, list_runs
     from distgnn.api.transfer import TransferResults, transfer
     from distgnn.api.tune import SweepResults, resume_sweep, tune
+    from distgnn.auxiliary.network_tasks.random_walks import RandomWalksConfig
     from distgnn.checkpoint.format import Checkpoint, load_checkpoint
     from distgnn.checkpoint.load import PretrainedEncoder, load_encoder
     from distgnn.checkpoint.push_pull import pull, push
@@ -99,6 +100,7 @@ _MODULES = {
     "distgnn.api.runs": ("delete_run", "list_runs"),
     "distgnn.api.transfer": ("TransferResults", "transfer"),
     "distgnn.api.tune": ("SweepResults", "resume_sweep", "tune"),
+    "distgnn.auxiliary.network_tasks.random_walks": ("RandomWalksConfig",),
     "distgnn.checkpoint.format": ("Checkpoint", "load_checkpoint"),
     "distgnn.checkpoint.load": ("PretrainedEncoder", "load_encoder"),
     "distgnn.checkpoint.push_pull": ("pull", "push"),
@@ -200,6 +202,7 @@ __all__ = [
     "Predictions",
     "PretrainConfig",
     "PretrainedEncoder",
+    "RandomWalksConfig",
     "RecoveryConfig",
     "RequestError",
     "Run",

@@ -27,8 +27,9 @@ from distgnn.auxiliary.step import batches_of
 from distgnn.auxiliary.trainer import MethodOptions, Trainer, TrainingResult, pretrain_auxiliary
 from distgnn.auxiliary.unread_options import unread_weighting, warn_unread
 from distgnn.auxiliary.weighting import build_weighting
-from distgnn.config import TransferConfig
+from distgnn.config import NetworkTaskConfig, TransferConfig
 from distgnn.config.base import result_fields, to_json
+from distgnn.config.fields import group_types
 from distgnn.config.transfer import AUTO
 from distgnn.corpus.writer import Mapper
 from distgnn.distributed import ProcessGroup
@@ -172,6 +173,12 @@ class RunJob:
             own["pretrain_epochs"] = self.config.pretrain_epochs
         unread = (self.source.unused, *(("epochs", "patience") if alone else ()))
         fields = {name: value for name, value in result_fields(self.config).items() if name not in unread}
+        if (
+            "network" in fields
+        ):  # without options of tasks and encoders that are not named, so that new ones change no key
+            named = {*self.config.network.auxiliary, self.source.encoders[job.encoder]}
+            others = group_types(NetworkTaskConfig).keys() - named
+            fields["network"] = {name: value for name, value in fields["network"].items() if name not in others}
         identity = self.source.identity(job.encoder, job.scheme)
         text = json.dumps([FORMAT, fields, own, identity, job.scheme], sort_keys=True)
         return f"{job.method or 'auxiliary'}-{sha256(text.encode()).hexdigest()[:16]}-seed{job.seed}.safetensors"

@@ -17,6 +17,7 @@ from distgnn.auxiliary import data_source, jobs
 from distgnn.auxiliary.comparison import Comparison, Row, compare_methods
 from distgnn.auxiliary.data_source import CorpusDataSource, InitialEncoder, NetworkDataSource, is_network
 from distgnn.auxiliary.jobs import Job, RunJob, rehearse
+from distgnn.auxiliary.network_tasks.random_walks import RandomWalksConfig
 from distgnn.config import EncoderConfig, NetworkTaskConfig, TransferConfig, WeightingConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.errors import RequestError, WorkError
@@ -97,6 +98,18 @@ class TestJobs:
         for path in (tmp_path / "out" / "jobs").iterdir():
             path.write_bytes(path.read_bytes()[:20])
         assert len(run(settings)[1]) == 2
+
+    def test_job_name_depends_on_options_of_named_tasks_only(self, tmp_path: Path) -> None:
+        """New tasks and encoders with options change no key of a finished job."""
+        uri = write_network(str(tmp_path / "n"))
+
+        def name(moves: int, **options: Any) -> str:
+            tasks = NetworkTaskConfig(options={"random_walks": RandomWalksConfig(moves=moves)}, **options)
+            source = NetworkDataSource.read(config(uri, "out", network=tasks))
+            return RunJob(source, open_folder("out")).name(Job(0, "scratch", 0, "none"))
+
+        assert name(3) == name(4)
+        assert name(3, auxiliary=("random_walks",)) != name(4, auxiliary=("random_walks",))
 
     def test_job_name_depends_on_data(self, tmp_path: Path) -> None:
         places = {name: str(tmp_path / name) for name in ("corpus", "beside", "network")}
