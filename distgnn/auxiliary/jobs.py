@@ -173,9 +173,8 @@ class RunJob:
             own["pretrain_epochs"] = self.config.pretrain_epochs
         unread = (self.source.unused, *(("epochs", "patience") if alone else ()))
         fields = {name: value for name, value in result_fields(self.config).items() if name not in unread}
-        if (
-            "network" in fields
-        ):  # without options of tasks and encoders that are not named, so that new ones change no key
+        if "network" in fields:
+            # Options of tasks and encoders that are not named are left out, so that new ones change no key.
             named = {*self.config.network.auxiliary, self.source.encoders[job.encoder]}
             others = group_types(NetworkTaskConfig).keys() - named
             fields["network"] = {name: value for name, value in fields["network"].items() if name not in others}

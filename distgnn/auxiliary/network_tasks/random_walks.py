@@ -91,6 +91,11 @@ class Walker:
 
     The relation is uniform among those of the node's messages, then the sender among those of the relation, so that a
     relation with many messages does not hide another (metapath2vec, Dong et al., KDD 2017, fixes the relations).
+
+    Attributes:
+        source: int [M], sender of each message.
+        start: int64 [r + 1], first message of each run of messages with one receiver and relation, and M.
+        ptr: int64 [N + 1], runs of each node.
     """
 
     def __init__(self, network: Network) -> None:
@@ -100,9 +105,7 @@ class Walker:
         if len(network.relations) > 1:
             begins[1:-1] |= np.diff(network.relation.astype(np.int32)) != 0
         self.start = np.flatnonzero(begins)
-        """int64 [g + 1], first message of each run with one receiver and relation, and the number of messages."""
         self.ptr = np.searchsorted(self.start, network.indptr)
-        """int64 [N + 1], runs of each node."""
 
     def meet(self, start: Rows, nodes: range, moves: int, key_of_step: int) -> Rows:
         """Walk ``moves`` moves from each node and return one of the ``nodes`` that were visited, other than the start.
