@@ -1,18 +1,16 @@
-"""Targets on real networks can be learned, without auxiliary tasks; random walks find classes without labels."""
+"""Targets on real networks can be learned, without auxiliary tasks."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
 
 from distgnn.auxiliary.network_tasks.build import build_problem
 from distgnn.auxiliary.network_tasks.problem import NetworkProblem
 from distgnn.config import NetworkTaskConfig
 from distgnn.distributed import ProcessGroup
 from distgnn.graph.keyed import permutation
-from distgnn.network.network import Network
 from distgnn.network.sources.hetero import HeteroConfig, build_hetero
 from distgnn.network.sources.kgrec import KgrecConfig, build_kgrec
 from tests.helpers.corpora import real
@@ -59,32 +57,3 @@ def test_classes_of_acm_are_learned() -> None:
     assert problem.rows == 60
     learn(problem, steps=30, batch=60, lr=1e-2)
     assert problem.evaluate("test").scores["micro_f1"] > 0.5
-
-
-@pytest.mark.data
-def test_random_walks_find_the_classes_of_aminer() -> None:
-    """A linear probe of embeddings that saw no label has 79 to 81 % of the validation nodes after 100 steps of 1024 nodes."""
-    (path,) = real("hetero/aminer")
-    network = build_hetero(HeteroConfig(input=path, out="x", layout="aminer"))
-    config = NetworkTaskConfig(width=64, norm="layer", fan_out=0, auxiliary=("random_walks",), aux_batch=512)
-    problem = build_problem(network, config, 0, ALONE)
-    before = probe(problem, network)
-    optimizer = torch.optim.Adam(problem.shared.parameters(), lr=1e-2)
-    for step in range(40):
-        _, (samples,) = problem.losses(problem.fetch([np.arange(2)], step))
-        optimizer.zero_grad()
-        samples.losses.mean().backward()
-        optimizer.step()
-    assert before < 0.6 < 0.65 < probe(problem, network)
-
-
-def probe(problem: NetworkProblem, network: Network) -> float:
-    """Return the share of validation nodes that a linear model of the embeddings classifies."""
-    label, start = network.tables["paper.label"], network.nodes("paper").start
-    with torch.no_grad():
-        train, val = (
-            problem.evaluation.embed(problem.encoder, network.tables[f"paper.{part}_20"] + start, part).numpy()
-            for part in ("train", "val")
-        )
-    model = LogisticRegression(C=1e-3).fit(train, label[network.tables["paper.train_20"]])
-    return float(model.score(val, label[network.tables["paper.val_20"]]))
