@@ -25,10 +25,10 @@ from distgnn.auxiliary.network_tasks.problem import NetworkProblem
 from distgnn.auxiliary.problem import MultiTaskProblem
 from distgnn.auxiliary.step import batches_of
 from distgnn.auxiliary.trainer import MethodOptions, Trainer, TrainingResult, pretrain_auxiliary
-from distgnn.auxiliary.unread_options import unread_weighting, warn_unread
+from distgnn.auxiliary.unread_options import read_weighting, unread_weighting, warn_unread
 from distgnn.auxiliary.weighting import build_weighting
 from distgnn.config import NetworkTaskConfig, TransferConfig
-from distgnn.config.base import result_fields, to_json
+from distgnn.config.base import result_fields
 from distgnn.config.fields import group_types
 from distgnn.config.transfer import AUTO
 from distgnn.corpus.writer import Mapper
@@ -167,7 +167,7 @@ class RunJob:
 
     def name(self, job: Job) -> str:
         """Return the name of the job's file, derived from everything the job depends on."""
-        own: dict[str, Any] = {"weighting": to_json(self.config.weighted(job.method))} if job.method else {}
+        own: dict[str, Any] = {"weighting": read_weighting(self.config, job.method)} if job.method else {}
         alone = not job.method
         if alone or (job.scheme == "pretrained" and self.source.start(job.encoder) is None):
             own["pretrain_epochs"] = self.config.pretrain_epochs
@@ -249,7 +249,7 @@ def rehearse(run: RunJob, encoder: int) -> MultiTaskProblem:
         )
     methods = {method: build_weighting(config.weighted(method), problem.names, 0) for method in config.compared}
     if encoder == 0:
-        warn_unread(run.source.unread() | unread_weighting(config, methods))
+        warn_unread(run.source.unread() | unread_weighting(config))
         advise(config, problem, methods)
         for reason in problem.left_out if isinstance(problem, NetworkProblem) else ():
             warnings.warn(f"{SYMMETRIC} leaves out a meta-path: {reason}", stacklevel=2)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from distgnn import register
 from distgnn.auxiliary.weighting import Weighting
 from distgnn.auxiliary.weighting.model import MODEL_OPTIONS
 from distgnn.config import TransferConfig, WeightingConfig
-from distgnn.config.base import given_options
+from distgnn.config.base import given_options, to_json
 from distgnn.errors import RequestError
 
 
@@ -23,46 +25,58 @@ class _Need:
     """
 
     text: str
-    met: Callable[[Weighting, WeightingConfig], bool]
+    met: Callable[[type[Weighting], WeightingConfig], bool]
 
 
-def _looks(weighting: Weighting, _: WeightingConfig) -> bool:
-    return weighting.learns == "meta"
+def _looks(kind: type[Weighting], _: WeightingConfig) -> bool:
+    return kind.learns == "meta"
 
 
-def _unrolls(weighting: Weighting, options: WeightingConfig) -> bool:
-    return _looks(weighting, options) and not weighting.per_sample
+def _by_sample(kind: type[Weighting], options: WeightingConfig) -> bool:
+    asked = "granularity" in (kind.own_options or ()) and options.settled().granularity == "sample"
+    return asked or kind.per_sample
 
 
-def _one_step(weighting: Weighting, options: WeightingConfig) -> bool:
-    by_task = _looks(weighting, options) and weighting.by_task and options.moments == "task"
+def _by_task(kind: type[Weighting], options: WeightingConfig) -> bool:
+    return not _by_sample(kind, options) and kind.reads != "gradients"
+
+
+def _unrolls(kind: type[Weighting], options: WeightingConfig) -> bool:
+    return _looks(kind, options) and not _by_sample(kind, options)
+
+
+def _one_step(kind: type[Weighting], options: WeightingConfig) -> bool:
+    by_task = _looks(kind, options) and _by_task(kind, options) and options.moments == "task"
     return by_task and options.lookahead == "optimiser" and options.horizon == 1
 
 
 _NEEDS = {
-    "lr": _Need("a method with parameters of its own", lambda weighting, _: weighting.learns != "nothing"),
+    "lr": _Need("a method with parameters of its own", lambda kind, _: kind.learns != "nothing"),
     "judge": _Need(
-        "a method with look-ahead steps", lambda w, options: _looks(w, options) or options.judge == "validation"
+        "a method with look-ahead steps", lambda kind, options: _looks(kind, options) or options.judge == "validation"
     ),
     "folds": _Need(
         "a method with look-ahead steps and judge=folds",
-        lambda w, options: _looks(w, options) and options.judge == "folds",
+        lambda kind, options: _looks(kind, options) and options.judge == "folds",
     ),
     "heldout": _Need(
         "a method with look-ahead steps and judge=heldout",
-        lambda w, options: _looks(w, options) and options.judge == "heldout",
+        lambda kind, options: _looks(kind, options) and options.judge == "heldout",
     ),
     "lookahead": _Need("a method with look-ahead steps", _looks),
     "alpha": _Need("a method with look-ahead steps", _looks),
     "moments": _Need(
-        "a method with weights per task, other than none and library", lambda w, _: w.by_task and not w.alone
+        "a method with weights per task, other than none and library",
+        lambda kind, options: _by_task(kind, options) and not kind.alone,
     ),
     "proximal": _Need(
         "a method with look-ahead steps and weights per task, moments=task, lookahead=optimiser and horizon=1",
         _one_step,
     ),
     "horizon": _Need("a method with look-ahead steps and weights per task", _unrolls),
-    "similarity": _Need("a method that reads similarities, or similarities=true", lambda w, _: w.reads != "losses"),
+    "similarity": _Need(
+        "a method that reads similarities, or similarities=true", lambda kind, _: kind.reads != "losses"
+    ),
 }
 """The options that depend on the training; those that are not here, and not a method's own, are always read."""
 _OWN = {
@@ -75,31 +89,37 @@ _OWN = {
 """The options that methods read themselves, see :attr:`Weighting.own_options`."""
 
 
-def unread_weighting(config: TransferConfig, methods: Mapping[str, Weighting]) -> dict[str, str]:
+def unread_weighting(config: TransferConfig) -> dict[str, str]:
     """Return the options of ``config.weighting`` that differ from their defaults and are read by none of the methods.
-
-    Args:
-        config: Config of the comparison.
-        methods: The methods by name.
 
     Returns:
         What would read it, by dotted name of the option.
     """
     texts = _OWN | {name: need.text for name, need in _NEEDS.items()}
-    options = {method: config.weighted(method) for method in methods}
     return {
         f"weighting.{name}": texts[name]
         for name in given_options(config.weighting)
-        if name in texts
-        and not (name == "similarity" and config.similarities)
-        and not any(_reads(name, weighting, options[method]) for method, weighting in methods.items())
+        if name in texts and not any(_reads(name, config, method) for method in config.compared)
     }
 
 
-def _reads(name: str, weighting: Weighting, options: WeightingConfig) -> bool:
-    if name in _NEEDS:
-        return _NEEDS[name].met(weighting, options)
-    return weighting.own_options is None or name in weighting.own_options
+def read_weighting(config: TransferConfig, method: str) -> dict[str, Any]:
+    """Return the weighting options that the results of ``method`` depend on, as JSON.
+
+    Those that it does not read have their defaults, so that results are found again if only options of other methods change.
+    """
+    defaults, found = to_json(WeightingConfig()), to_json(config.weighted(method))
+    unread = {name for name in (*_OWN, *_NEEDS) if not _reads(name, config, method)}
+    return found | {name: defaults[name] for name in unread}
+
+
+def _reads(name: str, config: TransferConfig, method: str) -> bool:
+    """Return whether ``method`` reads an option of _NEEDS or _OWN; True if it is not known what the method reads."""
+    kind = register.weighting.get(method, "methods").make
+    own = kind.own_options if isinstance(kind, type) and issubclass(kind, Weighting) else None
+    if own is None or (name == "similarity" and config.similarities):
+        return True
+    return _NEEDS[name].met(kind, config.weighted(method)) if name in _NEEDS else name in own
 
 
 def warn_unread(found: Mapping[str, str]) -> None:

@@ -111,6 +111,32 @@ class TestJobs:
         assert name(3) == name(4)
         assert name(3, auxiliary=("random_walks",)) != name(4, auxiliary=("random_walks",))
 
+    @pytest.mark.parametrize(
+        ("method", "options", "read"),
+        [
+            ("none", {"horizon": 5, "start": 1.0, "lr": 0.1, "hidden": 8, "heldout": 0.2}, False),
+            ("none", {"judge": "validation"}, True),
+            ("none", {"clip_norm": 1.0}, True),
+            ("fixed", {"horizon": 5}, False),
+            ("fixed", {"moments": "joint"}, True),
+            ("uncertainty", {"lr": 0.1}, True),
+            ("selar", {"horizon": 5, "start": 1.0}, False),
+            ("selar", {"heldout": 0.2}, True),
+            ("auxts_all", {"horizon": 5}, True),
+            ("auxts_all", {"start": 1.0}, True),
+            ("auxts_all", {"library_reads": "matrix"}, False),
+            ("auxts_all", {"horizon": 5, "proximal": 0.5}, True),
+        ],
+    )
+    def test_job_name_depends_on_options_that_the_method_reads(
+        self, data: str, method: str, options: dict[str, Any], read: bool
+    ) -> None:
+        def name(**options: Any) -> str:
+            source = CorpusDataSource.read(config(data, "out", weighting=WeightingConfig(**options)), ())
+            return RunJob(source, open_folder("out")).name(Job(0, "scratch", 0, method))
+
+        assert (name(**options) != name()) == read
+
     def test_job_name_depends_on_data(self, tmp_path: Path) -> None:
         places = {name: str(tmp_path / name) for name in ("corpus", "beside", "network")}
 

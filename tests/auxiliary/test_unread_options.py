@@ -6,25 +6,24 @@ from typing import Any
 
 import pytest
 
+from distgnn import register
 from distgnn.auxiliary.data_source import CorpusDataSource, NetworkDataSource
 from distgnn.auxiliary.jobs import RunJob, rehearse
 from distgnn.auxiliary.network_tasks.build import unread_options
 from distgnn.auxiliary.unread_options import unread_weighting
-from distgnn.auxiliary.weighting import Weighting, build_weighting
+from distgnn.auxiliary.weighting import Weighting
 from distgnn.config import NetworkTaskConfig, TransferConfig, WeightingConfig
 from distgnn.network.network import Network
 from distgnn.network.store import save_network
+from distgnn.register import Entry
 from distgnn.storage.folder import open_folder
 from tests.helpers.networks import films, paged, papers
 from tests.helpers.transfers import config, task, write, write_network
 
-NAMES = ("target", "first", "second")
-
 
 def unread(methods: tuple[str, ...], similarities: bool = False, **options: Any) -> set[str]:
     settings = TransferConfig("x", methods=methods, similarities=similarities, weighting=WeightingConfig(**options))
-    built = {method: build_weighting(settings.weighted(method), NAMES, 0) for method in settings.compared}
-    return set(unread_weighting(settings, built))
+    return set(unread_weighting(settings))
 
 
 @pytest.mark.parametrize(
@@ -60,11 +59,14 @@ def test_weighting_options(methods: str, options: dict[str, Any], read: bool) ->
     assert unread(tuple(methods.split()), **options) == (set() if read else {f"weighting.{next(iter(options))}"})
 
 
-def test_recorded_similarities_and_methods_of_others() -> None:
+def test_recorded_similarities() -> None:
     assert unread(("fixed",), similarities=True, similarity="layer") == set()
-    settings = TransferConfig("x", methods=("none",), weighting=WeightingConfig(hidden=8, folds=5))
-    found = unread_weighting(settings, {"none": Weighting()})  # which does not say what it reads
-    assert set(found) == {"weighting.folds"}
+
+
+def test_method_that_does_not_say_what_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = Entry("silent", Weighting, None)
+    monkeypatch.setattr(register.weighting, "get", lambda *_: silent)
+    assert unread(("none",), hidden=8, folds=5) == set()
 
 
 @pytest.mark.parametrize(

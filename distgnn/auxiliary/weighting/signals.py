@@ -64,8 +64,8 @@ class Weighting(nn.Module):
         plain_heads: Whether a task's head is trained by the unweighted loss of the task.
         per_sample: Whether rows are samples (for tasks with samples).
         normalised: Whether weights are divided by the target's mean weight.
-        own_options: The options of :class:`WeightingConfig` that the class itself reads; None = not known, so that none
-            counts as unread.
+        own_options: The options of :class:`WeightingConfig` that the class itself reads; None = not known, so that no
+            option of the weighting counts as unread.
     """
 
     reads: Literal["losses", "cosines", "gradients"] = "losses"
