@@ -96,10 +96,11 @@ def unread_weighting(config: TransferConfig) -> dict[str, str]:
         What would read it, by dotted name of the option.
     """
     texts = _OWN | {name: need.text for name, need in _NEEDS.items()}
+    methods = [config.weighted(method) for method in config.compared]
     return {
         f"weighting.{name}": texts[name]
         for name in given_options(config.weighting)
-        if name in texts and not any(_reads(name, config, method) for method in config.compared)
+        if name in texts and not any(_reads(name, options, config.similarities) for options in methods)
     }
 
 
@@ -108,18 +109,19 @@ def read_weighting(config: TransferConfig, method: str) -> dict[str, Any]:
 
     Those that it does not read have their defaults, so that results are found again if only options of other methods change.
     """
-    defaults, found = to_json(WeightingConfig()), to_json(config.weighted(method))
-    unread = {name for name in (*_OWN, *_NEEDS) if not _reads(name, config, method)}
-    return found | {name: defaults[name] for name in unread}
+    defaults, options = to_json(WeightingConfig()), config.weighted(method)
+    unread = {name for name in (*_OWN, *_NEEDS) if not _reads(name, options, config.similarities)}
+    return to_json(options) | {name: defaults[name] for name in unread}
 
 
-def _reads(name: str, config: TransferConfig, method: str) -> bool:
-    """Return whether ``method`` reads an option of _NEEDS or _OWN; True if it is not known what the method reads."""
-    kind = register.weighting.get(method, "methods").make
-    own = kind.own_options if isinstance(kind, type) and issubclass(kind, Weighting) else None
-    if own is None or (name == "similarity" and config.similarities):
+def _reads(name: str, options: WeightingConfig, similarities: bool) -> bool:
+    """Return whether ``options.method`` reads an option of _NEEDS or _OWN; True if it is not known what the method reads."""
+    kind = register.weighting.get(options.method, "methods").make
+    if not isinstance(kind, type) or not issubclass(kind, Weighting) or kind.own_options is None:
         return True
-    return _NEEDS[name].met(kind, config.weighted(method)) if name in _NEEDS else name in own
+    if name in _NEEDS:
+        return _NEEDS[name].met(kind, options) or (name == "similarity" and similarities)
+    return name in kind.own_options
 
 
 def warn_unread(found: Mapping[str, str]) -> None:
