@@ -1,4 +1,4 @@
-"""Options that have no effect on a comparison of weighting methods: they are refused or warned of before training."""
+"""Options without effect on a weighting method: refused or warned of before training, and not part of the names of its jobs."""
 
 from __future__ import annotations
 
@@ -32,17 +32,12 @@ def _looks(kind: type[Weighting], _: WeightingConfig) -> bool:
     return kind.learns == "meta"
 
 
-def _by_sample(kind: type[Weighting], options: WeightingConfig) -> bool:
-    asked = "granularity" in (kind.own_options or ()) and options.settled().granularity == "sample"
-    return asked or kind.per_sample
-
-
 def _by_task(kind: type[Weighting], options: WeightingConfig) -> bool:
-    return not _by_sample(kind, options) and kind.reads != "gradients"
+    return not kind.weights_samples(options) and kind.reads != "gradients"
 
 
 def _unrolls(kind: type[Weighting], options: WeightingConfig) -> bool:
-    return _looks(kind, options) and not _by_sample(kind, options)
+    return _looks(kind, options) and not kind.weights_samples(options)
 
 
 def _one_step(kind: type[Weighting], options: WeightingConfig) -> bool:

@@ -11,7 +11,7 @@ from distgnn.auxiliary.data_source import CorpusDataSource, NetworkDataSource
 from distgnn.auxiliary.jobs import RunJob, rehearse
 from distgnn.auxiliary.network_tasks.build import unread_options
 from distgnn.auxiliary.unread_options import unread_weighting
-from distgnn.auxiliary.weighting import Weighting
+from distgnn.auxiliary.weighting import Weighting, build_weighting
 from distgnn.config import NetworkTaskConfig, TransferConfig, WeightingConfig
 from distgnn.network.network import Network
 from distgnn.network.store import save_network
@@ -61,6 +61,16 @@ def test_weighting_options(methods: str, options: dict[str, Any], read: bool) ->
 
 def test_recorded_similarities() -> None:
     assert unread(("fixed",), similarities=True, similarity="layer") == set()
+
+
+@pytest.mark.parametrize("granularity", ["auto", "task", "sample"])
+@pytest.mark.parametrize(
+    "method", ["none", "fixed", "cosine", "uncertainty", "frozen", "selar", "auxts_one", "auxts_all"]
+)
+def test_rows_of_class_and_instance(method: str, granularity: Any) -> None:
+    options = WeightingConfig(method=method, granularity=granularity)
+    built = build_weighting(options, ("target", "first", "second"), 0)
+    assert built.per_sample == type(built).weights_samples(options)
 
 
 def test_method_that_does_not_say_what_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:

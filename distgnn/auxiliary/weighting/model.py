@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distgnn.auxiliary.weighting.signals import Signals, Weighting, WeightingContext
+from distgnn.config import WeightingConfig
 
 NEAR_ZERO = 0.01
 """A weight that counts as 0."""
@@ -44,7 +45,7 @@ class WeightModel(Weighting):
     def __init__(self, config: Any, context: WeightingContext, extra: int, start: float = 0.0) -> None:
         super().__init__(config, context)
         shared, tasks = context.options, context.tasks
-        self.per_sample, self.normalised = shared.granularity == "sample", bool(shared.normalise)
+        self.per_sample, self.normalised = self.weights_samples(shared), bool(shared.normalise)
         self.types = nn.Embedding(tasks, _EMBEDDING if shared.types == "learned" else tasks)
         if shared.types == "onehot":
             self.types = nn.Embedding.from_pretrained(torch.eye(tasks))
@@ -58,6 +59,11 @@ class WeightModel(Weighting):
             wanted = [self._target] + [self._target * start] * (tasks - 1)
             offset = torch.tensor([self._inverse(value) for value in wanted])
         self.register_buffer("offset", offset)
+
+    @classmethod
+    def weights_samples(cls, options: WeightingConfig) -> bool:
+        """Return whether the model gives weights to samples."""
+        return options.settled().granularity == "sample"
 
     def see(self, signals: Signals) -> Tensor:
         """Return float [R, extra]: the signals besides loss and task."""

@@ -76,6 +76,11 @@ class Weighting(nn.Module):
     def __init__(self, config: Any = None, context: WeightingContext | None = None) -> None:  # noqa: ARG002
         super().__init__()
 
+    @classmethod
+    def weights_samples(cls, options: WeightingConfig) -> bool:  # noqa: ARG003
+        """Return whether ``per_sample`` holds with these options."""
+        return cls.per_sample
+
     @property
     def by_task(self) -> bool:
         """Whether the method gives weights to tasks whose scale it does not read from the matrix of gradients.
