@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,7 @@ from distgnn.models.batch_context import Context
 from distgnn.models.dropout import Dropout, Masks
 from distgnn.models.encoder import MessagePassing
 from distgnn.models.layer import Layer, Psi
-from distgnn.models.ops.sparse import SparseMap, csr_tensor
+from distgnn.models.ops.sparse import SparseMap, sparse_tensor
 from distgnn.network.network import Network, SampledSubgraph
 
 _SPARSE = 0.1
@@ -64,12 +63,7 @@ def _compact(features: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32
 
 def _sparse_rows(rows: sp.csr_matrix, device: torch.device | str) -> SparseMap:
     transposed = sp.csr_matrix(rows.T)  # conversion does not sort
-    return SparseMap(_tensor(rows, device), _tensor(transposed, device))
-
-
-def _tensor(rows: Any, device: torch.device | str) -> Tensor:
-    ptr, columns = (torch.from_numpy(ids.astype(np.int64)) for ids in (rows.indptr, rows.indices))
-    return csr_tensor(ptr, columns, torch.from_numpy(rows.data), rows.shape).to(device)
+    return SparseMap(sparse_tensor(rows).to(device), sparse_tensor(transposed).to(device))
 
 
 class SubgraphBatch:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from distgnn.graph.batch import GraphBatch, message_edges, rows_where
+from distgnn.models.ops.sparse import stable_order
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Messages:
 def plain_messages(batch: GraphBatch) -> Messages:
     """Return the messages along edges."""
     (source, target), copies = message_edges(batch)
-    return _sorted(source, target, torch.arange(batch.num_edges, device=target.device).repeat(copies))
+    return _sorted(source, target, torch.arange(batch.num_edges, device=target.device).repeat(copies), batch.num_nodes)
 
 
 def looped_messages(plain: Messages, nodes: int, others: int | None = None) -> Messages:
@@ -42,9 +43,10 @@ def looped_messages(plain: Messages, nodes: int, others: int | None = None) -> M
     every, between = torch.arange(nodes, device=plain.target.device), plain.source != plain.target
     kept = rows_where(between, int(between.sum()) if others is None else others)
     columns = (plain.source, every), (plain.target, every), (plain.edge, torch.full_like(every, -1))
-    return _sorted(*(torch.cat([column[kept], loops]) for column, loops in columns))
+    source, target, edge = (torch.cat([column[kept], loops]) for column, loops in columns)
+    return _sorted(source, target, edge, nodes)
 
 
-def _sorted(source: Tensor, target: Tensor, edge: Tensor) -> Messages:
-    order = torch.argsort(target, stable=True)
+def _sorted(source: Tensor, target: Tensor, edge: Tensor, nodes: int) -> Messages:
+    order = stable_order(target, nodes)
     return Messages(source[order], target[order], edge[order])
