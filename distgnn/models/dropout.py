@@ -6,8 +6,6 @@ bits, which costs less than :func:`torch.nn.functional.dropout` on a CPU.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -55,9 +53,9 @@ class Masks:
     def __init__(self, probability: float, key: int, rows: Tensor) -> None:
         self.probability, self.key, self.rows = probability, key, rows
 
-    def split(self, counts: Sequence[int]) -> list[Masks]:
-        """Return the masks of the first counts[0] rows, of the next counts[1] rows and so on."""
-        return [Masks(self.probability, self.key, rows) for rows in self.rows.split(list(counts))]
+    def take(self, chosen: Tensor) -> Masks:
+        """Return the masks of some rows; chosen: bool [N]."""
+        return Masks(self.probability, self.key, self.rows[chosen])
 
     def drop(self, x: Tensor, layer: int) -> Tensor:
         """Drop activations, and scale what is left by 1 / (1 - probability).

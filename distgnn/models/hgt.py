@@ -12,6 +12,7 @@ from distgnn.config import NetworkTaskConfig
 from distgnn.config.base import check
 from distgnn.models.dropout import Masks
 from distgnn.models.network_encoder import NetworkPsi
+from distgnn.models.ops.sparse import SparseMap
 from distgnn.network.network import Network
 
 Triple = tuple[str, str, str]
@@ -41,20 +42,62 @@ class HGT(NetworkPsi):
         layer = importlib.import_module("torch_geometric.nn").HGTConv  # PyG takes seconds to import
         metadata = self.types, self.relations
         self.layers = nn.ModuleList(layer(width, width, metadata, heads) for _ in range(config.layers))
+        for each in self.layers:
+            each.k_rel, each.v_rel = TypedLinear(each.k_rel.weight), TypedLinear(each.v_rel.weight)
 
     def forward(
         self, x: Tensor, counts: list[int], messages: tuple[Tensor, Tensor, Tensor], masks: Masks | None = None
     ) -> Tensor:
         """Apply all layers, see :class:`NetworkPsi`."""
-        nodes = dict(zip(self.types, x.split(counts), strict=True))
-        edges = self._edges(counts, *messages)
-        of_type = dict(zip(self.types, masks.split(counts), strict=True)) if masks else {}
-        for number, layer in enumerate(self.layers, start=1):
-            found = layer(nodes, edges)  # a type without incoming relations has no output and is left unchanged
-            nodes = {kind: found.get(kind, h) for kind, h in nodes.items()}
-            if of_type:
-                nodes = {kind: of_type[kind].drop(h, number) for kind, h in nodes.items()}
-        return torch.cat([nodes[kind] for kind in self.types])
+        every = torch.ones(len(x), dtype=torch.bool, device=x.device)
+        return self._embed(x, counts, messages, masks, [every] * (len(self.layers) + 1))
+
+    def queried(
+        self,
+        x: Tensor,
+        counts: list[int],
+        messages: tuple[Tensor, Tensor, Tensor],
+        masks: Masks | None,
+        seeds: SparseMap,
+    ) -> Tensor:
+        """See :class:`NetworkPsi`. A layer computes the nodes that the next one needs, the last layer the queried nodes."""
+        source, target, _ = messages
+        needed = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        needed[seeds.picks] = True
+        reach = [needed]
+        for _ in self.layers:
+            reach.append(reach[-1].index_fill(0, source[reach[-1][target]], True))
+        found = self._embed(x, counts, messages, masks, reach[::-1])
+        place = needed.cumsum(0) - 1
+        return SparseMap.select(place[seeds.picks], len(found))(found)
+
+    def _embed(
+        self,
+        x: Tensor,
+        counts: list[int],
+        messages: tuple[Tensor, Tensor, Tensor],
+        masks: Masks | None,
+        reach: list[Tensor],
+    ) -> Tensor:
+        """Return the outputs of the last layer for the nodes ``reach[-1]``, in their order.
+
+        Args:
+            x: See :class:`NetworkPsi`; likewise counts, messages and masks.
+            reach: bool [n] for the input and for each layer: nodes whose rows are computed. Those of a layer are among those
+                before it, and so are the sources of their messages.
+        """
+        source, target, relation = messages
+        x = x[reach[0]]
+        for number, (layer, before, after) in enumerate(zip(self.layers, reach, reach[1:], strict=False), start=1):
+            place, used = before.cumsum(0) - 1, after[target]
+            sizes = torch.stack([part.sum() for part in before.split(counts)]).tolist()
+            nodes = dict(zip(self.types, x.split(sizes), strict=True))
+            found = layer(nodes, self._edges(sizes, place[source[used]], place[target[used]], relation[used]))
+            # a type without incoming relations has no output and is left unchanged
+            x = torch.cat([found.get(kind, h) for kind, h in nodes.items()])[after[before]]
+            if masks:
+                x = masks.take(after).drop(x, number)
+        return x
 
     def _edges(self, counts: list[int], source: Tensor, target: Tensor, relation: Tensor) -> dict[Triple, Tensor]:
         """Split messages by relation: int64 [2, messages], positions within the types; relations without messages are left out.
@@ -70,3 +113,22 @@ class HGT(NetworkPsi):
             if size:
                 present[triple] = pair - torch.tensor([[first[triple[0]]], [first[triple[2]]]], device=pair.device)
         return present or {self.relations[0]: ends[0]}
+
+
+class TypedLinear(nn.Module):
+    """PyG's HeteroLinear for rows that are sorted by type, without a bias.
+
+    That of PyG writes to slices of its output, so that its backward pass copies all rows once per type.
+
+    Args:
+        weight: The weight [types, inputs, outputs] of a HeteroLinear.
+    """
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, x: Tensor, type_vec: Tensor) -> Tensor:
+        """Return x[i] @ weight[type_vec[i]], [n, outputs]; type_vec: int64 [n], ascending."""
+        sizes = type_vec.bincount(minlength=len(self.weight)).tolist()
+        return torch.cat([rows @ weight for rows, weight in zip(x.split(sizes), self.weight, strict=True)])

@@ -18,7 +18,7 @@ from distgnn.graph.schema import Schema
 from distgnn.models.batch_context import Context
 from distgnn.models.dropout import Dropout, Masks
 from distgnn.models.encoder import MessagePassing
-from distgnn.models.layer import Layer, Psi
+from distgnn.models.layer import Layer
 from distgnn.models.ops.sparse import SparseMap, sparse_tensor
 from distgnn.network.network import Network, SampledSubgraph
 
@@ -174,6 +174,25 @@ class NetworkPsi(nn.Module):
         """
         raise NotImplementedError
 
+    def queried(
+        self,
+        x: Tensor,
+        counts: list[int],
+        messages: tuple[Tensor, Tensor, Tensor],
+        masks: Masks | None,
+        seeds: SparseMap,
+    ) -> Tensor:
+        """Compute the embeddings of the queried nodes only. An encoder may leave out what they do not need.
+
+        Args:
+            x: See :meth:`forward`; likewise counts, messages and masks.
+            seeds: Map [s, n] that selects the queried nodes; ``seeds.picks`` are their positions.
+
+        Returns:
+            [s, width], equal to those rows of :meth:`forward`.
+        """
+        return seeds(self(x, counts, messages, masks))
+
 
 class NetworkEncoder(nn.Module):
     """Encoder of sampled subgraphs. A queried node's embedding does not depend on the other queried nodes.
@@ -209,11 +228,10 @@ class NetworkEncoder(nn.Module):
         """
         x = self.embed(cut) if inputs is None else inputs
         masks = self.dropout.masks(cut.node) if self.training and self.dropout.probability else None
-        if isinstance(self.psi, Psi):
-            x = self.psi(x, cut.context(x.dtype), None, masks)
-        else:
-            x = self.psi(torch.tanh(x), cut.counts, (cut.source, cut.target, cut.relation), masks)
-        return cut.seeds(x)
+        if isinstance(self.psi, NetworkPsi):
+            messages = cut.source, cut.target, cut.relation
+            return self.psi.queried(torch.tanh(x), cut.counts, messages, masks, cut.seeds)
+        return cut.seeds(self.psi(x, cut.context(x.dtype), None, masks))
 
 
 def _psi(network: Network, config: NetworkTaskConfig) -> nn.Module:

@@ -20,6 +20,7 @@ from distgnn import register
 from distgnn.config import EncoderConfig, NetworkTaskConfig, from_json, to_json
 from distgnn.config.fields import plain_fields
 from distgnn.errors import RequestError
+from distgnn.models.dropout import Masks
 from distgnn.models.gin import GINLayer
 from distgnn.models.hgt import HGT
 from distgnn.models.network_encoder import NetworkEncoder, NodeInputs, SubgraphBatch, build_network_encoder
@@ -217,6 +218,23 @@ def test_hgt_equals_pyg(network: Network) -> None:
         found = reference(nodes, edges)
         nodes = {kind: found.get(kind, nodes[kind]) for kind in nodes}
     torch.testing.assert_close(actual(cut), torch.cat(list(nodes.values())), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_queried_nodes_of_hgt_equal_those_of_all_layers_on_all_nodes(layers: int, dropout: float) -> None:
+    encoder = encoder_of(NETWORK, "hgt", layers=layers, dropout=dropout)
+    cut, psi = cut_of(NETWORK, sample_block(NETWORK, [0, 5, 22, 0], layers, 0, key=0)), encoder.psi
+    assert isinstance(psi, HGT)
+    messages, masks = (cut.source, cut.target, cut.relation), Masks(dropout, 3, cut.node) if dropout else None
+    whole = cut.seeds(psi(encoder.embed(cut), cut.counts, messages, masks))
+    part = psi.queried(encoder.embed(cut), cut.counts, messages, masks, cut.seeds)
+    torch.testing.assert_close(part, whole, rtol=0, atol=1e-13)
+    slopes = [
+        torch.autograd.grad(found.square().sum(), list(encoder.parameters()), materialize_grads=True)
+        for found in (part, whole)
+    ]
+    torch.testing.assert_close(*slopes, rtol=0, atol=1e-12)
 
 
 def test_hgt_depends_on_relations_and_gcn_does_not() -> None:
