@@ -41,9 +41,10 @@ class HGT(NetworkPsi):
         self.relations: list[Triple] = [(source, str(number), target) for number, (source, target) in ends]
         layer = importlib.import_module("torch_geometric.nn").HGTConv  # PyG takes seconds to import
         metadata = self.types, self.relations
-        self.layers = nn.ModuleList(layer(width, width, metadata, heads) for _ in range(config.layers))
-        for each in self.layers:
+        layers = [layer(width, width, metadata, heads) for _ in range(config.layers)]
+        for each in layers:
             each.k_rel, each.v_rel = TypedLinear(each.k_rel.weight), TypedLinear(each.v_rel.weight)
+        self.layers = nn.ModuleList(layers)
 
     def forward(
         self, x: Tensor, counts: list[int], messages: tuple[Tensor, Tensor, Tensor], masks: Masks | None = None
