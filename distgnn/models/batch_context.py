@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from distgnn.graph.batch import GraphBatch, group_sizes
 from distgnn.graph.schema import Schema, sizes
 from distgnn.models.ops.attention import Attention
-from distgnn.models.ops.messages import Messages, looped_messages, plain_messages
+from distgnn.models.ops.messages import Messages, edge_messages, with_loops
 from distgnn.models.ops.segments import Segments
 from distgnn.models.ops.sparse import SparseMap
 
@@ -49,7 +49,7 @@ class Context:
     def neighbours(self, how: Aggregation) -> SparseMap:
         """Return the map [N, N] that aggregates node rows."""
         if how not in self._maps:
-            messages = self.looped if how == "gcn" else self.plain
+            messages = self._messages(how)
             n, symmetric = self.batch.num_nodes, not self.batch.directed and how != "mean"
             weights = self._weights(how)
             self._maps[how] = SparseMap.from_pairs(messages.target, messages.source, (n, n), symmetric, weights)
@@ -65,7 +65,7 @@ class Context:
             [N, attributes + 1].
         """
         if how not in self._sums:
-            messages = self.looped if how == "gcn" else self.plain
+            messages = self._messages(how)
             count, values = messages.edge.numel(), self._weights(how)
             every = torch.arange(count, device=messages.edge.device)
             aggregate = SparseMap.from_pairs(messages.target, every, (self.batch.num_nodes, count), values=values)
@@ -90,7 +90,7 @@ class Context:
     def _weights(self, how: Aggregation) -> Tensor | None:
         if how == "sum":
             return None
-        messages = self.looped if how == "gcn" else self.plain
+        messages = self._messages(how)
         if how == "gcn" and self._degree is not None:
             degree = self._degree.to(self.dtype) + 1
         else:
@@ -99,17 +99,28 @@ class Context:
             return 1 / degree[messages.target]
         return torch.rsqrt(degree[messages.target] * degree[messages.source])
 
+    def _messages(self, how: Aggregation) -> Messages:
+        return self._with_loops if how == "gcn" else self._along_edges
+
+    @cached_property
+    def _along_edges(self) -> Messages:
+        return edge_messages(self.batch)
+
+    @cached_property
+    def _with_loops(self) -> Messages:
+        edges = self.batch.on_host("edges")
+        others = None if edges is None else int((edges[0] != edges[1]).sum()) * (1 if self.batch.directed else 2)
+        return with_loops(self._along_edges, self.batch.num_nodes, others)
+
     @cached_property
     def plain(self) -> Messages:
-        """Messages along edges."""
-        return plain_messages(self.batch)
+        """Messages along edges, sorted by target."""
+        return self._along_edges.by_target(self.batch.num_nodes)
 
     @cached_property
     def looped(self) -> Messages:
-        """Messages along edges between different nodes, and one from every node to itself."""
-        edges = self.batch.on_host("edges")
-        others = None if edges is None else int((edges[0] != edges[1]).sum()) * (1 if self.batch.directed else 2)
-        return looped_messages(self.plain, self.batch.num_nodes, others)
+        """Messages along edges between different nodes, and one from every node to itself, sorted by target."""
+        return self._with_loops.by_target(self.batch.num_nodes)
 
     @cached_property
     def attention(self) -> Attention:

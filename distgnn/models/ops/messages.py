@@ -1,4 +1,4 @@
-"""Message lists: source, target and edge of every message, sorted by target."""
+"""Message lists: source, target and edge of every message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from distgnn.models.ops.sparse import stable_order
 
 @dataclass(frozen=True)
 class Messages:
-    """M messages sorted by target, so that those of a node, and of a graph, are contiguous.
+    """M messages.
 
     Attributes:
         source: int64 [M].
@@ -25,28 +25,31 @@ class Messages:
     target: Tensor
     edge: Tensor
 
+    def by_target(self, nodes: int) -> Messages:
+        """Sort by target, so that the messages of a node, and of a graph, are contiguous; those of a node keep their order.
 
-def plain_messages(batch: GraphBatch) -> Messages:
+        Args:
+            nodes: Number of nodes.
+        """
+        order = stable_order(self.target, nodes)
+        return Messages(self.source[order], self.target[order], self.edge[order])
+
+
+def edge_messages(batch: GraphBatch) -> Messages:
     """Return the messages along edges."""
     (source, target), copies = message_edges(batch)
-    return _sorted(source, target, torch.arange(batch.num_edges, device=target.device).repeat(copies), batch.num_nodes)
+    return Messages(source, target, torch.arange(batch.num_edges, device=target.device).repeat(copies))
 
 
-def looped_messages(plain: Messages, nodes: int, others: int | None = None) -> Messages:
-    """Replace the self-messages of ``plain`` by exactly one per node.
+def with_loops(messages: Messages, nodes: int, others: int | None = None) -> Messages:
+    """Replace the self-messages by exactly one per node, after the others.
 
     Args:
-        plain: Messages along edges.
+        messages: Messages along edges.
         nodes: Number of nodes.
         others: Number of messages that are no self-messages, if it is known on the host.
     """
-    every, between = torch.arange(nodes, device=plain.target.device), plain.source != plain.target
+    every, between = torch.arange(nodes, device=messages.target.device), messages.source != messages.target
     kept = rows_where(between, int(between.sum()) if others is None else others)
-    columns = (plain.source, every), (plain.target, every), (plain.edge, torch.full_like(every, -1))
-    source, target, edge = (torch.cat([column[kept], loops]) for column, loops in columns)
-    return _sorted(source, target, edge, nodes)
-
-
-def _sorted(source: Tensor, target: Tensor, edge: Tensor, nodes: int) -> Messages:
-    order = stable_order(target, nodes)
-    return Messages(source[order], target[order], edge[order])
+    columns = (messages.source, every), (messages.target, every), (messages.edge, torch.full_like(every, -1))
+    return Messages(*(torch.cat([column[kept], loops]) for column, loops in columns))
