@@ -60,6 +60,8 @@ class JobProgress:
 
 def _scores(result: TrainingResult) -> str:
     metric = result.metrics[0]
+    if result.diverged:
+        return f"diverged: {result.diverged}"
     if result.best_epoch:
         return (
             f"test {metric} {result.scores['test'][metric]:.4f}, best epoch {result.best_epoch}, {result.seconds:.1f} s"

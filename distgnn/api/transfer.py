@@ -71,7 +71,7 @@ def transfer(config: TransferConfig | None = None, **options: Any) -> TransferRe
 
     Raises:
         RequestError: Data and tasks do not fit.
-        WorkError: A training diverged or storage failed.
+        WorkError: A training of the target alone diverged, or storage failed.
 
     Example:
         >>> distgnn.transfer(data="data/last-fm", encoders=["gcn"], methods=["none", "auxts_all"], seeds=3).table
@@ -92,7 +92,7 @@ def _compared(config: TransferConfig, source: DataSource, folder: Folder) -> Tra
         open_sinks(config.metrics, config.out, config.workers > 1 or config.ranks > 1) as (sink, worker_sink),
         open_loggers(config.loggers, logged, config.metrics) as logs,
     ):
-        run = RunJob(source, folder.sub("jobs"), device, worker_sink, config.save_models)
+        run = RunJob(source, folder.sub("jobs"), device, worker_sink, config.save_models, keep_diverged=True)
         progress = JobProgress(sink=sink, command="transfer", logs=logs)
         rest = f"trainings of at most {config.epochs} epochs; a line follows for each that has ended"
         result = compare_methods(run, _mapper(config), progress, lambda jobs: progress.announce(f"{jobs} {rest}"))

@@ -15,6 +15,7 @@ from distgnn.auxiliary.trainer import TrainingResult
 from distgnn.config import TransferConfig
 from distgnn.config.transfer import AUTO, CONTROL, SCHEMES
 from distgnn.corpus.writer import Mapper
+from distgnn.errors import DivergedError
 from distgnn.labels.scores import holm, paired_interval, paired_p_value
 
 SIGNIFICANT = 0.05
@@ -71,6 +72,7 @@ class Comparison(Generic[Config]):
         lower_is_better: Metrics where lower is better.
         references: Test scores of models without an encoder, by name and metric.
         gains: For each row of scheme auto, the validation gains of the trainings that it chose from.
+        diverged: For each row that is left out, since a training of it diverged: the seeds and why.
     """
 
     config: Config
@@ -79,6 +81,7 @@ class Comparison(Generic[Config]):
     lower_is_better: frozenset[str]
     references: dict[str, dict[str, float]] = field(default_factory=dict, kw_only=True)
     gains: dict[Row, list[Gain]] = field(default_factory=dict, kw_only=True)
+    diverged: dict[Row, dict[int, str]] = field(default_factory=dict, kw_only=True)
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -219,7 +222,7 @@ def compare_methods(
 
     Raises:
         RequestError: The data do not suit the tasks; raised before anything is trained.
-        WorkError: A training diverged.
+        WorkError: A training diverged: any, or with ``run.keep_diverged`` one of a control.
     """
     names = run.source.encoders
     problems = [rehearse(run, place) for place in range(len(names))]
@@ -236,16 +239,27 @@ def method_comparison(
 ) -> Comparison[TransferConfig]:
     """Build the comparison of weighting methods from job results; the control is training without auxiliary tasks.
 
-    The control of the rows of scheme auto is training from scratch without auxiliary tasks.
+    The control of the rows of scheme auto is training from scratch without auxiliary tasks. A row of which a training
+    diverged is left out: the mean over its other seeds would be too good.
+
+    Raises:
+        DivergedError: A training of a control diverged.
     """
     named = {(Row(job.method, encoders[job.encoder], job.scheme), job.seed): found for job, found in results.items()}
+    diverged: dict[Row, dict[int, str]] = {}
+    for (row, seed), found in named.items():
+        if found.diverged:
+            diverged.setdefault(row, {})[seed] = found.diverged
+            if row.method == CONTROL:
+                raise DivergedError(f"{', '.join(row)}, seed {seed}: {found.diverged}")
+    named = {place: found for place, found in named.items() if place[0] not in diverged}
     controls = {row: row._replace(method=CONTROL) for row, _ in named if row.method != CONTROL}
     if AUTO not in config.schemes:
-        return Comparison(config, controls, named, lower)
+        return Comparison(config, controls, named, lower, diverged=diverged)
     same_rows = config.weighting.judge != "validation"  # which takes another half of them for every seed
     chosen, gains = chosen_by_validation(named, lower, config.auto_margin, same_rows)
     controls |= {row: Row(CONTROL, row.encoder, SCHEMES[0]) for row in gains}
-    return Comparison(config, controls, named | chosen, lower, gains=gains)
+    return Comparison(config, controls, named | chosen, lower, gains=gains, diverged=diverged)
 
 
 Results = dict[tuple[Row, int], TrainingResult]
@@ -271,24 +285,21 @@ def chosen_by_validation(
     rows, seeds = (list(dict.fromkeys(column)) for column in zip(*results, strict=True))
     found: Results = {}
     gains: dict[Row, list[Gain]] = {}
-    for row in rows:
-        if row.scheme != rows[0].scheme:
-            continue
-        auto = row._replace(scheme=AUTO)
+    for row in dict.fromkeys(row._replace(scheme=AUTO) for row in rows):
         tried = [one for one in rows if one.encoder == row.encoder and one.method in (CONTROL, row.method)]
         candidates = [[results[one, seed] for seed in seeds] for one in tried]
         sign = -1 if candidates[0][0].metrics[0] in lower else 1
-        gains[auto] = [
+        gains[row] = [
             validation_gain(f"{one.method}, {one.scheme}", candidate, candidates[0], sign, same_rows)
             for one, candidate in zip(tried, candidates, strict=True)
         ]
-        beyond = [gain.beyond(margin) for gain in gains[auto]]
+        beyond = [gain.beyond(margin) for gain in gains[row]]
         best = beyond.index(max(beyond))
         for seed, *own in zip(seeds, *candidates, strict=True):
-            found[auto, seed] = replace(
+            found[row, seed] = replace(
                 own[best],
                 seconds=sum(one.seconds for one in own),
                 start_seconds=max(one.start_seconds for one in own),
-                chosen=gains[auto][best].training,
+                chosen=gains[row][best].training,
             )
     return found, gains

@@ -19,7 +19,7 @@ FORMAT = "training 2"
 """Part of every cache key; changes if results of an older trainer must not be reused."""
 REFERENCES = "references 1"
 """Part of the cache key of models without an encoder; changes if their earlier scores must not be reused."""
-_VALUES = ("tasks", "metrics", "best_epoch", "seconds", "start_seconds", "validation", "scores", "coverage")
+_VALUES = ("tasks", "metrics", "best_epoch", "seconds", "start_seconds", "validation", "scores", "coverage", "diverged")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class _Saved:
     scores: dict[Name, dict[Name, float]]
     coverage: dict[Name, float]
     start_seconds: Seconds = 0.0
+    diverged: Name = ""
 
     def __post_init__(self) -> None:
         complete = all(set(self.metrics) == set(found) for found in (*self.validation, *self.scores.values()))

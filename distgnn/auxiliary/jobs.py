@@ -33,7 +33,7 @@ from distgnn.config.fields import group_types
 from distgnn.config.transfer import AUTO
 from distgnn.corpus.writer import Mapper
 from distgnn.distributed import ProcessGroup
-from distgnn.errors import RequestError, WorkError
+from distgnn.errors import DivergedError, RequestError, WorkError
 from distgnn.graph.keyed import key
 from distgnn.graph.purposes import AuxiliaryDraw
 from distgnn.monitor.sink import NULL_SINK, MetricsSink
@@ -76,6 +76,7 @@ class RunJob:
         device: torch device of a process that trains alone.
         sink: Metrics sink of the processes that run jobs.
         save_models: Save the trained models; a job without its model counts as unfinished.
+        keep_diverged: A training that diverges ends with a result that says so, instead of an error.
     """
 
     source: DataSource
@@ -83,6 +84,7 @@ class RunJob:
     device: str = "cpu"
     sink: MetricsSink = NULL_SINK
     save_models: bool = False
+    keep_diverged: bool = False
 
     @property
     def config(self) -> TransferConfig:
@@ -111,10 +113,12 @@ class RunJob:
         try:
             found = trainer.run()
         except WorkError as error:
-            raise type(error)(f"{self.title(job)}: {error}") from error
+            if not (self.keep_diverged and isinstance(error, DivergedError)):
+                raise type(error)(f"{self.title(job)}: {error}") from error
+            found = trainer.diverged(str(error))
         if job.scheme == "pretrained":
             found = replace(found, start_seconds=self._start(job)[1])
-        if self.save_models and isinstance(trainer.problem, LabelTarget):
+        if self.save_models and not found.diverged and isinstance(trainer.problem, LabelTarget):
             tensors = {name: tensor.detach().cpu().clone() for name, tensor in trainer.problem.tensors().items()}
             found = replace(found, weights=tensors)
         if group.is_main_process:
@@ -158,6 +162,8 @@ class RunJob:
         or the influences of the validation rows and the predictions, which files of earlier versions lack.
         """
         found = self.cache.load(self.name(job)) if job.method else None
+        if found is not None and found.diverged:
+            return found if self.keep_diverged else None
         if found is None or not self.source.fits(found):
             return None
         lacks_model = self.save_models and not found.weights

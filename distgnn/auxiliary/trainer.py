@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -61,6 +61,7 @@ class TrainingResult:
         chosen: For scheme auto, the training that was chosen: its method and scheme.
         influence: float32 [rows of "val"], influence of the rows on the validation score at the best epoch, see
             :mod:`distgnn.labels.influence`; empty if it was not kept.
+        diverged: Why the training diverged; there are then no scores. "" if it did not.
     """
 
     tasks: tuple[str, ...]
@@ -77,6 +78,7 @@ class TrainingResult:
     start_seconds: float = 0.0
     chosen: str = ""
     influence: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32), repr=False)
+    diverged: str = ""
 
     @property
     def cost(self) -> float:
@@ -151,15 +153,17 @@ class Trainer:
         start, count = time.perf_counter(), self.step.batches.steps_per_epoch
         first, last = len(self.validation), min(epochs, self.config.epochs)
         steps = self.step.data(first * count, last * count)
-        with nullcontext(steps) if self.step.target_only else Prefetch(steps, AHEAD) as data:
-            while len(self.validation) < last and not self.finished:
-                records = self._train_epoch(islice(data, count))
-                self.records += records
-                check_weights_finite(self.trained, f"epoch {len(self.validation) + 1}", self.config.lr)
-                if self.group.is_main_process:
-                    record_epoch(self.sink, self.problem.names, self.method, records)
-                self._select(self.problem.evaluate("val"))
-        self._seconds += time.perf_counter() - start
+        try:
+            with nullcontext(steps) if self.step.target_only else Prefetch(steps, AHEAD) as data:
+                while len(self.validation) < last and not self.finished:
+                    records = self._train_epoch(islice(data, count))
+                    self.records += records
+                    check_weights_finite(self.trained, f"epoch {len(self.validation) + 1}", self.config.lr)
+                    if self.group.is_main_process:
+                        record_epoch(self.sink, self.problem.names, self.method, records)
+                    self._select(self.problem.evaluate("val"))
+        finally:
+            self._seconds += time.perf_counter() - start
 
     def _train_epoch(self, data: Iterable[StepData]) -> list[StepRecord]:
         shared, records = self.problem.shared, []
@@ -187,20 +191,36 @@ class Trainer:
         self.trained.load_state_dict(self.best_weights)
         known = {"val": self._best_evaluation} if self._best_evaluation else {}
         found = {part: known.get(part) or problem.evaluate(part) for part in problem.parts}
-        curves = {name: np.array([getattr(record, name) for record in self.records], np.float32) for name in CURVES}
         influence = found["val"].influence
-        return TrainingResult(
-            tasks=problem.names,
-            metrics=problem.metrics,
-            best_epoch=self.best_epoch,
+        return replace(
+            self._without_scores(),
             seconds=self._seconds + time.perf_counter() - start,
-            validation=tuple(self.validation),
             scores={part: evaluated.scores for part, evaluated in found.items()},
             coverage={part: evaluated.coverage for part, evaluated in found.items()},
             predictions={part: e.predictions for part, e in found.items() if e.predictions is not None},
-            curves=curves,
-            meta_loss=np.array([record.meta_loss for record in self.records], np.float32),
             influence=np.zeros(0, np.float32) if influence is None else influence.astype(np.float32),
+        )
+
+    def diverged(self, reason: str) -> TrainingResult:
+        """Return the result of a training that diverged for ``reason``: its curves, and no scores."""
+        return replace(self._without_scores(), diverged=reason)
+
+    def _without_scores(self) -> TrainingResult:
+        tasks = len(self.problem.names)
+        return TrainingResult(
+            tasks=self.problem.names,
+            metrics=self.problem.metrics,
+            best_epoch=self.best_epoch,
+            seconds=self._seconds,
+            validation=tuple(self.validation),
+            scores={},
+            coverage={},
+            predictions={},
+            curves={
+                name: np.array([getattr(record, name) for record in self.records], np.float32).reshape(-1, tasks)
+                for name in CURVES
+            },
+            meta_loss=np.array([record.meta_loss for record in self.records], np.float32),
         )
 
 

@@ -46,11 +46,12 @@ def rows(result: MethodComparison, metric: str) -> tuple[list[str], list[list[st
     cells = {row: _cell(result, row, metric, contrasts.get(row)) for row in result.rows}
     body = []
     for scheme, method in dict.fromkeys((row.scheme, row.method) for row in result.rows):
-        places = [Row(method, encoder, scheme) for encoder in encoders]
+        every = [Row(method, encoder, scheme) for encoder in encoders]
+        places = [row for row in every if row in cells]
         gains = [contrasts[row].relative_gain for row in places if row in contrasts]
         gain = f"{100 * np.mean(gains):+.2f} %" if gains else ""
         seconds = np.mean([found.cost for row in places for found in result.of(row)])
-        pairs = ((cells[row], _difference(result, metric, contrasts.get(row))) for row in places)
+        pairs = ((cells.get(row, "diverged"), _difference(result, metric, contrasts.get(row))) for row in every)
         body.append([scheme, method, *chain.from_iterable(pairs), gain, f"{seconds:.1f}"])
     for name, scores in result.references.items():
         factor, decimals = _scale(result, metric)
@@ -94,7 +95,16 @@ def _notes(result: MethodComparison) -> str:
     chosen = "".join(f"\n- {_choice(result, row)}" for row in result.gains)
     alone = f"\n\n{_ONE_SEED}" if len(result.seeds) == 1 else ""
     auto = f"\n\n{_AUTO.format(margin=result.config.auto_margin)}\n{chosen}{alone}" if chosen else ""
-    return f"{_NOTES}{auto}\n\nAuxiliary tasks:\n{tasks}"
+    diverged = "".join(f"\n- {line}" for line in _diverged(result))
+    left_out = f"\n\nLeft out, since trainings of them diverged:\n{diverged}" if diverged else ""
+    return f"{_NOTES}{auto}{left_out}\n\nAuxiliary tasks:\n{tasks}"
+
+
+def _diverged(result: MethodComparison) -> Iterator[str]:
+    """Yield a line for each row that is left out, with the reason of its first seed that diverged."""
+    for row, reasons in result.diverged.items():
+        seed, reason = next(iter(reasons.items()))
+        yield f"{row.method}, {row.encoder}, {row.scheme}: {len(reasons)} of {len(result.seeds)} seed(s), such as {seed} ({reason})"
 
 
 def _choice(result: MethodComparison, row: Row) -> str:
@@ -129,6 +139,11 @@ def transfer_summary(result: MethodComparison) -> dict[str, Any]:
         "references": result.references,
         "cells": [cell for metric in result.metrics for cell in _cells(result, metric)],
         "summary": result.summary(),
+        "diverged": [
+            {**row._asdict(), "seed": seed, "reason": reason}
+            for row, reasons in result.diverged.items()
+            for seed, reason in reasons.items()
+        ],
         "choices": [_chosen(result, row) for row in result.gains],
         "runs": [_run(result, row, seed) for row, seed in result.results],
     }

@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 import torch
 
+import distgnn
 from distgnn.auxiliary import data_source, jobs
 from distgnn.auxiliary.comparison import Comparison, Row, compare_methods
 from distgnn.auxiliary.data_source import CorpusDataSource, InitialEncoder, NetworkDataSource, is_network
 from distgnn.auxiliary.jobs import Job, RunJob, rehearse
 from distgnn.auxiliary.network_tasks.random_walks import RandomWalksConfig
 from distgnn.config import EncoderConfig, NetworkTaskConfig, TransferConfig, WeightingConfig
+from distgnn.config.weighting import PUBLISHED
 from distgnn.distributed import ProcessGroup
-from distgnn.errors import RequestError, WorkError
+from distgnn.errors import DivergedError, RequestError, WorkError
 from distgnn.graph.schema import Feature
 from distgnn.models.encoder import build_encoder
 from distgnn.network.store import save_network
@@ -466,3 +468,34 @@ def test_models_without_an_encoder_are_trained_once_for_a_network_and_split(
         path.write_bytes(path.read_bytes()[:20])
     assert found() == 3.5
     assert found() == 3.5
+
+
+@pytest.mark.parametrize("kind", ["corpus", "network"])
+def test_a_training_that_diverges_is_named_and_the_others_are_compared(kind: str, data: str, tmp_path: Path) -> None:
+    uri = data if kind == "corpus" else write_network(str(tmp_path / "network"))
+    huge = WeightingConfig(hidden=8, **PUBLISHED | {"alpha": 1e30})  # pyright: ignore[reportArgumentType]
+    options: dict[str, Any] = {"methods": ("fixed", "auxts_all"), "schemes": ("scratch", "auto"), "seeds": 2}
+    settings = config(uri, str(tmp_path / "out"), weighting=huge, **options)
+    found = distgnn.transfer(settings)
+    compared = {(method, scheme) for method in ("none", "fixed") for scheme in (*BOTH, "auto")}
+    assert {(row.method, row.scheme) for row in found.comparison.rows} == compared
+    named = found.to_json()["diverged"]
+    assert {(one["method"], one["scheme"], one["seed"]) for one in named} == {
+        ("auxts_all", scheme, seed) for scheme in BOTH for seed in (0, 1)
+    }
+    assert all("after the look-ahead" in one["reason"] for one in named)
+    for text in (str(found), found.folder.read("table.md").decode()):
+        assert "Left out, since trainings of them diverged:\n\n- auxts_all" in text
+    ran: list[str] = []
+    source = CorpusDataSource.read(settings, ()) if kind == "corpus" else NetworkDataSource.read(settings)
+    job = RunJob(source, found.folder.sub("jobs"), keep_diverged=True)
+    again = compare_methods(job, progress=lambda _done, _all, title, _found: ran.append(title))
+    assert (ran, again.diverged) == ([], found.comparison.diverged)
+    with pytest.raises(DivergedError, match=r"auxts_all, .*after the look-ahead"):
+        compare_methods(replace(job, keep_diverged=False))
+
+
+def test_without_a_control_nothing_is_compared(data: str, tmp_path: Path) -> None:
+    settings = config(data, str(tmp_path / "out"), methods=("fixed",), lr=1e30)
+    with pytest.raises(DivergedError, match=r"none, .*scratch, seed 0: "):
+        distgnn.transfer(settings)
