@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,7 +74,10 @@ def task(**options: Any) -> CorpusTaskConfig:
 
 
 def made(
-    scores: dict[tuple[str, int, str], list[float]], metric: str = "roc_auc", **options: Any
+    scores: dict[tuple[str, int, str], list[float]],
+    metric: str = "roc_auc",
+    diverged: Sequence[Job] = (),
+    **options: Any,
 ) -> Comparison[TransferConfig]:
     """A comparison whose test scores are given by (scheme, encoder, method); a second metric is 0.1 lower."""
     settings = config("data|x", "out", seeds=len(next(iter(scores.values()))), **options)
@@ -81,6 +86,7 @@ def made(
         job: _fitted(job, scores[job.scheme, job.encoder, job.method][job.seed], metric)
         for job in jobs_of(settings, len(encoders))
     }
+    fitted |= {job: replace(fitted[job], scores={}, coverage={}, diverged="too far") for job in diverged}
     return method_comparison(settings, encoders, fitted, frozenset({"rmse"} & {metric}))
 
 

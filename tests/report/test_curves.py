@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from distgnn.auxiliary.comparison import Row
+from distgnn.auxiliary.jobs import Job
 from distgnn.auxiliary.trainer import CURVES
 from distgnn.report import curves
 from distgnn.report.auxiliary import markdown, rows, terminal, transfer_summary
@@ -85,6 +86,19 @@ class TestTable:
         found = result.contrasts(metric="rmse")[Row("fixed", "e0", "scratch")]
         assert found.relative_gain == pytest.approx(1 - 0.6266667 / 0.72)
         assert rows(result, "rmse")[1][2][2] == "0.823 ± 0.025* ↓"
+
+    def test_a_row_that_diverged_with_one_encoder_is_named(self) -> None:
+        result = made(SCORES, diverged=[Job(1, "scratch", 1, "fixed")])
+        _, fixed, auxts = rows(result, "roc_auc")[1]
+        assert fixed[4:6] == ["diverged", ""]
+        assert fixed[6] == f"{100 * (0.6266667 / 0.72 - 1):+.2f} %"
+        assert auxts[4] == "60.00 ± 10.00"
+        left_out = (
+            "Left out, since trainings of them diverged:\n\n- fixed, e1, scratch: 1 of 3 seed(s), such as 1 (too far)\n"
+        )
+        assert left_out in markdown(result)
+        place = {"method": "fixed", "encoder": "e1", "scheme": "scratch", "seed": 1, "reason": "too far"}
+        assert transfer_summary(result)["diverged"] == [place]
 
     def test_texts(self) -> None:
         text = markdown(RESULT)
