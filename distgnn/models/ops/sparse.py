@@ -45,7 +45,7 @@ class SparseMap:
         symmetric: bool = False,
         values: Tensor | None = None,
     ) -> SparseMap:
-        """Build a map from coordinates; duplicate coordinates add up. Takes linear time on CPUs, where nothing is compared.
+        """Build a map from coordinates; duplicate coordinates add up. Takes linear time on CPUs.
 
         Args:
             rows: int64 [k].
